@@ -1,0 +1,44 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Needs Python >= 3.11 and make, nothing else.
+SHELL := /bin/sh
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+BIN := .venv/bin
+
+.PHONY: help demo up test lint types imports fast bench clean
+
+help:  ## show these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/.ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Takeone needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3.11 ...)"; exit 1; }
+	@echo "Making the Python environment in .venv (once, about a minute) ..."
+	@"$(PYTHON)" -m venv .venv || { echo "This Python cannot make environments: install its venv module (Debian: python3-venv)."; exit 1; }
+	@PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --editable '.[embedded,dev]'
+	@touch $@
+
+demo: .venv/.ready  ## start everything, make one video, show what it cost (LIVE=1: with real providers)
+	@$(BIN)/python -m deploy.local demo $(if $(LIVE),--live)
+
+up: .venv/.ready  ## start everything and stay up
+	@$(BIN)/python -m deploy.local up $(if $(LIVE),--live)
+
+test: .venv/.ready lint types imports  ## the whole test suite, types, lint, import rules
+	@$(BIN)/pytest
+
+fast: .venv/.ready  ## tests that need no server
+	@$(BIN)/pytest tests/unit tests/providers
+
+lint: .venv/.ready
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+types: .venv/.ready
+	@$(BIN)/basedpyright
+
+imports: .venv/.ready
+	@$(BIN)/lint-imports
+
+bench: .venv/.ready  ## the product beside a bare Temporal workflow
+	@$(BIN)/python -m tests.bench
+
+clean:  ## remove the environment and the embedded stack's data
+	rm -rf .venv var
