@@ -1,0 +1,64 @@
+"""Messages about executions: the order that starts a workflow, what it claims, how it ends."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from contracts.failures import Failure
+from contracts.ids import EventId, ExecutionId, JobId, UserId
+from contracts.money import NanoUsd
+from contracts.plans import Plan
+from contracts.states import ExecutionStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionOrder:
+    execution_id: ExecutionId
+    user_id: UserId
+    generation: int
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionRef:
+    user_id: UserId
+    execution_id: ExecutionId
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepJob:
+    step: str
+    job_id: JobId
+
+
+class ClaimOutcome(StrEnum):
+    """CLAIMED: this run walks the plan. CANCELLED: a cancel came before the start. LOST: another run or generation has it, or it has ended."""
+
+    CLAIMED = "claimed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimResult:
+    outcome: ClaimOutcome
+    jobs: tuple[StepJob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishInput:
+    """status: how the walk ended. failure: of the step that stopped it, or the cancel."""
+
+    execution: ExecutionRef
+    status: ExecutionStatus
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionOutcome:
+    """What the workflow returns and an operator reads in the Web UI."""
+
+    status: ExecutionStatus | None
+    spent_nano_usd: NanoUsd = NanoUsd(0)
+    event_id: EventId | None = None
+    failure: Failure | None = None

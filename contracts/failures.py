@@ -1,0 +1,140 @@
+"""Every way a request can go wrong, in one closed list.
+
+    what the user asked for    invalid_request · unauthenticated · not_found · method_not_allowed · not_acceptable_media ·
+                               payload_too_large · idempotency_conflict · budget_exceeded · content_moderated ·
+                               provider_rejected_input
+    what the operator must do  provider_auth_failed · provider_credit_exhausted · provider_model_unavailable
+    what time may heal         provider_rate_limited · provider_unavailable · storage_unavailable · service_unavailable
+    what happened to a job     provider_failed · provider_timed_out · provider_empty_output · provider_bad_response ·
+                               submission_unknown · output_expired · output_invalid · output_too_large · deadline_exceeded
+    what was ordered           cancelled · terminated
+    our bug                    internal_error
+
+Two total tables stand over this list and nothing else: failure → Temporal (activities/failures.py) and failure → HTTP
+(api/problems.py).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class FailureCode(StrEnum):
+    INVALID_REQUEST = "invalid_request"
+    UNAUTHENTICATED = "unauthenticated"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    PAYLOAD_TOO_LARGE = "payload_too_large"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    CONTENT_MODERATED = "content_moderated"
+    PROVIDER_REJECTED_INPUT = "provider_rejected_input"
+    PROVIDER_AUTH_FAILED = "provider_auth_failed"
+    PROVIDER_CREDIT_EXHAUSTED = "provider_credit_exhausted"
+    PROVIDER_MODEL_UNAVAILABLE = "provider_model_unavailable"
+    PROVIDER_RATE_LIMITED = "provider_rate_limited"
+    PROVIDER_UNAVAILABLE = "provider_unavailable"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
+    SERVICE_UNAVAILABLE = "service_unavailable"
+    PROVIDER_FAILED = "provider_failed"
+    PROVIDER_TIMED_OUT = "provider_timed_out"
+    PROVIDER_EMPTY_OUTPUT = "provider_empty_output"
+    PROVIDER_BAD_RESPONSE = "provider_bad_response"
+    SUBMISSION_UNKNOWN = "submission_unknown"
+    OUTPUT_EXPIRED = "output_expired"
+    OUTPUT_INVALID = "output_invalid"
+    OUTPUT_TOO_LARGE = "output_too_large"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    CANCELLED = "cancelled"
+    TERMINATED = "terminated"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Acts(StrEnum):
+    """Who has to do something before it can work."""
+
+    USER = "user"
+    OPERATOR = "operator"
+    NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureKind:
+    """retryable: the same request may succeed later, unchanged. sentence: what a person is told, without internals."""
+
+    retryable: bool
+    acts: Acts
+    sentence: str
+
+
+def _kind(retryable: bool, acts: Acts, sentence: str) -> FailureKind:
+    return FailureKind(retryable=retryable, acts=acts, sentence=sentence)
+
+
+FAILURES: Final[dict[FailureCode, FailureKind]] = {
+    FailureCode.INVALID_REQUEST: _kind(False, Acts.USER, "The request is not valid."),
+    FailureCode.UNAUTHENTICATED: _kind(False, Acts.USER, "A valid API key is needed."),
+    FailureCode.NOT_FOUND: _kind(False, Acts.USER, "There is nothing at this address."),
+    FailureCode.METHOD_NOT_ALLOWED: _kind(False, Acts.USER, "This address does not take this method."),
+    FailureCode.UNSUPPORTED_MEDIA_TYPE: _kind(False, Acts.USER, "The body must be application/json."),
+    FailureCode.PAYLOAD_TOO_LARGE: _kind(False, Acts.USER, "The body is larger than this service accepts."),
+    FailureCode.IDEMPOTENCY_CONFLICT: _kind(
+        False, Acts.USER, "This Idempotency-Key was used before with another body."
+    ),
+    FailureCode.BUDGET_EXCEEDED: _kind(False, Acts.USER, "The budget does not have room for this request."),
+    FailureCode.CONTENT_MODERATED: _kind(False, Acts.USER, "The provider refused the content of this request."),
+    FailureCode.PROVIDER_REJECTED_INPUT: _kind(False, Acts.USER, "The provider refused the input of this step."),
+    FailureCode.PROVIDER_AUTH_FAILED: _kind(
+        False, Acts.OPERATOR, "The provider refused this service's key; its operator has to act."
+    ),
+    FailureCode.PROVIDER_CREDIT_EXHAUSTED: _kind(
+        False,
+        Acts.OPERATOR,
+        "This service's account at the provider is out of credit; its operator has to act.",
+    ),
+    FailureCode.PROVIDER_MODEL_UNAVAILABLE: _kind(
+        False, Acts.OPERATOR, "The provider does not offer this model any more."
+    ),
+    FailureCode.PROVIDER_RATE_LIMITED: _kind(True, Acts.NOBODY, "The provider is limiting our rate."),
+    FailureCode.PROVIDER_UNAVAILABLE: _kind(True, Acts.NOBODY, "The provider cannot be reached."),
+    FailureCode.STORAGE_UNAVAILABLE: _kind(True, Acts.NOBODY, "The file storage cannot be reached."),
+    FailureCode.SERVICE_UNAVAILABLE: _kind(True, Acts.NOBODY, "This service cannot answer right now."),
+    FailureCode.PROVIDER_FAILED: _kind(True, Acts.NOBODY, "The provider could not finish this step."),
+    FailureCode.PROVIDER_TIMED_OUT: _kind(True, Acts.NOBODY, "The provider did not finish this step in time."),
+    FailureCode.PROVIDER_EMPTY_OUTPUT: _kind(True, Acts.NOBODY, "The provider finished without producing a file."),
+    FailureCode.PROVIDER_BAD_RESPONSE: _kind(
+        True, Acts.NOBODY, "The provider gave an answer that could not be understood."
+    ),
+    FailureCode.SUBMISSION_UNKNOWN: _kind(
+        False, Acts.OPERATOR, "It could not be found out whether the provider accepted this step."
+    ),
+    FailureCode.OUTPUT_EXPIRED: _kind(False, Acts.USER, "The provider deleted the file before it could be stored."),
+    FailureCode.OUTPUT_INVALID: _kind(False, Acts.USER, "The file that the provider produced is not usable."),
+    FailureCode.OUTPUT_TOO_LARGE: _kind(False, Acts.USER, "The file that the provider produced is too large."),
+    FailureCode.DEADLINE_EXCEEDED: _kind(True, Acts.NOBODY, "The request did not end before its deadline."),
+    FailureCode.CANCELLED: _kind(True, Acts.USER, "The request was cancelled."),
+    FailureCode.TERMINATED: _kind(True, Acts.OPERATOR, "An operator terminated the request."),
+    FailureCode.INTERNAL_ERROR: _kind(True, Acts.OPERATOR, "Something went wrong in this service."),
+}
+
+MESSAGE_MAX_CHARS = 500
+"""Text from outside that travels (histories, rows, answers) is cut here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A failure that happened. message: a sentence for a person; never a key, an internal address or a stack trace."""
+
+    code: FailureCode
+    message: str
+
+    @classmethod
+    def of(cls, code: FailureCode, detail: str = "") -> "Failure":
+        sentence = FAILURES[code].sentence
+        text = f"{sentence} {detail}".strip() if detail else sentence
+        return cls(code=code, message=text[:MESSAGE_MAX_CHARS])
+
+    @property
+    def retryable(self) -> bool:
+        return FAILURES[self.code].retryable

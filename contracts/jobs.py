@@ -1,0 +1,122 @@
+"""Messages about jobs: between workflow and activities, and between activities, providers and store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from contracts.failures import Failure
+from contracts.ids import ExecutionId, JobId, ProviderJobId, UserId
+from contracts.money import NanoUsd
+from contracts.plans import StepKind
+from contracts.states import JobState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRef:
+    """Names a job to an activity. Everything else about it lives in rows."""
+
+    user_id: UserId
+    execution_id: ExecutionId
+    job_id: JobId
+    generation: int
+
+
+class SubmitOutcome(StrEnum):
+    """SUBMITTED: the provider has it. NOT_SENT: certainly not accepted, may be sent again. REFUSED: it has failed for good.
+
+    UNKNOWN: look it up. STOPPED: the execution is cancelled or of another generation, nothing was sent.
+    ENDED: the job had already ended (a retry that reuses it, a replayed history).
+    """
+
+    SUBMITTED = "submitted"
+    NOT_SENT = "not_sent"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    STOPPED = "stopped"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitJobResult:
+    """retry_after_seconds: what the provider asked for, with NOT_SENT; 0 if it did not say."""
+
+    outcome: SubmitOutcome
+    retry_after_seconds: float = 0.0
+    failure: Failure | None = None
+
+
+class FindOutcome(StrEnum):
+    FOUND = "found"
+    ABSENT = "absent"
+    NOT_KNOWN = "not_known"
+    GIVEN_UP = "given_up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindJobResult:
+    outcome: FindOutcome
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitJobResult:
+    """The report itself is in the job's row: what a provider produced is not for histories."""
+
+    state: JobState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettleJobResult:
+    state: JobState
+    settled_nano_usd: NanoUsd
+    execution_spent_nano_usd: NanoUsd
+    failure: Failure | None = None
+
+
+class CancelOutcome(StrEnum):
+    """CANCELLED: it will not run. REQUESTED: it may still complete. TOO_LATE: it had ended. NOTHING: there was nothing to cancel."""
+
+    CANCELLED = "cancelled"
+    REQUESTED = "requested"
+    TOO_LATE = "too_late"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelJobResult:
+    outcome: CancelOutcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderHandle:
+    """How a provider knows a job. urls: addresses it gave with the id, by the provider's own names; empty after an adoption by id alone."""
+
+    provider: str
+    model: str
+    provider_job_id: ProviderJobId
+    urls: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A file that a provider produced, at the provider's address."""
+
+    url: str
+    kind: StepKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobReport:
+    """What a provider says of a job, in our words. Unknown provider statuses are SUBMITTED: still running.
+
+    billed_units: the quantity the provider says it billed, in the model's own unit, as exact decimal text; None if it does not say.
+    run_seconds: how long it ran at the provider, if it says.
+    charged: False where the provider's rules say this end costs nothing; True or None: price it.
+    """
+
+    state: JobState
+    outputs: tuple[Output, ...] = ()
+    failure: Failure | None = None
+    billed_units: str | None = None
+    run_seconds: float | None = None
+    charged: bool | None = None
