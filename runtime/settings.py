@@ -1,0 +1,315 @@
+"""Settings: environment variables, or `.env` in the working directory. Only entry points load them.
+
+Each small class is what one part needs; a process is the classes of its parts, joined. A variable's name is the
+field's name in capitals. Nothing is read when this module is imported.
+"""
+
+import base64
+import binascii
+import os
+import sys
+from typing import Annotated, Literal, TypeVar
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from runtime.addresses import callback_base_url as callback_base_url
+from runtime.addresses import callback_note as callback_note
+from runtime.addresses import checked_url, url_host_port
+
+ENV_FILE = ".env"
+ENCRYPTION_KEY_BYTES = 32
+# Replicate shows a prediction's input in its list for one hour; a look-up must have ended before.
+REPLICATE_INPUT_LIFE_SECONDS = 3600
+
+Url = Annotated[str, AfterValidator(checked_url)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Slots = Annotated[int, Field(ge=1, le=10_000)]
+
+
+def _split_commas(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    return value
+
+
+class Settings(BaseSettings):
+    """What all settings share: an empty variable counts as not set, and nothing changes after the start."""
+
+    model_config = SettingsConfigDict(
+        env_file=ENV_FILE,
+        env_ignore_empty=True,
+        extra="ignore",  # the environment is full of other programs' variables
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+
+class LogSettings(Settings):
+    """How the process logs."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="least severe level that is logged"
+    )
+    log_format: Literal["json", "text"] = Field(
+        "json", description="json: one object per line; text: for a person at a terminal"
+    )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+
+class DatabaseSettings(Settings):
+    """PostgreSQL."""
+
+    database_url: SecretStr = Field(
+        description="PostgreSQL, as the application role",
+        examples=["postgresql://takeone_app:PASSWORD@localhost/takeone"],
+    )
+    database_owner_url: SecretStr | None = Field(
+        None, description="PostgreSQL, as the owner of the tables, for migrations; default: DATABASE_URL"
+    )
+    database_pool_size: Annotated[int, Field(ge=1, le=1000)] = Field(
+        10, description="connections one process keeps at most"
+    )
+
+    @field_validator("database_url", "database_owner_url")
+    @classmethod
+    def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must start with postgresql://")
+        return value
+
+    @property
+    def owner_url(self) -> SecretStr:
+        """The address for migrations."""
+        return self.database_owner_url or self.database_url
+
+
+class TemporalSettings(Settings):
+    """Temporal. Empty fields are filled by the SDK's own environment configuration, see `runtime.temporal.connect`."""
+
+    temporal_address: str | None = Field(
+        None, description="host:port of the Temporal frontend; default: the profile's, else localhost:7233"
+    )
+    temporal_namespace: str | None = Field(None, description="default: the profile's, else default")
+    temporal_api_key: SecretStr | None = Field(None, description="Temporal Cloud API key; switches TLS on")
+    temporal_config_file: str | None = Field(
+        None,
+        description="TOML file with connection profiles; this and every other variable of the SDK's environment "
+        "configuration is honoured (TEMPORAL_PROFILE, TEMPORAL_TLS_*, TEMPORAL_GRPC_META_*)",
+    )
+
+    def sdk_environment(self) -> dict[str, str]:
+        """Every TEMPORAL_* variable of `.env` and the environment; the environment wins, as for all settings."""
+        merged = {**dotenv_values(ENV_FILE), **os.environ}
+        return {name: value for name, value in merged.items() if name.startswith("TEMPORAL_") and value}
+
+
+class StorageSettings(Settings):
+    """Object storage: AWS S3, Cloudflare R2, or anything that speaks S3."""
+
+    s3_endpoint_url: Url | None = Field(None, description="address of the S3 server; default: AWS")
+    s3_bucket: str = Field(description="bucket for the produced files", examples=["takeone-assets"], min_length=3)
+    aws_access_key_id: str = Field(description="access key of the bucket", examples=["AKIA..."])
+    aws_secret_access_key: SecretStr = Field(description="secret of the access key")
+    aws_region: str = Field("us-east-1", description="region of the bucket; R2: auto")
+    cdn_base_url: Url | None = Field(
+        None, description="public address in front of the bucket; default: none, links are presigned and expire"
+    )
+
+
+class ProviderSettings(Settings):
+    """The providers. One whose key is missing is not offered; at least one key is needed.
+
+    Horizon: how long after a create request of unknown fate an authoritative list must have answered "not here" before
+    that counts as never accepted (start deadline + longest run + list lag). Too short buys twice, too long only waits.
+    """
+
+    fal_key: SecretStr | None = Field(None, description="fal API key; without it fal is not offered")
+    fal_queue_url: Url = Field("https://queue.fal.run", description="fal queue")
+    fal_api_url: Url = Field("https://api.fal.ai/v1", description="fal platform API: request history and prices")
+    fal_jwks_url: Url = Field(
+        "https://rest.fal.ai/.well-known/jwks.json", description="public keys that fal signs callbacks with"
+    )
+    fal_start_deadline_seconds: Annotated[int, Field(ge=1)] = Field(
+        300, description="fal drops a request that has not started by then (nothing is billed)"
+    )
+    # fal's history shows a request for certain only once it has ended, and has lagged by minutes in incidents.
+    fal_horizon_seconds: Annotated[int, Field(ge=1)] = Field(
+        2700, description="horizon of a fal video: start deadline 300 + longest run 1500 + history lag 900"
+    )
+    fal_image_horizon_seconds: Annotated[int, Field(ge=1)] = Field(
+        1320, description="horizon of a fal image: start deadline 300 + longest run 120 + history lag 900"
+    )
+
+    # The variable's check comes last of the two keys, so that it can see both.
+    replicate_api_token: SecretStr | None = Field(
+        None, description="Replicate API token; without it Replicate is not offered", validate_default=True
+    )
+    replicate_base_url: Url = Field("https://api.replicate.com", description="Replicate API")
+    replicate_webhook_secret: SecretStr | None = Field(
+        None, description="whsec_... that Replicate signs callbacks with; default: asked from Replicate with the token"
+    )
+    replicate_deadline_seconds: Annotated[int, Field(ge=5)] = Field(
+        1800, description="Replicate ends a prediction by itself after this (Cancel-After)"
+    )
+    # Replicate lists a prediction from its creation on, so neither queue nor run time counts; its list lag is not
+    # documented, a minute is usual, five are allowed.
+    replicate_horizon_seconds: Annotated[int, Field(ge=1, lt=REPLICATE_INPUT_LIFE_SECONDS)] = Field(
+        300, description="horizon of any Replicate prediction: list lag alone, running ones are listed"
+    )
+
+    @field_validator("replicate_api_token")
+    @classmethod
+    def _one_provider(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("fal_key") is None:
+            raise ValueError("not set, and FAL_KEY is not set either: set the key of at least one provider")
+        return value
+
+    @field_validator("fal_horizon_seconds", "fal_image_horizon_seconds")
+    @classmethod
+    def _past_the_start(cls, value: int, info: ValidationInfo) -> int:
+        start_deadline: int = info.data.get("fal_start_deadline_seconds", 0)
+        if value <= start_deadline:
+            raise ValueError(f"must be longer than FAL_START_DEADLINE_SECONDS ({start_deadline})")
+        return value
+
+
+class PublicAddressSettings(Settings):
+    """Where the API is: for the API itself, and for whoever writes links and callback addresses to it."""
+
+    api_host: str = Field("127.0.0.1", description="address the API listens on")
+    api_port: Port = Field(8080, description="port the API listens on")
+    public_url: Url | None = Field(
+        None, description="address under which others reach the API; default: http://API_HOST:API_PORT"
+    )
+
+    @property
+    def public_base_url(self) -> str:
+        """PUBLIC_URL or its default, without a slash at the end."""
+        return self.public_url or f"http://{url_host_port(self.api_host, self.api_port)}"
+
+
+class ApiSettings(PublicAddressSettings):
+    """The API's listeners."""
+
+    metrics_host: str = Field("127.0.0.1", description="address the metrics listener is on")
+    metrics_port: Port = Field(9101, description="port of /metrics; 0: none")
+
+
+class WorkerSettings(PublicAddressSettings):
+    """The worker's listeners, and how much it does at once (slots per task queue)."""
+
+    metrics_host: str = Field("127.0.0.1", description="address both metrics listeners are on")
+    metrics_port: Port = Field(9102, description="port of /metrics; 0: none")
+    sdk_metrics_port: Port = Field(9103, description="port of the Temporal SDK's own /metrics; 0: none")
+    execution_slots: Slots = Field(100, description="workflow tasks, and short database activities, at once")
+    submit_slots: Slots = Field(20, description="create requests and look-ups per provider at once")
+    wait_slots: Slots = Field(2000, description="provider jobs waited for at once; a waiting job costs almost nothing")
+    asset_slots: Slots = Field(20, description="files stored at once; bounded by bandwidth")
+    webhook_slots: Slots = Field(200, description="webhook attempts at once; a slow receiver holds one for 15 s")
+
+
+class SecuritySettings(Settings):
+    """Keys and network limits."""
+
+    encryption_keys: SecretStr = Field(
+        description="base64 keys of 32 bytes, comma separated, newest first: seal secrets at rest, sign tokens",
+        examples=["$(openssl rand -base64 32)"],
+    )
+    allowed_private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = Field(
+        (), description="local development only: private hosts (host or host:port, comma separated) we may call"
+    )
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _usable_keys(cls, value: SecretStr) -> SecretStr:
+        _decode_keys(value.get_secret_value())
+        return value
+
+    def encryption_key_bytes(self) -> list[bytes]:
+        """The keys, newest first, 32 bytes each."""
+        return _decode_keys(self.encryption_keys.get_secret_value())
+
+
+class ApiProcess(
+    ApiSettings, DatabaseSettings, TemporalSettings, StorageSettings, ProviderSettings, SecuritySettings, LogSettings
+):
+    """`python -m api`."""
+
+
+class WorkerProcess(
+    WorkerSettings, DatabaseSettings, TemporalSettings, StorageSettings, ProviderSettings, SecuritySettings, LogSettings
+):
+    """`python worker.py`."""
+
+
+class MigrateProcess(DatabaseSettings, LogSettings):
+    """`python -m store.migrate`."""
+
+
+class AdminProcess(DatabaseSettings, SecuritySettings, LogSettings):
+    """`python -m store.admin`."""
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(settings: type[S]) -> S:
+    """Read the settings of a process. Missing or wrong ones: one line each on stderr, and exit with code 2."""
+    try:
+        return settings()
+    except ValidationError as error:
+        lines = _explain(settings, error)
+    except (OSError, UnicodeDecodeError) as error:
+        lines = [f"{ENV_FILE}: cannot be read ({type(error).__name__})"]
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    raise SystemExit(2)
+
+
+def describe_settings(settings: type[Settings]) -> str:
+    """The variables of a process with default and meaning, for `--help`."""
+    lines = [f"Settings: environment variables, or {ENV_FILE} in the working directory.", ""]
+    for name, field in settings.model_fields.items():
+        lines += [f"  {name.upper()}{_default_note(field)}", f"      {field.description}"]
+    return "\n".join(lines)
+
+
+def _default_note(field: FieldInfo) -> str:
+    if field.is_required():
+        return "  (required)"
+    default: object = field.get_default()
+    return "" if default in (None, ()) else f"  [{default}]"
+
+
+def _explain(settings: type[Settings], error: ValidationError) -> list[str]:
+    # The input is left out on purpose: it may be a secret.
+    return [
+        _explain_one(
+            str(problem["loc"][0]), settings.model_fields[str(problem["loc"][0])], problem["type"], problem["msg"]
+        )
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def _explain_one(name: str, field: FieldInfo, kind: str, message: str) -> str:
+    example = f", for example {name.upper()}={field.examples[0]}" if field.examples else ""
+    if kind == "missing":
+        return f"{name.upper()}: not set. Set it to: {field.description}{example}"
+    return f"{name.upper()}: {message.removeprefix('Value error, ')}. Meaning: {field.description}{example}"
+
+
+def _decode_keys(value: str) -> list[bytes]:
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        keys = [base64.b64decode(part, validate=True) for part in parts]
+    except binascii.Error:
+        raise ValueError("not base64") from None
+    if not keys or any(len(key) != ENCRYPTION_KEY_BYTES for key in keys):
+        raise ValueError(f"each key must have {ENCRYPTION_KEY_BYTES} bytes after decoding")
+    return keys
