@@ -1,7 +1,7 @@
 """Plans: the steps of an execution, what each needs from others, and how far along it is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -135,6 +135,50 @@ def parameters_from_json(plain: Mapping[str, object]) -> Parameters:
         seed=_number(plain.get("seed")),
         image=_reference(image) if image is not None else None,
     )
+
+
+def plan_to_json(plan: Plan) -> dict[str, object]:
+    return asdict(plan)
+
+
+def plan_from_json(plain: Mapping[str, object]) -> Plan:
+    """The inverse of plan_to_json. Raises TypeError or ValueError for anything else."""
+    match plain:
+        case {"type": str(type_), "steps": [*steps], "result_step": str(result_step), "version": int(version)}:
+            return Plan(
+                type=PlanType(type_),
+                steps=tuple(_step_from_json(step) for step in steps),
+                result_step=result_step,
+                version=version,
+            )
+        case _:
+            raise TypeError("not a plan")
+
+
+def _step_from_json(plain: object) -> Step:
+    match plain:
+        case {
+            "name": str(name),
+            "kind": str(kind),
+            "provider": str(provider),
+            "model": str(model),
+            "deadline_seconds": int(deadline_seconds),
+            "usual_seconds": int(usual_seconds),
+            "needs": [*needs],
+            "on_failure": str(on_failure),
+        }:
+            return Step(
+                name=name,
+                kind=StepKind(kind),
+                provider=provider,
+                model=model,
+                deadline_seconds=deadline_seconds,
+                usual_seconds=usual_seconds,
+                needs=tuple(str(need) for need in needs),
+                on_failure=OnFailure(on_failure),
+            )
+        case _:
+            raise TypeError("not a step")
 
 
 def _text(value: object) -> str | None:

@@ -1,0 +1,73 @@
+"""Callbacks in rows: a provider called us. Stored, adopted if it answers an open question, and the waiter woken, in one transaction."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from contracts.ids import JobId, ProviderJobId
+from contracts.states import JobState
+from store.database import Connection
+
+CHANNEL = "job_callbacks"
+"""The payload is a job id. Workers listen and look at the job's row."""
+
+
+class CallbackOutcome(StrEnum):
+    """ADOPTED: it brought the id of a send whose answer was not known. RECORDED: the id was known. SUPERSEDED: of an earlier send,
+    or another id than the job's; kept as evidence of a possible orphan charge. UNKNOWN_JOB: no such job."""
+
+    ADOPTED = "adopted"
+    RECORDED = "recorded"
+    SUPERSEDED = "superseded"
+    UNKNOWN_JOB = "unknown_job"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCallback:
+    provider: str
+    delivery_id: str
+    job_id: JobId
+    send_number: int
+    provider_job_id: ProviderJobId
+
+
+LOCK_JOB = """
+SELECT user_id, state, send_number, provider, provider_job_id FROM jobs WHERE job_id = $1 FOR UPDATE
+"""
+ADOPT = """
+UPDATE jobs SET state = 'submitted', provider_job_id = $2, submitted_at = now(), callback_at = now(), updated_at = now()
+WHERE job_id = $1
+"""
+TOUCH = "UPDATE jobs SET callback_at = now(), updated_at = now() WHERE job_id = $1"
+INSERT_CALLBACK = """
+INSERT INTO callbacks (provider, delivery_id, job_id, user_id, send_number, provider_job_id, adopted)
+VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
+"""
+NOTIFY = "SELECT pg_notify($1, $2)"
+
+
+async def record_callback(conn: Connection, new: NewCallback) -> CallbackOutcome:
+    """Store a verified callback. Repeats change nothing. As system: the provider does not know our users."""
+    job = await conn.fetchrow(LOCK_JOB, new.job_id)
+    if job is None or job["provider"] != new.provider:
+        return CallbackOutcome.UNKNOWN_JOB
+    open_question = job["state"] in (JobState.SUBMITTING, JobState.UNKNOWN)
+    if open_question and job["send_number"] == new.send_number:
+        await conn.execute(ADOPT, new.job_id, new.provider_job_id)
+        outcome = CallbackOutcome.ADOPTED
+    elif job["provider_job_id"] == new.provider_job_id:
+        await conn.execute(TOUCH, new.job_id)
+        outcome = CallbackOutcome.RECORDED
+    else:
+        outcome = CallbackOutcome.SUPERSEDED
+    await conn.execute(
+        INSERT_CALLBACK,
+        new.provider,
+        new.delivery_id,
+        new.job_id,
+        job["user_id"],
+        new.send_number,
+        new.provider_job_id,
+        outcome is CallbackOutcome.ADOPTED,
+    )
+    await conn.execute(NOTIFY, CHANNEL, new.job_id)
+    return outcome

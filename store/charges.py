@@ -1,0 +1,196 @@
+"""Money in rows: hold before the first paid call, settle what was billed, release the rest.
+
+The ledger is the truth and only ever added to; its operation id makes every step safe to repeat. `charges` is the state of
+one job's money, `budgets` a checked counter. The budget is the hot row of a user: it is touched last before COMMIT.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+
+from contracts.ids import ChargeId, ExecutionId, JobId, UserId, new_charge_id
+from contracts.money import NanoUsd
+from contracts.states import ChargeState, CostBasis
+from store.database import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Money to set aside for one job: the worst price of it."""
+
+    job_id: JobId
+    provider: str
+    model: str
+    held_nano_usd: NanoUsd
+
+
+class BudgetExceededError(Exception):
+    """The user's budget of the month has no room. Nothing was written that outlives the transaction."""
+
+
+class ChargeConflictError(Exception):
+    """A charge was settled before with another amount: a bug or a hand in the database. Nobody may guess here."""
+
+
+ENSURE_BUDGET = """
+INSERT INTO budgets (user_id, budget_month) VALUES ($1, date_trunc('month', now() AT TIME ZONE 'UTC')::date)
+ON CONFLICT DO NOTHING
+"""
+
+INSERT_CHARGE = """
+INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, budget_month)
+VALUES ($1, $2, $3, $4, $5, $6, $7, date_trunc('month', now() AT TIME ZONE 'UTC')::date)
+"""
+
+INSERT_ENTRY = """
+INSERT INTO ledger_entries
+    (operation_id, kind, user_id, execution_id, job_id, charge_id, budget_month, amount_nano_usd)
+SELECT $1, $2, user_id, execution_id, job_id, charge_id, budget_month, $4
+FROM charges WHERE charge_id = $3
+"""
+
+HOLD_BUDGET = """
+UPDATE budgets AS b
+SET held_nano_usd = b.held_nano_usd + $2, held_videos = b.held_videos + $3
+FROM users AS u
+WHERE b.user_id = $1 AND u.user_id = b.user_id
+  AND b.budget_month = date_trunc('month', now() AT TIME ZONE 'UTC')::date
+  AND (u.monthly_nano_usd_limit IS NULL
+       OR b.held_nano_usd + b.settled_nano_usd + $2 <= u.monthly_nano_usd_limit)
+  AND (u.monthly_videos_limit IS NULL
+       OR b.held_videos + b.settled_videos + $3 <= u.monthly_videos_limit)
+RETURNING b.user_id
+"""
+
+
+async def hold_charges(
+    conn: Connection, user_id: UserId, execution_id: ExecutionId, holds: list[Hold], *, videos: int
+) -> None:
+    """Set money aside for every job of an execution, or nothing at all. videos: how many the month's count grows by.
+
+    In the transaction that accepts the execution, after its rows. Raises BudgetExceededError: roll back.
+    """
+    await conn.execute(ENSURE_BUDGET, user_id)
+    for hold in holds:
+        charge_id = new_charge_id()
+        await conn.execute(
+            INSERT_CHARGE,
+            charge_id,
+            hold.job_id,
+            execution_id,
+            user_id,
+            hold.provider,
+            hold.model,
+            hold.held_nano_usd,
+        )
+        await conn.execute(INSERT_ENTRY, f"hold/{charge_id}", "held", charge_id, hold.held_nano_usd)
+    total = sum(hold.held_nano_usd for hold in holds)
+    if await conn.fetchval(HOLD_BUDGET, user_id, total, videos) is None:
+        raise BudgetExceededError
+
+
+LOCK_CHARGE = """
+SELECT charge_id, user_id, state, held_nano_usd, settled_nano_usd, budget_month
+FROM charges WHERE job_id = $1 FOR UPDATE
+"""
+
+END_CHARGE = """
+UPDATE charges SET state = $2, settled_nano_usd = $3, basis = $4, ended_at = now()
+WHERE charge_id = $1 AND state = 'held'
+"""
+
+MOVE_BUDGET = """
+UPDATE budgets
+SET held_nano_usd = held_nano_usd - $3, settled_nano_usd = settled_nano_usd + $4
+WHERE user_id = $1 AND budget_month = $2
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """repeated: the charge had ended before, with the same amount; nothing was written."""
+
+    charge_id: ChargeId
+    settled_nano_usd: NanoUsd
+    repeated: bool
+
+
+async def settle_charge(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd, basis: CostBasis) -> Settlement:
+    """Replace held money by what the provider billed; the part above the hold is an explicit overage.
+
+    cost_nano_usd >= 0. Repeating with the same number returns the first settlement; with another, raises ChargeConflictError.
+    """
+    charge = await conn.fetchrow(LOCK_CHARGE, job_id)
+    if charge is None:
+        raise LookupError(f"job {job_id} has no charge")
+    charge_id = ChargeId(charge["charge_id"])
+    if charge["state"] != ChargeState.HELD:
+        if charge["settled_nano_usd"] != cost_nano_usd:
+            raise ChargeConflictError(f"{charge_id} was ended with {charge['settled_nano_usd']}, not {cost_nano_usd}")
+        return Settlement(charge_id=charge_id, settled_nano_usd=cost_nano_usd, repeated=True)
+    held: int = charge["held_nano_usd"]
+    await conn.execute(END_CHARGE, charge_id, ChargeState.SETTLED, cost_nano_usd, basis)
+    parts = {
+        "settled": min(held, cost_nano_usd),
+        "released": max(0, held - cost_nano_usd),
+        "overage": max(0, cost_nano_usd - held),
+    }
+    for kind, amount in parts.items():
+        if amount or kind == "settled":
+            await conn.execute(INSERT_ENTRY, f"{kind}/{charge_id}", kind, charge_id, amount)
+    month: date = charge["budget_month"]
+    await conn.execute(MOVE_BUDGET, charge["user_id"], month, held, cost_nano_usd)
+    return Settlement(charge_id=charge_id, settled_nano_usd=cost_nano_usd, repeated=False)
+
+
+async def release_charge(conn: Connection, job_id: JobId) -> bool:
+    """Give back the hold of a job that was certainly never bought. False if its money had ended before (repeating is safe)."""
+    charge = await conn.fetchrow(LOCK_CHARGE, job_id)
+    if charge is None or charge["state"] != ChargeState.HELD:
+        return False
+    charge_id: str = charge["charge_id"]
+    held: int = charge["held_nano_usd"]
+    await conn.execute(END_CHARGE, charge_id, ChargeState.RELEASED, 0, None)
+    await conn.execute(INSERT_ENTRY, f"released/{charge_id}", "released", charge_id, held)
+    await conn.execute(MOVE_BUDGET, charge["user_id"], charge["budget_month"], held, 0)
+    return True
+
+
+COUNT_VIDEO = """
+UPDATE budgets AS b
+SET held_videos = b.held_videos - 1, settled_videos = b.settled_videos + $2
+FROM (SELECT user_id, min(budget_month) AS budget_month FROM charges WHERE execution_id = $1 GROUP BY user_id) AS c
+WHERE b.user_id = c.user_id AND b.budget_month = c.budget_month
+"""
+
+
+async def count_video(conn: Connection, execution_id: ExecutionId, *, completed: bool) -> None:
+    """End the month's hold of one video: it counts if the execution completed. Once, in the transaction that ends it."""
+    await conn.execute(COUNT_VIDEO, execution_id, 1 if completed else 0)
+
+
+GET_MONEY = """
+SELECT coalesce(sum(held_nano_usd) FILTER (WHERE state = 'held'), 0)::bigint AS held,
+       coalesce(sum(settled_nano_usd), 0)::bigint AS settled,
+       coalesce(sum(held_nano_usd) FILTER (WHERE state = 'released'), 0)::bigint AS released
+FROM charges WHERE execution_id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionMoney:
+    """held: the bills that are still open; 0 when everything is final."""
+
+    held_nano_usd: NanoUsd
+    settled_nano_usd: NanoUsd
+    released_nano_usd: NanoUsd
+
+
+async def get_money(conn: Connection, execution_id: ExecutionId) -> ExecutionMoney:
+    """What an execution holds and has spent so far, over all its generations."""
+    row = await conn.fetchrow(GET_MONEY, execution_id)
+    assert row is not None  # an aggregate always has a row
+    return ExecutionMoney(
+        held_nano_usd=NanoUsd(row["held"]),
+        settled_nano_usd=NanoUsd(row["settled"]),
+        released_nano_usd=NanoUsd(row["released"]),
+    )

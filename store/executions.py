@@ -1,0 +1,255 @@
+"""Executions in rows: accepted with their steps, jobs and held money in one transaction; claimed, cancelled and ended by name of state."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from contracts.executions import ClaimOutcome, ClaimResult, ExecutionOrder, ExecutionRef, StepJob
+from contracts.failures import Failure, FailureCode
+from contracts.ids import ExecutionId, JobId, UserId, new_job_id
+from contracts.money import NanoUsd
+from contracts.plans import Parameters, Plan, Step, parameters_to_json, plan_from_json, plan_to_json
+from contracts.states import ExecutionStatus
+from store.charges import Hold, hold_charges
+from store.database import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewStep:
+    """A step with what it asks for and the worst price of its job."""
+
+    step: Step
+    parameters: Parameters
+    held_nano_usd: NanoUsd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewExecution:
+    """request: what the user sent, as it was understood. webhook_secret_sealed: None means the user's default signs."""
+
+    execution_id: ExecutionId
+    user_id: UserId
+    plan: Plan
+    steps: Sequence[NewStep]
+    request: Mapping[str, object]
+    metadata: Mapping[str, object]
+    webhook_url: str | None
+    webhook_secret_sealed: bytes | None
+    deadline_seconds: int
+
+
+INSERT_EXECUTION = """
+INSERT INTO executions
+    (execution_id, user_id, type, status, plan, request, metadata, estimated_nano_usd, webhook_url,
+     webhook_secret_sealed, deadline_at)
+VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, now() + make_interval(secs => $10))
+"""
+
+INSERT_STEP = """
+INSERT INTO steps
+    (execution_id, name, user_id, position, kind, provider, model, parameters, usual_seconds, deadline_seconds)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+"""
+
+INSERT_JOB = """
+INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+"""
+
+
+async def insert_execution(conn: Connection, new: NewExecution) -> None:
+    """Accept an execution: its row, steps and jobs, and the held money. Raises BudgetExceededError: roll back."""
+    await conn.execute(
+        INSERT_EXECUTION,
+        new.execution_id,
+        new.user_id,
+        new.plan.type,
+        plan_to_json(new.plan),
+        dict(new.request),
+        dict(new.metadata),
+        sum(step.held_nano_usd for step in new.steps),
+        new.webhook_url,
+        new.webhook_secret_sealed,
+        float(new.deadline_seconds),
+    )
+    holds: list[Hold] = []
+    for position, item in enumerate(new.steps):
+        step, job_id = item.step, new_job_id()
+        await conn.execute(
+            INSERT_STEP,
+            new.execution_id,
+            step.name,
+            new.user_id,
+            position,
+            step.kind,
+            step.provider,
+            step.model,
+            parameters_to_json(item.parameters),
+            step.usual_seconds,
+            step.deadline_seconds,
+        )
+        await conn.execute(INSERT_JOB, job_id, new.execution_id, step.name, new.user_id, 1, step.provider, step.model)
+        holds.append(Hold(job_id=job_id, provider=step.provider, model=step.model, held_nano_usd=item.held_nano_usd))
+    await hold_charges(conn, new.user_id, new.execution_id, holds, videos=1)
+
+
+CLAIM_EXECUTION = """
+UPDATE executions SET status = 'running', started_at = now(), updated_at = now()
+WHERE execution_id = $1 AND generation = $2 AND status = 'queued'
+RETURNING cancel_requested_at
+"""
+
+GET_STATUS = "SELECT status, generation, cancel_requested_at FROM executions WHERE execution_id = $1"
+
+LIST_STEP_JOBS = """
+SELECT DISTINCT ON (s.position) s.name, j.job_id
+FROM steps AS s JOIN jobs AS j ON j.execution_id = s.execution_id AND j.step_name = s.name
+WHERE s.execution_id = $1
+ORDER BY s.position, j.job_id DESC
+"""
+
+
+async def claim_execution(conn: Connection, ref: ExecutionRef) -> ClaimResult:
+    """Take a queued execution for the run that asks. Repeating within that run answers the same: its claim was lost on the way."""
+    claimed = await conn.fetchrow(CLAIM_EXECUTION, ref.execution_id, ref.generation)
+    if claimed is None:
+        row = await conn.fetchrow(GET_STATUS, ref.execution_id)
+        if row is None or row["generation"] != ref.generation or row["status"] != ExecutionStatus.RUNNING:
+            return ClaimResult(outcome=ClaimOutcome.LOST)
+        claimed = row
+    jobs = tuple(
+        StepJob(step=row["name"], job_id=JobId(row["job_id"]))
+        for row in await conn.fetch(LIST_STEP_JOBS, ref.execution_id)
+    )
+    cancelled = claimed["cancel_requested_at"] is not None
+    return ClaimResult(outcome=ClaimOutcome.CANCELLED if cancelled else ClaimOutcome.CLAIMED, jobs=jobs)
+
+
+REQUEST_CANCEL = """
+UPDATE executions
+SET cancel_requested_at = coalesce(cancel_requested_at, now()), cancel_reason = coalesce(cancel_reason, $2),
+    updated_at = now()
+WHERE execution_id = $1 AND status IN ('queued', 'running')
+RETURNING execution_id
+"""
+
+
+async def mark_cancel_requested(conn: Connection, execution_id: ExecutionId, reason: str) -> bool:
+    """Order a cancel; from its commit on no new send begins. False if the execution had ended. Repeating is safe."""
+    return await conn.fetchval(REQUEST_CANCEL, execution_id, reason) is not None
+
+
+LOCK_OPEN_EXECUTION = """
+SELECT execution_id, user_id, type, generation, webhook_url, webhook_secret_sealed, metadata, cancel_reason
+FROM executions
+WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running')
+FOR UPDATE
+"""
+
+END_EXECUTION = """
+UPDATE executions
+SET status = $2, progress = $3, result = $4, error = $5, ended_at = now(), updated_at = now()
+WHERE execution_id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenExecution:
+    """An execution that has not ended, its row locked."""
+
+    execution_id: ExecutionId
+    user_id: UserId
+    type: str
+    generation: int
+    webhook_url: str | None
+    webhook_secret_sealed: bytes | None
+    metadata: Mapping[str, object]
+    cancel_reason: str | None
+
+
+async def lock_open_execution(conn: Connection, ref: ExecutionRef) -> OpenExecution | None:
+    """The row to end, locked until COMMIT; None if this generation has ended already."""
+    row = await conn.fetchrow(LOCK_OPEN_EXECUTION, ref.execution_id, ref.generation)
+    return OpenExecution(**dict(row)) if row is not None else None
+
+
+async def mark_ended(
+    conn: Connection,
+    execution_id: ExecutionId,
+    status: ExecutionStatus,
+    *,
+    progress: int,
+    result: Mapping[str, object] | None,
+    error: Mapping[str, object] | None,
+) -> None:
+    """End an execution whose row the caller has locked (lock_open_execution)."""
+    await conn.execute(END_EXECUTION, execution_id, status, progress, result, error)
+
+
+LIST_QUEUED_ORDERS = """
+SELECT execution_id, user_id, generation, plan, request FROM executions
+WHERE status = 'queued' AND queued_at < now() - make_interval(secs => $1)
+ORDER BY queued_at LIMIT $2
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedOrder:
+    order: ExecutionOrder
+    prompt: str
+
+
+def _queued_order(row: asyncpg.Record) -> QueuedOrder:
+    order = ExecutionOrder(
+        execution_id=ExecutionId(row["execution_id"]),
+        user_id=UserId(row["user_id"]),
+        generation=row["generation"],
+        plan=plan_from_json(row["plan"]),
+    )
+    return QueuedOrder(order=order, prompt=str(row["request"].get("prompt", "")))
+
+
+async def list_queued_orders(conn: Connection, *, older_than_seconds: float, limit: int) -> list[QueuedOrder]:
+    """What is queued and should have been started by now, oldest first. For the sweep."""
+    return [_queued_order(row) for row in await conn.fetch(LIST_QUEUED_ORDERS, older_than_seconds, limit)]
+
+
+LIST_RUNNING = """
+SELECT execution_id, user_id, generation, plan ->> 'type' AS type, cancel_requested_at, deadline_at < now() AS late
+FROM executions
+WHERE status = 'running' AND started_at < now() - make_interval(secs => $1) AND execution_id > $2
+ORDER BY execution_id LIMIT $3
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningExecution:
+    ref: ExecutionRef
+    cancel_requested_at: datetime | None
+    late: bool
+
+
+async def list_running(
+    conn: Connection, *, older_than_seconds: float, after: str, limit: int
+) -> list[RunningExecution]:
+    """Running executions in id order, a page at a time. late: past the deadline. For the sweep."""
+    rows = await conn.fetch(LIST_RUNNING, older_than_seconds, after, limit)
+    return [
+        RunningExecution(
+            ref=ExecutionRef(user_id=row["user_id"], execution_id=row["execution_id"], generation=row["generation"]),
+            cancel_requested_at=row["cancel_requested_at"],
+            late=row["late"],
+        )
+        for row in rows
+    ]
+
+
+def failure_to_json(failure: Failure | None) -> dict[str, Any] | None:
+    return {"code": failure.code, "message": failure.message} if failure is not None else None
+
+
+def failure_from_json(plain: Mapping[str, str] | None) -> Failure | None:
+    return Failure(code=FailureCode(plain["code"]), message=plain["message"]) if plain is not None else None

@@ -1,0 +1,314 @@
+"""Jobs and their sends in rows: the half of the pay-once protocol that the database keeps.
+
+Every move names the state it expects and the send it is about. Zero rows is an answer: somebody else was first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from contracts.failures import Failure
+from contracts.ids import ExecutionId, JobId, ProviderJobId, UserId
+from contracts.jobs import JobRef, JobReport, Output, ProviderHandle
+from contracts.plans import Parameters, StepKind, parameters_from_json
+from contracts.states import JobState
+from store.database import Connection
+from store.executions import failure_from_json, failure_to_json
+
+GET_JOB = """
+SELECT j.job_id, j.execution_id, j.user_id, j.step_name, j.provider, j.model, j.state, j.send_number,
+       j.provider_job_id, j.provider_urls, j.report, j.failure, j.deadline_at, j.cancel_sent_at, j.callback_at,
+       j.submitted_at, s.kind, s.parameters, s.usual_seconds, s.deadline_seconds,
+       e.status AS execution_status, e.generation AS execution_generation,
+       e.cancel_requested_at IS NOT NULL AS cancel_requested, now() AS now,
+       coalesce(j.deadline_at < now(), false) AS late
+FROM jobs AS j
+JOIN steps AS s ON s.execution_id = j.execution_id AND s.name = j.step_name
+JOIN executions AS e ON e.execution_id = j.execution_id
+WHERE j.job_id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """A job with its step and what matters of its execution, as they were at `now`."""
+
+    job_id: JobId
+    execution_id: ExecutionId
+    user_id: UserId
+    step_name: str
+    kind: StepKind
+    provider: str
+    model: str
+    state: JobState
+    send_number: int
+    parameters: Parameters
+    usual_seconds: int
+    deadline_seconds: int
+    handle: ProviderHandle | None
+    report: JobReport | None
+    failure: Failure | None
+    deadline_at: datetime | None
+    late: bool
+    cancel_sent_at: datetime | None
+    callback_at: datetime | None
+    submitted_at: datetime | None
+    execution_status: str
+    execution_generation: int
+    cancel_requested: bool
+    now: datetime
+
+
+def _job_record(row: asyncpg.Record) -> JobRecord:
+    handle = None
+    if row["provider_job_id"] is not None:
+        handle = ProviderHandle(
+            provider=row["provider"],
+            model=row["model"],
+            provider_job_id=ProviderJobId(row["provider_job_id"]),
+            urls=row["provider_urls"],
+        )
+    plain = {
+        name: row[name]
+        for name in row.keys()
+        if name not in {"provider_job_id", "provider_urls"}  # noqa: SIM118 - a Record iterates over values
+    }
+    plain |= {
+        "handle": handle,
+        "kind": StepKind(row["kind"]),
+        "state": JobState(row["state"]),
+        "parameters": parameters_from_json(row["parameters"]),
+        "report": report_from_json(row["report"]),
+        "failure": failure_from_json(row["failure"]),
+    }
+    return JobRecord(**plain)
+
+
+async def get_job(conn: Connection, job_id: JobId) -> JobRecord:
+    """Raises LookupError: there is no such job, or it is another user's."""
+    row = await conn.fetchrow(GET_JOB, job_id)
+    if row is None:
+        raise LookupError(f"no job {job_id}")
+    return _job_record(row)
+
+
+LOCK_EXECUTION = """
+SELECT execution_id FROM executions
+WHERE execution_id = $1 AND generation = $2 AND status = 'running' AND cancel_requested_at IS NULL
+FOR SHARE
+"""
+
+BEGIN_SEND = """
+UPDATE jobs AS j
+SET state = 'submitting', send_number = $2, updated_at = now(),
+    deadline_at = coalesce(j.deadline_at, least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds)))
+FROM executions AS e, steps AS s
+WHERE j.job_id = $1 AND j.state = 'waiting' AND j.send_number = $2 - 1
+  AND e.execution_id = j.execution_id AND s.execution_id = j.execution_id AND s.name = j.step_name
+RETURNING j.job_id
+"""
+
+INSERT_SEND = """
+INSERT INTO sends (job_id, number, user_id, request, inputs) VALUES ($1, $2, $3, $4, $5)
+"""
+
+
+async def begin_send(
+    conn: Connection, ref: JobRef, number: int, request: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> bool:
+    """The intent: commit this before any byte leaves. False: cancelled, of another generation, or somebody else's send is out.
+
+    The execution's row is locked in share mode, so a cancel is either seen here or waits until the intent is committed.
+    """
+    if await conn.fetchval(LOCK_EXECUTION, ref.execution_id, ref.generation) is None:
+        return False
+    if await conn.fetchval(BEGIN_SEND, ref.job_id, number) is None:
+        return False
+    await conn.execute(INSERT_SEND, ref.job_id, number, ref.user_id, dict(request), dict(inputs))
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendRecord:
+    number: int
+    request: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    sent_at: datetime
+    age_seconds: float
+
+
+GET_SEND = """
+SELECT number, request, inputs, sent_at, extract(epoch FROM now() - sent_at)::float8 AS age_seconds
+FROM sends WHERE job_id = $1 AND number = $2
+"""
+
+
+async def get_send(conn: Connection, job_id: JobId, number: int) -> SendRecord:
+    row = await conn.fetchrow(GET_SEND, job_id, number)
+    if row is None:
+        raise LookupError(f"job {job_id} has no send {number}")
+    return SendRecord(**dict(row))
+
+
+ACCEPT_SEND = """
+UPDATE jobs
+SET state = 'submitted', provider_job_id = $3, provider_urls = $4, submitted_at = now(), updated_at = now()
+WHERE job_id = $1 AND send_number = $2 AND state IN ('submitting', 'unknown')
+RETURNING job_id
+"""
+ADD_URLS = """
+UPDATE jobs SET provider_urls = $3, updated_at = now()
+WHERE job_id = $1 AND provider_job_id = $2 AND provider_urls = '{}'
+"""
+OWNS_PROVIDER_JOB = "SELECT job_id = $1 FROM jobs WHERE provider = $2 AND provider_job_id = $3"
+
+
+async def mark_submitted(conn: Connection, job_id: JobId, number: int, handle: ProviderHandle) -> bool:
+    """Adopt the provider's id for a send. True also if it is already there: the callback was faster. False: a late write of a zombie."""
+    if await conn.fetchval(ACCEPT_SEND, job_id, number, handle.provider_job_id, dict(handle.urls)) is not None:
+        return True
+    await conn.execute(ADD_URLS, job_id, handle.provider_job_id, dict(handle.urls))
+    return bool(await conn.fetchval(OWNS_PROVIDER_JOB, job_id, handle.provider, handle.provider_job_id))
+
+
+MARK_UNKNOWN = """
+UPDATE jobs SET state = 'unknown', updated_at = now()
+WHERE job_id = $1 AND send_number = $2 AND state = 'submitting'
+RETURNING job_id
+"""
+MARK_WAITING = """
+UPDATE jobs SET state = 'waiting', updated_at = now()
+WHERE job_id = $1 AND send_number = $2 AND state IN ('submitting', 'unknown')
+RETURNING job_id
+"""
+ANSWER_SEND = """
+UPDATE sends
+SET answered_at = clock_timestamp(), outcome = $3, status_code = $4, note = $5, provider_job_id = $6
+WHERE job_id = $1 AND number = $2
+"""
+
+
+async def mark_unknown(conn: Connection, job_id: JobId, number: int) -> bool:
+    """The answer of this send is not known: it is looked up, never sent again."""
+    return await conn.fetchval(MARK_UNKNOWN, job_id, number) is not None
+
+
+async def mark_waiting(conn: Connection, job_id: JobId, number: int) -> bool:
+    """This send was certainly not accepted: the job may be sent again."""
+    return await conn.fetchval(MARK_WAITING, job_id, number) is not None
+
+
+async def mark_send_answered(
+    conn: Connection,
+    job_id: JobId,
+    number: int,
+    outcome: str,
+    *,
+    status_code: int | None = None,
+    note: str = "",
+    provider_job_id: str | None = None,
+) -> None:
+    """Write down what became of a send."""
+    await conn.execute(ANSWER_SEND, job_id, number, outcome, status_code, note, provider_job_id)
+
+
+REPORT_JOB = """
+UPDATE jobs SET report = $2, updated_at = now() WHERE job_id = $1 AND report IS NULL
+"""
+SENT_CANCEL = "UPDATE jobs SET cancel_sent_at = coalesce(cancel_sent_at, now()), updated_at = now() WHERE job_id = $1"
+END_JOB = """
+UPDATE jobs SET state = $2, failure = $3, ended_at = now(), updated_at = now()
+WHERE job_id = $1 AND state = ANY($4::text[])
+RETURNING job_id
+"""
+
+
+async def mark_reported(conn: Connection, job_id: JobId, report: JobReport) -> None:
+    """Keep what the provider said at the end of a job; the first report stands. Settling reads it from here."""
+    await conn.execute(REPORT_JOB, job_id, report_to_json(report))
+
+
+async def mark_cancel_sent(conn: Connection, job_id: JobId) -> None:
+    """The provider is about to be asked to end this job."""
+    await conn.execute(SENT_CANCEL, job_id)
+
+
+async def mark_job_ended(
+    conn: Connection, job_id: JobId, state: JobState, failure: Failure | None, *, expected: tuple[JobState, ...]
+) -> bool:
+    """End a job that is in one of the expected states. False: it was not (it had ended, or went on)."""
+    return await conn.fetchval(END_JOB, job_id, state, failure_to_json(failure), list(expected)) is not None
+
+
+CANCEL_WAITING = """
+UPDATE jobs SET state = 'cancelled', ended_at = now(), updated_at = now()
+WHERE execution_id = $1 AND state = 'waiting'
+RETURNING job_id
+"""
+
+
+async def cancel_waiting_jobs(conn: Connection, execution_id: ExecutionId) -> list[JobId]:
+    """End what was never sent, or certainly not accepted. Returns the jobs whose money is to be released."""
+    return [JobId(row["job_id"]) for row in await conn.fetch(CANCEL_WAITING, execution_id)]
+
+
+GET_OUTPUT = """
+SELECT j.report, j.ended_at FROM jobs AS j
+WHERE j.execution_id = $1 AND j.step_name = $2 AND j.state = 'completed'
+ORDER BY j.job_id DESC LIMIT 1
+"""
+
+
+async def find_step_report(conn: Connection, execution_id: ExecutionId, step: str) -> tuple[JobReport, datetime] | None:
+    """What a completed step produced, and when; None if the step has not completed."""
+    row = await conn.fetchrow(GET_OUTPUT, execution_id, step)
+    report = report_from_json(row["report"]) if row is not None else None
+    return (report, row["ended_at"]) if row is not None and report is not None else None
+
+
+LIST_OPEN_BILLS = """
+SELECT j.job_id, j.user_id, j.execution_id, j.generation, j.state
+FROM jobs AS j JOIN charges AS c ON c.job_id = j.job_id
+WHERE c.state = 'held' AND j.state IN ('failed', 'cancelled', 'completed') AND j.send_number > 0
+ORDER BY j.updated_at LIMIT $1
+"""
+
+
+async def list_open_bills(conn: Connection, *, limit: int) -> list[JobRef]:
+    """Ended jobs whose real cost is not known yet: given up while unknown, or timed out. For the sweep."""
+    return [
+        JobRef(
+            user_id=row["user_id"],
+            execution_id=row["execution_id"],
+            job_id=row["job_id"],
+            generation=row["generation"],
+        )
+        for row in await conn.fetch(LIST_OPEN_BILLS, limit)
+    ]
+
+
+def report_to_json(report: JobReport) -> dict[str, Any]:
+    return {
+        "state": report.state,
+        "outputs": [{"url": output.url, "kind": output.kind} for output in report.outputs],
+        "failure": failure_to_json(report.failure),
+        "billed_units": report.billed_units,
+        "run_seconds": report.run_seconds,
+        "charged": report.charged,
+    }
+
+
+def report_from_json(plain: Mapping[str, Any] | None) -> JobReport | None:
+    if plain is None:
+        return None
+    return JobReport(
+        state=JobState(plain["state"]),
+        outputs=tuple(Output(url=item["url"], kind=StepKind(item["kind"])) for item in plain["outputs"]),
+        failure=failure_from_json(plain["failure"]),
+        billed_units=plain["billed_units"],
+        run_seconds=plain["run_seconds"],
+        charged=plain["charged"],
+    )

@@ -1,0 +1,78 @@
+"""Orders to workflows from outside: start one, tell one that a cancel was asked for. Both are safe to repeat."""
+
+from temporalio.client import Client
+from temporalio.common import (
+    Priority,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from contracts.executions import ExecutionOrder
+from contracts.ids import ExecutionId
+from contracts.webhooks import DeliveryOrder
+from runtime import temporal
+from workflows.deliver_webhook import DeliverWebhookWorkflow
+from workflows.execution import ExecutionWorkflow
+from workflows.policies import EXECUTIONS_QUEUE, START_RPC_TIMEOUT
+
+SUMMARY_CHARS = 120
+
+
+async def start_execution(client: Client, order: ExecutionOrder, *, prompt: str) -> None:
+    """Start the workflow of an execution, or find it running. The run claims its generation first, so anybody may start it."""
+    await client.start_workflow(
+        ExecutionWorkflow.run,
+        order,
+        id=order.execution_id,
+        task_queue=EXECUTIONS_QUEUE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        priority=Priority(fairness_key=order.user_id),
+        static_summary=f"{order.plan.type}: {_short(prompt)}",
+        search_attributes=TypedSearchAttributes(
+            [
+                SearchAttributePair(temporal.USER, order.user_id),
+                SearchAttributePair(temporal.STATUS, "queued"),
+                SearchAttributePair(temporal.PLAN_TYPE, order.plan.type.value),
+                SearchAttributePair(temporal.PROVIDER, sorted({step.provider for step in order.plan.steps})),
+            ]
+        ),
+        rpc_timeout=START_RPC_TIMEOUT,
+    )
+
+
+async def signal_cancel(client: Client, execution_id: ExecutionId, reason: str) -> bool:
+    """Tell the workflow of an execution that a cancel was asked for. False: there is none, or it has closed."""
+    try:
+        await client.get_workflow_handle(execution_id).signal(
+            ExecutionWorkflow.cancel_requested, reason, rpc_timeout=START_RPC_TIMEOUT
+        )
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return True
+
+
+async def start_delivery(client: Client, order: DeliveryOrder) -> None:
+    """Start the delivery of a webhook, unless that delivery was started before."""
+    try:
+        await client.start_workflow(
+            DeliverWebhookWorkflow.run,
+            order,
+            id=f"deliver/{order.event_id}/{order.delivery}",
+            task_queue=EXECUTIONS_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            priority=Priority(fairness_key=order.user_id),
+            rpc_timeout=START_RPC_TIMEOUT,
+        )
+    except WorkflowAlreadyStartedError:
+        return
+
+
+def _short(prompt: str) -> str:
+    return prompt if len(prompt) <= SUMMARY_CHARS else prompt[: SUMMARY_CHARS - 1] + "…"
