@@ -9,6 +9,7 @@ import binascii
 import os
 import sys
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -237,23 +238,24 @@ class SecuritySettings(Settings):
         return _decode_keys(self.encryption_keys.get_secret_value())
 
 
+# The help text lists the last base first.
 class ApiProcess(
-    ApiSettings, DatabaseSettings, TemporalSettings, StorageSettings, ProviderSettings, SecuritySettings, LogSettings
+    LogSettings, SecuritySettings, ProviderSettings, StorageSettings, TemporalSettings, DatabaseSettings, ApiSettings
 ):
     """`python -m api`."""
 
 
 class WorkerProcess(
-    WorkerSettings, DatabaseSettings, TemporalSettings, StorageSettings, ProviderSettings, SecuritySettings, LogSettings
+    LogSettings, SecuritySettings, ProviderSettings, StorageSettings, TemporalSettings, DatabaseSettings, WorkerSettings
 ):
     """`python worker.py`."""
 
 
-class MigrateProcess(DatabaseSettings, LogSettings):
+class MigrateProcess(LogSettings, DatabaseSettings):
     """`python -m store.migrate`."""
 
 
-class AdminProcess(DatabaseSettings, SecuritySettings, LogSettings):
+class AdminProcess(LogSettings, SecuritySettings, DatabaseSettings):
     """`python -m store.admin`."""
 
 
@@ -313,3 +315,11 @@ def _decode_keys(value: str) -> list[bytes]:
     if not keys or any(len(key) != ENCRYPTION_KEY_BYTES for key in keys):
         raise ValueError(f"each key must have {ENCRYPTION_KEY_BYTES} bytes after decoding")
     return keys
+
+
+def secret_values(settings: Settings) -> list[str]:
+    """The secrets among the settings, for `configure_logging`: whatever happens, these are never logged."""
+    secrets = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
+    parts = [part.strip() for secret in secrets for part in secret.split(",")]
+    passwords = [urlsplit(secret).password or "" for secret in secrets if "://" in secret]
+    return [*secrets, *parts, *passwords]
