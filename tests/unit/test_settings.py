@@ -1,0 +1,275 @@
+"""Settings: what a process reads, refuses and says."""
+
+import base64
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime.addresses import callback_base_url, callback_note, checked_url, reach
+from runtime.settings import (
+    AdminProcess,
+    ApiProcess,
+    DatabaseSettings,
+    MigrateProcess,
+    ProviderSettings,
+    PublicAddressSettings,
+    SecuritySettings,
+    Settings,
+    TemporalSettings,
+    WorkerProcess,
+    describe_settings,
+    load,
+    secret_values,
+)
+
+ROOT = Path(__file__).parents[2]
+KEY_A = base64.b64encode(b"a" * 32).decode()
+KEY_B = base64.b64encode(b"b" * 32).decode()
+COMPLETE = {
+    "DATABASE_URL": "postgresql://app:pass-of-db@localhost/takeone",
+    "S3_BUCKET": "takeone",
+    "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "aws-secret-value",
+    "FAL_KEY": "fal-secret-value",
+    "ENCRYPTION_KEYS": f"{KEY_B},{KEY_A}",
+}
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither variables nor a .env of whoever runs the tests."""
+    for name in list(os.environ):
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def refusal(settings: type[Settings], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    with pytest.raises(SystemExit) as stopped:
+        load(settings)
+    assert stopped.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.splitlines()
+
+
+@pytest.mark.parametrize("process", [ApiProcess, WorkerProcess, AdminProcess, MigrateProcess])
+def test_settings_complete_environment_starts_every_process(
+    process: type[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_all(monkeypatch, COMPLETE)
+    assert isinstance(load(process), process)
+
+
+def test_settings_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, COMPLETE)
+    api = load(ApiProcess)
+    assert (api.api_host, api.api_port, api.public_base_url) == ("127.0.0.1", 8080, "http://127.0.0.1:8080")
+    assert (api.aws_region, api.cdn_base_url, api.s3_endpoint_url) == ("us-east-1", None, None)
+    assert (api.fal_queue_url, api.fal_api_url) == ("https://queue.fal.run", "https://api.fal.ai/v1")
+    assert api.replicate_base_url == "https://api.replicate.com"
+    assert api.owner_url.get_secret_value() == COMPLETE["DATABASE_URL"]
+    assert api.encryption_key_bytes() == [b"b" * 32, b"a" * 32]
+    assert api.allowed_private_hosts == ()
+
+
+def test_settings_missing_ones_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = refusal(WorkerProcess, capsys)
+    named = sorted(line.partition(":")[0] for line in lines)
+    assert named == [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "DATABASE_URL",
+        "ENCRYPTION_KEYS",
+        "REPLICATE_API_TOKEN",
+        "S3_BUCKET",
+    ]
+    assert all("not set" in line for line in lines)
+    assert any("FAL_KEY" in line for line in lines)
+
+
+def test_settings_of_migrations_ask_for_the_database_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [line] = refusal(MigrateProcess, capsys)
+    assert line.startswith("DATABASE_URL: not set. Set it to: ")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://app@localhost/takeone")
+    monkeypatch.setenv("DATABASE_OWNER_URL", "postgresql://owner@localhost/takeone")
+    assert load(MigrateProcess).owner_url.get_secret_value() == "postgresql://owner@localhost/takeone"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", "mysql://app:planted-secret@localhost/takeone"),
+        ("ENCRYPTION_KEYS", "planted-secret"),
+        ("ENCRYPTION_KEYS", base64.b64encode(b"planted-secret").decode()),
+        ("ENCRYPTION_KEYS", " , "),
+        ("API_PORT", "planted-secret"),
+        ("API_PORT", "65536"),
+        ("METRICS_PORT", "-1"),
+        ("PUBLIC_URL", "ftp://planted-secret"),
+        ("PUBLIC_URL", "https://planted-secret:99999"),
+        ("PUBLIC_URL", "https://example.com/?token=planted-secret"),
+        ("S3_ENDPOINT_URL", "localhost:9000"),
+        ("S3_BUCKET", "ab"),
+        ("LOG_FORMAT", "planted-secret"),
+        ("LOG_LEVEL", "planted-secret"),
+        ("FAL_HORIZON_SECONDS", "299"),
+        ("REPLICATE_HORIZON_SECONDS", "3600"),
+        ("REPLICATE_HORIZON_SECONDS", "0"),
+    ],
+)
+def test_settings_wrong_one_is_named_without_its_value(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_all(monkeypatch, {**COMPLETE, variable: value})
+    [line] = refusal(ApiProcess, capsys)
+    assert line.startswith(f"{variable}: ")
+    assert "Meaning: " in line
+    assert "planted-secret" not in line
+    assert base64.b64encode(b"planted-secret").decode() not in line
+
+
+@pytest.mark.parametrize("process", ["ApiProcess", "WorkerProcess"])
+def test_settings_wrong_ones_exit_with_2(process: str, tmp_path: Path) -> None:
+    """As a real process: exit code 2, the lines on stderr, no traceback."""
+    program = f"from runtime.settings import {process}, load\nload({process})"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**COMPLETE, "PYTHONPATH": str(ROOT), "S3_BUCKET": "", "API_PORT": "http"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sorted(line.partition(":")[0] for line in done.stderr.splitlines()) == ["API_PORT", "S3_BUCKET"]
+
+
+def test_settings_from_env_file_lose_against_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("DATABASE_URL=postgresql://file@localhost/a\nDATABASE_POOL_SIZE=3\nUNKNOWN=1\n")
+    assert load(DatabaseSettings).database_url.get_secret_value() == "postgresql://file@localhost/a"
+    monkeypatch.setenv("DATABASE_URL", "postgresql://environment@localhost/a")
+    settings = load(DatabaseSettings)
+    assert settings.database_url.get_secret_value() == "postgresql://environment@localhost/a"
+    assert settings.database_pool_size == 3
+
+
+def test_settings_unreadable_env_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Path(".env").write_bytes(b"DATABASE_URL=\xff\xfe\n")
+    assert refusal(DatabaseSettings, capsys) == [".env: cannot be read (UnicodeDecodeError)"]
+
+
+def test_settings_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {**COMPLETE, "CDN_BASE_URL": "", "API_PORT": ""})
+    api = load(ApiProcess)
+    assert (api.cdn_base_url, api.api_port) == (None, 8080)
+
+
+@pytest.mark.parametrize("variable", ["FAL_KEY", "REPLICATE_API_TOKEN"])
+def test_settings_one_provider_is_enough(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "a-key")
+    providers = load(ProviderSettings)
+    assert [providers.fal_key is None, providers.replicate_api_token is None] == [
+        variable != "FAL_KEY",
+        variable != "REPLICATE_API_TOKEN",
+    ]
+
+
+def test_settings_show_no_secret_when_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, COMPLETE)
+    worker = load(WorkerProcess)
+    text = f"{worker!r} {worker} {worker.model_dump()} {worker.model_dump_json()}"
+    for secret in ("pass-of-db", "aws-secret-value", "fal-secret-value", KEY_A, KEY_B):
+        assert secret in "".join(secret_values(worker))
+        assert secret not in text
+
+
+def test_settings_private_hosts_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {"ENCRYPTION_KEYS": KEY_A, "ALLOWED_PRIVATE_HOSTS": "localhost:8090, Sandbox ,"})
+    assert load(SecuritySettings).allowed_private_hosts == ("localhost:8090", "sandbox")
+
+
+def test_settings_temporal_environment_includes_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("TEMPORAL_TLS_SERVER_NAME=file\nTEMPORAL_NAMESPACE=file\nOTHER=1\n")
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", "environment")
+    temporal = load(TemporalSettings)
+    assert temporal.temporal_namespace == "environment"
+    assert temporal.sdk_environment() == {"TEMPORAL_TLS_SERVER_NAME": "file", "TEMPORAL_NAMESPACE": "environment"}
+
+
+def test_settings_help_names_every_variable_with_its_meaning() -> None:
+    text = describe_settings(WorkerProcess)
+    for name, field in WorkerProcess.model_fields.items():
+        assert f"  {name.upper()}" in text
+        assert field.description
+        assert field.description in text
+    assert "S3_BUCKET  (required)" in text
+    assert "AWS_REGION  [us-east-1]" in text
+    assert describe_settings(MigrateProcess).index("DATABASE_URL") > 0
+    assert "FAL_KEY" not in describe_settings(MigrateProcess)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("0.0.0.0", "http://127.0.0.1:9000"), ("::", "http://127.0.0.1:9000"), ("::1", "http://[::1]:9000")],
+)
+def test_public_url_default_can_be_called(host: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {"API_HOST": host, "API_PORT": "9000"})
+    assert load(PublicAddressSettings).public_base_url == expected
+
+
+def test_url_slashes_at_the_end_are_dropped() -> None:
+    assert checked_url("https://cdn.example.com/a//") == "https://cdn.example.com/a"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:1", "loopback"),
+        ("http://api.localhost", "loopback"),
+        ("http://127.0.0.2", "loopback"),
+        ("http://[::1]:5", "loopback"),
+        ("http://0.0.0.0:5", "loopback"),
+        ("http://10.1.2.3", "private"),
+        ("http://[fd00::1]", "private"),
+        ("http://169.254.169.254", "private"),
+        ("http://sandbox:8090", "private"),
+        ("http://api.default.svc", "private"),
+        ("https://api.example.com.", "public"),
+        ("https://8.8.8.8", "public"),
+    ],
+)
+def test_reach_of_an_address(url: str, expected: str) -> None:
+    assert reach(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("public_url", "provider", "reachable"),
+    [
+        ("https://api.example.com", "https://queue.fal.run", True),
+        ("http://api.example.com", "https://queue.fal.run", False),
+        ("http://127.0.0.1:8080", "https://queue.fal.run", False),
+        ("https://localhost:8080", "https://queue.fal.run", False),
+        ("https://10.0.0.5", "https://queue.fal.run", False),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8090", True),
+        ("http://api:8080", "http://sandbox:8090", True),
+        ("http://127.0.0.1:8080", "http://sandbox:8090", False),
+        ("http://api:8080", "http://127.0.0.1:8090", True),
+    ],
+)
+def test_callback_is_asked_for_only_where_it_can_arrive(public_url: str, provider: str, reachable: bool) -> None:
+    assert callback_base_url(public_url, provider) == (public_url if reachable else None)
+    note = callback_note("fal", public_url, provider)
+    assert public_url in note
+    assert ("by callback" in note) == reachable
+    assert "polling" in note
