@@ -1,0 +1,53 @@
+"""One event to a user's address: tried for days, then visibly failed. Decisions and waiting; nothing else."""
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.webhooks import WebhookActivities
+    from contracts.webhooks import AttemptResult, DeliveryOrder
+    from workflows import delivery_policy, policies
+
+
+@workflow.defn(name="deliver_webhook")
+class DeliverWebhookWorkflow:
+    """One delivery of one event. A single activity carries all its tries, so days of silence cost no history."""
+
+    @workflow.run
+    async def run(self, order: DeliveryOrder) -> AttemptResult:
+        workflow.set_current_details(f"**delivering**, delivery {order.delivery}; the pending activity shows the tries")
+        try:
+            result = await self._attempt(order)
+        except ActivityError as error:
+            # Out of time, or cancelled by an operator. Either way its user sees that it failed, and may send it again.
+            result = await self._finish(order)
+            if is_cancelled_exception(error):
+                self._show(result)
+                raise
+        self._show(result)
+        return result
+
+    async def _attempt(self, order: DeliveryOrder) -> AttemptResult:
+        """Until the receiver takes it, says 410, or the schedule is over."""
+        return await workflow.execute_activity_method(
+            WebhookActivities.attempt,
+            order,
+            task_queue=policies.WEBHOOKS_QUEUE,
+            retry_policy=delivery_policy.LOST_ATTEMPT,
+            start_to_close_timeout=delivery_policy.ATTEMPT_START_TO_CLOSE,
+            schedule_to_close_timeout=delivery_policy.DELIVERY_SCHEDULE_TO_CLOSE,
+            summary=f"{order.event_id}, delivery {order.delivery}",
+        )
+
+    async def _finish(self, order: DeliveryOrder) -> AttemptResult:
+        return await workflow.execute_activity_method(
+            WebhookActivities.finish,
+            order,
+            task_queue=policies.WEBHOOKS_QUEUE,
+            retry_policy=policies.DATABASE,
+            start_to_close_timeout=policies.DATABASE_STEP,
+            summary="mark it failed",
+        )
+
+    def _show(self, result: AttemptResult) -> None:
+        workflow.set_current_details(f"**{result.outcome}** after {result.number} tries")
