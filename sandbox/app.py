@@ -1,0 +1,76 @@
+"""The parts put together as one ASGI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sandbox import fal_answers, replicate_answers
+from sandbox.bill import Bill
+from sandbox.callbacks import Callbacks
+from sandbox.control import Control, Switchboard
+from sandbox.desk import Desk
+from sandbox.downloads import Downloads
+from sandbox.exchange import TRANSPORT, Exchange
+from sandbox.fal import Fal
+from sandbox.faults import FaultBook
+from sandbox.files import Files
+from sandbox.jobs import Job, Jobs
+from sandbox.replicate import DATA_LIFE_SECONDS, Replicate
+from sandbox.settings import Json, Options
+from sandbox.signatures import kept_key
+from sandbox.workshop import Workshop
+
+
+class TransportInScope:
+    """Hands the connection itself to the faults that cut it, which ASGI has no word for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope[TRANSPORT] = getattr(getattr(send, "__self__", None), "transport", None)
+        await self._app(scope, receive, send)
+
+
+def build(options: Options) -> ASGIApp:
+    options.data_dir.mkdir(parents=True, exist_ok=True)
+    key = kept_key(options.data_dir / "fal-signing-key")
+    switchboard = Switchboard(options.settings)
+    faults = FaultBook()
+    jobs = Jobs(options.data_dir)
+    files = Files(jobs)
+    callbacks = Callbacks(
+        settings=lambda: switchboard.now, faults=faults, fal_key=key, replicate_secret=options.replicate_webhook_secret
+    )
+
+    def replicate_callback(job: Job) -> Json:
+        life = switchboard.now.data_life_seconds
+        return replicate_answers.prediction(job, job.base_url, DATA_LIFE_SECONDS if life is None else life)
+
+    workshop = Workshop(
+        settings=lambda: switchboard.now, jobs=jobs, bill=Bill(options.data_dir / "bill.jsonl"), files=files,
+        faults=faults, callbacks=callbacks,
+        announcements={"fal": fal_answers.callback, "replicate": replicate_callback},
+    )  # fmt: skip
+    exchange = Exchange(faults, {"fal": fal_answers.refusal, "replicate": replicate_answers.refusal})
+    desk = Desk(workshop=workshop, exchange=exchange, faults=faults, public_url=options.public_url)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await workshop.resume()
+        yield
+        await workshop.stop()
+        await callbacks.close()
+        await files.close()
+        jobs.close()
+
+    routes = [
+        *Control(switchboard, desk, faults, callbacks).routes(),
+        *Fal(desk, key, options.fal_key).routes(),
+        *Replicate(desk, options.replicate_webhook_secret, options.replicate_token).routes(),
+        *Downloads(jobs, faults, exchange).routes(),
+    ]
+    return TransportInScope(Starlette(routes=routes, lifespan=lifespan))

@@ -1,0 +1,112 @@
+"""The test bench: faults, settings, the bill, and what has happened so far. No key: loopback only."""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from sandbox.callbacks import Callbacks
+from sandbox.desk import Desk
+from sandbox.exchange import json_answer
+from sandbox.faults import FaultBook, FaultError
+from sandbox.jobs import job_view
+from sandbox.settings import Json, Settings, SettingsError, changed
+
+
+class Switchboard:
+    """The settings in force."""
+
+    def __init__(self, start: Settings) -> None:
+        self.start = start
+        self.now = start
+
+
+class Control:
+    def __init__(self, switchboard: Switchboard, desk: Desk, faults: FaultBook, callbacks: Callbacks) -> None:
+        self._switchboard = switchboard
+        self._desk = desk
+        self._faults = faults
+        self._callbacks = callbacks
+
+    def routes(self) -> list[BaseRoute]:
+        def route(path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str = "GET") -> Route:
+            return Route(f"/__control/{path}", endpoint, methods=[method])
+
+        return [
+            route("bill", self.bill),
+            route("jobs", self.jobs),
+            route("callbacks", self.callbacks),
+            route("requests", self.requests),
+            route("settings", self.settings),
+            route("settings", self.change_settings, "PUT"),
+            route("faults", self.faults),
+            route("faults", self.add_fault, "POST"),
+            route("faults", self.remove_faults, "DELETE"),
+            route("faults/{id}", self.remove_fault, "DELETE"),
+            route("reset", self.reset, "POST"),
+            route("health", self.health),
+        ]
+
+    async def bill(self, request: Request) -> Response:
+        return json_answer(self._desk.workshop.bill.view())
+
+    async def jobs(self, request: Request) -> Response:
+        return json_answer({"jobs": [job_view(job) for job in self._desk.jobs.all()]})
+
+    async def callbacks(self, request: Request) -> Response:
+        return json_answer({"callbacks": self._callbacks.tries})
+
+    async def requests(self, request: Request) -> Response:
+        return json_answer(self._desk.requests_view())
+
+    async def settings(self, request: Request) -> Response:
+        return json_answer(asdict(self._switchboard.now))
+
+    async def change_settings(self, request: Request) -> Response:
+        try:
+            self._switchboard.now = changed(self._switchboard.now, await _object(request))
+        except (SettingsError, ValueError) as error:
+            return json_answer({"error": str(error)}, 422)
+        return json_answer(asdict(self._switchboard.now))
+
+    async def faults(self, request: Request) -> Response:
+        return json_answer({"faults": self._faults.views()})
+
+    async def add_fault(self, request: Request) -> Response:
+        try:
+            fault = self._faults.add(await _object(request))
+        except (FaultError, ValueError) as error:
+            return json_answer({"error": str(error)}, 422)
+        return json_answer(fault.view(), 201)
+
+    async def remove_faults(self, request: Request) -> Response:
+        self._faults.clear()
+        return Response(status_code=204)
+
+    async def remove_fault(self, request: Request) -> Response:
+        removed = self._faults.remove(request.path_params["id"])
+        return Response(status_code=204) if removed else json_answer({"error": "no such fault"}, 404)
+
+    async def reset(self, request: Request) -> Response:
+        """Forget everything and begin a new bill file; settings are as at the start again."""
+        await self._desk.workshop.stop()
+        await self._desk.workshop.bill.start_anew()
+        self._desk.jobs.clear()
+        self._desk.clear()
+        self._faults.clear()
+        self._callbacks.tries.clear()
+        self._switchboard.now = self._switchboard.start
+        return Response(status_code=204)
+
+    async def health(self, request: Request) -> Response:
+        return json_answer({"status": "ok"})
+
+
+async def _object(request: Request) -> Json:
+    body = json.loads(await request.body())
+    if not isinstance(body, dict):
+        raise ValueError("a JSON object is expected")  # noqa: TRY004 # answered like any other wrong body
+    return body  # pyright: ignore[reportUnknownVariableType] # JSON

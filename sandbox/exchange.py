@@ -1,0 +1,122 @@
+"""One vendor request and its answer, with the faults that were ordered for it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from sandbox.faults import AFTER, ANSWERS, BEFORE, STATUSES, Fault, FaultBook
+from sandbox.models import Provider
+from sandbox.settings import Json
+
+TRANSPORT = "sandbox.transport"  # where app.py leaves the connection in the request's scope
+HTML_PAGE = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"  # noqa: E501 # one page
+STATUS_LINES = {200: "200 OK", 500: "500 Internal Server Error", 502: "502 Bad Gateway", 503: "503 Service Unavailable"}
+
+
+class Vendor(Protocol):
+    """How a vendor words a refusal that was ordered."""
+
+    def __call__(self, status: int, params: Json) -> Response: ...
+
+
+Handler = Callable[[], Awaitable[Response]]
+
+
+def json_answer(
+    body: Any, status: int = 200, headers: dict[str, str] | None = None, kind: str = "application/json"
+) -> Response:
+    return Response(json.dumps(body), status, headers, kind)
+
+
+async def drop(request: Request, params: Json) -> Response:
+    """Close the connection with no byte of an answer: orderly, or with a reset (`how: "reset"`)."""
+    transport: asyncio.Transport = request.scope[TRANSPORT]
+    if params.get("how") == "reset":
+        transport.abort()
+    else:
+        transport.close()
+    while not await request.is_disconnected():  # noqa: ASYNC110 # the server tells it by this call only
+        await asyncio.sleep(0.01)
+    return Response()  # goes nowhere
+
+
+class Exchange:
+    def __init__(self, faults: FaultBook, refusals: dict[Provider, Vendor]) -> None:
+        self._faults = faults
+        self._refusals = refusals
+
+    async def __call__(
+        self, request: Request, provider: Provider, model: str | None, operation: str, handler: Handler
+    ) -> Response:
+        """The handler's answer, or what an ordered fault makes of it."""
+        await request.body()  # read wholly, as a server that then fails would have
+        names = ANSWERS | STATUSES if operation == "status" else ANSWERS
+        fault = self._faults.take(provider, model, operation, names, path=request.url.path)
+        if fault is None:
+            return await handler()
+        if fault.fault in BEFORE:
+            return await self._before(request, provider, fault, handler)
+        answer = await handler() if fault.fault in AFTER and fault.params.get("accept", True) else None
+        if fault.fault == "unknown_status":
+            answer = await handler()
+        return await _after(request, provider, fault, answer or Response())
+
+    async def _before(self, request: Request, provider: Provider, fault: Fault, handler: Handler) -> Response:
+        params, refusal = fault.params, self._refusals[provider]
+        if fault.fault == "drop_before_accept":
+            return await drop(request, params)
+        if fault.fault == "hang":
+            await _hang(request, float(params.get("seconds", 3600)))
+            return await handler() if params.get("answer", False) else await drop(request, params)
+        if fault.fault == "refuse_429":
+            return refusal(429, params)
+        if fault.fault == "refuse":
+            return refusal(int(params.get("status", 400)), params)
+        return refusal(int(params.get("status", 503)), params)
+
+
+async def _after(request: Request, provider: Provider, fault: Fault, answer: Response) -> Response:
+    params = fault.params
+    if fault.fault == "drop_after_accept":
+        return await drop(request, params)
+    if fault.fault == "answer_502_after_accept":
+        return _html(int(params.get("status", 502)))
+    if fault.fault == "html_answer":
+        return _html(int(params.get("status", 200)))
+    if fault.fault == "answer_late":
+        await _hang(request, float(params.get("seconds", 70)))
+        return answer
+    if fault.fault == "malformed_json":
+        content = bytes(answer.body)
+        return Response(content[: max(1, len(content) // 2)], answer.status_code, media_type="application/json")
+    if fault.fault == "huge_body":
+        size = int(params.get("bytes", 256 * 1024 * 1024))
+        return StreamingResponse(_spaces(size), answer.status_code, media_type="application/json")
+    body = json.loads(bytes(answer.body))
+    unknown = "PAUSED" if provider == "fal" else "queued_for_review"
+    return json_answer(body | {"status": params.get("status", unknown)}, answer.status_code)
+
+
+async def _hang(request: Request, seconds: float) -> None:
+    """Wait that long, or until the caller has gone."""
+    end = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < end and not await request.is_disconnected():  # noqa: ASYNC110 # as above
+        await asyncio.sleep(min(0.05, seconds))
+
+
+def _html(status: int) -> Response:
+    line = STATUS_LINES.get(status, str(status))
+    return Response(HTML_PAGE.format(line), status, media_type="text/html")
+
+
+async def _spaces(size: int) -> AsyncIterator[bytes]:
+    """A body that begins like JSON and doesn't end within any sane limit."""
+    yield b'{"padding": "'
+    chunk = b" " * 65536
+    for _ in range(size // len(chunk)):
+        yield chunk
+    yield b'"}'

@@ -1,0 +1,140 @@
+"""The jobs the sandbox was asked for and the files they made, kept in SQLite so that kill -9 loses none."""
+
+import json
+import secrets
+import sqlite3
+import uuid
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sandbox.models import Provider
+from sandbox.settings import Json
+
+State = Literal["queued", "running", "succeeded", "failed", "canceled", "aborted"]
+ENDED: frozenset[State] = frozenset({"succeeded", "failed", "canceled", "aborted"})
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """Times are unix seconds. Vendors' words for states and errors are put in by their own modules."""
+
+    id: str
+    provider: Provider
+    model: str
+    input: Json
+    base_url: str  # how the caller reached us: the start of addresses in callbacks
+    created_at: float
+    queue_seconds: float
+    latency_seconds: float
+    seed: int
+    callback_url: str | None = None
+    callback_events: list[str] = field(default_factory=lambda: ["completed"])
+    start_deadline_at: float | None = None
+    end_deadline_at: float | None = None
+    stores_io: bool = True
+    result_life_seconds: float | None = None
+    faults: list[Json] = field(default_factory=list[Json])  # {"fault", "params"} bound to this job
+    state: State = "queued"
+    started_at: float | None = None
+    ended_at: float | None = None
+    error: Json | None = None  # {"status", "type", "message", "field", "url"}
+    outputs: list[Json] = field(default_factory=list[Json])  # {"name", "content_type", "bytes", "width", "height"}
+    moderated: bool = False
+    billable_units: int | None = None
+    billed_nano_usd: int = 0
+    announced: bool = False  # the end has been called back, given up, or was never asked for
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    def fault(self, name: str) -> Json | None:
+        """The parameters of a fault bound to this job."""
+        return next((item["params"] for item in self.faults if item["fault"] == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    name: str
+    job_id: str
+    provider: Provider
+    model: str
+    content_type: str
+    created_at: float
+    expires_at: float
+
+
+def new_job_id(provider: Provider) -> str:
+    if provider == "fal":
+        return str(uuid.uuid4())
+    return "".join(secrets.choice("0123456789abcdefghjkmnpqrstvwxyz") for _ in range(26))
+
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, body TEXT NOT NULL);
+"""
+SAVE_JOB = "INSERT INTO jobs (id, body) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
+SAVE_FILE = "INSERT INTO files (name, body) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body"
+
+
+class Jobs:
+    """All jobs in memory, each change written through. Used on the event loop only; a write takes microseconds."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._files_dir = data_dir / "files"
+        self._files_dir.mkdir(parents=True, exist_ok=True)
+        self._database = sqlite3.connect(data_dir / "jobs.sqlite3", isolation_level=None)
+        # Written to the operating system at once, which outlives the process; the bill is what is synced to disk.
+        self._database.execute("PRAGMA journal_mode = WAL").close()
+        self._database.execute("PRAGMA synchronous = OFF").close()
+        self._database.executescript(SCHEMA).close()
+        self._jobs: dict[str, Job] = {}
+        self._files: dict[str, StoredFile] = {}
+        for (body,) in self._database.execute("SELECT body FROM jobs ORDER BY number"):
+            job = Job(**json.loads(body))
+            self._jobs[job.id] = job
+        for (body,) in self._database.execute("SELECT body FROM files"):
+            file = StoredFile(**json.loads(body))
+            self._files[file.name] = file
+
+    def save(self, job: Job) -> None:
+        self._jobs[job.id] = job
+        self._database.execute(SAVE_JOB, (job.id, json.dumps(asdict(job)))).close()
+
+    def find(self, job_id: str) -> Job | None:
+        return self._jobs.get(job_id)
+
+    def all(self, provider: Provider | None = None) -> list[Job]:
+        """Oldest first."""
+        return [job for job in self._jobs.values() if provider is None or job.provider == provider]
+
+    def keep_file(self, file: StoredFile, content: bytes) -> None:
+        self.path_of(file).write_bytes(content)
+        self.save_file(file)
+
+    def save_file(self, file: StoredFile) -> None:
+        self._files[file.name] = file
+        self._database.execute(SAVE_FILE, (file.name, json.dumps(asdict(file)))).close()
+
+    def find_file(self, name: str) -> StoredFile | None:
+        return self._files.get(name)
+
+    def path_of(self, file: StoredFile) -> Path:
+        return self._files_dir / file.name
+
+    def clear(self) -> None:
+        for name in self._files:
+            (self._files_dir / name).unlink(missing_ok=True)
+        self._jobs.clear()
+        self._files.clear()
+        self._database.execute("DELETE FROM jobs").close()
+        self._database.execute("DELETE FROM files").close()
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def job_view(job: Job) -> dict[str, Any]:
+    return asdict(job)

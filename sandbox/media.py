@@ -1,0 +1,178 @@
+"""Pictures and videos, really made: Pillow draws, PyAV encodes H.264. Everything here blocks: run it in a thread."""
+
+import io
+import random
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import cast
+
+import av
+from av.video.stream import VideoStream
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, UnidentifiedImageError
+
+from sandbox.models import FRAMES_PER_SECOND
+
+TINY_WIDTH = 64
+PIL_FORMATS = {"jpeg": "JPEG", "jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
+CONTENT_TYPES = {"jpeg": "image/jpeg", "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+Image.MAX_IMAGE_PIXELS = 64_000_000  # beyond this Pillow warns, beyond twice this it refuses
+
+
+class NotAPictureError(ValueError):
+    """The bytes of an input picture can't be decoded."""
+
+
+def picture_size(data: bytes) -> tuple[int, int]:
+    return _opened(data).size
+
+
+def _opened(data: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise NotAPictureError(str(error)) from error
+    return image
+
+
+def tiny(width: int, height: int) -> tuple[int, int]:
+    """The same shape, 64 pixels wide, sides even as yuv420p wants them."""
+    return TINY_WIDTH, max(2, round(height * TINY_WIDTH / width / 2) * 2)
+
+
+def picture(*, prompt: str, width: int, height: int, seed: int, image_format: str, black: bool = False) -> bytes:
+    """An encoded picture of exactly this size with the prompt's words in it; the same seed, the same picture."""
+    image = Image.new("RGB", (width, height)) if black else _drawn(prompt, width, height, seed)
+    encoded = io.BytesIO()
+    image.save(encoded, PIL_FORMATS[image_format], quality=85)
+    return encoded.getvalue()
+
+
+@lru_cache(maxsize=64)
+def tiny_picture(width: int, height: int, image_format: str) -> bytes:
+    small_width, small_height = tiny(width, height)
+    return picture(prompt="", width=small_width, height=small_height, seed=7, image_format=image_format)
+
+
+def _drawn(prompt: str, width: int, height: int, seed: int) -> Image.Image:
+    chance = random.Random(seed)
+    image = _sky(chance, width, height)
+    draw = ImageDraw.Draw(image, "RGBA")
+    size = min(width, height)
+    sun_x, sun_y = chance.uniform(0.15, 0.85) * width, chance.uniform(0.12, 0.35) * height
+    for radius, alpha in ((0.16, 40), (0.12, 70), (0.08, 255)):
+        reach = radius * size
+        draw.ellipse((sun_x - reach, sun_y - reach, sun_x + reach, sun_y + reach), fill=(255, 240, 205, alpha))
+    for layer in range(4):
+        _hill(draw, chance, width, height, layer)
+    if prompt and size >= 48:
+        _words(draw, prompt, width, height)
+    return image
+
+
+def _sky(chance: random.Random, width: int, height: int) -> Image.Image:
+    """A gradient between four related colours."""
+    hue = chance.randrange(256)
+    corners = Image.new("HSV", (2, 2))
+    for x in range(2):
+        for y in range(2):
+            shade = (hue + chance.randrange(-28, 28)) % 256
+            corners.putpixel((x, y), (shade, chance.randrange(90, 150), chance.randrange(175, 245)))
+    small = corners.convert("RGB").resize((64, 64), Image.Resampling.BICUBIC)
+    return small.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _hill(draw: ImageDraw.ImageDraw, chance: random.Random, width: int, height: int, layer: int) -> None:
+    base = height * (0.55 + 0.12 * layer)
+    steps = 12
+    ridge = [(width * step / steps, base + chance.uniform(-0.06, 0.06) * height) for step in range(steps + 1)]
+    points = [(0.0, float(height)), *ridge, (float(width), float(height))]
+    draw.polygon(points, fill=(30 + 12 * layer, 48 + 10 * layer, 80 - 12 * layer, 120 + 25 * layer))
+
+
+def _words(draw: ImageDraw.ImageDraw, prompt: str, width: int, height: int) -> None:
+    """The prompt, wrapped on a dark panel in the lower part, as large as fits."""
+    shown = " ".join(prompt.split())[:500] or " "
+    for size in range(max(12, height // 14), 9, -2):
+        font = ImageFont.load_default(size)
+        columns = max(8, int(width * 0.84 / (font.getlength(shown) / len(shown))))
+        text = "\n".join(textwrap.wrap(shown, columns))
+        left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font=font, align="center")
+        if right - left <= width * 0.9 and bottom - top <= height * 0.6:
+            break
+    else:
+        return
+    x, y = (width - (right - left)) / 2, height * 0.93 - (bottom - top)
+    pad = height * 0.025
+    panel = (x - pad, y - pad, x + right - left + pad, y + bottom - top + pad)
+    draw.rounded_rectangle(panel, radius=pad, fill=(10, 14, 24, 165))
+    draw.multiline_text((x - left, y - top), text, font=font, fill=(255, 255, 255, 255), align="center")
+
+
+def video(*, source: bytes | None, prompt: str, width: int, height: int, seconds: int, seed: int) -> bytes:
+    """An MP4 (H.264, yuv420p, index first) of exactly `seconds` at 24 frames a second.
+
+    source: the picture to move over; without one, a picture is drawn. Raises NotAPictureError.
+    """
+    still = _opened(source).convert("RGB") if source is not None else _drawn(prompt, width, height, seed)
+    return _encoded(_moving(_covering(still, width, height), width, height, seconds, seed), width, height)
+
+
+@lru_cache(maxsize=64)
+def tiny_video(width: int, height: int, seconds: int) -> bytes:
+    small_width, small_height = tiny(width, height)
+    return video(source=None, prompt="", width=small_width, height=small_height, seconds=seconds, seed=7)
+
+
+def _covering(still: Image.Image, width: int, height: int) -> Image.Image:
+    """The middle of the picture in the video's shape, slightly larger than the video to zoom into."""
+    scale = max(width / still.width, height / still.height)
+    crop_width, crop_height = width / scale, height / scale
+    left, top = (still.width - crop_width) / 2, (still.height - crop_height) / 2
+    return still.resize((width, height), Image.Resampling.BICUBIC, (left, top, left + crop_width, top + crop_height))
+
+
+def _moving(still: Image.Image, width: int, height: int, seconds: int, seed: int) -> Iterator[Image.Image]:
+    """A slow zoom towards a point chosen by the seed, with a soft light that crosses the picture."""
+    chance = random.Random(seed)
+    aim_x, aim_y = chance.uniform(0.2, 0.8), chance.uniform(0.2, 0.8)
+    reach = max(4, min(width, height) // 6)
+    glow = Image.new("L", (2 * reach, 2 * reach))
+    ImageDraw.Draw(glow).ellipse((reach // 2, reach // 2, reach * 3 // 2, reach * 3 // 2), fill=150)
+    glow = glow.filter(ImageFilter.GaussianBlur(reach / 5))
+    light = Image.new("RGB", glow.size, (255, 246, 214))
+    frames = seconds * FRAMES_PER_SECOND
+    for number in range(frames):
+        part = number / (frames - 1)
+        zoom = 1.0 + 0.2 * part
+        left, top = (width - width / zoom) * aim_x, (height - height / zoom) * aim_y
+        box = (left, top, left + width / zoom, top + height / zoom)
+        frame = still.resize((width, height), Image.Resampling.BILINEAR, box)
+        x = int(-2 * reach + part * (width + 2 * reach))
+        frame.paste(light, (x, int(height * (0.1 + 0.25 * part))), glow)
+        yield frame
+
+
+def _encoded(frames: Iterator[Image.Image], width: int, height: int) -> bytes:
+    # A real file: to put the index first, the muxer opens what it wrote again by name.
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        _encode_to(file.name, frames, width, height)
+        return Path(file.name).read_bytes()
+
+
+def _encode_to(path: str, frames: Iterator[Image.Image], width: int, height: int) -> None:
+    with av.open(path, "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream = cast(VideoStream, container.add_stream("libx264", rate=FRAMES_PER_SECOND))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, FRAMES_PER_SECOND)
+        stream.codec_context.thread_count = 1
+        stream.options = {"preset": "ultrafast", "crf": "28"}
+        for number, image in enumerate(frames):
+            frame = av.VideoFrame.from_image(image)
+            frame.pts, frame.time_base = number, Fraction(1, FRAMES_PER_SECOND)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
