@@ -48,7 +48,7 @@ def configure_logging(
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
     ]
-    renderer = _text_renderer() if log_format == "text" else structlog.processors.JSONRenderer(ensure_ascii=False)
+    renderer = _text_renderer() if log_format == "text" else structlog.processors.JSONRenderer()
 
     def redact(_logger: object, _method: str, fields: Fields) -> Fields:
         return cast("Fields", redactor.fields(cast("MutableMapping[object, object]", fields)))

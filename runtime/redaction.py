@@ -1,5 +1,6 @@
 """Secrets out of whatever is logged: by name of the field, by form of the text, and by exact value."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final, cast
@@ -32,7 +33,7 @@ _RULES: Final[list[tuple[re.Pattern[str], str]]] = [
         (r"(?i)(callbacks(?:/|%2F)[\w-]+(?:/|%2F))[^\s/?&#\"'%<>]+", r"\1[redacted]"),
         # Authorization: Key …, ('authorization', 'Bearer …'), {"authorization": "…"}
         (
-            r"(?i)(authorization\\?[\"']?\s*[:=,]\s*b?\\?[\"']?)(?:(?:bearer|key|basic|token)\s+)?[^\s\"',;}\\]+",
+            r"(?i)(authorization\\?[\"']?\s*[:=,]\s*(?:b?\\?[\"'])?)(?:(?:bearer|key|basic|token)\s+)?[^\s\"',;}\\]+",
             r"\1[redacted]",
         ),
         (r"(?i)\b(bearer\s+)[\w.~+/:=-]{6,}", r"\1[redacted]"),
@@ -71,8 +72,8 @@ class Redactor:
 
     def value(self, value: object, depth: int = 0) -> object:
         """The same for any field: containers are walked, unknown objects become their redacted text."""
-        if value is None or isinstance(value, bool | int | float):
-            return value
+        if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+            return value  # NaN and infinity are no JSON: they become text below
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, bytes):
