@@ -1,0 +1,88 @@
+"""An S3 server (SeaweedFS) from its Python package: everything in one process and one folder."""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import aioboto3
+from aiobotocore.config import AioConfig
+
+from deploy.local.process import Part
+from deploy.local.programs import program
+
+# One public port, and seven between the server's own halves.
+PORTS = 8
+HEALTH_KEY = "health"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Access:
+    """Where the server is and who may write. Anyone may read an object whose address they know, nobody may list."""
+
+    endpoint_url: str
+    bucket: str
+    access_key_id: str
+    secret_access_key: str
+
+
+def s3(folder: Path, ports: tuple[int, ...], access: S3Access, *, log: Path) -> Part:
+    """SeaweedFS on 127.0.0.1:ports[0] with its data in `folder`/s3; makes the bucket. `ports`: eight of them."""
+    data = folder.resolve() / "s3"
+    port, port_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc = ports
+    options = [
+        f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false",
+        f"-master.port={master}", f"-master.port.grpc={master_grpc}",
+        f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}",
+        f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
+        "-s3", f"-s3.port={port}", f"-s3.port.grpc={port_grpc}", f"-s3.config={data / 's3.json'}",
+        "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-s3.autoCreateBucket=false",
+        # One master needs no election: asking its former self for a vote costs 12 to 22 s after a kill.
+        "-master.resumeState=false", "-master.electionTimeout=1s", "-volume.preStopSeconds=0",
+        # Many small volumes, no preallocation, and no refusal on a disk that others have filled.
+        "-master.volumeSizeLimitMB=256", "-volume.max=0", "-volume.minFreeSpace=50MiB",
+    ]  # fmt: skip
+    return Part(
+        name="S3",
+        command=(str(program("weed")), "-logtostderr=true", "server", *options),
+        log=log,
+        address=access.endpoint_url,
+        ready=partial(_writes, access),
+        prepare=partial(_configure, data, access),
+        clean=partial(_remove_sockets, ports),
+        folder=folder,
+        # Its own farewell takes up to 25 s; what it acknowledged is in its files before.
+        stop_seconds=3.0,
+    )
+
+
+def _configure(data: Path, access: S3Access) -> None:
+    data.mkdir(parents=True, exist_ok=True)
+    config = data / "s3.json"
+    config.touch(mode=0o600)
+    key = {"accessKey": access.access_key_id, "secretKey": access.secret_access_key}
+    writer = {"name": "takeone", "credentials": [key], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+    config.write_text(json.dumps({"identities": [writer, {"name": "anonymous", "actions": ["Read"]}]}))
+
+
+def _remove_sockets(ports: tuple[int, ...]) -> None:
+    """A killed server leaves its Unix sockets; their places and names are fixed in the program."""
+    for port in ports:
+        for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - the server's choice
+            socket.unlink(missing_ok=True)
+
+
+async def _writes(access: S3Access) -> None:
+    """Only a write shows that all halves have found each other."""
+    async with aioboto3.Session().client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
+        "s3",
+        endpoint_url=access.endpoint_url,
+        aws_access_key_id=access.access_key_id,
+        aws_secret_access_key=access.secret_access_key,
+        region_name="us-east-1",
+        config=AioConfig(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=2),
+    ) as client:
+        listed = await client.list_buckets()
+        if access.bucket not in [bucket.get("Name") for bucket in listed.get("Buckets", [])]:
+            await client.create_bucket(Bucket=access.bucket)
+        await client.put_object(Bucket=access.bucket, Key=HEALTH_KEY, Body=b"ok")

@@ -1,0 +1,44 @@
+"""The Temporal server with its Web UI from its Python package; its database is a file."""
+
+from functools import partial
+from pathlib import Path
+
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+
+from deploy.local.process import Part
+from deploy.local.programs import program
+
+NAMESPACE = "default"
+DYNAMIC_CONFIG = {
+    "matching.enableFairness": "true",
+    # One partition per queue is enough for one machine, and keeps order and latency.
+    "matching.numTaskqueueReadPartitions": "1",
+    "matching.numTaskqueueWritePartitions": "1",
+    "frontend.WorkflowPauseEnabled": "true",
+}
+
+
+def temporal(folder: Path, port: int, ui_port: int | None, metrics_port: int, *, log: Path) -> Part:
+    """The server on 127.0.0.1:port, the Web UI on ui_port (None: without), the data in `folder`/temporal.db."""
+    options = [
+        "--ip=127.0.0.1", f"--port={port}", f"--metrics-port={metrics_port}", f"--namespace={NAMESPACE}",
+        f"--db-filename={folder.resolve() / 'temporal.db'}", "--log-level=warn",
+        # A write-ahead log without a sync per commit: outlives the process; PostgreSQL is the truth after a power cut.
+        "--sqlite-pragma=journal_mode=wal", "--sqlite-pragma=synchronous=1",
+    ]  # fmt: skip
+    options += ["--headless"] if ui_port is None else [f"--ui-port={ui_port}", "--ui-disable-news-fetch"]
+    options += [f"--dynamic-config-value={name}={value}" for name, value in DYNAMIC_CONFIG.items()]
+    return Part(
+        name="Temporal",
+        command=(str(program("temporal")), "server", "start-dev", *options),
+        log=log,
+        address=f"127.0.0.1:{port}",
+        ready=partial(_answers, f"127.0.0.1:{port}"),
+        folder=folder,
+    )
+
+
+async def _answers(address: str) -> None:
+    client = await Client.connect(address)
+    await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=NAMESPACE))

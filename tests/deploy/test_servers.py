@@ -1,0 +1,128 @@
+"""The embedded servers serve, and what they acknowledged outlives `kill -9`."""
+
+from pathlib import Path
+
+import aioboto3
+import asyncpg
+import httpx
+import pytest
+from temporalio.client import Client
+
+from deploy.local.ports import free_ports
+from deploy.local.postgres import postgres, superuser_dsn
+from deploy.local.process import Part, PartFailedError, start_ready
+from deploy.local.s3 import PORTS, S3Access, s3
+from tests.servers import FreshDatabase, PostgresServer, S3Server, TemporalServer
+
+
+async def test_postgres_kill_keeps_committed_rows(servers_folder: Path) -> None:
+    (port,) = free_ports(1)
+    folder = servers_folder / "killed"
+    part = postgres(folder, port, "secret", log=folder / "postgres.log")
+    dsn = superuser_dsn(port, "secret")
+    running = await start_ready(part)
+    try:
+        connection = await asyncpg.connect(dsn)
+        await connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
+        await running.kill()
+        connection.terminate()
+        running = await start_ready(part)
+        connection = await asyncpg.connect(dsn)
+        assert await connection.fetchval("SELECT number FROM kept") == 7
+        assert await connection.fetchval("SHOW max_connections") == "200"
+        await connection.close()
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(superuser_dsn(port, "wrong"))
+    finally:
+        await running.stop()
+    assert running.process.returncode == 0
+
+
+async def test_fresh_database_is_migrated_and_application_is_no_superuser(fresh_database: FreshDatabase) -> None:
+    owner = await asyncpg.connect(fresh_database.owner_dsn)
+    assert await owner.fetchval("SELECT count(*) FROM executions") == 0
+    assert await owner.fetchval("SELECT count(*) FROM schema_migrations") >= 1
+    await owner.close()
+    application = await asyncpg.connect(fresh_database.application_dsn)
+    assert await application.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is False
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await application.fetchval("SELECT count(*) FROM executions")
+    await application.close()
+
+
+async def test_fresh_database_of_another_test_is_dropped(postgres_server: PostgresServer) -> None:
+    connection = await asyncpg.connect(postgres_server.owner_dsn())
+    assert await connection.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%'") == []
+    await connection.close()
+
+
+async def test_temporal_serves_its_namespace(temporal_server: TemporalServer) -> None:
+    client = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)
+    assert [execution async for execution in client.list_workflows()] == []
+
+
+async def test_s3_objects_are_public_by_address_and_nothing_else_is(s3_server: S3Server) -> None:
+    await put(s3_server.access, "films/one.bin", b"0123456789")
+    async with httpx.AsyncClient() as client:
+        part = await client.get(f"{s3_server.public_url}/films/one.bin", headers={"Range": "bytes=2-4"})
+        assert (part.status_code, part.content) == (206, b"234")
+        assert part.headers["content-range"] == "bytes 2-4/10"
+        refused = [
+            await client.put(f"{s3_server.public_url}/films/two.bin", content=b"x"),
+            await client.delete(f"{s3_server.public_url}/films/one.bin"),
+            await client.get(f"{s3_server.public_url}/?list-type=2"),
+            await client.get(f"{s3_server.access.endpoint_url}/"),
+        ]
+        assert [answer.status_code for answer in refused] == [403, 403, 403, 403]
+        assert (await client.get(f"{s3_server.public_url}/films/one.bin")).content == b"0123456789"
+
+
+async def test_s3_kill_keeps_objects_and_serves_soon_again(servers_folder: Path) -> None:
+    ports = free_ports(PORTS)
+    access = S3Access(
+        endpoint_url=f"http://127.0.0.1:{ports[0]}",
+        bucket="kept",
+        access_key_id="KEY",
+        secret_access_key="secret-for-a-test",
+    )
+    folder = servers_folder / "s3-killed"
+    part = s3(folder, ports, access, log=folder / "s3.log")
+    folder.mkdir()
+    running = await start_ready(part)
+    try:
+        await put(access, "films/one.bin", b"x" * 5_000_000)
+        await running.kill()
+        running = await start_ready(part)
+        await put(access, "films/two.bin", b"y" * 5_000_000)
+        async with httpx.AsyncClient() as client:
+            for name, byte in (("one", b"x"), ("two", b"y")):
+                got = await client.get(f"{access.endpoint_url}/{access.bucket}/films/{name}.bin")
+                assert got.content == byte * 5_000_000
+    finally:
+        await running.stop()
+
+
+async def test_part_that_ends_at_start_says_why(tmp_path: Path) -> None:
+    async def never() -> None:
+        raise ConnectionError
+
+    part = Part(
+        name="Broken",
+        command=("sh", "-c", "echo no such thing; exit 3"),
+        log=tmp_path / "broken.log",
+        address="",
+        ready=never,
+    )
+    with pytest.raises(PartFailedError, match="Broken ended with code 3: no such thing"):
+        await start_ready(part)
+
+
+async def put(access: S3Access, key: str, content: bytes) -> None:
+    async with aioboto3.Session().client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
+        "s3",
+        endpoint_url=access.endpoint_url,
+        aws_access_key_id=access.access_key_id,
+        aws_secret_access_key=access.secret_access_key,
+        region_name="us-east-1",
+    ) as client:
+        await client.put_object(Bucket=access.bucket, Key=key, Body=content)
