@@ -1,6 +1,6 @@
 """The parts put together as one ASGI application."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -59,7 +59,7 @@ def build(options: Options) -> ASGIApp:
     desk = Desk(workshop=workshop, exchange=exchange, faults=faults, public_url=options.public_url)
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         await workshop.resume()
         yield
         await workshop.stop()

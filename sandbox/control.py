@@ -13,7 +13,7 @@ from sandbox.desk import Desk
 from sandbox.exchange import json_answer
 from sandbox.faults import FaultBook, FaultError
 from sandbox.jobs import job_view
-from sandbox.settings import Json, Settings, SettingsError, changed
+from sandbox.settings import Json, Settings, SettingsError, as_object, changed
 
 
 class Switchboard:
@@ -106,7 +106,7 @@ class Control:
 
 
 async def _object(request: Request) -> Json:
-    body = json.loads(await request.body())
-    if not isinstance(body, dict):
-        raise ValueError("a JSON object is expected")  # noqa: TRY004 # answered like any other wrong body
-    return body  # pyright: ignore[reportUnknownVariableType] # JSON
+    body = as_object(json.loads(await request.body()))
+    if body is None:
+        raise ValueError("a JSON object is expected")
+    return body

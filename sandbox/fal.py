@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from sandbox.desk import Desk
 from sandbox.exchange import json_answer
 from sandbox.jobs import Job
 from sandbox.models import MODELS, find_model, violations
-from sandbox.settings import DAY_SECONDS, Json
+from sandbox.settings import DAY_SECONDS, Json, as_object
 from sandbox.signatures import key_set
 
 SYNC_SECONDS = 600.0
@@ -138,7 +139,7 @@ class Fal:
         base_url = self._desk.base_url(request)
 
         async def answer(job: Job) -> Response:
-            async def events() -> Any:
+            async def events() -> AsyncIterator[str]:
                 while True:
                     state = job.state
                     text = bytes(answers.status(job, base_url, self._position(job), with_logs=True).body).decode()
@@ -246,10 +247,9 @@ class Fal:
 
 async def _json_object(request: Request) -> Json | None:
     try:
-        body = json.loads(await request.body())
+        return as_object(json.loads(await request.body()))
     except ValueError:
         return None
-    return body if isinstance(body, dict) else None  # pyright: ignore[reportUnknownVariableType] # JSON
 
 
 def _callback_url(request: Request) -> str | None:

@@ -212,20 +212,20 @@ def history_item(job: Job, *, payloads: bool) -> Json:
     return item
 
 
-def refusal(code: int, params: Json) -> Response:
+def refusal(status: int, params: Json) -> Response:
     """An ordered refusal, in fal's form."""
     headers: dict[str, str] = {}
     if "retry_after" in params:
         headers["Retry-After"] = str(params["retry_after"])
-    if code == 429:
+    if status == 429:
         headers["X-Fal-Needs-Retry"] = "1"
         return json_answer(
             {"detail": "Concurrent requests limit exceeded", "error_type": "concurrent_requests_limit"}, 429, headers
         )
-    if code == 422:
-        detail = {"loc": ["body", "prompt"], "msg": "Field required", "type": "missing", "input": {}}
+    if status == 422:
+        detail: Json = {"loc": ["body", "prompt"], "msg": "Field required", "type": "missing", "input": {}}
         return json_answer({"detail": [detail]}, 422, headers | {"X-Fal-Retryable": "false"})
-    if code >= 500:
+    if status >= 500:
         kind = {502: "runner_incomplete_response", 503: "runner_scheduling_failure", 504: "request_timeout"}
-        return infrastructure(code, kind.get(code, "internal_error"), "Internal server error", headers)
-    return json_answer({"detail": params.get("message", REFUSALS.get(code, "Bad request"))}, code, headers)
+        return infrastructure(status, kind.get(status, "internal_error"), "Internal server error", headers)
+    return json_answer({"detail": params.get("message", REFUSALS.get(status, "Bad request"))}, status, headers)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sandbox.bill import timestamp
 from sandbox.models import Provider
-from sandbox.settings import Json
+from sandbox.settings import Json, as_object
 
 OPERATIONS = ("create", "status", "result", "cancel", "list", "file", "callback", "*")
 
@@ -78,14 +78,14 @@ class FaultBook:
         operation = order.get("operation", "create") if name in ANSWERS else _home(name)
         if operation not in OPERATIONS:
             raise FaultError(f"unknown operation {operation!r}; known: {', '.join(OPERATIONS)}")
-        provider, times, params = order.get("provider", "*"), order.get("times", 1), order.get("params") or {}
+        provider, times, params = order.get("provider", "*"), order.get("times", 1), as_object(order.get("params", {}))
         if provider not in {"fal", "replicate", "*"}:
             raise FaultError(f"unknown provider {provider!r}; known: fal, replicate, *")
-        if not isinstance(times, int) or isinstance(times, bool) or not isinstance(params, dict):
+        if not isinstance(times, int) or isinstance(times, bool) or params is None:
             raise FaultError("times is an integer (-1: for ever), params an object")
         fault = Fault(
             id=f"fault-{next(self._numbers)}", provider=provider, model=order.get("model", "*"),
-            operation=operation, fault=name, times=times, params=params,  # pyright: ignore[reportUnknownArgumentType] # JSON
+            operation=operation, fault=name, times=times, params=params,
         )  # fmt: skip
         self._faults[fault.id] = fault
         return fault

@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (Pillow's resize and PyAV's frames and packets are typed only in part.)
 """Pictures and videos, really made: Pillow draws, PyAV encodes H.264. Everything here blocks: run it in a thread."""
 
 import io
@@ -8,10 +10,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
 
 import av
-from av.video.stream import VideoStream
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, UnidentifiedImageError
 
 from sandbox.models import FRAMES_PER_SECOND
@@ -166,7 +166,7 @@ def _encoded(frames: Iterator[Image.Image], width: int, height: int) -> bytes:
 
 def _encode_to(path: str, frames: Iterator[Image.Image], width: int, height: int) -> None:
     with av.open(path, "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream = cast(VideoStream, container.add_stream("libx264", rate=FRAMES_PER_SECOND))
+        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, FRAMES_PER_SECOND)
         stream.codec_context.thread_count = 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sandbox.settings import Json
+from sandbox.settings import Json, as_object
 
 FRAMES_PER_SECOND = 24
 Provider = Literal["fal", "replicate"]
@@ -192,8 +192,8 @@ FAL_FLUX_FIELDS: Mapping[str, Field] = {
 
 def _fal_flux_order(body: Json) -> Order:
     filled = _filled(FAL_FLUX_FIELDS, body)
-    size = filled["image_size"]
-    width, height = (size["width"], size["height"]) if isinstance(size, dict) else FAL_SIZES[size]
+    size = as_object(filled["image_size"])
+    width, height = (size["width"], size["height"]) if size else FAL_SIZES[filled["image_size"]]
     return Order(
         kind="image", prompt=filled["prompt"], seed=filled["seed"], width=width, height=height,
         count=filled["num_images"], image_format=filled["output_format"],

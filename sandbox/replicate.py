@@ -17,7 +17,7 @@ from sandbox.desk import Desk
 from sandbox.exchange import json_answer
 from sandbox.jobs import Job
 from sandbox.models import Model, find_model, violations
-from sandbox.settings import DAY_SECONDS, Json
+from sandbox.settings import DAY_SECONDS, Json, as_object
 
 PAGE = 100
 DATA_LIFE_SECONDS = 3600.0
@@ -206,10 +206,9 @@ class Replicate:
 
 async def _json_object(request: Request) -> Json | None:
     try:
-        body = json.loads(await request.body())
+        return as_object(json.loads(await request.body()))
     except ValueError:
         return None
-    return body if isinstance(body, dict) else None  # pyright: ignore[reportUnknownVariableType] # JSON
 
 
 def _model_name(request: Request, body: Json) -> str:
@@ -220,10 +219,9 @@ def _model_name(request: Request, body: Json) -> str:
 
 
 def _input(model: Model, body: Json) -> Json:
-    given: Any = body.get("input")
-    if not isinstance(given, dict):
+    checked = as_object(body.get("input"))
+    if checked is None:
         raise InputError(answers.invalid_fields([("required", "(root)", "input is required")]))
-    checked: Json = given
     if found := violations(model, checked):
         raise InputError(answers.invalid(found))
     if checked.get("last_frame_image") and not checked.get("image"):

@@ -157,5 +157,5 @@ def _violation(item: Violation) -> tuple[str, str, str]:
 
 
 def _given(value: Any) -> str:
-    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
-    return names.get(type(value), "null")
+    names = {"bool": "boolean", "int": "integer", "float": "number", "str": "string", "list": "array", "dict": "object"}
+    return names.get(type(value).__name__, "null")

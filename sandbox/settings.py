@@ -9,6 +9,12 @@ from typing import Any
 
 Json = dict[str, Any]
 
+
+def as_object(value: Any) -> Json | None:
+    """A JSON value, if it is an object."""
+    return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType] # JSON keys are strings
+
+
 DEFAULT_WEBHOOK_SECRET = "whsec_c2FuZGJveC1yZXBsaWNhdGUtd2ViaG9vay1zZWNyZXQ="  # noqa: S105 # public on purpose: local runs verify with it
 DAY_SECONDS = 86_400.0
 
@@ -74,7 +80,7 @@ def _checked(name: str, value: Any, example: Any) -> Any:
             return [float(item) for item in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] # JSON
     elif value is None and example is None:
         return None
-    elif _is_number(value) and value >= 0:
+    elif isinstance(value, int | float) and _is_number(value) and value >= 0:
         return int(value) if isinstance(example, int) else float(value)
     raise SettingsError(f"setting {name!r} can't be {value!r}")
 
