@@ -52,10 +52,10 @@ class LogSettings(Settings):
     """How the process logs."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="least severe level that is logged"
+        default="INFO", description="least severe level that is logged"
     )
     log_format: Literal["json", "text"] = Field(
-        "json", description="json: one object per line; text: for a person at a terminal"
+        default="json", description="json: one object per line; text: for a person at a terminal"
     )
 
     @field_validator("log_level", mode="before")
@@ -72,10 +72,10 @@ class DatabaseSettings(Settings):
         examples=["postgresql://takeone_app:PASSWORD@localhost/takeone"],
     )
     database_owner_url: SecretStr | None = Field(
-        None, description="PostgreSQL, as the owner of the tables, for migrations; default: DATABASE_URL"
+        default=None, description="PostgreSQL, as the owner of the tables, for migrations; default: DATABASE_URL"
     )
     database_pool_size: Annotated[int, Field(ge=1, le=1000)] = Field(
-        10, description="connections one process keeps at most"
+        default=10, description="connections one process keeps at most"
     )
 
     @field_validator("database_url", "database_owner_url")
@@ -95,12 +95,12 @@ class TemporalSettings(Settings):
     """Temporal. Empty fields are filled by the SDK's own environment configuration, see `runtime.temporal.connect`."""
 
     temporal_address: str | None = Field(
-        None, description="host:port of the Temporal frontend; default: the profile's, else localhost:7233"
+        default=None, description="host:port of the Temporal frontend; default: the profile's, else localhost:7233"
     )
-    temporal_namespace: str | None = Field(None, description="default: the profile's, else default")
-    temporal_api_key: SecretStr | None = Field(None, description="Temporal Cloud API key; switches TLS on")
+    temporal_namespace: str | None = Field(default=None, description="default: the profile's, else default")
+    temporal_api_key: SecretStr | None = Field(default=None, description="Temporal Cloud API key; switches TLS on")
     temporal_config_file: str | None = Field(
-        None,
+        default=None,
         description="TOML file with connection profiles; this and every other variable of the SDK's environment "
         "configuration is honoured (TEMPORAL_PROFILE, TEMPORAL_TLS_*, TEMPORAL_GRPC_META_*)",
     )
@@ -114,13 +114,13 @@ class TemporalSettings(Settings):
 class StorageSettings(Settings):
     """Object storage: AWS S3, Cloudflare R2, or anything that speaks S3."""
 
-    s3_endpoint_url: Url | None = Field(None, description="address of the S3 server; default: AWS")
+    s3_endpoint_url: Url | None = Field(default=None, description="address of the S3 server; default: AWS")
     s3_bucket: str = Field(description="bucket for the produced files", examples=["takeone-assets"], min_length=3)
     aws_access_key_id: str = Field(description="access key of the bucket", examples=["AKIA..."])
     aws_secret_access_key: SecretStr = Field(description="secret of the access key")
-    aws_region: str = Field("us-east-1", description="region of the bucket; R2: auto")
+    aws_region: str = Field(default="us-east-1", description="region of the bucket; R2: auto")
     cdn_base_url: Url | None = Field(
-        None, description="public address in front of the bucket; default: none, links are presigned and expire"
+        default=None, description="public address in front of the bucket; default: none, links are presigned and expire"
     )
 
 
@@ -131,38 +131,41 @@ class ProviderSettings(Settings):
     that counts as never accepted (start deadline + longest run + list lag). Too short buys twice, too long only waits.
     """
 
-    fal_key: SecretStr | None = Field(None, description="fal API key; without it fal is not offered")
-    fal_queue_url: Url = Field("https://queue.fal.run", description="fal queue")
-    fal_api_url: Url = Field("https://api.fal.ai/v1", description="fal platform API: request history and prices")
+    fal_key: SecretStr | None = Field(default=None, description="fal API key; without it fal is not offered")
+    fal_queue_url: Url = Field(default="https://queue.fal.run", description="fal queue")
+    fal_api_url: Url = Field(
+        default="https://api.fal.ai/v1", description="fal platform API: request history and prices"
+    )
     fal_jwks_url: Url = Field(
-        "https://rest.fal.ai/.well-known/jwks.json", description="public keys that fal signs callbacks with"
+        default="https://rest.fal.ai/.well-known/jwks.json", description="public keys that fal signs callbacks with"
     )
     fal_start_deadline_seconds: Annotated[int, Field(ge=1)] = Field(
-        300, description="fal drops a request that has not started by then (nothing is billed)"
+        default=300, description="fal drops a request that has not started by then (nothing is billed)"
     )
     # fal's history shows a request for certain only once it has ended, and has lagged by minutes in incidents.
     fal_horizon_seconds: Annotated[int, Field(ge=1)] = Field(
-        2700, description="horizon of a fal video: start deadline 300 + longest run 1500 + history lag 900"
+        default=2700, description="horizon of a fal video: start deadline 300 + longest run 1500 + history lag 900"
     )
     fal_image_horizon_seconds: Annotated[int, Field(ge=1)] = Field(
-        1320, description="horizon of a fal image: start deadline 300 + longest run 120 + history lag 900"
+        default=1320, description="horizon of a fal image: start deadline 300 + longest run 120 + history lag 900"
     )
 
     # The variable's check comes last of the two keys, so that it can see both.
     replicate_api_token: SecretStr | None = Field(
-        None, description="Replicate API token; without it Replicate is not offered", validate_default=True
+        default=None, description="Replicate API token; without it Replicate is not offered", validate_default=True
     )
-    replicate_base_url: Url = Field("https://api.replicate.com", description="Replicate API")
+    replicate_base_url: Url = Field(default="https://api.replicate.com", description="Replicate API")
     replicate_webhook_secret: SecretStr | None = Field(
-        None, description="whsec_... that Replicate signs callbacks with; default: asked from Replicate with the token"
+        default=None,
+        description="whsec_... that Replicate signs callbacks with; default: asked from Replicate with the token",
     )
     replicate_deadline_seconds: Annotated[int, Field(ge=5)] = Field(
-        1800, description="Replicate ends a prediction by itself after this (Cancel-After)"
+        default=1800, description="Replicate ends a prediction by itself after this (Cancel-After)"
     )
     # Replicate lists a prediction from its creation on, so neither queue nor run time counts; its list lag is not
     # documented, a minute is usual, five are allowed.
     replicate_horizon_seconds: Annotated[int, Field(ge=1, lt=REPLICATE_INPUT_LIFE_SECONDS)] = Field(
-        300, description="horizon of any Replicate prediction: list lag alone, running ones are listed"
+        default=300, description="horizon of any Replicate prediction: list lag alone, running ones are listed"
     )
 
     @field_validator("replicate_api_token")
@@ -184,10 +187,10 @@ class ProviderSettings(Settings):
 class PublicAddressSettings(Settings):
     """Where the API is: for the API itself, and for whoever writes links and callback addresses to it."""
 
-    api_host: str = Field("127.0.0.1", description="address the API listens on")
-    api_port: Port = Field(8080, description="port the API listens on")
+    api_host: str = Field(default="127.0.0.1", description="address the API listens on")
+    api_port: Port = Field(default=8080, description="port the API listens on")
     public_url: Url | None = Field(
-        None, description="address under which others reach the API; default: http://API_HOST:API_PORT"
+        default=None, description="address under which others reach the API; default: http://API_HOST:API_PORT"
     )
 
     @property
@@ -199,21 +202,25 @@ class PublicAddressSettings(Settings):
 class ApiSettings(PublicAddressSettings):
     """The API's listeners."""
 
-    metrics_host: str = Field("127.0.0.1", description="address the metrics listener is on")
-    metrics_port: Port = Field(9101, description="port of /metrics; 0: none")
+    metrics_host: str = Field(default="127.0.0.1", description="address the metrics listener is on")
+    metrics_port: Port = Field(default=9101, description="port of /metrics; 0: none")
 
 
 class WorkerSettings(PublicAddressSettings):
     """The worker's listeners, and how much it does at once (slots per task queue)."""
 
-    metrics_host: str = Field("127.0.0.1", description="address both metrics listeners are on")
-    metrics_port: Port = Field(9102, description="port of /metrics; 0: none")
-    sdk_metrics_port: Port = Field(9103, description="port of the Temporal SDK's own /metrics; 0: none")
-    execution_slots: Slots = Field(100, description="workflow tasks, and short database activities, at once")
-    submit_slots: Slots = Field(20, description="create requests and look-ups per provider at once")
-    wait_slots: Slots = Field(2000, description="provider jobs waited for at once; a waiting job costs almost nothing")
-    asset_slots: Slots = Field(20, description="files stored at once; bounded by bandwidth")
-    webhook_slots: Slots = Field(200, description="webhook attempts at once; a slow receiver holds one for 15 s")
+    metrics_host: str = Field(default="127.0.0.1", description="address both metrics listeners are on")
+    metrics_port: Port = Field(default=9102, description="port of /metrics; 0: none")
+    sdk_metrics_port: Port = Field(default=9103, description="port of the Temporal SDK's own /metrics; 0: none")
+    execution_slots: Slots = Field(default=100, description="workflow tasks, and short database activities, at once")
+    submit_slots: Slots = Field(default=20, description="create requests and look-ups per provider at once")
+    wait_slots: Slots = Field(
+        default=2000, description="provider jobs waited for at once; a waiting job costs almost nothing"
+    )
+    asset_slots: Slots = Field(default=20, description="files stored at once; bounded by bandwidth")
+    webhook_slots: Slots = Field(
+        default=200, description="webhook attempts at once; a slow receiver holds one for 15 s"
+    )
 
 
 class SecuritySettings(Settings):
@@ -224,7 +231,7 @@ class SecuritySettings(Settings):
         examples=["$(openssl rand -base64 32)"],
     )
     allowed_private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = Field(
-        (), description="local development only: private hosts (host or host:port, comma separated) we may call"
+        default=(), description="local development only: private hosts (host or host:port, comma separated) we may call"
     )
 
     @field_validator("encryption_keys")

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
-from temporalio.common import SearchAttributeKey
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import (
     LogForwardingConfig,
@@ -27,6 +26,12 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from runtime.logging import get_logger
 from runtime.metrics import TASK_QUEUE_BACKLOG
+from runtime.search_attributes import COST_USD as COST_USD
+from runtime.search_attributes import PLAN_TYPE as PLAN_TYPE
+from runtime.search_attributes import PROVIDER as PROVIDER
+from runtime.search_attributes import SEARCH_ATTRIBUTES
+from runtime.search_attributes import STATUS as STATUS
+from runtime.search_attributes import USER_ID as USER_ID
 from runtime.settings import TemporalSettings
 
 log = get_logger(__name__)
@@ -37,13 +42,6 @@ CONNECT_TIMEOUT = timedelta(seconds=10)
 RPC_TIMEOUT = timedelta(seconds=5)
 # What a call raises while Temporal is down; a lazy client that never connected raises the second.
 UNREACHABLE: Final = (RPCError, RuntimeError)
-
-USER_ID: Final = SearchAttributeKey.for_keyword("UserId")
-STATUS: Final = SearchAttributeKey.for_keyword("TakeoneStatus")  # ExecutionStatus is Temporal's own
-PLAN_TYPE: Final = SearchAttributeKey.for_keyword("PlanType")
-PROVIDER: Final = SearchAttributeKey.for_keyword_list("Provider")  # all that the plan uses
-COST_USD: Final = SearchAttributeKey.for_float("CostUsd")  # to look at and filter by; the ledger has the exact number
-SEARCH_ATTRIBUTES: Final[tuple[SearchAttributeKey[Any], ...]] = (USER_ID, STATUS, PLAN_TYPE, PROVIDER, COST_USD)
 
 _ENSURE_TRIES = 20
 _ENSURE_PAUSE_SECONDS = 0.25
