@@ -1,7 +1,7 @@
 """What a provider adapter is: it only translates. Our message to their request, their answer to our message.
 
-An adapter keeps nothing but its HTTP client, its addresses and its key. It never retries a create call: what is sent, and
-when, is decided by activities/jobs.py alone.
+An adapter keeps nothing but its HTTP client, its addresses and its key. It never retries a create call: what is sent,
+and when, is decided by activities/jobs.py alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,6 +43,8 @@ class Limits:
     resolutions: tuple[str, ...] = ()
     aspect_ratios: tuple[str, ...] = ()
     takes_seed: bool = True
+    takes_image: bool = False
+    needs_image: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,10 @@ class ModelInputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateRequest:
-    """The one paid POST, complete but for the key. body is what is stored as the intent and later looked for in the provider's lists."""
+    """The one paid POST, complete but for the key.
+
+    body is what is stored as the intent, and later looked for in the provider's lists.
+    """
 
     model: str
     url: str
@@ -130,7 +135,10 @@ class FindAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
-    """A provider's callback, its signature verified. delivery_id dedupes repeats; a hint only, the result comes from an authenticated GET."""
+    """A provider's callback, its signature verified. delivery_id dedupes repeats.
+
+    A hint only: the result comes from an authenticated GET.
+    """
 
     provider_job_id: ProviderJobId
     delivery_id: str
@@ -145,7 +153,10 @@ class CallbackUnverifiableError(Exception):
 
 
 class ProviderUnavailableError(Exception):
-    """A read (status, list, cancel) got no usable answer; repeating is safe. retry_after_seconds: what the provider asked for, or 0."""
+    """A read (status, list, cancel) got no usable answer; repeating is safe.
+
+    retry_after_seconds: what the provider asked for, or 0.
+    """
 
     def __init__(self, note: str, *, retry_after_seconds: float = 0.0) -> None:
         super().__init__(note)
@@ -182,10 +193,15 @@ class Provider(Protocol):
         """The real cost of an ended job: reported where the provider says, else computed from the price book."""
         ...
 
-    def create_request(self, model: Model, inputs: ModelInputs, callback_url: str | None) -> CreateRequest: ...
+    def create_request(self, model: Model, inputs: ModelInputs, callback_url: str | None) -> CreateRequest:
+        """Our inputs in the provider's words. Raises ValueError for one the model does not take: none is dropped."""
+        ...
 
     async def submit(self, request: CreateRequest, *, timeout_seconds: float) -> CreateAnswer:
-        """Send one POST on a fresh connection, without any retry, and say what became of it. Raises nothing but cancellation."""
+        """Send one POST on a fresh connection, without any retry, and say what became of it.
+
+        Raises nothing but cancellation.
+        """
         ...
 
     async def find(self, lookup: Lookup) -> FindAnswer:

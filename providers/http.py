@@ -1,0 +1,224 @@
+"""HTTP to the providers: the one paid POST, and the reads around it.
+
+The POST is sent once, on a fresh connection, and never retried by anything below us. What became of it is said in three
+words (CreateOutcome): only a whole, definite answer or the certainty that no byte left is anything but UNKNOWN.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from contracts.failures import Failure, FailureCode
+from contracts.jobs import ProviderHandle
+from providers.answers import Answer, retry_after_seconds
+from providers.port import CreateAnswer, CreateOutcome, CreateRequest, ProviderUnavailableError
+
+BODY_MAX_BYTES = 1024 * 1024
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 10.0
+"""One read (status, list, cancel, keys), from connecting to the last byte."""
+
+# httpcore's name for the moment from which bytes of the request may leave. Connecting and TLS come before it.
+_SENDING = "send_request_headers.started"
+
+# The answers that are a refusal, if they come in the vendor's own form. Anything else may stand before a job that runs.
+REFUSALS: Final[Mapping[int, FailureCode]] = {
+    400: FailureCode.PROVIDER_REJECTED_INPUT,
+    401: FailureCode.PROVIDER_AUTH_FAILED,
+    402: FailureCode.PROVIDER_CREDIT_EXHAUSTED,
+    403: FailureCode.PROVIDER_AUTH_FAILED,
+    404: FailureCode.PROVIDER_MODEL_UNAVAILABLE,
+    413: FailureCode.PROVIDER_REJECTED_INPUT,
+    415: FailureCode.PROVIDER_REJECTED_INPUT,
+    422: FailureCode.PROVIDER_REJECTED_INPUT,
+    429: FailureCode.PROVIDER_RATE_LIMITED,
+}
+
+
+class AnswerTooLargeError(Exception):
+    """More than BODY_MAX_BYTES: not something an API says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What became of a POST. answer: only if it arrived whole. left: bytes of the request may have left us."""
+
+    left: bool
+    answer: Answer | None = None
+    note: str = ""
+    our_fault: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A refusal in the vendor's own form. code: where it is more exact than the status. detail: already scrubbed."""
+
+    code: FailureCode | None = None
+    detail: str = ""
+    retry_after_seconds: float = 0.0
+
+
+class ProviderHttp:
+    """The HTTP clients of all providers. An async context manager; nothing connects before the first call."""
+
+    def __init__(self) -> None:
+        # Where a request goes is the settings' word alone: no proxy and no .netrc from the environment.
+        tls = httpx.create_ssl_context(trust_env=False)
+        # No connection is kept, so none that died meanwhile can swallow a paid request.
+        fresh = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        self._creates = httpx.AsyncClient(verify=tls, trust_env=False, timeout=None, limits=fresh)  # noqa: S113 - per call
+        pooled = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+        timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
+        self._reads = httpx.AsyncClient(verify=tls, trust_env=False, timeout=timeout, limits=pooled)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._creates.aclose()
+        await self._reads.aclose()
+
+    async def post_once(
+        self, request: CreateRequest, auth: Mapping[str, str], base_url: str, *, timeout_seconds: float
+    ) -> Sent:
+        """Send the paid POST, once. auth: the headers with the key, for base_url's host and no other.
+
+        Raises nothing but cancellation.
+        """
+        if not same_origin(request.url, base_url):
+            return Sent(left=False, note="not the provider's address", our_fault=True)
+        left = False
+
+        async def trace(event: str, _info: Mapping[str, object]) -> None:
+            nonlocal left
+            left = left or event.endswith(_SENDING)
+
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                content = json.dumps(request.body, ensure_ascii=False, allow_nan=False).encode()
+                post = self._creates.build_request(
+                    "POST",
+                    request.url,
+                    content=content,
+                    headers={
+                        **request.headers,
+                        **auth,
+                        "content-type": "application/json",
+                        "accept": "application/json",
+                        "accept-encoding": "identity",
+                        "connection": "close",
+                    },
+                    extensions={
+                        "trace": trace,
+                        "timeout": httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS).as_dict(),
+                    },
+                )
+                answer = await _whole(self._creates, post)
+        except (httpx.HTTPError, OSError, TimeoutError, AnswerTooLargeError) as error:
+            return Sent(left=left, note=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - recorded: whatever it was, the caller must hear if bytes may have left
+            return Sent(left=left, note=type(error).__name__, our_fault=True)
+        return Sent(left=True, answer=answer, note=answer.note)
+
+    async def read(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> Answer:
+        """A call that is safe to repeat, on the pooled client. Any status is an answer.
+
+        Raises ProviderUnavailableError if there was none.
+        """
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                request = self._reads.build_request(
+                    method,
+                    url,
+                    headers={"accept": "application/json", "accept-encoding": "identity", **(headers or {})},
+                )
+                return await _whole(self._reads, request)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, AnswerTooLargeError) as error:
+            # The error's own text may name addresses: its type is enough.
+            raise ProviderUnavailableError(type(error).__name__) from None
+
+
+async def _whole(client: httpx.AsyncClient, request: httpx.Request) -> Answer:
+    """The answer with its body read to the end. Raises AnswerTooLargeError as soon as the cap is passed."""
+    response = await client.send(request, stream=True)
+    try:
+        body = bytearray()
+        async for part in response.aiter_bytes():
+            body += part
+            if len(body) > BODY_MAX_BYTES:
+                raise AnswerTooLargeError
+    finally:
+        await response.aclose()
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(status_code=response.status_code, headers=headers, body=bytes(body))
+
+
+def create_answer(
+    sent: Sent,
+    accepted: Callable[[Answer], ProviderHandle | None],
+    refused: Callable[[Answer], Refusal | None],
+) -> CreateAnswer:
+    """Say what became of a create call.
+
+    accepted: the handle of a 2xx, None without a usable id. refused: the refusal, None if not in the vendor's form.
+    """
+    answer = sent.answer
+    if answer is None:
+        if sent.left:
+            return CreateAnswer(outcome=CreateOutcome.UNKNOWN, note=sent.note)
+        code = FailureCode.INTERNAL_ERROR if sent.our_fault else FailureCode.PROVIDER_UNAVAILABLE
+        return CreateAnswer(outcome=CreateOutcome.NOT_ACCEPTED, failure=Failure.of(code), note=sent.note)
+    status = answer.status_code
+    if answer.ok and (handle := accepted(answer)) is not None:
+        return CreateAnswer(outcome=CreateOutcome.ACCEPTED, handle=handle, status_code=status, note=sent.note)
+    if status in REFUSALS and (refusal := refused(answer)) is not None:
+        code = refusal.code or REFUSALS[status]
+        return CreateAnswer(
+            outcome=CreateOutcome.NOT_ACCEPTED,
+            failure=Failure.of(code, refusal.detail),
+            retry_after_seconds=asked_delay(answer) or refusal.retry_after_seconds,
+            status_code=status,
+            note=sent.note,
+        )
+    return CreateAnswer(outcome=CreateOutcome.UNKNOWN, status_code=status, note=sent.note)
+
+
+def asked_delay(answer: Answer) -> float:
+    """What the answer's Retry-After asks for, in seconds; 0 if nothing."""
+    return retry_after_seconds(answer.headers.get("retry-after"), datetime.now(UTC))
+
+
+def unavailable(answer: Answer) -> ProviderUnavailableError:
+    """A read whose answer says nothing about the job."""
+    return ProviderUnavailableError(answer.note, retry_after_seconds=asked_delay(answer))
+
+
+def same_origin(url: str, base_url: str) -> bool:
+    """Is an address that a provider gave on the provider's own host? Keys go nowhere else."""
+    try:
+        return _origin(url) == _origin(base_url)
+    except ValueError:
+        return False
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None, bool]:
+    """Raises ValueError for an address that is none."""
+    parts = urlsplit(url)
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    return parts.scheme, parts.hostname, port, parts.username is not None
+
+
+def checked_key(name: str, key: str) -> str:
+    """A key that can stand in a header. Raises ValueError at the start, without showing it."""
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError(f"the key of {name} is empty or has characters that a header cannot carry")
+    return key

@@ -1,0 +1,99 @@
+"""Every provider, by name. A new one is a file in vendors/, a line in _OPENERS, and its recordings."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from contracts.plans import StepKind
+from providers.http import ProviderHttp
+from providers.port import Model, Provider
+from providers.vendors.fal import FalProvider
+from providers.vendors.replicate import ReplicateProvider
+from runtime.settings import ProviderSettings
+
+
+def _fal(settings: ProviderSettings, http: ProviderHttp) -> Provider | None:
+    if settings.fal_key is None:
+        return None
+    return FalProvider(
+        http,
+        key=settings.fal_key.get_secret_value(),
+        queue_url=settings.fal_queue_url,
+        api_url=settings.fal_api_url,
+        jwks_url=settings.fal_jwks_url,
+        start_deadline_seconds=settings.fal_start_deadline_seconds,
+        video_horizon_seconds=settings.fal_horizon_seconds,
+        image_horizon_seconds=settings.fal_image_horizon_seconds,
+    )
+
+
+def _replicate(settings: ProviderSettings, http: ProviderHttp) -> Provider | None:
+    if settings.replicate_api_token is None:
+        return None
+    secret = settings.replicate_webhook_secret
+    return ReplicateProvider(
+        http,
+        token=settings.replicate_api_token.get_secret_value(),
+        base_url=settings.replicate_base_url,
+        webhook_secret=None if secret is None else secret.get_secret_value(),
+        deadline_seconds=settings.replicate_deadline_seconds,
+        horizon_seconds=settings.replicate_horizon_seconds,
+    )
+
+
+_OPENERS: Final[Mapping[str, Callable[[ProviderSettings, ProviderHttp], Provider | None]]] = {
+    "fal": _fal,
+    "replicate": _replicate,
+}
+
+# The models that a plan uses where its user names none; the first that is on offer.
+_DEFAULTS: Final[Mapping[StepKind, Sequence[str]]] = {
+    StepKind.IMAGE: ("fal-ai/flux/schnell", "black-forest-labs/flux-schnell"),
+    StepKind.VIDEO: ("bytedance/seedance-1-pro", "fal-ai/bytedance/seedance/v1/pro/image-to-video"),
+}
+
+PROVIDER_NAMES: Final = tuple(_OPENERS)
+"""All that could be offered, whether or not their keys are set: for labels and queues that must not depend on keys."""
+
+
+class Providers:
+    """The providers on offer: those whose key is set."""
+
+    def __init__(self, providers: Sequence[Provider]) -> None:
+        self._providers = {provider.name: provider for provider in providers}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: ProviderSettings) -> "AsyncGenerator[Providers]":
+        """Owns the HTTP clients of all providers. Nothing connects before the first call.
+
+        Raises ValueError for a key that cannot be one.
+        """
+        async with ProviderHttp() as http:
+            made = [make(settings, http) for make in _OPENERS.values()]
+            yield cls([provider for provider in made if provider is not None])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._providers)
+
+    def provider(self, name: str) -> Provider:
+        """Raises KeyError for a provider that is not on offer (any more)."""
+        return self._providers[name]
+
+    def find_model(self, model_id: str) -> tuple[Provider, Model] | None:
+        return next(((provider, model) for provider, model in self._all() if model.id == model_id), None)
+
+    def models(self, kind: StepKind) -> tuple[tuple[Provider, Model], ...]:
+        """The models of a kind, the default first."""
+        default = self.default_model(kind)
+        ofkind = [pair for pair in self._all() if pair[1].kind is kind]
+        return tuple(sorted(ofkind, key=lambda pair: default is None or pair[1].id != default[1].id))
+
+    def default_model(self, kind: StepKind) -> tuple[Provider, Model] | None:
+        """None if no provider on offer has a model of this kind."""
+        found = (self.find_model(model_id) for model_id in _DEFAULTS[kind])
+        return next((pair for pair in found if pair is not None), None)
+
+    def _all(self) -> list[tuple[Provider, Model]]:
+        return [(provider, model) for provider in self._providers.values() for model in provider.models]

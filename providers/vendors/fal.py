@@ -1,0 +1,417 @@
+"""fal: its queue, its request history, its Ed25519 callbacks. From docs.fal.ai and fal's own clients, read 2026-11."""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+from urllib.parse import quote, urlencode
+
+from contracts.failures import Failure, FailureCode
+from contracts.ids import ProviderJobId
+from contracts.jobs import CancelOutcome, JobReport, Output, ProviderHandle
+from contracts.plans import StepKind
+from contracts.states import CostBasis, JobState
+from providers.answers import Answer, as_job_id, as_list, as_media_url, as_object, as_text, as_time, iso_utc, scrubbed
+from providers.callbacks import FetchedKeys, checked_timestamp, ed25519_keys, ed25519_signed
+from providers.handles import Handles
+from providers.http import ProviderHttp, Refusal, checked_key, create_answer, unavailable
+from providers.inputs import check_complete, check_inputs
+from providers.matching import SKEW, Candidate, chosen
+from providers.port import (
+    Callback,
+    CallbackRefusedError,
+    Cost,
+    CreateAnswer,
+    CreateRequest,
+    FindAnswer,
+    Limits,
+    Lookup,
+    Model,
+    ModelInputs,
+    Price,
+)
+from providers.pricing import NOTHING, amount, billed_quantity, find_price, reported
+
+MAX_PAGES = 50
+_URL_NAMES: Final = ("status_url", "response_url", "cancel_url")
+
+# At most one megapixel, the unit of the price, and sides that the model's blocks of 16 divide.
+_PICTURE_SIZES: Final[Mapping[str, tuple[int, int]]] = {
+    "16:9": (1280, 720),
+    "4:3": (1152, 864),
+    "1:1": (992, 992),
+    "3:4": (864, 1152),
+    "9:16": (720, 1280),
+    "21:9": (1456, 624),
+    "9:21": (624, 1456),
+}
+FLUX_SCHNELL: Final = Model(
+    id="fal-ai/flux/schnell",
+    kind=StepKind.IMAGE,
+    limits=Limits(aspect_ratios=tuple(_PICTURE_SIZES)),
+    prices=(
+        Price(
+            unit="megapixel",
+            unit_nano_usd=Decimal(3_000_000),
+            source="api.fal.ai/v1/models/pricing",
+            read_on="2026-09-09",
+        ),
+    ),
+    usual_seconds=4,
+    deadline_seconds=300,
+    default_aspect_ratio="16:9",
+)
+
+# The most pixels a frame can have. Seedance's own sizes (864x480, 1120x832, 1920x1088) bound the usual shapes. 21:9,
+# and a picture that decides for itself ("auto"), are held at 21:9 over the full short side: none published is larger.
+_FRAME_PIXELS: Final[Mapping[str, int]] = {"480p": 414_720, "720p": 931_840, "1080p": 2_088_960}
+_WIDE_FRAME_PIXELS: Final[Mapping[str, int]] = {"480p": 537_600, "720p": 1_209_600, "1080p": 2_730_240}
+_FRAMES_PER_SECOND: Final = 24
+SEEDANCE_PRO: Final = Model(
+    id="fal-ai/bytedance/seedance/v1/pro/image-to-video",
+    kind=StepKind.VIDEO,
+    limits=Limits(
+        durations_seconds=tuple(range(2, 13)),
+        resolutions=tuple(_FRAME_PIXELS),
+        aspect_ratios=("16:9", "4:3", "1:1", "3:4", "9:16", "21:9"),
+        takes_image=True,
+        needs_image=True,
+    ),
+    prices=(
+        # $2.50 a million tokens; tokens = height x width x frames a second x seconds / 1024.
+        Price(unit="token", unit_nano_usd=Decimal(2_500), source="the model's page at fal.ai", read_on="2026-11-22"),
+    ),
+    usual_seconds=60,
+    deadline_seconds=1200,
+    default_duration_seconds=5,
+    default_resolution="720p",
+    default_aspect_ratio="16:9",
+)
+
+_CANCELLED_TYPES: Final = frozenset({"client_cancelled", "client_disconnected"})
+_TIMEOUT_TYPES: Final = frozenset({"request_timeout", "startup_timeout", "generation_timeout"})
+# These say something about the read, not about the job.
+_READ_FAILED: Final = frozenset({401, 403, 404, 408, 409, 429})
+
+
+class FalProvider:
+    """fal's queue. queue_url, api_url, jwks_url: without a slash at the end."""
+
+    name: str = "fal"
+    models: Sequence[Model] = (FLUX_SCHNELL, SEEDANCE_PRO)
+
+    def __init__(
+        self,
+        http: ProviderHttp,
+        *,
+        key: str,
+        queue_url: str,
+        api_url: str,
+        jwks_url: str,
+        start_deadline_seconds: int,
+        video_horizon_seconds: int,
+        image_horizon_seconds: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._http = http
+        self._auth = {"authorization": f"Key {checked_key(self.name, key)}"}
+        self._queue_url = queue_url
+        self._handles = Handles(provider=self.name, base_url=queue_url)
+        self._api_url = api_url
+        self._jwks_url = jwks_url
+        self._start_deadline_seconds = start_deadline_seconds
+        self._horizons = {StepKind.VIDEO: video_horizon_seconds, StepKind.IMAGE: image_horizon_seconds}
+        self._now = now
+        self._keys = FetchedKeys(self._fetch_keys)
+
+    @property
+    def certainty_horizon_seconds(self) -> int:
+        """The shortest of all models; `find` is not authoritative before the horizon of the model it looks for."""
+        return min(self._horizons.values())
+
+    # Money.
+
+    def price(self, model: Model, inputs: ModelInputs) -> Cost:
+        check_inputs(model, inputs)
+        return Cost(nano_usd=amount(_most_units(model, inputs), find_price(model)), basis=CostBasis.COMPUTED)
+
+    def cost(self, model: Model, inputs: ModelInputs, report: JobReport) -> Cost:
+        """Reported by `x-fal-billable-units`; without it, the price held: exact for a picture, else assumed."""
+        if report.charged is False:
+            return NOTHING
+        if (cost := reported(report.billed_units, find_price(model))) is not None:
+            return cost
+        exact = model.kind is StepKind.IMAGE and report.charged is True
+        worst = self.price(model, inputs)
+        return worst if exact else Cost(nano_usd=worst.nano_usd, basis=CostBasis.ASSUMED)
+
+    # The create call.
+
+    def create_request(self, model: Model, inputs: ModelInputs, callback_url: str | None) -> CreateRequest:
+        check_complete(model, inputs)
+        query = "?" + urlencode({"fal_webhook": callback_url}) if callback_url else ""
+        # What has not started by then never will; the rest of the deadline is left for the run.
+        start_seconds = min(self._start_deadline_seconds, model.deadline_seconds * 4 // 5)
+        return CreateRequest(
+            model=model.id,
+            url=f"{self._queue_url}/{model.id}{query}",
+            body=_BODIES[model.id](model, inputs),
+            # X-Fal-Store-IO stays on: without stored inputs a lost request could not be found again.
+            headers={"x-fal-no-retry": "1", "x-fal-request-timeout": str(start_seconds)},
+        )
+
+    async def submit(self, request: CreateRequest, *, timeout_seconds: float) -> CreateAnswer:
+        sent = await self._http.post_once(request, self._auth, self._queue_url, timeout_seconds=timeout_seconds)
+        return create_answer(sent, lambda answer: self._accepted(request.model, answer.object()), _refused)
+
+    def _accepted(self, model_id: str, body: Mapping[str, object]) -> ProviderHandle | None:
+        return self._handles.make(model_id, body.get("request_id"), {name: body.get(name) for name in _URL_NAMES})
+
+    # Finding a send whose answer was lost.
+
+    async def find(self, lookup: Lookup) -> FindAnswer:
+        """History shows a request for certain only once it has ended: authoritative from the model's horizon on."""
+        model = next((model for model in self.models if model.id == lookup.request.model), SEEDANCE_PRO)
+        horizon = timedelta(seconds=self._horizons[model.kind])
+        items, complete = await self._history(lookup, lookup.sent_at + horizon)
+        candidates = [_candidate(item) for item in items if item.get("endpoint_id") == lookup.request.model]
+        found = chosen(candidates, lookup.request.body, lookup.sent_at)
+        past = datetime.fromtimestamp(self._now(), UTC) - lookup.sent_at > horizon
+        return FindAnswer(
+            matches=self._handles.found(lookup.request.model, found.job_ids),
+            authoritative=complete and past and not found.doubtful,
+        )
+
+    async def _history(self, lookup: Lookup, until: datetime) -> tuple[list[Mapping[str, object]], bool]:
+        """The endpoint's requests around the send. False: there were more than we read."""
+        query = {
+            "endpoint_id": lookup.request.model,
+            "start": iso_utc(lookup.sent_at - SKEW),
+            "end": iso_utc(until + SKEW),
+            "expand": "payloads",
+            "limit": "100",
+        }
+        items: list[Mapping[str, object]] = []
+        for _ in range(MAX_PAGES):
+            answer = await self._http.read(
+                "GET", f"{self._api_url}/models/requests/by-endpoint?{urlencode(query)}", self._auth
+            )
+            page = answer.object()
+            if answer.status_code != 200 or not isinstance(page.get("items"), list):
+                raise unavailable(answer)
+            items += [as_object(item) for item in as_list(page["items"])]
+            cursor = as_text(page.get("next_cursor"))
+            if page.get("has_more") is not True and not cursor:
+                return items, True
+            if not cursor:
+                return items, False
+            query["cursor"] = cursor
+        return items, False
+
+    # A job that runs.
+
+    async def status(self, handle: ProviderHandle) -> JobReport:
+        """A job that fal does not know (404) is unavailable, not failed: only its deadline ends it."""
+        answer = await self._http.read(
+            "GET", self._handles.address(handle, "status_url", f"{_path(handle)}/status"), self._auth
+        )
+        body = answer.object()
+        word = as_text(body.get("status"))
+        if answer.status_code not in (200, 202) or not word:
+            raise unavailable(answer)
+        if word in ("CANCELLED", "CANCELED"):
+            return _cancelled()
+        if word != "COMPLETED":
+            return JobReport(state=JobState.SUBMITTED)
+        result = await self._http.read("GET", self._handles.address(handle, "response_url", _path(handle)), self._auth)
+        return _ended(body, result)
+
+    async def cancel(self, handle: ProviderHandle) -> CancelOutcome:
+        answer = await self._http.read(
+            "PUT", self._handles.address(handle, "cancel_url", f"{_path(handle)}/cancel"), self._auth
+        )
+        match answer.status_code:
+            case 200:
+                return CancelOutcome.CANCELLED
+            case 202:
+                return CancelOutcome.REQUESTED
+            case 400:
+                return CancelOutcome.TOO_LATE
+            case 404:
+                return CancelOutcome.NOTHING
+            case _:
+                raise unavailable(answer)
+
+    # Callbacks.
+
+    async def verify_callback(self, headers: Mapping[str, str], body: bytes) -> Callback:
+        names = ("request-id", "user-id", "timestamp")
+        signed = [headers.get(f"x-fal-webhook-{name}", "") for name in names]
+        if checked_timestamp(signed[2], self._now()) is None:
+            raise CallbackRefusedError("the callback's time is missing, malformed or too far from now")
+        message = "\n".join([*signed, hashlib.sha256(body).hexdigest()]).encode()
+        try:
+            signature = bytes.fromhex(headers.get("x-fal-webhook-signature", ""))
+        except ValueError:
+            raise CallbackRefusedError("the callback's signature is not hexadecimal") from None
+        keys = await self._keys.current()
+        if not ed25519_signed(keys, signature, message):
+            newer = await self._keys.newer_than(keys)
+            if newer is None or not ed25519_signed(newer, signature, message):
+                raise CallbackRefusedError("the callback's signature does not fit")
+        plain = Answer(status_code=200, headers={}, body=body).object()
+        job_id = as_job_id(plain.get("request_id"))
+        if job_id is None:
+            raise CallbackRefusedError("the callback names no request")
+        return Callback(provider_job_id=ProviderJobId(job_id), delivery_id=signed[0] or job_id)
+
+    async def _fetch_keys(self) -> tuple[bytes, ...]:
+        answer = await self._http.read("GET", self._jwks_url)
+        keys = ed25519_keys(answer.json())
+        if answer.status_code != 200 or not keys:
+            raise unavailable(answer)
+        return keys
+
+
+def _path(handle: ProviderHandle) -> str:
+    """Under the queue's address; of the model's name only owner and application."""
+    application = "/".join(handle.model.split("/")[:2])
+    return f"/{application}/requests/{quote(handle.provider_job_id, safe='')}"
+
+
+def _most_units(model: Model, inputs: ModelInputs) -> Decimal:
+    """The largest quantity that fal can bill for these inputs."""
+    if model.kind is StepKind.IMAGE:
+        return Decimal(1)
+    resolution = inputs.resolution or model.default_resolution or ""
+    seconds = inputs.duration_seconds or model.default_duration_seconds or 0
+    wide = inputs.aspect_ratio is None or inputs.aspect_ratio == "21:9"
+    pixels = (_WIDE_FRAME_PIXELS if wide else _FRAME_PIXELS)[resolution]
+    return Decimal(math.ceil(Decimal(pixels * _FRAMES_PER_SECOND * seconds) / 1024))
+
+
+def _picture_body(model: Model, inputs: ModelInputs) -> dict[str, object]:
+    width, height = _PICTURE_SIZES[inputs.aspect_ratio or model.default_aspect_ratio or "16:9"]
+    body: dict[str, object] = {
+        "prompt": inputs.prompt,
+        "image_size": {"width": width, "height": height},
+        "num_images": 1,
+        "num_inference_steps": 4,
+        "enable_safety_checker": True,
+        "output_format": "jpeg",
+    }
+    return body if inputs.seed is None else {**body, "seed": inputs.seed}
+
+
+def _video_body(model: Model, inputs: ModelInputs) -> dict[str, object]:
+    body: dict[str, object] = {
+        "prompt": inputs.prompt,
+        "image_url": inputs.image_url,
+        "resolution": inputs.resolution or model.default_resolution,
+        "duration": str(inputs.duration_seconds or model.default_duration_seconds),
+        "aspect_ratio": inputs.aspect_ratio or "auto",
+        "enable_safety_checker": True,
+    }
+    return body if inputs.seed is None else {**body, "seed": inputs.seed}
+
+
+_BODIES: Final[Mapping[str, Callable[[Model, ModelInputs], dict[str, object]]]] = {
+    FLUX_SCHNELL.id: _picture_body,
+    SEEDANCE_PRO.id: _video_body,
+}
+
+
+def _in_their_form(body: Mapping[str, object]) -> bool:
+    detail = body.get("detail")
+    return isinstance(detail, str) or (bool(as_list(detail)) and all(map(as_object, as_list(detail))))
+
+
+def _error_types(answer: Answer, *more: object) -> frozenset[str]:
+    body = answer.object()
+    listed = [as_object(item).get("type") for item in as_list(body.get("detail"))]
+    found = [*listed, body.get("error_type"), answer.headers.get("x-fal-error-type"), *more]
+    return frozenset(as_text(item) for item in found)
+
+
+def _said(body: Mapping[str, object]) -> str:
+    """The first thing fal complains of, as "field: message", scrubbed."""
+    detail = body.get("detail")
+    if isinstance(detail, str):
+        return scrubbed(detail)
+    first = as_object(next(iter(as_list(detail)), None))
+    field = as_text(next(reversed(as_list(first.get("loc"))), None))
+    return scrubbed(": ".join(part for part in (field, as_text(first.get("msg"))) if part))
+
+
+def _refused(answer: Answer) -> Refusal | None:
+    body = answer.object()
+    if not _in_their_form(body):
+        return None
+    if "content_policy_violation" in _error_types(answer):
+        return Refusal(code=FailureCode.CONTENT_MODERATED)
+    return Refusal(detail=_said(body) if answer.status_code in (400, 413, 415, 422) else "")
+
+
+def _cancelled() -> JobReport:
+    """Cancelled before there was an output: not billed (fal bills outputs)."""
+    return JobReport(state=JobState.CANCELLED, failure=Failure.of(FailureCode.CANCELLED), charged=False)
+
+
+def _ended(status: Mapping[str, object], result: Answer) -> JobReport:
+    """What a COMPLETED request came to. Its result answers with the model's own status code."""
+    body = result.object()
+    units = result.headers.get("x-fal-billable-units")
+    units = units if billed_quantity(units) is not None else None
+    if result.status_code == 200 and body:
+        return _produced(body, units)
+    said_so = bool(status.get("error") or status.get("error_type"))
+    if not said_so and (result.ok or result.status_code in _READ_FAILED or not _in_their_form(body)):
+        raise unavailable(result)
+    types = _error_types(result, status.get("error_type"))
+    if types & _CANCELLED_TYPES or result.status_code == 499:
+        return _cancelled()
+    code = _failure_code(types, result.status_code)
+    detail = _said(body) if code is FailureCode.PROVIDER_REJECTED_INPUT else ""
+    # Outputs are billed, failures are not, unless fal says so here.
+    return JobReport(
+        state=JobState.FAILED, failure=Failure.of(code, detail), billed_units=units, charged=units is not None
+    )
+
+
+def _failure_code(types: frozenset[str], status_code: int) -> FailureCode:
+    if "content_policy_violation" in types:
+        return FailureCode.CONTENT_MODERATED
+    if "no_media_generated" in types:
+        return FailureCode.PROVIDER_EMPTY_OUTPUT
+    if types & _TIMEOUT_TYPES or status_code == 504:
+        return FailureCode.PROVIDER_TIMED_OUT
+    if status_code in (400, 413, 415, 422):
+        return FailureCode.PROVIDER_REJECTED_INPUT
+    return FailureCode.PROVIDER_FAILED
+
+
+def _produced(body: Mapping[str, object], units: str | None) -> JobReport:
+    pictures = [as_media_url(as_object(item).get("url")) for item in as_list(body.get("images"))]
+    video = as_media_url(as_object(body.get("video")).get("url"))
+    outputs = [Output(url=url, kind=StepKind.IMAGE) for url in pictures if url]
+    if video:
+        outputs.append(Output(url=video, kind=StepKind.VIDEO))
+    if True in as_list(body.get("has_nsfw_concepts")):
+        # The picture is black, and it is billed.
+        failure = Failure.of(FailureCode.CONTENT_MODERATED)
+        return JobReport(state=JobState.FAILED, failure=failure, billed_units=units, charged=True)
+    if not outputs:
+        failure = Failure.of(FailureCode.PROVIDER_EMPTY_OUTPUT)
+        return JobReport(state=JobState.FAILED, failure=failure, billed_units=units)
+    return JobReport(state=JobState.COMPLETED, outputs=tuple(outputs), billed_units=units, charged=True)
+
+
+def _candidate(item: Mapping[str, object]) -> Candidate:
+    return Candidate(
+        job_id=as_job_id(item.get("request_id")),
+        sent_at=as_time(item.get("sent_at")),
+        inputs=as_object(item.get("json_input")) or None,
+    )
