@@ -11,13 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 READY_POLL_SECONDS = 0.1
+ENDED_POLL_SECONDS = 0.2
 # A part that cannot say by then that it serves is broken, not slow: measured starts are 1 to 5 s on two busy cores.
 READY_TIMEOUT_SECONDS = 60.0
 LOG_KEPT_BYTES = 1_000_000
 
 
-class PartFailedError(Exception):
-    """A part cannot start or does not serve. The text is one line for a person."""
+class LocalError(Exception):
+    """The stack cannot be started, or the demo cannot go on. The text is one line for a person."""
+
+
+class PartFailedError(LocalError):
+    """A part cannot start or does not serve."""
 
 
 def _nothing() -> None:
@@ -94,6 +99,12 @@ class Running:
                 self.process.kill()
         await self._ended_within(5.0)
         self.part.clean()
+
+    async def wait_ended(self) -> int:
+        """Wait until the process has ended by itself; its return code, negative for a signal."""
+        while (code := self.process.poll()) is None:  # noqa: ASYNC110 - a process sets no event of ours
+            await asyncio.sleep(ENDED_POLL_SECONDS)
+        return code
 
     async def kill(self) -> None:
         """End the process as `kill -9` does."""

@@ -1,0 +1,105 @@
+"""`python -m deploy.local up|demo`: the whole product on this machine, without Docker and without root."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from deploy.local.config import Config, Ports, read_config, variable_of
+from deploy.local.process import LocalError
+from deploy.local.stack import Stack, prepared
+
+# A whole answer: what is done with a started stack, and the exit code.
+Action = Callable[[Stack], Awaitable[int]]
+
+
+def main() -> int:
+    given = _parser().parse_args()
+    try:
+        config = read_config(os.environ, live=given.live)
+        action = stay_up
+        return asyncio.run(run(config, action))
+    except BaseExceptionGroup as group:
+        known, others = group.split((LocalError, OSError))
+        if known is None or others is not None:
+            raise
+        lines = _lines(known)
+    except (LocalError, OSError) as error:
+        lines = [str(error)]
+    except KeyboardInterrupt:
+        lines = ["Stopped before anything was started"]
+    print("\n".join(dict.fromkeys(lines)), file=sys.stderr)
+    return 1
+
+
+async def run(config: Config, action: Action) -> int:
+    """Start the stack, do the action, stop. The first Ctrl-C or SIGTERM stops in order, the second at once."""
+    stopping = asyncio.Event()
+    async with prepared(config, say) as stack:
+        _on_signals(stack, stopping)
+        say(f"Starting Takeone in {config.folder} (logs in {config.logs})")
+        work = asyncio.ensure_future(_start_and(stack, action))
+        waiting = asyncio.create_task(stopping.wait())
+        await asyncio.wait([work, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if not work.done():
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            say("Stopping ...")
+            return 0
+        return work.result()
+
+
+async def _start_and(stack: Stack, action: Action) -> int:
+    await stack.start()
+    return await action(stack)
+
+
+async def stay_up(stack: Stack) -> int:
+    """Until somebody ends it."""
+    config = stack.config
+    say(f"Ready. API docs {config.api_url}/docs, Temporal Web UI {config.temporal_ui_url}; Ctrl-C stops everything.")
+    await asyncio.Event().wait()
+    return 0
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _on_signals(stack: Stack, stopping: asyncio.Event) -> None:
+    def stop() -> None:
+        if stopping.is_set():
+            stack.kill()
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop)
+
+
+def _lines(error: BaseException) -> list[str]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [str(error)]
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return [line for one in group.exceptions for line in _lines(one)]
+
+
+def _parser() -> argparse.ArgumentParser:
+    ports = ", ".join(variable_of(name) for name in Ports.__dataclass_fields__)
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.local",
+        description=__doc__,
+        epilog=f"Settings: TAKEONE_DATA_DIR (the folder for everything, default ./var); ports: {ports}. "
+        "FAL_KEY and REPLICATE_API_TOKEN are used with --live only, and never otherwise.",
+    )
+    parser.add_argument("command", choices=["up", "demo"], help="up: start and stay; demo: also make one video")
+    parser.add_argument("--live", action="store_true", help="use the real providers; this spends money")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Where the local stack keeps its data and which ports it uses. Everything can be changed by environment variables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from deploy.local.process import LocalError
+from deploy.local.s3 import PORTS as S3_PORTS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Loopback ports. The variable that changes one is its name in capitals and _PORT, as in POSTGRES_PORT."""
+
+    api: int = 8080
+    sandbox: int = 8090
+    temporal: int = 7233
+    temporal_ui: int = 8233
+    postgres: int = 54329
+    s3: int = 8333  # and the seven after it
+    api_metrics: int = 9101
+    worker_metrics: int = 9102
+    worker_sdk_metrics: int = 9103
+    temporal_metrics: int = 9104
+
+    @property
+    def s3_all(self) -> tuple[int, ...]:
+        """The port of S3 and those between its own halves."""
+        return tuple(range(self.s3, self.s3 + S3_PORTS))
+
+    def by_variable(self) -> list[tuple[str, int]]:
+        """Every port with the variable that changes it."""
+        named = [(variable_of(field.name), getattr(self, field.name)) for field in fields(self)]
+        return named + [(variable_of("s3"), port) for port in self.s3_all[1:]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderKeys:
+    """Real keys, for --live only."""
+
+    fal_key: str
+    replicate_api_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """One local stack. live: the real providers' keys, or None for the sandbox."""
+
+    folder: Path
+    ports: Ports
+    live: ProviderKeys | None
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.api}"
+
+    @property
+    def sandbox_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.sandbox}"
+
+    @property
+    def temporal_ui_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.temporal_ui}"
+
+
+def read_config(environment: Mapping[str, str], *, live: bool) -> Config:
+    """The stack that the environment describes. Raises LocalError for a wrong port or missing keys."""
+    folder = Path(environment.get("TAKEONE_DATA_DIR") or ROOT / "var").expanduser().resolve()
+    # Real money has its own books: a job of one world must never be looked up in the other.
+    return Config(
+        folder=folder / "live" if live else folder,
+        ports=_read_ports(environment),
+        live=_read_keys(environment) if live else None,
+    )
+
+
+def variable_of(port: str) -> str:
+    return f"{port.upper()}_PORT"
+
+
+def _read_ports(environment: Mapping[str, str]) -> Ports:
+    chosen = {
+        field.name: _port(variable_of(field.name), environment[variable_of(field.name)])
+        for field in fields(Ports)
+        if environment.get(variable_of(field.name))
+    }
+    ports = Ports(**chosen)
+    seen: dict[int, str] = {}
+    for variable, port in ports.by_variable():
+        if port in seen:
+            raise LocalError(f"{variable} and {seen[port]} both use port {port}: change one of them")
+        seen[port] = variable
+    return ports
+
+
+def _port(variable: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536 - S3_PORTS):
+        raise LocalError(f"{variable} must be a port number, not {text!r}")
+    return int(text)
+
+
+def _read_keys(environment: Mapping[str, str]) -> ProviderKeys:
+    fal_key, token = environment.get("FAL_KEY"), environment.get("REPLICATE_API_TOKEN")
+    if not fal_key or not token:
+        missing = [name for name in ("FAL_KEY", "REPLICATE_API_TOKEN") if not environment.get(name)]
+        raise LocalError(f"Real providers need both keys in the environment; not set: {', '.join(missing)}")
+    return ProviderKeys(fal_key=fal_key, replicate_api_token=token)

@@ -1,0 +1,163 @@
+"""The product's own processes and their environment, in which nothing is left of the caller's keys and addresses."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import httpx
+
+from deploy.local.config import ROOT, Config
+from deploy.local.keys import LocalKeys
+from deploy.local.postgres import superuser_dsn
+from deploy.local.process import Part, PartFailedError
+from deploy.local.s3 import S3Access
+from deploy.local.temporal import NAMESPACE
+
+APPLICATION_ROLE = "takeone"
+BUCKET = "takeone"
+# Whatever the product, its SDKs and its servers read; each could send a local run somewhere else, or spend money.
+FOREIGN = (
+    "AWS_", "FAL_", "REPLICATE_", "ELEVENLABS_", "TEMPORAL_", "S3_", "CDN_", "DATABASE_", "SANDBOX_", "PG",
+    "API_", "WORKER_", "METRICS_", "SDK_METRICS_", "PUBLIC_URL", "ENCRYPTION_KEYS", "ALLOWED_PRIVATE_HOSTS",
+)  # fmt: skip
+
+
+def s3_access(config: Config, keys: LocalKeys) -> S3Access:
+    return S3Access(
+        endpoint_url=f"http://127.0.0.1:{config.ports.s3}",
+        bucket=BUCKET,
+        access_key_id=keys.s3_access_key_id,
+        secret_access_key=keys.s3_secret_access_key,
+    )
+
+
+def product_environment(config: Config, keys: LocalKeys, outer: Mapping[str, str]) -> dict[str, str]:
+    """The settings of the API, the worker and the administration, whole."""
+    access = s3_access(config, keys)
+    login = f"{APPLICATION_ROLE}:{keys.application_password}"
+    return without_foreign(outer) | {
+        "PYTHONPATH": str(ROOT),
+        "DATABASE_URL": f"postgresql://{login}@127.0.0.1:{config.ports.postgres}/postgres",
+        "DATABASE_OWNER_URL": superuser_dsn(config.ports.postgres, keys.postgres_password),
+        "TEMPORAL_ADDRESS": f"127.0.0.1:{config.ports.temporal}",
+        "TEMPORAL_NAMESPACE": NAMESPACE,
+        # An empty file: a profile of the user must not add keys or TLS.
+        "TEMPORAL_CONFIG_FILE": str(config.folder / "temporal.toml"),
+        "API_HOST": "127.0.0.1",
+        "API_PORT": str(config.ports.api),
+        "PUBLIC_URL": config.api_url,
+        "S3_ENDPOINT_URL": access.endpoint_url,
+        "S3_BUCKET": access.bucket,
+        "AWS_ACCESS_KEY_ID": access.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": access.secret_access_key,
+        "AWS_REGION": "us-east-1",
+        "CDN_BASE_URL": f"{access.endpoint_url}/{access.bucket}",
+        "ENCRYPTION_KEYS": keys.encryption_key,
+        "ALLOWED_PRIVATE_HOSTS": "127.0.0.1,localhost",
+        **_provider_environment(config, keys),
+    }
+
+
+def _provider_environment(config: Config, keys: LocalKeys) -> dict[str, str]:
+    if config.live is not None:
+        return {"FAL_KEY": config.live.fal_key, "REPLICATE_API_TOKEN": config.live.replicate_api_token}
+    return {
+        "FAL_KEY": keys.sandbox_fal_key,
+        "FAL_QUEUE_URL": f"{config.sandbox_url}/fal/queue",
+        "FAL_API_URL": f"{config.sandbox_url}/fal/api/v1",
+        "FAL_JWKS_URL": f"{config.sandbox_url}/fal/.well-known/jwks.json",
+        "REPLICATE_API_TOKEN": keys.sandbox_replicate_token,
+        "REPLICATE_BASE_URL": f"{config.sandbox_url}/replicate",
+        "REPLICATE_WEBHOOK_SECRET": keys.sandbox_webhook_secret,
+    }
+
+
+def without_foreign(outer: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment without anything that could steer a part; loopback never goes through a proxy."""
+    kept = {name: value for name, value in outer.items() if not name.upper().startswith(FOREIGN)}
+    direct = ",".join(filter(None, [outer.get("NO_PROXY") or outer.get("no_proxy"), "127.0.0.1,localhost"]))
+    return kept | {"NO_PROXY": direct, "no_proxy": direct, "PYTHONUNBUFFERED": "1"}
+
+
+def sandbox(config: Config, keys: LocalKeys, outer: Mapping[str, str]) -> Part:
+    """The stand-in for the providers."""
+    environment = without_foreign(outer) | {
+        "PYTHONPATH": str(ROOT),
+        "SANDBOX_PORT": str(config.ports.sandbox),
+        "SANDBOX_DATA_DIR": str(config.folder / "sandbox"),
+        "SANDBOX_FAL_KEY": keys.sandbox_fal_key,
+        "SANDBOX_REPLICATE_TOKEN": keys.sandbox_replicate_token,
+        "SANDBOX_REPLICATE_WEBHOOK_SECRET": keys.sandbox_webhook_secret,
+    }
+    # How long its jobs take may be chosen from outside; nothing else.
+    environment |= {name: outer[name] for name in ("SANDBOX_IMAGE_SECONDS", "SANDBOX_VIDEO_SECONDS") if name in outer}
+    return Part(
+        name="Sandbox",
+        command=(sys.executable, "-m", "sandbox"),
+        environment=environment,
+        log=config.logs / "sandbox.log",
+        address=config.sandbox_url,
+        ready=partial(_ok, f"{config.sandbox_url}/__control/health"),
+        folder=config.folder,
+        stop_seconds=5.0,
+    )
+
+
+def api(config: Config, environment: Mapping[str, str]) -> Part:
+    return Part(
+        name="API",
+        command=(sys.executable, "-m", "api"),
+        environment={**environment, "METRICS_PORT": str(config.ports.api_metrics)},
+        log=config.logs / "api.log",
+        address=config.api_url,
+        ready=partial(_ok, f"{config.api_url}/readyz"),
+        folder=config.folder,
+        stop_seconds=15.0,
+    )
+
+
+def worker(config: Config, environment: Mapping[str, str]) -> Part:
+    metrics_url = f"http://127.0.0.1:{config.ports.worker_metrics}"
+    ports = {
+        "METRICS_PORT": str(config.ports.worker_metrics),
+        "SDK_METRICS_PORT": str(config.ports.worker_sdk_metrics),
+    }
+    return Part(
+        name="Worker",
+        command=(sys.executable, str(ROOT / "worker.py")),
+        environment={**environment, **ports},
+        log=config.logs / "worker.log",
+        address=f"{metrics_url}/metrics",
+        ready=partial(_ok, f"{metrics_url}/metrics"),
+        folder=config.folder,
+        # It lets create calls end, which may take 25 s: cutting one off makes its outcome unknown.
+        stop_seconds=30.0,
+    )
+
+
+def run_tool(config: Config, environment: Mapping[str, str], *arguments: str) -> str:
+    """Run one of the product's modules and return its output. Raises PartFailedError with the last line it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        env=dict(environment),
+        cwd=config.folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()] or ["no reason given"]
+        raise PartFailedError(f"{arguments[0]} ended with code {done.returncode}: {said[-1]}")
+    return done.stdout
+
+
+def make_temporal_config(folder: Path) -> None:
+    (folder / "temporal.toml").write_text("", encoding="utf-8")
+
+
+async def _ok(url: str) -> None:
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        (await client.get(url)).raise_for_status()

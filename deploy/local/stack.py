@@ -1,0 +1,174 @@
+"""The whole product on this machine: started in order, watched, restarted, stopped in reverse."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from deploy.local.config import Config
+from deploy.local.keys import LocalKeys, keep_keys
+from deploy.local.leftovers import Started, note_started, only_one, stop_leftovers
+from deploy.local.ports import is_free
+from deploy.local.postgres import postgres
+from deploy.local.process import LocalError, Part, PartFailedError, Running, start
+from deploy.local.product import (
+    api,
+    make_temporal_config,
+    product_environment,
+    run_tool,
+    s3_access,
+    sandbox,
+    worker,
+)
+from deploy.local.s3 import s3
+from deploy.local.temporal import temporal
+
+NEEDED_FREE_BYTES = 500_000_000
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+# Whoever has run that long has recovered; the next end starts with the shortest pause again.
+RECOVERED_SECONDS = 60.0
+
+Say = Callable[[str], None]
+
+
+class Stack:
+    """The running parts of one data folder."""
+
+    def __init__(self, config: Config, keys: LocalKeys, environment: Mapping[str, str], say: Say) -> None:
+        self.config = config
+        self.keys = keys
+        self.environment = dict(environment)
+        self._say = say
+        self._running: dict[str, Running] = {}
+        self._stages: list[list[str]] = []
+        self._watchers: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start everything, in the order of need. Raises LocalError; whoever calls stops what has started."""
+        config, logs, ports = self.config, self.config.logs, self.config.ports
+        servers = [
+            postgres(config.folder, ports.postgres, self.keys.postgres_password, log=logs / "postgres.log"),
+            temporal(
+                config.folder, ports.temporal, ports.temporal_ui, ports.temporal_metrics, log=logs / "temporal.log"
+            ),
+            s3(config.folder, ports.s3_all, s3_access(config, self.keys), log=logs / "s3.log"),
+        ]
+        if config.live is None:
+            servers.append(sandbox(config, self.keys, os.environ))
+        await self._start_together(servers)
+        began = time.monotonic()
+        await asyncio.to_thread(run_tool, config, self.environment, "store.migrate")
+        self._say(f"  {'Migrations':<11} done    {time.monotonic() - began:5.1f} s")
+        await self._start_together([api(config, self.environment), worker(config, self.environment)])
+        self._watchers = [asyncio.create_task(self._keep(name)) for name in self._running]
+
+    async def stop(self) -> None:
+        """Stop in reverse order, what started together together. Repeating is safe."""
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        self._watchers = []
+        while self._stages:
+            await asyncio.gather(*(self._stop_one(name) for name in self._stages.pop()))
+
+    def kill(self) -> None:
+        """End everything at once; the data stands it."""
+        for running in self._running.values():
+            with contextlib.suppress(ProcessLookupError):
+                running.process.kill()
+
+    async def _stop_one(self, name: str) -> None:
+        if (running := self._running.get(name)) is None:
+            return
+        await running.stop()
+        del self._running[name]
+        self._note()
+        self._say(f"  {name} stopped")
+
+    async def _start_together(self, parts: list[Part]) -> None:
+        self._stages.append([part.name for part in parts])
+        async with asyncio.TaskGroup() as group:
+            for part in parts:
+                group.create_task(self._start_one(part))
+
+    async def _start_one(self, part: Part) -> None:
+        began = time.monotonic()
+        running = await self._launch(part)
+        await running.wait_ready()
+        self._say(f"  {part.name:<11} healthy {time.monotonic() - began:5.1f} s   {part.address}")
+
+    async def _launch(self, part: Part) -> Running:
+        running = await start(part)
+        self._running[part.name] = running
+        self._note()
+        return running
+
+    async def _keep(self, name: str) -> None:
+        """Start a part again whenever it ends."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            running = self._running[name]
+            code = await running.wait_ended()
+            running.part.clean()
+            if time.monotonic() - running.started_monotonic > RECOVERED_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
+            how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+            self._say(f"{name} {how}; starting it again in {pause:g} s (log: {running.part.log})")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            try:
+                running = await self._launch(running.part)
+                self._say(f"{name} serves again after {await running.wait_ready():.1f} s")
+            except (PartFailedError, OSError) as error:
+                self._say(str(error))
+                await self._running[name].stop()
+
+    def _note(self) -> None:
+        started = [Started.of(name, running.pid) for name, running in self._running.items()]
+        note_started(self.config.folder, [one for one in started if one is not None])
+
+
+@asynccontextmanager
+async def prepared(config: Config, say: Say) -> AsyncGenerator[Stack]:
+    """A stack that may be started: its folder is ours alone, disk and ports are free. Stopped at the end."""
+    config.folder.mkdir(parents=True, exist_ok=True)
+    with only_one(config.folder):
+        for one in await asyncio.to_thread(stop_leftovers, config.folder):
+            say(f"Stopped {one.name} (process {one.pid}), left running by an earlier, killed start")
+        check_disk(config.folder)
+        check_ports(config)
+        config.logs.mkdir(exist_ok=True)
+        make_temporal_config(config.folder)
+        keys = keep_keys(config.folder)
+        stack = Stack(config, keys, product_environment(config, keys, os.environ), say)
+        try:
+            yield stack
+        finally:
+            await stack.stop()
+
+
+def check_disk(folder: Path, needed_bytes: int = NEEDED_FREE_BYTES) -> None:
+    """Raises LocalError if the disk of the folder is nearly full."""
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise LocalError(
+            f"Only {free // 1_000_000} MB are free on the disk of {folder}, {needed_bytes // 1_000_000} MB are "
+            "needed: free some, or set TAKEONE_DATA_DIR to a folder on another disk"
+        )
+
+
+def check_ports(config: Config) -> None:
+    """Raises LocalError for the first port that somebody else listens on."""
+    for variable, port in config.ports.by_variable():
+        if variable == "SANDBOX_PORT" and config.live is not None:
+            continue
+        if not is_free(port):
+            part = variable.removesuffix("_PORT").replace("_", " ").title()
+            raise LocalError(
+                f"Port {port} ({part}) is in use by another program: stop that, or choose another with {variable}=PORT"
+            )
