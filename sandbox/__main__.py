@@ -1,6 +1,7 @@
 """`python -m sandbox`: serve until SIGTERM or Ctrl-C."""
 
 import errno
+import signal
 import socket
 import sys
 
@@ -30,6 +31,9 @@ def main() -> int:
         f"control {start}/__control, data in {options.data_dir}\n"
     )
     sys.stdout.flush()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The server stops on them, and then raises them again; by then there is nothing left to do.
+        signal.signal(number, lambda *_: None)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, proxy_headers=False, lifespan="on", timeout_graceful_shutdown=1,
         ssl_certfile=options.tls_cert, ssl_keyfile=options.tls_key, ws="none",

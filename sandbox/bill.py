@@ -108,7 +108,7 @@ class Bill:
 
     def _append(self, event: Json) -> None:
         self._fold(event)
-        self._buffer.append(json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+        self._buffer.append(json.dumps(event).encode() + b"\n")
         self._appended += 1
 
     async def flush(self) -> None:

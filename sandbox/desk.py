@@ -1,7 +1,7 @@
 """What both vendors' routes share: the workshop, the exchange, the count of create calls."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict, deque
 
 from starlette.requests import Request
 
@@ -24,6 +24,7 @@ class Desk:
         self._public_url = public_url
         self._creates: list[Json] = []
         self._counts: Counter[str] = Counter()
+        self._times: defaultdict[str, deque[float]] = defaultdict(deque)
 
     @property
     def jobs(self) -> Jobs:
@@ -39,6 +40,7 @@ class Desk:
     def count_create(self, request: Request, provider: Provider, model: str, callback_url: str | None) -> None:
         """Every create call that arrives, refused and dropped ones too. Kept in memory: a restart forgets it."""
         self._counts[provider] += 1
+        self._times[provider].append(time.monotonic())
         self._creates.append(
             {
                 "time": timestamp(time.time()),
@@ -51,8 +53,10 @@ class Desk:
         del self._creates[:-KEPT_REQUESTS]
 
     def creates_in_last_minute(self, provider: Provider) -> int:
-        since = timestamp(time.time() - 60)
-        return sum(item["provider"] == provider and item["time"] >= since for item in self._creates)
+        times = self._times[provider]
+        while times and times[0] < time.monotonic() - 60:
+            times.popleft()
+        return len(times)
 
     def requests_view(self) -> Json:
         return {"total": self._counts.total(), "by_provider": dict(self._counts), "requests": self._creates}
@@ -60,3 +64,4 @@ class Desk:
     def clear(self) -> None:
         self._creates.clear()
         self._counts.clear()
+        self._times.clear()

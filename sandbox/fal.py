@@ -103,10 +103,12 @@ class Fal:
         return json_answer(answers.submitted(job, self._desk.base_url(request), self._position(job)))
 
     def _queued(self) -> int:
-        return sum(job.state == "queued" for job in self._desk.jobs.all("fal"))
+        return sum(job.provider == "fal" and job.state == "queued" for job in self._desk.workshop.live())
 
     def _position(self, job: Job) -> int:
-        ahead = (other for other in self._desk.jobs.all("fal") if other.state == "queued")
+        if job.state != "queued":
+            return 0
+        ahead = (other for other in self._desk.workshop.live() if other.state == "queued")
         return sum(other.model == job.model and other.created_at < job.created_at for other in ahead)
 
     def _find(self, request: Request) -> Job | None:

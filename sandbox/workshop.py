@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import math
 import random
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -115,6 +116,10 @@ class Workshop:
                 self._say(self._announce_end(job))
         await self.bill.flush()
 
+    def live(self) -> list[Job]:
+        """The jobs being worked on."""
+        return [job for job_id in self._work if (job := self.jobs.find(job_id)) is not None]
+
     def _begin(self, job: Job) -> None:
         self._work[job.id] = asyncio.create_task(self._run(job), name=job.id)
 
@@ -128,6 +133,9 @@ class Workshop:
                 await self._produce(job, making)
         except TimeoutError:
             self._end(job, "canceled", charge_run=True)
+        except Exception as error:  # noqa: BLE001 # a job must end, whatever broke; the vendors say as little
+            sys.stderr.write(f"sandbox: job {job.id} broke: {error!r}\n")
+            self._fail(job, {"status": 500, "type": "internal_server_error", "message": "Internal server error"})
         finally:
             making.cancel()
             self._work.pop(job.id, None)

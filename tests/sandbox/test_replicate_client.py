@@ -1,0 +1,94 @@
+"""The unmodified replicate client as the judge."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import replicate
+import replicate.exceptions
+from replicate.pagination import paginate
+from replicate.webhook import WebhookSigningSecret, WebhookValidationError
+
+from tests.sandbox.process import Receiver, Sandbox
+
+FLUX = "black-forest-labs/flux-schnell"
+SEEDANCE = "bytedance/seedance-1-pro"
+
+
+@pytest.fixture
+def client(sandbox: Sandbox) -> Iterator[replicate.Client]:
+    with httpx.HTTPTransport() as transport:  # the client itself can't be closed
+        yield replicate.Client(api_token="r8_token", base_url=f"{sandbox.url}/replicate", transport=transport)
+
+
+def test_replicate_client_runs_an_image_and_waits(client: replicate.Client, sandbox: Sandbox) -> None:
+    output = client.run(FLUX, input={"prompt": "a red kite", "output_format": "png"}, use_file_output=False)
+    assert isinstance(output, list)
+    assert sandbox.client.get(str(output[0])).content.startswith(b"\x89PNG")
+
+
+def test_replicate_client_runs_a_video_by_polling(client: replicate.Client, sandbox: Sandbox) -> None:
+    output = client.run(SEEDANCE, input={"prompt": "a", "duration": 3}, use_file_output=False, wait=False)
+    assert sandbox.client.get(str(output)).content[4:8] == b"ftyp"
+
+
+def test_replicate_client_creates_gets_and_lists(client: replicate.Client) -> None:
+    made = [client.models.predictions.create(FLUX, input={"prompt": f"number {n}"}) for n in range(3)]
+    assert made[0].status == "starting"
+    made[0].wait()
+    assert made[0].status == "succeeded"
+    assert made[0].metrics is not None
+    assert set(made[0].metrics) == {"predict_time", "total_time", "image_output_count"}
+    by_version = client.predictions.create(version=FLUX, input={"prompt": "by version"})
+    listed = client.predictions.list().results
+    assert [item.id for item in listed] == [by_version.id, *(item.id for item in reversed(made))]
+    assert listed[-1].input == {"prompt": "number 0"}
+
+
+def test_replicate_client_pages_through_a_long_list(client: replicate.Client) -> None:
+    for number in range(105):
+        client.models.predictions.create(FLUX, input={"prompt": str(number)})
+    assert [len(page.results) for page in paginate(client.predictions.list)] == [100, 5]
+
+
+def test_replicate_client_cancels(client: replicate.Client, sandbox: Sandbox) -> None:
+    sandbox.set(video_seconds=30)
+    prediction = client.predictions.create(model=SEEDANCE, input={"prompt": "a"})
+    prediction.cancel()
+    assert prediction.status == "canceled"
+    assert client.predictions.get(prediction.id).status == "canceled"
+
+
+def test_replicate_client_reports_a_failed_model(client: replicate.Client, sandbox: Sandbox) -> None:
+    sandbox.fault("moderated")
+    with pytest.raises(replicate.exceptions.ModelError, match="flagged as sensitive"):
+        client.run(FLUX, input={"prompt": "x"})
+
+
+def test_replicate_client_reads_problems(client: replicate.Client) -> None:
+    with pytest.raises(replicate.exceptions.ReplicateError) as wrong:
+        client.predictions.create(model=SEEDANCE, input={"prompt": "a", "duration": "5"})
+    assert wrong.value.status == 422
+    assert wrong.value.detail == "- input.duration: Invalid type. Expected: integer, given: string\n"
+    with pytest.raises(replicate.exceptions.ReplicateError) as missing:
+        client.predictions.get("nosuchprediction")
+    assert missing.value.status == 404
+
+
+def test_replicate_client_validates_the_callback(
+    client: replicate.Client, sandbox: Sandbox, receiver: Receiver
+) -> None:
+    secret = client.webhooks.default.secret()
+    client.predictions.create(
+        model=FLUX, input={"prompt": "a"}, webhook=f"{receiver.url}/callbacks/t0ken",
+        webhook_events_filter=["completed"],
+    )  # fmt: skip
+    sandbox.wait_until(lambda: len(receiver.received) == 1)
+    callback = receiver.received[0]
+    body = callback.body.decode()
+    client.webhooks.validate(headers=callback.headers, body=body, secret=secret, tolerance=300)
+    with pytest.raises(WebhookValidationError):
+        client.webhooks.validate(headers=callback.headers, body=body + " ", secret=secret)
+    other = WebhookSigningSecret(key="whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3")
+    with pytest.raises(WebhookValidationError):
+        client.webhooks.validate(headers=callback.headers, body=body, secret=other)

@@ -1,0 +1,45 @@
+"""Run in a process of its own, because fal-client reads its hosts when it is imported. Prints what it saw as JSON."""
+
+import json
+import sys
+from typing import Any
+
+import fal_client
+
+FLUX = "fal-ai/flux/schnell"
+SEEDANCE = "fal-ai/bytedance/seedance/v1/pro/image-to-video"
+
+
+def main() -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+    handle = fal_client.submit(FLUX, {"prompt": "a red kite", "seed": 7})
+    kinds: list[str] = []
+    for event in handle.iter_events(with_logs=True, interval=0.02):
+        if type(event).__name__ not in kinds:
+            kinds.append(type(event).__name__)
+    seen["events"] = kinds
+    seen["image"] = handle.get()
+    seen["status_by_id"] = type(fal_client.status(FLUX, handle.request_id, with_logs=True)).__name__
+    seen["result_by_id"] = fal_client.result(FLUX, handle.request_id) == seen["image"]
+    seen["run"] = fal_client.run(FLUX, {"prompt": "at once"})
+    order = {"prompt": "fly", "image_url": seen["image"]["images"][0]["url"], "duration": "3", "resolution": "480p"}
+    updates: list[str] = []
+    seen["video"] = fal_client.subscribe(
+        SEEDANCE, order, with_logs=True, on_queue_update=lambda update: updates.append(type(update).__name__)
+    )
+    seen["updates"] = sorted(set(updates))
+    try:
+        fal_client.subscribe(SEEDANCE, {"prompt": "no picture"})
+    except fal_client.FalClientHTTPError as error:
+        seen["refused"] = {"status": error.status_code, "body": error.response.json()}
+    cancelled = fal_client.submit(SEEDANCE, order)
+    cancelled.cancel()
+    try:
+        cancelled.get()
+    except fal_client.FalClientHTTPError as error:
+        seen["cancelled"] = error.status_code
+    return seen
+
+
+if __name__ == "__main__":
+    json.dump(main(), sys.stdout)
