@@ -1,0 +1,197 @@
+"""A file server that does to a download what file servers do: serve, stall, drip, cut, lie, redirect, compress.
+
+It speaks HTTP/1.1 by hand, because a well-behaved server library would not let it lie.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+MP4_HEAD = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41"
+BLOCK = bytes(range(256)) * 4096  # 1 MiB
+
+Send = Callable[[bytes], Awaitable[None]]
+
+
+def mp4_bytes(size_bytes: int) -> bytes:
+    """Bytes that pass for an MP4 by their start; the rest is the same each time and nowhere repeats."""
+    return (MP4_HEAD + random.Random(1).randbytes(size_bytes))[:size_bytes]
+
+
+@dataclass(slots=True)
+class FileServer:
+    url: str
+    requests: list[str] = field(default_factory=list[str])
+    """Heads of the requests, as they came."""
+    open_connections: int = 0
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def wait_until_closed(self) -> None:
+        async with asyncio.timeout(5), self._changed:
+            await self._changed.wait_for(lambda: not self.open_connections)
+
+    async def count(self, change: int) -> None:
+        async with self._changed:
+            self.open_connections += change
+            self._changed.notify_all()
+
+
+@asynccontextmanager
+async def file_server() -> AsyncGenerator[FileServer]:
+    served = FileServer(url="")
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def send(content: bytes) -> None:
+            writer.write(content)
+            await writer.drain()
+
+        await served.count(+1)
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            served.requests.append(head)
+            name, _, argument = head.split(" ", 2)[1].lstrip("/").partition("?")[0].partition("/")
+            sending = asyncio.ensure_future(ANSWERS[name](send, argument))
+            gone = asyncio.ensure_future(reader.read())  # ends when the client hangs up
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (sending, gone):
+                task.cancel()
+            await asyncio.gather(sending, gone, return_exceptions=True)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+            await served.count(-1)
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    served.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield served
+    finally:
+        server.close()
+
+
+def _head(status: str, **headers: str) -> bytes:
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([f"HTTP/1.1 {status}", "Connection: close", *lines, "", ""]).encode()
+
+
+async def _file(send: Send, size: str) -> None:
+    content = mp4_bytes(int(size))
+    await send(_head("200 OK", Content_Length=str(len(content)), Content_Type="text/html") + content)
+
+
+async def _large(send: Send, size: str) -> None:
+    """A file that is made while it is sent, so that no size is too much."""
+    left = int(size) - len(MP4_HEAD)
+    await send(_head("200 OK", Content_Length=size) + MP4_HEAD)
+    while left:
+        await send(BLOCK[: min(left, len(BLOCK))])
+        left -= min(left, len(BLOCK))
+
+
+async def _chunked(send: Send, size: str) -> None:
+    content = mp4_bytes(int(size))
+    await send(_head("200 OK", Transfer_Encoding="chunked"))
+    for start in range(0, len(content), 100_000):
+        piece = content[start : start + 100_000]
+        await send(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+    await send(b"0\r\n\r\n")
+
+
+async def _chunked_cut(send: Send, size: str) -> None:
+    await send(_head("200 OK", Transfer_Encoding="chunked") + f"{int(size) * 2:x}\r\n".encode() + mp4_bytes(int(size)))
+
+
+async def _short(send: Send, size: str) -> None:
+    await send(_head("200 OK", Content_Length=str(int(size) * 2)) + mp4_bytes(int(size)))
+
+
+async def _claims(send: Send, size: str) -> None:
+    await send(_head("200 OK", Content_Length=size) + MP4_HEAD)
+    await asyncio.sleep(60)
+
+
+async def _endless(send: Send, _: str) -> None:
+    await send(_head("200 OK") + MP4_HEAD)
+    while True:
+        await send(BLOCK)
+
+
+async def _stall(send: Send, size: str) -> None:
+    await send(_head("200 OK", Content_Length="1000000") + mp4_bytes(int(size)))
+    await asyncio.sleep(60)
+
+
+async def _silent(send: Send, _: str) -> None:
+    await asyncio.sleep(60)
+
+
+async def _drip(send: Send, _: str) -> None:
+    await send(_head("200 OK", Content_Length="100000") + MP4_HEAD)
+    while True:
+        await asyncio.sleep(0.05)
+        await send(b"x")
+
+
+async def _redirects(send: Send, left: str) -> None:
+    target = f"/redirects/{int(left) - 1}" if int(left) else "/file/1000"
+    await send(_head("302 Found", Location=target, Content_Length="0"))
+
+
+async def _to_file_scheme(send: Send, _: str) -> None:
+    await send(_head("302 Found", Location="file:///etc/passwd", Content_Length="0"))
+
+
+async def _status(send: Send, status: str) -> None:
+    await send(_head(f"{status} Whatever", Content_Length="0"))
+
+
+async def _gzip(send: Send, size: str) -> None:
+    content = gzip.compress(mp4_bytes(int(size)), 1)
+    await send(_head("200 OK", Content_Encoding="gzip", Content_Length=str(len(content))) + content)
+
+
+async def _gzip_cut(send: Send, size: str) -> None:
+    content = gzip.compress(mp4_bytes(int(size)), 1)[:-100]
+    await send(_head("200 OK", Content_Encoding="gzip", Content_Length=str(len(content))) + content)
+
+
+async def _gzip_bomb(send: Send, size: str) -> None:
+    content = gzip.compress(MP4_HEAD + bytes(int(size)), 9)
+    await send(_head("200 OK", Content_Encoding="gzip", Content_Length=str(len(content))) + content)
+
+
+async def _brotli(send: Send, _: str) -> None:
+    await send(_head("200 OK", Content_Encoding="br", Content_Length="32") + MP4_HEAD)
+
+
+async def _html(send: Send, _: str) -> None:
+    page = b"<!doctype html><title>Your file has expired</title>" * 10
+    await send(_head("200 OK", Content_Type="video/mp4", Content_Length=str(len(page))) + page)
+
+
+ANSWERS: dict[str, Callable[[Send, str], Awaitable[None]]] = {
+    "file": _file,
+    "large": _large,
+    "chunked": _chunked,
+    "chunked-cut": _chunked_cut,
+    "short": _short,
+    "claims": _claims,
+    "endless": _endless,
+    "stall": _stall,
+    "silent": _silent,
+    "drip": _drip,
+    "redirects": _redirects,
+    "to-file-scheme": _to_file_scheme,
+    "status": _status,
+    "gzip": _gzip,
+    "gzip-cut": _gzip_cut,
+    "gzip-bomb": _gzip_bomb,
+    "brotli": _brotli,
+    "html": _html,
+}

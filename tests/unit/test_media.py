@@ -1,0 +1,124 @@
+# pyright: reportUnknownMemberType=false
+# The types of `av` leave its packets open.
+from __future__ import annotations
+
+import io
+
+import av
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from contracts.media import (
+    CONTENT_TYPES,
+    SNIFF_BYTES,
+    MediaError,
+    MediaKind,
+    WrongContentError,
+    content_type_of,
+    require_kind,
+)
+
+
+def picture(form: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(file, form)
+    return file.getvalue()
+
+
+def film(container: str, codec: str) -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        stream = output.add_stream(codec, rate=10)
+        assert isinstance(stream, av.VideoStream)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for _ in range(3):
+            output.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        output.mux(stream.encode())
+    return file.getvalue()
+
+
+def ftyp(major: bytes, *compatible: bytes) -> bytes:
+    brands = major + b"\x00\x00\x02\x00" + b"".join(compatible)
+    return (len(brands) + 8).to_bytes(4, "big") + b"ftyp" + brands + b"\x00\x00\x00\x08free"
+
+
+@pytest.mark.parametrize(("form", "expected"), [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/webp")])
+def test_content_type_of_real_pictures(form: str, expected: str) -> None:
+    assert content_type_of(picture(form)[:SNIFF_BYTES]) == expected
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "expected"),
+    [
+        ("mp4", "libx264", "video/mp4"),
+        ("mov", "libx264", "video/quicktime"),
+        ("webm", "libvpx", "video/webm"),
+        ("matroska", "libx264", None),
+        ("avi", "libx264", None),
+        ("mpegts", "libx264", None),
+    ],
+)
+def test_content_type_of_real_films(container: str, codec: str, expected: str | None) -> None:
+    assert content_type_of(film(container, codec)[:SNIFF_BYTES]) == expected
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        *[(ftyp(brand), "video/mp4") for brand in (b"isom", b"iso5", b"iso6", b"mp42", b"avc1", b"dash", b"M4V ")],
+        (ftyp(b"qt  ", b"isom", b"mp42"), "video/quicktime"),
+        (ftyp(b"M4A ", b"isom"), "audio/mp4"),
+        (ftyp(b"avif", b"mif1"), None),
+        (ftyp(b"heic", b"mif1"), None),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "audio/wav"),
+        (b"RIFF\x00\x00\x00\x00AVI LIST", None),
+        (b"ID3\x04" + bytes(20), "audio/mpeg"),
+        (b"\xff\xfb\x90\x44" + bytes(20), "audio/mpeg"),
+        (b"OggS" + bytes(20), "audio/ogg"),
+        (b"fLaC" + bytes(20), "audio/flac"),
+        ("\ufeff<html>".encode("utf-16-le"), None),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'>", None),
+        (b"<!doctype html>", None),
+        (b'{"detail":"expired"}', None),
+        (b"%PDF-1.7", None),
+        (b"GIF89a", None),
+        (b"", None),
+        (b"\x00\x00\x00\x20ftyp", None),
+    ],
+)
+def test_content_type_of_heads(head: bytes, expected: str | None) -> None:
+    assert content_type_of(head) == expected
+
+
+@given(st.binary(max_size=SNIFF_BYTES))
+def test_content_type_of_anything_is_allowed_or_none(head: bytes) -> None:
+    content_type = content_type_of(head)
+    assert content_type is None or content_type in frozenset[str]().union(*CONTENT_TYPES.values())
+
+
+def test_content_types_carry_no_scripts_and_name_their_kind() -> None:
+    for kind in MediaKind:
+        assert CONTENT_TYPES[kind]
+        assert all(content_type.startswith(f"{kind}/") for content_type in CONTENT_TYPES[kind])
+    assert "image/svg+xml" not in CONTENT_TYPES[MediaKind.IMAGE]
+
+
+def test_require_kind_gives_the_type_or_says_what_came() -> None:
+    assert require_kind(picture("PNG"), MediaKind.IMAGE) == "image/png"
+    with pytest.raises(WrongContentError, match="expected video, the file is image/png"):
+        require_kind(picture("PNG"), MediaKind.VIDEO)
+    with pytest.raises(WrongContentError, match="3c 21 64 6f 63"):
+        require_kind(b"<!doctype html>", MediaKind.VIDEO)
+
+
+def test_media_errors_are_all_drawn_in_the_tree() -> None:
+    """Each with what its place in the tree says about trying again."""
+    drawn = {
+        line.split()[1]: line.split()[2] == "retryable"
+        for line in (MediaError.__doc__ or "").splitlines()
+        if line.strip().startswith(("├──", "└──"))
+    }
+    assert drawn == {error.__name__: error.retryable for error in MediaError.__subclasses__()}
