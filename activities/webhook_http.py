@@ -79,7 +79,7 @@ async def post_webhook(url: str, headers: Mapping[str, str], body: bytes, limits
                 follow_redirects=False,
                 timeout=httpx.Timeout(limits.total_seconds, connect=limits.connect_seconds),
             ) as client,
-            client.stream("POST", url, content=body, headers=_request_headers(headers, limits)) as response,
+            client.stream("POST", _target(url), content=body, headers=_request_headers(headers, limits)) as response,
         ):
             status = response.status_code
             retry_after = _retry_after_seconds(response, datetime.now(UTC))
@@ -90,7 +90,7 @@ async def post_webhook(url: str, headers: Mapping[str, str], body: bytes, limits
                     break
     except TimeoutError:
         error = AttemptError.TIMED_OUT
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as problem:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as problem:
         error = _category(problem)
     return Answer(
         duration_ms=round((time.monotonic() - began) * 1000),
@@ -99,6 +99,13 @@ async def post_webhook(url: str, headers: Mapping[str, str], body: bytes, limits
         retry_after_seconds=retry_after,
         excerpt=_excerpt(bytes(received)) if status is not None else None,
     )
+
+
+def _target(url: str) -> httpx.URL:
+    target = httpx.URL(url)
+    if target.port is not None and not 0 < target.port < 65536:
+        raise httpx.InvalidURL("port out of range")
+    return target
 
 
 def _request_headers(headers: Mapping[str, str], limits: WebhookHttpSettings) -> dict[str, str]:
@@ -132,6 +139,7 @@ def _category(problem: BaseException) -> AttemptError:
 _CAUSES: Final[tuple[tuple[type[BaseException], AttemptError], ...]] = (
     (httpx.InvalidURL, AttemptError.INVALID_URL),
     (httpx.UnsupportedProtocol, AttemptError.INVALID_URL),
+    (UnicodeError, AttemptError.INVALID_URL),  # a name that no resolver can be asked for
     (ssl.SSLError, AttemptError.TLS_FAILED),
     (socket.gaierror, AttemptError.NAME_NOT_RESOLVED),
     (ConnectionRefusedError, AttemptError.CONNECTION_REFUSED),

@@ -4,7 +4,6 @@ import hashlib
 import time
 from datetime import timedelta
 from typing import Final, NoReturn
-from urllib.parse import urlsplit
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
@@ -16,7 +15,7 @@ from runtime.logging import get_logger
 from runtime.metrics import WEBHOOK_ATTEMPTS
 from runtime.signing import UnusableSecretError, signature_headers
 from store import webhooks
-from store.database import Database
+from store.database import Connection, Database
 
 log = get_logger(__name__)
 
@@ -67,10 +66,10 @@ class WebhookActivities:
         A worker that dies after the receiver said 2xx makes it arrive twice; the receiver knows it by its `webhook-id`.
         """
         async with self._database.as_user(order.user_id) as conn:
-            webhook = await webhooks.get_webhook(conn, order.event_id)
             number = await webhooks.begin_attempt(conn, order)
             if number is None:
-                return _ended(webhook.state, await webhooks.get_last_attempt_number(conn, order))
+                return await _ended(conn, order)
+            webhook = await webhooks.get_webhook(conn, order.event_id)
         answer = await self._send(webhook)
         delay = retry_delay_seconds(order, number, answer.retry_after_seconds)
         outcome = _outcome(answer, delay)
@@ -83,7 +82,6 @@ class WebhookActivities:
             delivery=order.delivery,
             number=number,
             outcome=outcome,
-            host=urlsplit(webhook.url).hostname,
             status_code=answer.status_code,
             error=answer.error,
             duration_ms=answer.duration_ms,
@@ -102,8 +100,11 @@ class WebhookActivities:
         """End a delivery that will not be tried again, visibly. What was delivered stays so. Repeating is safe."""
         async with self._database.as_user(order.user_id) as conn:
             await webhooks.mark_failed(conn, order)
-            webhook = await webhooks.get_webhook(conn, order.event_id)
-            return _ended(webhook.state, await webhooks.get_last_attempt_number(conn, order))
+            try:
+                return await _ended(conn, order)
+            except webhooks.WebhookNotFoundError:
+                # The wrong database, or one restored to before the event: `attempt` has failed loudly for days by now.
+                return AttemptResult(outcome=AttemptOutcome.EXHAUSTED, number=0)
 
     async def _send(self, webhook: webhooks.WebhookRecord) -> Answer:
         try:
@@ -138,10 +139,14 @@ def _outcome(answer: Answer, delay: float | None) -> AttemptOutcome:
     return AttemptOutcome.RETRY if delay is not None else AttemptOutcome.EXHAUSTED
 
 
-def _ended(state: WebhookState, number: int) -> AttemptResult:
-    """Of a delivery that was over before this try, or has been taken over by a newer one."""
-    delivered = state is WebhookState.DELIVERED
-    return AttemptResult(outcome=AttemptOutcome.DELIVERED if delivered else AttemptOutcome.EXHAUSTED, number=number)
+async def _ended(conn: Connection, order: DeliveryOrder) -> AttemptResult:
+    """Of a delivery with nothing left to try: it has ended, or a newer one took over. Raises WebhookNotFoundError."""
+    webhook = await webhooks.get_webhook(conn, order.event_id)
+    delivered = webhook.state is WebhookState.DELIVERED
+    return AttemptResult(
+        outcome=AttemptOutcome.DELIVERED if delivered else AttemptOutcome.EXHAUSTED,
+        number=await webhooks.get_last_attempt_number(conn, order),
+    )
 
 
 def _raise_retry(number: int, answer: Answer, delay_seconds: float) -> NoReturn:

@@ -1,0 +1,89 @@
+"""Webhooks and their attempts in rows."""
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from contracts.ids import new_event_id
+from store.database import Database
+from store.webhooks import (
+    WebhookNotFoundError,
+    begin_attempt,
+    get_webhook,
+    insert_webhook,
+    list_pending,
+    mark_delivered,
+    mark_failed,
+    next_delivery,
+)
+from tests.servers import FreshDatabase
+from tests.webhook_rows import BODY, Stored, insert_execution, new_webhook, store_webhook
+
+
+@pytest.fixture
+async def database(fresh_database: FreshDatabase) -> AsyncGenerator[Database]:
+    async with Database.open(fresh_database.application_dsn, max_connections=4) as opened:
+        yield opened
+
+
+async def test_insert_webhook_twice_is_one_event(database: Database) -> None:
+    user_id, execution_id = await insert_execution(database)
+    first, second = (new_webhook(user_id, execution_id, url="http://127.0.0.1:9/") for _ in range(2))
+    async with database.as_user(user_id) as conn:
+        assert await insert_webhook(conn, first)
+        assert not await insert_webhook(conn, second)
+        assert not await insert_webhook(conn, first)
+        assert (await get_webhook(conn, first.event_id)).body == BODY
+
+
+async def test_marks_move_only_their_own_delivery(database: Database) -> None:
+    stored = await store_webhook(database, "http://127.0.0.1:9/")
+    async with database.as_user(stored.user_id) as conn:
+        assert await mark_failed(conn, stored.order)
+        assert not await mark_failed(conn, stored.order)
+        assert await mark_delivered(conn, stored.order)
+        assert not await mark_failed(conn, stored.order)
+        again = await next_delivery(conn, stored.event_id)
+        assert not await mark_delivered(conn, stored.order)
+        assert await mark_delivered(conn, again)
+
+
+async def test_list_pending_finds_what_nobody_tries(database: Database) -> None:
+    left, tried, lost, delivered = [await store_webhook(database, "http://127.0.0.1:9/") for _ in range(4)]
+    async with database.as_system() as conn:
+        for stored in (tried, lost, delivered):
+            await begin_attempt(conn, stored.order)
+        await mark_delivered(conn, delivered.order)
+        await conn.execute("UPDATE webhooks SET created_at = now() - interval '1 minute'")
+    await age_attempts(database, lost)
+    async with database.as_system() as conn:
+        assert await list_pending(conn, older_than_seconds=10, limit=10) == [left.order, lost.order]
+        assert await list_pending(conn, older_than_seconds=10, limit=1) == [left.order]
+        assert await list_pending(conn, older_than_seconds=10, limit=9, after=left.event_id) == [lost.order]
+        assert await list_pending(conn, older_than_seconds=120, limit=10) == []
+
+
+async def age_attempts(database: Database, stored: Stored) -> None:
+    async with database.as_user(stored.user_id) as conn:
+        await conn.execute(
+            "UPDATE webhook_attempts SET started_at = now() - interval '2 days' WHERE event_id = $1", stored.event_id
+        )
+
+
+async def test_webhook_that_is_not_there_is_said_so(database: Database) -> None:
+    """Another user's is as good as none."""
+    mine = await store_webhook(database, "http://127.0.0.1:9/")
+    other = await store_webhook(database, "http://127.0.0.1:9/")
+    async with database.as_user(mine.user_id) as conn:
+        for event_id in (new_event_id(), other.event_id):
+            with pytest.raises(WebhookNotFoundError):
+                await get_webhook(conn, event_id)
+            with pytest.raises(WebhookNotFoundError):
+                await next_delivery(conn, event_id)
+
+
+async def test_new_webhook_shows_no_secret_in_its_repr(database: Database) -> None:
+    user_id, execution_id = await insert_execution(database)
+    new = new_webhook(user_id, execution_id, url="https://hooks.example/?token=hush")
+    assert "hush" not in repr(new)
+    assert "Gr" not in repr(new)
