@@ -4,6 +4,7 @@ import errno
 import signal
 import socket
 import sys
+from types import FrameType
 
 import uvicorn
 
@@ -25,21 +26,26 @@ def main() -> int:
     except OSError as error:
         sys.stderr.write(f"sandbox: can't use the data folder {options.data_dir}: {error}\n")
         return 1
-    start = options.public_url or _address(options, listener)
+    start = _address(options, listener)
+    public = f", public {options.public_url}" if options.public_url else ""
     sys.stdout.write(
         f"sandbox: fal {start}/fal/queue (api {start}/fal/api/v1), Replicate {start}/replicate, "
-        f"control {start}/__control, data in {options.data_dir}\n"
+        f"control {start}/__control, data in {options.data_dir}{public}\n"
     )
     sys.stdout.flush()
     for number in (signal.SIGTERM, signal.SIGINT):
         # The server stops on them, and then raises them again; by then there is nothing left to do.
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, _ignore)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, proxy_headers=False, lifespan="on", timeout_graceful_shutdown=1,
         ssl_certfile=options.tls_cert, ssl_keyfile=options.tls_key, ws="none",
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """A signal handler."""
 
 
 def _listener(options: Options) -> socket.socket:

@@ -1,5 +1,6 @@
 """The parts put together as one ASGI application."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -30,9 +31,17 @@ class TransportInScope:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope[TRANSPORT] = getattr(getattr(send, "__self__", None), "transport", None)
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        transport: asyncio.Transport = getattr(send, "__self__").transport  # noqa: B009 # the server's request cycle
+        scope[TRANSPORT] = transport
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:  # the process ends while a call hangs: no answer rather than a made-up one
+            transport.abort()
+            while (await receive())["type"] != "http.disconnect":
+                pass
 
 
 def build(options: Options) -> ASGIApp:

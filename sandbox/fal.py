@@ -244,7 +244,10 @@ class Fal:
         return json_answer({"prices": prices, "next_cursor": None, "has_more": False})
 
     async def keys(self, request: Request) -> Response:
-        return json_answer(key_set(self._key))
+        async def handler() -> Response:
+            return json_answer(key_set(self._key))
+
+        return await self._desk.exchange(request, "fal", None, "keys", handler)
 
 
 async def _json_object(request: Request) -> Json | None:

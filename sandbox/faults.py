@@ -9,7 +9,7 @@ from sandbox.bill import timestamp
 from sandbox.models import Provider
 from sandbox.settings import Json, as_object
 
-OPERATIONS = ("create", "status", "result", "cancel", "list", "file", "callback", "*")
+OPERATIONS = ("create", "status", "result", "cancel", "list", "file", "callback", "keys", "*")
 
 # On HTTP answers; `operation` says on which (create unless given).
 BEFORE = frozenset({"drop_before_accept", "hang", "refuse_429", "refuse", "error_5xx_before_accept"})

@@ -201,7 +201,10 @@ class Replicate:
         )  # fmt: skip
 
     async def secret(self, request: Request) -> Response:
-        return self._refused_token(request) or json_answer({"key": self._webhook_secret})
+        async def handler() -> Response:
+            return self._refused_token(request) or json_answer({"key": self._webhook_secret})
+
+        return await self._desk.exchange(request, "replicate", None, "keys", handler)
 
 
 async def _json_object(request: Request) -> Json | None:

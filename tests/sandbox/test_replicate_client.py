@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-import replicate
 import replicate.exceptions
+from replicate.client import Client
 from replicate.pagination import paginate
 from replicate.webhook import WebhookSigningSecret, WebhookValidationError
 
@@ -16,23 +16,23 @@ SEEDANCE = "bytedance/seedance-1-pro"
 
 
 @pytest.fixture
-def client(sandbox: Sandbox) -> Iterator[replicate.Client]:
+def client(sandbox: Sandbox) -> Iterator[Client]:
     with httpx.HTTPTransport() as transport:  # the client itself can't be closed
-        yield replicate.Client(api_token="r8_token", base_url=f"{sandbox.url}/replicate", transport=transport)
+        yield Client(api_token="r8_token", base_url=f"{sandbox.url}/replicate", transport=transport)
 
 
-def test_replicate_client_runs_an_image_and_waits(client: replicate.Client, sandbox: Sandbox) -> None:
-    output = client.run(FLUX, input={"prompt": "a red kite", "output_format": "png"}, use_file_output=False)
-    assert isinstance(output, list)
-    assert sandbox.client.get(str(output[0])).content.startswith(b"\x89PNG")
+def test_replicate_client_runs_an_image_and_waits(client: Client, sandbox: Sandbox) -> None:
+    output: list[str] = client.run(FLUX, input={"prompt": "a red kite", "output_format": "png"}, use_file_output=False)  # pyright: ignore[reportAssignmentType] # Any, or an iterator for models with a schema
+    assert len(output) == 1
+    assert sandbox.client.get(output[0]).content.startswith(b"\x89PNG")
 
 
-def test_replicate_client_runs_a_video_by_polling(client: replicate.Client, sandbox: Sandbox) -> None:
+def test_replicate_client_runs_a_video_by_polling(client: Client, sandbox: Sandbox) -> None:
     output = client.run(SEEDANCE, input={"prompt": "a", "duration": 3}, use_file_output=False, wait=False)
     assert sandbox.client.get(str(output)).content[4:8] == b"ftyp"
 
 
-def test_replicate_client_creates_gets_and_lists(client: replicate.Client) -> None:
+def test_replicate_client_creates_gets_and_lists(client: Client) -> None:
     made = [client.models.predictions.create(FLUX, input={"prompt": f"number {n}"}) for n in range(3)]
     assert made[0].status == "starting"
     made[0].wait()
@@ -45,13 +45,13 @@ def test_replicate_client_creates_gets_and_lists(client: replicate.Client) -> No
     assert listed[-1].input == {"prompt": "number 0"}
 
 
-def test_replicate_client_pages_through_a_long_list(client: replicate.Client) -> None:
+def test_replicate_client_pages_through_a_long_list(client: Client) -> None:
     for number in range(105):
         client.models.predictions.create(FLUX, input={"prompt": str(number)})
     assert [len(page.results) for page in paginate(client.predictions.list)] == [100, 5]
 
 
-def test_replicate_client_cancels(client: replicate.Client, sandbox: Sandbox) -> None:
+def test_replicate_client_cancels(client: Client, sandbox: Sandbox) -> None:
     sandbox.set(video_seconds=30)
     prediction = client.predictions.create(model=SEEDANCE, input={"prompt": "a"})
     prediction.cancel()
@@ -59,13 +59,13 @@ def test_replicate_client_cancels(client: replicate.Client, sandbox: Sandbox) ->
     assert client.predictions.get(prediction.id).status == "canceled"
 
 
-def test_replicate_client_reports_a_failed_model(client: replicate.Client, sandbox: Sandbox) -> None:
+def test_replicate_client_reports_a_failed_model(client: Client, sandbox: Sandbox) -> None:
     sandbox.fault("moderated")
     with pytest.raises(replicate.exceptions.ModelError, match="flagged as sensitive"):
         client.run(FLUX, input={"prompt": "x"})
 
 
-def test_replicate_client_reads_problems(client: replicate.Client) -> None:
+def test_replicate_client_reads_problems(client: Client) -> None:
     with pytest.raises(replicate.exceptions.ReplicateError) as wrong:
         client.predictions.create(model=SEEDANCE, input={"prompt": "a", "duration": "5"})
     assert wrong.value.status == 422
@@ -75,9 +75,7 @@ def test_replicate_client_reads_problems(client: replicate.Client) -> None:
     assert missing.value.status == 404
 
 
-def test_replicate_client_validates_the_callback(
-    client: replicate.Client, sandbox: Sandbox, receiver: Receiver
-) -> None:
+def test_replicate_client_validates_the_callback(client: Client, sandbox: Sandbox, receiver: Receiver) -> None:
     secret = client.webhooks.default.secret()
     client.predictions.create(
         model=FLUX, input={"prompt": "a"}, webhook=f"{receiver.url}/callbacks/t0ken",
