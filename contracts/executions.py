@@ -5,8 +5,7 @@ from enum import StrEnum
 
 from contracts.failures import Failure
 from contracts.ids import EventId, ExecutionId, JobId, UserId
-from contracts.money import NanoUsd
-from contracts.plans import Plan
+from contracts.plans import Plan, PlanType
 from contracts.states import ExecutionStatus
 
 
@@ -20,9 +19,12 @@ class ExecutionOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionRef:
+    """One generation of an execution."""
+
     user_id: UserId
     execution_id: ExecutionId
     generation: int
+    type: PlanType = PlanType.GENERATE_VIDEO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,10 @@ class StepJob:
 
 
 class ClaimOutcome(StrEnum):
-    """CLAIMED: this run walks the plan. CANCELLED: a cancel came before the start. LOST: another run or generation has it, or it has ended."""
+    """CLAIMED: this run walks the plan. CANCELLED: a cancel came before the start.
+
+    LOST: another generation has it, or it has ended.
+    """
 
     CLAIMED = "claimed"
     CANCELLED = "cancelled"
@@ -43,6 +48,12 @@ class ClaimOutcome(StrEnum):
 class ClaimResult:
     outcome: ClaimOutcome
     jobs: tuple[StepJob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelInput:
+    execution: ExecutionRef
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +70,6 @@ class ExecutionOutcome:
     """What the workflow returns and an operator reads in the Web UI."""
 
     status: ExecutionStatus | None
-    spent_nano_usd: NanoUsd = NanoUsd(0)
+    spent_nano_usd: int = 0
     event_id: EventId | None = None
     failure: Failure | None = None

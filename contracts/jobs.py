@@ -46,9 +46,14 @@ class SubmitJobResult:
 
 
 class FindOutcome(StrEnum):
+    """FOUND: the provider has it. ABSENT: it was never accepted, and may be sent. ENDED: it has ended meanwhile.
+
+    GIVEN_UP: past its deadline nobody knows; the job has failed, its hold stays.
+    """
+
     FOUND = "found"
     ABSENT = "absent"
-    NOT_KNOWN = "not_known"
+    ENDED = "ended"
     GIVEN_UP = "given_up"
 
 
@@ -67,8 +72,9 @@ class WaitJobResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettleJobResult:
+    """execution_spent_nano_usd: what the whole execution has spent so far."""
+
     state: JobState
-    settled_nano_usd: NanoUsd
     execution_spent_nano_usd: NanoUsd
     failure: Failure | None = None
 

@@ -28,6 +28,22 @@ CONTENT_TYPES: dict[MediaKind, frozenset[str]] = {
 """Nothing here can carry a script (no SVG, no HTML): the files are shown inline under our address."""
 
 
+EXTENSIONS: dict[str, str] = {
+    "image/jpeg": "jpg",
+    "image/png": "png",
+    "image/webp": "webp",
+    "video/mp4": "mp4",
+    "video/webm": "webm",
+    "video/quicktime": "mov",
+    "audio/mpeg": "mp3",
+    "audio/wav": "wav",
+    "audio/ogg": "ogg",
+    "audio/flac": "flac",
+    "audio/mp4": "m4a",
+}
+"""What a stored file's name ends in, for each content type we keep."""
+
+
 class MediaError(Exception):
     """A file could not be fetched or kept.
 

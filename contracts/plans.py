@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import cast
 
 from contracts.states import JobState
 
@@ -144,10 +145,10 @@ def plan_to_json(plan: Plan) -> dict[str, object]:
 def plan_from_json(plain: Mapping[str, object]) -> Plan:
     """The inverse of plan_to_json. Raises TypeError or ValueError for anything else."""
     match plain:
-        case {"type": str(type_), "steps": [*steps], "result_step": str(result_step), "version": int(version)}:
+        case {"type": str(type_), "steps": list(), "result_step": str(result_step), "version": int(version)}:
             return Plan(
                 type=PlanType(type_),
-                steps=tuple(_step_from_json(step) for step in steps),
+                steps=tuple(_step_from_json(step) for step in cast("list[object]", plain["steps"])),
                 result_step=result_step,
                 version=version,
             )
@@ -164,7 +165,7 @@ def _step_from_json(plain: object) -> Step:
             "model": str(model),
             "deadline_seconds": int(deadline_seconds),
             "usual_seconds": int(usual_seconds),
-            "needs": [*needs],
+            "needs": list(),
             "on_failure": str(on_failure),
         }:
             return Step(
@@ -174,7 +175,7 @@ def _step_from_json(plain: object) -> Step:
                 model=model,
                 deadline_seconds=deadline_seconds,
                 usual_seconds=usual_seconds,
-                needs=tuple(str(need) for need in needs),
+                needs=tuple(str(need) for need in cast("list[object]", plain["needs"])),
                 on_failure=OnFailure(on_failure),
             )
         case _:

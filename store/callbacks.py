@@ -1,4 +1,4 @@
-"""Callbacks in rows: a provider called us. Stored, adopted if it answers an open question, and the waiter woken, in one transaction."""
+"""Callbacks in rows: a provider called us. Stored, adopted if it answers an open question, the waiter woken; one transaction."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,8 +12,11 @@ CHANNEL = "job_callbacks"
 
 
 class CallbackOutcome(StrEnum):
-    """ADOPTED: it brought the id of a send whose answer was not known. RECORDED: the id was known. SUPERSEDED: of an earlier send,
-    or another id than the job's; kept as evidence of a possible orphan charge. UNKNOWN_JOB: no such job."""
+    """ADOPTED: it brought the id of a send whose answer was not known. RECORDED: the id was known.
+
+    SUPERSEDED: of an earlier send, or another id than the job's; kept as evidence of a possible orphan charge.
+    UNKNOWN_JOB: no such job.
+    """
 
     ADOPTED = "adopted"
     RECORDED = "recorded"
@@ -35,7 +38,8 @@ SELECT user_id, state, send_number, provider, provider_job_id FROM jobs WHERE jo
 """
 ADOPT = """
 UPDATE jobs SET state = 'submitted', provider_job_id = $2, submitted_at = now(), callback_at = now(), updated_at = now()
-WHERE job_id = $1
+WHERE job_id = $1 AND NOT EXISTS (SELECT FROM jobs WHERE provider = $3 AND provider_job_id = $2)
+RETURNING job_id
 """
 TOUCH = "UPDATE jobs SET callback_at = now(), updated_at = now() WHERE job_id = $1"
 INSERT_CALLBACK = """
@@ -45,14 +49,20 @@ VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
 NOTIFY = "SELECT pg_notify($1, $2)"
 
 
+async def notify_job(conn: Connection, job_id: JobId) -> None:
+    """Wake who waits for this job when the transaction commits."""
+    await conn.execute(NOTIFY, CHANNEL, job_id)
+
+
 async def record_callback(conn: Connection, new: NewCallback) -> CallbackOutcome:
     """Store a verified callback. Repeats change nothing. As system: the provider does not know our users."""
     job = await conn.fetchrow(LOCK_JOB, new.job_id)
     if job is None or job["provider"] != new.provider:
         return CallbackOutcome.UNKNOWN_JOB
     open_question = job["state"] in (JobState.SUBMITTING, JobState.UNKNOWN)
-    if open_question and job["send_number"] == new.send_number:
-        await conn.execute(ADOPT, new.job_id, new.provider_job_id)
+    of_this_send = open_question and job["send_number"] == new.send_number
+    # An id that another job owns already is not adopted: the address and the body do not belong together.
+    if of_this_send and await conn.fetchval(ADOPT, new.job_id, new.provider_job_id, new.provider) is not None:
         outcome = CallbackOutcome.ADOPTED
     elif job["provider_job_id"] == new.provider_job_id:
         await conn.execute(TOUCH, new.job_id)
@@ -69,5 +79,5 @@ async def record_callback(conn: Connection, new: NewCallback) -> CallbackOutcome
         new.provider_job_id,
         outcome is CallbackOutcome.ADOPTED,
     )
-    await conn.execute(NOTIFY, CHANNEL, new.job_id)
+    await notify_job(conn, new.job_id)
     return outcome

@@ -137,22 +137,40 @@ async def settle_charge(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd,
     for kind, amount in parts.items():
         if amount or kind == "settled":
             await conn.execute(INSERT_ENTRY, f"{kind}/{charge_id}", kind, charge_id, amount)
-    month: date = charge["budget_month"]
-    await conn.execute(MOVE_BUDGET, charge["user_id"], month, held, cost_nano_usd)
+    await conn.execute(MOVE_BUDGET, charge["user_id"], charge["budget_month"], held, cost_nano_usd)
     return Settlement(charge_id=charge_id, settled_nano_usd=cost_nano_usd, repeated=False)
 
 
-async def release_charge(conn: Connection, job_id: JobId) -> bool:
-    """Give back the hold of a job that was certainly never bought. False if its money had ended before (repeating is safe)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetMove:
+    """What a charge's end means for the budget it was held in; applied by move_budget, last before COMMIT."""
+
+    user_id: UserId
+    budget_month: date
+    held_nano_usd: int
+    settled_nano_usd: int
+
+
+async def move_budget(conn: Connection, move: BudgetMove) -> None:
+    """Once for each move, in the transaction that made it."""
+    await conn.execute(MOVE_BUDGET, move.user_id, move.budget_month, move.held_nano_usd, move.settled_nano_usd)
+
+
+async def release_charge(conn: Connection, job_id: JobId) -> BudgetMove | None:
+    """Give back the hold of a job that was certainly never bought; the caller applies the move to the budget.
+
+    None if its money had ended before: repeating is safe.
+    """
     charge = await conn.fetchrow(LOCK_CHARGE, job_id)
     if charge is None or charge["state"] != ChargeState.HELD:
-        return False
+        return None
     charge_id: str = charge["charge_id"]
     held: int = charge["held_nano_usd"]
     await conn.execute(END_CHARGE, charge_id, ChargeState.RELEASED, 0, None)
     await conn.execute(INSERT_ENTRY, f"released/{charge_id}", "released", charge_id, held)
-    await conn.execute(MOVE_BUDGET, charge["user_id"], charge["budget_month"], held, 0)
-    return True
+    return BudgetMove(
+        user_id=charge["user_id"], budget_month=charge["budget_month"], held_nano_usd=held, settled_nano_usd=0
+    )
 
 
 COUNT_VIDEO = """
@@ -187,8 +205,7 @@ class ExecutionMoney:
 
 async def get_money(conn: Connection, execution_id: ExecutionId) -> ExecutionMoney:
     """What an execution holds and has spent so far, over all its generations."""
-    row = await conn.fetchrow(GET_MONEY, execution_id)
-    assert row is not None  # an aggregate always has a row
+    (row,) = await conn.fetch(GET_MONEY, execution_id)
     return ExecutionMoney(
         held_nano_usd=NanoUsd(row["held"]),
         settled_nano_usd=NanoUsd(row["settled"]),

@@ -9,10 +9,19 @@ import asyncpg
 
 from contracts.executions import ClaimOutcome, ClaimResult, ExecutionOrder, ExecutionRef, StepJob
 from contracts.failures import Failure, FailureCode
-from contracts.ids import ExecutionId, JobId, UserId, new_job_id
+from contracts.ids import EventId, ExecutionId, JobId, UserId, new_job_id
 from contracts.money import NanoUsd
-from contracts.plans import Parameters, Plan, Step, parameters_to_json, plan_from_json, plan_to_json
-from contracts.states import ExecutionStatus
+from contracts.plans import (
+    Parameters,
+    Plan,
+    Step,
+    StepProgress,
+    parameters_to_json,
+    plan_from_json,
+    plan_to_json,
+    progress_percent,
+)
+from contracts.states import ExecutionStatus, JobState
 from store.charges import Hold, hold_charges
 from store.database import Connection
 
@@ -143,7 +152,7 @@ async def mark_cancel_requested(conn: Connection, execution_id: ExecutionId, rea
 
 
 LOCK_OPEN_EXECUTION = """
-SELECT execution_id, user_id, type, generation, webhook_url, webhook_secret_sealed, metadata, cancel_reason
+SELECT execution_id, user_id, type, generation, estimated_nano_usd, webhook_url, webhook_secret_sealed, metadata
 FROM executions
 WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running')
 FOR UPDATE
@@ -164,10 +173,10 @@ class OpenExecution:
     user_id: UserId
     type: str
     generation: int
+    estimated_nano_usd: NanoUsd
     webhook_url: str | None
     webhook_secret_sealed: bytes | None
     metadata: Mapping[str, object]
-    cancel_reason: str | None
 
 
 async def lock_open_execution(conn: Connection, ref: ExecutionRef) -> OpenExecution | None:
@@ -187,6 +196,65 @@ async def mark_ended(
 ) -> None:
     """End an execution whose row the caller has locked (lock_open_execution)."""
     await conn.execute(END_EXECUTION, execution_id, status, progress, result, error)
+
+
+FIND_ENDED = """
+SELECT e.status, e.type, e.created_at, e.ended_at, e.error ->> 'code' AS error_code, w.event_id AS pending_event_id
+FROM executions AS e
+LEFT JOIN webhooks AS w
+    ON w.execution_id = e.execution_id AND w.generation = e.generation AND w.state = 'pending'
+WHERE e.execution_id = $1 AND e.generation = $2 AND e.status IN ('completed', 'failed', 'cancelled')
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedExecution:
+    """pending_event_id: its webhook, if one is still to be delivered."""
+
+    status: ExecutionStatus
+    type: str
+    created_at: datetime
+    ended_at: datetime
+    error_code: str | None
+    pending_event_id: EventId | None
+
+
+async def find_ended(conn: Connection, ref: ExecutionRef) -> EndedExecution | None:
+    """How a generation ended; None if it has not, or is not the latest."""
+    row = await conn.fetchrow(FIND_ENDED, ref.execution_id, ref.generation)
+    if row is None:
+        return None
+    return EndedExecution(
+        status=ExecutionStatus(row["status"]),
+        type=row["type"],
+        created_at=row["created_at"],
+        ended_at=row["ended_at"],
+        error_code=row["error_code"],
+        pending_event_id=row["pending_event_id"],
+    )
+
+
+LIST_STEP_PROGRESS = """
+SELECT DISTINCT ON (s.position) s.name, s.usual_seconds, j.state, j.submitted_at, now() AS now
+FROM steps AS s JOIN jobs AS j ON j.execution_id = s.execution_id AND j.step_name = s.name
+WHERE s.execution_id = $1
+ORDER BY s.position, j.job_id DESC
+"""
+
+
+async def get_progress(conn: Connection, execution_id: ExecutionId) -> int:
+    """How far along an open execution is, in percent."""
+    rows = await conn.fetch(LIST_STEP_PROGRESS, execution_id)
+    steps = [
+        StepProgress(
+            name=row["name"],
+            usual_seconds=row["usual_seconds"],
+            state=JobState(row["state"]),
+            submitted_at=row["submitted_at"],
+        )
+        for row in rows
+    ]
+    return progress_percent(steps, rows[0]["now"]) if rows else 0
 
 
 LIST_QUEUED_ORDERS = """

@@ -71,11 +71,7 @@ def _job_record(row: asyncpg.Record) -> JobRecord:
             provider_job_id=ProviderJobId(row["provider_job_id"]),
             urls=row["provider_urls"],
         )
-    plain = {
-        name: row[name]
-        for name in row.keys()
-        if name not in {"provider_job_id", "provider_urls"}  # noqa: SIM118 - a Record iterates over values
-    }
+    plain = {name: value for name, value in row.items() if name not in {"provider_job_id", "provider_urls"}}
     plain |= {
         "handle": handle,
         "kind": StepKind(row["kind"]),
@@ -174,6 +170,14 @@ async def mark_submitted(conn: Connection, job_id: JobId, number: int, handle: P
     return bool(await conn.fetchval(OWNS_PROVIDER_JOB, job_id, handle.provider, handle.provider_job_id))
 
 
+LIST_OWNED = "SELECT provider_job_id FROM jobs WHERE provider = $1 AND provider_job_id = ANY($2::text[])"
+
+
+async def list_owned(conn: Connection, provider: str, provider_job_ids: list[ProviderJobId]) -> set[str]:
+    """Which of a provider's ids belong to jobs already. As system: another user's job may own one."""
+    return {row["provider_job_id"] for row in await conn.fetch(LIST_OWNED, provider, provider_job_ids)}
+
+
 MARK_UNKNOWN = """
 UPDATE jobs SET state = 'unknown', updated_at = now()
 WHERE job_id = $1 AND send_number = $2 AND state = 'submitting'
@@ -269,16 +273,30 @@ async def find_step_report(conn: Connection, execution_id: ExecutionId, step: st
     return (report, row["ended_at"]) if row is not None and report is not None else None
 
 
+LATE_HANDLE = """
+UPDATE jobs SET provider_job_id = $2, provider_urls = $3, updated_at = now()
+WHERE job_id = $1 AND state = 'failed' AND provider_job_id IS NULL
+"""
+
+
+async def mark_late_handle(conn: Connection, job_id: JobId, handle: ProviderHandle) -> None:
+    """Write down the provider's id of a job that was given up, so that its bill can be settled."""
+    await conn.execute(LATE_HANDLE, job_id, handle.provider_job_id, dict(handle.urls))
+
+
 LIST_OPEN_BILLS = """
-SELECT j.job_id, j.user_id, j.execution_id, j.generation, j.state
-FROM jobs AS j JOIN charges AS c ON c.job_id = j.job_id
-WHERE c.state = 'held' AND j.state IN ('failed', 'cancelled', 'completed') AND j.send_number > 0
+SELECT j.job_id, j.user_id, j.execution_id, j.generation
+FROM jobs AS j
+JOIN charges AS c ON c.job_id = j.job_id
+JOIN executions AS e ON e.execution_id = j.execution_id
+WHERE c.state = 'held' AND j.send_number > 0
+  AND (j.state IN ('failed', 'cancelled', 'completed') OR e.status IN ('failed', 'cancelled', 'completed'))
 ORDER BY j.updated_at LIMIT $1
 """
 
 
 async def list_open_bills(conn: Connection, *, limit: int) -> list[JobRef]:
-    """Ended jobs whose real cost is not known yet: given up while unknown, or timed out. For the sweep."""
+    """Jobs whose real cost is not known, and that nobody waits for: given up, timed out, terminated. For the sweep."""
     return [
         JobRef(
             user_id=row["user_id"],

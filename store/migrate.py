@@ -86,7 +86,7 @@ def main() -> int:
     parser.parse_args()
     settings = load(MigrateProcess)
     try:
-        names = asyncio.run(migrate(settings.owner_dsn, settings.application_dsn))
+        names = asyncio.run(migrate(settings.owner_url.get_secret_value(), settings.database_url.get_secret_value()))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         print(f"The database could not be migrated: {error}", file=sys.stderr)
         return 1

@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts.executions import ExecutionOrder
 from contracts.ids import ExecutionId
 from contracts.webhooks import DeliveryOrder
-from runtime import temporal
+from runtime.search_attributes import PLAN_TYPE, PROVIDER, STATUS, USER_ID
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 from workflows.execution import ExecutionWorkflow
 from workflows.policies import EXECUTIONS_QUEUE, START_RPC_TIMEOUT
@@ -35,10 +35,10 @@ async def start_execution(client: Client, order: ExecutionOrder, *, prompt: str)
         static_summary=f"{order.plan.type}: {_short(prompt)}",
         search_attributes=TypedSearchAttributes(
             [
-                SearchAttributePair(temporal.USER, order.user_id),
-                SearchAttributePair(temporal.STATUS, "queued"),
-                SearchAttributePair(temporal.PLAN_TYPE, order.plan.type.value),
-                SearchAttributePair(temporal.PROVIDER, sorted({step.provider for step in order.plan.steps})),
+                SearchAttributePair(USER_ID, order.user_id),
+                SearchAttributePair(STATUS, "queued"),
+                SearchAttributePair(PLAN_TYPE, order.plan.type.value),
+                SearchAttributePair(PROVIDER, sorted({step.provider for step in order.plan.steps})),
             ]
         ),
         rpc_timeout=START_RPC_TIMEOUT,

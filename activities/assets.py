@@ -1,0 +1,155 @@
+"""Assets: bring what a job produced into our storage, once."""
+
+import hashlib
+import hmac
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+from temporalio import activity
+
+from activities.beats import beating
+from activities.failures import retry_later
+from contracts.assets import StoreAssetResult
+from contracts.failures import Failure, FailureCode
+from contracts.ids import AssetId, new_asset_id
+from contracts.jobs import JobRef, Output
+from contracts.media import (
+    EXTENSIONS,
+    SNIFF_BYTES,
+    MediaError,
+    MediaKind,
+    SourceGoneError,
+    TooLargeError,
+    WrongContentError,
+    require_kind,
+)
+from providers.port import ProviderUnavailableError
+from providers.registry import Providers
+from runtime.logging import get_logger
+from store.assets import Asset, insert_asset, list_job_assets
+from store.database import Database
+from store.downloads import open_source
+from store.jobs import JobRecord, get_job
+from store.objects import ObjectStore
+
+log = get_logger(__name__)
+
+MAX_BYTES = 2 * 1024**3
+"""A minute of 4K video is a tenth of it."""
+TRANSFER_SECONDS = 14 * 60.0
+"""Less than the activity's start-to-close of 15 minutes, so that a slow transfer fails with its own reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetActivities:
+    """key_secret: makes object keys that nobody can guess, and that are the same for every try."""
+
+    database: Database
+    providers: Providers
+    objects: ObjectStore
+    downloads: httpx.AsyncClient
+    key_secret: bytes
+
+    @activity.defn(name="store_assets")
+    async def store(self, ref: JobRef) -> StoreAssetResult:
+        """Store every file of a completed job. Repeating is safe: the key is the job's, and what is stored first stays."""
+        async with self.database.as_user(ref.user_id) as conn:
+            job = await get_job(conn, ref.job_id)
+            stored = {asset.output_number: asset for asset in await list_job_assets(conn, ref.job_id)}
+        outputs = job.report.outputs if job.report is not None else ()
+        first: Asset | None = stored.get(0)
+        try:
+            async with beating():
+                for number, output in enumerate(outputs):
+                    if number not in stored:
+                        asset = await self._store_output(job, number, output)
+                        first = first or asset
+        except MediaError as error:
+            if error.retryable:
+                raise retry_later(Failure.of(FailureCode.STORAGE_UNAVAILABLE, str(error))) from error
+            log.warning("a file cannot be stored", job_id=ref.job_id, reason=type(error).__name__)
+            return StoreAssetResult(asset_id=None, failure=Failure.of(_code(error)))
+        return StoreAssetResult(asset_id=first.asset_id if first else None, size_bytes=first.size_bytes if first else 0)
+
+    async def _store_output(self, job: JobRecord, number: int, output: Output) -> Asset:
+        try:
+            asset = await self._transfer(job, number, output)
+        except SourceGoneError:
+            asset = await self._transfer(job, number, await self._fresh_output(job, number))
+        async with self.database.as_user(job.user_id) as conn:
+            await insert_asset(conn, asset)
+        log.info("file stored", job_id=job.job_id, asset_id=asset.asset_id, size_bytes=asset.size_bytes)
+        return asset
+
+    async def _transfer(self, job: JobRecord, number: int, output: Output) -> Asset:
+        """One stream from the provider to our storage, in bounded memory."""
+        async with open_source(
+            self.downloads, output.url, max_bytes=MAX_BYTES, total_seconds=TRANSFER_SECONDS
+        ) as chunks:
+            head = await _head(chunks)
+            kind = MediaKind(output.kind.value)
+            stored = await self.objects.put_stream(
+                self._object_key(job, number, EXTENSIONS[require_kind(head[:SNIFF_BYTES], kind)]),
+                _joined(head, chunks),
+                expected=kind,
+                max_bytes=MAX_BYTES,
+                on_progress=lambda _: None,
+            )
+        return Asset(
+            asset_id=AssetId(new_asset_id()),
+            job_id=job.job_id,
+            output_number=number,
+            execution_id=job.execution_id,
+            user_id=job.user_id,
+            kind=output.kind,
+            object_key=stored.key,
+            size_bytes=stored.size_bytes,
+            sha256=stored.sha256,
+            content_type=stored.content_type,
+        )
+
+    async def _fresh_output(self, job: JobRecord, number: int) -> Output:
+        """The address may have expired before the file did: ask the provider for the job again, by its id."""
+        if job.handle is None:
+            raise SourceGoneError("the job has no id at its provider")
+        try:
+            report = await self.providers.provider(job.provider).status(job.handle)
+        except ProviderUnavailableError as error:
+            raise retry_later(
+                Failure.of(FailureCode.PROVIDER_UNAVAILABLE), after_seconds=error.retry_after_seconds
+            ) from error
+        if number >= len(report.outputs):
+            raise SourceGoneError("the provider does not list the file any more")
+        return report.outputs[number]
+
+    def _object_key(self, job: JobRecord, number: int, extension: str) -> str:
+        """The same for every try, unguessable without the secret (160 bits), never used by another job."""
+        digest = hmac.new(self.key_secret, f"{job.job_id}/{number}".encode(), hashlib.sha256).hexdigest()[:40]
+        return f"{job.kind}s/{digest}.{extension}"
+
+
+async def _head(chunks: AsyncIterator[bytes]) -> bytes:
+    """Enough of the beginning to tell what the file is; the key ends in its extension."""
+    head = b""
+    async for chunk in chunks:
+        head += chunk
+        if len(head) >= SNIFF_BYTES:
+            break
+    return head
+
+
+async def _joined(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield head
+    async for chunk in rest:
+        yield chunk
+
+
+def _code(error: MediaError) -> FailureCode:
+    if isinstance(error, SourceGoneError):
+        return FailureCode.OUTPUT_EXPIRED
+    if isinstance(error, TooLargeError):
+        return FailureCode.OUTPUT_TOO_LARGE
+    if isinstance(error, WrongContentError):
+        return FailureCode.OUTPUT_INVALID
+    return FailureCode.STORAGE_UNAVAILABLE

@@ -1,0 +1,48 @@
+"""Heartbeats of activities that wait."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from temporalio import activity
+
+from activities.failures import hand_over
+
+BEAT_SECONDS = 1.5
+"""A quarter of the heartbeat time-out; the SDK sends what is needed of them."""
+
+
+async def pause(seconds: float, wake: asyncio.Event) -> bool:
+    """Wait, beating, until the time is over or somebody wakes us (True). Hands over at once when the worker shuts down."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while True:
+        activity.heartbeat()
+        if activity.is_worker_shutdown():
+            raise hand_over()
+        rest = end - loop.time()
+        if rest <= 0:
+            return False
+        try:
+            await asyncio.wait_for(wake.wait(), min(rest, BEAT_SECONDS))
+        except TimeoutError:
+            continue
+        wake.clear()
+        return True
+
+
+@asynccontextmanager
+async def beating() -> AsyncGenerator[None]:
+    """Beat beside work that has time limits of its own, so that a beat never hides a stall."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    beats = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beats.cancel()
+        await asyncio.gather(beats, return_exceptions=True)

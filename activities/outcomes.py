@@ -1,0 +1,79 @@
+"""What an end looks like on the wire: the result, the error, and the body of the webhook. Pure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from activities.links import AssetLinks
+from contracts.failures import Failure
+from contracts.ids import EventId
+from contracts.money import usd_text
+from contracts.plans import StepKind
+from contracts.states import ExecutionStatus
+from contracts.webhooks import EventType
+from store.assets import StepAsset
+from store.charges import ExecutionMoney
+from store.executions import OpenExecution
+
+
+def result_json(assets: Sequence[StepAsset], links: AssetLinks) -> dict[str, Any]:
+    """Every asset with an address that may be kept; videoUrl and imageUrl are those of the last of their kind."""
+    listed = [
+        {
+            "id": item.asset.asset_id,
+            "step": item.step,
+            "kind": item.asset.kind,
+            "url": links.address(item.asset.asset_id, item.asset.object_key),
+            "contentType": item.asset.content_type,
+            "sizeBytes": item.asset.size_bytes,
+            "sha256": item.asset.sha256,
+        }
+        for item in assets
+    ]
+    newest = {entry["kind"]: entry["url"] for entry in listed}
+    return {
+        "videoUrl": newest.get(StepKind.VIDEO),
+        "imageUrl": newest.get(StepKind.IMAGE),
+        "assets": listed,
+    }
+
+
+def error_json(failure: Failure, money: ExecutionMoney) -> dict[str, Any]:
+    """spent: what the providers have billed for this execution although it failed."""
+    return {
+        "code": failure.code,
+        "message": failure.message,
+        "retryable": failure.retryable,
+        "spent": usd_text(money.settled_nano_usd),
+    }
+
+
+def webhook_body(
+    event_id: EventId,
+    type_: EventType,
+    execution: OpenExecution,
+    status: ExecutionStatus,
+    result: Mapping[str, Any] | None,
+    error: Mapping[str, Any] | None,
+    money: ExecutionMoney,
+) -> bytes:
+    """The body as it is stored once and sent on every try."""
+    body = {
+        "id": event_id,
+        "type": type_,
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "executionId": execution.execution_id,
+        "status": status,
+        "result": result,
+        "error": error,
+        "cost": {
+            "currency": "USD",
+            "estimated": usd_text(execution.estimated_nano_usd),
+            "held": usd_text(money.held_nano_usd),
+            "settled": usd_text(money.settled_nano_usd),
+            "final": money.held_nano_usd == 0,
+        },
+        "metadata": dict(execution.metadata),
+    }
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()

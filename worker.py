@@ -1,0 +1,286 @@
+"""`python worker.py`: settings → clients → activity objects → Temporal Workers; and the sweep."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import httpx
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
+
+from activities.assets import AssetActivities
+from activities.executions import ExecutionActivities
+from activities.jobs import JobActivities
+from activities.late_bills import LateBills
+from activities.links import AssetLinks
+from activities.sweep import Sweep, TemporalOrders
+from activities.wakeups import Wakeups
+from activities.webhooks import WebhookActivities
+from contracts.executions import ExecutionOrder
+from contracts.ids import ExecutionId
+from contracts.webhooks import DeliveryOrder
+from providers.registry import Providers, provider_address
+from runtime.encryption import Sealer
+from runtime.logging import configure_logging, get_logger
+from runtime.metrics import MetricsPortError, start_metrics_server
+from runtime.settings import (
+    WorkerProcess,
+    callback_base_url,
+    callback_note,
+    describe_settings,
+    load,
+    secret_values,
+)
+from runtime.temporal import (
+    RPC_TIMEOUT,
+    UNREACHABLE,
+    TemporalConnectError,
+    connect,
+    ensure_search_attributes,
+    queue_backlogs,
+)
+from runtime.tokens import PURPOSE, CallbackTokens
+from store.database import Database
+from store.objects import ObjectStore
+from workflows import orders, policies
+from workflows.deliver_webhook import DeliverWebhookWorkflow
+from workflows.execution import ExecutionWorkflow
+
+log = get_logger(__name__)
+
+WORKFLOWS = (ExecutionWorkflow, DeliverWebhookWorkflow)
+CONNECT_RETRY_SECONDS = 2.0
+OBJECT_KEY_PURPOSE = "object-key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """Every activity object of this process, given its clients."""
+
+    executions: ExecutionActivities
+    jobs: JobActivities
+    assets: AssetActivities
+    webhooks: WebhookActivities
+    late_bills: LateBills
+    wakeups: Wakeups
+    database: Database
+    providers: Providers
+
+
+@asynccontextmanager
+async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[Crew]:
+    """The clients and the activities that use them; closed together."""
+    sealer = Sealer(settings.encryption_key_bytes())
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            Database.open(settings.database_url.get_secret_value(), max_connections=settings.database_pool_size)
+        )
+        providers = await stack.enter_async_context(Providers.open(settings))
+        objects = await stack.enter_async_context(
+            ObjectStore.open(
+                endpoint_url=settings.s3_endpoint_url,
+                bucket=settings.s3_bucket,
+                access_key_id=settings.aws_access_key_id,
+                secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+                region=settings.aws_region,
+                cdn_base_url=settings.cdn_base_url,
+            )
+        )
+        downloads = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        wakeups = Wakeups()
+        await stack.enter_async_context(wakeups.listening(database))
+
+        async def start_delivery(order: DeliveryOrder) -> None:
+            await orders.start_delivery(client, order)
+
+        yield Crew(
+            database=database,
+            providers=providers,
+            wakeups=wakeups,
+            executions=ExecutionActivities(
+                database=database,
+                links=AssetLinks(public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url),
+                start_delivery=start_delivery,
+            ),
+            jobs=JobActivities(
+                database=database,
+                providers=providers,
+                objects=objects,
+                tokens=CallbackTokens(sealer.derive_key(PURPOSE)),
+                callback_urls=callback_urls(settings, providers.names),
+                wakeups=wakeups,
+            ),
+            assets=AssetActivities(
+                database=database,
+                providers=providers,
+                objects=objects,
+                downloads=downloads,
+                key_secret=sealer.derive_key(OBJECT_KEY_PURPOSE)[0],
+            ),
+            webhooks=WebhookActivities(database, sealer),
+            late_bills=LateBills(database=database, providers=providers),
+        )
+
+
+def callback_urls(settings: WorkerProcess, names: tuple[str, ...]) -> dict[str, str]:
+    """Where each provider calls back; one that could not reach us is not asked to."""
+    found: dict[str, str] = {}
+    for name in names:
+        address = provider_address(settings, name)
+        log.info(callback_note(name, settings.public_base_url, address))
+        base = callback_base_url(settings.public_base_url, address)
+        if base is not None:
+            found[name] = f"{base}/callbacks/{name}"
+    return found
+
+
+def make_workers(client: Client, crew: Crew, settings: WorkerProcess) -> list[Worker]:
+    """One Worker per task queue, each with slots of its own (workflows/policies.py says why)."""
+
+    def worker(queue: str, slots: int, activities: list[Any], **more: Any) -> Worker:
+        return Worker(
+            client,
+            task_queue=queue,
+            activities=activities,
+            max_concurrent_activities=slots,
+            graceful_shutdown_timeout=policies.GRACEFUL_SHUTDOWN,
+            **more,
+        )
+
+    return [
+        worker(
+            policies.EXECUTIONS_QUEUE,
+            settings.execution_slots,
+            [crew.executions.claim, crew.executions.cancel, crew.executions.finish, crew.jobs.settle],
+            workflows=WORKFLOWS,
+            max_concurrent_workflow_tasks=settings.execution_slots,
+            max_concurrent_local_activities=settings.execution_slots,
+            sticky_queue_schedule_to_start_timeout=policies.STICKY_SCHEDULE_TO_START,
+        ),
+        *(
+            worker(policies.submit_queue(name), settings.submit_slots, [crew.jobs.submit, crew.jobs.cancel])
+            for name in crew.providers.names
+        ),
+        worker(policies.WAIT_QUEUE, settings.wait_slots, [crew.jobs.wait, crew.jobs.find]),
+        worker(policies.ASSETS_QUEUE, settings.asset_slots, [crew.assets.store]),
+        worker(policies.WEBHOOKS_QUEUE, settings.webhook_slots, [crew.webhooks.attempt, crew.webhooks.finish]),
+    ]
+
+
+def make_sweep(client: Client, crew: Crew) -> Sweep:
+    queues = (
+        policies.EXECUTIONS_QUEUE,
+        *(policies.submit_queue(name) for name in crew.providers.names),
+        policies.WAIT_QUEUE,
+        policies.ASSETS_QUEUE,
+        policies.WEBHOOKS_QUEUE,
+    )
+
+    async def start_execution(order: ExecutionOrder, prompt: str) -> None:
+        await orders.start_execution(client, order, prompt=prompt)
+
+    async def signal_cancel(execution_id: ExecutionId, reason: str) -> bool:
+        return await orders.signal_cancel(client, execution_id, reason)
+
+    async def closed(execution_id: ExecutionId) -> str | None:
+        return await how_it_closed(client, execution_id)
+
+    async def measure_queues() -> None:
+        await queue_backlogs(client, queues)
+
+    return Sweep(
+        database=crew.database,
+        executions=crew.executions,
+        late_bills=crew.late_bills,
+        orders=TemporalOrders(
+            start_execution=start_execution,
+            signal_cancel=signal_cancel,
+            start_delivery=crew.executions.start_delivery,
+            closed=closed,
+            measure_queues=measure_queues,
+        ),
+        unreachable=UNREACHABLE,
+    )
+
+
+async def how_it_closed(client: Client, execution_id: ExecutionId) -> str | None:
+    """By id without a run id, so that the latest run answers. None while it runs."""
+    try:
+        description = await client.get_workflow_handle(execution_id).describe(rpc_timeout=RPC_TIMEOUT)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return "not_found"
+        raise
+    status = description.status
+    return None if status in (None, WorkflowExecutionStatus.RUNNING) else status.name.lower()
+
+
+async def connect_patiently(settings: WorkerProcess, stopping: asyncio.Event) -> Client | None:
+    """A worker without Temporal has nothing to do: it waits for it, and says so. None when it was told to stop meanwhile."""
+    while not stopping.is_set():
+        try:
+            client = await connect(settings, metrics_port=settings.sdk_metrics_port, metrics_host=settings.metrics_host)
+            await ensure_search_attributes(client)
+        except TemporalConnectError as error:
+            log.warning("waiting for Temporal", reason=str(error))
+            await asyncio.sleep(CONNECT_RETRY_SECONDS)
+        else:
+            return client
+    return None
+
+
+async def serve(settings: WorkerProcess) -> None:
+    """Until SIGTERM or SIGINT; then no new work is taken, what is sent is answered, and waiting is handed over."""
+    stopping = asyncio.Event()
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(stop, stopping.set)
+    client = await connect_patiently(settings, stopping)
+    if client is None:
+        return
+    async with open_crew(settings, client) as crew, AsyncExitStack() as running:
+        for worker in make_workers(client, crew, settings):
+            await running.enter_async_context(worker)
+        sweeping = asyncio.create_task(make_sweep(client, crew).run())
+        log.info("worker started", namespace=client.namespace, providers=crew.providers.names)
+        await stopping.wait()
+        log.info("worker is stopping: no new work, running calls are finished")
+        sweeping.cancel()
+        await asyncio.gather(sweeping, return_exceptions=True)
+    log.info("worker stopped")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python worker.py",
+        description="Runs the workflows and activities of Takeone, and its sweep. Start as many as you like.",
+        epilog=describe_settings(WorkerProcess),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args()
+    settings = load(WorkerProcess)
+    configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
+    try:
+        metrics_server = start_metrics_server(settings.metrics_host, settings.metrics_port)
+    except MetricsPortError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    try:
+        asyncio.run(serve(settings))
+    except asyncpg.InvalidAuthorizationSpecificationError as error:
+        sys.stderr.write(f"DATABASE_URL: {error}\n")
+        return 2
+    finally:
+        if metrics_server is not None:
+            metrics_server.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
