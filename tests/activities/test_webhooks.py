@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import hashlib
 import hmac
-import socket
 import ssl
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from activities.webhook_http import AttemptError, WebhookHttpSettings
 from activities.webhooks import RETRY_DELAYS_SECONDS, WebhookActivities, retry_delay_seconds
 from contracts.ids import EventId, UserId, new_event_id
 from contracts.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder, WebhookState
+from deploy.local.ports import free_ports
 from runtime.encryption import Sealer
 from store.database import Database
 from store.webhooks import AttemptRecord, WebhookNotFoundError, begin_attempt, get_webhook, list_attempts, next_delivery
@@ -138,9 +138,7 @@ async def test_attempt_that_was_not_taken_is_recorded_and_tried_again(
 
 
 async def test_attempt_where_nobody_listens_is_a_category_not_an_exception(database: Database) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     addresses = {
         f"http://127.0.0.1:{port}/": "connection_refused",
         "http://no-such-host.invalid/": "name_not_resolved",
@@ -310,6 +308,19 @@ async def test_attempt_that_was_cut_counts_as_one(database: Database) -> None:
         await attempt(database, stored.order)
     cut, tried = await attempts_of(database, stored)
     assert (cut.number, cut.duration_ms, tried.number, tried.status_code) == (1, None, 2, 500)
+
+
+async def test_attempt_without_a_database_takes_nothing_off_the_schedule(database: Database) -> None:
+    """Temporal counts those tries, we do not: nothing was sent."""
+    (dead_port,) = free_ports(1)
+    async with Receiver.open() as receiver, Database.open(f"postgresql://nobody@127.0.0.1:{dead_port}/none") as away:
+        stored = await store_webhook(database, receiver.url)
+        for _ in range(12):
+            with pytest.raises(OSError, match="Connect"):
+                await attempt(away, stored.order)
+        assert receiver.received == []
+        result = await attempt(database, stored.order)
+    assert result == AttemptResult(outcome=AttemptOutcome.DELIVERED, number=1, status_code=200)
 
 
 async def test_event_that_is_not_there_fails_loudly_and_can_be_finished(database: Database) -> None:

@@ -1,5 +1,6 @@
 """Webhooks and their attempts in rows."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -46,6 +47,17 @@ async def test_marks_move_only_their_own_delivery(database: Database) -> None:
         again = await next_delivery(conn, stored.event_id)
         assert not await mark_delivered(conn, stored.order)
         assert await mark_delivered(conn, again)
+
+
+async def test_attempts_that_begin_at_once_have_numbers_of_their_own(database: Database) -> None:
+    stored = await store_webhook(database, "http://127.0.0.1:9/")
+
+    async def begin() -> int | None:
+        async with database.as_user(stored.user_id) as conn:
+            return await begin_attempt(conn, stored.order)
+
+    numbers = await asyncio.gather(*(begin() for _ in range(4)))
+    assert sorted(number or 0 for number in numbers) == [1, 2, 3, 4]
 
 
 async def test_list_pending_finds_what_nobody_tries(database: Database) -> None:
