@@ -36,15 +36,19 @@ class Answer:
         return f"{self.status_code} {content_type[:40]}".strip()
 
     def json(self) -> object:
-        """The body as JSON; None if it is not JSON (or is the JSON null)."""
-        try:
-            return cast("object", json.loads(self.body))
-        except (ValueError, RecursionError):
-            return None
+        return parsed_json(self.body)
 
     def object(self) -> Mapping[str, object]:
         """The body as a JSON object; empty if it is anything else."""
         return as_object(self.json())
+
+
+def parsed_json(body: bytes) -> object:
+    """None for what is not JSON (or is the JSON null)."""
+    try:
+        return cast("object", json.loads(body))
+    except (ValueError, RecursionError):
+        return None
 
 
 def as_object(value: object) -> Mapping[str, object]:

@@ -36,8 +36,15 @@ class FetchedKeys(Generic[K]):
         self._fetched_at = 0.0
         self._tried_at: float | None = None
 
-    async def current(self) -> K:
-        """Raises CallbackUnverifiableError if there are none and they cannot be fetched now."""
+    async def accept(self, fits: Callable[[K], bool]) -> bool:
+        """Do the keys fit, these or, if they were changed meanwhile, new ones? Raises CallbackUnverifiableError."""
+        keys = await self._current()
+        if fits(keys):
+            return True
+        newer = await self._newer_than(keys)
+        return newer is not None and fits(newer)
+
+    async def _current(self) -> K:
         async with self._lock:
             if self._keys is not None and self._clock() - self._fetched_at < LIFE_SECONDS:
                 return self._keys
@@ -45,11 +52,8 @@ class FetchedKeys(Generic[K]):
                 raise CallbackUnverifiableError("the provider's keys could not be fetched a moment ago")
             return await self._fetched()
 
-    async def newer_than(self, seen: K) -> K | None:
-        """Keys other than those that did not fit: from another's fetch, or from one more. None if there are none now.
-
-        Raises CallbackUnverifiableError if fetching fails.
-        """
+    async def _newer_than(self, seen: K) -> K | None:
+        """Keys other than those that did not fit: from another's fetch, or from one more. None: there are none now."""
         async with self._lock:
             if self._keys is not None and self._keys != seen:
                 return self._keys

@@ -11,17 +11,18 @@ from providers.http import same_origin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handles:
-    """The handles of one provider. base_url: where its jobs are."""
+    """The handles of one provider. base_url: where its jobs are. url_names: the addresses kept of an answer."""
 
     provider: str
     base_url: str
+    url_names: tuple[str, ...]
 
     def make(self, model_id: str, job_id: object, urls: Mapping[str, object] | None = None) -> ProviderHandle | None:
         """From what an answer holds; None if the id is not usable. Addresses on other hosts are left out."""
         checked = as_job_id(job_id)
         if checked is None:
             return None
-        given = {name: as_text(url) for name, url in (urls or {}).items()}
+        given = {name: as_text((urls or {}).get(name)) for name in self.url_names}
         ours = {name: url for name, url in given.items() if same_origin(url, self.base_url)}
         return ProviderHandle(provider=self.provider, model=model_id, provider_job_id=ProviderJobId(checked), urls=ours)
 

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 
 SKEW = timedelta(seconds=30)
 """How far the provider's clock may be behind ours."""
+MAX_PAGES = 50
+"""Of a list; what needs more is not authoritative."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,3 +97,14 @@ class Providers:
 
     def _all(self) -> list[tuple[Provider, Model]]:
         return [(provider, model) for provider in self._providers.values() for model in provider.models]
+
+
+_ADDRESSES: Final[Mapping[str, Callable[[ProviderSettings], str]]] = {
+    "fal": lambda settings: settings.fal_queue_url,
+    "replicate": lambda settings: settings.replicate_base_url,
+}
+
+
+def provider_address(settings: ProviderSettings, name: str) -> str:
+    """Where a provider's API is; tells whether it could reach us with a callback."""
+    return _ADDRESSES[name](settings)

@@ -14,12 +14,23 @@ from contracts.ids import ProviderJobId
 from contracts.jobs import CancelOutcome, JobReport, Output, ProviderHandle
 from contracts.plans import StepKind
 from contracts.states import CostBasis, JobState
-from providers.answers import Answer, as_job_id, as_list, as_media_url, as_object, as_text, as_time, iso_utc, scrubbed
+from providers.answers import (
+    Answer,
+    as_job_id,
+    as_list,
+    as_media_url,
+    as_object,
+    as_text,
+    as_time,
+    iso_utc,
+    parsed_json,
+    scrubbed,
+)
 from providers.callbacks import FetchedKeys, checked_timestamp, ed25519_keys, ed25519_signed
 from providers.handles import Handles
 from providers.http import ProviderHttp, Refusal, checked_key, create_answer, unavailable
 from providers.inputs import check_complete, check_inputs
-from providers.matching import SKEW, Candidate, chosen
+from providers.matching import MAX_PAGES, SKEW, Candidate, chosen
 from providers.port import (
     Callback,
     CallbackRefusedError,
@@ -35,8 +46,10 @@ from providers.port import (
 )
 from providers.pricing import NOTHING, amount, billed_quantity, find_price, reported
 
-MAX_PAGES = 50
-_URL_NAMES: Final = ("status_url", "response_url", "cancel_url")
+
+def _price(unit: str, unit_nano_usd: int, source: str, read_on: str) -> Price:
+    return Price(unit=unit, unit_nano_usd=Decimal(unit_nano_usd), source=source, read_on=read_on)
+
 
 # At most one megapixel, the unit of the price, and sides that the model's blocks of 16 divide.
 _PICTURE_SIZES: Final[Mapping[str, tuple[int, int]]] = {
@@ -52,14 +65,7 @@ FLUX_SCHNELL: Final = Model(
     id="fal-ai/flux/schnell",
     kind=StepKind.IMAGE,
     limits=Limits(aspect_ratios=tuple(_PICTURE_SIZES)),
-    prices=(
-        Price(
-            unit="megapixel",
-            unit_nano_usd=Decimal(3_000_000),
-            source="api.fal.ai/v1/models/pricing",
-            read_on="2026-09-09",
-        ),
-    ),
+    prices=(_price("megapixel", 3_000_000, "api.fal.ai/v1/models/pricing", "2026-09-09"),),
     usual_seconds=4,
     deadline_seconds=300,
     default_aspect_ratio="16:9",
@@ -80,10 +86,8 @@ SEEDANCE_PRO: Final = Model(
         takes_image=True,
         needs_image=True,
     ),
-    prices=(
-        # $2.50 a million tokens; tokens = height x width x frames a second x seconds / 1024.
-        Price(unit="token", unit_nano_usd=Decimal(2_500), source="the model's page at fal.ai", read_on="2026-11-22"),
-    ),
+    # $2.50 a million tokens; tokens = height x width x frames a second x seconds / 1024.
+    prices=(_price("token", 2_500, "the model's page at fal.ai", "2026-11-22"),),
     usual_seconds=60,
     deadline_seconds=1200,
     default_duration_seconds=5,
@@ -93,6 +97,12 @@ SEEDANCE_PRO: Final = Model(
 
 _CANCELLED_TYPES: Final = frozenset({"client_cancelled", "client_disconnected"})
 _TIMEOUT_TYPES: Final = frozenset({"request_timeout", "startup_timeout", "generation_timeout"})
+_CANCEL_ANSWERS: Final[Mapping[int, CancelOutcome]] = {
+    200: CancelOutcome.CANCELLED,
+    202: CancelOutcome.REQUESTED,
+    400: CancelOutcome.TOO_LATE,
+    404: CancelOutcome.NOTHING,
+}
 # These say something about the read, not about the job.
 _READ_FAILED: Final = frozenset({401, 403, 404, 408, 409, 429})
 
@@ -118,10 +128,9 @@ class FalProvider:
     ) -> None:
         self._http = http
         self._auth = {"authorization": f"Key {checked_key(self.name, key)}"}
-        self._queue_url = queue_url
-        self._handles = Handles(provider=self.name, base_url=queue_url)
-        self._api_url = api_url
-        self._jwks_url = jwks_url
+        self._queue_url, self._api_url, self._jwks_url = queue_url, api_url, jwks_url
+        urls = ("status_url", "response_url", "cancel_url")
+        self._handles = Handles(provider=self.name, base_url=queue_url, url_names=urls)
         self._start_deadline_seconds = start_deadline_seconds
         self._horizons = {StepKind.VIDEO: video_horizon_seconds, StepKind.IMAGE: image_horizon_seconds}
         self._now = now
@@ -131,8 +140,6 @@ class FalProvider:
     def certainty_horizon_seconds(self) -> int:
         """The shortest of all models; `find` is not authoritative before the horizon of the model it looks for."""
         return min(self._horizons.values())
-
-    # Money.
 
     def price(self, model: Model, inputs: ModelInputs) -> Cost:
         check_inputs(model, inputs)
@@ -147,8 +154,6 @@ class FalProvider:
         exact = model.kind is StepKind.IMAGE and report.charged is True
         worst = self.price(model, inputs)
         return worst if exact else Cost(nano_usd=worst.nano_usd, basis=CostBasis.ASSUMED)
-
-    # The create call.
 
     def create_request(self, model: Model, inputs: ModelInputs, callback_url: str | None) -> CreateRequest:
         check_complete(model, inputs)
@@ -168,9 +173,7 @@ class FalProvider:
         return create_answer(sent, lambda answer: self._accepted(request.model, answer.object()), _refused)
 
     def _accepted(self, model_id: str, body: Mapping[str, object]) -> ProviderHandle | None:
-        return self._handles.make(model_id, body.get("request_id"), {name: body.get(name) for name in _URL_NAMES})
-
-    # Finding a send whose answer was lost.
+        return self._handles.make(model_id, body.get("request_id"), body)
 
     async def find(self, lookup: Lookup) -> FindAnswer:
         """History shows a request for certain only once it has ended: authoritative from the model's horizon on."""
@@ -204,14 +207,10 @@ class FalProvider:
                 raise unavailable(answer)
             items += [as_object(item) for item in as_list(page["items"])]
             cursor = as_text(page.get("next_cursor"))
-            if page.get("has_more") is not True and not cursor:
-                return items, True
             if not cursor:
-                return items, False
+                return items, page.get("has_more") is not True
             query["cursor"] = cursor
         return items, False
-
-    # A job that runs.
 
     async def status(self, handle: ProviderHandle) -> JobReport:
         """A job that fal does not know (404) is unavailable, not failed: only its deadline ends it."""
@@ -233,37 +232,23 @@ class FalProvider:
         answer = await self._http.read(
             "PUT", self._handles.address(handle, "cancel_url", f"{_path(handle)}/cancel"), self._auth
         )
-        match answer.status_code:
-            case 200:
-                return CancelOutcome.CANCELLED
-            case 202:
-                return CancelOutcome.REQUESTED
-            case 400:
-                return CancelOutcome.TOO_LATE
-            case 404:
-                return CancelOutcome.NOTHING
-            case _:
-                raise unavailable(answer)
-
-    # Callbacks.
+        if answer.status_code not in _CANCEL_ANSWERS:
+            raise unavailable(answer)
+        return _CANCEL_ANSWERS[answer.status_code]
 
     async def verify_callback(self, headers: Mapping[str, str], body: bytes) -> Callback:
         names = ("request-id", "user-id", "timestamp")
         signed = [headers.get(f"x-fal-webhook-{name}", "") for name in names]
         if checked_timestamp(signed[2], self._now()) is None:
             raise CallbackRefusedError("the callback's time is missing, malformed or too far from now")
-        message = "\n".join([*signed, hashlib.sha256(body).hexdigest()]).encode()
+        message = "\n".join([*signed, hashlib.sha256(body).hexdigest()]).encode("utf-8", "replace")
         try:
             signature = bytes.fromhex(headers.get("x-fal-webhook-signature", ""))
         except ValueError:
             raise CallbackRefusedError("the callback's signature is not hexadecimal") from None
-        keys = await self._keys.current()
-        if not ed25519_signed(keys, signature, message):
-            newer = await self._keys.newer_than(keys)
-            if newer is None or not ed25519_signed(newer, signature, message):
-                raise CallbackRefusedError("the callback's signature does not fit")
-        plain = Answer(status_code=200, headers={}, body=body).object()
-        job_id = as_job_id(plain.get("request_id"))
+        if not await self._keys.accept(lambda keys: ed25519_signed(keys, signature, message)):
+            raise CallbackRefusedError("the callback's signature does not fit")
+        job_id = as_job_id(as_object(parsed_json(body)).get("request_id"))
         if job_id is None:
             raise CallbackRefusedError("the callback names no request")
         return Callback(provider_job_id=ProviderJobId(job_id), delivery_id=signed[0] or job_id)
@@ -288,8 +273,7 @@ def _most_units(model: Model, inputs: ModelInputs) -> Decimal:
         return Decimal(1)
     resolution = inputs.resolution or model.default_resolution or ""
     seconds = inputs.duration_seconds or model.default_duration_seconds or 0
-    wide = inputs.aspect_ratio is None or inputs.aspect_ratio == "21:9"
-    pixels = (_WIDE_FRAME_PIXELS if wide else _FRAME_PIXELS)[resolution]
+    pixels = (_WIDE_FRAME_PIXELS if inputs.aspect_ratio in (None, "21:9") else _FRAME_PIXELS)[resolution]
     return Decimal(math.ceil(Decimal(pixels * _FRAMES_PER_SECOND * seconds) / 1024))
 
 
@@ -331,9 +315,8 @@ def _in_their_form(body: Mapping[str, object]) -> bool:
 
 def _error_types(answer: Answer, *more: object) -> frozenset[str]:
     body = answer.object()
-    listed = [as_object(item).get("type") for item in as_list(body.get("detail"))]
-    found = [*listed, body.get("error_type"), answer.headers.get("x-fal-error-type"), *more]
-    return frozenset(as_text(item) for item in found)
+    listed = (as_object(item).get("type") for item in as_list(body.get("detail")))
+    return frozenset(map(as_text, [*listed, body.get("error_type"), answer.headers.get("x-fal-error-type"), *more]))
 
 
 def _said(body: Mapping[str, object]) -> str:
@@ -376,9 +359,11 @@ def _ended(status: Mapping[str, object], result: Answer) -> JobReport:
     code = _failure_code(types, result.status_code)
     detail = _said(body) if code is FailureCode.PROVIDER_REJECTED_INPUT else ""
     # Outputs are billed, failures are not, unless fal says so here.
-    return JobReport(
-        state=JobState.FAILED, failure=Failure.of(code, detail), billed_units=units, charged=units is not None
-    )
+    return _failed(code, detail, units=units, charged=units is not None)
+
+
+def _failed(code: FailureCode, detail: str = "", *, units: str | None, charged: bool | None) -> JobReport:
+    return JobReport(state=JobState.FAILED, failure=Failure.of(code, detail), billed_units=units, charged=charged)
 
 
 def _failure_code(types: frozenset[str], status_code: int) -> FailureCode:
@@ -401,11 +386,9 @@ def _produced(body: Mapping[str, object], units: str | None) -> JobReport:
         outputs.append(Output(url=video, kind=StepKind.VIDEO))
     if True in as_list(body.get("has_nsfw_concepts")):
         # The picture is black, and it is billed.
-        failure = Failure.of(FailureCode.CONTENT_MODERATED)
-        return JobReport(state=JobState.FAILED, failure=failure, billed_units=units, charged=True)
+        return _failed(FailureCode.CONTENT_MODERATED, units=units, charged=True)
     if not outputs:
-        failure = Failure.of(FailureCode.PROVIDER_EMPTY_OUTPUT)
-        return JobReport(state=JobState.FAILED, failure=failure, billed_units=units)
+        return _failed(FailureCode.PROVIDER_EMPTY_OUTPUT, units=units, charged=None)
     return JobReport(state=JobState.COMPLETED, outputs=tuple(outputs), billed_units=units, charged=True)
 
 

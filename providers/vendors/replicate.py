@@ -24,6 +24,7 @@ from providers.answers import (
     as_text,
     as_time,
     iso_utc,
+    parsed_json,
     retry_after_seconds,
     scrubbed,
 )
@@ -31,7 +32,7 @@ from providers.callbacks import FetchedKeys, checked_timestamp, standard_webhook
 from providers.handles import Handles
 from providers.http import ProviderHttp, Refusal, checked_key, create_answer, same_origin, unavailable
 from providers.inputs import check_complete, check_inputs
-from providers.matching import SKEW, Candidate, chosen
+from providers.matching import MAX_PAGES, SKEW, Candidate, chosen
 from providers.port import (
     Callback,
     CallbackRefusedError,
@@ -47,7 +48,6 @@ from providers.port import (
 )
 from providers.pricing import NOTHING, amount, find_price
 
-MAX_PAGES = 50
 # A prediction is made while its create call lasts; the rest is for clocks that differ.
 _LISTED_WITHIN = timedelta(minutes=10)
 
@@ -119,7 +119,7 @@ class ReplicateProvider:
         self._http = http
         self._auth = {"authorization": f"Bearer {checked_key(self.name, token)}"}
         self._api_url = base_url if base_url.endswith("/v1") else f"{base_url}/v1"
-        self._handles = Handles(provider=self.name, base_url=self._api_url)
+        self._handles = Handles(provider=self.name, base_url=self._api_url, url_names=("get", "cancel"))
         self._deadline_seconds = deadline_seconds
         self._horizon_seconds = horizon_seconds
         self._now = now
@@ -132,8 +132,6 @@ class ReplicateProvider:
     def certainty_horizon_seconds(self) -> int:
         """Running predictions are listed, so the list's own lag is all that has to pass."""
         return self._horizon_seconds
-
-    # Money.
 
     def price(self, model: Model, inputs: ModelInputs) -> Cost:
         check_inputs(model, inputs)
@@ -154,8 +152,6 @@ class ReplicateProvider:
             units = min(units, max(1, math.ceil(report.run_seconds))) if model.kind is StepKind.VIDEO else 0
         return Cost(nano_usd=amount(units, _price_of(model, inputs)), basis=CostBasis.ASSUMED)
 
-    # The create call.
-
     def create_request(self, model: Model, inputs: ModelInputs, callback_url: str | None) -> CreateRequest:
         check_complete(model, inputs)
         body: dict[str, object] = {"input": _INPUTS[model.id](model, inputs)}
@@ -175,8 +171,7 @@ class ReplicateProvider:
         return create_answer(sent, lambda answer: self._accepted(request.model, answer.object()), self._refused)
 
     def _accepted(self, model_id: str, body: Mapping[str, object]) -> ProviderHandle | None:
-        urls = as_object(body.get("urls"))
-        return self._handles.make(model_id, body.get("id"), {name: urls.get(name) for name in ("get", "cancel")})
+        return self._handles.make(model_id, body.get("id"), as_object(body.get("urls")))
 
     def _refused(self, answer: Answer) -> Refusal | None:
         body = answer.object()
@@ -193,8 +188,6 @@ class ReplicateProvider:
         return (
             Refusal(code=FailureCode.CONTENT_MODERATED) if _MODERATED.search(said) else Refusal(detail=scrubbed(said))
         )
-
-    # Finding a send whose answer was lost.
 
     async def find(self, lookup: Lookup) -> FindAnswer:
         """Predictions are listed from their creation on; their inputs for an hour, after which nothing is certain."""
@@ -227,8 +220,6 @@ class ReplicateProvider:
                 return items, False
         return items, False
 
-    # A job that runs.
-
     async def status(self, handle: ProviderHandle) -> JobReport:
         """A job that Replicate does not know (404) is unavailable, not failed: only its deadline ends it."""
         answer = await self._http.read("GET", self._handles.address(handle, "get", _path(handle)), self._auth)
@@ -250,21 +241,20 @@ class ReplicateProvider:
             return CancelOutcome.CANCELLED
         return CancelOutcome.TOO_LATE if word in ("succeeded", "failed", "aborted") else CancelOutcome.REQUESTED
 
-    # Callbacks.
-
     async def verify_callback(self, headers: Mapping[str, str], body: bytes) -> Callback:
         delivery_id = headers.get("webhook-id", "")
         timestamp = checked_timestamp(headers.get("webhook-timestamp", ""), self._now())
         if not delivery_id or timestamp is None:
             raise CallbackRefusedError("the callback's id or time is missing, malformed or too far from now")
-        message = f"{delivery_id}.{timestamp}.".encode() + body
+        message = f"{delivery_id}.{timestamp}.".encode("utf-8", "replace") + body
         signatures = headers.get("webhook-signature", "").split()
-        secret = self._own_secret or await self._fetched_secret.current()
-        if not standard_webhooks_signed(secret, message, signatures):
-            newer = None if self._own_secret else await self._fetched_secret.newer_than(secret)
-            if newer is None or not standard_webhooks_signed(newer, message, signatures):
-                raise CallbackRefusedError("the callback's signature is missing, malformed or wrong")
-        job_id = as_job_id(Answer(status_code=200, headers={}, body=body).object().get("id"))
+
+        def fits(secret: bytes) -> bool:
+            return standard_webhooks_signed(secret, message, signatures)
+
+        if not (fits(self._own_secret) if self._own_secret else await self._fetched_secret.accept(fits)):
+            raise CallbackRefusedError("the callback's signature is missing, malformed or wrong")
+        job_id = as_job_id(as_object(parsed_json(body)).get("id"))
         if job_id is None:
             raise CallbackRefusedError("the callback names no prediction")
         return Callback(provider_job_id=ProviderJobId(job_id), delivery_id=delivery_id)
