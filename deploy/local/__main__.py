@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from deploy.local.config import Config, Ports, read_config, variable_of
+from deploy.local.demo import DURATION_SECONDS, PROMPT, RESOLUTION, demo, print_prices
+from deploy.local.price import StepPrice, video_price
 from deploy.local.process import LocalError
 from deploy.local.stack import Stack, prepared
 
@@ -20,8 +22,8 @@ def main() -> int:
     given = _parser().parse_args()
     try:
         config = read_config(os.environ, live=given.live)
-        action = stay_up
-        return asyncio.run(run(config, action))
+        action = stay_up if given.command == "up" else _demo_action(config)
+        return 0 if action is None else asyncio.run(run(config, action))
     except BaseExceptionGroup as group:
         known, others = group.split((LocalError, OSError))
         if known is None or others is not None:
@@ -64,6 +66,25 @@ async def stay_up(stack: Stack) -> int:
     say(f"Ready. API docs {config.api_url}/docs, Temporal Web UI {config.temporal_ui_url}; Ctrl-C stops everything.")
     await asyncio.Event().wait()
     return 0
+
+
+def _demo_action(config: Config) -> Action | None:
+    """The demo as an action; None if it costs money and its user does not want it."""
+    prices: list[StepPrice] = []
+    if config.live is not None:
+        prices = video_price(config.live, prompt=PROMPT, duration_seconds=DURATION_SECONDS, resolution=RESOLUTION)
+        print_prices(prices)
+        if not sys.stdin.isatty():
+            raise LocalError("The demo with real providers spends money and asks first: run it in a terminal")
+        if input("Spend it? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("Nothing was started or bought")
+            return None
+
+    async def action(stack: Stack) -> int:
+        code = await demo(stack, prices)
+        return await stay_up(stack) if sys.stdout.isatty() else code
+
+    return action
 
 
 def say(line: str) -> None:

@@ -60,12 +60,18 @@ class Stack:
         ]
         if config.live is None:
             servers.append(sandbox(config, self.keys, os.environ))
-        await self._start_together(servers)
+        await self.run_parts(servers)
         began = time.monotonic()
         await asyncio.to_thread(run_tool, config, self.environment, "store.migrate")
         self._say(f"  {'Migrations':<11} done    {time.monotonic() - began:5.1f} s")
-        await self._start_together([api(config, self.environment), worker(config, self.environment)])
-        self._watchers = [asyncio.create_task(self._keep(name)) for name in self._running]
+        await self.run_parts([api(config, self.environment), worker(config, self.environment)])
+
+    async def run_parts(self, *stages: list[Part]) -> None:
+        """Start parts, stage after stage, and from then on start again whichever ends."""
+        for stage in stages:
+            await self._start_together(stage)
+        watched = {task.get_name() for task in self._watchers}
+        self._watchers += [asyncio.create_task(self._keep(name), name=name) for name in self._running.keys() - watched]
 
     async def stop(self) -> None:
         """Stop in reverse order, what started together together. Repeating is safe."""

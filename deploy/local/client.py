@@ -1,0 +1,102 @@
+"""The product's API as the demo uses it."""
+
+import asyncio
+import secrets
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from deploy.local.process import LocalError
+
+# A part that was killed is back by then.
+PATIENCE_SECONDS = 60.0
+PAUSE_SECONDS = 0.5
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True)
+
+
+class User(_Answer):
+    user_id: str
+    api_key: str
+    webhook_secret: str
+
+
+class Cost(_Answer):
+    estimated: str
+    settled: str
+    final: bool = False
+
+
+class Job(_Answer):
+    step: str
+    state: str
+    provider: str
+    model: str
+    cost: Cost
+
+
+class Reason(BaseModel):
+    code: str
+    message: str
+
+
+class Execution(_Answer):
+    id: str
+    status: str
+    progress: int
+    current_job: str | None
+    completed_jobs: list[str]
+    jobs: list[Job]
+    result: dict[str, Any] | None
+    error: Reason | None
+    cost: Cost
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in ("completed", "failed", "cancelled")
+
+
+class Accepted(_Answer):
+    execution_id: str
+
+
+Read = TypeVar("Read", bound=_Answer)
+
+
+class ProductClient:
+    """One user's requests. What meets a dead or restarting API is repeated: with an idempotency key that is safe."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def generate_video(self, request: dict[str, Any]) -> str:
+        """Order a video; the id of its execution."""
+        headers = {"Idempotency-Key": secrets.token_hex(16)}
+        accepted = await self._call("POST", "/api/generate-video", Accepted, json=request, headers=headers)
+        return accepted.execution_id
+
+    async def execution(self, execution_id: str) -> Execution:
+        return await self._call("GET", f"/api/executions/{execution_id}", Execution)
+
+    async def _call(self, method: str, path: str, kind: type[Read], **options: Any) -> Read:
+        problem = ""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while True:
+                    try:
+                        answer = await self._http.request(method, path, **options)
+                    except httpx.TransportError as error:
+                        problem = f"{type(error).__name__}: {error}"
+                    else:
+                        if answer.is_success:
+                            return kind.model_validate_json(answer.content)
+                        problem = f"{answer.status_code} {answer.text[:500]}"
+                        if answer.status_code < 500:
+                            raise LocalError(f"{method} {path} was refused: {problem}")
+                    await asyncio.sleep(PAUSE_SECONDS)
+        except TimeoutError:
+            raise LocalError(f"{method} {path} had no answer for {PATIENCE_SECONDS:.0f} s: {problem}") from None

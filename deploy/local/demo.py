@@ -1,0 +1,103 @@
+"""One real request through the running product, as a customer would make it."""
+
+import asyncio
+import time
+from decimal import Decimal
+
+import httpx
+from rich.console import Console
+
+from deploy.local.client import Execution, ProductClient, User
+from deploy.local.price import StepPrice
+from deploy.local.process import LocalError
+from deploy.local.product import run_tool
+from deploy.local.receiver import Inbox, receiving
+from deploy.local.show import cost_table, make_console, progress_of
+from deploy.local.stack import Stack
+from deploy.local.video import watch
+
+PROMPT = "A paper boat sails down a rainy street at dusk, cinematic, slow camera"
+DURATION_SECONDS = 5
+RESOLUTION = "720p"
+POLL_SECONDS = 0.3
+WEBHOOK_SECONDS = 60.0
+# Longer than any model takes; the sandbox needs seconds.
+RUN_SECONDS = 3600.0
+# More than the sandbox's prices for one video; nobody pays them.
+SANDBOX_BUDGET_USD = Decimal(5)
+
+
+async def demo(stack: Stack, prices: list[StepPrice]) -> int:
+    """Make one video and show everything about it; 0. Raises LocalError if anything of it is not as promised.
+
+    prices: of the real providers; they become the user's budget, so that nothing can cost more. Empty: sandbox.
+    """
+    console = make_console()
+    budget = sum((price.usd for price in prices), Decimal(0)) or SANDBOX_BUDGET_USD
+    user = await asyncio.to_thread(_create_user, stack, budget)
+    console.print(f"\nUser {user.user_id}, budget ${budget}. Prompt: {PROMPT!r}", soft_wrap=True)
+    async with httpx.AsyncClient(
+        base_url=stack.config.api_url,
+        headers={"Authorization": f"Bearer {user.api_key}"},
+        trust_env=False,
+        timeout=10,
+    ) as http:
+        with receiving(user.webhook_secret) as inbox:
+            execution = await _make_video(ProductClient(http), console, inbox)
+            await _show_result(stack, console, execution, inbox)
+    return 0
+
+
+def print_prices(prices: list[StepPrice]) -> None:
+    """Say what the real providers will charge at most."""
+    for price in prices:
+        print(f"  {price.step:<6} {price.provider}  {price.model}  at most ${price.usd}")
+    print(f"  total  at most ${sum(price.usd for price in prices)}, paid from your own provider accounts")
+
+
+def _create_user(stack: Stack, budget: Decimal) -> User:
+    limits = ["--monthly-videos", "10", "--monthly-usd", str(budget)]
+    created = run_tool(stack.config, stack.environment, "store.admin", "users", "create", "demo", *limits)
+    return User.model_validate_json(created)
+
+
+async def _make_video(client: ProductClient, console: Console, inbox: Inbox) -> Execution:
+    execution_id = await client.generate_video(
+        {"prompt": PROMPT, "duration": DURATION_SECONDS, "resolution": RESOLUTION, "webhook": inbox.url}
+    )
+    console.print(f"POST /api/generate-video -> 202 {execution_id}\n", soft_wrap=True)
+    deadline = time.monotonic() + RUN_SECONDS
+    with progress_of(console) as update:
+        while True:
+            execution = await client.execution(execution_id)
+            update(execution)
+            if execution.has_ended:
+                break
+            if time.monotonic() > deadline:
+                raise LocalError(f"{execution_id} has not ended after {RUN_SECONDS:.0f} s")
+            await asyncio.sleep(POLL_SECONDS)
+    if execution.status != "completed":
+        reason = "no reason given" if execution.error is None else f"{execution.error.message} ({execution.error.code})"
+        raise LocalError(f"{execution_id} {execution.status}: {reason}; spent ${execution.cost.settled}")
+    return execution
+
+
+async def _show_result(stack: Stack, console: Console, execution: Execution, inbox: Inbox) -> None:
+    url = (execution.result or {}).get("videoUrl")
+    if not isinstance(url, str):
+        raise LocalError(f"{execution.id} is completed without a video address")
+    film = await asyncio.to_thread(watch, url)
+    try:
+        event = await asyncio.wait_for(inbox.event_of(execution.id), WEBHOOK_SECONDS)
+    except TimeoutError:
+        refused = f"; refused: {', '.join(inbox.refused)}" if inbox.refused else ""
+        raise LocalError(f"No webhook came within {WEBHOOK_SECONDS:.0f} s{refused}") from None
+    console.print(cost_table(execution))
+    for name, text in (
+        ("Video", url),
+        ("", f"plays: {film}"),
+        ("Webhook", f"{event.get('type')} {event.get('id')}: both signatures verified"),
+        ("API docs", f"{stack.config.api_url}/docs"),
+        ("Temporal", f"{stack.config.temporal_ui_url}/namespaces/default/workflows/{execution.id}"),
+    ):
+        console.print(f"{name:<9} {text}", soft_wrap=True)

@@ -1,0 +1,52 @@
+"""What one video costs at most, before anything is started or bought."""
+
+import asyncio
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pydantic import SecretStr
+
+from contracts.plans import StepKind
+from deploy.local.config import ProviderKeys
+from deploy.local.process import LocalError
+from providers.port import ModelInputs
+from providers.registry import Providers
+from runtime.settings import ProviderSettings
+
+NANO = Decimal(1_000_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPrice:
+    step: str
+    provider: str
+    model: str
+    usd: Decimal
+
+
+def video_price(keys: ProviderKeys, *, prompt: str, duration_seconds: int, resolution: str) -> list[StepPrice]:
+    """The worst price of each step with the default models, from the product's price book. Nothing is sent."""
+    return asyncio.run(_prices(keys, prompt, duration_seconds, resolution))
+
+
+async def _prices(keys: ProviderKeys, prompt: str, duration_seconds: int, resolution: str) -> list[StepPrice]:
+    settings = ProviderSettings(
+        fal_key=SecretStr(keys.fal_key), replicate_api_token=SecretStr(keys.replicate_api_token)
+    )
+    priced: list[StepPrice] = []
+    async with Providers.open(settings) as providers:
+        for kind in (StepKind.IMAGE, StepKind.VIDEO):
+            found = providers.default_model(kind)
+            if found is None:
+                raise LocalError(f"No model on offer makes a {kind}")
+            provider, model = found
+            inputs = ModelInputs(
+                prompt=prompt,
+                duration_seconds=duration_seconds if kind is StepKind.VIDEO else model.default_duration_seconds,
+                resolution=resolution if kind is StepKind.VIDEO else model.default_resolution,
+                aspect_ratio=model.default_aspect_ratio,
+                seed=None,
+            )
+            nano = provider.price(model, inputs).nano_usd
+            priced.append(StepPrice(step=str(kind), provider=provider.name, model=model.id, usd=Decimal(nano) / NANO))
+    return priced

@@ -1,0 +1,215 @@
+"""What can go wrong before the start is one line; what is left running is found; what dies is started again."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from deploy.local.config import Config, Ports, read_config, variable_of
+from deploy.local.keys import keep_keys
+from deploy.local.leftovers import Started, note_started, only_one, stop_leftovers
+from deploy.local.ports import free_ports
+from deploy.local.process import LocalError, Part
+from deploy.local.product import product_environment, without_foreign
+from deploy.local.stack import Stack, check_disk, check_ports, prepared
+
+REAL_KEYS = {"FAL_KEY": "real:key", "REPLICATE_API_TOKEN": "r8_real"}
+
+
+def free_config(folder: Path) -> Config:
+    """A stack on ports that are free now; S3 takes eight in a row, and is not started by these tests."""
+    names = [field.name for field in fields(Ports)]
+    return Config(folder=folder, ports=Ports(**dict(zip(names, free_ports(len(names)), strict=True))), live=None)
+
+
+def test_config_live_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    environment = {**REAL_KEYS, "TAKEONE_DATA_DIR": str(tmp_path)}
+    sandbox, live = read_config(environment, live=False), read_config(environment, live=True)
+    assert (sandbox.folder, live.folder) == (tmp_path, tmp_path / "live")
+    assert sandbox.live is None
+    assert live.live is not None
+    assert live.live.fal_key == "real:key"
+
+
+@pytest.mark.parametrize(
+    ("environment", "live", "said"),
+    [
+        ({"API_PORT": "80O0"}, False, "API_PORT must be a port number, not '80O0'"),
+        ({"API_PORT": "7233"}, False, "API_PORT|TEMPORAL_PORT"),
+        ({"SANDBOX_PORT": "8335"}, False, "S3_PORT and SANDBOX_PORT both use port 8335"),
+        ({}, True, "not set: FAL_KEY, REPLICATE_API_TOKEN"),
+        ({"FAL_KEY": "x"}, True, "not set: REPLICATE_API_TOKEN"),
+    ],
+)
+def test_config_wrong_environment_is_one_line(environment: dict[str, str], live: bool, said: str) -> None:
+    with pytest.raises(LocalError, match=said) as raised:
+        read_config(environment, live=live)
+    assert "\n" not in str(raised.value)
+
+
+def test_environment_of_the_product_has_no_real_key_and_no_foreign_address(tmp_path: Path) -> None:
+    outer = {
+        **REAL_KEYS,
+        "FAL_QUEUE_URL": "https://queue.fal.run",
+        "AWS_PROFILE": "mine",
+        "AWS_SESSION_TOKEN": "mine",
+        "TEMPORAL_API_KEY": "cloud",
+        "PGOPTIONS": "-c x=y",
+        "ELEVENLABS_API_KEY": "real",
+        "HOME": "/home/me",
+        "HTTP_PROXY": "http://proxy",
+    }
+    config, keys = read_config({"TAKEONE_DATA_DIR": str(tmp_path)}, live=False), keep_keys(tmp_path)
+    made = product_environment(config, keys, outer)
+    assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN", "TEMPORAL_API_KEY", "PGOPTIONS", "ELEVENLABS_API_KEY"} & set(made)
+    assert not set(REAL_KEYS.values()) & set(made.values())
+    assert {made[name] for name in ("HOME", "HTTP_PROXY", "NO_PROXY")} == {
+        "/home/me",
+        "http://proxy",
+        "127.0.0.1,localhost",
+    }
+    for name in ("FAL_QUEUE_URL", "FAL_API_URL", "FAL_JWKS_URL", "REPLICATE_BASE_URL"):
+        assert made[name].startswith("http://127.0.0.1:8090/")
+    live = read_config({**outer, "TAKEONE_DATA_DIR": str(tmp_path)}, live=True)
+    real = product_environment(live, keys, outer)
+    assert (real["FAL_KEY"], real["REPLICATE_API_TOKEN"]) == ("real:key", "r8_real")
+    assert not {"FAL_QUEUE_URL", "FAL_API_URL", "FAL_JWKS_URL", "REPLICATE_BASE_URL"} & set(real)
+
+
+def test_environment_without_foreign_keeps_other_names() -> None:
+    assert without_foreign({"PATH": "/bin", "S3_BUCKET": "x"})["PATH"] == "/bin"
+    assert "S3_BUCKET" not in without_foreign({"S3_BUCKET": "x"})
+
+
+def test_keys_are_kept_and_private(tmp_path: Path) -> None:
+    first = keep_keys(tmp_path)
+    assert keep_keys(tmp_path) == first
+    assert (tmp_path / "local.json").stat().st_mode & 0o777 == 0o600
+    assert first.postgres_password not in repr(first)
+    assert len(set(json.loads((tmp_path / "local.json").read_text()).values())) == len(fields(first))
+
+
+def test_keys_lost_while_data_is_there_is_one_line(tmp_path: Path) -> None:
+    keep_keys(tmp_path)
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "local.json").unlink()
+    with pytest.raises(LocalError, match=r"local\.json is gone"):
+        keep_keys(tmp_path)
+
+
+def test_port_in_use_names_port_part_and_variable(tmp_path: Path) -> None:
+    config = free_config(tmp_path)
+    check_ports(config)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", config.ports.temporal_ui))
+        other.listen()
+        with pytest.raises(
+            LocalError, match=rf"Port {config.ports.temporal_ui} \(Temporal Ui\).*TEMPORAL_UI_PORT=PORT"
+        ):
+            check_ports(config)
+
+
+def test_disk_nearly_full_is_one_line(tmp_path: Path) -> None:
+    check_disk(tmp_path, needed_bytes=1)
+    with pytest.raises(LocalError, match=r"MB are free on the disk of .*TAKEONE_DATA_DIR"):
+        check_disk(tmp_path, needed_bytes=2**62)
+
+
+def test_second_start_on_a_folder_is_refused(tmp_path: Path) -> None:
+    with only_one(tmp_path), pytest.raises(LocalError, match="already runs"), only_one(tmp_path):
+        pytest.fail("two hold one lock")
+    with only_one(tmp_path):
+        assert (tmp_path / "lock").exists()
+
+
+def test_leftovers_are_stopped_and_strangers_are_not(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(command) as ours, subprocess.Popen(command) as stranger:
+        try:
+            left, other = Started.of("Worker", ours.pid), Started.of("API", stranger.pid)
+            assert left is not None
+            assert other is not None
+            # The stranger has the pid and the command of one of ours, but began at another time.
+            reused = Started(name="API", pid=other.pid, created=other.created - 100, command=other.command)
+            note_started(tmp_path, [left, reused])
+            assert stop_leftovers(tmp_path) == [left]
+            assert left.process() is None
+            assert stranger.poll() is None
+            assert stop_leftovers(tmp_path) == []
+        finally:
+            ours.kill()
+            stranger.kill()
+
+
+def sleeper(name: str, folder: Path) -> Part:
+    async def ready() -> None:
+        await asyncio.sleep(0)
+
+    return Part(
+        name=name,
+        command=(sys.executable, "-c", "import time; time.sleep(60)"),
+        log=folder / f"{name}.log",
+        ready=ready,
+        address="",
+    )
+
+
+async def test_stack_starts_a_killed_part_again_and_stops_all(tmp_path: Path) -> None:
+    said: list[str] = []
+    config = free_config(tmp_path)
+    stack = Stack(config, keep_keys(tmp_path), os.environ, said.append)
+    await stack.run_parts([sleeper("One", tmp_path)], [sleeper("Two", tmp_path)])
+    noted = json.loads((tmp_path / "processes.json").read_text())
+    assert [one["name"] for one in noted] == ["One", "Two"]
+    os.kill(noted[0]["pid"], 9)
+    for _ in range(400):
+        if any("One serves again" in line for line in said):
+            break
+        await asyncio.sleep(0.05)
+    assert any("One was ended by signal 9; starting it again in 0.5 s" in line for line in said)
+    again = json.loads((tmp_path / "processes.json").read_text())
+    assert again[0]["pid"] != noted[0]["pid"]
+    await stack.stop()
+    assert said[-2:] == ["  Two stopped", "  One stopped"]
+    assert all(Started(**one).process() is None for one in again)
+
+
+async def test_prepared_stops_what_a_killed_start_left(tmp_path: Path) -> None:
+    config, said = free_config(tmp_path), list[str]()
+    async with prepared(config, said.append):
+        assert (tmp_path / "temporal.toml").read_text() == ""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as left:  # noqa: ASYNC220 - returns at once
+        started = Started.of("Worker", left.pid)
+        assert started is not None
+        note_started(tmp_path, [started])
+        async with prepared(config, said.append):
+            assert started.process() is None
+    assert said == [f"Stopped Worker (process {left.pid}), left running by an earlier, killed start"]
+
+
+def test_command_line_says_one_line_and_ends(tmp_path: Path) -> None:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "TAKEONE_DATA_DIR": str(tmp_path),
+        "API_PORT": "no",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.local", "up"],
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "API_PORT must be a port number, not 'no'\n"
+
+
+def test_every_port_has_a_variable() -> None:
+    assert {variable for variable, _ in Ports().by_variable()} == {variable_of(field.name) for field in fields(Ports)}
