@@ -1,9 +1,9 @@
 """Connections and transactions. One transaction per request or activity, opened at the edge; nobody below commits."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -14,6 +14,18 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProx
 
 APP_ROLE = "takeone_app"
 COMMAND_TIMEOUT_SECONDS = 10.0
+CONNECT_TIMEOUT_SECONDS = 5.0
+ACQUIRE_TIMEOUT_SECONDS = 8.0
+"""For a free connection, or a new one: whoever asks hears of an outage instead of hanging."""
+DATABASE_DOWN: Final[tuple[type[Exception], ...]] = (
+    OSError,  # refused, reset; TimeoutError, too
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # it is being shut down or started
+    asyncpg.InsufficientResourcesError,  # too many connections, disk full
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InterfaceError,  # the connection is closed
+)
+"""What a transaction raises while PostgreSQL cannot be used. Nothing was committed, unless COMMIT got no answer."""
 SET_USER = "SELECT set_config('takeone.user_id', $1, true)"
 SET_SYSTEM = "SET LOCAL ROLE takeone_system"
 
@@ -31,11 +43,12 @@ class Database:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, dsn: str, *, max_connections: int = 20) -> AsyncIterator["Database"]:
+    async def open(cls, dsn: str, *, max_connections: int = 20) -> AsyncGenerator["Database"]:
         pool = await asyncpg.create_pool(
             dsn,
             min_size=0,
             max_size=max_connections,
+            timeout=CONNECT_TIMEOUT_SECONDS,
             command_timeout=COMMAND_TIMEOUT_SECONDS,
             server_settings={"role": APP_ROLE, "application_name": "takeone"},
             init=_prepare_connection,
@@ -46,21 +59,31 @@ class Database:
             pool.terminate()
 
     @asynccontextmanager
-    async def as_user(self, user_id: UserId) -> AsyncIterator[Connection]:
+    async def as_user(self, user_id: UserId) -> AsyncGenerator[Connection]:
         """A transaction that sees and touches this user's rows alone."""
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection, connection.transaction():
             await connection.execute(SET_USER, user_id)
             yield connection
 
     @asynccontextmanager
-    async def as_system(self) -> AsyncIterator[Connection]:
+    async def reading_as(self, user_id: UserId) -> AsyncGenerator[Connection]:
+        """Like `as_user`, for several reads that must fit together: one snapshot, and nothing can be written."""
+        async with (
+            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            await connection.execute(SET_USER, user_id)
+            yield connection
+
+    @asynccontextmanager
+    async def as_system(self) -> AsyncGenerator[Connection]:
         """A transaction that sees all users: authentication, callbacks, the sweep, administration; nothing else."""
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection, connection.transaction():
             await connection.execute(SET_SYSTEM)
             yield connection
 
     @asynccontextmanager
-    async def listening_connection(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    async def listening_connection(self) -> AsyncGenerator["asyncpg.Connection[asyncpg.Record]"]:
         """A connection of its own, outside the pool, for LISTEN and for advisory locks held over many transactions."""
         connection = await asyncpg.connect(
             self._dsn, server_settings={"role": APP_ROLE, "application_name": "takeone-listen"}

@@ -1,0 +1,91 @@
+"""`python -m api`: serve the HTTP API until SIGTERM or SIGINT, then finish what has begun."""
+
+import argparse
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from api.app import create_app
+from api.services import open_services
+from runtime.access_log import AccessLog
+from runtime.logging import configure_logging, get_logger
+from runtime.metrics import MetricsPortError, start_metrics_server
+from runtime.settings import ApiProcess, describe_settings, load, secret_values
+
+DRAIN_SECONDS = 20
+"""For requests that have begun: the longest waits 5 s for a cancel, with its database and Temporal calls around it."""
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75
+"""Longer than a load balancer keeps idle connections (60 s is usual), so that it never sends into one that closes."""
+
+log = get_logger(__name__)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m api",
+        description=__doc__,
+        epilog=describe_settings(ApiProcess),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args()
+    settings = load(ApiProcess)
+    configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
+    try:
+        listener = _listen(settings.api_host, settings.api_port)
+        metrics = start_metrics_server(settings.metrics_host, settings.metrics_port)
+    except (PortError, MetricsPortError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    with listener:
+        code = _serve(settings, listener)
+    if metrics is not None:
+        metrics.stop()
+    return code
+
+
+class PortError(Exception):
+    """The API's port cannot be opened. Its text is one line for a person."""
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Raises PortError."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise PortError(f"API_HOST, API_PORT: cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+def _serve(settings: ApiProcess, listener: socket.socket) -> int:
+    app = create_app(lambda: open_services(settings))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            AccessLog(app),
+            http="httptools",
+            loop="uvloop",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # nothing here depends on who calls
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+    )
+    # uvicorn takes both signals while it runs, and raises them again when it is done: then they mean nothing any more.
+    signal.signal(signal.SIGTERM, _ignore)
+    signal.signal(signal.SIGINT, _ignore)
+    log.info("listening", address=f"http://{settings.api_host}:{listener.getsockname()[1]}")
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def _ignore(_signal: int, _frame: FrameType | None) -> None: ...
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The HTTP application: routes, and every error as a problem."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import assets, callbacks, documentation, executions, health
+from api.problems import ProblemError, problem_response, unavailable, validation_problem
+from api.services import Services
+from contracts.failures import FailureCode
+from runtime.logging import get_logger
+from store.database import DATABASE_DOWN
+
+log = get_logger(__name__)
+
+_CODES: Final = {
+    404: FailureCode.NOT_FOUND,
+    405: FailureCode.METHOD_NOT_ALLOWED,
+    413: FailureCode.PAYLOAD_TOO_LARGE,
+    415: FailureCode.UNSUPPORTED_MEDIA_TYPE,
+}
+"""What the framework itself refuses."""
+
+
+def create_app(open_services: Callable[[], AbstractAsyncContextManager[Services]]) -> FastAPI:
+    """The services are opened when the server starts, and closed after its last request."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with open_services() as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="Takeone",
+        version="0.1.0",
+        summary="Durable AI video generation. Every step is paid for once.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    for module in (executions, assets, callbacks, health):
+        app.include_router(module.router)
+    app.exception_handler(ProblemError)(_problem)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(HTTPException)(_refused)
+    app.add_middleware(LastResort)
+    documentation.install(app)
+    return app
+
+
+async def _problem(request: Request, error: ProblemError) -> Response:
+    return problem_response(request, error)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    return problem_response(request, validation_problem(error.errors()))
+
+
+async def _refused(request: Request, error: HTTPException) -> Response:
+    code = _CODES.get(error.status_code, FailureCode.INVALID_REQUEST)
+    return problem_response(request, ProblemError(code, headers=error.headers))
+
+
+class LastResort:
+    """A database that is away is a 503, everything else our bug: logged, and told without its text."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def remember_start(message: Message) -> None:
+            nonlocal begun
+            begun = begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, remember_start)
+        except Exception as error:
+            if begun:
+                raise
+            response = problem_response(Request(scope), _unexpected(error))
+            await response(scope, receive, send)
+
+
+def _unexpected(error: Exception) -> ProblemError:
+    # A wrong argument to a query is a kind of ValueError, and our bug.
+    if isinstance(error, DATABASE_DOWN) and not isinstance(error, ValueError):
+        log.warning("database away", reason=type(error).__name__)
+        return unavailable()
+    log.error("unexpected error", exc_info=error)
+    return ProblemError(FailureCode.INTERNAL_ERROR)

@@ -1,0 +1,79 @@
+"""Callbacks over HTTP: a provider calls us. Verified, written down, the waiter woken; nothing more."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from api.documentation import problems
+from api.limits import CALLBACK_BODY_BYTES, read_body
+from api.problems import ProblemError, not_found, unavailable
+from api.services import Services, services_of
+from contracts.failures import FailureCode
+from contracts.ids import JobId
+from providers.port import CallbackRefusedError, CallbackUnverifiableError, Provider
+from runtime.logging import get_logger
+from runtime.metrics import CALLBACKS
+from store.callbacks import CallbackOutcome, NewCallback, record_callback
+
+_PATH = "/callbacks"  # never with the token: it is what makes an address ours
+_OTHER = "other"
+
+log = get_logger(__name__)
+router = APIRouter(tags=["callbacks"])
+
+
+@router.post(
+    "/callbacks/{provider}/{token}",
+    summary="For providers only",
+    responses=problems(FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND, FailureCode.PAYLOAD_TOO_LARGE),
+)
+async def receive_callback(request: Request, provider: str, token: str) -> dict[str, Any]:
+    """A job has news. We signed the address, the provider the body; both are checked. Repeats change nothing."""
+    services = services_of(request)
+    sender, job_id, send_number = _whose(services, provider, token)
+    body = await read_body(request, CALLBACK_BODY_BYTES)
+    new = await _verified(request, sender, job_id, send_number, body)
+    async with services.database.as_system() as conn:
+        outcome = await record_callback(conn, new)
+    CALLBACKS.labels(sender.name, outcome.value).inc()
+    log.info("callback received", job_id=job_id, provider=sender.name, outcome=outcome.value)
+    if outcome is CallbackOutcome.UNKNOWN_JOB:
+        raise not_found(_PATH)
+    return {}
+
+
+def _whose(services: Services, provider: str, token: str) -> tuple[Provider, JobId, int]:
+    """Before a byte of the body is read, and without a query."""
+    if provider not in services.providers.names:
+        CALLBACKS.labels(_OTHER, "unknown_provider").inc()
+        raise not_found(_PATH)
+    subject = services.tokens.verify(token)
+    if subject is None:
+        CALLBACKS.labels(provider, "bad_token").inc()
+        raise not_found(_PATH)
+    return services.providers.provider(provider), *subject
+
+
+async def _verified(request: Request, sender: Provider, job_id: JobId, send_number: int, body: bytes) -> NewCallback:
+    try:
+        callback = await sender.verify_callback(dict(request.headers), body)
+    except CallbackRefusedError:
+        CALLBACKS.labels(sender.name, "refused").inc()
+        log.warning("callback refused", job_id=job_id, provider=sender.name)
+        raise ProblemError(
+            FailureCode.UNAUTHENTICATED,
+            "The signature is missing, wrong or too old.",
+            headers={"WWW-Authenticate": "Signature"},
+            instance=_PATH,
+        ) from None
+    except CallbackUnverifiableError:
+        CALLBACKS.labels(sender.name, "unverifiable").inc()
+        log.warning("callback not verifiable now", job_id=job_id, provider=sender.name)
+        raise unavailable("The signature cannot be checked right now; send it again.", instance=_PATH) from None
+    return NewCallback(
+        provider=sender.name,
+        delivery_id=callback.delivery_id,
+        job_id=job_id,
+        send_number=send_number,
+        provider_job_id=callback.provider_job_id,
+    )

@@ -1,0 +1,152 @@
+"""From a request to a plan: which models, what each is asked for, its worst price. What a model can't do is a 422."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from api.problems import invalid_field, invalid_fields
+from api.schemas import GenerateVideoRequest
+from contracts.plans import Parameters, Plan, PlanType, Reference, Step, StepKind
+from providers.port import Model, ModelInputs, Provider
+from providers.registry import Providers
+from store.executions import NewStep
+
+DEFAULT_DURATION_SECONDS: Final = 5
+DEFAULT_RESOLUTION: Final = "720p"
+DEFAULT_ASPECT_RATIO: Final = "16:9"
+
+T = TypeVar("T")
+
+IMAGE: Final = "image"
+VIDEO: Final = "video"
+
+STORING_SLACK_SECONDS: Final = 3900
+"""What an execution may take beyond the deadlines of its provider jobs. Storing a file is retried for an hour while
+object storage is away, since what was paid for must not be lost to an outage; five minutes more are for what lies
+between the steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedExecution:
+    plan: Plan
+    steps: tuple[NewStep, ...]
+    deadline_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    provider: Provider
+    model: Model
+
+
+def plan_generate_video(catalogue: Providers, request: GenerateVideoRequest) -> PlannedExecution:
+    """image → video. Raises ProblemError naming every field that the chosen models can't do."""
+    image = _choose(catalogue, StepKind.IMAGE, "imageModel", request.image_model)
+    video = _choose(catalogue, StepKind.VIDEO, "videoModel", request.video_model)
+    _refuse_what_they_cannot(request, image.model, video.model)
+    steps = (
+        _new_step(image, IMAGE, _image_parameters(request, image.model)),
+        _new_step(video, VIDEO, _video_parameters(request, video.model), needs=(IMAGE,)),
+    )
+    return PlannedExecution(
+        plan=Plan(type=PlanType.GENERATE_VIDEO, steps=tuple(new.step for new in steps), result_step=VIDEO),
+        steps=steps,
+        deadline_seconds=sum(new.step.deadline_seconds for new in steps) + STORING_SLACK_SECONDS,
+    )
+
+
+def _choose(catalogue: Providers, kind: StepKind, field: str, asked: str | None) -> _Choice:
+    found = catalogue.find_model(asked) if asked is not None else catalogue.default_model(kind)
+    fitting = found is not None and found[1].kind is kind and (kind is StepKind.IMAGE or found[1].limits.takes_image)
+    if found is None or not fitting:
+        allowed = [
+            model.id for _, model in catalogue.models(kind) if kind is StepKind.IMAGE or model.limits.takes_image
+        ]
+        raise invalid_field(field, "is not a model that can do this step", allowed=allowed)
+    return _Choice(provider=found[0], model=found[1])
+
+
+def _refuse_what_they_cannot(request: GenerateVideoRequest, image: Model, video: Model) -> None:
+    choices: Iterable[tuple[str, object, Sequence[object]]] = (
+        ("duration", request.duration, video.limits.durations_seconds),
+        ("resolution", request.resolution, video.limits.resolutions),
+        ("aspectRatio", request.aspect_ratio, _aspect_ratios(image, video)),
+        ("seed", request.seed, (request.seed,) if image.limits.takes_seed or video.limits.takes_seed else ()),
+    )
+    errors = [
+        {"field": field, "detail": _cannot(allowed), "allowed": list(allowed)}
+        for field, asked, allowed in choices
+        if asked is not None and asked not in allowed
+    ]
+    if errors:
+        raise invalid_fields(errors)
+
+
+def _cannot(allowed: Sequence[object]) -> str:
+    listed = ", ".join(str(value) for value in allowed)
+    return f"the chosen models can do: {listed}" if listed else "the chosen models do not take this"
+
+
+def _aspect_ratios(image: Model, video: Model) -> tuple[str, ...]:
+    """What both can do; a model without a list does not take one: its video has the shape of its picture."""
+    ratios = image.limits.aspect_ratios or video.limits.aspect_ratios
+    return tuple(ratio for ratio in ratios if ratio in (video.limits.aspect_ratios or ratios))
+
+
+def _image_parameters(request: GenerateVideoRequest, model: Model) -> Parameters:
+    return Parameters(
+        prompt=request.prompt,
+        aspect_ratio=_aspect_ratio(request, model),
+        seed=request.seed if model.limits.takes_seed else None,
+    )
+
+
+def _video_parameters(request: GenerateVideoRequest, model: Model) -> Parameters:
+    return Parameters(
+        prompt=request.prompt,
+        duration_seconds=request.duration
+        or _preferred(DEFAULT_DURATION_SECONDS, model.limits.durations_seconds, model.default_duration_seconds),
+        resolution=request.resolution
+        or _preferred(DEFAULT_RESOLUTION, model.limits.resolutions, model.default_resolution),
+        aspect_ratio=_aspect_ratio(request, model),
+        seed=request.seed if model.limits.takes_seed else None,
+        image=Reference(step=IMAGE),
+    )
+
+
+def _aspect_ratio(request: GenerateVideoRequest, model: Model) -> str | None:
+    if not model.limits.aspect_ratios:
+        return None
+    return request.aspect_ratio or _preferred(
+        DEFAULT_ASPECT_RATIO, model.limits.aspect_ratios, model.default_aspect_ratio
+    )
+
+
+def _preferred(ours: T, possible: Sequence[T], models: T | None) -> T | None:
+    return ours if ours in possible else models
+
+
+def _new_step(choice: _Choice, name: str, parameters: Parameters, *, needs: tuple[str, ...] = ()) -> NewStep:
+    model = choice.model
+    price = choice.provider.price(model, _worst_inputs(model, parameters))
+    step = Step(
+        name=name,
+        kind=model.kind,
+        provider=choice.provider.name,
+        model=model.id,
+        deadline_seconds=model.deadline_seconds,
+        usual_seconds=model.usual_seconds,
+        needs=needs,
+    )
+    return NewStep(step=step, parameters=parameters, held_nano_usd=price.nano_usd)
+
+
+def _worst_inputs(model: Model, parameters: Parameters) -> ModelInputs:
+    """As the job will be sent, but for the picture's address, which no price depends on."""
+    return ModelInputs(
+        prompt=parameters.prompt,
+        duration_seconds=parameters.duration_seconds or model.default_duration_seconds,
+        resolution=parameters.resolution or model.default_resolution,
+        aspect_ratio=parameters.aspect_ratio or model.default_aspect_ratio,
+        seed=parameters.seed,
+    )

@@ -1,0 +1,67 @@
+"""What the routes work with, opened once per process. Nothing here waits for PostgreSQL, Temporal or S3 to be up."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import Request
+from temporalio.client import Client
+
+from providers.registry import Providers
+from runtime.encryption import Sealer, SecretBox
+from runtime.settings import ApiProcess
+from runtime.temporal import connect
+from runtime.tokens import PURPOSE, CallbackTokens
+from store.database import Database
+from store.objects import ObjectStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """temporal: connects at its first call. public_base_url: under which we are reached, without a slash at the end.
+
+    files_are_public: their addresses are for good, on a CDN; else each is signed and expires.
+    """
+
+    database: Database
+    temporal: Client
+    providers: Providers
+    objects: ObjectStore
+    secrets: SecretBox
+    tokens: CallbackTokens
+    public_base_url: str
+    files_are_public: bool
+
+
+@asynccontextmanager
+async def open_services(settings: ApiProcess) -> AsyncGenerator[Services]:
+    sealer = Sealer(settings.encryption_key_bytes())
+    async with (
+        Database.open(
+            settings.database_url.get_secret_value(), max_connections=settings.database_pool_size
+        ) as database,
+        Providers.open(settings) as providers,
+        ObjectStore.open(
+            endpoint_url=settings.s3_endpoint_url,
+            bucket=settings.s3_bucket,
+            access_key_id=settings.aws_access_key_id,
+            secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+            region=settings.aws_region,
+            cdn_base_url=settings.cdn_base_url,
+        ) as objects,
+    ):
+        yield Services(
+            database=database,
+            temporal=await connect(settings, lazy=True),
+            providers=providers,
+            objects=objects,
+            secrets=sealer,
+            tokens=CallbackTokens(sealer.derive_key(PURPOSE)),
+            public_base_url=settings.public_base_url,
+            files_are_public=settings.cdn_base_url is not None,
+        )
+
+
+def services_of(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services

@@ -1,0 +1,202 @@
+"""Users and their API keys in rows. As system: a key is looked up before its user is known."""
+
+import base64
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from contracts.ids import KeyId, UserId, new_key_id, new_user_id
+from contracts.money import NanoUsd
+from runtime.encryption import SecretBox
+from store.database import Connection
+from store.keys import ApiKey, new_api_key
+
+WEBHOOK_SECRET_BYTES = 32  # Standard Webhooks asks for 24 to 64
+WEBHOOK_SECRET_PREFIX = "whsec_"  # noqa: S105 - how such a secret begins, not one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserLimits:
+    """What a user may hold and spend in a calendar month (UTC). None: no limit."""
+
+    monthly_videos: int | None
+    monthly_nano_usd: NanoUsd | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewUser:
+    """webhook_secret: in clear, to be shown once."""
+
+    user_id: UserId
+    webhook_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    user_id: UserId
+    name: str
+    limits: UserLimits
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+def webhook_secret_context(user_id: UserId) -> str:
+    """Where a user's default webhook secret may be opened."""
+    return f"users/{user_id}/webhook"
+
+
+INSERT_USER = """
+INSERT INTO users (user_id, name, webhook_secret_sealed, monthly_videos_limit, monthly_nano_usd_limit)
+VALUES ($1, $2, $3, $4, $5)
+"""
+
+
+async def insert_user(conn: Connection, box: SecretBox, name: str, limits: UserLimits) -> NewUser:
+    """Make a user with a default webhook secret."""
+    user_id = new_user_id()
+    secret = WEBHOOK_SECRET_PREFIX + base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode()
+    sealed = box.seal(secret, context=webhook_secret_context(user_id))
+    await conn.execute(INSERT_USER, user_id, name, sealed, limits.monthly_videos, limits.monthly_nano_usd)
+    return NewUser(user_id=user_id, webhook_secret=secret)
+
+
+LIST_USERS = """
+SELECT user_id, name, monthly_videos_limit, monthly_nano_usd_limit, created_at, disabled_at
+FROM users ORDER BY user_id
+"""
+
+
+async def list_users(conn: Connection) -> list[User]:
+    return [
+        User(
+            user_id=UserId(row["user_id"]),
+            name=row["name"],
+            limits=UserLimits(
+                monthly_videos=row["monthly_videos_limit"], monthly_nano_usd=row["monthly_nano_usd_limit"]
+            ),
+            created_at=row["created_at"],
+            disabled_at=row["disabled_at"],
+        )
+        for row in await conn.fetch(LIST_USERS)
+    ]
+
+
+GET_LIMITS = "SELECT monthly_videos_limit, monthly_nano_usd_limit FROM users WHERE user_id = $1 FOR UPDATE"
+UPDATE_LIMITS = """
+UPDATE users SET monthly_videos_limit = $2, monthly_nano_usd_limit = $3 WHERE user_id = $1
+"""
+
+
+async def lock_limits(conn: Connection, user_id: UserId) -> UserLimits:
+    """A user's limits, the row locked until COMMIT. Raises LookupError."""
+    row = await conn.fetchrow(GET_LIMITS, user_id)
+    if row is None:
+        raise LookupError(f"no user {user_id}")
+    return UserLimits(monthly_videos=row["monthly_videos_limit"], monthly_nano_usd=row["monthly_nano_usd_limit"])
+
+
+async def set_limits(conn: Connection, user_id: UserId, limits: UserLimits) -> None:
+    """From the next hold on; what is held or spent already stays, also above a lowered limit."""
+    await conn.execute(UPDATE_LIMITS, user_id, limits.monthly_videos, limits.monthly_nano_usd)
+
+
+SET_DISABLED = """
+UPDATE users SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END WHERE user_id = $1
+RETURNING user_id
+"""
+
+
+async def set_disabled(conn: Connection, user_id: UserId, *, disabled: bool) -> bool:
+    """A disabled user's keys are refused; what runs goes on. False: no such user. Repeating is safe."""
+    return await conn.fetchval(SET_DISABLED, user_id, disabled) is not None
+
+
+INSERT_KEY = """
+INSERT INTO api_keys (key_id, user_id, name, prefix, secret_sha256, expires_at)
+SELECT $1, user_id, $3, $4, $5, now() + make_interval(days => $6) FROM users WHERE user_id = $2
+RETURNING key_id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    key_id: KeyId
+    key: ApiKey
+
+
+async def insert_api_key(conn: Connection, user_id: UserId, name: str, *, expires_days: int | None = None) -> NewKey:
+    """Make a key; its text is in the answer and nowhere else. Raises LookupError: no such user."""
+    key, key_id = new_api_key(), new_key_id()
+    if await conn.fetchval(INSERT_KEY, key_id, user_id, name, key.prefix, key.secret_sha256, expires_days) is None:
+        raise LookupError(f"no user {user_id}")
+    return NewKey(key_id=key_id, key=key)
+
+
+FIND_KEY = """
+SELECT k.key_id, k.user_id, k.secret_sha256,
+       k.revoked_at IS NULL AND u.disabled_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AS usable,
+       k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS touch_due
+FROM api_keys AS k JOIN users AS u ON u.user_id = k.user_id
+WHERE k.prefix = $1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """usable: neither revoked nor expired, its user not disabled. touch_due: last_used_at is older than a minute."""
+
+    key_id: KeyId
+    user_id: UserId
+    secret_sha256: bytes
+    usable: bool
+    touch_due: bool
+
+
+async def find_api_key(conn: Connection, prefix: str) -> KeyRecord | None:
+    row = await conn.fetchrow(FIND_KEY, prefix)
+    return KeyRecord(**dict(row)) if row is not None else None
+
+
+# A crowd of requests with one key does not queue for this row: whoever finds it locked leaves it.
+TOUCH_KEY = """
+UPDATE api_keys SET last_used_at = now()
+WHERE key_id = (
+    SELECT key_id FROM api_keys
+    WHERE key_id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+    FOR UPDATE SKIP LOCKED
+)
+"""
+
+
+async def mark_key_used(conn: Connection, key_id: KeyId) -> None:
+    """At most once a minute."""
+    await conn.execute(TOUCH_KEY, key_id)
+
+
+LIST_KEYS = """
+SELECT key_id, name, prefix, created_at, expires_at, revoked_at, last_used_at FROM api_keys
+WHERE user_id = $1 ORDER BY key_id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyEntry:
+    key_id: KeyId
+    name: str
+    prefix: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+async def list_api_keys(conn: Connection, user_id: UserId) -> list[KeyEntry]:
+    return [KeyEntry(**dict(row)) for row in await conn.fetch(LIST_KEYS, user_id)]
+
+
+REVOKE_KEY = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE key_id = $1 RETURNING revoked_at"
+
+
+async def revoke_api_key(conn: Connection, key_id: KeyId) -> datetime | None:
+    """When it was revoked, now or before; None: no such key."""
+    return await conn.fetchval(REVOKE_KEY, key_id)

@@ -1,0 +1,101 @@
+"""The API in process, on a real PostgreSQL and a real Temporal."""
+
+import base64
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from api.app import create_app
+from api.services import Services, open_services
+from contracts.ids import KeyId, UserId
+from runtime.encryption import Sealer
+from runtime.settings import ApiProcess
+from store.database import Database
+from store.users import UserLimits, insert_api_key, insert_user
+from tests.servers import FreshDatabase, TemporalServer
+
+ENCRYPTION_KEY = bytes(range(32))
+BASE_URL = "http://api.test"
+NO_LIMITS = UserLimits(monthly_videos=None, monthly_nano_usd=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestUser:
+    """A user with a key, and an HTTP client that sends it."""
+
+    __test__ = False
+    user_id: UserId
+    key_id: KeyId
+    api_key: str
+    http: httpx.AsyncClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """http: sends no key. new_user: another user, with a client of its own."""
+
+    services: Services
+    database: Database
+    http: httpx.AsyncClient
+    transport: httpx.ASGITransport
+
+    async def new_user(self, limits: UserLimits = NO_LIMITS) -> TestUser:
+        async with self.database.as_system() as conn:
+            user = await insert_user(conn, self.services.secrets, "somebody", limits)
+            key = await insert_api_key(conn, user.user_id, "test")
+        return TestUser(
+            user_id=user.user_id,
+            key_id=key.key_id,
+            api_key=key.key.text,
+            http=httpx.AsyncClient(
+                transport=self.transport,
+                base_url=BASE_URL,
+                headers={"Authorization": f"Bearer {key.key.text}"},
+                timeout=30,
+            ),
+        )
+
+
+def api_settings(database: FreshDatabase, temporal_address: str) -> ApiProcess:
+    return ApiProcess.model_validate(
+        {
+            "database_url": database.application_dsn,
+            "temporal_address": temporal_address,
+            "temporal_namespace": "default",
+            "s3_endpoint_url": "http://127.0.0.1:9",
+            "s3_bucket": "takeone-test",
+            "aws_access_key_id": "key",
+            "aws_secret_access_key": "secret",
+            "fal_key": "00000000-0000-0000-0000-000000000000:0123456789abcdef0123456789abcdef",
+            "replicate_api_token": "r8_0123456789012345678901234567890123456",
+            "replicate_webhook_secret": "whsec_" + base64.b64encode(bytes(24)).decode(),
+            "encryption_keys": base64.b64encode(ENCRYPTION_KEY).decode(),
+            "public_url": BASE_URL,
+        }
+    )
+
+
+@asynccontextmanager
+async def running_api(settings: ApiProcess) -> AsyncGenerator[Api]:
+    app = create_app(lambda: open_services(settings))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL, timeout=30) as http:
+            services: Services = app.state.services
+            yield Api(services=services, database=services.database, http=http, transport=transport)
+
+
+@pytest.fixture
+async def api(fresh_database: FreshDatabase, temporal_server: TemporalServer) -> AsyncGenerator[Api]:
+    async with running_api(api_settings(fresh_database, temporal_server.address)) as api:
+        yield api
+
+
+@pytest.fixture
+async def user(api: Api) -> AsyncGenerator[TestUser]:
+    user = await api.new_user()
+    async with user.http:
+        yield user
