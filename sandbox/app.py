@@ -21,6 +21,7 @@ from sandbox.jobs import Job, Jobs
 from sandbox.replicate import DATA_LIFE_SECONDS, Replicate
 from sandbox.settings import Json, Options
 from sandbox.signatures import kept_key
+from sandbox.uploads import Uploads
 from sandbox.workshop import Workshop
 
 
@@ -76,10 +77,12 @@ def build(options: Options) -> ASGIApp:
         await files.close()
         jobs.close()
 
+    replicate = Replicate(desk, options.replicate_webhook_secret, options.replicate_token)
     routes = [
         *Control(switchboard, desk, faults, callbacks).routes(),
         *Fal(desk, key, options.fal_key).routes(),
-        *Replicate(desk, options.replicate_webhook_secret, options.replicate_token).routes(),
+        *replicate.routes(),
+        *Uploads(desk, replicate).routes(),
         *Downloads(jobs, faults, exchange).routes(),
     ]
     return TransportInScope(Starlette(routes=routes, lifespan=lifespan))

@@ -39,8 +39,10 @@ class Callbacks:
         self._faults = faults
         self._fal_key = fal_key
         self._replicate_secret = replicate_secret
-        # The vendors refuse private targets; here the caller is usually on this machine. No redirects, as they do.
-        self._client = httpx.AsyncClient(follow_redirects=False, trust_env=False, verify=False)  # noqa: S501 # local receivers have certificates of their own making
+        # The vendors refuse private targets; here the caller is usually on this machine, with a certificate of its own
+        # making. No redirects, as they do.
+        limits = httpx.Limits(max_connections=None)
+        self._client = httpx.AsyncClient(follow_redirects=False, trust_env=False, verify=False, limits=limits)  # noqa: S501 # as said above
         self.tries: list[Json] = []
 
     async def deliver(self, job: Job, event: str, body: Json) -> bool:

@@ -64,7 +64,10 @@ class Files:
         if url.startswith("data:"):
             return _data_uri(url)
         name = url.rsplit("/", 1)[-1]
-        if url == f"{job.base_url}/files/{name}":  # one of ours: no detour over the network
+        if url in {
+            f"{job.base_url}/files/{name}",
+            f"{job.base_url}/replicate/v1/files/{name}",
+        }:  # one of ours: no detour over the network
             file = self._jobs.find_file(name)
             if file is None or file.expires_at < time.time():
                 raise SourceError(_unreachable(url))

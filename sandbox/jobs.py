@@ -63,6 +63,7 @@ class StoredFile:
     content_type: str
     created_at: float
     expires_at: float
+    details: Json = field(default_factory=Json)  # of an upload; those have no job
 
 
 def new_job_id(provider: Provider) -> str:
@@ -120,6 +121,15 @@ class Jobs:
 
     def find_file(self, name: str) -> StoredFile | None:
         return self._files.get(name)
+
+    def all_files(self) -> list[StoredFile]:
+        """Oldest first."""
+        return list(self._files.values())
+
+    def remove_file(self, file: StoredFile) -> None:
+        self.path_of(file).unlink(missing_ok=True)
+        self._files.pop(file.name, None)
+        self._database.execute("DELETE FROM files WHERE name = ?", (file.name,)).close()
 
     def path_of(self, file: StoredFile) -> Path:
         return self._files_dir / file.name

@@ -53,7 +53,7 @@ class Replicate:
             Route(f"{start}/webhooks/default/secret", self.secret, methods=["GET"]),
         ]
 
-    def _refused_token(self, request: Request) -> Response | None:
+    def refused_token(self, request: Request) -> Response | None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         wrong = self._expected_token is not None and token.strip() != self._expected_token
         if scheme.lower() not in {"bearer", "token"} or not token.strip() or wrong:
@@ -94,7 +94,7 @@ class Replicate:
         return await self._desk.exchange(request, "replicate", name, "create", handler)
 
     async def _accept(self, request: Request, name: str, body: Json | None) -> Response:
-        if (refused := self._refused_token(request)) is not None:
+        if (refused := self.refused_token(request)) is not None:
             return refused
         limit = self._desk.workshop.settings().replicate_creates_per_minute
         if limit and self._desk.creates_in_last_minute("replicate") > limit:
@@ -140,7 +140,7 @@ class Replicate:
         job = found if found is not None and found.provider == "replicate" else None
 
         async def handler() -> Response:
-            refused = self._refused_token(request)
+            refused = self.refused_token(request)
             if refused is None and job is None:
                 refused = answers.problem(404)
             return self._limits(refused or await answer(job), create=False)
@@ -149,7 +149,7 @@ class Replicate:
 
     async def list(self, request: Request) -> Response:
         async def handler() -> Response:
-            return self._limits(self._refused_token(request) or self._page(request), create=False)
+            return self._limits(self.refused_token(request) or self._page(request), create=False)
 
         return await self._desk.exchange(request, "replicate", None, "list", handler)
 
@@ -187,7 +187,7 @@ class Replicate:
 
     async def model(self, request: Request) -> Response:
         name = f"{request.path_params['owner']}/{request.path_params['name']}"
-        if (refused := self._refused_token(request)) is not None:
+        if (refused := self.refused_token(request)) is not None:
             return refused
         if find_model("replicate", name) is None:
             return answers.problem(404)
@@ -202,7 +202,7 @@ class Replicate:
 
     async def secret(self, request: Request) -> Response:
         async def handler() -> Response:
-            return self._refused_token(request) or json_answer({"key": self._webhook_secret})
+            return self.refused_token(request) or json_answer({"key": self._webhook_secret})
 
         return await self._desk.exchange(request, "replicate", None, "keys", handler)
 

@@ -106,6 +106,9 @@ class Workshop:
 
     async def resume(self) -> None:
         """After a start: bill what a crash kept from the bill, go on with unfinished jobs and unheard callbacks."""
+        for file in self.jobs.all_files():
+            if file.expires_at < time.time():
+                self.jobs.remove_file(file)
         for job in self.jobs.all():
             await self.bill.accept(job, self._price(job))
             if not job.ended:

@@ -1,7 +1,11 @@
 """The unmodified replicate client as the judge."""
 
+import hashlib
+import io
 from collections.abc import Iterator
+from pathlib import Path
 
+import av
 import httpx
 import pytest
 import replicate.exceptions
@@ -9,6 +13,7 @@ from replicate.client import Client
 from replicate.pagination import paginate
 from replicate.webhook import WebhookSigningSecret, WebhookValidationError
 
+from sandbox.media import picture
 from tests.sandbox.process import Receiver, Sandbox
 
 FLUX = "black-forest-labs/flux-schnell"
@@ -43,6 +48,20 @@ def test_replicate_client_creates_gets_and_lists(client: Client) -> None:
     listed = client.predictions.list().results
     assert [item.id for item in listed] == [by_version.id, *(item.id for item in reversed(made))]
     assert listed[-1].input == {"prompt": "number 0"}
+
+
+def test_replicate_client_uploads_a_picture_and_uses_it(client: Client, sandbox: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(picture(prompt="a", width=300, height=400, seed=1, image_format="png"))
+    with path.open("rb") as file:
+        output = client.run(SEEDANCE, input={"prompt": "a", "image": file, "duration": 2}, use_file_output=False)
+    with av.open(io.BytesIO(sandbox.client.get(str(output)).content), "r") as video:
+        assert (video.streams.video[0].width, video.streams.video[0].height) == (64, 86)  # the picture's 3:4
+    (uploaded,) = client.files.list()
+    assert (uploaded.name, uploaded.content_type, uploaded.size) == ("picture.png", "image/png", path.stat().st_size)
+    assert client.files.get(uploaded.id).checksums["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert client.files.delete(uploaded.id)
+    assert client.files.list() == []
 
 
 def test_replicate_client_pages_through_a_long_list(client: Client) -> None:
