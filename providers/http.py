@@ -122,7 +122,7 @@ class ProviderHttp:
                         "timeout": httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS).as_dict(),
                     },
                 )
-                answer = await _whole(self._creates, post)
+                answer = await _whole(self._creates, post, auth)
         except (httpx.HTTPError, OSError, TimeoutError, AnswerTooLargeError) as error:
             return Sent(left=left, note=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - recorded: whatever it was, the caller must hear if bytes may have left
@@ -141,14 +141,17 @@ class ProviderHttp:
                     url,
                     headers={"accept": "application/json", "accept-encoding": "identity", **(headers or {})},
                 )
-                return await _whole(self._reads, request)
+                return await _whole(self._reads, request, headers or {})
         except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, AnswerTooLargeError) as error:
             # The error's own text may name addresses: its type is enough.
             raise ProviderUnavailableError(type(error).__name__) from None
 
 
-async def _whole(client: httpx.AsyncClient, request: httpx.Request) -> Answer:
-    """The answer with its body read to the end. Raises AnswerTooLargeError as soon as the cap is passed."""
+async def _whole(client: httpx.AsyncClient, request: httpx.Request, auth: Mapping[str, str]) -> Answer:
+    """The answer with its body read to the end, and without our key, should it be repeated there.
+
+    Raises AnswerTooLargeError as soon as the cap is passed.
+    """
     response = await client.send(request, stream=True)
     try:
         body = bytearray()
@@ -159,6 +162,8 @@ async def _whole(client: httpx.AsyncClient, request: httpx.Request) -> Answer:
     finally:
         await response.aclose()
     headers = {name.lower(): value for name, value in response.headers.items()}
+    for value in auth.values():
+        body = body.replace(value.rpartition(" ")[2].encode(), b"[key]")
     return Answer(status_code=response.status_code, headers=headers, body=bytes(body))
 
 

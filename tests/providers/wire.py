@@ -1,0 +1,144 @@
+"""A server that does with a connection exactly what a test says, and providers that talk to it."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from providers.port import Model, ModelInputs
+from runtime.settings import ProviderSettings
+
+FAL_KEY = "0f3c1a52-7b1e-4a55-9a53-3f1f7d9a2c11:9f8e7d6c5b4a39281706f5e4d3c2b1a0"
+REPLICATE_TOKEN = "r8_Zx81mNq27bTtQv5RwYy3LkJh6GfDs9AaPp0O"
+WEBHOOK_SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
+KEYS = (FAL_KEY, REPLICATE_TOKEN, WEBHOOK_SECRET)
+
+
+def settings(base_url: str, **more: object) -> ProviderSettings:
+    """Every provider, all at one address."""
+    return ProviderSettings(
+        fal_key=SecretStr(FAL_KEY),
+        fal_queue_url=f"{base_url}/fal/queue",
+        fal_api_url=f"{base_url}/fal/api/v1",
+        fal_jwks_url=f"{base_url}/fal/.well-known/jwks.json",
+        replicate_api_token=SecretStr(REPLICATE_TOKEN),
+        replicate_base_url=f"{base_url}/replicate",
+    ).model_copy(update=more)
+
+
+def full_inputs(model: Model, *, image: bool | None = None, **changes: object) -> ModelInputs:
+    """Everything that a model claims to take. image: with a picture or without; None: with one if it takes one."""
+    limits = model.limits
+    with_image = limits.takes_image if image is None else image
+    asked: dict[str, object] = {
+        "prompt": "a red kite over a harbour",
+        "duration_seconds": model.default_duration_seconds,
+        "resolution": model.default_resolution,
+        "aspect_ratio": model.default_aspect_ratio,
+        "seed": 811 if limits.takes_seed else None,
+        "image_url": "https://pictures.example/kite.png" if with_image else None,
+    }
+    return ModelInputs(**(asked | changes))  # pyright: ignore[reportArgumentType]  # a table of fields
+
+
+@dataclass
+class Heard:
+    """A request as it arrived."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+
+@dataclass
+class Wire:
+    """url: where it listens. heard: every request read so far. connections: how many were opened. arrived: there was a request."""
+
+    url: str = ""
+    heard: list[Heard] = field(default_factory=list[Heard])
+    connections: int = 0
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Line:
+    """One connection, as the script sees it."""
+
+    def __init__(self, wire: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._wire = wire
+        self._reader = reader
+        self._writer = writer
+
+    async def read_headers(self) -> Heard:
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first, *rest = head.strip().split("\r\n")
+        method, target, _ = first.split(" ")
+        pairs = (line.partition(":") for line in rest)
+        heard = Heard(method, target, {name.lower(): value.strip() for name, _, value in pairs}, b"")
+        self._wire.heard.append(heard)
+        self._wire.arrived.set()
+        return heard
+
+    async def read(self) -> Heard:
+        heard = await self.read_headers()
+        heard.body = await self._reader.readexactly(int(heard.headers.get("content-length", "0")))
+        return heard
+
+    async def write(self, raw: bytes) -> None:
+        self._writer.write(raw)
+        await self._writer.drain()
+
+    async def answer(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
+        """body: bytes as they are, anything else as JSON."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        lines = {"content-type": "application/json", "content-length": str(len(raw)), **(headers or {})}
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        await self.write(f"HTTP/1.1 {status} -\r\n{head}\r\n".encode() + raw)
+
+    def reset(self) -> None:
+        """Close with RST instead of FIN."""
+        self._writer.transport.abort()
+
+
+Script = Callable[[Line], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(script: Script) -> AsyncGenerator[Wire]:
+    """Runs the script once for every connection, then closes the connection."""
+    wire = Wire()
+
+    async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wire.connections += 1
+        try:
+            await script(Line(wire, reader, writer))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client hung up first
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(on_connection, "127.0.0.1", 0)
+    wire.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield wire
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def answering(status: int, body: object, headers: dict[str, str] | None = None) -> Script:
+    """Every request gets this answer."""
+
+    async def script(line: Line) -> None:
+        while True:
+            await line.read()
+            await line.answer(status, body, headers)
+
+    return script
