@@ -135,7 +135,7 @@ class Workshop:
             async with asyncio.timeout(_left(job.end_deadline_at)):
                 await self._produce(job, making)
         except TimeoutError:
-            self._end(job, "canceled", charge_run=True)
+            self._end(job, "canceled", charge_run=True, by_deadline=True)
         except Exception as error:  # noqa: BLE001 # a job must end, whatever broke; the vendors say as little
             sys.stderr.write(f"sandbox: job {job.id} broke: {error!r}\n")
             self._fail(job, {"status": 500, "type": "internal_server_error", "message": "Internal server error"})
@@ -154,7 +154,7 @@ class Workshop:
             if job.provider == "fal":
                 self._fail(job, {"status": 504, "type": "request_timeout", "message": "Request timed out"})
             else:
-                self._end(job, "aborted")
+                self._end(job, "aborted", by_deadline=True)
             return False
         job.state, job.started_at = "running", time.time()
         self._save(job)
@@ -200,11 +200,13 @@ class Workshop:
         job.error = error
         self._end(job, "failed")
 
-    def _end(self, job: Job, state: State, *, charge_run: bool = False) -> None:
+    def _end(self, job: Job, state: State, *, charge_run: bool = False, by_deadline: bool = False) -> None:
         """The only way into an end state. Charged: successes, and (Replicate) the seconds a cancelled video ran."""
         if job.ended:
             return
-        job.state, job.ended_at = state, time.time()
+        # A deadline's timer may ring a moment early; nobody should see an end before it.
+        passed_at = (job.end_deadline_at or 0.0) if by_deadline else 0.0
+        job.state, job.ended_at = state, max(time.time(), passed_at)
         if state != "succeeded":
             job.billable_units, job.billed_nano_usd = _charge_for_run(job) if charge_run else (None, 0)
         job.announced = job.callback_url is None
@@ -276,7 +278,8 @@ def _charge_for_run(job: Job) -> tuple[int | None, int]:
     if job.provider != "replicate" or model.kind != "video" or job.started_at is None:
         return None, 0
     order: Order = model.order(job.input)
-    seconds = min(order.seconds, max(1, math.ceil((job.ended_at or time.time()) - job.started_at)))
+    ran = round((job.ended_at or time.time()) - job.started_at, 6)  # as `metrics.predict_time` tells it
+    seconds = min(order.seconds, max(1, math.ceil(ran)))
     price = model.price(replace(order, seconds=seconds))
     return price.units, price.nano_usd
 

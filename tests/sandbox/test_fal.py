@@ -38,7 +38,7 @@ def test_status_is_202_until_completed_and_always_has_its_keys(sandbox: Sandbox)
     }
     assert "queue_position" in seen["IN_QUEUE"][1]
     assert seen["IN_PROGRESS"][1]["logs"][0]["source"] == "USER"
-    assert seen["COMPLETED"][1]["metrics"]["inference_time"] == pytest.approx(0.7, abs=0.3)
+    assert seen["COMPLETED"][1]["metrics"]["inference_time"] > 0.5
     assert "error" not in seen["COMPLETED"][1]
     assert (early.status_code, early.headers["x-fal-error-type"]) == (400, "bad_request")
     without_logs = sandbox.fal_get(body["status_url"]).json()

@@ -9,7 +9,7 @@ from tests.sandbox.process import ROOT, Sandbox, environment
 
 
 def test_fal_client_submits_follows_fetches_cancels(tls_sandbox: Sandbox, test_ca: Path) -> None:
-    tls_sandbox.reset()
+    tls_sandbox.reset(queue_seconds=0.3, image_seconds=0.8)
     host = tls_sandbox.url.removeprefix("https://")
     env = environment(
         FAL_KEY="id:secret", FAL_QUEUE_RUN_HOST=f"{host}/fal/queue", FAL_RUN_HOST=f"{host}/fal/run",

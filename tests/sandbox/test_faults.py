@@ -246,6 +246,7 @@ def test_unknown_status_is_one_no_client_knows(sandbox: Sandbox) -> None:
 
 
 def test_cancel_loses_and_the_job_completes_and_is_billed(sandbox: Sandbox) -> None:
+    sandbox.set(image_seconds=1.0)
     sandbox.fault("cancel_loses", times=2)
     fal, replicate = create(sandbox, "fal"), create(sandbox, "replicate")
     answer = sandbox.client.put(fal.json()["cancel_url"], headers=FAL)

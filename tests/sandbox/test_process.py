@@ -34,7 +34,7 @@ def started(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
 def test_kill_keeps_jobs_and_bill_and_unfinished_jobs_finish(own_sandbox: Sandbox, receiver: Receiver) -> None:
     done = own_sandbox.submit(prompt="done", callback=f"{receiver.url}/done")
     result = own_sandbox.fal_result(done).json()
-    own_sandbox.set(image_seconds=1.5, queue_seconds=0.7)
+    own_sandbox.set(image_seconds=2.5, queue_seconds=0.5)
     queued = own_sandbox.submit(prompt="queued", callback=f"{receiver.url}/queued")
     running = own_sandbox.predict(input={"prompt": "running"}, webhook=f"{receiver.url}/running")
     own_sandbox.wait_until(lambda: own_sandbox.prediction(running.json()["id"])["status"] == "processing")
