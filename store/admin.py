@@ -1,0 +1,240 @@
+"""`python -m store.admin`: users and their API keys, straight in the database. Prints JSON; secrets are shown once."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+from contracts.ids import KeyId, UserId
+from contracts.money import NanoUsd, nano_usd, usd_text
+from runtime.encryption import Sealer, SecretBox
+from runtime.settings import AdminProcess, describe_settings, load
+from store.database import DATABASE_DOWN, Connection, Database
+from store.users import (
+    UserLimits,
+    insert_api_key,
+    insert_user,
+    list_api_keys,
+    list_users,
+    lock_limits,
+    revoke_api_key,
+    set_disabled,
+    set_limits,
+)
+
+MAX_LIMIT = 2**63 - 1  # bigint
+NO_LIMIT = "none"
+
+Arguments = argparse.Namespace
+Command = Callable[[Connection, SecretBox, Arguments], Awaitable[object]]
+
+
+async def _create_user(conn: Connection, box: SecretBox, arguments: Arguments) -> object:
+    limits = UserLimits(
+        monthly_videos=_unlimited(arguments.monthly_videos), monthly_nano_usd=_unlimited(arguments.monthly_usd)
+    )
+    user = await insert_user(conn, box, arguments.name, limits)
+    key = await insert_api_key(conn, user.user_id, "first")
+    return {
+        "userId": user.user_id,
+        "name": arguments.name,
+        "apiKey": key.key.text,
+        "keyId": key.key_id,
+        "webhookSecret": user.webhook_secret,
+        **_limits_json(limits),
+    }
+
+
+async def _list_users(conn: Connection, _box: SecretBox, _arguments: Arguments) -> object:
+    return [
+        {
+            "userId": user.user_id,
+            "name": user.name,
+            **_limits_json(user.limits),
+            "createdAt": user.created_at,
+            "disabledAt": user.disabled_at,
+        }
+        for user in await list_users(conn)
+    ]
+
+
+async def _set_limits(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+    user_id = UserId(arguments.user)
+    old = await lock_limits(conn, user_id)
+    videos, usd = arguments.monthly_videos, arguments.monthly_usd
+    limits = UserLimits(
+        monthly_videos=old.monthly_videos if videos is None else _unlimited(videos),
+        monthly_nano_usd=old.monthly_nano_usd if usd is None else _unlimited(usd),
+    )
+    await set_limits(conn, user_id, limits)
+    return {"userId": user_id, **_limits_json(limits)}
+
+
+async def _set_disabled(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+    if not await set_disabled(conn, UserId(arguments.user), disabled=arguments.disabled):
+        raise LookupError(f"no user {arguments.user}")
+    return {"userId": arguments.user, "disabled": arguments.disabled}
+
+
+async def _create_key(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+    key = await insert_api_key(conn, UserId(arguments.user), arguments.name, expires_days=arguments.expires_days)
+    return {"keyId": key.key_id, "userId": arguments.user, "name": arguments.name, "apiKey": key.key.text}
+
+
+async def _list_keys(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+    await lock_limits(conn, UserId(arguments.user))  # that there is such a user
+    return [
+        {_camel(name): value for name, value in asdict(entry).items()}
+        for entry in await list_api_keys(conn, UserId(arguments.user))
+    ]
+
+
+async def _revoke_key(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+    revoked_at = await revoke_api_key(conn, KeyId(arguments.key))
+    if revoked_at is None:
+        raise LookupError(f"no key {arguments.key}")
+    return {"keyId": arguments.key, "revokedAt": revoked_at}
+
+
+def _limits_json(limits: UserLimits) -> dict[str, Any]:
+    money = limits.monthly_nano_usd
+    return {"monthlyVideos": limits.monthly_videos, "monthlyUsd": None if money is None else usd_text(money)}
+
+
+def _unlimited(given: int | str | None) -> Any:
+    return None if given == NO_LIMIT else given
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def _plain(value: object) -> str:
+    assert isinstance(value, datetime)  # noqa: S101 - nothing else is printed
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _videos(text: str) -> int | str:
+    if text == NO_LIMIT:
+        return NO_LIMIT
+    if not text.isdecimal() or not text.isascii() or int(text[:20]) > MAX_LIMIT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, nor {NO_LIMIT}")
+    return int(text)
+
+
+def _usd(text: str) -> NanoUsd | str:
+    if text == NO_LIMIT:
+        return NO_LIMIT
+    try:
+        amount = nano_usd(text)
+    except (ArithmeticError, ValueError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of US dollars, nor {NO_LIMIT}") from None
+    if not 0 <= amount <= MAX_LIMIT:
+        raise argparse.ArgumentTypeError(f"{text!r} is out of range")
+    return amount
+
+
+def _name(text: str) -> str:
+    if not text.strip() or len(text) > 200 or not text.isprintable():
+        raise argparse.ArgumentTypeError("a name has 1 to 200 printable characters")
+    return text
+
+
+def _days(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:6]) <= 36_500:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 1 to 36500")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    settings = describe_settings(AdminProcess)
+    parser = argparse.ArgumentParser(
+        prog="python -m store.admin",
+        description=__doc__,
+        epilog=settings,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    nouns = parser.add_subparsers(title="commands", metavar="users | keys", required=True)
+    _add_users(nouns.add_parser("users", help="make, list, limit, disable users"))
+    _add_keys(nouns.add_parser("keys", help="make, list, revoke API keys"))
+    return parser
+
+
+def _add_users(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    create = verbs.add_parser("create", help="make a user with a first API key; prints both secrets, once")
+    create.add_argument("name", metavar="NAME", type=_name)
+    _add_limits(create, default=NO_LIMIT, note="default: none")
+    create.set_defaults(command=_create_user)
+    verbs.add_parser("list", help="all users").set_defaults(command=_list_users)
+    limits = verbs.add_parser("set-limits", help="change a user's monthly limits")
+    limits.add_argument("user", metavar="USER", help="user id (usr_…)")
+    _add_limits(limits, default=None, note="default: as it is")
+    limits.set_defaults(command=_set_limits)
+    for verb, disabled in (("disable", True), ("enable", False)):
+        command = verbs.add_parser(verb, help=f"{'refuse' if disabled else 'accept'} this user's API keys")
+        command.add_argument("user", metavar="USER", help="user id (usr_…)")
+        command.set_defaults(command=_set_disabled, disabled=disabled)
+
+
+def _add_limits(parser: argparse.ArgumentParser, *, default: str | None, note: str) -> None:
+    parser.add_argument(
+        "--monthly-videos", metavar="N", type=_videos, default=default, help=f"videos a month, or none; {note}"
+    )
+    parser.add_argument(
+        "--monthly-usd", metavar="X", type=_usd, default=default, help=f"US dollars a month, or none; {note}"
+    )
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    create = verbs.add_parser("create", help="make an API key; prints it, once")
+    create.add_argument("user", metavar="USER", help="user id (usr_…)")
+    create.add_argument("--name", type=_name, default="key", help="to tell keys apart")
+    create.add_argument("--expires-days", metavar="DAYS", type=_days, help="default: never")
+    create.set_defaults(command=_create_key)
+    listing = verbs.add_parser("list", help="a user's API keys, without their secrets")
+    listing.add_argument("user", metavar="USER", help="user id (usr_…)")
+    listing.set_defaults(command=_list_keys)
+    revoke = verbs.add_parser("revoke", help="refuse a key from now on")
+    revoke.add_argument("key", metavar="KEY", help="key id (key_…)")
+    revoke.set_defaults(command=_revoke_key)
+
+
+async def _run(settings: AdminProcess, arguments: Arguments) -> object:
+    command: Command = arguments.command
+    box = Sealer(settings.encryption_key_bytes())
+    async with (
+        Database.open(settings.database_url.get_secret_value(), max_connections=1) as database,
+        database.as_system() as conn,
+    ):
+        return await command(conn, box, arguments)
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    settings = load(AdminProcess)
+    try:
+        answer = asyncio.run(_run(settings, arguments))
+    except LookupError as error:
+        problem = str(error.args[0])
+    except asyncpg.UndefinedTableError:
+        problem = "the database has no tables yet: run python -m store.migrate"
+    except (*DATABASE_DOWN, asyncpg.PostgresError) as error:
+        problem = f"the database cannot be used: {error or type(error).__name__}"
+    else:
+        print(json.dumps(answer, indent=2, ensure_ascii=False, default=_plain))
+        return 0
+    print(problem.splitlines()[0], file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""`python -m store.admin` as its users run it."""
+
+import asyncio
+import base64
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from store.keys import parse_api_key
+from tests.servers import FreshDatabase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    code: int | None
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+
+async def _admin(database_url: str, *arguments: str) -> Ran:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "store.admin",
+        *arguments,
+        env={"DATABASE_URL": database_url, "ENCRYPTION_KEYS": base64.b64encode(bytes(32)).decode()},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return Ran(code=process.returncode, out=out.decode(), err=err.decode())
+
+
+async def test_admin_makes_a_user_and_shows_the_secrets_once(fresh_database: FreshDatabase) -> None:
+    url = fresh_database.application_dsn
+    made = (
+        await _admin(url, "users", "create", "Ada", "--monthly-videos", "100", "--monthly-usd", "12.5")
+    ).json
+    assert made["userId"].startswith("usr_")
+    assert parse_api_key(made["apiKey"]) is not None
+    assert made["webhookSecret"].startswith("whsec_")
+    assert (made["name"], made["monthlyVideos"], made["monthlyUsd"]) == ("Ada", 100, "12.5")
+
+    listed = await _admin(url, "users", "list")
+    assert [user["userId"] for user in listed.json] == [made["userId"]]
+    keys = await _admin(url, "keys", "list", made["userId"])
+    assert [key["keyId"] for key in keys.json] == [made["keyId"]]
+    for secret in (made["apiKey"], made["webhookSecret"]):
+        assert secret not in listed.out + keys.out
+
+
+async def test_admin_changes_limits_and_keys(fresh_database: FreshDatabase) -> None:
+    url = fresh_database.application_dsn
+    user = (await _admin(url, "users", "create", "Ada", "--monthly-videos", "5")).json["userId"]
+
+    limits = (await _admin(url, "users", "set-limits", user, "--monthly-usd", "0.003")).json
+    assert limits == {"userId": user, "monthlyVideos": 5, "monthlyUsd": "0.003"}
+    limits = (await _admin(url, "users", "set-limits", user, "--monthly-videos", "none")).json
+    assert limits == {"userId": user, "monthlyVideos": None, "monthlyUsd": "0.003"}
+
+    key = (await _admin(url, "keys", "create", user, "--name", "laptop", "--expires-days", "30")).json
+    revoked = (await _admin(url, "keys", "revoke", key["keyId"])).json
+    assert revoked["keyId"] == key["keyId"]
+    listed = (await _admin(url, "keys", "list", user)).json
+    assert [(entry["name"], entry["revokedAt"] is not None) for entry in listed] == [("first", False), ("laptop", True)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["keys", "create", "usr_none"], 1, "no user usr_none"),
+        (["keys", "list", "usr_none"], 1, "no user usr_none"),
+        (["keys", "revoke", "key_none"], 1, "no key key_none"),
+        (["users", "disable", "usr_none"], 1, "no user usr_none"),
+        (["users", "create", "Ada", "--monthly-usd", "-1"], 2, "out of range"),
+        (["users", "create", "Ada", "--monthly-usd", "0.0000000001"], 2, "not an amount"),
+        (["users", "create", "Ada", "--monthly-usd", "inf"], 2, "not an amount"),
+        (["users", "create", "Ada", "--monthly-videos", "1.5"], 2, "not a whole number"),
+        (["users", "create", " "], 2, "a name has"),
+        (["users"], 2, "required"),
+    ],
+)
+async def test_admin_refuses_with_one_clear_line(
+    fresh_database: FreshDatabase, arguments: list[str], code: int, said: str
+) -> None:
+    ran = await _admin(fresh_database.application_dsn, *arguments)
+
+    assert (ran.code, ran.out) == (code, "")
+    assert said in ran.err.splitlines()[-1]
+    assert "Traceback" not in ran.err
+
+
+async def test_admin_says_in_one_line_that_the_database_is_away() -> None:
+    ran = await _admin("postgresql://takeone:secret-password@127.0.0.1:9/takeone", "users", "list")
+
+    assert ran.code == 1
+    assert len(ran.err.splitlines()) == 1
+    assert "database cannot be used" in ran.err
+    assert "secret-password" not in ran.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["users"], ["users", "create"], ["keys"], ["keys", "revoke"]])
+async def test_admin_has_help_everywhere(arguments: list[str]) -> None:
+    ran = await _admin("", *arguments, "--help")
+
+    assert ran.code == 0
+    assert "usage: python -m store.admin" in ran.out
