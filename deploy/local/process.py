@@ -42,7 +42,7 @@ class Part:
     name: str
     command: tuple[str, ...]
     log: Path
-    ready: Callable[[], Awaitable[None]]
+    ready: Callable[[], Awaitable[object]]
     address: str
     environment: Mapping[str, str] | None = None
     prepare: Callable[[], None] = _nothing

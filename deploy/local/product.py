@@ -119,7 +119,6 @@ def api(config: Config, environment: Mapping[str, str]) -> Part:
 
 
 def worker(config: Config, environment: Mapping[str, str]) -> Part:
-    metrics_url = f"http://127.0.0.1:{config.ports.worker_metrics}"
     ports = {
         "METRICS_PORT": str(config.ports.worker_metrics),
         "SDK_METRICS_PORT": str(config.ports.worker_sdk_metrics),
@@ -129,8 +128,8 @@ def worker(config: Config, environment: Mapping[str, str]) -> Part:
         command=(sys.executable, str(ROOT / "worker.py")),
         environment={**environment, **ports},
         log=config.logs / "worker.log",
-        address=f"{metrics_url}/metrics",
-        ready=partial(_ok, f"{metrics_url}/metrics"),
+        address=f"http://127.0.0.1:{config.ports.worker_metrics}/metrics",
+        ready=partial(_polls, f"http://127.0.0.1:{config.ports.worker_sdk_metrics}/metrics"),
         folder=config.folder,
         # It lets create calls end, which may take 25 s: cutting one off makes its outcome unknown.
         stop_seconds=30.0,
@@ -158,6 +157,12 @@ def make_temporal_config(folder: Path) -> None:
     (folder / "temporal.toml").write_text("", encoding="utf-8")
 
 
-async def _ok(url: str) -> None:
+async def _ok(url: str) -> str:
     async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-        (await client.get(url)).raise_for_status()
+        return (await client.get(url)).raise_for_status().text
+
+
+async def _polls(sdk_metrics_url: str) -> None:
+    """The worker's own metrics are there before its work; its pollers are not."""
+    if 'poller_type="workflow_task"' not in await _ok(sdk_metrics_url):
+        raise PartFailedError("it asks Temporal for no work yet")
