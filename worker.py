@@ -27,6 +27,7 @@ from contracts.executions import ExecutionOrder
 from contracts.ids import ExecutionId
 from contracts.webhooks import DeliveryOrder
 from providers.registry import Providers, provider_address
+from runtime import policies
 from runtime.encryption import Sealer
 from runtime.logging import configure_logging, get_logger
 from runtime.metrics import MetricsPortError, start_metrics_server
@@ -49,7 +50,7 @@ from runtime.temporal import (
 from runtime.tokens import PURPOSE, CallbackTokens
 from store.database import Database
 from store.objects import ObjectStore
-from workflows import orders, policies
+from workflows import orders
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 from workflows.execution import ExecutionWorkflow
 
@@ -97,8 +98,8 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
         wakeups = Wakeups()
         await stack.enter_async_context(wakeups.listening(database))
 
-        async def start_delivery(order: DeliveryOrder) -> None:
-            await orders.start_delivery(client, order)
+        async def start_delivery(order: DeliveryOrder) -> bool:
+            return await orders.start_delivery(client, order)
 
         yield Crew(
             database=database,
@@ -142,7 +143,7 @@ def callback_urls(settings: WorkerProcess, names: tuple[str, ...]) -> dict[str, 
 
 
 def make_workers(client: Client, crew: Crew, settings: WorkerProcess) -> list[Worker]:
-    """One Worker per task queue, each with slots of its own (workflows/policies.py says why)."""
+    """One Worker per task queue, each with slots of its own (runtime/policies.py says why)."""
 
     def worker(queue: str, slots: int, activities: list[Any], **more: Any) -> Worker:
         return Worker(
@@ -223,7 +224,10 @@ async def how_it_closed(client: Client, execution_id: ExecutionId) -> str | None
 
 
 async def connect_patiently(settings: WorkerProcess, stopping: asyncio.Event) -> Client | None:
-    """A worker without Temporal has nothing to do: it waits for it, and says so. None when it was told to stop meanwhile."""
+    """A worker without Temporal has nothing to do: it waits for it, and says so.
+
+    None when it was told to stop meanwhile.
+    """
     while not stopping.is_set():
         try:
             client = await connect(settings, metrics_port=settings.sdk_metrics_port, metrics_host=settings.metrics_host)

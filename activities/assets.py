@@ -27,6 +27,7 @@ from contracts.media import (
 from providers.port import ProviderUnavailableError
 from providers.registry import Providers
 from runtime.logging import get_logger
+from runtime.policies import TRANSFER_SECONDS
 from store.assets import Asset, insert_asset, list_job_assets
 from store.database import Database
 from store.downloads import open_source
@@ -37,8 +38,6 @@ log = get_logger(__name__)
 
 MAX_BYTES = 2 * 1024**3
 """A minute of 4K video is a tenth of it."""
-TRANSFER_SECONDS = 14 * 60.0
-"""Less than the activity's start-to-close of 15 minutes, so that a slow transfer fails with its own reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,10 @@ class AssetActivities:
 
     @activity.defn(name="store_assets")
     async def store(self, ref: JobRef) -> StoreAssetResult:
-        """Store every file of a completed job. Repeating is safe: the key is the job's, and what is stored first stays."""
+        """Store every file of a completed job.
+
+        Repeating is safe: the key is the job's, and what is stored first stays.
+        """
         async with self.database.as_user(ref.user_id) as conn:
             job = await get_job(conn, ref.job_id)
             stored = {asset.output_number: asset for asset in await list_job_assets(conn, ref.job_id)}

@@ -13,7 +13,10 @@ BEAT_SECONDS = 1.5
 
 
 async def pause(seconds: float, wake: asyncio.Event) -> bool:
-    """Wait, beating, until the time is over or somebody wakes us (True). Hands over at once when the worker shuts down."""
+    """Wait, beating, until the time is over or somebody wakes us (True).
+
+    Hands over at once when the worker shuts down.
+    """
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while True:

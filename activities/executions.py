@@ -52,7 +52,7 @@ class ExecutionActivities:
 
     database: Database
     links: AssetLinks
-    start_delivery: Callable[[DeliveryOrder], Awaitable[None]]
+    start_delivery: Callable[[DeliveryOrder], Awaitable[bool]]
 
     @activity.defn(name="claim_execution")
     async def claim(self, ref: ExecutionRef) -> ClaimResult:
@@ -72,7 +72,10 @@ class ExecutionActivities:
 
     @activity.defn(name="finish_execution")
     async def finish(self, order: FinishInput) -> ExecutionOutcome:
-        """End state, released money and webhook event in one transaction; then the delivery. Repeating answers the first end."""
+        """End state, released money and webhook event in one transaction; then the delivery.
+
+        Repeating answers the first end.
+        """
         ref = order.execution
         async with self.database.as_user(ref.user_id) as conn:
             execution = await lock_open_execution(conn, ref)

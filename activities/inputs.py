@@ -41,7 +41,9 @@ async def resolve_inputs(
 
 
 async def _address(conn: Connection, objects: ObjectStore, job: JobRecord, wanted: Reference) -> str:
-    """Where the provider can fetch the output of another step: the other provider's own address while it lives, else ours."""
+    """Where the provider can fetch the output of another step: the other provider's own address while it lives,
+    else ours.
+    """
     found = await find_step_report(conn, job.execution_id, wanted.step)
     if found is None:
         raise InputUnavailableError(Failure.of(FailureCode.OUTPUT_INVALID, f"The step {wanted.step!r} has no output."))

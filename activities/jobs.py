@@ -44,6 +44,7 @@ from providers.port import (
 from providers.registry import Providers
 from runtime import metrics
 from runtime.logging import get_logger
+from runtime.policies import CREATE_CALL_SECONDS
 from runtime.tokens import CallbackTokens
 from store.callbacks import notify_job
 from store.charges import get_money, move_budget, release_charge, settle_charge
@@ -69,7 +70,9 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobActivities:
-    """callback_urls: per provider, the address its callbacks go to, without the token; none: not asked for, polling does it."""
+    """callback_urls: per provider, the address its callbacks go to, without the token; none: not asked for,
+    polling does it.
+    """
 
     database: Database
     providers: Providers
@@ -98,7 +101,7 @@ class JobActivities:
             job = await self._get(ref)
             return await self._sent_already(ref, job)
         with metrics.timed(metrics.PROVIDER_CALL_DURATION.labels(job.provider, "create")):
-            answer = await provider.submit(request, timeout_seconds=pacing.CREATE_CALL_SECONDS)
+            answer = await provider.submit(request, timeout_seconds=CREATE_CALL_SECONDS)
         metrics.PROVIDER_CALLS.labels(job.provider, "create", answer.outcome.value).inc()
         log.info("job sent", **_ids(ref), provider=job.provider, send=number, outcome=answer.outcome, note=answer.note)
         return await self._record_answer(ref, number, answer)
@@ -115,7 +118,10 @@ class JobActivities:
         return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
 
     async def _record_answer(self, ref: JobRef, number: int, answer: CreateAnswer) -> SubmitJobResult:
-        """Commit what became of a send, and say it. A late answer of a superseded send changes nothing but its own row."""
+        """Commit what became of a send, and say it.
+
+        A late answer of a superseded send changes nothing but its own row.
+        """
         failure = answer.failure
         async with self.database.as_user(ref.user_id) as conn:
             await mark_send_answered(
@@ -207,7 +213,10 @@ class JobActivities:
 
     @activity.defn(name="wait_for_job")
     async def wait(self, ref: JobRef) -> WaitJobResult:
-        """Until the provider has ended the job, or time is up (SUBMITTED). Repeating is safe: it only reads and keeps the report."""
+        """Until the provider has ended the job, or time is up (SUBMITTED).
+
+        Repeating is safe: it only reads and keeps the report.
+        """
         with self.wakeups.of(ref.job_id) as wake:
             look = False
             while True:
@@ -262,7 +271,10 @@ class JobActivities:
 
     @activity.defn(name="settle_job")
     async def settle(self, ref: JobRef) -> SettleJobResult:
-        """The outcome of a job and its real cost, in one transaction. Repeating changes nothing and answers the same."""
+        """The outcome of a job and its real cost, in one transaction.
+
+        Repeating changes nothing and answers the same.
+        """
         async with self.database.as_user(ref.user_id) as conn:
             job = await get_job(conn, ref.job_id)
             settled_nano_usd = 0
@@ -326,7 +338,10 @@ def _found_meanwhile(state: JobState) -> FindOutcome:
 
 
 def _seed(ref: JobRef, number: int) -> int:
-    """A seed that only this send has, so that a look-up can match it exactly. 31 bits: the least that all models take."""
+    """A seed that only this send has, so that a look-up can match it exactly.
+
+    31 bits: the least that all models take.
+    """
     return int.from_bytes(sha256(f"{ref.job_id}/{number}".encode()).digest()[:4], "big") >> 1
 
 

@@ -1,4 +1,7 @@
-"""Bills that were still open when their job ended: timed out, given up while unknown, or terminated. Looked after until they close."""
+"""Bills that were still open when their job ended: timed out, given up while unknown, or terminated.
+
+Looked after until they close.
+"""
 
 from dataclasses import dataclass
 
@@ -22,7 +25,10 @@ class LateBills:
     providers: Providers
 
     async def settle(self) -> None:
-        """One look at each open bill. The job's own end stays as it is; only its money and what it produced are completed."""
+        """One look at each open bill.
+
+        The job's own end stays as it is; only its money and what it produced are completed.
+        """
         async with self.database.as_system() as conn:
             bills = await list_open_bills(conn, limit=PAGE)
         for ref in bills:

@@ -7,7 +7,9 @@ from contracts.ids import AssetId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssetLinks:
-    """Stable addresses: the CDN's where the bucket is public, else the API's, which redirects to a fresh presigned one."""
+    """Stable addresses: the CDN's where the bucket is public, else the API's, which redirects to a fresh presigned
+    one.
+    """
 
     public_base_url: str
     cdn_base_url: str | None

@@ -1,4 +1,6 @@
-"""The sweep: what fell between two systems is picked up again. A loop in every worker, one at a time, every ten seconds.
+"""The sweep: what fell between two systems is picked up again.
+
+A loop in every worker, one at a time, every ten seconds.
 
 Everything it does is safe to repeat and safe to race: it starts what may be started twice, and ends what ends once.
 """
@@ -19,7 +21,7 @@ from contracts.webhooks import DeliveryOrder
 from runtime.logging import get_logger
 from store.database import Connection, Database
 from store.executions import list_queued_orders, list_running, mark_cancel_requested
-from store.webhooks import list_pending
+from store.webhooks import list_pending, next_delivery
 
 log = get_logger(__name__)
 
@@ -43,7 +45,7 @@ class TemporalOrders:
 
     start_execution: Callable[[ExecutionOrder, str], Awaitable[None]]
     signal_cancel: Callable[[ExecutionId, str], Awaitable[bool]]
-    start_delivery: Callable[[DeliveryOrder], Awaitable[None]]
+    start_delivery: Callable[[DeliveryOrder], Awaitable[bool]]
     closed: Callable[[ExecutionId], Awaitable[str | None]]
     measure_queues: Callable[[], Awaitable[None]]
 
@@ -59,7 +61,10 @@ class Sweep:
     _running_after: str = field(default="", init=False)
 
     async def run(self) -> None:
-        """Until cancelled. Whoever holds the lock sweeps; the others stand by, and take over when its connection ends."""
+        """Until cancelled.
+
+        Whoever holds the lock sweeps; the others stand by, and take over when its connection ends.
+        """
         while True:
             try:
                 async with self.database.listening_connection() as connection:
@@ -102,7 +107,9 @@ class Sweep:
             log.info("execution started by the sweep", execution_id=item.order.execution_id)
 
     async def look_after_running(self) -> None:
-        """Ends what an operator terminated, repeats cancels that were lost, orders an end to what is past its deadline."""
+        """Ends what an operator terminated, repeats cancels that were lost, orders an end to what is past its
+        deadline.
+        """
         async with self.database.as_system() as conn:
             page = await list_running(
                 conn, older_than_seconds=GONE_AFTER_SECONDS, after=self._running_after, limit=PAGE
@@ -120,7 +127,9 @@ class Sweep:
                 await self.orders.signal_cancel(execution.ref.execution_id, FailureCode.DEADLINE_EXCEEDED)
 
     async def _end_closed(self, ref: ExecutionRef, closed: str) -> None:
-        """Its workflow has closed, its row has not: what was sent stays an open bill, the rest goes back, the user is told."""
+        """Its workflow has closed, its row has not: what was sent stays an open bill, the rest goes back, the user is
+        told.
+        """
         log.error("an execution lost its workflow", execution_id=ref.execution_id, closed=closed)
         code = FailureCode.TERMINATED if closed == "terminated" else FailureCode.INTERNAL_ERROR
         await self.executions.finish(
@@ -128,7 +137,16 @@ class Sweep:
         )
 
     async def start_deliveries(self) -> None:
-        async with self.database.as_system() as conn:
-            pending = await list_pending(conn, older_than_seconds=DELIVERED_BY_NOW_SECONDS, limit=PAGE)
-        for order in pending:
-            await self.orders.start_delivery(order)
+        """Webhooks that nobody delivers: their start was lost, or an operator terminated the delivery."""
+        after = ""
+        while True:
+            async with self.database.as_system() as conn:
+                page = await list_pending(conn, older_than_seconds=DELIVERED_BY_NOW_SECONDS, limit=PAGE, after=after)
+            for order in page:
+                if not await self.orders.start_delivery(order):
+                    async with self.database.as_system() as conn:
+                        again = await next_delivery(conn, order.event_id)
+                    await self.orders.start_delivery(again)
+            if len(page) < PAGE:
+                return
+            after = page[-1].event_id

@@ -16,7 +16,10 @@ log = get_logger(__name__)
 
 RECONNECT_SECONDS = 1.0
 CHECK_SECONDS = 10.0
-"""How often the listening connection is tried: a half-open one would stay silent for ever. Polling goes on meanwhile."""
+"""How often the listening connection is tried: a half-open one would stay silent for ever.
+
+Polling goes on meanwhile.
+"""
 
 
 class Wakeups:
@@ -27,7 +30,10 @@ class Wakeups:
 
     @contextmanager
     def of(self, job_id: JobId) -> Generator[asyncio.Event]:
-        """An event that is set when something happened to this job. Enter before reading the row, or a wake-up may be missed."""
+        """An event that is set when something happened to this job.
+
+        Enter before reading the row, or a wake-up may be missed.
+        """
         event = asyncio.Event()
         self._waiting[job_id].add(event)
         try:

@@ -13,30 +13,13 @@ from contracts.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder, Web
 from runtime.encryption import SealError, SecretBox
 from runtime.logging import get_logger
 from runtime.metrics import WEBHOOK_ATTEMPTS
+from runtime.policies import JITTER, MAX_RETRY_AFTER_SECONDS, RETRY_DELAYS_SECONDS
 from runtime.signing import UnusableSecretError, signature_headers
 from store import webhooks
 from store.database import Connection, Database
 
 log = get_logger(__name__)
 
-_MINUTE, _HOUR = 60, 3600
-RETRY_DELAYS_SECONDS: Final = (
-    5,
-    5 * _MINUTE,
-    30 * _MINUTE,
-    2 * _HOUR,
-    5 * _HOUR,
-    10 * _HOUR,
-    14 * _HOUR,
-    20 * _HOUR,
-    24 * _HOUR,
-)
-"""After the first try, which is at once: ten tries in three days and a bit, as Standard Webhooks advises. A blink, a
-deploy and a lost weekend each get a try after them."""
-JITTER: Final = 0.15
-"""Part of a delay by which it may be shorter or longer: what failed together does not come back together."""
-MAX_RETRY_AFTER_SECONDS: Final = 24 * _HOUR
-"""A receiver may ask for later, never for sooner, and for no later than the schedule itself waits."""
 NOT_DELIVERED: Final = "WebhookNotDelivered"
 
 

@@ -8,7 +8,9 @@ from contracts.ids import AssetId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreAssetResult:
-    """failure: set when the file can never be stored (expired, not a video, too large); time-outs and outages are retried instead."""
+    """failure: set when the file can never be stored (expired, not a video, too large); time-outs and outages are
+    retried instead.
+    """
 
     asset_id: AssetId | None
     size_bytes: int = 0

@@ -1,12 +1,13 @@
 """Every way a request can go wrong, in one closed list.
 
-    what the user asked for    invalid_request · unauthenticated · not_found · method_not_allowed · not_acceptable_media ·
+    what the user asked for    invalid_request · unauthenticated · not_found · method_not_allowed · unsupported_media_type ·
                                payload_too_large · idempotency_conflict · budget_exceeded · content_moderated ·
                                provider_rejected_input
     what the operator must do  provider_auth_failed · provider_credit_exhausted · provider_model_unavailable
     what time may heal         provider_rate_limited · provider_unavailable · storage_unavailable · service_unavailable
     what happened to a job     provider_failed · provider_timed_out · provider_empty_output · provider_bad_response ·
-                               submission_unknown · output_expired · output_invalid · output_too_large · deadline_exceeded
+                               submission_unknown · output_expired · output_invalid · output_too_large ·
+                               deadline_exceeded
     what was ordered           cancelled · terminated
     our bug                    internal_error
 

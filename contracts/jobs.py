@@ -22,7 +22,9 @@ class JobRef:
 
 
 class SubmitOutcome(StrEnum):
-    """SUBMITTED: the provider has it. NOT_SENT: certainly not accepted, may be sent again. REFUSED: it has failed for good.
+    """SUBMITTED: the provider has it. NOT_SENT: certainly not accepted, may be sent again.
+
+    REFUSED: it has failed for good.
 
     UNKNOWN: look it up. STOPPED: the execution is cancelled or of another generation, nothing was sent.
     ENDED: the job had already ended (a retry that reuses it, a replayed history).
@@ -80,7 +82,10 @@ class SettleJobResult:
 
 
 class CancelOutcome(StrEnum):
-    """CANCELLED: it will not run. REQUESTED: it may still complete. TOO_LATE: it had ended. NOTHING: there was nothing to cancel."""
+    """CANCELLED: it will not run. REQUESTED: it may still complete. TOO_LATE: it had ended.
+
+    NOTHING: there was nothing to cancel.
+    """
 
     CANCELLED = "cancelled"
     REQUESTED = "requested"
@@ -95,7 +100,9 @@ class CancelJobResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderHandle:
-    """How a provider knows a job. urls: addresses it gave with the id, by the provider's own names; empty after an adoption by id alone."""
+    """How a provider knows a job. urls: addresses it gave with the id, by the provider's own names; empty after an
+    adoption by id alone.
+    """
 
     provider: str
     model: str
@@ -115,7 +122,8 @@ class Output:
 class JobReport:
     """What a provider says of a job, in our words. Unknown provider statuses are SUBMITTED: still running.
 
-    billed_units: the quantity the provider says it billed, in the model's own unit, as exact decimal text; None if it does not say.
+    billed_units: the quantity the provider says it billed, in the model's own unit, as exact decimal text; None if it
+    does not say.
     run_seconds: how long it ran at the provider, if it says.
     charged: False where the provider's rules say this end costs nothing; True or None: price it.
     """

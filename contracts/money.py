@@ -1,4 +1,6 @@
-"""Money is an integer of nano-USD inside and a decimal string on the wire. One rounding rule, used once, at the price book.
+"""Money is an integer of nano-USD inside and a decimal string on the wire.
+
+One rounding rule, used once, at the price book.
 
 Nano, because fal bills in nano-dollars and $0.00015 a character must be exact.
 """

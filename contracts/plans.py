@@ -79,7 +79,10 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """What a step asks of a model, in our words; an adapter translates it. None: the model's default, sent explicitly if it bears price."""
+    """What a step asks of a model, in our words; an adapter translates it.
+
+    None: the model's default, sent explicitly if it bears price.
+    """
 
     prompt: str
     duration_seconds: int | None = None
@@ -100,7 +103,8 @@ class StepProgress:
 def progress_percent(steps: Sequence[StepProgress], now: datetime) -> int:
     """0 to 99, weighted by usual durations; 100 belongs to the completed execution alone.
 
-    Never falls within a generation: a running step counts by its age, at most nine tenths of its weight, until it is done.
+    Never falls within a generation: a running step counts by its age, at most nine tenths of its weight, until it is
+    done.
     """
     total = sum(step.usual_seconds for step in steps)
     done = 0.0
@@ -148,7 +152,7 @@ def plan_from_json(plain: Mapping[str, object]) -> Plan:
         case {"type": str(type_), "steps": list(), "result_step": str(result_step), "version": int(version)}:
             return Plan(
                 type=PlanType(type_),
-                steps=tuple(_step_from_json(step) for step in cast("list[object]", plain["steps"])),
+                steps=tuple(_step_from_json(step) for step in cast("list[Mapping[str, object]]", plain["steps"])),
                 result_step=result_step,
                 version=version,
             )
@@ -156,7 +160,7 @@ def plan_from_json(plain: Mapping[str, object]) -> Plan:
             raise TypeError("not a plan")
 
 
-def _step_from_json(plain: object) -> Step:
+def _step_from_json(plain: Mapping[str, object]) -> Step:
     match plain:
         case {
             "name": str(name),

@@ -20,7 +20,10 @@ class ExecutionStatus(StrEnum):
 
 
 class JobState(StrEnum):
-    """WAITING: may be sent. SUBMITTING: intent committed, the answer is out. UNKNOWN: sent perhaps; it is looked up, never re-sent."""
+    """WAITING: may be sent. SUBMITTING: intent committed, the answer is out.
+
+    UNKNOWN: sent perhaps; it is looked up, never re-sent.
+    """
 
     WAITING = "waiting"
     SUBMITTING = "submitting"
@@ -36,7 +39,10 @@ class JobState(StrEnum):
 
 
 class ChargeState(StrEnum):
-    """HELD: money is set aside, the bill is open. SETTLED: the real cost is booked. RELEASED: never sent, nothing was paid."""
+    """HELD: money is set aside, the bill is open. SETTLED: the real cost is booked.
+
+    RELEASED: never sent, nothing was paid.
+    """
 
     HELD = "held"
     SETTLED = "settled"

@@ -20,7 +20,9 @@ class WebhookState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryOrder:
-    """Deliver one event. delivery: 1 for the first, counts up with every resend; the body is the same for all of them."""
+    """Deliver one event. delivery: 1 for the first, counts up with every resend; the body is the same for all of
+    them.
+    """
 
     user_id: UserId
     event_id: EventId
@@ -28,7 +30,10 @@ class DeliveryOrder:
 
 
 class AttemptOutcome(StrEnum):
-    """DELIVERED: 2xx. RETRY: try again by the schedule. GONE: the receiver said 410, never again. EXHAUSTED: the schedule is over."""
+    """DELIVERED: 2xx. RETRY: try again by the schedule. GONE: the receiver said 410, never again.
+
+    EXHAUSTED: the schedule is over.
+    """
 
     DELIVERED = "delivered"
     RETRY = "retry"

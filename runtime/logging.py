@@ -28,6 +28,7 @@ _LOUD_LIBRARIES = (
     "botocore",
     "s3transfer",
     "httpcore",
+    "httpx",
     "hpack",
     "urllib3",
     "asyncio",

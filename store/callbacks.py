@@ -1,4 +1,7 @@
-"""Callbacks in rows: a provider called us. Stored, adopted if it answers an open question, the waiter woken; one transaction."""
+"""Callbacks in rows: a provider called us.
+
+Stored, adopted if it answers an open question, the waiter woken; one transaction.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,6 +1,7 @@
 """Money in rows: hold before the first paid call, settle what was billed, release the rest.
 
-The ledger is the truth and only ever added to; its operation id makes every step safe to repeat. `charges` is the state of
+The ledger is the truth and only ever added to; its operation id makes every step safe to repeat. `charges` is the
+state of
 one job's money, `budgets` a checked counter. The budget is the hot row of a user: it is touched last before COMMIT.
 """
 
@@ -117,7 +118,8 @@ class Settlement:
 async def settle_charge(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd, basis: CostBasis) -> Settlement:
     """Replace held money by what the provider billed; the part above the hold is an explicit overage.
 
-    cost_nano_usd >= 0. Repeating with the same number returns the first settlement; with another, raises ChargeConflictError.
+    cost_nano_usd >= 0. Repeating with the same number returns the first settlement; with another, raises
+    ChargeConflictError.
     """
     charge = await conn.fetchrow(LOCK_CHARGE, job_id)
     if charge is None:
@@ -182,7 +184,10 @@ WHERE b.user_id = c.user_id AND b.budget_month = c.budget_month
 
 
 async def count_video(conn: Connection, execution_id: ExecutionId, *, completed: bool) -> None:
-    """End the month's hold of one video: it counts if the execution completed. Once, in the transaction that ends it."""
+    """End the month's hold of one video: it counts if the execution completed.
+
+    Once, in the transaction that ends it.
+    """
     await conn.execute(COUNT_VIDEO, execution_id, 1 if completed else 0)
 
 

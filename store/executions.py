@@ -1,4 +1,6 @@
-"""Executions in rows: accepted with their steps, jobs and held money in one transaction; claimed, cancelled and ended by name of state."""
+"""Executions in rows: accepted with their steps, jobs and held money in one transaction; claimed, cancelled
+and ended by name of state.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -122,7 +124,10 @@ ORDER BY s.position, j.job_id DESC
 
 
 async def claim_execution(conn: Connection, ref: ExecutionRef) -> ClaimResult:
-    """Take a queued execution for the run that asks. Repeating within that run answers the same: its claim was lost on the way."""
+    """Take a queued execution for the run that asks.
+
+    Repeating within that run answers the same: its claim was lost on the way.
+    """
     claimed = await conn.fetchrow(CLAIM_EXECUTION, ref.execution_id, ref.generation)
     if claimed is None:
         row = await conn.fetchrow(GET_STATUS, ref.execution_id)

@@ -115,7 +115,9 @@ INSERT INTO sends (job_id, number, user_id, request, inputs) VALUES ($1, $2, $3,
 async def begin_send(
     conn: Connection, ref: JobRef, number: int, request: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> bool:
-    """The intent: commit this before any byte leaves. False: cancelled, of another generation, or somebody else's send is out.
+    """The intent: commit this before any byte leaves.
+
+    False: cancelled, of another generation, or somebody else's send is out.
 
     The execution's row is locked in share mode, so a cancel is either seen here or waits until the intent is committed.
     """
@@ -163,7 +165,10 @@ OWNS_PROVIDER_JOB = "SELECT job_id = $1 FROM jobs WHERE provider = $2 AND provid
 
 
 async def mark_submitted(conn: Connection, job_id: JobId, number: int, handle: ProviderHandle) -> bool:
-    """Adopt the provider's id for a send. True also if it is already there: the callback was faster. False: a late write of a zombie."""
+    """Adopt the provider's id for a send. True also if it is already there: the callback was faster.
+
+    False: a late write of a zombie.
+    """
     if await conn.fetchval(ACCEPT_SEND, job_id, number, handle.provider_job_id, dict(handle.urls)) is not None:
         return True
     await conn.execute(ADD_URLS, job_id, handle.provider_job_id, dict(handle.urls))

@@ -1,6 +1,7 @@
 """`python -m store.migrate`: bring the database to this version. Run as the owner role; repeating is safe.
 
-Each file in store/migrations runs once, in order, in a transaction of its own, under one lock for all that migrate at once.
+Each file in store/migrations runs once, in order, in a transaction of its own, under one lock for all that migrate at
+once.
 """
 
 import argparse
@@ -38,7 +39,8 @@ def migration_names() -> list[str]:
 async def migrate(owner_dsn: str, application_dsn: str | None = None) -> list[str]:
     """Run what has not run yet and return its names. With an application DSN, its login role is made and allowed in.
 
-    Safe to repeat and to run from several processes at once. Raises asyncpg errors; a failed migration leaves nothing behind.
+    Safe to repeat and to run from several processes at once. Raises asyncpg errors; a failed migration leaves nothing
+    behind.
     """
     connection = await asyncpg.connect(owner_dsn)
     try:

@@ -6,7 +6,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from activities.webhooks import WebhookActivities
     from contracts.webhooks import AttemptResult, DeliveryOrder
-    from workflows import delivery_policy, policies
+    from runtime import policies
 
 
 @workflow.defn(name="deliver_webhook")
@@ -33,9 +33,9 @@ class DeliverWebhookWorkflow:
             WebhookActivities.attempt,
             order,
             task_queue=policies.WEBHOOKS_QUEUE,
-            retry_policy=delivery_policy.LOST_ATTEMPT,
-            start_to_close_timeout=delivery_policy.ATTEMPT_START_TO_CLOSE,
-            schedule_to_close_timeout=delivery_policy.DELIVERY_SCHEDULE_TO_CLOSE,
+            retry_policy=policies.LOST_ATTEMPT,
+            start_to_close_timeout=policies.ATTEMPT_START_TO_CLOSE,
+            schedule_to_close_timeout=policies.DELIVERY_SCHEDULE_TO_CLOSE,
             summary=f"{order.event_id}, delivery {order.delivery}",
         )
 

@@ -28,8 +28,8 @@ with workflow.unsafe.imports_passed_through():
     from contracts.money import NANO_PER_USD, usd_text
     from contracts.plans import OnFailure, Step
     from contracts.states import ExecutionStatus, JobState
+    from runtime import policies
     from runtime.search_attributes import COST_USD, STATUS
-    from workflows import policies
 
 Message = TypeVar("Message")
 Result = TypeVar("Result")
@@ -78,7 +78,9 @@ class ExecutionWorkflow:
         return outcome
 
     async def _hold(self, work: Awaitable[Result]) -> tuple[bool, Result]:
-        """Wait for work to be done whatever is ordered meanwhile. True if a native cancel came; it is kept as the same order.
+        """Wait for work to be done whatever is ordered meanwhile.
+
+        True if a native cancel came; it is kept as the same order.
 
         Awaiting the work directly would pass the cancel into it, and could lose the id of something paid.
         """
@@ -132,7 +134,10 @@ class ExecutionWorkflow:
             self._note_failure(step, settled.failure)
 
     async def _submit(self, step: Step, job: JobRef) -> bool:
-        """Until the provider certainly has the job (True) or certainly never will (False). Never re-sends what may be accepted."""
+        """Until the provider certainly has the job (True) or certainly never will (False).
+
+        Never re-sends what may be accepted.
+        """
         tries = 0
         while not self._stopped:
             self._show(step, JobState.SUBMITTING)
@@ -180,7 +185,10 @@ class ExecutionWorkflow:
         )
 
     async def _wait(self, step: Step, job: JobRef) -> None:
-        """Until the provider has ended the job. Past its deadline, or cancelled, it is asked to, and watched a little longer."""
+        """Until the provider has ended the job.
+
+        Past its deadline, or cancelled, it is asked to, and watched a little longer.
+        """
         watching = asyncio.create_task(self._watch(step, job))
         await workflow.wait_condition(lambda: watching.done() or self._cancelled)
         if watching.done() and watching.result().state.ended:
@@ -216,7 +224,10 @@ class ExecutionWorkflow:
             workflow.logger.warning("the provider could not be asked to end a job")
 
     async def _store(self, step: Step, job: JobRef) -> None:
-        """Bring the step's file into our storage. A lost intermediate costs nobody the result; a lost result is a failure."""
+        """Bring the step's file into our storage.
+
+        A lost intermediate costs nobody the result; a lost result is a failure.
+        """
         try:
             stored = await workflow.execute_activity_method(
                 AssetActivities.store,
@@ -325,4 +336,4 @@ _AFTER_FIND = {
 
 
 def _watch_limit(step: Step) -> timedelta:
-    return timedelta(seconds=step.deadline_seconds + policies.CANCEL_GRACE_SECONDS) + policies.WATCH_SLACK
+    return timedelta(seconds=step.deadline_seconds) + policies.CANCEL_GRACE + policies.WATCH_SLACK

@@ -1,6 +1,6 @@
 """Orders to workflows from outside: start one, tell one that a cancel was asked for. Both are safe to repeat."""
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import (
     Priority,
     SearchAttributePair,
@@ -14,16 +14,19 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts.executions import ExecutionOrder
 from contracts.ids import ExecutionId
 from contracts.webhooks import DeliveryOrder
+from runtime.policies import EXECUTIONS_QUEUE, START_RPC_TIMEOUT
 from runtime.search_attributes import PLAN_TYPE, PROVIDER, STATUS, USER_ID
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 from workflows.execution import ExecutionWorkflow
-from workflows.policies import EXECUTIONS_QUEUE, START_RPC_TIMEOUT
 
 SUMMARY_CHARS = 120
 
 
 async def start_execution(client: Client, order: ExecutionOrder, *, prompt: str) -> None:
-    """Start the workflow of an execution, or find it running. The run claims its generation first, so anybody may start it."""
+    """Start the workflow of an execution, or find it running.
+
+    The run claims its generation first, so anybody may start it.
+    """
     await client.start_workflow(
         ExecutionWorkflow.run,
         order,
@@ -58,20 +61,23 @@ async def signal_cancel(client: Client, execution_id: ExecutionId, reason: str) 
     return True
 
 
-async def start_delivery(client: Client, order: DeliveryOrder) -> None:
-    """Start the delivery of a webhook, unless that delivery was started before."""
+async def start_delivery(client: Client, order: DeliveryOrder) -> bool:
+    """Start the delivery of a webhook, unless that delivery was started before. False: it was, and has closed."""
+    workflow_id = f"deliver/{order.event_id}/{order.delivery}"
     try:
         await client.start_workflow(
             DeliverWebhookWorkflow.run,
             order,
-            id=f"deliver/{order.event_id}/{order.delivery}",
+            id=workflow_id,
             task_queue=EXECUTIONS_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             priority=Priority(fairness_key=order.user_id),
             rpc_timeout=START_RPC_TIMEOUT,
         )
     except WorkflowAlreadyStartedError:
-        return
+        description = await client.get_workflow_handle(workflow_id).describe(rpc_timeout=START_RPC_TIMEOUT)
+        return description.status is WorkflowExecutionStatus.RUNNING
+    return True
 
 
 def _short(prompt: str) -> str:

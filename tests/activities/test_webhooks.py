@@ -16,11 +16,12 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
 from activities.webhook_http import AttemptError, WebhookHttpSettings
-from activities.webhooks import RETRY_DELAYS_SECONDS, WebhookActivities, retry_delay_seconds
+from activities.webhooks import WebhookActivities, retry_delay_seconds
 from contracts.ids import EventId, UserId, new_event_id
 from contracts.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder, WebhookState
 from deploy.local.ports import free_ports
 from runtime.encryption import Sealer
+from runtime.policies import RETRY_DELAYS_SECONDS
 from store.database import Database
 from store.webhooks import AttemptRecord, WebhookNotFoundError, begin_attempt, get_webhook, list_attempts, next_delivery
 from tests.receiver import Answer, Receiver, drip, drop, flood, hang, raw, reply, self_signed

@@ -13,16 +13,16 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
-from activities.webhooks import RETRY_DELAYS_SECONDS, WebhookActivities
+from activities.webhooks import WebhookActivities
 from contracts.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder, WebhookState
 from deploy.local.programs import program
+from runtime.policies import RETRY_DELAYS_SECONDS, WEBHOOKS_QUEUE
 from store.database import Database
 from store.webhooks import AttemptRecord, get_webhook, list_attempts
 from tests.receiver import Receiver, drop, hang, reply
 from tests.servers import PostgresServer, TemporalServer, new_database
 from tests.webhook_rows import BODY, DEFAULT_SECRET, SEALER, Stored, store_webhook
 from workflows.deliver_webhook import DeliverWebhookWorkflow
-from workflows.policies import WEBHOOKS_QUEUE
 
 Handle = WorkflowHandle[DeliverWebhookWorkflow, AttemptResult]
 EVENTS_OF_A_DELIVERY = 11

@@ -1,4 +1,7 @@
-"""Every task queue, time-out and retry value of the product, each with its reason. Nothing else in the code names one."""
+"""Every task queue, time-out and retry value of the product, each with its reason.
+
+Nothing else in the code names one.
+"""
 
 from datetime import timedelta
 from typing import Final
@@ -23,12 +26,11 @@ START_RPC_TIMEOUT: Final = timedelta(seconds=3)
 
 # Deadlines nest: create call < start-to-close < graceful shutdown < exit. A stop never cuts a paid call.
 CREATE_CALL_SECONDS: Final = 18.0
+"""The whole of a create call; the answer can still be committed before the activity's start-to-close."""
 SUBMIT_START_TO_CLOSE: Final = timedelta(seconds=23)
 GRACEFUL_SHUTDOWN: Final = timedelta(seconds=25)
 EXIT_SECONDS: Final = 30.0
-
-SUBMIT_SCHEDULE_TO_CLOSE: Final = timedelta(hours=6)
-"""A paid call may wait long for its slot or its provider's rate; the execution's own deadline ends it before."""
+"""What a supervisor allows between SIGTERM and SIGKILL."""
 
 HEARTBEAT: Final = timedelta(seconds=6)
 """Of activities that wait. With the sticky time-out below, a killed worker's jobs move on within ten seconds."""
@@ -42,7 +44,10 @@ ONCE: Final = RetryPolicy(maximum_attempts=1)
 DATABASE: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=10)
 )
-"""Short idempotent database steps: PostgreSQL comes back, and nothing is lost while it is away. No limit of attempts."""
+"""Short idempotent database steps: PostgreSQL comes back, and nothing is lost while it is away.
+
+No limit of attempts.
+"""
 
 DATABASE_STEP: Final = timedelta(seconds=8)
 """One try of a local activity: less than the workflow task time-out of 10 s, or the task is lost with it."""
@@ -52,14 +57,11 @@ NETWORK: Final = RetryPolicy(
 )
 """Reads and look-ups at a provider, waiting, storing: repeating is safe; bounded by time, not by attempts."""
 
-FIND_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Between look-ups of a send whose answer is not known. The first is at once: most lists show a job within a second."""
-
 CANCEL_START_TO_CLOSE: Final = timedelta(seconds=20)
 CANCEL_SCHEDULE_TO_CLOSE: Final = timedelta(minutes=2)
 """A provider that cannot be told to stop for two minutes is left to finish; its real cost is settled either way."""
 
-CANCEL_GRACE_SECONDS: Final = 120
+CANCEL_GRACE: Final = timedelta(seconds=120)
 """How long a job that was asked to end is still watched before its bill is left to the sweep."""
 
 WATCH_SLACK: Final = timedelta(minutes=2)
@@ -72,8 +74,52 @@ STORE_SCHEDULE_TO_CLOSE: Final = timedelta(hours=3)
 SUBMIT_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Between sends that were certainly not accepted, when the provider does not say how long. The last one repeats."""
 
+FIND_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Between look-ups. The first is at once: most lists show a job within a second."""
+
+MIN_POLL_SECONDS: Final = 1.0
+MAX_POLL_SECONDS: Final = 10.0
+"""Polls are the backstop of callbacks; in between by the model's usual duration (activities/pacing.py)."""
+
+TRANSFER_SECONDS: Final = 14 * 60.0
+"""Less than a store's start-to-close, so that a slow transfer fails with its own reason."""
+
 FINISHING: Final = Priority(priority_key=1)
 """What is bought is never stuck behind new purchases: storing and telling the customer go first."""
+
+
+# Webhook delivery.
+ATTEMPT_START_TO_CLOSE: Final = timedelta(seconds=30)
+"""One try: 15 s for the receiver, and two short transactions around it."""
+
+DELIVERY_SCHEDULE_TO_CLOSE: Final = timedelta(days=12)
+"""All tries. The schedule takes 3.2 days, 3.7 with jitter; nine if the receiver asks for a day after each; the rest is
+for outages of ours. Nothing is tried for ever."""
+
+LOST_ATTEMPT: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=5)
+)
+"""For tries that ended without an answer of ours: a lost worker, PostgreSQL away. A try that was made names its own
+delay. No limit of attempts: the schedule counts the tries that were really made."""
+
+_MINUTE, _HOUR = 60, 3600
+RETRY_DELAYS_SECONDS: Final = (
+    5,
+    5 * _MINUTE,
+    30 * _MINUTE,
+    2 * _HOUR,
+    5 * _HOUR,
+    10 * _HOUR,
+    14 * _HOUR,
+    20 * _HOUR,
+    24 * _HOUR,
+)
+"""After the first try, which is at once: ten tries in three days and a bit, as Standard Webhooks advises. A blink, a
+deploy and a lost weekend each get a try after them."""
+JITTER: Final = 0.15
+"""Part of a delay by which it may be shorter or longer: what failed together does not come back together."""
+MAX_RETRY_AFTER_SECONDS: Final = 24 * _HOUR
+"""A receiver may ask for later, never for sooner, and for no later than the schedule itself waits."""
 
 
 def backoff_seconds(steps: tuple[float, ...], tries: int) -> float:
