@@ -1,0 +1,119 @@
+"""Bodies: only one strict JSON object is read, and never more bytes than allowed."""
+
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.limits import JSON_BODY_BYTES, parse_json
+from api.problems import ProblemError
+from tests.api.conftest import Api, TestUser
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "is not JSON"),
+        (b"{", "is not JSON"),
+        (b"[]", "must be a JSON object"),
+        (b"null", "must be a JSON object"),
+        (b'"text"', "must be a JSON object"),
+        (b'{"a": NaN}', "NaN"),
+        (b'{"a": Infinity}', "Infinity"),
+        (b'{"a": -Infinity}', "-Infinity"),
+        (b'{"a": 1e999}', "too large"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "more than 40 digits"),
+        (b'{"a": 1, "a": 2}', "is there twice"),
+        (b'{"a": {"b": 1, "b": 2}}', "is there twice"),
+        (b'{"a": "\xff"}', "must be UTF-8"),
+        ('{"a": "é"}'.encode("utf-16"), "must be UTF-8"),
+        (b'\xef\xbb\xbf{"a": 1}', "is not JSON"),
+        (b'{"a": "\\ud800"}', "lone surrogate"),
+        (b'{"\\udfff": 1}', "lone surrogate"),
+        (b'{"a": {"\\ud800": 1}}', "lone surrogate"),
+        (b'{"a": "\\u0000"}', "NUL"),
+        (b'{"a": ["x", {"b": "\\u0000"}]}', "NUL"),
+        (b'{"a": ' + b"[" * 20 + b"]" * 20 + b"}", "nested deeper"),
+        (b'{"a": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", "nested deeper"),
+        (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "nested deeper"),
+    ],
+)
+def test_json_that_is_not_strict_is_refused(body: bytes, said: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        parse_json(body)
+    assert said in json.dumps(caught.value.members, ensure_ascii=False)
+
+
+def test_json_keeps_texts_and_numbers_as_they_are() -> None:
+    body: dict[str, Any] = {"a": "\U0001f980 é", "b": [1, 2.5, True, None], "c": {"d": -7}}
+
+    assert parse_json(json.dumps(body).encode()) == body
+
+
+@given(st.binary(max_size=200))
+def test_json_of_any_bytes_is_read_or_refused(body: bytes) -> None:
+    _read_or_refuse(body)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=5))
+def test_json_of_any_object_is_read_or_refused(value: dict[str, Any]) -> None:
+    _read_or_refuse(json.dumps(value).encode())
+
+
+def _read_or_refuse(body: bytes) -> None:
+    try:
+        found = parse_json(body)
+    except ProblemError as problem:
+        assert problem.members["errors"]
+        json.dumps(problem.members, ensure_ascii=False).encode()
+    else:
+        assert found == json.loads(body)
+
+
+async def test_body_over_the_limit_is_413_by_its_header(user: TestUser) -> None:
+    answer = await user.http.post(
+        "/api/generate-video", content=b"x" * (JSON_BODY_BYTES + 1), headers={"Content-Type": "application/json"}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+
+
+async def test_body_over_the_limit_is_413_in_chunks(user: TestUser) -> None:
+    sent_bytes = 0
+
+    async def chunks() -> AsyncGenerator[bytes]:
+        nonlocal sent_bytes
+        for _ in range(1000):
+            sent_bytes += 16_384
+            yield b" " * 16_384
+
+    answer = await user.http.post(
+        "/api/generate-video", content=chunks(), headers={"Content-Type": "application/json"}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+    assert sent_bytes < 4 * JSON_BODY_BYTES
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonx"])
+async def test_body_of_another_type_is_415(user: TestUser, content_type: str) -> None:
+    answer = await user.http.post(
+        "/api/generate-video", content=b'{"prompt": "x"}', headers={"Content-Type": content_type}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
+async def test_body_of_somebody_without_a_key_is_not_looked_at(api: Api) -> None:
+    answer = await api.http.post("/api/generate-video", content=b"{")
+
+    assert answer.status_code == 401
