@@ -1,5 +1,6 @@
 """Every provider, by name. A new one is a file in vendors/, a line in _OPENERS, and its recordings."""
 
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -11,8 +12,10 @@ from providers.vendors.fal import FalProvider
 from providers.vendors.replicate import ReplicateProvider
 from runtime.settings import ProviderSettings
 
+Clock = Callable[[], float]
 
-def _fal(settings: ProviderSettings, http: ProviderHttp) -> Provider | None:
+
+def _fal(settings: ProviderSettings, http: ProviderHttp, now: Clock) -> Provider | None:
     if settings.fal_key is None:
         return None
     return FalProvider(
@@ -24,10 +27,11 @@ def _fal(settings: ProviderSettings, http: ProviderHttp) -> Provider | None:
         start_deadline_seconds=settings.fal_start_deadline_seconds,
         video_horizon_seconds=settings.fal_horizon_seconds,
         image_horizon_seconds=settings.fal_image_horizon_seconds,
+        now=now,
     )
 
 
-def _replicate(settings: ProviderSettings, http: ProviderHttp) -> Provider | None:
+def _replicate(settings: ProviderSettings, http: ProviderHttp, now: Clock) -> Provider | None:
     if settings.replicate_api_token is None:
         return None
     secret = settings.replicate_webhook_secret
@@ -38,10 +42,11 @@ def _replicate(settings: ProviderSettings, http: ProviderHttp) -> Provider | Non
         webhook_secret=None if secret is None else secret.get_secret_value(),
         deadline_seconds=settings.replicate_deadline_seconds,
         horizon_seconds=settings.replicate_horizon_seconds,
+        now=now,
     )
 
 
-_OPENERS: Final[Mapping[str, Callable[[ProviderSettings, ProviderHttp], Provider | None]]] = {
+_OPENERS: Final[Mapping[str, Callable[[ProviderSettings, ProviderHttp, Clock], Provider | None]]] = {
     "fal": _fal,
     "replicate": _replicate,
 }
@@ -64,13 +69,13 @@ class Providers:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: ProviderSettings) -> "AsyncGenerator[Providers]":
-        """Owns the HTTP clients of all providers. Nothing connects before the first call.
+    async def open(cls, settings: ProviderSettings, *, now: Clock = time.time) -> "AsyncGenerator[Providers]":
+        """Owns the HTTP clients of all providers. Nothing connects before the first call. now: unix seconds.
 
         Raises ValueError for a key that cannot be one.
         """
         async with ProviderHttp() as http:
-            made = [make(settings, http) for make in _OPENERS.values()]
+            made = [make(settings, http, now) for make in _OPENERS.values()]
             yield cls([provider for provider in made if provider is not None])
 
     @property

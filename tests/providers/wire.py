@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from providers.port import Model, ModelInputs
+from contracts.ids import ProviderJobId
+from contracts.jobs import ProviderHandle
+from providers.port import Model, ModelInputs, Provider
 from runtime.settings import ProviderSettings
 
 FAL_KEY = "0f3c1a52-7b1e-4a55-9a53-3f1f7d9a2c11:9f8e7d6c5b4a39281706f5e4d3c2b1a0"
 REPLICATE_TOKEN = "r8_Zx81mNq27bTtQv5RwYy3LkJh6GfDs9AaPp0O"
 WEBHOOK_SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
+OFFLINE = "http://127.0.0.1:9"
 KEYS = (FAL_KEY, REPLICATE_TOKEN, WEBHOOK_SECRET)
 
 
@@ -44,6 +47,10 @@ def full_inputs(model: Model, *, image: bool | None = None, **changes: object) -
     return ModelInputs(**(asked | changes))  # pyright: ignore[reportArgumentType]  # a table of fields
 
 
+def handle_of(provider: Provider, model: Model, job_id: str = "5f0c7d0e11114222") -> ProviderHandle:
+    return ProviderHandle(provider=provider.name, model=model.id, provider_job_id=ProviderJobId(job_id))
+
+
 @dataclass
 class Heard:
     """A request as it arrived."""
@@ -60,7 +67,7 @@ class Heard:
 
 @dataclass
 class Wire:
-    """url: where it listens. heard: every request read so far. connections: how many were opened. arrived: there was a request."""
+    """url: where it listens. heard: every request read so far. connections: how many were opened."""
 
     url: str = ""
     heard: list[Heard] = field(default_factory=list[Heard])

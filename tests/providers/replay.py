@@ -1,0 +1,69 @@
+"""Recordings: what a provider answered, and what that means in our words."""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.providers.wire import Line, Wire, serving
+
+FOLDER = Path(__file__).parent / "recordings"
+
+# Every vendor has these; what else it has depends on what it can say.
+REQUIRED = frozenset(
+    {"create_accepted", "create_unauthorized", "create_no_credit", "create_throttled", "create_invalid",
+     "create_gateway_error", "status_running", "status_unknown", "status_completed", "status_failed",
+     "status_moderated", "status_cancelled", "status_empty", "status_not_found", "status_throttled", "find_match",
+     "find_nothing", "find_second_page", "find_rewritten_input", "find_unavailable", "cancel_running", "cancel_ended",
+     "cancel_not_found", "callback_valid"}
+)  # fmt: skip
+
+Recording = dict[str, Any]
+
+
+def names(vendor: str, operation: str = "") -> list[str]:
+    return sorted(path.stem for path in (FOLDER / vendor).glob(f"{operation}*.json"))
+
+
+def load(vendor: str, name: str) -> Recording:
+    return json.loads((FOLDER / vendor / f"{name}.json").read_text())
+
+
+@asynccontextmanager
+async def replaying(recording: Recording, sent: dict[str, Any] | None = None) -> AsyncGenerator[Wire]:
+    """Answers each call with the next exchange recorded for it; `sent` fills the places that echo a create call."""
+    waiting = list(recording["exchanges"])
+
+    async def script(line: Line) -> None:
+        while True:
+            heard = await line.read()
+            asked = f"{heard.method} {heard.path}"
+            exchange = next((item for item in waiting if item["request"] == asked), None)
+            if exchange is None:
+                await line.answer(418, {"error": f"nothing recorded for {asked}"})
+                continue
+            waiting.remove(exchange)
+            body = _filled(exchange["body"], wire.url, sent or {})
+            raw = body.encode() if isinstance(body, str) else body
+            await line.answer(exchange["status"], raw, exchange["headers"])
+
+    async with serving(script) as wire:
+        yield wire
+        assert not waiting, f"never asked for: {[item['request'] for item in waiting]}"
+
+
+def _filled(value: Any, base_url: str, sent: dict[str, Any]) -> Any:
+    """{base} is where the replay listens; {sent}, {sent.input}: that body; {sent:prompt=x}: with one value changed."""
+    if isinstance(value, dict):
+        return {name: _filled(item, base_url, sent) for name, item in value.items()}  # pyright: ignore[reportUnknownVariableType]  # JSON
+    if isinstance(value, list):
+        return [_filled(item, base_url, sent) for item in value]  # pyright: ignore[reportUnknownVariableType]  # JSON
+    if not isinstance(value, str):
+        return value
+    if not value.startswith("{sent"):
+        return value.replace("{base}", base_url)
+    path, _, change = value[1:-1].partition(":")
+    echo = sent["input"] if path == "sent.input" else sent
+    name, equals, other = change.partition("=")
+    return {**echo, name: other} if equals else echo

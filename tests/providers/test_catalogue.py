@@ -1,0 +1,202 @@
+"""What holds for every model of every provider: what is sent, what it costs, and that no secret gets out."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from contracts.jobs import JobReport
+from contracts.plans import StepKind
+from contracts.states import JobState
+from providers.port import CreateRequest, Model, Provider, ProviderUnavailableError
+from providers.registry import PROVIDER_NAMES, Providers
+from tests.providers.wire import KEYS, OFFLINE, answering, full_inputs, handle_of, serving, settings
+
+ROOT = Path(__file__).parents[2]
+CALLBACK_URL = "https://us.example/callbacks/x/token"
+
+
+async def every_model() -> list[tuple[Provider, Model]]:
+    async with Providers.open(settings(OFFLINE)) as providers:
+        return [pair for kind in StepKind for pair in providers.models(kind)]
+
+
+async def test_every_parameter_a_model_claims_changes_the_body() -> None:
+    for provider, model in await every_model():
+        bodies = [
+            repr(provider.create_request(model, full_inputs(model, image=image, **change), None).body)
+            for image, change in [(None, {}), *changes_of(model)]
+        ]
+        assert len(set(bodies)) == len(bodies), model.id
+
+
+def changes_of(model: Model) -> list[tuple[bool | None, dict[str, object]]]:
+    """Each value that a model claims to take and that is not its default; and whether a picture goes with it."""
+    limits = model.limits
+    # A picture brings its own shape, unless the model insists on one.
+    fields = (
+        (None, "prompt", ("another",), None),
+        (None, "duration_seconds", limits.durations_seconds, model.default_duration_seconds),
+        (None, "resolution", limits.resolutions, model.default_resolution),
+        (limits.needs_image, "aspect_ratio", limits.aspect_ratios, model.default_aspect_ratio),
+        (None, "seed", (812,) if limits.takes_seed else (), None),
+        (None, "image_url", ("https://pictures.example/other.png",) if limits.takes_image else (), None),
+    )
+    return [(image, {name: value}) for image, name, values, default in fields for value in values if value != default]
+
+
+async def test_defaults_are_sent_as_if_they_were_asked_for() -> None:
+    for provider, model in await every_model():
+        image = model.limits.needs_image
+        asked = full_inputs(model, image=image)
+        left_open = full_inputs(model, image=image, duration_seconds=None, resolution=None)
+        assert provider.create_request(model, left_open, None).body == provider.create_request(model, asked, None).body
+
+
+async def test_what_a_model_does_not_take_is_refused() -> None:
+    for provider, model in await every_model():
+        wrong: list[dict[str, object]] = [{"duration_seconds": 31}, {"resolution": "8k"}, {"aspect_ratio": "1:7"}]
+        if not model.limits.takes_image:
+            wrong.append({"image_url": "https://pictures.example/kite.png"})
+        if model.limits.needs_image:
+            wrong.append({"image_url": None})
+        for change in wrong:
+            with pytest.raises(ValueError, match=re.escape(model.id)):
+                provider.create_request(model, full_inputs(model, image=None, **change), None)
+
+
+async def test_callback_is_asked_for_only_with_an_address() -> None:
+    for provider, model in await every_model():
+        without = provider.create_request(model, full_inputs(model), None)
+        with_one = provider.create_request(model, full_inputs(model), CALLBACK_URL)
+        assert "hook" not in repr(without).lower()
+        assert "us.example" in repr(with_one)
+
+
+async def test_request_survives_being_stored() -> None:
+    """The intent is a row: JSON and back is the same request."""
+    for provider, model in await every_model():
+        request = provider.create_request(model, full_inputs(model), CALLBACK_URL)
+        assert CreateRequest(**json.loads(json.dumps(asdict(request)))) == request
+
+
+async def test_price_is_whole_nano_usd_and_never_below_a_full_success() -> None:
+    for provider, model in await every_model():
+        assert model.prices
+        assert all(price.source and re.fullmatch(r"20\d\d-\d\d-\d\d", price.read_on) for price in model.prices)
+        for duration in model.limits.durations_seconds or (None,):
+            for resolution in model.limits.resolutions or (None,):
+                inputs = full_inputs(model, duration_seconds=duration, resolution=resolution)
+                price = provider.price(model, inputs)
+                assert type(price.nano_usd) is int
+                assert price.nano_usd > 0
+                cost = provider.cost(model, inputs, JobReport(state=JobState.COMPLETED, charged=True))
+                assert cost.nano_usd <= price.nano_usd
+
+
+@pytest.mark.parametrize(
+    ("model_id", "seconds", "resolution", "ratio", "usd_from", "usd_to"),
+    [
+        ("fal-ai/flux/schnell", None, None, "16:9", 0.003, 0.003),
+        ("fal-ai/bytedance/seedance/v1/pro/image-to-video", 5, "1080p", "16:9", 0.605, 0.625),  # "about $0.62"
+        ("bytedance/seedance-1-pro", 5, "480p", "16:9", 0.15, 0.15),
+        ("bytedance/seedance-1-pro", 5, "720p", "16:9", 0.30, 0.30),
+        ("bytedance/seedance-1-pro", 12, "1080p", "16:9", 1.80, 1.80),
+        ("black-forest-labs/flux-schnell", None, None, "16:9", 0.003, 0.003),
+    ],
+)
+async def test_price_is_what_the_vendor_publishes(
+    model_id: str, seconds: int | None, resolution: str | None, ratio: str, usd_from: float, usd_to: float
+) -> None:
+    async with Providers.open(settings(OFFLINE)) as providers:
+        found = providers.find_model(model_id)
+        assert found is not None
+        provider, model = found
+        inputs = full_inputs(model, duration_seconds=seconds, resolution=resolution, aspect_ratio=ratio)
+        price = provider.price(model, inputs)
+    assert round(usd_from * 1e9) <= price.nano_usd <= round(usd_to * 1e9)
+
+
+@pytest.mark.parametrize("vendor", PROVIDER_NAMES)
+async def test_key_is_in_no_text(vendor: str) -> None:
+    """Even of a provider that repeats our key in everything it says."""
+    said = {"detail": f"key {KEYS[0]} {KEYS[1]}", "status": f"{KEYS[0]}", "error": f"{KEYS[1]}"}
+    texts: list[str] = []
+    for status in (200, 401, 422, 500):
+        async with serving(answering(status, said)) as wire, Providers.open(settings(wire.url)) as providers:
+            provider = providers.provider(vendor)
+            model = provider.models[0]
+            request = provider.create_request(model, full_inputs(model), None)
+            texts += [repr(provider), repr(providers), repr(request)]
+            texts.append(repr(await provider.submit(request, timeout_seconds=3)))
+            try:
+                texts.append(repr(await provider.status(handle_of(provider, model))))
+            except ProviderUnavailableError as error:
+                texts += [repr(error), str(error), repr(error.__context__), repr(error.__cause__)]
+    assert texts
+    for key in KEYS:
+        assert all(key not in text for text in texts)
+
+
+@pytest.mark.parametrize("key", ["", "with space", "line\nbreak", "ümlaut"])
+async def test_key_that_no_header_carries_stops_the_start(key: str) -> None:
+    broken = settings(OFFLINE)
+    for field in ("fal_key", "replicate_api_token"):
+        with pytest.raises(ValueError, match="the key of") as raised:
+            async with Providers.open(broken.model_copy(update={field: SecretStr(key)})):
+                pass
+        assert not key or key not in str(raised.value)
+
+
+def test_importing_and_opening_connects_to_nothing() -> None:
+    code = """
+import asyncio, socket
+def refuse(*_): raise AssertionError("connected")
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+from providers.registry import Providers
+from tests.providers.wire import settings
+async def main():
+    async with Providers.open(settings("http://127.0.0.1:9")) as providers:
+        assert providers.names
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=30)
+
+
+def test_vendors_are_named_in_their_own_rooms_alone() -> None:
+    """Comments and docstrings may tell; code may not know."""
+    vendor = re.compile(rf"(?<![a-z])({'|'.join(PROVIDER_NAMES)}|bytedance|black-forest-labs)(?![a-z])", re.IGNORECASE)
+    named = [
+        f"{path.relative_to(ROOT)}: {text}"
+        for room in ("api", "workflows", "activities", "store", "contracts")
+        for path in (ROOT / room).rglob("*.py")
+        for text in code_texts(path)
+        if vendor.search(text)
+    ]
+    assert named == []
+
+
+def code_texts(path: Path) -> list[str]:
+    """Names and string literals; no docstrings, which are statements of their own."""
+    tree = ast.parse(path.read_text())
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts: list[str] = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if id(node) not in told:
+                texts.append(text)
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.alias(name=name):
+                texts.append(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                texts.append(name)
+            case ast.ImportFrom(module=str(name)):
+                texts.append(name)
+            case _:
+                pass
+    return texts

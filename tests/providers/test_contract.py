@@ -1,0 +1,232 @@
+"""What every provider must hold: the registry is run against recordings. A provider without them fails."""
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.jobs import JobReport
+from providers.port import (
+    CallbackRefusedError,
+    CallbackUnverifiableError,
+    Lookup,
+    Model,
+    Provider,
+    ProviderUnavailableError,
+)
+from providers.registry import PROVIDER_NAMES, Providers
+from tests.providers import replay
+from tests.providers.wire import KEYS, OFFLINE, answering, full_inputs, handle_of, serving, settings
+
+ROOT = Path(__file__).parents[2]
+CALLBACK_URL = "https://us.example/callbacks/x/token"
+
+
+def cases(operation: str) -> list[tuple[str, str]]:
+    return [(vendor, name) for vendor in PROVIDER_NAMES for name in replay.names(vendor, operation)]
+
+
+def model_of(provider: Provider, recording: replay.Recording) -> Model:
+    return next(model for model in provider.models if model.id == recording["model"])
+
+
+@pytest.mark.parametrize("vendor", PROVIDER_NAMES)
+def test_recordings_are_there(vendor: str) -> None:
+    assert set(replay.names(vendor)) >= replay.REQUIRED
+    assert all(replay.load(vendor, name)["source"] for name in replay.names(vendor))
+
+
+def test_contract_runs_over_all_vendor_files() -> None:
+    files = {path.stem for path in (ROOT / "providers" / "vendors").glob("*.py")} - {"__init__"}
+    assert files == set(PROVIDER_NAMES)
+
+
+@pytest.mark.parametrize(("vendor", "name"), cases("create_"))
+async def test_create_means_what_was_recorded(vendor: str, name: str) -> None:
+    recording = replay.load(vendor, name)
+    expect = recording["expect"]
+    async with replay.replaying(recording) as wire, Providers.open(settings(wire.url)) as providers:
+        provider = providers.provider(vendor)
+        model = model_of(provider, recording)
+        request = provider.create_request(model, full_inputs(model), CALLBACK_URL)
+        answer = await provider.submit(request, timeout_seconds=3)
+        assert len(wire.heard) == 1
+    assert answer.outcome == expect["outcome"]
+    assert (answer.failure.code if answer.failure else None) == expect.get("failure")
+    assert answer.retry_after_seconds == expect.get("retry_after_seconds", 0)
+    assert (answer.handle.provider_job_id if answer.handle else None) == expect.get("provider_job_id")
+    assert expect.get("says", "") in (answer.failure.message if answer.failure else "")
+
+
+@pytest.mark.parametrize(("vendor", "name"), cases("status_"))
+async def test_status_means_what_was_recorded(vendor: str, name: str) -> None:
+    recording = replay.load(vendor, name)
+    expect = recording["expect"]
+    async with replay.replaying(recording) as wire, Providers.open(settings(wire.url)) as providers:
+        provider = providers.provider(vendor)
+        model = model_of(provider, recording)
+        handle = handle_of(provider, model, recording["provider_job_id"])
+        if expect.get("unavailable"):
+            with pytest.raises(ProviderUnavailableError) as raised:
+                await provider.status(handle)
+            assert raised.value.retry_after_seconds == expect.get("retry_after_seconds", 0)
+            return
+        report = await provider.status(handle)
+    check_report(report, expect)
+    if report.state.ended:
+        cost = provider.cost(model, full_inputs(model), report)
+        assert (cost.nano_usd, cost.basis) == (expect["cost_nano_usd"], expect["basis"])
+
+
+def check_report(report: JobReport, expect: dict[str, Any]) -> None:
+    assert report.state == expect["state"]
+    assert (report.failure.code if report.failure else None) == expect.get("failure")
+    assert [[output.url, output.kind] for output in report.outputs] == expect.get("outputs", [])
+    assert expect.get("says", "") in (report.failure.message if report.failure else "")
+    if "billed_units" in expect:
+        assert report.billed_units == expect["billed_units"]
+    if "run_seconds" in expect:
+        assert report.run_seconds == expect["run_seconds"]
+
+
+@pytest.mark.parametrize(("vendor", "name"), cases("find_"))
+async def test_find_means_what_was_recorded(vendor: str, name: str) -> None:
+    recording = replay.load(vendor, name)
+    expect = recording["expect"]
+    sent_at = datetime.fromisoformat(recording["sent_at"])
+    asked_at = datetime.fromisoformat(recording["asked_at"]).timestamp()
+    async with Providers.open(settings(OFFLINE)) as offline:
+        provider = offline.provider(vendor)
+        model = model_of(provider, recording)
+        request = provider.create_request(model, full_inputs(model), CALLBACK_URL)
+    lookup = Lookup(request=request, sent_at=sent_at)
+    async with (
+        replay.replaying(recording, dict(request.body)) as wire,
+        Providers.open(settings(wire.url), now=lambda: asked_at) as providers,
+    ):
+        provider = providers.provider(vendor)
+        if expect.get("unavailable"):
+            with pytest.raises(ProviderUnavailableError):
+                await provider.find(lookup)
+            return
+        found = await provider.find(lookup)
+    assert [match.provider_job_id for match in found.matches] == expect["matches"]
+    assert found.authoritative == expect["authoritative"]
+
+
+@pytest.mark.parametrize(("vendor", "name"), cases("cancel_"))
+async def test_cancel_twice_answers_the_same(vendor: str, name: str) -> None:
+    recording = replay.load(vendor, name)
+    async with replay.replaying(recording) as wire, Providers.open(settings(wire.url)) as providers:
+        provider = providers.provider(vendor)
+        handle = handle_of(provider, model_of(provider, recording), recording["provider_job_id"])
+        outcomes = [await provider.cancel(handle) for _ in range(2)]
+    assert outcomes == [recording["expect"]["outcome"]] * 2
+
+
+@pytest.mark.parametrize("vendor", PROVIDER_NAMES)
+@pytest.mark.parametrize("seconds", [0, 299, -299])
+async def test_callback_of_the_provider_is_believed(vendor: str, seconds: int) -> None:
+    recording = replay.load(vendor, "callback_valid")
+    at = recording["asked_at"] + seconds
+    async with replay.replaying(recording) as wire, Providers.open(settings(wire.url), now=lambda: at) as providers:
+        for _ in range(2):  # the second time with the keys of the first
+            seen = await providers.provider(vendor).verify_callback(recording["headers"], recording["body"].encode())
+            assert seen.provider_job_id == recording["expect"]["provider_job_id"]
+            assert seen.delivery_id == recording["expect"]["delivery_id"]
+
+
+def bad_callbacks(recording: replay.Recording) -> list[tuple[dict[str, str], bytes]]:
+    headers: dict[str, str] = recording["headers"]
+    body: bytes = recording["body"].encode()
+    signature, timestamp = recording["signature_header"], recording["timestamp_header"]
+    right = headers[signature]
+    junk = ("", " ", "x", ",", "v1", "v1,", "v1,v1,v1", "v1,====", "v1,é", "ü" * 50, "zz" * 64, "00" * 64, "\udcff")
+    times = ("", "x", "nan", "inf", "-1", "1e9", "1760000000.5", "١٧٦٠٠٠٠٠٠٠", "9" * 400, "1760000301", "1759999699")
+    bad = [({name: value for name, value in headers.items() if name != gone}, body) for gone in headers]
+    bad += [({**headers, signature: value}, body) for value in (*junk, "1" * 5000, right[:-4], right[::-1])]
+    bad += [({**headers, timestamp: value}, body) for value in times]
+    bad += [(dict.fromkeys(headers, ""), body), ({}, body)]
+    bad += [(headers, other) for other in (b"", body[:-1], body + b" ", b"\xff\xfe", b"null", b"[" * 10_000)]
+    return bad
+
+
+@pytest.mark.parametrize("vendor", PROVIDER_NAMES)
+async def test_bad_callback_is_refused(vendor: str) -> None:
+    recording = replay.load(vendor, "callback_valid")
+    async with (
+        replay.replaying(recording) as wire,
+        Providers.open(settings(wire.url), now=lambda: recording["asked_at"]) as providers,
+    ):
+        for headers, body in bad_callbacks(recording):
+            with pytest.raises(CallbackRefusedError):
+                await providers.provider(vendor).verify_callback(headers, body)
+        # One fetch of the keys, however many forgeries: a second one would be a call that is not recorded.
+        assert len(wire.heard) == 1
+
+
+@pytest.mark.parametrize("vendor", PROVIDER_NAMES)
+@pytest.mark.parametrize(
+    "body",
+    ["", "<html>", "[]", '{"keys": []}', '{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "é"}]}', '{"key": "whsec_"}',
+     '{"key": "whsec_%"}'],
+)  # fmt: skip
+async def test_callback_without_keys_is_unverifiable(vendor: str, body: str) -> None:
+    recording = replay.load(vendor, "callback_valid")
+    async with (
+        serving(answering(200, body.encode())) as wire,
+        Providers.open(settings(wire.url), now=lambda: recording["asked_at"]) as providers,
+    ):
+        for _ in range(5):
+            with pytest.raises(CallbackUnverifiableError):
+                await providers.provider(vendor).verify_callback(recording["headers"], recording["body"].encode())
+        assert len(wire.heard) == 1
+
+
+MALFORMED = [
+    b"", b"null", b"[]", b'"COMPLETED"', b'{"status": ', b"<html>ok</html>", b"{}", b'{"status": 7}', b"[" * 100_000,
+    b'{"status": "' + b"x" * 10_000_000 + b'"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", MALFORMED, ids=lambda body: repr(body[:20]))
+@pytest.mark.parametrize("vendor", PROVIDER_NAMES)
+async def test_malformed_read_is_unavailable(vendor: str, body: bytes) -> None:
+    async with serving(answering(200, body)) as wire, Providers.open(settings(wire.url)) as providers:
+        provider = providers.provider(vendor)
+        model = provider.models[0]
+        lookup = Lookup(
+            request=provider.create_request(model, full_inputs(model), None),
+            sent_at=datetime.fromisoformat("2026-11-22T10:00:00Z"),
+        )
+        for call in (provider.status(handle_of(provider, model)), provider.find(lookup)):
+            with pytest.raises(ProviderUnavailableError) as raised:
+                await call
+            assert len(str(raised.value)) < 60
+
+
+@pytest.mark.parametrize("vendor", PROVIDER_NAMES)
+async def test_unreachable_provider_is_unavailable(vendor: str) -> None:
+    async with Providers.open(settings(OFFLINE)) as providers:
+        provider = providers.provider(vendor)
+        handle = handle_of(provider, provider.models[0])
+        for call in (provider.status(handle), provider.cancel(handle)):
+            with pytest.raises(ProviderUnavailableError):
+                await call
+
+
+@pytest.mark.parametrize("vendor", PROVIDER_NAMES)
+async def test_key_goes_to_the_providers_host_alone(vendor: str) -> None:
+    """A handle with strange addresses is asked for at the address built from its id."""
+    async with serving(answering(500, {})) as evil, serving(answering(404, {})) as wire:
+        urls = dict.fromkeys(("get", "cancel", "status_url", "response_url", "cancel_url"), f"{evil.url}/x")
+        async with Providers.open(settings(wire.url)) as providers:
+            provider = providers.provider(vendor)
+            handle = replace(handle_of(provider, provider.models[0]), urls=urls)
+            with pytest.raises(ProviderUnavailableError):
+                await provider.status(handle)
+            await provider.cancel(handle)
+        assert (evil.connections, len(wire.heard)) == (0, 2)
+        assert all(any(key in heard.headers["authorization"] for key in KEYS) for heard in wire.heard)
