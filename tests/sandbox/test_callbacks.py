@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import time
+from typing import Any
 
 import pytest
 import standardwebhooks
@@ -76,8 +77,12 @@ def test_callback_is_repeated_with_the_same_id_until_acknowledged(sandbox: Sandb
     sandbox.predict(input={"prompt": "a"}, webhook=f"{receiver.url}/x", webhook_events_filter=["completed"])
     sandbox.wait_until(lambda: len(receiver.received) == 3)
     assert len({callback.headers["webhook-id"] for callback in receiver.received}) == 1
-    tries = sandbox.client.get("/__control/callbacks").json()["callbacks"]
-    assert [(item["try"], item["status"]) for item in tries] == [(1, 500), (2, 503), (3, 200)]
+
+    def tries() -> list[dict[str, Any]]:
+        return sandbox.client.get("/__control/callbacks").json()["callbacks"]
+
+    sandbox.wait_until(lambda: len(tries()) == 3)
+    assert [(item["try"], item["status"]) for item in tries()] == [(1, 500), (2, 503), (3, 200)]
 
 
 def test_callback_is_given_up_after_a_redirect(sandbox: Sandbox, receiver: Receiver) -> None:
