@@ -1,0 +1,33 @@
+from collections.abc import AsyncGenerator, Iterator
+
+import pytest
+
+from providers.registry import Providers
+from tests.providers.wire import settings
+from tests.sandbox.process import Receiver, Sandbox
+
+
+@pytest.fixture(scope="session")
+def provider_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    sandbox = Sandbox(tmp_path_factory.mktemp("provider-sandbox"))
+    yield sandbox
+    sandbox.stop()
+
+
+@pytest.fixture
+def sandbox(provider_sandbox: Sandbox) -> Sandbox:
+    """Emptied, and quick."""
+    provider_sandbox.reset()
+    return provider_sandbox
+
+
+@pytest.fixture
+async def catalogue(sandbox: Sandbox) -> AsyncGenerator[Providers]:
+    async with Providers.open(settings(sandbox.url)) as providers:
+        yield providers
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
