@@ -1,0 +1,180 @@
+"""Plans: which are valid, that they survive their rows, and that progress never falls."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.plans import (
+    MAX_STEPS,
+    OnFailure,
+    Parameters,
+    Plan,
+    PlanType,
+    Reference,
+    Step,
+    StepKind,
+    StepProgress,
+    parameters_from_json,
+    parameters_to_json,
+    plan_from_json,
+    plan_to_json,
+    progress_percent,
+)
+from contracts.states import JOB_MOVES, JobState
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+TEXT = st.text(max_size=40)
+
+
+def step(name: str, *needs: str) -> Step:
+    return Step(
+        name=name,
+        kind=StepKind.IMAGE,
+        provider="p",
+        model="m",
+        deadline_seconds=300,
+        usual_seconds=4,
+        needs=needs,
+    )
+
+
+def plan(*steps: Step, result: str | None = None) -> Plan:
+    return Plan(type=PlanType.GENERATE_VIDEO, steps=steps, result_step=result or steps[-1].name)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    names = draw(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=8, unique=True))
+    steps = tuple(
+        Step(
+            name=name,
+            kind=draw(st.sampled_from(StepKind)),
+            provider=draw(TEXT),
+            model=draw(TEXT),
+            deadline_seconds=draw(st.integers(1, 10_000)),
+            usual_seconds=draw(st.integers(1, 1_000)),
+            needs=tuple(draw(st.lists(st.sampled_from(names[:position]), unique=True)) if position else ()),
+            on_failure=draw(st.sampled_from(OnFailure)),
+        )
+        for position, name in enumerate(names)
+    )
+    return Plan(type=PlanType.GENERATE_VIDEO, steps=steps, result_step=draw(st.sampled_from(names)))
+
+
+@given(drawn=plans())
+def test_plan_survives_its_row(drawn: Plan) -> None:
+    assert plan_from_json(json.loads(json.dumps(plan_to_json(drawn)))) == drawn
+
+
+def test_plan_that_was_not_written_by_us_is_refused() -> None:
+    for broken in ({}, {"type": "generate-video"}):
+        with pytest.raises(TypeError):
+            plan_from_json(broken)
+    with pytest.raises(TypeError):
+        plan_from_json({"steps": [{"name": "a"}], "type": "generate-video", "result_step": "a", "version": 1})
+
+
+def test_plan_needs_one_to_fifty_steps() -> None:
+    with pytest.raises(ValueError, match="1 to 50 steps, not 0"):
+        Plan(type=PlanType.GENERATE_VIDEO, steps=(), result_step="a")
+    assert plan(*(step(f"s{number}") for number in range(MAX_STEPS)))
+    with pytest.raises(ValueError, match="not 51"):
+        plan(*(step(f"s{number}") for number in range(MAX_STEPS + 1)))
+
+
+def test_plan_with_a_name_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="same name"):
+        plan(step("a"), step("a"))
+
+
+@pytest.mark.parametrize("needs", [("b",), ("a",), ("nobody",)])
+def test_plan_whose_step_needs_what_does_not_come_before_is_refused(needs: tuple[str, ...]) -> None:
+    """A later step, itself, or none at all: so a plan has no circle."""
+    with pytest.raises(ValueError, match="does not come before it"):
+        plan(step("a", *needs), step("b"))
+
+
+def test_plan_without_its_result_step_is_refused() -> None:
+    with pytest.raises(ValueError, match="not in the plan"):
+        plan(step("a"), result="b")
+
+
+@given(
+    drawn=st.builds(
+        Parameters,
+        prompt=TEXT,
+        duration_seconds=st.none() | st.integers(),
+        resolution=st.none() | TEXT,
+        aspect_ratio=st.none() | TEXT,
+        seed=st.none() | st.integers(),
+        image=st.none() | st.builds(Reference, step=TEXT, output=st.integers(0, 9)),
+    )
+)
+def test_parameters_survive_their_row(drawn: Parameters) -> None:
+    assert parameters_from_json(json.loads(json.dumps(parameters_to_json(drawn)))) == drawn
+
+
+@pytest.mark.parametrize("broken", [{"prompt": 1}, {"prompt": "x", "seed": "1"}, {"prompt": "x", "image": "image"}])
+def test_parameters_that_were_not_written_by_us_are_refused(broken: dict[str, object]) -> None:
+    with pytest.raises(TypeError):
+        parameters_from_json(broken)
+
+
+@st.composite
+def walks(draw: st.DrawFn) -> list[tuple[list[StepProgress], datetime]]:
+    """What a generation looks like from its first row on, by legal moves alone; going on is likelier than ending."""
+    usual = draw(st.lists(st.integers(1, 200), min_size=1, max_size=3))
+    steps = [
+        StepProgress(name=str(number), usual_seconds=seconds, state=JobState.WAITING)
+        for number, seconds in enumerate(usual)
+    ]
+    at, seen = NOW, [(steps, NOW)]
+    for _ in range(draw(st.integers(1, 20))):
+        at += timedelta(seconds=draw(st.integers(0, 100)))
+        seen.append((steps, at))  # time alone, then a move
+        moving = draw(st.integers(0, len(steps) - 1))
+        choices = sorted(JOB_MOVES[steps[moving].state], key=lambda state: (state.ended, state))
+        if choices:
+            state = draw(st.sampled_from([*choices[:1], *choices]))
+            moved = replace(steps[moving], state=state)
+            if state is JobState.SUBMITTED:
+                moved = replace(moved, submitted_at=at)
+            steps = [*steps[:moving], moved, *steps[moving + 1 :]]
+        seen.append((steps, at))
+    return seen
+
+
+@given(walk=walks())
+def test_progress_never_falls_and_stays_below_a_hundred(walk: list[tuple[list[StepProgress], datetime]]) -> None:
+    """A hundred belongs to the completed execution alone."""
+    percents = [progress_percent(steps, now) for steps, now in walk]
+    assert all(before <= after for before, after in pairwise(percents)), percents
+    assert all(0 <= percent <= 99 for percent in percents)
+
+
+def progress(*steps: tuple[int, JobState, int]) -> int:
+    """Steps as (usual seconds, state, age in seconds)."""
+    return progress_percent(
+        [
+            StepProgress(name=str(number), usual_seconds=usual, state=state, submitted_at=NOW - timedelta(seconds=age))
+            for number, (usual, state, age) in enumerate(steps)
+        ],
+        NOW,
+    )
+
+
+def test_progress_is_weighted_by_the_usual_durations() -> None:
+    assert progress((4, JobState.COMPLETED, 0), (60, JobState.WAITING, 0)) == 6
+    assert progress((4, JobState.COMPLETED, 0), (60, JobState.SUBMITTED, 30)) == 52
+    assert progress((4, JobState.WAITING, 0), (60, JobState.COMPLETED, 0)) == 92
+
+
+def test_progress_of_a_step_that_takes_too_long_waits_at_nine_tenths() -> None:
+    assert progress((100, JobState.SUBMITTED, 100_000)) == 89
+    assert progress((100, JobState.COMPLETED, 0)) == 99
+    assert progress_percent([], NOW) == 0

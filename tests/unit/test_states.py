@@ -1,0 +1,61 @@
+"""The move tables: total, every state reachable, what has ended stays ended."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import pytest
+
+from contracts.states import EXECUTION_MOVES, JOB_MOVES, ExecutionStatus, JobState
+
+Moves = Mapping[Any, frozenset[Any]]
+TABLES: list[tuple[Moves, StrEnum]] = [
+    (EXECUTION_MOVES, ExecutionStatus.QUEUED),
+    (JOB_MOVES, JobState.WAITING),
+]
+
+
+def reachable(moves: Moves, start: StrEnum) -> set[Any]:
+    found, edge = {start}, [start]
+    while edge:
+        new = moves[edge.pop()] - found
+        found |= new
+        edge += new
+    return found
+
+
+@pytest.mark.parametrize(("moves", "start"), TABLES)
+def test_moves_are_total_and_reach_every_state(moves: Moves, start: StrEnum) -> None:
+    assert set(moves) == set(type(start))
+    assert reachable(moves, start) == set(type(start))
+    assert all(state not in to for state, to in moves.items())
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_job_that_has_ended_never_moves_again(state: JobState) -> None:
+    assert state.ended is (not JOB_MOVES[state])
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_job_can_end_from_every_open_state(state: JobState) -> None:
+    open_to_end = reachable(JOB_MOVES, state)
+    assert JobState.FAILED in open_to_end or state.ended
+
+
+def test_job_is_sent_only_from_waiting() -> None:
+    """An unknown send must never become a second one without being found absent first."""
+    into_submitting = {state for state, to in JOB_MOVES.items() if JobState.SUBMITTING in to}
+    assert into_submitting == {JobState.WAITING}
+
+
+def test_job_whose_fate_is_unknown_is_never_called_cancelled() -> None:
+    assert JobState.CANCELLED not in JOB_MOVES[JobState.UNKNOWN] | JOB_MOVES[JobState.SUBMITTING]
+
+
+@pytest.mark.parametrize("status", ExecutionStatus)
+def test_execution_that_has_ended_only_leaves_by_a_retry(status: ExecutionStatus) -> None:
+    assert not status.ended or EXECUTION_MOVES[status] <= {ExecutionStatus.QUEUED}
+
+
+def test_execution_that_completed_is_final() -> None:
+    assert EXECUTION_MOVES[ExecutionStatus.COMPLETED] == frozenset()

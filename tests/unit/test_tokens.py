@@ -1,0 +1,61 @@
+"""Callback tokens: what we signed verifies, nothing else does."""
+
+import base64
+from string import ascii_letters, digits
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.ids import JobId, new_job_id
+from runtime.tokens import CallbackTokens
+
+OLD, NEW = b"o" * 32, b"n" * 32
+TOKENS = CallbackTokens([NEW])
+ALPHABET = ascii_letters + digits + "-_"
+NUMBERS = st.integers(min_value=1, max_value=2**32 - 1)
+
+
+@given(uuid=st.uuids(), number=NUMBERS)
+def test_token_names_the_job_and_the_send_it_was_signed_for(uuid: object, number: int) -> None:
+    job_id = JobId("job_" + str(uuid).replace("-", ""))
+    token = TOKENS.sign(job_id, number)
+    assert TOKENS.verify(token) == (job_id, number)
+    assert TOKENS.sign(job_id, number) == token
+    assert set(token) <= set(ALPHABET)  # it is a path segment
+
+
+@given(number=NUMBERS, position=st.integers(min_value=0, max_value=47), letter=st.sampled_from(ALPHABET))
+def test_token_with_any_letter_changed_is_refused(number: int, position: int, letter: str) -> None:
+    token = TOKENS.sign(new_job_id(), number)
+    changed = token[:position] + letter + token[position + 1 :]
+    assert changed == token or TOKENS.verify(changed) is None
+
+
+@given(text=st.text(max_size=80))
+def test_token_that_is_any_text_is_refused(text: str) -> None:
+    assert TOKENS.verify(text) is None
+
+
+@pytest.mark.parametrize("cut", range(48))
+def test_token_cut_or_grown_is_refused(cut: int) -> None:
+    token = TOKENS.sign(new_job_id(), 1)
+    assert len(token) == 48
+    assert TOKENS.verify(token[:cut]) is None
+    assert TOKENS.verify(token + token[: cut + 1]) is None
+
+
+def test_token_of_another_send_cannot_be_made_from_this_one() -> None:
+    """The signature covers the number of the send, not the job alone."""
+    raw = base64.urlsafe_b64decode(TOKENS.sign(new_job_id(), 1))
+    other = raw[:16] + (2).to_bytes(4, "big") + raw[20:]
+    assert TOKENS.verify(base64.urlsafe_b64encode(other).decode()) is None
+
+
+def test_token_outlives_a_key_rotation_until_its_key_is_dropped() -> None:
+    job_id = new_job_id()
+    token = CallbackTokens([OLD]).sign(job_id, 3)
+    rotated = CallbackTokens([NEW, OLD])
+    assert rotated.verify(token) == (job_id, 3)
+    assert rotated.sign(job_id, 3) == CallbackTokens([NEW]).sign(job_id, 3) != token
+    assert CallbackTokens([NEW]).verify(token) is None
