@@ -103,15 +103,15 @@ class StepProgress:
 def progress_percent(steps: Sequence[StepProgress], now: datetime) -> int:
     """0 to 99, weighted by usual durations; 100 belongs to the completed execution alone.
 
-    Never falls within a generation: a running step counts by its age, at most nine tenths of its weight, until it is
-    done.
+    Never falls within a generation: a step that runs counts by its age, at most nine tenths of its weight, until it is
+    done; one that failed or was cancelled on the way goes on counting like that, or its end would take it all back.
     """
     total = sum(step.usual_seconds for step in steps)
     done = 0.0
     for step in steps:
         if step.state is JobState.COMPLETED:
             done += step.usual_seconds
-        elif step.state is JobState.SUBMITTED and step.submitted_at is not None:
+        elif step.submitted_at is not None:
             age = max(0.0, (now - step.submitted_at).total_seconds())
             done += min(age, 0.9 * step.usual_seconds)
     return int(99 * done / total) if total else 0
