@@ -1,21 +1,22 @@
 """The API in process, on a real PostgreSQL and a real Temporal."""
 
 import base64
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
 import pytest
+from temporalio.client import Client
 
 from api.app import create_app
 from api.services import Services, open_services
 from contracts.ids import KeyId, UserId
-from runtime.encryption import Sealer
 from runtime.settings import ApiProcess
+from runtime.temporal import ensure_search_attributes
 from store.database import Database
 from store.users import UserLimits, insert_api_key, insert_user
-from tests.servers import FreshDatabase, TemporalServer
+from tests.servers import FreshDatabase, PostgresServer, TemporalServer, new_database
 
 ENCRYPTION_KEY = bytes(range(32))
 BASE_URL = "http://api.test"
@@ -70,6 +71,7 @@ def api_settings(database: FreshDatabase, temporal_address: str) -> ApiProcess:
             "aws_access_key_id": "key",
             "aws_secret_access_key": "secret",
             "fal_key": "00000000-0000-0000-0000-000000000000:0123456789abcdef0123456789abcdef",
+            "fal_jwks_url": "http://127.0.0.1:9/jwks",
             "replicate_api_token": "r8_0123456789012345678901234567890123456",
             "replicate_webhook_secret": "whsec_" + base64.b64encode(bytes(24)).decode(),
             "encryption_keys": base64.b64encode(ENCRYPTION_KEY).decode(),
@@ -88,9 +90,16 @@ async def running_api(settings: ApiProcess) -> AsyncGenerator[Api]:
             yield Api(services=services, database=services.database, http=http, transport=transport)
 
 
+@pytest.fixture(scope="session")
+async def temporal_address(temporal_server: TemporalServer) -> str:
+    """A Temporal that knows our search attributes, as after the stack's start."""
+    await ensure_search_attributes(await Client.connect(temporal_server.address))
+    return temporal_server.address
+
+
 @pytest.fixture
-async def api(fresh_database: FreshDatabase, temporal_server: TemporalServer) -> AsyncGenerator[Api]:
-    async with running_api(api_settings(fresh_database, temporal_server.address)) as api:
+async def api(fresh_database: FreshDatabase, temporal_address: str) -> AsyncGenerator[Api]:
+    async with running_api(api_settings(fresh_database, temporal_address)) as api:
         yield api
 
 
@@ -99,3 +108,17 @@ async def user(api: Api) -> AsyncGenerator[TestUser]:
     user = await api.new_user()
     async with user.http:
         yield user
+
+
+@pytest.fixture(scope="module")
+async def api_once(
+    postgres_server: PostgresServer, template_database: str, temporal_address: str
+) -> AsyncGenerator[TestUser]:
+    """A user of an API that a whole file shares: for requests that are refused, or whose rows do not matter."""
+    async with (
+        new_database(postgres_server, template_database) as database,
+        running_api(api_settings(database, temporal_address)) as api,
+    ):
+        user = await api.new_user()
+        async with user.http:
+            yield user
