@@ -49,11 +49,22 @@ def install(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = generate()
         schemas = cast("dict[str, Any]", document["components"]["schemas"])
+        _drop_validation_errors(document, schemas)
         for model in (Problem, FieldError):
             schemas[model.__name__] = _schema(model)
         return document
 
     app.openapi = openapi
+
+
+def _drop_validation_errors(document: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """What FastAPI adds to every route with a parameter: its own form of 422, which this app never answers."""
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for operations in cast("dict[str, dict[str, Any]]", document["paths"]).values():
+        for operation in operations.values():
+            if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {}):
+                operation["responses"].pop("422", None)
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:

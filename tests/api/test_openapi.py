@@ -1,0 +1,97 @@
+"""The description of the API: complete, referring to nothing that is missing, with examples that hold."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+from api.problems import STATUS
+from api.schemas import GenerateVideoRequest, Problem
+from tests.api.conftest import Api, TestUser
+
+
+async def _document(api: Api) -> dict[str, Any]:
+    answer = await api.http.get("/openapi.json")
+    assert answer.status_code == 200
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def _walk(value: object) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        found = cast("dict[str, Any]", value)
+        yield found
+        for child in found.values():
+            yield from _walk(child)
+    elif isinstance(value, list):
+        for child in cast("list[object]", value):
+            yield from _walk(child)
+
+
+async def test_openapi_has_every_route_and_each_lists_its_problems(api: Api) -> None:
+    document = await _document(api)
+
+    operations = {
+        f"{method.upper()} {path}": operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert set(operations) == {
+        "POST /api/generate-video",
+        "GET /api/executions",
+        "GET /api/executions/{execution_id}",
+        "POST /api/executions/{execution_id}/cancel",
+        "GET /api/assets/{asset_id}/content",
+        "POST /callbacks/{provider}/{token}",
+        "GET /healthz",
+        "GET /readyz",
+    }
+    for name, operation in operations.items():
+        assert operation["summary"], name
+        errors = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
+        assert errors or name == "GET /healthz"
+        for status, answer in errors.items():
+            (media_type,) = answer["content"]
+            assert media_type == "application/problem+json", (name, status)
+        if name.split()[1].startswith("/api/"):
+            assert "401" in errors, name
+            assert operation["security"] == [{"apiKey": []}], name
+    assert {"401", "402", "413", "415", "422", "500", "503"} <= set(operations["POST /api/generate-video"]["responses"])
+
+
+async def test_openapi_references_all_lead_somewhere(api: Api) -> None:
+    document = await _document(api)
+
+    references = {found["$ref"] for found in _walk(document) if "$ref" in found}
+    assert "#/components/schemas/Problem" in references
+    for reference in references:
+        match = re.fullmatch(r"#/components/schemas/(\w+)", reference)
+        assert match is not None, reference
+        assert match[1] in document["components"]["schemas"], reference
+    assert document["openapi"].startswith("3.1")
+
+
+async def test_openapi_examples_hold(api: Api, user: TestUser) -> None:
+    document = await _document(api)
+
+    body = document["paths"]["/api/generate-video"]["post"]["requestBody"]["content"]["application/json"]
+    examples = [example["value"] for example in body["examples"].values()]
+    assert examples
+    for example in examples:
+        GenerateVideoRequest.model_validate(example)
+        assert (await user.http.post("/api/generate-video", json=example)).status_code == 202
+    problems = [
+        example["value"]
+        for found in _walk(document["paths"])
+        if "application/problem+json" in found
+        for example in found["application/problem+json"]["examples"].values()
+    ]
+    assert problems
+    for problem in problems:
+        assert Problem.model_validate(problem).status in STATUS.values()
+
+
+async def test_docs_page_is_there(api: Api) -> None:
+    answer = await api.http.get("/docs")
+
+    assert answer.status_code == 200
+    assert "/openapi.json" in answer.text
