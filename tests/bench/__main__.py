@@ -1,0 +1,138 @@
+"""`python -m tests.bench`: the product beside a bare Temporal workflow with the same checkpoints."""
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import median
+
+import httpx
+
+from deploy.local.process import LocalError
+from tests.bench.histories import count_events, explain_events
+from tests.bench.inbox import Inbox
+from tests.bench.load import Round, run_round
+from tests.bench.report import Pair, Results, report
+from tests.bench.servers import Servers, machine, running_servers
+from tests.bench.sides import BareSide, Finished, ProductSide, Side
+
+IMAGE_SECONDS = VIDEO_SECONDS = 0.5
+IN_FLIGHT = 50
+SAMPLED_HISTORIES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """limit_seconds: no execution of a round is ordered later, however slow the machine is."""
+
+    pairs: int
+    loaded: int
+    alone: int
+    warm_up: int
+    limit_seconds: float
+
+
+FULL = Extent(pairs=3, loaded=200, alone=10, warm_up=20, limit_seconds=35.0)
+QUICK = Extent(pairs=1, loaded=100, alone=5, warm_up=10, limit_seconds=15.0)
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+async def measure(servers: Servers, inbox: Inbox, http: httpx.AsyncClient, extent: Extent) -> Results:
+    product = ProductSide(http=http, user=servers.user, inbox=inbox)
+    bare = BareSide(client=servers.temporal, inbox=inbox, image_seconds=IMAGE_SECONDS, video_seconds=VIDEO_SECONDS)
+
+    async def one_round(side: Side, executions: int, in_flight: int, note: str) -> Round:
+        done = await run_round(
+            side, executions=executions, in_flight=in_flight, limit_seconds=extent.limit_seconds, pids=servers.pids
+        )
+        added_ms = 1000 * median(done.added_seconds(IMAGE_SECONDS + VIDEO_SECONDS))
+        say(
+            f"  {note:<8} {side.name:<8} {in_flight:>2} in flight: {len(done.finished):>3} in "
+            f"{done.wall_seconds:5.1f} s, {done.per_second:5.2f} a second, added latency {added_ms:5.0f} ms"
+        )
+        return done
+
+    async def pair(executions: int, in_flight: int, note: str) -> Pair:
+        return Pair(
+            product=await one_round(product, executions, in_flight, note),
+            bare=await one_round(bare, executions, in_flight, note),
+        )
+
+    await pair(extent.warm_up, min(IN_FLIGHT, extent.warm_up), "warm-up")
+    fifty: list[Pair] = []
+    one: list[Pair] = []
+    for number in range(1, extent.pairs + 1):
+        fifty.append(await pair(extent.loaded, IN_FLIGHT, f"{number} of {extent.pairs}"))
+        one.append(await pair(extent.alone, 1, f"{number} of {extent.pairs}"))
+    last = one[-1].product.finished[-1]
+    return Results(
+        provider_seconds=IMAGE_SECONDS + VIDEO_SECONDS,
+        fifty=fifty,
+        one=one,
+        events={
+            "product": await _events(servers, [pair.product for pair in (*one, *fifty)]),
+            "bare": await _events(servers, [pair.bare for pair in (*one, *fifty)]),
+        },
+        explained=await explain_events(servers.temporal, last),
+    )
+
+
+async def _events(servers: Servers, rounds: list[Round]) -> list[tuple[int, int]]:
+    """Some of every round: under load the same steps may take more or fewer workflow tasks."""
+    sampled: list[Finished] = [finished for one in rounds for finished in one.finished[-SAMPLED_HISTORIES:]]
+    return [await count_events(servers.temporal, finished) for finished in sampled]
+
+
+async def bench(extent: Extent, tell: Callable[[str], None]) -> int:
+    began = time.monotonic()
+    tell(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}")
+    tell(f"Provider: {IMAGE_SECONDS} s an image, {VIDEO_SECONDS} s a video, tiny files. Starting the servers ...")
+    async with (
+        running_servers(tell, image_seconds=IMAGE_SECONDS, video_seconds=VIDEO_SECONDS) as servers,
+        Inbox.open() as inbox,
+        httpx.AsyncClient(
+            base_url=servers.config.api_url, trust_env=False, timeout=30, limits=httpx.Limits(max_connections=IN_FLIGHT)
+        ) as http,
+    ):
+        results = await measure(servers, inbox, http, extent)
+        tell(f"\n{report(results)}\n")
+    tell(f"{time.monotonic() - began:.0f} s in all")
+    return 0
+
+
+async def _until_stopped(extent: Extent) -> int:
+    """SIGTERM ends it as Ctrl-C does: the servers are stopped first."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await bench(extent, say)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description=f"{__doc__} It starts its own servers on free loopback ports in a temporary folder, takes 4 to 6 "
+        "minutes on two cores, and stops everything again. See docs/benchmarks.md.",
+    )
+    parser.add_argument("--quick", action="store_true", help="one pair of short rounds: does it run at all?")
+    extent = QUICK if parser.parse_args().quick else FULL
+    try:
+        return asyncio.run(_until_stopped(extent))
+    except LocalError as error:
+        say(str(error))
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        say("stopped")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""How much processor time each part took."""
+
+import os
+from dataclasses import dataclass
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuReading:
+    """Processor seconds since its start, by the name of the part; with the children of each (PostgreSQL's backends).
+
+    All servers are children of this process: of it, its own time alone.
+    """
+
+    seconds: dict[str, float]
+
+    @classmethod
+    def take(cls, pids: dict[str, int]) -> "CpuReading":
+        own = os.getpid()
+        return cls(seconds={name: _seconds(pid, with_children=pid != own) for name, pid in pids.items()})
+
+    def since(self, before: "CpuReading") -> dict[str, float]:
+        return {name: max(0.0, self.seconds[name] - before.seconds[name]) for name in self.seconds}
+
+
+def _seconds(pid: int, *, with_children: bool) -> float:
+    """User and system time of a process; of its children too, and of those that have ended."""
+    try:
+        root = psutil.Process(pid)
+        tree = [root, *(root.children(recursive=True) if with_children else [])]
+    except psutil.NoSuchProcess:
+        return 0.0
+    total = 0.0
+    for process in tree:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+        if process is root and with_children:
+            total += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+    return total

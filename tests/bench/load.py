@@ -1,0 +1,57 @@
+"""A closed loop: so many lanes, each ordering the next execution when its last one has arrived."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from tests.bench.cpu import CpuReading
+from tests.bench.sides import Finished, Side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What one round measured. cpu_seconds: by the name of the part."""
+
+    side: str
+    in_flight: int
+    finished: tuple[Finished, ...]
+    wall_seconds: float
+    cpu_seconds: dict[str, float]
+
+    @property
+    def per_second(self) -> float:
+        return len(self.finished) / self.wall_seconds
+
+    def added_seconds(self, provider_seconds: float) -> list[float]:
+        """What each took beyond the provider's own time, shortest first."""
+        return sorted(one.seconds - provider_seconds for one in self.finished)
+
+
+async def run_round(
+    side: Side, *, executions: int, in_flight: int, limit_seconds: float, pids: dict[str, int]
+) -> Round:
+    """Until so many executions are ordered, or the limit is over; what is under way is waited for and counted.
+
+    The time runs from the first order to the last arrival, so the slow end of a round counts, for both sides.
+    """
+    finished: list[Finished] = []
+    left = executions
+    before, began = CpuReading.take(pids), time.monotonic()
+
+    async def lane() -> None:
+        nonlocal left
+        while left > 0 and time.monotonic() - began < limit_seconds:
+            left -= 1
+            finished.append(await side.run_one())
+
+    async with asyncio.TaskGroup() as lanes:
+        for _ in range(min(in_flight, executions)):
+            lanes.create_task(lane())
+    wall_seconds = max(one.ended_monotonic for one in finished) - began
+    return Round(
+        side=side.name,
+        in_flight=in_flight,
+        finished=tuple(finished),
+        wall_seconds=wall_seconds,
+        cpu_seconds=CpuReading.take(pids).since(before),
+    )

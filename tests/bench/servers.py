@@ -1,0 +1,119 @@
+"""Everything the bench runs on: the stack of `make up` on free ports in a folder of its own, and the bare worker."""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+
+import httpx
+from temporalio.client import Client
+
+from deploy.local.client import User
+from deploy.local.config import Config, Ports
+from deploy.local.ports import free_ports, is_free
+from deploy.local.process import Part, PartFailedError
+from deploy.local.product import run_tool
+from deploy.local.s3 import PORTS as S3_PORTS
+from deploy.local.stack import prepared
+from deploy.local.temporal import NAMESPACE
+from runtime.temporal import queue_backlogs
+from tests.bench.bare import QUEUE
+
+Say = Callable[[str], None]
+
+BARE_WORKER = "Bare worker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """pids: by the name of the part. user: without limits."""
+
+    config: Config
+    temporal: Client
+    user: User
+    pids: dict[str, int]
+
+
+@asynccontextmanager
+async def running_servers(say: Say, *, image_seconds: float, video_seconds: float) -> AsyncGenerator[Servers]:
+    """Started once, all stopped by their pids at the end, the folder removed."""
+    folder = _new_folder()
+    config = Config(folder=folder, ports=_free_ports(), live=None)
+    try:
+        async with prepared(config, say) as stack:
+            await stack.start()
+            await _set_sandbox(config, image_seconds, video_seconds)
+            client = await Client.connect(f"127.0.0.1:{config.ports.temporal}", namespace=NAMESPACE)
+            await stack.run_parts([_bare_worker(config, stack.environment, client)])
+            created = run_tool(config, stack.environment, "store.admin", "users", "create", "bench")
+            yield Servers(config=config, temporal=client, user=User.model_validate_json(created), pids=_pids(folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="takeone-bench-"))
+    folder.chmod(0o711)  # PostgreSQL's own system user enters it, when we are root
+    return folder
+
+
+def _pids(folder: Path) -> dict[str, int]:
+    """As the stack notes them, and this process, which makes the load and takes the webhooks."""
+    noted = json.loads((folder / "processes.json").read_text(encoding="utf-8"))
+    return {one["name"]: one["pid"] for one in noted} | {"Load and inbox": os.getpid()}
+
+
+def _bare_worker(config: Config, environment: dict[str, str], client: Client) -> Part:
+    return Part(
+        name=BARE_WORKER,
+        command=(sys.executable, "-m", "tests.bench.bare_worker"),
+        environment=environment,
+        log=config.logs / "bare_worker.log",
+        address=QUEUE,
+        ready=partial(_is_polled, client),
+        folder=config.folder,
+        stop_seconds=10.0,
+    )
+
+
+async def _is_polled(client: Client) -> None:
+    if not all(backlog.pollers for backlog in await queue_backlogs(client, [QUEUE])):
+        raise PartFailedError("it asks Temporal for no work yet")
+
+
+async def _set_sandbox(config: Config, image_seconds: float, video_seconds: float) -> None:
+    settings = {
+        "image_seconds": image_seconds,
+        "video_seconds": video_seconds,
+        "queue_seconds": 0.0,
+        "tiny_media": True,
+    }
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+        (await http.put(f"{config.sandbox_url}/__control/settings", json=settings)).raise_for_status()
+
+
+def _free_ports() -> Ports:
+    names = [field.name for field in fields(Ports) if field.name != "s3"]
+    chosen = dict(zip(names, free_ports(len(names)), strict=True))
+    taken = set(chosen.values())
+    for (first,) in (free_ports(1) for _ in range(100)):
+        row = range(first, first + S3_PORTS)
+        if row.stop < 65536 and not taken & set(row) and all(is_free(port) for port in row):
+            return Ports(**chosen, s3=first)
+    raise PartFailedError(f"no {S3_PORTS} free ports in a row")
+
+
+def machine() -> str:
+    """What the numbers were measured on."""
+    model = "unknown CPU"
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    return f"{os.cpu_count()} x {model}, Python {sys.version.split()[0]}"
