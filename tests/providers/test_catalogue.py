@@ -144,6 +144,19 @@ async def test_key_is_in_no_text(vendor: str) -> None:
         assert all(key not in text for text in texts)
 
 
+async def test_short_key_is_not_repeated_either() -> None:
+    """One that looks like no key is known by its value."""
+    async with serving(answering(422, {"detail": "bad ab:cd12 or r8_ef34 here"})) as wire:
+        here = settings(wire.url, fal_key=SecretStr("ab:cd12"), replicate_api_token=SecretStr("r8_ef34"))
+        async with Providers.open(here) as providers:
+            for name, key in (("fal", "ab:cd12"), ("replicate", "r8_ef34")):
+                provider = providers.provider(name)
+                request = provider.create_request(provider.models[0], full_inputs(provider.models[0]), None)
+                text = repr(await provider.submit(request, timeout_seconds=3))
+                assert "bad" in text
+                assert key not in text
+
+
 @pytest.mark.parametrize("key", ["", "with space", "line\nbreak", "ümlaut"])
 async def test_key_that_no_header_carries_stops_the_start(key: str) -> None:
     broken = settings(OFFLINE)

@@ -138,6 +138,15 @@ async def test_callback_of_the_provider_is_believed(vendor: str, seconds: int) -
             assert seen.delivery_id == recording["expect"]["delivery_id"]
 
 
+@pytest.mark.parametrize("vendor", PROVIDER_NAMES)
+@pytest.mark.parametrize("seconds", [301, -301])
+async def test_old_callback_is_refused_though_well_signed(vendor: str, seconds: int) -> None:
+    recording = replay.load(vendor, "callback_valid")
+    async with Providers.open(settings(OFFLINE), now=lambda: recording["asked_at"] + seconds) as providers:
+        with pytest.raises(CallbackRefusedError):
+            await providers.provider(vendor).verify_callback(recording["headers"], recording["body"].encode())
+
+
 def bad_callbacks(recording: replay.Recording) -> list[tuple[dict[str, str], bytes]]:
     headers: dict[str, str] = recording["headers"]
     body: bytes = recording["body"].encode()
