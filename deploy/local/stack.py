@@ -33,6 +33,19 @@ LONGEST_PAUSE_SECONDS = 30.0
 # Whoever has run that long has recovered; the next end starts with the shortest pause again.
 RECOVERED_SECONDS = 60.0
 
+PART_NAMES = {
+    "API_PORT": "the API",
+    "SANDBOX_PORT": "the provider sandbox",
+    "TEMPORAL_PORT": "Temporal",
+    "TEMPORAL_UI_PORT": "the Temporal Web UI",
+    "POSTGRES_PORT": "PostgreSQL",
+    "S3_PORT": "the S3 server, which needs eight in a row",
+    "API_METRICS_PORT": "metrics of the API",
+    "WORKER_METRICS_PORT": "metrics of the worker",
+    "WORKER_SDK_METRICS_PORT": "metrics of the worker's Temporal SDK",
+    "TEMPORAL_METRICS_PORT": "metrics of Temporal",
+}
+
 Say = Callable[[str], None]
 
 
@@ -88,6 +101,10 @@ class Stack:
             with contextlib.suppress(ProcessLookupError):
                 running.process.kill()
 
+    def pid_of(self, name: str) -> int:
+        """The process that is this part now. Raises KeyError for a part that has not started."""
+        return self._running[name].pid
+
     async def _stop_one(self, name: str) -> None:
         if (running := self._running.get(name)) is None:
             return
@@ -106,6 +123,7 @@ class Stack:
         began = time.monotonic()
         running = await self._launch(part)
         await running.wait_ready()
+        self._note()  # by now each is the program it was started for, also where a shell or wrapper came first
         self._say(f"  {part.name:<11} healthy {time.monotonic() - began:5.1f} s   {part.address}")
 
     async def _launch(self, part: Part) -> Running:
@@ -174,7 +192,7 @@ def check_ports(config: Config) -> None:
         if variable == "SANDBOX_PORT" and config.live is not None:
             continue
         if not is_free(port):
-            part = variable.removesuffix("_PORT").replace("_", " ").title()
             raise LocalError(
-                f"Port {port} ({part}) is in use by another program: stop that, or choose another with {variable}=PORT"
+                f"Port {port} ({PART_NAMES[variable]}) is in use by another program: "
+                f"stop that, or choose another with {variable}=PORT"
             )

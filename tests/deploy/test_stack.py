@@ -17,7 +17,7 @@ from deploy.local.leftovers import Started, note_started, only_one, stop_leftove
 from deploy.local.ports import free_ports
 from deploy.local.process import LocalError, Part
 from deploy.local.product import product_environment, without_foreign
-from deploy.local.stack import Stack, check_disk, check_ports, prepared
+from deploy.local.stack import PART_NAMES, Stack, check_disk, check_ports, prepared
 
 REAL_KEYS = {"FAL_KEY": "real:key", "REPLICATE_API_TOKEN": "r8_real"}
 
@@ -110,7 +110,7 @@ def test_port_in_use_names_port_part_and_variable(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", config.ports.temporal_ui))
         other.listen()
         with pytest.raises(
-            LocalError, match=rf"Port {config.ports.temporal_ui} \(Temporal Ui\).*TEMPORAL_UI_PORT=PORT"
+            LocalError, match=rf"Port {config.ports.temporal_ui} \(the Temporal Web UI\).*TEMPORAL_UI_PORT=PORT"
         ):
             check_ports(config)
 
@@ -211,5 +211,6 @@ def test_command_line_says_one_line_and_ends(tmp_path: Path) -> None:
     assert done.stderr == "API_PORT must be a port number, not 'no'\n"
 
 
-def test_every_port_has_a_variable() -> None:
+def test_every_port_has_a_variable_and_a_name() -> None:
     assert {variable for variable, _ in Ports().by_variable()} == {variable_of(field.name) for field in fields(Ports)}
+    assert set(PART_NAMES) == {variable for variable, _ in Ports().by_variable()}

@@ -1,0 +1,117 @@
+"""The commands a stranger types, on the real parts."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from dataclasses import fields
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deploy.local.config import Ports, variable_of
+from deploy.local.ports import free_ports, is_free
+from deploy.local.postgres import SYSTEM_USER, postgres
+from deploy.local.process import PartFailedError
+from deploy.local.s3 import PORTS as S3_PORTS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def environment(servers_folder: Path) -> Generator[dict[str, str]]:
+    """A data folder and ports of its own, and provider keys that must never be used."""
+    folder = servers_folder / "stack"
+    ports = [name for name in (field.name for field in fields(Ports)) if name != "s3"]
+    chosen = dict(zip(ports, free_ports(len(ports)), strict=True)) | {"s3": free_row(S3_PORTS)}
+    yield {
+        **os.environ,
+        **{variable_of(name): str(port) for name, port in chosen.items()},
+        "TAKEONE_DATA_DIR": str(folder),
+        "SANDBOX_VIDEO_SECONDS": "1",
+        "FAL_KEY": "real:key",
+        "REPLICATE_API_TOKEN": "r8_real",
+    }
+    for started in noted(folder):
+        if psutil.pid_exists(started["pid"]):
+            os.kill(started["pid"], signal.SIGKILL)
+
+
+def free_row(count: int) -> int:
+    """The first of so many free ports in a row."""
+    while True:
+        first = random.randrange(20_000, 30_000)
+        if all(is_free(port) for port in range(first, first + count)):
+            return first
+
+
+def noted(folder: Path) -> list[dict[str, int]]:
+    path = folder / "processes.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def run(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "deploy.local", *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.timeout(180)
+def test_demo_after_a_killed_start_makes_a_video_and_leaves_nothing_running(environment: dict[str, str]) -> None:
+    folder = Path(environment["TAKEONE_DATA_DIR"])
+    with run(environment, "up") as up:
+        deadline = time.monotonic() + 60
+        while len(noted(folder)) < 6 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        up.kill()
+    left = noted(folder)
+    assert len(left) == 6
+    assert all(psutil.pid_exists(one["pid"]) for one in left)
+
+    with run(environment, "demo") as demo:
+        said, _ = demo.communicate(timeout=120)
+    assert demo.returncode == 0, said
+    assert all(f"Stopped {one['name']} (process {one['pid']})" in said for one in left)
+    assert "100 %  completed image done, video done" in said
+    assert re.search(r"Video +http://127\.0\.0\.1:\d+/takeone/\S+\.mp4\n +plays: 1280 x 720, 5\.0 s, \d+ frames", said)
+    assert "both signatures verified" in said
+    assert noted(folder) == []
+    assert "Traceback" not in said
+    assert "real:key" not in said
+    assert not any(b"real:key" in log.read_bytes() for log in (folder / "logs").iterdir())
+
+    charged = re.findall(r"^ +total +\S+ +(\S+) *$", said, re.MULTILINE)
+    events = [json.loads(line) for line in (folder / "sandbox" / "bill.jsonl").read_text().splitlines()]
+    billed = sum(event["billed_nano_usd"] for event in events if event["event"] == "outcome")
+    assert [round(float(usd) * 1e9) for usd in charged] == [billed]
+
+
+def test_demo_live_without_terminal_asks_nobody_and_buys_nothing(environment: dict[str, str]) -> None:
+    with run(environment, "demo", "--live") as demo:
+        said, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 1
+    assert said.splitlines()[-1] == ("The demo with real providers spends money and asks first: run it in a terminal")
+    assert "total  at most $0.303" in said
+    assert not (Path(environment["TAKEONE_DATA_DIR"]) / "live").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become another user")
+def test_postgres_in_a_folder_closed_to_its_user_says_what_to_do(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    part = postgres(closed / "data", 1, "secret", log=tmp_path / "log")
+    first_closed = next(folder for folder in reversed(closed.parents) if not folder.stat().st_mode & 0o001)
+    with pytest.raises(PartFailedError, match=rf"{SYSTEM_USER}.*chmod o\+x {re.escape(str(first_closed))}'"):
+        part.prepare()
