@@ -297,9 +297,8 @@ class JobActivities:
             await mark_job_ended(conn, job.job_id, state, Failure.of(code), expected=(JobState.SUBMITTED,))
             return 0
         failure = job.report.failure
-        if job.report.state is JobState.CANCELLED and not job.cancel_requested:
-            late = job.cancel_sent_at is not None
-            failure = Failure.of(FailureCode.PROVIDER_TIMED_OUT if late else FailureCode.PROVIDER_FAILED)
+        if job.report.state is JobState.CANCELLED:
+            failure = _why_cancelled(job)
         provider, model = self._model(job)
         send = await get_send(conn, job.job_id, job.send_number)
         cost = provider.cost(model, ModelInputs(**send.inputs), job.report)
@@ -329,6 +328,15 @@ async def _end_unbought(conn: Connection, ref: JobRef, failure: Failure) -> None
         move = await release_charge(conn, ref.job_id)
         if move is not None:
             await move_budget(conn, move)
+
+
+def _why_cancelled(job: JobRecord) -> Failure | None:
+    """None if it was ordered: then nothing has failed. Else it was us, past its deadline, or the provider by itself."""
+    if job.cancel_requested:
+        return None
+    return Failure.of(
+        FailureCode.PROVIDER_FAILED if job.cancel_sent_at is None else FailureCode.PROVIDER_TIMED_OUT
+    )
 
 
 def _found_meanwhile(state: JobState) -> FindOutcome:
