@@ -1,19 +1,23 @@
 """`python -m api`: serve the HTTP API until SIGTERM or SIGINT, then finish what has begun."""
 
 import argparse
+import asyncio
 import signal
 import socket
 import sys
+from contextlib import AsyncExitStack
 from types import FrameType
 
 import uvicorn
+import uvloop
 
 from api.app import create_app
-from api.services import open_services
+from api.services import Services, open_services
 from runtime.access_log import AccessLog
 from runtime.logging import configure_logging, get_logger
 from runtime.metrics import MetricsPortError, start_metrics_server
 from runtime.settings import ApiProcess, describe_settings, load, secret_values
+from runtime.temporal import TemporalConnectError
 
 DRAIN_SECONDS = 20
 """For requests that have begun: the longest waits 5 s for a cancel, with its database and Temporal calls around it."""
@@ -40,8 +44,8 @@ def main() -> int:
     except (PortError, MetricsPortError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    with listener:
-        code = _serve(settings, listener)
+    with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(_serve(settings, listener))
     if metrics is not None:
         metrics.stop()
     return code
@@ -60,14 +64,27 @@ def _listen(host: str, port: int) -> socket.socket:
         raise PortError(f"API_HOST, API_PORT: cannot listen on {host}:{port}: {error.strerror}") from None
 
 
-def _serve(settings: ApiProcess, listener: socket.socket) -> int:
-    app = create_app(lambda: open_services(settings))
-    server = uvicorn.Server(
+async def _serve(settings: ApiProcess, listener: socket.socket) -> int:
+    async with AsyncExitStack() as stack:
+        try:
+            services = await stack.enter_async_context(open_services(settings))
+        except (TemporalConnectError, ValueError) as error:  # a setting that only its user can judge
+            sys.stderr.write(f"{error}\n")
+            return 1
+        # uvicorn takes both signals while it serves, and raises them again at its end: then they mean nothing more.
+        signal.signal(signal.SIGTERM, _ignore)
+        signal.signal(signal.SIGINT, _ignore)
+        log.info("listening", address=f"http://{settings.api_host}:{listener.getsockname()[1]}")
+        await _server(services).serve(sockets=[listener])
+    return 0
+
+
+def _server(services: Services) -> uvicorn.Server:
+    return uvicorn.Server(
         uvicorn.Config(
-            AccessLog(app),
+            AccessLog(create_app(services)),
             http="httptools",
-            loop="uvloop",
-            lifespan="on",
+            lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -76,12 +93,6 @@ def _serve(settings: ApiProcess, listener: socket.socket) -> int:
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
     )
-    # uvicorn takes both signals while it runs, and raises them again when it is done: then they mean nothing any more.
-    signal.signal(signal.SIGTERM, _ignore)
-    signal.signal(signal.SIGINT, _ignore)
-    log.info("listening", address=f"http://{settings.api_host}:{listener.getsockname()[1]}")
-    server.run(sockets=[listener])
-    return 0 if server.started else 1
 
 
 def _ignore(_signal: int, _frame: FrameType | None) -> None: ...

@@ -1,12 +1,11 @@
 """The HTTP application: routes, and every error as a problem."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import assets, callbacks, documentation, executions, health
@@ -27,28 +26,22 @@ _CODES: Final = {
 """What the framework itself refuses."""
 
 
-def create_app(open_services: Callable[[], AbstractAsyncContextManager[Services]]) -> FastAPI:
-    """The services are opened when the server starts, and closed after its last request."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with open_services() as services:
-            app.state.services = services
-            yield
-
+def create_app(services: Services) -> FastAPI:
+    """The services stay the caller's: open before the first request, closed after the last."""
     app = FastAPI(
         title="Takeone",
         version="0.1.0",
         summary="Durable AI video generation. Every step is paid for once.",
-        lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
     )
+    app.state.services = services
     for module in (executions, assets, callbacks, health):
         app.include_router(module.router)
     app.exception_handler(ProblemError)(_problem)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_refused)
+    app.exception_handler(ClientDisconnect)(_gone)
     app.add_middleware(LastResort)
     documentation.install(app)
     return app
@@ -65,6 +58,11 @@ async def _invalid(request: Request, error: RequestValidationError) -> Response:
 async def _refused(request: Request, error: HTTPException) -> Response:
     code = _CODES.get(error.status_code, FailureCode.INVALID_REQUEST)
     return problem_response(request, ProblemError(code, headers=error.headers))
+
+
+async def _gone(request: Request, _error: ClientDisconnect) -> Response:
+    """Nobody reads this, but the log and the metrics should not call it our bug."""
+    return problem_response(request, ProblemError(FailureCode.INVALID_REQUEST, "The body ended before its end."))
 
 
 class LastResort:

@@ -37,7 +37,7 @@ async def authenticate(
 def _unauthenticated() -> ProblemError:
     return ProblemError(
         FailureCode.UNAUTHENTICATED,
-        "Send a valid API key as “Authorization: Bearer tko_…”.",
+        "Send a valid API key in the header Authorization: Bearer tko_…",
         headers={"WWW-Authenticate": 'Bearer realm="takeone"'},
     )
 

@@ -82,11 +82,9 @@ def api_settings(database: FreshDatabase, temporal_address: str) -> ApiProcess:
 
 @asynccontextmanager
 async def running_api(settings: ApiProcess) -> AsyncGenerator[Api]:
-    app = create_app(lambda: open_services(settings))
-    async with app.router.lifespan_context(app):
-        transport = httpx.ASGITransport(app=app)
+    async with open_services(settings) as services:
+        transport = httpx.ASGITransport(app=create_app(services))
         async with httpx.AsyncClient(transport=transport, base_url=BASE_URL, timeout=30) as http:
-            services: Services = app.state.services
             yield Api(services=services, database=services.database, http=http, transport=transport)
 
 

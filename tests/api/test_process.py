@@ -129,6 +129,28 @@ async def test_api_process_answers_413_to_an_endless_body(fresh_database: FreshD
     assert b" 413 " in status
 
 
+async def test_api_process_calls_a_client_that_left_no_error_of_its_own(
+    fresh_database: FreshDatabase, temporal_address: str
+) -> None:
+    async with _served(fresh_database, temporal_address) as served:
+        host, port = served.url.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        key = served.http.headers["authorization"]
+        writer.write(
+            b"POST /api/generate-video HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 100\r\nAuthorization: " + key.encode() + b"\r\n\r\n{"
+        )
+        await writer.drain()
+        await asyncio.sleep(0.5)
+        writer.close()
+        await asyncio.sleep(0.5)
+        served.process.terminate()
+        _, err = await served.process.communicate()
+
+    assert b"unexpected error" not in err
+    assert b'"route": "/api/generate-video", "status": 422' in err
+
+
 async def test_api_process_finishes_what_has_begun_and_exits_0(
     fresh_database: FreshDatabase, temporal_address: str
 ) -> None:
@@ -168,6 +190,18 @@ async def test_api_process_names_every_missing_setting() -> None:
     assert process.returncode == 2
     for name in ("DATABASE_URL", "S3_BUCKET", "ENCRYPTION_KEYS", "REPLICATE_API_TOKEN"):
         assert any(line.startswith(f"{name}:") for line in err.decode().splitlines()), name
+
+
+async def test_api_process_says_in_one_line_that_a_key_cannot_be_one() -> None:
+    process = await _start(
+        _environment("postgresql://x@127.0.0.1:9/x", "127.0.0.1:9", API_PORT="0", REPLICATE_API_TOKEN="r8 with é")
+    )
+    _, err = await process.communicate()
+
+    assert process.returncode == 1
+    (line,) = err.decode().splitlines()
+    assert "replicate" in line
+    assert "r8 with" not in line
 
 
 async def test_api_process_help_names_its_settings() -> None:
