@@ -11,13 +11,15 @@ from store.jobs import JobRecord
 
 
 def poll_seconds(job: JobRecord) -> float:
-    """Often when the job should be ready about now, rarely long before and long after. A callback cuts it short."""
-    if job.submitted_at is None:
+    """Often at first (most refusals come within seconds) and when the job should be ready about now; else rarely.
+
+    A callback cuts it short.
+    """
+    if job.submitted_at is None or job.cancel_sent_at is not None:
         return MIN_POLL_SECONDS
     age = (job.now - job.submitted_at).total_seconds()
-    if job.cancel_sent_at is not None:
-        return MIN_POLL_SECONDS
-    return min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, abs(job.usual_seconds - age) / 5))
+    pause = min(MIN_POLL_SECONDS + age / 4, abs(job.usual_seconds - age) / 5)
+    return min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, pause))
 
 
 def poll_is_due(job: JobRecord) -> bool:

@@ -1,0 +1,50 @@
+"""One whole stack for all tests here, on free ports, in a folder of its own."""
+
+import os
+import tempfile
+from collections.abc import AsyncGenerator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from deploy.local.config import Config, Ports
+from deploy.local.ports import free_ports, is_free
+from deploy.local.s3 import PORTS as S3_PORTS
+from deploy.local.stack import Stack, prepared
+from tests.end_to_end.world import World
+
+FAST_HORIZONS = {
+    "FAL_START_DEADLINE_SECONDS": "1",
+    "FAL_IMAGE_HORIZON_SECONDS": "4",
+    "FAL_HORIZON_SECONDS": "4",
+    "REPLICATE_HORIZON_SECONDS": "4",
+}
+"""The sandbox's lists have no lag, so a few seconds without a match are certainty here."""
+
+
+def _config(folder: Path) -> Config:
+    names = [field.name for field in fields(Ports) if field.name != "s3"]
+    first = next(port for port in free_ports(50) if all(is_free(port + more) for more in range(S3_PORTS)))
+    others = [port for port in free_ports(len(names) + S3_PORTS) if not first <= port < first + S3_PORTS]
+    return Config(folder=folder, ports=Ports(s3=first, **dict(zip(names, others, strict=False))), live=None)
+
+
+@pytest.fixture(scope="session")
+async def stack() -> AsyncGenerator[Stack]:
+    with tempfile.TemporaryDirectory(prefix="takeone-e2e-", ignore_cleanup_errors=True) as name:
+        os.chmod(name, 0o711)  # PostgreSQL's own system user has to get in when the tests run as root
+        async with prepared(_config(Path(name)), lambda _line: None) as stack:
+            stack.environment |= FAST_HORIZONS
+            await stack.start()
+            yield stack
+
+
+@pytest.fixture
+async def world(stack: Stack) -> AsyncGenerator[World]:
+    """A user of its own, and a sandbox without faults or jobs of other tests."""
+    async with World.open(stack) as world:
+        answer = await world.control.post("/reset")
+        assert answer.is_success, answer.text
+        await world.settings(tiny_media=True, image_seconds=0.3, video_seconds=1.0)
+        yield world

@@ -1,0 +1,70 @@
+"""A provider that says no, or says nothing: a code, a sentence, what was spent; and never a second payment."""
+
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.world import World
+
+IMAGE = {"provider": "fal", "operation": "create"}
+VIDEO = {"provider": "replicate", "operation": "create"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "order", "code", "spent"),
+    [
+        ("refuse", {**IMAGE, "params": {"status": 401}}, "provider_auth_failed", "0"),
+        ("refuse", {**IMAGE, "params": {"status": 402}}, "provider_credit_exhausted", "0"),
+        ("refuse", {**IMAGE, "params": {"status": 422}}, "provider_rejected_input", "0"),
+        ("refuse", {**VIDEO, "params": {"status": 422}}, "provider_rejected_input", "0.003"),
+        ("moderated", {"provider": "fal"}, "content_moderated", "0.003"),
+        ("moderated", {"provider": "replicate"}, "content_moderated", "0.003"),
+        ("fail_after", {"provider": "replicate", "params": {"seconds": 0.2}}, "provider_failed", "0.003"),
+        ("empty_output", {"provider": "replicate"}, "provider_empty_output", None),
+        ("wrong_bytes", {"provider": "replicate", "params": {"form": "html"}}, "output_invalid", None),
+    ],
+)
+async def test_failure_has_a_code_a_sentence_and_what_was_spent(
+    world: World, fault: str, order: dict[str, Any], code: str, spent: str | None
+) -> None:
+    ordered = await world.fault(fault, times=-1, **order)
+    execution_id = await world.generate()
+    seen = await world.ended(execution_id)
+    assert await world.fired(ordered) >= 1
+    assert (seen["status"], seen["error"]["code"]) == ("failed", code), seen
+    assert seen["result"] is None
+    assert spent is None or seen["error"]["spent"] == spent
+    assert len(seen["error"]["message"]) > 20
+    environment = world.stack.environment
+    for secret in (environment["FAL_KEY"], environment["REPLICATE_API_TOKEN"], world.stack.config.sandbox_url):
+        assert secret not in str(seen)
+    assert len(await world.bill_of(execution_id)) == len([job for job in seen["jobs"] if job["submittedAt"]])
+    await world.check_money(execution_id)
+    assert (await world.webhook(execution_id))["type"] == "execution.failed"
+
+
+@pytest.mark.parametrize(
+    ("fault", "order"),
+    [
+        ("drop_after_accept", IMAGE),
+        ("drop_after_accept", VIDEO),
+        ("answer_502_after_accept", IMAGE),
+        ("answer_502_after_accept", VIDEO),
+        ("malformed_json", VIDEO),
+        ("drop_before_accept", VIDEO),
+        ("refuse_429", {**IMAGE, "params": {"retry_after": "-1"}}),
+        ("refuse_429", {**VIDEO, "params": {"retry_after": "1"}}),
+    ],
+)
+async def test_answer_lost_is_paid_once(world: World, fault: str, order: dict[str, Any]) -> None:
+    await world.fault("callback_lost", times=-1)  # the look-up has to find it alone
+    ordered = await world.fault(fault, **order)
+    execution_id = await world.generate()
+    seen = await world.ended(execution_id, seconds=60)
+    assert await world.fired(ordered) == 1
+    assert seen["status"] == "completed", seen
+    lines = await world.bill_of(execution_id)
+    assert sorted(line["provider"] for line in lines) == ["fal", "replicate"]
+    whole_bill = (await world.control.get("/bill")).json()["lines"]
+    assert len(whole_bill) == 2, "a job was bought that no row knows"
+    await world.check_money(execution_id)
