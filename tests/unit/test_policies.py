@@ -1,0 +1,27 @@
+"""Deadlines nest, or a stop would cut a paid call."""
+
+from runtime import policies
+
+
+def test_policies_deadlines_nest() -> None:
+    create = policies.CREATE_CALL_SECONDS
+    start_to_close = policies.SUBMIT_START_TO_CLOSE.total_seconds()
+    graceful = policies.GRACEFUL_SHUTDOWN.total_seconds()
+    assert create < start_to_close < graceful < policies.EXIT_SECONDS
+
+
+def test_policies_paid_call_is_never_retried_by_temporal() -> None:
+    assert policies.ONCE.maximum_attempts == 1
+
+
+def test_policies_transfer_ends_before_its_activity() -> None:
+    assert policies.TRANSFER_SECONDS < policies.STORE_START_TO_CLOSE.total_seconds()
+
+
+def test_policies_webhooks_are_tried_for_three_days() -> None:
+    assert len(policies.RETRY_DELAYS_SECONDS) + 1 >= 10
+    assert sum(policies.RETRY_DELAYS_SECONDS) >= 72 * 3600
+
+
+def test_backoff_seconds_last_step_repeats() -> None:
+    assert [policies.backoff_seconds((1.0, 5.0), tries) for tries in (1, 2, 3, 99)] == [1.0, 5.0, 5.0, 5.0]
