@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -56,8 +57,9 @@ def noted(folder: Path) -> list[dict[str, int]]:
     return json.loads(path.read_text()) if path.exists() else []
 
 
-def run(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def run(environment: dict[str, str], *arguments: str) -> Generator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [sys.executable, "-m", "deploy.local", *arguments],
         cwd=ROOT,
         env=environment,
@@ -65,7 +67,11 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.timeout(180)
