@@ -32,6 +32,9 @@ GRACEFUL_SHUTDOWN: Final = timedelta(seconds=25)
 EXIT_SECONDS: Final = 30.0
 """What a supervisor allows between SIGTERM and SIGKILL."""
 
+SUBMIT_SCHEDULE_TO_CLOSE: Final = timedelta(minutes=30)
+"""How long a paid call may wait for its slot. After that the job's row is asked, and says that nothing was sent."""
+
 HEARTBEAT: Final = timedelta(seconds=6)
 """Of activities that wait. With the sticky time-out below, a killed worker's jobs move on within ten seconds."""
 
@@ -68,8 +71,11 @@ WATCH_SLACK: Final = timedelta(minutes=2)
 """The watching activities end by themselves at the job's deadline; this much later the server ends them."""
 
 STORE_START_TO_CLOSE: Final = timedelta(minutes=15)
-STORE_SCHEDULE_TO_CLOSE: Final = timedelta(hours=3)
-"""Long enough to sit out a storage outage of an hour; most providers have deleted the file after that."""
+STORE_SCHEDULE_TO_CLOSE: Final = timedelta(minutes=65)
+"""Long enough to sit out a storage outage of an hour; some providers have deleted the file after that."""
+
+STORING_SLACK: Final = STORE_SCHEDULE_TO_CLOSE + timedelta(minutes=5)
+"""What an execution may take beyond the deadlines of its jobs: storing, and what lies between the steps."""
 
 SUBMIT_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Between sends that were certainly not accepted, when the provider does not say how long. The last one repeats."""
