@@ -130,8 +130,8 @@ class ExecutionWorkflow:
         self._show(step, settled.state)
         if settled.state is JobState.COMPLETED:
             self._storing.append(asyncio.create_task(self._store(step, job)))
-        elif settled.failure is not None:
-            self._note_failure(step, settled.failure)
+        elif settled.failure is not None and settled.failure.code is not FailureCode.CANCELLED:
+            self._note_failure(step, settled.failure)  # a job that was ended because we were told to has not failed
 
     async def _submit(self, step: Step, job: JobRef) -> bool:
         """Until the provider certainly has the job (True) or certainly never will (False).
@@ -145,8 +145,6 @@ class ExecutionWorkflow:
             if answer.outcome is SubmitOutcome.UNKNOWN:
                 self._show(step, JobState.UNKNOWN)
                 found = await self._find(step, job)
-                if found.outcome is FindOutcome.ABSENT:
-                    continue
                 answer = SubmitJobResult(outcome=_AFTER_FIND[found.outcome], failure=found.failure)
             if answer.outcome in (SubmitOutcome.SUBMITTED, SubmitOutcome.ENDED):
                 return True
@@ -167,6 +165,7 @@ class ExecutionWorkflow:
                 task_queue=policies.submit_queue(step.provider),
                 retry_policy=policies.ONCE,
                 start_to_close_timeout=policies.SUBMIT_START_TO_CLOSE,
+                schedule_to_close_timeout=timedelta(seconds=step.deadline_seconds),
                 summary=f"{step.name}: {step.model}, sent at most once",
             )
         except ActivityError:
@@ -193,6 +192,8 @@ class ExecutionWorkflow:
         await workflow.wait_condition(lambda: watching.done() or self._cancelled)
         if watching.done() and watching.result().state.ended:
             return
+        if self._committing_cancel is not None:
+            await self._committing_cancel  # settling tells a cancel from a time-out by the row
         await self._cancel_at_provider(step, job)
         if watching.done():
             watching = asyncio.create_task(self._watch(step, job))
@@ -251,6 +252,8 @@ class ExecutionWorkflow:
             status, failure = ExecutionStatus.FAILED, self._failure
         elif self._states[self._order.plan.result_step] is JobState.COMPLETED:
             status, failure = ExecutionStatus.COMPLETED, None
+        elif self._cancel_reason == FailureCode.DEADLINE_EXCEEDED:  # nobody but the sweep ordered it
+            status, failure = ExecutionStatus.FAILED, Failure.of(FailureCode.DEADLINE_EXCEEDED)
         else:
             status, failure = ExecutionStatus.CANCELLED, Failure.of(FailureCode.CANCELLED)
         outcome = await self._database_step(
@@ -330,6 +333,7 @@ def _upsert(updates: "list[SearchAttributeUpdate[Any]]") -> None:
 
 _AFTER_FIND = {
     FindOutcome.FOUND: SubmitOutcome.SUBMITTED,
+    FindOutcome.ABSENT: SubmitOutcome.NOT_SENT,
     FindOutcome.ENDED: SubmitOutcome.ENDED,
     FindOutcome.GIVEN_UP: SubmitOutcome.REFUSED,
 }
