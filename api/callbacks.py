@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 
 from api.documentation import problems
 from api.limits import CALLBACK_BODY_BYTES, read_body
-from api.problems import ProblemError, not_found, unavailable
+from api.problems import CALLBACKS_PATH, ProblemError, not_found, unavailable
 from api.services import Services, services_of
 from contracts.failures import FailureCode
 from contracts.ids import JobId
@@ -15,7 +15,6 @@ from runtime.logging import get_logger
 from runtime.metrics import CALLBACKS
 from store.callbacks import CallbackOutcome, NewCallback, record_callback
 
-_PATH = "/callbacks"  # never with the token: it is what makes an address ours
 _OTHER = "other"
 
 log = get_logger(__name__)
@@ -38,7 +37,7 @@ async def receive_callback(request: Request, provider: str, token: str) -> dict[
     CALLBACKS.labels(sender.name, outcome.value).inc()
     log.info("callback received", job_id=job_id, provider=sender.name, outcome=outcome.value)
     if outcome is CallbackOutcome.UNKNOWN_JOB:
-        raise not_found(_PATH)
+        raise not_found(CALLBACKS_PATH)
     return {}
 
 
@@ -46,11 +45,11 @@ def _whose(services: Services, provider: str, token: str) -> tuple[Provider, Job
     """Before a byte of the body is read, and without a query."""
     if provider not in services.providers.names:
         CALLBACKS.labels(_OTHER, "unknown_provider").inc()
-        raise not_found(_PATH)
+        raise not_found(CALLBACKS_PATH)
     subject = services.tokens.verify(token)
     if subject is None:
         CALLBACKS.labels(provider, "bad_token").inc()
-        raise not_found(_PATH)
+        raise not_found(CALLBACKS_PATH)
     return services.providers.provider(provider), *subject
 
 
@@ -64,12 +63,11 @@ async def _verified(request: Request, sender: Provider, job_id: JobId, send_numb
             FailureCode.UNAUTHENTICATED,
             "The signature is missing, wrong or too old.",
             headers={"WWW-Authenticate": "Signature"},
-            instance=_PATH,
         ) from None
     except CallbackUnverifiableError:
         CALLBACKS.labels(sender.name, "unverifiable").inc()
         log.warning("callback not verifiable now", job_id=job_id, provider=sender.name)
-        raise unavailable("The signature cannot be checked right now; send it again.", instance=_PATH) from None
+        raise unavailable("The signature cannot be checked right now; send it again.") from None
     return NewCallback(
         provider=sender.name,
         delivery_id=callback.delivery_id,

@@ -9,6 +9,7 @@ from fastapi import Request, Response
 from contracts.failures import FAILURES, FailureCode
 
 MEDIA_TYPE = "application/problem+json"
+CALLBACKS_PATH = "/callbacks"
 RETRY_AFTER_SECONDS = 5
 """What a client is told to wait when a part of this service is away: about as long as a part takes to come back."""
 
@@ -43,6 +44,8 @@ STATUS: Final[dict[FailureCode, int]] = {
     FailureCode.TERMINATED: 409,
     FailureCode.INTERNAL_ERROR: 500,
 }
+"""Total over the list; many of these end executions and never a request. A budget is a 402, as at most services that
+sell by use: not 403, since the user may do this, and not 429, since waiting does not help."""
 
 
 class ProblemError(Exception):
@@ -105,9 +108,8 @@ def not_found(instance: str) -> ProblemError:
     return ProblemError(FailureCode.NOT_FOUND, instance=instance)
 
 
-def unavailable(detail: str = "", *, instance: str | None = None) -> ProblemError:
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return ProblemError(FailureCode.SERVICE_UNAVAILABLE, detail, headers=headers, instance=instance)
+def unavailable(detail: str = "") -> ProblemError:
+    return ProblemError(FailureCode.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def problem_document(error: ProblemError, instance: str) -> dict[str, Any]:
@@ -125,8 +127,14 @@ def problem_document(error: ProblemError, instance: str) -> dict[str, Any]:
     }
 
 
+def _instance(request: Request) -> str:
+    """The path; of a callback only its beginning: the token is what makes such an address."""
+    raw_path: bytes = request.scope["raw_path"]
+    return CALLBACKS_PATH if raw_path.startswith(b"/callbacks/") else raw_path.decode("ascii", "replace")
+
+
 def problem_response(request: Request, error: ProblemError) -> Response:
-    document = problem_document(error, request.scope["raw_path"].decode("ascii", "replace"))
+    document = problem_document(error, _instance(request))
     return Response(
         content=json.dumps(document, ensure_ascii=False, separators=(",", ":")),
         status_code=STATUS[error.code],

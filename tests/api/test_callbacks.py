@@ -187,6 +187,7 @@ async def test_callback_may_be_large_but_not_endless(api: Api, user: TestUser) -
     endless = await api.http.post(path, content=b" " * (CALLBACK_BODY_BYTES + 1), headers=headers)
 
     assert (large.status_code, endless.status_code) == (200, 413)
+    assert endless.json()["instance"] == "/callbacks"
 
 
 async def test_callback_outcomes_are_counted(api: Api, user: TestUser) -> None:

@@ -210,7 +210,9 @@ VALUES = (
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(body=st.fixed_dictionaries({}, optional=dict.fromkeys([*FULL, "imageModel", "videoModel", "other"], VALUES)))
 async def test_generate_video_of_any_body_is_accepted_or_a_problem(api_once: TestUser, body: dict[str, Any]) -> None:
     content = json.dumps(body)  # also NaN and lone surrogates, as they come
@@ -221,7 +223,9 @@ async def test_generate_video_of_any_body_is_accepted_or_a_problem(api_once: Tes
         assert answer.json()["errors"]
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(body=st.binary(max_size=300))
 async def test_generate_video_of_any_bytes_is_a_problem(api_once: TestUser, body: bytes) -> None:
     answer = await api_once.http.post(PATH, content=body, headers={"Content-Type": "application/json"})

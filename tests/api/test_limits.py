@@ -5,13 +5,14 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.limits import JSON_BODY_BYTES, parse_json
 from api.problems import ProblemError
 from tests.api.conftest import Api, TestUser
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines differ
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
@@ -59,11 +60,13 @@ def test_json_keeps_texts_and_numbers_as_they_are() -> None:
     assert parse_json(json.dumps(body).encode()) == body
 
 
+@UNHURRIED
 @given(st.binary(max_size=200))
 def test_json_of_any_bytes_is_read_or_refused(body: bytes) -> None:
     _read_or_refuse(body)
 
 
+@UNHURRIED
 @given(st.dictionaries(st.text(), JSON, max_size=5))
 def test_json_of_any_object_is_read_or_refused(value: dict[str, Any]) -> None:
     _read_or_refuse(json.dumps(value).encode())

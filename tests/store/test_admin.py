@@ -41,9 +41,7 @@ async def _admin(database_url: str, *arguments: str) -> Ran:
 
 async def test_admin_makes_a_user_and_shows_the_secrets_once(fresh_database: FreshDatabase) -> None:
     url = fresh_database.application_dsn
-    made = (
-        await _admin(url, "users", "create", "Ada", "--monthly-videos", "100", "--monthly-usd", "12.5")
-    ).json
+    made = (await _admin(url, "users", "create", "Ada", "--monthly-videos", "100", "--monthly-usd", "12.5")).json
     assert made["userId"].startswith("usr_")
     assert parse_api_key(made["apiKey"]) is not None
     assert made["webhookSecret"].startswith("whsec_")

@@ -4,7 +4,7 @@ import base64
 from collections.abc import AsyncGenerator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.ids import KeyId, UserId
@@ -61,6 +61,7 @@ def test_key_with_any_one_character_changed_is_refused() -> None:
         assert parse_api_key(changed) is None, place
 
 
+@settings(deadline=None)
 @given(st.text(max_size=100))
 def test_key_junk_is_refused(text: str) -> None:
     assert parse_api_key(text) is None
