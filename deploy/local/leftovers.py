@@ -3,8 +3,9 @@
 import fcntl
 import json
 import signal
+import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import psutil
 
 from deploy.local.process import LocalError
 
-STOP_SECONDS = 10.0
+KILL_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,13 +24,16 @@ class Started:
     pid: int
     created: float
     command: list[str]
+    stop_seconds: float
 
     @classmethod
-    def of(cls, name: str, pid: int) -> "Started | None":
+    def of(cls, name: str, pid: int, stop_seconds: float) -> "Started | None":
         """None if it is gone already."""
         try:
             process = psutil.Process(pid)
-            return cls(name=name, pid=pid, created=process.create_time(), command=process.cmdline())
+            return cls(
+                name=name, pid=pid, created=process.create_time(), command=process.cmdline(), stop_seconds=stop_seconds
+            )
         except psutil.Error:
             return None
 
@@ -71,19 +75,20 @@ def stop_leftovers(folder: Path) -> list[Started]:
     except (FileNotFoundError, ValueError, TypeError):
         return []
     found = [(one, process) for one in reversed(noted) if (process := one.process()) is not None]
+    began = time.monotonic()
     for _, process in found:
-        _stop(process)
+        with suppress(psutil.NoSuchProcess):
+            # PostgreSQL reads SIGINT as "end sessions and stop"; the others take it like SIGTERM.
+            process.send_signal(signal.SIGINT)
+    for one, process in found:
+        _end(process, max(0.0, began + one.stop_seconds - time.monotonic()))
     note_started(folder, [])
     return [one for one, _ in found]
 
 
-def _stop(process: psutil.Process) -> None:
+def _end(process: psutil.Process, seconds: float) -> None:
     try:
-        # PostgreSQL reads SIGINT as "end sessions and stop"; the others take it like SIGTERM.
-        process.send_signal(signal.SIGINT)
-        process.wait(STOP_SECONDS)
+        process.wait(seconds)
     except psutil.TimeoutExpired:
         process.kill()
-        process.wait(STOP_SECONDS)
-    except psutil.NoSuchProcess:
-        return
+        process.wait(KILL_SECONDS)

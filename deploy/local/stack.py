@@ -153,7 +153,7 @@ class Stack:
                 await self._running[name].stop()
 
     def _note(self) -> None:
-        started = [Started.of(name, running.pid) for name, running in self._running.items()]
+        started = [Started.of(name, running.pid, running.part.stop_seconds) for name, running in self._running.items()]
         note_started(self.config.folder, [one for one in started if one is not None])
 
 

@@ -12,6 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -52,7 +53,7 @@ def free_row(count: int) -> int:
             return first
 
 
-def noted(folder: Path) -> list[dict[str, int]]:
+def noted(folder: Path) -> list[dict[str, Any]]:
     path = folder / "processes.json"
     return json.loads(path.read_text()) if path.exists() else []
 

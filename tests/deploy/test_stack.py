@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -132,11 +132,11 @@ def test_leftovers_are_stopped_and_strangers_are_not(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
     with subprocess.Popen(command) as ours, subprocess.Popen(command) as stranger:
         try:
-            left, other = Started.of("Worker", ours.pid), Started.of("API", stranger.pid)
+            left, other = Started.of("Worker", ours.pid, 5.0), Started.of("API", stranger.pid, 5.0)
             assert left is not None
             assert other is not None
             # The stranger has the pid and the command of one of ours, but began at another time.
-            reused = Started(name="API", pid=other.pid, created=other.created - 100, command=other.command)
+            reused = replace(other, created=other.created - 100)
             note_started(tmp_path, [left, reused])
             assert stop_leftovers(tmp_path) == [left]
             assert left.process() is None
@@ -185,7 +185,7 @@ async def test_prepared_stops_what_a_killed_start_left(tmp_path: Path) -> None:
     async with prepared(config, said.append):
         assert (tmp_path / "temporal.toml").read_text() == ""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as left:  # noqa: ASYNC220 - returns at once
-        started = Started.of("Worker", left.pid)
+        started = Started.of("Worker", left.pid, 5.0)
         assert started is not None
         note_started(tmp_path, [started])
         async with prepared(config, said.append):

@@ -1,0 +1,283 @@
+"""What the image, compose and .env.example say, held against the code and judged by the tools' own parsers."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from pydantic.fields import FieldInfo
+
+from runtime.policies import EXIT_SECONDS
+from runtime.settings import AdminProcess, ApiProcess, MigrateProcess, Settings, WorkerProcess, load
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = Path(sys.executable).parent
+PROCESSES: tuple[type[Settings], ...] = (ApiProcess, WorkerProcess, MigrateProcess, AdminProcess)
+Product = Literal["api", "worker", "migrate"]
+OWNERS_SECRETS = ("DATABASE_OWNER_URL", "POSTGRES_PASSWORD", "POSTGRES_TEMPORAL_PASSWORD")
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ROOT_PACKAGES: set[str] = set(PROJECT["tool"]["importlinter"]["root_packages"])
+PRODUCT = ROOT_PACKAGES - {"sandbox", "deploy"}
+
+# ---- .env.example
+
+
+def known_settings() -> dict[str, list[FieldInfo]]:
+    known: dict[str, list[FieldInfo]] = {}
+    for process in PROCESSES:
+        for name, field in process.model_fields.items():
+            known.setdefault(name.upper(), []).append(field)
+    return known
+
+
+def compose_variables() -> set[str]:
+    """What compose.yaml takes from .env by name, and the one that Compose itself reads there."""
+    text = (ROOT / "deploy/compose.yaml").read_text()
+    return {*re.findall(r"(?<!\$)\$\{([A-Z_]+)", text), "COMPOSE_PROFILES"}
+
+
+def example() -> Iterator[tuple[str, str, bool, str]]:
+    """Name, value, whether it is set (not `# NAME=`), and the comment above it as one line."""
+    comment: list[str] = []
+    for line in (ROOT / ".env.example").read_text().splitlines():
+        if found := re.fullmatch(r"(# )?([A-Z][A-Z0-9_]+)=(.*)", line):
+            yield found[2], found[3], found[1] is None, " ".join(comment)
+            comment = []
+        else:
+            comment = [*comment, line.removeprefix("# ")] if line else []
+
+
+def test_env_example_names_exactly_the_settings_and_what_compose_asks_for() -> None:
+    names = [name for name, _, _, _ in example()]
+    assert len(names) == len(set(names))
+    assert set(names) == known_settings().keys() | compose_variables()
+
+
+def test_env_example_says_what_each_setting_means() -> None:
+    comments = {name: comment for name, _, _, comment in example()}
+    silent = [
+        name
+        for name, fields in known_settings().items()
+        if not all((field.description or "?") in comments[name] for field in fields)
+    ]
+    assert silent == []
+
+
+def test_env_example_shows_the_defaults_of_what_it_leaves_out() -> None:
+    shown = {name: value for name, value, is_set, _ in example() if not is_set}
+    wrong: dict[str, str] = {}
+    for name, fields in known_settings().items():
+        if name in shown:
+            defaults = {"" if field.get_default() in (None, ()) else str(field.get_default()) for field in fields}
+            # One that differs from process to process has no value to show.
+            if shown[name] != (defaults.pop() if len(defaults) == 1 else ""):
+                wrong[name] = shown[name]
+    assert wrong == {}
+
+
+# ---- .env, made as the documentation says
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the deployment's files, and the .env that the command in docs/deployment.md makes."""
+    folder = tmp_path_factory.mktemp("checkout")
+    (folder / ".env.example").write_text((ROOT / ".env.example").read_text())
+    (folder / "deploy").symlink_to(ROOT / "deploy")
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs/deployment.md").read_text(), re.DOTALL)
+    (command,) = [block for block in blocks if ".env.example > .env" in block]
+    subprocess.run(["sh", "-euc", command], cwd=folder, check=True)
+    return folder
+
+
+def test_documented_command_makes_settings_that_every_process_takes(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "change-me" not in (checkout / ".env").read_text()
+    assert (checkout / ".env").stat().st_mode & 0o077 == 0
+    for name in list(os.environ):
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(checkout)
+    for process in PROCESSES:
+        load(process)
+
+
+# ---- compose.yaml
+
+
+def compose(checkout: Path, *arguments: str, **environment: str) -> str:
+    """What Compose itself makes of the files; it needs no engine for that."""
+    done = subprocess.run(
+        [str(PROGRAMS / "docker-compose"), "--env-file", ".env", "-f", "deploy/compose.yaml", "config", *arguments],
+        cwd=checkout,
+        env={"HOME": str(checkout), "PATH": os.defpath, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def services(checkout: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(compose(checkout, "--format", "json"))["services"]
+    return found
+
+
+def test_compose_pins_every_image_that_it_does_not_build(services: dict[str, Any]) -> None:
+    pulled = {name: service["image"] for name, service in services.items() if "build" not in service}
+    assert {"postgres", "temporal", "temporal-ui", "s3"} <= pulled.keys()
+    assert [image for image in pulled.values() if not re.search(r":\d+\.\d+(\.\d+)?(-\w+)?$", image)] == []
+    tools, server = pulled["temporal-schema"], pulled["temporal"]
+    assert tools.partition(":")[2] == server.partition(":")[2]
+
+
+def test_compose_publishes_on_loopback_alone(services: dict[str, Any]) -> None:
+    published = {(name, port["host_ip"]) for name, service in services.items() for port in service.get("ports", [])}
+    assert {host for _, host in published} == {"127.0.0.1"}
+    assert "worker" not in {name for name, _ in published}, "a fixed port would forbid --scale"
+
+
+def test_compose_waits_for_what_can_come_true(services: dict[str, Any]) -> None:
+    waits = [
+        (other, wanted["condition"])
+        for service in services.values()
+        for other, wanted in service.get("depends_on", {}).items()
+    ]
+    assert waits
+    for other, condition in waits:
+        if condition == "service_healthy":
+            assert "healthcheck" in services[other], f"{other} never says that it is healthy"
+        else:
+            assert condition == "service_completed_successfully"
+            assert "restart" not in services[other], f"{other} would start again and again"
+    # `up --wait` fails on a service that ends, unless another one waits for its end.
+    assert {name for name, service in services.items() if "restart" not in service} == {
+        other for other, condition in waits if condition == "service_completed_successfully"
+    }
+
+
+@pytest.mark.parametrize("name", get_args(Product))
+def test_compose_gives_a_process_only_settings(services: dict[str, Any], name: Product) -> None:
+    assert services[name]["environment"].keys() <= known_settings().keys() | compose_variables()
+    assert services[name]["read_only"]
+    assert services[name]["cap_drop"] == ["ALL"]
+
+
+def test_compose_keeps_the_owners_secrets_from_what_serves(services: dict[str, Any]) -> None:
+    for name in ("api", "worker"):
+        environment: dict[str, str] = services[name]["environment"]
+        assert [environment[secret] for secret in OWNERS_SECRETS] == ["", "", ""]
+        secrets = [services["migrate"]["environment"][secret] for secret in OWNERS_SECRETS]
+        assert all(secrets)
+        assert not set(secrets) & set(environment.values())
+
+
+def test_compose_lets_a_worker_end_its_paid_calls(services: dict[str, Any]) -> None:
+    assert int(services["worker"]["stop_grace_period"].removesuffix("s")) > EXIT_SECONDS
+
+
+def test_compose_without_profiles_is_the_product_alone(checkout: Path) -> None:
+    assert (
+        compose(checkout, "--services", COMPOSE_PROFILES="none").split().sort() == ["api", "migrate", "worker"].sort()
+    )
+
+
+# ---- the image
+
+
+def copied(stage: str) -> set[str]:
+    """What a stage of the Dockerfile takes from the build context."""
+    text = (ROOT / "deploy/Dockerfile").read_text()
+    (body,) = [
+        part for part in re.split(r"^FROM ", text, flags=re.MULTILINE) if part.partition("\n")[0].endswith(stage)
+    ]
+    return {source for line in re.findall(r"^COPY (?!--from)(.+) \S+$", body, re.MULTILINE) for source in line.split()}
+
+
+def test_dockerfile_passes_its_linter() -> None:
+    done = subprocess.run(
+        [str(PROGRAMS / "hadolint"), "--failure-threshold", "style", str(ROOT / "deploy/Dockerfile")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_image_has_the_products_packages_and_no_others() -> None:
+    assert {source.removesuffix(".py") for source in copied(" AS code")} == PRODUCT
+    assert copied(" AS sandbox-code") == {"sandbox"}
+
+
+def test_dockerignore_lets_in_what_the_image_copies_and_nothing_else() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert lines[1] == "*"
+    wanted = copied(" AS wheels") | copied(" AS code") | copied(" AS sandbox-code")
+    assert {line[1:] for line in lines if line.startswith("!")} == wanted
+
+
+def image_distributions() -> set[str]:
+    """The base dependencies with all that they need, as installed here."""
+    found: set[str] = set()
+    waiting = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        wanted = waiting.pop()
+        key = (canonicalize_name(wanted.name), frozenset(wanted.extras))
+        if key in seen:
+            continue
+        seen.add(key)
+        found.add(key[0])
+        for text in requires(wanted.name) or []:
+            needed = Requirement(text)
+            extras = wanted.extras or {""}
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.append(needed)
+    return found
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Top-level names of what a file imports when it runs; what is for the type checker alone is left out."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+        else:
+            yield from imported(node)
+
+
+def test_product_imports_nothing_that_the_image_lacks() -> None:
+    available, owners = image_distributions(), packages_distributions()
+    assert {"temporalio", "uvloop"} <= available, "the walk over the dependencies went nowhere"
+    assert not {"pillow", "pytest", "rich", "av"} & available
+    files = [
+        path
+        for name in PRODUCT
+        for path in ([ROOT / f"{name}.py"] if (ROOT / f"{name}.py").exists() else (ROOT / name).rglob("*.py"))
+    ]
+    lacking = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in files
+        for module in imported(ast.parse(path.read_text()))
+        if module not in sys.stdlib_module_names
+        and module not in PRODUCT
+        and not {canonicalize_name(owner) for owner in owners.get(module, [])} & available
+    }
+    assert len(files) > 50
+    assert lacking == set()
