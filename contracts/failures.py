@@ -1,6 +1,7 @@
 """Every way a request can go wrong, in one closed list.
 
-    what the user asked for    invalid_request · unauthenticated · not_found · method_not_allowed · unsupported_media_type ·
+    what the user asked for    invalid_request · unauthenticated · not_found · method_not_allowed ·
+                               unsupported_media_type ·
                                payload_too_large · idempotency_conflict · budget_exceeded · content_moderated ·
                                provider_rejected_input
     what the operator must do  provider_auth_failed · provider_credit_exhausted · provider_model_unavailable

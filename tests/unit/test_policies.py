@@ -15,11 +15,11 @@ def test_policies_paid_call_is_never_retried_by_temporal() -> None:
 
 
 def test_policies_transfer_ends_before_its_activity() -> None:
-    assert policies.TRANSFER_SECONDS < policies.STORE_START_TO_CLOSE.total_seconds()
+    assert policies.STORE_START_TO_CLOSE.total_seconds() > policies.TRANSFER_SECONDS
 
 
 def test_policies_webhooks_are_tried_for_three_days() -> None:
-    assert len(policies.RETRY_DELAYS_SECONDS) + 1 >= 10
+    assert len(policies.RETRY_DELAYS_SECONDS) >= 9
     assert sum(policies.RETRY_DELAYS_SECONDS) >= 72 * 3600
 
 
