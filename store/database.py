@@ -34,6 +34,12 @@ async def _prepare_connection(connection: "asyncpg.Connection[asyncpg.Record]") 
     await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
 
 
+async def _leave_as_is(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Nothing to undo between two users of a connection: every statement runs in a transaction, and what is set in one
+    is local to it. The driver still rolls back what was left open; its default sends four more statements each time.
+    """
+
+
 class Database:
     """The pool of a process. Every transaction says whose rows it may touch; the server holds it to that."""
 
@@ -52,6 +58,7 @@ class Database:
             command_timeout=COMMAND_TIMEOUT_SECONDS,
             server_settings={"role": APP_ROLE, "application_name": "takeone"},
             init=_prepare_connection,
+            reset=_leave_as_is,
         )
         try:
             yield cls(pool, dsn)
