@@ -14,14 +14,28 @@ class CpuReading:
     """
 
     seconds: dict[str, float]
+    machine_busy_seconds: float
 
     @classmethod
     def take(cls, pids: dict[str, int]) -> "CpuReading":
         own = os.getpid()
-        return cls(seconds={name: _seconds(pid, with_children=pid != own) for name, pid in pids.items()})
+        return cls(
+            seconds={name: _seconds(pid, with_children=pid != own) for name, pid in pids.items()},
+            machine_busy_seconds=_machine_busy_seconds(),
+        )
 
     def since(self, before: "CpuReading") -> dict[str, float]:
         return {name: max(0.0, self.seconds[name] - before.seconds[name]) for name in self.seconds}
+
+    def others_since(self, before: "CpuReading") -> float:
+        """Processor seconds that programs which are not ours took from the same machine."""
+        busy = self.machine_busy_seconds - before.machine_busy_seconds
+        return max(0.0, busy - sum(self.since(before).values()))
+
+
+def _machine_busy_seconds() -> float:
+    times = psutil.cpu_times()
+    return times.user + times.system + getattr(times, "steal", 0.0)
 
 
 def _seconds(pid: int, *, with_children: bool) -> float:

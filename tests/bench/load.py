@@ -4,19 +4,30 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+import psutil
+
 from tests.bench.cpu import CpuReading
 from tests.bench.sides import Finished, Side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """What one round measured. cpu_seconds: by the name of the part."""
+    """What one round measured.
+
+    cpu_seconds: by the name of the part. others_share: of the machine's processors, taken by programs not ours.
+    """
 
     side: str
     in_flight: int
     finished: tuple[Finished, ...]
     wall_seconds: float
     cpu_seconds: dict[str, float]
+    others_share: float
+
+    @property
+    def cpu_ms(self) -> float:
+        """Processor time of all parts together, per execution."""
+        return 1000 * sum(self.cpu_seconds.values()) / len(self.finished)
 
     @property
     def per_second(self) -> float:
@@ -47,11 +58,14 @@ async def run_round(
     async with asyncio.TaskGroup() as lanes:
         for _ in range(min(in_flight, executions)):
             lanes.create_task(lane())
+    after, cores = CpuReading.take(pids), psutil.cpu_count() or 1
+    elapsed = time.monotonic() - began
     wall_seconds = max(one.ended_monotonic for one in finished) - began
     return Round(
         side=side.name,
         in_flight=in_flight,
         finished=tuple(finished),
         wall_seconds=wall_seconds,
-        cpu_seconds=CpuReading.take(pids).since(before),
+        cpu_seconds=after.since(before),
+        others_share=after.others_since(before) / (elapsed * cores),
     )

@@ -14,7 +14,7 @@ from tests.bench.bare import QUEUE, BareVideoWorkflow
 from tests.bench.bare_activities import PROMPT, BareOrder
 from tests.bench.inbox import Arrival, Inbox
 
-EXECUTION_TIMEOUT_SECONDS = 120.0
+EXECUTION_TIMEOUT_SECONDS = 90.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
