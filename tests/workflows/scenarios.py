@@ -1,0 +1,253 @@
+"""Every way an execution can go, as far as its workflow decides it. Run by the tests, and recorded by `record.py`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from uuid import uuid4
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+
+from contracts.assets import StoreAssetResult
+from contracts.executions import ClaimOutcome, ClaimResult, ExecutionOrder, ExecutionOutcome
+from contracts.failures import Failure, FailureCode
+from contracts.ids import ExecutionId, UserId
+from contracts.jobs import FindJobResult, FindOutcome, SubmitJobResult, SubmitOutcome
+from contracts.states import ExecutionStatus, JobState
+from tests.workflows.stage import PLAN, Stage, workers
+from workflows.execution import ExecutionWorkflow
+
+Handle = WorkflowHandle[ExecutionWorkflow, ExecutionOutcome]
+Act = Callable[[Handle, Stage], Awaitable[None]]
+LIMIT_SECONDS = 45.0
+REASON = "changed my mind"
+
+
+async def _nothing(_handle: Handle, _stage: Stage) -> None:
+    """Nobody interferes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """answers: what the world does. act: what somebody does meanwhile.
+
+    closed_as_cancelled: Temporal shows the workflow as Canceled, because it was cancelled natively.
+    repeatable: its commands are the same every time; not where two things race at the server.
+    """
+
+    status: ExecutionStatus | None
+    answers: dict[str, list[object]] = field(default_factory=dict[str, list[object]])
+    failure: FailureCode | None = None
+    act: Act = _nothing
+    closed_as_cancelled: bool = False
+    repeatable: bool = True
+    gates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """outcome: None if the workflow closed as Canceled."""
+
+    stage: Stage
+    handle: Handle
+    outcome: ExecutionOutcome | None
+
+
+async def play(client: Client, scenario: Scenario, *, cached: int = 100) -> Played:
+    stage = Stage(answers={call: list(answers) for call, answers in scenario.answers.items()})
+    for call in scenario.gates:
+        stage.gate(call)
+    queue = f"executions-{uuid4()}"
+    order = ExecutionOrder(execution_id=ExecutionId("exec_1"), user_id=UserId("usr_1"), generation=1, plan=PLAN)
+    async with workers(client, stage, queue, cached=cached), asyncio.timeout(LIMIT_SECONDS):
+        handle = await client.start_workflow(ExecutionWorkflow.run, order, id=f"exec_{uuid4().hex}", task_queue=queue)
+        await scenario.act(handle, stage)
+        try:
+            outcome = await handle.result()
+        except WorkflowFailureError:
+            outcome = None
+    return Played(stage=stage, handle=handle, outcome=outcome)
+
+
+async def _signal(handle: Handle, stage: Stage) -> None:
+    """As the API does it: committed in the row first."""
+    stage.cancel_requested = True
+    await handle.signal(ExecutionWorkflow.cancel_requested, REASON)
+
+
+async def _sweep_ends_it(handle: Handle, stage: Stage) -> None:
+    """As the sweep does it past the deadline."""
+    stage.cancel_requested = True
+    await handle.signal(ExecutionWorkflow.cancel_requested, FailureCode.DEADLINE_EXCEEDED)
+
+
+async def _native(handle: Handle, _stage: Stage) -> None:
+    await handle.cancel(reason=REASON)
+
+
+def at(call: str, *orders: Act) -> Act:
+    """Give orders while an activity is at work; it answers only after the workflow has seen the first of them."""
+
+    async def act(handle: Handle, stage: Stage) -> None:
+        gate = stage.gate(call)
+        await gate.reached.wait()
+        for order in orders:
+            await order(handle, stage)
+        if not call.startswith(("claim", "finish")):  # a local activity's task must end before anything is seen
+            await _seen(handle)
+        gate.open()
+
+    return act
+
+
+_ORDERED = (
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED,
+)
+
+
+async def _seen(handle: Handle) -> None:
+    """Until a workflow task was completed after the last order: it has been worked on."""
+    while True:
+        types = [event.event_type for event in (await handle.fetch_history()).events]
+        last = max(position for position, type_ in enumerate(types) if type_ in _ORDERED)
+        if EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED in types[last:]:
+            return
+        await asyncio.sleep(0.02)
+
+
+async def _twice(handle: Handle, stage: Stage) -> None:
+    await at("wait video", _signal)(handle, stage)
+    await at("finish", _native)(handle, stage)
+
+
+UNKNOWN = SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
+CANCELLED, FAILED, COMPLETED = ExecutionStatus.CANCELLED, ExecutionStatus.FAILED, ExecutionStatus.COMPLETED
+
+
+def _refused(code: FailureCode) -> SubmitJobResult:
+    return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=Failure.of(code))
+
+
+def _cancelled(call: str, *orders: Act, native: bool, answers: dict[str, list[object]] | None = None) -> Scenario:
+    return Scenario(
+        status=CANCELLED,
+        failure=FailureCode.CANCELLED,
+        gates=(call,),
+        act=at(call, *orders),
+        answers=answers or {},
+        closed_as_cancelled=native,
+    )
+
+
+RUNS: dict[str, list[object]] = {"wait video": ["runs"]}
+BOTH: dict[str, list[object]] = {"wait image": ["runs"]}
+
+SCENARIOS: dict[str, Scenario] = {
+    "happy": Scenario(status=COMPLETED),
+    "lost": Scenario(status=None, answers={"claim": [ClaimResult(outcome=ClaimOutcome.LOST)]}),
+    "refused": Scenario(
+        status=FAILED,
+        failure=FailureCode.PROVIDER_REJECTED_INPUT,
+        answers={"submit image": [_refused(FailureCode.PROVIDER_REJECTED_INPUT)]},
+    ),
+    "unknown_found": Scenario(status=COMPLETED, answers={"submit video": [UNKNOWN]}),
+    "unknown_absent_sent": Scenario(
+        status=COMPLETED,
+        answers={"submit image": [UNKNOWN], "find image": [FindJobResult(outcome=FindOutcome.ABSENT)]},
+    ),
+    "unknown_given_up": Scenario(
+        status=FAILED,
+        failure=FailureCode.SUBMISSION_UNKNOWN,
+        answers={
+            "submit video": [UNKNOWN],
+            "find video": [
+                FindJobResult(outcome=FindOutcome.GIVEN_UP, failure=Failure.of(FailureCode.SUBMISSION_UNKNOWN))
+            ],
+        },
+    ),
+    "submit_lost": Scenario(status=COMPLETED, answers={"submit video": [ApplicationError("the database went away")]}),
+    "not_sent_retry_after": Scenario(
+        status=COMPLETED,
+        answers={
+            "submit image": [
+                SubmitJobResult(
+                    outcome=SubmitOutcome.NOT_SENT,
+                    retry_after_seconds=300,
+                    failure=Failure.of(FailureCode.PROVIDER_RATE_LIMITED),
+                )
+            ]
+            * 2
+        },
+    ),
+    "image_store_fails": Scenario(
+        status=COMPLETED,
+        answers={"store image": [StoreAssetResult(asset_id=None, failure=Failure.of(FailureCode.OUTPUT_EXPIRED))]},
+    ),
+    "result_store_fails": Scenario(
+        status=FAILED,
+        failure=FailureCode.OUTPUT_INVALID,
+        answers={"store video": [StoreAssetResult(asset_id=None, failure=Failure.of(FailureCode.OUTPUT_INVALID))]},
+    ),
+    "storage_away": Scenario(
+        status=FAILED,
+        failure=FailureCode.STORAGE_UNAVAILABLE,
+        answers={"store video": [ApplicationError("the storage is away", next_retry_delay=timedelta(hours=2))] * 2},
+    ),
+    "provider_fails": Scenario(
+        status=FAILED, failure=FailureCode.PROVIDER_FAILED, answers={"wait video": [JobState.FAILED]}
+    ),
+    "deadline_passed": Scenario(
+        status=FAILED,
+        failure=FailureCode.PROVIDER_TIMED_OUT,
+        answers={"wait video": [JobState.SUBMITTED, "runs"]},
+    ),
+    "deadline_passed_and_never_ends": Scenario(
+        status=FAILED,
+        failure=FailureCode.PROVIDER_FAILED,
+        answers={"wait video": [JobState.SUBMITTED, JobState.SUBMITTED]},
+    ),
+    "signal_at_claim": _cancelled("claim", _signal, native=False),
+    "native_at_claim": replace(_cancelled("claim", _native, native=True, answers=BOTH), repeatable=False),
+    "signal_in_submit": _cancelled("submit image", _signal, native=False, answers=BOTH),
+    "native_in_submit": _cancelled("submit image", _native, native=True, answers=BOTH),
+    "signal_then_native_in_submit": _cancelled("submit image", _signal, _native, native=True, answers=BOTH),
+    "native_then_signal_in_submit": _cancelled("submit image", _native, _signal, native=True, answers=BOTH),
+    "signal_while_unknown": _cancelled(
+        "find video", _signal, native=False, answers={"submit video": [UNKNOWN], **RUNS}
+    ),
+    "signal_while_waiting": Scenario(
+        status=CANCELLED,
+        failure=FailureCode.CANCELLED,
+        answers=RUNS,
+        gates=("wait video",),
+        act=at("wait video", _signal),
+    ),
+    "native_while_waiting": Scenario(
+        status=CANCELLED,
+        failure=FailureCode.CANCELLED,
+        answers=RUNS,
+        gates=("wait video",),
+        act=at("wait video", _native),
+        closed_as_cancelled=True,
+    ),
+    "deadline_of_the_execution": Scenario(
+        status=FAILED,
+        failure=FailureCode.DEADLINE_EXCEEDED,
+        answers=RUNS,
+        gates=("wait video",),
+        act=at("wait video", _sweep_ends_it),
+    ),
+    "cancel_loses": Scenario(status=COMPLETED, gates=("wait video",), act=at("wait video", _signal)),
+    "signal_then_native_in_finish": Scenario(status=COMPLETED, gates=("finish",), act=at("finish", _signal, _native)),
+    "cancelled_then_native_in_finish": Scenario(
+        status=CANCELLED,
+        failure=FailureCode.CANCELLED,
+        answers=RUNS,
+        gates=("wait video", "finish"),
+        act=_twice,
+        closed_as_cancelled=True,
+    ),
+}

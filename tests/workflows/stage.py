@@ -1,0 +1,232 @@
+"""Stand-ins for the activities of the execution workflow, under the same names.
+
+Only here, where the workflow's decisions are what is tested: each keeps the little of its row that the workflow sees.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from contracts.assets import StoreAssetResult
+from contracts.executions import (
+    CancelInput,
+    ClaimOutcome,
+    ClaimResult,
+    ExecutionOutcome,
+    ExecutionRef,
+    FinishInput,
+    StepJob,
+)
+from contracts.failures import Failure, FailureCode
+from contracts.ids import AssetId, EventId, JobId
+from contracts.jobs import (
+    CancelJobResult,
+    CancelOutcome,
+    FindJobResult,
+    FindOutcome,
+    JobRef,
+    SettleJobResult,
+    SubmitJobResult,
+    SubmitOutcome,
+    WaitJobResult,
+)
+from contracts.money import NanoUsd
+from contracts.plans import Plan, PlanType, Step, StepKind
+from contracts.states import ExecutionStatus, JobState
+from runtime import policies
+from workflows.execution import ExecutionWorkflow
+
+IMAGE, VIDEO = "image", "video"
+IMAGE_PROVIDER, VIDEO_PROVIDER = "one", "two"
+PRICE = NanoUsd(3_000_000)
+IDENTITY = "test"
+
+
+def _step(name: str, kind: StepKind, provider: str, *needs: str) -> Step:
+    return Step(
+        name=name,
+        kind=kind,
+        provider=provider,
+        model=f"{provider}/{name}",
+        deadline_seconds=300,
+        usual_seconds=10,
+        needs=needs,
+    )
+
+
+PLAN = Plan(
+    type=PlanType.GENERATE_VIDEO,
+    steps=(
+        _step(IMAGE, StepKind.IMAGE, IMAGE_PROVIDER),
+        _step(VIDEO, StepKind.VIDEO, VIDEO_PROVIDER, IMAGE),
+    ),
+    result_step=VIDEO,
+)
+
+
+class Gate:
+    """Holds an activity: `reached` when it has begun, and it goes on when it is opened."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self._open = asyncio.Event()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def pass_through(self) -> None:
+        self.reached.set()
+        await self._open.wait()
+
+
+@dataclass(slots=True, kw_only=True)
+class Stage:
+    """answers: what a step's activity answers, call by call; after the last one it goes well.
+
+    calls: every call, as "submit image". sent: how often each step was really sent. ends: what finish committed.
+    """
+
+    answers: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
+    gates: dict[str, Gate] = field(default_factory=dict[str, Gate])
+    cancel_requested: bool = False
+    calls: list[str] = field(default_factory=list[str])
+    sent: dict[str, int] = field(default_factory=lambda: defaultdict[str, int](int))
+    ends: list[FinishInput] = field(default_factory=list[FinishInput])
+    cancel_reasons: list[str] = field(default_factory=list[str])
+    _states: dict[str, JobState] = field(default_factory=lambda: defaultdict[str, JobState](lambda: JobState.WAITING))
+    _cancelled: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict[str, asyncio.Event](asyncio.Event))
+
+    def gate(self, call: str) -> Gate:
+        return self.gates.setdefault(call, Gate())
+
+    def count(self, call: str) -> int:
+        return self.calls.count(call)
+
+    async def _enter(self, name: str, ref: JobRef | None = None) -> tuple[str, Any]:
+        """The step, and the answer that was ordered for this call."""
+        step = ref.job_id.removeprefix("job_") if ref is not None else ""
+        call = f"{name} {step}".strip()
+        self.calls.append(call)
+        ordered = self.answers.get(call, [])
+        answer = ordered.pop(0) if ordered else None
+        if call in self.gates:
+            await self.gates[call].pass_through()
+        return step, answer
+
+    @activity.defn(name="claim_execution")
+    async def claim(self, ref: ExecutionRef) -> ClaimResult:
+        _, answer = await self._enter("claim")
+        outcome = ClaimOutcome.CANCELLED if self.cancel_requested else ClaimOutcome.CLAIMED
+        jobs = tuple(StepJob(step=step.name, job_id=JobId(f"job_{step.name}")) for step in PLAN.steps)
+        return answer or ClaimResult(outcome=outcome, jobs=jobs)
+
+    @activity.defn(name="cancel_execution")
+    async def cancel_execution(self, order: CancelInput) -> None:
+        await self._enter("cancel_execution")
+        self.cancel_requested = True
+        self.cancel_reasons.append(order.reason)
+
+    @activity.defn(name="submit_job")
+    async def submit(self, ref: JobRef) -> SubmitJobResult:
+        stopped = self.cancel_requested  # the intent is committed, or refused, before the call takes its time
+        step, answer = await self._enter("submit", ref)
+        if stopped:
+            return SubmitJobResult(outcome=SubmitOutcome.STOPPED)
+        self.sent[step] += 1
+        if isinstance(answer, Exception):
+            raise answer
+        self._states[step] = JobState.SUBMITTED
+        return answer or SubmitJobResult(outcome=SubmitOutcome.SUBMITTED)
+
+    @activity.defn(name="find_job")
+    async def find(self, ref: JobRef) -> FindJobResult:
+        _, answer = await self._enter("find", ref)
+        return answer or FindJobResult(outcome=FindOutcome.FOUND)
+
+    @activity.defn(name="wait_for_job")
+    async def wait(self, ref: JobRef) -> WaitJobResult:
+        """Ordered "runs": until it is cancelled at its provider."""
+        step, answer = await self._enter("wait", ref)
+        state: JobState = answer or JobState.COMPLETED
+        if answer == "runs":
+            while not self._cancelled[step].is_set():
+                activity.heartbeat()
+                await asyncio.sleep(0.02)
+            state = JobState.CANCELLED
+        self._states[step] = state
+        return WaitJobResult(state=state)
+
+    @activity.defn(name="cancel_job")
+    async def cancel_job(self, ref: JobRef) -> CancelJobResult:
+        step, _ = await self._enter("cancel", ref)
+        self._cancelled[step].set()
+        return CancelJobResult(outcome=CancelOutcome.CANCELLED)
+
+    @activity.defn(name="settle_job")
+    async def settle(self, ref: JobRef) -> SettleJobResult:
+        step, answer = await self._enter("settle", ref)
+        state, failure = self._states[step], None
+        if state is JobState.CANCELLED:
+            failure = Failure.of(FailureCode.CANCELLED if self.cancel_requested else FailureCode.PROVIDER_TIMED_OUT)
+        elif state is not JobState.COMPLETED:
+            state, failure = JobState.FAILED, Failure.of(FailureCode.PROVIDER_FAILED)
+        spent = NanoUsd(PRICE * sum(self.sent.values()))
+        return answer or SettleJobResult(state=state, failure=failure, execution_spent_nano_usd=spent)
+
+    @activity.defn(name="store_assets")
+    async def store(self, ref: JobRef) -> StoreAssetResult:
+        step, answer = await self._enter("store", ref)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer or StoreAssetResult(asset_id=AssetId(f"asset_{step}"), size_bytes=1)
+
+    @activity.defn(name="finish_execution")
+    async def finish(self, order: FinishInput) -> ExecutionOutcome:
+        """The first end stays, as in the row."""
+        if not self.ends:
+            self.ends.append(order)
+        await self._enter("finish")
+        return ExecutionOutcome(
+            status=self.ends[0].status,
+            spent_nano_usd=PRICE * sum(self.sent.values()),
+            event_id=EventId("evt_1"),
+            failure=self.ends[0].failure,
+        )
+
+    @property
+    def status(self) -> ExecutionStatus:
+        """How the execution ended: once."""
+        (end,) = self.ends
+        return end.status
+
+
+@asynccontextmanager
+async def workers(client: Client, stage: Stage, queue: str, *, cached: int = 100) -> AsyncGenerator[None]:
+    """What a worker process runs, with the stand-ins. cached: 0 replays the workflow at each of its tasks."""
+    database = [stage.claim, stage.cancel_execution, stage.settle, stage.finish]
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(
+            Worker(
+                client,
+                task_queue=queue,
+                workflows=[ExecutionWorkflow],
+                activities=database,
+                max_cached_workflows=cached,
+                identity=IDENTITY,
+            )
+        )
+        for name, activities in (
+            (policies.submit_queue(IMAGE_PROVIDER), [stage.submit, stage.cancel_job]),
+            (policies.submit_queue(VIDEO_PROVIDER), [stage.submit, stage.cancel_job]),
+            (policies.WAIT_QUEUE, [stage.wait, stage.find]),
+            (policies.ASSETS_QUEUE, [stage.store]),
+        ):
+            await stack.enter_async_context(Worker(client, task_queue=name, activities=activities, identity=IDENTITY))
+        yield
