@@ -109,14 +109,20 @@ async def user(api: Api) -> AsyncGenerator[TestUser]:
 
 
 @pytest.fixture(scope="module")
-async def api_once(
+async def shared_api(
     postgres_server: PostgresServer, template_database: str, temporal_address: str
-) -> AsyncGenerator[TestUser]:
-    """A user of an API that a whole file shares: for requests that are refused, or whose rows do not matter."""
+) -> AsyncGenerator[Api]:
+    """An API that a whole file shares: for requests that are refused, or whose rows do not matter."""
     async with (
         new_database(postgres_server, template_database) as database,
         running_api(api_settings(database, temporal_address)) as api,
     ):
-        user = await api.new_user()
-        async with user.http:
-            yield user
+        yield api
+
+
+@pytest.fixture(scope="module")
+async def api_once(shared_api: Api) -> AsyncGenerator[TestUser]:
+    """A user of the shared API."""
+    user = await shared_api.new_user()
+    async with user.http:
+        yield user

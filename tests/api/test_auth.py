@@ -21,9 +21,9 @@ from tests.api.conftest import Api, TestUser
         "Bearer tko_\xe9",
     ],
 )
-async def test_auth_without_a_known_key_is_401(api: Api, header: str | None) -> None:
+async def test_auth_without_a_known_key_is_401(shared_api: Api, header: str | None) -> None:
     headers = {} if header is None else {b"Authorization": header.encode("latin-1")}
-    answer = await api.http.get("/api/executions", headers=headers)
+    answer = await shared_api.http.get("/api/executions", headers=headers)
 
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
     assert answer.headers["www-authenticate"].startswith("Bearer")

@@ -31,8 +31,8 @@ FULL: dict[str, Any] = {
 }
 
 
-async def test_generate_video_answers_202_and_can_be_read(user: TestUser) -> None:
-    answer = await user.http.post(PATH, json=BODY)
+async def test_generate_video_answers_202_and_can_be_read(api_once: TestUser) -> None:
+    answer = await api_once.http.post(PATH, json=BODY)
 
     assert answer.status_code == 202, answer.text
     accepted = answer.json()
@@ -40,7 +40,7 @@ async def test_generate_video_answers_202_and_can_be_read(user: TestUser) -> Non
     assert accepted["status"] == "queued"
     assert answer.headers["location"] == accepted["statusUrl"]
     assert accepted["statusUrl"] == f"{BASE_URL}/api/executions/{accepted['executionId']}"
-    read = await user.http.get(accepted["statusUrl"])
+    read = await api_once.http.get(accepted["statusUrl"])
     assert read.status_code == 200, read.text
     assert read.json()["id"] == accepted["executionId"]
 
@@ -180,21 +180,21 @@ async def test_generate_video_names_the_field_that_is_wrong(
     assert [error["field"] for error in problem["errors"]] == [field]
 
 
-async def test_generate_video_says_what_the_model_can_do(user: TestUser) -> None:
-    answer = await user.http.post(PATH, json={**BODY, "duration": 30, "resolution": "8K", "aspectRatio": "1:100"})
+async def test_generate_video_says_what_the_model_can_do(api_once: TestUser) -> None:
+    answer = await api_once.http.post(PATH, json={**BODY, "duration": 30, "resolution": "8K", "aspectRatio": "1:100"})
 
     errors = {error["field"]: error for error in answer.json()["errors"]}
     assert set(errors) == {"duration", "resolution", "aspectRatio"}
     assert 5 in errors["duration"]["allowed"]
     assert "720p" in errors["resolution"]["allowed"]
     assert "16:9" in errors["aspectRatio"]["allowed"]
-    unknown = await user.http.post(PATH, json={**BODY, "videoModel": "nobody/nothing"})
+    unknown = await api_once.http.post(PATH, json={**BODY, "videoModel": "nobody/nothing"})
     assert "bytedance/seedance-1-pro" in unknown.json()["errors"][0]["allowed"]
 
 
-async def test_generate_video_prompt_of_500_of_any_characters_is_accepted(user: TestUser) -> None:
+async def test_generate_video_prompt_of_500_of_any_characters_is_accepted(api_once: TestUser) -> None:
     for prompt in ("🦀" * 500, " x ", "\u202e‮\ufeff x", "'; DROP TABLE users; --"):
-        answer = await user.http.post(PATH, json={"prompt": prompt})
+        answer = await api_once.http.post(PATH, json={"prompt": prompt})
         assert answer.status_code == 202, answer.text
 
 
@@ -272,8 +272,8 @@ async def test_idempotency_key_used_at_once_by_many_is_one_execution(
 
 
 @pytest.mark.parametrize("key", ["", " ", "x" * 256, "tab\there", "é"])
-async def test_idempotency_key_that_is_not_printable_is_refused(user: TestUser, key: str) -> None:
-    answer = await user.http.post(PATH, json=BODY, headers={b"Idempotency-Key": key.encode("latin-1")})
+async def test_idempotency_key_that_is_not_printable_is_refused(api_once: TestUser, key: str) -> None:
+    answer = await api_once.http.post(PATH, json=BODY, headers={b"Idempotency-Key": key.encode("latin-1")})
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "Idempotency-Key"

@@ -83,15 +83,15 @@ def _read_or_refuse(body: bytes) -> None:
         assert json.dumps(problem.members, ensure_ascii=False).encode()
 
 
-async def test_body_over_the_limit_is_413_by_its_header(user: TestUser) -> None:
-    answer = await user.http.post(
+async def test_body_over_the_limit_is_413_by_its_header(api_once: TestUser) -> None:
+    answer = await api_once.http.post(
         "/api/generate-video", content=b"x" * (JSON_BODY_BYTES + 1), headers={"Content-Type": "application/json"}
     )
 
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
 
 
-async def test_body_over_the_limit_is_413_in_chunks(user: TestUser) -> None:
+async def test_body_over_the_limit_is_413_in_chunks(api_once: TestUser) -> None:
     sent_bytes = 0
 
     async def chunks() -> AsyncGenerator[bytes]:
@@ -100,22 +100,24 @@ async def test_body_over_the_limit_is_413_in_chunks(user: TestUser) -> None:
             sent_bytes += 16_384
             yield b" " * 16_384
 
-    answer = await user.http.post("/api/generate-video", content=chunks(), headers={"Content-Type": "application/json"})
+    answer = await api_once.http.post(
+        "/api/generate-video", content=chunks(), headers={"Content-Type": "application/json"}
+    )
 
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
     assert sent_bytes < 4 * JSON_BODY_BYTES
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonx"])
-async def test_body_of_another_type_is_415(user: TestUser, content_type: str) -> None:
-    answer = await user.http.post(
+async def test_body_of_another_type_is_415(api_once: TestUser, content_type: str) -> None:
+    answer = await api_once.http.post(
         "/api/generate-video", content=b'{"prompt": "x"}', headers={"Content-Type": content_type}
     )
 
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
 
 
-async def test_body_of_somebody_without_a_key_is_not_looked_at(api: Api) -> None:
-    answer = await api.http.post("/api/generate-video", content=b"{")
+async def test_body_of_somebody_without_a_key_is_not_looked_at(shared_api: Api) -> None:
+    answer = await shared_api.http.post("/api/generate-video", content=b"{")
 
     assert answer.status_code == 401

@@ -42,9 +42,9 @@ def test_problem_has_all_members(code: FailureCode) -> None:
     ],
 )
 async def test_problem_answers_what_the_framework_refuses(
-    api: Api, method: str, path: str, status: int, code: str
+    shared_api: Api, method: str, path: str, status: int, code: str
 ) -> None:
-    answer = await api.http.request(method, path)
+    answer = await shared_api.http.request(method, path)
 
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
