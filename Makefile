@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; 
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 BIN := .venv/bin
 
-.PHONY: help demo up test lint types imports fast bench clean
+.PHONY: help demo up user test lint types imports fast bench clean
 
 help:  ## show these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ demo: .venv/.ready  ## start everything, make one video, show what it cost (LIVE
 
 up: .venv/.ready  ## start everything and stay up
 	@$(BIN)/python -m deploy.local up $(if $(LIVE),--live)
+
+user: .venv/.ready  ## make a user and its API key in the running stack: make user NAME=me
+	@$(BIN)/python -m deploy.local admin users create "$(or $(NAME),me)"
 
 test: .venv/.ready lint types imports  ## the whole test suite, types, lint, import rules
 	@$(BIN)/pytest

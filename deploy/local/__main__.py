@@ -4,14 +4,17 @@ import argparse
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from typing import cast
 
 from deploy.local.config import Config, Ports, read_config, variable_of
 from deploy.local.demo import DURATION_SECONDS, PROMPT, RESOLUTION, demo, print_prices
+from deploy.local.keys import keep_keys
 from deploy.local.price import StepPrice, video_price
 from deploy.local.process import LocalError
+from deploy.local.product import product_environment
 from deploy.local.stack import Stack, prepared
 
 # A whole answer: what is done with a started stack, and the exit code.
@@ -19,9 +22,13 @@ Action = Callable[[Stack], Awaitable[int]]
 
 
 def main() -> int:
-    given = _parser().parse_args()
+    given, rest = _parser().parse_known_args()
+    if rest and given.command != "admin":
+        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         config = read_config(os.environ, live=given.live)
+        if given.command == "admin":
+            return administer(config, rest)
         action = stay_up if given.command == "up" else _demo_action(config)
         return 0 if action is None else asyncio.run(run(config, action))
     except BaseExceptionGroup as group:
@@ -87,6 +94,16 @@ def _demo_action(config: Config) -> Action | None:
     return action
 
 
+def administer(config: Config, arguments: list[str]) -> int:
+    """`python -m store.admin` with the settings of the running stack."""
+    if not config.folder.joinpath("postgres").exists():
+        raise LocalError(f"There is no stack in {config.folder} yet: run `make up` first")
+    environment = product_environment(config, keep_keys(config.folder), os.environ)
+    return subprocess.run(
+        [sys.executable, "-m", "store.admin", *arguments], env=environment, cwd=config.folder, check=False
+    ).returncode
+
+
 def say(line: str) -> None:
     print(line, flush=True)
 
@@ -117,7 +134,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"Settings: TAKEONE_DATA_DIR (the folder for everything, default ./var); ports: {ports}. "
         "FAL_KEY and REPLICATE_API_TOKEN are used with --live only, and never otherwise.",
     )
-    parser.add_argument("command", choices=["up", "demo"], help="up: start and stay; demo: also make one video")
+    parser.add_argument(
+        "command",
+        choices=["up", "demo", "admin"],
+        help="up: start and stay; demo: also make one video; admin …: python -m store.admin for the running stack",
+    )
     parser.add_argument("--live", action="store_true", help="use the real providers; this spends money")
     return parser
 
