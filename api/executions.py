@@ -23,6 +23,7 @@ from contracts.failures import FailureCode
 from contracts.ids import ExecutionId, UserId, new_execution_id
 from contracts.money import usd_text
 from runtime.logging import get_logger
+from runtime.policies import START_RPC_TIMEOUT
 from runtime.temporal import UNREACHABLE
 from store.charges import BudgetExceededError
 from store.executions import NewExecution, insert_execution, mark_cancel_requested
@@ -35,9 +36,6 @@ from store.status import (
     list_executions,
 )
 from workflows.orders import signal_cancel, start_execution
-
-TEMPORAL_SECONDS = 3.0
-"""How long a request waits for Temporal at most. What it misses, the sweep of the workers does within seconds."""
 
 CANCEL_WAIT_SECONDS = 5.0
 CANCEL_LOOK_SECONDS = 0.15
@@ -189,7 +187,7 @@ async def _start(services: Services, new: NewExecution, prompt: str) -> None:
     """Only the quick way to a start: what was accepted is started by the sweep otherwise."""
     order = ExecutionOrder(execution_id=new.execution_id, user_id=new.user_id, generation=1, plan=new.plan)
     try:
-        async with asyncio.timeout(TEMPORAL_SECONDS):
+        async with asyncio.timeout(START_RPC_TIMEOUT.total_seconds()):
             await start_execution(services.temporal, order, prompt=prompt)
     except (TimeoutError, *UNREACHABLE) as error:
         log.warning("execution not started yet", execution_id=new.execution_id, reason=str(error)[:200])
@@ -264,7 +262,7 @@ async def _wait_for_end(services: Services, user_id: UserId, execution_id: Execu
 async def _signal(services: Services, execution_id: ExecutionId) -> None:
     """What cannot be told now, the sweep tells: the order itself is committed."""
     try:
-        async with asyncio.timeout(TEMPORAL_SECONDS):
+        async with asyncio.timeout(START_RPC_TIMEOUT.total_seconds()):
             await signal_cancel(services.temporal, execution_id, CANCEL_REASON)
     except (TimeoutError, *UNREACHABLE) as error:
         log.warning("cancel not signalled yet", execution_id=execution_id, reason=str(error)[:200])

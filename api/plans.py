@@ -9,6 +9,7 @@ from api.schemas import GenerateVideoRequest
 from contracts.plans import Parameters, Plan, PlanType, Reference, Step, StepKind
 from providers.port import Model, ModelInputs, Provider
 from providers.registry import Providers
+from runtime.policies import STORING_SLACK
 from store.executions import NewStep
 
 DEFAULT_DURATION_SECONDS: Final = 5
@@ -19,11 +20,6 @@ T = TypeVar("T")
 
 IMAGE: Final = "image"
 VIDEO: Final = "video"
-
-STORING_SLACK_SECONDS: Final = 3900
-"""What an execution may take beyond the deadlines of its provider jobs. Storing a file is retried for an hour while
-object storage is away, since what was paid for must not be lost to an outage; five minutes more are for what lies
-between the steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +47,7 @@ def plan_generate_video(catalogue: Providers, request: GenerateVideoRequest) -> 
     return PlannedExecution(
         plan=Plan(type=PlanType.GENERATE_VIDEO, steps=tuple(new.step for new in steps), result_step=VIDEO),
         steps=steps,
-        deadline_seconds=sum(new.step.deadline_seconds for new in steps) + STORING_SLACK_SECONDS,
+        deadline_seconds=sum(new.step.deadline_seconds for new in steps) + int(STORING_SLACK.total_seconds()),
     )
 
 
