@@ -96,7 +96,7 @@ def at(call: str, *orders: Act) -> Act:
         for order in orders:
             await order(handle, stage)
         if not call.startswith(("claim", "finish")):  # a local activity's task must end before anything is seen
-            await _seen(handle)
+            await _seen(handle, len(orders))
         gate.open()
 
     return act
@@ -108,12 +108,12 @@ _ORDERED = (
 )
 
 
-async def _seen(handle: Handle) -> None:
-    """Until a workflow task was completed after the last order: it has been worked on."""
+async def _seen(handle: Handle, count: int) -> None:
+    """Until this many orders are in the history, and a workflow task after the last of them: they have been worked on."""
     while True:
         types = [event.event_type for event in (await handle.fetch_history()).events]
-        last = max(position for position, type_ in enumerate(types) if type_ in _ORDERED)
-        if EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED in types[last:]:
+        ordered = [position for position, type_ in enumerate(types) if type_ in _ORDERED]
+        if len(ordered) >= count and EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED in types[ordered[-1] :]:
             return
         await asyncio.sleep(0.02)
 
