@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from contracts.jobs import JobReport
 from contracts.plans import StepKind
 from contracts.states import JobState
-from providers.port import CreateRequest, Model, Provider, ProviderUnavailableError
+from providers.port import CreateOutcome, CreateRequest, Model, Provider, ProviderUnavailableError
 from providers.registry import PROVIDER_NAMES, Providers
 from tests.providers.wire import KEYS, OFFLINE, answering, full_inputs, handle_of, serving, settings
 
@@ -155,6 +155,17 @@ async def test_short_key_is_not_repeated_either() -> None:
                 text = repr(await provider.submit(request, timeout_seconds=3))
                 assert "bad" in text
                 assert key not in text
+
+
+async def test_short_key_does_not_break_the_answer_to_a_paid_call() -> None:
+    """A made-up key may be a word of an address in the answer."""
+    answer = {"id": "p1", "status": "starting", "urls": {"get": "http://sandbox.example/v1/predictions/p1"}}
+    async with serving(answering(201, answer)) as wire:
+        here = settings(wire.url, replicate_api_token=SecretStr("id"))
+        async with Providers.open(here) as providers:
+            provider = providers.provider("replicate")
+            request = provider.create_request(provider.models[0], full_inputs(provider.models[0]), None)
+            assert (await provider.submit(request, timeout_seconds=3)).outcome is CreateOutcome.ACCEPTED
 
 
 @pytest.mark.parametrize("key", ["", "with space", "line\nbreak", "ümlaut"])
