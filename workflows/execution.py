@@ -195,7 +195,7 @@ class ExecutionWorkflow:
         if self._committing_cancel is not None:
             await self._committing_cancel  # settling tells a cancel from a time-out by the row
         await self._cancel_at_provider(step, job)
-        if watching.done():
+        if watching.done() and not watching.result().state.ended:
             watching = asyncio.create_task(self._watch(step, job))
         await watching
 

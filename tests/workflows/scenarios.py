@@ -109,7 +109,7 @@ _ORDERED = (
 
 
 async def _seen(handle: Handle, count: int) -> None:
-    """Until this many orders are in the history, and a workflow task after the last of them: they have been worked on."""
+    """Until this many orders are in the history, and a workflow task after the last of them."""
     while True:
         types = [event.event_type for event in (await handle.fetch_history()).events]
         ordered = [position for position, type_ in enumerate(types) if type_ in _ORDERED]
