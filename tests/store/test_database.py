@@ -1,0 +1,38 @@
+"""One connection, many users: nothing of one is left for the next."""
+
+import pytest
+
+from contracts.ids import UserId
+from store.database import Database
+from tests.servers import FreshDatabase
+
+WHO = "SELECT current_setting('takeone.user_id', true)"
+
+
+class InterruptedWorkError(Exception):
+    """What an activity may raise in the middle."""
+
+
+async def _interrupted(database: Database) -> None:
+    async with database.as_user(UserId("usr_two")) as conn:
+        await conn.execute("SET LOCAL statement_timeout = '7s'")
+        raise InterruptedWorkError
+
+
+async def test_connection_given_back_forgets_its_user_and_its_role(fresh_database: FreshDatabase) -> None:
+    async with Database.open(fresh_database.application_dsn, max_connections=1) as database:
+        async with database.as_user(UserId("usr_one")) as conn:
+            assert await conn.fetchval(WHO) == "usr_one"
+            process = await conn.fetchval("SELECT pg_backend_pid()")
+        with pytest.raises(InterruptedWorkError):
+            await _interrupted(database)
+        async with database.as_system() as conn:
+            assert await conn.fetchval("SELECT pg_backend_pid()") == process
+            assert not await conn.fetchval(WHO)
+            assert await conn.fetchval("SELECT current_user") == "takeone_system"
+        async with database.reading_as(UserId("usr_three")) as conn:
+            assert await conn.fetchval("SELECT current_user") == "takeone_app"
+            assert await conn.fetchval("SHOW statement_timeout") == "0"
+            assert await conn.fetchval(WHO) == "usr_three"
+        async with database.as_user(UserId("usr_four")) as conn:
+            assert await conn.fetchval("SHOW transaction_read_only") == "off"
