@@ -30,7 +30,7 @@ from contracts.jobs import (
     SubmitOutcome,
     WaitJobResult,
 )
-from contracts.states import JobState
+from contracts.states import ExecutionStatus, JobState
 from providers.port import (
     CreateAnswer,
     CreateOutcome,
@@ -87,6 +87,8 @@ class JobActivities:
         job = await self._get(ref)
         if job.state is not JobState.WAITING:
             return await self._sent_already(ref, job)
+        if job.late:
+            return await self._fail_unsent(ref, Failure.of(FailureCode.PROVIDER_TIMED_OUT))
         provider, model = self._model(job)
         number = job.send_number + 1
         try:
@@ -94,7 +96,11 @@ class JobActivities:
                 inputs = await resolve_inputs(conn, self.objects, job, model, seed=_seed(ref, number))
         except InputUnavailableError as error:
             return await self._fail_unsent(ref, error.failure)
-        request = provider.create_request(model, inputs, self._callback_url(ref, job.provider, number))
+        try:
+            request = provider.create_request(model, inputs, self._callback_url(ref, job.provider, number))
+        except ValueError as error:  # a plan that was accepted should not hold such inputs; no repeat would heal it
+            log.error("inputs that the model does not take", **_ids(ref), reason=str(error))  # noqa: TRY400 - no trace
+            return await self._fail_unsent(ref, Failure.of(FailureCode.INTERNAL_ERROR))
         async with self.database.as_user(ref.user_id) as conn:
             begun = await begin_send(conn, ref, number, asdict(request), asdict(inputs))
         if not begun:
@@ -108,6 +114,10 @@ class JobActivities:
 
     async def _sent_already(self, ref: JobRef, job: JobRecord) -> SubmitJobResult:
         if job.state is JobState.WAITING:
+            open_still = job.execution_status == ExecutionStatus.RUNNING and not job.cancel_requested
+            if open_still and job.execution_generation == ref.generation:
+                # Another submit was quicker, and was not accepted: it is the workflow's to try again.
+                return SubmitJobResult(outcome=SubmitOutcome.NOT_SENT)
             return SubmitJobResult(outcome=SubmitOutcome.STOPPED)
         if job.state is JobState.SUBMITTED:
             return SubmitJobResult(outcome=SubmitOutcome.SUBMITTED)
@@ -170,10 +180,12 @@ class JobActivities:
 
     async def _look(self, ref: JobRef, job: JobRecord) -> FindJobResult | None:
         """One look at the provider's list. None: still not known."""
-        provider, _ = self._model(job)
+        provider = self._offered(ref, job)
         async with self.database.as_user(ref.user_id) as conn:
             await mark_unknown(conn, ref.job_id, job.send_number)
             send = await get_send(conn, ref.job_id, job.send_number)
+        if provider is None:
+            return None
         try:
             answer = await provider.find(Lookup(request=CreateRequest(**send.request), sent_at=send.sent_at))
         except ProviderUnavailableError as error:
@@ -234,9 +246,12 @@ class JobActivities:
 
     async def _poll(self, ref: JobRef, job: JobRecord, handle: ProviderHandle) -> bool:
         """Ask how the job stands; True if it has ended, and its report is kept."""
+        provider = self._offered(ref, job)
+        if provider is None:
+            return False
         try:
             with metrics.timed(metrics.PROVIDER_CALL_DURATION.labels(job.provider, "status")):
-                report = await self.providers.provider(job.provider).status(handle)
+                report = await provider.status(handle)
         except ProviderUnavailableError as error:
             metrics.PROVIDER_CALLS.labels(job.provider, "status", "unavailable").inc()
             log.info("poll failed", **_ids(ref), reason=str(error))
@@ -317,6 +332,13 @@ class JobActivities:
             raise LookupError(f"{job.provider} {job.model} is not offered by this worker")
         return found
 
+    def _offered(self, ref: JobRef, job: JobRecord) -> Provider | None:
+        """None: its key was taken out of the settings. Nothing can be asked; the job's deadline still ends it."""
+        if job.provider not in self.providers.names:
+            log.warning("the provider of a job is not on offer", **_ids(ref), provider=job.provider)
+            return None
+        return self.providers.provider(job.provider)
+
     def _callback_url(self, ref: JobRef, provider: str, number: int) -> str | None:
         base = self.callback_urls.get(provider)
         return f"{base}/{self.tokens.sign(ref.job_id, number)}" if base is not None else None
@@ -334,9 +356,7 @@ def _why_cancelled(job: JobRecord) -> Failure | None:
     """None if it was ordered: then nothing has failed. Else it was us, past its deadline, or the provider by itself."""
     if job.cancel_requested:
         return None
-    return Failure.of(
-        FailureCode.PROVIDER_FAILED if job.cancel_sent_at is None else FailureCode.PROVIDER_TIMED_OUT
-    )
+    return Failure.of(FailureCode.PROVIDER_FAILED if job.cancel_sent_at is None else FailureCode.PROVIDER_TIMED_OUT)
 
 
 def _found_meanwhile(state: JobState) -> FindOutcome:
