@@ -97,6 +97,8 @@ class Sweep:
                 log.warning("the sweep could not reach Temporal", part=part.__name__, reason=type(error).__name__)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("a part of the sweep failed", part=part.__name__, reason=str(error))
+            except Exception as error:  # recorded: one row that cannot be read must not end the sweep
+                log.exception("a part of the sweep broke", part=part.__name__, reason=repr(error))
 
     async def start_queued(self) -> None:
         """Accepted, and its start was lost: Temporal was down, or the API died between its commit and the start."""

@@ -313,6 +313,14 @@ async def list_open_bills(conn: Connection, *, limit: int) -> list[JobRef]:
     ]
 
 
+LOOKED_AT_BILL = "UPDATE jobs SET updated_at = now() WHERE job_id = $1"
+
+
+async def mark_bill_looked_at(conn: Connection, job_id: JobId) -> None:
+    """To the end of the list of open bills, so that those that cannot be settled keep no others from it."""
+    await conn.execute(LOOKED_AT_BILL, job_id)
+
+
 def report_to_json(report: JobReport) -> dict[str, Any]:
     return {
         "state": report.state,
