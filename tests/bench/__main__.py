@@ -19,7 +19,7 @@ from tests.bench.inbox import Inbox
 from tests.bench.load import Round, run_round
 from tests.bench.report import Pair, Results, report
 from tests.bench.servers import Servers, machine, running_servers
-from tests.bench.sides import BareSide, Finished, ProductSide, Side
+from tests.bench.sides import BareSide, Finished, NotCompletedError, ProductSide, Side
 
 IMAGE_SECONDS = VIDEO_SECONDS = 0.5
 IN_FLIGHT = 50
@@ -132,6 +132,9 @@ def main() -> int:
         return asyncio.run(_until_stopped(extent))
     except LocalError as error:
         say(str(error))
+        return 1
+    except NotCompletedError as error:
+        say(f"Nothing to report: {error}")
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         say("stopped")

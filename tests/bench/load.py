@@ -4,10 +4,11 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+import httpx
 import psutil
 
 from tests.bench.cpu import CpuReading
-from tests.bench.sides import Finished, Side
+from tests.bench.sides import Finished, NotCompletedError, Side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +56,12 @@ async def run_round(
             left -= 1
             finished.append(await side.run_one())
 
-    async with asyncio.TaskGroup() as lanes:
-        for _ in range(min(in_flight, executions)):
-            lanes.create_task(lane())
+    try:
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(min(in_flight, executions)):
+                lanes.create_task(lane())
+    except* (NotCompletedError, TimeoutError, httpx.HTTPError) as failed:
+        raise NotCompletedError(f"an execution of the {side.name} did not complete: {failed.exceptions[0]!r}") from None
     after, cores = CpuReading.take(pids), psutil.cpu_count() or 1
     elapsed = time.monotonic() - began
     wall_seconds = max(one.ended_monotonic for one in finished) - began
