@@ -28,7 +28,6 @@ _LOUD_LIBRARIES = (
     "botocore",
     "s3transfer",
     "httpcore",
-    "httpx",
     "hpack",
     "urllib3",
     "asyncio",
@@ -106,6 +105,8 @@ def _route_everything_to(handler: logging.Handler, level: str) -> None:
     logging.getLogger("uvicorn.access").disabled = True  # `runtime.access_log` has one line per request instead
     for name in _LOUD_LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # A line for every poll of every job is for somebody who is looking for something.
+    logging.getLogger("httpx").setLevel(root.level if root.level <= logging.DEBUG else logging.WARNING)
 
 
 def _stamp(_logger: object, _method: str, fields: Fields) -> Fields:

@@ -58,7 +58,8 @@ async def test_fresh_database_of_another_test_is_dropped(postgres_server: Postgr
 
 async def test_temporal_serves_its_namespace(temporal_server: TemporalServer) -> None:
     client = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)
-    assert [execution async for execution in client.list_workflows()] == []
+    found = [execution async for execution in client.list_workflows("WorkflowId = 'nobody-has-this-id'")]
+    assert (client.namespace, found) == (temporal_server.namespace, [])
 
 
 async def test_s3_objects_are_public_by_address_and_nothing_else_is(s3_server: S3Server) -> None:

@@ -275,7 +275,7 @@ def test_redactor_blanks_exact_secrets_anywhere(secret: str, before: str, after:
 
 
 async def test_httpx_request_line_shows_no_secret(lines: ReadLines) -> None:
-    configure_logging()
+    configure_logging("DEBUG")
     answer = httpx.MockTransport(lambda _request: httpx.Response(200))
     async with httpx.AsyncClient(transport=answer) as client:
         await client.get(
