@@ -1,0 +1,119 @@
+"""The migrations: from empty, again, by three at once; and what the roles may not do."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import asyncpg
+import pytest
+
+from store.database import Database
+from store.migrate import migrate, migration_names
+from tests.rows import accept, new_execution, new_user
+from tests.servers import FreshDatabase, PostgresServer, new_database
+
+
+@pytest.fixture
+async def empty(postgres_server: PostgresServer) -> AsyncGenerator[FreshDatabase]:
+    async with new_database(postgres_server) as made:
+        yield made
+
+
+async def test_migrate_brings_an_empty_database_here_and_then_does_nothing(empty: FreshDatabase) -> None:
+    assert await migrate(empty.owner_dsn, empty.application_dsn) == migration_names() != []
+    assert await migrate(empty.owner_dsn, empty.application_dsn) == []
+    async with Database.open(empty.application_dsn) as database:
+        await accept(database, new_execution(await new_user(database)))
+
+
+async def test_migrate_by_three_at_once_runs_each_migration_once(empty: FreshDatabase) -> None:
+    done = await asyncio.gather(*(migrate(empty.owner_dsn, empty.application_dsn) for _ in range(3)))
+    assert sorted(name for names in done for name in names) == migration_names()
+
+
+async def test_roles_of_the_application_own_nothing_and_bypass_nothing(fresh_database: FreshDatabase) -> None:
+    connection = await asyncpg.connect(fresh_database.owner_dsn)
+    try:
+        rows = await connection.fetch(
+            "SELECT rolname, rolsuper, rolbypassrls, rolcreatedb, rolcreaterole FROM pg_roles"
+            " WHERE rolname IN ('takeone', 'takeone_app', 'takeone_system')"
+        )
+        owners = {row[0] for row in await connection.fetch("SELECT DISTINCT tableowner FROM pg_tables")}
+    finally:
+        await connection.close()
+    assert {row["rolname"] for row in rows} == {"takeone", "takeone_app", "takeone_system"}
+    assert not any(value for row in rows for value in list(row)[1:])
+    assert not owners & {"takeone", "takeone_app", "takeone_system"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE ledger_entries SET amount_nano_usd = 0", "DELETE FROM ledger_entries", "TRUNCATE ledger_entries"],
+)
+async def test_ledger_is_only_ever_added_to(fresh_database: FreshDatabase, statement: str) -> None:
+    async with Database.open(fresh_database.application_dsn) as database:
+        user_id = await new_user(database)
+        await accept(database, new_execution(user_id))
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with database.as_user(user_id) as conn:
+                await conn.execute(statement)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with database.as_system() as conn:
+                await conn.execute(statement)
+
+
+async def test_rows_of_another_user_are_invisible_in_every_table(fresh_database: FreshDatabase) -> None:
+    """Each table with a user gets a row of another's, made with checks off: none of them is to be seen."""
+    owner = await asyncpg.connect(fresh_database.owner_dsn)
+    try:
+        tables = [
+            row["table_name"]
+            for row in await owner.fetch(
+                "SELECT c.table_name FROM information_schema.columns AS c JOIN information_schema.tables AS t"
+                " USING (table_schema, table_name) WHERE c.column_name = 'user_id' AND t.table_type = 'BASE TABLE'"
+                " AND c.table_schema = 'public'"
+            )
+        ]
+        async with Database.open(fresh_database.application_dsn) as database:
+            mine, theirs = await new_user(database), await new_user(database)
+            await owner.execute("SET session_replication_role = replica")
+            for table in tables:
+                if table != "users":
+                    await owner.execute(await _filler(owner, table), theirs)
+            seen: set[str] = set()
+            for table in tables:
+                assert await owner.fetchval(f"SELECT count(*) FROM {table} WHERE user_id = $1", theirs) == 1
+                try:
+                    async with database.as_user(mine) as conn:
+                        count = await conn.fetchval(f"SELECT count(*) FROM {table} WHERE user_id = $1", theirs)
+                        assert count == 0, table
+                    async with database.as_user(theirs) as conn:
+                        assert await conn.fetchval(f"SELECT count(*) FROM {table}") == 1, table
+                    seen.add(table)
+                except asyncpg.InsufficientPrivilegeError:
+                    continue
+    finally:
+        await owner.close()
+    assert set(tables) - seen == {"api_keys", "callbacks"}  # not readable for users at all
+
+
+async def _filler(owner: "asyncpg.Connection[asyncpg.Record]", table: str) -> str:
+    """An INSERT of one row of a user's, with anything that its columns take."""
+    values = {"text": "'x'", "integer": "1", "bigint": "1", "jsonb": "'{}'", "bytea": "''", "boolean": "true",
+              "date": "now()", "timestamp with time zone": "now()"}  # fmt: skip
+    special = {"status": "'queued'", "kind": "'held'", "budget_month": "'2026-01-01'"}
+    columns = await owner.fetch(
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = $1 AND is_nullable = 'NO'"
+        " AND column_default IS NULL AND column_name <> 'user_id'",
+        table,
+    )
+    names = ["user_id", *(row["column_name"] for row in columns)]
+    filled = ["$1", *(special.get(row["column_name"], values[row["data_type"]]) for row in columns)]
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(filled)})"
+
+
+async def test_rows_for_another_user_cannot_be_written(fresh_database: FreshDatabase) -> None:
+    async with Database.open(fresh_database.application_dsn) as database:
+        mine, theirs = await new_user(database), await new_user(database)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with database.as_user(mine) as conn:
+                await conn.execute("INSERT INTO budgets (user_id, budget_month) VALUES ($1, '2026-01-01')", theirs)
