@@ -1,0 +1,102 @@
+"""One example of every message that travels through Temporal. `python -m tests.unit.messages` writes missing goldens.
+
+A golden file is the message as some history somewhere holds it: it is never changed and never removed. A new field
+has a default, so the example here stays what the old payload decodes to; the new form is added as another example.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from temporalio.converter import DataConverter
+
+from contracts.assets import StoreAssetResult
+from contracts.executions import (
+    CancelInput,
+    ClaimOutcome,
+    ClaimResult,
+    ExecutionOrder,
+    ExecutionOutcome,
+    ExecutionRef,
+    FinishInput,
+    StepJob,
+)
+from contracts.failures import Failure, FailureCode
+from contracts.ids import AssetId, EventId, ExecutionId, JobId, UserId
+from contracts.jobs import (
+    CancelJobResult,
+    CancelOutcome,
+    FindJobResult,
+    FindOutcome,
+    JobRef,
+    SettleJobResult,
+    SubmitJobResult,
+    SubmitOutcome,
+    WaitJobResult,
+)
+from contracts.money import NanoUsd
+from contracts.plans import OnFailure, Plan, PlanType, Step, StepKind
+from contracts.states import ExecutionStatus, JobState
+from contracts.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
+
+GOLDEN = Path(__file__).parent / "golden"
+USER, EXECUTION, JOB = UserId("usr_1"), ExecutionId("exec_1"), JobId("job_1")
+REF = ExecutionRef(user_id=USER, execution_id=EXECUTION, generation=2, type=PlanType.GENERATE_VIDEO)
+FAILURE = Failure(code=FailureCode.PROVIDER_FAILED, message="The provider could not finish this step.")
+
+
+def _step(name: str, kind: StepKind, *needs: str) -> Step:
+    return Step(
+        name=name,
+        kind=kind,
+        provider="p",
+        model="p/m",
+        deadline_seconds=300,
+        usual_seconds=4,
+        needs=needs,
+        on_failure=OnFailure.STOP,
+    )
+
+
+PLAN = Plan(
+    type=PlanType.GENERATE_VIDEO,
+    steps=(_step("image", StepKind.IMAGE), _step("video", StepKind.VIDEO, "image")),
+    result_step="video",
+    version=1,
+)
+
+MESSAGES: dict[str, Any] = {
+    "execution_order": ExecutionOrder(execution_id=EXECUTION, user_id=USER, generation=2, plan=PLAN),
+    "execution_ref": REF,
+    "claim_result": ClaimResult(outcome=ClaimOutcome.CLAIMED, jobs=(StepJob(step="image", job_id=JOB),)),
+    "cancel_input": CancelInput(execution=REF, reason="enough"),
+    "finish_input": FinishInput(execution=REF, status=ExecutionStatus.FAILED, failure=FAILURE),
+    "execution_outcome": ExecutionOutcome(
+        status=ExecutionStatus.FAILED, spent_nano_usd=3_000_000, event_id=EventId("evt_1"), failure=FAILURE
+    ),
+    "job_ref": JobRef(user_id=USER, execution_id=EXECUTION, job_id=JOB, generation=2),
+    "submit_job_result": SubmitJobResult(outcome=SubmitOutcome.NOT_SENT, retry_after_seconds=7.5, failure=FAILURE),
+    "find_job_result": FindJobResult(outcome=FindOutcome.GIVEN_UP, failure=FAILURE),
+    "wait_job_result": WaitJobResult(state=JobState.COMPLETED),
+    "settle_job_result": SettleJobResult(
+        state=JobState.FAILED, execution_spent_nano_usd=NanoUsd(3_000_000), failure=FAILURE
+    ),
+    "cancel_job_result": CancelJobResult(outcome=CancelOutcome.REQUESTED),
+    "store_asset_result": StoreAssetResult(asset_id=AssetId("asset_1"), size_bytes=17, failure=FAILURE),
+    "delivery_order": DeliveryOrder(user_id=USER, event_id=EventId("evt_1"), delivery=2),
+    "attempt_result": AttemptResult(outcome=AttemptOutcome.RETRY, number=3, status_code=503, retry_after_seconds=1.5),
+}
+
+
+def encoded(message: Any) -> Any:
+    """As it lies in a history: JSON by Temporal's default converter."""
+    (payload,) = DataConverter.default.payload_converter.to_payloads([message])
+    return json.loads(payload.data)
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for name, message in MESSAGES.items():
+        path = GOLDEN / f"{name}.json"
+        if not path.exists():
+            path.write_text(json.dumps(encoded(message), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
