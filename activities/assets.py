@@ -81,6 +81,8 @@ class AssetActivities:
             asset = await self._transfer(job, number, await self._fresh_output(job, number))
         async with self.database.as_user(job.user_id) as conn:
             await insert_asset(conn, asset)
+            kept = await list_job_assets(conn, job.job_id)
+        asset = next(one for one in kept if one.output_number == number)  # another try may have been first
         log.info("file stored", job_id=job.job_id, asset_id=asset.asset_id, size_bytes=asset.size_bytes)
         return asset
 
