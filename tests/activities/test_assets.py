@@ -1,0 +1,78 @@
+"""What a job produced comes into our storage once, or there is a reason."""
+
+import asyncio
+import dataclasses
+
+import httpx
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from activities.assets import AssetActivities
+from contracts.failures import FailureCode
+from contracts.jobs import JobRef
+from store.assets import list_job_assets
+from store.objects import ObjectStore
+from tests.activities.bench import Bench
+
+
+async def completed(bench: Bench) -> JobRef:
+    image = (await bench.accepted()).image
+    await bench.run(bench.jobs.submit, image)
+    await bench.run(bench.jobs.wait, image)
+    await bench.run(bench.jobs.settle, image)
+    return image
+
+
+async def test_asset_is_stored_once_under_a_race(bench: Bench) -> None:
+    image = await completed(bench)
+    results = await asyncio.gather(*(bench.run(bench.assets.store, image) for _ in range(4)))
+    async with bench.database.as_user(image.user_id) as conn:
+        (asset,) = await list_job_assets(conn, image.job_id)
+    assert {result.asset_id for result in results} == {asset.asset_id}
+    async with httpx.AsyncClient(trust_env=False) as client:
+        stored = await client.get(await bench.objects.address(asset.object_key))
+    assert len(stored.content) == asset.size_bytes > 0
+
+
+async def test_asset_whose_address_has_expired_is_fetched_by_the_jobs_id(bench: Bench) -> None:
+    image = await completed(bench)
+    await bench.as_owner(
+        """UPDATE jobs SET report = jsonb_set(report, '{outputs,0,url}', to_jsonb($2::text)) WHERE job_id = $1""",
+        image.job_id,
+        f"{bench.sandbox.url}/files/gone.jpg",
+    )
+    assert (await bench.run(bench.assets.store, image)).asset_id is not None
+
+
+async def test_asset_that_is_not_what_it_says_is_a_failure(bench: Bench) -> None:
+    image = await completed(bench)
+    order = bench.sandbox.fault("wrong_bytes", params={"form": "html"}, times=-1)
+    result = await bench.run(bench.assets.store, image)
+    assert bench.sandbox.fired(order) >= 1
+    assert result.failure is not None
+    assert result.failure.code is FailureCode.OUTPUT_INVALID
+
+
+async def test_asset_that_is_gone_for_good_is_a_failure(bench: Bench) -> None:
+    image = await completed(bench)
+    order = bench.sandbox.fault("expired_file", times=-1)
+    result = await bench.run(bench.assets.store, image)
+    assert bench.sandbox.fired(order) >= 1
+    assert result.failure is not None
+    assert result.failure.code is FailureCode.OUTPUT_EXPIRED
+
+
+async def test_asset_is_tried_again_while_the_storage_is_away(bench: Bench) -> None:
+    image = await completed(bench)
+    async with ObjectStore.open(
+        endpoint_url="http://127.0.0.1:9",
+        bucket="takeone-test",
+        access_key_id="key",
+        secret_access_key="secret",
+        region="us-east-1",
+        cdn_base_url=None,
+    ) as away:
+        assets: AssetActivities = dataclasses.replace(bench.assets, objects=away)
+        with pytest.raises(ApplicationError) as raised:
+            await bench.run(assets.store, image, seconds=40)
+    assert (raised.value.type, raised.value.non_retryable) == ("storage_unavailable", False)
