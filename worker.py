@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import uvloop
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
@@ -276,7 +277,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     try:
-        asyncio.run(serve(settings))
+        uvloop.run(serve(settings))
     except asyncpg.InvalidAuthorizationSpecificationError as error:
         sys.stderr.write(f"DATABASE_URL: {error}\n")
         return 2

@@ -24,6 +24,7 @@ from contracts.jobs import (
     FindJobResult,
     FindOutcome,
     JobRef,
+    JobReport,
     ProviderHandle,
     SettleJobResult,
     SubmitJobResult,
@@ -84,48 +85,37 @@ class JobActivities:
     @activity.defn(name="submit_job")
     async def submit(self, ref: JobRef) -> SubmitJobResult:
         """Send a waiting job once. Repeating is safe: whoever finds the job sent already, sends nothing."""
-        job = await self._get(ref)
+        async with self.database.as_user(ref.user_id) as conn:
+            intent = await self._intend(conn, ref)
+        if isinstance(intent, SubmitJobResult):
+            return intent
+        name = intent.provider.name
+        with metrics.timed(metrics.PROVIDER_CALL_DURATION.labels(name, "create")):
+            answer = await intent.provider.submit(intent.request, timeout_seconds=CREATE_CALL_SECONDS)
+        metrics.PROVIDER_CALLS.labels(name, "create", answer.outcome.value).inc()
+        log.info("job sent", **_ids(ref), provider=name, send=intent.number, outcome=answer.outcome, note=answer.note)
+        return await self._record_answer(ref, intent.number, answer)
+
+    async def _intend(self, conn: Connection, ref: JobRef) -> "_Intent | SubmitJobResult":
+        """What is about to be sent, for the caller to commit before any byte leaves; or the answer, if nothing is."""
+        job = await get_job(conn, ref.job_id)
         if job.state is not JobState.WAITING:
-            return await self._sent_already(ref, job)
+            return await _sent_already(conn, ref, job)
         if job.late:
-            return await self._fail_unsent(ref, Failure.of(FailureCode.PROVIDER_TIMED_OUT))
+            return await _refuse_unsent(conn, ref, Failure.of(FailureCode.PROVIDER_TIMED_OUT))
         provider, model = self._model(job)
         number = job.send_number + 1
         try:
-            async with self.database.as_user(ref.user_id) as conn:
-                inputs = await resolve_inputs(conn, self.objects, job, model, seed=_seed(ref, number))
-        except InputUnavailableError as error:
-            return await self._fail_unsent(ref, error.failure)
-        try:
+            inputs = await resolve_inputs(conn, self.objects, job, model, seed=_seed(ref, number))
             request = provider.create_request(model, inputs, self._callback_url(ref, job.provider, number))
+        except InputUnavailableError as error:
+            return await _refuse_unsent(conn, ref, error.failure)
         except ValueError as error:  # a plan that was accepted should not hold such inputs; no repeat would heal it
             log.error("inputs that the model does not take", **_ids(ref), reason=str(error))  # noqa: TRY400 - no trace
-            return await self._fail_unsent(ref, Failure.of(FailureCode.INTERNAL_ERROR))
-        async with self.database.as_user(ref.user_id) as conn:
-            begun = await begin_send(conn, ref, number, asdict(request), asdict(inputs))
-        if not begun:
-            job = await self._get(ref)
-            return await self._sent_already(ref, job)
-        with metrics.timed(metrics.PROVIDER_CALL_DURATION.labels(job.provider, "create")):
-            answer = await provider.submit(request, timeout_seconds=CREATE_CALL_SECONDS)
-        metrics.PROVIDER_CALLS.labels(job.provider, "create", answer.outcome.value).inc()
-        log.info("job sent", **_ids(ref), provider=job.provider, send=number, outcome=answer.outcome, note=answer.note)
-        return await self._record_answer(ref, number, answer)
-
-    async def _sent_already(self, ref: JobRef, job: JobRecord) -> SubmitJobResult:
-        if job.state is JobState.WAITING:
-            open_still = job.execution_status == ExecutionStatus.RUNNING and not job.cancel_requested
-            if open_still and job.execution_generation == ref.generation:
-                # Another submit was quicker, and was not accepted: it is the workflow's to try again.
-                return SubmitJobResult(outcome=SubmitOutcome.NOT_SENT)
-            return SubmitJobResult(outcome=SubmitOutcome.STOPPED)
-        if job.state is JobState.SUBMITTED:
-            return SubmitJobResult(outcome=SubmitOutcome.SUBMITTED)
-        if job.state.ended:
-            return SubmitJobResult(outcome=SubmitOutcome.ENDED, failure=job.failure)
-        async with self.database.as_user(ref.user_id) as conn:
-            await mark_unknown(conn, ref.job_id, job.send_number)
-        return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
+            return await _refuse_unsent(conn, ref, Failure.of(FailureCode.INTERNAL_ERROR))
+        if not await begin_send(conn, ref, number, asdict(request), asdict(inputs)):
+            return await _sent_already(conn, ref, await get_job(conn, ref.job_id))
+        return _Intent(provider=provider, request=request, number=number)
 
     async def _record_answer(self, ref: JobRef, number: int, answer: CreateAnswer) -> SubmitJobResult:
         """Commit what became of a send, and say it.
@@ -155,11 +145,6 @@ class JobActivities:
                 return SubmitJobResult(outcome=outcome, retry_after_seconds=answer.retry_after_seconds, failure=failure)
             await mark_unknown(conn, ref.job_id, number)
             return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
-
-    async def _fail_unsent(self, ref: JobRef, failure: Failure) -> SubmitJobResult:
-        async with self.database.as_user(ref.user_id) as conn:
-            await _end_unbought(conn, ref, failure)
-        return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=failure)
 
     @activity.defn(name="find_job")
     async def find(self, ref: JobRef) -> FindJobResult:
@@ -237,31 +222,33 @@ class JobActivities:
                     return WaitJobResult(state=job.state)
                 if job.report is not None:
                     return WaitJobResult(state=job.report.state)
-                if (look or pacing.poll_is_due(job)) and await self._poll(ref, job, job.handle):
-                    continue
+                if look or pacing.poll_is_due(job):
+                    report = await self._poll(ref, job, job.handle)
+                    if report is not None:
+                        return WaitJobResult(state=report.state)
                 if pacing.time_is_up(job):
                     return WaitJobResult(state=JobState.SUBMITTED)
                 await pause(pacing.poll_seconds(job), wake)
                 look = True
 
-    async def _poll(self, ref: JobRef, job: JobRecord, handle: ProviderHandle) -> bool:
-        """Ask how the job stands; True if it has ended, and its report is kept."""
+    async def _poll(self, ref: JobRef, job: JobRecord, handle: ProviderHandle) -> JobReport | None:
+        """Ask how the job stands; its report, kept, if it has ended."""
         provider = self._offered(ref, job)
         if provider is None:
-            return False
+            return None
         try:
             with metrics.timed(metrics.PROVIDER_CALL_DURATION.labels(job.provider, "status")):
                 report = await provider.status(handle)
         except ProviderUnavailableError as error:
             metrics.PROVIDER_CALLS.labels(job.provider, "status", "unavailable").inc()
             log.info("poll failed", **_ids(ref), reason=str(error))
-            return False
+            return None
         metrics.PROVIDER_CALLS.labels(job.provider, "status", "answered").inc()
         if not report.state.ended:
-            return False
+            return None
         async with self.database.as_user(ref.user_id) as conn:
             await mark_reported(conn, ref.job_id, report)
-        return True
+        return report
 
     @activity.defn(name="cancel_job")
     async def cancel(self, ref: JobRef) -> CancelJobResult:
@@ -342,6 +329,34 @@ class JobActivities:
     def _callback_url(self, ref: JobRef, provider: str, number: int) -> str | None:
         base = self.callback_urls.get(provider)
         return f"{base}/{self.tokens.sign(ref.job_id, number)}" if base is not None else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Intent:
+    provider: Provider
+    request: CreateRequest
+    number: int
+
+
+async def _sent_already(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:
+    """The answer of a submit that sends nothing: somebody else has, or nobody may."""
+    if job.state is JobState.WAITING:
+        open_still = job.execution_status == ExecutionStatus.RUNNING and not job.cancel_requested
+        if open_still and job.execution_generation == ref.generation:
+            # Another submit was quicker, and was not accepted: it is the workflow's to try again.
+            return SubmitJobResult(outcome=SubmitOutcome.NOT_SENT)
+        return SubmitJobResult(outcome=SubmitOutcome.STOPPED)
+    if job.state is JobState.SUBMITTED:
+        return SubmitJobResult(outcome=SubmitOutcome.SUBMITTED)
+    if job.state.ended:
+        return SubmitJobResult(outcome=SubmitOutcome.ENDED, failure=job.failure)
+    await mark_unknown(conn, ref.job_id, job.send_number)
+    return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
+
+
+async def _refuse_unsent(conn: Connection, ref: JobRef, failure: Failure) -> SubmitJobResult:
+    await _end_unbought(conn, ref, failure)
+    return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=failure)
 
 
 async def _end_unbought(conn: Connection, ref: JobRef, failure: Failure) -> None:
