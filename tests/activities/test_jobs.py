@@ -19,7 +19,7 @@ from tests.activities.bench import FLUX, REPLICATE_FLUX, Bench
 from tests.rows import IMAGE_PRICE
 
 WOKEN_SECONDS = 0.9
-"""Alone it takes a tenth of a second; the machine of the tests is shared. The poll would be due after two."""
+"""Alone it takes a tenth of a second; the machine of the tests is shared. The poll would be due after ten."""
 
 
 async def test_job_is_sent_once_waited_for_and_settled_at_its_real_cost(bench: Bench) -> None:
@@ -173,10 +173,12 @@ async def test_job_of_unknown_fate_is_given_up_at_its_deadline_and_keeps_its_hol
 
 
 async def test_job_waited_for_is_woken_by_its_callback(bench: Bench) -> None:
-    """Long before the poll that is due in two seconds."""
+    """Long before the poll that is due in ten seconds."""
     image = (await bench.accepted()).image
+    bench.sandbox.set(image_seconds=1.0)
     await bench.run(bench.jobs.submit, image)
-    await bench.as_owner("UPDATE steps SET usual_seconds = 10 WHERE execution_id = $1", image.execution_id)
+    await bench.as_owner("UPDATE steps SET usual_seconds = 1000 WHERE execution_id = $1", image.execution_id)
+    await bench.as_owner("UPDATE jobs SET submitted_at = now() - interval '100 s' WHERE job_id = $1", image.job_id)
     job = await bench.job(image)
     assert job.handle is not None
     waiting = asyncio.create_task(bench.run(bench.jobs.wait, image))
