@@ -20,6 +20,7 @@ from contracts.media import (
     MediaError,
     MediaKind,
     SourceGoneError,
+    StorageRefusedError,
     TooLargeError,
     WrongContentError,
     require_kind,
@@ -68,7 +69,7 @@ class AssetActivities:
                         asset = await self._store_output(job, number, output)
                         first = first or asset
         except MediaError as error:
-            if error.retryable:
+            if error.retryable or isinstance(error, StorageRefusedError):  # an operator mends it; it is paid for
                 raise retry_later(Failure.of(FailureCode.STORAGE_UNAVAILABLE, str(error))) from error
             log.warning("a file cannot be stored", job_id=ref.job_id, reason=type(error).__name__)
             return StoreAssetResult(asset_id=None, failure=Failure.of(_code(error)))

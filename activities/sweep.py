@@ -121,8 +121,8 @@ class Sweep:
             closed = await self.orders.closed(execution.ref.execution_id)
             if closed is not None:
                 await self._end_closed(execution.ref, closed)
-            elif execution.cancel_requested_at is not None:
-                await self.orders.signal_cancel(execution.ref.execution_id, "cancelled")
+            elif execution.cancel_reason is not None:
+                await self.orders.signal_cancel(execution.ref.execution_id, execution.cancel_reason)
             elif execution.late:
                 async with self.database.as_system() as conn:
                     await mark_cancel_requested(conn, execution.ref.execution_id, FailureCode.DEADLINE_EXCEEDED)

@@ -291,7 +291,7 @@ async def list_queued_orders(conn: Connection, *, older_than_seconds: float, lim
 
 
 LIST_RUNNING = """
-SELECT execution_id, user_id, generation, plan ->> 'type' AS type, cancel_requested_at, deadline_at < now() AS late
+SELECT execution_id, user_id, generation, plan ->> 'type' AS type, cancel_reason, deadline_at < now() AS late
 FROM executions
 WHERE status = 'running' AND started_at < now() - make_interval(secs => $1) AND execution_id > $2
 ORDER BY execution_id LIMIT $3
@@ -301,19 +301,22 @@ ORDER BY execution_id LIMIT $3
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningExecution:
     ref: ExecutionRef
-    cancel_requested_at: datetime | None
+    cancel_reason: str | None
     late: bool
 
 
 async def list_running(
     conn: Connection, *, older_than_seconds: float, after: str, limit: int
 ) -> list[RunningExecution]:
-    """Running executions in id order, a page at a time. late: past the deadline. For the sweep."""
+    """Running executions in id order, a page at a time. For the sweep.
+
+    cancel_reason: of a cancel that was ordered. late: past the deadline.
+    """
     rows = await conn.fetch(LIST_RUNNING, older_than_seconds, after, limit)
     return [
         RunningExecution(
             ref=ExecutionRef(user_id=row["user_id"], execution_id=row["execution_id"], generation=row["generation"]),
-            cancel_requested_at=row["cancel_requested_at"],
+            cancel_reason=row["cancel_reason"],
             late=row["late"],
         )
         for row in rows
