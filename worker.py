@@ -250,14 +250,16 @@ async def serve(settings: WorkerProcess) -> None:
     if client is None:
         return
     async with open_crew(settings, client) as crew, AsyncExitStack() as running:
-        for worker in make_workers(client, crew, settings):
+        workers = make_workers(client, crew, settings)
+        for worker in workers:
             await running.enter_async_context(worker)
         sweeping = asyncio.create_task(make_sweep(client, crew).run())
         log.info("worker started", namespace=client.namespace, providers=crew.providers.names)
         await stopping.wait()
         log.info("worker is stopping: no new work, running calls are finished")
         sweeping.cancel()
-        await asyncio.gather(sweeping, return_exceptions=True)
+        # All at once: one that still drains must not keep another taking paid calls that the end would cut.
+        await asyncio.gather(sweeping, *(worker.shutdown() for worker in workers), return_exceptions=True)
     log.info("worker stopped")
 
 

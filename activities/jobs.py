@@ -7,12 +7,14 @@ cancel   ask the provider to end it
 settle   outcome and real cost, one transaction
 """
 
+import asyncio
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
 from temporalio import activity
 
 from activities import pacing
+from activities.answers import record_answer, refuse_unsent, sent_already
 from activities.beats import pause
 from activities.failures import retry_later
 from activities.inputs import InputUnavailableError, resolve_inputs
@@ -28,16 +30,14 @@ from contracts.jobs import (
     ProviderHandle,
     SettleJobResult,
     SubmitJobResult,
-    SubmitOutcome,
     WaitJobResult,
 )
-from contracts.states import ExecutionStatus, JobState
+from contracts.states import JobState
 from providers.port import (
+    Cost,
     CreateAnswer,
-    CreateOutcome,
     CreateRequest,
     Lookup,
-    Model,
     ModelInputs,
     Provider,
     ProviderUnavailableError,
@@ -45,16 +45,17 @@ from providers.port import (
 from providers.registry import Providers
 from runtime import metrics
 from runtime.logging import get_logger
-from runtime.policies import CREATE_CALL_SECONDS
+from runtime.policies import CREATE_CALL_SECONDS, RECORD_PAUSES_SECONDS
 from runtime.tokens import CallbackTokens
 from store.callbacks import notify_job
-from store.charges import get_money, move_budget, release_charge, settle_charge
-from store.database import Connection, Database
+from store.charges import get_money, settle_charge
+from store.database import DATABASE_DOWN, Connection, Database
 from store.jobs import (
     JobRecord,
     begin_send,
     get_job,
     get_send,
+    has_twin,
     list_owned,
     mark_cancel_sent,
     mark_job_ended,
@@ -100,51 +101,38 @@ class JobActivities:
         """What is about to be sent, for the caller to commit before any byte leaves; or the answer, if nothing is."""
         job = await get_job(conn, ref.job_id)
         if job.state is not JobState.WAITING:
-            return await _sent_already(conn, ref, job)
+            return await sent_already(conn, ref, job)
         if job.late:
-            return await _refuse_unsent(conn, ref, Failure.of(FailureCode.PROVIDER_TIMED_OUT))
-        provider, model = self._model(job)
+            code = FailureCode.DEADLINE_EXCEEDED if job.deadline_at is None else FailureCode.PROVIDER_TIMED_OUT
+            return await refuse_unsent(conn, ref, Failure.of(code))
+        found = self.providers.find_model(job.model)
+        if found is None:
+            return await refuse_unsent(conn, ref, Failure.of(FailureCode.PROVIDER_MODEL_UNAVAILABLE))
+        provider, model = found
         number = job.send_number + 1
         try:
             inputs = await resolve_inputs(conn, self.objects, job, model, seed=_seed(ref, number))
             request = provider.create_request(model, inputs, self._callback_url(ref, job.provider, number))
         except InputUnavailableError as error:
-            return await _refuse_unsent(conn, ref, error.failure)
+            return await refuse_unsent(conn, ref, error.failure)
         except ValueError as error:  # a plan that was accepted should not hold such inputs; no repeat would heal it
             log.error("inputs that the model does not take", **_ids(ref), reason=str(error))  # noqa: TRY400 - no trace
-            return await _refuse_unsent(conn, ref, Failure.of(FailureCode.INTERNAL_ERROR))
+            return await refuse_unsent(conn, ref, Failure.of(FailureCode.INTERNAL_ERROR))
         if not await begin_send(conn, ref, number, asdict(request), asdict(inputs)):
-            return await _sent_already(conn, ref, await get_job(conn, ref.job_id))
+            return await sent_already(conn, ref, await get_job(conn, ref.job_id))
         return _Intent(provider=provider, request=request, number=number)
 
     async def _record_answer(self, ref: JobRef, number: int, answer: CreateAnswer) -> SubmitJobResult:
-        """Commit what became of a send, and say it.
-
-        A late answer of a superseded send changes nothing but its own row.
-        """
-        failure = answer.failure
+        """Commit what became of a send. A database that blinks now would cost a look-up: it gets a few tries."""
+        for pause_seconds in RECORD_PAUSES_SECONDS:
+            try:
+                async with self.database.as_user(ref.user_id) as conn:
+                    return await record_answer(conn, ref, number, answer)
+            except DATABASE_DOWN as error:
+                log.warning("an answer could not be committed yet", **_ids(ref), reason=type(error).__name__)
+                await asyncio.sleep(pause_seconds)
         async with self.database.as_user(ref.user_id) as conn:
-            await mark_send_answered(
-                conn,
-                ref.job_id,
-                number,
-                answer.outcome,
-                status_code=answer.status_code,
-                note=answer.note,
-                provider_job_id=answer.handle.provider_job_id if answer.handle else None,
-            )
-            if answer.outcome is CreateOutcome.ACCEPTED and answer.handle is not None:
-                if not await mark_submitted(conn, ref.job_id, number, answer.handle):
-                    log.warning("a late answer was not adopted", **_ids(ref), send=number)
-                    return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
-                return SubmitJobResult(outcome=SubmitOutcome.SUBMITTED)
-            if answer.outcome is CreateOutcome.NOT_ACCEPTED and failure is not None:
-                if await mark_waiting(conn, ref.job_id, number) and not failure.retryable:
-                    await _end_unbought(conn, ref, failure)
-                outcome = SubmitOutcome.NOT_SENT if failure.retryable else SubmitOutcome.REFUSED
-                return SubmitJobResult(outcome=outcome, retry_after_seconds=answer.retry_after_seconds, failure=failure)
-            await mark_unknown(conn, ref.job_id, number)
-            return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
+            return await record_answer(conn, ref, number, answer)
 
     @activity.defn(name="find_job")
     async def find(self, ref: JobRef) -> FindJobResult:
@@ -180,16 +168,17 @@ class JobActivities:
         metrics.PROVIDER_CALLS.labels(job.provider, "list", "answered").inc()
         async with self.database.as_system() as conn:  # the id may be another user's: providers do not know our users
             owned = await list_owned(conn, job.provider, [match.provider_job_id for match in answer.matches])
+            ambiguous = await has_twin(conn, ref.job_id, job.send_number)
         async with self.database.as_user(ref.user_id) as conn:
             free = [match for match in answer.matches if match.provider_job_id not in owned]
-            if len(free) == 1 and await mark_submitted(conn, ref.job_id, job.send_number, free[0]):
+            if len(free) == 1 and not ambiguous and await mark_submitted(conn, ref.job_id, job.send_number, free[0]):
                 await mark_send_answered(
                     conn, ref.job_id, job.send_number, "found", provider_job_id=free[0].provider_job_id
                 )
                 log.info("an unknown send was found", **_ids(ref), send=job.send_number)
                 return FindJobResult(outcome=FindOutcome.FOUND)
             certain = answer.authoritative and send.age_seconds > provider.certainty_horizon_seconds
-            if not answer.matches and certain and await mark_waiting(conn, ref.job_id, job.send_number):
+            if not free and certain and await mark_waiting(conn, ref.job_id, job.send_number):
                 await mark_send_answered(conn, ref.job_id, job.send_number, "absent")
                 log.info("an unknown send was never accepted", **_ids(ref), send=job.send_number)
                 return FindJobResult(outcome=FindOutcome.ABSENT)
@@ -301,23 +290,29 @@ class JobActivities:
         failure = job.report.failure
         if job.report.state is JobState.CANCELLED:
             failure = _why_cancelled(job)
-        provider, model = self._model(job)
-        send = await get_send(conn, job.job_id, job.send_number)
-        cost = provider.cost(model, ModelInputs(**send.inputs), job.report)
+        cost = await self._cost(conn, job, job.report)
         await mark_job_ended(conn, job.job_id, job.report.state, failure, expected=(JobState.SUBMITTED,))
+        if cost is None:
+            return 0
         await settle_charge(conn, job.job_id, cost.nano_usd, cost.basis)
         return cost.nano_usd
+
+    async def _cost(self, conn: Connection, job: JobRecord, report: JobReport) -> Cost | None:
+        """None: this worker cannot price it (model or key taken out meanwhile).
+
+        The bill stays open, the sweep settles it.
+        """
+        send = await get_send(conn, job.job_id, job.send_number)
+        found = self.providers.find_model(job.model)
+        try:
+            return found[0].cost(found[1], ModelInputs(**send.inputs), report) if found is not None else None
+        except ValueError as error:
+            log.error("a job cannot be priced", job_id=job.job_id, reason=str(error))  # noqa: TRY400 - no trace
+            return None
 
     async def _get(self, ref: JobRef) -> JobRecord:
         async with self.database.as_user(ref.user_id) as conn:
             return await get_job(conn, ref.job_id)
-
-    def _model(self, job: JobRecord) -> tuple[Provider, Model]:
-        """Raises LookupError: the model was taken out of the catalogue, or its provider's key out of the settings."""
-        found = self.providers.find_model(job.model)
-        if found is None:
-            raise LookupError(f"{job.provider} {job.model} is not offered by this worker")
-        return found
 
     def _offered(self, ref: JobRef, job: JobRecord) -> Provider | None:
         """None: its key was taken out of the settings. Nothing can be asked; the job's deadline still ends it."""
@@ -336,35 +331,6 @@ class _Intent:
     provider: Provider
     request: CreateRequest
     number: int
-
-
-async def _sent_already(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:
-    """The answer of a submit that sends nothing: somebody else has, or nobody may."""
-    if job.state is JobState.WAITING:
-        open_still = job.execution_status == ExecutionStatus.RUNNING and not job.cancel_requested
-        if open_still and job.execution_generation == ref.generation:
-            # Another submit was quicker, and was not accepted: it is the workflow's to try again.
-            return SubmitJobResult(outcome=SubmitOutcome.NOT_SENT)
-        return SubmitJobResult(outcome=SubmitOutcome.STOPPED)
-    if job.state is JobState.SUBMITTED:
-        return SubmitJobResult(outcome=SubmitOutcome.SUBMITTED)
-    if job.state.ended:
-        return SubmitJobResult(outcome=SubmitOutcome.ENDED, failure=job.failure)
-    await mark_unknown(conn, ref.job_id, job.send_number)
-    return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
-
-
-async def _refuse_unsent(conn: Connection, ref: JobRef, failure: Failure) -> SubmitJobResult:
-    await _end_unbought(conn, ref, failure)
-    return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=failure)
-
-
-async def _end_unbought(conn: Connection, ref: JobRef, failure: Failure) -> None:
-    """Fail a waiting job and give its money back."""
-    if await mark_job_ended(conn, ref.job_id, JobState.FAILED, failure, expected=(JobState.WAITING,)):
-        move = await release_charge(conn, ref.job_id)
-        if move is not None:
-            await move_budget(conn, move)
 
 
 def _why_cancelled(job: JobRecord) -> Failure | None:

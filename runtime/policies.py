@@ -17,7 +17,7 @@ WEBHOOKS_QUEUE: Final = "webhooks"
 
 
 def submit_queue(provider: str) -> str:
-    """One queue per provider for paid calls and look-ups: a provider's rate limit is set on its queue alone."""
+    """One queue per provider for paid calls: a provider's rate limit is set on its queue alone."""
     return f"submit-{provider}"
 
 
@@ -27,6 +27,8 @@ START_RPC_TIMEOUT: Final = timedelta(seconds=3)
 # Deadlines nest: create call < start-to-close < graceful shutdown < exit. A stop never cuts a paid call.
 CREATE_CALL_SECONDS: Final = 18.0
 """The whole of a create call; the answer can still be committed before the activity's start-to-close."""
+RECORD_PAUSES_SECONDS: Final = (0.3, 1.0)
+"""Between tries to commit an answer, in what the start-to-close leaves after the create call."""
 SUBMIT_START_TO_CLOSE: Final = timedelta(seconds=23)
 GRACEFUL_SHUTDOWN: Final = timedelta(seconds=25)
 EXIT_SECONDS: Final = 30.0

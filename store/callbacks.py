@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from contracts.ids import JobId, ProviderJobId
+from contracts.jobs import ProviderHandle
 from contracts.states import JobState
 from store.database import Connection
+from store.jobs import mark_late_handle
 
 CHANNEL = "job_callbacks"
 """The payload is a job id. Workers listen and look at the job's row."""
@@ -17,12 +19,14 @@ CHANNEL = "job_callbacks"
 class CallbackOutcome(StrEnum):
     """ADOPTED: it brought the id of a send whose answer was not known. RECORDED: the id was known.
 
+    LATE: it brought the id of a job that had been given up; its end stays, its bill can be settled.
     SUPERSEDED: of an earlier send, or another id than the job's; kept as evidence of a possible orphan charge.
     UNKNOWN_JOB: no such job.
     """
 
     ADOPTED = "adopted"
     RECORDED = "recorded"
+    LATE = "late"
     SUPERSEDED = "superseded"
     UNKNOWN_JOB = "unknown_job"
 
@@ -37,7 +41,7 @@ class NewCallback:
 
 
 LOCK_JOB = """
-SELECT user_id, state, send_number, provider, provider_job_id FROM jobs WHERE job_id = $1 FOR UPDATE
+SELECT user_id, state, send_number, provider, model, provider_job_id FROM jobs WHERE job_id = $1 FOR UPDATE
 """
 ADOPT = """
 UPDATE jobs SET state = 'submitted', provider_job_id = $2, submitted_at = now(), callback_at = now(), updated_at = now()
@@ -70,6 +74,13 @@ async def record_callback(conn: Connection, new: NewCallback) -> CallbackOutcome
     elif job["provider_job_id"] == new.provider_job_id:
         await conn.execute(TOUCH, new.job_id)
         outcome = CallbackOutcome.RECORDED
+    elif await mark_late_handle(
+        conn,
+        new.job_id,
+        ProviderHandle(provider=new.provider, model=job["model"], provider_job_id=new.provider_job_id),
+        number=new.send_number,
+    ):
+        outcome = CallbackOutcome.LATE
     else:
         outcome = CallbackOutcome.SUPERSEDED
     await conn.execute(

@@ -160,7 +160,7 @@ LOCK_OPEN_EXECUTION = """
 SELECT execution_id, user_id, type, generation, estimated_nano_usd, webhook_url, webhook_secret_sealed, metadata
 FROM executions
 WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running')
-FOR UPDATE
+FOR NO KEY UPDATE
 """
 
 END_EXECUTION = """

@@ -24,7 +24,7 @@ SELECT j.job_id, j.execution_id, j.user_id, j.step_name, j.provider, j.model, j.
        j.submitted_at, s.kind, s.parameters, s.usual_seconds, s.deadline_seconds,
        e.status AS execution_status, e.generation AS execution_generation,
        e.cancel_requested_at IS NOT NULL AS cancel_requested, now() AS now,
-       coalesce(j.deadline_at < now(), false) AS late
+       coalesce(j.deadline_at, e.deadline_at) < now() AS late
 FROM jobs AS j
 JOIN steps AS s ON s.execution_id = j.execution_id AND s.name = j.step_name
 JOIN executions AS e ON e.execution_id = j.execution_id
@@ -183,6 +183,25 @@ async def list_owned(conn: Connection, provider: str, provider_job_ids: list[Pro
     return {row["provider_job_id"] for row in await conn.fetch(LIST_OWNED, provider, provider_job_ids)}
 
 
+HAS_TWIN = """
+SELECT EXISTS (
+    SELECT FROM sends AS mine
+    JOIN jobs AS other ON other.model = (SELECT model FROM jobs WHERE job_id = $1)
+        AND other.job_id <> $1 AND other.state IN ('submitting', 'unknown')
+    JOIN sends AS theirs ON theirs.job_id = other.job_id AND theirs.number = other.send_number
+    WHERE mine.job_id = $1 AND mine.number = $2 AND theirs.inputs = mine.inputs
+)
+"""
+
+
+async def has_twin(conn: Connection, job_id: JobId, number: int) -> bool:
+    """Whether another send of unknown fate asked for exactly the same: then a match in a list could be either's.
+
+    As system.
+    """
+    return bool(await conn.fetchval(HAS_TWIN, job_id, number))
+
+
 MARK_UNKNOWN = """
 UPDATE jobs SET state = 'unknown', updated_at = now()
 WHERE job_id = $1 AND send_number = $2 AND state = 'submitting'
@@ -280,13 +299,22 @@ async def find_step_report(conn: Connection, execution_id: ExecutionId, step: st
 
 LATE_HANDLE = """
 UPDATE jobs SET provider_job_id = $2, provider_urls = $3, updated_at = now()
-WHERE job_id = $1 AND state = 'failed' AND provider_job_id IS NULL
+WHERE job_id = $1 AND state IN ('failed', 'cancelled') AND provider_job_id IS NULL
+  AND send_number = coalesce($4, send_number)
+  AND NOT EXISTS (SELECT FROM jobs AS o WHERE o.provider = jobs.provider AND o.provider_job_id = $2)
+RETURNING job_id
 """
 
 
-async def mark_late_handle(conn: Connection, job_id: JobId, handle: ProviderHandle) -> None:
-    """Write down the provider's id of a job that was given up, so that its bill can be settled."""
-    await conn.execute(LATE_HANDLE, job_id, handle.provider_job_id, dict(handle.urls))
+async def mark_late_handle(
+    conn: Connection, job_id: JobId, handle: ProviderHandle, *, number: int | None = None
+) -> bool:
+    """Write down the provider's id of a job that was given up, so that its bill can be settled. Its end stays.
+
+    number: only if this is the job's current send. False: the job has an id, or the id has another owner.
+    """
+    urls = dict(handle.urls)
+    return await conn.fetchval(LATE_HANDLE, job_id, handle.provider_job_id, urls, number) is not None
 
 
 LIST_OPEN_BILLS = """

@@ -46,6 +46,7 @@ def new_execution(
     deadline_seconds: int = 3600,
     step_seconds: int = 300,
     webhook_url: str | None = None,
+    seed: int | None = None,
 ) -> NewExecution:
     image = Step(
         name=IMAGE,
@@ -70,7 +71,11 @@ def new_execution(
         user_id=user_id,
         plan=Plan(type=PlanType.GENERATE_VIDEO, steps=(image, video), result_step=VIDEO),
         steps=(
-            NewStep(step=image, parameters=Parameters(prompt=prompt, aspect_ratio="16:9"), held_nano_usd=IMAGE_PRICE),
+            NewStep(
+                step=image,
+                parameters=Parameters(prompt=prompt, aspect_ratio="16:9", seed=seed),
+                held_nano_usd=IMAGE_PRICE,
+            ),
             NewStep(
                 step=video,
                 parameters=Parameters(

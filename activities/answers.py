@@ -1,0 +1,76 @@
+"""What becomes of a job when a submit ends: each in the caller's transaction."""
+
+from contracts.failures import Failure
+from contracts.jobs import JobRef, SubmitJobResult, SubmitOutcome
+from contracts.states import ExecutionStatus, JobState
+from providers.port import CreateAnswer, CreateOutcome
+from runtime.logging import get_logger
+from store.charges import move_budget, release_charge
+from store.database import Connection
+from store.jobs import (
+    JobRecord,
+    mark_job_ended,
+    mark_late_handle,
+    mark_send_answered,
+    mark_submitted,
+    mark_unknown,
+    mark_waiting,
+)
+
+log = get_logger(__name__)
+
+
+async def sent_already(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:
+    """A submit that sends nothing: somebody else has, or nobody may."""
+    if job.state is JobState.WAITING:
+        open_still = job.execution_status == ExecutionStatus.RUNNING and not job.cancel_requested
+        if open_still and job.execution_generation == ref.generation:
+            # Another submit was quicker, and was not accepted: it is the workflow's to try again.
+            return SubmitJobResult(outcome=SubmitOutcome.NOT_SENT)
+        return SubmitJobResult(outcome=SubmitOutcome.STOPPED)
+    if job.state is JobState.SUBMITTED:
+        return SubmitJobResult(outcome=SubmitOutcome.SUBMITTED)
+    if job.state.ended:
+        return SubmitJobResult(outcome=SubmitOutcome.ENDED, failure=job.failure)
+    await mark_unknown(conn, ref.job_id, job.send_number)
+    return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
+
+
+async def refuse_unsent(conn: Connection, ref: JobRef, failure: Failure) -> SubmitJobResult:
+    """A waiting job that will not be sent: it has failed, and its money goes back."""
+    if await mark_job_ended(conn, ref.job_id, JobState.FAILED, failure, expected=(JobState.WAITING,)):
+        move = await release_charge(conn, ref.job_id)
+        if move is not None:
+            await move_budget(conn, move)
+    return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=failure)
+
+
+async def record_answer(conn: Connection, ref: JobRef, number: int, answer: CreateAnswer) -> SubmitJobResult:
+    """What the provider said to a send.
+
+    Repeating is safe; a late answer of a superseded send changes only its own row.
+    """
+    failure = answer.failure
+    await mark_send_answered(
+        conn,
+        ref.job_id,
+        number,
+        answer.outcome,
+        status_code=answer.status_code,
+        note=answer.note,
+        provider_job_id=answer.handle.provider_job_id if answer.handle else None,
+    )
+    if answer.outcome is CreateOutcome.ACCEPTED and answer.handle is not None:
+        if await mark_submitted(conn, ref.job_id, number, answer.handle):
+            return SubmitJobResult(outcome=SubmitOutcome.SUBMITTED)
+        # The job was given up meanwhile: its end stands, but what was bought is known now, and its bill is settled.
+        kept = await mark_late_handle(conn, ref.job_id, answer.handle, number=number)
+        log.warning("a late answer was not adopted", job_id=ref.job_id, send=number, kept_for_its_bill=kept)
+        return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
+    if answer.outcome is CreateOutcome.NOT_ACCEPTED and failure is not None:
+        if await mark_waiting(conn, ref.job_id, number) and not failure.retryable:
+            await refuse_unsent(conn, ref, failure)
+        outcome = SubmitOutcome.NOT_SENT if failure.retryable else SubmitOutcome.REFUSED
+        return SubmitJobResult(outcome=outcome, retry_after_seconds=answer.retry_after_seconds, failure=failure)
+    await mark_unknown(conn, ref.job_id, number)
+    return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
