@@ -3,31 +3,40 @@
 Looked after until they close.
 """
 
+import time
 from dataclasses import dataclass
 
+import asyncpg
+
 from contracts.failures import Failure, FailureCode
-from contracts.jobs import JobRef
+from contracts.ids import ProviderJobId
+from contracts.jobs import JobRef, ProviderHandle
 from contracts.states import JobState
-from providers.port import CreateRequest, Lookup, ModelInputs, ProviderUnavailableError
+from providers.port import CreateRequest, Lookup, ModelInputs, Provider, ProviderUnavailableError
 from providers.registry import Providers
+from runtime import metrics
 from runtime.logging import get_logger
 from store.charges import ChargeConflictError, move_budget, release_charge, settle_charge
-from store.database import Database
+from store.database import Connection, Database
 from store.jobs import (
     JobRecord,
+    SendRecord,
     get_job,
     get_send,
-    list_open_bills,
+    has_twin,
     list_owned,
-    mark_bill_looked_at,
+    mark_cancel_sent,
     mark_job_ended,
     mark_late_handle,
     mark_reported,
 )
+from store.sweeping import list_known_ids, lock_ended, take_open_bills
 
 log = get_logger(__name__)
 
 PAGE = 50
+SLOW_SECONDS = 5.0
+"""A provider that takes longer for one bill is left alone until the next round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,25 +45,42 @@ class LateBills:
     providers: Providers
 
     async def settle(self) -> None:
-        """One look at each open bill.
+        """One look at each open bill that is due. A provider that is away, or slow, is asked once in a round.
 
         A job that has ended stays as it is; its money and what it produced are completed.
         """
         async with self.database.as_system() as conn:
-            bills = await list_open_bills(conn, limit=PAGE)
-        for ref in bills:
+            bills = await take_open_bills(conn, limit=PAGE)
+        skipped: set[str] = set()
+        for bill in bills:
+            ref = bill.ref
+            if bill.provider in skipped:
+                continue
+            began = time.monotonic()
             try:
                 await self._look_at(ref)
             except ProviderUnavailableError as error:
+                skipped.add(bill.provider)
                 log.info("an open bill could not be looked up", job_id=ref.job_id, reason=str(error))
-            except (LookupError, ValueError, TypeError, ChargeConflictError) as error:
+            except (
+                LookupError,
+                ValueError,
+                TypeError,
+                ChargeConflictError,
+                asyncpg.IntegrityConstraintViolationError,
+            ) as error:
                 log.error("an open bill cannot be settled", job_id=ref.job_id, reason=repr(error))  # noqa: TRY400 - no trace
+            if time.monotonic() - began > SLOW_SECONDS:
+                skipped.add(bill.provider)
 
     async def _look_at(self, ref: JobRef) -> None:
         async with self.database.as_system() as conn:
-            await mark_bill_looked_at(conn, ref.job_id)
+            abandoned = await lock_ended(conn, ref.execution_id)
             job = await get_job(conn, ref.job_id)
-            if job.state in (JobState.SUBMITTING, JobState.UNKNOWN):  # its execution was ended without it
+            if abandoned and job.state is JobState.WAITING:
+                await _cancel_unsent(conn, ref)
+                return
+            if abandoned and job.state in (JobState.SUBMITTING, JobState.UNKNOWN):
                 failure = Failure.of(FailureCode.SUBMISSION_UNKNOWN)
                 await mark_job_ended(conn, ref.job_id, JobState.FAILED, failure, expected=(job.state,))
                 job = await get_job(conn, ref.job_id)
@@ -67,14 +93,36 @@ class LateBills:
         provider, model = found
         report = job.report or await provider.status(job.handle)
         if not report.state.ended:
+            await self._ask_to_end(ref, job, provider, job.handle)
             return
         async with self.database.as_system() as conn:
             send = await get_send(conn, ref.job_id, job.send_number)
             cost = provider.cost(model, ModelInputs(**send.inputs), report)
             await mark_reported(conn, ref.job_id, report)
             await mark_job_ended(conn, ref.job_id, report.state, report.failure, expected=(JobState.SUBMITTED,))
-            await settle_charge(conn, ref.job_id, cost.nano_usd, cost.basis)
-        log.info("an open bill was settled", job_id=ref.job_id, settled_nano_usd=cost.nano_usd)
+            settlement = await settle_charge(conn, ref.job_id, cost.nano_usd, cost.basis)
+        if not settlement.repeated:
+            metrics.COST_NANO_USD.labels(job.provider, job.model).inc(cost.nano_usd)
+            log.info("an open bill was settled", job_id=ref.job_id, settled_nano_usd=cost.nano_usd)
+
+    async def _ask_to_end(self, ref: JobRef, job: JobRecord, provider: Provider, handle: ProviderHandle) -> None:
+        """Once: it still runs, and its execution ended without it. What it then did and cost is read in a later
+        round.
+        """
+        if job.state is not JobState.SUBMITTED or job.cancel_sent_at is not None:
+            return
+        async with self.database.as_system() as conn:
+            if not await lock_ended(conn, ref.execution_id):
+                return
+            await mark_cancel_sent(conn, ref.job_id)
+        try:
+            outcome = await provider.cancel(handle)
+        except ProviderUnavailableError as error:
+            metrics.PROVIDER_CALLS.labels(job.provider, "cancel", "unavailable").inc()
+            log.warning("a job that nobody waits for could not be ended", job_id=ref.job_id, reason=str(error))
+            return
+        metrics.PROVIDER_CALLS.labels(job.provider, "cancel", outcome.value).inc()
+        log.info("provider asked to end a job that nobody waits for", job_id=ref.job_id, outcome=outcome)
 
     async def _look_for(self, ref: JobRef, job: JobRecord) -> None:
         found = self.providers.find_model(job.model)
@@ -82,16 +130,48 @@ class LateBills:
             return
         provider, _ = found
         async with self.database.as_system() as conn:
+            known = await list_known_ids(conn, ref.job_id)
+            if known:  # it was accepted, whatever a list says
+                await _adopt_known(conn, ref, job, known)
+                return
             send = await get_send(conn, ref.job_id, job.send_number)
+        await self._search(ref, job, provider, send)
+
+    async def _search(self, ref: JobRef, job: JobRecord, provider: Provider, send: SendRecord) -> None:
         answer = await provider.find(Lookup(request=CreateRequest(**send.request), sent_at=send.sent_at))
         async with self.database.as_system() as conn:
             owned = await list_owned(conn, job.provider, [match.provider_job_id for match in answer.matches])
             free = [match for match in answer.matches if match.provider_job_id not in owned]
-            if len(free) == 1:
+            if len(free) == 1 and not await has_twin(conn, ref.job_id, job.send_number):
                 await mark_late_handle(conn, ref.job_id, free[0])
                 log.warning("a send that was given up has been found", job_id=ref.job_id)
-            elif not answer.matches and answer.authoritative and send.age_seconds > provider.certainty_horizon_seconds:
+            elif (
+                not free
+                and answer.authoritative
+                and send.age_seconds > provider.certainty_horizon_seconds
+                and not await list_known_ids(conn, ref.job_id)  # it may have called back while we asked
+            ):
                 move = await release_charge(conn, ref.job_id)
                 if move is not None:
                     await move_budget(conn, move)
                     log.info("a send that was given up was never accepted", job_id=ref.job_id)
+
+
+async def _cancel_unsent(conn: Connection, ref: JobRef) -> None:
+    """Its send turned out to be not accepted when its execution had ended: nobody sends it again."""
+    if await mark_job_ended(conn, ref.job_id, JobState.CANCELLED, None, expected=(JobState.WAITING,)):
+        move = await release_charge(conn, ref.job_id)
+        if move is not None:
+            await move_budget(conn, move)
+        log.info("a send of an ended execution was not accepted", job_id=ref.job_id)
+
+
+async def _adopt_known(conn: Connection, ref: JobRef, job: JobRecord, known: list[tuple[int, ProviderJobId]]) -> None:
+    """Take the one id that the current send was given and no other job has; else the bill stays open for a person."""
+    ids = list({provider_job_id for number, provider_job_id in known if number == job.send_number})
+    if len(ids) == 1 and not await list_owned(conn, job.provider, ids):
+        handle = ProviderHandle(provider=job.provider, model=job.model, provider_job_id=ids[0])
+        await mark_late_handle(conn, ref.job_id, handle)
+        log.warning("a send that was given up was known by its callback or answer", job_id=ref.job_id)
+        return
+    log.error("an open bill needs a person", job_id=ref.job_id, provider_job_ids=[job_id for _, job_id in known])

@@ -149,6 +149,7 @@ CREATE TABLE charges (
     CHECK (state <> 'settled' OR basis IS NOT NULL)
 );
 CREATE INDEX ON charges (execution_id);
+CREATE INDEX charges_open ON charges (job_id) WHERE state = 'held';
 
 -- The truth about money: only ever added to.
 --   held balance    = held - settled - released

@@ -78,7 +78,7 @@ async def test_sweep_ends_what_an_operator_terminated_and_settles_its_bill_later
     one = await bench.accepted(webhook_url="http://receiver.test/")
     await bench.run(bench.jobs.submit, one.image)
     await age(bench)
-    await sweep(bench, Orders(how_closed="terminated")).sweep()
+    await sweep(bench, Orders(how_closed="terminated")).look_after_running()
     async with bench.database.as_user(one.user_id) as conn:
         row = await conn.fetchrow("SELECT status, error ->> 'code' AS code FROM executions")
     assert row is not None

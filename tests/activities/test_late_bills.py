@@ -1,0 +1,193 @@
+"""Bills that outlive their execution: each closes with what the provider really billed, or goes back."""
+
+import asyncio
+import time
+
+import asyncpg
+import pytest
+from prometheus_client import Counter
+
+from contracts.executions import FinishInput
+from contracts.failures import Failure, FailureCode
+from contracts.jobs import JobRef
+from contracts.states import ExecutionStatus, JobState
+from runtime import metrics
+from store.sweeping import TAKE_OPEN_BILLS
+from tests.activities.bench import REPLICATE_FLUX, Bench
+from tests.rows import Accepted
+
+NOT_ACCEPTED = "UPDATE jobs SET state = 'waiting' WHERE job_id = $1"
+OPENED_LONG_AGO = "UPDATE jobs SET ended_at = now() - interval '11 min', updated_at = now() WHERE job_id = $1"
+
+
+async def terminated(bench: Bench, one: Accepted) -> None:
+    """End the execution as the sweep does when its workflow was terminated."""
+    failure = Failure.of(FailureCode.TERMINATED)
+    await bench.executions.finish(FinishInput(execution=one.ref, status=ExecutionStatus.FAILED, failure=failure))
+
+
+async def sent_and_terminated(bench: Bench, fault: str | None = None, **more: str) -> Accepted:
+    one = await bench.accepted(**more)
+    if fault is not None:
+        bench.sandbox.fault(fault)
+    await bench.run(bench.jobs.submit, one.image)
+    await terminated(bench, one)
+    return one
+
+
+async def provider_ended(bench: Bench) -> None:
+    await asyncio.to_thread(bench.sandbox.wait_until, lambda: bench.bill()[0]["state"] != "open")
+
+
+async def settled(bench: Bench, ref: JobRef) -> tuple[str, int]:
+    async with asyncio.timeout(10):
+        while (await bench.charge(ref))[0] == "held":
+            await bench.late_bills.settle()
+            await asyncio.sleep(0.1)
+    return await bench.charge(ref)
+
+
+def value_of(counter: Counter) -> float:
+    [sample] = [sample for family in counter.collect() for sample in family.samples if sample.name.endswith("_total")]
+    return sample.value
+
+
+async def make_older(bench: Bench, ref: JobRef) -> None:
+    """Older than what a list may lag behind."""
+    await bench.as_owner("UPDATE sends SET sent_at = sent_at - interval '1 min' WHERE job_id = $1", ref.job_id)
+
+
+async def test_late_bills_release_what_was_not_accepted_after_the_end(bench: Bench) -> None:
+    one = await sent_and_terminated(bench, "drop_before_accept")
+    await bench.as_owner(NOT_ACCEPTED, one.image.job_id)
+    await bench.late_bills.settle()
+    assert await bench.charge(one.image) == ("released", 0)
+    assert (await bench.job(one.image)).state is JobState.CANCELLED
+
+
+async def test_late_bills_leave_a_waiting_job_of_a_running_execution(bench: Bench) -> None:
+    one = await bench.accepted()
+    bench.sandbox.fault("refuse_429")
+    await bench.run(bench.jobs.submit, one.image)
+    await bench.late_bills.settle()
+    assert await bench.charge(one.image) == ("held", 0)
+    assert (await bench.job(one.image)).state is JobState.WAITING
+
+
+@pytest.mark.parametrize("known_by", ["callback", "answer"])
+async def test_late_bills_settle_by_an_id_that_no_list_shows(bench: Bench, known_by: str) -> None:
+    bench.sandbox.set(history_hidden=True)
+    one = await sent_and_terminated(bench, "drop_after_accept")
+    await provider_ended(bench)
+    await make_older(bench, one.image)
+    line = bench.bill()[0]
+    if known_by == "callback":
+        await bench.as_owner(
+            "INSERT INTO callbacks (provider, delivery_id, job_id, user_id, send_number, provider_job_id, adopted)"
+            " VALUES ('replicate', 'd1', $1, $2, 1, $3, false)",
+            one.image.job_id,
+            one.user_id,
+            line["provider_job_id"],
+        )
+    else:
+        await bench.as_owner(
+            "UPDATE sends SET provider_job_id = $2 WHERE job_id = $1", one.image.job_id, line["provider_job_id"]
+        )
+    assert await settled(bench, one.image) == ("settled", line["billed_nano_usd"])
+
+
+async def test_late_bills_keep_the_hold_of_a_job_whose_id_has_two_owners(bench: Bench) -> None:
+    """Nobody may guess: neither released, nor the other's bill paid twice."""
+    other = await bench.accepted()
+    await bench.run(bench.jobs.submit, other.image)
+    owned = (await bench.job(other.image)).handle
+    assert owned is not None
+    one = await sent_and_terminated(bench, "drop_before_accept")
+    await make_older(bench, one.image)
+    await bench.as_owner(
+        "UPDATE sends SET provider_job_id = $2 WHERE job_id = $1", one.image.job_id, owned.provider_job_id
+    )
+    for _ in range(2):
+        await bench.late_bills.settle()
+    assert await bench.charge(one.image) == ("held", 0)
+
+
+async def test_late_bills_release_when_every_match_is_another_jobs(bench: Bench) -> None:
+    other = await bench.accepted()
+    await bench.run(bench.jobs.submit, other.image)
+    one = await sent_and_terminated(bench, "drop_before_accept")
+    await make_older(bench, one.image)
+    # The same words and the same seed: a list cannot tell them apart.
+    await bench.as_owner(
+        "UPDATE sends SET request = (SELECT request FROM sends WHERE job_id = $2) WHERE job_id = $1",
+        one.image.job_id,
+        other.image.job_id,
+    )
+    for _ in range(2):
+        await bench.late_bills.settle()
+    assert await bench.charge(one.image) == ("released", 0)
+
+
+async def test_late_bills_ask_a_provider_that_is_away_once_in_a_round(bench: Bench) -> None:
+    refs = [(await sent_and_terminated(bench)).image for _ in range(3)]
+    fal = (await sent_and_terminated(bench, image_model="fal-ai/flux/schnell", image_provider="fal")).image
+    await asyncio.to_thread(bench.sandbox.wait_until, lambda: all(line["state"] != "open" for line in bench.bill()))
+    away = bench.sandbox.fault("error_5xx_before_accept", provider="replicate", operation="status", times=-1)
+    await bench.late_bills.settle()
+    assert bench.sandbox.fired(away) == 1
+    assert (await bench.charge(fal))[0] == "settled"
+    assert [(await bench.charge(ref))[0] for ref in refs] == ["held"] * 3
+
+
+async def test_late_bills_look_at_an_old_one_once_a_minute(bench: Bench) -> None:
+    one = await sent_and_terminated(bench)
+    await provider_ended(bench)
+    await bench.as_owner(OPENED_LONG_AGO, one.image.job_id)
+    await bench.late_bills.settle()
+    assert (await bench.charge(one.image))[0] == "held"
+    await bench.as_owner("UPDATE jobs SET updated_at = now() - interval '61 s'")
+    await bench.late_bills.settle()
+    assert (await bench.charge(one.image))[0] == "settled"
+
+
+async def test_late_bills_are_found_by_the_index_of_open_charges(bench: Bench) -> None:
+    connection = await asyncpg.connect(bench.owner_dsn)
+    try:
+        await connection.execute("SET enable_seqscan = off")
+        plan = await connection.fetch(f"EXPLAIN {TAKE_OPEN_BILLS}".replace("$1", "50"))
+    finally:
+        await connection.close()
+    assert "charges_open" in "\n".join(row[0] for row in plan)
+
+
+async def test_late_bills_raise_the_metric_by_what_the_ledger_books(bench: Bench) -> None:
+    cost = metrics.COST_NANO_USD.labels("replicate", REPLICATE_FLUX)
+    before = value_of(cost)
+    one = await sent_and_terminated(bench)
+    await provider_ended(bench)
+    _, booked = await settled(bench, one.image)
+    await bench.late_bills.settle()
+    assert booked > 0
+    assert value_of(cost) - before == booked
+
+
+async def test_late_bills_ask_once_to_end_what_runs_for_nobody(bench: Bench) -> None:
+    bench.sandbox.set(image_seconds=30)
+    one = await sent_and_terminated(bench)
+    await bench.late_bills.settle()
+    assert (await bench.job(one.image)).cancel_sent_at is not None
+    began = time.monotonic()
+    state, cost = await settled(bench, one.image)
+    assert time.monotonic() - began < 10
+    assert (state, cost) == ("settled", bench.bill()[0]["billed_nano_usd"])
+    assert (await bench.job(one.image)).state is JobState.CANCELLED
+
+
+async def test_late_bills_survive_a_cancel_that_fails_and_do_not_repeat_it(bench: Bench) -> None:
+    bench.sandbox.set(image_seconds=1.5)
+    lost = bench.sandbox.fault("error_5xx_before_accept", operation="cancel", times=-1)
+    one = await sent_and_terminated(bench)
+    for _ in range(2):
+        await bench.late_bills.settle()
+    assert bench.sandbox.fired(lost) == 1
+    assert await settled(bench, one.image) == ("settled", bench.bill()[0]["billed_nano_usd"])
