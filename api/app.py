@@ -4,6 +4,7 @@ from typing import Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,7 +29,7 @@ _CODES: Final = {
 
 def create_app(services: Services) -> FastAPI:
     """The services stay the caller's: open before the first request, closed after the last."""
-    app = FastAPI(
+    app = FastAPIOffline(  # the docs page brings its own scripts: no address of somebody else's
         title="Takeone",
         version="0.1.0",
         summary="Durable AI video generation. Every step is paid for once.",

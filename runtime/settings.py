@@ -231,7 +231,8 @@ class SecuritySettings(Settings):
         examples=["$(openssl rand -base64 32)"],
     )
     allowed_private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = Field(
-        default=(), description="local development only: private hosts (host or host:port, comma separated) we may call"
+        default=(),
+        description="private hosts we may call (host or host:port, commas); local development only; not enforced yet",
     )
 
     @field_validator("encryption_keys")

@@ -36,6 +36,8 @@ PROMISED = {
     "takeone_execution_duration_seconds": {"type", "outcome"},
     "takeone_job_duration_seconds": {"provider", "model", "outcome"},
     "takeone_cost_nano_usd_total": {"provider", "model"},
+    "takeone_jobs_unknown": {"provider"},
+    "takeone_open_bills": {"provider"},
     "takeone_provider_calls_total": {"provider", "operation", "outcome"},
     "takeone_webhook_attempts_total": {"outcome"},
     "takeone_api_request_duration_seconds": {"route", "method", "status"},

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime import settings as settings_module
 from runtime.addresses import callback_base_url, callback_note, checked_url, reach
 from runtime.settings import (
     AdminProcess,
@@ -36,6 +37,14 @@ COMPLETE = {
     "FAL_KEY": "fal-secret-value",
     "ENCRYPTION_KEYS": f"{KEY_B},{KEY_A}",
 }
+
+
+@pytest.fixture(autouse=True)
+def _env_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction] - pytest calls it
+    """Every other test is kept from it; here each has a folder of its own."""
+    for kind in vars(settings_module).values():
+        if isinstance(kind, type) and issubclass(kind, settings_module.Settings):
+            monkeypatch.setitem(kind.model_config, "env_file", settings_module.ENV_FILE)
 
 
 @pytest.fixture(autouse=True)
