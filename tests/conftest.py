@@ -5,6 +5,8 @@ Provider keys and addresses are taken out before anything is imported, and `.env
 
 import os
 
+import pytest
+
 from deploy.local.product import FOREIGN
 from runtime import settings
 from tests.servers import (
@@ -17,17 +19,30 @@ from tests.servers import (
 )
 
 
+def _settings_classes() -> list[type[settings.Settings]]:
+    kinds = [kind for kind in vars(settings).values() if isinstance(kind, type)]
+    return [kind for kind in kinds if issubclass(kind, settings.Settings)]
+
+
 def _forget_outside() -> None:
     for name in [name for name in os.environ if name.upper().startswith(FOREIGN)]:
         del os.environ[name]
-    for kind in vars(settings).values():
-        if isinstance(kind, type) and issubclass(kind, settings.Settings):
-            kind.model_config["env_file"] = None
+    for kind in _settings_classes():
+        kind.model_config["env_file"] = None
 
 
 _forget_outside()
 
+
+@pytest.fixture
+def env_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that make a `.env` in a folder of their own."""
+    for kind in _settings_classes():
+        monkeypatch.setitem(kind.model_config, "env_file", settings.ENV_FILE)
+
+
 __all__ = [
+    "env_file_is_read",
     "fresh_database",
     "postgres_server",
     "s3_server",

@@ -100,6 +100,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("env_file_is_read")
 def test_documented_command_makes_settings_that_every_process_takes(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

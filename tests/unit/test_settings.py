@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from runtime import settings as settings_module
 from runtime.addresses import callback_base_url, callback_note, checked_url, reach
 from runtime.settings import (
     AdminProcess,
@@ -39,12 +38,7 @@ COMPLETE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _env_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction] - pytest calls it
-    """Every other test is kept from it; here each has a folder of its own."""
-    for kind in vars(settings_module).values():
-        if isinstance(kind, type) and issubclass(kind, settings_module.Settings):
-            monkeypatch.setitem(kind.model_config, "env_file", settings_module.ENV_FILE)
+pytestmark = pytest.mark.usefixtures("env_file_is_read")
 
 
 @pytest.fixture(autouse=True)
