@@ -21,7 +21,7 @@ from activities.executions import ExecutionActivities
 from activities.jobs import JobActivities
 from activities.late_bills import LateBills
 from activities.links import AssetLinks
-from activities.sweep import Sweep, TemporalOrders
+from activities.sweep import NOT_FOUND, Sweep, TemporalOrders
 from activities.wakeups import Wakeups
 from activities.webhooks import WebhookActivities
 from contracts.executions import ExecutionOrder
@@ -73,6 +73,7 @@ class Crew:
     late_bills: LateBills
     wakeups: Wakeups
     database: Database
+    objects: ObjectStore
     providers: Providers
 
 
@@ -104,6 +105,7 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
 
         yield Crew(
             database=database,
+            objects=objects,
             providers=providers,
             wakeups=wakeups,
             executions=ExecutionActivities(
@@ -201,6 +203,7 @@ def make_sweep(client: Client, crew: Crew) -> Sweep:
         database=crew.database,
         executions=crew.executions,
         late_bills=crew.late_bills,
+        objects=crew.objects,
         orders=TemporalOrders(
             start_execution=start_execution,
             signal_cancel=signal_cancel,
@@ -218,7 +221,7 @@ async def how_it_closed(client: Client, execution_id: ExecutionId) -> str | None
         description = await client.get_workflow_handle(execution_id).describe(rpc_timeout=RPC_TIMEOUT)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            return "not_found"
+            return NOT_FOUND
         raise
     status = description.status
     return None if status in (None, WorkflowExecutionStatus.RUNNING) else status.name.lower()

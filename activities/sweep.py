@@ -6,8 +6,10 @@ Everything it does is safe to repeat and safe to race: it starts what may be sta
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import asyncpg
 
@@ -16,13 +18,18 @@ from activities.late_bills import LateBills
 from contracts.executions import ExecutionOrder, ExecutionRef, FinishInput
 from contracts.failures import Failure, FailureCode
 from contracts.ids import ExecutionId
+from contracts.media import StorageRefusedError, StorageUnavailableError
 from contracts.states import ExecutionStatus
 from contracts.webhooks import DeliveryOrder
+from runtime import metrics, policies
 from runtime.logging import get_logger
-from store.database import Connection, Database
-from store.executions import list_queued_orders, list_running, mark_cancel_requested
-from store.webhooks import list_pending, next_delivery
+from store.database import DATABASE_DOWN, Connection, Database
+from store.executions import RunningExecution, find_ended, list_running, mark_cancel_requested
+from store.objects import ObjectStore
+from store.sweeping import StoredOrder, count_open_bills, count_unknown, get_order, list_queued
+from store.webhooks import list_pending, resume_delivery
 
+Item = TypeVar("Item")
 log = get_logger(__name__)
 
 EVERY_SECONDS = 10.0
@@ -31,9 +38,20 @@ STARTED_BY_NOW_SECONDS = 10.0
 GONE_AFTER_SECONDS = 20.0
 """A running execution younger than this is not looked up at Temporal: it was there a moment ago."""
 DELIVERED_BY_NOW_SECONDS = 15.0
+SIGNAL_AGAIN_SECONDS = 60.0
+"""A cancel that Temporal took is not told again in every round: each would be one more event in the history."""
+SIGNALS_KEPT = 10_000
+UPLOADS_EVERY_SECONDS = 3600.0
+LOCK_TIMEOUT_SECONDS = 10.0
+"""A half-open connection would be silent for ever, and nobody would sweep."""
+GIVE_UP_AFTER = 3
+"""Rows in a row that Temporal does not answer for: then it is not the row."""
 PAGE = 200
 LOCK_KEY = 0x7A4B_0002
 TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
+
+
+NOT_FOUND = "not_found"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +73,14 @@ class Sweep:
     database: Database
     executions: ExecutionActivities
     late_bills: LateBills
+    objects: ObjectStore
     orders: TemporalOrders
     unreachable: tuple[type[Exception], ...]
     """What a call to Temporal raises while it is down."""
+    _queued_after: str = field(default="", init=False)
     _running_after: str = field(default="", init=False)
+    _signalled_at: dict[ExecutionId, float] = field(default_factory=dict[ExecutionId, float], init=False)
+    _uploads_at: float | None = field(default=None, init=False)
 
     async def run(self) -> None:
         """Until cancelled.
@@ -69,7 +91,7 @@ class Sweep:
             try:
                 async with self.database.listening_connection() as connection:
                     while True:
-                        if await connection.fetchval(TRY_LOCK, LOCK_KEY):
+                        if await connection.fetchval(TRY_LOCK, LOCK_KEY, timeout=LOCK_TIMEOUT_SECONDS):
                             await self.sweep_for_ever(connection)
                         await asyncio.sleep(EVERY_SECONDS)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -77,10 +99,16 @@ class Sweep:
                 await asyncio.sleep(EVERY_SECONDS)
 
     async def sweep_for_ever(self, lock: Connection) -> None:
-        while True:
-            await self.sweep()
-            await asyncio.sleep(EVERY_SECONDS)
-            await lock.fetchval("SELECT 1")  # the lock lives as long as its connection
+        """Until the lock's connection fails. What was measured is then another's to tell."""
+        try:
+            while True:
+                await self.sweep()
+                await asyncio.sleep(EVERY_SECONDS)
+                # The lock lives as long as its connection.
+                await lock.fetchval("SELECT 1", timeout=LOCK_TIMEOUT_SECONDS)
+        finally:
+            metrics.JOBS_UNKNOWN.clear()
+            metrics.OPEN_BILLS.clear()
 
     async def sweep(self) -> None:
         """One round. A part that fails is logged and does not keep the others from theirs."""
@@ -89,6 +117,8 @@ class Sweep:
             self.look_after_running,
             self.start_deliveries,
             self.late_bills.settle,
+            self.abort_uploads,
+            self.count_open,
             self.orders.measure_queues,
         ):
             try:
@@ -103,40 +133,81 @@ class Sweep:
     async def start_queued(self) -> None:
         """Accepted, and its start was lost: Temporal was down, or the API died between its commit and the start."""
         async with self.database.as_system() as conn:
-            queued = await list_queued_orders(conn, older_than_seconds=STARTED_BY_NOW_SECONDS, limit=PAGE)
-        for item in queued:
-            await self.orders.start_execution(item.order, item.prompt)
-            log.info("execution started by the sweep", execution_id=item.order.execution_id)
+            page = await list_queued(
+                conn, older_than_seconds=STARTED_BY_NOW_SECONDS, after=self._queued_after, limit=PAGE
+            )
+        self._queued_after = page[-1].ref.execution_id if len(page) == PAGE else ""
+        await self._each(page, self._start_or_end)
+
+    async def _start_or_end(self, queued: StoredOrder) -> None:
+        if queued.late:
+            await self._fail(queued.ref, FailureCode.DEADLINE_EXCEEDED)
+            return
+        await self.orders.start_execution(queued.order(), queued.prompt)
+        log.info("execution started by the sweep", execution_id=queued.ref.execution_id)
 
     async def look_after_running(self) -> None:
-        """Ends what an operator terminated, repeats cancels that were lost, orders an end to what is past its
-        deadline.
+        """Ends what an operator terminated, starts what Temporal has forgotten, repeats cancels that were lost, orders
+        an end to what is past its deadline.
         """
         async with self.database.as_system() as conn:
             page = await list_running(
                 conn, older_than_seconds=GONE_AFTER_SECONDS, after=self._running_after, limit=PAGE
             )
         self._running_after = page[-1].ref.execution_id if len(page) == PAGE else ""
-        for execution in page:
-            closed = await self.orders.closed(execution.ref.execution_id)
-            if closed is not None:
-                await self._end_closed(execution.ref, closed)
-            elif execution.cancel_reason is not None:
-                await self.orders.signal_cancel(execution.ref.execution_id, execution.cancel_reason)
-            elif execution.late:
-                async with self.database.as_system() as conn:
-                    await mark_cancel_requested(conn, execution.ref.execution_id, FailureCode.DEADLINE_EXCEEDED)
-                await self.orders.signal_cancel(execution.ref.execution_id, FailureCode.DEADLINE_EXCEEDED)
+        await self._each(page, self._look_after)
+
+    async def _look_after(self, execution: RunningExecution) -> None:
+        execution_id = execution.ref.execution_id
+        closed = await self.orders.closed(execution_id)
+        if closed == NOT_FOUND:
+            await self._start_again(execution_id)
+        elif closed is not None:
+            await self._end_closed(execution.ref, closed)
+        elif execution.cancel_reason is not None:
+            await self._signal(execution_id, execution.cancel_reason)
+        elif execution.late:
+            async with self.database.as_system() as conn:
+                await mark_cancel_requested(conn, execution_id, FailureCode.DEADLINE_EXCEEDED)
+            await self._signal(execution_id, FailureCode.DEADLINE_EXCEEDED)
+
+    async def _signal(self, execution_id: ExecutionId, reason: str) -> None:
+        """Tell a workflow of its cancel, unless Temporal took the same less than a minute ago."""
+        now = time.monotonic()
+        last = self._signalled_at.get(execution_id)
+        if last is not None and now - last < SIGNAL_AGAIN_SECONDS:
+            return
+        if await self.orders.signal_cancel(execution_id, reason):
+            self._signalled_at.pop(execution_id, None)  # the last told is the last in order
+            self._signalled_at[execution_id] = now
+        while len(self._signalled_at) > SIGNALS_KEPT:
+            del self._signalled_at[next(iter(self._signalled_at))]
+
+    async def _start_again(self, execution_id: ExecutionId) -> None:
+        """Temporal is a fresh one, or another namespace. The new run claims the same generation and goes on from the
+        rows of its jobs: nothing is bought again.
+        """
+        async with self.database.as_system() as conn:
+            stored = await get_order(conn, execution_id)
+        await self.orders.start_execution(stored.order(), stored.prompt)
+        log.warning("Temporal did not know a running execution; started again", execution_id=execution_id)
 
     async def _end_closed(self, ref: ExecutionRef, closed: str) -> None:
         """Its workflow has closed, its row has not: what was sent stays an open bill, the rest goes back, the user is
         told.
         """
-        log.error("an execution lost its workflow", execution_id=ref.execution_id, closed=closed)
         code = FailureCode.TERMINATED if closed == "terminated" else FailureCode.INTERNAL_ERROR
+        if await self._fail(ref, code):
+            log.error("an execution lost its workflow", execution_id=ref.execution_id, closed=closed)
+
+    async def _fail(self, ref: ExecutionRef, code: FailureCode) -> bool:
+        """End an execution. False: its workflow, or a retry, was first."""
         await self.executions.finish(
             FinishInput(execution=ref, status=ExecutionStatus.FAILED, failure=Failure.of(code))
         )
+        async with self.database.as_system() as conn:
+            ended = await find_ended(conn, ref)
+        return ended is not None and ended.error_code == code
 
     async def start_deliveries(self) -> None:
         """Webhooks that nobody delivers: their start was lost, or an operator terminated the delivery."""
@@ -144,11 +215,67 @@ class Sweep:
         while True:
             async with self.database.as_system() as conn:
                 page = await list_pending(conn, older_than_seconds=DELIVERED_BY_NOW_SECONDS, limit=PAGE, after=after)
-            for order in page:
-                if not await self.orders.start_delivery(order):
-                    async with self.database.as_system() as conn:
-                        again = await next_delivery(conn, order.event_id)
-                    await self.orders.start_delivery(again)
+            await self._each(page, self._deliver)
             if len(page) < PAGE:
                 return
             after = page[-1].event_id
+
+    async def _deliver(self, order: DeliveryOrder) -> None:
+        if await self.orders.start_delivery(order):
+            return
+        async with self.database.as_system() as conn:
+            again = await resume_delivery(conn, order)
+        if again is not None:
+            await self.orders.start_delivery(again)
+
+    async def abort_uploads(self) -> None:
+        """Once an hour: the parts of uploads whose process was killed cost money, and nothing shows them."""
+        now = time.monotonic()
+        if self._uploads_at is not None and now - self._uploads_at < UPLOADS_EVERY_SECONDS:
+            return
+        self._uploads_at = now
+        try:
+            aborted = await self.objects.abort_stale_uploads(
+                older_than_seconds=int(policies.STALE_UPLOAD.total_seconds())
+            )
+        except (StorageUnavailableError, StorageRefusedError) as error:
+            log.warning("stale uploads could not be aborted", reason=str(error))
+        else:
+            log.info("stale uploads aborted", number=aborted)
+
+    async def count_open(self) -> None:
+        """The gauges of what is not known yet; 0 for a provider without any."""
+        async with self.database.as_system() as conn:
+            counts = (
+                (metrics.JOBS_UNKNOWN, await count_unknown(conn)),
+                (metrics.OPEN_BILLS, await count_open_bills(conn)),
+            )
+        for gauge, found in counts:
+            gauge.clear()  # of a provider that is no longer on offer, too
+            for provider in {*self.late_bills.providers.names, *found}:
+                gauge.labels(provider).set(found.get(provider, 0))
+
+    async def _each(self, items: Iterable[Item], act: Callable[[Item], Awaitable[None]]) -> None:
+        """One that fails does not keep those behind it from theirs; Temporal or PostgreSQL being down does."""
+        silent = 0
+        for item in items:
+            try:
+                await act(item)
+            except self.unreachable as error:
+                silent += 1
+                if silent == GIVE_UP_AFTER:
+                    raise
+                log.warning("the sweep could not order it of Temporal", item=_name(item), reason=str(error))
+            except DATABASE_DOWN:
+                raise
+            except Exception as error:  # recorded: it may be this row alone
+                log.exception("the sweep could not handle a row", item=_name(item), reason=repr(error))
+            else:
+                silent = 0
+
+
+def _name(item: object) -> str:
+    """What to call a row in the log; never its content."""
+    if isinstance(item, StoredOrder | RunningExecution):
+        return item.ref.execution_id
+    return item.event_id if isinstance(item, DeliveryOrder) else type(item).__name__

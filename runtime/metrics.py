@@ -60,8 +60,10 @@ PROVIDER_CALL_DURATION = Histogram(
 JOBS_UNKNOWN = Gauge(
     "takeone_jobs_unknown", "Jobs whose create request has an unknown fate and is being looked up.", ["provider"]
 )
-ORPHAN_CHARGES = Gauge(
-    "takeone_orphan_charges", "Charges of provider jobs that no execution uses; each deserves a look.", ["provider"]
+OPEN_BILLS = Gauge(
+    "takeone_open_bills",
+    "Jobs of ended executions whose real cost is not known yet; one that stays deserves a look.",
+    ["provider"],
 )
 WEBHOOK_ATTEMPTS = Counter("takeone_webhook_attempts_total", "Tries to deliver a webhook, by outcome.", ["outcome"])
 CALLBACKS = Counter(

@@ -76,6 +76,9 @@ STORE_START_TO_CLOSE: Final = timedelta(minutes=15)
 STORE_SCHEDULE_TO_CLOSE: Final = timedelta(minutes=65)
 """Long enough to sit out a storage outage of an hour; some providers have deleted the file after that."""
 
+STALE_UPLOAD: Final = STORE_START_TO_CLOSE + timedelta(hours=1)
+"""An upload this old has no living process: its activity ended an hour ago, however far the clocks are apart."""
+
 STORING_SLACK: Final = STORE_SCHEDULE_TO_CLOSE + timedelta(minutes=5)
 """What an execution may take beyond the deadlines of its jobs: storing, and what lies between the steps."""
 

@@ -222,6 +222,23 @@ async def next_delivery(conn: Connection, event_id: EventId) -> DeliveryOrder:
     return DeliveryOrder(user_id=row["user_id"], event_id=row["event_id"], delivery=row["delivery"])
 
 
+RESUME_DELIVERY = """
+UPDATE webhooks SET delivery = delivery + 1 WHERE event_id = $1 AND delivery = $2 AND state = 'pending'
+RETURNING user_id, event_id, delivery
+"""
+
+
+async def resume_delivery(conn: Connection, left_behind: DeliveryOrder) -> DeliveryOrder | None:
+    """The delivery after one that was left behind. None: that one has ended after all, or somebody was first.
+
+    For the sweep, as system.
+    """
+    row = await conn.fetchrow(RESUME_DELIVERY, left_behind.event_id, left_behind.delivery)
+    if row is None:
+        return None
+    return DeliveryOrder(user_id=row["user_id"], event_id=row["event_id"], delivery=row["delivery"])
+
+
 LIST_ATTEMPTS = """
 SELECT delivery, number, started_at, duration_ms, status_code, error, response_excerpt
 FROM webhook_attempts WHERE event_id = $1 ORDER BY delivery, number

@@ -2,16 +2,31 @@
 
 import asyncio
 import dataclasses
+import os
+import signal
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
 
+import aioboto3
 import pytest
+from aiobotocore.config import AioConfig
+from prometheus_client import REGISTRY
 
-from activities.sweep import Sweep, TemporalOrders
-from contracts.executions import ExecutionOrder
+import activities.sweep
+from activities.sweep import NOT_FOUND, Sweep, TemporalOrders
+from contracts.executions import ClaimOutcome, ExecutionOrder, FinishInput
 from contracts.ids import ExecutionId
-from contracts.states import JobState
+from contracts.states import ExecutionStatus, JobState
 from contracts.webhooks import DeliveryOrder
+from runtime import metrics, policies
+from store.executions import claim_execution
+from store.webhooks import get_webhook, mark_delivered
 from tests.activities.bench import Bench
-from tests.rows import accept, new_execution, new_user
+from tests.rows import Accepted, accept, new_execution, new_user
+from tests.servers import S3Server
 
 
 class Orders:
@@ -46,6 +61,7 @@ def sweep(bench: Bench, orders: Orders) -> Sweep:
         database=bench.database,
         executions=bench.executions,
         late_bills=bench.late_bills,
+        objects=bench.objects,
         orders=TemporalOrders(
             start_execution=orders.start_execution,
             signal_cancel=orders.signal_cancel,
@@ -141,3 +157,229 @@ async def test_sweep_goes_on_when_a_part_fails(bench: Bench, error: Exception) -
     whole = dataclasses.replace(whole, orders=orders_that_break)
     await whole.sweep()
     assert [execution_id for execution_id, _ in orders.cancelled] == [one.execution_id]
+
+
+async def queued(bench: Bench, number: int) -> list[Accepted]:
+    user_id = await new_user(bench.database)
+    return [await accept(bench.database, new_execution(user_id), claimed=False) for _ in range(number)]
+
+
+async def status(bench: Bench, one: Accepted) -> tuple[str, str | None]:
+    async with bench.database.as_user(one.user_id) as conn:
+        row = await conn.fetchrow(
+            "SELECT status, error ->> 'code' AS code FROM executions WHERE execution_id = $1", one.execution_id
+        )
+    assert row is not None
+    return row["status"], row["code"]
+
+
+async def test_sweep_starts_what_is_behind_a_row_that_cannot_be_started(bench: Bench) -> None:
+    unreadable, refused, good = await queued(bench, 3)
+    await bench.as_owner("UPDATE executions SET plan = '{}' WHERE execution_id = $1", unreadable.execution_id)
+    await age(bench)
+    orders = Orders()
+
+    async def start(order: ExecutionOrder, prompt: str) -> None:
+        if order.execution_id == refused.execution_id:
+            raise ConnectionError("too large a message")
+        await orders.start_execution(order, prompt)
+
+    whole = sweep(bench, orders)
+    await dataclasses.replace(whole, orders=dataclasses.replace(whole.orders, start_execution=start)).sweep()
+    assert orders.started == [good.execution_id]
+
+
+async def test_sweep_does_not_knock_for_every_row_while_temporal_is_down(bench: Bench) -> None:
+    await queued(bench, 5)
+    await age(bench)
+    knocks: list[ExecutionId] = []
+
+    async def down(order: ExecutionOrder, _prompt: str) -> None:
+        knocks.append(order.execution_id)
+        raise ConnectionError("down")
+
+    whole = sweep(bench, Orders())
+    await dataclasses.replace(whole, orders=dataclasses.replace(whole.orders, start_execution=down)).sweep()
+    assert len(knocks) == activities.sweep.GIVE_UP_AFTER
+
+
+async def test_sweep_ends_what_was_still_queued_at_its_deadline(bench: Bench) -> None:
+    [one] = await queued(bench, 1)
+    await age(bench)
+    await bench.as_owner("UPDATE executions SET deadline_at = now() - interval '1 s'")
+    orders = Orders()
+    await sweep(bench, orders).sweep()
+    assert orders.started == []
+    assert await status(bench, one) == ("failed", "deadline_exceeded")
+    assert await bench.charge(one.image) == await bench.charge(one.video) == ("released", 0)
+
+
+async def left_behind(bench: Bench, orders: Orders) -> tuple[Accepted, DeliveryOrder]:
+    """A pending webhook whose delivery was started and has closed."""
+    one = await bench.accepted(webhook_url="http://receiver.test/")
+    await age(bench)
+    await sweep(bench, Orders(how_closed="terminated")).look_after_running()
+    await bench.as_owner("UPDATE webhooks SET created_at = created_at - interval '1 min'")
+    await sweep(bench, orders).start_deliveries()
+    [order] = orders.delivered
+    orders.delivered.clear()
+    return one, order
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+async def test_sweep_delivers_anew_only_what_is_still_pending(bench: Bench, *, delivered: bool) -> None:
+    orders = Orders()
+    one, first = await left_behind(bench, orders)
+
+    async def closed_meanwhile(order: DeliveryOrder) -> bool:
+        if order.delivery == first.delivery and delivered:
+            async with bench.database.as_user(one.user_id) as conn:
+                assert await mark_delivered(conn, order)
+        return await orders.start_delivery(order) and order.delivery != first.delivery
+
+    whole = sweep(bench, orders)
+    await dataclasses.replace(
+        whole, orders=dataclasses.replace(whole.orders, start_delivery=closed_meanwhile)
+    ).start_deliveries()
+    async with bench.database.as_user(one.user_id) as conn:
+        webhook = await get_webhook(conn, first.event_id)
+    assert webhook.state == ("delivered" if delivered else "pending")
+    assert [order.delivery for order in orders.delivered] == ([1] if delivered else [1, 2])
+
+
+async def test_sweep_repeats_a_cancel_once_a_minute(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = await bench.accepted()
+    await age(bench)
+    await bench.as_owner("UPDATE executions SET cancel_requested_at = now(), cancel_reason = 'cancelled'")
+    orders = Orders()
+    sweeping = sweep(bench, orders)
+    for _ in range(3):
+        await sweeping.look_after_running()
+    assert orders.cancelled == [(one.execution_id, "cancelled")]
+    monkeypatch.setattr(activities.sweep, "SIGNAL_AGAIN_SECONDS", 0.0)
+    await sweeping.look_after_running()
+    assert len(orders.cancelled) == 2
+
+
+async def test_sweep_remembers_a_bounded_number_of_cancels(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activities.sweep, "SIGNALS_KEPT", 1)
+    for _ in range(2):
+        await bench.accepted()
+    await age(bench)
+    await bench.as_owner("UPDATE executions SET cancel_requested_at = now(), cancel_reason = 'cancelled'")
+    orders = Orders()
+    sweeping = sweep(bench, orders)
+    for _ in range(2):
+        await sweeping.look_after_running()
+    assert len(orders.cancelled) == 4
+
+
+async def test_sweep_gives_its_lock_up_when_the_connection_falls_silent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities.sweep, "EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(activities.sweep, "LOCK_TIMEOUT_SECONDS", 0.3)
+    async with bench.database.listening_connection() as lock:
+        backend = lock.get_server_pid()
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(8):
+                    await sweep(bench, Orders()).sweep_for_ever(lock)
+            assert time.monotonic() - began < 7, "it was the test's own limit"
+        finally:
+            os.kill(backend, signal.SIGCONT)
+
+
+async def test_sweep_starts_again_what_temporal_does_not_know(bench: Bench) -> None:
+    one = await bench.accepted()
+    await bench.run(bench.jobs.submit, one.image)
+    await age(bench)
+    orders = Orders(how_closed=NOT_FOUND)
+    await sweep(bench, orders).sweep()
+    assert orders.started == [one.execution_id]
+    assert (await status(bench, one))[0] == "running"
+    async with bench.database.as_user(one.user_id) as conn:
+        claim = await claim_execution(conn, one.ref)
+    assert claim.outcome is ClaimOutcome.CLAIMED
+    await bench.run(bench.jobs.submit, one.image)
+    assert len(bench.bill()) == 1
+
+
+@pytest.mark.parametrize("race", [True, False])
+async def test_sweep_reports_a_lost_workflow_only_if_it_ended_the_row(
+    bench: Bench, capsys: pytest.CaptureFixture[str], *, race: bool
+) -> None:
+    one = await bench.accepted()
+    await age(bench)
+
+    async def closed(_execution_id: ExecutionId) -> str:
+        if race:
+            await bench.executions.finish(FinishInput(execution=one.ref, status=ExecutionStatus.COMPLETED))
+        return "completed"
+
+    whole = sweep(bench, Orders())
+    await dataclasses.replace(whole, orders=dataclasses.replace(whole.orders, closed=closed)).look_after_running()
+    assert await status(bench, one) == (("completed", None) if race else ("failed", "internal_error"))
+    assert ("lost its workflow" in capsys.readouterr().out) is not race
+
+
+@asynccontextmanager
+async def bucket_client(s3: S3Server) -> AsyncGenerator[Any]:
+    async with aioboto3.Session().client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
+        "s3",
+        endpoint_url=s3.access.endpoint_url,
+        aws_access_key_id=s3.access.access_key_id,
+        aws_secret_access_key=s3.access.secret_access_key,
+        region_name="us-east-1",
+        config=AioConfig(s3={"addressing_style": "path"}, signature_version="s3v4"),
+    ) as client:
+        yield client
+
+
+async def test_sweep_aborts_stale_uploads_once_an_hour(
+    bench: Bench, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bucket_client(s3_server) as client:
+        where = {"Bucket": s3_server.access.bucket, "Key": f"stale/{os.urandom(4).hex()}"}
+
+        async def uploads() -> int:
+            listed = await client.list_multipart_uploads(Bucket=where["Bucket"], Prefix=where["Key"])
+            return len(listed.get("Uploads", []))
+
+        await client.create_multipart_upload(**where)
+        await sweep(bench, Orders()).sweep()
+        assert await uploads() == 1, "a young one may be alive"
+        monkeypatch.setattr(policies, "STALE_UPLOAD", timedelta(0))
+        await asyncio.sleep(1.1)  # S3 gives whole seconds
+        sweeping = sweep(bench, Orders())
+        await sweeping.sweep()
+        assert await uploads() == 0
+        await client.create_multipart_upload(**where)
+        await asyncio.sleep(1.1)
+        await sweeping.sweep()
+        assert await uploads() == 1, "an hour has not passed"
+        await bench.objects.abort_stale_uploads(older_than_seconds=0)
+
+
+async def test_sweep_counts_what_is_not_known_yet(bench: Bench) -> None:
+    bench.sandbox.set(history_hidden=True)
+    bench.sandbox.fault("drop_after_accept")
+    one = await bench.accepted()
+    await bench.run(bench.jobs.submit, one.image)
+
+    def gauges(provider: str) -> tuple[float | None, ...]:
+        names = ("takeone_jobs_unknown", "takeone_open_bills")
+        return tuple(REGISTRY.get_sample_value(name, {"provider": provider}) for name in names)
+
+    sweeping = sweep(bench, Orders(how_closed="terminated"))
+    await sweeping.count_open()
+    assert gauges("replicate") == (1, 0)
+    assert gauges("fal") == (0, 0)
+    await age(bench)
+    await sweeping.look_after_running()
+    await sweeping.late_bills.settle()
+    await sweeping.count_open()
+    assert gauges("replicate") == (0, 1)
+    metrics.OPEN_BILLS.clear()
