@@ -26,7 +26,7 @@ from runtime.logging import get_logger
 from runtime.policies import START_RPC_TIMEOUT
 from runtime.temporal import UNREACHABLE
 from store.charges import BudgetExceededError
-from store.executions import NewExecution, insert_execution, mark_cancel_requested
+from store.executions import NewExecution, insert_execution, mark_cancel_requested, own_secret_context
 from store.idempotency import KeptAnswer, find_answer, get_answer, insert_answer
 from store.status import (
     ExecutionFilter,
@@ -130,7 +130,7 @@ def _new_execution(
         metadata=wanted.metadata or {},
         webhook_url=wanted.webhook,
         webhook_secret_sealed=(
-            None if secret is None else services.secrets.seal(secret, context=f"executions/{execution_id}/webhook")
+            None if secret is None else services.secrets.seal(secret, context=own_secret_context(execution_id))
         ),
         deadline_seconds=planned.deadline_seconds,
     )

@@ -10,7 +10,7 @@ from datetime import date
 
 from contracts.ids import ChargeId, ExecutionId, JobId, UserId, new_charge_id
 from contracts.money import NanoUsd
-from contracts.states import ChargeState, CostBasis
+from contracts.states import ChargeState, CostBasis, LedgerKind
 from store.database import Connection
 
 
@@ -83,7 +83,7 @@ async def hold_charges(
             hold.model,
             hold.held_nano_usd,
         )
-        await conn.execute(INSERT_ENTRY, f"hold/{charge_id}", "held", charge_id, hold.held_nano_usd)
+        await conn.execute(INSERT_ENTRY, f"held/{charge_id}", LedgerKind.HELD, charge_id, hold.held_nano_usd)
     total = sum(hold.held_nano_usd for hold in holds)
     if await conn.fetchval(HOLD_BUDGET, user_id, total, videos) is None:
         raise BudgetExceededError
@@ -132,12 +132,12 @@ async def settle_charge(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd,
     held: int = charge["held_nano_usd"]
     await conn.execute(END_CHARGE, charge_id, ChargeState.SETTLED, cost_nano_usd, basis)
     parts = {
-        "settled": min(held, cost_nano_usd),
-        "released": max(0, held - cost_nano_usd),
-        "overage": max(0, cost_nano_usd - held),
+        LedgerKind.SETTLED: min(held, cost_nano_usd),
+        LedgerKind.RELEASED: max(0, held - cost_nano_usd),
+        LedgerKind.OVERAGE: max(0, cost_nano_usd - held),
     }
     for kind, amount in parts.items():
-        if amount or kind == "settled":
+        if amount or kind is LedgerKind.SETTLED:
             await conn.execute(INSERT_ENTRY, f"{kind}/{charge_id}", kind, charge_id, amount)
     await conn.execute(MOVE_BUDGET, charge["user_id"], charge["budget_month"], held, cost_nano_usd)
     return Settlement(charge_id=charge_id, settled_nano_usd=cost_nano_usd, repeated=False)
@@ -169,7 +169,7 @@ async def release_charge(conn: Connection, job_id: JobId) -> BudgetMove | None:
     charge_id: str = charge["charge_id"]
     held: int = charge["held_nano_usd"]
     await conn.execute(END_CHARGE, charge_id, ChargeState.RELEASED, 0, None)
-    await conn.execute(INSERT_ENTRY, f"released/{charge_id}", "released", charge_id, held)
+    await conn.execute(INSERT_ENTRY, f"released/{charge_id}", LedgerKind.RELEASED, charge_id, held)
     return BudgetMove(
         user_id=charge["user_id"], budget_month=charge["budget_month"], held_nano_usd=held, settled_nano_usd=0
     )

@@ -28,6 +28,11 @@ from store.charges import Hold, hold_charges
 from store.database import Connection
 
 
+def own_secret_context(execution_id: ExecutionId) -> str:
+    """Where the webhook secret that came with a request may be opened."""
+    return f"executions/{execution_id}/webhook"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewStep:
     """A step with what it asks for and the worst price of its job."""

@@ -11,8 +11,6 @@ asked only after a crash between storing and recording, reads the file through.
 from __future__ import annotations
 
 import hashlib
-import re
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -42,13 +40,6 @@ class StoredObject:
     size_bytes: int
     sha256: str
     content_type: str
-
-
-def new_object_key(prefix: str, extension: str) -> str:
-    """A key nobody can guess (160 random bits), sortable by day: `prefix/2026/11/22/….mp4`. extension: without dot."""
-    if not re.fullmatch(r"[a-z0-9]{1,8}", extension):
-        raise ValueError(f"not a file extension: {extension!r}")
-    return f"{prefix}/{datetime.now(UTC):%Y/%m/%d}/{secrets.token_hex(20)}.{extension}"
 
 
 class ObjectStore:

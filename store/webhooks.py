@@ -7,6 +7,8 @@ from datetime import datetime
 from contracts.ids import EventId, ExecutionId, UserId
 from contracts.webhooks import DeliveryOrder, EventType, WebhookState
 from store.database import Connection
+from store.executions import own_secret_context
+from store.users import webhook_secret_context
 
 
 class WebhookNotFoundError(LookupError):
@@ -95,9 +97,9 @@ async def get_webhook(conn: Connection, event_id: EventId) -> WebhookRecord:
         created_at=row["created_at"],
         ended_at=row["ended_at"],
         secret_sealed=row["user_secret_sealed"] if own_secret is None else own_secret,
-        secret_context=f"users/{row['user_id']}/webhook"
-        if own_secret is None
-        else f"executions/{row['execution_id']}/webhook",
+        secret_context=(
+            webhook_secret_context(row["user_id"]) if own_secret is None else own_secret_context(row["execution_id"])
+        ),
     )
 
 

@@ -155,7 +155,7 @@ CREATE INDEX charges_open ON charges (job_id) WHERE state = 'held';
 --   held balance    = held - settled - released
 --   settled balance = settled + overage + adjustment + orphan
 CREATE TABLE ledger_entries (
-    operation_id     text PRIMARY KEY,               -- what was done, once: hold/chg_…, settle/chg_…
+    operation_id     text PRIMARY KEY,               -- what was done, once: held/chg_…, settled/chg_…
     kind             text NOT NULL
         CHECK (kind IN ('held', 'settled', 'released', 'overage', 'adjustment', 'orphan')),
     user_id          text NOT NULL REFERENCES users,

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import secrets
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from contracts.media import (
     WrongContentError,
 )
 from store.downloads import open_source
-from store.objects import ObjectStore, StoredObject, new_object_key
+from store.objects import ObjectStore, StoredObject
 from store.uploads import PART_BYTES
 from tests.servers import S3Server
 from tests.store.bucket import (
@@ -81,7 +82,7 @@ async def store(s3: S3Client, s3_settings: dict[str, str]) -> AsyncGenerator[Obj
 
 @pytest.fixture
 def key() -> str:
-    return new_object_key("tests", "mp4")
+    return f"tests/{secrets.token_hex(20)}.mp4"
 
 
 @pytest.mark.parametrize(
