@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import asyncpg
-
-from contracts.executions import ClaimOutcome, ClaimResult, ExecutionOrder, ExecutionRef, StepJob
+from contracts.executions import ClaimOutcome, ClaimResult, ExecutionRef, StepJob
 from contracts.failures import Failure, FailureCode
 from contracts.ids import EventId, ExecutionId, JobId, UserId, new_job_id
 from contracts.money import NanoUsd
@@ -19,7 +17,6 @@ from contracts.plans import (
     Step,
     StepProgress,
     parameters_to_json,
-    plan_from_json,
     plan_to_json,
     progress_percent,
 )
@@ -265,34 +262,6 @@ async def get_progress(conn: Connection, execution_id: ExecutionId) -> int:
         for row in rows
     ]
     return progress_percent(steps, rows[0]["now"]) if rows else 0
-
-
-LIST_QUEUED_ORDERS = """
-SELECT execution_id, user_id, generation, plan, request FROM executions
-WHERE status = 'queued' AND queued_at < now() - make_interval(secs => $1)
-ORDER BY queued_at LIMIT $2
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueuedOrder:
-    order: ExecutionOrder
-    prompt: str
-
-
-def _queued_order(row: asyncpg.Record) -> QueuedOrder:
-    order = ExecutionOrder(
-        execution_id=ExecutionId(row["execution_id"]),
-        user_id=UserId(row["user_id"]),
-        generation=row["generation"],
-        plan=plan_from_json(row["plan"]),
-    )
-    return QueuedOrder(order=order, prompt=str(row["request"].get("prompt", "")))
-
-
-async def list_queued_orders(conn: Connection, *, older_than_seconds: float, limit: int) -> list[QueuedOrder]:
-    """What is queued and should have been started by now, oldest first. For the sweep."""
-    return [_queued_order(row) for row in await conn.fetch(LIST_QUEUED_ORDERS, older_than_seconds, limit)]
 
 
 LIST_RUNNING = """

@@ -317,38 +317,6 @@ async def mark_late_handle(
     return await conn.fetchval(LATE_HANDLE, job_id, handle.provider_job_id, urls, number) is not None
 
 
-LIST_OPEN_BILLS = """
-SELECT j.job_id, j.user_id, j.execution_id, j.generation
-FROM jobs AS j
-JOIN charges AS c ON c.job_id = j.job_id
-JOIN executions AS e ON e.execution_id = j.execution_id
-WHERE c.state = 'held' AND j.send_number > 0
-  AND (j.state IN ('failed', 'cancelled', 'completed') OR e.status IN ('failed', 'cancelled', 'completed'))
-ORDER BY j.updated_at LIMIT $1
-"""
-
-
-async def list_open_bills(conn: Connection, *, limit: int) -> list[JobRef]:
-    """Jobs whose real cost is not known, and that nobody waits for: given up, timed out, terminated. For the sweep."""
-    return [
-        JobRef(
-            user_id=row["user_id"],
-            execution_id=row["execution_id"],
-            job_id=row["job_id"],
-            generation=row["generation"],
-        )
-        for row in await conn.fetch(LIST_OPEN_BILLS, limit)
-    ]
-
-
-LOOKED_AT_BILL = "UPDATE jobs SET updated_at = now() WHERE job_id = $1"
-
-
-async def mark_bill_looked_at(conn: Connection, job_id: JobId) -> None:
-    """To the end of the list of open bills, so that those that cannot be settled keep no others from it."""
-    await conn.execute(LOOKED_AT_BILL, job_id)
-
-
 def report_to_json(report: JobReport) -> dict[str, Any]:
     return {
         "state": report.state,
