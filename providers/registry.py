@@ -1,8 +1,9 @@
-"""Every provider, by name. A new one is a file in vendors/, a line in _OPENERS, and its recordings."""
+"""Every provider, by name. A new one is a file in vendors/, a line in _OFFERS, and its recordings."""
 
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from contracts.plans import StepKind
@@ -46,9 +47,17 @@ def _replicate(settings: ProviderSettings, http: ProviderHttp, now: Clock) -> Pr
     )
 
 
-_OPENERS: Final[Mapping[str, Callable[[ProviderSettings, ProviderHttp, Clock], Provider | None]]] = {
-    "fal": _fal,
-    "replicate": _replicate,
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """make: None where its key is not set. address: of its API, which tells whether it could reach us."""
+
+    make: Callable[[ProviderSettings, ProviderHttp, Clock], Provider | None]
+    address: Callable[[ProviderSettings], str]
+
+
+_OFFERS: Final[Mapping[str, _Offer]] = {
+    "fal": _Offer(_fal, lambda settings: settings.fal_queue_url),
+    "replicate": _Offer(_replicate, lambda settings: settings.replicate_base_url),
 }
 
 # The models that a plan uses where its user names none; the first that is on offer.
@@ -57,7 +66,7 @@ _DEFAULTS: Final[Mapping[StepKind, Sequence[str]]] = {
     StepKind.VIDEO: ("bytedance/seedance-1-pro", "fal-ai/bytedance/seedance/v1/pro/image-to-video"),
 }
 
-PROVIDER_NAMES: Final = tuple(_OPENERS)
+PROVIDER_NAMES: Final = tuple(_OFFERS)
 """All that could be offered, whether or not their keys are set: for labels and queues that must not depend on keys."""
 
 
@@ -75,7 +84,7 @@ class Providers:
         Raises ValueError for a key that cannot be one.
         """
         async with ProviderHttp() as http:
-            made = [make(settings, http, now) for make in _OPENERS.values()]
+            made = [offer.make(settings, http, now) for offer in _OFFERS.values()]
             yield cls([provider for provider in made if provider is not None])
 
     @property
@@ -104,12 +113,6 @@ class Providers:
         return [(provider, model) for provider in self._providers.values() for model in provider.models]
 
 
-_ADDRESSES: Final[Mapping[str, Callable[[ProviderSettings], str]]] = {
-    "fal": lambda settings: settings.fal_queue_url,
-    "replicate": lambda settings: settings.replicate_base_url,
-}
-
-
 def provider_address(settings: ProviderSettings, name: str) -> str:
     """Where a provider's API is; tells whether it could reach us with a callback."""
-    return _ADDRESSES[name](settings)
+    return _OFFERS[name].address(settings)
