@@ -1,6 +1,6 @@
-"""Every task queue, time-out and retry value of the product, each with its reason.
+"""Every task queue, and every time-out and retry of workflows and activities, each with its reason.
 
-Nothing else in the code names one.
+The limits of one HTTP call stand beside the call, the sweep's own rhythm in activities/sweep.py.
 """
 
 from datetime import timedelta
@@ -33,9 +33,6 @@ SUBMIT_START_TO_CLOSE: Final = timedelta(seconds=23)
 GRACEFUL_SHUTDOWN: Final = timedelta(seconds=25)
 EXIT_SECONDS: Final = 30.0
 """What a supervisor allows between SIGTERM and SIGKILL."""
-
-SUBMIT_SCHEDULE_TO_CLOSE: Final = timedelta(minutes=30)
-"""How long a paid call may wait for its slot. After that the job's row is asked, and says that nothing was sent."""
 
 HEARTBEAT: Final = timedelta(seconds=6)
 """Of activities that wait. With the sticky time-out below, a killed worker's jobs move on within ten seconds."""

@@ -213,7 +213,7 @@ class WorkerSettings(PublicAddressSettings):
     metrics_port: Port = Field(default=9102, description="port of /metrics; 0: none")
     sdk_metrics_port: Port = Field(default=9103, description="port of the Temporal SDK's own /metrics; 0: none")
     execution_slots: Slots = Field(default=100, description="workflow tasks, and short database activities, at once")
-    submit_slots: Slots = Field(default=20, description="create requests and look-ups per provider at once")
+    submit_slots: Slots = Field(default=20, description="create requests and cancels per provider at once")
     wait_slots: Slots = Field(
         default=2000, description="provider jobs waited for at once; a waiting job costs almost nothing"
     )
