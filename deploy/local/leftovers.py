@@ -14,6 +14,7 @@ import psutil
 from deploy.local.process import LocalError
 
 KILL_SECONDS = 10.0
+EXEC_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +29,16 @@ class Started:
 
     @classmethod
     def of(cls, name: str, pid: int, stop_seconds: float) -> "Started | None":
-        """None if it is gone already."""
+        """None if it is gone already. Waits, at most a second, for a process that has just begun to be told apart."""
         try:
             process = psutil.Process(pid)
-            return cls(
-                name=name, pid=pid, created=process.create_time(), command=process.cmdline(), stop_seconds=stop_seconds
-            )
+            command = process.cmdline()
+            until = time.monotonic() + EXEC_SECONDS
+            # Linux answers an empty command line while exec still sets the new program up, and for a zombie.
+            while not command and time.monotonic() < until and process.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.005)
+                command = process.cmdline()
+            return cls(name=name, pid=pid, created=process.create_time(), command=command, stop_seconds=stop_seconds)
         except psutil.Error:
             return None
 
