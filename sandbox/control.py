@@ -40,6 +40,7 @@ class Control:
             route("jobs", self.jobs),
             route("callbacks", self.callbacks),
             route("requests", self.requests),
+            route("calls", self.calls),
             route("settings", self.settings),
             route("settings", self.change_settings, "PUT"),
             route("faults", self.faults),
@@ -61,6 +62,9 @@ class Control:
 
     async def requests(self, request: Request) -> Response:
         return json_answer(self._desk.requests_view())
+
+    async def calls(self, request: Request) -> Response:
+        return json_answer({"calls": list(self._desk.exchange.calls)})
 
     async def settings(self, request: Request) -> Response:
         return json_answer(asdict(self._switchboard.now))
@@ -96,6 +100,7 @@ class Control:
         await self._desk.workshop.bill.start_anew()
         self._desk.jobs.clear()
         self._desk.clear()
+        self._desk.exchange.calls.clear()
         self._faults.clear()
         self._callbacks.tries.clear()
         self._switchboard.now = self._switchboard.start

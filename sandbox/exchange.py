@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from sandbox.bill import timestamp
 from sandbox.faults import AFTER, ANSWERS, BEFORE, STATUSES, Fault, FaultBook
 from sandbox.models import Provider
 from sandbox.settings import Json
 
+KEPT_CALLS = 20_000
 TRANSPORT = "sandbox.transport"  # where app.py leaves the connection in the request's scope
 HTML_PAGE = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"  # noqa: E501 # one page
 STATUS_LINES = {200: "200 OK", 500: "500 Internal Server Error", 502: "502 Bad Gateway", 503: "503 Service Unavailable"}
@@ -48,12 +52,16 @@ class Exchange:
     def __init__(self, faults: FaultBook, refusals: dict[Provider, Vendor]) -> None:
         self._faults = faults
         self._refusals = refusals
+        # Every call that arrived, what became of it or not. Kept in memory: a restart forgets it.
+        self.calls: deque[Json] = deque(maxlen=KEPT_CALLS)
 
     async def __call__(
         self, request: Request, provider: Provider, model: str | None, operation: str, handler: Handler
     ) -> Response:
         """The handler's answer, or what an ordered fault makes of it."""
         await request.body()  # read wholly, as a server that then fails would have
+        called = {"time": timestamp(time.time()), "provider": provider, "operation": operation, "model": model}
+        self.calls.append(called | {"path": request.url.path})
         names = ANSWERS | STATUSES if operation == "status" else ANSWERS
         fault = self._faults.take(provider, model, operation, names, path=request.url.path)
         if fault is None:
