@@ -44,8 +44,9 @@ from providers.port import (
 )
 from providers.registry import Providers
 from runtime import metrics
+from runtime.clock import boot_seconds
 from runtime.logging import get_logger
-from runtime.policies import CREATE_CALL_SECONDS, RECORD_PAUSES_SECONDS
+from runtime.policies import CREATE_CALL_SECONDS, RECORD_PAUSES_SECONDS, SEND_WITHIN_SECONDS
 from runtime.tokens import CallbackTokens
 from store.callbacks import notify_job
 from store.charges import get_money, settle_charge
@@ -86,13 +87,16 @@ class JobActivities:
     @activity.defn(name="submit_job")
     async def submit(self, ref: JobRef) -> SubmitJobResult:
         """Send a waiting job once. Repeating is safe: whoever finds the job sent already, sends nothing."""
+        began = boot_seconds()
         async with self.database.as_user(ref.user_id) as conn:
             intent = await self._intend(conn, ref)
         if isinstance(intent, SubmitJobResult):
             return intent
         name = intent.provider.name
         with metrics.timed(metrics.PROVIDER_CALL_DURATION.labels(name, "create")):
-            answer = await intent.provider.submit(intent.request, timeout_seconds=CREATE_CALL_SECONDS)
+            answer = await intent.provider.submit(
+                intent.request, timeout_seconds=CREATE_CALL_SECONDS, not_after=began + SEND_WITHIN_SECONDS
+            )
         metrics.PROVIDER_CALLS.labels(name, "create", answer.outcome.value).inc()
         log.info("job sent", **_ids(ref), provider=name, send=intent.number, outcome=answer.outcome, note=answer.note)
         return await self._record_answer(ref, intent.number, answer)
@@ -105,7 +109,7 @@ class JobActivities:
         if job.late:
             code = FailureCode.DEADLINE_EXCEEDED if job.deadline_at is None else FailureCode.PROVIDER_TIMED_OUT
             return await refuse_unsent(conn, ref, Failure.of(code))
-        found = self.providers.find_model(job.model)
+        found = self.providers.find_model(job.model, job.provider)
         if found is None:
             return await refuse_unsent(conn, ref, Failure.of(FailureCode.PROVIDER_MODEL_UNAVAILABLE))
         provider, model = found
@@ -177,7 +181,9 @@ class JobActivities:
                 )
                 log.info("an unknown send was found", **_ids(ref), send=job.send_number)
                 return FindJobResult(outcome=FindOutcome.FOUND)
-            certain = answer.authoritative and send.age_seconds > provider.certainty_horizon_seconds
+            found = self.providers.find_model(job.model, job.provider)  # a model taken out meanwhile has no horizon
+            past = found is not None and send.age_seconds > provider.certainty_horizon_seconds(found[1])
+            certain = answer.authoritative and past
             if not free and certain and await mark_waiting(conn, ref.job_id, job.send_number):
                 await mark_send_answered(conn, ref.job_id, job.send_number, "absent")
                 log.info("an unknown send was never accepted", **_ids(ref), send=job.send_number)
@@ -303,7 +309,7 @@ class JobActivities:
         The bill stays open, the sweep settles it.
         """
         send = await get_send(conn, job.job_id, job.send_number)
-        found = self.providers.find_model(job.model)
+        found = self.providers.find_model(job.model, job.provider)
         try:
             return found[0].cost(found[1], ModelInputs(**send.inputs), report) if found is not None else None
         except ValueError as error:

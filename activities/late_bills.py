@@ -12,7 +12,7 @@ from contracts.failures import Failure, FailureCode
 from contracts.ids import ProviderJobId
 from contracts.jobs import JobRef, ProviderHandle
 from contracts.states import JobState
-from providers.port import CreateRequest, Lookup, ModelInputs, Provider, ProviderUnavailableError
+from providers.port import CreateRequest, Lookup, Model, ModelInputs, Provider, ProviderUnavailableError
 from providers.registry import Providers
 from runtime import metrics
 from runtime.logging import get_logger
@@ -87,7 +87,7 @@ class LateBills:
         await (self._settle_known(ref, job) if job.handle is not None else self._look_for(ref, job))
 
     async def _settle_known(self, ref: JobRef, job: JobRecord) -> None:
-        found = self.providers.find_model(job.model)
+        found = self.providers.find_model(job.model, job.provider)
         if found is None or job.handle is None:
             return
         provider, model = found
@@ -125,19 +125,19 @@ class LateBills:
         log.info("provider asked to end a job that nobody waits for", job_id=ref.job_id, outcome=outcome)
 
     async def _look_for(self, ref: JobRef, job: JobRecord) -> None:
-        found = self.providers.find_model(job.model)
+        found = self.providers.find_model(job.model, job.provider)
         if found is None or job.state is not JobState.FAILED:
             return
-        provider, _ = found
+        provider, model = found
         async with self.database.as_system() as conn:
             known = await list_known_ids(conn, ref.job_id)
             if known:  # it was accepted, whatever a list says
                 await _adopt_known(conn, ref, job, known)
                 return
             send = await get_send(conn, ref.job_id, job.send_number)
-        await self._search(ref, job, provider, send)
+        await self._search(ref, job, provider, model, send)
 
-    async def _search(self, ref: JobRef, job: JobRecord, provider: Provider, send: SendRecord) -> None:
+    async def _search(self, ref: JobRef, job: JobRecord, provider: Provider, model: Model, send: SendRecord) -> None:
         answer = await provider.find(Lookup(request=CreateRequest(**send.request), sent_at=send.sent_at))
         async with self.database.as_system() as conn:
             owned = await list_owned(conn, job.provider, [match.provider_job_id for match in answer.matches])
@@ -148,7 +148,7 @@ class LateBills:
             elif (
                 not free
                 and answer.authoritative
-                and send.age_seconds > provider.certainty_horizon_seconds
+                and send.age_seconds > provider.certainty_horizon_seconds(model)
                 and not await list_known_ids(conn, ref.job_id)  # it may have called back while we asked
             ):
                 move = await release_charge(conn, ref.job_id)

@@ -6,6 +6,7 @@ words (CreateOutcome): only a whole, definite answer or the certainty that no by
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,14 +21,18 @@ from contracts.failures import Failure, FailureCode
 from contracts.jobs import ProviderHandle
 from providers.answers import Answer, retry_after_seconds
 from providers.port import CreateAnswer, CreateOutcome, CreateRequest, ProviderUnavailableError
+from runtime.clock import boot_seconds
 
 BODY_MAX_BYTES = 1024 * 1024
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 4.0
+"""Less than policies.SEND_WITHIN_SECONDS: what connects in time may still be sent."""
 READ_SECONDS = 10.0
 """One read (status, list, cancel, keys), from connecting to the last byte."""
 
-# httpcore's name for the moment from which bytes of the request may leave. Connecting and TLS come before it.
+# httpcore's names for the moments before it writes: the head of the request, then its body. Connecting and TLS come
+# before both, so from the first one on bytes of the request may leave.
 _SENDING = "send_request_headers.started"
+_SENDING_BODY = "send_request_body.started"
 
 # The answers that are a refusal, if they come in the vendor's own form. Anything else may stand before a job that runs.
 REFUSALS: Final[Mapping[int, FailureCode]] = {
@@ -41,6 +46,10 @@ REFUSALS: Final[Mapping[int, FailureCode]] = {
     422: FailureCode.PROVIDER_REJECTED_INPUT,
     429: FailureCode.PROVIDER_RATE_LIMITED,
 }
+
+
+class TooLateError(Exception):
+    """The time in which this request could be sent is over."""
 
 
 class AnswerTooLargeError(Exception):
@@ -74,9 +83,9 @@ class Refusal:
 class ProviderHttp:
     """The HTTP clients of all providers. An async context manager; nothing connects before the first call."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         # Where a request goes is the settings' word alone: no proxy and no .netrc from the environment.
-        tls = httpx.create_ssl_context(trust_env=False)
+        tls = tls or httpx.create_ssl_context(trust_env=False)
         # No connection is kept, so none that died meanwhile can swallow a paid request.
         fresh = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         self._creates = httpx.AsyncClient(verify=tls, trust_env=False, timeout=None, limits=fresh)  # noqa: S113 - per call
@@ -94,18 +103,27 @@ class ProviderHttp:
         await self._reads.aclose()
 
     async def post_once(
-        self, request: CreateRequest, auth: Mapping[str, str], base_url: str, *, timeout_seconds: float
+        self,
+        request: CreateRequest,
+        auth: Mapping[str, str],
+        base_url: str,
+        *,
+        timeout_seconds: float,
+        not_after: float,
     ) -> Sent:
         """Send the paid POST, once. auth: the headers with the key, for base_url's host and no other.
 
-        Raises nothing but cancellation.
+        not_after: a reading of boot_seconds past which nothing is sent. Raises nothing but cancellation.
         """
         if not same_origin(request.url, base_url):
             return Sent(left=False, note="not the provider's address", our_fault=True)
         left = False
 
         async def trace(event: str, _info: Mapping[str, object]) -> None:
+            # Raising here ends the request before the write that would have followed.
             nonlocal left
+            if event.endswith((_SENDING, _SENDING_BODY)) and boot_seconds() > not_after:
+                raise TooLateError
             left = left or event.endswith(_SENDING)
 
         try:
@@ -129,6 +147,8 @@ class ProviderHttp:
                     },
                 )
                 answer = await _whole(self._creates, post, auth)
+        except TooLateError:
+            return Sent(left=left, note="too late to send")
         except (httpx.HTTPError, OSError, TimeoutError, AnswerTooLargeError) as error:
             return Sent(left=left, note=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - recorded: whatever it was, the caller must hear if bytes may have left

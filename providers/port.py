@@ -180,9 +180,11 @@ class Provider(Protocol):
     @property
     def models(self) -> Sequence[Model]: ...
 
-    @property
-    def certainty_horizon_seconds(self) -> int:
-        """How long after a send an authoritative list without it means that it was never accepted."""
+    def certainty_horizon_seconds(self, model: Model) -> int:
+        """How long after a send an authoritative list without it means that it was never accepted.
+
+        Longer than policies.SEND_WITHIN_SECONDS, so that nothing can leave any more.
+        """
         ...
 
     def price(self, model: Model, inputs: ModelInputs) -> Cost:
@@ -197,9 +199,10 @@ class Provider(Protocol):
         """Our inputs in the provider's words. Raises ValueError for one the model does not take: none is dropped."""
         ...
 
-    async def submit(self, request: CreateRequest, *, timeout_seconds: float) -> CreateAnswer:
+    async def submit(self, request: CreateRequest, *, timeout_seconds: float, not_after: float) -> CreateAnswer:
         """Send one POST on a fresh connection, without any retry, and say what became of it.
 
+        not_after: past this reading of runtime.clock.boot_seconds no byte leaves (NOT_ACCEPTED).
         Raises nothing but cancellation.
         """
         ...

@@ -25,9 +25,14 @@ def _fal(settings: ProviderSettings, http: ProviderHttp, now: Clock) -> Provider
         queue_url=settings.fal_queue_url,
         api_url=settings.fal_api_url,
         jwks_url=settings.fal_jwks_url,
-        start_deadline_seconds=settings.fal_start_deadline_seconds,
-        video_horizon_seconds=settings.fal_horizon_seconds,
-        image_horizon_seconds=settings.fal_image_horizon_seconds,
+        start_seconds={
+            StepKind.VIDEO: settings.fal_start_deadline_seconds,
+            StepKind.IMAGE: settings.fal_image_start_deadline_seconds,
+        },
+        horizon_seconds={
+            StepKind.VIDEO: settings.fal_horizon_seconds,
+            StepKind.IMAGE: settings.fal_image_horizon_seconds,
+        },
         now=now,
     )
 
@@ -95,8 +100,9 @@ class Providers:
         """Raises KeyError for a provider that is not on offer (any more)."""
         return self._providers[name]
 
-    def find_model(self, model_id: str) -> tuple[Provider, Model] | None:
-        return next(((provider, model) for provider, model in self._all() if model.id == model_id), None)
+    def find_model(self, model_id: str, provider: str | None = None) -> tuple[Provider, Model] | None:
+        """provider: only of this one (a job's own), should two offer models of the same name."""
+        return next((pair for pair in self._all() if pair[1].id == model_id and provider in (None, pair[0].name)), None)
 
     def models(self, kind: StepKind) -> tuple[tuple[Provider, Model], ...]:
         """The models of a kind, the default first."""

@@ -27,6 +27,9 @@ START_RPC_TIMEOUT: Final = timedelta(seconds=3)
 # Deadlines nest: create call < start-to-close < graceful shutdown < exit. A stop never cuts a paid call.
 CREATE_CALL_SECONDS: Final = 18.0
 """The whole of a create call; the answer can still be committed before the activity's start-to-close."""
+SEND_WITHIN_SECONDS: Final = 5.0
+"""How long after its intent began a create call may put its first byte on the wire. Every provider's horizon is longer:
+who finds a send absent past the horizon knows that no stopped worker can still send it."""
 RECORD_PAUSES_SECONDS: Final = (0.3, 1.0)
 """Between tries to commit an answer, in what the start-to-close leaves after the create call."""
 SUBMIT_START_TO_CLOSE: Final = timedelta(seconds=23)

@@ -27,6 +27,8 @@ REPLICATE_INPUT_LIFE_SECONDS = 3600
 
 Url = Annotated[str, AfterValidator(checked_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+# A whole second more than runtime.policies.SEND_WITHIN_SECONDS: past a horizon, nothing can leave any more.
+Horizon = Annotated[int, Field(ge=6)]
 Slots = Annotated[int, Field(ge=1, le=10_000)]
 
 
@@ -140,14 +142,17 @@ class ProviderSettings(Settings):
         default="https://rest.fal.ai/.well-known/jwks.json", description="public keys that fal signs callbacks with"
     )
     fal_start_deadline_seconds: Annotated[int, Field(ge=1)] = Field(
-        default=300, description="fal drops a request that has not started by then (nothing is billed)"
+        default=300, description="fal drops a video request that has not started by then (nothing is billed)"
+    )
+    fal_image_start_deadline_seconds: Annotated[int, Field(ge=1)] = Field(
+        default=60, description="fal drops an image request that has not started by then (nothing is billed)"
     )
     # fal's history shows a request for certain only once it has ended, and has lagged by minutes in incidents.
-    fal_horizon_seconds: Annotated[int, Field(ge=1)] = Field(
+    fal_horizon_seconds: Horizon = Field(
         default=2700, description="horizon of a fal video: start deadline 300 + longest run 1500 + history lag 900"
     )
-    fal_image_horizon_seconds: Annotated[int, Field(ge=1)] = Field(
-        default=1320, description="horizon of a fal image: start deadline 300 + longest run 120 + history lag 900"
+    fal_image_horizon_seconds: Horizon = Field(
+        default=1080, description="horizon of a fal image: start deadline 60 + longest run 120 + history lag 900"
     )
 
     # The variable's check comes last of the two keys, so that it can see both.
@@ -164,7 +169,7 @@ class ProviderSettings(Settings):
     )
     # Replicate lists a prediction from its creation on, so neither queue nor run time counts; its list lag is not
     # documented, a minute is usual, five are allowed.
-    replicate_horizon_seconds: Annotated[int, Field(ge=1, lt=REPLICATE_INPUT_LIFE_SECONDS)] = Field(
+    replicate_horizon_seconds: Annotated[Horizon, Field(lt=REPLICATE_INPUT_LIFE_SECONDS)] = Field(
         default=300, description="horizon of any Replicate prediction: list lag alone, running ones are listed"
     )
 
@@ -178,9 +183,10 @@ class ProviderSettings(Settings):
     @field_validator("fal_horizon_seconds", "fal_image_horizon_seconds")
     @classmethod
     def _past_the_start(cls, value: int, info: ValidationInfo) -> int:
-        start_deadline: int = info.data.get("fal_start_deadline_seconds", 0)
+        name = str(info.field_name).replace("horizon", "start_deadline")
+        start_deadline: int = info.data.get(name, 0)
         if value <= start_deadline:
-            raise ValueError(f"must be longer than FAL_START_DEADLINE_SECONDS ({start_deadline})")
+            raise ValueError(f"must be longer than {name.upper()} ({start_deadline})")
         return value
 
 

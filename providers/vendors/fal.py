@@ -108,7 +108,7 @@ _READ_FAILED: Final = frozenset({401, 403, 404, 408, 409, 429})
 
 
 class FalProvider:
-    """fal's queue. queue_url, api_url, jwks_url: without a slash at the end."""
+    """fal's queue. The addresses: without a slash at the end. start_seconds: until a request must have started."""
 
     name: str = "fal"
     models: Sequence[Model] = (FLUX_SCHNELL, SEEDANCE_PRO)
@@ -121,9 +121,8 @@ class FalProvider:
         queue_url: str,
         api_url: str,
         jwks_url: str,
-        start_deadline_seconds: int,
-        video_horizon_seconds: int,
-        image_horizon_seconds: int,
+        start_seconds: Mapping[StepKind, int],
+        horizon_seconds: Mapping[StepKind, int],
         now: Callable[[], float] = time.time,
     ) -> None:
         self._http = http
@@ -131,15 +130,13 @@ class FalProvider:
         self._queue_url, self._api_url, self._jwks_url = queue_url, api_url, jwks_url
         urls = ("status_url", "response_url", "cancel_url")
         self._handles = Handles(provider=self.name, base_url=queue_url, url_names=urls)
-        self._start_deadline_seconds = start_deadline_seconds
-        self._horizons = {StepKind.VIDEO: video_horizon_seconds, StepKind.IMAGE: image_horizon_seconds}
+        self._start_seconds, self._horizon_seconds = start_seconds, horizon_seconds
         self._now = now
         self._keys = FetchedKeys(self._fetch_keys)
 
-    @property
-    def certainty_horizon_seconds(self) -> int:
-        """The shortest of all models; `find` is not authoritative before the horizon of the model it looks for."""
-        return min(self._horizons.values())
+    def certainty_horizon_seconds(self, model: Model) -> int:
+        """Until it must have started, run to its end, and be shown in the history."""
+        return self._horizon_seconds[model.kind]
 
     def price(self, model: Model, inputs: ModelInputs) -> Cost:
         check_inputs(model, inputs)
@@ -159,7 +156,7 @@ class FalProvider:
         check_complete(model, inputs)
         query = "?" + urlencode({"fal_webhook": callback_url}) if callback_url else ""
         # What has not started by then never will; the rest of the deadline is left for the run.
-        start_seconds = min(self._start_deadline_seconds, model.deadline_seconds * 4 // 5)
+        start_seconds = min(self._start_seconds[model.kind], model.deadline_seconds * 4 // 5)
         return CreateRequest(
             model=model.id,
             url=f"{self._queue_url}/{model.id}{query}",
@@ -168,8 +165,10 @@ class FalProvider:
             headers={"x-fal-no-retry": "1", "x-fal-request-timeout": str(start_seconds)},
         )
 
-    async def submit(self, request: CreateRequest, *, timeout_seconds: float) -> CreateAnswer:
-        sent = await self._http.post_once(request, self._auth, self._queue_url, timeout_seconds=timeout_seconds)
+    async def submit(self, request: CreateRequest, *, timeout_seconds: float, not_after: float) -> CreateAnswer:
+        sent = await self._http.post_once(
+            request, self._auth, self._queue_url, timeout_seconds=timeout_seconds, not_after=not_after
+        )
         return create_answer(sent, lambda answer: self._accepted(request.model, answer.object()), _refused)
 
     def _accepted(self, model_id: str, body: Mapping[str, object]) -> ProviderHandle | None:
@@ -178,7 +177,7 @@ class FalProvider:
     async def find(self, lookup: Lookup) -> FindAnswer:
         """History shows a request for certain only once it has ended: authoritative from the model's horizon on."""
         model = next((model for model in self.models if model.id == lookup.request.model), SEEDANCE_PRO)
-        horizon = timedelta(seconds=self._horizons[model.kind])
+        horizon = timedelta(seconds=self._horizon_seconds[model.kind])
         items, complete = await self._history(lookup, lookup.sent_at + horizon)
         candidates = [_candidate(item) for item in items if item.get("endpoint_id") == lookup.request.model]
         found = chosen(candidates, lookup.request.body, lookup.sent_at)

@@ -128,8 +128,7 @@ class ReplicateProvider:
             raise ValueError("the webhook secret of replicate must be whsec_ and base64")
         self._fetched_secret = FetchedKeys(self._fetch_secret)
 
-    @property
-    def certainty_horizon_seconds(self) -> int:
+    def certainty_horizon_seconds(self, model: Model) -> int:
         """Running predictions are listed, so the list's own lag is all that has to pass."""
         return self._horizon_seconds
 
@@ -166,8 +165,10 @@ class ReplicateProvider:
             headers={"cancel-after": f"{cancel_after}s"},
         )
 
-    async def submit(self, request: CreateRequest, *, timeout_seconds: float) -> CreateAnswer:
-        sent = await self._http.post_once(request, self._auth, self._api_url, timeout_seconds=timeout_seconds)
+    async def submit(self, request: CreateRequest, *, timeout_seconds: float, not_after: float) -> CreateAnswer:
+        sent = await self._http.post_once(
+            request, self._auth, self._api_url, timeout_seconds=timeout_seconds, not_after=not_after
+        )
         return create_answer(sent, lambda answer: self._accepted(request.model, answer.object()), self._refused)
 
     def _accepted(self, model_id: str, body: Mapping[str, object]) -> ProviderHandle | None:

@@ -94,12 +94,13 @@ def provider_settings(url: str) -> ProviderSettings:
             "fal_api_url": f"{url}/fal/api/v1",
             "fal_jwks_url": f"{url}/fal/.well-known/jwks.json",
             "fal_start_deadline_seconds": 1,
-            "fal_horizon_seconds": 2,
-            "fal_image_horizon_seconds": 2,
+            "fal_image_start_deadline_seconds": 1,
+            "fal_horizon_seconds": 6,
+            "fal_image_horizon_seconds": 6,
             "replicate_api_token": "r8_token",
             "replicate_base_url": f"{url}/replicate",
             "replicate_webhook_secret": DEFAULT_WEBHOOK_SECRET,
-            "replicate_horizon_seconds": 1,
+            "replicate_horizon_seconds": 6,
         }
     )
 

@@ -16,9 +16,10 @@ from tests.end_to_end.world import World
 
 FAST_HORIZONS = {
     "FAL_START_DEADLINE_SECONDS": "1",
-    "FAL_IMAGE_HORIZON_SECONDS": "4",
-    "FAL_HORIZON_SECONDS": "4",
-    "REPLICATE_HORIZON_SECONDS": "4",
+    "FAL_IMAGE_START_DEADLINE_SECONDS": "1",
+    "FAL_IMAGE_HORIZON_SECONDS": "6",
+    "FAL_HORIZON_SECONDS": "6",
+    "REPLICATE_HORIZON_SECONDS": "6",
 }
 """The sandbox's lists have no lag, so a few seconds without a match are certainty here."""
 

@@ -16,7 +16,7 @@ from contracts.plans import StepKind
 from contracts.states import JobState
 from providers.port import CreateOutcome, CreateRequest, Model, Provider, ProviderUnavailableError
 from providers.registry import PROVIDER_NAMES, Providers
-from tests.providers.wire import KEYS, OFFLINE, answering, full_inputs, handle_of, serving, settings
+from tests.providers.wire import KEYS, OFFLINE, answering, full_inputs, handle_of, serving, settings, submit
 
 ROOT = Path(__file__).parents[2]
 CALLBACK_URL = "https://us.example/callbacks/x/token"
@@ -134,7 +134,7 @@ async def test_key_is_in_no_text(vendor: str) -> None:
             model = provider.models[0]
             request = provider.create_request(model, full_inputs(model), None)
             texts += [repr(provider), repr(providers), repr(request)]
-            texts.append(repr(await provider.submit(request, timeout_seconds=3)))
+            texts.append(repr(await submit(provider, request)))
             try:
                 texts.append(repr(await provider.status(handle_of(provider, model))))
             except ProviderUnavailableError as error:
@@ -152,7 +152,7 @@ async def test_short_key_is_not_repeated_either() -> None:
             for name, key in (("fal", "ab:cd12"), ("replicate", "r8_ef34")):
                 provider = providers.provider(name)
                 request = provider.create_request(provider.models[0], full_inputs(provider.models[0]), None)
-                text = repr(await provider.submit(request, timeout_seconds=3))
+                text = repr(await submit(provider, request))
                 assert "bad" in text
                 assert key not in text
 
@@ -165,7 +165,7 @@ async def test_short_key_does_not_break_the_answer_to_a_paid_call() -> None:
         async with Providers.open(here) as providers:
             provider = providers.provider("replicate")
             request = provider.create_request(provider.models[0], full_inputs(provider.models[0]), None)
-            assert (await provider.submit(request, timeout_seconds=3)).outcome is CreateOutcome.ACCEPTED
+            assert (await submit(provider, request)).outcome is CreateOutcome.ACCEPTED
 
 
 @pytest.mark.parametrize("key", ["", "with space", "line\nbreak", "ümlaut"])
@@ -184,7 +184,7 @@ import asyncio, socket
 def refuse(*_): raise AssertionError("connected")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 from providers.registry import Providers
-from tests.providers.wire import settings
+from tests.providers.wire import settings, submit
 async def main():
     async with Providers.open(settings("http://127.0.0.1:9")) as providers:
         assert providers.names

@@ -18,7 +18,7 @@ from providers.port import (
 )
 from providers.registry import PROVIDER_NAMES, Providers
 from tests.providers import replay
-from tests.providers.wire import KEYS, OFFLINE, answering, full_inputs, handle_of, serving, settings
+from tests.providers.wire import KEYS, OFFLINE, answering, full_inputs, handle_of, serving, settings, submit
 
 ROOT = Path(__file__).parents[2]
 CALLBACK_URL = "https://us.example/callbacks/x/token"
@@ -51,7 +51,7 @@ async def test_create_means_what_was_recorded(vendor: str, name: str) -> None:
         provider = providers.provider(vendor)
         model = model_of(provider, recording)
         request = provider.create_request(model, full_inputs(model), CALLBACK_URL)
-        answer = await provider.submit(request, timeout_seconds=3)
+        answer = await submit(provider, request)
         assert len(wire.heard) == 1
     assert answer.outcome == expect["outcome"]
     assert (answer.failure.code if answer.failure else None) == expect.get("failure")

@@ -13,7 +13,7 @@ from providers.answers import Answer, retry_after_seconds, scrubbed
 from providers.http import BODY_MAX_BYTES, ProviderHttp, same_origin
 from providers.port import CreateAnswer, CreateOutcome
 from providers.registry import Providers
-from tests.providers.wire import KEYS, Line, Script, answering, full_inputs, serving, settings
+from tests.providers.wire import KEYS, Line, Script, answering, full_inputs, serving, settings, submit
 
 JOB_ID = "5f0c7d0e11114222"
 ACCEPTED: dict[str, object] = {"request_id": JOB_ID, "id": JOB_ID, "status": "starting"}
@@ -25,7 +25,7 @@ async def send(base_url: str, vendor: str = "fal", *, timeout_seconds: float = 3
         provider = providers.provider(vendor)
         model = provider.models[0]
         request = provider.create_request(model, full_inputs(model), "https://us.example/callbacks/x/token")
-        return await provider.submit(request, timeout_seconds=timeout_seconds)
+        return await submit(provider, request, timeout_seconds=timeout_seconds)
 
 
 def code_of(answer: CreateAnswer) -> FailureCode | None:
@@ -256,7 +256,7 @@ async def test_every_send_has_a_connection_of_its_own() -> None:
             model = provider.models[0]
             request = provider.create_request(model, full_inputs(model), None)
             for _ in range(3):
-                await provider.submit(request, timeout_seconds=3)
+                await submit(provider, request)
         assert (wire.connections, len(wire.heard)) == (3, 3)
         assert {heard.headers["connection"] for heard in wire.heard} == {"close"}
 
@@ -284,7 +284,7 @@ async def test_request_for_another_host_is_not_sent(vendor: str) -> None:
         async with Providers.open(settings(theirs.url)) as ours, Providers.open(settings(other.url)) as strange:
             model = ours.provider(vendor).models[0]
             request = strange.provider(vendor).create_request(model, full_inputs(model), None)
-            answer = await ours.provider(vendor).submit(request, timeout_seconds=3)
+            answer = await submit(ours.provider(vendor), request)
         assert (theirs.connections, other.connections) == (0, 0)
     assert (answer.outcome, code_of(answer)) == (CreateOutcome.NOT_ACCEPTED, FailureCode.INTERNAL_ERROR)
 

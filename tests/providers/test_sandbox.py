@@ -23,7 +23,7 @@ from providers.port import (
     Provider,
 )
 from providers.registry import Providers
-from tests.providers.wire import full_inputs, settings
+from tests.providers.wire import full_inputs, settings, submit
 from tests.sandbox.process import Receiver, Sandbox
 
 FAL_IMAGE = "fal-ai/flux/schnell"
@@ -52,7 +52,7 @@ async def inputs_for(catalogue: Providers, model: Model, **changes: object) -> M
 
 
 async def submitted(provider: Provider, model: Model, inputs: ModelInputs, url: str | None = None) -> ProviderHandle:
-    answer = await provider.submit(provider.create_request(model, inputs, url), timeout_seconds=10)
+    answer = await submit(provider, provider.create_request(model, inputs, url), timeout_seconds=10)
     assert answer.handle is not None, answer
     return answer.handle
 
@@ -161,7 +161,7 @@ async def sent(
 ) -> tuple[CreateAnswer, Lookup]:
     request: CreateRequest = provider.create_request(model, inputs, None)
     at = datetime.now(UTC)
-    return await provider.submit(request, timeout_seconds=timeout_seconds), Lookup(request=request, sent_at=at)
+    return await submit(provider, request, timeout_seconds=timeout_seconds), Lookup(request=request, sent_at=at)
 
 
 async def looked_up(provider: Provider, lookup: Lookup) -> ProviderHandle:

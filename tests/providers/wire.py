@@ -10,7 +10,9 @@ from pydantic import SecretStr
 
 from contracts.ids import ProviderJobId
 from contracts.jobs import ProviderHandle
-from providers.port import Model, ModelInputs, Provider
+from providers.port import CreateAnswer, CreateRequest, Model, ModelInputs, Provider
+from runtime.clock import boot_seconds
+from runtime.policies import SEND_WITHIN_SECONDS
 from runtime.settings import ProviderSettings
 
 FAL_KEY = "0f3c1a52-7b1e-4a55-9a53-3f1f7d9a2c11:9f8e7d6c5b4a39281706f5e4d3c2b1a0"
@@ -49,6 +51,13 @@ def full_inputs(model: Model, *, image: bool | None = None, **changes: object) -
 
 def handle_of(provider: Provider, model: Model, job_id: str = "5f0c7d0e11114222") -> ProviderHandle:
     return ProviderHandle(provider=provider.name, model=model.id, provider_job_id=ProviderJobId(job_id))
+
+
+async def submit(provider: Provider, request: CreateRequest, *, timeout_seconds: float = 3.0) -> CreateAnswer:
+    """A send that begins now."""
+    return await provider.submit(
+        request, timeout_seconds=timeout_seconds, not_after=boot_seconds() + SEND_WITHIN_SECONDS
+    )
 
 
 @dataclass

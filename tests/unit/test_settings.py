@@ -125,9 +125,12 @@ def test_settings_of_migrations_ask_for_the_database_only(
         ("S3_BUCKET", "ab"),
         ("LOG_FORMAT", "planted-secret"),
         ("LOG_LEVEL", "planted-secret"),
-        ("FAL_HORIZON_SECONDS", "299"),
+        ("FAL_HORIZON_SECONDS", "300"),
+        ("FAL_HORIZON_SECONDS", "5"),
+        ("FAL_IMAGE_HORIZON_SECONDS", "60"),
+        ("FAL_IMAGE_START_DEADLINE_SECONDS", "0"),
         ("REPLICATE_HORIZON_SECONDS", "3600"),
-        ("REPLICATE_HORIZON_SECONDS", "0"),
+        ("REPLICATE_HORIZON_SECONDS", "5"),
     ],
 )
 def test_settings_wrong_one_is_named_without_its_value(
