@@ -12,7 +12,7 @@ from activities.beats import beating
 from activities.failures import retry_later
 from contracts.assets import StoreAssetResult
 from contracts.failures import Failure, FailureCode
-from contracts.ids import AssetId, new_asset_id
+from contracts.ids import derived_asset_id
 from contracts.jobs import JobRef, Output
 from contracts.media import (
     EXTENSIONS,
@@ -102,7 +102,7 @@ class AssetActivities:
                 on_progress=lambda _: None,
             )
         return Asset(
-            asset_id=AssetId(new_asset_id()),
+            asset_id=derived_asset_id(job.job_id, number),
             job_id=job.job_id,
             output_number=number,
             execution_id=job.execution_id,

@@ -16,7 +16,7 @@ from contracts.executions import (
     FinishInput,
 )
 from contracts.failures import FailureCode
-from contracts.ids import new_event_id
+from contracts.ids import derived_event_id
 from contracts.states import ExecutionStatus
 from contracts.webhooks import DeliveryOrder, EventType
 from runtime import metrics
@@ -108,7 +108,7 @@ class ExecutionActivities:
         progress = 100 if completed else await get_progress(conn, execution_id)
         await mark_ended(conn, execution_id, status, progress=progress, result=result, error=error)
         if execution.webhook_url is not None:
-            event_id = new_event_id()
+            event_id = derived_event_id(execution_id, execution.generation)
             event = NewWebhook(
                 event_id=event_id,
                 execution_id=execution_id,

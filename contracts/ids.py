@@ -1,5 +1,6 @@
 """Ids: a prefix that shows the kind, and a UUIDv7 in hex, so that ids sort by the time they were made."""
 
+from hashlib import sha256
 from typing import NewType
 
 from uuid_utils import uuid7
@@ -45,3 +46,21 @@ def new_charge_id() -> ChargeId:
 
 def new_event_id() -> EventId:
     return EventId(_new("evt_"))
+
+
+def derived_event_id(execution_id: ExecutionId, generation: int) -> EventId:
+    """The event of an end. Whoever ends this generation, and however often (a restored database), says the same id."""
+    return EventId(_derived("evt_", execution_id, str(generation)))
+
+
+def derived_asset_id(job_id: JobId, output_number: int) -> AssetId:
+    """A file that is recorded again, after a database was restored, keeps the address that was given out."""
+    return AssetId(_derived("asset_", job_id, str(output_number)))
+
+
+def _derived(prefix: str, parent: str, name: str) -> str:
+    """A UUIDv7 with the time of the parent's id; its 74 random bits are a hash."""
+    made = parent.rpartition("_")[2][:12]
+    bits = int.from_bytes(sha256(f"{prefix}{parent}/{name}".encode()).digest()[:10], "big")
+    variant = 0x8000 | bits & 0x3FFF
+    return f"{prefix}{made}7{bits >> 14 & 0xFFF:03x}{variant:04x}{bits >> 26 & 0xFFFFFFFFFFFF:012x}"
