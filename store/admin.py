@@ -1,10 +1,12 @@
-"""`python -m store.admin`: users and their API keys, straight in the database. Prints JSON; secrets are shown once."""
+"""`python -m store.admin`: users, API keys, jobs that need a person, pauses; straight in the database. Prints JSON.
+
+Secrets are shown once. What changes something is written into the audit log.
+"""
 
 import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +17,9 @@ from contracts.ids import KeyId, UserId
 from contracts.money import NanoUsd, nano_usd, usd_text
 from runtime.encryption import Sealer, SecretBox
 from runtime.settings import AdminProcess, describe_settings, load
+from store.admin_common import Arguments, Command, RefusedError, add_actor, camel, default_actor
+from store.admin_jobs import add_audit, add_jobs, add_submits
+from store.audit import record
 from store.database import DATABASE_DOWN, Connection, Database
 from store.users import (
     UserLimits,
@@ -31,9 +36,6 @@ from store.users import (
 MAX_LIMIT = 2**63 - 1  # bigint
 NO_LIMIT = "none"
 
-Arguments = argparse.Namespace
-Command = Callable[[Connection, SecretBox, Arguments], Awaitable[object]]
-
 
 async def _create_user(conn: Connection, box: SecretBox, arguments: Arguments) -> object:
     limits = UserLimits(
@@ -41,6 +43,8 @@ async def _create_user(conn: Connection, box: SecretBox, arguments: Arguments) -
     )
     user = await insert_user(conn, box, arguments.name, limits)
     key = await insert_api_key(conn, user.user_id, "first")
+    detail = {"name": arguments.name, "keyId": key.key_id, **_limits_json(limits)}
+    await record(conn, arguments.actor, "users create", user.user_id, detail)
     return {
         "userId": user.user_id,
         "name": arguments.name,
@@ -73,24 +77,30 @@ async def _set_limits(conn: Connection, _box: SecretBox, arguments: Arguments) -
         monthly_nano_usd=old.monthly_nano_usd if usd is None else _unlimited(usd),
     )
     await set_limits(conn, user_id, limits)
+    detail = {"from": _limits_json(old), "to": _limits_json(limits)}
+    await record(conn, arguments.actor, "users set-limits", user_id, detail)
     return {"userId": user_id, **_limits_json(limits)}
 
 
 async def _set_disabled(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
     if not await set_disabled(conn, UserId(arguments.user), disabled=arguments.disabled):
         raise LookupError(f"no user {arguments.user}")
+    action = "users disable" if arguments.disabled else "users enable"
+    await record(conn, arguments.actor, action, arguments.user, {})
     return {"userId": arguments.user, "disabled": arguments.disabled}
 
 
 async def _create_key(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
     key = await insert_api_key(conn, UserId(arguments.user), arguments.name, expires_days=arguments.expires_days)
+    detail = {"keyId": key.key_id, "name": arguments.name, "expiresDays": arguments.expires_days}
+    await record(conn, arguments.actor, "keys create", arguments.user, detail)
     return {"keyId": key.key_id, "userId": arguments.user, "name": arguments.name, "apiKey": key.key.text}
 
 
 async def _list_keys(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
     await lock_limits(conn, UserId(arguments.user))  # that there is such a user
     return [
-        {_camel(name): value for name, value in asdict(entry).items()}
+        {camel(name): value for name, value in asdict(entry).items()}
         for entry in await list_api_keys(conn, UserId(arguments.user))
     ]
 
@@ -99,6 +109,7 @@ async def _revoke_key(conn: Connection, _box: SecretBox, arguments: Arguments) -
     revoked_at = await revoke_api_key(conn, KeyId(arguments.key))
     if revoked_at is None:
         raise LookupError(f"no key {arguments.key}")
+    await record(conn, arguments.actor, "keys revoke", arguments.key, {})
     return {"keyId": arguments.key, "revokedAt": revoked_at}
 
 
@@ -111,13 +122,9 @@ def _unlimited(given: int | str | None) -> Any:
     return None if given == NO_LIMIT else given
 
 
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
-
-
 def _plain(value: object) -> str:
-    assert isinstance(value, datetime)  # noqa: S101 - nothing else is printed
+    if not isinstance(value, datetime):
+        return str(value)  # a date
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -161,9 +168,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog=settings,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    nouns = parser.add_subparsers(title="commands", metavar="users | keys", required=True)
+    nouns = parser.add_subparsers(title="commands", metavar="users | keys | jobs | submits | audit", required=True)
     _add_users(nouns.add_parser("users", help="make, list, limit, disable users"))
     _add_keys(nouns.add_parser("keys", help="make, list, revoke API keys"))
+    add_jobs(nouns.add_parser("jobs", help="find and close what the product cannot know by itself"))
+    add_submits(nouns.add_parser("submits", help="pause and resume paid calls"))
+    add_audit(nouns.add_parser("audit", help="what was done by hand"))
     return parser
 
 
@@ -172,15 +182,18 @@ def _add_users(parser: argparse.ArgumentParser) -> None:
     create = verbs.add_parser("create", help="make a user with a first API key; prints both secrets, once")
     create.add_argument("name", metavar="NAME", type=_name)
     _add_limits(create, default=NO_LIMIT, note="default: none")
+    add_actor(create)
     create.set_defaults(command=_create_user)
     verbs.add_parser("list", help="all users").set_defaults(command=_list_users)
     limits = verbs.add_parser("set-limits", help="change a user's monthly limits")
     limits.add_argument("user", metavar="USER", help="user id (usr_…)")
     _add_limits(limits, default=None, note="default: as it is")
+    add_actor(limits)
     limits.set_defaults(command=_set_limits)
     for verb, disabled in (("disable", True), ("enable", False)):
         command = verbs.add_parser(verb, help=f"{'refuse' if disabled else 'accept'} this user's API keys")
         command.add_argument("user", metavar="USER", help="user id (usr_…)")
+        add_actor(command)
         command.set_defaults(command=_set_disabled, disabled=disabled)
 
 
@@ -199,12 +212,14 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     create.add_argument("user", metavar="USER", help="user id (usr_…)")
     create.add_argument("--name", type=_name, default="key", help="to tell keys apart")
     create.add_argument("--expires-days", metavar="DAYS", type=_days, help="default: never")
+    add_actor(create)
     create.set_defaults(command=_create_key)
     listing = verbs.add_parser("list", help="a user's API keys, without their secrets")
     listing.add_argument("user", metavar="USER", help="user id (usr_…)")
     listing.set_defaults(command=_list_keys)
     revoke = verbs.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("key", metavar="KEY", help="key id (key_…)")
+    add_actor(revoke)
     revoke.set_defaults(command=_revoke_key)
 
 
@@ -221,10 +236,15 @@ async def _run(settings: AdminProcess, arguments: Arguments) -> object:
 def main() -> int:
     arguments = _parser().parse_args()
     settings = load(AdminProcess)
+    if getattr(arguments, "actor", "") is None:
+        arguments.actor = default_actor()
+    code = 1
     try:
         answer = asyncio.run(_run(settings, arguments))
     except LookupError as error:
         problem = str(error.args[0])
+    except RefusedError as error:
+        problem, code = str(error), 2
     except asyncpg.UndefinedTableError:
         problem = "the database has no tables yet: run python -m store.migrate"
     except (*DATABASE_DOWN, asyncpg.PostgresError) as error:
@@ -233,7 +253,7 @@ def main() -> int:
         print(json.dumps(answer, indent=2, ensure_ascii=False, default=_plain))
         return 0
     print(problem.splitlines()[0], file=sys.stderr)
-    return 1
+    return code
 
 
 if __name__ == "__main__":

@@ -1,0 +1,194 @@
+"""What an operator does to a job by hand. Each in the caller's transaction, as system; repeating changes nothing."""
+
+import re
+from dataclasses import dataclass
+
+import asyncpg
+
+from contracts.failures import Failure, FailureCode
+from contracts.ids import ExecutionId, JobId, ProviderJobId
+from contracts.jobs import ProviderHandle
+from contracts.money import NanoUsd, usd_text
+from contracts.states import ChargeState, CostBasis, JobState
+from store.admin_common import RefusedError
+from store.callbacks import notify_job
+from store.charges import move_budget, release_charge, settle_charge
+from store.database import Connection
+from store.jobs import mark_job_ended, mark_late_handle, mark_send_answered, mark_submitted
+from store.sweeping import list_known_ids, lock_ended
+
+MAX_PROVIDER_ID = 200
+_PROVIDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
+
+FIND_EXECUTION = "SELECT execution_id FROM jobs WHERE job_id = $1"
+LOCK_JOB = """
+SELECT job_id, execution_id, provider, model, state, send_number, provider_job_id, orphan
+FROM jobs WHERE job_id = $1 FOR NO KEY UPDATE
+"""
+LOCK_MONEY = """
+SELECT state, basis, held_nano_usd, settled_nano_usd FROM charges WHERE job_id = $1 FOR NO KEY UPDATE
+"""
+# Who has an id, or was told it by the provider: in a callback (its token is signed), or in an answer.
+FIND_OWNER = """
+SELECT job_id, 'belongs to' AS how FROM jobs WHERE provider = $2 AND provider_job_id = $3 AND job_id <> $1
+UNION ALL
+SELECT job_id, 'was called back for' FROM callbacks WHERE provider = $2 AND provider_job_id = $3 AND job_id <> $1
+UNION ALL
+SELECT s.job_id, 'was answered to' FROM sends AS s JOIN jobs AS j ON j.job_id = s.job_id
+WHERE j.provider = $2 AND s.provider_job_id = $3 AND s.job_id <> $1
+LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """submitted: somebody waits for it, and goes on; else it had been given up, and the sweep settles its bill."""
+
+    changed: bool
+    submitted: bool
+    send: int
+
+
+async def adopt_by_hand(conn: Connection, job_id: JobId, provider_job_id: str, *, send: int | None = None) -> Adopted:
+    """Give a job the id that the provider has for it. send: for which of its sends; None: the current one.
+
+    Raises RefusedError.
+    """
+    if len(provider_job_id) > MAX_PROVIDER_ID or not _PROVIDER_ID.fullmatch(provider_job_id):
+        raise RefusedError(f"{provider_job_id[:MAX_PROVIDER_ID]!r} cannot be a provider's job id")
+    job = await _lock_job(conn, job_id)
+    number: int = job["send_number"]
+    state = JobState(job["state"])
+    if number == 0:
+        raise RefusedError(f"{job_id} was never sent: the provider cannot have it")
+    if send is not None and send != number:
+        raise RefusedError(f"{job_id} has send {number} as its current one, not {send}")
+    if job["provider_job_id"] == provider_job_id:
+        return Adopted(changed=False, submitted=state is JobState.SUBMITTED, send=number)
+    if job["provider_job_id"] is not None:
+        raise RefusedError(f"{job_id} has the provider id {job['provider_job_id']} already")
+    if state is JobState.WAITING:
+        raise RefusedError(f"{job_id} is waiting: its last send was certainly not accepted")
+    await _refuse_owned(conn, job, provider_job_id)
+    handle = ProviderHandle(
+        provider=job["provider"], model=job["model"], provider_job_id=ProviderJobId(provider_job_id)
+    )
+    try:
+        async with conn.transaction():
+            submitted = await mark_submitted(conn, job_id, number, handle)
+            adopted = submitted or await mark_late_handle(conn, job_id, handle, number=number)
+    except asyncpg.UniqueViolationError:
+        adopted = submitted = False
+    if not adopted:  # another job was given this id a moment ago
+        await _refuse_owned(conn, job, provider_job_id)
+        raise RefusedError(f"{job_id} is {state} and takes no provider id")
+    await mark_send_answered(
+        conn, job_id, number, "found", note="adopted by hand", provider_job_id=handle.provider_job_id
+    )
+    await notify_job(conn, job_id)
+    return Adopted(changed=True, submitted=submitted, send=number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booked:
+    """held_nano_usd: what was set aside. released: the provider never accepted it, so nothing was paid."""
+
+    changed: bool
+    released: bool
+    held_nano_usd: NanoUsd
+    settled_nano_usd: NanoUsd
+
+
+async def settle_by_hand(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd) -> Booked:
+    """Book the open bill of an ended job, on the operator's word. What the provider says later is an adjustment.
+
+    0 for a job that no provider has confirmed gives its hold back. Raises RefusedError.
+    """
+    job, money = await _lock_open_bill(conn, job_id)
+    held = NanoUsd(money["held_nano_usd"])
+    if money["state"] != ChargeState.HELD:
+        return _as_it_was(job_id, money, cost_nano_usd)
+    if cost_nano_usd == 0 and not await _accepted_as(conn, job):
+        return await _release(conn, job_id, held)
+    await settle_charge(conn, job_id, cost_nano_usd, CostBasis.ASSUMED)
+    await _close(conn, job_id)
+    return Booked(changed=True, released=False, held_nano_usd=held, settled_nano_usd=cost_nano_usd)
+
+
+async def release_by_hand(conn: Connection, job_id: JobId) -> Booked:
+    """Give back the hold of an ended job that the provider never accepted. Raises RefusedError: it did accept it."""
+    job, money = await _lock_open_bill(conn, job_id)
+    known = await _accepted_as(conn, job)
+    if known:
+        raise RefusedError(
+            f"the provider accepted {job_id} as {known}: if it billed nothing, use jobs settle {job_id} --usd 0"
+        )
+    if money["state"] != ChargeState.HELD:
+        return _as_it_was(job_id, money, NanoUsd(0))
+    return await _release(conn, job_id, NanoUsd(money["held_nano_usd"]))
+
+
+async def _release(conn: Connection, job_id: JobId, held: NanoUsd) -> Booked:
+    move = await release_charge(conn, job_id)
+    if move is not None:
+        await move_budget(conn, move)
+    return Booked(changed=True, released=True, held_nano_usd=held, settled_nano_usd=NanoUsd(0))
+
+
+def _as_it_was(job_id: JobId, money: asyncpg.Record, cost_nano_usd: NanoUsd) -> Booked:
+    if money["settled_nano_usd"] != cost_nano_usd:
+        settled, basis = usd_text(money["settled_nano_usd"]), money["basis"] or "never accepted"
+        raise RefusedError(f"the bill of {job_id} is closed: {money['state']} with {settled} USD ({basis})")
+    return Booked(
+        changed=False,
+        released=money["state"] == ChargeState.RELEASED,
+        held_nano_usd=NanoUsd(money["held_nano_usd"]),
+        settled_nano_usd=cost_nano_usd,
+    )
+
+
+async def _lock_open_bill(conn: Connection, job_id: JobId) -> tuple[asyncpg.Record, asyncpg.Record]:
+    """The job and its money, locked in the order of everybody; refused while the job may still go on."""
+    execution_id = await conn.fetchval(FIND_EXECUTION, job_id)
+    over = execution_id is not None and await lock_ended(conn, ExecutionId(execution_id))
+    job = await _lock_job(conn, job_id)
+    over = over or job["orphan"]
+    state = JobState(job["state"])
+    if state is JobState.WAITING:
+        raise RefusedError(f"{job_id} is waiting: nothing was bought, its hold goes back when its execution ends")
+    if state in (JobState.SUBMITTING, JobState.UNKNOWN):
+        what = "its execution has ended, so the sweep gives it up within a minute" if over else "adopt its id, or wait"
+        raise RefusedError(f"{job_id} is {state} and being looked up: {what}")
+    if state is JobState.SUBMITTED and not over:
+        raise RefusedError(f"{job_id} runs at the provider: its bill is settled when it ends")
+    money = await conn.fetchrow(LOCK_MONEY, job_id)
+    if money is None:
+        raise RefusedError(f"{job_id} has no charge")
+    return job, money
+
+
+async def _close(conn: Connection, job_id: JobId) -> None:
+    """A job that still stood as submitted: nobody waits for it, and its bill is closed."""
+    failure = Failure.of(FailureCode.PROVIDER_TIMED_OUT)
+    await mark_job_ended(conn, job_id, JobState.FAILED, failure, expected=(JobState.SUBMITTED,))
+
+
+async def _accepted_as(conn: Connection, job: asyncpg.Record) -> str | None:
+    """An id that the provider gave to any send of this job: then it was bought."""
+    if job["provider_job_id"] is not None:
+        return job["provider_job_id"]
+    known = await list_known_ids(conn, job["job_id"])
+    return known[0][1] if known else None
+
+
+async def _lock_job(conn: Connection, job_id: JobId) -> asyncpg.Record:
+    job = await conn.fetchrow(LOCK_JOB, job_id)
+    if job is None:
+        raise RefusedError(f"no job {job_id}")
+    return job
+
+
+async def _refuse_owned(conn: Connection, job: asyncpg.Record, provider_job_id: str) -> None:
+    owner = await conn.fetchrow(FIND_OWNER, job["job_id"], job["provider"], provider_job_id)
+    if owner is not None:
+        raise RefusedError(f"{provider_job_id} {owner['how']} another job: {owner['job_id']}")
