@@ -1,7 +1,7 @@
 """Connections and transactions. One transaction per request or activity, opened at the edge; nobody below commits."""
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 
@@ -10,6 +10,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from contracts.ids import UserId
 
+NewConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
 APP_ROLE = "takeone_app"
@@ -30,7 +31,7 @@ SET_USER = "SELECT set_config('takeone.user_id', $1, true)"
 SET_SYSTEM = "SET LOCAL ROLE takeone_system"
 
 
-async def _prepare_connection(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+async def _prepare_connection(connection: NewConnection) -> None:
     await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
 
 
@@ -49,7 +50,16 @@ class Database:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, dsn: str, *, max_connections: int = 20) -> AsyncGenerator["Database"]:
+    async def open(
+        cls, dsn: str, *, max_connections: int = 20, verify: Callable[[NewConnection], Awaitable[None]] | None = None
+    ) -> AsyncGenerator["Database"]:
+        """verify: asked of every new connection before it is used; what it raises, whoever wanted it gets."""
+
+        async def prepare(connection: NewConnection) -> None:
+            await _prepare_connection(connection)
+            if verify is not None:
+                await verify(connection)
+
         pool = await asyncpg.create_pool(
             dsn,
             min_size=0,
@@ -57,7 +67,7 @@ class Database:
             timeout=CONNECT_TIMEOUT_SECONDS,
             command_timeout=COMMAND_TIMEOUT_SECONDS,
             server_settings={"role": APP_ROLE, "application_name": "takeone"},
-            init=_prepare_connection,
+            init=prepare,
             reset=_leave_as_is,
         )
         try:

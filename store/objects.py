@@ -146,6 +146,25 @@ class ObjectStore:
         with storage_errors(self._bucket):
             await self._client.delete_object(Bucket=self._bucket, Key=key)
 
+    async def read_small(self, key: str) -> bytes | None:
+        """The whole content of a small object, None if there is none."""
+        with storage_errors(self._bucket):
+            try:
+                answer = await self._client.get_object(Bucket=self._bucket, Key=key)
+            except ClientError as error:
+                if http_status(error) == 404 and error.response.get("Error", {}).get("Code") != "NoSuchBucket":
+                    return None
+                raise
+            async with answer["Body"] as body:
+                return await body.read()
+
+    async def write_small(self, key: str, content: bytes, *, content_type: str) -> None:
+        """Store or replace a small object that changes: no cache keeps it."""
+        with storage_errors(self._bucket):
+            await self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=content, ContentType=content_type, CacheControl="no-store"
+            )
+
     async def abort_stale_uploads(self, *, older_than_seconds: int) -> int:
         """Abort the uploads that died with their process; how many. The bucket is taken to be all ours.
 

@@ -14,6 +14,10 @@ ALTER TABLE sends ADD COLUMN serial bigint NOT NULL DEFAULT nextval('send_serial
 ALTER TABLE sends ADD COLUMN sender text NOT NULL DEFAULT '';        -- the one call of an activity that made it
 CREATE UNIQUE INDEX ON sends (serial);
 GRANT USAGE ON SEQUENCE send_serials TO takeone_app, takeone_system;
+GRANT SELECT, UPDATE ON SEQUENCE send_serials TO takeone_system;     -- a recovered database goes on above its mark
+
+-- The key that came with an execution: both were inserted in one transaction.
+CREATE INDEX ON idempotency_keys (user_id, created_at);
 
 -- The month in which the video of the current generation is counted.
 ALTER TABLE executions ADD COLUMN budget_month date;
@@ -48,6 +52,7 @@ ALTER TABLE audit_log FORCE ROW LEVEL SECURITY;
 CREATE POLICY all_rows ON audit_log TO takeone_system USING (true);
 
 GRANT SELECT ON submit_pauses TO takeone_app;
-GRANT SELECT, INSERT, DELETE ON submit_pauses TO takeone_system;
+GRANT SELECT, INSERT, UPDATE, DELETE ON submit_pauses TO takeone_system;
 GRANT SELECT, INSERT ON audit_log TO takeone_system;
 GRANT INSERT ON sends TO takeone_system;
+GRANT INSERT ON idempotency_keys TO takeone_system;
