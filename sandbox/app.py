@@ -18,6 +18,7 @@ from sandbox.fal import Fal
 from sandbox.faults import FaultBook
 from sandbox.files import Files
 from sandbox.jobs import Job, Jobs
+from sandbox.parking import ParkingLot
 from sandbox.replicate import DATA_LIFE_SECONDS, Replicate
 from sandbox.settings import Json, Options
 from sandbox.signatures import kept_key
@@ -49,12 +50,13 @@ def build(options: Options) -> ASGIApp:
     options.data_dir.mkdir(parents=True, exist_ok=True)
     key = kept_key(options.data_dir / "fal-signing-key")
     switchboard = Switchboard(options.settings)
-    faults = FaultBook()
+    faults, lot = FaultBook(), ParkingLot()
     jobs = Jobs(options.data_dir)
     files = Files(jobs)
     callbacks = Callbacks(
-        settings=lambda: switchboard.now, faults=faults, fal_key=key, replicate_secret=options.replicate_webhook_secret
-    )
+        settings=lambda: switchboard.now, faults=faults, lot=lot, fal_key=key,
+        replicate_secret=options.replicate_webhook_secret,
+    )  # fmt: skip
 
     def replicate_callback(job: Job) -> Json:
         life = switchboard.now.data_life_seconds
@@ -65,7 +67,7 @@ def build(options: Options) -> ASGIApp:
         faults=faults, callbacks=callbacks,
         announcements={"fal": fal_answers.callback, "replicate": replicate_callback},
     )  # fmt: skip
-    exchange = Exchange(faults, {"fal": fal_answers.refusal, "replicate": replicate_answers.refusal})
+    exchange = Exchange(faults, lot, {"fal": fal_answers.refusal, "replicate": replicate_answers.refusal})
     desk = Desk(workshop=workshop, exchange=exchange, faults=faults, public_url=options.public_url)
 
     @asynccontextmanager
@@ -79,7 +81,7 @@ def build(options: Options) -> ASGIApp:
 
     replicate = Replicate(desk, options.replicate_webhook_secret, options.replicate_token)
     routes = [
-        *Control(switchboard, desk, faults, callbacks).routes(),
+        *Control(switchboard, desk, faults, lot, callbacks).routes(),
         *Fal(desk, key, options.fal_key).routes(),
         *replicate.routes(),
         *Uploads(desk, replicate).routes(),

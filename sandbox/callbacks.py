@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sandbox import signatures
 from sandbox.bill import timestamp
-from sandbox.faults import CALLBACKS, FaultBook
+from sandbox.faults import CALLBACKS, HELD_CALLBACKS, FaultBook
 from sandbox.jobs import Job
+from sandbox.parking import How, ParkingLot
 from sandbox.settings import Json, Settings
 
 
@@ -33,10 +34,12 @@ class Callbacks:
     """The tries are kept in memory for `GET /__control/callbacks`."""
 
     def __init__(
-        self, *, settings: Callable[[], Settings], faults: FaultBook, fal_key: Ed25519PrivateKey, replicate_secret: str
-    ) -> None:
+        self, *, settings: Callable[[], Settings], faults: FaultBook, lot: ParkingLot, fal_key: Ed25519PrivateKey,
+        replicate_secret: str,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._faults = faults
+        self._lot = lot
         self._fal_key = fal_key
         self._replicate_secret = replicate_secret
         # The vendors refuse private targets; here the caller is usually on this machine, with a certificate of its own
@@ -50,6 +53,10 @@ class Callbacks:
         if job.callback_url is None or not self._settings().callbacks:
             return False
         message = Message(id=f"msg_{uuid.uuid4().hex}", job=job, event=event, body=json.dumps(body).encode())
+        if await self._held(job) != "go_on":
+            self._record(message, number=0, outcome="lost", status=None)
+            return False
+        job.told = "ended" if job.ended else job.told
         fault = self._faults.take(job.provider, job.model, "callback", CALLBACKS, provider_job_id=job.id)
         if fault is not None and fault.fault == "callback_lost":
             self._record(message, number=0, outcome="lost", status=None)
@@ -65,6 +72,12 @@ class Callbacks:
             for number in range(int(fault.params.get("copies", 1))):
                 await self._try(message, number=number + 2)
         return acknowledged
+
+    async def _held(self, job: Job) -> How:
+        fault = self._faults.take(job.provider, job.model, "callback", HELD_CALLBACKS, provider_job_id=job.id)
+        if fault is None:
+            return "go_on"
+        return await self._lot.park(fault.id, {"provider_job_id": job.id}, lambda: False, None)
 
     async def _repeatedly(self, message: Message) -> bool:
         waits = self._settings().callback_retry_seconds if message.event == "completed" else []

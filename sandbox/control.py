@@ -11,8 +11,9 @@ from starlette.routing import BaseRoute, Route
 from sandbox.callbacks import Callbacks
 from sandbox.desk import Desk
 from sandbox.exchange import json_answer
-from sandbox.faults import FaultBook, FaultError
+from sandbox.faults import Fault, FaultBook, FaultError
 from sandbox.jobs import job_view
+from sandbox.parking import HOWS, ParkingLot
 from sandbox.settings import Json, Settings, SettingsError, as_object, changed
 
 
@@ -25,10 +26,13 @@ class Switchboard:
 
 
 class Control:
-    def __init__(self, switchboard: Switchboard, desk: Desk, faults: FaultBook, callbacks: Callbacks) -> None:
+    def __init__(
+        self, switchboard: Switchboard, desk: Desk, faults: FaultBook, lot: ParkingLot, callbacks: Callbacks
+    ) -> None:
         self._switchboard = switchboard
         self._desk = desk
         self._faults = faults
+        self._lot = lot
         self._callbacks = callbacks
 
     def routes(self) -> list[BaseRoute]:
@@ -47,6 +51,7 @@ class Control:
             route("faults", self.add_fault, "POST"),
             route("faults", self.remove_faults, "DELETE"),
             route("faults/{id}", self.remove_fault, "DELETE"),
+            route("release", self.release, "POST"),
             route("reset", self.reset, "POST"),
             route("health", self.health),
         ]
@@ -77,25 +82,40 @@ class Control:
         return json_answer(asdict(self._switchboard.now))
 
     async def faults(self, request: Request) -> Response:
-        return json_answer({"faults": self._faults.views()})
+        return json_answer({"faults": [self._view(fault) for fault in self._faults.all()]})
+
+    def _view(self, fault: Fault) -> Json:
+        calls = self._lot.views(fault.id)
+        held = sum(call["state"] == "parked" for call in calls)
+        return fault.view() | {"parked": held, "parked_total": len(calls), "parked_calls": calls}
+
+    async def release(self, request: Request) -> Response:
+        order = as_object(json.loads(await request.body() or b"{}")) or {}
+        fault_id, how = order.get("id"), order.get("how", "go_on")
+        if set(order) - {"id", "how"} or how not in HOWS or not isinstance(fault_id, str | None):
+            return json_answer({"error": f"id is of a fault, or absent; how one of {', '.join(HOWS)}"}, 422)
+        return json_answer({"released": self._lot.release(fault_id, how)})
 
     async def add_fault(self, request: Request) -> Response:
         try:
             fault = self._faults.add(await _object(request))
         except (FaultError, ValueError) as error:
             return json_answer({"error": str(error)}, 422)
-        return json_answer(fault.view(), 201)
+        return json_answer(self._view(fault), 201)
 
     async def remove_faults(self, request: Request) -> Response:
         self._faults.clear()
+        self._lot.release(None, "go_on")
         return Response(status_code=204)
 
     async def remove_fault(self, request: Request) -> Response:
         removed = self._faults.remove(request.path_params["id"])
+        self._lot.release(request.path_params["id"], "go_on")
         return Response(status_code=204) if removed else json_answer({"error": "no such fault"}, 404)
 
     async def reset(self, request: Request) -> Response:
         """Forget everything and begin a new bill file; settings are as at the start again."""
+        self._lot.clear()
         await self._desk.workshop.stop()
         await self._desk.workshop.bill.start_anew()
         self._desk.jobs.clear()

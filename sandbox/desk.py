@@ -2,12 +2,13 @@
 
 import time
 from collections import Counter, defaultdict, deque
+from dataclasses import replace
 
 from starlette.requests import Request
 
 from sandbox.bill import timestamp, token_of
 from sandbox.exchange import Exchange
-from sandbox.faults import CANCELS, FaultBook
+from sandbox.faults import BACKWARDS, CANCELS, FaultBook
 from sandbox.jobs import Job, Jobs
 from sandbox.models import Provider
 from sandbox.settings import Json
@@ -36,6 +37,18 @@ class Desk:
     def cancel_loses(self, job: Job) -> bool:
         """An ordered lost race: the cancel is acknowledged, and the job completes all the same."""
         return self._faults.take(job.provider, job.model, "cancel", CANCELS, provider_job_id=job.id) is not None
+
+    def as_told(self, job: Job) -> Job:
+        """What a status read tells: the truth, or, ordered to go backwards, that the job is queued (again)."""
+        fault = self._faults.take(
+            job.provider, job.model, "status", BACKWARDS, provider_job_id=job.id,
+            when=lambda fault: job.told in {"ended", fault.params.get("after", "running")},
+        )  # fmt: skip
+        if fault is not None:
+            return replace(job, state="queued", started_at=None, ended_at=None, error=None)
+        if job.state != "queued":
+            job.told = "ended" if job.ended else "running"
+        return job
 
     def count_create(self, request: Request, provider: Provider, model: str, callback_url: str | None) -> None:
         """Every create call that arrives, refused and dropped ones too. Kept in memory: a restart forgets it."""

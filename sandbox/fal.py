@@ -133,7 +133,8 @@ class Fal:
         with_logs = request.query_params.get("logs", "").lower() in {"1", "true"}
 
         async def answer(job: Job) -> Response:
-            return answers.status(job, self._desk.base_url(request), self._position(job), with_logs=with_logs)
+            told = self._desk.as_told(job)
+            return answers.status(told, self._desk.base_url(request), self._position(told), with_logs=with_logs)
 
         return await self._about(request, "status", answer)
 

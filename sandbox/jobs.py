@@ -41,8 +41,9 @@ class Job:
     error: Json | None = None  # {"status", "type", "message", "field", "url"}
     outputs: list[Json] = field(default_factory=list[Json])  # {"name", "content_type", "bytes", "width", "height"}
     moderated: bool = False
-    billable_units: int | None = None
+    billable_units: float | None = None  # whole, but for a `bill_factor`
     billed_nano_usd: int = 0
+    told: Literal["queued", "running", "ended"] = "queued"  # the furthest state a status read or callback has told
     announced: bool = False  # the end has been called back, given up, or was never asked for
 
     @property

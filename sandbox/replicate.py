@@ -1,6 +1,7 @@
 """Replicate: predictions (create, get, list, cancel), models, and the webhook secret."""
 
 import json
+import math
 import re
 import time
 from datetime import datetime
@@ -79,6 +80,9 @@ class Replicate:
         return answer
 
     async def create(self, request: Request) -> Response:
+        in_path = _model_name(request, {}) or None
+        if (ended := await self._desk.exchange.gate(request, "replicate", in_path, "create")) is not None:
+            return ended
         body = await _json_object(request)
         name = _model_name(request, body or {})
         webhook = (body or {}).get("webhook")
@@ -123,7 +127,7 @@ class Replicate:
 
     async def get(self, request: Request) -> Response:
         async def answer(job: Job) -> Response:
-            return json_answer(self._view(request, job))
+            return json_answer(self._view(request, self._desk.as_told(job)))
 
         return await self._about(request, "status", answer)
 
@@ -167,7 +171,7 @@ class Replicate:
             job
             for job in reversed(self._desk.jobs.all("replicate"))
             if not settings.history_hidden
-            and job.created_at <= newest
+            and (job.ended_at or math.inf if settings.list_hides_running else job.created_at) <= newest
             and (after is None or job.created_at >= after)
             and (before is None or job.created_at < before)
         ]

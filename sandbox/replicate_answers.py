@@ -83,15 +83,14 @@ def _ending(job: Job, base_url: str, data_life_seconds: float) -> Json:
 
 
 def _billing_metrics(job: Job) -> Json:
-    """The vendor's own names of what it bills a model by."""
+    """The vendor's own names of what it bills a model by, and how much of it."""
     model = model_of(job)
     if model.kind == "image":
         return {"image_output_count": job.billable_units}
-    order = model.order(job.input)
     return {
         "video_output_count": 1,
-        "video_output_duration_seconds": float(order.seconds),
-        "resolution_target": order.resolution,
+        "video_output_duration_seconds": float(job.billable_units or 0),
+        "resolution_target": model.order(job.input).resolution,
     }
 
 

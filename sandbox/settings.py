@@ -29,6 +29,7 @@ class Settings:
     queue_seconds: float = 0.2  # the part of the latency a job waits before it runs; at most half of it
     history_lag_seconds: float = 0.0  # how late lists and history learn of a job
     history_hides_running: bool = True  # fal's history: unfinished requests are not shown
+    list_hides_running: bool = False  # Replicate's list: likewise (the vendor's does show them)
     history_hidden: bool = False  # lists and history answer, and show nothing
     # fal: 7 days, Replicate: 1 hour, unless set here for both
     result_life_seconds: float | None = None

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from sandbox.bill import Bill
@@ -15,7 +16,7 @@ from sandbox.callbacks import Callbacks
 from sandbox.faults import JOBS, FaultBook
 from sandbox.files import Files, SourceError
 from sandbox.jobs import Job, Jobs, State, new_job_id
-from sandbox.models import Model, Order, find_model, violations
+from sandbox.models import Model, Order, Price, find_model, violations
 from sandbox.settings import DAY_SECONDS, Json, Settings
 
 DEFAULT_RESULT_LIFE_SECONDS = {"fal": 7 * DAY_SECONDS, "replicate": 3600.0}
@@ -56,9 +57,29 @@ class Workshop:
 
     async def accept(self, request: Request) -> Job:
         """A paid job from here on: its row and its line on the bill are written before this returns."""
+        job = self._new_job(request)
+        fault = self.faults.take(job.provider, job.model, "create", JOBS, provider_job_id=job.id)
+        if fault is not None:
+            job.faults.append({"fault": fault.fault, "params": fault.params})
+        if job.fault("callback_early") is not None:
+            job.latency_seconds = job.queue_seconds = 0.0
+        await self._take_in(job)
+        if job.fault("accept_twice") is not None:  # one call, two paid jobs; the caller learns of the first
+            await self._take_in(self._new_job(request))
+        if job.fault("callback_early") is not None:
+            await self.wait_for(job, lambda: job.announced, 60)
+        await asyncio.sleep(self.settings().submit_seconds)
+        return job
+
+    async def _take_in(self, job: Job) -> None:
+        self.jobs.save(job)
+        await self.bill.accept(job, self._price(job))
+        self._begin(job)
+
+    def _new_job(self, request: Request) -> Job:
         settings, model, now = self.settings(), request.model, time.time()
         latency = settings.image_seconds if model.kind == "image" else settings.video_seconds
-        job = Job(
+        return Job(
             id=new_job_id(model.provider), provider=model.provider, model=model.name, input=request.input,
             base_url=request.base_url, created_at=now, latency_seconds=latency,
             queue_seconds=min(settings.queue_seconds, latency / 2), seed=self._seed(request.input),
@@ -67,18 +88,6 @@ class Workshop:
             end_deadline_at=_after(now, request.end_within_seconds),
             result_life_seconds=request.result_life_seconds, stores_io=request.stores_io,
         )  # fmt: skip
-        fault = self.faults.take(model.provider, model.name, "create", JOBS, provider_job_id=job.id)
-        if fault is not None:
-            job.faults.append({"fault": fault.fault, "params": fault.params})
-        if job.fault("callback_early") is not None:
-            job.latency_seconds = job.queue_seconds = 0.0
-        self.jobs.save(job)
-        await self.bill.accept(job, self._price(job))
-        self._begin(job)
-        if job.fault("callback_early") is not None:
-            await self.wait_for(job, lambda: job.announced, 60)
-        await asyncio.sleep(settings.submit_seconds)
-        return job
 
     @staticmethod
     def _seed(body: Json) -> int:
@@ -192,8 +201,7 @@ class Workshop:
             job, replace(model.order(job.input), seed=job.seed), tiny=settings.tiny_media, black=blackened(job),
             life_seconds=life,
         )  # fmt: skip
-        price = model.price(order)
-        job.billable_units, job.billed_nano_usd = price.units, price.nano_usd
+        job.billable_units, job.billed_nano_usd = _billed(job, model.price(order))
         return outputs
 
     def _fail(self, job: Job, error: Json) -> None:
@@ -272,7 +280,17 @@ def blackened(job: Job) -> bool:
     return params is not None and is_fal_picture and params.get("form", "nsfw") == "nsfw"
 
 
-def _charge_for_run(job: Job) -> tuple[int | None, int]:
+def _billed(job: Job, price: Price) -> tuple[float, int]:
+    """Units and nano-USD (rounded up) of a success; a `bill_factor` makes them differ from the price list."""
+    params = job.fault("bill_factor")
+    if params is None:
+        return price.units, price.nano_usd
+    factor = Decimal(params["factor"])
+    units = price.units * factor
+    return int(units) if units == int(units) else float(units), math.ceil(price.nano_usd * factor)
+
+
+def _charge_for_run(job: Job) -> tuple[float | None, int]:
     """Seconds run, rounded up, at most the seconds asked for, at the model's price a second. Pictures: nothing."""
     model = model_of(job)
     if job.provider != "replicate" or model.kind != "video" or job.started_at is None:
