@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import assets, callbacks, documentation, executions, health
+from api import assets, callbacks, documentation, executions, health, retries
 from api.problems import ProblemError, problem_response, unavailable, validation_problem
 from api.services import Services
 from contracts.failures import FailureCode
@@ -37,7 +37,7 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
-    for module in (executions, assets, callbacks, health):
+    for module in (executions, retries, assets, callbacks, health):
         app.include_router(module.router)
     app.exception_handler(ProblemError)(_problem)
     app.exception_handler(RequestValidationError)(_invalid)

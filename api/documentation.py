@@ -31,7 +31,7 @@ def problems(*codes: FailureCode) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
-def request_body(model: type[BaseModel]) -> dict[str, Any]:
+def request_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """The `openapi_extra` of a route that reads its JSON by hand, strictly."""
     schema = _schema(model)
     examples: Sequence[object] = schema.pop("examples", [])
@@ -39,7 +39,7 @@ def request_body(model: type[BaseModel]) -> dict[str, Any]:
         "schema": schema,
         "examples": {f"example {number}": {"value": example} for number, example in enumerate(examples, start=1)},
     }
-    return {"requestBody": {"required": True, "content": {"application/json": media_type}}}
+    return {"requestBody": {"required": required, "content": {"application/json": media_type}}}
 
 
 def install(app: FastAPI) -> None:

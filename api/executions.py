@@ -1,56 +1,56 @@
 """Executions over HTTP: accepted with their money held, read from rows, cancelled."""
 
 import asyncio
-import hashlib
-import json
-import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
+from api.accepting import (
+    IdempotencyKey,
+    accepted,
+    budget_problem,
+    check_idempotency_key,
+    replayed,
+    request_sha256,
+    start,
+)
 from api.auth import CurrentUser
 from api.documentation import problems, request_body
 from api.ids import EXECUTION_ID, decode_cursor, encode_cursor
 from api.limits import read_json
 from api.plans import PlannedExecution, plan_generate_video
-from api.problems import ProblemError, invalid_field, not_found, validation_problem
+from api.problems import invalid_field, not_found, validation_problem
 from api.schemas import Accepted, Cancelled, Execution, ExecutionList, GenerateVideoRequest, ListQuery
 from api.services import Services, services_of
 from api.status import cancelled_answer, execution_answer, list_answer
 from contracts.executions import ExecutionOrder
 from contracts.failures import FailureCode
 from contracts.ids import ExecutionId, UserId, new_execution_id
-from contracts.money import usd_text
+from contracts.money import NanoUsd
 from runtime.logging import get_logger
 from runtime.policies import START_RPC_TIMEOUT
 from runtime.temporal import UNREACHABLE
 from store.charges import BudgetExceededError
+from store.callbacks import notify_open_jobs
 from store.executions import NewExecution, insert_execution, mark_cancel_requested, own_secret_context
 from store.idempotency import KeptAnswer, find_answer, get_answer, insert_answer
 from store.status import (
     ExecutionFilter,
     ExecutionStatusRecord,
     find_execution,
-    get_budget_left,
     list_executions,
 )
-from workflows.orders import signal_cancel, start_execution
+from workflows.orders import signal_cancel
 
 CANCEL_WAIT_SECONDS = 5.0
 CANCEL_LOOK_SECONDS = 0.15
 CANCEL_REASON = "asked for by the user"
 
 _PATH = "/api/executions"
-_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", re.ASCII)
 
 log = get_logger(__name__)
 router = APIRouter(prefix="/api", tags=["executions"])
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(alias="Idempotency-Key", description="Up to 255 printable characters: the same request is done once."),
-]
 
 
 @router.post(
@@ -72,12 +72,13 @@ async def generate_video(request: Request, user_id: CurrentUser, idempotency_key
     """Holds the worst price of a video and begins its work. Answers at once: follow `statusUrl`, or name a webhook."""
     services = services_of(request)
     plain = await read_json(request)
+    check_idempotency_key(idempotency_key)
+    sha256 = request_sha256("generate-video", body=plain)
     if idempotency_key is not None:
-        _check_idempotency_key(idempotency_key)
         async with services.database.reading_as(user_id) as conn:
             earlier = await find_answer(conn, user_id, idempotency_key)
         if earlier is not None:
-            return _replayed(earlier, plain)
+            return replayed(earlier, sha256)
     wanted = _parse(plain)
     planned = plan_generate_video(services.providers, wanted)
     new = _new_execution(services, user_id, wanted, planned)
@@ -87,17 +88,13 @@ async def generate_video(request: Request, user_id: CurrentUser, idempotency_key
         status_url=f"{services.public_base_url}{_PATH}/{new.execution_id}",
     )
     body = answer.model_dump_json(by_alias=True).encode()
-    kept = KeptAnswer(request_sha256=_sha256(plain), answer=body)
+    kept = KeptAnswer(request_sha256=sha256, answer=body)
     faster = await _accept(services, new, idempotency_key, kept)
     if faster is not None:
-        return _replayed(faster, plain)
-    await _start(services, new, wanted.prompt)
-    return _accepted(body)
-
-
-def _check_idempotency_key(key: str) -> None:
-    if not _IDEMPOTENCY_KEY.fullmatch(key):
-        raise invalid_field("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
+        return replayed(faster, sha256)
+    order = ExecutionOrder(execution_id=new.execution_id, user_id=user_id, generation=1, plan=new.plan)
+    await start(services, order, wanted.prompt)
+    return accepted(body)
 
 
 def _parse(plain: dict[str, Any]) -> GenerateVideoRequest:
@@ -108,12 +105,6 @@ def _parse(plain: dict[str, Any]) -> GenerateVideoRequest:
     if wanted.webhook_secret is not None and wanted.webhook is None:
         raise invalid_field("webhookSecret", "needs a webhook to sign")
     return wanted
-
-
-def _sha256(plain: dict[str, Any]) -> bytes:
-    """Of what was asked, however it was spelled."""
-    canonical = json.dumps(["generate-video", plain], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).digest()
 
 
 def _new_execution(
@@ -146,51 +137,10 @@ async def _accept(
                 return await get_answer(conn, new.user_id, idempotency_key)
             await insert_execution(conn, new)
     except BudgetExceededError:
-        raise await _budget_problem(services, new) from None
+        needed = NanoUsd(sum(step.held_nano_usd for step in new.steps))
+        raise await budget_problem(services, new.user_id, needed) from None
     log.info("execution accepted", execution_id=new.execution_id, user_id=new.user_id)
     return None
-
-
-async def _budget_problem(services: Services, new: NewExecution) -> ProblemError:
-    async with services.database.reading_as(new.user_id) as conn:
-        left = await get_budget_left(conn, new.user_id)
-    needed = usd_text(sum(step.held_nano_usd for step in new.steps))
-    left_usd = None if left.nano_usd is None else usd_text(left.nano_usd)
-    detail = f"It may cost {needed} USD and 1 video; this month there are left: " + ", ".join(
-        filter(
-            None,
-            [
-                None if left_usd is None else f"{left_usd} USD",
-                None if left.videos is None else f"{left.videos} videos",
-            ],
-        )
-    )
-    budget = {"currency": "USD", "needed": needed, "left": left_usd, "videosLeft": left.videos}
-    return ProblemError(FailureCode.BUDGET_EXCEEDED, f"{detail}.", members={"budget": budget})
-
-
-def _accepted(body: bytes) -> Response:
-    location: str = json.loads(body)["statusUrl"]
-    return Response(content=body, status_code=202, media_type="application/json", headers={"Location": location})
-
-
-def _replayed(kept: KeptAnswer, plain: dict[str, Any]) -> Response:
-    """Raises ProblemError if that was the answer to another request."""
-    if kept.request_sha256 != _sha256(plain):
-        raise ProblemError(FailureCode.IDEMPOTENCY_CONFLICT)
-    response = _accepted(kept.answer)
-    response.headers["Idempotent-Replayed"] = "true"
-    return response
-
-
-async def _start(services: Services, new: NewExecution, prompt: str) -> None:
-    """Only the quick way to a start: what was accepted is started by the sweep otherwise."""
-    order = ExecutionOrder(execution_id=new.execution_id, user_id=new.user_id, generation=1, plan=new.plan)
-    try:
-        async with asyncio.timeout(START_RPC_TIMEOUT.total_seconds()):
-            await start_execution(services.temporal, order, prompt=prompt)
-    except (TimeoutError, *UNREACHABLE) as error:
-        log.warning("execution not started yet", execution_id=new.execution_id, reason=str(error)[:200])
 
 
 @router.get(
@@ -241,17 +191,19 @@ async def cancel_execution(request: Request, response: Response, user_id: Curren
     record = await _get(services, user_id, execution_id)
     if not record.status.ended:
         async with services.database.as_user(user_id) as conn:
-            await mark_cancel_requested(conn, record.execution_id, CANCEL_REASON)
-        record = await _wait_for_end(services, user_id, record.execution_id)
+            await mark_cancel_requested(conn, record.execution_id, CANCEL_REASON, generation=record.generation)
+            await notify_open_jobs(conn, record.execution_id)
+        record = await _wait_for_end(services, user_id, record)
     response.status_code = 200 if record.status.ended else 202
     return cancelled_answer(record.execution_id, record)
 
 
-async def _wait_for_end(services: Services, user_id: UserId, execution_id: ExecutionId) -> ExecutionStatusRecord:
+async def _wait_for_end(services: Services, user_id: UserId, record: ExecutionStatusRecord) -> ExecutionStatusRecord:
     """Tells the workflow, and looks at the row until it has ended or the time is over."""
+    execution_id = record.execution_id
     loop = asyncio.get_running_loop()
     until = loop.time() + CANCEL_WAIT_SECONDS
-    await _signal(services, execution_id)
+    await _signal(services, execution_id, record.generation)
     while True:
         record = await _get(services, user_id, execution_id)
         if record.status.ended or loop.time() > until:
@@ -259,11 +211,11 @@ async def _wait_for_end(services: Services, user_id: UserId, execution_id: Execu
         await asyncio.sleep(CANCEL_LOOK_SECONDS)
 
 
-async def _signal(services: Services, execution_id: ExecutionId) -> None:
+async def _signal(services: Services, execution_id: ExecutionId, generation: int) -> None:
     """What cannot be told now, the sweep tells: the order itself is committed."""
     try:
         async with asyncio.timeout(START_RPC_TIMEOUT.total_seconds()):
-            await signal_cancel(services.temporal, execution_id, CANCEL_REASON)
+            await signal_cancel(services.temporal, execution_id, CANCEL_REASON, generation=generation)
     except (TimeoutError, *UNREACHABLE) as error:
         log.warning("cancel not signalled yet", execution_id=execution_id, reason=str(error)[:200])
 

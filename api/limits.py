@@ -41,10 +41,23 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
 
 async def read_json(request: Request) -> dict[str, Any]:
     """The JSON object in the body. Raises ProblemError."""
+    _check_media_type(request)
+    return parse_json(await read_body(request, JSON_BODY_BYTES))
+
+
+async def read_optional_json(request: Request) -> dict[str, Any]:
+    """Like `read_json`; without a body, nothing was asked for. Raises ProblemError."""
+    body = await read_body(request, JSON_BODY_BYTES)
+    if not body:
+        return {}
+    _check_media_type(request)
+    return parse_json(body)
+
+
+def _check_media_type(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise ProblemError(FailureCode.UNSUPPORTED_MEDIA_TYPE)
-    return parse_json(await read_body(request, JSON_BODY_BYTES))
 
 
 def parse_json(body: bytes) -> dict[str, Any]:

@@ -47,8 +47,17 @@ def plan_generate_video(catalogue: Providers, request: GenerateVideoRequest) -> 
     return PlannedExecution(
         plan=Plan(type=PlanType.GENERATE_VIDEO, steps=tuple(new.step for new in steps), result_step=VIDEO),
         steps=steps,
-        deadline_seconds=sum(new.step.deadline_seconds for new in steps) + int(STORING_SLACK.total_seconds()),
+        deadline_seconds=sum(map(_longest_seconds, (image, video))) + int(STORING_SLACK.total_seconds()),
     )
+
+
+def _longest_seconds(choice: _Choice) -> int:
+    """A step whose first send was lost: until that is certain, and then one send that takes all its time.
+
+    Without the horizon a worker that is killed between intent and POST would fail an execution that has lost nothing.
+    The minute is for the looks themselves: they are made some time apart, and a provider's clock may be behind.
+    """
+    return choice.provider.certainty_horizon_seconds(choice.model) + 60 + choice.model.deadline_seconds
 
 
 def _choose(catalogue: Providers, kind: StepKind, field: str, asked: str | None) -> _Choice:
@@ -124,7 +133,7 @@ def _preferred(ours: T, possible: Sequence[T], models: T | None) -> T | None:
 
 def _new_step(choice: _Choice, name: str, parameters: Parameters, *, needs: tuple[str, ...] = ()) -> NewStep:
     model = choice.model
-    price = choice.provider.price(model, _worst_inputs(model, parameters))
+    price = choice.provider.price(model, worst_inputs(model, parameters))
     step = Step(
         name=name,
         kind=model.kind,
@@ -137,7 +146,7 @@ def _new_step(choice: _Choice, name: str, parameters: Parameters, *, needs: tupl
     return NewStep(step=step, parameters=parameters, held_nano_usd=price.nano_usd)
 
 
-def _worst_inputs(model: Model, parameters: Parameters) -> ModelInputs:
+def worst_inputs(model: Model, parameters: Parameters) -> ModelInputs:
     """As the job will be sent, but for the picture's address, which no price depends on."""
     return ModelInputs(
         prompt=parameters.prompt,

@@ -162,6 +162,54 @@ class Accepted(Wire):
     status_url: str
 
 
+class RetryRequest(BaseModel):
+    """The body may be left out."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_alias=True,
+        validate_by_name=False,
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        json_schema_extra={"examples": [{"acceptPossibleDoubleCost": True}]},
+    )
+
+    accept_possible_double_cost: bool = Field(
+        False,
+        description="Buy a step again although its last purchase may turn out to have been accepted, and be billed.",
+    )
+
+
+class KeptStep(Wire):
+    """A purchase that is used or goes on. cost: what was billed, or while its bill is open, the most it may cost."""
+
+    step: str
+    job_id: str
+    state: JobState
+    cost: Usd
+
+
+class StepToPay(Wire):
+    step: str
+    provider: str
+    model: str
+    estimated: Usd
+
+
+class Retried(Wire):
+    """estimated: the worst price of what is bought again, held now."""
+
+    execution_id: str
+    status: Literal["queued"] = "queued"
+    status_url: str
+    generation: int
+    kept: list[KeptStep]
+    to_pay: list[StepToPay]
+    currency: Literal["USD"] = "USD"
+    estimated: Usd
+
+
 class ErrorBody(BaseModel):
     """What went wrong with an execution or a job: a code and a sentence for a person; more members where known."""
 

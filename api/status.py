@@ -65,7 +65,7 @@ def cancelled_answer(execution_id: ExecutionId, record: ExecutionStatusRecord) -
 
 def _latest_jobs(jobs: Sequence[JobStatus]) -> list[JobStatus]:
     """The last job of each step, in plan order."""
-    return sorted({job.step: job for job in jobs}.values(), key=lambda job: job.position)
+    return sorted({job.step: job for job in jobs if not job.orphan}.values(), key=lambda job: job.position)
 
 
 def _is_running(job: JobStatus) -> bool:

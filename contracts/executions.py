@@ -6,7 +6,7 @@ from enum import StrEnum
 from contracts.failures import Failure
 from contracts.ids import EventId, ExecutionId, JobId, UserId
 from contracts.plans import Plan, PlanType
-from contracts.states import ExecutionStatus
+from contracts.states import ExecutionStatus, JobState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +29,12 @@ class ExecutionRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepJob:
+    """The job of a step as it was when it was claimed. stored: its files are ours already."""
+
     step: str
     job_id: JobId
+    state: JobState = JobState.WAITING
+    stored: bool = False
 
 
 class ClaimOutcome(StrEnum):

@@ -3,7 +3,7 @@
     what the user asked for    invalid_request · unauthenticated · not_found · method_not_allowed ·
                                unsupported_media_type ·
                                payload_too_large · idempotency_conflict · budget_exceeded · content_moderated ·
-                               provider_rejected_input
+                               provider_rejected_input · execution_not_ended · nothing_to_retry · possible_double_cost
     what the operator must do  provider_auth_failed · provider_credit_exhausted · provider_model_unavailable
     what time may heal         provider_rate_limited · provider_unavailable · storage_unavailable · service_unavailable
     what happened to a job     provider_failed · provider_timed_out · provider_empty_output · provider_bad_response ·
@@ -32,6 +32,9 @@ class FailureCode(StrEnum):
     BUDGET_EXCEEDED = "budget_exceeded"
     CONTENT_MODERATED = "content_moderated"
     PROVIDER_REJECTED_INPUT = "provider_rejected_input"
+    EXECUTION_NOT_ENDED = "execution_not_ended"
+    NOTHING_TO_RETRY = "nothing_to_retry"
+    POSSIBLE_DOUBLE_COST = "possible_double_cost"
     PROVIDER_AUTH_FAILED = "provider_auth_failed"
     PROVIDER_CREDIT_EXHAUSTED = "provider_credit_exhausted"
     PROVIDER_MODEL_UNAVAILABLE = "provider_model_unavailable"
@@ -87,6 +90,11 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.BUDGET_EXCEEDED: _kind(False, Acts.USER, "The budget does not have room for this request."),
     FailureCode.CONTENT_MODERATED: _kind(False, Acts.USER, "The provider refused the content of this request."),
     FailureCode.PROVIDER_REJECTED_INPUT: _kind(False, Acts.USER, "The provider refused the input of this step."),
+    FailureCode.EXECUTION_NOT_ENDED: _kind(True, Acts.USER, "The execution has not ended yet."),
+    FailureCode.NOTHING_TO_RETRY: _kind(False, Acts.USER, "The execution has completed: there is nothing to retry."),
+    FailureCode.POSSIBLE_DOUBLE_COST: _kind(
+        True, Acts.USER, "A step would be bought again while it is not known what its last purchase costs."
+    ),
     FailureCode.PROVIDER_AUTH_FAILED: _kind(
         False, Acts.OPERATOR, "The provider refused this service's key; its operator has to act."
     ),

@@ -75,11 +75,13 @@ EXECUTION_MOVES: Final[dict[ExecutionStatus, frozenset[ExecutionStatus]]] = {
 }
 
 JOB_MOVES: Final[dict[JobState, frozenset[JobState]]] = {
-    JobState.WAITING: frozenset({JobState.SUBMITTING, JobState.FAILED, JobState.CANCELLED}),
+    # To submitted: its last send was held to be absent, and its answer or callback came after all.
+    JobState.WAITING: frozenset({JobState.SUBMITTING, JobState.SUBMITTED, JobState.FAILED, JobState.CANCELLED}),
     JobState.SUBMITTING: frozenset({JobState.SUBMITTED, JobState.WAITING, JobState.UNKNOWN, JobState.FAILED}),
     JobState.UNKNOWN: frozenset({JobState.SUBMITTED, JobState.WAITING, JobState.FAILED}),
     JobState.SUBMITTED: frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED}),
     JobState.COMPLETED: frozenset(),
-    JobState.FAILED: frozenset(),
-    JobState.CANCELLED: frozenset(),
+    # At a retry alone: by its late report, or because the provider has it after all.
+    JobState.FAILED: frozenset({JobState.COMPLETED, JobState.SUBMITTED}),
+    JobState.CANCELLED: frozenset({JobState.COMPLETED, JobState.SUBMITTED}),
 }

@@ -57,22 +57,35 @@ async def list_job_assets(conn: Connection, job_id: JobId) -> list[Asset]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepAsset:
+    """is_result: made by the step whose file is the execution's result."""
+
     step: str
+    is_result: bool
     asset: Asset
 
 
+# Of the present job of each step alone: what was bought before may be of other parts of the plan.
 LIST_EXECUTION_ASSETS = """
-SELECT j.step_name, a.asset_id, a.job_id, a.output_number, a.execution_id, a.user_id, a.kind, a.object_key,
+SELECT j.step_name, j.step_name = e.plan ->> 'result_step' AS is_result,
+       a.asset_id, a.job_id, a.output_number, a.execution_id, a.user_id, a.kind, a.object_key,
        a.size_bytes, a.sha256, a.content_type
-FROM assets AS a JOIN jobs AS j ON j.job_id = a.job_id
-WHERE a.execution_id = $1 ORDER BY a.asset_id
+FROM assets AS a
+JOIN jobs AS j ON j.job_id = a.job_id AND NOT j.orphan
+JOIN executions AS e ON e.execution_id = a.execution_id
+WHERE a.execution_id = $1
+  AND NOT EXISTS (
+      SELECT FROM jobs AS later
+      WHERE later.execution_id = j.execution_id AND later.step_name = j.step_name AND NOT later.orphan
+        AND (later.generation, later.job_id) > (j.generation, j.job_id)
+  )
+ORDER BY a.asset_id
 """
 
 
 async def list_execution_assets(conn: Connection, execution_id: ExecutionId) -> list[StepAsset]:
-    """Everything an execution has stored, with the steps that made it, in the order it was stored."""
+    """What the present jobs of an execution have stored, with their steps, in the order it was stored."""
     found: list[StepAsset] = []
     for row in await conn.fetch(LIST_EXECUTION_ASSETS, execution_id):
         plain = dict(row)
-        found.append(StepAsset(step=plain.pop("step_name"), asset=Asset(**plain)))
+        found.append(StepAsset(step=plain.pop("step_name"), is_result=plain.pop("is_result"), asset=Asset(**plain)))
     return found

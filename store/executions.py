@@ -117,11 +117,14 @@ RETURNING cancel_requested_at
 
 GET_STATUS = "SELECT status, generation, cancel_requested_at FROM executions WHERE execution_id = $1"
 
+# The job of a step is the latest of its latest generation: a retry may take an older purchase into a new one.
 LIST_STEP_JOBS = """
-SELECT DISTINCT ON (s.position) s.name, j.job_id
+SELECT DISTINCT ON (s.position) s.name, j.job_id, j.state,
+       (SELECT count(*) FROM assets AS a WHERE a.job_id = j.job_id)
+           >= jsonb_array_length(coalesce(j.report -> 'outputs', '[]')) AS stored
 FROM steps AS s JOIN jobs AS j ON j.execution_id = s.execution_id AND j.step_name = s.name
-WHERE s.execution_id = $1
-ORDER BY s.position, j.job_id DESC
+WHERE s.execution_id = $1 AND NOT j.orphan
+ORDER BY s.position, j.generation DESC, j.job_id DESC
 """
 
 
@@ -137,7 +140,7 @@ async def claim_execution(conn: Connection, ref: ExecutionRef) -> ClaimResult:
             return ClaimResult(outcome=ClaimOutcome.LOST)
         claimed = row
     jobs = tuple(
-        StepJob(step=row["name"], job_id=JobId(row["job_id"]))
+        StepJob(step=row["name"], job_id=JobId(row["job_id"]), state=JobState(row["state"]), stored=row["stored"])
         for row in await conn.fetch(LIST_STEP_JOBS, ref.execution_id)
     )
     cancelled = claimed["cancel_requested_at"] is not None
@@ -148,14 +151,20 @@ REQUEST_CANCEL = """
 UPDATE executions
 SET cancel_requested_at = coalesce(cancel_requested_at, now()), cancel_reason = coalesce(cancel_reason, $2),
     updated_at = now()
-WHERE execution_id = $1 AND status IN ('queued', 'running')
+WHERE execution_id = $1 AND generation = coalesce($3, generation) AND status IN ('queued', 'running')
 RETURNING execution_id
 """
 
 
-async def mark_cancel_requested(conn: Connection, execution_id: ExecutionId, reason: str) -> bool:
-    """Order a cancel; from its commit on no new send begins. False if the execution had ended. Repeating is safe."""
-    return await conn.fetchval(REQUEST_CANCEL, execution_id, reason) is not None
+async def mark_cancel_requested(
+    conn: Connection, execution_id: ExecutionId, reason: str, *, generation: int | None = None
+) -> bool:
+    """Order a cancel; from its commit on no new send begins. Repeating is safe.
+
+    generation: of the one that is meant: a retry is not cancelled by what was ordered before it; None: the present one.
+    False: it had ended.
+    """
+    return await conn.fetchval(REQUEST_CANCEL, execution_id, reason, generation) is not None
 
 
 LOCK_OPEN_EXECUTION = """
@@ -244,8 +253,8 @@ async def find_ended(conn: Connection, ref: ExecutionRef) -> EndedExecution | No
 LIST_STEP_PROGRESS = """
 SELECT DISTINCT ON (s.position) s.name, s.usual_seconds, j.state, j.submitted_at, now() AS now
 FROM steps AS s JOIN jobs AS j ON j.execution_id = s.execution_id AND j.step_name = s.name
-WHERE s.execution_id = $1
-ORDER BY s.position, j.job_id DESC
+WHERE s.execution_id = $1 AND NOT j.orphan
+ORDER BY s.position, j.generation DESC, j.job_id DESC
 """
 
 

@@ -17,7 +17,10 @@ from store.database import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
-    """A job with its step and money. send_number: how often it was sent. held_nano_usd: what was set aside at first."""
+    """A job with its step and money. send_number: how often it was sent. held_nano_usd: what was set aside at first.
+
+    orphan: a purchase that its step does not use; only its money counts.
+    """
 
     job_id: JobId
     step: str
@@ -27,6 +30,7 @@ class JobStatus:
     provider: str
     model: str
     send_number: int
+    orphan: bool
     created_at: datetime
     submitted_at: datetime | None
     ended_at: datetime | None
@@ -65,7 +69,7 @@ class WebhookStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionStatusRecord:
-    """jobs: in plan order, of a step the oldest first. progress: as frozen at the end."""
+    """jobs: in plan order, of a step the present one last. progress: as frozen at the end."""
 
     execution_id: ExecutionId
     type: str
@@ -98,7 +102,7 @@ class ExecutionStatusRecord:
     @property
     def final(self) -> bool:
         """It has ended and no bill is open."""
-        return self.status.ended and self.held_nano_usd == 0
+        return self.status.ended and all(job.charge_state is not ChargeState.HELD for job in self.jobs)
 
 
 LIST_EXECUTIONS = """
@@ -110,14 +114,14 @@ WHERE execution_id = ANY($1::text[])
 
 LIST_JOBS = """
 SELECT j.execution_id, j.job_id, s.name AS step, s.position, s.usual_seconds, j.state, j.provider, j.model,
-       j.send_number,
+       j.send_number, j.orphan,
        j.created_at, j.submitted_at, j.ended_at, j.updated_at, j.failure, c.state AS charge_state, c.basis,
        coalesce(c.held_nano_usd, 0) AS held_nano_usd, coalesce(c.settled_nano_usd, 0) AS settled_nano_usd
 FROM jobs AS j
 JOIN steps AS s ON s.execution_id = j.execution_id AND s.name = j.step_name
 LEFT JOIN charges AS c ON c.job_id = j.job_id
 WHERE j.execution_id = ANY($1::text[])
-ORDER BY j.execution_id, s.position, j.job_id
+ORDER BY j.execution_id, s.position, j.generation, j.job_id
 """
 
 LIST_WEBHOOKS = """

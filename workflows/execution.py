@@ -57,8 +57,10 @@ class ExecutionWorkflow:
         self._committing_cancel: asyncio.Task[None] | None = None
 
     @workflow.signal(description="A cancel was asked for, and is committed in the execution's row.")
-    def cancel_requested(self, reason: str) -> None:
-        self._cancel_reason = self._cancel_reason or reason
+    def cancel_requested(self, reason: str, generation: int = 0) -> None:
+        """generation: the one that is meant, 0 any: what was ordered before a retry does not cancel the retry."""
+        if generation in (0, self._order.generation):
+            self._cancel_reason = self._cancel_reason or reason
 
     @workflow.run
     async def run(self, order: ExecutionOrder) -> ExecutionOutcome:

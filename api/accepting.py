@@ -1,0 +1,85 @@
+"""What the requests that begin work have in common: done once for an Idempotency-Key, answered with 202, started."""
+
+import asyncio
+import hashlib
+import json
+import re
+from typing import Annotated, Any
+
+from fastapi import Header, Response
+
+from api.problems import ProblemError, invalid_field
+from api.services import Services
+from contracts.executions import ExecutionOrder
+from contracts.failures import FailureCode
+from contracts.ids import UserId
+from contracts.money import NanoUsd, usd_text
+from runtime.logging import get_logger
+from runtime.policies import START_RPC_TIMEOUT
+from runtime.temporal import UNREACHABLE
+from store.database import DATABASE_DOWN
+from store.idempotency import KeptAnswer
+from store.status import get_budget_left
+from workflows.orders import start_execution
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", re.ASCII)
+
+log = get_logger(__name__)
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", description="Up to 255 printable characters: the same request is done once."),
+]
+
+
+def check_idempotency_key(key: str | None) -> None:
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise invalid_field("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
+
+
+def request_sha256(*what: str, body: dict[str, Any]) -> bytes:
+    """Of what was asked, however it was spelled. what: the route and its ids."""
+    canonical = json.dumps([*what, body], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).digest()
+
+
+def accepted(body: bytes) -> Response:
+    location: str = json.loads(body)["statusUrl"]
+    return Response(content=body, status_code=202, media_type="application/json", headers={"Location": location})
+
+
+def replayed(kept: KeptAnswer, sha256: bytes) -> Response:
+    """The answer once more. Raises ProblemError if it was the answer to another request."""
+    if kept.request_sha256 != sha256:
+        raise ProblemError(FailureCode.IDEMPOTENCY_CONFLICT)
+    response = accepted(kept.answer)
+    response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+async def budget_problem(services: Services, user_id: UserId, needed_nano_usd: NanoUsd) -> ProblemError:
+    """What was asked for, and what the month has left."""
+    async with services.database.reading_as(user_id) as conn:
+        left = await get_budget_left(conn, user_id)
+    needed = usd_text(needed_nano_usd)
+    left_usd = None if left.nano_usd is None else usd_text(left.nano_usd)
+    detail = f"It may cost {needed} USD and 1 video; this month there are left: " + ", ".join(
+        filter(
+            None,
+            [
+                None if left_usd is None else f"{left_usd} USD",
+                None if left.videos is None else f"{left.videos} videos",
+            ],
+        )
+    )
+    budget = {"currency": "USD", "needed": needed, "left": left_usd, "videosLeft": left.videos}
+    return ProblemError(FailureCode.BUDGET_EXCEEDED, f"{detail}.", members={"budget": budget})
+
+
+async def start(services: Services, order: ExecutionOrder, prompt: str) -> None:
+    """Only the quick way to a start: what was accepted is started by the sweep otherwise."""
+    try:
+        async with asyncio.timeout(START_RPC_TIMEOUT.total_seconds()):
+            await start_execution(services.temporal, services.database, order, prompt=prompt)
+    except (TimeoutError, *UNREACHABLE, *DATABASE_DOWN) as error:
+        log.warning("execution not started yet", execution_id=order.execution_id, reason=str(error)[:200])

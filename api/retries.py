@@ -1,0 +1,269 @@
+"""A failed or cancelled execution goes on from what is paid: the answer says what is kept, and what will be paid."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from api.accepting import (
+    IdempotencyKey,
+    accepted,
+    budget_problem,
+    check_idempotency_key,
+    replayed,
+    request_sha256,
+    start,
+)
+from api.auth import CurrentUser
+from api.documentation import problems, request_body
+from api.ids import EXECUTION_ID
+from api.limits import read_optional_json
+from api.plans import worst_inputs
+from api.problems import ProblemError, not_found, validation_problem
+from api.schemas import KeptStep, Retried, RetryRequest, StepToPay
+from api.services import Services, services_of
+from contracts.executions import ExecutionOrder
+from contracts.failures import FailureCode
+from contracts.ids import ExecutionId
+from contracts.money import NanoUsd, usd_text
+from contracts.plans import Parameters, Step
+from contracts.retries import Fate, StepRetry, decide_retry
+from contracts.states import ExecutionStatus, JobState
+from runtime.logging import get_logger
+from runtime.policies import START_RPC_TIMEOUT
+from runtime.temporal import UNREACHABLE
+from store.charges import BudgetExceededError
+from store.database import Connection
+from store.idempotency import KeptAnswer, find_answer, get_answer, insert_answer
+from store.retries import LockedExecution, list_parameters, lock_execution, lock_purchases, queue_again
+
+_PATH: Final = "/api/executions"
+_CLOSING_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.05
+_REOPENED: Final[Mapping[JobState, JobState]] = {
+    JobState.FAILED: JobState.SUBMITTED,
+    JobState.CANCELLED: JobState.SUBMITTED,
+}
+"""How a purchase that was given up stands once it goes on."""
+
+log = get_logger(__name__)
+router = APIRouter(prefix="/api", tags=["executions"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    execution_id: ExecutionId
+    double_cost_accepted: bool
+    idempotency_key: str | None
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Queued:
+    order: ExecutionOrder
+    prompt: str
+    body: bytes
+
+
+class _KeyTakenError(Exception):
+    """Another request has just been answered under this key. Everything is rolled back."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+class _NoRoomError(Exception):
+    """The budget has no room for it. Everything is rolled back."""
+
+    def __init__(self, needed_nano_usd: NanoUsd) -> None:
+        super().__init__(needed_nano_usd)
+        self.needed_nano_usd = needed_nano_usd
+
+
+@router.post(
+    "/executions/{execution_id}/retry",
+    status_code=202,
+    response_model=Retried,
+    summary="Go on from what is paid",
+    openapi_extra=request_body(RetryRequest, required=False),
+    responses=problems(
+        FailureCode.UNAUTHENTICATED,
+        FailureCode.BUDGET_EXCEEDED,
+        FailureCode.NOT_FOUND,
+        FailureCode.EXECUTION_NOT_ENDED,
+        FailureCode.NOTHING_TO_RETRY,
+        FailureCode.POSSIBLE_DOUBLE_COST,
+        FailureCode.PROVIDER_MODEL_UNAVAILABLE,
+        FailureCode.PAYLOAD_TOO_LARGE,
+        FailureCode.UNSUPPORTED_MEDIA_TYPE,
+        FailureCode.INVALID_REQUEST,
+        FailureCode.IDEMPOTENCY_CONFLICT,
+    ),
+)
+async def retry_execution(
+    request: Request, user_id: CurrentUser, execution_id: str, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Only a failed or cancelled execution. What is paid for is not bought again; the rest is held at today's price."""
+    services = services_of(request)
+    plain = await read_optional_json(request)
+    check_idempotency_key(idempotency_key)
+    if not EXECUTION_ID.fullmatch(execution_id):
+        raise not_found(_PATH)
+    asked = _Asked(
+        execution_id=ExecutionId(execution_id),
+        double_cost_accepted=_parse(plain).accept_possible_double_cost,
+        idempotency_key=idempotency_key,
+        sha256=request_sha256("retry", execution_id, body=plain),
+    )
+    try:
+        async with services.database.as_user(user_id) as conn:
+            queued = await _queue(services, conn, asked)
+    except _NoRoomError as error:
+        raise await budget_problem(services, user_id, error.needed_nano_usd) from None
+    except _KeyTakenError as error:
+        async with services.database.reading_as(user_id) as conn:
+            queued = await get_answer(conn, user_id, error.key)
+    if isinstance(queued, KeptAnswer):
+        return replayed(queued, asked.sha256)
+    log.info("execution retried", execution_id=execution_id, user_id=user_id, generation=queued.order.generation)
+    await _until_closed(services, queued.order.execution_id)
+    await start(services, queued.order, queued.prompt)
+    return accepted(queued.body)
+
+
+def _parse(plain: dict[str, Any]) -> RetryRequest:
+    try:
+        return RetryRequest.model_validate(plain)
+    except ValidationError as error:
+        raise validation_problem(error.errors(include_url=False, include_input=False)) from None
+
+
+async def _queue(services: Services, conn: Connection, asked: _Asked) -> _Queued | KeptAnswer:
+    """Decide, and do it, in the caller's transaction; or the answer that was given under the same key before.
+
+    Two at once wait for each other at the execution's row: the second finds the first one's answer, or a queue.
+    """
+    execution = await lock_execution(conn, asked.execution_id)
+    if execution is None:
+        raise not_found(_PATH)
+    key = asked.idempotency_key
+    earlier = await find_answer(conn, execution.user_id, key) if key is not None else None
+    if earlier is not None:
+        return earlier
+    _check_ended(execution)
+    steps = decide_retry(execution.plan, await lock_purchases(conn, asked.execution_id), execution.error)
+    if not asked.double_cost_accepted:
+        _check_double_cost(steps)
+    parameters = await list_parameters(conn, asked.execution_id)
+    bought = [item.step for item in steps if item.fate is Fate.BOUGHT]
+    prices = {step.name: _price(services, step, parameters[step.name]) for step in bought}
+    needed = NanoUsd(sum(prices.values()))
+    answer = Retried(
+        execution_id=execution.execution_id,
+        status_url=f"{services.public_base_url}{_PATH}/{execution.execution_id}",
+        generation=execution.generation + 1,
+        kept=[_kept(item) for item in steps if item.fate is not Fate.BOUGHT],
+        to_pay=[_to_pay(step, prices[step.name]) for step in bought],
+        estimated=usd_text(needed),
+    )
+    body = answer.model_dump_json(by_alias=True).encode()
+    kept = KeptAnswer(request_sha256=asked.sha256, answer=body)
+    if key is not None and not await insert_answer(conn, execution.user_id, key, kept):
+        raise _KeyTakenError(key)
+    try:
+        await queue_again(conn, execution, steps, prices)
+    except BudgetExceededError:
+        raise _NoRoomError(needed) from None
+    order = ExecutionOrder(
+        execution_id=execution.execution_id,
+        user_id=execution.user_id,
+        generation=execution.generation + 1,
+        plan=execution.plan,
+    )
+    return _Queued(order=order, prompt=execution.prompt, body=body)
+
+
+def _check_ended(execution: LockedExecution) -> None:
+    if not execution.status.ended:
+        raise ProblemError(FailureCode.EXECUTION_NOT_ENDED, f"It is {execution.status}.")
+    if execution.status is ExecutionStatus.COMPLETED:
+        raise ProblemError(FailureCode.NOTHING_TO_RETRY)
+
+
+def _check_double_cost(steps: Sequence[StepRetry]) -> None:
+    """A bill that is open, of a step that would be bought again: its user decides, or waits until it is known."""
+    doubtful = [item for item in steps if item.doubtful]
+    if not doubtful:
+        return
+    named = ", ".join(f"{item.step.name} (at most {usd_text(item.last.cost_nano_usd)} USD)" for item in doubtful)
+    listed = [
+        {
+            "step": item.step.name,
+            "jobId": item.last.job_id,
+            "provider": item.step.provider,
+            "model": item.step.model,
+            "atMost": usd_text(item.last.cost_nano_usd),
+        }
+        for item in doubtful
+    ]
+    raise ProblemError(
+        FailureCode.POSSIBLE_DOUBLE_COST,
+        f"The last purchase may still be billed: {named}. It is being looked for: try again later, or send "
+        '{"acceptPossibleDoubleCost": true} to buy it again now.',
+        members={"doubleCost": {"currency": "USD", "steps": listed}},
+    )
+
+
+def _price(services: Services, step: Step, parameters: Parameters) -> NanoUsd:
+    """The worst price of a step today. Raises ProblemError: its model is not on offer any more, or not like this."""
+    found = services.providers.find_model(step.model)
+    if found is None or found[0].name != step.provider:
+        raise _not_offered(step)
+    provider, model = found
+    try:
+        return provider.price(model, worst_inputs(model, parameters)).nano_usd
+    except ValueError:
+        raise _not_offered(step) from None
+
+
+def _not_offered(step: Step) -> ProblemError:
+    return ProblemError(
+        FailureCode.PROVIDER_MODEL_UNAVAILABLE,
+        f"The step {step.name!r} would have to be bought again, and {step.model} of {step.provider} is not on offer "
+        "for it any more. Order a new execution with another model.",
+    )
+
+
+def _kept(item: StepRetry) -> KeptStep:
+    job = item.job or item.last
+    state = JobState.COMPLETED if item.fate is Fate.KEPT else _REOPENED.get(job.state, job.state)
+    return KeptStep(step=item.step.name, job_id=job.job_id, state=state, cost=usd_text(job.cost_nano_usd))
+
+
+def _to_pay(step: Step, price_nano_usd: NanoUsd) -> StepToPay:
+    return StepToPay(step=step.name, provider=step.provider, model=step.model, estimated=usd_text(price_nano_usd))
+
+
+async def _until_closed(services: Services, execution_id: ExecutionId) -> None:
+    """The workflow of the generation before closes a moment after its last transaction; a start before that would only
+    find it. What cannot be started now, the sweep starts.
+    """
+    handle = services.temporal.get_workflow_handle(execution_id)
+    try:
+        async with asyncio.timeout(_CLOSING_SECONDS):
+            while True:
+                description = await handle.describe(rpc_timeout=START_RPC_TIMEOUT)
+                if description.status is not WorkflowExecutionStatus.RUNNING:
+                    return
+                await asyncio.sleep(_LOOK_SECONDS)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            log.warning("Temporal could not be asked", execution_id=execution_id, reason=str(error)[:200])
+    except (TimeoutError, *UNREACHABLE) as error:
+        log.warning("the workflow before has not closed yet", execution_id=execution_id, reason=str(error)[:200])
