@@ -16,7 +16,8 @@ import asyncpg
 from contracts.ids import KeyId, UserId
 from contracts.money import NanoUsd, nano_usd, usd_text
 from runtime.encryption import Sealer, SecretBox
-from runtime.settings import AdminProcess, describe_settings, load
+from runtime.logging import configure_logging
+from runtime.settings import AdminProcess, describe_settings, load, secret_values
 from store.admin_common import Arguments, Command, RefusedError, add_actor, camel, default_actor
 from store.admin_jobs import add_audit, add_jobs, add_submits
 from store.audit import record
@@ -236,6 +237,7 @@ async def _run(settings: AdminProcess, arguments: Arguments) -> object:
 def main() -> int:
     arguments = _parser().parse_args()
     settings = load(AdminProcess)
+    configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
     if getattr(arguments, "actor", "") is None:
         arguments.actor = default_actor()
     code = 1

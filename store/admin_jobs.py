@@ -16,7 +16,7 @@ from store.admin_common import (
     row_json,
     whole_number,
 )
-from store.admin_moves import Booked, adopt_by_hand, release_by_hand, settle_by_hand
+from store.admin_moves import Adoption, Booked, adopt_by_hand, release_by_hand, settle_by_hand
 from store.audit import list_audit, record
 from store.database import Connection
 from store.pauses import ALL, list_pauses, pause, provider_scope, resume, user_scope
@@ -25,6 +25,11 @@ from store.users import lock_limits
 SURE_NANO_USD = NanoUsd(10_000 * NANO_PER_USD)
 """One job that cost more is rather a slip of the hand: it wants --yes."""
 SECONDS_PER_MINUTE = 60
+THEN = {
+    Adoption.SUBMITTED: "its execution goes on with it; if that has ended, the sweep ends and settles it",
+    Adoption.LATE: "it had been given up: the sweep settles its bill",
+    Adoption.ORPHAN: "its job does not use it: the sweep ends it, and books it as an orphan",
+}
 HAS_PROVIDER = "SELECT EXISTS (SELECT FROM steps WHERE provider = $1)"
 
 
@@ -44,17 +49,12 @@ async def _show(conn: Connection, _box: SecretBox, arguments: Arguments) -> obje
 
 async def _adopt(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
     adopted = await adopt_by_hand(conn, JobId(arguments.job), arguments.provider_job_id, send=arguments.send)
+    done = {"providerJobId": arguments.provider_job_id, "send": adopted.send, "outcome": adopted.outcome}
+    if adopted.outcome is Adoption.ORPHAN:
+        done["orphanJobId"] = adopted.job_id
     if adopted.changed:
-        detail = {"providerJobId": arguments.provider_job_id, "send": adopted.send, "note": arguments.note}
-        await record(conn, arguments.actor, "jobs adopt", arguments.job, detail)
-    then = "its execution goes on with it" if adopted.submitted else "the sweep settles its bill"
-    return {
-        "jobId": arguments.job,
-        "providerJobId": arguments.provider_job_id,
-        "send": adopted.send,
-        "changed": adopted.changed,
-        "then": then if adopted.changed else "it has this id already",
-    }
+        await record(conn, arguments.actor, "jobs adopt", arguments.job, done | {"note": arguments.note})
+    return {"jobId": arguments.job, "changed": adopted.changed, **done, "then": THEN[adopted.outcome]}
 
 
 async def _settle(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
@@ -139,7 +139,9 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     show.set_defaults(command=_show)
     adopt = _add_job(verbs, "adopt", "say which job of the provider an unknown or given-up send became")
     adopt.add_argument("provider_job_id", metavar="PROVIDER_JOB_ID", help="the provider's own id")
-    adopt.add_argument("--send", metavar="N", type=whole_number, help="refuse unless this is the current send")
+    adopt.add_argument(
+        "--send", metavar="N", type=whole_number, help="for which of its sends; default: the current one"
+    )
     _add_note(adopt, _adopt)
     settle = _add_job(verbs, "settle", "book the open bill of an ended job by hand, as assumed")
     settle.add_argument("--usd", metavar="X", type=exact_usd, required=True, help="what it cost; 0: nothing was bought")

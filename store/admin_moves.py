@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 import asyncpg
 
@@ -14,7 +15,8 @@ from store.admin_common import RefusedError
 from store.callbacks import notify_job
 from store.charges import move_budget, release_charge, settle_charge
 from store.database import Connection
-from store.jobs import mark_job_ended, mark_late_handle, mark_send_answered, mark_submitted
+from store.jobs import list_owned, mark_job_ended, mark_late_handle, mark_send_answered, mark_submitted
+from store.orphans import record_orphan
 from store.sweeping import list_known_ids, lock_ended
 
 MAX_PROVIDER_ID = 200
@@ -28,6 +30,18 @@ FROM jobs WHERE job_id = $1 FOR NO KEY UPDATE
 LOCK_MONEY = """
 SELECT state, basis, held_nano_usd, settled_nano_usd FROM charges WHERE job_id = $1 FOR NO KEY UPDATE
 """
+# Its list showed nothing; that a person has found it there is possible.
+WAS_ABSENT = "SELECT outcome = 'absent' FROM sends WHERE job_id = $1 AND number = $2"
+# Settled by hand before the id was known: it is the same purchase, whose real cost is still to be read.
+ADOPT_ASSUMED = """
+UPDATE jobs SET provider_job_id = $2, updated_at = now()
+WHERE job_id = $1 AND state IN ('failed', 'cancelled') AND provider_job_id IS NULL AND send_number = $3
+  AND EXISTS (SELECT FROM charges AS c WHERE c.job_id = jobs.job_id AND c.state = 'settled' AND c.basis = 'assumed')
+RETURNING job_id
+"""
+FIND_OWN_ORPHAN = """
+SELECT job_id FROM jobs WHERE supersedes = $1 AND orphan AND provider = $2 AND provider_job_id = $3
+"""
 # Who has an id, or was told it by the provider: in a callback (its token is signed), or in an answer.
 FIND_OWNER = """
 SELECT job_id, 'belongs to' AS how FROM jobs WHERE provider = $2 AND provider_job_id = $3 AND job_id <> $1
@@ -40,12 +54,24 @@ LIMIT 1
 """
 
 
+class Adoption(StrEnum):
+    """SUBMITTED: the job goes on with the id. LATE: it was given up; the sweep settles its bill.
+
+    ORPHAN: a purchase that the job does not use; the sweep ends and settles it as one.
+    """
+
+    SUBMITTED = "submitted"
+    LATE = "late"
+    ORPHAN = "orphan"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopted:
-    """submitted: somebody waits for it, and goes on; else it had been given up, and the sweep settles its bill."""
+    """job_id: who has the provider's id now; an orphan is a job of its own."""
 
     changed: bool
-    submitted: bool
+    outcome: Adoption
+    job_id: JobId
     send: int
 
 
@@ -57,36 +83,59 @@ async def adopt_by_hand(conn: Connection, job_id: JobId, provider_job_id: str, *
     if len(provider_job_id) > MAX_PROVIDER_ID or not _PROVIDER_ID.fullmatch(provider_job_id):
         raise RefusedError(f"{provider_job_id[:MAX_PROVIDER_ID]!r} cannot be a provider's job id")
     job = await _lock_job(conn, job_id)
-    number: int = job["send_number"]
-    state = JobState(job["state"])
-    if number == 0:
+    number: int = job["send_number"] if send is None else send
+    if job["send_number"] == 0:
         raise RefusedError(f"{job_id} was never sent: the provider cannot have it")
-    if send is not None and send != number:
-        raise RefusedError(f"{job_id} has send {number} as its current one, not {send}")
-    if job["provider_job_id"] == provider_job_id:
-        return Adopted(changed=False, submitted=state is JobState.SUBMITTED, send=number)
-    if job["provider_job_id"] is not None:
+    if number > job["send_number"]:
+        raise RefusedError(f"{job_id} has no send {number}: its current one is {job['send_number']}")
+    before = await _adopted_before(conn, job, provider_job_id, number)
+    if before is not None:
+        return before
+    current = number == job["send_number"]
+    if current and job["provider_job_id"] is not None:
         raise RefusedError(f"{job_id} has the provider id {job['provider_job_id']} already")
-    if state is JobState.WAITING:
+    if job["state"] == JobState.WAITING and current and not await conn.fetchval(WAS_ABSENT, job_id, number):
         raise RefusedError(f"{job_id} is waiting: its last send was certainly not accepted")
-    await _refuse_owned(conn, job, provider_job_id)
     handle = ProviderHandle(
         provider=job["provider"], model=job["model"], provider_job_id=ProviderJobId(provider_job_id)
     )
+    taken = await _take(conn, job, number, handle)
+    await mark_send_answered(conn, job_id, number, "found", note="adopted by hand", provider_job_id=provider_job_id)
+    await notify_job(conn, job_id)
+    return taken
+
+
+async def _take(conn: Connection, job: asyncpg.Record, number: int, handle: ProviderHandle) -> Adopted:
+    job_id = JobId(job["job_id"])
     try:
         async with conn.transaction():
-            submitted = await mark_submitted(conn, job_id, number, handle)
-            adopted = submitted or await mark_late_handle(conn, job_id, handle, number=number)
+            if await mark_submitted(conn, job_id, number, handle):
+                return Adopted(changed=True, outcome=Adoption.SUBMITTED, job_id=job_id, send=number)
+            if (
+                await mark_late_handle(conn, job_id, handle, number=number)
+                or await conn.fetchval(ADOPT_ASSUMED, job_id, handle.provider_job_id, number) is not None
+            ):
+                return Adopted(changed=True, outcome=Adoption.LATE, job_id=job_id, send=number)
+            orphan_id = await record_orphan(conn, job_id, number, handle)
     except asyncpg.UniqueViolationError:
-        adopted = submitted = False
-    if not adopted:  # another job was given this id a moment ago
-        await _refuse_owned(conn, job, provider_job_id)
-        raise RefusedError(f"{job_id} is {state} and takes no provider id")
-    await mark_send_answered(
-        conn, job_id, number, "found", note="adopted by hand", provider_job_id=handle.provider_job_id
-    )
-    await notify_job(conn, job_id)
-    return Adopted(changed=True, submitted=submitted, send=number)
+        orphan_id = None
+    if orphan_id is None:  # another job was given this id a moment ago
+        await _refuse_owned(conn, job, handle.provider_job_id)
+        raise RefusedError(f"{job_id} takes no provider id for its send {number}")
+    return Adopted(changed=True, outcome=Adoption.ORPHAN, job_id=orphan_id, send=number)
+
+
+async def _adopted_before(conn: Connection, job: asyncpg.Record, provider_job_id: str, number: int) -> Adopted | None:
+    """What an earlier call did with this id; None: it is free. Raises RefusedError: it is another job's."""
+    job_id = JobId(job["job_id"])
+    if job["provider_job_id"] == provider_job_id:
+        outcome = Adoption.LATE if JobState(job["state"]).ended else Adoption.SUBMITTED
+        return Adopted(changed=False, outcome=outcome, job_id=job_id, send=job["send_number"])
+    orphan_id = await conn.fetchval(FIND_OWN_ORPHAN, job_id, job["provider"], provider_job_id)
+    if orphan_id is not None:
+        return Adopted(changed=False, outcome=Adoption.ORPHAN, job_id=JobId(orphan_id), send=number)
+    await _refuse_owned(conn, job, provider_job_id)
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,11 +223,12 @@ async def _close(conn: Connection, job_id: JobId) -> None:
 
 
 async def _accepted_as(conn: Connection, job: asyncpg.Record) -> str | None:
-    """An id that the provider gave to any send of this job: then it was bought."""
+    """An id that the provider gave to a send of this job, and that is no orphan's: then it was bought."""
     if job["provider_job_id"] is not None:
         return job["provider_job_id"]
-    known = await list_known_ids(conn, job["job_id"])
-    return known[0][1] if known else None
+    known = [name for _, name in await list_known_ids(conn, job["job_id"])]
+    free = sorted(set(known) - await list_owned(conn, job["provider"], known))
+    return free[0] if free else None
 
 
 async def _lock_job(conn: Connection, job_id: JobId) -> asyncpg.Record:
