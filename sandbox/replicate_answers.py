@@ -118,7 +118,7 @@ def problem(status: int, detail: str | None = None, headers: dict[str, str] | No
 
 def throttled(params: Json) -> Response:
     headers = {"Retry-After": str(params["retry_after"])} if "retry_after" in params else None
-    detail = "Request was throttled. Your rate limit resets in ~30s."
+    detail = params.get("message", "Request was throttled. Your rate limit resets in ~30s.")
     return json_answer({"title": "Too Many Requests", "detail": detail, "status": 429}, 429, headers)
 
 
