@@ -1,7 +1,7 @@
 """What becomes of a job when a submit ends: each in the caller's transaction."""
 
 from contracts.failures import Failure
-from contracts.jobs import JobRef, SubmitJobResult, SubmitOutcome
+from contracts.jobs import JobRef, ProviderHandle, SubmitJobResult, SubmitOutcome
 from contracts.states import ExecutionStatus, JobState
 from providers.port import CreateAnswer, CreateOutcome
 from runtime.logging import get_logger
@@ -9,6 +9,7 @@ from store.charges import move_budget, release_charge
 from store.database import Connection
 from store.jobs import (
     JobRecord,
+    get_job,
     mark_job_ended,
     mark_late_handle,
     mark_send_answered,
@@ -16,6 +17,7 @@ from store.jobs import (
     mark_unknown,
     mark_waiting,
 )
+from store.orphans import record_orphan
 
 log = get_logger(__name__)
 
@@ -48,9 +50,11 @@ async def refuse_unsent(conn: Connection, ref: JobRef, failure: Failure) -> Subm
 async def record_answer(conn: Connection, ref: JobRef, number: int, answer: CreateAnswer) -> SubmitJobResult:
     """What the provider said to a send.
 
-    Repeating is safe; a late answer of a superseded send changes only its own row.
+    Repeating is safe. A late answer of the current send is adopted; what a superseded one bought becomes an orphan;
+    every other late answer changes only its own row.
     """
     failure = answer.failure
+    before = await get_job(conn, ref.job_id)
     await mark_send_answered(
         conn,
         ref.job_id,
@@ -61,16 +65,29 @@ async def record_answer(conn: Connection, ref: JobRef, number: int, answer: Crea
         provider_job_id=answer.handle.provider_job_id if answer.handle else None,
     )
     if answer.outcome is CreateOutcome.ACCEPTED and answer.handle is not None:
-        if await mark_submitted(conn, ref.job_id, number, answer.handle):
-            return SubmitJobResult(outcome=SubmitOutcome.SUBMITTED)
-        # The job was given up meanwhile: its end stands, but what was bought is known now, and its bill is settled.
-        kept = await mark_late_handle(conn, ref.job_id, answer.handle, number=number)
-        log.warning("a late answer was not adopted", job_id=ref.job_id, send=number, kept_for_its_bill=kept)
-        return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
+        return await _record_accepted(conn, ref, number, answer.handle, before)
     if answer.outcome is CreateOutcome.NOT_ACCEPTED and failure is not None:
-        if await mark_waiting(conn, ref.job_id, number) and not failure.retryable:
+        if not await mark_waiting(conn, ref.job_id, number, failure):
+            log.warning("a late answer changed nothing", job_id=ref.job_id, send=number, note=answer.note)
+        elif not failure.retryable:
             await refuse_unsent(conn, ref, failure)
         outcome = SubmitOutcome.NOT_SENT if failure.retryable else SubmitOutcome.REFUSED
         return SubmitJobResult(outcome=outcome, retry_after_seconds=answer.retry_after_seconds, failure=failure)
     await mark_unknown(conn, ref.job_id, number)
+    return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
+
+
+async def _record_accepted(
+    conn: Connection, ref: JobRef, number: int, handle: ProviderHandle, before: JobRecord
+) -> SubmitJobResult:
+    """before: the job as it was found. Anything but its own send in flight means that somebody else went on with it."""
+    if await mark_submitted(conn, ref.job_id, number, handle):
+        if before.state not in (JobState.SUBMITTING, JobState.SUBMITTED):
+            log.warning("a late answer was adopted", job_id=ref.job_id, send=number, found_in=before.state)
+        return SubmitJobResult(outcome=SubmitOutcome.SUBMITTED)
+    # The job was given up meanwhile: its end stands, but what was bought is known now, and its bill is settled.
+    if await mark_late_handle(conn, ref.job_id, handle, number=number):
+        log.warning("a late answer was kept for its bill", job_id=ref.job_id, send=number)
+    else:
+        await record_orphan(conn, ref.job_id, number, handle)
     return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)

@@ -22,6 +22,7 @@ from contracts.webhooks import DeliveryOrder, EventType
 from runtime import metrics
 from runtime.logging import get_logger
 from store.assets import list_execution_assets
+from store.callbacks import notify_open_jobs
 from store.charges import count_video, get_money, move_budget, release_charge
 from store.database import Connection, Database
 from store.executions import (
@@ -69,6 +70,7 @@ class ExecutionActivities:
         """Write down a cancel that was ordered at Temporal, as the API would have. Repeating is safe."""
         async with self.database.as_user(order.execution.user_id) as conn:
             await mark_cancel_requested(conn, order.execution.execution_id, order.reason)
+            await notify_open_jobs(conn, order.execution.execution_id)
 
     @activity.defn(name="finish_execution")
     async def finish(self, order: FinishInput) -> ExecutionOutcome:

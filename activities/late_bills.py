@@ -1,4 +1,4 @@
-"""Bills that were still open when their job ended: timed out, given up while unknown, or terminated.
+"""Bills that were still open when their job ended: timed out, given up while unknown, or terminated; and orphans'.
 
 Looked after until they close.
 """
@@ -30,6 +30,7 @@ from store.jobs import (
     mark_late_handle,
     mark_reported,
 )
+from store.orphans import record_orphan
 from store.sweeping import list_known_ids, lock_ended, take_open_bills
 
 log = get_logger(__name__)
@@ -106,13 +107,11 @@ class LateBills:
             log.info("an open bill was settled", job_id=ref.job_id, settled_nano_usd=cost.nano_usd)
 
     async def _ask_to_end(self, ref: JobRef, job: JobRecord, provider: Provider, handle: ProviderHandle) -> None:
-        """Once: it still runs, and its execution ended without it. What it then did and cost is read in a later
-        round.
-        """
+        """Once: it still runs, and nobody waits for it. What it then did and cost is read in a later round."""
         if job.state is not JobState.SUBMITTED or job.cancel_sent_at is not None:
             return
         async with self.database.as_system() as conn:
-            if not await lock_ended(conn, ref.execution_id):
+            if not job.orphan and not await lock_ended(conn, ref.execution_id):
                 return
             await mark_cancel_sent(conn, ref.job_id)
         try:
@@ -131,8 +130,7 @@ class LateBills:
         provider, model = found
         async with self.database.as_system() as conn:
             known = await list_known_ids(conn, ref.job_id)
-            if known:  # it was accepted, whatever a list says
-                await _adopt_known(conn, ref, job, known)
+            if await _take_known(conn, ref, job, known):
                 return
             send = await get_send(conn, ref.job_id, job.send_number)
         await self._search(ref, job, provider, model, send)
@@ -166,12 +164,25 @@ async def _cancel_unsent(conn: Connection, ref: JobRef) -> None:
         log.info("a send of an ended execution was not accepted", job_id=ref.job_id)
 
 
-async def _adopt_known(conn: Connection, ref: JobRef, job: JobRecord, known: list[tuple[int, ProviderJobId]]) -> None:
-    """Take the one id that the current send was given and no other job has; else the bill stays open for a person."""
-    ids = list({provider_job_id for number, provider_job_id in known if number == job.send_number})
-    if len(ids) == 1 and not await list_owned(conn, job.provider, ids):
-        handle = ProviderHandle(provider=job.provider, model=job.model, provider_job_id=ids[0])
-        await mark_late_handle(conn, ref.job_id, handle)
-        log.warning("a send that was given up was known by its callback or answer", job_id=ref.job_id)
-        return
-    log.error("an open bill needs a person", job_id=ref.job_id, provider_job_ids=[job_id for _, job_id in known])
+async def _take_known(conn: Connection, ref: JobRef, job: JobRecord, known: list[tuple[int, ProviderJobId]]) -> bool:
+    """Give every id that the provider told of this job's sends its owner: the current send's first is the job's own,
+    each other is an orphan's.
+
+    True: the current send was accepted, whatever a list says. It is never released then; if its ids are all other
+    jobs', its bill stays open for a person.
+    """
+    owned = await list_owned(conn, job.provider, [provider_job_id for _, provider_job_id in known])
+    adopted = False
+    for number, provider_job_id in sorted(set(known)):
+        if provider_job_id in owned:
+            continue
+        handle = ProviderHandle(provider=job.provider, model=job.model, provider_job_id=provider_job_id)
+        if number == job.send_number and not adopted:
+            adopted = await mark_late_handle(conn, ref.job_id, handle, number=number)
+            log.warning("a send that was given up was known by its callback or answer", job_id=ref.job_id)
+        else:
+            await record_orphan(conn, ref.job_id, number, handle)
+    current = [provider_job_id for number, provider_job_id in known if number == job.send_number]
+    if current and not adopted:
+        log.error("an open bill needs a person", job_id=ref.job_id, provider_job_ids=current)
+    return bool(current)

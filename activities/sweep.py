@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeVar
 
 import asyncpg
@@ -23,11 +24,20 @@ from contracts.states import ExecutionStatus
 from contracts.webhooks import DeliveryOrder
 from runtime import metrics, policies
 from runtime.logging import get_logger
+from store.callbacks import notify_open_jobs
 from store.database import DATABASE_DOWN, Connection, Database
 from store.executions import RunningExecution, find_ended, list_running, mark_cancel_requested
+from store.high_water import pause_behind
 from store.objects import ObjectStore
-from store.sweeping import StoredOrder, count_open_bills, count_unknown, get_order, list_queued
-from store.webhooks import list_pending, resume_delivery
+from store.sweeping import (
+    StoredOrder,
+    count_open_bills,
+    count_unknown,
+    get_order,
+    is_open_since,
+    list_queued,
+)
+from store.webhooks import list_pending, mark_delivered, resume_delivery
 
 Item = TypeVar("Item")
 log = get_logger(__name__)
@@ -59,6 +69,8 @@ class TemporalOrders:
     """What the sweep may ask of Temporal; each is safe to repeat.
 
     closed: how the workflow of an execution closed, None while it runs; "not_found" if Temporal does not know it.
+    walked: the latest run of an execution, if it went to its end.
+    delivered: whether the workflow of a delivery ended with the receiver's yes.
     """
 
     start_execution: Callable[[ExecutionOrder, str], Awaitable[None]]
@@ -66,6 +78,16 @@ class TemporalOrders:
     start_delivery: Callable[[DeliveryOrder], Awaitable[bool]]
     closed: Callable[[ExecutionId], Awaitable[str | None]]
     measure_queues: Callable[[], Awaitable[None]]
+    walked: Callable[[ExecutionId], Awaitable["Walked | None"]]
+    delivered: Callable[[DeliveryOrder], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walked:
+    """A run that claimed its execution and ended it: its rows say so, too, unless the database went back."""
+
+    generation: int
+    started_at: datetime
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,6 +103,8 @@ class Sweep:
     _running_after: str = field(default="", init=False)
     _signalled_at: dict[ExecutionId, float] = field(default_factory=dict[ExecutionId, float], init=False)
     _uploads_at: float | None = field(default=None, init=False)
+    leads: bool = field(default=False, init=False)
+    """Whether it is this process that sweeps now."""
 
     async def run(self) -> None:
         """Until cancelled.
@@ -100,6 +124,7 @@ class Sweep:
 
     async def sweep_for_ever(self, lock: Connection) -> None:
         """Until the lock's connection fails. What was measured is then another's to tell."""
+        self.leads = True
         try:
             while True:
                 await self.sweep()
@@ -107,6 +132,7 @@ class Sweep:
                 # The lock lives as long as its connection.
                 await lock.fetchval("SELECT 1", timeout=LOCK_TIMEOUT_SECONDS)
         finally:
+            self.leads = False
             metrics.JOBS_UNKNOWN.clear()
             metrics.OPEN_BILLS.clear()
 
@@ -140,6 +166,8 @@ class Sweep:
         await self._each(page, self._start_or_end)
 
     async def _start_or_end(self, queued: StoredOrder) -> None:
+        if await self._has_gone_back(queued.ref):
+            return
         if queued.late:
             await self._fail(queued.ref, FailureCode.DEADLINE_EXCEEDED)
             return
@@ -163,13 +191,33 @@ class Sweep:
         if closed == NOT_FOUND:
             await self._start_again(execution_id)
         elif closed is not None:
-            await self._end_closed(execution.ref, closed)
+            if not await self._has_gone_back(execution.ref):
+                await self._end_closed(execution.ref, closed)
         elif execution.cancel_reason is not None:
             await self._signal(execution_id, execution.cancel_reason)
         elif execution.late:
             async with self.database.as_system() as conn:
                 await mark_cancel_requested(conn, execution_id, FailureCode.DEADLINE_EXCEEDED)
+                await notify_open_jobs(conn, execution_id)
             await self._signal(execution_id, FailureCode.DEADLINE_EXCEEDED)
+
+    async def _has_gone_back(self, ref: ExecutionRef) -> bool:
+        """Whether its workflow has ended this generation while its row has not: then the database was restored to the
+        past, which its mark does not show where nothing was sent since. Everything pauses.
+        """
+        walked = await self.orders.walked(ref.execution_id)
+        if walked is None or walked.generation != ref.generation:
+            return False
+        async with self.database.as_system() as conn:
+            if not await is_open_since(conn, ref, before=walked.started_at):
+                return False
+            await pause_behind(conn)
+        log.error(
+            "an execution has ended at Temporal, and not in the database: it has gone back to the past. "
+            "Run: python worker.py recover",
+            execution_id=ref.execution_id,
+        )
+        return True
 
     async def _signal(self, execution_id: ExecutionId, reason: str) -> None:
         """Tell a workflow of its cancel, unless Temporal took the same less than a minute ago."""
@@ -223,7 +271,11 @@ class Sweep:
     async def _deliver(self, order: DeliveryOrder) -> None:
         if await self.orders.start_delivery(order):
             return
+        delivered = await self.orders.delivered(order)
         async with self.database.as_system() as conn:
+            if delivered:  # and this row, of a database that was recovered, does not know it
+                await mark_delivered(conn, order)
+                return
             again = await resume_delivery(conn, order)
         if again is not None:
             await self.orders.start_delivery(again)

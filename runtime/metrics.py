@@ -65,6 +65,14 @@ OPEN_BILLS = Gauge(
     "Jobs of ended executions whose real cost is not known yet; one that stays deserves a look.",
     ["provider"],
 )
+ORPHAN_JOBS = Counter(
+    "takeone_orphan_jobs_total", "Purchases that no job waits for: their send had been replaced.", ["provider"]
+)
+CHARGE_CONFLICTS = Counter(
+    "takeone_charge_conflicts_total",
+    "Jobs whose money had been ended with another amount than they cost; each wants a person.",
+    ["provider"],
+)
 WEBHOOK_ATTEMPTS = Counter("takeone_webhook_attempts_total", "Tries to deliver a webhook, by outcome.", ["outcome"])
 CALLBACKS = Counter(
     "takeone_callbacks_total", "Callbacks received from providers, by outcome.", ["provider", "outcome"]

@@ -6,11 +6,13 @@ Stored, adopted if it answers an open question, the waiter woken; one transactio
 from dataclasses import dataclass
 from enum import StrEnum
 
-from contracts.ids import JobId, ProviderJobId
+import asyncpg
+
+from contracts.ids import ExecutionId, JobId, ProviderJobId
 from contracts.jobs import ProviderHandle
-from contracts.states import JobState
 from store.database import Connection
-from store.jobs import mark_late_handle
+from store.jobs import mark_late_handle, mark_submitted
+from store.orphans import record_orphan
 
 CHANNEL = "job_callbacks"
 """The payload is a job id. Workers listen and look at the job's row."""
@@ -20,14 +22,16 @@ class CallbackOutcome(StrEnum):
     """ADOPTED: it brought the id of a send whose answer was not known. RECORDED: the id was known.
 
     LATE: it brought the id of a job that had been given up; its end stays, its bill can be settled.
-    SUPERSEDED: of an earlier send, or another id than the job's; kept as evidence of a possible orphan charge.
+    ORPHAN: of a superseded send, or another id than the one the send has; its bill is looked after by itself.
+    REFUSED: nothing of it fits: the id is another job's, or there was no such send; kept as evidence.
     UNKNOWN_JOB: no such job.
     """
 
     ADOPTED = "adopted"
     RECORDED = "recorded"
     LATE = "late"
-    SUPERSEDED = "superseded"
+    ORPHAN = "orphan"
+    REFUSED = "refused"
     UNKNOWN_JOB = "unknown_job"
 
 
@@ -41,13 +45,10 @@ class NewCallback:
 
 
 LOCK_JOB = """
-SELECT user_id, state, send_number, provider, model, provider_job_id FROM jobs WHERE job_id = $1 FOR UPDATE
+SELECT user_id, provider, model, provider_job_id FROM jobs WHERE job_id = $1 FOR UPDATE
 """
-ADOPT = """
-UPDATE jobs SET state = 'submitted', provider_job_id = $2, submitted_at = now(), callback_at = now(), updated_at = now()
-WHERE job_id = $1 AND NOT EXISTS (SELECT FROM jobs WHERE provider = $3 AND provider_job_id = $2)
-RETURNING job_id
-"""
+IS_OWNED = "SELECT EXISTS (SELECT FROM jobs WHERE provider = $1 AND provider_job_id = $2)"
+IS_OWN_ORPHAN = "SELECT EXISTS (SELECT FROM jobs WHERE provider = $1 AND provider_job_id = $2 AND supersedes = $3)"
 TOUCH = "UPDATE jobs SET callback_at = now(), updated_at = now() WHERE job_id = $1"
 INSERT_CALLBACK = """
 INSERT INTO callbacks (provider, delivery_id, job_id, user_id, send_number, provider_job_id, adopted)
@@ -61,28 +62,23 @@ async def notify_job(conn: Connection, job_id: JobId) -> None:
     await conn.execute(NOTIFY, CHANNEL, job_id)
 
 
+NOTIFY_OPEN = """
+SELECT pg_notify($2, job_id) FROM jobs
+WHERE execution_id = $1 AND state IN ('submitting', 'unknown', 'submitted') AND NOT orphan
+"""
+
+
+async def notify_open_jobs(conn: Connection, execution_id: ExecutionId) -> None:
+    """Wake who waits for any job of an execution when the transaction commits: a cancel was ordered."""
+    await conn.execute(NOTIFY_OPEN, execution_id, CHANNEL)
+
+
 async def record_callback(conn: Connection, new: NewCallback) -> CallbackOutcome:
     """Store a verified callback. Repeats change nothing. As system: the provider does not know our users."""
     job = await conn.fetchrow(LOCK_JOB, new.job_id)
     if job is None or job["provider"] != new.provider:
         return CallbackOutcome.UNKNOWN_JOB
-    open_question = job["state"] in (JobState.SUBMITTING, JobState.UNKNOWN)
-    of_this_send = open_question and job["send_number"] == new.send_number
-    # An id that another job owns already is not adopted: the address and the body do not belong together.
-    if of_this_send and await conn.fetchval(ADOPT, new.job_id, new.provider_job_id, new.provider) is not None:
-        outcome = CallbackOutcome.ADOPTED
-    elif job["provider_job_id"] == new.provider_job_id:
-        await conn.execute(TOUCH, new.job_id)
-        outcome = CallbackOutcome.RECORDED
-    elif await mark_late_handle(
-        conn,
-        new.job_id,
-        ProviderHandle(provider=new.provider, model=job["model"], provider_job_id=new.provider_job_id),
-        number=new.send_number,
-    ):
-        outcome = CallbackOutcome.LATE
-    else:
-        outcome = CallbackOutcome.SUPERSEDED
+    outcome = await _take(conn, new, job)
     await conn.execute(
         INSERT_CALLBACK,
         new.provider,
@@ -95,3 +91,22 @@ async def record_callback(conn: Connection, new: NewCallback) -> CallbackOutcome
     )
     await notify_job(conn, new.job_id)
     return outcome
+
+
+async def _take(conn: Connection, new: NewCallback, job: asyncpg.Record) -> CallbackOutcome:
+    """What the callback means for its job, whose row is locked."""
+    if job["provider_job_id"] == new.provider_job_id:
+        await conn.execute(TOUCH, new.job_id)
+        return CallbackOutcome.RECORDED
+    handle = ProviderHandle(provider=new.provider, model=job["model"], provider_job_id=new.provider_job_id)
+    if await conn.fetchval(IS_OWNED, new.provider, new.provider_job_id):
+        # Its own orphan called again; or the address and the body do not belong together.
+        repeated = await conn.fetchval(IS_OWN_ORPHAN, new.provider, new.provider_job_id, new.job_id)
+        return CallbackOutcome.RECORDED if repeated else CallbackOutcome.REFUSED
+    if job["provider_job_id"] is None and await mark_submitted(conn, new.job_id, new.send_number, handle):
+        await conn.execute(TOUCH, new.job_id)
+        return CallbackOutcome.ADOPTED
+    if await mark_late_handle(conn, new.job_id, handle, number=new.send_number):
+        return CallbackOutcome.LATE
+    orphan = await record_orphan(conn, new.job_id, new.send_number, handle)
+    return CallbackOutcome.ORPHAN if orphan is not None else CallbackOutcome.REFUSED

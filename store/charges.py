@@ -1,8 +1,8 @@
 """Money in rows: hold before the first paid call, settle what was billed, release the rest.
 
 The ledger is the truth and only ever added to; its operation id makes every step safe to repeat. `charges` is the
-state of
-one job's money, `budgets` a checked counter. The budget is the hot row of a user: it is touched last before COMMIT.
+state of one job's money, `budgets` a checked counter. The budget is the hot row of a user: it is touched last before
+COMMIT.
 """
 
 from dataclasses import dataclass
@@ -90,8 +90,9 @@ async def hold_charges(
 
 
 LOCK_CHARGE = """
-SELECT charge_id, user_id, state, held_nano_usd, settled_nano_usd, budget_month
-FROM charges WHERE job_id = $1 FOR UPDATE
+SELECT c.charge_id, c.user_id, c.state, c.held_nano_usd, c.settled_nano_usd, c.budget_month, j.orphan
+FROM charges AS c JOIN jobs AS j ON j.job_id = c.job_id
+WHERE c.job_id = $1 FOR UPDATE OF c
 """
 
 END_CHARGE = """
@@ -118,6 +119,8 @@ class Settlement:
 async def settle_charge(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd, basis: CostBasis) -> Settlement:
     """Replace held money by what the provider billed; the part above the hold is an explicit overage.
 
+    An orphan's cost, for which nothing was held, is booked as what it is.
+
     cost_nano_usd >= 0. Repeating with the same number returns the first settlement; with another, raises
     ChargeConflictError.
     """
@@ -136,8 +139,10 @@ async def settle_charge(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd,
         LedgerKind.RELEASED: max(0, held - cost_nano_usd),
         LedgerKind.OVERAGE: max(0, cost_nano_usd - held),
     }
+    if charge["orphan"]:
+        parts = {LedgerKind.ORPHAN: cost_nano_usd}
     for kind, amount in parts.items():
-        if amount or kind is LedgerKind.SETTLED:
+        if amount or kind in (LedgerKind.SETTLED, LedgerKind.ORPHAN):
             await conn.execute(INSERT_ENTRY, f"{kind}/{charge_id}", kind, charge_id, amount)
     await conn.execute(MOVE_BUDGET, charge["user_id"], charge["budget_month"], held, cost_nano_usd)
     return Settlement(charge_id=charge_id, settled_nano_usd=cost_nano_usd, repeated=False)
@@ -194,18 +199,27 @@ async def count_video(conn: Connection, execution_id: ExecutionId, *, completed:
 GET_MONEY = """
 SELECT coalesce(sum(held_nano_usd) FILTER (WHERE state = 'held'), 0)::bigint AS held,
        coalesce(sum(settled_nano_usd), 0)::bigint AS settled,
-       coalesce(sum(held_nano_usd) FILTER (WHERE state = 'released'), 0)::bigint AS released
+       coalesce(sum(held_nano_usd) FILTER (WHERE state = 'released'), 0)::bigint AS released,
+       count(*) FILTER (WHERE state = 'held') AS open_bills
 FROM charges WHERE execution_id = $1
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionMoney:
-    """held: the bills that are still open; 0 when everything is final."""
+    """held: what is set aside for the bills that are still open.
+
+    open_bills: how many; nothing is held for an orphan's.
+    """
 
     held_nano_usd: NanoUsd
     settled_nano_usd: NanoUsd
     released_nano_usd: NanoUsd
+    open_bills: int = 0
+
+    @property
+    def final(self) -> bool:
+        return self.open_bills == 0
 
 
 async def get_money(conn: Connection, execution_id: ExecutionId) -> ExecutionMoney:
@@ -215,4 +229,5 @@ async def get_money(conn: Connection, execution_id: ExecutionId) -> ExecutionMon
         held_nano_usd=NanoUsd(row["held"]),
         settled_nano_usd=NanoUsd(row["settled"]),
         released_nano_usd=NanoUsd(row["released"]),
+        open_bills=row["open_bills"],
     )

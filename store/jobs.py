@@ -22,8 +22,8 @@ GET_JOB = """
 SELECT j.job_id, j.execution_id, j.user_id, j.step_name, j.provider, j.model, j.state, j.send_number,
        j.provider_job_id, j.provider_urls, j.report, j.failure, j.deadline_at, j.cancel_sent_at, j.callback_at,
        j.submitted_at, s.kind, s.parameters, s.usual_seconds, s.deadline_seconds,
-       e.status AS execution_status, e.generation AS execution_generation,
-       e.cancel_requested_at IS NOT NULL AS cancel_requested, now() AS now,
+       j.orphan, e.status AS execution_status, e.generation AS execution_generation, e.cancel_requested_at,
+       e.deadline_at < now() AS execution_late, now() AS now,
        coalesce(j.deadline_at, e.deadline_at) < now() AS late
 FROM jobs AS j
 JOIN steps AS s ON s.execution_id = j.execution_id AND s.name = j.step_name
@@ -34,7 +34,12 @@ WHERE j.job_id = $1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """A job with its step and what matters of its execution, as they were at `now`."""
+    """A job with its step and what matters of its execution, as they were at `now`.
+
+    deadline_at: of the current send; None while certainly nothing is sent: then only the execution's deadline counts.
+    failure: how it ended; of a waiting job, why its last send was not accepted.
+    orphan: a purchase that nobody waits for.
+    """
 
     job_id: JobId
     execution_id: ExecutionId
@@ -56,10 +61,16 @@ class JobRecord:
     cancel_sent_at: datetime | None
     callback_at: datetime | None
     submitted_at: datetime | None
+    orphan: bool
     execution_status: str
     execution_generation: int
-    cancel_requested: bool
+    execution_late: bool
+    cancel_requested_at: datetime | None
     now: datetime
+
+    @property
+    def cancel_requested(self) -> bool:
+        return self.cancel_requested_at is not None
 
 
 def _job_record(row: asyncpg.Record) -> JobRecord:
@@ -92,15 +103,19 @@ async def get_job(conn: Connection, job_id: JobId) -> JobRecord:
 
 
 LOCK_EXECUTION = """
-SELECT execution_id FROM executions
-WHERE execution_id = $1 AND generation = $2 AND status = 'running' AND cancel_requested_at IS NULL
-FOR SHARE
+SELECT e.execution_id FROM executions AS e JOIN jobs AS j ON j.execution_id = e.execution_id
+WHERE e.execution_id = $1 AND e.generation = $2 AND e.status = 'running' AND e.cancel_requested_at IS NULL
+  AND j.job_id = $3
+  AND NOT EXISTS (
+      SELECT FROM submit_pauses WHERE scope IN ('all', 'provider/' || j.provider, 'user/' || j.user_id)
+  )
+FOR SHARE OF e
 """
 
 BEGIN_SEND = """
 UPDATE jobs AS j
-SET state = 'submitting', send_number = $2, updated_at = now(),
-    deadline_at = coalesce(j.deadline_at, least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds)))
+SET state = 'submitting', send_number = $2, failure = NULL, updated_at = now(),
+    deadline_at = least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds))
 FROM executions AS e, steps AS s
 WHERE j.job_id = $1 AND j.state = 'waiting' AND j.send_number = $2 - 1
   AND e.execution_id = j.execution_id AND s.execution_id = j.execution_id AND s.name = j.step_name
@@ -108,25 +123,51 @@ RETURNING j.job_id
 """
 
 INSERT_SEND = """
-INSERT INTO sends (job_id, number, user_id, request, inputs) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO sends (job_id, number, user_id, request, inputs, sender) VALUES ($1, $2, $3, $4, $5, $6) RETURNING serial
 """
 
 
 async def begin_send(
-    conn: Connection, ref: JobRef, number: int, request: Mapping[str, Any], inputs: Mapping[str, Any]
-) -> bool:
-    """The intent: commit this before any byte leaves.
+    conn: Connection,
+    ref: JobRef,
+    number: int,
+    request: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    *,
+    sender: str = "",
+) -> int | None:
+    """The intent: commit this before any byte leaves. Returns the send's serial, the next of the whole database.
 
-    False: cancelled, of another generation, or somebody else's send is out.
+    None: cancelled, paused, of another generation, or somebody else's send is out.
+    sender: names the one call that sends; by it the call knows its own send again when COMMIT got no answer.
 
     The execution's row is locked in share mode, so a cancel is either seen here or waits until the intent is committed.
     """
-    if await conn.fetchval(LOCK_EXECUTION, ref.execution_id, ref.generation) is None:
-        return False
+    if await conn.fetchval(LOCK_EXECUTION, ref.execution_id, ref.generation, ref.job_id) is None:
+        return None
     if await conn.fetchval(BEGIN_SEND, ref.job_id, number) is None:
-        return False
-    await conn.execute(INSERT_SEND, ref.job_id, number, ref.user_id, dict(request), dict(inputs))
-    return True
+        return None
+    serial: int = await conn.fetchval(INSERT_SEND, ref.job_id, number, ref.user_id, dict(request), dict(inputs), sender)
+    return serial
+
+
+LOCK_JOB = "SELECT job_id FROM jobs WHERE job_id = $1 FOR UPDATE"
+TAKE_BACK = """
+UPDATE jobs AS j SET state = 'waiting', deadline_at = NULL, updated_at = now()
+FROM sends AS s
+WHERE j.job_id = $1 AND j.state IN ('submitting', 'unknown')
+  AND s.job_id = j.job_id AND s.number = j.send_number AND s.sender = $2
+RETURNING j.send_number
+"""
+
+
+async def take_back_send(conn: Connection, job_id: JobId, sender: str) -> int | None:
+    """Undo the caller's own intent, of which it knows that no byte has left. Returns the number of that send.
+
+    None: the intent was not committed, or is not the current send. An intent that is being committed is waited for.
+    """
+    await conn.execute(LOCK_JOB, job_id)
+    return await conn.fetchval(TAKE_BACK, job_id, sender)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,11 +192,16 @@ async def get_send(conn: Connection, job_id: JobId, number: int) -> SendRecord:
     return SendRecord(**dict(row))
 
 
+# Also from waiting: its last send was held to be absent, and was accepted after all.
 ACCEPT_SEND = """
-UPDATE jobs
-SET state = 'submitted', provider_job_id = $3, provider_urls = $4, submitted_at = now(), updated_at = now()
-WHERE job_id = $1 AND send_number = $2 AND state IN ('submitting', 'unknown')
-RETURNING job_id
+UPDATE jobs AS j
+SET state = 'submitted', provider_job_id = $3, provider_urls = $4, failure = NULL, submitted_at = now(),
+    updated_at = now(),
+    deadline_at = coalesce(j.deadline_at, least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds)))
+FROM executions AS e, steps AS s
+WHERE j.job_id = $1 AND j.send_number = $2 AND j.state IN ('submitting', 'unknown', 'waiting')
+  AND e.execution_id = j.execution_id AND s.execution_id = j.execution_id AND s.name = j.step_name
+RETURNING j.job_id
 """
 ADD_URLS = """
 UPDATE jobs SET provider_urls = $3, updated_at = now()
@@ -167,7 +213,7 @@ OWNS_PROVIDER_JOB = "SELECT job_id = $1 FROM jobs WHERE provider = $2 AND provid
 async def mark_submitted(conn: Connection, job_id: JobId, number: int, handle: ProviderHandle) -> bool:
     """Adopt the provider's id for a send. True also if it is already there: the callback was faster.
 
-    False: a late write of a zombie.
+    False: a late write, for a send that is not the current one or a job that has ended.
     """
     if await conn.fetchval(ACCEPT_SEND, job_id, number, handle.provider_job_id, dict(handle.urls)) is not None:
         return True
@@ -208,7 +254,7 @@ WHERE job_id = $1 AND send_number = $2 AND state = 'submitting'
 RETURNING job_id
 """
 MARK_WAITING = """
-UPDATE jobs SET state = 'waiting', updated_at = now()
+UPDATE jobs SET state = 'waiting', deadline_at = NULL, failure = $3, updated_at = now()
 WHERE job_id = $1 AND send_number = $2 AND state IN ('submitting', 'unknown')
 RETURNING job_id
 """
@@ -224,9 +270,9 @@ async def mark_unknown(conn: Connection, job_id: JobId, number: int) -> bool:
     return await conn.fetchval(MARK_UNKNOWN, job_id, number) is not None
 
 
-async def mark_waiting(conn: Connection, job_id: JobId, number: int) -> bool:
-    """This send was certainly not accepted: the job may be sent again."""
-    return await conn.fetchval(MARK_WAITING, job_id, number) is not None
+async def mark_waiting(conn: Connection, job_id: JobId, number: int, failure: Failure | None = None) -> bool:
+    """This send was certainly not accepted: the job may be sent again. failure: why not, if anybody said so."""
+    return await conn.fetchval(MARK_WAITING, job_id, number, failure_to_json(failure)) is not None
 
 
 async def mark_send_answered(
@@ -271,10 +317,18 @@ async def mark_job_ended(
     return await conn.fetchval(END_JOB, job_id, state, failure_to_json(failure), list(expected)) is not None
 
 
+# One that its execution's deadline ends has failed, of what refused its last send.
 CANCEL_WAITING = """
-UPDATE jobs SET state = 'cancelled', ended_at = now(), updated_at = now()
-WHERE execution_id = $1 AND state = 'waiting'
-RETURNING job_id
+UPDATE jobs AS j
+SET state = CASE WHEN late.refused THEN 'failed' ELSE 'cancelled' END,
+    failure = CASE WHEN late.refused THEN j.failure END, ended_at = now(), updated_at = now()
+FROM (
+    SELECT w.job_id, w.failure IS NOT NULL AND e.deadline_at < now() AS refused
+    FROM jobs AS w JOIN executions AS e ON e.execution_id = w.execution_id
+    WHERE w.execution_id = $1
+) AS late
+WHERE j.job_id = late.job_id AND j.state = 'waiting'
+RETURNING j.job_id
 """
 
 
@@ -285,7 +339,7 @@ async def cancel_waiting_jobs(conn: Connection, execution_id: ExecutionId) -> li
 
 GET_OUTPUT = """
 SELECT j.report, j.ended_at FROM jobs AS j
-WHERE j.execution_id = $1 AND j.step_name = $2 AND j.state = 'completed'
+WHERE j.execution_id = $1 AND j.step_name = $2 AND j.state = 'completed' AND NOT j.orphan
 ORDER BY j.job_id DESC LIMIT 1
 """
 
@@ -301,6 +355,7 @@ LATE_HANDLE = """
 UPDATE jobs SET provider_job_id = $2, provider_urls = $3, updated_at = now()
 WHERE job_id = $1 AND state IN ('failed', 'cancelled') AND provider_job_id IS NULL
   AND send_number = coalesce($4, send_number)
+  AND EXISTS (SELECT FROM charges AS c WHERE c.job_id = jobs.job_id AND c.state = 'held')
   AND NOT EXISTS (SELECT FROM jobs AS o WHERE o.provider = jobs.provider AND o.provider_job_id = $2)
 RETURNING job_id
 """
@@ -311,7 +366,8 @@ async def mark_late_handle(
 ) -> bool:
     """Write down the provider's id of a job that was given up, so that its bill can be settled. Its end stays.
 
-    number: only if this is the job's current send. False: the job has an id, or the id has another owner.
+    number: only if this is the job's current send. False: the job has an id, the id has another owner, or the job's
+    money has ended: then its bill would be nobody's.
     """
     urls = dict(handle.urls)
     return await conn.fetchval(LATE_HANDLE, job_id, handle.provider_job_id, urls, number) is not None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import asyncpg
 
@@ -60,6 +61,19 @@ async def get_order(conn: Connection, execution_id: ExecutionId) -> StoredOrder:
     return StoredOrder(ref=_ref(row), plan=row["plan"], request=row["request"])
 
 
+IS_OPEN_SINCE = """
+SELECT EXISTS (
+    SELECT FROM executions
+    WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running') AND queued_at < $3
+)
+"""
+
+
+async def is_open_since(conn: Connection, ref: ExecutionRef, *, before: datetime) -> bool:
+    """Whether this generation was queued before that time, and has not ended."""
+    return bool(await conn.fetchval(IS_OPEN_SINCE, ref.execution_id, ref.generation, before))
+
+
 # Each is looked at in every round for ten minutes, then once a minute. To be looked at is written down with the choice,
 # so that those that cannot be settled keep no others from it.
 TAKE_OPEN_BILLS = """
@@ -69,8 +83,9 @@ WITH due AS (
     JOIN jobs AS j ON j.job_id = c.job_id
     JOIN executions AS e ON e.execution_id = j.execution_id
     WHERE c.state = 'held' AND j.send_number > 0
-      AND (j.state IN ('failed', 'cancelled', 'completed') OR e.status IN ('failed', 'cancelled', 'completed'))
-      AND (coalesce(j.ended_at, e.ended_at) > now() - interval '10 minutes'
+      AND (j.orphan OR j.state IN ('failed', 'cancelled', 'completed')
+           OR e.status IN ('failed', 'cancelled', 'completed'))
+      AND (coalesce(j.ended_at, CASE WHEN j.orphan THEN j.created_at END, e.ended_at) > now() - interval '10 minutes'
            OR j.updated_at < now() - interval '1 minute')
     ORDER BY j.updated_at LIMIT $1
 ), looked_at AS (
@@ -89,7 +104,7 @@ class OpenBill:
 
 
 async def take_open_bills(conn: Connection, *, limit: int) -> list[OpenBill]:
-    """Jobs whose real cost is not known, and that nobody waits for: given up, timed out, terminated.
+    """Jobs whose real cost is not known, and that nobody waits for: given up, timed out, terminated, orphans.
 
     The longest not looked at come first; the answer counts as the look.
     """
@@ -138,7 +153,7 @@ SELECT j.provider, count(*) AS number
 FROM charges AS c
 JOIN jobs AS j ON j.job_id = c.job_id
 JOIN executions AS e ON e.execution_id = j.execution_id
-WHERE c.state = 'held' AND e.status IN ('failed', 'cancelled', 'completed')
+WHERE c.state = 'held' AND (j.orphan OR e.status IN ('failed', 'cancelled', 'completed'))
 GROUP BY j.provider
 """
 
@@ -149,5 +164,5 @@ async def count_unknown(conn: Connection) -> dict[str, int]:
 
 
 async def count_open_bills(conn: Connection) -> dict[str, int]:
-    """Charges of ended executions that are still held, by provider."""
+    """Charges of orphans and of ended executions that are still held, by provider."""
     return {row["provider"]: row["number"] for row in await conn.fetch(COUNT_OPEN_BILLS)}

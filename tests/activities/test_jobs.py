@@ -13,9 +13,10 @@ from contracts.failures import FailureCode
 from contracts.ids import ProviderJobId
 from contracts.jobs import CancelOutcome, FindOutcome, SubmitOutcome
 from contracts.states import JobState
+from providers.registry import Providers
 from store.callbacks import CallbackOutcome, NewCallback, record_callback
 from store.executions import mark_cancel_requested
-from tests.activities.bench import FLUX, REPLICATE_FLUX, Bench
+from tests.activities.bench import FLUX, REPLICATE_FLUX, Bench, provider_settings
 from tests.rows import IMAGE_PRICE
 
 WOKEN_SECONDS = 0.9
@@ -121,13 +122,26 @@ async def test_job_of_another_generation_is_not_sent(bench: Bench) -> None:
     assert bench.bill() == []
 
 
-async def test_job_past_its_deadline_is_not_sent_again(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [("refuse_429", FailureCode.PROVIDER_RATE_LIMITED), ("not reached", FailureCode.PROVIDER_UNAVAILABLE)],
+)
+async def test_job_refused_until_the_executions_deadline_fails_of_its_last_refusal(
+    bench: Bench, fault: str, code: FailureCode
+) -> None:
     image = (await bench.accepted()).image
-    bench.sandbox.fault("refuse_429")
-    await bench.run(bench.jobs.submit, image)
-    await bench.as_owner("UPDATE jobs SET deadline_at = now() - interval '1 s' WHERE job_id = $1", image.job_id)
+    if fault == "refuse_429":
+        bench.sandbox.fault(fault)
+        await bench.run(bench.jobs.submit, image)
+    else:
+        async with Providers.open(provider_settings("http://127.0.0.1:9")) as unreachable:
+            away: JobActivities = dataclasses.replace(bench.jobs, providers=unreachable)
+            assert (await bench.run(away.submit, image)).outcome is SubmitOutcome.NOT_SENT
+    await bench.as_owner("UPDATE executions SET deadline_at = now() WHERE execution_id = $1", image.execution_id)
     result = await bench.run(bench.jobs.submit, image)
     assert result.outcome is SubmitOutcome.REFUSED
+    assert result.failure is not None
+    assert result.failure.code is code
     assert bench.bill() == []
     assert await bench.charge(image) == ("released", 0)
 
@@ -151,13 +165,12 @@ async def test_job_that_the_adapter_cannot_translate_fails_instead_of_looping(be
     assert await bench.charge(accepted.image) == ("released", 0)
 
 
-async def test_job_of_unknown_fate_is_given_up_at_its_deadline_and_keeps_its_hold(bench: Bench) -> None:
+async def test_job_of_unknown_fate_is_given_up_at_the_executions_deadline_and_keeps_its_hold(bench: Bench) -> None:
     image = (await bench.accepted()).image
     bench.sandbox.set(history_hidden=True)
     order = bench.sandbox.fault("drop_after_accept")
     await bench.run(bench.jobs.submit, image)
-    await bench.as_owner("UPDATE jobs SET deadline_at = now() WHERE job_id = $1", image.job_id)
-    await bench.as_owner("UPDATE sends SET sent_at = now() WHERE job_id = $1", image.job_id)
+    await bench.as_owner("UPDATE executions SET deadline_at = now() WHERE execution_id = $1", image.execution_id)
     found = await bench.run(bench.jobs.find, image)
     assert bench.sandbox.fired(order) == 1
     assert found.outcome is FindOutcome.GIVEN_UP

@@ -89,7 +89,7 @@ async def test_callback_of_a_superseded_send_is_evidence_and_changes_nothing(dat
     async with database.as_user(job.user_id) as conn:
         assert await mark_waiting(conn, job.job_id, 1)
         assert await begin_send(conn, job, 2, {}, {})
-    assert await call(database, job.job_id, send=1, name=f"late-{job.job_id}") is CallbackOutcome.SUPERSEDED
+    assert await call(database, job.job_id, send=1, name=f"late-{job.job_id}") is CallbackOutcome.ORPHAN
     assert await state(database, job) is JobState.SUBMITTING
     async with database.as_system() as conn:
         (row,) = await conn.fetch("SELECT provider_job_id, adopted FROM callbacks WHERE job_id = $1", job.job_id)
@@ -100,7 +100,7 @@ async def test_callback_with_an_id_that_another_job_owns_is_not_adopted(database
     """The address and the body do not belong together."""
     first, second = await sent(database), await sent(database)
     assert await call(database, first.job_id, name="owned") is CallbackOutcome.ADOPTED
-    assert await call(database, second.job_id, name="owned", delivery="other") is CallbackOutcome.SUPERSEDED
+    assert await call(database, second.job_id, name="owned", delivery="other") is CallbackOutcome.REFUSED
     assert await state(database, second) is JobState.SUBMITTING
 
 

@@ -1,11 +1,24 @@
 """When to look: often about when a job should be ready, never hot, never for ever."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.pacing import find_seconds, poll_is_due, poll_seconds, time_is_up
+from activities.pacing import (
+    CANCELLED_FIND_SECONDS,
+    HORIZON_SLACK_SECONDS,
+    JITTER,
+    LONGEST_ASKED_SECONDS,
+    find_is_over,
+    find_seconds,
+    jittered,
+    not_sooner,
+    poll_is_due,
+    poll_seconds,
+    time_is_up,
+)
 from contracts.ids import ExecutionId, JobId, UserId
 from contracts.plans import Parameters, StepKind
 from contracts.states import JobState
@@ -42,7 +55,9 @@ def job(
         submitted_at=NOW - timedelta(seconds=age),
         execution_status="running",
         execution_generation=1,
-        cancel_requested=cancelled is not None,
+        cancel_requested_at=None if cancelled is None else NOW - timedelta(seconds=cancelled),
+        execution_late=False,
+        orphan=False,
         now=NOW,
     )
 
@@ -73,5 +88,35 @@ def test_time_is_up_past_the_deadline_or_past_the_grace_of_a_cancel() -> None:
 
 
 def test_find_pauses_grow_and_the_last_one_repeats() -> None:
-    assert tuple(find_seconds(looks) for looks in range(1, 6)) == FIND_BACKOFF_SECONDS
-    assert find_seconds(1000) == FIND_BACKOFF_SECONDS[-1]
+    assert tuple(find_seconds(job(), looks) for looks in range(1, 6)) == FIND_BACKOFF_SECONDS
+    assert find_seconds(job(), 1000) == FIND_BACKOFF_SECONDS[-1]
+    assert find_seconds(job(cancelled=1), 1000) == CANCELLED_FIND_SECONDS
+
+
+def test_find_goes_on_past_the_deadline_until_the_horizon_has_passed() -> None:
+    """A worker killed between intent and POST is sent again in the end: it is not given up before its horizon."""
+    late = job(late=True)
+    assert not find_is_over(late, send_age_seconds=1080, horizon_seconds=1080)
+    assert find_is_over(late, send_age_seconds=1080 + HORIZON_SLACK_SECONDS + 1, horizon_seconds=1080)
+    assert not find_is_over(job(), send_age_seconds=100_000, horizon_seconds=1080)
+
+
+def test_find_waits_a_while_for_a_cancelled_job_and_not_past_the_executions_deadline() -> None:
+    grace = CANCEL_GRACE.total_seconds()
+    assert not find_is_over(job(cancelled=grace - 1), send_age_seconds=1, horizon_seconds=1080)
+    assert find_is_over(job(cancelled=grace + 1), send_age_seconds=1, horizon_seconds=1080)
+    assert find_is_over(replace(job(), execution_late=True), send_age_seconds=1, horizon_seconds=1080)
+
+
+@given(seconds=st.floats(0.1, 100), chance=st.floats(0, 1))
+def test_pause_is_jittered_within_its_part_and_around_itself(seconds: float, chance: float) -> None:
+    pause = jittered(seconds, chance)
+    assert seconds * (1 - JITTER) * 0.999 <= pause <= seconds * (1 + JITTER) * 1.001
+    assert jittered(seconds, 0) < jittered(seconds, 0.5) < jittered(seconds, 1)
+
+
+def test_pause_is_no_shorter_than_a_provider_asks_and_never_absurd() -> None:
+    assert not_sooner(5, 0) == 5
+    assert not_sooner(5, 20) == 20
+    assert not_sooner(5, -1) == 5
+    assert not_sooner(5, 1e9) == LONGEST_ASKED_SECONDS
