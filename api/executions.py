@@ -31,8 +31,8 @@ from contracts.money import NanoUsd
 from runtime.logging import get_logger
 from runtime.policies import START_RPC_TIMEOUT
 from runtime.temporal import UNREACHABLE
-from store.charges import BudgetExceededError
 from store.callbacks import notify_open_jobs
+from store.charges import BudgetExceededError
 from store.executions import NewExecution, insert_execution, mark_cancel_requested, own_secret_context
 from store.idempotency import KeptAnswer, find_answer, get_answer, insert_answer
 from store.status import (

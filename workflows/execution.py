@@ -21,9 +21,9 @@ with workflow.unsafe.imports_passed_through():
         ExecutionOutcome,
         ExecutionRef,
         FinishInput,
+        StepJob,
     )
     from contracts.failures import Failure, FailureCode
-    from contracts.ids import JobId
     from contracts.jobs import FindJobResult, FindOutcome, JobRef, SubmitJobResult, SubmitOutcome, WaitJobResult
     from contracts.money import NANO_PER_USD, usd_text
     from contracts.plans import OnFailure, Step
@@ -48,7 +48,7 @@ class ExecutionWorkflow:
             generation=order.generation,
             type=order.plan.type,
         )
-        self._jobs: dict[str, JobId] = {}
+        self._jobs: dict[str, StepJob] = {}
         self._states = {step.name: JobState.WAITING for step in order.plan.steps}
         self._cancel_reason: str | None = None
         self._failure: Failure | None = None
@@ -69,7 +69,7 @@ class ExecutionWorkflow:
             return ExecutionOutcome(status=None)
         if claimed.outcome is ClaimOutcome.CANCELLED:
             self._cancel_reason = self._cancel_reason or "cancelled before it started"
-        self._jobs = {item.step: item.job_id for item in claimed.jobs}
+        self._jobs = {item.step: item for item in claimed.jobs}
         _upsert([STATUS.value_set(ExecutionStatus.RUNNING)])
         native, _ = await self._hold(self._walk())
         cancelled_natively |= native
@@ -123,6 +123,9 @@ class ExecutionWorkflow:
         if self._stopped or any(self._states[need] is not JobState.COMPLETED for need in step.needs):
             return
         job = self._job_ref(step)
+        if self._jobs[step.name].state is JobState.COMPLETED:
+            await self._keep(step, job)
+            return
         if not await self._submit(step, job):
             return
         self._show(step, JobState.SUBMITTED)
@@ -135,12 +138,21 @@ class ExecutionWorkflow:
         elif settled.failure is not None and settled.failure.code is not FailureCode.CANCELLED:
             self._note_failure(step, settled.failure)  # a job that was ended because we were told to has not failed
 
+    async def _keep(self, step: Step, job: JobRef) -> None:
+        """What was paid for before this run began is used. Its file, if we don't hold it, comes first: the address at
+        its provider may be too old for the step that needs it.
+        """
+        self._show(step, JobState.COMPLETED)
+        if not self._jobs[step.name].stored:
+            await self._store(step, job)
+
     async def _submit(self, step: Step, job: JobRef) -> bool:
         """Until the provider certainly has the job (True) or certainly never will (False).
 
         Never re-sends what may be accepted.
         """
         tries = 0
+        refusal: Failure | None = None
         while not self._stopped:
             self._show(step, JobState.SUBMITTING)
             answer = await self._try_submit(step, job)
@@ -154,9 +166,12 @@ class ExecutionWorkflow:
                 self._note_failure(step, answer.failure)
                 return False
             tries += 1
+            refusal = answer.failure or refusal
             backoff = policies.backoff_seconds(policies.SUBMIT_BACKOFF_SECONDS, tries)
-            await self._pause(answer.retry_after_seconds or backoff)
+            await self._pause(_spread_seconds(answer.retry_after_seconds, backoff))
         self._show(step, JobState.WAITING)
+        if self._cancel_reason == FailureCode.DEADLINE_EXCEEDED:
+            self._note_failure(step, refusal)  # why it was never sent says more than that time is over
         return False
 
     async def _try_submit(self, step: Step, job: JobRef) -> SubmitJobResult:
@@ -284,6 +299,9 @@ class ExecutionWorkflow:
         if failure is None:
             return
         self._show(step, JobState.FAILED)
+        ordered = self._cancelled and self._cancel_reason != FailureCode.DEADLINE_EXCEEDED
+        if ordered and failure.code is FailureCode.SUBMISSION_UNKNOWN:
+            return  # the search was cut short by the cancel; the bill stays open either way
         if step.on_failure is OnFailure.STOP or step.name == self._order.plan.result_step:
             self._failure = self._failure or failure
 
@@ -305,7 +323,7 @@ class ExecutionWorkflow:
         return JobRef(
             user_id=self._order.user_id,
             execution_id=self._order.execution_id,
-            job_id=self._jobs[step.name],
+            job_id=self._jobs[step.name].job_id,
             generation=self._order.generation,
         )
 
@@ -331,6 +349,12 @@ class ExecutionWorkflow:
 
 def _upsert(updates: "list[SearchAttributeUpdate[Any]]") -> None:
     workflow.upsert_search_attributes(updates)  # pyright: ignore[reportUnknownMemberType] - the SDK leaves its type open
+
+
+def _spread_seconds(asked_seconds: float, backoff_seconds: float) -> float:
+    """Never sooner than the provider asked; those that were turned away together do not come back together."""
+    chance = workflow.random().random()
+    return asked_seconds + chance * backoff_seconds if asked_seconds else (0.5 + chance) * backoff_seconds
 
 
 _AFTER_FIND = {

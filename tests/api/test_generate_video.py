@@ -84,7 +84,9 @@ async def test_generate_video_writes_the_plan_and_holds_its_worst_price(
     assert video.image.step == "image"
     assert held == execution["estimated_nano_usd"] == budget["held_nano_usd"] > 0
     assert budget["held_videos"] == 1
-    total = sum(step.deadline_seconds for step in plan.steps)
+    found = [api.services.providers.find_model(step.model) for step in plan.steps]
+    lookups = sum(pair[0].certainty_horizon_seconds(pair[1]) + 60 for pair in found if pair is not None)
+    total = sum(step.deadline_seconds for step in plan.steps) + lookups
     allowed = (execution["deadline_at"] - execution["created_at"]).total_seconds()
     assert allowed == pytest.approx(total + STORING_SLACK.total_seconds(), abs=2)
     assert FULL["webhookSecret"] not in str(execution)

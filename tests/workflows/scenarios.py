@@ -11,12 +11,12 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
 from contracts.assets import StoreAssetResult
-from contracts.executions import ClaimOutcome, ClaimResult, ExecutionOrder, ExecutionOutcome
+from contracts.executions import ClaimOutcome, ClaimResult, ExecutionOrder, ExecutionOutcome, StepJob
 from contracts.failures import Failure, FailureCode
-from contracts.ids import ExecutionId, UserId
+from contracts.ids import ExecutionId, JobId, UserId
 from contracts.jobs import FindJobResult, FindOutcome, SubmitJobResult, SubmitOutcome
 from contracts.states import ExecutionStatus, JobState
-from tests.workflows.stage import PLAN, Stage, workers
+from tests.workflows.stage import IMAGE, PLAN, VIDEO, Stage, workers
 from workflows.execution import ExecutionWorkflow
 
 Handle = WorkflowHandle[ExecutionWorkflow, ExecutionOutcome]
@@ -102,7 +102,7 @@ def at(call: str, *orders: Act) -> Act:
     return act
 
 
-_ORDERED = (
+_ORDERS = (
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED,
 )
@@ -112,7 +112,7 @@ async def _seen(handle: Handle, count: int) -> None:
     """Until this many orders are in the history, and a workflow task after the last of them."""
     while True:
         types = [event.event_type for event in (await handle.fetch_history()).events]
-        ordered = [position for position, type_ in enumerate(types) if type_ in _ORDERED]
+        ordered = [position for position, type_ in enumerate(types) if type_ in _ORDERS]
         if len(ordered) >= count and EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED in types[ordered[-1] :]:
             return
         await asyncio.sleep(0.02)
@@ -142,6 +142,35 @@ def _cancelled(call: str, *orders: Act, native: bool, answers: dict[str, list[ob
     )
 
 
+def _claimed(*, image_stored: bool, video: JobState = JobState.WAITING) -> ClaimResult:
+    """Of a retry: the image was paid for by the generation before."""
+    return ClaimResult(
+        outcome=ClaimOutcome.CLAIMED,
+        jobs=(
+            StepJob(step=IMAGE, job_id=JobId("job_image"), state=JobState.COMPLETED, stored=image_stored),
+            StepJob(step=VIDEO, job_id=JobId("job_video"), state=video),
+        ),
+    )
+
+
+def _ordered(reason: str) -> Act:
+    async def order(handle: Handle, stage: Stage) -> None:
+        stage.cancel_requested = True
+        await handle.signal(ExecutionWorkflow.cancel_requested, args=[reason, 1])
+
+    return order
+
+
+async def _of_an_earlier_generation(handle: Handle, _stage: Stage) -> None:
+    """Signalled before a retry, told after it."""
+    await handle.signal(ExecutionWorkflow.cancel_requested, args=[REASON, 9])
+
+
+GIVEN_UP: dict[str, list[object]] = {
+    "submit video": [SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)],
+    "find video": [FindJobResult(outcome=FindOutcome.GIVEN_UP, failure=Failure.of(FailureCode.SUBMISSION_UNKNOWN))],
+}
+
 RUNS: dict[str, list[object]] = {"wait video": ["runs"]}
 BOTH: dict[str, list[object]] = {"wait image": ["runs"]}
 
@@ -161,12 +190,7 @@ SCENARIOS: dict[str, Scenario] = {
     "unknown_given_up": Scenario(
         status=FAILED,
         failure=FailureCode.SUBMISSION_UNKNOWN,
-        answers={
-            "submit video": [UNKNOWN],
-            "find video": [
-                FindJobResult(outcome=FindOutcome.GIVEN_UP, failure=Failure.of(FailureCode.SUBMISSION_UNKNOWN))
-            ],
-        },
+        answers=GIVEN_UP,
     ),
     "submit_lost": Scenario(status=COMPLETED, answers={"submit video": [ApplicationError("the database went away")]}),
     "not_sent_retry_after": Scenario(
@@ -196,6 +220,9 @@ SCENARIOS: dict[str, Scenario] = {
         failure=FailureCode.STORAGE_UNAVAILABLE,
         answers={"store video": [ApplicationError("the storage is away", next_retry_delay=timedelta(hours=2))] * 2},
     ),
+    "kept": Scenario(status=COMPLETED, answers={"claim": [_claimed(image_stored=True)]}),
+    "kept_and_not_stored": Scenario(status=COMPLETED, answers={"claim": [_claimed(image_stored=False)]}),
+    "all_kept": Scenario(status=COMPLETED, answers={"claim": [_claimed(image_stored=True, video=JobState.COMPLETED)]}),
     "provider_fails": Scenario(
         status=FAILED, failure=FailureCode.PROVIDER_FAILED, answers={"wait video": [JobState.FAILED]}
     ),
@@ -217,6 +244,28 @@ SCENARIOS: dict[str, Scenario] = {
     "native_then_signal_in_submit": _cancelled("submit image", _native, _signal, native=True, answers=BOTH),
     "signal_while_unknown": _cancelled(
         "find video", _signal, native=False, answers={"submit video": [UNKNOWN], **RUNS}
+    ),
+    "given_up_after_a_cancel": _cancelled("find video", _ordered(REASON), native=False, answers=GIVEN_UP),
+    "given_up_after_the_deadline": Scenario(
+        status=FAILED,
+        failure=FailureCode.SUBMISSION_UNKNOWN,
+        gates=("find video",),
+        act=at("find video", _ordered(FailureCode.DEADLINE_EXCEEDED)),
+        answers=GIVEN_UP,
+    ),
+    "refused_until_the_deadline": Scenario(
+        status=FAILED,
+        failure=FailureCode.PROVIDER_RATE_LIMITED,
+        gates=("submit video",),
+        act=at("submit video", _ordered(FailureCode.DEADLINE_EXCEEDED)),
+        answers={
+            "submit video": [
+                SubmitJobResult(outcome=SubmitOutcome.NOT_SENT, failure=Failure.of(FailureCode.PROVIDER_RATE_LIMITED))
+            ]
+        },
+    ),
+    "signal_of_another_generation": Scenario(
+        status=COMPLETED, gates=("wait video",), act=at("wait video", _of_an_earlier_generation)
     ),
     "signal_while_waiting": Scenario(
         status=CANCELLED,

@@ -87,6 +87,25 @@ async def test_execution_buys_each_step_once_and_stores_each_file(skipping_tempo
     assert len(ours) <= TWO_JOBS_EVENTS
 
 
+@pytest.mark.parametrize(("name", "stores"), [("kept", 0), ("kept_and_not_stored", 1), ("all_kept", 0)])
+async def test_execution_uses_what_the_generation_before_paid_for(
+    skipping_temporal: Client, name: str, stores: int
+) -> None:
+    """A kept step costs one store at most; the step that needs it begins after that."""
+    stage = (await play(skipping_temporal, SCENARIOS[name])).stage
+    calls = [call for call in stage.calls if call.endswith(IMAGE)]
+    assert calls == ["store image"] * stores
+    assert stage.sent == ({} if name == "all_kept" else {"video": 1})
+    assert stage.count("store video") == 1
+    if stores:
+        assert stage.calls.index("store image") < stage.calls.index("submit video")
+
+
+async def test_execution_is_not_cancelled_by_an_order_to_another_generation(skipping_temporal: Client) -> None:
+    stage = (await play(skipping_temporal, SCENARIOS["signal_of_another_generation"])).stage
+    assert (stage.status, stage.count("cancel video")) == (ExecutionStatus.COMPLETED, 0)
+
+
 async def test_execution_that_was_refused_buys_nothing_else(skipping_temporal: Client) -> None:
     stage = (await play(skipping_temporal, SCENARIOS["refused"])).stage
     assert set(stage.calls) == {"claim", "submit image", "finish"}
