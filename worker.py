@@ -12,16 +12,16 @@ from typing import Any
 import asyncpg
 import httpx
 import uvloop
-from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.assets import AssetActivities
 from activities.executions import ExecutionActivities
+from activities.high_water import MarkKeeper
 from activities.jobs import JobActivities
 from activities.late_bills import LateBills
 from activities.links import AssetLinks
-from activities.sweep import NOT_FOUND, Sweep, TemporalOrders
+from activities.sweep import Sweep, TemporalOrders, Walked
 from activities.wakeups import Wakeups
 from activities.webhooks import WebhookActivities
 from contracts.executions import ExecutionOrder
@@ -41,7 +41,6 @@ from runtime.settings import (
     secret_values,
 )
 from runtime.temporal import (
-    RPC_TIMEOUT,
     UNREACHABLE,
     TemporalConnectError,
     connect,
@@ -50,8 +49,9 @@ from runtime.temporal import (
 )
 from runtime.tokens import PURPOSE, CallbackTokens
 from store.database import Database
+from store.high_water import HighWater
 from store.objects import ObjectStore
-from workflows import orders
+from workflows import inquiries, orders
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 from workflows.execution import ExecutionWorkflow
 
@@ -60,6 +60,8 @@ log = get_logger(__name__)
 WORKFLOWS = (ExecutionWorkflow, DeliverWebhookWorkflow)
 CONNECT_RETRY_SECONDS = 2.0
 OBJECT_KEY_PURPOSE = "object-key"
+DATABASE_BEHIND_EXIT = 3
+"""The database has gone back to the past: a supervisor may start this again, it then waits for `recover`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ class Crew:
     webhooks: WebhookActivities
     late_bills: LateBills
     wakeups: Wakeups
+    high_water: HighWater
     database: Database
     objects: ObjectStore
     providers: Providers
@@ -81,9 +84,14 @@ class Crew:
 async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[Crew]:
     """The clients and the activities that use them; closed together."""
     sealer = Sealer(settings.encryption_key_bytes())
+    high_water = HighWater()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
-            Database.open(settings.database_url.get_secret_value(), max_connections=settings.database_pool_size)
+            Database.open(
+                settings.database_url.get_secret_value(),
+                max_connections=settings.database_pool_size,
+                verify=high_water.verify,
+            )
         )
         providers = await stack.enter_async_context(Providers.open(settings))
         objects = await stack.enter_async_context(
@@ -108,6 +116,7 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
             objects=objects,
             providers=providers,
             wakeups=wakeups,
+            high_water=high_water,
             executions=ExecutionActivities(
                 database=database,
                 links=AssetLinks(public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url),
@@ -120,6 +129,7 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
                 tokens=CallbackTokens(sealer.derive_key(PURPOSE)),
                 callback_urls=callback_urls(settings, providers.names),
                 wakeups=wakeups,
+                high_water=high_water,
             ),
             assets=AssetActivities(
                 database=database,
@@ -188,13 +198,19 @@ def make_sweep(client: Client, crew: Crew) -> Sweep:
     )
 
     async def start_execution(order: ExecutionOrder, prompt: str) -> None:
-        await orders.start_execution(client, order, prompt=prompt)
+        await orders.start_execution(client, crew.database, order, prompt=prompt)
 
     async def signal_cancel(execution_id: ExecutionId, reason: str) -> bool:
         return await orders.signal_cancel(client, execution_id, reason)
 
     async def closed(execution_id: ExecutionId) -> str | None:
-        return await how_it_closed(client, execution_id)
+        return await inquiries.how_it_closed(client, execution_id)
+
+    async def walked(execution_id: ExecutionId) -> Walked | None:
+        return await inquiries.walked(client, execution_id)
+
+    async def delivered(order: DeliveryOrder) -> bool:
+        return await inquiries.delivered(client, order)
 
     async def measure_queues() -> None:
         await queue_backlogs(client, queues)
@@ -210,21 +226,11 @@ def make_sweep(client: Client, crew: Crew) -> Sweep:
             start_delivery=crew.executions.start_delivery,
             closed=closed,
             measure_queues=measure_queues,
+            walked=walked,
+            delivered=delivered,
         ),
         unreachable=UNREACHABLE,
     )
-
-
-async def how_it_closed(client: Client, execution_id: ExecutionId) -> str | None:
-    """By id without a run id, so that the latest run answers. None while it runs."""
-    try:
-        description = await client.get_workflow_handle(execution_id).describe(rpc_timeout=RPC_TIMEOUT)
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return NOT_FOUND
-        raise
-    status = description.status
-    return None if status in (None, WorkflowExecutionStatus.RUNNING) else status.name.lower()
 
 
 async def connect_patiently(settings: WorkerProcess, stopping: asyncio.Event) -> Client | None:
@@ -244,26 +250,42 @@ async def connect_patiently(settings: WorkerProcess, stopping: asyncio.Event) ->
     return None
 
 
-async def serve(settings: WorkerProcess) -> None:
-    """Until SIGTERM or SIGINT; then no new work is taken, what is sent is answered, and waiting is handed over."""
+async def serve(settings: WorkerProcess) -> int:
+    """Until SIGTERM or SIGINT; then no new work is taken, what is sent is answered, and waiting is handed over.
+
+    Also until the database is found to have gone back to the past: the next start waits until it was recovered.
+    """
     stopping = asyncio.Event()
     for stop in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(stop, stopping.set)
     client = await connect_patiently(settings, stopping)
     if client is None:
-        return
+        return 0
     async with open_crew(settings, client) as crew, AsyncExitStack() as running:
+        sweep = make_sweep(client, crew)
+        keeper = MarkKeeper(
+            database=crew.database, objects=crew.objects, high_water=crew.high_water, leads=lambda: sweep.leads
+        )
+        if not await keeper.wait_until_current(stopping):
+            return 0
         workers = make_workers(client, crew, settings)
         for worker in workers:
             await running.enter_async_context(worker)
-        sweeping = asyncio.create_task(make_sweep(client, crew).run())
+        watching = asyncio.create_task(keeper.watch())
+        sweeping = asyncio.create_task(sweep.run())
         log.info("worker started", namespace=client.namespace, providers=crew.providers.names)
-        await stopping.wait()
+        told = asyncio.create_task(stopping.wait())
+        done, _ = await asyncio.wait({told, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if watching in done:
+            watching.result()
         log.info("worker is stopping: no new work, running calls are finished")
+        told.cancel()
+        watching.cancel()
         sweeping.cancel()
         # All at once: one that still drains must not keep another taking paid calls that the end would cut.
-        await asyncio.gather(sweeping, *(worker.shutdown() for worker in workers), return_exceptions=True)
+        await asyncio.gather(sweeping, watching, *(worker.shutdown() for worker in workers), return_exceptions=True)
     log.info("worker stopped")
+    return DATABASE_BEHIND_EXIT if crew.high_water.behind.is_set() else 0
 
 
 def main() -> int:
@@ -282,14 +304,13 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     try:
-        uvloop.run(serve(settings))
+        return uvloop.run(serve(settings))
     except asyncpg.InvalidAuthorizationSpecificationError as error:
         sys.stderr.write(f"DATABASE_URL: {error}\n")
         return 2
     finally:
         if metrics_server is not None:
             metrics_server.stop()
-    return 0
 
 
 if __name__ == "__main__":

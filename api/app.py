@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import assets, callbacks, documentation, executions, health, retries
+from api.gate import refuse_while_closed
 from api.problems import ProblemError, problem_response, unavailable, validation_problem
 from api.services import Services
 from contracts.failures import FailureCode
@@ -37,7 +38,9 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
-    for module in (executions, retries, assets, callbacks, health):
+    for module in (executions, retries):
+        app.include_router(module.router, dependencies=[Depends(refuse_while_closed)])
+    for module in (assets, callbacks, health):
         app.include_router(module.router)
     app.exception_handler(ProblemError)(_problem)
     app.exception_handler(RequestValidationError)(_invalid)

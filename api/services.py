@@ -1,5 +1,6 @@
 """What the routes work with, opened once per process. Nothing here waits for PostgreSQL, Temporal or S3 to be up."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from fastapi import Request
 from temporalio.client import Client
 
+from api.gate import Gate
 from providers.registry import Providers
 from runtime.encryption import Sealer, SecretBox
 from runtime.settings import ApiProcess
@@ -31,6 +33,7 @@ class Services:
     tokens: CallbackTokens
     public_base_url: str
     files_are_public: bool
+    gate: Gate
 
 
 @asynccontextmanager
@@ -50,16 +53,29 @@ async def open_services(settings: ApiProcess) -> AsyncGenerator[Services]:
             cdn_base_url=settings.cdn_base_url,
         ) as objects,
     ):
-        yield Services(
-            database=database,
-            temporal=await connect(settings, lazy=True),
-            providers=providers,
-            objects=objects,
-            secrets=sealer,
-            tokens=CallbackTokens(sealer.derive_key(PURPOSE)),
-            public_base_url=settings.public_base_url,
-            files_are_public=settings.cdn_base_url is not None,
-        )
+        gate = Gate(database, objects)
+        comparing = asyncio.create_task(gate.compare_with_mark())
+        try:
+            yield await _services(settings, sealer, database, providers, objects, gate)
+        finally:
+            comparing.cancel()
+            await asyncio.gather(comparing, return_exceptions=True)
+
+
+async def _services(
+    settings: ApiProcess, sealer: Sealer, database: Database, providers: Providers, objects: ObjectStore, gate: Gate
+) -> Services:
+    return Services(
+        database=database,
+        temporal=await connect(settings, lazy=True),
+        providers=providers,
+        objects=objects,
+        secrets=sealer,
+        tokens=CallbackTokens(sealer.derive_key(PURPOSE)),
+        public_base_url=settings.public_base_url,
+        files_are_public=settings.cdn_base_url is not None,
+        gate=gate,
+    )
 
 
 def services_of(request: Request) -> Services:

@@ -16,17 +16,23 @@ from contracts.ids import ExecutionId
 from contracts.webhooks import DeliveryOrder
 from runtime.policies import EXECUTIONS_QUEUE, START_RPC_TIMEOUT
 from runtime.search_attributes import PLAN_TYPE, PROVIDER, STATUS, USER_ID
+from store.accepted import get_accepted
+from store.database import Database
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 from workflows.execution import ExecutionWorkflow
 
 SUMMARY_CHARS = 120
+ACCEPTED_MEMO = "accepted"
 
 
-async def start_execution(client: Client, order: ExecutionOrder, *, prompt: str) -> None:
+async def start_execution(client: Client, database: Database, order: ExecutionOrder, *, prompt: str) -> None:
     """Start the workflow of an execution, or find it running.
 
-    The run claims its generation first, so anybody may start it.
+    The run claims its generation first, so anybody may start it. Its memo keeps what was accepted: from it the rows can
+    be made again after the database was restored to the past.
     """
+    async with database.as_user(order.user_id) as conn:
+        accepted = await get_accepted(conn, order.execution_id)
     await client.start_workflow(
         ExecutionWorkflow.run,
         order,
@@ -35,6 +41,7 @@ async def start_execution(client: Client, order: ExecutionOrder, *, prompt: str)
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         priority=Priority(fairness_key=order.user_id),
+        memo={ACCEPTED_MEMO: accepted},
         static_summary=f"{order.plan.type}: {_short(prompt)}",
         search_attributes=TypedSearchAttributes(
             [
@@ -48,11 +55,14 @@ async def start_execution(client: Client, order: ExecutionOrder, *, prompt: str)
     )
 
 
-async def signal_cancel(client: Client, execution_id: ExecutionId, reason: str) -> bool:
-    """Tell the workflow of an execution that a cancel was asked for. False: there is none, or it has closed."""
+async def signal_cancel(client: Client, execution_id: ExecutionId, reason: str, *, generation: int = 0) -> bool:
+    """Tell the workflow of an execution that a cancel was asked for. False: there is none, or it has closed.
+
+    generation: the one that is meant; another lets it pass. 0: whichever runs.
+    """
     try:
         await client.get_workflow_handle(execution_id).signal(
-            ExecutionWorkflow.cancel_requested, reason, rpc_timeout=START_RPC_TIMEOUT
+            ExecutionWorkflow.cancel_requested, args=[reason, generation], rpc_timeout=START_RPC_TIMEOUT
         )
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
@@ -63,7 +73,7 @@ async def signal_cancel(client: Client, execution_id: ExecutionId, reason: str) 
 
 async def start_delivery(client: Client, order: DeliveryOrder) -> bool:
     """Start the delivery of a webhook, unless that delivery was started before. False: it was, and has closed."""
-    workflow_id = f"deliver/{order.event_id}/{order.delivery}"
+    workflow_id = delivery_workflow_id(order)
     try:
         await client.start_workflow(
             DeliverWebhookWorkflow.run,
@@ -78,6 +88,10 @@ async def start_delivery(client: Client, order: DeliveryOrder) -> bool:
         description = await client.get_workflow_handle(workflow_id).describe(rpc_timeout=START_RPC_TIMEOUT)
         return description.status is WorkflowExecutionStatus.RUNNING
     return True
+
+
+def delivery_workflow_id(order: DeliveryOrder) -> str:
+    return f"deliver/{order.event_id}/{order.delivery}"
 
 
 def _short(prompt: str) -> str:

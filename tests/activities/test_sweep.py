@@ -16,7 +16,7 @@ from aiobotocore.config import AioConfig
 from prometheus_client import REGISTRY
 
 import activities.sweep
-from activities.sweep import NOT_FOUND, Sweep, TemporalOrders
+from activities.sweep import NOT_FOUND, Sweep, TemporalOrders, Walked
 from contracts.executions import ClaimOutcome, ExecutionOrder, FinishInput
 from contracts.ids import ExecutionId
 from contracts.states import ExecutionStatus, JobState
@@ -37,9 +37,17 @@ class Orders:
         self.cancelled: list[tuple[ExecutionId, str]] = []
         self.delivered: list[DeliveryOrder] = []
         self.how_closed = how_closed
+        self.walk: Walked | None = None
+        self.said_yes: list[DeliveryOrder] = []
 
     async def start_execution(self, order: ExecutionOrder, _prompt: str) -> None:
         self.started.append(order.execution_id)
+
+    async def walked(self, _execution_id: ExecutionId) -> Walked | None:
+        return self.walk
+
+    async def was_delivered(self, order: DeliveryOrder) -> bool:
+        return order in self.said_yes
 
     async def signal_cancel(self, execution_id: ExecutionId, reason: str) -> bool:
         self.cancelled.append((execution_id, reason))
@@ -68,6 +76,8 @@ def sweep(bench: Bench, orders: Orders) -> Sweep:
             start_delivery=orders.start_delivery,
             closed=orders.closed,
             measure_queues=orders.measure_queues,
+            walked=orders.walked,
+            delivered=orders.was_delivered,
         ),
         unreachable=(ConnectionError,),
     )
