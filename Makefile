@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; 
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 BIN := .venv/bin
 
-.PHONY: help demo up user test lint types imports fast bench clean
+.PHONY: help demo up user test lint types imports fast bench chaos clean
 
 help:  ## show these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ imports: .venv/.ready
 
 bench: .venv/.ready  ## the product beside a bare Temporal workflow
 	@$(BIN)/python -m tests.bench
+
+chaos: .venv/.ready  ## kill, stop and cut the stack at exact moments (TRIALS=10 MINUTES= SEED= CASE= SOUP=1)
+	@$(BIN)/python -m tests.chaos $(if $(TRIALS),--trials $(TRIALS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(foreach case,$(CASE),--case $(case)) $(if $(SOUP),--soup)
 
 clean:  ## remove the environment and the local stack's data (not var/live, the books of real money)
 	rm -rf .venv

@@ -1,0 +1,326 @@
+"""The real stack as processes, with a proxy of ours on every wire: two APIs, two workers, and what they stand on."""
+
+import asyncio
+import base64
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import asyncpg
+import httpx
+
+from deploy.local.config import ROOT, Config, Ports
+from deploy.local.keys import LocalKeys, keep_keys
+from deploy.local.ports import free_ports, is_free
+from deploy.local.postgres import postgres
+from deploy.local.process import Part, PartFailedError, Running, start
+from deploy.local.product import api, make_temporal_config, product_environment, run_tool, s3_access, sandbox, worker
+from deploy.local.s3 import PORTS as S3_PORTS
+from deploy.local.s3 import s3
+from deploy.local.temporal import temporal
+from runtime.encryption import Sealer
+from store.database import Database
+from store.users import UserLimits, insert_api_key, insert_user
+from tests.chaos.gate import Gate
+from tests.chaos.http_taps import ProviderTap, StorageTap, TemporalTap
+from tests.chaos.links import Line, Link, PlainTap, Tap
+from tests.chaos.postgres_tap import PostgresTap
+
+WORKERS: Final = ("Worker 1", "Worker 2")
+APIS: Final = ("API 1", "API 2")
+SERVERS: Final = ("PostgreSQL", "Temporal", "S3", "Sandbox")
+RESTART_SECONDS = 0.5
+"""What a supervisor takes to notice an end and start the process again."""
+USERS = 24
+"""A user's budget row is locked while a transaction that moves money is held: this many can be held at once."""
+
+SHORT_HORIZONS: Final[Mapping[str, str]] = {
+    "FAL_START_DEADLINE_SECONDS": "5",
+    "FAL_IMAGE_HORIZON_SECONDS": "6",
+    "FAL_HORIZON_SECONDS": "6",
+    "REPLICATE_HORIZON_SECONDS": "6",
+    "DATABASE_POOL_SIZE": "30",
+    "SUBMIT_SLOTS": "40",
+}
+"""The sandbox's lists have no lag, so a few seconds without a match are certainty here."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Incident:
+    """One end of a process, and its next readiness; by the wall clock."""
+
+    name: str
+    ended_at: float
+    code: int
+    ready_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer:
+    api_key: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Arena:
+    config: Config
+    keys: LocalKeys
+    environment: dict[str, str]
+    say: Callable[[str], None]
+    product_root: Path = ROOT
+    gate: Gate = field(default_factory=Gate)
+    incidents: list[Incident] = field(default_factory=list[Incident])
+    customers: list[Customer] = field(default_factory=list[Customer])
+    restart_seconds: float = RESTART_SECONDS
+    _running: dict[str, Running] = field(default_factory=dict[str, Running])
+    _keepers: list["asyncio.Task[None]"] = field(default_factory=list["asyncio.Task[None]"])
+    _links: dict[tuple[str, str], Link] = field(default_factory=dict[tuple[str, str], Link])
+    _front: Link | None = None
+    _receiver_port: int = 0
+
+    @property
+    def owner_dsn(self) -> str:
+        return self.environment["DATABASE_OWNER_URL"]
+
+    @property
+    def api_url(self) -> str:
+        assert self._front is not None
+        return f"http://127.0.0.1:{self._front.port}"
+
+    @property
+    def control_url(self) -> str:
+        return f"{self.config.sandbox_url}/__control"
+
+    @property
+    def receiver_url(self) -> str:
+        return f"http://127.0.0.1:{self._receiver_port}"
+
+    @property
+    def receiver_log(self) -> Path:
+        return self.config.folder / "webhooks.jsonl"
+
+    async def start(self) -> None:
+        config, logs, ports = self.config, self.config.logs, self.config.ports
+        (self._receiver_port,) = free_ports(1)
+        servers = [
+            postgres(
+                config.folder, ports.postgres, self.keys.postgres_password, log=logs / "postgres.log", durable=False
+            ),
+            temporal(config.folder, ports.temporal, None, ports.temporal_metrics, log=logs / "temporal.log"),
+            s3(config.folder, ports.s3_all, s3_access(config, self.keys), log=logs / "s3.log"),
+            _with_public_url(sandbox(config, self.keys, os.environ), config.sandbox_url),
+            self._receiver(),
+        ]
+        await asyncio.gather(*(self._begin(part) for part in servers))
+        await asyncio.to_thread(run_tool, config, self.environment, "store.migrate")
+        await self._make_customers()
+        parts = await self._product_parts()
+        await asyncio.gather(*(self._begin(part) for part in parts))
+
+    async def stop(self) -> None:
+        """In reverse, each by its own pid. Repeating is safe."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for name, running in reversed(self._running.items()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(running.pid, signal.SIGCONT)
+            if name.startswith(("API", "Worker")):
+                await running.kill()
+        for name, running in reversed(self._running.items()):
+            if not name.startswith(("API", "Worker")):
+                await running.stop()
+        for link in [*self._links.values(), *([self._front] if self._front else [])]:
+            await link.close()
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        os.kill(self._running[name].pid, number)
+
+    def pid_of(self, name: str) -> int:
+        return self._running[name].pid
+
+    def link(self, process: str, server: str) -> Link:
+        """The proxy between a process and `postgres`, `temporal`, `provider` or `s3`."""
+        return self._links[process, server]
+
+    async def until_up(self, names: tuple[str, ...], since: float, timeout_seconds: float = 60) -> None:
+        """Until each of them has ended since then (wall clock) and serves again. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_seconds):
+            while not all(self._is_up_since(name, since) for name in names):
+                await asyncio.sleep(0.05)
+
+    def ends_since(self, since: float) -> list[Incident]:
+        return [incident for incident in self.incidents if incident.ended_at >= since]
+
+    def _is_up_since(self, name: str, since: float) -> bool:
+        mine = [incident for incident in self.ends_since(since) if incident.name == name]
+        return bool(mine) and mine[-1].ready_at is not None
+
+    async def _begin(self, part: Part) -> None:
+        running = await start(part)
+        self._running[part.name] = running
+        await running.wait_ready()
+        self._keepers.append(asyncio.create_task(self._keep(part.name), name=part.name))
+
+    async def _keep(self, name: str) -> None:
+        """Start a part again whenever it ends, always after the same short pause."""
+        while True:
+            running = self._running[name]
+            code = await running.wait_ended()
+            incident = Incident(name=name, ended_at=time.time(), code=code)
+            self.incidents.append(incident)
+            running.part.clean()
+            await asyncio.sleep(self.restart_seconds)
+            try:
+                running = self._running[name] = await start(running.part)
+                await running.wait_ready()
+                incident.ready_at = time.time()
+            except (PartFailedError, OSError) as error:
+                self.say(f"  {error}")
+                await self._running[name].stop()
+
+    async def _make_customers(self) -> None:
+        keys = [base64.b64decode(part) for part in self.keys.encryption_key.split(",")]
+        async with Database.open(self.environment["DATABASE_URL"], max_connections=1) as database:
+            for number in range(USERS):
+                async with database.as_system() as conn:
+                    limits = UserLimits(monthly_videos=None, monthly_nano_usd=None)
+                    user = await insert_user(conn, Sealer(keys), f"customer {number}", limits)
+                    key = await insert_api_key(conn, user.user_id, "first")
+                self.customers.append(Customer(api_key=key.key.text))
+
+    async def _product_parts(self) -> list[Part]:
+        ports = self.config.ports
+        api_ports, metrics = free_ports(2), iter(free_ports(6))
+        around = cycle(((api_ports[0], api_ports[1]), (api_ports[1], api_ports[0])))
+        self._front = Link("clients", self.gate, lambda: list(next(around)), PlainTap)
+        await self._front.open()
+        parts: list[Part] = []
+        for name, port in zip(APIS, api_ports, strict=True):
+            config = replace(self.config, ports=replace(ports, api=port, api_metrics=next(metrics)))
+            parts.append(self._named(name, api(config, await self._environment_of(name, config))))
+        for name in WORKERS:
+            own = replace(ports, worker_metrics=next(metrics), worker_sdk_metrics=next(metrics))
+            config = replace(self.config, ports=own)
+            parts.append(self._named(name, worker(config, await self._environment_of(name, config))))
+        return parts
+
+    def _named(self, name: str, part: Part) -> Part:
+        log = self.config.logs / f"{name.lower().replace(' ', '')}.log"
+        command = tuple(
+            str(self.product_root / "worker.py") if one.endswith("worker.py") else one for one in part.command
+        )
+        return replace(part, name=name, log=log, command=command)
+
+    async def _environment_of(self, process: str, config: Config) -> dict[str, str]:
+        """Its servers' addresses are the ports of its own proxies."""
+        plain, ports = product_environment(config, self.keys, os.environ), self.config.ports
+        targets: dict[str, tuple[int, Callable[[Line], Tap]]] = {
+            "postgres": (ports.postgres, PostgresTap),
+            "temporal": (ports.temporal, TemporalTap),
+            "provider": (ports.sandbox, ProviderTap),
+            "s3": (ports.s3, StorageTap),
+        }
+        through: dict[str, int] = {}
+        for server, (port, tap) in targets.items():
+            link = self._links[process, server] = Link(process, self.gate, partial(list[int], (port,)), tap)
+            await link.open()
+            through[server] = link.port
+        login = urlsplit(plain["DATABASE_URL"]).netloc.rpartition("@")[0]
+        provider = f"http://127.0.0.1:{through['provider']}"
+        return {
+            **plain,
+            **SHORT_HORIZONS,
+            "PYTHONPATH": str(self.product_root),
+            "PUBLIC_URL": self.api_url,
+            "DATABASE_URL": f"postgresql://{login}@127.0.0.1:{through['postgres']}/postgres",
+            "TEMPORAL_ADDRESS": f"127.0.0.1:{through['temporal']}",
+            "S3_ENDPOINT_URL": f"http://127.0.0.1:{through['s3']}",
+            "FAL_QUEUE_URL": f"{provider}/fal/queue",
+            "FAL_API_URL": f"{provider}/fal/api/v1",
+            "REPLICATE_BASE_URL": f"{provider}/replicate",
+        }
+
+    def _receiver(self) -> Part:
+        async def answers() -> None:
+            async with httpx.AsyncClient(trust_env=False, timeout=2) as http:
+                (await http.get(f"{self.receiver_url}/__control")).raise_for_status()
+
+        return Part(
+            name="Receiver",
+            command=(
+                sys.executable,
+                "-m",
+                "tests.chaos.receiver_process",
+                str(self._receiver_port),
+                str(self.receiver_log),
+            ),  # fmt: skip
+            environment={**os.environ, "PYTHONPATH": str(ROOT)},
+            log=self.config.logs / "receiver.log",
+            address=self.receiver_url,
+            ready=answers,
+            folder=self.config.folder,
+            stop_seconds=2.0,
+        )
+
+    async def rows(self, sql: str, *arguments: Any) -> list[dict[str, Any]]:
+        """As the owner, past every proxy."""
+        connection = await asyncpg.connect(self.owner_dsn)
+        try:
+            return [dict(row) for row in await connection.fetch(sql, *arguments)]
+        finally:
+            await connection.close()
+
+
+def _with_public_url(part: Part, url: str) -> Part:
+    """Addresses of files must not lead through the proxy of one worker."""
+    return replace(part, environment={**(part.environment or {}), "SANDBOX_PUBLIC_URL": url})
+
+
+def _free_ports() -> Ports:
+    names = [item.name for item in fields(Ports) if item.name != "s3"]
+    chosen = dict(zip(names, free_ports(len(names)), strict=True))
+    taken = set(chosen.values())
+    for (first,) in (free_ports(1) for _ in range(100)):
+        row = range(first, first + S3_PORTS)
+        if row.stop < 65536 and not taken & set(row) and all(is_free(port) for port in row):
+            return Ports(**chosen, s3=first)
+    raise PartFailedError(f"no {S3_PORTS} free ports in a row")
+
+
+@asynccontextmanager
+async def running_arena(
+    say: Callable[[str], None], *, product_root: Path = ROOT, keep: bool = False
+) -> AsyncGenerator[Arena]:
+    """Everything started on free ports in a folder of its own, and stopped again by its pids.
+
+    product_root: where the product's sources are (the planted bugs live in a copy). keep: leave the folder with its logs.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="takeone-chaos-"))
+    folder.chmod(0o711)  # PostgreSQL's own system user enters it, when we are root
+    config = Config(folder=folder, ports=_free_ports(), live=None)
+    config.logs.mkdir()
+    make_temporal_config(folder)
+    keys = keep_keys(folder)
+    environment = product_environment(config, keys, os.environ)
+    arena = Arena(config=config, keys=keys, environment=environment, say=say, product_root=product_root)
+    try:
+        await arena.start()
+        yield arena
+    finally:
+        await arena.stop()
+        if keep:
+            say(f"Logs are kept in {config.logs}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)

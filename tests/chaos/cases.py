@@ -1,0 +1,162 @@
+"""The exact crash points. Each says at which named moment work is held, and what then dies.
+
+Cases with the same fault and the same setting share a round: many executions held at different points, one kill.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tests.chaos.gate import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """How the sandbox behaves in a round. faults: as for `POST /__control/faults`; each has to fire."""
+
+    image_seconds: float = 0.3
+    video_seconds: float = 0.6
+    callbacks: bool = True
+    faults: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """side: whose wires the moment is on, `worker`, `workers` (both), `api` or `receiver`; `none`: everything in flight.
+
+    fault: a name in faults.py. verdict: what becomes of the held bytes after the fault. at_once: the verdict itself is the
+    fault. sent_once: no execution held here may need a second send.
+    """
+
+    name: str
+    what: str
+    fault: str
+    side: str
+    moment: str = ""
+    verdict: Verdict = Verdict.DROP
+    at_once: bool = False
+    sent_once: bool = False
+    alone: bool = False
+    setting: Setting = field(default_factory=Setting)
+
+
+_CALM: Final = Setting()
+
+
+def _worker_dies(name: str, what: str, moment: str, verdict: Verdict = Verdict.DROP) -> Case:
+    return Case(name=name, what=what, fault="kill worker", side="worker", moment=moment, verdict=verdict)
+
+
+def _api_dies(name: str, what: str, moment: str) -> Case:
+    return Case(name=name, what=what, fault="kill api", side="api", moment=moment)
+
+
+def _cut(name: str, what: str, side: str, moment: str) -> Case:
+    return Case(name=name, what=what, fault="cut", side=side, moment=moment, at_once=True)
+
+
+def _dies_in_flight(name: str, what: str, fault: str) -> Case:
+    return Case(name=name, what=what, fault=fault, side="none", alone=True, setting=Setting(video_seconds=1.5))
+
+
+WORKER: Final = (
+    _worker_dies("worker-before-intent", "kill -9 before the intent's COMMIT", "commit:intent"),
+    _worker_dies("worker-intent-late", "the intent's COMMIT arrives after its sender died", "commit:intent", Verdict.GO_ON),
+    _worker_dies("worker-after-intent", "kill -9 after the intent's COMMIT", "committed:intent"),
+    _worker_dies("worker-before-post", "kill -9 before the POST is read, and it never is", "create:sent"),
+    _worker_dies("worker-post-late", "kill -9 before the POST is read; it is read after", "create:sent", Verdict.GO_ON),
+    _worker_dies("worker-after-billing", "kill -9 after the provider billed, before its answer", "create:answered"),
+    _worker_dies("worker-before-answer-commit", "kill -9 before the provider id's COMMIT", "commit:answer"),
+    _worker_dies("worker-after-answer-commit", "kill -9 after the provider id's COMMIT", "committed:answer"),
+    _worker_dies("worker-before-telling", "kill -9 before Temporal hears of a done activity", "rpc:RespondActivityTaskCompleted"),
+    _worker_dies("worker-while-waiting", "kill -9 while the provider works", "poll:sent"),
+    _worker_dies("worker-before-report", "kill -9 before the report's COMMIT", "commit:report"),
+    _worker_dies("worker-before-settle", "kill -9 before the cost's COMMIT", "commit:settle"),
+    _worker_dies("worker-after-settle", "kill -9 after the cost's COMMIT", "committed:settle"),
+    _worker_dies("worker-before-put", "kill -9 before the file is stored", "put:sent"),
+    _worker_dies("worker-after-put", "kill -9 after the file is stored, before its row", "put:answered"),
+    _worker_dies("worker-before-finish", "kill -9 before the end's COMMIT", "commit:finish"),
+    _worker_dies("worker-after-finish", "kill -9 after the end's COMMIT", "committed:finish"),
+    _worker_dies("worker-before-delivery", "kill -9 before the delivery is started", "rpc:StartWorkflowExecution"),
+    _worker_dies("worker-before-task-done", "kill -9 before a workflow task is answered", "rpc:RespondWorkflowTaskCompleted"),
+    _worker_dies("worker-after-delivery", "kill -9 after the webhook, before it is written down", "commit:delivered"),
+    Case(name="worker-during-webhook", what="kill -9 while the receiver has not answered", fault="kill workers",
+         side="receiver", moment="webhook"),
+)  # fmt: skip
+
+API: Final = (
+    _api_dies("api-before-accept", "kill -9 before the request's COMMIT", "commit:accept"),
+    _api_dies("api-after-accept", "kill -9 after the COMMIT, before the workflow is started", "committed:accept"),
+    _api_dies("api-before-start", "kill -9 before Temporal has the start", "rpc:StartWorkflowExecution"),
+    _api_dies("api-before-202", "kill -9 before the 202", "done:StartWorkflowExecution"),
+    _api_dies("api-in-callback", "kill -9 before a callback's COMMIT", "commit:callback"),
+)
+
+CUTS: Final = (
+    _cut("cut-api-after-accept", "connection reset right after the request's COMMIT", "api", "committed:accept"),
+    _cut("cut-before-intent", "connection reset before the intent's COMMIT", "workers", "commit:intent"),
+    _cut("cut-after-intent", "connection reset right after the intent's COMMIT", "workers", "committed:intent"),
+    _cut("cut-before-post", "provider's connection reset before the POST is read", "workers", "create:sent"),
+    _cut("cut-after-billing", "provider's connection reset after it billed", "workers", "create:answered"),
+    _cut("cut-before-answer-commit", "connection reset before the provider id's COMMIT", "workers", "commit:answer"),
+    _cut("cut-after-answer-commit", "connection reset right after the provider id's COMMIT", "workers", "committed:answer"),
+    _cut("cut-after-settle", "connection reset right after the cost's COMMIT", "workers", "committed:settle"),
+    _cut("cut-after-put", "storage's connection reset after it stored", "workers", "put:answered"),
+    _cut("cut-after-finish", "connection reset right after the end's COMMIT", "workers", "committed:finish"),
+    _cut("cut-temporal", "Temporal's connection reset when a done activity is told", "workers", "rpc:RespondActivityTaskCompleted"),
+)  # fmt: skip
+
+ZOMBIES: Final = (
+    Case(name="zombie-before-post", what="stopped between intent and POST, woken after its successor", fault="stop worker",
+         side="worker", moment="committed:intent", verdict=Verdict.GO_ON),
+    Case(name="zombie-before-answer", what="stopped between POST and answer, woken after its successor",
+         fault="stop worker", side="worker", moment="create:answered", verdict=Verdict.GO_ON),
+)  # fmt: skip
+
+DRAIN: Final = (
+    Case(name="drain-before-answer", what="SIGTERM while a paid call has no answer yet", fault="term worker", side="worker",
+         moment="create:answered", verdict=Verdict.GO_ON, sent_once=True),
+    Case(name="drain-before-post", what="SIGTERM while a paid call is not read yet", fault="term worker", side="worker",
+         moment="create:sent", verdict=Verdict.GO_ON, sent_once=True),
+)  # fmt: skip
+
+SERVERS: Final = (
+    _dies_in_flight("temporal-dies", "kill -9 of Temporal", "kill Temporal"),
+    _dies_in_flight("postgres-dies", "kill -9 of PostgreSQL", "kill PostgreSQL"),
+    _dies_in_flight("s3-dies", "kill -9 of the object store", "kill S3"),
+    Case(name="sandbox-dies", what="kill -9 of the provider after it billed", fault="kill Sandbox", side="workers",
+         moment="create:answered"),
+    _dies_in_flight("workers-die", "kill -9 of both workers", "kill workers"),
+    _dies_in_flight("api-and-worker-die", "kill -9 of an API and a worker", "kill api and worker"),
+    _dies_in_flight("all-die", "kill -9 of everything at once", "kill all"),
+)  # fmt: skip
+
+CALLBACKS: Final = (
+    Case(name="callback-early", what="callback before the create answer, and the worker dies there", fault="kill worker",
+         side="worker", moment="create:answered",
+         setting=Setting(faults=({"fault": "callback_early", "times": -1},))),
+    Case(name="callback-lost", what="no callback at all, and the worker dies while it polls", fault="kill worker",
+         side="worker", moment="poll:sent", setting=Setting(faults=({"fault": "callback_lost", "times": -1},))),
+    Case(name="callback-duplicated", what="every callback three times, and the worker dies before the cost's COMMIT",
+         fault="kill worker", side="worker", moment="commit:settle",
+         setting=Setting(faults=({"fault": "callback_duplicate", "times": -1, "params": {"copies": 2}},))),
+    Case(name="callback-to-the-dead", what="callbacks arrive while both workers are dead", fault="kill workers for 4 s",
+         side="none", alone=True, setting=Setting(image_seconds=1.5, video_seconds=1.5)),
+)  # fmt: skip
+
+ALL: Final = (*WORKER, *API, *CUTS, *ZOMBIES, *DRAIN, *SERVERS, *CALLBACKS)
+
+
+def by_name(names: list[str]) -> list[Case]:
+    """Raises KeyError for a name that is none."""
+    known = {case.name: case for case in ALL}
+    return [known[name] for name in names]
+
+
+def families(cases: list[Case]) -> list[list[Case]]:
+    """Cases that can share a round, in their order."""
+    found: dict[object, list[Case]] = {}
+    for case in cases:
+        key = case.name if case.alone else (case.fault, repr(case.setting))
+        found.setdefault(key, []).append(case)
+    return list(found.values())

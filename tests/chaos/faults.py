@@ -1,0 +1,116 @@
+"""What is done to the stack once enough is held, and what has to be seen for it to count as done."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import psutil
+
+from tests.chaos.arena import APIS, RESTART_SECONDS, SERVERS, WORKERS, Arena
+
+EXIT_SECONDS: Final = 30.0
+DRAIN_HOLD_SECONDS: Final = 2.0
+ZOMBIE_LATE_SECONDS: Final = 6.0
+"""What a woken zombie gets to do its harm."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Strike:
+    """One fault as it happened. fired_at: wall clock. back_at: the last process served again. void: why it does not count."""
+
+    arena: Arena
+    worker: str
+    api: str
+    let_go: Callable[[], None]
+    recovered: Callable[[], Awaitable[None]]
+    fired_at: float = 0.0
+    back_at: float | None = None
+    void: list[str] = field(default_factory=list[str])
+    broken: list[str] = field(default_factory=list[str])
+
+    def kill(self, *names: str) -> None:
+        self.fired_at = time.time()
+        for name in names:
+            self.arena.signal(name, signal.SIGKILL)
+
+    async def back(self, *names: str) -> None:
+        await self.arena.until_up(names, self.fired_at)
+        ended = {incident.name: incident for incident in self.arena.ends_since(self.fired_at)}
+        self.void += [f"{name} was not killed" for name in names if ended[name].code != -signal.SIGKILL]
+        self.back_at = max(incident.ready_at or 0.0 for incident in ended.values())
+
+
+Fault = Callable[[Strike], Awaitable[None]]
+
+
+def _killing(*chosen: str | Callable[[Strike], str]) -> Fault:
+    async def strike(it: Strike) -> None:
+        names = [one if isinstance(one, str) else one(it) for one in chosen]
+        it.kill(*names)
+        it.let_go()
+        await it.back(*names)
+
+    return strike
+
+
+async def _kill_workers_for_a_while(it: Strike) -> None:
+    it.arena.restart_seconds = 4.0
+    try:
+        it.kill(*WORKERS)
+        it.let_go()
+        await it.back(*WORKERS)
+    finally:
+        it.arena.restart_seconds = RESTART_SECONDS
+
+
+async def _cut(it: Strike) -> None:
+    """The cuts were made as their moments came."""
+    it.fired_at = it.back_at = time.time()
+
+
+async def _stop_worker(it: Strike) -> None:
+    it.fired_at = time.time()
+    pid = it.arena.pid_of(it.worker)
+    it.arena.signal(it.worker, signal.SIGSTOP)
+    try:
+        it.let_go()  # what it waited for lies in its socket when it wakes
+        await it.recovered()
+        if psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+            it.void.append("the worker was not stopped all the time")
+    finally:
+        it.arena.signal(it.worker, signal.SIGCONT)
+    it.back_at = time.time()
+    await asyncio.sleep(ZOMBIE_LATE_SECONDS)
+    if it.arena.ends_since(it.fired_at):
+        it.broken.append("the woken worker ended")
+
+
+async def _term_worker(it: Strike) -> None:
+    it.fired_at = time.time()
+    it.arena.signal(it.worker, signal.SIGTERM)
+    await asyncio.sleep(DRAIN_HOLD_SECONDS)
+    it.let_go()
+    await it.arena.until_up((it.worker,), it.fired_at)
+    (ended, *_) = [one for one in it.arena.ends_since(it.fired_at) if one.name == it.worker]
+    it.back_at = ended.ready_at
+    if ended.code != 0:
+        it.broken.append(f"SIGTERM ended the worker with code {ended.code}")
+    if ended.ended_at - it.fired_at > EXIT_SECONDS:
+        it.broken.append(f"SIGTERM took {ended.ended_at - it.fired_at:.0f} s")
+
+
+FAULTS: Final[Mapping[str, Fault]] = {
+    "kill worker": _killing(lambda it: it.worker),
+    "kill workers": _killing(*WORKERS),
+    "kill workers for 4 s": _kill_workers_for_a_while,
+    "kill api": _killing(lambda it: it.api),
+    "kill api and worker": _killing(lambda it: it.api, lambda it: it.worker),
+    "kill all": _killing(*APIS, *WORKERS, *SERVERS),
+    **{f"kill {name}": _killing(name) for name in SERVERS},
+    "stop worker": _stop_worker,
+    "term worker": _term_worker,
+    "cut": _cut,
+}

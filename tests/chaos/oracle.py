@@ -1,0 +1,200 @@
+"""The judge. It believes outside witnesses alone: the sandbox's bill, the receiver's log, the object store, and the
+database at rest (what is open, what is held, what the ledger says).
+"""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from tests.chaos.arena import Arena
+from tests.chaos.load import Mailbox, Order
+
+REST_SECONDS = 60.0
+_NUMBER = re.compile(r"chaos-(\d{6})")
+
+EXECUTIONS = """
+SELECT e.execution_id, e.status, e.error, e.result, e.request->>'prompt' AS prompt,
+       coalesce((SELECT sum(amount_nano_usd) FROM ledger_entries AS l WHERE l.execution_id = e.execution_id
+                 AND l.kind IN ('settled', 'overage', 'orphan', 'adjustment')), 0)::bigint AS ledger,
+       coalesce((SELECT sum(CASE WHEN kind = 'held' THEN amount_nano_usd ELSE -amount_nano_usd END)
+                 FROM ledger_entries AS l WHERE l.execution_id = e.execution_id
+                 AND l.kind IN ('held', 'settled', 'released')), 0)::bigint AS held,
+       (SELECT count(*) FROM charges AS c WHERE c.execution_id = e.execution_id AND c.state = 'held') AS open_charges,
+       (SELECT count(*) FROM jobs AS j WHERE j.execution_id = e.execution_id
+        AND j.state NOT IN ('completed', 'failed', 'cancelled')) AS open_jobs,
+       (SELECT count(*) FROM webhooks AS w WHERE w.execution_id = e.execution_id AND w.state = 'pending') AS pending,
+       ARRAY(SELECT j.job_id FROM jobs AS j WHERE j.execution_id = e.execution_id)
+       || ARRAY(SELECT j.provider_job_id FROM jobs AS j WHERE j.execution_id = e.execution_id
+                AND j.provider_job_id IS NOT NULL)
+       || ARRAY(SELECT w.event_id FROM webhooks AS w WHERE w.execution_id = e.execution_id)
+       || ARRAY(SELECT a.object_key FROM assets AS a WHERE a.execution_id = e.execution_id) AS names,
+       ARRAY(SELECT coalesce(s.outcome, 'none') FROM sends AS s JOIN jobs AS j ON j.job_id = s.job_id
+             WHERE j.execution_id = e.execution_id ORDER BY s.sent_at) AS sends
+FROM executions AS e
+WHERE substring(e.request->>'prompt' FROM '^chaos-[0-9]{6}') = ANY($1::text[])
+"""
+BUDGETS_HELD = "SELECT coalesce(sum(held_nano_usd + held_videos), 0)::bigint AS held FROM budgets"
+
+
+@dataclass(slots=True, kw_only=True)
+class Finding:
+    """What became of one order. names: every id by which it may have been seen on a wire."""
+
+    order: Order
+    extra: int = 0
+    lost: bool = False
+    stuck: list[str] = field(default_factory=list[str])
+    duplicates: int = 0
+    failed: str = ""
+    broken: list[str] = field(default_factory=list[str])
+    bill_nano_usd: int = 0
+    ledger_nano_usd: int = 0
+    names: frozenset[str] = frozenset()
+    sends: tuple[str, ...] = ()
+    first_webhook_at: float | None = None
+
+    @property
+    def difference_nano_usd(self) -> int:
+        return self.ledger_nano_usd - self.bill_nano_usd
+
+    @property
+    def is_red(self) -> bool:
+        return bool(
+            self.extra
+            or self.lost
+            or self.stuck
+            or self.duplicates
+            or self.failed
+            or self.broken
+            or self.difference_nano_usd
+        )
+
+    def explain(self) -> str:
+        """One line for a person."""
+        said = [
+            f"{self.extra} extra paid" if self.extra else "",
+            "lost" if self.lost else "",
+            f"stuck ({', '.join(self.stuck)})" if self.stuck else "",
+            f"{self.duplicates} more event ids" if self.duplicates else "",
+            f"not completed ({self.failed})" if self.failed else "",
+            *self.broken,
+            f"ledger minus bill {self.difference_nano_usd}" if self.difference_nano_usd else "",
+        ]
+        sends = f" sends: {' '.join(self.sends)}"
+        return f"{self.order.token} {self.order.execution_id}: " + "; ".join(filter(None, said)) + sends
+
+
+@dataclass(slots=True)
+class Oracle:
+    arena: Arena
+    mailbox: Mailbox
+
+    async def judge(self, orders: list[Order], *, rest_seconds: float = REST_SECONDS) -> list[Finding]:
+        """Wait until the database is at rest about these orders, at most so long; then what became of each."""
+        rows = await self._at_rest(orders, rest_seconds)
+        lines = await self.bill()
+        self.mailbox.look()
+        found = [self._judge(order, rows[order.token], lines[order.token]) for order in orders]
+        async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+            await asyncio.gather(*(_check_files(http, finding, rows[finding.order.token]) for finding in found))
+        return found
+
+    async def bill(self) -> dict[str, list[dict[str, Any]]]:
+        """The sandbox's lines by the token in their prompt."""
+        async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+            lines: list[dict[str, Any]] = (await http.get(f"{self.arena.control_url}/bill")).json()["lines"]
+        by_token: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for line in lines:
+            match = _NUMBER.match(str(line["input"].get("prompt", "")))
+            by_token[match[0] if match else "nobody"].append(line)
+        return by_token
+
+    async def held_in_budgets(self) -> int:
+        """Money and videos still held for anybody: 0 at rest."""
+        return (await self.arena.rows(BUDGETS_HELD))[0]["held"]
+
+    async def _at_rest(self, orders: list[Order], seconds: float) -> dict[str, list[dict[str, Any]]]:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while True:
+            rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+            for row in await self.arena.rows(EXECUTIONS, [order.token for order in orders]):
+                rows[row["prompt"][: len(orders[0].token)]].append(row)
+            restless = any(_is_restless(row) for found in rows.values() for row in found)
+            if not restless or loop.time() > until:
+                return rows
+            await asyncio.sleep(0.5)
+
+    def _judge(self, order: Order, rows: list[dict[str, Any]], lines: list[dict[str, Any]]) -> Finding:
+        finding = Finding(order=order, bill_nano_usd=sum(line["billed_nano_usd"] for line in lines))
+        models = [line["model"] for line in lines]
+        finding.extra = len(models) - len(set(models))
+        if order.execution_id is None:
+            finding.broken += [f"never accepted: {order.refused}"]
+        if len(rows) > 1:
+            finding.broken += [f"{len(rows)} rows for one request"]
+        for row in rows:
+            self._judge_row(finding, row, len(set(models)))
+        if not rows and order.execution_id is not None:
+            finding.lost = True
+        if not rows:
+            finding.extra = len(models)
+        return finding
+
+    def _judge_row(self, finding: Finding, row: dict[str, Any], steps_paid: int) -> None:
+        ended = row["status"] in ("completed", "failed", "cancelled")
+        finding.lost |= not ended
+        finding.names |= {row["execution_id"], finding.order.token, *row["names"]}
+        finding.sends = tuple(row["sends"])
+        finding.ledger_nano_usd += row["ledger"]
+        if not ended:
+            finding.stuck.append(row["status"])
+        elif row["status"] != "completed":
+            finding.failed = f"{row['status']}: {json.loads(row['error'])['code'] if row['error'] else 'no error'}"
+        elif steps_paid != 2:
+            finding.broken.append(f"completed with {steps_paid} paid steps")
+        for name in ("open_charges", "open_jobs", "pending", "held"):
+            if ended and row[name]:
+                finding.stuck.append(f"{name} {row[name]}")
+        self._judge_webhooks(finding, row["execution_id"], ended=ended)
+
+    def _judge_webhooks(self, finding: Finding, execution_id: str, *, ended: bool) -> None:
+        arrivals = self.mailbox.of.get(execution_id, [])
+        finding.duplicates += max(0, len({arrival.event_id for arrival in arrivals}) - 1)
+        if len({arrival.body for arrival in arrivals}) > 1:
+            finding.broken.append("webhook bodies differ")
+        delivered = self.mailbox.delivered(execution_id)
+        if delivered is not None:
+            finding.first_webhook_at = delivered.at
+        elif ended:
+            finding.stuck.append("no webhook")
+
+
+def _is_restless(row: dict[str, Any]) -> bool:
+    if row["status"] in ("queued", "running"):
+        return True
+    return bool(row["open_charges"] or row["open_jobs"] or row["pending"])
+
+
+async def _check_files(http: httpx.AsyncClient, finding: Finding, rows: list[dict[str, Any]]) -> None:
+    """What the result promises is in the object store, byte for byte."""
+    for row in rows:
+        if row["status"] != "completed" or not row["result"]:
+            continue
+        assets: list[dict[str, Any]] = json.loads(row["result"])["assets"]
+        if not any(asset["kind"] == "video" for asset in assets):
+            finding.broken.append("no video in the result")
+        for asset in assets:
+            try:
+                answer = await http.get(asset["url"])
+            except httpx.HTTPError as error:
+                finding.broken.append(f"{asset['kind']} file cannot be read: {type(error).__name__}")
+                continue
+            if answer.status_code != 200 or hashlib.sha256(answer.content).hexdigest() != asset["sha256"]:
+                finding.broken.append(f"{asset['kind']} file is not what was promised ({answer.status_code})")

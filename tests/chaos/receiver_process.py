@@ -1,0 +1,69 @@
+"""`python -m tests.chaos.receiver_process PORT LOG`: the customer's side, as a process of its own.
+
+Every webhook is a line of the log, written before it is answered: `{"t", "id", "held", "body"}`. Control: `POST
+/__control/hold/N` leaves the next N without an answer until `POST /__control/release`; `GET /__control` tells who is held.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+
+class Receiver:
+    def __init__(self, log: IO[str]) -> None:
+        self._log = log
+        self._to_hold = 0
+        self._held: list[dict[str, Any]] = []
+        self._released = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+                headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+                body = await reader.readexactly(int(headers.get("content-length", "0")))
+                path = head[0].split(" ")[1]
+                if path.startswith("/__control"):
+                    answer = self._control(path.split("/")[2:])
+                else:
+                    answer = b""
+                    await self._take(headers, body, writer)
+                status = "200 OK" if answer else "204 No Content"
+                writer.write(f"HTTP/1.1 {status}\r\ncontent-length: {len(answer)}\r\n\r\n".encode() + answer)
+                await writer.drain()
+        writer.close()
+
+    async def _take(self, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> None:
+        held = self._to_hold > 0
+        line = {"t": time.time(), "id": headers.get("webhook-id", ""), "held": held, "body": body.decode()}
+        self._log.write(json.dumps(line) + "\n")
+        self._log.flush()
+        if held:
+            self._to_hold -= 1
+            peer = writer.get_extra_info("peername")
+            self._held.append({"port": peer[1], "execution_id": json.loads(body)["executionId"]})
+            await self._released.wait()
+
+    def _control(self, words: list[str]) -> bytes:
+        if words[:1] == ["hold"]:
+            self._released.clear()
+            self._held, self._to_hold = [], int(words[1])
+        elif words[:1] == ["release"]:
+            self._to_hold = 0
+            self._released.set()
+        return json.dumps({"held": self._held}).encode()
+
+
+async def main(port: int, log: Path) -> None:
+    with log.open("a", encoding="utf-8") as file:
+        server = await asyncio.start_server(Receiver(file).serve, "127.0.0.1", port, backlog=512)
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2])))

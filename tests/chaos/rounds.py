@@ -1,0 +1,275 @@
+"""One round: traps set, orders made until work is held at every point, one fault, everything awaited, judged."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import httpx
+
+from tests.chaos.arena import APIS, WORKERS, Arena
+from tests.chaos.cases import Case, Setting
+from tests.chaos.faults import FAULTS, Strike
+from tests.chaos.gate import Trap, Verdict
+from tests.chaos.load import Customers, Mailbox, Order
+from tests.chaos.oracle import Finding, Oracle
+
+FILL_SECONDS = 14.0
+"""For all points to be reached. Most are reached within two seconds of an order."""
+HOLD_SECONDS = 5.0
+"""Nothing is held longer before the fault: a transaction's own time-out (8 s) must not be what ends it."""
+DEADLINE_SECONDS = 100.0
+"""From the fault to the last webhook; what has not ended by then is lost."""
+AT_ONCE = 6
+PAUSE_SECONDS = 0.25
+
+
+@dataclass(slots=True, kw_only=True)
+class CaseResult:
+    """What one case has shown so far. trials: executions that were at the point when the fault came."""
+
+    case: Case
+    findings: list[Finding] = field(default_factory=list[Finding])
+    recovered_seconds: list[float] = field(default_factory=list[float])
+    since_restart_seconds: list[float] = field(default_factory=list[float])
+    rounds: int = 0
+    voids: list[str] = field(default_factory=list[str])
+    broken: list[str] = field(default_factory=list[str])
+
+    @property
+    def trials(self) -> int:
+        return len(self.findings)
+
+    @property
+    def is_red(self) -> bool:
+        return bool(self.broken) or any(finding.is_red for finding in self.findings)
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """All rounds on one arena. bystanders: orders that were at no point of a case; they must come out right, too."""
+
+    arena: Arena
+    random: Random
+    say: Callable[[str], None]
+    customers: Customers
+    mailbox: Mailbox
+    oracle: Oracle
+    results: dict[str, CaseResult] = field(default_factory=dict[str, CaseResult])
+    bystanders: list[Finding] = field(default_factory=list[Finding])
+
+    @classmethod
+    def of(cls, arena: Arena, random: Random, say: Callable[[str], None]) -> "Session":
+        mailbox = Mailbox(arena.receiver_log)
+        return cls(
+            arena=arena,
+            random=random,
+            say=say,
+            customers=Customers(arena),
+            mailbox=mailbox,
+            oracle=Oracle(arena, mailbox),
+        )
+
+    async def round(self, cases: list[Case], per_case: int) -> None:
+        """Cases of one family, each with at most so many executions held."""
+        one = Round(session=self, cases=cases, per_case=per_case)
+        began = time.monotonic()
+        findings = await one.run()
+        shown = one.assign(findings)
+        red = [finding for finding in findings if finding.is_red]
+        self.say(
+            f"  {cases[0].fault:<20} {', '.join(shown)}; {len(findings)} orders, {len(red)} red, "
+            f"{time.monotonic() - began:.0f} s"
+        )
+        for finding in red:
+            self.say(f"    RED {finding.explain()}")
+        for text in one.strike.broken:
+            self.say(f"    RED {text}")
+
+
+@dataclass(slots=True, kw_only=True)
+class Round:
+    session: Session
+    cases: list[Case]
+    per_case: int
+    traps: dict[str, Trap] = field(default_factory=dict[str, Trap])
+    orders: list[Order] = field(default_factory=list[Order])
+    strike: Strike = field(init=False)
+    in_flight: set[str] = field(default_factory=set[str])
+    held_webhooks: list[str] = field(default_factory=list[str])
+
+    async def run(self) -> list[Finding]:
+        session, arena = self.session, self.session.arena
+        self.strike = Strike(
+            arena=arena,
+            worker=session.random.choice(WORKERS),
+            api=session.random.choice(APIS),
+            let_go=self._let_go,
+            recovered=self._recovered,
+        )
+        setting = self.cases[0].setting
+        await _set_sandbox(arena, setting)
+        self._arm()
+        try:
+            await self._fill()
+            arena.gate.disarm()
+            await self._note_in_flight()
+            await FAULTS[self.cases[0].fault](self.strike)
+        except TimeoutError:
+            self.strike.broken.append("a process did not come back")
+        finally:
+            self._let_go()
+            arena.gate.release_all(Verdict.GO_ON)
+            await self._receiver("release")
+        with contextlib.suppress(TimeoutError):
+            await self._recovered()
+        await self._check_fired(setting)
+        return await session.oracle.judge(self.orders)
+
+    def _arm(self) -> None:
+        sides = {
+            "worker": frozenset({self.strike.worker}),
+            "workers": frozenset(WORKERS),
+            "api": frozenset({self.strike.api}),
+        }
+        if self.cases[0].fault == "cut":
+            sides["api"] = frozenset(APIS)
+        self.traps = {
+            case.name: Trap(
+                name=case.name,
+                processes=sides[case.side],
+                moment=case.moment,
+                limit=self.per_case,
+                at_once=case.verdict if case.at_once else None,
+            )
+            for case in self.cases
+            if case.side in sides
+        }
+        self.session.arena.gate.arm(self.traps.values())
+
+    async def _fill(self) -> None:
+        """Order until every trap is full, or nothing may be held any longer."""
+        receiving = any(case.side == "receiver" for case in self.cases)
+        if receiving:
+            await self._receiver(f"hold/{self.per_case}")
+        if not self.traps and not receiving:
+            await self._fill_evenly()
+            return
+        until = time.monotonic() + FILL_SECONDS
+        at_once = all(trap.at_once for trap in self.traps.values()) and not receiving
+        while time.monotonic() < until:
+            missing = sum(trap.limit - len(trap.parked) for trap in self.traps.values())
+            if receiving:
+                missing += self.per_case - len(await self._held_webhooks())
+            if not missing:
+                return
+            oldest = min((one.at_monotonic for trap in self.traps.values() for one in trap.parked), default=None)
+            if not at_once and oldest is not None and time.monotonic() - oldest > HOLD_SECONDS:
+                return
+            under_way = sum(self._is_under_way(order) for order in self.orders)
+            held = sum(len(trap.parked) for trap in self.traps.values())
+            for _ in range(min(AT_ONCE, 2 * missing + 2 - (under_way - held))):
+                self.orders.append(self.session.customers.order())
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _fill_evenly(self) -> None:
+        """Spread over the time an execution takes, so that the fault finds some at every stage."""
+        for _ in range(self.per_case):
+            self.orders.append(self.session.customers.order())
+            await asyncio.sleep(self.session.random.uniform(0.5, 1.5) * 2.5 / self.per_case)
+
+    def _is_under_way(self, order: Order) -> bool:
+        return self.session.mailbox.delivered(order.execution_id) is None
+
+    async def _note_in_flight(self) -> None:
+        self.session.mailbox.look()
+        self.in_flight = {order.token for order in self.orders if self._is_under_way(order)}
+        self.held_webhooks = await self._held_webhooks() if "receiver" in {case.side for case in self.cases} else []
+
+    def _let_go(self) -> None:
+        verdicts = {case.name: case.verdict for case in self.cases}
+        for name, trap in self.traps.items():
+            self.session.arena.gate.release(trap, verdicts[name])
+
+    async def _recovered(self) -> None:
+        """Every order has its answer and its webhook. Raises TimeoutError."""
+        mailbox = self.session.mailbox
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while True:
+                mailbox.look()
+                waiting = [order for order in self.orders if mailbox.delivered(order.execution_id) is None]
+                if all(order.execution_id is None and order.refused.startswith("4") for order in waiting):
+                    return
+                await asyncio.sleep(0.1)
+
+    async def _receiver(self, word: str) -> dict[str, Any]:
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+            return (await http.post(f"{self.session.arena.receiver_url}/__control/{word}")).json()
+
+    async def _held_webhooks(self) -> list[str]:
+        return [one["execution_id"] for one in (await self._receiver("look"))["held"]]
+
+    async def _check_fired(self, setting: Setting) -> None:
+        async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+            control = self.session.arena.control_url
+            faults: list[dict[str, Any]] = (await http.get(f"{control}/faults")).json()["faults"]
+        for wanted in setting.faults:
+            if not any(fault["fault"] == wanted["fault"] and fault["fired"] for fault in faults):
+                self.strike.void.append(f"{wanted['fault']} did not fire")
+
+    def assign(self, findings: list[Finding]) -> list[str]:
+        """Give each finding to the case at whose point it was; says how many each got."""
+        rest = {finding.order.token: finding for finding in findings}
+        shown: list[str] = []
+        for case in self.cases:
+            result = self.session.results.setdefault(case.name, CaseResult(case=case))
+            result.rounds += 1
+            mine = self._findings_of(case, findings)
+            for finding in mine:
+                rest.pop(finding.order.token, None)
+            if self.strike.void or not mine:
+                result.voids += self.strike.void or ["nothing was at this point"]
+                self.session.bystanders += mine
+                shown.append(f"{case.name} VOID ({'; '.join(self.strike.void) or 'not reached'})")
+                continue
+            self._add(result, mine)
+            shown.append(f"{case.name} {len(mine)}")
+        self.session.bystanders += rest.values()
+        return shown
+
+    def _add(self, result: CaseResult, mine: list[Finding]) -> None:
+        result.findings += mine
+        result.broken += self.strike.broken
+        for finding in mine:
+            if result.case.sent_once and set(finding.sends) - {"accepted"}:
+                result.broken.append(f"{finding.order.token}: a graceful stop left sends {' '.join(finding.sends)}")
+            at = finding.first_webhook_at
+            if at is not None and at > self.strike.fired_at:
+                result.recovered_seconds.append(at - self.strike.fired_at)
+                result.since_restart_seconds.append(max(0.0, at - (self.strike.back_at or at)))
+
+    def _findings_of(self, case: Case, findings: list[Finding]) -> list[Finding]:
+        if case.side == "none":
+            return [finding for finding in findings if finding.order.token in self.in_flight]
+        if case.side == "receiver":
+            return [finding for finding in findings if finding.order.execution_id in self.held_webhooks]
+        parked = [one.tokens for one in self.traps[case.name].parked]
+        return [finding for finding in findings if any(tokens & finding.names for tokens in parked)]
+
+
+async def _set_sandbox(arena: Arena, setting: Setting) -> None:
+    settings = {
+        "image_seconds": setting.image_seconds,
+        "video_seconds": setting.video_seconds,
+        "queue_seconds": 0.0,
+        "callbacks": setting.callbacks,
+        "tiny_media": True,
+    }
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+        (await http.delete(f"{arena.control_url}/faults")).raise_for_status()
+        (await http.put(f"{arena.control_url}/settings", json=settings)).raise_for_status()
+        for fault in setting.faults:
+            (await http.post(f"{arena.control_url}/faults", json=fault)).raise_for_status()
