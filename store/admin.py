@@ -234,27 +234,37 @@ async def _run(settings: AdminProcess, arguments: Arguments) -> object:
         return await command(conn, box, arguments)
 
 
-def main() -> int:
-    arguments = _parser().parse_args()
-    settings = load(AdminProcess)
-    configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
+def parse(given: list[str] | None = None) -> Arguments:
+    """The command line, checked. None: this process' own."""
+    return _parser().parse_args(given)
+
+
+async def answer(settings: AdminProcess, arguments: Arguments) -> tuple[int, str]:
+    """Carry the command out. Its exit code, and what it says: JSON, or one line of what was wrong."""
     if getattr(arguments, "actor", "") is None:
         arguments.actor = default_actor()
-    code = 1
     try:
-        answer = asyncio.run(_run(settings, arguments))
+        done = await _run(settings, arguments)
     except LookupError as error:
-        problem = str(error.args[0])
+        return 1, str(error.args[0])
     except RefusedError as error:
-        problem, code = str(error), 2
+        return 2, str(error)
     except asyncpg.UndefinedTableError:
-        problem = "the database has no tables yet: run python -m store.migrate"
+        return 1, "the database has no tables yet: run python -m store.migrate"
     except (*DATABASE_DOWN, asyncpg.PostgresError) as error:
-        problem = f"the database cannot be used: {error or type(error).__name__}"
+        return 1, f"the database cannot be used: {error or type(error).__name__}"
+    return 0, json.dumps(done, indent=2, ensure_ascii=False, default=_plain)
+
+
+def main() -> int:
+    arguments = parse()
+    settings = load(AdminProcess)
+    configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
+    code, text = asyncio.run(answer(settings, arguments))
+    if code == 0:
+        print(text)
     else:
-        print(json.dumps(answer, indent=2, ensure_ascii=False, default=_plain))
-        return 0
-    print(problem.splitlines()[0], file=sys.stderr)
+        print(text.splitlines()[0], file=sys.stderr)
     return code
 
 
