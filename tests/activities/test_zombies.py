@@ -1,0 +1,269 @@
+"""Workers that wake too late, and what they bought: nothing twice in a row's place, nothing that no charge stands for.
+
+The judge is the sandbox's own bill, line by line.
+"""
+
+import asyncio
+import dataclasses
+from typing import Any, cast
+
+import pytest
+
+from activities.jobs import JobActivities
+from contracts.ids import JobId, ProviderJobId
+from contracts.jobs import FindOutcome, JobRef, SubmitOutcome
+from contracts.states import JobState
+from providers.port import CreateAnswer, CreateRequest, Provider
+from providers.registry import Providers
+from runtime.policies import SEND_WITHIN_SECONDS
+from store.callbacks import CallbackOutcome, NewCallback, record_callback
+from store.status import find_execution
+from tests.activities.bench import Bench
+from tests.activities.test_find import make_send_older
+
+
+class HeldProvider:
+    """A provider whose caller is stopped between its intent and its POST, until the gate opens."""
+
+    def __init__(self, provider: Provider, gate: asyncio.Event) -> None:
+        self._provider = provider
+        self._gate = gate
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._provider, name)
+
+    async def submit(self, request: CreateRequest, *, timeout_seconds: float, not_after: float) -> CreateAnswer:
+        await self._gate.wait()
+        return await self._provider.submit(request, timeout_seconds=timeout_seconds, not_after=not_after)
+
+
+def held(bench: Bench, gate: asyncio.Event) -> JobActivities:
+    provider = HeldProvider(bench.providers.provider("replicate"), gate)
+    return dataclasses.replace(bench.jobs, providers=Providers([cast("Provider", provider)]))
+
+
+async def until(bench: Bench, ref: JobRef, state: JobState) -> None:
+    async with asyncio.timeout(5):
+        while (await bench.job(ref)).state is not state:  # noqa: ASYNC110 - a row tells no event
+            await asyncio.sleep(0.02)
+
+
+async def found_absent(bench: Bench, ref: JobRef) -> None:
+    """Past the horizon no list shows it, so a successor may send it again."""
+    await make_send_older(bench, ref, 60)
+    bench.sandbox.set(history_hidden=True)
+    assert (await bench.run(bench.jobs.find, ref)).outcome is FindOutcome.ABSENT
+
+
+async def answered_late(bench: Bench, ref: JobRef) -> "asyncio.Task[Any]":
+    """A submit that was accepted, and hears of it two seconds later."""
+    order = bench.sandbox.fault("answer_late", params={"seconds": 2.0})
+    zombie = asyncio.create_task(bench.run(bench.jobs.submit, ref))
+    await asyncio.to_thread(bench.sandbox.wait_until, lambda: len(bench.bill()) == 1)
+    assert bench.sandbox.fired(order) == 1
+    return zombie
+
+
+async def orphans(bench: Bench, ref: JobRef) -> list[dict[str, Any]]:
+    async with bench.database.as_user(ref.user_id) as conn:
+        rows = await conn.fetch(
+            "SELECT j.job_id, j.provider_job_id, j.state, j.supersedes, j.cancel_sent_at, c.state AS charge,"
+            " c.settled_nano_usd FROM jobs AS j JOIN charges AS c ON c.job_id = j.job_id"
+            " WHERE j.execution_id = $1 AND j.orphan ORDER BY j.job_id",
+            ref.execution_id,
+        )
+    return [dict(row) for row in rows]
+
+
+async def settled_like_the_bill(bench: Bench, ref: JobRef) -> None:
+    """Every line of the bill is the settled charge of exactly one job; an orphan's is booked as one."""
+    async with asyncio.timeout(15):
+        while any(orphan["charge"] == "held" for orphan in await orphans(bench, ref)):
+            await bench.late_bills.settle()
+            await asyncio.sleep(0.1)
+    billed = {line["provider_job_id"]: line["billed_nano_usd"] for line in bench.bill()}
+    async with bench.database.as_user(ref.user_id) as conn:
+        rows = await conn.fetch(
+            "SELECT j.provider_job_id, sum(l.amount_nano_usd)::bigint AS amount, j.orphan,"
+            " array_agg(l.kind) AS kinds FROM ledger_entries AS l JOIN jobs AS j ON j.job_id = l.job_id"
+            " WHERE j.step_name = 'image' AND l.kind IN ('settled', 'overage', 'orphan')"
+            " AND j.provider_job_id IS NOT NULL GROUP BY j.job_id"
+        )
+    assert {row["provider_job_id"]: row["amount"] for row in rows} == billed
+    assert all((row["kinds"] == ["orphan"]) is row["orphan"] for row in rows)
+
+
+async def call_back(bench: Bench, ref: JobRef, send: int, provider_job_id: str, delivery: str = "d") -> CallbackOutcome:
+    new = NewCallback(
+        provider="replicate",
+        delivery_id=f"{delivery}-{send}-{provider_job_id}",
+        job_id=ref.job_id,
+        send_number=send,
+        provider_job_id=ProviderJobId(provider_job_id),
+    )
+    async with bench.database.as_system() as conn:
+        return await record_callback(conn, new)
+
+
+async def complete(bench: Bench, ref: JobRef) -> None:
+    assert (await bench.run(bench.jobs.wait, ref)).state is JobState.COMPLETED
+    assert (await bench.run(bench.jobs.settle, ref)).state is JobState.COMPLETED
+
+
+async def test_zombie_stopped_before_its_post_sends_nothing_when_it_wakes(bench: Bench) -> None:
+    image = (await bench.accepted()).image
+    gate = asyncio.Event()
+    zombie = asyncio.create_task(bench.run(held(bench, gate).submit, image))
+    await until(bench, image, JobState.SUBMITTING)
+    await found_absent(bench, image)
+    assert (await bench.run(bench.jobs.submit, image)).outcome is SubmitOutcome.SUBMITTED
+    successor = await bench.job(image)
+    await asyncio.sleep(SEND_WITHIN_SECONDS)
+    gate.set()
+    assert (await zombie).outcome is SubmitOutcome.NOT_SENT
+    assert len(bench.bill()) == 1
+    after = await bench.job(image)
+    assert (after.state, after.send_number, after.handle) == (JobState.SUBMITTED, 2, successor.handle)
+    await complete(bench, image)
+    await settled_like_the_bill(bench, image)
+
+
+async def test_zombie_that_wakes_as_the_only_one_gives_its_job_back(bench: Bench) -> None:
+    """Nobody has replaced its send, and nothing left: it may be sent at once, without waiting for the horizon."""
+    image = (await bench.accepted()).image
+    gate = asyncio.Event()
+    zombie = asyncio.create_task(bench.run(held(bench, gate).submit, image))
+    await until(bench, image, JobState.SUBMITTING)
+    finding = asyncio.create_task(bench.run(bench.jobs.find, image))
+    await asyncio.sleep(SEND_WITHIN_SECONDS + 0.1)
+    gate.set()
+    assert (await zombie).outcome is SubmitOutcome.NOT_SENT
+    bench.wakeups.wake_all()
+    assert (await finding).outcome is FindOutcome.ABSENT
+    assert bench.bill() == []
+    assert (await bench.run(bench.jobs.submit, image)).outcome is SubmitOutcome.SUBMITTED
+
+
+@pytest.mark.parametrize("found_in", [JobState.UNKNOWN, JobState.WAITING])
+async def test_zombie_brings_the_id_of_the_current_send(bench: Bench, found_in: JobState) -> None:
+    image = (await bench.accepted()).image
+    zombie = await answered_late(bench, image)
+    if found_in is JobState.UNKNOWN:
+        assert (await bench.run(bench.jobs.submit, image)).outcome is SubmitOutcome.UNKNOWN
+    else:
+        await found_absent(bench, image)
+    assert (await bench.job(image)).state is found_in
+    assert (await zombie).outcome is SubmitOutcome.SUBMITTED
+    assert (await bench.run(bench.jobs.submit, image)).outcome is SubmitOutcome.SUBMITTED
+    (line,) = bench.bill()
+    job = await bench.job(image)
+    assert job.handle is not None
+    assert job.handle.provider_job_id == line["provider_job_id"]
+    await complete(bench, image)
+    assert await orphans(bench, image) == []
+    await settled_like_the_bill(bench, image)
+
+
+@pytest.mark.parametrize("brought_by", ["answer", "callback", "both"])
+async def test_zombie_of_a_superseded_send_leaves_an_orphan_that_is_ended_and_paid(
+    bench: Bench, brought_by: str
+) -> None:
+    one = await bench.accepted()
+    image = one.image
+    bench.sandbox.set(image_seconds=3.0)
+    zombie = await answered_late(bench, image)
+    await found_absent(bench, image)
+    assert (await bench.run(bench.jobs.submit, image)).outcome is SubmitOutcome.SUBMITTED
+    first, second = (line["provider_job_id"] for line in bench.bill())
+    if brought_by != "answer":
+        assert await call_back(bench, image, 1, first) is CallbackOutcome.ORPHAN
+        assert await call_back(bench, image, 1, first, "again") is CallbackOutcome.RECORDED
+    if brought_by != "callback":
+        await zombie
+    (orphan,) = await orphans(bench, image)
+    assert (orphan["provider_job_id"], orphan["supersedes"], orphan["state"]) == (first, image.job_id, "submitted")
+    job = await bench.job(image)
+    assert job.handle is not None
+    assert (job.state, job.handle.provider_job_id) == (JobState.SUBMITTED, second)
+    for _ in range(2):
+        await bench.late_bills.settle()
+    (orphan,) = await orphans(bench, image)
+    assert orphan["cancel_sent_at"] is not None  # asked to end, although its execution runs
+    await complete(bench, image)
+    await settled_like_the_bill(bench, image)
+    await zombie
+    assert len(await orphans(bench, image)) == 1
+    async with bench.database.as_user(image.user_id) as conn:
+        record = await find_execution(conn, one.execution_id)
+    assert record is not None
+    assert record.settled_nano_usd == sum(line["billed_nano_usd"] for line in bench.bill())
+    assert [job.state for job in record.jobs if job.step == "image" and not job.orphan] == [JobState.COMPLETED]
+
+
+async def test_second_id_of_one_send_is_an_orphan(bench: Bench) -> None:
+    """A provider that made two jobs of one request bills both."""
+    image, other = (await bench.accepted()).image, (await bench.accepted()).image
+    await bench.run(bench.jobs.submit, image)
+    await bench.run(bench.jobs.submit, other)
+    job, twin = await bench.job(image), await bench.job(other)
+    assert job.handle is not None
+    assert twin.handle is not None
+    assert await call_back(bench, image, 1, twin.handle.provider_job_id) is CallbackOutcome.REFUSED  # another's
+    await bench.as_owner("UPDATE jobs SET provider_job_id = 'elsewhere' WHERE job_id = $1", other.job_id)
+    assert await call_back(bench, image, 1, twin.handle.provider_job_id) is CallbackOutcome.ORPHAN
+    await complete(bench, image)
+    await settled_like_the_bill(bench, image)
+    assert (await bench.job(image)).handle == job.handle
+
+
+async def test_what_was_released_and_bought_after_all_is_an_orphan(bench: Bench) -> None:
+    """Held to be absent, its execution cancelled, its money given back; then it calls."""
+    one = await bench.accepted()
+    image = one.image
+    order = bench.sandbox.fault("drop_after_accept")
+    assert (await bench.run(bench.jobs.submit, image)).outcome is SubmitOutcome.UNKNOWN
+    assert bench.sandbox.fired(order) == 1
+    await found_absent(bench, image)
+    await bench.as_owner(
+        "UPDATE executions SET deadline_at = now() - interval '1 s' WHERE execution_id = $1", one.execution_id
+    )
+    assert (await bench.run(bench.jobs.submit, image)).outcome is SubmitOutcome.REFUSED
+    assert await bench.charge(image) == ("released", 0)
+    (line,) = bench.bill()
+    assert await call_back(bench, image, 1, line["provider_job_id"]) is CallbackOutcome.ORPHAN
+    (orphan,) = await orphans(bench, image)
+    await settled_like_the_bill(bench, image)
+    assert await bench.charge(image) == ("released", 0)
+    ref = dataclasses.replace(image, job_id=JobId(orphan["job_id"]))
+    assert await bench.charge(ref) == ("settled", line["billed_nano_usd"])
+
+
+async def test_ids_that_earlier_sends_were_given_do_not_stop_the_search_for_the_last(bench: Bench) -> None:
+    """Two sends accepted without an answer, the job given up: an earlier one's id was written down somewhere."""
+    one = await bench.accepted()
+    image = one.image
+    bench.sandbox.fault("drop_after_accept", times=2)
+    await bench.run(bench.jobs.submit, image)
+    await found_absent(bench, image)
+    await bench.run(bench.jobs.submit, image)
+    first, second = bench.bill()
+    bench.sandbox.set(history_hidden=False)
+    await bench.as_owner(
+        "UPDATE jobs SET state = 'failed', ended_at = now(),"
+        """ failure = '{"code": "submission_unknown", "message": "x"}' WHERE job_id = $1""",
+        image.job_id,
+    )
+    await bench.as_owner(
+        "UPDATE sends SET provider_job_id = $2 WHERE job_id = $1 AND number = 1",
+        image.job_id,
+        first["provider_job_id"],
+    )
+    async with asyncio.timeout(10):
+        while (await bench.charge(image))[0] == "held":
+            await bench.late_bills.settle()
+            await asyncio.sleep(0.1)
+    await settled_like_the_bill(bench, image)
+    job = await bench.job(image)
+    assert job.handle is not None
+    assert job.handle.provider_job_id == second["provider_job_id"]
+    assert [orphan["provider_job_id"] for orphan in await orphans(bench, image)] == [first["provider_job_id"]]
