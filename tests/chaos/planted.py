@@ -1,0 +1,369 @@
+"""Planted bugs: would the judge notice? Each is made in a copy of the product, and has to turn its cases red.
+
+    python -m tests.chaos.planted [NAME ...]   all of them, or these; first the product as it is: that has to be green
+
+A bug is an exact text and what stands there instead. A text that is not in the present source exactly once is an error:
+then the product has changed, and the bug has to be thought of anew.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from deploy.local.config import ROOT
+from deploy.local.process import LocalError
+from tests.chaos.arena import running_arena
+from tests.chaos.cases import Case, Setting, by_name
+from tests.chaos.rounds import Session
+
+HELD = 3
+"""Executions at a case's point in one round."""
+ROUNDS = 3
+"""Tries to reach the point before a case is void."""
+_NOT_COPIED = shutil.ignore_patterns(".*", "var", "tests", "node_modules", "__pycache__")
+
+
+class AnchorError(Exception):
+    """The text to be replaced is not in the source exactly once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """file: from the root of the sources."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bug:
+    """cases: names of those that have to turn red, of cases.py or of OWN_CASES."""
+
+    name: str
+    what: str
+    edits: tuple[Edit, ...]
+    cases: tuple[str, ...]
+
+
+def _billed(status: int) -> Case:
+    params = {"status": status, "form": "vendor"}
+    return Case(
+        name=f"billed-{status}",
+        what=f"the provider accepts, bills, and answers {status} in its own words",
+        fault="cut",
+        side="none",
+        alone=True,
+        setting=Setting(faults=({"fault": "answer_502_after_accept", "times": -1, "params": params},)),
+    )
+
+
+# A callback often tells the id of what a bug has lost, before the bug has done harm: it heals. Here none comes.
+_QUIET: Final = Setting(image_seconds=1.0, video_seconds=1.0, callbacks=False)
+_OWN: Final = (
+    _billed(409),
+    _billed(500),
+    replace(by_name(["cut-after-billing"])[0], name="cut-after-billing-quiet", setting=_QUIET),
+    replace(by_name(["worker-after-billing"])[0], name="worker-after-billing-quiet", setting=_QUIET),
+)
+OWN_CASES: Final = {case.name: case for case in _OWN}
+
+_COMMITTED: Final = """\
+        except DATABASE_DOWN as error:
+            log.warning("an intent's transaction was cut off\""""
+_SENT_BEFORE: Final = """\
+                if isinstance(intent, _Intent):
+                    answer = await intent.provider.submit(
+                        intent.request, timeout_seconds=CREATE_CALL_SECONDS, not_after=began + SEND_WITHIN_SECONDS
+                    )
+"""
+_SENT: Final = """create")):
+            answer = await intent.provider.submit(
+                intent.request, timeout_seconds=CREATE_CALL_SECONDS, not_after=began + SEND_WITHIN_SECONDS
+            )
+"""
+_NOT_FOUND: Final = "    404: FailureCode.PROVIDER_MODEL_UNAVAILABLE,\n"
+_IF_NOT_WAITING: Final = "        if job.state is not JobState.WAITING:\n            return await sent_already"
+_IF_KNOWN: Final = (
+    "        if job.state is JobState.SUBMITTED or job.state.ended:\n            return await sent_already"
+)
+
+BUGS: Final = (
+    Bug(
+        name="resend-on-lost-answer",
+        what="a read time-out or a dropped connection is taken for not accepted, as most HTTP clients' retries do",
+        edits=(
+            Edit(
+                file="providers/http.py",
+                old="        if sent.left:\n",
+                new='        if sent.left and sent.note not in ("ReadTimeout", "ReadError", "RemoteProtocolError"):\n',
+            ),
+        ),
+        cases=("cut-after-billing-quiet",),
+    ),
+    Bug(
+        name="new-send-per-attempt",
+        what="Temporal retries the submit, and the submit sends whenever it is asked",
+        edits=(
+            Edit(
+                file="runtime/policies.py",
+                old="ONCE: Final = RetryPolicy(maximum_attempts=1)",
+                new="ONCE: Final = RetryPolicy(maximum_attempts=5)",
+            ),
+            Edit(file="activities/jobs.py", old=_IF_NOT_WAITING, new=_IF_KNOWN),
+            Edit(
+                file="store/jobs.py", old="j.state = 'waiting' AND j.send_number = $2 - 1", new="j.send_number = $2 - 1"
+            ),
+        ),
+        cases=("worker-after-billing-quiet",),
+    ),
+    Bug(
+        name="post-before-commit",
+        what="the paid call is made inside the intent's transaction: whoever dies there leaves no trace of it",
+        edits=(
+            Edit(file="activities/jobs.py", old=_COMMITTED, new=_SENT_BEFORE + _COMMITTED),
+            Edit(file="activities/jobs.py", old=_SENT, new='create")):\n            pass\n'),
+        ),
+        cases=("worker-after-billing-quiet",),
+    ),
+    Bug(
+        name="settled-twice",
+        what="a settlement has an operation id of its own each time, and looks at no state",
+        edits=(
+            Edit(
+                file="activities/jobs.py",
+                old="            if not job.state.ended:\n                settled_nano_usd",
+                new="            if job is not None:\n                settled_nano_usd",
+            ),
+            Edit(
+                file="store/charges.py",
+                old='    if charge["state"] != ChargeState.HELD:\n        if',
+                new="    if False:\n        if",
+            ),
+            Edit(
+                file="store/charges.py",
+                old='await conn.execute(INSERT_ENTRY, f"{kind}/{charge_id}", kind',
+                new='await conn.execute(INSERT_ENTRY, f"{kind}/{new_charge_id()}", kind',
+            ),
+            # Or the CHECK of the budget would be what finds it.
+            Edit(
+                file="store/charges.py",
+                old="SET held_nano_usd = held_nano_usd - $3,",
+                new="SET held_nano_usd = greatest(0, held_nano_usd - $3),",
+            ),
+        ),
+        cases=("cut-after-settle",),
+    ),
+    Bug(
+        name="no-state-in-where",
+        what="the provider's id is written down whatever has become of the job meanwhile",
+        edits=(
+            Edit(
+                file="store/jobs.py",
+                old="WHERE j.job_id = $1 AND j.send_number = $2 AND j.state IN ('submitting', 'unknown', 'waiting')\n",
+                new="WHERE j.job_id = $1\n",
+            ),
+        ),
+        cases=("zombie-before-answer",),
+    ),
+    Bug(
+        name="409-is-a-refusal",
+        what="a 409 is taken for a refusal",
+        edits=(
+            Edit(
+                file="providers/http.py",
+                old=_NOT_FOUND,
+                new=_NOT_FOUND + "    409: FailureCode.PROVIDER_RATE_LIMITED,\n",
+            ),
+        ),
+        cases=("billed-409",),
+    ),
+    Bug(
+        name="500-is-a-refusal",
+        what="a server error is taken for a refusal",
+        edits=(
+            Edit(
+                file="providers/http.py",
+                old="    429: FailureCode.PROVIDER_RATE_LIMITED,\n}",
+                new="    429: FailureCode.PROVIDER_RATE_LIMITED,\n    500: FailureCode.PROVIDER_UNAVAILABLE,\n}",
+            ),
+        ),
+        cases=("billed-500",),
+    ),
+    Bug(
+        name="request-key-not-used",
+        what="a request that is repeated with its Idempotency-Key is a new request",
+        edits=(
+            Edit(
+                file="api/executions.py",
+                old='    sha256 = request_sha256("generate-video", body=plain)\n',
+                new='    sha256, idempotency_key = request_sha256("generate-video", body=plain), None\n',
+            ),
+        ),
+        cases=("api-before-202",),
+    ),
+    Bug(
+        name="event-id-per-try",
+        what="every try to deliver a webhook has an id of its own",
+        edits=(
+            Edit(
+                file="activities/webhooks.py",
+                old="signature_headers(secret, webhook.event_id, int(time.time())",
+                new='signature_headers(secret, f"evt_{time.time_ns():032x}", int(time.time())',
+            ),
+        ),
+        cases=("worker-during-webhook",),
+    ),
+    Bug(
+        name="absent-at-once",
+        what="a list that does not show the send is believed at once, not after the horizon",
+        edits=(
+            Edit(
+                file="activities/find.py",
+                old="past = model is not None and send.age_seconds > provider.certainty_horizon_seconds(model)",
+                new="past = model is not None and provider.certainty_horizon_seconds(model) > 0",
+            ),
+            Edit(
+                file="providers/vendors/fal.py",
+                old="authoritative=complete and past and not found.doubtful",
+                new="authoritative=complete and not found.doubtful",
+            ),
+        ),
+        cases=("cut-after-billing-quiet",),
+    ),
+    Bug(
+        name="sent-at-any-time",
+        what="a worker that was stopped between its intent and its call sends when it wakes",
+        edits=(
+            Edit(
+                file="providers/http.py",
+                old="event.endswith((_SENDING, _SENDING_BODY)) and boot_seconds() > not_after",
+                new="event.endswith((_SENDING, _SENDING_BODY)) and boot_seconds() > not_after + 3600",
+            ),
+        ),
+        cases=("zombie-before-post",),
+    ),
+)
+
+
+def named(names: Iterable[str]) -> list[Bug]:
+    """Those bugs; all without names. Raises KeyError."""
+    known = {bug.name: bug for bug in BUGS}
+    return [known[name] for name in names] or list(BUGS)
+
+
+def case_of(name: str) -> Case:
+    return OWN_CASES[name] if name in OWN_CASES else by_name([name])[0]
+
+
+def plant(bug: Bug, root: Path) -> None:
+    """Raises AnchorError; then nothing is changed in the file whose text was not found."""
+    for edit in bug.edits:
+        path = root / edit.file
+        source = path.read_text(encoding="utf-8")
+        if (count := source.count(edit.old)) != 1:
+            raise AnchorError(f"{bug.name}: {count} times in {edit.file}: {edit.old!r}")
+        path.write_text(source.replace(edit.old, edit.new), encoding="utf-8")
+
+
+@contextmanager
+def copied(source: Path) -> Generator[Path]:
+    """The product's sources as they lie there, uncommitted changes too, in a folder of their own."""
+    folder = Path(tempfile.mkdtemp(prefix="takeone-planted-"))
+    try:
+        shutil.copytree(source, folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one run on one copy has shown. red: by case, why. void: cases whose point was not reached."""
+
+    red: dict[str, str]
+    void: list[str]
+    seconds: float
+
+
+async def judge(say: Callable[[str], None], root: Path, names: Iterable[str], seed: int) -> Verdict:
+    """Run cases on the sources in root."""
+    began, red, void = time.monotonic(), dict[str, str](), list[str]()
+    async with running_arena(say, product_root=root) as arena:
+        session = Session.of(arena, Random(seed), say)
+        for name in names:
+            for _ in range(ROUNDS):
+                await session.round([case_of(name)], HELD)
+                if session.results[name].trials:
+                    break
+            result = session.results[name]
+            if not result.trials:
+                void.append(name)
+            if result.is_red:
+                why = [*result.broken, *(one.explain() for one in result.findings if one.is_red)]
+                red[name] = why[0]
+        await session.customers.close()
+    return Verdict(red=red, void=void, seconds=time.monotonic() - began)
+
+
+async def prove(say: Callable[[str], None], bugs: list[Bug], seed: int) -> int:
+    """0: the product as it is is green in every case, and each bug turns each of its cases red."""
+    wrong = 0
+    with copied(ROOT) as snapshot:
+        names = list(dict.fromkeys(name for bug in bugs for name in bug.cases))
+        say(f"The product as it is: {', '.join(names)}")
+        as_it_is = await judge(say, snapshot, names, seed)
+        for name in names:
+            verdict = "RED" if name in as_it_is.red else "VOID" if name in as_it_is.void else "green"
+            wrong += verdict != "green"
+            say(f"{verdict:<5}  unmodified  {name}  {as_it_is.red.get(name, '')}")
+        for bug in bugs:
+            say(f"{bug.name}: {bug.what}")
+            with copied(snapshot) as root:
+                plant(bug, root)
+                found = await judge(say, root, bug.cases, seed)
+            for name in bug.cases:
+                verdict = "red" if name in found.red else "VOID" if name in found.void else "GREEN"
+                wrong += verdict != "red"
+                say(f"{verdict:<5}  {bug.name}  {name}  {found.seconds:.0f} s  {found.red.get(name, '')}")
+    say(f"{len(bugs)} planted bugs, {wrong} wrong verdicts.")
+    return 1 if wrong else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos.planted", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("bug", nargs="*", help=f"of {', '.join(bug.name for bug in BUGS)}")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+
+    def say(text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    try:
+        bugs = named(options.bug)
+    except KeyError as unknown:
+        parser.error(f"no bug {unknown}")
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            return asyncio.run(prove(say, bugs, options.seed))
+        except (LocalError, AnchorError) as error:
+            say(str(error))
+            return 1
+    return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

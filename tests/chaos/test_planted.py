@@ -1,0 +1,46 @@
+"""The planted bugs fit the present source. That they are found is what `python -m tests.chaos.planted` shows."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from deploy.local.config import ROOT
+from tests.chaos.planted import BUGS, AnchorError, Bug, Edit, case_of, copied, named, plant
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_planted_bug_fits_the_source_and_is_python(bug: Bug, tmp_path: Path) -> None:
+    for edit in bug.edits:
+        target = tmp_path / edit.file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((ROOT / edit.file).read_bytes())
+    plant(bug, tmp_path)
+    for edit in bug.edits:
+        changed = (tmp_path / edit.file).read_text(encoding="utf-8")
+        assert changed != (ROOT / edit.file).read_text(encoding="utf-8")
+        ast.parse(changed)
+
+
+def test_planted_bugs_name_cases_that_exist() -> None:
+    assert all(bug.cases for bug in BUGS)
+    assert {name for bug in BUGS for name in bug.cases} == {case_of(name).name for bug in BUGS for name in bug.cases}
+    assert len({bug.name for bug in BUGS}) == len(BUGS)
+    assert named([BUGS[0].name]) == [BUGS[0]]
+
+
+@pytest.mark.parametrize("source", ["nothing of it", "twice twice"])
+def test_planting_refuses_a_source_that_has_changed(tmp_path: Path, source: str) -> None:
+    (tmp_path / "file.py").write_text(source, encoding="utf-8")
+    bug = Bug(name="bug", what="", edits=(Edit(file="file.py", old="twice", new="once"),), cases=())
+    with pytest.raises(AnchorError, match=r"in file\.py"):
+        plant(bug, tmp_path)
+    assert (tmp_path / "file.py").read_text(encoding="utf-8") == source
+
+
+def test_copy_holds_the_product_and_no_tests() -> None:
+    with copied(ROOT) as folder:
+        assert (folder / "worker.py").read_bytes() == (ROOT / "worker.py").read_bytes()
+        assert (folder / "store" / "migrations" / "0001_first.sql").exists()
+        assert not (folder / "tests").exists()
+    assert not folder.exists()
