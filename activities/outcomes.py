@@ -18,7 +18,9 @@ from store.executions import OpenExecution
 
 
 def result_json(assets: Sequence[StepAsset], links: AssetLinks) -> dict[str, Any]:
-    """Every asset with an address that may be kept; videoUrl and imageUrl are those of the last of their kind."""
+    """Every asset with an address that may be kept; videoUrl and imageUrl are that of the result, else the last of
+    their kind.
+    """
     listed = [
         {
             "id": item.asset.asset_id,
@@ -31,10 +33,13 @@ def result_json(assets: Sequence[StepAsset], links: AssetLinks) -> dict[str, Any
         }
         for item in assets
     ]
-    newest = {entry["kind"]: entry["url"] for entry in listed}
+    results = {item.asset.asset_id for item in assets if item.is_result}
+    # Of a result of several files the first is the one meant; of other steps the last.
+    chosen = {entry["kind"]: entry["url"] for entry in listed if entry["id"] not in results}
+    chosen |= {entry["kind"]: entry["url"] for entry in reversed(listed) if entry["id"] in results}
     return {
-        "videoUrl": newest.get(StepKind.VIDEO),
-        "imageUrl": newest.get(StepKind.IMAGE),
+        "videoUrl": chosen.get(StepKind.VIDEO),
+        "imageUrl": chosen.get(StepKind.IMAGE),
         "assets": listed,
     }
 
@@ -72,7 +77,7 @@ def webhook_body(
             "estimated": usd_text(execution.estimated_nano_usd),
             "held": usd_text(money.held_nano_usd),
             "settled": usd_text(money.settled_nano_usd),
-            "final": money.held_nano_usd == 0,
+            "final": money.final,
         },
         "metadata": dict(execution.metadata),
     }

@@ -18,7 +18,6 @@ from runtime.logging import get_logger
 from runtime.policies import START_RPC_TIMEOUT
 from runtime.temporal import UNREACHABLE
 from store.database import DATABASE_DOWN
-from store.database import DATABASE_DOWN
 from store.idempotency import KeptAnswer
 from store.status import get_budget_left
 from workflows.orders import start_execution

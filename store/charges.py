@@ -183,8 +183,8 @@ async def release_charge(conn: Connection, job_id: JobId) -> BudgetMove | None:
 COUNT_VIDEO = """
 UPDATE budgets AS b
 SET held_videos = b.held_videos - 1, settled_videos = b.settled_videos + $2
-FROM (SELECT user_id, min(budget_month) AS budget_month FROM charges WHERE execution_id = $1 GROUP BY user_id) AS c
-WHERE b.user_id = c.user_id AND b.budget_month = c.budget_month
+FROM executions AS e
+WHERE e.execution_id = $1 AND b.user_id = e.user_id AND b.budget_month = e.budget_month
 """
 
 

@@ -1,0 +1,162 @@
+"""Executions that have ended, with their jobs in any state that a job can be left in."""
+
+from dataclasses import dataclass, replace
+
+from activities.executions import ExecutionActivities
+from activities.links import AssetLinks
+from contracts.executions import FinishInput
+from contracts.failures import Failure, FailureCode
+from contracts.ids import AssetId, JobId, ProviderJobId, UserId, new_asset_id, new_charge_id, new_job_id
+from contracts.jobs import JobReport, Output
+from contracts.money import NanoUsd
+from contracts.plans import StepKind
+from contracts.states import CostBasis, ExecutionStatus, JobState
+from contracts.webhooks import DeliveryOrder
+from store.assets import Asset, insert_asset
+from store.charges import move_budget, release_charge, settle_charge
+from store.database import Connection, Database
+from store.executions import failure_to_json
+from store.jobs import report_to_json
+from tests.rows import Accepted, accept, new_execution
+
+COST = NanoUsd(2_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """How a job was left. cost: what its bill says; None while that is open. released: it was certainly not bought."""
+
+    state: JobState
+    failure: FailureCode | None = None
+    sent: bool = True
+    known: bool = False
+    cancel_sent: bool = False
+    report: JobState | None = None
+    cost: NanoUsd | None = None
+    released: bool = False
+    stored: bool = False
+
+
+NEVER_SENT = Left(state=JobState.WAITING, sent=False)
+STORED = Left(state=JobState.COMPLETED, known=True, report=JobState.COMPLETED, cost=COST, stored=True)
+NOT_STORED = replace(STORED, stored=False)
+
+
+async def _delivered(_order: DeliveryOrder) -> bool:
+    return True
+
+
+def _activities(database: Database) -> ExecutionActivities:
+    links = AssetLinks(public_base_url="http://api.test", cdn_base_url=None)
+    return ExecutionActivities(database=database, links=links, start_delivery=_delivered)
+
+
+async def end(
+    database: Database,
+    user_id: UserId,
+    video: Left,
+    *,
+    image: Left = STORED,
+    status: ExecutionStatus = ExecutionStatus.FAILED,
+    error: FailureCode = FailureCode.TERMINATED,
+) -> Accepted:
+    """An execution of image → video that has ended, its jobs left like this."""
+    one = await accept(database, new_execution(user_id, webhook_url="https://example.com/hook"))
+    await leave(database, one, image=image, video=video)
+    order = FinishInput(execution=one.ref, status=status, failure=Failure.of(error))
+    await _activities(database).finish(order)
+    return one
+
+
+async def leave(database: Database, one: Accepted, *, image: Left, video: Left) -> None:
+    async with database.as_system() as conn:
+        await _leave(conn, one.image.job_id, image, StepKind.IMAGE)
+        await _leave(conn, one.video.job_id, video, StepKind.VIDEO)
+
+
+LEAVE = """
+UPDATE jobs
+SET state = $2, failure = $3, send_number = $4, provider_job_id = $5, report = $6,
+    submitted_at = CASE WHEN $5::text IS NOT NULL THEN now() END,
+    cancel_sent_at = CASE WHEN $7 THEN now() END, deadline_at = CASE WHEN $4 > 0 THEN now() END,
+    ended_at = CASE WHEN $2 IN ('completed', 'failed', 'cancelled') THEN now() END
+WHERE job_id = $1
+"""
+
+
+async def _leave(conn: Connection, job_id: JobId, left: Left, kind: StepKind) -> None:
+    report = None
+    if left.report is not None:
+        outputs = (Output(url="http://provider.test/file", kind=kind),) if left.report is JobState.COMPLETED else ()
+        report = report_to_json(JobReport(state=left.report, outputs=outputs))
+    failure = failure_to_json(Failure.of(left.failure)) if left.failure is not None else None
+    provider_job_id = ProviderJobId(f"provider-{job_id}") if left.known else None
+    sends = 1 if left.sent else 0
+    await conn.execute(LEAVE, job_id, left.state, failure, sends, provider_job_id, report, left.cancel_sent)
+    if left.sent:
+        await conn.execute(
+            "INSERT INTO sends (job_id, number, user_id, request, inputs)"
+            " SELECT job_id, 1, user_id, '{}', '{}' FROM jobs WHERE job_id = $1",
+            job_id,
+        )
+    if left.released:
+        move = await release_charge(conn, job_id)
+        assert move is not None
+        await move_budget(conn, move)
+    elif left.cost is not None:
+        await settle_charge(conn, job_id, left.cost, CostBasis.REPORTED)
+    if left.stored:
+        await _store(conn, job_id, kind)
+
+
+async def _store(conn: Connection, job_id: JobId, kind: StepKind) -> None:
+    row = await conn.fetchrow("SELECT execution_id, user_id FROM jobs WHERE job_id = $1", job_id)
+    assert row is not None
+    asset = Asset(
+        asset_id=AssetId(new_asset_id()),
+        job_id=job_id,
+        output_number=0,
+        execution_id=row["execution_id"],
+        user_id=row["user_id"],
+        kind=kind,
+        object_key=f"{kind}s/{job_id}",
+        size_bytes=1,
+        sha256="0" * 64,
+        content_type="application/octet-stream",
+    )
+    await insert_asset(conn, asset)
+
+
+async def add_orphan(database: Database, one: Accepted, left: Left) -> JobId:
+    """An earlier send of the video turned out to have been accepted after all."""
+    job_id = new_job_id()
+    async with database.as_system() as conn:
+        await conn.execute(
+            "INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model, supersedes,"
+            " orphan) SELECT $2, execution_id, step_name, user_id, generation, provider, model, job_id, true"
+            " FROM jobs WHERE job_id = $1",
+            one.video.job_id,
+            job_id,
+        )
+        await conn.execute(
+            "INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd,"
+            " budget_month) SELECT $2, $3, execution_id, user_id, provider, model, 0, budget_month"
+            " FROM charges WHERE job_id = $1",
+            one.video.job_id,
+            new_charge_id(),
+            job_id,
+        )
+        await _leave(conn, job_id, left, StepKind.VIDEO)
+    return job_id
+
+
+async def finish_again(database: Database, one: Accepted, generation: int, *, video: Left, job_id: JobId) -> None:
+    """The retried execution has failed again, with its new video job left like this."""
+    async with database.as_system() as conn:
+        await _leave(conn, job_id, video, StepKind.VIDEO)
+    order = FinishInput(
+        execution=replace(one.ref, generation=generation),
+        status=ExecutionStatus.FAILED,
+        failure=Failure.of(FailureCode.PROVIDER_FAILED),
+    )
+    await _activities(database).finish(order)

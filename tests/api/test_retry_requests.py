@@ -1,0 +1,260 @@
+"""POST /api/executions/{id}/retry: who may, what is refused, what is done once."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from contracts.failures import FailureCode
+from contracts.ids import new_execution_id
+from contracts.money import NanoUsd, usd_text
+from contracts.states import ExecutionStatus, JobState
+from store.sweeping import lock_ended
+from store.users import UserLimits
+from tests.api.conftest import Api, TestUser, api_settings, running_api
+from tests.api.ended import COST, NEVER_SENT, NOT_STORED, Left, end, finish_again
+from tests.rows import VIDEO, VIDEO_PRICE, Accepted, accept, assert_books_balance, new_execution
+from tests.servers import FreshDatabase
+
+ACCEPT = {"acceptPossibleDoubleCost": True}
+LOST = Left(state=JobState.FAILED, failure=FailureCode.SUBMISSION_UNKNOWN)
+
+
+async def _retry(user: TestUser, execution_id: str, body: Any = None, **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await user.http.post(f"/api/executions/{execution_id}/retry", json=body, headers=named)
+
+
+def _code(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+async def _count_jobs(api: Api, one: Accepted) -> int:
+    async with api.database.as_user(one.user_id) as conn:
+        number: int = await conn.fetchval("SELECT count(*) FROM jobs WHERE execution_id = $1", one.execution_id)
+    return number
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+async def test_retry_of_what_has_not_ended_is_refused(shared_api: Api, api_once: TestUser, claimed: bool) -> None:
+    one = await accept(shared_api.database, new_execution(api_once.user_id), claimed=claimed)
+    assert _code(await _retry(api_once, one.execution_id)) == (409, "execution_not_ended")
+
+
+async def test_retry_of_what_has_completed_is_refused(shared_api: Api, api_once: TestUser) -> None:
+    one = await end(shared_api.database, api_once.user_id, NEVER_SENT, status=ExecutionStatus.COMPLETED)
+    assert _code(await _retry(api_once, one.execution_id)) == (409, "nothing_to_retry")
+
+
+async def test_retry_of_another_users_execution_is_like_of_one_that_never_was(
+    shared_api: Api, api_once: TestUser
+) -> None:
+    other = await shared_api.new_user()
+    async with other.http:
+        one = await end(shared_api.database, other.user_id, NEVER_SENT)
+        answers = [
+            await _retry(api_once, execution_id)
+            for execution_id in (one.execution_id, new_execution_id(), "exec_1", "usr_" + "0" * 32)
+        ]
+        assert (await _retry(other, one.execution_id)).status_code == 202
+    read = await api_once.http.get(f"/api/executions/{one.execution_id}")
+    assert {answer.status_code for answer in answers} == {404}
+    assert {answer.content for answer in answers} == {read.content}
+
+
+async def test_retry_of_a_disabled_user_is_refused(shared_api: Api) -> None:
+    user = await shared_api.new_user()
+    one = await end(shared_api.database, user.user_id, NEVER_SENT)
+    async with shared_api.database.as_system() as conn:
+        await conn.execute("UPDATE users SET disabled_at = now() WHERE user_id = $1", user.user_id)
+    async with user.http:
+        assert _code(await _retry(user, one.execution_id)) == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"acceptPossibleDoubleCost": "yes"},
+        {"acceptPossibleDoubleCost": 1},
+        {"accept_possible_double_cost": True},
+        {"other": 1},
+        [],
+    ],
+)
+async def test_retry_with_a_wrong_body_is_refused(shared_api: Api, api_once: TestUser, body: Any) -> None:
+    one = await end(shared_api.database, api_once.user_id, LOST)
+    assert _code(await _retry(api_once, one.execution_id, body)) == (422, "invalid_request")
+
+
+async def test_retry_whose_body_is_not_json_is_refused(shared_api: Api, api_once: TestUser) -> None:
+    one = await end(shared_api.database, api_once.user_id, NEVER_SENT)
+    path = f"/api/executions/{one.execution_id}/retry"
+    answer = await api_once.http.post(path, content=b"{}", headers={"Content-Type": "text/plain"})
+    assert _code(answer) == (415, "unsupported_media_type")
+
+
+async def test_retry_without_room_in_the_budget_changes_nothing(api: Api) -> None:
+    user = await api.new_user(UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(500_000_000)))
+    async with user.http:
+        one = await end(api.database, user.user_id, replace(LOST, known=False))
+        answer = await _retry(user, one.execution_id, ACCEPT, Idempotency_Key="once")  # its old hold stays
+        assert _code(answer) == (402, "budget_exceeded")
+        assert answer.json()["budget"]["needed"] == usd_text(VIDEO_PRICE)
+        read = (await user.http.get(f"/api/executions/{one.execution_id}")).json()
+        assert (read["status"], len(read["jobs"])) == ("failed", 2)
+        async with api.database.as_system() as conn:
+            await conn.execute("UPDATE users SET monthly_nano_usd_limit = NULL WHERE user_id = $1", user.user_id)
+        assert (await _retry(user, one.execution_id, ACCEPT, Idempotency_Key="once")).status_code == 202
+
+
+async def test_retry_that_pays_nothing_asks_no_budget(api: Api) -> None:
+    """What is paid for is brought home, however the limits were changed meanwhile."""
+    user = await api.new_user()
+    one = await end(api.database, user.user_id, NOT_STORED, error=FailureCode.STORAGE_UNAVAILABLE)
+    async with api.database.as_system() as conn:
+        await conn.execute(
+            "UPDATE users SET monthly_nano_usd_limit = 0, monthly_videos_limit = 0 WHERE user_id = $1", user.user_id
+        )
+    async with user.http:
+        answer = await _retry(user, one.execution_id)
+    assert answer.status_code == 202, answer.text
+    assert (answer.json()["toPay"], answer.json()["estimated"]) == ([], "0")
+
+
+async def test_retry_of_a_model_that_is_gone_says_so(
+    api: Api, fresh_database: FreshDatabase, temporal_address: str
+) -> None:
+    user = await api.new_user()
+    async with user.http:
+        one = await end(api.database, user.user_id, NEVER_SENT)
+        kept = await end(api.database, user.user_id, NOT_STORED, error=FailureCode.STORAGE_UNAVAILABLE)
+        settings = api_settings(fresh_database, temporal_address).model_copy(update={"replicate_api_token": None})
+        async with running_api(settings) as without:
+            user.http._transport = without.transport  # pyright: ignore[reportPrivateUsage] - the key stays
+            answer = await _retry(user, one.execution_id)
+            assert _code(answer) == (409, "provider_model_unavailable")
+            assert "seedance" in answer.json()["detail"]
+            assert (await _retry(user, kept.execution_id)).status_code == 202  # nothing of that model is bought
+    assert await _count_jobs(api, one) == 2
+
+
+async def test_retry_under_one_key_is_done_once(api: Api, user: TestUser) -> None:
+    one = await end(api.database, user.user_id, NEVER_SENT)
+    other = await end(api.database, user.user_id, NEVER_SENT)
+
+    answers = await asyncio.gather(*(_retry(user, one.execution_id, Idempotency_Key="key") for _ in range(8)))
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.content for answer in answers}) == 1
+    assert sum("idempotent-replayed" in answer.headers for answer in answers) == 7
+    assert await _count_jobs(api, one) == 3
+    assert _code(await _retry(user, other.execution_id, Idempotency_Key="key")) == (422, "idempotency_conflict")
+    assert _code(await _retry(user, one.execution_id, ACCEPT, Idempotency_Key="key")) == (422, "idempotency_conflict")
+    generated = await user.http.post("/api/generate-video", json={"prompt": "x"}, headers={"Idempotency-Key": "key"})
+    assert _code(generated) == (422, "idempotency_conflict")
+    assert await _count_jobs(api, other) == 2
+
+
+async def test_retry_twice_at_once_without_a_key_is_done_once(api: Api, user: TestUser) -> None:
+    one = await end(api.database, user.user_id, NEVER_SENT)
+    answers = await asyncio.gather(*(_retry(user, one.execution_id) for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [202] + [409] * 7
+    assert await _count_jobs(api, one) == 3
+    async with api.database.as_user(user.user_id) as conn:
+        await assert_books_balance(conn, user.user_id)
+
+
+async def test_retry_of_a_retry_supersedes_its_job(api: Api, user: TestUser) -> None:
+    one = await end(api.database, user.user_id, NEVER_SENT)
+    supersedes = one.video.job_id
+    for generation in (2, 3, 4):
+        answer = await _retry(user, one.execution_id)
+        assert answer.json()["generation"] == generation
+        async with api.database.as_user(user.user_id) as conn:
+            row = await conn.fetchrow(
+                "SELECT job_id, supersedes FROM jobs WHERE execution_id = $1 AND generation = $2",
+                one.execution_id,
+                generation,
+            )
+            assert row is not None
+            assert row["supersedes"] == supersedes
+            supersedes = row["job_id"]
+        await api.services.temporal.get_workflow_handle(one.execution_id).terminate("no worker here")
+        failed = Left(
+            state=JobState.FAILED,
+            failure=FailureCode.PROVIDER_FAILED,
+            known=True,
+            report=JobState.FAILED,
+            cost=COST,
+        )
+        await finish_again(api.database, one, generation, video=failed, job_id=supersedes)
+    read = (await user.http.get(f"/api/executions/{one.execution_id}")).json()
+    assert read["cost"]["settled"] == usd_text(NanoUsd(4 * COST))  # the image, and three videos that failed
+    assert (read["status"], read["failedJobs"], len(read["jobs"])) == ("failed", [VIDEO], 5)
+    async with api.database.as_user(user.user_id) as conn:
+        await assert_books_balance(conn, user.user_id)
+        events = await conn.fetch("SELECT generation FROM webhooks WHERE execution_id = $1", one.execution_id)
+        videos = await conn.fetchrow("SELECT held_videos, settled_videos FROM budgets WHERE user_id = $1", user.user_id)
+    assert sorted(event["generation"] for event in events) == [1, 2, 3, 4]  # each end is an event of its own
+    assert videos is not None
+    assert tuple(videos) == (0, 0)
+
+
+async def test_retry_takes_what_was_bought_before_and_came_late(api: Api, user: TestUser) -> None:
+    """Given up, bought again with the double cost accepted; the second failed, and the first was found completed."""
+    one = await end(api.database, user.user_id, LOST)
+    assert (await _retry(user, one.execution_id, ACCEPT)).status_code == 202
+    async with api.database.as_system() as conn:
+        second = await conn.fetchval("SELECT job_id FROM jobs WHERE supersedes = $1", one.video.job_id)
+        await conn.execute(
+            "UPDATE jobs SET provider_job_id = 'late', report = (SELECT report FROM jobs WHERE job_id = $2)"
+            " WHERE job_id = $1",
+            one.video.job_id,
+            one.image.job_id,
+        )
+    await api.services.temporal.get_workflow_handle(one.execution_id).terminate("no worker here")
+    refused = Left(state=JobState.FAILED, failure=FailureCode.CONTENT_MODERATED, released=True)
+    await finish_again(api.database, one, 2, video=refused, job_id=second)
+
+    said = (await _retry(user, one.execution_id)).json()
+
+    assert said["toPay"] == []
+    assert said["kept"][1]["jobId"] == one.video.job_id
+    read = (await user.http.get(f"/api/executions/{one.execution_id}")).json()
+    assert (read["status"], read["completedJobs"]) == ("queued", ["image", VIDEO])
+
+
+async def test_retry_waits_for_what_the_sweep_does_to_an_ended_execution(api: Api, user: TestUser) -> None:
+    """And then decides by it: here the sweep asks the provider to end the job."""
+    one = await end(api.database, user.user_id, Left(state=JobState.SUBMITTED, known=True))
+    async with api.database.as_system() as conn:
+        assert await lock_ended(conn, one.execution_id)
+        retry = asyncio.create_task(_retry(user, one.execution_id))
+        done, _ = await asyncio.wait([retry], timeout=0.5)
+        assert not done
+        await conn.execute("UPDATE jobs SET cancel_sent_at = now() WHERE job_id = $1", one.video.job_id)
+    assert _code(await retry) == (409, "possible_double_cost")
+    assert (await _retry(user, one.execution_id, ACCEPT)).status_code == 202
+    async with api.database.as_system() as conn:
+        assert not await lock_ended(conn, one.execution_id)
+
+
+async def test_retry_is_counted_in_the_month_it_is_made(api: Api, user: TestUser) -> None:
+    """Its new hold and its video; the old hold stays where it was."""
+    one = await end(api.database, user.user_id, LOST)
+    async with api.database.as_system() as conn:
+        for table in ("charges", "budgets", "executions"):
+            await conn.execute(f"UPDATE {table} SET budget_month = '2020-01-01' WHERE user_id = $1", user.user_id)
+    assert (await _retry(user, one.execution_id, ACCEPT)).status_code == 202
+    async with api.database.as_system() as conn:
+        second = await conn.fetchval("SELECT job_id FROM jobs WHERE supersedes = $1", one.video.job_id)
+    await api.services.temporal.get_workflow_handle(one.execution_id).terminate("no worker here")
+    refused = Left(state=JobState.FAILED, failure=FailureCode.CONTENT_MODERATED, released=True)
+    await finish_again(api.database, one, 2, video=refused, job_id=second)
+    async with api.database.as_user(user.user_id) as conn:
+        rows = await conn.fetch(
+            "SELECT held_nano_usd, held_videos FROM budgets WHERE user_id = $1 ORDER BY budget_month", user.user_id
+        )
+    assert [tuple(row) for row in rows] == [(VIDEO_PRICE, 0), (0, 0)]
