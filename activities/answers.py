@@ -1,5 +1,7 @@
 """What becomes of a job when a submit ends: each in the caller's transaction."""
 
+from dataclasses import replace
+
 from contracts.failures import Failure
 from contracts.jobs import JobRef, ProviderHandle, SubmitJobResult, SubmitOutcome
 from contracts.states import ExecutionStatus, JobState
@@ -24,6 +26,12 @@ log = get_logger(__name__)
 
 async def sent_already(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:
     """A submit that sends nothing: somebody else has, or nobody may."""
+    provider_job_id = job.handle.provider_job_id if job.handle is not None else None
+    result = await _sent_already(conn, ref, job)
+    return replace(result, send_number=job.send_number, provider_job_id=provider_job_id)
+
+
+async def _sent_already(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:
     if job.state is JobState.WAITING:
         open_still = job.execution_status == ExecutionStatus.RUNNING and not job.cancel_requested
         if open_still and job.execution_generation == ref.generation:
@@ -53,8 +61,20 @@ async def record_answer(conn: Connection, ref: JobRef, number: int, answer: Crea
     Repeating is safe. A late answer of the current send is adopted; what a superseded one bought becomes an orphan;
     every other late answer changes only its own row.
     """
-    failure = answer.failure
     before = await get_job(conn, ref.job_id)
+    result = await _record_answer(conn, ref, number, answer, before)
+    known = answer.handle if result.outcome is SubmitOutcome.SUBMITTED else None
+    return replace(
+        result,
+        send_number=max(number, before.send_number),
+        provider_job_id=known.provider_job_id if known is not None else None,
+    )
+
+
+async def _record_answer(
+    conn: Connection, ref: JobRef, number: int, answer: CreateAnswer, before: JobRecord
+) -> SubmitJobResult:
+    failure = answer.failure
     await mark_send_answered(
         conn,
         ref.job_id,

@@ -83,7 +83,9 @@ class Finder:
                 provider_job_id = free[0].provider_job_id
                 await mark_send_answered(conn, ref.job_id, send.number, "found", provider_job_id=provider_job_id)
                 log.info("an unknown send was found", job_id=ref.job_id, send=send.number)
-                return FindJobResult(outcome=FindOutcome.FOUND)
+                return FindJobResult(
+                    outcome=FindOutcome.FOUND, send_number=send.number, provider_job_id=provider_job_id
+                )
             if not free and self._certain(provider, job, send, answer):
                 return await _absent(conn, ref, send.number)
         return None
@@ -105,8 +107,9 @@ class Finder:
         async with self.database.as_user(ref.user_id) as conn:
             if not await mark_job_ended(conn, ref.job_id, JobState.FAILED, failure, expected=OPEN_QUESTION):
                 return _meanwhile(await get_job(conn, ref.job_id))
+            job = await get_job(conn, ref.job_id)
         log.error("a send could not be found", execution_id=ref.execution_id, job_id=ref.job_id)
-        return FindJobResult(outcome=FindOutcome.GIVEN_UP, failure=failure)
+        return FindJobResult(outcome=FindOutcome.GIVEN_UP, failure=failure, send_number=job.send_number)
 
 
 async def _absent(conn: Connection, ref: JobRef, number: int) -> FindJobResult | None:
@@ -114,12 +117,16 @@ async def _absent(conn: Connection, ref: JobRef, number: int) -> FindJobResult |
         return None
     await mark_send_answered(conn, ref.job_id, number, "absent")
     log.info("an unknown send was never accepted", job_id=ref.job_id, send=number)
-    return FindJobResult(outcome=FindOutcome.ABSENT)
+    return FindJobResult(outcome=FindOutcome.ABSENT, send_number=number)
 
 
 def _meanwhile(job: JobRecord) -> FindJobResult:
     """Somebody else has found out."""
     if job.state is JobState.WAITING:
-        return FindJobResult(outcome=FindOutcome.ABSENT, failure=job.failure)
-    outcome = FindOutcome.FOUND if job.state is JobState.SUBMITTED else FindOutcome.ENDED
-    return FindJobResult(outcome=outcome, failure=job.failure)
+        return FindJobResult(outcome=FindOutcome.ABSENT, failure=job.failure, send_number=job.send_number)
+    return FindJobResult(
+        outcome=FindOutcome.FOUND if job.state is JobState.SUBMITTED else FindOutcome.ENDED,
+        failure=job.failure,
+        send_number=job.send_number,
+        provider_job_id=job.handle.provider_job_id if job.handle is not None else None,
+    )

@@ -25,6 +25,7 @@ from activities.offers import offered
 from activities.settling import settle_ended
 from activities.wakeups import Wakeups
 from contracts.failures import Failure, FailureCode
+from contracts.ids import JobId
 from contracts.jobs import (
     CancelJobResult,
     CancelOutcome,
@@ -41,6 +42,7 @@ from contracts.states import JobState
 from providers.port import (
     CreateAnswer,
     CreateRequest,
+    ModelInputs,
     Provider,
     ProviderUnavailableError,
 )
@@ -66,6 +68,10 @@ from store.jobs import (
 from store.objects import ObjectStore
 
 log = get_logger(__name__)
+
+
+class ModelNotOfferedError(Exception):
+    """The model of a job, or its provider, was taken out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +124,7 @@ class JobActivities:
                 return await sent_already(conn, ref, await get_job(conn, ref.job_id))
             await mark_send_answered(conn, ref.job_id, number, "not_accepted", note="not sent: COMMIT got no answer")
         log.warning("an intent was committed without an answer, and taken back", **_ids(ref), send=number)
-        return SubmitJobResult(outcome=SubmitOutcome.NOT_SENT)
+        return SubmitJobResult(outcome=SubmitOutcome.NOT_SENT, send_number=number)
 
     async def _intend(self, conn: Connection, ref: JobRef, sender: str) -> "_Intent | SubmitJobResult":
         """What is about to be sent, for the caller to commit before any byte leaves; or the answer, if nothing is."""
@@ -127,14 +133,11 @@ class JobActivities:
             return await sent_already(conn, ref, job)
         if job.late:
             return await refuse_unsent(conn, ref, job.failure or Failure.of(FailureCode.DEADLINE_EXCEEDED))
-        found = self.providers.find_model(job.model, job.provider)
-        if found is None:
-            return await refuse_unsent(conn, ref, Failure.of(FailureCode.PROVIDER_MODEL_UNAVAILABLE))
-        provider, model = found
         number = job.send_number + 1
         try:
-            inputs = await resolve_inputs(conn, self.objects, job, model, seed=_seed(ref, number))
-            request = provider.create_request(model, inputs, self._callback_url(ref, job.provider, number))
+            request, inputs = await self.prepare(conn, job, number)
+        except ModelNotOfferedError:
+            return await refuse_unsent(conn, ref, Failure.of(FailureCode.PROVIDER_MODEL_UNAVAILABLE))
         except InputUnavailableError as error:
             return await refuse_unsent(conn, ref, error.failure)
         except ValueError as error:  # a plan that was accepted should not hold such inputs; no repeat would heal it
@@ -143,7 +146,19 @@ class JobActivities:
         serial = await begin_send(conn, ref, number, asdict(request), asdict(inputs), sender=sender)
         if serial is None:
             return await sent_already(conn, ref, await get_job(conn, ref.job_id))
-        return _Intent(provider=provider, request=request, number=number, serial=serial)
+        return _Intent(provider=self.providers.provider(job.provider), request=request, number=number, serial=serial)
+
+    async def prepare(self, conn: Connection, job: JobRecord, number: int) -> tuple[CreateRequest, ModelInputs]:
+        """What a send of this number asks for: the same every time, as far as what it needs has not changed.
+
+        Raises ModelNotOfferedError, InputUnavailableError, and ValueError for inputs that the model does not take.
+        """
+        found = self.providers.find_model(job.model, job.provider)
+        if found is None:
+            raise ModelNotOfferedError(job.model)
+        provider, model = found
+        inputs = await resolve_inputs(conn, self.objects, job, model, seed=_seed(job.job_id, number))
+        return provider.create_request(model, inputs, self._callback_url(job, number)), inputs
 
     async def _record_answer(self, ref: JobRef, number: int, answer: CreateAnswer) -> SubmitJobResult:
         """Commit what became of a send. A database that blinks now would cost a look-up: it gets a few tries."""
@@ -255,9 +270,9 @@ class JobActivities:
         async with self.database.as_user(ref.user_id) as conn:
             return await get_job(conn, ref.job_id)
 
-    def _callback_url(self, ref: JobRef, provider: str, number: int) -> str | None:
-        base = self.callback_urls.get(provider)
-        return f"{base}/{self.tokens.sign(ref.job_id, number)}" if base is not None else None
+    def _callback_url(self, job: JobRecord, number: int) -> str | None:
+        base = self.callback_urls.get(job.provider)
+        return f"{base}/{self.tokens.sign(job.job_id, number)}" if base is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,12 +283,12 @@ class _Intent:
     serial: int
 
 
-def _seed(ref: JobRef, number: int) -> int:
+def _seed(job_id: JobId, number: int) -> int:
     """A seed that only this send has, so that a look-up can match it exactly.
 
     31 bits: the least that all models take.
     """
-    return int.from_bytes(sha256(f"{ref.job_id}/{number}".encode()).digest()[:4], "big") >> 1
+    return int.from_bytes(sha256(f"{job_id}/{number}".encode()).digest()[:4], "big") >> 1
 
 
 def _count(job: JobRecord, settled_nano_usd: int) -> None:

@@ -40,11 +40,17 @@ class SubmitOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitJobResult:
-    """retry_after_seconds: what the provider asked for, with NOT_SENT; 0 if it did not say."""
+    """retry_after_seconds: what the provider asked for, with NOT_SENT; 0 if it did not say.
+
+    send_number, provider_job_id: as they are in the job's row now. Nobody decides by them: from the history they are
+    known when the database was restored to the past.
+    """
 
     outcome: SubmitOutcome
     retry_after_seconds: float = 0.0
     failure: Failure | None = None
+    send_number: int = 0
+    provider_job_id: ProviderJobId | None = None
 
 
 class FindOutcome(StrEnum):
@@ -61,8 +67,12 @@ class FindOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindJobResult:
+    """send_number, provider_job_id: as in SubmitJobResult."""
+
     outcome: FindOutcome
     failure: Failure | None = None
+    send_number: int = 0
+    provider_job_id: ProviderJobId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
