@@ -14,6 +14,7 @@ from tests.chaos.arena import running_arena
 from tests.chaos.cases import ALL, Case, by_name, families
 from tests.chaos.report import as_markdown, as_text, conclusion, table_rows
 from tests.chaos.rounds import Session
+from tests.chaos.soup import soup
 
 HELD_AT_ONCE = 10
 """Executions held in one round: two cores bring so many to their points before the first one must be let go."""
@@ -60,7 +61,10 @@ async def chaos(options: argparse.Namespace) -> int:
     async with running_arena(say, keep=options.keep) as arena:
         session = Session.of(arena, Random(options.seed), say)
         say(f"Started in {time.monotonic() - began:.0f} s.")
-        await run_cases(session, cases, trials=options.trials, minutes=options.minutes)
+        if options.soup:
+            await soup(session, 60 * (options.minutes or 2))
+        else:
+            await run_cases(session, cases, trials=options.trials, minutes=options.minutes)
         await session.customers.close()
         held = await session.oracle.held_in_budgets()
     results = list(session.results.values())
@@ -93,6 +97,9 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=10, help="executions at each point (10)")
     parser.add_argument("--minutes", type=float, help="instead: all cases, again and again, for so long")
     parser.add_argument("--case", action="append", default=[], help="only this case; may be given again")
+    parser.add_argument(
+        "--soup", action="store_true", help="random kills, stops and cuts under load, for --minutes (2)"
+    )
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6), help="repeats the same choices")
     parser.add_argument("--markdown", type=Path, help="write the table there")
     parser.add_argument("--keep", action="store_true", help="leave the stack's folder with its logs")

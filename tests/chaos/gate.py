@@ -31,13 +31,17 @@ class Parked:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Trap:
-    """Takes the next `limit` moments of this name at these processes. at_once: the verdict comes with the moment."""
+    """Takes the next `limit` moments of this name at these processes. at_once: the verdict comes with the moment.
+
+    last: it waits until all others are full, because its moment comes all the time.
+    """
 
     name: str
     processes: frozenset[str]
     moment: str
     limit: int
     at_once: Verdict | None = None
+    last: bool = False
     parked: list[Parked] = field(default_factory=list[Parked])
     armed: bool = True
 
@@ -57,6 +61,12 @@ class Gate:
 
     def arm(self, traps: Iterable[Trap]) -> None:
         self._traps = list(traps)
+        self._wake_last()
+
+    def _wake_last(self) -> None:
+        others_full = all(trap.is_full for trap in self._traps if not trap.last)
+        for trap in self._traps:
+            trap.armed = others_full or not trap.last
 
     def disarm(self) -> None:
         """Nothing more is taken; what is parked waits for its verdict."""
@@ -72,6 +82,8 @@ class Gate:
             process=process, moment=moment, tokens=tokens, at_monotonic=time.monotonic(), decide=_once(decide)
         )
         trap.parked.append(parked)
+        if trap.is_full:
+            self._wake_last()
         if trap.at_once is not None:
             asyncio.get_running_loop().call_soon(parked.decide, trap.at_once)
         return True

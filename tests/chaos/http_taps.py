@@ -6,6 +6,7 @@ request, `done:METHOD` before the client has the answer.
 """
 
 import re
+import zlib
 from typing import Final
 
 from hpack import Decoder
@@ -147,7 +148,7 @@ class TemporalTap:
         flow = self._flows.get(stream)
         if flow is None:
             flow = self._flows[stream] = Flow(self._line.up.send)
-            tokens = self._tokens[stream] = tokens_in(frame)
+            tokens = self._tokens[stream] = tokens_in(_message(frame[9:]))
             self._line.meet(f"rpc:{self._methods[stream]}", tokens, flow)
         flow.send(frame)
 
@@ -168,6 +169,16 @@ class TemporalTap:
         self._tokens.pop(stream, None)
         self._flows.pop(stream, None)
         self._answered.discard(stream)
+
+
+def _message(data: bytes) -> bytes:
+    """What a gRPC message says, as far as it is in its first frame: one byte tells whether the rest is packed."""
+    if data[:1] != b"\1":
+        return data
+    try:
+        return zlib.decompressobj(wbits=31).decompress(data[5:])
+    except zlib.error:
+        return b""
 
 
 def _take_frame(buffer: bytearray) -> bytes:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
@@ -19,8 +19,12 @@ from tests.chaos.oracle import Finding, Oracle
 
 FILL_SECONDS = 14.0
 """For all points to be reached. Most are reached within two seconds of an order."""
-HOLD_SECONDS = 5.0
-"""Nothing is held longer before the fault: a transaction's own time-out (8 s) must not be what ends it."""
+HOLD_SECONDS: Final = (
+    (("rpc:StartWorkflowExecution", "done:StartWorkflowExecution"), 2.0),  # its own time-out is 3 s
+    (("commit:", "committed:"), 5.0),  # a transaction of a workflow has 8 s
+    (("",), 9.0),
+)
+"""Nothing is held longer before the fault: its own time-out must not be what ends it."""
 DEADLINE_SECONDS = 100.0
 """From the fault to the last webhook; what has not ended by then is lost."""
 AT_ONCE = 6
@@ -74,15 +78,22 @@ class Session:
         )
 
     async def round(self, cases: list[Case], per_case: int) -> None:
-        """Cases of one family, each with at most so many executions held."""
+        """Cases of one family, each with at most so many executions held; until all is judged."""
+        await self.judge(await self.attack(cases, per_case))
+
+    async def attack(self, cases: list[Case], per_case: int) -> "Round":
+        """Up to the moment when what was killed serves again. Other rounds may follow before it is judged."""
         one = Round(session=self, cases=cases, per_case=per_case)
-        began = time.monotonic()
-        findings = await one.run()
+        await one.attack()
+        return one
+
+    async def judge(self, one: "Round") -> None:
+        findings = await one.judge()
         shown = one.assign(findings)
         red = [finding for finding in findings if finding.is_red]
         self.say(
-            f"  {cases[0].fault:<20} {', '.join(shown)}; {len(findings)} orders, {len(red)} red, "
-            f"{time.monotonic() - began:.0f} s"
+            f"  {one.cases[0].fault:<20} {', '.join(shown)}; {len(findings)} orders, {len(red)} red, "
+            f"{time.monotonic() - one.began:.0f} s"
         )
         for finding in red:
             self.say(f"    RED {finding.explain()}")
@@ -98,10 +109,11 @@ class Round:
     traps: dict[str, Trap] = field(default_factory=dict[str, Trap])
     orders: list[Order] = field(default_factory=list[Order])
     strike: Strike = field(init=False)
+    began: float = field(default_factory=time.monotonic)
     in_flight: set[str] = field(default_factory=set[str])
     held_webhooks: list[str] = field(default_factory=list[str])
 
-    async def run(self) -> list[Finding]:
+    async def attack(self) -> None:
         session, arena = self.session, self.session.arena
         self.strike = Strike(
             arena=arena,
@@ -111,7 +123,7 @@ class Round:
             recovered=self._recovered,
         )
         setting = self.cases[0].setting
-        await _set_sandbox(arena, setting)
+        await set_sandbox(arena, setting)
         self._arm()
         try:
             await self._fill()
@@ -119,15 +131,18 @@ class Round:
             await self._note_in_flight()
             await FAULTS[self.cases[0].fault](self.strike)
         except TimeoutError:
-            self.strike.broken.append("a process did not come back")
+            self.strike.broken.append("not everything came back")
         finally:
             self._let_go()
             arena.gate.release_all(Verdict.GO_ON)
             await self._receiver("release")
+        await self._check_fired(setting)
+
+    async def judge(self) -> list[Finding]:
+        """What became of every order, once all have their webhooks or the deadline is over."""
         with contextlib.suppress(TimeoutError):
             await self._recovered()
-        await self._check_fired(setting)
-        return await session.oracle.judge(self.orders)
+        return await self.session.oracle.judge(self.orders)
 
     def _arm(self) -> None:
         sides = {
@@ -144,6 +159,8 @@ class Round:
                 moment=case.moment,
                 limit=self.per_case,
                 at_once=case.verdict if case.at_once else None,
+                # They come all the time, or may be held only shortly.
+                last=case.moment.startswith(("rpc:", "done:")),
             )
             for case in self.cases
             if case.side in sides
@@ -166,14 +183,18 @@ class Round:
                 missing += self.per_case - len(await self._held_webhooks())
             if not missing:
                 return
-            oldest = min((one.at_monotonic for trap in self.traps.values() for one in trap.parked), default=None)
-            if not at_once and oldest is not None and time.monotonic() - oldest > HOLD_SECONDS:
+            if not at_once and self._is_hold_over():
                 return
             under_way = sum(self._is_under_way(order) for order in self.orders)
             held = sum(len(trap.parked) for trap in self.traps.values())
             for _ in range(min(AT_ONCE, 2 * missing + 2 - (under_way - held))):
                 self.orders.append(self.session.customers.order())
             await asyncio.sleep(PAUSE_SECONDS)
+
+    def _is_hold_over(self) -> bool:
+        now = time.monotonic()
+        parked = [one for trap in self.traps.values() for one in trap.parked]
+        return any(now - one.at_monotonic > _hold_seconds(one.moment) for one in parked)
 
     async def _fill_evenly(self) -> None:
         """Spread over the time an execution takes, so that the fault finds some at every stage."""
@@ -260,7 +281,11 @@ class Round:
         return [finding for finding in findings if any(tokens & finding.names for tokens in parked)]
 
 
-async def _set_sandbox(arena: Arena, setting: Setting) -> None:
+def _hold_seconds(moment: str) -> float:
+    return next(seconds for starts, seconds in HOLD_SECONDS if moment.startswith(starts))
+
+
+async def set_sandbox(arena: Arena, setting: Setting) -> None:
     settings = {
         "image_seconds": setting.image_seconds,
         "video_seconds": setting.video_seconds,

@@ -1,0 +1,47 @@
+"""The short form of `make chaos`: every exact crash point once, on one arena, one round right after the other."""
+
+import asyncio
+from random import Random
+
+import pytest
+
+from tests.chaos.__main__ import rounds_of
+from tests.chaos.arena import running_arena
+from tests.chaos.cases import ALL, Case
+from tests.chaos.report import upper_bound
+from tests.chaos.rounds import Session
+
+ATTEMPTS = 3
+IN_FLIGHT = 6
+
+
+@pytest.mark.timeout(300)
+async def test_every_crash_point_pays_once_and_loses_nothing() -> None:
+    said: list[str] = []
+    async with running_arena(said.append) as arena:
+        session = Session.of(arena, Random(7), said.append)
+        due = list(ALL)
+        for _ in range(ATTEMPTS):
+            await _run(session, due)
+            due = [case for case in due if not session.results[case.name].trials]
+        assert await session.oracle.held_in_budgets() == 0
+    red = [one.explain() for one in session.bystanders if one.is_red]
+    red += [one.explain() for result in session.results.values() for one in result.findings if one.is_red]
+    red += [text for result in session.results.values() for text in result.broken]
+    assert not red, "\n".join([*red, *said])
+    assert not due, f"not reached: {[case.name for case in due]}\n" + "\n".join(said)
+
+
+async def _run(session: Session, cases: list[Case]) -> None:
+    """Each round begins as soon as what the last one killed serves again; all are judged at the end."""
+    judging: list[asyncio.Task[None]] = []
+    for chosen in rounds_of(cases, 1):
+        one = await session.attack(chosen, IN_FLIGHT if chosen[0].side == "none" else 1)
+        judging.append(asyncio.create_task(session.judge(one)))
+    await asyncio.gather(*judging)
+
+
+def test_upper_bound_is_the_rule_of_three_without_failures() -> None:
+    assert upper_bound(0, 3000) == pytest.approx(3 / 3000, rel=0.01)
+    assert upper_bound(1, 100) == pytest.approx(0.0466, abs=0.0005)
+    assert upper_bound(3, 3) == 1.0
