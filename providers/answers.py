@@ -35,12 +35,37 @@ class Answer:
         content_type = self.headers.get("content-type", "").partition(";")[0].strip()
         return f"{self.status_code} {content_type[:40]}".strip()
 
+    @property
+    def called_json(self) -> bool:
+        """By its content type; none at all is taken as such."""
+        return "json" in self.headers.get("content-type", "json").partition(";")[0].lower()
+
+    @property
+    def contradicts_itself(self) -> bool:
+        """A name stands twice in one JSON object: which one counts is anybody's guess."""
+        try:
+            json.loads(self.body, object_pairs_hook=_each_name_once)
+        except _NameTwiceError:
+            return True
+        except (ValueError, RecursionError):
+            return False
+        return False
+
     def json(self) -> object:
         return parsed_json(self.body)
 
     def object(self) -> Mapping[str, object]:
         """The body as a JSON object; empty if it is anything else."""
         return as_object(self.json())
+
+
+class _NameTwiceError(Exception):
+    pass
+
+
+def _each_name_once(pairs: list[tuple[str, object]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise _NameTwiceError
 
 
 def parsed_json(body: bytes) -> object:
@@ -104,7 +129,7 @@ def retry_after_seconds(text: str | None, now: datetime) -> float:
     else:
         try:
             at = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):  # a year of twenty digits overflows
             return 0.0
         seconds = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
     return min(max(0.0, seconds), RETRY_AFTER_MAX_SECONDS)

@@ -6,9 +6,10 @@ words (CreateOutcome): only a whole, definite answer or the certainty that no by
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
@@ -26,6 +27,10 @@ from runtime.clock import boot_seconds
 BODY_MAX_BYTES = 1024 * 1024
 CONNECT_SECONDS = 4.0
 """Less than policies.SEND_WITHIN_SECONDS: what connects in time may still be sent."""
+UNDELIVERED_SECONDS = 15.0
+"""How long the kernel tries to deliver what we wrote, also after we gave up and closed. By itself it would go on for
+minutes: the request could arrive when its absence was taken as proven. Less than any horizon that fits a real provider.
+"""
 READ_SECONDS = 10.0
 """One read (status, list, cancel, keys), from connecting to the last byte."""
 
@@ -33,6 +38,13 @@ READ_SECONDS = 10.0
 # before both, so from the first one on bytes of the request may leave.
 _SENDING = "send_request_headers.started"
 _SENDING_BODY = "send_request_body.started"
+
+# Linux has the option; elsewhere the kernel's own patience counts.
+_SOCKET_OPTIONS: Final = (
+    [(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNDELIVERED_SECONDS * 1000))]
+    if hasattr(socket, "TCP_USER_TIMEOUT")
+    else []
+)
 
 # The answers that are a refusal, if they come in the vendor's own form. Anything else may stand before a job that runs.
 REFUSALS: Final[Mapping[int, FailureCode]] = {
@@ -88,7 +100,8 @@ class ProviderHttp:
         tls = tls or httpx.create_ssl_context(trust_env=False)
         # No connection is kept, so none that died meanwhile can swallow a paid request.
         fresh = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._creates = httpx.AsyncClient(verify=tls, trust_env=False, timeout=None, limits=fresh)  # noqa: S113 - per call
+        creates = httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=fresh, socket_options=_SOCKET_OPTIONS)
+        self._creates = httpx.AsyncClient(transport=creates, trust_env=False, timeout=None)  # noqa: S113 - per call
         pooled = httpx.Limits(max_connections=100, max_keepalive_connections=20)
         timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
         self._reads = httpx.AsyncClient(verify=tls, trust_env=False, timeout=timeout, limits=pooled)
@@ -200,9 +213,9 @@ def create_answer(
     accepted: Callable[[Answer], ProviderHandle | None],
     refused: Callable[[Answer], Refusal | None],
 ) -> CreateAnswer:
-    """Say what became of a create call.
+    """Say what became of a create call. Raises nothing.
 
-    accepted: the handle of a 2xx, None without a usable id. refused: the refusal, None if not in the vendor's form.
+    accepted: the handle in an answer, None without a usable id. refused: the refusal, None if not in the vendor's form.
     """
     answer = sent.answer
     if answer is None:
@@ -210,19 +223,33 @@ def create_answer(
             return CreateAnswer(outcome=CreateOutcome.UNKNOWN, note=sent.note)
         code = FailureCode.INTERNAL_ERROR if sent.our_fault else FailureCode.PROVIDER_UNAVAILABLE
         return CreateAnswer(outcome=CreateOutcome.NOT_ACCEPTED, failure=Failure.of(code), note=sent.note)
+    unknown = CreateAnswer(outcome=CreateOutcome.UNKNOWN, status_code=answer.status_code, note=sent.note)
+    try:
+        return _definite(answer, accepted(answer), refused) or unknown
+    except Exception as error:  # noqa: BLE001 - recorded: an answer that breaks our reading of it is not a definite one
+        return replace(unknown, note=f"{sent.note} {type(error).__name__}")
+
+
+def _definite(
+    answer: Answer, handle: ProviderHandle | None, refused: Callable[[Answer], Refusal | None]
+) -> CreateAnswer | None:
+    """A success that names its job, or a refusal that names none."""
+    if answer.contradicts_itself:
+        return None
     status = answer.status_code
-    if answer.ok and (handle := accepted(answer)) is not None:
-        return CreateAnswer(outcome=CreateOutcome.ACCEPTED, handle=handle, status_code=status, note=sent.note)
-    if status in REFUSALS and (refusal := refused(answer)) is not None:
-        code = refusal.code or REFUSALS[status]
-        return CreateAnswer(
-            outcome=CreateOutcome.NOT_ACCEPTED,
-            failure=Failure.of(code, refusal.detail),
-            retry_after_seconds=asked_delay(answer) or refusal.retry_after_seconds,
-            status_code=status,
-            note=sent.note,
-        )
-    return CreateAnswer(outcome=CreateOutcome.UNKNOWN, status_code=status, note=sent.note)
+    if answer.ok and handle is not None:
+        return CreateAnswer(outcome=CreateOutcome.ACCEPTED, handle=handle, status_code=status, note=answer.note)
+    if status not in REFUSALS or handle is not None or not answer.called_json:
+        return None
+    if (refusal := refused(answer)) is None:
+        return None
+    return CreateAnswer(
+        outcome=CreateOutcome.NOT_ACCEPTED,
+        failure=Failure.of(refusal.code or REFUSALS[status], refusal.detail),
+        retry_after_seconds=asked_delay(answer) or refusal.retry_after_seconds,
+        status_code=status,
+        note=answer.note,
+    )
 
 
 def asked_delay(answer: Answer) -> float:
@@ -232,7 +259,9 @@ def asked_delay(answer: Answer) -> float:
 
 def unavailable(answer: Answer) -> ProviderUnavailableError:
     """A read whose answer says nothing about the job."""
-    return ProviderUnavailableError(answer.note, retry_after_seconds=asked_delay(answer))
+    return ProviderUnavailableError(
+        answer.note, retry_after_seconds=asked_delay(answer), not_found=answer.status_code in (404, 410)
+    )
 
 
 def same_origin(url: str, base_url: str) -> bool:

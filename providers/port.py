@@ -156,11 +156,13 @@ class ProviderUnavailableError(Exception):
     """A read (status, list, cancel) got no usable answer; repeating is safe.
 
     retry_after_seconds: what the provider asked for, or 0.
+    not_found: it says that there is no such thing; alone that proves nothing.
     """
 
-    def __init__(self, note: str, *, retry_after_seconds: float = 0.0) -> None:
+    def __init__(self, note: str, *, retry_after_seconds: float = 0.0, not_found: bool = False) -> None:
         super().__init__(note)
         self.retry_after_seconds = retry_after_seconds
+        self.not_found = not_found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,7 +75,6 @@ FLUX_SCHNELL: Final = Model(
 # and a picture that decides for itself ("auto"), are held at 21:9 over the full short side: none published is larger.
 _FRAME_PIXELS: Final[Mapping[str, int]] = {"480p": 414_720, "720p": 931_840, "1080p": 2_088_960}
 _WIDE_FRAME_PIXELS: Final[Mapping[str, int]] = {"480p": 537_600, "720p": 1_209_600, "1080p": 2_730_240}
-_FRAMES_PER_SECOND: Final = 24
 SEEDANCE_PRO: Final = Model(
     id="fal-ai/bytedance/seedance/v1/pro/image-to-video",
     kind=StepKind.VIDEO,
@@ -86,7 +85,7 @@ SEEDANCE_PRO: Final = Model(
         takes_image=True,
         needs_image=True,
     ),
-    # $2.50 a million tokens; tokens = height x width x frames a second x seconds / 1024.
+    # $2.50 a million tokens; tokens = height x width x frames a second (24) x seconds / 1024.
     prices=(_price("token", 2_500, "the model's page at fal.ai", "2026-11-22"),),
     usual_seconds=60,
     deadline_seconds=1200,
@@ -95,6 +94,9 @@ SEEDANCE_PRO: Final = Model(
     default_aspect_ratio="16:9",
 )
 
+# Off: fal's own attempts, up to ten a request, and its rerouting to an endpoint that it takes for equivalent (it may
+# have another price, and the history would show the request there).
+_ONE_RUN: Final[Mapping[str, str]] = {"x-fal-no-retry": "1", "x-app-fal-disable-fallback": "true"}
 _CANCELLED_TYPES: Final = frozenset({"client_cancelled", "client_disconnected"})
 _TIMEOUT_TYPES: Final = frozenset({"request_timeout", "startup_timeout", "generation_timeout"})
 _CANCEL_ANSWERS: Final[Mapping[int, CancelOutcome]] = {
@@ -162,7 +164,7 @@ class FalProvider:
             url=f"{self._queue_url}/{model.id}{query}",
             body=_BODIES[model.id](model, inputs),
             # X-Fal-Store-IO stays on: without stored inputs a lost request could not be found again.
-            headers={"x-fal-no-retry": "1", "x-fal-request-timeout": str(start_seconds)},
+            headers={**_ONE_RUN, "x-fal-request-timeout": str(start_seconds)},
         )
 
     async def submit(self, request: CreateRequest, *, timeout_seconds: float, not_after: float) -> CreateAnswer:
@@ -196,11 +198,10 @@ class FalProvider:
             "expand": "payloads",
             "limit": "100",
         }
+        address = f"{self._api_url}/models/requests/by-endpoint"
         items: list[Mapping[str, object]] = []
         for _ in range(MAX_PAGES):
-            answer = await self._http.read(
-                "GET", f"{self._api_url}/models/requests/by-endpoint?{urlencode(query)}", self._auth
-            )
+            answer = await self._http.read("GET", f"{address}?{urlencode(query)}", self._auth)
             page = answer.object()
             if answer.status_code != 200 or not isinstance(page.get("items"), list):
                 raise unavailable(answer)
@@ -273,7 +274,7 @@ def _most_units(model: Model, inputs: ModelInputs) -> Decimal:
     resolution = inputs.resolution or model.default_resolution or ""
     seconds = inputs.duration_seconds or model.default_duration_seconds or 0
     pixels = (_WIDE_FRAME_PIXELS if inputs.aspect_ratio in (None, "21:9") else _FRAME_PIXELS)[resolution]
-    return Decimal(math.ceil(Decimal(pixels * _FRAMES_PER_SECOND * seconds) / 1024))
+    return Decimal(math.ceil(Decimal(pixels * 24 * seconds) / 1024))
 
 
 def _picture_body(model: Model, inputs: ModelInputs) -> dict[str, object]:
@@ -309,7 +310,7 @@ _BODIES: Final[Mapping[str, Callable[[Model, ModelInputs], dict[str, object]]]] 
 
 def _in_their_form(body: Mapping[str, object]) -> bool:
     detail = body.get("detail")
-    return isinstance(detail, str) or (bool(as_list(detail)) and all(map(as_object, as_list(detail))))
+    return bool(as_text(detail)) or (bool(as_list(detail)) and all(map(as_object, as_list(detail))))
 
 
 def _error_types(answer: Answer, *more: object) -> frozenset[str]:

@@ -4,6 +4,7 @@ import pytest
 
 from providers.registry import Providers
 from tests.providers.wire import settings
+from tests.sandbox.conftest import test_ca as test_ca
 from tests.sandbox.process import Receiver, Sandbox
 
 

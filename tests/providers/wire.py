@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -53,11 +55,20 @@ def handle_of(provider: Provider, model: Model, job_id: str = "5f0c7d0e11114222"
     return ProviderHandle(provider=provider.name, model=model.id, provider_job_id=ProviderJobId(job_id))
 
 
-async def submit(provider: Provider, request: CreateRequest, *, timeout_seconds: float = 3.0) -> CreateAnswer:
-    """A send that begins now."""
-    return await provider.submit(
-        request, timeout_seconds=timeout_seconds, not_after=boot_seconds() + SEND_WITHIN_SECONDS
-    )
+async def submit(
+    provider: Provider, request: CreateRequest, *, timeout_seconds: float = 3.0, ago_seconds: float = 0.0
+) -> CreateAnswer:
+    """A send whose intent began so long ago."""
+    not_after = boot_seconds() - ago_seconds + SEND_WITHIN_SECONDS
+    return await provider.submit(request, timeout_seconds=timeout_seconds, not_after=not_after)
+
+
+def free_port() -> int:
+    """Nobody listens there."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @dataclass
@@ -107,6 +118,21 @@ class Line:
         heard.body = await self._reader.readexactly(int(heard.headers.get("content-length", "0")))
         return heard
 
+    async def read_all(self) -> bytes:
+        """Everything, until the other side closes, however rudely."""
+        came = b""
+        try:
+            while part := await self._reader.read(65536):
+                came += part
+        except ConnectionError:
+            pass
+        return came
+
+    @property
+    def peer(self) -> object:
+        """The other side's address."""
+        return self._writer.get_extra_info("peername")
+
     async def write(self, raw: bytes) -> None:
         self._writer.write(raw)
         await self._writer.drain()
@@ -127,7 +153,7 @@ Script = Callable[[Line], Awaitable[None]]
 
 
 @asynccontextmanager
-async def serving(script: Script) -> AsyncGenerator[Wire]:
+async def serving(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Wire]:
     """Runs the script once for every connection, then closes the connection."""
     wire = Wire()
 
@@ -140,8 +166,8 @@ async def serving(script: Script) -> AsyncGenerator[Wire]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(on_connection, "127.0.0.1", 0)
-    wire.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(on_connection, "127.0.0.1", 0, ssl=tls)
+    wire.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield wire
     finally:

@@ -1,0 +1,205 @@
+"""What can become of a create call, on a raw socket: the rows of docs/guarantees.md, by their first column."""
+
+import asyncio
+import gzip
+import json
+from dataclasses import dataclass
+
+from providers.http import BODY_MAX_BYTES
+from tests.providers.wire import Line, Script, answering
+
+JOB_ID = "5f0c7d0e11114222"
+ACCEPTED: dict[str, object] = {"request_id": JOB_ID, "id": JOB_ID, "status": "starting"}
+REFUSED: dict[str, object] = {"detail": "No."}
+HTML = {"content-type": "text/html"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """script: what the other side does; None: nobody is there.
+
+    address: where the request goes. {port}: the script's, {full}: one that takes no more connections, {tls}: one with a
+    certificate that nobody trusts. seconds: the whole of the call. late: the time to send is over when it begins.
+    """
+
+    script: Script | None = None
+    address: str = "http://127.0.0.1:{port}"
+    seconds: float = 3.0
+    late: bool = False
+
+
+def answer(status: int, body: object, headers: dict[str, str] | None = None) -> Case:
+    return Case(script=answering(status, body, headers))
+
+
+def raw(*parts: bytes, pause: float = 0.0, reset: bool = False, seconds: float = 3.0) -> Case:
+    """The request is read, then these bytes are written, as they are, and the connection is closed."""
+
+    async def script(line: Line) -> None:
+        await line.read()
+        for part in parts:
+            await line.write(part)
+            await asyncio.sleep(pause)
+        if reset:
+            line.reset()
+
+    return Case(script=script, seconds=seconds)
+
+
+def page(status: int, body: object, *, version: str = "1.1", length: int | None = None) -> bytes:
+    """An answer as bytes. length: what it says of its body; None: nothing, the end of the connection is its end."""
+    raw_body = body if isinstance(body, bytes) else json.dumps(body).encode()
+    said = "" if length is None else f"content-length: {length}\r\n"
+    return f"HTTP/{version} {status} -\r\ncontent-type: application/json\r\n{said}\r\n".encode() + raw_body
+
+
+async def close_unread(_: Line) -> None:
+    """The connection is accepted and closed."""
+
+
+async def reset_unread(line: Line) -> None:
+    line.reset()
+
+
+async def close_after_headers(line: Line) -> None:
+    await line.read_headers()
+
+
+async def no_tls(line: Line) -> None:
+    await line.write(b"no TLS here\r\n")
+    await asyncio.sleep(0.2)
+
+
+async def refuse_before_the_body(line: Line) -> None:
+    await line.answer(401, REFUSED, {"connection": "close"})
+    await line.read_headers()
+
+
+async def read_in_silence(line: Line) -> None:
+    await line.read()
+    await asyncio.sleep(1.5)
+
+
+FULL = json.dumps(ACCEPTED).encode()
+GZIPPED = gzip.compress(FULL)
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"
+
+
+def encoded(body: bytes) -> bytes:
+    head = f"HTTP/1.1 200 -\r\ncontent-encoding: gzip\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
+    body = b"".join(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n" for chunk in chunks)
+    return b"HTTP/1.1 200 -\r\ntransfer-encoding: chunked\r\n\r\n" + body + end
+
+
+# Nothing left, so that it is certain without any word of the provider's.
+TRANSPORT: dict[str, tuple[Case, ...]] = {
+    "name not known (DNS)": (Case(address="http://provider.invalid"),),
+    "connection refused": (Case(),),
+    "no connection in time": (Case(address="http://127.0.0.1:{full}", seconds=0.5),),
+    "TLS fails, certificate not trusted": (
+        Case(script=no_tls, address="https://127.0.0.1:{port}"),
+        Case(address="https://127.0.0.1:{tls}"),
+    ),
+    "more than 5 s since its intent began (a worker that was stopped and wakes)": (
+        Case(script=answering(200, ACCEPTED), late=True),
+    ),
+    "closed or reset before, while or after we wrote": (
+        Case(script=close_unread),
+        Case(script=reset_unread),
+        Case(script=close_after_headers),
+        raw(),
+        raw(reset=True),
+    ),
+    "no answer in time, or one that drips": (
+        Case(script=read_in_silence, seconds=0.5),
+        raw(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n", *[b" "] * 15, pause=0.1, seconds=0.5),
+        raw(*[CONTINUE] * 15, pause=0.1, seconds=0.5),
+    ),
+    "half an answer: status line, head, body, chunk, JSON": (
+        raw(b"HTTP/1.1 20"),
+        raw(b"HTTP/1.1 200 OK\r\ncontent-"),
+        raw(page(200, FULL[:-5], length=len(FULL))),
+        raw(page(404, REFUSED, length=100)),
+        raw(page(200, FULL[:-1])),
+        raw(page(200, FULL[:-1], version="1.0")),
+        raw(page(200, FULL, length=len(FULL) - 1)),
+        raw(chunked(FULL[:-1], FULL[-1:], end=b"")),
+        raw(chunked(FULL[:-1])),
+        raw(encoded(GZIPPED[:-20])),
+    ),
+    "no HTTP, or against its rules": (
+        raw(b"SSH-2.0-OpenSSH_9.6\r\n"),
+        raw(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd"),
+        raw(b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n"),
+        raw(b"HTTP/1.1 200 OK\r\n" + b"x: " + b"y" * 200_000 + b"\r\n\r\n"),
+        raw(SWITCHING, FULL),
+    ),
+    "more than 1 MB": (
+        answer(200, b'{"request_id": "abc", "id": "abc", "x": "' + b"x" * (10 * BODY_MAX_BYTES) + b'"}'),
+        raw(encoded(gzip.compress(b'{"request_id": "abc", "id": "abc", "x": "' + b"x" * (4 * BODY_MAX_BYTES) + b'"}'))),
+    ),
+}
+
+ANSWERS: dict[str, tuple[Case, ...]] = {
+    "2xx, JSON with a usable id": (
+        *(answer(status, ACCEPTED) for status in (200, 201, 202)),
+        answer(200, ACCEPTED, {"content-type": "text/plain"}),
+        raw(INTERIM, CONTINUE, page(201, ACCEPTED, length=len(FULL))),
+        raw(page(200, ACCEPTED)),
+        raw(page(200, ACCEPTED, version="1.0")),
+        raw(chunked(FULL[:7], FULL[7:])),
+        raw(encoded(GZIPPED)),
+    ),
+    "2xx without an id, with one that no path can carry, with two, or no JSON": (
+        answer(200, {}),
+        answer(204, b""),
+        answer(200, {"request_id": None, "id": 7}),
+        answer(200, {"request_id": "../../etc", "id": "a b"}),
+        answer(200, {"request_id": "a" * 201, "id": "a" * 201}),
+        answer(200, b'{"request_id": "abc", "request_id": "abd", "id": "abc", "id": "abd"}'),
+        answer(200, [ACCEPTED]),
+        answer(200, b"[" * 100_000),
+        answer(200, b"<html>ok</html>", HTML),
+    ),
+    "3xx": tuple(answer(status, ACCEPTED, {"location": "http://127.0.0.1:1/"}) for status in (301, 302, 303, 307, 308)),
+    "400": (answer(400, REFUSED),),
+    "401": (answer(401, REFUSED), Case(script=refuse_before_the_body)),
+    "402": (answer(402, REFUSED),),
+    "403": (answer(403, REFUSED),),
+    "404": (answer(404, REFUSED),),
+    "413": (answer(413, REFUSED),),
+    "415": (answer(415, REFUSED),),
+    "422": (answer(422, REFUSED),),
+    "429": (answer(429, REFUSED), answer(429, REFUSED, {"retry-after": "-1"})),
+    "any of these that names a job": tuple(answer(status, ACCEPTED | REFUSED) for status in (400, 404, 422, 429)),
+    "any of these in another form: a proxy's page, an empty body, other JSON": (
+        answer(401, b"<html>Forbidden by proxy</html>", HTML),
+        answer(403, {"message": "Forbidden"}),
+        answer(404, b""),
+        answer(413, b"<html>too large</html>", HTML),
+        answer(422, b'{"detail": '),
+        answer(422, {"detail": ""}),
+        answer(422, b'{"detail": "No.", "detail": "Yes."}'),
+        answer(429, b"slow down", {"content-type": "text/plain"}),
+        answer(429, REFUSED, HTML),
+    ),
+    "408": (answer(408, REFUSED),),
+    "409": (answer(409, REFUSED),),
+    "any other 4xx": tuple(answer(status, REFUSED) for status in (405, 410, 418, 421, 423, 425, 451, 499)),
+    "5xx, also in the vendor's form": (
+        *(answer(status, REFUSED) for status in (500, 501, 502, 503, 504, 529)),
+        answer(503, {"detail": "Unavailable", "error_type": "runner_scheduling_failure"}),
+        answer(504, {"detail": "Timed out", "error_type": "request_timeout"}),
+        answer(500, {"title": "Internal", "detail": "Internal error", "status": 500}),
+        answer(502, b"<html>Bad gateway</html>", HTML),
+        answer(502, ACCEPTED),
+    ),
+}
+
+ROWS = TRANSPORT | ANSWERS

@@ -1,0 +1,191 @@
+"""A request whose time to be sent is over: not one byte of it leaves, and that is certain."""
+
+import asyncio
+import os
+import select
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from contracts.failures import FailureCode
+from providers.http import CONNECT_SECONDS, UNDELIVERED_SECONDS, ProviderHttp, Sent
+from providers.port import CreateOutcome, CreateRequest
+from providers.registry import Providers
+from runtime import clock
+from runtime.clock import boot_seconds
+from runtime.policies import CREATE_CALL_SECONDS, SEND_WITHIN_SECONDS
+from runtime.settings import ProviderSettings
+from tests.providers.wire import Line, answering, full_inputs, serving, settings, submit
+
+ROOT = Path(__file__).parents[2]
+AUTH = {"authorization": "Key 0123456789abcdef"}
+
+
+async def post(url: str, *, not_after: float, body_bytes: int = 10, tls: ssl.SSLContext | None = None) -> Sent:
+    request = CreateRequest(model="m", url=f"{url}/x", body={"prompt": "x" * body_bytes})
+    async with ProviderHttp(tls=tls) as http:
+        return await http.post_once(request, AUTH, url, timeout_seconds=5, not_after=not_after)
+
+
+def trusting(ca: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca / "ca.pem")
+
+
+def serving_context(ca: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(ca / "cert.pem", ca / "key.pem")
+    return context
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_too_late_means_that_the_connection_carries_nothing(encrypted: bool, test_ca: Path) -> None:
+    came: list[bytes] = []
+
+    async def script(line: Line) -> None:
+        came.append(await line.read_all())
+
+    async with serving(script, tls=serving_context(test_ca) if encrypted else None) as wire:
+        sent = await post(wire.url, not_after=boot_seconds() - 0.001, tls=trusting(test_ca) if encrypted else None)
+        await asyncio.sleep(0.05)
+    assert (wire.connections, came) == (1, [b""])
+    assert (sent.left, sent.answer, sent.note) == (False, None, "too late to send")
+
+
+async def test_too_late_is_not_accepted_and_may_be_sent_again() -> None:
+    async with serving(answering(200, {"request_id": "abc"})) as wire, Providers.open(settings(wire.url)) as providers:
+        provider = providers.provider("fal")
+        request = provider.create_request(provider.models[0], full_inputs(provider.models[0]), None)
+        answer = await submit(provider, request, ago_seconds=SEND_WITHIN_SECONDS + 0.1)
+        in_time = await submit(provider, request, ago_seconds=SEND_WITHIN_SECONDS - 1)
+    assert answer.outcome is CreateOutcome.NOT_ACCEPTED
+    assert answer.failure is not None
+    assert (answer.failure.code, answer.failure.retryable) == (FailureCode.PROVIDER_UNAVAILABLE, True)
+    assert in_time.outcome is CreateOutcome.ACCEPTED
+
+
+async def test_too_late_between_head_and_body_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head is out: what the other side makes of it, nobody knows. The body stays here."""
+    came: list[bytes] = []
+    readings = iter([10.0, 10.2])
+
+    async def script(line: Line) -> None:
+        came.append(await line.read_all())
+
+    async with serving(script) as wire:
+        monkeypatch.setattr("providers.http.boot_seconds", lambda: next(readings))
+        sent = await post(wire.url, not_after=10.1)
+        await asyncio.sleep(0.05)
+    assert (sent.left, sent.note) == (True, "too late to send")
+    assert came[0].startswith(b"POST /x")
+    assert came[0].endswith(b"\r\n\r\n")
+
+
+CHILD = """
+import asyncio, ssl, sys
+from providers.http import ProviderHttp
+from providers.port import CreateRequest
+from runtime.clock import boot_seconds
+
+async def main():
+    url, ca = sys.argv[1:]
+    request = CreateRequest(model="m", url=url + "/x", body={"prompt": "x"})
+    async with ProviderHttp(tls=ssl.create_default_context(cafile=ca)) as http:
+        not_after = boot_seconds() + 0.6
+        print(await http.post_once(request, {}, url, timeout_seconds=10, not_after=not_after))
+
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def child(url: str, ca: Path) -> Generator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", CHILD, url, str(ca / "ca.pem")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_to_the_end(connection: ssl.SSLSocket) -> bytes:
+    try:
+        return connection.recv(1000)
+    except (ssl.SSLEOFError, ConnectionResetError):
+        return b""
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_stopped_process_that_wakes_writes_nothing(stopped: bool, test_ca: Path) -> None:
+    """Stopped where it hurts: connected, in the middle of the TLS handshake, about to send."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        with child(f"https://127.0.0.1:{listener.getsockname()[1]}", test_ca) as process:
+            connection, _ = listener.accept()
+            connection.settimeout(10)
+            assert connection.recv(1, socket.MSG_PEEK)  # its ClientHello
+            if stopped:
+                os.kill(process.pid, signal.SIGSTOP)
+                time.sleep(0.8)
+                os.kill(process.pid, signal.SIGCONT)
+            with serving_context(test_ca).wrap_socket(connection, server_side=True) as line:
+                came = read_to_the_end(line)
+            said, _ = process.communicate(timeout=20)
+    assert (came == b"") is stopped
+    assert ("left=False" in said) is stopped
+    assert ("too late to send" in said) is stopped
+
+
+async def test_kernel_gives_up_what_it_cannot_deliver() -> None:
+    """Read from the client's own socket, found among this process's by the address it is connected to."""
+    patience: list[int] = []
+
+    async def script(line: Line) -> None:
+        await line.read()
+        for name in os.listdir("/proc/self/fd"):
+            patience.extend(user_timeout_of(int(name), line.peer))
+        await line.answer(200, {})
+
+    async with serving(script) as wire:
+        await post(wire.url, not_after=boot_seconds() + 5)
+    assert patience == [int(UNDELIVERED_SECONDS * 1000)]
+
+
+def user_timeout_of(number: int, local: object) -> list[int]:
+    try:
+        copy = socket.socket(fileno=os.dup(number))
+    except OSError:
+        return []
+    with copy:
+        try:
+            ours = copy.family == socket.AF_INET and copy.getsockname() == local
+        except OSError:
+            return []
+        return [copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)] if ours else []
+
+
+def test_boot_clock_counts_on_and_is_that_of_the_machine() -> None:
+    before = boot_seconds()
+    select.select([], [], [], 0.05)
+    assert 0.05 <= boot_seconds() - before < 5
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        assert abs(time.clock_gettime(time.CLOCK_BOOTTIME) - clock.boot_seconds()) < 1
+
+
+def test_limits_of_a_send_nest() -> None:
+    """Connecting ends while it may still be sent; past any horizon nothing leaves, and real ones outlive the kernel."""
+    assert CONNECT_SECONDS < SEND_WITHIN_SECONDS < CREATE_CALL_SECONDS
+    horizons = [name for name in ProviderSettings.model_fields if name.endswith("horizon_seconds")]
+    assert len(horizons) == 3
+    for name in horizons:
+        field = ProviderSettings.model_fields[name]
+        floor = next(limit.ge for limit in field.metadata if hasattr(limit, "ge"))
+        assert floor > SEND_WITHIN_SECONDS
+        assert field.default > SEND_WITHIN_SECONDS + UNDELIVERED_SECONDS
