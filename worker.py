@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -21,6 +22,7 @@ from activities.high_water import MarkKeeper
 from activities.jobs import JobActivities
 from activities.late_bills import LateBills
 from activities.links import AssetLinks
+from activities.recovery import CANNOT_RECOVER, Recovery
 from activities.sweep import Sweep, TemporalOrders, Walked
 from activities.wakeups import Wakeups
 from activities.webhooks import WebhookActivities
@@ -48,10 +50,11 @@ from runtime.temporal import (
     queue_backlogs,
 )
 from runtime.tokens import PURPOSE, CallbackTokens
+from store.admin_common import default_actor
 from store.database import Database
 from store.high_water import HighWater
 from store.objects import ObjectStore
-from workflows import inquiries, orders
+from workflows import histories, inquiries, orders
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 from workflows.execution import ExecutionWorkflow
 
@@ -288,16 +291,95 @@ async def serve(settings: WorkerProcess) -> int:
     return DATABASE_BEHIND_EXIT if crew.high_water.behind.is_set() else 0
 
 
-def main() -> int:
+async def recover(settings: WorkerProcess, arguments: argparse.Namespace) -> int:
+    """`python worker.py recover`: shows what it would do, asks, and does it. Takes no work."""
+    client = await connect(settings)
+    async with open_crew(settings, client) as crew:
+        recovery = Recovery(
+            database=crew.database,
+            objects=crew.objects,
+            jobs=crew.jobs,
+            temporal=histories.past_at(client),
+            say=_say,
+        )
+        if not arguments.yes:
+            for line in recovery.describe(await recovery.survey(arguments.since)):
+                _say(line)
+            if (await asyncio.to_thread(input, "Go on? Type yes: ")).strip() != "yes":
+                _say("Nothing was changed.")
+                return 1
+        await recovery.run(arguments.since, arguments.actor)
+        for line in recovery.for_a_person:
+            _say(f"FOR A PERSON: {line}")
+        _say(
+            "recovered: submits go on, start or restart the workers"
+            if not recovery.for_a_person
+            else f"recovered, but for {len(recovery.for_a_person)} that a person must look at, listed above"
+        )
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python worker.py",
         description="Runs the workflows and activities of Takeone, and its sweep. Start as many as you like.",
         epilog=describe_settings(WorkerProcess),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.parse_args()
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="recover")
+    command = commands.add_parser(
+        "recover",
+        help="bring a database that was restored to the past up to date, from Temporal and the providers",
+        description="Brings a database that was restored to the past up to date: rows from what the workflows were "
+        "given, jobs from their histories and from the providers. Nothing is bought. Shows what it would do, and asks. "
+        "Safe to repeat, also after it was killed.",
+    )
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument(
+        "--since",
+        type=_time,
+        metavar="TIME",
+        help="look at workflows that were open then or later (ISO 8601, with its zone); default: a minute before the "
+        "last send that the database knows",
+    )
+    command.add_argument(
+        "--actor", default=default_actor(), help="who does it, for the audit log; default: %(default)s"
+    )
+    return parser
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an ISO 8601 time") from None
+    if time.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} has no time zone: add Z or +01:00")
+    return time
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
     settings = load(WorkerProcess)
     configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
+    try:
+        if arguments.command == "recover":
+            return uvloop.run(recover(settings, arguments))
+        return _work(settings)
+    except asyncpg.InvalidAuthorizationSpecificationError as error:
+        sys.stderr.write(f"DATABASE_URL: {error}\n")
+        return 2
+    except (TemporalConnectError, *CANNOT_RECOVER) as error:
+        sys.stderr.write(f"{' '.join(str(error).split()) or type(error).__name__}\n")
+        return 1
+
+
+def _work(settings: WorkerProcess) -> int:
     try:
         metrics_server = start_metrics_server(settings.metrics_host, settings.metrics_port)
     except MetricsPortError as error:
@@ -305,9 +387,6 @@ def main() -> int:
         return 2
     try:
         return uvloop.run(serve(settings))
-    except asyncpg.InvalidAuthorizationSpecificationError as error:
-        sys.stderr.write(f"DATABASE_URL: {error}\n")
-        return 2
     finally:
         if metrics_server is not None:
             metrics_server.stop()

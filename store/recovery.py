@@ -1,0 +1,119 @@
+"""Moves of a recovery: rows brought up to what Temporal and the providers say. Everything here is called as system."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from contracts.failures import Failure
+from contracts.ids import ExecutionId, JobId, ProviderJobId, UserId
+from contracts.states import JobState
+from store.database import Connection
+from store.executions import failure_to_json
+
+SENDER: Final = "recover"
+"""Who made a send's row again. Nothing was sent by it."""
+LOCK_KEY: Final = 0x7A4B_0003
+
+TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
+GET_LAST_SEND = "SELECT sent_at FROM sends WHERE sender <> $1 ORDER BY serial DESC LIMIT 1"
+
+
+async def get_last_send(conn: Connection) -> datetime | None:
+    """When the database last knew of a send: nothing is sent in a database of the past, so it is older than the restore
+    point. None: it knows of none.
+    """
+    return await conn.fetchval(GET_LAST_SEND, SENDER)
+
+
+RAISE_SERIALS = """
+SELECT setval('send_serials', greatest(last_value, $1, (SELECT coalesce(max(serial), 1) FROM sends))) FROM send_serials
+"""
+
+
+async def raise_serials(conn: Connection, serial: int) -> None:
+    """The next send is numbered above this, and above all that the database has."""
+    await conn.execute(RAISE_SERIALS, max(serial, 1))
+
+
+MAKE_SEND = """
+INSERT INTO sends (job_id, number, user_id, request, inputs, sent_at, outcome, provider_job_id, sender, note)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'made again by a recovery')
+ON CONFLICT DO NOTHING
+"""
+
+
+async def make_send(
+    conn: Connection,
+    job_id: JobId,
+    number: int,
+    user_id: UserId,
+    *,
+    request: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    sent_at: datetime,
+    provider_job_id: ProviderJobId | None,
+) -> None:
+    """The row of a send that was made, and that the database has forgotten. Repeating changes nothing."""
+    outcome = "found" if provider_job_id is not None else None
+    arguments = (user_id, dict(request), dict(inputs), sent_at, outcome, provider_job_id, SENDER)
+    await conn.execute(MAKE_SEND, job_id, number, *arguments)
+
+
+BRING_UP = """
+UPDATE jobs AS j
+SET state = $2, send_number = $3, provider_job_id = coalesce($4, j.provider_job_id), failure = NULL,
+    submitted_at = CASE WHEN $2::text = 'submitted' THEN $5::timestamptz END, updated_at = now(),
+    deadline_at = CASE WHEN $2::text = 'waiting' THEN NULL ELSE now() + make_interval(secs => s.deadline_seconds) END
+FROM steps AS s
+WHERE j.job_id = $1 AND j.state IN ('waiting', 'submitting', 'unknown') AND j.send_number <= $3
+  AND s.execution_id = j.execution_id AND s.name = j.step_name
+RETURNING j.job_id
+"""
+
+
+async def bring_up(
+    conn: Connection,
+    job_id: JobId,
+    state: JobState,
+    number: int,
+    *,
+    provider_job_id: ProviderJobId | None = None,
+    submitted_at: datetime | None = None,
+) -> bool:
+    """Move a job to where its send of this number stands. False: its row is further, or has ended."""
+    return await conn.fetchval(BRING_UP, job_id, state, number, provider_job_id, submitted_at) is not None
+
+
+GIVE_UP = """
+UPDATE jobs SET state = 'failed', send_number = greatest(send_number, $2), failure = $3, ended_at = now(),
+    updated_at = now()
+WHERE job_id = $1 AND state IN ('waiting', 'submitting', 'unknown')
+RETURNING job_id
+"""
+
+
+async def give_up(conn: Connection, job_id: JobId, number: int, failure: Failure) -> bool:
+    """End a job that has failed. Its money is the caller's. False: its row is further, or has ended."""
+    return await conn.fetchval(GIVE_UP, job_id, number, failure_to_json(failure)) is not None
+
+
+QUEUE_FOR_WALK = """
+UPDATE executions
+SET status = 'queued', deadline_at = greatest(deadline_at, now() + (deadline_at - queued_at)), queued_at = now(),
+    started_at = NULL, updated_at = now(),
+    cancel_requested_at = CASE WHEN $3::text IS NULL THEN cancel_requested_at
+                               ELSE coalesce(cancel_requested_at, now()) END,
+    cancel_reason = coalesce(cancel_reason, $3)
+WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running')
+RETURNING execution_id
+"""
+
+
+async def queue_for_walk(
+    conn: Connection, execution_id: ExecutionId, generation: int, *, cancel_reason: str | None
+) -> bool:
+    """The same generation once more, from the rows of its jobs. cancel_reason: of a cancel that was ordered.
+
+    False: it has ended, or was retried.
+    """
+    return await conn.fetchval(QUEUE_FOR_WALK, execution_id, generation, cancel_reason) is not None
