@@ -144,7 +144,11 @@ CALLBACKS: Final = (
          side="none", alone=True, setting=Setting(image_seconds=1.5, video_seconds=1.5)),
 )  # fmt: skip
 
-ALL: Final = (*WORKER, *API, *CUTS, *ZOMBIES, *DRAIN, *SERVERS, *CALLBACKS)
+OPERATORS: Final = (
+    _dies_in_flight("workflows-reset", "every running workflow reset to its beginning", "reset workflows"),
+)  # fmt: skip
+
+ALL: Final = (*WORKER, *API, *CUTS, *ZOMBIES, *DRAIN, *SERVERS, *CALLBACKS, *OPERATORS)
 
 
 def by_name(names: list[str]) -> list[Case]:

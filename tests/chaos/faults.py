@@ -6,9 +6,16 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
+from uuid import uuid4
 
 import psutil
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import Client
+from temporalio.client import WorkflowExecution as Listed
 
+from deploy.local.temporal import NAMESPACE
 from tests.chaos.arena import APIS, RESTART_SECONDS, SERVERS, WORKERS, Arena
 
 EXIT_SECONDS: Final = 30.0
@@ -102,6 +109,32 @@ async def _term_worker(it: Strike) -> None:
         it.broken.append(f"SIGTERM took {ended.ended_at - it.fired_at:.0f} s")
 
 
+async def _reset_workflows(it: Strike) -> None:
+    """As an operator does it in the Web UI: every running execution goes back to its first workflow task."""
+    client = await Client.connect(f"127.0.0.1:{it.arena.config.ports.temporal}", namespace=NAMESPACE)
+    running = client.list_workflows("WorkflowType = 'execution' AND ExecutionStatus = 'Running'")
+    found = [workflow async for workflow in running]
+    it.fired_at = it.back_at = time.time()
+    if not sum(await asyncio.gather(*(_reset(client, workflow) for workflow in found))):
+        it.void.append("no workflow was running")
+
+
+async def _reset(client: Client, workflow: Listed) -> bool:
+    """False: its first task is not done yet."""
+    async for event in client.get_workflow_handle(workflow.id, run_id=workflow.run_id).fetch_history_events():
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+            order = ResetWorkflowExecutionRequest(
+                namespace=NAMESPACE,
+                workflow_execution=WorkflowExecution(workflow_id=workflow.id, run_id=workflow.run_id),
+                reason="chaos",
+                request_id=str(uuid4()),
+                workflow_task_finish_event_id=event.event_id,
+            )
+            await client.workflow_service.reset_workflow_execution(order)
+            return True
+    return False
+
+
 FAULTS: Final[Mapping[str, Fault]] = {
     "kill worker": _killing(lambda it: it.worker),
     "kill workers": _killing(*WORKERS),
@@ -112,5 +145,6 @@ FAULTS: Final[Mapping[str, Fault]] = {
     **{f"kill {name}": _killing(name) for name in SERVERS},
     "stop worker": _stop_worker,
     "term worker": _term_worker,
+    "reset workflows": _reset_workflows,
     "cut": _cut,
 }

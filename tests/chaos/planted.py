@@ -92,6 +92,14 @@ _SENT: Final = """create")):
                 intent.request, timeout_seconds=CREATE_CALL_SECONDS, not_after=began + SEND_WITHIN_SECONDS
             )
 """
+_CLAIMED: Final = "        claimed = row\n"
+_BEGUN_ANEW: Final = """\
+        await conn.execute(
+            "UPDATE jobs SET state = 'waiting', provider_job_id = NULL, deadline_at = NULL"
+            " WHERE execution_id = $1 AND state IN ('submitting', 'unknown', 'submitted')",
+            ref.execution_id,
+        )
+"""
 _NOT_FOUND: Final = "    404: FailureCode.PROVIDER_MODEL_UNAVAILABLE,\n"
 _IF_NOT_WAITING: Final = "        if job.state is not JobState.WAITING:\n            return await sent_already"
 _IF_KNOWN: Final = (
@@ -199,6 +207,12 @@ BUGS: Final = (
             ),
         ),
         cases=("billed-500",),
+    ),
+    Bug(
+        name="bought-by-run",
+        what="what another run of the workflow began is begun anew: a reset buys again",
+        edits=(Edit(file="store/executions.py", old=_CLAIMED, new=_CLAIMED + _BEGUN_ANEW),),
+        cases=("workflows-reset",),
     ),
     Bug(
         name="request-key-not-used",
