@@ -15,6 +15,11 @@ from store.database import Connection
 
 GET_BASIS = "SELECT basis FROM charges WHERE charge_id = $1"
 IS_ADJUSTED = "SELECT EXISTS (SELECT FROM ledger_entries WHERE operation_id = $1)"
+FIND_ASSUMED = """
+SELECT c.job_id FROM charges AS c JOIN jobs AS j ON j.job_id = c.job_id
+WHERE c.job_id = $1 AND c.state = 'settled' AND c.basis = 'assumed' AND c.settled_nano_usd > 0
+  AND j.send_number = $2 AND j.provider_job_id IS NULL
+"""
 ADJUST_CHARGE = """
 UPDATE charges SET state = 'settled', settled_nano_usd = $2, basis = $3
 WHERE charge_id = $1 AND state <> 'held'
@@ -57,3 +62,12 @@ async def adjust_charge(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd,
         await conn.execute(INSERT_ENTRY, operation_id, LedgerKind.ADJUSTMENT, charge_id, difference)
         await conn.execute(MOVE_BUDGET, charge["user_id"], charge["budget_month"], 0, difference)
     return Settlement(charge_id=charge_id, settled_nano_usd=cost_nano_usd, repeated=not difference)
+
+
+async def drop_assumed(conn: Connection, job_id: JobId, number: int) -> None:
+    """A send that was settled by hand has become a job of its own, with a bill of its own: what was assumed goes back.
+
+    In the transaction that makes the orphan, the row of its job locked. Repeating, and any other job, changes nothing.
+    """
+    if await conn.fetchval(FIND_ASSUMED, job_id, number) is not None:
+        await adjust_charge(conn, job_id, NanoUsd(0), CostBasis.ASSUMED)

@@ -60,7 +60,7 @@ async def _adopt(conn: Connection, _box: SecretBox, arguments: Arguments) -> obj
 async def _settle(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
     if arguments.usd > SURE_NANO_USD and not arguments.yes:
         raise RefusedError(f"{usd_text(arguments.usd)} USD for one job: if that is meant, say --yes")
-    booked = await settle_by_hand(conn, JobId(arguments.job), arguments.usd)
+    booked = await settle_by_hand(conn, JobId(arguments.job), arguments.usd, sure=arguments.yes)
     return await _booked_json(conn, arguments, "jobs settle", booked)
 
 
@@ -145,7 +145,7 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     _add_note(adopt, _adopt)
     settle = _add_job(verbs, "settle", "book the open bill of an ended job by hand, as assumed")
     settle.add_argument("--usd", metavar="X", type=exact_usd, required=True, help="what it cost; 0: nothing was bought")
-    settle.add_argument("--yes", action="store_true", help="also more than 10000")
+    settle.add_argument("--yes", action="store_true", help="also above 10000, also if the provider has an id for it")
     _add_note(settle, _settle)
     _add_note(_add_job(verbs, "release", "give back the hold of a job that the provider never accepted"), _release)
 

@@ -11,6 +11,7 @@ from contracts.ids import ExecutionId, JobId, ProviderJobId
 from contracts.jobs import ProviderHandle
 from contracts.money import NanoUsd, usd_text
 from contracts.states import ChargeState, CostBasis, JobState
+from store.adjustments import drop_assumed
 from store.admin_common import RefusedError
 from store.callbacks import notify_job
 from store.charges import move_budget, release_charge, settle_charge
@@ -32,13 +33,6 @@ SELECT state, basis, held_nano_usd, settled_nano_usd FROM charges WHERE job_id =
 """
 # Its list showed nothing; that a person has found it there is possible.
 WAS_ABSENT = "SELECT outcome = 'absent' FROM sends WHERE job_id = $1 AND number = $2"
-# Settled by hand before the id was known: it is the same purchase, whose real cost is still to be read.
-ADOPT_ASSUMED = """
-UPDATE jobs SET provider_job_id = $2, updated_at = now()
-WHERE job_id = $1 AND state IN ('failed', 'cancelled') AND provider_job_id IS NULL AND send_number = $3
-  AND EXISTS (SELECT FROM charges AS c WHERE c.job_id = jobs.job_id AND c.state = 'settled' AND c.basis = 'assumed')
-RETURNING job_id
-"""
 FIND_OWN_ORPHAN = """
 SELECT job_id FROM jobs WHERE supersedes = $1 AND orphan AND provider = $2 AND provider_job_id = $3
 """
@@ -111,12 +105,11 @@ async def _take(conn: Connection, job: asyncpg.Record, number: int, handle: Prov
         async with conn.transaction():
             if await mark_submitted(conn, job_id, number, handle):
                 return Adopted(changed=True, outcome=Adoption.SUBMITTED, job_id=job_id, send=number)
-            if (
-                await mark_late_handle(conn, job_id, handle, number=number)
-                or await conn.fetchval(ADOPT_ASSUMED, job_id, handle.provider_job_id, number) is not None
-            ):
+            if await mark_late_handle(conn, job_id, handle, number=number):
                 return Adopted(changed=True, outcome=Adoption.LATE, job_id=job_id, send=number)
             orphan_id = await record_orphan(conn, job_id, number, handle)
+            if orphan_id is not None:
+                await drop_assumed(conn, job_id, number)
     except asyncpg.UniqueViolationError:
         orphan_id = None
     if orphan_id is None:  # another job was given this id a moment ago
@@ -148,16 +141,22 @@ class Booked:
     settled_nano_usd: NanoUsd
 
 
-async def settle_by_hand(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd) -> Booked:
-    """Book the open bill of an ended job, on the operator's word. What the provider says later is an adjustment.
+async def settle_by_hand(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd, *, sure: bool = False) -> Booked:
+    """Book the open bill of an ended job, on the operator's word.
 
-    0 for a job that no provider has confirmed gives its hold back. Raises RefusedError.
+    0 for a job that was never accepted gives its hold back.
+    sure: also if the provider has given it an id, and could be asked; then the word is final. Raises RefusedError.
     """
     job, money = await _lock_open_bill(conn, job_id)
     held = NanoUsd(money["held_nano_usd"])
     if money["state"] != ChargeState.HELD:
         return _as_it_was(job_id, money, cost_nano_usd)
-    if cost_nano_usd == 0 and not await _accepted_as(conn, job):
+    known = await _accepted_as(conn, job)
+    if known is not None and not sure:
+        raise RefusedError(
+            f"the provider knows {job_id} as {known}, and the sweep reads its bill there; if it never will, say --yes"
+        )
+    if cost_nano_usd == 0 and known is None:
         return await _release(conn, job_id, held)
     await settle_charge(conn, job_id, cost_nano_usd, CostBasis.ASSUMED)
     await _close(conn, job_id)
@@ -170,7 +169,7 @@ async def release_by_hand(conn: Connection, job_id: JobId) -> Booked:
     known = await _accepted_as(conn, job)
     if known:
         raise RefusedError(
-            f"the provider accepted {job_id} as {known}: if it billed nothing, use jobs settle {job_id} --usd 0"
+            f"the provider accepted {job_id} as {known}: if it billed nothing, use jobs settle {job_id} --usd 0 --yes"
         )
     if money["state"] != ChargeState.HELD:
         return _as_it_was(job_id, money, NanoUsd(0))

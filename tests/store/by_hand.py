@@ -64,9 +64,9 @@ async def adopt(database: Database, ref: JobRef, provider_job_id: str, *, send: 
         return await adopt_by_hand(conn, ref.job_id, provider_job_id, send=send)
 
 
-async def settle(database: Database, ref: JobRef, nano_usd: int) -> Booked:
+async def settle(database: Database, ref: JobRef, nano_usd: int, *, sure: bool = False) -> Booked:
     async with database.as_system() as conn:
-        return await settle_by_hand(conn, ref.job_id, NanoUsd(nano_usd))
+        return await settle_by_hand(conn, ref.job_id, NanoUsd(nano_usd), sure=sure)
 
 
 async def job_of(database: Database, ref: JobRef) -> Any:

@@ -68,7 +68,8 @@ async def test_release_refuses_what_the_provider_has_confirmed(database: Databas
     await adopt(database, one.image, "req-confirmed")
     async with database.as_system() as conn:
         assert "accepted" in await refused(release_by_hand(conn, one.image.job_id))
-    assert (await settle(database, one.image, 0)).released is False
+    assert "say --yes" in await refused(settle(database, one.image, 0))
+    assert (await settle(database, one.image, 0, sure=True)).released is False
     booked = await entries(database, one.image)
     assert (booked["settled"], booked["released"]) == (0, IMAGE_PRICE)
 
@@ -96,7 +97,7 @@ async def test_settle_closes_a_submitted_job_that_nobody_waits_for(database: Dat
     await adopt(database, one.image, "req-silent")
     async with database.as_user(one.user_id) as conn:
         await end(conn, one)
-    await settle(database, one.image, IMAGE_PRICE)
+    await settle(database, one.image, IMAGE_PRICE, sure=True)
     assert (await job_of(database, one.image)).state is JobState.FAILED
     assert await entries(database, one.image) == {"held": IMAGE_PRICE, "settled": IMAGE_PRICE}
 
@@ -133,7 +134,9 @@ async def test_settle_against_the_late_settlement_ends_with_the_real_cost(databa
             await mark_reported(conn, one.image.job_id, report)
             await book_cost(conn, one.image.job_id, NanoUsd(real), CostBasis.REPORTED)
 
-    done = await asyncio.gather(settle(database, one.image, IMAGE_PRICE), by_the_sweep(), return_exceptions=True)
+    done = await asyncio.gather(
+        settle(database, one.image, IMAGE_PRICE, sure=True), by_the_sweep(), return_exceptions=True
+    )
     assert done[1] is None
     assert isinstance(done[0], Booked | RefusedError)
     booked = await entries(database, one.image)
@@ -184,7 +187,7 @@ async def test_orphan_settled_by_hand_is_booked_as_one(database: Database) -> No
     async with database.as_system() as conn:
         orphan = await record_orphan(conn, one.image.job_id, 1, handle("req-orphan-by-hand"))
         assert orphan is not None
-        booked = await settle_by_hand(conn, orphan, NanoUsd(9))
+        booked = await settle_by_hand(conn, orphan, NanoUsd(9), sure=True)
         assert (booked.changed, booked.settled_nano_usd) == (True, 9)
         kinds = await conn.fetch("SELECT kind, amount_nano_usd FROM ledger_entries WHERE job_id = $1", orphan)
         assert [tuple(row) for row in kinds] == [("orphan", 9)]
