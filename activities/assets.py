@@ -10,6 +10,7 @@ from temporalio import activity
 
 from activities.beats import beating
 from activities.failures import retry_later
+from activities.offers import offered
 from contracts.assets import StoreAssetResult
 from contracts.failures import Failure, FailureCode
 from contracts.ids import derived_asset_id
@@ -118,12 +119,19 @@ class AssetActivities:
         """The address may have expired before the file did: ask the provider for the job again, by its id."""
         if job.handle is None:
             raise SourceGoneError("the job has no id at its provider")
+        provider = offered(self.providers, job)
+        if provider is None:
+            raise retry_later(Failure.of(FailureCode.PROVIDER_UNAVAILABLE))
         try:
-            report = await self.providers.provider(job.provider).status(job.handle)
+            report = await provider.status(job.handle)
         except ProviderUnavailableError as error:
+            if error.not_found:
+                raise SourceGoneError("the provider knows neither the file nor the job any more") from error
             raise retry_later(
                 Failure.of(FailureCode.PROVIDER_UNAVAILABLE), after_seconds=error.retry_after_seconds
             ) from error
+        if not report.state.ended:  # it had ended before: its status went backwards
+            raise retry_later(Failure.of(FailureCode.PROVIDER_UNAVAILABLE))
         if number >= len(report.outputs):
             raise SourceGoneError("the provider does not list the file any more")
         return report.outputs[number]

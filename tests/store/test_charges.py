@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from contracts.ids import ProviderJobId
+from contracts.jobs import ProviderHandle
 from contracts.money import NanoUsd
 from contracts.states import CostBasis
 from store.charges import (
@@ -17,8 +19,19 @@ from store.charges import (
     settle_charge,
 )
 from store.database import Database
+from store.jobs import begin_send
+from store.orphans import record_orphan
 from store.users import UserLimits
-from tests.rows import IMAGE_PRICE, VIDEO_PRICE, Accepted, accept, assert_books_balance, new_execution, new_user
+from tests.rows import (
+    IMAGE_PRICE,
+    VIDEO_MODEL,
+    VIDEO_PRICE,
+    Accepted,
+    accept,
+    assert_books_balance,
+    new_execution,
+    new_user,
+)
 from tests.servers import PostgresServer, new_database
 
 PRICE = IMAGE_PRICE + VIDEO_PRICE
@@ -45,8 +58,13 @@ async def kinds(database: Database, one: Accepted) -> dict[str, int]:
     return {row["kind"]: row["amount"] for row in rows}
 
 
-@pytest.mark.parametrize("cost", [0, 1, VIDEO_PRICE - 1, VIDEO_PRICE, VIDEO_PRICE + 1, 10 * VIDEO_PRICE])
+PART = VIDEO_PRICE // 10
+BILLS = [0, 1, 5 * PART, 10 * PART - 1, 10 * PART, 10 * PART + 1, 13 * PART, 100 * PART]
+
+
+@pytest.mark.parametrize("cost", BILLS)
 async def test_settle_charge_books_every_nano_dollar(database: Database, cost: int) -> None:
+    """Also where the provider bills something else than was quoted: as reported, the excess an explicit overage."""
     one = await accepted(database)
     assert await kinds(database, one) == {"held": PRICE}
     async with database.as_user(one.user_id) as conn:
@@ -89,6 +107,30 @@ async def test_settle_charge_with_another_amount_is_a_conflict_and_changes_nothi
         async with database.as_user(one.user_id) as conn:
             await settle_charge(conn, one.video.job_id, NanoUsd(1), CostBasis.COMPUTED)
     assert await kinds(database, one) == before
+
+
+async def test_settle_charge_books_an_orphan_as_one(database: Database) -> None:
+    """Nothing was held for it; it counts against the budget all the same."""
+    one = await accepted(database)
+    async with database.as_user(one.user_id) as conn:
+        assert await begin_send(conn, one.video, 1, {"url": "x"}, {"prompt": "x"})
+        handle = ProviderHandle(
+            provider="replicate", model=VIDEO_MODEL, provider_job_id=ProviderJobId(one.video.job_id)
+        )
+        orphan = await record_orphan(conn, one.video.job_id, 1, handle)
+        assert orphan is not None
+        assert await record_orphan(conn, one.video.job_id, 1, handle) is None
+    async with database.as_user(one.user_id) as conn:
+        money = await get_money(conn, one.execution_id)
+        assert (money.open_bills, money.held_nano_usd) == (3, PRICE)
+        for repeated in (False, True):
+            settlement = await settle_charge(conn, orphan, NanoUsd(77), CostBasis.REPORTED)
+            assert settlement.repeated is repeated
+    assert await kinds(database, one) == {"held": PRICE, "orphan": 77}
+    async with database.as_user(one.user_id) as conn:
+        assert await conn.fetchval("SELECT settled_nano_usd FROM budgets") == 77
+        money = await get_money(conn, one.execution_id)
+    assert (money.open_bills, money.settled_nano_usd) == (2, 77)
 
 
 async def test_release_charge_gives_the_hold_back_once(database: Database) -> None:

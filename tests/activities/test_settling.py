@@ -1,0 +1,45 @@
+"""A job ends whatever is wrong with its money, and its money is never guessed."""
+
+import pytest
+
+from contracts.jobs import JobRef
+from contracts.money import NanoUsd
+from contracts.states import CostBasis, JobState
+from runtime import metrics
+from store.charges import move_budget, release_charge, settle_charge
+from tests.activities.bench import Bench
+from tests.activities.test_late_bills import value_of
+
+
+async def reported(bench: Bench) -> JobRef:
+    image = (await bench.accepted()).image
+    await bench.run(bench.jobs.submit, image)
+    assert (await bench.run(bench.jobs.wait, image)).state is JobState.COMPLETED
+    return image
+
+
+@pytest.mark.parametrize("ended_as", ["settled", "released"])
+async def test_job_whose_money_was_ended_with_another_amount_ends_and_the_money_stands(
+    bench: Bench, ended_as: str
+) -> None:
+    """By hand, most likely. Its workflow must not try for ever."""
+    image = await reported(bench)
+    async with bench.database.as_user(image.user_id) as conn:
+        if ended_as == "settled":
+            await settle_charge(conn, image.job_id, NanoUsd(1), CostBasis.ASSUMED)
+        else:
+            move = await release_charge(conn, image.job_id)
+            assert move is not None
+            await move_budget(conn, move)
+    before, booked = await bench.charge(image), value_of(metrics.CHARGE_CONFLICTS.labels("replicate"))
+    for _ in range(2):
+        assert (await bench.run(bench.jobs.settle, image)).state is JobState.COMPLETED
+    assert await bench.charge(image) == before
+    assert value_of(metrics.CHARGE_CONFLICTS.labels("replicate")) - booked == 1
+
+
+async def test_job_whose_stored_inputs_cannot_be_priced_ends_and_leaves_its_bill_open(bench: Bench) -> None:
+    image = await reported(bench)
+    await bench.as_owner("""UPDATE sends SET inputs = '{"not": "ours"}' WHERE job_id = $1""", image.job_id)
+    assert (await bench.run(bench.jobs.settle, image)).state is JobState.COMPLETED
+    assert await bench.charge(image) == ("held", 0)
