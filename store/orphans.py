@@ -7,6 +7,7 @@ from contracts.ids import JobId, new_charge_id, new_job_id
 from contracts.jobs import ProviderHandle
 from runtime import metrics
 from runtime.logging import get_logger
+from store.adjustments import drop_assumed
 from store.database import Connection
 
 log = get_logger(__name__)
@@ -37,6 +38,7 @@ SELECT $3, $2, execution_id, user_id, provider, model, 0, budget_month FROM char
 async def record_orphan(conn: Connection, job_id: JobId, number: int, handle: ProviderHandle) -> JobId | None:
     """Write down that a send bought something which its job will not use. The sweep ends and settles it.
 
+    What was assumed for that send by hand goes back: its real bill is the orphan's.
     None: the provider's id has an owner already (a repeat, or the id is another job's), or there is no such send.
     """
     orphan_id, name = new_job_id(), handle.provider_job_id
@@ -46,6 +48,7 @@ async def record_orphan(conn: Connection, job_id: JobId, number: int, handle: Pr
         return None
     await conn.execute(COPY_SEND, job_id, orphan_id, number, name)
     await conn.execute(INSERT_CHARGE, job_id, orphan_id, new_charge_id())
+    await drop_assumed(conn, job_id, number)
     metrics.ORPHAN_JOBS.labels(handle.provider).inc()
     log.error(
         "a send was bought that its job does not use",

@@ -12,11 +12,13 @@ import pytest
 from activities.jobs import JobActivities
 from contracts.ids import JobId, ProviderJobId
 from contracts.jobs import FindOutcome, JobRef, SubmitOutcome
-from contracts.states import JobState
+from contracts.money import NanoUsd
+from contracts.states import CostBasis, JobState
 from providers.port import CreateAnswer, CreateRequest, Provider
 from providers.registry import Providers
 from runtime.policies import SEND_WITHIN_SECONDS
 from store.callbacks import CallbackOutcome, NewCallback, record_callback
+from store.charges import get_money, settle_charge
 from store.status import find_execution
 from tests.activities.bench import Bench
 from tests.activities.test_find import make_send_older
@@ -236,6 +238,29 @@ async def test_what_was_released_and_bought_after_all_is_an_orphan(bench: Bench)
     assert await bench.charge(image) == ("released", 0)
     ref = dataclasses.replace(image, job_id=JobId(orphan["job_id"]))
     assert await bench.charge(ref) == ("settled", line["billed_nano_usd"])
+
+
+async def test_what_was_settled_by_hand_and_calls_later_is_billed_once(bench: Bench) -> None:
+    one = await bench.accepted()
+    image = one.image
+    bench.sandbox.fault("drop_after_accept")
+    await bench.run(bench.jobs.submit, image)
+    await bench.as_owner(
+        "UPDATE jobs SET state = 'failed', ended_at = now(),"
+        """ failure = '{"code": "submission_unknown", "message": "x"}' WHERE job_id = $1""",
+        image.job_id,
+    )
+    async with bench.database.as_system() as conn:
+        await settle_charge(conn, image.job_id, NanoUsd(1_000_000), CostBasis.ASSUMED)
+    (line,) = bench.bill()
+    assert await call_back(bench, image, 1, line["provider_job_id"]) is CallbackOutcome.ORPHAN
+    async with asyncio.timeout(10):
+        while any(orphan["charge"] == "held" for orphan in await orphans(bench, image)):
+            await bench.late_bills.settle()
+            await asyncio.sleep(0.1)
+    assert await bench.charge(image) == ("settled", 0)
+    async with bench.database.as_user(image.user_id) as conn:
+        assert (await get_money(conn, one.execution_id)).settled_nano_usd == line["billed_nano_usd"]
 
 
 async def test_ids_that_earlier_sends_were_given_do_not_stop_the_search_for_the_last(bench: Bench) -> None:
