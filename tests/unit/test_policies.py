@@ -8,6 +8,7 @@ def test_policies_deadlines_nest() -> None:
     start_to_close = policies.SUBMIT_START_TO_CLOSE.total_seconds()
     graceful = policies.GRACEFUL_SHUTDOWN.total_seconds()
     assert create < start_to_close < graceful < policies.EXIT_SECONDS
+    assert policies.SEND_WITHIN_SECONDS < create
 
 
 def test_policies_paid_call_is_never_retried_by_temporal() -> None:
