@@ -227,10 +227,15 @@ class JobActivities:
 
     @activity.defn(name="cancel_job")
     async def cancel(self, ref: JobRef) -> CancelJobResult:
-        """Ask the provider to end a running job. What it then did, and what that cost, is read by `wait`."""
+        """Ask the provider to end a running job, once. What it then did, and what that cost, is read by `wait`.
+
+        Only a try that got no answer is repeated; a new run of the workflow, or a second order, asks no more.
+        """
         job = await self._get(ref)
         if job.state is not JobState.SUBMITTED or job.handle is None or job.report is not None:
             return CancelJobResult(outcome=CancelOutcome.NOTHING)
+        if job.cancel_sent_at is not None and activity.info().attempt == 1:
+            return CancelJobResult(outcome=CancelOutcome.REQUESTED)
         async with self.database.as_user(ref.user_id) as conn:
             await mark_cancel_sent(conn, ref.job_id)
         try:

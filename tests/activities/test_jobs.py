@@ -250,6 +250,24 @@ async def test_job_cancelled_while_it_runs_is_charged_what_the_provider_charges(
     assert (await bench.run(bench.jobs.cancel, image)).outcome is CancelOutcome.NOTHING
 
 
+async def test_job_is_cancelled_at_its_provider_once(bench: Bench) -> None:
+    """A workflow that is reset, or a second order, asks no more; a try that got no answer is repeated."""
+    image = (await bench.accepted()).image
+    bench.sandbox.fault("stuck")
+    await bench.run(bench.jobs.submit, image)
+    lost = bench.sandbox.fault("error_5xx_before_accept", operation="cancel")
+    with pytest.raises(ApplicationError):
+        await bench.run(bench.jobs.cancel, image)
+    assert bench.sandbox.fired(lost) == 1
+    again = ActivityEnvironment()
+    again.info = dataclasses.replace(again.info, attempt=2)
+    assert (await again.run(bench.jobs.cancel, image)).outcome is not CancelOutcome.NOTHING
+    await bench.run(bench.jobs.cancel, image)
+    calls = bench.sandbox.client.get("/__control/calls").json()["calls"]
+    assert [call["operation"] for call in calls].count("cancel") == 2
+    assert (await bench.run(bench.jobs.wait, image)).state is JobState.CANCELLED
+
+
 async def test_job_with_an_unknown_status_is_still_running(bench: Bench) -> None:
     image = (await bench.accepted()).image
     order = bench.sandbox.fault("unknown_status", times=1)
