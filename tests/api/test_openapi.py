@@ -40,6 +40,7 @@ async def test_openapi_has_every_route_and_each_lists_its_problems(api: Api) -> 
         "GET /api/executions",
         "GET /api/executions/{execution_id}",
         "POST /api/executions/{execution_id}/cancel",
+        "POST /api/executions/{execution_id}/retry",
         "GET /api/assets/{asset_id}/content",
         "POST /callbacks/{provider}/{token}",
         "GET /healthz",
