@@ -55,7 +55,7 @@ class Orders:
 
     async def start_delivery(self, order: DeliveryOrder) -> bool:
         self.delivered.append(order)
-        return True
+        return order not in self.said_yes
 
     async def closed(self, _execution_id: ExecutionId) -> str | None:
         return self.how_closed

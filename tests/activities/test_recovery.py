@@ -1,0 +1,281 @@
+"""A database that forgot: its rows are made again from what was accepted, its jobs from what was bought."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from activities.high_water import find_behind
+from activities.recovery import ExecutionPast, Fate, JobPast, Recovery, TemporalPast
+from contracts.failures import Failure, FailureCode
+from contracts.ids import ExecutionId, JobId
+from contracts.jobs import FindOutcome, JobRef, SubmitOutcome
+from contracts.states import JobState
+from store.accepted import Accepted, get_accepted
+from store.executions import insert_execution
+from store.high_water import (
+    MARK_KEY,
+    Mark,
+    write_mark,
+)
+from store.idempotency import KeptAnswer, find_answer, insert_answer
+from store.pauses import list_pauses
+from tests.activities.bench import Bench
+from tests.rows import Accepted as AcceptedRows
+from tests.rows import accept, assert_books_balance, new_execution, new_user
+
+
+@pytest.fixture(autouse=True)
+async def no_mark(bench: Bench) -> AsyncGenerator[None]:
+    """The bucket is everybody's."""
+    await bench.objects.delete(MARK_KEY)
+    yield
+    await bench.objects.delete(MARK_KEY)
+
+
+async def mark(bench: Bench, serial: int) -> None:
+    await write_mark(bench.objects, Mark(serial=serial, at=datetime.now(UTC), database="the old one"))
+
+
+async def document(bench: Bench, rows: AcceptedRows) -> Accepted:
+    async with bench.database.as_user(rows.user_id) as conn:
+        return Accepted(document=await get_accepted(conn, rows.execution_id))
+
+
+async def forget(bench: Bench) -> None:
+    """Everything but the users."""
+    await bench.as_owner("TRUNCATE executions, budgets, idempotency_keys CASCADE")
+
+
+class Past:
+    """What Temporal would tell."""
+
+    def __init__(self, *executions: ExecutionPast) -> None:
+        self.executions = {one.accepted.execution_id: one for one in executions}
+        self.terminated: list[ExecutionId] = []
+        self.since: datetime | None = None
+
+    async def list_executions(self, since: datetime | None) -> list[ExecutionId]:
+        self.since = since
+        return list(self.executions)
+
+    async def read(self, execution_id: ExecutionId) -> ExecutionPast:
+        return self.executions[execution_id]
+
+    async def terminate(self, execution_id: ExecutionId) -> None:
+        self.terminated.append(execution_id)
+
+
+def past_of(
+    accepted: Accepted, jobs: dict[JobId, JobPast], *, is_open: bool = False, cancel_reason: str | None = None
+) -> ExecutionPast:
+    return ExecutionPast(accepted=accepted, jobs=jobs, is_open=is_open, cancel_reason=cancel_reason)
+
+
+async def recover(bench: Bench, monkeypatch: pytest.MonkeyPatch, past: Past) -> Recovery:
+    monkeypatch.setattr("activities.recovery.SETTLE_SECONDS", 0)
+    recovery = Recovery(
+        database=bench.database,
+        objects=bench.objects,
+        jobs=bench.jobs,
+        temporal=TemporalPast(list_executions=past.list_executions, read=past.read, terminate=past.terminate),
+        say=lambda _line: None,
+    )
+    await recovery.run(None, "a test")
+    return recovery
+
+
+async def row(bench: Bench, sql: str, *arguments: Any) -> tuple[Any, ...] | None:
+    async with bench.database.as_system() as conn:
+        found = await conn.fetchrow(sql, *arguments)
+    return tuple(found) if found is not None else None
+
+
+async def sent(bench: Bench, ref: JobRef) -> JobPast:
+    """What a history says of a job that is at its provider, or may be."""
+    job = await bench.job(ref)
+    return JobPast(
+        fate=Fate.SUBMITTED if job.handle is not None else Fate.UNKNOWN,
+        send_number=job.send_number,
+        at=datetime.now(UTC),
+        provider_job_id=job.handle.provider_job_id if job.handle is not None else None,
+    )
+
+
+async def test_recover_makes_the_rows_of_an_execution_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    user_id = await new_user(bench.database)
+    new = new_execution(user_id, webhook_url="http://receiver.test/", image_provider="replicate")
+    kept = KeptAnswer(request_sha256=b"r" * 32, answer=f'{{"executionId":"{new.execution_id}"}}'.encode())
+    columns = "generation, plan, request, metadata, webhook_url, estimated_nano_usd, created_at, budget_month"
+    async with bench.database.as_user(user_id) as conn:  # as the API does it, in one transaction
+        await insert_answer(conn, user_id, "key", kept)
+        await insert_execution(conn, new)
+    before = await row(bench, f"SELECT {columns} FROM executions")
+    async with bench.database.as_user(user_id) as conn:
+        accepted = Accepted(document=await get_accepted(conn, new.execution_id))
+    await forget(bench)
+    past = Past(past_of(accepted, {}, is_open=True))
+    recovery = await recover(bench, monkeypatch, past)
+    assert (past.terminated, recovery.for_a_person) == ([new.execution_id], [])
+    assert await row(bench, f"SELECT {columns} FROM executions") == before
+    assert await row(bench, "SELECT status FROM executions") == ("queued",)
+    async with bench.database.as_user(user_id) as conn:
+        assert await find_answer(conn, user_id, "key") == kept
+        jobs = {item["job_id"] for item in await conn.fetch("SELECT job_id FROM jobs WHERE state = 'waiting'")}
+        await assert_books_balance(conn, user_id)
+    assert jobs == {item["job_id"] for item in accepted.jobs}
+    assert await row(bench, "SELECT held_videos FROM budgets") == (1,)
+    await recover(bench, monkeypatch, past)  # once more changes nothing
+    assert await row(bench, "SELECT held_videos, held_nano_usd FROM budgets") == (1, 303_000_000)
+    assert await row(bench, "SELECT count(*) FROM ledger_entries") == (2,)
+    async with bench.database.as_system() as conn:
+        assert await list_pauses(conn) == []
+
+
+async def test_recover_settles_what_was_bought_and_buys_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = await bench.accepted()
+    accepted = await document(bench, one)
+    await bench.run(bench.jobs.submit, one.image)
+    past = await sent(bench, one.image)
+    await asyncio.to_thread(bench.sandbox.wait_until, lambda: bench.bill()[0]["state"] != "open")
+    await forget(bench)
+    await recover(bench, monkeypatch, Past(past_of(accepted, {one.image.job_id: past})))
+    image = await bench.job(one.image)
+    assert (image.state, image.send_number) == (JobState.COMPLETED, 1)
+    assert await bench.charge(one.image) == ("settled", bench.bill()[0]["billed_nano_usd"])
+    assert await bench.charge(one.video) == ("held", 0)
+    assert len(bench.bill()) == 1
+
+
+async def test_recover_leaves_a_send_of_unknown_fate_to_the_look_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request is computed as it was, its seed too, so that the provider's list matches it."""
+    one = await bench.accepted()
+    accepted = await document(bench, one)
+    lost = bench.sandbox.fault("drop_after_accept")
+    await bench.run(bench.jobs.submit, one.image)
+    assert bench.sandbox.fired(lost) == 1
+    past = await sent(bench, one.image)
+    before = await row(bench, "SELECT request, inputs FROM sends")
+    await forget(bench)
+    await recover(bench, monkeypatch, Past(past_of(accepted, {one.image.job_id: past})))
+    assert (await bench.job(one.image)).state is JobState.UNKNOWN
+    assert await row(bench, "SELECT request, inputs FROM sends") == before
+    assert (await bench.run(bench.jobs.find, one.image)).outcome is FindOutcome.FOUND
+    assert len(bench.bill()) == 1
+
+
+async def test_recover_does_not_buy_what_was_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = await bench.accepted()
+    accepted = await document(bench, one)
+    await forget(bench)
+    failure = Failure.of(FailureCode.CONTENT_MODERATED)
+    refused = JobPast(fate=Fate.FAILED, send_number=1, at=datetime.now(UTC), failure=failure)
+    await recover(bench, monkeypatch, Past(past_of(accepted, {one.image.job_id: refused})))
+    image = await bench.job(one.image)
+    assert (image.state, image.failure) == (JobState.FAILED, failure)
+    assert await bench.charge(one.image) == ("released", 0)
+    await bench.as_owner("UPDATE executions SET status = 'running', started_at = now()")
+    assert (await bench.run(bench.jobs.submit, one.image)).outcome is SubmitOutcome.ENDED
+    assert bench.bill() == []
+
+
+async def test_recover_keeps_the_number_of_what_was_not_accepted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = await bench.accepted()
+    accepted = await document(bench, one)
+    await forget(bench)
+    waiting = JobPast(fate=Fate.WAITING, send_number=3, at=datetime.now(UTC))
+    await recover(bench, monkeypatch, Past(past_of(accepted, {one.image.job_id: waiting})))
+    image = await bench.job(one.image)
+    assert (image.state, image.send_number, image.deadline_at) == (JobState.WAITING, 3, None)
+
+
+async def test_recover_without_the_picture_does_not_buy_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The video's request cannot be computed, so no list can tell: a person is asked."""
+    one = await bench.accepted()
+    accepted = await document(bench, one)
+    await forget(bench)
+    doubtful = JobPast(fate=Fate.UNKNOWN, send_number=1, at=datetime.now(UTC))
+    recovery = await recover(bench, monkeypatch, Past(past_of(accepted, {one.video.job_id: doubtful})))
+    video = await bench.job(one.video)
+    assert (video.state, video.failure) == (JobState.FAILED, Failure.of(FailureCode.SUBMISSION_UNKNOWN))
+    assert await bench.charge(one.video) == ("held", 0)
+    assert len(recovery.for_a_person) == 1
+    assert one.video.job_id in recovery.for_a_person[0]
+
+
+async def test_recover_orders_the_cancel_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = await bench.accepted()
+    accepted = await document(bench, one)
+    await forget(bench)
+    await recover(bench, monkeypatch, Past(past_of(accepted, {}, cancel_reason="asked for by the user")))
+    found = await row(bench, "SELECT status, cancel_reason, cancel_requested_at IS NOT NULL FROM executions")
+    assert found == ("queued", "asked for by the user", True)
+
+
+async def test_recover_reports_users_that_are_gone_and_leaves_newer_rows(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, newer = await bench.accepted(), await bench.accepted()
+    accepted = [await document(bench, one) for one in (gone, newer)]
+    await bench.as_owner("UPDATE executions SET generation = 2 WHERE execution_id = $1", newer.execution_id)
+    for table in ("ledger_entries", "charges", "jobs", "steps", "budgets", "executions", "users"):
+        await bench.as_owner(f"DELETE FROM {table} WHERE user_id = $1", gone.user_id)
+    before = await row(bench, "SELECT e.* FROM executions AS e")
+    recovery = await recover(bench, monkeypatch, Past(*(past_of(one, {}) for one in accepted)))
+    assert [line.partition(":")[0] for line in recovery.for_a_person] == [gone.execution_id]
+    assert await row(bench, "SELECT e.* FROM executions AS e") == before
+
+
+async def test_recover_numbers_the_next_send_above_the_mark(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = await bench.accepted()
+    await mark(bench, 500)
+    _, _, behind = await find_behind(bench.database, bench.objects)
+    assert behind
+    assert (await bench.run(bench.jobs.submit, one.image)).outcome is SubmitOutcome.NOT_SENT
+    assert bench.bill() == []
+    await recover(bench, monkeypatch, Past())
+    _, _, behind = await find_behind(bench.database, bench.objects)
+    assert not behind
+    await bench.run(bench.jobs.submit, one.image)
+    serial = await row(bench, "SELECT serial FROM sends")
+    assert serial is not None
+    assert serial[0] > 500
+    assert await row(bench, "SELECT actor, action FROM audit_log") == ("a test", "recover")
+
+
+async def test_accepted_execution_of_a_retry_is_raised_to_its_generation(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The restored rows are of the generation before: its job ends as it did, the next one is there with its hold."""
+    one = await accept(bench.database, new_execution(await new_user(bench.database)))
+    old = await document(bench, one)
+    first = dict(next(item for item in old.jobs if item["step_name"] == "image"))
+    second = {**first, "job_id": "job_second", "generation": 2, "supersedes": first["job_id"]}
+    failure = {"code": "provider_failed", "message": "It failed."}
+    first |= {"state": "failed", "failure": failure, "ended_at": datetime.now(UTC).isoformat()}
+    charge = dict(old.charges[first["job_id"]])
+    released = {**charge, "state": "released", "ended_at": datetime.now(UTC).isoformat()}
+    held = {**charge, "job_id": "job_second", "charge_id": "chg_second"}
+    rest = [item for item in old.jobs if item["job_id"] != first["job_id"]]
+    charges = [item for item in old.charges.values() if item["job_id"] != first["job_id"]]
+    retried = Accepted(
+        document={
+            **old.document,
+            "execution": {**old.document["execution"], "generation": 2},
+            "jobs": [first, second, *rest],
+            "charges": [released, held, *charges],
+        }
+    )
+    await recover(bench, monkeypatch, Past(past_of(retried, {})))
+    assert await row(bench, "SELECT generation, status FROM executions") == (2, "queued")
+    assert await row(bench, "SELECT state FROM jobs WHERE job_id = $1", first["job_id"]) == ("failed",)
+    assert await row(bench, "SELECT state, supersedes FROM jobs WHERE job_id = 'job_second'") == (
+        "waiting",
+        first["job_id"],
+    )
+    assert await bench.charge(one.image) == ("released", 0)
+    assert await row(bench, "SELECT state FROM charges WHERE job_id = 'job_second'") == ("held",)
