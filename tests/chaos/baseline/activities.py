@@ -11,6 +11,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 IMAGE_MODEL = "fal-ai/flux/schnell"
+IMAGE_APP = "fal-ai/flux"
 VIDEO_MODEL = "bytedance/seedance-1-pro"
 POLL_SECONDS = 0.5
 TIMEOUT_SECONDS = 20.0
@@ -59,9 +60,11 @@ class Activities:
             headers,
             {"prompt": order.prompt, "image_size": {"width": 1280, "height": 720}, "num_images": 1},
         )
-        while (await self._json("GET", accepted["status_url"], headers))["status"] != "COMPLETED":  # noqa: ASYNC110 - polls
+        # Not the addresses in the answer: they lead past whatever stands before the provider.
+        request = f"{self.addresses.fal_queue_url}/{IMAGE_APP}/requests/{accepted['request_id']}"
+        while (await self._json("GET", f"{request}/status", headers))["status"] != "COMPLETED":  # noqa: ASYNC110 - polls
             await asyncio.sleep(POLL_SECONDS)
-        url: str = (await self._json("GET", accepted["response_url"], headers))["images"][0]["url"]
+        url: str = (await self._json("GET", request, headers))["images"][0]["url"]
         return url
 
     @activity.defn(name="baseline_submit_video")
