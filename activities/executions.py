@@ -69,7 +69,9 @@ class ExecutionActivities:
     async def cancel(self, order: CancelInput) -> None:
         """Write down a cancel that was ordered at Temporal, as the API would have. Repeating is safe."""
         async with self.database.as_user(order.execution.user_id) as conn:
-            await mark_cancel_requested(conn, order.execution.execution_id, order.reason)
+            await mark_cancel_requested(
+                conn, order.execution.execution_id, order.reason, generation=order.execution.generation
+            )
             await notify_open_jobs(conn, order.execution.execution_id)
 
     @activity.defn(name="finish_execution")

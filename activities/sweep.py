@@ -197,7 +197,9 @@ class Sweep:
             await self._signal(execution_id, execution.cancel_reason)
         elif execution.late:
             async with self.database.as_system() as conn:
-                await mark_cancel_requested(conn, execution_id, FailureCode.DEADLINE_EXCEEDED)
+                await mark_cancel_requested(
+                    conn, execution_id, FailureCode.DEADLINE_EXCEEDED, generation=execution.ref.generation
+                )
                 await notify_open_jobs(conn, execution_id)
             await self._signal(execution_id, FailureCode.DEADLINE_EXCEEDED)
 

@@ -151,18 +151,15 @@ REQUEST_CANCEL = """
 UPDATE executions
 SET cancel_requested_at = coalesce(cancel_requested_at, now()), cancel_reason = coalesce(cancel_reason, $2),
     updated_at = now()
-WHERE execution_id = $1 AND generation = coalesce($3, generation) AND status IN ('queued', 'running')
+WHERE execution_id = $1 AND generation = $3 AND status IN ('queued', 'running')
 RETURNING execution_id
 """
 
 
-async def mark_cancel_requested(
-    conn: Connection, execution_id: ExecutionId, reason: str, *, generation: int | None = None
-) -> bool:
+async def mark_cancel_requested(conn: Connection, execution_id: ExecutionId, reason: str, *, generation: int) -> bool:
     """Order a cancel; from its commit on no new send begins. Repeating is safe.
 
-    generation: of the one that is meant: a retry is not cancelled by what was ordered before it; None: the present one.
-    False: it had ended.
+    generation: the one that is meant: a retry is not cancelled by what was ordered before it. False: it had ended.
     """
     return await conn.fetchval(REQUEST_CANCEL, execution_id, reason, generation) is not None
 

@@ -340,7 +340,7 @@ async def cancel_waiting_jobs(conn: Connection, execution_id: ExecutionId) -> li
 GET_OUTPUT = """
 SELECT j.report, j.ended_at FROM jobs AS j
 WHERE j.execution_id = $1 AND j.step_name = $2 AND j.state = 'completed' AND NOT j.orphan
-ORDER BY j.job_id DESC LIMIT 1
+ORDER BY j.generation DESC, j.job_id DESC LIMIT 1
 """
 
 

@@ -16,6 +16,7 @@ from contracts.states import JobState
 from providers.registry import Providers
 from store.callbacks import CallbackOutcome, NewCallback, record_callback
 from store.executions import mark_cancel_requested
+from store.pauses import pause, provider_scope, resume
 from tests.activities.bench import FLUX, REPLICATE_FLUX, Bench, provider_settings
 from tests.rows import IMAGE_PRICE
 
@@ -111,9 +112,21 @@ async def test_job_submitted_by_two_at_once_is_sent_once(bench: Bench) -> None:
 async def test_job_of_a_cancelled_execution_is_not_sent(bench: Bench) -> None:
     accepted = await bench.accepted()
     async with bench.database.as_user(accepted.user_id) as conn:
-        assert await mark_cancel_requested(conn, accepted.execution_id, "enough")
+        assert await mark_cancel_requested(conn, accepted.execution_id, "enough", generation=1)
     assert (await bench.run(bench.jobs.submit, accepted.image)).outcome is SubmitOutcome.STOPPED
     assert bench.bill() == []
+
+
+async def test_job_whose_submits_are_paused_waits_and_is_sent_when_they_go_on(bench: Bench) -> None:
+    image = (await bench.accepted()).image
+    async with bench.database.as_system() as conn:
+        assert await pause(conn, provider_scope("replicate"), "its bills are wrong today")
+    assert (await bench.run(bench.jobs.submit, image)).outcome is SubmitOutcome.NOT_SENT
+    assert bench.bill() == []
+    assert await bench.charge(image) == ("held", 0)
+    async with bench.database.as_system() as conn:
+        assert await resume(conn, provider_scope("replicate"))
+    assert (await bench.run(bench.jobs.submit, image)).outcome is SubmitOutcome.SUBMITTED
 
 
 async def test_job_of_another_generation_is_not_sent(bench: Bench) -> None:
@@ -239,7 +252,7 @@ async def test_job_cancelled_while_it_runs_is_charged_what_the_provider_charges(
     await bench.run(bench.jobs.submit, image)
     waiting = asyncio.create_task(bench.run(bench.jobs.wait, image))
     async with bench.database.as_user(accepted.user_id) as conn:
-        await mark_cancel_requested(conn, accepted.execution_id, "enough")
+        await mark_cancel_requested(conn, accepted.execution_id, "enough", generation=1)
     assert (await bench.run(bench.jobs.cancel, image)).outcome in (CancelOutcome.CANCELLED, CancelOutcome.REQUESTED)
     assert (await waiting).state is JobState.CANCELLED
     settled = await bench.run(bench.jobs.settle, image)

@@ -11,6 +11,7 @@ from contracts.failures import FailureCode
 from contracts.ids import new_execution_id
 from contracts.money import NanoUsd, usd_text
 from contracts.states import ExecutionStatus, JobState
+from store.executions import mark_cancel_requested
 from store.sweeping import lock_ended
 from store.users import UserLimits
 from tests.api.conftest import Api, TestUser, api_settings, running_api
@@ -258,3 +259,12 @@ async def test_retry_is_counted_in_the_month_it_is_made(api: Api, user: TestUser
             "SELECT held_nano_usd, held_videos FROM budgets WHERE user_id = $1 ORDER BY budget_month", user.user_id
         )
     assert [tuple(row) for row in rows] == [(VIDEO_PRICE, 0), (0, 0)]
+
+
+async def test_cancel_of_an_earlier_generation_does_not_touch_a_retry(api: Api, user: TestUser) -> None:
+    one = await end(api.database, user.user_id, NEVER_SENT)
+    assert (await _retry(user, one.execution_id)).status_code == 202
+    async with api.database.as_user(user.user_id) as conn:
+        assert not await mark_cancel_requested(conn, one.execution_id, "too late", generation=1)
+        assert await conn.fetchval("SELECT cancel_requested_at FROM executions") is None
+        assert await mark_cancel_requested(conn, one.execution_id, "meant", generation=2)

@@ -149,7 +149,7 @@ async def test_intent_is_refused_after_a_cancel_and_for_another_generation(datab
     other = JobRef(user_id=one.user_id, execution_id=one.execution_id, job_id=one.image.job_id, generation=2)
     async with database.as_user(one.user_id) as conn:
         assert await begin_send(conn, other, 1, {}, {}) is None
-        assert await mark_cancel_requested(conn, one.execution_id, "enough")
+        assert await mark_cancel_requested(conn, one.execution_id, "enough", generation=1)
     async with database.as_user(one.user_id) as conn:
         assert await begin_send(conn, one.image, 1, {}, {}) is None
         assert (await get_job(conn, one.image.job_id)).state is JobState.WAITING
