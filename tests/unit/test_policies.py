@@ -7,8 +7,8 @@ def test_policies_deadlines_nest() -> None:
     create = policies.CREATE_CALL_SECONDS
     start_to_close = policies.SUBMIT_START_TO_CLOSE.total_seconds()
     graceful = policies.GRACEFUL_SHUTDOWN.total_seconds()
-    assert create < start_to_close < graceful < policies.EXIT_SECONDS
-    assert policies.SEND_WITHIN_SECONDS < create
+    send_within = policies.SEND_WITHIN_SECONDS
+    assert send_within < create < start_to_close < graceful < policies.EXIT_SECONDS
 
 
 def test_policies_paid_call_is_never_retried_by_temporal() -> None:
