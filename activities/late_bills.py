@@ -143,11 +143,15 @@ class LateBills:
             if len(free) == 1 and not await has_twin(conn, ref.job_id, job.send_number):
                 await mark_late_handle(conn, ref.job_id, free[0])
                 log.warning("a send that was given up has been found", job_id=ref.job_id)
+            elif free:  # which of them it is, or whether it is a twin's, no list can tell
+                ids = [match.provider_job_id for match in free]
+                log.error("an open bill needs a person", job_id=ref.job_id, provider_job_ids=ids)
             elif (
-                not free
-                and answer.authoritative
+                answer.authoritative
                 and send.age_seconds > provider.certainty_horizon_seconds(model)
-                and not await list_known_ids(conn, ref.job_id)  # it may have called back while we asked
+                and not _of_send(
+                    await list_known_ids(conn, ref.job_id), job.send_number
+                )  # it may have called meanwhile
             ):
                 move = await release_charge(conn, ref.job_id)
                 if move is not None:
@@ -182,7 +186,11 @@ async def _take_known(conn: Connection, ref: JobRef, job: JobRecord, known: list
             log.warning("a send that was given up was known by its callback or answer", job_id=ref.job_id)
         else:
             await record_orphan(conn, ref.job_id, number, handle)
-    current = [provider_job_id for number, provider_job_id in known if number == job.send_number]
+    current = _of_send(known, job.send_number)
     if current and not adopted:
         log.error("an open bill needs a person", job_id=ref.job_id, provider_job_ids=current)
     return bool(current)
+
+
+def _of_send(known: list[tuple[int, ProviderJobId]], number: int) -> list[ProviderJobId]:
+    return [provider_job_id for send, provider_job_id in known if send == number]

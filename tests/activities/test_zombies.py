@@ -263,15 +263,19 @@ async def test_what_was_settled_by_hand_and_calls_later_is_billed_once(bench: Be
         assert (await get_money(conn, one.execution_id)).settled_nano_usd == line["billed_nano_usd"]
 
 
-async def test_ids_that_earlier_sends_were_given_do_not_stop_the_search_for_the_last(bench: Bench) -> None:
-    """Two sends accepted without an answer, the job given up: an earlier one's id was written down somewhere."""
+@pytest.mark.parametrize("last_was_accepted", [True, False])
+async def test_ids_that_earlier_sends_were_given_do_not_stop_the_search_for_the_last(
+    bench: Bench, last_was_accepted: bool
+) -> None:
+    """Two sends without an answer, the job given up: the earlier one's id was written down somewhere."""
     one = await bench.accepted()
     image = one.image
-    bench.sandbox.fault("drop_after_accept", times=2)
+    bench.sandbox.fault("drop_after_accept")
     await bench.run(bench.jobs.submit, image)
     await found_absent(bench, image)
+    bench.sandbox.fault("drop_after_accept" if last_was_accepted else "drop_before_accept")
     await bench.run(bench.jobs.submit, image)
-    first, second = bench.bill()
+    first, *others = bench.bill()
     bench.sandbox.set(history_hidden=False)
     await bench.as_owner(
         "UPDATE jobs SET state = 'failed', ended_at = now(),"
@@ -283,12 +287,15 @@ async def test_ids_that_earlier_sends_were_given_do_not_stop_the_search_for_the_
         image.job_id,
         first["provider_job_id"],
     )
+    if not last_was_accepted:
+        await make_send_older(bench, image, 60)
     async with asyncio.timeout(10):
         while (await bench.charge(image))[0] == "held":
             await bench.late_bills.settle()
             await asyncio.sleep(0.1)
     await settled_like_the_bill(bench, image)
     job = await bench.job(image)
-    assert job.handle is not None
-    assert job.handle.provider_job_id == second["provider_job_id"]
+    found = [] if job.handle is None else [job.handle.provider_job_id]
+    assert found == [line["provider_job_id"] for line in others]
+    assert len(others) == last_was_accepted
     assert [orphan["provider_job_id"] for orphan in await orphans(bench, image)] == [first["provider_job_id"]]
