@@ -3,8 +3,12 @@ at rest.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import base64
+import os
+import signal
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +23,15 @@ from deploy.local.stack import Stack
 from tests.receiver import Receiver
 
 PROMPT = "a red kite over a grey harbour"
-JobRow = dict[str, Any]
+ENDED = ("completed", "failed", "cancelled")
+MODELS = {
+    "fal": {
+        "imageModel": "fal-ai/flux/schnell",
+        "videoModel": "fal-ai/bytedance/seedance/v1/pro/image-to-video",
+    },
+    "replicate": {"imageModel": "black-forest-labs/flux-schnell", "videoModel": "bytedance/seedance-1-pro"},
+}
+"""Both steps at one provider."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,16 +95,18 @@ class World:
 
     async def ended(self, execution_id: str, *, seconds: float = 40) -> dict[str, Any]:
         """Wait for the end state; an API that is being restarted meanwhile is asked again."""
-        async with asyncio.timeout(seconds):
-            while True:
-                try:
-                    seen = await self.get(execution_id)
-                except (httpx.TransportError, AssertionError):
-                    await asyncio.sleep(0.3)
-                    continue
-                if seen["status"] in ("completed", "failed", "cancelled"):
-                    return seen
-                await asyncio.sleep(0.1)
+        seen: dict[str, Any] = {}
+
+        async def has_ended() -> bool:
+            try:
+                seen.update(await self.get(execution_id))
+            except (httpx.TransportError, AssertionError):
+                await asyncio.sleep(0.3)
+                return False
+            return seen["status"] in ENDED
+
+        await self.until_true(has_ended, lambda: f"it does not end: {seen}", seconds=seconds, every=0.1)
+        return seen
 
     async def webhook(self, execution_id: str, *, seconds: float = 20) -> dict[str, Any]:
         """Wait for the execution's webhook, verified with the official package."""
@@ -116,18 +130,109 @@ class World:
         faults: list[dict[str, Any]] = (await self.control.get("/faults")).json()["faults"]
         return next(fault["fired"] for fault in faults if fault["id"] == fault_id)
 
+    async def caught(self, fault: str, **order: Any) -> str:
+        """Order a small video whose next call of that kind meets a fault, and wait until it has: others may be
+        ordered then without meeting it. `body` in the order: the request's; the rest: the fault's.
+        """
+        body = order.pop("body", {})
+        ordered = await self.fault(fault, **order)
+        execution_id = await self.generate(**body)
+        await self.until_fired(ordered, times=order.get("times", 1))
+        return execution_id
+
+    async def until_fired(self, fault_id: str, *, times: int = 1, seconds: float = 20) -> None:
+        async def fired() -> bool:
+            return await self.fired(fault_id) >= times
+
+        await self.until_true(fired, f"fault {fault_id} has not fired", seconds=seconds)
+
+    async def until_true(
+        self,
+        condition: Callable[[], Awaitable[bool]],
+        otherwise: str | Callable[[], str],
+        *,
+        seconds: float = 20,
+        every: float = 0.05,
+    ) -> None:
+        """Wait for something that another process does."""
+        end = asyncio.get_running_loop().time() + seconds
+        while not await condition():
+            late = asyncio.get_running_loop().time() > end
+            assert not late, otherwise if isinstance(otherwise, str) else otherwise()
+            await asyncio.sleep(every)
+
+    async def cancel(self, execution_id: str) -> dict[str, Any]:
+        """Cancel over the API; its answer."""
+        answer = await self.api.post(f"/api/executions/{execution_id}/cancel")
+        assert answer.status_code in (200, 202), answer.text
+        body: dict[str, Any] = answer.json()
+        assert (answer.status_code == 200) == (body["status"] in ENDED)
+        return body
+
+    async def until_cancel_is_committed(self, execution_id: str) -> None:
+        async def committed() -> bool:
+            sql = "SELECT 1 FROM executions WHERE execution_id = $1 AND cancel_requested_at IS NOT NULL"
+            return bool(await self.rows(sql, execution_id))
+
+        await self.until_true(committed, "the cancel was not committed")
+
+    async def release_held(self, provider: str) -> None:
+        """Let the calls that are held at a provider go on."""
+        for fault in (await self.control.get("/faults")).json()["faults"]:
+            if (fault["fault"], fault["provider"]) == ("hold", provider):
+                answer = await self.control.post("/release", json={"id": fault["id"]})
+                assert answer.is_success, answer.text
+
+    @contextmanager
+    def stopped(self, part: str) -> Generator[int]:
+        """A process of the stack that stands still; its id."""
+        pid = self.stack.pid_of(part)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield pid
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    async def calls(self, operation: str) -> list[dict[str, Any]]:
+        """Every call of that kind that came to the sandbox."""
+        calls: list[dict[str, Any]] = (await self.control.get("/calls")).json()["calls"]
+        return [call for call in calls if call["operation"] == operation]
+
+    async def creates_of(self, execution_id: str) -> list[dict[str, Any]]:
+        """Every create call for an execution's jobs that came to the sandbox, oldest first."""
+        jobs = {row["job_id"] for row in await self.job_rows(execution_id)}
+        calls: list[dict[str, Any]] = (await self.control.get("/requests")).json()["requests"]
+        return [call for call in calls if _job_of(call["token"]) in jobs]
+
+    async def job_rows(self, execution_id: str) -> list[dict[str, Any]]:
+        return await self.rows(
+            "SELECT job_id, step_name, state, provider_job_id FROM jobs WHERE execution_id = $1 ORDER BY job_id",
+            execution_id,
+        )
+
     async def settings(self, **values: Any) -> None:
         answer = await self.control.put("/settings", json=values)
         assert answer.is_success, answer.text
+
+    async def bill(self) -> list[dict[str, Any]]:
+        """All the sandbox has accepted since the test began."""
+        return (await self.control.get("/bill")).json()["lines"]
+
+    async def provider_jobs(self, execution_id: str) -> list[dict[str, Any]]:
+        """The sandbox's own view of an execution's jobs, oldest first."""
+        ours = {line["provider_job_id"] for line in await self.bill_of(execution_id)}
+        jobs: list[dict[str, Any]] = (await self.control.get("/jobs")).json()["jobs"]
+        return [job for job in jobs if job["id"] in ours]
 
     async def bill_of(self, execution_id: str) -> list[dict[str, Any]]:
         """The sandbox's own lines for an execution: found by the callback token, which names the job, else by the id
         we hold.
         """
-        jobs = await self.rows("SELECT provider_job_id FROM jobs WHERE execution_id = $1", execution_id)
-        known = {job["provider_job_id"] for job in jobs}
-        lines: list[dict[str, Any]] = (await self.control.get("/bill")).json()["lines"]
-        return [line for line in lines if line["provider_job_id"] in known]
+        rows = await self.job_rows(execution_id)
+        jobs, known = {row["job_id"] for row in rows}, {row["provider_job_id"] for row in rows}
+        return [
+            line for line in await self.bill() if line["provider_job_id"] in known or _job_of(line["token"]) in jobs
+        ]
 
     async def rows(self, sql: str, *arguments: Any) -> list[dict[str, Any]]:
         connection = await asyncpg.connect(self.owner_dsn)
@@ -148,9 +253,52 @@ class World:
         (sums,) = await self.rows(
             """SELECT coalesce(sum(amount_nano_usd) FILTER (WHERE kind = 'held'), 0)
                     - coalesce(sum(amount_nano_usd) FILTER (WHERE kind IN ('settled', 'released')), 0) AS held,
-                      coalesce(sum(amount_nano_usd) FILTER (WHERE kind IN ('settled', 'overage')), 0) AS settled
+                      coalesce(sum(amount_nano_usd) FILTER (WHERE kind IN ('settled', 'overage', 'orphan')), 0)
+                          AS settled
                FROM ledger_entries WHERE execution_id = $1""",
             execution_id,
         )
         assert (sums["held"], sums["settled"]) == (0, billed)
         return billed
+
+    async def check_bought(self, expected: dict[str, int]) -> None:
+        """How much each execution bought, and that nothing was bought beside them."""
+        bought = {execution_id: len(await self.bill_of(execution_id)) for execution_id in expected}
+        assert bought == expected
+        assert len(await self.bill()) == sum(expected.values()), "a job was bought that no row knows"
+
+    async def check_one_event(self, execution_id: str) -> dict[str, Any]:
+        """One event, however often it was delivered. Returns it."""
+        body = await self.webhook(execution_id)
+        rows = await self.rows("SELECT event_id FROM webhooks WHERE execution_id = $1", execution_id)
+        assert [row["event_id"] for row in rows] == [body["id"]]
+        assert len(set(self.webhooks_of(execution_id))) == 1
+        return body
+
+    async def check_budget(self) -> None:
+        """At rest: nothing of the user is held, and the month's counter is the bill."""
+        (row,) = await self.rows(
+            """SELECT sum(held_nano_usd) AS held, sum(settled_nano_usd) AS settled, sum(held_videos) AS videos
+               FROM budgets WHERE user_id = $1""",
+            self.user.user_id,
+        )
+        billed = sum(line["billed_nano_usd"] for line in await self.bill())
+        assert (row["held"], row["settled"], row["videos"]) == (0, billed, 0)
+
+    async def until_final(self, execution_id: str, *, seconds: float = 40) -> dict[str, Any]:
+        """Wait for the end, and for its last bill."""
+        seen = await self.ended(execution_id, seconds=seconds)
+
+        async def final() -> bool:
+            return (await self.get(execution_id))["cost"]["final"]
+
+        await self.until_true(final, f"a bill stays open: {seen}", seconds=seconds, every=0.3)
+        return await self.get(execution_id)
+
+
+def _job_of(token: str | None) -> str | None:
+    """The job that a callback token of ours names: its first sixteen bytes."""
+    if token is None:
+        return None
+    raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    return f"job_{uuid.UUID(bytes=raw[:16]).hex}"

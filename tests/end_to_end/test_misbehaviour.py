@@ -1,0 +1,214 @@
+"""Providers that misbehave: throttle in every spelling, lose answers, answer rubbish, bill otherwise than asked, go
+away. Whatever they do, each step is bought once, what they billed is what is settled, and nobody hammers them.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from contracts.money import nano_usd
+from tests.end_to_end.world import MODELS, World
+
+MEGABYTE = 1024 * 1024
+LEAST_PAUSE_SECONDS = 0.5
+"""Between two sends of a job: the first backoff is a second, and jitter may halve it."""
+LONGEST_PAUSE_SECONDS = 300
+WAITING = 60
+DOWN_SECONDS = 5.0
+HERD = WAITING // 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Oddity:
+    """A fault that one step meets once, and what must come of it.
+
+    lines: on the bill. factor: what is billed for the odd step, in hundredths of its price.
+    """
+
+    fault: str
+    params: dict[str, Any] = field(default_factory=dict[str, Any])
+    step: str = "image"
+    code: str | None = None
+    lines: int = 2
+    factor: int = 100
+    providers: tuple[str, ...] = ("fal", "replicate")
+
+
+ODDITIES = {
+    "status going backwards": Oddity(fault="status_backwards", step="video"),
+    "success without output": Oddity(fault="empty_output", code="provider_empty_output", lines=1),
+    "accepted twice": Oddity(fault="accept_twice", lines=3),
+    "5xx, billed": Oddity(fault="answer_502_after_accept"),
+    "truncated JSON": Oddity(fault="malformed_json"),
+    "HTML": Oddity(fault="html_answer"),
+    "no id": Oddity(fault="no_id"),
+    "10 MB": Oddity(fault="huge_body", params={"bytes": 10 * MEGABYTE}),
+    # fal reports what it bills, Replicate does not.
+    "free": Oddity(fault="bill_factor", params={"factor": "0"}, factor=0, providers=("fal",)),
+    "half": Oddity(fault="bill_factor", params={"factor": "0.5"}, factor=50, providers=("fal",)),
+    "a third more": Oddity(fault="bill_factor", params={"factor": "1.3"}, factor=130, providers=("fal",)),
+    "ten times": Oddity(fault="bill_factor", params={"factor": "10"}, factor=1000, providers=("fal",)),
+    # These are sent again a while later, and would meet a fault that was meant for another.
+    "5xx, not billed": Oddity(fault="error_5xx_before_accept"),
+    "HTML, nothing done": Oddity(fault="html_answer", params={"accept": False}),
+}
+
+
+async def _caught(world: World, provider: str, oddity: Oddity) -> str:
+    model = MODELS[provider][f"{oddity.step}Model"]
+    order = {"provider": provider, "model": model, "params": oddity.params}
+    if oddity.fault == "status_backwards":  # only polls see it
+        await world.fault("callback_lost", provider=provider, model=model)
+    return await world.caught(oddity.fault, **order, body=MODELS[provider])
+
+
+@pytest.mark.timeout(180)
+async def test_provider_oddities_cost_what_was_billed_once(world: World) -> None:
+    orders: list[tuple[str, Oddity]] = []
+    for oddity in ODDITIES.values():
+        # Only a job that is asked for twice while it runs can be seen going backwards.
+        await world.settings(video_seconds=5.0 if oddity.step == "video" else 1.0)
+        ids = await asyncio.gather(*(_caught(world, provider, oddity) for provider in oddity.providers))
+        orders += [(execution_id, oddity) for execution_id in ids]
+    for execution_id, oddity in orders:
+        seen = await world.until_final(execution_id, seconds=60)
+        assert seen["status"] == ("failed" if oddity.code else "completed"), (oddity, seen)
+        assert oddity.code is None or seen["error"]["code"] == oddity.code, (oddity, seen)
+        await _check_bill(world, execution_id, oddity)
+        await world.check_money(execution_id)
+        await world.check_one_event(execution_id)
+    await world.check_bought({execution_id: oddity.lines for execution_id, oddity in orders})
+    await world.check_budget()
+
+
+async def _check_bill(world: World, execution_id: str, oddity: Oddity) -> None:
+    """The sandbox did bill as ordered; what is more than was held is an overage of its own, a twin an orphan."""
+    lines = await world.bill_of(execution_id)
+    odd = lines[0] if oddity.step == "image" else lines[-1]
+    assert odd["billed_nano_usd"] * 100 == odd["price_nano_usd"] * oddity.factor, (oddity, odd)
+    sql = "SELECT kind, sum(amount_nano_usd) AS amount FROM ledger_entries WHERE execution_id = $1 GROUP BY kind"
+    ledger = {row["kind"]: int(row["amount"]) for row in await world.rows(sql, execution_id)}
+    more = odd["price_nano_usd"] * max(0, oddity.factor - 100) // 100
+    assert ledger.get("overage", 0) == more, (oddity, ledger)
+    twin = odd["price_nano_usd"] if oddity.fault == "accept_twice" else 0
+    assert ledger.get("orphan", 0) == twin, (oddity, ledger)
+
+
+@pytest.mark.timeout(180)
+async def test_throttled_in_every_spelling_is_sent_again_in_measure(world: World) -> None:
+    """Refused by 429: three times with each Retry-After, at both providers, with four executions at each."""
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
+    spellings: list[dict[str, str]] = [{"retry_after": "0"}, {"retry_after": "-1"}, {"retry_after": soon}, {}]
+    # Replicate says it in words too, which count where the header says nothing.
+    words = {"message": "Request was throttled. Your rate limit resets in ~1s."}
+    storms = [
+        await world.fault("refuse_429", provider=provider, model=models["imageModel"], times=3, params=spelling | words)
+        for spelling in spellings
+        for provider, models in MODELS.items()
+    ]
+    ids = [await world.generate(**models) for _ in range(4) for models in MODELS.values()]
+    for execution_id in ids:
+        seen = await world.until_final(execution_id, seconds=60)
+        assert seen["status"] == "completed", seen
+        await world.check_money(execution_id)
+        await world.check_one_event(execution_id)
+    for storm in storms:
+        assert await world.fired(storm) == 3
+    creates = Counter((call["provider"], call["model"]) for call in await world.calls("create"))
+    assert creates.total() == 2 * len(ids) + 3 * len(storms), creates
+    for execution_id in ids:
+        pauses = await _pauses(world, execution_id)
+        assert min(pauses, default=1.0) > LEAST_PAUSE_SECONDS, pauses
+    await world.check_bought(dict.fromkeys(ids, 2))
+    await world.check_budget()
+
+
+async def _pauses(world: World, execution_id: str) -> list[float]:
+    """Seconds between two create calls for the same step."""
+    times: defaultdict[str, list[float]] = defaultdict(list)
+    for call in await world.creates_of(execution_id):
+        times[call["model"]].append(datetime.fromisoformat(call["time"]).timestamp())
+    return [later - sooner for one in times.values() for sooner, later in pairwise(one)]
+
+
+async def test_throttled_for_ten_to_the_ninth_seconds_waits_a_few_minutes_and_can_be_cancelled(world: World) -> None:
+    client = await Client.connect(world.stack.environment["TEMPORAL_ADDRESS"])
+    for provider, models in MODELS.items():
+        storm = {"provider": provider, "model": models["imageModel"], "params": {"retry_after": "1000000000"}}
+        execution_id = await world.caught("refuse_429", **storm, body=models)
+        pauses: list[int] = []
+
+        async def sleeps(execution_id: str = execution_id, pauses: list[int] = pauses) -> bool:
+            events = client.get_workflow_handle(execution_id).fetch_history_events()
+            pauses[:] = [
+                event.timer_started_event_attributes.start_to_fire_timeout.seconds
+                async for event in events
+                if event.HasField("timer_started_event_attributes")
+            ]
+            return bool(pauses)
+
+        await world.until_true(sleeps, "the workflow does not wait")
+        assert LONGEST_PAUSE_SECONDS / 2 <= pauses[-1] <= LONGEST_PAUSE_SECONDS * 1.5
+        assert len(await world.creates_of(execution_id)) == 1
+        answer = await world.cancel(execution_id)
+        assert (answer["status"], answer["spent"], answer["final"]) == ("cancelled", "0", True)
+        await world.check_money(execution_id)
+    assert await world.bill() == []
+
+
+async def test_stuck_for_ever_is_ended_by_its_deadline(world: World) -> None:
+    """The deadlines are many minutes, so the rows are made late by hand."""
+    ids: list[str] = []
+    for provider, models in MODELS.items():
+        stuck = {"provider": provider, "model": models["videoModel"]}
+        execution_id = await world.caught("stuck", **stuck, body={**models, "duration": 10})
+        await world.until(execution_id, job="video", state="submitted")
+        ids.append(execution_id)
+    await asyncio.sleep(1.0)  # so that Replicate has begun to charge
+    for execution_id in ids:
+        await world.rows(
+            "UPDATE jobs SET deadline_at = now() WHERE execution_id = $1 AND state = 'submitted' RETURNING job_id",
+            execution_id,
+        )
+    for execution_id, charged in zip(ids, (False, True), strict=True):
+        seen = await world.until_final(execution_id)
+        assert (seen["status"], seen["error"]["code"]) == ("failed", "provider_timed_out"), seen
+        last = (await world.bill_of(execution_id))[-1]
+        assert (last["state"], last["billed"]) == ("canceled", charged)
+        await world.check_money(execution_id)
+        await world.check_one_event(execution_id)
+    assert Counter(call["provider"] for call in await world.calls("cancel")) == {"fal": 1, "replicate": 1}
+    await world.check_bought(dict.fromkeys(ids, 2))
+    await world.check_budget()
+
+
+@pytest.mark.timeout(180)
+async def test_provider_down_with_many_waiting_meets_no_herd_when_it_is_back(world: World) -> None:
+    downs = [await world.fault("down", provider=provider) for provider in MODELS]
+    batches = [asyncio.gather(*(world.generate(**models) for _ in range(WAITING // 2))) for models in MODELS.values()]
+    ids = [execution_id for batch in batches for execution_id in await batch]
+    for down in downs:
+        await world.until_fired(down, times=WAITING // 2, seconds=60)
+    await asyncio.sleep(DOWN_SECONDS)  # those that came first have backed off by now
+    back_at = datetime.now(UTC)
+    for down in downs:
+        assert (await world.control.delete(f"/faults/{down}")).is_success
+    for execution_id in ids:
+        seen = await world.until_final(execution_id, seconds=90)
+        assert seen["status"] == "completed", seen
+    images = {models["imageModel"] for models in MODELS.values()}
+    times = [datetime.fromisoformat(call["time"]) for call in await world.calls("create") if call["model"] in images]
+    after = Counter(int((at - back_at).total_seconds()) for at in times if at > back_at)
+    assert max(after.values(), default=0) <= HERD, sorted(after.items())
+    for execution_id in ids:
+        await world.check_one_event(execution_id)
+        assert nano_usd((await world.get(execution_id))["cost"]["held"]) == 0
+    await world.check_bought(dict.fromkeys(ids, 2))
+    await world.check_budget()
