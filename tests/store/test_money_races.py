@@ -201,7 +201,6 @@ async def blocked(bench: Bench) -> None:
     pytest.fail("nobody waits for a lock: the race did not happen")
 
 
-@WRONG_STILL
 async def test_hold_goes_back_although_an_earlier_send_was_bought(bench: Bench) -> None:
     """Send 1 was held to be absent and is an orphan now; send 2 was never accepted: its hold is nobody's."""
     bench.sandbox.set(history_hidden=True)
