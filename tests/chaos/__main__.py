@@ -10,8 +10,11 @@ from pathlib import Path
 from random import Random, SystemRandom
 
 from deploy.local.process import LocalError
-from tests.chaos.arena import running_arena
+from tests.chaos.arena import Arena, running_arena
+from tests.chaos.baseline.beside import CASES as BASELINE_CASES
+from tests.chaos.baseline.beside import beside
 from tests.chaos.cases import ALL, Case, by_name, families
+from tests.chaos.planted import named, prove
 from tests.chaos.report import as_markdown, as_text, conclusion, table_rows
 from tests.chaos.rounds import Session
 from tests.chaos.soup import soup
@@ -54,6 +57,15 @@ async def run_cases(session: Session, cases: list[Case], *, trials: int, minutes
             await session.round(chosen, 12 if chosen[0].side == "none" else per_case)
 
 
+async def baseline(arena: Arena, cases: list[Case], options: argparse.Namespace) -> list[tuple[str, ...]]:
+    """The bare Temporal workflow under those of the faults that it can meet."""
+    if options.soup or options.no_baseline:
+        return []
+    async with beside(arena, say) as bare:
+        chosen = [case.name for case in cases if case.name in BASELINE_CASES]
+        return [outcome.row() for outcome in await bare.run(min(options.trials, 5), chosen)]
+
+
 async def chaos(options: argparse.Namespace) -> int:
     began = time.monotonic()
     cases = by_name(options.case) if options.case else list(ALL)
@@ -67,8 +79,9 @@ async def chaos(options: argparse.Namespace) -> int:
             await run_cases(session, cases, trials=options.trials, minutes=options.minutes)
         await session.customers.close()
         held = await session.oracle.held_in_budgets()
+        baseline_rows = await baseline(arena, cases, options)
     results = list(session.results.values())
-    rows = table_rows(results, session.bystanders)
+    rows = [*table_rows(results, session.bystanders), *baseline_rows]
     note = f"{conclusion(results)} Seed {options.seed}, {time.monotonic() - began:.0f} s."
     say(f"\n{as_text(rows)}\n\n{note}")
     if held:
@@ -89,7 +102,7 @@ async def _until_stopped(options: argparse.Namespace) -> int:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await chaos(options)
+    return await (chaos(options) if options.planted is None else prove(say, named(options.planted), options.seed))
 
 
 def main() -> int:
@@ -103,6 +116,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6), help="repeats the same choices")
     parser.add_argument("--markdown", type=Path, help="write the table there")
     parser.add_argument("--keep", action="store_true", help="leave the stack's folder with its logs")
+    parser.add_argument("--no-baseline", action="store_true", help="without the bare Temporal workflow beside ours")
+    parser.add_argument("--planted", nargs="*", metavar="BUG", help="do the planted bugs (all, or these) turn red?")
     parser.add_argument("--list", action="store_true", help="the cases, and nothing else")
     options = parser.parse_args()
     # Each workflow imports its module anew: where byte code may not be kept, it would be compiled each time.

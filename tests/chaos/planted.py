@@ -1,19 +1,15 @@
 """Planted bugs: would the judge notice? Each is made in a copy of the product, and has to turn its cases red.
 
-    python -m tests.chaos.planted [NAME ...]   all of them, or these; first the product as it is: that has to be green
+    python -m tests.chaos --planted [NAME ...]   all of them, or these; first the product as it is: that has to be green
 
 A bug is an exact text and what stands there instead. A text that is not in the present source exactly once is an error:
 then the product has changed, and the bug has to be thought of anew.
 """
 
-import argparse
-import asyncio
-import contextlib
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +29,11 @@ ROUNDS = 3
 _NOT_COPIED = shutil.ignore_patterns(".*", "var", "tests", "node_modules", "__pycache__")
 
 
-class AnchorError(Exception):
+class UnknownBugError(LocalError):
+    """No planted bug has this name."""
+
+
+class AnchorError(LocalError):
     """The text to be replaced is not in the source exactly once."""
 
 
@@ -106,6 +106,9 @@ _IF_KNOWN: Final = (
     "        if job.state is JobState.SUBMITTED or job.state.ended:\n            return await sent_already"
 )
 
+_IF_ENDED: Final = "        if job.state.ended:\n            return await sent_already"
+_WHERE_WAITING: Final = "j.state = 'waiting' AND j.send_number = $2 - 1"
+
 BUGS: Final = (
     Bug(
         name="resend-on-lost-answer",
@@ -129,9 +132,7 @@ BUGS: Final = (
                 new="ONCE: Final = RetryPolicy(maximum_attempts=5)",
             ),
             Edit(file="activities/jobs.py", old=_IF_NOT_WAITING, new=_IF_KNOWN),
-            Edit(
-                file="store/jobs.py", old="j.state = 'waiting' AND j.send_number = $2 - 1", new="j.send_number = $2 - 1"
-            ),
+            Edit(file="store/jobs.py", old=_WHERE_WAITING, new="j.send_number = $2 - 1"),
         ),
         cases=("worker-after-billing-quiet",),
     ),
@@ -174,6 +175,15 @@ BUGS: Final = (
     ),
     Bug(
         name="no-state-in-where",
+        what="a send begins whatever state the job is in: another run of the workflow buys again",
+        edits=(
+            Edit(file="activities/jobs.py", old=_IF_NOT_WAITING, new=_IF_ENDED),
+            Edit(file="store/jobs.py", old=_WHERE_WAITING, new="j.send_number = $2 - 1"),
+        ),
+        cases=("workflows-reset",),
+    ),
+    Bug(
+        name="zombie-writes",
         what="the provider's id is written down whatever has become of the job meanwhile",
         edits=(
             Edit(
@@ -270,9 +280,11 @@ BUGS: Final = (
 )
 
 
-def named(names: Iterable[str]) -> list[Bug]:
-    """Those bugs; all without names. Raises KeyError."""
+def named(names: Sequence[str]) -> list[Bug]:
+    """Those bugs; all without names. Raises UnknownBugError."""
     known = {bug.name: bug for bug in BUGS}
+    if unknown := [name for name in names if name not in known]:
+        raise UnknownBugError(f"no bug {unknown[0]}; known: {', '.join(known)}")
     return [known[name] for name in names] or list(BUGS)
 
 
@@ -352,32 +364,3 @@ async def prove(say: Callable[[str], None], bugs: list[Bug], seed: int) -> int:
                 say(f"{verdict:<5}  {bug.name}  {name}  {found.seconds:.0f} s  {found.red.get(name, '')}")
     say(f"{len(bugs)} planted bugs, {wrong} wrong verdicts.")
     return 1 if wrong else 0
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.chaos.planted", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument("bug", nargs="*", help=f"of {', '.join(bug.name for bug in BUGS)}")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-
-    def say(text: str) -> None:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
-
-    try:
-        bugs = named(options.bug)
-    except KeyError as unknown:
-        parser.error(f"no bug {unknown}")
-    with contextlib.suppress(KeyboardInterrupt):
-        try:
-            return asyncio.run(prove(say, bugs, options.seed))
-        except (LocalError, AnchorError) as error:
-            say(str(error))
-            return 1
-    return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The planted bugs fit the present source. That they are found is what `python -m tests.chaos.planted` shows."""
+"""The planted bugs fit the present source. That they are found is what `python -m tests.chaos --planted` shows."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.config import ROOT
-from tests.chaos.planted import BUGS, AnchorError, Bug, Edit, case_of, copied, named, plant
+from tests.chaos.planted import BUGS, AnchorError, Bug, Edit, UnknownBugError, case_of, copied, named, plant
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
@@ -27,6 +27,8 @@ def test_planted_bugs_name_cases_that_exist() -> None:
     assert {name for bug in BUGS for name in bug.cases} == {case_of(name).name for bug in BUGS for name in bug.cases}
     assert len({bug.name for bug in BUGS}) == len(BUGS)
     assert named([BUGS[0].name]) == [BUGS[0]]
+    with pytest.raises(UnknownBugError, match="nonsense"):
+        named(["nonsense"])
 
 
 @pytest.mark.parametrize("source", ["nothing of it", "twice twice"])
