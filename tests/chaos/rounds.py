@@ -79,7 +79,7 @@ class Session:
 
     async def round(self, cases: list[Case], per_case: int) -> None:
         """Cases of one family, each with at most so many executions held; until all is judged."""
-        await self.judge(await self.attack(cases, per_case))
+        await self.judge([await self.attack(cases, per_case)])
 
     async def attack(self, cases: list[Case], per_case: int) -> "Round":
         """Up to the moment when what was killed serves again. Other rounds may follow before it is judged."""
@@ -87,18 +87,18 @@ class Session:
         await one.attack()
         return one
 
-    async def judge(self, one: "Round") -> None:
-        findings = await one.judge()
-        shown = one.assign(findings)
-        red = [finding for finding in findings if finding.is_red]
-        self.say(
-            f"  {one.cases[0].fault:<20} {', '.join(shown)}; {len(findings)} orders, {len(red)} red, "
-            f"{time.monotonic() - one.began:.0f} s"
-        )
-        for finding in red:
-            self.say(f"    RED {finding.explain()}")
-        for text in one.strike.broken:
-            self.say(f"    RED {text}")
+    async def judge(self, rounds: "list[Round]") -> None:
+        """What became of all orders of these rounds. An order of one may have been held at a point of the next."""
+        findings = [finding for found in await asyncio.gather(*(one.judge() for one in rounds)) for finding in found]
+        assigned: set[str] = set()
+        for one in rounds:
+            shown, mine = one.assign(findings)
+            assigned |= mine
+            self.say(f"  {one.cases[0].fault:<20} {', '.join(shown)}; {one.seconds:.0f} s")
+        self.bystanders += [finding for finding in findings if finding.order.token not in assigned]
+        red = [f"RED {finding.explain()}" for finding in findings if finding.is_red]
+        for text in [*red, *(f"RED {text}" for one in rounds for text in one.strike.broken)]:
+            self.say(f"    {text}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,7 +109,8 @@ class Round:
     traps: dict[str, Trap] = field(default_factory=dict[str, Trap])
     orders: list[Order] = field(default_factory=list[Order])
     strike: Strike = field(init=False)
-    began: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    _began: float = field(default_factory=time.monotonic)
     in_flight: set[str] = field(default_factory=set[str])
     held_webhooks: list[str] = field(default_factory=list[str])
 
@@ -142,7 +143,9 @@ class Round:
         """What became of every order, once all have their webhooks or the deadline is over."""
         with contextlib.suppress(TimeoutError):
             await self._recovered()
-        return await self.session.oracle.judge(self.orders)
+        findings = await self.session.oracle.judge(self.orders)
+        self.seconds = time.monotonic() - self._began
+        return findings
 
     def _arm(self) -> None:
         sides = {
@@ -241,25 +244,22 @@ class Round:
             if not any(fault["fault"] == wanted["fault"] and fault["fired"] for fault in faults):
                 self.strike.void.append(f"{wanted['fault']} did not fire")
 
-    def assign(self, findings: list[Finding]) -> list[str]:
-        """Give each finding to the case at whose point it was; says how many each got."""
-        rest = {finding.order.token: finding for finding in findings}
+    def assign(self, findings: list[Finding]) -> tuple[list[str], set[str]]:
+        """Give each case the findings that were at its point; how many each got, and which orders they are."""
         shown: list[str] = []
+        assigned: set[str] = set()
         for case in self.cases:
             result = self.session.results.setdefault(case.name, CaseResult(case=case))
             result.rounds += 1
             mine = self._findings_of(case, findings)
-            for finding in mine:
-                rest.pop(finding.order.token, None)
             if self.strike.void or not mine:
                 result.voids += self.strike.void or ["nothing was at this point"]
-                self.session.bystanders += mine
                 shown.append(f"{case.name} VOID ({'; '.join(self.strike.void) or 'not reached'})")
                 continue
             self._add(result, mine)
+            assigned |= {finding.order.token for finding in mine}
             shown.append(f"{case.name} {len(mine)}")
-        self.session.bystanders += rest.values()
-        return shown
+        return shown, assigned
 
     def _add(self, result: CaseResult, mine: list[Finding]) -> None:
         result.findings += mine
