@@ -14,6 +14,7 @@ import asyncpg
 import httpx
 import uvloop
 from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from activities.assets import AssetActivities
@@ -374,7 +375,7 @@ def main() -> int:
     except asyncpg.InvalidAuthorizationSpecificationError as error:
         sys.stderr.write(f"DATABASE_URL: {error}\n")
         return 2
-    except (TemporalConnectError, *CANNOT_RECOVER) as error:
+    except (TemporalConnectError, RPCError, *CANNOT_RECOVER) as error:
         sys.stderr.write(f"{' '.join(str(error).split()) or type(error).__name__}\n")
         return 1
 

@@ -39,6 +39,7 @@ from store.recovery import (
     make_send,
     queue_for_walk,
     raise_serials,
+    renumber_last,
 )
 
 log = get_logger(__name__)
@@ -187,7 +188,12 @@ class Recovery:
             async with self.database.as_system() as conn:
                 await raise_serials(conn, survey.mark.serial if survey.mark is not None else 0)
             for number, execution_id in enumerate(survey.to_do, start=1):
-                done = await self._recover(execution_id)
+                try:
+                    done = await self._recover(execution_id)
+                except (LookupError, ValueError, TypeError, asyncpg.PostgresError) as error:
+                    raise RecoveryError(
+                        f"{execution_id} stops the recovery, everything stays paused: {error!r}"
+                    ) from error
                 self.say(f"{number}/{len(survey.to_do)} {execution_id}: {done}")
             self._note(survey)
             await self._end(survey, actor)
@@ -336,6 +342,7 @@ class Recovery:
     async def _end(self, survey: Survey, actor: str) -> None:
         """The mark as the database is now; then the pause is lifted, and written down who did it."""
         async with self.database.as_system() as conn:
+            await renumber_last(conn, survey.mark.serial if survey.mark is not None else 0)
             position = await get_position(conn)
         await write_mark(self.objects, Mark(serial=position.serial, at=datetime.now(UTC), database=position.database))
         async with self.database.as_system() as conn:

@@ -35,6 +35,19 @@ async def raise_serials(conn: Connection, serial: int) -> None:
     await conn.execute(RAISE_SERIALS, max(serial, 1))
 
 
+RENUMBER_LAST = """
+UPDATE sends SET serial = nextval('send_serials')
+WHERE serial = (SELECT max(serial) FROM sends) AND serial <= $1
+"""
+
+
+async def renumber_last(conn: Connection, serial: int) -> None:
+    """The latest send is numbered above this, as if it were new: whoever remembers this number finds a greater one, and
+    does not take the recovered database for one of the past.
+    """
+    await conn.execute(RENUMBER_LAST, serial)
+
+
 MAKE_SEND = """
 INSERT INTO sends (job_id, number, user_id, request, inputs, sent_at, outcome, provider_job_id, sender, note)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'made again by a recovery')

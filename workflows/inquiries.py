@@ -13,8 +13,6 @@ from runtime.temporal import RPC_TIMEOUT
 from store.accepted import Accepted
 from workflows.orders import ACCEPTED_MEMO, delivery_workflow_id
 
-WALKED = (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CANCELED)
-
 
 async def how_it_closed(client: Client, execution_id: ExecutionId) -> str | None:
     """By id without a run id, so that the latest run answers. None while it runs."""
@@ -28,15 +26,13 @@ async def how_it_closed(client: Client, execution_id: ExecutionId) -> str | None
 async def walked(client: Client, execution_id: ExecutionId) -> Walked | None:
     """The latest run of an execution, if it claimed its generation and went to its end."""
     description = await _describe(client, execution_id)
-    if description is None or description.status not in WALKED:
+    if description is None or description.status is not WorkflowExecutionStatus.COMPLETED:
         return None
     accepted = await accepted_of(description)
-    if accepted is None:
+    handle = client.get_workflow_handle(execution_id, run_id=description.run_id, result_type=ExecutionOutcome)
+    outcome = await handle.result(follow_runs=False, rpc_timeout=RPC_TIMEOUT)
+    if accepted is None or outcome.status is None:  # it found nothing to claim
         return None
-    if description.status is WorkflowExecutionStatus.COMPLETED:
-        handle = client.get_workflow_handle(execution_id, run_id=description.run_id, result_type=ExecutionOutcome)
-        if (await handle.result(follow_runs=False, rpc_timeout=RPC_TIMEOUT)).status is None:
-            return None  # it found nothing to claim
     return Walked(generation=accepted.generation, started_at=description.start_time)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from activities.high_water import find_behind
-from activities.recovery import ExecutionPast, Fate, JobPast, Recovery, TemporalPast
+from activities.recovery import ExecutionPast, Fate, JobPast, Recovery, RecoveryError, TemporalPast
 from contracts.failures import Failure, FailureCode
 from contracts.ids import ExecutionId, JobId
 from contracts.jobs import FindOutcome, JobRef, SubmitOutcome
@@ -16,12 +16,14 @@ from contracts.states import JobState
 from store.accepted import Accepted, get_accepted
 from store.executions import insert_execution
 from store.high_water import (
+    DATABASE_BEHIND,
     MARK_KEY,
     Mark,
+    read_mark,
     write_mark,
 )
 from store.idempotency import KeptAnswer, find_answer, insert_answer
-from store.pauses import list_pauses
+from store.pauses import ALL, list_pauses
 from tests.activities.bench import Bench
 from tests.rows import Accepted as AcceptedRows
 from tests.rows import accept, assert_books_balance, new_execution, new_user
@@ -245,6 +247,37 @@ async def test_recover_numbers_the_next_send_above_the_mark(bench: Bench, monkey
     assert serial is not None
     assert serial[0] > 500
     assert await row(bench, "SELECT actor, action FROM audit_log") == ("a test", "recover")
+
+
+async def test_recovered_database_is_not_taken_for_one_of_the_past(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a process that slept through it, and remembers the number of a send that nobody can make again."""
+    one = await bench.accepted()
+    await bench.run(bench.jobs.submit, one.image)
+    await mark(bench, 9)
+    await recover(bench, monkeypatch, Past())
+    found = await row(bench, "SELECT max(serial) FROM sends")
+    kept = await read_mark(bench.objects)
+    assert found is not None
+    assert kept is not None
+    assert found[0] == kept.serial > 9
+
+
+async def test_recover_that_cannot_go_on_leaves_everything_paused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await bench.accepted()
+    accepted = await document(bench, one)
+    await forget(bench)
+    broken = Accepted(document={**accepted.document, "jobs": [{**accepted.jobs[0], "state": "no such state"}]})
+    with pytest.raises(RecoveryError, match=one.execution_id):
+        await recover(bench, monkeypatch, Past(past_of(broken, {})))
+    async with bench.database.as_system() as conn:
+        assert [(found.scope, found.reason) for found in await list_pauses(conn)] == [(ALL, DATABASE_BEHIND)]
+    await recover(bench, monkeypatch, Past(past_of(accepted, {})))
+    async with bench.database.as_system() as conn:
+        assert await list_pauses(conn) == []
 
 
 async def test_accepted_execution_of_a_retry_is_raised_to_its_generation(
