@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities.beats import beating
 from activities.webhook_http import Answer, AttemptError, WebhookHttpSettings, post_webhook
 from contracts.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder, WebhookState
 from runtime.encryption import SealError, SecretBox
@@ -48,6 +49,10 @@ class WebhookActivities:
         Safe to repeat: the body and the id are the same each time, and what was delivered or given up is not sent.
         A worker that dies after the receiver said 2xx makes it arrive twice; the receiver knows it by its `webhook-id`.
         """
+        async with beating():
+            return await self._attempt(order)
+
+    async def _attempt(self, order: DeliveryOrder) -> AttemptResult:
         async with self._database.as_user(order.user_id) as conn:
             number = await webhooks.begin_attempt(conn, order)
             if number is None:

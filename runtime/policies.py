@@ -101,7 +101,7 @@ FINISHING: Final = Priority(priority_key=1)
 
 # Webhook delivery.
 ATTEMPT_START_TO_CLOSE: Final = timedelta(seconds=30)
-"""One try: 15 s for the receiver, and two short transactions around it."""
+"""One try: 15 s for the receiver, and two short transactions around it. Its heartbeat tells a killed worker sooner."""
 
 DELIVERY_SCHEDULE_TO_CLOSE: Final = timedelta(days=12)
 """All tries. The schedule takes 3.2 days, 3.7 with jitter; nine if the receiver asks for a day after each; the rest is

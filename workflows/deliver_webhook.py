@@ -36,6 +36,7 @@ class DeliverWebhookWorkflow:
             retry_policy=policies.LOST_ATTEMPT,
             start_to_close_timeout=policies.ATTEMPT_START_TO_CLOSE,
             schedule_to_close_timeout=policies.DELIVERY_SCHEDULE_TO_CLOSE,
+            heartbeat_timeout=policies.HEARTBEAT,
             summary=f"{order.event_id}, delivery {order.delivery}",
         )
 
