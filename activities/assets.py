@@ -16,6 +16,7 @@ from contracts.failures import Failure, FailureCode
 from contracts.ids import derived_asset_id
 from contracts.jobs import JobRef, Output
 from contracts.media import (
+    CONTENT_TYPES,
     EXTENSIONS,
     SNIFF_BYTES,
     MediaError,
@@ -34,7 +35,7 @@ from store.assets import Asset, insert_asset, list_job_assets
 from store.database import Database
 from store.downloads import open_source
 from store.jobs import JobRecord, get_job
-from store.objects import ObjectStore
+from store.objects import ObjectStore, StoredObject
 
 log = get_logger(__name__)
 
@@ -80,7 +81,7 @@ class AssetActivities:
         try:
             asset = await self._transfer(job, number, output)
         except SourceGoneError:
-            asset = await self._transfer(job, number, await self._fresh_output(job, number))
+            asset = await self._fetch_again(job, number, output)
         async with self.database.as_user(job.user_id) as conn:
             await insert_asset(conn, asset)
             kept = await list_job_assets(conn, job.job_id)
@@ -102,18 +103,20 @@ class AssetActivities:
                 max_bytes=MAX_BYTES,
                 on_progress=lambda _: None,
             )
-        return Asset(
-            asset_id=derived_asset_id(job.job_id, number),
-            job_id=job.job_id,
-            output_number=number,
-            execution_id=job.execution_id,
-            user_id=job.user_id,
-            kind=output.kind,
-            object_key=stored.key,
-            size_bytes=stored.size_bytes,
-            sha256=stored.sha256,
-            content_type=stored.content_type,
-        )
+        return _asset(job, number, output, stored)
+
+    async def _fetch_again(self, job: JobRecord, number: int, output: Output) -> Asset:
+        """By the job's id; and if its file is gone for good, from our own storage: it may have been stored before, and
+        the database restored since.
+        """
+        try:
+            return await self._transfer(job, number, await self._fresh_output(job, number))
+        except SourceGoneError:
+            for content_type in sorted(CONTENT_TYPES[MediaKind(output.kind.value)]):
+                stored = await self.objects.head(self._object_key(job, number, EXTENSIONS[content_type]))
+                if stored is not None:
+                    return _asset(job, number, output, stored)
+            raise
 
     async def _fresh_output(self, job: JobRecord, number: int) -> Output:
         """The address may have expired before the file did: ask the provider for the job again, by its id."""
@@ -140,6 +143,21 @@ class AssetActivities:
         """The same for every try, unguessable without the secret (160 bits), never used by another job."""
         digest = hmac.new(self.key_secret, f"{job.job_id}/{number}".encode(), hashlib.sha256).hexdigest()[:40]
         return f"{job.kind}s/{digest}.{extension}"
+
+
+def _asset(job: JobRecord, number: int, output: Output, stored: StoredObject) -> Asset:
+    return Asset(
+        asset_id=derived_asset_id(job.job_id, number),
+        job_id=job.job_id,
+        output_number=number,
+        execution_id=job.execution_id,
+        user_id=job.user_id,
+        kind=output.kind,
+        object_key=stored.key,
+        size_bytes=stored.size_bytes,
+        sha256=stored.sha256,
+        content_type=stored.content_type,
+    )
 
 
 async def _head(chunks: AsyncIterator[bytes]) -> bytes:

@@ -280,6 +280,20 @@ async def test_recover_that_cannot_go_on_leaves_everything_paused(
         assert await list_pauses(conn) == []
 
 
+async def test_file_that_we_hold_is_recorded_again_though_its_provider_has_deleted_it(bench: Bench) -> None:
+    one = await bench.accepted()
+    await bench.run(bench.jobs.submit, one.image)
+    await bench.run(bench.jobs.wait, one.image)
+    await bench.run(bench.jobs.settle, one.image)
+    await bench.run(bench.assets.store, one.image)
+    before = await row(bench, "SELECT asset_id, object_key, sha256, size_bytes FROM assets")
+    await bench.as_owner("DELETE FROM assets")
+    gone = bench.sandbox.fault("expired_file", times=-1)
+    assert (await bench.run(bench.assets.store, one.image)).failure is None
+    assert bench.sandbox.fired(gone) >= 1
+    assert await row(bench, "SELECT asset_id, object_key, sha256, size_bytes FROM assets") == before
+
+
 async def test_accepted_execution_of_a_retry_is_raised_to_its_generation(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
