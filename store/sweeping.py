@@ -88,6 +88,7 @@ WITH due AS (
       AND (coalesce(j.ended_at, CASE WHEN j.orphan THEN j.created_at END, e.ended_at) > now() - interval '10 minutes'
            OR j.updated_at < now() - interval '1 minute')
     ORDER BY j.updated_at LIMIT $1
+    FOR UPDATE OF j SKIP LOCKED  -- somebody moves it: a retry, an answer
 ), looked_at AS (
     UPDATE jobs SET updated_at = now() FROM due WHERE jobs.job_id = due.job_id
 )

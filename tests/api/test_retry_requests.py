@@ -12,7 +12,8 @@ from contracts.ids import new_execution_id
 from contracts.money import NanoUsd, usd_text
 from contracts.states import ExecutionStatus, JobState
 from store.executions import mark_cancel_requested
-from store.sweeping import lock_ended
+from store.retries import lock_purchases
+from store.sweeping import lock_ended, take_open_bills
 from store.users import UserLimits
 from tests.api.conftest import Api, TestUser, api_settings, running_api
 from tests.api.ended import COST, NEVER_SENT, NOT_STORED, Left, end, finish_again
@@ -268,3 +269,14 @@ async def test_cancel_of_an_earlier_generation_does_not_touch_a_retry(api: Api, 
         assert not await mark_cancel_requested(conn, one.execution_id, "too late", generation=1)
         assert await conn.fetchval("SELECT cancel_requested_at FROM executions") is None
         assert await mark_cancel_requested(conn, one.execution_id, "meant", generation=2)
+
+
+async def test_sweep_passes_over_a_job_that_a_retry_decides_about(api: Api, user: TestUser) -> None:
+    """They would lock the jobs of an execution in another order, and one of them would be thrown out."""
+    one = await end(api.database, user.user_id, LOST)
+    async with api.database.as_user(user.user_id) as conn:
+        assert len(await lock_purchases(conn, one.execution_id)) == 2
+        async with api.database.as_system() as sweep:
+            assert await take_open_bills(sweep, limit=10) == []
+    async with api.database.as_system() as sweep:
+        assert [bill.ref.job_id for bill in await take_open_bills(sweep, limit=10)] == [one.video.job_id]
