@@ -22,7 +22,7 @@ from contracts.media import StorageRefusedError, StorageUnavailableError
 from contracts.states import JobState
 from providers.port import CreateRequest, ProviderUnavailableError
 from runtime.logging import get_logger
-from store.accepted import Accepted, Rebuilt, compare, rebuild
+from store.accepted import Accepted, Rebuilt, compare, has_ended, rebuild
 from store.audit import record
 from store.charges import move_budget, release_charge
 from store.database import DATABASE_DOWN, SET_SYSTEM, Connection, Database
@@ -149,7 +149,9 @@ class Recovery:
             try:
                 past = await self.temporal.read(execution_id)
             except NoMemoError:
-                survey.without_memo.append(execution_id)
+                async with self.database.as_system() as conn:
+                    if not await has_ended(conn, execution_id):
+                        survey.without_memo.append(execution_id)
                 continue
             async with self.database.as_system() as conn:
                 survey.found[execution_id] = await compare(conn, past.accepted)
@@ -333,7 +335,8 @@ class Recovery:
             for execution_id in survey.ids(Rebuilt.NO_USER)
         ]
         self.for_a_person += [
-            f"{execution_id}: its workflow has no memo of what was accepted" for execution_id in survey.without_memo
+            f"{execution_id}: its workflow has no memo of what was accepted; look at it in the Temporal Web UI"
+            for execution_id in survey.without_memo
         ]
 
     def _ask(self, ref: JobRef, what: str) -> None:

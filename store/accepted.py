@@ -90,6 +90,14 @@ USER_EXISTS = "SELECT EXISTS (SELECT FROM users WHERE user_id = $1)"
 LOCK_EXECUTION = "SELECT status, generation FROM executions WHERE execution_id = $1 FOR UPDATE"
 
 
+HAS_ENDED = "SELECT status IN ('completed', 'failed', 'cancelled') FROM executions WHERE execution_id = $1"
+
+
+async def has_ended(conn: Connection, execution_id: ExecutionId) -> bool:
+    """False also if there is no such row. As system."""
+    return bool(await conn.fetchval(HAS_ENDED, execution_id))
+
+
 async def compare(conn: Connection, accepted: Accepted) -> Rebuilt:
     """What `rebuild` would do. The row is locked until COMMIT. As system."""
     if not await conn.fetchval(USER_EXISTS, accepted.user_id):

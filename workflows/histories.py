@@ -59,21 +59,33 @@ async def terminate(client: Client, execution_id: ExecutionId) -> None:
 
 
 async def read_past(client: Client, execution_id: ExecutionId) -> ExecutionPast:
-    """From the latest run: its memo holds what the rows said when it began, its history what happened since.
+    """From its latest run: the memo holds what the rows said when it began, the history what happened since.
 
+    A run that somebody started by hand has no memo: then from the latest that has one, and all after it.
     Raises NoMemoError.
     """
-    description = await client.get_workflow_handle(execution_id).describe(rpc_timeout=RPC_TIMEOUT)
-    accepted = await accepted_of(description)
+    latest = await client.get_workflow_handle(execution_id).describe(rpc_timeout=RPC_TIMEOUT)
+    accepted, runs = await accepted_of(latest), [latest.run_id]
+    began = latest.start_time
+    if accepted is None:
+        earlier = [run async for run in client.list_workflows(f"WorkflowId = '{execution_id}'")]
+        for run in sorted(earlier, key=lambda one: one.start_time, reverse=True):
+            if run.run_id == latest.run_id:
+                continue
+            accepted, began = await accepted_of(run), run.start_time
+            runs.insert(0, run.run_id)
+            if accepted is not None:
+                break
     if accepted is None:
         raise NoMemoError(execution_id)
-    reading = _Reading(converter=client.data_converter, jobs=_at_start(accepted, description.start_time))
-    handle = client.get_workflow_handle(execution_id, run_id=description.run_id)
-    async for event in handle.fetch_history_events():
-        await reading.read(event)
+    reading = Reading(converter=client.data_converter, jobs=_at_start(accepted, began))
+    for run_id in runs:
+        handle = client.get_workflow_handle(execution_id, run_id=run_id)
+        async for event in handle.fetch_history_events():
+            await reading.read(event)
     return ExecutionPast(
         accepted=accepted,
-        is_open=description.status is WorkflowExecutionStatus.RUNNING,
+        is_open=latest.status is WorkflowExecutionStatus.RUNNING,
         cancel_reason=reading.cancel_reason if reading.cancel_stands() else None,
         jobs=reading.jobs,
     )
@@ -105,7 +117,7 @@ def _at_start(accepted: Accepted, at: datetime) -> dict[JobId, JobPast]:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Reading:
+class Reading:
     """A walk through the events of one run, in their order."""
 
     converter: DataConverter
@@ -118,7 +130,9 @@ class _Reading:
 
     async def read(self, event: HistoryEvent) -> None:
         kind = event.event_type
-        if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+        if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
+            self._ordered, self.outcome, self.cancel_reason = {}, None, None
+        elif kind == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             await self._scheduled(event)
         elif kind == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
             await self._completed(event)

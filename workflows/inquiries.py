@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.sweep import NOT_FOUND, Walked
@@ -47,9 +47,9 @@ async def delivered(client: Client, order: DeliveryOrder) -> bool:
     return result.outcome is AttemptOutcome.DELIVERED
 
 
-async def accepted_of(description: WorkflowExecutionDescription) -> Accepted | None:
+async def accepted_of(run: WorkflowExecution) -> Accepted | None:
     """What was accepted, from the memo of a run; None: it has none."""
-    document: dict[str, Any] | None = await description.memo_value(ACCEPTED_MEMO, None)
+    document: dict[str, Any] | None = await run.memo_value(ACCEPTED_MEMO, None)
     return Accepted(document=document) if document is not None else None
 
 

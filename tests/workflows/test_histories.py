@@ -1,0 +1,130 @@
+"""What a history says of jobs, event by event: whether a send may be out, and which."""
+
+import itertools
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.converter import DataConverter
+
+from activities.recovery import Fate, JobPast
+from contracts.executions import ExecutionOutcome
+from contracts.failures import Failure, FailureCode
+from contracts.ids import ExecutionId, JobId, ProviderJobId, UserId
+from contracts.jobs import FindJobResult, FindOutcome, JobRef, SubmitJobResult, SubmitOutcome
+from contracts.states import ExecutionStatus
+from workflows.histories import BY_AN_OPERATOR, Reading
+
+JOB = JobId("job_1")
+REF = JobRef(user_id=UserId("usr_1"), execution_id=ExecutionId("exec_1"), job_id=JOB, generation=1)
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+LOST = "lost"
+P1 = ProviderJobId("p1")
+REFUSED = Failure.of(FailureCode.CONTENT_MODERATED)
+UNKNOWN = Failure.of(FailureCode.SUBMISSION_UNKNOWN)
+
+
+async def payloads(*values: Any) -> Payloads:
+    return Payloads(payloads=await DataConverter.default.encode(values))
+
+
+async def activity(numbers: Iterator[int], name: str, result: Any) -> list[HistoryEvent]:
+    """Ordered, and answered unless it was lost."""
+    ordered = HistoryEvent(event_id=next(numbers), event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+    ordered.event_time.FromDatetime(AT)
+    ordered.activity_task_scheduled_event_attributes.activity_type.name = name
+    ordered.activity_task_scheduled_event_attributes.input.CopyFrom(await payloads(REF))
+    if result == LOST:
+        timed_out = HistoryEvent(event_id=next(numbers), event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT)
+        return [ordered, timed_out]
+    done = HistoryEvent(event_id=next(numbers), event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
+    done.activity_task_completed_event_attributes.scheduled_event_id = ordered.event_id
+    done.activity_task_completed_event_attributes.result.CopyFrom(await payloads(result))
+    return [ordered, done]
+
+
+def submit(outcome: SubmitOutcome, number: int = 0, **more: Any) -> tuple[str, SubmitJobResult]:
+    return "submit_job", SubmitJobResult(outcome=outcome, send_number=number, **more)
+
+
+def find(outcome: FindOutcome, number: int = 0, **more: Any) -> tuple[str, FindJobResult]:
+    return "find_job", FindJobResult(outcome=outcome, send_number=number, **more)
+
+
+LOST_SUBMIT = ("submit_job", LOST)
+NOT_SENT = submit(SubmitOutcome.NOT_SENT, 1)
+
+
+@pytest.mark.parametrize(
+    ("answers", "fate", "number", "provider_job_id", "failure"),
+    [
+        ([], Fate.WAITING, 0, None, None),
+        ([LOST_SUBMIT], Fate.UNKNOWN, 1, None, None),
+        ([submit(SubmitOutcome.SUBMITTED, 1, provider_job_id=P1)], Fate.SUBMITTED, 1, P1, None),
+        ([NOT_SENT], Fate.WAITING, 1, None, None),
+        ([submit(SubmitOutcome.NOT_SENT)], Fate.WAITING, 0, None, None),  # paused: there was no send
+        ([NOT_SENT, LOST_SUBMIT], Fate.UNKNOWN, 2, None, None),
+        ([NOT_SENT, submit(SubmitOutcome.SUBMITTED, 2, provider_job_id=P1)], Fate.SUBMITTED, 2, P1, None),
+        ([submit(SubmitOutcome.UNKNOWN, 1)], Fate.UNKNOWN, 1, None, None),
+        ([LOST_SUBMIT, ("find_job", LOST)], Fate.UNKNOWN, 1, None, None),
+        ([LOST_SUBMIT, find(FindOutcome.FOUND, 1, provider_job_id=P1)], Fate.SUBMITTED, 1, P1, None),
+        ([LOST_SUBMIT, find(FindOutcome.ABSENT, 1)], Fate.WAITING, 1, None, None),
+        ([LOST_SUBMIT, find(FindOutcome.ABSENT, 1), LOST_SUBMIT], Fate.UNKNOWN, 2, None, None),
+        ([LOST_SUBMIT, find(FindOutcome.GIVEN_UP, 1, failure=UNKNOWN)], Fate.FAILED, 1, None, UNKNOWN),
+        ([submit(SubmitOutcome.REFUSED, 1, failure=REFUSED)], Fate.FAILED, 1, None, REFUSED),
+        ([NOT_SENT, submit(SubmitOutcome.STOPPED, 1)], Fate.WAITING, 1, None, None),
+        ([submit(SubmitOutcome.ENDED, 1, provider_job_id=P1)], Fate.SUBMITTED, 1, P1, None),  # asked there again
+    ],
+)
+async def test_history_says_where_the_last_send_stands(
+    answers: list[tuple[str, Any]],
+    fate: Fate,
+    number: int,
+    provider_job_id: ProviderJobId | None,
+    failure: Failure | None,
+) -> None:
+    waiting = JobPast(fate=Fate.WAITING, send_number=0, at=AT)
+    reading = Reading(converter=DataConverter.default, jobs={JOB: waiting})
+    numbers = itertools.count(5)
+    for name, result in answers:
+        for event in await activity(numbers, name, result):
+            await reading.read(event)
+    expected = JobPast(fate=fate, send_number=number, at=AT, provider_job_id=provider_job_id, failure=failure)
+    assert reading.jobs == {JOB: expected}
+
+
+@pytest.mark.parametrize(
+    ("status", "failure", "stands"),
+    [
+        (None, None, True),
+        (ExecutionStatus.CANCELLED, None, True),
+        (ExecutionStatus.COMPLETED, None, False),
+        (ExecutionStatus.FAILED, REFUSED, False),
+        (ExecutionStatus.FAILED, Failure.of(FailureCode.DEADLINE_EXCEEDED), True),
+    ],
+)
+async def test_history_says_whether_a_cancel_stands(
+    status: ExecutionStatus | None, failure: Failure | None, stands: bool
+) -> None:
+    reading = Reading(converter=DataConverter.default, jobs={})
+    await reading.read(HistoryEvent(event_id=3, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED))
+    assert reading.cancel_reason == BY_AN_OPERATOR
+    if status is not None:
+        ended = HistoryEvent(event_id=9, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED)
+        outcome = await payloads(ExecutionOutcome(status=status, failure=failure))
+        ended.workflow_execution_completed_event_attributes.result.CopyFrom(outcome)
+        await reading.read(ended)
+    assert reading.cancel_stands() is stands
+
+
+async def test_history_keeps_the_users_own_reason_of_a_cancel() -> None:
+    reading = Reading(converter=DataConverter.default, jobs={})
+    signal = HistoryEvent(event_id=3, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
+    signal.workflow_execution_signaled_event_attributes.signal_name = "cancel_requested"
+    signal.workflow_execution_signaled_event_attributes.input.CopyFrom(await payloads("asked for by the user", 1))
+    await reading.read(signal)
+    assert reading.cancel_reason == "asked for by the user"
