@@ -75,16 +75,3 @@ async def test_cancel_after_the_end_changes_nothing(world: World) -> None:
     assert answer.json()["status"] == "completed"
     after = await world.get(execution_id)
     assert {**after, "webhook": None} == {**before, "webhook": None}  # its attempts may be noted a moment later
-
-
-async def test_terminated_by_an_operator_is_closed_by_the_sweep(world: World) -> None:
-    execution_id = await _running_video(world)
-    client = await Client.connect(world.stack.environment["TEMPORAL_ADDRESS"])
-    await client.get_workflow_handle(execution_id).terminate("by hand")
-    seen = await world.ended(execution_id, seconds=60)
-    assert (seen["status"], seen["error"]["code"]) == ("failed", "terminated")
-    assert (await world.webhook(execution_id))["type"] == "execution.failed"
-    async with asyncio.timeout(60):
-        while not (await world.get(execution_id))["cost"]["final"]:  # noqa: ASYNC110 - another process, no event
-            await asyncio.sleep(0.5)
-    await world.check_money(execution_id)

@@ -41,30 +41,3 @@ async def test_failure_has_a_code_a_sentence_and_what_was_spent(
     assert len(await world.bill_of(execution_id)) == len([job for job in seen["jobs"] if job["submittedAt"]])
     await world.check_money(execution_id)
     assert (await world.webhook(execution_id))["type"] == "execution.failed"
-
-
-@pytest.mark.parametrize(
-    ("fault", "order"),
-    [
-        ("drop_after_accept", IMAGE),
-        ("drop_after_accept", VIDEO),
-        ("answer_502_after_accept", IMAGE),
-        ("answer_502_after_accept", VIDEO),
-        ("malformed_json", VIDEO),
-        ("drop_before_accept", VIDEO),
-        ("refuse_429", {**IMAGE, "params": {"retry_after": "-1"}}),
-        ("refuse_429", {**VIDEO, "params": {"retry_after": "1"}}),
-    ],
-)
-async def test_answer_lost_is_paid_once(world: World, fault: str, order: dict[str, Any]) -> None:
-    await world.fault("callback_lost", times=-1)  # the look-up has to find it alone
-    ordered = await world.fault(fault, **order)
-    execution_id = await world.generate()
-    seen = await world.ended(execution_id, seconds=60)
-    assert await world.fired(ordered) == 1
-    assert seen["status"] == "completed", seen
-    lines = await world.bill_of(execution_id)
-    assert sorted(line["provider"] for line in lines) == ["fal", "replicate"]
-    whole_bill = (await world.control.get("/bill")).json()["lines"]
-    assert len(whole_bill) == 2, "a job was bought that no row knows"
-    await world.check_money(execution_id)
