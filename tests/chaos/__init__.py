@@ -8,7 +8,7 @@ arena.py                         the processes; each talks to its servers throug
 cases.py, faults.py, rounds.py   what is held where, what then dies, one round of it
 load.py, oracle.py, report.py    the customer, the judge, the table
 
-For what else lives here: `running_arena(say, product_root=FOLDER)` starts the stack with the product's sources of another
+For what else lives here: `running_arena(say, product_root=FOLDER)` starts the stack with the sources of another
 folder (a copy with a planted bug); `Session.of(arena, Random(seed), say)` and `await session.round(by_name([...]), 4)`
 run cases on it; `session.results[name].is_red` is the verdict. `report.table_rows` takes any list of `CaseResult`.
 """

@@ -158,7 +158,7 @@ class Arena:
     async def until_up(self, names: tuple[str, ...], since: float, timeout_seconds: float = 60) -> None:
         """Until each of them has ended since then (wall clock) and serves again. Raises TimeoutError."""
         async with asyncio.timeout(timeout_seconds):
-            while not all(self._is_up_since(name, since) for name in names):
+            while not all(self._is_up_since(name, since) for name in names):  # noqa: ASYNC110 - the keepers set no event
                 await asyncio.sleep(0.05)
 
     def ends_since(self, since: float) -> list[Incident]:
@@ -266,7 +266,7 @@ class Arena:
                 "tests.chaos.receiver_process",
                 str(self._receiver_port),
                 str(self.receiver_log),
-            ),  # fmt: skip
+            ),
             environment={**os.environ, "PYTHONPATH": str(ROOT)},
             log=self.config.logs / "receiver.log",
             address=self.receiver_url,
@@ -300,18 +300,23 @@ def _free_ports() -> Ports:
     raise PartFailedError(f"no {S3_PORTS} free ports in a row")
 
 
+def _new_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="takeone-chaos-"))
+    folder.chmod(0o711)  # PostgreSQL's own system user enters it, when we are root
+    (folder / "logs").mkdir()
+    return folder
+
+
 @asynccontextmanager
 async def running_arena(
     say: Callable[[str], None], *, product_root: Path = ROOT, keep: bool = False
 ) -> AsyncGenerator[Arena]:
     """Everything started on free ports in a folder of its own, and stopped again by its pids.
 
-    product_root: where the product's sources are (the planted bugs live in a copy). keep: leave the folder with its logs.
+    product_root: where the product's sources are (the planted bugs live in a copy). keep: leave the logs.
     """
-    folder = Path(tempfile.mkdtemp(prefix="takeone-chaos-"))
-    folder.chmod(0o711)  # PostgreSQL's own system user enters it, when we are root
+    folder = _new_folder()
     config = Config(folder=folder, ports=_free_ports(), live=None)
-    config.logs.mkdir()
     make_temporal_config(folder)
     keys = keep_keys(folder)
     environment = product_environment(config, keys, os.environ)

@@ -22,10 +22,10 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """side: whose wires the moment is on, `worker`, `workers` (both), `api` or `receiver`; `none`: everything in flight.
+    """side: whose wires the moment is on: `worker`, `workers` (both), `api`, `receiver`; `none`: all in flight.
 
-    fault: a name in faults.py. verdict: what becomes of the held bytes after the fault. at_once: the verdict itself is the
-    fault. sent_once: no execution held here may need a second send.
+    fault: a name in faults.py. verdict: what becomes of the held bytes after the fault. at_once: the verdict itself
+    is the fault. sent_once: no execution held here may need a second send.
     """
 
     name: str
@@ -40,7 +40,8 @@ class Case:
     setting: Setting = field(default_factory=Setting)
 
 
-_CALM: Final = Setting()
+TASK_DONE: Final = "rpc:RespondWorkflowTaskCompleted"
+ACTIVITY_DONE: Final = "rpc:RespondActivityTaskCompleted"
 
 
 def _worker_dies(name: str, what: str, moment: str, verdict: Verdict = Verdict.DROP) -> Case:
@@ -61,14 +62,14 @@ def _dies_in_flight(name: str, what: str, fault: str) -> Case:
 
 WORKER: Final = (
     _worker_dies("worker-before-intent", "kill -9 before the intent's COMMIT", "commit:intent"),
-    _worker_dies("worker-intent-late", "the intent's COMMIT arrives after its sender died", "commit:intent", Verdict.GO_ON),
+    _worker_dies("worker-intent-late", "the intent's COMMIT after its sender died", "commit:intent", Verdict.GO_ON),
     _worker_dies("worker-after-intent", "kill -9 after the intent's COMMIT", "committed:intent"),
     _worker_dies("worker-before-post", "kill -9 before the POST is read, and it never is", "create:sent"),
     _worker_dies("worker-post-late", "kill -9 before the POST is read; it is read after", "create:sent", Verdict.GO_ON),
     _worker_dies("worker-after-billing", "kill -9 after the provider billed, before its answer", "create:answered"),
     _worker_dies("worker-before-answer-commit", "kill -9 before the provider id's COMMIT", "commit:answer"),
     _worker_dies("worker-after-answer-commit", "kill -9 after the provider id's COMMIT", "committed:answer"),
-    _worker_dies("worker-before-telling", "kill -9 before Temporal hears of a done activity", "rpc:RespondActivityTaskCompleted"),
+    _worker_dies("worker-before-telling", "kill -9 before Temporal hears of a done activity", ACTIVITY_DONE),
     _worker_dies("worker-while-waiting", "kill -9 while the provider works", "poll:sent"),
     _worker_dies("worker-before-report", "kill -9 before the report's COMMIT", "commit:report"),
     _worker_dies("worker-before-settle", "kill -9 before the cost's COMMIT", "commit:settle"),
@@ -78,7 +79,7 @@ WORKER: Final = (
     _worker_dies("worker-before-finish", "kill -9 before the end's COMMIT", "commit:finish"),
     _worker_dies("worker-after-finish", "kill -9 after the end's COMMIT", "committed:finish"),
     _worker_dies("worker-before-delivery", "kill -9 before the delivery is started", "rpc:StartWorkflowExecution"),
-    _worker_dies("worker-before-task-done", "kill -9 before a workflow task is answered", "rpc:RespondWorkflowTaskCompleted"),
+    _worker_dies("worker-before-task-done", "kill -9 before a workflow task is answered", TASK_DONE),
     _worker_dies("worker-after-delivery", "kill -9 after the webhook, before it is written down", "commit:delivered"),
     Case(name="worker-during-webhook", what="kill -9 while the receiver has not answered", fault="kill workers",
          side="receiver", moment="webhook"),
@@ -99,23 +100,23 @@ CUTS: Final = (
     _cut("cut-before-post", "provider's connection reset before the POST is read", "workers", "create:sent"),
     _cut("cut-after-billing", "provider's connection reset after it billed", "workers", "create:answered"),
     _cut("cut-before-answer-commit", "connection reset before the provider id's COMMIT", "workers", "commit:answer"),
-    _cut("cut-after-answer-commit", "connection reset right after the provider id's COMMIT", "workers", "committed:answer"),
+    _cut("cut-after-answer-commit", "connection reset after the provider id's COMMIT", "workers", "committed:answer"),
     _cut("cut-after-settle", "connection reset right after the cost's COMMIT", "workers", "committed:settle"),
     _cut("cut-after-put", "storage's connection reset after it stored", "workers", "put:answered"),
     _cut("cut-after-finish", "connection reset right after the end's COMMIT", "workers", "committed:finish"),
-    _cut("cut-temporal", "Temporal's connection reset when a done activity is told", "workers", "rpc:RespondActivityTaskCompleted"),
+    _cut("cut-temporal", "Temporal's connection reset when a done activity is told", "workers", ACTIVITY_DONE),
 )  # fmt: skip
 
 ZOMBIES: Final = (
-    Case(name="zombie-before-post", what="stopped between intent and POST, woken after its successor", fault="stop worker",
-         side="worker", moment="committed:intent", verdict=Verdict.GO_ON),
+    Case(name="zombie-before-post", what="stopped between intent and POST, woken after its successor",
+         fault="stop worker", side="worker", moment="committed:intent", verdict=Verdict.GO_ON),
     Case(name="zombie-before-answer", what="stopped between POST and answer, woken after its successor",
          fault="stop worker", side="worker", moment="create:answered", verdict=Verdict.GO_ON),
 )  # fmt: skip
 
 DRAIN: Final = (
-    Case(name="drain-before-answer", what="SIGTERM while a paid call has no answer yet", fault="term worker", side="worker",
-         moment="create:answered", verdict=Verdict.GO_ON, sent_once=True),
+    Case(name="drain-before-answer", what="SIGTERM while a paid call has no answer yet", fault="term worker",
+         side="worker", moment="create:answered", verdict=Verdict.GO_ON, sent_once=True),
     Case(name="drain-before-post", what="SIGTERM while a paid call is not read yet", fault="term worker", side="worker",
          moment="create:sent", verdict=Verdict.GO_ON, sent_once=True),
 )  # fmt: skip
@@ -137,11 +138,11 @@ CALLBACKS: Final = (
          setting=Setting(faults=({"fault": "callback_early", "times": -1},))),
     Case(name="callback-lost", what="no callback at all, and the worker dies while it polls", fault="kill worker",
          side="worker", moment="poll:sent", setting=Setting(faults=({"fault": "callback_lost", "times": -1},))),
-    Case(name="callback-duplicated", what="every callback three times, and the worker dies before the cost's COMMIT",
+    Case(name="callback-duplicated", what="every callback thrice, and the worker dies before the cost's COMMIT",
          fault="kill worker", side="worker", moment="commit:settle",
          setting=Setting(faults=({"fault": "callback_duplicate", "times": -1, "params": {"copies": 2}},))),
-    Case(name="callback-to-the-dead", what="callbacks arrive while both workers are dead", fault="kill workers for 4 s",
-         side="none", alone=True, setting=Setting(image_seconds=1.5, video_seconds=1.5)),
+    Case(name="callback-to-the-dead", what="callbacks arrive while both workers are dead",
+         fault="kill workers for 4 s", side="none", alone=True, setting=Setting(image_seconds=1.5, video_seconds=1.5)),
 )  # fmt: skip
 
 OPERATORS: Final = (

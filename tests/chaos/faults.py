@@ -26,13 +26,13 @@ ZOMBIE_LATE_SECONDS: Final = 6.0
 
 @dataclass(slots=True, kw_only=True)
 class Strike:
-    """One fault as it happened. fired_at: wall clock. back_at: the last process served again. void: why it does not count."""
+    """One fault as it happened. fired_at, back_at (all serve again): wall clock. void: why it does not count."""
 
     arena: Arena
     worker: str
     api: str
     let_go: Callable[[], None]
-    recovered: Callable[[], Awaitable[None]]
+    overtaken: Callable[[], Awaitable[None]]
     fired_at: float = 0.0
     back_at: float | None = None
     void: list[str] = field(default_factory=list[str])
@@ -84,7 +84,7 @@ async def _stop_worker(it: Strike) -> None:
     it.arena.signal(it.worker, signal.SIGSTOP)
     try:
         it.let_go()  # what it waited for lies in its socket when it wakes
-        await it.recovered()
+        await it.overtaken()
         if psutil.Process(pid).status() != psutil.STATUS_STOPPED:
             it.void.append("the worker was not stopped all the time")
     finally:

@@ -1,7 +1,7 @@
 """Named moments on the wire, and the traps that wait for them.
 
-A wire tap reports every moment it recognises (`commit:intent`, `create:answered`, `rpc:StartWorkflowExecution` …). A trap
-that fits takes it: the bytes of that moment stay with us until a verdict.
+A wire tap reports every moment it recognises (`commit:intent`, `create:answered`, `rpc:StartWorkflowExecution` …).
+A trap that fits takes it: the bytes of that moment stay with us until a verdict.
 """
 
 import asyncio
@@ -67,6 +67,11 @@ class Gate:
         others_full = all(trap.is_full for trap in self._traps if not trap.last)
         for trap in self._traps:
             trap.armed = others_full or not trap.last
+
+    def arm_last(self) -> None:
+        """There is no more time to wait for the others."""
+        for trap in self._traps:
+            trap.armed = True
 
     def disarm(self) -> None:
         """Nothing more is taken; what is parked waits for its verdict."""

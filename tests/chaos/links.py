@@ -1,7 +1,7 @@
 """TCP proxies before the servers, one for each client process and server, that can stop at a named moment.
 
-A `Link` listens on a loopback port and passes bytes to its server. A tap reads along, both ways, and names moments. What
-a trap takes is kept back together with everything behind it, until the verdict.
+A `Link` listens on a loopback port and passes bytes to its server. A tap reads along, both ways, and names moments.
+What a trap takes is kept back together with everything behind it, until the verdict.
 """
 
 import asyncio

@@ -39,6 +39,11 @@ SELECT e.execution_id, e.status, e.error, e.result, e.request->>'prompt' AS prom
 FROM executions AS e
 WHERE substring(e.request->>'prompt' FROM '^chaos-[0-9]{6}') = ANY($1::text[])
 """
+TOKENS = """
+SELECT DISTINCT substring(e.request->>'prompt' FROM '^chaos-[0-9]{6}') AS token
+FROM executions AS e JOIN jobs AS j ON j.execution_id = e.execution_id
+WHERE e.execution_id = ANY($1::text[]) OR j.job_id = ANY($1::text[]) OR j.provider_job_id = ANY($1::text[])
+"""
 BUDGETS_HELD = "SELECT coalesce(sum(held_nano_usd + held_videos), 0)::bigint AS held FROM budgets"
 
 
@@ -114,6 +119,11 @@ class Oracle:
             match = _NUMBER.match(str(line["input"].get("prompt", "")))
             by_token[match[0] if match else "nobody"].append(line)
         return by_token
+
+    async def tokens_of(self, names: list[str]) -> set[str]:
+        """The prompts' tokens of what was seen on a wire: ids of executions and jobs, or the tokens themselves."""
+        rows = await self.arena.rows(TOKENS, names)
+        return {row["token"] for row in rows} | {name for name in names if name.startswith("chaos-")}
 
     async def held_in_budgets(self) -> int:
         """Money and videos still held for anybody: 0 at rest."""

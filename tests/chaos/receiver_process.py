@@ -1,7 +1,7 @@
 """`python -m tests.chaos.receiver_process PORT LOG`: the customer's side, as a process of its own.
 
 Every webhook is a line of the log, written before it is answered: `{"t", "id", "held", "body"}`. Control: `POST
-/__control/hold/N` leaves the next N without an answer until `POST /__control/release`; `GET /__control` tells who is held.
+/__control/hold/N` leaves the next N without an answer until `POST /__control/release`; `GET /__control`: who is held.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ HEAD = ("fault", "trials", "extra paid", "lost", "stuck", "dup. events", "not co
 
 
 def upper_bound(failures: int, trials: int, confidence: float = 0.95) -> float:
-    """One-sided upper bound of a probability (Clopper-Pearson, exact); without failures nearly the rule of three, 3/n."""
+    """One-sided upper bound of a probability (Clopper-Pearson, exact); without failures nearly 3/n."""
     if trials == 0 or failures >= trials:
         return 1.0
     low, high = failures / trials, 1.0

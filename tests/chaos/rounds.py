@@ -17,6 +17,7 @@ from tests.chaos.gate import Trap, Verdict
 from tests.chaos.load import Customers, Mailbox, Order
 from tests.chaos.oracle import Finding, Oracle
 
+HOLD_LEFT_FOR_LAST_SECONDS = 2.0
 FILL_SECONDS = 14.0
 """For all points to be reached. Most are reached within two seconds of an order."""
 HOLD_SECONDS: Final = (
@@ -121,7 +122,7 @@ class Round:
             worker=session.random.choice(WORKERS),
             api=session.random.choice(APIS),
             let_go=self._let_go,
-            recovered=self._recovered,
+            overtaken=self._overtaken,
         )
         setting = self.cases[0].setting
         await set_sandbox(arena, setting)
@@ -186,6 +187,8 @@ class Round:
                 missing += self.per_case - len(await self._held_webhooks())
             if not missing:
                 return
+            if not at_once and self._is_hold_over(HOLD_LEFT_FOR_LAST_SECONDS):
+                self.session.arena.gate.arm_last()
             if not at_once and self._is_hold_over():
                 return
             under_way = sum(self._is_under_way(order) for order in self.orders)
@@ -194,8 +197,8 @@ class Round:
                 self.orders.append(self.session.customers.order())
             await asyncio.sleep(PAUSE_SECONDS)
 
-    def _is_hold_over(self) -> bool:
-        now = time.monotonic()
+    def _is_hold_over(self, margin_seconds: float = 0.0) -> bool:
+        now = time.monotonic() + margin_seconds
         parked = [one for trap in self.traps.values() for one in trap.parked]
         return any(now - one.at_monotonic > _hold_seconds(one.moment) for one in parked)
 
@@ -228,6 +231,24 @@ class Round:
                 if all(order.execution_id is None and order.refused.startswith("4") for order in waiting):
                     return
                 await asyncio.sleep(0.1)
+
+    async def _overtaken(self) -> None:
+        """For everything held, somebody else has gone on: its next purchase, or its webhook. Raises TimeoutError."""
+        held = {token for trap in self.traps.values() for parked in trap.parked for token in parked.tokens}
+        execution_ids = {order.token: order.execution_id for order in self.orders}
+        before = await self.session.oracle.bill()
+        rows = await self.session.oracle.tokens_of(list(held))
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while True:
+                await asyncio.sleep(0.5)
+                self.session.mailbox.look()
+                now = await self.session.oracle.bill()
+                if all(
+                    len(now[token]) > len(before[token])
+                    or self.session.mailbox.delivered(execution_ids.get(token)) is not None
+                    for token in rows
+                ):
+                    return
 
     async def _receiver(self, word: str) -> dict[str, Any]:
         async with httpx.AsyncClient(trust_env=False, timeout=5) as http:

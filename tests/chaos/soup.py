@@ -28,7 +28,8 @@ class Blow:
     wire: str = ""
 
     def __str__(self) -> str:
-        return f"{self.at:6.1f} s  {self.how} {self.whom} {self.wire or (f'for {self.seconds:.1f} s' if self.seconds else '')}"
+        more = f"for {self.seconds:.1f} s" if self.seconds else self.wire
+        return f"{self.at:6.1f} s  {self.how} {self.whom} {more}".rstrip()
 
 
 def schedule(random: Random, seconds: float) -> list[Blow]:
