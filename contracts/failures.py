@@ -90,10 +90,10 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.BUDGET_EXCEEDED: _kind(False, Acts.USER, "The budget does not have room for this request."),
     FailureCode.CONTENT_MODERATED: _kind(False, Acts.USER, "The provider refused the content of this request."),
     FailureCode.PROVIDER_REJECTED_INPUT: _kind(False, Acts.USER, "The provider refused the input of this step."),
-    FailureCode.EXECUTION_NOT_ENDED: _kind(True, Acts.USER, "The execution has not ended yet."),
+    FailureCode.EXECUTION_NOT_ENDED: _kind(True, Acts.NOBODY, "The execution has not ended yet."),
     FailureCode.NOTHING_TO_RETRY: _kind(False, Acts.USER, "The execution has completed: there is nothing to retry."),
     FailureCode.POSSIBLE_DOUBLE_COST: _kind(
-        True, Acts.USER, "A step would be bought again while it is not known what its last purchase costs."
+        True, Acts.NOBODY, "A step would be bought again while it is not known what its last purchase costs."
     ),
     FailureCode.PROVIDER_AUTH_FAILED: _kind(
         False, Acts.OPERATOR, "The provider refused this service's key; its operator has to act."

@@ -81,7 +81,13 @@ JOB_MOVES: Final[dict[JobState, frozenset[JobState]]] = {
     JobState.UNKNOWN: frozenset({JobState.SUBMITTED, JobState.WAITING, JobState.FAILED}),
     JobState.SUBMITTED: frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED}),
     JobState.COMPLETED: frozenset(),
-    # At a retry alone: by its late report, or because the provider has it after all.
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+RETRY_MOVES: Final[dict[JobState, frozenset[JobState]]] = {
     JobState.FAILED: frozenset({JobState.COMPLETED, JobState.SUBMITTED}),
     JobState.CANCELLED: frozenset({JobState.COMPLETED, JobState.SUBMITTED}),
 }
+"""Of a job that had ended, by a retry of its execution alone: to completed by its late report, to submitted because the
+provider has it after all and still works on it."""

@@ -10,7 +10,7 @@ from temporalio.client import WorkflowExecutionStatus
 from contracts.executions import ClaimOutcome, ExecutionRef
 from contracts.failures import FailureCode
 from contracts.money import NanoUsd, usd_text
-from contracts.states import ExecutionStatus, JobState
+from contracts.states import JOB_MOVES, RETRY_MOVES, ExecutionStatus, JobState
 from store.executions import claim_execution
 from tests.api.conftest import Api, TestUser
 from tests.api.ended import COST, NEVER_SENT, NOT_STORED, STORED, Left, add_orphan, end
@@ -170,7 +170,9 @@ async def test_retry_buys_nothing_that_is_paid_or_may_still_come(
     _check_queued(before, after, said)
     for ref, step in ((one.image, IMAGE), (one.video, VIDEO)):
         _check_step(before, after, ref.job_id, fates[step], said)
+    left = JobState(before["jobs"][one.video.job_id]["state"])
     assert after["jobs"][one.video.job_id]["state"] == case.to
+    assert case.to is left or case.to in (JOB_MOVES[left] | RETRY_MOVES.get(left, frozenset()))
     async with shared_api.database.as_user(user.user_id) as conn:
         ref = ExecutionRef(user_id=user.user_id, execution_id=one.execution_id, generation=2)
         claim = await claim_execution(conn, ref)
@@ -306,3 +308,8 @@ async def test_retry_is_priced_by_the_book_that_quotes_requests(
     fresh = (await user.http.post("/api/generate-video", json=wanted)).json()["executionId"]
     quoted = (await user.http.get(f"/api/executions/{fresh}")).json()["cost"]["estimated"]
     assert said["estimated"] == quoted != usd_text(NanoUsd(IMAGE_PRICE + VIDEO_PRICE))
+
+
+async def test_retry_cases_use_every_move_that_only_a_retry_makes() -> None:
+    made = {(case.video.state, case.to) for case in CASES.values() if case.video.state in RETRY_MOVES}
+    assert {(left, to) for left, all_to in RETRY_MOVES.items() for to in all_to} <= made

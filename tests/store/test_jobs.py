@@ -132,9 +132,7 @@ async def test_job_ends_only_from_the_states_it_is_expected_in(
 async def test_job_table_has_a_function_for_every_move() -> None:
     covered = {(source, to) for _, _, to, from_ in MOVES for source in from_}
     ends = {(source, to) for source, all_to in JOB_MOVES.items() for to in all_to if to.ended}
-    # Made by a retry alone (store/retries.py), and tested there.
-    reopened = {(JobState.FAILED, JobState.SUBMITTED), (JobState.CANCELLED, JobState.SUBMITTED)}
-    assert covered | ends | reopened == {(source, to) for source, all_to in JOB_MOVES.items() for to in all_to}
+    assert covered | ends == {(source, to) for source, all_to in JOB_MOVES.items() for to in all_to}
 
 
 async def test_job_of_a_step_is_open_once(database: Database) -> None:
