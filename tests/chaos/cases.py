@@ -133,8 +133,8 @@ SERVERS: Final = (
 )  # fmt: skip
 
 CALLBACKS: Final = (
-    Case(name="callback-early", what="callback before the create answer, and the worker dies there", fault="kill worker",
-         side="worker", moment="create:answered",
+    Case(name="callback-early", what="callback before the create answer, and the worker dies there",
+         fault="kill worker", side="worker", moment="create:answered",
          setting=Setting(faults=({"fault": "callback_early", "times": -1},))),
     Case(name="callback-lost", what="no callback at all, and the worker dies while it polls", fault="kill worker",
          side="worker", moment="poll:sent", setting=Setting(faults=({"fault": "callback_lost", "times": -1},))),
