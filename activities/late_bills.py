@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import asyncpg
 
 from contracts.failures import Failure, FailureCode
-from contracts.ids import ProviderJobId
+from contracts.ids import JobId, ProviderJobId
 from contracts.jobs import JobRef, ProviderHandle
 from contracts.states import JobState
 from providers.port import CreateRequest, Lookup, Model, ModelInputs, Provider, ProviderUnavailableError
 from providers.registry import Providers
 from runtime import metrics
 from runtime.logging import get_logger
-from store.charges import ChargeConflictError, move_budget, release_charge, settle_charge
+from store.adjustments import book_cost
+from store.charges import ChargeConflictError, move_budget, release_charge
 from store.database import Connection, Database
 from store.jobs import (
     JobRecord,
@@ -25,13 +26,14 @@ from store.jobs import (
     get_send,
     has_twin,
     list_owned,
+    lock_job,
     mark_cancel_sent,
     mark_job_ended,
     mark_late_handle,
     mark_reported,
 )
 from store.orphans import record_orphan
-from store.sweeping import list_known_ids, lock_ended, take_open_bills
+from store.sweeping import list_known_ids, lock_ended, take_open_bills, was_refused
 
 log = get_logger(__name__)
 
@@ -101,7 +103,7 @@ class LateBills:
             cost = provider.cost(model, ModelInputs(**send.inputs), report)
             await mark_reported(conn, ref.job_id, report)
             await mark_job_ended(conn, ref.job_id, report.state, report.failure, expected=(JobState.SUBMITTED,))
-            settlement = await settle_charge(conn, ref.job_id, cost.nano_usd, cost.basis)
+            settlement = await book_cost(conn, ref.job_id, cost.nano_usd, cost.basis)
         if not settlement.repeated:
             metrics.COST_NANO_USD.labels(job.provider, job.model).inc(cost.nano_usd)
             log.info("an open bill was settled", job_id=ref.job_id, settled_nano_usd=cost.nano_usd)
@@ -132,12 +134,16 @@ class LateBills:
             known = await list_known_ids(conn, ref.job_id)
             if await _take_known(conn, ref, job, known):
                 return
+            if await was_refused(conn, ref.job_id):
+                await _release(conn, ref.job_id)
+                return
             send = await get_send(conn, ref.job_id, job.send_number)
         await self._search(ref, job, provider, model, send)
 
     async def _search(self, ref: JobRef, job: JobRecord, provider: Provider, model: Model, send: SendRecord) -> None:
         answer = await provider.find(Lookup(request=CreateRequest(**send.request), sent_at=send.sent_at))
         async with self.database.as_system() as conn:
+            await lock_job(conn, ref.job_id)  # what is learned meanwhile waits, and sees its money's end
             owned = await list_owned(conn, job.provider, [match.provider_job_id for match in answer.matches])
             free = [match for match in answer.matches if match.provider_job_id not in owned]
             if len(free) == 1 and not await has_twin(conn, ref.job_id, job.send_number):
@@ -153,10 +159,14 @@ class LateBills:
                     await list_known_ids(conn, ref.job_id), job.send_number
                 )  # it may have called meanwhile
             ):
-                move = await release_charge(conn, ref.job_id)
-                if move is not None:
-                    await move_budget(conn, move)
-                    log.info("a send that was given up was never accepted", job_id=ref.job_id)
+                await _release(conn, ref.job_id)
+
+
+async def _release(conn: Connection, job_id: JobId) -> None:
+    move = await release_charge(conn, job_id)
+    if move is not None:
+        await move_budget(conn, move)
+        log.info("a send that was given up was never accepted", job_id=job_id)
 
 
 async def _cancel_unsent(conn: Connection, ref: JobRef) -> None:

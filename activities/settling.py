@@ -8,7 +8,8 @@ from providers.port import Cost, ModelInputs
 from providers.registry import Providers
 from runtime import metrics
 from runtime.logging import get_logger
-from store.charges import ChargeConflictError, settle_charge
+from store.adjustments import book_cost
+from store.charges import ChargeConflictError
 from store.database import Connection
 from store.jobs import JobRecord, get_send, mark_job_ended
 
@@ -32,7 +33,7 @@ async def settle_ended(conn: Connection, providers: Providers, job: JobRecord) -
     if cost is None:
         return 0
     try:
-        settlement = await settle_charge(conn, job.job_id, cost.nano_usd, cost.basis)
+        settlement = await book_cost(conn, job.job_id, cost.nano_usd, cost.basis)
     except ChargeConflictError as error:
         note_conflict(job, error)
         return 0

@@ -12,11 +12,12 @@ import asyncpg
 
 from contracts.failures import Failure
 from contracts.ids import ExecutionId, JobId, ProviderJobId, UserId
-from contracts.jobs import JobRef, JobReport, Output, ProviderHandle
+from contracts.jobs import JobRef, JobReport, ProviderHandle
 from contracts.plans import Parameters, StepKind, parameters_from_json
 from contracts.states import JobState
 from store.database import Connection
 from store.executions import failure_from_json, failure_to_json
+from store.reports import report_from_json, report_to_json
 
 GET_JOB = """
 SELECT j.job_id, j.execution_id, j.user_id, j.step_name, j.provider, j.model, j.state, j.send_number,
@@ -38,7 +39,6 @@ class JobRecord:
 
     deadline_at: of the current send; None while certainly nothing is sent: then only the execution's deadline counts.
     failure: how it ended; of a waiting job, why its last send was not accepted.
-    orphan: a purchase that nobody waits for.
     """
 
     job_id: JobId
@@ -161,12 +161,17 @@ RETURNING j.send_number
 """
 
 
+async def lock_job(conn: Connection, job_id: JobId) -> None:
+    """Until COMMIT nobody moves this job, nor learns its provider's id."""
+    await conn.execute(LOCK_JOB, job_id)
+
+
 async def take_back_send(conn: Connection, job_id: JobId, sender: str) -> int | None:
     """Undo the caller's own intent, of which it knows that no byte has left. Returns the number of that send.
 
     None: the intent was not committed, or is not the current send. An intent that is being committed is waited for.
     """
-    await conn.execute(LOCK_JOB, job_id)
+    await lock_job(conn, job_id)
     return await conn.fetchval(TAKE_BACK, job_id, sender)
 
 
@@ -366,32 +371,8 @@ async def mark_late_handle(
 ) -> bool:
     """Write down the provider's id of a job that was given up, so that its bill can be settled. Its end stays.
 
-    number: only if this is the job's current send. False: the job has an id, the id has another owner, or the job's
-    money has ended: then its bill would be nobody's.
+    number: only if this is the job's current send. False: it has an id, the id has another owner, or its money has
+    ended (seen under the lock of the job): then its bill would be nobody's.
     """
-    urls = dict(handle.urls)
-    return await conn.fetchval(LATE_HANDLE, job_id, handle.provider_job_id, urls, number) is not None
-
-
-def report_to_json(report: JobReport) -> dict[str, Any]:
-    return {
-        "state": report.state,
-        "outputs": [{"url": output.url, "kind": output.kind} for output in report.outputs],
-        "failure": failure_to_json(report.failure),
-        "billed_units": report.billed_units,
-        "run_seconds": report.run_seconds,
-        "charged": report.charged,
-    }
-
-
-def report_from_json(plain: Mapping[str, Any] | None) -> JobReport | None:
-    if plain is None:
-        return None
-    return JobReport(
-        state=JobState(plain["state"]),
-        outputs=tuple(Output(url=item["url"], kind=StepKind(item["kind"])) for item in plain["outputs"]),
-        failure=failure_from_json(plain["failure"]),
-        billed_units=plain["billed_units"],
-        run_seconds=plain["run_seconds"],
-        charged=plain["charged"],
-    )
+    await lock_job(conn, job_id)
+    return await conn.fetchval(LATE_HANDLE, job_id, handle.provider_job_id, dict(handle.urls), number) is not None

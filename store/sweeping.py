@@ -11,6 +11,7 @@ from contracts.ids import ExecutionId, JobId, ProviderJobId
 from contracts.jobs import JobRef
 from contracts.plans import plan_from_json
 from store.database import Connection
+from store.jobs import lock_job
 
 LIST_QUEUED = """
 SELECT execution_id, user_id, generation, plan, request, deadline_at < now() AS late FROM executions
@@ -146,6 +147,19 @@ async def list_known_ids(conn: Connection, job_id: JobId) -> list[tuple[int, Pro
     """Sends of a job, each with an id that the provider gave it: in a callback, or in an answer that came too late."""
     rows = await conn.fetch(LIST_KNOWN_IDS, job_id)
     return [(row["send_number"], ProviderJobId(row["provider_job_id"])) for row in rows]
+
+
+WAS_REFUSED = """
+SELECT s.outcome = 'not_accepted' AND j.provider_job_id IS NULL
+FROM jobs AS j JOIN sends AS s ON s.job_id = j.job_id AND s.number = j.send_number
+WHERE j.job_id = $1
+"""
+
+
+async def was_refused(conn: Connection, job_id: JobId) -> bool:
+    """Whether the current send was certainly not accepted: an answer that came after the job was given up."""
+    await lock_job(conn, job_id)
+    return bool(await conn.fetchval(WAS_REFUSED, job_id))
 
 
 COUNT_UNKNOWN = "SELECT provider, count(*) AS number FROM jobs WHERE state = 'unknown' GROUP BY provider"

@@ -16,7 +16,7 @@ from store.assets import Asset, insert_asset
 from store.charges import move_budget, release_charge, settle_charge
 from store.database import Connection, Database
 from store.executions import failure_to_json
-from store.jobs import report_to_json
+from store.reports import report_to_json
 from tests.rows import Accepted, accept, new_execution
 
 COST = NanoUsd(2_000_000)

@@ -111,8 +111,6 @@ async def by_hand(bench: Bench, ref: JobRef, name: str) -> None:
         await adopt_by_hand(conn, ref.job_id, name)
 
 
-# Sequences after which money is still wrong, or somebody fails: each is to hold, and then loses its mark.
-WRONG_STILL = pytest.mark.xfail(strict=True)
 LEARNED = pytest.mark.parametrize("learn", [called_back, answered, by_hand], ids=["callback", "answer", "by hand"])
 
 
@@ -141,7 +139,7 @@ async def test_hold_released_by_hand_is_paid_when_its_id_is_learned(bench: Bench
 
 @pytest.mark.parametrize(
     "learn",
-    [pytest.param(called_back, id="callback"), pytest.param(answered, id="answer", marks=WRONG_STILL)],
+    [pytest.param(called_back, id="callback"), pytest.param(answered, id="answer")],
 )
 async def test_hold_released_by_hand_while_its_id_is_learned_is_paid(bench: Bench, learn: Learn) -> None:
     """The late word comes while the release is not committed yet: it must not be bound to money that is gone."""
@@ -158,7 +156,7 @@ async def test_hold_released_by_hand_while_its_id_is_learned_is_paid(bench: Benc
 
 @pytest.mark.parametrize(
     "learn",
-    [pytest.param(called_back, id="callback"), pytest.param(answered, id="answer", marks=WRONG_STILL)],
+    [pytest.param(called_back, id="callback"), pytest.param(answered, id="answer")],
 )
 async def test_hold_released_by_the_sweep_while_its_id_is_learned_is_paid(bench: Bench, learn: Learn) -> None:
     """The sweep has read that nobody knows the send, and gives its hold back: the callback comes in between."""
@@ -220,7 +218,6 @@ async def test_hold_goes_back_although_an_earlier_send_was_bought(bench: Bench) 
     assert await booked(bench, one) == (billed(bench), 0)
 
 
-@WRONG_STILL
 async def test_hold_goes_back_when_a_given_up_send_turns_out_to_be_refused(bench: Bench) -> None:
     """The answer is certain, only late: no list has to be asked, and none would know."""
     one = await given_up(bench, "drop_before_accept")
@@ -261,7 +258,6 @@ async def test_second_id_of_one_send_is_an_orphan_and_both_are_paid(bench: Bench
     assert await booked(bench, one) == (billed(bench), 0)
 
 
-@WRONG_STILL
 async def test_late_answer_and_a_look_up_of_the_same_send_do_not_block_each_other(bench: Bench) -> None:
     bench.sandbox.set(history_hidden=True)
     one = await bench.accepted()

@@ -1,0 +1,33 @@
+"""What a provider said at the end of a job, as it lies in the job's row."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from contracts.jobs import JobReport, Output
+from contracts.plans import StepKind
+from contracts.states import JobState
+from store.executions import failure_from_json, failure_to_json
+
+
+def report_to_json(report: JobReport) -> dict[str, Any]:
+    return {
+        "state": report.state,
+        "outputs": [{"url": output.url, "kind": output.kind} for output in report.outputs],
+        "failure": failure_to_json(report.failure),
+        "billed_units": report.billed_units,
+        "run_seconds": report.run_seconds,
+        "charged": report.charged,
+    }
+
+
+def report_from_json(plain: Mapping[str, Any] | None) -> JobReport | None:
+    if plain is None:
+        return None
+    return JobReport(
+        state=JobState(plain["state"]),
+        outputs=tuple(Output(url=item["url"], kind=StepKind(item["kind"])) for item in plain["outputs"]),
+        failure=failure_from_json(plain["failure"]),
+        billed_units=plain["billed_units"],
+        run_seconds=plain["run_seconds"],
+        charged=plain["charged"],
+    )
