@@ -73,7 +73,10 @@ def _billed(status: int) -> Case:
     )
 
 
+CALM: Final = Case(name="calm", what="no fault at all", fault="cut", side="none", alone=True)
+"""A bug that shows without a fault proves nothing about the faults."""
 _OWN: Final = (
+    CALM,
     _billed(409),
     _billed(500),
     replace(by_name(["cut-after-billing"])[0], name="cut-after-billing-quiet", setting=_QUIET),
@@ -192,7 +195,7 @@ BUGS: Final = (
             Edit(
                 file="store/jobs.py",
                 old="WHERE j.job_id = $1 AND j.send_number = $2 AND j.state IN ('submitting', 'unknown', 'waiting')\n",
-                new="WHERE j.job_id = $1\n",
+                new="WHERE j.job_id = $1 AND j.send_number >= $2\n",
             ),
         ),
         cases=("zombie-before-answer",),
@@ -366,7 +369,10 @@ async def prove(say: Callable[[str], None], bugs: list[Bug], seed: int) -> int:
             say(f"{bug.name}: {bug.what}")
             with copied(snapshot) as root:
                 plant(bug, root)
-                found = await judge(say, root, bug.cases, seed)
+                found = await judge(say, root, (CALM.name, *bug.cases), seed)
+            if (why := found.red.get(CALM.name)) is not None:
+                wrong += 1
+                say(f"BROKEN  {bug.name}  {CALM.name}  {why}")
             for name in bug.cases:
                 verdict = "red" if name in found.red else "VOID" if name in found.void else "GREEN"
                 wrong += verdict != "red"
