@@ -21,8 +21,8 @@ LEAST_PAUSE_SECONDS = 0.5
 """Between two sends of a job: the first backoff is a second, and jitter may halve it."""
 LONGEST_PAUSE_SECONDS = 300
 WAITING = 60
-DOWN_SECONDS = 5.0
-HERD = WAITING // 2
+DOWN_SECONDS = 1.0
+HERD = WAITING // 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,12 @@ async def _end_is_locked(world: World, execution_id: str) -> AsyncGenerator[None
             yield
 
             async def somebody_waits() -> bool:
-                return bool(await world.rows("SELECT 1 FROM pg_locks WHERE NOT granted"))
+                return bool(
+                    await world.rows(
+                        """SELECT 1 FROM pg_stat_activity
+                           WHERE wait_event_type = 'Lock' AND query LIKE '%FROM executions%FOR NO KEY UPDATE%'"""
+                    )
+                )
 
             await world.until_true(somebody_waits, "nobody has tried to end it")
             os.kill(world.stack.pid_of("Temporal"), signal.SIGSTOP)

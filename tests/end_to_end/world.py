@@ -61,7 +61,7 @@ class World:
             httpx.AsyncClient(base_url=f"{stack.config.sandbox_url}/__control", timeout=10, trust_env=False) as control,
             Receiver.open() as receiver,
         ):
-            yield cls(
+            world = cls(
                 stack=stack,
                 user=user,
                 api=api,
@@ -69,6 +69,14 @@ class World:
                 receiver=receiver,
                 owner_dsn=stack.environment["DATABASE_OWNER_URL"],
             )
+            yield world
+            await world.leave_nothing()
+
+    async def leave_nothing(self) -> None:
+        """What a test that failed has left running must not buy anything in the next one's time."""
+        sql = "SELECT execution_id FROM executions WHERE user_id = $1 AND status IN ('queued', 'running')"
+        left = [row["execution_id"] for row in await self.rows(sql, self.user.user_id)]
+        await asyncio.gather(*(self.cancel(execution_id) for execution_id in left), return_exceptions=True)
 
     async def generate(self, **body: Any) -> str:
         """Order a small video; the id of its execution."""
