@@ -18,7 +18,7 @@ _CREATE: Final = re.compile(
     rb"POST /(?:fal/queue/[^ ]+|replicate/v1/(?:models/[^/ ]+/[^/ ]+/)?predictions)(?:\?[^ ]*)? "
 )
 _POLL: Final = re.compile(rb"GET /(?:fal/queue/[^ ]+/requests/([^/ ?]+)/status|replicate/v1/predictions/([^/ ?]+))[ ?]")
-_PUT: Final = re.compile(rb"(?:PUT|POST) /")
+_PUT: Final = re.compile(rb"(?:PUT|POST) /[^/ ]+/(?:images|videos)/")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 

@@ -18,7 +18,7 @@ from tests.chaos.load import Customers, Mailbox, Order
 from tests.chaos.oracle import Finding, Oracle
 
 HOLD_LEFT_FOR_LAST_SECONDS = 2.0
-FILL_SECONDS = 14.0
+FILL_SECONDS = 20.0
 """For all points to be reached. Most are reached within two seconds of an order."""
 HOLD_SECONDS: Final = (
     (("rpc:StartWorkflowExecution", "done:StartWorkflowExecution"), 2.0),  # its own time-out is 3 s
