@@ -27,7 +27,7 @@ from activities.recovery import CANNOT_RECOVER, Recovery
 from activities.sweep import Sweep, TemporalOrders, Walked
 from activities.wakeups import Wakeups
 from activities.webhooks import WebhookActivities
-from contracts.executions import ExecutionOrder
+from contracts.executions import ExecutionOrder, ExecutionRef
 from contracts.ids import ExecutionId
 from contracts.webhooks import DeliveryOrder
 from providers.registry import Providers, provider_address
@@ -204,8 +204,8 @@ def make_sweep(client: Client, crew: Crew) -> Sweep:
     async def start_execution(order: ExecutionOrder, prompt: str) -> None:
         await orders.start_execution(client, crew.database, order, prompt=prompt)
 
-    async def signal_cancel(execution_id: ExecutionId, reason: str) -> bool:
-        return await orders.signal_cancel(client, execution_id, reason)
+    async def signal_cancel(ref: ExecutionRef, reason: str) -> bool:
+        return await orders.signal_cancel(client, ref.execution_id, reason, generation=ref.generation)
 
     async def closed(execution_id: ExecutionId) -> str | None:
         return await inquiries.how_it_closed(client, execution_id)

@@ -107,7 +107,9 @@ class JobActivities:
         name = intent.provider.name
         with metrics.timed(metrics.PROVIDER_CALL_DURATION.labels(name, "create")):
             answer = await intent.provider.submit(
-                intent.request, timeout_seconds=CREATE_CALL_SECONDS, not_after=began + SEND_WITHIN_SECONDS
+                intent.request,
+                timeout_seconds=began + CREATE_CALL_SECONDS - boot_seconds(),  # the intent's time is part of it
+                not_after=began + SEND_WITHIN_SECONDS,
             )
         metrics.PROVIDER_CALLS.labels(name, "create", answer.outcome.value).inc()
         log.info("job sent", **_ids(ref), provider=name, send=intent.number, outcome=answer.outcome, note=answer.note)

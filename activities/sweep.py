@@ -62,6 +62,7 @@ TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 
 
 NOT_FOUND = "not_found"
+COMPLETED = "completed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ class TemporalOrders:
     """
 
     start_execution: Callable[[ExecutionOrder, str], Awaitable[None]]
-    signal_cancel: Callable[[ExecutionId, str], Awaitable[bool]]
+    signal_cancel: Callable[[ExecutionRef, str], Awaitable[bool]]
     start_delivery: Callable[[DeliveryOrder], Awaitable[bool]]
     closed: Callable[[ExecutionId], Awaitable[str | None]]
     measure_queues: Callable[[], Awaitable[None]]
@@ -191,17 +192,21 @@ class Sweep:
         if closed == NOT_FOUND:
             await self._start_again(execution_id)
         elif closed is not None:
-            if not await self._has_gone_back(execution.ref):
+            if await self._has_gone_back(execution.ref):
+                return
+            if closed == COMPLETED:
+                await self._start_again(execution_id)
+            else:
                 await self._end_closed(execution.ref, closed)
         elif execution.cancel_reason is not None:
-            await self._signal(execution_id, execution.cancel_reason)
+            await self._signal(execution.ref, execution.cancel_reason)
         elif execution.late:
             async with self.database.as_system() as conn:
                 await mark_cancel_requested(
                     conn, execution_id, FailureCode.DEADLINE_EXCEEDED, generation=execution.ref.generation
                 )
                 await notify_open_jobs(conn, execution_id)
-            await self._signal(execution_id, FailureCode.DEADLINE_EXCEEDED)
+            await self._signal(execution.ref, FailureCode.DEADLINE_EXCEEDED)
 
     async def _has_gone_back(self, ref: ExecutionRef) -> bool:
         """Whether its workflow has ended this generation while its row has not: then the database was restored to the
@@ -221,26 +226,26 @@ class Sweep:
         )
         return True
 
-    async def _signal(self, execution_id: ExecutionId, reason: str) -> None:
+    async def _signal(self, ref: ExecutionRef, reason: str) -> None:
         """Tell a workflow of its cancel, unless Temporal took the same less than a minute ago."""
-        now = time.monotonic()
+        now, execution_id = time.monotonic(), ref.execution_id
         last = self._signalled_at.get(execution_id)
         if last is not None and now - last < SIGNAL_AGAIN_SECONDS:
             return
-        if await self.orders.signal_cancel(execution_id, reason):
+        if await self.orders.signal_cancel(ref, reason):
             self._signalled_at.pop(execution_id, None)  # the last told is the last in order
             self._signalled_at[execution_id] = now
         while len(self._signalled_at) > SIGNALS_KEPT:
             del self._signalled_at[next(iter(self._signalled_at))]
 
     async def _start_again(self, execution_id: ExecutionId) -> None:
-        """Temporal is a fresh one, or another namespace. The new run claims the same generation and goes on from the
-        rows of its jobs: nothing is bought again.
+        """Temporal is a fresh one, or another namespace; or its last run was of an earlier generation that an operator
+        reset. The new run claims this generation and goes on from the rows of its jobs: nothing is bought again.
         """
         async with self.database.as_system() as conn:
             stored = await get_order(conn, execution_id)
         await self.orders.start_execution(stored.order(), stored.prompt)
-        log.warning("Temporal did not know a running execution; started again", execution_id=execution_id)
+        log.warning("Temporal had no run of a running execution; started again", execution_id=execution_id)
 
     async def _end_closed(self, ref: ExecutionRef, closed: str) -> None:
         """Its workflow has closed, its row has not: what was sent stays an open bill, the rest goes back, the user is

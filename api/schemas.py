@@ -238,11 +238,15 @@ class JobCost(Wire):
 
 
 class Job(Wire):
-    """tries: how often it was sent to the provider."""
+    """tries: how often it was sent to the provider.
+
+    orphan: bought beside the step's job, because an earlier send of it was accepted after all; nobody waits for it.
+    """
 
     id: str
     step: str
     state: JobState
+    orphan: bool
     provider: str
     model: str
     tries: int

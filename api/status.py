@@ -88,6 +88,7 @@ def _job(job: JobStatus) -> Job:
         id=job.job_id,
         step=job.step,
         state=job.state,
+        orphan=job.orphan,
         provider=job.provider,
         model=job.model,
         tries=job.send_number,

@@ -5,28 +5,21 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import Any
 
-import aioboto3
 import pytest
-from aiobotocore.config import AioConfig
 from prometheus_client import REGISTRY
 
 import activities.sweep
 from activities.sweep import NOT_FOUND, Sweep, TemporalOrders, Walked
-from contracts.executions import ClaimOutcome, ExecutionOrder, FinishInput
+from contracts.executions import ClaimOutcome, ExecutionOrder, ExecutionRef, FinishInput
 from contracts.ids import ExecutionId
 from contracts.states import ExecutionStatus, JobState
 from contracts.webhooks import DeliveryOrder
-from runtime import metrics, policies
+from runtime import metrics
 from store.executions import claim_execution
 from store.webhooks import get_webhook, mark_delivered
 from tests.activities.bench import Bench
 from tests.rows import Accepted, accept, new_execution, new_user
-from tests.servers import S3Server
 
 
 class Orders:
@@ -49,8 +42,9 @@ class Orders:
     async def was_delivered(self, order: DeliveryOrder) -> bool:
         return order in self.said_yes
 
-    async def signal_cancel(self, execution_id: ExecutionId, reason: str) -> bool:
-        self.cancelled.append((execution_id, reason))
+    async def signal_cancel(self, ref: ExecutionRef, reason: str) -> bool:
+        assert ref.generation > 0
+        self.cancelled.append((ref.execution_id, reason))
         return True
 
     async def start_delivery(self, order: DeliveryOrder) -> bool:
@@ -115,6 +109,17 @@ async def test_sweep_ends_what_an_operator_terminated_and_settles_its_bill_later
     await sweep(bench, Orders()).sweep()
     assert await bench.charge(one.image) == ("settled", bench.bill()[0]["billed_nano_usd"])
     assert (await bench.job(one.image)).state is JobState.COMPLETED
+
+
+async def test_sweep_starts_again_what_only_a_run_of_an_earlier_generation_has_closed(bench: Bench) -> None:
+    one = await bench.accepted()
+    await bench.run(bench.jobs.submit, one.image)
+    await age(bench)
+    orders = Orders(how_closed="completed")  # an operator reset the run before a retry: it found nothing to claim
+    await sweep(bench, orders).look_after_running()
+    assert orders.started == [one.execution_id]
+    async with bench.database.as_user(one.user_id) as conn:
+        assert await conn.fetchval("SELECT status FROM executions") == "running"
 
 
 async def test_sweep_looks_for_what_was_unknown_when_its_workflow_was_terminated(bench: Bench) -> None:
@@ -327,50 +332,12 @@ async def test_sweep_reports_a_lost_workflow_only_if_it_ended_the_row(
     async def closed(_execution_id: ExecutionId) -> str:
         if race:
             await bench.executions.finish(FinishInput(execution=one.ref, status=ExecutionStatus.COMPLETED))
-        return "completed"
+        return "failed"
 
     whole = sweep(bench, Orders())
     await dataclasses.replace(whole, orders=dataclasses.replace(whole.orders, closed=closed)).look_after_running()
     assert await status(bench, one) == (("completed", None) if race else ("failed", "internal_error"))
     assert ("lost its workflow" in capsys.readouterr().out) is not race
-
-
-@asynccontextmanager
-async def bucket_client(s3: S3Server) -> AsyncGenerator[Any]:
-    async with aioboto3.Session().client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
-        "s3",
-        endpoint_url=s3.access.endpoint_url,
-        aws_access_key_id=s3.access.access_key_id,
-        aws_secret_access_key=s3.access.secret_access_key,
-        region_name="us-east-1",
-        config=AioConfig(s3={"addressing_style": "path"}, signature_version="s3v4"),
-    ) as client:
-        yield client
-
-
-async def test_sweep_aborts_stale_uploads_once_an_hour(
-    bench: Bench, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with bucket_client(s3_server) as client:
-        where = {"Bucket": s3_server.access.bucket, "Key": f"stale/{os.urandom(4).hex()}"}
-
-        async def uploads() -> int:
-            listed = await client.list_multipart_uploads(Bucket=where["Bucket"], Prefix=where["Key"])
-            return len(listed.get("Uploads", []))
-
-        await client.create_multipart_upload(**where)
-        await sweep(bench, Orders()).sweep()
-        assert await uploads() == 1, "a young one may be alive"
-        monkeypatch.setattr(policies, "STALE_UPLOAD", timedelta(0))
-        await asyncio.sleep(1.1)  # S3 gives whole seconds
-        sweeping = sweep(bench, Orders())
-        await sweeping.sweep()
-        assert await uploads() == 0
-        await client.create_multipart_upload(**where)
-        await asyncio.sleep(1.1)
-        await sweeping.sweep()
-        assert await uploads() == 1, "an hour has not passed"
-        await bench.objects.abort_stale_uploads(older_than_seconds=0)
 
 
 async def test_sweep_counts_what_is_not_known_yet(bench: Bench) -> None:
