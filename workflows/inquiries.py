@@ -1,7 +1,5 @@
 """Questions to Temporal about workflows of ours, from outside. Each is safe to repeat."""
 
-from typing import Any
-
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -10,7 +8,7 @@ from contracts.executions import ExecutionOutcome
 from contracts.ids import ExecutionId
 from contracts.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
 from runtime.temporal import RPC_TIMEOUT
-from store.accepted import Accepted
+from store.accepted import Accepted, unpacked
 from workflows.orders import ACCEPTED_MEMO, delivery_workflow_id
 
 
@@ -49,8 +47,8 @@ async def delivered(client: Client, order: DeliveryOrder) -> bool:
 
 async def accepted_of(run: WorkflowExecution) -> Accepted | None:
     """What was accepted, from the memo of a run; None: it has none."""
-    document: dict[str, Any] | None = await run.memo_value(ACCEPTED_MEMO, None)
-    return Accepted(document=document) if document is not None else None
+    text: str | None = await run.memo_value(ACCEPTED_MEMO, None)
+    return Accepted(document=unpacked(text)) if text is not None else None
 
 
 async def _describe(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:

@@ -16,7 +16,7 @@ from contracts.ids import ExecutionId
 from contracts.webhooks import DeliveryOrder
 from runtime.policies import EXECUTIONS_QUEUE, START_RPC_TIMEOUT
 from runtime.search_attributes import PLAN_TYPE, PROVIDER, STATUS, USER_ID
-from store.accepted import get_accepted
+from store.accepted import get_accepted, packed
 from store.database import Database
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 from workflows.execution import ExecutionWorkflow
@@ -41,7 +41,7 @@ async def start_execution(client: Client, database: Database, order: ExecutionOr
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         priority=Priority(fairness_key=order.user_id),
-        memo={ACCEPTED_MEMO: accepted},
+        memo={ACCEPTED_MEMO: packed(accepted)},
         static_summary=f"{order.plan.type}: {_short(prompt)}",
         search_attributes=TypedSearchAttributes(
             [

@@ -13,7 +13,7 @@ from contracts.failures import Failure, FailureCode
 from contracts.ids import ExecutionId, JobId
 from contracts.jobs import FindOutcome, JobRef, SubmitOutcome
 from contracts.states import JobState
-from store.accepted import Accepted, get_accepted
+from store.accepted import Accepted, get_accepted, packed, unpacked
 from store.executions import insert_execution
 from store.high_water import (
     DATABASE_BEHIND,
@@ -49,6 +49,15 @@ async def document(bench: Bench, rows: AcceptedRows) -> Accepted:
 async def forget(bench: Bench) -> None:
     """Everything but the users."""
     await bench.as_owner("TRUNCATE executions, budgets, idempotency_keys CASCADE")
+
+
+async def test_what_was_accepted_fits_into_a_memo_and_comes_back_from_it(bench: Bench) -> None:
+    one = await bench.accepted()
+    kept = dict((await document(bench, one)).document)
+    assert unpacked(packed(kept)) == kept
+    assert len(packed(kept)) < 1900, "Temporal's client warns from 2 kB on"
+    with pytest.raises(ValueError, match="not what was accepted"):
+        unpacked("bm90IHppcHBlZA==")
 
 
 class Past:

@@ -47,7 +47,8 @@ async def test_execution_that_is_queued_shows_what_it_may_cost(user: TestUser) -
     assert read["createdAt"].endswith("Z")
     image, video = read["jobs"]
     assert set(image) == {
-        "id", "step", "state", "orphan", "provider", "model", "tries", "createdAt", "submittedAt", "endedAt", "cost", "error"
+        "id", "step", "state", "orphan", "provider", "model", "tries", "createdAt", "submittedAt", "endedAt", "cost",
+        "error",
     }  # fmt: skip
     assert [(job["step"], job["state"], job["tries"]) for job in (image, video)] == [
         ("image", "waiting", 0),
