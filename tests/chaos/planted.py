@@ -5,8 +5,8 @@
 A bug is an exact text and what stands there instead. A text that is not in the present source exactly once is an error:
 then the product has changed, and the bug has to be thought of anew.
 
-Not here is what a second safeguard hides: a woken zombie may send late only if its database and activity time-outs let it
-come that far, which is a race that it mostly loses. Those safeguards have tests of their own.
+Not here is what a second safeguard hides: a woken zombie sends late only if the time-outs of its database and of its
+activity let it come that far, which is a race that it mostly loses. Those safeguards have tests of their own.
 """
 
 import shutil
@@ -92,15 +92,11 @@ _COMMITTED: Final = """\
             log.warning("an intent's transaction was cut off\""""
 _SENT_BEFORE: Final = """\
                 if isinstance(intent, _Intent):
-                    answer = await intent.provider.submit(
+                    sent = await intent.provider.submit(
                         intent.request, timeout_seconds=CREATE_CALL_SECONDS, not_after=began + SEND_WITHIN_SECONDS
                     )
 """
-_SENT: Final = """create")):
-            answer = await intent.provider.submit(
-                intent.request, timeout_seconds=CREATE_CALL_SECONDS, not_after=began + SEND_WITHIN_SECONDS
-            )
-"""
+_SENT: Final = "            answer = await intent.provider.submit(\n"
 _CLAIMED: Final = "        claimed = row\n"
 _BEGUN_ANEW: Final = """\
         await conn.execute(
@@ -150,7 +146,7 @@ BUGS: Final = (
         what="the paid call is made inside the intent's transaction: whoever dies there leaves no trace of it",
         edits=(
             Edit(file="activities/jobs.py", old=_COMMITTED, new=_SENT_BEFORE + _COMMITTED),
-            Edit(file="activities/jobs.py", old=_SENT, new='create")):\n            pass\n'),
+            Edit(file="activities/jobs.py", old=_SENT, new=_SENT.replace("await", "sent or await")),
         ),
         cases=("worker-after-billing-quiet",),
     ),
@@ -172,6 +168,11 @@ BUGS: Final = (
                 file="store/charges.py",
                 old='await conn.execute(INSERT_ENTRY, f"{kind}/{charge_id}", kind',
                 new='await conn.execute(INSERT_ENTRY, f"{kind}/{new_charge_id()}", kind',
+            ),
+            Edit(
+                file="store/adjustments.py",
+                old='    if charge is not None and charge["state"] != ChargeState.HELD:\n',
+                new="    if charge is None:\n",
             ),
             # Or the CHECK of the budget would be what finds it.
             Edit(
