@@ -1,12 +1,15 @@
 """Heartbeats of activities that wait."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from temporalio import activity
 
 from activities.failures import hand_over
+
+Result = TypeVar("Result")
 
 BEAT_SECONDS = 1.5
 """A quarter of the heartbeat time-out; the SDK sends what is needed of them."""
@@ -34,14 +37,30 @@ async def pause(seconds: float, wake: asyncio.Event) -> bool:
         return True
 
 
+async def to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """Do work that a cancel must not cut in two: the cancel comes after it.
+
+    Temporal cancels an activity that it has given up (a reset, a termination, a beat that came too late).
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
 @asynccontextmanager
 async def beating() -> AsyncGenerator[None]:
-    """Beat beside work that has time limits of its own, so that a beat never hides a stall."""
+    """Beat beside work that has time limits of its own, so that a beat never hides a stall.
+
+    The first beat comes after a pause: what is done by then, and most is, costs Temporal none.
+    """
 
     async def beat() -> None:
         while True:
-            activity.heartbeat()
             await asyncio.sleep(BEAT_SECONDS)
+            activity.heartbeat()
 
     beats = asyncio.create_task(beat())
     try:

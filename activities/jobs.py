@@ -17,7 +17,7 @@ from temporalio import activity
 
 from activities import pacing
 from activities.answers import record_answer, refuse_unsent, sent_already
-from activities.beats import pause
+from activities.beats import beating, pause, to_its_end
 from activities.failures import retry_later
 from activities.find import Finder
 from activities.inputs import InputUnavailableError, resolve_inputs
@@ -91,6 +91,10 @@ class JobActivities:
     @activity.defn(name="submit_job")
     async def submit(self, ref: JobRef) -> SubmitJobResult:
         """Send a waiting job once. Repeating is safe: whoever finds the job sent already, sends nothing."""
+        async with beating():
+            return await to_its_end(self._submit(ref))
+
+    async def _submit(self, ref: JobRef) -> SubmitJobResult:
         began, sender = boot_seconds(), token_hex(16)
         known = self.high_water.known
         try:

@@ -182,6 +182,7 @@ class ExecutionWorkflow:
                 task_queue=policies.submit_queue(step.provider),
                 retry_policy=policies.ONCE,
                 start_to_close_timeout=policies.SUBMIT_START_TO_CLOSE,
+                heartbeat_timeout=policies.HEARTBEAT,
                 schedule_to_close_timeout=timedelta(seconds=step.deadline_seconds),
                 summary=f"{step.name}: {step.model}, sent at most once",
             )

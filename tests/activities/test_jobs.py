@@ -109,6 +109,20 @@ async def test_job_submitted_by_two_at_once_is_sent_once(bench: Bench) -> None:
     assert (await bench.job(image)).state is JobState.SUBMITTED
 
 
+async def test_job_whose_submit_is_cancelled_while_it_is_out_keeps_its_answer(bench: Bench) -> None:
+    one = await bench.accepted()
+    order = bench.sandbox.fault("answer_late", params={"seconds": 0.5})
+    submitting = asyncio.create_task(bench.run(bench.jobs.submit, one.image))
+    await asyncio.to_thread(bench.sandbox.wait_until, lambda: bench.sandbox.fired(order) == 1)
+    submitting.cancel()  # what a reset, a termination or a late beat makes of it
+    with pytest.raises(asyncio.CancelledError):
+        await submitting
+    job = await bench.job(one.image)
+    assert job.state is JobState.SUBMITTED
+    assert job.handle is not None
+    assert job.handle.provider_job_id == bench.bill()[0]["provider_job_id"]
+
+
 async def test_job_of_a_cancelled_execution_is_not_sent(bench: Bench) -> None:
     accepted = await bench.accepted()
     async with bench.database.as_user(accepted.user_id) as conn:
