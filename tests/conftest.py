@@ -4,6 +4,7 @@ Provider keys and addresses are taken out before anything is imported, and `.env
 """
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,18 @@ def _forget_outside() -> None:
 
 
 _forget_outside()
+
+
+STACKS = ("chaos", "end_to_end")
+"""Tests that wait most of their time, for whole stacks: one process of `make test` runs them, one all the rest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A folder's tests share a process and so its servers; those of the stacks come first, they take longest."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        item.add_marker(pytest.mark.xdist_group("stacks" if folder in STACKS else folder))
+    items.sort(key=lambda item: item.path.parent.name not in STACKS)
 
 
 @pytest.fixture
