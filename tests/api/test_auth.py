@@ -17,7 +17,7 @@ from tests.api.conftest import Api, TestUser
         "Bearer junk",
         "Basic dXNlcjpwYXNz",
         "Bearer tko_000000000000_" + "0" * 46,
-        f"Bearer {new_api_key().text}",
+        pytest.param(f"Bearer {new_api_key().text}", id="a key that nobody has"),
         "Bearer tko_\xe9",
     ],
 )
