@@ -49,13 +49,25 @@ async def find_behind(database: Database, objects: ObjectStore) -> tuple[Mark | 
 
     Raises MarkUnreadableError and CANNOT_LOOK.
     """
-    mark = await read_mark(objects)
-    async with database.as_system() as conn:
-        position = await get_position(conn)
-        behind = position.behind or (mark is not None and position.serial < mark.serial)
-        if behind and not position.behind:
+    mark, position = await _compare(database, objects)
+    if not position.behind and position.serial < _serial(mark):
+        mark, position = await _compare(database, objects)  # a recovery that ended between the two has lowered the mark
+    behind = position.behind or position.serial < _serial(mark)
+    if behind and not position.behind:
+        async with database.as_system() as conn:
             await pause_behind(conn)
     return mark, position, behind
+
+
+async def _compare(database: Database, objects: ObjectStore) -> tuple[Mark | None, Position]:
+    """The mark first: what is sent and marked meanwhile is in the database then, too."""
+    mark = await read_mark(objects)
+    async with database.as_system() as conn:
+        return mark, await get_position(conn)
+
+
+def _serial(mark: Mark | None) -> int:
+    return mark.serial if mark is not None else 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,9 +98,8 @@ class MarkKeeper:
                 log.warning("waiting to compare the database with its high-water mark", reason=reason)
             else:
                 if not behind:
-                    marked = mark.serial if mark is not None else 0
-                    self.high_water.note(max(marked, position.serial))
-                    self._written = marked
+                    self.high_water.note(max(_serial(mark), position.serial))
+                    self._written = _serial(mark)
                     return True
                 self._say(WHAT_TO_DO, mark, position)
             await _sleep(stopping, LOOK_AGAIN_SECONDS)
@@ -115,19 +126,14 @@ class MarkKeeper:
         await self._pause()
 
     async def _look(self) -> None:
-        known = self.high_water.known  # before the query: what is noted meanwhile need not be in its answer
-        async with self.database.as_system() as conn:
-            position = await get_position(conn)
-        if position.behind or position.serial < known:
-            self._say(WHAT_TO_DO, None, position)
-            raise DatabaseBehindError
-        self.high_water.note(position.serial)
+        position = await self._position()
         if not self.leads():
             self._led = False
             return
-        if not self._led:  # another process led until now, and has seen more
+        if not self._led:  # another process led until now, and has seen more; it may be writing still
             mark = await read_mark(self.objects)
-            self._written = mark.serial if mark is not None else 0
+            position = await self._position()
+            self._written = _serial(mark)
             if position.serial < self._written:
                 self._say(WHAT_TO_DO, mark, position)
                 raise DatabaseBehindError
@@ -138,6 +144,17 @@ class MarkKeeper:
             )
             self._written = position.serial
         self._storage_is_down = False
+
+    async def _position(self) -> Position:
+        """Raises DatabaseBehindError: somebody has found it behind, or this process has seen more."""
+        known = self.high_water.known  # before the query: what is noted meanwhile need not be in its answer
+        async with self.database.as_system() as conn:
+            position = await get_position(conn)
+        if position.behind or position.serial < known:
+            self._say(WHAT_TO_DO, None, position)
+            raise DatabaseBehindError
+        self.high_water.note(position.serial)
+        return position
 
     async def _pause(self) -> None:
         """For all processes: those that start, those that have not noticed, and the API.

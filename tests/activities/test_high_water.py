@@ -24,6 +24,7 @@ from store.high_water import (
     read_mark,
     write_mark,
 )
+from store.objects import ObjectStore
 from store.pauses import ALL, list_pauses, pause, resume
 from tests.activities.bench import Bench
 from tests.activities.test_sweep import Orders, age, sweep
@@ -199,3 +200,44 @@ async def test_sweep_does_not_send_a_webhook_again_that_temporal_knows_as_delive
     orders.said_yes = [DeliveryOrder(user_id=one.user_id, event_id=bench.deliveries[0].event_id)]
     await sweep(bench, orders).start_deliveries()
     assert await row(bench, "SELECT state, delivery FROM webhooks") == ("delivered", 1)
+
+
+async def test_taking_over_from_a_leader_that_still_writes_is_no_alarm(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await bench.accepted()
+
+    async def read_after_one_more_send(objects: ObjectStore) -> Mark | None:
+        monkeypatch.undo()
+        await bench.run(bench.jobs.submit, one.image)
+        await mark(bench, 1)
+        return await read_mark(objects)
+
+    monkeypatch.setattr("activities.high_water.read_mark", read_after_one_more_send)
+    high_water = HighWater()
+    watching = asyncio.create_task(keeper(bench, high_water).watch())
+    try:
+        async with asyncio.timeout(10):
+            while not high_water.known and not high_water.behind.is_set():  # noqa: ASYNC110 - set without an event
+                await asyncio.sleep(0.05)
+    finally:
+        watching.cancel()
+    assert not high_water.behind.is_set()
+    assert await reasons(bench) == []
+
+
+async def test_recovery_that_ends_between_the_two_readings_is_no_alarm(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await mark(bench, 7)
+
+    async def read_before_the_end(objects: ObjectStore) -> Mark | None:
+        monkeypatch.undo()
+        found = await read_mark(objects)
+        await recovered(bench)
+        return found
+
+    monkeypatch.setattr("activities.high_water.read_mark", read_before_the_end)
+    _, _, behind = await find_behind(bench.database, bench.objects)
+    assert not behind
+    assert await reasons(bench) == []
