@@ -91,7 +91,8 @@ async def _record_answer(
     if answer.outcome is CreateOutcome.NOT_ACCEPTED and failure is not None:
         if not await mark_waiting(conn, ref.job_id, number, failure):
             log.warning("a late answer changed nothing", job_id=ref.job_id, send=number, note=answer.note)
-        elif not failure.retryable:
+            return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)  # the row knows more: it may have been bought
+        if not failure.retryable:
             await refuse_unsent(conn, ref, failure)
         outcome = SubmitOutcome.NOT_SENT if failure.retryable else SubmitOutcome.REFUSED
         return SubmitJobResult(outcome=outcome, retry_after_seconds=answer.retry_after_seconds, failure=failure)

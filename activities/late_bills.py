@@ -63,7 +63,8 @@ class LateBills:
             try:
                 await self._look_at(ref)
             except ProviderUnavailableError as error:
-                skipped.add(bill.provider)
+                if not error.not_found:  # it answers, and has forgotten this one: the others are asked for
+                    skipped.add(bill.provider)
                 log.info("an open bill could not be looked up", job_id=ref.job_id, reason=str(error))
             except (
                 LookupError,

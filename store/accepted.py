@@ -103,7 +103,7 @@ class Accepted:
 
 
 USER_EXISTS = "SELECT EXISTS (SELECT FROM users WHERE user_id = $1)"
-LOCK_EXECUTION = "SELECT status, generation FROM executions WHERE execution_id = $1 FOR UPDATE"
+LOCK_EXECUTION = "SELECT status, generation FROM executions WHERE execution_id = $1 FOR NO KEY UPDATE"
 
 
 HAS_ENDED = "SELECT status IN ('completed', 'failed', 'cancelled') FROM executions WHERE execution_id = $1"

@@ -19,6 +19,7 @@ from store.admin_common import (
 from store.admin_moves import Adoption, Booked, adopt_by_hand, release_by_hand, settle_by_hand
 from store.audit import list_audit, record
 from store.database import Connection
+from store.high_water import DATABASE_BEHIND
 from store.pauses import ALL, list_pauses, pause, provider_scope, resume, user_scope
 from store.users import lock_limits
 
@@ -94,6 +95,8 @@ async def _pause(conn: Connection, _box: SecretBox, arguments: Arguments) -> obj
 async def _resume(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
     scope = await _scope(conn, arguments)
     reasons = {entry.scope: entry.reason for entry in await list_pauses(conn)}
+    if reasons.get(scope) == DATABASE_BEHIND:
+        raise RefusedError("the database has gone back to the past: only `python worker.py recover` ends this pause")
     changed = await resume(conn, scope)
     if changed:
         await record(conn, arguments.actor, "submits resume", scope, {"reasonOfThePause": reasons.get(scope)})

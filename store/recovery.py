@@ -25,14 +25,17 @@ async def get_last_send(conn: Connection) -> datetime | None:
     return await conn.fetchval(GET_LAST_SEND, SENDER)
 
 
+UNMARKED_SERIALS: Final = 1000
+"""The mark is written once a second: a process may know of more sends than it shows, but hardly of so many more."""
+
 RAISE_SERIALS = """
 SELECT setval('send_serials', greatest(last_value, $1, (SELECT coalesce(max(serial), 1) FROM sends))) FROM send_serials
 """
 
 
 async def raise_serials(conn: Connection, serial: int) -> None:
-    """The next send is numbered above this, and above all that the database has."""
-    await conn.execute(RAISE_SERIALS, max(serial, 1))
+    """The next send is numbered well above this mark, and above all that the database has."""
+    await conn.execute(RAISE_SERIALS, serial + UNMARKED_SERIALS)
 
 
 RENUMBER_LAST = """

@@ -5,10 +5,12 @@ import dataclasses
 
 import pytest
 
-from contracts.failures import FailureCode
+from activities.answers import record_answer
+from contracts.failures import Failure, FailureCode
 from contracts.ids import ProviderJobId
 from contracts.jobs import FindOutcome, JobRef, SubmitOutcome
 from contracts.states import JobState
+from providers.port import CreateAnswer, CreateOutcome
 from providers.registry import Providers
 from store.callbacks import CallbackOutcome, NewCallback, record_callback
 from tests.activities.bench import Bench
@@ -65,6 +67,28 @@ async def test_callback_for_a_job_given_up_is_kept_for_its_bill(bench: Bench) ->
     async with bench.database.as_system() as conn:
         assert await record_callback(conn, callback) is CallbackOutcome.LATE
     await _settled_to_the_bill(bench, image)
+
+
+async def test_refusal_of_what_has_called_back_ends_nothing(bench: Bench) -> None:
+    image = (await bench.accepted()).image
+    bench.sandbox.fault("drop_after_accept")
+    await bench.run(bench.jobs.submit, image)
+    (line,) = bench.bill()
+    callback = NewCallback(
+        provider="replicate",
+        delivery_id="d1",
+        job_id=image.job_id,
+        send_number=1,
+        provider_job_id=ProviderJobId(line["provider_job_id"]),
+    )
+    async with bench.database.as_system() as conn:
+        assert await record_callback(conn, callback) is CallbackOutcome.ADOPTED
+    refused = CreateAnswer(
+        outcome=CreateOutcome.NOT_ACCEPTED, failure=Failure.of(FailureCode.PROVIDER_REJECTED_INPUT), status_code=422
+    )
+    async with bench.database.as_user(image.user_id) as conn:
+        assert (await record_answer(conn, image, 1, refused)).outcome is SubmitOutcome.UNKNOWN
+    assert (await bench.run(bench.jobs.find, image)).outcome is FindOutcome.FOUND
 
 
 async def test_job_of_an_execution_past_its_deadline_is_not_bought(bench: Bench) -> None:

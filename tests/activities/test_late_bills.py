@@ -139,6 +139,19 @@ async def test_late_bills_ask_a_provider_that_is_away_once_in_a_round(bench: Ben
     assert [(await bench.charge(ref))[0] for ref in refs] == ["held"] * 3
 
 
+async def test_late_bills_of_a_provider_do_not_wait_for_one_that_it_has_forgotten(bench: Bench) -> None:
+    forgotten, other = [(await sent_and_terminated(bench)).image for _ in range(2)]
+    await asyncio.to_thread(bench.sandbox.wait_until, lambda: all(line["state"] != "open" for line in bench.bill()))
+    await bench.as_owner(
+        "UPDATE jobs SET provider_job_id = 'gone', provider_urls = '{}', updated_at = now() - interval '2 min' "
+        "WHERE job_id = $1",
+        forgotten.job_id,
+    )
+    await bench.late_bills.settle()
+    assert (await bench.charge(forgotten))[0] == "held"
+    assert (await bench.charge(other))[0] == "settled"
+
+
 async def test_late_bills_look_at_an_old_one_once_a_minute(bench: Bench) -> None:
     one = await sent_and_terminated(bench)
     await provider_ended(bench)

@@ -9,6 +9,7 @@ import pytest
 from store import admin
 from store.audit import list_audit
 from store.database import Database
+from store.high_water import DATABASE_BEHIND, pause_behind
 from tests.rows import IMAGE_PRICE
 from tests.servers import FreshDatabase
 from tests.store.by_hand import entries, given_up, sent
@@ -130,6 +131,15 @@ async def test_submits_pause_and_resume(fresh_database: FreshDatabase, database:
     resumed = (await run_admin(url, "submits", "resume", "--provider", "fal")).json
     assert (resumed["changed"], [entry["scope"] for entry in resumed["paused"]]) == (True, [f"user/{one.user_id}"])
     assert (await run_admin(url, "submits", "resume")).json["changed"] is False
+
+    async with database.as_system() as conn:
+        await pause_behind(conn)
+    behind = await run_admin(url, "submits", "resume")
+    assert (behind.code, "worker.py recover" in behind.err) == (2, True)
+    assert [entry["reason"] for entry in (await run_admin(url, "submits", "show")).json] == [
+        DATABASE_BEHIND,
+        "asked for it",
+    ]
 
     typo = await run_admin(url, "submits", "pause", "--provider", "fall", "--reason", "typo")
     assert (typo.code, "fall" in typo.err) == (2, True)
