@@ -39,6 +39,7 @@ STACKS = ("chaos", "end_to_end")
 """Tests that wait most of their time, for whole stacks: one process of `make test` runs them, one all the rest."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A folder's tests share a process and so its servers; those of the stacks come first, they take longest."""
     for item in items:
