@@ -15,12 +15,18 @@ from tests.chaos.baseline.beside import CASES as BASELINE_CASES
 from tests.chaos.baseline.beside import beside
 from tests.chaos.cases import ALL, Case, by_name, families
 from tests.chaos.planted import named, prove
-from tests.chaos.report import as_markdown, as_text, conclusion, table_rows
-from tests.chaos.rounds import Session
+from tests.chaos.report import as_markdown, as_text, conclusion, progress, table_rows
+from tests.chaos.rounds import ONE_OF, Round, Session
 from tests.chaos.soup import soup
 
-HELD_AT_ONCE = 10
-"""Executions held in one round: two cores bring so many to their points before the first one must be let go."""
+HELD_AT_ONCE = 24
+"""Executions held in one round: two cores bring about so many to their points before the first one must be let go."""
+HELD_AT_A_POINT = 6
+SOUP_SECONDS = 150.0
+ZOMBIES = 4
+"""A stopped worker keeps its locks on rows until its time-outs, so few are held there."""
+IN_FLIGHT = 24
+"""Orders of a round whose fault takes whatever is in flight."""
 ATTEMPTS = 3
 """Rounds for a case whose point was not reached, before it is void."""
 
@@ -30,31 +36,71 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def rounds_of(cases: list[Case], per_case: int) -> list[list[Case]]:
-    """Families cut into rounds that hold no more than two cores can bring to their points."""
-    size = max(1, HELD_AT_ONCE // per_case)
-    return [family[at : at + size] for family in families(cases) for at in range(0, len(family), size)]
+def rounds_of(cases: list[Case], per_case: int, held_at_once: int = HELD_AT_ONCE) -> list[list[Case]]:
+    """Families cut into rounds that hold no more than two cores can bring to their points. A cut holds nothing.
+
+    First those that leave the rest of the stack serving, so that the next can begin meanwhile. While a worker is
+    stopped, the other one has to live on to overtake it: after it come faults of APIs and wires.
+    """
+    size = max(1, held_at_once // per_case)
+    rounds: list[list[Case]] = []
+    for family in families(cases):
+        step = len(family) if family[0].fault == "cut" else size
+        rounds += [family[at : at + step] for at in range(0, len(family), step)]
+    order = list(ONE_OF)
+    return sorted(rounds, key=lambda chosen: order.index(chosen[0].fault) if chosen[0].fault in ONE_OF else len(order))
 
 
-async def run_cases(session: Session, cases: list[Case], *, trials: int, minutes: float | None) -> None:
-    """Every case until it has its trials; or, given minutes, all of them round after round until the time is over."""
-    until = None if minutes is None else time.monotonic() + 60 * minutes
-    per_case = min(trials, 5)
+async def run_pass(
+    session: Session,
+    cases: list[Case],
+    per_case: int,
+    *,
+    in_flight: int = IN_FLIGHT,
+    held_at_once: int = HELD_AT_ONCE,
+    until: float | None = None,
+) -> list[Round]:
+    """Every case once, each round as soon as the one before lets it. They are not judged yet."""
+    rounds: list[Round] = []
+    for chosen in rounds_of(cases, per_case, held_at_once):
+        if until is not None and time.monotonic() > until:
+            break
+        most = min(per_case, ZOMBIES) if chosen[0].fault == "stop worker" else per_case
+        rounds.append(await session.begin(chosen, in_flight if chosen[0].side == "none" else most))
+    for one in rounds:
+        await one.over()
+    return rounds
+
+
+async def run_cases(session: Session, cases: list[Case], trials: int) -> None:
+    """Every case until it has its trials."""
 
     def is_due(case: Case) -> bool:
         result = session.results.get(case.name)
-        if result is None:
-            return True
-        if until is not None:
-            return True
-        wanted = max(trials, 12) if case.side == "none" else trials
-        return result.trials < wanted and len(result.voids) < ATTEMPTS
+        return result is None or (result.trials < trials and len(result.voids) < ATTEMPTS)
 
     while due := [case for case in cases if is_due(case)]:
-        for chosen in rounds_of(due, per_case):
-            if until is not None and time.monotonic() > until:
-                return
-            await session.round(chosen, 12 if chosen[0].side == "none" else per_case)
+        await session.judge(await run_pass(session, due, min(trials, HELD_AT_A_POINT)))
+
+
+async def run_long(session: Session, cases: list[Case], options: argparse.Namespace) -> None:
+    """All cases, then soup, again and again, until the time is over or the steps are reached.
+
+    A pass is judged after its soup. Cases chosen by name go without soup.
+    """
+    began = time.monotonic()
+    until = began + 60 * (options.minutes or 24 * 60)
+    wanted: float = options.until_steps or float("inf")
+    number = 0
+    while time.monotonic() < until and session.faults < wanted:
+        number += 1
+        rounds = await run_pass(session, cases, min(options.trials, HELD_AT_A_POINT), until=until)
+        left = until - time.monotonic()
+        if not options.case and left > SOUP_SECONDS / 2:
+            await soup(session, min(SOUP_SECONDS, left))
+        await session.judge(rounds)
+        seconds = time.monotonic() - began
+        say(f"Pass {number}: {progress(list(session.results.values()))}, {seconds:.0f} s")
 
 
 async def baseline(arena: Arena, cases: list[Case], options: argparse.Namespace) -> list[tuple[str, ...]]:
@@ -75,8 +121,10 @@ async def chaos(options: argparse.Namespace) -> int:
         say(f"Started in {time.monotonic() - began:.0f} s.")
         if options.soup:
             await soup(session, 60 * (options.minutes or 2))
+        elif options.minutes or options.until_steps:
+            await run_long(session, cases, options)
         else:
-            await run_cases(session, cases, trials=options.trials, minutes=options.minutes)
+            await run_cases(session, cases, options.trials)
         await session.customers.close()
         held = await session.oracle.held_in_budgets()
         baseline_rows = await baseline(arena, cases, options)
@@ -108,7 +156,8 @@ async def _until_stopped(options: argparse.Namespace) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--trials", type=int, default=10, help="executions at each point (10)")
-    parser.add_argument("--minutes", type=float, help="instead: all cases, again and again, for so long")
+    parser.add_argument("--minutes", type=float, help="all cases, again and again, for so long")
+    parser.add_argument("--until-steps", type=int, help="again and again, until so many paid steps met a fault")
     parser.add_argument("--case", action="append", default=[], help="only this case; may be given again")
     parser.add_argument(
         "--soup", action="store_true", help="random kills, stops and cuts under load, for --minutes (2)"

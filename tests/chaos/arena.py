@@ -43,7 +43,7 @@ APIS: Final = ("API 1", "API 2")
 SERVERS: Final = ("PostgreSQL", "Temporal", "S3", "Sandbox")
 RESTART_SECONDS = 0.5
 """What a supervisor takes to notice an end and start the process again."""
-USERS = 24
+USERS = 200
 """A user's budget row is locked while a transaction that moves money is held: this many can be held at once."""
 
 SHORT_HORIZONS: Final[Mapping[str, str]] = {
@@ -52,10 +52,16 @@ SHORT_HORIZONS: Final[Mapping[str, str]] = {
     "FAL_IMAGE_HORIZON_SECONDS": "6",
     "FAL_HORIZON_SECONDS": "6",
     "REPLICATE_HORIZON_SECONDS": "6",
-    "DATABASE_POOL_SIZE": "30",
-    "SUBMIT_SLOTS": "40",
 }
 """The sandbox's lists have no lag, so a few seconds without a match are certainty here."""
+ROOM_TO_HOLD: Final[Mapping[str, str]] = {
+    "DATABASE_POOL_SIZE": "80",
+    "SUBMIT_SLOTS": "150",
+    "ASSET_SLOTS": "60",
+    "EXECUTION_SLOTS": "200",
+}
+"""What is held keeps its slot and its connection. PostgreSQL takes four such pools."""
+POSTGRES_CONNECTIONS = 400
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,8 +121,10 @@ class Arena:
         config, logs, ports = self.config, self.config.logs, self.config.ports
         (self._receiver_port,) = free_ports(1)
         servers = [
-            postgres(
-                config.folder, ports.postgres, self.keys.postgres_password, log=logs / "postgres.log", durable=False
+            _with_connections(
+                postgres(
+                    config.folder, ports.postgres, self.keys.postgres_password, log=logs / "postgres.log", durable=False
+                )
             ),
             temporal(config.folder, ports.temporal, None, ports.temporal_metrics, log=logs / "temporal.log"),
             s3(config.folder, ports.s3_all, s3_access(config, self.keys), log=logs / "s3.log"),
@@ -243,6 +251,7 @@ class Arena:
         return {
             **plain,
             **SHORT_HORIZONS,
+            **ROOM_TO_HOLD,
             "PYTHONPATH": str(self.product_root),
             "PUBLIC_URL": self.api_url,
             "DATABASE_URL": f"postgresql://{login}@127.0.0.1:{through['postgres']}/postgres",
@@ -282,6 +291,11 @@ class Arena:
             return [dict(row) for row in await connection.fetch(sql, *arguments)]
         finally:
             await connection.close()
+
+
+def _with_connections(part: Part) -> Part:
+    """The last of two settings counts."""
+    return replace(part, command=(*part.command, "-c", f"max_connections={POSTGRES_CONNECTIONS}"))
 
 
 def _with_public_url(part: Part, url: str) -> Part:

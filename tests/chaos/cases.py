@@ -5,6 +5,7 @@ Cases with the same fault and the same setting share a round: many executions he
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final
 
 from tests.chaos.gate import Verdict
@@ -38,6 +39,24 @@ class Case:
     sent_once: bool = False
     alone: bool = False
     setting: Setting = field(default_factory=Setting)
+
+
+class Phase(StrEnum):
+    """Of a paid step, when the fault came: intent to answer; answer to cost; anything before and after."""
+
+    PAYING = "intent to answer"
+    BOUGHT = "answer to cost"
+    ELSEWHERE = "elsewhere"
+
+
+_PHASES: Final = {
+    Phase.PAYING: ("commit:intent", "committed:intent", "create:sent", "create:answered", "commit:answer"),
+    Phase.BOUGHT: ("committed:answer", "poll:sent", "commit:callback", "commit:report", "commit:settle"),
+}
+
+
+def phase_of(moment: str) -> Phase:
+    return next((phase for phase, moments in _PHASES.items() if moment in moments), Phase.ELSEWHERE)
 
 
 TASK_DONE: Final = "rpc:RespondWorkflowTaskCompleted"

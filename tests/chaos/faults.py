@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import uuid4
 
+import httpx
 import psutil
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
@@ -17,6 +18,7 @@ from temporalio.client import WorkflowExecution as Listed
 
 from deploy.local.temporal import NAMESPACE
 from tests.chaos.arena import APIS, RESTART_SECONDS, SERVERS, WORKERS, Arena
+from tests.chaos.cases import Setting
 
 EXIT_SECONDS: Final = 30.0
 DRAIN_HOLD_SECONDS: Final = 2.0
@@ -91,7 +93,7 @@ async def _stop_worker(it: Strike) -> None:
         it.arena.signal(it.worker, signal.SIGCONT)
     it.back_at = time.time()
     await asyncio.sleep(ZOMBIE_LATE_SECONDS)
-    if it.arena.ends_since(it.fired_at):
+    if any(one.name == it.worker for one in it.arena.ends_since(it.fired_at)):
         it.broken.append("the woken worker ended")
 
 
@@ -148,3 +150,18 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "reset workflows": _reset_workflows,
     "cut": _cut,
 }
+
+
+async def set_sandbox(arena: Arena, setting: Setting) -> None:
+    settings = {
+        "image_seconds": setting.image_seconds,
+        "video_seconds": setting.video_seconds,
+        "queue_seconds": 0.0,
+        "callbacks": setting.callbacks,
+        "tiny_media": True,
+    }
+    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as http:
+        (await http.delete(f"{arena.control_url}/faults")).raise_for_status()
+        (await http.put(f"{arena.control_url}/settings", json=settings)).raise_for_status()
+        for fault in setting.faults:
+            (await http.post(f"{arena.control_url}/faults", json=fault)).raise_for_status()

@@ -3,6 +3,7 @@ database at rest (what is open, what is held, what the ledger says).
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import re
@@ -10,9 +11,11 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
 import httpx
 
 from tests.chaos.arena import Arena
+from tests.chaos.cases import Phase
 from tests.chaos.load import Mailbox, Order
 
 REST_SECONDS = 60.0
@@ -43,6 +46,13 @@ TOKENS = """
 SELECT DISTINCT substring(e.request->>'prompt' FROM '^chaos-[0-9]{6}') AS token
 FROM executions AS e JOIN jobs AS j ON j.execution_id = e.execution_id
 WHERE e.execution_id = ANY($1::text[]) OR j.job_id = ANY($1::text[]) OR j.provider_job_id = ANY($1::text[])
+"""
+OPEN_STEPS = """
+SELECT substring(e.request->>'prompt' FROM '^chaos-[0-9]{6}') AS token, j.step_name AS step,
+       bool_or(j.state = 'submitted') AS answered
+FROM executions AS e JOIN jobs AS j ON j.execution_id = e.execution_id
+WHERE j.state IN ('submitting', 'unknown', 'submitted')
+GROUP BY 1, 2
 """
 BUDGETS_HELD = "SELECT coalesce(sum(held_nano_usd + held_videos), 0)::bigint AS held FROM budgets"
 
@@ -106,13 +116,13 @@ class Oracle:
         lines = await self.bill()
         self.mailbox.look()
         found = [self._judge(order, rows[order.token], lines[order.token]) for order in orders]
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=20) as http:
             await asyncio.gather(*(_check_files(http, finding, rows[finding.order.token]) for finding in found))
         return found
 
     async def bill(self) -> dict[str, list[dict[str, Any]]]:
         """The sandbox's lines by the token in their prompt."""
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=20) as http:
             lines: list[dict[str, Any]] = (await http.get(f"{self.arena.control_url}/bill")).json()["lines"]
         by_token: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for line in lines:
@@ -124,6 +134,13 @@ class Oracle:
         """The prompts' tokens of what was seen on a wire: ids of executions and jobs, or the tokens themselves."""
         rows = await self.arena.rows(TOKENS, names)
         return {row["token"] for row in rows} | {name for name in names if name.startswith("chaos-")}
+
+    async def open_steps(self) -> dict[tuple[str, str], Phase]:
+        """Token and name of every paid step whose intent is committed, and whose cost is not. Empty: nobody can say."""
+        rows: list[dict[str, Any]] = []
+        with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError):  # it may be the one that is down
+            rows = await asyncio.wait_for(self.arena.rows(OPEN_STEPS), 1)
+        return {(row["token"], row["step"]): Phase.BOUGHT if row["answered"] else Phase.PAYING for row in rows}
 
     async def held_in_budgets(self) -> int:
         """Money and videos still held for anybody: 0 at rest."""

@@ -1,9 +1,11 @@
 """The table, and the bound that so many faults without a second payment allow to state."""
 
+from collections import Counter
 from collections.abc import Sequence
 from math import comb
 from statistics import median
 
+from tests.chaos.cases import Phase
 from tests.chaos.oracle import Finding
 from tests.chaos.rounds import CaseResult
 
@@ -81,12 +83,25 @@ def as_markdown(rows: Sequence[tuple[str, ...]], note: str) -> str:
     return "\n".join([*lines, "", note, ""])
 
 
+def progress(results: Sequence[CaseResult]) -> str:
+    """What has been judged so far, in a line."""
+    findings = [finding for result in results for finding in result.findings]
+    faults, extra = sum(result.phases.total() for result in results), sum(finding.extra for finding in findings)
+    red = sum(finding.is_red for finding in findings)
+    return f"{faults} fault-injected paid steps judged, {extra} extra paid, {red} red"
+
+
 def conclusion(results: Sequence[CaseResult]) -> str:
     """How many faults, and what they allow to say."""
     findings = [finding for result in results for finding in result.findings]
+    phases = sum((result.phases for result in results), Counter[str]())
+    executions = len({finding.order.token for finding in findings})
     paid_twice = sum(bool(finding.extra) for finding in findings)
-    bound = upper_bound(paid_twice, len(findings))
+    faults = phases.total()
+    bound = upper_bound(paid_twice, faults)
     return (
-        f"{len(findings)} fault-injected paid steps, {paid_twice} of them paid more than once: with 95 % confidence "
-        f"fewer than {100 * bound:.2g} % are."
+        f"{faults} fault-injected paid steps, {paid_twice} of them paid more than once: with 95 % confidence "
+        f"fewer than {100 * bound:.2g} % are. In {executions} executions; where the step was when its fault came: "
+        + ", ".join(f"{phase} {phases[phase]}" for phase in Phase)
+        + "."
     )

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -11,8 +12,9 @@ from typing import Any, Final
 import httpx
 
 from tests.chaos.arena import APIS, WORKERS, Arena
-from tests.chaos.cases import Case, Setting
+from tests.chaos.cases import Case, Phase, Setting, phase_of
 from tests.chaos.faults import FAULTS, Strike
+from tests.chaos.faults import set_sandbox as set_sandbox
 from tests.chaos.gate import Trap, Verdict
 from tests.chaos.load import Customers, Mailbox, Order
 from tests.chaos.oracle import Finding, Oracle
@@ -28,6 +30,19 @@ HOLD_SECONDS: Final = (
 """Nothing is held longer before the fault: its own time-out must not be what ends it."""
 DEADLINE_SECONDS = 100.0
 """From the fault to the last webhook; what has not ended by then is lost."""
+ORDERS_PER_SECOND = 10
+ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "kill worker": WORKERS,
+    "term worker": WORKERS,
+    "stop worker": WORKERS,
+    "kill api": APIS,
+    "cut": (),
+}
+"""Faults that take one of these, while the others serve on; in the order in which they follow each other best."""
+BACKLOG = 30
+"""Orders of earlier rounds still on their way when the next round begins."""
+UNDER_WAY = 30
+"""Orders that are neither held nor done: more would only wait for each other on two cores."""
 AT_ONCE = 6
 PAUSE_SECONDS = 0.25
 
@@ -41,6 +56,7 @@ class CaseResult:
     recovered_seconds: list[float] = field(default_factory=list[float])
     since_restart_seconds: list[float] = field(default_factory=list[float])
     rounds: int = 0
+    phases: Counter[str] = field(default_factory=Counter[str])
     voids: list[str] = field(default_factory=list[str])
     broken: list[str] = field(default_factory=list[str])
 
@@ -65,6 +81,12 @@ class Session:
     oracle: Oracle
     results: dict[str, CaseResult] = field(default_factory=dict[str, CaseResult])
     bystanders: list[Finding] = field(default_factory=list[Finding])
+    recovering: dict[str, "Round"] = field(default_factory=dict[str, "Round"])
+
+    @property
+    def faults(self) -> int:
+        """Fault-injected paid steps that have been judged."""
+        return sum(result.phases.total() for result in self.results.values())
 
     @classmethod
     def of(cls, arena: Arena, random: Random, say: Callable[[str], None]) -> "Session":
@@ -84,12 +106,53 @@ class Session:
 
     async def attack(self, cases: list[Case], per_case: int) -> "Round":
         """Up to the moment when what was killed serves again. Other rounds may follow before it is judged."""
-        one = Round(session=self, cases=cases, per_case=per_case)
-        await one.attack()
+        one = await self.begin(cases, per_case)
+        await one.over()
         return one
+
+    async def begin(self, cases: list[Case], per_case: int) -> "Round":
+        """Up to the fault. It goes on by itself, and a round that begins next takes a process that is not in one."""
+        one = Round(session=self, cases=cases, per_case=per_case)
+        kind = ONE_OF.get(cases[0].fault, ())
+        if cases[0].fault != "cut":
+            await self._until_free(kind)
+        await self._until_few_wait()
+        await one.attack(
+            worker=self._choose(WORKERS), api=self._choose(APIS), alone=not kind or bool(cases[0].setting.faults)
+        )
+        self.say(
+            f"  {cases[0].fault} {one.victim or ''}: {one.struck} struck after {time.monotonic() - one.began:.1f} s"
+        )
+        return one
+
+    async def _until_few_wait(self) -> None:
+        """What earlier rounds left must not pile up until it misses its deadline. At most for so long."""
+        until = time.monotonic() + DEADLINE_SECONDS
+        while time.monotonic() < until:
+            self.mailbox.look()
+            orders = self.customers.orders
+            if sum(self.mailbox.delivered(order.execution_id) is None for order in orders) <= BACKLOG:
+                return
+            await asyncio.sleep(0.25)
+
+    async def _until_free(self, kind: tuple[str, ...]) -> None:
+        """One of these is in no fault; nothing named: no process is."""
+        while self._in_fault(kind) and (not kind or self._in_fault(kind) == set(kind)):
+            await asyncio.wait([one.going_on for one in self._going()], return_when=asyncio.FIRST_COMPLETED)
+
+    def _going(self) -> "list[Round]":
+        return [one for one in self.recovering.values() if not one.going_on.done()]
+
+    def _in_fault(self, names: tuple[str, ...]) -> set[str]:
+        mine = {one.victim for one in self._going()}
+        return mine & set(names) if names else mine
+
+    def _choose(self, names: tuple[str, ...]) -> str:
+        return self.random.choice([name for name in names if name not in self._in_fault(names)] or names)
 
     async def judge(self, rounds: "list[Round]") -> None:
         """What became of all orders of these rounds. An order of one may have been held at a point of the next."""
+        await asyncio.gather(*(one.over() for one in rounds))
         findings = [finding for found in await asyncio.gather(*(one.judge() for one in rounds)) for finding in found]
         assigned: set[str] = set()
         for one in rounds:
@@ -111,19 +174,18 @@ class Round:
     orders: list[Order] = field(default_factory=list[Order])
     strike: Strike = field(init=False)
     seconds: float = 0.0
-    _began: float = field(default_factory=time.monotonic)
-    in_flight: set[str] = field(default_factory=set[str])
+    began: float = field(default_factory=time.monotonic)
+    in_flight: dict[str, Phase] = field(default_factory=dict[str, Phase])
     held_webhooks: list[str] = field(default_factory=list[str])
+    going_on: "asyncio.Task[None]" = field(init=False)
+    victim: str = ""
+    _let_go_event: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def attack(self) -> None:
-        session, arena = self.session, self.session.arena
-        self.strike = Strike(
-            arena=arena,
-            worker=session.random.choice(WORKERS),
-            api=session.random.choice(APIS),
-            let_go=self._let_go,
-            overtaken=self._overtaken,
-        )
+    async def attack(self, *, worker: str, api: str, alone: bool) -> None:
+        """Until the fault has come and what was held is let go; if alone, until all serve again."""
+        arena, fault = self.session.arena, self.cases[0].fault
+        self.strike = Strike(arena=arena, worker=worker, api=api, let_go=self._let_go, overtaken=self._overtaken)
+        self.victim = next((name for name in ONE_OF.get(fault, ()) if name in (worker, api)), "")
         setting = self.cases[0].setting
         await set_sandbox(arena, setting)
         self._arm()
@@ -131,21 +193,42 @@ class Round:
             await self._fill()
             arena.gate.disarm()
             await self._note_in_flight()
+        except BaseException:
+            arena.gate.release_all(Verdict.GO_ON)
+            raise
+        self.going_on = asyncio.create_task(self._go_on())
+        self.session.recovering[self.victim] = self
+        await self._let_go_event.wait()
+        if alone:
+            await self.going_on
+        await self._check_fired(setting)
+
+    async def _go_on(self) -> None:
+        try:
             await FAULTS[self.cases[0].fault](self.strike)
         except TimeoutError:
             self.strike.broken.append("not everything came back")
         finally:
             self._let_go()
-            arena.gate.release_all(Verdict.GO_ON)
-            await self._receiver("release")
-        await self._check_fired(setting)
+            if any(case.side == "receiver" for case in self.cases):
+                await self._receiver("release")
+
+    @property
+    def struck(self) -> int:
+        """How many executions were at its points; not judged yet."""
+        held = sum(len(trap.parked) for trap in self.traps.values())
+        return held + len(self.in_flight if not self.traps else ()) + len(self.held_webhooks)
+
+    async def over(self) -> None:
+        """What was killed serves again."""
+        await self.going_on
 
     async def judge(self) -> list[Finding]:
         """What became of every order, once all have their webhooks or the deadline is over."""
         with contextlib.suppress(TimeoutError):
             await self._recovered()
         findings = await self.session.oracle.judge(self.orders)
-        self.seconds = time.monotonic() - self._began
+        self.seconds = time.monotonic() - self.began
         return findings
 
     def _arm(self) -> None:
@@ -193,33 +276,39 @@ class Round:
                 return
             under_way = sum(self._is_under_way(order) for order in self.orders)
             held = sum(len(trap.parked) for trap in self.traps.values())
-            for _ in range(min(AT_ONCE, 2 * missing + 2 - (under_way - held))):
+            waiting = under_way - held
+            for _ in range(min(AT_ONCE, 2 * missing + 2 - waiting, UNDER_WAY - waiting)):
                 self.orders.append(self.session.customers.order())
             await asyncio.sleep(PAUSE_SECONDS)
 
     def _is_hold_over(self, margin_seconds: float = 0.0) -> bool:
         now = time.monotonic() + margin_seconds
-        parked = [one for trap in self.traps.values() for one in trap.parked]
-        return any(now - one.at_monotonic > _hold_seconds(one.moment) for one in parked)
+        return any(
+            now - one.at_monotonic > _hold_seconds(one.moment) for trap in self.traps.values() for one in trap.parked
+        )
 
     async def _fill_evenly(self) -> None:
         """Spread over the time an execution takes, so that the fault finds some at every stage."""
+        seconds = max(2.5, self.per_case / ORDERS_PER_SECOND)
         for _ in range(self.per_case):
             self.orders.append(self.session.customers.order())
-            await asyncio.sleep(self.session.random.uniform(0.5, 1.5) * 2.5 / self.per_case)
+            await asyncio.sleep(self.session.random.uniform(0.5, 1.5) * seconds / self.per_case)
 
     def _is_under_way(self, order: Order) -> bool:
         return self.session.mailbox.delivered(order.execution_id) is None
 
     async def _note_in_flight(self) -> None:
         self.session.mailbox.look()
-        self.in_flight = {order.token for order in self.orders if self._is_under_way(order)}
+        steps = {token: phase for (token, _), phase in (await self.session.oracle.open_steps()).items()}
+        tokens = [order.token for order in self.orders if self._is_under_way(order)]
+        self.in_flight = {token: steps.get(token, Phase.ELSEWHERE) for token in tokens}
         self.held_webhooks = await self._held_webhooks() if "receiver" in {case.side for case in self.cases} else []
 
     def _let_go(self) -> None:
         verdicts = {case.name: case.verdict for case in self.cases}
         for name, trap in self.traps.items():
             self.session.arena.gate.release(trap, verdicts[name])
+        self._let_go_event.set()
 
     async def _recovered(self) -> None:
         """Every order has its answer and its webhook. Raises TimeoutError."""
@@ -251,14 +340,14 @@ class Round:
                     return
 
     async def _receiver(self, word: str) -> dict[str, Any]:
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=5) as http:
             return (await http.post(f"{self.session.arena.receiver_url}/__control/{word}")).json()
 
     async def _held_webhooks(self) -> list[str]:
         return [one["execution_id"] for one in (await self._receiver("look"))["held"]]
 
     async def _check_fired(self, setting: Setting) -> None:
-        async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as http:
             control = self.session.arena.control_url
             faults: list[dict[str, Any]] = (await http.get(f"{control}/faults")).json()["faults"]
         for wanted in setting.faults:
@@ -284,6 +373,10 @@ class Round:
 
     def _add(self, result: CaseResult, mine: list[Finding]) -> None:
         result.findings += mine
+        if result.case.side == "none":
+            result.phases.update(self.in_flight[finding.order.token] for finding in mine)
+        else:
+            result.phases[phase_of(result.case.moment)] += len(mine)
         result.broken += self.strike.broken
         for finding in mine:
             if result.case.sent_once and set(finding.sends) - {"accepted"}:
@@ -304,18 +397,3 @@ class Round:
 
 def _hold_seconds(moment: str) -> float:
     return next(seconds for starts, seconds in HOLD_SECONDS if moment.startswith(starts))
-
-
-async def set_sandbox(arena: Arena, setting: Setting) -> None:
-    settings = {
-        "image_seconds": setting.image_seconds,
-        "video_seconds": setting.video_seconds,
-        "queue_seconds": 0.0,
-        "callbacks": setting.callbacks,
-        "tiny_media": True,
-    }
-    async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
-        (await http.delete(f"{arena.control_url}/faults")).raise_for_status()
-        (await http.put(f"{arena.control_url}/settings", json=settings)).raise_for_status()
-        for fault in setting.faults:
-            (await http.post(f"{arena.control_url}/faults", json=fault)).raise_for_status()

@@ -1,6 +1,7 @@
 """Soup: under steady load, every few seconds something of the stack is killed, stopped or cut. The seed says what."""
 
 import asyncio
+import contextlib
 import signal
 import time
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ from random import Random
 from typing import Final
 
 from tests.chaos.arena import APIS, SERVERS, WORKERS, Arena
-from tests.chaos.cases import Case
+from tests.chaos.cases import Case, Phase
+from tests.chaos.load import Order
 from tests.chaos.rounds import CaseResult, Session, set_sandbox
 
-ORDER_SECONDS = 0.4
+ORDER_SECONDS = 0.25
 DEADLINE_SECONDS = 150.0
 WIRES: Final = ("postgres", "temporal", "provider", "s3")
 SOUP: Final = Case(name="soup", what="random kills, stops and cuts under load", fault="soup", side="none")
@@ -56,7 +58,9 @@ async def soup(session: Session, seconds: float) -> None:
     blows = schedule(session.random, seconds)
     session.say("\n".join(["Schedule:", *(f"  {blow}" for blow in blows)]))
     await set_sandbox(session.arena, SOUP.setting)
-    hit: set[str] = set()
+    first = len(session.customers.orders)
+    hit: dict[str, Phase] = {}
+    steps: dict[tuple[str, str], Phase] = {}
     ordering = asyncio.create_task(_order(session))
     began = time.monotonic()
     waking: list[asyncio.Task[None]] = []
@@ -64,11 +68,13 @@ async def soup(session: Session, seconds: float) -> None:
         for blow in blows:
             await asyncio.sleep(max(0.0, began + blow.at - time.monotonic()))
             session.mailbox.look()
-            hit |= {
+            under_way = [
                 order.token
-                for order in session.customers.orders
+                for order in session.customers.orders[first:]
                 if session.mailbox.delivered(order.execution_id) is None
-            }
+            ]
+            hit |= dict.fromkeys(under_way, Phase.ELSEWHERE)
+            steps |= await session.oracle.open_steps()
             waking += _strike(session.arena, blow)
             session.say(
                 f"  {time.monotonic() - began:6.1f} s  {blow.how} {blow.whom} {blow.wire}; {len(hit)} hit so far"
@@ -77,10 +83,16 @@ async def soup(session: Session, seconds: float) -> None:
         ordering.cancel()
         await asyncio.gather(ordering, return_exceptions=True)
         await asyncio.gather(*waking)
-    await _rest(session)
-    findings = await session.oracle.judge(session.customers.orders)
-    mine = [finding for finding in findings if finding.order.token in hit]
-    session.results[SOUP.name] = CaseResult(case=SOUP, findings=mine, rounds=len(blows))
+    mine = session.customers.orders[first:]
+    await _rest(session, mine)
+    findings = await session.oracle.judge(mine)
+    # Once for each paid step that a blow found open, and once for an execution without such a step.
+    steps = {(token, step): phase for (token, step), phase in steps.items() if token in hit}
+    caught = {token for token, _ in steps}
+    result = session.results.setdefault(SOUP.name, CaseResult(case=SOUP))
+    result.findings += [finding for finding in findings if finding.order.token in hit]
+    result.rounds += len(blows)
+    result.phases.update([*steps.values(), *(phase for token, phase in hit.items() if token not in caught)])
     session.bystanders += [finding for finding in findings if finding.order.token not in hit]
 
 
@@ -104,15 +116,16 @@ def _strike(arena: Arena, blow: Blow) -> list["asyncio.Task[None]"]:
 
 async def _wake(pid: int, arena: Arena, blow: Blow) -> None:
     await asyncio.sleep(blow.seconds)
-    if arena.pid_of(blow.whom) == pid:
-        arena.signal(blow.whom, signal.SIGCONT)
+    with contextlib.suppress(ProcessLookupError):  # killed while it was stopped
+        if arena.pid_of(blow.whom) == pid:
+            arena.signal(blow.whom, signal.SIGCONT)
 
 
-async def _rest(session: Session) -> None:
+async def _rest(session: Session, orders: list[Order]) -> None:
     until = time.monotonic() + DEADLINE_SECONDS
     await session.customers.all_answered()
     while time.monotonic() < until:
         session.mailbox.look()
-        if all(session.mailbox.delivered(order.execution_id) for order in session.customers.orders):
+        if all(session.mailbox.delivered(order.execution_id) for order in orders):
             return
         await asyncio.sleep(0.5)

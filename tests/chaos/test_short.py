@@ -4,14 +4,15 @@ from random import Random
 
 import pytest
 
-from tests.chaos.__main__ import rounds_of
+from tests.chaos.__main__ import run_pass
 from tests.chaos.arena import running_arena
-from tests.chaos.cases import ALL, Case
+from tests.chaos.cases import ALL
 from tests.chaos.report import upper_bound
 from tests.chaos.rounds import Session
 
 ATTEMPTS = 3
 IN_FLIGHT = 5
+HELD_AT_ONCE = 14
 # Of the faults that come at no exact point, those that others here do not hold already.
 IN_FLIGHT_CASES = {"temporal-dies", "postgres-dies", "s3-dies", "all-die", "workflows-reset", "callback-to-the-dead"}
 SHORT = [case for case in ALL if not case.alone or case.name in IN_FLIGHT_CASES]
@@ -24,7 +25,7 @@ async def test_every_crash_point_pays_once_and_loses_nothing() -> None:
         session = Session.of(arena, Random(7), said.append)
         due = SHORT
         for _ in range(ATTEMPTS):
-            await _run(session, due)
+            await session.judge(await run_pass(session, due, 1, in_flight=IN_FLIGHT, held_at_once=HELD_AT_ONCE))
             due = [case for case in due if not session.results[case.name].trials]
         assert await session.oracle.held_in_budgets() == 0
     red = [one.explain() for one in session.bystanders if one.is_red]
@@ -32,14 +33,6 @@ async def test_every_crash_point_pays_once_and_loses_nothing() -> None:
     red += [text for result in session.results.values() for text in result.broken]
     assert not red, "\n".join([*red, *said])
     assert not due, f"not reached: {[case.name for case in due]}\n" + "\n".join(said)
-
-
-async def _run(session: Session, cases: list[Case]) -> None:
-    """Each round begins as soon as what the last one killed serves again; all are judged at the end."""
-    rounds = [
-        await session.attack(chosen, IN_FLIGHT if chosen[0].side == "none" else 1) for chosen in rounds_of(cases, 1)
-    ]
-    await session.judge(rounds)
 
 
 def test_upper_bound_is_the_rule_of_three_without_failures() -> None:
