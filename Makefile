@@ -27,7 +27,7 @@ user: .venv/.ready  ## make a user and its API key in the running stack: make us
 	@$(BIN)/python -m deploy.local admin users create "$(or $(NAME),me)"
 
 test: .venv/.ready lint types imports  ## the whole test suite, types, lint, import rules
-	@$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 fast: .venv/.ready  ## tests that need no server
 	@$(BIN)/pytest tests/unit tests/providers

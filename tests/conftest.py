@@ -4,7 +4,6 @@ Provider keys and addresses are taken out before anything is imported, and `.env
 """
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -36,15 +35,11 @@ _forget_outside()
 
 
 STACKS = ("chaos", "end_to_end")
-"""Tests that wait most of their time, for whole stacks: one process of `make test` runs them, one all the rest."""
+"""Tests that wait most of their time, for whole stacks: first, so that the rest runs beside them."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A folder's tests share a process and so its servers; those of the stacks come first, they take longest."""
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(pytest.mark.xdist_group("stacks" if folder in STACKS else folder))
+    """In the order of folders and files, but for the stacks."""
     items.sort(key=lambda item: item.path.parent.name not in STACKS)
 
 
