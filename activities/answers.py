@@ -12,7 +12,6 @@ from store.database import Connection
 from store.jobs import (
     JobRecord,
     get_job,
-    lock_job,
     mark_job_ended,
     mark_late_handle,
     mark_send_answered,
@@ -62,8 +61,7 @@ async def record_answer(conn: Connection, ref: JobRef, number: int, answer: Crea
     Repeating is safe. A late answer of the current send is adopted; what a superseded one bought becomes an orphan;
     every other late answer changes only its own row.
     """
-    await lock_job(conn, ref.job_id)  # the job first, then its send: in the order of everybody
-    before = await get_job(conn, ref.job_id)
+    before = await get_job(conn, ref.job_id, locked=True)  # the job first, then its send: in the order of everybody
     result = await _record_answer(conn, ref, number, answer, before)
     known = answer.handle if result.outcome is SubmitOutcome.SUBMITTED else None
     return replace(

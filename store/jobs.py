@@ -94,9 +94,12 @@ def _job_record(row: asyncpg.Record) -> JobRecord:
     return JobRecord(**plain)
 
 
-async def get_job(conn: Connection, job_id: JobId) -> JobRecord:
-    """Raises LookupError: there is no such job, or it is another user's."""
-    row = await conn.fetchrow(GET_JOB, job_id)
+LOCK_AND_GET_JOB = f"{GET_JOB}FOR UPDATE OF j"
+
+
+async def get_job(conn: Connection, job_id: JobId, *, locked: bool = False) -> JobRecord:
+    """locked: until COMMIT nobody moves it. Raises LookupError: there is no such job, or it is another user's."""
+    row = await conn.fetchrow(LOCK_AND_GET_JOB if locked else GET_JOB, job_id)
     if row is None:
         raise LookupError(f"no job {job_id}")
     return _job_record(row)
@@ -113,17 +116,18 @@ FOR SHARE OF e
 """
 
 BEGIN_SEND = """
-UPDATE jobs AS j
-SET state = 'submitting', send_number = $2, failure = NULL, updated_at = now(),
-    deadline_at = least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds))
-FROM executions AS e, steps AS s
-WHERE j.job_id = $1 AND j.state = 'waiting' AND j.send_number = $2 - 1
-  AND e.execution_id = j.execution_id AND s.execution_id = j.execution_id AND s.name = j.step_name
-RETURNING j.job_id
-"""
-
-INSERT_SEND = """
-INSERT INTO sends (job_id, number, user_id, request, inputs, sender) VALUES ($1, $2, $3, $4, $5, $6) RETURNING serial
+WITH begun AS (
+    UPDATE jobs AS j
+    SET state = 'submitting', send_number = $2, failure = NULL, updated_at = now(),
+        deadline_at = least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds))
+    FROM executions AS e, steps AS s
+    WHERE j.job_id = $1 AND j.state = 'waiting' AND j.send_number = $2 - 1
+      AND e.execution_id = j.execution_id AND s.execution_id = j.execution_id AND s.name = j.step_name
+    RETURNING j.job_id, j.send_number
+)
+INSERT INTO sends (job_id, number, user_id, request, inputs, sender)
+SELECT job_id, send_number, $3, $4, $5, $6 FROM begun
+RETURNING serial
 """
 
 
@@ -145,10 +149,7 @@ async def begin_send(
     """
     if await conn.fetchval(LOCK_EXECUTION, ref.execution_id, ref.generation, ref.job_id) is None:
         return None
-    if await conn.fetchval(BEGIN_SEND, ref.job_id, number) is None:
-        return None
-    serial: int = await conn.fetchval(INSERT_SEND, ref.job_id, number, ref.user_id, dict(request), dict(inputs), sender)
-    return serial
+    return await conn.fetchval(BEGIN_SEND, ref.job_id, number, ref.user_id, dict(request), dict(inputs), sender)
 
 
 LOCK_JOB = "SELECT job_id FROM jobs WHERE job_id = $1 FOR UPDATE"
