@@ -44,8 +44,8 @@ imports: .venv/.ready
 bench: .venv/.ready  ## the product beside a bare Temporal workflow
 	@$(BIN)/python -m tests.bench
 
-chaos: .venv/.ready  ## kill, stop and cut the stack at exact moments (TRIALS=10 MINUTES= SEED= CASE= SOUP=1)
-	@$(BIN)/python -m tests.chaos $(if $(TRIALS),--trials $(TRIALS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(foreach case,$(CASE),--case $(case)) $(if $(SOUP),--soup)
+chaos: .venv/.ready  ## kill, stop and cut the stack at exact moments (TRIALS=10 MINUTES= SEED= CASE= SOUP=1 PLANTED=1)
+	@$(BIN)/python -m tests.chaos $(if $(TRIALS),--trials $(TRIALS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(foreach case,$(CASE),--case $(case)) $(if $(SOUP),--soup) $(if $(PLANTED),--planted $(filter-out 1,$(PLANTED)))
 
 clean:  ## remove the environment and the local stack's data (not var/live, the books of real money)
 	rm -rf .venv

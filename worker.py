@@ -35,14 +35,7 @@ from runtime import policies
 from runtime.encryption import Sealer
 from runtime.logging import configure_logging, get_logger
 from runtime.metrics import MetricsPortError, start_metrics_server
-from runtime.settings import (
-    WorkerProcess,
-    callback_base_url,
-    callback_note,
-    describe_settings,
-    load,
-    secret_values,
-)
+from runtime.settings import WorkerProcess, callback_base_url, callback_note, describe_settings, load, secret_values
 from runtime.temporal import (
     UNREACHABLE,
     TemporalConnectError,
@@ -306,7 +299,12 @@ async def recover(settings: WorkerProcess, arguments: argparse.Namespace) -> int
         if not arguments.yes:
             for line in recovery.describe(await recovery.survey(arguments.since)):
                 _say(line)
-            if (await asyncio.to_thread(input, "Go on? Type yes: ")).strip() != "yes":
+            try:
+                said = await asyncio.to_thread(input, "Go on? Type yes: ")
+            except EOFError:
+                sys.stderr.write("no terminal: say --yes\n")
+                return 2
+            if said.strip() != "yes":
                 _say("Nothing was changed.")
                 return 1
         await recovery.run(arguments.since, arguments.actor)

@@ -160,11 +160,12 @@ class Recovery:
     def describe(self, survey: Survey) -> list[str]:
         """What `run` would do, for a person."""
         since = "ever" if survey.since is None else f"{survey.since:%Y-%m-%d %H:%M:%S %Z}"
+        found = "1 execution" if len(survey.found) == 1 else f"{len(survey.found)} executions"
         return [
             "The database is behind its high-water mark."
             if survey.behind
             else "The database is not behind its high-water mark: go on only if it was restored.",
-            f"Looked at: {len(survey.found)} executions whose workflow was open, started or closed since {since}",
+            f"Looked at: {found} whose workflow was open, started or closed since {since}",
             f"  missing here, to be made again:  {len(survey.ids(Rebuilt.MADE))}",
             f"  retries to be made again:        {len(survey.ids(Rebuilt.RAISED))}",
             f"  not ended here, to walk again:   {len(survey.ids(Rebuilt.OPEN))}",

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
 class LogSettings(Settings):
     """How the process logs."""
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO", description="least severe level that is logged"
     )
     log_format: Literal["json", "text"] = Field(
@@ -238,7 +238,7 @@ class SecuritySettings(Settings):
     )
     allowed_private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = Field(
         default=(),
-        description="private hosts we may call (host or host:port, commas); local development only; not enforced yet",
+        description="private hosts we may call (host or host:port, commas); not enforced yet: none is refused",
     )
 
     @field_validator("encryption_keys")
@@ -270,7 +270,11 @@ class MigrateProcess(LogSettings, DatabaseSettings):
 
 
 class AdminProcess(LogSettings, SecuritySettings, DatabaseSettings):
-    """`python -m store.admin`."""
+    """`python -m store.admin`. What it did is in its result, so its log is quiet."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="CRITICAL", description="least severe level that is logged, on stderr"
+    )
 
 
 S = TypeVar("S", bound=Settings)

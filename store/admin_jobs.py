@@ -30,6 +30,7 @@ THEN = {
     Adoption.SUBMITTED: "its execution goes on with it; if that has ended, the sweep ends and settles it",
     Adoption.LATE: "it had been given up: the sweep settles its bill",
     Adoption.ORPHAN: "its job does not use it: the sweep ends it, and books it as an orphan",
+    Adoption.ALREADY: "it is adopted already: the job has this id; jobs show says how it stands",
 }
 HAS_PROVIDER = "SELECT EXISTS (SELECT FROM steps WHERE provider = $1)"
 

@@ -51,12 +51,13 @@ LIMIT 1
 class Adoption(StrEnum):
     """SUBMITTED: the job goes on with the id. LATE: it was given up; the sweep settles its bill.
 
-    ORPHAN: a purchase that the job does not use; the sweep ends and settles it as one.
+    ORPHAN: a purchase that the job does not use; the sweep ends and settles it as one. ALREADY: the job has this id.
     """
 
     SUBMITTED = "submitted"
     LATE = "late"
     ORPHAN = "orphan"
+    ALREADY = "already"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ class Adopted:
 async def adopt_by_hand(conn: Connection, job_id: JobId, provider_job_id: str, *, send: int | None = None) -> Adopted:
     """Give a job the id that the provider has for it. send: for which of its sends; None: the current one.
 
-    Raises RefusedError.
+    Raises LookupError: no such job; RefusedError.
     """
     if len(provider_job_id) > MAX_PROVIDER_ID or not _PROVIDER_ID.fullmatch(provider_job_id):
         raise RefusedError(f"{provider_job_id[:MAX_PROVIDER_ID]!r} cannot be a provider's job id")
@@ -122,8 +123,7 @@ async def _adopted_before(conn: Connection, job: asyncpg.Record, provider_job_id
     """What an earlier call did with this id; None: it is free. Raises RefusedError: it is another job's."""
     job_id = JobId(job["job_id"])
     if job["provider_job_id"] == provider_job_id:
-        outcome = Adoption.LATE if JobState(job["state"]).ended else Adoption.SUBMITTED
-        return Adopted(changed=False, outcome=outcome, job_id=job_id, send=job["send_number"])
+        return Adopted(changed=False, outcome=Adoption.ALREADY, job_id=job_id, send=job["send_number"])
     orphan_id = await conn.fetchval(FIND_OWN_ORPHAN, job_id, job["provider"], provider_job_id)
     if orphan_id is not None:
         return Adopted(changed=False, outcome=Adoption.ORPHAN, job_id=JobId(orphan_id), send=number)
@@ -145,7 +145,8 @@ async def settle_by_hand(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd
     """Book the open bill of an ended job, on the operator's word.
 
     0 for a job that was never accepted gives its hold back.
-    sure: also if the provider has given it an id, and could be asked; then the word is final. Raises RefusedError.
+    sure: also if the provider has given it an id, and could be asked; then the word is final.
+    Raises LookupError: no such job; RefusedError.
     """
     job, money = await _lock_open_bill(conn, job_id)
     held = NanoUsd(money["held_nano_usd"])
@@ -164,7 +165,10 @@ async def settle_by_hand(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd
 
 
 async def release_by_hand(conn: Connection, job_id: JobId) -> Booked:
-    """Give back the hold of an ended job that the provider never accepted. Raises RefusedError: it did accept it."""
+    """Give back the hold of an ended job that the provider never accepted.
+
+    Raises LookupError: no such job; RefusedError: the provider did accept it.
+    """
     job, money = await _lock_open_bill(conn, job_id)
     known = await _accepted_as(conn, job)
     if known:
@@ -233,7 +237,7 @@ async def _accepted_as(conn: Connection, job: asyncpg.Record) -> str | None:
 async def _lock_job(conn: Connection, job_id: JobId) -> asyncpg.Record:
     job = await conn.fetchrow(LOCK_JOB, job_id)
     if job is None:
-        raise RefusedError(f"no job {job_id}")
+        raise LookupError(f"no job {job_id}")
     return job
 
 

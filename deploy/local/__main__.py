@@ -12,6 +12,7 @@ from typing import cast
 from deploy.local.config import Config, Ports, read_config, variable_of
 from deploy.local.demo import DURATION_SECONDS, PROMPT, RESOLUTION, demo, print_prices
 from deploy.local.keys import keep_keys
+from deploy.local.ports import is_free
 from deploy.local.price import StepPrice, video_price
 from deploy.local.process import LocalError
 from deploy.local.product import product_environment
@@ -99,9 +100,12 @@ def administer(config: Config, arguments: list[str]) -> int:
     if not config.folder.joinpath("postgres").exists():
         raise LocalError(f"There is no stack in {config.folder} yet: run `make up` first")
     environment = product_environment(config, keep_keys(config.folder), os.environ)
-    return subprocess.run(
+    code = subprocess.run(
         [sys.executable, "-m", "store.admin", *arguments], env=environment, cwd=config.folder, check=False
     ).returncode
+    if code == 1 and is_free(config.ports.postgres):
+        raise LocalError(f"Nothing listens on port {config.ports.postgres}: is the stack running (make up)?")
+    return code
 
 
 def say(line: str) -> None:

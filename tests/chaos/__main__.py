@@ -13,8 +13,8 @@ from deploy.local.process import LocalError
 from tests.chaos.arena import Arena, running_arena
 from tests.chaos.baseline.beside import CASES as BASELINE_CASES
 from tests.chaos.baseline.beside import beside
-from tests.chaos.cases import ALL, Case, by_name, families
-from tests.chaos.planted import named, prove
+from tests.chaos.cases import ALL, Case, UnknownCaseError, by_name, families
+from tests.chaos.planted import UnknownBugError, named, prove
 from tests.chaos.report import as_markdown, as_text, conclusion, progress, table_rows
 from tests.chaos.rounds import ONE_OF, Round, Session
 from tests.chaos.soup import soup
@@ -114,7 +114,7 @@ async def baseline(arena: Arena, cases: list[Case], options: argparse.Namespace)
 
 async def chaos(options: argparse.Namespace) -> int:
     began = time.monotonic()
-    cases = by_name(options.case) if options.case else list(ALL)
+    cases = by_name(options.case) or list(ALL)
     say(f"Seed {options.seed}. Starting two APIs, two workers, and what they stand on ...")
     async with running_arena(say, keep=options.keep) as arena:
         session = Session.of(arena, Random(options.seed), say)
@@ -169,6 +169,11 @@ def main() -> int:
     parser.add_argument("--planted", nargs="*", metavar="BUG", help="do the planted bugs (all, or these) turn red?")
     parser.add_argument("--list", action="store_true", help="the cases, and nothing else")
     options = parser.parse_args()
+    try:
+        by_name(options.case)
+        named(options.planted or [])
+    except (UnknownCaseError, UnknownBugError) as error:
+        parser.exit(2, f"{error}\n")
     # Each workflow imports its module anew: where byte code may not be kept, it would be compiled each time.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if options.list:

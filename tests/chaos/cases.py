@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from deploy.local.process import LocalError
 from tests.chaos.gate import Verdict
 
 
@@ -171,9 +172,15 @@ OPERATORS: Final = (
 ALL: Final = (*WORKER, *API, *CUTS, *ZOMBIES, *DRAIN, *SERVERS, *CALLBACKS, *OPERATORS)
 
 
+class UnknownCaseError(LocalError):
+    """No case has this name."""
+
+
 def by_name(names: list[str]) -> list[Case]:
-    """Raises KeyError for a name that is none."""
+    """Raises UnknownCaseError."""
     known = {case.name: case for case in ALL}
+    if unknown := [name for name in names if name not in known]:
+        raise UnknownCaseError(f"no case {unknown[0]}: --list shows them")
     return [known[name] for name in names]
 
 

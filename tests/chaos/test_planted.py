@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.config import ROOT
+from tests.chaos.__main__ import main
 from tests.chaos.planted import BUGS, AnchorError, Bug, Edit, UnknownBugError, case_of, copied, named, plant
 
 
@@ -20,6 +21,19 @@ def test_planted_bug_fits_the_source_and_is_python(bug: Bug, tmp_path: Path) -> 
         changed = (tmp_path / edit.file).read_text(encoding="utf-8")
         assert changed != (ROOT / edit.file).read_text(encoding="utf-8")
         ast.parse(changed)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [(["--case", "nope"], "no case nope"), (["--planted", "nope"], "no bug nope")]
+)
+def test_unknown_name_is_one_line_and_code_2(
+    given: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["chaos", *given])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    shown = capsys.readouterr().err
+    assert (stopped.value.code, shown.count("\n"), said in shown) == (2, 1, True)
 
 
 def test_planted_bugs_name_cases_that_exist() -> None:

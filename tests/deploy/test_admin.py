@@ -5,7 +5,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.local.config import ROOT
+from deploy.local.config import ROOT, variable_of
+from deploy.local.keys import keep_keys
+from deploy.local.ports import free_ports
+
+
+def test_admin_of_a_stopped_stack_asks_whether_it_runs(tmp_path: Path) -> None:
+    keep_keys(tmp_path)
+    (tmp_path / "postgres").mkdir()
+    (port,) = free_ports(1)
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.local", "admin", "users", "list"],
+        env={**os.environ, "TAKEONE_DATA_DIR": str(tmp_path), variable_of("postgres"): str(port)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == f"Nothing listens on port {port}: is the stack running (make up)?"
 
 
 def test_admin_without_a_stack_says_what_to_do(tmp_path: Path) -> None:

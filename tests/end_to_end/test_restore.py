@@ -53,9 +53,9 @@ async def _until_marked(world: World) -> None:
     await asyncio.sleep(2.5)
 
 
-def _recover(world: World) -> "subprocess.CompletedProcess[str]":
+def _recover(world: World, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, str(ROOT / "worker.py"), "recover", "--yes"],
+        [sys.executable, str(ROOT / "worker.py"), "recover", *options],
         env=world.stack.environment,
         cwd=world.stack.config.folder,
         stdin=subprocess.DEVNULL,
@@ -107,7 +107,11 @@ async def test_restored_database_is_noticed_and_recovered_and_nothing_is_bought_
     restored = {row["execution_id"]: row["status"] for row in rows}
     assert restored == {done: "completed", at_video: "running", at_image: "running", queued: "queued"}
 
-    ran = await asyncio.to_thread(_recover, world)
+    asked = await asyncio.to_thread(_recover, world)
+    assert (asked.returncode, "no terminal: say --yes" in asked.stderr) == (2, True), asked.stderr
+    assert "Traceback" not in asked.stderr
+    assert await _paused(world)
+    ran = await asyncio.to_thread(_recover, world, "--yes")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "FOR A PERSON" not in ran.stdout, ran.stdout
     assert not await _paused(world)

@@ -35,10 +35,12 @@ async def test_jobs_are_found_adopted_and_written_down(fresh_database: FreshData
     listed = (await run_admin(url, "jobs", "list", "--state", "unknown")).json
     assert [case["jobId"] for case in listed] == [job]
     late = await run_process(url, "jobs", "adopt", job, "req-0", "--send", "1", "--note", "seen in the list")
-    assert (late.json["outcome"], late.json["changed"]) == ("orphan", True)  # what is logged is not on stdout
+    assert (late.json["outcome"], late.json["changed"]) == ("orphan", True)
+    assert late.err == ""  # what it did is its result, not a log line
     again = await run_admin(url, "jobs", "adopt", job, "req-1", "--actor", "Ada")
     assert (again.json["outcome"], again.json["providerJobId"]) == ("submitted", "req-1")
-    assert (await run_admin(url, "jobs", "adopt", job, "req-1")).json["changed"] is False
+    same = (await run_admin(url, "jobs", "adopt", job, "req-1")).json
+    assert (same["changed"], "adopted already" in same["then"]) == (False, True)
 
     by_ada, first = await audited(database)
     assert by_ada[:3] == ("Ada", "jobs adopt", job)
@@ -85,6 +87,14 @@ async def test_jobs_settle_wants_a_sure_hand_for_much_money(fresh_database: Fres
     assert (await run_admin(url, "jobs", "settle", job, "--usd", "10000.000000001", "--yes")).json["changed"]
 
 
+@pytest.mark.parametrize(
+    "verb", [("settle", "--usd", "1"), ("release",), ("adopt", "req-1"), ("show",)], ids=lambda v: v[0]
+)
+async def test_jobs_of_an_unknown_job_is_no_such_row(fresh_database: FreshDatabase, verb: tuple[str, ...]) -> None:
+    done = await run_admin(fresh_database.application_dsn, "jobs", verb[0], "job_x", *verb[1:])
+    assert (done.code, done.err) == (1, "no job job_x\n")
+
+
 @pytest.mark.parametrize("usd", ["-1", "1e3", "0.0000000001", "nan", "1_000", "1,5", "", "٣", "1234567890", " 1", ".5"])
 def test_jobs_settle_takes_exact_decimal_dollars_alone(usd: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -110,7 +120,6 @@ async def test_jobs_refuse_with_one_line_code_two_and_no_trace(
     for arguments, said in (
         (("adopt", one.image.job_id, "req-owned"), owner.image.job_id),
         (("adopt", one.video.job_id, "req-2"), "never sent"),
-        (("adopt", "job_none", "req-2"), "no job job_none"),
         (("settle", one.image.job_id, "--usd", "1"), "adopt its id, or wait"),
         (("release", one.image.job_id), "adopt its id, or wait"),
     ):
@@ -182,6 +191,6 @@ async def test_actor_is_the_person_behind_sudo(fresh_database: FreshDatabase, da
     url = fresh_database.application_dsn
     await run_process(url, "submits", "pause", "--reason", "x", more={"SUDO_USER": "grace"})
     refused = await run_process(url, "jobs", "release", "job_none")
-    assert (refused.code, refused.out, refused.err) == (2, "", "no job job_none\n")
+    assert (refused.code, refused.out, refused.err) == (1, "", "no job job_none\n")
     [entry] = await audited(database)
     assert entry[0].startswith("grace@")

@@ -81,7 +81,8 @@ async def test_settle_refuses_what_still_goes_on(database: Database) -> None:
     await adopt(database, one.image, "req-runs")
     assert "runs at the provider" in await refused(settle(database, one.image, 1))
     async with database.as_system() as conn:
-        assert "no job job_none" in await refused(settle_by_hand(conn, JobId("job_none"), NanoUsd(1)))
+        with pytest.raises(LookupError, match="no job job_none"):
+            await settle_by_hand(conn, JobId("job_none"), NanoUsd(1))
     assert await entries(database, one.image) == {"held": IMAGE_PRICE}
 
 

@@ -14,6 +14,7 @@ from store.callbacks import CHANNEL
 from store.charges import settle_charge
 from store.database import Database
 from store.jobs import (
+    mark_job_ended,
     mark_send_answered,
     mark_submitted,
     mark_waiting,
@@ -55,9 +56,20 @@ async def test_adopt_again_is_the_same_success_without_a_change(database: Databa
     one = await sent(database)
     await adopt(database, one.image, "req-again")
     before = await job_of(database, one.image)
-    assert not (await adopt(database, one.image, "req-again")).changed
+    again = await adopt(database, one.image, "req-again")
+    assert again == Adopted(changed=False, outcome=Adoption.ALREADY, job_id=one.image.job_id, send=1)
     after = await job_of(database, one.image)
     assert (after.state, after.handle) == (before.state, before.handle)
+
+
+async def test_adopt_again_of_a_job_that_is_completed_does_not_say_it_was_given_up(database: Database) -> None:
+    one = await sent(database)
+    await adopt(database, one.image, "req-completed")
+    async with database.as_user(one.user_id) as conn:
+        await mark_job_ended(conn, one.image.job_id, JobState.COMPLETED, None, expected=(JobState.SUBMITTED,))
+    assert (await job_of(database, one.image)).state is JobState.COMPLETED
+    again = await adopt(database, one.image, "req-completed")
+    assert (again.changed, again.outcome) == (False, Adoption.ALREADY)
 
 
 async def test_adopt_leaves_a_given_up_job_ended_and_its_bill_to_the_sweep(database: Database) -> None:
@@ -133,7 +145,8 @@ async def test_adopt_refuses_what_cannot_be(database: Database) -> None:
     assert "never sent" in await refused(adopt(database, fresh.image, "req-x"))
     assert "no send 2" in await refused(adopt(database, one.image, "req-x", send=2))
     async with database.as_system() as conn:
-        assert "no job job_none" in await refused(adopt_by_hand(conn, JobId("job_none"), "req-x"))
+        with pytest.raises(LookupError, match="no job job_none"):
+            await adopt_by_hand(conn, JobId("job_none"), "req-x")
     for malformed in ("", " ", "a b", "../x", "req-1\n", "ü", "x" * 201):
         assert "cannot be a provider's job id" in await refused(adopt(database, one.image, malformed))
     async with database.as_user(one.user_id) as conn:
@@ -162,7 +175,7 @@ async def test_adopt_while_find_adopts_the_same_id_is_one_job_for_both(database:
 
         adopted, found = await asyncio.gather(adopt(database, one.image, name), find())
         assert found
-        assert adopted.outcome is Adoption.SUBMITTED
+        assert adopted.outcome is (Adoption.SUBMITTED if adopted.changed else Adoption.ALREADY)
         assert (await job_of(database, one.image)).handle.provider_job_id == name
 
 
