@@ -4,7 +4,10 @@ Looked after until they close.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 import asyncpg
 
@@ -12,7 +15,7 @@ from contracts.failures import Failure, FailureCode
 from contracts.ids import JobId, ProviderJobId
 from contracts.jobs import JobRef, ProviderHandle
 from contracts.states import JobState
-from providers.port import CreateRequest, Lookup, Model, ModelInputs, Provider, ProviderUnavailableError
+from providers.port import CreateRequest, FindAnswer, Lookup, Model, ModelInputs, Provider, ProviderUnavailableError
 from providers.registry import Providers
 from runtime import metrics
 from runtime.logging import get_logger
@@ -39,7 +42,38 @@ log = get_logger(__name__)
 
 PAGE = 50
 SLOW_SECONDS = 5.0
-"""A provider that takes longer for one bill is left alone until the next round."""
+"""A provider that takes longer for one answer is not asked the like until the next round."""
+
+
+class _Call(StrEnum):
+    STATUS = "status"
+    LIST = "list"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Round:
+    """Which calls a provider has not answered in this round, or too slowly: they are not made again in it. A list that
+    is away keeps nobody from a status that is not.
+    """
+
+    away: set[tuple[str, _Call]] = field(default_factory=set[tuple[str, _Call]])
+
+    def is_away(self, provider: Provider, call: _Call) -> bool:
+        return (provider.name, call) in self.away
+
+    @contextmanager
+    def asking(self, provider: Provider, call: _Call) -> Generator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        except ProviderUnavailableError as error:
+            if not error.not_found:  # it answers, and has forgotten this one: the others are asked for
+                self.away.add((provider.name, call))
+            raise
+        finally:
+            if time.monotonic() - began > SLOW_SECONDS:
+                self.away.add((provider.name, call))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,24 +82,24 @@ class LateBills:
     providers: Providers
 
     async def settle(self) -> None:
-        """One look at each open bill that is due. A provider that is away, or slow, is asked once in a round.
+        """One look at each open bill that is due. What a provider does not answer, or slowly, is asked once in a round.
 
         A job that has ended stays as it is; its money and what it produced are completed.
         """
         async with self.database.as_system() as conn:
             bills = await take_open_bills(conn, limit=PAGE)
-        skipped: set[str] = set()
+        this_round = _Round()
         for bill in bills:
             ref = bill.ref
-            if bill.provider in skipped:
-                continue
-            began = time.monotonic()
             try:
-                await self._look_at(ref)
+                await self._look_at(ref, this_round)
             except ProviderUnavailableError as error:
-                if not error.not_found:  # it answers, and has forgotten this one: the others are asked for
-                    skipped.add(bill.provider)
-                log.info("an open bill could not be looked up", job_id=ref.job_id, reason=str(error))
+                log.info(
+                    "an open bill could not be looked up",
+                    job_id=ref.job_id,
+                    provider=bill.provider,
+                    reason=str(error),
+                )
             except (
                 LookupError,
                 ValueError,
@@ -74,10 +108,8 @@ class LateBills:
                 asyncpg.IntegrityConstraintViolationError,
             ) as error:
                 log.error("an open bill cannot be settled", job_id=ref.job_id, reason=repr(error))  # noqa: TRY400 - no trace
-            if time.monotonic() - began > SLOW_SECONDS:
-                skipped.add(bill.provider)
 
-    async def _look_at(self, ref: JobRef) -> None:
+    async def _look_at(self, ref: JobRef, this_round: _Round) -> None:
         async with self.database.as_system() as conn:
             abandoned = await lock_ended(conn, ref.execution_id)
             job = await get_job(conn, ref.job_id)
@@ -88,16 +120,22 @@ class LateBills:
                 failure = Failure.of(FailureCode.SUBMISSION_UNKNOWN)
                 await mark_job_ended(conn, ref.job_id, JobState.FAILED, failure, expected=(job.state,))
                 job = await get_job(conn, ref.job_id)
-        await (self._settle_known(ref, job) if job.handle is not None else self._look_for(ref, job))
+        look = self._settle_known if job.handle is not None else self._look_for
+        await look(ref, job, this_round)
 
-    async def _settle_known(self, ref: JobRef, job: JobRecord) -> None:
+    async def _settle_known(self, ref: JobRef, job: JobRecord, this_round: _Round) -> None:
         found = self.providers.find_model(job.model, job.provider)
         if found is None or job.handle is None:
             return
         provider, model = found
-        report = job.report or await provider.status(job.handle)
+        report = job.report
+        if report is None:
+            if this_round.is_away(provider, _Call.STATUS):
+                return
+            with this_round.asking(provider, _Call.STATUS):
+                report = await provider.status(job.handle)
         if not report.state.ended:
-            await self._ask_to_end(ref, job, provider, job.handle)
+            await self._ask_to_end(ref, job, provider, job.handle, this_round)
             return
         async with self.database.as_system() as conn:
             send = await get_send(conn, ref.job_id, job.send_number)
@@ -109,16 +147,21 @@ class LateBills:
             metrics.COST_NANO_USD.labels(job.provider, job.model).inc(cost.nano_usd)
             log.info("an open bill was settled", job_id=ref.job_id, settled_nano_usd=cost.nano_usd)
 
-    async def _ask_to_end(self, ref: JobRef, job: JobRecord, provider: Provider, handle: ProviderHandle) -> None:
+    async def _ask_to_end(
+        self, ref: JobRef, job: JobRecord, provider: Provider, handle: ProviderHandle, this_round: _Round
+    ) -> None:
         """Once: it still runs, and nobody waits for it. What it then did and cost is read in a later round."""
         if job.state is not JobState.SUBMITTED or job.cancel_sent_at is not None:
+            return
+        if this_round.is_away(provider, _Call.CANCEL):
             return
         async with self.database.as_system() as conn:
             if not job.orphan and not await lock_ended(conn, ref.execution_id):
                 return
             await mark_cancel_sent(conn, ref.job_id)
         try:
-            outcome = await provider.cancel(handle)
+            with this_round.asking(provider, _Call.CANCEL):
+                outcome = await provider.cancel(handle)
         except ProviderUnavailableError as error:
             metrics.PROVIDER_CALLS.labels(job.provider, "cancel", "unavailable").inc()
             log.warning("a job that nobody waits for could not be ended", job_id=ref.job_id, reason=str(error))
@@ -126,7 +169,7 @@ class LateBills:
         metrics.PROVIDER_CALLS.labels(job.provider, "cancel", outcome.value).inc()
         log.info("provider asked to end a job that nobody waits for", job_id=ref.job_id, outcome=outcome)
 
-    async def _look_for(self, ref: JobRef, job: JobRecord) -> None:
+    async def _look_for(self, ref: JobRef, job: JobRecord, this_round: _Round) -> None:
         found = self.providers.find_model(job.model, job.provider)
         if found is None or job.state is not JobState.FAILED:
             return
@@ -139,10 +182,16 @@ class LateBills:
                 await _release(conn, ref.job_id)
                 return
             send = await get_send(conn, ref.job_id, job.send_number)
-        await self._search(ref, job, provider, model, send)
+        if this_round.is_away(provider, _Call.LIST):
+            return
+        with this_round.asking(provider, _Call.LIST):
+            answer = await provider.find(Lookup(request=CreateRequest(**send.request), sent_at=send.sent_at))
+        await self._book_found(ref, job, (provider, model), send, answer)
 
-    async def _search(self, ref: JobRef, job: JobRecord, provider: Provider, model: Model, send: SendRecord) -> None:
-        answer = await provider.find(Lookup(request=CreateRequest(**send.request), sent_at=send.sent_at))
+    async def _book_found(
+        self, ref: JobRef, job: JobRecord, found: tuple[Provider, Model], send: SendRecord, answer: FindAnswer
+    ) -> None:
+        provider, model = found
         async with self.database.as_system() as conn:
             await lock_job(conn, ref.job_id)  # what is learned meanwhile waits, and sees its money's end
             owned = await list_owned(conn, job.provider, [match.provider_job_id for match in answer.matches])

@@ -76,7 +76,8 @@ async def is_open_since(conn: Connection, ref: ExecutionRef, *, before: datetime
 
 
 # Each is looked at in every round for ten minutes, then once a minute. To be looked at is written down with the choice,
-# so that those that cannot be settled keep no others from it.
+# so that those that cannot be settled keep no others from it. A page that was looked at together is shuffled the next
+# time: one that its provider never answers for is not first in every round.
 TAKE_OPEN_BILLS = """
 WITH due AS (
     SELECT j.job_id
@@ -88,14 +89,14 @@ WITH due AS (
            OR e.status IN ('failed', 'cancelled', 'completed'))
       AND (coalesce(j.ended_at, CASE WHEN j.orphan THEN j.created_at END, e.ended_at) > now() - interval '10 minutes'
            OR j.updated_at < now() - interval '1 minute')
-    ORDER BY j.updated_at LIMIT $1
+    ORDER BY j.updated_at, random() LIMIT $1
     FOR UPDATE OF j SKIP LOCKED  -- somebody moves it: a retry, an answer
 ), looked_at AS (
     UPDATE jobs SET updated_at = now() FROM due WHERE jobs.job_id = due.job_id
 )
-SELECT j.job_id, j.user_id, j.execution_id, j.generation, j.provider, j.updated_at
+SELECT j.job_id, j.user_id, j.execution_id, j.generation, j.provider
 FROM due JOIN jobs AS j ON j.job_id = due.job_id
-ORDER BY j.updated_at
+ORDER BY j.updated_at, random()
 """
 
 

@@ -12,7 +12,7 @@ from contracts.failures import Failure, FailureCode
 from contracts.jobs import JobRef
 from contracts.states import ExecutionStatus, JobState
 from runtime import metrics
-from store.sweeping import TAKE_OPEN_BILLS
+from store.sweeping import TAKE_OPEN_BILLS, take_open_bills
 from tests.activities.bench import REPLICATE_FLUX, Bench
 from tests.rows import Accepted
 
@@ -137,6 +137,30 @@ async def test_late_bills_ask_a_provider_that_is_away_once_in_a_round(bench: Ben
     assert bench.sandbox.fired(away) == 1
     assert (await bench.charge(fal))[0] == "settled"
     assert [(await bench.charge(ref))[0] for ref in refs] == ["held"] * 3
+
+
+async def test_late_bills_are_read_by_their_ids_while_the_list_is_away(bench: Bench) -> None:
+    """A job that was lost comes first, and only a list could tell of it."""
+    lost = [(await sent_and_terminated(bench, "drop_before_accept")).image for _ in range(2)]
+    known = (await sent_and_terminated(bench)).image
+    await provider_ended(bench)
+    for ref in lost:
+        await bench.as_owner("UPDATE jobs SET updated_at = now() - interval '2 min' WHERE job_id = $1", ref.job_id)
+    away = bench.sandbox.fault("error_5xx_before_accept", provider="replicate", operation="list", times=-1)
+    await bench.late_bills.settle()
+    assert bench.sandbox.fired(away) == 1
+    assert [(await bench.charge(ref))[0] for ref in (*lost, known)] == ["held", "held", "settled"]
+
+
+async def test_late_bills_that_were_looked_at_together_come_in_another_order(bench: Bench) -> None:
+    """One that its provider never answers for would keep the others from it in every round."""
+    for _ in range(2):
+        await sent_and_terminated(bench)
+    first: set[str] = set()
+    for _ in range(30):
+        async with bench.database.as_system() as conn:
+            first.add((await take_open_bills(conn, limit=50))[0].ref.job_id)
+    assert len(first) == 2
 
 
 async def test_late_bills_of_a_provider_do_not_wait_for_one_that_it_has_forgotten(bench: Bench) -> None:
