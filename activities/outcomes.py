@@ -69,6 +69,7 @@ def webhook_body(
         "type": type_,
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "executionId": execution.execution_id,
+        "generation": execution.generation,
         "status": status,
         "result": result,
         "error": error,

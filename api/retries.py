@@ -198,24 +198,24 @@ def _check_ended(execution: LockedExecution) -> None:
 
 def _check_double_cost(steps: Sequence[StepRetry]) -> None:
     """A bill that is open, of a step that would be bought again: its user decides, or waits until it is known."""
-    doubtful = [item for item in steps if item.doubtful]
+    doubtful = [(item.step, purchase) for item in steps for purchase in item.doubtful]
     if not doubtful:
         return
-    named = ", ".join(f"{item.step.name} (at most {usd_text(item.last.cost_nano_usd)} USD)" for item in doubtful)
+    named = ", ".join(f"{step.name} (at most {usd_text(one.cost_nano_usd)} USD)" for step, one in doubtful)
     listed = [
         {
-            "step": item.step.name,
-            "jobId": item.last.job_id,
-            "provider": item.step.provider,
-            "model": item.step.model,
-            "atMost": usd_text(item.last.cost_nano_usd),
+            "step": step.name,
+            "jobId": one.job_id,
+            "provider": step.provider,
+            "model": step.model,
+            "atMost": usd_text(one.cost_nano_usd),
         }
-        for item in doubtful
+        for step, one in doubtful
     ]
     raise ProblemError(
         FailureCode.POSSIBLE_DOUBLE_COST,
-        f"The last purchase may still be billed: {named}. It is being looked for: try again later, or send "
-        '{"acceptPossibleDoubleCost": true} to buy it again now.',
+        f"What was bought before may still complete and be billed: {named}. It is being looked for: try again "
+        'later, or send {"acceptPossibleDoubleCost": true} to buy it again now.',
         members={"doubleCost": {"currency": "USD", "steps": listed}},
     )
 

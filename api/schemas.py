@@ -177,7 +177,7 @@ class RetryRequest(BaseModel):
 
     accept_possible_double_cost: bool = Field(
         False,
-        description="Buy a step again although its last purchase may turn out to have been accepted, and be billed.",
+        description="Buy a step again although what was bought for it before may still complete, and be billed.",
     )
 
 
@@ -238,14 +238,17 @@ class JobCost(Wire):
 
 
 class Job(Wire):
-    """tries: how often it was sent to the provider.
+    """tries: how often it was sent to the provider. generation: the one that bought it, or took it in when it was late.
 
+    supersedes: the job in whose place it was bought; of an orphan, the job that was sent.
     orphan: bought beside the step's job, because an earlier send of it was accepted after all; nobody waits for it.
     """
 
     id: str
     step: str
     state: JobState
+    generation: int
+    supersedes: str | None
     orphan: bool
     provider: str
     model: str
@@ -271,11 +274,14 @@ class Webhook(Wire):
 
 
 class Execution(Wire):
-    """How an execution stands. currentJob, completedJobs, failedJobs: names of steps."""
+    """How an execution stands. currentJob, completedJobs, failedJobs: names of steps. generation: 1, and one more with
+    each retry.
+    """
 
     id: str
     type: PlanType
     status: ExecutionStatus
+    generation: int
     progress: Percent
     current_job: str | None
     completed_jobs: list[str]

@@ -33,7 +33,8 @@ class Purchase:
     """One job of a step, whichever generation bought it.
 
     report: how the provider says it ended; None: it has not said. produced: that report lists files.
-    stored: we hold them all. bill_open: its real cost is not booked; cost_nano_usd is then what is held for it.
+    stored: we hold them all. bill_open: its real cost is not booked; cost_nano_usd is then the most it may be: what was
+    held for it, of an orphan for its step.
     """
 
     job_id: JobId
@@ -55,14 +56,15 @@ class Purchase:
 class StepRetry:
     """job: what is kept or continued; of a step that is bought, none. last: the step's latest purchase so far.
 
-    doubtful: the last purchase may still be billed, so that buying the step again may cost it twice.
+    doubtful: of a step that is bought, the purchases that may still complete and be billed: buying it again may cost it
+    twice.
     """
 
     step: Step
     fate: Fate
     last: Purchase
     job: Purchase | None
-    doubtful: bool = False
+    doubtful: tuple[Purchase, ...] = ()
 
 
 def decide_retry(plan: Plan, purchases: Sequence[Purchase], error: FailureCode | None) -> tuple[StepRetry, ...]:
@@ -77,7 +79,7 @@ def decide_retry(plan: Plan, purchases: Sequence[Purchase], error: FailureCode |
     return tuple(decided)
 
 
-def _decide(step: Step, last: Purchase, earlier: Iterable[Purchase], *, lost: bool) -> StepRetry:
+def _decide(step: Step, last: Purchase, earlier: Sequence[Purchase], *, lost: bool) -> StepRetry:
     if last.state.ended and _completed(last) and (last.stored or not lost):
         return StepRetry(step=step, fate=Fate.KEPT, last=last, job=last)
     if _goes_on(last):
@@ -85,9 +87,8 @@ def _decide(step: Step, last: Purchase, earlier: Iterable[Purchase], *, lost: bo
     late = [one for one in earlier if _came_late(one)]
     if late:
         return StepRetry(step=step, fate=Fate.KEPT, last=last, job=late[-1])
-    return StepRetry(
-        step=step, fate=Fate.BOUGHT, last=last, job=None, doubtful=last.sent and last.bill_open and last.report is None
-    )
+    doubtful = tuple(one for one in (last, *earlier) if _may_still_come(one))
+    return StepRetry(step=step, fate=Fate.BOUGHT, last=last, job=None, doubtful=doubtful)
 
 
 def _is_lost(error: FailureCode | None, users: Iterable[Purchase]) -> bool:
@@ -109,6 +110,11 @@ def _came_late(purchase: Purchase) -> bool:
     """
     given_up = purchase.state in (JobState.FAILED, JobState.CANCELLED)
     return _completed(purchase) and (given_up or (purchase.orphan and purchase.state.ended))
+
+
+def _may_still_come(purchase: Purchase) -> bool:
+    """Nobody knows its end, whoever bought it: the last one, one before it, or an orphan."""
+    return purchase.sent and purchase.bill_open and purchase.report is None
 
 
 def _goes_on(purchase: Purchase) -> bool:

@@ -62,7 +62,11 @@ SELECT j.job_id, j.step_name, j.state, j.orphan, j.send_number > 0 AS sent,
        j.report ->> 'state' AS report, jsonb_array_length(coalesce(j.report -> 'outputs', '[]')) AS outputs,
        (SELECT count(*) FROM assets AS a WHERE a.job_id = j.job_id) AS assets,
        j.failure ->> 'code' AS failure, coalesce(c.state = 'held', false) AS bill_open,
-       CASE WHEN c.state = 'held' THEN c.held_nano_usd ELSE coalesce(c.settled_nano_usd, 0) END AS cost_nano_usd
+       CASE WHEN c.state IS DISTINCT FROM 'held' THEN coalesce(c.settled_nano_usd, 0)
+            WHEN NOT j.orphan THEN c.held_nano_usd
+            ELSE (SELECT max(o.held_nano_usd) FROM jobs AS other JOIN charges AS o ON o.job_id = other.job_id
+                  WHERE other.execution_id = j.execution_id AND other.step_name = j.step_name)
+       END AS cost_nano_usd
 FROM jobs AS j LEFT JOIN charges AS c ON c.job_id = j.job_id
 WHERE j.execution_id = $1
 ORDER BY j.generation, j.job_id

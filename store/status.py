@@ -30,6 +30,8 @@ class JobStatus:
     provider: str
     model: str
     send_number: int
+    generation: int
+    supersedes: JobId | None
     orphan: bool
     created_at: datetime
     submitted_at: datetime | None
@@ -114,7 +116,7 @@ WHERE execution_id = ANY($1::text[])
 
 LIST_JOBS = """
 SELECT j.execution_id, j.job_id, s.name AS step, s.position, s.usual_seconds, j.state, j.provider, j.model,
-       j.send_number, j.orphan,
+       j.send_number, j.generation, j.supersedes, j.orphan,
        j.created_at, j.submitted_at, j.ended_at, j.updated_at, j.failure, c.state AS charge_state, c.basis,
        coalesce(c.held_nano_usd, 0) AS held_nano_usd, coalesce(c.settled_nano_usd, 0) AS settled_nano_usd
 FROM jobs AS j

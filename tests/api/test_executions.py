@@ -18,8 +18,8 @@ from tests.api.walk import Walk
 
 BODY = {"prompt": "A paper boat", "webhook": "https://example.com/hook", "metadata": {"order": "A-1", "n": 2.5}}
 FIELDS = {
-    "id", "type", "status", "progress", "currentJob", "completedJobs", "failedJobs", "jobs", "result", "error", "cost",
-    "webhook", "metadata", "createdAt", "updatedAt",
+    "id", "type", "status", "generation", "progress", "currentJob", "completedJobs", "failedJobs", "jobs", "result",
+    "error", "cost", "webhook", "metadata", "createdAt", "updatedAt",
 }  # fmt: skip
 
 
@@ -47,8 +47,8 @@ async def test_execution_that_is_queued_shows_what_it_may_cost(user: TestUser) -
     assert read["createdAt"].endswith("Z")
     image, video = read["jobs"]
     assert set(image) == {
-        "id", "step", "state", "orphan", "provider", "model", "tries", "createdAt", "submittedAt", "endedAt", "cost",
-        "error",
+        "id", "step", "state", "generation", "supersedes", "orphan", "provider", "model", "tries", "createdAt",
+        "submittedAt", "endedAt", "cost", "error",
     }  # fmt: skip
     assert [(job["step"], job["state"], job["tries"]) for job in (image, video)] == [
         ("image", "waiting", 0),

@@ -251,12 +251,17 @@ async def test_retry_takes_a_completed_orphan(api: Api, user: TestUser) -> None:
     assert (read["completedJobs"], read["failedJobs"]) == ([IMAGE, VIDEO], [])
 
 
-async def test_retry_does_not_wait_for_an_orphan_that_still_runs(api: Api, user: TestUser) -> None:
+async def test_retry_asks_before_it_buys_beside_an_orphan_that_still_runs(api: Api, user: TestUser) -> None:
+    """Nothing is held for the orphan itself: it may cost what was held for its step."""
     failed = Left(state=FAILED, failure=FailureCode.PROVIDER_FAILED, known=True, report=FAILED, cost=NOTHING)
     one = await end(api.database, user.user_id, failed)
     orphan = await add_orphan(api.database, one, RUNNING)
 
-    said = (await _retry(user, one)).json()
+    refused = await _retry(user, one)
+    assert (refused.status_code, refused.json()["code"]) == (409, "possible_double_cost"), refused.text
+    [named] = refused.json()["doubleCost"]["steps"]
+    assert (named["step"], named["jobId"], named["atMost"]) == (VIDEO, orphan, usd_text(VIDEO_PRICE))
+    said = (await _retry(user, one, ACCEPT)).json()
 
     assert [item["step"] for item in said["toPay"]] == [VIDEO]
     after = await _rows(api, one)

@@ -1,6 +1,7 @@
 """POST /api/executions/{id}/retry: who may, what is refused, what is done once."""
 
 import asyncio
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from contracts.failures import FailureCode
 from contracts.ids import new_execution_id
 from contracts.money import NanoUsd, usd_text
 from contracts.states import ExecutionStatus, JobState
+from store.admin_moves import Adoption, adopt_by_hand, release_by_hand
 from store.executions import mark_cancel_requested
 from store.retries import lock_purchases
 from store.sweeping import lock_ended, take_open_bills
@@ -195,13 +197,20 @@ async def test_retry_of_a_retry_supersedes_its_job(api: Api, user: TestUser) -> 
     read = (await user.http.get(f"/api/executions/{one.execution_id}")).json()
     assert read["cost"]["settled"] == usd_text(NanoUsd(4 * COST))  # the image, and three videos that failed
     assert (read["status"], read["failedJobs"], len(read["jobs"])) == ("failed", [VIDEO], 5)
+    image, *videos = read["jobs"]
+    assert (read["generation"], image["generation"], image["supersedes"]) == (4, 1, None)
+    assert [job["generation"] for job in videos] == [1, 2, 3, 4]
+    assert [job["supersedes"] for job in videos] == [None, *(job["id"] for job in videos[:-1])]
     async with api.database.as_user(user.user_id) as conn:
         await assert_books_balance(conn, user.user_id)
-        events = await conn.fetch("SELECT generation FROM webhooks WHERE execution_id = $1", one.execution_id)
-        videos = await conn.fetchrow("SELECT held_videos, settled_videos FROM budgets WHERE user_id = $1", user.user_id)
+        events = await conn.fetch("SELECT generation, body FROM webhooks WHERE execution_id = $1", one.execution_id)
+        counted = await conn.fetchrow(
+            "SELECT held_videos, settled_videos FROM budgets WHERE user_id = $1", user.user_id
+        )
     assert sorted(event["generation"] for event in events) == [1, 2, 3, 4]  # each end is an event of its own
-    assert videos is not None
-    assert tuple(videos) == (0, 0)
+    assert all(json.loads(event["body"])["generation"] == event["generation"] for event in events)
+    assert counted is not None
+    assert tuple(counted) == (0, 0)
 
 
 async def test_retry_takes_what_was_bought_before_and_came_late(api: Api, user: TestUser) -> None:
@@ -226,6 +235,40 @@ async def test_retry_takes_what_was_bought_before_and_came_late(api: Api, user: 
     assert said["kept"][1]["jobId"] == one.video.job_id
     read = (await user.http.get(f"/api/executions/{one.execution_id}")).json()
     assert (read["status"], read["completedJobs"]) == ("queued", ["image", VIDEO])
+
+
+async def test_retry_asks_again_while_an_earlier_purchase_may_still_come(api: Api, user: TestUser) -> None:
+    """The double cost was accepted once, for a purchase that has failed: not for another."""
+    one = await end(api.database, user.user_id, LOST)
+    assert (await _retry(user, one.execution_id, ACCEPT)).status_code == 202
+    async with api.database.as_system() as conn:
+        second = await conn.fetchval("SELECT job_id FROM jobs WHERE supersedes = $1", one.video.job_id)
+    await api.services.temporal.get_workflow_handle(one.execution_id).terminate("no worker here")
+    refused = Left(state=JobState.FAILED, failure=FailureCode.CONTENT_MODERATED, released=True)
+    await finish_again(api.database, one, 2, video=refused, job_id=second)
+
+    answer = await _retry(user, one.execution_id)
+
+    assert _code(answer) == (409, "possible_double_cost")
+    [named] = answer.json()["doubleCost"]["steps"]
+    assert (named["jobId"], named["atMost"]) == (one.video.job_id, usd_text(VIDEO_PRICE))
+    assert (await _retry(user, one.execution_id, ACCEPT)).status_code == 202
+
+
+async def test_retry_asks_for_what_was_released_by_hand_and_then_adopted(api: Api, user: TestUser) -> None:
+    one = await end(api.database, user.user_id, LOST)
+    async with api.database.as_system() as conn:
+        assert (await release_by_hand(conn, one.video.job_id)).released
+    async with api.database.as_system() as conn:
+        adopted = await adopt_by_hand(conn, one.video.job_id, "found-after-all")
+    assert adopted.outcome is Adoption.ORPHAN
+
+    answer = await _retry(user, one.execution_id)
+
+    assert _code(answer) == (409, "possible_double_cost")
+    [named] = answer.json()["doubleCost"]["steps"]
+    assert (named["jobId"], named["atMost"]) == (adopted.job_id, usd_text(VIDEO_PRICE))
+    assert (await _retry(user, one.execution_id, ACCEPT)).status_code == 202
 
 
 async def test_retry_waits_for_what_the_sweep_does_to_an_ended_execution(api: Api, user: TestUser) -> None:
