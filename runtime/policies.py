@@ -38,7 +38,9 @@ EXIT_SECONDS: Final = 30.0
 """What a supervisor allows between SIGTERM and SIGKILL."""
 
 HEARTBEAT: Final = timedelta(seconds=6)
-"""Of activities that wait or call out. With the sticky time-out below, a killed worker's jobs move on within ten seconds."""
+"""Of activities that wait or call out. With the sticky time-out below, a killed worker's jobs move on within ten
+seconds.
+"""
 
 STICKY_SCHEDULE_TO_START: Final = timedelta(seconds=2)
 """How long a workflow task waits for a worker that is dead. The default of 10 s would be most of a recovery."""

@@ -175,7 +175,8 @@ class Replicate:
             and (after is None or job.created_at >= after)
             and (before is None or job.created_at < before)
         ]
-        start = f"{self._desk.base_url(request)}/replicate/v1/predictions"
+        # The API's own address, as its caller knows it: its key goes there again.
+        start = f"{str(request.base_url).rstrip('/')}/replicate/v1/predictions"
         kept = {key: query[key] for key in ("created_after", "created_before") if key in query}
 
         def address(cursor: int) -> str:

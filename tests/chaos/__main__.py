@@ -22,7 +22,6 @@ from tests.chaos.soup import soup
 HELD_AT_ONCE = 24
 """Executions held in one round: two cores bring about so many to their points before the first one must be let go."""
 HELD_AT_A_POINT = 6
-SOUP_SECONDS = 150.0
 ZOMBIES = 4
 """A stopped worker keeps its locks on rows until its time-outs, so few are held there."""
 IN_FLIGHT = 24
@@ -96,8 +95,8 @@ async def run_long(session: Session, cases: list[Case], options: argparse.Namesp
         number += 1
         rounds = await run_pass(session, cases, min(options.trials, HELD_AT_A_POINT), until=until)
         left = until - time.monotonic()
-        if not options.case and left > SOUP_SECONDS / 2:
-            await soup(session, min(SOUP_SECONDS, left))
+        if not options.case and left > options.soup_seconds / 2:
+            await soup(session, min(options.soup_seconds, left))
         await session.judge(rounds)
         seconds = time.monotonic() - began
         say(f"Pass {number}: {progress(list(session.results.values()))}, {seconds:.0f} s")
@@ -162,6 +161,7 @@ def main() -> int:
     parser.add_argument(
         "--soup", action="store_true", help="random kills, stops and cuts under load, for --minutes (2)"
     )
+    parser.add_argument("--soup-seconds", type=float, default=150.0, help="after each pass of the cases (150)")
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6), help="repeats the same choices")
     parser.add_argument("--markdown", type=Path, help="write the table there")
     parser.add_argument("--keep", action="store_true", help="leave the stack's folder with its logs")
