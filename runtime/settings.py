@@ -270,11 +270,7 @@ class MigrateProcess(LogSettings, DatabaseSettings):
 
 
 class AdminProcess(LogSettings, SecuritySettings, DatabaseSettings):
-    """`python -m store.admin`. What it did is in its result, so its log is quiet."""
-
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
-        default="CRITICAL", description="least severe level that is logged, on stderr"
-    )
+    """`python -m store.admin`. What it did is in its result, so its log is quiet unless LOG_LEVEL is set."""
 
 
 S = TypeVar("S", bound=Settings)

@@ -259,7 +259,9 @@ async def answer(settings: AdminProcess, arguments: Arguments) -> tuple[int, str
 def main() -> int:
     arguments = parse()
     settings = load(AdminProcess)
-    configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
+    # Its result is what it says: a log line beside it only where somebody asked for them.
+    level = settings.log_level if "log_level" in settings.model_fields_set else "CRITICAL"
+    configure_logging(level, settings.log_format, secrets=secret_values(settings))
     code, text = asyncio.run(answer(settings, arguments))
     if code == 0:
         print(text)

@@ -72,13 +72,14 @@ SELECT j.step_name, j.step_name = e.plan ->> 'result_step' AS is_result,
 FROM assets AS a
 JOIN jobs AS j ON j.job_id = a.job_id AND NOT j.orphan
 JOIN executions AS e ON e.execution_id = a.execution_id
+JOIN steps AS s ON s.execution_id = j.execution_id AND s.name = j.step_name
 WHERE a.execution_id = $1
   AND NOT EXISTS (
       SELECT FROM jobs AS later
       WHERE later.execution_id = j.execution_id AND later.step_name = j.step_name AND NOT later.orphan
         AND (later.generation, later.job_id) > (j.generation, j.job_id)
   )
-ORDER BY a.asset_id
+ORDER BY s.position, a.output_number
 """
 
 
