@@ -1,0 +1,45 @@
+"""Assets in rows."""
+
+from contracts.ids import AssetId
+from contracts.jobs import JobRef
+from contracts.plans import StepKind
+from store.assets import Asset, insert_asset, list_execution_assets
+from store.database import Database
+from tests.rows import accept, new_execution, new_user
+from tests.servers import FreshDatabase
+
+
+def asset(ref: JobRef, asset_id: str, number: int, kind: StepKind) -> Asset:
+    return Asset(
+        asset_id=AssetId(asset_id),
+        job_id=ref.job_id,
+        output_number=number,
+        execution_id=ref.execution_id,
+        user_id=ref.user_id,
+        kind=kind,
+        object_key=f"{asset_id}.bin",
+        size_bytes=1,
+        sha256="0" * 64,
+        content_type="image/png",
+    )
+
+
+async def test_assets_are_listed_in_the_order_of_the_plan_whatever_their_ids(
+    fresh_database: FreshDatabase,
+) -> None:
+    async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
+        await listed_in_order(database)
+
+
+async def listed_in_order(database: Database) -> None:
+    one = await accept(database, new_execution(await new_user(database)))
+    async with database.as_user(one.user_id) as conn:
+        await insert_asset(conn, asset(one.video, "asset_1", 0, StepKind.VIDEO))
+        await insert_asset(conn, asset(one.image, "asset_2", 1, StepKind.IMAGE))
+        await insert_asset(conn, asset(one.image, "asset_3", 0, StepKind.IMAGE))
+        listed = await list_execution_assets(conn, one.execution_id)
+    assert [(item.step, item.asset.asset_id) for item in listed] == [
+        ("image", "asset_3"),
+        ("image", "asset_2"),
+        ("video", "asset_1"),
+    ]
