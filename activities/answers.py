@@ -7,7 +7,7 @@ from contracts.jobs import JobRef, ProviderHandle, SubmitJobResult, SubmitOutcom
 from contracts.states import ExecutionStatus, JobState
 from providers.port import CreateAnswer, CreateOutcome
 from runtime.logging import get_logger
-from store.charges import move_budget, release_charge
+from store.charges import release_hold
 from store.database import Connection
 from store.jobs import (
     JobRecord,
@@ -49,9 +49,7 @@ async def _sent_already(conn: Connection, ref: JobRef, job: JobRecord) -> Submit
 async def refuse_unsent(conn: Connection, ref: JobRef, failure: Failure) -> SubmitJobResult:
     """A waiting job that will not be sent: it has failed, and its money goes back."""
     if await mark_job_ended(conn, ref.job_id, JobState.FAILED, failure, expected=(JobState.WAITING,)):
-        move = await release_charge(conn, ref.job_id)
-        if move is not None:
-            await move_budget(conn, move)
+        await release_hold(conn, ref.job_id)
     return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=failure)
 
 

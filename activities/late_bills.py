@@ -20,7 +20,7 @@ from providers.registry import Providers
 from runtime import metrics
 from runtime.logging import get_logger
 from store.adjustments import book_cost
-from store.charges import ChargeConflictError, move_budget, release_charge
+from store.charges import ChargeConflictError, release_hold
 from store.database import Connection, Database
 from store.jobs import (
     JobRecord,
@@ -197,34 +197,26 @@ class LateBills:
             owned = await list_owned(conn, job.provider, [match.provider_job_id for match in answer.matches])
             free = [match for match in answer.matches if match.provider_job_id not in owned]
             if len(free) == 1 and not await has_twin(conn, ref.job_id, job.send_number):
-                await mark_late_handle(conn, ref.job_id, free[0])
-                log.warning("a send that was given up has been found", job_id=ref.job_id)
+                if await mark_late_handle(conn, ref.job_id, free[0]):
+                    log.warning("a send that was given up has been found", job_id=ref.job_id)
             elif free:  # which of them it is, or whether it is a twin's, no list can tell
                 ids = [match.provider_job_id for match in free]
                 log.error("an open bill needs a person", job_id=ref.job_id, provider_job_ids=ids)
-            elif (
-                answer.authoritative
-                and send.age_seconds > provider.certainty_horizon_seconds(model)
-                and not _of_send(
-                    await list_known_ids(conn, ref.job_id), job.send_number
-                )  # it may have called meanwhile
-            ):
-                await _release(conn, ref.job_id)
+            elif answer.authoritative and send.age_seconds > provider.certainty_horizon_seconds(model):
+                called_meanwhile = _of_send(await list_known_ids(conn, ref.job_id), job.send_number)
+                if not called_meanwhile:
+                    await _release(conn, ref.job_id)
 
 
 async def _release(conn: Connection, job_id: JobId) -> None:
-    move = await release_charge(conn, job_id)
-    if move is not None:
-        await move_budget(conn, move)
+    if await release_hold(conn, job_id):
         log.info("a send that was given up was never accepted", job_id=job_id)
 
 
 async def _cancel_unsent(conn: Connection, ref: JobRef) -> None:
     """Its send turned out to be not accepted when its execution had ended: nobody sends it again."""
     if await mark_job_ended(conn, ref.job_id, JobState.CANCELLED, None, expected=(JobState.WAITING,)):
-        move = await release_charge(conn, ref.job_id)
-        if move is not None:
-            await move_budget(conn, move)
+        await release_hold(conn, ref.job_id)
         log.info("a send of an ended execution was not accepted", job_id=ref.job_id)
 
 

@@ -24,7 +24,7 @@ from providers.port import CreateRequest, ProviderUnavailableError
 from runtime.logging import get_logger
 from store.accepted import Accepted, Rebuilt, compare, has_ended, rebuild
 from store.audit import record
-from store.charges import move_budget, release_charge
+from store.charges import release_hold
 from store.database import DATABASE_DOWN, SET_SYSTEM, Connection, Database
 from store.high_water import Mark, MarkUnreadableError, get_position, pause_behind, write_mark
 from store.jobs import JobRecord, get_job, mark_reported
@@ -275,9 +275,7 @@ class Recovery:
         if doubtful:
             await self._make_send(conn, job, past)
         if await give_up(conn, job.job_id, past.send_number, failure) and not doubtful:
-            move = await release_charge(conn, job.job_id)
-            if move is not None:
-                await move_budget(conn, move)
+            await release_hold(conn, job.job_id)
 
     async def _make_send(self, conn: Connection, job: JobRecord, past: JobPast) -> bool:
         """The row of the send, computed as it was. False: without its exact request, for what it needed is gone."""

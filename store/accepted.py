@@ -15,7 +15,7 @@ from typing import Any
 
 from contracts.ids import ExecutionId, UserId
 from contracts.states import ChargeState, CostBasis, JobState, LedgerKind
-from store.charges import INSERT_ENTRY, move_budget, release_charge, settle_charge
+from store.charges import INSERT_ENTRY, release_hold, settle_charge
 from store.database import Connection
 
 # The key of the request has no execution in its row; it was inserted in the same transaction, and its answer names it.
@@ -230,6 +230,4 @@ async def _end_charge(conn: Connection, charge: Mapping[str, Any]) -> None:
     if charge["state"] == ChargeState.SETTLED:
         await settle_charge(conn, charge["job_id"], charge["settled_nano_usd"], CostBasis(charge["basis"]))
     elif charge["state"] == ChargeState.RELEASED:
-        move = await release_charge(conn, charge["job_id"])
-        if move is not None:
-            await move_budget(conn, move)
+        await release_hold(conn, charge["job_id"])

@@ -14,7 +14,7 @@ from contracts.states import ChargeState, CostBasis, JobState
 from store.adjustments import drop_assumed
 from store.admin_common import RefusedError
 from store.callbacks import notify_job
-from store.charges import move_budget, release_charge, settle_charge
+from store.charges import release_hold, settle_charge
 from store.database import Connection
 from store.jobs import list_owned, mark_job_ended, mark_late_handle, mark_send_answered, mark_submitted
 from store.orphans import record_orphan
@@ -181,9 +181,7 @@ async def release_by_hand(conn: Connection, job_id: JobId) -> Booked:
 
 
 async def _release(conn: Connection, job_id: JobId, held: NanoUsd) -> Booked:
-    move = await release_charge(conn, job_id)
-    if move is not None:
-        await move_budget(conn, move)
+    await release_hold(conn, job_id)
     return Booked(changed=True, released=True, held_nano_usd=held, settled_nano_usd=NanoUsd(0))
 
 

@@ -180,6 +180,17 @@ async def release_charge(conn: Connection, job_id: JobId) -> BudgetMove | None:
     )
 
 
+async def release_hold(conn: Connection, job_id: JobId) -> bool:
+    """`release_charge` with its budget, for a transaction that releases one job and ends with it.
+
+    False: its money had ended before. Repeating is safe.
+    """
+    move = await release_charge(conn, job_id)
+    if move is not None:
+        await move_budget(conn, move)
+    return move is not None
+
+
 COUNT_VIDEO = """
 UPDATE budgets AS b
 SET held_videos = b.held_videos - 1, settled_videos = b.settled_videos + $2
