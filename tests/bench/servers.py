@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,15 +15,14 @@ import httpx
 from temporalio.client import Client
 
 from deploy.local.client import User
-from deploy.local.config import Config, Ports
-from deploy.local.ports import free_ports, is_free
+from deploy.local.config import Config
 from deploy.local.process import Part, PartFailedError
 from deploy.local.product import run_tool
-from deploy.local.s3 import PORTS as S3_PORTS
 from deploy.local.stack import prepared
 from deploy.local.temporal import NAMESPACE
 from runtime.temporal import queue_backlogs
 from tests.bench.bare import QUEUE
+from tests.stack_ports import free_stack_ports
 
 Say = Callable[[str], None]
 
@@ -44,7 +43,7 @@ class Servers:
 async def running_servers(say: Say, *, image_seconds: float, video_seconds: float) -> AsyncGenerator[Servers]:
     """Started once, all stopped by their pids at the end, the folder removed."""
     folder = _new_folder()
-    config = Config(folder=folder, ports=_free_ports(), live=None)
+    config = Config(folder=folder, ports=free_stack_ports(), live=None)
     try:
         async with prepared(config, say) as stack:
             await stack.start()
@@ -96,17 +95,6 @@ async def _set_sandbox(config: Config, image_seconds: float, video_seconds: floa
     }
     async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
         (await http.put(f"{config.sandbox_url}/__control/settings", json=settings)).raise_for_status()
-
-
-def _free_ports() -> Ports:
-    names = [field.name for field in fields(Ports) if field.name != "s3"]
-    chosen = dict(zip(names, free_ports(len(names)), strict=True))
-    taken = set(chosen.values())
-    for (first,) in (free_ports(1) for _ in range(100)):
-        row = range(first, first + S3_PORTS)
-        if row.stop < 65536 and not taken & set(row) and all(is_free(port) for port in row):
-            return Ports(**chosen, s3=first)
-    raise PartFailedError(f"no {S3_PORTS} free ports in a row")
 
 
 def machine() -> str:

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -21,13 +21,12 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 
-from deploy.local.config import ROOT, Config, Ports
+from deploy.local.config import ROOT, Config
 from deploy.local.keys import LocalKeys, keep_keys
-from deploy.local.ports import free_ports, is_free
+from deploy.local.ports import free_ports
 from deploy.local.postgres import postgres
 from deploy.local.process import Part, PartFailedError, Running, start
 from deploy.local.product import api, make_temporal_config, product_environment, run_tool, s3_access, sandbox, worker
-from deploy.local.s3 import PORTS as S3_PORTS
 from deploy.local.s3 import s3
 from deploy.local.temporal import temporal
 from runtime.encryption import Sealer
@@ -37,6 +36,7 @@ from tests.chaos.gate import Gate
 from tests.chaos.http_taps import ProviderTap, StorageTap, TemporalTap
 from tests.chaos.links import Line, Link, PlainTap, Tap
 from tests.chaos.postgres_tap import PostgresTap
+from tests.stack_ports import free_stack_ports
 
 WORKERS: Final = ("Worker 1", "Worker 2")
 APIS: Final = ("API 1", "API 2")
@@ -303,17 +303,6 @@ def _with_public_url(part: Part, url: str) -> Part:
     return replace(part, environment={**(part.environment or {}), "SANDBOX_PUBLIC_URL": url})
 
 
-def _free_ports() -> Ports:
-    names = [item.name for item in fields(Ports) if item.name != "s3"]
-    chosen = dict(zip(names, free_ports(len(names)), strict=True))
-    taken = set(chosen.values())
-    for (first,) in (free_ports(1) for _ in range(100)):
-        row = range(first, first + S3_PORTS)
-        if row.stop < 65536 and not taken & set(row) and all(is_free(port) for port in row):
-            return Ports(**chosen, s3=first)
-    raise PartFailedError(f"no {S3_PORTS} free ports in a row")
-
-
 def _new_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="takeone-chaos-"))
     folder.chmod(0o711)  # PostgreSQL's own system user enters it, when we are root
@@ -330,7 +319,7 @@ async def running_arena(
     product_root: where the product's sources are (the planted bugs live in a copy). keep: leave the logs.
     """
     folder = _new_folder()
-    config = Config(folder=folder, ports=_free_ports(), live=None)
+    config = Config(folder=folder, ports=free_stack_ports(), live=None)
     make_temporal_config(folder)
     keys = keep_keys(folder)
     environment = product_environment(config, keys, os.environ)

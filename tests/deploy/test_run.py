@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import signal
 import subprocess
@@ -10,18 +9,17 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from deploy.local.config import Ports, variable_of
-from deploy.local.ports import free_ports, is_free
+from deploy.local.config import variable_of
 from deploy.local.postgres import SYSTEM_USER, postgres
 from deploy.local.process import PartFailedError
-from deploy.local.s3 import PORTS as S3_PORTS
+from tests.stack_ports import free_stack_ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,11 +28,9 @@ ROOT = Path(__file__).parents[2]
 def environment(servers_folder: Path) -> Generator[dict[str, str]]:
     """A data folder and ports of its own, and provider keys that must never be used."""
     folder = servers_folder / "stack"
-    ports = [name for name in (field.name for field in fields(Ports)) if name != "s3"]
-    chosen = dict(zip(ports, free_ports(len(ports)), strict=True)) | {"s3": free_row(S3_PORTS)}
     yield {
         **os.environ,
-        **{variable_of(name): str(port) for name, port in chosen.items()},
+        **{variable_of(name): str(port) for name, port in asdict(free_stack_ports()).items()},
         "TAKEONE_DATA_DIR": str(folder),
         "SANDBOX_VIDEO_SECONDS": "1",
         "FAL_KEY": "real:key",
@@ -43,14 +39,6 @@ def environment(servers_folder: Path) -> Generator[dict[str, str]]:
     for started in noted(folder):
         if psutil.pid_exists(started["pid"]):
             os.kill(started["pid"], signal.SIGKILL)
-
-
-def free_row(count: int) -> int:
-    """The first of so many free ports in a row."""
-    while True:
-        first = random.randrange(20_000, 30_000)
-        if all(is_free(port) for port in range(first, first + count)):
-            return first
 
 
 def noted(folder: Path) -> list[dict[str, Any]]:

@@ -14,18 +14,16 @@ import pytest
 from deploy.local.config import Config, Ports, read_config, variable_of
 from deploy.local.keys import keep_keys
 from deploy.local.leftovers import Started, note_started, only_one, stop_leftovers
-from deploy.local.ports import free_ports
 from deploy.local.process import LocalError, Part
 from deploy.local.product import product_environment, without_foreign
 from deploy.local.stack import PART_NAMES, Stack, check_disk, check_ports, prepared
+from tests.stack_ports import free_stack_ports
 
 REAL_KEYS = {"FAL_KEY": "real:key", "REPLICATE_API_TOKEN": "r8_real"}
 
 
 def free_config(folder: Path) -> Config:
-    """A stack on ports that are free now; S3 takes eight in a row, and is not started by these tests."""
-    names = [field.name for field in fields(Ports)]
-    return Config(folder=folder, ports=Ports(**dict(zip(names, free_ports(len(names)), strict=True))), live=None)
+    return Config(folder=folder, ports=free_stack_ports(), live=None)
 
 
 def test_config_live_has_a_folder_of_its_own(tmp_path: Path) -> None:

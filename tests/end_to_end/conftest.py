@@ -3,16 +3,14 @@
 import os
 import tempfile
 from collections.abc import AsyncGenerator
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from deploy.local.config import Config, Ports
-from deploy.local.ports import free_ports, is_free
-from deploy.local.s3 import PORTS as S3_PORTS
+from deploy.local.config import Config
 from deploy.local.stack import Stack, prepared
 from tests.end_to_end.world import World
+from tests.stack_ports import free_stack_ports
 
 FAST_HORIZONS = {
     "FAL_START_DEADLINE_SECONDS": "1",
@@ -24,18 +22,13 @@ FAST_HORIZONS = {
 """The sandbox's lists have no lag, so a few seconds without a match are certainty here."""
 
 
-def _config(folder: Path) -> Config:
-    names = [field.name for field in fields(Ports) if field.name != "s3"]
-    first = next(port for port in free_ports(50) if all(is_free(port + more) for more in range(S3_PORTS)))
-    others = [port for port in free_ports(len(names) + S3_PORTS) if not first <= port < first + S3_PORTS]
-    return Config(folder=folder, ports=Ports(s3=first, **dict(zip(names, others, strict=False))), live=None)
-
-
 @pytest.fixture(scope="session")
 async def stack() -> AsyncGenerator[Stack]:
     with tempfile.TemporaryDirectory(prefix="takeone-e2e-", ignore_cleanup_errors=True) as name:
         os.chmod(name, 0o711)  # PostgreSQL's own system user has to get in when the tests run as root
-        async with prepared(_config(Path(name)), lambda _line: None) as stack:
+        async with prepared(
+            Config(folder=Path(name), ports=free_stack_ports(), live=None), lambda _line: None
+        ) as stack:
             stack.environment |= FAST_HORIZONS
             await stack.start()
             yield stack
