@@ -63,7 +63,7 @@ CANNOT_RECOVER = (RecoveryError, StorageUnavailableError, StorageRefusedError, *
 """What ends a recovery: mended, it is run again."""
 
 
-class Fate(StrEnum):
+class JobFate(StrEnum):
     """WAITING: certainly not accepted, up to the send of this number. UNKNOWN: that send may be out.
 
     SUBMITTED: the provider has it, by its id. FAILED: it was refused, or given up.
@@ -79,7 +79,7 @@ class Fate(StrEnum):
 class JobPast:
     """What Temporal knows of a job. at: when its last send was ordered."""
 
-    fate: Fate
+    fate: JobFate
     send_number: int
     at: datetime
     provider_job_id: ProviderJobId | None = None
@@ -244,9 +244,9 @@ class Recovery:
     async def _move(self, conn: Connection, job: JobRecord, past: JobPast) -> None:
         if past.send_number < job.send_number:
             return
-        if past.fate is Fate.FAILED and past.failure is not None:
+        if past.fate is JobFate.FAILED and past.failure is not None:
             await self._fail(conn, job, past, past.failure)
-        elif past.fate is Fate.SUBMITTED and past.provider_job_id is not None:
+        elif past.fate is JobFate.SUBMITTED and past.provider_job_id is not None:
             await self._make_send(conn, job, past)
             await bring_up(
                 conn,
@@ -256,9 +256,9 @@ class Recovery:
                 provider_job_id=past.provider_job_id,
                 submitted_at=past.at,
             )
-        elif past.fate is Fate.UNKNOWN and await self._make_send(conn, job, past):
+        elif past.fate is JobFate.UNKNOWN and await self._make_send(conn, job, past):
             await bring_up(conn, job.job_id, JobState.UNKNOWN, past.send_number)
-        elif past.fate is Fate.UNKNOWN:
+        elif past.fate is JobFate.UNKNOWN:
             # Without its exact request no list can tell whether it was accepted: it is not bought again by itself.
             await self._fail(conn, job, past, Failure.of(FailureCode.SUBMISSION_UNKNOWN))
             self._ask(
@@ -266,7 +266,7 @@ class Recovery:
                 f"send {past.send_number} of {past.at:%Y-%m-%d %H:%M:%S} cannot be looked up: find it at "
                 f"{job.provider}, then: python -m store.admin jobs adopt, or jobs settle",
             )
-        elif past.fate is Fate.WAITING:
+        elif past.fate is JobFate.WAITING:
             await bring_up(conn, job.job_id, JobState.WAITING, past.send_number)
 
     async def _fail(self, conn: Connection, job: JobRecord, past: JobPast, failure: Failure) -> None:

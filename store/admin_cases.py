@@ -25,7 +25,7 @@ WITH candidates AS (
     SELECT j.job_id, j.execution_id, j.user_id, j.step_name, j.provider, j.model, j.state, j.orphan, j.supersedes,
            j.failure ->> 'code' AS failure_code, j.provider_job_id, e.status AS execution_status,
            c.state AS charge_state, CASE WHEN c.state = 'held' THEN c.held_nano_usd ELSE 0 END AS held_nano_usd,
-           floor(extract(epoch FROM now() - s.sent_at))::bigint AS age_seconds,
+           floor(extract(epoch FROM now() - coalesce(s.sent_at, j.updated_at)))::bigint AS age_seconds,
            j.state IN ('submitting', 'unknown') AS is_unknown,
            c.state = 'held' AND (j.orphan OR j.state IN ('failed', 'cancelled', 'completed')
                                  OR e.status IN ('failed', 'cancelled', 'completed')) AS is_open_bill
@@ -33,7 +33,9 @@ WITH candidates AS (
     JOIN jobs AS j USING (job_id)
     JOIN executions AS e ON e.execution_id = j.execution_id
     JOIN charges AS c ON c.job_id = j.job_id
-    JOIN sends AS s ON s.job_id = j.job_id AND s.number = j.send_number
+    -- A job that was recovered without its exact request was sent, and has no send to show.
+    LEFT JOIN sends AS s ON s.job_id = j.job_id AND s.number = j.send_number
+    WHERE j.send_number > 0
 )
 SELECT job_id, execution_id, user_id, step_name, provider, model, state, orphan, supersedes, failure_code,
        provider_job_id, execution_status, charge_state, held_nano_usd, age_seconds

@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.recovery import ExecutionPast, Fate, JobPast, NoMemoError, TemporalPast
+from activities.recovery import ExecutionPast, JobFate, JobPast, NoMemoError, TemporalPast
 from contracts.executions import ExecutionOutcome
 from contracts.failures import Failure, FailureCode
 from contracts.ids import ExecutionId, JobId
@@ -94,18 +94,18 @@ async def read_past(client: Client, execution_id: ExecutionId) -> ExecutionPast:
 def _at_start(accepted: Accepted, at: datetime) -> dict[JobId, JobPast]:
     """The jobs as the memo has them."""
     fates = {
-        "waiting": Fate.WAITING,
-        "submitting": Fate.UNKNOWN,
-        "unknown": Fate.UNKNOWN,
-        "submitted": Fate.SUBMITTED,
-        "failed": Fate.FAILED,
-        "cancelled": Fate.FAILED,
+        "waiting": JobFate.WAITING,
+        "submitting": JobFate.UNKNOWN,
+        "unknown": JobFate.UNKNOWN,
+        "submitted": JobFate.SUBMITTED,
+        "failed": JobFate.FAILED,
+        "cancelled": JobFate.FAILED,
     }
     past: dict[JobId, JobPast] = {}
     for job in accepted.jobs:
         fate = fates.get(job["state"])
         if job["state"] == "completed" and job.get("provider_job_id") is not None and accepted.is_current(job):
-            fate = Fate.SUBMITTED
+            fate = JobFate.SUBMITTED
         if fate is not None:
             past[JobId(job["job_id"])] = JobPast(
                 fate=fate,
@@ -162,11 +162,11 @@ class Reading:
         job_id = (await self._decode(order.input.payloads, JobRef)).job_id
         before = self.jobs.get(job_id)
         self._ordered[event.event_id] = (name, job_id, before)
-        if name == SUBMIT and (before is None or before.fate is Fate.WAITING):
+        if name == SUBMIT and (before is None or before.fate is JobFate.WAITING):
             # Until its answer says more: it may have sent.
             number = (before.send_number if before is not None else 0) + 1
             self.jobs[job_id] = JobPast(
-                fate=Fate.UNKNOWN, send_number=number, at=event.event_time.ToDatetime(tzinfo=UTC)
+                fate=JobFate.UNKNOWN, send_number=number, at=event.event_time.ToDatetime(tzinfo=UTC)
             )
 
     async def _completed(self, event: HistoryEvent) -> None:
@@ -175,7 +175,7 @@ class Reading:
         if ordered is None:
             return
         name, job_id, before = ordered
-        now = self.jobs.get(job_id) or JobPast(fate=Fate.WAITING, send_number=0, at=datetime.now(UTC))
+        now = self.jobs.get(job_id) or JobPast(fate=JobFate.WAITING, send_number=0, at=datetime.now(UTC))
         if name == SUBMIT:
             submitted = await self._decode(done.result.payloads, SubmitJobResult)
             fate = _AFTER_SUBMIT[submitted.outcome]
@@ -190,37 +190,37 @@ class Reading:
 
 
 _AFTER_SUBMIT: Final = {
-    SubmitOutcome.SUBMITTED: Fate.SUBMITTED,
-    SubmitOutcome.NOT_SENT: Fate.WAITING,
-    SubmitOutcome.STOPPED: Fate.WAITING,
-    SubmitOutcome.REFUSED: Fate.FAILED,
-    SubmitOutcome.UNKNOWN: Fate.UNKNOWN,
-    SubmitOutcome.ENDED: Fate.FAILED,
+    SubmitOutcome.SUBMITTED: JobFate.SUBMITTED,
+    SubmitOutcome.NOT_SENT: JobFate.WAITING,
+    SubmitOutcome.STOPPED: JobFate.WAITING,
+    SubmitOutcome.REFUSED: JobFate.FAILED,
+    SubmitOutcome.UNKNOWN: JobFate.UNKNOWN,
+    SubmitOutcome.ENDED: JobFate.FAILED,
 }
 _AFTER_FIND: Final = {
-    FindOutcome.FOUND: Fate.SUBMITTED,
-    FindOutcome.ABSENT: Fate.WAITING,
-    FindOutcome.ENDED: Fate.FAILED,
-    FindOutcome.GIVEN_UP: Fate.FAILED,
+    FindOutcome.FOUND: JobFate.SUBMITTED,
+    FindOutcome.ABSENT: JobFate.WAITING,
+    FindOutcome.ENDED: JobFate.FAILED,
+    FindOutcome.GIVEN_UP: JobFate.FAILED,
 }
 
 
-def _known(fate: Fate, result: SubmitJobResult | FindJobResult, before: JobPast | None, now: JobPast) -> JobPast:
+def _known(fate: JobFate, result: SubmitJobResult | FindJobResult, before: JobPast | None, now: JobPast) -> JobPast:
     """What is known after an answer. What has an id at its provider is asked there, however it ended."""
     failure: Failure | None = result.failure
-    if fate is Fate.FAILED and result.provider_job_id is not None:
-        fate, failure = Fate.SUBMITTED, None
-    if fate is Fate.FAILED and failure is None:
+    if fate is JobFate.FAILED and result.provider_job_id is not None:
+        fate, failure = JobFate.SUBMITTED, None
+    if fate is JobFate.FAILED and failure is None:
         return before or now
-    if fate is Fate.SUBMITTED and result.provider_job_id is None:
-        fate = Fate.UNKNOWN
+    if fate is JobFate.SUBMITTED and result.provider_job_id is None:
+        fate = JobFate.UNKNOWN
     number = result.send_number
     if not number:
-        number = now.send_number if fate is not Fate.WAITING or before is None else before.send_number
+        number = now.send_number if fate is not JobFate.WAITING or before is None else before.send_number
     return JobPast(
         fate=fate,
         send_number=number,
         provider_job_id=result.provider_job_id,
-        failure=failure if fate is Fate.FAILED else None,
+        failure=failure if fate is JobFate.FAILED else None,
         at=now.at,
     )

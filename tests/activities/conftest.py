@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 
 from tests.activities.bench import Bench, open_bench
+from tests.activities.marks import no_mark
 from tests.sandbox.process import Sandbox
 from tests.servers import FreshDatabase, S3Server
 
@@ -21,3 +22,6 @@ async def bench(fresh_database: FreshDatabase, bench_sandbox: Sandbox, s3_server
     bench_sandbox.reset()
     async with open_bench(fresh_database, bench_sandbox, s3_server) as bench:
         yield bench
+
+
+__all__ = ["bench", "bench_sandbox", "no_mark"]

@@ -1,7 +1,6 @@
 """The high-water mark: a database of the past is noticed, by whomever, and nothing is sent in it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,25 +21,15 @@ from store.high_water import (
     Mark,
     MarkUnreadableError,
     read_mark,
-    write_mark,
 )
 from store.objects import ObjectStore
 from store.pauses import ALL, list_pauses, pause, resume
 from tests.activities.bench import Bench
+from tests.activities.marks import mark
 from tests.activities.test_sweep import Orders, age, sweep
 from tests.rows import accept, new_execution, new_user
 
-
-@pytest.fixture(autouse=True)
-async def no_mark(bench: Bench) -> AsyncGenerator[None]:
-    """The bucket is everybody's."""
-    await bench.objects.delete(MARK_KEY)
-    yield
-    await bench.objects.delete(MARK_KEY)
-
-
-async def mark(bench: Bench, serial: int) -> None:
-    await write_mark(bench.objects, Mark(serial=serial, at=datetime.now(UTC), database="the old one"))
+pytestmark = pytest.mark.usefixtures("no_mark")
 
 
 async def recovered(bench: Bench) -> None:

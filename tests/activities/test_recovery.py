@@ -1,14 +1,13 @@
 """A database that forgot: its rows are made again from what was accepted, its jobs from what was bought."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from activities.high_water import find_behind
-from activities.recovery import ExecutionPast, Fate, JobPast, Recovery, RecoveryError, TemporalPast
+from activities.recovery import ExecutionPast, JobFate, JobPast, Recovery, RecoveryError, TemporalPast
 from contracts.failures import Failure, FailureCode
 from contracts.ids import ExecutionId, JobId
 from contracts.jobs import FindOutcome, JobRef, SubmitOutcome
@@ -17,28 +16,16 @@ from store.accepted import Accepted, get_accepted, packed, unpacked
 from store.executions import insert_execution
 from store.high_water import (
     DATABASE_BEHIND,
-    MARK_KEY,
-    Mark,
     read_mark,
-    write_mark,
 )
 from store.idempotency import KeptAnswer, find_answer, insert_answer
 from store.pauses import ALL, list_pauses
 from tests.activities.bench import Bench
+from tests.activities.marks import mark
 from tests.rows import Accepted as AcceptedRows
 from tests.rows import accept, assert_books_balance, new_execution, new_user
 
-
-@pytest.fixture(autouse=True)
-async def no_mark(bench: Bench) -> AsyncGenerator[None]:
-    """The bucket is everybody's."""
-    await bench.objects.delete(MARK_KEY)
-    yield
-    await bench.objects.delete(MARK_KEY)
-
-
-async def mark(bench: Bench, serial: int) -> None:
-    await write_mark(bench.objects, Mark(serial=serial, at=datetime.now(UTC), database="the old one"))
+pytestmark = pytest.mark.usefixtures("no_mark")
 
 
 async def document(bench: Bench, rows: AcceptedRows) -> Accepted:
@@ -108,7 +95,7 @@ async def sent(bench: Bench, ref: JobRef) -> JobPast:
     """What a history says of a job that is at its provider, or may be."""
     job = await bench.job(ref)
     return JobPast(
-        fate=Fate.SUBMITTED if job.handle is not None else Fate.UNKNOWN,
+        fate=JobFate.SUBMITTED if job.handle is not None else JobFate.UNKNOWN,
         send_number=job.send_number,
         at=datetime.now(UTC),
         provider_job_id=job.handle.provider_job_id if job.handle is not None else None,
@@ -184,7 +171,7 @@ async def test_recover_does_not_buy_what_was_refused(bench: Bench, monkeypatch: 
     accepted = await document(bench, one)
     await forget(bench)
     failure = Failure.of(FailureCode.CONTENT_MODERATED)
-    refused = JobPast(fate=Fate.FAILED, send_number=1, at=datetime.now(UTC), failure=failure)
+    refused = JobPast(fate=JobFate.FAILED, send_number=1, at=datetime.now(UTC), failure=failure)
     await recover(bench, monkeypatch, Past(past_of(accepted, {one.image.job_id: refused})))
     image = await bench.job(one.image)
     assert (image.state, image.failure) == (JobState.FAILED, failure)
@@ -198,7 +185,7 @@ async def test_recover_keeps_the_number_of_what_was_not_accepted(bench: Bench, m
     one = await bench.accepted()
     accepted = await document(bench, one)
     await forget(bench)
-    waiting = JobPast(fate=Fate.WAITING, send_number=3, at=datetime.now(UTC))
+    waiting = JobPast(fate=JobFate.WAITING, send_number=3, at=datetime.now(UTC))
     await recover(bench, monkeypatch, Past(past_of(accepted, {one.image.job_id: waiting})))
     image = await bench.job(one.image)
     assert (image.state, image.send_number, image.deadline_at) == (JobState.WAITING, 3, None)
@@ -209,7 +196,7 @@ async def test_recover_without_the_picture_does_not_buy_again(bench: Bench, monk
     one = await bench.accepted()
     accepted = await document(bench, one)
     await forget(bench)
-    doubtful = JobPast(fate=Fate.UNKNOWN, send_number=1, at=datetime.now(UTC))
+    doubtful = JobPast(fate=JobFate.UNKNOWN, send_number=1, at=datetime.now(UTC))
     recovery = await recover(bench, monkeypatch, Past(past_of(accepted, {one.video.job_id: doubtful})))
     video = await bench.job(one.video)
     assert (video.state, video.failure) == (JobState.FAILED, Failure.of(FailureCode.SUBMISSION_UNKNOWN))

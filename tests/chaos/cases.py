@@ -27,7 +27,7 @@ class Case:
     """side: whose wires the moment is on: `worker`, `workers` (both), `api`, `receiver`; `none`: all in flight.
 
     fault: a name in faults.py. verdict: what becomes of the held bytes after the fault. at_once: the verdict itself
-    is the fault. sent_once: no execution held here may need a second send.
+    is the fault. sent_once: no send held here may be lost.
     """
 
     name: str

@@ -20,11 +20,12 @@ class Verdict(StrEnum):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Parked:
-    """One held moment. tokens: the ids and prompt numbers that went by on it, to tell whose it is."""
+    """One held moment. tokens: the ids and prompt numbers that went by on it, to tell whose it is. at: wall clock."""
 
     process: str
     moment: str
     tokens: frozenset[str]
+    at: float
     at_monotonic: float
     decide: Callable[[Verdict], None]
 
@@ -84,7 +85,12 @@ class Gate:
         if trap is None:
             return False
         parked = Parked(
-            process=process, moment=moment, tokens=tokens, at_monotonic=time.monotonic(), decide=_once(decide)
+            process=process,
+            moment=moment,
+            tokens=tokens,
+            at=time.time(),
+            at_monotonic=time.monotonic(),
+            decide=_once(decide),
         )
         trap.parked.append(parked)
         if trap.is_full:

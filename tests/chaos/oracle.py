@@ -38,7 +38,9 @@ SELECT e.execution_id, e.status, e.error, e.result, e.request->>'prompt' AS prom
        || ARRAY(SELECT w.event_id FROM webhooks AS w WHERE w.execution_id = e.execution_id)
        || ARRAY(SELECT a.object_key FROM assets AS a WHERE a.execution_id = e.execution_id) AS names,
        ARRAY(SELECT coalesce(s.outcome, 'none') FROM sends AS s JOIN jobs AS j ON j.job_id = s.job_id
-             WHERE j.execution_id = e.execution_id ORDER BY s.sent_at) AS sends
+             WHERE j.execution_id = e.execution_id ORDER BY s.sent_at) AS sends,
+       ARRAY(SELECT extract(epoch FROM s.sent_at)::float8 FROM sends AS s JOIN jobs AS j ON j.job_id = s.job_id
+             WHERE j.execution_id = e.execution_id ORDER BY s.sent_at) AS sent_at
 FROM executions AS e
 WHERE substring(e.request->>'prompt' FROM '^chaos-[0-9]{6}') = ANY($1::text[])
 """
@@ -59,7 +61,9 @@ BUDGETS_HELD = "SELECT coalesce(sum(held_nano_usd + held_videos), 0)::bigint AS 
 
 @dataclass(slots=True, kw_only=True)
 class Finding:
-    """What became of one order. names: every id by which it may have been seen on a wire."""
+    """What became of one order. names: every id by which it may have been seen on a wire. sends: the outcome of each,
+    and when it was sent (wall clock), in that order.
+    """
 
     order: Order
     extra: int = 0
@@ -71,7 +75,7 @@ class Finding:
     bill_nano_usd: int = 0
     ledger_nano_usd: int = 0
     names: frozenset[str] = frozenset()
-    sends: tuple[str, ...] = ()
+    sends: tuple[tuple[float, str], ...] = ()
     first_webhook_at: float | None = None
 
     @property
@@ -90,6 +94,13 @@ class Finding:
             or self.difference_nano_usd
         )
 
+    def sent_again(self, held_at: list[float]) -> list[str]:
+        """What a graceful stop lost of the sends that were held at these times. Steps are bought one after the other,
+        so it is the last one before; another fault may have struck the others.
+        """
+        outcomes = {next((out for sent_at, out in reversed(self.sends) if sent_at <= at), "none") for at in held_at}
+        return [f"{self.order.token}: a graceful stop left a send {outcome}" for outcome in outcomes - {"accepted"}]
+
     def explain(self) -> str:
         """One line for a person."""
         said = [
@@ -101,7 +112,7 @@ class Finding:
             *self.broken,
             f"ledger minus bill {self.difference_nano_usd}" if self.difference_nano_usd else "",
         ]
-        sends = f" sends: {' '.join(self.sends)}"
+        sends = f" sends: {' '.join(outcome for _, outcome in self.sends)}"
         return f"{self.order.token} {self.order.execution_id}: " + "; ".join(filter(None, said)) + sends
 
 
@@ -178,7 +189,7 @@ class Oracle:
         ended = row["status"] in ("completed", "failed", "cancelled")
         finding.lost |= not ended
         finding.names |= {row["execution_id"], finding.order.token, *row["names"]}
-        finding.sends = tuple(row["sends"])
+        finding.sends = tuple(zip(row["sent_at"], row["sends"], strict=True))
         finding.ledger_nano_usd += row["ledger"]
         if not ended:
             finding.stuck.append(row["status"])

@@ -379,8 +379,9 @@ class Round:
             result.phases[phase_of(result.case.moment)] += len(mine)
         result.broken += self.strike.broken
         for finding in mine:
-            if result.case.sent_once and set(finding.sends) - {"accepted"}:
-                result.broken.append(f"{finding.order.token}: a graceful stop left sends {' '.join(finding.sends)}")
+            if result.case.sent_once:
+                held = self.traps[result.case.name].parked
+                result.broken += finding.sent_again([one.at for one in held if one.tokens & finding.names])
             at = finding.first_webhook_at
             if at is not None and at > self.strike.fired_at:
                 result.recovered_seconds.append(at - self.strike.fired_at)

@@ -46,6 +46,14 @@ async def test_list_shows_each_case_under_its_states(database: Database, scene: 
         assert one.video.job_id not in [case["jobId"] for case in cases]
 
 
+async def test_list_shows_a_job_whose_send_could_not_be_made_again(database: Database) -> None:
+    one = await sent(database)
+    async with database.as_system() as conn:
+        await conn.execute("UPDATE jobs SET send_number = send_number + 1 WHERE job_id = $1", one.image.job_id)
+        cases = await list_cases(conn, "unknown", provider=None, older_than_seconds=0, limit=1000)
+    assert one.image.job_id in [case["jobId"] for case in cases]
+
+
 async def test_list_filters_by_provider_and_age_and_shows_what_a_person_needs(database: Database) -> None:
     one = await sent(database, sends=2)
     async with database.as_system() as conn:

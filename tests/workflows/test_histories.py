@@ -11,7 +11,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.converter import DataConverter
 
-from activities.recovery import Fate, JobPast
+from activities.recovery import JobFate, JobPast
 from contracts.executions import ExecutionOutcome
 from contracts.failures import Failure, FailureCode
 from contracts.ids import ExecutionId, JobId, ProviderJobId, UserId
@@ -62,32 +62,32 @@ NOT_SENT = submit(SubmitOutcome.NOT_SENT, 1)
 @pytest.mark.parametrize(
     ("answers", "fate", "number", "provider_job_id", "failure"),
     [
-        ([], Fate.WAITING, 0, None, None),
-        ([LOST_SUBMIT], Fate.UNKNOWN, 1, None, None),
-        ([submit(SubmitOutcome.SUBMITTED, 1, provider_job_id=P1)], Fate.SUBMITTED, 1, P1, None),
-        ([NOT_SENT], Fate.WAITING, 1, None, None),
-        ([submit(SubmitOutcome.NOT_SENT)], Fate.WAITING, 0, None, None),  # paused: there was no send
-        ([NOT_SENT, LOST_SUBMIT], Fate.UNKNOWN, 2, None, None),
-        ([NOT_SENT, submit(SubmitOutcome.SUBMITTED, 2, provider_job_id=P1)], Fate.SUBMITTED, 2, P1, None),
-        ([submit(SubmitOutcome.UNKNOWN, 1)], Fate.UNKNOWN, 1, None, None),
-        ([LOST_SUBMIT, ("find_job", LOST)], Fate.UNKNOWN, 1, None, None),
-        ([LOST_SUBMIT, find(FindOutcome.FOUND, 1, provider_job_id=P1)], Fate.SUBMITTED, 1, P1, None),
-        ([LOST_SUBMIT, find(FindOutcome.ABSENT, 1)], Fate.WAITING, 1, None, None),
-        ([LOST_SUBMIT, find(FindOutcome.ABSENT, 1), LOST_SUBMIT], Fate.UNKNOWN, 2, None, None),
-        ([LOST_SUBMIT, find(FindOutcome.GIVEN_UP, 1, failure=UNKNOWN)], Fate.FAILED, 1, None, UNKNOWN),
-        ([submit(SubmitOutcome.REFUSED, 1, failure=REFUSED)], Fate.FAILED, 1, None, REFUSED),
-        ([NOT_SENT, submit(SubmitOutcome.STOPPED, 1)], Fate.WAITING, 1, None, None),
-        ([submit(SubmitOutcome.ENDED, 1, provider_job_id=P1)], Fate.SUBMITTED, 1, P1, None),  # asked there again
+        ([], JobFate.WAITING, 0, None, None),
+        ([LOST_SUBMIT], JobFate.UNKNOWN, 1, None, None),
+        ([submit(SubmitOutcome.SUBMITTED, 1, provider_job_id=P1)], JobFate.SUBMITTED, 1, P1, None),
+        ([NOT_SENT], JobFate.WAITING, 1, None, None),
+        ([submit(SubmitOutcome.NOT_SENT)], JobFate.WAITING, 0, None, None),  # paused: there was no send
+        ([NOT_SENT, LOST_SUBMIT], JobFate.UNKNOWN, 2, None, None),
+        ([NOT_SENT, submit(SubmitOutcome.SUBMITTED, 2, provider_job_id=P1)], JobFate.SUBMITTED, 2, P1, None),
+        ([submit(SubmitOutcome.UNKNOWN, 1)], JobFate.UNKNOWN, 1, None, None),
+        ([LOST_SUBMIT, ("find_job", LOST)], JobFate.UNKNOWN, 1, None, None),
+        ([LOST_SUBMIT, find(FindOutcome.FOUND, 1, provider_job_id=P1)], JobFate.SUBMITTED, 1, P1, None),
+        ([LOST_SUBMIT, find(FindOutcome.ABSENT, 1)], JobFate.WAITING, 1, None, None),
+        ([LOST_SUBMIT, find(FindOutcome.ABSENT, 1), LOST_SUBMIT], JobFate.UNKNOWN, 2, None, None),
+        ([LOST_SUBMIT, find(FindOutcome.GIVEN_UP, 1, failure=UNKNOWN)], JobFate.FAILED, 1, None, UNKNOWN),
+        ([submit(SubmitOutcome.REFUSED, 1, failure=REFUSED)], JobFate.FAILED, 1, None, REFUSED),
+        ([NOT_SENT, submit(SubmitOutcome.STOPPED, 1)], JobFate.WAITING, 1, None, None),
+        ([submit(SubmitOutcome.ENDED, 1, provider_job_id=P1)], JobFate.SUBMITTED, 1, P1, None),  # asked there again
     ],
 )
 async def test_history_says_where_the_last_send_stands(
     answers: list[tuple[str, Any]],
-    fate: Fate,
+    fate: JobFate,
     number: int,
     provider_job_id: ProviderJobId | None,
     failure: Failure | None,
 ) -> None:
-    waiting = JobPast(fate=Fate.WAITING, send_number=0, at=AT)
+    waiting = JobPast(fate=JobFate.WAITING, send_number=0, at=AT)
     reading = Reading(converter=DataConverter.default, jobs={JOB: waiting})
     numbers = itertools.count(5)
     for name, result in answers:
