@@ -34,7 +34,7 @@ from store.sweeping import (
     count_open_bills,
     count_unknown,
     get_order,
-    is_open_since,
+    is_open,
     list_queued,
 )
 from store.webhooks import list_pending, mark_delivered, resume_delivery
@@ -189,6 +189,8 @@ class Sweep:
     async def _look_after(self, execution: RunningExecution) -> None:
         execution_id = execution.ref.execution_id
         closed = await self.orders.closed(execution_id)
+        if closed is not None and not await self._is_open(execution.ref):
+            return  # it ended between our two looks, as most do
         if closed == NOT_FOUND:
             await self._start_again(execution_id)
         elif closed is not None:
@@ -208,6 +210,10 @@ class Sweep:
                 await notify_open_jobs(conn, execution_id)
             await self._signal(execution.ref, FailureCode.DEADLINE_EXCEEDED)
 
+    async def _is_open(self, ref: ExecutionRef) -> bool:
+        async with self.database.as_system() as conn:
+            return await is_open(conn, ref)
+
     async def _has_gone_back(self, ref: ExecutionRef) -> bool:
         """Whether its workflow has ended this generation while its row has not: then the database was restored to the
         past, which its mark does not show where nothing was sent since. Everything pauses.
@@ -216,7 +222,7 @@ class Sweep:
         if walked is None or walked.generation != ref.generation:
             return False
         async with self.database.as_system() as conn:
-            if not await is_open_since(conn, ref, before=walked.started_at):
+            if not await is_open(conn, ref, queued_before=walked.started_at):
                 return False
             await pause_behind(conn)
         log.error(

@@ -98,7 +98,15 @@ TRANSFER_SECONDS: Final = 14 * 60.0
 """Less than a store's start-to-close, so that a slow transfer fails with its own reason."""
 
 FINISHING: Final = Priority(priority_key=1)
-"""What is bought is never stuck behind new purchases: storing and telling the customer go first."""
+"""What is bought is never stuck behind new purchases: storing, telling the customer and ending a job go first."""
+
+CONTINUING: Final = Priority(priority_key=2)
+"""A step that stands on a paid one goes before the first steps of other executions. Else a backlog would be worked off
+step by step for all of them together, and the first video be ready when the last one is.
+"""
+
+BEGINNING: Final = Priority(priority_key=3)
+"""The server's own default."""
 
 
 # Webhook delivery.

@@ -62,17 +62,18 @@ async def get_order(conn: Connection, execution_id: ExecutionId) -> StoredOrder:
     return StoredOrder(ref=_ref(row), plan=row["plan"], request=row["request"])
 
 
-IS_OPEN_SINCE = """
+IS_OPEN = """
 SELECT EXISTS (
     SELECT FROM executions
-    WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running') AND queued_at < $3
+    WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running')
+      AND ($3::timestamptz IS NULL OR queued_at < $3)
 )
 """
 
 
-async def is_open_since(conn: Connection, ref: ExecutionRef, *, before: datetime) -> bool:
-    """Whether this generation was queued before that time, and has not ended."""
-    return bool(await conn.fetchval(IS_OPEN_SINCE, ref.execution_id, ref.generation, before))
+async def is_open(conn: Connection, ref: ExecutionRef, *, queued_before: datetime | None = None) -> bool:
+    """Whether this generation has not ended, and was queued before that time."""
+    return bool(await conn.fetchval(IS_OPEN, ref.execution_id, ref.generation, queued_before))
 
 
 # Each is looked at in every round for ten minutes, then once a minute. To be looked at is written down with the choice,

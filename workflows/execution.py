@@ -184,6 +184,7 @@ class ExecutionWorkflow:
                 start_to_close_timeout=policies.SUBMIT_START_TO_CLOSE,
                 heartbeat_timeout=policies.HEARTBEAT,
                 schedule_to_close_timeout=timedelta(seconds=step.deadline_seconds),
+                priority=policies.CONTINUING if step.needs else policies.BEGINNING,
                 summary=f"{step.name}: {step.model}, sent at most once",
             )
         except ActivityError:
@@ -237,6 +238,7 @@ class ExecutionWorkflow:
                 retry_policy=policies.NETWORK,
                 start_to_close_timeout=policies.CANCEL_START_TO_CLOSE,
                 schedule_to_close_timeout=policies.CANCEL_SCHEDULE_TO_CLOSE,
+                priority=policies.FINISHING,
                 summary=f"{step.name}: ask {step.provider} to end it",
             )
         except ActivityError:

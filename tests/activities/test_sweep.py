@@ -340,6 +340,20 @@ async def test_sweep_reports_a_lost_workflow_only_if_it_ended_the_row(
     assert ("lost its workflow" in capsys.readouterr().out) is not race
 
 
+async def test_sweep_does_not_start_what_ended_since_its_first_look(bench: Bench) -> None:
+    one = await bench.accepted()
+    await age(bench)
+
+    async def closed(_execution_id: ExecutionId) -> str:
+        await bench.executions.finish(FinishInput(execution=one.ref, status=ExecutionStatus.COMPLETED))
+        return "completed"
+
+    orders = Orders()
+    whole = sweep(bench, orders)
+    await dataclasses.replace(whole, orders=dataclasses.replace(whole.orders, closed=closed)).look_after_running()
+    assert orders.started == []
+
+
 async def test_sweep_counts_what_is_not_known_yet(bench: Bench) -> None:
     bench.sandbox.set(history_hidden=True)
     bench.sandbox.fault("drop_after_accept")

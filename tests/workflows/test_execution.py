@@ -51,6 +51,20 @@ async def test_execution_ends_once_and_as_it_should(skipping_temporal: Client, n
     assert same or not scenario.repeatable, CHANGED.format(name=name)
 
 
+async def test_execution_that_has_begun_goes_before_those_that_have_not(skipping_temporal: Client) -> None:
+    played = await play(skipping_temporal, SCENARIOS["happy"])
+    history = await played.handle.fetch_history()
+    scheduled = [
+        event.activity_task_scheduled_event_attributes
+        for event in history.events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+    priorities = [one.priority.priority_key for one in scheduled if one.activity_type.name == "submit_job"]
+    stores = {one.priority.priority_key for one in scheduled if one.activity_type.name == "store_assets"}
+    image, video = priorities
+    assert image > video > max(stores) > 0  # the smallest goes first
+
+
 @pytest.mark.parametrize("name", HISTORIES)
 async def test_execution_that_runs_somewhere_can_go_on_with_this_code(name: str) -> None:
     """Histories stored by earlier versions replay."""
