@@ -2,9 +2,11 @@
 
     what the user asked for    invalid_request · unauthenticated · not_found · method_not_allowed ·
                                unsupported_media_type ·
-                               payload_too_large · idempotency_conflict · budget_exceeded · content_moderated ·
+                               payload_too_large · idempotency_conflict · idempotency_in_progress · rate_limited ·
+                               budget_exceeded · max_cost_exceeded · open_limit_reached · content_moderated ·
                                provider_rejected_input · execution_not_ended · nothing_to_retry · possible_double_cost
-    what the operator must do  provider_auth_failed · provider_credit_exhausted · provider_model_unavailable
+    what the operator must do  provider_auth_failed · provider_credit_exhausted · provider_model_unavailable ·
+                               provider_not_accepting · service_budget_exceeded
     what time may heal         provider_rate_limited · provider_unavailable · storage_unavailable · service_unavailable
     what happened to a job     provider_failed · provider_timed_out · provider_empty_output · provider_bad_response ·
                                submission_unknown · output_expired · output_invalid · output_too_large ·
@@ -29,7 +31,11 @@ class FailureCode(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
+    IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"
+    RATE_LIMITED = "rate_limited"
     BUDGET_EXCEEDED = "budget_exceeded"
+    MAX_COST_EXCEEDED = "max_cost_exceeded"
+    OPEN_LIMIT_REACHED = "open_limit_reached"
     CONTENT_MODERATED = "content_moderated"
     PROVIDER_REJECTED_INPUT = "provider_rejected_input"
     EXECUTION_NOT_ENDED = "execution_not_ended"
@@ -38,6 +44,8 @@ class FailureCode(StrEnum):
     PROVIDER_AUTH_FAILED = "provider_auth_failed"
     PROVIDER_CREDIT_EXHAUSTED = "provider_credit_exhausted"
     PROVIDER_MODEL_UNAVAILABLE = "provider_model_unavailable"
+    PROVIDER_NOT_ACCEPTING = "provider_not_accepting"
+    SERVICE_BUDGET_EXCEEDED = "service_budget_exceeded"
     PROVIDER_RATE_LIMITED = "provider_rate_limited"
     PROVIDER_UNAVAILABLE = "provider_unavailable"
     STORAGE_UNAVAILABLE = "storage_unavailable"
@@ -87,7 +95,13 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.IDEMPOTENCY_CONFLICT: _kind(
         False, Acts.USER, "This Idempotency-Key was used before with another body."
     ),
+    FailureCode.IDEMPOTENCY_IN_PROGRESS: _kind(
+        True, Acts.NOBODY, "The first request with this Idempotency-Key is still being answered."
+    ),
+    FailureCode.RATE_LIMITED: _kind(True, Acts.USER, "This API key sends requests faster than it may."),
     FailureCode.BUDGET_EXCEEDED: _kind(False, Acts.USER, "The budget does not have room for this request."),
+    FailureCode.MAX_COST_EXCEEDED: _kind(False, Acts.USER, "The request may cost more than its own maxCost."),
+    FailureCode.OPEN_LIMIT_REACHED: _kind(True, Acts.USER, "As many executions of this user are open as may be."),
     FailureCode.CONTENT_MODERATED: _kind(False, Acts.USER, "The provider refused the content of this request."),
     FailureCode.PROVIDER_REJECTED_INPUT: _kind(False, Acts.USER, "The provider refused the input of this step."),
     FailureCode.EXECUTION_NOT_ENDED: _kind(True, Acts.NOBODY, "The execution has not ended yet."),
@@ -106,6 +120,10 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.PROVIDER_MODEL_UNAVAILABLE: _kind(
         False, Acts.OPERATOR, "The provider does not offer this model any more."
     ),
+    FailureCode.PROVIDER_NOT_ACCEPTING: _kind(
+        True, Acts.OPERATOR, "This service can buy nothing at this provider now; its operator has to act."
+    ),
+    FailureCode.SERVICE_BUDGET_EXCEEDED: _kind(True, Acts.OPERATOR, "This service has spent what it may spend today."),
     FailureCode.PROVIDER_RATE_LIMITED: _kind(True, Acts.NOBODY, "The provider is limiting our rate."),
     FailureCode.PROVIDER_UNAVAILABLE: _kind(True, Acts.NOBODY, "The provider cannot be reached."),
     FailureCode.STORAGE_UNAVAILABLE: _kind(True, Acts.NOBODY, "The file storage cannot be reached."),
