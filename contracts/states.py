@@ -58,12 +58,15 @@ class CostBasis(StrEnum):
 
 
 class LedgerKind(StrEnum):
+    """Amounts are never negative, but an adjustment's; a released and a refunded one is taken away."""
+
     HELD = "held"
     SETTLED = "settled"
     RELEASED = "released"
     OVERAGE = "overage"
     ADJUSTMENT = "adjustment"
     ORPHAN = "orphan"
+    REFUND = "refund"
 
 
 EXECUTION_MOVES: Final[dict[ExecutionStatus, frozenset[ExecutionStatus]]] = {
