@@ -42,6 +42,7 @@ async def test_openapi_has_every_route_and_each_lists_its_problems(api: Api) -> 
         "POST /api/executions/{execution_id}/cancel",
         "POST /api/executions/{execution_id}/retry",
         "GET /api/assets/{asset_id}/content",
+        "GET /api/usage",
         "POST /callbacks/{provider}/{token}",
         "GET /healthz",
         "GET /readyz",

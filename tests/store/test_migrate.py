@@ -100,7 +100,7 @@ async def _filler(owner: "asyncpg.Connection[asyncpg.Record]", table: str) -> st
     """An INSERT of one row of a user's, with anything that its columns take."""
     values = {"text": "'x'", "integer": "1", "bigint": "1", "jsonb": "'{}'", "bytea": "''", "boolean": "true",
               "date": "now()", "timestamp with time zone": "now()"}  # fmt: skip
-    special = {"status": "'queued'", "kind": "'held'", "budget_month": "'2026-01-01'"}
+    special = {"status": "'queued'", "kind": "'held'", "budget_month": "'2026-01-01'", "measure": "'usd'"}
     columns = await owner.fetch(
         "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = $1 AND is_nullable = 'NO'"
         " AND column_default IS NULL AND column_name <> 'user_id'",
