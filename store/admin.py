@@ -18,8 +18,9 @@ from contracts.money import NanoUsd, nano_usd, usd_text
 from runtime.encryption import Sealer, SecretBox
 from runtime.logging import configure_logging
 from runtime.settings import AdminProcess, describe_settings, load, secret_values
-from store.admin_common import Arguments, Command, RefusedError, add_actor, camel, default_actor
+from store.admin_common import Arguments, Command, RefusedError, Told, add_actor, camel, default_actor
 from store.admin_jobs import add_audit, add_jobs, add_submits
+from store.admin_ledger import add_ledger
 from store.audit import record
 from store.database import DATABASE_DOWN, Connection, Database
 from store.users import (
@@ -169,11 +170,14 @@ def _parser() -> argparse.ArgumentParser:
         epilog=settings,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    nouns = parser.add_subparsers(title="commands", metavar="users | keys | jobs | submits | audit", required=True)
+    nouns = parser.add_subparsers(
+        title="commands", metavar="users | keys | jobs | submits | ledger | audit", required=True
+    )
     _add_users(nouns.add_parser("users", help="make, list, limit, disable users"))
     _add_keys(nouns.add_parser("keys", help="make, list, revoke API keys"))
     add_jobs(nouns.add_parser("jobs", help="find and close what the product cannot know by itself"))
     add_submits(nouns.add_parser("submits", help="pause and resume paid calls"))
+    add_ledger(nouns.add_parser("ledger", help="prove the books, compare them with a provider's bill"))
     add_audit(nouns.add_parser("audit", help="what was done by hand"))
     return parser
 
@@ -229,7 +233,7 @@ async def _run(settings: AdminProcess, arguments: Arguments) -> object:
     box = Sealer(settings.encryption_key_bytes())
     async with (
         Database.open(settings.database_url.get_secret_value(), max_connections=1) as database,
-        database.as_system() as conn,
+        database.reading_all() if getattr(arguments, "snapshot", False) else database.as_system() as conn,
     ):
         return await command(conn, box, arguments)
 
@@ -239,21 +243,23 @@ def parse(given: list[str] | None = None) -> Arguments:
     return _parser().parse_args(given)
 
 
-async def answer(settings: AdminProcess, arguments: Arguments) -> tuple[int, str]:
-    """Carry the command out. Its exit code, and what it says: JSON, or one line of what was wrong."""
+async def answer(settings: AdminProcess, arguments: Arguments) -> tuple[int, str, bool]:
+    """Carry the command out. Its exit code, and what it says: its result, or (False) a line of why there is none."""
     if getattr(arguments, "actor", "") is None:
         arguments.actor = default_actor()
     try:
         done = await _run(settings, arguments)
     except LookupError as error:
-        return 1, str(error.args[0])
+        return 1, str(error.args[0]), False
     except RefusedError as error:
-        return 2, str(error)
+        return 2, str(error), False
     except asyncpg.UndefinedTableError:
-        return 1, "the database has no tables yet: run python -m store.migrate"
+        return 1, "the database has no tables yet: run python -m store.migrate", False
     except (*DATABASE_DOWN, asyncpg.PostgresError) as error:
-        return 1, f"the database cannot be used: {error or type(error).__name__}"
-    return 0, json.dumps(done, indent=2, ensure_ascii=False, default=_plain)
+        return 1, f"the database cannot be used: {error or type(error).__name__}", False
+    if isinstance(done, Told):
+        return done.code, done.text, True
+    return 0, json.dumps(done, indent=2, ensure_ascii=False, default=_plain), True
 
 
 def main() -> int:
@@ -262,8 +268,8 @@ def main() -> int:
     # Its result is what it says: a log line beside it only where somebody asked for them.
     level = settings.log_level if "log_level" in settings.model_fields_set else "CRITICAL"
     configure_logging(level, settings.log_format, secrets=secret_values(settings))
-    code, text = asyncio.run(answer(settings, arguments))
-    if code == 0:
+    code, text, is_result = asyncio.run(answer(settings, arguments))
+    if is_result:
         print(text)
     else:
         print(text.splitlines()[0], file=sys.stderr)

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from contracts.money import NANO_PER_USD, NanoUsd, usd_text
@@ -14,12 +15,21 @@ from store.database import Connection
 
 Arguments = argparse.Namespace
 Command = Callable[[Connection, SecretBox, Arguments], Awaitable[object]]
-"""In one transaction; what it returns is printed as JSON. Raises LookupError (exit 1) or RefusedError (exit 2)."""
+"""In one transaction; what it returns is printed as JSON, if it is not Told. Raises LookupError (exit 1) or
+RefusedError (exit 2)."""
 
 MAX_TEXT = 500
 _USD = re.compile(r"([0-9]{1,9})(?:\.([0-9]+))?", re.ASCII)
 _NANO_DIGITS: Final = 9
 _MONEY_SUFFIX: Final = "_nano_usd"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a command says in words of its own instead of JSON, with its exit code."""
+
+    code: int
+    text: str
 
 
 class RefusedError(Exception):

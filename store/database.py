@@ -100,6 +100,16 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def reading_all(self) -> AsyncGenerator[Connection]:
+        """Like `as_system`, for reads over everything that must fit together: one snapshot, and nothing is written."""
+        async with (
+            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            await connection.execute(SET_SYSTEM)
+            yield connection
+
+    @asynccontextmanager
     async def listening_connection(self) -> AsyncGenerator["asyncpg.Connection[asyncpg.Record]"]:
         """A connection of its own, outside the pool, for LISTEN and for advisory locks held over many transactions."""
         connection = await asyncpg.connect(

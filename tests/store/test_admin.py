@@ -59,8 +59,8 @@ async def run_admin(database_url: str, *arguments: str) -> Ran:
         shown = said.getvalue()
         return Ran(code=int(stopped.code or 0), out="" if stopped.code else shown, err=shown if stopped.code else "")
     settings = AdminProcess.model_validate({name.lower(): text for name, text in _environment(database_url).items()})
-    code, text = await admin.answer(settings, parsed)
-    return Ran(code=code, out="" if code else text, err=f"{text}\n" if code else "")
+    code, text, is_result = await admin.answer(settings, parsed)
+    return Ran(code=code, out=text if is_result else "", err="" if is_result else f"{text}\n")
 
 
 async def test_admin_makes_a_user_and_shows_the_secrets_once(fresh_database: FreshDatabase) -> None:

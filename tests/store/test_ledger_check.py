@@ -1,0 +1,409 @@
+"""`ledger check`: silent over right books, and every error planted in them is found, by name."""
+
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from contracts.ids import JobId, ProviderJobId, UserId
+from contracts.jobs import JobReport, ProviderHandle
+from contracts.money import NanoUsd
+from contracts.states import CostBasis, ExecutionStatus, JobState
+from store.adjustments import adjust_charge
+from store.charges import count_video, move_budget, release_charge, settle_charge
+from store.database import Database
+from store.executions import mark_ended
+from store.jobs import begin_send, cancel_waiting_jobs, mark_reported, mark_submitted
+from store.ledger_check import CHECKS, count_totals, list_findings
+from store.orphans import record_orphan
+from store.users import UserLimits
+from tests.rows import IMAGE_MODEL, IMAGE_PRICE, VIDEO_PRICE, Accepted, accept, new_execution, new_user
+from tests.servers import FreshDatabase, PostgresServer, new_database
+from tests.store.by_hand import REQUEST
+from tests.store.test_admin import run_admin, run_process
+
+LIMIT = NanoUsd(10 * (IMAGE_PRICE + VIDEO_PRICE))
+ORPHAN_COST = NanoUsd(77)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """completed: image settled with an overage, its video below the hold. failed: image released. running: all held.
+
+    orphan: a second purchase of the completed image. released: the failed one's image.
+    """
+
+    database: FreshDatabase
+    user_id: UserId
+    completed: Accepted
+    failed: Accepted
+    running: Accepted
+    orphan: JobId
+
+    async def as_owner(self, sql: str, *arguments: object) -> str:
+        connection = await asyncpg.connect(self.database.owner_dsn)
+        try:
+            return await connection.execute(sql, *arguments)
+        finally:
+            await connection.close()
+
+    async def findings(self) -> list[tuple[str, str, str]]:
+        async with (
+            Database.open(self.database.application_dsn, max_connections=1) as database,
+            database.reading_all() as conn,
+        ):
+            return [(one.check, one.target, one.text) for one in await list_findings(conn)]
+
+
+def handle(name: str) -> ProviderHandle:
+    return ProviderHandle(provider="fal", model=IMAGE_MODEL, provider_job_id=ProviderJobId(name))
+
+
+async def buy(database: Database, one: Accepted, name: str, cost: int) -> None:
+    """The image of an execution, sent, accepted, completed and settled."""
+    async with database.as_user(one.user_id) as conn:
+        assert await begin_send(conn, one.image, 1, REQUEST, {"prompt": "A paper boat"})
+        assert await mark_submitted(conn, one.image.job_id, 1, handle(name))
+        assert await mark_reported(
+            conn, one.image.job_id, JobReport(state=JobState.COMPLETED, outputs=(), billed_units="1")
+        )
+        await settle_charge(conn, one.image.job_id, NanoUsd(cost), CostBasis.REPORTED)
+
+
+async def end(database: Database, one: Accepted, status: ExecutionStatus) -> None:
+    """As the finish activity does: what was never sent goes back, the video is counted."""
+    async with database.as_user(one.user_id) as conn:
+        moves = [await release_charge(conn, job_id) for job_id in await cancel_waiting_jobs(conn, one.execution_id)]
+        await mark_ended(conn, one.execution_id, status, progress=0, result=None, error=None)
+        for move in moves:
+            assert move is not None
+            await move_budget(conn, move)
+        await count_video(conn, one.execution_id, completed=status is ExecutionStatus.COMPLETED)
+
+
+async def write_books(fresh: FreshDatabase) -> Books:
+    async with Database.open(fresh.application_dsn, max_connections=4) as database:
+        user_id = await new_user(database, UserLimits(monthly_videos=10, monthly_nano_usd=LIMIT))
+        completed, failed, running = [await accept(database, new_execution(user_id)) for _ in range(3)]
+        await buy(database, completed, "req-done", 5 * IMAGE_PRICE)
+        async with database.as_system() as conn:
+            orphan = await record_orphan(conn, completed.image.job_id, 1, handle("req-orphan"))
+            assert orphan is not None
+            await settle_charge(conn, orphan, ORPHAN_COST, CostBasis.ASSUMED)
+            await adjust_charge(conn, orphan, NanoUsd(ORPHAN_COST + 3), CostBasis.REPORTED)
+        await end(database, completed, ExecutionStatus.COMPLETED)
+        await end(database, failed, ExecutionStatus.FAILED)
+    return Books(database=fresh, user_id=user_id, completed=completed, failed=failed, running=running, orphan=orphan)
+
+
+@pytest.fixture(scope="module")
+async def written(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Books]:
+    """Right books, that no test changes: each gets a copy."""
+    async with new_database(postgres_server, template_database) as fresh:
+        yield await write_books(fresh)
+
+
+@pytest.fixture
+async def books(postgres_server: PostgresServer, written: Books) -> AsyncGenerator[Books]:
+    async with new_database(postgres_server, written.database.name) as fresh:
+        yield Books(
+            database=fresh,
+            user_id=written.user_id,
+            completed=written.completed,
+            failed=written.failed,
+            running=written.running,
+            orphan=written.orphan,
+        )
+
+
+async def test_check_of_right_books_finds_nothing(books: Books) -> None:
+    assert await books.findings() == []
+    async with (
+        Database.open(books.database.application_dsn, max_connections=1) as database,
+        database.reading_all() as conn,
+    ):
+        totals = await count_totals(conn)
+    assert (totals.charges, totals.budgets, totals.executions) == (7, 1, 3)
+    assert totals.held_nano_usd == IMAGE_PRICE + VIDEO_PRICE
+    assert totals.settled_nano_usd == 5 * IMAGE_PRICE + ORPHAN_COST + 3
+
+
+# What is planted, as the owner; the checks that must find it; a word of what they say.
+PLANTED: dict[str, tuple[str, set[str], str]] = {
+    "an entry is gone": (
+        "DELETE FROM ledger_entries WHERE kind = 'overage'",
+        {"charges", "budgets"},
+        "settled",
+    ),
+    "an amount was changed": (
+        "UPDATE ledger_entries SET amount_nano_usd = amount_nano_usd + 1 WHERE kind = 'orphan'",
+        {"charges", "budgets"},
+        "settled",
+    ),
+    "a hold was never written down": (
+        "DELETE FROM ledger_entries WHERE kind = 'held' AND job_id = $1",
+        {"charges", "budgets"},
+        "set aside",
+    ),
+    "a release was written twice": (
+        "INSERT INTO ledger_entries SELECT 'released/again', kind, user_id, execution_id, job_id, charge_id,"
+        " budget_month, amount_nano_usd FROM ledger_entries WHERE kind = 'released' AND execution_id = $2",
+        {"charges", "entries", "budgets"},
+        "still held",
+    ),
+    "an entry of another month": (
+        "UPDATE ledger_entries SET budget_month = budget_month - interval '1 month' WHERE kind = 'overage'",
+        {"entries", "budgets"},
+        "another month",
+    ),
+    "an entry of another job": (
+        "UPDATE ledger_entries SET job_id = $1 WHERE kind = 'overage'",
+        {"entries"},
+        "another job",
+    ),
+    "an entry of another execution": (
+        "UPDATE ledger_entries SET execution_id = $2 WHERE kind = 'overage'",
+        {"entries"},
+        "another execution",
+    ),
+    "an operation under another name": (
+        "UPDATE ledger_entries SET operation_id = 'overage/chg_other' WHERE kind = 'overage'",
+        {"entries"},
+        "operation id",
+    ),
+    "a charge's cost was changed": (
+        "UPDATE charges SET settled_nano_usd = settled_nano_usd + 1 WHERE state = 'settled'",
+        {"charges", "budgets"},
+        "settled",
+    ),
+    "a charge was opened again": (
+        "UPDATE charges SET state = 'held', ended_at = NULL WHERE state = 'released'",
+        {"charges", "budgets", "jobs"},
+        "was never sent, and has ended",
+    ),
+    "an open charge has a cost": (
+        "UPDATE charges SET settled_nano_usd = 5 WHERE job_id = $1",
+        {"charges", "budgets"},
+        "without having ended so",
+    ),
+    "a charge remembers a refund that is not in the ledger": (
+        "UPDATE charges SET refunded_nano_usd = 5 WHERE state = 'settled'",
+        {"charges"},
+        "refunded",
+    ),
+    "a released part beside an overage": (
+        "INSERT INTO ledger_entries SELECT 'released/' || charge_id, 'released', user_id, execution_id, job_id,"
+        " charge_id, budget_month, 1 FROM ledger_entries WHERE kind = 'overage'",
+        {"charges", "budgets"},
+        "beside an overage",
+    ),
+    "a job lost its charge": (
+        "INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model, orphan)"
+        " SELECT 'job_bare', execution_id, step_name, user_id, 1, provider, model, true FROM jobs WHERE job_id = $1",
+        {"jobs"},
+        "has no charge",
+    ),
+    "a charge of another model": (
+        "UPDATE charges SET model = 'other' WHERE job_id = $1",
+        {"jobs"},
+        "another user, execution, provider or model",
+    ),
+    "a purchase whose hold went back": (
+        "UPDATE jobs SET provider_job_id = 'req-after-all' WHERE execution_id = $2 AND step_name = 'image'",
+        {"jobs"},
+        "was bought, and its hold was given back",
+    ),
+    "a cost of what was never sent": (
+        "UPDATE jobs SET send_number = 0 WHERE orphan",
+        {"jobs"},
+        "was never sent, and its cost is settled",
+    ),
+    "an execution ended without its money": (
+        "UPDATE executions SET status = 'failed', ended_at = now() FROM jobs"
+        " WHERE jobs.job_id = $1 AND executions.execution_id = jobs.execution_id",
+        {"jobs", "videos"},
+        "waits to be sent",
+    ),
+    "a budget holds too much": ("UPDATE budgets SET held_nano_usd = held_nano_usd + 1", {"budgets"}, "held"),
+    "a budget forgot a cost": ("UPDATE budgets SET settled_nano_usd = settled_nano_usd - 1", {"budgets"}, "settled"),
+    "a budget is gone": ("DELETE FROM budgets", {"budgets", "videos"}, "settled"),
+    "a budget of a month without anything": (
+        "INSERT INTO budgets SELECT user_id, budget_month - interval '2 months', 1, 0, 1, 0 FROM budgets",
+        {"budgets", "videos"},
+        "held",
+    ),
+    "a video too many": ("UPDATE budgets SET held_videos = held_videos + 1", {"videos"}, "videos held: 1, not 2"),
+    "a video forgotten": ("UPDATE budgets SET settled_videos = 0", {"videos"}, "videos settled: 1, not 0"),
+    "money held past the limit": (
+        "UPDATE users SET monthly_nano_usd_limit = 1",
+        {"dollar-limits"},
+        "past the limit, at most: 0.000000001 USD",
+    ),
+    "videos held past the limit": ("UPDATE users SET monthly_videos_limit = 1", {"video-limits"}, "at most: 1, not 2"),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+async def test_check_finds_what_was_planted(books: Books, name: str) -> None:
+    sql, checks, text = PLANTED[name]
+    # $1: the waiting image job of the running execution. $2: the failed execution.
+    sql = sql.replace("$1", f"'{books.running.image.job_id}'").replace("$2", f"'{books.failed.execution_id}'")
+    assert not (await books.as_owner(sql)).endswith(" 0"), "nothing was planted"
+    found = await books.findings()
+    assert {check for check, _, _ in found} == checks
+    assert any(text in said for _, _, said in found), found
+
+
+def test_every_check_has_something_planted() -> None:
+    assert set().union(*(checks for _, checks, _ in PLANTED.values())) == set(CHECKS) - {"append-only"}
+
+
+async def test_check_finds_a_right_to_change_the_ledger(books: Books) -> None:
+    await books.as_owner("GRANT UPDATE (amount_nano_usd) ON ledger_entries TO takeone_app")
+    await books.as_owner("GRANT TRUNCATE ON audit_log TO takeone_system")
+    assert await books.findings() == [
+        ("append-only", "audit_log", "takeone_system may truncate"),
+        ("append-only", "ledger_entries", "takeone_app may update"),
+    ]
+
+
+async def test_check_takes_a_lowered_limit_for_what_it_is(books: Books) -> None:
+    """What was held under the old limit is no finding; the audit log knows that limit."""
+    url = books.database.application_dsn
+    limits = ("--monthly-usd", "0", "--monthly-videos", "0")
+    assert (await run_admin(url, "users", "set-limits", books.user_id, *limits)).code == 0
+    assert await books.findings() == []
+    await books.as_owner("UPDATE audit_log SET at = at - interval '2 months'")
+    assert {check for check, _, _ in await books.findings()} == {"dollar-limits", "video-limits"}
+
+
+async def test_check_takes_an_overage_past_the_limit_for_what_it_is(books: Books) -> None:
+    async with Database.open(books.database.application_dsn, max_connections=1) as database:
+        await buy(database, books.running, "req-dear", 100 * LIMIT)
+    assert await books.findings() == []
+
+
+async def test_check_command_says_that_everything_adds_up(books: Books) -> None:
+    url = books.database.application_dsn
+    said = await run_process(url, "ledger", "check")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines()[-1] == "everything adds up"
+    answer = (await run_admin(url, "ledger", "check", "--json")).json
+    assert (answer["ok"], answer["findings"], answer["read"]["settledUsd"]) == (True, [], "0.01500008")
+
+
+async def test_check_command_ends_with_1_and_a_line_for_each_finding(books: Books) -> None:
+    url = books.database.application_dsn
+    await books.as_owner("UPDATE budgets SET settled_nano_usd = settled_nano_usd - 1")
+    said = await run_process(url, "ledger", "check")
+    month = said.out.split(" ")[2].rstrip(":")
+    assert (said.code, said.err) == (1, "")
+    assert said.out.splitlines()[0] == (
+        f"budgets: {books.user_id} {month}: settled, by its charges: 0.01500008 USD, not 0.015000079 USD"
+    )
+    assert said.out.splitlines()[-1] == "2 findings"
+    ran = await run_admin(url, "ledger", "check", "--json")
+    answer = json.loads(ran.out)
+    assert (ran.code, answer["ok"], len(answer["findings"])) == (1, False, 2)
+
+
+async def test_check_reads_one_snapshot_and_writes_nothing(books: Books) -> None:
+    """What commits while it reads is not half seen."""
+    async with (
+        Database.open(books.database.application_dsn, max_connections=2) as database,
+        database.reading_all() as conn,
+    ):
+        before = await count_totals(conn)
+        await buy(database, books.running, "req-meanwhile", IMAGE_PRICE)
+        assert await list_findings(conn) == []
+        assert await count_totals(conn) == before
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await conn.execute("UPDATE budgets SET held_nano_usd = 0")
+
+
+CSV = "provider_job_id,nano_usd\nreq-done,{done}\nreq-orphan,80\n"
+
+
+async def bill(books: Books, folder: Path, text: str, *more: str) -> tuple[int | None, list[str]]:
+    path = folder / "bill.csv"
+    path.write_text(text, encoding="utf-8")
+    ran = await run_admin(books.database.application_dsn, "ledger", "check", "--provider-bill", str(path), *more)
+    return ran.code, (ran.out or ran.err).splitlines()
+
+
+async def test_bill_that_is_the_ledger_has_no_finding(books: Books, tmp_path: Path) -> None:
+    code, lines = await bill(books, tmp_path, CSV.format(done=5 * IMAGE_PRICE))
+    assert (code, lines[0]) == (0, "bill: 2 jobs, 0.01500008 USD billed, 0.01500008 USD settled")
+    # Its lines add up: a refund is a negative one.
+    code, _ = await bill(books, tmp_path, CSV.format(done=6 * IMAGE_PRICE) + f"req-done,-{IMAGE_PRICE}\n")
+    assert code == 0
+    # The provider named: only its own lines and jobs.
+    code, _ = await bill(books, tmp_path, "provider_job_id,nano_usd\n", "--provider", "replicate")
+    assert code == 0
+
+
+async def test_bill_that_differs_is_told_line_by_line(books: Books, tmp_path: Path) -> None:
+    text = (
+        "provider,provider_job_id,nano_usd\nfal,req-done,1\nfal,req-nobody,500\nreplicate,req-orphan,80\nfal,zero,0\n"
+    )
+    code, lines = await bill(books, tmp_path, text)
+    done, orphan = books.completed.image.job_id, books.orphan
+    assert code == 1
+    assert lines[:4] == [
+        f"bill-different: {done}: settled with 0.015 USD, billed with 0.000000001 USD as req-done",
+        f"bill-extra: {orphan}: settled with 0.00000008 USD for req-orphan, and not billed",
+        "bill-missing: req-nobody: billed with 0.0000005 USD, and no job here has it",
+        "bill-missing: req-orphan: billed with 0.00000008 USD, and no job here has it",
+    ]
+
+
+async def test_bill_of_what_is_not_settled_yet_is_open_and_no_finding(books: Books, tmp_path: Path) -> None:
+    async with (
+        Database.open(books.database.application_dsn, max_connections=1) as database,
+        database.as_user(books.user_id) as conn,
+    ):
+        await begin_send(conn, books.running.image, 1, REQUEST, {"prompt": "A paper boat"})
+        await mark_submitted(conn, books.running.image.job_id, 1, handle("req-runs"))
+    code, lines = await bill(books, tmp_path, CSV.format(done=5 * IMAGE_PRICE) + "req-runs,9\n")
+    assert (code, lines[0]) == (
+        0,
+        f"open: {books.running.image.job_id}: req-runs is billed with 0.000000009 USD",
+    )
+
+
+async def test_bill_as_the_sandbox_writes_it(books: Books, tmp_path: Path) -> None:
+    events = [
+        {"event": "accepted", "provider": "fal", "provider_job_id": "req-done", "price_nano_usd": 1},
+        {"event": "accepted", "provider": "fal", "provider_job_id": "req-orphan", "price_nano_usd": 1},
+        {"event": "accepted", "provider": "fal", "provider_job_id": "req-open", "price_nano_usd": 1},
+        {"event": "outcome", "provider_job_id": "req-orphan", "state": "completed", "billed_nano_usd": 80},
+        {"event": "outcome", "provider_job_id": "req-done", "state": "completed", "billed_nano_usd": 5 * IMAGE_PRICE},
+    ]
+    text = "\n".join(json.dumps(event) for event in events)
+    assert (await bill(books, tmp_path, text))[0] == 0
+    code, lines = await bill(books, tmp_path, text.replace("80}", "81}"))
+    assert (code, lines[0].partition(":")[0]) == (1, "bill-different")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "job,amount\nreq,1\n",
+        "provider_job_id,nano_usd\nreq-done,0.5\n",
+        "provider_job_id,nano_usd\nreq-done\n",
+        "provider_job_id,nano_usd\n,5\n",
+        'provider_job_id,nano_usd\n"req-done,5\n',
+        '{"event": "outcome", "provider_job_id": "req-done", "billed_nano_usd": 1}\n',
+        '{"event": "accepted", "provider": "fal", "provider_job_id": "a"}\n'
+        '{"event": "outcome", "provider_job_id": "a", "billed_nano_usd": 1.5}\n',
+        '{"event": "else", "provider_job_id": "a"}\n',
+        '{"event"\n',
+    ],
+)
+async def test_bill_that_cannot_be_read_is_refused_in_one_line(books: Books, tmp_path: Path, text: str) -> None:
+    code, lines = await bill(books, tmp_path, text)
+    assert (code, len(lines)) == (2, 1)
+    assert "is no bill that can be read: line" in lines[0]
