@@ -1,5 +1,6 @@
 """Ids: a prefix that shows the kind, and a UUIDv7 in hex, so that ids sort by the time they were made."""
 
+from datetime import date
 from hashlib import sha256
 from typing import NewType
 
@@ -51,6 +52,11 @@ def new_event_id() -> EventId:
 def derived_event_id(execution_id: ExecutionId, generation: int) -> EventId:
     """The event of an end. Whoever ends this generation, and however often (a restored database), says the same id."""
     return EventId(_derived("evt_", execution_id, str(generation)))
+
+
+def threshold_event_id(user_id: UserId, month: date, measure: str, percent: int) -> EventId:
+    """The event of a month's threshold: told once, also by a database that was restored to before it."""
+    return EventId(_derived("evt_", user_id, f"{month:%Y-%m}/{measure}/{percent}"))
 
 
 def derived_asset_id(job_id: JobId, output_number: int) -> AssetId:

@@ -7,9 +7,12 @@ from contracts.ids import EventId, UserId
 
 
 class EventType(StrEnum):
+    """What a user is told: about an execution, or about the account."""
+
     EXECUTION_COMPLETED = "execution.completed"
     EXECUTION_FAILED = "execution.failed"
     EXECUTION_CANCELLED = "execution.cancelled"
+    BUDGET_THRESHOLD_REACHED = "budget.threshold_reached"
 
 
 class WebhookState(StrEnum):

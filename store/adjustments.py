@@ -12,6 +12,7 @@ from store.charges import (
     settle_charge,
 )
 from store.database import Connection
+from store.thresholds import note_thresholds
 
 GET_BASIS = "SELECT basis FROM charges WHERE charge_id = $1"
 IS_ADJUSTED = "SELECT EXISTS (SELECT FROM ledger_entries WHERE operation_id = $1)"
@@ -61,6 +62,8 @@ async def adjust_charge(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd,
     if difference:
         await conn.execute(INSERT_ENTRY, operation_id, LedgerKind.ADJUSTMENT, charge_id, difference)
         await conn.execute(MOVE_BUDGET, charge["user_id"], charge["budget_month"], 0, difference)
+    if difference > 0:
+        await note_thresholds(conn, charge["user_id"], charge["budget_month"])
     return Settlement(charge_id=charge_id, settled_nano_usd=cost_nano_usd, repeated=not difference)
 
 

@@ -10,18 +10,25 @@ from datetime import date
 
 from contracts.ids import ChargeId, ExecutionId, JobId, UserId, new_charge_id
 from contracts.money import NanoUsd
+from contracts.prices import Price, Quote, price_to_json
 from contracts.states import ChargeState, CostBasis, LedgerKind
 from store.database import Connection
+from store.thresholds import crosses, note_thresholds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Money to set aside for one job: the worst price of it."""
+    """Money to set aside for one job: the worst price of it. price: what it was quoted by, and will be settled by."""
 
     job_id: JobId
     provider: str
     model: str
     held_nano_usd: NanoUsd
+    price: Price
+
+    @classmethod
+    def at(cls, quote: Quote, *, job_id: JobId, provider: str, model: str) -> "Hold":
+        return cls(job_id=job_id, provider=provider, model=model, held_nano_usd=quote.worst_nano_usd, price=quote.price)
 
 
 class BudgetExceededError(Exception):
@@ -38,8 +45,8 @@ ON CONFLICT DO NOTHING
 """
 
 INSERT_CHARGE = """
-INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, budget_month)
-VALUES ($1, $2, $3, $4, $5, $6, $7, date_trunc('month', now() AT TIME ZONE 'UTC')::date)
+INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, price, budget_month)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, date_trunc('month', now() AT TIME ZONE 'UTC')::date)
 """
 
 INSERT_ENTRY = """
@@ -59,7 +66,8 @@ WHERE b.user_id = $1 AND u.user_id = b.user_id
        OR b.held_nano_usd + b.settled_nano_usd + $2 <= u.monthly_nano_usd_limit)
   AND (u.monthly_videos_limit IS NULL
        OR b.held_videos + b.settled_videos + $3 <= u.monthly_videos_limit)
-RETURNING b.user_id
+RETURNING b.held_nano_usd + b.settled_nano_usd AS used_nano_usd, b.held_videos + b.settled_videos AS used_videos,
+          u.monthly_nano_usd_limit, u.monthly_videos_limit
 """
 
 
@@ -82,11 +90,17 @@ async def hold_charges(
             hold.provider,
             hold.model,
             hold.held_nano_usd,
+            price_to_json(hold.price),
         )
         await conn.execute(INSERT_ENTRY, f"held/{charge_id}", LedgerKind.HELD, charge_id, hold.held_nano_usd)
     total = sum(hold.held_nano_usd for hold in holds)
-    if await conn.fetchval(HOLD_BUDGET, user_id, total, videos) is None:
+    budget = await conn.fetchrow(HOLD_BUDGET, user_id, total, videos)
+    if budget is None:
         raise BudgetExceededError
+    if crosses(budget["monthly_nano_usd_limit"], budget["used_nano_usd"], total) or crosses(
+        budget["monthly_videos_limit"], budget["used_videos"], videos
+    ):
+        await note_thresholds(conn, user_id)
 
 
 LOCK_CHARGE = """
@@ -145,6 +159,8 @@ async def settle_charge(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd,
         if amount or kind in (LedgerKind.SETTLED, LedgerKind.ORPHAN):
             await conn.execute(INSERT_ENTRY, f"{kind}/{charge_id}", kind, charge_id, amount)
     await conn.execute(MOVE_BUDGET, charge["user_id"], charge["budget_month"], held, cost_nano_usd)
+    if cost_nano_usd > held:
+        await note_thresholds(conn, charge["user_id"], charge["budget_month"])
     return Settlement(charge_id=charge_id, settled_nano_usd=cost_nano_usd, repeated=False)
 
 

@@ -12,11 +12,13 @@ from contracts.failures import Failure, FailureCode
 from contracts.ids import ExecutionId, JobId, UserId, new_job_id
 from contracts.money import NanoUsd
 from contracts.plans import Parameters, Plan, parameters_from_json, plan_from_json
+from contracts.prices import Quote
 from contracts.retries import Fate, Purchase, StepRetry
 from contracts.states import ExecutionStatus, JobState
 from store.charges import Hold, get_money, hold_charges
 from store.database import Connection
 from store.executions import failure_to_json
+from store.thresholds import note_thresholds
 
 LOCK_EXECUTION = """
 SELECT execution_id, user_id, status, generation, plan, request, error ->> 'code' AS error
@@ -153,12 +155,12 @@ ON CONFLICT (user_id, budget_month) DO UPDATE SET held_videos = b.held_videos + 
 
 
 async def queue_again(
-    conn: Connection, execution: LockedExecution, steps: Sequence[StepRetry], prices: Mapping[str, NanoUsd]
+    conn: Connection, execution: LockedExecution, steps: Sequence[StepRetry], quotes: Mapping[str, Quote]
 ) -> None:
     """The next generation of an execution that the caller has locked: queued, its jobs as decided, its money held.
 
-    prices: the worst price of each step that is bought. Raises BudgetExceededError: roll back. Where nothing is bought
-    no budget is asked: what is paid for is never lost to one.
+    quotes: of each step that is bought; the worst is held. Raises BudgetExceededError: roll back. Where nothing is
+    bought no budget is asked: what is paid for is never lost to one.
     """
     execution_id = execution.execution_id
     generation: int | None = await conn.fetchval(QUEUE_AGAIN, execution_id, execution.generation)
@@ -167,7 +169,7 @@ async def queue_again(
     holds: list[Hold] = []
     for item in steps:
         if item.fate is Fate.BOUGHT:
-            holds.append(await _buy_again(conn, execution, item, generation, prices[item.step.name]))
+            holds.append(await _buy_again(conn, execution, item, generation, quotes[item.step.name]))
             continue
         if item.job is not None and item.fate is Fate.CONTINUED:
             await conn.execute(CONTINUE_JOB, item.job.job_id)
@@ -181,17 +183,18 @@ async def queue_again(
         await hold_charges(conn, execution.user_id, execution_id, holds, videos=1)
     else:
         await conn.execute(COUNT_VIDEO_AGAIN, execution.user_id)
+        await note_thresholds(conn, execution.user_id)
 
 
 async def _buy_again(
-    conn: Connection, execution: LockedExecution, item: StepRetry, generation: int, price_nano_usd: NanoUsd
+    conn: Connection, execution: LockedExecution, item: StepRetry, generation: int, quote: Quote
 ) -> Hold:
     await _close(conn, item.last)
     job_id: JobId = new_job_id()
     step = item.step
     arguments: tuple[Any, ...] = (execution.user_id, generation, step.provider, step.model, item.last.job_id)
     await conn.execute(INSERT_JOB, job_id, execution.execution_id, step.name, *arguments)
-    return Hold(job_id=job_id, provider=step.provider, model=step.model, held_nano_usd=price_nano_usd)
+    return Hold.at(quote, job_id=job_id, provider=step.provider, model=step.model)
 
 
 async def _close(conn: Connection, last: Purchase) -> None:

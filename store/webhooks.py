@@ -63,10 +63,13 @@ WHERE w.event_id = $1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookRecord:
-    """One event. Its secret is `secret_sealed`, to be opened for `secret_context`. delivery: the current one."""
+    """One event. Its secret is `secret_sealed`, to be opened for `secret_context`. delivery: the current one.
+
+    execution_id: None of an event about the account; its user's default secret signs it.
+    """
 
     event_id: EventId
-    execution_id: ExecutionId
+    execution_id: ExecutionId | None
     user_id: UserId
     type: EventType
     url: str = field(repr=False)
