@@ -11,11 +11,12 @@ from enum import StrEnum
 
 import asyncpg
 
+from activities.costs import real_cost
 from contracts.failures import Failure, FailureCode
 from contracts.ids import JobId, ProviderJobId
 from contracts.jobs import JobRef, ProviderHandle
 from contracts.states import JobState
-from providers.port import CreateRequest, FindAnswer, Lookup, Model, ModelInputs, Provider, ProviderUnavailableError
+from providers.port import CreateRequest, FindAnswer, Lookup, Model, Provider, ProviderUnavailableError
 from providers.registry import Providers
 from runtime import metrics
 from runtime.logging import get_logger
@@ -139,7 +140,7 @@ class LateBills:
             return
         async with self.database.as_system() as conn:
             send = await get_send(conn, ref.job_id, job.send_number)
-            cost = provider.cost(model, ModelInputs(**send.inputs), report)
+            cost = real_cost(provider, model, send, report)
             await mark_reported(conn, ref.job_id, report)
             await mark_job_ended(conn, ref.job_id, report.state, report.failure, expected=(JobState.SUBMITTED,))
             settlement = await book_cost(conn, ref.job_id, cost.nano_usd, cost.basis)

@@ -1,10 +1,11 @@
 """What the end of a job means for its row and its money: in the caller's transaction."""
 
+from activities.costs import real_cost
 from activities.offers import offered_model
 from contracts.failures import Failure, FailureCode
 from contracts.jobs import JobReport
 from contracts.states import JobState
-from providers.port import Cost, ModelInputs
+from providers.port import Cost
 from providers.registry import Providers
 from runtime import metrics
 from runtime.logging import get_logger
@@ -61,7 +62,7 @@ async def _cost(conn: Connection, providers: Providers, job: JobRecord, report: 
         return None
     try:
         send = await get_send(conn, job.job_id, job.send_number)
-        return providers.provider(job.provider).cost(model, ModelInputs(**send.inputs), report)
+        return real_cost(providers.provider(job.provider), model, send, report)
     except (LookupError, TypeError, ValueError) as error:
         log.error("a job cannot be priced", job_id=job.job_id, reason=str(error))  # noqa: TRY400 - no trace
         return None

@@ -1,6 +1,6 @@
 """From a request to a plan: which models, what each is asked for, its worst price. What a model can't do is a 422."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -8,6 +8,7 @@ from api.problems import invalid_field, invalid_fields
 from api.schemas import GenerateVideoRequest
 from contracts.plans import Parameters, Plan, PlanType, Reference, Step, StepKind
 from providers.port import Model, ModelInputs, Provider
+from providers.pricing import UnpricedError
 from providers.registry import Providers
 from runtime.policies import STORING_SLACK
 from store.executions import NewStep
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 IMAGE: Final = "image"
 VIDEO: Final = "video"
+
+_FIELDS: Final[Mapping[StepKind, str]] = {StepKind.IMAGE: "imageModel", StepKind.VIDEO: "videoModel"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +136,10 @@ def _preferred(ours: T, possible: Sequence[T], models: T | None) -> T | None:
 
 def _new_step(choice: _Choice, name: str, parameters: Parameters, *, needs: tuple[str, ...] = ()) -> NewStep:
     model = choice.model
-    price = choice.provider.price(model, worst_inputs(model, parameters))
+    try:
+        quote = choice.provider.quote(model, worst_inputs(model, parameters))
+    except UnpricedError as error:
+        raise invalid_field(_FIELDS[model.kind], f"is not sold for this: {error}") from None
     step = Step(
         name=name,
         kind=model.kind,
@@ -143,7 +149,7 @@ def _new_step(choice: _Choice, name: str, parameters: Parameters, *, needs: tupl
         usual_seconds=model.usual_seconds,
         needs=needs,
     )
-    return NewStep(step=step, parameters=parameters, held_nano_usd=price.nano_usd)
+    return NewStep(step=step, parameters=parameters, quote=quote)
 
 
 def worst_inputs(model: Model, parameters: Parameters) -> ModelInputs:

@@ -15,6 +15,8 @@ from api.accepting import (
     accepted,
     budget_problem,
     check_idempotency_key,
+    claim_key,
+    keep_answer,
     replayed,
     request_sha256,
     start,
@@ -29,9 +31,10 @@ from api.schemas import KeptStep, Retried, RetryRequest, StepToPay
 from api.services import Services, services_of
 from contracts.executions import ExecutionOrder
 from contracts.failures import FailureCode
-from contracts.ids import ExecutionId
+from contracts.ids import ExecutionId, UserId
 from contracts.money import NanoUsd, usd_text
 from contracts.plans import Parameters, Step
+from contracts.prices import Quote
 from contracts.retries import Fate, StepRetry, decide_retry
 from contracts.states import ExecutionStatus, JobState
 from runtime.logging import get_logger
@@ -39,7 +42,7 @@ from runtime.policies import START_RPC_TIMEOUT
 from runtime.temporal import UNREACHABLE
 from store.charges import BudgetExceededError
 from store.database import Connection
-from store.idempotency import KeptAnswer, find_answer, get_answer, insert_answer
+from store.idempotency import KeptAnswer
 from store.retries import LockedExecution, list_parameters, lock_execution, lock_purchases, queue_again
 
 _PATH: Final = "/api/executions"
@@ -70,14 +73,6 @@ class _Queued:
     body: bytes
 
 
-class _KeyTakenError(Exception):
-    """Another request has just been answered under this key. Everything is rolled back."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
-
-
 class _NoRoomError(Exception):
     """The budget has no room for it. Everything is rolled back."""
 
@@ -104,6 +99,7 @@ class _NoRoomError(Exception):
         FailureCode.UNSUPPORTED_MEDIA_TYPE,
         FailureCode.INVALID_REQUEST,
         FailureCode.IDEMPOTENCY_CONFLICT,
+        FailureCode.IDEMPOTENCY_IN_PROGRESS,
     ),
 )
 async def retry_execution(
@@ -123,12 +119,9 @@ async def retry_execution(
     )
     try:
         async with services.database.as_user(user_id) as conn:
-            queued = await _queue(services, conn, asked)
+            queued = await _queue(services, conn, user_id, asked)
     except _NoRoomError as error:
         raise await budget_problem(services, user_id, error.needed_nano_usd) from None
-    except _KeyTakenError as error:
-        async with services.database.reading_as(user_id) as conn:
-            queued = await get_answer(conn, user_id, error.key)
     if isinstance(queued, KeptAnswer):
         return replayed(queued, asked.sha256)
     log.info("execution retried", execution_id=execution_id, user_id=user_id, generation=queued.order.generation)
@@ -144,40 +137,40 @@ def _parse(plain: dict[str, Any]) -> RetryRequest:
         raise validation_problem(error.errors(include_url=False, include_input=False)) from None
 
 
-async def _queue(services: Services, conn: Connection, asked: _Asked) -> _Queued | KeptAnswer:
+async def _queue(services: Services, conn: Connection, user_id: UserId, asked: _Asked) -> _Queued | KeptAnswer:
     """Decide, and do it, in the caller's transaction; or the answer that was given under the same key before.
 
-    Two at once wait for each other at the execution's row: the second finds the first one's answer, or a queue.
+    Two at once under different keys wait for each other at the execution's row: the second finds a queue.
     """
+    key = asked.idempotency_key
+    earlier = await claim_key(conn, user_id, key) if key is not None else None
+    if earlier is not None:
+        return earlier
     execution = await lock_execution(conn, asked.execution_id)
     if execution is None:
         raise not_found(_PATH)
-    key = asked.idempotency_key
-    earlier = await find_answer(conn, execution.user_id, key) if key is not None else None
-    if earlier is not None:
-        return earlier
     _check_ended(execution)
     steps = decide_retry(execution.plan, await lock_purchases(conn, asked.execution_id), execution.error)
     if not asked.double_cost_accepted:
         _check_double_cost(steps)
     parameters = await list_parameters(conn, asked.execution_id)
     bought = [item.step for item in steps if item.fate is Fate.BOUGHT]
-    prices = {step.name: _price(services, step, parameters[step.name]) for step in bought}
-    needed = NanoUsd(sum(prices.values()))
+    quotes = {step.name: _quote(services, step, parameters[step.name]) for step in bought}
+    needed = NanoUsd(sum(quote.worst_nano_usd for quote in quotes.values()))
     answer = Retried(
         execution_id=execution.execution_id,
         status_url=f"{services.public_base_url}{_PATH}/{execution.execution_id}",
         generation=execution.generation + 1,
         kept=[_kept(item) for item in steps if item.fate is not Fate.BOUGHT],
-        to_pay=[_to_pay(step, prices[step.name]) for step in bought],
+        to_pay=[_to_pay(step, quotes[step.name]) for step in bought],
         estimated=usd_text(needed),
     )
     body = answer.model_dump_json(by_alias=True).encode()
     kept = KeptAnswer(request_sha256=asked.sha256, answer=body)
-    if key is not None and not await insert_answer(conn, execution.user_id, key, kept):
-        raise _KeyTakenError(key)
+    if key is not None:
+        await keep_answer(conn, user_id, key, kept)
     try:
-        await queue_again(conn, execution, steps, prices)
+        await queue_again(conn, execution, steps, quotes)
     except BudgetExceededError:
         raise _NoRoomError(needed) from None
     order = ExecutionOrder(
@@ -220,14 +213,14 @@ def _check_double_cost(steps: Sequence[StepRetry]) -> None:
     )
 
 
-def _price(services: Services, step: Step, parameters: Parameters) -> NanoUsd:
-    """The worst price of a step today. Raises ProblemError: its model is not on offer any more, or not like this."""
+def _quote(services: Services, step: Step, parameters: Parameters) -> Quote:
+    """What a step may cost today. Raises ProblemError: its model is not on offer any more, or not like this."""
     found = services.providers.find_model(step.model)
     if found is None or found[0].name != step.provider:
         raise _not_offered(step)
     provider, model = found
     try:
-        return provider.price(model, worst_inputs(model, parameters)).nano_usd
+        return provider.quote(model, worst_inputs(model, parameters))
     except ValueError:
         raise _not_offered(step) from None
 
@@ -246,8 +239,9 @@ def _kept(item: StepRetry) -> KeptStep:
     return KeptStep(step=item.step.name, job_id=job.job_id, state=state, cost=usd_text(job.cost_nano_usd))
 
 
-def _to_pay(step: Step, price_nano_usd: NanoUsd) -> StepToPay:
-    return StepToPay(step=step.name, provider=step.provider, model=step.model, estimated=usd_text(price_nano_usd))
+def _to_pay(step: Step, quote: Quote) -> StepToPay:
+    estimated = usd_text(quote.worst_nano_usd)
+    return StepToPay(step=step.name, provider=step.provider, model=step.model, estimated=estimated)
 
 
 async def _until_closed(services: Services, execution_id: ExecutionId) -> None:

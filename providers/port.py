@@ -7,7 +7,6 @@ and when, is decided by activities/jobs.py alone.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
@@ -16,23 +15,8 @@ from contracts.ids import ProviderJobId
 from contracts.jobs import CancelOutcome, JobReport, ProviderHandle
 from contracts.money import NanoUsd
 from contracts.plans import StepKind
+from contracts.prices import Price, Quote
 from contracts.states import CostBasis
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """What one unit of a model costs.
-
-    unit: the provider's word for what it counts ("megapixel", "second", "token").
-    when: the parameters this price is for ({"resolution": "720p"}); empty: always.
-    source, read_on: where the number was read, and the day (ISO).
-    """
-
-    unit: str
-    unit_nano_usd: Decimal
-    source: str
-    read_on: str
-    when: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +35,7 @@ class Limits:
 class Model:
     """One model of a provider. id is the provider's own name for it.
 
+    prices: the price book; without one for what is asked, a model is not sold.
     usual_seconds: how long a job usually takes; steers polling and progress.
     deadline_seconds: after that a job has failed.
     """
@@ -189,12 +174,18 @@ class Provider(Protocol):
         """
         ...
 
-    def price(self, model: Model, inputs: ModelInputs) -> Cost:
-        """The worst price of a job with these inputs: what is quoted and held."""
+    def quote(self, model: Model, inputs: ModelInputs) -> Quote:
+        """What a job with these inputs may cost; the worst is held.
+
+        Raises ValueError: the model does not take them, or has no price for them (pricing.UnpricedError).
+        """
         ...
 
     def cost(self, model: Model, inputs: ModelInputs, report: JobReport) -> Cost:
-        """The real cost of an ended job: reported where the provider says, else computed from the price book."""
+        """The real cost of an ended job: reported where the provider says, else computed from the price book.
+
+        model: with the price that the job was quoted by (pricing.at_price), whatever the price book says by now.
+        """
         ...
 
     def create_request(self, model: Model, inputs: ModelInputs, callback_url: str | None) -> CreateRequest:

@@ -1,19 +1,73 @@
-"""Arithmetic on the price books. One place rounds: contracts.money.round_nano_usd, once for each amount."""
+"""Arithmetic on the price books. The same functions quote, hold and settle.
 
+One place rounds: contracts.money.round_nano_usd, once for each amount.
+"""
+
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
+from typing import Final, assert_never
 
 from contracts.money import NanoUsd, round_nano_usd
+from contracts.prices import Price, Quote, Unit
 from contracts.states import CostBasis
-from providers.port import Cost, Model, Price
+from providers.port import Cost, Model
 
-NOTHING = Cost(nano_usd=NanoUsd(0), basis=CostBasis.COMPUTED)
+NOTHING: Final = Cost(nano_usd=NanoUsd(0), basis=CostBasis.COMPUTED)
 """An end that costs nothing by the provider's rules."""
 
-_UNITS_MAX = Decimal(10) ** 12
+_UNITS_MAX: Final = Decimal(10) ** 12
+_PIXELS_OF_A_MEGAPIXEL: Final = 1_000_000
+_PIXELS_OF_A_TOKEN: Final = 1024
 
 
 class UnpricedError(ValueError):
     """The price book has no price for this: it is not sold."""
+
+
+def entry(unit: Unit, unit_nano_usd: int | str, source: str, read_on: str, **when: str) -> Price:
+    """An entry of a price book; unit_nano_usd: a text where it is finer than a nano-dollar."""
+    return Price(unit=unit, unit_nano_usd=Decimal(unit_nano_usd), source=source, read_on=read_on, when=when)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """How much a job makes, or takes; what its units are counted from.
+
+    pixels: of one picture or frame. frames, seconds: of the video or sound. characters: of the text that is read.
+    tokens: of a model that says how many; None: counted from the frames. gpu_seconds: how long it runs.
+    """
+
+    images: int = 0
+    pixels: int = 0
+    frames: int = 0
+    seconds: int = 0
+    characters: int = 0
+    tokens: int | None = None
+    gpu_seconds: Decimal = Decimal(0)
+
+
+def count(unit: Unit, volume: Volume) -> Decimal:
+    """How many units a job of this volume is billed, in the vendors' own way of rounding."""
+    match unit:
+        case Unit.IMAGE:
+            return Decimal(volume.images)
+        case Unit.MEGAPIXEL:  # each picture is rounded up
+            return Decimal(volume.images * _ceil(volume.pixels, _PIXELS_OF_A_MEGAPIXEL))
+        case Unit.SECOND:
+            return Decimal(volume.seconds)
+        case Unit.TOKEN:  # of a video: height x width x frames / 1024, rounded up
+            if volume.tokens is not None:
+                return Decimal(volume.tokens)
+            return Decimal(_ceil(volume.pixels * volume.frames, _PIXELS_OF_A_TOKEN))
+        case Unit.CHARACTER:
+            return Decimal(volume.characters)
+        case Unit.GPU_SECOND:  # to the part of a second
+            return volume.gpu_seconds
+    assert_never(unit)
+
+
+def _ceil(quantity: int, unit: int) -> int:
+    return -(-quantity // unit)
 
 
 def find_price(model: Model, **parameters: str) -> Price:
@@ -24,7 +78,27 @@ def find_price(model: Model, **parameters: str) -> Price:
     raise UnpricedError(f"{model.id} has no price for {parameters}")
 
 
-def amount(units: Decimal | int, price: Price) -> NanoUsd:
+def at_price(model: Model, price: Price) -> Model:
+    """The model with the price book of another day: what a job of it was quoted by."""
+    return replace(model, prices=(price,))
+
+
+def quote_of(price: Price, worst: Volume, low: Volume | None = None, expected: Volume | None = None) -> Quote:
+    """low, expected: where a job that completes may be less than the worst one."""
+    return Quote(
+        price=price,
+        low_nano_usd=priced(price, low or worst),
+        expected_nano_usd=priced(price, expected or worst),
+        worst_nano_usd=priced(price, worst),
+    )
+
+
+def priced(price: Price, volume: Volume) -> NanoUsd:
+    """What a job of this volume costs: quoted, held and settled by this line."""
+    return amount(count(price.unit, volume), price)
+
+
+def amount(units: Decimal, price: Price) -> NanoUsd:
     return round_nano_usd(units * price.unit_nano_usd)
 
 

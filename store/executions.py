@@ -20,6 +20,7 @@ from contracts.plans import (
     plan_to_json,
     progress_percent,
 )
+from contracts.prices import Quote
 from contracts.states import ExecutionStatus, JobState
 from store.charges import Hold, hold_charges
 from store.database import Connection
@@ -32,11 +33,15 @@ def own_secret_context(execution_id: ExecutionId) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewStep:
-    """A step with what it asks for and the worst price of its job."""
+    """A step with what it asks for, and what its job may cost: the worst of it is held."""
 
     step: Step
     parameters: Parameters
-    held_nano_usd: NanoUsd
+    quote: Quote
+
+    @property
+    def held_nano_usd(self) -> NanoUsd:
+        return self.quote.worst_nano_usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +110,7 @@ async def insert_execution(conn: Connection, new: NewExecution) -> None:
             step.deadline_seconds,
         )
         await conn.execute(INSERT_JOB, job_id, new.execution_id, step.name, new.user_id, 1, step.provider, step.model)
-        holds.append(Hold(job_id=job_id, provider=step.provider, model=step.model, held_nano_usd=item.held_nano_usd))
+        holds.append(Hold.at(item.quote, job_id=job_id, provider=step.provider, model=step.model))
     await hold_charges(conn, new.user_id, new.execution_id, holds, videos=1)
 
 

@@ -178,16 +178,20 @@ async def take_back_send(conn: Connection, job_id: JobId, sender: str) -> int | 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRecord:
+    """price: what its job was quoted by, as it is stored (contracts.prices.price_from_json)."""
+
     number: int
     request: Mapping[str, Any]
     inputs: Mapping[str, Any]
+    price: Mapping[str, Any]
     sent_at: datetime
     age_seconds: float
 
 
 GET_SEND = """
-SELECT number, request, inputs, sent_at, extract(epoch FROM now() - sent_at)::float8 AS age_seconds
-FROM sends WHERE job_id = $1 AND number = $2
+SELECT s.number, s.request, s.inputs, c.price, s.sent_at,
+       extract(epoch FROM now() - s.sent_at)::float8 AS age_seconds
+FROM sends AS s JOIN charges AS c ON c.job_id = s.job_id WHERE s.job_id = $1 AND s.number = $2
 """
 
 

@@ -30,8 +30,8 @@ FROM sends WHERE job_id = $1 AND number = $3
 """
 # Nothing was held for it; what it cost counts against the month that held the money of its step.
 INSERT_CHARGE = """
-INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, budget_month)
-SELECT $3, $2, execution_id, user_id, provider, model, 0, budget_month FROM charges WHERE job_id = $1
+INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, price, budget_month)
+SELECT $3, $2, execution_id, user_id, provider, model, 0, price, budget_month FROM charges WHERE job_id = $1
 """
 
 

@@ -1,12 +1,14 @@
 """Rows that jobs need: a user with limits, and an execution of image → video, accepted as the API accepts it."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from contracts.executions import ExecutionRef
 from contracts.ids import ExecutionId, JobId, UserId, new_execution_id
 from contracts.jobs import JobRef
 from contracts.money import NanoUsd
 from contracts.plans import Parameters, Plan, PlanType, Reference, Step, StepKind
+from contracts.prices import Price, Quote, Unit
 from runtime.encryption import Sealer
 from store.database import Connection, Database
 from store.executions import NewExecution, NewStep, claim_execution, insert_execution
@@ -17,6 +19,14 @@ IMAGE, VIDEO = "image", "video"
 IMAGE_PRICE, VIDEO_PRICE = NanoUsd(3_000_000), NanoUsd(300_000_000)
 NO_LIMITS = UserLimits(monthly_videos=None, monthly_nano_usd=None)
 IMAGE_MODEL, VIDEO_MODEL = "fal-ai/flux/schnell", "bytedance/seedance-1-pro"
+PICTURE = Price(unit=Unit.MEGAPIXEL, unit_nano_usd=Decimal(IMAGE_PRICE), source="the price book", read_on="2026-11-01")
+VIDEO_SECOND = Price(
+    unit=Unit.SECOND,
+    unit_nano_usd=Decimal(VIDEO_PRICE) / 5,
+    source="the price book",
+    read_on="2026-11-01",
+    when={"resolution": "720p"},
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +41,11 @@ class Accepted:
     @property
     def ref(self) -> ExecutionRef:
         return ExecutionRef(user_id=self.user_id, execution_id=self.execution_id, generation=1)
+
+
+def quote_at(nano_usd: NanoUsd, price: Price = PICTURE) -> Quote:
+    """A job that costs just this."""
+    return Quote(price=price, low_nano_usd=nano_usd, expected_nano_usd=nano_usd, worst_nano_usd=nano_usd)
 
 
 async def new_user(database: Database, limits: UserLimits = NO_LIMITS) -> UserId:
@@ -74,14 +89,14 @@ def new_execution(
             NewStep(
                 step=image,
                 parameters=Parameters(prompt=prompt, aspect_ratio="16:9", seed=seed),
-                held_nano_usd=IMAGE_PRICE,
+                quote=quote_at(IMAGE_PRICE),
             ),
             NewStep(
                 step=video,
                 parameters=Parameters(
                     prompt=prompt, duration_seconds=5, resolution="720p", image=Reference(step=IMAGE)
                 ),
-                held_nano_usd=VIDEO_PRICE,
+                quote=quote_at(VIDEO_PRICE, VIDEO_SECOND),
             ),
         ),
         request={"prompt": prompt},

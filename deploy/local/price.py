@@ -47,6 +47,6 @@ async def _prices(keys: ProviderKeys, prompt: str, duration_seconds: int, resolu
                 aspect_ratio=model.default_aspect_ratio,
                 seed=None,
             )
-            nano = provider.price(model, inputs).nano_usd
+            nano = provider.quote(model, inputs).worst_nano_usd
             priced.append(StepPrice(step=str(kind), provider=provider.name, model=model.id, usd=Decimal(nano) / NANO))
     return priced

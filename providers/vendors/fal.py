@@ -1,11 +1,9 @@
 """fal: its queue, its request history, its Ed25519 callbacks. From docs.fal.ai and fal's own clients, read 2026-11."""
 
 import hashlib
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -13,6 +11,7 @@ from contracts.failures import Failure, FailureCode
 from contracts.ids import ProviderJobId
 from contracts.jobs import CancelOutcome, JobReport, Output, ProviderHandle
 from contracts.plans import StepKind
+from contracts.prices import Quote, Unit
 from contracts.states import CostBasis, JobState
 from providers.answers import (
     Answer,
@@ -42,14 +41,8 @@ from providers.port import (
     Lookup,
     Model,
     ModelInputs,
-    Price,
 )
-from providers.pricing import NOTHING, amount, billed_quantity, find_price, reported
-
-
-def _price(unit: str, unit_nano_usd: int, source: str, read_on: str) -> Price:
-    return Price(unit=unit, unit_nano_usd=Decimal(unit_nano_usd), source=source, read_on=read_on)
-
+from providers.pricing import NOTHING, Volume, billed_quantity, entry, find_price, priced, quote_of, reported
 
 # At most one megapixel, the unit of the price, and sides that the model's blocks of 16 divide.
 _PICTURE_SIZES: Final[Mapping[str, tuple[int, int]]] = {
@@ -65,16 +58,19 @@ FLUX_SCHNELL: Final = Model(
     id="fal-ai/flux/schnell",
     kind=StepKind.IMAGE,
     limits=Limits(aspect_ratios=tuple(_PICTURE_SIZES)),
-    prices=(_price("megapixel", 3_000_000, "api.fal.ai/v1/models/pricing", "2026-09-09"),),
+    prices=(entry(Unit.MEGAPIXEL, 3_000_000, "api.fal.ai/v1/models/pricing", "2026-09-09"),),
     usual_seconds=4,
     deadline_seconds=300,
     default_aspect_ratio="16:9",
 )
 
-# The most pixels a frame can have. Seedance's own sizes (864x480, 1120x832, 1920x1088) bound the usual shapes. 21:9,
-# and a picture that decides for itself ("auto"), are held at 21:9 over the full short side: none published is larger.
-_FRAME_PIXELS: Final[Mapping[str, int]] = {"480p": 414_720, "720p": 931_840, "1080p": 2_088_960}
-_WIDE_FRAME_PIXELS: Final[Mapping[str, int]] = {"480p": 537_600, "720p": 1_209_600, "1080p": 2_730_240}
+# Pixels of a frame, of the sizes that Seedance publishes: the fewest, 16:9, the most; and the bound of what has no size
+# of its own there: 21:9, and a picture that decides for itself ("auto"). None published is larger.
+_FRAME_PIXELS: Final[Mapping[str, tuple[int, int, int, int]]] = {
+    "480p": (399_360, 414_720, 414_720, 537_600),  # 960x416, 864x480, 864x480, 1120x480
+    "720p": (878_592, 878_592, 931_840, 1_209_600),  # 1248x704, 1248x704, 1120x832, 1680x720
+    "1080p": (2_019_328, 2_088_960, 2_088_960, 2_730_240),  # 2176x928, 1920x1088, 1920x1088, 2528x1080
+}
 SEEDANCE_PRO: Final = Model(
     id="fal-ai/bytedance/seedance/v1/pro/image-to-video",
     kind=StepKind.VIDEO,
@@ -86,7 +82,7 @@ SEEDANCE_PRO: Final = Model(
         needs_image=True,
     ),
     # $2.50 a million tokens; tokens = height x width x frames a second (24) x seconds / 1024.
-    prices=(_price("token", 2_500, "the model's page at fal.ai", "2026-11-22"),),
+    prices=(entry(Unit.TOKEN, 2_500, "the model's page at fal.ai", "2026-11-22"),),
     usual_seconds=60,
     deadline_seconds=1200,
     default_duration_seconds=5,
@@ -140,19 +136,20 @@ class FalProvider:
         """Until it must have started, run to its end, and be shown in the history."""
         return self._horizon_seconds[model.kind]
 
-    def price(self, model: Model, inputs: ModelInputs) -> Cost:
+    def quote(self, model: Model, inputs: ModelInputs) -> Quote:
         check_inputs(model, inputs)
-        return Cost(nano_usd=amount(_most_units(model, inputs), find_price(model)), basis=CostBasis.COMPUTED)
+        return quote_of(find_price(model), *_volumes(model, inputs))
 
     def cost(self, model: Model, inputs: ModelInputs, report: JobReport) -> Cost:
         """Reported by `x-fal-billable-units`; without it, the price held: exact for a picture, else assumed."""
         if report.charged is False:
             return NOTHING
-        if (cost := reported(report.billed_units, find_price(model))) is not None:
+        price = find_price(model)
+        if (cost := reported(report.billed_units, price)) is not None:
             return cost
         exact = model.kind is StepKind.IMAGE and report.charged is True
-        worst = self.price(model, inputs)
-        return worst if exact else Cost(nano_usd=worst.nano_usd, basis=CostBasis.ASSUMED)
+        basis = CostBasis.COMPUTED if exact else CostBasis.ASSUMED
+        return Cost(nano_usd=priced(price, _volumes(model, inputs)[0]), basis=basis)
 
     def create_request(self, model: Model, inputs: ModelInputs, callback_url: str | None) -> CreateRequest:
         check_complete(model, inputs)
@@ -267,14 +264,15 @@ def _path(handle: ProviderHandle) -> str:
     return f"/{application}/requests/{quote(handle.provider_job_id, safe='')}"
 
 
-def _most_units(model: Model, inputs: ModelInputs) -> Decimal:
-    """The largest quantity that fal can bill for these inputs."""
+def _volumes(model: Model, inputs: ModelInputs) -> tuple[Volume, ...]:
+    """The most, the least and the usual that fal can bill for these inputs."""
     if model.kind is StepKind.IMAGE:
-        return Decimal(1)
-    resolution = inputs.resolution or model.default_resolution or ""
-    seconds = inputs.duration_seconds or model.default_duration_seconds or 0
-    pixels = (_WIDE_FRAME_PIXELS if inputs.aspect_ratio in (None, "21:9") else _FRAME_PIXELS)[resolution]
-    return Decimal(math.ceil(Decimal(pixels * 24 * seconds) / 1024))
+        width, height = _PICTURE_SIZES[inputs.aspect_ratio or model.default_aspect_ratio or "16:9"]
+        return (Volume(images=1, pixels=width * height),)
+    least, usual, most, bound = _FRAME_PIXELS[inputs.resolution or model.default_resolution or ""]
+    most = bound if inputs.aspect_ratio in (None, "21:9") else most
+    frames = 24 * (inputs.duration_seconds or model.default_duration_seconds or 0)
+    return tuple(Volume(pixels=pixels, frames=frames) for pixels in (most, least, usual))
 
 
 def _picture_body(model: Model, inputs: ModelInputs) -> dict[str, object]:

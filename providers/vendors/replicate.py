@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -13,6 +12,7 @@ from contracts.failures import Failure, FailureCode
 from contracts.ids import ProviderJobId
 from contracts.jobs import CancelOutcome, JobReport, Output, ProviderHandle
 from contracts.plans import StepKind
+from contracts.prices import Price, Quote, Unit
 from contracts.states import CostBasis, JobState
 from providers.answers import (
     Answer,
@@ -44,39 +44,23 @@ from providers.port import (
     Lookup,
     Model,
     ModelInputs,
-    Price,
 )
-from providers.pricing import NOTHING, amount, find_price
+from providers.pricing import NOTHING, Volume, entry, find_price, priced, quote_of
 
 # A prediction is made while its create call lasts; the rest is for clocks that differ.
 _LISTED_WITHIN = timedelta(minutes=10)
 
+_PAGE: Final = "the model's page at Replicate"
 _RATIOS: Final = ("16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "9:21")
 FLUX_SCHNELL: Final = Model(
     id="black-forest-labs/flux-schnell",
     kind=StepKind.IMAGE,
     limits=Limits(aspect_ratios=_RATIOS),
-    prices=(
-        Price(
-            unit="image", unit_nano_usd=Decimal(3_000_000), source="the model's page at Replicate", read_on="2026-05-31"
-        ),
-    ),
+    prices=(entry(Unit.IMAGE, 3_000_000, _PAGE, "2026-05-31"),),
     usual_seconds=4,
     deadline_seconds=300,
     default_aspect_ratio="16:9",
 )
-
-
-def _second(resolution: str, unit_nano_usd: int) -> Price:
-    return Price(
-        unit="second",
-        unit_nano_usd=Decimal(unit_nano_usd),
-        source="the model's page at Replicate",
-        read_on="2026-10-06",
-        when={"resolution": resolution},
-    )
-
-
 SEEDANCE_PRO: Final = Model(
     id="bytedance/seedance-1-pro",
     kind=StepKind.VIDEO,
@@ -86,7 +70,11 @@ SEEDANCE_PRO: Final = Model(
         aspect_ratios=_RATIOS,
         takes_image=True,
     ),
-    prices=(_second("480p", 30_000_000), _second("720p", 60_000_000), _second("1080p", 150_000_000)),
+    prices=(
+        entry(Unit.SECOND, 30_000_000, _PAGE, "2026-10-06", resolution="480p"),
+        entry(Unit.SECOND, 60_000_000, _PAGE, "2026-10-06", resolution="720p"),
+        entry(Unit.SECOND, 150_000_000, _PAGE, "2026-10-06", resolution="1080p"),
+    ),
     usual_seconds=60,
     deadline_seconds=1200,
     default_duration_seconds=5,
@@ -132,9 +120,9 @@ class ReplicateProvider:
         """Running predictions are listed, so the list's own lag is all that has to pass."""
         return self._horizon_seconds
 
-    def price(self, model: Model, inputs: ModelInputs) -> Cost:
+    def quote(self, model: Model, inputs: ModelInputs) -> Quote:
         check_inputs(model, inputs)
-        return Cost(nano_usd=amount(_asked_units(model, inputs), _price_of(model, inputs)), basis=CostBasis.COMPUTED)
+        return quote_of(_price_of(model, inputs), _volume(model, inputs))
 
     def cost(self, model: Model, inputs: ModelInputs, report: JobReport) -> Cost:
         """Replicate reports no bill: whole outputs by the price book.
@@ -144,12 +132,12 @@ class ReplicateProvider:
         """
         if report.charged is False:
             return NOTHING
+        price, volume = _price_of(model, inputs), _volume(model, inputs)
         if report.state is JobState.COMPLETED:
-            return self.price(model, inputs)
-        units = _asked_units(model, inputs)
+            return Cost(nano_usd=priced(price, volume), basis=CostBasis.COMPUTED)
         if report.run_seconds is not None:
-            units = min(units, max(1, math.ceil(report.run_seconds))) if model.kind is StepKind.VIDEO else 0
-        return Cost(nano_usd=amount(units, _price_of(model, inputs)), basis=CostBasis.ASSUMED)
+            volume = Volume(seconds=min(volume.seconds, max(1, math.ceil(report.run_seconds))))
+        return Cost(nano_usd=priced(price, volume), basis=CostBasis.ASSUMED)
 
     def create_request(self, model: Model, inputs: ModelInputs, callback_url: str | None) -> CreateRequest:
         check_complete(model, inputs)
@@ -272,10 +260,10 @@ def _path(handle: ProviderHandle) -> str:
     return f"/predictions/{quote(handle.provider_job_id, safe='')}"
 
 
-def _asked_units(model: Model, inputs: ModelInputs) -> int:
+def _volume(model: Model, inputs: ModelInputs) -> Volume:
     if model.kind is StepKind.IMAGE:
-        return 1
-    return inputs.duration_seconds or model.default_duration_seconds or 0
+        return Volume(images=1)
+    return Volume(seconds=inputs.duration_seconds or model.default_duration_seconds or 0)
 
 
 def _price_of(model: Model, inputs: ModelInputs) -> Price:

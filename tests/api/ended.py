@@ -140,7 +140,7 @@ async def add_orphan(database: Database, one: Accepted, left: Left) -> JobId:
         )
         await conn.execute(
             "INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd,"
-            " budget_month) SELECT $2, $3, execution_id, user_id, provider, model, 0, budget_month"
+            " price, budget_month) SELECT $2, $3, execution_id, user_id, provider, model, 0, price, budget_month"
             " FROM charges WHERE job_id = $1",
             one.video.job_id,
             new_charge_id(),

@@ -93,11 +93,11 @@ async def test_price_is_whole_nano_usd_and_never_below_a_full_success() -> None:
         for duration in model.limits.durations_seconds or (None,):
             for resolution in model.limits.resolutions or (None,):
                 inputs = full_inputs(model, duration_seconds=duration, resolution=resolution)
-                price = provider.price(model, inputs)
-                assert type(price.nano_usd) is int
-                assert price.nano_usd > 0
+                quote = provider.quote(model, inputs)
+                assert type(quote.worst_nano_usd) is int
+                assert quote.low_nano_usd > 0
                 cost = provider.cost(model, inputs, JobReport(state=JobState.COMPLETED, charged=True))
-                assert cost.nano_usd <= price.nano_usd
+                assert cost.nano_usd == quote.worst_nano_usd
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ async def test_price_is_what_the_vendor_publishes(
         assert found is not None
         provider, model = found
         inputs = full_inputs(model, duration_seconds=seconds, resolution=resolution, aspect_ratio=ratio)
-        price = provider.price(model, inputs)
-    assert round(usd_from * 1e9) <= price.nano_usd <= round(usd_to * 1e9)
+        quote = provider.quote(model, inputs)
+    assert round(usd_from * 1e9) <= quote.worst_nano_usd <= round(usd_to * 1e9)
 
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)

@@ -22,9 +22,11 @@ from store.status import (
     list_executions,
 )
 from store.users import UserLimits, insert_user, set_limits
+from tests.rows import quote_at
 from tests.servers import FreshDatabase
 
 HELD = NanoUsd(1000)
+QUOTE = quote_at(HELD)
 END = "UPDATE jobs SET state = $2, ended_at = now() WHERE job_id = $1"
 
 
@@ -51,7 +53,7 @@ async def _insert(database: Database, user_id: UserId) -> ExecutionId:
         execution_id=new_execution_id(),
         user_id=user_id,
         plan=Plan(type=PlanType.GENERATE_VIDEO, steps=tuple(steps), result_step="apple"),
-        steps=[NewStep(step=step, parameters=Parameters(prompt="x"), held_nano_usd=HELD) for step in steps],
+        steps=[NewStep(step=step, parameters=Parameters(prompt="x"), quote=QUOTE) for step in steps],
         request={},
         metadata={},
         webhook_url=None,
@@ -81,7 +83,7 @@ async def _buy_again(conn: Connection, user_id: UserId, execution_id: ExecutionI
         superseded,
         job_id,
     )
-    hold = Hold(job_id=job_id, provider="fal", model="m", held_nano_usd=HELD)
+    hold = Hold.at(QUOTE, job_id=job_id, provider="fal", model="m")
     await hold_charges(conn, user_id, execution_id, [hold], videos=0)
     return job_id
 
