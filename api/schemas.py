@@ -3,12 +3,9 @@
 import base64
 import binascii
 import json
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-import httpx
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -26,8 +23,8 @@ from pydantic.alias_generators import to_camel
 from contracts.plans import PlanType
 from contracts.states import CostBasis, ExecutionStatus, JobState
 from contracts.webhooks import WebhookState
+from runtime.addresses import MAX_URL_CHARS, webhook_url
 
-MAX_URL_CHARS = 2048
 MAX_METADATA_BYTES = 4096
 MAX_METADATA_NUMBER = 2**53  # above, JavaScript and jsonb no longer agree on a number
 _WHSEC = "whsec_"
@@ -36,21 +33,6 @@ _WHSEC = "whsec_"
 def _prompt(value: str) -> str:
     if not value.strip():
         raise ValueError("must not be blank")
-    return value
-
-
-def _webhook_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        port, host = parts.port, httpx.URL(value).host
-    except (ValueError, httpx.InvalidURL):
-        raise ValueError("is not a URL") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not host:
-        raise ValueError("must be an http:// or https:// address with a host")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("must have no user or password")
-    if port == 0 or re.search(r"[\s\\\x00-\x1f\x7f]", value):
-        raise ValueError("is not a URL")
     return value
 
 
@@ -139,7 +121,7 @@ class GenerateVideoRequest(BaseModel):
     )
     image_model: Annotated[str, Field(max_length=200)] | None = Field(None, description="Draws the first picture.")
     video_model: Annotated[str, Field(max_length=200)] | None = Field(None, description="Makes it move.")
-    webhook: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(_webhook_url)] | None = Field(
+    webhook: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(webhook_url)] | None = Field(
         None, description="Where to announce the end: http or https."
     )
     webhook_secret: Annotated[str, Field(max_length=256), AfterValidator(_webhook_secret)] | None = Field(

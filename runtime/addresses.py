@@ -1,9 +1,13 @@
 """Addresses as strings: what a setting may hold, and whether a provider can call us back. Nothing is resolved."""
 
+import re
 from ipaddress import ip_address
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
+import httpx
+
+MAX_URL_CHARS: Final = 2048
 Reach = Literal["loopback", "private", "public"]
 
 
@@ -19,6 +23,24 @@ def checked_url(value: str) -> str:
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("must have no user, query or fragment")
     return value.rstrip("/")
+
+
+def webhook_url(value: str) -> str:
+    """An address that a user may have webhooks sent to, unchanged. Else ValueError."""
+    try:
+        parts = urlsplit(value)
+        port, host = parts.port, httpx.URL(value).host
+    except (ValueError, httpx.InvalidURL):
+        raise ValueError("is not a URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not host:
+        raise ValueError("must be an http:// or https:// address with a host")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must have no user or password")
+    if port == 0 or re.search(r"[\s\\\x00-\x1f\x7f]", value):
+        raise ValueError("is not a URL")
+    if len(value) > MAX_URL_CHARS:
+        raise ValueError(f"must not pass {MAX_URL_CHARS} characters")
+    return value
 
 
 def url_host_port(host: str, port: int) -> str:

@@ -21,6 +21,7 @@ from runtime.settings import AdminProcess, describe_settings, load, secret_value
 from store.admin_common import Arguments, Command, RefusedError, Told, add_actor, camel, default_actor
 from store.admin_jobs import add_audit, add_jobs, add_submits
 from store.admin_ledger import add_ledger
+from store.admin_usage import add_set_webhook
 from store.audit import record
 from store.database import DATABASE_DOWN, Connection, Database
 from store.users import (
@@ -63,6 +64,7 @@ async def _list_users(conn: Connection, _box: SecretBox, _arguments: Arguments) 
             "userId": user.user_id,
             "name": user.name,
             **_limits_json(user.limits),
+            "webhookUrl": user.webhook_url,
             "createdAt": user.created_at,
             "disabledAt": user.disabled_at,
         }
@@ -195,6 +197,7 @@ def _add_users(parser: argparse.ArgumentParser) -> None:
     _add_limits(limits, default=None, note="default: as it is")
     add_actor(limits)
     limits.set_defaults(command=_set_limits)
+    add_set_webhook(verbs)
     for verb, disabled in (("disable", True), ("enable", False)):
         command = verbs.add_parser(verb, help=f"{'refuse' if disabled else 'accept'} this user's API keys")
         command.add_argument("user", metavar="USER", help="user id (usr_…)")

@@ -1,5 +1,5 @@
-"""Thresholds of a month's budget: each is written down once, with the event that tells its user, in the transaction that
-reaches it.
+"""Thresholds of a month's budget: each is written down once, with the event that tells its user, in the transaction
+that reaches it.
 
 Reached is reached: what is released, or a limit that is raised, takes nothing back, and the same threshold is not told
 again in the same month.
@@ -49,7 +49,7 @@ async def note_thresholds(conn: Connection, user_id: UserId, month: date | None 
 
     month: whose budget was touched; for another month than this one nothing is done.
 
-    Repeating changes nothing. The rows of the month are locked: call it where the budget is touched, last before COMMIT.
+    Repeating changes nothing. The row of the month is locked: call it where the budget is touched, last before COMMIT.
     The sweep starts the deliveries.
     """
     row = await conn.fetchrow(LOCK_BUDGET, user_id, month)

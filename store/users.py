@@ -10,6 +10,7 @@ from contracts.money import NanoUsd
 from runtime.encryption import SecretBox
 from store.database import Connection
 from store.keys import ApiKey, new_api_key
+from store.thresholds import note_thresholds
 
 WEBHOOK_SECRET_BYTES = 32  # Standard Webhooks asks for 24 to 64
 WEBHOOK_SECRET_PREFIX = "whsec_"  # noqa: S105 - how such a secret begins, not one
@@ -36,6 +37,7 @@ class User:
     user_id: UserId
     name: str
     limits: UserLimits
+    webhook_url: str | None = field(repr=False)
     created_at: datetime
     disabled_at: datetime | None
 
@@ -61,7 +63,7 @@ async def insert_user(conn: Connection, box: SecretBox, name: str, limits: UserL
 
 
 LIST_USERS = """
-SELECT user_id, name, monthly_videos_limit, monthly_nano_usd_limit, created_at, disabled_at
+SELECT user_id, name, monthly_videos_limit, monthly_nano_usd_limit, webhook_url, created_at, disabled_at
 FROM users ORDER BY user_id
 """
 
@@ -74,6 +76,7 @@ async def list_users(conn: Connection) -> list[User]:
             limits=UserLimits(
                 monthly_videos=row["monthly_videos_limit"], monthly_nano_usd=row["monthly_nano_usd_limit"]
             ),
+            webhook_url=row["webhook_url"],
             created_at=row["created_at"],
             disabled_at=row["disabled_at"],
         )
@@ -81,7 +84,7 @@ async def list_users(conn: Connection) -> list[User]:
     ]
 
 
-GET_LIMITS = "SELECT monthly_videos_limit, monthly_nano_usd_limit FROM users WHERE user_id = $1 FOR UPDATE"
+GET_LIMITS = "SELECT monthly_videos_limit, monthly_nano_usd_limit FROM users WHERE user_id = $1 FOR NO KEY UPDATE"
 UPDATE_LIMITS = """
 UPDATE users SET monthly_videos_limit = $2, monthly_nano_usd_limit = $3 WHERE user_id = $1
 """
@@ -96,8 +99,23 @@ async def lock_limits(conn: Connection, user_id: UserId) -> UserLimits:
 
 
 async def set_limits(conn: Connection, user_id: UserId, limits: UserLimits) -> None:
-    """From the next hold on; what is held or spent already stays, also above a lowered limit."""
+    """From the next hold on; what is held or spent already stays, also above a lowered limit.
+
+    The budget is touched: last before COMMIT.
+    """
     await conn.execute(UPDATE_LIMITS, user_id, limits.monthly_videos, limits.monthly_nano_usd)
+    await note_thresholds(conn, user_id)
+
+
+SET_WEBHOOK_URL = "UPDATE users SET webhook_url = $2 WHERE user_id = $1 RETURNING user_id"
+
+
+async def set_webhook_url(conn: Connection, user_id: UserId, url: str | None) -> bool:
+    """Where the account is told what concerns no single execution; None: nowhere. From the next event on.
+
+    False: no such user. Repeating is safe.
+    """
+    return await conn.fetchval(SET_WEBHOOK_URL, user_id, url) is not None
 
 
 SET_DISABLED = """

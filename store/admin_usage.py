@@ -1,0 +1,47 @@
+"""`users set-webhook`: where an account is told what concerns no single execution."""
+
+import argparse
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from contracts.ids import UserId
+from runtime.addresses import webhook_url
+from runtime.encryption import SecretBox
+from store.admin_common import Arguments, add_actor
+from store.audit import record
+from store.database import Connection
+from store.users import set_webhook_url
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage] - it has no public name
+
+NOWHERE = "none"
+
+
+def add_set_webhook(verbs: "Verbs") -> None:
+    """Adds the command to those of `users`."""
+    command = verbs.add_parser("set-webhook", help="where an account hears of its budget's thresholds")
+    command.add_argument("user", metavar="USER", help="user id (usr_…)")
+    command.add_argument("url", metavar="URL", type=_address, help="http or https; none: nothing is sent")
+    add_actor(command)
+    command.set_defaults(command=_set_webhook)
+
+
+async def _set_webhook(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+    url: str | None = arguments.url or None
+    if not await set_webhook_url(conn, UserId(arguments.user), url):
+        raise LookupError(f"no user {arguments.user}")
+    # The path and the query of such an address are often its secret.
+    host = None if url is None else urlsplit(url).hostname
+    await record(conn, arguments.actor, "users set-webhook", arguments.user, {"host": host})
+    return {"userId": arguments.user, "webhookUrl": url}
+
+
+def _address(text: str) -> str:
+    """An empty text stands for none."""
+    if text == NOWHERE:
+        return ""
+    try:
+        return webhook_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
