@@ -28,6 +28,7 @@ from store.callbacks import notify_open_jobs
 from store.database import DATABASE_DOWN, Connection, Database
 from store.executions import RunningExecution, find_ended, list_running, mark_cancel_requested
 from store.high_water import pause_behind
+from store.idempotency import delete_expired
 from store.objects import ObjectStore
 from store.sweeping import (
     StoredOrder,
@@ -57,6 +58,7 @@ LOCK_TIMEOUT_SECONDS = 10.0
 GIVE_UP_AFTER = 3
 """Rows in a row that Temporal does not answer for: then it is not the row."""
 PAGE = 200
+KEYS_PAGE = 1000
 LOCK_KEY = 0x7A4B_0002
 TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 
@@ -145,6 +147,7 @@ class Sweep:
             self.start_deliveries,
             self.late_bills.settle,
             self.abort_uploads,
+            self.forget_keys,
             self.count_open,
             self.orders.measure_queues,
         ):
@@ -292,6 +295,13 @@ class Sweep:
             again = await resume_delivery(conn, order)
         if again is not None:
             await self.orders.start_delivery(again)
+
+    async def forget_keys(self) -> None:
+        """Idempotency keys whose life is over."""
+        deleted = KEYS_PAGE
+        while deleted == KEYS_PAGE:
+            async with self.database.as_system() as conn:
+                deleted = await delete_expired(conn, limit=KEYS_PAGE)
 
     async def abort_uploads(self) -> None:
         """Once an hour: the parts of uploads whose process was killed cost money, and nothing shows them."""

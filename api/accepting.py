@@ -17,18 +17,23 @@ from contracts.money import NanoUsd, usd_text
 from runtime.logging import get_logger
 from runtime.policies import START_RPC_TIMEOUT
 from runtime.temporal import UNREACHABLE
-from store.database import DATABASE_DOWN
-from store.idempotency import KeptAnswer
+from store.database import DATABASE_DOWN, Connection
+from store.idempotency import KeptAnswer, find_answer, insert_answer, try_lock_key
 from store.status import get_budget_left
 from workflows.orders import start_execution
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", re.ASCII)
+_IN_PROGRESS_SECONDS = 1
+"""What a client is told to wait for the answer of its first request: far longer than its transaction takes."""
 
 log = get_logger(__name__)
 
 IdempotencyKey = Annotated[
     str | None,
-    Header(alias="Idempotency-Key", description="Up to 255 printable characters: the same request is done once."),
+    Header(
+        alias="Idempotency-Key",
+        description="Up to 255 printable characters: for 30 days the same request is done once.",
+    ),
 ]
 
 
@@ -41,6 +46,26 @@ def request_sha256(*what: str, body: dict[str, Any]) -> bytes:
     """Of what was asked, however it was spelled. what: the route and its ids."""
     canonical = json.dumps([*what, body], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).digest()
+
+
+async def claim_key(conn: Connection, user_id: UserId, key: str) -> KeptAnswer | None:
+    """Take a key for this transaction, first thing in it; or the answer that is kept under it.
+
+    Raises ProblemError: another transaction has it. Nobody waits for it, so a crowd of equal requests holds nothing up.
+    """
+    if not await try_lock_key(conn, user_id, key):
+        raise _in_progress()
+    return await find_answer(conn, user_id, key)
+
+
+async def keep_answer(conn: Connection, user_id: UserId, key: str, kept: KeptAnswer) -> None:
+    """In the transaction that has claimed the key, and does what the answer says."""
+    if not await insert_answer(conn, user_id, key, kept):
+        raise _in_progress()  # a recovery has made it again just now; it takes no locks
+
+
+def _in_progress() -> ProblemError:
+    return ProblemError(FailureCode.IDEMPOTENCY_IN_PROGRESS, headers={"Retry-After": str(_IN_PROGRESS_SECONDS)})
 
 
 def accepted(body: bytes) -> Response:

@@ -11,6 +11,8 @@ from api.accepting import (
     accepted,
     budget_problem,
     check_idempotency_key,
+    claim_key,
+    keep_answer,
     replayed,
     request_sha256,
     start,
@@ -34,7 +36,7 @@ from runtime.temporal import UNREACHABLE
 from store.callbacks import notify_open_jobs
 from store.charges import BudgetExceededError
 from store.executions import NewExecution, insert_execution, mark_cancel_requested, own_secret_context
-from store.idempotency import KeptAnswer, find_answer, get_answer, insert_answer
+from store.idempotency import KeptAnswer, find_answer
 from store.status import (
     ExecutionFilter,
     ExecutionStatusRecord,
@@ -66,6 +68,7 @@ router = APIRouter(prefix="/api", tags=["executions"])
         FailureCode.UNSUPPORTED_MEDIA_TYPE,
         FailureCode.INVALID_REQUEST,
         FailureCode.IDEMPOTENCY_CONFLICT,
+        FailureCode.IDEMPOTENCY_IN_PROGRESS,
     ),
 )
 async def generate_video(request: Request, user_id: CurrentUser, idempotency_key: IdempotencyKey = None) -> Response:
@@ -79,7 +82,7 @@ async def generate_video(request: Request, user_id: CurrentUser, idempotency_key
             earlier = await find_answer(conn, user_id, idempotency_key)
         if earlier is not None:
             return replayed(earlier, sha256)
-    wanted = _parse(plain)
+    wanted = parse_request(plain)
     planned = plan_generate_video(services.providers, wanted)
     new = _new_execution(services, user_id, wanted, planned)
     answer = Accepted(
@@ -97,7 +100,8 @@ async def generate_video(request: Request, user_id: CurrentUser, idempotency_key
     return accepted(body)
 
 
-def _parse(plain: dict[str, Any]) -> GenerateVideoRequest:
+def parse_request(plain: dict[str, Any]) -> GenerateVideoRequest:
+    """Raises ProblemError naming every field that is wrong."""
     try:
         wanted = GenerateVideoRequest.model_validate(plain)
     except ValidationError as error:
@@ -133,8 +137,11 @@ async def _accept(
     """Everything that makes a 202 true, in one transaction; or the answer of who was faster with the same key."""
     try:
         async with services.database.as_user(new.user_id) as conn:
-            if idempotency_key is not None and not await insert_answer(conn, new.user_id, idempotency_key, kept):
-                return await get_answer(conn, new.user_id, idempotency_key)
+            if idempotency_key is not None:
+                faster = await claim_key(conn, new.user_id, idempotency_key)
+                if faster is not None:
+                    return faster
+                await keep_answer(conn, new.user_id, idempotency_key, kept)
             await insert_execution(conn, new)
     except BudgetExceededError:
         needed = NanoUsd(sum(step.held_nano_usd for step in new.steps))

@@ -13,6 +13,8 @@ from deploy.local.process import LocalError
 # A part that was killed is back by then.
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.5
+# The same request is still being answered, or too many were sent.
+_LATER = (409, 429)
 
 
 class _Answer(BaseModel):
@@ -95,7 +97,7 @@ class ProductClient:
                         if answer.is_success:
                             return kind.model_validate_json(answer.content)
                         problem = f"{answer.status_code} {answer.text[:500]}"
-                        if answer.status_code < 500:
+                        if answer.status_code < 500 and answer.status_code not in _LATER:
                             raise LocalError(f"{method} {path} was refused: {problem}")
                     await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError:

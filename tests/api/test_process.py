@@ -1,60 +1,17 @@
 """`python -m api` as a process: its port, its metrics, its end."""
 
 import asyncio
-import base64
 import os
 import socket
-import sys
-from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
-import httpx
-
-from deploy.local.ports import free_ports
 from runtime.encryption import Sealer
 from store.database import Database
 from store.users import insert_api_key, insert_user
 from tests.api.conftest import ENCRYPTION_KEY, NO_LIMITS
+from tests.api.processes import Served, api_environment, served, start_api
 from tests.servers import FreshDatabase
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    process: Process
-    url: str
-    metrics_url: str
-    http: httpx.AsyncClient
-
-
-def _environment(database_url: str, temporal_address: str, **more: str) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "DATABASE_URL": database_url,
-        "TEMPORAL_ADDRESS": temporal_address,
-        "S3_ENDPOINT_URL": "http://127.0.0.1:9",
-        "S3_BUCKET": "takeone-test",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret-secret",
-        "FAL_KEY": "00000000-0000-0000-0000-000000000000:0123456789abcdef0123456789abcdef",
-        "REPLICATE_API_TOKEN": "r8_0123456789012345678901234567890123456",
-        "ENCRYPTION_KEYS": base64.b64encode(ENCRYPTION_KEY).decode(),
-        "METRICS_PORT": "0",
-        **more,
-    }
-
-
-async def _start(environment: dict[str, str], *arguments: str) -> Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "api",
-        *arguments,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
 
 
 async def _api_key(database: FreshDatabase) -> str:
@@ -65,43 +22,19 @@ async def _api_key(database: FreshDatabase) -> str:
 
 @asynccontextmanager
 async def _served(database: FreshDatabase, temporal_address: str) -> AsyncGenerator[Served]:
-    api_port, metrics_port = free_ports(2)
-    environment = _environment(
-        database.application_dsn, temporal_address, API_PORT=str(api_port), METRICS_PORT=str(metrics_port)
-    )
-    process = await _start(environment)
-    url = f"http://127.0.0.1:{api_port}"
-    headers = {"Authorization": f"Bearer {await _api_key(database)}"}
-    try:
-        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as http:
-            await _until_alive(http, process)
-            yield Served(process=process, url=url, metrics_url=f"http://127.0.0.1:{metrics_port}/metrics", http=http)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def _until_alive(http: httpx.AsyncClient, process: Process) -> None:
-    for _ in range(200):
-        assert process.returncode is None
-        try:
-            if (await http.get("/healthz")).status_code == 200:
-                return
-        except httpx.TransportError:
-            await asyncio.sleep(0.1)
-    raise TimeoutError("the API is not alive")
+    async with served(database, temporal_address, await _api_key(database)) as process:
+        yield process
 
 
 async def test_api_process_serves_and_measures_by_route(fresh_database: FreshDatabase, temporal_address: str) -> None:
-    async with _served(fresh_database, temporal_address) as served:
-        accepted = (await served.http.post("/api/generate-video", json={"prompt": "A paper boat"})).json()
-        read = await served.http.get(f"/api/executions/{accepted['executionId']}")
-        await served.http.get("/nothing/here")
-        metrics = (await served.http.get(served.metrics_url)).text
-        on_the_api = await served.http.get("/metrics")
+    async with _served(fresh_database, temporal_address) as api:
+        accepted = (await api.http.post("/api/generate-video", json={"prompt": "A paper boat"})).json()
+        read = await api.http.get(f"/api/executions/{accepted['executionId']}")
+        await api.http.get("/nothing/here")
+        metrics = (await api.http.get(api.metrics_url)).text
+        on_the_api = await api.http.get("/metrics")
 
-    assert accepted["statusUrl"] == f"{served.url}/api/executions/{accepted['executionId']}"
+    assert accepted["statusUrl"] == f"{api.url}/api/executions/{accepted['executionId']}"
     assert read.status_code == 200
     assert "server" not in read.headers
     count = "takeone_api_request_duration_seconds_count"
@@ -113,10 +46,10 @@ async def test_api_process_serves_and_measures_by_route(fresh_database: FreshDat
 
 
 async def test_api_process_answers_413_to_an_endless_body(fresh_database: FreshDatabase, temporal_address: str) -> None:
-    async with _served(fresh_database, temporal_address) as served:
-        host, port = served.url.removeprefix("http://").split(":")
+    async with _served(fresh_database, temporal_address) as api:
+        host, port = api.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        key = served.http.headers["authorization"]
+        key = api.http.headers["authorization"]
         writer.write(
             b"POST /api/generate-video HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Transfer-Encoding: chunked\r\nAuthorization: " + key.encode() + b"\r\n\r\n"
@@ -132,10 +65,10 @@ async def test_api_process_answers_413_to_an_endless_body(fresh_database: FreshD
 async def test_api_process_calls_a_client_that_left_no_error_of_its_own(
     fresh_database: FreshDatabase, temporal_address: str
 ) -> None:
-    async with _served(fresh_database, temporal_address) as served:
-        host, port = served.url.removeprefix("http://").split(":")
+    async with _served(fresh_database, temporal_address) as api:
+        host, port = api.url.removeprefix("http://").split(":")
         _, writer = await asyncio.open_connection(host, int(port))
-        key = served.http.headers["authorization"]
+        key = api.http.headers["authorization"]
         writer.write(
             b"POST /api/generate-video HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: 100\r\nAuthorization: " + key.encode() + b"\r\n\r\n{"
@@ -144,8 +77,8 @@ async def test_api_process_calls_a_client_that_left_no_error_of_its_own(
         await asyncio.sleep(0.5)
         writer.close()
         await asyncio.sleep(0.5)
-        served.process.terminate()
-        _, err = await served.process.communicate()
+        api.process.terminate()
+        _, err = await api.process.communicate()
 
     assert b"unexpected error" not in err
     assert b'"route": "/api/generate-video", "status": 422' in err
@@ -154,27 +87,27 @@ async def test_api_process_calls_a_client_that_left_no_error_of_its_own(
 async def test_api_process_finishes_what_has_begun_and_exits_0(
     fresh_database: FreshDatabase, temporal_address: str
 ) -> None:
-    async with _served(fresh_database, temporal_address) as served:
-        accepted = (await served.http.post("/api/generate-video", json={"prompt": "A paper boat"})).json()
-        cancelling = asyncio.create_task(served.http.post(f"/api/executions/{accepted['executionId']}/cancel"))
+    async with _served(fresh_database, temporal_address) as api:
+        accepted = (await api.http.post("/api/generate-video", json={"prompt": "A paper boat"})).json()
+        cancelling = asyncio.create_task(api.http.post(f"/api/executions/{accepted['executionId']}/cancel"))
         await asyncio.sleep(1)
-        served.process.terminate()
+        api.process.terminate()
         answer = await cancelling
-        _, err = await served.process.communicate()
+        _, err = await api.process.communicate()
 
     assert answer.status_code == 202
-    assert served.process.returncode == 0
+    assert api.process.returncode == 0
     assert b"Traceback" not in err
     assert b"secret-secret" not in err
-    assert served.http.headers["authorization"].split("_")[-1].encode() not in err
+    assert api.http.headers["authorization"].split("_")[-1].encode() not in err
 
 
 async def test_api_process_says_in_one_line_that_its_port_is_busy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for name in ("API_PORT", "METRICS_PORT"):
-            environment = _environment("postgresql://x@127.0.0.1:9/x", "127.0.0.1:9", API_PORT="0")
-            process = await _start({**environment, name: port})
+            environment = api_environment("postgresql://x@127.0.0.1:9/x", "127.0.0.1:9", API_PORT="0")
+            process = await start_api({**environment, name: port})
             _, err = await process.communicate()
 
             assert process.returncode == 1
@@ -184,7 +117,7 @@ async def test_api_process_says_in_one_line_that_its_port_is_busy() -> None:
 
 
 async def test_api_process_names_every_missing_setting() -> None:
-    process = await _start({"PATH": os.environ["PATH"], "DATABASE_URL": "mysql://"})
+    process = await start_api({"PATH": os.environ["PATH"], "DATABASE_URL": "mysql://"})
     _, err = await process.communicate()
 
     assert process.returncode == 2
@@ -193,8 +126,8 @@ async def test_api_process_names_every_missing_setting() -> None:
 
 
 async def test_api_process_says_in_one_line_that_a_key_cannot_be_one() -> None:
-    process = await _start(
-        _environment("postgresql://x@127.0.0.1:9/x", "127.0.0.1:9", API_PORT="0", REPLICATE_API_TOKEN="r8 with é")
+    process = await start_api(
+        api_environment("postgresql://x@127.0.0.1:9/x", "127.0.0.1:9", API_PORT="0", REPLICATE_API_TOKEN="r8 with é")
     )
     _, err = await process.communicate()
 
@@ -205,7 +138,7 @@ async def test_api_process_says_in_one_line_that_a_key_cannot_be_one() -> None:
 
 
 async def test_api_process_help_names_its_settings() -> None:
-    process = await _start({"PATH": os.environ["PATH"]}, "--help")
+    process = await start_api({"PATH": os.environ["PATH"]}, "--help")
     out, _ = await process.communicate()
 
     assert process.returncode == 0

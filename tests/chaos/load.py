@@ -90,7 +90,8 @@ class Customers:
                     order.accepted_at = time.time()
                     return
                 order.refused = f"{answer.status_code} {answer.text[:200]}"
-                if answer.status_code < 500:
+                # 409: what a dead connection left behind is still being answered.
+                if answer.status_code < 500 and answer.status_code != 409:
                     return
             await asyncio.sleep(0.3)
 

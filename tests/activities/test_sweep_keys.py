@@ -1,0 +1,28 @@
+"""The sweep forgets idempotency keys whose life is over, and no others."""
+
+import pytest
+
+import activities.sweep
+from store.idempotency import KeptAnswer, find_answer, insert_answer
+from tests.activities.bench import Bench
+from tests.activities.test_sweep import Orders, sweep
+from tests.rows import new_user
+
+
+async def test_sweep_forgets_keys_of_30_days_page_by_page(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activities.sweep, "KEYS_PAGE", 2)
+    user_id = await new_user(bench.database)
+    kept = KeptAnswer(request_sha256=bytes(32), answer=b"{}")
+    async with bench.database.as_user(user_id) as conn:
+        for number in range(6):
+            await insert_answer(conn, user_id, f"key {number}", kept)
+    await bench.as_owner(
+        "UPDATE idempotency_keys SET created_at = now() - interval '30 days' WHERE user_id = $1 AND key <> 'key 5'",
+        user_id,
+    )
+
+    await sweep(bench, Orders()).sweep()
+
+    async with bench.database.as_user(user_id) as conn:
+        assert await conn.fetchval("SELECT count(*) FROM idempotency_keys") == 1
+        assert await find_answer(conn, user_id, "key 5") == kept
