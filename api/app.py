@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import assets, callbacks, documentation, executions, health, retries, usage
+from api import assets, callbacks, documentation, executions, health, models, quotes, retries, usage
 from api.gate import refuse_while_closed
 from api.problems import ProblemError, problem_response, unavailable, validation_problem
 from api.services import Services
@@ -40,7 +40,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     for module in (executions, retries):
         app.include_router(module.router, dependencies=[Depends(refuse_while_closed)])
-    for module in (assets, callbacks, health, usage):
+    for module in (assets, callbacks, health, models, quotes, usage):
         app.include_router(module.router)
     app.exception_handler(ProblemError)(_problem)
     app.exception_handler(RequestValidationError)(_invalid)

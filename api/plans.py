@@ -1,4 +1,4 @@
-"""From a request to a plan: which models, what each is asked for, its worst price. What a model can't do is a 422."""
+"""From a request to a plan: which models, what each is asked for, what it may cost. What a model can't do is a 422."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ class _Choice:
 
 def plan_generate_video(catalogue: Providers, request: GenerateVideoRequest) -> PlannedExecution:
     """image → video. Raises ProblemError naming every field that the chosen models can't do."""
-    image = _choose(catalogue, StepKind.IMAGE, "imageModel", request.image_model)
-    video = _choose(catalogue, StepKind.VIDEO, "videoModel", request.video_model)
+    image = _choose(catalogue, StepKind.IMAGE, request.image_model)
+    video = _choose(catalogue, StepKind.VIDEO, request.video_model)
     _refuse_what_they_cannot(request, image.model, video.model)
     steps = (
         _new_step(image, IMAGE, _image_parameters(request, image.model)),
@@ -63,15 +63,36 @@ def _longest_seconds(choice: _Choice) -> int:
     return choice.provider.certainty_horizon_seconds(choice.model) + 60 + choice.model.deadline_seconds
 
 
-def _choose(catalogue: Providers, kind: StepKind, field: str, asked: str | None) -> _Choice:
-    found = catalogue.find_model(asked) if asked is not None else catalogue.default_model(kind)
-    fitting = found is not None and found[1].kind is kind and (kind is StepKind.IMAGE or found[1].limits.takes_image)
-    if found is None or not fitting:
-        allowed = [
-            model.id for _, model in catalogue.models(kind) if kind is StepKind.IMAGE or model.limits.takes_image
-        ]
-        raise invalid_field(field, "is not a model that can do this step", allowed=allowed)
+def on_offer(catalogue: Providers, kind: StepKind) -> tuple[tuple[Provider, Model], ...]:
+    """The models that can do a step of a plan, the default first: sold, and for a video able to move a picture."""
+    return tuple(pair for pair in catalogue.models(kind) if kind is StepKind.IMAGE or pair[1].limits.takes_image)
+
+
+def _choose(catalogue: Providers, kind: StepKind, asked: str | None) -> _Choice:
+    offered = on_offer(catalogue, kind)
+    found = next((pair for pair in offered if asked in (None, pair[1].id)), None)
+    if found is None:
+        allowed = [model.id for _, model in offered]
+        raise invalid_field(_FIELDS[kind], "is not a model that can do this step", allowed=allowed)
     return _Choice(provider=found[0], model=found[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What a model is asked for where the request leaves it open; None: it takes no such thing."""
+
+    duration_seconds: int | None
+    resolution: str | None
+    aspect_ratio: str | None
+
+
+def defaults_of(model: Model) -> Defaults:
+    limits = model.limits
+    return Defaults(
+        duration_seconds=_preferred(DEFAULT_DURATION_SECONDS, limits.durations_seconds, model.default_duration_seconds),
+        resolution=_preferred(DEFAULT_RESOLUTION, limits.resolutions, model.default_resolution),
+        aspect_ratio=_preferred(DEFAULT_ASPECT_RATIO, limits.aspect_ratios, model.default_aspect_ratio),
+    )
 
 
 def _refuse_what_they_cannot(request: GenerateVideoRequest, image: Model, video: Model) -> None:
@@ -112,10 +133,8 @@ def _image_parameters(request: GenerateVideoRequest, model: Model) -> Parameters
 def _video_parameters(request: GenerateVideoRequest, model: Model) -> Parameters:
     return Parameters(
         prompt=request.prompt,
-        duration_seconds=request.duration
-        or _preferred(DEFAULT_DURATION_SECONDS, model.limits.durations_seconds, model.default_duration_seconds),
-        resolution=request.resolution
-        or _preferred(DEFAULT_RESOLUTION, model.limits.resolutions, model.default_resolution),
+        duration_seconds=request.duration or defaults_of(model).duration_seconds,
+        resolution=request.resolution or defaults_of(model).resolution,
         aspect_ratio=_aspect_ratio(request, model),
         seed=request.seed if model.limits.takes_seed else None,
         image=Reference(step=IMAGE),
@@ -124,10 +143,8 @@ def _video_parameters(request: GenerateVideoRequest, model: Model) -> Parameters
 
 def _aspect_ratio(request: GenerateVideoRequest, model: Model) -> str | None:
     if not model.limits.aspect_ratios:
-        return None
-    return request.aspect_ratio or _preferred(
-        DEFAULT_ASPECT_RATIO, model.limits.aspect_ratios, model.default_aspect_ratio
-    )
+        return None  # its video has the shape of its picture
+    return request.aspect_ratio or defaults_of(model).aspect_ratio
 
 
 def _preferred(ours: T, possible: Sequence[T], models: T | None) -> T | None:

@@ -78,6 +78,18 @@ def find_price(model: Model, **parameters: str) -> Price:
     raise UnpricedError(f"{model.id} has no price for {parameters}")
 
 
+def for_sale(model: Model) -> Model | None:
+    """The model as far as its price book goes: without a price it is not sold, nor at a resolution without one."""
+    named = [price.when.get("resolution") for price in model.prices]
+    if not named or None in named:
+        return model if named else None
+    sold = tuple(resolution for resolution in model.limits.resolutions if resolution in named)
+    if not sold:
+        return None
+    default = model.default_resolution if model.default_resolution in sold else sold[0]
+    return replace(model, limits=replace(model.limits, resolutions=sold), default_resolution=default)
+
+
 def at_price(model: Model, price: Price) -> Model:
     """The model with the price book of another day: what a job of it was quoted by."""
     return replace(model, prices=(price,))

@@ -9,6 +9,7 @@ from typing import Final
 from contracts.plans import StepKind
 from providers.http import ProviderHttp
 from providers.port import Model, Provider
+from providers.pricing import for_sale
 from providers.vendors.fal import FalProvider
 from providers.vendors.replicate import ReplicateProvider
 from runtime.settings import ProviderSettings
@@ -65,7 +66,7 @@ _OFFERS: Final[Mapping[str, _Offer]] = {
     "replicate": _Offer(_replicate, lambda settings: settings.replicate_base_url),
 }
 
-# The models that a plan uses where its user names none; the first that is on offer.
+# The models that a plan uses where its user names none; the first that is on offer. Others come after them.
 _DEFAULTS: Final[Mapping[StepKind, Sequence[str]]] = {
     StepKind.IMAGE: ("fal-ai/flux/schnell", "black-forest-labs/flux-schnell"),
     StepKind.VIDEO: ("bytedance/seedance-1-pro", "fal-ai/bytedance/seedance/v1/pro/image-to-video"),
@@ -101,19 +102,22 @@ class Providers:
         return self._providers[name]
 
     def find_model(self, model_id: str, provider: str | None = None) -> tuple[Provider, Model] | None:
-        """provider: only of this one (a job's own), should two offer models of the same name."""
+        """Whether or not it is still sold: what was bought must be settled.
+
+        provider: only of this one (a job's own), should two offer models of the same name.
+        """
         return next((pair for pair in self._all() if pair[1].id == model_id and provider in (None, pair[0].name)), None)
 
     def models(self, kind: StepKind) -> tuple[tuple[Provider, Model], ...]:
-        """The models of a kind, the default first."""
-        default = self.default_model(kind)
-        ofkind = [pair for pair in self._all() if pair[1].kind is kind]
-        return tuple(sorted(ofkind, key=lambda pair: default is None or pair[1].id != default[1].id))
+        """The models of a kind that have a price, as far as they have one; the default first."""
+        sold = [(provider, for_sale(model)) for provider, model in self._all() if model.kind is kind]
+        order = {model_id: place for place, model_id in enumerate(_DEFAULTS[kind])}
+        priced = [(provider, model) for provider, model in sold if model is not None]
+        return tuple(sorted(priced, key=lambda pair: order.get(pair[1].id, len(order))))
 
     def default_model(self, kind: StepKind) -> tuple[Provider, Model] | None:
-        """None if no provider on offer has a model of this kind."""
-        found = (self.find_model(model_id) for model_id in _DEFAULTS[kind])
-        return next((pair for pair in found if pair is not None), None)
+        """None if no provider on offer sells a model of this kind."""
+        return next(iter(self.models(kind)), None)
 
     def _all(self) -> list[tuple[Provider, Model]]:
         return [(provider, model) for provider in self._providers.values() for model in provider.models]

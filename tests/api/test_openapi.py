@@ -37,6 +37,8 @@ async def test_openapi_has_every_route_and_each_lists_its_problems(api: Api) -> 
     }
     assert set(operations) == {
         "POST /api/generate-video",
+        "POST /api/quotes",
+        "GET /api/models",
         "GET /api/executions",
         "GET /api/executions/{execution_id}",
         "POST /api/executions/{execution_id}/cancel",
