@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from contracts.failures import Failure
+from contracts.failures import STOPS_A_PROVIDER, Failure
 from contracts.jobs import JobRef, ProviderHandle, SubmitJobResult, SubmitOutcome
 from contracts.states import ExecutionStatus, JobState
 from providers.port import CreateAnswer, CreateOutcome
@@ -88,9 +88,10 @@ async def _record_answer(
         if not await mark_waiting(conn, ref.job_id, number, failure):
             log.warning("a late answer changed nothing", job_id=ref.job_id, send=number, note=answer.note)
             return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)  # the row knows more: it may have been bought
-        if not failure.retryable:
+        waits = failure.retryable or failure.code in STOPS_A_PROVIDER  # the provider's breaker holds it back
+        if not waits:
             await refuse_unsent(conn, ref, failure)
-        outcome = SubmitOutcome.NOT_SENT if failure.retryable else SubmitOutcome.REFUSED
+        outcome = SubmitOutcome.NOT_SENT if waits else SubmitOutcome.REFUSED
         return SubmitJobResult(outcome=outcome, retry_after_seconds=answer.retry_after_seconds, failure=failure)
     await mark_unknown(conn, ref.job_id, number)
     return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)

@@ -13,6 +13,7 @@ from hashlib import sha256
 from random import random
 from secrets import token_hex
 
+import asyncpg
 from temporalio import activity
 
 from activities import pacing
@@ -22,6 +23,7 @@ from activities.failures import retry_later
 from activities.find import Finder
 from activities.inputs import InputUnavailableError, resolve_inputs
 from activities.offers import offered
+from activities.provider_gate import ProviderGate
 from activities.settling import settle_ended
 from activities.wakeups import Wakeups
 from contracts.failures import Failure, FailureCode
@@ -66,6 +68,7 @@ from store.jobs import (
     take_back_send,
 )
 from store.objects import ObjectStore
+from store.provider_limits import HeldBack, HeldBy, Passed
 
 log = get_logger(__name__)
 
@@ -87,14 +90,18 @@ class JobActivities:
     callback_urls: dict[str, str]
     wakeups: Wakeups
     high_water: HighWater = field(default_factory=HighWater)
+    gate: ProviderGate = field(default_factory=ProviderGate)
 
     @activity.defn(name="submit_job")
     async def submit(self, ref: JobRef) -> SubmitJobResult:
         """Send a waiting job once. Repeating is safe: whoever finds the job sent already, sends nothing."""
         async with beating():
-            return await to_its_end(self._submit(ref))
+            result = await to_its_end(self._submit(ref))
+            if isinstance(result, _Held) and await self.gate.opens(self.database, result.job, result.held):
+                result = await to_its_end(self._submit(ref))
+            return self.gate.held_back(result.job, result.held) if isinstance(result, _Held) else result
 
-    async def _submit(self, ref: JobRef) -> SubmitJobResult:
+    async def _submit(self, ref: JobRef) -> "SubmitJobResult | _Held":
         began, sender = boot_seconds(), token_hex(16)
         known = self.high_water.known
         try:
@@ -105,7 +112,9 @@ class JobActivities:
         except DATABASE_DOWN as error:
             log.warning("an intent's transaction was cut off", **_ids(ref), reason=type(error).__name__)
             return await self._take_back(ref, sender)
-        if isinstance(intent, SubmitJobResult):
+        except asyncpg.LockNotAvailableError:  # its transaction is over: nothing of it is left
+            return _Held(job=await self._get(ref), held=HeldBack(by=HeldBy.ROOM))
+        if isinstance(intent, SubmitJobResult | _Held):
             return intent
         self.high_water.note(intent.serial)
         name = intent.provider.name
@@ -117,7 +126,10 @@ class JobActivities:
             )
         metrics.PROVIDER_CALLS.labels(name, "create", answer.outcome.value).inc()
         log.info("job sent", **_ids(ref), provider=name, send=intent.number, outcome=answer.outcome, note=answer.note)
-        return await self._record_answer(ref, intent.number, answer)
+        result = await self._record_answer(ref, intent.number, answer)
+        if self.gate.teaches(answer, intent.passed):
+            await self.gate.learn(self.database, ref, intent.job, answer, intent.passed)
+        return result
 
     async def _take_back(self, ref: JobRef, sender: str) -> SubmitJobResult:
         """The database went away in the intent's transaction: perhaps it is committed, certainly nothing was sent.
@@ -132,13 +144,13 @@ class JobActivities:
         log.warning("an intent was committed without an answer, and taken back", **_ids(ref), send=number)
         return SubmitJobResult(outcome=SubmitOutcome.NOT_SENT, send_number=number)
 
-    async def _intend(self, conn: Connection, ref: JobRef, sender: str) -> "_Intent | SubmitJobResult":
+    async def _intend(self, conn: Connection, ref: JobRef, sender: str) -> "_Intent | SubmitJobResult | _Held":
         """What is about to be sent, for the caller to commit before any byte leaves; or the answer, if nothing is."""
         job = await get_job(conn, ref.job_id)
         if job.state is not JobState.WAITING:
             return await sent_already(conn, ref, job)
         if job.late:
-            return await refuse_unsent(conn, ref, job.failure or Failure.of(FailureCode.DEADLINE_EXCEEDED))
+            return await refuse_unsent(conn, ref, job.failure or await self.gate.why_never_sent(conn, job))
         number = job.send_number + 1
         try:
             request, inputs = await self.prepare(conn, job, number)
@@ -149,10 +161,15 @@ class JobActivities:
         except ValueError as error:  # a plan that was accepted should not hold such inputs; no repeat would heal it
             log.error("inputs that the model does not take", **_ids(ref), reason=str(error))  # noqa: TRY400 - no trace
             return await refuse_unsent(conn, ref, Failure.of(FailureCode.INTERNAL_ERROR))
+        passed = await self.gate.take(conn, job)
+        if isinstance(passed, HeldBack):
+            return await sent_already(conn, ref, job) if job.cancel_requested else _Held(job=job, held=passed)
         serial = await begin_send(conn, ref, number, asdict(request), asdict(inputs), sender=sender)
         if serial is None:
             return await sent_already(conn, ref, await get_job(conn, ref.job_id))
-        return _Intent(provider=self.providers.provider(job.provider), request=request, number=number, serial=serial)
+        await self.gate.claim(conn, job, passed)
+        provider = self.providers.provider(job.provider)
+        return _Intent(job=job, provider=provider, request=request, number=number, serial=serial, passed=passed)
 
     async def prepare(self, conn: Connection, job: JobRecord, number: int) -> tuple[CreateRequest, ModelInputs]:
         """What a send of this number asks for: the same every time, as far as what it needs has not changed.
@@ -288,10 +305,22 @@ class JobActivities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Intent:
+    """job: as it was before."""
+
+    job: JobRecord
     provider: Provider
     request: CreateRequest
     number: int
     serial: int
+    passed: Passed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """No intent: its provider has no room for this job, or takes nothing now."""
+
+    job: JobRecord
+    held: HeldBack
 
 
 def _seed(job_id: JobId, number: int) -> int:

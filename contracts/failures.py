@@ -146,6 +146,9 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.INTERNAL_ERROR: _kind(True, Acts.OPERATOR, "Something went wrong in this service."),
 }
 
+STOPS_A_PROVIDER: Final = frozenset({FailureCode.PROVIDER_AUTH_FAILED, FailureCode.PROVIDER_CREDIT_EXHAUSTED})
+"""What a create call is refused with when the provider refuses us, and not this request: the next would be, too."""
+
 MESSAGE_MAX_CHARS = 500
 """Text from outside that travels (histories, rows, answers) is cut here."""
 

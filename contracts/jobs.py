@@ -41,6 +41,7 @@ class SubmitOutcome(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitJobResult:
     """retry_after_seconds: what the provider asked for, with NOT_SENT; 0 if it did not say.
+    held_back: with NOT_SENT, by us: there was no room at the provider, or it takes nothing now. It was not tried.
 
     send_number, provider_job_id: as they are in the job's row now. Nobody decides by them: from the history they are
     known when the database was restored to the past.
@@ -51,6 +52,7 @@ class SubmitJobResult:
     failure: Failure | None = None
     send_number: int = 0
     provider_job_id: ProviderJobId | None = None
+    held_back: bool = False
 
 
 class FindOutcome(StrEnum):

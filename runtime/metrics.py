@@ -73,6 +73,25 @@ CHARGE_CONFLICTS = Counter(
     "Jobs whose money had been ended with another amount than they cost; each wants a person.",
     ["provider"],
 )
+SUBMITS_HELD_BACK = Counter(
+    "takeone_submits_held_back_total",
+    "Submits that sent nothing: no room at the provider, a Retry-After of its, or its open breaker.",
+    ["provider", "outcome"],
+)
+BREAKER_TRIPS = Counter(
+    "takeone_provider_breaker_trips_total",
+    "Create calls by which a provider refused this service itself: its key, or its credit.",
+    ["provider", "code"],
+)
+BREAKER_OPEN = Gauge(
+    "takeone_provider_breaker_open", "1 while a provider refuses this service, and nothing is sent there.", ["provider"]
+)
+IN_FLIGHT = Gauge("takeone_provider_in_flight", "Jobs that may run at a provider, over all workers.", ["provider"])
+LOWERED_IN_FLIGHT = Gauge(
+    "takeone_provider_lowered_in_flight",
+    "How many jobs may be in flight at a provider after its 429s; 0: as many as the setting says.",
+    ["provider"],
+)
 WEBHOOK_ATTEMPTS = Counter("takeone_webhook_attempts_total", "Tries to deliver a webhook, by outcome.", ["outcome"])
 CALLBACKS = Counter(
     "takeone_callbacks_total", "Callbacks received from providers, by outcome.", ["provider", "outcome"]

@@ -32,7 +32,16 @@ SEND_WITHIN_SECONDS: Final = 5.0
 who finds a send absent past the horizon knows that no stopped worker can still send it."""
 RECORD_PAUSES_SECONDS: Final = (0.3, 1.0)
 """Between tries to commit an answer, in what the start-to-close leaves after the create call."""
-SUBMIT_START_TO_CLOSE: Final = timedelta(seconds=23)
+ROOM_WAIT_SECONDS: Final = 5.0
+"""How long a submit waits for room at its provider, before its intent and before its create call's time begins. A stop
+ends it at once. Meanwhile it holds a slot: so what waits longer waits in the queue, in the order of fairness."""
+ROOM_LOOK_SECONDS: Final = 0.6
+SUBMIT_START_TO_CLOSE: Final = timedelta(seconds=23 + ROOM_WAIT_SECONDS + 1)
+"""The wait, a last look, and the create call with its commits."""
+HELD_BACK_MAX_SECONDS: Final = 60.0
+"""How long a job that is held back sleeps at most: an operator's reset is heard within it."""
+HELD_BACK_SECONDS: Final = 1.0
+"""And at least, where it may be taken at any moment."""
 GRACEFUL_SHUTDOWN: Final = timedelta(seconds=25)
 EXIT_SECONDS: Final = 30.0
 """What a supervisor allows between SIGTERM and SIGKILL."""

@@ -65,8 +65,8 @@ class ExecutionWorkflow:
     @workflow.run
     async def run(self, order: ExecutionOrder) -> ExecutionOutcome:
         cancelled_natively, claimed = await self._hold(self._database_step(ExecutionActivities.claim, self._ref))
-        if claimed.outcome is ClaimOutcome.LOST:
-            return ExecutionOutcome(status=None)
+        if claimed.outcome is ClaimOutcome.LOST or (claimed.outcome is ClaimOutcome.WAITING and not self._cancelled):
+            return ExecutionOutcome(status=None)  # it waits for room in its row alone: another run is started then
         if claimed.outcome is ClaimOutcome.CANCELLED:
             self._cancel_reason = self._cancel_reason or "cancelled before it started"
         self._jobs = {item.step: item for item in claimed.jobs}
@@ -165,9 +165,12 @@ class ExecutionWorkflow:
             if answer.outcome is not SubmitOutcome.NOT_SENT:
                 self._note_failure(step, answer.failure)
                 return False
-            tries += 1
             refusal = answer.failure or refusal
-            backoff = policies.backoff_seconds(policies.SUBMIT_BACKOFF_SECONDS, tries)
+            if answer.held_back:  # it was not tried, so it need not try less often
+                backoff = max(policies.HELD_BACK_SECONDS, answer.retry_after_seconds / 4)
+            else:
+                tries += 1
+                backoff = policies.backoff_seconds(policies.SUBMIT_BACKOFF_SECONDS, tries)
             await self._pause(_spread_seconds(answer.retry_after_seconds, backoff))
         self._show(step, JobState.WAITING)
         if self._cancel_reason == FailureCode.DEADLINE_EXCEEDED:

@@ -1,0 +1,142 @@
+"""What stands between a job and its provider: room, pauses, the breaker. Before the intent, and after the answer.
+
+Nothing here decides about money: who is held back has certainly not sent, and what cannot be noted is learned from the
+next answer.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import random
+
+import asyncpg
+from temporalio import activity
+
+from contracts.failures import STOPS_A_PROVIDER, Failure, FailureCode
+from contracts.jobs import JobRef, SubmitJobResult, SubmitOutcome
+from providers.port import CreateAnswer, CreateOutcome
+from runtime import metrics
+from runtime.clock import boot_seconds
+from runtime.logging import get_logger
+from runtime.policies import HELD_BACK_MAX_SECONDS, ROOM_LOOK_SECONDS, ROOM_WAIT_SECONDS
+from store.database import DATABASE_DOWN, Connection, Database
+from store.jobs import JobRecord
+from store.provider_limits import (
+    HeldBack,
+    HeldBy,
+    Passed,
+    RoomAsked,
+    ask_again,
+    claim_probe,
+    close,
+    list_tripped,
+    lower,
+    probe_said_neither,
+    raise_again,
+    take_room,
+    trip,
+)
+
+log = get_logger(__name__)
+
+NO_LIMIT = 1_000_000
+"""For providers without a setting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderGate:
+    """max_in_flight: per provider, what may run there at once, over all workers."""
+
+    max_in_flight: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    async def take(self, conn: Connection, job: JobRecord) -> Passed | HeldBack:
+        """In the transaction of the intent, right before it. Raises asyncpg.LockNotAvailableError."""
+        return await take_room(conn, self._asked(job))
+
+    async def claim(self, conn: Connection, job: JobRecord, passed: Passed) -> None:
+        """After the intent, in its transaction: the one that tries keeps others from trying."""
+        if passed.probes:
+            await claim_probe(conn, job.provider, job.job_id)
+            log.warning("a send tries a provider that refused us", provider=job.provider, job_id=job.job_id)
+
+    async def opens(self, database: Database, job: JobRecord, held: HeldBack) -> bool:
+        """Wait a little for room, in the order of those who wait. False: it is for the workflow to come again."""
+        if held.by is not HeldBy.ROOM:
+            return False
+        end = boot_seconds() + ROOM_WAIT_SECONDS
+        while boot_seconds() < end and not activity.is_worker_shutdown():
+            await asyncio.sleep(ROOM_LOOK_SECONDS * (0.5 + random()))  # noqa: S311 - only spreads
+            async with database.as_system() as conn:
+                if await ask_again(conn, self._asked(job)) is None:
+                    return True
+        return False
+
+    def held_back(self, job: JobRecord, held: HeldBack) -> SubmitJobResult:
+        """What the workflow is told: nothing was sent, and when it is of use to ask again."""
+        metrics.SUBMITS_HELD_BACK.labels(job.provider, held.by.value).inc()
+        failure = Failure.of(FailureCode.PROVIDER_NOT_ACCEPTING) if held.by is HeldBy.BREAKER else None
+        return SubmitJobResult(
+            outcome=SubmitOutcome.NOT_SENT,
+            held_back=True,
+            retry_after_seconds=min(held.seconds, HELD_BACK_MAX_SECONDS),
+            failure=failure or job.failure,
+            send_number=job.send_number,
+        )
+
+    async def why_never_sent(self, conn: Connection, job: JobRecord) -> Failure:
+        """Of a job that was not tried before its execution's deadline."""
+        refuses = await list_tripped(conn, [job.provider])
+        return Failure.of(FailureCode.PROVIDER_NOT_ACCEPTING if refuses else FailureCode.DEADLINE_EXCEEDED)
+
+    async def learn(
+        self, database: Database, ref: JobRef, job: JobRecord, answer: CreateAnswer, passed: Passed
+    ) -> None:
+        """What a create call's answer says of its provider, once the answer itself is committed. Raises nothing."""
+        try:
+            async with database.as_system() as conn:
+                await self._learn(conn, ref, job.provider, answer, passed)
+        except (*DATABASE_DOWN, asyncpg.PostgresError) as error:
+            log.warning("what a provider let us know was not noted", provider=job.provider, reason=repr(error)[:200])
+
+    async def _learn(self, conn: Connection, ref: JobRef, name: str, answer: CreateAnswer, passed: Passed) -> None:
+        code = answer.failure.code if answer.failure is not None else None
+        if answer.outcome is CreateOutcome.ACCEPTED:
+            if passed.probes and await close(conn, name, ref.job_id):
+                log.warning("a provider accepts again: its breaker is closed", provider=name)
+            await raise_again(conn, name, self._limit(name))
+        elif code is not None and code in STOPS_A_PROVIDER:
+            tripped = await trip(conn, name, ref.job_id, code, answer.status_code)
+            if tripped.fresh:
+                metrics.BREAKER_TRIPS.labels(name, code.value).inc()
+                log.error(
+                    "a provider refuses this service: nothing more is sent there but one try now and then",
+                    provider=name,
+                    code=code,
+                    status=answer.status_code,
+                    next_try_seconds=round(tripped.seconds),
+                )
+        elif answer.outcome is CreateOutcome.NOT_ACCEPTED:
+            if code is FailureCode.PROVIDER_RATE_LIMITED:
+                allowed = await lower(conn, name, self._limit(name), answer.retry_after_seconds)
+                log.info("a provider limits our rate", provider=name, max_in_flight=allowed)
+            if passed.probes:
+                await probe_said_neither(conn, name, ref.job_id)
+
+    def teaches(self, answer: CreateAnswer, passed: Passed) -> bool:
+        """Whether there is anything to note: of most answers, and of all where nothing is wrong, there is not."""
+        refused = answer.failure is not None and (
+            answer.failure.code in STOPS_A_PROVIDER or answer.failure.code is FailureCode.PROVIDER_RATE_LIMITED
+        )
+        return refused or passed.learned
+
+    def _limit(self, provider: str) -> int:
+        return self.max_in_flight.get(provider, NO_LIMIT)
+
+    def _asked(self, job: JobRecord) -> RoomAsked:
+        return RoomAsked(
+            provider=job.provider,
+            job_id=job.job_id,
+            user_id=job.user_id,
+            continuing=job.parameters.image is not None,
+            max_in_flight=self._limit(job.provider),
+        )
