@@ -155,8 +155,8 @@ def _new_step(choice: _Choice, name: str, parameters: Parameters, *, needs: tupl
     model = choice.model
     try:
         quote = choice.provider.quote(model, worst_inputs(model, parameters))
-    except UnpricedError as error:
-        raise invalid_field(_FIELDS[model.kind], f"is not sold for this: {error}") from None
+    except UnpricedError:
+        raise invalid_field(_FIELDS[model.kind], "has no price for what is asked") from None
     step = Step(
         name=name,
         kind=model.kind,

@@ -10,7 +10,7 @@ from typing import Final, assert_never
 from contracts.money import NanoUsd, round_nano_usd
 from contracts.prices import Price, Quote, Unit
 from contracts.states import CostBasis
-from providers.port import Cost, Model
+from providers.port import Cost, Model, ModelInputs
 
 NOTHING: Final = Cost(nano_usd=NanoUsd(0), basis=CostBasis.COMPUTED)
 """An end that costs nothing by the provider's rules."""
@@ -70,8 +70,9 @@ def _ceil(quantity: int, unit: int) -> int:
     return -(-quantity // unit)
 
 
-def find_price(model: Model, **parameters: str) -> Price:
-    """The price for these parameters ("resolution": "720p"). Raises UnpricedError."""
+def find_price(model: Model, inputs: ModelInputs) -> Price:
+    """The entry of the price book for these inputs. Raises UnpricedError."""
+    parameters = {"resolution": inputs.resolution or model.default_resolution}
     for price in model.prices:
         if all(parameters.get(name) == value for name, value in price.when.items()):
             return price

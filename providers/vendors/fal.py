@@ -138,13 +138,13 @@ class FalProvider:
 
     def quote(self, model: Model, inputs: ModelInputs) -> Quote:
         check_inputs(model, inputs)
-        return quote_of(find_price(model), *_volumes(model, inputs))
+        return quote_of(find_price(model, inputs), *_volumes(model, inputs))
 
     def cost(self, model: Model, inputs: ModelInputs, report: JobReport) -> Cost:
         """Reported by `x-fal-billable-units`; without it, the price held: exact for a picture, else assumed."""
         if report.charged is False:
             return NOTHING
-        price = find_price(model)
+        price = find_price(model, inputs)
         if (cost := reported(report.billed_units, price)) is not None:
             return cost
         exact = model.kind is StepKind.IMAGE and report.charged is True

@@ -12,7 +12,7 @@ from contracts.failures import Failure, FailureCode
 from contracts.ids import ProviderJobId
 from contracts.jobs import CancelOutcome, JobReport, Output, ProviderHandle
 from contracts.plans import StepKind
-from contracts.prices import Price, Quote, Unit
+from contracts.prices import Quote, Unit
 from contracts.states import CostBasis, JobState
 from providers.answers import (
     Answer,
@@ -122,7 +122,7 @@ class ReplicateProvider:
 
     def quote(self, model: Model, inputs: ModelInputs) -> Quote:
         check_inputs(model, inputs)
-        return quote_of(_price_of(model, inputs), _volume(model, inputs))
+        return quote_of(find_price(model, inputs), _volume(model, inputs))
 
     def cost(self, model: Model, inputs: ModelInputs, report: JobReport) -> Cost:
         """Replicate reports no bill: whole outputs by the price book.
@@ -132,7 +132,7 @@ class ReplicateProvider:
         """
         if report.charged is False:
             return NOTHING
-        price, volume = _price_of(model, inputs), _volume(model, inputs)
+        price, volume = find_price(model, inputs), _volume(model, inputs)
         if report.state is JobState.COMPLETED:
             return Cost(nano_usd=priced(price, volume), basis=CostBasis.COMPUTED)
         if report.run_seconds is not None:
@@ -264,10 +264,6 @@ def _volume(model: Model, inputs: ModelInputs) -> Volume:
     if model.kind is StepKind.IMAGE:
         return Volume(images=1)
     return Volume(seconds=inputs.duration_seconds or model.default_duration_seconds or 0)
-
-
-def _price_of(model: Model, inputs: ModelInputs) -> Price:
-    return find_price(model, resolution=inputs.resolution or model.default_resolution or "")
 
 
 def _picture_input(model: Model, inputs: ModelInputs) -> dict[str, object]:
