@@ -1,5 +1,6 @@
 """Executions: claimed by one run, cancelled by order, ended once with their books closed and their event written."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from contracts.executions import (
     CancelInput,
     ClaimOutcome,
     ClaimResult,
+    ExecutionOrder,
     ExecutionOutcome,
     ExecutionRef,
     FinishInput,
@@ -21,11 +23,14 @@ from contracts.states import ExecutionStatus
 from contracts.webhooks import DeliveryOrder, EventType
 from runtime import metrics
 from runtime.logging import get_logger
+from runtime.policies import START_RPC_TIMEOUT
+from runtime.temporal import UNREACHABLE
 from store.assets import list_execution_assets
 from store.callbacks import notify_open_jobs
-from store.charges import count_video, get_money, move_budget, release_charge
-from store.database import Connection, Database
+from store.charges import end_holds, get_money, release_charge
+from store.database import DATABASE_DOWN, Connection, Database
 from store.executions import (
+    NO_LIMITS,
     EndedExecution,
     OpenExecution,
     claim_execution,
@@ -36,9 +41,14 @@ from store.executions import (
     mark_ended,
 )
 from store.jobs import cancel_waiting_jobs
+from store.loads import LoadLimits
+from store.sweeping import StoredOrder, find_next
 from store.webhooks import NewWebhook, insert_webhook
 
 log = get_logger(__name__)
+
+NOT_STARTED = (*UNREACHABLE, *DATABASE_DOWN, LookupError, TypeError, ValueError)
+"""What a start may raise: Temporal or PostgreSQL is away, or a row cannot be read."""
 
 EVENT_TYPES = {
     ExecutionStatus.COMPLETED: EventType.EXECUTION_COMPLETED,
@@ -47,20 +57,30 @@ EVENT_TYPES = {
 }
 
 
+async def _leave_to_the_sweep(_order: ExecutionOrder, _prompt: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionActivities:
-    """start_delivery: starts the workflow that delivers an event; safe to repeat, and repeated by the sweep."""
+    """start_delivery: starts the workflow that delivers an event; safe to repeat, and repeated by the sweep.
+
+    start_execution: starts, or finds, the workflow of an execution; what is not started here, the sweep starts.
+    """
 
     database: Database
     links: AssetLinks
     start_delivery: Callable[[DeliveryOrder], Awaitable[bool]]
+    start_execution: Callable[[ExecutionOrder, str], Awaitable[None]] = _leave_to_the_sweep
+    limits: LoadLimits = NO_LIMITS
 
     @activity.defn(name="claim_execution")
     async def claim(self, ref: ExecutionRef) -> ClaimResult:
         """Take the execution for this run. Repeating within the run answers the same."""
         async with self.database.as_user(ref.user_id) as conn:
-            claim = await claim_execution(conn, ref)
-        if claim.outcome is not ClaimOutcome.LOST:
+            claim = await claim_execution(conn, ref, self.limits)
+        if claim.outcome is ClaimOutcome.WAITING:
+            log.info("execution waits for room", execution_id=ref.execution_id, generation=ref.generation)
+        elif claim.outcome is not ClaimOutcome.LOST:
             metrics.EXECUTIONS_STARTED.labels(ref.type).inc()
             log.info("execution started", execution_id=ref.execution_id, generation=ref.generation)
         return claim
@@ -76,7 +96,8 @@ class ExecutionActivities:
 
     @activity.defn(name="finish_execution")
     async def finish(self, order: FinishInput) -> ExecutionOutcome:
-        """End state, released money and webhook event in one transaction; then the delivery.
+        """End state, released money and webhook event in one transaction; then the delivery, and whoever waited for
+        its room.
 
         Repeating answers the first end.
         """
@@ -84,7 +105,9 @@ class ExecutionActivities:
         async with self.database.as_user(ref.user_id) as conn:
             execution = await lock_open_execution(conn, ref)
             if execution is not None:
-                await self._end(conn, execution, order)
+                following = await self._end(conn, execution, order)
+            else:
+                following = await find_next(conn, ref.user_id, self.limits)  # the first try may have died before
             ended = await find_ended(conn, ref)
             money = await get_money(conn, ref.execution_id)
         if ended is None:
@@ -93,6 +116,8 @@ class ExecutionActivities:
             _count(ended)
         if ended.pending_event_id is not None:
             await self.start_delivery(DeliveryOrder(user_id=ref.user_id, event_id=ended.pending_event_id))
+        if following is not None:
+            await self._start(following)
         log.info("execution ended", execution_id=ref.execution_id, status=ended.status)
         return ExecutionOutcome(
             status=ended.status,
@@ -101,8 +126,16 @@ class ExecutionActivities:
             failure=order.failure,
         )
 
-    async def _end(self, conn: Connection, execution: OpenExecution, order: FinishInput) -> None:
-        """Everything an end means, in the caller's transaction. The budget, a user's hot row, is touched last."""
+    async def _start(self, queued: StoredOrder) -> None:
+        """Only the quick way to a start: the sweep starts what was not."""
+        try:
+            async with asyncio.timeout(START_RPC_TIMEOUT.total_seconds()):
+                await self.start_execution(queued.order(), queued.prompt)
+        except NOT_STARTED as error:  # another execution's start must not keep this one from its end
+            log.warning("execution not started yet", execution_id=queued.ref.execution_id, reason=str(error)[:200])
+
+    async def _end(self, conn: Connection, execution: OpenExecution, order: FinishInput) -> StoredOrder | None:
+        """Everything an end means, in the caller's transaction; the hot rows last. Returns who has room now."""
         execution_id, status = execution.execution_id, order.status
         moves = [await release_charge(conn, job_id) for job_id in await cancel_waiting_jobs(conn, execution_id)]
         money = await get_money(conn, execution_id)
@@ -124,10 +157,9 @@ class ExecutionActivities:
                 body=webhook_body(event_id, EVENT_TYPES[status], execution, status, result, error, money),
             )
             await insert_webhook(conn, event)
-        for move in moves:
-            if move is not None:
-                await move_budget(conn, move)
-        await count_video(conn, execution_id, completed=completed)
+        following = await find_next(conn, execution.user_id, self.limits)
+        await end_holds(conn, execution_id, [move for move in moves if move is not None], completed=completed)
+        return following
 
 
 def _count(ended: EndedExecution) -> None:

@@ -31,6 +31,8 @@ from store.high_water import pause_behind
 from store.idempotency import delete_expired
 from store.objects import ObjectStore
 from store.sweeping import (
+    FRONT,
+    Place,
     StoredOrder,
     count_open_bills,
     count_unknown,
@@ -102,7 +104,7 @@ class Sweep:
     orders: TemporalOrders
     unreachable: tuple[type[Exception], ...]
     """What a call to Temporal raises while it is down."""
-    _queued_after: str = field(default="", init=False)
+    _queued_after: Place = field(default=FRONT, init=False)
     _running_after: str = field(default="", init=False)
     _signalled_at: dict[ExecutionId, float] = field(default_factory=dict[ExecutionId, float], init=False)
     _uploads_at: float | None = field(default=None, init=False)
@@ -161,12 +163,19 @@ class Sweep:
                 log.exception("a part of the sweep broke", part=part.__name__, reason=repr(error))
 
     async def start_queued(self) -> None:
-        """Accepted, and its start was lost: Temporal was down, or the API died between its commit and the start."""
+        """Accepted, and its start was lost: Temporal was down, or the API died between its commit and the start.
+
+        Also what waits for room of its user and was not started when there was some.
+        """
         async with self.database.as_system() as conn:
             page = await list_queued(
-                conn, older_than_seconds=STARTED_BY_NOW_SECONDS, after=self._queued_after, limit=PAGE
+                conn,
+                self.executions.limits,
+                older_than_seconds=STARTED_BY_NOW_SECONDS,
+                after=self._queued_after,
+                limit=PAGE,
             )
-        self._queued_after = page[-1].ref.execution_id if len(page) == PAGE else ""
+        self._queued_after = page[-1].place if len(page) == PAGE else FRONT
         await self._each(page, self._start_or_end)
 
     async def _start_or_end(self, queued: StoredOrder) -> None:

@@ -40,11 +40,13 @@ class StepJob:
 class ClaimOutcome(StrEnum):
     """CLAIMED: this run walks the plan. CANCELLED: a cancel came before the start.
 
+    WAITING: as many of its user run as may; it stays queued, and another run is started when there is room.
     LOST: another generation has it, or it has ended.
     """
 
     CLAIMED = "claimed"
     CANCELLED = "cancelled"
+    WAITING = "waiting"
     LOST = "lost"
 
 

@@ -14,9 +14,14 @@ from enum import StrEnum
 from typing import Any
 
 from contracts.ids import ExecutionId, UserId
+from contracts.money import NanoUsd
 from contracts.states import ChargeState, CostBasis, JobState, LedgerKind
-from store.charges import INSERT_ENTRY, release_hold, settle_charge
+from store.charges import release_hold, settle_charge
 from store.database import Connection
+from store.entries import insert_entry
+from store.loads import recount
+from store.refunds import refund_by_hand
+from store.service_days import DayMove, move_days
 
 # The key of the request has no execution in its row; it was inserted in the same transaction, and its answer names it.
 GET_ACCEPTED = """
@@ -131,9 +136,10 @@ async def compare(conn: Connection, accepted: Accepted) -> Rebuilt:
 MAKE_EXECUTION = """
 INSERT INTO executions
     (execution_id, user_id, type, status, generation, plan, request, metadata, estimated_nano_usd, webhook_url,
-     webhook_secret_sealed, budget_month, created_at, queued_at, deadline_at)
+     webhook_secret_sealed, budget_month, created_at, queued_at, deadline_at, max_cost_nano_usd)
 SELECT r.execution_id, r.user_id, r.type, 'queued', r.generation, r.plan, r.request, r.metadata, r.estimated_nano_usd,
-       r.webhook_url, r.webhook_secret_sealed, r.budget_month, r.created_at, r.queued_at, r.deadline_at
+       r.webhook_url, r.webhook_secret_sealed, r.budget_month, r.created_at, r.queued_at, r.deadline_at,
+       r.max_cost_nano_usd
 FROM jsonb_populate_record(NULL::executions, $1) AS r
 ON CONFLICT (execution_id) DO UPDATE
 SET status = 'queued', generation = excluded.generation, progress = 0, result = NULL, error = NULL,
@@ -193,6 +199,7 @@ async def rebuild(conn: Connection, accepted: Accepted) -> Rebuilt:
     document = accepted.document
     if found in (Rebuilt.MADE, Rebuilt.RAISED):
         await conn.execute(MAKE_EXECUTION, document["execution"])
+        await recount(conn, accepted.user_id)
         month = date.fromisoformat(document["execution"]["budget_month"])
         await conn.execute(ADD_TO_BUDGET, accepted.user_id, month, 0, 1)
         if document["idempotency_key"] is not None:
@@ -219,9 +226,11 @@ async def _make_job(conn: Connection, accepted: Accepted, job: Mapping[str, Any]
         return
     if await conn.fetchval(MAKE_CHARGE, charge) is not None:
         held: int = charge["held_nano_usd"]
-        await conn.execute(INSERT_ENTRY, f"held/{charge['charge_id']}", LedgerKind.HELD, charge["charge_id"], held)
+        await insert_entry(conn, f"held/{charge['charge_id']}", LedgerKind.HELD, charge["charge_id"], held)
         month = date.fromisoformat(charge["budget_month"])
         await conn.execute(ADD_TO_BUDGET, accepted.user_id, month, held, 0)
+        day = date.fromisoformat(charge["budget_day"])
+        await move_days(conn, [DayMove(day=day, held_nano_usd=-held, settled_nano_usd=0)])
     if state.ended:
         await _end_charge(conn, charge)
 
@@ -229,6 +238,10 @@ async def _make_job(conn: Connection, accepted: Accepted, job: Mapping[str, Any]
 async def _end_charge(conn: Connection, charge: Mapping[str, Any]) -> None:
     """Its money as it was: settled, given back, or open still."""
     if charge["state"] == ChargeState.SETTLED:
-        await settle_charge(conn, charge["job_id"], charge["settled_nano_usd"], CostBasis(charge["basis"]))
+        refunded: int = charge.get("refunded_nano_usd", 0)
+        billed = NanoUsd(charge["settled_nano_usd"] + refunded)
+        settlement = await settle_charge(conn, charge["job_id"], billed, CostBasis(charge["basis"]))
+        if refunded and not settlement.repeated:
+            await refund_by_hand(conn, charge["job_id"], NanoUsd(refunded), reference="before the recovery")
     elif charge["state"] == ChargeState.RELEASED:
         await release_hold(conn, charge["job_id"])

@@ -4,15 +4,15 @@ from contracts.ids import ChargeId, JobId
 from contracts.money import NanoUsd
 from contracts.states import ChargeState, CostBasis, LedgerKind
 from store.charges import (
-    INSERT_ENTRY,
     LOCK_CHARGE,
-    MOVE_BUDGET,
     ChargeConflictError,
     Settlement,
+    budget_move,
+    move_budget,
     settle_charge,
 )
 from store.database import Connection
-from store.thresholds import note_thresholds
+from store.entries import insert_entry
 
 GET_BASIS = "SELECT basis FROM charges WHERE charge_id = $1"
 IS_ADJUSTED = "SELECT EXISTS (SELECT FROM ledger_entries WHERE operation_id = $1)"
@@ -50,20 +50,18 @@ async def adjust_charge(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd,
     charge_id = ChargeId(charge["charge_id"])
     if charge["state"] == ChargeState.HELD:
         raise ChargeConflictError(f"the bill of {charge_id} is open: settle it")
-    difference = cost_nano_usd - charge["settled_nano_usd"]
+    difference = cost_nano_usd - charge["billed_nano_usd"]
     given = await conn.fetchval(GET_BASIS, charge_id)
     operation_id = f"{LedgerKind.ADJUSTMENT}/{charge_id}"
     final = given not in (None, CostBasis.ASSUMED) or await conn.fetchval(IS_ADJUSTED, operation_id)
     if difference and final:
-        raise ChargeConflictError(f"{charge_id} was ended with {charge['settled_nano_usd']}, not {cost_nano_usd}")
+        raise ChargeConflictError(f"{charge_id} was ended with {charge['billed_nano_usd']}, not {cost_nano_usd}")
     if final or (not difference and charge["state"] == ChargeState.RELEASED):
         return Settlement(charge_id=charge_id, settled_nano_usd=cost_nano_usd, repeated=True)
     await conn.execute(ADJUST_CHARGE, charge_id, cost_nano_usd, basis)
     if difference:
-        await conn.execute(INSERT_ENTRY, operation_id, LedgerKind.ADJUSTMENT, charge_id, difference)
-        await conn.execute(MOVE_BUDGET, charge["user_id"], charge["budget_month"], 0, difference)
-    if difference > 0:
-        await note_thresholds(conn, charge["user_id"], charge["budget_month"])
+        await insert_entry(conn, operation_id, LedgerKind.ADJUSTMENT, charge_id, difference)
+        await move_budget(conn, budget_move(charge, 0, difference))
     return Settlement(charge_id=charge_id, settled_nano_usd=cost_nano_usd, repeated=not difference)
 
 

@@ -1,18 +1,23 @@
 """Money in rows: hold before the first paid call, settle what was billed, release the rest.
 
 The ledger is the truth and only ever added to; its operation id makes every step safe to repeat. `charges` is the
-state of one job's money, `budgets` a checked counter. The budget is the hot row of a user: it is touched last before
-COMMIT.
+state of one job's money, `budgets` a checked counter. The budget is the hot row of a user, the day that of everybody:
+they are touched last before COMMIT, in this order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+
+from asyncpg import Record
 
 from contracts.ids import ChargeId, ExecutionId, JobId, UserId, new_charge_id
 from contracts.money import NanoUsd
 from contracts.prices import Price, Quote, price_to_json
 from contracts.states import ChargeState, CostBasis, LedgerKind
 from store.database import Connection
+from store.entries import insert_entry
+from store.service_days import DayMove, hold_day, move_days
 from store.thresholds import crosses, note_thresholds
 
 
@@ -49,13 +54,6 @@ INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, 
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, date_trunc('month', now() AT TIME ZONE 'UTC')::date)
 """
 
-INSERT_ENTRY = """
-INSERT INTO ledger_entries
-    (operation_id, kind, user_id, execution_id, job_id, charge_id, budget_month, amount_nano_usd)
-SELECT $1, $2, user_id, execution_id, job_id, charge_id, budget_month, $4
-FROM charges WHERE charge_id = $3
-"""
-
 HOLD_BUDGET = """
 UPDATE budgets AS b
 SET held_nano_usd = b.held_nano_usd + $2, held_videos = b.held_videos + $3
@@ -71,14 +69,8 @@ RETURNING b.held_nano_usd + b.settled_nano_usd AS used_nano_usd, b.held_videos +
 """
 
 
-async def hold_charges(
-    conn: Connection, user_id: UserId, execution_id: ExecutionId, holds: list[Hold], *, videos: int
-) -> None:
-    """Set money aside for every job of an execution, or nothing at all. videos: how many the month's count grows by.
-
-    In the transaction that accepts the execution, after its rows. Raises BudgetExceededError: roll back.
-    """
-    await conn.execute(ENSURE_BUDGET, user_id)
+async def insert_charges(conn: Connection, user_id: UserId, execution_id: ExecutionId, holds: list[Hold]) -> NanoUsd:
+    """Write down what is set aside for each job of an execution; the sum is held by hold_money, in one transaction."""
     for hold in holds:
         charge_id = new_charge_id()
         await conn.execute(
@@ -92,19 +84,37 @@ async def hold_charges(
             hold.held_nano_usd,
             price_to_json(hold.price),
         )
-        await conn.execute(INSERT_ENTRY, f"held/{charge_id}", LedgerKind.HELD, charge_id, hold.held_nano_usd)
-    total = sum(hold.held_nano_usd for hold in holds)
-    budget = await conn.fetchrow(HOLD_BUDGET, user_id, total, videos)
+        await insert_entry(conn, f"held/{charge_id}", LedgerKind.HELD, charge_id, hold.held_nano_usd)
+    return NanoUsd(sum(hold.held_nano_usd for hold in holds))
+
+
+async def hold_money(conn: Connection, user_id: UserId, total_nano_usd: NanoUsd, *, videos: int) -> None:
+    """Set the sum of new charges aside, in the user's month and the service's day, last before COMMIT.
+
+    videos: how many the month's count grows by. Raises BudgetExceededError, ServiceBudgetExceededError: roll back.
+    """
+    await conn.execute(ENSURE_BUDGET, user_id)
+    budget = await conn.fetchrow(HOLD_BUDGET, user_id, total_nano_usd, videos)
     if budget is None:
         raise BudgetExceededError
-    if crosses(budget["monthly_nano_usd_limit"], budget["used_nano_usd"], total) or crosses(
+    if crosses(budget["monthly_nano_usd_limit"], budget["used_nano_usd"], total_nano_usd) or crosses(
         budget["monthly_videos_limit"], budget["used_videos"], videos
     ):
         await note_thresholds(conn, user_id)
+    await hold_day(conn, total_nano_usd)
+
+
+async def hold_charges(
+    conn: Connection, user_id: UserId, execution_id: ExecutionId, holds: list[Hold], *, videos: int
+) -> None:
+    """Both of them, where nothing else is counted. Raises as hold_money does."""
+    total = await insert_charges(conn, user_id, execution_id, holds)
+    await hold_money(conn, user_id, total, videos=videos)
 
 
 LOCK_CHARGE = """
-SELECT c.charge_id, c.user_id, c.state, c.held_nano_usd, c.settled_nano_usd, c.budget_month, j.orphan
+SELECT c.charge_id, c.user_id, c.state, c.held_nano_usd, c.settled_nano_usd,
+       c.settled_nano_usd + c.refunded_nano_usd AS billed_nano_usd, c.budget_month, c.budget_day, j.orphan
 FROM charges AS c JOIN jobs AS j ON j.job_id = c.job_id
 WHERE c.job_id = $1 FOR UPDATE OF c
 """
@@ -143,8 +153,8 @@ async def settle_charge(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd,
         raise LookupError(f"job {job_id} has no charge")
     charge_id = ChargeId(charge["charge_id"])
     if charge["state"] != ChargeState.HELD:
-        if charge["settled_nano_usd"] != cost_nano_usd:
-            raise ChargeConflictError(f"{charge_id} was ended with {charge['settled_nano_usd']}, not {cost_nano_usd}")
+        if charge["billed_nano_usd"] != cost_nano_usd:
+            raise ChargeConflictError(f"{charge_id} was ended with {charge['billed_nano_usd']}, not {cost_nano_usd}")
         return Settlement(charge_id=charge_id, settled_nano_usd=cost_nano_usd, repeated=True)
     held: int = charge["held_nano_usd"]
     await conn.execute(END_CHARGE, charge_id, ChargeState.SETTLED, cost_nano_usd, basis)
@@ -157,26 +167,47 @@ async def settle_charge(conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd,
         parts = {LedgerKind.ORPHAN: cost_nano_usd}
     for kind, amount in parts.items():
         if amount or kind in (LedgerKind.SETTLED, LedgerKind.ORPHAN):
-            await conn.execute(INSERT_ENTRY, f"{kind}/{charge_id}", kind, charge_id, amount)
-    await conn.execute(MOVE_BUDGET, charge["user_id"], charge["budget_month"], held, cost_nano_usd)
-    if cost_nano_usd > held:
-        await note_thresholds(conn, charge["user_id"], charge["budget_month"])
+            await insert_entry(conn, f"{kind}/{charge_id}", kind, charge_id, amount)
+    await move_budget(conn, budget_move(charge, held, cost_nano_usd))
     return Settlement(charge_id=charge_id, settled_nano_usd=cost_nano_usd, repeated=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetMove:
-    """What a charge's end means for the budget it was held in; applied by move_budget, last before COMMIT."""
+    """What a charge's end means for the month and the day it was held in; applied once, last before COMMIT."""
 
     user_id: UserId
     budget_month: date
-    held_nano_usd: int
-    settled_nano_usd: int
+    day: DayMove
+
+
+def budget_move(charge: Record, held_nano_usd: int, settled_nano_usd: int) -> BudgetMove:
+    """charge: as LOCK_CHARGE reads it. So much less is held for it, so much more is settled."""
+    day = DayMove(day=charge["budget_day"], held_nano_usd=held_nano_usd, settled_nano_usd=settled_nano_usd)
+    return BudgetMove(user_id=charge["user_id"], budget_month=charge["budget_month"], day=day)
 
 
 async def move_budget(conn: Connection, move: BudgetMove) -> None:
-    """Once for each move, in the transaction that made it."""
-    await conn.execute(MOVE_BUDGET, move.user_id, move.budget_month, move.held_nano_usd, move.settled_nano_usd)
+    """For a transaction that ends the money of one job, and then itself."""
+    await _move_month(conn, move)
+    if move.day.settled_nano_usd > move.day.held_nano_usd:  # more is used than before
+        await note_thresholds(conn, move.user_id, move.budget_month)
+    await move_days(conn, [move.day])
+
+
+async def end_holds(
+    conn: Connection, execution_id: ExecutionId, moves: Sequence[BudgetMove], *, completed: bool
+) -> None:
+    """For the transaction that ends an execution: what its unsent jobs held, and its video."""
+    for move in moves:
+        await _move_month(conn, move)
+    await count_video(conn, execution_id, completed=completed)
+    await move_days(conn, [move.day for move in moves])
+
+
+async def _move_month(conn: Connection, move: BudgetMove) -> None:
+    day = move.day
+    await conn.execute(MOVE_BUDGET, move.user_id, move.budget_month, day.held_nano_usd, day.settled_nano_usd)
 
 
 async def release_charge(conn: Connection, job_id: JobId) -> BudgetMove | None:
@@ -187,13 +218,11 @@ async def release_charge(conn: Connection, job_id: JobId) -> BudgetMove | None:
     charge = await conn.fetchrow(LOCK_CHARGE, job_id)
     if charge is None or charge["state"] != ChargeState.HELD:
         return None
-    charge_id: str = charge["charge_id"]
+    charge_id = ChargeId(charge["charge_id"])
     held: int = charge["held_nano_usd"]
     await conn.execute(END_CHARGE, charge_id, ChargeState.RELEASED, 0, None)
-    await conn.execute(INSERT_ENTRY, f"released/{charge_id}", LedgerKind.RELEASED, charge_id, held)
-    return BudgetMove(
-        user_id=charge["user_id"], budget_month=charge["budget_month"], held_nano_usd=held, settled_nano_usd=0
-    )
+    await insert_entry(conn, f"released/{charge_id}", LedgerKind.RELEASED, charge_id, held)
+    return budget_move(charge, held, 0)
 
 
 async def release_hold(conn: Connection, job_id: JobId) -> bool:

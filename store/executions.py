@@ -22,8 +22,11 @@ from contracts.plans import (
 )
 from contracts.prices import Quote
 from contracts.states import ExecutionStatus, JobState
-from store.charges import Hold, hold_charges
+from store.charges import Hold, hold_money, insert_charges
 from store.database import Connection
+from store.loads import LoadLimits, give_back, take_open, take_running
+
+NO_LIMITS = LoadLimits()
 
 
 def own_secret_context(execution_id: ExecutionId) -> str:
@@ -46,7 +49,10 @@ class NewStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewExecution:
-    """request: what the user sent, as it was understood. webhook_secret_sealed: None means the user's default signs."""
+    """request: what the user sent, as it was understood. webhook_secret_sealed: None means the user's default signs.
+
+    max_cost_nano_usd: what its user allows it to cost, over all its generations.
+    """
 
     execution_id: ExecutionId
     user_id: UserId
@@ -57,13 +63,14 @@ class NewExecution:
     webhook_url: str | None
     webhook_secret_sealed: bytes | None
     deadline_seconds: int
+    max_cost_nano_usd: NanoUsd | None = None
 
 
 INSERT_EXECUTION = """
 INSERT INTO executions
     (execution_id, user_id, type, status, plan, request, metadata, estimated_nano_usd, webhook_url,
-     webhook_secret_sealed, deadline_at)
-VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, now() + make_interval(secs => $10))
+     webhook_secret_sealed, deadline_at, max_cost_nano_usd)
+VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, now() + make_interval(secs => $10), $11)
 """
 
 INSERT_STEP = """
@@ -78,8 +85,11 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
 
 
-async def insert_execution(conn: Connection, new: NewExecution) -> None:
-    """Accept an execution: its row, steps and jobs, and the held money. Raises BudgetExceededError: roll back."""
+async def insert_execution(conn: Connection, new: NewExecution, limits: LoadLimits = NO_LIMITS) -> bool:
+    """Accept an execution: its row, steps and jobs, and the held money. Whether there is room for it to run at once.
+
+    Raises OpenLimitReachedError, BudgetExceededError, ServiceBudgetExceededError: roll back.
+    """
     await conn.execute(
         INSERT_EXECUTION,
         new.execution_id,
@@ -92,6 +102,7 @@ async def insert_execution(conn: Connection, new: NewExecution) -> None:
         new.webhook_url,
         new.webhook_secret_sealed,
         float(new.deadline_seconds),
+        new.max_cost_nano_usd,
     )
     holds: list[Hold] = []
     for position, item in enumerate(new.steps):
@@ -111,13 +122,22 @@ async def insert_execution(conn: Connection, new: NewExecution) -> None:
         )
         await conn.execute(INSERT_JOB, job_id, new.execution_id, step.name, new.user_id, 1, step.provider, step.model)
         holds.append(Hold.at(item.quote, job_id=job_id, provider=step.provider, model=step.model))
-    await hold_charges(conn, new.user_id, new.execution_id, holds, videos=1)
+    total = await insert_charges(conn, new.user_id, new.execution_id, holds)
+    has_room = await take_open(conn, new.user_id, limits)
+    await hold_money(conn, new.user_id, total, videos=1)
+    return has_room
 
 
-CLAIM_EXECUTION = """
-UPDATE executions SET status = 'running', started_at = now(), updated_at = now()
+LOCK_QUEUED = """
+SELECT cancel_requested_at FROM executions
 WHERE execution_id = $1 AND generation = $2 AND status = 'queued'
-RETURNING cancel_requested_at
+FOR NO KEY UPDATE
+"""
+# It has its whole time from now on: what waited for room is not bought to be ended half-way.
+CLAIM_EXECUTION = """
+UPDATE executions
+SET status = 'running', started_at = now(), deadline_at = now() + (deadline_at - queued_at), updated_at = now()
+WHERE execution_id = $1
 """
 
 GET_STATUS = "SELECT status, generation, cancel_requested_at FROM executions WHERE execution_id = $1"
@@ -133,22 +153,28 @@ ORDER BY s.position, j.generation DESC, j.job_id DESC
 """
 
 
-async def claim_execution(conn: Connection, ref: ExecutionRef) -> ClaimResult:
-    """Take a queued execution for the run that asks.
+async def claim_execution(conn: Connection, ref: ExecutionRef, limits: LoadLimits = NO_LIMITS) -> ClaimResult:
+    """Take a queued execution for the run that asks, if its user has room for one more that runs.
 
-    Repeating within that run answers the same: its claim was lost on the way.
+    Repeating within that run answers the same and takes no more room: its claim was lost on the way. What is to be
+    cancelled needs none: it is ended from the queue.
     """
-    claimed = await conn.fetchrow(CLAIM_EXECUTION, ref.execution_id, ref.generation)
-    if claimed is None:
+    queued = await conn.fetchrow(LOCK_QUEUED, ref.execution_id, ref.generation)
+    if queued is None:
         row = await conn.fetchrow(GET_STATUS, ref.execution_id)
         if row is None or row["generation"] != ref.generation or row["status"] != ExecutionStatus.RUNNING:
             return ClaimResult(outcome=ClaimOutcome.LOST)
-        claimed = row
+        cancelled = row["cancel_requested_at"] is not None
+    else:
+        cancelled = queued["cancel_requested_at"] is not None
+        if not cancelled:
+            if not await take_running(conn, ref.user_id, limits):
+                return ClaimResult(outcome=ClaimOutcome.WAITING)
+            await conn.execute(CLAIM_EXECUTION, ref.execution_id)
     jobs = tuple(
         StepJob(step=row["name"], job_id=JobId(row["job_id"]), state=JobState(row["state"]), stored=row["stored"])
         for row in await conn.fetch(LIST_STEP_JOBS, ref.execution_id)
     )
-    cancelled = claimed["cancel_requested_at"] is not None
     return ClaimResult(outcome=ClaimOutcome.CANCELLED if cancelled else ClaimOutcome.CLAIMED, jobs=jobs)
 
 
@@ -177,9 +203,11 @@ FOR NO KEY UPDATE
 """
 
 END_EXECUTION = """
-UPDATE executions
+UPDATE executions AS e
 SET status = $2, progress = $3, result = $4, error = $5, ended_at = now(), updated_at = now()
-WHERE execution_id = $1
+FROM executions AS before
+WHERE e.execution_id = $1 AND e.status IN ('queued', 'running') AND before.execution_id = e.execution_id
+RETURNING e.user_id, before.status
 """
 
 
@@ -212,8 +240,11 @@ async def mark_ended(
     result: Mapping[str, object] | None,
     error: Mapping[str, object] | None,
 ) -> None:
-    """End an execution whose row the caller has locked (lock_open_execution)."""
-    await conn.execute(END_EXECUTION, execution_id, status, progress, result, error)
+    """End an execution whose row the caller has locked (lock_open_execution), and give its room back."""
+    before = await conn.fetchrow(END_EXECUTION, execution_id, status, progress, result, error)
+    if before is None:
+        raise ValueError(f"{execution_id} has ended before")
+    await give_back(conn, before["user_id"], running=before["status"] == ExecutionStatus.RUNNING)
 
 
 FIND_ENDED = """

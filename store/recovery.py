@@ -9,6 +9,7 @@ from contracts.ids import ExecutionId, JobId, ProviderJobId, UserId
 from contracts.states import JobState
 from store.database import Connection
 from store.executions import failure_to_json
+from store.loads import recount
 
 SENDER: Final = "recover"
 """Who made a send's row again. Nothing was sent by it."""
@@ -121,7 +122,7 @@ SET status = 'queued', deadline_at = greatest(deadline_at, now() + (deadline_at 
                                ELSE coalesce(cancel_requested_at, now()) END,
     cancel_reason = coalesce(cancel_reason, $3)
 WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running')
-RETURNING execution_id
+RETURNING user_id
 """
 
 
@@ -132,4 +133,8 @@ async def queue_for_walk(
 
     False: it has ended, or was retried.
     """
-    return await conn.fetchval(QUEUE_FOR_WALK, execution_id, generation, cancel_reason) is not None
+    user_id: UserId | None = await conn.fetchval(QUEUE_FOR_WALK, execution_id, generation, cancel_reason)
+    if user_id is None:
+        return False
+    await recount(conn, user_id)
+    return True

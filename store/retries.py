@@ -15,13 +15,14 @@ from contracts.plans import Parameters, Plan, parameters_from_json, plan_from_js
 from contracts.prices import Quote
 from contracts.retries import Fate, Purchase, StepRetry
 from contracts.states import ExecutionStatus, JobState
-from store.charges import Hold, get_money, hold_charges
+from store.charges import Hold, get_money, hold_money, insert_charges
 from store.database import Connection
-from store.executions import failure_to_json
+from store.executions import NO_LIMITS, failure_to_json
+from store.loads import LoadLimits, take_open
 from store.thresholds import note_thresholds
 
 LOCK_EXECUTION = """
-SELECT execution_id, user_id, status, generation, plan, request, error ->> 'code' AS error
+SELECT execution_id, user_id, status, generation, plan, request, error ->> 'code' AS error, max_cost_nano_usd
 FROM executions WHERE execution_id = $1
 FOR NO KEY UPDATE
 """
@@ -29,7 +30,7 @@ FOR NO KEY UPDATE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedExecution:
-    """error: what its last generation ended with."""
+    """error: what its last generation ended with. max_cost_nano_usd: what it may cost over all its generations."""
 
     execution_id: ExecutionId
     user_id: UserId
@@ -38,6 +39,19 @@ class LockedExecution:
     plan: Plan
     prompt: str
     error: FailureCode | None
+    max_cost_nano_usd: NanoUsd | None = None
+
+
+class MaxCostExceededError(Exception):
+    """What would be bought may pass what the execution's user allows it to cost. Roll back.
+
+    before_nano_usd: what is spent and held for it already.
+    """
+
+    def __init__(self, max_cost_nano_usd: NanoUsd, before_nano_usd: NanoUsd) -> None:
+        super().__init__(max_cost_nano_usd, before_nano_usd)
+        self.max_cost_nano_usd = max_cost_nano_usd
+        self.before_nano_usd = before_nano_usd
 
 
 async def lock_execution(conn: Connection, execution_id: ExecutionId) -> LockedExecution | None:
@@ -54,6 +68,7 @@ async def lock_execution(conn: Connection, execution_id: ExecutionId) -> LockedE
         plan=plan_from_json(row["plan"]),
         prompt=str(request.get("prompt", "")),
         error=FailureCode(row["error"]) if row["error"] is not None else None,
+        max_cost_nano_usd=row["max_cost_nano_usd"],
     )
 
 
@@ -155,12 +170,17 @@ ON CONFLICT (user_id, budget_month) DO UPDATE SET held_videos = b.held_videos + 
 
 
 async def queue_again(
-    conn: Connection, execution: LockedExecution, steps: Sequence[StepRetry], quotes: Mapping[str, Quote]
-) -> None:
+    conn: Connection,
+    execution: LockedExecution,
+    steps: Sequence[StepRetry],
+    quotes: Mapping[str, Quote],
+    limits: LoadLimits = NO_LIMITS,
+) -> bool:
     """The next generation of an execution that the caller has locked: queued, its jobs as decided, its money held.
 
-    quotes: of each step that is bought; the worst is held. Raises BudgetExceededError: roll back. Where nothing is
-    bought no budget is asked: what is paid for is never lost to one.
+    quotes: of each step that is bought; the worst is held. Where nothing is bought no budget is asked: what is paid for
+    is never lost to one. Whether there is room for it to run at once.
+    Raises MaxCostExceededError, OpenLimitReachedError, BudgetExceededError, ServiceBudgetExceededError: roll back.
     """
     execution_id = execution.execution_id
     generation: int | None = await conn.fetchval(QUEUE_AGAIN, execution_id, execution.generation)
@@ -177,13 +197,18 @@ async def queue_again(
             await _close(conn, item.last)
             await conn.execute(KEEP_JOB, item.job.job_id, generation)
     money = await get_money(conn, execution_id)
-    worst = money.settled_nano_usd + money.held_nano_usd + sum(hold.held_nano_usd for hold in holds)
-    await conn.execute(SET_ESTIMATE, execution_id, worst)
+    before = NanoUsd(money.settled_nano_usd + money.held_nano_usd)
+    added = await insert_charges(conn, execution.user_id, execution_id, holds)
+    if holds and execution.max_cost_nano_usd is not None and before + added > execution.max_cost_nano_usd:
+        raise MaxCostExceededError(execution.max_cost_nano_usd, before)
+    await conn.execute(SET_ESTIMATE, execution_id, before + added)
+    has_room = await take_open(conn, execution.user_id, limits)
     if holds:
-        await hold_charges(conn, execution.user_id, execution_id, holds, videos=1)
+        await hold_money(conn, execution.user_id, added, videos=1)
     else:
         await conn.execute(COUNT_VIDEO_AGAIN, execution.user_id)
         await note_thresholds(conn, execution.user_id)
+    return has_room
 
 
 async def _buy_again(

@@ -7,18 +7,55 @@ from datetime import datetime
 import asyncpg
 
 from contracts.executions import ExecutionOrder, ExecutionRef
-from contracts.ids import ExecutionId, JobId, ProviderJobId
+from contracts.ids import ExecutionId, JobId, ProviderJobId, UserId
 from contracts.jobs import JobRef
 from contracts.plans import plan_from_json
 from store.database import Connection
 from store.jobs import lock_job
+from store.loads import LoadLimits
 
+# A turn for every user: the first in line of each, then the second of each, as far as each has room. What is to be
+# ended needs no room, and comes before them.
 LIST_QUEUED = """
-SELECT execution_id, user_id, generation, plan, request, deadline_at < now() AS late FROM executions
-WHERE status = 'queued' AND queued_at < now() - make_interval(secs => $1) AND execution_id > $2
-ORDER BY execution_id LIMIT $3
+WITH line AS (
+    SELECT execution_id, queued_at, deadline_at < now() AS late,
+           CASE WHEN deadline_at < now() OR cancel_requested_at IS NOT NULL THEN 0
+                ELSE row_number() OVER (PARTITION BY user_id ORDER BY queued_at, execution_id) END AS place,
+           coalesce(u.running_limit, $4::bigint) - coalesce(l.running_executions, 0) AS room
+    FROM executions JOIN users AS u USING (user_id) LEFT JOIN loads AS l USING (user_id)
+    WHERE status = 'queued'
+)
+SELECT execution_id, e.user_id, e.generation, e.plan, e.request, line.late, line.place
+FROM line JOIN executions AS e USING (execution_id)
+WHERE (line.room IS NULL OR line.place <= line.room)
+  AND line.queued_at < now() - make_interval(secs => $1)
+  AND (line.place, execution_id) > ($2::bigint, $3::text)
+ORDER BY line.place, execution_id LIMIT $5
+"""
+# Who is started when one has ended: those before it in the line were started when room was made for them.
+FIND_NEXT = """
+WITH room AS (
+    SELECT coalesce(u.running_limit, $2::bigint) - l.running_executions AS free
+    FROM users AS u JOIN loads AS l ON l.user_id = u.user_id WHERE u.user_id = $1
+)
+SELECT e.execution_id, e.user_id, e.generation, e.plan, e.request FROM executions AS e
+WHERE e.user_id = $1 AND e.status = 'queued'
+ORDER BY e.queued_at, e.execution_id
+OFFSET (SELECT greatest(max(free) - 1, 0) FROM room) LIMIT (SELECT count(*) FROM room WHERE free > 0)
 """
 GET_ORDER = "SELECT execution_id, user_id, generation, plan, request FROM executions WHERE execution_id = $1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where in the order of list_queued."""
+
+    number: int
+    execution_id: ExecutionId
+
+
+FRONT = Place(number=-1, execution_id=ExecutionId(""))
+"""Before everybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +66,7 @@ class StoredOrder:
     plan: Mapping[str, object]
     request: Mapping[str, object]
     late: bool = False
+    place: Place = FRONT
 
     @property
     def prompt(self) -> str:
@@ -48,10 +86,34 @@ def _ref(row: asyncpg.Record) -> ExecutionRef:
     return ExecutionRef(user_id=row["user_id"], execution_id=row["execution_id"], generation=row["generation"])
 
 
-async def list_queued(conn: Connection, *, older_than_seconds: float, after: str, limit: int) -> list[StoredOrder]:
-    """What is queued and should have been started by now, in id order, a page at a time. late: past its deadline."""
-    rows = await conn.fetch(LIST_QUEUED, older_than_seconds, after, limit)
-    return [StoredOrder(ref=_ref(row), plan=row["plan"], request=row["request"], late=row["late"]) for row in rows]
+async def list_queued(
+    conn: Connection, limits: LoadLimits, *, older_than_seconds: float, after: Place, limit: int
+) -> list[StoredOrder]:
+    """What is queued, should have been started by now, and may run: a page at a time, in turns by user.
+
+    Late, or to be cancelled: whatever runs. late: past its deadline.
+    """
+    default = limits.running_executions
+    rows = await conn.fetch(LIST_QUEUED, older_than_seconds, after.number, after.execution_id, default, limit)
+    return [
+        StoredOrder(
+            ref=_ref(row),
+            plan=row["plan"],
+            request=row["request"],
+            late=row["late"],
+            place=Place(number=row["place"], execution_id=row["execution_id"]),
+        )
+        for row in rows
+    ]
+
+
+async def find_next(conn: Connection, user_id: UserId, limits: LoadLimits) -> StoredOrder | None:
+    """Which of a user's queued executions is to be started now that one has ended; None: none, or no room.
+
+    Exact in the transaction that ended it: the row of the user's load is locked.
+    """
+    row = await conn.fetchrow(FIND_NEXT, user_id, limits.running_executions)
+    return StoredOrder(ref=_ref(row), plan=row["plan"], request=row["request"]) if row is not None else None
 
 
 async def get_order(conn: Connection, execution_id: ExecutionId) -> StoredOrder:
