@@ -46,6 +46,21 @@ JOB_DURATION = Histogram(
 COST_NANO_USD = Counter(
     "takeone_cost_nano_usd_total", "Money settled with providers, in nano-dollars.", ["provider", "model"]
 )
+LEDGER_NANO_USD = Counter(
+    "takeone_ledger_nano_usd_total",
+    "Money booked in the ledger by this process, in nano-dollars, by the kind of entry.",
+    ["kind"],
+)
+SPENT_UNDELIVERED = Gauge(
+    "takeone_spent_undelivered_nano_usd",
+    "Money settled on executions that ended lately and gave their user nothing, in nano-dollars, by what went wrong.",
+    ["outcome"],
+)
+SPENT_UNDELIVERED_OLDEST = Gauge(
+    "takeone_spent_undelivered_oldest_seconds",
+    "How long ago the oldest of these executions ended.",
+    ["outcome"],
+)
 PROVIDER_CALLS = Counter(
     "takeone_provider_calls_total",
     "HTTP calls to providers, by what came of them.",

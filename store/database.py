@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Final, TypeAlias
 
 import asyncpg
@@ -29,6 +30,33 @@ DATABASE_DOWN: Final[tuple[type[Exception], ...]] = (
 """What a transaction raises while PostgreSQL cannot be used. Nothing was committed, unless COMMIT got no answer."""
 SET_USER = "SELECT set_config('takeone.user_id', $1, true)"
 SET_SYSTEM = "SET LOCAL ROLE takeone_system"
+
+
+_after_commit: ContextVar[list[Callable[[], None]] | None] = ContextVar("after_commit", default=None)
+
+
+def after_commit(act: Callable[[], None]) -> None:
+    """Have something done when the present transaction has committed, and never if it does not: counting, mostly.
+
+    Of several that are open in one task, the innermost. Where none is, nothing is done. act: quick; must not raise.
+    """
+    acts = _after_commit.get()
+    if acts is not None:
+        acts.append(act)
+
+
+@asynccontextmanager
+async def _collecting_acts() -> AsyncGenerator[None]:
+    """Around a transaction: what `after_commit` was given within is done if it did not raise."""
+    acts: list[Callable[[], None]] = []
+    outer = _after_commit.get()
+    _after_commit.set(acts)
+    try:
+        yield
+    finally:
+        _after_commit.set(outer)
+    for act in acts:
+        act()
 
 
 async def _prepare_connection(connection: NewConnection) -> None:
@@ -78,7 +106,11 @@ class Database:
     @asynccontextmanager
     async def as_user(self, user_id: UserId) -> AsyncGenerator[Connection]:
         """A transaction that sees and touches this user's rows alone."""
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection, connection.transaction():
+        async with (
+            _collecting_acts(),
+            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
+            connection.transaction(),
+        ):
             await connection.execute(SET_USER, user_id)
             yield connection
 
@@ -95,7 +127,11 @@ class Database:
     @asynccontextmanager
     async def as_system(self) -> AsyncGenerator[Connection]:
         """A transaction that sees all users: authentication, callbacks, the sweep, administration; nothing else."""
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection, connection.transaction():
+        async with (
+            _collecting_acts(),
+            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
+            connection.transaction(),
+        ):
             await connection.execute(SET_SYSTEM)
             yield connection
 

@@ -166,8 +166,8 @@ BUGS: Final = (
             ),
             Edit(
                 file="store/charges.py",
-                old='await conn.execute(INSERT_ENTRY, f"{kind}/{charge_id}", kind',
-                new='await conn.execute(INSERT_ENTRY, f"{kind}/{new_charge_id()}", kind',
+                old='await insert_entry(conn, f"{kind}/{charge_id}", kind',
+                new='await insert_entry(conn, f"{kind}/{new_charge_id()}", kind',
             ),
             Edit(
                 file="store/adjustments.py",
