@@ -16,6 +16,7 @@ import asyncpg
 
 from activities.executions import ExecutionActivities
 from activities.late_bills import LateBills
+from activities.spending import Spending
 from contracts.executions import ExecutionOrder, ExecutionRef, FinishInput
 from contracts.failures import Failure, FailureCode
 from contracts.ids import ExecutionId
@@ -110,6 +111,10 @@ class Sweep:
     _uploads_at: float | None = field(default=None, init=False)
     leads: bool = field(default=False, init=False)
     """Whether it is this process that sweeps now."""
+    _spending: Spending = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._spending = Spending(database=self.database)
 
     async def run(self) -> None:
         """Until cancelled.
@@ -140,6 +145,7 @@ class Sweep:
             self.leads = False
             metrics.JOBS_UNKNOWN.clear()
             metrics.OPEN_BILLS.clear()
+            self._spending.forget()
 
     async def sweep(self) -> None:
         """One round. A part that fails is logged and does not keep the others from theirs."""
@@ -151,6 +157,7 @@ class Sweep:
             self.abort_uploads,
             self.forget_keys,
             self.count_open,
+            self._spending.measure,
             self.orders.measure_queues,
         ):
             try:
