@@ -70,7 +70,7 @@ SELECT delivery_id, send_number, provider_job_id, adopted, received_at
 FROM callbacks WHERE job_id = $1 ORDER BY received_at, delivery_id
 """
 GET_CHARGE = """
-SELECT charge_id, state, basis, held_nano_usd, settled_nano_usd, budget_month, created_at, ended_at
+SELECT charge_id, state, basis, held_nano_usd, settled_nano_usd, refunded_nano_usd, budget_month, created_at, ended_at
 FROM charges WHERE job_id = $1
 """
 GET_ENTRIES = """

@@ -21,6 +21,7 @@ from store.audit import list_audit, record
 from store.database import Connection
 from store.high_water import DATABASE_BEHIND
 from store.pauses import ALL, list_pauses, pause, provider_scope, resume, user_scope
+from store.refunds import refund_by_hand
 from store.users import lock_limits
 
 SURE_NANO_USD = NanoUsd(10_000 * NANO_PER_USD)
@@ -80,6 +81,20 @@ async def _booked_json(conn: Connection, arguments: Arguments, action: str, book
     if booked.changed:
         await record(conn, arguments.actor, action, arguments.job, money | {"note": arguments.note})
     return {"jobId": arguments.job, "changed": booked.changed, **money}
+
+
+async def _refund(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+    if arguments.usd == 0:
+        raise RefusedError("a refund of nothing is none")
+    refunded = await refund_by_hand(conn, JobId(arguments.job), arguments.usd, reference=arguments.reference)
+    money = {
+        "settledUsd": usd_text(refunded.settled_nano_usd),
+        "refundedUsd": usd_text(refunded.refunded_nano_usd),
+    }
+    if refunded.changed:
+        detail = {"usd": usd_text(arguments.usd), "reference": arguments.reference, "reason": arguments.reason}
+        await record(conn, arguments.actor, "jobs refund", arguments.job, detail | money)
+    return {"jobId": arguments.job, "changed": refunded.changed, **money}
 
 
 async def _pause(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
@@ -151,6 +166,17 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     settle.add_argument("--usd", metavar="X", type=exact_usd, required=True, help="what it cost; 0: nothing was bought")
     settle.add_argument("--yes", action="store_true", help="also above 10000, also if the provider has an id for it")
     _add_note(settle, _settle)
+    refund = _add_job(verbs, "refund", "book what the provider gave back of a bill that is settled")
+    refund.add_argument("usd", metavar="USD", type=exact_usd, help="how much: exact, to the nano-dollar")
+    refund.add_argument("--reason", metavar="TEXT", type=plain_text, required=True, help="for the audit log")
+    refund.add_argument(
+        "--reference",
+        metavar="TEXT",
+        type=plain_text,
+        help="the provider's own for it; each further one needs its own",
+    )
+    add_actor(refund)
+    refund.set_defaults(command=_refund)
     _add_note(_add_job(verbs, "release", "give back the hold of a job that the provider never accepted"), _release)
 
 

@@ -11,7 +11,7 @@ from typing import Final, LiteralString
 from contracts.money import usd_text
 from store.database import Connection
 
-TIMEOUT_SECONDS = 3600.0
+TIMEOUT_SECONDS = 3600
 """For one query: a check reads every row there is."""
 
 

@@ -95,7 +95,7 @@ def _read_events(lines: list[str]) -> dict[Key, int]:
 
 def _whole(given: object, number: int) -> int:
     text = str(given).strip()
-    if isinstance(given, float) or not text.removeprefix("-").isascii() or not text.removeprefix("-").isdecimal():
+    if not isinstance(given, int | str) or not text.removeprefix("-").isascii() or not text.removeprefix("-").isdecimal():
         raise UnreadableBillError(f"line {number}: {text!r} is not a whole number of nano-dollars")
     return int(text)
 

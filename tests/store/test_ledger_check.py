@@ -67,9 +67,8 @@ async def buy(database: Database, one: Accepted, name: str, cost: int) -> None:
     async with database.as_user(one.user_id) as conn:
         assert await begin_send(conn, one.image, 1, REQUEST, {"prompt": "A paper boat"})
         assert await mark_submitted(conn, one.image.job_id, 1, handle(name))
-        assert await mark_reported(
-            conn, one.image.job_id, JobReport(state=JobState.COMPLETED, outputs=(), billed_units="1")
-        )
+        report = JobReport(state=JobState.COMPLETED, outputs=(), billed_units="1")
+        await mark_reported(conn, one.image.job_id, report)
         await settle_charge(conn, one.image.job_id, NanoUsd(cost), CostBasis.REPORTED)
 
 
@@ -149,7 +148,7 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
         "set aside",
     ),
     "a release was written twice": (
-        "INSERT INTO ledger_entries SELECT 'released/again', kind, user_id, execution_id, job_id, charge_id,"
+        "INSERT INTO ledger_entries SELECT operation_id || '/again', kind, user_id, execution_id, job_id, charge_id,"
         " budget_month, amount_nano_usd FROM ledger_entries WHERE kind = 'released' AND execution_id = $2",
         {"charges", "entries", "budgets"},
         "still held",
