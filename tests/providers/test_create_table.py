@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.failures import STOPS_A_PROVIDER
 from providers.port import CreateAnswer, CreateOutcome
 from providers.registry import PROVIDER_NAMES, Providers
 from tests.providers.create_cases import ROWS, Case, close_unread
@@ -79,6 +80,8 @@ def then(answer: CreateAnswer) -> str:
         return "waited for"
     if answer.failure is None:
         return "looked up"
+    if answer.failure.code in STOPS_A_PROVIDER:
+        return f"waits: `{answer.failure.code}`"
     return "sent again" if answer.failure.retryable else f"fails: `{answer.failure.code}`"
 
 

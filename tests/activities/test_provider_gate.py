@@ -1,0 +1,282 @@
+"""A provider that refuses us, has no room, or asks for quiet: jobs wait, nothing is sent, nothing is lost."""
+
+import asyncio
+import dataclasses
+from typing import Any
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from activities.jobs import JobActivities
+from activities.provider_gate import ProviderGate
+from contracts.failures import FailureCode
+from contracts.jobs import JobRef, SubmitJobResult, SubmitOutcome
+from contracts.states import JobState
+from runtime import policies
+from store.executions import mark_cancel_requested
+from store.provider_limits import (
+    LONGEST_PAUSE_SECONDS,
+    ProviderState,
+    admit,
+    list_states,
+    list_tripped,
+    lower,
+    reset,
+    trip,
+)
+from tests.activities.bench import Bench
+from tests.rows import Accepted, accept, new_execution, new_user
+
+NAME = "replicate"
+
+
+async def state(bench: Bench) -> ProviderState:
+    async with bench.database.as_system() as conn:
+        return next(one for one in await list_states(conn) if one.provider == NAME)
+
+
+async def pause_is_over(bench: Bench) -> None:
+    await bench.as_owner("UPDATE provider_states SET quiet_until = now()")
+    await bench.as_owner("UPDATE provider_states SET probe_at = now() WHERE tripped_at IS NOT NULL")
+
+
+async def tripped(bench: Bench, status: int = 401, times: int = 1) -> JobRef:
+    """A job whose create call was refused, by which the breaker was tripped."""
+    image = (await bench.accepted()).image
+    order = bench.sandbox.fault("refuse", params={"status": status}, times=times)
+    result = await bench.run(bench.jobs.submit, image)
+    assert bench.sandbox.fired(order) == 1
+    assert (result.outcome, result.held_back) == (SubmitOutcome.NOT_SENT, False)
+    return image
+
+
+def limited(bench: Bench, most: int) -> JobActivities:
+    return dataclasses.replace(bench.jobs, gate=ProviderGate(max_in_flight={NAME: most}))
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (401, FailureCode.PROVIDER_AUTH_FAILED),
+        (402, FailureCode.PROVIDER_CREDIT_EXHAUSTED),
+        (403, FailureCode.PROVIDER_AUTH_FAILED),
+    ],
+)
+async def test_provider_that_refuses_us_holds_back_every_job_without_asking_it(
+    bench: Bench, status: int, code: FailureCode
+) -> None:
+    image = await tripped(bench, status)
+    other = (await bench.accepted()).image
+    for job in (image, other):
+        result = await bench.run(bench.jobs.submit, job)
+        assert (result.outcome, result.held_back) == (SubmitOutcome.NOT_SENT, True)
+        assert 0 < result.retry_after_seconds <= policies.HELD_BACK_MAX_SECONDS
+        assert result.failure is not None
+        assert result.failure.code is FailureCode.PROVIDER_NOT_ACCEPTING
+        assert (await bench.job(job)).state is JobState.WAITING
+        assert await bench.charge(job) == ("held", 0)
+    now = await state(bench)
+    assert (now.tripped_code, now.tripped_status, now.trips) == (code, status, 1)
+    assert len(creates(bench)) == 1
+    assert bench.bill() == []
+
+
+async def test_provider_that_refuses_us_is_tried_by_one_send_after_a_pause_and_its_success_lets_all_go_on(
+    bench: Bench,
+) -> None:
+    image = await tripped(bench)
+    others = [(await bench.accepted()).image for _ in range(4)]
+    await pause_is_over(bench)
+    bench.sandbox.set(submit_seconds=0.5)
+    results = await asyncio.gather(*(bench.run(bench.jobs.submit, job) for job in (image, *others)))
+    assert sorted(result.outcome for result in results) == [SubmitOutcome.NOT_SENT] * 4 + [SubmitOutcome.SUBMITTED]
+    assert len(creates(bench)) == 2
+    now = await state(bench)
+    assert (now.tripped_at, now.trips, now.probe_job_id) == (None, 0, None)
+    for job in (image, *others):
+        assert (await bench.run(bench.jobs.submit, job)).outcome is SubmitOutcome.SUBMITTED
+    assert len(bench.bill()) == 5
+
+
+async def test_provider_that_refuses_the_one_that_tries_is_left_alone_twice_as_long_up_to_a_quarter_of_an_hour(
+    bench: Bench,
+) -> None:
+    image = await tripped(bench, times=-1)
+    pauses: list[int] = []
+    for _ in range(6):
+        await pause_is_over(bench)
+        assert (await bench.run(bench.jobs.submit, image)).held_back is False
+        pauses.append(await pause_seconds(bench))
+        assert (await bench.run(bench.jobs.submit, image)).held_back is True
+    assert pauses == [120, 240, 480, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS]
+    assert len(creates(bench)) == 7
+    assert bench.bill() == []
+
+
+async def pause_seconds(bench: Bench) -> int:
+    async with bench.database.as_system() as conn:
+        (found,) = await list_tripped(conn, [NAME])
+    return round(found.seconds / 10) * 10
+
+
+async def test_sends_that_were_out_when_it_refused_make_the_pause_no_longer(bench: Bench) -> None:
+    await tripped(bench)
+    other = (await bench.accepted()).image
+    async with bench.database.as_system() as conn:
+        again = await trip(conn, NAME, other.job_id, FailureCode.PROVIDER_CREDIT_EXHAUSTED, 402)
+    assert not again.fresh
+    now = await state(bench)
+    assert (now.trips, now.tripped_status, await pause_seconds(bench)) == (1, 401, 60)
+
+
+async def test_job_that_a_provider_refused_until_the_executions_deadline_fails_of_that(bench: Bench) -> None:
+    image = await tripped(bench)
+    never = (await bench.accepted()).image
+    for job, code in ((image, FailureCode.PROVIDER_AUTH_FAILED), (never, FailureCode.PROVIDER_NOT_ACCEPTING)):
+        await bench.as_owner("UPDATE executions SET deadline_at = now() WHERE execution_id = $1", job.execution_id)
+        result = await bench.run(bench.jobs.submit, job)
+        assert result.outcome is SubmitOutcome.REFUSED
+        assert result.failure is not None
+        assert result.failure.code is code
+        assert await bench.charge(job) == ("released", 0)
+
+
+async def test_job_of_a_cancelled_execution_is_not_held_back(bench: Bench) -> None:
+    await tripped(bench)
+    one = await bench.accepted()
+    async with bench.database.as_user(one.user_id) as conn:
+        assert await mark_cancel_requested(conn, one.execution_id, "enough", generation=1)
+    assert (await bench.run(bench.jobs.submit, one.image)).outcome is SubmitOutcome.STOPPED
+
+
+async def test_one_that_tries_and_is_refused_for_itself_leaves_the_breaker_open_for_the_next(bench: Bench) -> None:
+    image = await tripped(bench)
+    await pause_is_over(bench)
+    bench.sandbox.fault("refuse", params={"status": 422})
+    assert (await bench.run(bench.jobs.submit, image)).outcome is SubmitOutcome.REFUSED
+    other = (await bench.accepted()).image
+    assert (await bench.run(bench.jobs.submit, other)).held_back is True
+    await pause_is_over(bench)
+    assert (await bench.run(bench.jobs.submit, other)).outcome is SubmitOutcome.SUBMITTED
+    assert (await state(bench)).tripped_at is None
+
+
+async def test_one_request_is_admitted_when_the_pause_is_over_and_none_before(bench: Bench) -> None:
+    await tripped(bench)
+
+    async def admitted() -> int:
+        async with bench.database.as_system() as conn:
+            return sum([await admit(conn, NAME) for _ in range(5)])
+
+    assert await admitted() == 0
+    await pause_is_over(bench)
+    assert await admitted() == 1
+    async with bench.database.as_system() as conn:
+        assert await reset(conn, NAME) is not None
+        assert await reset(conn, NAME) is None
+    assert await admitted() == 0
+
+
+async def test_never_more_in_flight_than_the_setting_by_many_submits_of_two_workers(bench: Bench) -> None:
+    most, jobs = 3, [(await bench.accepted()).image for _ in range(10)]
+    bench.sandbox.set(image_seconds=30.0)
+    workers = [limited(bench, most), limited(bench, most)]
+    results = await asyncio.gather(*(bench.run(workers[number % 2].submit, job) for number, job in enumerate(jobs)))
+    sent = [result for result in results if result.outcome is SubmitOutcome.SUBMITTED]
+    assert len(sent) == len(bench.bill()) == most
+    assert {result.outcome for result in results if result.held_back} == {SubmitOutcome.NOT_SENT}
+    assert len([result for result in results if result.held_back]) == len(jobs) - most
+    assert (await state(bench)).in_flight == most
+
+
+async def test_room_that_gets_free_is_taken_by_the_submit_that_waits_for_it(bench: Bench) -> None:
+    one, two = (await bench.accepted()).image, (await bench.accepted()).image
+    narrow = limited(bench, 1)
+    assert (await bench.run(narrow.submit, one)).outcome is SubmitOutcome.SUBMITTED
+    waiting = asyncio.create_task(bench.run(narrow.submit, two))
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    await bench.run(narrow.wait, one)
+    await bench.run(narrow.settle, one)
+    assert (await waiting).outcome is SubmitOutcome.SUBMITTED
+
+
+async def test_room_goes_to_who_has_the_least_in_flight_whoever_came_first(bench: Bench) -> None:
+    big, small = await new_user(bench.database), await new_user(bench.database)
+
+    async def order(user: Any) -> Accepted:
+        new = new_execution(user, image_model="black-forest-labs/flux-schnell", image_provider=NAME)
+        return await accept(bench.database, new)
+
+    running = [(await order(big)).image for _ in range(2)]
+    narrow = limited(bench, 2)
+    bench.sandbox.fault("stuck", times=1)
+    for job in running:
+        assert (await bench.run(narrow.submit, job)).outcome is SubmitOutcome.SUBMITTED
+    queue = [asyncio.create_task(bench.run(narrow.submit, (await order(big)).image)) for _ in range(6)]
+    await asyncio.sleep(0.7)
+    late = asyncio.create_task(bench.run(narrow.submit, (await order(small)).image))
+    await asyncio.sleep(1.5)
+    await bench.run(narrow.wait, running[1])
+    await bench.run(narrow.settle, running[1])
+    assert (await late).outcome is SubmitOutcome.SUBMITTED
+    results: list[SubmitJobResult] = await asyncio.gather(*queue)
+    assert {result.held_back for result in results} == {True}
+
+
+async def test_429_is_heard_by_every_job_and_success_brings_the_room_back(bench: Bench) -> None:
+    jobs = [(await bench.accepted()).image for _ in range(6)]
+    bench.sandbox.set(image_seconds=30.0)
+    wide = limited(bench, 6)
+    for job in jobs[:4]:
+        await bench.run(wide.submit, job)
+    bench.sandbox.fault("refuse_429", params={"retry_after": "7"})
+    assert (await bench.run(wide.submit, jobs[4])).retry_after_seconds == 7.0
+    held = await bench.run(wide.submit, jobs[5])
+    assert (held.outcome, held.held_back) == (SubmitOutcome.NOT_SENT, True)
+    assert 0 < held.retry_after_seconds <= 7
+    assert (await state(bench)).max_in_flight == 2
+    await pause_is_over(bench)
+    assert (await bench.run(wide.submit, jobs[5])).held_back is True  # four are in flight, two may be
+    await bench.as_owner("UPDATE jobs SET state = 'failed', ended_at = now() WHERE state = 'submitted'")
+    for expected in (3, 4, 5, None):
+        more = (await bench.accepted()).image
+        assert (await bench.run(wide.submit, more)).outcome is SubmitOutcome.SUBMITTED
+        assert (await state(bench)).max_in_flight == expected
+        await bench.as_owner("UPDATE jobs SET state = 'failed', ended_at = now() WHERE job_id = $1", more.job_id)
+        if expected is None:
+            break
+
+
+async def test_429s_of_sends_that_were_out_together_lower_once_and_the_longest_pause_counts(bench: Bench) -> None:
+    bench.sandbox.set(image_seconds=30.0)
+    for _ in range(4):
+        await bench.run(bench.jobs.submit, (await bench.accepted()).image)
+    async with bench.database.as_system() as conn:
+        lowered = [await lower(conn, NAME, 8, seconds) for seconds in (3.0, 20.0, 0.0)]
+    assert lowered == [2, 2, 2]
+    now = await state(bench)
+    assert now.quiet_until is not None
+    assert now.lowered_at is not None
+    assert 19 < (now.quiet_until - now.lowered_at).total_seconds() < 22
+    await bench.as_owner("UPDATE provider_states SET lowered_at = now() - interval '1 minute'")
+    async with bench.database.as_system() as conn:
+        assert [await lower(conn, NAME, 8, 0.0) for _ in range(2)] == [1, 1]
+
+
+async def test_submit_that_waits_for_room_ends_at_once_when_the_worker_stops(bench: Bench) -> None:
+    one, two = (await bench.accepted()).image, (await bench.accepted()).image
+    bench.sandbox.set(image_seconds=30.0)
+    narrow = limited(bench, 1)
+    await bench.run(narrow.submit, one)
+    environment = ActivityEnvironment()
+    waiting = asyncio.create_task(environment.run(narrow.submit, two))
+    await asyncio.sleep(0.3)
+    environment.worker_shutdown()
+    result = await asyncio.wait_for(waiting, 2)
+    assert (result.outcome, result.held_back) == (SubmitOutcome.NOT_SENT, True)
+
+
+def creates(bench: Bench) -> list[dict[str, Any]]:
+    calls = bench.sandbox.client.get("/__control/calls").json()["calls"]
+    return [call for call in calls if call["operation"] == "create"]
