@@ -31,43 +31,54 @@ def entry(unit: Unit, unit_nano_usd: int | str, source: str, read_on: str, **whe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """How much a job makes, or takes; what its units are counted from.
+    """How much a job makes, or takes; what its units are counted from. None: its vendor's file does not say.
 
     pixels: of one picture or frame. frames, seconds: of the video or sound. characters: of the text that is read.
-    tokens: of a model that says how many; None: counted from the frames. gpu_seconds: how long it runs.
+    tokens: where they are not counted from the frames. gpu_seconds: how long it runs.
     """
 
-    images: int = 0
-    pixels: int = 0
-    frames: int = 0
-    seconds: int = 0
-    characters: int = 0
+    images: int | None = None
+    pixels: int | None = None
+    frames: int | None = None
+    seconds: int | None = None
+    characters: int | None = None
     tokens: int | None = None
-    gpu_seconds: Decimal = Decimal(0)
+    gpu_seconds: Decimal | None = None
 
 
 def count(unit: Unit, volume: Volume) -> Decimal:
-    """How many units a job of this volume is billed, in the vendors' own way of rounding."""
+    """How many units a job of this volume is billed, in the vendors' own way of rounding.
+
+    Raises UnpricedError: the volume does not say; nothing is free for want of a number.
+    """
     match unit:
         case Unit.IMAGE:
-            return Decimal(volume.images)
+            units = volume.images
         case Unit.MEGAPIXEL:  # each picture is rounded up
-            return Decimal(volume.images * _ceil(volume.pixels, _PIXELS_OF_A_MEGAPIXEL))
+            units = _times(volume.images, _ceil(volume.pixels, _PIXELS_OF_A_MEGAPIXEL))
         case Unit.SECOND:
-            return Decimal(volume.seconds)
+            units = volume.seconds
         case Unit.TOKEN:  # of a video: height x width x frames / 1024, rounded up
-            if volume.tokens is not None:
-                return Decimal(volume.tokens)
-            return Decimal(_ceil(volume.pixels * volume.frames, _PIXELS_OF_A_TOKEN))
+            units = volume.tokens
+            if units is None:
+                units = _ceil(_times(volume.pixels, volume.frames), _PIXELS_OF_A_TOKEN)
         case Unit.CHARACTER:
-            return Decimal(volume.characters)
+            units = volume.characters
         case Unit.GPU_SECOND:  # to the part of a second
-            return volume.gpu_seconds
-    assert_never(unit)
+            units = volume.gpu_seconds
+        case _:
+            assert_never(unit)
+    if units is None:
+        raise UnpricedError(f"it is not known how many units ({unit}) it is")
+    return Decimal(units)
 
 
-def _ceil(quantity: int, unit: int) -> int:
-    return -(-quantity // unit)
+def _times(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one * other
+
+
+def _ceil(quantity: int | None, unit: int) -> int | None:
+    return None if quantity is None else -(-quantity // unit)
 
 
 def find_price(model: Model, inputs: ModelInputs) -> Price:

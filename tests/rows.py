@@ -1,6 +1,6 @@
 """Rows that jobs need: a user with limits, and an execution of image → video, accepted as the API accepts it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from contracts.executions import ExecutionRef
@@ -19,7 +19,8 @@ IMAGE, VIDEO = "image", "video"
 IMAGE_PRICE, VIDEO_PRICE = NanoUsd(3_000_000), NanoUsd(300_000_000)
 NO_LIMITS = UserLimits(monthly_videos=None, monthly_nano_usd=None)
 IMAGE_MODEL, VIDEO_MODEL = "fal-ai/flux/schnell", "bytedance/seedance-1-pro"
-PICTURE = Price(unit=Unit.MEGAPIXEL, unit_nano_usd=Decimal(IMAGE_PRICE), source="the price book", read_on="2026-11-01")
+PICTURE = Price(unit=Unit.IMAGE, unit_nano_usd=Decimal(IMAGE_PRICE), source="the price book", read_on="2026-11-01")
+MEGAPIXEL = replace(PICTURE, unit=Unit.MEGAPIXEL)
 VIDEO_SECOND = Price(
     unit=Unit.SECOND,
     unit_nano_usd=Decimal(VIDEO_PRICE) / 5,
@@ -89,7 +90,7 @@ def new_execution(
             NewStep(
                 step=image,
                 parameters=Parameters(prompt=prompt, aspect_ratio="16:9", seed=seed),
-                quote=quote_at(IMAGE_PRICE),
+                quote=quote_at(IMAGE_PRICE, PICTURE if image_provider == "replicate" else MEGAPIXEL),
             ),
             NewStep(
                 step=video,

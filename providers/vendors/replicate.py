@@ -136,7 +136,8 @@ class ReplicateProvider:
         if report.state is JobState.COMPLETED:
             return Cost(nano_usd=priced(price, volume), basis=CostBasis.COMPUTED)
         if report.run_seconds is not None:
-            volume = Volume(seconds=min(volume.seconds, max(1, math.ceil(report.run_seconds))))
+            ran = max(1, math.ceil(report.run_seconds))
+            volume = Volume(images=0, seconds=min(volume.seconds or 0, ran))
         return Cost(nano_usd=priced(price, volume), basis=CostBasis.ASSUMED)
 
     def create_request(self, model: Model, inputs: ModelInputs, callback_url: str | None) -> CreateRequest:

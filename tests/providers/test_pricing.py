@@ -60,7 +60,11 @@ def test_units_are_a_closed_list_and_each_has_a_published_case() -> None:
 def test_count_of_nothing_is_nothing_and_of_more_is_never_less(unit: Unit) -> None:
     one = Volume(images=1, pixels=900_000, frames=24, seconds=1, characters=10, gpu_seconds=Decimal("0.25"))
     two = Volume(images=2, pixels=1_800_000, frames=48, seconds=2, characters=20, gpu_seconds=Decimal("0.5"))
-    assert count(unit, Volume()) == 0 < count(unit, one) < count(unit, two)
+    assert 0 < count(unit, one) < count(unit, two)
+    nothing = Volume(images=0, pixels=0, frames=0, seconds=0, characters=0, gpu_seconds=Decimal(0))
+    assert count(unit, nothing) == 0
+    with pytest.raises(UnpricedError):
+        count(unit, Volume())
 
 
 @pytest.mark.parametrize("unit", Unit)
