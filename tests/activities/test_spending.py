@@ -1,0 +1,155 @@
+"""Money in the metrics: what was booked is counted when it is committed; what was spent for nothing is measured."""
+
+import pytest
+from prometheus_client import REGISTRY
+
+from activities.spending import Spending
+from contracts.executions import FinishInput
+from contracts.failures import Failure, FailureCode
+from contracts.money import NanoUsd
+from contracts.states import CostBasis, ExecutionStatus
+from store.adjustments import book_cost
+from store.charges import BudgetExceededError, release_hold, settle_charge
+from store.database import after_commit
+from store.users import UserLimits
+from store.webhooks import mark_delivered, mark_failed
+from tests.activities.bench import Bench
+from tests.activities.test_sweep import Orders, sweep
+from tests.rows import IMAGE_PRICE, VIDEO_PRICE, Accepted, accept, new_execution, new_user
+
+KINDS = ("held", "settled", "released", "overage", "adjustment", "adjustment_down", "orphan", "refund")
+HOUR = "1 hour"
+
+
+def booked() -> dict[str, float | None]:
+    return {kind: REGISTRY.get_sample_value("takeone_ledger_nano_usd_total", {"kind": kind}) for kind in KINDS}
+
+
+def grown(before: dict[str, float | None]) -> dict[str, float]:
+    """What was booked since, without what was not."""
+    return {kind: now - (before[kind] or 0) for kind, now in booked().items() if now and now != before[kind]}
+
+
+async def test_ledger_is_counted_by_kind(bench: Bench) -> None:
+    before = booked()
+    assert None not in before.values()  # from the start, so that the first entry is an increase
+    one, other = await bench.accepted(), await bench.accepted()
+    async with bench.database.as_user(one.user_id) as conn:
+        await settle_charge(conn, one.video.job_id, NanoUsd(VIDEO_PRICE + 7), CostBasis.REPORTED)
+        await settle_charge(conn, one.image.job_id, NanoUsd(IMAGE_PRICE - 5), CostBasis.ASSUMED)
+        await book_cost(conn, one.image.job_id, NanoUsd(IMAGE_PRICE - 9), CostBasis.REPORTED)
+    async with bench.database.as_system() as conn:
+        await release_hold(conn, other.video.job_id)
+        await release_hold(conn, other.video.job_id)
+
+    assert grown(before) == {
+        "held": 2 * (IMAGE_PRICE + VIDEO_PRICE),
+        "settled": IMAGE_PRICE + VIDEO_PRICE - 5,
+        "released": VIDEO_PRICE + 5,
+        "overage": 7,
+        "adjustment_down": 4,
+    }
+
+
+async def test_ledger_of_a_transaction_that_is_rolled_back_is_not_counted(bench: Bench) -> None:
+    user_id = await new_user(bench.database, UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(1)))
+    before = booked()
+    with pytest.raises(BudgetExceededError):
+        await accept(bench.database, new_execution(user_id))
+
+    assert grown(before) == {}
+
+
+async def test_after_commit_belongs_to_the_innermost_transaction(bench: Bench) -> None:
+    done: list[str] = []
+
+    async def rolled_back() -> None:
+        async with bench.database.as_system():
+            after_commit(lambda: done.append("rolled back"))
+            async with bench.database.as_system():
+                after_commit(lambda: done.append("inner"))
+            assert done == ["inner"]
+            after_commit(lambda: done.append("rolled back, too"))
+            raise LookupError
+
+    after_commit(lambda: done.append("of no transaction"))
+    with pytest.raises(LookupError):
+        await rolled_back()
+    async with bench.database.as_system():
+        after_commit(lambda: done.append("outer"))
+        assert done == ["inner"]
+
+    assert done == ["inner", "outer"]
+
+
+def gauges() -> dict[str, tuple[float | None, float | None]]:
+    """Money and age in whole minutes, by outcome."""
+    read = REGISTRY.get_sample_value
+    found: dict[str, tuple[float | None, float | None]] = {}
+    for outcome in ("failed", "cancelled", "webhook_failed", "webhook_pending"):
+        age = read("takeone_spent_undelivered_oldest_seconds", {"outcome": outcome})
+        found[outcome] = (
+            read("takeone_spent_undelivered_nano_usd", {"outcome": outcome}),
+            None if age is None else age // 60,
+        )
+    return found
+
+
+async def ended(bench: Bench, status: ExecutionStatus, cost: int, *, webhook: bool = True) -> Accepted:
+    """An execution that has ended, its image paid."""
+    one = await bench.accepted(webhook_url="http://receiver.test/" if webhook else None)
+    if cost:
+        async with bench.database.as_user(one.user_id) as conn:
+            await settle_charge(conn, one.image.job_id, NanoUsd(cost), CostBasis.REPORTED)
+    failure = None if status is ExecutionStatus.COMPLETED else Failure.of(FailureCode.PROVIDER_FAILED)
+    await bench.executions.finish(FinishInput(execution=one.ref, status=status, failure=failure))
+    return one
+
+
+async def pass_time(bench: Bench, one: Accepted, interval: str) -> None:
+    for statement in (
+        "UPDATE executions SET ended_at = ended_at - $2::text::interval WHERE execution_id = $1",
+        "UPDATE webhooks SET created_at = created_at - $2::text::interval WHERE execution_id = $1",
+    ):
+        await bench.as_owner(statement, one.execution_id, interval)
+
+
+async def test_money_spent_for_nothing_is_measured_by_what_went_wrong(bench: Bench) -> None:
+    failed, completed = ExecutionStatus.FAILED, ExecutionStatus.COMPLETED
+    older, _newer = await ended(bench, failed, 100), await ended(bench, failed, 11)
+    await ended(bench, failed, 0)  # nothing was spent
+    long_ago = await ended(bench, failed, 5000)
+    await ended(bench, ExecutionStatus.CANCELLED, 3)
+    given_up, silent, _just_now, delivered = [await ended(bench, completed, 10**n) for n in (4, 5, 6, 7)]
+    untold = await ended(bench, completed, 10**8, webhook=False)
+    await pass_time(bench, long_ago, "8 days")
+    for one in (older, silent, delivered, untold):
+        await pass_time(bench, one, HOUR)
+    orders = {order.event_id: order for order in bench.deliveries}
+    async with bench.database.as_system() as conn:
+        for one, mark in ((given_up, mark_failed), (delivered, mark_delivered)):
+            event_id = await conn.fetchval("SELECT event_id FROM webhooks WHERE execution_id = $1", one.execution_id)
+            assert await mark(conn, orders[event_id])
+    await sweep(bench, Orders()).sweep()
+
+    assert gauges() == {
+        "failed": (111, 60),
+        "cancelled": (3, 0),
+        "webhook_failed": (10**4, 0),
+        "webhook_pending": (10**5, 60),
+    }
+
+
+async def test_money_spent_on_what_is_retried_is_not_lost_yet(bench: Bench) -> None:
+    one = await ended(bench, ExecutionStatus.FAILED, 100)
+    await Spending(database=bench.database).measure()
+    assert gauges()["failed"][0] == 100
+    await bench.as_owner(
+        "UPDATE executions SET status = 'queued', generation = 2, ended_at = NULL WHERE execution_id = $1",
+        one.execution_id,
+    )
+    spending = Spending(database=bench.database)
+    await spending.measure()
+    assert gauges()["failed"] == (0, 0)
+    spending.forget()
+    assert set(gauges().values()) == {(None, None)}
