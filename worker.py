@@ -47,6 +47,7 @@ from runtime.tokens import PURPOSE, CallbackTokens
 from store.admin_common import default_actor
 from store.database import Database
 from store.high_water import HighWater
+from store.loads import LoadLimits
 from store.objects import ObjectStore
 from workflows import histories, inquiries, orders
 from workflows.deliver_webhook import DeliverWebhookWorkflow
@@ -108,6 +109,9 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
         async def start_delivery(order: DeliveryOrder) -> bool:
             return await orders.start_delivery(client, order)
 
+        async def start_execution(order: ExecutionOrder, prompt: str) -> None:
+            await orders.start_execution(client, database, order, prompt=prompt)
+
         yield Crew(
             database=database,
             objects=objects,
@@ -118,6 +122,8 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
                 database=database,
                 links=AssetLinks(public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url),
                 start_delivery=start_delivery,
+                start_execution=start_execution,
+                limits=LoadLimits.of(settings),
             ),
             jobs=JobActivities(
                 database=database,
@@ -194,9 +200,6 @@ def make_sweep(client: Client, crew: Crew) -> Sweep:
         policies.WEBHOOKS_QUEUE,
     )
 
-    async def start_execution(order: ExecutionOrder, prompt: str) -> None:
-        await orders.start_execution(client, crew.database, order, prompt=prompt)
-
     async def signal_cancel(ref: ExecutionRef, reason: str) -> bool:
         return await orders.signal_cancel(client, ref.execution_id, reason, generation=ref.generation)
 
@@ -218,7 +221,7 @@ def make_sweep(client: Client, crew: Crew) -> Sweep:
         late_bills=crew.late_bills,
         objects=crew.objects,
         orders=TemporalOrders(
-            start_execution=start_execution,
+            start_execution=crew.executions.start_execution,
             signal_cancel=signal_cancel,
             start_delivery=crew.executions.start_delivery,
             closed=closed,

@@ -13,13 +13,11 @@ from api.services import Services
 from contracts.executions import ExecutionOrder
 from contracts.failures import FailureCode
 from contracts.ids import UserId
-from contracts.money import NanoUsd, usd_text
 from runtime.logging import get_logger
 from runtime.policies import START_RPC_TIMEOUT
 from runtime.temporal import UNREACHABLE
 from store.database import DATABASE_DOWN, Connection
 from store.idempotency import KeptAnswer, find_answer, insert_answer, try_lock_key
-from store.status import get_budget_left
 from workflows.orders import start_execution
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", re.ASCII)
@@ -80,25 +78,6 @@ def replayed(kept: KeptAnswer, sha256: bytes) -> Response:
     response = accepted(kept.answer)
     response.headers["Idempotent-Replayed"] = "true"
     return response
-
-
-async def budget_problem(services: Services, user_id: UserId, needed_nano_usd: NanoUsd) -> ProblemError:
-    """What was asked for, and what the month has left."""
-    async with services.database.reading_as(user_id) as conn:
-        left = await get_budget_left(conn, user_id)
-    needed = usd_text(needed_nano_usd)
-    left_usd = None if left.nano_usd is None else usd_text(left.nano_usd)
-    detail = f"It may cost {needed} USD and 1 video; this month there are left: " + ", ".join(
-        filter(
-            None,
-            [
-                None if left_usd is None else f"{left_usd} USD",
-                None if left.videos is None else f"{left.videos} videos",
-            ],
-        )
-    )
-    budget = {"currency": "USD", "needed": needed, "left": left_usd, "videosLeft": left.videos}
-    return ProblemError(FailureCode.BUDGET_EXCEEDED, f"{detail}.", members={"budget": budget})
 
 
 async def start(services: Services, order: ExecutionOrder, prompt: str) -> None:

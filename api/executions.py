@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from api.accepting import (
     IdempotencyKey,
     accepted,
-    budget_problem,
     check_idempotency_key,
     claim_key,
     keep_answer,
@@ -23,18 +22,19 @@ from api.ids import EXECUTION_ID, decode_cursor, encode_cursor
 from api.limits import read_json
 from api.plans import PlannedExecution, plan_generate_video
 from api.problems import invalid_field, not_found, validation_problem
+from api.refusals import NO_ROOM, max_cost_problem, no_room_problem
 from api.schemas import Accepted, Cancelled, Execution, ExecutionList, GenerateVideoRequest, ListQuery
 from api.services import Services, services_of
 from api.status import cancelled_answer, execution_answer, list_answer
 from contracts.executions import ExecutionOrder
 from contracts.failures import FailureCode
 from contracts.ids import ExecutionId, UserId, new_execution_id
-from contracts.money import NanoUsd
+from contracts.money import NanoUsd, nano_usd
+from contracts.states import ExecutionStatus
 from runtime.logging import get_logger
 from runtime.policies import START_RPC_TIMEOUT
 from runtime.temporal import UNREACHABLE
 from store.callbacks import notify_open_jobs
-from store.charges import BudgetExceededError
 from store.executions import NewExecution, insert_execution, mark_cancel_requested, own_secret_context
 from store.idempotency import KeptAnswer, find_answer
 from store.status import (
@@ -43,6 +43,7 @@ from store.status import (
     find_execution,
     list_executions,
 )
+from store.sweeping import get_order
 from workflows.orders import signal_cancel
 
 CANCEL_WAIT_SECONDS = 5.0
@@ -64,6 +65,9 @@ router = APIRouter(prefix="/api", tags=["executions"])
     responses=problems(
         FailureCode.UNAUTHENTICATED,
         FailureCode.BUDGET_EXCEEDED,
+        FailureCode.MAX_COST_EXCEEDED,
+        FailureCode.OPEN_LIMIT_REACHED,
+        FailureCode.SERVICE_BUDGET_EXCEEDED,
         FailureCode.PAYLOAD_TOO_LARGE,
         FailureCode.UNSUPPORTED_MEDIA_TYPE,
         FailureCode.INVALID_REQUEST,
@@ -85,6 +89,7 @@ async def generate_video(request: Request, user_id: CurrentUser, idempotency_key
     wanted = parse_request(plain)
     planned = plan_generate_video(services.providers, wanted)
     new = _new_execution(services, user_id, wanted, planned)
+    _check_max_cost(new)
     answer = Accepted(
         execution_id=new.execution_id,
         status="queued",
@@ -92,11 +97,12 @@ async def generate_video(request: Request, user_id: CurrentUser, idempotency_key
     )
     body = answer.model_dump_json(by_alias=True).encode()
     kept = KeptAnswer(request_sha256=sha256, answer=body)
-    faster = await _accept(services, new, idempotency_key, kept)
-    if faster is not None:
-        return replayed(faster, sha256)
-    order = ExecutionOrder(execution_id=new.execution_id, user_id=user_id, generation=1, plan=new.plan)
-    await start(services, order, wanted.prompt)
+    has_room = await _accept(services, new, idempotency_key, kept)
+    if isinstance(has_room, KeptAnswer):
+        return replayed(has_room, sha256)
+    if has_room:
+        order = ExecutionOrder(execution_id=new.execution_id, user_id=user_id, generation=1, plan=new.plan)
+        await start(services, order, wanted.prompt)
     return accepted(body)
 
 
@@ -128,13 +134,23 @@ def _new_execution(
             None if secret is None else services.secrets.seal(secret, context=own_secret_context(execution_id))
         ),
         deadline_seconds=planned.deadline_seconds,
+        max_cost_nano_usd=nano_usd(wanted.max_cost) if wanted.max_cost is not None else None,
     )
+
+
+def _check_max_cost(new: NewExecution) -> None:
+    worst = [(item.step, item.held_nano_usd) for item in new.steps]
+    if new.max_cost_nano_usd is not None and sum(price for _, price in worst) > new.max_cost_nano_usd:
+        raise max_cost_problem(new.max_cost_nano_usd, worst)
 
 
 async def _accept(
     services: Services, new: NewExecution, idempotency_key: str | None, kept: KeptAnswer
-) -> KeptAnswer | None:
-    """Everything that makes a 202 true, in one transaction; or the answer of who was faster with the same key."""
+) -> KeptAnswer | bool:
+    """Everything that makes a 202 true, in one transaction; or the answer of who was faster with the same key.
+
+    True: it may run at once. False: it waits until one of its user's executions has ended, and is started then.
+    """
     try:
         async with services.database.as_user(new.user_id) as conn:
             if idempotency_key is not None:
@@ -142,12 +158,12 @@ async def _accept(
                 if faster is not None:
                     return faster
                 await keep_answer(conn, new.user_id, idempotency_key, kept)
-            await insert_execution(conn, new)
-    except BudgetExceededError:
+            has_room = await insert_execution(conn, new, services.limits)
+    except NO_ROOM as error:
         needed = NanoUsd(sum(step.held_nano_usd for step in new.steps))
-        raise await budget_problem(services, new.user_id, needed) from None
-    log.info("execution accepted", execution_id=new.execution_id, user_id=new.user_id)
-    return None
+        raise await no_room_problem(services, new.user_id, error, needed) from None
+    log.info("execution accepted", execution_id=new.execution_id, user_id=new.user_id, has_room=has_room)
+    return has_room
 
 
 @router.get(
@@ -210,7 +226,8 @@ async def _wait_for_end(services: Services, user_id: UserId, record: ExecutionSt
     execution_id = record.execution_id
     loop = asyncio.get_running_loop()
     until = loop.time() + CANCEL_WAIT_SECONDS
-    await _signal(services, execution_id, record.generation)
+    if not await _signal(services, execution_id, record.generation) and record.status is ExecutionStatus.QUEUED:
+        await _start_to_end(services, user_id, execution_id)
     while True:
         record = await _get(services, user_id, execution_id)
         if record.status.ended or loop.time() > until:
@@ -218,13 +235,21 @@ async def _wait_for_end(services: Services, user_id: UserId, record: ExecutionSt
         await asyncio.sleep(CANCEL_LOOK_SECONDS)
 
 
-async def _signal(services: Services, execution_id: ExecutionId, generation: int) -> None:
-    """What cannot be told now, the sweep tells: the order itself is committed."""
+async def _signal(services: Services, execution_id: ExecutionId, generation: int) -> bool:
+    """What cannot be told now, the sweep tells: the order itself is committed. False: there is nobody to tell."""
     try:
         async with asyncio.timeout(START_RPC_TIMEOUT.total_seconds()):
-            await signal_cancel(services.temporal, execution_id, CANCEL_REASON, generation=generation)
+            return await signal_cancel(services.temporal, execution_id, CANCEL_REASON, generation=generation)
     except (TimeoutError, *UNREACHABLE) as error:
         log.warning("cancel not signalled yet", execution_id=execution_id, reason=str(error)[:200])
+        return True
+
+
+async def _start_to_end(services: Services, user_id: UserId, execution_id: ExecutionId) -> None:
+    """It waits for room, so it has no workflow: the one that is started now ends it, and needs none."""
+    async with services.database.reading_as(user_id) as conn:
+        stored = await get_order(conn, execution_id)
+    await start(services, stored.order(), stored.prompt)
 
 
 async def _get(services: Services, user_id: UserId, execution_id: str) -> ExecutionStatusRecord:

@@ -13,7 +13,6 @@ from temporalio.service import RPCError, RPCStatusCode
 from api.accepting import (
     IdempotencyKey,
     accepted,
-    budget_problem,
     check_idempotency_key,
     claim_key,
     keep_answer,
@@ -27,6 +26,7 @@ from api.ids import EXECUTION_ID
 from api.limits import read_optional_json
 from api.plans import worst_inputs
 from api.problems import ProblemError, not_found, validation_problem
+from api.refusals import NO_ROOM, NoRoom, max_cost_problem, no_room_problem
 from api.schemas import KeptStep, Retried, RetryRequest, StepToPay
 from api.services import Services, services_of
 from contracts.executions import ExecutionOrder
@@ -40,10 +40,16 @@ from contracts.states import ExecutionStatus, JobState
 from runtime.logging import get_logger
 from runtime.policies import START_RPC_TIMEOUT
 from runtime.temporal import UNREACHABLE
-from store.charges import BudgetExceededError
 from store.database import Connection
 from store.idempotency import KeptAnswer
-from store.retries import LockedExecution, list_parameters, lock_execution, lock_purchases, queue_again
+from store.retries import (
+    LockedExecution,
+    MaxCostExceededError,
+    list_parameters,
+    lock_execution,
+    lock_purchases,
+    queue_again,
+)
 
 _PATH: Final = "/api/executions"
 _CLOSING_SECONDS: Final = 2.0
@@ -68,16 +74,20 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Queued:
+    """has_room: it may run at once; else it is started when one of its user's executions has ended."""
+
     order: ExecutionOrder
     prompt: str
     body: bytes
+    has_room: bool
 
 
 class _NoRoomError(Exception):
-    """The budget has no room for it. Everything is rolled back."""
+    """A limit has no room for it. Everything is rolled back."""
 
-    def __init__(self, needed_nano_usd: NanoUsd) -> None:
-        super().__init__(needed_nano_usd)
+    def __init__(self, error: NoRoom, needed_nano_usd: NanoUsd) -> None:
+        super().__init__(error, needed_nano_usd)
+        self.error = error
         self.needed_nano_usd = needed_nano_usd
 
 
@@ -90,6 +100,9 @@ class _NoRoomError(Exception):
     responses=problems(
         FailureCode.UNAUTHENTICATED,
         FailureCode.BUDGET_EXCEEDED,
+        FailureCode.MAX_COST_EXCEEDED,
+        FailureCode.OPEN_LIMIT_REACHED,
+        FailureCode.SERVICE_BUDGET_EXCEEDED,
         FailureCode.NOT_FOUND,
         FailureCode.EXECUTION_NOT_ENDED,
         FailureCode.NOTHING_TO_RETRY,
@@ -121,12 +134,13 @@ async def retry_execution(
         async with services.database.as_user(user_id) as conn:
             queued = await _queue(services, conn, user_id, asked)
     except _NoRoomError as error:
-        raise await budget_problem(services, user_id, error.needed_nano_usd) from None
+        raise await no_room_problem(services, user_id, error.error, error.needed_nano_usd) from None
     if isinstance(queued, KeptAnswer):
         return replayed(queued, asked.sha256)
     log.info("execution retried", execution_id=execution_id, user_id=user_id, generation=queued.order.generation)
-    await _until_closed(services, queued.order.execution_id)
-    await start(services, queued.order, queued.prompt)
+    if queued.has_room:
+        await _until_closed(services, queued.order.execution_id)
+        await start(services, queued.order, queued.prompt)
     return accepted(queued.body)
 
 
@@ -170,16 +184,19 @@ async def _queue(services: Services, conn: Connection, user_id: UserId, asked: _
     if key is not None:
         await keep_answer(conn, user_id, key, kept)
     try:
-        await queue_again(conn, execution, steps, quotes)
-    except BudgetExceededError:
-        raise _NoRoomError(needed) from None
+        has_room = await queue_again(conn, execution, steps, quotes, services.limits)
+    except NO_ROOM as error:
+        raise _NoRoomError(error, needed) from None
+    except MaxCostExceededError as error:
+        worst = [(step, quotes[step.name].worst_nano_usd) for step in bought]
+        raise max_cost_problem(error.max_cost_nano_usd, worst, before_nano_usd=error.before_nano_usd) from None
     order = ExecutionOrder(
         execution_id=execution.execution_id,
         user_id=execution.user_id,
         generation=execution.generation + 1,
         plan=execution.plan,
     )
-    return _Queued(order=order, prompt=execution.prompt, body=body)
+    return _Queued(order=order, prompt=execution.prompt, body=body, has_room=has_room)
 
 
 def _check_ended(execution: LockedExecution) -> None:

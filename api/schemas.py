@@ -121,6 +121,9 @@ class GenerateVideoRequest(BaseModel):
     )
     image_model: Annotated[str, Field(max_length=200)] | None = Field(None, description="Draws the first picture.")
     video_model: Annotated[str, Field(max_length=200)] | None = Field(None, description="Makes it move.")
+    max_cost: Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", examples=["0.50"])] | None = Field(
+        None, description="US dollars that this execution may cost in the worst case, its retries included."
+    )
     webhook: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(webhook_url)] | None = Field(
         None, description="Where to announce the end: http or https."
     )

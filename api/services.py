@@ -15,7 +15,9 @@ from runtime.settings import ApiProcess
 from runtime.temporal import connect
 from runtime.tokens import PURPOSE, CallbackTokens
 from store.database import Database
+from store.loads import LoadLimits
 from store.objects import ObjectStore
+from store.rates import RateLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,8 @@ class Services:
     public_base_url: str
     files_are_public: bool
     gate: Gate
+    rates: RateLimits
+    limits: LoadLimits
 
 
 @asynccontextmanager
@@ -75,6 +79,12 @@ async def _services(
         public_base_url=settings.public_base_url,
         files_are_public=settings.cdn_base_url is not None,
         gate=gate,
+        rates=RateLimits(
+            writes=settings.rate_limit_writes,
+            reads=settings.rate_limit_reads,
+            window_seconds=settings.rate_limit_window_seconds,
+        ),
+        limits=LoadLimits.of(settings),
     )
 
 

@@ -30,6 +30,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 # A whole second more than runtime.policies.SEND_WITHIN_SECONDS: past a horizon, nothing can leave any more.
 Horizon = Annotated[int, Field(ge=6)]
 Slots = Annotated[int, Field(ge=1, le=10_000)]
+Rate = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 def _split_commas(value: object) -> object:
@@ -206,10 +207,19 @@ class PublicAddressSettings(Settings):
 
 
 class ApiSettings(PublicAddressSettings):
-    """The API's listeners."""
+    """The API's listeners, and how much one API key may ask of it."""
 
     metrics_host: str = Field(default="127.0.0.1", description="address the metrics listener is on")
     metrics_port: Port = Field(default=9101, description="port of /metrics; 0: none")
+    rate_limit_writes: Rate = Field(
+        default=100, description="requests of one API key in a window that start or change something; 0: no limit"
+    )
+    rate_limit_reads: Rate = Field(
+        default=3000, description="requests of one API key in a window that only read; 0: no limit"
+    )
+    rate_limit_window_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        default=900, description="the window: in none of this length, wherever it begins, is more admitted"
+    )
 
 
 class WorkerSettings(PublicAddressSettings):
@@ -226,6 +236,17 @@ class WorkerSettings(PublicAddressSettings):
     asset_slots: Slots = Field(default=20, description="files stored at once; bounded by bandwidth")
     webhook_slots: Slots = Field(
         default=200, description="webhook attempts at once; a slow receiver holds one for 15 s"
+    )
+
+
+class LimitSettings(Settings):
+    """What a user may have under way, without a limit of its own. API and worker must agree."""
+
+    open_executions_per_user: Annotated[int, Field(ge=0)] = Field(
+        default=10_000, description="executions of one user that have not ended, at most; more are refused"
+    )
+    running_executions_per_user: Annotated[int, Field(ge=1)] = Field(
+        default=500, description="executions of one user that run at once, at most; more wait in the database"
     )
 
 
@@ -254,13 +275,27 @@ class SecuritySettings(Settings):
 
 # The help text lists the last base first.
 class ApiProcess(
-    LogSettings, SecuritySettings, ProviderSettings, StorageSettings, TemporalSettings, DatabaseSettings, ApiSettings
+    LogSettings,
+    SecuritySettings,
+    ProviderSettings,
+    StorageSettings,
+    TemporalSettings,
+    DatabaseSettings,
+    LimitSettings,
+    ApiSettings,
 ):
     """`python -m api`."""
 
 
 class WorkerProcess(
-    LogSettings, SecuritySettings, ProviderSettings, StorageSettings, TemporalSettings, DatabaseSettings, WorkerSettings
+    LogSettings,
+    SecuritySettings,
+    ProviderSettings,
+    StorageSettings,
+    TemporalSettings,
+    DatabaseSettings,
+    LimitSettings,
+    WorkerSettings,
 ):
     """`python worker.py`."""
 

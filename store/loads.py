@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from contracts.ids import UserId
 from runtime.logging import get_logger
+from runtime.settings import LimitSettings
 from store.database import Connection
 
 log = get_logger(__name__)
@@ -19,6 +20,12 @@ class LoadLimits:
 
     open_executions: int | None = None
     running_executions: int | None = None
+
+    @classmethod
+    def of(cls, settings: LimitSettings) -> "LoadLimits":
+        return cls(
+            open_executions=settings.open_executions_per_user, running_executions=settings.running_executions_per_user
+        )
 
 
 class OpenLimitReachedError(Exception):
