@@ -229,6 +229,63 @@ WHERE NOT h.unlimited AND b.held_videos + b.settled_videos - coalesce(u.amount, 
 ORDER BY 1
 """
 
+# What a request allows its execution to cost is asked when money is held, not when a bill comes.
+MAX_COSTS = """
+WITH unasked AS (
+    SELECT execution_id, sum(amount_nano_usd) AS amount FROM ledger_entries
+    WHERE kind IN ('overage', 'orphan') OR (kind = 'adjustment' AND amount_nano_usd > 0) GROUP BY 1
+), cost AS (
+    SELECT execution_id, sum(settled_nano_usd + CASE WHEN state = 'held' THEN held_nano_usd ELSE 0 END) AS amount
+    FROM charges GROUP BY 1
+)
+SELECT e.execution_id AS target, 'held past its maxCost, at most' AS what, e.max_cost_nano_usd AS expected,
+       (c.amount - coalesce(u.amount, 0))::bigint AS found
+FROM executions AS e
+JOIN cost AS c ON c.execution_id = e.execution_id
+LEFT JOIN unasked AS u ON u.execution_id = e.execution_id
+WHERE c.amount - coalesce(u.amount, 0) > e.max_cost_nano_usd
+ORDER BY 1
+"""
+
+DAYS = """
+WITH charged AS (
+    SELECT budget_day AS day, sum(held_nano_usd) FILTER (WHERE state = 'held') AS held,
+           sum(settled_nano_usd) AS settled
+    FROM charges GROUP BY 1
+), days AS (
+    SELECT day FROM service_days UNION SELECT day FROM charged
+)
+SELECT to_char(days.day, 'YYYY-MM-DD') AS target, x.what, x.expected::bigint, x.found::bigint
+FROM days
+LEFT JOIN service_days AS d ON d.day = days.day
+LEFT JOIN charged AS c ON c.day = days.day
+CROSS JOIN LATERAL (VALUES
+    ('held by everybody', coalesce(c.held, 0), coalesce(d.held_nano_usd, 0)),
+    ('settled by everybody', coalesce(c.settled, 0), coalesce(d.settled_nano_usd, 0))
+) AS x (what, expected, found)
+WHERE x.expected <> x.found
+ORDER BY 1, 2
+"""
+
+LOADS = """
+WITH counted AS (
+    SELECT user_id, count(*) AS open, count(*) FILTER (WHERE status = 'running') AS running
+    FROM executions WHERE status IN ('queued', 'running') GROUP BY 1
+), named AS (
+    SELECT user_id FROM loads UNION SELECT user_id FROM counted
+)
+SELECT named.user_id AS target, x.what, x.expected, x.found
+FROM named
+LEFT JOIN loads AS l ON l.user_id = named.user_id
+LEFT JOIN counted AS n ON n.user_id = named.user_id
+CROSS JOIN LATERAL (VALUES
+    ('open executions', coalesce(n.open, 0), coalesce(l.open_executions, 0)),
+    ('running executions', coalesce(n.running, 0), coalesce(l.running_executions, 0))
+) AS x (what, expected, found)
+WHERE x.expected <> x.found
+ORDER BY 1, 2
+"""
+
 APPEND_ONLY = """
 SELECT t.name AS target, r.name || ' may ' || lower(p.name) AS what
 FROM (VALUES ('ledger_entries'), ('audit_log')) AS t (name)
@@ -247,9 +304,12 @@ CHECKS: Final[Mapping[str, LiteralString]] = {
     "videos": VIDEOS,
     "dollar-limits": DOLLAR_LIMITS,
     "video-limits": VIDEO_LIMITS,
+    "max-costs": MAX_COSTS,
+    "days": DAYS,
+    "loads": LOADS,
     "append-only": APPEND_ONLY,
 }
-COUNTS: Final = frozenset({"videos", "video-limits"})
+COUNTS: Final = frozenset({"videos", "video-limits", "loads"})
 """Checks whose amounts are no money."""
 
 

@@ -14,7 +14,7 @@ from contracts.money import NanoUsd
 from contracts.states import CostBasis, ExecutionStatus, JobState
 from store.adjustments import adjust_charge
 from store.charges import count_video, move_budget, release_charge, settle_charge
-from store.database import Database
+from store.database import SET_SYSTEM, Database
 from store.executions import mark_ended
 from store.jobs import begin_send, cancel_waiting_jobs, mark_reported, mark_submitted
 from store.ledger_check import CHECKS, count_totals, list_findings
@@ -118,10 +118,10 @@ async def books(postgres_server: PostgresServer, written: Books) -> AsyncGenerat
         )
 
 
-async def test_check_of_right_books_finds_nothing(books: Books) -> None:
-    assert await books.findings() == []
+async def test_check_of_right_books_finds_nothing(written: Books) -> None:
+    assert await written.findings() == []
     async with (
-        Database.open(books.database.application_dsn, max_connections=1) as database,
+        Database.open(written.database.application_dsn, max_connections=1) as database,
         database.reading_all() as conn,
     ):
         totals = await count_totals(conn)
@@ -175,17 +175,17 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
     ),
     "a charge's cost was changed": (
         "UPDATE charges SET settled_nano_usd = settled_nano_usd + 1 WHERE state = 'settled'",
-        {"charges", "budgets"},
+        {"charges", "budgets", "days"},
         "settled",
     ),
     "a charge was opened again": (
         "UPDATE charges SET state = 'held', ended_at = NULL WHERE state = 'released'",
-        {"charges", "budgets", "jobs"},
+        {"charges", "budgets", "days", "jobs"},
         "was never sent, and has ended",
     ),
     "an open charge has a cost": (
         "UPDATE charges SET settled_nano_usd = 5 WHERE job_id = $1",
-        {"charges", "budgets"},
+        {"charges", "budgets", "days"},
         "without having ended so",
     ),
     "a charge remembers a refund that is not in the ledger": (
@@ -223,7 +223,7 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
     "an execution ended without its money": (
         "UPDATE executions SET status = 'failed', ended_at = now() FROM jobs"
         " WHERE jobs.job_id = $1 AND executions.execution_id = jobs.execution_id",
-        {"jobs", "videos"},
+        {"jobs", "loads", "videos"},
         "waits to be sent",
     ),
     "a budget holds too much": ("UPDATE budgets SET held_nano_usd = held_nano_usd + 1", {"budgets"}, "held"),
@@ -241,19 +241,49 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
         {"dollar-limits"},
         "past the limit, at most: 0.000000001 USD",
     ),
+    "an execution held past its maxCost": (
+        f"UPDATE executions SET max_cost_nano_usd = {IMAGE_PRICE + VIDEO_PRICE - 1}",
+        {"max-costs"},
+        "at most: 0.302999999 USD, not 0.303 USD",
+    ),
+    "a day forgot a cost": ("UPDATE service_days SET settled_nano_usd = 0", {"days"}, "settled by everybody"),
+    "a day is gone": ("DELETE FROM service_days", {"days"}, "held by everybody"),
+    "a charge of another day": (
+        "UPDATE charges SET budget_day = budget_day - 1 WHERE job_id = $1",
+        {"days"},
+        "held by everybody: 0.003 USD, not 0 USD",
+    ),
+    "an open execution too many": (
+        "UPDATE loads SET open_executions = open_executions + 1",
+        {"loads"},
+        "open executions: 1, not 2",
+    ),
+    "a running execution forgotten": (
+        "UPDATE loads SET running_executions = 0",
+        {"loads"},
+        "running executions: 1, not 0",
+    ),
     "videos held past the limit": ("UPDATE users SET monthly_videos_limit = 1", {"video-limits"}, "at most: 1, not 2"),
 }
 
 
 @pytest.mark.parametrize("name", PLANTED)
-async def test_check_finds_what_was_planted(books: Books, name: str) -> None:
+async def test_check_finds_what_was_planted(written: Books, name: str) -> None:
     sql, checks, text = PLANTED[name]
     # $1: the waiting image job of the running execution. $2: the failed execution.
-    sql = sql.replace("$1", f"'{books.running.image.job_id}'").replace("$2", f"'{books.failed.execution_id}'")
-    assert not (await books.as_owner(sql)).endswith(" 0"), "nothing was planted"
-    found = await books.findings()
-    assert {check for check, _, _ in found} == checks
-    assert any(text in said for _, _, said in found), found
+    sql = sql.replace("$1", f"'{written.running.image.job_id}'").replace("$2", f"'{written.failed.execution_id}'")
+    connection = await asyncpg.connect(written.database.owner_dsn)
+    planting = connection.transaction()
+    await planting.start()
+    try:
+        assert not (await connection.execute(sql)).endswith(" 0"), "nothing was planted"
+        await connection.execute(SET_SYSTEM)
+        found = await list_findings(connection)
+    finally:
+        await planting.rollback()
+        await connection.close()
+    assert {one.check for one in found} == checks
+    assert any(text in one.text for one in found), found
 
 
 def test_every_check_has_something_planted() -> None:
@@ -285,8 +315,8 @@ async def test_check_takes_an_overage_past_the_limit_for_what_it_is(books: Books
     assert await books.findings() == []
 
 
-async def test_check_command_says_that_everything_adds_up(books: Books) -> None:
-    url = books.database.application_dsn
+async def test_check_command_says_that_everything_adds_up(written: Books) -> None:
+    url = written.database.application_dsn
     said = await run_process(url, "ledger", "check")
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines()[-1] == "everything adds up"
@@ -333,23 +363,23 @@ async def bill(books: Books, folder: Path, text: str, *more: str) -> tuple[int |
     return ran.code, (ran.out or ran.err).splitlines()
 
 
-async def test_bill_that_is_the_ledger_has_no_finding(books: Books, tmp_path: Path) -> None:
-    code, lines = await bill(books, tmp_path, CSV.format(done=5 * IMAGE_PRICE))
+async def test_bill_that_is_the_ledger_has_no_finding(written: Books, tmp_path: Path) -> None:
+    code, lines = await bill(written, tmp_path, CSV.format(done=5 * IMAGE_PRICE))
     assert (code, lines[0]) == (0, "bill: 2 jobs, 0.01500008 USD billed, 0.01500008 USD settled")
     # Its lines add up: a refund is a negative one.
-    code, _ = await bill(books, tmp_path, CSV.format(done=6 * IMAGE_PRICE) + f"req-done,-{IMAGE_PRICE}\n")
+    code, _ = await bill(written, tmp_path, CSV.format(done=6 * IMAGE_PRICE) + f"req-done,-{IMAGE_PRICE}\n")
     assert code == 0
     # The provider named: only its own lines and jobs.
-    code, _ = await bill(books, tmp_path, "provider_job_id,nano_usd\n", "--provider", "replicate")
+    code, _ = await bill(written, tmp_path, "provider_job_id,nano_usd\n", "--provider", "replicate")
     assert code == 0
 
 
-async def test_bill_that_differs_is_told_line_by_line(books: Books, tmp_path: Path) -> None:
+async def test_bill_that_differs_is_told_line_by_line(written: Books, tmp_path: Path) -> None:
     text = (
         "provider,provider_job_id,nano_usd\nfal,req-done,1\nfal,req-nobody,500\nreplicate,req-orphan,80\nfal,zero,0\n"
     )
-    code, lines = await bill(books, tmp_path, text)
-    done, orphan = books.completed.image.job_id, books.orphan
+    code, lines = await bill(written, tmp_path, text)
+    done, orphan = written.completed.image.job_id, written.orphan
     assert code == 1
     assert lines[:4] == [
         f"bill-different: {done}: settled with 0.015 USD, billed with 0.000000001 USD as req-done",
@@ -373,7 +403,7 @@ async def test_bill_of_what_is_not_settled_yet_is_open_and_no_finding(books: Boo
     )
 
 
-async def test_bill_as_the_sandbox_writes_it(books: Books, tmp_path: Path) -> None:
+async def test_bill_as_the_sandbox_writes_it(written: Books, tmp_path: Path) -> None:
     events = [
         {"event": "accepted", "provider": "fal", "provider_job_id": "req-done", "price_nano_usd": 1},
         {"event": "accepted", "provider": "fal", "provider_job_id": "req-orphan", "price_nano_usd": 1},
@@ -382,8 +412,8 @@ async def test_bill_as_the_sandbox_writes_it(books: Books, tmp_path: Path) -> No
         {"event": "outcome", "provider_job_id": "req-done", "state": "completed", "billed_nano_usd": 5 * IMAGE_PRICE},
     ]
     text = "\n".join(json.dumps(event) for event in events)
-    assert (await bill(books, tmp_path, text))[0] == 0
-    code, lines = await bill(books, tmp_path, text.replace("80}", "81}"))
+    assert (await bill(written, tmp_path, text))[0] == 0
+    code, lines = await bill(written, tmp_path, text.replace("80}", "81}"))
     assert (code, lines[0].partition(":")[0]) == (1, "bill-different")
 
 
@@ -402,7 +432,7 @@ async def test_bill_as_the_sandbox_writes_it(books: Books, tmp_path: Path) -> No
         '{"event"\n',
     ],
 )
-async def test_bill_that_cannot_be_read_is_refused_in_one_line(books: Books, tmp_path: Path, text: str) -> None:
-    code, lines = await bill(books, tmp_path, text)
+async def test_bill_that_cannot_be_read_is_refused_in_one_line(written: Books, tmp_path: Path, text: str) -> None:
+    code, lines = await bill(written, tmp_path, text)
     assert (code, len(lines)) == (2, 1)
     assert "is no bill that can be read: line" in lines[0]
