@@ -17,6 +17,7 @@ from api.accepting import (
     start,
 )
 from api.auth import CurrentUser
+from api.breakers import check_accepting
 from api.documentation import problems, request_body
 from api.ids import EXECUTION_ID, decode_cursor, encode_cursor
 from api.limits import read_json
@@ -68,6 +69,7 @@ router = APIRouter(prefix="/api", tags=["executions"])
         FailureCode.MAX_COST_EXCEEDED,
         FailureCode.OPEN_LIMIT_REACHED,
         FailureCode.SERVICE_BUDGET_EXCEEDED,
+        FailureCode.PROVIDER_NOT_ACCEPTING,
         FailureCode.PAYLOAD_TOO_LARGE,
         FailureCode.UNSUPPORTED_MEDIA_TYPE,
         FailureCode.INVALID_REQUEST,
@@ -158,6 +160,7 @@ async def _accept(
                 if faster is not None:
                     return faster
                 await keep_answer(conn, new.user_id, idempotency_key, kept)
+            await check_accepting(conn, (item.step.provider for item in new.steps))
             has_room = await insert_execution(conn, new, services.limits)
     except NO_ROOM as error:
         needed = NanoUsd(sum(step.held_nano_usd for step in new.steps))

@@ -21,6 +21,7 @@ from api.accepting import (
     start,
 )
 from api.auth import CurrentUser
+from api.breakers import check_accepting
 from api.documentation import problems, request_body
 from api.ids import EXECUTION_ID
 from api.limits import read_optional_json
@@ -103,6 +104,7 @@ class _NoRoomError(Exception):
         FailureCode.MAX_COST_EXCEEDED,
         FailureCode.OPEN_LIMIT_REACHED,
         FailureCode.SERVICE_BUDGET_EXCEEDED,
+        FailureCode.PROVIDER_NOT_ACCEPTING,
         FailureCode.NOT_FOUND,
         FailureCode.EXECUTION_NOT_ENDED,
         FailureCode.NOTHING_TO_RETRY,
@@ -169,6 +171,7 @@ async def _queue(services: Services, conn: Connection, user_id: UserId, asked: _
         _check_double_cost(steps)
     parameters = await list_parameters(conn, asked.execution_id)
     bought = [item.step for item in steps if item.fate is Fate.BOUGHT]
+    await check_accepting(conn, (step.provider for step in bought))
     quotes = {step.name: _quote(services, step, parameters[step.name]) for step in bought}
     needed = NanoUsd(sum(quote.worst_nano_usd for quote in quotes.values()))
     answer = Retried(

@@ -308,6 +308,12 @@ async def admit(conn: Connection, provider: str) -> bool:
     return await conn.fetchval(ADMIT, provider, float(PROBE_SECONDS)) is not None
 
 
+async def admit_within(conn: Connection, provider: str) -> bool:
+    """Like `admit`, in the transaction in which the request of a user is accepted."""
+    async with _among_all_users(conn):
+        return await admit(conn, provider)
+
+
 LIST_STATES = """
 WITH flying AS (
     SELECT provider, count(*)::int AS number FROM jobs
