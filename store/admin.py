@@ -21,6 +21,8 @@ from runtime.settings import AdminProcess, describe_settings, load, secret_value
 from store.admin_common import Arguments, Command, RefusedError, Told, add_actor, camel, default_actor
 from store.admin_jobs import add_audit, add_jobs, add_submits
 from store.admin_ledger import add_ledger
+from store.admin_rates import add_set_rate
+from store.admin_service import add_service
 from store.admin_usage import add_set_webhook
 from store.audit import record
 from store.database import DATABASE_DOWN, Connection, Database
@@ -38,11 +40,15 @@ from store.users import (
 
 MAX_LIMIT = 2**63 - 1  # bigint
 NO_LIMIT = "none"
+DEFAULT = "default"
 
 
 async def _create_user(conn: Connection, box: SecretBox, arguments: Arguments) -> object:
     limits = UserLimits(
-        monthly_videos=_unlimited(arguments.monthly_videos), monthly_nano_usd=_unlimited(arguments.monthly_usd)
+        monthly_videos=_unlimited(arguments.monthly_videos),
+        monthly_nano_usd=_unlimited(arguments.monthly_usd),
+        open_executions=_default(arguments.open_executions),
+        running_executions=_default(arguments.running_executions),
     )
     user = await insert_user(conn, box, arguments.name, limits)
     key = await insert_api_key(conn, user.user_id, "first")
@@ -76,9 +82,12 @@ async def _set_limits(conn: Connection, _box: SecretBox, arguments: Arguments) -
     user_id = UserId(arguments.user)
     old = await lock_limits(conn, user_id)
     videos, usd = arguments.monthly_videos, arguments.monthly_usd
+    opened, running = arguments.open_executions, arguments.running_executions
     limits = UserLimits(
         monthly_videos=old.monthly_videos if videos is None else _unlimited(videos),
         monthly_nano_usd=old.monthly_nano_usd if usd is None else _unlimited(usd),
+        open_executions=old.open_executions if opened is None else _default(opened),
+        running_executions=old.running_executions if running is None else _default(running),
     )
     await set_limits(conn, user_id, limits)
     detail = {"from": _limits_json(old), "to": _limits_json(limits)}
@@ -119,11 +128,20 @@ async def _revoke_key(conn: Connection, _box: SecretBox, arguments: Arguments) -
 
 def _limits_json(limits: UserLimits) -> dict[str, Any]:
     money = limits.monthly_nano_usd
-    return {"monthlyVideos": limits.monthly_videos, "monthlyUsd": None if money is None else usd_text(money)}
+    return {
+        "monthlyVideos": limits.monthly_videos,
+        "monthlyUsd": None if money is None else usd_text(money),
+        "openExecutions": DEFAULT if limits.open_executions is None else limits.open_executions,
+        "runningExecutions": DEFAULT if limits.running_executions is None else limits.running_executions,
+    }
 
 
 def _unlimited(given: int | str | None) -> Any:
     return None if given == NO_LIMIT else given
+
+
+def _default(given: int | str) -> Any:
+    return None if given == DEFAULT else given
 
 
 def _plain(value: object) -> str:
@@ -132,12 +150,23 @@ def _plain(value: object) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _videos(text: str) -> int | str:
-    if text == NO_LIMIT:
-        return NO_LIMIT
+def _videos(text: str, instead: str = NO_LIMIT) -> int | str:
+    if text == instead:
+        return instead
     if not text.isdecimal() or not text.isascii() or int(text[:20]) > MAX_LIMIT:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, nor {NO_LIMIT}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, nor {instead}")
     return int(text)
+
+
+def _executions(text: str) -> int | str:
+    return _videos(text, instead=DEFAULT)
+
+
+def _running(text: str) -> int | str:
+    number = _executions(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("with 0 every execution would wait for ever; to stop a user: submits pause")
+    return number
 
 
 def _usd(text: str) -> NanoUsd | str:
@@ -173,13 +202,14 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     nouns = parser.add_subparsers(
-        title="commands", metavar="users | keys | jobs | submits | ledger | audit", required=True
+        title="commands", metavar="users | keys | jobs | submits | service | ledger | audit", required=True
     )
     _add_users(nouns.add_parser("users", help="make, list, limit, disable users"))
     _add_keys(nouns.add_parser("keys", help="make, list, revoke API keys"))
     add_jobs(nouns.add_parser("jobs", help="find and close what the product cannot know by itself"))
     add_submits(nouns.add_parser("submits", help="pause and resume paid calls"))
     add_ledger(nouns.add_parser("ledger", help="prove the books, compare them with a provider's bill"))
+    add_service(nouns.add_parser("service", help="what the whole service may spend in a day"))
     add_audit(nouns.add_parser("audit", help="what was done by hand"))
     return parser
 
@@ -189,12 +219,14 @@ def _add_users(parser: argparse.ArgumentParser) -> None:
     create = verbs.add_parser("create", help="make a user with a first API key; prints both secrets, once")
     create.add_argument("name", metavar="NAME", type=_name)
     _add_limits(create, default=NO_LIMIT, note="default: none")
+    _add_loads(create, default=DEFAULT, note=f"default: {DEFAULT}")
     add_actor(create)
     create.set_defaults(command=_create_user)
     verbs.add_parser("list", help="all users").set_defaults(command=_list_users)
-    limits = verbs.add_parser("set-limits", help="change a user's monthly limits")
+    limits = verbs.add_parser("set-limits", help="change a user's limits")
     limits.add_argument("user", metavar="USER", help="user id (usr_…)")
     _add_limits(limits, default=None, note="default: as it is")
+    _add_loads(limits, default=None, note="default: as it is")
     add_actor(limits)
     limits.set_defaults(command=_set_limits)
     add_set_webhook(verbs)
@@ -214,6 +246,24 @@ def _add_limits(parser: argparse.ArgumentParser, *, default: str | None, note: s
     )
 
 
+def _add_loads(parser: argparse.ArgumentParser, *, default: str | None, note: str) -> None:
+    settings = f"or {DEFAULT} (what the settings say)"
+    parser.add_argument(
+        "--open-executions",
+        metavar="N",
+        type=_executions,
+        default=default,
+        help=f"executions that have not ended, at most: more are refused; {settings}; {note}",
+    )
+    parser.add_argument(
+        "--running-executions",
+        metavar="N",
+        type=_running,
+        default=default,
+        help=f"executions that run at once, at most: more wait; {settings}; {note}",
+    )
+
+
 def _add_keys(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     create = verbs.add_parser("create", help="make an API key; prints it, once")
@@ -225,6 +275,7 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     listing = verbs.add_parser("list", help="a user's API keys, without their secrets")
     listing.add_argument("user", metavar="USER", help="user id (usr_…)")
     listing.set_defaults(command=_list_keys)
+    add_set_rate(verbs.add_parser("set-rate", help="how many requests a key may send in a window"))
     revoke = verbs.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("key", metavar="KEY", help="key id (key_…)")
     add_actor(revoke)

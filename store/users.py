@@ -5,6 +5,8 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from asyncpg import Record
+
 from contracts.ids import KeyId, UserId, new_key_id, new_user_id
 from contracts.money import NanoUsd
 from runtime.encryption import SecretBox
@@ -18,10 +20,15 @@ WEBHOOK_SECRET_PREFIX = "whsec_"  # noqa: S105 - how such a secret begins, not o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserLimits:
-    """What a user may hold and spend in a calendar month (UTC). None: no limit."""
+    """What a user may hold and spend in a calendar month (UTC); None: no limit.
+
+    open_executions, running_executions: how many may not have ended, and run at once; None: what the settings say.
+    """
 
     monthly_videos: int | None
     monthly_nano_usd: NanoUsd | None
+    open_executions: int | None = None
+    running_executions: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +55,9 @@ def webhook_secret_context(user_id: UserId) -> str:
 
 
 INSERT_USER = """
-INSERT INTO users (user_id, name, webhook_secret_sealed, monthly_videos_limit, monthly_nano_usd_limit)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO users (user_id, name, webhook_secret_sealed, monthly_videos_limit, monthly_nano_usd_limit, open_limit,
+                   running_limit)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
 
 
@@ -58,12 +66,13 @@ async def insert_user(conn: Connection, box: SecretBox, name: str, limits: UserL
     user_id = new_user_id()
     secret = WEBHOOK_SECRET_PREFIX + base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode()
     sealed = box.seal(secret, context=webhook_secret_context(user_id))
-    await conn.execute(INSERT_USER, user_id, name, sealed, limits.monthly_videos, limits.monthly_nano_usd)
+    await conn.execute(INSERT_USER, user_id, name, sealed, *_in_columns(limits))
     return NewUser(user_id=user_id, webhook_secret=secret)
 
 
 LIST_USERS = """
-SELECT user_id, name, monthly_videos_limit, monthly_nano_usd_limit, webhook_url, created_at, disabled_at
+SELECT user_id, name, monthly_videos_limit, monthly_nano_usd_limit, open_limit, running_limit, webhook_url, created_at,
+       disabled_at
 FROM users ORDER BY user_id
 """
 
@@ -73,9 +82,7 @@ async def list_users(conn: Connection) -> list[User]:
         User(
             user_id=UserId(row["user_id"]),
             name=row["name"],
-            limits=UserLimits(
-                monthly_videos=row["monthly_videos_limit"], monthly_nano_usd=row["monthly_nano_usd_limit"]
-            ),
+            limits=_limits(row),
             webhook_url=row["webhook_url"],
             created_at=row["created_at"],
             disabled_at=row["disabled_at"],
@@ -84,10 +91,27 @@ async def list_users(conn: Connection) -> list[User]:
     ]
 
 
-GET_LIMITS = "SELECT monthly_videos_limit, monthly_nano_usd_limit FROM users WHERE user_id = $1 FOR NO KEY UPDATE"
-UPDATE_LIMITS = """
-UPDATE users SET monthly_videos_limit = $2, monthly_nano_usd_limit = $3 WHERE user_id = $1
+GET_LIMITS = """
+SELECT monthly_videos_limit, monthly_nano_usd_limit, open_limit, running_limit FROM users WHERE user_id = $1
+FOR NO KEY UPDATE
 """
+UPDATE_LIMITS = """
+UPDATE users SET monthly_videos_limit = $2, monthly_nano_usd_limit = $3, open_limit = $4, running_limit = $5
+WHERE user_id = $1
+"""
+
+
+def _limits(row: Record) -> UserLimits:
+    return UserLimits(
+        monthly_videos=row["monthly_videos_limit"],
+        monthly_nano_usd=row["monthly_nano_usd_limit"],
+        open_executions=row["open_limit"],
+        running_executions=row["running_limit"],
+    )
+
+
+def _in_columns(limits: UserLimits) -> tuple[int | None, ...]:
+    return (limits.monthly_videos, limits.monthly_nano_usd, limits.open_executions, limits.running_executions)
 
 
 async def lock_limits(conn: Connection, user_id: UserId) -> UserLimits:
@@ -95,7 +119,7 @@ async def lock_limits(conn: Connection, user_id: UserId) -> UserLimits:
     row = await conn.fetchrow(GET_LIMITS, user_id)
     if row is None:
         raise LookupError(f"no user {user_id}")
-    return UserLimits(monthly_videos=row["monthly_videos_limit"], monthly_nano_usd=row["monthly_nano_usd_limit"])
+    return _limits(row)
 
 
 async def set_limits(conn: Connection, user_id: UserId, limits: UserLimits) -> None:
@@ -103,7 +127,7 @@ async def set_limits(conn: Connection, user_id: UserId, limits: UserLimits) -> N
 
     The budget is touched: last before COMMIT.
     """
-    await conn.execute(UPDATE_LIMITS, user_id, limits.monthly_videos, limits.monthly_nano_usd)
+    await conn.execute(UPDATE_LIMITS, user_id, *_in_columns(limits))
     await note_thresholds(conn, user_id)
 
 
@@ -150,31 +174,6 @@ async def insert_api_key(conn: Connection, user_id: UserId, name: str, *, expire
     return NewKey(key_id=key_id, key=key)
 
 
-FIND_KEY = """
-SELECT k.key_id, k.user_id, k.secret_sha256,
-       k.revoked_at IS NULL AND u.disabled_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AS usable,
-       k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS touch_due
-FROM api_keys AS k JOIN users AS u ON u.user_id = k.user_id
-WHERE k.prefix = $1
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyRecord:
-    """usable: neither revoked nor expired, its user not disabled. touch_due: last_used_at is older than a minute."""
-
-    key_id: KeyId
-    user_id: UserId
-    secret_sha256: bytes
-    usable: bool
-    touch_due: bool
-
-
-async def find_api_key(conn: Connection, prefix: str) -> KeyRecord | None:
-    row = await conn.fetchrow(FIND_KEY, prefix)
-    return KeyRecord(**dict(row)) if row is not None else None
-
-
 # A crowd of requests with one key does not queue for this row: whoever finds it locked leaves it.
 TOUCH_KEY = """
 UPDATE api_keys SET last_used_at = now()
@@ -192,16 +191,20 @@ async def mark_key_used(conn: Connection, key_id: KeyId) -> None:
 
 
 LIST_KEYS = """
-SELECT key_id, name, prefix, created_at, expires_at, revoked_at, last_used_at FROM api_keys
+SELECT key_id, name, prefix, rate_writes, rate_reads, created_at, expires_at, revoked_at, last_used_at FROM api_keys
 WHERE user_id = $1 ORDER BY key_id
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyEntry:
+    """rate_writes, rate_reads: its own limits; None: those of the settings, 0: no limit."""
+
     key_id: KeyId
     name: str
     prefix: str
+    rate_writes: int | None
+    rate_reads: int | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
