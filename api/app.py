@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import assets, callbacks, documentation, executions, health, models, quotes, retries, usage
 from api.gate import refuse_while_closed
 from api.problems import ProblemError, problem_response, unavailable, validation_problem
+from api.rates import RateHeaders
 from api.services import Services
 from contracts.failures import FailureCode
 from runtime.logging import get_logger
@@ -47,6 +48,7 @@ def create_app(services: Services) -> FastAPI:
     app.exception_handler(HTTPException)(_refused)
     app.exception_handler(ClientDisconnect)(_gone)
     app.add_middleware(LastResort)
+    app.add_middleware(RateHeaders)
     documentation.install(app)
     return app
 

@@ -1,6 +1,7 @@
 """What OpenAPI cannot take from the types: bodies that are parsed by hand, and the problems of each route."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -12,23 +13,29 @@ from contracts.failures import FailureCode
 
 _REF = "#/components/schemas/{model}"
 _EXAMPLE_PATH = "/api/executions"
+_RATE_HEADERS = {
+    "RateLimit-Policy": 'The limit of this class of requests: `"writes";q=100;w=900` is 100 in any 900 seconds.',
+    "RateLimit": 'What is left of it: `"writes";r=42;t=13` is 42 now, and more in 13 seconds.',
+}
 
 
 def problems(*codes: FailureCode) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: the problems it may answer with, beside those that every route may."""
     responses: dict[int | str, dict[str, Any]] = {}
     for code in (*codes, FailureCode.SERVICE_UNAVAILABLE, FailureCode.INTERNAL_ERROR):
-        example = problem_document(ProblemError(code), _EXAMPLE_PATH)
-        response = responses.setdefault(
-            STATUS[code],
-            {
-                "description": "",
-                "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}, "examples": {}}},
-            },
-        )
-        response["description"] = " / ".join(filter(None, [response["description"], example["title"]]))
-        response["content"][MEDIA_TYPE]["examples"][code.value] = {"value": example}
+        _add_problem(responses.setdefault(STATUS[code], _no_problem()), code)
     return responses
+
+
+def _no_problem() -> dict[str, Any]:
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}, "examples": {}}}
+    return {"description": "", "content": content}
+
+
+def _add_problem(response: dict[str, Any], code: FailureCode) -> None:
+    example = problem_document(ProblemError(code), _EXAMPLE_PATH)
+    response["description"] = " / ".join(filter(None, [response["description"], example["title"]]))
+    response["content"][MEDIA_TYPE]["examples"][code.value] = {"value": example}
 
 
 def request_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
@@ -47,9 +54,12 @@ def install(app: FastAPI) -> None:
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
+        if app.openapi_schema is not None:
+            return app.openapi_schema
         document = generate()
         schemas = cast("dict[str, Any]", document["components"]["schemas"])
         _drop_validation_errors(document, schemas)
+        _add_rates(document)
         for model in (Problem, FieldError):
             schemas[model.__name__] = _schema(model)
         return document
@@ -65,6 +75,26 @@ def _drop_validation_errors(document: dict[str, Any], schemas: dict[str, Any]) -
         for operation in operations.values():
             if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {}):
                 operation["responses"].pop("422", None)
+
+
+def _add_rates(document: dict[str, Any]) -> None:
+    """Whoever needs a key is limited by it, and told with every answer once it is known whose it is."""
+    document["components"]["headers"] = {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in _RATE_HEADERS.items()
+    }
+    code = FailureCode.RATE_LIMITED
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _RATE_HEADERS}
+    for operations in cast("dict[str, dict[str, Any]]", document["paths"]).values():
+        for operation in operations.values():
+            if not operation.get("security"):
+                continue
+            responses: dict[str, Any] = operation["responses"]
+            response = deepcopy(responses.get(str(STATUS[code]), _no_problem()))  # the route's own stays as it is
+            _add_problem(response, code)
+            responses[str(STATUS[code])] = response
+            for status, response in responses.items():
+                if status != str(STATUS[FailureCode.UNAUTHENTICATED]):
+                    response["headers"] = response.get("headers", {}) | headers
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -30,7 +30,9 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 # A whole second more than runtime.policies.SEND_WITHIN_SECONDS: past a horizon, nothing can leave any more.
 Horizon = Annotated[int, Field(ge=6)]
 Slots = Annotated[int, Field(ge=1, le=10_000)]
-Rate = Annotated[int, Field(ge=0, le=1_000_000)]
+InFlight = Annotated[int, Field(ge=1, le=100_000)]
+Rate = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)]
+Requests = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 def _split_commas(value: object) -> object:
@@ -155,6 +157,13 @@ class ProviderSettings(Settings):
     fal_image_horizon_seconds: Horizon = Field(
         default=1080, description="horizon of a fal image: start deadline 60 + longest run 120 + history lag 900"
     )
+    # What its queue would hold longer than the start deadline, fal drops: better it waits here.
+    fal_max_in_flight: InFlight = Field(
+        default=100, description="fal jobs at once, over all workers; best is what your account runs at once"
+    )
+    fal_submits_per_second: Rate = Field(
+        default=10, description="fal create calls and cancels a second, over all workers; 0: no limit"
+    )
 
     # The variable's check comes last of the two keys, so that it can see both.
     replicate_api_token: SecretStr | None = Field(
@@ -172,6 +181,11 @@ class ProviderSettings(Settings):
     # documented, a minute is usual, five are allowed.
     replicate_horizon_seconds: Annotated[Horizon, Field(lt=REPLICATE_INPUT_LIFE_SECONDS)] = Field(
         default=300, description="horizon of any Replicate prediction: list lag alone, running ones are listed"
+    )
+    replicate_max_in_flight: InFlight = Field(default=100, description="Replicate predictions at once, over all workers")
+    # Replicate takes 600 create calls a minute.
+    replicate_submits_per_second: Rate = Field(
+        default=10, description="Replicate create calls and cancels a second, over all workers; 0: no limit"
     )
 
     @field_validator("replicate_api_token")
@@ -211,10 +225,10 @@ class ApiSettings(PublicAddressSettings):
 
     metrics_host: str = Field(default="127.0.0.1", description="address the metrics listener is on")
     metrics_port: Port = Field(default=9101, description="port of /metrics; 0: none")
-    rate_limit_writes: Rate = Field(
+    rate_limit_writes: Requests = Field(
         default=100, description="requests of one API key in a window that start or change something; 0: no limit"
     )
-    rate_limit_reads: Rate = Field(
+    rate_limit_reads: Requests = Field(
         default=3000, description="requests of one API key in a window that only read; 0: no limit"
     )
     rate_limit_window_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(

@@ -146,6 +146,14 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[Connection]:
+        """A connection outside any transaction: each statement is one by itself, and sees no user's rows. For functions
+        of the database that take their role themselves: what such a statement locks, no round trip keeps locked.
+        """
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+            yield connection
+
+    @asynccontextmanager
     async def listening_connection(self) -> AsyncGenerator["asyncpg.Connection[asyncpg.Record]"]:
         """A connection of its own, outside the pool, for LISTEN and for advisory locks held over many transactions."""
         connection = await asyncpg.connect(

@@ -21,6 +21,7 @@ BUCKET = "takeone"
 FOREIGN = (
     "AWS_", "FAL_", "REPLICATE_", "ELEVENLABS_", "TEMPORAL_", "S3_", "CDN_", "DATABASE_", "SANDBOX_", "PG",
     "API_", "WORKER_", "METRICS_", "SDK_METRICS_", "PUBLIC_URL", "ENCRYPTION_KEYS", "ALLOWED_PRIVATE_HOSTS",
+    "RATE_LIMIT_",
 )  # fmt: skip
 
 
@@ -56,6 +57,9 @@ def product_environment(config: Config, keys: LocalKeys, outer: Mapping[str, str
         "CDN_BASE_URL": f"{access.endpoint_url}/{access.bucket}",
         "ENCRYPTION_KEYS": keys.encryption_key,
         "ALLOWED_PRIVATE_HOSTS": "127.0.0.1,localhost",
+        # Loads and loops of one's own are what a local stack is for.
+        "RATE_LIMIT_WRITES": "0",
+        "RATE_LIMIT_READS": "0",
         **_provider_environment(config, keys),
     }
 

@@ -76,6 +76,8 @@ def api_settings(database: FreshDatabase, temporal_address: str) -> ApiProcess:
             "replicate_webhook_secret": "whsec_" + base64.b64encode(bytes(24)).decode(),
             "encryption_keys": base64.b64encode(ENCRYPTION_KEY).decode(),
             "public_url": BASE_URL,
+            "rate_limit_writes": 0,
+            "rate_limit_reads": 0,
         }
     )
 

@@ -58,6 +58,8 @@ async def test_openapi_has_every_route_and_each_lists_its_problems(api: Api) -> 
             assert media_type == "application/problem+json", (name, status)
         if name.split()[1].startswith("/api/"):
             assert "401" in errors, name
+            assert "rate_limited" in errors["429"]["content"]["application/problem+json"]["examples"], name
+            assert "RateLimit" in errors["429"]["headers"], name
             assert operation["security"] == [{"apiKey": []}], name
     assert {"401", "402", "413", "415", "422", "500", "503"} <= set(operations["POST /api/generate-video"]["responses"])
 
@@ -68,9 +70,9 @@ async def test_openapi_references_all_lead_somewhere(api: Api) -> None:
     references = {found["$ref"] for found in _walk(document) if "$ref" in found}
     assert "#/components/schemas/Problem" in references
     for reference in references:
-        match = re.fullmatch(r"#/components/schemas/(\w+)", reference)
+        match = re.fullmatch(r"#/components/(schemas|headers)/([\w-]+)", reference)
         assert match is not None, reference
-        assert match[1] in document["components"]["schemas"], reference
+        assert match[2] in document["components"][match[1]], reference
     assert document["openapi"].startswith("3.1")
 
 

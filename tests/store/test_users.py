@@ -11,12 +11,12 @@ from contracts.ids import KeyId, UserId
 from contracts.money import NanoUsd
 from runtime.encryption import Sealer
 from store.database import Database
-from store.keys import new_api_key, parse_api_key
+from store.keys import ApiKey, new_api_key, parse_api_key
+from store.rates import Admission, RateLimits, RouteClass, admit_request
 from store.users import (
     NewKey,
     NewUser,
     UserLimits,
-    find_api_key,
     insert_api_key,
     insert_user,
     list_api_keys,
@@ -44,6 +44,12 @@ async def _new(database: Database, *, expires_days: int | None = None) -> tuple[
     async with database.as_system() as conn:
         user = await insert_user(conn, BOX, "Ada", LIMITS)
         return user, await insert_api_key(conn, user.user_id, "first", expires_days=expires_days)
+
+
+async def _found(database: Database, key: ApiKey) -> Admission | None:
+    unlimited = RateLimits(writes=0, reads=0, window_seconds=1)
+    async with database.alone() as conn:
+        return await admit_request(conn, key, RouteClass.READS, unlimited)
 
 
 def test_key_that_was_made_is_read_back() -> None:
@@ -83,9 +89,9 @@ async def test_key_is_found_by_prefix_and_only_its_hash_is_kept(database: Databa
     user, made = await _new(database)
 
     async with database.as_system() as conn:
-        record = await find_api_key(conn, made.key.prefix)
         rows = await conn.fetch("SELECT * FROM api_keys")
-        assert await find_api_key(conn, new_api_key().prefix) is None
+    record = await _found(database, made.key)
+    assert await _found(database, new_api_key()) is None
     assert record is not None
     assert (record.key_id, record.user_id, record.usable) == (made.key_id, user.user_id, True)
     assert made.key.matches(record.secret_sha256)
@@ -104,7 +110,7 @@ async def test_key_is_not_usable_when(database: Database, end: str) -> None:
             await conn.execute("UPDATE api_keys SET expires_at = now() - interval '1 second'")
         else:
             assert await set_disabled(conn, user.user_id, disabled=True)
-        record = await find_api_key(conn, made.key.prefix)
+    record = await _found(database, made.key)
     assert record is not None
     assert not record.usable
 
@@ -127,7 +133,7 @@ async def test_key_use_is_written_down_at_most_once_a_minute(database: Database)
         async with database.as_system() as conn:
             await mark_key_used(conn, made.key_id)
             (entry,) = await list_api_keys(conn, user.user_id)
-            record = await find_api_key(conn, made.key.prefix)
+        record = await _found(database, made.key)
         assert record is not None
         assert not record.touch_due
         seen.append(entry.last_used_at)
@@ -135,7 +141,7 @@ async def test_key_use_is_written_down_at_most_once_a_minute(database: Database)
     assert seen[0] == seen[1]
     async with database.as_system() as conn:
         await conn.execute("UPDATE api_keys SET last_used_at = now() - interval '61 seconds'")
-        record = await find_api_key(conn, made.key.prefix)
+    record = await _found(database, made.key)
     assert record is not None
     assert record.touch_due
 
@@ -146,8 +152,8 @@ async def test_user_enabled_again_may_use_the_key(database: Database) -> None:
     async with database.as_system() as conn:
         await set_disabled(conn, user.user_id, disabled=True)
         await set_disabled(conn, user.user_id, disabled=False)
-        record = await find_api_key(conn, made.key.prefix)
         assert not await set_disabled(conn, UserId("usr_none"), disabled=True)
+    record = await _found(database, made.key)
     assert record is not None
     assert record.usable
 

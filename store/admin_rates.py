@@ -1,0 +1,61 @@
+"""`keys set-rate`: how many requests one API key may send, where it is not what the settings say."""
+
+import argparse
+
+from contracts.ids import KeyId
+from runtime.encryption import SecretBox
+from store.admin_common import Arguments, add_actor, whole_number
+from store.audit import record
+from store.database import Connection
+from store.rates import KeyRates, lock_key_rates, set_key_rates
+
+DEFAULT, NONE = "default", "none"
+_UNCHANGED = "unchanged"
+"""Cannot be given: it is no number, and neither of the two words."""
+
+
+def add_set_rate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("key", metavar="KEY", help="key id (key_…)")
+    for name, what in (("writes", "that start, spend or change something"), ("reads", "that read")):
+        parser.add_argument(
+            f"--{name}",
+            metavar="N",
+            type=_rate,
+            default=_UNCHANGED,
+            help=f"requests {what}: a number, {NONE} (no limit) or {DEFAULT} (what the settings say); "
+            "not given: unchanged",
+        )
+    add_actor(parser)
+    parser.set_defaults(command=_set_rate)
+
+
+def _rate(text: str) -> int | None:
+    """As it is kept: None for the default, 0 for no limit."""
+    if text == DEFAULT:
+        return None
+    if text == NONE:
+        return 0
+    try:
+        return whole_number(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on, nor {NONE}, nor {DEFAULT}") from None
+
+
+async def _set_rate(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+    key_id = KeyId(arguments.key)
+    old = await lock_key_rates(conn, key_id)
+    rates = KeyRates(
+        writes=old.writes if arguments.writes == _UNCHANGED else arguments.writes,
+        reads=old.reads if arguments.reads == _UNCHANGED else arguments.reads,
+    )
+    await set_key_rates(conn, key_id, rates)
+    await record(conn, arguments.actor, "keys set-rate", key_id, {"from": _json(old), "to": _json(rates)})
+    return {"keyId": key_id, **_json(rates)}
+
+
+def _json(rates: KeyRates) -> dict[str, int | str]:
+    return {"rateWrites": _shown(rates.writes), "rateReads": _shown(rates.reads)}
+
+
+def _shown(rate: int | None) -> int | str:
+    return DEFAULT if rate is None else rate or NONE
