@@ -1,0 +1,319 @@
+"""Any sequence of operations on money, on real PostgreSQL, against a small model: the same sums after every step,
+nothing that the check of the books finds, and no hold where the model has no room.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine, Generator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any, TypeVar
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, settings, strategies
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from contracts.ids import ProviderJobId, UserId
+from contracts.jobs import JobRef, ProviderHandle
+from contracts.money import NanoUsd, usd_text
+from contracts.states import CostBasis, ExecutionStatus, LedgerKind
+from store.adjustments import book_cost
+from store.admin_common import RefusedError
+from store.audit import record
+from store.charges import BudgetExceededError, ChargeConflictError, end_holds, release_charge, release_hold
+from store.database import Database
+from store.executions import mark_ended
+from store.jobs import begin_send, cancel_waiting_jobs, mark_submitted, mark_unknown
+from store.ledger_check import list_findings
+from store.orphans import record_orphan
+from store.refunds import refund_by_hand
+from store.service_days import ServiceBudgetExceededError, set_daily_limit
+from store.users import UserLimits, lock_limits, set_limits
+from tests.rows import accept, new_execution, new_user, quote_at
+from tests.servers import FreshDatabase, PostgresServer, new_database
+from tests.store.by_hand import REQUEST
+from tests.store.money_model import Bought, Limits, Model, Ordered
+
+T = TypeVar("T")
+USERS = 2
+EMPTY = "TRUNCATE users, service_days, audit_log CASCADE; UPDATE service_limits SET daily_nano_usd = NULL"
+# A month goes by: everything that is there becomes a month older. In two moves, so that no two rows ever meet.
+MONTH = """
+UPDATE budgets SET budget_month = budget_month + interval '1000 months';
+UPDATE budgets SET budget_month = budget_month - interval '1001 months';
+UPDATE charges SET budget_month = budget_month - interval '1 month', budget_day = budget_day - 31;
+UPDATE ledger_entries SET budget_month = budget_month - interval '1 month';
+UPDATE executions SET budget_month = budget_month - interval '1 month';
+UPDATE service_days SET day = day + 31000;
+UPDATE service_days SET day = day - 31031
+"""
+BUDGETS = "SELECT user_id, budget_month, held_nano_usd, settled_nano_usd, held_videos, settled_videos FROM budgets"
+DAYS = "SELECT day, held_nano_usd, settled_nano_usd FROM service_days"
+KINDS = "SELECT kind, sum(amount_nano_usd)::bigint AS amount FROM ledger_entries GROUP BY kind"
+
+prices = strategies.sampled_from([0, 1, 3_000_000, 299_999_999])
+costs = strategies.one_of(strategies.just(0), strategies.integers(0, 9_000_000), strategies.integers(0, 2_000_000_000))
+limits = strategies.one_of(strategies.none(), strategies.integers(0, 1_500_000_000))
+picks = strategies.integers(0, 1_000)
+
+
+@dataclass(slots=True)
+class Bench:
+    """A database and a loop of its own: hypothesis calls its rules from outside of any."""
+
+    runner: asyncio.Runner
+    stack: AsyncExitStack
+    database: Database
+    owner: "asyncpg.Connection[asyncpg.Record]"
+    names: int = 0
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    def new_name(self) -> ProviderJobId:
+        self.names += 1
+        return ProviderJobId(f"req-{self.names}")
+
+
+async def _open(server: PostgresServer, template: str) -> tuple[AsyncExitStack, Database, Any]:
+    stack = AsyncExitStack()
+    fresh: FreshDatabase = await stack.enter_async_context(new_database(server, template))
+    database = await stack.enter_async_context(Database.open(fresh.application_dsn, max_connections=2))
+    owner = await asyncpg.connect(fresh.owner_dsn)
+    stack.push_async_callback(owner.close)
+    return stack, database, owner
+
+
+@pytest.fixture(scope="module")
+def bench(postgres_server: PostgresServer, template_database: str) -> Generator[Bench]:
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        stack, database, owner = runner.run(_open(postgres_server, template_database))
+        yield Bench(runner=runner, stack=stack, database=database, owner=owner)
+        runner.run(stack.aclose())
+
+
+class Money(RuleBasedStateMachine):
+    bench: Bench
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bench.run(self.bench.owner.execute(EMPTY))
+        self.users: list[UserId] = [self.bench.run(new_user(self.bench.database)) for _ in range(USERS)]
+        self.model = Model({user_id: Limits() for user_id in self.users})
+
+    @rule(user=picks, image=prices, video=prices)
+    def hold(self, user: int, image: int, video: int) -> None:
+        user_id = self.users[user % USERS]
+        new = new_execution(user_id)
+        steps = (
+            replace(step, quote=quote_at(NanoUsd(price))) for step, price in zip(new.steps, (image, video), strict=True)
+        )
+        room = self.model.has_room(user_id, image + video)
+        try:
+            accepted = self.bench.run(accept(self.bench.database, replace(new, steps=tuple(steps))))
+        except (BudgetExceededError, ServiceBudgetExceededError):
+            assert not room
+            return
+        assert room, "a hold passed a limit"
+        self.model.hold(accepted, (image, video))
+
+    def _jobs(self, *, sent: bool | None = None, is_open: bool | None = None) -> list[tuple[Ordered, Bought]]:
+        return [
+            (order, job)
+            for order in self.model.orders
+            for job in order.jobs
+            if sent in (None, job.sent) and is_open in (None, order.open)
+        ]
+
+    @precondition(lambda self: self._jobs(sent=False, is_open=True))
+    @rule(pick=picks, named=strategies.booleans())
+    def send(self, pick: int, named: bool) -> None:
+        """named: the provider has answered; else nobody knows what became of it."""
+        jobs = self._jobs(sent=False, is_open=True)
+        _, job = jobs[pick % len(jobs)]
+        self.bench.run(self._send(job, self.bench.new_name() if named else None))
+        job.sent, job.named = True, named
+
+    async def _send(self, job: Bought, name: ProviderJobId | None) -> None:
+        async with self.bench.database.as_system() as conn:
+            assert await begin_send(conn, job.ref, 1, REQUEST, {"prompt": "A paper boat"})
+            if name is None:
+                assert await mark_unknown(conn, job.ref.job_id, 1)
+            else:
+                assert await mark_submitted(conn, job.ref.job_id, 1, _handle(name))
+
+    @precondition(lambda self: self._jobs(sent=True))
+    @rule(pick=picks, cost=costs, basis=strategies.sampled_from(CostBasis), again=strategies.booleans())
+    def settle(self, pick: int, cost: int, basis: CostBasis, again: bool) -> None:
+        """again: with what it was settled with before."""
+        jobs = self._jobs(sent=True)
+        _, job = jobs[pick % len(jobs)]
+        if job.state != "held" and basis is CostBasis.ASSUMED:
+            basis = CostBasis.REPORTED  # what has ended is corrected by the provider's word alone
+        amount = job.settled + job.refunded if again else cost
+        expected = self.model.book(job, amount, basis)
+        try:
+            self.bench.run(self._book(job.ref, NanoUsd(amount), basis))
+        except ChargeConflictError:
+            assert not expected
+        else:
+            assert expected, "two bills for one job"
+
+    async def _book(self, ref: JobRef, amount: NanoUsd, basis: CostBasis) -> None:
+        async with self.bench.database.as_system() as conn:
+            await book_cost(conn, ref.job_id, amount, basis)
+
+    @precondition(lambda self: [job for _, job in self._jobs(sent=True) if not job.named])
+    @rule(pick=picks)
+    def release(self, pick: int) -> None:
+        """The provider's list has shown that it was never accepted."""
+        jobs = [job for _, job in self._jobs(sent=True) if not job.named]
+        job = jobs[pick % len(jobs)]
+        assert self.bench.run(self._release(job.ref)) == self.model.release(job)
+
+    async def _release(self, ref: JobRef) -> bool:
+        async with self.bench.database.as_system() as conn:
+            return await release_hold(conn, ref.job_id)
+
+    @precondition(lambda self: [job for _, job in self._jobs(sent=True) if not job.orphan])
+    @rule(pick=picks)
+    def orphan(self, pick: int) -> None:
+        """Its send turns out to have bought something that it does not use."""
+        jobs = [(order, job) for order, job in self._jobs(sent=True) if not job.orphan]
+        order, job = jobs[pick % len(jobs)]
+        self.model.orphan(order, job, self.bench.run(self._orphan(job.ref)))
+
+    async def _orphan(self, ref: JobRef) -> JobRef:
+        async with self.bench.database.as_system() as conn:
+            job_id = await record_orphan(conn, ref.job_id, 1, _handle(self.bench.new_name()))
+        assert job_id is not None
+        return replace(ref, job_id=job_id)
+
+    @precondition(lambda self: self._jobs())
+    @rule(pick=picks, amount=strategies.one_of(strategies.integers(1, 5), costs.filter(bool)))
+    def refund(self, pick: int, amount: int) -> None:
+        jobs = self._jobs()
+        _, job = jobs[pick % len(jobs)]
+        expected = self.model.refund(job, amount)
+        try:
+            self.bench.run(self._refund(job.ref, NanoUsd(amount)))
+        except RefusedError:
+            assert not expected
+        else:
+            assert expected, "more came back than was billed"
+
+    async def _refund(self, ref: JobRef, amount: NanoUsd) -> None:
+        async with self.bench.database.as_system() as conn:
+            await refund_by_hand(conn, ref.job_id, amount, reference=self.bench.new_name())
+
+    @precondition(lambda self: self._open_orders())
+    @rule(pick=picks, status=strategies.sampled_from([status for status in ExecutionStatus if status.ended]))
+    def end(self, pick: int, status: ExecutionStatus) -> None:
+        """Completed, failed, cancelled, or past its deadline: what was not sent goes back."""
+        orders = self._open_orders()
+        order = orders[pick % len(orders)]
+        self.bench.run(self._end(order, status))
+        self.model.end(order, completed=status is ExecutionStatus.COMPLETED)
+
+    def _open_orders(self) -> list[Ordered]:
+        return [order for order in self.model.orders if order.open]
+
+    async def _end(self, order: Ordered, status: ExecutionStatus) -> None:
+        execution_id = order.accepted.execution_id
+        async with self.bench.database.as_user(order.accepted.user_id) as conn:
+            waiting = await cancel_waiting_jobs(conn, execution_id)
+            moves = [move for job_id in waiting if (move := await release_charge(conn, job_id)) is not None]
+            await mark_ended(conn, execution_id, status, progress=0, result=None, error=None)
+            await end_holds(conn, execution_id, moves, completed=status is ExecutionStatus.COMPLETED)
+
+    @rule(user=picks, nano_usd=limits, videos=strategies.one_of(strategies.none(), strategies.integers(0, 4)))
+    def change_limits(self, user: int, nano_usd: int | None, videos: int | None) -> None:
+        user_id = self.users[user % USERS]
+        self.bench.run(self._change_limits(user_id, nano_usd, videos))
+        self.model.limits[user_id] = Limits(nano_usd, videos)
+
+    async def _change_limits(self, user_id: UserId, nano_usd: int | None, videos: int | None) -> None:
+        async with self.bench.database.as_system() as conn:
+            old = await lock_limits(conn, user_id)
+            new = replace(old, monthly_videos=videos, monthly_nano_usd=None if nano_usd is None else NanoUsd(nano_usd))
+            await set_limits(conn, user_id, new)
+            detail = {"from": _limits_json(old), "to": _limits_json(new)}
+            await record(conn, "machine", "users set-limits", user_id, detail)
+
+    @rule(nano_usd=limits)
+    def change_daily_limit(self, nano_usd: int | None) -> None:
+        self.bench.run(self._change_daily_limit(nano_usd))
+        self.model.daily = nano_usd
+
+    async def _change_daily_limit(self, nano_usd: int | None) -> None:
+        async with self.bench.database.as_system() as conn:
+            await set_daily_limit(conn, None if nano_usd is None else NanoUsd(nano_usd))
+
+    @rule()
+    def let_a_month_go_by(self) -> None:
+        self.bench.run(self.bench.owner.execute(MONTH))
+        self.model.now += 1
+
+    @invariant()
+    def sums_are_those_of_the_model(self) -> None:
+        assert self.bench.run(self._months()) == {key: sums for key, sums in self._model_months().items() if any(sums)}
+        days = {month: (sums.held, sums.settled) for month, sums in self.model.days.items()}
+        assert self.bench.run(self._days()) == {month: sums for month, sums in days.items() if any(sums)}
+        ledger = Counter({kind: amount for kind, amount in self.model.ledger.items() if amount})
+        assert self.bench.run(self._kinds()) == ledger
+
+    def _model_months(self) -> dict[tuple[UserId, int], tuple[int, ...]]:
+        return {
+            key: (sums.held, sums.settled, sums.held_videos, sums.settled_videos)
+            for key, sums in self.model.months.items()
+        }
+
+    async def _months(self) -> dict[tuple[UserId, int], tuple[int, ...]]:
+        rows = [tuple(row) for row in await self.bench.owner.fetch(BUDGETS)]
+        return {(user_id, self._month(month)): tuple(sums) for user_id, month, *sums in rows if any(sums)}
+
+    async def _days(self) -> dict[int, tuple[int, ...]]:
+        today = datetime.now(UTC).date()
+        rows = [tuple(row) for row in await self.bench.owner.fetch(DAYS)]
+        return {self.model.now - (today - day).days // 31: tuple(sums) for day, *sums in rows if any(sums)}
+
+    async def _kinds(self) -> Counter[LedgerKind]:
+        rows = await self.bench.owner.fetch(KINDS)
+        return Counter({LedgerKind(row["kind"]): row["amount"] for row in rows if row["amount"]})
+
+    def _month(self, month: date) -> int:
+        today = datetime.now(UTC).date()
+        return self.model.now - (12 * (today.year - month.year) + today.month - month.month)
+
+    @invariant()
+    def check_finds_nothing(self) -> None:
+        assert self.bench.run(self._findings()) == []
+
+    async def _findings(self) -> list[Any]:
+        async with self.bench.database.reading_all() as conn:
+            return list(await list_findings(conn))
+
+
+def _handle(name: ProviderJobId) -> ProviderHandle:
+    return ProviderHandle(provider="fal", model="a model", provider_job_id=name)
+
+
+def _limits_json(one: UserLimits) -> dict[str, Any]:
+    money = one.monthly_nano_usd
+    return {"monthlyVideos": one.monthly_videos, "monthlyUsd": None if money is None else usd_text(money)}
+
+
+def test_money_is_what_the_model_says_after_any_sequence_of_operations(bench: Bench) -> None:
+    Money.bench = bench
+    run_state_machine_as_test(
+        Money,
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
