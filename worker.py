@@ -23,6 +23,7 @@ from activities.high_water import MarkKeeper
 from activities.jobs import JobActivities
 from activities.late_bills import LateBills
 from activities.links import AssetLinks
+from activities.provider_gate import ProviderGate, submit_paces
 from activities.recovery import CANNOT_RECOVER, Recovery
 from activities.sweep import Sweep, TemporalOrders, Walked
 from activities.wakeups import Wakeups
@@ -92,16 +93,7 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
             )
         )
         providers = await stack.enter_async_context(Providers.open(settings))
-        objects = await stack.enter_async_context(
-            ObjectStore.open(
-                endpoint_url=settings.s3_endpoint_url,
-                bucket=settings.s3_bucket,
-                access_key_id=settings.aws_access_key_id,
-                secret_access_key=settings.aws_secret_access_key.get_secret_value(),
-                region=settings.aws_region,
-                cdn_base_url=settings.cdn_base_url,
-            )
-        )
+        objects = await stack.enter_async_context(ObjectStore.of(settings))
         downloads = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         wakeups = Wakeups()
         await stack.enter_async_context(wakeups.listening(database))
@@ -133,6 +125,7 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
                 callback_urls=callback_urls(settings, providers.names),
                 wakeups=wakeups,
                 high_water=high_water,
+                gate=ProviderGate.of(settings, providers.names),
             ),
             assets=AssetActivities(
                 database=database,
@@ -182,8 +175,8 @@ def make_workers(client: Client, crew: Crew, settings: WorkerProcess) -> list[Wo
             sticky_queue_schedule_to_start_timeout=policies.STICKY_SCHEDULE_TO_START,
         ),
         *(
-            worker(policies.submit_queue(name), settings.submit_slots, [crew.jobs.submit, crew.jobs.cancel])
-            for name in crew.providers.names
+            worker(policies.submit_queue(name), settings.submit_slots, [crew.jobs.submit, crew.jobs.cancel], **pace)
+            for name, pace in submit_paces(settings, crew.providers.names)
         ),
         worker(policies.WAIT_QUEUE, settings.wait_slots, [crew.jobs.wait, crew.jobs.find]),
         worker(policies.ASSETS_QUEUE, settings.asset_slots, [crew.assets.store]),

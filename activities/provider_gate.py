@@ -5,9 +5,10 @@ next answer.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from random import random
+from typing import Self
 
 import asyncpg
 from temporalio import activity
@@ -15,10 +16,12 @@ from temporalio import activity
 from contracts.failures import STOPS_A_PROVIDER, Failure, FailureCode
 from contracts.jobs import JobRef, SubmitJobResult, SubmitOutcome
 from providers.port import CreateAnswer, CreateOutcome
+from providers.registry import provider_pace
 from runtime import metrics
 from runtime.clock import boot_seconds
 from runtime.logging import get_logger
 from runtime.policies import HELD_BACK_MAX_SECONDS, ROOM_LOOK_SECONDS, ROOM_WAIT_SECONDS
+from runtime.settings import ProviderSettings
 from store.database import DATABASE_DOWN, Connection, Database
 from store.jobs import JobRecord
 from store.provider_limits import (
@@ -29,6 +32,8 @@ from store.provider_limits import (
     ask_again,
     claim_probe,
     close,
+    forget_waits,
+    list_states,
     list_tripped,
     lower,
     probe_said_neither,
@@ -48,6 +53,10 @@ class ProviderGate:
     """max_in_flight: per provider, what may run there at once, over all workers."""
 
     max_in_flight: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @classmethod
+    def of(cls, settings: ProviderSettings, names: Iterable[str]) -> Self:
+        return cls(max_in_flight={name: provider_pace(settings, name).max_in_flight for name in names})
 
     async def take(self, conn: Connection, job: JobRecord) -> Passed | HeldBack:
         """In the transaction of the intent, right before it. Raises asyncpg.LockNotAvailableError."""
@@ -140,3 +149,26 @@ class ProviderGate:
             continuing=job.parameters.image is not None,
             max_in_flight=self._limit(job.provider),
         )
+
+
+def submit_paces(settings: ProviderSettings, names: Iterable[str]) -> list[tuple[str, dict[str, float]]]:
+    """How a worker asks Temporal to pace each provider's submit queue, over all workers; nothing where it is not."""
+    rates = [(name, provider_pace(settings, name).submits_per_second) for name in names]
+    return [(name, {} if rate is None else {"max_task_queue_activities_per_second": rate}) for name, rate in rates]
+
+
+async def measure_providers(conn: Connection, names: Iterable[str]) -> None:
+    """The gauges of what providers let us do. As system."""
+    await forget_waits(conn)
+    states = {state.provider: state for state in await list_states(conn)}
+    forget_providers()
+    for name in {*names, *states}:
+        state = states.get(name)
+        metrics.BREAKER_OPEN.labels(name).set(state is not None and state.tripped_at is not None)
+        metrics.IN_FLIGHT.labels(name).set(state.in_flight if state is not None else 0)
+        metrics.LOWERED_IN_FLIGHT.labels(name).set((state.max_in_flight or 0) if state is not None else 0)
+
+
+def forget_providers() -> None:
+    for gauge in (metrics.BREAKER_OPEN, metrics.IN_FLIGHT, metrics.LOWERED_IN_FLIGHT):
+        gauge.clear()

@@ -16,6 +16,7 @@ import asyncpg
 
 from activities.executions import ExecutionActivities
 from activities.late_bills import LateBills
+from activities.provider_gate import forget_providers, measure_providers
 from activities.spending import Spending
 from contracts.executions import ExecutionOrder, ExecutionRef, FinishInput
 from contracts.failures import Failure, FailureCode
@@ -145,6 +146,7 @@ class Sweep:
             self.leads = False
             metrics.JOBS_UNKNOWN.clear()
             metrics.OPEN_BILLS.clear()
+            forget_providers()
             self._spending.forget()
 
     async def sweep(self) -> None:
@@ -341,6 +343,7 @@ class Sweep:
                 (metrics.JOBS_UNKNOWN, await count_unknown(conn)),
                 (metrics.OPEN_BILLS, await count_open_bills(conn)),
             )
+            await measure_providers(conn, self.late_bills.providers.names)
         for gauge, found in counts:
             gauge.clear()  # of a provider that is no longer on offer, too
             for provider in {*self.late_bills.providers.names, *found}:

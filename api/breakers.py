@@ -1,4 +1,4 @@
-"""No request is accepted whose provider refuses this service: it would only wait for its deadline with its money held."""
+"""No request is accepted whose provider refuses this service: it would only wait for its deadline, its money held."""
 
 import math
 from collections.abc import Iterable

@@ -59,11 +59,28 @@ class _Offer:
 
     make: Callable[[ProviderSettings, ProviderHttp, Clock], Provider | None]
     address: Callable[[ProviderSettings], str]
+    pace: Callable[[ProviderSettings], "Pace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What we may ask of a provider, over all workers. submits_per_second: None: no limit."""
+
+    max_in_flight: int
+    submits_per_second: float | None
 
 
 _OFFERS: Final[Mapping[str, _Offer]] = {
-    "fal": _Offer(_fal, lambda settings: settings.fal_queue_url),
-    "replicate": _Offer(_replicate, lambda settings: settings.replicate_base_url),
+    "fal": _Offer(
+        _fal,
+        lambda settings: settings.fal_queue_url,
+        lambda settings: Pace(settings.fal_max_in_flight, settings.fal_submits_per_second or None),
+    ),
+    "replicate": _Offer(
+        _replicate,
+        lambda settings: settings.replicate_base_url,
+        lambda settings: Pace(settings.replicate_max_in_flight, settings.replicate_submits_per_second or None),
+    ),
 }
 
 # The models that a plan uses where its user names none; the first that is on offer. Others come after them.
@@ -126,3 +143,7 @@ class Providers:
 def provider_address(settings: ProviderSettings, name: str) -> str:
     """Where a provider's API is; tells whether it could reach us with a callback."""
     return _OFFERS[name].address(settings)
+
+
+def provider_pace(settings: ProviderSettings, name: str) -> Pace:
+    return _OFFERS[name].pace(settings)

@@ -31,7 +31,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Horizon = Annotated[int, Field(ge=6)]
 Slots = Annotated[int, Field(ge=1, le=10_000)]
 InFlight = Annotated[int, Field(ge=1, le=100_000)]
-Rate = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)]
+PerSecond = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)]
 Requests = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
@@ -161,7 +161,7 @@ class ProviderSettings(Settings):
     fal_max_in_flight: InFlight = Field(
         default=100, description="fal jobs at once, over all workers; best is what your account runs at once"
     )
-    fal_submits_per_second: Rate = Field(
+    fal_submits_per_second: PerSecond = Field(
         default=10, description="fal create calls and cancels a second, over all workers; 0: no limit"
     )
 
@@ -182,9 +182,11 @@ class ProviderSettings(Settings):
     replicate_horizon_seconds: Annotated[Horizon, Field(lt=REPLICATE_INPUT_LIFE_SECONDS)] = Field(
         default=300, description="horizon of any Replicate prediction: list lag alone, running ones are listed"
     )
-    replicate_max_in_flight: InFlight = Field(default=100, description="Replicate predictions at once, over all workers")
+    replicate_max_in_flight: InFlight = Field(
+        default=100, description="Replicate predictions at once, over all workers"
+    )
     # Replicate takes 600 create calls a minute.
-    replicate_submits_per_second: Rate = Field(
+    replicate_submits_per_second: PerSecond = Field(
         default=10, description="Replicate create calls and cancels a second, over all workers; 0: no limit"
     )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -27,6 +27,8 @@ from store.uploads import MAX_PARTS, PART_BYTES, Intake, Upload, http_status, st
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
+
+    from runtime.settings import StorageSettings
 
 READ_BYTES = 256 * 1024
 MAX_ADDRESS_SECONDS = 7 * 24 * 3600  # the longest that signature version 4 allows
@@ -49,6 +51,18 @@ class ObjectStore:
         self._client = client
         self._bucket = bucket
         self._cdn_base_url = cdn_base_url.rstrip("/") if cdn_base_url else None
+
+    @classmethod
+    def of(cls, settings: StorageSettings) -> AbstractAsyncContextManager[ObjectStore]:
+        """`open`, as the settings say."""
+        return cls.open(
+            endpoint_url=settings.s3_endpoint_url,
+            bucket=settings.s3_bucket,
+            access_key_id=settings.aws_access_key_id,
+            secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+            region=settings.aws_region,
+            cdn_base_url=settings.cdn_base_url,
+        )
 
     @classmethod
     @asynccontextmanager
