@@ -22,6 +22,7 @@ from store.entries import insert_entry
 from store.loads import recount
 from store.refunds import refund_by_hand
 from store.service_days import DayMove, move_days
+from store.thresholds import note_thresholds
 
 # The key of the request has no execution in its row; it was inserted in the same transaction, and its answer names it.
 GET_ACCEPTED = """
@@ -207,6 +208,7 @@ async def rebuild(conn: Connection, accepted: Accepted) -> Rebuilt:
     await conn.execute(MAKE_STEPS, document["steps"])
     for job in accepted.jobs:
         await _make_job(conn, accepted, job)
+    await note_thresholds(conn, accepted.user_id)  # under their old ids: what was delivered is not sent again
     return found
 
 

@@ -14,6 +14,8 @@ from contracts.ids import ProviderJobId, UserId
 from contracts.jobs import ProviderHandle
 from contracts.money import NanoUsd, usd_text
 from contracts.states import CostBasis
+from store.accepted import Accepted as RecoveredExecution
+from store.accepted import Rebuilt, get_accepted, rebuild
 from store.adjustments import book_cost
 from store.charges import BudgetExceededError, release_hold, settle_charge
 from store.database import Connection, Database
@@ -235,6 +237,27 @@ async def test_thresholds_begin_anew_with_the_month_and_a_past_one_is_not_told(
     await hold(database, user_id)
 
     assert await told(database, user_id) == [("usd", 50)]
+
+
+async def test_threshold_that_a_restored_database_forgot_has_its_old_event(fresh_database: FreshDatabase) -> None:
+    """The receiver knows it by its id, and a delivery that was made is known to have been."""
+    async with Database.open(fresh_database.application_dsn) as database:
+        user_id = await account(database, executions=2)
+        (one,) = await hold(database, user_id)
+        before = [body["id"] for body in await bodies(database, user_id)]
+        async with database.as_system() as conn:
+            document = await get_accepted(conn, one.execution_id)
+        owner = await asyncpg.connect(fresh_database.owner_dsn)
+        try:
+            await owner.execute("TRUNCATE executions, budgets CASCADE")
+        finally:
+            await owner.close()
+        assert await bodies(database, user_id) == []
+        for expected in (Rebuilt.MADE, Rebuilt.OPEN):
+            async with database.as_system() as conn:
+                assert await rebuild(conn, RecoveredExecution(document=document)) is expected
+
+        assert [body["id"] for body in await bodies(database, user_id)] == before != []
 
 
 def test_reached_percents_are_exact_at_their_edges() -> None:

@@ -12,14 +12,18 @@ from tests.servers import FreshDatabase
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("activities", "api", "contracts", "providers", "store", "workflows")
 MONEY_FILES = (
+    "contracts/budgets.py",
     "contracts/money.py",
     "providers/pricing.py",
     "store/adjustments.py",
     "store/charges.py",
+    "store/entries.py",
     "store/ledger_check.py",
     "store/orphans.py",
     "store/provider_bill.py",
     "store/refunds.py",
+    "store/thresholds.py",
+    "store/usage.py",
     "activities/settling.py",
 )
 """About nothing but money: no float at all."""
