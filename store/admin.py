@@ -21,11 +21,13 @@ from runtime.settings import AdminProcess, describe_settings, load, secret_value
 from store.admin_common import Arguments, Command, RefusedError, Told, add_actor, camel, default_actor
 from store.admin_jobs import add_audit, add_jobs, add_submits
 from store.admin_ledger import add_ledger
-from store.admin_rates import add_set_rate
+from store.admin_providers import add_providers
+from store.admin_rates import add_set_rate, rates_json
 from store.admin_service import add_service
 from store.admin_usage import add_set_webhook
 from store.audit import record
 from store.database import DATABASE_DOWN, Connection, Database
+from store.rates import KeyRates
 from store.users import (
     UserLimits,
     insert_api_key,
@@ -114,6 +116,7 @@ async def _list_keys(conn: Connection, _box: SecretBox, arguments: Arguments) ->
     await lock_limits(conn, UserId(arguments.user))  # that there is such a user
     return [
         {camel(name): value for name, value in asdict(entry).items()}
+        | rates_json(KeyRates(writes=entry.rate_writes, reads=entry.rate_reads))
         for entry in await list_api_keys(conn, UserId(arguments.user))
     ]
 
@@ -202,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     nouns = parser.add_subparsers(
-        title="commands", metavar="users | keys | jobs | submits | service | ledger | audit", required=True
+        title="commands", metavar="users | keys | jobs | submits | service | providers | ledger | audit", required=True
     )
     _add_users(nouns.add_parser("users", help="make, list, limit, disable users"))
     _add_keys(nouns.add_parser("keys", help="make, list, revoke API keys"))
@@ -210,6 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     add_submits(nouns.add_parser("submits", help="pause and resume paid calls"))
     add_ledger(nouns.add_parser("ledger", help="prove the books, compare them with a provider's bill"))
     add_service(nouns.add_parser("service", help="what the whole service may spend in a day"))
+    add_providers(nouns.add_parser("providers", help="what providers let us do, and starting anew"))
     add_audit(nouns.add_parser("audit", help="what was done by hand"))
     return parser
 
