@@ -84,9 +84,10 @@ async def test_admin_changes_limits_and_keys(fresh_database: FreshDatabase) -> N
     user = (await run_admin(url, "users", "create", "Ada", "--monthly-videos", "5")).json["userId"]
 
     limits = (await run_admin(url, "users", "set-limits", user, "--monthly-usd", "0.003")).json
-    assert limits == {"userId": user, "monthlyVideos": 5, "monthlyUsd": "0.003"}
+    loads = {"openExecutions": "default", "runningExecutions": "default"}
+    assert limits == {"userId": user, "monthlyVideos": 5, "monthlyUsd": "0.003", **loads}
     limits = (await run_admin(url, "users", "set-limits", user, "--monthly-videos", "none")).json
-    assert limits == {"userId": user, "monthlyVideos": None, "monthlyUsd": "0.003"}
+    assert limits == {"userId": user, "monthlyVideos": None, "monthlyUsd": "0.003", **loads}
 
     key = (await run_admin(url, "keys", "create", user, "--name", "laptop", "--expires-days", "30")).json
     revoked = (await run_admin(url, "keys", "revoke", key["keyId"])).json
@@ -106,6 +107,8 @@ async def test_admin_changes_limits_and_keys(fresh_database: FreshDatabase) -> N
         (["users", "create", "Ada", "--monthly-usd", "0.0000000001"], 2, "not an amount"),
         (["users", "create", "Ada", "--monthly-usd", "inf"], 2, "not an amount"),
         (["users", "create", "Ada", "--monthly-videos", "1.5"], 2, "not a whole number"),
+        (["users", "create", "Ada", "--open-executions", "none"], 2, "not a whole number, nor default"),
+        (["users", "set-limits", "usr_none", "--running-executions", "0"], 2, "wait for ever"),
         (["users", "create", " "], 2, "a name has"),
         (["users"], 2, "required"),
     ],
@@ -139,6 +142,7 @@ async def test_admin_says_in_one_line_that_the_database_is_away() -> None:
         ["jobs"],
         ["jobs", "adopt"],
         ["submits", "pause"],
+        ["service", "set-daily-limit"],
         ["audit", "list"],
     ],
 )
