@@ -10,8 +10,8 @@ from store.database import Connection
 from store.rates import KeyRates, lock_key_rates, set_key_rates
 
 DEFAULT, NONE = "default", "none"
-_UNCHANGED = "unchanged"
-"""Cannot be given: it is no number, and neither of the two words."""
+_UNCHANGED = -1
+"""Not given: no number that could be."""
 
 
 def add_set_rate(parser: argparse.ArgumentParser) -> None:
@@ -49,11 +49,11 @@ async def _set_rate(conn: Connection, _box: SecretBox, arguments: Arguments) -> 
         reads=old.reads if arguments.reads == _UNCHANGED else arguments.reads,
     )
     await set_key_rates(conn, key_id, rates)
-    await record(conn, arguments.actor, "keys set-rate", key_id, {"from": _json(old), "to": _json(rates)})
-    return {"keyId": key_id, **_json(rates)}
+    await record(conn, arguments.actor, "keys set-rate", key_id, {"from": rates_json(old), "to": rates_json(rates)})
+    return {"keyId": key_id, **rates_json(rates)}
 
 
-def _json(rates: KeyRates) -> dict[str, int | str]:
+def rates_json(rates: KeyRates) -> dict[str, int | str]:
     return {"rateWrites": _shown(rates.writes), "rateReads": _shown(rates.reads)}
 
 
