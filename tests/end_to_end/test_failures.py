@@ -13,8 +13,7 @@ VIDEO = {"provider": "replicate", "operation": "create"}
 @pytest.mark.parametrize(
     ("fault", "order", "code", "spent"),
     [
-        ("refuse", {**IMAGE, "params": {"status": 401}}, "provider_auth_failed", "0"),
-        ("refuse", {**IMAGE, "params": {"status": 402}}, "provider_credit_exhausted", "0"),
+        ("refuse", {**IMAGE, "params": {"status": 404}}, "provider_model_unavailable", "0"),
         ("refuse", {**IMAGE, "params": {"status": 422}}, "provider_rejected_input", "0"),
         ("refuse", {**VIDEO, "params": {"status": 422}}, "provider_rejected_input", "0.003"),
         ("moderated", {"provider": "fal"}, "content_moderated", "0.003"),

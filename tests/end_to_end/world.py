@@ -69,8 +69,13 @@ class World:
                 receiver=receiver,
                 owner_dsn=stack.environment["DATABASE_OWNER_URL"],
             )
+            await world.forget_providers()
             yield world
             await world.leave_nothing()
+
+    async def forget_providers(self) -> None:
+        """What the tests before have taught about them: breakers, pauses, fewer in flight."""
+        await self.rows("DELETE FROM provider_states RETURNING provider")
 
     async def leave_nothing(self) -> None:
         """What a test that failed has left running must not buy anything in the next one's time."""
