@@ -62,7 +62,7 @@ class Quote(Wire):
 )
 async def quote_video(request: Request, _user_id: CurrentUser) -> Quote:
     """Takes the body of `POST /api/generate-video`, and refuses what that would refuse as invalid. Starts nothing,
-    holds nothing, keeps nothing. What your budget has left is not asked: see `GET /api/usage`.
+    holds nothing, keeps nothing. Budgets, `maxCost` and other limits are not asked: see `GET /api/usage`.
     """
     wanted = parse_request(await read_json(request))
     steps = plan_generate_video(services_of(request).providers, wanted).steps

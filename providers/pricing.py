@@ -34,7 +34,7 @@ class Volume:
     """How much a job makes, or takes; what its units are counted from. None: its vendor's file does not say.
 
     pixels: of one picture or frame. frames, seconds: of the video or sound. characters: of the text that is read.
-    tokens: where they are not counted from the frames. gpu_seconds: how long it runs.
+    tokens: where they are not counted from frames. gpu_seconds: how long it runs.
     """
 
     images: int | None = None

@@ -69,7 +69,11 @@ async def test_quote_is_what_the_same_request_holds_for_every_model_and_shape(ap
 
 
 async def test_quote_starts_and_spends_nothing(api: Api, user: TestUser, fresh_database: FreshDatabase) -> None:
-    for body in (BODY, {**BODY, "webhook": "https://example.com/", "webhookSecret": "x" * 16, "metadata": {"a": 1}}):
+    for body in (
+        BODY,
+        {**BODY, "maxCost": "0.000001"},
+        {**BODY, "webhook": "https://example.com/", "webhookSecret": "x" * 16, "metadata": {"a": 1}},
+    ):
         await quoted(user, body)
     answer = await user.http.post(QUOTES, json=BODY, headers={"Idempotency-Key": "k"})
     assert answer.status_code == 200
