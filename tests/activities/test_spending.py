@@ -122,14 +122,16 @@ async def test_money_spent_for_nothing_is_measured_by_what_went_wrong(bench: Ben
     await ended(bench, ExecutionStatus.CANCELLED, 3)
     given_up, silent, _just_now, delivered = [await ended(bench, completed, 10**n) for n in (4, 5, 6, 7)]
     untold = await ended(bench, completed, 10**8, webhook=False)
+    retried = await ended(bench, completed, 10**9)  # an earlier end of it was not taken
     await pass_time(bench, long_ago, "8 days")
     for one in (older, silent, delivered, untold):
         await pass_time(bench, one, HOUR)
     orders = {order.event_id: order for order in bench.deliveries}
     async with bench.database.as_system() as conn:
-        for one, mark in ((given_up, mark_failed), (delivered, mark_delivered)):
+        for one, mark in ((given_up, mark_failed), (retried, mark_failed), (delivered, mark_delivered)):
             event_id = await conn.fetchval("SELECT event_id FROM webhooks WHERE execution_id = $1", one.execution_id)
             assert await mark(conn, orders[event_id])
+    await bench.as_owner("UPDATE executions SET generation = 2 WHERE execution_id = $1", retried.execution_id)
     await sweep(bench, Orders()).sweep()
 
     assert gauges() == {

@@ -13,14 +13,16 @@ from contracts.budgets import next_month, reached_percents
 from contracts.ids import ProviderJobId, UserId
 from contracts.jobs import ProviderHandle
 from contracts.money import NanoUsd, usd_text
-from contracts.states import CostBasis
+from contracts.states import CostBasis, ExecutionStatus
 from store.accepted import Accepted as RecoveredExecution
 from store.accepted import Rebuilt, get_accepted, rebuild
 from store.adjustments import book_cost
-from store.charges import BudgetExceededError, release_hold, settle_charge
+from store.charges import BudgetExceededError, count_video, release_hold, settle_charge
 from store.database import Connection, Database
+from store.executions import mark_ended
 from store.jobs import begin_send
 from store.orphans import record_orphan
+from store.retries import lock_execution, queue_again
 from store.users import UserLimits, set_limits, set_webhook_url
 from tests.rows import IMAGE_PRICE, VIDEO_MODEL, VIDEO_PRICE, Accepted, accept, new_execution, new_user
 from tests.servers import FreshDatabase, PostgresServer, new_database
@@ -202,6 +204,23 @@ async def test_orphan_reaches_thresholds(database: Database) -> None:
     async with database.as_user(user_id) as conn:
         await orphan_of(conn, one)
     assert await told(database, user_id) == [("usd", 50)]
+
+
+async def test_retry_that_buys_nothing_counts_its_video(database: Database) -> None:
+    user_id = await account(database)
+    (one,) = await hold(database, user_id)
+    async with database.as_user(user_id) as conn:
+        await mark_ended(conn, one.execution_id, ExecutionStatus.FAILED, progress=0, result=None, error=None)
+        await count_video(conn, one.execution_id, completed=False)
+    async with database.as_system() as conn:
+        await set_limits(conn, user_id, UserLimits(monthly_videos=1, monthly_nano_usd=None))
+    assert await told(database, user_id) == []
+    async with database.as_user(user_id) as conn:
+        ended = await lock_execution(conn, one.execution_id)
+        assert ended is not None
+        await queue_again(conn, ended, [], {})
+
+    assert await told(database, user_id) == [("videos", 50), ("videos", 80), ("videos", 100)]
 
 
 async def test_account_without_an_address_is_told_nothing_and_its_thresholds_are_kept(database: Database) -> None:
