@@ -267,6 +267,34 @@ WHERE x.expected <> x.found
 ORDER BY 1, 2
 """
 
+# As the limits of users: what never asks may pass it, and the highest that was in force on the day counts.
+DAILY_LIMITS = """
+WITH unasked AS (
+    SELECT c.budget_day AS day, sum(l.amount_nano_usd) AS amount
+    FROM ledger_entries AS l JOIN charges AS c ON c.charge_id = l.charge_id
+    WHERE l.kind IN ('overage', 'orphan') OR (l.kind = 'adjustment' AND l.amount_nano_usd > 0) GROUP BY 1
+), limits AS (
+    SELECT NULL::timestamptz AS until, daily_nano_usd::numeric AS most FROM service_limits
+    UNION ALL
+    SELECT a.at, (side #>> '{}')::numeric * 1000000000
+    FROM audit_log AS a CROSS JOIN LATERAL (VALUES (a.detail -> 'from'), (a.detail -> 'to')) AS s (side)
+    WHERE a.action = 'service set-daily-limit'
+), highest AS (
+    SELECT d.day, max(l.most) AS most, bool_or(l.most IS NULL) AS unlimited
+    FROM service_days AS d JOIN limits AS l ON l.until IS NULL OR l.until >= d.day::timestamp AT TIME ZONE 'UTC'
+    GROUP BY 1
+)
+SELECT to_char(d.day, 'YYYY-MM-DD') AS target, 'held past the limit, at most' AS what, h.most::bigint AS expected,
+       (d.held_nano_usd + d.settled_nano_usd - coalesce(u.amount, 0))::bigint AS found
+FROM service_days AS d
+JOIN highest AS h ON h.day = d.day
+LEFT JOIN unasked AS u ON u.day = d.day
+WHERE NOT h.unlimited AND d.held_nano_usd + d.settled_nano_usd - coalesce(u.amount, 0) > h.most
+  AND NOT EXISTS (SELECT FROM audit_log AS r WHERE r.action = 'recover'
+                  AND r.at >= d.day::timestamp AT TIME ZONE 'UTC')
+ORDER BY 1
+"""
+
 LOADS = """
 WITH counted AS (
     SELECT user_id, count(*) AS open, count(*) FILTER (WHERE status = 'running') AS running
@@ -306,6 +334,7 @@ CHECKS: Final[Mapping[str, LiteralString]] = {
     "video-limits": VIDEO_LIMITS,
     "max-costs": MAX_COSTS,
     "days": DAYS,
+    "daily-limits": DAILY_LIMITS,
     "loads": LOADS,
     "append-only": APPEND_ONLY,
 }

@@ -253,6 +253,11 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
         {"days"},
         "held by everybody: 0.003 USD, not 0 USD",
     ),
+    "money held past the day's limit": (
+        "UPDATE service_limits SET daily_nano_usd = 5",
+        {"daily-limits"},
+        "past the limit, at most: 0.000000005 USD",
+    ),
     "an open execution too many": (
         "UPDATE loads SET open_executions = open_executions + 1",
         {"loads"},
@@ -304,9 +309,10 @@ async def test_check_takes_a_lowered_limit_for_what_it_is(books: Books) -> None:
     url = books.database.application_dsn
     limits = ("--monthly-usd", "0", "--monthly-videos", "0")
     assert (await run_admin(url, "users", "set-limits", books.user_id, *limits)).code == 0
+    assert (await run_admin(url, "service", "set-daily-limit", "0")).code == 0
     assert await books.findings() == []
     await books.as_owner("UPDATE audit_log SET at = at - interval '2 months'")
-    assert {check for check, _, _ in await books.findings()} == {"dollar-limits", "video-limits"}
+    assert {check for check, _, _ in await books.findings()} == {"dollar-limits", "video-limits", "daily-limits"}
 
 
 async def test_check_takes_an_overage_past_the_limit_for_what_it_is(books: Books) -> None:

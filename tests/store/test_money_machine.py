@@ -249,7 +249,9 @@ class Money(RuleBasedStateMachine):
 
     async def _change_daily_limit(self, nano_usd: int | None) -> None:
         async with self.bench.database.as_system() as conn:
-            await set_daily_limit(conn, None if nano_usd is None else NanoUsd(nano_usd))
+            old = await set_daily_limit(conn, None if nano_usd is None else NanoUsd(nano_usd))
+            detail = {"from": _usd(old), "to": _usd(nano_usd)}
+            await record(conn, "machine", "service set-daily-limit", "service", detail)
 
     @rule()
     def let_a_month_go_by(self) -> None:
@@ -301,10 +303,14 @@ def _handle(name: ProviderJobId) -> ProviderHandle:
 
 
 def _limits_json(one: UserLimits) -> dict[str, Any]:
-    money = one.monthly_nano_usd
-    return {"monthlyVideos": one.monthly_videos, "monthlyUsd": None if money is None else usd_text(money)}
+    return {"monthlyVideos": one.monthly_videos, "monthlyUsd": _usd(one.monthly_nano_usd)}
 
 
+def _usd(nano_usd: int | None) -> str | None:
+    return None if nano_usd is None else usd_text(nano_usd)
+
+
+@pytest.mark.timeout(600)  # when it fails, its sequence is made short
 def test_money_is_what_the_model_says_after_any_sequence_of_operations(bench: Bench) -> None:
     Money.bench = bench
     run_state_machine_as_test(
