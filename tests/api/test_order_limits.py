@@ -1,0 +1,226 @@
+"""What an order is refused by: its own maxCost, open executions, the service's day; and what the refusals say."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from temporalio.service import RPCError, RPCStatusCode
+
+from contracts.failures import FailureCode
+from contracts.money import NanoUsd, nano_usd, usd_text
+from runtime.encryption import Sealer
+from store.database import Database
+from store.service_days import set_daily_limit
+from store.users import UserLimits, insert_api_key, insert_user
+from tests.api.conftest import ENCRYPTION_KEY, NO_LIMITS, Api, TestUser
+from tests.api.ended import COST, NEVER_SENT, STORED, end
+from tests.api.processes import two_served
+from tests.servers import FreshDatabase
+
+PATH = "/api/generate-video"
+BODY = {"prompt": "A paper boat", "duration": 2}
+CROWD, ROOM = 400, 100
+BOTH = ("image", "video")
+
+
+def _code(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+async def _worst(user: TestUser) -> int:
+    """What the body may cost, as an execution of it says."""
+    answer = await user.http.post(PATH, json=BODY)
+    read = await user.http.get(f"/api/executions/{answer.json()['executionId']}")
+    return nano_usd(read.json()["cost"]["estimated"])
+
+
+async def test_max_cost_below_the_worst_price_is_refused_with_every_step(api: Api, user: TestUser) -> None:
+    worst = await _worst(user)
+    answer = await user.http.post(PATH, json={**BODY, "maxCost": usd_text(worst - 1)})
+    assert _code(answer) == (402, "max_cost_exceeded")
+    cost = answer.json()["cost"]
+    assert (cost["currency"], cost["maxCost"], cost["needed"]) == ("USD", usd_text(worst - 1), usd_text(worst))
+    assert tuple(step["step"] for step in cost["steps"]) == BOTH
+    assert sum(nano_usd(step["atMost"]) for step in cost["steps"]) == worst
+    async with api.database.as_system() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM executions") == 1
+    accepted = await user.http.post(PATH, json={**BODY, "maxCost": usd_text(worst)})
+    assert accepted.status_code == 202
+
+
+@pytest.mark.parametrize(
+    "given", [0.5, 1, "", "-1", "1e3", "0.1234567890", "1.", ".5", " 1", "1\n", "1234567890", None]
+)
+async def test_max_cost_is_an_exact_amount_of_dollars(api_once: TestUser, given: Any) -> None:
+    answer = await api_once.http.post(PATH, json={**BODY, "maxCost": given})
+    if given is None:
+        assert answer.status_code == 202
+        return
+    assert _code(answer) == (422, "invalid_request")
+    assert [error["field"] for error in answer.json()["errors"]] == ["maxCost"]
+
+
+@pytest.mark.parametrize("short", [0, 1])
+async def test_retry_that_would_pass_max_cost_is_refused(api: Api, user: TestUser, short: int) -> None:
+    """What the earlier generations have cost counts, and what still may be billed."""
+    one = await end(api.database, user.user_id, NEVER_SENT, image=STORED)
+    async with api.database.as_system() as conn:
+        await conn.execute("UPDATE executions SET max_cost_nano_usd = $1", COST + 10_000_000_000)
+    path = f"/api/executions/{one.execution_id}/retry"
+    first = await user.http.post(path)
+    assert first.status_code == 202
+    added = nano_usd(first.json()["estimated"])
+    two = await end(api.database, user.user_id, NEVER_SENT, image=STORED)
+    async with api.database.as_system() as conn:
+        await conn.execute(
+            "UPDATE executions SET max_cost_nano_usd = $1 WHERE execution_id = $2",
+            COST + added - short,
+            two.execution_id,
+        )
+    answer = await user.http.post(f"/api/executions/{two.execution_id}/retry")
+    if not short:
+        assert answer.status_code == 202
+        return
+    assert _code(answer) == (402, "max_cost_exceeded")
+    cost = answer.json()["cost"]
+    assert (cost["before"], cost["needed"]) == (usd_text(COST), usd_text(added))
+    assert [step["step"] for step in cost["steps"]] == ["video"]
+    async with api.database.as_system() as conn:
+        row = await conn.fetchrow(
+            "SELECT status, generation, (SELECT count(*) FROM jobs AS j WHERE j.execution_id = e.execution_id)"
+            " FROM executions AS e WHERE execution_id = $1",
+            two.execution_id,
+        )
+    assert row is not None
+    assert tuple(row) == ("failed", 1, 2)
+
+
+async def test_max_cost_is_kept_from_the_request_to_its_retries(api: Api, user: TestUser) -> None:
+    answer = await user.http.post(PATH, json={**BODY, "maxCost": "0.75"})
+    async with api.database.as_system() as conn:
+        kept = await conn.fetchval(
+            "SELECT max_cost_nano_usd FROM executions WHERE execution_id = $1", answer.json()["executionId"]
+        )
+    assert kept == 750_000_000
+
+
+def _limited(**limits: int) -> UserLimits:
+    return UserLimits(monthly_videos=None, monthly_nano_usd=None, **limits)
+
+
+async def test_open_limit_refuses_until_one_has_ended(api: Api) -> None:
+    user = await api.new_user(_limited(open_executions=1))
+    async with user.http:
+        one = await end(api.database, user.user_id, NEVER_SENT)
+        assert (await user.http.post(PATH, json=BODY)).status_code == 202
+        for path, body in ((PATH, BODY), (f"/api/executions/{one.execution_id}/retry", {})):
+            answer = await user.http.post(path, json=body)
+            assert _code(answer) == (429, "open_limit_reached")
+            assert answer.json()["executions"] == {"open": 1, "limit": 1}
+            assert int(answer.headers["retry-after"]) > 0
+            assert answer.json()["retryable"] is True
+
+
+async def test_daily_limit_refuses_until_midnight(api: Api, user: TestUser) -> None:
+    one = await end(api.database, user.user_id, NEVER_SENT)
+    async with api.database.as_system() as conn:
+        await set_daily_limit(conn, NanoUsd(0))
+    before = datetime.now(UTC)
+    for path, body in ((PATH, BODY), (f"/api/executions/{one.execution_id}/retry", {})):
+        answer = await user.http.post(path, json=body)
+        assert _code(answer) == (503, "service_budget_exceeded")
+        resets_at = datetime.fromisoformat(answer.json()["budget"]["resetsAt"])
+        assert (resets_at.hour, resets_at.minute, resets_at.utcoffset()) == (0, 0, timedelta(0))
+        waits = timedelta(seconds=int(answer.headers["retry-after"]))
+        assert abs(before + waits - resets_at) < timedelta(seconds=5)
+        assert "left" not in answer.json()["budget"]  # what others spend is not told
+
+
+async def test_budget_refusal_says_when_it_resets(api: Api) -> None:
+    user = await api.new_user(UserLimits(monthly_videos=0, monthly_nano_usd=None))
+    async with user.http:
+        answer = await user.http.post(PATH, json=BODY)
+    assert _code(answer) == (402, "budget_exceeded")
+    resets_at = datetime.fromisoformat(answer.json()["budget"]["resetsAt"])
+    assert (resets_at.day, resets_at.hour) == (1, 0)
+    assert timedelta(0) < resets_at - datetime.now(UTC) <= timedelta(days=31)
+
+
+async def test_order_without_room_to_run_is_not_started(api: Api) -> None:
+    """It waits in its row alone, and a cancel ends it from there: a workflow is started that needs no room."""
+    user = await api.new_user(_limited(running_executions=1))
+    async with user.http:
+        first, second = [(await user.http.post(PATH, json=BODY)).json()["executionId"] for _ in range(2)]
+    started = [await _has_workflow(api, one) for one in (first, second)]
+    assert started == [True, False]
+
+
+async def test_cancel_of_what_waits_starts_what_ends_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.executions.CANCEL_WAIT_SECONDS", 0.3)
+    user = await api.new_user(_limited(running_executions=1))
+    async with user.http:
+        _, second = [(await user.http.post(PATH, json=BODY)).json()["executionId"] for _ in range(2)]
+        answer = await user.http.post(f"/api/executions/{second}/cancel")
+    assert (answer.status_code, answer.json()["status"]) == (202, "queued")  # no worker here ends it
+    assert await _has_workflow(api, second)
+
+
+async def _has_workflow(api: Api, execution_id: str) -> bool:
+    try:
+        await api.services.temporal.get_workflow_handle(execution_id).describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
+
+
+async def _order(http: httpx.AsyncClient) -> httpx.Response:
+    """Until it is accepted or refused: two small processes may be too busy for a crowd, and say so."""
+    async with asyncio.timeout(60):
+        while True:
+            answer = await http.post(PATH, json=BODY)
+            if answer.status_code != 503 or answer.json()["code"] != FailureCode.SERVICE_UNAVAILABLE:
+                return answer
+            await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize("by", ["dollars", "videos", "open executions", "the service's day"])
+async def test_crowd_at_two_processes_with_room_for_a_hundred_is_exactly_a_hundred(
+    api: Api, user: TestUser, fresh_database: FreshDatabase, temporal_address: str, by: str
+) -> None:
+    price = await _worst(user)
+    limits = {
+        "dollars": UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd((ROOM + 1) * price - 1)),
+        "videos": UserLimits(monthly_videos=ROOM, monthly_nano_usd=None),
+        "open executions": _limited(open_executions=ROOM),
+        "the service's day": NO_LIMITS,
+    }[by]
+    async with Database.open(fresh_database.application_dsn) as database, database.as_system() as conn:
+        made = await insert_user(conn, Sealer([ENCRYPTION_KEY]), "somebody", limits)
+        api_key = (await insert_api_key(conn, made.user_id, "test")).key.text
+        if by == "the service's day":
+            await set_daily_limit(conn, NanoUsd((1 + ROOM + 1) * price - 1))  # the first is held already
+    unlimited = {"RATE_LIMIT_WRITES": "0", "RUNNING_EXECUTIONS_PER_USER": "1"}
+    async with two_served(fresh_database, temporal_address, api_key, **unlimited) as apis:
+        answers = await asyncio.gather(*(_order(apis[number % 2].http) for number in range(CROWD)))
+    assert sum(answer.status_code == 202 for answer in answers) == ROOM
+    refusals = {_code(answer) for answer in answers if answer.status_code != 202}
+    expected = {
+        "open executions": FailureCode.OPEN_LIMIT_REACHED,
+        "the service's day": FailureCode.SERVICE_BUDGET_EXCEEDED,
+    }
+    assert {code for _, code in refusals} == {expected.get(by, FailureCode.BUDGET_EXCEEDED)}
+    async with api.database.as_system() as conn:
+        row = await conn.fetchrow(
+            "SELECT (SELECT count(*) FROM executions WHERE user_id = $1),"
+            " (SELECT held_nano_usd FROM budgets WHERE user_id = $1),"
+            " (SELECT held_videos FROM budgets WHERE user_id = $1),"
+            " (SELECT open_executions FROM loads WHERE user_id = $1),"
+            " (SELECT sum(held_nano_usd) FROM service_days)::bigint",
+            made.user_id,
+        )
+    assert row is not None
+    assert tuple(row) == (ROOM, ROOM * price, ROOM, ROOM, (ROOM + 1) * price)
