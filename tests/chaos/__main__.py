@@ -125,7 +125,7 @@ async def chaos(options: argparse.Namespace) -> int:
         else:
             await run_cases(session, cases, options.trials)
         await session.customers.close()
-        held = await session.oracle.held_in_budgets()
+        held, books = await session.oracle.held_in_budgets(), await session.oracle.books()
         baseline_rows = await baseline(arena, cases, options)
     results = list(session.results.values())
     rows = [*table_rows(results, session.bystanders), *baseline_rows]
@@ -133,6 +133,10 @@ async def chaos(options: argparse.Namespace) -> int:
     say(f"\n{as_text(rows)}\n\n{note}")
     if held:
         say(f"RED {held} is still held in budgets, with nothing open")
+    for line in books:
+        say(f"RED ledger check: {line}")
+    if not books:
+        say("ledger check: everything adds up, and the ledger is the sandbox's bill, to the nano-dollar")
     for result in results:
         for text in [*result.broken, *(finding.explain() for finding in result.findings if finding.is_red)]:
             say(f"RED {result.case.name}: {text}")
@@ -140,7 +144,7 @@ async def chaos(options: argparse.Namespace) -> int:
             say(f"VOID {result.case.name}: {'; '.join(result.voids)}")
     if options.markdown:
         options.markdown.write_text(as_markdown(rows, note), encoding="utf-8")
-    red = held or any(result.is_red for result in results) or any(one.is_red for one in session.bystanders)
+    red = held or books or any(result.is_red for result in results) or any(one.is_red for one in session.bystanders)
     return 1 if red or any(not result.trials for result in results) else 0
 
 

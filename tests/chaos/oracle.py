@@ -14,6 +14,9 @@ from typing import Any
 import asyncpg
 import httpx
 
+from store.database import Database
+from store.ledger_check import list_findings
+from store.provider_bill import Key, compare_bill
 from tests.chaos.arena import Arena
 from tests.chaos.cases import Phase
 from tests.chaos.load import Mailbox, Order
@@ -156,6 +159,22 @@ class Oracle:
     async def held_in_budgets(self) -> int:
         """Money and videos still held for anybody: 0 at rest."""
         return (await self.arena.rows(BUDGETS_HELD))[0]["held"]
+
+    async def books(self) -> list[str]:
+        """What `ledger check` says over all rows, and beside the sandbox's own bill. At rest: nothing."""
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=20) as http:
+            lines: list[dict[str, Any]] = (await http.get(f"{self.arena.control_url}/bill")).json()["lines"]
+        billed: dict[Key, int] = {
+            (line["provider"], line["provider_job_id"]): line["billed_nano_usd"] for line in lines
+        }
+        async with (
+            Database.open(self.arena.environment["DATABASE_URL"], max_connections=1) as database,
+            database.reading_all() as conn,
+        ):
+            findings = await list_findings(conn)
+            bill = await compare_bill(conn, billed)
+        said = [f"{one.check}: {one.target}: {one.text}" for one in (*findings, *bill.findings)]
+        return [*said, *(f"open: {line}" for line in bill.open)]
 
     async def _at_rest(self, orders: list[Order], seconds: float) -> dict[str, list[dict[str, Any]]]:
         loop = asyncio.get_running_loop()

@@ -28,6 +28,7 @@ async def test_every_crash_point_pays_once_and_loses_nothing() -> None:
             await session.judge(await run_pass(session, due, 1, in_flight=IN_FLIGHT, held_at_once=HELD_AT_ONCE))
             due = [case for case in due if not session.results[case.name].trials]
         assert await session.oracle.held_in_budgets() == 0
+        assert await session.oracle.books() == []
     red = [one.explain() for one in session.bystanders if one.is_red]
     red += [one.explain() for result in session.results.values() for one in result.findings if one.is_red]
     red += [text for result in session.results.values() for text in result.broken]

@@ -20,6 +20,8 @@ from contracts.money import nano_usd
 from deploy.local.client import User
 from deploy.local.product import run_tool
 from deploy.local.stack import Stack
+from store.database import Database
+from store.ledger_check import list_findings
 from tests.receiver import Receiver
 
 PROMPT = "a red kite over a grey harbour"
@@ -266,13 +268,22 @@ class World:
         (sums,) = await self.rows(
             """SELECT coalesce(sum(amount_nano_usd) FILTER (WHERE kind = 'held'), 0)
                     - coalesce(sum(amount_nano_usd) FILTER (WHERE kind IN ('settled', 'released')), 0) AS held,
-                      coalesce(sum(amount_nano_usd) FILTER (WHERE kind IN ('settled', 'overage', 'orphan')), 0)
-                          AS settled
+                      coalesce(sum(amount_nano_usd)
+                               FILTER (WHERE kind IN ('settled', 'overage', 'orphan', 'adjustment')), 0) AS settled
                FROM ledger_entries WHERE execution_id = $1""",
             execution_id,
         )
         assert (sums["held"], sums["settled"]) == (0, billed)
+        await self.check_books()
         return billed
+
+    async def check_books(self) -> None:
+        """At any moment: sums, holds, counters and limits over all rows."""
+        async with (
+            Database.open(self.stack.environment["DATABASE_URL"], max_connections=1) as database,
+            database.reading_all() as conn,
+        ):
+            assert await list_findings(conn) == []
 
     async def check_bought(self, expected: dict[str, int]) -> None:
         """How much each execution bought, and that nothing was bought beside them."""
@@ -290,6 +301,7 @@ class World:
 
     async def check_budget(self) -> None:
         """At rest: nothing of the user is held, and the month's counter is the bill."""
+        await self.check_books()
         (row,) = await self.rows(
             """SELECT sum(held_nano_usd) AS held, sum(settled_nano_usd) AS settled, sum(held_videos) AS videos
                FROM budgets WHERE user_id = $1""",

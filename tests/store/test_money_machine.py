@@ -165,7 +165,7 @@ class Money(RuleBasedStateMachine):
         async with self.bench.database.as_system() as conn:
             await book_cost(conn, ref.job_id, amount, basis)
 
-    @precondition(lambda self: [job for _, job in self._jobs(sent=True) if not job.named])
+    @precondition(lambda self: any(not job.named for _, job in self._jobs(sent=True)))
     @rule(pick=picks)
     def release(self, pick: int) -> None:
         """The provider's list has shown that it was never accepted."""
@@ -177,7 +177,7 @@ class Money(RuleBasedStateMachine):
         async with self.bench.database.as_system() as conn:
             return await release_hold(conn, ref.job_id)
 
-    @precondition(lambda self: [job for _, job in self._jobs(sent=True) if not job.orphan])
+    @precondition(lambda self: any(not job.orphan for _, job in self._jobs(sent=True)))
     @rule(pick=picks)
     def orphan(self, pick: int) -> None:
         """Its send turns out to have bought something that it does not use."""
@@ -320,6 +320,6 @@ def test_money_is_what_the_model_says_after_any_sequence_of_operations(bench: Be
             stateful_step_count=30,
             deadline=None,
             database=None,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
         ),
     )
