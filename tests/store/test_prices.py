@@ -8,6 +8,8 @@ import pytest
 from contracts.ids import ProviderJobId
 from contracts.jobs import JobRef, ProviderHandle
 from contracts.prices import price_from_json
+from store.accepted import Accepted as RecoveredExecution
+from store.accepted import Rebuilt, get_accepted, rebuild
 from store.database import Database
 from store.jobs import begin_send, get_send
 from store.orphans import record_orphan
@@ -15,9 +17,9 @@ from tests.rows import MEGAPIXEL, VIDEO_SECOND, accept, new_execution, new_user
 from tests.servers import FreshDatabase
 
 
-async def kept(database: Database, ref: JobRef) -> dict[str, Any]:
+async def kept(database: Database, ref: JobRef) -> Any:
     async with database.as_user(ref.user_id) as conn:
-        price: dict[str, Any] = await conn.fetchval("SELECT price FROM charges WHERE job_id = $1", ref.job_id)
+        price: Any = await conn.fetchval("SELECT price FROM charges WHERE job_id = $1", ref.job_id)
     return price
 
 
@@ -41,6 +43,24 @@ async def test_price_of_an_orphan_is_that_of_the_job_that_was_sent(fresh_databas
             orphan = await record_orphan(conn, one.image.job_id, 1, handle)
             assert orphan is not None
             assert price_from_json((await get_send(conn, orphan, 1)).price) == MEGAPIXEL
+
+
+async def test_price_comes_back_with_a_database_that_is_rebuilt(fresh_database: FreshDatabase) -> None:
+    async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
+        one = await accept(database, new_execution(await new_user(database)))
+        async with database.as_system() as conn:
+            document = await get_accepted(conn, one.execution_id)
+        assert document is not None
+        owner = await asyncpg.connect(fresh_database.owner_dsn)
+        try:
+            await owner.execute("TRUNCATE executions, budgets CASCADE")
+        finally:
+            await owner.close()
+        assert await kept(database, one.image) is None
+        async with database.as_system() as conn:
+            assert await rebuild(conn, RecoveredExecution(document=document)) is Rebuilt.MADE
+        assert price_from_json(await kept(database, one.image)) == MEGAPIXEL
+        assert price_from_json(await kept(database, one.video)) == VIDEO_SECOND
 
 
 async def test_price_is_never_rewritten(fresh_database: FreshDatabase) -> None:
