@@ -47,9 +47,17 @@ async def test_roles_of_the_application_own_nothing_and_bypass_nothing(fresh_dat
 
 @pytest.mark.parametrize(
     "statement",
-    ["UPDATE ledger_entries SET amount_nano_usd = 0", "DELETE FROM ledger_entries", "TRUNCATE ledger_entries"],
+    [
+        "UPDATE ledger_entries SET amount_nano_usd = 0",
+        "DELETE FROM ledger_entries",
+        "TRUNCATE ledger_entries",
+        "DROP TABLE ledger_entries",
+        "UPDATE audit_log SET actor = 'nobody'",
+        "DELETE FROM audit_log",
+        "TRUNCATE audit_log",
+    ],
 )
-async def test_ledger_is_only_ever_added_to(fresh_database: FreshDatabase, statement: str) -> None:
+async def test_ledger_and_audit_log_are_only_ever_added_to(fresh_database: FreshDatabase, statement: str) -> None:
     async with Database.open(fresh_database.application_dsn) as database:
         user_id = await new_user(database)
         await accept(database, new_execution(user_id))
@@ -59,6 +67,12 @@ async def test_ledger_is_only_ever_added_to(fresh_database: FreshDatabase, state
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             async with database.as_system() as conn:
                 await conn.execute(statement)
+    login = await asyncpg.connect(fresh_database.application_dsn)
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await login.execute(statement)
+    finally:
+        await login.close()
 
 
 async def test_rows_of_another_user_are_invisible_in_every_table(fresh_database: FreshDatabase) -> None:
