@@ -16,7 +16,7 @@ from contracts.money import NanoUsd
 from contracts.prices import Price, Quote, price_to_json
 from contracts.states import ChargeState, CostBasis, LedgerKind
 from store.database import Connection
-from store.entries import insert_entry
+from store.entries import Entry, insert_entries, insert_entry
 from store.service_days import DayMove, hold_day, move_days
 from store.thresholds import crosses, note_thresholds
 
@@ -44,47 +44,58 @@ class ChargeConflictError(Exception):
     """A charge was settled before with another amount: a bug or a hand in the database. Nobody may guess here."""
 
 
-ENSURE_BUDGET = """
-INSERT INTO budgets (user_id, budget_month) VALUES ($1, date_trunc('month', now() AT TIME ZONE 'UTC')::date)
-ON CONFLICT DO NOTHING
-"""
-
 INSERT_CHARGE = """
 INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, price, budget_month)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, date_trunc('month', now() AT TIME ZONE 'UTC')::date)
 """
 
+# The first hold of a month makes its row. The limits are the user's of this moment.
 HOLD_BUDGET = """
-UPDATE budgets AS b
-SET held_nano_usd = b.held_nano_usd + $2, held_videos = b.held_videos + $3
-FROM users AS u
-WHERE b.user_id = $1 AND u.user_id = b.user_id
-  AND b.budget_month = date_trunc('month', now() AT TIME ZONE 'UTC')::date
-  AND (u.monthly_nano_usd_limit IS NULL
-       OR b.held_nano_usd + b.settled_nano_usd + $2 <= u.monthly_nano_usd_limit)
-  AND (u.monthly_videos_limit IS NULL
-       OR b.held_videos + b.settled_videos + $3 <= u.monthly_videos_limit)
+WITH limits AS (
+    SELECT user_id, monthly_nano_usd_limit AS nano_usd, monthly_videos_limit AS videos FROM users WHERE user_id = $1
+)
+INSERT INTO budgets AS b (user_id, budget_month, held_nano_usd, held_videos)
+SELECT user_id, date_trunc('month', now() AT TIME ZONE 'UTC')::date, $2::bigint, $3::bigint FROM limits
+WHERE (nano_usd IS NULL OR $2::bigint <= nano_usd) AND (videos IS NULL OR $3::bigint <= videos)
+ON CONFLICT (user_id, budget_month) DO UPDATE
+SET held_nano_usd = b.held_nano_usd + excluded.held_nano_usd, held_videos = b.held_videos + excluded.held_videos
+WHERE b.held_nano_usd + b.settled_nano_usd + excluded.held_nano_usd
+      <= (SELECT coalesce(nano_usd, 9223372036854775807) FROM limits)
+  AND b.held_videos + b.settled_videos + excluded.held_videos
+      <= (SELECT coalesce(videos, 9223372036854775807) FROM limits)
 RETURNING b.held_nano_usd + b.settled_nano_usd AS used_nano_usd, b.held_videos + b.settled_videos AS used_videos,
-          u.monthly_nano_usd_limit, u.monthly_videos_limit
+          (SELECT nano_usd FROM limits) AS monthly_nano_usd_limit, (SELECT videos FROM limits) AS monthly_videos_limit
 """
 
 
 async def insert_charges(conn: Connection, user_id: UserId, execution_id: ExecutionId, holds: list[Hold]) -> NanoUsd:
     """Write down what is set aside for each job of an execution; the sum is held by hold_money, in one transaction."""
-    for hold in holds:
-        charge_id = new_charge_id()
-        await conn.execute(
-            INSERT_CHARGE,
-            charge_id,
-            hold.job_id,
-            execution_id,
-            user_id,
-            hold.provider,
-            hold.model,
-            hold.held_nano_usd,
-            price_to_json(hold.price),
-        )
-        await insert_entry(conn, f"held/{charge_id}", LedgerKind.HELD, charge_id, hold.held_nano_usd)
+    if not holds:
+        return NanoUsd(0)
+    ids = [new_charge_id() for _ in holds]
+    await conn.executemany(
+        INSERT_CHARGE,
+        [
+            (
+                charge_id,
+                hold.job_id,
+                execution_id,
+                user_id,
+                hold.provider,
+                hold.model,
+                hold.held_nano_usd,
+                price_to_json(hold.price),
+            )
+            for charge_id, hold in zip(ids, holds, strict=True)
+        ],
+    )
+    await insert_entries(
+        conn,
+        [
+            Entry(operation_id=f"held/{one}", kind=LedgerKind.HELD, charge_id=one, amount_nano_usd=hold.held_nano_usd)
+            for one, hold in zip(ids, holds, strict=True)
+        ],
+    )
     return NanoUsd(sum(hold.held_nano_usd for hold in holds))
 
 
@@ -93,7 +104,6 @@ async def hold_money(conn: Connection, user_id: UserId, total_nano_usd: NanoUsd,
 
     videos: how many the month's count grows by. Raises BudgetExceededError, ServiceBudgetExceededError: roll back.
     """
-    await conn.execute(ENSURE_BUDGET, user_id)
     budget = await conn.fetchrow(HOLD_BUDGET, user_id, total_nano_usd, videos)
     if budget is None:
         raise BudgetExceededError

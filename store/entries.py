@@ -1,5 +1,8 @@
 """Entries of the ledger: written once, never changed, and counted when they are committed."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from contracts.ids import ChargeId
 from contracts.states import LedgerKind
 from runtime.metrics import LEDGER_NANO_USD
@@ -19,6 +22,16 @@ FROM charges WHERE charge_id = $3
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """operation_id: names what was done with the charge. amount_nano_usd: below zero of an adjustment alone."""
+
+    operation_id: str
+    kind: LedgerKind
+    charge_id: ChargeId
+    amount_nano_usd: int
+
+
 async def insert_entry(
     conn: Connection, operation_id: str, kind: LedgerKind, charge_id: ChargeId, amount_nano_usd: int
 ) -> None:
@@ -26,6 +39,18 @@ async def insert_entry(
 
     amount_nano_usd: below zero of an adjustment alone.
     """
-    await conn.execute(INSERT_ENTRY, operation_id, kind, charge_id, amount_nano_usd)
-    counted = LEDGER_NANO_USD.labels(ADJUSTMENT_DOWN if amount_nano_usd < 0 else kind)
-    after_commit(lambda: counted.inc(abs(amount_nano_usd)))
+    entry = Entry(operation_id=operation_id, kind=kind, charge_id=charge_id, amount_nano_usd=amount_nano_usd)
+    await insert_entries(conn, [entry])
+
+
+async def insert_entries(conn: Connection, entries: Sequence[Entry]) -> None:
+    """Like insert_entry, in one round trip."""
+    rows = [(entry.operation_id, entry.kind, entry.charge_id, entry.amount_nano_usd) for entry in entries]
+    await conn.executemany(INSERT_ENTRY, rows)
+    after_commit(lambda: _count(entries))
+
+
+def _count(entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        counted = LEDGER_NANO_USD.labels(ADJUSTMENT_DOWN if entry.amount_nano_usd < 0 else entry.kind)
+        counted.inc(abs(entry.amount_nano_usd))

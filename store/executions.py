@@ -104,28 +104,39 @@ async def insert_execution(conn: Connection, new: NewExecution, limits: LoadLimi
         float(new.deadline_seconds),
         new.max_cost_nano_usd,
     )
-    holds: list[Hold] = []
-    for position, item in enumerate(new.steps):
-        step, job_id = item.step, new_job_id()
-        await conn.execute(
-            INSERT_STEP,
-            new.execution_id,
-            step.name,
-            new.user_id,
-            position,
-            step.kind,
-            step.provider,
-            step.model,
-            parameters_to_json(item.parameters),
-            step.usual_seconds,
-            step.deadline_seconds,
-        )
-        await conn.execute(INSERT_JOB, job_id, new.execution_id, step.name, new.user_id, 1, step.provider, step.model)
-        holds.append(Hold.at(item.quote, job_id=job_id, provider=step.provider, model=step.model))
+    jobs = [new_job_id() for _ in new.steps]
+    await conn.executemany(INSERT_STEP, [_step_row(new, place, item) for place, item in enumerate(new.steps)])
+    await conn.executemany(
+        INSERT_JOB,
+        [
+            (job_id, new.execution_id, item.step.name, new.user_id, 1, item.step.provider, item.step.model)
+            for job_id, item in zip(jobs, new.steps, strict=True)
+        ],
+    )
+    holds = [
+        Hold.at(item.quote, job_id=job_id, provider=item.step.provider, model=item.step.model)
+        for job_id, item in zip(jobs, new.steps, strict=True)
+    ]
     total = await insert_charges(conn, new.user_id, new.execution_id, holds)
     has_room = await take_open(conn, new.user_id, limits)
     await hold_money(conn, new.user_id, total, videos=1)
     return has_room
+
+
+def _step_row(new: NewExecution, position: int, item: NewStep) -> tuple[object, ...]:
+    step = item.step
+    return (
+        new.execution_id,
+        step.name,
+        new.user_id,
+        position,
+        step.kind,
+        step.provider,
+        step.model,
+        parameters_to_json(item.parameters),
+        step.usual_seconds,
+        step.deadline_seconds,
+    )
 
 
 LOCK_QUEUED = """
