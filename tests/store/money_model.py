@@ -1,6 +1,6 @@
 """The books in a few lines of arithmetic: what every operation on money must come to, whatever came before it.
 
-Months are counted from 0; `now` is the present one. A day is as good as a month here: each has one.
+Months are counted from 0; `now` is the present one. Each has but one day, which has its number.
 """
 
 from collections import Counter
@@ -36,6 +36,7 @@ class Bought:
 
     ref: JobRef
     month: int
+    day: int
     held: int
     orphan: bool = False
     sent: bool = False
@@ -86,7 +87,7 @@ class Model:
 
     def hold(self, accepted: Accepted, prices: tuple[int, int]) -> None:
         pairs = zip((accepted.image, accepted.video), prices, strict=True)
-        jobs = [Bought(ref=ref, month=self.now, held=price) for ref, price in pairs]
+        jobs = [Bought(ref=ref, month=self.now, day=self.now, held=price) for ref, price in pairs]
         self.orders.append(Ordered(accepted=accepted, month=self.now, jobs=jobs))
         self.month_of(accepted.user_id, self.now).held_videos += 1
         for job in jobs:
@@ -94,8 +95,10 @@ class Model:
             self.ledger[LedgerKind.HELD] += job.held
 
     def orphan(self, order: Ordered, job: Bought, ref: JobRef) -> None:
-        """A second purchase; what was assumed for the first, if nobody knows its name, was for this one."""
-        order.jobs.append(Bought(ref=ref, month=job.month, held=0, orphan=True, sent=True, named=True))
+        """A second purchase, found today, in the month of the first. What was assumed for the first, if nobody knows its
+        name, was for this one.
+        """
+        order.jobs.append(Bought(ref=ref, month=job.month, day=self.now, held=0, orphan=True, sent=True, named=True))
         if job.state is ChargeState.SETTLED and job.basis is CostBasis.ASSUMED and not job.named and job.settled:
             self._adjust(job, 0, CostBasis.ASSUMED)
 
@@ -153,6 +156,6 @@ class Model:
         month.settled_videos += completed
 
     def _move(self, job: Bought, *, held: int = 0, settled: int = 0) -> None:
-        for sums in (self.month_of(job.ref.user_id, job.month), self.day_of(job.month)):
+        for sums in (self.month_of(job.ref.user_id, job.month), self.day_of(job.day)):
             sums.held += held
             sums.settled += settled
