@@ -95,8 +95,8 @@ class Model:
             self.ledger[LedgerKind.HELD] += job.held
 
     def orphan(self, order: Ordered, job: Bought, ref: JobRef) -> None:
-        """A second purchase, found today, in the month of the first. What was assumed for the first, if nobody knows its
-        name, was for this one.
+        """A second purchase, found today, in the month of the first. What was assumed for the first, if nobody knows
+        its name, was for this one.
         """
         order.jobs.append(Bought(ref=ref, month=job.month, day=self.now, held=0, orphan=True, sent=True, named=True))
         if job.state is ChargeState.SETTLED and job.basis is CostBasis.ASSUMED and not job.named and job.settled:

@@ -316,7 +316,7 @@ def test_money_is_what_the_model_says_after_any_sequence_of_operations(bench: Be
     run_state_machine_as_test(
         Money,
         settings=settings(
-            max_examples=20,
+            max_examples=15,
             stateful_step_count=30,
             deadline=None,
             database=None,
