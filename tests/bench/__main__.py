@@ -15,6 +15,7 @@ import httpx
 
 from deploy.local.process import LocalError
 from tests.bench.histories import count_events, explain_events
+from tests.bench.holds import measure_holds
 from tests.bench.inbox import Inbox
 from tests.bench.load import Round, run_round
 from tests.bench.report import Pair, Results, report
@@ -28,17 +29,20 @@ SAMPLED_HISTORIES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """limit_seconds: no execution of a round is ordered later, however slow the machine is."""
+    """limit_seconds: no execution of a round is ordered later, however slow the machine is. hold_seconds: of a round
+    that only holds money.
+    """
 
     pairs: int
     loaded: int
     alone: int
     warm_up: int
     limit_seconds: float
+    hold_seconds: float
 
 
-FULL = Extent(pairs=3, loaded=120, alone=10, warm_up=30, limit_seconds=24.0)
-QUICK = Extent(pairs=1, loaded=75, alone=5, warm_up=10, limit_seconds=12.0)
+FULL = Extent(pairs=3, loaded=120, alone=10, warm_up=30, limit_seconds=24.0, hold_seconds=6.0)
+QUICK = Extent(pairs=1, loaded=75, alone=5, warm_up=10, limit_seconds=12.0, hold_seconds=3.0)
 
 
 def say(text: str) -> None:
@@ -75,7 +79,13 @@ async def measure(servers: Servers, inbox: Inbox, http: httpx.AsyncClient, exten
         fifty.append(await pair(extent.loaded, IN_FLIGHT, f"{number} of {extent.pairs}"))
         one.append(await pair(extent.alone, 1, f"{number} of {extent.pairs}"))
     last = one[-1].product.finished[-1]
+    holds = [
+        await measure_holds(servers.owner_url, servers.application_url, seconds=extent.hold_seconds)
+        for _ in range(extent.pairs)
+    ]
+    say(f"  one hot user: {', '.join(f'{found.per_second:.0f}' for found in holds)} durable holds a second")
     return Results(
+        holds=holds,
         provider_seconds=IMAGE_SECONDS + VIDEO_SECONDS,
         fifty=fifty,
         one=one,

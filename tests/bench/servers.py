@@ -31,12 +31,14 @@ BARE_WORKER = "Bare worker"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Servers:
-    """pids: by the name of the part. user: without limits."""
+    """pids: by the name of the part. user: without limits. The two addresses: of the product's database."""
 
     config: Config
     temporal: Client
     user: User
     pids: dict[str, int]
+    owner_url: str
+    application_url: str
 
 
 @asynccontextmanager
@@ -51,7 +53,14 @@ async def running_servers(say: Say, *, image_seconds: float, video_seconds: floa
             client = await Client.connect(f"127.0.0.1:{config.ports.temporal}", namespace=NAMESPACE)
             await stack.run_parts([_bare_worker(config, stack.environment, client)])
             created = run_tool(config, stack.environment, "store.admin", "users", "create", "bench")
-            yield Servers(config=config, temporal=client, user=User.model_validate_json(created), pids=_pids(folder))
+            yield Servers(
+                config=config,
+                temporal=client,
+                user=User.model_validate_json(created),
+                pids=_pids(folder),
+                owner_url=stack.environment["DATABASE_OWNER_URL"],
+                application_url=stack.environment["DATABASE_URL"],
+            )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
