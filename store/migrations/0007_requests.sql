@@ -27,19 +27,22 @@ GRANT SELECT, INSERT, UPDATE ON request_rates TO takeone_system;
 
 -- Whose key this is, and whether one more request of it is admitted; if so, it is counted. In the database, and called
 -- outside a transaction: the row is locked while PostgreSQL computes, and not while a process is asked to commit.
--- It takes the system role, which only a login may that could take it by itself. No row: nobody has this prefix.
+-- It takes the system role until the end of that statement, which only a login may that could take it by itself: nobody
+-- is let in by calling it. No row: nobody has this prefix.
 -- used, newest, now_ms: NULL where nothing is limited, or the secret is wrong, or the key may not be used.
 CREATE FUNCTION admit_request(
     prefix_ text, sha256_ bytea, class_ text, default_quota integer, slot_ms_ bigint,
     OUT key_id text, OUT user_id text, OUT secret_sha256 bytea, OUT usable boolean, OUT touch_due boolean,
     OUT quota integer, OUT admitted boolean, OUT newest bigint, OUT used integer[], OUT now_ms bigint
-) RETURNS SETOF record LANGUAGE plpgsql ROWS 1 SET role = takeone_system AS $$
+) RETURNS SETOF record LANGUAGE plpgsql ROWS 1 AS $$
 #variable_conflict use_column
 DECLARE
     past CONSTANT integer := 60;                      -- slots of a window
     slot bigint;
     gap bigint;
 BEGIN
+    -- Not as an attribute of the function: to make one, its owner would have to be allowed to take the role.
+    PERFORM set_config('role', 'takeone_system', true);
     SELECT k.key_id, k.user_id, k.secret_sha256,
            k.revoked_at IS NULL AND u.disabled_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()),
            k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute',
