@@ -1,0 +1,95 @@
+"""One user's hundreds delay another's single execution by little; and no more runs at a provider than may.
+
+Measured against the flood's own drain, on the same machine at the same time: no clock time is right for every machine.
+"""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local.config import Config
+from deploy.local.stack import Stack, prepared
+from tests.end_to_end.world import MODELS, World
+from tests.stack_ports import free_stack_ports
+
+FLOOD = 200
+AT_ONCE = 6
+"""What may be in flight at each provider: much less than what the flood would have."""
+SENT_AT_ONCE = 20
+SHARE = 4
+"""The single one takes at most one part in so many of what the flood still takes."""
+
+
+@pytest.fixture(scope="module")
+async def narrow_stack() -> AsyncGenerator[Stack]:
+    with tempfile.TemporaryDirectory(prefix="takeone-fair-", ignore_cleanup_errors=True) as name:
+        os.chmod(name, 0o711)  # PostgreSQL's own system user has to get in when the tests run as root
+        config = Config(folder=Path(name), ports=free_stack_ports(), live=None)
+        async with prepared(config, lambda _line: None) as stack:
+            stack.environment |= {"FAL_MAX_IN_FLIGHT": str(AT_ONCE), "REPLICATE_MAX_IN_FLIGHT": str(AT_ONCE)}
+            await stack.start()
+            yield stack
+
+
+@pytest.mark.timeout(600)
+async def test_single_execution_of_one_user_is_not_behind_the_hundreds_of_another(narrow_stack: Stack) -> None:
+    async with World.open(narrow_stack) as flood, World.open(narrow_stack) as single:
+        assert (await flood.control.post("/reset")).is_success
+        await flood.settings(tiny_media=True, image_seconds=0.4, video_seconds=1.0)
+        await _order(flood, FLOOD)
+        await flood.until_true(lambda: _some_have_ended(flood), "the flood does not move", seconds=60)
+        began = time.monotonic()
+        left = FLOOD - await _ended(flood)
+        mine = await single.generate(**MODELS["fal"])
+        assert (await single.ended(mine, seconds=200))["status"] == "completed"
+        took = time.monotonic() - began
+        passed_by = left - (FLOOD - await _ended(flood))
+        await flood.until_true(lambda: _all_have_ended(flood), "the flood does not end", seconds=450, every=0.5)
+        drained = time.monotonic() - began
+        assert left > FLOOD // 2, "most of the flood was over before it was put to the test"
+        assert took * SHARE < drained, (took, drained, left, passed_by)
+        statuses = await flood.rows("SELECT status, count(*) AS number FROM executions GROUP BY status")
+        assert [(row["status"], row["number"]) for row in statuses] == [("completed", FLOOD + 1)]
+        _check_never_more_than(AT_ONCE, await flood.bill())
+        assert len(await flood.bill()) == 2 * (FLOOD + 1)
+        print(f"single: {took:.1f} s, flood: {drained:.1f} s, {passed_by} of {left} ended before it")  # noqa: T201
+
+
+async def _order(world: World, number: int) -> None:
+    gate = asyncio.Semaphore(SENT_AT_ONCE)
+
+    async def one() -> None:
+        async with gate:
+            await world.generate(**MODELS["fal"], webhook=None)
+
+    await asyncio.gather(*(one() for _ in range(number)))
+
+
+async def _ended(world: World) -> int:
+    sql = "SELECT count(*) AS number FROM executions WHERE user_id = $1 AND ended_at IS NOT NULL"
+    return (await world.rows(sql, world.user.user_id))[0]["number"]
+
+
+async def _some_have_ended(world: World) -> bool:
+    return await _ended(world) >= 3
+
+
+async def _all_have_ended(world: World) -> bool:
+    return await _ended(world) == len(world.ids)
+
+
+def _check_never_more_than(most: int, lines: list[dict[str, Any]]) -> None:
+    """By the sandbox's own clock: accepted but not ended, at every moment."""
+    moves = [(datetime.fromisoformat(line["time"]), 1) for line in lines]
+    moves += [(datetime.fromisoformat(line["ended_at"]), -1) for line in lines]
+    together = max(accumulate(step for _, step in sorted(moves)))
+    assert together <= most, together
+    assert together == most, "there was always room: nothing was put to the test"
