@@ -186,6 +186,12 @@ INSERT INTO budgets AS b (user_id, budget_month, held_nano_usd, held_videos) VAL
 ON CONFLICT (user_id, budget_month) DO UPDATE
 SET held_nano_usd = b.held_nano_usd + excluded.held_nano_usd, held_videos = b.held_videos + excluded.held_videos
 """
+# Of an earlier generation that the database still holds to be open: it had ended before it was retried.
+DROP_VIDEO = """
+UPDATE budgets AS b SET held_videos = b.held_videos - 1 FROM executions AS e
+WHERE e.execution_id = $1 AND e.status IN ('queued', 'running')
+  AND b.user_id = e.user_id AND b.budget_month = e.budget_month
+"""
 MAKE_KEY = """
 INSERT INTO idempotency_keys SELECT r.* FROM jsonb_populate_record(NULL::idempotency_keys, $1) AS r
 ON CONFLICT DO NOTHING
@@ -199,6 +205,7 @@ async def rebuild(conn: Connection, accepted: Accepted) -> Rebuilt:
         return found
     document = accepted.document
     if found in (Rebuilt.MADE, Rebuilt.RAISED):
+        await conn.execute(DROP_VIDEO, accepted.execution_id)
         await conn.execute(MAKE_EXECUTION, document["execution"])
         await recount(conn, accepted.user_id)
         month = date.fromisoformat(document["execution"]["budget_month"])
