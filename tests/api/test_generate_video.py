@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from temporalio.client import WorkflowExecutionStatus
 
+from contracts.budgets import next_month
 from contracts.ids import ExecutionId
 from contracts.money import NanoUsd, nano_usd, usd_text
 from contracts.plans import StepKind, parameters_from_json, plan_from_json
@@ -309,6 +311,7 @@ async def test_budget_is_never_passed_by_many_at_once(api: Api, fresh_database: 
     problem = next(answer.json() for answer in answers if answer.status_code == 402)
     assert (problem["code"], problem["spent"], problem["retryable"]) == ("budget_exceeded", "0", False)
     again = (await poor.http.post(PATH, json=BODY)).json()
+    assert datetime.fromisoformat(again["budget"].pop("resetsAt")) == next_month(datetime.now(UTC).date())
     assert again["budget"] == {"currency": "USD", "needed": price, "left": usd_text(1), "videosLeft": None}
     assert await _count(fresh_database, "executions") == 4
 
