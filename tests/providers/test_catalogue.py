@@ -120,7 +120,7 @@ async def test_price_is_what_the_vendor_publishes(
         provider, model = found
         inputs = full_inputs(model, duration_seconds=seconds, resolution=resolution, aspect_ratio=ratio)
         quote = provider.quote(model, inputs)
-    assert round(usd_from * 1e9) <= quote.worst_nano_usd <= round(usd_to * 1e9)
+    assert round(usd_from * 1e9) <= quote.expected_nano_usd <= quote.worst_nano_usd <= round(usd_to * 1e9)
 
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
