@@ -38,7 +38,7 @@ def add_providers(parser: argparse.ArgumentParser) -> None:
     show.set_defaults(command=_show)
     meaning = "try again now: its breaker is closed, what its 429s taught is forgotten"
     change = verbs.add_parser("reset", help=meaning, description=meaning)
-    change.add_argument("provider", metavar="PROVIDER", type=plain_text, help="its name: fal, replicate")
+    change.add_argument("provider", metavar="PROVIDER", type=plain_text, help="its name, as providers show has it")
     change.add_argument("--note", metavar="TEXT", type=plain_text, help="why, for the audit log")
     add_actor(change)
     change.set_defaults(command=_reset)

@@ -206,6 +206,10 @@ SCENARIOS: dict[str, Scenario] = {
             * 2
         },
     ),
+    "held_back": Scenario(
+        status=COMPLETED,
+        answers={"submit image": [SubmitJobResult(outcome=SubmitOutcome.NOT_SENT, held_back=True)] * 12},
+    ),
     "image_store_fails": Scenario(
         status=COMPLETED,
         answers={"store image": [StoreAssetResult(asset_id=None, failure=Failure.of(FailureCode.OUTPUT_EXPIRED))]},

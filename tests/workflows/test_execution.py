@@ -147,6 +147,14 @@ async def test_execution_waits_as_long_as_the_provider_asks(skipping_temporal: C
     assert timedelta(seconds=600) <= took <= timedelta(seconds=660)
 
 
+async def test_execution_that_is_held_back_asks_again_without_ever_longer_pauses(skipping_temporal: Client) -> None:
+    played = await play(skipping_temporal, SCENARIOS["held_back"])
+    assert played.stage.count("submit image") == 13
+    description = await played.handle.describe()
+    assert description.close_time is not None
+    assert description.close_time - description.start_time < timedelta(seconds=12 * 1.5 + 30)
+
+
 IN_SUBMIT = ["signal_in_submit", "native_in_submit", "signal_then_native_in_submit", "native_then_signal_in_submit"]
 
 
