@@ -15,11 +15,14 @@ from store.rates import Rate, RouteClass
 
 _ONLY_READS: Final = frozenset({"/api/quotes"})
 """Requests that start, spend and change nothing, though they are POSTs."""
+_ENDS: Final = "/cancel"
+"""A cancel ends spending: it has the larger allowance, so that who has ordered too much can still end it."""
 _STATE: Final = "rate"
 
 
 def class_of(request: Request) -> RouteClass:
-    reads = request.method in ("GET", "HEAD") or request.url.path in _ONLY_READS
+    path = request.url.path
+    reads = request.method in ("GET", "HEAD") or path in _ONLY_READS or path.endswith(_ENDS)
     return RouteClass.READS if reads else RouteClass.WRITES
 
 

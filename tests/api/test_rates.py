@@ -98,11 +98,11 @@ async def test_every_answer_to_a_key_says_what_is_left(limited: Api, somebody: T
     told = [(answer.status_code, *_left(answer)[:2]) for answer in answers]
     assert told == [
         (422, "writes", 2),
-        (404, "writes", 1),
-        (200, "reads", 5),
-        (404, "reads", 4),
-        (200, "reads", 3),
-        (202, "writes", 0),
+        (404, "reads", 5),
+        (200, "reads", 4),
+        (404, "reads", 3),
+        (200, "reads", 2),
+        (202, "writes", 1),
     ]
     nobody = [
         await limited.http.get("/api/executions"),
