@@ -17,8 +17,8 @@ from contracts.prices import Price, Quote, price_to_json
 from contracts.states import ChargeState, CostBasis, LedgerKind
 from store.database import Connection
 from store.entries import Entry, insert_entries, insert_entry
-from store.service_days import DayMove, hold_day, move_days
-from store.thresholds import crosses, note_thresholds
+from store.service_days import DayMove, move_days
+from store.thresholds import note_thresholds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,27 +49,9 @@ INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, 
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, date_trunc('month', now() AT TIME ZONE 'UTC')::date)
 """
 
-# The first hold of a month makes its row. The limits are the user's of this moment.
-HOLD_BUDGET = """
-WITH limits AS (
-    SELECT user_id, monthly_nano_usd_limit AS nano_usd, monthly_videos_limit AS videos FROM users WHERE user_id = $1
-)
-INSERT INTO budgets AS b (user_id, budget_month, held_nano_usd, held_videos)
-SELECT user_id, date_trunc('month', now() AT TIME ZONE 'UTC')::date, $2::bigint, $3::bigint FROM limits
-WHERE (nano_usd IS NULL OR $2::bigint <= nano_usd) AND (videos IS NULL OR $3::bigint <= videos)
-ON CONFLICT (user_id, budget_month) DO UPDATE
-SET held_nano_usd = b.held_nano_usd + excluded.held_nano_usd, held_videos = b.held_videos + excluded.held_videos
-WHERE b.held_nano_usd + b.settled_nano_usd + excluded.held_nano_usd
-      <= (SELECT coalesce(nano_usd, 9223372036854775807) FROM limits)
-  AND b.held_videos + b.settled_videos + excluded.held_videos
-      <= (SELECT coalesce(videos, 9223372036854775807) FROM limits)
-RETURNING b.held_nano_usd + b.settled_nano_usd AS used_nano_usd, b.held_videos + b.settled_videos AS used_videos,
-          (SELECT nano_usd FROM limits) AS monthly_nano_usd_limit, (SELECT videos FROM limits) AS monthly_videos_limit
-"""
-
 
 async def insert_charges(conn: Connection, user_id: UserId, execution_id: ExecutionId, holds: list[Hold]) -> NanoUsd:
-    """Write down what is set aside for each job of an execution; the sum is held by hold_money, in one transaction."""
+    """Write down what is set aside for each job of an execution; the sum is held by hold_room, in one transaction."""
     if not holds:
         return NanoUsd(0)
     ids = [new_charge_id() for _ in holds]
@@ -97,29 +79,6 @@ async def insert_charges(conn: Connection, user_id: UserId, execution_id: Execut
         ],
     )
     return NanoUsd(sum(hold.held_nano_usd for hold in holds))
-
-
-async def hold_money(conn: Connection, user_id: UserId, total_nano_usd: NanoUsd, *, videos: int) -> None:
-    """Set the sum of new charges aside, in the user's month and the service's day, last before COMMIT.
-
-    videos: how many the month's count grows by. Raises BudgetExceededError, ServiceBudgetExceededError: roll back.
-    """
-    budget = await conn.fetchrow(HOLD_BUDGET, user_id, total_nano_usd, videos)
-    if budget is None:
-        raise BudgetExceededError
-    if crosses(budget["monthly_nano_usd_limit"], budget["used_nano_usd"], total_nano_usd) or crosses(
-        budget["monthly_videos_limit"], budget["used_videos"], videos
-    ):
-        await note_thresholds(conn, user_id)
-    await hold_day(conn, total_nano_usd)
-
-
-async def hold_charges(
-    conn: Connection, user_id: UserId, execution_id: ExecutionId, holds: list[Hold], *, videos: int
-) -> None:
-    """Both of them, where nothing else is counted. Raises as hold_money does."""
-    total = await insert_charges(conn, user_id, execution_id, holds)
-    await hold_money(conn, user_id, total, videos=videos)
 
 
 LOCK_CHARGE = """

@@ -22,9 +22,10 @@ from contracts.plans import (
 )
 from contracts.prices import Quote
 from contracts.states import ExecutionStatus, JobState
-from store.charges import Hold, hold_money, insert_charges
+from store.charges import Hold, insert_charges
 from store.database import Connection
-from store.loads import LoadLimits, give_back, take_open, take_running
+from store.holds import hold_room
+from store.loads import LoadLimits, give_back, take_running
 
 NO_LIMITS = LoadLimits()
 
@@ -118,9 +119,7 @@ async def insert_execution(conn: Connection, new: NewExecution, limits: LoadLimi
         for job_id, item in zip(jobs, new.steps, strict=True)
     ]
     total = await insert_charges(conn, new.user_id, new.execution_id, holds)
-    has_room = await take_open(conn, new.user_id, limits)
-    await hold_money(conn, new.user_id, total, videos=1)
-    return has_room
+    return await hold_room(conn, new.user_id, limits, total)
 
 
 def _step_row(new: NewExecution, position: int, item: NewStep) -> tuple[object, ...]:

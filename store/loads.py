@@ -37,37 +37,6 @@ class OpenLimitReachedError(Exception):
         self.open_executions = open_executions
 
 
-TAKE_OPEN = """
-INSERT INTO loads AS l (user_id, open_executions)
-SELECT u.user_id, 1 FROM users AS u WHERE u.user_id = $1 AND coalesce(u.open_limit, $2::bigint, 1) >= 1
-ON CONFLICT (user_id) DO UPDATE SET open_executions = l.open_executions + 1
-WHERE l.open_executions < (SELECT coalesce(u.open_limit, $2::bigint, 9223372036854775807) FROM users AS u
-                           WHERE u.user_id = $1)
-RETURNING l.open_executions <= (SELECT coalesce(u.running_limit, $3::bigint, l.open_executions) FROM users AS u
-                                WHERE u.user_id = $1)
-"""
-GET_OPEN = """
-SELECT coalesce(u.open_limit, $2::bigint) AS open_limit, coalesce(l.open_executions, 0) AS open_executions
-FROM users AS u LEFT JOIN loads AS l ON l.user_id = u.user_id
-WHERE u.user_id = $1
-"""
-
-
-async def take_open(conn: Connection, user_id: UserId, limits: LoadLimits) -> bool:
-    """Count one more open execution. Once, in the transaction that queues it. Raises OpenLimitReachedError: roll back.
-
-    True: all that are open may run at once, so it can be started. False: others are before it; it is started when one
-    of them has ended.
-    """
-    has_room: bool | None = await conn.fetchval(TAKE_OPEN, user_id, limits.open_executions, limits.running_executions)
-    if has_room is not None:
-        return has_room
-    row = await conn.fetchrow(GET_OPEN, user_id, limits.open_executions)
-    if row is None:
-        raise LookupError(f"no user {user_id}")
-    raise OpenLimitReachedError(limit=row["open_limit"], open_executions=row["open_executions"])
-
-
 TAKE_RUNNING = """
 UPDATE loads AS l SET running_executions = l.running_executions + 1
 FROM users AS u

@@ -15,11 +15,11 @@ from contracts.plans import Parameters, Plan, parameters_from_json, plan_from_js
 from contracts.prices import Quote
 from contracts.retries import Fate, Purchase, StepRetry
 from contracts.states import ExecutionStatus, JobState
-from store.charges import Hold, get_money, hold_money, insert_charges
+from store.charges import Hold, get_money, insert_charges
 from store.database import Connection
 from store.executions import NO_LIMITS, failure_to_json
-from store.loads import LoadLimits, take_open
-from store.thresholds import note_thresholds
+from store.holds import hold_room
+from store.loads import LoadLimits
 
 LOCK_EXECUTION = """
 SELECT execution_id, user_id, status, generation, plan, request, error ->> 'code' AS error, max_cost_nano_usd
@@ -162,12 +162,6 @@ INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 
-COUNT_VIDEO_AGAIN = """
-INSERT INTO budgets AS b (user_id, budget_month, held_videos)
-VALUES ($1, date_trunc('month', now() AT TIME ZONE 'UTC')::date, 1)
-ON CONFLICT (user_id, budget_month) DO UPDATE SET held_videos = b.held_videos + 1
-"""
-
 
 async def queue_again(
     conn: Connection,
@@ -202,13 +196,7 @@ async def queue_again(
     if holds and execution.max_cost_nano_usd is not None and before + added > execution.max_cost_nano_usd:
         raise MaxCostExceededError(execution.max_cost_nano_usd, before)
     await conn.execute(SET_ESTIMATE, execution_id, before + added)
-    has_room = await take_open(conn, execution.user_id, limits)
-    if holds:
-        await hold_money(conn, execution.user_id, added, videos=1)
-    else:
-        await conn.execute(COUNT_VIDEO_AGAIN, execution.user_id)
-        await note_thresholds(conn, execution.user_id)
-    return has_room
+    return await hold_room(conn, execution.user_id, limits, added, budgets_asked=bool(holds))
 
 
 async def _buy_again(

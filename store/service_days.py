@@ -24,24 +24,6 @@ class DayMove:
     settled_nano_usd: int
 
 
-# The day is that of now(): the same for the charges of this transaction.
-HOLD_DAY = """
-INSERT INTO service_days AS d (day, held_nano_usd)
-SELECT (now() AT TIME ZONE 'UTC')::date, $1::bigint FROM service_limits AS l
-WHERE l.daily_nano_usd IS NULL OR $1::bigint <= l.daily_nano_usd
-ON CONFLICT (day) DO UPDATE SET held_nano_usd = d.held_nano_usd + excluded.held_nano_usd
-WHERE d.held_nano_usd + d.settled_nano_usd + excluded.held_nano_usd
-      <= coalesce((SELECT l.daily_nano_usd FROM service_limits AS l), 9223372036854775807)
-RETURNING d.day
-"""
-
-
-async def hold_day(conn: Connection, held_nano_usd: int) -> None:
-    """Count money that is set aside today. Raises ServiceBudgetExceededError: roll back."""
-    if await conn.fetchval(HOLD_DAY, held_nano_usd) is None:
-        raise ServiceBudgetExceededError
-
-
 MOVE_DAY = """
 INSERT INTO service_days AS d (day, held_nano_usd, settled_nano_usd)
 VALUES ($1, greatest(-$2::bigint, 0), greatest($3::bigint, 0))

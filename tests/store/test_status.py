@@ -9,9 +9,11 @@ from contracts.money import NanoUsd
 from contracts.plans import Parameters, Plan, PlanType, Step, StepKind
 from contracts.states import CostBasis, ExecutionStatus, JobState
 from runtime.encryption import Sealer
-from store.charges import Hold, hold_charges, release_charge, settle_charge
+from store.charges import Hold, insert_charges, release_charge, settle_charge
 from store.database import Connection, Database
 from store.executions import NewExecution, NewStep, insert_execution
+from store.holds import hold_room
+from store.loads import LoadLimits
 from store.migrate import migration_names
 from store.status import (
     ExecutionFilter,
@@ -84,7 +86,8 @@ async def _buy_again(conn: Connection, user_id: UserId, execution_id: ExecutionI
         job_id,
     )
     hold = Hold.at(QUOTE, job_id=job_id, provider="fal", model="m")
-    await hold_charges(conn, user_id, execution_id, [hold], videos=0)
+    total = await insert_charges(conn, user_id, execution_id, [hold])
+    await hold_room(conn, user_id, LoadLimits(), total, videos=0)
     return job_id
 
 
