@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from random import random
-from typing import Self
+from typing import Any, Self
 
 import asyncpg
 from temporalio import activity
@@ -151,7 +151,7 @@ class ProviderGate:
         )
 
 
-def submit_paces(settings: ProviderSettings, names: Iterable[str]) -> list[tuple[str, dict[str, float]]]:
+def submit_paces(settings: ProviderSettings, names: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
     """How a worker asks Temporal to pace each provider's submit queue, over all workers; nothing where it is not."""
     rates = [(name, provider_pace(settings, name).submits_per_second) for name in names]
     return [(name, {} if rate is None else {"max_task_queue_activities_per_second": rate}) for name, rate in rates]
