@@ -1,6 +1,8 @@
 """What an order is refused by: its own maxCost, open executions, the service's day; and what the refusals say."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,19 +11,23 @@ import pytest
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.failures import FailureCode
+from contracts.ids import UserId
 from contracts.money import NanoUsd, nano_usd, usd_text
 from runtime.encryption import Sealer
 from store.database import Database
-from store.service_days import set_daily_limit
+from store.service_days import get_service_today, set_daily_limit
 from store.users import UserLimits, insert_api_key, insert_user
 from tests.api.conftest import ENCRYPTION_KEY, NO_LIMITS, Api, TestUser
 from tests.api.ended import COST, NEVER_SENT, STORED, end
-from tests.api.processes import two_served
-from tests.servers import FreshDatabase
+from tests.api.processes import Served, two_served
+from tests.servers import PostgresServer, new_database
 
 PATH = "/api/generate-video"
 BODY = {"prompt": "A paper boat", "duration": 2}
-CROWD, ROOM = 400, 100
+COUNTS = """
+SELECT (SELECT count(*) FROM executions WHERE user_id = $1), b.held_nano_usd, b.held_videos, l.open_executions
+FROM budgets AS b JOIN loads AS l USING (user_id) WHERE b.user_id = $1
+"""
 BOTH = ("image", "video")
 
 
@@ -177,50 +183,78 @@ async def _has_workflow(api: Api, execution_id: str) -> bool:
     return True
 
 
-async def _order(http: httpx.AsyncClient) -> httpx.Response:
+async def _order(http: httpx.AsyncClient, headers: dict[str, str]) -> httpx.Response:
     """Until it is accepted or refused: two small processes may be too busy for a crowd, and say so."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         while True:
-            answer = await http.post(PATH, json=BODY)
+            answer = await http.post(PATH, json=BODY, headers=headers)
             if answer.status_code != 503 or answer.json()["code"] != FailureCode.SERVICE_UNAVAILABLE:
                 return answer
             await asyncio.sleep(1)
 
 
-@pytest.mark.parametrize("by", ["dollars", "videos", "open executions", "the service's day"])
-async def test_crowd_at_two_processes_with_room_for_a_hundred_is_exactly_a_hundred(
-    api: Api, user: TestUser, fresh_database: FreshDatabase, temporal_address: str, by: str
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crowded:
+    """Two API processes on one database. price: what the body may cost."""
+
+    database: Database
+    apis: tuple[Served, Served]
+    price: int
+
+    async def new_user(self, limits: UserLimits) -> tuple[UserId, dict[str, str]]:
+        """And the header that says who it is."""
+        async with self.database.as_system() as conn:
+            user = await insert_user(conn, Sealer([ENCRYPTION_KEY]), "somebody", limits)
+            key = await insert_api_key(conn, user.user_id, "test")
+        return user.user_id, {"Authorization": f"Bearer {key.key.text}"}
+
+
+@pytest.fixture(scope="module")
+async def crowded(
+    postgres_server: PostgresServer, template_database: str, temporal_address: str
+) -> AsyncGenerator[Crowded]:
+    environment = {"RATE_LIMIT_WRITES": "0", "RUNNING_EXECUTIONS_PER_USER": "1"}
+    async with (
+        new_database(postgres_server, template_database) as fresh,
+        Database.open(fresh.application_dsn, max_connections=2) as database,
+        two_served(fresh, temporal_address, "each has its own", **environment) as apis,
+    ):
+        bare = Crowded(database=database, apis=apis, price=0)
+        _, headers = await bare.new_user(NO_LIMITS)
+        answer = await apis[0].http.post(PATH, json=BODY, headers=headers)
+        read = await apis[1].http.get(answer.json()["statusUrl"], headers=headers)
+        yield replace(bare, price=nano_usd(read.json()["cost"]["estimated"]))
+
+
+@pytest.mark.parametrize(
+    ("by", "crowd", "room"),
+    [("dollars", 400, 100), ("open executions", 400, 100), ("videos", 100, 25), ("the service's day", 100, 25)],
+)
+async def test_crowd_at_two_processes_with_room_for_some_is_exactly_as_many(
+    crowded: Crowded, by: str, crowd: int, room: int
 ) -> None:
-    price = await _worst(user)
     limits = {
-        "dollars": UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd((ROOM + 1) * price - 1)),
-        "videos": UserLimits(monthly_videos=ROOM, monthly_nano_usd=None),
-        "open executions": _limited(open_executions=ROOM),
+        "dollars": UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd((room + 1) * crowded.price - 1)),
+        "videos": UserLimits(monthly_videos=room, monthly_nano_usd=None),
+        "open executions": _limited(open_executions=room),
         "the service's day": NO_LIMITS,
     }[by]
-    async with Database.open(fresh_database.application_dsn) as database, database.as_system() as conn:
-        made = await insert_user(conn, Sealer([ENCRYPTION_KEY]), "somebody", limits)
-        api_key = (await insert_api_key(conn, made.user_id, "test")).key.text
-        if by == "the service's day":
-            await set_daily_limit(conn, NanoUsd((1 + ROOM + 1) * price - 1))  # the first is held already
-    unlimited = {"RATE_LIMIT_WRITES": "0", "RUNNING_EXECUTIONS_PER_USER": "1"}
-    async with two_served(fresh_database, temporal_address, api_key, **unlimited) as apis:
-        answers = await asyncio.gather(*(_order(apis[number % 2].http) for number in range(CROWD)))
-    assert sum(answer.status_code == 202 for answer in answers) == ROOM
-    refusals = {_code(answer) for answer in answers if answer.status_code != 202}
+    user_id, headers = await crowded.new_user(limits)
+    if by == "the service's day":
+        async with crowded.database.as_system() as conn:
+            today = await get_service_today(conn)
+            used = today.held_nano_usd + today.settled_nano_usd
+            await set_daily_limit(conn, NanoUsd(used + (room + 1) * crowded.price - 1))
+    answers = await asyncio.gather(*(_order(crowded.apis[number % 2].http, headers) for number in range(crowd)))
+    async with crowded.database.as_system() as conn:
+        await set_daily_limit(conn, None)
+        row = await conn.fetchrow(COUNTS, user_id)
+    assert sum(answer.status_code == 202 for answer in answers) == room
+    refusals = {_code(answer)[1] for answer in answers if answer.status_code != 202}
     expected = {
         "open executions": FailureCode.OPEN_LIMIT_REACHED,
         "the service's day": FailureCode.SERVICE_BUDGET_EXCEEDED,
     }
-    assert {code for _, code in refusals} == {expected.get(by, FailureCode.BUDGET_EXCEEDED)}
-    async with api.database.as_system() as conn:
-        row = await conn.fetchrow(
-            "SELECT (SELECT count(*) FROM executions WHERE user_id = $1),"
-            " (SELECT held_nano_usd FROM budgets WHERE user_id = $1),"
-            " (SELECT held_videos FROM budgets WHERE user_id = $1),"
-            " (SELECT open_executions FROM loads WHERE user_id = $1),"
-            " (SELECT sum(held_nano_usd) FROM service_days)::bigint",
-            made.user_id,
-        )
+    assert refusals == {expected.get(by, FailureCode.BUDGET_EXCEEDED)}
     assert row is not None
-    assert tuple(row) == (ROOM, ROOM * price, ROOM, ROOM, (ROOM + 1) * price)
+    assert tuple(row) == (room, room * crowded.price, room, room)

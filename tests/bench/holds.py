@@ -22,7 +22,7 @@ from store.migrate import migrate
 from store.users import UserLimits
 from tests.rows import new_execution, new_user
 
-CONNECTIONS = 16
+CONNECTIONS = 8
 WARM_UP_SECONDS = 1.0
 NAME = "holds"
 PLENTY = UserLimits(monthly_videos=10**9, monthly_nano_usd=NanoUsd(10**18))
