@@ -1,121 +1,17 @@
 """`ledger check`: silent over right books, and every error planted in them is found, by name."""
 
 import json
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from pathlib import Path
 
 import asyncpg
 import pytest
 
-from contracts.ids import JobId, ProviderJobId, UserId
-from contracts.jobs import JobReport, ProviderHandle
-from contracts.money import NanoUsd
-from contracts.states import CostBasis, ExecutionStatus, JobState
-from store.adjustments import adjust_charge
-from store.charges import count_video, move_budget, release_charge, settle_charge
 from store.database import SET_SYSTEM, Database
-from store.executions import mark_ended
-from store.jobs import begin_send, cancel_waiting_jobs, mark_reported, mark_submitted
 from store.ledger_check import CHECKS, count_totals, list_findings
-from store.orphans import record_orphan
-from store.users import UserLimits
-from tests.rows import IMAGE_MODEL, IMAGE_PRICE, VIDEO_PRICE, Accepted, accept, new_execution, new_user
-from tests.servers import FreshDatabase, PostgresServer, new_database
-from tests.store.by_hand import REQUEST
+from tests.rows import IMAGE_PRICE, VIDEO_PRICE
+from tests.store.books import LIMIT, ORPHAN_COST, Books, books, buy, written
 from tests.store.test_admin import run_admin, run_process
 
-LIMIT = NanoUsd(10 * (IMAGE_PRICE + VIDEO_PRICE))
-ORPHAN_COST = NanoUsd(77)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Books:
-    """completed: image settled with an overage, its video below the hold. failed: image released. running: all held.
-
-    orphan: a second purchase of the completed image. released: the failed one's image.
-    """
-
-    database: FreshDatabase
-    user_id: UserId
-    completed: Accepted
-    failed: Accepted
-    running: Accepted
-    orphan: JobId
-
-    async def as_owner(self, sql: str, *arguments: object) -> str:
-        connection = await asyncpg.connect(self.database.owner_dsn)
-        try:
-            return await connection.execute(sql, *arguments)
-        finally:
-            await connection.close()
-
-    async def findings(self) -> list[tuple[str, str, str]]:
-        async with (
-            Database.open(self.database.application_dsn, max_connections=1) as database,
-            database.reading_all() as conn,
-        ):
-            return [(one.check, one.target, one.text) for one in await list_findings(conn)]
-
-
-def handle(name: str) -> ProviderHandle:
-    return ProviderHandle(provider="fal", model=IMAGE_MODEL, provider_job_id=ProviderJobId(name))
-
-
-async def buy(database: Database, one: Accepted, name: str, cost: int) -> None:
-    """The image of an execution, sent, accepted, completed and settled."""
-    async with database.as_user(one.user_id) as conn:
-        assert await begin_send(conn, one.image, 1, REQUEST, {"prompt": "A paper boat"})
-        assert await mark_submitted(conn, one.image.job_id, 1, handle(name))
-        report = JobReport(state=JobState.COMPLETED, outputs=(), billed_units="1")
-        await mark_reported(conn, one.image.job_id, report)
-        await settle_charge(conn, one.image.job_id, NanoUsd(cost), CostBasis.REPORTED)
-
-
-async def end(database: Database, one: Accepted, status: ExecutionStatus) -> None:
-    """As the finish activity does: what was never sent goes back, the video is counted."""
-    async with database.as_user(one.user_id) as conn:
-        moves = [await release_charge(conn, job_id) for job_id in await cancel_waiting_jobs(conn, one.execution_id)]
-        await mark_ended(conn, one.execution_id, status, progress=0, result=None, error=None)
-        for move in moves:
-            assert move is not None
-            await move_budget(conn, move)
-        await count_video(conn, one.execution_id, completed=status is ExecutionStatus.COMPLETED)
-
-
-async def write_books(fresh: FreshDatabase) -> Books:
-    async with Database.open(fresh.application_dsn, max_connections=4) as database:
-        user_id = await new_user(database, UserLimits(monthly_videos=10, monthly_nano_usd=LIMIT))
-        completed, failed, running = [await accept(database, new_execution(user_id)) for _ in range(3)]
-        await buy(database, completed, "req-done", 5 * IMAGE_PRICE)
-        async with database.as_system() as conn:
-            orphan = await record_orphan(conn, completed.image.job_id, 1, handle("req-orphan"))
-            assert orphan is not None
-            await settle_charge(conn, orphan, ORPHAN_COST, CostBasis.ASSUMED)
-            await adjust_charge(conn, orphan, NanoUsd(ORPHAN_COST + 3), CostBasis.REPORTED)
-        await end(database, completed, ExecutionStatus.COMPLETED)
-        await end(database, failed, ExecutionStatus.FAILED)
-    return Books(database=fresh, user_id=user_id, completed=completed, failed=failed, running=running, orphan=orphan)
-
-
-@pytest.fixture(scope="module")
-async def written(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Books]:
-    """Right books, that no test changes: each gets a copy."""
-    async with new_database(postgres_server, template_database) as fresh:
-        yield await write_books(fresh)
-
-
-@pytest.fixture
-async def books(postgres_server: PostgresServer, written: Books) -> AsyncGenerator[Books]:
-    async with new_database(postgres_server, written.database.name) as fresh:
-        yield Books(
-            database=fresh,
-            user_id=written.user_id,
-            completed=written.completed,
-            failed=written.failed,
-            running=written.running,
-            orphan=written.orphan,
-        )
+__all__ = ["books", "written"]
 
 
 async def test_check_of_right_books_finds_nothing(written: Books) -> None:
@@ -357,88 +253,3 @@ async def test_check_reads_one_snapshot_and_writes_nothing(books: Books) -> None
         assert await count_totals(conn) == before
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
             await conn.execute("UPDATE budgets SET held_nano_usd = 0")
-
-
-CSV = "provider_job_id,nano_usd\nreq-done,{done}\nreq-orphan,80\n"
-
-
-async def bill(books: Books, folder: Path, text: str, *more: str) -> tuple[int | None, list[str]]:
-    path = folder / "bill.csv"
-    path.write_text(text, encoding="utf-8")
-    ran = await run_admin(books.database.application_dsn, "ledger", "check", "--provider-bill", str(path), *more)
-    return ran.code, (ran.out or ran.err).splitlines()
-
-
-async def test_bill_that_is_the_ledger_has_no_finding(written: Books, tmp_path: Path) -> None:
-    code, lines = await bill(written, tmp_path, CSV.format(done=5 * IMAGE_PRICE))
-    assert (code, lines[0]) == (0, "bill: 2 jobs, 0.01500008 USD billed, 0.01500008 USD settled")
-    # Its lines add up: a refund is a negative one.
-    code, _ = await bill(written, tmp_path, CSV.format(done=6 * IMAGE_PRICE) + f"req-done,-{IMAGE_PRICE}\n")
-    assert code == 0
-    # The provider named: only its own lines and jobs.
-    code, _ = await bill(written, tmp_path, "provider_job_id,nano_usd\n", "--provider", "replicate")
-    assert code == 0
-
-
-async def test_bill_that_differs_is_told_line_by_line(written: Books, tmp_path: Path) -> None:
-    text = (
-        "provider,provider_job_id,nano_usd\nfal,req-done,1\nfal,req-nobody,500\nreplicate,req-orphan,80\nfal,zero,0\n"
-    )
-    code, lines = await bill(written, tmp_path, text)
-    done, orphan = written.completed.image.job_id, written.orphan
-    assert code == 1
-    assert lines[:4] == [
-        f"bill-different: {done}: settled with 0.015 USD, billed with 0.000000001 USD as req-done",
-        f"bill-extra: {orphan}: settled with 0.00000008 USD for req-orphan, and not billed",
-        "bill-missing: req-nobody: billed with 0.0000005 USD, and no job here has it",
-        "bill-missing: req-orphan: billed with 0.00000008 USD, and no job here has it",
-    ]
-
-
-async def test_bill_of_what_is_not_settled_yet_is_open_and_no_finding(books: Books, tmp_path: Path) -> None:
-    async with (
-        Database.open(books.database.application_dsn, max_connections=1) as database,
-        database.as_user(books.user_id) as conn,
-    ):
-        await begin_send(conn, books.running.image, 1, REQUEST, {"prompt": "A paper boat"})
-        await mark_submitted(conn, books.running.image.job_id, 1, handle("req-runs"))
-    code, lines = await bill(books, tmp_path, CSV.format(done=5 * IMAGE_PRICE) + "req-runs,9\n")
-    assert (code, lines[0]) == (
-        0,
-        f"open: {books.running.image.job_id}: req-runs is billed with 0.000000009 USD",
-    )
-
-
-async def test_bill_as_the_sandbox_writes_it(written: Books, tmp_path: Path) -> None:
-    events = [
-        {"event": "accepted", "provider": "fal", "provider_job_id": "req-done", "price_nano_usd": 1},
-        {"event": "accepted", "provider": "fal", "provider_job_id": "req-orphan", "price_nano_usd": 1},
-        {"event": "accepted", "provider": "fal", "provider_job_id": "req-open", "price_nano_usd": 1},
-        {"event": "outcome", "provider_job_id": "req-orphan", "state": "completed", "billed_nano_usd": 80},
-        {"event": "outcome", "provider_job_id": "req-done", "state": "completed", "billed_nano_usd": 5 * IMAGE_PRICE},
-    ]
-    text = "\n".join(json.dumps(event) for event in events)
-    assert (await bill(written, tmp_path, text))[0] == 0
-    code, lines = await bill(written, tmp_path, text.replace("80}", "81}"))
-    assert (code, lines[0].partition(":")[0]) == (1, "bill-different")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "job,amount\nreq,1\n",
-        "provider_job_id,nano_usd\nreq-done,0.5\n",
-        "provider_job_id,nano_usd\nreq-done\n",
-        "provider_job_id,nano_usd\n,5\n",
-        'provider_job_id,nano_usd\n"req-done,5\n',
-        '{"event": "outcome", "provider_job_id": "req-done", "billed_nano_usd": 1}\n',
-        '{"event": "accepted", "provider": "fal", "provider_job_id": "a"}\n'
-        '{"event": "outcome", "provider_job_id": "a", "billed_nano_usd": 1.5}\n',
-        '{"event": "else", "provider_job_id": "a"}\n',
-        '{"event"\n',
-    ],
-)
-async def test_bill_that_cannot_be_read_is_refused_in_one_line(written: Books, tmp_path: Path, text: str) -> None:
-    code, lines = await bill(written, tmp_path, text)
-    assert (code, len(lines)) == (2, 1)
-    assert "is no bill that can be read: line" in lines[0]

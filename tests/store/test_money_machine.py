@@ -214,6 +214,7 @@ class Money(RuleBasedStateMachine):
     def orphan(self, pick: int) -> None:
         """Its send turns out to have bought something that it does not use."""
         jobs = [(order, job) for order, job in self._jobs(sent=True) if not job.orphan]
+        jobs = [one for one in jobs if one[1].basis is CostBasis.ASSUMED and not one[1].named] or jobs
         order, job = jobs[pick % len(jobs)]
         self.model.orphan(order, job, self.bench.run(self._orphan(job.ref)))
 

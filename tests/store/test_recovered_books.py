@@ -18,7 +18,7 @@ from store.refunds import refund_by_hand
 from store.retries import lock_execution, lock_purchases, queue_again
 from tests.rows import IMAGE_PRICE, VIDEO_PRICE, Accepted, accept, new_execution, new_user, quote_at
 from tests.servers import FreshDatabase, PostgresServer, new_database
-from tests.store.test_ledger_check import buy, end
+from tests.store.books import buy, end
 
 COST = 3 * IMAGE_PRICE
 
