@@ -13,7 +13,6 @@ from hashlib import sha256
 from random import random
 from secrets import token_hex
 
-import asyncpg
 from temporalio import activity
 
 from activities import pacing
@@ -68,7 +67,7 @@ from store.jobs import (
     take_back_send,
 )
 from store.objects import ObjectStore
-from store.provider_limits import HeldBack, HeldBy, Passed
+from store.provider_limits import HeldBack, Passed
 
 log = get_logger(__name__)
 
@@ -112,8 +111,6 @@ class JobActivities:
         except DATABASE_DOWN as error:
             log.warning("an intent's transaction was cut off", **_ids(ref), reason=type(error).__name__)
             return await self._take_back(ref, sender)
-        except asyncpg.LockNotAvailableError:  # its transaction is over: nothing of it is left
-            return _Held(job=await self._get(ref), held=HeldBack(by=HeldBy.ROOM))
         if isinstance(intent, SubmitJobResult | _Held):
             return intent
         self.high_water.note(intent.serial)
@@ -166,8 +163,8 @@ class JobActivities:
             return await sent_already(conn, ref, job) if job.cancel_requested else _Held(job=job, held=passed)
         serial = await begin_send(conn, ref, number, asdict(request), asdict(inputs), sender=sender)
         if serial is None:
+            await self.gate.give_back(conn, job, passed)
             return await sent_already(conn, ref, await get_job(conn, ref.job_id))
-        await self.gate.claim(conn, job, passed)
         provider = self.providers.provider(job.provider)
         return _Intent(job=job, provider=provider, request=request, number=number, serial=serial, passed=passed)
 

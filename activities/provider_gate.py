@@ -30,7 +30,6 @@ from store.provider_limits import (
     Passed,
     RoomAsked,
     ask_again,
-    claim_probe,
     close,
     forget_waits,
     list_states,
@@ -40,6 +39,7 @@ from store.provider_limits import (
     raise_again,
     take_room,
     trip,
+    try_no_more,
 )
 
 log = get_logger(__name__)
@@ -59,14 +59,13 @@ class ProviderGate:
         return cls(max_in_flight={name: provider_pace(settings, name).max_in_flight for name in names})
 
     async def take(self, conn: Connection, job: JobRecord) -> Passed | HeldBack:
-        """In the transaction of the intent, right before it. Raises asyncpg.LockNotAvailableError."""
+        """In the transaction of the intent, right before it."""
         return await take_room(conn, self._asked(job))
 
-    async def claim(self, conn: Connection, job: JobRecord, passed: Passed) -> None:
-        """After the intent, in its transaction: the one that tries keeps others from trying."""
+    async def give_back(self, conn: Connection, job: JobRecord, passed: Passed) -> None:
+        """In the same transaction: nothing is sent after all."""
         if passed.probes:
-            await claim_probe(conn, job.provider, job.job_id)
-            log.warning("a send tries a provider that refused us", provider=job.provider, job_id=job.job_id)
+            await try_no_more(conn, job.provider, job.job_id)
 
     async def opens(self, database: Database, job: JobRecord, held: HeldBack) -> bool:
         """Wait a little for room, in the order of those who wait. False: it is for the workflow to come again."""

@@ -16,8 +16,6 @@ from contracts.failures import FailureCode
 from contracts.ids import JobId, UserId
 from store.database import APP_ROLE, SET_SYSTEM, Connection
 
-LOCK_WAIT_MS: Final = 2000
-"""How long a submit waits for another one's intent, or for a row; then it is held back, and asks again."""
 WAITS_LIFE_SECONDS: Final = 3.0
 """A wait that was not asked again for so long has no say: its submit has ended, or its worker has."""
 FIRST_PAUSE_SECONDS: Final = 60
@@ -31,7 +29,6 @@ LOWER_EVERY_SECONDS: Final = 5
 """What was sent together is refused together: that is one refusal."""
 OVERDUE_SECONDS: Final = 300
 """A job so long past its deadline runs no more, whatever its row says."""
-ADVISORY_LOCK: Final = 0x7A4B_0008
 
 
 class HeldBy(StrEnum):
@@ -70,9 +67,14 @@ class RoomAsked:
 
 
 SET_APP = f"SET LOCAL ROLE {APP_ROLE}"
-# Before the count, in a statement of its own: the count must see what the one before has committed.
-LOCK_PROVIDER = """
-SELECT set_config('lock_timeout', $2, true), pg_advisory_xact_lock($3::int, hashtext($1))
+# Who asks leaves a mark first, then counts the marks of others, then the rows, each in a statement of
+# its own: whoever passes is seen by all who count later, as a mark or as a row. Nobody waits for anybody, so one that
+# stands still takes no more than its own place.
+LEAVE_MARK = "SELECT pg_advisory_xact_lock(hashtext('room/' || $1), pg_backend_pid())"
+COUNT_MARKS = """
+SELECT count(*)::int FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 2 AND classid = (hashtext('room/' || $1)::bigint & 4294967295)::oid
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()
 """
 # In flight is what may run there. Among those that wait now, who has the fewest in flight comes first, then what stands
 # on a paid step, then who has waited longest.
@@ -103,7 +105,11 @@ ON CONFLICT (job_id) DO UPDATE SET seen_at = clock_timestamp()
 WAIT_NO_MORE = "DELETE FROM room_waits WHERE job_id = $1"
 CLAIM_PROBE = """
 UPDATE provider_states SET probe_job_id = $2, probe_at = clock_timestamp() + make_interval(secs => $3)
-WHERE provider = $1 AND tripped_at IS NOT NULL
+WHERE provider = (
+    SELECT provider FROM provider_states
+    WHERE provider = $1 AND tripped_at IS NOT NULL AND probe_at <= clock_timestamp() FOR UPDATE SKIP LOCKED
+)
+RETURNING provider
 """
 
 
@@ -118,12 +124,16 @@ async def _among_all_users(conn: Connection) -> AsyncGenerator[None]:
 async def take_room(conn: Connection, asked: RoomAsked) -> Passed | HeldBack:
     """Ask, and keep the answer true until COMMIT: commit the intent in this transaction, or nothing.
 
-    Raises asyncpg.LockNotAvailableError: others are at it for too long. Nothing is sent then.
+    Some may be held back that would have had room, where many ask at once; never does one pass too many.
     """
     async with _among_all_users(conn):
-        await conn.execute(LOCK_PROVIDER, asked.provider, str(LOCK_WAIT_MS), ADVISORY_LOCK)
+        await conn.execute(LEAVE_MARK, asked.provider)
+        marks: int = await conn.fetchval(COUNT_MARKS, asked.provider)
         row = await _ask(conn, asked)
-        answer = _decide(row, asked)
+        answer = _decide(row, asked, marks)
+        if isinstance(answer, Passed) and answer.probes:
+            claimed = await conn.fetchval(CLAIM_PROBE, asked.provider, asked.job_id, float(PROBE_SECONDS))
+            answer = answer if claimed is not None else HeldBack(by=HeldBy.BREAKER, seconds=1.0)
         if isinstance(answer, HeldBack):
             await _note_wait(conn, asked, answer)
         elif row["waited"]:
@@ -133,17 +143,17 @@ async def take_room(conn: Connection, asked: RoomAsked) -> Passed | HeldBack:
 
 async def ask_again(conn: Connection, asked: RoomAsked) -> HeldBack | None:
     """Look without taking anything, and keep the place in the order. None: try now. As system."""
-    answer = _decide(await _ask(conn, asked), asked)
+    answer = _decide(await _ask(conn, asked), asked, 0)
     if isinstance(answer, Passed):
         return None
     await _note_wait(conn, asked, answer)
     return answer
 
 
-async def claim_probe(conn: Connection, provider: str, job_id: JobId) -> None:
-    """This job's send is the one that tries; in the transaction of its intent."""
+async def try_no_more(conn: Connection, provider: str, job_id: JobId) -> None:
+    """In the transaction of `take_room`: it passed to try, and is not sent after all."""
     async with _among_all_users(conn):
-        await conn.execute(CLAIM_PROBE, provider, job_id, float(PROBE_SECONDS))
+        await conn.execute(PROBE_SAID_NEITHER, provider, job_id, 0.0)
 
 
 async def _ask(conn: Connection, asked: RoomAsked) -> asyncpg.Record:
@@ -167,7 +177,7 @@ async def _note_wait(conn: Connection, asked: RoomAsked, answer: HeldBack) -> No
         await conn.execute(KEEP_WAITING, asked.job_id, asked.provider, asked.user_id, asked.continuing)
 
 
-def _decide(row: asyncpg.Record, asked: RoomAsked) -> Passed | HeldBack:
+def _decide(row: asyncpg.Record, asked: RoomAsked, marks: int) -> Passed | HeldBack:
     if row["tripped_at"] is not None:
         if row["probe_seconds"] > 0:
             return HeldBack(by=HeldBy.BREAKER, seconds=row["probe_seconds"])
@@ -176,7 +186,7 @@ def _decide(row: asyncpg.Record, asked: RoomAsked) -> Passed | HeldBack:
         return HeldBack(by=HeldBy.QUIET, seconds=row["quiet_seconds"])
     learned: int | None = row["max_in_flight"]
     allowed = asked.max_in_flight if learned is None else min(learned, asked.max_in_flight)
-    if row["in_flight"] + row["before"] >= allowed:
+    if row["in_flight"] + row["before"] + marks >= allowed:
         return HeldBack(by=HeldBy.ROOM)
     return Passed(learned=learned is not None)
 

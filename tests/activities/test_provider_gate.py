@@ -16,6 +16,7 @@ from runtime import policies
 from store.executions import mark_cancel_requested
 from store.provider_limits import (
     LONGEST_PAUSE_SECONDS,
+    Passed,
     ProviderState,
     admit,
     list_states,
@@ -280,3 +281,25 @@ async def test_submit_that_waits_for_room_ends_at_once_when_the_worker_stops(ben
 def creates(bench: Bench) -> list[dict[str, Any]]:
     calls = bench.sandbox.client.get("/__control/calls").json()["calls"]
     return [call for call in calls if call["operation"] == "create"]
+
+
+async def test_worker_that_stands_still_before_its_commit_takes_its_own_place_and_no_other(bench: Bench) -> None:
+    one, two, three = [(await bench.accepted()).image for _ in range(3)]
+    bench.sandbox.set(image_seconds=30.0)
+    narrow = limited(bench, 2)
+    took, go_on = asyncio.Event(), asyncio.Event()
+
+    async def stand_still() -> None:
+        async with bench.database.as_user(one.user_id) as conn:
+            assert isinstance(await narrow.gate.take(conn, await bench.job(one)), Passed)
+            took.set()
+            await go_on.wait()
+
+    standing = asyncio.create_task(stand_still())
+    await took.wait()
+    assert (await bench.run(narrow.submit, two)).outcome is SubmitOutcome.SUBMITTED
+    assert (await bench.run(narrow.submit, three)).held_back is True
+    go_on.set()
+    await standing
+    assert (await bench.run(narrow.submit, three)).outcome is SubmitOutcome.SUBMITTED
+    assert len(bench.bill()) == 2
