@@ -95,7 +95,8 @@ def _read_events(lines: list[str]) -> dict[Key, int]:
 
 def _whole(given: object, number: int) -> int:
     text = str(given).strip()
-    if not isinstance(given, int | str) or not text.removeprefix("-").isascii() or not text.removeprefix("-").isdecimal():
+    digits = text.removeprefix("-")
+    if not isinstance(given, int | str) or not (digits.isascii() and digits.isdecimal()):
         raise UnreadableBillError(f"line {number}: {text!r} is not a whole number of nano-dollars")
     return int(text)
 
