@@ -172,11 +172,14 @@ GIVEN_UP: dict[str, list[object]] = {
 }
 
 RUNS: dict[str, list[object]] = {"wait video": ["runs"]}
+NO_ROOM = ClaimResult(outcome=ClaimOutcome.WAITING)
+NEVER_ROOM: dict[str, list[object]] = {"claim": [NO_ROOM, NO_ROOM, NO_ROOM]}
 BOTH: dict[str, list[object]] = {"wait image": ["runs"]}
 
 SCENARIOS: dict[str, Scenario] = {
     "happy": Scenario(status=COMPLETED),
     "lost": Scenario(status=None, answers={"claim": [ClaimResult(outcome=ClaimOutcome.LOST)]}),
+    "no_room": Scenario(status=None, answers={"claim": [NO_ROOM]}),
     "refused": Scenario(
         status=FAILED,
         failure=FailureCode.PROVIDER_REJECTED_INPUT,
@@ -242,6 +245,9 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "signal_at_claim": _cancelled("claim", _signal, native=False),
     "native_at_claim": replace(_cancelled("claim", _native, native=True, answers=BOTH), repeatable=False),
+    # Ordered while it asks for room: it is ended from the queue, by this run.
+    "signal_while_no_room": replace(_cancelled("claim", _signal, native=False, answers=NEVER_ROOM), repeatable=False),
+    "native_while_no_room": replace(_cancelled("claim", _native, native=True, answers=NEVER_ROOM), repeatable=False),
     "signal_in_submit": _cancelled("submit image", _signal, native=False, answers=BOTH),
     "native_in_submit": _cancelled("submit image", _native, native=True, answers=BOTH),
     "signal_then_native_in_submit": _cancelled("submit image", _signal, _native, native=True, answers=BOTH),
