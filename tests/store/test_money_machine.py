@@ -300,6 +300,18 @@ class Money(RuleBasedStateMachine):
             detail = {"from": _usd(old), "to": _usd(nano_usd)}
             await record(conn, "machine", "service set-daily-limit", "service", detail)
 
+    @rule(user=picks, price=prices, short=strategies.sampled_from([0, 1]), daily=strategies.booleans())
+    def hold_up_to_a_limit(self, user: int, price: int, short: int, daily: bool) -> None:
+        """With room for exactly this, or for a nano-dollar less."""
+        model = self.model
+        sums = model.day_of(model.now) if daily else model.month_of(self.users[user % USERS], model.now)
+        limit = max(0, sums.held + sums.settled + 2 * price - short)
+        if daily:
+            self.change_daily_limit(limit)
+        else:
+            self.change_limits(user, limit, None)
+        self.hold(user, price, price)
+
     @rule()
     def let_a_month_go_by(self) -> None:
         self.bench.run(self.bench.owner.execute(MONTH))
