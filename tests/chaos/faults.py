@@ -158,6 +158,7 @@ async def set_sandbox(arena: Arena, setting: Setting) -> None:
         "video_seconds": setting.video_seconds,
         "queue_seconds": 0.0,
         "callbacks": setting.callbacks,
+        "history_hides_running": not setting.lists_what_runs,
         "tiny_media": True,
     }
     async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as http:
