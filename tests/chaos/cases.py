@@ -14,16 +14,11 @@ from tests.chaos.gate import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """How the sandbox behaves in a round. faults: as for `POST /__control/faults`; each has to fire.
-
-    lists_what_runs: fal's history shows a request before its end, too. Where the sandbox itself is stopped or killed, a
-    run of 0.3 s takes ten, and a history that hid it would break the horizon of six that it is given here.
-    """
+    """How the sandbox behaves in a round. faults: as for `POST /__control/faults`; each has to fire."""
 
     image_seconds: float = 0.3
     video_seconds: float = 0.6
     callbacks: bool = True
-    lists_what_runs: bool = False
     faults: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -151,7 +146,7 @@ SERVERS: Final = (
     _dies_in_flight("postgres-dies", "kill -9 of PostgreSQL", "kill PostgreSQL"),
     _dies_in_flight("s3-dies", "kill -9 of the object store", "kill S3"),
     Case(name="sandbox-dies", what="kill -9 of the provider after it billed", fault="kill Sandbox", side="workers",
-         moment="create:answered", setting=Setting(lists_what_runs=True)),
+         moment="create:answered"),
     _dies_in_flight("workers-die", "kill -9 of both workers", "kill workers"),
     _dies_in_flight("api-and-worker-die", "kill -9 of an API and a worker", "kill api and worker"),
     _dies_in_flight("all-die", "kill -9 of everything at once", "kill all"),

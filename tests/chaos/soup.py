@@ -9,7 +9,7 @@ from random import Random
 from typing import Final
 
 from tests.chaos.arena import APIS, SERVERS, WORKERS, Arena
-from tests.chaos.cases import Case, Phase, Setting
+from tests.chaos.cases import Case, Phase
 from tests.chaos.load import Order
 from tests.chaos.rounds import CaseResult, Session, set_sandbox
 
@@ -20,13 +20,7 @@ backlog would only be waited for at the end.
 """
 DEADLINE_SECONDS = 150.0
 WIRES: Final = ("postgres", "temporal", "provider", "s3")
-SOUP: Final = Case(
-    name="soup",
-    what="random kills, stops and cuts under load",
-    fault="soup",
-    side="none",
-    setting=Setting(lists_what_runs=True),
-)
+SOUP: Final = Case(name="soup", what="random kills, stops and cuts under load", fault="soup", side="none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
