@@ -158,8 +158,8 @@ async def set_sandbox(arena: Arena, setting: Setting) -> None:
         "video_seconds": setting.video_seconds,
         "queue_seconds": 0.0,
         "callbacks": setting.callbacks,
-        # A sandbox that is killed or stopped takes ten seconds for a run of 0.3: a history that hid what runs would break
-        # the horizon of six that it is given here.
+        # Killed or stopped, it takes ten seconds for a run of 0.3: a history that hid what runs would break the
+        # horizon of six that it is given here.
         "history_hides_running": False,
         "tiny_media": True,
     }
