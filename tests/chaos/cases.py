@@ -191,3 +191,15 @@ def families(cases: list[Case]) -> list[list[Case]]:
         key = case.name if case.alone else (case.fault, repr(case.setting))
         found.setdefault(key, []).append(case)
     return list(found.values())
+
+
+HOLD_SECONDS: Final = (
+    (("rpc:StartWorkflowExecution", "done:StartWorkflowExecution"), 2.0),  # its own time-out is 3 s
+    (("commit:", "committed:"), 5.0),  # a transaction of a workflow has 8 s
+    (("",), 9.0),
+)
+"""Nothing is held longer before the fault: its own time-out must not be what ends it."""
+
+
+def hold_seconds(moment: str) -> float:
+    return next(seconds for starts, seconds in HOLD_SECONDS if moment.startswith(starts))

@@ -158,6 +158,9 @@ async def set_sandbox(arena: Arena, setting: Setting) -> None:
         "video_seconds": setting.video_seconds,
         "queue_seconds": 0.0,
         "callbacks": setting.callbacks,
+        # Killed or stopped, it takes ten seconds for a run of 0.3: a history that hid what runs would break the
+        # horizon of six that it is given here.
+        "history_hides_running": False,
         "tiny_media": True,
     }
     async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as http:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import httpx
 
 from tests.chaos.arena import APIS, WORKERS, Arena
-from tests.chaos.cases import Case, Phase, Setting, phase_of
+from tests.chaos.cases import Case, Phase, Setting, hold_seconds, phase_of
 from tests.chaos.faults import FAULTS, Strike
 from tests.chaos.faults import set_sandbox as set_sandbox
 from tests.chaos.gate import Trap, Verdict
@@ -22,14 +22,10 @@ from tests.chaos.oracle import Finding, Oracle
 HOLD_LEFT_FOR_LAST_SECONDS = 2.0
 FILL_SECONDS = 20.0
 """For all points to be reached. Most are reached within two seconds of an order."""
-HOLD_SECONDS: Final = (
-    (("rpc:StartWorkflowExecution", "done:StartWorkflowExecution"), 2.0),  # its own time-out is 3 s
-    (("commit:", "committed:"), 5.0),  # a transaction of a workflow has 8 s
-    (("",), 9.0),
-)
-"""Nothing is held longer before the fault: its own time-out must not be what ends it."""
 DEADLINE_SECONDS = 100.0
 """From the fault to the last webhook; what has not ended by then is lost."""
+OVERTAKEN_SECONDS = 180.0
+"""Temporal goes on giving tasks to a stopped worker's open polls, a minute long, and each comes back by a time-out."""
 ORDERS_PER_SECOND = 10
 ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "kill worker": WORKERS,
@@ -206,8 +202,8 @@ class Round:
     async def _go_on(self) -> None:
         try:
             await FAULTS[self.cases[0].fault](self.strike)
-        except TimeoutError:
-            self.strike.broken.append("not everything came back")
+        except TimeoutError as error:
+            self.strike.broken.append(str(error) or "not everything came back")
         finally:
             self._let_go()
             if any(case.side == "receiver" for case in self.cases):
@@ -284,7 +280,7 @@ class Round:
     def _is_hold_over(self, margin_seconds: float = 0.0) -> bool:
         now = time.monotonic() + margin_seconds
         return any(
-            now - one.at_monotonic > _hold_seconds(one.moment) for trap in self.traps.values() for one in trap.parked
+            now - one.at_monotonic > hold_seconds(one.moment) for trap in self.traps.values() for one in trap.parked
         )
 
     async def _fill_evenly(self) -> None:
@@ -327,17 +323,21 @@ class Round:
         execution_ids = {order.token: order.execution_id for order in self.orders}
         before = await self.session.oracle.bill()
         rows = await self.session.oracle.tokens_of(list(held))
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while True:
-                await asyncio.sleep(0.5)
-                self.session.mailbox.look()
-                now = await self.session.oracle.bill()
-                if all(
-                    len(now[token]) > len(before[token])
-                    or self.session.mailbox.delivered(execution_ids.get(token)) is not None
-                    for token in rows
-                ):
-                    return
+        until = time.monotonic() + OVERTAKEN_SECONDS
+        while True:
+            await asyncio.sleep(0.5)
+            self.session.mailbox.look()
+            now = await self.session.oracle.bill()
+            behind = [
+                token
+                for token in rows
+                if len(now[token]) == len(before[token])
+                and self.session.mailbox.delivered(execution_ids.get(token)) is None
+            ]
+            if not behind:
+                return
+            if time.monotonic() > until:
+                raise TimeoutError(f"nobody overtook the stopped worker: {behind}")
 
     async def _receiver(self, word: str) -> dict[str, Any]:
         async with httpx.AsyncClient(trust_env=False, verify=False, timeout=5) as http:
@@ -394,7 +394,3 @@ class Round:
             return [finding for finding in findings if finding.order.execution_id in self.held_webhooks]
         parked = [one.tokens for one in self.traps[case.name].parked]
         return [finding for finding in findings if any(tokens & finding.names for tokens in parked)]
-
-
-def _hold_seconds(moment: str) -> float:
-    return next(seconds for starts, seconds in HOLD_SECONDS if moment.startswith(starts))
