@@ -312,7 +312,6 @@ async def test_budget_is_never_passed_by_many_at_once(api: Api, fresh_database: 
     assert (problem["code"], problem["spent"], problem["retryable"]) == ("budget_exceeded", "0", False)
     again = (await poor.http.post(PATH, json=BODY)).json()
     assert datetime.fromisoformat(again["budget"].pop("resetsAt")) == next_month(datetime.now(UTC).date())
-    assert again["budget"].pop("resetsAt").endswith("-01T00:00:00.000000Z")
     assert again["budget"] == {"currency": "USD", "needed": price, "left": usd_text(1), "videosLeft": None}
     assert await _count(fresh_database, "executions") == 4
 

@@ -97,7 +97,7 @@ _SENT_BEFORE: Final = """\
                     )
 """
 _SENT: Final = "            answer = await intent.provider.submit(\n"
-_CLAIMED: Final = "        claimed = row\n"
+_CLAIMED: Final = '        cancelled = row["cancel_requested_at"] is not None\n'
 _BEGUN_ANEW: Final = """\
         await conn.execute(
             "UPDATE jobs SET state = 'waiting', provider_job_id = NULL, deadline_at = NULL"
