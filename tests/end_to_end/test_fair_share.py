@@ -1,6 +1,6 @@
 """One user's hundreds delay another's single execution by little; and no more runs at a provider than may.
 
-Measured against the flood's own drain, on the same machine at the same time: no clock time is right for every machine.
+Measured against the flood itself, on the same machine at the same time: no clock time is right for every machine.
 """
 
 import asyncio
@@ -52,15 +52,14 @@ async def test_single_execution_of_one_user_is_not_behind_the_hundreds_of_anothe
         assert (await single.ended(mine, seconds=200))["status"] == "completed"
         took = time.monotonic() - began
         passed_by = left - (FLOOD - await _ended(flood))
-        await flood.until_true(lambda: _all_have_ended(flood), "the flood does not end", seconds=450, every=0.5)
-        drained = time.monotonic() - began
+        await asyncio.sleep(took * (SHARE - 1))
+        still = FLOOD - await _ended(flood)
         assert left > FLOOD // 2, "most of the flood was over before it was put to the test"
-        assert took * SHARE < drained, (took, drained, left, passed_by)
-        statuses = await flood.rows("SELECT status, count(*) AS number FROM executions GROUP BY status")
-        assert [(row["status"], row["number"]) for row in statuses] == [("completed", FLOOD + 1)]
+        assert still, f"the flood took no {SHARE} times as long as the single one's {took:.1f} s"
+        statuses = await flood.rows("SELECT DISTINCT status FROM executions")
+        assert {row["status"] for row in statuses} <= {"completed", "running", "queued"}
         _check_never_more_than(AT_ONCE, await flood.bill())
-        assert len(await flood.bill()) == 2 * (FLOOD + 1)
-        print(f"single: {took:.1f} s, flood: {drained:.1f} s, {passed_by} of {left} ended before it")  # noqa: T201
+        assert passed_by < left // 4, (took, passed_by, left, still)
 
 
 async def _order(world: World, number: int) -> None:
@@ -82,14 +81,10 @@ async def _some_have_ended(world: World) -> bool:
     return await _ended(world) >= 3
 
 
-async def _all_have_ended(world: World) -> bool:
-    return await _ended(world) == len(world.ids)
-
-
 def _check_never_more_than(most: int, lines: list[dict[str, Any]]) -> None:
     """By the sandbox's own clock: accepted but not ended, at every moment."""
     moves = [(datetime.fromisoformat(line["time"]), 1) for line in lines]
-    moves += [(datetime.fromisoformat(line["ended_at"]), -1) for line in lines]
+    moves += [(datetime.fromisoformat(line["ended_at"]), -1) for line in lines if line["ended_at"]]
     together = max(accumulate(step for _, step in sorted(moves)))
     assert together <= most, together
     assert together == most, "there was always room: nothing was put to the test"
