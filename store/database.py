@@ -19,6 +19,11 @@ COMMAND_TIMEOUT_SECONDS = 10.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 ACQUIRE_TIMEOUT_SECONDS = 8.0
 """For a free connection, or a new one: whoever asks hears of an outage instead of hanging."""
+IDLE_TRANSACTION_SECONDS = 10
+"""A transaction that stands still for so long is ended by the server: a worker that was stopped within one, or cut off
+without a word, would keep its locks until it wakes, and whoever needs those rows would wait with it. Ours pause for
+milliseconds.
+"""
 DATABASE_DOWN: Final[tuple[type[Exception], ...]] = (
     OSError,  # refused, reset; TimeoutError, too
     asyncpg.PostgresConnectionError,
@@ -26,6 +31,7 @@ DATABASE_DOWN: Final[tuple[type[Exception], ...]] = (
     asyncpg.InsufficientResourcesError,  # too many connections, disk full
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InterfaceError,  # the connection is closed
+    asyncpg.IdleInTransactionSessionTimeoutError,  # we stood still
 )
 """What a transaction raises while PostgreSQL cannot be used. Nothing was committed, unless COMMIT got no answer."""
 SET_USER = "SELECT set_config('takeone.user_id', $1, true)"
@@ -94,7 +100,11 @@ class Database:
             max_size=max_connections,
             timeout=CONNECT_TIMEOUT_SECONDS,
             command_timeout=COMMAND_TIMEOUT_SECONDS,
-            server_settings={"role": APP_ROLE, "application_name": "takeone"},
+            server_settings={
+                "role": APP_ROLE,
+                "application_name": "takeone",
+                "idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS}s",
+            },
             init=prepare,
             reset=_leave_as_is,
         )

@@ -1,9 +1,11 @@
 """One connection, many users: nothing of one is left for the next."""
 
+import asyncio
+
 import pytest
 
 from contracts.ids import UserId
-from store.database import Database
+from store.database import DATABASE_DOWN, Database
 from tests.servers import FreshDatabase
 
 WHO = "SELECT current_setting('takeone.user_id', true)"
@@ -36,3 +38,28 @@ async def test_connection_given_back_forgets_its_user_and_its_role(fresh_databas
             assert await conn.fetchval(WHO) == "usr_three"
         async with database.as_user(UserId("usr_four")) as conn:
             assert await conn.fetchval("SHOW transaction_read_only") == "off"
+
+
+async def _stood_still(database: Database) -> None:
+    async with database.as_user(UserId("usr_one")) as conn:
+        await conn.execute("SELECT pg_advisory_xact_lock(1)")
+        await asyncio.sleep(2.5)
+        await conn.execute("SELECT 1")
+
+
+async def test_transaction_that_stands_still_keeps_nobody_waiting(
+    fresh_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a worker that is stopped within it. For itself, the database went away."""
+    monkeypatch.setattr("store.database.IDLE_TRANSACTION_SECONDS", 1)
+    async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
+        still = asyncio.create_task(_stood_still(database))
+        await asyncio.sleep(0.3)
+        async with database.as_user(UserId("usr_two")) as conn:
+            assert not await conn.fetchval("SELECT pg_try_advisory_xact_lock(1)"), "it had no lock"
+            await conn.execute("SELECT pg_advisory_xact_lock(1)")
+        assert not still.done()
+        with pytest.raises(DATABASE_DOWN):
+            await still
+        async with database.as_user(UserId("usr_one")) as conn:
+            assert await conn.fetchval("SELECT 1") == 1
