@@ -306,10 +306,8 @@ class Money(RuleBasedStateMachine):
         model = self.model
         sums = model.day_of(model.now) if daily else model.month_of(self.users[user % USERS], model.now)
         limit = max(0, sums.held + sums.settled + 2 * price - short)
-        if daily:
-            self.change_daily_limit(limit)
-        else:
-            self.change_limits(user, limit, None)
+        self.change_daily_limit(limit if daily else None)  # one limit at a time: no other one refuses first
+        self.change_limits(user, None if daily else limit, None)
         self.hold(user, price, price)
 
     @rule()
