@@ -24,7 +24,8 @@ def submit_queue(provider: str) -> str:
 START_RPC_TIMEOUT: Final = timedelta(seconds=3)
 """A start or signal from a request handler. When Temporal is down the sweep does it later, so nobody waits longer."""
 
-# Deadlines nest: create call < start-to-close < graceful shutdown < exit. A stop never cuts a paid call.
+# Deadlines nest: create call < start-to-close, less its wait for room (a stop ends that) < graceful shutdown < exit. A
+# stop never cuts a paid call.
 CREATE_CALL_SECONDS: Final = 18.0
 """The whole of a create call; the answer can still be committed before the activity's start-to-close."""
 SEND_WITHIN_SECONDS: Final = 5.0
