@@ -20,11 +20,12 @@ class Asset:
     content_type: str
 
 
+# Every unique key of the row says the same, so any of them may be the one that a racing try meets first.
 INSERT_ASSET = """
 INSERT INTO assets
     (asset_id, job_id, output_number, execution_id, user_id, kind, object_key, size_bytes, sha256, content_type)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-ON CONFLICT (job_id, output_number) DO NOTHING
+ON CONFLICT DO NOTHING
 """
 
 

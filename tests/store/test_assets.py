@@ -1,5 +1,7 @@
 """Assets in rows."""
 
+import asyncio
+
 from contracts.ids import AssetId
 from contracts.jobs import JobRef
 from contracts.plans import StepKind
@@ -43,3 +45,18 @@ async def listed_in_order(database: Database) -> None:
         ("image", "asset_2"),
         ("video", "asset_1"),
     ]
+
+
+async def test_an_output_that_many_tries_write_at_once_has_one_row(fresh_database: FreshDatabase) -> None:
+    """A row has three unique keys, and any of them may be the one that two tries meet on: rounds enough to meet all."""
+    async with Database.open(fresh_database.application_dsn, max_connections=8) as database:
+        one = await accept(database, new_execution(await new_user(database)))
+
+        async def write(number: int) -> None:
+            async with database.as_user(one.user_id) as conn:
+                await insert_asset(conn, asset(one.image, f"asset_{number}", number, StepKind.IMAGE))
+
+        for number in range(100):
+            await asyncio.gather(*(write(number) for _ in range(8)))
+        async with database.as_user(one.user_id) as conn:
+            assert len(await list_execution_assets(conn, one.execution_id)) == 100
