@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; 
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 BIN := .venv/bin
 
-.PHONY: help demo up user test lint types imports fast bench chaos clean
+.PHONY: help demo up user test test-long lint types imports fast bench chaos clean
 
 help:  ## show these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ user: .venv/.ready  ## make a user and its API key in the running stack: make us
 
 test: .venv/.ready lint types imports  ## the whole test suite, types, lint, import rules
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+test-long: .venv/.ready  ## the tests that take minutes: outages again and again, a full disk, slow clients
+	@$(BIN)/pytest -m long --timeout 900
 
 fast: .venv/.ready  ## tests that need no server
 	@$(BIN)/pytest tests/unit tests/providers

@@ -24,7 +24,12 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ("api", "activities", "contracts", "providers", "runtime", "store", "workflows")
 HOUSE = (*PRODUCT, "deploy", "sandbox", "tests")
 MAX_FUNCTION_LINES, MAX_FILE_LINES = 60, 400
-MAY_NAME_VENDORS = ("providers/vendors/", "providers/registry.py", "runtime/settings.py", "runtime/redaction.py")
+MAY_NAME_VENDORS = (
+    "providers/vendors/",
+    "providers/registry.py",
+    "runtime/provider_settings.py",
+    "runtime/redaction.py",
+)
 """The last: what their keys look like, so that none is ever logged."""
 VENDOR = re.compile(rf"(?<![a-z]){'|(?<![a-z])'.join(f'{name}(?![a-z])' for name in PROVIDER_NAMES)}", re.IGNORECASE)
 
