@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -17,6 +16,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
+from activities import recover_command
 from activities.assets import AssetActivities
 from activities.executions import ExecutionActivities
 from activities.high_water import MarkKeeper
@@ -45,7 +45,6 @@ from runtime.temporal import (
     queue_backlogs,
 )
 from runtime.tokens import PURPOSE, CallbackTokens
-from store.admin_common import default_actor
 from store.database import Database
 from store.high_water import HighWater
 from store.loads import LoadLimits
@@ -247,6 +246,7 @@ async def serve(settings: WorkerProcess) -> int:
     """Until SIGTERM or SIGINT; then no new work is taken, what is sent is answered, and waiting is handed over.
 
     Also until the database is found to have gone back to the past: the next start waits until it was recovered.
+    Raises UnsafeLoginError.
     """
     stopping = asyncio.Event()
     for stop in (signal.SIGTERM, signal.SIGINT):
@@ -255,6 +255,7 @@ async def serve(settings: WorkerProcess) -> int:
     if client is None:
         return 0
     async with open_crew(settings, client) as crew, AsyncExitStack() as running:
+        await crew.database.refuse_unsafe_login()
         sweep = make_sweep(client, crew)
         keeper = MarkKeeper(
             database=crew.database, objects=crew.objects, high_water=crew.high_water, leads=lambda: sweep.leads
@@ -282,7 +283,7 @@ async def serve(settings: WorkerProcess) -> int:
 
 
 async def recover(settings: WorkerProcess, arguments: argparse.Namespace) -> int:
-    """`python worker.py recover`: shows what it would do, asks, and does it. Takes no work."""
+    """Takes no work."""
     client = await connect(settings)
     async with open_crew(settings, client) as crew:
         recovery = Recovery(
@@ -290,33 +291,9 @@ async def recover(settings: WorkerProcess, arguments: argparse.Namespace) -> int
             objects=crew.objects,
             jobs=crew.jobs,
             temporal=histories.past_at(client),
-            say=_say,
+            say=recover_command.say,
         )
-        if not arguments.yes:
-            for line in recovery.describe(await recovery.survey(arguments.since)):
-                _say(line)
-            try:
-                said = await asyncio.to_thread(input, "Go on? Type yes: ")
-            except EOFError:
-                sys.stderr.write("no terminal: say --yes\n")
-                return 2
-            if said.strip() != "yes":
-                _say("Nothing was changed.")
-                return 1
-        await recovery.run(arguments.since, arguments.actor)
-        for line in recovery.for_a_person:
-            _say(f"FOR A PERSON: {line}")
-        _say(
-            "recovered: submits go on, start or restart the workers"
-            if not recovery.for_a_person
-            else f"recovered, but for {len(recovery.for_a_person)} that a person must look at, listed above"
-        )
-    return 0
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+        return await recover_command.run_recovery(recovery, arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -326,36 +303,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=describe_settings(WorkerProcess),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="recover")
-    command = commands.add_parser(
-        "recover",
-        help="bring a database that was restored to the past up to date, from Temporal and the providers",
-        description="Brings a database that was restored to the past up to date: rows from what the workflows were "
-        "given, jobs from their histories and from the providers. Nothing is bought. Shows what it would do, and asks. "
-        "Safe to repeat, also after it was killed.",
-    )
-    command.add_argument("--yes", action="store_true", help="do not ask")
-    command.add_argument(
-        "--since",
-        type=_time,
-        metavar="TIME",
-        help="look at workflows that were open then or later (ISO 8601, with its zone); default: a minute before the "
-        "last send that the database knows",
-    )
-    command.add_argument(
-        "--actor", default=default_actor(), help="who does it, for the audit log; default: %(default)s"
-    )
+    recover_command.add_recover(parser)
     return parser
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an ISO 8601 time") from None
-    if time.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text!r} has no time zone: add Z or +01:00")
-    return time
 
 
 def main() -> int:
@@ -363,7 +312,7 @@ def main() -> int:
     settings = load(WorkerProcess)
     configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
     try:
-        if arguments.command == "recover":
+        if arguments.command == recover_command.NAME:
             return uvloop.run(recover(settings, arguments))
         return _work(settings)
     except asyncpg.InvalidAuthorizationSpecificationError as error:
