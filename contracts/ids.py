@@ -13,6 +13,7 @@ JobId = NewType("JobId", str)
 AssetId = NewType("AssetId", str)
 ChargeId = NewType("ChargeId", str)
 EventId = NewType("EventId", str)
+ProviderKeyId = NewType("ProviderKeyId", str)
 ProviderJobId = NewType("ProviderJobId", str)
 """The id a provider gave to a job. Theirs, so no prefix of ours."""
 
@@ -47,6 +48,10 @@ def new_charge_id() -> ChargeId:
 
 def new_event_id() -> EventId:
     return EventId(_new("evt_"))
+
+
+def new_provider_key_id() -> ProviderKeyId:
+    return ProviderKeyId(_new("pkey_"))
 
 
 def derived_event_id(execution_id: ExecutionId, generation: int) -> EventId:
