@@ -251,11 +251,12 @@ async def serve(settings: WorkerProcess) -> int:
     stopping = asyncio.Event()
     for stop in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(stop, stopping.set)
+    async with Database.open(settings.database_url.get_secret_value(), max_connections=1) as database:
+        await database.refuse_unsafe_login()
     client = await connect_patiently(settings, stopping)
     if client is None:
         return 0
     async with open_crew(settings, client) as crew, AsyncExitStack() as running:
-        await crew.database.refuse_unsafe_login()
         sweep = make_sweep(client, crew)
         keeper = MarkKeeper(
             database=crew.database, objects=crew.objects, high_water=crew.high_water, leads=lambda: sweep.leads

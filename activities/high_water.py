@@ -22,6 +22,7 @@ from store.high_water import (
     read_mark,
     write_mark,
 )
+from store.login import UnsafeLoginError
 from store.objects import ObjectStore
 
 log = get_logger(__name__)
@@ -86,13 +87,15 @@ class MarkKeeper:
     async def wait_until_current(self, stopping: asyncio.Event) -> bool:
         """Until it is known that the database is not behind; a person may have to recover it first.
 
-        False: told to stop meanwhile.
+        False: told to stop meanwhile. Raises UnsafeLoginError.
         """
         while not stopping.is_set():
             try:
                 mark, position, behind = await find_behind(self.database, self.objects)
             except MarkUnreadableError as error:
                 self._say(f"{error}. No work is taken. Run: python worker.py recover", None, None)
+            except UnsafeLoginError:
+                raise
             except CANNOT_LOOK as error:
                 reason = str(error) or type(error).__name__
                 log.warning("waiting to compare the database with its high-water mark", reason=reason)

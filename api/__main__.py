@@ -18,6 +18,7 @@ from runtime.logging import configure_logging, get_logger
 from runtime.metrics import MetricsPortError, start_metrics_server
 from runtime.settings import ApiProcess, describe_settings, load, secret_values
 from runtime.temporal import TemporalConnectError
+from store.login import UnsafeLoginError
 
 DRAIN_SECONDS = 20
 """For requests that have begun: the longest waits 5 s for a cancel, with its database and Temporal calls around it."""
@@ -71,6 +72,11 @@ async def _serve(settings: ApiProcess, listener: socket.socket) -> int:
         except (TemporalConnectError, ValueError) as error:  # a setting that only its user can judge
             sys.stderr.write(f"{error}\n")
             return 1
+        try:
+            await services.database.refuse_unsafe_login()
+        except UnsafeLoginError as error:
+            sys.stderr.write(f"DATABASE_URL: {error}\n")
+            return 2
         # uvicorn takes both signals while it serves, and raises them again at its end: then they mean nothing more.
         signal.signal(signal.SIGTERM, _ignore)
         signal.signal(signal.SIGINT, _ignore)

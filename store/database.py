@@ -10,6 +10,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from contracts.ids import UserId
+from store.login import UnsafeLoginError, refuse_unsafe_login
 
 NewConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
@@ -87,9 +88,13 @@ class Database:
     async def open(
         cls, dsn: str, *, max_connections: int = 20, verify: Callable[[NewConnection], Awaitable[None]] | None = None
     ) -> AsyncGenerator["Database"]:
-        """verify: asked of every new connection before it is used; what it raises, whoever wanted it gets."""
+        """verify: asked of every new connection before it is used; what it raises, whoever wanted it gets.
+
+        So is that row security holds for it: UnsafeLoginError.
+        """
 
         async def prepare(connection: NewConnection) -> None:
+            await refuse_unsafe_login(connection)
             await _prepare_connection(connection)
             if verify is not None:
                 await verify(connection)
@@ -112,6 +117,18 @@ class Database:
             yield cls(pool, dsn)
         finally:
             pool.terminate()
+
+    async def refuse_unsafe_login(self) -> None:
+        """At the start of a process. Raises UnsafeLoginError. What cannot be told now, since PostgreSQL is away or has
+        no roles yet, the first connection tells: whoever wants it gets that error.
+        """
+        try:
+            async with self.alone():
+                return
+        except UnsafeLoginError:
+            raise
+        except (*DATABASE_DOWN, asyncpg.PostgresError):
+            return
 
     @asynccontextmanager
     async def as_user(self, user_id: UserId) -> AsyncGenerator[Connection]:

@@ -1,0 +1,124 @@
+"""A login that could step around row security gets no connection, and no process starts with it."""
+
+import asyncio
+import secrets
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from deploy.local.config import ROOT
+from store.database import DATABASE_DOWN, Database
+from store.login import UnsafeLoginError
+from tests.api.processes import api_environment
+from tests.servers import PASSWORD, FreshDatabase, PostgresServer, new_database
+
+MAKE_LOGIN = (
+    "CREATE ROLE {role} LOGIN NOINHERIT PASSWORD '" + PASSWORD + "'; GRANT takeone_app, takeone_system TO {role}"
+)
+WAYS = {
+    "superuser": ("ALTER ROLE {role} SUPERUSER", "{role} is a superuser"),
+    "bypassrls": ("ALTER ROLE {role} BYPASSRLS", "{role} has BYPASSRLS"),
+    "owner": ("ALTER TABLE executions OWNER TO {role}", "{role} owns tables (executions)"),
+    "member": ("CREATE ROLE {role}_of BYPASSRLS; GRANT {role}_of TO {role}", "{role}_of, which has BYPASSRLS"),
+    "owners member": (
+        "CREATE ROLE {role}_of; CREATE ROLE {role}_between; ALTER TABLE jobs OWNER TO {role}_of;"
+        "GRANT {role}_of TO {role}_between; GRANT {role}_between TO {role}",
+        "{role}_of, which owns tables (jobs)",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+async def database(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[FreshDatabase]:
+    async with new_database(postgres_server, template_database) as database:
+        yield database
+
+
+def _as(database: FreshDatabase, role: str) -> str:
+    parts = urlsplit(database.application_dsn)
+    return urlunsplit(parts._replace(netloc=f"{role}:{PASSWORD}@{parts.hostname}:{parts.port}"))
+
+
+@asynccontextmanager
+async def _login(database: FreshDatabase, more: str) -> AsyncGenerator[str]:
+    """A login like the application's, and more. Roles belong to the whole server: none is left."""
+    role = f"login_{secrets.token_hex(4)}"
+    owner = await asyncpg.connect(database.owner_dsn)
+    try:
+        await owner.execute(MAKE_LOGIN.format(role=role))
+        await owner.execute(more.format(role=role))
+        yield role
+    finally:
+        for made in (role, f"{role}_between", f"{role}_of"):
+            if await owner.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", made):
+                await owner.execute(f"REASSIGN OWNED BY {made} TO CURRENT_USER; DROP OWNED BY {made}; DROP ROLE {made}")
+        await owner.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_login_that_could_see_everybodys_rows_gets_no_connection(database: FreshDatabase, way: str) -> None:
+    more, says = WAYS[way]
+    async with _login(database, more) as role, Database.open(_as(database, role), max_connections=1) as unsafe:
+        with pytest.raises(UnsafeLoginError) as refused:
+            await unsafe.refuse_unsafe_login()
+        assert says.format(role=role) in str(refused.value)
+        for transaction in (unsafe.as_system, unsafe.reading_all):
+            with pytest.raises(UnsafeLoginError):
+                async with transaction():
+                    pass
+    assert "\n" not in str(refused.value)
+    assert issubclass(UnsafeLoginError, DATABASE_DOWN)  # a process that runs already answers 503 from then on
+
+
+async def test_login_as_the_migration_makes_it_is_let_in(database: FreshDatabase) -> None:
+    async with _login(database, "SELECT 1") as role:
+        for dsn in (database.application_dsn, _as(database, role)):
+            async with Database.open(dsn, max_connections=1) as safe:
+                await safe.refuse_unsafe_login()
+                async with safe.as_system() as conn:
+                    assert await conn.fetchval("SELECT count(*) FROM users") == 0
+
+
+async def test_role_that_a_transaction_takes_is_looked_at_too(database: FreshDatabase) -> None:
+    owner = await asyncpg.connect(database.owner_dsn)
+    try:
+        for role in ("takeone_app", "takeone_system"):
+            await owner.execute(f"ALTER ROLE {role} BYPASSRLS")
+            try:
+                async with Database.open(database.application_dsn, max_connections=1) as unsafe:
+                    with pytest.raises(UnsafeLoginError, match=f"{role}, which has BYPASSRLS"):
+                        await unsafe.refuse_unsafe_login()
+            finally:
+                await owner.execute(f"ALTER ROLE {role} NOBYPASSRLS")
+    finally:
+        await owner.close()
+
+
+async def test_database_that_is_away_is_no_unsafe_login() -> None:
+    async with Database.open("postgresql://nobody@127.0.0.1:1/none", max_connections=1) as away:
+        await away.refuse_unsafe_login()
+
+
+@pytest.mark.parametrize("program", ["-m api", "worker.py"])
+async def test_process_does_not_start_as_the_owner(database: FreshDatabase, program: str) -> None:
+    """It says so in one line, before it serves anybody and without waiting for anything else."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *program.split(),
+        cwd=ROOT,
+        env=api_environment(database.owner_dsn, "127.0.0.1:9", API_PORT="0"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await process.communicate()
+
+    assert process.returncode == 2, err
+    (line,) = [line for line in err.decode().splitlines() if not line.startswith("{")]
+    assert line.startswith("DATABASE_URL: ")
+    assert "postgres is a superuser" in line
+    assert database.owner_dsn not in line
+    assert b"listening" not in err
