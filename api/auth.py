@@ -1,15 +1,17 @@
-"""Who asks: a user, by an API key in the Authorization header."""
+"""Who asks, and what they may: a user, by an API key in the Authorization header."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.problems import ProblemError
-from api.rates import announce, class_of, rate_limited
+from api.rates import announce, class_of, only_reads, rate_limited
 from api.services import Services, services_of
 from contracts.failures import FailureCode
 from contracts.ids import UserId
+from contracts.scopes import Scope
 from store.keys import parse_api_key
 from store.rates import admit_request
 from store.users import mark_key_used
@@ -19,10 +21,19 @@ _bearer = HTTPBearer(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """name: the id of the key, for whoever asks later what was done with it."""
+
+    user_id: UserId
+    scopes: frozenset[Scope]
+    name: str
+
+
 async def authenticate(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-) -> UserId:
-    """The user of the key, and the request counted. Raises ProblemError: no usable key, or too many requests of it.
+) -> Caller:
+    """Whose key it is, and the request counted. Raises ProblemError: no usable key, or too many requests of it.
 
     What is wrong with a key is not said to whoever holds it.
     """
@@ -41,7 +52,7 @@ async def authenticate(
     if admission.touch_due:
         async with services.database.as_system() as conn:
             await mark_key_used(conn, admission.key_id)
-    return admission.user_id
+    return Caller(user_id=admission.user_id, scopes=admission.scopes, name=admission.key_id)
 
 
 def _unauthenticated() -> ProblemError:
@@ -52,4 +63,44 @@ def _unauthenticated() -> ProblemError:
     )
 
 
-CurrentUser = Annotated[UserId, Depends(authenticate)]
+AnyCaller = Annotated[Caller, Depends(authenticate)]
+
+
+def current_user(request: Request, caller: AnyCaller) -> UserId:
+    """Raises ProblemError: the caller may not do what this method does."""
+    _check_scope(caller, Scope.READ if only_reads(request) else Scope.GENERATE)
+    return caller.user_id
+
+
+def current_admin(caller: AnyCaller) -> Caller:
+    """Raises ProblemError: the caller may not administer."""
+    _check_scope(caller, Scope.ADMIN)
+    return caller
+
+
+def _admin_user(caller: Annotated[Caller, Depends(current_admin)]) -> UserId:
+    return caller.user_id
+
+
+def _check_scope(caller: Caller, needed: Scope) -> None:
+    if needed not in caller.scopes:
+        raise insufficient_scope(needed)
+
+
+def insufficient_scope(*needed: Scope) -> ProblemError:
+    """needed: those that are missing."""
+    names = " ".join(sorted(needed))
+    return ProblemError(
+        FailureCode.INSUFFICIENT_SCOPE,
+        f"Missing: {names}.",
+        members={"missingScopes": sorted(needed)},
+        headers={"WWW-Authenticate": f'Bearer realm="takeone", error="insufficient_scope", scope="{names}"'},
+    )
+
+
+CurrentUser = Annotated[UserId, Depends(current_user)]
+"""Needs the scope `read` to look at something, and `generate` for everything else."""
+AdminUser = Annotated[UserId, Depends(_admin_user)]
+"""Needs the scope `admin`, also to look."""
+Admin = Annotated[Caller, Depends(current_admin)]
+"""Like AdminUser, for who must know with what it was asked."""

@@ -78,20 +78,22 @@ def _drop_validation_errors(document: dict[str, Any], schemas: dict[str, Any]) -
 
 
 def _add_rates(document: dict[str, Any]) -> None:
-    """Whoever needs a key is limited by it, and told with every answer once it is known whose it is."""
+    """Whoever needs a key is limited by it, in what and in how often, and told with every answer once it is known whose
+    it is.
+    """
     document["components"]["headers"] = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in _RATE_HEADERS.items()
     }
-    code = FailureCode.RATE_LIMITED
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _RATE_HEADERS}
     for operations in cast("dict[str, dict[str, Any]]", document["paths"]).values():
         for operation in operations.values():
             if not operation.get("security"):
                 continue
             responses: dict[str, Any] = operation["responses"]
-            response = deepcopy(responses.get(str(STATUS[code]), _no_problem()))  # the route's own stays as it is
-            _add_problem(response, code)
-            responses[str(STATUS[code])] = response
+            for code in (FailureCode.RATE_LIMITED, FailureCode.INSUFFICIENT_SCOPE):
+                response = deepcopy(responses.get(str(STATUS[code]), _no_problem()))  # the route's own stays as it is
+                _add_problem(response, code)
+                responses[str(STATUS[code])] = response
             for status, response in responses.items():
                 if status != str(STATUS[FailureCode.UNAUTHENTICATED]):
                     response["headers"] = response.get("headers", {}) | headers

@@ -16,6 +16,7 @@ RETRY_AFTER_SECONDS = 5
 STATUS: Final[dict[FailureCode, int]] = {
     FailureCode.INVALID_REQUEST: 422,
     FailureCode.UNAUTHENTICATED: 401,
+    FailureCode.INSUFFICIENT_SCOPE: 403,
     FailureCode.NOT_FOUND: 404,
     FailureCode.METHOD_NOT_ALLOWED: 405,
     FailureCode.UNSUPPORTED_MEDIA_TYPE: 415,

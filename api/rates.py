@@ -20,10 +20,12 @@ _ENDS: Final = "/cancel"
 _STATE: Final = "rate"
 
 
+def only_reads(request: Request) -> bool:
+    return request.method in ("GET", "HEAD") or request.url.path in _ONLY_READS
+
+
 def class_of(request: Request) -> RouteClass:
-    path = request.url.path
-    reads = request.method in ("GET", "HEAD") or path in _ONLY_READS or path.endswith(_ENDS)
-    return RouteClass.READS if reads else RouteClass.WRITES
+    return RouteClass.READS if only_reads(request) or request.url.path.endswith(_ENDS) else RouteClass.WRITES
 
 
 def announce(request: Request, rate: Rate) -> None:

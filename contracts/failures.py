@@ -1,7 +1,7 @@
 """Every way a request can go wrong, in one closed list.
 
-    what the user asked for    invalid_request · unauthenticated · not_found · method_not_allowed ·
-                               unsupported_media_type ·
+    what the user asked for    invalid_request · unauthenticated · insufficient_scope · not_found ·
+                               method_not_allowed · unsupported_media_type ·
                                payload_too_large · idempotency_conflict · idempotency_in_progress · rate_limited ·
                                budget_exceeded · max_cost_exceeded · open_limit_reached · content_moderated ·
                                provider_rejected_input · execution_not_ended · nothing_to_retry · possible_double_cost
@@ -26,6 +26,7 @@ from typing import Final
 class FailureCode(StrEnum):
     INVALID_REQUEST = "invalid_request"
     UNAUTHENTICATED = "unauthenticated"
+    INSUFFICIENT_SCOPE = "insufficient_scope"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
@@ -88,6 +89,7 @@ def _kind(retryable: bool, acts: Acts, sentence: str) -> FailureKind:
 FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.INVALID_REQUEST: _kind(False, Acts.USER, "The request is not valid."),
     FailureCode.UNAUTHENTICATED: _kind(False, Acts.USER, "A valid API key is needed."),
+    FailureCode.INSUFFICIENT_SCOPE: _kind(False, Acts.USER, "This needs a scope that the credential does not have."),
     FailureCode.NOT_FOUND: _kind(False, Acts.USER, "There is nothing at this address."),
     FailureCode.METHOD_NOT_ALLOWED: _kind(False, Acts.USER, "This address does not take this method."),
     FailureCode.UNSUPPORTED_MEDIA_TYPE: _kind(False, Acts.USER, "The body must be application/json."),

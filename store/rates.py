@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from asyncpg import Record
+
 from contracts.ids import KeyId, UserId
+from contracts.scopes import Scope
 from store.database import Connection
 from store.keys import ApiKey
 
@@ -65,6 +68,7 @@ class Admission:
     key_id: KeyId
     user_id: UserId
     secret_sha256: bytes
+    scopes: frozenset[Scope]
     usable: bool
     touch_due: bool
     rate: Rate | None
@@ -84,24 +88,28 @@ async def admit_request(conn: Connection, key: ApiKey, route_class: RouteClass, 
     )
     if row is None:
         return None
-    rate = None
-    if row["used"] is not None:
-        free_at_ms = give_back_ms(row["used"], row["quota"], newest=row["newest"], slot_ms=limits.slot_ms)
-        rate = Rate(
-            route_class=route_class,
-            quota=row["quota"],
-            window_seconds=limits.window_seconds,
-            admitted=row["admitted"],
-            remaining=max(0, row["quota"] - sum(row["used"])),
-            next_seconds=max(1, -(-(free_at_ms - row["now_ms"]) // 1000)),
-        )
     return Admission(
         key_id=KeyId(row["key_id"]),
         user_id=UserId(row["user_id"]),
         secret_sha256=row["secret_sha256"],
+        scopes=frozenset(map(Scope, row["scopes"])),
         usable=row["usable"],
         touch_due=row["touch_due"],
-        rate=rate,
+        rate=_rate(row, route_class, limits),
+    )
+
+
+def _rate(row: Record, route_class: RouteClass, limits: RateLimits) -> Rate | None:
+    if row["used"] is None:
+        return None
+    free_at_ms = give_back_ms(row["used"], row["quota"], newest=row["newest"], slot_ms=limits.slot_ms)
+    return Rate(
+        route_class=route_class,
+        quota=row["quota"],
+        window_seconds=limits.window_seconds,
+        admitted=row["admitted"],
+        remaining=max(0, row["quota"] - sum(row["used"])),
+        next_seconds=max(1, -(-(free_at_ms - row["now_ms"]) // 1000)),
     )
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from asyncpg import Record
 
 from contracts.ids import KeyId, UserId, new_key_id, new_user_id
 from contracts.money import NanoUsd
+from contracts.scopes import ALL_SCOPES, Scope
 from runtime.encryption import SecretBox
 from store.database import Connection
 from store.keys import ApiKey, new_api_key
@@ -154,8 +156,8 @@ async def set_disabled(conn: Connection, user_id: UserId, *, disabled: bool) -> 
 
 
 INSERT_KEY = """
-INSERT INTO api_keys (key_id, user_id, name, prefix, secret_sha256, expires_at)
-SELECT $1, user_id, $3, $4, $5, now() + make_interval(days => $6) FROM users WHERE user_id = $2
+INSERT INTO api_keys (key_id, user_id, name, prefix, secret_sha256, scopes, expires_at)
+SELECT $1, user_id, $3, $4, $5, $6, now() + make_interval(days => $7) FROM users WHERE user_id = $2
 RETURNING key_id
 """
 
@@ -166,10 +168,18 @@ class NewKey:
     key: ApiKey
 
 
-async def insert_api_key(conn: Connection, user_id: UserId, name: str, *, expires_days: int | None = None) -> NewKey:
+async def insert_api_key(
+    conn: Connection,
+    user_id: UserId,
+    name: str,
+    *,
+    scopes: Collection[Scope] = ALL_SCOPES,
+    expires_days: int | None = None,
+) -> NewKey:
     """Make a key; its text is in the answer and nowhere else. Raises LookupError: no such user."""
     key, key_id = new_api_key(), new_key_id()
-    if await conn.fetchval(INSERT_KEY, key_id, user_id, name, key.prefix, key.secret_sha256, expires_days) is None:
+    columns = (key_id, user_id, name, key.prefix, key.secret_sha256, sorted(scopes), expires_days)
+    if await conn.fetchval(INSERT_KEY, *columns) is None:
         raise LookupError(f"no user {user_id}")
     return NewKey(key_id=key_id, key=key)
 

@@ -107,7 +107,7 @@ async def test_rows_of_another_user_are_invisible_in_every_table(fresh_database:
                     continue
     finally:
         await owner.close()
-    assert set(tables) - seen == {"api_keys", "callbacks"}  # not readable for users at all
+    assert set(tables) - seen == {"callbacks"}  # not readable for users at all
 
 
 async def _filler(owner: "asyncpg.Connection[asyncpg.Record]", table: str) -> str:
