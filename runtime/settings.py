@@ -57,7 +57,8 @@ class DatabaseSettings(Settings):
         examples=["postgresql://takeone_app:PASSWORD@localhost/takeone"],
     )
     database_owner_url: SecretStr | None = Field(
-        default=None, description="PostgreSQL, as the owner of the tables, for migrations; default: DATABASE_URL"
+        default=None,
+        description="PostgreSQL, as the owner of the tables, for migrations: another role than that of DATABASE_URL",
     )
     database_pool_size: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=10, description="connections one process keeps at most"

@@ -65,7 +65,7 @@ async def migrate(owner_dsn: str, application_dsn: str | None = None) -> list[st
 async def _admit_login(connection: "asyncpg.Connection[asyncpg.Record]", owner_dsn: str, application_dsn: str) -> None:
     """Let the login role of the application take the two roles it works under; make it if it is missing."""
     parts = urlsplit(application_dsn)
-    login = unquote(parts.username or "")
+    login = _login(application_dsn)
     if not login:
         raise ValueError("DATABASE_URL names no user")
     quoted = await connection.fetchval("SELECT quote_ident($1)", login)
@@ -74,8 +74,12 @@ async def _admit_login(connection: "asyncpg.Connection[asyncpg.Record]", owner_d
         await connection.execute(
             f"CREATE ROLE {quoted} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOINHERIT PASSWORD {password}"
         )
-    if login != unquote(urlsplit(owner_dsn).username or ""):
+    if login != _login(owner_dsn):
         await connection.execute(f"GRANT takeone_app, takeone_system TO {quoted}")
+
+
+def _login(dsn: str) -> str:
+    return unquote(urlsplit(dsn).username or "")
 
 
 def main() -> int:
@@ -87,8 +91,16 @@ def main() -> int:
     )
     parser.parse_args()
     settings = load(MigrateProcess)
+    owner_dsn, application_dsn = settings.owner_url.get_secret_value(), settings.database_url.get_secret_value()
+    if _login(owner_dsn) == _login(application_dsn):
+        print(
+            "DATABASE_OWNER_URL: must be another role than that of DATABASE_URL: who owns the tables can switch row "
+            "security off, so neither the API nor a worker would start",
+            file=sys.stderr,
+        )
+        return 2
     try:
-        names = asyncio.run(migrate(settings.owner_url.get_secret_value(), settings.database_url.get_secret_value()))
+        names = asyncio.run(migrate(owner_dsn, application_dsn))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         print(f"The database could not be migrated: {error}", file=sys.stderr)
         return 1

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from store.database import Database
-from store.migrate import migrate, migration_names
+from store.migrate import main, migrate, migration_names
 from tests.rows import accept, new_execution, new_user
 from tests.servers import FreshDatabase, PostgresServer, new_database
 
@@ -28,6 +28,21 @@ async def test_migrate_brings_an_empty_database_here_and_then_does_nothing(empty
 async def test_migrate_by_three_at_once_runs_each_migration_once(empty: FreshDatabase) -> None:
     done = await asyncio.gather(*(migrate(empty.owner_dsn, empty.application_dsn) for _ in range(3)))
     assert sorted(name for names in done for name in names) == migration_names()
+
+
+@pytest.mark.parametrize("owner_url", [None, "postgresql://takeone:other@localhost:6432/takeone"])
+def test_migrate_as_the_applications_own_role_is_refused(
+    owner_url: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would own the tables, and no process would start as it. Nothing is asked of the database."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://takeone:secret@localhost:1/takeone")
+    if owner_url is not None:
+        monkeypatch.setenv("DATABASE_OWNER_URL", owner_url)
+    monkeypatch.setattr("sys.argv", ["migrate"])
+
+    assert main() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("DATABASE_OWNER_URL: ")
 
 
 async def test_roles_of_the_application_own_nothing_and_bypass_nothing(fresh_database: FreshDatabase) -> None:
