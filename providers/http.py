@@ -186,6 +186,13 @@ class ProviderHttp:
             raise ProviderUnavailableError(type(error).__name__) from None
 
 
+class NoHttp(ProviderHttp):
+    """For adapters that are only asked what they offer: whatever they were told to send would end here."""
+
+    def __init__(self) -> None:  # makes no clients, so there is nothing to send with, nor to close
+        pass
+
+
 async def _whole(client: httpx.AsyncClient, request: httpx.Request, auth: Mapping[str, str]) -> Answer:
     """The answer with its body read to the end, and without our key, should it be repeated there.
 

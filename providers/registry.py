@@ -1,13 +1,15 @@
 """Every provider, by name. A new one is a file in vendors/, a line in _OFFERS, and its recordings."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import SecretStr
+
 from contracts.plans import StepKind
-from providers.http import ProviderHttp
+from providers.http import NoHttp, ProviderHttp
 from providers.port import Model, Provider
 from providers.pricing import for_sale
 from providers.vendors.fal import FalProvider
@@ -15,14 +17,15 @@ from providers.vendors.replicate import ReplicateProvider
 from runtime.settings import ProviderSettings
 
 Clock = Callable[[], float]
+Keyed = Callable[[str, str], Provider]
+NOBODYS_KEY: Final = "none"
+"""Of adapters that are only asked what they offer."""
 
 
-def _fal(settings: ProviderSettings, http: ProviderHttp, now: Clock) -> Provider | None:
-    if settings.fal_key is None:
-        return None
+def _fal(settings: ProviderSettings, http: ProviderHttp, now: Clock, key: str) -> Provider:
     return FalProvider(
         http,
-        key=settings.fal_key.get_secret_value(),
+        key=key,
         queue_url=settings.fal_queue_url,
         api_url=settings.fal_api_url,
         jwks_url=settings.fal_jwks_url,
@@ -38,15 +41,15 @@ def _fal(settings: ProviderSettings, http: ProviderHttp, now: Clock) -> Provider
     )
 
 
-def _replicate(settings: ProviderSettings, http: ProviderHttp, now: Clock) -> Provider | None:
-    if settings.replicate_api_token is None:
-        return None
-    secret = settings.replicate_webhook_secret
+def _replicate(settings: ProviderSettings, http: ProviderHttp, now: Clock, key: str) -> Provider:
+    # Every account signs with a secret of its own: the setting is that of the service's account.
+    services, secret = settings.replicate_api_token, settings.replicate_webhook_secret
+    is_services = services is not None and services.get_secret_value() == key
     return ReplicateProvider(
         http,
-        token=settings.replicate_api_token.get_secret_value(),
+        token=key,
         base_url=settings.replicate_base_url,
-        webhook_secret=None if secret is None else secret.get_secret_value(),
+        webhook_secret=secret.get_secret_value() if secret is not None and is_services else None,
         deadline_seconds=settings.replicate_deadline_seconds,
         horizon_seconds=settings.replicate_horizon_seconds,
         now=now,
@@ -55,9 +58,10 @@ def _replicate(settings: ProviderSettings, http: ProviderHttp, now: Clock) -> Pr
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """make: None where its key is not set. address: of its API, which tells whether it could reach us."""
+    """key: the service's own. address: of its API, which tells whether it could reach us."""
 
-    make: Callable[[ProviderSettings, ProviderHttp, Clock], Provider | None]
+    make: Callable[[ProviderSettings, ProviderHttp, Clock, str], Provider]
+    key: Callable[[ProviderSettings], SecretStr | None]
     address: Callable[[ProviderSettings], str]
     pace: Callable[[ProviderSettings], "Pace"]
 
@@ -73,11 +77,13 @@ class Pace:
 _OFFERS: Final[Mapping[str, _Offer]] = {
     "fal": _Offer(
         _fal,
+        lambda settings: settings.fal_key,
         lambda settings: settings.fal_queue_url,
         lambda settings: Pace(settings.fal_max_in_flight, settings.fal_submits_per_second or None),
     ),
     "replicate": _Offer(
         _replicate,
+        lambda settings: settings.replicate_api_token,
         lambda settings: settings.replicate_base_url,
         lambda settings: Pace(settings.replicate_max_in_flight, settings.replicate_submits_per_second or None),
     ),
@@ -94,10 +100,18 @@ PROVIDER_NAMES: Final = tuple(_OFFERS)
 
 
 class Providers:
-    """The providers on offer: those whose key is set."""
+    """The providers on offer: those whose key is set. With a key of their own, users are offered the others, too."""
 
-    def __init__(self, providers: Sequence[Provider]) -> None:
+    def __init__(
+        self, providers: Sequence[Provider], *, without_key: Sequence[Provider] = (), keyed: Keyed | None = None
+    ) -> None:
+        """without_key: what is offered only with a key of one's own; adapters that can send nothing.
+
+        keyed: makes an adapter of a name and a user's own key.
+        """
         self._providers = {provider.name: provider for provider in providers}
+        self._without_key = {provider.name: provider for provider in without_key}
+        self._keyed = keyed
 
     @classmethod
     @asynccontextmanager
@@ -106,17 +120,55 @@ class Providers:
 
         Raises ValueError for a key that cannot be one.
         """
+        keys = {name: offer.key(settings) for name, offer in _OFFERS.items()}
         async with ProviderHttp() as http:
-            made = [offer.make(settings, http, now) for offer in _OFFERS.values()]
-            yield cls([provider for provider in made if provider is not None])
+            yield cls(
+                [
+                    _OFFERS[name].make(settings, http, now, key.get_secret_value())
+                    for name, key in keys.items()
+                    if key is not None
+                ],
+                without_key=[
+                    _OFFERS[name].make(settings, NoHttp(), now, NOBODYS_KEY)
+                    for name, key in keys.items()
+                    if key is None
+                ],
+                keyed=lambda name, key: _OFFERS[name].make(settings, http, now, key),
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._providers)
 
     def provider(self, name: str) -> Provider:
-        """Raises KeyError for a provider that is not on offer (any more)."""
+        """With the service's key. Raises KeyError for a provider that is not on offer (any more)."""
         return self._providers[name]
+
+    def keyed(self, name: str, key: str) -> Provider:
+        """With a user's own key, whether or not the service has one. The caller keeps it: some ask for more with it.
+
+        Raises KeyError: no such provider; ValueError: this cannot be a key.
+        """
+        if self._keyed is None:
+            raise KeyError(name)
+        return self._keyed(name, key)
+
+    def known(self, name: str) -> Provider | None:
+        """To ask what it offers, what that costs, how it is asked for; not to ask it anything: that may have no key.
+
+        None: no provider that this version knows.
+        """
+        return self._providers.get(name) or self._without_key.get(name)
+
+    def for_user(self, own: Collection[str]) -> "Providers":
+        """What is on offer to a user who has keys of their own at these; to be asked like `known`."""
+        more = [provider for name, provider in self._without_key.items() if name in own]
+        return Providers([*self._providers.values(), *more]) if more else self
+
+    @property
+    def all_on_offer(self) -> bool:
+        """Whether a key of their own would offer a user nothing more."""
+        return not self._without_key
 
     def find_model(self, model_id: str, provider: str | None = None) -> tuple[Provider, Model] | None:
         """Whether or not it is still sold: what was bought must be settled.
