@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from contracts.ids import ProviderKeyId, UserId
+from contracts.ids import ProviderKeyId, UserId, new_provider_key_id
 from runtime.encryption import SecretBox
 from store.database import Connection
 
@@ -59,6 +59,75 @@ def provider_key_context(user_id: UserId, provider: str, provider_key_id: Provid
     return f"provider-keys/{user_id}/{provider}/{provider_key_id}/{version}"
 
 
+# Whoever puts or deletes a key of a user at a provider does so one after the other.
+LOCK_KEYS = "SELECT pg_advisory_xact_lock(hashtextextended('provider-keys/' || $1::text || '/' || $2::text, 0))"
+NEXT_VERSION = "SELECT coalesce(max(version), 0) + 1 FROM provider_keys WHERE user_id = $1 AND provider = $2"
+REPLACE_CURRENT = """
+UPDATE provider_keys SET replaced_at = now()
+WHERE user_id = $1 AND provider = $2 AND replaced_at IS NULL AND deleted_at IS NULL
+"""
+INSERT_KEY = """
+INSERT INTO provider_keys (provider_key_id, user_id, provider, version, key_sealed, hint)
+VALUES ($1, $2, $3, $4, $5, $6)
+"""
+
+
+async def put_key(conn: Connection, box: SecretBox, user_id: UserId, provider: str, key: str) -> ProviderKey:
+    """From now on, what this user buys at this provider is bought with this key. Each call is a new version."""
+    await conn.execute(LOCK_KEYS, user_id, provider)
+    version: int = await conn.fetchval(NEXT_VERSION, user_id, provider)
+    await conn.execute(REPLACE_CURRENT, user_id, provider)
+    provider_key_id = new_provider_key_id()
+    sealed = box.seal(key, context=provider_key_context(user_id, provider, provider_key_id, version))
+    await conn.execute(INSERT_KEY, provider_key_id, user_id, provider, version, sealed, key[-HINT_CHARS:])
+    return next(key for key in await list_keys(conn, user_id) if key.provider_key_id == provider_key_id)
+
+
+LIST_KEYS = """
+SELECT k.provider_key_id, k.provider, k.version, k.hint, k.created_at, k.tested_at, k.test_outcome, k.replaced_at,
+       k.deleted_at,
+       (SELECT count(*) FROM jobs AS j LEFT JOIN charges AS c ON c.job_id = j.job_id
+        WHERE j.provider_key_id = k.provider_key_id
+          AND (j.state IN ('waiting', 'submitting', 'unknown', 'submitted') OR c.state = 'held')) AS open_jobs
+FROM provider_keys AS k
+WHERE k.user_id = $1 AND k.erased_at IS NULL
+ORDER BY k.provider, k.version DESC
+"""
+
+
+async def list_keys(conn: Connection, user_id: UserId) -> list[ProviderKey]:
+    """The current ones, and those before them that are still in use: by provider, the newest first."""
+    return [
+        ProviderKey(
+            **{**row, "test_outcome": None if row["test_outcome"] is None else KeyTest(row["test_outcome"])},
+        )
+        for row in await conn.fetch(LIST_KEYS, user_id)
+    ]
+
+
+MARK_TESTED = "UPDATE provider_keys SET tested_at = now(), test_outcome = $2 WHERE provider_key_id = $1"
+
+
+async def mark_tested(conn: Connection, provider_key_id: ProviderKeyId, outcome: KeyTest) -> None:
+    """What its provider said of it, just now."""
+    await conn.execute(MARK_TESTED, provider_key_id, outcome.value)
+
+
+DELETE_CURRENT = """
+UPDATE provider_keys SET deleted_at = now()
+WHERE user_id = $1 AND provider = $2 AND replaced_at IS NULL AND deleted_at IS NULL
+RETURNING provider_key_id
+"""
+
+
+async def delete_key(conn: Connection, user_id: UserId, provider: str) -> ProviderKeyId | None:
+    """From now on nothing more is bought with the user's current key. Erased when it is no longer needed, see
+    `erase_unused`. None: there was none.
+    """
+    await conn.execute(LOCK_KEYS, user_id, provider)
+    return await conn.fetchval(DELETE_CURRENT, user_id, provider)
+
+
 # The share lock lasts until COMMIT: a key is not replaced, deleted or erased while something is about to be bought with
 # it. Whoever waited here for a replacement does not see the new row in this statement.
 LOCK_CURRENT = """
@@ -106,8 +175,12 @@ UPDATE provider_keys AS k SET key_sealed = NULL, erased_at = now()
 WHERE k.erased_at IS NULL AND (k.replaced_at IS NOT NULL OR k.deleted_at IS NOT NULL)
   AND NOT EXISTS (
       SELECT FROM jobs AS j LEFT JOIN charges AS c ON c.job_id = j.job_id
-      WHERE (j.provider_key_id = k.provider_key_id
-             OR j.job_id IN (SELECT s.job_id FROM sends AS s WHERE s.provider_key_id = k.provider_key_id))
+      WHERE j.provider_key_id = k.provider_key_id
+        AND (j.state IN ('waiting', 'submitting', 'unknown', 'submitted') OR c.state = 'held')
+  )
+  AND NOT EXISTS (
+      SELECT FROM sends AS s JOIN jobs AS j ON j.job_id = s.job_id LEFT JOIN charges AS c ON c.job_id = j.job_id
+      WHERE s.provider_key_id = k.provider_key_id
         AND (j.state IN ('waiting', 'submitting', 'unknown', 'submitted') OR c.state = 'held')
   )
 RETURNING k.provider_key_id
