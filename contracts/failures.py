@@ -2,7 +2,8 @@
 
     what the user asked for    invalid_request · unauthenticated · insufficient_scope · not_found ·
                                method_not_allowed · unsupported_media_type ·
-                               payload_too_large · idempotency_conflict · idempotency_in_progress · rate_limited ·
+                               payload_too_large · malformed_request · request_timed_out · headers_too_large ·
+                               idempotency_conflict · idempotency_in_progress · rate_limited ·
                                budget_exceeded · max_cost_exceeded · open_limit_reached · content_moderated ·
                                provider_rejected_input · execution_not_ended · nothing_to_retry · possible_double_cost
     what the operator must do  provider_auth_failed · provider_credit_exhausted · provider_model_unavailable ·
@@ -31,6 +32,9 @@ class FailureCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     PAYLOAD_TOO_LARGE = "payload_too_large"
+    MALFORMED_REQUEST = "malformed_request"
+    REQUEST_TIMED_OUT = "request_timed_out"
+    HEADERS_TOO_LARGE = "headers_too_large"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"
     RATE_LIMITED = "rate_limited"
@@ -94,6 +98,11 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.METHOD_NOT_ALLOWED: _kind(False, Acts.USER, "This address does not take this method."),
     FailureCode.UNSUPPORTED_MEDIA_TYPE: _kind(False, Acts.USER, "The body must be application/json."),
     FailureCode.PAYLOAD_TOO_LARGE: _kind(False, Acts.USER, "The body is larger than this service accepts."),
+    FailureCode.MALFORMED_REQUEST: _kind(False, Acts.USER, "This is not a request in HTTP/1.1 that can be understood."),
+    FailureCode.REQUEST_TIMED_OUT: _kind(True, Acts.NOBODY, "The request did not arrive in time."),
+    FailureCode.HEADERS_TOO_LARGE: _kind(
+        False, Acts.USER, "The address and headers are larger, or more, than this service accepts."
+    ),
     FailureCode.IDEMPOTENCY_CONFLICT: _kind(
         False, Acts.USER, "This Idempotency-Key was used before with another body."
     ),
