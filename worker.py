@@ -36,6 +36,7 @@ from runtime import policies
 from runtime.encryption import Sealer
 from runtime.logging import configure_logging, get_logger
 from runtime.metrics import MetricsPortError, start_metrics_server
+from runtime.payloads import payload_converter
 from runtime.settings import WorkerProcess, callback_base_url, callback_note, describe_settings, load, secret_values
 from runtime.temporal import (
     UNREACHABLE,
@@ -232,7 +233,12 @@ async def connect_patiently(settings: WorkerProcess, stopping: asyncio.Event) ->
     """
     while not stopping.is_set():
         try:
-            client = await connect(settings, metrics_port=settings.sdk_metrics_port, metrics_host=settings.metrics_host)
+            client = await connect(
+                settings,
+                payloads=payload_converter(settings),
+                metrics_port=settings.sdk_metrics_port,
+                metrics_host=settings.metrics_host,
+            )
             await ensure_search_attributes(client)
         except TemporalConnectError as error:
             log.warning("waiting for Temporal", reason=str(error))
@@ -285,7 +291,7 @@ async def serve(settings: WorkerProcess) -> int:
 
 async def recover(settings: WorkerProcess, arguments: argparse.Namespace) -> int:
     """Takes no work."""
-    client = await connect(settings)
+    client = await connect(settings, payloads=payload_converter(settings))
     async with open_crew(settings, client) as crew:
         recovery = Recovery(
             database=crew.database,

@@ -11,6 +11,7 @@ from temporalio.client import Client
 from api.gate import Gate
 from providers.registry import Providers
 from runtime.encryption import Sealer, SecretBox
+from runtime.payloads import payload_converter
 from runtime.settings import ApiProcess
 from runtime.temporal import connect
 from runtime.tokens import PURPOSE, CallbackTokens
@@ -71,7 +72,7 @@ async def _services(
 ) -> Services:
     return Services(
         database=database,
-        temporal=await connect(settings, lazy=True),
+        temporal=await connect(settings, payloads=payload_converter(settings), lazy=True),
         providers=providers,
         objects=objects,
         secrets=sealer,

@@ -25,6 +25,14 @@ def checked_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def checked_origin(value: str) -> str:
+    """What a browser names as the origin of a page: an http(s) address without a path. Else ValueError."""
+    checked = checked_url(value)
+    if urlsplit(checked).path:
+        raise ValueError("must have no path")
+    return checked
+
+
 def webhook_url(value: str) -> str:
     """An address that a user may have webhooks sent to, unchanged. Else ValueError."""
     try:

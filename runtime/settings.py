@@ -19,6 +19,9 @@ from pydantic_settings import NoDecode
 from runtime.addresses import callback_base_url as callback_base_url
 from runtime.addresses import callback_note as callback_note
 from runtime.addresses import url_host_port
+from runtime.payload_settings import CodecSettings as CodecSettings
+from runtime.payload_settings import PayloadSettings as PayloadSettings
+from runtime.outbound_settings import OutboundSettings
 from runtime.provider_settings import ProviderSettings as ProviderSettings
 from runtime.setting_types import (
     ENV_FILE,
@@ -170,15 +173,11 @@ class LimitSettings(Settings):
 
 
 class SecuritySettings(Settings):
-    """Keys and network limits."""
+    """The keys."""
 
     encryption_keys: SecretStr = Field(
         description="base64 keys of 32 bytes, comma separated, newest first: seal secrets at rest, sign tokens",
         examples=["$(openssl rand -base64 32)"],
-    )
-    allowed_private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)] = Field(
-        default=(),
-        description="private hosts we may call (host or host:port, commas); not enforced yet: none is refused",
     )
 
     @field_validator("encryption_keys")
@@ -195,9 +194,11 @@ class SecuritySettings(Settings):
 # The help text lists the last base first.
 class ApiProcess(
     LogSettings,
+    OutboundSettings,
     SecuritySettings,
     ProviderSettings,
     StorageSettings,
+    PayloadSettings,
     TemporalSettings,
     DatabaseSettings,
     LimitSettings,
@@ -208,9 +209,11 @@ class ApiProcess(
 
 class WorkerProcess(
     LogSettings,
+    OutboundSettings,
     SecuritySettings,
     ProviderSettings,
     StorageSettings,
+    PayloadSettings,
     TemporalSettings,
     DatabaseSettings,
     LimitSettings,
@@ -225,6 +228,10 @@ class MigrateProcess(LogSettings, DatabaseSettings):
 
 class AdminProcess(LogSettings, SecuritySettings, DatabaseSettings):
     """`python -m store.admin`. What it did is in its result, so its log is quiet unless LOG_LEVEL is set."""
+
+
+class CodecProcess(LogSettings, SecuritySettings, CodecSettings):
+    """`python -m api.codec`."""
 
 
 S = TypeVar("S", bound=Settings)

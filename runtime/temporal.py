@@ -13,6 +13,7 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
+from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import (
     LogForwardingConfig,
@@ -59,12 +60,14 @@ class SearchAttributeTypeError(Exception):
 async def connect(
     settings: TemporalSettings,
     *,
+    payloads: DataConverter = DataConverter.default,
     metrics_port: int | None = None,
     metrics_host: str = "127.0.0.1",
     lazy: bool = False,
 ) -> Client:
     """Connect as the environment says (see `temporalio.envconfig`); explicit settings win. Raises TemporalConnectError.
 
+    payloads: see `runtime.payloads`; every process that takes part in a workflow needs the same keys.
     metrics_port: serve the SDK's own metrics there; None or 0: not at all.
     lazy: connect at the first call, so that a process can start while Temporal is down. Not for workers.
     """
@@ -80,7 +83,9 @@ async def connect(
         config["api_key"] = settings.temporal_api_key.get_secret_value()
         config.setdefault("tls", True)
     try:
-        return await Client.connect(**config, lazy=lazy, runtime=runtime, connect_timeout=CONNECT_TIMEOUT)
+        return await Client.connect(
+            **config, data_converter=payloads, lazy=lazy, runtime=runtime, connect_timeout=CONNECT_TIMEOUT
+        )
     except (RuntimeError, ValueError, RPCError) as error:
         reason = " ".join(str(error).split())
         raise TemporalConnectError(f"TEMPORAL_ADDRESS: no connection to {config['target_host']}: {reason}") from error

@@ -18,12 +18,12 @@ from packaging.utils import canonicalize_name
 from pydantic.fields import FieldInfo
 
 from runtime.policies import EXIT_SECONDS
-from runtime.settings import AdminProcess, ApiProcess, MigrateProcess, Settings, WorkerProcess, load
+from runtime.settings import AdminProcess, ApiProcess, CodecProcess, MigrateProcess, Settings, WorkerProcess, load
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
-PROCESSES: tuple[type[Settings], ...] = (ApiProcess, WorkerProcess, MigrateProcess, AdminProcess)
-Product = Literal["api", "worker", "migrate"]
+PROCESSES: tuple[type[Settings], ...] = (ApiProcess, WorkerProcess, MigrateProcess, AdminProcess, CodecProcess)
+Product = Literal["api", "worker", "migrate", "codec"]
 OWNERS_SECRETS = ("DATABASE_OWNER_URL", "POSTGRES_PASSWORD", "POSTGRES_TEMPORAL_PASSWORD")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ROOT_PACKAGES: set[str] = set(PROJECT["tool"]["importlinter"]["root_packages"])
@@ -133,7 +133,8 @@ def compose(checkout: Path, *arguments: str, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def services(checkout: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(compose(checkout, "--format", "json"))["services"]
+    every = compose(checkout, "--format", "json", COMPOSE_PROFILES="*")
+    found: dict[str, Any] = json.loads(every)["services"]
     return found
 
 
