@@ -5,7 +5,8 @@
                                payload_too_large · malformed_request · request_timed_out · headers_too_large ·
                                idempotency_conflict · idempotency_in_progress · rate_limited ·
                                budget_exceeded · max_cost_exceeded · open_limit_reached · content_moderated ·
-                               provider_rejected_input · execution_not_ended · nothing_to_retry · possible_double_cost
+                               provider_rejected_input · provider_key_refused · execution_not_ended · nothing_to_retry ·
+                               possible_double_cost
     what the operator must do  provider_auth_failed · provider_credit_exhausted · provider_model_unavailable ·
                                provider_not_accepting · service_budget_exceeded
     what time may heal         provider_rate_limited · provider_unavailable · storage_unavailable · service_unavailable
@@ -43,6 +44,7 @@ class FailureCode(StrEnum):
     OPEN_LIMIT_REACHED = "open_limit_reached"
     CONTENT_MODERATED = "content_moderated"
     PROVIDER_REJECTED_INPUT = "provider_rejected_input"
+    PROVIDER_KEY_REFUSED = "provider_key_refused"
     EXECUTION_NOT_ENDED = "execution_not_ended"
     NOTHING_TO_RETRY = "nothing_to_retry"
     POSSIBLE_DOUBLE_COST = "possible_double_cost"
@@ -115,6 +117,7 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.OPEN_LIMIT_REACHED: _kind(True, Acts.NOBODY, "As many executions of this user are open as may be."),
     FailureCode.CONTENT_MODERATED: _kind(False, Acts.USER, "The provider refused the content of this request."),
     FailureCode.PROVIDER_REJECTED_INPUT: _kind(False, Acts.USER, "The provider refused the input of this step."),
+    FailureCode.PROVIDER_KEY_REFUSED: _kind(False, Acts.USER, "The provider refused your own key for it."),
     FailureCode.EXECUTION_NOT_ENDED: _kind(True, Acts.NOBODY, "The execution has not ended yet."),
     FailureCode.NOTHING_TO_RETRY: _kind(False, Acts.USER, "The execution has completed: there is nothing to retry."),
     FailureCode.POSSIBLE_DOUBLE_COST: _kind(
@@ -159,6 +162,8 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
 
 STOPS_A_PROVIDER: Final = frozenset({FailureCode.PROVIDER_AUTH_FAILED, FailureCode.PROVIDER_CREDIT_EXHAUSTED})
 """What a create call is refused with when the provider refuses us, and not this request: the next would be, too."""
+TRIPS_A_BREAKER: Final = STOPS_A_PROVIDER | {FailureCode.PROVIDER_KEY_REFUSED}
+"""The same, and of a user's own key: that stops nobody but this user."""
 
 MESSAGE_MAX_CHARS = 500
 """Text from outside that travels (histories, rows, answers) is cut here."""
