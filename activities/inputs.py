@@ -7,8 +7,9 @@ from contracts.plans import Reference
 from providers.port import Model, ModelInputs
 from store.assets import list_execution_assets
 from store.database import Connection
-from store.jobs import JobRecord, find_step_report
+from store.jobs import JobRecord
 from store.objects import ObjectStore
+from store.reports import find_step_report
 
 PROVIDER_URL_LIFE = timedelta(minutes=40)
 """Results live an hour at the shortest-lived provider (Replicate); the next model needs time to fetch it."""

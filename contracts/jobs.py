@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from contracts.failures import Failure
-from contracts.ids import ExecutionId, JobId, ProviderJobId, UserId
+from contracts.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId, UserId
 from contracts.money import NanoUsd
 from contracts.plans import StepKind
 from contracts.states import JobState
@@ -43,8 +43,8 @@ class SubmitJobResult:
     """retry_after_seconds: what the provider asked for, with NOT_SENT; 0 if it did not say.
     held_back: with NOT_SENT, by us: there was no room at the provider, or it takes nothing now. It was not tried.
 
-    send_number, provider_job_id: as they are in the job's row now. Nobody decides by them: from the history they are
-    known when the database was restored to the past.
+    send_number, provider_job_id, provider_key_id: as they are in the job's row now. Nobody decides by them: from the
+    history they are known when the database was restored to the past.
     """
 
     outcome: SubmitOutcome
@@ -53,6 +53,7 @@ class SubmitJobResult:
     send_number: int = 0
     provider_job_id: ProviderJobId | None = None
     held_back: bool = False
+    provider_key_id: ProviderKeyId | None = None
 
 
 class FindOutcome(StrEnum):
@@ -69,12 +70,13 @@ class FindOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindJobResult:
-    """send_number, provider_job_id: as in SubmitJobResult."""
+    """send_number, provider_job_id, provider_key_id: as in SubmitJobResult."""
 
     outcome: FindOutcome
     failure: Failure | None = None
     send_number: int = 0
     provider_job_id: ProviderJobId | None = None
+    provider_key_id: ProviderKeyId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import asyncpg
 
-from contracts.ids import ExecutionId, JobId, ProviderJobId
+from contracts.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId
 from contracts.jobs import ProviderHandle
 from store.database import Connection
 from store.jobs import mark_late_handle, mark_submitted
@@ -71,6 +71,17 @@ WHERE execution_id = $1 AND state IN ('submitting', 'unknown', 'submitted') AND 
 async def notify_open_jobs(conn: Connection, execution_id: ExecutionId) -> None:
     """Wake who waits for any job of an execution when the transaction commits: a cancel was ordered."""
     await conn.execute(NOTIFY_OPEN, execution_id, CHANNEL)
+
+
+GET_SEND_KEY = "SELECT provider_key_id FROM sends WHERE job_id = $1 AND number = $2"
+
+
+async def get_send_key(conn: Connection, job_id: JobId, send_number: int) -> ProviderKeyId | None:
+    """The user's own key that a send was made with, by which its callbacks are verified. As system.
+
+    None: the service's, or there was no such send.
+    """
+    return await conn.fetchval(GET_SEND_KEY, job_id, send_number)
 
 
 async def record_callback(conn: Connection, new: NewCallback) -> CallbackOutcome:

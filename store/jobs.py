@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from contracts.failures import Failure
-from contracts.ids import ExecutionId, JobId, ProviderJobId, UserId
+from contracts.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId, UserId
 from contracts.jobs import JobRef, JobReport, ProviderHandle
 from contracts.plans import Parameters, StepKind, parameters_from_json
 from contracts.states import JobState
@@ -23,7 +23,7 @@ GET_JOB = """
 SELECT j.job_id, j.execution_id, j.user_id, j.step_name, j.provider, j.model, j.state, j.send_number,
        j.provider_job_id, j.provider_urls, j.report, j.failure, j.deadline_at, j.cancel_sent_at, j.callback_at,
        j.submitted_at, s.kind, s.parameters, s.usual_seconds, s.deadline_seconds,
-       j.orphan, e.status AS execution_status, e.generation AS execution_generation, e.cancel_requested_at,
+       j.provider_key_id, j.orphan, e.status AS execution_status, e.generation AS execution_generation, e.cancel_requested_at,
        e.deadline_at < now() AS execution_late, now() AS now,
        coalesce(j.deadline_at, e.deadline_at) < now() AS late
 FROM jobs AS j
@@ -39,6 +39,7 @@ class JobRecord:
 
     deadline_at: of the current send; None while certainly nothing is sent: then only the execution's deadline counts.
     failure: how it ended; of a waiting job, why its last send was not accepted.
+    provider_key_id: its user's own key, by which its current send was made; None: the service's.
     """
 
     job_id: JobId
@@ -62,6 +63,7 @@ class JobRecord:
     callback_at: datetime | None
     submitted_at: datetime | None
     orphan: bool
+    provider_key_id: ProviderKeyId | None = None
     execution_status: str
     execution_generation: int
     execution_late: bool
@@ -118,15 +120,15 @@ FOR SHARE OF e
 BEGIN_SEND = """
 WITH begun AS (
     UPDATE jobs AS j
-    SET state = 'submitting', send_number = $2, failure = NULL, updated_at = now(),
+    SET state = 'submitting', send_number = $2, provider_key_id = $7, failure = NULL, updated_at = now(),
         deadline_at = least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds))
     FROM executions AS e, steps AS s
     WHERE j.job_id = $1 AND j.state = 'waiting' AND j.send_number = $2 - 1
       AND e.execution_id = j.execution_id AND s.execution_id = j.execution_id AND s.name = j.step_name
     RETURNING j.job_id, j.send_number
 )
-INSERT INTO sends (job_id, number, user_id, request, inputs, sender)
-SELECT job_id, send_number, $3, $4, $5, $6 FROM begun
+INSERT INTO sends (job_id, number, user_id, request, inputs, sender, provider_key_id)
+SELECT job_id, send_number, $3, $4, $5, $6, $7 FROM begun
 RETURNING serial
 """
 
@@ -139,17 +141,20 @@ async def begin_send(
     inputs: Mapping[str, Any],
     *,
     sender: str = "",
+    provider_key_id: ProviderKeyId | None = None,
 ) -> int | None:
     """The intent: commit this before any byte leaves. Returns the send's serial, the next of the whole database.
 
     None: cancelled, paused, of another generation, or somebody else's send is out.
     sender: names the one call that sends; by it the call knows its own send again when COMMIT got no answer.
+    provider_key_id: the user's own key it is sent with; whatever is asked about this send is asked with the same.
 
     The execution's row is locked in share mode, so a cancel is either seen here or waits until the intent is committed.
     """
     if await conn.fetchval(LOCK_EXECUTION, ref.execution_id, ref.generation, ref.job_id) is None:
         return None
-    return await conn.fetchval(BEGIN_SEND, ref.job_id, number, ref.user_id, dict(request), dict(inputs), sender)
+    arguments = (ref.user_id, dict(request), dict(inputs), sender, provider_key_id)
+    return await conn.fetchval(BEGIN_SEND, ref.job_id, number, *arguments)
 
 
 LOCK_JOB = "SELECT job_id FROM jobs WHERE job_id = $1 FOR UPDATE"
@@ -253,7 +258,7 @@ SELECT EXISTS (
 async def has_twin(conn: Connection, job_id: JobId, number: int) -> bool:
     """Whether another send of unknown fate asked for exactly the same: then a match in a list could be either's.
 
-    As system.
+    Whatever their keys: two keys may be of one account. As system.
     """
     return bool(await conn.fetchval(HAS_TWIN, job_id, number))
 
@@ -345,20 +350,6 @@ RETURNING j.job_id
 async def cancel_waiting_jobs(conn: Connection, execution_id: ExecutionId) -> list[JobId]:
     """End what was never sent, or certainly not accepted. Returns the jobs whose money is to be released."""
     return [JobId(row["job_id"]) for row in await conn.fetch(CANCEL_WAITING, execution_id)]
-
-
-GET_OUTPUT = """
-SELECT j.report, j.ended_at FROM jobs AS j
-WHERE j.execution_id = $1 AND j.step_name = $2 AND j.state = 'completed' AND NOT j.orphan
-ORDER BY j.generation DESC, j.job_id DESC LIMIT 1
-"""
-
-
-async def find_step_report(conn: Connection, execution_id: ExecutionId, step: str) -> tuple[JobReport, datetime] | None:
-    """What a completed step produced, and when; None if the step has not completed."""
-    row = await conn.fetchrow(GET_OUTPUT, execution_id, step)
-    report = report_from_json(row["report"]) if row is not None else None
-    return (report, row["ended_at"]) if row is not None and report is not None else None
 
 
 LATE_HANDLE = """

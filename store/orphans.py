@@ -15,17 +15,18 @@ log = get_logger(__name__)
 INSERT_ORPHAN = """
 INSERT INTO jobs
     (job_id, execution_id, step_name, user_id, generation, provider, model, state, orphan, supersedes, send_number,
-     provider_job_id, provider_urls, submitted_at)
+     provider_job_id, provider_urls, submitted_at, provider_key_id)
 SELECT $2, j.execution_id, j.step_name, j.user_id, j.generation, j.provider, j.model, 'submitted', true, j.job_id, $3,
-       $4, $5, s.sent_at
+       $4, $5, s.sent_at, s.provider_key_id
 FROM jobs AS j JOIN sends AS s ON s.job_id = j.job_id AND s.number = $3
 WHERE j.job_id = $1
 ON CONFLICT (provider, provider_job_id) DO NOTHING
 RETURNING execution_id
 """
 COPY_SEND = """
-INSERT INTO sends (job_id, number, user_id, request, inputs, sent_at, answered_at, outcome, provider_job_id)
-SELECT $2, number, user_id, request, inputs, sent_at, now(), 'accepted', $4
+INSERT INTO sends (job_id, number, user_id, request, inputs, sent_at, answered_at, outcome, provider_job_id,
+                   provider_key_id)
+SELECT $2, number, user_id, request, inputs, sent_at, now(), 'accepted', $4, provider_key_id
 FROM sends WHERE job_id = $1 AND number = $3
 """
 # Nothing was held for it; what it cost counts against the month that held the money of its step.
@@ -36,7 +37,8 @@ SELECT $3, $2, execution_id, user_id, provider, model, 0, price, budget_month FR
 
 
 async def record_orphan(conn: Connection, job_id: JobId, number: int, handle: ProviderHandle) -> JobId | None:
-    """Write down that a send bought something which its job will not use. The sweep ends and settles it.
+    """Write down that a send bought something which its job will not use. The sweep ends and settles it, with the key
+    of that send.
 
     What was assumed for that send by hand goes back: its real bill is the orphan's.
     None: the provider's id has an owner already (a repeat, or the id is another job's), or there is no such send.

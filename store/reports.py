@@ -1,11 +1,14 @@
 """What a provider said at the end of a job, as it lies in the job's row."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
+from contracts.ids import ExecutionId
 from contracts.jobs import JobReport, Output
 from contracts.plans import StepKind
 from contracts.states import JobState
+from store.database import Connection
 from store.executions import failure_from_json, failure_to_json
 
 
@@ -31,3 +34,17 @@ def report_from_json(plain: Mapping[str, Any] | None) -> JobReport | None:
         run_seconds=plain["run_seconds"],
         charged=plain["charged"],
     )
+
+
+GET_OUTPUT = """
+SELECT j.report, j.ended_at FROM jobs AS j
+WHERE j.execution_id = $1 AND j.step_name = $2 AND j.state = 'completed' AND NOT j.orphan
+ORDER BY j.generation DESC, j.job_id DESC LIMIT 1
+"""
+
+
+async def find_step_report(conn: Connection, execution_id: ExecutionId, step: str) -> tuple[JobReport, datetime] | None:
+    """What a completed step produced, and when; None if the step has not completed."""
+    row = await conn.fetchrow(GET_OUTPUT, execution_id, step)
+    report = report_from_json(row["report"]) if row is not None else None
+    return (report, row["ended_at"]) if row is not None and report is not None else None

@@ -15,7 +15,6 @@ from store.database import Database
 from store.executions import claim_execution, get_progress
 from store.jobs import (
     begin_send,
-    find_step_report,
     get_job,
     get_send,
     list_owned,
@@ -24,6 +23,7 @@ from store.jobs import (
     mark_waiting,
 )
 from store.orphans import record_orphan
+from store.reports import find_step_report
 from store.status import find_execution
 from store.sweeping import count_open_bills, take_open_bills
 from tests.rows import IMAGE, IMAGE_MODEL, Accepted, accept, new_execution, new_user
