@@ -12,16 +12,15 @@ from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import NoDecode
 
 from runtime.addresses import callback_base_url as callback_base_url
 from runtime.addresses import callback_note as callback_note
 from runtime.addresses import url_host_port
+from runtime.outbound_settings import OutboundSettings as OutboundSettings
 from runtime.payload_settings import CodecSettings as CodecSettings
 from runtime.payload_settings import PayloadSettings as PayloadSettings
-from runtime.outbound_settings import OutboundSettings
 from runtime.provider_settings import ProviderSettings as ProviderSettings
 from runtime.setting_types import (
     ENV_FILE,
@@ -30,7 +29,6 @@ from runtime.setting_types import (
     Settings,
     Slots,
     Url,
-    split_commas,
 )
 
 ENCRYPTION_KEY_BYTES = 32

@@ -14,9 +14,9 @@ from runtime.settings import (
     ApiProcess,
     DatabaseSettings,
     MigrateProcess,
+    OutboundSettings,
     ProviderSettings,
     PublicAddressSettings,
-    SecuritySettings,
     Settings,
     TemporalSettings,
     WorkerProcess,
@@ -201,8 +201,35 @@ def test_settings_show_no_secret_when_printed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_settings_private_hosts_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_all(monkeypatch, {"ENCRYPTION_KEYS": KEY_A, "ALLOWED_PRIVATE_HOSTS": "localhost:8090, Sandbox ,"})
-    assert load(SecuritySettings).allowed_private_hosts == ("localhost:8090", "sandbox")
+    set_all(monkeypatch, {"ALLOWED_PRIVATE_HOSTS": "localhost:8090, Sandbox ,[::1]:9000,FE80::1"})
+    assert load(OutboundSettings).allowed_private_hosts == ("localhost:8090", "sandbox", "[::1]:9000", "fe80::1")
+    assert load(OutboundSettings).outbound_rules().allowed_private_hosts == {
+        ("localhost", 8090),
+        ("sandbox", None),
+        ("::1", 9000),
+        ("fe80::1", None),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALLOWED_PRIVATE_HOSTS", "http://localhost"),
+        ("ALLOWED_PRIVATE_HOSTS", "localhost:port"),
+        ("ALLOWED_PRIVATE_HOSTS", "localhost:70000"),
+        ("ALLOWED_PRIVATE_HOSTS", "10.0.0.0/8"),
+        ("ALLOWED_PRIVATE_HOSTS", "127.1"),
+        ("EGRESS_PROXY_URL", "https://proxy.example.com"),
+        ("EGRESS_PROXY_URL", "proxy.example.com:3128"),
+        ("EGRESS_PROXY_URL", "http://proxy.example.com/path"),
+    ],
+)
+def test_settings_outbound_that_say_nothing_usable_stop_the_start(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_all(monkeypatch, {name: value})
+    (line,) = refusal(OutboundSettings, capsys)
+    assert line.startswith(f"{name}: ")
 
 
 def test_settings_temporal_environment_includes_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
