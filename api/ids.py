@@ -8,6 +8,7 @@ from api.problems import invalid_field
 from contracts.ids import ExecutionId
 
 EXECUTION_ID = re.compile(r"exec_[0-9a-f]{32}", re.ASCII)
+KEY_ID = re.compile(r"key_[0-9a-f]{32}", re.ASCII)
 ASSET_ID = re.compile(r"asset_[0-9a-f]{32}", re.ASCII)
 
 

@@ -1,4 +1,4 @@
-"""How many requests an API key may send: refused beyond, and told with every answer.
+"""How many requests an API key may send, or a user with tokens: refused beyond, and told with every answer.
 
 The fields are those of draft-ietf-httpapi-ratelimit-headers-10.
 """
@@ -36,7 +36,7 @@ def announce(request: Request, rate: Rate) -> None:
 def rate_limited(rate: Rate) -> ProblemError:
     return ProblemError(
         FailureCode.RATE_LIMITED,
-        f"This key may send {rate.quota} {_REQUESTS[rate.route_class]} in any {rate.window_seconds} seconds. "
+        f"In any {rate.window_seconds} seconds {rate.quota} {_REQUESTS[rate.route_class]} are admitted. "
         f"The next one is admitted in {rate.next_seconds} s.",
         members={
             "rateLimit": {

@@ -111,7 +111,7 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.IDEMPOTENCY_IN_PROGRESS: _kind(
         True, Acts.NOBODY, "The first request with this Idempotency-Key is still being answered."
     ),
-    FailureCode.RATE_LIMITED: _kind(True, Acts.NOBODY, "This API key sends requests faster than it may."),
+    FailureCode.RATE_LIMITED: _kind(True, Acts.NOBODY, "Requests come faster than they may with this credential."),
     FailureCode.BUDGET_EXCEEDED: _kind(False, Acts.USER, "The budget does not have room for this request."),
     FailureCode.MAX_COST_EXCEEDED: _kind(False, Acts.USER, "The request may cost more than its own maxCost."),
     FailureCode.OPEN_LIMIT_REACHED: _kind(True, Acts.NOBODY, "As many executions of this user are open as may be."),

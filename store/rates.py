@@ -95,11 +95,12 @@ async def admit_request(conn: Connection, key: ApiKey, route_class: RouteClass, 
         scopes=frozenset(map(Scope, row["scopes"])),
         usable=row["usable"],
         touch_due=row["touch_due"],
-        rate=_rate(row, route_class, limits),
+        rate=read_rate(row, route_class, limits),
     )
 
 
-def _rate(row: Record, route_class: RouteClass, limits: RateLimits) -> Rate | None:
+def read_rate(row: Record, route_class: RouteClass, limits: RateLimits) -> Rate | None:
+    """Of what the functions of the database answer; None if nothing was counted."""
     if row["used"] is None:
         return None
     free_at_ms = give_back_ms(row["used"], row["quota"], newest=row["newest"], slot_ms=limits.slot_ms)
