@@ -1,0 +1,72 @@
+"""What a client can ask of the API, read from its OpenAPI document: each operation with all that it takes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+_METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """takes: `path execution_id`, `query cursor`, `header Idempotency-Key`, `body webhook`; fields of objects within a
+    body with dots. example: a body that it accepts, None if it takes none.
+    """
+
+    method: str
+    path: str
+    takes: frozenset[str]
+    example: Mapping[str, Any] | None
+    needs_user: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def operations_of(document: Mapping[str, Any]) -> list[Operation]:
+    """In the order of the document, what deletes last."""
+    found = [
+        _operation(document, path, method, item)
+        for path, methods in document["paths"].items()
+        for method, item in methods.items()
+        if method in _METHODS
+    ]
+    return sorted(found, key=lambda operation: operation.method == "DELETE")
+
+
+def _operation(document: Mapping[str, Any], path: str, method: str, item: Mapping[str, Any]) -> Operation:
+    takes = {f"{parameter['in']} {parameter['name']}" for parameter in item.get("parameters", ())}
+    content = item.get("requestBody", {}).get("content", {})
+    assert set(content) <= {"application/json"}, f"{method} {path} takes {set(content)}: read its fields here"
+    example: Mapping[str, Any] | None = None
+    for media_type in content.values():
+        takes |= {f"body {field}" for field in _fields(document, media_type["schema"])}
+        examples = [given["value"] for given in media_type.get("examples", {}).values()]
+        example = examples[0] if examples else {}
+    return Operation(
+        method=method.upper(),
+        path=path,
+        takes=frozenset(takes),
+        example=example,
+        needs_user=bool(item.get("security")),
+    )
+
+
+def _fields(document: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "", depth: int = 6) -> Iterator[str]:
+    """Every named field of a schema, also of the objects and lists in it."""
+    if depth == 0:
+        return
+    reference = schema.get("$ref")
+    if reference is not None:
+        *_, model = str(reference).split("/")
+        yield from _fields(document, document["components"]["schemas"][model], prefix, depth - 1)
+    for name, value in cast("dict[str, dict[str, Any]]", schema.get("properties", {})).items():
+        yield f"{prefix}{name}"
+        yield from _fields(document, value, f"{prefix}{name}.", depth - 1)
+    for part in ("anyOf", "oneOf", "allOf"):
+        for one in schema.get(part, ()):
+            yield from _fields(document, one, prefix, depth - 1)
+    for part in ("items", "additionalProperties"):
+        if isinstance(schema.get(part), dict):
+            yield from _fields(document, schema[part], prefix, depth - 1)

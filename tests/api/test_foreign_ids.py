@@ -1,0 +1,286 @@
+"""Every route, with every id that it takes, asked by one user with another's: answered as for an id that never was.
+
+Made from the OpenAPI document. A route that takes something this file does not know fails here until it is said what it
+names: whose thing (NAMES, with a maker in `_things`), or nobody's (PLAIN).
+"""
+
+import json
+import re
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+import httpx
+import pytest
+from uuid_utils import uuid7
+
+from api.ids import encode_cursor
+from contracts.failures import FailureCode
+from contracts.ids import new_execution_id
+from contracts.states import JobState
+from store.users import insert_api_key
+from tests.api import ended
+from tests.api.conftest import Api, TestUser, api_settings, running_api
+from tests.api.operations import Operation, operations_of
+from tests.servers import FreshDatabase, PostgresServer, new_database
+
+NAMES: Final[Mapping[str, str]] = {
+    "path execution_id": "execution",
+    "path asset_id": "asset",
+    "path event_id": "webhook",
+    "path endpoint_id": "endpoint",
+    "path key_id": "key",
+    "query executionId": "execution",
+    "query endpointId": "endpoint",
+    "body endpointId": "endpoint",
+}
+"""What a parameter names, if it names something of a user's."""
+
+CURSORS: Final[Mapping[str, str]] = {"GET /api/executions": "execution cursor"}
+"""A cursor carries the id of the last thing seen."""
+
+PLAIN: Final = {
+    "query limit", "query status", "query type", "query state", "query month",
+    "query createdAfter", "query createdBefore",
+    "body prompt", "body duration", "body resolution", "body aspectRatio", "body seed", "body imageModel",
+    "body videoModel", "body webhook", "body webhookSecret", "body metadata", "body maxCost",
+    "body acceptPossibleDoubleCost",
+}  # fmt: skip
+"""Names nothing that anybody owns."""
+
+OWN_NAMES: Final[Mapping[str, str]] = {"header Idempotency-Key": "a key of hers", "path provider": "fal"}
+"""Names that each user gives by themselves: the same text means another thing for each."""
+
+NOT_FOR_USERS: Final = {"POST /callbacks/{provider}/{token}"}
+"""Its address is its right: whoever can make the token may use it, see test_callbacks.py."""
+
+BODIES: Final[Mapping[str, Mapping[str, Any]]] = {}
+"""A body that the route accepts, where the document's first example would not do."""
+
+IDS = re.compile(r"\b[a-z]+_[0-9a-f]{32}\b")
+LIST_TABLES = """
+SELECT table_name FROM information_schema.columns WHERE table_schema = 'public' AND column_name = 'user_id'
+ORDER BY table_name
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Two:
+    """ada owns one of each thing; bob asks. things: by what NAMES calls them, ada's and one that never was."""
+
+    api: Api
+    ada: TestUser
+    bob: TestUser
+    owner: "asyncpg.Connection[asyncpg.Record]"
+    operations: list[Operation]
+    things: Mapping[str, tuple[str, str]]
+
+    async def rows_of_ada(self) -> dict[str, list[str]]:
+        """All that the database holds of hers."""
+        tables = [row["table_name"] for row in await self.owner.fetch(LIST_TABLES)]
+        rows: dict[str, list[str]] = {}
+        for table in tables:
+            found = await self.owner.fetch(
+                f"SELECT t::text AS row FROM {table} AS t WHERE user_id = $1", self.ada.user_id
+            )
+            rows[table] = sorted(row["row"] for row in found)
+        return rows
+
+
+@pytest.fixture(scope="module")
+async def two(postgres_server: PostgresServer, template_database: str, temporal_address: str) -> AsyncGenerator[Two]:
+    async with (
+        new_database(postgres_server, template_database) as database,
+        running_api(api_settings(database, temporal_address)) as api,
+    ):
+        ada, bob = await api.new_user(), await api.new_user()
+        owner = await asyncpg.connect(database.owner_dsn)
+        document = (await api.http.get("/openapi.json")).json()
+        things = await _things(api, ada, database)
+        async with ada.http, bob.http:
+            yield Two(api=api, ada=ada, bob=bob, owner=owner, operations=operations_of(document), things=things)
+        await owner.close()
+
+
+async def _things(api: Api, ada: TestUser, database: FreshDatabase) -> dict[str, tuple[str, str]]:
+    """One of each of hers, in a state in which its routes answer her."""
+    failed = ended.Left(state=JobState.FAILED, failure=FailureCode.PROVIDER_FAILED, released=True)
+    one = await ended.end(api.database, ada.user_id, failed)
+    (asset_id,) = await _column(database, "SELECT asset_id FROM assets WHERE execution_id = $1", one.execution_id)
+    (event_id,) = await _column(database, "SELECT event_id FROM webhooks WHERE execution_id = $1", one.execution_id)
+    async with api.database.as_system() as conn:
+        key = await insert_api_key(conn, ada.user_id, "another of hers")
+    ids = {"execution": one.execution_id, "asset": asset_id, "webhook": event_id, "key": key.key_id}
+    things = {kind: (thing, _never(thing)) for kind, thing in ids.items()}
+    things["execution cursor"] = (encode_cursor(one.execution_id), encode_cursor(new_execution_id()))
+    return things
+
+
+def _never(thing: str) -> str:
+    """An id of the same form that was never given to anything."""
+    return f"{thing.rpartition('_')[0]}_{uuid7().hex}"
+
+
+async def _column(database: FreshDatabase, sql: str, *arguments: object) -> list[str]:
+    connection = await asyncpg.connect(database.owner_dsn)
+    try:
+        return [row[0] for row in await connection.fetch(sql, *arguments)]
+    finally:
+        await connection.close()
+
+
+def _kind(operation: Operation, taken: str) -> str | None:
+    """What it names, if that is something of a user's."""
+    if taken == "query cursor":
+        return CURSORS[operation.name]
+    return NAMES.get(taken)
+
+
+def _is_known(operation: Operation, taken: str) -> bool:
+    if taken == "query cursor":
+        return operation.name in CURSORS
+    return taken in NAMES or taken in PLAIN or taken in OWN_NAMES
+
+
+async def _ask(
+    http: httpx.AsyncClient, operation: Operation, given: Mapping[str, str], **sent: str | None
+) -> httpx.Response:
+    """given: values for what it takes; the rest of its body is one that it accepts. sent: more headers."""
+    path = operation.path
+    query: dict[str, str] = {}
+    headers = {name: value for name, value in sent.items() if value is not None}
+    example = BODIES.get(operation.name, operation.example)
+    body: dict[str, Any] | None = dict(example) if example is not None else None
+    for taken, value in given.items():
+        place, _, name = taken.partition(" ")
+        if place == "path":
+            path = path.replace(f"{{{name}}}", value)
+        elif place == "query":
+            query[name] = value
+        elif place == "header":
+            headers[name] = value
+        else:
+            assert body is not None
+            body[name] = value
+    assert "{" not in path, path
+    return await http.request(operation.method, path, params=query, headers=headers, json=body)
+
+
+def _given(two: Two, operation: Operation, index: int) -> dict[str, str]:
+    """Everything of a user's that it must be given: hers (0), or what never was (1)."""
+    kinds = {taken: _kind(operation, taken) for taken in operation.takes}
+    given = {
+        taken: two.things[kind][index] for taken, kind in kinds.items() if kind is not None and taken[:4] == "path"
+    }
+    return given | {
+        taken: value for taken, value in OWN_NAMES.items() if taken in operation.takes and taken[:4] == "path"
+    }
+
+
+def _told(answer: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
+    """All that an answer says, but for the address that was asked."""
+    content = answer.content
+    if answer.headers.get("content-type") == "application/problem+json":
+        document = answer.json()
+        document.pop("instance")
+        content = json.dumps(document).encode()
+    headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
+    return answer.status_code, content, headers
+
+
+async def test_every_route_takes_only_what_this_test_knows(two: Two) -> None:
+    assert len(two.operations) >= 12
+    unknown = [
+        f"{operation.name}: {taken}"
+        for operation in two.operations
+        if operation.name not in NOT_FOR_USERS
+        for taken in sorted(operation.takes)
+        if not _is_known(operation, taken)
+    ]
+    assert unknown == [], "say in this file whose thing it names, or that it names nobody's"
+    names = {operation.name for operation in two.operations}
+    assert set(BODIES) | set(CURSORS) | NOT_FOR_USERS <= names, "known, and not there"
+
+
+async def test_foreign_id_is_answered_like_one_that_never_was(two: Two) -> None:
+    before = await two.rows_of_ada()
+    hers = set(IDS.findall(json.dumps(before)))
+    assert two.ada.user_id in hers
+    asked = 0
+    for operation in two.operations:
+        if operation.name in NOT_FOR_USERS:
+            continue
+        for taken in sorted(operation.takes):
+            kind = _kind(operation, taken)
+            if kind is None:
+                continue
+            foreign, never = two.things[kind]
+            ours = await _ask(two.bob.http, operation, _given(two, operation, 0) | {taken: foreign})
+            nobodys = await _ask(two.bob.http, operation, _given(two, operation, 1) | {taken: never})
+            where = f"{operation.name} with {taken}: {ours.status_code} {ours.text}"
+            assert _told(ours) == _told(nobodys), where
+            if taken.startswith("path "):
+                assert ours.status_code == 404, where
+            assert ours.status_code < 500, where
+            told = str(_told(ours))
+            assert [one for one in hers if one in told] == [], where
+            asked += 1
+    assert asked >= 5
+    assert await two.rows_of_ada() == before, "something of hers was touched"
+
+
+async def test_route_without_a_foreign_id_tells_and_touches_nothing_of_anothers(two: Two) -> None:
+    """Lists, and what is named by each user: with a name that she has used."""
+    used = await _ask(
+        two,
+        two.ada,
+        _operation(two, "POST /api/generate-video"),
+        {"header Idempotency-Key": OWN_NAMES["header Idempotency-Key"]},
+    )
+    assert used.status_code == 202
+    before = await two.rows_of_ada()
+    hers = set(IDS.findall(json.dumps(before)))
+    for operation in two.operations:
+        if operation.name in NOT_FOR_USERS or any(
+            _kind(operation, one) and one[:4] == "path" for one in operation.takes
+        ):
+            continue
+        given = {taken: value for taken, value in OWN_NAMES.items() if taken in operation.takes}
+        answer = await _ask(two.bob.http, operation, given)
+        where = f"{operation.name}: {answer.status_code} {answer.text}"
+        assert answer.status_code < 500, where
+        if operation.needs_user:
+            assert answer.status_code not in (401, 403, 415, 422), where
+        told = answer.text + str(dict(answer.headers))
+        assert [one for one in hers if one in told] == [], where
+    assert await two.rows_of_ada() == before, "something of hers was touched"
+
+
+async def test_same_ids_lead_their_owner_somewhere(two: Two) -> None:
+    """So that a 404 above was for who asked, and not for what was asked. Last: these change things."""
+    for operation in two.operations:
+        if operation.name in NOT_FOR_USERS:
+            continue
+        for taken in sorted(operation.takes):
+            if _kind(operation, taken) is None:
+                continue
+            foreign, _ = two.things[_kind(operation, taken) or ""]
+            answer = await _ask(two.ada.http, operation, _given(two, operation, 0) | {taken: foreign})
+            assert answer.status_code < 400, f"{operation.name} with {taken}: {answer.status_code} {answer.text}"
+
+
+async def test_no_route_but_the_known_answers_without_a_key(two: Two) -> None:
+    """Asked for her things with no key, with half a key, and with a key in another form."""
+    free = {operation.name for operation in two.operations if not operation.needs_user}
+    assert free == {"GET /healthz", "GET /readyz", *NOT_FOR_USERS}
+    for operation in two.operations:
+        if operation.name in free:
+            continue
+        for key in (None, "Bearer ", f"Bearer {two.bob.api_key[:-1]}", f"Basic {two.bob.api_key}"):
+            answer = await _ask(two.api.http, operation, _given(two, operation, 0), authorization=key)
+            assert answer.status_code == 401, f"{operation.name}: {answer.status_code} {answer.text}"
+
+
+def _operation(two: Two, name: str) -> Operation:
+    return next(operation for operation in two.operations if operation.name == name)
