@@ -18,6 +18,7 @@ class Ports:
     sandbox: int = 8090
     temporal: int = 7233
     temporal_ui: int = 8233
+    codec: int = 8234
     postgres: int = 54329
     s3: int = 8333  # and the seven after it
     api_metrics: int = 9101
@@ -46,11 +47,15 @@ class ProviderKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """One local stack. live: the real providers' keys, or None for the sandbox."""
+    """One local stack. live: the real providers' keys, or None for the sandbox.
+
+    encrypt_payloads: what Temporal keeps; its Web UI shows it all the same, by a codec endpoint.
+    """
 
     folder: Path
     ports: Ports
     live: ProviderKeys | None
+    encrypt_payloads: bool = False
 
     @property
     def logs(self) -> Path:
@@ -68,6 +73,10 @@ class Config:
     def temporal_ui_url(self) -> str:
         return f"http://127.0.0.1:{self.ports.temporal_ui}"
 
+    @property
+    def codec_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.codec}"
+
 
 def read_config(environment: Mapping[str, str], *, live: bool) -> Config:
     """The stack that the environment describes. Raises LocalError for a wrong port or missing keys."""
@@ -77,7 +86,15 @@ def read_config(environment: Mapping[str, str], *, live: bool) -> Config:
         folder=folder / "live" if live else folder,
         ports=_read_ports(environment),
         live=_read_keys(environment) if live else None,
+        encrypt_payloads=_yes_or_no("TEMPORAL_ENCRYPT_PAYLOADS", environment),
     )
+
+
+def _yes_or_no(variable: str, environment: Mapping[str, str]) -> bool:
+    said = environment.get(variable, "").lower()
+    if said not in ("", "0", "1", "false", "true"):
+        raise LocalError(f"{variable} must be true or false, not {said!r}")
+    return said in ("1", "true")
 
 
 def variable_of(port: str) -> str:

@@ -21,7 +21,7 @@ BUCKET = "takeone"
 FOREIGN = (
     "AWS_", "FAL_", "REPLICATE_", "ELEVENLABS_", "TEMPORAL_", "S3_", "CDN_", "DATABASE_", "SANDBOX_", "PG",
     "API_", "WORKER_", "METRICS_", "SDK_METRICS_", "PUBLIC_URL", "ENCRYPTION_KEYS", "ALLOWED_PRIVATE_HOSTS", "EGRESS_",
-    "RATE_LIMIT_",
+    "RATE_LIMIT_", "CODEC_",
 )  # fmt: skip
 
 
@@ -56,6 +56,7 @@ def product_environment(config: Config, keys: LocalKeys, outer: Mapping[str, str
         "AWS_REGION": "us-east-1",
         "CDN_BASE_URL": f"{access.endpoint_url}/{access.bucket}",
         "ENCRYPTION_KEYS": keys.encryption_key,
+        "TEMPORAL_ENCRYPT_PAYLOADS": str(config.encrypt_payloads),
         "ALLOWED_PRIVATE_HOSTS": "127.0.0.1,localhost",
         # Loads and loops of one's own are what a local stack is for.
         "RATE_LIMIT_WRITES": "0",
@@ -137,6 +138,26 @@ def worker(config: Config, environment: Mapping[str, str]) -> Part:
         folder=config.folder,
         # It lets create calls end, which may take 25 s: cutting one off makes its outcome unknown.
         stop_seconds=30.0,
+    )
+
+
+def codec(config: Config, environment: Mapping[str, str]) -> Part:
+    """Shows the Web UI what is encrypted. It knows the keys and nothing else; whoever can reach loopback may ask it."""
+    ui_port = config.ports.temporal_ui
+    settings = {
+        "PYTHONPATH": environment["PYTHONPATH"],
+        "ENCRYPTION_KEYS": environment["ENCRYPTION_KEYS"],
+        "CODEC_PORT": str(config.ports.codec),
+        "CODEC_ORIGINS": f"http://127.0.0.1:{ui_port},http://localhost:{ui_port}",
+    }
+    return Part(
+        name="Codec",
+        command=(sys.executable, "-m", "api.codec"),
+        environment=without_foreign(environment) | settings,
+        log=config.logs / "codec.log",
+        address=config.codec_url,
+        ready=partial(_ok, f"{config.codec_url}/healthz"),
+        folder=config.folder,
     )
 
 

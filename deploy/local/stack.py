@@ -17,6 +17,7 @@ from deploy.local.postgres import postgres
 from deploy.local.process import LocalError, Part, PartFailedError, Running, start
 from deploy.local.product import (
     api,
+    codec,
     make_temporal_config,
     product_environment,
     run_tool,
@@ -38,6 +39,7 @@ PART_NAMES = {
     "SANDBOX_PORT": "the provider sandbox",
     "TEMPORAL_PORT": "Temporal",
     "TEMPORAL_UI_PORT": "the Temporal Web UI",
+    "CODEC_PORT": "the codec endpoint of the Web UI",
     "POSTGRES_PORT": "PostgreSQL",
     "S3_PORT": "the S3 server, which needs eight in a row",
     "API_METRICS_PORT": "metrics of the API",
@@ -67,7 +69,12 @@ class Stack:
         servers = [
             postgres(config.folder, ports.postgres, self.keys.postgres_password, log=logs / "postgres.log"),
             temporal(
-                config.folder, ports.temporal, ports.temporal_ui, ports.temporal_metrics, log=logs / "temporal.log"
+                config.folder,
+                ports.temporal,
+                ports.temporal_ui,
+                ports.temporal_metrics,
+                log=logs / "temporal.log",
+                codec_url=config.codec_url if config.encrypt_payloads else None,
             ),
             s3(config.folder, ports.s3_all, s3_access(config, self.keys), log=logs / "s3.log"),
         ]
@@ -77,7 +84,10 @@ class Stack:
         began = time.monotonic()
         await asyncio.to_thread(run_tool, config, self.environment, "store.migrate")
         self._say(f"  {'Migrations':<11} done    {time.monotonic() - began:5.1f} s")
-        await self.run_parts([api(config, self.environment), worker(config, self.environment)])
+        processes = [api(config, self.environment), worker(config, self.environment)]
+        if config.encrypt_payloads:
+            processes.append(codec(config, self.environment))
+        await self.run_parts(processes)
 
     async def run_parts(self, *stages: list[Part]) -> None:
         """Start parts, stage after stage, and from then on start again whichever ends."""
@@ -190,6 +200,8 @@ def check_ports(config: Config) -> None:
     """Raises LocalError for the first port that somebody else listens on."""
     for variable, port in config.ports.by_variable():
         if variable == "SANDBOX_PORT" and config.live is not None:
+            continue
+        if variable == "CODEC_PORT" and not config.encrypt_payloads:
             continue
         if not is_free(port):
             raise LocalError(
