@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-import httpx
 import uvloop
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -27,6 +26,7 @@ from activities.provider_gate import ProviderGate, submit_paces
 from activities.recovery import CANNOT_RECOVER, Recovery
 from activities.sweep import Sweep, TemporalOrders, Walked
 from activities.wakeups import Wakeups
+from activities.webhook_http import WebhookHttpSettings
 from activities.webhooks import WebhookActivities
 from contracts.executions import ExecutionOrder, ExecutionRef
 from contracts.ids import ExecutionId
@@ -37,6 +37,7 @@ from runtime.encryption import Sealer
 from runtime.logging import configure_logging, get_logger
 from runtime.metrics import MetricsPortError, start_metrics_server
 from runtime.payloads import payload_converter
+from runtime.outbound import Outbound
 from runtime.settings import WorkerProcess, callback_base_url, callback_note, describe_settings, load, secret_values
 from runtime.temporal import (
     UNREACHABLE,
@@ -94,7 +95,8 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
         )
         providers = await stack.enter_async_context(Providers.open(settings))
         objects = await stack.enter_async_context(ObjectStore.of(settings))
-        downloads = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        outbound = await stack.enter_async_context(Outbound.open(settings.outbound_rules()))
+        downloads = await stack.enter_async_context(outbound.client())
         wakeups = Wakeups()
         await stack.enter_async_context(wakeups.listening(database))
 
@@ -134,7 +136,7 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
                 downloads=downloads,
                 key_secret=sealer.derive_key(OBJECT_KEY_PURPOSE)[0],
             ),
-            webhooks=WebhookActivities(database, sealer),
+            webhooks=WebhookActivities(database, sealer, WebhookHttpSettings(outbound=outbound)),
             late_bills=LateBills(database=database, providers=providers),
         )
 

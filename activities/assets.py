@@ -22,6 +22,7 @@ from contracts.media import (
     MediaError,
     MediaKind,
     SourceGoneError,
+    SourceRefusedError,
     StorageRefusedError,
     TooLargeError,
     WrongContentError,
@@ -179,6 +180,8 @@ async def _joined(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
 def _code(error: MediaError) -> FailureCode:
     if isinstance(error, SourceGoneError):
         return FailureCode.OUTPUT_EXPIRED
+    if isinstance(error, SourceRefusedError):
+        return FailureCode.OUTPUT_ADDRESS_REFUSED
     if isinstance(error, TooLargeError):
         return FailureCode.OUTPUT_TOO_LARGE
     if isinstance(error, WrongContentError):

@@ -1,7 +1,6 @@
 """One try to hand a webhook over: one POST, whatever the receiver does. No text of an exception leaves this file."""
 
 import asyncio
-import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,8 @@ from typing import Final
 
 import httpx
 
+from runtime.outbound import AddressRefusedError, NameNotResolvedError, Outbound
+
 EXCERPT_BYTES: Final = 1024
 
 
@@ -23,6 +24,7 @@ class AttemptError(StrEnum):
     TIMED_OUT = "timed_out"
     CONNECT_TIMED_OUT = "connect_timed_out"
     NAME_NOT_RESOLVED = "name_not_resolved"
+    ADDRESS_REFUSED = "address_refused"
     CONNECTION_REFUSED = "connection_refused"
     CONNECTION_FAILED = "connection_failed"
     TLS_FAILED = "tls_failed"
@@ -40,6 +42,7 @@ class WebhookHttpSettings:
 
     total_seconds: for everything, from the name look-up to the last byte read; a slow receiver holds a slot no longer.
     max_answer_bytes: what is read of an answer; nothing in it matters but its first lines, kept for the user to see.
+    outbound: where webhooks may go; by default nowhere private.
     """
 
     user_agent: str = "Takeone-Webhooks/0.1"
@@ -47,6 +50,7 @@ class WebhookHttpSettings:
     connect_seconds: float = 5.0
     max_answer_bytes: int = 64 * 1024
     tls: ssl.SSLContext = field(default_factory=httpx.create_ssl_context, repr=False)
+    outbound: Outbound = field(default_factory=Outbound, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +77,8 @@ async def post_webhook(url: str, headers: Mapping[str, str], body: bytes, limits
     try:
         async with (
             asyncio.timeout(limits.total_seconds),
-            httpx.AsyncClient(
-                verify=limits.tls,
-                trust_env=False,  # no proxy, no .netrc: what we send is ours alone
-                follow_redirects=False,
-                timeout=httpx.Timeout(limits.total_seconds, connect=limits.connect_seconds),
+            limits.outbound.client(
+                tls=limits.tls, timeout=httpx.Timeout(limits.total_seconds, connect=limits.connect_seconds)
             ) as client,
             client.stream("POST", _target(url), content=body, headers=_request_headers(headers, limits)) as response,
         ):
@@ -140,12 +141,14 @@ _CAUSES: Final[tuple[tuple[type[BaseException], AttemptError], ...]] = (
     (httpx.InvalidURL, AttemptError.INVALID_URL),
     (httpx.UnsupportedProtocol, AttemptError.INVALID_URL),
     (UnicodeError, AttemptError.INVALID_URL),  # a name that no resolver can be asked for
+    (AddressRefusedError, AttemptError.ADDRESS_REFUSED),
+    (NameNotResolvedError, AttemptError.NAME_NOT_RESOLVED),
     (ssl.SSLError, AttemptError.TLS_FAILED),
-    (socket.gaierror, AttemptError.NAME_NOT_RESOLVED),
     (ConnectionRefusedError, AttemptError.CONNECTION_REFUSED),
     (httpx.ConnectTimeout, AttemptError.CONNECT_TIMED_OUT),
     (httpx.TimeoutException, AttemptError.TIMED_OUT),
     (httpx.ConnectError, AttemptError.CONNECTION_FAILED),
+    (httpx.ProxyError, AttemptError.CONNECTION_FAILED),
 )
 
 

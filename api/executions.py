@@ -16,6 +16,7 @@ from api.accepting import (
     request_sha256,
     start,
 )
+from api.addresses import check_webhook_url
 from api.auth import CurrentUser
 from api.breakers import check_accepting
 from api.documentation import problems, request_body
@@ -89,6 +90,7 @@ async def generate_video(request: Request, user_id: CurrentUser, idempotency_key
         if earlier is not None:
             return replayed(earlier, sha256)
     wanted = parse_request(plain)
+    check_webhook_url(services.outbound, "webhook", wanted.webhook)
     planned = plan_generate_video(services.providers, wanted)
     new = _new_execution(services, user_id, wanted, planned)
     _check_max_cost(new)

@@ -53,6 +53,7 @@ STATUS: Final[dict[FailureCode, int]] = {
     FailureCode.OUTPUT_EXPIRED: 502,
     FailureCode.OUTPUT_INVALID: 502,
     FailureCode.OUTPUT_TOO_LARGE: 502,
+    FailureCode.OUTPUT_ADDRESS_REFUSED: 502,
     FailureCode.DEADLINE_EXCEEDED: 504,
     FailureCode.CANCELLED: 409,
     FailureCode.TERMINATED: 409,

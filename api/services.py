@@ -11,6 +11,7 @@ from temporalio.client import Client
 from api.gate import Gate
 from providers.registry import Providers
 from runtime.encryption import Sealer, SecretBox
+from runtime.outbound_rules import OutboundRules
 from runtime.payloads import payload_converter
 from runtime.settings import ApiProcess
 from runtime.temporal import connect
@@ -39,6 +40,7 @@ class Services:
     gate: Gate
     rates: RateLimits
     limits: LoadLimits
+    outbound: OutboundRules
 
 
 @asynccontextmanager
@@ -86,6 +88,7 @@ async def _services(
             window_seconds=settings.rate_limit_window_seconds,
         ),
         limits=LoadLimits.of(settings),
+        outbound=settings.outbound_rules(),
     )
 
 

@@ -12,6 +12,7 @@
     what time may heal         provider_rate_limited · provider_unavailable · storage_unavailable · service_unavailable
     what happened to a job     provider_failed · provider_timed_out · provider_empty_output · provider_bad_response ·
                                submission_unknown · output_expired · output_invalid · output_too_large ·
+                               output_address_refused ·
                                deadline_exceeded
     what was ordered           cancelled · terminated
     our bug                    internal_error
@@ -65,6 +66,7 @@ class FailureCode(StrEnum):
     OUTPUT_EXPIRED = "output_expired"
     OUTPUT_INVALID = "output_invalid"
     OUTPUT_TOO_LARGE = "output_too_large"
+    OUTPUT_ADDRESS_REFUSED = "output_address_refused"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     CANCELLED = "cancelled"
     TERMINATED = "terminated"
@@ -154,6 +156,9 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.OUTPUT_EXPIRED: _kind(False, Acts.USER, "The provider deleted the file before it could be stored."),
     FailureCode.OUTPUT_INVALID: _kind(False, Acts.USER, "The file that the provider produced is not usable."),
     FailureCode.OUTPUT_TOO_LARGE: _kind(False, Acts.USER, "The file that the provider produced is too large."),
+    FailureCode.OUTPUT_ADDRESS_REFUSED: _kind(
+        False, Acts.OPERATOR, "The file that the provider produced lies at an address that this service does not call."
+    ),
     FailureCode.DEADLINE_EXCEEDED: _kind(True, Acts.NOBODY, "The request did not end before its deadline."),
     FailureCode.CANCELLED: _kind(True, Acts.USER, "The request was cancelled."),
     FailureCode.TERMINATED: _kind(True, Acts.OPERATOR, "An operator terminated the request."),

@@ -51,6 +51,7 @@ class MediaError(Exception):
     ├── WrongContentError         final      the provider made something else: a person looks
     ├── TooLargeError             final      the user asks for less, or the operator raises the limit
     ├── SourceGoneError           final      the file is bought again, by its user's order
+    ├── SourceRefusedError        final      the operator allows the address; the file is not lost
     ├── TruncatedError            retryable  fetched again by us
     ├── SourceUnavailableError    retryable  fetched again by us
     ├── StorageUnavailableError   retryable  stored again by us
@@ -72,6 +73,10 @@ class TooLargeError(MediaError):
 
 class SourceGoneError(MediaError):
     """The provider gives the file out no more (403, 404, 410 …). Only buying it again helps: its user decides."""
+
+
+class SourceRefusedError(MediaError):
+    """The file lies where we do not call: inside a private network. The operator allows it, or asks the provider."""
 
 
 class TruncatedError(MediaError):

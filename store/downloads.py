@@ -18,11 +18,13 @@ import httpx
 
 from contracts.media import (
     SourceGoneError,
+    SourceRefusedError,
     SourceUnavailableError,
     TooLargeError,
     TruncatedError,
     WrongContentError,
 )
+from runtime.outbound import AddressRefusedError
 
 MAX_REDIRECTS = 3
 CHUNK_BYTES = 256 * 1024
@@ -40,8 +42,8 @@ async def open_source(
 ) -> AsyncGenerator[AsyncGenerator[bytes]]:
     """Open a provider's file; what it gives is the chunks of the body, decoded, to be read once.
 
-    client: any; its keys, cookies and headers are not used. Whether private addresses may be reached is decided
-    by its transport.
+    client: of `runtime.outbound`, which judges every address before it is called: SourceRefusedError. Keys, cookies
+    and headers that a client may have are not used.
     url: http, https, or a `data:` URI. At most three redirects are followed, to http(s) only.
     max_bytes: of the body, decoded or as sent, whichever is more: TooLargeError.
     total_seconds: from here to the last chunk, however slowly it drips; idle_seconds: between two reads; past
@@ -75,6 +77,8 @@ async def _open(client: httpx.AsyncClient, url: str, deadline: float, timeout: h
                 raise SourceUnavailableError(f"more than {MAX_REDIRECTS} redirects")
     except httpx.InvalidURL as error:
         raise SourceGoneError("the provider gave no valid file address") from error
+    except AddressRefusedError as error:
+        raise SourceRefusedError(str(error)) from error
     except (TimeoutError, httpx.TransportError) as error:
         raise SourceUnavailableError(f"the file server did not answer: {type(error).__name__}") from error
     if response.status_code != HTTPStatus.OK:

@@ -19,12 +19,14 @@ from activities.wakeups import Wakeups
 from contracts.jobs import JobRef
 from contracts.webhooks import DeliveryOrder
 from providers.registry import Providers
+from runtime.outbound import Outbound
 from runtime.settings import ProviderSettings
 from runtime.tokens import CallbackTokens
 from sandbox.settings import DEFAULT_WEBHOOK_SECRET
 from store.database import Database
 from store.jobs import JobRecord, get_job
 from store.objects import ObjectStore
+from tests.outbound import LOCAL
 from tests.rows import Accepted, accept, assert_books_balance, new_execution, new_user
 from tests.sandbox.process import FLUX, Sandbox
 from tests.servers import FreshDatabase, S3Server
@@ -120,7 +122,7 @@ async def open_bench(fresh: FreshDatabase, sandbox: Sandbox, s3: S3Server) -> As
                 cdn_base_url=s3.public_url,
             )
         )
-        downloads = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        downloads = await stack.enter_async_context(Outbound(LOCAL).client())
         wakeups = Wakeups()
         await stack.enter_async_context(wakeups.listening(database))
         deliveries: list[DeliveryOrder] = []

@@ -19,6 +19,7 @@ from store.users import UserLimits, insert_user, set_webhook_url
 from store.webhooks import get_webhook
 from tests.activities.bench import Bench
 from tests.activities.test_sweep import Orders, sweep
+from tests.outbound import LOCAL_HTTP
 from tests.receiver import Receiver, reply
 from tests.rows import IMAGE_PRICE, SEALER, VIDEO_PRICE, Accepted, accept, new_execution
 
@@ -46,7 +47,7 @@ async def test_threshold_is_delivered_signed_by_the_accounts_secret(bench: Bench
     async with Receiver.open(reply(500), reply(200)) as receiver:
         one, secret = await half_used(bench, receiver.url)
         order = await left_to_the_sweep(bench)
-        activities = WebhookActivities(bench.database, SEALER)
+        activities = WebhookActivities(bench.database, SEALER, LOCAL_HTTP)
         with pytest.raises(ApplicationError, match="try 1 was not taken"):
             await bench.run(activities.attempt, order)
         result = await bench.run(activities.attempt, order)
@@ -66,7 +67,7 @@ async def test_threshold_that_nobody_takes_fails_visibly_and_touches_no_executio
     async with Receiver.open(reply(410)) as receiver:
         one, _secret = await half_used(bench, receiver.url)
         order = await left_to_the_sweep(bench)
-        activities = WebhookActivities(bench.database, SEALER)
+        activities = WebhookActivities(bench.database, SEALER, LOCAL_HTTP)
         assert (await bench.run(activities.attempt, order)).outcome is AttemptOutcome.GONE
         assert (await bench.run(activities.finish, order)).outcome is AttemptOutcome.EXHAUSTED
     async with bench.database.as_user(one.user_id) as conn:

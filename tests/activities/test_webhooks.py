@@ -24,11 +24,12 @@ from runtime.encryption import Sealer
 from runtime.policies import RETRY_DELAYS_SECONDS
 from store.database import Database
 from store.webhooks import AttemptRecord, WebhookNotFoundError, begin_attempt, get_webhook, list_attempts, next_delivery
+from tests.outbound import LOCAL_HTTP
 from tests.receiver import Answer, Receiver, drip, drop, flood, hang, raw, reply, self_signed
 from tests.servers import PostgresServer, new_database
 from tests.webhook_rows import BODY, DEFAULT_SECRET, SEALER, Stored, store_webhook
 
-QUICK = WebhookHttpSettings(total_seconds=1.0, connect_seconds=0.5)
+QUICK = dataclasses.replace(LOCAL_HTTP, total_seconds=1.0, connect_seconds=0.5)
 
 
 @pytest.fixture(scope="module")

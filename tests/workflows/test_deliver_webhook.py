@@ -19,6 +19,7 @@ from deploy.local.programs import program
 from runtime.policies import RETRY_DELAYS_SECONDS, WEBHOOKS_QUEUE
 from store.database import Database
 from store.webhooks import AttemptRecord, get_webhook, list_attempts
+from tests.outbound import LOCAL_HTTP
 from tests.receiver import Receiver, drop, hang, reply
 from tests.servers import PostgresServer, TemporalServer, new_database
 from tests.webhook_rows import BODY, DEFAULT_SECRET, SEALER, Stored, store_webhook
@@ -60,7 +61,7 @@ async def database(postgres_server: PostgresServer, template_database: str) -> A
 @asynccontextmanager
 async def workers(client: Client, database: Database, queue: str) -> AsyncGenerator[None]:
     """What a worker process runs of a delivery. The workflow's queue is the test's own."""
-    activities = WebhookActivities(database, SEALER)
+    activities = WebhookActivities(database, SEALER, LOCAL_HTTP)
     async with (
         Worker(client, task_queue=queue, workflows=[DeliverWebhookWorkflow], max_cached_workflows=0),
         Worker(client, task_queue=WEBHOOKS_QUEUE, activities=[activities.attempt, activities.finish]),
