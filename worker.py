@@ -36,8 +36,8 @@ from runtime import policies
 from runtime.encryption import Sealer
 from runtime.logging import configure_logging, get_logger
 from runtime.metrics import MetricsPortError, start_metrics_server
-from runtime.payloads import payload_converter
 from runtime.outbound import Outbound
+from runtime.payloads import payload_converter
 from runtime.settings import WorkerProcess, callback_base_url, callback_note, describe_settings, load, secret_values
 from runtime.temporal import (
     UNREACHABLE,

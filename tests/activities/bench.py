@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import asyncpg
-import httpx
 from temporalio.testing import ActivityEnvironment
 
 from activities.assets import AssetActivities
