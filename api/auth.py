@@ -1,4 +1,4 @@
-"""Who asks, and what they may: a user, by an API key in the Authorization header."""
+"""Who asks, and what they may: a user, by an API key or an issuer's token in the Authorization header."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -6,24 +6,34 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.problems import ProblemError
+from api.issuer import Issuer, TokenRefusedError
+from api.issuer_keys import KeysUnreachableError
+from api.problems import ProblemError, unavailable
 from api.rates import announce, class_of, only_reads, rate_limited
 from api.services import Services, services_of
 from contracts.failures import FailureCode
 from contracts.ids import UserId
 from contracts.scopes import Scope
-from store.keys import parse_api_key
-from store.rates import admit_request
+from runtime.logging import get_logger
+from store.identities import admit_identity
+from store.keys import ApiKey, parse_api_key
+from store.rates import Rate, admit_request
 from store.users import mark_key_used
 
+_JWT_DOTS = 2
+
+log = get_logger(__name__)
 _bearer = HTTPBearer(
-    auto_error=False, scheme_name="apiKey", bearerFormat="tko_…", description="An API key of a Takeone user."
+    auto_error=False,
+    scheme_name="apiKey",
+    bearerFormat="tko_…",
+    description="An API key of a Takeone user; where the operator has set an issuer, also a JWT of that issuer.",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """name: the id of the key, for whoever asks later what was done with it."""
+    """name: the id of the key, or the token's subject, for whoever asks later what was done with it."""
 
     user_id: UserId
     scopes: frozenset[Scope]
@@ -33,32 +43,62 @@ class Caller:
 async def authenticate(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 ) -> Caller:
-    """Whose key it is, and the request counted. Raises ProblemError: no usable key, or too many requests of it.
+    """Who it is, and the request counted. Raises ProblemError: no usable credential, or too many requests with it.
 
-    What is wrong with a key is not said to whoever holds it.
+    What is wrong with a credential is not said to whoever holds it.
     """
-    key = parse_api_key(credentials.credentials) if credentials is not None else None
-    if key is None:
-        raise _unauthenticated()
-    services: Services = services_of(request)
+    text = credentials.credentials if credentials is not None else ""
+    services = services_of(request)
+    key = parse_api_key(text)
+    if key is not None:
+        return await _by_key(request, services, key)
+    if services.issuer is not None and text.count(".") == _JWT_DOTS:
+        return await _by_token(request, services, services.issuer, text)
+    raise _unauthenticated()
+
+
+async def _by_key(request: Request, services: Services, key: ApiKey) -> Caller:
     async with services.database.alone() as conn:
         admission = await admit_request(conn, key, class_of(request), services.rates)
     if admission is None or not key.matches(admission.secret_sha256) or not admission.usable:
         raise _unauthenticated()
-    if admission.rate is not None:
-        announce(request, admission.rate)
-        if not admission.rate.admitted:
-            raise rate_limited(admission.rate)
+    _check_rate(request, admission.rate)
     if admission.touch_due:
         async with services.database.as_system() as conn:
             await mark_key_used(conn, admission.key_id)
     return Caller(user_id=admission.user_id, scopes=admission.scopes, name=admission.key_id)
 
 
+async def _by_token(request: Request, services: Services, issuer: Issuer, token: str) -> Caller:
+    try:
+        vouched = await issuer.verify(token)
+    except TokenRefusedError as error:
+        log.debug("token refused", reason=str(error))
+        raise _unauthenticated() from None
+    except KeysUnreachableError:
+        raise unavailable("Tokens cannot be checked now: the keys of their issuer cannot be read.") from None
+    async with services.database.alone() as conn:
+        admission = await admit_identity(
+            conn, vouched.issuer, vouched.subject, vouched.user_id, class_of(request), services.rates
+        )
+    if admission is None or not admission.usable:
+        raise _unauthenticated()
+    _check_rate(request, admission.rate)
+    return Caller(user_id=admission.user_id, scopes=vouched.scopes, name=vouched.subject)
+
+
+def _check_rate(request: Request, rate: Rate | None) -> None:
+    if rate is None:
+        return
+    announce(request, rate)
+    if not rate.admitted:
+        raise rate_limited(rate)
+
+
 def _unauthenticated() -> ProblemError:
     return ProblemError(
         FailureCode.UNAUTHENTICATED,
-        "Send a valid API key in the header Authorization: Bearer tko_…",
+        "Send a valid API key in the header Authorization: Bearer tko_…, or a token of this service's issuer.",
         headers={"WWW-Authenticate": 'Bearer realm="takeone"'},
     )
 

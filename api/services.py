@@ -9,6 +9,7 @@ from fastapi import Request
 from temporalio.client import Client
 
 from api.gate import Gate
+from api.issuer import Issuer
 from providers.registry import Providers
 from runtime.encryption import Sealer, SecretBox
 from runtime.outbound_rules import OutboundRules
@@ -26,7 +27,8 @@ from store.rates import RateLimits
 class Services:
     """temporal: connects at its first call. public_base_url: under which we are reached, without a slash at the end.
 
-    files_are_public: their addresses are for good, on a CDN; else each is signed and expires.
+    files_are_public: their addresses are for good, on a CDN; else each is signed and expires. issuer: whose tokens are
+    accepted beside API keys.
     """
 
     database: Database
@@ -40,6 +42,7 @@ class Services:
     gate: Gate
     rates: RateLimits
     limits: LoadLimits
+    issuer: Issuer | None
     outbound: OutboundRules
 
 
@@ -59,18 +62,25 @@ async def open_services(settings: ApiProcess) -> AsyncGenerator[Services]:
             region=settings.aws_region,
             cdn_base_url=settings.cdn_base_url,
         ) as objects,
+        Issuer.open(settings) as issuer,
     ):
         gate = Gate(database, objects)
         comparing = asyncio.create_task(gate.compare_with_mark())
         try:
-            yield await _services(settings, sealer, database, providers, objects, gate)
+            yield await _services(settings, sealer, database, providers, objects, gate, issuer)
         finally:
             comparing.cancel()
             await asyncio.gather(comparing, return_exceptions=True)
 
 
 async def _services(
-    settings: ApiProcess, sealer: Sealer, database: Database, providers: Providers, objects: ObjectStore, gate: Gate
+    settings: ApiProcess,
+    sealer: Sealer,
+    database: Database,
+    providers: Providers,
+    objects: ObjectStore,
+    gate: Gate,
+    issuer: Issuer | None,
 ) -> Services:
     return Services(
         database=database,
@@ -88,6 +98,7 @@ async def _services(
             window_seconds=settings.rate_limit_window_seconds,
         ),
         limits=LoadLimits.of(settings),
+        issuer=issuer,
         outbound=settings.outbound_rules(),
     )
 

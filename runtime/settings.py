@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from runtime.addresses import callback_base_url as callback_base_url
 from runtime.addresses import callback_note as callback_note
 from runtime.addresses import url_host_port
+from runtime.oidc_settings import OidcSettings as OidcSettings
 from runtime.outbound_settings import OutboundSettings as OutboundSettings
 from runtime.payload_settings import CodecSettings as CodecSettings
 from runtime.payload_settings import PayloadSettings as PayloadSettings
@@ -194,6 +195,7 @@ class ApiProcess(
     LogSettings,
     OutboundSettings,
     SecuritySettings,
+    OidcSettings,
     ProviderSettings,
     StorageSettings,
     PayloadSettings,
