@@ -177,6 +177,8 @@ class _Inflater:
                 raise TruncatedError("the compressed body is damaged") from error
             if chunk:
                 yield chunk
+            if self._inflate.unused_data:  # it would be kept, and grow with every piece
+                raise TruncatedError("the compressed body goes on after its end")
             pending = self._inflate.unconsumed_tail
             if not pending and len(chunk) < CHUNK_BYTES:
                 return

@@ -166,6 +166,37 @@ async def _gzip_bomb(send: Send, size: str) -> None:
     await send(_head("200 OK", Content_Encoding="gzip", Content_Length=str(len(content))) + content)
 
 
+async def _gzip_and_more(send: Send, size: str) -> None:
+    content = gzip.compress(mp4_bytes(1000), 1)
+    await send(_head("200 OK", Content_Encoding="gzip") + content)
+    for _ in range(int(size) // len(BLOCK)):
+        await send(BLOCK)
+
+
+async def _odd_head(send: Send, which: str) -> None:
+    await send(ODD_HEADS[which])
+    await asyncio.sleep(0.1)
+
+
+async def _endless_head(send: Send, _: str) -> None:
+    await send(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        await send(b"X-Name: value\r\n" * 1000)
+
+
+async def _dripping_head(send: Send, _: str) -> None:
+    await send(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        await asyncio.sleep(0.05)
+        await send(b"X-Name: value\r\n")
+
+
+async def _endless_hints(send: Send, _: str) -> None:
+    while True:
+        await asyncio.sleep(0.01)
+        await send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+
+
 async def _brotli(send: Send, _: str) -> None:
     await send(_head("200 OK", Content_Encoding="br", Content_Length="32") + MP4_HEAD)
 
@@ -174,6 +205,25 @@ async def _html(send: Send, _: str) -> None:
     page = b"<!doctype html><title>Your file has expired</title>" * 10
     await send(_head("200 OK", Content_Type="video/mp4", Content_Length=str(len(page))) + page)
 
+
+ODD_HEADS = {
+    "huge-length": b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    "negative-length": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nx",
+    "two-lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    "no-http": b"\x00\xff\xfe nothing like it\r\n\r\n",
+    "no-status": b"HTTP/1.1 abc\r\n\r\n",
+    "status-0": b"HTTP/1.1 000 None\r\nContent-Length: 0\r\n\r\n",
+    "status-999": b"HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n",
+    "bad-chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nxx\r\n",
+    "huge-chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 40 + b"\r\nx",
+    "bad-encoding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx",
+    "no-place": b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
+    "bytes-place": b"HTTP/1.1 302 Found\r\nLocation: http://\xff\xfe\x80/\xff\r\nContent-Length: 0\r\n\r\n",
+    "long-place": b"HTTP/1.1 302 Found\r\nLocation: http://h/" + b"a" * 90_000 + b"\r\nContent-Length: 0\r\n\r\n",
+    "port-place": b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:99999/\r\nContent-Length: 0\r\n\r\n",
+    "nothing": b"",
+}
+"""Heads of answers that no honest server gives."""
 
 ANSWERS: dict[str, Callable[[Send, str], Awaitable[None]]] = {
     "file": _file,
@@ -192,6 +242,11 @@ ANSWERS: dict[str, Callable[[Send, str], Awaitable[None]]] = {
     "gzip": _gzip,
     "gzip-cut": _gzip_cut,
     "gzip-bomb": _gzip_bomb,
+    "gzip-and-more": _gzip_and_more,
+    "odd-head": _odd_head,
+    "endless-head": _endless_head,
+    "dripping-head": _dripping_head,
+    "endless-hints": _endless_hints,
     "brotli": _brotli,
     "html": _html,
 }

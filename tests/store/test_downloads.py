@@ -17,7 +17,7 @@ from contracts.media import (
     WrongContentError,
 )
 from store.downloads import open_source
-from tests.store.file_server import MP4_HEAD, FileServer, file_server, mp4_bytes
+from tests.store.file_server import MP4_HEAD, ODD_HEADS, FileServer, file_server, mp4_bytes
 
 MIB = 1024 * 1024
 
@@ -155,6 +155,38 @@ async def test_open_source_gzip_bomb_does_not_unfold_in_memory(files: FileServer
         tracemalloc.stop()
     assert received > 90 * MIB
     assert peak_bytes < 4 * MIB
+
+
+async def test_open_source_keeps_nothing_of_what_follows_a_compressed_body(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(TruncatedError, match="after its end"):
+            await fetch(client, f"{files.url}/gzip-and-more/{50 * MIB}", max_bytes=100 * MIB)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 * MIB
+
+
+@pytest.mark.parametrize("head", ODD_HEADS)
+async def test_open_source_head_that_nobody_honest_sends_is_a_failure_of_ours(
+    files: FileServer, client: httpx.AsyncClient, head: str
+) -> None:
+    with pytest.raises(MediaError):
+        await fetch(client, f"{files.url}/odd-head/{head}", total_seconds=3)
+    assert files.requests
+
+
+@pytest.mark.parametrize("kind", ["endless-head", "dripping-head", "endless-hints"])
+async def test_open_source_head_without_an_end_is_given_up(
+    files: FileServer, client: httpx.AsyncClient, kind: str
+) -> None:
+    started_at = time.monotonic()
+    with pytest.raises(SourceUnavailableError):
+        await fetch(client, f"{files.url}/{kind}/", total_seconds=0.8, idle_seconds=0.5)
+    assert time.monotonic() - started_at < 3
 
 
 async def test_open_source_unasked_encoding_is_refused(files: FileServer, client: httpx.AsyncClient) -> None:
