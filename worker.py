@@ -20,6 +20,7 @@ from activities.assets import AssetActivities
 from activities.executions import ExecutionActivities
 from activities.high_water import MarkKeeper
 from activities.jobs import JobActivities
+from activities.key_ring import KeyRing
 from activities.late_bills import LateBills
 from activities.links import AssetLinks
 from activities.provider_gate import ProviderGate, submit_paces
@@ -97,6 +98,7 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
         objects = await stack.enter_async_context(ObjectStore.of(settings))
         outbound = await stack.enter_async_context(Outbound.open(settings.outbound_rules()))
         downloads = await stack.enter_async_context(outbound.client())
+        keys = KeyRing(database=database, box=sealer)
         wakeups = Wakeups()
         await stack.enter_async_context(wakeups.listening(database))
 
@@ -124,20 +126,22 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
                 providers=providers,
                 objects=objects,
                 tokens=CallbackTokens(sealer.derive_key(PURPOSE)),
-                callback_urls=callback_urls(settings, providers.names),
+                callback_urls=callback_urls(settings, providers.known_names),
                 wakeups=wakeups,
                 high_water=high_water,
-                gate=ProviderGate.of(settings, providers.names),
+                keys=keys,
+                gate=ProviderGate.of(settings, providers.known_names),
             ),
             assets=AssetActivities(
                 database=database,
                 providers=providers,
+                keys=keys,
                 objects=objects,
                 downloads=downloads,
                 key_secret=sealer.derive_key(OBJECT_KEY_PURPOSE)[0],
             ),
             webhooks=WebhookActivities(database, sealer, WebhookHttpSettings(outbound=outbound)),
-            late_bills=LateBills(database=database, providers=providers),
+            late_bills=LateBills(database=database, providers=providers, keys=keys),
         )
 
 
@@ -178,7 +182,7 @@ def make_workers(client: Client, crew: Crew, settings: WorkerProcess) -> list[Wo
         ),
         *(
             worker(policies.submit_queue(name), settings.submit_slots, [crew.jobs.submit, crew.jobs.cancel], **pace)
-            for name, pace in submit_paces(settings, crew.providers.names)
+            for name, pace in submit_paces(settings, crew.providers.known_names)
         ),
         worker(policies.WAIT_QUEUE, settings.wait_slots, [crew.jobs.wait, crew.jobs.find]),
         worker(policies.ASSETS_QUEUE, settings.asset_slots, [crew.assets.store]),
@@ -189,7 +193,7 @@ def make_workers(client: Client, crew: Crew, settings: WorkerProcess) -> list[Wo
 def make_sweep(client: Client, crew: Crew) -> Sweep:
     queues = (
         policies.EXECUTIONS_QUEUE,
-        *(policies.submit_queue(name) for name in crew.providers.names),
+        *(policies.submit_queue(name) for name in crew.providers.known_names),
         policies.WAIT_QUEUE,
         policies.ASSETS_QUEUE,
         policies.WEBHOOKS_QUEUE,

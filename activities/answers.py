@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from contracts.failures import STOPS_A_PROVIDER, Failure
+from contracts.failures import STOPS_A_PROVIDER, Failure, FailureCode
 from contracts.jobs import JobRef, ProviderHandle, SubmitJobResult, SubmitOutcome
 from contracts.states import ExecutionStatus, JobState
 from providers.port import CreateAnswer, CreateOutcome
@@ -28,7 +28,12 @@ async def sent_already(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJ
     """A submit that sends nothing: somebody else has, or nobody may."""
     provider_job_id = job.handle.provider_job_id if job.handle is not None else None
     result = await _sent_already(conn, ref, job)
-    return replace(result, send_number=job.send_number, provider_job_id=provider_job_id)
+    return replace(
+        result,
+        send_number=job.send_number,
+        provider_job_id=provider_job_id,
+        provider_key_id=job.provider_key_id if job.send_number > 0 else None,
+    )
 
 
 async def _sent_already(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:
@@ -53,6 +58,16 @@ async def refuse_unsent(conn: Connection, ref: JobRef, failure: Failure) -> Subm
     return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=failure)
 
 
+def of_own_key(answer: CreateAnswer) -> CreateAnswer:
+    """An answer to a send with a user's own key: what refuses the key is its user's to mend, and ends the job."""
+    failure = answer.failure
+    if failure is None or failure.code not in STOPS_A_PROVIDER:
+        return answer
+    no_credit = failure.code is FailureCode.PROVIDER_CREDIT_EXHAUSTED
+    detail = "Its account is out of credit." if no_credit else "Put another one, or delete it."
+    return replace(answer, failure=Failure.of(FailureCode.PROVIDER_KEY_REFUSED, detail))
+
+
 async def record_answer(conn: Connection, ref: JobRef, number: int, answer: CreateAnswer) -> SubmitJobResult:
     """What the provider said to a send.
 
@@ -66,6 +81,7 @@ async def record_answer(conn: Connection, ref: JobRef, number: int, answer: Crea
         result,
         send_number=max(number, before.send_number),
         provider_job_id=known.provider_job_id if known is not None else None,
+        provider_key_id=before.provider_key_id,
     )
 
 

@@ -10,7 +10,7 @@ from temporalio import activity
 
 from activities.beats import beating
 from activities.failures import retry_later
-from activities.offers import offered
+from activities.key_ring import KeyRing
 from contracts.assets import StoreAssetResult
 from contracts.failures import Failure, FailureCode
 from contracts.ids import derived_asset_id
@@ -50,6 +50,7 @@ class AssetActivities:
 
     database: Database
     providers: Providers
+    keys: KeyRing
     objects: ObjectStore
     downloads: httpx.AsyncClient
     key_secret: bytes
@@ -123,7 +124,7 @@ class AssetActivities:
         """The address may have expired before the file did: ask the provider for the job again, by its id."""
         if job.handle is None:
             raise SourceGoneError("the job has no id at its provider")
-        provider = offered(self.providers, job)
+        provider = await self.keys.of_job(self.providers, job)
         if provider is None:
             raise retry_later(Failure.of(FailureCode.PROVIDER_UNAVAILABLE))
         try:

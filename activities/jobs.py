@@ -8,7 +8,7 @@ settle   outcome and real cost, one transaction (activities/settling.py)
 """
 
 import asyncio
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from random import random
 from secrets import token_hex
@@ -16,12 +16,13 @@ from secrets import token_hex
 from temporalio import activity
 
 from activities import pacing
-from activities.answers import record_answer, refuse_unsent, sent_already
+from activities.answers import of_own_key, record_answer, refuse_unsent, sent_already
 from activities.beats import beating, pause, to_its_end
 from activities.failures import retry_later
 from activities.find import Finder
 from activities.inputs import InputUnavailableError, resolve_inputs
-from activities.offers import offered
+from activities.key_ring import KeyRing
+from activities.offers import known_model
 from activities.provider_gate import ProviderGate
 from activities.settling import settle_ended
 from activities.wakeups import Wakeups
@@ -67,6 +68,7 @@ from store.jobs import (
     take_back_send,
 )
 from store.objects import ObjectStore
+from store.provider_keys import current_key
 from store.provider_limits import HeldBack, Passed
 
 log = get_logger(__name__)
@@ -88,6 +90,7 @@ class JobActivities:
     tokens: CallbackTokens
     callback_urls: dict[str, str]
     wakeups: Wakeups
+    keys: KeyRing
     high_water: HighWater = field(default_factory=HighWater)
     gate: ProviderGate = field(default_factory=ProviderGate)
 
@@ -121,6 +124,8 @@ class JobActivities:
                 timeout_seconds=began + CREATE_CALL_SECONDS - boot_seconds(),  # the intent's time is part of it
                 not_after=began + SEND_WITHIN_SECONDS,
             )
+        if intent.job.provider_key_id is not None:
+            answer = of_own_key(answer)
         metrics.PROVIDER_CALLS.labels(name, "create", answer.outcome.value).inc()
         log.info("job sent", **_ids(ref), provider=name, send=intent.number, outcome=answer.outcome, note=answer.note)
         result = await self._record_answer(ref, intent.number, answer)
@@ -146,8 +151,13 @@ class JobActivities:
         job = await get_job(conn, ref.job_id)
         if job.state is not JobState.WAITING:
             return await sent_already(conn, ref, job)
+        # The key that its user has now; whatever is asked about this send later is asked with the same.
+        keyed = replace(job, provider_key_id=await current_key(conn, ref.user_id, job.provider))
         if job.late:
-            return await refuse_unsent(conn, ref, job.failure or await self.gate.why_never_sent(conn, job))
+            return await refuse_unsent(conn, ref, job.failure or await self.gate.why_never_sent(conn, keyed))
+        provider = await self.keys.open(conn, self.providers, job.provider, keyed.provider_key_id)
+        if provider is None:
+            return await _without_provider(conn, ref, keyed)
         number = job.send_number + 1
         try:
             request, inputs = await self.prepare(conn, job, number)
@@ -158,22 +168,29 @@ class JobActivities:
         except ValueError as error:  # a plan that was accepted should not hold such inputs; no repeat would heal it
             log.error("inputs that the model does not take", **_ids(ref), reason=str(error))  # noqa: TRY400 - no trace
             return await refuse_unsent(conn, ref, Failure.of(FailureCode.INTERNAL_ERROR))
-        passed = await self.gate.take(conn, job)
+        passed = await self.gate.take(conn, keyed)
         if isinstance(passed, HeldBack):
-            return await sent_already(conn, ref, job) if job.cancel_requested else _Held(job=job, held=passed)
-        serial = await begin_send(conn, ref, number, asdict(request), asdict(inputs), sender=sender)
+            return await sent_already(conn, ref, job) if job.cancel_requested else _Held(job=keyed, held=passed)
+        serial = await begin_send(
+            conn,
+            ref,
+            number,
+            asdict(request),
+            asdict(inputs),
+            sender=sender,
+            provider_key_id=keyed.provider_key_id,
+        )
         if serial is None:
-            await self.gate.give_back(conn, job, passed)
+            await self.gate.give_back(conn, keyed, passed)
             return await sent_already(conn, ref, await get_job(conn, ref.job_id))
-        provider = self.providers.provider(job.provider)
-        return _Intent(job=job, provider=provider, request=request, number=number, serial=serial, passed=passed)
+        return _Intent(job=keyed, provider=provider, request=request, number=number, serial=serial, passed=passed)
 
     async def prepare(self, conn: Connection, job: JobRecord, number: int) -> tuple[CreateRequest, ModelInputs]:
         """What a send of this number asks for: the same every time, as far as what it needs has not changed.
 
         Raises ModelNotOfferedError, InputUnavailableError, and ValueError for inputs that the model does not take.
         """
-        found = self.providers.find_model(job.model, job.provider)
+        found = known_model(self.providers, job)
         if found is None:
             raise ModelNotOfferedError(job.model)
         provider, model = found
@@ -198,7 +215,8 @@ class JobActivities:
 
         Repeating is safe: it sends nothing.
         """
-        return await Finder(database=self.database, providers=self.providers, wakeups=self.wakeups).find(ref)
+        finder = Finder(database=self.database, providers=self.providers, wakeups=self.wakeups, keys=self.keys)
+        return await finder.find(ref)
 
     @activity.defn(name="wait_for_job")
     async def wait(self, ref: JobRef) -> WaitJobResult:
@@ -233,7 +251,7 @@ class JobActivities:
 
     async def _poll(self, ref: JobRef, job: JobRecord, handle: ProviderHandle) -> JobReport | None:
         """Ask how the job stands; its report, kept, if it has ended. Raises ProviderUnavailableError."""
-        provider = offered(self.providers, job)
+        provider = await self.keys.of_job(self.providers, job)
         if provider is None:
             return None
         with metrics.timed(metrics.PROVIDER_CALL_DURATION.labels(job.provider, "status")):
@@ -258,8 +276,11 @@ class JobActivities:
             return CancelJobResult(outcome=CancelOutcome.REQUESTED)
         async with self.database.as_user(ref.user_id) as conn:
             await mark_cancel_sent(conn, ref.job_id)
+        provider = await self.keys.of_job(self.providers, job)
+        if provider is None:
+            raise retry_later(Failure.of(FailureCode.PROVIDER_UNAVAILABLE))
         try:
-            outcome = await self.providers.provider(job.provider).cancel(job.handle)
+            outcome = await provider.cancel(job.handle)
         except ProviderUnavailableError as error:
             metrics.PROVIDER_CALLS.labels(job.provider, "cancel", "unavailable").inc()
             raise retry_later(
@@ -302,7 +323,7 @@ class JobActivities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Intent:
-    """job: as it was before."""
+    """job: as it was before, but for the key that it is sent with."""
 
     job: JobRecord
     provider: Provider
@@ -314,10 +335,17 @@ class _Intent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Held:
-    """No intent: its provider has no room for this job, or takes nothing now."""
+    """No intent: its provider has no room for this job, or takes nothing now. job: with the key it would go with."""
 
     job: JobRecord
     held: HeldBack
+
+
+async def _without_provider(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:
+    """Nobody to send it to. With a key of its user's own that cannot be opened now: an operator may mend that."""
+    if job.provider_key_id is None:
+        return await refuse_unsent(conn, ref, Failure.of(FailureCode.PROVIDER_MODEL_UNAVAILABLE))
+    return SubmitJobResult(outcome=SubmitOutcome.NOT_SENT, failure=Failure.of(FailureCode.INTERNAL_ERROR))
 
 
 def _seed(job_id: JobId, number: int) -> int:

@@ -12,6 +12,8 @@ from enum import StrEnum
 import asyncpg
 
 from activities.costs import real_cost
+from activities.key_ring import KeyRing
+from activities.offers import known_model
 from contracts.failures import Failure, FailureCode
 from contracts.ids import JobId, ProviderJobId
 from contracts.jobs import JobRef, ProviderHandle
@@ -55,32 +57,34 @@ class _Call(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Round:
     """Which calls a provider has not answered in this round, or too slowly: they are not made again in it. A list that
-    is away keeps nobody from a status that is not.
+    is away keeps nobody from a status that is not, nor one key that is refused anybody from asking with another.
     """
 
     away: set[tuple[str, _Call]] = field(default_factory=set[tuple[str, _Call]])
+    slow: set[tuple[str, _Call]] = field(default_factory=set[tuple[str, _Call]])
 
-    def is_away(self, provider: Provider, call: _Call) -> bool:
-        return (provider.name, call) in self.away
+    def is_away(self, job: JobRecord, call: _Call) -> bool:
+        return (job.provider, call) in self.slow or (job.scope, call) in self.away
 
     @contextmanager
-    def asking(self, provider: Provider, call: _Call) -> Generator[None]:
+    def asking(self, job: JobRecord, call: _Call) -> Generator[None]:
         began = time.monotonic()
         try:
             yield
         except ProviderUnavailableError as error:
             if not error.not_found:  # it answers, and has forgotten this one: the others are asked for
-                self.away.add((provider.name, call))
+                self.away.add((job.scope, call))
             raise
         finally:
             if time.monotonic() - began > SLOW_SECONDS:
-                self.away.add((provider.name, call))
+                self.slow.add((job.provider, call))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LateBills:
     database: Database
     providers: Providers
+    keys: KeyRing
 
     async def settle(self) -> None:
         """One look at each open bill that is due. What a provider does not answer, or slowly, is asked once in a round.
@@ -125,22 +129,22 @@ class LateBills:
         await look(ref, job, this_round)
 
     async def _settle_known(self, ref: JobRef, job: JobRecord, this_round: _Round) -> None:
-        found = self.providers.find_model(job.model, job.provider)
+        found = known_model(self.providers, job)
         if found is None or job.handle is None:
             return
-        provider, model = found
         report = job.report
         if report is None:
-            if this_round.is_away(provider, _Call.STATUS):
+            provider = await self.keys.of_job(self.providers, job)
+            if provider is None or this_round.is_away(job, _Call.STATUS):
                 return
-            with this_round.asking(provider, _Call.STATUS):
+            with this_round.asking(job, _Call.STATUS):
                 report = await provider.status(job.handle)
-        if not report.state.ended:
-            await self._ask_to_end(ref, job, provider, job.handle, this_round)
-            return
+            if not report.state.ended:
+                await self._ask_to_end(ref, job, provider, job.handle, this_round)
+                return
         async with self.database.as_system() as conn:
             send = await get_send(conn, ref.job_id, job.send_number)
-            cost = real_cost(provider, model, send, report)
+            cost = real_cost(*found, send, report)
             await mark_reported(conn, ref.job_id, report)
             await mark_job_ended(conn, ref.job_id, report.state, report.failure, expected=(JobState.SUBMITTED,))
             settlement = await book_cost(conn, ref.job_id, cost.nano_usd, cost.basis)
@@ -154,14 +158,14 @@ class LateBills:
         """Once: it still runs, and nobody waits for it. What it then did and cost is read in a later round."""
         if job.state is not JobState.SUBMITTED or job.cancel_sent_at is not None:
             return
-        if this_round.is_away(provider, _Call.CANCEL):
+        if this_round.is_away(job, _Call.CANCEL):
             return
         async with self.database.as_system() as conn:
             if not job.orphan and not await lock_ended(conn, ref.execution_id):
                 return
             await mark_cancel_sent(conn, ref.job_id)
         try:
-            with this_round.asking(provider, _Call.CANCEL):
+            with this_round.asking(job, _Call.CANCEL):
                 outcome = await provider.cancel(handle)
         except ProviderUnavailableError as error:
             metrics.PROVIDER_CALLS.labels(job.provider, "cancel", "unavailable").inc()
@@ -171,10 +175,9 @@ class LateBills:
         log.info("provider asked to end a job that nobody waits for", job_id=ref.job_id, outcome=outcome)
 
     async def _look_for(self, ref: JobRef, job: JobRecord, this_round: _Round) -> None:
-        found = self.providers.find_model(job.model, job.provider)
+        found = known_model(self.providers, job)
         if found is None or job.state is not JobState.FAILED:
             return
-        provider, model = found
         async with self.database.as_system() as conn:
             known = await list_known_ids(conn, ref.job_id)
             if await _take_known(conn, ref, job, known):
@@ -183,11 +186,12 @@ class LateBills:
                 await _release(conn, ref.job_id)
                 return
             send = await get_send(conn, ref.job_id, job.send_number)
-        if this_round.is_away(provider, _Call.LIST):
+        provider = await self.keys.of_job(self.providers, job)
+        if provider is None or this_round.is_away(job, _Call.LIST):
             return
-        with this_round.asking(provider, _Call.LIST):
+        with this_round.asking(job, _Call.LIST):
             answer = await provider.find(Lookup(request=CreateRequest(**send.request), sent_at=send.sent_at))
-        await self._book_found(ref, job, (provider, model), send, answer)
+        await self._book_found(ref, job, found, send, answer)
 
     async def _book_found(
         self, ref: JobRef, job: JobRecord, found: tuple[Provider, Model], send: SendRecord, answer: FindAnswer

@@ -15,6 +15,7 @@ import asyncpg
 from activities.high_water import find_behind
 from activities.inputs import InputUnavailableError, resolve_inputs
 from activities.jobs import JobActivities, ModelNotOfferedError
+from activities.offers import known_model
 from contracts.failures import Failure, FailureCode
 from contracts.ids import ExecutionId, JobId, ProviderJobId
 from contracts.jobs import JobRef
@@ -49,6 +50,8 @@ SLACK = timedelta(minutes=1)
 SETTLE_SECONDS = 3.0
 """Until running workers have noticed the pause, and Temporal's index has what they did."""
 STATUS_TRIES, STATUS_PAUSE_SECONDS = 3, 2.0
+_NOT_ON_OFFER = "is not on offer here: set its key, then recover again"
+_NO_KEY = "its user's own key is not in the database any more, so nobody can ask about it: settle it by hand"
 
 
 class NoMemoError(Exception):
@@ -285,7 +288,7 @@ class Recovery:
         except (ModelNotOfferedError, InputUnavailableError, ValueError):
             exact = False
             request = CreateRequest(model=job.model, url="", body={})
-            found = self.jobs.providers.find_model(job.model, job.provider)
+            found = known_model(self.jobs.providers, job)
             if found is None:
                 return False
             bare = replace(job, parameters=replace(job.parameters, image=None))  # no price depends on the picture
@@ -306,13 +309,14 @@ class Recovery:
 
     async def _ask_provider(self, ref: JobRef, job: JobRecord) -> None:
         """What it produced and cost, if it has ended; else the walk waits for it."""
-        if job.handle is None or job.provider not in self.jobs.providers.names:
-            self._ask(ref, f"{job.provider} is not on offer here: set its key, then recover again")
+        provider = await self.jobs.keys.of_job(self.jobs.providers, job)
+        if job.handle is None or provider is None:
+            self._ask(ref, _NO_KEY if job.provider_key_id is not None else f"{job.provider} {_NOT_ON_OFFER}")
             return
         if job.report is None:
             for left in reversed(range(STATUS_TRIES)):
                 try:
-                    report = await self.jobs.providers.provider(job.provider).status(job.handle)
+                    report = await provider.status(job.handle)
                     break
                 except ProviderUnavailableError as error:
                     if not left:

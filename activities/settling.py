@@ -1,7 +1,7 @@
 """What the end of a job means for its row and its money: in the caller's transaction."""
 
 from activities.costs import real_cost
-from activities.offers import offered_model
+from activities.offers import known_model
 from contracts.failures import Failure, FailureCode
 from contracts.jobs import JobReport
 from contracts.states import JobState
@@ -53,16 +53,17 @@ def note_conflict(job: JobRecord, error: ChargeConflictError) -> None:
 
 
 async def _cost(conn: Connection, providers: Providers, job: JobRecord, report: JobReport) -> Cost | None:
-    """None: this worker cannot price it (model or key taken out meanwhile).
+    """None: this worker cannot price it (its model was taken out meanwhile).
 
     The bill stays open, the sweep settles it.
     """
-    model = offered_model(providers, job)
-    if model is None:
+    found = known_model(providers, job)
+    if found is None:
         return None
+    provider, model = found
     try:
         send = await get_send(conn, job.job_id, job.send_number)
-        return real_cost(providers.provider(job.provider), model, send, report)
+        return real_cost(provider, model, send, report)
     except (LookupError, TypeError, ValueError) as error:
         log.error("a job cannot be priced", job_id=job.job_id, reason=str(error))  # noqa: TRY400 - no trace
         return None

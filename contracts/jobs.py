@@ -21,6 +21,14 @@ class JobRef:
     generation: int
 
 
+def key_scope(provider: str, provider_key_id: ProviderKeyId | None) -> str:
+    """By whose key a provider is asked: its name for the service's, and with `/pkey_…` for a user's own.
+
+    Limits, pauses and breakers are kept by it: what a provider says of one key holds for no other.
+    """
+    return provider if provider_key_id is None else f"{provider}/{provider_key_id}"
+
+
 class SubmitOutcome(StrEnum):
     """SUBMITTED: the provider has it. NOT_SENT: certainly not accepted, may be sent again.
 

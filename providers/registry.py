@@ -140,6 +140,11 @@ class Providers:
     def names(self) -> tuple[str, ...]:
         return tuple(self._providers)
 
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        """Also those that only users with keys of their own are offered."""
+        return (*self._providers, *self._without_key)
+
     def provider(self, name: str) -> Provider:
         """With the service's key. Raises KeyError for a provider that is not on offer (any more)."""
         return self._providers[name]

@@ -12,7 +12,7 @@ import asyncpg
 
 from contracts.failures import Failure
 from contracts.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId, UserId
-from contracts.jobs import JobRef, JobReport, ProviderHandle
+from contracts.jobs import JobRef, JobReport, ProviderHandle, key_scope
 from contracts.plans import Parameters, StepKind, parameters_from_json
 from contracts.states import JobState
 from store.database import Connection
@@ -23,8 +23,8 @@ GET_JOB = """
 SELECT j.job_id, j.execution_id, j.user_id, j.step_name, j.provider, j.model, j.state, j.send_number,
        j.provider_job_id, j.provider_urls, j.report, j.failure, j.deadline_at, j.cancel_sent_at, j.callback_at,
        j.submitted_at, s.kind, s.parameters, s.usual_seconds, s.deadline_seconds,
-       j.provider_key_id, j.orphan, e.status AS execution_status, e.generation AS execution_generation, e.cancel_requested_at,
-       e.deadline_at < now() AS execution_late, now() AS now,
+       j.provider_key_id, j.orphan, e.status AS execution_status, e.generation AS execution_generation,
+       e.cancel_requested_at, e.deadline_at < now() AS execution_late, now() AS now,
        coalesce(j.deadline_at, e.deadline_at) < now() AS late
 FROM jobs AS j
 JOIN steps AS s ON s.execution_id = j.execution_id AND s.name = j.step_name
@@ -69,6 +69,11 @@ class JobRecord:
     execution_late: bool
     cancel_requested_at: datetime | None
     now: datetime
+
+    @property
+    def scope(self) -> str:
+        """By whose key it is asked about, see key_scope."""
+        return key_scope(self.provider, self.provider_key_id)
 
     @property
     def cancel_requested(self) -> bool:

@@ -12,6 +12,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.assets import AssetActivities
 from activities.executions import ExecutionActivities
 from activities.jobs import JobActivities
+from activities.key_ring import KeyRing
 from activities.late_bills import LateBills
 from activities.links import AssetLinks
 from activities.wakeups import Wakeups
@@ -26,7 +27,7 @@ from store.database import Database
 from store.jobs import JobRecord, get_job
 from store.objects import ObjectStore
 from tests.outbound import LOCAL
-from tests.rows import Accepted, accept, assert_books_balance, new_execution, new_user
+from tests.rows import SEALER, Accepted, accept, assert_books_balance, new_execution, new_user
 from tests.sandbox.process import FLUX, Sandbox
 from tests.servers import FreshDatabase, S3Server
 
@@ -122,6 +123,7 @@ async def open_bench(fresh: FreshDatabase, sandbox: Sandbox, s3: S3Server) -> As
             )
         )
         downloads = await stack.enter_async_context(Outbound(LOCAL).client())
+        keys = KeyRing(database=database, box=SEALER)
         wakeups = Wakeups()
         await stack.enter_async_context(wakeups.listening(database))
         deliveries: list[DeliveryOrder] = []
@@ -145,14 +147,20 @@ async def open_bench(fresh: FreshDatabase, sandbox: Sandbox, s3: S3Server) -> As
                 tokens=TOKENS,
                 callback_urls={},
                 wakeups=wakeups,
+                keys=keys,
             ),
             assets=AssetActivities(
-                database=database, providers=providers, objects=objects, downloads=downloads, key_secret=b"k" * 32
+                database=database,
+                providers=providers,
+                keys=keys,
+                objects=objects,
+                downloads=downloads,
+                key_secret=b"k" * 32,
             ),
             executions=ExecutionActivities(
                 database=database,
                 links=AssetLinks(public_base_url="http://api.test", cdn_base_url=s3.public_url),
                 start_delivery=start_delivery,
             ),
-            late_bills=LateBills(database=database, providers=providers),
+            late_bills=LateBills(database=database, providers=providers, keys=keys),
         )

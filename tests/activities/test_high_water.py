@@ -59,6 +59,7 @@ async def test_submit_in_a_database_of_the_past_is_rolled_back(bench: Bench) -> 
         tokens=bench.jobs.tokens,
         callback_urls={},
         wakeups=bench.wakeups,
+        keys=bench.jobs.keys,
         high_water=known,
     )
     with pytest.raises(DatabaseBehindError):
