@@ -5,8 +5,10 @@ from copy import deepcopy
 from typing import Any, cast
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from api.auth import scope_of
 from api.problems import MEDIA_TYPE, STATUS, ProblemError, problem_document
 from api.schemas import FieldError, Problem
 from contracts.failures import FailureCode
@@ -60,6 +62,7 @@ def install(app: FastAPI) -> None:
         schemas = cast("dict[str, Any]", document["components"]["schemas"])
         _drop_validation_errors(document, schemas)
         _add_rates(document)
+        _add_scopes(app, document)
         for model in (Problem, FieldError):
             schemas[model.__name__] = _schema(model)
         return document
@@ -97,6 +100,17 @@ def _add_rates(document: dict[str, Any]) -> None:
             for status, response in responses.items():
                 if status != str(STATUS[FailureCode.UNAUTHENTICATED]):
                     response["headers"] = response.get("headers", {}) | headers
+
+
+def _add_scopes(app: FastAPI, document: dict[str, Any]) -> None:
+    """What a key or token must be for, as the roles of its scheme."""
+    for route in app.routes:
+        if not isinstance(route, APIRoute) or not route.include_in_schema:
+            continue
+        for method in route.methods:
+            operation = document["paths"][route.path_format][method.lower()]
+            for needed in operation.get("security", ()):
+                needed.update({scheme: [scope_of(route, method)] for scheme in needed})
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -20,12 +20,13 @@ _ENDS: Final = "/cancel"
 _STATE: Final = "rate"
 
 
-def only_reads(request: Request) -> bool:
-    return request.method in ("GET", "HEAD") or request.url.path in _ONLY_READS
+def only_reads(method: str, path: str) -> bool:
+    return method in ("GET", "HEAD") or path in _ONLY_READS
 
 
 def class_of(request: Request) -> RouteClass:
-    return RouteClass.READS if only_reads(request) or request.url.path.endswith(_ENDS) else RouteClass.WRITES
+    path = request.url.path
+    return RouteClass.READS if only_reads(request.method, path) or path.endswith(_ENDS) else RouteClass.WRITES
 
 
 def announce(request: Request, rate: Rate) -> None:

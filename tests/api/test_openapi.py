@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from api.problems import STATUS
 from api.schemas import GenerateVideoRequest, Problem
+from contracts.scopes import Scope
 from tests.api.conftest import Api, TestUser
 
 
@@ -63,7 +64,9 @@ async def test_openapi_has_every_route_and_each_lists_its_problems(api: Api) -> 
             assert "401" in errors, name
             assert "rate_limited" in errors["429"]["content"]["application/problem+json"]["examples"], name
             assert "RateLimit" in errors["429"]["headers"], name
-            assert operation["security"] == [{"apiKey": []}], name
+            ((scheme, scopes),) = operation["security"][0].items()
+            assert (scheme, set(scopes) <= set(Scope), len(scopes)) == ("apiKey", True, 1), name
+            assert "insufficient_scope" in errors["403"]["content"]["application/problem+json"]["examples"], name
     assert {"401", "402", "413", "415", "422", "500", "503"} <= set(operations["POST /api/generate-video"]["responses"])
 
 
