@@ -9,7 +9,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import assets, callbacks, documentation, executions, health, keys, models, quotes, retries, usage
+from api import (
+    assets,
+    callbacks,
+    documentation,
+    executions,
+    health,
+    keys,
+    models,
+    provider_keys,
+    quotes,
+    retries,
+    usage,
+)
 from api.gate import refuse_while_closed
 from api.problems import ProblemError, problem_response, unavailable, validation_problem
 from api.rates import RateHeaders
@@ -41,7 +53,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     for module in (executions, retries):
         app.include_router(module.router, dependencies=[Depends(refuse_while_closed)])
-    for module in (assets, callbacks, health, keys, models, quotes, usage):
+    for module in (assets, callbacks, health, keys, models, provider_keys, quotes, usage):
         app.include_router(module.router)
     app.exception_handler(ProblemError)(_problem)
     app.exception_handler(RequestValidationError)(_invalid)

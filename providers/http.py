@@ -271,6 +271,19 @@ def unavailable(answer: Answer) -> ProviderUnavailableError:
     )
 
 
+def key_taken(answer: Answer, member: str) -> bool:
+    """What an authenticated read says of its key. member: what its success has, and no page of somebody else's.
+
+    False: the provider refuses it. Raises ProviderUnavailableError for anything else.
+    """
+    body = answer.object()
+    if answer.status_code == HTTPStatus.OK and member in body:
+        return True
+    if answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) and body:
+        return False
+    raise unavailable(answer)
+
+
 def same_origin(url: str, base_url: str) -> bool:
     """Is an address that a provider gave on the provider's own host? Keys go nowhere else."""
     try:

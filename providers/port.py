@@ -212,6 +212,13 @@ class Provider(Protocol):
         """Ask for an end; the job's state afterwards comes from `status`. Raises ProviderUnavailableError."""
         ...
 
+    async def check_key(self) -> bool:
+        """Whether the provider takes the key, by a read that costs nothing. False: it refuses it.
+
+        Raises ProviderUnavailableError: it said neither.
+        """
+        ...
+
     async def verify_callback(self, headers: Mapping[str, str], body: bytes) -> Callback:
         """headers: names in lower case. Raises CallbackRefusedError, CallbackUnverifiableError."""
         ...

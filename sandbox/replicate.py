@@ -52,6 +52,7 @@ class Replicate:
             Route(f"{start}/models/{{owner}}/{{name}}", self.model, methods=["GET"]),
             Route(f"{start}/models/{{owner}}/{{name}}/predictions", self.create, methods=["POST"]),
             Route(f"{start}/webhooks/default/secret", self.secret, methods=["GET"]),
+            Route(f"{start}/account", self.account, methods=["GET"]),
         ]
 
     def refused_token(self, request: Request) -> Response | None:
@@ -210,6 +211,10 @@ class Replicate:
             return self.refused_token(request) or json_answer({"key": self._webhook_secret})
 
         return await self._desk.exchange(request, "replicate", None, "keys", handler)
+
+    async def account(self, request: Request) -> Response:
+        whose = {"type": "user", "username": "sandbox", "name": "Sandbox", "github_url": None}
+        return self.refused_token(request) or json_answer(whose)
 
 
 async def _json_object(request: Request) -> Json | None:

@@ -27,7 +27,7 @@ from providers.answers import (
 )
 from providers.callbacks import FetchedKeys, checked_timestamp, ed25519_keys, ed25519_signed
 from providers.handles import Handles
-from providers.http import ProviderHttp, Refusal, checked_key, create_answer, unavailable
+from providers.http import ProviderHttp, Refusal, checked_key, create_answer, key_taken, unavailable
 from providers.inputs import check_complete, check_inputs
 from providers.matching import MAX_PAGES, SKEW, Candidate, chosen
 from providers.port import (
@@ -125,7 +125,8 @@ class FalProvider:
     ) -> None:
         self._http = http
         self._auth = {"authorization": f"Key {checked_key(self.name, key)}"}
-        self._queue_url, self._api_url, self._jwks_url = queue_url, api_url, jwks_url
+        self._queue_url, self._jwks_url = queue_url, jwks_url
+        self._history_url = f"{api_url}/models/requests/by-endpoint"
         urls = ("status_url", "response_url", "cancel_url")
         self._handles = Handles(provider=self.name, base_url=queue_url, url_names=urls)
         self._start_seconds, self._horizon_seconds = start_seconds, horizon_seconds
@@ -195,10 +196,9 @@ class FalProvider:
             "expand": "payloads",
             "limit": "100",
         }
-        address = f"{self._api_url}/models/requests/by-endpoint"
         items: list[Mapping[str, object]] = []
         for _ in range(MAX_PAGES):
-            answer = await self._http.read("GET", f"{address}?{urlencode(query)}", self._auth)
+            answer = await self._http.read("GET", f"{self._history_url}?{urlencode(query)}", self._auth)
             page = answer.object()
             if answer.status_code != 200 or not isinstance(page.get("items"), list):
                 raise unavailable(answer)
@@ -211,9 +211,8 @@ class FalProvider:
 
     async def status(self, handle: ProviderHandle) -> JobReport:
         """A job that fal does not know (404) is unavailable, not failed: only its deadline ends it."""
-        answer = await self._http.read(
-            "GET", self._handles.address(handle, "status_url", f"{_path(handle)}/status"), self._auth
-        )
+        address = self._handles.address(handle, "status_url", f"{_path(handle)}/status")
+        answer = await self._http.read("GET", address, self._auth)
         body = answer.object()
         word = as_text(body.get("status"))
         if answer.status_code not in (200, 202) or not word:
@@ -226,16 +225,19 @@ class FalProvider:
         return _ended(body, result)
 
     async def cancel(self, handle: ProviderHandle) -> CancelOutcome:
-        answer = await self._http.read(
-            "PUT", self._handles.address(handle, "cancel_url", f"{_path(handle)}/cancel"), self._auth
-        )
+        address = self._handles.address(handle, "cancel_url", f"{_path(handle)}/cancel")
+        answer = await self._http.read("PUT", address, self._auth)
         if answer.status_code not in _CANCEL_ANSWERS:
             raise unavailable(answer)
         return _CANCEL_ANSWERS[answer.status_code]
 
+    async def check_key(self) -> bool:
+        """By a line of the history: what looking up a lost request needs as well."""
+        query = urlencode({"endpoint_id": FLUX_SCHNELL.id, "limit": "1"})
+        return key_taken(await self._http.read("GET", f"{self._history_url}?{query}", self._auth), "items")
+
     async def verify_callback(self, headers: Mapping[str, str], body: bytes) -> Callback:
-        names = ("request-id", "user-id", "timestamp")
-        signed = [headers.get(f"x-fal-webhook-{name}", "") for name in names]
+        signed = [headers.get(f"x-fal-webhook-{name}", "") for name in ("request-id", "user-id", "timestamp")]
         if checked_timestamp(signed[2], self._now()) is None:
             raise CallbackRefusedError("the callback's time is missing, malformed or too far from now")
         message = "\n".join([*signed, hashlib.sha256(body).hexdigest()]).encode("utf-8", "replace")

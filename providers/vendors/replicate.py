@@ -30,7 +30,7 @@ from providers.answers import (
 )
 from providers.callbacks import FetchedKeys, checked_timestamp, standard_webhooks_key, standard_webhooks_signed
 from providers.handles import Handles
-from providers.http import ProviderHttp, Refusal, checked_key, create_answer, same_origin, unavailable
+from providers.http import ProviderHttp, Refusal, checked_key, create_answer, key_taken, same_origin, unavailable
 from providers.inputs import check_complete, check_inputs
 from providers.matching import MAX_PAGES, SKEW, Candidate, chosen
 from providers.port import (
@@ -230,6 +230,10 @@ class ReplicateProvider:
         if word == "canceled":
             return CancelOutcome.CANCELLED
         return CancelOutcome.TOO_LATE if word in ("succeeded", "failed", "aborted") else CancelOutcome.REQUESTED
+
+    async def check_key(self) -> bool:
+        """By asking whose it is."""
+        return key_taken(await self._http.read("GET", f"{self._api_url}/account", self._auth), "username")
 
     async def verify_callback(self, headers: Mapping[str, str], body: bytes) -> Callback:
         delivery_id = headers.get("webhook-id", "")

@@ -16,7 +16,7 @@ REQUIRED = frozenset(
      "create_gateway_error", "status_running", "status_unknown", "status_completed", "status_failed",
      "status_moderated", "status_cancelled", "status_empty", "status_not_found", "status_throttled", "find_match",
      "find_nothing", "find_second_page", "find_rewritten_input", "find_unavailable", "cancel_running", "cancel_ended",
-     "cancel_not_found", "callback_valid"}
+     "cancel_not_found", "callback_valid", "check_accepted", "check_refused", "check_unavailable"}
 )  # fmt: skip
 
 Recording = dict[str, Any]

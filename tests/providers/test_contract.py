@@ -126,6 +126,21 @@ async def test_cancel_twice_answers_the_same(vendor: str, name: str) -> None:
     assert outcomes == [recording["expect"]["outcome"]] * 2
 
 
+@pytest.mark.parametrize(("vendor", "name"), cases("check_"))
+async def test_key_is_taken_or_refused_by_the_provider_itself(vendor: str, name: str) -> None:
+    recording = replay.load(vendor, name)
+    expect = recording["expect"]
+    own = {"fal": "11111111-2222-3333-4444-555555555555:own0123456789", "replicate": "r8_own0123456789012345678901234"}
+    async with replay.replaying(recording) as wire, Providers.open(settings(wire.url)) as providers:
+        provider = providers.keyed(vendor, own[vendor])
+        if expect.get("unavailable"):
+            with pytest.raises(ProviderUnavailableError):
+                await provider.check_key()
+        else:
+            assert await provider.check_key() is expect["taken"]
+        assert own[vendor] in wire.heard[0].headers["authorization"]
+
+
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
 @pytest.mark.parametrize("seconds", [0, 299, -299])
 async def test_callback_of_the_provider_is_believed(vendor: str, seconds: int) -> None:
