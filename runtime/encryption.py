@@ -55,6 +55,11 @@ class KeyWrapper(Protocol):
         """The master key that wraps from now on."""
         ...
 
+    @property
+    def ids(self) -> Sequence[str]:
+        """All that can unwrap, newest first."""
+        ...
+
     def wrap(self, data_key: bytes) -> bytes:
         """Encrypt a key of 32 bytes under the newest master key. At most 65535 bytes come back."""
         ...
@@ -73,6 +78,16 @@ class SecretBox(Protocol):
 
     def open(self, sealed: bytes, *, context: str) -> bytes:
         """Decrypt what `seal` gave for the same context. Raises SealError."""
+        ...
+
+    @property
+    def newest_id(self) -> str:
+        """The master key that seals now."""
+        ...
+
+    @property
+    def key_ids(self) -> list[str]:
+        """The master keys that open; safe to log."""
         ...
 
     @property
@@ -149,13 +164,17 @@ class Sealer:
         return f"Sealer(key_ids={self.key_ids})"
 
     @property
+    def newest_id(self) -> str:
+        return self._wrapper.newest_id
+
+    @property
     def key_ids(self) -> list[str]:
-        """Ids of the configured keys, newest first; safe to log."""
-        return self._keys.ids
+        """Newest first, then those that only open; safe to log."""
+        return list(dict.fromkeys((*self._wrapper.ids, *self._keys.ids)))
 
     @property
     def header(self) -> bytes:
-        return _ENVELOPE + bytes.fromhex(self._wrapper.newest_id)
+        return _ENVELOPE + bytes.fromhex(self.newest_id)
 
     def seal(self, plaintext: bytes | str, *, context: str) -> bytes:
         """Encrypt under a fresh key. Twice the same gives different bytes."""

@@ -11,12 +11,14 @@ from typing import Any, Final
 
 from contracts.money import NANO_PER_USD, NanoUsd, usd_text
 from runtime.encryption import SecretBox
-from store.database import Connection
+from store.database import Connection, Database
 
 Arguments = argparse.Namespace
 Command = Callable[[Connection, SecretBox, Arguments], Awaitable[object]]
 """In one transaction; what it returns is printed as JSON, if it is not Told. Raises LookupError (exit 1) or
 RefusedError (exit 2)."""
+DatabaseCommand = Callable[[Database, SecretBox, Arguments], Awaitable[object]]
+"""The same for what takes many transactions (set_defaults(on_database=...))."""
 
 MAX_TEXT = 500
 _USD = re.compile(r"([0-9]{1,9})(?:\.([0-9]+))?", re.ASCII)

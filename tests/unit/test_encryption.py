@@ -34,6 +34,7 @@ class Service:
 
     def __init__(self) -> None:
         self.newest_id = "00112233445566ff"
+        self.ids = [self.newest_id]
         self._wrapping = AESGCM(os.urandom(32))
         self.asked: list[str] = []
 
