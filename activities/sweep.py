@@ -32,6 +32,7 @@ from store.executions import RunningExecution, find_ended, list_running, mark_ca
 from store.high_water import pause_behind
 from store.idempotency import delete_expired
 from store.objects import ObjectStore
+from store.provider_keys import erase_unused
 from store.sweeping import (
     FRONT,
     Place,
@@ -158,6 +159,7 @@ class Sweep:
             self.late_bills.settle,
             self.abort_uploads,
             self.forget_keys,
+            self.erase_provider_keys,
             self.count_open,
             self._spending.measure,
             self.orders.measure_queues,
@@ -320,6 +322,13 @@ class Sweep:
         while deleted == KEYS_PAGE:
             async with self.database.as_system() as conn:
                 deleted = await delete_expired(conn, limit=KEYS_PAGE)
+
+    async def erase_provider_keys(self) -> None:
+        """Users' keys at providers that were replaced or deleted, once nothing is open that was bought with them."""
+        async with self.database.as_system() as conn:
+            erased = await erase_unused(conn)
+        for provider_key_id in erased:
+            log.info("provider key erased", provider_key_id=provider_key_id)
 
     async def abort_uploads(self) -> None:
         """Once an hour: the parts of uploads whose process was killed cost money, and nothing shows them."""
