@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from contracts.ids import ProviderKeyId
+from contracts.jobs import key_scope
 from providers.port import Provider
 from providers.registry import Providers
 from runtime.encryption import SealError, SecretBox
@@ -28,8 +29,8 @@ class KeyRing:
 
     database: Database
     box: SecretBox
-    _kept: OrderedDict[ProviderKeyId, tuple[float, Provider]] = field(
-        default_factory=OrderedDict[ProviderKeyId, "tuple[float, Provider]"], init=False, repr=False
+    _kept: OrderedDict[str, tuple[float, Provider]] = field(
+        default_factory=OrderedDict[str, "tuple[float, Provider]"], init=False, repr=False
     )
 
     async def of_job(self, providers: Providers, job: JobRecord) -> Provider | None:
@@ -38,12 +39,10 @@ class KeyRing:
         None: nobody can be asked, for the provider is not on offer here (any more), or the key cannot be opened. The
         job's deadline still ends it.
         """
-        kept = self._find(job.provider_key_id)
-        if kept is not None:
-            return kept
-        if job.provider_key_id is None:
-            provider = self._services(providers, job.provider)
-        else:
+        provider = self._find(job.scope)
+        if provider is None and job.provider_key_id is None:
+            provider = _services(providers, job.provider)
+        elif provider is None:
             async with self.database.as_user(job.user_id) as conn:
                 provider = await self.open(conn, providers, job.provider, job.provider_key_id)
         if provider is None:
@@ -58,8 +57,9 @@ class KeyRing:
         None: as in of_job.
         """
         if provider_key_id is None:
-            return self._services(providers, name)
-        kept = self._find(provider_key_id)
+            return _services(providers, name)
+        scope = key_scope(name, provider_key_id)
+        kept = self._find(scope)
         if kept is not None:
             return kept
         try:
@@ -69,20 +69,19 @@ class KeyRing:
                 "a user's own key cannot be used", provider_key_id=provider_key_id, reason=type(error).__name__
             )
             return None
-        self._kept[provider_key_id] = (time.monotonic() + KEPT_SECONDS, provider)
+        self._kept[scope] = (time.monotonic() + KEPT_SECONDS, provider)
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return provider
 
-    def _services(self, providers: Providers, name: str) -> Provider | None:
-        return providers.provider(name) if name in providers.names else None
-
-    def _find(self, provider_key_id: ProviderKeyId | None) -> Provider | None:
-        if provider_key_id is None:
-            return None
-        until, provider = self._kept.get(provider_key_id, (0.0, None))
+    def _find(self, scope: str) -> Provider | None:
+        until, provider = self._kept.get(scope, (0.0, None))
         if provider is None or time.monotonic() > until:
-            self._kept.pop(provider_key_id, None)
+            self._kept.pop(scope, None)
             return None
-        self._kept.move_to_end(provider_key_id)
+        self._kept.move_to_end(scope)
         return provider
+
+
+def _services(providers: Providers, name: str) -> Provider | None:
+    return providers.provider(name) if name in providers.names else None

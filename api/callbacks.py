@@ -13,7 +13,7 @@ from contracts.ids import JobId
 from providers.port import CallbackRefusedError, CallbackUnverifiableError, Provider
 from runtime.logging import get_logger
 from runtime.metrics import CALLBACKS
-from store.callbacks import CallbackOutcome, NewCallback, record_callback
+from store.callbacks import CallbackOutcome, NewCallback, find_send_key, record_callback
 
 _OTHER = "other"
 
@@ -24,13 +24,20 @@ router = APIRouter(tags=["callbacks"])
 @router.post(
     "/callbacks/{provider}/{token}",
     summary="For providers only",
-    responses=problems(FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND, FailureCode.PAYLOAD_TOO_LARGE),
+    responses=problems(
+        FailureCode.UNAUTHENTICATED,
+        FailureCode.NOT_FOUND,
+        FailureCode.PAYLOAD_TOO_LARGE,
+        FailureCode.UNSUPPORTED_MEDIA_TYPE,
+        FailureCode.INVALID_REQUEST,
+    ),
 )
 async def receive_callback(request: Request, provider: str, token: str) -> dict[str, Any]:
     """A job has news. We signed the address, the provider the body; both are checked. Repeats change nothing."""
     services = services_of(request)
-    sender, job_id, send_number = _whose(services, provider, token)
+    job_id, send_number = _whose(services, provider, token)
     body = await read_body(request, CALLBACK_BODY_BYTES)
+    sender = await _sender(services, provider, job_id, send_number)
     new = await _verified(request, sender, job_id, send_number, body)
     async with services.database.as_system() as conn:
         outcome = await record_callback(conn, new)
@@ -41,16 +48,27 @@ async def receive_callback(request: Request, provider: str, token: str) -> dict[
     return {}
 
 
-def _whose(services: Services, provider: str, token: str) -> tuple[Provider, JobId, int]:
+def _whose(services: Services, provider: str, token: str) -> tuple[JobId, int]:
     """Before a byte of the body is read, and without a query."""
-    if provider not in services.providers.names:
+    if provider not in services.providers.known_names:
         CALLBACKS.labels(_OTHER, "unknown_provider").inc()
         raise not_found(CALLBACKS_PATH)
     subject = services.tokens.verify(token)
     if subject is None:
         CALLBACKS.labels(provider, "bad_token").inc()
         raise not_found(CALLBACKS_PATH)
-    return services.providers.provider(provider), *subject
+    return subject
+
+
+async def _sender(services: Services, provider: str, job_id: JobId, send_number: int) -> Provider:
+    """Who verifies it: each account may sign in its own way, so the one that the send was made with."""
+    async with services.database.as_system() as conn:
+        provider_key_id = await find_send_key(conn, job_id, send_number, provider)
+        sender = await services.keys.open(conn, services.providers, provider, provider_key_id)
+    if sender is None:  # nothing is open that was bought with a key that is gone
+        CALLBACKS.labels(provider, "no_key").inc()
+        raise not_found(CALLBACKS_PATH)
+    return sender
 
 
 async def _verified(request: Request, sender: Provider, job_id: JobId, send_number: int, body: bytes) -> NewCallback:

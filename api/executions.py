@@ -22,6 +22,7 @@ from api.breakers import check_accepting
 from api.documentation import problems, request_body
 from api.ids import EXECUTION_ID, decode_cursor, encode_cursor
 from api.limits import read_json
+from api.offers import offered_to
 from api.plans import PlannedExecution, plan_generate_video
 from api.problems import invalid_field, not_found, validation_problem
 from api.refusals import NO_ROOM, max_cost_problem, no_room_problem
@@ -91,7 +92,7 @@ async def generate_video(request: Request, user_id: CurrentUser, idempotency_key
             return replayed(earlier, sha256)
     wanted = parse_request(plain)
     check_webhook_url(services.outbound, "webhook", wanted.webhook)
-    planned = plan_generate_video(services.providers, wanted)
+    planned = plan_generate_video(await offered_to(services, user_id), wanted)
     new = _new_execution(services, user_id, wanted, planned)
     _check_max_cost(new)
     answer = Accepted(

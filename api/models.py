@@ -8,6 +8,7 @@ from pydantic import Field
 
 from api.auth import CurrentUser
 from api.documentation import problems
+from api.offers import offered_to
 from api.plans import defaults_of, on_offer
 from api.schemas import Usd, Wire
 from api.services import services_of
@@ -69,9 +70,11 @@ class ModelList(Wire):
 
 
 @router.get("/models", summary="Models, limits and prices", responses=problems(FailureCode.UNAUTHENTICATED))
-async def read_models(request: Request, _user_id: CurrentUser) -> ModelList:
-    """Of each kind the default first. A model, or a resolution, without a price is not sold, and not listed."""
-    catalogue = services_of(request).providers
+async def read_models(request: Request, user_id: CurrentUser) -> ModelList:
+    """Of each kind the default first. A model, or a resolution, without a price is not sold, and not listed. With a key
+    of your own at a provider, its models are listed too where this service has no key for it.
+    """
+    catalogue = await offered_to(services_of(request), user_id)
     return ModelList(
         data=[
             _model(provider.name, model, default=place == 0)

@@ -10,6 +10,7 @@ from api.auth import CurrentUser
 from api.documentation import problems, request_body
 from api.executions import parse_request
 from api.limits import read_json
+from api.offers import offered_to
 from api.plans import plan_generate_video
 from api.schemas import GenerateVideoRequest, Usd, Wire
 from api.services import services_of
@@ -60,12 +61,12 @@ class Quote(Wire):
         FailureCode.INVALID_REQUEST,
     ),
 )
-async def quote_video(request: Request, _user_id: CurrentUser) -> Quote:
+async def quote_video(request: Request, user_id: CurrentUser) -> Quote:
     """Takes the body of `POST /api/generate-video`, and refuses what that would refuse as invalid. Starts nothing,
     holds nothing, keeps nothing. Budgets, `maxCost` and other limits are not asked: see `GET /api/usage`.
     """
     wanted = parse_request(await read_json(request))
-    steps = plan_generate_video(services_of(request).providers, wanted).steps
+    steps = plan_generate_video(await offered_to(services_of(request), user_id), wanted).steps
     quotes = [new.quote for new in steps]
     return Quote(
         jobs=[_job(new) for new in steps],

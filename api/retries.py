@@ -25,6 +25,7 @@ from api.breakers import check_accepting
 from api.documentation import problems, request_body
 from api.ids import EXECUTION_ID
 from api.limits import read_optional_json
+from api.offers import offered_within
 from api.plans import worst_inputs
 from api.problems import ProblemError, not_found, validation_problem
 from api.refusals import NO_ROOM, NoRoom, max_cost_problem, no_room_problem
@@ -38,6 +39,7 @@ from contracts.plans import Parameters, Step
 from contracts.prices import Quote
 from contracts.retries import Fate, StepRetry, decide_retry
 from contracts.states import ExecutionStatus, JobState
+from providers.registry import Providers
 from runtime.logging import get_logger
 from runtime.policies import START_RPC_TIMEOUT
 from runtime.temporal import UNREACHABLE
@@ -172,7 +174,8 @@ async def _queue(services: Services, conn: Connection, user_id: UserId, asked: _
     parameters = await list_parameters(conn, asked.execution_id)
     bought = [item.step for item in steps if item.fate is Fate.BOUGHT]
     await check_accepting(conn, (step.provider for step in bought))
-    quotes = {step.name: _quote(services, step, parameters[step.name]) for step in bought}
+    catalogue = await offered_within(conn, services.providers, user_id)
+    quotes = {step.name: _quote(catalogue, step, parameters[step.name]) for step in bought}
     needed = NanoUsd(sum(quote.worst_nano_usd for quote in quotes.values()))
     answer = Retried(
         execution_id=execution.execution_id,
@@ -233,10 +236,10 @@ def _check_double_cost(steps: Sequence[StepRetry]) -> None:
     )
 
 
-def _quote(services: Services, step: Step, parameters: Parameters) -> Quote:
+def _quote(catalogue: Providers, step: Step, parameters: Parameters) -> Quote:
     """What a step may cost today. Raises ProblemError: its model is not on offer any more, or not like this."""
-    found = services.providers.find_model(step.model)
-    if found is None or found[0].name != step.provider:
+    found = catalogue.find_model(step.model, step.provider)
+    if found is None:
         raise _not_offered(step)
     provider, model = found
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fastapi import Request
 from temporalio.client import Client
 
+from activities.key_ring import KeyRing
 from api.gate import Gate
 from api.issuer import Issuer
 from providers.registry import Providers
@@ -34,6 +35,7 @@ class Services:
     database: Database
     temporal: Client
     providers: Providers
+    keys: KeyRing
     objects: ObjectStore
     secrets: SecretBox
     tokens: CallbackTokens
@@ -86,6 +88,7 @@ async def _services(
         database=database,
         temporal=await connect(settings, payloads=payload_converter(settings), lazy=True),
         providers=providers,
+        keys=KeyRing(database=database, box=sealer),
         objects=objects,
         secrets=sealer,
         tokens=CallbackTokens(sealer.derive_key(PURPOSE)),

@@ -73,15 +73,18 @@ async def notify_open_jobs(conn: Connection, execution_id: ExecutionId) -> None:
     await conn.execute(NOTIFY_OPEN, execution_id, CHANNEL)
 
 
-GET_SEND_KEY = "SELECT provider_key_id FROM sends WHERE job_id = $1 AND number = $2"
+GET_SEND_KEY = """
+SELECT s.provider_key_id FROM sends AS s JOIN jobs AS j ON j.job_id = s.job_id
+WHERE s.job_id = $1 AND s.number = $2 AND j.provider = $3
+"""
 
 
-async def get_send_key(conn: Connection, job_id: JobId, send_number: int) -> ProviderKeyId | None:
+async def find_send_key(conn: Connection, job_id: JobId, send_number: int, provider: str) -> ProviderKeyId | None:
     """The user's own key that a send was made with, by which its callbacks are verified. As system.
 
-    None: the service's, or there was no such send.
+    None: the service's, or this provider has had no such send.
     """
-    return await conn.fetchval(GET_SEND_KEY, job_id, send_number)
+    return await conn.fetchval(GET_SEND_KEY, job_id, send_number, provider)
 
 
 async def record_callback(conn: Connection, new: NewCallback) -> CallbackOutcome:
