@@ -1,14 +1,28 @@
-"""PostgreSQL that stops answering: requests end in a 503 and not in silence; when it is back, so is the API."""
+"""PostgreSQL stops answering, or dies: requests end in a 503 and not in silence; when it is back, so is the API."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.api.conftest import api_settings, running_api
-from tests.servers import FreshDatabase
+import httpx
+import pytest
+
+from deploy.local.ports import free_ports
+from deploy.local.postgres import postgres
+from deploy.local.process import Part, PartFailedError, Running, start_ready
+from store.migrate import migrate
+from tests.api.conftest import TestUser, api_settings, running_api
+from tests.api.whole import check_refused, check_whole
+from tests.servers import PASSWORD, FreshDatabase, PostgresServer
+
+GREEN_SECONDS = 10.0
+BUYERS = 6
 
 
 @dataclass(slots=True)
@@ -79,3 +93,113 @@ async def test_api_answers_503_while_postgresql_is_silent_and_recovers(
             line.open.set()
             assert (await user.http.get("/api/executions")).status_code == 200
             assert (await api.http.get("/readyz")).status_code == 200
+
+
+@dataclass(slots=True)
+class OwnPostgres:
+    """A server that this test may kill. It keeps what it has committed, as one that is meant to."""
+
+    part: Part
+    running: Running
+
+    @property
+    def database(self) -> FreshDatabase:
+        server = PostgresServer(port=int(self.part.address.rpartition(":")[2]), running=self.running)
+        return FreshDatabase(
+            name="postgres", owner_dsn=server.owner_dsn(), application_dsn=server.application_dsn("postgres")
+        )
+
+    async def die(self) -> None:
+        os.kill(self.running.pid, signal.SIGKILL)
+        assert await self.running.wait_ended() == -signal.SIGKILL
+
+    async def come_back(self) -> None:
+        """Its sessions may outlive it for a moment, and it does not start beside them."""
+        for _ in range(50):
+            try:
+                self.running = await start_ready(self.part)
+            except PartFailedError:
+                await asyncio.sleep(0.1)
+            else:
+                return
+        raise TimeoutError("PostgreSQL does not start again")
+
+
+@pytest.fixture
+async def own_postgres(servers_folder: Path) -> AsyncGenerator[OwnPostgres]:
+    (port,) = free_ports(1)
+    folder = servers_folder / "outage"
+    folder.mkdir(mode=0o711, exist_ok=True)
+    part = postgres(folder, port, PASSWORD, log=folder / "postgres.log")
+    server = OwnPostgres(part=part, running=await start_ready(part))
+    yield server
+    await server.running.stop()
+
+
+@dataclass(slots=True)
+class Buyers:
+    """They order one video after the other, each under a key of its own. When each answer came, and what it was."""
+
+    user: TestUser
+    accepted: dict[str, str] = field(default_factory=dict[str, str])
+    refused: list[str] = field(default_factory=list[str])
+    last_accepted_at: float = 0.0
+    stopping: bool = False
+
+    async def order(self, key: str) -> httpx.Response:
+        answer = await self.user.http.post(
+            "/api/generate-video", json={"prompt": "A paper boat", "duration": 2}, headers={"Idempotency-Key": key}
+        )
+        if answer.status_code == 202:
+            self.accepted[key] = answer.json()["executionId"]
+            self.last_accepted_at = time.monotonic()
+        else:
+            check_refused(answer)
+        return answer
+
+    async def buy(self, name: str) -> None:
+        number = 0
+        while not self.stopping:
+            number += 1
+            key = f"{name}/{number}"
+            if (await self.order(key)).status_code != 202:
+                self.refused.append(key)
+                await asyncio.sleep(0.05)
+
+    async def until_accepted_after(self, moment: float) -> None:
+        async with asyncio.timeout(30):
+            while self.last_accepted_at < moment:  # noqa: ASYNC110 - answers set no event
+                await asyncio.sleep(0.02)
+
+
+async def test_postgresql_killed_under_load_loses_nothing_that_was_accepted(
+    own_postgres: OwnPostgres, temporal_address: str
+) -> None:
+    database = own_postgres.database
+    await migrate(database.owner_dsn, database.application_dsn)
+    async with running_api(api_settings(database, temporal_address)) as api:
+        buyers = Buyers(await api.new_user())
+        buying = [asyncio.create_task(buyers.buy(f"buyer {number}")) for number in range(BUYERS)]
+        await buyers.until_accepted_after(time.monotonic() + 0.3)
+        await own_postgres.die()
+        died_at = time.monotonic()
+        listed, ready = await asyncio.gather(buyers.user.http.get("/api/executions"), api.http.get("/readyz"))
+        check_refused(listed)
+        check_refused(ready)
+        assert time.monotonic() - died_at < 5
+        await own_postgres.come_back()
+        back_at = time.monotonic()
+        await buyers.until_accepted_after(back_at)
+        assert (await api.http.get("/readyz")).status_code == 200
+        assert time.monotonic() - back_at <= GREEN_SECONDS
+        buyers.stopping = True
+        await asyncio.gather(*buying)
+
+        assert buyers.refused, "nobody has met the outage"
+        await check_whole(database.owner_dsn, api.database, buyers.accepted.values(), more=BUYERS)
+        # A refused order may have been committed with its answer lost: under its key it is the same one.
+        for key in buyers.refused:
+            assert (await buyers.order(key)).status_code == 202
+        await check_whole(database.owner_dsn, api.database, buyers.accepted.values())
+        for execution_id in buyers.accepted.values():
+            assert (await buyers.user.http.get(f"/api/executions/{execution_id}")).status_code == 200
