@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
-from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.issuer import Issuer, TokenRefusedError
@@ -109,16 +108,17 @@ AnyCaller = Annotated[Caller, Depends(authenticate)]
 
 def current_user(request: Request, caller: AnyCaller) -> UserId:
     """Raises ProblemError: the caller may not do what this method does."""
-    _check_scope(caller, _usual_scope(request.method, request.url.path))
+    _check_scope(caller, usual_scope(request.method, request.url.path))
     return caller.user_id
 
 
-def _usual_scope(method: str, path: str) -> Scope:
+def usual_scope(method: str, path: str) -> Scope:
+    """What a route asks for that is not for administration."""
     return Scope.READ if only_reads(method, path) else Scope.GENERATE
 
 
-def current_admin(caller: AnyCaller) -> Caller:
-    """Raises ProblemError: the caller may not administer."""
+def current_admin(caller: Annotated[Caller, Security(authenticate, scopes=[Scope.ADMIN.value])]) -> Caller:
+    """Raises ProblemError: the caller may not administer. Naming the scope above is for the documentation alone."""
     _check_scope(caller, Scope.ADMIN)
     return caller
 
@@ -149,14 +149,3 @@ AdminUser = Annotated[UserId, Depends(_admin_user)]
 """Needs the scope `admin`, also to look."""
 Admin = Annotated[Caller, Depends(current_admin)]
 """Like AdminUser, for who must know with what it was asked."""
-
-
-def scope_of(route: APIRoute, method: str) -> Scope:
-    """What a route asks for, if it asks who it is: for its documentation."""
-    waiting = [route.dependant]
-    while waiting:
-        dependant = waiting.pop()
-        if dependant.call is current_admin:
-            return Scope.ADMIN
-        waiting += dependant.dependencies
-    return _usual_scope(method, route.path)

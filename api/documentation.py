@@ -5,10 +5,9 @@ from copy import deepcopy
 from typing import Any, cast
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from api.auth import scope_of
+from api.auth import usual_scope
 from api.problems import MEDIA_TYPE, STATUS, ProblemError, problem_document
 from api.schemas import FieldError, Problem
 from contracts.failures import FailureCode
@@ -62,7 +61,7 @@ def install(app: FastAPI) -> None:
         schemas = cast("dict[str, Any]", document["components"]["schemas"])
         _drop_validation_errors(document, schemas)
         _add_rates(document)
-        _add_scopes(app, document)
+        _add_scopes(document)
         for model in (Problem, FieldError):
             schemas[model.__name__] = _schema(model)
         return document
@@ -102,15 +101,13 @@ def _add_rates(document: dict[str, Any]) -> None:
                     response["headers"] = response.get("headers", {}) | headers
 
 
-def _add_scopes(app: FastAPI, document: dict[str, Any]) -> None:
-    """What a key or token must be for, as the roles of its scheme."""
-    for route in app.routes:
-        if not isinstance(route, APIRoute) or not route.include_in_schema:
-            continue
-        for method in route.methods:
-            operation = document["paths"][route.path_format][method.lower()]
-            for needed in operation.get("security", ()):
-                needed.update({scheme: [scope_of(route, method)] for scheme in needed})
+def _add_scopes(document: dict[str, Any]) -> None:
+    """What a key or token must be for, as the roles of its scheme: what a route says, else what its method needs."""
+    for path, operations in cast("dict[str, dict[str, Any]]", document["paths"]).items():
+        for method, operation in operations.items():
+            for needed in cast("list[dict[str, list[str]]]", operation.get("security", [])):
+                for roles in needed.values():
+                    roles += [] if roles else [usual_scope(method.upper(), path).value]
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
