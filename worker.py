@@ -17,6 +17,7 @@ from temporalio.worker import Worker
 
 from activities import recover_command
 from activities.assets import AssetActivities
+from activities.endpoint_rooms import EndpointRooms
 from activities.executions import ExecutionActivities
 from activities.high_water import MarkKeeper
 from activities.jobs import JobActivities
@@ -140,7 +141,12 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
                 downloads=downloads,
                 key_secret=sealer.derive_key(OBJECT_KEY_PURPOSE)[0],
             ),
-            webhooks=WebhookActivities(database, sealer, WebhookHttpSettings(outbound=outbound)),
+            webhooks=WebhookActivities(
+                database,
+                sealer,
+                WebhookHttpSettings(outbound=outbound),
+                EndpointRooms(per_user=max(1, min(policies.TRIES_PER_USER, settings.webhook_slots // 4))),
+            ),
             late_bills=LateBills(database=database, providers=providers, keys=keys),
         )
 

@@ -43,7 +43,7 @@ from store.executions import (
 from store.jobs import cancel_waiting_jobs
 from store.loads import LoadLimits
 from store.sweeping import StoredOrder, find_next
-from store.webhooks import NewWebhook, insert_webhook
+from store.webhooks import NewWebhook, insert_webhook, next_sequence
 
 log = get_logger(__name__)
 
@@ -146,15 +146,18 @@ class ExecutionActivities:
         await mark_ended(conn, execution_id, status, progress=progress, result=result, error=error)
         if execution.webhook_url is not None:
             event_id = derived_event_id(execution_id, execution.generation)
+            sequence = await next_sequence(conn, execution_id, execution.generation)
+            type_ = EVENT_TYPES[status]
             event = NewWebhook(
                 event_id=event_id,
                 execution_id=execution_id,
                 generation=execution.generation,
+                sequence=sequence,
                 user_id=execution.user_id,
-                type=EVENT_TYPES[status],
+                type=type_,
                 url=execution.webhook_url,
                 webhook_secret_sealed=execution.webhook_secret_sealed,
-                body=webhook_body(event_id, EVENT_TYPES[status], execution, status, result, error, money),
+                body=webhook_body(event_id, type_, sequence, execution, status, result, error, money),
             )
             await insert_webhook(conn, event)
         following = await find_next(conn, execution.user_id, self.limits)

@@ -57,6 +57,7 @@ def error_json(failure: Failure, money: ExecutionMoney) -> dict[str, Any]:
 def webhook_body(
     event_id: EventId,
     type_: EventType,
+    sequence: int,
     execution: OpenExecution,
     status: ExecutionStatus,
     result: Mapping[str, Any] | None,
@@ -70,6 +71,7 @@ def webhook_body(
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "executionId": execution.execution_id,
         "generation": execution.generation,
+        "sequence": sequence,
         "status": status,
         "result": result,
         "error": error,

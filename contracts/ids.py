@@ -13,6 +13,7 @@ JobId = NewType("JobId", str)
 AssetId = NewType("AssetId", str)
 ChargeId = NewType("ChargeId", str)
 EventId = NewType("EventId", str)
+EndpointId = NewType("EndpointId", str)
 ProviderKeyId = NewType("ProviderKeyId", str)
 ProviderJobId = NewType("ProviderJobId", str)
 """The id a provider gave to a job. Theirs, so no prefix of ours."""
@@ -48,6 +49,10 @@ def new_charge_id() -> ChargeId:
 
 def new_event_id() -> EventId:
     return EventId(_new("evt_"))
+
+
+def new_endpoint_id() -> EndpointId:
+    return EndpointId(_new("end_"))
 
 
 def new_provider_key_id() -> ProviderKeyId:

@@ -7,18 +7,38 @@ from contracts.ids import EventId, UserId
 
 
 class EventType(StrEnum):
-    """What a user is told: about an execution, or about the account."""
+    """What a user is told: about an execution, the account, or an endpoint."""
 
     EXECUTION_COMPLETED = "execution.completed"
     EXECUTION_FAILED = "execution.failed"
     EXECUTION_CANCELLED = "execution.cancelled"
     BUDGET_THRESHOLD_REACHED = "budget.threshold_reached"
+    ENDPOINT_DISABLED = "endpoint.disabled"
+    ENDPOINT_TEST = "endpoint.test"
 
 
 class WebhookState(StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"
     FAILED = "failed"
+
+
+class FailedReason(StrEnum):
+    """Why nobody tries any more. STOPPED: an operator ended the delivery, or it ran out of time."""
+
+    EXHAUSTED = "exhausted"
+    GONE = "gone"
+    ENDPOINT_DISABLED = "endpoint_disabled"
+    ENDPOINT_DELETED = "endpoint_deleted"
+    STOPPED = "stopped"
+
+
+class DisabledReason(StrEnum):
+    """Why nothing is sent to an endpoint. USER: asked for. GONE: it said 410. FAILING: for days nothing else."""
+
+    USER = "user"
+    GONE = "gone"
+    FAILING = "failing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,6 +108,15 @@ LOWERED_IN_FLIGHT = Gauge(
     ["provider"],
 )
 WEBHOOK_ATTEMPTS = Counter("takeone_webhook_attempts_total", "Tries to deliver a webhook, by outcome.", ["outcome"])
+WEBHOOKS_PUT_BACK = Counter(
+    "takeone_webhooks_put_back_total",
+    "Tries that were not made yet, as many of the same endpoint or user as may be were under way in this process.",
+)
+ENDPOINTS_DISABLED = Counter(
+    "takeone_endpoints_disabled_total",
+    "Endpoints that nothing is sent to any more: they said 410 (gone), or failed for days (failing).",
+    ["reason"],
+)
 CALLBACKS = Counter(
     "takeone_callbacks_total", "Callbacks received from providers, by outcome.", ["provider", "outcome"]
 )
@@ -116,6 +125,12 @@ API_REQUEST_DURATION = Histogram(
     "Time to answer a request, by route template.",
     ["route", "method", "status"],
     buckets=_REQUEST_BUCKETS,
+)
+API_CONNECTIONS = Gauge("takeone_api_connections", "Connections that clients have to this process.")
+API_CONNECTIONS_CUT = Counter(
+    "takeone_api_connections_cut_total",
+    "Connections that the API ended because of what the client did, or did not do in time.",
+    ["outcome"],
 )
 TASK_QUEUE_BACKLOG = Gauge(
     "takeone_task_queue_backlog",

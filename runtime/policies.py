@@ -148,9 +148,23 @@ RETRY_DELAYS_SECONDS: Final = (
 """After the first try, which is at once: ten tries in three days and a bit, as Standard Webhooks advises. A blink, a
 deploy and a lost weekend each get a try after them."""
 JITTER: Final = 0.15
-"""Part of a delay by which it may be shorter or longer: what failed together does not come back together."""
+"""Part of a delay by which it may be longer: what failed together does not come back together. Never shorter: the tries
+reach over 75 hours, whatever the chance."""
 MAX_RETRY_AFTER_SECONDS: Final = 24 * _HOUR
 """A receiver may ask for later, never for sooner, and for no later than the schedule itself waits."""
+
+
+TRIES_PER_ENDPOINT: Final = 10
+"""At once, in a process. A receiver that hangs holds each for 15 s."""
+TRIES_PER_FAILING_ENDPOINT: Final = 2
+"""Enough to see it come back."""
+TRIES_PER_USER: Final = 50
+"""At once, in a process of 200 slots; of fewer slots a quarter. Who has many endpoints that hang leaves the others three
+quarters of them."""
+PUT_BACK_MIN_SECONDS: Final = 0.5
+PUT_BACK_MAX_SECONDS: Final = 300.0
+"""How long a webhook whose endpoint has no room for its try sleeps, at least and at most, but for jitter: it holds no
+slot meanwhile, and an endpoint that is back gets what waited for it within these minutes."""
 
 
 def backoff_seconds(steps: tuple[float, ...], tries: int) -> float:

@@ -42,12 +42,19 @@ def body_signature(secret: str, body: bytes) -> str:
     return "sha256=" + hmac.digest(_text_key(secret), body, hashlib.sha256).hex()
 
 
-def signature_headers(secret: str, event_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers that let a receiver check one try of a webhook. timestamp: of this try, in Unix seconds."""
+def signature_headers(
+    secret: str, event_id: str, timestamp: int, body: bytes, *, previous: str | None = None
+) -> dict[str, str]:
+    """The headers that let a receiver check one try of a webhook. timestamp: of this try, in Unix seconds.
+
+    previous: the secret that is being replaced, and signs beside it where there may be several signatures.
+    """
+    signing = [secret] if previous is None else [secret, previous]
+    signatures = [standard_webhooks_signature(each, event_id, timestamp, body) for each in signing]
     return {
         "webhook-id": event_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": standard_webhooks_signature(secret, event_id, timestamp, body),
+        "webhook-signature": " ".join(signatures),
         "x-webhook-signature": body_signature(secret, body),
     }
 

@@ -1,4 +1,4 @@
-"""`users set-webhook`: where an account is told what concerns no single execution."""
+"""`users set-webhook`: the default endpoint of an account."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from runtime.encryption import SecretBox
 from store.admin_common import Arguments, add_actor
 from store.audit import record
 from store.database import Connection
-from store.users import set_webhook_url
+from store.endpoints import set_webhook_url
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage] - it has no public name

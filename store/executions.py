@@ -50,7 +50,8 @@ class NewStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewExecution:
-    """request: what the user sent, as it was understood. webhook_secret_sealed: None means the user's default signs.
+    """request: what the user sent, as it was understood. webhook_url: None means the user's default endpoint.
+    webhook_secret_sealed: None means that the endpoint's signs, or the user's default.
 
     max_cost_nano_usd: what its user allows it to cost, over all its generations.
     """
@@ -67,11 +68,14 @@ class NewExecution:
     max_cost_nano_usd: NanoUsd | None = None
 
 
+# Without an address of its own, its end is told to the user's default endpoint, as it is now.
 INSERT_EXECUTION = """
 INSERT INTO executions
     (execution_id, user_id, type, status, plan, request, metadata, estimated_nano_usd, webhook_url,
      webhook_secret_sealed, deadline_at, max_cost_nano_usd)
-VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, now() + make_interval(secs => $10), $11)
+VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7,
+        coalesce($8, (SELECT url FROM endpoints WHERE user_id = $2 AND is_default)),
+        $9, now() + make_interval(secs => $10), $11)
 """
 
 INSERT_STEP = """

@@ -14,6 +14,7 @@ from contracts.budgets import Measure, next_month, reached_percents
 from contracts.ids import EventId, UserId, threshold_event_id
 from contracts.money import usd_text
 from contracts.webhooks import EventType
+from store.account_events import insert_account_event
 from store.database import Connection
 
 # The row's lock makes those who pass thresholds of one month one after the other. A month that is over is not told of.
@@ -25,13 +26,11 @@ FOR NO KEY UPDATE
 """
 # After the lock, so that it sees what the one before has committed.
 GET_ACCOUNT = """
-SELECT u.monthly_nano_usd_limit, u.monthly_videos_limit, u.webhook_url,
+SELECT u.monthly_nano_usd_limit, u.monthly_videos_limit, d.endpoint_id,
        ARRAY(SELECT t.measure || '/' || t.percent FROM budget_thresholds AS t
              WHERE t.user_id = u.user_id AND t.budget_month = $2) AS told
-FROM users AS u WHERE u.user_id = $1
-"""
-INSERT_EVENT = """
-INSERT INTO webhooks (event_id, user_id, type, url, body) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
+FROM users AS u LEFT JOIN endpoints AS d ON d.user_id = u.user_id AND d.is_default
+WHERE u.user_id = $1
 """
 INSERT_THRESHOLD = """
 INSERT INTO budget_thresholds (user_id, budget_month, measure, percent, event_id) VALUES ($1, $2, $3, $4, $5)
@@ -45,7 +44,7 @@ def crosses(limit: int | None, used: int, by: int) -> bool:
 
 
 async def note_thresholds(conn: Connection, user_id: UserId, month: date | None = None) -> None:
-    """Write down what this month's budget has reached, and an event for each if the account has an address.
+    """Write down what this month's budget has reached, and an event for each if the account has a default endpoint.
 
     month: whose budget was touched; for another month than this one nothing is done.
 
@@ -67,11 +66,11 @@ async def note_thresholds(conn: Connection, user_id: UserId, month: date | None 
             if f"{measure}/{percent}" in account["told"]:
                 continue
             event_id = None
-            if account["webhook_url"] is not None:
+            if account["endpoint_id"] is not None:
                 event_id = threshold_event_id(user_id, this_month, measure, percent)
                 body = _body(event_id, this_month, measure, percent, limit=limit, held=held, settled=settled)
-                arguments = (user_id, EventType.BUDGET_THRESHOLD_REACHED, account["webhook_url"], body)
-                await conn.execute(INSERT_EVENT, event_id, *arguments)
+                type_ = EventType.BUDGET_THRESHOLD_REACHED
+                await insert_account_event(conn, event_id, account["endpoint_id"], type_, body)
             await conn.execute(INSERT_THRESHOLD, user_id, this_month, measure, percent, event_id)
 
 

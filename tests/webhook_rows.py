@@ -46,6 +46,7 @@ def new_webhook(
         event_id=new_event_id(),
         execution_id=execution_id,
         generation=1,
+        sequence=1,
         user_id=user_id,
         type=EventType.EXECUTION_COMPLETED,
         url=url,

@@ -14,8 +14,9 @@ from contracts.failures import Failure, FailureCode
 from contracts.money import NanoUsd
 from contracts.states import ExecutionStatus
 from contracts.webhooks import AttemptOutcome, DeliveryOrder, WebhookState
+from store.endpoints import set_webhook_url
 from store.status import find_execution
-from store.users import UserLimits, insert_user, set_webhook_url
+from store.users import UserLimits, insert_user
 from store.webhooks import get_webhook
 from tests.activities.bench import Bench
 from tests.activities.test_sweep import Orders, sweep

@@ -8,9 +8,10 @@ from contracts.executions import FinishInput
 from contracts.failures import Failure, FailureCode
 from contracts.money import NanoUsd
 from contracts.states import CostBasis, ExecutionStatus
+from contracts.webhooks import DeliveryOrder, FailedReason
 from store.adjustments import book_cost
 from store.charges import BudgetExceededError, release_hold, settle_charge
-from store.database import after_commit
+from store.database import Connection, after_commit
 from store.users import UserLimits
 from store.webhooks import mark_delivered, mark_failed
 from tests.activities.bench import Bench
@@ -127,8 +128,12 @@ async def test_money_spent_for_nothing_is_measured_by_what_went_wrong(bench: Ben
     for one in (older, silent, delivered, untold):
         await pass_time(bench, one, HOUR)
     orders = {order.event_id: order for order in bench.deliveries}
+
+    async def fail(conn: Connection, order: DeliveryOrder) -> bool:
+        return await mark_failed(conn, order, FailedReason.EXHAUSTED)
+
     async with bench.database.as_system() as conn:
-        for one, mark in ((given_up, mark_failed), (retried, mark_failed), (delivered, mark_delivered)):
+        for one, mark in ((given_up, fail), (retried, fail), (delivered, mark_delivered)):
             event_id = await conn.fetchval("SELECT event_id FROM webhooks WHERE execution_id = $1", one.execution_id)
             assert await mark(conn, orders[event_id])
     await bench.as_owner("UPDATE executions SET generation = 2 WHERE execution_id = $1", retried.execution_id)

@@ -112,6 +112,7 @@ async def test_execution_shows_its_webhook_without_any_secret(api: Api, user: Te
     walk = await Walk.claimed(api.database, user.user_id, execution_id)
     await walk.end(ExecutionStatus.CANCELLED, progress=0)
     event = NewWebhook(
+        sequence=1,
         event_id=EventId("evt_1"),
         execution_id=walk.ref.execution_id,
         generation=1,

@@ -19,11 +19,12 @@ from store.accepted import Rebuilt, get_accepted, rebuild
 from store.adjustments import book_cost
 from store.charges import BudgetExceededError, count_video, release_hold, settle_charge
 from store.database import Connection, Database
+from store.endpoints import set_webhook_url
 from store.executions import mark_ended
 from store.jobs import begin_send
 from store.orphans import record_orphan
 from store.retries import lock_execution, queue_again
-from store.users import UserLimits, set_limits, set_webhook_url
+from store.users import UserLimits, set_limits
 from tests.rows import IMAGE_PRICE, VIDEO_MODEL, VIDEO_PRICE, Accepted, accept, new_execution, new_user
 from tests.servers import FreshDatabase, PostgresServer, new_database
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from contracts.ids import new_event_id
+from contracts.webhooks import FailedReason
 from store.database import Database
 from store.webhooks import (
     WebhookNotFoundError,
@@ -40,10 +41,10 @@ async def test_insert_webhook_twice_is_one_event(database: Database) -> None:
 async def test_marks_move_only_their_own_delivery(database: Database) -> None:
     stored = await store_webhook(database, "http://127.0.0.1:9/")
     async with database.as_user(stored.user_id) as conn:
-        assert await mark_failed(conn, stored.order)
-        assert not await mark_failed(conn, stored.order)
+        assert await mark_failed(conn, stored.order, FailedReason.EXHAUSTED)
+        assert not await mark_failed(conn, stored.order, FailedReason.EXHAUSTED)
         assert await mark_delivered(conn, stored.order)
-        assert not await mark_failed(conn, stored.order)
+        assert not await mark_failed(conn, stored.order, FailedReason.EXHAUSTED)
         again = await next_delivery(conn, stored.event_id)
         assert not await mark_delivered(conn, stored.order)
         assert await mark_delivered(conn, again)
