@@ -12,6 +12,7 @@ from temporalio.exceptions import ApplicationError
 from activities.assets import AssetActivities
 from contracts.failures import FailureCode
 from contracts.jobs import JobRef
+from runtime.outbound import Outbound
 from store.assets import list_job_assets
 from store.objects import ObjectStore
 from tests.activities.bench import Bench
@@ -124,6 +125,19 @@ async def test_asset_is_fetched_by_the_jobs_id_after_an_outage_of_the_storage(be
     assert (await bench.run(bench.assets.store, image)).asset_id is not None
     assert bench.sandbox.fired(order) == 1
     assert len(status_calls(bench)) == asked + 1
+    assert len(bench.bill()) == 1
+
+
+async def test_asset_at_a_private_address_is_a_failure_and_not_lost(bench: Bench) -> None:
+    """The sandbox is on this machine: where it is not allowed by name, its files are not fetched. Then they are."""
+    image = await completed(bench)
+    async with Outbound().client() as strict:
+        assets: AssetActivities = dataclasses.replace(bench.assets, downloads=strict)
+        result = await bench.run(assets.store, image)
+    assert result.failure is not None
+    assert result.failure.code is FailureCode.OUTPUT_ADDRESS_REFUSED
+    assert "127.0.0.1" not in result.failure.message
+    assert (await bench.run(bench.assets.store, image)).asset_id is not None
     assert len(bench.bill()) == 1
 
 

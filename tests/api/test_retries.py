@@ -95,6 +95,9 @@ CASES: dict[str, Case] = {
     "completed, the storage away": Case(
         video=NOT_STORED, fate=KEPT, to=COMPLETED, error=FailureCode.STORAGE_UNAVAILABLE
     ),
+    "completed, at an address that is not called": Case(
+        video=NOT_STORED, fate=KEPT, to=COMPLETED, error=FailureCode.OUTPUT_ADDRESS_REFUSED
+    ),
     "completed, expired": Case(video=NOT_STORED, fate=BOUGHT, to=COMPLETED, error=FailureCode.OUTPUT_EXPIRED),
     "completed, not usable": Case(video=NOT_STORED, fate=BOUGHT, to=COMPLETED, error=FailureCode.OUTPUT_INVALID),
     "completed, too large": Case(video=NOT_STORED, fate=BOUGHT, to=COMPLETED, error=FailureCode.OUTPUT_TOO_LARGE),

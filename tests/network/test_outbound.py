@@ -1,0 +1,173 @@
+"""What a stranger may name is called at public addresses alone: the product, unmodified, in a network namespace with
+real servers at public and at forbidden addresses.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import sys
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.network.cases import FORBIDDEN, NAMES, PORTS, PRIVATE, PROXY, PUBLIC, SPELLINGS, name_of, url_of
+
+ROOT = Path(__file__).parents[2]
+UNSHARE = ("unshare", "--net", "--mount", *(() if os.geteuid() == 0 else ("--user", "--map-root-user")))
+SECONDS = 60
+Seen = dict[str, Any]
+
+
+async def run(*command: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(SECONDS):
+            out, err = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+@pytest.fixture(scope="module")
+async def seen() -> Seen:
+    """Everything that was tried, once."""
+    problem = "there is no `unshare`"
+    if shutil.which("unshare") is not None:
+        code, _, problem = await run(*UNSHARE, "true")
+        if code == 0:
+            code, out, err = await run(*UNSHARE, sys.executable, "-m", "tests.network.inside")
+            assert code == 0, err
+            return json.loads(out)
+    if os.environ.get("CI"):
+        pytest.fail(f"no network namespaces, and in CI this must be tested: {problem}")
+    pytest.skip(f"this system allows no network namespaces: {problem.strip()}")
+
+
+def answers(address: str) -> str:
+    """Whose server a client reaches with this address."""
+    parsed = ip_address(address)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return str(mapped or parsed)
+
+
+@pytest.mark.parametrize("address", FORBIDDEN)
+def test_forbidden_address_is_reached_by_others_and_never_by_us(seen: Seen, address: str) -> None:
+    """As it stands in a URL and as what a name resolves to, for webhooks and for files."""
+    assert seen[f"control {address}"] == [answers(address)]
+    assert seen[f"control name {address}"] == [answers(address)]
+    for how in ("literal", "name"):
+        tried = seen[f"{how} {address}"]
+        assert (tried["error"], tried["status"], tried["reached"]) == ("address_refused", None, [])
+    assert seen[f"file {address}"] == {"error": "SourceRefusedError", "reached": []}
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+def test_other_spellings_of_this_machine_are_refused(seen: Seen, host: str) -> None:
+    tried = seen[f"spelling {host}"]
+    assert (tried["error"], tried["reached"]) == ("address_refused", [])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_internal_name_is_not_even_looked_up(seen: Seen, name: str) -> None:
+    assert seen[f"forbidden name {name}"]["error"] == "address_refused"
+    assert [asked for asked, _ in seen["asked"] if asked == name] == []
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_other_ports_are_refused(seen: Seen, port: int) -> None:
+    assert seen[f"control port {port}"] == [PUBLIC[0]]
+    assert (seen[f"port {port}"]["error"], seen[f"port {port}"]["reached"]) == ("address_refused", [])
+
+
+@pytest.mark.parametrize("case", ["ok", "hook", "chain", "first-dead", *(f"public {address}" for address in PUBLIC)])
+def test_public_address_is_reached(seen: Seen, case: str) -> None:
+    """By name, through a chain of names, past a first address where nobody is, and as it stands."""
+    assert (seen[case]["error"], seen[case]["status"]) == (None, 200)
+    assert len(seen[case]["reached"]) == 1
+    assert seen[case]["reached"][0] in PUBLIC
+
+
+@pytest.mark.parametrize("case", ["mixed", "mixed6", "bad-chain"])
+def test_one_forbidden_address_of_a_name_spoils_it(seen: Seen, case: str) -> None:
+    assert (seen[case]["error"], seen[case]["reached"]) == ("address_refused", [])
+
+
+def test_rebinding_name_is_called_where_it_was_judged(seen: Seen) -> None:
+    """Public when it is asked first, this machine ever after: nothing is asked between the check and the call."""
+    assert (seen["rebind"]["error"], seen["rebind"]["reached"]) == (None, [PUBLIC[0]])
+    assert (seen["rebind again"]["error"], seen["rebind again"]["reached"]) == ("address_refused", [])
+    assert seen["control rebind"] == ["127.0.0.1"]
+
+
+def test_name_is_asked_for_once_and_not_in_our_own_domains(seen: Seen) -> None:
+    asked = [(name, kind) for name, kind in seen["asked"] if name == "chain.example.com"]
+    assert len(asked) == len({kind for _, kind in asked}) == 2
+    posted = [name for name, _ in seen["asked"] if name.endswith("example.org")]
+    assert [name for name in posted if name.startswith(("hook.", "none.", "chain."))] == []
+
+
+def test_names_that_hang_hold_up_nobody_else(seen: Seen) -> None:
+    hanging = seen["hanging"]
+    assert (hanging["honest"]["error"], hanging["honest"]["seconds"] < 1.0) == (None, True)
+    assert hanging["errors"] == ["name_not_resolved"]
+    assert hanging["longest"] < 6.0
+    assert hanging["more_threads"] <= 2  # the resolver's one, not one for each name
+
+
+@pytest.mark.parametrize("case", ["none", "truncated"])
+def test_name_without_an_answer_is_a_category(seen: Seen, case: str) -> None:
+    assert seen[case]["error"] == "name_not_resolved"
+    assert seen[case]["seconds"] < 6.0
+
+
+def test_tls_is_verified_against_the_name(seen: Seen) -> None:
+    assert (seen["tls"]["error"], seen["tls"]["reached"]) == (None, [PUBLIC[0]])
+    for case in ("tls of another name", "tls of no name"):
+        assert (seen[case]["error"], seen[case]["reached"]) == ("tls_failed", [])
+
+
+def test_redirect_is_not_followed_by_a_webhook(seen: Seen) -> None:
+    assert seen["redirect"]["error"] == "redirect_not_followed"
+    assert len(seen["redirect"]["reached"]) == 1
+
+
+def test_redirect_of_a_file_is_judged_anew(seen: Seen) -> None:
+    assert (seen["file"]["error"], len(seen["file"]["reached"])) == (None, 1)
+    assert (seen["file redirect"]["error"], len(seen["file redirect"]["reached"])) == (None, 2)
+    for to in (url_of(PRIVATE), f"http://{name_of(PRIVATE)}/", "http://localhost/", url_of("::ffff:10.0.0.5")):
+        tried = seen[f"file redirect to {to}"]
+        assert (tried["error"], len(tried["reached"])) == ("SourceRefusedError", 1)
+        assert tried["reached"][0] in PUBLIC
+
+
+def test_listed_private_host_is_reached_and_nothing_beside_it(seen: Seen) -> None:
+    assert (seen["listed"]["error"], seen["listed"]["reached"]) == (None, [PRIVATE])
+    assert (seen["listed name"]["error"], seen["listed name"]["reached"]) == (None, [PRIVATE])
+    for case in ("listed, other port", "listed, by another name"):
+        assert (seen[case]["error"], seen[case]["reached"]) == ("address_refused", [])
+
+
+def test_egress_proxy_is_asked_for_the_address_that_was_judged(seen: Seen) -> None:
+    login = "Basic " + base64.b64encode(b"user:secret").decode()
+    for case, port in (("proxied", 80), ("proxied tls", 443)):
+        assert (seen[case]["error"], seen[case]["by"]) == (None, [PROXY])
+        (address,) = seen[case]["reached"]
+        assert [f"[{address}]:{port}" if ":" in address else f"{address}:{port}", login] in seen["tunnels"]
+    assert (seen["proxied tls of another name"]["error"], seen["proxied tls of another name"]["reached"]) == (
+        "tls_failed",
+        [],
+    )
+    assert (seen["proxied private"]["error"], seen["proxied private"]["reached"]) == ("address_refused", [])
+    assert [target for target, _ in seen["tunnels"] if PRIVATE in target] == []

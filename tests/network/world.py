@@ -1,0 +1,144 @@
+"""A network of its own, in a namespace: public and forbidden addresses on the loopback, and servers on all of them."""
+
+import asyncio
+import contextlib
+import ssl
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import unquote
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from pyroute2 import AsyncIPRoute
+
+from tests.network.cases import FORBIDDEN, PROXY, PUBLIC
+from tests.network.names import Names
+
+PLAIN_PORTS = (80, 8080, 22, 8090)
+MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + b"\x00" * 600
+SEARCHED = "corp.example.org"
+
+
+@dataclass(slots=True)
+class Hit:
+    """A request that came in. to: the address it was made to; by: where it came from."""
+
+    to: str
+    by: str
+    path: str
+
+
+@dataclass(slots=True)
+class World:
+    """hits: what reached any web server. tunnels: what the egress proxy was asked for, with its Authorization."""
+
+    names: Names
+    trusted: Path
+    hits: list[Hit] = field(default_factory=list[Hit])
+    tunnels: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    _kept: list[object] = field(default_factory=list[object])
+
+    @classmethod
+    async def make(cls, records: dict[str, list[list[str]]]) -> "World":
+        """In a fresh network and mount namespace, as its root."""
+        await _add_addresses({*PUBLIC, *FORBIDDEN, PROXY})
+        folder = Path(tempfile.mkdtemp())
+        resolv = folder / "resolv.conf"
+        resolv.write_text(f"nameserver 127.0.0.1\nsearch {SEARCHED}\noptions ndots:5\n")
+        mounted = await asyncio.create_subprocess_exec("mount", "--bind", str(resolv), "/etc/resolv.conf")
+        if await mounted.wait() != 0:
+            raise RuntimeError("resolv.conf cannot be replaced here")
+        tls, trusted = make_authority(folder, "hook.example.com")
+        world = cls(Names(records), trusted)
+        await world.names.serve("127.0.0.1")
+        for host in ("0.0.0.0", "::"):
+            for port in PLAIN_PORTS:
+                world._kept.append(await asyncio.start_server(world._web, host, port))
+            world._kept.append(await asyncio.start_server(world._web, host, 443, ssl=tls))
+        world._kept.append(await asyncio.start_server(world._proxy, PROXY, 3128))
+        return world
+
+    async def _web(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """`/to/ADDRESS`: a redirect there. Else a short film."""
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            path = head.split(" ")[1]
+            to, by = (str(_plain(writer.get_extra_info(name)[0])) for name in ("sockname", "peername"))
+            self.hits.append(Hit(to, by, path))
+            if path.startswith("/to/"):
+                target = unquote(path.removeprefix("/to/"))
+                answer = f"HTTP/1.1 302 Found\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n".encode()
+            else:
+                answer = f"HTTP/1.1 200 OK\r\ncontent-length: {len(MP4)}\r\n\r\n".encode() + MP4
+            writer.write(answer)
+            await writer.drain()
+        writer.close()
+
+    async def _proxy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """CONNECT, from its own address."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        target = head.split(" ")[1]
+        login = next((line for line in head.split("\r\n") if line.lower().startswith("proxy-authorization:")), "")
+        self.tunnels.append((target, login.partition(" ")[2]))
+        host, _, port = target.rpartition(":")
+        onward = await asyncio.open_connection(host.strip("[]"), int(port), local_addr=(PROXY, 0))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(_copy(reader, onward[1]), _copy(onward[0], writer))
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+            await writer.drain()
+        writer.close()
+
+
+def _plain(address: str) -> object:
+    """One spelling; an IPv4 address in its IPv6 dress is the IPv4 one: that is who answers."""
+    parsed = ip_address(address.partition("%")[0])
+    return getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+async def _add_addresses(addresses: set[str]) -> None:
+    async with AsyncIPRoute() as route:
+        (index,) = await route.link_lookup(ifname="lo")
+        await route.link("set", index=index, state="up")
+        for address in sorted(addresses):
+            parsed = ip_address(address)
+            if not parsed.is_loopback and getattr(parsed, "ipv4_mapped", None) is None:
+                await route.addr("add", index=index, address=str(parsed), prefixlen=parsed.max_prefixlen)
+
+
+def make_authority(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
+    """A server's TLS for this name, and the certificate of the authority that vouches for it."""
+    now = datetime.now(UTC)
+
+    def certificate(subject: str, issuer: str) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(minutes=5))
+            .not_valid_after(now + timedelta(hours=1))
+        )
+
+    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    root = certificate("test authority", "test authority").public_key(root_key.public_key())
+    root = root.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    leaf = certificate(name, "test authority").public_key(key.public_key())
+    leaf = leaf.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    trusted, chain = folder / "root.pem", folder / "leaf.pem"
+    trusted.write_bytes(root.sign(root_key, SHA256()).public_bytes(Encoding.PEM))
+    plain_key = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    chain.write_bytes(leaf.sign(root_key, SHA256()).public_bytes(Encoding.PEM) + plain_key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    return context, trusted
