@@ -3,10 +3,13 @@
 It sees the machine as it is, but for one folder. Needs root, or the right to make user namespaces.
 """
 
-import functools
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,7 +28,6 @@ def _command(folder: Path, size: str, *program: str) -> tuple[str, ...]:
     return ("unshare", "--user", "--map-root-user", "--mount", *inside, *back, *program)
 
 
-@functools.cache
 def _refusal(folder: Path) -> str | None:
     """Why this machine allows no such disk."""
     try:
@@ -55,6 +57,19 @@ def run_on_small_disk(module: str, folder: Path, *, size: str, seconds: float) -
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-8000:]}"
     return done.stdout
+
+
+@contextmanager
+def disk_folder() -> Generator[Path]:
+    """Where a disk can be mounted, and PostgreSQL's own system user can enter too, when the tests run as root."""
+    outer = Path(tempfile.mkdtemp(prefix="takeone-disk-"))
+    outer.chmod(0o711)
+    inner = outer / "disk"
+    inner.mkdir()
+    try:
+        yield inner
+    finally:
+        shutil.rmtree(outer, ignore_errors=True)
 
 
 class Filler:
