@@ -46,8 +46,10 @@ def test_refusal_of_what_no_server_has(address: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    [*PUBLIC, "1.1.1.1", "11.0.0.1", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.0.3.1", "198.20.0.1",
-     "223.255.255.255", "2001:4860:4860::8888", "2400::1", "64:ff9b::1.1.1.1"],
+    [
+        *PUBLIC, "1.1.1.1", "11.0.0.1", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.0.3.1",
+        "198.20.0.1", "223.255.255.255", "2001:4860:4860::8888", "2400::1", "64:ff9b::1.1.1.1",
+    ],
 )  # fmt: skip
 def test_public_address_is_not_refused(address: str) -> None:
     """Also those beside a forbidden network, and what a network without IPv4 reaches the public one by."""
