@@ -125,7 +125,7 @@ class GenerateVideoRequest(BaseModel):
         None, description="US dollars that this execution may cost in the worst case, its retries included."
     )
     webhook: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(webhook_url)] | None = Field(
-        None, description="Where to announce the end: http or https."
+        None, description="Where to announce the end: http or https, a public address, port 80, 443, 8080 or 8443."
     )
     webhook_secret: Annotated[str, Field(max_length=256), AfterValidator(_webhook_secret)] | None = Field(
         None,
