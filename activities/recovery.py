@@ -17,7 +17,7 @@ from activities.inputs import InputUnavailableError, resolve_inputs
 from activities.jobs import JobActivities, ModelNotOfferedError
 from activities.offers import known_model
 from contracts.failures import Failure, FailureCode
-from contracts.ids import ExecutionId, JobId, ProviderJobId
+from contracts.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId, new_provider_key_id
 from contracts.jobs import JobRef
 from contracts.media import StorageRefusedError, StorageUnavailableError
 from contracts.states import JobState
@@ -34,10 +34,13 @@ from store.pauses import ALL, resume
 from store.recovery import (
     LOCK_KEY,
     TRY_LOCK,
+    KeyNotCertainError,
     bring_up,
+    get_key_since,
     get_last_send,
     give_up,
     make_send,
+    note_lost_key,
     queue_for_walk,
     raise_serials,
     renumber_last,
@@ -80,13 +83,19 @@ class JobFate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobPast:
-    """What Temporal knows of a job. at: when its last send was ordered."""
+    """What Temporal knows of a job. at: when its last send was ordered.
+
+    provider_key_id: the user's own key that send was made with; key_known: so said its answer. Until then it is the one
+    that the user had when the workflow was started.
+    """
 
     fate: JobFate
     send_number: int
     at: datetime
     provider_job_id: ProviderJobId | None = None
     failure: Failure | None = None
+    provider_key_id: ProviderKeyId | None = None
+    key_known: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +245,7 @@ class Recovery:
                 if job.state in (JobState.WAITING, JobState.SUBMITTING, JobState.UNKNOWN):
                     await self._move(conn, job, past)
                 elif past.send_number > 0:
-                    await self._make_send(conn, job, past)
+                    await self._make_send(conn, job, (await self._keyed(conn, job, past))[0])
                 job = await get_job(conn, ref.job_id)
         except asyncpg.UniqueViolationError:
             self._ask(ref, f"its provider's id {past.provider_job_id} belongs to another job: settle it by hand")
@@ -247,6 +256,7 @@ class Recovery:
     async def _move(self, conn: Connection, job: JobRecord, past: JobPast) -> None:
         if past.send_number < job.send_number:
             return
+        past, key_certain = await self._keyed(conn, job, past)
         if past.fate is JobFate.FAILED and past.failure is not None:
             await self._fail(conn, job, past, past.failure)
         elif past.fate is JobFate.SUBMITTED and past.provider_job_id is not None:
@@ -258,11 +268,13 @@ class Recovery:
                 past.send_number,
                 provider_job_id=past.provider_job_id,
                 submitted_at=past.at,
+                provider_key_id=past.provider_key_id,
             )
-        elif past.fate is JobFate.UNKNOWN and await self._make_send(conn, job, past):
-            await bring_up(conn, job.job_id, JobState.UNKNOWN, past.send_number)
+        elif past.fate is JobFate.UNKNOWN and await self._make_send(conn, job, past) and key_certain:
+            await bring_up(conn, job.job_id, JobState.UNKNOWN, past.send_number, provider_key_id=past.provider_key_id)
         elif past.fate is JobFate.UNKNOWN:
-            # Without its exact request no list can tell whether it was accepted: it is not bought again by itself.
+            # Without its exact request, or of another account, no list can tell whether it was accepted: it is not
+            # bought again by itself.
             await self._fail(conn, job, past, Failure.of(FailureCode.SUBMISSION_UNKNOWN))
             self._ask(
                 _ref(job),
@@ -272,12 +284,26 @@ class Recovery:
         elif past.fate is JobFate.WAITING:
             await bring_up(conn, job.job_id, JobState.WAITING, past.send_number)
 
+    async def _keyed(self, conn: Connection, job: JobRecord, past: JobPast) -> tuple[JobPast, bool]:
+        """With the key that its send was made with. False: nobody can tell which, so nobody is asked with any."""
+        key, certain = past.provider_key_id, True
+        if past.send_number == job.send_number:
+            key = job.provider_key_id
+        elif not past.key_known:
+            try:
+                key = await get_key_since(conn, job.user_id, job.provider, past.at, past.provider_key_id)
+            except KeyNotCertainError:
+                key, certain = new_provider_key_id(), False
+        if key is not None:
+            await note_lost_key(conn, key, job.user_id, job.provider)
+        return replace(past, provider_key_id=key), certain
+
     async def _fail(self, conn: Connection, job: JobRecord, past: JobPast, failure: Failure) -> None:
         """It has failed: refused, then its money goes back; or given up, then the bill stays open."""
         doubtful = failure.code is FailureCode.SUBMISSION_UNKNOWN
         if doubtful:
             await self._make_send(conn, job, past)
-        if await give_up(conn, job.job_id, past.send_number, failure) and not doubtful:
+        if await give_up(conn, job.job_id, past.send_number, failure, past.provider_key_id) and not doubtful:
             await release_hold(conn, job.job_id)
 
     async def _make_send(self, conn: Connection, job: JobRecord, past: JobPast) -> bool:
@@ -304,6 +330,7 @@ class Recovery:
             inputs=asdict(inputs),
             sent_at=past.at,
             provider_job_id=past.provider_job_id,
+            provider_key_id=past.provider_key_id,
         )
         return exact
 

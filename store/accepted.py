@@ -13,13 +13,14 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
-from contracts.ids import ExecutionId, UserId
+from contracts.ids import ExecutionId, ProviderKeyId, UserId
 from contracts.money import NanoUsd
 from contracts.states import ChargeState, CostBasis, JobState, LedgerKind
 from store.charges import release_hold, settle_charge
 from store.database import Connection
 from store.entries import insert_entry
 from store.loads import recount
+from store.recovery import note_lost_key
 from store.refunds import refund_by_hand
 from store.service_days import DayMove, move_days
 from store.thresholds import note_thresholds
@@ -34,6 +35,8 @@ SELECT jsonb_build_object(
              FROM jobs AS j WHERE j.execution_id = e.execution_id),
     'charges', (SELECT jsonb_agg(jsonb_strip_nulls(to_jsonb(c)) ORDER BY c.charge_id)
                 FROM charges AS c WHERE c.execution_id = e.execution_id),
+    'provider_keys', (SELECT jsonb_object_agg(p.provider, p.provider_key_id) FROM provider_keys AS p
+                      WHERE p.user_id = e.user_id AND p.replaced_at IS NULL AND p.deleted_at IS NULL),
     'idempotency_key', (SELECT to_jsonb(k) FROM idempotency_keys AS k
                         WHERE k.user_id = e.user_id AND k.created_at = e.created_at
                           AND position(convert_to(e.execution_id, 'UTF8') IN k.answer) > 0 LIMIT 1)
@@ -102,6 +105,11 @@ class Accepted:
     def charges(self) -> Mapping[str, Mapping[str, Any]]:
         return {charge["job_id"]: charge for charge in self.document["charges"] or ()}
 
+    def current_key(self, provider: str) -> ProviderKeyId | None:
+        """The user's own key at a provider when the workflow was started."""
+        keys: Mapping[str, ProviderKeyId] = self.document.get("provider_keys") or {}
+        return keys.get(provider)
+
     def is_current(self, job: Mapping[str, Any]) -> bool:
         """Whether the walk uses this job for its step."""
         of_step = [one["job_id"] for one in self.jobs if one["step_name"] == job["step_name"] and not one["orphan"]]
@@ -153,11 +161,12 @@ INSERT INTO steps SELECT r.* FROM jsonb_populate_recordset(NULL::steps, $1) AS r
 """
 MAKE_JOB = """
 INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model, state, supersedes, send_number,
-                  provider_job_id, provider_urls, failure, orphan, created_at, submitted_at, ended_at, deadline_at)
+                  provider_job_id, provider_urls, failure, orphan, created_at, submitted_at, ended_at, deadline_at,
+                  provider_key_id)
 SELECT r.job_id, r.execution_id, r.step_name, r.user_id, r.generation, r.provider, r.model, $2, r.supersedes,
        coalesce(r.send_number, 0), r.provider_job_id, coalesce(r.provider_urls, '{}'), r.failure,
        coalesce(r.orphan, false), r.created_at, r.submitted_at,
-       CASE WHEN $2::text IN ('completed', 'failed', 'cancelled') THEN r.ended_at END, r.deadline_at
+       CASE WHEN $2::text IN ('completed', 'failed', 'cancelled') THEN r.ended_at END, r.deadline_at, r.provider_key_id
 FROM jsonb_populate_record(NULL::jobs, $1) AS r
 ON CONFLICT DO NOTHING
 RETURNING job_id
@@ -166,6 +175,7 @@ RETURNING job_id
 END_JOB = """
 UPDATE jobs AS j
 SET state = $2, send_number = r.send_number, provider_job_id = r.provider_job_id, failure = r.failure,
+    provider_key_id = r.provider_key_id,
     orphan = coalesce(r.orphan, false), generation = r.generation, ended_at = r.ended_at, updated_at = now()
 FROM jsonb_populate_record(NULL::jobs, $1) AS r
 WHERE j.job_id = r.job_id AND j.state NOT IN ('completed', 'failed', 'cancelled')
@@ -222,6 +232,8 @@ async def rebuild(conn: Connection, accepted: Accepted) -> Rebuilt:
 async def _make_job(conn: Connection, accepted: Accepted, job: Mapping[str, Any]) -> None:
     """A job with its money. What the walk goes on from is not taken as ended: its provider is asked again."""
     state = JobState(job["state"])
+    if job.get("provider_key_id") is not None:
+        await note_lost_key(conn, job["provider_key_id"], accepted.user_id, job["provider"])
     charge = accepted.charges.get(job["job_id"])
     current = accepted.is_current(job)
     if current and state is JobState.COMPLETED and job.get("provider_job_id") is not None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from contracts.failures import Failure
-from contracts.ids import ExecutionId, JobId, ProviderJobId, UserId
+from contracts.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId, UserId
 from contracts.states import JobState
 from store.database import Connection
 from store.executions import failure_to_json
@@ -53,8 +53,9 @@ async def renumber_last(conn: Connection, serial: int) -> None:
 
 
 MAKE_SEND = """
-INSERT INTO sends (job_id, number, user_id, request, inputs, sent_at, outcome, provider_job_id, sender, note)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'made again by a recovery')
+INSERT INTO sends (job_id, number, user_id, request, inputs, sent_at, outcome, provider_job_id, sender, note,
+                   provider_key_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'made again by a recovery', $10)
 ON CONFLICT DO NOTHING
 """
 
@@ -69,16 +70,18 @@ async def make_send(
     inputs: Mapping[str, Any],
     sent_at: datetime,
     provider_job_id: ProviderJobId | None,
+    provider_key_id: ProviderKeyId | None,
 ) -> None:
     """The row of a send that was made, and that the database has forgotten. Repeating changes nothing."""
     outcome = "found" if provider_job_id is not None else None
-    arguments = (user_id, dict(request), dict(inputs), sent_at, outcome, provider_job_id, SENDER)
+    arguments = (user_id, dict(request), dict(inputs), sent_at, outcome, provider_job_id, SENDER, provider_key_id)
     await conn.execute(MAKE_SEND, job_id, number, *arguments)
 
 
 BRING_UP = """
 UPDATE jobs AS j
 SET state = $2, send_number = $3, provider_job_id = coalesce($4, j.provider_job_id), failure = NULL,
+    provider_key_id = CASE WHEN $2::text = 'waiting' THEN j.provider_key_id ELSE $6::text END,
     submitted_at = CASE WHEN $2::text = 'submitted' THEN $5::timestamptz END, updated_at = now(),
     deadline_at = CASE WHEN $2::text = 'waiting' THEN NULL ELSE now() + make_interval(secs => s.deadline_seconds) END
 FROM steps AS s
@@ -96,22 +99,71 @@ async def bring_up(
     *,
     provider_job_id: ProviderJobId | None = None,
     submitted_at: datetime | None = None,
+    provider_key_id: ProviderKeyId | None = None,
 ) -> bool:
-    """Move a job to where its send of this number stands. False: its row is further, or has ended."""
-    return await conn.fetchval(BRING_UP, job_id, state, number, provider_job_id, submitted_at) is not None
+    """Move a job to where its send of this number stands. False: its row is further, or has ended.
+
+    provider_key_id: that of this send; of one that waits it does not matter.
+    """
+    arguments = (provider_job_id, submitted_at, provider_key_id)
+    return await conn.fetchval(BRING_UP, job_id, state, number, *arguments) is not None
 
 
 GIVE_UP = """
 UPDATE jobs SET state = 'failed', send_number = greatest(send_number, $2), failure = $3, ended_at = now(),
-    updated_at = now()
+    provider_key_id = coalesce($4, provider_key_id), updated_at = now()
 WHERE job_id = $1 AND state IN ('waiting', 'submitting', 'unknown')
 RETURNING job_id
 """
 
 
-async def give_up(conn: Connection, job_id: JobId, number: int, failure: Failure) -> bool:
+async def give_up(
+    conn: Connection, job_id: JobId, number: int, failure: Failure, provider_key_id: ProviderKeyId | None = None
+) -> bool:
     """End a job that has failed. Its money is the caller's. False: its row is further, or has ended."""
-    return await conn.fetchval(GIVE_UP, job_id, number, failure_to_json(failure)) is not None
+    return await conn.fetchval(GIVE_UP, job_id, number, failure_to_json(failure), provider_key_id) is not None
+
+
+IS_KNOWN_KEY = "SELECT EXISTS (SELECT FROM provider_keys WHERE provider_key_id = $1)"
+COULD_BE_KEYS = """
+SELECT provider_key_id, created_at <= $3 AND replaced_at IS NULL AND deleted_at IS NULL AS always
+FROM provider_keys
+WHERE user_id = $1 AND provider = $2 AND coalesce(least(replaced_at, deleted_at), 'infinity') > $3
+"""
+
+
+class KeyNotCertainError(Exception):
+    """Several keys could be the one that something was sent with."""
+
+
+async def get_key_since(
+    conn: Connection, user_id: UserId, provider: str, at: datetime, at_start: ProviderKeyId | None
+) -> ProviderKeyId | None:
+    """With which of a user's own keys something was sent at this time or soon after; None: with the service's.
+
+    at_start: the user's own when the execution's workflow was started. One that was first put after that, and that this
+    database has forgotten, is not seen. Raises KeyNotCertainError.
+    """
+    if at_start is not None and not await conn.fetchval(IS_KNOWN_KEY, at_start):
+        raise KeyNotCertainError(at_start)
+    rows = await conn.fetch(COULD_BE_KEYS, user_id, provider, at)
+    if len(rows) > 1 or any(not row["always"] for row in rows):
+        raise KeyNotCertainError([row["provider_key_id"] for row in rows])
+    return ProviderKeyId(rows[0]["provider_key_id"]) if rows else None
+
+
+# Deleted and erased: what was bought with it is known to have been, and nobody can be asked about it.
+NOTE_LOST_KEY = """
+INSERT INTO provider_keys (provider_key_id, user_id, provider, version, hint, deleted_at, erased_at)
+SELECT $1, $2, $3, coalesce(max(version), 0) + 1, '', now(), now()
+FROM provider_keys WHERE user_id = $2 AND provider = $3
+ON CONFLICT (provider_key_id) DO NOTHING
+"""
+
+
+async def note_lost_key(conn: Connection, provider_key_id: ProviderKeyId, user_id: UserId, provider: str) -> None:
+    """A user's own key that the database may have forgotten: then there is a row again, without the key."""
+    await conn.execute(NOTE_LOST_KEY, provider_key_id, user_id, provider)
 
 
 QUEUE_FOR_WALK = """

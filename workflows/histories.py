@@ -2,7 +2,7 @@
 its activities answered.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.recovery import ExecutionPast, JobFate, JobPast, NoMemoError, TemporalPast
 from contracts.executions import ExecutionOutcome
 from contracts.failures import Failure, FailureCode
-from contracts.ids import ExecutionId, JobId
+from contracts.ids import ExecutionId, JobId, ProviderKeyId
 from contracts.jobs import FindJobResult, FindOutcome, JobRef, SubmitJobResult, SubmitOutcome
 from contracts.states import ExecutionStatus
 from runtime.temporal import RPC_TIMEOUT
@@ -78,7 +78,7 @@ async def read_past(client: Client, execution_id: ExecutionId) -> ExecutionPast:
                 break
     if accepted is None:
         raise NoMemoError(execution_id)
-    reading = Reading(converter=client.data_converter, jobs=_at_start(accepted, began))
+    reading = Reading(converter=client.data_converter, jobs=_at_start(accepted, began), own_keys=_own_keys(accepted))
     for run_id in runs:
         handle = client.get_workflow_handle(execution_id, run_id=run_id)
         async for event in handle.fetch_history_events():
@@ -111,17 +111,24 @@ def _at_start(accepted: Accepted, at: datetime) -> dict[JobId, JobPast]:
                 fate=fate,
                 send_number=job["send_number"],
                 provider_job_id=job.get("provider_job_id"),
+                provider_key_id=job.get("provider_key_id"),
+                key_known=True,
                 at=datetime.fromisoformat(job["submitted_at"]) if "submitted_at" in job else at,
             )
     return past
 
 
+def _own_keys(accepted: Accepted) -> dict[JobId, ProviderKeyId | None]:
+    return {JobId(job["job_id"]): accepted.current_key(job["provider"]) for job in accepted.jobs}
+
+
 @dataclass(slots=True, kw_only=True)
 class Reading:
-    """A walk through the events of one run, in their order."""
+    """A walk through the events of one run, in their order. own_keys: what their user had when it began."""
 
     converter: DataConverter
     jobs: dict[JobId, JobPast]
+    own_keys: Mapping[JobId, ProviderKeyId | None] = field(default_factory=dict[JobId, "ProviderKeyId | None"])
     cancel_reason: str | None = None
     outcome: ExecutionOutcome | None = None
     _ordered: dict[int, tuple[str, JobId, JobPast | None]] = field(
@@ -166,7 +173,10 @@ class Reading:
             # Until its answer says more: it may have sent.
             number = (before.send_number if before is not None else 0) + 1
             self.jobs[job_id] = JobPast(
-                fate=JobFate.UNKNOWN, send_number=number, at=event.event_time.ToDatetime(tzinfo=UTC)
+                fate=JobFate.UNKNOWN,
+                send_number=number,
+                at=event.event_time.ToDatetime(tzinfo=UTC),
+                provider_key_id=self.own_keys.get(job_id),
             )
 
     async def _completed(self, event: HistoryEvent) -> None:
@@ -223,4 +233,6 @@ def _known(fate: JobFate, result: SubmitJobResult | FindJobResult, before: JobPa
         provider_job_id=result.provider_job_id,
         failure=failure if fate is JobFate.FAILED else None,
         at=now.at,
+        provider_key_id=result.provider_key_id,
+        key_known=True,
     )

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from temporalio.converter import DataConverter
 from activities.recovery import JobFate, JobPast
 from contracts.executions import ExecutionOutcome
 from contracts.failures import Failure, FailureCode
-from contracts.ids import ExecutionId, JobId, ProviderJobId, UserId
+from contracts.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId, UserId
 from contracts.jobs import FindJobResult, FindOutcome, JobRef, SubmitJobResult, SubmitOutcome
 from contracts.states import ExecutionStatus
 from workflows.histories import BY_AN_OPERATOR, Reading
@@ -24,6 +25,7 @@ REF = JobRef(user_id=UserId("usr_1"), execution_id=ExecutionId("exec_1"), job_id
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 LOST = "lost"
 P1 = ProviderJobId("p1")
+AT_START, LATER = ProviderKeyId("pkey_1"), ProviderKeyId("pkey_2")
 REFUSED = Failure.of(FailureCode.CONTENT_MODERATED)
 UNKNOWN = Failure.of(FailureCode.SUBMISSION_UNKNOWN)
 
@@ -94,7 +96,29 @@ async def test_history_says_where_the_last_send_stands(
         for event in await activity(numbers, name, result):
             await reading.read(event)
     expected = JobPast(fate=fate, send_number=number, at=AT, provider_job_id=provider_job_id, failure=failure)
-    assert reading.jobs == {JOB: expected}
+    assert {job_id: replace(past, key_known=False) for job_id, past in reading.jobs.items()} == {JOB: expected}
+
+
+@pytest.mark.parametrize(
+    ("answers", "key", "known"),
+    [
+        ([LOST_SUBMIT], AT_START, False),
+        ([submit(SubmitOutcome.UNKNOWN, 1, provider_key_id=LATER)], LATER, True),
+        ([submit(SubmitOutcome.UNKNOWN, 1)], None, True),  # the service's own
+        ([LOST_SUBMIT, find(FindOutcome.FOUND, 1, provider_job_id=P1, provider_key_id=LATER)], LATER, True),
+        ([submit(SubmitOutcome.NOT_SENT, 1, provider_key_id=LATER), LOST_SUBMIT], AT_START, False),
+    ],
+)
+async def test_history_says_with_whose_key_the_last_send_was_made(
+    answers: list[tuple[str, Any]], key: ProviderKeyId | None, known: bool
+) -> None:
+    waiting = JobPast(fate=JobFate.WAITING, send_number=0, at=AT)
+    reading = Reading(converter=DataConverter.default, jobs={JOB: waiting}, own_keys={JOB: AT_START})
+    numbers = itertools.count(5)
+    for name, result in answers:
+        for event in await activity(numbers, name, result):
+            await reading.read(event)
+    assert (reading.jobs[JOB].provider_key_id, reading.jobs[JOB].key_known) == (key, known)
 
 
 @pytest.mark.parametrize(
