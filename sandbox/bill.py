@@ -82,6 +82,7 @@ class Bill:
                 "time": timestamp(job.created_at),
                 "provider": job.provider,
                 "model": job.model,
+                "account": job.account,
                 "provider_job_id": job.id,
                 "token": token_of(job.callback_url),
                 "input": job.input,

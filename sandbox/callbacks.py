@@ -13,6 +13,7 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sandbox import signatures
+from sandbox.accounts import MAIN, webhook_secret
 from sandbox.bill import timestamp
 from sandbox.faults import CALLBACKS, HELD_CALLBACKS, FaultBook
 from sandbox.jobs import Job
@@ -112,9 +113,9 @@ class Callbacks:
         if message.job.provider == "fal":
             return signatures.fal_headers(
                 Ed25519PrivateKey.generate() if forged else self._fal_key,
-                request_id=message.job.id, user_id=signatures.FAL_USER_ID, unix_seconds=now, body=message.body,
+                request_id=message.job.id, user_id=_user_id(message.job.account), unix_seconds=now, body=message.body,
             )  # fmt: skip
-        secret = self._replicate_secret
+        secret = webhook_secret(self._replicate_secret, message.job.account)
         if forged:
             secret = f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}"
         return signatures.replicate_headers(secret, webhook_id=message.id, unix_seconds=now, body=message.body)
@@ -136,3 +137,7 @@ class Callbacks:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+def _user_id(account: str) -> str:
+    return signatures.FAL_USER_ID if account == MAIN else f"{signatures.FAL_USER_ID}-{account}"

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
+from sandbox.accounts import account_of, key_of
 from sandbox.bill import timestamp
 from sandbox.faults import AFTER, ANSWERS, BEFORE, STATUSES, UNREAD, Fault, FaultBook
 from sandbox.models import Provider
@@ -64,8 +65,10 @@ class Exchange:
             return None
         request.scope[GATED] = True
         called = {"time": timestamp(time.time()), "provider": provider, "operation": operation, "model": model}
-        self.calls.append(called | {"path": request.url.path})
-        fault = self._faults.take(provider, model, operation, UNREAD, path=request.url.path)
+        self.calls.append(called | {"path": request.url.path, "account": account_of(request), "key": key_of(request)})
+        fault = self._faults.take(
+            provider, model, operation, UNREAD, lambda fault: _meant(fault, request), path=request.url.path
+        )
         how: How = "go_on" if fault is None else await self._hold(request, fault)
         if how != "go_on":
             return await drop(request, {"how": how})
@@ -88,7 +91,9 @@ class Exchange:
         if (ended := await self.gate(request, provider, model, operation)) is not None:
             return ended
         names = ANSWERS | STATUSES if operation == "status" else ANSWERS
-        fault = self._faults.take(provider, model, operation, names, path=request.url.path)
+        fault = self._faults.take(
+            provider, model, operation, names, lambda fault: _meant(fault, request), path=request.url.path
+        )
         if fault is None:
             return await handler()
         if fault.place in BEFORE:
@@ -117,6 +122,11 @@ class Exchange:
         if fault.fault == "refuse":
             return refusal(int(params.get("status", 400)), params)
         return refusal(int(params.get("status", 503)), params)
+
+
+def _meant(fault: Fault, request: Request) -> bool:
+    """Ordered for every account, or for that of the call."""
+    return fault.params.get("account", account_of(request)) == account_of(request)
 
 
 async def _after(request: Request, provider: Provider, fault: Fault, answer: Response) -> Response:

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from sandbox import fal_answers as answers
 from sandbox import workshop as work
+from sandbox.accounts import account_of, is_refused
 from sandbox.desk import Desk
 from sandbox.exchange import json_answer
 from sandbox.jobs import Job
@@ -52,7 +53,7 @@ class Fal:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "key" or not key.strip():
             return json_answer({"detail": answers.REFUSALS[401]}, 401)
-        if self._expected_key is not None and key.strip() != self._expected_key:
+        if is_refused(request, self._expected_key, self._desk.workshop.settings().revoked_keys):
             return json_answer({"detail": "Invalid Key Authentication"}, 401)
         return None
 
@@ -91,6 +92,7 @@ class Fal:
                 model=model,
                 input=body,
                 base_url=self._desk.base_url(request),
+                account=account_of(request),
                 callback_url=None if sync else _callback_url(request),
                 start_within_seconds=_number(request.headers.get("x-fal-request-timeout")),
                 result_life_seconds=_life(request.headers.get("x-fal-object-lifecycle-preference")),
@@ -114,7 +116,9 @@ class Fal:
     def _find(self, request: Request) -> Job | None:
         job = self._desk.jobs.find(request.path_params["request_id"])
         app = f"{request.path_params['owner']}/{request.path_params['app']}"
-        return job if job is not None and job.provider == "fal" and answers.app_of(job.model) == app else None
+        if job is None or job.provider != "fal" or answers.app_of(job.model) != app:
+            return None
+        return job if job.account == account_of(request) else None
 
     async def _about(self, request: Request, operation: str, answer: Any) -> Response:
         """`answer(job)` for the job in the address, if there is one and the key is right."""
@@ -202,6 +206,7 @@ class Fal:
             job
             for job in self._shown()
             if job.model in names
+            and job.account == account_of(request)
             and start <= (job.ended_at or job.created_at)
             and job.created_at < end
             and query.get("request_id") in {None, job.id}

@@ -28,6 +28,7 @@ class Job:
     queue_seconds: float
     latency_seconds: float
     seed: int
+    account: str = ""  # whose key it was created with
     callback_url: str | None = None
     callback_events: list[str] = field(default_factory=lambda: ["completed"])
     start_deadline_at: float | None = None

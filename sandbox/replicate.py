@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from sandbox import replicate_answers as answers
 from sandbox import workshop as work
+from sandbox.accounts import account_of, is_refused, webhook_secret
 from sandbox.desk import Desk
 from sandbox.exchange import json_answer
 from sandbox.jobs import Job
@@ -56,9 +57,9 @@ class Replicate:
         ]
 
     def refused_token(self, request: Request) -> Response | None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        wrong = self._expected_token is not None and token.strip() != self._expected_token
-        if scheme.lower() not in {"bearer", "token"} or not token.strip() or wrong:
+        scheme = request.headers.get("authorization", "").partition(" ")[0]
+        revoked = self._desk.workshop.settings().revoked_keys
+        if scheme.lower() not in {"bearer", "token"} or is_refused(request, self._expected_token, revoked):
             return answers.problem(401)
         return None
 
@@ -113,6 +114,7 @@ class Replicate:
             model=model,
             input=_input(model, body),
             base_url=self._desk.base_url(request),
+            account=account_of(request),
             callback_url=_webhook(body),
             callback_events=_events(body),
             end_within_seconds=_cancel_after(request),
@@ -142,7 +144,8 @@ class Replicate:
 
     async def _about(self, request: Request, operation: str, answer: Any) -> Response:
         found = self._desk.jobs.find(request.path_params["id"])
-        job = found if found is not None and found.provider == "replicate" else None
+        theirs = found is not None and found.provider == "replicate" and found.account == account_of(request)
+        job = found if theirs else None
 
         async def handler() -> Response:
             refused = self.refused_token(request)
@@ -172,6 +175,7 @@ class Replicate:
             job
             for job in reversed(self._desk.jobs.all("replicate"))
             if not settings.history_hidden
+            and job.account == account_of(request)
             and (job.ended_at or math.inf if settings.list_hides_running else job.created_at) <= newest
             and (after is None or job.created_at >= after)
             and (before is None or job.created_at < before)
@@ -208,7 +212,8 @@ class Replicate:
 
     async def secret(self, request: Request) -> Response:
         async def handler() -> Response:
-            return self.refused_token(request) or json_answer({"key": self._webhook_secret})
+            secret = webhook_secret(self._webhook_secret, account_of(request))
+            return self.refused_token(request) or json_answer({"key": secret})
 
         return await self._desk.exchange(request, "replicate", None, "keys", handler)
 

@@ -41,6 +41,7 @@ class Settings:
     tiny_media: bool = False  # 64 pixels wide, cached; durations, prices and billed units stay as asked
     fal_validates_at_submit: bool = False  # the real queue accepts anything, and the model refuses it
     replicate_creates_per_minute: int = 0  # 0: no limit; the vendor's is 600
+    revoked_keys: tuple[str, ...] = ()  # answered with 401, of whatever account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,9 @@ def _checked(name: str, value: Any, example: Any) -> Any:
     elif isinstance(example, list):
         if isinstance(value, list) and all(_is_number(item) for item in value):  # pyright: ignore[reportUnknownVariableType] # JSON
             return [float(item) for item in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] # JSON
+    elif isinstance(example, tuple):
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):  # pyright: ignore[reportUnknownVariableType] # JSON
+            return tuple(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] # JSON
     elif value is None and example is None:
         return None
     elif isinstance(value, int | float) and _is_number(value) and value >= 0:

@@ -30,6 +30,7 @@ class Request:
     model: Model
     input: Json
     base_url: str
+    account: str = ""
     callback_url: str | None = None
     callback_events: tuple[str, ...] = ("completed",)
     start_within_seconds: float | None = None
@@ -81,7 +82,7 @@ class Workshop:
         latency = settings.image_seconds if model.kind == "image" else settings.video_seconds
         return Job(
             id=new_job_id(model.provider), provider=model.provider, model=model.name, input=request.input,
-            base_url=request.base_url, created_at=now, latency_seconds=latency,
+            base_url=request.base_url, account=request.account, created_at=now, latency_seconds=latency,
             queue_seconds=min(settings.queue_seconds, latency / 2), seed=self._seed(request.input),
             callback_url=request.callback_url, callback_events=list(request.callback_events),
             start_deadline_at=_after(now, request.start_within_seconds),
