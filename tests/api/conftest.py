@@ -20,6 +20,7 @@ from tests.servers import FreshDatabase, PostgresServer, TemporalServer, new_dat
 
 ENCRYPTION_KEY = bytes(range(32))
 BASE_URL = "http://api.test"
+NOWHERE = "http://127.0.0.1:9"
 NO_LIMITS = UserLimits(monthly_videos=None, monthly_nano_usd=None)
 
 
@@ -71,8 +72,11 @@ def api_settings(database: FreshDatabase, temporal_address: str) -> ApiProcess:
             "aws_access_key_id": "key",
             "aws_secret_access_key": "secret",
             "fal_key": "00000000-0000-0000-0000-000000000000:0123456789abcdef0123456789abcdef",
-            "fal_jwks_url": "http://127.0.0.1:9/jwks",
+            "fal_queue_url": NOWHERE,
+            "fal_api_url": NOWHERE,
+            "fal_jwks_url": f"{NOWHERE}/jwks",
             "replicate_api_token": "r8_0123456789012345678901234567890123456",
+            "replicate_base_url": NOWHERE,
             "replicate_webhook_secret": "whsec_" + base64.b64encode(bytes(24)).decode(),
             "encryption_keys": base64.b64encode(ENCRYPTION_KEY).decode(),
             "public_url": BASE_URL,

@@ -45,7 +45,7 @@ PLAIN: Final = {
     "query createdAfter", "query createdBefore",
     "body prompt", "body duration", "body resolution", "body aspectRatio", "body seed", "body imageModel",
     "body videoModel", "body webhook", "body webhookSecret", "body metadata", "body maxCost",
-    "body acceptPossibleDoubleCost", "body name", "body scopes", "body expiresDays",
+    "body acceptPossibleDoubleCost", "body name", "body scopes", "body expiresDays", "body key",
 }  # fmt: skip
 """Names nothing that anybody owns."""
 
