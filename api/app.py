@@ -13,6 +13,7 @@ from api import (
     assets,
     callbacks,
     documentation,
+    endpoints,
     executions,
     health,
     keys,
@@ -21,6 +22,7 @@ from api import (
     quotes,
     retries,
     usage,
+    webhooks,
 )
 from api.gate import refuse_while_closed
 from api.problems import ProblemError, problem_response, unavailable, validation_problem
@@ -53,7 +55,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     for module in (executions, retries):
         app.include_router(module.router, dependencies=[Depends(refuse_while_closed)])
-    for module in (assets, callbacks, health, keys, models, provider_keys, quotes, usage):
+    for module in (assets, callbacks, endpoints, health, keys, models, provider_keys, quotes, usage, webhooks):
         app.include_router(module.router)
     app.exception_handler(ProblemError)(_problem)
     app.exception_handler(RequestValidationError)(_invalid)

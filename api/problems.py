@@ -36,6 +36,8 @@ STATUS: Final[dict[FailureCode, int]] = {
     FailureCode.EXECUTION_NOT_ENDED: 409,
     FailureCode.NOTHING_TO_RETRY: 409,
     FailureCode.POSSIBLE_DOUBLE_COST: 409,
+    FailureCode.ENDPOINT_EXISTS: 409,
+    FailureCode.ENDPOINT_DISABLED: 409,
     FailureCode.PROVIDER_AUTH_FAILED: 502,
     FailureCode.PROVIDER_CREDIT_EXHAUSTED: 502,
     FailureCode.PROVIDER_MODEL_UNAVAILABLE: 409,

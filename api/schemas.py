@@ -22,7 +22,7 @@ from pydantic.alias_generators import to_camel
 
 from contracts.plans import PlanType
 from contracts.states import CostBasis, ExecutionStatus, JobState
-from contracts.webhooks import WebhookState
+from contracts.webhooks import FailedReason, WebhookState
 from runtime.addresses import MAX_URL_CHARS, webhook_url
 
 MAX_METADATA_BYTES = 4096
@@ -58,7 +58,7 @@ def _metadata(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _sane_time(value: datetime) -> datetime:
+def sane_time(value: datetime) -> datetime:
     utc = value.astimezone(UTC) if 2000 <= value.year <= 2200 else None
     if utc is None:
         raise ValueError("must lie between the years 2000 and 2200")
@@ -71,8 +71,10 @@ def time_text(value: datetime) -> str:
 
 
 Time = Annotated[datetime, PlainSerializer(time_text, return_type=str)]
-QueryTime = Annotated[AwareDatetime, AfterValidator(_sane_time)]
+QueryTime = Annotated[AwareDatetime, AfterValidator(sane_time)]
 Usd = Annotated[str, Field(description="US dollars, exact, as a decimal text", examples=["0.156"])]
+WebhookUrl = Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(webhook_url)]
+WebhookSecret = Annotated[str, Field(max_length=256), AfterValidator(_webhook_secret)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 
 
@@ -124,14 +126,14 @@ class GenerateVideoRequest(BaseModel):
     max_cost: Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", examples=["0.50"])] | None = Field(
         None, description="US dollars that this execution may cost in the worst case, its retries included."
     )
-    webhook: Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(webhook_url)] | None = Field(
+    webhook: WebhookUrl | None = Field(
         None, description="Where to announce the end: http or https, a public address, port 80, 443, 8080 or 8443."
     )
-    webhook_secret: Annotated[str, Field(max_length=256), AfterValidator(_webhook_secret)] | None = Field(
+    webhook_secret: WebhookSecret | None = Field(
         None,
         repr=False,
         description="Signs this execution's webhook: whsec_ with base64 of 24 to 64 bytes, or any text of 16 to 256 "
-        "characters. Default: the user's own secret.",
+        "characters. Default: that of the endpoint, else the account's.",
     )
     metadata: (
         Annotated[
@@ -246,11 +248,12 @@ class Job(Wire):
 
 
 class Webhook(Wire):
-    """eventId, state: null until the execution has ended."""
+    """eventId, state: null until the execution has ended. failedReason: why nobody tries any more."""
 
     url: str
     event_id: str | None
     state: WebhookState | None
+    failed_reason: FailedReason | None
     attempts: int
     last_attempt_at: Time | None
     last_status_code: int | None

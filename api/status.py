@@ -120,6 +120,7 @@ def _webhook(record: ExecutionStatusRecord) -> Webhook | None:
         url=record.webhook_url,
         event_id=event.event_id if event else None,
         state=event.state if event else None,
+        failed_reason=event.failed_reason if event else None,
         attempts=event.attempts if event else 0,
         last_attempt_at=event.last_attempt_at if event else None,
         last_status_code=event.last_status_code if event else None,

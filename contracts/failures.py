@@ -6,7 +6,7 @@
                                idempotency_conflict · idempotency_in_progress · rate_limited ·
                                budget_exceeded · max_cost_exceeded · open_limit_reached · content_moderated ·
                                provider_rejected_input · provider_key_refused · execution_not_ended · nothing_to_retry ·
-                               possible_double_cost
+                               possible_double_cost · endpoint_exists · endpoint_disabled
     what the operator must do  provider_auth_failed · provider_credit_exhausted · provider_model_unavailable ·
                                provider_not_accepting · service_budget_exceeded
     what time may heal         provider_rate_limited · provider_unavailable · storage_unavailable · service_unavailable
@@ -49,6 +49,8 @@ class FailureCode(StrEnum):
     EXECUTION_NOT_ENDED = "execution_not_ended"
     NOTHING_TO_RETRY = "nothing_to_retry"
     POSSIBLE_DOUBLE_COST = "possible_double_cost"
+    ENDPOINT_EXISTS = "endpoint_exists"
+    ENDPOINT_DISABLED = "endpoint_disabled"
     PROVIDER_AUTH_FAILED = "provider_auth_failed"
     PROVIDER_CREDIT_EXHAUSTED = "provider_credit_exhausted"
     PROVIDER_MODEL_UNAVAILABLE = "provider_model_unavailable"
@@ -125,6 +127,8 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.POSSIBLE_DOUBLE_COST: _kind(
         True, Acts.NOBODY, "A step would be bought again while it is not known what its last purchase costs."
     ),
+    FailureCode.ENDPOINT_EXISTS: _kind(False, Acts.USER, "There is an endpoint of this address already."),
+    FailureCode.ENDPOINT_DISABLED: _kind(False, Acts.USER, "Nothing is sent to this endpoint: it is disabled."),
     FailureCode.PROVIDER_AUTH_FAILED: _kind(
         False, Acts.OPERATOR, "The provider refused this service's key; its operator has to act."
     ),

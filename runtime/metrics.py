@@ -115,7 +115,7 @@ WEBHOOKS_PUT_BACK = Counter(
 ENDPOINTS_DISABLED = Counter(
     "takeone_endpoints_disabled_total",
     "Endpoints that nothing is sent to any more: they said 410 (gone), or failed for days (failing).",
-    ["reason"],
+    ["code"],
 )
 CALLBACKS = Counter(
     "takeone_callbacks_total", "Callbacks received from providers, by outcome.", ["provider", "outcome"]

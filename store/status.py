@@ -11,7 +11,7 @@ from contracts.ids import AssetId, EventId, ExecutionId, JobId, UserId
 from contracts.money import NanoUsd
 from contracts.plans import PlanType
 from contracts.states import ChargeState, CostBasis, ExecutionStatus, JobState
-from contracts.webhooks import WebhookState
+from contracts.webhooks import FailedReason, WebhookState
 from store.database import Connection
 
 
@@ -62,6 +62,7 @@ class WebhookStatus:
 
     event_id: EventId
     state: WebhookState
+    failed_reason: FailedReason | None
     ended_at: datetime | None
     attempts: int
     last_attempt_at: datetime | None
@@ -127,7 +128,7 @@ ORDER BY j.execution_id, s.position, j.generation, j.job_id
 """
 
 LIST_WEBHOOKS = """
-SELECT DISTINCT ON (w.execution_id) w.execution_id, w.event_id, w.state, w.ended_at,
+SELECT DISTINCT ON (w.execution_id) w.execution_id, w.event_id, w.state, w.failed_reason, w.ended_at,
        a.attempts, a.last_attempt_at, l.status_code AS last_status_code, l.error AS last_error
 FROM webhooks AS w
 JOIN executions AS e ON e.execution_id = w.execution_id AND e.generation = w.generation
@@ -175,6 +176,8 @@ def _webhook_status(row: asyncpg.Record) -> WebhookStatus:
     plain = dict(row)
     del plain["execution_id"]
     plain["state"] = WebhookState(row["state"])
+    reason: str | None = row["failed_reason"]
+    plain["failed_reason"] = FailedReason(reason) if reason is not None else None
     return WebhookStatus(**plain)
 
 

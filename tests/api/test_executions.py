@@ -136,7 +136,7 @@ async def test_execution_shows_its_webhook_without_any_secret(api: Api, user: Te
     webhook = (await _read(user, execution_id))["webhook"]
 
     assert set(webhook) == {
-        "url", "eventId", "state", "attempts", "lastAttemptAt", "lastStatusCode", "lastError", "endedAt"
+        "url", "eventId", "state", "failedReason", "attempts", "lastAttemptAt", "lastStatusCode", "lastError", "endedAt"
     }  # fmt: skip
     assert (webhook["eventId"], webhook["state"]) == ("evt_1", "pending")
     assert (webhook["attempts"], webhook["lastStatusCode"]) == (2, 404)
