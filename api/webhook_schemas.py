@@ -33,7 +33,7 @@ BodyTime = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_time_t
 Description = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
 
 
-class Request(BaseModel):
+class Body(BaseModel):
     """Nothing unknown, nothing converted."""
 
     model_config = ConfigDict(
@@ -46,7 +46,7 @@ class Request(BaseModel):
     )
 
 
-Wanted = TypeVar("Wanted", bound=Request)
+Wanted = TypeVar("Wanted", bound=Body)
 
 
 def parsed(kind: type[Wanted], plain: dict[str, Any]) -> Wanted:
@@ -57,7 +57,7 @@ def parsed(kind: type[Wanted], plain: dict[str, Any]) -> Wanted:
         raise validation_problem(error.errors(include_url=False, include_input=False)) from None
 
 
-class NewEndpointRequest(Request):
+class NewEndpointRequest(Body):
     """Where webhooks may go."""
 
     model_config = ConfigDict(
@@ -65,7 +65,8 @@ class NewEndpointRequest(Request):
     )
 
     url: WebhookUrl = Field(
-        description="http or https. It cannot be changed later: another address is another endpoint."
+        description="http or https, a public address, port 80, 443, 8080 or 8443. Never changed: another address is "
+        "another endpoint."
     )
     description: Description = Field("", description="For people.")
     default: bool = Field(
@@ -80,7 +81,7 @@ class NewEndpointRequest(Request):
     )
 
 
-class ChangeEndpointRequest(Request):
+class ChangeEndpointRequest(Body):
     """What is left out stays as it is."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"description": "staging", "default": True}]})
@@ -89,7 +90,7 @@ class ChangeEndpointRequest(Request):
     default: bool | None = Field(None, description="true: no other is the default any more.")
 
 
-class RotateSecretRequest(Request):
+class RotateSecretRequest(Body):
     """The body may be left out."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlapHours": 24}]})
@@ -102,7 +103,7 @@ class RotateSecretRequest(Request):
     )
 
 
-class ResendRequest(Request):
+class ResendRequest(Body):
     """Which webhooks to send again: those made from then on, and before then."""
 
     model_config = ConfigDict(

@@ -159,8 +159,8 @@ TRIES_PER_ENDPOINT: Final = 10
 TRIES_PER_FAILING_ENDPOINT: Final = 2
 """Enough to see it come back."""
 TRIES_PER_USER: Final = 50
-"""At once, in a process of 200 slots; of fewer slots a quarter. Who has many endpoints that hang leaves three quarters to
-the others."""
+"""At once, in a process of 200 slots; of fewer slots a quarter. Whoever has many endpoints that hang leaves the others
+three quarters."""
 PUT_BACK_MIN_SECONDS: Final = 0.5
 PUT_BACK_MAX_SECONDS: Final = 300.0
 """How long a webhook whose endpoint has no room for its try sleeps, at least and at most, but for jitter: it holds no

@@ -138,7 +138,7 @@ async def set_description(conn: Connection, endpoint_id: EndpointId, description
 
 
 DISABLE_BY_USER = """
-UPDATE endpoints SET disabled_at = coalesce(disabled_at, now()), disabled_reason = 'user'
+UPDATE endpoints SET disabled_at = coalesce(disabled_at, now()), disabled_reason = coalesce(disabled_reason, 'user')
 WHERE endpoint_id = $1 AND deleted_at IS NULL
 """
 ENABLE = """
