@@ -1,0 +1,131 @@
+"""An OpenID Connect issuer on real sockets: its keys, its documents, and the tokens it signs."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm, get_default_algorithms
+
+AUDIENCE: Final = "takeone"
+DISCOVERY: Final = "/.well-known/openid-configuration"
+KEYS: Final = "/keys"
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    kid: str
+    algorithm: str
+    private: PrivateKey
+
+    @property
+    def public_jwk(self) -> dict[str, Any]:
+        public = self.private.public_key()
+        if isinstance(public, rsa.RSAPublicKey):
+            made = RSAAlgorithm.to_jwk(public, as_dict=True)
+        elif isinstance(public, ec.EllipticCurvePublicKey):
+            made = ECAlgorithm.to_jwk(public, as_dict=True)
+        else:
+            made = OKPAlgorithm.to_jwk(public, as_dict=True)
+        made.pop("key_ops", None)
+        return {**made, "kid": self.kid, "use": "sig", "alg": self.algorithm}
+
+
+@cache
+def signing_key(kid: str, algorithm: str = "RS256", *, rsa_bits: int = 2048) -> SigningKey:
+    """The same for the same name: making one of RSA takes a while."""
+    private: PrivateKey
+    if algorithm == "ES256":
+        private = ec.generate_private_key(ec.SECP256R1())
+    elif algorithm == "EdDSA":
+        private = ed25519.Ed25519PrivateKey.generate()
+    else:
+        private = rsa.generate_private_key(public_exponent=65537, key_size=rsa_bits)
+    return SigningKey(kid=kid, algorithm=algorithm, private=private)
+
+
+def claims_of(issuer: str, subject: str, **changed: Any) -> dict[str, Any]:
+    """What a good token says. A claim that is changed to None is left out; to a time span: that long from now."""
+    now = int(time.time())
+    claims = {"iss": issuer, "aud": AUDIENCE, "sub": subject, "iat": now, "exp": now + 300, **changed}
+    return {
+        name: now + value.total_seconds() if isinstance(value, timedelta) else value
+        for name, value in claims.items()
+        if value is not None
+    }
+
+
+def signed(key: SigningKey, claims: Mapping[str, Any], **header: Any) -> str:
+    """Whatever the claims and the header say."""
+    body = f"{encoded({'alg': key.algorithm, 'typ': 'JWT', 'kid': key.kid, **header})}.{encoded(claims)}"
+    return f"{body}.{encoded(get_default_algorithms()[key.algorithm].sign(body.encode(), key.private))}"
+
+
+def encoded(value: object) -> str:
+    """A part of a token: bytes as they are, anything else as JSON."""
+    data = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+@dataclass(slots=True)
+class IssuerServer:
+    """documents: by path, as bytes, with their status. asked: the paths that were asked for."""
+
+    url: str = ""
+    documents: dict[str, tuple[int, bytes]] = field(default_factory=dict[str, tuple[int, bytes]])
+    asked: list[str] = field(default_factory=list[str])
+    delay_seconds: float = 0.0
+    _server: asyncio.Server | None = None
+    _port: int = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, *keys: SigningKey) -> AsyncGenerator["IssuerServer"]:
+        issuer = cls()
+        await issuer.start()
+        issuer.publish(*keys)
+        try:
+            yield issuer
+        finally:
+            await issuer.stop()
+
+    async def start(self) -> None:
+        """Where it was before, if it was."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+            self._server = None
+
+    def publish(self, *keys: SigningKey, more: tuple[object, ...] = ()) -> None:
+        self.tell(KEYS, {"keys": [*(key.public_jwk for key in keys), *more]})
+        self.tell(DISCOVERY, {"issuer": self.url, "jwks_uri": self.url + KEYS})
+
+    def tell(self, path: str, document: object, status: int = 200) -> None:
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.documents[path] = (status, body)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            path = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split(" ")[1]
+            self.asked.append(path)
+            await asyncio.sleep(self.delay_seconds)
+            status, body = self.documents.get(path, (404, b"{}"))
+            head = f"HTTP/1.1 {status} Told\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            writer.write(head.encode() + body)
+            await writer.drain()
+        writer.close()

@@ -1,0 +1,99 @@
+"""Identities: whom a subject speaks for, and how many of its requests are admitted."""
+
+from collections.abc import AsyncGenerator
+
+import asyncpg
+import pytest
+
+from contracts.ids import UserId
+from store.database import Database
+from store.identities import IdentityAdmission, admit_identity, link_identity, list_identities, unlink_identity
+from store.rates import RateLimits, RouteClass
+from store.users import set_disabled
+from tests.rows import new_user
+from tests.servers import FreshDatabase
+
+ISSUER = "https://issuer.example/"
+NO_LIMITS = RateLimits(writes=0, reads=0, window_seconds=900)
+
+
+@pytest.fixture
+async def database(fresh_database: FreshDatabase) -> AsyncGenerator[Database]:
+    async with Database.open(fresh_database.application_dsn, max_connections=4) as database:
+        yield database
+
+
+async def _admit(
+    database: Database, subject: str, *, user_id: UserId | None = None, limits: RateLimits = NO_LIMITS
+) -> IdentityAdmission | None:
+    async with database.alone() as conn:
+        return await admit_identity(conn, ISSUER, subject, user_id, RouteClass.READS, limits)
+
+
+async def test_subject_speaks_for_one_user_and_a_user_may_have_several(database: Database) -> None:
+    ada, bob = await new_user(database), await new_user(database)
+    async with database.as_system() as conn:
+        for subject in ("one", "two", "one"):
+            assert (await link_identity(conn, ISSUER, subject, ada)).user_id == ada
+        assert (await link_identity(conn, ISSUER, "one", bob)).user_id == ada, "it changed its user"
+        assert (await link_identity(conn, "https://another.example", "one", bob)).user_id == bob
+        assert [identity.subject for identity in await list_identities(conn, ada)] == ["one", "two"]
+        with pytest.raises(LookupError, match="no user usr_none"):
+            await link_identity(conn, ISSUER, "three", UserId("usr_none"))
+
+    assert await _admit(database, "one") == IdentityAdmission(user_id=ada, usable=True, rate=None)
+    assert await _admit(database, "three") is None
+    async with database.as_system() as conn:
+        assert await unlink_identity(conn, ISSUER, "one") == ada
+        assert await unlink_identity(conn, ISSUER, "one") is None
+    assert await _admit(database, "one") is None
+    assert await _admit(database, "two") is not None
+
+
+async def test_named_user_is_taken_as_named_and_must_be_there(database: Database) -> None:
+    ada, bob = await new_user(database), await new_user(database)
+    async with database.as_system() as conn:
+        await link_identity(conn, ISSUER, "one", ada)
+    named = await _admit(database, "one", user_id=bob)
+
+    assert named is not None
+    assert named.user_id == bob
+    assert await _admit(database, "one", user_id=UserId("usr_none")) is None
+
+
+async def test_requests_of_a_users_subjects_share_an_allowance_and_a_disabled_user_uses_none(
+    database: Database,
+) -> None:
+    ada = await new_user(database)
+    limits = RateLimits(writes=0, reads=2, window_seconds=900)
+    async with database.as_system() as conn:
+        for subject in ("one", "two"):
+            await link_identity(conn, ISSUER, subject, ada)
+        await set_disabled(conn, ada, disabled=True)
+    refused = await _admit(database, "one", limits=limits)
+    async with database.as_system() as conn:
+        await set_disabled(conn, ada, disabled=False)
+    seen = [await _admit(database, subject, limits=limits) for subject in ("one", "two", "two")]
+
+    assert refused is not None
+    assert (refused.usable, refused.rate) == (False, None)
+    rates = [one.rate for one in seen if one is not None and one.rate is not None]
+    assert [(rate.admitted, rate.remaining) for rate in rates] == [(True, 1), (True, 0), (False, 0)]
+
+
+async def test_identities_are_seen_by_their_user_and_changed_by_none(database: Database) -> None:
+    ada, bob = await new_user(database), await new_user(database)
+    async with database.as_system() as conn:
+        await link_identity(conn, ISSUER, "one", ada)
+    for user_id, seen in ((ada, 1), (bob, 0)):
+        async with database.as_user(user_id) as conn:
+            assert len(await list_identities(conn, ada)) == seen
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        async with database.as_user(bob) as conn:
+            await link_identity(conn, ISSUER, "two", bob)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        async with database.as_user(ada) as conn:
+            await unlink_identity(conn, ISSUER, "one")
+    async with database.alone() as conn:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await conn.fetch("SELECT * FROM count_request('key_x', 'reads', 1, 1000)")

@@ -1,0 +1,46 @@
+"""The settings of token issuers: whole or none, and never an address that anybody on the way could answer for."""
+
+import pytest
+from pydantic import ValidationError
+
+from runtime.oidc_settings import OidcSettings
+
+
+def _load(**settings: str) -> OidcSettings:
+    return OidcSettings.model_validate(settings)
+
+
+def test_oidc_is_off_by_default() -> None:
+    assert _load().oidc_issuer is None
+
+
+@pytest.mark.parametrize(
+    "issuer", ["https://ada.eu.auth0.example/", "https://issuer.example/realms/a", "http://127.0.0.1:8080"]
+)
+def test_oidc_issuer_is_kept_letter_by_letter(issuer: str) -> None:
+    assert _load(oidc_issuer=issuer, oidc_audience="takeone").oidc_issuer == issuer
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"oidc_issuer": "https://issuer.example"}, "oidc_audience"),
+        ({"oidc_issuer": "http://issuer.example", "oidc_audience": "takeone"}, "oidc_issuer"),
+        ({"oidc_issuer": "http://issuer.internal", "oidc_audience": "takeone"}, "oidc_issuer"),
+        ({"oidc_issuer": "issuer.example", "oidc_audience": "takeone"}, "oidc_issuer"),
+        ({"oidc_issuer": "https://issuer.example?x=1", "oidc_audience": "takeone"}, "oidc_issuer"),
+        (
+            {
+                "oidc_issuer": "https://issuer.example",
+                "oidc_audience": "takeone",
+                "oidc_jwks_url": "http://issuer.example/keys",
+            },
+            "oidc_jwks_url",
+        ),
+    ],
+    ids=str,
+)
+def test_oidc_that_is_half_or_not_trusted_is_refused(settings: dict[str, str], named: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        _load(**settings)
+    assert [error["loc"] for error in refused.value.errors()] == [(named,)]
