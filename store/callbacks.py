@@ -5,6 +5,7 @@ Stored, adopted if it answers an open question, the waiter woken; one transactio
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 import asyncpg
 
@@ -14,6 +15,9 @@ from store.database import Connection
 from store.jobs import mark_late_handle, mark_submitted
 from store.orphans import record_orphan
 
+MOST_ORPHANS: Final = 10
+"""Of one job, by callbacks. Whoever pays with a key of their own can sign any id, and each would be looked up for ever.
+"""
 CHANNEL = "job_callbacks"
 """The payload is a job id. Workers listen and look at the job's row."""
 
@@ -23,7 +27,8 @@ class CallbackOutcome(StrEnum):
 
     LATE: it brought the id of a job that had been given up; its end stays, its bill can be settled.
     ORPHAN: of a superseded send, or another id than the one the send has; its bill is looked after by itself.
-    REFUSED: nothing of it fits: the id is another job's, or there was no such send; kept as evidence.
+    REFUSED: nothing of it fits: the id is another job's, there was no such send, or it would be one orphan too many;
+    kept as evidence.
     UNKNOWN_JOB: no such job.
     """
 
@@ -48,6 +53,10 @@ LOCK_JOB = """
 SELECT user_id, provider, model, provider_job_id FROM jobs WHERE job_id = $1 FOR UPDATE
 """
 IS_OWNED = "SELECT EXISTS (SELECT FROM jobs WHERE provider = $1 AND provider_job_id = $2)"
+COUNT_ORPHANS = """
+SELECT count(*)::int FROM jobs
+WHERE execution_id = (SELECT execution_id FROM jobs WHERE job_id = $1) AND supersedes = $1 AND orphan
+"""
 IS_OWN_ORPHAN = "SELECT EXISTS (SELECT FROM jobs WHERE provider = $1 AND provider_job_id = $2 AND supersedes = $3)"
 TOUCH = "UPDATE jobs SET callback_at = now(), updated_at = now() WHERE job_id = $1"
 INSERT_CALLBACK = """
@@ -122,5 +131,7 @@ async def _take(conn: Connection, new: NewCallback, job: asyncpg.Record) -> Call
         return CallbackOutcome.ADOPTED
     if await mark_late_handle(conn, new.job_id, handle, number=new.send_number):
         return CallbackOutcome.LATE
+    if await conn.fetchval(COUNT_ORPHANS, new.job_id) >= MOST_ORPHANS:
+        return CallbackOutcome.REFUSED
     orphan = await record_orphan(conn, new.job_id, new.send_number, handle)
     return CallbackOutcome.ORPHAN if orphan is not None else CallbackOutcome.REFUSED
