@@ -6,7 +6,7 @@ next answer.
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from random import random
 from typing import Any, Self
 
@@ -22,41 +22,38 @@ from runtime.clock import boot_seconds
 from runtime.logging import get_logger
 from runtime.policies import HELD_BACK_MAX_SECONDS, ROOM_LOOK_SECONDS, ROOM_WAIT_SECONDS
 from runtime.settings import ProviderSettings
+from store.breakers import close, list_tripped, probe_said_neither, trip, try_no_more
 from store.database import DATABASE_DOWN, Connection, Database
 from store.jobs import JobRecord
 from store.provider_limits import (
     HeldBack,
     HeldBy,
+    Pace,
     Passed,
     RoomAsked,
     ask_again,
-    close,
     forget_waits,
     list_states,
-    list_tripped,
     lower,
-    probe_said_neither,
     raise_again,
     take_room,
-    trip,
-    try_no_more,
 )
 
 log = get_logger(__name__)
 
-NO_LIMIT = 1_000_000
+NO_LIMIT = Pace(max_in_flight=1_000_000)
 """For providers without a setting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderGate:
-    """max_in_flight: per provider, what may run there at once, over all workers."""
+    """paces: per provider, what may run there at once, and be sent in a second, over all workers."""
 
-    max_in_flight: Mapping[str, int] = field(default_factory=dict[str, int])
+    paces: Mapping[str, Pace] = field(default_factory=dict[str, Pace])
 
     @classmethod
     def of(cls, settings: ProviderSettings, names: Iterable[str]) -> Self:
-        return cls(max_in_flight={name: provider_pace(settings, name).max_in_flight for name in names})
+        return cls(paces={name: _pace(settings, name) for name in names})
 
     async def take(self, conn: Connection, job: JobRecord) -> Passed | HeldBack:
         """In the transaction of the intent, right before it."""
@@ -69,7 +66,7 @@ class ProviderGate:
 
     async def opens(self, database: Database, job: JobRecord, held: HeldBack) -> bool:
         """Wait a little for room, in the order of those who wait. False: it is for the workflow to come again."""
-        if held.by is not HeldBy.ROOM:
+        if held.by not in (HeldBy.ROOM, HeldBy.RATE) or held.seconds > ROOM_WAIT_SECONDS:
             return False
         end = boot_seconds() + ROOM_WAIT_SECONDS
         while boot_seconds() < end and not activity.is_worker_shutdown():
@@ -111,7 +108,7 @@ class ProviderGate:
         if answer.outcome is CreateOutcome.ACCEPTED:
             if passed.probes and await close(conn, name, ref.job_id):
                 log.warning("a provider accepts again: its breaker is closed", provider=name)
-            await raise_again(conn, name, self._limit(name))
+            await raise_again(conn, name, self._pace(name))
         elif code is not None and code in STOPS_A_PROVIDER:
             tripped = await trip(conn, name, ref.job_id, code, answer.status_code)
             if tripped.fresh:
@@ -125,8 +122,8 @@ class ProviderGate:
                 )
         elif answer.outcome is CreateOutcome.NOT_ACCEPTED:
             if code is FailureCode.PROVIDER_RATE_LIMITED:
-                allowed = await lower(conn, name, self._limit(name), answer.retry_after_seconds)
-                log.info("a provider limits our rate", provider=name, max_in_flight=allowed)
+                left = await lower(conn, name, self._pace(name), answer.retry_after_seconds)
+                log.info("a provider limits our rate", provider=name, **asdict(left))
             if passed.probes:
                 await probe_said_neither(conn, name, ref.job_id)
 
@@ -137,8 +134,8 @@ class ProviderGate:
         )
         return refused or passed.learned
 
-    def _limit(self, provider: str) -> int:
-        return self.max_in_flight.get(provider, NO_LIMIT)
+    def _pace(self, provider: str) -> Pace:
+        return self.paces.get(provider, NO_LIMIT)
 
     def _asked(self, job: JobRecord) -> RoomAsked:
         return RoomAsked(
@@ -146,8 +143,13 @@ class ProviderGate:
             job_id=job.job_id,
             user_id=job.user_id,
             continuing=job.parameters.image is not None,
-            max_in_flight=self._limit(job.provider),
+            pace=self._pace(job.provider),
         )
+
+
+def _pace(settings: ProviderSettings, name: str) -> Pace:
+    set_ = provider_pace(settings, name)
+    return Pace(max_in_flight=set_.max_in_flight, submits_per_second=set_.submits_per_second)
 
 
 def submit_paces(settings: ProviderSettings, names: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
@@ -166,8 +168,9 @@ async def measure_providers(conn: Connection, names: Iterable[str]) -> None:
         metrics.BREAKER_OPEN.labels(name).set(state is not None and state.tripped_at is not None)
         metrics.IN_FLIGHT.labels(name).set(state.in_flight if state is not None else 0)
         metrics.LOWERED_IN_FLIGHT.labels(name).set((state.max_in_flight or 0) if state is not None else 0)
+        metrics.LOWERED_RATE.labels(name).set((state.submits_per_second or 0) if state is not None else 0)
 
 
 def forget_providers() -> None:
-    for gauge in (metrics.BREAKER_OPEN, metrics.IN_FLIGHT, metrics.LOWERED_IN_FLIGHT):
+    for gauge in (metrics.BREAKER_OPEN, metrics.IN_FLIGHT, metrics.LOWERED_IN_FLIGHT, metrics.LOWERED_RATE):
         gauge.clear()

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from api.problems import RETRY_AFTER_SECONDS, ProblemError
 from contracts.failures import FailureCode
+from store.breakers import OpenBreaker, admit_within, list_tripped
 from store.database import Connection
-from store.provider_limits import OpenBreaker, admit_within, list_tripped
 
 
 async def check_accepting(conn: Connection, providers: Iterable[str]) -> None:

@@ -107,6 +107,11 @@ LOWERED_IN_FLIGHT = Gauge(
     "How many jobs may be in flight at a provider after its 429s; 0: as many as the setting says.",
     ["provider"],
 )
+LOWERED_RATE = Gauge(
+    "takeone_provider_lowered_submits_per_second",
+    "How many create calls a second a provider is sent after its 429s; 0: as many as the setting says.",
+    ["provider"],
+)
 WEBHOOK_ATTEMPTS = Counter("takeone_webhook_attempts_total", "Tries to deliver a webhook, by outcome.", ["outcome"])
 WEBHOOKS_PUT_BACK = Counter(
     "takeone_webhooks_put_back_total",

@@ -1,6 +1,7 @@
 """What the sandbox is started with (Options) and what can be changed while it runs (Settings)."""
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -115,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
         help="latency of a video; SANDBOX_VIDEO_SECONDS (4.0)")  # fmt: skip
     add("--submit-seconds", type=float, default=env("SANDBOX_SUBMIT_SECONDS", "0.0"),
         help="latency of the answer to a create call; SANDBOX_SUBMIT_SECONDS (0.0)")  # fmt: skip
+    add("--settings", default=env("SANDBOX_SETTINGS", "{}"), metavar="JSON",
+        help="start values of any settings, as for PUT /__control/settings; SANDBOX_SETTINGS (none)")  # fmt: skip
     add("--fal-key", default=env("SANDBOX_FAL_KEY"),
         help="if given, other fal keys get 401; SANDBOX_FAL_KEY (any non-empty key is taken)")  # fmt: skip
     add("--replicate-token", default=env("SANDBOX_REPLICATE_TOKEN"),
@@ -136,6 +139,11 @@ def options_from(arguments: Sequence[str]) -> Options:
     for name in ("image_seconds", "video_seconds", "submit_seconds"):
         if getattr(given, name) < 0:
             parser.error(f"--{name.replace('_', '-')} can't be negative")
+    seconds = {name: getattr(given, name) for name in ("image_seconds", "video_seconds", "submit_seconds")}
+    try:
+        settings = changed(Settings(**seconds), as_object(json.loads(given.settings)) or {})
+    except ValueError as error:
+        parser.error(f"--settings: {error}")
     if not given.replicate_webhook_secret.startswith("whsec_"):
         parser.error("--replicate-webhook-secret must start with whsec_")
     return Options(
@@ -148,9 +156,5 @@ def options_from(arguments: Sequence[str]) -> Options:
         replicate_webhook_secret=given.replicate_webhook_secret,
         tls_cert=given.tls_cert,
         tls_key=given.tls_key,
-        settings=Settings(
-            image_seconds=given.image_seconds,
-            video_seconds=given.video_seconds,
-            submit_seconds=given.submit_seconds,
-        ),
+        settings=settings,
     )

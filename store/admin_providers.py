@@ -21,6 +21,7 @@ async def _reset(conn: Connection, _box: SecretBox, arguments: Arguments) -> obj
         detail = {
             "trippedCode": forgotten["tripped_code"],
             "maxInFlight": forgotten["max_in_flight"],
+            "submitsPerSecond": forgotten["submits_per_second"],
             "note": arguments.note,
         }
         await record(conn, arguments.actor, "providers reset", arguments.provider, detail)

@@ -37,6 +37,7 @@ DATABASE_DOWN: Final[tuple[type[Exception], ...]] = (
 """What a transaction raises while PostgreSQL cannot be used. Nothing was committed, unless COMMIT got no answer."""
 SET_USER = "SELECT set_config('takeone.user_id', $1, true)"
 SET_SYSTEM = "SET LOCAL ROLE takeone_system"
+SET_APP = f"SET LOCAL ROLE {APP_ROLE}"
 
 
 _after_commit: ContextVar[list[Callable[[], None]] | None] = ContextVar("after_commit", default=None)
@@ -64,6 +65,14 @@ async def _collecting_acts() -> AsyncGenerator[None]:
         _after_commit.set(outer)
     for act in acts:
         act()
+
+
+@asynccontextmanager
+async def among_all_users(conn: Connection) -> AsyncGenerator[None]:
+    """Within a user's transaction: room is shared with those whose rows this user does not see."""
+    await conn.execute(SET_SYSTEM)
+    yield
+    await conn.execute(SET_APP)  # after an error there is nothing to go back to: the transaction is over
 
 
 async def _prepare_connection(connection: NewConnection) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import itertools
 from typing import Any
 
 import pytest
@@ -13,18 +14,9 @@ from contracts.failures import FailureCode
 from contracts.jobs import JobRef, SubmitJobResult, SubmitOutcome
 from contracts.states import JobState
 from runtime import policies
+from store.breakers import LONGEST_PAUSE_SECONDS, admit, list_tripped, trip
 from store.executions import mark_cancel_requested
-from store.provider_limits import (
-    LONGEST_PAUSE_SECONDS,
-    Passed,
-    ProviderState,
-    admit,
-    list_states,
-    list_tripped,
-    lower,
-    reset,
-    trip,
-)
+from store.provider_limits import Lowered, Pace, Passed, ProviderState, list_states, lower, reset
 from tests.activities.bench import Bench
 from tests.rows import Accepted, accept, new_execution, new_user
 
@@ -51,8 +43,9 @@ async def tripped(bench: Bench, status: int = 401, times: int = 1) -> JobRef:
     return image
 
 
-def limited(bench: Bench, most: int) -> JobActivities:
-    return dataclasses.replace(bench.jobs, gate=ProviderGate(max_in_flight={NAME: most}))
+def limited(bench: Bench, most: int, per_second: float | None = None) -> JobActivities:
+    pace = Pace(max_in_flight=most, submits_per_second=per_second)
+    return dataclasses.replace(bench.jobs, gate=ProviderGate(paces={NAME: pace}))
 
 
 @pytest.mark.parametrize(
@@ -237,6 +230,7 @@ async def test_429_is_heard_by_every_job_and_success_brings_the_room_back(bench:
     assert (held.outcome, held.held_back) == (SubmitOutcome.NOT_SENT, True)
     assert 0 < held.retry_after_seconds <= 7
     assert (await state(bench)).max_in_flight == 2
+    await bench.as_owner("UPDATE provider_states SET submits_per_second = NULL")  # the room alone, here
     await pause_is_over(bench)
     assert (await bench.run(wide.submit, jobs[5])).held_back is True  # four are in flight, two may be
     await bench.as_owner("UPDATE jobs SET state = 'failed', ended_at = now() WHERE state = 'submitted'")
@@ -254,15 +248,38 @@ async def test_429s_of_sends_that_were_out_together_lower_once_and_the_longest_p
     for _ in range(4):
         await bench.run(bench.jobs.submit, (await bench.accepted()).image)
     async with bench.database.as_system() as conn:
-        lowered = [await lower(conn, NAME, 8, seconds) for seconds in (3.0, 20.0, 0.0)]
-    assert lowered == [2, 2, 2]
+        pace = Pace(max_in_flight=8, submits_per_second=10.0)
+        lowered = [await lower(conn, NAME, pace, seconds) for seconds in (3.0, 20.0, 0.0)]
+    assert lowered == [Lowered(max_in_flight=2, submits_per_second=0.4)] * 3  # 4 in 5 s, by half
     now = await state(bench)
     assert now.quiet_until is not None
     assert now.lowered_at is not None
     assert 19 < (now.quiet_until - now.lowered_at).total_seconds() < 22
     await bench.as_owner("UPDATE provider_states SET lowered_at = now() - interval '1 minute'")
     async with bench.database.as_system() as conn:
-        assert [await lower(conn, NAME, 8, 0.0) for _ in range(2)] == [1, 1]
+        again = [await lower(conn, NAME, pace, 0.0) for _ in range(2)]
+    assert again == [Lowered(max_in_flight=1, submits_per_second=0.2)] * 2
+
+
+async def test_429_slows_the_sends_of_all_workers_and_success_brings_the_rate_back(bench: Bench) -> None:
+    bench.sandbox.set(image_seconds=0.1)
+    workers = [limited(bench, 100, 5.0), limited(bench, 100, 5.0)]
+    bench.sandbox.fault("refuse_429", params={"retry_after": "0"})
+    assert (await bench.run(workers[0].submit, (await bench.accepted()).image)).outcome is SubmitOutcome.NOT_SENT
+    await bench.as_owner("UPDATE provider_states SET max_in_flight = NULL, submits_per_second = 2.5")
+    await pause_is_over(bench)
+    jobs = [(await bench.accepted()).image for _ in range(4)]
+    results = await asyncio.gather(*(bench.run(workers[number % 2].submit, job) for number, job in enumerate(jobs)))
+    assert {result.outcome for result in results} == {SubmitOutcome.SUBMITTED}
+    async with bench.database.as_system() as conn:
+        rows = await conn.fetch("SELECT sent_at FROM sends WHERE outcome = 'accepted' ORDER BY sent_at")
+    moments = [row["sent_at"] for row in rows]
+    gaps = [(after - before).total_seconds() for before, after in itertools.pairwise(moments)]
+    assert min(gaps) > 1 / 3.5  # each that is accepted makes it a fifth of one a second faster
+    assert (await state(bench)).submits_per_second == pytest.approx(3.3)
+    await bench.as_owner("UPDATE provider_states SET submits_per_second = 4.9, next_send_at = now()")
+    await bench.run(workers[0].submit, (await bench.accepted()).image)
+    assert (await state(bench)).submits_per_second is None
 
 
 async def test_submit_that_waits_for_room_ends_at_once_when_the_worker_stops(bench: Bench) -> None:

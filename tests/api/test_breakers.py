@@ -8,7 +8,8 @@ import asyncpg
 from contracts.failures import FailureCode
 from contracts.ids import new_job_id
 from contracts.states import JobState
-from store.provider_limits import FIRST_PAUSE_SECONDS, reset, trip
+from store.breakers import FIRST_PAUSE_SECONDS, trip
+from store.provider_limits import reset
 from tests.api.conftest import Api, TestUser
 from tests.api.ended import Left, end
 from tests.servers import FreshDatabase

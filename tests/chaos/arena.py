@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -54,6 +55,15 @@ SHORT_HORIZONS: Final[Mapping[str, str]] = {
     "REPLICATE_HORIZON_SECONDS": "6",
 }
 """The sandbox's lists have no lag, so a few seconds without a match are certainty here."""
+SANDBOX_SETTINGS: Final[Mapping[str, object]] = {
+    "image_seconds": 0.3,
+    "video_seconds": 0.6,
+    "queue_seconds": 0.0,
+    "tiny_media": True,
+    # Killed, stopped or short of processor time, it takes ten seconds for a run of 0.3: a history that hid what runs
+    # would break the horizon of six that it is given here.
+    "history_hides_running": False,
+}
 ROOM_TO_HOLD: Final[Mapping[str, str]] = {
     "DATABASE_POOL_SIZE": "80",
     "SUBMIT_SLOTS": "150",
@@ -128,7 +138,7 @@ class Arena:
             ),
             temporal(config.folder, ports.temporal, None, ports.temporal_metrics, log=logs / "temporal.log"),
             s3(config.folder, ports.s3_all, s3_access(config, self.keys), log=logs / "s3.log"),
-            _with_public_url(sandbox(config, self.keys, os.environ), config.sandbox_url),
+            _as_provider(sandbox(config, self.keys, os.environ), config.sandbox_url),
             self._receiver(),
         ]
         await asyncio.gather(*(self._begin(part) for part in servers))
@@ -298,9 +308,10 @@ def _with_connections(part: Part) -> Part:
     return replace(part, command=(*part.command, "-c", f"max_connections={POSTGRES_CONNECTIONS}"))
 
 
-def _with_public_url(part: Part, url: str) -> Part:
-    """Addresses of files must not lead through the proxy of one worker."""
-    return replace(part, environment={**(part.environment or {}), "SANDBOX_PUBLIC_URL": url})
+def _as_provider(part: Part, url: str) -> Part:
+    """url: what its answers name. Killed, it begins again with these settings, and not with others."""
+    more = {"SANDBOX_PUBLIC_URL": url, "SANDBOX_SETTINGS": json.dumps(SANDBOX_SETTINGS)}
+    return replace(part, environment={**(part.environment or {}), **more})
 
 
 def _new_folder() -> Path:

@@ -184,11 +184,15 @@ def by_name(names: list[str]) -> list[Case]:
     return [known[name] for name in names]
 
 
+HOT: Final = ("commit:accept", "commit:settle", "commit:finish")
+"""Before these COMMITs the service's day is locked, last of all: no other that moves money gets by."""
+
+
 def families(cases: list[Case]) -> list[list[Case]]:
     """Cases that can share a round, in their order."""
     found: dict[object, list[Case]] = {}
     for case in cases:
-        key = case.name if case.alone else (case.fault, repr(case.setting))
+        key = case.name if case.alone or case.moment in HOT else (case.fault, repr(case.setting))
         found.setdefault(key, []).append(case)
     return list(found.values())
 

@@ -17,7 +17,7 @@ from temporalio.client import Client
 from temporalio.client import WorkflowExecution as Listed
 
 from deploy.local.temporal import NAMESPACE
-from tests.chaos.arena import APIS, RESTART_SECONDS, SERVERS, WORKERS, Arena
+from tests.chaos.arena import APIS, RESTART_SECONDS, SANDBOX_SETTINGS, SERVERS, WORKERS, Arena
 from tests.chaos.cases import Setting
 
 EXIT_SECONDS: Final = 30.0
@@ -154,14 +154,10 @@ FAULTS: Final[Mapping[str, Fault]] = {
 
 async def set_sandbox(arena: Arena, setting: Setting) -> None:
     settings = {
+        **SANDBOX_SETTINGS,
         "image_seconds": setting.image_seconds,
         "video_seconds": setting.video_seconds,
-        "queue_seconds": 0.0,
         "callbacks": setting.callbacks,
-        # Killed or stopped, it takes ten seconds for a run of 0.3: a history that hid what runs would break the
-        # horizon of six that it is given here.
-        "history_hides_running": False,
-        "tiny_media": True,
     }
     async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as http:
         (await http.delete(f"{arena.control_url}/faults")).raise_for_status()

@@ -320,7 +320,6 @@ class Round:
     async def _overtaken(self) -> None:
         """For everything held, somebody else has gone on: its next purchase, or its webhook. Raises TimeoutError."""
         held = {token for trap in self.traps.values() for parked in trap.parked for token in parked.tokens}
-        execution_ids = {order.token: order.execution_id for order in self.orders}
         before = await self.session.oracle.bill()
         rows = await self.session.oracle.tokens_of(list(held))
         until = time.monotonic() + OVERTAKEN_SECONDS
@@ -328,6 +327,8 @@ class Round:
             await asyncio.sleep(0.5)
             self.session.mailbox.look()
             now = await self.session.oracle.bill()
+            # Of all orders: one of an earlier round may be held here.
+            execution_ids = {order.token: order.execution_id for order in self.session.customers.orders}
             behind = [
                 token
                 for token in rows

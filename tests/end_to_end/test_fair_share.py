@@ -5,9 +5,11 @@ Measured against the flood itself, on the same machine at the same time: no cloc
 
 import asyncio
 import os
+import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
@@ -28,15 +30,27 @@ SHARE = 4
 """The single one takes at most one part in so many of what the flood still takes."""
 
 
-@pytest.fixture(scope="module")
-async def narrow_stack() -> AsyncGenerator[Stack]:
+@asynccontextmanager
+async def fair_stack(environment: dict[str, str]) -> AsyncGenerator[Stack]:
     with tempfile.TemporaryDirectory(prefix="takeone-fair-", ignore_cleanup_errors=True) as name:
         os.chmod(name, 0o711)  # PostgreSQL's own system user has to get in when the tests run as root
         config = Config(folder=Path(name), ports=free_stack_ports(), live=None)
         async with prepared(config, lambda _line: None) as stack:
-            stack.environment |= {"FAL_MAX_IN_FLIGHT": str(AT_ONCE), "REPLICATE_MAX_IN_FLIGHT": str(AT_ONCE)}
+            stack.environment |= environment
             await stack.start()
             yield stack
+
+
+@pytest.fixture(scope="module")
+async def narrow_stack() -> AsyncGenerator[Stack]:
+    async with fair_stack({"FAL_MAX_IN_FLIGHT": str(AT_ONCE), "REPLICATE_MAX_IN_FLIGHT": str(AT_ONCE)}) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def wide_stack() -> AsyncGenerator[Stack]:
+    async with fair_stack({}) as stack:
+        yield stack
 
 
 @pytest.mark.timeout(600)
@@ -65,6 +79,29 @@ async def test_single_execution_of_one_user_is_not_behind_the_hundreds_of_anothe
         await flood.until_true(is_full, "there was always room: nothing was put to the test", seconds=90)
         assert _most_together(await flood.bill()) <= AT_ONCE
         assert passed_by < left // 4, (took, passed_by, left, still)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+async def test_single_execution_of_one_user_is_not_behind_the_five_thousand_of_another(wide_stack: Stack) -> None:
+    """With the limits as they are set by default."""
+    async with World.open(wide_stack) as flood, World.open(wide_stack) as single:
+        assert (await flood.control.post("/reset")).is_success
+        await flood.settings(tiny_media=True, image_seconds=0.4, video_seconds=1.0)
+        await _order(flood, 5000)
+        left = 5000 - await _ended(flood)
+        assert left > 2500, "most of the flood was over before it was put to the test"
+        took: list[float] = []
+        for _ in range(5):
+            began = time.monotonic()
+            mine = await single.generate(**MODELS["fal"])
+            assert (await single.ended(mine, seconds=300))["status"] == "completed"
+            took.append(time.monotonic() - began)
+        passed_by = left - (5000 - await _ended(flood))
+        sys.stdout.write(
+            f"five after one another took {[round(seconds, 1) for seconds in took]} s; {passed_by} of {left} ended\n"
+        )
+        assert passed_by < left // 10
 
 
 async def _order(world: World, number: int) -> None:

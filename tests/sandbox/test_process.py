@@ -53,6 +53,22 @@ def test_kill_keeps_jobs_and_bill_and_unfinished_jobs_finish(own_sandbox: Sandbo
     own_sandbox.wait_until(lambda: {"/queued", "/running"} <= {item.path for item in receiver.received})
 
 
+def test_settings_given_at_the_start_are_there_again_after_a_kill_and_a_reset(tmp_path: Path) -> None:
+    given = json.dumps({"history_hides_running": False, "image_seconds": 0.5})
+    sandbox = Sandbox(tmp_path / "data", "--settings", given)
+    try:
+        sandbox.set(image_seconds=3.0)
+        sandbox.stop(signal.SIGKILL)
+        sandbox.start()
+        settings = sandbox.client.get("/__control/settings").json()
+        assert (settings["history_hides_running"], settings["image_seconds"]) == (False, 0.5)
+        sandbox.set(history_hides_running=True)
+        sandbox.client.post("/__control/reset").raise_for_status()
+        assert sandbox.client.get("/__control/settings").json()["history_hides_running"] is False
+    finally:
+        sandbox.stop()
+
+
 def test_kill_in_the_middle_of_accepting_loses_no_bill_line(own_sandbox: Sandbox) -> None:
     for number in range(20):
         own_sandbox.submit(prompt=str(number))
@@ -131,6 +147,8 @@ def test_help_names_every_variable() -> None:
 def test_wrong_options_are_refused() -> None:
     assert started("--tls-cert", "cert.pem").returncode == 2
     assert started("--image-seconds", "-1").returncode == 2
+    for settings in ("{", '{"image_second": 1}', '{"history_hides_running": 1}'):
+        assert "--settings: " in started("--settings", settings).stderr
     assert started(SANDBOX_PORT="many").returncode == 2
     assert started(SANDBOX_REPLICATE_WEBHOOK_SECRET="secret").returncode == 2
 

@@ -7,9 +7,10 @@ import pytest
 from contracts.failures import FailureCode
 from contracts.ids import new_job_id
 from store.audit import list_audit
+from store.breakers import trip
 from store.database import Database
 from store.jobs import begin_send
-from store.provider_limits import HeldBack, HeldBy, Passed, RoomAsked, lower, take_room, trip
+from store.provider_limits import HeldBack, HeldBy, Pace, Passed, RoomAsked, lower, take_room
 from tests.rows import accept, new_execution, new_user
 from tests.servers import FreshDatabase
 from tests.store.test_admin import run_admin
@@ -31,10 +32,11 @@ async def test_providers_are_shown_and_reset_and_that_is_written_down(
         assert await begin_send(conn, one.image, 1, {}, {})
     async with database.as_system() as conn:
         await trip(conn, "replicate", new_job_id(), FailureCode.PROVIDER_CREDIT_EXHAUSTED, 402)
-        await lower(conn, "fal", 8, 0.0)
+        await lower(conn, "fal", Pace(max_in_flight=8), 0.0)
 
     fal, replicate = (await run_admin(url, "providers", "show")).json
     assert (fal["provider"], fal["accepts"], fal["inFlight"], fal["maxInFlight"]) == ("fal", True, 1, 1)
+    assert fal["submitsPerSecond"] == 0.2
     assert (replicate["provider"], replicate["accepts"], replicate["trips"]) == ("replicate", False, 1)
     assert (replicate["trippedCode"], replicate["trippedStatus"]) == ("provider_credit_exhausted", 402)
 
@@ -47,7 +49,7 @@ async def test_providers_are_shown_and_reset_and_that_is_written_down(
                     job_id=one.video.job_id,
                     user_id=one.user_id,
                     continuing=True,
-                    max_in_flight=8,
+                    pace=Pace(max_in_flight=8),
                 ),
             )
 
