@@ -130,7 +130,7 @@ class JobActivities:
         log.info("job sent", **_ids(ref), provider=name, send=intent.number, outcome=answer.outcome, note=answer.note)
         result = await self._record_answer(ref, intent.number, answer)
         if self.gate.teaches(answer, intent.passed):
-            await self.gate.learn(self.database, ref, intent.job, answer, intent.passed)
+            await self.gate.learn(self.database, intent.job, answer, intent.passed)
         return result
 
     async def _take_back(self, ref: JobRef, sender: str) -> SubmitJobResult:

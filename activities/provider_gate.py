@@ -5,6 +5,7 @@ next answer.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from random import random
@@ -13,8 +14,8 @@ from typing import Any, Self
 import asyncpg
 from temporalio import activity
 
-from contracts.failures import STOPS_A_PROVIDER, Failure, FailureCode
-from contracts.jobs import JobRef, SubmitJobResult, SubmitOutcome
+from contracts.failures import TRIPS_A_BREAKER, Failure, FailureCode
+from contracts.jobs import SubmitJobResult, SubmitOutcome
 from providers.port import CreateAnswer, CreateOutcome
 from providers.registry import provider_pace
 from runtime import metrics
@@ -47,7 +48,7 @@ NO_LIMIT = Pace(max_in_flight=1_000_000)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderGate:
-    """paces: per provider, what may run there at once, and be sent in a second, over all workers."""
+    """paces: per provider, what may run there with one key at once, and be sent in a second, over all workers."""
 
     paces: Mapping[str, Pace] = field(default_factory=dict[str, Pace])
 
@@ -62,7 +63,7 @@ class ProviderGate:
     async def give_back(self, conn: Connection, job: JobRecord, passed: Passed) -> None:
         """In the same transaction: nothing is sent after all."""
         if passed.probes:
-            await try_no_more(conn, job.provider, job.job_id)
+            await try_no_more(conn, job.scope, job.job_id)
 
     async def opens(self, database: Database, job: JobRecord, held: HeldBack) -> bool:
         """Wait a little for room, in the order of those who wait. False: it is for the workflow to come again."""
@@ -79,7 +80,7 @@ class ProviderGate:
     def held_back(self, job: JobRecord, held: HeldBack) -> SubmitJobResult:
         """What the workflow is told: nothing was sent, and when it is of use to ask again."""
         metrics.SUBMITS_HELD_BACK.labels(job.provider, held.by.value).inc()
-        failure = Failure.of(FailureCode.PROVIDER_NOT_ACCEPTING) if held.by is HeldBy.BREAKER else None
+        failure = _why_not(job) if held.by is HeldBy.BREAKER else None
         return SubmitJobResult(
             outcome=SubmitOutcome.NOT_SENT,
             held_back=True,
@@ -90,47 +91,47 @@ class ProviderGate:
 
     async def why_never_sent(self, conn: Connection, job: JobRecord) -> Failure:
         """Of a job that was not tried before its execution's deadline."""
-        refuses = await list_tripped(conn, [job.provider])
-        return Failure.of(FailureCode.PROVIDER_NOT_ACCEPTING if refuses else FailureCode.DEADLINE_EXCEEDED)
+        refuses = await list_tripped(conn, [job.scope])
+        return _why_not(job) if refuses else Failure.of(FailureCode.DEADLINE_EXCEEDED)
 
-    async def learn(
-        self, database: Database, ref: JobRef, job: JobRecord, answer: CreateAnswer, passed: Passed
-    ) -> None:
+    async def learn(self, database: Database, job: JobRecord, answer: CreateAnswer, passed: Passed) -> None:
         """What a create call's answer says of its provider, once the answer itself is committed. Raises nothing."""
         try:
             async with database.as_system() as conn:
-                await self._learn(conn, ref, job.provider, answer, passed)
+                await self._learn(conn, job, answer, passed)
         except (*DATABASE_DOWN, asyncpg.PostgresError) as error:
             log.warning("what a provider let us know was not noted", provider=job.provider, reason=repr(error)[:200])
 
-    async def _learn(self, conn: Connection, ref: JobRef, name: str, answer: CreateAnswer, passed: Passed) -> None:
+    async def _learn(self, conn: Connection, job: JobRecord, answer: CreateAnswer, passed: Passed) -> None:
+        scope, pace = job.scope, self._pace(job.provider)
         code = answer.failure.code if answer.failure is not None else None
         if answer.outcome is CreateOutcome.ACCEPTED:
-            if passed.probes and await close(conn, name, ref.job_id):
-                log.warning("a provider accepts again: its breaker is closed", provider=name)
-            await raise_again(conn, name, self._pace(name))
-        elif code is not None and code in STOPS_A_PROVIDER:
-            tripped = await trip(conn, name, ref.job_id, code, answer.status_code)
+            if passed.probes and await close(conn, scope, job.job_id):
+                log.warning("a provider accepts again: its breaker is closed", provider=scope)
+            await raise_again(conn, scope, pace)
+        elif code is not None and code in TRIPS_A_BREAKER:
+            tripped = await trip(conn, scope, job.job_id, code, answer.status_code)
             if tripped.fresh:
-                metrics.BREAKER_TRIPS.labels(name, code.value).inc()
-                log.error(
-                    "a provider refuses this service: nothing more is sent there but one try now and then",
-                    provider=name,
+                metrics.BREAKER_TRIPS.labels(job.provider, code.value).inc()
+                own = job.provider_key_id is not None  # one user's, and that user is told
+                (log.warning if own else log.error)(
+                    "a provider refuses this key: nothing more is sent with it but one try now and then",
+                    provider=scope,
                     code=code,
                     status=answer.status_code,
                     next_try_seconds=round(tripped.seconds),
                 )
         elif answer.outcome is CreateOutcome.NOT_ACCEPTED:
             if code is FailureCode.PROVIDER_RATE_LIMITED:
-                left = await lower(conn, name, self._pace(name), answer.retry_after_seconds)
-                log.info("a provider limits our rate", provider=name, **asdict(left))
+                left = await lower(conn, scope, pace, answer.retry_after_seconds)
+                log.info("a provider limits our rate", provider=scope, **asdict(left))
             if passed.probes:
-                await probe_said_neither(conn, name, ref.job_id)
+                await probe_said_neither(conn, scope, job.job_id)
 
     def teaches(self, answer: CreateAnswer, passed: Passed) -> bool:
         """Whether there is anything to note: of most answers, and of all where nothing is wrong, there is not."""
         refused = answer.failure is not None and (
-            answer.failure.code in STOPS_A_PROVIDER or answer.failure.code is FailureCode.PROVIDER_RATE_LIMITED
+            answer.failure.code in TRIPS_A_BREAKER or answer.failure.code is FailureCode.PROVIDER_RATE_LIMITED
         )
         return refused or passed.learned
 
@@ -139,12 +140,18 @@ class ProviderGate:
 
     def _asked(self, job: JobRecord) -> RoomAsked:
         return RoomAsked(
-            provider=job.provider,
+            scope=job.scope,
             job_id=job.job_id,
             user_id=job.user_id,
             continuing=job.parameters.image is not None,
             pace=self._pace(job.provider),
         )
+
+
+def _why_not(job: JobRecord) -> Failure:
+    """Of a job that is not tried, since what was sent with this key was refused."""
+    own = job.provider_key_id is not None
+    return Failure.of(FailureCode.PROVIDER_KEY_REFUSED if own else FailureCode.PROVIDER_NOT_ACCEPTING)
 
 
 def _pace(settings: ProviderSettings, name: str) -> Pace:
@@ -159,14 +166,17 @@ def submit_paces(settings: ProviderSettings, names: Iterable[str]) -> list[tuple
 
 
 async def measure_providers(conn: Connection, names: Iterable[str]) -> None:
-    """The gauges of what providers let us do. As system."""
+    """The gauges of what providers let us do with the service's own keys; in flight with any. As system."""
     await forget_waits(conn)
     states = {state.provider: state for state in await list_states(conn)}
+    in_flight = Counter[str]()
+    for scope, state in states.items():
+        in_flight[scope.partition("/")[0]] += state.in_flight
     forget_providers()
-    for name in {*names, *states}:
+    for name in {*names, *in_flight}:
         state = states.get(name)
         metrics.BREAKER_OPEN.labels(name).set(state is not None and state.tripped_at is not None)
-        metrics.IN_FLIGHT.labels(name).set(state.in_flight if state is not None else 0)
+        metrics.IN_FLIGHT.labels(name).set(in_flight[name])
         metrics.LOWERED_IN_FLIGHT.labels(name).set((state.max_in_flight or 0) if state is not None else 0)
         metrics.LOWERED_RATE.labels(name).set((state.submits_per_second or 0) if state is not None else 0)
 

@@ -72,6 +72,7 @@ router = APIRouter(prefix="/api", tags=["executions"])
         FailureCode.OPEN_LIMIT_REACHED,
         FailureCode.SERVICE_BUDGET_EXCEEDED,
         FailureCode.PROVIDER_NOT_ACCEPTING,
+        FailureCode.PROVIDER_KEY_REFUSED,
         FailureCode.PAYLOAD_TOO_LARGE,
         FailureCode.UNSUPPORTED_MEDIA_TYPE,
         FailureCode.INVALID_REQUEST,
@@ -163,7 +164,7 @@ async def _accept(
                 if faster is not None:
                     return faster
                 await keep_answer(conn, new.user_id, idempotency_key, kept)
-            await check_accepting(conn, (item.step.provider for item in new.steps))
+            await check_accepting(conn, new.user_id, (item.step.provider for item in new.steps))
             has_room = await insert_execution(conn, new, services.limits)
     except NO_ROOM as error:
         needed = NanoUsd(sum(step.held_nano_usd for step in new.steps))

@@ -4,7 +4,7 @@ from api.services import Services
 from contracts.ids import UserId
 from providers.registry import Providers
 from store.database import Connection
-from store.provider_keys import list_keys
+from store.provider_keys import list_current
 
 
 async def offered_to(services: Services, user_id: UserId) -> Providers:
@@ -19,4 +19,4 @@ async def offered_within(conn: Connection, providers: Providers, user_id: UserId
     """The same, in a transaction of the user's."""
     if providers.all_on_offer:
         return providers
-    return providers.for_user({key.provider for key in await list_keys(conn, user_id) if key.is_current})
+    return providers.for_user(await list_current(conn, user_id))

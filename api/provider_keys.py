@@ -13,6 +13,7 @@ from api.problems import not_found, validation_problem
 from api.schemas import Time, Wire
 from api.services import Services, services_of
 from contracts.failures import FailureCode
+from contracts.jobs import key_scope
 from providers.port import ProviderUnavailableError
 from providers.registry import PROVIDER_NAMES
 from runtime.logging import get_logger
@@ -27,6 +28,7 @@ from store.provider_keys import (
     open_key,
     put_key,
 )
+from store.provider_limits import reset
 
 _PATH = "/api/provider-keys"
 
@@ -134,7 +136,9 @@ async def read_provider_keys(request: Request, user_id: AdminUser) -> OwnProvide
     responses=problems(FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND),
 )
 async def test_provider_key(request: Request, user_id: AdminUser, provider: str) -> TestedProviderKey:
-    """A read that costs nothing. Takes up to ten seconds."""
+    """A read that costs nothing. Takes up to ten seconds. Where buying with it was refused before, and the provider takes
+    it now, it is bought with again at once.
+    """
     services = services_of(request)
     _check_provider(provider)
     async with services.database.as_user(user_id) as conn:
@@ -145,6 +149,9 @@ async def test_provider_key(request: Request, user_id: AdminUser, provider: str)
     outcome = await _ask(services, provider, key)
     async with services.database.as_user(user_id) as conn:
         await mark_tested(conn, provider_key_id, outcome)
+    if outcome is KeyTest.ACCEPTED:
+        async with services.database.as_system() as conn:
+            await reset(conn, key_scope(provider, provider_key_id))
     log.info("provider key tested", user_id=user_id, provider=provider, key=provider_key_id, outcome=outcome)
     return TestedProviderKey(id=provider_key_id, provider=provider, outcome=outcome)
 

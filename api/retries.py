@@ -107,6 +107,7 @@ class _NoRoomError(Exception):
         FailureCode.OPEN_LIMIT_REACHED,
         FailureCode.SERVICE_BUDGET_EXCEEDED,
         FailureCode.PROVIDER_NOT_ACCEPTING,
+        FailureCode.PROVIDER_KEY_REFUSED,
         FailureCode.NOT_FOUND,
         FailureCode.EXECUTION_NOT_ENDED,
         FailureCode.NOTHING_TO_RETRY,
@@ -173,7 +174,7 @@ async def _queue(services: Services, conn: Connection, user_id: UserId, asked: _
         _check_double_cost(steps)
     parameters = await list_parameters(conn, asked.execution_id)
     bought = [item.step for item in steps if item.fate is Fate.BOUGHT]
-    await check_accepting(conn, (step.provider for step in bought))
+    await check_accepting(conn, user_id, (step.provider for step in bought))
     catalogue = await offered_within(conn, services.providers, user_id)
     quotes = {step.name: _quote(catalogue, step, parameters[step.name]) for step in bought}
     needed = NanoUsd(sum(quote.worst_nano_usd for quote in quotes.values()))

@@ -1,5 +1,7 @@
 """The breaker of each provider: one that refuses us altogether is left alone, but for one send now and then that tries.
 
+Each key has a breaker of its own: `provider` in the rows is a scope (contracts.jobs.key_scope).
+
 Nothing here is part of a purchase: what is held back is asked again, and is certainly not sent.
 """
 
@@ -64,34 +66,34 @@ class Tripped:
     seconds: float
 
 
-async def trip(conn: Connection, provider: str, job_id: JobId, code: FailureCode, status: int | None) -> Tripped:
+async def trip(conn: Connection, scope: str, job_id: JobId, code: FailureCode, status: int | None) -> Tripped:
     """The provider refuses us: nothing more is sent there but one try now and then. As system."""
     done = await conn.fetchrow(
-        TRIP, provider, job_id, code, status, float(FIRST_PAUSE_SECONDS), float(LONGEST_PAUSE_SECONDS)
+        TRIP, scope, job_id, code, status, float(FIRST_PAUSE_SECONDS), float(LONGEST_PAUSE_SECONDS)
     )
-    seconds: float | None = await conn.fetchval(PAUSE_LEFT, provider)
+    seconds: float | None = await conn.fetchval(PAUSE_LEFT, scope)
     return Tripped(fresh=done is not None, seconds=seconds or 0.0)
 
 
-async def close(conn: Connection, provider: str, job_id: JobId) -> bool:
+async def close(conn: Connection, scope: str, job_id: JobId) -> bool:
     """The send that tried was accepted. False: this job's was not the one, or it was closed. As system."""
-    return await conn.fetchval(CLOSE, provider, job_id) is not None
+    return await conn.fetchval(CLOSE, scope, job_id) is not None
 
 
-async def probe_said_neither(conn: Connection, provider: str, job_id: JobId) -> None:
+async def probe_said_neither(conn: Connection, scope: str, job_id: JobId) -> None:
     """The send that tried was not accepted, for a reason of its own: another one tries soon. As system."""
-    await conn.execute(PROBE_SAID_NEITHER, provider, job_id, float(PROBE_AGAIN_SECONDS))
+    await conn.execute(PROBE_SAID_NEITHER, scope, job_id, float(PROBE_AGAIN_SECONDS))
 
 
-async def claim_probe(conn: Connection, provider: str, job_id: JobId) -> bool:
+async def claim_probe(conn: Connection, scope: str, job_id: JobId) -> bool:
     """Be the one send that tries. False: another one is, or the pause is not over. As system."""
-    return await conn.fetchval(CLAIM_PROBE, provider, job_id, float(PROBE_SECONDS)) is not None
+    return await conn.fetchval(CLAIM_PROBE, scope, job_id, float(PROBE_SECONDS)) is not None
 
 
-async def try_no_more(conn: Connection, provider: str, job_id: JobId) -> None:
+async def try_no_more(conn: Connection, scope: str, job_id: JobId) -> None:
     """In the transaction of `take_room`: it passed to try, and is not sent after all."""
     async with among_all_users(conn):
-        await conn.execute(PROBE_SAID_NEITHER, provider, job_id, 0.0)
+        await conn.execute(PROBE_SAID_NEITHER, scope, job_id, 0.0)
 
 
 LIST_TRIPPED = """
@@ -109,7 +111,7 @@ RETURNING provider
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenBreaker:
-    """seconds: until one send may try."""
+    """provider: the scope. seconds: until one send may try."""
 
     provider: str
     code: str
@@ -117,17 +119,17 @@ class OpenBreaker:
     seconds: float
 
 
-async def list_tripped(conn: Connection, providers: Collection[str]) -> list[OpenBreaker]:
+async def list_tripped(conn: Connection, scopes: Collection[str]) -> list[OpenBreaker]:
     """Which of these refuse us now."""
-    return [OpenBreaker(**dict(row)) for row in await conn.fetch(LIST_TRIPPED, list(providers))]
+    return [OpenBreaker(**dict(row)) for row in await conn.fetch(LIST_TRIPPED, list(scopes))]
 
 
-async def admit(conn: Connection, provider: str) -> bool:
+async def admit(conn: Connection, scope: str) -> bool:
     """Whether one request may be accepted although the provider refuses us: somebody has to try. As system."""
-    return await conn.fetchval(ADMIT, provider, float(PROBE_SECONDS)) is not None
+    return await conn.fetchval(ADMIT, scope, float(PROBE_SECONDS)) is not None
 
 
-async def admit_within(conn: Connection, provider: str) -> bool:
+async def admit_within(conn: Connection, scope: str) -> bool:
     """Like `admit`, in the transaction in which the request of a user is accepted."""
     async with among_all_users(conn):
-        return await admit(conn, provider)
+        return await admit(conn, scope)

@@ -151,6 +151,17 @@ async def current_key(conn: Connection, user_id: UserId, provider: str) -> Provi
             return found
 
 
+LIST_CURRENT = """
+SELECT provider, provider_key_id FROM provider_keys
+WHERE user_id = $1 AND replaced_at IS NULL AND deleted_at IS NULL
+"""
+
+
+async def list_current(conn: Connection, user_id: UserId) -> dict[str, ProviderKeyId]:
+    """The user's own keys by provider, as they are now and may not be when something is bought."""
+    return {row["provider"]: row["provider_key_id"] for row in await conn.fetch(LIST_CURRENT, user_id)}
+
+
 GET_SEALED = "SELECT user_id, provider, version, key_sealed FROM provider_keys WHERE provider_key_id = $1"
 
 

@@ -1,5 +1,8 @@
 """What a provider lets us do, in rows that all processes share: its room, its rate, its pauses.
 
+For each key by itself: `provider` in provider_states and room_waits is a scope (contracts.jobs.key_scope), the name of
+the provider for the service's own key, and with a slash and its id for a user's.
+
 Nothing here is part of a purchase: what is held back is asked again, and is certainly not sent.
 """
 
@@ -66,9 +69,11 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomAsked:
-    """Who asks for room. pace: what the settings allow at this provider, over all workers."""
+    """Who asks for room, and with whose key. pace: what the settings allow for one key at this provider, over all
+    workers.
+    """
 
-    provider: str
+    scope: str
     job_id: JobId
     user_id: UserId
     continuing: bool
@@ -89,7 +94,8 @@ WHERE locktype = 'advisory' AND objsubid = 2 AND classid = (hashtext('room/' || 
 ASK = """
 WITH flying AS (
     SELECT user_id, count(*)::int AS number FROM jobs
-    WHERE provider = $1 AND state IN ('submitting', 'unknown', 'submitted')
+    WHERE provider = split_part($1, '/', 1) AND provider_key_id IS NOT DISTINCT FROM nullif(split_part($1, '/', 2), '')
+      AND state IN ('submitting', 'unknown', 'submitted')
       AND deadline_at > now() - make_interval(secs => $6)
     GROUP BY user_id
 ), mine AS (
@@ -129,15 +135,15 @@ async def take_room(conn: Connection, asked: RoomAsked) -> Passed | HeldBack:
     Some may be held back that would have had room, where many ask at once; never does one pass too many.
     """
     async with among_all_users(conn):
-        await conn.execute(LEAVE_MARK, asked.provider)
-        marks: int = await conn.fetchval(COUNT_MARKS, asked.provider)
+        await conn.execute(LEAVE_MARK, asked.scope)
+        marks: int = await conn.fetchval(COUNT_MARKS, asked.scope)
         row = await _ask(conn, asked)
         answer = _decide(row, asked, marks)
         if isinstance(answer, Passed) and answer.probes:
-            claimed = await claim_probe(conn, asked.provider, asked.job_id)
+            claimed = await claim_probe(conn, asked.scope, asked.job_id)
             answer = answer if claimed else HeldBack(by=HeldBy.BREAKER, seconds=1.0)
         elif isinstance(answer, Passed) and row["submits_per_second"] is not None:
-            claimed = await conn.fetchval(CLAIM_TURN, asked.provider) is not None
+            claimed = await conn.fetchval(CLAIM_TURN, asked.scope) is not None
             answer = answer if claimed else HeldBack(by=HeldBy.RATE)
         if isinstance(answer, HeldBack):
             await _note_wait(conn, asked, answer)
@@ -158,7 +164,7 @@ async def ask_again(conn: Connection, asked: RoomAsked) -> HeldBack | None:
 async def _ask(conn: Connection, asked: RoomAsked) -> asyncpg.Record:
     row = await conn.fetchrow(
         ASK,
-        asked.provider,
+        asked.scope,
         asked.job_id,
         asked.user_id,
         asked.continuing,
@@ -166,14 +172,14 @@ async def _ask(conn: Connection, asked: RoomAsked) -> asyncpg.Record:
         float(OVERDUE_SECONDS),
     )
     if row is None:
-        raise LookupError(asked.provider)  # a SELECT over one row has one
+        raise LookupError(asked.scope)  # a SELECT over one row has one
     return row
 
 
 async def _note_wait(conn: Connection, asked: RoomAsked, answer: HeldBack) -> None:
     """Only who could go at any moment keeps others waiting."""
     if answer.by in (HeldBy.ROOM, HeldBy.RATE):
-        await conn.execute(KEEP_WAITING, asked.job_id, asked.provider, asked.user_id, asked.continuing)
+        await conn.execute(KEEP_WAITING, asked.job_id, asked.scope, asked.user_id, asked.continuing)
 
 
 def _decide(row: asyncpg.Record, asked: RoomAsked, marks: int) -> Passed | HeldBack:
@@ -200,13 +206,15 @@ def _decide(row: asyncpg.Record, asked: RoomAsked, marks: int) -> Passed | HeldB
 LOWER = """
 WITH running AS (
     SELECT count(*)::int AS number FROM jobs
-    WHERE provider = $1 AND state IN ('submitting', 'unknown', 'submitted')
+    WHERE provider = split_part($1, '/', 1) AND provider_key_id IS NOT DISTINCT FROM nullif(split_part($1, '/', 2), '')
+      AND state IN ('submitting', 'unknown', 'submitted')
       AND deadline_at > now() - make_interval(secs => $5)
 ), sent AS (
     SELECT count(*) / $4::float8 AS per_second
-    FROM (SELECT job_id, sent_at FROM sends ORDER BY serial DESC LIMIT 1000) AS s
-    JOIN jobs AS j ON j.job_id = s.job_id AND j.provider = $1
-    WHERE s.sent_at > clock_timestamp() - make_interval(secs => $4)
+    FROM (SELECT job_id, sent_at, provider_key_id FROM sends ORDER BY serial DESC LIMIT 1000) AS s
+    JOIN jobs AS j ON j.job_id = s.job_id AND j.provider = split_part($1, '/', 1)
+    WHERE s.provider_key_id IS NOT DISTINCT FROM nullif(split_part($1, '/', 2), '')
+      AND s.sent_at > clock_timestamp() - make_interval(secs => $4)
 )
 INSERT INTO provider_states AS s (provider, max_in_flight, submits_per_second, lowered_at, quiet_until)
 SELECT $1, greatest(1, least($2, number) / 2), greatest($7::float8, least($6::float8, per_second) / 2),
@@ -239,14 +247,13 @@ class Lowered:
     submits_per_second: float | None
 
 
-async def lower(conn: Connection, provider: str, pace: Pace, retry_after_seconds: float) -> Lowered:
-    """The provider answered 429: fewer at once and more slowly from now on, and nobody before what it asked for.
-
-    As system.
+async def lower(conn: Connection, scope: str, pace: Pace, retry_after_seconds: float) -> Lowered:
+    """The provider answered 429: with this key fewer at once and more slowly from now on, and nobody before what it
+    asked for. As system.
     """
     (row,) = await conn.fetch(
         LOWER,
-        provider,
+        scope,
         pace.max_in_flight,
         retry_after_seconds,
         float(LOWER_EVERY_SECONDS),
@@ -257,17 +264,17 @@ async def lower(conn: Connection, provider: str, pace: Pace, retry_after_seconds
     return Lowered(**dict(row))
 
 
-async def raise_again(conn: Connection, provider: str, pace: Pace) -> None:
+async def raise_again(conn: Connection, scope: str, pace: Pace) -> None:
     """It accepted one: one more at once and a little faster, up to the setting. As system."""
     fastest = pace.submits_per_second or FASTEST_PER_SECOND
-    await conn.execute(RAISE, provider, pace.max_in_flight, fastest, FASTER_PER_SECOND)
+    await conn.execute(RAISE, scope, pace.max_in_flight, fastest, FASTER_PER_SECOND)
 
 
 LIST_STATES = """
 WITH flying AS (
-    SELECT provider, count(*)::int AS number FROM jobs
+    SELECT provider || coalesce('/' || provider_key_id, '') AS provider, count(*)::int AS number FROM jobs
     WHERE state IN ('submitting', 'unknown', 'submitted') AND deadline_at > now() - make_interval(secs => $1)
-    GROUP BY provider
+    GROUP BY 1
 ), waiting AS (
     SELECT provider, count(*)::int AS number FROM room_waits
     WHERE seen_at > clock_timestamp() - make_interval(secs => $2) GROUP BY provider
@@ -287,7 +294,9 @@ FORGET_WAITS = "DELETE FROM room_waits WHERE seen_at < now() - interval '10 minu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderState:
-    """max_in_flight, submits_per_second: what 429s have left of the settings; None: all of it."""
+    """Of one key. provider: its scope. max_in_flight, submits_per_second: what 429s have left of the settings; None:
+    all of it.
+    """
 
     provider: str
     in_flight: int
@@ -305,20 +314,27 @@ class ProviderState:
 
 
 async def list_states(conn: Connection) -> list[ProviderState]:
-    """Every provider that has jobs in flight, or of which something was learned. As system."""
+    """Every key with which jobs are in flight, or of which something was learned. As system."""
     rows = await conn.fetch(LIST_STATES, float(OVERDUE_SECONDS), WAITS_LIFE_SECONDS)
     return [ProviderState(**dict(row)) for row in rows]
 
 
-async def reset(conn: Connection, provider: str) -> Mapping[str, Any] | None:
-    """Forget what was learned of a provider: its breaker is closed, nothing is lowered. As system.
+async def reset(conn: Connection, scope: str) -> Mapping[str, Any] | None:
+    """Forget what was learned of a provider, or of one key there: its breaker is closed, nothing is lowered. As system.
 
     Returns what was forgotten; None: nothing was known.
     """
-    row = await conn.fetchrow(RESET, provider)
+    row = await conn.fetchrow(RESET, scope)
     return dict(row) if row is not None else None
 
 
+FORGET_KEYS = """
+DELETE FROM provider_states AS s USING provider_keys AS k
+WHERE s.provider LIKE '%/%' AND k.provider_key_id = split_part(s.provider, '/', 2) AND k.erased_at IS NOT NULL
+"""
+
+
 async def forget_waits(conn: Connection) -> None:
-    """Those whose job went another way. As system."""
+    """Those whose job went another way, and what was learned of keys that are gone. As system."""
     await conn.execute(FORGET_WAITS)
+    await conn.execute(FORGET_KEYS)

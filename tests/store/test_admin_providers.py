@@ -45,7 +45,7 @@ async def test_providers_are_shown_and_reset_and_that_is_written_down(
             return await take_room(
                 conn,
                 RoomAsked(
-                    provider="replicate",
+                    scope="replicate",
                     job_id=one.video.job_id,
                     user_id=one.user_id,
                     continuing=True,
