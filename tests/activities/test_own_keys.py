@@ -4,18 +4,21 @@ The judge is the provider: every call it has had, with which key, and whose bill
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from activities.provider_gate import ProviderGate, measure_providers
 from contracts.executions import CancelInput
 from contracts.failures import FailureCode
 from contracts.ids import ProviderKeyId, UserId
-from contracts.jobs import CancelOutcome, FindOutcome, JobRef, SubmitOutcome
+from contracts.jobs import CancelOutcome, FindOutcome, JobRef, SubmitOutcome, key_scope
 from contracts.states import JobState
 from store.callbacks import CallbackOutcome
 from store.provider_keys import delete_key, erase_unused, put_key
-from tests.activities.bench import Bench
+from store.provider_limits import Pace, ProviderState, list_states
+from tests.activities.bench import REPLICATE_FLUX, Bench
 from tests.activities.test_late_bills import make_older, settled, terminated
 from tests.activities.test_zombies import (
     answered_late,
@@ -25,7 +28,7 @@ from tests.activities.test_zombies import (
     orphans,
     settled_like_the_bill,
 )
-from tests.rows import SEALER, Accepted
+from tests.rows import SEALER, Accepted, accept, new_execution
 
 SERVICES = "r8_token"
 ALICE, ALICE_NEW, BOB = "r8_own-0123456789#alice", "r8_new-0123456789#alice-new", "r8_own-9876543210#bob"
@@ -250,3 +253,79 @@ async def test_callbacks_that_their_user_could_sign_make_ten_orphans_at_most(ben
     outcomes = [await call_back(bench, one.image, 1, f"made-up-{number}") for number in range(13)]
     assert outcomes == [CallbackOutcome.ORPHAN] * 10 + [CallbackOutcome.REFUSED] * 3
     assert len(await orphans(bench, one.image)) == 10
+
+
+async def second_job(bench: Bench, user_id: UserId) -> JobRef:
+    new = new_execution(user_id, image_model=REPLICATE_FLUX, image_provider="replicate")
+    return (await accept(bench.database, new)).image
+
+
+async def states(bench: Bench) -> dict[str, ProviderState]:
+    async with bench.database.as_system() as conn:
+        return {state.provider: state for state in await list_states(conn)}
+
+
+async def test_room_is_counted_for_each_key_by_itself(bench: Bench) -> None:
+    jobs = replace(bench.jobs, gate=ProviderGate(paces={"replicate": Pace(max_in_flight=1)}))
+    bench.sandbox.set(image_seconds=30.0)
+    one, key = await with_key(bench, ALICE)
+    refs = [one.image, (await bench.accepted()).image, (await with_key(bench, BOB))[0].image]
+    for ref in refs:
+        assert (await bench.run(jobs.submit, ref)).outcome is SubmitOutcome.SUBMITTED
+    held = await bench.run(jobs.submit, await second_job(bench, one.user_id))
+    assert (held.outcome, held.held_back) == (SubmitOutcome.NOT_SENT, True)
+    assert {name: state.in_flight for name, state in (await states(bench)).items()} == {
+        "replicate": 1,
+        key_scope("replicate", key): 1,
+        key_scope("replicate", (await bench.job(refs[2])).provider_key_id): 1,
+    }
+    assert len(bench.bill()) == 3
+
+
+async def test_key_that_is_limited_slows_down_no_other(bench: Bench) -> None:
+    one, key = await with_key(bench, ALICE)
+    order = bench.sandbox.fault("refuse_429", params={"account": "alice", "retry_after": "30"})
+    result = await bench.run(bench.jobs.submit, one.image)
+    assert bench.sandbox.fired(order) == 1
+    assert (result.outcome, result.held_back) == (SubmitOutcome.NOT_SENT, False)
+    assert (await bench.run(bench.jobs.submit, one.image)).held_back
+    other = await bench.accepted()
+    assert (await bench.run(bench.jobs.submit, other.image)).outcome is SubmitOutcome.SUBMITTED
+    limited = {name for name, state in (await states(bench)).items() if state.quiet_until is not None}
+    assert limited == {key_scope("replicate", key)}
+    await put(bench, one.user_id, ALICE_NEW)  # of another key nothing is known
+    assert (await bench.run(bench.jobs.submit, one.image)).outcome is SubmitOutcome.SUBMITTED
+
+
+async def test_what_waits_behind_a_refused_key_goes_on_with_the_next_and_never_sends_with_that(bench: Bench) -> None:
+    one, key = await with_key(bench, ALICE)
+    waiting, late = await second_job(bench, one.user_id), await second_job(bench, one.user_id)
+    order = bench.sandbox.fault("refuse", params={"status": 402, "account": "alice"}, times=-1)
+    assert (await bench.run(bench.jobs.submit, one.image)).outcome is SubmitOutcome.REFUSED
+    held = await bench.run(bench.jobs.submit, waiting)
+    assert (held.outcome, held.held_back) == (SubmitOutcome.NOT_SENT, True)
+    assert held.failure is not None
+    assert held.failure.code is FailureCode.PROVIDER_KEY_REFUSED
+    assert bench.sandbox.fired(order) == 1
+    await bench.as_owner("UPDATE executions SET deadline_at = now() WHERE execution_id = $1", late.execution_id)
+    failed = await bench.run(bench.jobs.submit, late)
+    assert failed.failure is not None
+    assert (failed.outcome, failed.failure.code) == (SubmitOutcome.REFUSED, FailureCode.PROVIDER_KEY_REFUSED)
+    await put(bench, one.user_id, ALICE_NEW)
+    assert (await bench.run(bench.jobs.submit, waiting)).outcome is SubmitOutcome.SUBMITTED
+    assert accounts(bench) == ["alice-new"]
+    assert await erased(bench) == [key]
+    async with bench.database.as_system() as conn:
+        await measure_providers(conn, ["replicate"])
+    assert key_scope("replicate", key) not in await states(bench)
+
+
+async def test_refused_key_is_tried_again_after_a_pause_and_opens_for_all_of_its_user(bench: Bench) -> None:
+    one, _ = await with_key(bench, ALICE)
+    waiting = [await second_job(bench, one.user_id) for _ in range(2)]
+    bench.sandbox.fault("refuse", params={"status": 402, "account": "alice"})
+    assert (await bench.run(bench.jobs.submit, one.image)).outcome is SubmitOutcome.REFUSED
+    await bench.as_owner("UPDATE provider_states SET probe_at = now() WHERE tripped_at IS NOT NULL")
+    for ref in waiting:
+        assert (await bench.run(bench.jobs.submit, ref)).outcome is SubmitOutcome.SUBMITTED
+    assert accounts(bench) == ["alice", "alice"]

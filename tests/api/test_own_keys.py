@@ -8,11 +8,14 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from contracts.ids import JobId, ProviderKeyId
-from contracts.jobs import JobRef
+from contracts.failures import FailureCode
+from contracts.ids import JobId, ProviderKeyId, new_job_id
+from contracts.jobs import JobRef, key_scope
 from sandbox.settings import DEFAULT_WEBHOOK_SECRET
+from store.breakers import trip
 from store.jobs import begin_send
 from store.provider_keys import delete_key, put_key
+from store.provider_limits import reset
 from tests.api.conftest import Api, TestUser, api_settings, running_api
 from tests.api.walk import Walk
 from tests.sandbox.process import Sandbox
@@ -132,3 +135,24 @@ async def test_provider_without_a_key_of_the_services_is_offered_to_users_who_ha
                         200 if status == 202 else 422
                     )
                     assert (await one.http.post(PATH, json=BODY)).status_code == status
+
+
+async def test_request_asks_the_breaker_of_the_key_that_it_would_be_bought_with(api: Api) -> None:
+    users = [await api.new_user() for _ in range(3)]
+    mine, theirs = await put(api, users[0]), await put(api, users[1])
+    assert mine != theirs
+    statuses: list[list[int]] = []
+    for scope in (key_scope("replicate", mine), "replicate"):
+        async with api.database.as_system() as conn:
+            await trip(conn, scope, new_job_id(), FailureCode.PROVIDER_KEY_REFUSED, 401)
+        answers = [await user.http.post(PATH, json=BODY) for user in users]
+        statuses.append([answer.status_code for answer in answers])
+        problem = answers[0].json()
+        assert (problem["code"], problem["provider"]) == ("provider_key_refused", "replicate")
+        assert mine not in answers[0].text
+    assert statuses == [[409, 202, 202], [409, 202, 503]]
+    async with api.database.as_system() as conn:
+        await reset(conn, key_scope("replicate", mine))
+    assert (await users[0].http.post(PATH, json=BODY)).status_code == 202
+    for user in users:
+        await user.http.aclose()
