@@ -59,7 +59,17 @@ def new_webhook(
 
 async def store_webhook(database: Database, url: str, *, secret: str | None = None, body: bytes = BODY) -> Stored:
     """A pending webhook to this address. secret: the request's own; None means that the user's default signs."""
-    user_id, execution_id = await insert_execution(database)
+    user_id, _ = await insert_execution(database)
+    return await another_webhook(database, user_id, url, secret=secret, body=body)
+
+
+async def another_webhook(
+    database: Database, user_id: UserId, url: str, *, secret: str | None = None, body: bytes = BODY
+) -> Stored:
+    """One more of the same user, of an execution of its own."""
+    execution_id = new_execution_id()
+    async with database.as_system() as conn:
+        await conn.execute(INSERT_EXECUTION, execution_id, user_id)
     new = new_webhook(user_id, execution_id, url=url, secret=secret, body=body)
     async with database.as_user(user_id) as conn:
         assert await insert_webhook(conn, new)

@@ -266,13 +266,13 @@ def test_schedule_is_ten_tries_over_three_days_with_jitter() -> None:
     assert delays == [retry_delay_seconds(order, number, None) for number in range(1, 11)]
     for delay, planned in zip(delays, RETRY_DELAYS_SECONDS, strict=False):
         assert delay is not None
-        assert 0.85 * planned <= delay <= 1.15 * planned
+        assert planned <= delay <= 1.15 * planned
     others = {
         retry_delay_seconds(DeliveryOrder(user_id=UserId("usr_1"), event_id=EventId(f"evt_{n}")), 9, None)
         for n in range(100)
     }
     assert len(others) == 100
-    assert 72 * 3600 <= sum(RETRY_DELAYS_SECONDS) <= 80 * 3600
+    assert 75 * 3600 <= sum(RETRY_DELAYS_SECONDS) <= 80 * 3600
 
 
 async def test_attempt_after_the_last_try_fails_the_webhook_visibly(database: Database) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import asyncpg
@@ -15,11 +16,12 @@ import httpx
 import pytest
 from uuid_utils import uuid7
 
-from api.ids import encode_cursor
+from api.ids import encode_cursor, encode_place
 from contracts.failures import FailureCode
-from contracts.ids import new_execution_id
+from contracts.ids import EventId, new_endpoint_id, new_event_id, new_execution_id
 from contracts.states import JobState
 from store.users import insert_api_key
+from store.webhook_log import Place
 from tests.api import ended
 from tests.api.conftest import Api, TestUser, api_settings, running_api
 from tests.api.operations import Operation, operations_of
@@ -37,8 +39,14 @@ NAMES: Final[Mapping[str, str]] = {
 }
 """What a parameter names, if it names something of a user's."""
 
-CURSORS: Final[Mapping[str, str]] = {"GET /api/executions": "execution cursor"}
+CURSORS: Final[Mapping[str, str]] = {
+    "GET /api/executions": "execution cursor",
+    "GET /api/endpoints": "endpoint cursor",
+    "GET /api/webhooks": "webhook cursor",
+    "POST /api/webhooks/resend": "webhook cursor",
+}
 """A cursor carries the id of the last thing seen."""
+A_CURSOR: Final = ("query cursor", "body cursor")
 
 PLAIN: Final = {
     "query limit", "query status", "query type", "query state", "query month",
@@ -46,6 +54,8 @@ PLAIN: Final = {
     "body prompt", "body duration", "body resolution", "body aspectRatio", "body seed", "body imageModel",
     "body videoModel", "body webhook", "body webhookSecret", "body metadata", "body maxCost",
     "body acceptPossibleDoubleCost", "body name", "body scopes", "body expiresDays", "body key",
+    "body url", "body description", "body default", "body secret", "body overlapHours",
+    "body from", "body to", "body state",
 }  # fmt: skip
 """Names nothing that anybody owns."""
 
@@ -109,11 +119,17 @@ async def _things(api: Api, ada: TestUser, database: FreshDatabase) -> dict[str,
     one = await ended.end(api.database, ada.user_id, failed)
     (asset_id,) = await _column(database, "SELECT asset_id FROM assets WHERE execution_id = $1", one.execution_id)
     (event_id,) = await _column(database, "SELECT event_id FROM webhooks WHERE execution_id = $1", one.execution_id)
+    (endpoint_id,) = await _column(database, "SELECT endpoint_id FROM webhooks WHERE event_id = $1", event_id)
     async with api.database.as_system() as conn:
         key = await insert_api_key(conn, ada.user_id, "another of hers")
     ids = {"execution": one.execution_id, "asset": asset_id, "webhook": event_id, "key": key.key_id}
+    ids["endpoint"] = endpoint_id
     things = {kind: (thing, _never(thing)) for kind, thing in ids.items()}
     things["execution cursor"] = (encode_cursor(one.execution_id), encode_cursor(new_execution_id()))
+    things["endpoint cursor"] = (encode_cursor(endpoint_id), encode_cursor(new_endpoint_id()))
+    now = datetime.now(UTC)
+    places = [Place(created_at=now, event_id=EventId(name)) for name in (event_id, new_event_id())]
+    things["webhook cursor"] = (encode_place(places[0]), encode_place(places[1]))
     return things
 
 
@@ -132,13 +148,13 @@ async def _column(database: FreshDatabase, sql: str, *arguments: object) -> list
 
 def _kind(operation: Operation, taken: str) -> str | None:
     """What it names, if that is something of a user's."""
-    if taken == "query cursor":
+    if taken in A_CURSOR:
         return CURSORS[operation.name]
     return NAMES.get(taken)
 
 
 def _is_known(operation: Operation, taken: str) -> bool:
-    if taken == "query cursor":
+    if taken in A_CURSOR:
         return operation.name in CURSORS
     return taken in NAMES or taken in PLAIN or taken in OWN_NAMES
 

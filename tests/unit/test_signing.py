@@ -51,6 +51,17 @@ def test_headers_of_any_text_secret_are_accepted_by_the_official_package(text: s
     Webhook(text.encode()).verify(body, headers, json_parse=False)
 
 
+def test_headers_while_a_secret_is_replaced_are_accepted_with_both() -> None:
+    """And the plain signature of the body is the new one's."""
+    new = "whsec_" + base64.b64encode(bytes(32)).decode()
+    headers = signature_headers(new, "evt_1", now(), BODY.encode(), previous=SECRET)
+    for secret in (new, SECRET):
+        Webhook(secret).verify(BODY, headers)
+    assert headers["x-webhook-signature"] == body_signature(new, BODY.encode())
+    with pytest.raises(WebhookVerificationError):
+        Webhook("whsec_" + base64.b64encode(bytes(range(32))).decode()).verify(BODY, headers)
+
+
 def test_body_signature_uses_the_secret_as_it_is_written() -> None:
     for secret in (SECRET, "any text of mine, Grüße"):
         expected = hmac.new(secret.encode(), BODY.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,302 @@
+"""What tries tell of their endpoint: it is disabled by a 410 and by days of failures, and its user is told."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from standardwebhooks.webhooks import Webhook
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.testing import ActivityEnvironment
+
+from activities.endpoint_rooms import EndpointRooms
+from activities.webhooks import NOT_DELIVERED, PUT_BACK, WebhookActivities
+from contracts.ids import EndpointId
+from contracts.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder, DisabledReason, FailedReason, WebhookState
+from runtime.encryption import Sealer
+from store.database import Database
+from store.endpoints import Endpoint, delete_endpoint, find_endpoint, set_disabled_by_user, set_webhook_url
+from store.webhook_secrets import rotate_default_secret
+from store.webhooks import get_webhook, list_attempts, list_pending, next_delivery
+from tests.outbound import LOCAL_HTTP
+from tests.receiver import Receiver, hang, reply
+from tests.servers import PostgresServer, new_database
+from tests.webhook_rows import DEFAULT_SECRET, SEALER, Stored, another_webhook, store_webhook
+
+Try = asyncio.Task[AttemptResult | ApplicationError]
+
+
+@pytest.fixture(scope="module")
+async def database(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Database]:
+    """One for all tests here: each has users of its own."""
+    async with (
+        new_database(postgres_server, template_database) as fresh,
+        Database.open(fresh.application_dsn, max_connections=8) as opened,
+    ):
+        yield opened
+
+
+async def attempt(
+    database: Database, order: DeliveryOrder, *, secrets: Sealer = SEALER, activities: WebhookActivities | None = None
+) -> AttemptResult | ApplicationError:
+    """What the activity returned, or the failure by which it asks Temporal for another try."""
+    worker = activities or WebhookActivities(database, secrets, LOCAL_HTTP)
+    try:
+        return await ActivityEnvironment().run(worker.attempt, order)
+    except ApplicationError as error:
+        return error
+
+
+async def endpoint_of(database: Database, stored: Stored) -> Endpoint:
+    async with database.as_user(stored.user_id) as conn:
+        found = await find_endpoint(conn, (await get_webhook(conn, stored.event_id)).endpoint_id)
+    assert found is not None
+    return found
+
+
+async def how(database: Database, stored: Stored) -> tuple[WebhookState, FailedReason | None, int]:
+    """State, why nobody tries any more, and how many tries there were."""
+    async with database.as_user(stored.user_id) as conn:
+        row = await conn.fetchrow("SELECT state, failed_reason FROM webhooks WHERE event_id = $1", stored.event_id)
+        tries = await list_attempts(conn, stored.event_id)
+    assert row is not None
+    reason: str | None = row["failed_reason"]
+    return WebhookState(row["state"]), FailedReason(reason) if reason is not None else None, len(tries)
+
+
+async def age(database: Database, endpoint_id: EndpointId, *, failing: timedelta, last: timedelta) -> None:
+    """As if it had been failing for so long, and had failed last so long ago."""
+    async with database.as_system() as conn:
+        await conn.execute(
+            "UPDATE endpoints SET failing_since = now() - $2::interval, last_failure_at = now() - $3::interval"
+            " WHERE endpoint_id = $1",
+            endpoint_id,
+            failing,
+            last,
+        )
+
+
+async def notices(database: Database, stored: Stored) -> list[dict[str, Any]]:
+    async with database.as_user(stored.user_id) as conn:
+        rows = await conn.fetch("SELECT url, body FROM webhooks WHERE type = 'endpoint.disabled' ORDER BY created_at")
+    return [{**json.loads(row["body"]), "to": row["url"]} for row in rows]
+
+
+def disabled_total(code: str) -> float:
+    return REGISTRY.get_sample_value("takeone_endpoints_disabled_total", {"code": code}) or 0.0
+
+
+async def split(tries: list[Try], receiver: Receiver, *, received: int) -> tuple[list[Try], list[Try]]:
+    """Those that ended, and those that hang, once everybody is either."""
+    async with asyncio.timeout(10):
+        while sum(task.done() for task in tries) + received < len(tries) or len(receiver.received) < received:  # noqa: ASYNC110 - sockets change it
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)  # nobody else comes
+    assert len(receiver.received) == received
+    return [task for task in tries if task.done()], [task for task in tries if not task.done()]
+
+
+async def make_default(database: Database, stored: Stored, url: str) -> None:
+    async with database.as_system() as conn:
+        assert await set_webhook_url(conn, stored.user_id, url)
+
+
+async def test_endpoint_that_says_410_is_disabled_and_the_default_is_told(database: Database) -> None:
+    before = disabled_total("gone")
+    async with Receiver.open(reply(410)) as receiver:
+        stored = await store_webhook(database, receiver.url)
+        await make_default(database, stored, "https://account.example/")
+        later = await another_webhook(database, stored.user_id, receiver.url)
+        assert isinstance(await attempt(database, stored.order), AttemptResult)
+        result = await attempt(database, later.order)
+        assert len(receiver.received) == 1
+    assert result == AttemptResult(outcome=AttemptOutcome.EXHAUSTED, number=0)
+    assert await how(database, stored) == (WebhookState.FAILED, FailedReason.GONE, 1)
+    assert await how(database, later) == (WebhookState.FAILED, FailedReason.ENDPOINT_DISABLED, 0)
+    found = await endpoint_of(database, stored)
+    assert found.disabled_reason is DisabledReason.GONE
+    (notice,) = await notices(database, stored)
+    assert (notice["type"], notice["to"]) == ("endpoint.disabled", "https://account.example/")
+    assert (notice["endpointId"], notice["url"], notice["reason"]) == (found.endpoint_id, receiver.url, "gone")
+    assert disabled_total("gone") == before + 1
+
+
+async def test_endpoint_that_only_fails_for_five_days_is_disabled_and_the_default_is_told(database: Database) -> None:
+    before = disabled_total("failing")
+    async with Receiver.open(reply(500)) as receiver:
+        stored = await store_webhook(database, receiver.url)
+        await make_default(database, stored, "https://account.example/")
+        assert isinstance(await attempt(database, stored.order), ApplicationError)
+        endpoint_id = (await endpoint_of(database, stored)).endpoint_id
+        await age(database, endpoint_id, failing=timedelta(days=4, hours=23), last=timedelta(hours=20))
+        assert isinstance(await attempt(database, stored.order), ApplicationError)
+        assert (await endpoint_of(database, stored)).disabled_at is None
+        await age(database, endpoint_id, failing=timedelta(days=5, minutes=1), last=timedelta(hours=20))
+        result = await attempt(database, stored.order)
+        assert len(receiver.received) == 3
+    assert isinstance(result, AttemptResult)
+    assert (result.outcome, result.number) == (AttemptOutcome.EXHAUSTED, 3)
+    assert await how(database, stored) == (WebhookState.FAILED, FailedReason.ENDPOINT_DISABLED, 3)
+    assert (await endpoint_of(database, stored)).disabled_reason is DisabledReason.FAILING
+    (notice,) = await notices(database, stored)
+    assert notice["reason"] == "failing"
+    since = datetime.fromisoformat(notice["failingSince"])
+    assert timedelta(days=5) < datetime.now(UTC) - since < timedelta(days=5, minutes=2)
+    assert disabled_total("failing") == before + 1
+
+
+async def test_endpoint_with_a_success_or_a_long_silence_between_failures_is_not_disabled(database: Database) -> None:
+    async with Receiver.open(reply(500), reply(200), reply(500)) as receiver:
+        stored = await store_webhook(database, receiver.url)
+        await attempt(database, stored.order)
+        endpoint_id = (await endpoint_of(database, stored)).endpoint_id
+        await age(database, endpoint_id, failing=timedelta(days=6), last=timedelta(hours=20))
+        assert isinstance(await attempt(database, stored.order), AttemptResult)
+        well = await endpoint_of(database, stored)
+        assert well.failing_since is None
+        assert well.last_success_at is not None
+        again = await another_webhook(database, stored.user_id, receiver.url)
+        await attempt(database, again.order)
+        await age(database, endpoint_id, failing=timedelta(days=20), last=timedelta(hours=49))
+        await attempt(database, again.order)
+    failing = await endpoint_of(database, stored)
+    assert failing.disabled_at is None
+    assert failing.failing_since is not None
+    assert datetime.now(UTC) - failing.failing_since < timedelta(minutes=1)
+
+
+async def test_default_endpoint_that_is_disabled_tells_nobody(database: Database) -> None:
+    async with Receiver.open(reply(410)) as receiver:
+        stored = await store_webhook(database, receiver.url)
+        await make_default(database, stored, receiver.url)
+        await attempt(database, stored.order)
+    assert (await endpoint_of(database, stored)).disabled_reason is DisabledReason.GONE
+    assert await notices(database, stored) == []
+
+
+async def test_endpoint_is_not_blamed_for_a_secret_that_we_cannot_open(database: Database) -> None:
+    async with Receiver.open() as receiver:
+        stored = await store_webhook(database, receiver.url)
+        endpoint_id = (await endpoint_of(database, stored)).endpoint_id
+        await age(database, endpoint_id, failing=timedelta(days=9), last=timedelta(hours=1))
+        failure = await attempt(database, stored.order, secrets=Sealer([b"k" * 32]))
+        assert receiver.received == []
+    assert isinstance(failure, ApplicationError)
+    assert (await endpoint_of(database, stored)).disabled_at is None
+
+
+async def test_disabled_endpoint_gets_nothing_until_it_is_enabled_and_then_what_is_resent(database: Database) -> None:
+    async with Receiver.open() as receiver:
+        stored = await store_webhook(database, receiver.url)
+        endpoint_id = (await endpoint_of(database, stored)).endpoint_id
+        async with database.as_user(stored.user_id) as conn:
+            await set_disabled_by_user(conn, endpoint_id, disabled=True)
+        assert isinstance(await attempt(database, stored.order), AttemptResult)
+        assert receiver.received == []
+        assert await how(database, stored) == (WebhookState.FAILED, FailedReason.ENDPOINT_DISABLED, 0)
+        async with database.as_user(stored.user_id) as conn:
+            await set_disabled_by_user(conn, endpoint_id, disabled=False)
+            again = await next_delivery(conn, stored.event_id)
+        result = await attempt(database, again)
+        assert len(receiver.received) == 1
+    assert result == AttemptResult(outcome=AttemptOutcome.DELIVERED, number=1, status_code=200)
+    assert await how(database, stored) == (WebhookState.DELIVERED, None, 1)
+
+
+async def test_deleted_endpoint_gets_nothing(database: Database) -> None:
+    async with Receiver.open() as receiver:
+        stored = await store_webhook(database, receiver.url)
+        endpoint_id = (await endpoint_of(database, stored)).endpoint_id
+        async with database.as_user(stored.user_id) as conn:
+            assert await delete_endpoint(conn, endpoint_id)
+        assert isinstance(await attempt(database, stored.order), AttemptResult)
+        assert receiver.received == []
+    assert await how(database, stored) == (WebhookState.FAILED, FailedReason.ENDPOINT_DELETED, 0)
+
+
+async def test_attempt_while_a_secret_is_replaced_is_signed_with_both(database: Database) -> None:
+    async with Receiver.open() as receiver:
+        stored = await store_webhook(database, receiver.url)
+        async with database.as_user(stored.user_id) as conn:
+            new = await rotate_default_secret(conn, SEALER, stored.user_id, overlap=timedelta(hours=1))
+        await attempt(database, stored.order)
+    (request,) = receiver.received
+    assert new.secret != DEFAULT_SECRET
+    for secret in (new.secret, DEFAULT_SECRET):
+        Webhook(secret).verify(request.body, request.headers)
+    assert len(request.headers["webhook-signature"].split(" ")) == 2
+
+
+async def test_attempt_with_a_broken_previous_secret_is_signed_with_the_new_one(database: Database) -> None:
+    async with Receiver.open() as receiver:
+        stored = await store_webhook(database, receiver.url)
+        async with database.as_user(stored.user_id) as conn:
+            new = await rotate_default_secret(conn, SEALER, stored.user_id, overlap=timedelta(hours=1))
+        async with database.as_system() as conn:
+            await conn.execute(
+                "UPDATE users SET previous_webhook_secret_sealed = 'broken' WHERE user_id = $1", stored.user_id
+            )
+        assert isinstance(await attempt(database, stored.order), AttemptResult)
+    (request,) = receiver.received
+    Webhook(new.secret).verify(request.body, request.headers)
+    assert " " not in request.headers["webhook-signature"]
+
+
+async def test_endpoint_that_hangs_has_so_many_tries_at_once_and_the_others_are_put_back(database: Database) -> None:
+    """What is put back was not tried: it takes nothing off the schedule, and the sweep leaves it alone."""
+    rooms = EndpointRooms(per_user=50, per_endpoint=3)
+    activities = WebhookActivities(database, SEALER, LOCAL_HTTP, rooms)
+    before = REGISTRY.get_sample_value("takeone_webhooks_put_back_total") or 0.0
+    async with Receiver.open(hang) as dead, Receiver.open() as well:
+        first = await store_webhook(database, dead.url)
+        waiting = [first, *[await another_webhook(database, first.user_id, dead.url) for _ in range(7)]]
+        healthy = await another_webhook(database, first.user_id, well.url)
+        tries = [asyncio.create_task(attempt(database, one.order, activities=activities)) for one in waiting]
+        done, hanging = await split(tries, dead, received=3)
+        assert (len(done), len(hanging)) == (5, 3)
+        result = await attempt(database, healthy.order, activities=activities)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        assert isinstance(result, AttemptResult)
+        failures = [task.result() for task in done]
+        room_again = await attempt(database, healthy.order, activities=activities)
+    assert isinstance(room_again, AttemptResult)
+    for failure in failures:
+        assert isinstance(failure, ApplicationError)
+        assert (failure.type, failure.category) == (PUT_BACK, ApplicationErrorCategory.BENIGN)
+        assert failure.next_retry_delay is not None
+        assert timedelta(seconds=0.4) < failure.next_retry_delay < timedelta(seconds=10)
+    put_back = [one for one, task in zip(waiting, tries, strict=True) if task in done]
+    for stored in put_back:
+        assert await how(database, stored) == (WebhookState.PENDING, None, 0)
+    assert REGISTRY.get_sample_value("takeone_webhooks_put_back_total") == before + 5
+    async with database.as_system() as conn:
+        await conn.execute("UPDATE webhooks SET created_at = now() - interval '1 hour'")
+        left = {order.event_id for order in await list_pending(conn, older_than_seconds=10, limit=1000)}
+        assert left.isdisjoint({stored.event_id for stored in put_back})
+        await conn.execute("UPDATE webhooks SET put_back_until = put_back_until - interval '1 hour'")
+        left = {order.event_id for order in await list_pending(conn, older_than_seconds=10, limit=1000)}
+        assert left >= {stored.event_id for stored in put_back}
+
+
+async def test_endpoint_that_fails_has_two_tries_at_once_until_it_takes_one(database: Database) -> None:
+    activities = WebhookActivities(database, SEALER, LOCAL_HTTP)
+    async with Receiver.open(reply(500), hang) as receiver:
+        first = await store_webhook(database, receiver.url)
+        failed = await attempt(database, first.order, activities=activities)
+        assert isinstance(failed, ApplicationError)
+        assert failed.type == NOT_DELIVERED
+        more = [await another_webhook(database, first.user_id, receiver.url) for _ in range(6)]
+        tries = [asyncio.create_task(attempt(database, one.order, activities=activities)) for one in more]
+        done, hanging = await split(tries, receiver, received=3)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        assert (len(done), len(hanging)) == (4, 2)
+        receiver.answers = [reply(200)]
+        assert isinstance(await attempt(database, first.order, activities=activities), AttemptResult)
+    assert (await endpoint_of(database, first)).failing_since is None

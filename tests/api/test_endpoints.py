@@ -1,0 +1,205 @@
+"""Endpoints over HTTP: made, listed, changed, switched, tested, deleted; and which one hears of a request."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus
+
+from contracts.ids import EventId, ExecutionId, new_endpoint_id
+from store.webhook_secrets import endpoint_secret_context
+from store.webhooks import get_webhook
+from tests.api.conftest import Api, TestUser
+
+URL = "https://hooks.example/takeone"
+PROMPT = "A paper boat on a rainy street"
+
+
+async def make(user: TestUser, url: str = URL, **more: Any) -> dict[str, Any]:
+    answer = await user.http.post("/api/endpoints", json={"url": url, **more})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+async def post(user: TestUser, path: str, body: dict[str, Any] | None = None, *, status: int = 200) -> dict[str, Any]:
+    answer = await user.http.post(path, json=body)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+async def test_endpoint_is_made_listed_and_read(shared_api: Api) -> None:
+    user = await shared_api.new_user()
+    async with user.http:
+        made = await make(user, description="production")
+        assert made["id"].startswith("end_")
+        created = datetime.fromisoformat(made.pop("createdAt"))
+        assert datetime.now(UTC) - created < timedelta(minutes=1)
+        assert made == {
+            "id": made["id"], "url": URL, "description": "production", "default": False, "ownSecret": False,
+            "previousSecretUntil": None, "state": "enabled", "disabledAt": None, "disabledReason": None,
+            "failingSince": None, "lastSuccessAt": None, "lastFailureAt": None,
+        }  # fmt: skip
+        more = [await make(user, f"{URL}/{number}") for number in range(4)]
+        ids = [made["id"], *(one["id"] for one in more)]
+        first = (await user.http.get("/api/endpoints", params={"limit": 3})).json()
+        await make(user, f"{URL}/late")
+        rest = (await user.http.get("/api/endpoints", params={"limit": 3, "cursor": first["nextCursor"]})).json()
+        assert [one["id"] for one in [*first["data"], *rest["data"]]] == ids[::-1]
+        assert rest["nextCursor"] is None
+        assert (await user.http.get(f"/api/endpoints/{ids[0]}")).json()["description"] == "production"
+        junk = await user.http.get("/api/endpoints", params={"cursor": "junk"})
+        assert (junk.status_code, junk.json()["code"]) == (422, "invalid_request")
+
+
+async def test_endpoint_of_an_address_is_made_once(shared_api: Api, api_once: TestUser) -> None:
+    made = await make(api_once, f"{URL}/once")
+    again = await api_once.http.post("/api/endpoints", json={"url": f"{URL}/once"})
+    assert (again.status_code, again.json()["code"]) == (409, "endpoint_exists")
+    assert again.json()["endpointId"] == made["id"]
+    other = await shared_api.new_user()
+    async with other.http:
+        assert (await make(other, f"{URL}/once"))["id"] != made["id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "url"),
+        ({"url": "ftp://hooks.example/"}, "url"),
+        ({"url": "http://127.0.0.1/"}, "url"),
+        ({"url": "https://hooks.example:22/"}, "url"),
+        ({"url": URL, "description": "x" * 201}, "description"),
+        ({"url": URL, "description": "line\nbreak"}, "description"),
+        ({"url": URL, "default": "yes"}, "default"),
+        ({"url": URL, "secret": "short"}, "secret"),
+        ({"url": URL, "id": "end_1"}, "id"),
+    ],
+)
+async def test_endpoint_that_does_not_fit_is_refused(api_once: TestUser, body: dict[str, Any], field: str) -> None:
+    answer = await api_once.http.post("/api/endpoints", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    urls = [one["url"] for one in (await api_once.http.get("/api/endpoints")).json()["data"]]
+    assert body.get("url") not in urls
+
+
+async def test_default_is_one_and_hears_of_requests_that_name_no_webhook(api: Api, user: TestUser) -> None:
+    one, two = await make(user, f"{URL}/1", default=True), await make(user, f"{URL}/2", default=True)
+
+    async def defaults() -> list[str]:
+        return [one["id"] for one in (await user.http.get("/api/endpoints")).json()["data"] if one["default"]]
+
+    async def told(**more: str) -> str | None:
+        accepted = await post(user, "/api/generate-video", {"prompt": PROMPT, **more}, status=202)
+        shown = (await user.http.get(f"/api/executions/{accepted['executionId']}")).json()["webhook"]
+        return None if shown is None else shown["url"]
+
+    assert await defaults() == [two["id"]]
+    assert await told() == f"{URL}/2"
+    assert await told(webhook="https://elsewhere.example/") == "https://elsewhere.example/"
+    changed = await user.http.patch(f"/api/endpoints/{one['id']}", json={"default": True, "description": "first"})
+    assert (changed.status_code, changed.json()["default"], changed.json()["description"]) == (200, True, "first")
+    assert await defaults() == [one["id"]]
+    assert await told() == f"{URL}/1"
+    await user.http.patch(f"/api/endpoints/{two['id']}", json={"default": False})
+    assert await defaults() == [one["id"]]
+    await user.http.patch(f"/api/endpoints/{one['id']}", json={"default": False})
+    assert (await defaults(), await told()) == ([], None)
+
+
+async def test_secret_of_an_endpoint_is_shown_once_and_kept_sealed(api: Api, user: TestUser) -> None:
+    made = await make(user, secret="a secret of my own choice")
+    assert made["ownSecret"] is True
+    path = f"/api/endpoints/{made['id']}"
+    answer = await user.http.post(f"{path}/rotate-secret", json={"overlapHours": 48})
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    rotated = answer.json()
+    assert rotated["secret"].startswith("whsec_")
+    until = datetime.fromisoformat(rotated["previousUntil"])
+    assert timedelta(hours=47) < until - datetime.now(UTC) <= timedelta(hours=48)
+    assert (await user.http.get(path)).json()["previousSecretUntil"] == rotated["previousUntil"]
+    async with api.database.as_user(user.user_id) as conn:
+        row = await conn.fetchrow("SELECT * FROM endpoints WHERE endpoint_id = $1", made["id"])
+    assert row is not None
+    secrets, context = api.services.secrets, endpoint_secret_context(row["endpoint_id"])
+    assert secrets.open(row["secret_sealed"], context=context).decode() == rotated["secret"]
+    assert secrets.open(row["previous_secret_sealed"], context=context) == b"a secret of my own choice"
+    assert rotated["secret"] not in str(dict(row))
+    at_once = (await user.http.post(f"{path}/rotate-secret", json={"overlapHours": 0, "secret": "x" * 16})).json()
+    assert at_once == {"secret": "x" * 16, "previousUntil": None}
+
+
+@pytest.mark.parametrize("path", ["/api/webhook-secret/rotate", "/api/endpoints/{id}/rotate-secret"])
+@pytest.mark.parametrize("body", [{"overlapHours": 169}, {"overlapHours": -1}, {"overlapHours": 1.5}, {"secret": "x"}])
+async def test_rotation_that_does_not_fit_is_refused(shared_api: Api, path: str, body: dict[str, Any]) -> None:
+    user = await shared_api.new_user()
+    async with user.http:
+        made = await make(user)
+        answer = await user.http.post(path.format(id=made["id"]), json=body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
+async def test_accounts_secret_is_rotated_without_a_body(api: Api, user: TestUser) -> None:
+    answer = await user.http.post("/api/webhook-secret/rotate")
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    async with api.database.as_user(user.user_id) as conn:
+        row = await conn.fetchrow("SELECT webhook_secret_sealed, previous_webhook_secret_sealed FROM users")
+    assert row is not None
+    context = f"users/{user.user_id}/webhook"
+    opened = [api.services.secrets.open(sealed, context=context).decode() for sealed in row]
+    assert opened[0] == answer.json()["secret"] != opened[1]
+    assert all(secret.startswith("whsec_") for secret in opened)
+
+
+async def test_endpoint_is_switched_off_and_on_and_tested(api: Api, user: TestUser) -> None:
+    made = await make(user)
+    path = f"/api/endpoints/{made['id']}"
+    off = await post(user, f"{path}/disable")
+    assert (off["state"], off["disabledReason"]) == ("disabled", "user")
+    assert (await post(user, f"{path}/disable"))["disabledAt"] == off["disabledAt"]
+    assert (await post(user, f"{path}/test", status=409))["code"] == "endpoint_disabled"
+    on = await post(user, f"{path}/enable")
+    assert (on["state"], on["disabledAt"]) == ("enabled", None)
+    sent = await post(user, f"{path}/test", status=202)
+    assert (sent["type"], sent["endpointId"], sent["url"]) == ("endpoint.test", made["id"], URL)
+    assert (sent["executionId"], sent["sequence"], sent["state"]) == (None, None, "pending")
+    body = (await user.http.get(f"/api/webhooks/{sent['id']}")).json()["body"]
+    assert body == {
+        "id": sent["id"], "type": "endpoint.test", "timestamp": body["timestamp"], "endpointId": made["id"]
+    }  # fmt: skip
+    handle = api.services.temporal.get_workflow_handle(f"deliver/{sent['id']}/1")
+    assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+    await handle.terminate()
+
+
+async def test_endpoint_that_was_deleted_is_not_there_and_its_log_is(api: Api, user: TestUser) -> None:
+    made = await make(user, default=True, secret="a secret of my own choice")
+    path = f"/api/endpoints/{made['id']}"
+    sent = await post(user, f"{path}/test", status=202)
+    assert (await user.http.delete(path)).status_code == 204
+    for answer in (
+        await user.http.get(path),
+        await user.http.delete(path),
+        await user.http.patch(path, json={"default": True}),
+        await user.http.post(f"{path}/enable"),
+        await user.http.get(f"/api/endpoints/{new_endpoint_id()}"),
+        await user.http.get("/api/endpoints/none"),
+    ):
+        assert (answer.status_code, answer.json()["instance"]) == (404, "/api/endpoints")
+    logged = (await user.http.get("/api/webhooks", params={"endpointId": made["id"]})).json()["data"]
+    assert [one["id"] for one in logged] == [sent["id"]]
+    async with api.database.as_user(user.user_id) as conn:
+        assert (await get_webhook(conn, EventId(sent["id"]))).closed == "endpoint_deleted"
+    assert (await make(user))["id"] != made["id"]
+
+
+async def test_default_that_is_resolved_stays_with_its_request(api: Api, user: TestUser) -> None:
+    """Also if it is deleted, or another is the default, before the end."""
+    made = await make(user, default=True)
+    accepted = await post(user, "/api/generate-video", {"prompt": PROMPT}, status=202)
+    await user.http.delete(f"/api/endpoints/{made['id']}")
+    async with api.database.as_user(user.user_id) as conn:
+        url = await conn.fetchval(
+            "SELECT webhook_url FROM executions WHERE execution_id = $1", ExecutionId(accepted["executionId"])
+        )
+    assert url == URL
