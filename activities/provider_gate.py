@@ -112,15 +112,7 @@ class ProviderGate:
         elif code is not None and code in TRIPS_A_BREAKER:
             tripped = await trip(conn, scope, job.job_id, code, answer.status_code)
             if tripped.fresh:
-                metrics.BREAKER_TRIPS.labels(job.provider, code.value).inc()
-                own = job.provider_key_id is not None  # one user's, and that user is told
-                (log.warning if own else log.error)(
-                    "a provider refuses this key: nothing more is sent with it but one try now and then",
-                    provider=scope,
-                    code=code,
-                    status=answer.status_code,
-                    next_try_seconds=round(tripped.seconds),
-                )
+                _tell(job, code, answer.status_code, tripped.seconds)
         elif answer.outcome is CreateOutcome.NOT_ACCEPTED:
             if code is FailureCode.PROVIDER_RATE_LIMITED:
                 left = await lower(conn, scope, pace, answer.retry_after_seconds)
@@ -146,6 +138,16 @@ class ProviderGate:
             continuing=job.parameters.image is not None,
             pace=self._pace(job.provider),
         )
+
+
+def _tell(job: JobRecord, code: FailureCode, status: int | None, seconds: float) -> None:
+    """The operator, if it is the service's own key; a user is told by the execution that has failed."""
+    metrics.BREAKER_TRIPS.labels(job.provider, code.value).inc()
+    told: dict[str, Any] = {"provider": job.scope, "code": code, "status": status, "next_try_seconds": round(seconds)}
+    if job.provider_key_id is not None:
+        log.info("a provider refuses a user's own key: nothing more is sent with it but one try now and then", **told)
+    else:
+        log.error("a provider refuses this service: nothing more is sent there but one try now and then", **told)
 
 
 def _why_not(job: JobRecord) -> Failure:

@@ -136,8 +136,8 @@ async def read_provider_keys(request: Request, user_id: AdminUser) -> OwnProvide
     responses=problems(FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND),
 )
 async def test_provider_key(request: Request, user_id: AdminUser, provider: str) -> TestedProviderKey:
-    """A read that costs nothing. Takes up to ten seconds. What waits because the key was refused before goes on if it is
-    taken now.
+    """A read that costs nothing. Takes up to ten seconds. If the key is taken, what waits because it was refused before
+    goes on.
     """
     services = services_of(request)
     _check_provider(provider)
