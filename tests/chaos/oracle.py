@@ -130,7 +130,8 @@ class Oracle:
         lines = await self.bill()
         self.mailbox.look()
         found = [self._judge(order, rows[order.token], lines[order.token]) for order in orders]
-        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=20) as http:
+        # Hundreds of files at once wait for a connection for longer than any one of them may take.
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=httpx.Timeout(20, pool=None)) as http:
             await asyncio.gather(*(_check_files(http, finding, rows[finding.order.token]) for finding in found))
         return found
 

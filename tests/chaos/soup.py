@@ -90,6 +90,9 @@ async def soup(session: Session, seconds: float) -> None:
     mine = session.customers.orders[first:]
     await _rest(session, mine)
     findings = await session.oracle.judge(mine)
+    for finding in findings:
+        if finding.is_red:
+            session.say(f"    RED {finding.explain()}")
     # Once for each paid step that a blow found open, and once for an execution without such a step.
     steps = {(token, step): phase for (token, step), phase in steps.items() if token in hit}
     caught = {token for token, _ in steps}
