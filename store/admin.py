@@ -7,35 +7,41 @@ import argparse
 import asyncio
 import json
 import sys
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 
-from contracts.ids import KeyId, UserId
+from contracts.ids import UserId
 from contracts.money import NanoUsd, nano_usd, usd_text
 from runtime.encryption import Sealer, SecretBox
 from runtime.logging import configure_logging
 from runtime.settings import AdminProcess, describe_settings, load, secret_values
-from store.admin_common import Arguments, Command, RefusedError, Told, add_actor, camel, default_actor
+from store.admin_common import (
+    Arguments,
+    Command,
+    DatabaseCommand,
+    RefusedError,
+    Told,
+    add_actor,
+    default_actor,
+)
+from store.admin_identities import add_identities
 from store.admin_jobs import add_audit, add_jobs, add_submits
+from store.admin_keys import add_keys, name_text
 from store.admin_ledger import add_ledger
 from store.admin_providers import add_providers
-from store.admin_rates import add_set_rate, rates_json
+from store.admin_secrets import add_secrets
 from store.admin_service import add_service
 from store.admin_usage import add_set_webhook
 from store.audit import record
 from store.database import DATABASE_DOWN, Connection, Database
-from store.rates import KeyRates
 from store.users import (
     UserLimits,
     insert_api_key,
     insert_user,
-    list_api_keys,
     list_users,
     lock_limits,
-    revoke_api_key,
     set_disabled,
     set_limits,
 )
@@ -105,30 +111,6 @@ async def _set_disabled(conn: Connection, _box: SecretBox, arguments: Arguments)
     return {"userId": arguments.user, "disabled": arguments.disabled}
 
 
-async def _create_key(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
-    key = await insert_api_key(conn, UserId(arguments.user), arguments.name, expires_days=arguments.expires_days)
-    detail = {"keyId": key.key_id, "name": arguments.name, "expiresDays": arguments.expires_days}
-    await record(conn, arguments.actor, "keys create", arguments.user, detail)
-    return {"keyId": key.key_id, "userId": arguments.user, "name": arguments.name, "apiKey": key.key.text}
-
-
-async def _list_keys(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
-    await lock_limits(conn, UserId(arguments.user))  # that there is such a user
-    return [
-        {camel(name): value for name, value in asdict(entry).items()}
-        | rates_json(KeyRates(writes=entry.rate_writes, reads=entry.rate_reads))
-        for entry in await list_api_keys(conn, UserId(arguments.user))
-    ]
-
-
-async def _revoke_key(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
-    revoked_at = await revoke_api_key(conn, KeyId(arguments.key))
-    if revoked_at is None:
-        raise LookupError(f"no key {arguments.key}")
-    await record(conn, arguments.actor, "keys revoke", arguments.key, {})
-    return {"keyId": arguments.key, "revokedAt": revoked_at}
-
-
 def _limits_json(limits: UserLimits) -> dict[str, Any]:
     money = limits.monthly_nano_usd
     return {
@@ -184,18 +166,6 @@ def _usd(text: str) -> NanoUsd | str:
     return amount
 
 
-def _name(text: str) -> str:
-    if not text.strip() or len(text) > 200 or not text.isprintable():
-        raise argparse.ArgumentTypeError("a name has 1 to 200 printable characters")
-    return text
-
-
-def _days(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:6]) <= 36_500:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 1 to 36500")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     settings = describe_settings(AdminProcess)
     parser = argparse.ArgumentParser(
@@ -205,15 +175,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     nouns = parser.add_subparsers(
-        title="commands", metavar="users | keys | jobs | submits | service | providers | ledger | audit", required=True
+        title="commands",
+        metavar="users | keys | jobs | submits | service | providers | secrets | ledger | audit",
+        required=True,
     )
-    _add_users(nouns.add_parser("users", help="make, list, limit, disable users"))
-    _add_keys(nouns.add_parser("keys", help="make, list, revoke API keys"))
+    _add_users(nouns.add_parser("users", help="make, list, limit, link, disable users"))
+    add_keys(nouns.add_parser("keys", help="make, list, revoke API keys"))
     add_jobs(nouns.add_parser("jobs", help="find and close what the product cannot know by itself"))
     add_submits(nouns.add_parser("submits", help="pause and resume paid calls"))
     add_ledger(nouns.add_parser("ledger", help="prove the books, compare them with a provider's bill"))
     add_service(nouns.add_parser("service", help="what the whole service may spend in a day"))
     add_providers(nouns.add_parser("providers", help="what providers let us do, and starting anew"))
+    add_secrets(nouns.add_parser("secrets", help="which key seals the secrets at rest, and rotating it"))
     add_audit(nouns.add_parser("audit", help="what was done by hand"))
     return parser
 
@@ -221,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_users(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     create = verbs.add_parser("create", help="make a user with a first API key; prints both secrets, once")
-    create.add_argument("name", metavar="NAME", type=_name)
+    create.add_argument("name", metavar="NAME", type=name_text)
     _add_limits(create, default=NO_LIMIT, note="default: none")
     _add_loads(create, default=DEFAULT, note=f"default: {DEFAULT}")
     add_actor(create)
@@ -234,8 +207,9 @@ def _add_users(parser: argparse.ArgumentParser) -> None:
     add_actor(limits)
     limits.set_defaults(command=_set_limits)
     add_set_webhook(verbs)
+    add_identities(verbs)
     for verb, disabled in (("disable", True), ("enable", False)):
-        command = verbs.add_parser(verb, help=f"{'refuse' if disabled else 'accept'} this user's API keys")
+        command = verbs.add_parser(verb, help=f"{'refuse' if disabled else 'accept'} this user's API keys and tokens")
         command.add_argument("user", metavar="USER", help="user id (usr_…)")
         add_actor(command)
         command.set_defaults(command=_set_disabled, disabled=disabled)
@@ -268,32 +242,15 @@ def _add_loads(parser: argparse.ArgumentParser, *, default: str | None, note: st
     )
 
 
-def _add_keys(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    create = verbs.add_parser("create", help="make an API key; prints it, once")
-    create.add_argument("user", metavar="USER", help="user id (usr_…)")
-    create.add_argument("--name", type=_name, default="key", help="to tell keys apart")
-    create.add_argument("--expires-days", metavar="DAYS", type=_days, help="default: never")
-    add_actor(create)
-    create.set_defaults(command=_create_key)
-    listing = verbs.add_parser("list", help="a user's API keys, without their secrets")
-    listing.add_argument("user", metavar="USER", help="user id (usr_…)")
-    listing.set_defaults(command=_list_keys)
-    add_set_rate(verbs.add_parser("set-rate", help="how many requests a key may send in a window"))
-    revoke = verbs.add_parser("revoke", help="refuse a key from now on")
-    revoke.add_argument("key", metavar="KEY", help="key id (key_…)")
-    add_actor(revoke)
-    revoke.set_defaults(command=_revoke_key)
-
-
 async def _run(settings: AdminProcess, arguments: Arguments) -> object:
-    command: Command = arguments.command
     box = Sealer(settings.encryption_key_bytes())
-    async with (
-        Database.open(settings.database_url.get_secret_value(), max_connections=1) as database,
-        database.reading_all() if getattr(arguments, "snapshot", False) else database.as_system() as conn,
-    ):
-        return await command(conn, box, arguments)
+    on_database: DatabaseCommand | None = getattr(arguments, "on_database", None)
+    async with Database.open(settings.database_url.get_secret_value(), max_connections=1) as database:
+        if on_database is not None:
+            return await on_database(database, box, arguments)
+        command: Command = arguments.command
+        async with database.reading_all() if getattr(arguments, "snapshot", False) else database.as_system() as conn:
+            return await command(conn, box, arguments)
 
 
 def parse(given: list[str] | None = None) -> Arguments:
