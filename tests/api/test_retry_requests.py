@@ -204,12 +204,13 @@ async def test_retry_of_a_retry_supersedes_its_job(api: Api, user: TestUser) -> 
     assert [job["supersedes"] for job in videos] == [None, *(job["id"] for job in videos[:-1])]
     async with api.database.as_user(user.user_id) as conn:
         await assert_books_balance(conn, user.user_id)
-        events = await conn.fetch("SELECT generation, body FROM webhooks WHERE execution_id = $1", one.execution_id)
+        events = await conn.fetch("SELECT generation, sequence, body FROM webhooks")
         counted = await conn.fetchrow(
             "SELECT held_videos, settled_videos FROM budgets WHERE user_id = $1", user.user_id
         )
     assert sorted(event["generation"] for event in events) == [1, 2, 3, 4]  # each end is an event of its own
     assert all(json.loads(event["body"])["generation"] == event["generation"] for event in events)
+    assert all(json.loads(event["body"])["sequence"] == event["sequence"] == event["generation"] for event in events)
     assert counted is not None
     assert tuple(counted) == (0, 0)
 
