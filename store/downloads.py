@@ -90,6 +90,8 @@ async def _open(client: httpx.AsyncClient, url: str, deadline: float, timeout: h
 async def _get(client: httpx.AsyncClient, address: httpx.URL, timeout: httpx.Timeout) -> httpx.Response:
     if address.scheme not in {"http", "https"} or not address.host:
         raise SourceGoneError(f"a file address must be http or https, not {address.scheme[:20]!r}")
+    if address.port is not None and not 0 < address.port < 65536:
+        raise SourceGoneError(f"a file address with port {address.port}")
     # Not client.build_request(): that merges the client's own headers, cookies and parameters in.
     request = httpx.Request(
         "GET",
