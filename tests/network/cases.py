@@ -6,7 +6,8 @@ PUBLIC: Final = ("93.184.216.34", "2606:2800:21f::34")
 PRIVATE: Final = "10.0.0.5"
 UNROUTED: Final = "93.184.216.99"
 """Public, and nobody has it."""
-PROXY: Final = "10.9.9.9"
+PROXY: Final = ("10.9.9.9", "fd00::9")
+"""The egress proxy's addresses; it listens at the first."""
 
 FORBIDDEN: Final = (
     "127.0.0.1",

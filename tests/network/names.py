@@ -23,11 +23,12 @@ class Names(asyncio.DatagramProtocol):
     _turns: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     _transport: asyncio.DatagramTransport | None = None
     _silent: asyncio.Server | None = None
+    _waiting: list[object] = field(default_factory=list[object])
 
     async def serve(self, address: str) -> None:
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: self, local_addr=(address, 53))
-        self._silent = await asyncio.start_server(lambda _reader, _writer: None, address, 53)
+        self._silent = await asyncio.start_server(lambda *both: self._waiting.append(both), address, 53)
 
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - a datagram transport is what it gets
         self._transport = transport

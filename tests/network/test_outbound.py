@@ -76,7 +76,8 @@ def test_forbidden_address_is_reached_by_others_and_never_by_us(seen: Seen, addr
 @pytest.mark.parametrize("host", SPELLINGS)
 def test_other_spellings_of_this_machine_are_refused(seen: Seen, host: str) -> None:
     tried = seen[f"spelling {host}"]
-    assert (tried["error"], tried["reached"]) == ("address_refused", [])
+    assert tried["error"] in ("address_refused", "invalid_url")
+    assert tried["reached"] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -162,8 +163,8 @@ def test_listed_private_host_is_reached_and_nothing_beside_it(seen: Seen) -> Non
 def test_egress_proxy_is_asked_for_the_address_that_was_judged(seen: Seen) -> None:
     login = "Basic " + base64.b64encode(b"user:secret").decode()
     for case, port in (("proxied", 80), ("proxied tls", 443)):
-        assert (seen[case]["error"], seen[case]["by"]) == (None, [PROXY])
         (address,) = seen[case]["reached"]
+        assert (seen[case]["error"], seen[case]["by"]) == (None, [PROXY[":" in address]])
         assert [f"[{address}]:{port}" if ":" in address else f"{address}:{port}", login] in seen["tunnels"]
     assert (seen["proxied tls of another name"]["error"], seen["proxied tls of another name"]["reached"]) == (
         "tls_failed",

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from pyroute2 import AsyncIPRoute
+from pyroute2 import IPRoute
 
 from tests.network.cases import FORBIDDEN, PROXY, PUBLIC
 from tests.network.names import Names
@@ -46,8 +46,7 @@ class World:
 
     @classmethod
     async def make(cls, records: dict[str, list[list[str]]]) -> "World":
-        """In a fresh network and mount namespace, as its root."""
-        await _add_addresses({*PUBLIC, *FORBIDDEN, PROXY})
+        """In a fresh network and mount namespace, as its root, after `add_addresses`."""
         folder = Path(tempfile.mkdtemp())
         resolv = folder / "resolv.conf"
         resolv.write_text(f"nameserver 127.0.0.1\nsearch {SEARCHED}\noptions ndots:5\n")
@@ -61,7 +60,7 @@ class World:
             for port in PLAIN_PORTS:
                 world._kept.append(await asyncio.start_server(world._web, host, port))
             world._kept.append(await asyncio.start_server(world._web, host, 443, ssl=tls))
-        world._kept.append(await asyncio.start_server(world._proxy, PROXY, 3128))
+        world._kept.append(await asyncio.start_server(world._proxy, PROXY[0], 3128))
         return world
 
     async def _web(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -87,7 +86,8 @@ class World:
         login = next((line for line in head.split("\r\n") if line.lower().startswith("proxy-authorization:")), "")
         self.tunnels.append((target, login.partition(" ")[2]))
         host, _, port = target.rpartition(":")
-        onward = await asyncio.open_connection(host.strip("[]"), int(port), local_addr=(PROXY, 0))
+        own = PROXY["[" in host]
+        onward = await asyncio.open_connection(host.strip("[]"), int(port), local_addr=(own, 0))
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         await asyncio.gather(_copy(reader, onward[1]), _copy(onward[0], writer))
 
@@ -106,14 +106,15 @@ def _plain(address: str) -> object:
     return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
-async def _add_addresses(addresses: set[str]) -> None:
-    async with AsyncIPRoute() as route:
-        (index,) = await route.link_lookup(ifname="lo")
-        await route.link("set", index=index, state="up")
-        for address in sorted(addresses):
+def add_addresses() -> None:
+    """Every address that is spoken of, on the loopback. Not within a loop: netlink needs a plain one."""
+    with IPRoute() as route:
+        (index,) = route.link_lookup(ifname="lo")
+        route.link("set", index=index, state="up")
+        for address in sorted({*PUBLIC, *FORBIDDEN, *PROXY}):
             parsed = ip_address(address)
             if not parsed.is_loopback and getattr(parsed, "ipv4_mapped", None) is None:
-                await route.addr("add", index=index, address=str(parsed), prefixlen=parsed.max_prefixlen)
+                route.addr("add", index=index, address=str(parsed), prefixlen=parsed.max_prefixlen)
 
 
 def make_authority(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
