@@ -372,7 +372,7 @@ async def test_attempts_are_counted_by_outcome(database: Database) -> None:
 
 
 async def test_resend_sends_the_same_body_and_stops_the_older_delivery(database: Database) -> None:
-    async with Receiver.open(reply(410), reply(200)) as receiver:
+    async with Receiver.open(reply(500), reply(200)) as receiver:
         stored = await store_webhook(database, receiver.url)
         await attempt(database, stored.order)
         async with database.as_user(stored.user_id) as conn:
