@@ -9,7 +9,7 @@ import base64
 import ssl
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final, cast
 
 import aiodns
 import httpcore
@@ -56,7 +56,8 @@ class Resolver:
             raise NameNotResolvedError("the name's servers did not answer in time") from None
         except (DNSError, UnicodeError):
             raise NameNotResolvedError("the name has no address") from None
-        return tuple(dict.fromkeys(node.addr[0].decode() for node in found.nodes))
+        nodes: list[Any] = list(found.nodes)
+        return tuple(dict.fromkeys(node.addr[0].decode() for node in nodes))
 
     async def aclose(self) -> None:
         if self._dns is not None:
@@ -112,7 +113,8 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     def __init__(self, rules: OutboundRules, resolver: Resolver) -> None:
         self._rules = rules
         self._resolver = resolver
-        self._network = httpcore.AnyIOBackend()
+        # Its package offers another class of that name where anyio is missing, which is all that type checkers see.
+        self._network = cast(httpcore.AsyncNetworkBackend, httpcore.AnyIOBackend())
         self._proxy = httpx.URL(rules.egress_proxy_url) if rules.egress_proxy_url is not None else None
 
     async def connect_tcp(

@@ -6,6 +6,7 @@ import os
 import ssl
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from store.downloads import open_source
 from tests.network.cases import FORBIDDEN, NAMES, PORTS, PRIVATE, PROXY, PUBLIC, SPELLINGS, UNROUTED, name_of, url_of
 from tests.network.world import World, add_addresses
 
+Seen = dict[str, Any]
 HANGING = 100
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # with no authority: making one with all of them takes its time
 LISTED = OutboundRules(allowed_private_hosts=frozenset({(PRIVATE, 8090), ("files.corp", None)}))
@@ -58,7 +60,7 @@ class Trial:
         self._http = WebhookHttpSettings(tls=tls, outbound=self._outbound)
         self._downloads = self._outbound.client(tls=tls)
 
-    async def post(self, url: str) -> dict[str, Any]:
+    async def post(self, url: str) -> Seen:
         """A webhook's try: its error, and who was reached."""
         before = len(self._world.hits)
         began = time.monotonic()
@@ -71,7 +73,7 @@ class Trial:
             "seconds": time.monotonic() - began,
         }
 
-    async def fetch(self, url: str) -> dict[str, Any]:
+    async def fetch(self, url: str) -> Seen:
         """A provider's file: its failure, and who was reached."""
         before = len(self._world.hits)
         error = None
@@ -95,26 +97,33 @@ async def control(world: World, url: str) -> list[str]:
     return [hit.to for hit in world.hits[before:]]
 
 
-async def hanging(trial: Trial) -> dict[str, Any]:
-    """Many names whose server is silent, and in the midst of them one that is not."""
+async def hanging(trial: Trial, meanwhile: Callable[[], Awaitable[Seen]]) -> Seen:
+    """Many names whose server is silent, and in the midst of them one that is not, and all the rest."""
     threads = len(os.listdir("/proc/self/task"))
     stuck = [asyncio.create_task(trial.post(f"http://hang{number}.example.com/")) for number in range(HANGING)]
     await asyncio.sleep(0.5)
     honest = await trial.post("http://ok.example.com/")
     more_threads = len(os.listdir("/proc/self/task")) - threads
+    seen = await meanwhile()
     ended = await asyncio.gather(*stuck)
-    return {
+    seen["hanging"] = {
         "honest": honest,
         "errors": sorted({str(one["error"]) for one in ended}),
         "longest": max(one["seconds"] for one in ended),
         "more_threads": more_threads,
     }
+    return seen
 
 
-async def main() -> dict[str, Any]:
+async def main() -> Seen:
     world = await World.make(RECORDS)
-    plain, listed, proxied = (Trial(world, rules) for rules in (OutboundRules(), LISTED, PROXIED))
-    seen: dict[str, Any] = {"hanging": await hanging(plain)}
+    plain = Trial(world, OutboundRules())
+    seen = await hanging(plain, lambda: everything(world, plain))
+    return {**seen, "tunnels": world.tunnels, "asked": world.names.asked}
+
+
+async def everything(world: World, plain: Trial) -> Seen:
+    seen: Seen = {}
     for address in FORBIDDEN:
         seen[f"literal {address}"] = await plain.post(url_of(address))
         seen[f"name {address}"] = await plain.post(f"http://{name_of(address)}/")
@@ -142,6 +151,13 @@ async def main() -> dict[str, Any]:
     seen["file redirect"] = await plain.fetch("http://ok.example.com/to/http://hook.example.com/film.mp4")
     for to in (url_of(PRIVATE), f"http://{name_of(PRIVATE)}/", "http://localhost/", url_of("::ffff:10.0.0.5")):
         seen[f"file redirect to {to}"] = await plain.fetch(f"http://ok.example.com/to/{to}")
+    seen |= await by_other_rules(world)
+    return seen
+
+
+async def by_other_rules(world: World) -> Seen:
+    listed, proxied = Trial(world, LISTED), Trial(world, PROXIED)
+    seen: Seen = {}
     seen["listed"] = await listed.post(url_of(PRIVATE, 8090))
     seen["listed, other port"] = await listed.post(url_of(PRIVATE))
     seen["listed, by another name"] = await listed.post(f"http://{name_of(PRIVATE)}:8090/")
@@ -150,8 +166,6 @@ async def main() -> dict[str, Any]:
     seen["proxied tls"] = await proxied.post("https://hook.example.com/")
     seen["proxied tls of another name"] = await proxied.post("https://other.example.com/")
     seen["proxied private"] = await proxied.post(f"http://{name_of(PRIVATE)}/")
-    seen["tunnels"] = world.tunnels
-    seen["asked"] = world.names.asked
     return seen
 
 

@@ -28,7 +28,10 @@ class Names(asyncio.DatagramProtocol):
     async def serve(self, address: str) -> None:
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: self, local_addr=(address, 53))
-        self._silent = await asyncio.start_server(lambda *both: self._waiting.append(both), address, 53)
+        self._silent = await asyncio.start_server(self._say_nothing, address, 53)
+
+    def _say_nothing(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._waiting.append((reader, writer))
 
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - a datagram transport is what it gets
         self._transport = transport

@@ -123,14 +123,14 @@ def test_names_that_hang_hold_up_nobody_else(seen: Seen) -> None:
     hanging = seen["hanging"]
     assert (hanging["honest"]["error"], hanging["honest"]["seconds"] < 1.0) == (None, True)
     assert hanging["errors"] == ["name_not_resolved"]
-    assert hanging["longest"] < 6.0
+    assert hanging["longest"] < 8.0
     assert hanging["more_threads"] <= 2  # the resolver's one, not one for each name
 
 
 @pytest.mark.parametrize("case", ["none", "truncated"])
 def test_name_without_an_answer_is_a_category(seen: Seen, case: str) -> None:
     assert seen[case]["error"] == "name_not_resolved"
-    assert seen[case]["seconds"] < 6.0
+    assert seen[case]["seconds"] < 8.0
 
 
 def test_tls_is_verified_against_the_name(seen: Seen) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from cryptography import x509
@@ -108,7 +109,8 @@ def _plain(address: str) -> object:
 
 def add_addresses() -> None:
     """Every address that is spoken of, on the loopback. Not within a loop: netlink needs a plain one."""
-    with IPRoute() as route:
+    with IPRoute() as opened:
+        route: Any = opened  # its types are incomplete
         (index,) = route.link_lookup(ifname="lo")
         route.link("set", index=index, state="up")
         for address in sorted({*PUBLIC, *FORBIDDEN, *PROXY}):
