@@ -7,6 +7,9 @@ kept until nothing needs it any more; then its text is erased. The row stays.
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
+
+import asyncpg
 
 from contracts.ids import ProviderKeyId, UserId, new_provider_key_id
 from runtime.encryption import SecretBox
@@ -97,12 +100,13 @@ ORDER BY k.provider, k.version DESC
 
 async def list_keys(conn: Connection, user_id: UserId) -> list[ProviderKey]:
     """The current ones, and those before them that are still in use: by provider, the newest first."""
-    return [
-        ProviderKey(
-            **{**row, "test_outcome": None if row["test_outcome"] is None else KeyTest(row["test_outcome"])},
-        )
-        for row in await conn.fetch(LIST_KEYS, user_id)
-    ]
+    return [_provider_key(row) for row in await conn.fetch(LIST_KEYS, user_id)]
+
+
+def _provider_key(row: asyncpg.Record) -> ProviderKey:
+    plain: dict[str, Any] = dict(row)
+    outcome = plain.pop("test_outcome")
+    return ProviderKey(test_outcome=None if outcome is None else KeyTest(outcome), **plain)
 
 
 MARK_TESTED = "UPDATE provider_keys SET tested_at = now(), test_outcome = $2 WHERE provider_key_id = $1"
@@ -189,6 +193,11 @@ WHERE k.erased_at IS NULL AND (k.replaced_at IS NOT NULL OR k.deleted_at IS NOT 
       WHERE j.provider_key_id = k.provider_key_id
         AND (j.state IN ('waiting', 'submitting', 'unknown', 'submitted') OR c.state = 'held')
   )
+  AND NOT EXISTS (  -- its file may have to be asked for again
+      SELECT FROM jobs AS j JOIN executions AS e ON e.execution_id = j.execution_id
+      WHERE j.provider_key_id = k.provider_key_id AND j.state = 'completed' AND NOT j.orphan
+        AND e.status IN ('queued', 'running') AND NOT EXISTS (SELECT FROM assets AS a WHERE a.job_id = j.job_id)
+  )
   AND NOT EXISTS (
       SELECT FROM sends AS s JOIN jobs AS j ON j.job_id = s.job_id LEFT JOIN charges AS c ON c.job_id = j.job_id
       WHERE s.provider_key_id = k.provider_key_id
@@ -200,6 +209,8 @@ RETURNING k.provider_key_id
 
 async def erase_unused(conn: Connection) -> list[ProviderKeyId]:
     """Erase the keys that were replaced or deleted and that nothing needs: no open job, no open bill, an orphan's
-    neither. As system: of all users; as a user: its own. Repeating is safe.
+    neither, no file that an open execution has yet to store. Repeating is safe.
+
+    As system: of all users; as a user: its own.
     """
     return [ProviderKeyId(row["provider_key_id"]) for row in await conn.fetch(ERASE_UNUSED)]

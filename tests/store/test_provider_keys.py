@@ -28,7 +28,7 @@ from store.provider_keys import (
 )
 from tests.rows import IMAGE_PRICE, SEALER, Accepted, accept, new_execution, new_user
 from tests.servers import PostgresServer, new_database
-from tests.store.by_hand import REQUEST, handle
+from tests.store.by_hand import REQUEST, end, handle
 
 FIRST, SECOND = "00000000-1111-2222-3333-444444444444:first", "00000000-1111-2222-3333-444444444444:second"
 WAIT_SECONDS = 0.3
@@ -208,6 +208,9 @@ async def test_key_is_kept_until_the_last_job_bought_with_it_has_its_bill(databa
     assert kept.open_jobs == 1
     assert key.provider_key_id not in await erase(database)  # ended, and its bill is open
     await settle(database, one.image.job_id, one.user_id)
+    assert key.provider_key_id not in await erase(database)  # its file may have to be asked for again
+    async with database.as_user(one.user_id) as conn:
+        await end(conn, one)
     assert key.provider_key_id in await erase(database)
 
 
@@ -228,6 +231,8 @@ async def test_key_of_an_orphan_is_kept_until_its_bill(database: Database) -> No
         await mark_submitted(conn, one.image.job_id, 2, handle(f"req-{one.image.job_id}"))
     await settle(database, one.image.job_id, one.user_id)
     await delete(database, one.user_id)
+    async with database.as_user(one.user_id) as conn:
+        await end(conn, one)
 
     erased = await erase(database)
     assert second.provider_key_id in erased
