@@ -103,25 +103,13 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
         wakeups = Wakeups()
         await stack.enter_async_context(wakeups.listening(database))
 
-        async def start_delivery(order: DeliveryOrder) -> bool:
-            return await orders.start_delivery(client, order)
-
-        async def start_execution(order: ExecutionOrder, prompt: str) -> None:
-            await orders.start_execution(client, database, order, prompt=prompt)
-
         yield Crew(
             database=database,
             objects=objects,
             providers=providers,
             wakeups=wakeups,
             high_water=high_water,
-            executions=ExecutionActivities(
-                database=database,
-                links=AssetLinks(public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url),
-                start_delivery=start_delivery,
-                start_execution=start_execution,
-                limits=LoadLimits.of(settings),
-            ),
+            executions=execution_activities(settings, client, database),
             jobs=JobActivities(
                 database=database,
                 providers=providers,
@@ -149,6 +137,24 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
             ),
             late_bills=LateBills(database=database, providers=providers, keys=keys),
         )
+
+
+def execution_activities(settings: WorkerProcess, client: Client, database: Database) -> ExecutionActivities:
+    """Given what starts workflows."""
+
+    async def start_delivery(order: DeliveryOrder) -> bool:
+        return await orders.start_delivery(client, order)
+
+    async def start_execution(order: ExecutionOrder, prompt: str) -> None:
+        await orders.start_execution(client, database, order, prompt=prompt)
+
+    return ExecutionActivities(
+        database=database,
+        links=AssetLinks(public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url),
+        start_delivery=start_delivery,
+        start_execution=start_execution,
+        limits=LoadLimits.of(settings),
+    )
 
 
 def callback_urls(settings: WorkerProcess, names: tuple[str, ...]) -> dict[str, str]:
