@@ -73,11 +73,11 @@ async def test_recover_asks_nobody_about_what_was_bought_with_a_key_that_is_forg
     past = replace(await sent(bench, one.image), provider_key_id=key, key_known=True)
     await forget(bench)
     await bench.as_owner(LOST)
+    bench.jobs.keys._kept.clear()  # pyright: ignore[reportPrivateUsage] - as in a process that has never opened it
     recovery = await recovered(bench, monkeypatch, one, accepted, past)
     image = await bench.job(one.image)
     assert (image.state, image.provider_key_id) == (JobState.SUBMITTED, key)
     assert any("settle it by hand" in line for line in recovery.for_a_person)
-    bench.jobs.keys._kept.clear()  # pyright: ignore[reportPrivateUsage] - as in a process that has never opened it
     await bench.as_owner("UPDATE jobs SET deadline_at = now() WHERE job_id = $1", one.image.job_id)
     await bench.run(bench.jobs.wait, one.image)
     assert keys_of(bench, "status") == []
