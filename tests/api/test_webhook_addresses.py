@@ -41,6 +41,12 @@ async def test_webhook_address_that_leads_inside_is_422_and_accepts_nothing(
         assert await conn.fetchval("SELECT count(*) FROM executions WHERE webhook_url = $1", url) == 0
 
 
+async def test_endpoint_address_that_leads_inside_is_422(api_once: TestUser) -> None:
+    answer = await api_once.http.post("/api/endpoints", json={"url": "http://169.254.169.254/"})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "url"), answer.text
+    assert (await api_once.http.get("/api/endpoints")).json()["data"] == []
+
+
 async def test_webhook_address_that_an_operator_allows_is_accepted(
     fresh_database: FreshDatabase, temporal_address: str
 ) -> None:
