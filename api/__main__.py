@@ -8,23 +8,17 @@ import sys
 from contextlib import AsyncExitStack
 from types import FrameType
 
-import uvicorn
 import uvloop
 
 from api.app import create_app
-from api.services import Services, open_services
+from api.server import listen, serve
+from api.services import open_services
 from runtime.access_log import AccessLog
 from runtime.logging import configure_logging, get_logger
 from runtime.metrics import MetricsPortError, start_metrics_server
 from runtime.settings import ApiProcess, describe_settings, load, secret_values
 from runtime.temporal import TemporalConnectError
 from store.login import UnsafeLoginError
-
-DRAIN_SECONDS = 20
-"""For requests that have begun: the longest waits 5 s for a cancel, with its database and Temporal calls around it."""
-BACKLOG = 2048
-KEEP_ALIVE_SECONDS = 75
-"""Longer than a load balancer keeps idle connections (60 s is usual), so that it never sends into one that closes."""
 
 log = get_logger(__name__)
 
@@ -59,8 +53,7 @@ class PortError(Exception):
 def _listen(host: str, port: int) -> socket.socket:
     """Raises PortError."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address, family=family, backlog=BACKLOG)
+        return listen(host, port)
     except OSError as error:
         raise PortError(f"API_HOST, API_PORT: cannot listen on {host}:{port}: {error.strerror}") from None
 
@@ -81,24 +74,8 @@ async def _serve(settings: ApiProcess, listener: socket.socket) -> int:
         signal.signal(signal.SIGTERM, _ignore)
         signal.signal(signal.SIGINT, _ignore)
         log.info("listening", address=f"http://{settings.api_host}:{listener.getsockname()[1]}")
-        await _server(services).serve(sockets=[listener])
+        await serve(AccessLog(create_app(services)), listener, settings.api_max_connections)
     return 0
-
-
-def _server(services: Services) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(
-            AccessLog(create_app(services)),
-            http="httptools",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # nothing here depends on who calls
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-        )
-    )
 
 
 def _ignore(_signal: int, _frame: FrameType | None) -> None: ...

@@ -29,7 +29,6 @@ router = APIRouter(tags=["callbacks"])
         FailureCode.NOT_FOUND,
         FailureCode.PAYLOAD_TOO_LARGE,
         FailureCode.UNSUPPORTED_MEDIA_TYPE,
-        FailureCode.INVALID_REQUEST,
     ),
 )
 async def receive_callback(request: Request, provider: str, token: str) -> dict[str, Any]:

@@ -20,12 +20,23 @@ the token of the address was found to be ours."""
 MAX_JSON_DEPTH = 8
 MAX_INTEGER_DIGITS = 40
 
+_NOT_ENCODED = ("", "identity")
+
 BODY = "body"
 """Stands for the whole body where a field is named."""
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The body, by the bytes that come and not by what its header says alone. Raises ProblemError."""
+    """The body, by the bytes that come and not by what its header says alone. Raises ProblemError.
+
+    None is unpacked: what is counted is all there is.
+    """
+    if request.headers.get("content-encoding", "").strip().lower() not in _NOT_ENCODED:
+        raise ProblemError(
+            FailureCode.UNSUPPORTED_MEDIA_TYPE,
+            "Bodies are taken as they are: send it without Content-Encoding.",
+            headers={"Accept-Encoding": "identity"},
+        )
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit_bytes:
         raise _too_large(limit_bytes)
@@ -55,8 +66,10 @@ async def read_optional_json(request: Request) -> dict[str, Any]:
 
 
 def _check_media_type(request: Request) -> None:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
+    """JSON is UTF-8 (RFC 8259), and needs not say so; who says something else means something else."""
+    media_type, *parameters = request.headers.get("content-type", "").lower().split(";")
+    charsets = {value.strip(' "') for name, _, value in (one.partition("=") for one in parameters) if "charset" in name}
+    if media_type.strip() != "application/json" or charsets - {"utf-8"}:
         raise ProblemError(FailureCode.UNSUPPORTED_MEDIA_TYPE)
 
 

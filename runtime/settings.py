@@ -23,6 +23,7 @@ from runtime.outbound_settings import OutboundSettings as OutboundSettings
 from runtime.payload_settings import CodecSettings as CodecSettings
 from runtime.payload_settings import PayloadSettings as PayloadSettings
 from runtime.provider_settings import ProviderSettings as ProviderSettings
+from runtime.server_settings import ServerSettings as ServerSettings
 from runtime.setting_types import (
     ENV_FILE,
     Port,
@@ -202,6 +203,7 @@ class ApiProcess(
     TemporalSettings,
     DatabaseSettings,
     LimitSettings,
+    ServerSettings,
     ApiSettings,
 ):
     """`python -m api`."""

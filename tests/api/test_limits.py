@@ -1,12 +1,16 @@
 """Bodies: only one strict JSON object is read, and never more bytes than allowed."""
 
+import gzip
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 
 import pytest
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.routing import BaseRoute
 
 from api.limits import JSON_BODY_BYTES, parse_json
 from api.problems import ProblemError
@@ -115,6 +119,62 @@ async def test_body_of_another_type_is_415(api_once: TestUser, content_type: str
     )
 
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json; charset=utf-8", 202),
+        ('Application/JSON;Charset="UTF-8"', 202),
+        ("application/json; charset=utf-16", 415),
+        ("application/json; charset=latin-1; charset=utf-8", 415),
+    ],
+)
+async def test_body_is_utf8_or_415(api_once: TestUser, content_type: str, status: int) -> None:
+    answer = await api_once.http.post(
+        "/api/generate-video", content=b'{"prompt": "x"}', headers={"Content-Type": content_type}
+    )
+
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "Identity, GZIP", "x"])
+async def test_body_that_would_have_to_be_unpacked_is_415(api_once: TestUser, encoding: str) -> None:
+    bomb = gzip.compress(b" " * 20_000_000)
+    answer = await api_once.http.post(
+        "/api/generate-video",
+        content=bomb,
+        headers={"Content-Type": "application/json", "Content-Encoding": encoding},
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+async def test_body_that_says_it_is_not_packed_is_read(api_once: TestUser) -> None:
+    answer = await api_once.http.post(
+        "/api/generate-video", json={"prompt": "x"}, headers={"Content-Encoding": "identity"}
+    )
+
+    assert answer.status_code == 202
+
+
+def _api_routes(routes: Sequence[BaseRoute]) -> Iterator[APIRoute]:
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield route
+        included: APIRouter | None = getattr(route, "original_router", None)
+        if included is not None:
+            yield from _api_routes(included.routes)
+
+
+async def test_no_route_reads_its_body_in_another_way(shared_api: Api) -> None:
+    """A body that the framework reads is neither counted nor strict JSON."""
+    app = shared_api.transport.app
+    assert isinstance(app, FastAPI)
+    routes = list(_api_routes(app.routes))
+    assert len(routes) > 10
+    assert [route.path for route in routes if route.body_field is not None] == []
 
 
 async def test_body_of_somebody_without_a_key_is_not_looked_at(shared_api: Api) -> None:
