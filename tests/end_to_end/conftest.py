@@ -27,9 +27,9 @@ async def stack() -> AsyncGenerator[Stack]:
     with tempfile.TemporaryDirectory(prefix="takeone-e2e-", ignore_cleanup_errors=True) as name:
         os.chmod(name, 0o711)  # PostgreSQL's own system user has to get in when the tests run as root
         async with prepared(
-            Config(folder=Path(name), ports=free_stack_ports(), live=None), lambda _line: None
+            Config(folder=Path(name), ports=free_stack_ports(), live=None, encrypt_payloads=True), lambda _line: None
         ) as stack:
-            stack.environment |= FAST_HORIZONS
+            stack.environment |= {**FAST_HORIZONS, "LOG_LEVEL": "DEBUG"}
             await stack.start()
             yield stack
 

@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import av
 import httpx
-from temporalio.client import Client
 
 from tests.end_to_end.world import PROMPT, World
 
@@ -94,7 +93,7 @@ async def test_generate_video_takes_few_history_events(world: World) -> None:
     execution_id = await world.generate()
     await world.ended(execution_id)
     event_id = (await world.webhook(execution_id))["id"]
-    client = await Client.connect(world.stack.environment["TEMPORAL_ADDRESS"])
+    client = await world.temporal()
     walk = [event async for event in client.get_workflow_handle(execution_id).fetch_history_events()]
     delivery_id = f"deliver/{event_id}/1"
     await client.get_workflow_handle(delivery_id).result()
@@ -105,7 +104,7 @@ async def test_generate_video_takes_few_history_events(world: World) -> None:
 async def test_execution_is_readable_and_findable_for_an_operator(world: World) -> None:
     execution_id = await world.generate()
     await world.ended(execution_id)
-    client = await Client.connect(world.stack.environment["TEMPORAL_ADDRESS"])
+    client = await world.temporal()
     description = await client.get_workflow_handle(execution_id).describe()
     assert await description.static_summary() == f"generate-video: {PROMPT}"
     query = f"UserId = '{world.user.user_id}' AND TakeoneStatus = 'completed' AND Provider = 'fal' AND CostUsd > 0.01"

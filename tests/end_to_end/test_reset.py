@@ -57,14 +57,10 @@ async def _check_paid_once(world: World, execution_id: str) -> None:
     await world.webhook(execution_id)
 
 
-async def _client(world: World) -> Client:
-    return await Client.connect(world.stack.environment["TEMPORAL_ADDRESS"])
-
-
 @pytest.mark.timeout(120)
 async def test_workflow_reset_or_terminated_while_it_runs_is_paid_once(world: World) -> None:
     await world.settings(video_seconds=8.0)
-    client = await _client(world)
+    client = await world.temporal()
     ids = [await world.generate() for _ in range(4)]
     for execution_id in ids:
         await world.until(execution_id, job="video", state="submitted")
@@ -83,7 +79,7 @@ async def test_workflow_reset_or_terminated_while_it_runs_is_paid_once(world: Wo
 
 @pytest.mark.timeout(120)
 async def test_workflow_reset_or_started_again_after_its_end_changes_nothing(world: World) -> None:
-    client = await _client(world)
+    client = await world.temporal()
     execution_id = await world.generate()
     await _check_paid_once(world, execution_id)
     before = await world.get(execution_id)

@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 import httpx
 from standardwebhooks.webhooks import Webhook
+from temporalio.client import Client
 
 from contracts.money import nano_usd
 from deploy.local.client import User
@@ -23,6 +24,7 @@ from deploy.local.stack import Stack
 from store.database import Database
 from store.ledger_check import list_findings
 from tests.receiver import Receiver
+from tests.sealed import PayloadKeys, like
 
 PROMPT = "a red kite over a grey harbour"
 ENDED = ("completed", "failed", "cancelled")
@@ -218,6 +220,12 @@ class World:
         jobs = {row["job_id"] for row in await self.job_rows(execution_id)}
         calls: list[dict[str, Any]] = (await self.control.get("/requests")).json()["requests"]
         return [call for call in calls if _job_of(call["token"]) in jobs]
+
+    async def temporal(self) -> Client:
+        """As the product's own: it reads what is encrypted."""
+        keys = self.stack.environment["ENCRYPTION_KEYS"].split(",")
+        client = await Client.connect(self.stack.environment["TEMPORAL_ADDRESS"])
+        return like(client, PayloadKeys(keys=tuple(base64.b64decode(key) for key in keys)))
 
     async def job_rows(self, execution_id: str) -> list[dict[str, Any]]:
         return await self.rows(

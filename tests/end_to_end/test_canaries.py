@@ -1,0 +1,249 @@
+"""Secrets are planted, and looked for in everything that the service leaves behind: after success, failure, retry and
+crashes, with all processes logging at DEBUG and what Temporal keeps encrypted.
+"""
+
+import base64
+import os
+import secrets
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from store.accepted import packed
+from tests.end_to_end.sinks import bucket, collect, files_of
+from tests.end_to_end.world import MODELS, PROMPT, World
+from tests.leaks import Leak, find_leaks
+
+OWN_KEYS = {"fal": f"{secrets.token_hex(4)}-0000-4000-8000-{secrets.token_hex(6)}:{secrets.token_hex(16)}"}
+
+PLANTABLE = {
+    "history", "history, decrypted", "database", "log api.log", "object", "object's metadata", "webhook", "answer",
+}  # fmt: skip
+"""The sinks in which a test can plant something."""
+
+
+def _whsec() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+@dataclass(slots=True, kw_only=True)
+class Canaries:
+    """secrets: by what they are. answers: all that the API has said to this user."""
+
+    world: World
+    secrets: dict[str, str]
+    answers: list[httpx.Response] = field(default_factory=list[httpx.Response])
+
+    @classmethod
+    @asynccontextmanager
+    async def planted(cls, world: World) -> "AsyncGenerator[Canaries]":
+        keys = world.stack.keys
+        made = await world.api.post("/api/keys", json={"name": "second", "scopes": ["read", "generate"]})
+        assert made.status_code == 201, made.text
+        canaries = cls(
+            world=world,
+            secrets={
+                "API key": world.user.api_key,
+                "another API key": made.json()["apiKey"],
+                "webhook secret of the user": world.user.webhook_secret,
+                "webhook secret of a request": _whsec(),
+                "webhook secret of a request, a text": f"/+{secrets.token_urlsafe(24)}=?",
+                "user's own provider key": OWN_KEYS["fal"],
+                "a key that is none": f"tko_{secrets.token_urlsafe(40)}",
+                "password in an address": secrets.token_urlsafe(16),
+                "fal key": keys.sandbox_fal_key,
+                "Replicate token": keys.sandbox_replicate_token,
+                "Replicate's webhook secret": keys.sandbox_webhook_secret,
+                "encryption key": keys.encryption_key,
+                "S3 secret": keys.s3_secret_access_key,
+                "application's password": keys.application_password,
+                "owner's password": keys.postgres_password,
+            },
+        )
+
+        async def keep(answer: httpx.Response) -> None:
+            await answer.aread()
+            canaries.answers.append(answer)
+
+        world.api.event_hooks = {"response": [keep]}
+        yield canaries
+
+    def to_find(self) -> dict[str, bytes]:
+        """The secrets, and what stands behind those that are base64 themselves."""
+        found = {name: text.encode() for name, text in self.secrets.items()}
+        for name in ("webhook secret of the user", "webhook secret of a request", "encryption key"):
+            found[f"{name}, its bytes"] = base64.b64decode(self.secrets[name].removeprefix("whsec_"))
+        return found
+
+
+async def _refused(canaries: Canaries) -> None:
+    """Secrets where they should not be: the answers say what is wrong, and do not repeat it."""
+    world, planted = canaries.world, canaries.secrets
+    order: dict[str, Any] = {"prompt": PROMPT, "duration": 2, "resolution": "480p"}
+    text = planted["webhook secret of a request, a text"]
+    wrong: list[dict[str, Any]] = [
+        {**order, "webhook": world.receiver.url, "webhookSecret": text * 10},
+        {**order, "webhook": world.receiver.url, "webhookSecret": [text]},
+        {**order, "webhook": f"http://user:{planted['password in an address']}@hooks.example.com/"},
+        {**order, "apiKey": planted["fal key"]},
+        {**order, "duration": planted["API key"]},
+    ]
+    for body in wrong:
+        assert (await world.api.post("/api/generate-video", json=body)).status_code == 422
+    broken = await world.api.post(
+        "/api/generate-video", content=f'{{"webhookSecret": "{text}"', headers={"content-type": "application/json"}
+    )
+    assert 400 <= broken.status_code < 500
+    strange = {"authorization": f"Bearer {planted['a key that is none']}"}
+    assert (await world.api.get("/api/executions", headers=strange)).status_code == 401
+    refused = await world.api.put("/api/provider-keys/nobody", json={"key": planted["user's own provider key"]})
+    assert refused.status_code == 404
+    refused = await world.api.put("/api/provider-keys/fal", json={"key": planted["user's own provider key"] * 10})
+    assert refused.status_code == 422
+
+
+async def _succeeded(canaries: Canaries) -> str:
+    secret = canaries.secrets["webhook secret of a request"]
+    return await canaries.world.generate(webhookSecret=secret, **MODELS["fal"])
+
+
+async def _failed_and_retried(canaries: Canaries) -> str:
+    """Its video fails at the provider; what failed is bought again."""
+    world = canaries.world
+    body = {"webhookSecret": canaries.secrets["webhook secret of a request, a text"]}
+    execution_id = await world.caught("fail_after", provider="replicate", params={"seconds": 0.2}, body=body)
+    assert (await world.ended(execution_id))["status"] == "failed"
+    answer = await world.api.post(f"/api/executions/{execution_id}/retry")
+    assert answer.status_code == 202, answer.text
+    return execution_id
+
+
+@asynccontextmanager
+async def _without_tables(world: World, *tables: str) -> AsyncGenerator[None]:
+    """As after a migration that went wrong: what needs them meets an error that nobody expected."""
+    for table in tables:
+        await world.rows(f"ALTER TABLE {table} RENAME TO {table}_away")
+    try:
+        yield
+    finally:
+        for table in tables:
+            await world.rows(f"ALTER TABLE {table}_away RENAME TO {table}")
+
+
+async def _crashed(canaries: Canaries, execution_id: str) -> None:
+    """Bugs in the API and in the end of an execution, then the worker is killed: it all goes on."""
+    world = canaries.world
+    body = {"prompt": PROMPT, "webhook": world.receiver.url, "webhookSecret": canaries.secrets["fal key"]}
+    before = _bugs_of_the_worker(world)
+    async with _without_tables(world, "idempotency_keys", "webhooks"):
+        answer = await world.api.post("/api/generate-video", json=body, headers={"idempotency-key": "k"})
+        assert answer.status_code == 500, answer.text
+
+        async def fails() -> bool:
+            return _bugs_of_the_worker(world) > before
+
+        await world.until_true(fails, "the worker met no error", seconds=30)
+    os.kill(world.stack.pid_of("Worker"), signal.SIGKILL)
+    assert (await world.ended(execution_id, seconds=60))["status"] == "completed"
+
+
+def _bugs_of_the_worker(world: World) -> int:
+    return (world.stack.config.logs / "worker.log").read_bytes().count(b"UndefinedTableError")
+
+
+async def _own_key(canaries: Canaries) -> None:
+    """Bought with the user's own key, whatever the provider says to it."""
+    world = canaries.world
+    put = await world.api.put("/api/provider-keys/fal", json={"key": canaries.secrets["user's own provider key"]})
+    assert put.status_code == 200, put.text
+    assert (await world.api.post("/api/provider-keys/fal/test")).status_code == 200
+    execution_id = await world.generate(**MODELS["fal"])
+    await world.ended(execution_id)
+    assert (await world.api.get("/api/provider-keys")).status_code == 200
+
+
+async def _everything(canaries: Canaries) -> None:
+    world = canaries.world
+    retried = await _failed_and_retried(canaries)
+    succeeded = await _succeeded(canaries)
+    await _refused(canaries)
+    await _crashed(canaries, succeeded)
+    assert (await world.ended(retried))["status"] == "completed"
+    await _own_key(canaries)
+
+    async def told() -> bool:
+        return all(world.webhooks_of(execution_id) for execution_id in world.ids)
+
+    await world.until_true(told, "a webhook is missing", seconds=40)
+
+
+@pytest.mark.timeout(180)
+async def test_secrets_are_in_no_sink(world: World) -> None:
+    async with Canaries.planted(world) as canaries:
+        await _everything(canaries)
+        assert {answer.status_code for answer in canaries.answers} >= {200, 202, 401, 404, 422, 500}
+        sinks = await collect(world, canaries.answers, [])
+    kinds = {name.partition(" ")[0] for name, _ in sinks}
+    assert kinds == {
+        "history",
+        "history,",
+        "database",
+        "log",
+        "object's",
+        "object",
+        "webhook",
+        "answer",
+        "metrics",
+        "command",
+    }
+    assert find_leaks(sinks, canaries.to_find()) == []
+    raw = b"".join(content for name, content in sinks if name == "history")
+    shown = b"".join(content for name, content in sinks if name == "history, decrypted")
+    assert (PROMPT.encode() in raw, PROMPT.encode() in shown) == (False, True)
+
+
+async def test_planted_leaks_are_found_in_every_sink(world: World) -> None:
+    """That the test above can fail."""
+    secret = secrets.token_urlsafe(24)
+    hidden = base64.b64encode(b"x" + secret.encode())
+    client, workflow_id = await world.temporal(), f"planted-{secrets.token_hex(8)}"
+    log = world.stack.config.logs / "api.log"
+    async with Canaries.planted(world) as canaries:
+        await world.ended(await world.generate())
+        await world.rows("CREATE TABLE planted (bytes bytea)")
+        try:
+            await world.rows("INSERT INTO planted VALUES ($1)", hidden)
+            await client.start_workflow("nobody", id=workflow_id, task_queue=secret, memo={"a": packed({"b": secret})})
+            async with bucket(world) as (s3, name):
+                await s3.put_object(Bucket=name, Key="planted", Body=hidden, Metadata={"planted": secret})
+            async with httpx.AsyncClient(trust_env=False) as http:
+                await http.post(world.receiver.url, content=secret)
+            await world.api.get(f"/nothing/{secret}")
+            with log.open("ab") as file:
+                file.write(hidden)
+            found = find_leaks(await collect(world, canaries.answers, [workflow_id]), {"planted": secret.encode()})
+        finally:
+            await world.rows("DROP TABLE planted")
+            await client.get_workflow_handle(workflow_id).terminate()
+            async with bucket(world) as (s3, name):
+                await s3.delete_object(Bucket=name, Key="planted")
+    assert {leak.sink for leak in found} == PLANTABLE
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_secrets_are_in_no_file(world: World) -> None:
+    """On the disks of PostgreSQL, Temporal and S3 too: their tables, their logs of changes, what they have deleted."""
+    async with Canaries.planted(world) as canaries:
+        await _everything(canaries)
+    await world.rows("CHECKPOINT")
+    folder: Path = world.stack.config.folder
+    found = find_leaks(files_of(folder), canaries.to_find())
+    sandbox = [leak for leak in found if leak.sink.startswith("file sandbox/")]  # others' computers: given their own
+    assert set(found) - set(sandbox) == set[Leak]()
