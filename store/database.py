@@ -32,6 +32,7 @@ DATABASE_DOWN: Final[tuple[type[Exception], ...]] = (
     asyncpg.InsufficientResourcesError,  # too many connections, disk full
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InterfaceError,  # the connection is closed
+    asyncpg.InternalClientError,  # it said goodbye to an idle connection, which the driver then cannot use
     asyncpg.IdleInTransactionSessionTimeoutError,  # we stood still
 )
 """What a transaction raises while PostgreSQL cannot be used. Nothing was committed, unless COMMIT got no answer."""

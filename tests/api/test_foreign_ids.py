@@ -107,8 +107,8 @@ async def two(postgres_server: PostgresServer, template_database: str, temporal_
         ada, bob = await api.new_user(), await api.new_user()
         owner = await asyncpg.connect(database.owner_dsn)
         document = (await api.http.get("/openapi.json")).json()
-        things = await _things(api, ada, database)
         async with ada.http, bob.http:
+            things = await _things(api, ada, database)
             yield Two(api=api, ada=ada, bob=bob, owner=owner, operations=operations_of(document), things=things)
         await owner.close()
 
@@ -124,6 +124,9 @@ async def _things(api: Api, ada: TestUser, database: FreshDatabase) -> dict[str,
         key = await insert_api_key(conn, ada.user_id, "another of hers")
     ids = {"execution": one.execution_id, "asset": asset_id, "webhook": event_id, "key": key.key_id}
     ids["endpoint"] = endpoint_id
+    own_key = {"key": "a-key-of-hers-at-this-provider"}
+    put = await ada.http.put(f"/api/provider-keys/{OWN_NAMES['path provider']}", json=own_key)
+    assert put.status_code == 200, put.text
     things = {kind: (thing, _never(thing)) for kind, thing in ids.items()}
     things["execution cursor"] = (encode_cursor(one.execution_id), encode_cursor(new_execution_id()))
     things["endpoint cursor"] = (encode_cursor(endpoint_id), encode_cursor(new_endpoint_id()))
@@ -249,8 +252,7 @@ async def test_foreign_id_is_answered_like_one_that_never_was(two: Two) -> None:
 async def test_route_without_a_foreign_id_tells_and_touches_nothing_of_anothers(two: Two) -> None:
     """Lists, and what is named by each user: with a name that she has used."""
     used = await _ask(
-        two,
-        two.ada,
+        two.ada.http,
         _operation(two, "POST /api/generate-video"),
         {"header Idempotency-Key": OWN_NAMES["header Idempotency-Key"]},
     )
