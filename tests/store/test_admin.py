@@ -49,7 +49,7 @@ async def run_process(database_url: str, *arguments: str, more: Mapping[str, str
     return Ran(code=process.returncode, out=out.decode(), err=err.decode())
 
 
-async def run_admin(database_url: str, *arguments: str) -> Ran:
+async def run_admin(database_url: str, *arguments: str, more: Mapping[str, str] | None = None) -> Ran:
     """The same without the second that a process takes to begin."""
     said = io.StringIO()
     try:
@@ -58,7 +58,8 @@ async def run_admin(database_url: str, *arguments: str) -> Ran:
     except SystemExit as stopped:
         shown = said.getvalue()
         return Ran(code=int(stopped.code or 0), out="" if stopped.code else shown, err=shown if stopped.code else "")
-    settings = AdminProcess.model_validate({name.lower(): text for name, text in _environment(database_url).items()})
+    environment = _environment(database_url) | dict(more or {})
+    settings = AdminProcess.model_validate({name.lower(): text for name, text in environment.items()})
     code, text, is_result = await admin.answer(settings, parsed)
     return Ran(code=code, out=text if is_result else "", err="" if is_result else f"{text}\n")
 

@@ -14,7 +14,7 @@ from store.audit import list_audit
 from store.database import Database
 from store.users import webhook_secret_context
 from tests.servers import FreshDatabase
-from tests.store.test_admin import run_process
+from tests.store.test_admin import run_admin
 
 OLD_KEY, NEW_KEY = b"o" * 32, b"n" * 32
 OLD, NEW = key_id(OLD_KEY), key_id(NEW_KEY)
@@ -56,7 +56,7 @@ async def test_secrets_are_rotated_and_counted(fresh_database: FreshDatabase, da
     url = fresh_database.application_dsn
     await seed(database, 3)
 
-    before = (await run_process(url, "secrets", "status", more=keys(NEW_KEY, OLD_KEY))).json
+    before = (await run_admin(url, "secrets", "status", more=keys(NEW_KEY, OLD_KEY))).json
     assert before["keys"] == [
         {"keyId": NEW, "configured": True, "sealed": 0},
         {"keyId": OLD, "configured": True, "sealed": 3},
@@ -65,13 +65,13 @@ async def test_secrets_are_rotated_and_counted(fresh_database: FreshDatabase, da
     assert before["columns"] == [{"column": "users.webhook_secret_sealed", "keyId": OLD, "version": 2, "sealed": 3}]
 
     # Without the old key nothing can be done, and it is said which one is missing.
-    refused = await run_process(url, "secrets", "rotate", more=keys(NEW_KEY))
+    refused = await run_admin(url, "secrets", "rotate", more=keys(NEW_KEY))
     assert refused.code == 1
     assert f"sealed with key {OLD}" in refused.out
-    without = (await run_process(url, "secrets", "status", more=keys(NEW_KEY))).json
+    without = (await run_admin(url, "secrets", "status", more=keys(NEW_KEY))).json
     assert {"keyId": OLD, "configured": False, "sealed": 3} in without["keys"]
 
-    done = (await run_process(url, "secrets", "rotate", "--actor", "Ada", more=keys(NEW_KEY, OLD_KEY))).json
+    done = (await run_admin(url, "secrets", "rotate", "--actor", "Ada", more=keys(NEW_KEY, OLD_KEY))).json
     assert done == {
         "newest": NEW,
         "renewed": {"users.webhook_secret_sealed": 3},
@@ -79,9 +79,9 @@ async def test_secrets_are_rotated_and_counted(fresh_database: FreshDatabase, da
         "broken": 0,
         "examples": [],
     }
-    after = (await run_process(url, "secrets", "status", more=keys(NEW_KEY))).json
+    after = (await run_admin(url, "secrets", "status", more=keys(NEW_KEY))).json
     assert (after["keys"], after["toRotate"]) == ([{"keyId": NEW, "configured": True, "sealed": 3}], 0)
-    again = (await run_process(url, "secrets", "rotate", more=keys(NEW_KEY))).json
+    again = (await run_admin(url, "secrets", "rotate", more=keys(NEW_KEY))).json
     assert (again["renewed"], again["left"]) == ({}, 0)
     async with database.as_system() as conn:
         by_ada, _ = await list_audit(conn)
@@ -103,9 +103,9 @@ async def test_rotation_that_was_killed_goes_on_where_it_was(fresh_database: Fre
     process.kill()
     assert await process.wait() == -signal.SIGKILL
 
-    left = (await run_process(url, "secrets", "status", more=both)).json["toRotate"]
+    left = (await run_admin(url, "secrets", "status", more=both)).json["toRotate"]
     assert 0 < left <= USERS - 10  # it was killed in the middle
-    rest = (await run_process(url, "secrets", "rotate", more=both)).json
+    rest = (await run_admin(url, "secrets", "rotate", more=both)).json
     assert (sum(rest["renewed"].values()), rest["left"]) == (left, 0)
     box = Sealer([NEW_KEY])
     async with database.as_system() as conn:
