@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import jwt
 
@@ -100,8 +100,11 @@ class Issuer:
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[Scope]:
     """Those of ours among its own; what an application needs, if it says nothing of scopes."""
-    named = claims.get("scope", claims.get("scp"))
+    named = claims.get("scope")
+    named = claims.get("scp") if named is None else named
     if named is None:
         return USUAL_SCOPES
-    words: list[object] = list(named.split()) if isinstance(named, str) else named if isinstance(named, list) else []
-    return frozenset(_SCOPES[word] for word in words if isinstance(word, str) and word in _SCOPES)
+    words = named.split() if isinstance(named, str) else named
+    if not isinstance(words, list):
+        return frozenset()
+    return frozenset(_SCOPES[word] for word in cast("list[object]", words) if isinstance(word, str) and word in _SCOPES)

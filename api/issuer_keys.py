@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 import httpx
@@ -116,7 +117,7 @@ class IssuerKeys:
     async def _document(self, url: str) -> dict[str, Any]:
         body = b""
         async with self._http.stream("GET", url) as answer:
-            if answer.status_code != httpx.codes.OK:
+            if answer.status_code != HTTPStatus.OK:
                 raise _DocumentError(f"answered with {answer.status_code}")
             async for chunk in answer.aiter_bytes():
                 body += chunk

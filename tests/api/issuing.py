@@ -18,6 +18,8 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm, get_default_
 AUDIENCE: Final = "takeone"
 DISCOVERY: Final = "/.well-known/openid-configuration"
 KEYS: Final = "/keys"
+NULL: Final = "(null)"
+"""Stands for a claim that is there, and null."""
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -59,7 +61,7 @@ def claims_of(issuer: str, subject: str, **changed: Any) -> dict[str, Any]:
     now = int(time.time())
     claims = {"iss": issuer, "aud": AUDIENCE, "sub": subject, "iat": now, "exp": now + 300, **changed}
     return {
-        name: now + value.total_seconds() if isinstance(value, timedelta) else value
+        name: now + value.total_seconds() if isinstance(value, timedelta) else None if value == NULL else value
         for name, value in claims.items()
         if value is not None
     }
