@@ -15,6 +15,7 @@ import httpx
 from deploy.local.ports import free_ports
 from deploy.local.postgres import postgres
 from deploy.local.process import Part, start_ready
+from runtime.logging import configure_logging
 from store.migrate import migrate
 from tests.api.conftest import TestUser, api_settings, running_api
 from tests.api.whole import check_refused, check_whole
@@ -124,6 +125,7 @@ def _say(line: str) -> None:
 
 
 async def main(folder: Path) -> None:
+    configure_logging("WARNING", "json")
     (port,) = free_ports(1)
     part = postgres(folder, port, PASSWORD, log=folder.parent / "postgres.log")
     running = await start_ready(part)
