@@ -5,6 +5,7 @@ run it where operators reach it, and nobody else does.
 """
 
 import argparse
+import asyncio
 import base64
 import binascii
 import hmac
@@ -12,7 +13,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-import uvicorn
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -22,12 +22,15 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from temporalio.api.common.v1 import Payloads
 
+from api.server import listen, serve
+from runtime.access_log import AccessLog
 from runtime.logging import configure_logging, get_logger
 from runtime.payloads import SealedPayloads, payload_codec
 from runtime.settings import CodecProcess, describe_settings, load, secret_values
 
 MAX_BODY_BYTES = 8_000_000
 """A page of a history is at most 4 MB, and a third longer in base64."""
+MAX_CONNECTIONS = 100
 _WHO = 'Basic realm="Takeone codec", charset="UTF-8"'
 
 log = get_logger(__name__)
@@ -119,17 +122,15 @@ def main() -> int:
         token=settings.codec_token.get_secret_value() if settings.codec_token is not None else None,
         origins=settings.origins(),
     )
-    uvicorn.run(
-        app,
-        host=settings.codec_host,
-        port=settings.codec_port,
-        http="httptools",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # nothing here depends on who calls
-    )
+    try:
+        listener = listen(settings.codec_host, settings.codec_port)
+    except OSError as error:
+        place = f"{settings.codec_host}:{settings.codec_port}"
+        sys.stderr.write(f"CODEC_HOST, CODEC_PORT: cannot listen on {place}: {error.strerror}\n")
+        return 1
+    log.info("listening", address=f"http://{settings.codec_host}:{settings.codec_port}")
+    with listener, suppress(KeyboardInterrupt):
+        asyncio.run(serve(AccessLog(app), listener, MAX_CONNECTIONS))
     return 0
 
 

@@ -25,7 +25,7 @@ OWN_KEYS = {"fal": f"{secrets.token_hex(4)}-0000-4000-8000-{secrets.token_hex(6)
 PLANTABLE = {
     "history", "history, decrypted", "database", "log api.log", "object", "object's metadata", "webhook", "answer",
 }  # fmt: skip
-"""The sinks in which a test can plant something."""
+"""The sinks in which a test can surely plant something."""
 
 
 def _whsec() -> str:
@@ -43,15 +43,22 @@ class Canaries:
     @classmethod
     @asynccontextmanager
     async def planted(cls, world: World) -> "AsyncGenerator[Canaries]":
+        """Those that the API shows once are made before its answers are kept."""
         keys = world.stack.keys
-        made = await world.api.post("/api/keys", json={"name": "second", "scopes": ["read", "generate"]})
-        assert made.status_code == 201, made.text
+        made = await _shown(world, "/api/keys", {"name": "second", "scopes": ["read", "generate"]})
+        endpoint_secret = _whsec()
+        endpoint = await _shown(world, "/api/endpoints", {"url": world.receiver.url, "secret": endpoint_secret})
+        rotated = await _shown(world, f"/api/endpoints/{endpoint['id']}/rotate-secret", {})
+        own = await _shown(world, "/api/webhook-secret/rotate", {})
         canaries = cls(
             world=world,
             secrets={
                 "API key": world.user.api_key,
-                "another API key": made.json()["apiKey"],
+                "another API key": made["apiKey"],
                 "webhook secret of the user": world.user.webhook_secret,
+                "webhook secret of the user, rotated": own["secret"],
+                "webhook secret of an endpoint": endpoint_secret,
+                "webhook secret of an endpoint, rotated": rotated["secret"],
                 "webhook secret of a request": _whsec(),
                 "webhook secret of a request, a text": f"/+{secrets.token_urlsafe(24)}=?",
                 "user's own provider key": OWN_KEYS["fal"],
@@ -77,9 +84,16 @@ class Canaries:
     def to_find(self) -> dict[str, bytes]:
         """The secrets, and what stands behind those that are base64 themselves."""
         found = {name: text.encode() for name, text in self.secrets.items()}
-        for name in ("webhook secret of the user", "webhook secret of a request", "encryption key"):
-            found[f"{name}, its bytes"] = base64.b64decode(self.secrets[name].removeprefix("whsec_"))
+        for name, text in self.secrets.items():
+            if text.startswith("whsec_") or name == "encryption key":
+                found[f"{name}, its bytes"] = base64.b64decode(text.removeprefix("whsec_"))
         return found
+
+
+async def _shown(world: World, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = await world.api.post(path, json=body)
+    assert answer.is_success, answer.text
+    return answer.json()
 
 
 async def _refused(canaries: Canaries) -> None:
@@ -168,6 +182,18 @@ async def _own_key(canaries: Canaries) -> None:
     assert (await world.api.get("/api/provider-keys")).status_code == 200
 
 
+async def _desk(canaries: Canaries) -> None:
+    """Everything that shows endpoints, keys and webhooks."""
+    world = canaries.world
+    for path in ("/api/endpoints", "/api/keys", "/api/webhooks", "/api/executions", "/api/usage"):
+        assert (await world.api.get(path)).status_code == 200
+    (endpoint,) = (await world.api.get("/api/endpoints")).json()["data"]
+    tested = await world.api.post(f"/api/endpoints/{endpoint['id']}/test")
+    assert tested.status_code == 202, tested.text
+    for webhook in (await world.api.get("/api/webhooks")).json()["data"]:
+        assert (await world.api.get(f"/api/webhooks/{webhook['id']}")).status_code == 200
+
+
 async def _everything(canaries: Canaries) -> None:
     world = canaries.world
     retried = await _failed_and_retried(canaries)
@@ -181,6 +207,7 @@ async def _everything(canaries: Canaries) -> None:
         return all(world.webhooks_of(execution_id) for execution_id in world.ids)
 
     await world.until_true(told, "a webhook is missing", seconds=40)
+    await _desk(canaries)
 
 
 @pytest.mark.timeout(180)
@@ -233,7 +260,7 @@ async def test_planted_leaks_are_found_in_every_sink(world: World) -> None:
             await client.get_workflow_handle(workflow_id).terminate()
             async with bucket(world) as (s3, name):
                 await s3.delete_object(Bucket=name, Key="planted")
-    assert {leak.sink for leak in found} == PLANTABLE
+    assert {leak.sink for leak in found} >= PLANTABLE
 
 
 @pytest.mark.long
