@@ -20,7 +20,7 @@ from store.database import DATABASE_DOWN, Connection
 from store.idempotency import KeptAnswer, find_answer, insert_answer, try_lock_key
 from workflows.orders import start_execution
 
-_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", re.ASCII)
+_IDEMPOTENCY_KEY = re.compile(r"^[!-~](?:[ -~]{0,253}[!-~])?$", re.ASCII)
 _IN_PROGRESS_SECONDS = 1
 """What a client is told to wait for the answer of its first request: far longer than its transaction takes."""
 
@@ -31,6 +31,7 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         description="Up to 255 printable characters: for 30 days the same request is done once.",
+        json_schema_extra={"pattern": _IDEMPOTENCY_KEY.pattern, "maxLength": 255},
     ),
 ]
 

@@ -1,12 +1,14 @@
 """The HTTP application: routes, and every error as a problem."""
 
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import (
@@ -77,7 +79,26 @@ async def _invalid(request: Request, error: RequestValidationError) -> Response:
 
 async def _refused(request: Request, error: HTTPException) -> Response:
     code = _CODES.get(error.status_code, FailureCode.INVALID_REQUEST)
-    return problem_response(request, ProblemError(code, headers=error.headers))
+    headers = dict(error.headers or {})
+    if code is FailureCode.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods_at(request.app.routes, request.url.path)))
+    return problem_response(request, ProblemError(code, headers=headers))
+
+
+def _methods_at(routes: Sequence[BaseRoute], path: str) -> set[str]:
+    """What this address takes; Starlette would name the methods of the first route that fits it."""
+    fitting = [route for route in _all_routes(routes) if route.path_regex.match(path)]
+    exact = [route for route in fitting if route.path == path]
+    return {method for route in exact or fitting for method in route.methods or ()}
+
+
+def _all_routes(routes: Sequence[BaseRoute]) -> Iterator[Route]:
+    for route in routes:
+        if isinstance(route, Route):
+            yield route
+        included: APIRouter | None = getattr(route, "original_router", None)
+        if included is not None:
+            yield from _all_routes(included.routes)
 
 
 async def _gone(request: Request, _error: ClientDisconnect) -> Response:

@@ -53,6 +53,22 @@ async def test_problem_answers_what_the_framework_refuses(
         assert answer.headers["allow"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/api/endpoints", "GET, POST"),
+        ("POST", "/api/endpoints/end_1", "DELETE, GET, PATCH"),
+        ("DELETE", "/api/webhooks/resend", "POST"),
+    ],
+)
+async def test_problem_names_every_method_that_an_address_takes(
+    shared_api: Api, method: str, path: str, allowed: str
+) -> None:
+    answer = await shared_api.http.request(method, path)
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
 async def test_problem_of_an_unexpected_error_is_500_and_tells_nothing(
     api: Api, user: TestUser, fresh_database: FreshDatabase
 ) -> None:
