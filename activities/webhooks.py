@@ -81,6 +81,7 @@ class WebhookActivities:
                     return await _ended(conn, order)
                 if webhook.closed is not None:
                     await webhooks.mark_failed(conn, order, webhook.closed)
+                    log.info("webhook not sent", event_id=order.event_id, reason=webhook.closed)
                     return await _ended(conn, order)
                 begun = await self._begin(conn, order, webhook, room)
                 if begun is None:
