@@ -66,7 +66,7 @@ async def calls_by_key(world: World) -> dict[str, set[str]]:
 
 @pytest.mark.timeout(120)
 async def test_what_each_user_buys_is_on_the_account_of_the_key_it_was_bought_with(world: World) -> None:
-    await world.settings(video_seconds=4.0)
+    await world.settings(video_seconds=3.0)
     async with another_user(world) as bobs:
         old, his = await put(world, "replicate", ALICE), await put(bobs, "fal", BOB)
         first, second = await order(world, "replicate"), await order(bobs, "fal")
@@ -86,6 +86,11 @@ async def test_what_each_user_buys_is_on_the_account_of_the_key_it_was_bought_wi
         await completed(bobs, fourth)
         assert await accounts(world, third) == ["alice-new", "alice-new"]
         assert await accounts(bobs, fourth) == ["", ""]
+
+        bought = {line["provider_job_id"] for line in await world.bill()}
+        tries: list[dict[str, Any]] = (await world.control.get("/callbacks")).json()["callbacks"]
+        assert {one["provider_job_id"] for one in tries} == bought  # each verified as its account signs
+        assert {one["status"] for one in tries} == {200}
 
         calls = await calls_by_key(world)
         assert {"create", "status"} <= calls[ALICE] & calls[BOB] & calls[ALICE_NEW]
