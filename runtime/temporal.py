@@ -60,7 +60,7 @@ class SearchAttributeTypeError(Exception):
 async def connect(
     settings: TemporalSettings,
     *,
-    payloads: DataConverter = DataConverter.default,
+    payloads: DataConverter,
     metrics_port: int | None = None,
     metrics_host: str = "127.0.0.1",
     lazy: bool = False,

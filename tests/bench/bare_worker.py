@@ -8,6 +8,7 @@ import aioboto3
 import httpx
 from aiobotocore.config import AioConfig
 from temporalio.client import Client
+from temporalio.converter import DataConverter
 from temporalio.worker import Worker
 
 from runtime import policies
@@ -20,7 +21,7 @@ from tests.bench.bare_activities import BareActivities
 async def serve(settings: WorkerProcess) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    client = await connect(settings)
+    client = await connect(settings, payloads=DataConverter.default)
     async with (
         httpx.AsyncClient(trust_env=False, timeout=30) as http,
         aioboto3.Session().client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs

@@ -40,6 +40,7 @@ def test_config_live_has_a_folder_of_its_own(tmp_path: Path) -> None:
     [
         ({"API_PORT": "80O0"}, False, "API_PORT must be a port number, not '80O0'"),
         ({"API_PORT": "7233"}, False, "API_PORT|TEMPORAL_PORT"),
+        ({"TEMPORAL_ENCRYPT_PAYLOADS": "maybe"}, False, "TEMPORAL_ENCRYPT_PAYLOADS must be true or false"),
         ({"SANDBOX_PORT": "8335"}, False, "S3_PORT and SANDBOX_PORT both use port 8335"),
         ({}, True, "not set: FAL_KEY, REPLICATE_API_TOKEN"),
         ({"FAL_KEY": "x"}, True, "not set: REPLICATE_API_TOKEN"),
@@ -49,6 +50,13 @@ def test_config_wrong_environment_is_one_line(environment: dict[str, str], live:
     with pytest.raises(LocalError, match=said) as raised:
         read_config(environment, live=live)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("said", ["", "false", "true"])
+def test_config_encrypts_what_temporal_keeps_if_asked(said: str, tmp_path: Path) -> None:
+    config = read_config({"TAKEONE_DATA_DIR": str(tmp_path), "TEMPORAL_ENCRYPT_PAYLOADS": said}, live=False)
+    made = product_environment(config, keep_keys(tmp_path), {"TEMPORAL_ENCRYPT_PAYLOADS": "from outside"})
+    assert (config.encrypt_payloads, made["TEMPORAL_ENCRYPT_PAYLOADS"]) == (said == "true", str(said == "true"))
 
 
 def test_environment_of_the_product_has_no_real_key_and_no_foreign_address(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import uuid
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,7 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.converter import DataConverter
 
 from runtime.search_attributes import COST_USD, PLAN_TYPE, PROVIDER, STATUS, USER_ID
 from runtime.settings import TemporalSettings
@@ -28,6 +30,7 @@ from runtime.temporal import (
 )
 from tests.servers import TemporalServer
 
+connect_plainly = partial(connect, payloads=DataConverter.default)
 ATTRIBUTES = TypedSearchAttributes(
     [
         SearchAttributePair(USER_ID, "usr_1"),
@@ -54,7 +57,7 @@ def no_outside_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 async def namespace(temporal_server: TemporalServer) -> str:
     """A namespace of its own, so that nothing is registered in it yet."""
     name = f"test-{uuid.uuid4().hex[:8]}"
-    client = await connect(settings_for(temporal_server))
+    client = await connect_plainly(settings_for(temporal_server))
     request = RegisterNamespaceRequest(namespace=name)
     request.workflow_execution_retention_period.FromSeconds(86_400)
     await client.workflow_service.register_namespace(request)
@@ -85,7 +88,7 @@ async def test_search_attributes_register_once_for_many_processes(
     temporal_server: TemporalServer, namespace: str
 ) -> None:
     """Five at once, then again, and an execution is found by each of them."""
-    clients = [await connect(settings_for(temporal_server, namespace)) for _ in range(5)]
+    clients = [await connect_plainly(settings_for(temporal_server, namespace)) for _ in range(5)]
     client = clients[0]
     assert await asyncio.gather(*(ensure_search_attributes(each) for each in clients)) == [True] * 5
     assert await ensure_search_attributes(client)
@@ -102,7 +105,7 @@ async def test_search_attributes_register_once_for_many_processes(
 
 
 async def test_search_attribute_of_another_type_is_refused(temporal_server: TemporalServer, namespace: str) -> None:
-    client = await connect(settings_for(temporal_server, namespace))
+    client = await connect_plainly(settings_for(temporal_server, namespace))
     await client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(
             namespace=namespace, search_attributes={"CostUsd": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD}
@@ -113,13 +116,13 @@ async def test_search_attribute_of_another_type_is_refused(temporal_server: Temp
 
 
 async def test_search_attributes_of_an_unknown_namespace_name_the_setting(temporal_server: TemporalServer) -> None:
-    client = await connect(settings_for(temporal_server, "no-such-namespace"))
+    client = await connect_plainly(settings_for(temporal_server, "no-such-namespace"))
     with pytest.raises(TemporalConnectError, match=r"TEMPORAL_NAMESPACE: .*no-such-namespace"):
         await ensure_search_attributes(client)
 
 
 async def test_queue_backlog_counts_what_waits(temporal_server: TemporalServer) -> None:
-    client = await connect(settings_for(temporal_server))
+    client = await connect_plainly(settings_for(temporal_server))
     queue = f"q-{uuid.uuid4().hex}"
     for number in range(3):
         await client.start_workflow("execution", id=f"{queue}-{number}", task_queue=queue)
@@ -140,7 +143,7 @@ async def test_queue_backlog_counts_what_waits(temporal_server: TemporalServer) 
 
 async def test_connect_serves_the_metrics_of_the_sdk(temporal_server: TemporalServer) -> None:
     port = free_port()
-    await connect(settings_for(temporal_server), metrics_port=port)
+    await connect_plainly(settings_for(temporal_server), metrics_port=port)
     async with httpx.AsyncClient() as http:
         answer = await http.get(f"http://127.0.0.1:{port}/metrics")
     assert "temporal_request_latency_seconds" in answer.text
@@ -150,18 +153,18 @@ async def test_connect_on_a_busy_metrics_port_names_the_setting(temporal_server:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port: int = busy.getsockname()[1]
         with pytest.raises(TemporalConnectError, match=f"SDK_METRICS_PORT: 127.0.0.1:{port} cannot be opened"):
-            await connect(settings_for(temporal_server), metrics_port=port)
+            await connect_plainly(settings_for(temporal_server), metrics_port=port)
 
 
 async def test_connect_to_nobody_names_the_setting_in_one_line() -> None:
     port = free_port()
     with pytest.raises(TemporalConnectError, match=f"TEMPORAL_ADDRESS: no connection to 127.0.0.1:{port}") as refused:
-        await connect(TemporalSettings(temporal_address=f"127.0.0.1:{port}"))
+        await connect_plainly(TemporalSettings(temporal_address=f"127.0.0.1:{port}"))
     assert "\n" not in str(refused.value)
 
 
 async def test_connect_lazily_needs_no_server_until_the_first_call() -> None:
-    client = await connect(TemporalSettings(temporal_address=f"127.0.0.1:{free_port()}"), lazy=True)
+    client = await connect_plainly(TemporalSettings(temporal_address=f"127.0.0.1:{free_port()}"), lazy=True)
     with pytest.raises(UNREACHABLE):
         await client.start_workflow("execution", id="exec_1", task_queue="q", rpc_timeout=RPC_TIMEOUT)
 
@@ -175,7 +178,7 @@ async def test_connect_follows_environment_and_profile(
     (tmp_path / ".env").write_text("TEMPORAL_NAMESPACE=from-env-file\n")
     monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(profile))
     monkeypatch.setenv("TEMPORAL_PROFILE", "mine")
-    client = await connect(TemporalSettings())
+    client = await connect_plainly(TemporalSettings())
     assert client.namespace == "from-env-file"
     assert client.service_client.config.target_host == temporal_server.address
 
@@ -184,4 +187,4 @@ async def test_connect_with_a_missing_profile_is_refused(monkeypatch: pytest.Mon
     monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(tmp_path / "missing.toml"))
     monkeypatch.setenv("TEMPORAL_PROFILE", "missing")
     with pytest.raises(TemporalConnectError, match="TEMPORAL_CONFIG_FILE"):
-        await connect(TemporalSettings())
+        await connect_plainly(TemporalSettings())
