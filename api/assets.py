@@ -37,7 +37,7 @@ async def read_content(request: Request, user_id: CurrentUser, asset_id: str) ->
     object_key = None
     if ASSET_ID.fullmatch(asset_id):
         async with services.database.reading_as(user_id) as conn:
-            object_key = await find_object_key(conn, AssetId(asset_id))
+            object_key = await find_object_key(conn, user_id, AssetId(asset_id))
     if object_key is None:
         raise not_found(_PATH)
     headers = {"Location": await services.objects.address(object_key, expires_seconds=ADDRESS_SECONDS)}

@@ -61,7 +61,7 @@ async def make_endpoint(request: Request, user_id: AdminUser) -> Endpoint:
                 await set_first_secret(conn, services.secrets, endpoint_id, wanted.secret)
             if wanted.default:
                 await endpoints.set_default(conn, user_id, endpoint_id)
-            made = await _find(conn, endpoint_id)
+            made = await _find(conn, user_id, endpoint_id)
     except endpoints.EndpointExistsError as error:
         members = {"endpointId": error.endpoint_id}
         raise ProblemError(FailureCode.ENDPOINT_EXISTS, f"It is {error.endpoint_id}.", members=members) from None
@@ -92,7 +92,7 @@ async def read_endpoints(
 async def read_endpoint(request: Request, user_id: CurrentUser, endpoint_id: str) -> Endpoint:
     """What went there, `GET /api/webhooks?endpointId=` lists."""
     async with services_of(request).database.reading_as(user_id) as conn:
-        return _answer(await _find(conn, endpoint_id))
+        return _answer(await _find(conn, user_id, endpoint_id))
 
 
 @router.patch(
@@ -105,14 +105,14 @@ async def change_endpoint(request: Request, user_id: AdminUser, endpoint_id: str
     """Requests that are accepted from now on use the new default; those before keep theirs."""
     wanted = parsed(ChangeEndpointRequest, await read_json(request))
     async with services_of(request).database.as_user(user_id) as conn:
-        found = await _find(conn, endpoint_id)
+        found = await _find(conn, user_id, endpoint_id)
         if wanted.description is not None:
             await endpoints.set_description(conn, found.endpoint_id, wanted.description)
         if wanted.default is True:
             await endpoints.set_default(conn, user_id, found.endpoint_id)
         elif wanted.default is False and found.is_default:
             await endpoints.set_default(conn, user_id, None)
-        changed = await _find(conn, endpoint_id)
+        changed = await _find(conn, user_id, endpoint_id)
     log.info("endpoint changed", user_id=user_id, endpoint_id=endpoint_id)
     return _answer(changed)
 
@@ -129,7 +129,7 @@ async def rotate_secret(request: Request, response: Response, user_id: AdminUser
     wanted = parsed(RotateSecretRequest, await read_optional_json(request))
     overlap = timedelta(hours=wanted.overlap_hours)
     async with services.database.as_user(user_id) as conn:
-        found = await _find(conn, endpoint_id)
+        found = await _find(conn, user_id, endpoint_id)
         new = await rotate_endpoint_secret(
             conn, services.secrets, found.endpoint_id, overlap=overlap, secret=wanted.secret
         )
@@ -169,7 +169,7 @@ async def test_endpoint(request: Request, user_id: AdminUser, endpoint_id: str) 
         "endpointId": endpoint_id,
     }
     async with services.database.as_user(user_id) as conn:
-        found = await _find(conn, endpoint_id)
+        found = await _find(conn, user_id, endpoint_id)
         if found.disabled_at is not None:
             raise endpoint_closed(None)
         plain = json.dumps(body, separators=(",", ":")).encode()
@@ -189,7 +189,7 @@ async def delete_endpoint(request: Request, user_id: AdminUser, endpoint_id: str
     names its address makes a new one.
     """
     async with services_of(request).database.as_user(user_id) as conn:
-        found = await _find(conn, endpoint_id)
+        found = await _find(conn, user_id, endpoint_id)
         await endpoints.delete_endpoint(conn, found.endpoint_id)
     log.info("endpoint deleted", user_id=user_id, endpoint_id=endpoint_id)
     return Response(status_code=204)
@@ -197,17 +197,17 @@ async def delete_endpoint(request: Request, user_id: AdminUser, endpoint_id: str
 
 async def _switch(request: Request, user_id: UserId, endpoint_id: str, *, disabled: bool) -> Endpoint:
     async with services_of(request).database.as_user(user_id) as conn:
-        found = await _find(conn, endpoint_id)
+        found = await _find(conn, user_id, endpoint_id)
         await endpoints.set_disabled_by_user(conn, found.endpoint_id, disabled=disabled)
-        switched = await _find(conn, endpoint_id)
+        switched = await _find(conn, user_id, endpoint_id)
     log.info("endpoint switched", user_id=user_id, endpoint_id=endpoint_id, disabled=disabled)
     return _answer(switched)
 
 
-async def _find(conn: Connection, endpoint_id: str) -> endpoints.Endpoint:
+async def _find(conn: Connection, user_id: UserId, endpoint_id: str) -> endpoints.Endpoint:
     """Raises ProblemError: never was, was deleted, or is another user's."""
     fits = ENDPOINT_ID.fullmatch(endpoint_id) is not None
-    found = await endpoints.find_endpoint(conn, EndpointId(endpoint_id)) if fits else None
+    found = await endpoints.find_endpoint(conn, user_id, EndpointId(endpoint_id)) if fits else None
     if found is None:
         raise not_found(_PATH)
     return found

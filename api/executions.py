@@ -263,7 +263,7 @@ async def _get(services: Services, user_id: UserId, execution_id: str) -> Execut
     """Raises ProblemError: never was, or another user's."""
     if EXECUTION_ID.fullmatch(execution_id):
         async with services.database.reading_as(user_id) as conn:
-            record = await find_execution(conn, ExecutionId(execution_id))
+            record = await find_execution(conn, user_id, ExecutionId(execution_id))
         if record is not None:
             return record
     raise not_found(_PATH)

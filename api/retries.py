@@ -165,7 +165,7 @@ async def _queue(services: Services, conn: Connection, user_id: UserId, asked: _
     earlier = await claim_key(conn, user_id, key) if key is not None else None
     if earlier is not None:
         return earlier
-    execution = await lock_execution(conn, asked.execution_id)
+    execution = await lock_execution(conn, user_id, asked.execution_id)
     if execution is None:
         raise not_found(_PATH)
     _check_ended(execution)

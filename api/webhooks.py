@@ -27,7 +27,7 @@ from api.webhook_schemas import (
     parsed,
 )
 from contracts.failures import FailureCode
-from contracts.ids import EndpointId, EventId, ExecutionId
+from contracts.ids import EndpointId, EventId, ExecutionId, UserId
 from contracts.webhooks import DeliveryOrder, FailedReason, WebhookState
 from runtime.logging import get_logger
 from runtime.policies import START_RPC_TIMEOUT
@@ -65,8 +65,8 @@ async def read_webhooks(request: Request, user_id: CurrentUser, query: Annotated
         wanted = LogFilter(
             limit=query.limit + 1,
             before=before,
-            execution_id=await _execution(conn, query.execution_id),
-            endpoint_id=await _endpoint(conn, query.endpoint_id),
+            execution_id=await _execution(conn, user_id, query.execution_id),
+            endpoint_id=await _endpoint(conn, user_id, query.endpoint_id),
             state=query.state,
             type=query.type,
         )
@@ -79,22 +79,22 @@ async def read_webhooks(request: Request, user_id: CurrentUser, query: Annotated
     )
 
 
-async def _execution(conn: Connection, given: str | None) -> ExecutionId | None:
+async def _execution(conn: Connection, user_id: UserId, given: str | None) -> ExecutionId | None:
     """Raises ProblemError: there is no such execution of this user."""
     if given is None:
         return None
     execution_id = ExecutionId(given)
-    if not EXECUTION_ID.fullmatch(given) or not await has_execution(conn, execution_id):
+    if not EXECUTION_ID.fullmatch(given) or not await has_execution(conn, user_id, execution_id):
         raise not_found(_PATH)
     return execution_id
 
 
-async def _endpoint(conn: Connection, given: str | None) -> EndpointId | None:
+async def _endpoint(conn: Connection, user_id: UserId, given: str | None) -> EndpointId | None:
     """Raises ProblemError: there never was such an endpoint of this user."""
     if given is None:
         return None
     endpoint_id = EndpointId(given)
-    if not ENDPOINT_ID.fullmatch(given) or not await has_endpoint(conn, endpoint_id):
+    if not ENDPOINT_ID.fullmatch(given) or not await has_endpoint(conn, user_id, endpoint_id):
         raise not_found(_PATH)
     return endpoint_id
 
@@ -107,7 +107,7 @@ async def _endpoint(conn: Connection, given: str | None) -> EndpointId | None:
 async def read_webhook(request: Request, user_id: CurrentUser, event_id: str) -> WebhookDetail:
     """As of one moment."""
     async with services_of(request).database.reading_as(user_id) as conn:
-        entry, body = await _find(conn, event_id)
+        entry, body = await _find(conn, user_id, event_id)
         attempts = await list_attempts(conn, entry.event_id)
     log_of_tries = [
         Attempt(
@@ -150,7 +150,7 @@ async def resend_webhooks(request: Request, user_id: AdminUser) -> Resent:
                 created_from=wanted.from_,
                 created_before=wanted.to,
                 state=WebhookState(wanted.state),
-                endpoint_id=await _endpoint(conn, wanted.endpoint_id),
+                endpoint_id=await _endpoint(conn, user_id, wanted.endpoint_id),
                 after=after,
                 limit=MAX_RESENT,
             ),
@@ -173,7 +173,7 @@ async def resend_webhook(request: Request, user_id: AdminUser, event_id: str) ->
     """The same id and body, by a fresh schedule of tries. A delivery that is under way stops before its next try."""
     services = services_of(request)
     async with services.database.as_user(user_id) as conn:
-        entry, _ = await _find(conn, event_id)
+        entry, _ = await _find(conn, user_id, event_id)
         try:
             order = await next_delivery(conn, entry.event_id)
         except WebhookNotFoundError:
@@ -198,7 +198,7 @@ async def begun(services: Services, order: DeliveryOrder) -> LoggedWebhook:
     except (TimeoutError, *UNREACHABLE) as error:
         log.warning("delivery not started yet", event_id=order.event_id, reason=str(error)[:200])
     async with services.database.reading_as(order.user_id) as conn:
-        entry, _ = await _find(conn, order.event_id)
+        entry, _ = await _find(conn, order.user_id, order.event_id)
     return LoggedWebhook(**_plain(entry))
 
 
@@ -225,9 +225,9 @@ async def rotate_account_secret(request: Request, response: Response, user_id: A
     return RotatedSecret(secret=new.secret, previous_until=new.previous_until)
 
 
-async def _find(conn: Connection, event_id: str) -> tuple[LogEntry, bytes]:
+async def _find(conn: Connection, user_id: UserId, event_id: str) -> tuple[LogEntry, bytes]:
     """Raises ProblemError: never was, or another user's."""
-    found = await find_webhook(conn, EventId(event_id)) if EVENT_ID.fullmatch(event_id) else None
+    found = await find_webhook(conn, user_id, EventId(event_id)) if EVENT_ID.fullmatch(event_id) else None
     if found is None:
         raise not_found(_PATH)
     return found

@@ -50,13 +50,13 @@ FIND_ENDPOINT = """
 SELECT endpoint_id, url, description, is_default, secret_sealed IS NOT NULL AS has_secret,
        CASE WHEN previous_secret_until > now() THEN previous_secret_until END AS previous_secret_until,
        failing_since, last_success_at, last_failure_at, disabled_at, disabled_reason, created_at
-FROM endpoints WHERE endpoint_id = $1 AND deleted_at IS NULL
+FROM endpoints WHERE endpoint_id = $1 AND user_id = $2 AND deleted_at IS NULL
 """
 
 
-async def find_endpoint(conn: Connection, endpoint_id: EndpointId) -> Endpoint | None:
+async def find_endpoint(conn: Connection, user_id: UserId, endpoint_id: EndpointId) -> Endpoint | None:
     """None: there is no such endpoint, it was deleted, or it is another user's."""
-    row = await conn.fetchrow(FIND_ENDPOINT, endpoint_id)
+    row = await conn.fetchrow(FIND_ENDPOINT, endpoint_id, user_id)
     return _endpoint(row) if row is not None else None
 
 

@@ -23,7 +23,7 @@ from store.loads import LoadLimits
 
 LOCK_EXECUTION = """
 SELECT execution_id, user_id, status, generation, plan, request, error ->> 'code' AS error, max_cost_nano_usd
-FROM executions WHERE execution_id = $1
+FROM executions WHERE execution_id = $1 AND user_id = $2
 FOR NO KEY UPDATE
 """
 
@@ -54,9 +54,9 @@ class MaxCostExceededError(Exception):
         self.before_nano_usd = before_nano_usd
 
 
-async def lock_execution(conn: Connection, execution_id: ExecutionId) -> LockedExecution | None:
+async def lock_execution(conn: Connection, user_id: UserId, execution_id: ExecutionId) -> LockedExecution | None:
     """The row to retry, locked until COMMIT; None: there is none, or it is another user's."""
-    row = await conn.fetchrow(LOCK_EXECUTION, execution_id)
+    row = await conn.fetchrow(LOCK_EXECUTION, execution_id, user_id)
     if row is None:
         return None
     request: Mapping[str, object] = row["request"]

@@ -112,7 +112,7 @@ LIST_EXECUTIONS = """
 SELECT execution_id, type, status, generation, progress, metadata, result, error, estimated_nano_usd, webhook_url,
        created_at, updated_at, now() AS now
 FROM executions
-WHERE execution_id = ANY($1::text[])
+WHERE execution_id = ANY($1::text[]) AND user_id = $2
 """
 
 LIST_JOBS = """
@@ -144,15 +144,18 @@ ORDER BY w.execution_id, w.event_id DESC
 """
 
 
-async def find_execution(conn: Connection, execution_id: ExecutionId) -> ExecutionStatusRecord | None:
+async def find_execution(conn: Connection, user_id: UserId, execution_id: ExecutionId) -> ExecutionStatusRecord | None:
     """None: there is no such execution, or it is another user's."""
-    records = await _read_executions(conn, [execution_id])
+    records = await _read_executions(conn, user_id, [execution_id])
     return records[0] if records else None
 
 
-async def _read_executions(conn: Connection, ids: Sequence[ExecutionId]) -> list[ExecutionStatusRecord]:
+async def _read_executions(
+    conn: Connection, user_id: UserId, wanted: Sequence[ExecutionId]
+) -> list[ExecutionStatusRecord]:
     """Newest first."""
-    rows = {row["execution_id"]: row for row in await conn.fetch(LIST_EXECUTIONS, ids)}
+    rows = {row["execution_id"]: row for row in await conn.fetch(LIST_EXECUTIONS, wanted, user_id)}
+    ids = list(rows)
     jobs: dict[str, list[JobStatus]] = {execution_id: [] for execution_id in rows}
     for row in await conn.fetch(LIST_JOBS, ids):
         jobs[row["execution_id"]].append(_job_status(row))
@@ -238,17 +241,17 @@ async def list_executions(conn: Connection, user_id: UserId, wanted: ExecutionFi
     ids = [ExecutionId(row["execution_id"]) for row in rows]
     page = ids[: wanted.limit]
     return ExecutionPage(
-        data=await _read_executions(conn, page) if page else [],
+        data=await _read_executions(conn, user_id, page) if page else [],
         next_before_id=page[-1] if len(ids) > wanted.limit else None,
     )
 
 
-FIND_OBJECT_KEY = "SELECT object_key FROM assets WHERE asset_id = $1"
+FIND_OBJECT_KEY = "SELECT object_key FROM assets WHERE asset_id = $1 AND user_id = $2"
 
 
-async def find_object_key(conn: Connection, asset_id: AssetId) -> str | None:
+async def find_object_key(conn: Connection, user_id: UserId, asset_id: AssetId) -> str | None:
     """Where an asset lies in object storage; None: there is no such asset, or it is another user's."""
-    return await conn.fetchval(FIND_OBJECT_KEY, asset_id)
+    return await conn.fetchval(FIND_OBJECT_KEY, asset_id, user_id)
 
 
 GET_BUDGET = """

@@ -107,13 +107,13 @@ LEFT JOIN LATERAL (
     SELECT status_code, error FROM webhook_attempts
     WHERE event_id = w.event_id ORDER BY delivery DESC, number DESC LIMIT 1
 ) AS l ON true
-WHERE w.event_id = $1
+WHERE w.event_id = $1 AND w.user_id = $2
 """
 
 
-async def find_webhook(conn: Connection, event_id: EventId) -> tuple[LogEntry, bytes] | None:
+async def find_webhook(conn: Connection, user_id: UserId, event_id: EventId) -> tuple[LogEntry, bytes] | None:
     """One event, and the body that is sent. None: there is no such event, or it is another user's."""
-    row = await conn.fetchrow(FIND_WEBHOOK, event_id)
+    row = await conn.fetchrow(FIND_WEBHOOK, event_id, user_id)
     if row is None:
         return None
     plain = _plain(row)
@@ -130,20 +130,20 @@ def _plain(row: asyncpg.Record) -> dict[str, Any]:
     return plain
 
 
-EXECUTION_EXISTS = "SELECT EXISTS (SELECT FROM executions WHERE execution_id = $1)"
+EXECUTION_EXISTS = "SELECT EXISTS (SELECT FROM executions WHERE execution_id = $1 AND user_id = $2)"
 
 
-async def has_execution(conn: Connection, execution_id: ExecutionId) -> bool:
+async def has_execution(conn: Connection, user_id: UserId, execution_id: ExecutionId) -> bool:
     """False also of another user's."""
-    return await conn.fetchval(EXECUTION_EXISTS, execution_id)
+    return await conn.fetchval(EXECUTION_EXISTS, execution_id, user_id)
 
 
-ENDPOINT_EXISTS = "SELECT EXISTS (SELECT FROM endpoints WHERE endpoint_id = $1)"
+ENDPOINT_EXISTS = "SELECT EXISTS (SELECT FROM endpoints WHERE endpoint_id = $1 AND user_id = $2)"
 
 
-async def has_endpoint(conn: Connection, endpoint_id: EndpointId) -> bool:
+async def has_endpoint(conn: Connection, user_id: UserId, endpoint_id: EndpointId) -> bool:
     """True also of one that was deleted: its log is still there. False also of another user's."""
-    return await conn.fetchval(ENDPOINT_EXISTS, endpoint_id)
+    return await conn.fetchval(ENDPOINT_EXISTS, endpoint_id, user_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

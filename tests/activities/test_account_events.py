@@ -73,7 +73,7 @@ async def test_threshold_that_nobody_takes_fails_visibly_and_touches_no_executio
         assert (await bench.run(activities.finish, order)).outcome is AttemptOutcome.EXHAUSTED
     async with bench.database.as_user(one.user_id) as conn:
         assert (await get_webhook(conn, order.event_id)).state is WebhookState.FAILED
-        shown = await find_execution(conn, one.execution_id)
+        shown = await find_execution(conn, one.user_id, one.execution_id)
     assert shown is not None
     assert shown.webhook is None  # its own event is to come
 

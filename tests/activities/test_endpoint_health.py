@@ -52,7 +52,7 @@ async def attempt(
 
 async def endpoint_of(database: Database, stored: Stored) -> Endpoint:
     async with database.as_user(stored.user_id) as conn:
-        found = await find_endpoint(conn, (await get_webhook(conn, stored.event_id)).endpoint_id)
+        found = await find_endpoint(conn, stored.user_id, (await get_webhook(conn, stored.event_id)).endpoint_id)
     assert found is not None
     return found
 

@@ -196,7 +196,7 @@ async def test_zombie_of_a_superseded_send_leaves_an_orphan_that_is_ended_and_pa
     await zombie
     assert len(await orphans(bench, image)) == 1
     async with bench.database.as_user(image.user_id) as conn:
-        record = await find_execution(conn, one.execution_id)
+        record = await find_execution(conn, image.user_id, one.execution_id)
     assert record is not None
     assert record.settled_nano_usd == sum(line["billed_nano_usd"] for line in bench.bill())
     assert [job.state for job in record.jobs if job.step == "image" and not job.orphan] == [JobState.COMPLETED]

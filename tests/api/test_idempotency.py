@@ -66,7 +66,7 @@ async def test_request_that_is_still_being_answered_holds_nobody_up(
     async with other.http, api.database.as_user(user.user_id) as first:
         assert await try_lock_key(first, user.user_id, KEY["Idempotency-Key"])
         if retry:
-            await lock_execution(first, one.execution_id)
+            await lock_execution(first, user.user_id, one.execution_id)
         begun = time.monotonic()
         answers = await asyncio.gather(*(user.http.post(path, json=body, headers=KEY) for _ in range(60)))
         elsewhere = await asyncio.gather(

@@ -89,7 +89,7 @@ async def test_endpoint_is_made_once_and_after_its_deletion_anew(database: Datab
     async with database.as_user(user_id) as conn:
         assert await delete_endpoint(conn, made)
         assert not await delete_endpoint(conn, made)
-        assert await find_endpoint(conn, made) is None
+        assert await find_endpoint(conn, user_id, made) is None
         anew = await insert_endpoint(conn, user_id, URL, "second")
         assert [found.endpoint_id for found in await list_endpoints(conn, user_id, before_id=None, limit=9)] == [anew]
 

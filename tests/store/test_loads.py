@@ -241,7 +241,7 @@ async def test_accepted_execution_has_room_while_all_that_are_open_may_run(datab
 
 async def retried(database: Database, one: Accepted, limits: LoadLimits) -> bool:
     async with database.as_user(one.user_id) as conn:
-        execution = await lock_execution(conn, one.execution_id)
+        execution = await lock_execution(conn, one.user_id, one.execution_id)
         assert execution is not None
         steps = decide_retry(execution.plan, await lock_purchases(conn, one.execution_id), execution.error)
         quotes = {item.step.name: quote_at(VIDEO_PRICE) for item in steps}

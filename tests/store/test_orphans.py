@@ -110,7 +110,7 @@ async def test_orphan_is_never_the_job_of_its_step(database: Database) -> None:
         assert await get_progress(conn, one.execution_id) == before
         assert await find_step_report(conn, one.execution_id, IMAGE) is None
         claim = await claim_execution(conn, one.ref)
-        record = await find_execution(conn, one.execution_id)
+        record = await find_execution(conn, one.user_id, one.execution_id)
     assert {job.step: job.job_id for job in claim.jobs}[IMAGE] == one.image.job_id
     assert record is not None
     assert [job.orphan for job in record.jobs if job.step == IMAGE] == [False, True]
@@ -150,6 +150,6 @@ async def test_execution_is_not_final_while_an_orphans_bill_is_open(database: Da
 
 async def _final(database: Database, one: Accepted, execution_id: ExecutionId) -> bool:
     async with database.as_user(one.user_id) as conn:
-        record = await find_execution(conn, execution_id)
+        record = await find_execution(conn, one.user_id, execution_id)
     assert record is not None
     return record.final

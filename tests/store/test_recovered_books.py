@@ -26,7 +26,7 @@ COST = 3 * IMAGE_PRICE
 async def retried(database: Database, one: Accepted) -> Document:
     """The next generation of a failed execution, as its workflow carries it."""
     async with database.as_user(one.user_id) as conn:
-        execution = await lock_execution(conn, one.execution_id)
+        execution = await lock_execution(conn, one.user_id, one.execution_id)
         assert execution is not None
         steps = decide_retry(execution.plan, await lock_purchases(conn, one.execution_id), execution.error)
         prices = {StepKind.IMAGE: IMAGE_PRICE, StepKind.VIDEO: VIDEO_PRICE}

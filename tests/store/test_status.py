@@ -69,7 +69,7 @@ async def _insert(database: Database, user_id: UserId) -> ExecutionId:
 
 async def _find(database: Database, user_id: UserId, execution_id: ExecutionId) -> ExecutionStatusRecord:
     async with database.reading_as(user_id) as conn:
-        found = await find_execution(conn, execution_id)
+        found = await find_execution(conn, user_id, execution_id)
     assert found is not None
     return found
 
@@ -151,11 +151,11 @@ async def test_status_changes_when_a_job_does(database: Database, user_id: UserI
 async def test_status_reads_are_of_one_moment(database: Database, user_id: UserId) -> None:
     execution_id = await _insert(database, user_id)
     async with database.reading_as(user_id) as reading:
-        before = await find_execution(reading, execution_id)
+        before = await find_execution(reading, user_id, execution_id)
         assert before is not None
         async with database.as_user(user_id) as conn:
             await settle_charge(conn, before.jobs[0].job_id, NanoUsd(7), CostBasis.REPORTED)
-        assert await find_execution(reading, execution_id) == before
+        assert await find_execution(reading, user_id, execution_id) == before
 
     assert (await _find(database, user_id, execution_id)).settled_nano_usd == 7
 

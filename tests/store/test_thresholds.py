@@ -217,7 +217,7 @@ async def test_retry_that_buys_nothing_counts_its_video(database: Database) -> N
         await set_limits(conn, user_id, UserLimits(monthly_videos=1, monthly_nano_usd=None))
     assert await told(database, user_id) == []
     async with database.as_user(user_id) as conn:
-        ended = await lock_execution(conn, one.execution_id)
+        ended = await lock_execution(conn, user_id, one.execution_id)
         assert ended is not None
         await queue_again(conn, ended, [], {})
 
