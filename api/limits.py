@@ -19,6 +19,8 @@ the token of the address was found to be ours."""
 
 MAX_JSON_DEPTH = 8
 MAX_INTEGER_DIGITS = 40
+_EXACT = 2**53
+"""Up to here every whole number is a float of its own."""
 
 _NOT_ENCODED = ("", "identity")
 
@@ -114,11 +116,12 @@ def _no_constant(name: str) -> NoReturn:
     raise invalid_field(BODY, f"has {name}, which is not JSON")
 
 
-def _finite(text: str) -> float:
+def _finite(text: str) -> float | int:
+    """A whole number is one however it is written: JSON Schema, in which the API is described, takes 5.0 for 5."""
     value = float(text)
     if not math.isfinite(value):
         raise invalid_field(BODY, "has a number that is too large")
-    return value
+    return int(value) if value.is_integer() and abs(value) <= _EXACT else value
 
 
 def _bounded(text: str) -> int:

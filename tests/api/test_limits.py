@@ -64,6 +64,13 @@ def test_json_keeps_texts_and_numbers_as_they_are() -> None:
     assert parse_json(json.dumps(body).encode()) == body
 
 
+@pytest.mark.parametrize(("text", "number"), [("5.0", 5), ("5e0", 5), ("-2.50e1", -25), ("0.5", 0.5), ("1e300", 1e300)])
+def test_json_whole_number_is_one_however_it_is_written(text: str, number: float) -> None:
+    read = parse_json(f'{{"a": {text}}}'.encode())["a"]
+
+    assert (read, type(read)) == (number, type(number))
+
+
 @UNHURRIED
 @given(st.binary(max_size=200))
 def test_json_of_any_bytes_is_read_or_refused(body: bytes) -> None:

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.server import CLIENT_SECONDS, MAX_FIELDS, MAX_HEAD_BYTES, MAX_PIPELINED
+from api.connections import CLIENT_SECONDS, MAX_FIELDS, MAX_HEAD_BYTES, MAX_PIPELINED
 from runtime.encryption import Sealer
 from store.database import Database
 from store.users import insert_api_key, insert_user
