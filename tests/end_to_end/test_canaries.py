@@ -150,8 +150,8 @@ async def _without_tables(world: World, *tables: str) -> AsyncGenerator[None]:
             await world.rows(f"ALTER TABLE {table}_away RENAME TO {table}")
 
 
-async def _crashed(canaries: Canaries, execution_id: str) -> None:
-    """Bugs in the API and in the end of an execution, then the worker is killed: it all goes on."""
+async def _crashed(canaries: Canaries, execution_id: str, *, killed: bool) -> None:
+    """Bugs in the API and in the end of an execution; the worker is killed meanwhile, or not: it all goes on."""
     world = canaries.world
     body = {"prompt": PROMPT, "webhook": world.receiver.url, "webhookSecret": canaries.secrets["fal key"]}
     before = _bugs_of_the_worker(world)
@@ -163,7 +163,8 @@ async def _crashed(canaries: Canaries, execution_id: str) -> None:
             return _bugs_of_the_worker(world) > before
 
         await world.until_true(fails, "the worker met no error", seconds=30)
-    os.kill(world.stack.pid_of("Worker"), signal.SIGKILL)
+        if killed:
+            os.kill(world.stack.pid_of("Worker"), signal.SIGKILL)
     assert (await world.ended(execution_id, seconds=60))["status"] == "completed"
 
 
@@ -194,12 +195,12 @@ async def _desk(canaries: Canaries) -> None:
         assert (await world.api.get(f"/api/webhooks/{webhook['id']}")).status_code == 200
 
 
-async def _everything(canaries: Canaries) -> None:
+async def _everything(canaries: Canaries, *, killed: bool = False) -> None:
     world = canaries.world
     retried = await _failed_and_retried(canaries)
     succeeded = await _succeeded(canaries)
     await _refused(canaries)
-    await _crashed(canaries, succeeded)
+    await _crashed(canaries, succeeded, killed=killed)
     assert (await world.ended(retried))["status"] == "completed"
     await _own_key(canaries)
 
@@ -266,11 +267,12 @@ async def test_planted_leaks_are_found_in_every_sink(world: World) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_secrets_are_in_no_file(world: World) -> None:
-    """On the disks of PostgreSQL, Temporal and S3 too: their tables, their logs of changes, what they have deleted. A
-    prompt, which is no secret, is found in PostgreSQL's.
+    """The same with a worker that is killed; and on the disks of PostgreSQL, Temporal and S3, too: their tables, their
+    logs of changes, what they have deleted. A prompt, which is no secret, is found in PostgreSQL's.
     """
     async with Canaries.planted(world) as canaries:
-        await _everything(canaries)
+        await _everything(canaries, killed=True)
+        assert find_leaks(await collect(world, canaries.answers, []), canaries.to_find()) == []
     await world.rows("CHECKPOINT")
     folder: Path = world.stack.config.folder
     found = find_leaks(files_of(folder), {**canaries.to_find(), "a prompt": PROMPT.encode()})
