@@ -242,3 +242,21 @@ async def test_workflow_begun_in_clear_goes_on_encrypted_and_back_and_over_a_new
     assert PLANTED.encode() not in b"".join(event.SerializeToString() for event in history.events[1:])
     everything = b"".join(event.SerializeToString() for event in history.events)
     assert [key_id(key).encode() in everything for key in (OLD, NEW)] == [True, True]
+
+
+@pytest.mark.long
+async def test_workflow_whose_key_is_missing_waits_for_it(temporal_server: TemporalServer) -> None:
+    """A worker without the key fails its tasks and lives on; with the key it goes on, after a pause of Temporal's."""
+    plain = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)
+    new, old = like(plain, PayloadKeys(keys=(NEW,))), like(plain, PayloadKeys(keys=(OLD,)))
+    queue, workflow_id = f"q-{uuid4()}", f"probe-{uuid4()}"
+    probing = Probing()
+    probing.looked_at.set()
+    handle = await new.start_workflow(PROBE, PLANTED, id=workflow_id, task_queue=queue)
+    async with working(old, queue, Probe, probing):
+        await until_event(plain, workflow_id, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
+    await handle.signal("told", PLANTED)
+    async with working(like(plain, PayloadKeys(keys=(OLD, NEW))), queue, Probe, probing), asyncio.timeout(60):
+        with pytest.raises(Exception, match="Workflow execution failed") as failed:
+            await like(plain, PayloadKeys(keys=(OLD, NEW))).get_workflow_handle(workflow_id).result()
+    assert f"done with {PLANTED} {PLANTED}" in str(failed.value.__cause__)
