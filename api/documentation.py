@@ -1,11 +1,14 @@
 """What OpenAPI cannot take from the types: bodies that are parsed by hand, and the problems of each route."""
 
+import json
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import cache
 from typing import Any, cast
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
+from starlette.routing import Route
 
 from api.auth import usual_scope
 from api.problems import MEDIA_TYPE, STATUS, ProblemError, problem_document
@@ -69,6 +72,22 @@ def install(app: FastAPI) -> None:
         return document
 
     app.openapi = openapi
+    _answer_from_memory(app)
+
+
+def _answer_from_memory(app: FastAPI) -> None:
+    """Anybody may ask for it, without a key: written out anew each time, it would cost milliseconds."""
+
+    @cache
+    def described() -> bytes:
+        return json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    async def answer(_request: Request) -> Response:
+        return Response(described(), media_type="application/json")
+
+    for place, route in enumerate(app.routes):
+        if isinstance(route, Route) and route.path == app.openapi_url:
+            app.routes[place] = Route(route.path, answer, include_in_schema=False)
 
 
 def _drop_validation_errors(document: dict[str, Any], schemas: dict[str, Any]) -> None:

@@ -226,29 +226,34 @@ async def test_slow_clients_are_cut_off_within_ten_seconds_and_nobody_else(api: 
     assert {outcome: count - before.get(outcome, 0) for outcome, count in after.items()} == wanted
 
 
+async def _p99_seconds(api: Served, seconds: float) -> float:
+    took_seconds: list[float] = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        started = time.perf_counter()
+        assert (await api.http.get("/api/executions")).status_code == 200
+        took_seconds.append(time.perf_counter() - started)
+        await asyncio.sleep(0.02)
+    return sorted(took_seconds)[len(took_seconds) * 99 // 100]
+
+
 @pytest.mark.long
 async def test_honest_requests_stay_quick_amid_a_thousand_slow_clients(fresh_database: FreshDatabase) -> None:
     """p99 under 200 ms, over half a minute, with nobody slow there for ten seconds."""
     clients, seconds = 1000, 30
     async with _served(fresh_database, RATE_LIMIT_READS="0") as api:
+        alone = await _p99_seconds(api, seconds / 3)
         crowd = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.api.crowd", str(_port(api)), str(clients), str(seconds)),
             stdout=asyncio.subprocess.PIPE,
         )
-        took_seconds: list[float] = []
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            started = time.perf_counter()
-            assert (await api.http.get("/api/executions")).status_code == 200
-            took_seconds.append(time.perf_counter() - started)
-            await asyncio.sleep(0.02)
+        amid = await _p99_seconds(api, seconds)
         cut = await _cut(api)
         out, _ = await crowd.communicate()
 
     seen = json.loads(out)
-    p99 = sorted(took_seconds)[len(took_seconds) * 99 // 100]
-    sys.stdout.write(f"{len(took_seconds)} requests, p99 {p99 * 1000:.0f} ms; the crowd: {seen}; cut off: {cut}\n")
-    assert p99 < 0.2
+    sys.stdout.write(f"p99 {amid * 1000:.0f} ms, alone {alone * 1000:.0f} ms; the crowd: {seen}; cut off: {cut}\n")
+    assert amid < 0.2
     assert seen["connections"] > 2 * clients
     assert seen["longest_seconds"] < GONE_WITHIN_SECONDS + 1  # it is looked at from a busy process
     assert {"silent", "slow_head", "slow_body", "slow_reader"} <= cut.keys()
