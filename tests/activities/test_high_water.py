@@ -22,12 +22,14 @@ from store.high_water import (
     MarkUnreadableError,
     read_mark,
 )
+from store.login import UnsafeLoginError
 from store.objects import ObjectStore
 from store.pauses import ALL, list_pauses, pause, resume
 from tests.activities.bench import Bench
 from tests.activities.marks import mark
 from tests.activities.test_sweep import Orders, age, sweep
 from tests.rows import accept, new_execution, new_user
+from tests.servers import FreshDatabase
 
 pytestmark = pytest.mark.usefixtures("no_mark")
 
@@ -105,6 +107,14 @@ async def test_start_waits_while_the_database_is_behind_and_goes_on_when_recover
     async with asyncio.timeout(5):
         assert await starting
     assert not high_water.behind.is_set()
+
+
+async def test_start_ends_where_row_security_would_not_hold(bench: Bench, fresh_database: FreshDatabase) -> None:
+    """PostgreSQL was away when the process looked first: it is found out with the first connection."""
+    async with Database.open(fresh_database.owner_dsn, max_connections=1) as unsafe, asyncio.timeout(10):
+        waiting = MarkKeeper(database=unsafe, objects=bench.objects, high_water=HighWater(), leads=lambda: True)
+        with pytest.raises(UnsafeLoginError, match="superuser"):
+            await waiting.wait_until_current(asyncio.Event())
 
 
 async def test_start_waits_for_an_unreadable_mark(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

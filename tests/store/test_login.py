@@ -5,6 +5,7 @@ import secrets
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -12,8 +13,11 @@ import pytest
 
 from deploy.local.config import ROOT
 from store.database import DATABASE_DOWN, Database
+from store.keys import new_api_key
 from store.login import UnsafeLoginError
+from tests.api.conftest import api_settings, running_api
 from tests.api.processes import api_environment
+from tests.api.whole import check_refused
 from tests.servers import PASSWORD, FreshDatabase, PostgresServer, new_database
 
 MAKE_LOGIN = (
@@ -101,6 +105,15 @@ async def test_role_that_a_transaction_takes_is_looked_at_too(database: FreshDat
 async def test_database_that_is_away_is_no_unsafe_login() -> None:
     async with Database.open("postgresql://nobody@127.0.0.1:1/none", max_connections=1) as away:
         await away.refuse_unsafe_login()
+
+
+async def test_api_that_finds_out_later_answers_nobody(database: FreshDatabase) -> None:
+    """PostgreSQL was away when the process looked first."""
+    as_owner = replace(database, application_dsn=database.owner_dsn)
+    async with running_api(api_settings(as_owner, "127.0.0.1:9")) as api:
+        for path in ("/readyz", "/api/executions"):
+            answer = await api.http.get(path, headers={"Authorization": f"Bearer {new_api_key().text}"})
+            check_refused(answer)
 
 
 @pytest.mark.parametrize("program", ["-m api", "worker.py"])
