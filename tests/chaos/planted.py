@@ -252,8 +252,8 @@ BUGS: Final = (
         edits=(
             Edit(
                 file="activities/find.py",
-                old="past = model is not None and send.age_seconds > provider.certainty_horizon_seconds(model)",
-                new="past = model is not None and provider.certainty_horizon_seconds(model) > 0",
+                old="0 < horizon_seconds < send.age_seconds",
+                new="0 < horizon_seconds",
             ),
             Edit(
                 file="providers/vendors/fal.py",

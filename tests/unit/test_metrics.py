@@ -28,7 +28,7 @@ BOUNDED_LABELS = {
     "task_queue",
     "kind",
 }
-PROMISED = {
+PROMISED: dict[str, set[str]] = {
     "takeone_executions_started_total": {"type"},
     "takeone_executions_completed_total": {"type"},
     "takeone_executions_failed_total": {"type", "code"},
@@ -43,6 +43,7 @@ PROMISED = {
     "takeone_provider_breaker_open": {"provider"},
     "takeone_provider_in_flight": {"provider"},
     "takeone_provider_lowered_in_flight": {"provider"},
+    "takeone_provider_lowered_submits_per_second": {"provider"},
     "takeone_provider_calls_total": {"provider", "operation", "outcome"},
     "takeone_webhook_attempts_total": {"outcome"},
     "takeone_api_request_duration_seconds": {"route", "method", "status"},
