@@ -42,6 +42,9 @@ SETTLED_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.25
 """How often all are looked at. With the two above, nobody slow is there for 10 s."""
 
+STOOD_STILL_SECONDS: Final = 1.0
+"""So much too late is no busy loop any more."""
+
 _VERSIONS: Final = ("1.1", "1.0")
 MAX_HEAD_BYTES: Final = 32 * 1024
 """Request line, headers, trailers, and the frame of a chunked body: as much as nginx lets through by default."""
@@ -94,12 +97,15 @@ class Connections(ServerState):
     async def watch(self) -> None:
         """Until it is cancelled."""
         loop = asyncio.get_running_loop()
+        last = loop.time()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             now = loop.time()
+            away = now - last - LOOK_SECONDS
+            last = now
             for one in self._all():
                 try:
-                    one.look(now)
+                    one.look(now, away if away > STOOD_STILL_SECONDS else 0.0)
                 except Exception:  # one of them must not end the watch over all
                     log.exception("connection given up")
                     self.connections.discard(one)
@@ -226,8 +232,14 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # ---- what takes too long
 
-    def look(self, now: float) -> None:
-        """At what this connection has done since; `now` by the loop's clock."""
+    def look(self, now: float, away_seconds: float) -> None:
+        """At what this connection has done since; now: by the loop's clock.
+
+        away_seconds: how long this process, or its machine, stood still before. What came meanwhile is not read yet.
+        """
+        self.since += away_seconds
+        if self._owed is not None:
+            self._owed = (self._owed[0] + away_seconds, self._owed[1])
         waited = now - self.since
         if self.phase is Phase.LEAVING:
             if waited > LINGER_SECONDS:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import socket
 import sys
 import time
@@ -257,6 +258,20 @@ async def test_honest_requests_stay_quick_amid_a_thousand_slow_clients(fresh_dat
     assert seen["connections"] > 2 * clients
     assert seen["longest_seconds"] < GONE_WITHIN_SECONDS + 1  # it is looked at from a busy process
     assert {"silent", "slow_head", "slow_body", "slow_reader"} <= cut.keys()
+
+
+@pytest.mark.long
+async def test_nobody_is_cut_off_because_the_server_stood_still(fresh_database: FreshDatabase) -> None:
+    async with _served(fresh_database) as api, raw(_port(api)) as begun, raw(_port(api)) as idle:
+        await begun.send(GET)
+        await asyncio.sleep(1)
+        api.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(CLIENT_SECONDS + 2)
+        await begun.send(b"\r\n")
+        await idle.send(GET + b"\r\n")
+        api.process.send_signal(signal.SIGCONT)
+        for client in (begun, idle):
+            assert first_answer(await client.receive()).status == 200
 
 
 # ---- too many
