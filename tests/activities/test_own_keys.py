@@ -154,7 +154,7 @@ async def test_unknown_send_is_never_absent_by_the_list_of_another_account(bench
     bench.sandbox.set(revoked_keys=[ALICE])
     await make_older(bench, one.image)
     looking = asyncio.create_task(bench.run(bench.jobs.find, one.image))
-    await asyncio.sleep(3.0)
+    await asyncio.sleep(2.0)
     assert not looking.done()
     assert len(keys_of(bench, "list")) > 1
     bench.sandbox.set(revoked_keys=[])

@@ -108,6 +108,7 @@ async def test_what_each_user_buys_is_on_the_account_of_the_key_it_was_bought_wi
         await world.until_true(only_the_new_one_is_kept, "a key is kept that nothing needs", seconds=40, every=0.5)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_own_key_that_is_refused_fails_its_users_execution_and_nobody_elses(world: World) -> None:
     async with another_user(world) as bobs:
