@@ -22,10 +22,10 @@ WAITS_LIFE_SECONDS: Final = 3.0
 """A wait that was not asked again for so long has no say: its submit has ended, or its worker has."""
 LOWER_EVERY_SECONDS: Final = 5
 """What was sent together is refused together: that is one refusal."""
-SLOWEST_PER_SECOND: Final = 0.2
-"""So that something is sent from which to learn that it goes again."""
+SLOWEST_PER_SECOND: Final = 1.0
+"""So that something is sent from which to learn that it goes again; what a provider wants beyond, it says itself."""
 FASTER_PER_SECOND: Final = 0.2
-"""What an accepted create call gives back: from one in two seconds to ten in one within about 15 s."""
+"""What an accepted create call gives back: from one a second to ten within about 12 s."""
 FASTEST_PER_SECOND: Final = 100.0
 """Where the setting has no limit: as fast as this is free again."""
 OVERDUE_SECONDS: Final = 300
@@ -251,6 +251,7 @@ async def lower(conn: Connection, scope: str, pace: Pace, retry_after_seconds: f
     """The provider answered 429: with this key fewer at once and more slowly from now on, and nobody before what it
     asked for. As system.
     """
+    fastest = pace.submits_per_second or FASTEST_PER_SECOND
     (row,) = await conn.fetch(
         LOWER,
         scope,
@@ -258,8 +259,8 @@ async def lower(conn: Connection, scope: str, pace: Pace, retry_after_seconds: f
         retry_after_seconds,
         float(LOWER_EVERY_SECONDS),
         float(OVERDUE_SECONDS),
-        pace.submits_per_second or FASTEST_PER_SECOND,
-        SLOWEST_PER_SECOND,
+        fastest,
+        min(SLOWEST_PER_SECOND, fastest / 2),
     )
     return Lowered(**dict(row))
 

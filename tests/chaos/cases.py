@@ -14,11 +14,15 @@ from tests.chaos.gate import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """How the sandbox behaves in a round. faults: as for `POST /__control/faults`; each has to fire."""
+    """How the sandbox behaves in a round. faults: as for `POST /__control/faults`; each has to fire.
+
+    hides_running: fal's history does not show what still runs; only where nothing makes a run longer than a horizon.
+    """
 
     image_seconds: float = 0.3
     video_seconds: float = 0.6
     callbacks: bool = True
+    hides_running: bool = False
     faults: tuple[Mapping[str, Any], ...] = ()
 
 

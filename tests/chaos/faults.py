@@ -158,6 +158,7 @@ async def set_sandbox(arena: Arena, setting: Setting) -> None:
         "image_seconds": setting.image_seconds,
         "video_seconds": setting.video_seconds,
         "callbacks": setting.callbacks,
+        "history_hides_running": setting.hides_running,
     }
     async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as http:
         (await http.delete(f"{arena.control_url}/faults")).raise_for_status()

@@ -60,7 +60,7 @@ class Bug:
 
 
 # A callback often tells the id of what a bug has lost, before the bug has done harm: it heals. Here none comes.
-_QUIET: Final = Setting(image_seconds=1.0, video_seconds=1.0, callbacks=False)
+_QUIET: Final = Setting(hides_running=True, image_seconds=1.0, video_seconds=1.0, callbacks=False)
 
 
 def _billed(status: int) -> Case:

@@ -36,7 +36,7 @@ async def test_providers_are_shown_and_reset_and_that_is_written_down(
 
     fal, replicate = (await run_admin(url, "providers", "show")).json
     assert (fal["provider"], fal["accepts"], fal["inFlight"], fal["maxInFlight"]) == ("fal", True, 1, 1)
-    assert fal["submitsPerSecond"] == 0.2
+    assert fal["submitsPerSecond"] == 1.0
     assert (replicate["provider"], replicate["accepts"], replicate["trips"]) == ("replicate", False, 1)
     assert (replicate["trippedCode"], replicate["trippedStatus"]) == ("provider_credit_exhausted", 402)
 
