@@ -15,45 +15,54 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from activities import recover_command
 from activities.assets import AssetActivities
-from activities.endpoint_rooms import EndpointRooms
 from activities.executions import ExecutionActivities
-from activities.high_water import MarkKeeper
 from activities.jobs import JobActivities
-from activities.key_ring import KeyRing
-from activities.late_bills import LateBills
-from activities.links import AssetLinks
-from activities.provider_gate import ProviderGate, submit_paces
-from activities.recovery import CANNOT_RECOVER, Recovery
-from activities.sweep import Sweep, TemporalOrders, Walked
-from activities.wakeups import Wakeups
-from activities.webhook_http import WebhookHttpSettings
 from activities.webhooks import WebhookActivities
-from contracts.executions import ExecutionOrder, ExecutionRef
-from contracts.ids import ExecutionId
-from contracts.webhooks import DeliveryOrder
-from providers.registry import Providers, provider_address
-from runtime import policies
-from runtime.encryption import Sealer
-from runtime.logging import configure_logging, get_logger
-from runtime.metrics import MetricsPortError, start_metrics_server
-from runtime.outbound import Outbound
-from runtime.payloads import payload_converter
-from runtime.settings import WorkerProcess, callback_base_url, callback_note, describe_settings, load, secret_values
-from runtime.temporal import (
+from cli import recover as recover_command
+from core.domain.ids import ExecutionId
+from core.domain.messages.executions import ExecutionOrder, ExecutionRef
+from core.domain.messages.webhooks import DeliveryOrder
+from core.jobs.admission import ProviderGate, submit_paces
+from core.jobs.key_ring import KeyRing
+from core.jobs.wakeups import Wakeups
+from core.maintenance import histories
+from core.maintenance import workflow_queries as inquiries
+from core.maintenance.open_bills import LateBills
+from core.maintenance.reconciler import Sweep, TemporalOrders, Walked
+from core.maintenance.recovery import CANNOT_RECOVER, Recovery
+from core.maintenance.restore_detector import MarkKeeper
+from core.ordering import workflow_starts as orders
+from core.platform.crypto.callback_tokens import PURPOSE, CallbackTokens
+from core.platform.crypto.sealing import Sealer
+from core.platform.egress.client import Outbound
+from core.platform.observability.logging import configure_logging, get_logger
+from core.platform.observability.metrics import MetricsPortError, start_metrics_server
+from core.platform.settings.processes import (
+    WorkerProcess,
+    callback_base_url,
+    callback_note,
+    describe_settings,
+    load,
+    secret_values,
+)
+from core.platform.temporal import policies
+from core.platform.temporal.client import (
     UNREACHABLE,
     TemporalConnectError,
     connect,
     ensure_search_attributes,
     queue_backlogs,
 )
-from runtime.tokens import PURPOSE, CallbackTokens
-from store.database import Database
-from store.high_water import HighWater
-from store.loads import LoadLimits
-from store.objects import ObjectStore
-from workflows import histories, inquiries, orders
+from core.platform.temporal.payload_encryption import payload_converter
+from core.providers.registry import Providers, provider_address
+from core.store.database import Database
+from core.store.executions.concurrency_counters import LoadLimits
+from core.store.files.object_storage import ObjectStore
+from core.store.recovery.restore_marker import HighWater
+from core.webhooks.asset_links import AssetLinks
+from core.webhooks.concurrency import EndpointRooms
+from core.webhooks.sender import WebhookHttpSettings
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 from workflows.execution import ExecutionWorkflow
 
@@ -63,7 +72,9 @@ WORKFLOWS = (ExecutionWorkflow, DeliverWebhookWorkflow)
 CONNECT_RETRY_SECONDS = 2.0
 OBJECT_KEY_PURPOSE = "object-key"
 DATABASE_BEHIND_EXIT = 3
-"""The database has gone back to the past: a supervisor may start this again, it then waits for `recover`."""
+"""The database has gone back to the past: a supervisor may start this again, it then waits for
+`recover`.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +144,17 @@ async def open_crew(settings: WorkerProcess, client: Client) -> AsyncGenerator[C
                 database,
                 sealer,
                 WebhookHttpSettings(outbound=outbound),
-                EndpointRooms(per_user=max(1, min(policies.TRIES_PER_USER, settings.webhook_slots // 4))),
+                EndpointRooms(
+                    per_user=max(1, min(policies.TRIES_PER_USER, settings.webhook_slots // 4))
+                ),
             ),
             late_bills=LateBills(database=database, providers=providers, keys=keys),
         )
 
 
-def execution_activities(settings: WorkerProcess, client: Client, database: Database) -> ExecutionActivities:
+def execution_activities(
+    settings: WorkerProcess, client: Client, database: Database
+) -> ExecutionActivities:
     """Given what starts workflows."""
 
     async def start_delivery(order: DeliveryOrder) -> bool:
@@ -150,7 +165,9 @@ def execution_activities(settings: WorkerProcess, client: Client, database: Data
 
     return ExecutionActivities(
         database=database,
-        links=AssetLinks(public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url),
+        links=AssetLinks(
+            public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url
+        ),
         start_delivery=start_delivery,
         start_execution=start_execution,
         limits=LoadLimits.of(settings),
@@ -170,7 +187,9 @@ def callback_urls(settings: WorkerProcess, names: tuple[str, ...]) -> dict[str, 
 
 
 def make_workers(client: Client, crew: Crew, settings: WorkerProcess) -> list[Worker]:
-    """One Worker per task queue, each with slots of its own (runtime/policies.py says why)."""
+    """One Worker per task queue, each with slots of its own (core/platform/temporal/policies.py
+    says why).
+    """
 
     def worker(queue: str, slots: int, activities: list[Any], **more: Any) -> Worker:
         return Worker(
@@ -186,19 +205,33 @@ def make_workers(client: Client, crew: Crew, settings: WorkerProcess) -> list[Wo
         worker(
             policies.EXECUTIONS_QUEUE,
             settings.execution_slots,
-            [crew.executions.claim, crew.executions.cancel, crew.executions.finish, crew.jobs.settle],
+            [
+                crew.executions.claim,
+                crew.executions.cancel,
+                crew.executions.finish,
+                crew.jobs.settle,
+            ],
             workflows=WORKFLOWS,
             max_concurrent_workflow_tasks=settings.execution_slots,
             max_concurrent_local_activities=settings.execution_slots,
             sticky_queue_schedule_to_start_timeout=policies.STICKY_SCHEDULE_TO_START,
         ),
         *(
-            worker(policies.submit_queue(name), settings.submit_slots, [crew.jobs.submit, crew.jobs.cancel], **pace)
+            worker(
+                policies.submit_queue(name),
+                settings.submit_slots,
+                [crew.jobs.submit, crew.jobs.cancel],
+                **pace,
+            )
             for name, pace in submit_paces(settings, crew.providers.known_names)
         ),
         worker(policies.WAIT_QUEUE, settings.wait_slots, [crew.jobs.wait, crew.jobs.find]),
         worker(policies.ASSETS_QUEUE, settings.asset_slots, [crew.assets.store]),
-        worker(policies.WEBHOOKS_QUEUE, settings.webhook_slots, [crew.webhooks.attempt, crew.webhooks.finish]),
+        worker(
+            policies.WEBHOOKS_QUEUE,
+            settings.webhook_slots,
+            [crew.webhooks.attempt, crew.webhooks.finish],
+        ),
     ]
 
 
@@ -212,7 +245,9 @@ def make_sweep(client: Client, crew: Crew) -> Sweep:
     )
 
     async def signal_cancel(ref: ExecutionRef, reason: str) -> bool:
-        return await orders.signal_cancel(client, ref.execution_id, reason, generation=ref.generation)
+        return await orders.signal_cancel(
+            client, ref.execution_id, reason, generation=ref.generation
+        )
 
     async def closed(execution_id: ExecutionId) -> str | None:
         return await inquiries.how_it_closed(client, execution_id)
@@ -267,15 +302,18 @@ async def connect_patiently(settings: WorkerProcess, stopping: asyncio.Event) ->
 
 
 async def serve(settings: WorkerProcess) -> int:
-    """Until SIGTERM or SIGINT; then no new work is taken, what is sent is answered, and waiting is handed over.
+    """Until SIGTERM or SIGINT; then no new work is taken, what is sent is answered, and waiting is
+    handed over.
 
-    Also until the database is found to have gone back to the past: the next start waits until it was recovered.
-    Raises UnsafeLoginError.
+    Also until the database is found to have gone back to the past: the next start waits until it
+    was recovered. Raises UnsafeLoginError.
     """
     stopping = asyncio.Event()
     for stop in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(stop, stopping.set)
-    async with Database.open(settings.database_url.get_secret_value(), max_connections=1) as database:
+    async with Database.open(
+        settings.database_url.get_secret_value(), max_connections=1
+    ) as database:
         await database.refuse_unsafe_login()
     client = await connect_patiently(settings, stopping)
     if client is None:
@@ -283,7 +321,10 @@ async def serve(settings: WorkerProcess) -> int:
     async with open_crew(settings, client) as crew, AsyncExitStack() as running:
         sweep = make_sweep(client, crew)
         keeper = MarkKeeper(
-            database=crew.database, objects=crew.objects, high_water=crew.high_water, leads=lambda: sweep.leads
+            database=crew.database,
+            objects=crew.objects,
+            high_water=crew.high_water,
+            leads=lambda: sweep.leads,
         )
         if not await keeper.wait_until_current(stopping):
             return 0
@@ -301,8 +342,11 @@ async def serve(settings: WorkerProcess) -> int:
         told.cancel()
         watching.cancel()
         sweeping.cancel()
-        # All at once: one that still drains must not keep another taking paid calls that the end would cut.
-        await asyncio.gather(sweeping, watching, *(worker.shutdown() for worker in workers), return_exceptions=True)
+        # All at once: one that still drains must not keep another taking paid calls that the end
+        # would cut.
+        await asyncio.gather(
+            sweeping, watching, *(worker.shutdown() for worker in workers), return_exceptions=True
+        )
     log.info("worker stopped")
     return DATABASE_BEHIND_EXIT if crew.high_water.behind.is_set() else 0
 

@@ -8,14 +8,9 @@ from dataclasses import dataclass
 import httpx
 from temporalio import activity
 
-from activities.beats import beating
-from activities.failures import retry_later
-from activities.key_ring import KeyRing
-from contracts.assets import StoreAssetResult
-from contracts.failures import Failure, FailureCode
-from contracts.ids import derived_asset_id
-from contracts.jobs import JobRef, Output
-from contracts.media import (
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import derived_asset_id
+from core.domain.media import (
     CONTENT_TYPES,
     EXTENSIONS,
     SNIFF_BYTES,
@@ -28,15 +23,20 @@ from contracts.media import (
     WrongContentError,
     require_kind,
 )
-from providers.port import ProviderUnavailableError
-from providers.registry import Providers
-from runtime.logging import get_logger
-from runtime.policies import TRANSFER_SECONDS
-from store.assets import Asset, insert_asset, list_job_assets
-from store.database import Database
-from store.downloads import open_source
-from store.jobs import JobRecord, get_job
-from store.objects import ObjectStore, StoredObject
+from core.domain.messages.assets import StoreAssetResult
+from core.domain.messages.jobs import JobRef, Output
+from core.jobs.key_ring import KeyRing
+from core.platform.observability.logging import get_logger
+from core.platform.temporal.failures import retry_later
+from core.platform.temporal.heartbeats import beating
+from core.platform.temporal.policies import TRANSFER_SECONDS
+from core.providers.port import ProviderUnavailableError
+from core.providers.registry import Providers
+from core.store.database import Database
+from core.store.files.assets import Asset, insert_asset, list_job_assets
+from core.store.files.downloads import open_source
+from core.store.files.object_storage import ObjectStore, StoredObject
+from core.store.jobs.jobs import JobRecord, get_job
 
 log = get_logger(__name__)
 
@@ -63,7 +63,9 @@ class AssetActivities:
         """
         async with self.database.as_user(ref.user_id) as conn:
             job = await get_job(conn, ref.job_id)
-            stored = {asset.output_number: asset for asset in await list_job_assets(conn, ref.job_id)}
+            stored = {
+                asset.output_number: asset for asset in await list_job_assets(conn, ref.job_id)
+            }
         outputs = job.report.outputs if job.report is not None else ()
         first: Asset | None = stored.get(0)
         try:
@@ -73,11 +75,17 @@ class AssetActivities:
                         asset = await self._store_output(job, number, output)
                         first = first or asset
         except MediaError as error:
-            if error.retryable or isinstance(error, StorageRefusedError):  # an operator mends it; it is paid for
-                raise retry_later(Failure.of(FailureCode.STORAGE_UNAVAILABLE, str(error))) from error
+            if error.retryable or isinstance(
+                error, StorageRefusedError
+            ):  # an operator mends it; it is paid for
+                raise retry_later(
+                    Failure.of(FailureCode.STORAGE_UNAVAILABLE, str(error))
+                ) from error
             log.warning("a file cannot be stored", job_id=ref.job_id, reason=type(error).__name__)
             return StoreAssetResult(asset_id=None, failure=Failure.of(_code(error)))
-        return StoreAssetResult(asset_id=first.asset_id if first else None, size_bytes=first.size_bytes if first else 0)
+        return StoreAssetResult(
+            asset_id=first.asset_id if first else None, size_bytes=first.size_bytes if first else 0
+        )
 
     async def _store_output(self, job: JobRecord, number: int, output: Output) -> Asset:
         try:
@@ -87,8 +95,12 @@ class AssetActivities:
         async with self.database.as_user(job.user_id) as conn:
             await insert_asset(conn, asset)
             kept = await list_job_assets(conn, job.job_id)
-        asset = next(one for one in kept if one.output_number == number)  # another try may have been first
-        log.info("file stored", job_id=job.job_id, asset_id=asset.asset_id, size_bytes=asset.size_bytes)
+        asset = next(
+            one for one in kept if one.output_number == number
+        )  # another try may have been first
+        log.info(
+            "file stored", job_id=job.job_id, asset_id=asset.asset_id, size_bytes=asset.size_bytes
+        )
         return asset
 
     async def _transfer(self, job: JobRecord, number: int, output: Output) -> Asset:
@@ -108,20 +120,24 @@ class AssetActivities:
         return _asset(job, number, output, stored)
 
     async def _fetch_again(self, job: JobRecord, number: int, output: Output) -> Asset:
-        """By the job's id; and if its file is gone for good, from our own storage: it may have been stored before, and
-        the database restored since.
+        """By the job's id; and if its file is gone for good, from our own storage: it may have been
+        stored before, and the database restored since.
         """
         try:
             return await self._transfer(job, number, await self._fresh_output(job, number))
         except SourceGoneError:
             for content_type in sorted(CONTENT_TYPES[MediaKind(output.kind.value)]):
-                stored = await self.objects.head(self._object_key(job, number, EXTENSIONS[content_type]))
+                stored = await self.objects.head(
+                    self._object_key(job, number, EXTENSIONS[content_type])
+                )
                 if stored is not None:
                     return _asset(job, number, output, stored)
             raise
 
     async def _fresh_output(self, job: JobRecord, number: int) -> Output:
-        """The address may have expired before the file did: ask the provider for the job again, by its id."""
+        """The address may have expired before the file did: ask the provider for the job again, by
+        its id.
+        """
         if job.handle is None:
             raise SourceGoneError("the job has no id at its provider")
         provider = await self.keys.of_job(self.providers, job)
@@ -131,9 +147,12 @@ class AssetActivities:
             report = await provider.status(job.handle)
         except ProviderUnavailableError as error:
             if error.not_found:
-                raise SourceGoneError("the provider knows neither the file nor the job any more") from error
+                raise SourceGoneError(
+                    "the provider knows neither the file nor the job any more"
+                ) from error
             raise retry_later(
-                Failure.of(FailureCode.PROVIDER_UNAVAILABLE), after_seconds=error.retry_after_seconds
+                Failure.of(FailureCode.PROVIDER_UNAVAILABLE),
+                after_seconds=error.retry_after_seconds,
             ) from error
         if not report.state.ended:  # it had ended before: its status went backwards
             raise retry_later(Failure.of(FailureCode.PROVIDER_UNAVAILABLE))
@@ -142,8 +161,12 @@ class AssetActivities:
         return report.outputs[number]
 
     def _object_key(self, job: JobRecord, number: int, extension: str) -> str:
-        """The same for every try, unguessable without the secret (160 bits), never used by another job."""
-        digest = hmac.new(self.key_secret, f"{job.job_id}/{number}".encode(), hashlib.sha256).hexdigest()[:40]
+        """The same for every try, unguessable without the secret (160 bits), never used by another
+        job.
+        """
+        digest = hmac.new(
+            self.key_secret, f"{job.job_id}/{number}".encode(), hashlib.sha256
+        ).hexdigest()[:40]
         return f"{job.kind}s/{digest}.{extension}"
 
 

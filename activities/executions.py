@@ -1,4 +1,6 @@
-"""Executions: claimed by one run, cancelled by order, ended once with their books closed and their event written."""
+"""Executions: claimed by one run, cancelled by order, ended once with their books closed and their
+event written.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,9 +8,9 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
-from activities.links import AssetLinks
-from activities.outcomes import error_json, result_json, webhook_body
-from contracts.executions import (
+from core.domain.failures import FailureCode
+from core.domain.ids import derived_event_id
+from core.domain.messages.executions import (
     CancelInput,
     ClaimOutcome,
     ClaimResult,
@@ -17,19 +19,15 @@ from contracts.executions import (
     ExecutionRef,
     FinishInput,
 )
-from contracts.failures import FailureCode
-from contracts.ids import derived_event_id
-from contracts.states import ExecutionStatus
-from contracts.webhooks import DeliveryOrder, EventType
-from runtime import metrics
-from runtime.logging import get_logger
-from runtime.policies import START_RPC_TIMEOUT
-from runtime.temporal import UNREACHABLE
-from store.assets import list_execution_assets
-from store.callbacks import notify_open_jobs
-from store.charges import end_holds, get_money, release_charge
-from store.database import DATABASE_DOWN, Connection, Database
-from store.executions import (
+from core.domain.messages.webhooks import DeliveryOrder, EventType
+from core.domain.states import ExecutionStatus
+from core.platform.observability import metrics
+from core.platform.observability.logging import get_logger
+from core.platform.temporal.client import UNREACHABLE
+from core.platform.temporal.policies import START_RPC_TIMEOUT
+from core.store.database import DATABASE_DOWN, Connection, Database
+from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.executions import (
     NO_LIMITS,
     EndedExecution,
     OpenExecution,
@@ -40,10 +38,14 @@ from store.executions import (
     mark_cancel_requested,
     mark_ended,
 )
-from store.jobs import cancel_waiting_jobs
-from store.loads import LoadLimits
-from store.sweeping import StoredOrder, find_next
-from store.webhooks import NewWebhook, insert_webhook, next_sequence
+from core.store.executions.unfinished import StoredOrder, find_next
+from core.store.files.assets import list_execution_assets
+from core.store.jobs.callbacks import notify_open_jobs
+from core.store.jobs.jobs import cancel_waiting_jobs
+from core.store.money.charges import end_holds, get_money, release_charge
+from core.store.webhooks.events import NewWebhook, insert_webhook, next_sequence
+from core.webhooks.asset_links import AssetLinks
+from core.webhooks.payload import error_json, result_json, webhook_body
 
 log = get_logger(__name__)
 
@@ -62,9 +64,11 @@ async def _leave_to_the_sweep(_order: ExecutionOrder, _prompt: str) -> None: ...
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionActivities:
-    """start_delivery: starts the workflow that delivers an event; safe to repeat, and repeated by the sweep.
+    """start_delivery: starts the workflow that delivers an event; safe to repeat, and repeated by
+    the sweep.
 
-    start_execution: starts, or finds, the workflow of an execution; what is not started here, the sweep starts.
+    start_execution: starts, or finds, the workflow of an execution; what is not started here, the
+    sweep starts.
     """
 
     database: Database
@@ -79,7 +83,9 @@ class ExecutionActivities:
         async with self.database.as_user(ref.user_id) as conn:
             claim = await claim_execution(conn, ref, self.limits)
         if claim.outcome is ClaimOutcome.WAITING:
-            log.info("execution waits for room", execution_id=ref.execution_id, generation=ref.generation)
+            log.info(
+                "execution waits for room", execution_id=ref.execution_id, generation=ref.generation
+            )
         elif claim.outcome is not ClaimOutcome.LOST:
             metrics.EXECUTIONS_STARTED.labels(ref.type).inc()
             log.info("execution started", execution_id=ref.execution_id, generation=ref.generation)
@@ -87,17 +93,22 @@ class ExecutionActivities:
 
     @activity.defn(name="cancel_execution")
     async def cancel(self, order: CancelInput) -> None:
-        """Write down a cancel that was ordered at Temporal, as the API would have. Repeating is safe."""
+        """Write down a cancel that was ordered at Temporal, as the API would have. Repeating is
+        safe.
+        """
         async with self.database.as_user(order.execution.user_id) as conn:
             await mark_cancel_requested(
-                conn, order.execution.execution_id, order.reason, generation=order.execution.generation
+                conn,
+                order.execution.execution_id,
+                order.reason,
+                generation=order.execution.generation,
             )
             await notify_open_jobs(conn, order.execution.execution_id)
 
     @activity.defn(name="finish_execution")
     async def finish(self, order: FinishInput) -> ExecutionOutcome:
-        """End state, released money and webhook event in one transaction; then the delivery, and whoever waited for
-        its room.
+        """End state, released money and webhook event in one transaction; then the delivery, and
+        whoever waited for its room.
 
         Repeating answers the first end.
         """
@@ -107,7 +118,9 @@ class ExecutionActivities:
             if execution is not None:
                 following = await self._end(conn, execution, order)
             else:
-                following = await find_next(conn, ref.user_id, self.limits)  # the first try may have died before
+                following = await find_next(
+                    conn, ref.user_id, self.limits
+                )  # the first try may have died before
             ended = await find_ended(conn, ref)
             money = await get_money(conn, ref.execution_id)
         if ended is None:
@@ -115,7 +128,9 @@ class ExecutionActivities:
         if execution is not None:
             _count(ended)
         if ended.pending_event_id is not None:
-            await self.start_delivery(DeliveryOrder(user_id=ref.user_id, event_id=ended.pending_event_id))
+            await self.start_delivery(
+                DeliveryOrder(user_id=ref.user_id, event_id=ended.pending_event_id)
+            )
         if following is not None:
             await self._start(following)
         log.info("execution ended", execution_id=ref.execution_id, status=ended.status)
@@ -131,16 +146,33 @@ class ExecutionActivities:
         try:
             async with asyncio.timeout(START_RPC_TIMEOUT.total_seconds()):
                 await self.start_execution(queued.order(), queued.prompt)
-        except NOT_STARTED as error:  # another execution's start must not keep this one from its end
-            log.warning("execution not started yet", execution_id=queued.ref.execution_id, reason=str(error)[:200])
+        except (
+            NOT_STARTED
+        ) as error:  # another execution's start must not keep this one from its end
+            log.warning(
+                "execution not started yet",
+                execution_id=queued.ref.execution_id,
+                reason=str(error)[:200],
+            )
 
-    async def _end(self, conn: Connection, execution: OpenExecution, order: FinishInput) -> StoredOrder | None:
-        """Everything an end means, in the caller's transaction; the hot rows last. Returns who has room now."""
+    async def _end(
+        self, conn: Connection, execution: OpenExecution, order: FinishInput
+    ) -> StoredOrder | None:
+        """Everything an end means, in the caller's transaction; the hot rows last. Returns who has
+        room now.
+        """
         execution_id, status = execution.execution_id, order.status
-        moves = [await release_charge(conn, job_id) for job_id in await cancel_waiting_jobs(conn, execution_id)]
+        moves = [
+            await release_charge(conn, job_id)
+            for job_id in await cancel_waiting_jobs(conn, execution_id)
+        ]
         money = await get_money(conn, execution_id)
         completed = status is ExecutionStatus.COMPLETED
-        result = result_json(await list_execution_assets(conn, execution_id), self.links) if completed else None
+        result = (
+            result_json(await list_execution_assets(conn, execution_id), self.links)
+            if completed
+            else None
+        )
         error = error_json(order.failure, money) if order.failure is not None else None
         progress = 100 if completed else await get_progress(conn, execution_id)
         await mark_ended(conn, execution_id, status, progress=progress, result=result, error=error)
@@ -157,11 +189,15 @@ class ExecutionActivities:
                 type=type_,
                 url=execution.webhook_url,
                 webhook_secret_sealed=execution.webhook_secret_sealed,
-                body=webhook_body(event_id, type_, sequence, execution, status, result, error, money),
+                body=webhook_body(
+                    event_id, type_, sequence, execution, status, result, error, money
+                ),
             )
             await insert_webhook(conn, event)
         following = await find_next(conn, execution.user_id, self.limits)
-        await end_holds(conn, execution_id, [move for move in moves if move is not None], completed=completed)
+        await end_holds(
+            conn, execution_id, [move for move in moves if move is not None], completed=completed
+        )
         return following
 
 
@@ -171,6 +207,8 @@ def _count(ended: EndedExecution) -> None:
     elif ended.status is ExecutionStatus.CANCELLED:
         metrics.EXECUTIONS_CANCELLED.labels(ended.type).inc()
     else:
-        metrics.EXECUTIONS_FAILED.labels(ended.type, ended.error_code or FailureCode.INTERNAL_ERROR.value).inc()
+        metrics.EXECUTIONS_FAILED.labels(
+            ended.type, ended.error_code or FailureCode.INTERNAL_ERROR.value
+        ).inc()
     seconds = (ended.ended_at - ended.created_at).total_seconds()
     metrics.EXECUTION_DURATION.labels(ended.type, ended.status.value).observe(seconds)

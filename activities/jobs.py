@@ -1,10 +1,10 @@
-"""Jobs: the half of the pay-once protocol that talks to providers. What is decided, is decided from the job's row.
+"""Jobs: the half of the pay-once protocol that talks to providers. What is decided, is decided from
+the job's row.
 
-submit   intent committed · one POST · answer committed
-find     a send whose answer is not known is looked up, never sent again (activities/find.py)
-wait     woken by a callback, else an adaptive poll
-cancel   ask the provider to end it
-settle   outcome and real cost, one transaction (activities/settling.py)
+submit   intent committed · one POST · answer committed find     a send whose answer is not known is
+looked up, never sent again (core/jobs/lookup.py) wait     woken by a callback, else an adaptive
+poll cancel   ask the provider to end it settle   outcome and real cost, one transaction
+(core/jobs/settlement.py)
 """
 
 import asyncio
@@ -15,20 +15,9 @@ from secrets import token_hex
 
 from temporalio import activity
 
-from activities import pacing
-from activities.answers import of_own_key, record_answer, refuse_unsent, sent_already
-from activities.beats import beating, pause, to_its_end
-from activities.failures import retry_later
-from activities.find import Finder
-from activities.inputs import InputUnavailableError, resolve_inputs
-from activities.key_ring import KeyRing
-from activities.offers import known_model
-from activities.provider_gate import ProviderGate
-from activities.settling import settle_ended
-from activities.wakeups import Wakeups
-from contracts.failures import Failure, FailureCode
-from contracts.ids import JobId
-from contracts.jobs import (
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import JobId
+from core.domain.messages.jobs import (
     CancelJobResult,
     CancelOutcome,
     FindJobResult,
@@ -40,25 +29,39 @@ from contracts.jobs import (
     SubmitOutcome,
     WaitJobResult,
 )
-from contracts.states import JobState
-from providers.port import (
+from core.domain.states import JobState
+from core.jobs import poll_schedule as pacing
+from core.jobs.admission import ProviderGate
+from core.jobs.inputs import InputUnavailableError, resolve_inputs
+from core.jobs.key_ring import KeyRing
+from core.jobs.lookup import Finder
+from core.jobs.offers import known_model
+from core.jobs.settlement import settle_ended
+from core.jobs.submit_results import of_own_key, record_answer, refuse_unsent, sent_already
+from core.jobs.wakeups import Wakeups
+from core.platform.clock import boot_seconds
+from core.platform.crypto.callback_tokens import CallbackTokens
+from core.platform.observability import metrics
+from core.platform.observability.logging import get_logger
+from core.platform.temporal.failures import retry_later
+from core.platform.temporal.heartbeats import beating, pause, to_its_end
+from core.platform.temporal.policies import (
+    CREATE_CALL_SECONDS,
+    RECORD_PAUSES_SECONDS,
+    SEND_WITHIN_SECONDS,
+)
+from core.providers.port import (
     CreateAnswer,
     CreateRequest,
     ModelInputs,
     Provider,
     ProviderUnavailableError,
 )
-from providers.registry import Providers
-from runtime import metrics
-from runtime.clock import boot_seconds
-from runtime.logging import get_logger
-from runtime.policies import CREATE_CALL_SECONDS, RECORD_PAUSES_SECONDS, SEND_WITHIN_SECONDS
-from runtime.tokens import CallbackTokens
-from store.callbacks import notify_job
-from store.charges import get_money
-from store.database import DATABASE_DOWN, Connection, Database
-from store.high_water import HighWater
-from store.jobs import (
+from core.providers.registry import Providers
+from core.store.database import DATABASE_DOWN, Connection, Database
+from core.store.files.object_storage import ObjectStore
+from core.store.jobs.callbacks import notify_job
+from core.store.jobs.jobs import (
     JobRecord,
     begin_send,
     get_job,
@@ -67,9 +70,10 @@ from store.jobs import (
     mark_send_answered,
     take_back_send,
 )
-from store.objects import ObjectStore
-from store.provider_keys import current_key
-from store.provider_limits import HeldBack, Passed
+from core.store.money.charges import get_money
+from core.store.providers.capacity import HeldBack, Passed
+from core.store.providers.user_keys import current_key
+from core.store.recovery.restore_marker import HighWater
 
 log = get_logger(__name__)
 
@@ -80,8 +84,8 @@ class ModelNotOfferedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobActivities:
-    """callback_urls: per provider, the address its callbacks go to, without the token; none: not asked for,
-    polling does it.
+    """callback_urls: per provider, the address its callbacks go to, without the token; none: not
+    asked for, polling does it.
     """
 
     database: Database
@@ -96,12 +100,20 @@ class JobActivities:
 
     @activity.defn(name="submit_job")
     async def submit(self, ref: JobRef) -> SubmitJobResult:
-        """Send a waiting job once. Repeating is safe: whoever finds the job sent already, sends nothing."""
+        """Send a waiting job once. Repeating is safe: whoever finds the job sent already, sends
+        nothing.
+        """
         async with beating():
             result = await to_its_end(self._submit(ref))
-            if isinstance(result, _Held) and await self.gate.opens(self.database, result.job, result.held):
+            if isinstance(result, _Held) and await self.gate.opens(
+                self.database, result.job, result.held
+            ):
                 result = await to_its_end(self._submit(ref))
-            return self.gate.held_back(result.job, result.held) if isinstance(result, _Held) else result
+            return (
+                self.gate.held_back(result.job, result.held)
+                if isinstance(result, _Held)
+                else result
+            )
 
     async def _submit(self, ref: JobRef) -> "SubmitJobResult | _Held":
         began, sender = boot_seconds(), token_hex(16)
@@ -112,7 +124,9 @@ class JobActivities:
                 if isinstance(intent, _Intent):
                     self.high_water.check(known, intent.serial)
         except DATABASE_DOWN as error:
-            log.warning("an intent's transaction was cut off", **_ids(ref), reason=type(error).__name__)
+            log.warning(
+                "an intent's transaction was cut off", **_ids(ref), reason=type(error).__name__
+            )
             return await self._take_back(ref, sender)
         if isinstance(intent, SubmitJobResult | _Held):
             return intent
@@ -121,40 +135,62 @@ class JobActivities:
         with metrics.timed(metrics.PROVIDER_CALL_DURATION.labels(name, "create")):
             answer = await intent.provider.submit(
                 intent.request,
-                timeout_seconds=began + CREATE_CALL_SECONDS - boot_seconds(),  # the intent's time is part of it
+                timeout_seconds=began
+                + CREATE_CALL_SECONDS
+                - boot_seconds(),  # the intent's time is part of it
                 not_after=began + SEND_WITHIN_SECONDS,
             )
         if intent.job.provider_key_id is not None:
             answer = of_own_key(answer)
         metrics.PROVIDER_CALLS.labels(name, "create", answer.outcome.value).inc()
-        log.info("job sent", **_ids(ref), provider=name, send=intent.number, outcome=answer.outcome, note=answer.note)
+        log.info(
+            "job sent",
+            **_ids(ref),
+            provider=name,
+            send=intent.number,
+            outcome=answer.outcome,
+            note=answer.note,
+        )
         result = await self._record_answer(ref, intent.number, answer)
         if self.gate.teaches(answer, intent.passed):
             await self.gate.learn(self.database, intent.job, answer, intent.passed)
         return result
 
     async def _take_back(self, ref: JobRef, sender: str) -> SubmitJobResult:
-        """The database went away in the intent's transaction: perhaps it is committed, certainly nothing was sent.
+        """The database went away in the intent's transaction: perhaps it is committed, certainly
+        nothing was sent.
 
-        Raises what the database raises while it stays away: then the job's row is looked at later, by `find`.
+        Raises what the database raises while it stays away: then the job's row is looked at later,
+        by `find`.
         """
         async with self.database.as_user(ref.user_id) as conn:
             number = await take_back_send(conn, ref.job_id, sender)
             if number is None:
                 return await sent_already(conn, ref, await get_job(conn, ref.job_id))
-            await mark_send_answered(conn, ref.job_id, number, "not_accepted", note="not sent: COMMIT got no answer")
-        log.warning("an intent was committed without an answer, and taken back", **_ids(ref), send=number)
+            await mark_send_answered(
+                conn, ref.job_id, number, "not_accepted", note="not sent: COMMIT got no answer"
+            )
+        log.warning(
+            "an intent was committed without an answer, and taken back", **_ids(ref), send=number
+        )
         return SubmitJobResult(outcome=SubmitOutcome.NOT_SENT, send_number=number)
 
-    async def _intend(self, conn: Connection, ref: JobRef, sender: str) -> "_Intent | SubmitJobResult | _Held":
-        """What is about to be sent, for the caller to commit before any byte leaves; or the answer, if nothing is."""
+    async def _intend(
+        self, conn: Connection, ref: JobRef, sender: str
+    ) -> "_Intent | SubmitJobResult | _Held":
+        """What is about to be sent, for the caller to commit before any byte leaves; or the answer,
+        if nothing is.
+        """
         job = await get_job(conn, ref.job_id)
         if job.state is not JobState.WAITING:
             return await sent_already(conn, ref, job)
-        # The key that its user has now; whatever is asked about this send later is asked with the same.
+        # The key that its user has now; whatever is asked about this send later is asked with the
+        # same.
         keyed = replace(job, provider_key_id=await current_key(conn, ref.user_id, job.provider))
         if job.late:
-            return await refuse_unsent(conn, ref, job.failure or await self.gate.why_never_sent(conn, keyed))
+            return await refuse_unsent(
+                conn, ref, job.failure or await self.gate.why_never_sent(conn, keyed)
+            )
         provider = await self.keys.open(conn, self.providers, job.provider, keyed.provider_key_id)
         if provider is None:
             return await _without_provider(conn, ref, keyed)
@@ -162,15 +198,23 @@ class JobActivities:
         try:
             request, inputs = await self.prepare(conn, job, number)
         except ModelNotOfferedError:
-            return await refuse_unsent(conn, ref, Failure.of(FailureCode.PROVIDER_MODEL_UNAVAILABLE))
+            return await refuse_unsent(
+                conn, ref, Failure.of(FailureCode.PROVIDER_MODEL_UNAVAILABLE)
+            )
         except InputUnavailableError as error:
             return await refuse_unsent(conn, ref, error.failure)
-        except ValueError as error:  # a plan that was accepted should not hold such inputs; no repeat would heal it
+        except (
+            ValueError
+        ) as error:  # a plan that was accepted should not hold such inputs; no repeat would heal it
             log.error("inputs that the model does not take", **_ids(ref), reason=str(error))  # noqa: TRY400 - no trace
             return await refuse_unsent(conn, ref, Failure.of(FailureCode.INTERNAL_ERROR))
         passed = await self.gate.take(conn, keyed)
         if isinstance(passed, HeldBack):
-            return await sent_already(conn, ref, job) if job.cancel_requested else _Held(job=keyed, held=passed)
+            return (
+                await sent_already(conn, ref, job)
+                if job.cancel_requested
+                else _Held(job=keyed, held=passed)
+            )
         serial = await begin_send(
             conn,
             ref,
@@ -183,39 +227,61 @@ class JobActivities:
         if serial is None:
             await self.gate.give_back(conn, keyed, passed)
             return await sent_already(conn, ref, await get_job(conn, ref.job_id))
-        return _Intent(job=keyed, provider=provider, request=request, number=number, serial=serial, passed=passed)
+        return _Intent(
+            job=keyed,
+            provider=provider,
+            request=request,
+            number=number,
+            serial=serial,
+            passed=passed,
+        )
 
-    async def prepare(self, conn: Connection, job: JobRecord, number: int) -> tuple[CreateRequest, ModelInputs]:
-        """What a send of this number asks for: the same every time, as far as what it needs has not changed.
+    async def prepare(
+        self, conn: Connection, job: JobRecord, number: int
+    ) -> tuple[CreateRequest, ModelInputs]:
+        """What a send of this number asks for: the same every time, as far as what it needs has not
+        changed.
 
-        Raises ModelNotOfferedError, InputUnavailableError, and ValueError for inputs that the model does not take.
+        Raises ModelNotOfferedError, InputUnavailableError, and ValueError for inputs that the model
+        does not take.
         """
         found = known_model(self.providers, job)
         if found is None:
             raise ModelNotOfferedError(job.model)
         provider, model = found
-        inputs = await resolve_inputs(conn, self.objects, job, model, seed=_seed(job.job_id, number))
+        inputs = await resolve_inputs(
+            conn, self.objects, job, model, seed=_seed(job.job_id, number)
+        )
         return provider.create_request(model, inputs, self._callback_url(job, number)), inputs
 
-    async def _record_answer(self, ref: JobRef, number: int, answer: CreateAnswer) -> SubmitJobResult:
-        """Commit what became of a send. A database that blinks now would cost a look-up: it gets a few tries."""
+    async def _record_answer(
+        self, ref: JobRef, number: int, answer: CreateAnswer
+    ) -> SubmitJobResult:
+        """Commit what became of a send. A database that blinks now would cost a look-up: it gets a
+        few tries.
+        """
         for pause_seconds in RECORD_PAUSES_SECONDS:
             try:
                 async with self.database.as_user(ref.user_id) as conn:
                     return await record_answer(conn, ref, number, answer)
             except DATABASE_DOWN as error:
-                log.warning("an answer could not be committed yet", **_ids(ref), reason=type(error).__name__)
+                log.warning(
+                    "an answer could not be committed yet", **_ids(ref), reason=type(error).__name__
+                )
                 await asyncio.sleep(pause_seconds)
         async with self.database.as_user(ref.user_id) as conn:
             return await record_answer(conn, ref, number, answer)
 
     @activity.defn(name="find_job")
     async def find(self, ref: JobRef) -> FindJobResult:
-        """Look for a send whose answer is not known, until something is known or nothing more is to be expected.
+        """Look for a send whose answer is not known, until something is known or nothing more is to
+        be expected.
 
         Repeating is safe: it sends nothing.
         """
-        finder = Finder(database=self.database, providers=self.providers, wakeups=self.wakeups, keys=self.keys)
+        finder = Finder(
+            database=self.database, providers=self.providers, wakeups=self.wakeups, keys=self.keys
+        )
         return await finder.find(ref)
 
     @activity.defn(name="wait_for_job")
@@ -250,7 +316,9 @@ class JobActivities:
                 look = True
 
     async def _poll(self, ref: JobRef, job: JobRecord, handle: ProviderHandle) -> JobReport | None:
-        """Ask how the job stands; its report, kept, if it has ended. Raises ProviderUnavailableError."""
+        """Ask how the job stands; its report, kept, if it has ended. Raises
+        ProviderUnavailableError.
+        """
         provider = await self.keys.of_job(self.providers, job)
         if provider is None:
             return None
@@ -265,9 +333,11 @@ class JobActivities:
 
     @activity.defn(name="cancel_job")
     async def cancel(self, ref: JobRef) -> CancelJobResult:
-        """Ask the provider to end a running job, once. What it then did, and what that cost, is read by `wait`.
+        """Ask the provider to end a running job, once. What it then did, and what that cost, is
+        read by `wait`.
 
-        Only a try that got no answer is repeated; a new run of the workflow, or a second order, asks no more.
+        Only a try that got no answer is repeated; a new run of the workflow, or a second order,
+        asks no more.
         """
         job = await self._get(ref)
         if job.state is not JobState.SUBMITTED or job.handle is None or job.report is not None:
@@ -284,7 +354,8 @@ class JobActivities:
         except ProviderUnavailableError as error:
             metrics.PROVIDER_CALLS.labels(job.provider, "cancel", "unavailable").inc()
             raise retry_later(
-                Failure.of(FailureCode.PROVIDER_UNAVAILABLE), after_seconds=error.retry_after_seconds
+                Failure.of(FailureCode.PROVIDER_UNAVAILABLE),
+                after_seconds=error.retry_after_seconds,
             ) from error
         metrics.PROVIDER_CALLS.labels(job.provider, "cancel", outcome.value).inc()
         async with self.database.as_user(ref.user_id) as conn:
@@ -307,9 +378,13 @@ class JobActivities:
             money = await get_money(conn, ref.execution_id)
         if not job.state.ended:
             _count(ended, settled_nano_usd)
-            log.info("job settled", **_ids(ref), state=ended.state, settled_nano_usd=settled_nano_usd)
+            log.info(
+                "job settled", **_ids(ref), state=ended.state, settled_nano_usd=settled_nano_usd
+            )
         return SettleJobResult(
-            state=ended.state, failure=ended.failure, execution_spent_nano_usd=money.settled_nano_usd
+            state=ended.state,
+            failure=ended.failure,
+            execution_spent_nano_usd=money.settled_nano_usd,
         )
 
     async def _get(self, ref: JobRef) -> JobRecord:
@@ -335,17 +410,23 @@ class _Intent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Held:
-    """No intent: its provider has no room for this job, or takes nothing now. job: with the key it would go with."""
+    """No intent: its provider has no room for this job, or takes nothing now. job: with the key it
+    would go with.
+    """
 
     job: JobRecord
     held: HeldBack
 
 
 async def _without_provider(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:
-    """Nobody to send it to. With a key of its user's own that cannot be opened now: an operator may mend that."""
+    """Nobody to send it to. With a key of its user's own that cannot be opened now: an operator may
+    mend that.
+    """
     if job.provider_key_id is None:
         return await refuse_unsent(conn, ref, Failure.of(FailureCode.PROVIDER_MODEL_UNAVAILABLE))
-    return SubmitJobResult(outcome=SubmitOutcome.NOT_SENT, failure=Failure.of(FailureCode.INTERNAL_ERROR))
+    return SubmitJobResult(
+        outcome=SubmitOutcome.NOT_SENT, failure=Failure.of(FailureCode.INTERNAL_ERROR)
+    )
 
 
 def _seed(job_id: JobId, number: int) -> int:

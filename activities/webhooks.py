@@ -1,4 +1,6 @@
-"""Tries to deliver a webhook: each recorded before it begins and after it ends, with what it tells of its endpoint."""
+"""Tries to deliver a webhook: each recorded before it begins and after it ends, with what it tells
+of its endpoint.
+"""
 
 import hashlib
 import time
@@ -9,10 +11,7 @@ from typing import Final, NoReturn
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.beats import beating
-from activities.endpoint_rooms import EndpointRooms, PutBack
-from activities.webhook_http import Answer, AttemptError, WebhookHttpSettings, post_webhook
-from contracts.webhooks import (
+from core.domain.messages.webhooks import (
     AttemptOutcome,
     AttemptResult,
     DeliveryOrder,
@@ -20,14 +19,30 @@ from contracts.webhooks import (
     FailedReason,
     WebhookState,
 )
-from runtime.encryption import SealError, SecretBox
-from runtime.logging import get_logger
-from runtime.metrics import ENDPOINTS_DISABLED, WEBHOOK_ATTEMPTS, WEBHOOKS_PUT_BACK
-from runtime.policies import JITTER, MAX_RETRY_AFTER_SECONDS, RETRY_DELAYS_SECONDS, TRIES_PER_USER
-from runtime.signing import UnusableSecretError, signature_headers, standard_webhooks_key
-from store import webhooks
-from store.database import Connection, Database, after_commit
-from store.endpoint_health import Disabled, disable, note_failure, note_success
+from core.platform.crypto.sealing import SealError, SecretBox
+from core.platform.crypto.webhook_signatures import (
+    UnusableSecretError,
+    signature_headers,
+    standard_webhooks_key,
+)
+from core.platform.observability.logging import get_logger
+from core.platform.observability.metrics import (
+    ENDPOINTS_DISABLED,
+    WEBHOOK_ATTEMPTS,
+    WEBHOOKS_PUT_BACK,
+)
+from core.platform.temporal.heartbeats import beating
+from core.platform.temporal.policies import (
+    JITTER,
+    MAX_RETRY_AFTER_SECONDS,
+    RETRY_DELAYS_SECONDS,
+    TRIES_PER_USER,
+)
+from core.store.database import Connection, Database, after_commit
+from core.store.webhooks import events as webhooks
+from core.store.webhooks.endpoint_health import Disabled, disable, note_failure, note_success
+from core.webhooks.concurrency import EndpointRooms, PutBack
+from core.webhooks.sender import Answer, AttemptError, WebhookHttpSettings, post_webhook
 
 log = get_logger(__name__)
 
@@ -37,8 +52,12 @@ OURS: Final = frozenset({AttemptError.SECRET_UNUSABLE})
 """Errors that say nothing about the receiver."""
 
 
-def retry_delay_seconds(order: DeliveryOrder, number: int, retry_after_seconds: float | None) -> float | None:
-    """How long to wait after the try of this number; None: the schedule is over. The same for the same try, always."""
+def retry_delay_seconds(
+    order: DeliveryOrder, number: int, retry_after_seconds: float | None
+) -> float | None:
+    """How long to wait after the try of this number; None: the schedule is over. The same for the
+    same try, always.
+    """
     if number > len(RETRY_DELAYS_SECONDS):
         return None
     digest = hashlib.sha256(f"{order.event_id}/{order.delivery}/{number}".encode()).digest()
@@ -48,7 +67,9 @@ def retry_delay_seconds(order: DeliveryOrder, number: int, retry_after_seconds: 
 
 
 class WebhookActivities:
-    """Given the database, the box that opens the secrets, the limits of one try, and of those at once."""
+    """Given the database, the box that opens the secrets, the limits of one try, and of those at
+    once.
+    """
 
     def __init__(
         self,
@@ -64,11 +85,13 @@ class WebhookActivities:
 
     @activity.defn(name="attempt_webhook")
     async def attempt(self, order: DeliveryOrder) -> AttemptResult:
-        """One try. Returns when the delivery is over (delivered, gone, exhausted, its endpoint disabled); else raises
-        with the next delay. Where its endpoint has no room now, it raises without a try.
+        """One try. Returns when the delivery is over (delivered, gone, exhausted, its endpoint
+        disabled); else raises with the next delay. Where its endpoint has no room now, it raises
+        without a try.
 
-        Safe to repeat: the body and the id are the same each time, and what was delivered or given up is not sent.
-        A worker that dies after the receiver said 2xx makes it arrive twice; the receiver knows it by its `webhook-id`.
+        Safe to repeat: the body and the id are the same each time, and what was delivered or given
+        up is not sent. A worker that dies after the receiver said 2xx makes it arrive twice; the
+        receiver knows it by its `webhook-id`.
         """
         async with beating():
             return await self._attempt(order)
@@ -91,9 +114,15 @@ class WebhookActivities:
             return await self._try(order, webhook, begun)
 
     async def _begin(
-        self, conn: Connection, order: DeliveryOrder, webhook: webhooks.WebhookRecord, room: ExitStack
+        self,
+        conn: Connection,
+        order: DeliveryOrder,
+        webhook: webhooks.WebhookRecord,
+        room: ExitStack,
     ) -> int | PutBack | None:
-        """The number of the try, with room for it until the stack is closed; None: somebody ended it just now."""
+        """The number of the try, with room for it until the stack is closed; None: somebody ended
+        it just now.
+        """
         entered = self._rooms.enter(webhook.user_id, webhook.endpoint_id, failing=webhook.failing)
         if isinstance(entered, PutBack):
             await webhooks.put_back(conn, order, seconds=entered.seconds)
@@ -101,7 +130,9 @@ class WebhookActivities:
         room.callback(entered)
         return await webhooks.begin_attempt(conn, order)
 
-    async def _try(self, order: DeliveryOrder, webhook: webhooks.WebhookRecord, number: int) -> AttemptResult:
+    async def _try(
+        self, order: DeliveryOrder, webhook: webhooks.WebhookRecord, number: int
+    ) -> AttemptResult:
         answer = await self._send(webhook)
         delay = retry_delay_seconds(order, number, answer.retry_after_seconds)
         outcome = await self._record(order, webhook, number, answer, _outcome(answer, delay))
@@ -129,28 +160,42 @@ class WebhookActivities:
 
     @activity.defn(name="finish_webhook")
     async def finish(self, order: DeliveryOrder) -> AttemptResult:
-        """End a delivery that will not be tried again, visibly. What was delivered stays so. Repeating is safe."""
+        """End a delivery that will not be tried again, visibly. What was delivered stays so.
+        Repeating is safe.
+        """
         async with self._database.as_user(order.user_id) as conn:
             await webhooks.mark_failed(conn, order, FailedReason.STOPPED)
             try:
                 return await _ended(conn, order)
             except webhooks.WebhookNotFoundError:
-                # The wrong database, or one restored to before the event: `attempt` has failed loudly for days by now.
+                # The wrong database, or one restored to before the event: `attempt` has failed
+                # loudly for days by now.
                 return AttemptResult(outcome=AttemptOutcome.EXHAUSTED, number=0)
 
     async def _send(self, webhook: webhooks.WebhookRecord) -> Answer:
         try:
-            secret = self._secrets.open(webhook.secrets.current, context=webhook.secrets.context).decode()
+            secret = self._secrets.open(
+                webhook.secrets.current, context=webhook.secrets.context
+            ).decode()
             previous = self._previous(webhook)
-            headers = signature_headers(secret, webhook.event_id, int(time.time()), webhook.body, previous=previous)
+            headers = signature_headers(
+                secret, webhook.event_id, int(time.time()), webhook.body, previous=previous
+            )
         except (SealError, UnusableSecretError, UnicodeDecodeError) as problem:
-            # Not sent unsigned; tried again by the schedule, as an operator may bring a missing key back.
-            log.warning("a webhook cannot be signed", event_id=webhook.event_id, reason=type(problem).__name__)
+            # Not sent unsigned; tried again by the schedule, as an operator may bring a missing key
+            # back.
+            log.warning(
+                "a webhook cannot be signed",
+                event_id=webhook.event_id,
+                reason=type(problem).__name__,
+            )
             return Answer(duration_ms=0, error=AttemptError.SECRET_UNUSABLE)
         return await post_webhook(webhook.url, headers, webhook.body, self._http)
 
     def _previous(self, webhook: webhooks.WebhookRecord) -> str | None:
-        """The secret that is being replaced. One that cannot be used keeps nothing from being signed with the new."""
+        """The secret that is being replaced. One that cannot be used keeps nothing from being
+        signed with the new.
+        """
         secrets = webhook.secrets
         if secrets.previous is None:
             return None
@@ -158,7 +203,11 @@ class WebhookActivities:
             previous = self._secrets.open(secrets.previous, context=secrets.context).decode()
             standard_webhooks_key(previous)
         except (SealError, UnusableSecretError, UnicodeDecodeError) as problem:
-            log.warning("a previous secret cannot be used", event_id=webhook.event_id, reason=type(problem).__name__)
+            log.warning(
+                "a previous secret cannot be used",
+                event_id=webhook.event_id,
+                reason=type(problem).__name__,
+            )
             return None
         return previous
 
@@ -170,7 +219,9 @@ class WebhookActivities:
         answer: Answer,
         outcome: AttemptOutcome,
     ) -> AttemptOutcome:
-        """Write down how a try ended, and how its endpoint fares by it: if that ends it, the delivery is over."""
+        """Write down how a try ended, and how its endpoint fares by it: if that ends it, the
+        delivery is over.
+        """
         end = webhooks.AttemptEnd(
             duration_ms=answer.duration_ms,
             status_code=answer.status_code,
@@ -231,7 +282,9 @@ def _outcome(answer: Answer, delay: float | None) -> AttemptOutcome:
 
 
 async def _ended(conn: Connection, order: DeliveryOrder) -> AttemptResult:
-    """Of a delivery with nothing left to try: it has ended, or a newer one took over. Raises WebhookNotFoundError."""
+    """Of a delivery with nothing left to try: it has ended, or a newer one took over. Raises
+    WebhookNotFoundError.
+    """
     webhook = await webhooks.get_webhook(conn, order.event_id)
     delivered = webhook.state is WebhookState.DELIVERED
     return AttemptResult(
@@ -254,6 +307,7 @@ def _raise_retry(number: int, answer: Answer, delay_seconds: float) -> NoReturn:
     raise ApplicationError(
         f"try {number} was not taken: {answer.error}, status {answer.status_code}",
         type=NOT_DELIVERED,
-        category=ApplicationErrorCategory.BENIGN,  # expected, and no alarm: the receiver's trouble, not ours
+        # expected, and no alarm: the receiver's trouble, not ours
+        category=ApplicationErrorCategory.BENIGN,
         next_retry_delay=timedelta(seconds=delay_seconds),
     )

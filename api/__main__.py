@@ -11,14 +11,14 @@ from types import FrameType
 import uvloop
 
 from api.app import create_app
-from api.server import listen, serve
+from api.http.server import listen, serve
 from api.services import open_services
-from runtime.access_log import AccessLog
-from runtime.logging import configure_logging, get_logger
-from runtime.metrics import MetricsPortError, start_metrics_server
-from runtime.settings import ApiProcess, describe_settings, load, secret_values
-from runtime.temporal import TemporalConnectError
-from store.login import UnsafeLoginError
+from core.platform.observability.access_log import AccessLog
+from core.platform.observability.logging import configure_logging, get_logger
+from core.platform.observability.metrics import MetricsPortError, start_metrics_server
+from core.platform.settings.processes import ApiProcess, describe_settings, load, secret_values
+from core.platform.temporal.client import TemporalConnectError
+from core.store.login import UnsafeLoginError
 
 log = get_logger(__name__)
 
@@ -55,14 +55,19 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return listen(host, port)
     except OSError as error:
-        raise PortError(f"API_HOST, API_PORT: cannot listen on {host}:{port}: {error.strerror}") from None
+        raise PortError(
+            f"API_HOST, API_PORT: cannot listen on {host}:{port}: {error.strerror}"
+        ) from None
 
 
 async def _serve(settings: ApiProcess, listener: socket.socket) -> int:
     async with AsyncExitStack() as stack:
         try:
             services = await stack.enter_async_context(open_services(settings))
-        except (TemporalConnectError, ValueError) as error:  # a setting that only its user can judge
+        except (
+            TemporalConnectError,
+            ValueError,
+        ) as error:  # a setting that only its user can judge
             sys.stderr.write(f"{error}\n")
             return 1
         try:
@@ -70,7 +75,8 @@ async def _serve(settings: ApiProcess, listener: socket.socket) -> int:
         except UnsafeLoginError as error:
             sys.stderr.write(f"DATABASE_URL: {error}\n")
             return 2
-        # uvicorn takes both signals while it serves, and raises them again at its end: then they mean nothing more.
+        # uvicorn takes both signals while it serves, and raises them again at its end: then they
+        # mean nothing more.
         signal.signal(signal.SIGTERM, _ignore)
         signal.signal(signal.SIGINT, _ignore)
         log.info("listening", address=f"http://{settings.api_host}:{listener.getsockname()[1]}")

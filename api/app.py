@@ -11,28 +11,18 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import (
-    assets,
-    callbacks,
-    documentation,
-    endpoints,
-    executions,
-    health,
-    keys,
-    models,
-    provider_keys,
-    quotes,
-    retries,
-    usage,
-    webhooks,
-)
-from api.gate import refuse_while_closed
-from api.problems import ProblemError, problem_response, unavailable, validation_problem
-from api.rates import RateHeaders
+from api import callbacks
+from api.account import keys, provider_keys, usage
+from api.auth.rate_limit import RateHeaders
+from api.executions import assets, models, quotes, retry, routes
+from api.http import health, openapi
+from api.http.problems import ProblemError, problem_response, unavailable, validation_problem
+from api.http.restore_gate import refuse_while_closed
 from api.services import Services
-from contracts.failures import FailureCode
-from runtime.logging import get_logger
-from store.database import DATABASE_DOWN
+from api.webhooks import deliveries, endpoints
+from core.domain.failures import FailureCode
+from core.platform.observability.logging import get_logger
+from core.store.database import DATABASE_DOWN
 
 log = get_logger(__name__)
 
@@ -55,9 +45,20 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
-    for module in (executions, retries):
+    for module in (routes, retry):
         app.include_router(module.router, dependencies=[Depends(refuse_while_closed)])
-    for module in (assets, callbacks, endpoints, health, keys, models, provider_keys, quotes, usage, webhooks):
+    for module in (
+        assets,
+        callbacks,
+        endpoints,
+        health,
+        keys,
+        models,
+        provider_keys,
+        quotes,
+        usage,
+        deliveries,
+    ):
         app.include_router(module.router)
     app.exception_handler(ProblemError)(_problem)
     app.exception_handler(RequestValidationError)(_invalid)
@@ -65,7 +66,7 @@ def create_app(services: Services) -> FastAPI:
     app.exception_handler(ClientDisconnect)(_gone)
     app.add_middleware(LastResort)
     app.add_middleware(RateHeaders)
-    documentation.install(app)
+    openapi.install(app)
     return app
 
 
@@ -103,11 +104,15 @@ def _all_routes(routes: Sequence[BaseRoute]) -> Iterator[Route]:
 
 async def _gone(request: Request, _error: ClientDisconnect) -> Response:
     """Nobody reads this, but the log and the metrics should not call it our bug."""
-    return problem_response(request, ProblemError(FailureCode.INVALID_REQUEST, "The body ended before its end."))
+    return problem_response(
+        request, ProblemError(FailureCode.INVALID_REQUEST, "The body ended before its end.")
+    )
 
 
 class LastResort:
-    """A database that is away is a 503, everything else our bug: logged, and told without its text."""
+    """A database that is away is a 503, everything else our bug: logged, and told without
+    its text.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,19 +1,21 @@
-"""Callbacks over HTTP: a provider calls us. Verified, written down, the waiter woken; nothing more."""
+"""Callbacks over HTTP: a provider calls us. Verified, written down, the waiter woken;
+nothing more.
+"""
 
 from typing import Any
 
 from fastapi import APIRouter, Request
 
-from api.documentation import problems
-from api.limits import CALLBACK_BODY_BYTES, read_body
-from api.problems import CALLBACKS_PATH, ProblemError, not_found, unavailable
+from api.http.bodies import CALLBACK_BODY_BYTES, read_body
+from api.http.openapi import problems
+from api.http.problems import CALLBACKS_PATH, ProblemError, not_found, unavailable
 from api.services import Services, services_of
-from contracts.failures import FailureCode
-from contracts.ids import JobId
-from providers.port import CallbackRefusedError, CallbackUnverifiableError, Provider
-from runtime.logging import get_logger
-from runtime.metrics import CALLBACKS
-from store.callbacks import CallbackOutcome, NewCallback, find_send_key, record_callback
+from core.domain.failures import FailureCode
+from core.domain.ids import JobId
+from core.platform.observability.logging import get_logger
+from core.platform.observability.metrics import CALLBACKS
+from core.providers.port import CallbackRefusedError, CallbackUnverifiableError, Provider
+from core.store.jobs.callbacks import CallbackOutcome, NewCallback, find_send_key, record_callback
 
 _OTHER = "other"
 
@@ -32,7 +34,9 @@ router = APIRouter(tags=["callbacks"])
     ),
 )
 async def receive_callback(request: Request, provider: str, token: str) -> dict[str, Any]:
-    """A job has news. We signed the address, the provider the body; both are checked. Repeats change nothing."""
+    """A job has news. We signed the address, the provider the body; both are checked. Repeats
+    change nothing.
+    """
     services = services_of(request)
     job_id, send_number = _whose(services, provider, token)
     body = await read_body(request, CALLBACK_BODY_BYTES)
@@ -60,7 +64,9 @@ def _whose(services: Services, provider: str, token: str) -> tuple[JobId, int]:
 
 
 async def _sender(services: Services, provider: str, job_id: JobId, send_number: int) -> Provider:
-    """Who verifies it: each account may sign in its own way, so the one that the send was made with."""
+    """Who verifies it: each account may sign in its own way, so the one that the send was made
+    with.
+    """
     async with services.database.as_system() as conn:
         provider_key_id = await find_send_key(conn, job_id, send_number, provider)
         sender = await services.keys.open(conn, services.providers, provider, provider_key_id)
@@ -70,7 +76,9 @@ async def _sender(services: Services, provider: str, job_id: JobId, send_number:
     return sender
 
 
-async def _verified(request: Request, sender: Provider, job_id: JobId, send_number: int, body: bytes) -> NewCallback:
+async def _verified(
+    request: Request, sender: Provider, job_id: JobId, send_number: int, body: bytes
+) -> NewCallback:
     try:
         callback = await sender.verify_callback(dict(request.headers), body)
     except CallbackRefusedError:

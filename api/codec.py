@@ -1,7 +1,8 @@
-"""`python -m api.codec`: shows what is encrypted in Temporal to an operator, in its Web UI and on its command line.
+"""`python -m api.codec`: shows what is encrypted in Temporal to an operator, in its Web UI and on
+its command line.
 
-Temporal's protocol of a remote codec, but for /encode: who may read cannot write. It needs the keys and nothing else:
-run it where operators reach it, and nobody else does.
+Temporal's protocol of a remote codec, but for /encode: who may read cannot write. It needs the keys
+and nothing else: run it where operators reach it, and nobody else does.
 """
 
 import argparse
@@ -22,11 +23,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from temporalio.api.common.v1 import Payloads
 
-from api.server import listen, serve
-from runtime.access_log import AccessLog
-from runtime.logging import configure_logging, get_logger
-from runtime.payloads import SealedPayloads, payload_codec
-from runtime.settings import CodecProcess, describe_settings, load, secret_values
+from api.http.server import listen, serve
+from core.platform.observability.access_log import AccessLog
+from core.platform.observability.logging import configure_logging, get_logger
+from core.platform.settings.processes import CodecProcess, describe_settings, load, secret_values
+from core.platform.temporal.payload_encryption import SealedPayloads, payload_codec
 
 MAX_BODY_BYTES = 8_000_000
 """A page of a history is at most 4 MB, and a third longer in base64."""
@@ -36,7 +37,9 @@ _WHO = 'Basic realm="Takeone codec", charset="UTF-8"'
 log = get_logger(__name__)
 
 
-def create_codec_app(codec: SealedPayloads, *, token: str | None, origins: Sequence[str]) -> Starlette:
+def create_codec_app(
+    codec: SealedPayloads, *, token: str | None, origins: Sequence[str]
+) -> Starlette:
     """token: None where only this machine can reach it."""
 
     async def decode(request: Request) -> Response:
@@ -50,7 +53,11 @@ def create_codec_app(codec: SealedPayloads, *, token: str | None, origins: Seque
         except (ParseError, ValueError, RecursionError):
             return PlainTextResponse("not Temporal payloads", status_code=400)
         shown = Payloads(payloads=[codec.readable(payload) for payload in sealed.payloads])
-        log.info("payloads shown", payloads=len(shown.payloads), namespace=request.headers.get("x-namespace", "")[:100])
+        log.info(
+            "payloads shown",
+            payloads=len(shown.payloads),
+            namespace=request.headers.get("x-namespace", "")[:100],
+        )
         return Response(MessageToJson(shown, indent=None), media_type="application/json")
 
     async def welcome(request: Request) -> Response:
@@ -79,12 +86,18 @@ def create_codec_app(codec: SealedPayloads, *, token: str | None, origins: Seque
 
 def _refusal(request: Request, token: str | None, origins: Sequence[str]) -> Response | None:
     origin = request.headers.get("origin")
-    if origin is not None and origin not in origins:  # a page of somebody else's, in an operator's browser
+    if (
+        origin is not None and origin not in origins
+    ):  # a page of somebody else's, in an operator's browser
         log.warning("codec refused a page", origin=origin[:200])
         return PlainTextResponse("this page may not ask", status_code=403)
-    if token is not None and not hmac.compare_digest(_shown_token(request).encode(), token.encode()):
+    if token is not None and not hmac.compare_digest(
+        _shown_token(request).encode(), token.encode()
+    ):
         log.warning("codec refused a caller")
-        return PlainTextResponse("the token is needed", status_code=401, headers={"WWW-Authenticate": _WHO})
+        return PlainTextResponse(
+            "the token is needed", status_code=401, headers={"WWW-Authenticate": _WHO}
+        )
     return None
 
 

@@ -1,4 +1,6 @@
-"""What the routes work with, opened once per process. Nothing here waits for PostgreSQL, Temporal or S3 to be up."""
+"""What the routes work with, opened once per process. Nothing here waits for PostgreSQL, Temporal
+or S3 to be up.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,28 +10,29 @@ from dataclasses import dataclass
 from fastapi import Request
 from temporalio.client import Client
 
-from activities.key_ring import KeyRing
-from api.gate import Gate
-from api.issuer import Issuer
-from providers.registry import Providers
-from runtime.encryption import Sealer, SecretBox
-from runtime.outbound_rules import OutboundRules
-from runtime.payloads import payload_converter
-from runtime.settings import ApiProcess
-from runtime.temporal import connect
-from runtime.tokens import PURPOSE, CallbackTokens
-from store.database import Database
-from store.loads import LoadLimits
-from store.objects import ObjectStore
-from store.rates import RateLimits
+from api.http.restore_gate import Gate
+from core.jobs.key_ring import KeyRing
+from core.platform.crypto.callback_tokens import PURPOSE, CallbackTokens
+from core.platform.crypto.sealing import Sealer, SecretBox
+from core.platform.egress.rules import OutboundRules
+from core.platform.oidc.issuer import Issuer
+from core.platform.settings.processes import ApiProcess
+from core.platform.temporal.client import connect
+from core.platform.temporal.payload_encryption import payload_converter
+from core.providers.registry import Providers
+from core.store.accounts.rate_limit import RateLimits
+from core.store.database import Database
+from core.store.executions.concurrency_counters import LoadLimits
+from core.store.files.object_storage import ObjectStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """temporal: connects at its first call. public_base_url: under which we are reached, without a slash at the end.
+    """temporal: connects at its first call. public_base_url: under which we are reached, without a
+    slash at the end.
 
-    files_are_public: their addresses are for good, on a CDN; else each is signed and expires. issuer: whose tokens are
-    accepted beside API keys.
+    files_are_public: their addresses are for good, on a CDN; else each is signed and expires.
+    issuer: whose tokens are accepted beside API keys.
     """
 
     database: Database

@@ -18,7 +18,11 @@ def main() -> int:
         listener = _listener(options)
     except OSError as error:
         busy = error.errno == errno.EADDRINUSE
-        reason = "the port is in use; choose another with --port or SANDBOX_PORT" if busy else str(error.strerror)
+        reason = (
+            "the port is in use; choose another with --port or SANDBOX_PORT"
+            if busy
+            else str(error.strerror)
+        )
         sys.stderr.write(f"sandbox: can't listen on {options.host}:{options.port}: {reason}\n")
         return 1
     try:
@@ -49,8 +53,12 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 
 
 def _listener(options: Options) -> socket.socket:
-    """Bound before anything is said, so that the line at the start is true and port 0 gets its number."""
-    family, kind, protocol, _, address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]
+    """Bound before anything is said, so that the line at the start is true and port 0 gets its
+    number.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        options.host, options.port, type=socket.SOCK_STREAM
+    )[0]
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(address)

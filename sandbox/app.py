@@ -40,7 +40,9 @@ class TransportInScope:
         scope[TRANSPORT] = transport
         try:
             await self._app(scope, receive, send)
-        except asyncio.CancelledError:  # the process ends while a call hangs: no answer rather than a made-up one
+        except (
+            asyncio.CancelledError
+        ):  # the process ends while a call hangs: no answer rather than a made-up one
             transport.abort()
             while (await receive())["type"] != "http.disconnect":
                 pass
@@ -60,14 +62,18 @@ def build(options: Options) -> ASGIApp:
 
     def replicate_callback(job: Job) -> Json:
         life = switchboard.now.data_life_seconds
-        return replicate_answers.prediction(job, job.base_url, DATA_LIFE_SECONDS if life is None else life)
+        return replicate_answers.prediction(
+            job, job.base_url, DATA_LIFE_SECONDS if life is None else life
+        )
 
     workshop = Workshop(
         settings=lambda: switchboard.now, jobs=jobs, bill=Bill(options.data_dir / "bill.jsonl"), files=files,
         faults=faults, callbacks=callbacks,
         announcements={"fal": fal_answers.callback, "replicate": replicate_callback},
     )  # fmt: skip
-    exchange = Exchange(faults, lot, {"fal": fal_answers.refusal, "replicate": replicate_answers.refusal})
+    exchange = Exchange(
+        faults, lot, {"fal": fal_answers.refusal, "replicate": replicate_answers.refusal}
+    )
     desk = Desk(workshop=workshop, exchange=exchange, faults=faults, public_url=options.public_url)
 
     @asynccontextmanager

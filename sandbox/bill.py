@@ -1,7 +1,8 @@
 """What the sandbox charges: an append-only file of JSON lines, on disk before the answer goes out.
 
-A paid job writes two lines: `accepted` with the price of what was asked, and once it has ended an `outcome` with
-what is charged. The folded view joins them. The product never reads this; tests judge the product by it.
+A paid job writes two lines: `accepted` with the price of what was asked, and once it has ended an
+`outcome` with what is charged. The folded view joins them. The product never reads this; tests
+judge the product by it.
 """
 
 import asyncio
@@ -73,7 +74,9 @@ class Bill:
         return self._lines[job_id]["state"] == "open"
 
     async def accept(self, job: Job, price_nano_usd: int) -> None:
-        """One line for one accepted job. Returns once it is on disk; repeating for the same job adds nothing."""
+        """One line for one accepted job. Returns once it is on disk; repeating for the same job
+        adds nothing.
+        """
         if self.knows(job.id):
             return
         self._append(
@@ -113,7 +116,9 @@ class Bill:
         self._appended += 1
 
     async def flush(self) -> None:
-        """Everything appended so far is on disk; lines that arrive during a sync share the next one."""
+        """Everything appended so far is on disk; lines that arrive during a sync share the next
+        one.
+        """
         mine = self._appended
         async with self._lock:
             if self._written >= mine:

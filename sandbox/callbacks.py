@@ -43,22 +43,33 @@ class Callbacks:
         self._lot = lot
         self._fal_key = fal_key
         self._replicate_secret = replicate_secret
-        # The vendors refuse private targets; here the caller is usually on this machine, with a certificate of its own
-        # making. No redirects, as they do.
+        # The vendors refuse private targets; here the caller is usually on this machine, with a
+        # certificate of its own making. No redirects, as they do.
         limits = httpx.Limits(max_connections=None)
-        self._client = httpx.AsyncClient(follow_redirects=False, trust_env=False, verify=False, limits=limits)  # noqa: S501 # as said above
+        self._client = httpx.AsyncClient(
+            follow_redirects=False,
+            trust_env=False,
+            verify=False,  # noqa: S501 - as said above
+            limits=limits,
+        )
         self.tries: list[Json] = []
 
     async def deliver(self, job: Job, event: str, body: Json) -> bool:
-        """Send one event, with repeats if it is the last one of its job. True if it was acknowledged."""
+        """Send one event, with repeats if it is the last one of its job. True if it was
+        acknowledged.
+        """
         if job.callback_url is None or not self._settings().callbacks:
             return False
-        message = Message(id=f"msg_{uuid.uuid4().hex}", job=job, event=event, body=json.dumps(body).encode())
+        message = Message(
+            id=f"msg_{uuid.uuid4().hex}", job=job, event=event, body=json.dumps(body).encode()
+        )
         if await self._held(job) != "go_on":
             self._record(message, number=0, outcome="lost", status=None)
             return False
         job.told = "ended" if job.ended else job.told
-        fault = self._faults.take(job.provider, job.model, "callback", CALLBACKS, provider_job_id=job.id)
+        fault = self._faults.take(
+            job.provider, job.model, "callback", CALLBACKS, provider_job_id=job.id
+        )
         if fault is not None and fault.fault == "callback_lost":
             self._record(message, number=0, outcome="lost", status=None)
             return False
@@ -75,7 +86,9 @@ class Callbacks:
         return acknowledged
 
     async def _held(self, job: Job) -> How:
-        fault = self._faults.take(job.provider, job.model, "callback", HELD_CALLBACKS, provider_job_id=job.id)
+        fault = self._faults.take(
+            job.provider, job.model, "callback", HELD_CALLBACKS, provider_job_id=job.id
+        )
         if fault is None:
             return "go_on"
         return await self._lot.park(fault.id, {"provider_job_id": job.id}, lambda: False, None)
@@ -118,7 +131,9 @@ class Callbacks:
         secret = webhook_secret(self._replicate_secret, message.job.account)
         if forged:
             secret = f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}"
-        return signatures.replicate_headers(secret, webhook_id=message.id, unix_seconds=now, body=message.body)
+        return signatures.replicate_headers(
+            secret, webhook_id=message.id, unix_seconds=now, body=message.body
+        )
 
     def _record(self, message: Message, *, number: int, outcome: str, status: int | None) -> None:
         self.tries.append(

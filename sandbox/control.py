@@ -1,4 +1,6 @@
-"""The test bench: faults, settings, the bill, and what has happened so far. No key: loopback only."""
+"""The test bench: faults, settings, the bill, and what has happened so far. No key:
+loopback only.
+"""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -27,7 +29,12 @@ class Switchboard:
 
 class Control:
     def __init__(
-        self, switchboard: Switchboard, desk: Desk, faults: FaultBook, lot: ParkingLot, callbacks: Callbacks
+        self,
+        switchboard: Switchboard,
+        desk: Desk,
+        faults: FaultBook,
+        lot: ParkingLot,
+        callbacks: Callbacks,
     ) -> None:
         self._switchboard = switchboard
         self._desk = desk
@@ -36,7 +43,9 @@ class Control:
         self._callbacks = callbacks
 
     def routes(self) -> list[BaseRoute]:
-        def route(path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str = "GET") -> Route:
+        def route(
+            path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str = "GET"
+        ) -> Route:
             return Route(f"/__control/{path}", endpoint, methods=[method])
 
         return [
@@ -93,7 +102,9 @@ class Control:
         order = as_object(json.loads(await request.body() or b"{}")) or {}
         fault_id, how = order.get("id"), order.get("how", "go_on")
         if set(order) - {"id", "how"} or how not in HOWS or not isinstance(fault_id, str | None):
-            return json_answer({"error": f"id is of a fault, or absent; how one of {', '.join(HOWS)}"}, 422)
+            return json_answer(
+                {"error": f"id is of a fault, or absent; how one of {', '.join(HOWS)}"}, 422
+            )
         return json_answer({"released": self._lot.release(fault_id, how)})
 
     async def add_fault(self, request: Request) -> Response:
@@ -111,7 +122,9 @@ class Control:
     async def remove_fault(self, request: Request) -> Response:
         removed = self._faults.remove(request.path_params["id"])
         self._lot.release(request.path_params["id"], "go_on")
-        return Response(status_code=204) if removed else json_answer({"error": "no such fault"}, 404)
+        return (
+            Response(status_code=204) if removed else json_answer({"error": "no such fault"}, 404)
+        )
 
     async def reset(self, request: Request) -> Response:
         """Forget everything and begin a new bill file; settings are as at the start again."""

@@ -18,7 +18,9 @@ KEPT_REQUESTS = 10_000
 
 
 class Desk:
-    def __init__(self, *, workshop: Workshop, exchange: Exchange, faults: FaultBook, public_url: str | None) -> None:
+    def __init__(
+        self, *, workshop: Workshop, exchange: Exchange, faults: FaultBook, public_url: str | None
+    ) -> None:
         self.workshop = workshop
         self.exchange = exchange
         self._faults = faults
@@ -36,10 +38,15 @@ class Desk:
 
     def cancel_loses(self, job: Job) -> bool:
         """An ordered lost race: the cancel is acknowledged, and the job completes all the same."""
-        return self._faults.take(job.provider, job.model, "cancel", CANCELS, provider_job_id=job.id) is not None
+        return (
+            self._faults.take(job.provider, job.model, "cancel", CANCELS, provider_job_id=job.id)
+            is not None
+        )
 
     def as_told(self, job: Job) -> Job:
-        """What a status read tells: the truth, or, ordered to go backwards, that the job is queued (again)."""
+        """What a status read tells: the truth, or, ordered to go backwards, that the job is queued
+        (again).
+        """
         fault = self._faults.take(
             job.provider, job.model, "status", BACKWARDS, provider_job_id=job.id,
             when=lambda fault: job.told in {"ended", fault.params.get("after", "running")},
@@ -50,8 +57,12 @@ class Desk:
             job.told = "ended" if job.ended else "running"
         return job
 
-    def count_create(self, request: Request, provider: Provider, model: str, callback_url: str | None) -> None:
-        """Every create call that arrives, refused and dropped ones too. Kept in memory: a restart forgets it."""
+    def count_create(
+        self, request: Request, provider: Provider, model: str, callback_url: str | None
+    ) -> None:
+        """Every create call that arrives, refused and dropped ones too. Kept in memory: a restart
+        forgets it.
+        """
         self._counts[provider] += 1
         self._times[provider].append(time.monotonic())
         self._creates.append(
@@ -72,7 +83,11 @@ class Desk:
         return len(times)
 
     def requests_view(self) -> Json:
-        return {"total": self._counts.total(), "by_provider": dict(self._counts), "requests": self._creates}
+        return {
+            "total": self._counts.total(),
+            "by_provider": dict(self._counts),
+            "requests": self._creates,
+        }
 
     def clear(self) -> None:
         self._creates.clear()

@@ -1,4 +1,6 @@
-"""Produced files as the vendors' CDNs serve them: no key, HEAD and ranges, gone after their life."""
+"""Produced files as the vendors' CDNs serve them: no key, HEAD and ranges, gone after
+their life.
+"""
 
 import asyncio
 import time
@@ -37,7 +39,9 @@ class Downloads:
         fault = self._faults.take(file.provider, file.model, "file", FILES, path=request.url.path)
         if fault is not None:
             return self._faulty(file, fault, served)
-        huge = self._faults.take(file.provider, file.model, "file", frozenset({"huge_body"}), path=request.url.path)
+        huge = self._faults.take(
+            file.provider, file.model, "file", frozenset({"huge_body"}), path=request.url.path
+        )
         if huge is not None:
             return _huge(file, huge.params)
 
@@ -60,14 +64,19 @@ class Downloads:
         if fault.fault == "slow_file":
             size = path.stat().st_size
             drip = _drip(
-                path.read_bytes(), int(params.get("chunk_bytes", 4096)), float(params.get("seconds_per_chunk", 0.5))
+                path.read_bytes(),
+                int(params.get("chunk_bytes", 4096)),
+                float(params.get("seconds_per_chunk", 0.5)),
             )
-            return StreamingResponse(drip, media_type=file.content_type, headers={"Content-Length": str(size)})
+            return StreamingResponse(
+                drip, media_type=file.content_type, headers={"Content-Length": str(size)}
+            )
         return _wrong(file, path, params.get("form", "html"))
 
 
 def _wrong(file: StoredFile, path: Path, form: str) -> Response:
-    """Under the right content type: a page of HTML, another kind of file, half of the file, or nothing at all.
+    """Under the right content type: a page of HTML, another kind of file, half of the file, or
+    nothing at all.
 
     `cut` announces the whole length and closes after half of it.
     """
@@ -76,7 +85,9 @@ def _wrong(file: StoredFile, path: Path, form: str) -> Response:
         return Response(content[: len(content) // 2], media_type=file.content_type)
     if form == "cut":
         length = {"Content-Length": str(len(content))}
-        return StreamingResponse(_once(content[: len(content) // 2]), media_type=file.content_type, headers=length)
+        return StreamingResponse(
+            _once(content[: len(content) // 2]), media_type=file.content_type, headers=length
+        )
     if form == "magic":
         return Response(b"%PDF-1.7\n" + content[9:], media_type=file.content_type)
     if form == "empty":

@@ -21,7 +21,12 @@ KEPT_CALLS = 20_000
 TRANSPORT = "sandbox.transport"  # where app.py leaves the connection in the request's scope
 GATED = "sandbox.gated"  # set in the scope of a request that has passed the gate
 HTML_PAGE = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"  # noqa: E501 # one page
-STATUS_LINES = {200: "200 OK", 500: "500 Internal Server Error", 502: "502 Bad Gateway", 503: "503 Service Unavailable"}
+STATUS_LINES = {
+    200: "200 OK",
+    500: "500 Internal Server Error",
+    502: "502 Bad Gateway",
+    503: "503 Service Unavailable",
+}
 
 
 class Vendor(Protocol):
@@ -34,7 +39,10 @@ Handler = Callable[[], Awaitable[Response]]
 
 
 def json_answer(
-    body: Any, status: int = 200, headers: dict[str, str] | None = None, kind: str = "application/json"
+    body: Any,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    kind: str = "application/json",
 ) -> Response:
     return Response(json.dumps(body), status, headers, kind)
 
@@ -52,22 +60,41 @@ async def drop(request: Request, params: Json) -> Response:
 
 
 class Exchange:
-    def __init__(self, faults: FaultBook, lot: ParkingLot, refusals: dict[Provider, Vendor]) -> None:
+    def __init__(
+        self, faults: FaultBook, lot: ParkingLot, refusals: dict[Provider, Vendor]
+    ) -> None:
         self._faults = faults
         self._lot = lot
         self._refusals = refusals
         # Every call that arrived, what became of it or not. Kept in memory: a restart forgets it.
         self.calls: deque[Json] = deque(maxlen=KEPT_CALLS)
 
-    async def gate(self, request: Request, provider: Provider, model: str | None, operation: str) -> Response | None:
-        """Before anything of the body is read. A response, which goes nowhere, if the call ends here."""
+    async def gate(
+        self, request: Request, provider: Provider, model: str | None, operation: str
+    ) -> Response | None:
+        """Before anything of the body is read. A response, which goes nowhere, if the call ends
+        here.
+        """
         if request.scope.get(GATED, False):
             return None
         request.scope[GATED] = True
-        called = {"time": timestamp(time.time()), "provider": provider, "operation": operation, "model": model}
-        self.calls.append(called | {"path": request.url.path, "account": account_of(request), "key": key_of(request)})
+        called = {
+            "time": timestamp(time.time()),
+            "provider": provider,
+            "operation": operation,
+            "model": model,
+        }
+        self.calls.append(
+            called
+            | {"path": request.url.path, "account": account_of(request), "key": key_of(request)}
+        )
         fault = self._faults.take(
-            provider, model, operation, UNREAD, lambda fault: _meant(fault, request), path=request.url.path
+            provider,
+            model,
+            operation,
+            UNREAD,
+            lambda fault: _meant(fault, request),
+            path=request.url.path,
         )
         how: How = "go_on" if fault is None else await self._hold(request, fault)
         if how != "go_on":
@@ -82,17 +109,29 @@ class Exchange:
         transport: asyncio.Transport = request.scope[TRANSPORT]
         told: dict[str, How | None] = {"go_on": "go_on", "drop": "drop", "stay": None}
         when_gone = told[fault.params.get("when_gone", "go_on")]
-        return await self._lot.park(fault.id, {"path": request.url.path}, transport.is_closing, when_gone)
+        return await self._lot.park(
+            fault.id, {"path": request.url.path}, transport.is_closing, when_gone
+        )
 
     async def __call__(
-        self, request: Request, provider: Provider, model: str | None, operation: str, handler: Handler
+        self,
+        request: Request,
+        provider: Provider,
+        model: str | None,
+        operation: str,
+        handler: Handler,
     ) -> Response:
         """The handler's answer, or what an ordered fault makes of it."""
         if (ended := await self.gate(request, provider, model, operation)) is not None:
             return ended
         names = ANSWERS | STATUSES if operation == "status" else ANSWERS
         fault = self._faults.take(
-            provider, model, operation, names, lambda fault: _meant(fault, request), path=request.url.path
+            provider,
+            model,
+            operation,
+            names,
+            lambda fault: _meant(fault, request),
+            path=request.url.path,
         )
         if fault is None:
             return await handler()
@@ -107,7 +146,9 @@ class Exchange:
             return self._refusals[provider](int(fault.params.get("status", 500)), fault.params)
         return await _after(request, provider, fault, answer)
 
-    async def _before(self, request: Request, provider: Provider, fault: Fault, handler: Handler) -> Response:
+    async def _before(
+        self, request: Request, provider: Provider, fault: Fault, handler: Handler
+    ) -> Response:
         params, refusal = fault.params, self._refusals[provider]
         if fault.fault == "hold":
             how = await self._hold(request, fault)
@@ -142,13 +183,19 @@ async def _after(request: Request, provider: Provider, fault: Fault, answer: Res
         return answer
     if fault.fault == "malformed_json":
         content = bytes(answer.body)
-        return Response(content[: max(1, len(content) // 2)], answer.status_code, media_type="application/json")
+        return Response(
+            content[: max(1, len(content) // 2)], answer.status_code, media_type="application/json"
+        )
     if fault.fault == "huge_body":
         size = int(params.get("bytes", 256 * 1024 * 1024))
         return StreamingResponse(_spaces(size), answer.status_code, media_type="application/json")
     body = json.loads(bytes(answer.body))
     if fault.fault == "no_id":
-        kept = {key: value for key, value in body.items() if key in {"status", "queue_position", "model", "input"}}
+        kept = {
+            key: value
+            for key, value in body.items()
+            if key in {"status", "queue_position", "model", "input"}
+        }
         return json_answer(kept, answer.status_code)
     unknown = "PAUSED" if provider == "fal" else "queued_for_review"
     return json_answer(body | {"status": params.get("status", unknown)}, answer.status_code)

@@ -59,16 +59,28 @@ class Fal:
 
     async def submit(self, request: Request) -> Response:
         endpoint_id = request.path_params["endpoint_id"]
-        self._desk.count_create(request, "fal", endpoint_id, request.query_params.get("fal_webhook"))
+        self._desk.count_create(
+            request, "fal", endpoint_id, request.query_params.get("fal_webhook")
+        )
         return await self._desk.exchange(
-            request, "fal", endpoint_id, "create", lambda: self._accept(request, endpoint_id, sync=False)
+            request,
+            "fal",
+            endpoint_id,
+            "create",
+            lambda: self._accept(request, endpoint_id, sync=False),
         )
 
     async def run(self, request: Request) -> Response:
         endpoint_id = request.path_params["endpoint_id"]
-        self._desk.count_create(request, "fal", endpoint_id, request.query_params.get("fal_webhook"))
+        self._desk.count_create(
+            request, "fal", endpoint_id, request.query_params.get("fal_webhook")
+        )
         return await self._desk.exchange(
-            request, "fal", endpoint_id, "create", lambda: self._accept(request, endpoint_id, sync=True)
+            request,
+            "fal",
+            endpoint_id,
+            "create",
+            lambda: self._accept(request, endpoint_id, sync=True),
         )
 
     async def _accept(self, request: Request, endpoint_id: str, *, sync: bool) -> Response:
@@ -76,14 +88,23 @@ class Fal:
             return refused
         model = find_model("fal", endpoint_id)
         if model is None:
-            return json_answer({"detail": f"Application '{endpoint_id.split('/')[-1]}' not found"}, 404)
+            return json_answer(
+                {"detail": f"Application '{endpoint_id.split('/')[-1]}' not found"}, 404
+            )
         body = await _json_object(request)
         if body is None:
-            detail = {"loc": ["body"], "msg": "Input should be a valid dictionary", "type": "dict_type", "input": None}
+            detail = {
+                "loc": ["body"],
+                "msg": "Input should be a valid dictionary",
+                "type": "dict_type",
+                "input": None,
+            }
             return json_answer({"detail": [detail]}, 422)
         found = violations(model, body)
         if found and (sync or self._desk.workshop.settings().fal_validates_at_submit):
-            return json_answer({"detail": answers.invalid(found, body)}, 422, {"X-Fal-Retryable": "false"})
+            return json_answer(
+                {"detail": answers.invalid(found, body)}, 422, {"X-Fal-Retryable": "false"}
+            )
         full = request.query_params.get("fal_max_queue_length")
         if full is not None and full.isdigit() and self._queued() > int(full):
             return answers.refusal(429, {})
@@ -102,16 +123,22 @@ class Fal:
         if sync:
             await self._desk.workshop.wait_for(job, lambda: job.ended, SYNC_SECONDS)
             return answers.result(job, self._desk.base_url(request))
-        return json_answer(answers.submitted(job, self._desk.base_url(request), self._position(job)))
+        return json_answer(
+            answers.submitted(job, self._desk.base_url(request), self._position(job))
+        )
 
     def _queued(self) -> int:
-        return sum(job.provider == "fal" and job.state == "queued" for job in self._desk.workshop.live())
+        return sum(
+            job.provider == "fal" and job.state == "queued" for job in self._desk.workshop.live()
+        )
 
     def _position(self, job: Job) -> int:
         if job.state != "queued":
             return 0
         ahead = (other for other in self._desk.workshop.live() if other.state == "queued")
-        return sum(other.model == job.model and other.created_at < job.created_at for other in ahead)
+        return sum(
+            other.model == job.model and other.created_at < job.created_at for other in ahead
+        )
 
     def _find(self, request: Request) -> Job | None:
         job = self._desk.jobs.find(request.path_params["request_id"])
@@ -131,14 +158,18 @@ class Fal:
                 return json_answer({"status": "NOT_FOUND"}, 404)
             return await answer(job)
 
-        return await self._desk.exchange(request, "fal", job.model if job else None, operation, handler)
+        return await self._desk.exchange(
+            request, "fal", job.model if job else None, operation, handler
+        )
 
     async def status(self, request: Request) -> Response:
         with_logs = request.query_params.get("logs", "").lower() in {"1", "true"}
 
         async def answer(job: Job) -> Response:
             told = self._desk.as_told(job)
-            return answers.status(told, self._desk.base_url(request), self._position(told), with_logs=with_logs)
+            return answers.status(
+                told, self._desk.base_url(request), self._position(told), with_logs=with_logs
+            )
 
         return await self._about(request, "status", answer)
 
@@ -149,11 +180,15 @@ class Fal:
             async def events() -> AsyncIterator[str]:
                 while True:
                     state = job.state
-                    text = bytes(answers.status(job, base_url, self._position(job), with_logs=True).body).decode()
+                    text = bytes(
+                        answers.status(job, base_url, self._position(job), with_logs=True).body
+                    ).decode()
                     yield f"data: {text}\n\n"
                     if job.ended:
                         return
-                    await self._desk.workshop.wait_for(job, lambda seen=state: job.state != seen, SYNC_SECONDS)
+                    await self._desk.workshop.wait_for(
+                        job, lambda seen=state: job.state != seen, SYNC_SECONDS
+                    )
 
             return StreamingResponse(events(), media_type="text/event-stream")
 
@@ -175,7 +210,9 @@ class Fal:
             elif was_queued:
                 was_queued = False
             return (
-                json_answer({"status": "OK"}) if was_queued else json_answer({"status": "CANCELLATION_REQUESTED"}, 202)
+                json_answer({"status": "OK"})
+                if was_queued
+                else json_answer({"status": "CANCELLATION_REQUESTED"}, 202)
             )
 
         return await self._about(request, "cancel", answer)
@@ -188,7 +225,9 @@ class Fal:
                 return refused
             return self._history(request, names)
 
-        return await self._desk.exchange(request, "fal", names[0] if names else None, "list", handler)
+        return await self._desk.exchange(
+            request, "fal", names[0] if names else None, "list", handler
+        )
 
     def _history(self, request: Request, names: list[str]) -> Response:
         query = request.query_params
@@ -196,7 +235,10 @@ class Fal:
             error = {"type": "validation_error", "message": "endpoint_id: Required"}
             return json_answer({"error": error}, 400)
         try:
-            start = _moment(query.get("start"), time.time() - HISTORY_SECONDS * (90 if "request_id" in query else 1))
+            start = _moment(
+                query.get("start"),
+                time.time() - HISTORY_SECONDS * (90 if "request_id" in query else 1),
+            )
             end = _moment(query.get("end"), math.inf)
             limit = min(100, max(1, int(query.get("limit", "50"))))
             offset = int(query.get("cursor", "0"))
@@ -218,20 +260,27 @@ class Fal:
         payloads = "payloads" in _listed(request, "expand")
         return json_answer(
             {
-                "items": [answers.history_item(job, payloads=payloads and self._has_payload(job)) for job in page],
+                "items": [
+                    answers.history_item(job, payloads=payloads and self._has_payload(job))
+                    for job in page
+                ],
                 "next_cursor": str(offset + limit) if more else None,
                 "has_more": more,
             }
         )
 
     def _shown(self) -> list[Job]:
-        """What history tells now: nothing younger than the lag, and nothing unfinished unless set so."""
+        """What history tells now: nothing younger than the lag, and nothing unfinished unless set
+        so.
+        """
         settings, now = self._desk.workshop.settings(), time.time()
         if settings.history_hidden:
             return []
         latest = now - settings.history_lag_seconds
         if settings.history_hides_running:
-            return [job for job in self._desk.jobs.all("fal") if (job.ended_at or math.inf) <= latest]
+            return [
+                job for job in self._desk.jobs.all("fal") if (job.ended_at or math.inf) <= latest
+            ]
         return [job for job in self._desk.jobs.all("fal") if job.created_at <= latest]
 
     def _has_payload(self, job: Job) -> bool:
@@ -243,7 +292,12 @@ class Fal:
             return refused
         names = _listed(request, "endpoint_id")
         prices = [
-            {"endpoint_id": model.name, "unit_price": model.unit_usd, "unit": model.unit, "currency": "USD"}
+            {
+                "endpoint_id": model.name,
+                "unit_price": model.unit_usd,
+                "unit": model.unit,
+                "currency": "USD",
+            }
             for model in MODELS
             if model.provider == "fal" and (not names or model.name in names)
         ]
@@ -285,7 +339,9 @@ def _life(text: str | None) -> float | None:
 
 def _listed(request: Request, name: str) -> list[str]:
     """A query parameter that may be repeated or comma separated."""
-    return [part for value in request.query_params.getlist(name) for part in value.split(",") if part]
+    return [
+        part for value in request.query_params.getlist(name) for part in value.split(",") if part
+    ]
 
 
 def _moment(text: str | None, default: float) -> float:

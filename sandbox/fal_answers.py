@@ -12,7 +12,12 @@ from sandbox.settings import Json
 from sandbox.workshop import MODERATION_TYPE, model_of
 
 RETRYABLE = frozenset(
-    {"internal_server_error", "generation_timeout", "downstream_service_error", "downstream_service_unavailable"}
+    {
+        "internal_server_error",
+        "generation_timeout",
+        "downstream_service_error",
+        "downstream_service_unavailable",
+    }
 )
 INFRASTRUCTURE = frozenset(
     {
@@ -52,7 +57,9 @@ def submitted(job: Job, base_url: str, queue_position: int) -> Json:
 
 
 def status(job: Job, base_url: str, queue_position: int, *, with_logs: bool) -> Response:
-    """202 until it has ended; there is no status for failed or cancelled, only COMPLETED with an error."""
+    """202 until it has ended; there is no status for failed or cancelled, only COMPLETED with an
+    error.
+    """
     word = {"queued": "IN_QUEUE", "running": "IN_PROGRESS"}.get(job.state, "COMPLETED")
     body: Json = {"status": word, "request_id": job.id} | addresses(job, base_url)
     if word == "IN_QUEUE":
@@ -73,17 +80,28 @@ def _logs(job: Job) -> list[Json]:
     words = [(at, f"Loaded {job.model}")]
     if job.state == "succeeded" and job.ended_at is not None:
         words.append((job.ended_at, "Done"))
-    return [{"message": text, "level": "INFO", "source": "USER", "timestamp": timestamp(when)} for when, text in words]
+    return [
+        {"message": text, "level": "INFO", "source": "USER", "timestamp": timestamp(when)}
+        for when, text in words
+    ]
 
 
 def failure(job: Job) -> Json:
     if job.error is not None:
         return job.error
-    return {"status": 499, "type": "client_cancelled", "message": "Request was cancelled by the client"}
+    return {
+        "status": 499,
+        "type": "client_cancelled",
+        "message": "Request was cancelled by the client",
+    }
 
 
 def error_text(error: Json) -> str:
-    return error["message"] if error["type"] in INFRASTRUCTURE else f"Invalid status code: {error['status']}"
+    return (
+        error["message"]
+        if error["type"] in INFRASTRUCTURE
+        else f"Invalid status code: {error['status']}"
+    )
 
 
 def result(job: Job, base_url: str) -> Response:
@@ -102,8 +120,12 @@ def result(job: Job, base_url: str) -> Response:
     return json_answer({"detail": details(job, error)}, error["status"], headers)
 
 
-def infrastructure(code: int, kind: str, message: str, headers: dict[str, str] | None = None) -> Response:
-    return json_answer({"detail": message, "error_type": kind}, code, {"X-Fal-Error-Type": kind} | (headers or {}))
+def infrastructure(
+    code: int, kind: str, message: str, headers: dict[str, str] | None = None
+) -> Response:
+    return json_answer(
+        {"detail": message, "error_type": kind}, code, {"X-Fal-Error-Type": kind} | (headers or {})
+    )
 
 
 def details(job: Job, error: Json) -> list[Json]:
@@ -111,11 +133,20 @@ def details(job: Job, error: Json) -> list[Json]:
         return invalid(violations(model_of(job), job.input), job.input)
     if error["type"] == MODERATION_TYPE:
         message = "The content could not be processed because it contained material flagged by a content checker."
-        return [{"loc": ["body", "prompt"], "msg": message, "type": MODERATION_TYPE, "input": job.input}]
+        return [
+            {"loc": ["body", "prompt"], "msg": message, "type": MODERATION_TYPE, "input": job.input}
+        ]
     where = (
-        ["body", "image_url"] if error.get("url") or error["type"].endswith(("load_error", "too_large")) else ["body"]
+        ["body", "image_url"]
+        if error.get("url") or error["type"].endswith(("load_error", "too_large"))
+        else ["body"]
     )
-    detail: Json = {"loc": where, "msg": error["message"], "type": error["type"], "input": error.get("url")}
+    detail: Json = {
+        "loc": where,
+        "msg": error["message"],
+        "type": error["type"],
+        "input": error.get("url"),
+    }
     return [detail | ({"url": error["url"]} if error.get("url") else {})]
 
 
@@ -203,12 +234,18 @@ def history_item(job: Job, *, payloads: bool) -> Json:
         "sent_at": timestamp(job.created_at),
         "started_at": None if started is None else timestamp(started),
         "ended_at": None if ended is None else timestamp(ended),
-        "status_code": None if ended is None else 200 if job.state == "succeeded" else failure(job)["status"],
+        "status_code": None
+        if ended is None
+        else 200
+        if job.state == "succeeded"
+        else failure(job)["status"],
         "duration": None if ended is None or started is None else round(ended - started, 3),
     }
     if payloads:
         item["json_input"] = job.input if job.stores_io else None
-        item["json_output"] = output(job, job.base_url) if job.state == "succeeded" and job.stores_io else None
+        item["json_output"] = (
+            output(job, job.base_url) if job.state == "succeeded" and job.stores_io else None
+        )
     return item
 
 
@@ -220,12 +257,30 @@ def refusal(status: int, params: Json) -> Response:
     if status == 429:
         headers["X-Fal-Needs-Retry"] = "1"
         return json_answer(
-            {"detail": "Concurrent requests limit exceeded", "error_type": "concurrent_requests_limit"}, 429, headers
+            {
+                "detail": "Concurrent requests limit exceeded",
+                "error_type": "concurrent_requests_limit",
+            },
+            429,
+            headers,
         )
     if status == 422:
-        detail: Json = {"loc": ["body", "prompt"], "msg": "Field required", "type": "missing", "input": {}}
+        detail: Json = {
+            "loc": ["body", "prompt"],
+            "msg": "Field required",
+            "type": "missing",
+            "input": {},
+        }
         return json_answer({"detail": [detail]}, 422, headers | {"X-Fal-Retryable": "false"})
     if status >= 500:
-        kind = {502: "runner_incomplete_response", 503: "runner_scheduling_failure", 504: "request_timeout"}
-        return infrastructure(status, kind.get(status, "internal_error"), "Internal server error", headers)
-    return json_answer({"detail": params.get("message", REFUSALS.get(status, "Bad request"))}, status, headers)
+        kind = {
+            502: "runner_incomplete_response",
+            503: "runner_scheduling_failure",
+            504: "request_timeout",
+        }
+        return infrastructure(
+            status, kind.get(status, "internal_error"), "Internal server error", headers
+        )
+    return json_answer(
+        {"detail": params.get("message", REFUSALS.get(status, "Bad request"))}, status, headers
+    )

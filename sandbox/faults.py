@@ -17,7 +17,15 @@ OPERATIONS = ("create", "status", "result", "cancel", "list", "file", "callback"
 # `hold` stands in three places, told apart by its stage.
 UNREAD = frozenset({"hold before_read"})
 BEFORE = frozenset(
-    {"drop_before_accept", "hang", "refuse_429", "refuse", "error_5xx_before_accept", "down", "hold before_accept"}
+    {
+        "drop_before_accept",
+        "hang",
+        "refuse_429",
+        "refuse",
+        "error_5xx_before_accept",
+        "down",
+        "hold before_accept",
+    }
 )
 AFTER = frozenset(
     {
@@ -28,7 +36,17 @@ AFTER = frozenset(
 ANSWERS = BEFORE | AFTER
 STAGES = ("before_read", "before_accept", "after_accept")
 # The others have one place where they make sense, whatever `operation` says.
-JOBS = frozenset({"stuck", "fail_after", "moderated", "empty_output", "callback_early", "bill_factor", "accept_twice"})
+JOBS = frozenset(
+    {
+        "stuck",
+        "fail_after",
+        "moderated",
+        "empty_output",
+        "callback_early",
+        "bill_factor",
+        "accept_twice",
+    }
+)
 FILES = frozenset({"wrong_bytes", "expired_file", "slow_file"})
 CALLBACKS = frozenset({"callback_duplicate", "callback_forged", "callback_lost", "callback_late"})
 HELD_CALLBACKS = frozenset(f"hold {stage}" for stage in STAGES)
@@ -36,7 +54,8 @@ STATUSES = frozenset({"unknown_status"})
 BACKWARDS = frozenset({"status_backwards"})
 CANCELS = frozenset({"cancel_loses"})
 ALL = frozenset(
-    name.split()[0] for name in UNREAD | ANSWERS | JOBS | FILES | CALLBACKS | STATUSES | BACKWARDS | CANCELS
+    name.split()[0]
+    for name in UNREAD | ANSWERS | JOBS | FILES | CALLBACKS | STATUSES | BACKWARDS | CANCELS
 )
 
 
@@ -75,7 +94,9 @@ class Fault:
         }
 
     def fits(self, provider: Provider, model: str | None, operation: str) -> bool:
-        if self.fault == "down" and time.monotonic() > self.ordered_at + float(self.params.get("seconds", "inf")):
+        if self.fault == "down" and time.monotonic() > self.ordered_at + float(
+            self.params.get("seconds", "inf")
+        ):
             return False
         return (
             (self.times < 0 or len(self.fired) < self.times)
@@ -118,7 +139,9 @@ class FaultBook:
         self, provider: Provider, model: str | None, operation: str, places: frozenset[str],
         when: Callable[[Fault], bool] = lambda _: True, **about: Any,
     ) -> Fault | None:  # fmt: skip
-        """The first fault ordered for this place, marked as fired. `about` is kept with the mark."""
+        """The first fault ordered for this place, marked as fired. `about` is kept with
+        the mark.
+        """
         for fault in self._faults.values():
             if fault.place in places and fault.fits(provider, model, operation) and when(fault):
                 fault.fired.append({"time": timestamp(time.time()), "operation": operation} | about)

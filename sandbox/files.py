@@ -20,7 +20,9 @@ SOURCE_SECONDS = 20.0
 
 
 class SourceError(Exception):
-    """The model can't work with its input. `detail` is neutral; each vendor words it in its own way."""
+    """The model can't work with its input. `detail` is neutral; each vendor words it in its own
+    way.
+    """
 
     def __init__(self, detail: Json) -> None:
         super().__init__(str(detail))
@@ -36,14 +38,22 @@ class Files:
     async def make(
         self, job: Job, order: Order, *, tiny: bool, black: bool, life_seconds: float
     ) -> tuple[Order, list[Json]]:
-        """Render and keep the files of an order; returns it as fitted to its source. Raises SourceError."""
+        """Render and keep the files of an order; returns it as fitted to its source. Raises
+        SourceError.
+        """
         source = None if order.source_url is None else await self._source(job, order.source_url)
         loop = asyncio.get_running_loop()
         try:
-            order, contents = await loop.run_in_executor(self._threads, _render, order, source, tiny, black)
+            order, contents = await loop.run_in_executor(
+                self._threads, _render, order, source, tiny, black
+            )
         except media.NotAPictureError as error:
-            raise SourceError(_unreadable(order.source_url, "The image can't be decoded")) from error
-        content_type = "video/mp4" if order.kind == "video" else media.CONTENT_TYPES[order.image_format]
+            raise SourceError(
+                _unreadable(order.source_url, "The image can't be decoded")
+            ) from error
+        content_type = (
+            "video/mp4" if order.kind == "video" else media.CONTENT_TYPES[order.image_format]
+        )
         extension = "mp4" if order.kind == "video" else order.image_format
         outputs: list[Json] = []
         for content in contents:
@@ -97,7 +107,9 @@ class Files:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _render(order: Order, source: bytes | None, tiny: bool, black: bool) -> tuple[Order, list[bytes]]:
+def _render(
+    order: Order, source: bytes | None, tiny: bool, black: bool
+) -> tuple[Order, list[bytes]]:
     if source is not None:
         order = fitted(order, *media.picture_size(source))
     seed = order.seed or 0
@@ -109,7 +121,9 @@ def _render(order: Order, source: bytes | None, tiny: bool, black: bool) -> tupl
                         seconds=order.seconds, seed=seed)
         ]  # fmt: skip
     if tiny and not black:
-        return order, [media.tiny_picture(order.width, order.height, order.image_format)] * order.count
+        return order, [
+            media.tiny_picture(order.width, order.height, order.image_format)
+        ] * order.count
     return order, [
         media.picture(prompt=order.prompt, width=order.width, height=order.height, seed=seed + number,
                       image_format=order.image_format, black=black)
@@ -120,7 +134,11 @@ def _render(order: Order, source: bytes | None, tiny: bool, black: bool) -> tupl
 def _data_uri(url: str) -> bytes:
     head, comma, data = url.partition(",")
     try:
-        content = base64.b64decode(data, validate=True) if head.endswith(";base64") else unquote_to_bytes(data)
+        content = (
+            base64.b64decode(data, validate=True)
+            if head.endswith(";base64")
+            else unquote_to_bytes(data)
+        )
     except binascii.Error as error:
         raise SourceError(_unreadable(None, "Invalid data URI")) from error
     if not comma:
@@ -131,7 +149,12 @@ def _data_uri(url: str) -> bytes:
 
 
 def _unreachable(url: str) -> Json:
-    return {"status": 422, "type": "file_download_error", "message": "Failed to download the file", "url": url}
+    return {
+        "status": 422,
+        "type": "file_download_error",
+        "message": "Failed to download the file",
+        "url": url,
+    }
 
 
 def _unreadable(url: str | None, message: str) -> Json:
@@ -139,4 +162,9 @@ def _unreadable(url: str | None, message: str) -> Json:
 
 
 def _too_large(url: str | None) -> Json:
-    return {"status": 422, "type": "file_too_large", "message": "File size exceeds 20 MB", "url": url}
+    return {
+        "status": 422,
+        "type": "file_too_large",
+        "message": "File size exceeds 20 MB",
+        "url": url,
+    }

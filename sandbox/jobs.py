@@ -1,4 +1,6 @@
-"""The jobs the sandbox was asked for and the files they made, kept in SQLite so that kill -9 loses none."""
+"""The jobs the sandbox was asked for and the files they made, kept in SQLite so that kill -9 loses
+none.
+"""
 
 import json
 import secrets
@@ -17,7 +19,9 @@ ENDED: frozenset[State] = frozenset({"succeeded", "failed", "canceled", "aborted
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """Times are unix seconds. Vendors' words for states and errors are put in by their own modules."""
+    """Times are unix seconds. Vendors' words for states and errors are put in by their
+    own modules.
+    """
 
     id: str
     provider: Provider
@@ -40,11 +44,15 @@ class Job:
     started_at: float | None = None
     ended_at: float | None = None
     error: Json | None = None  # {"status", "type", "message", "field", "url"}
-    outputs: list[Json] = field(default_factory=list[Json])  # {"name", "content_type", "bytes", "width", "height"}
+    outputs: list[Json] = field(
+        default_factory=list[Json]
+    )  # {"name", "content_type", "bytes", "width", "height"}
     moderated: bool = False
     billable_units: float | None = None  # whole, but for a `bill_factor`
     billed_nano_usd: int = 0
-    told: Literal["queued", "running", "ended"] = "queued"  # the furthest state a status read or callback has told
+    told: Literal["queued", "running", "ended"] = (
+        "queued"  # the furthest state a status read or callback has told
+    )
     announced: bool = False  # the end has been called back, given up, or was never asked for
 
     @property
@@ -78,18 +86,23 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, body TEXT NOT NULL);
 """
-SAVE_JOB = "INSERT INTO jobs (id, body) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
+SAVE_JOB = (
+    "INSERT INTO jobs (id, body) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
+)
 SAVE_FILE = "INSERT INTO files (name, body) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body"
 
 
 class Jobs:
-    """All jobs in memory, each change written through. Used on the event loop only; a write takes microseconds."""
+    """All jobs in memory, each change written through. Used on the event loop only; a write takes
+    microseconds.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         self._files_dir = data_dir / "files"
         self._files_dir.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(data_dir / "jobs.sqlite3", isolation_level=None)
-        # Written to the operating system at once, which outlives the process; the bill is what is synced to disk.
+        # Written to the operating system at once, which outlives the process; the bill is what is
+        # synced to disk.
         self._database.execute("PRAGMA journal_mode = WAL").close()
         self._database.execute("PRAGMA synchronous = OFF").close()
         self._database.executescript(SCHEMA).close()

@@ -1,6 +1,9 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# (Pillow's resize and PyAV's frames and packets are typed only in part.)
-"""Pictures and videos, really made: Pillow draws, PyAV encodes H.264. Everything here blocks: run it in a thread."""
+# Pillow's resize and PyAV's frames and packets are typed only in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+"""Pictures and videos, really made: Pillow draws, PyAV encodes H.264. Everything here blocks: run
+it in a thread.
+"""
 
 import io
 import random
@@ -18,7 +21,12 @@ from sandbox.models import FRAMES_PER_SECOND
 
 TINY_WIDTH = 64
 PIL_FORMATS = {"jpeg": "JPEG", "jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
-CONTENT_TYPES = {"jpeg": "image/jpeg", "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+CONTENT_TYPES = {
+    "jpeg": "image/jpeg",
+    "jpg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+}
 Image.MAX_IMAGE_PIXELS = 64_000_000  # beyond this Pillow warns, beyond twice this it refuses
 
 
@@ -44,8 +52,12 @@ def tiny(width: int, height: int) -> tuple[int, int]:
     return TINY_WIDTH, max(2, round(height * TINY_WIDTH / width / 2) * 2)
 
 
-def picture(*, prompt: str, width: int, height: int, seed: int, image_format: str, black: bool = False) -> bytes:
-    """An encoded picture of exactly this size with the prompt's words in it; the same seed, the same picture."""
+def picture(
+    *, prompt: str, width: int, height: int, seed: int, image_format: str, black: bool = False
+) -> bytes:
+    """An encoded picture of exactly this size with the prompt's words in it; the same seed, the
+    same picture.
+    """
     image = Image.new("RGB", (width, height)) if black else _drawn(prompt, width, height, seed)
     encoded = io.BytesIO()
     image.save(encoded, PIL_FORMATS[image_format], quality=85)
@@ -55,7 +67,9 @@ def picture(*, prompt: str, width: int, height: int, seed: int, image_format: st
 @lru_cache(maxsize=64)
 def tiny_picture(width: int, height: int, image_format: str) -> bytes:
     small_width, small_height = tiny(width, height)
-    return picture(prompt="", width=small_width, height=small_height, seed=7, image_format=image_format)
+    return picture(
+        prompt="", width=small_width, height=small_height, seed=7, image_format=image_format
+    )
 
 
 def _drawn(prompt: str, width: int, height: int, seed: int) -> Image.Image:
@@ -66,7 +80,10 @@ def _drawn(prompt: str, width: int, height: int, seed: int) -> Image.Image:
     sun_x, sun_y = chance.uniform(0.15, 0.85) * width, chance.uniform(0.12, 0.35) * height
     for radius, alpha in ((0.16, 40), (0.12, 70), (0.08, 255)):
         reach = radius * size
-        draw.ellipse((sun_x - reach, sun_y - reach, sun_x + reach, sun_y + reach), fill=(255, 240, 205, alpha))
+        draw.ellipse(
+            (sun_x - reach, sun_y - reach, sun_x + reach, sun_y + reach),
+            fill=(255, 240, 205, alpha),
+        )
     for layer in range(4):
         _hill(draw, chance, width, height, layer)
     if prompt and size >= 48:
@@ -86,10 +103,15 @@ def _sky(chance: random.Random, width: int, height: int) -> Image.Image:
     return small.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _hill(draw: ImageDraw.ImageDraw, chance: random.Random, width: int, height: int, layer: int) -> None:
+def _hill(
+    draw: ImageDraw.ImageDraw, chance: random.Random, width: int, height: int, layer: int
+) -> None:
     base = height * (0.55 + 0.12 * layer)
     steps = 12
-    ridge = [(width * step / steps, base + chance.uniform(-0.06, 0.06) * height) for step in range(steps + 1)]
+    ridge = [
+        (width * step / steps, base + chance.uniform(-0.06, 0.06) * height)
+        for step in range(steps + 1)
+    ]
     points = [(0.0, float(height)), *ridge, (float(width), float(height))]
     draw.polygon(points, fill=(30 + 12 * layer, 48 + 10 * layer, 80 - 12 * layer, 120 + 25 * layer))
 
@@ -110,34 +132,54 @@ def _words(draw: ImageDraw.ImageDraw, prompt: str, width: int, height: int) -> N
     pad = height * 0.025
     panel = (x - pad, y - pad, x + right - left + pad, y + bottom - top + pad)
     draw.rounded_rectangle(panel, radius=pad, fill=(10, 14, 24, 165))
-    draw.multiline_text((x - left, y - top), text, font=font, fill=(255, 255, 255, 255), align="center")
+    draw.multiline_text(
+        (x - left, y - top), text, font=font, fill=(255, 255, 255, 255), align="center"
+    )
 
 
-def video(*, source: bytes | None, prompt: str, width: int, height: int, seconds: int, seed: int) -> bytes:
+def video(
+    *, source: bytes | None, prompt: str, width: int, height: int, seconds: int, seed: int
+) -> bytes:
     """An MP4 (H.264, yuv420p, index first) of exactly `seconds` at 24 frames a second.
 
     source: the picture to move over; without one, a picture is drawn. Raises NotAPictureError.
     """
-    still = _opened(source).convert("RGB") if source is not None else _drawn(prompt, width, height, seed)
-    return _encoded(_moving(_covering(still, width, height), width, height, seconds, seed), width, height)
+    still = (
+        _opened(source).convert("RGB")
+        if source is not None
+        else _drawn(prompt, width, height, seed)
+    )
+    return _encoded(
+        _moving(_covering(still, width, height), width, height, seconds, seed), width, height
+    )
 
 
 @lru_cache(maxsize=64)
 def tiny_video(width: int, height: int, seconds: int) -> bytes:
     small_width, small_height = tiny(width, height)
-    return video(source=None, prompt="", width=small_width, height=small_height, seconds=seconds, seed=7)
+    return video(
+        source=None, prompt="", width=small_width, height=small_height, seconds=seconds, seed=7
+    )
 
 
 def _covering(still: Image.Image, width: int, height: int) -> Image.Image:
-    """The middle of the picture in the video's shape, slightly larger than the video to zoom into."""
+    """The middle of the picture in the video's shape, slightly larger than the video to
+    zoom into.
+    """
     scale = max(width / still.width, height / still.height)
     crop_width, crop_height = width / scale, height / scale
     left, top = (still.width - crop_width) / 2, (still.height - crop_height) / 2
-    return still.resize((width, height), Image.Resampling.BICUBIC, (left, top, left + crop_width, top + crop_height))
+    return still.resize(
+        (width, height), Image.Resampling.BICUBIC, (left, top, left + crop_width, top + crop_height)
+    )
 
 
-def _moving(still: Image.Image, width: int, height: int, seconds: int, seed: int) -> Iterator[Image.Image]:
-    """A slow zoom towards a point chosen by the seed, with a soft light that crosses the picture."""
+def _moving(
+    still: Image.Image, width: int, height: int, seconds: int, seed: int
+) -> Iterator[Image.Image]:
+    """A slow zoom towards a point chosen by the seed, with a soft light that crosses
+    the picture.
+    """
     chance = random.Random(seed)
     aim_x, aim_y = chance.uniform(0.2, 0.8), chance.uniform(0.2, 0.8)
     reach = max(4, min(width, height) // 6)

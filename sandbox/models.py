@@ -95,7 +95,9 @@ def violations(model: Model, body: Mapping[str, Any]) -> list[Violation]:
     return found
 
 
-def _broken_rule(asked: Field, value: Any) -> Literal["type", "choice", "minimum", "maximum"] | None:
+def _broken_rule(
+    asked: Field, value: Any
+) -> Literal["type", "choice", "minimum", "maximum"] | None:
     if asked.kind == "size" and isinstance(value, dict):
         return None if _is_size(value) else "type"  # pyright: ignore[reportUnknownArgumentType] # JSON
     if asked.choices:
@@ -123,13 +125,18 @@ def _has_type(kind: Kind, value: Any) -> bool:
 
 def _is_size(value: dict[Any, Any]) -> bool:
     return all(
-        isinstance(value.get(side), int) and not isinstance(value.get(side), bool) and 16 <= value[side] <= 4096
+        isinstance(value.get(side), int)
+        and not isinstance(value.get(side), bool)
+        and 16 <= value[side] <= 4096
         for side in ("width", "height")
     )
 
 
 def _filled(fields: Mapping[str, Field], body: Json) -> Json:
-    return {name: body[name] if body.get(name) is not None else asked.default for name, asked in fields.items()}
+    return {
+        name: body[name] if body.get(name) is not None else asked.default
+        for name, asked in fields.items()
+    }
 
 
 SHORT_SIDE = {"480p": 480, "720p": 720, "1080p": 1080}
@@ -202,7 +209,10 @@ def _fal_flux_order(body: Json) -> Order:
 
 def _megapixel_price(order: Order) -> Price:
     """$0.003 a megapixel, each picture rounded up."""
-    return Price(units=order.count * math.ceil(order.width * order.height / 1_000_000), unit_nano_usd=3_000_000)
+    return Price(
+        units=order.count * math.ceil(order.width * order.height / 1_000_000),
+        unit_nano_usd=3_000_000,
+    )
 
 
 FAL_SEEDANCE_FIELDS: Mapping[str, Field] = {
@@ -255,7 +265,9 @@ def _fal_kling_order(body: Json) -> Order:
 
 def _kling_price(order: Order) -> Price:
     """$0.35 for five seconds, then $0.07 a second."""
-    return Price(units=order.seconds, unit_nano_usd=70_000_000, first_units=5, first_nano_usd=350_000_000)
+    return Price(
+        units=order.seconds, unit_nano_usd=70_000_000, first_units=5, first_nano_usd=350_000_000
+    )
 
 
 REPLICATE_FLUX_SIZES = {
@@ -350,4 +362,6 @@ MODELS: tuple[Model, ...] = (
 
 
 def find_model(provider: Provider, name: str) -> Model | None:
-    return next((model for model in MODELS if model.provider == provider and model.name == name), None)
+    return next(
+        (model for model in MODELS if model.provider == provider and model.name == name), None
+    )

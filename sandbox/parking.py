@@ -1,4 +1,6 @@
-"""Calls held at a named moment until they are released, so that a test can kill or stop somebody just then."""
+"""Calls held at a named moment until they are released, so that a test can kill or stop somebody
+just then.
+"""
 
 import asyncio
 import time
@@ -33,8 +35,12 @@ class ParkingLot:
     def __init__(self) -> None:
         self._calls: list[Parked] = []
 
-    async def park(self, fault_id: str, about: Json, gone: Callable[[], bool], when_gone: How | None) -> How:
-        """Until it is released, and then how. when_gone: how it goes on without its client; None: it stays."""
+    async def park(
+        self, fault_id: str, about: Json, gone: Callable[[], bool], when_gone: How | None
+    ) -> How:
+        """Until it is released, and then how. when_gone: how it goes on without its client; None:
+        it stays.
+        """
         call = Parked(fault_id=fault_id, about=about)
         self._calls.append(call)
         while not call.released.is_set():
@@ -50,7 +56,11 @@ class ParkingLot:
 
     def release(self, fault_id: str | None, how: How) -> int:
         """The calls held by one fault, or by all: how many went on."""
-        waiting = [call for call in self._calls if fault_id in {None, call.fault_id} and not call.released.is_set()]
+        waiting = [
+            call
+            for call in self._calls
+            if fault_id in {None, call.fault_id} and not call.released.is_set()
+        ]
         held = [call for call in waiting if call.state == "parked"]
         for call in waiting:
             call.how = how

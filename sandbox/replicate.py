@@ -59,7 +59,9 @@ class Replicate:
     def refused_token(self, request: Request) -> Response | None:
         scheme = request.headers.get("authorization", "").partition(" ")[0]
         revoked = self._desk.workshop.settings().revoked_keys
-        if scheme.lower() not in {"bearer", "token"} or is_refused(request, self._expected_token, revoked):
+        if scheme.lower() not in {"bearer", "token"} or is_refused(
+            request, self._expected_token, revoked
+        ):
             return answers.problem(401)
         return None
 
@@ -83,12 +85,16 @@ class Replicate:
 
     async def create(self, request: Request) -> Response:
         in_path = _model_name(request, {}) or None
-        if (ended := await self._desk.exchange.gate(request, "replicate", in_path, "create")) is not None:
+        if (
+            ended := await self._desk.exchange.gate(request, "replicate", in_path, "create")
+        ) is not None:
             return ended
         body = await _json_object(request)
         name = _model_name(request, body or {})
         webhook = (body or {}).get("webhook")
-        self._desk.count_create(request, "replicate", name, webhook if isinstance(webhook, str) else None)
+        self._desk.count_create(
+            request, "replicate", name, webhook if isinstance(webhook, str) else None
+        )
 
         async def handler() -> Response:
             try:
@@ -124,7 +130,8 @@ class Replicate:
         if wait is None:
             return json_answer(self._view(request, job, early=True), 201)
         done = await self._desk.workshop.wait_for(job, lambda: job.ended, wait)
-        # An answer without all outputs says `starting`, even if it runs: the vendor's client counts on that.
+        # An answer without all outputs says `starting`, even if it runs: the vendor's client counts
+        # on that.
         view = self._view(request, job, early=not done)
         return json_answer(view, 201 if done else 202, {"Preference-Applied": f"wait={wait:g}"})
 
@@ -144,7 +151,11 @@ class Replicate:
 
     async def _about(self, request: Request, operation: str, answer: Any) -> Response:
         found = self._desk.jobs.find(request.path_params["id"])
-        theirs = found is not None and found.provider == "replicate" and found.account == account_of(request)
+        theirs = (
+            found is not None
+            and found.provider == "replicate"
+            and found.account == account_of(request)
+        )
         job = found if theirs else None
 
         async def handler() -> Response:
@@ -153,7 +164,9 @@ class Replicate:
                 refused = answers.problem(404)
             return self._limits(refused or await answer(job), create=False)
 
-        return await self._desk.exchange(request, "replicate", job.model if job else None, operation, handler)
+        return await self._desk.exchange(
+            request, "replicate", job.model if job else None, operation, handler
+        )
 
     async def list(self, request: Request) -> Response:
         async def handler() -> Response:
@@ -176,7 +189,8 @@ class Replicate:
             for job in reversed(self._desk.jobs.all("replicate"))
             if not settings.history_hidden
             and job.account == account_of(request)
-            and (job.ended_at or math.inf if settings.list_hides_running else job.created_at) <= newest
+            and (job.ended_at or math.inf if settings.list_hides_running else job.created_at)
+            <= newest
             and (after is None or job.created_at >= after)
             and (before is None or job.created_at < before)
         ]
@@ -243,10 +257,18 @@ def _input(model: Model, body: Json) -> Json:
     if found := violations(model, checked):
         raise InputError(answers.invalid(found))
     if checked.get("last_frame_image") and not checked.get("image"):
-        raise InputError(answers.invalid_fields([("dependency", "input", "last_frame_image needs image")]))
+        raise InputError(
+            answers.invalid_fields([("dependency", "input", "last_frame_image needs image")])
+        )
     for name, value in checked.items():
-        if isinstance(value, str) and value.startswith("data:") and len(value) > DATA_URI_BYTES * 4 // 3 + 128:
-            raise InputError(answers.invalid_fields([("too_large", f"input.{name}", "Data URI is over 256 kB")]))
+        if (
+            isinstance(value, str)
+            and value.startswith("data:")
+            and len(value) > DATA_URI_BYTES * 4 // 3 + 128
+        ):
+            raise InputError(
+                answers.invalid_fields([("too_large", f"input.{name}", "Data URI is over 256 kB")])
+            )
     return checked
 
 
@@ -255,7 +277,9 @@ def _webhook(body: Json) -> str | None:
     if url is None:
         return None
     if not isinstance(url, str) or urlsplit(url).scheme not in {"http", "https"}:
-        raise InputError(answers.invalid_fields([("format", "webhook", "Does not match format 'uri'")]))
+        raise InputError(
+            answers.invalid_fields([("format", "webhook", "Does not match format 'uri'")])
+        )
     return url
 
 
@@ -278,7 +302,10 @@ def _cancel_after(request: Request) -> float | None:
     squeezed = text.replace(" ", "").lower()
     parts = re.findall(r"(\d+(?:\.\d+)?)([hms]?)", squeezed)
     seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
-    if "".join(number + unit for number, unit in parts) != squeezed or not 5 <= seconds <= DAY_SECONDS:
+    if (
+        "".join(number + unit for number, unit in parts) != squeezed
+        or not 5 <= seconds <= DAY_SECONDS
+    ):
         raise InputError(answers.problem(422, "Cancel-After must be a duration between 5s and 24h"))
     return seconds
 

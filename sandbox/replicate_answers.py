@@ -20,7 +20,9 @@ STATUSES: dict[State, str] = {
     "canceled": "canceled",
     "aborted": "aborted",
 }
-FLAGGED = "The input or output was flagged as sensitive. Please try again with different inputs. (E005)"
+FLAGGED = (
+    "The input or output was flagged as sensitive. Please try again with different inputs. (E005)"
+)
 TITLES = {
     400: ("Bad request", "The request could not be understood"),
     401: ("Unauthenticated", "You did not pass a valid authentication token"),
@@ -39,7 +41,9 @@ TITLES = {
 
 
 def prediction(job: Job, base_url: str, data_life_seconds: float, *, early: bool = False) -> Json:
-    """The object of every answer and callback. early: the state as of creation, whatever happened since."""
+    """The object of every answer and callback. early: the state as of creation, whatever happened
+    since.
+    """
     start = f"{base_url}/replicate/v1/predictions/{job.id}"
     state: State = "queued" if early else job.state
     body: Json = {
@@ -58,7 +62,11 @@ def prediction(job: Job, base_url: str, data_life_seconds: float, *, early: bool
         "completed_at": None,
         "deadline": None if job.end_deadline_at is None else timestamp(job.end_deadline_at),
         "metrics": {},
-        "urls": {"get": start, "cancel": f"{start}/cancel", "web": f"https://replicate.com/p/{job.id}"},
+        "urls": {
+            "get": start,
+            "cancel": f"{start}/cancel",
+            "web": f"https://replicate.com/p/{job.id}",
+        },
     }
     if job.callback_url is not None:
         body |= {"webhook": job.callback_url, "webhook_events_filter": job.callback_events}
@@ -110,7 +118,9 @@ def _error(job: Job) -> str | None:
     return f"{job.error['message']}: {url}" if url else str(job.error["message"])
 
 
-def problem(status: int, detail: str | None = None, headers: dict[str, str] | None = None, **more: Any) -> Response:
+def problem(
+    status: int, detail: str | None = None, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
     title, usual = TITLES.get(status, ("Error", "Error"))
     body = {"title": title, "detail": detail or usual, "status": status} | more
     return json_answer(body, status, headers, "application/problem+json")
@@ -119,7 +129,9 @@ def problem(status: int, detail: str | None = None, headers: dict[str, str] | No
 def throttled(params: Json) -> Response:
     headers = {"Retry-After": str(params["retry_after"])} if "retry_after" in params else None
     detail = params.get("message", "Request was throttled. Your rate limit resets in ~30s.")
-    return json_answer({"title": "Too Many Requests", "detail": detail, "status": 429}, 429, headers)
+    return json_answer(
+        {"title": "Too Many Requests", "detail": detail, "status": 429}, 429, headers
+    )
 
 
 def refusal(status: int, params: Json) -> Response:
@@ -152,9 +164,20 @@ def _violation(item: Violation) -> tuple[str, str, str]:
         return "number_gte", name, f"Must be greater than or equal to {asked.minimum:g}"
     if item.rule == "maximum":
         return "number_lte", name, f"Must be less than or equal to {asked.maximum:g}"
-    return "invalid_type", name, f"Invalid type. Expected: {asked.kind}, given: {_given(item.value)}"
+    return (
+        "invalid_type",
+        name,
+        f"Invalid type. Expected: {asked.kind}, given: {_given(item.value)}",
+    )
 
 
 def _given(value: Any) -> str:
-    names = {"bool": "boolean", "int": "integer", "float": "number", "str": "string", "list": "array", "dict": "object"}
+    names = {
+        "bool": "boolean",
+        "int": "integer",
+        "float": "number",
+        "str": "string",
+        "list": "array",
+        "dict": "object",
+    }
     return names.get(type(value).__name__, "null")

@@ -22,12 +22,16 @@ DAY_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Changeable by `PUT /__control/settings`; back to the start values on reset. Times in seconds."""
+    """Changeable by `PUT /__control/settings`; back to the start values on reset. Times
+    in seconds.
+    """
 
     image_seconds: float = 1.0
     video_seconds: float = 4.0
     submit_seconds: float = 0.0
-    queue_seconds: float = 0.2  # the part of the latency a job waits before it runs; at most half of it
+    queue_seconds: float = (
+        0.2  # the part of the latency a job waits before it runs; at most half of it
+    )
     history_lag_seconds: float = 0.0  # how late lists and history learn of a job
     history_hides_running: bool = True  # fal's history: unfinished requests are not shown
     list_hides_running: bool = False  # Replicate's list: likewise (the vendor's does show them)
@@ -39,8 +43,12 @@ class Settings:
     callbacks: bool = True
     callback_retry_seconds: list[float] = field(default_factory=lambda: [1.0, 2.0, 4.0, 8.0, 16.0])
     callback_timeout_seconds: float = 15.0
-    tiny_media: bool = False  # 64 pixels wide, cached; durations, prices and billed units stay as asked
-    fal_validates_at_submit: bool = False  # the real queue accepts anything, and the model refuses it
+    tiny_media: bool = (
+        False  # 64 pixels wide, cached; durations, prices and billed units stay as asked
+    )
+    fal_validates_at_submit: bool = (
+        False  # the real queue accepts anything, and the model refuses it
+    )
     replicate_creates_per_minute: int = 0  # 0: no limit; the vendor's is 600
     revoked_keys: tuple[str, ...] = ()  # answered with 401, of whatever account
 
@@ -106,27 +114,68 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--host", default=env("SANDBOX_HOST", "127.0.0.1"), help="SANDBOX_HOST (127.0.0.1)")
     add("--port", type=int, default=env("SANDBOX_PORT", "8090"), help="SANDBOX_PORT (8090)")
-    add("--data-dir", type=Path, default=env("SANDBOX_DATA_DIR", "var/sandbox"),
-        help="jobs, files and the bill; SANDBOX_DATA_DIR (var/sandbox)")  # fmt: skip
-    add("--public-url", default=env("SANDBOX_PUBLIC_URL"),
-        help="start of the addresses in answers; SANDBOX_PUBLIC_URL (the Host header of the request)")  # fmt: skip
-    add("--image-seconds", type=float, default=env("SANDBOX_IMAGE_SECONDS", "1.0"),
-        help="latency of an image; SANDBOX_IMAGE_SECONDS (1.0)")  # fmt: skip
-    add("--video-seconds", type=float, default=env("SANDBOX_VIDEO_SECONDS", "4.0"),
-        help="latency of a video; SANDBOX_VIDEO_SECONDS (4.0)")  # fmt: skip
-    add("--submit-seconds", type=float, default=env("SANDBOX_SUBMIT_SECONDS", "0.0"),
-        help="latency of the answer to a create call; SANDBOX_SUBMIT_SECONDS (0.0)")  # fmt: skip
-    add("--settings", default=env("SANDBOX_SETTINGS", "{}"), metavar="JSON",
-        help="start values of any settings, as for PUT /__control/settings; SANDBOX_SETTINGS (none)")  # fmt: skip
-    add("--fal-key", default=env("SANDBOX_FAL_KEY"),
-        help="if given, other fal keys get 401; SANDBOX_FAL_KEY (any non-empty key is taken)")  # fmt: skip
-    add("--replicate-token", default=env("SANDBOX_REPLICATE_TOKEN"),
-        help="if given, other Replicate tokens get 401; SANDBOX_REPLICATE_TOKEN (any non-empty one)")  # fmt: skip
-    add("--replicate-webhook-secret",
+    add(
+        "--data-dir",
+        type=Path,
+        default=env("SANDBOX_DATA_DIR", "var/sandbox"),
+        help="jobs, files and the bill; SANDBOX_DATA_DIR (var/sandbox)",
+    )
+    add(
+        "--public-url",
+        default=env("SANDBOX_PUBLIC_URL"),
+        help="start of the addresses in answers; SANDBOX_PUBLIC_URL (the Host header of the request)",
+    )
+    add(
+        "--image-seconds",
+        type=float,
+        default=env("SANDBOX_IMAGE_SECONDS", "1.0"),
+        help="latency of an image; SANDBOX_IMAGE_SECONDS (1.0)",
+    )
+    add(
+        "--video-seconds",
+        type=float,
+        default=env("SANDBOX_VIDEO_SECONDS", "4.0"),
+        help="latency of a video; SANDBOX_VIDEO_SECONDS (4.0)",
+    )
+    add(
+        "--submit-seconds",
+        type=float,
+        default=env("SANDBOX_SUBMIT_SECONDS", "0.0"),
+        help="latency of the answer to a create call; SANDBOX_SUBMIT_SECONDS (0.0)",
+    )
+    add(
+        "--settings",
+        default=env("SANDBOX_SETTINGS", "{}"),
+        metavar="JSON",
+        help="start values of any settings, as for PUT /__control/settings; SANDBOX_SETTINGS (none)",
+    )
+    add(
+        "--fal-key",
+        default=env("SANDBOX_FAL_KEY"),
+        help="if given, other fal keys get 401; SANDBOX_FAL_KEY (any non-empty key is taken)",
+    )
+    add(
+        "--replicate-token",
+        default=env("SANDBOX_REPLICATE_TOKEN"),
+        help="if given, other Replicate tokens get 401; SANDBOX_REPLICATE_TOKEN (any non-empty one)",
+    )
+    add(
+        "--replicate-webhook-secret",
         default=env("SANDBOX_REPLICATE_WEBHOOK_SECRET", DEFAULT_WEBHOOK_SECRET),
-        help=f"signs Replicate callbacks; SANDBOX_REPLICATE_WEBHOOK_SECRET ({DEFAULT_WEBHOOK_SECRET})")  # fmt: skip
-    add("--tls-cert", type=Path, default=env("SANDBOX_TLS_CERT"), help="PEM file; SANDBOX_TLS_CERT (no TLS)")
-    add("--tls-key", type=Path, default=env("SANDBOX_TLS_KEY"), help="PEM file; SANDBOX_TLS_KEY (no TLS)")
+        help=f"signs Replicate callbacks; SANDBOX_REPLICATE_WEBHOOK_SECRET ({DEFAULT_WEBHOOK_SECRET})",
+    )
+    add(
+        "--tls-cert",
+        type=Path,
+        default=env("SANDBOX_TLS_CERT"),
+        help="PEM file; SANDBOX_TLS_CERT (no TLS)",
+    )
+    add(
+        "--tls-key",
+        type=Path,
+        default=env("SANDBOX_TLS_KEY"),
+        help="PEM file; SANDBOX_TLS_KEY (no TLS)",
+    )
     return parser
 
 
@@ -139,7 +188,9 @@ def options_from(arguments: Sequence[str]) -> Options:
     for name in ("image_seconds", "video_seconds", "submit_seconds"):
         if getattr(given, name) < 0:
             parser.error(f"--{name.replace('_', '-')} can't be negative")
-    seconds = {name: getattr(given, name) for name in ("image_seconds", "video_seconds", "submit_seconds")}
+    seconds = {
+        name: getattr(given, name) for name in ("image_seconds", "video_seconds", "submit_seconds")
+    }
     try:
         settings = changed(Settings(**seconds), as_object(json.loads(given.settings)) or {})
     except ValueError as error:

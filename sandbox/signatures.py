@@ -1,4 +1,6 @@
-"""How each vendor signs its callbacks. fal: Ed25519 with a published key set; Replicate: Standard Webhooks."""
+"""How each vendor signs its callbacks. fal: Ed25519 with a published key set; Replicate: Standard
+Webhooks.
+"""
 
 import base64
 import hashlib
@@ -6,7 +8,12 @@ import hmac
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from sandbox.settings import Json
 
@@ -26,7 +33,9 @@ def fal_headers(
     }
 
 
-def replicate_headers(secret: str, *, webhook_id: str, unix_seconds: int, body: bytes) -> dict[str, str]:
+def replicate_headers(
+    secret: str, *, webhook_id: str, unix_seconds: int, body: bytes
+) -> dict[str, str]:
     """Signed with the decoded part after `whsec_`: id, timestamp and body, joined by dots."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     digest = hmac.new(key, f"{webhook_id}.{unix_seconds}.".encode() + body, hashlib.sha256).digest()

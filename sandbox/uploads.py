@@ -79,17 +79,27 @@ class Uploads:
 
     def _find(self, request: Request) -> StoredFile | None:
         file = self._desk.jobs.find_file(request.path_params["id"])
-        return file if file is not None and file.job_id == "" and file.expires_at > time.time() else None
+        return (
+            file
+            if file is not None and file.job_id == "" and file.expires_at > time.time()
+            else None
+        )
 
     async def get(self, request: Request) -> Response:
         file = self._find(request)
         refused = self._replicate.refused_token(request)
-        return refused or (answers.problem(404) if file is None else json_answer(self._view(request, file)))
+        return refused or (
+            answers.problem(404) if file is None else json_answer(self._view(request, file))
+        )
 
     async def list(self, request: Request) -> Response:
         if (refused := self._replicate.refused_token(request)) is not None:
             return refused
-        files = [file for file in self._desk.jobs.all_files() if file.job_id == "" and file.expires_at > time.time()]
+        files = [
+            file
+            for file in self._desk.jobs.all_files()
+            if file.job_id == "" and file.expires_at > time.time()
+        ]
         views = [self._view(request, file) for file in reversed(files)]
         return json_answer({"previous": None, "next": None, "results": views})
 

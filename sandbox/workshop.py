@@ -57,7 +57,9 @@ class Workshop:
         self._changed: dict[str, asyncio.Event] = {}
 
     async def accept(self, request: Request) -> Job:
-        """A paid job from here on: its row and its line on the bill are written before this returns."""
+        """A paid job from here on: its row and its line on the bill are written before this
+        returns.
+        """
         job = self._new_job(request)
         fault = self.faults.take(job.provider, job.model, "create", JOBS, provider_job_id=job.id)
         if fault is not None:
@@ -65,7 +67,9 @@ class Workshop:
         if job.fault("callback_early") is not None:
             job.latency_seconds = job.queue_seconds = 0.0
         await self._take_in(job)
-        if job.fault("accept_twice") is not None:  # one call, two paid jobs; the caller learns of the first
+        if (
+            job.fault("accept_twice") is not None
+        ):  # one call, two paid jobs; the caller learns of the first
             await self._take_in(self._new_job(request))
         if job.fault("callback_early") is not None:
             await self.wait_for(job, lambda: job.announced, 60)
@@ -97,7 +101,9 @@ class Workshop:
         return int(asked) if given else random.randrange(2**31)  # pyright: ignore[reportArgumentType] # checked above
 
     def _price(self, job: Job) -> int:
-        """What the job costs if it succeeds as asked; nothing for input that the model is going to refuse."""
+        """What the job costs if it succeeds as asked; nothing for input that the model is going to
+        refuse.
+        """
         model = model_of(job)
         return 0 if violations(model, job.input) else model.price(model.order(job.input)).nano_usd
 
@@ -115,7 +121,9 @@ class Workshop:
         return True
 
     async def resume(self) -> None:
-        """After a start: bill what a crash kept from the bill, go on with unfinished jobs and unheard callbacks."""
+        """After a start: bill what a crash kept from the bill, go on with unfinished jobs and
+        unheard callbacks.
+        """
         for file in self.jobs.all_files():
             if file.expires_at < time.time():
                 self.jobs.remove_file(file)
@@ -148,7 +156,14 @@ class Workshop:
             self._end(job, "canceled", charge_run=True, by_deadline=True)
         except Exception as error:  # noqa: BLE001 # a job must end, whatever broke; the vendors say as little
             sys.stderr.write(f"sandbox: job {job.id} broke: {error!r}\n")
-            self._fail(job, {"status": 500, "type": "internal_server_error", "message": "Internal server error"})
+            self._fail(
+                job,
+                {
+                    "status": 500,
+                    "type": "internal_server_error",
+                    "message": "Internal server error",
+                },
+            )
         finally:
             making.cancel()
             self._work.pop(job.id, None)
@@ -162,7 +177,9 @@ class Workshop:
         await asyncio.sleep(max(0.0, min(start_at, deadline_at) - time.time()))
         if deadline_at < start_at:
             if job.provider == "fal":
-                self._fail(job, {"status": 504, "type": "request_timeout", "message": "Request timed out"})
+                self._fail(
+                    job, {"status": 504, "type": "request_timeout", "message": "Request timed out"}
+                )
             else:
                 self._end(job, "aborted", by_deadline=True)
             return False
@@ -187,7 +204,9 @@ class Workshop:
         await asyncio.sleep(max(0.0, job.created_at + job.latency_seconds - time.time()))
         moderated = job.fault("moderated")
         if moderated is not None and not blackened(job):
-            self._fail(job, {"status": 422, "type": MODERATION_TYPE, "message": "", "field": "prompt"})
+            self._fail(
+                job, {"status": 422, "type": MODERATION_TYPE, "message": "", "field": "prompt"}
+            )
             return
         job.outputs = [] if job.fault("empty_output") is not None else outputs
         self._end(job, "succeeded")
@@ -195,9 +214,15 @@ class Workshop:
     async def _make(self, job: Job) -> list[Json]:
         model = model_of(job)
         if found := violations(model, job.input):
-            raise SourceError({"status": 422, "type": "invalid", "fields": [item.field for item in found]})
+            raise SourceError(
+                {"status": 422, "type": "invalid", "fields": [item.field for item in found]}
+            )
         settings = self.settings()
-        life = job.result_life_seconds or settings.result_life_seconds or DEFAULT_RESULT_LIFE_SECONDS[job.provider]
+        life = (
+            job.result_life_seconds
+            or settings.result_life_seconds
+            or DEFAULT_RESULT_LIFE_SECONDS[job.provider]
+        )
         order, outputs = await self.files.make(
             job, replace(model.order(job.input), seed=job.seed), tiny=settings.tiny_media, black=blackened(job),
             life_seconds=life,
@@ -209,22 +234,30 @@ class Workshop:
         job.error = error
         self._end(job, "failed")
 
-    def _end(self, job: Job, state: State, *, charge_run: bool = False, by_deadline: bool = False) -> None:
-        """The only way into an end state. Charged: successes, and (Replicate) the seconds a cancelled video ran."""
+    def _end(
+        self, job: Job, state: State, *, charge_run: bool = False, by_deadline: bool = False
+    ) -> None:
+        """The only way into an end state. Charged: successes, and (Replicate) the seconds a
+        cancelled video ran.
+        """
         if job.ended:
             return
         # A deadline's timer may ring a moment early; nobody should see an end before it.
         passed_at = (job.end_deadline_at or 0.0) if by_deadline else 0.0
         job.state, job.ended_at = state, max(time.time(), passed_at)
         if state != "succeeded":
-            job.billable_units, job.billed_nano_usd = _charge_for_run(job) if charge_run else (None, 0)
+            job.billable_units, job.billed_nano_usd = (
+                _charge_for_run(job) if charge_run else (None, 0)
+            )
         job.announced = job.callback_url is None
         self.bill.close(job)
         self._save(job)
         self._say(self._announce_end(job))
 
     async def cancel(self, job: Job) -> None:
-        """Stop now, if it isn't too late. A Replicate video that ran is charged for the time; nothing else is."""
+        """Stop now, if it isn't too late. A Replicate video that ran is charged for the time;
+        nothing else is.
+        """
         if job.ended:
             return
         work = self._work.pop(job.id, None)
@@ -270,19 +303,25 @@ class Workshop:
 def model_of(job: Job) -> Model:
     model = find_model(job.provider, job.model)
     if model is None:
-        raise LookupError(f"job {job.id} names the model {job.model}, which isn't on offer any more")
+        raise LookupError(
+            f"job {job.id} names the model {job.model}, which isn't on offer any more"
+        )
     return model
 
 
 def blackened(job: Job) -> bool:
-    """fal answers a moderated picture with a black one, and charges it (unless ordered as an error)."""
+    """fal answers a moderated picture with a black one, and charges it (unless ordered as an
+    error).
+    """
     params = job.fault("moderated")
     is_fal_picture = job.provider == "fal" and model_of(job).kind == "image"
     return params is not None and is_fal_picture and params.get("form", "nsfw") == "nsfw"
 
 
 def _billed(job: Job, price: Price) -> tuple[float, int]:
-    """Units and nano-USD (rounded up) of a success; a `bill_factor` makes them differ from the price list."""
+    """Units and nano-USD (rounded up) of a success; a `bill_factor` makes them differ from the
+    price list.
+    """
     params = job.fault("bill_factor")
     if params is None:
         return price.units, price.nano_usd
@@ -292,12 +331,16 @@ def _billed(job: Job, price: Price) -> tuple[float, int]:
 
 
 def _charge_for_run(job: Job) -> tuple[float | None, int]:
-    """Seconds run, rounded up, at most the seconds asked for, at the model's price a second. Pictures: nothing."""
+    """Seconds run, rounded up, at most the seconds asked for, at the model's price a second.
+    Pictures: nothing.
+    """
     model = model_of(job)
     if job.provider != "replicate" or model.kind != "video" or job.started_at is None:
         return None, 0
     order: Order = model.order(job.input)
-    ran = round((job.ended_at or time.time()) - job.started_at, 6)  # as `metrics.predict_time` tells it
+    ran = round(
+        (job.ended_at or time.time()) - job.started_at, 6
+    )  # as `metrics.predict_time` tells it
     seconds = min(order.seconds, max(1, math.ceil(ran)))
     price = model.price(replace(order, seconds=seconds))
     return price.units, price.nano_usd

@@ -1,15 +1,17 @@
-"""What all tests share: the servers that start when a test asks for them, and an environment that leads nowhere.
+"""What all tests share: the servers that start when a test asks for them, and an environment that
+leads nowhere.
 
-Provider keys and addresses are taken out before anything is imported, and `.env` is not read: no test can spend money.
+Provider keys and addresses are taken out before anything is imported, and `.env` is not read: no
+test can spend money.
 """
 
 import os
 
 import pytest
 
+from core.platform.settings import processes as settings
 from deploy.local.product import FOREIGN
-from runtime import settings
-from tests.servers import (
+from tests.support.servers import (
     fresh_database,
     postgres_server,
     s3_server,
@@ -35,7 +37,8 @@ _forget_outside()
 
 
 STACKS = ("chaos", "end_to_end")
-"""Tests that wait most of their time, for whole stacks: first, so that the rest runs beside them."""
+"""Tests that wait most of their time, for whole stacks: first, so that the rest runs beside them.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

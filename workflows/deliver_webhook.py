@@ -1,25 +1,32 @@
-"""One event to a user's address: tried for days, then visibly failed. Decisions and waiting; nothing else."""
+"""One event to a user's address: tried for days, then visibly failed. Decisions and waiting;
+nothing else.
+"""
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.webhooks import WebhookActivities
-    from contracts.webhooks import AttemptResult, DeliveryOrder
-    from runtime import policies
+    from core.domain.messages.webhooks import AttemptResult, DeliveryOrder
+    from core.platform.temporal import policies
 
 
 @workflow.defn(name="deliver_webhook")
 class DeliverWebhookWorkflow:
-    """One delivery of one event. A single activity carries all its tries, so days of silence cost no history."""
+    """One delivery of one event. A single activity carries all its tries, so days of silence cost
+    no history.
+    """
 
     @workflow.run
     async def run(self, order: DeliveryOrder) -> AttemptResult:
-        workflow.set_current_details(f"**delivering**, delivery {order.delivery}; the pending activity shows the tries")
+        workflow.set_current_details(
+            f"**delivering**, delivery {order.delivery}; the pending activity shows the tries"
+        )
         try:
             result = await self._attempt(order)
         except ActivityError as error:
-            # Out of time, or cancelled by an operator. Either way its user sees that it failed, and may send it again.
+            # Out of time, or cancelled by an operator. Either way its user sees that it failed, and
+            # may send it again.
             result = await self._finish(order)
             if is_cancelled_exception(error):
                 self._show(result)

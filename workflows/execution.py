@@ -13,8 +13,9 @@ with workflow.unsafe.imports_passed_through():
     from activities.assets import AssetActivities
     from activities.executions import ExecutionActivities
     from activities.jobs import JobActivities
-    from contracts.assets import StoreAssetResult
-    from contracts.executions import (
+    from core.domain.failures import Failure, FailureCode
+    from core.domain.messages.assets import StoreAssetResult
+    from core.domain.messages.executions import (
         CancelInput,
         ClaimOutcome,
         ExecutionOrder,
@@ -23,13 +24,19 @@ with workflow.unsafe.imports_passed_through():
         FinishInput,
         StepJob,
     )
-    from contracts.failures import Failure, FailureCode
-    from contracts.jobs import FindJobResult, FindOutcome, JobRef, SubmitJobResult, SubmitOutcome, WaitJobResult
-    from contracts.money import NANO_PER_USD, usd_text
-    from contracts.plans import OnFailure, Step
-    from contracts.states import ExecutionStatus, JobState
-    from runtime import policies
-    from runtime.search_attributes import COST_USD, STATUS
+    from core.domain.messages.jobs import (
+        FindJobResult,
+        FindOutcome,
+        JobRef,
+        SubmitJobResult,
+        SubmitOutcome,
+        WaitJobResult,
+    )
+    from core.domain.money import NANO_PER_USD, usd_text
+    from core.domain.plans import OnFailure, Step
+    from core.domain.states import ExecutionStatus, JobState
+    from core.platform.temporal import policies
+    from core.platform.temporal.search_attributes import COST_USD, STATUS
 
 Message = TypeVar("Message")
 Result = TypeVar("Result")
@@ -37,7 +44,9 @@ Result = TypeVar("Result")
 
 @workflow.defn(name="execution")
 class ExecutionWorkflow:
-    """Every job of a plan, each paid once; then its files, or its money back. Never both, never neither."""
+    """Every job of a plan, each paid once; then its files, or its money back. Never both, never
+    neither.
+    """
 
     @workflow.init
     def __init__(self, order: ExecutionOrder) -> None:
@@ -58,15 +67,23 @@ class ExecutionWorkflow:
 
     @workflow.signal(description="A cancel was asked for, and is committed in the execution's row.")
     def cancel_requested(self, reason: str, generation: int = 0) -> None:
-        """generation: the one that is meant, 0 any: what was ordered before a retry does not cancel the retry."""
+        """generation: the one that is meant, 0 any: what was ordered before a retry does not cancel
+        the retry.
+        """
         if generation in (0, self._order.generation):
             self._cancel_reason = self._cancel_reason or reason
 
     @workflow.run
     async def run(self, order: ExecutionOrder) -> ExecutionOutcome:
-        cancelled_natively, claimed = await self._hold(self._database_step(ExecutionActivities.claim, self._ref))
-        if claimed.outcome is ClaimOutcome.LOST or (claimed.outcome is ClaimOutcome.WAITING and not self._cancelled):
-            return ExecutionOutcome(status=None)  # it waits for room in its row alone: another run is started then
+        cancelled_natively, claimed = await self._hold(
+            self._database_step(ExecutionActivities.claim, self._ref)
+        )
+        if claimed.outcome is ClaimOutcome.LOST or (
+            claimed.outcome is ClaimOutcome.WAITING and not self._cancelled
+        ):
+            return ExecutionOutcome(
+                status=None
+            )  # it waits for room in its row alone: another run is started then
         if claimed.outcome is ClaimOutcome.CANCELLED:
             self._cancel_reason = self._cancel_reason or "cancelled before it started"
         self._jobs = {item.step: item for item in claimed.jobs}
@@ -76,7 +93,9 @@ class ExecutionWorkflow:
         native, outcome = await self._hold(self._finish())
         cancelled_natively |= native
         if cancelled_natively and outcome.status is ExecutionStatus.CANCELLED:
-            raise asyncio.CancelledError(self._cancel_reason)  # ordered in the Web UI: there it shows as Canceled
+            raise asyncio.CancelledError(
+                self._cancel_reason
+            )  # ordered in the Web UI: there it shows as Canceled
         return outcome
 
     async def _hold(self, work: Awaitable[Result]) -> tuple[bool, Result]:
@@ -84,7 +103,8 @@ class ExecutionWorkflow:
 
         True if a native cancel came; it is kept as the same order.
 
-        Awaiting the work directly would pass the cancel into it, and could lose the id of something paid.
+        Awaiting the work directly would pass the cancel into it, and could lose the id of something
+        paid.
         """
         task = asyncio.ensure_future(work)
         native = False
@@ -94,14 +114,20 @@ class ExecutionWorkflow:
             except asyncio.CancelledError:
                 native = True
                 self._cancel_reason = (
-                    self._cancel_reason or workflow.cancellation_reason() or "cancelled by an operator"
+                    self._cancel_reason
+                    or workflow.cancellation_reason()
+                    or "cancelled by an operator"
                 )
                 # In the row too, like the API does it, so that no send begins from here on.
-                self._committing_cancel = asyncio.create_task(self._commit_cancel(self._cancel_reason))
+                self._committing_cancel = asyncio.create_task(
+                    self._commit_cancel(self._cancel_reason)
+                )
         return native, task.result()
 
     async def _commit_cancel(self, reason: str) -> None:
-        await self._database_step(ExecutionActivities.cancel, CancelInput(execution=self._ref, reason=reason))
+        await self._database_step(
+            ExecutionActivities.cancel, CancelInput(execution=self._ref, reason=reason)
+        )
 
     async def _walk(self) -> None:
         """Every step as soon as its needs are met, in parallel; then what is still being stored."""
@@ -120,7 +146,9 @@ class ExecutionWorkflow:
 
     async def _run_step(self, step: Step) -> None:
         """Buy one step: submit, wait, settle; then store its files beside the steps that follow."""
-        if self._stopped or any(self._states[need] is not JobState.COMPLETED for need in step.needs):
+        if self._stopped or any(
+            self._states[need] is not JobState.COMPLETED for need in step.needs
+        ):
             return
         job = self._job_ref(step)
         if self._jobs[step.name].state is JobState.COMPLETED:
@@ -136,11 +164,13 @@ class ExecutionWorkflow:
         if settled.state is JobState.COMPLETED:
             self._storing.append(asyncio.create_task(self._store(step, job)))
         elif settled.failure is not None and settled.failure.code is not FailureCode.CANCELLED:
-            self._note_failure(step, settled.failure)  # a job that was ended because we were told to has not failed
+            self._note_failure(
+                step, settled.failure
+            )  # a job that was ended because we were told to has not failed
 
     async def _keep(self, step: Step, job: JobRef) -> None:
-        """What was paid for before this run began is used. Its file, if we don't hold it, comes first: the address at
-        its provider may be too old for the step that needs it.
+        """What was paid for before this run began is used. Its file, if we don't hold it, comes
+        first: the address at its provider may be too old for the step that needs it.
         """
         self._show(step, JobState.COMPLETED)
         if not self._jobs[step.name].stored:
@@ -174,7 +204,9 @@ class ExecutionWorkflow:
             await self._pause(_spread_seconds(answer.retry_after_seconds, backoff))
         self._show(step, JobState.WAITING)
         if self._cancel_reason == FailureCode.DEADLINE_EXCEEDED:
-            self._note_failure(step, refusal)  # why it was never sent says more than that time is over
+            self._note_failure(
+                step, refusal
+            )  # why it was never sent says more than that time is over
         return False
 
     async def _try_submit(self, step: Step, job: JobRef) -> SubmitJobResult:
@@ -191,7 +223,8 @@ class ExecutionWorkflow:
                 summary=f"{step.name}: {step.model}, sent at most once",
             )
         except ActivityError:
-            # A lost worker, a time-out, a database that went away: nobody here knows whether it was sent. The row does.
+            # A lost worker, a time-out, a database that went away: nobody here knows whether it was
+            # sent. The row does.
             return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
 
     async def _find(self, step: Step, job: JobRef) -> FindJobResult:
@@ -265,28 +298,37 @@ class ExecutionWorkflow:
                 summary=f"{step.name}: to our storage",
             )
         except ActivityError:
-            stored = StoreAssetResult(asset_id=None, failure=Failure.of(FailureCode.STORAGE_UNAVAILABLE))
+            stored = StoreAssetResult(
+                asset_id=None, failure=Failure.of(FailureCode.STORAGE_UNAVAILABLE)
+            )
         if step.name == self._order.plan.result_step:
             self._note_failure(step, stored.failure)
 
     async def _finish(self) -> ExecutionOutcome:
-        """The end state, the rest of the hold and the webhook event in one transaction; its delivery started."""
+        """The end state, the rest of the hold and the webhook event in one transaction; its
+        delivery started.
+        """
         if self._failure is not None:
             status, failure = ExecutionStatus.FAILED, self._failure
         elif self._states[self._order.plan.result_step] is JobState.COMPLETED:
             status, failure = ExecutionStatus.COMPLETED, None
-        elif self._cancel_reason == FailureCode.DEADLINE_EXCEEDED:  # nobody but the sweep ordered it
+        elif (
+            self._cancel_reason == FailureCode.DEADLINE_EXCEEDED
+        ):  # nobody but the sweep ordered it
             status, failure = ExecutionStatus.FAILED, Failure.of(FailureCode.DEADLINE_EXCEEDED)
         else:
             status, failure = ExecutionStatus.CANCELLED, Failure.of(FailureCode.CANCELLED)
         outcome = await self._database_step(
-            ExecutionActivities.finish, FinishInput(execution=self._ref, status=status, failure=failure)
+            ExecutionActivities.finish,
+            FinishInput(execution=self._ref, status=status, failure=failure),
         )
         self._spent_nano_usd = outcome.spent_nano_usd
         _upsert(
             [
                 STATUS.value_set(outcome.status or status),
-                COST_USD.value_set(outcome.spent_nano_usd / NANO_PER_USD),  # to filter by; the ledger is exact
+                COST_USD.value_set(
+                    outcome.spent_nano_usd / NANO_PER_USD
+                ),  # to filter by; the ledger is exact
             ]
         )
         self._describe(outcome.status or status)
@@ -320,9 +362,14 @@ class ExecutionWorkflow:
         except TimeoutError:
             return
 
-    async def _database_step(self, activity: Callable[[Any, Message], Awaitable[Result]], message: Message) -> Result:
+    async def _database_step(
+        self, activity: Callable[[Any, Message], Awaitable[Result]], message: Message
+    ) -> Result:
         return await workflow.execute_local_activity_method(
-            activity, message, retry_policy=policies.DATABASE, start_to_close_timeout=policies.DATABASE_STEP
+            activity,
+            message,
+            retry_policy=policies.DATABASE,
+            start_to_close_timeout=policies.DATABASE_STEP,
         )
 
     def _job_ref(self, step: Step) -> JobRef:
@@ -358,9 +405,15 @@ def _upsert(updates: "list[SearchAttributeUpdate[Any]]") -> None:
 
 
 def _spread_seconds(asked_seconds: float, backoff_seconds: float) -> float:
-    """Never sooner than the provider asked; those that were turned away together do not come back together."""
+    """Never sooner than the provider asked; those that were turned away together do not come back
+    together.
+    """
     chance = workflow.random().random()
-    return asked_seconds + chance * backoff_seconds if asked_seconds else (0.5 + chance) * backoff_seconds
+    return (
+        asked_seconds + chance * backoff_seconds
+        if asked_seconds
+        else (0.5 + chance) * backoff_seconds
+    )
 
 
 _AFTER_FIND = {

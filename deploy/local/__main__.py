@@ -1,4 +1,6 @@
-"""`python -m deploy.local up|demo`: the whole product on this machine, without Docker and without root."""
+"""`python -m deploy.local up|demo`: the whole product on this machine, without Docker and without
+root.
+"""
 
 import argparse
 import asyncio
@@ -46,7 +48,9 @@ def main() -> int:
 
 
 async def run(config: Config, action: Action) -> int:
-    """Start the stack, do the action, stop. The first Ctrl-C or SIGTERM stops in order, the second at once."""
+    """Start the stack, do the action, stop. The first Ctrl-C or SIGTERM stops in order, the second
+    at once.
+    """
     stopping = asyncio.Event()
     async with prepared(config, say) as stack:
         _on_signals(stack, stopping)
@@ -71,7 +75,9 @@ async def _start_and(stack: Stack, action: Action) -> int:
 async def stay_up(stack: Stack) -> int:
     """Until somebody ends it."""
     config = stack.config
-    say(f"Ready. API docs {config.api_url}/docs, Temporal Web UI {config.temporal_ui_url}; Ctrl-C stops everything.")
+    say(
+        f"Ready. API docs {config.api_url}/docs, Temporal Web UI {config.temporal_ui_url}; Ctrl-C stops everything."
+    )
     await asyncio.Event().wait()
     return 0
 
@@ -80,10 +86,14 @@ def _demo_action(config: Config) -> Action | None:
     """The demo as an action; None if it costs money and its user does not want it."""
     prices: list[StepPrice] = []
     if config.live is not None:
-        prices = video_price(config.live, prompt=PROMPT, duration_seconds=DURATION_SECONDS, resolution=RESOLUTION)
+        prices = video_price(
+            config.live, prompt=PROMPT, duration_seconds=DURATION_SECONDS, resolution=RESOLUTION
+        )
         print_prices(prices)
         if not sys.stdin.isatty():
-            raise LocalError("The demo with real providers spends money and asks first: run it in a terminal")
+            raise LocalError(
+                "The demo with real providers spends money and asks first: run it in a terminal"
+            )
         if input("Spend it? [y/N] ").strip().lower() not in ("y", "yes"):
             print("Nothing was started or bought")
             return None
@@ -96,15 +106,17 @@ def _demo_action(config: Config) -> Action | None:
 
 
 def administer(config: Config, arguments: list[str]) -> int:
-    """`python -m store.admin` with the settings of the running stack."""
+    """`python -m cli` with the settings of the running stack."""
     if not config.folder.joinpath("postgres").exists():
         raise LocalError(f"There is no stack in {config.folder} yet: run `make up` first")
     environment = product_environment(config, keep_keys(config.folder), os.environ)
     code = subprocess.run(
-        [sys.executable, "-m", "store.admin", *arguments], env=environment, cwd=config.folder, check=False
+        [sys.executable, "-m", "cli", *arguments], env=environment, cwd=config.folder, check=False
     ).returncode
     if code == 1 and is_free(config.ports.postgres):
-        raise LocalError(f"Nothing listens on port {config.ports.postgres}: is the stack running (make up)?")
+        raise LocalError(
+            f"Nothing listens on port {config.ports.postgres}: is the stack running (make up)?"
+        )
     return code
 
 
@@ -141,9 +153,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "command",
         choices=["up", "demo", "admin"],
-        help="up: start and stay; demo: also make one video; admin …: python -m store.admin for the running stack",
+        help="up: start and stay; demo: also make one video; admin …: python -m cli for the running stack",
     )
-    parser.add_argument("--live", action="store_true", help="use the real providers; this spends money")
+    parser.add_argument(
+        "--live", action="store_true", help="use the real providers; this spends money"
+    )
     return parser
 
 

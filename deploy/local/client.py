@@ -70,7 +70,9 @@ Read = TypeVar("Read", bound=_Answer)
 
 
 class ProductClient:
-    """One user's requests. What meets a dead or restarting API is repeated: with an idempotency key that is safe."""
+    """One user's requests. What meets a dead or restarting API is repeated: with an idempotency key
+    that is safe.
+    """
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
@@ -78,7 +80,9 @@ class ProductClient:
     async def generate_video(self, request: dict[str, Any]) -> str:
         """Order a video; the id of its execution."""
         headers = {"Idempotency-Key": secrets.token_hex(16)}
-        accepted = await self._call("POST", "/api/generate-video", Accepted, json=request, headers=headers)
+        accepted = await self._call(
+            "POST", "/api/generate-video", Accepted, json=request, headers=headers
+        )
         return accepted.execution_id
 
     async def execution(self, execution_id: str) -> Execution:
@@ -101,4 +105,6 @@ class ProductClient:
                             raise LocalError(f"{method} {path} was refused: {problem}")
                     await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError:
-            raise LocalError(f"{method} {path} had no answer for {PATIENCE_SECONDS:.0f} s: {problem}") from None
+            raise LocalError(
+                f"{method} {path} had no answer for {PATIENCE_SECONDS:.0f} s: {problem}"
+            ) from None

@@ -1,4 +1,6 @@
-"""Where the local stack keeps its data and which ports it uses. Everything can be changed by environment variables."""
+"""Where the local stack keeps its data and which ports it uses. Everything can be changed by
+environment variables.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Loopback ports. The variable that changes one is its name in capitals and _PORT, as in POSTGRES_PORT."""
+    """Loopback ports. The variable that changes one is its name in capitals and _PORT, as in
+    POSTGRES_PORT.
+    """
 
     api: int = 8080
     sandbox: int = 8090
@@ -79,7 +83,9 @@ class Config:
 
 
 def read_config(environment: Mapping[str, str], *, live: bool) -> Config:
-    """The stack that the environment describes. Raises LocalError for a wrong port or missing keys."""
+    """The stack that the environment describes. Raises LocalError for a wrong port or
+    missing keys.
+    """
     folder = Path(environment.get("TAKEONE_DATA_DIR") or ROOT / "var").expanduser().resolve()
     # Real money has its own books: a job of one world must never be looked up in the other.
     return Config(
@@ -111,7 +117,9 @@ def _read_ports(environment: Mapping[str, str]) -> Ports:
     seen: dict[int, str] = {}
     for variable, port in ports.by_variable():
         if port in seen:
-            raise LocalError(f"{variable} and {seen[port]} both use port {port}: change one of them")
+            raise LocalError(
+                f"{variable} and {seen[port]} both use port {port}: change one of them"
+            )
         seen[port] = variable
     return ports
 
@@ -126,5 +134,7 @@ def _read_keys(environment: Mapping[str, str]) -> ProviderKeys:
     fal_key, token = environment.get("FAL_KEY"), environment.get("REPLICATE_API_TOKEN")
     if not fal_key or not token:
         missing = [name for name in ("FAL_KEY", "REPLICATE_API_TOKEN") if not environment.get(name)]
-        raise LocalError(f"Real providers need both keys in the environment; not set: {', '.join(missing)}")
+        raise LocalError(
+            f"Real providers need both keys in the environment; not set: {', '.join(missing)}"
+        )
     return ProviderKeys(fal_key=fal_key, replicate_api_token=token)

@@ -29,9 +29,11 @@ SANDBOX_BUDGET_USD = Decimal(5)
 
 
 async def demo(stack: Stack, prices: list[StepPrice]) -> int:
-    """Make one video and show everything about it; 0. Raises LocalError if anything of it is not as promised.
+    """Make one video and show everything about it; 0. Raises LocalError if anything of it is not as
+    promised.
 
-    prices: of the real providers; they become the user's budget, so that nothing can cost more. Empty: sandbox.
+    prices: of the real providers; they become the user's budget, so that nothing can cost more.
+    Empty: sandbox.
     """
     console = make_console()
     budget = sum((price.usd for price in prices), Decimal(0)) or SANDBOX_BUDGET_USD
@@ -53,18 +55,27 @@ def print_prices(prices: list[StepPrice]) -> None:
     """Say what the real providers will charge at most."""
     for price in prices:
         print(f"  {price.step:<6} {price.provider}  {price.model}  at most ${price.usd}")
-    print(f"  total  at most ${sum(price.usd for price in prices)}, paid from your own provider accounts")
+    print(
+        f"  total  at most ${sum(price.usd for price in prices)}, paid from your own provider accounts"
+    )
 
 
 def _create_user(stack: Stack, budget: Decimal) -> User:
     limits = ["--monthly-videos", "10", "--monthly-usd", str(budget)]
-    created = run_tool(stack.config, stack.environment, "store.admin", "users", "create", "demo", *limits)
+    created = run_tool(stack.config, stack.environment, "cli", "users", "create", "demo", *limits)
     return User.model_validate_json(created)
 
 
-async def _make_video(stack: Stack, client: ProductClient, console: Console, inbox: Inbox) -> Execution:
+async def _make_video(
+    stack: Stack, client: ProductClient, console: Console, inbox: Inbox
+) -> Execution:
     execution_id = await client.generate_video(
-        {"prompt": PROMPT, "duration": DURATION_SECONDS, "resolution": RESOLUTION, "webhook": inbox.url}
+        {
+            "prompt": PROMPT,
+            "duration": DURATION_SECONDS,
+            "resolution": RESOLUTION,
+            "webhook": inbox.url,
+        }
     )
     console.print(f"POST /api/generate-video -> 202 {execution_id}\n", soft_wrap=True)
     run_seconds = LIVE_RUN_SECONDS if stack.config.live else SANDBOX_RUN_SECONDS
@@ -82,8 +93,14 @@ async def _make_video(stack: Stack, client: ProductClient, console: Console, inb
                 )
             await asyncio.sleep(POLL_SECONDS)
     if execution.status != "completed":
-        reason = "no reason given" if execution.error is None else f"{execution.error.message} ({execution.error.code})"
-        raise LocalError(f"{execution_id} {execution.status}: {reason}; spent ${execution.cost.settled}")
+        reason = (
+            "no reason given"
+            if execution.error is None
+            else f"{execution.error.message} ({execution.error.code})"
+        )
+        raise LocalError(
+            f"{execution_id} {execution.status}: {reason}; spent ${execution.cost.settled}"
+        )
     return execution
 
 

@@ -1,4 +1,6 @@
-"""Passwords and keys of one local stack: made once, kept in its data folder, readable by its owner alone."""
+"""Passwords and keys of one local stack: made once, kept in its data folder, readable by its owner
+alone.
+"""
 
 import base64
 import json
@@ -38,13 +40,17 @@ class LocalKeys:
 
 
 def keep_keys(folder: Path) -> LocalKeys:
-    """The keys of this folder; what is missing is made. Raises LocalError if data is there whose keys are lost."""
+    """The keys of this folder; what is missing is made. Raises LocalError if data is there whose
+    keys are lost.
+    """
     path = folder / FILE_NAME
     kept: dict[str, str] = {}
     if path.exists():
         kept = _read(path)
     elif (folder / "postgres").exists():
-        raise LocalError(f"{path} is gone, and with it the keys to {folder}: put it back, or remove the folder")
+        raise LocalError(
+            f"{path} is gone, and with it the keys to {folder}: put it back, or remove the folder"
+        )
     names = {item.name for item in fields(LocalKeys)}
     keys = LocalKeys(**{name: value for name, value in kept.items() if name in names})
     if asdict(keys) != kept:
@@ -56,7 +62,9 @@ def _read(path: Path) -> dict[str, str]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise LocalError(f"{path} is damaged ({error}): put a good copy back, or remove its folder") from None
+        raise LocalError(
+            f"{path} is damaged ({error}): put a good copy back, or remove its folder"
+        ) from None
 
 
 def _write(path: Path, values: dict[str, str]) -> None:

@@ -19,7 +19,9 @@ EXEC_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """What identifies a process for sure: pids come round again, a pid with its start time and command does not."""
+    """What identifies a process for sure: pids come round again, a pid with its start time and
+    command does not.
+    """
 
     name: str
     pid: int
@@ -29,16 +31,29 @@ class Started:
 
     @classmethod
     def of(cls, name: str, pid: int, stop_seconds: float) -> "Started | None":
-        """None if it is gone already. Waits, at most a second, for a process that has just begun to be told apart."""
+        """None if it is gone already. Waits, at most a second, for a process that has just begun to
+        be told apart.
+        """
         try:
             process = psutil.Process(pid)
             command = process.cmdline()
             until = time.monotonic() + EXEC_SECONDS
-            # Linux answers an empty command line while exec still sets the new program up, and for a zombie.
-            while not command and time.monotonic() < until and process.status() != psutil.STATUS_ZOMBIE:
+            # Linux answers an empty command line while exec still sets the new program up, and for
+            # a zombie.
+            while (
+                not command
+                and time.monotonic() < until
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 time.sleep(0.005)
                 command = process.cmdline()
-            return cls(name=name, pid=pid, created=process.create_time(), command=command, stop_seconds=stop_seconds)
+            return cls(
+                name=name,
+                pid=pid,
+                created=process.create_time(),
+                command=command,
+                stop_seconds=stop_seconds,
+            )
         except psutil.Error:
             return None
 
@@ -46,7 +61,9 @@ class Started:
         """The process if it still runs and is the same."""
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < 1 and process.cmdline() == self.command
+            same = (
+                abs(process.create_time() - self.created) < 1 and process.cmdline() == self.command
+            )
         except psutil.Error:
             return None
         return process if same else None
@@ -54,7 +71,9 @@ class Started:
 
 @contextmanager
 def only_one(folder: Path) -> Generator[None]:
-    """Hold the folder's lock; the system releases it however we end. Raises LocalError if another holds it."""
+    """Hold the folder's lock; the system releases it however we end. Raises LocalError if another
+    holds it.
+    """
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,9 +93,14 @@ def note_started(folder: Path, started: Sequence[Started]) -> None:
 
 
 def stop_leftovers(folder: Path) -> list[Started]:
-    """Stop what an earlier stack of this folder, killed itself, has left running; what was stopped. Newest first."""
+    """Stop what an earlier stack of this folder, killed itself, has left running; what was stopped.
+    Newest first.
+    """
     try:
-        noted = [Started(**one) for one in json.loads((folder / "processes.json").read_text(encoding="utf-8"))]
+        noted = [
+            Started(**one)
+            for one in json.loads((folder / "processes.json").read_text(encoding="utf-8"))
+        ]
     except (FileNotFoundError, ValueError, TypeError):
         return []
     found = [(one, process) for one in reversed(noted) if (process := one.process()) is not None]

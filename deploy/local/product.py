@@ -1,4 +1,6 @@
-"""The product's own processes and their environment, in which nothing is left of the caller's keys and addresses."""
+"""The product's own processes and their environment, in which nothing is left of the caller's keys
+and addresses.
+"""
 
 import subprocess
 import sys
@@ -17,7 +19,8 @@ from deploy.local.temporal import NAMESPACE
 
 APPLICATION_ROLE = "takeone"
 BUCKET = "takeone"
-# Whatever the product, its SDKs and its servers read; each could send a local run somewhere else, or spend money.
+# Whatever the product, its SDKs and its servers read; each could send a local run somewhere else,
+# or spend money.
 FOREIGN = (
     "AWS_", "FAL_", "REPLICATE_", "ELEVENLABS_", "TEMPORAL_", "S3_", "CDN_", "DATABASE_", "SANDBOX_", "PG",
     "API_", "WORKER_", "METRICS_", "SDK_METRICS_", "PUBLIC_URL", "ENCRYPTION_KEYS", "ALLOWED_PRIVATE_HOSTS", "EGRESS_",
@@ -34,7 +37,9 @@ def s3_access(config: Config, keys: LocalKeys) -> S3Access:
     )
 
 
-def product_environment(config: Config, keys: LocalKeys, outer: Mapping[str, str]) -> dict[str, str]:
+def product_environment(
+    config: Config, keys: LocalKeys, outer: Mapping[str, str]
+) -> dict[str, str]:
     """The settings of the API, the worker and the administration, whole."""
     access = s3_access(config, keys)
     login = f"{APPLICATION_ROLE}:{keys.application_password}"
@@ -67,7 +72,10 @@ def product_environment(config: Config, keys: LocalKeys, outer: Mapping[str, str
 
 def _provider_environment(config: Config, keys: LocalKeys) -> dict[str, str]:
     if config.live is not None:
-        return {"FAL_KEY": config.live.fal_key, "REPLICATE_API_TOKEN": config.live.replicate_api_token}
+        return {
+            "FAL_KEY": config.live.fal_key,
+            "REPLICATE_API_TOKEN": config.live.replicate_api_token,
+        }
     return {
         "FAL_KEY": keys.sandbox_fal_key,
         "FAL_QUEUE_URL": f"{config.sandbox_url}/fal/queue",
@@ -80,9 +88,13 @@ def _provider_environment(config: Config, keys: LocalKeys) -> dict[str, str]:
 
 
 def without_foreign(outer: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment without anything that could steer a part; loopback never goes through a proxy."""
+    """The caller's environment without anything that could steer a part; loopback never goes
+    through a proxy.
+    """
     kept = {name: value for name, value in outer.items() if not name.upper().startswith(FOREIGN)}
-    direct = ",".join(filter(None, [outer.get("NO_PROXY") or outer.get("no_proxy"), "127.0.0.1,localhost"]))
+    direct = ",".join(
+        filter(None, [outer.get("NO_PROXY") or outer.get("no_proxy"), "127.0.0.1,localhost"])
+    )
     return kept | {"NO_PROXY": direct, "no_proxy": direct, "PYTHONUNBUFFERED": "1"}
 
 
@@ -97,7 +109,11 @@ def sandbox(config: Config, keys: LocalKeys, outer: Mapping[str, str]) -> Part:
         "SANDBOX_REPLICATE_WEBHOOK_SECRET": keys.sandbox_webhook_secret,
     }
     # How long its jobs take may be chosen from outside; nothing else.
-    environment |= {name: outer[name] for name in ("SANDBOX_IMAGE_SECONDS", "SANDBOX_VIDEO_SECONDS") if name in outer}
+    environment |= {
+        name: outer[name]
+        for name in ("SANDBOX_IMAGE_SECONDS", "SANDBOX_VIDEO_SECONDS")
+        if name in outer
+    }
     return Part(
         name="Sandbox",
         command=(sys.executable, "-m", "sandbox"),
@@ -142,7 +158,9 @@ def worker(config: Config, environment: Mapping[str, str]) -> Part:
 
 
 def codec(config: Config, environment: Mapping[str, str]) -> Part:
-    """Shows the Web UI what is encrypted. It knows the keys and nothing else; whoever can reach loopback may ask it."""
+    """Shows the Web UI what is encrypted. It knows the keys and nothing else; whoever can reach
+    loopback may ask it.
+    """
     ui_port = config.ports.temporal_ui
     settings = {
         "PYTHONPATH": environment["PYTHONPATH"],
@@ -162,7 +180,9 @@ def codec(config: Config, environment: Mapping[str, str]) -> Part:
 
 
 def run_tool(config: Config, environment: Mapping[str, str], *arguments: str) -> str:
-    """Run one of the product's modules and return its output. Raises PartFailedError with the last line it said."""
+    """Run one of the product's modules and return its output. Raises PartFailedError with the last
+    line it said.
+    """
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         env=dict(environment),
@@ -173,7 +193,9 @@ def run_tool(config: Config, environment: Mapping[str, str], *arguments: str) ->
         check=False,
     )
     if done.returncode != 0:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()] or ["no reason given"]
+        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()] or [
+            "no reason given"
+        ]
         raise PartFailedError(f"{arguments[0]} ended with code {done.returncode}: {said[-1]}")
     return done.stdout
 

@@ -1,4 +1,6 @@
-"""A webhook receiver as a customer would write it: it believes nothing whose two signatures it has not checked."""
+"""A webhook receiver as a customer would write it: it believes nothing whose two signatures it has
+not checked.
+"""
 
 import asyncio
 import hashlib
@@ -26,7 +28,9 @@ class Inbox:
 
     url: str
     secret: str
-    events: asyncio.Queue[dict[str, Any]] = field(default_factory=lambda: asyncio.Queue[dict[str, Any]]())
+    events: asyncio.Queue[dict[str, Any]] = field(
+        default_factory=lambda: asyncio.Queue[dict[str, Any]]()
+    )
     refused: list[str] = field(default_factory=lambda: list[str]())
 
     async def event_of(self, execution_id: str) -> dict[str, Any]:

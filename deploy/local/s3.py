@@ -18,7 +18,9 @@ HEALTH_KEY = "health"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Access:
-    """Where the server is and who may write. Anyone may read an object whose address they know, nobody may list."""
+    """Where the server is and who may write. Anyone may read an object whose address they know,
+    nobody may list.
+    """
 
     endpoint_url: str
     bucket: str
@@ -27,7 +29,9 @@ class S3Access:
 
 
 def s3(folder: Path, ports: tuple[int, ...], access: S3Access, *, log: Path) -> Part:
-    """SeaweedFS on 127.0.0.1:ports[0] with its data in `folder`/s3; makes the bucket. `ports`: eight of them."""
+    """SeaweedFS on 127.0.0.1:ports[0] with its data in `folder`/s3; makes the bucket. `ports`:
+    eight of them.
+    """
     data = folder.resolve() / "s3"
     port, port_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc = ports
     options = [
@@ -61,8 +65,14 @@ def _configure(data: Path, access: S3Access) -> None:
     config = data / "s3.json"
     config.touch(mode=0o600)
     key = {"accessKey": access.access_key_id, "secretKey": access.secret_access_key}
-    writer = {"name": "takeone", "credentials": [key], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
-    config.write_text(json.dumps({"identities": [writer, {"name": "anonymous", "actions": ["Read"]}]}))
+    writer = {
+        "name": "takeone",
+        "credentials": [key],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    config.write_text(
+        json.dumps({"identities": [writer, {"name": "anonymous", "actions": ["Read"]}]})
+    )
 
 
 def _remove_sockets(ports: tuple[int, ...]) -> None:

@@ -1,4 +1,6 @@
-"""What the demo shows: a bar in a terminal, lines elsewhere; at the end what was made and what it cost."""
+"""What the demo shows: a bar in a terminal, lines elsewhere; at the end what was made and what it
+cost.
+"""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -58,7 +60,10 @@ def _bar(console: Console) -> Generator[Update]:
 
         def update(execution: Execution) -> None:
             progress.update(
-                task, completed=execution.progress, description=doing(execution), spent=execution.cost.settled
+                task,
+                completed=execution.progress,
+                description=doing(execution),
+                spent=execution.cost.settled,
             )
 
         yield update

@@ -54,7 +54,9 @@ Say = Callable[[str], None]
 class Stack:
     """The running parts of one data folder."""
 
-    def __init__(self, config: Config, keys: LocalKeys, environment: Mapping[str, str], say: Say) -> None:
+    def __init__(
+        self, config: Config, keys: LocalKeys, environment: Mapping[str, str], say: Say
+    ) -> None:
         self.config = config
         self.keys = keys
         self.environment = dict(environment)
@@ -64,10 +66,17 @@ class Stack:
         self._watchers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start everything, in the order of need. Raises LocalError; whoever calls stops what has started."""
+        """Start everything, in the order of need. Raises LocalError; whoever calls stops what has
+        started.
+        """
         config, logs, ports = self.config, self.config.logs, self.config.ports
         servers = [
-            postgres(config.folder, ports.postgres, self.keys.postgres_password, log=logs / "postgres.log"),
+            postgres(
+                config.folder,
+                ports.postgres,
+                self.keys.postgres_password,
+                log=logs / "postgres.log",
+            ),
             temporal(
                 config.folder,
                 ports.temporal,
@@ -82,7 +91,7 @@ class Stack:
             servers.append(sandbox(config, self.keys, os.environ))
         await self.run_parts(servers)
         began = time.monotonic()
-        await asyncio.to_thread(run_tool, config, self.environment, "store.migrate")
+        await asyncio.to_thread(run_tool, config, self.environment, "core.store.migrate")
         self._say(f"  {'Migrations':<11} done    {time.monotonic() - began:5.1f} s")
         processes = [api(config, self.environment), worker(config, self.environment)]
         if config.encrypt_payloads:
@@ -94,7 +103,10 @@ class Stack:
         for stage in stages:
             await self._start_together(stage)
         watched = {task.get_name() for task in self._watchers}
-        self._watchers += [asyncio.create_task(self._keep(name), name=name) for name in self._running.keys() - watched]
+        self._watchers += [
+            asyncio.create_task(self._keep(name), name=name)
+            for name in self._running.keys() - watched
+        ]
 
     async def stop(self) -> None:
         """Stop in reverse order, what started together together. Repeating is safe."""
@@ -133,7 +145,8 @@ class Stack:
         began = time.monotonic()
         running = await self._launch(part)
         await running.wait_ready()
-        self._note()  # by now each is the program it was started for, also where a shell or wrapper came first
+        # by now each is the program it was started for, also where a shell or wrapper came first
+        self._note()
         self._say(f"  {part.name:<11} healthy {time.monotonic() - began:5.1f} s   {part.address}")
 
     async def _launch(self, part: Part) -> Running:
@@ -163,13 +176,18 @@ class Stack:
                 await self._running[name].stop()
 
     def _note(self) -> None:
-        started = [Started.of(name, running.pid, running.part.stop_seconds) for name, running in self._running.items()]
+        started = [
+            Started.of(name, running.pid, running.part.stop_seconds)
+            for name, running in self._running.items()
+        ]
         note_started(self.config.folder, [one for one in started if one is not None])
 
 
 @asynccontextmanager
 async def prepared(config: Config, say: Say) -> AsyncGenerator[Stack]:
-    """A stack that may be started: its folder is ours alone, disk and ports are free. Stopped at the end."""
+    """A stack that may be started: its folder is ours alone, disk and ports are free. Stopped at
+    the end.
+    """
     config.folder.mkdir(parents=True, exist_ok=True)
     with only_one(config.folder):
         for one in await asyncio.to_thread(stop_leftovers, config.folder):

@@ -20,19 +20,29 @@ DYNAMIC_CONFIG = {
 
 
 def temporal(
-    folder: Path, port: int, ui_port: int | None, metrics_port: int, *, log: Path, codec_url: str | None = None
+    folder: Path,
+    port: int,
+    ui_port: int | None,
+    metrics_port: int,
+    *,
+    log: Path,
+    codec_url: str | None = None,
 ) -> Part:
-    """The server on 127.0.0.1:port, the Web UI on ui_port (None: without), the data in `folder`/temporal.db.
+    """The server on 127.0.0.1:port, the Web UI on ui_port (None: without), the data in
+    `folder`/temporal.db.
 
     codec_url: where the Web UI has payloads decrypted.
     """
     options = [
         "--ip=127.0.0.1", f"--port={port}", f"--metrics-port={metrics_port}", f"--namespace={NAMESPACE}",
         f"--db-filename={folder.resolve() / 'temporal.db'}", "--log-level=warn",
-        # A write-ahead log without a sync per commit: outlives the process; PostgreSQL is the truth after a power cut.
+        # A write-ahead log without a sync per commit: outlives the process; PostgreSQL is the truth
+        # after a power cut.
         "--sqlite-pragma=journal_mode=wal", "--sqlite-pragma=synchronous=1",
     ]  # fmt: skip
-    options += ["--headless"] if ui_port is None else [f"--ui-port={ui_port}", "--ui-disable-news-fetch"]
+    options += (
+        ["--headless"] if ui_port is None else [f"--ui-port={ui_port}", "--ui-disable-news-fetch"]
+    )
     options += [f"--ui-codec-endpoint={codec_url}"] if codec_url is not None else []
     options += [f"--dynamic-config-value={name}={value}" for name, value in DYNAMIC_CONFIG.items()]
     return Part(

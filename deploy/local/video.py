@@ -28,13 +28,19 @@ class Film:
 
 
 def watch(url: str) -> Film:
-    """Get a video as a browser would, and decode all of it. Raises LocalError if it does not play."""
+    """Get a video as a browser would, and decode all of it. Raises LocalError if it does
+    not play.
+    """
     try:
-        answer = httpx.get(url, timeout=DOWNLOAD_TIMEOUT_SECONDS, trust_env=False, follow_redirects=True)
+        answer = httpx.get(
+            url, timeout=DOWNLOAD_TIMEOUT_SECONDS, trust_env=False, follow_redirects=True
+        )
         answer.raise_for_status()
         return decode(answer.content)
     except (httpx.HTTPError, FFmpegError, ValueError) as error:
-        raise LocalError(f"The video at {url} does not play: {type(error).__name__}: {error}") from None
+        raise LocalError(
+            f"The video at {url} does not play: {type(error).__name__}: {error}"
+        ) from None
 
 
 def decode(content: bytes) -> Film:

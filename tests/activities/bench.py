@@ -1,4 +1,6 @@
-"""The activities of one worker on real parts: PostgreSQL, object storage, and the sandbox in a process of its own."""
+"""The activities of one worker on real parts: PostgreSQL, object storage, and the sandbox in a
+process of its own.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -12,24 +14,31 @@ from temporalio.testing import ActivityEnvironment
 from activities.assets import AssetActivities
 from activities.executions import ExecutionActivities
 from activities.jobs import JobActivities
-from activities.key_ring import KeyRing
-from activities.late_bills import LateBills
-from activities.links import AssetLinks
-from activities.wakeups import Wakeups
-from contracts.jobs import JobRef
-from contracts.webhooks import DeliveryOrder
-from providers.registry import Providers
-from runtime.outbound import Outbound
-from runtime.settings import ProviderSettings
-from runtime.tokens import CallbackTokens
+from core.domain.messages.jobs import JobRef
+from core.domain.messages.webhooks import DeliveryOrder
+from core.jobs.key_ring import KeyRing
+from core.jobs.wakeups import Wakeups
+from core.maintenance.open_bills import LateBills
+from core.platform.crypto.callback_tokens import CallbackTokens
+from core.platform.egress.client import Outbound
+from core.platform.settings.processes import ProviderSettings
+from core.providers.registry import Providers
+from core.store.database import Database
+from core.store.files.object_storage import ObjectStore
+from core.store.jobs.jobs import JobRecord, get_job
+from core.webhooks.asset_links import AssetLinks
 from sandbox.settings import DEFAULT_WEBHOOK_SECRET
-from store.database import Database
-from store.jobs import JobRecord, get_job
-from store.objects import ObjectStore
-from tests.outbound import LOCAL
-from tests.rows import SEALER, Accepted, accept, assert_books_balance, new_execution, new_user
 from tests.sandbox.process import FLUX, Sandbox
-from tests.servers import FreshDatabase, S3Server
+from tests.support.outbound import LOCAL
+from tests.support.rows import (
+    SEALER,
+    Accepted,
+    accept,
+    assert_books_balance,
+    new_execution,
+    new_user,
+)
+from tests.support.servers import FreshDatabase, S3Server
 
 Message = TypeVar("Message")
 Result = TypeVar("Result")
@@ -53,15 +62,25 @@ class Bench:
     deliveries: list[DeliveryOrder] = field(default_factory=list[DeliveryOrder])
 
     async def run(
-        self, activity: Callable[[Message], Awaitable[Result]], message: Message, *, seconds: float = 20
+        self,
+        activity: Callable[[Message], Awaitable[Result]],
+        message: Message,
+        *,
+        seconds: float = 20,
     ) -> Result:
         """As a worker runs it, with a limit."""
         async with asyncio.timeout(seconds):
             return await ActivityEnvironment().run(activity, message)
 
     async def accepted(self, **more: Any) -> Accepted:
-        """A claimed execution; its image is drawn by a model of Replicate, where look-ups are quick."""
-        settings: dict[str, Any] = {"image_model": REPLICATE_FLUX, "image_provider": "replicate", **more}
+        """A claimed execution; its image is drawn by a model of Replicate, where look-ups are
+        quick.
+        """
+        settings: dict[str, Any] = {
+            "image_model": REPLICATE_FLUX,
+            "image_provider": "replicate",
+            **more,
+        }
         return await accept(self.database, new_execution(await new_user(self.database), **settings))
 
     async def job(self, ref: JobRef) -> JobRecord:
@@ -71,7 +90,9 @@ class Bench:
     async def charge(self, ref: JobRef) -> tuple[str, int]:
         """State and settled money of a job; and the books balance."""
         async with self.database.as_user(ref.user_id) as conn:
-            row = await conn.fetchrow("SELECT state, settled_nano_usd FROM charges WHERE job_id = $1", ref.job_id)
+            row = await conn.fetchrow(
+                "SELECT state, settled_nano_usd FROM charges WHERE job_id = $1", ref.job_id
+            )
             await assert_books_balance(conn, ref.user_id)
         assert row is not None
         return row["state"], row["settled_nano_usd"]
@@ -110,7 +131,9 @@ def provider_settings(url: str) -> ProviderSettings:
 @asynccontextmanager
 async def open_bench(fresh: FreshDatabase, sandbox: Sandbox, s3: S3Server) -> AsyncGenerator[Bench]:
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(Database.open(fresh.application_dsn, max_connections=10))
+        database = await stack.enter_async_context(
+            Database.open(fresh.application_dsn, max_connections=10)
+        )
         providers = await stack.enter_async_context(Providers.open(provider_settings(sandbox.url)))
         objects = await stack.enter_async_context(
             ObjectStore.open(

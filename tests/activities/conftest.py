@@ -1,4 +1,6 @@
-"""Real parts for the activities: each test has a database of its own and an emptied, quick sandbox."""
+"""Real parts for the activities: each test has a database of its own and an emptied,
+quick sandbox.
+"""
 
 from collections.abc import AsyncGenerator, Iterator
 
@@ -7,7 +9,7 @@ import pytest
 from tests.activities.bench import Bench, open_bench
 from tests.activities.marks import no_mark
 from tests.sandbox.process import Sandbox
-from tests.servers import FreshDatabase, S3Server
+from tests.support.servers import FreshDatabase, S3Server
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +20,9 @@ def bench_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]
 
 
 @pytest.fixture
-async def bench(fresh_database: FreshDatabase, bench_sandbox: Sandbox, s3_server: S3Server) -> AsyncGenerator[Bench]:
+async def bench(
+    fresh_database: FreshDatabase, bench_sandbox: Sandbox, s3_server: S3Server
+) -> AsyncGenerator[Bench]:
     bench_sandbox.reset()
     async with open_bench(fresh_database, bench_sandbox, s3_server) as bench:
         yield bench

@@ -1,4 +1,6 @@
-"""A TCP proxy before PostgreSQL that cuts a connection right after a COMMIT was carried out, or before it got there."""
+"""A TCP proxy before PostgreSQL that cuts a connection right after a COMMIT was carried out, or
+before it got there.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -13,7 +15,8 @@ CHUNK = 65536
 
 @dataclass(slots=True, kw_only=True)
 class Cut:
-    """dsn: through the proxy. Set `when` to arm it for one COMMIT of a transaction that wrote `having`.
+    """dsn: through the proxy. Set `when` to arm it for one COMMIT of a transaction that wrote
+    `having`.
 
     stays_away: no new connection gets through after it. fired: how often it has cut.
     """
@@ -77,7 +80,9 @@ async def cutting(dsn: str) -> AsyncGenerator[Cut]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _up(cut: Cut, reader: asyncio.StreamReader, server: asyncio.StreamWriter, down: "asyncio.Task[None]") -> None:
+async def _up(
+    cut: Cut, reader: asyncio.StreamReader, server: asyncio.StreamWriter, down: "asyncio.Task[None]"
+) -> None:
     """Client to server, until one of them ends or the cut is made."""
     while data := await reader.read(CHUNK):
         if not cut.sees(id(server), data):

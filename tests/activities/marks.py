@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from store.high_water import MARK_KEY, Mark, write_mark
+from core.store.recovery.restore_marker import MARK_KEY, Mark, write_mark
 from tests.activities.bench import Bench
 
 
@@ -18,4 +18,6 @@ async def no_mark(bench: Bench) -> AsyncGenerator[None]:
 
 
 async def mark(bench: Bench, serial: int) -> None:
-    await write_mark(bench.objects, Mark(serial=serial, at=datetime.now(UTC), database="the old one"))
+    await write_mark(
+        bench.objects, Mark(serial=serial, at=datetime.now(UTC), database="the old one")
+    )

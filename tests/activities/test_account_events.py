@@ -1,4 +1,6 @@
-"""Events about an account: found by the sweep, delivered like any other, signed by the account's own secret."""
+"""Events about an account: found by the sweep, delivered like any other, signed by the account's
+own secret.
+"""
 
 import json
 from typing import Any
@@ -9,20 +11,20 @@ from temporalio.exceptions import ApplicationError
 
 from activities.executions import ExecutionActivities
 from activities.webhooks import WebhookActivities
-from contracts.executions import FinishInput
-from contracts.failures import Failure, FailureCode
-from contracts.money import NanoUsd
-from contracts.states import ExecutionStatus
-from contracts.webhooks import AttemptOutcome, DeliveryOrder, WebhookState
-from store.endpoints import set_webhook_url
-from store.status import find_execution
-from store.users import UserLimits, insert_user
-from store.webhooks import get_webhook
+from core.domain.failures import Failure, FailureCode
+from core.domain.messages.executions import FinishInput
+from core.domain.messages.webhooks import AttemptOutcome, DeliveryOrder, WebhookState
+from core.domain.money import NanoUsd
+from core.domain.states import ExecutionStatus
+from core.store.accounts.users import UserLimits, insert_user
+from core.store.executions.status import find_execution
+from core.store.webhooks.endpoints import set_webhook_url
+from core.store.webhooks.events import get_webhook
 from tests.activities.bench import Bench
 from tests.activities.test_sweep import Orders, sweep
-from tests.outbound import LOCAL_HTTP
-from tests.receiver import Receiver, reply
-from tests.rows import IMAGE_PRICE, SEALER, VIDEO_PRICE, Accepted, accept, new_execution
+from tests.support.outbound import LOCAL_HTTP
+from tests.support.receiver import Receiver, reply
+from tests.support.rows import IMAGE_PRICE, SEALER, VIDEO_PRICE, Accepted, accept, new_execution
 
 LIMITS = UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(2 * (IMAGE_PRICE + VIDEO_PRICE)))
 
@@ -32,7 +34,9 @@ async def half_used(bench: Bench, url: str) -> tuple[Accepted, str]:
     async with bench.database.as_system() as conn:
         user = await insert_user(conn, SEALER, "somebody", LIMITS)
         await set_webhook_url(conn, user.user_id, url)
-    one = await accept(bench.database, new_execution(user.user_id, webhook_url="http://receiver.test/own"))
+    one = await accept(
+        bench.database, new_execution(user.user_id, webhook_url="http://receiver.test/own")
+    )
     return one, user.webhook_secret
 
 
@@ -64,7 +68,9 @@ async def test_threshold_is_delivered_signed_by_the_accounts_secret(bench: Bench
     assert (record.execution_id, record.state) == (None, WebhookState.DELIVERED)
 
 
-async def test_threshold_that_nobody_takes_fails_visibly_and_touches_no_execution(bench: Bench) -> None:
+async def test_threshold_that_nobody_takes_fails_visibly_and_touches_no_execution(
+    bench: Bench,
+) -> None:
     async with Receiver.open(reply(410)) as receiver:
         one, _secret = await half_used(bench, receiver.url)
         order = await left_to_the_sweep(bench)
@@ -83,7 +89,8 @@ async def test_end_of_an_execution_tells_its_own_event_beside_the_accounts(bench
     one, _secret = await half_used(bench, "http://receiver.test/account")
     failure = Failure.of(FailureCode.TERMINATED)
     outcome = await bench.run(
-        executions.finish, FinishInput(execution=one.ref, status=ExecutionStatus.FAILED, failure=failure)
+        executions.finish,
+        FinishInput(execution=one.ref, status=ExecutionStatus.FAILED, failure=failure),
     )
 
     assert [order.event_id for order in bench.deliveries] == [outcome.event_id]

@@ -10,11 +10,11 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from activities.assets import AssetActivities
-from contracts.failures import FailureCode
-from contracts.jobs import JobRef
-from runtime.outbound import Outbound
-from store.assets import list_job_assets
-from store.objects import ObjectStore
+from core.domain.failures import FailureCode
+from core.domain.messages.jobs import JobRef
+from core.platform.egress.client import Outbound
+from core.store.files.assets import list_job_assets
+from core.store.files.object_storage import ObjectStore
 from tests.activities.bench import Bench
 
 
@@ -73,7 +73,9 @@ async def test_asset_that_is_not_what_it_says_is_a_failure(bench: Bench) -> None
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_asset_that_its_host_refuses_is_asked_for_again_by_the_jobs_id(bench: Bench, status: int) -> None:
+async def test_asset_that_its_host_refuses_is_asked_for_again_by_the_jobs_id(
+    bench: Bench, status: int
+) -> None:
     image = await completed(bench)
     order = bench.sandbox.fault("refuse", operation="file", params={"status": status})
     asked = len(status_calls(bench))
@@ -100,8 +102,12 @@ async def test_asset_that_is_gone_for_good_is_a_failure_and_never_bought_again(
 
 
 @pytest.mark.parametrize("fault", ["error_5xx_before_accept", "status_backwards"])
-async def test_asset_whose_job_cannot_be_asked_about_is_tried_again(bench: Bench, fault: str) -> None:
-    """A provider that is down, or forgets for a moment that it had finished, has not lost the file."""
+async def test_asset_whose_job_cannot_be_asked_about_is_tried_again(
+    bench: Bench, fault: str
+) -> None:
+    """A provider that is down, or forgets for a moment that it had finished, has not lost
+    the file.
+    """
     image = await completed(bench)
     bench.sandbox.fault("refuse", operation="file", params={"status": 403})
     more: dict[str, Any] = {} if fault == "status_backwards" else {"operation": "status"}
@@ -114,7 +120,9 @@ async def test_asset_whose_job_cannot_be_asked_about_is_tried_again(bench: Bench
 
 
 async def test_asset_is_fetched_by_the_jobs_id_after_an_outage_of_the_storage(bench: Bench) -> None:
-    """Meanwhile the address has expired: asked for again by id, stored, and nothing rendered again."""
+    """Meanwhile the address has expired: asked for again by id, stored, and nothing
+    rendered again.
+    """
     image = await completed(bench)
     async with storage_away() as away:
         assets: AssetActivities = dataclasses.replace(bench.assets, objects=away)
@@ -129,7 +137,9 @@ async def test_asset_is_fetched_by_the_jobs_id_after_an_outage_of_the_storage(be
 
 
 async def test_asset_at_a_private_address_is_a_failure_and_not_lost(bench: Bench) -> None:
-    """The sandbox is on this machine: where it is not allowed by name, its files are not fetched. Then they are."""
+    """The sandbox is on this machine: where it is not allowed by name, its files are not fetched.
+    Then they are.
+    """
     image = await completed(bench)
     async with Outbound().client() as strict:
         assets: AssetActivities = dataclasses.replace(bench.assets, downloads=strict)

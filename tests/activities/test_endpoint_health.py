@@ -1,4 +1,6 @@
-"""What tries tell of their endpoint: it is disabled by a 410 and by days of failures, and its user is told."""
+"""What tries tell of their endpoint: it is disabled by a 410 and by days of failures, and its user
+is told.
+"""
 
 import asyncio
 import json
@@ -12,25 +14,46 @@ from standardwebhooks.webhooks import Webhook
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
-from activities.endpoint_rooms import EndpointRooms
 from activities.webhooks import NOT_DELIVERED, PUT_BACK, WebhookActivities
-from contracts.ids import EndpointId
-from contracts.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder, DisabledReason, FailedReason, WebhookState
-from runtime.encryption import Sealer
-from store.database import Database
-from store.endpoints import Endpoint, delete_endpoint, find_endpoint, set_disabled_by_user, set_webhook_url
-from store.webhook_secrets import rotate_default_secret
-from store.webhooks import get_webhook, list_attempts, list_pending, next_delivery
-from tests.outbound import LOCAL_HTTP
-from tests.receiver import Receiver, hang, reply
-from tests.servers import PostgresServer, new_database
-from tests.webhook_rows import DEFAULT_SECRET, SEALER, Stored, another_webhook, store_webhook
+from core.domain.ids import EndpointId
+from core.domain.messages.webhooks import (
+    AttemptOutcome,
+    AttemptResult,
+    DeliveryOrder,
+    DisabledReason,
+    FailedReason,
+    WebhookState,
+)
+from core.platform.crypto.sealing import Sealer
+from core.store.database import Database
+from core.store.webhooks.endpoints import (
+    Endpoint,
+    delete_endpoint,
+    find_endpoint,
+    set_disabled_by_user,
+    set_webhook_url,
+)
+from core.store.webhooks.events import get_webhook, list_attempts, list_pending, next_delivery
+from core.store.webhooks.signing_secrets import rotate_default_secret
+from core.webhooks.concurrency import EndpointRooms
+from tests.support.outbound import LOCAL_HTTP
+from tests.support.receiver import Receiver, hang, reply
+from tests.support.servers import PostgresServer, new_database
+from tests.support.webhook_rows import (
+    DEFAULT_SECRET,
+    SEALER,
+    Stored,
+    another_webhook,
+    store_webhook,
+)
 
 Try = asyncio.Task[AttemptResult | ApplicationError]
 
 
 @pytest.fixture(scope="module")
-async def database(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Database]:
+async def database(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[Database]:
     """One for all tests here: each has users of its own."""
     async with (
         new_database(postgres_server, template_database) as fresh,
@@ -40,7 +63,11 @@ async def database(postgres_server: PostgresServer, template_database: str) -> A
 
 
 async def attempt(
-    database: Database, order: DeliveryOrder, *, secrets: Sealer = SEALER, activities: WebhookActivities | None = None
+    database: Database,
+    order: DeliveryOrder,
+    *,
+    secrets: Sealer = SEALER,
+    activities: WebhookActivities | None = None,
 ) -> AttemptResult | ApplicationError:
     """What the activity returned, or the failure by which it asks Temporal for another try."""
     worker = activities or WebhookActivities(database, secrets, LOCAL_HTTP)
@@ -52,7 +79,9 @@ async def attempt(
 
 async def endpoint_of(database: Database, stored: Stored) -> Endpoint:
     async with database.as_user(stored.user_id) as conn:
-        found = await find_endpoint(conn, stored.user_id, (await get_webhook(conn, stored.event_id)).endpoint_id)
+        found = await find_endpoint(
+            conn, stored.user_id, (await get_webhook(conn, stored.event_id)).endpoint_id
+        )
     assert found is not None
     return found
 
@@ -60,14 +89,22 @@ async def endpoint_of(database: Database, stored: Stored) -> Endpoint:
 async def how(database: Database, stored: Stored) -> tuple[WebhookState, FailedReason | None, int]:
     """State, why nobody tries any more, and how many tries there were."""
     async with database.as_user(stored.user_id) as conn:
-        row = await conn.fetchrow("SELECT state, failed_reason FROM webhooks WHERE event_id = $1", stored.event_id)
+        row = await conn.fetchrow(
+            "SELECT state, failed_reason FROM webhooks WHERE event_id = $1", stored.event_id
+        )
         tries = await list_attempts(conn, stored.event_id)
     assert row is not None
     reason: str | None = row["failed_reason"]
-    return WebhookState(row["state"]), FailedReason(reason) if reason is not None else None, len(tries)
+    return (
+        WebhookState(row["state"]),
+        FailedReason(reason) if reason is not None else None,
+        len(tries),
+    )
 
 
-async def age(database: Database, endpoint_id: EndpointId, *, failing: timedelta, last: timedelta) -> None:
+async def age(
+    database: Database, endpoint_id: EndpointId, *, failing: timedelta, last: timedelta
+) -> None:
     """As if it had been failing for so long, and had failed last so long ago."""
     async with database.as_system() as conn:
         await conn.execute(
@@ -81,7 +118,9 @@ async def age(database: Database, endpoint_id: EndpointId, *, failing: timedelta
 
 async def notices(database: Database, stored: Stored) -> list[dict[str, Any]]:
     async with database.as_user(stored.user_id) as conn:
-        rows = await conn.fetch("SELECT url, body FROM webhooks WHERE type = 'endpoint.disabled' ORDER BY created_at")
+        rows = await conn.fetch(
+            "SELECT url, body FROM webhooks WHERE type = 'endpoint.disabled' ORDER BY created_at"
+        )
     return [{**json.loads(row["body"]), "to": row["url"]} for row in rows]
 
 
@@ -89,10 +128,15 @@ def disabled_total(code: str) -> float:
     return REGISTRY.get_sample_value("takeone_endpoints_disabled_total", {"code": code}) or 0.0
 
 
-async def split(tries: list[Try], receiver: Receiver, *, received: int) -> tuple[list[Try], list[Try]]:
+async def split(
+    tries: list[Try], receiver: Receiver, *, received: int
+) -> tuple[list[Try], list[Try]]:
     """Those that ended, and those that hang, once everybody is either."""
     async with asyncio.timeout(10):
-        while sum(task.done() for task in tries) + received < len(tries) or len(receiver.received) < received:  # noqa: ASYNC110 - sockets change it
+        while True:  # sockets change it
+            done = sum(task.done() for task in tries)
+            if done + received >= len(tries) and len(receiver.received) >= received:
+                break
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.2)  # nobody else comes
     assert len(receiver.received) == received
@@ -104,7 +148,9 @@ async def make_default(database: Database, stored: Stored, url: str) -> None:
         assert await set_webhook_url(conn, stored.user_id, url)
 
 
-async def test_endpoint_that_says_410_is_disabled_and_the_default_is_told(database: Database) -> None:
+async def test_endpoint_that_says_410_is_disabled_and_the_default_is_told(
+    database: Database,
+) -> None:
     before = disabled_total("gone")
     async with Receiver.open(reply(410)) as receiver:
         stored = await store_webhook(database, receiver.url)
@@ -120,21 +166,31 @@ async def test_endpoint_that_says_410_is_disabled_and_the_default_is_told(databa
     assert found.disabled_reason is DisabledReason.GONE
     (notice,) = await notices(database, stored)
     assert (notice["type"], notice["to"]) == ("endpoint.disabled", "https://account.example/")
-    assert (notice["endpointId"], notice["url"], notice["reason"]) == (found.endpoint_id, receiver.url, "gone")
+    assert (notice["endpointId"], notice["url"], notice["reason"]) == (
+        found.endpoint_id,
+        receiver.url,
+        "gone",
+    )
     assert disabled_total("gone") == before + 1
 
 
-async def test_endpoint_that_only_fails_for_five_days_is_disabled_and_the_default_is_told(database: Database) -> None:
+async def test_endpoint_that_only_fails_for_five_days_is_disabled_and_the_default_is_told(
+    database: Database,
+) -> None:
     before = disabled_total("failing")
     async with Receiver.open(reply(500)) as receiver:
         stored = await store_webhook(database, receiver.url)
         await make_default(database, stored, "https://account.example/")
         assert isinstance(await attempt(database, stored.order), ApplicationError)
         endpoint_id = (await endpoint_of(database, stored)).endpoint_id
-        await age(database, endpoint_id, failing=timedelta(days=4, hours=23), last=timedelta(hours=20))
+        await age(
+            database, endpoint_id, failing=timedelta(days=4, hours=23), last=timedelta(hours=20)
+        )
         assert isinstance(await attempt(database, stored.order), ApplicationError)
         assert (await endpoint_of(database, stored)).disabled_at is None
-        await age(database, endpoint_id, failing=timedelta(days=5, minutes=1), last=timedelta(hours=20))
+        await age(
+            database, endpoint_id, failing=timedelta(days=5, minutes=1), last=timedelta(hours=20)
+        )
         result = await attempt(database, stored.order)
         assert len(receiver.received) == 3
     assert isinstance(result, AttemptResult)
@@ -148,7 +204,9 @@ async def test_endpoint_that_only_fails_for_five_days_is_disabled_and_the_defaul
     assert disabled_total("failing") == before + 1
 
 
-async def test_endpoint_with_a_success_or_a_long_silence_between_failures_is_not_disabled(database: Database) -> None:
+async def test_endpoint_with_a_success_or_a_long_silence_between_failures_is_not_disabled(
+    database: Database,
+) -> None:
     async with Receiver.open(reply(500), reply(200), reply(500)) as receiver:
         stored = await store_webhook(database, receiver.url)
         await attempt(database, stored.order)
@@ -188,7 +246,9 @@ async def test_endpoint_is_not_blamed_for_a_secret_that_we_cannot_open(database:
     assert (await endpoint_of(database, stored)).disabled_at is None
 
 
-async def test_disabled_endpoint_gets_nothing_until_it_is_enabled_and_then_what_is_resent(database: Database) -> None:
+async def test_disabled_endpoint_gets_nothing_until_it_is_enabled_and_then_what_is_resent(
+    database: Database,
+) -> None:
     async with Receiver.open() as receiver:
         stored = await store_webhook(database, receiver.url)
         endpoint_id = (await endpoint_of(database, stored)).endpoint_id
@@ -196,7 +256,11 @@ async def test_disabled_endpoint_gets_nothing_until_it_is_enabled_and_then_what_
             await set_disabled_by_user(conn, endpoint_id, disabled=True)
         assert isinstance(await attempt(database, stored.order), AttemptResult)
         assert receiver.received == []
-        assert await how(database, stored) == (WebhookState.FAILED, FailedReason.ENDPOINT_DISABLED, 0)
+        assert await how(database, stored) == (
+            WebhookState.FAILED,
+            FailedReason.ENDPOINT_DISABLED,
+            0,
+        )
         async with database.as_user(stored.user_id) as conn:
             await set_disabled_by_user(conn, endpoint_id, disabled=False)
             again = await next_delivery(conn, stored.event_id)
@@ -221,7 +285,9 @@ async def test_attempt_while_a_secret_is_replaced_is_signed_with_both(database: 
     async with Receiver.open() as receiver:
         stored = await store_webhook(database, receiver.url)
         async with database.as_user(stored.user_id) as conn:
-            new = await rotate_default_secret(conn, SEALER, stored.user_id, overlap=timedelta(hours=1))
+            new = await rotate_default_secret(
+                conn, SEALER, stored.user_id, overlap=timedelta(hours=1)
+            )
         await attempt(database, stored.order)
     (request,) = receiver.received
     assert new.secret != DEFAULT_SECRET
@@ -230,14 +296,19 @@ async def test_attempt_while_a_secret_is_replaced_is_signed_with_both(database: 
     assert len(request.headers["webhook-signature"].split(" ")) == 2
 
 
-async def test_attempt_with_a_broken_previous_secret_is_signed_with_the_new_one(database: Database) -> None:
+async def test_attempt_with_a_broken_previous_secret_is_signed_with_the_new_one(
+    database: Database,
+) -> None:
     async with Receiver.open() as receiver:
         stored = await store_webhook(database, receiver.url)
         async with database.as_user(stored.user_id) as conn:
-            new = await rotate_default_secret(conn, SEALER, stored.user_id, overlap=timedelta(hours=1))
+            new = await rotate_default_secret(
+                conn, SEALER, stored.user_id, overlap=timedelta(hours=1)
+            )
         async with database.as_system() as conn:
             await conn.execute(
-                "UPDATE users SET previous_webhook_secret_sealed = 'broken' WHERE user_id = $1", stored.user_id
+                "UPDATE users SET previous_webhook_secret_sealed = 'broken' WHERE user_id = $1",
+                stored.user_id,
             )
         assert isinstance(await attempt(database, stored.order), AttemptResult)
     (request,) = receiver.received
@@ -245,16 +316,26 @@ async def test_attempt_with_a_broken_previous_secret_is_signed_with_the_new_one(
     assert " " not in request.headers["webhook-signature"]
 
 
-async def test_endpoint_that_hangs_has_so_many_tries_at_once_and_the_others_are_put_back(database: Database) -> None:
-    """What is put back was not tried: it takes nothing off the schedule, and the sweep leaves it alone."""
+async def test_endpoint_that_hangs_has_so_many_tries_at_once_and_the_others_are_put_back(
+    database: Database,
+) -> None:
+    """What is put back was not tried: it takes nothing off the schedule, and the sweep leaves it
+    alone.
+    """
     rooms = EndpointRooms(per_user=50, per_endpoint=3)
     activities = WebhookActivities(database, SEALER, LOCAL_HTTP, rooms)
     before = REGISTRY.get_sample_value("takeone_webhooks_put_back_total") or 0.0
     async with Receiver.open(hang) as dead, Receiver.open() as well:
         first = await store_webhook(database, dead.url)
-        waiting = [first, *[await another_webhook(database, first.user_id, dead.url) for _ in range(7)]]
+        waiting = [
+            first,
+            *[await another_webhook(database, first.user_id, dead.url) for _ in range(7)],
+        ]
         healthy = await another_webhook(database, first.user_id, well.url)
-        tries = [asyncio.create_task(attempt(database, one.order, activities=activities)) for one in waiting]
+        tries = [
+            asyncio.create_task(attempt(database, one.order, activities=activities))
+            for one in waiting
+        ]
         done, hanging = await split(tries, dead, received=3)
         assert (len(done), len(hanging)) == (5, 3)
         result = await attempt(database, healthy.order, activities=activities)
@@ -276,14 +357,22 @@ async def test_endpoint_that_hangs_has_so_many_tries_at_once_and_the_others_are_
     assert REGISTRY.get_sample_value("takeone_webhooks_put_back_total") == before + 5
     async with database.as_system() as conn:
         await conn.execute("UPDATE webhooks SET created_at = now() - interval '1 hour'")
-        left = {order.event_id for order in await list_pending(conn, older_than_seconds=10, limit=1000)}
+        left = {
+            order.event_id for order in await list_pending(conn, older_than_seconds=10, limit=1000)
+        }
         assert left.isdisjoint({stored.event_id for stored in put_back})
-        await conn.execute("UPDATE webhooks SET put_back_until = put_back_until - interval '1 hour'")
-        left = {order.event_id for order in await list_pending(conn, older_than_seconds=10, limit=1000)}
+        await conn.execute(
+            "UPDATE webhooks SET put_back_until = put_back_until - interval '1 hour'"
+        )
+        left = {
+            order.event_id for order in await list_pending(conn, older_than_seconds=10, limit=1000)
+        }
         assert left >= {stored.event_id for stored in put_back}
 
 
-async def test_endpoint_that_fails_has_two_tries_at_once_until_it_takes_one(database: Database) -> None:
+async def test_endpoint_that_fails_has_two_tries_at_once_until_it_takes_one(
+    database: Database,
+) -> None:
     activities = WebhookActivities(database, SEALER, LOCAL_HTTP)
     async with Receiver.open(reply(500), hang) as receiver:
         first = await store_webhook(database, receiver.url)
@@ -291,12 +380,16 @@ async def test_endpoint_that_fails_has_two_tries_at_once_until_it_takes_one(data
         assert isinstance(failed, ApplicationError)
         assert failed.type == NOT_DELIVERED
         more = [await another_webhook(database, first.user_id, receiver.url) for _ in range(6)]
-        tries = [asyncio.create_task(attempt(database, one.order, activities=activities)) for one in more]
+        tries = [
+            asyncio.create_task(attempt(database, one.order, activities=activities)) for one in more
+        ]
         done, hanging = await split(tries, receiver, received=3)
         for task in hanging:
             task.cancel()
         await asyncio.gather(*hanging, return_exceptions=True)
         assert (len(done), len(hanging)) == (4, 2)
         receiver.answers = [reply(200)]
-        assert isinstance(await attempt(database, first.order, activities=activities), AttemptResult)
+        assert isinstance(
+            await attempt(database, first.order, activities=activities), AttemptResult
+        )
     assert (await endpoint_of(database, first)).failing_since is None

@@ -3,13 +3,13 @@
 import asyncio
 import time
 
-from contracts.executions import CancelInput
-from contracts.failures import FailureCode
-from contracts.jobs import FindOutcome, JobRef, SubmitOutcome
-from contracts.states import JobState
-from runtime.policies import CANCEL_GRACE
+from core.domain.failures import FailureCode
+from core.domain.messages.executions import CancelInput
+from core.domain.messages.jobs import FindOutcome, JobRef, SubmitOutcome
+from core.domain.states import JobState
+from core.platform.temporal.policies import CANCEL_GRACE
 from tests.activities.bench import Bench
-from tests.rows import Accepted
+from tests.support.rows import Accepted
 
 WOKEN_SECONDS = 1.5
 LATE = "UPDATE jobs SET deadline_at = now() - interval '1 s' WHERE job_id = $1"
@@ -31,11 +31,15 @@ async def unknown(bench: Bench, fault: str = "drop_before_accept") -> Accepted:
 
 async def make_send_older(bench: Bench, image: JobRef, seconds: float) -> None:
     await bench.as_owner(
-        "UPDATE sends SET sent_at = sent_at - make_interval(secs => $2) WHERE job_id = $1", image.job_id, seconds
+        "UPDATE sends SET sent_at = sent_at - make_interval(secs => $2) WHERE job_id = $1",
+        image.job_id,
+        seconds,
     )
 
 
-async def test_find_goes_on_past_the_jobs_deadline_until_the_horizon_and_then_it_is_sent_again(bench: Bench) -> None:
+async def test_find_goes_on_past_the_jobs_deadline_until_the_horizon_and_then_it_is_sent_again(
+    bench: Bench,
+) -> None:
     """A worker killed between intent and POST: its execution completes, whatever the horizon is."""
     image = (await unknown(bench)).image
     await bench.as_owner(LATE, image.job_id)
@@ -62,7 +66,9 @@ async def test_find_is_woken_by_a_cancel_and_looks_on_for_the_grace(bench: Bench
     assert time.monotonic() - cancelled < WOKEN_SECONDS
 
 
-async def test_find_gives_up_a_cancelled_job_after_the_grace_and_keeps_its_hold(bench: Bench) -> None:
+async def test_find_gives_up_a_cancelled_job_after_the_grace_and_keeps_its_hold(
+    bench: Bench,
+) -> None:
     one = await unknown(bench, "drop_after_accept")
     await bench.as_owner(CANCELLED_BEFORE, one.execution_id, CANCEL_GRACE.total_seconds() + 1)
     found = await bench.run(bench.jobs.find, one.image)
@@ -73,12 +79,19 @@ async def test_find_gives_up_a_cancelled_job_after_the_grace_and_keeps_its_hold(
 
 
 async def test_wait_is_woken_by_a_cancel(bench: Bench) -> None:
-    """Long before the poll that is due in ten seconds: what the provider was told to end is seen to end."""
+    """Long before the poll that is due in ten seconds: what the provider was told to end is seen to
+    end.
+    """
     one = await bench.accepted()
     bench.sandbox.set(image_seconds=1.0)
     await bench.run(bench.jobs.submit, one.image)
-    await bench.as_owner("UPDATE steps SET usual_seconds = 1000 WHERE execution_id = $1", one.execution_id)
-    await bench.as_owner("UPDATE jobs SET submitted_at = now() - interval '100 s' WHERE job_id = $1", one.image.job_id)
+    await bench.as_owner(
+        "UPDATE steps SET usual_seconds = 1000 WHERE execution_id = $1", one.execution_id
+    )
+    await bench.as_owner(
+        "UPDATE jobs SET submitted_at = now() - interval '100 s' WHERE job_id = $1",
+        one.image.job_id,
+    )
     waiting = asyncio.create_task(bench.run(bench.jobs.wait, one.image))
     await asyncio.to_thread(bench.sandbox.wait_until, lambda: bench.bill()[0]["state"] != "open")
     await asyncio.sleep(0.3)

@@ -1,4 +1,6 @@
-"""The high-water mark: a database of the past is noticed, by whomever, and nothing is sent in it."""
+"""The high-water mark: a database of the past is noticed, by whomever, and nothing is sent
+in it.
+"""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -7,13 +9,16 @@ from typing import Any
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities.high_water import MarkKeeper, find_behind
 from activities.jobs import JobActivities
-from activities.sweep import Walked
-from contracts.states import JobState
-from contracts.webhooks import DeliveryOrder
-from store.database import Database
-from store.high_water import (
+from core.domain.messages.webhooks import DeliveryOrder
+from core.domain.states import JobState
+from core.maintenance.reconciler import Walked
+from core.maintenance.restore_detector import MarkKeeper, find_behind
+from core.store.database import Database
+from core.store.files.object_storage import ObjectStore
+from core.store.jobs.submit_pauses import ALL, list_pauses, pause, resume
+from core.store.login import UnsafeLoginError
+from core.store.recovery.restore_marker import (
     DATABASE_BEHIND,
     MARK_KEY,
     DatabaseBehindError,
@@ -22,14 +27,11 @@ from store.high_water import (
     MarkUnreadableError,
     read_mark,
 )
-from store.login import UnsafeLoginError
-from store.objects import ObjectStore
-from store.pauses import ALL, list_pauses, pause, resume
 from tests.activities.bench import Bench
 from tests.activities.marks import mark
 from tests.activities.test_sweep import Orders, age, sweep
-from tests.rows import accept, new_execution, new_user
-from tests.servers import FreshDatabase
+from tests.support.rows import accept, new_execution, new_user
+from tests.support.servers import FreshDatabase
 
 pytestmark = pytest.mark.usefixtures("no_mark")
 
@@ -72,12 +74,16 @@ async def test_submit_in_a_database_of_the_past_is_rolled_back(bench: Bench) -> 
     assert await row(bench, "SELECT count(*) FROM sends") == (0,)
 
 
-async def test_new_connection_to_a_database_of_the_past_is_refused(bench: Bench, fresh_database: Any) -> None:
+async def test_new_connection_to_a_database_of_the_past_is_refused(
+    bench: Bench, fresh_database: Any
+) -> None:
     one = await bench.accepted()
     await bench.run(bench.jobs.submit, one.image)
     for known, refused in ((1, False), (2, True)):
         high_water = HighWater(known)
-        async with Database.open(fresh_database.application_dsn, verify=high_water.verify) as database:
+        async with Database.open(
+            fresh_database.application_dsn, verify=high_water.verify
+        ) as database:
             if refused:
                 with pytest.raises(DatabaseBehindError):
                     async with database.as_user(one.user_id):
@@ -89,36 +95,51 @@ async def test_new_connection_to_a_database_of_the_past_is_refused(bench: Bench,
 
 
 def keeper(bench: Bench, high_water: HighWater) -> MarkKeeper:
-    return MarkKeeper(database=bench.database, objects=bench.objects, high_water=high_water, leads=lambda: True)
+    return MarkKeeper(
+        database=bench.database, objects=bench.objects, high_water=high_water, leads=lambda: True
+    )
 
 
 async def test_start_waits_while_the_database_is_behind_and_goes_on_when_recovered(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("activities.high_water.LOOK_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("core.maintenance.restore_detector.LOOK_AGAIN_SECONDS", 0.05)
     await mark(bench, 7)
     high_water = HighWater()
     starting = asyncio.create_task(keeper(bench, high_water).wait_until_current(asyncio.Event()))
     await asyncio.sleep(0.5)
     assert not starting.done()
     async with bench.database.as_system() as conn:
-        assert [(one.scope, one.reason) for one in await list_pauses(conn)] == [(ALL, DATABASE_BEHIND)]
+        assert [(one.scope, one.reason) for one in await list_pauses(conn)] == [
+            (ALL, DATABASE_BEHIND)
+        ]
     await recovered(bench)
     async with asyncio.timeout(5):
         assert await starting
     assert not high_water.behind.is_set()
 
 
-async def test_start_ends_where_row_security_would_not_hold(bench: Bench, fresh_database: FreshDatabase) -> None:
-    """PostgreSQL was away when the process looked first: it is found out with the first connection."""
-    async with Database.open(fresh_database.owner_dsn, max_connections=1) as unsafe, asyncio.timeout(10):
-        waiting = MarkKeeper(database=unsafe, objects=bench.objects, high_water=HighWater(), leads=lambda: True)
+async def test_start_ends_where_row_security_would_not_hold(
+    bench: Bench, fresh_database: FreshDatabase
+) -> None:
+    """PostgreSQL was away when the process looked first: it is found out with the
+    first connection.
+    """
+    async with (
+        Database.open(fresh_database.owner_dsn, max_connections=1) as unsafe,
+        asyncio.timeout(10),
+    ):
+        waiting = MarkKeeper(
+            database=unsafe, objects=bench.objects, high_water=HighWater(), leads=lambda: True
+        )
         with pytest.raises(UnsafeLoginError, match="superuser"):
             await waiting.wait_until_current(asyncio.Event())
 
 
-async def test_start_waits_for_an_unreadable_mark(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activities.high_water.LOOK_AGAIN_SECONDS", 0.05)
+async def test_start_waits_for_an_unreadable_mark(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.maintenance.restore_detector.LOOK_AGAIN_SECONDS", 0.05)
     await bench.objects.write_small(MARK_KEY, b"", content_type="application/json")
     with pytest.raises(MarkUnreadableError):
         await read_mark(bench.objects)
@@ -164,7 +185,9 @@ async def test_pause_of_a_database_behind_outranks_one_by_hand(bench: Bench) -> 
 
 
 @pytest.mark.parametrize("claimed", [False, True])
-async def test_sweep_finds_an_execution_that_ended_at_temporal_alone(bench: Bench, claimed: bool) -> None:
+async def test_sweep_finds_an_execution_that_ended_at_temporal_alone(
+    bench: Bench, claimed: bool
+) -> None:
     """Nothing was sent since the restore point, so the mark does not show it."""
     await accept(bench.database, new_execution(await new_user(bench.database)), claimed=claimed)
     await age(bench)
@@ -173,7 +196,9 @@ async def test_sweep_finds_an_execution_that_ended_at_temporal_alone(bench: Benc
     await sweep(bench, orders).sweep()
     assert await reasons(bench) == [DATABASE_BEHIND]
     assert orders.started == []
-    assert await row(bench, "SELECT status FROM executions") == ("running" if claimed else "queued",)
+    assert await row(bench, "SELECT status FROM executions") == (
+        "running" if claimed else "queued",
+    )
 
 
 async def test_sweep_does_not_mistake_an_older_run(bench: Bench) -> None:
@@ -191,7 +216,9 @@ async def test_sweep_does_not_mistake_an_older_run(bench: Bench) -> None:
     assert await reasons(bench) == []
 
 
-async def test_sweep_does_not_send_a_webhook_again_that_temporal_knows_as_delivered(bench: Bench) -> None:
+async def test_sweep_does_not_send_a_webhook_again_that_temporal_knows_as_delivered(
+    bench: Bench,
+) -> None:
     one = await bench.accepted(webhook_url="http://receiver.test/")
     await age(bench)
     await sweep(bench, Orders(how_closed="terminated")).look_after_running()
@@ -213,7 +240,7 @@ async def test_taking_over_from_a_leader_that_still_writes_is_no_alarm(
         await mark(bench, 1)
         return await read_mark(objects)
 
-    monkeypatch.setattr("activities.high_water.read_mark", read_after_one_more_send)
+    monkeypatch.setattr("core.maintenance.restore_detector.read_mark", read_after_one_more_send)
     high_water = HighWater()
     watching = asyncio.create_task(keeper(bench, high_water).watch())
     try:
@@ -237,7 +264,7 @@ async def test_recovery_that_ends_between_the_two_readings_is_no_alarm(
         await recovered(bench)
         return found
 
-    monkeypatch.setattr("activities.high_water.read_mark", read_before_the_end)
+    monkeypatch.setattr("core.maintenance.restore_detector.read_mark", read_before_the_end)
     _, _, behind = await find_behind(bench.database, bench.objects)
     assert not behind
     assert await reasons(bench) == []

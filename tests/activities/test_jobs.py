@@ -9,19 +9,21 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.jobs import JobActivities
-from contracts.failures import FailureCode
-from contracts.ids import ProviderJobId
-from contracts.jobs import CancelOutcome, FindOutcome, SubmitOutcome
-from contracts.states import JobState
-from providers.registry import Providers
-from store.callbacks import CallbackOutcome, NewCallback, record_callback
-from store.executions import mark_cancel_requested
-from store.pauses import pause, provider_scope, resume
+from core.domain.failures import FailureCode
+from core.domain.ids import ProviderJobId
+from core.domain.messages.jobs import CancelOutcome, FindOutcome, SubmitOutcome
+from core.domain.states import JobState
+from core.providers.registry import Providers
+from core.store.executions.executions import mark_cancel_requested
+from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
+from core.store.jobs.submit_pauses import pause, provider_scope, resume
 from tests.activities.bench import FLUX, REPLICATE_FLUX, Bench, provider_settings
-from tests.rows import IMAGE_PRICE
+from tests.support.rows import IMAGE_PRICE
 
 WOKEN_SECONDS = 3.0
-"""Alone it takes a tenth of a second; the machine of the tests is shared. The next poll is seven away."""
+"""Alone it takes a tenth of a second; the machine of the tests is shared. The next poll is seven
+away.
+"""
 
 
 async def test_job_is_sent_once_waited_for_and_settled_at_its_real_cost(bench: Bench) -> None:
@@ -38,8 +40,12 @@ async def test_job_is_sent_once_waited_for_and_settled_at_its_real_cost(bench: B
     assert line["billed_nano_usd"] == IMAGE_PRICE
 
 
-@pytest.mark.parametrize("fault", ["drop_after_accept", "answer_502_after_accept", "malformed_json", "html_answer"])
-async def test_job_whose_answer_was_lost_is_found_and_not_sent_again(bench: Bench, fault: str) -> None:
+@pytest.mark.parametrize(
+    "fault", ["drop_after_accept", "answer_502_after_accept", "malformed_json", "html_answer"]
+)
+async def test_job_whose_answer_was_lost_is_found_and_not_sent_again(
+    bench: Bench, fault: str
+) -> None:
     image = (await bench.accepted()).image
     order = bench.sandbox.fault(fault)
     assert (await bench.run(bench.jobs.submit, image)).outcome is SubmitOutcome.UNKNOWN
@@ -75,7 +81,9 @@ async def test_job_that_was_never_accepted_is_sent_again_past_the_horizon(
         (404, FailureCode.PROVIDER_MODEL_UNAVAILABLE),
     ],
 )
-async def test_job_that_is_refused_fails_and_gives_its_money_back(bench: Bench, status: int, code: FailureCode) -> None:
+async def test_job_that_is_refused_fails_and_gives_its_money_back(
+    bench: Bench, status: int, code: FailureCode
+) -> None:
     image = (await bench.accepted()).image
     order = bench.sandbox.fault("refuse", params={"status": status})
     result = await bench.run(bench.jobs.submit, image)
@@ -151,7 +159,10 @@ async def test_job_of_another_generation_is_not_sent(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "code"),
-    [("refuse_429", FailureCode.PROVIDER_RATE_LIMITED), ("not reached", FailureCode.PROVIDER_UNAVAILABLE)],
+    [
+        ("refuse_429", FailureCode.PROVIDER_RATE_LIMITED),
+        ("not reached", FailureCode.PROVIDER_UNAVAILABLE),
+    ],
 )
 async def test_job_refused_until_the_executions_deadline_fails_of_its_last_refusal(
     bench: Bench, fault: str, code: FailureCode
@@ -164,7 +175,9 @@ async def test_job_refused_until_the_executions_deadline_fails_of_its_last_refus
         async with Providers.open(provider_settings("http://127.0.0.1:9")) as unreachable:
             away: JobActivities = dataclasses.replace(bench.jobs, providers=unreachable)
             assert (await bench.run(away.submit, image)).outcome is SubmitOutcome.NOT_SENT
-    await bench.as_owner("UPDATE executions SET deadline_at = now() WHERE execution_id = $1", image.execution_id)
+    await bench.as_owner(
+        "UPDATE executions SET deadline_at = now() WHERE execution_id = $1", image.execution_id
+    )
     result = await bench.run(bench.jobs.submit, image)
     assert result.outcome is SubmitOutcome.REFUSED
     assert result.failure is not None
@@ -192,12 +205,16 @@ async def test_job_that_the_adapter_cannot_translate_fails_instead_of_looping(be
     assert await bench.charge(accepted.image) == ("released", 0)
 
 
-async def test_job_of_unknown_fate_is_given_up_at_the_executions_deadline_and_keeps_its_hold(bench: Bench) -> None:
+async def test_job_of_unknown_fate_is_given_up_at_the_executions_deadline_and_keeps_its_hold(
+    bench: Bench,
+) -> None:
     image = (await bench.accepted()).image
     bench.sandbox.set(history_hidden=True)
     order = bench.sandbox.fault("drop_after_accept")
     await bench.run(bench.jobs.submit, image)
-    await bench.as_owner("UPDATE executions SET deadline_at = now() WHERE execution_id = $1", image.execution_id)
+    await bench.as_owner(
+        "UPDATE executions SET deadline_at = now() WHERE execution_id = $1", image.execution_id
+    )
     found = await bench.run(bench.jobs.find, image)
     assert bench.sandbox.fired(order) == 1
     assert found.outcome is FindOutcome.GIVEN_UP
@@ -217,8 +234,12 @@ async def test_job_waited_for_is_woken_by_its_callback(bench: Bench) -> None:
     image = (await bench.accepted()).image
     bench.sandbox.set(image_seconds=1.0)
     await bench.run(bench.jobs.submit, image)
-    await bench.as_owner("UPDATE steps SET usual_seconds = 1000 WHERE execution_id = $1", image.execution_id)
-    await bench.as_owner("UPDATE jobs SET submitted_at = now() - interval '100 s' WHERE job_id = $1", image.job_id)
+    await bench.as_owner(
+        "UPDATE steps SET usual_seconds = 1000 WHERE execution_id = $1", image.execution_id
+    )
+    await bench.as_owner(
+        "UPDATE jobs SET submitted_at = now() - interval '100 s' WHERE job_id = $1", image.job_id
+    )
     job = await bench.job(image)
     assert job.handle is not None
     waiting = asyncio.create_task(bench.run(bench.jobs.wait, image))
@@ -259,7 +280,9 @@ async def test_job_of_unknown_fate_is_adopted_by_its_callback(bench: Bench) -> N
     assert len(bench.bill()) == 1
 
 
-async def test_job_cancelled_while_it_runs_is_charged_what_the_provider_charges(bench: Bench) -> None:
+async def test_job_cancelled_while_it_runs_is_charged_what_the_provider_charges(
+    bench: Bench,
+) -> None:
     accepted = await bench.accepted()
     image = accepted.image
     order = bench.sandbox.fault("stuck")
@@ -267,7 +290,10 @@ async def test_job_cancelled_while_it_runs_is_charged_what_the_provider_charges(
     waiting = asyncio.create_task(bench.run(bench.jobs.wait, image))
     async with bench.database.as_user(accepted.user_id) as conn:
         await mark_cancel_requested(conn, accepted.execution_id, "enough", generation=1)
-    assert (await bench.run(bench.jobs.cancel, image)).outcome in (CancelOutcome.CANCELLED, CancelOutcome.REQUESTED)
+    assert (await bench.run(bench.jobs.cancel, image)).outcome in (
+        CancelOutcome.CANCELLED,
+        CancelOutcome.REQUESTED,
+    )
     assert (await waiting).state is JobState.CANCELLED
     settled = await bench.run(bench.jobs.settle, image)
     assert (settled.state, settled.failure) == (JobState.CANCELLED, None)  # an order, not a failure
@@ -278,7 +304,9 @@ async def test_job_cancelled_while_it_runs_is_charged_what_the_provider_charges(
 
 
 async def test_job_is_cancelled_at_its_provider_once(bench: Bench) -> None:
-    """A workflow that is reset, or a second order, asks no more; a try that got no answer is repeated."""
+    """A workflow that is reset, or a second order, asks no more; a try that got no answer is
+    repeated.
+    """
     image = (await bench.accepted()).image
     bench.sandbox.fault("stuck")
     await bench.run(bench.jobs.submit, image)
@@ -311,7 +339,10 @@ async def test_job_past_its_deadline_is_waited_for_no_longer(bench: Bench) -> No
     assert (await bench.run(bench.jobs.wait, image)).state is JobState.SUBMITTED
     settled = await bench.run(bench.jobs.settle, image)
     assert settled.failure is not None
-    assert (settled.state, settled.failure.code) == (JobState.FAILED, FailureCode.PROVIDER_TIMED_OUT)
+    assert (settled.state, settled.failure.code) == (
+        JobState.FAILED,
+        FailureCode.PROVIDER_TIMED_OUT,
+    )
     assert bench.sandbox.fired(order) == 1
     assert await bench.charge(image) == ("held", 0)
 
@@ -329,12 +360,15 @@ async def test_job_waited_for_is_handed_over_when_the_worker_stops(bench: Bench)
     assert (raised.value.type, raised.value.non_retryable) == ("hand_over", False)
 
 
-async def test_job_whose_provider_is_not_on_offer_any_more_ends_at_its_deadline(bench: Bench) -> None:
+async def test_job_whose_provider_is_not_on_offer_any_more_ends_at_its_deadline(
+    bench: Bench,
+) -> None:
     """Its key was taken out of the settings: nothing waits for ever."""
     image = (await bench.accepted()).image
     await bench.run(bench.jobs.submit, image)
     without: JobActivities = dataclasses.replace(bench.jobs, providers=type(bench.providers)([]))
     await bench.as_owner(
-        "UPDATE jobs SET deadline_at = now(), submitted_at = now() - interval '1 h' WHERE job_id = $1", image.job_id
+        "UPDATE jobs SET deadline_at = now(), submitted_at = now() - interval '1 h' WHERE job_id = $1",
+        image.job_id,
     )
     assert (await bench.run(without.wait, image)).state is JobState.SUBMITTED

@@ -1,18 +1,20 @@
-"""What is learned too late, or by a worker that knows too little: nothing paid is forgotten, nothing bought in vain."""
+"""What is learned too late, or by a worker that knows too little: nothing paid is forgotten,
+nothing bought in vain.
+"""
 
 import asyncio
 import dataclasses
 
 import pytest
 
-from activities.answers import record_answer
-from contracts.failures import Failure, FailureCode
-from contracts.ids import ProviderJobId
-from contracts.jobs import FindOutcome, JobRef, SubmitOutcome
-from contracts.states import JobState
-from providers.port import CreateAnswer, CreateOutcome
-from providers.registry import Providers
-from store.callbacks import CallbackOutcome, NewCallback, record_callback
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import ProviderJobId
+from core.domain.messages.jobs import FindOutcome, JobRef, SubmitOutcome
+from core.domain.states import JobState
+from core.jobs.submit_results import record_answer
+from core.providers.port import CreateAnswer, CreateOutcome
+from core.providers.registry import Providers
+from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
 from tests.activities.bench import Bench
 
 GIVE_UP = """
@@ -84,7 +86,9 @@ async def test_refusal_of_what_has_called_back_ends_nothing(bench: Bench) -> Non
     async with bench.database.as_system() as conn:
         assert await record_callback(conn, callback) is CallbackOutcome.ADOPTED
     refused = CreateAnswer(
-        outcome=CreateOutcome.NOT_ACCEPTED, failure=Failure.of(FailureCode.PROVIDER_REJECTED_INPUT), status_code=422
+        outcome=CreateOutcome.NOT_ACCEPTED,
+        failure=Failure.of(FailureCode.PROVIDER_REJECTED_INPUT),
+        status_code=422,
     )
     async with bench.database.as_user(image.user_id) as conn:
         assert (await record_answer(conn, image, 1, refused)).outcome is SubmitOutcome.UNKNOWN
@@ -94,7 +98,8 @@ async def test_refusal_of_what_has_called_back_ends_nothing(bench: Bench) -> Non
 async def test_job_of_an_execution_past_its_deadline_is_not_bought(bench: Bench) -> None:
     image = (await bench.accepted()).image
     await bench.as_owner(
-        "UPDATE executions SET deadline_at = now() - interval '1 s' WHERE execution_id = $1", image.execution_id
+        "UPDATE executions SET deadline_at = now() - interval '1 s' WHERE execution_id = $1",
+        image.execution_id,
     )
     result = await bench.run(bench.jobs.submit, image)
     assert result.outcome is SubmitOutcome.REFUSED
@@ -112,11 +117,15 @@ async def test_job_of_a_model_not_on_offer_is_refused_and_never_loops(bench: Ben
     assert await bench.charge(image) == ("released", 0)
 
 
-async def test_job_that_this_worker_cannot_price_ends_and_is_settled_by_one_that_can(bench: Bench) -> None:
+async def test_job_that_this_worker_cannot_price_ends_and_is_settled_by_one_that_can(
+    bench: Bench,
+) -> None:
     image = (await bench.accepted()).image
     await bench.run(bench.jobs.submit, image)
     await bench.run(bench.jobs.wait, image)
-    settled = await bench.run(dataclasses.replace(bench.jobs, providers=Providers([])).settle, image)
+    settled = await bench.run(
+        dataclasses.replace(bench.jobs, providers=Providers([])).settle, image
+    )
     assert settled.state is JobState.COMPLETED
     assert await bench.charge(image) == ("held", 0)
     await bench.late_bills.settle()
@@ -125,10 +134,15 @@ async def test_job_that_this_worker_cannot_price_ends_and_is_settled_by_one_that
 
 
 @pytest.mark.parametrize("first_was_accepted", [True, False])
-async def test_twins_of_unknown_fate_do_not_take_each_others_job(bench: Bench, first_was_accepted: bool) -> None:
+async def test_twins_of_unknown_fate_do_not_take_each_others_job(
+    bench: Bench, first_was_accepted: bool
+) -> None:
     """The same prompt and seed twice on fal, whose list shows no more than that."""
     model = {"image_model": "fal-ai/flux/schnell", "image_provider": "fal"}
-    one, other = (await bench.accepted(**model, seed=7)).image, (await bench.accepted(**model, seed=7)).image
+    one, other = (
+        (await bench.accepted(**model, seed=7)).image,
+        (await bench.accepted(**model, seed=7)).image,
+    )
     bench.sandbox.fault("drop_after_accept" if first_was_accepted else "drop_before_accept")
     assert (await bench.run(bench.jobs.submit, one)).outcome is SubmitOutcome.UNKNOWN
     bench.sandbox.fault("drop_before_accept" if first_was_accepted else "drop_after_accept")

@@ -1,4 +1,6 @@
-"""Bills that outlive their execution: each closes with what the provider really billed, or goes back."""
+"""Bills that outlive their execution: each closes with what the provider really billed, or goes
+back.
+"""
 
 import asyncio
 import time
@@ -7,23 +9,27 @@ import asyncpg
 import pytest
 from prometheus_client import Counter
 
-from contracts.executions import FinishInput
-from contracts.failures import Failure, FailureCode
-from contracts.jobs import JobRef
-from contracts.states import ExecutionStatus, JobState
-from runtime import metrics
-from store.sweeping import TAKE_OPEN_BILLS, take_open_bills
+from core.domain.failures import Failure, FailureCode
+from core.domain.messages.executions import FinishInput
+from core.domain.messages.jobs import JobRef
+from core.domain.states import ExecutionStatus, JobState
+from core.platform.observability import metrics
+from core.store.executions.unfinished import TAKE_OPEN_BILLS, take_open_bills
 from tests.activities.bench import REPLICATE_FLUX, Bench
-from tests.rows import Accepted
+from tests.support.rows import Accepted
 
 NOT_ACCEPTED = "UPDATE jobs SET state = 'waiting' WHERE job_id = $1"
-OPENED_LONG_AGO = "UPDATE jobs SET ended_at = now() - interval '11 min', updated_at = now() WHERE job_id = $1"
+OPENED_LONG_AGO = (
+    "UPDATE jobs SET ended_at = now() - interval '11 min', updated_at = now() WHERE job_id = $1"
+)
 
 
 async def terminated(bench: Bench, one: Accepted) -> None:
     """End the execution as the sweep does when its workflow was terminated."""
     failure = Failure.of(FailureCode.TERMINATED)
-    await bench.executions.finish(FinishInput(execution=one.ref, status=ExecutionStatus.FAILED, failure=failure))
+    await bench.executions.finish(
+        FinishInput(execution=one.ref, status=ExecutionStatus.FAILED, failure=failure)
+    )
 
 
 async def sent_and_terminated(bench: Bench, fault: str | None = None, **more: str) -> Accepted:
@@ -48,13 +54,20 @@ async def settled(bench: Bench, ref: JobRef) -> tuple[str, int]:
 
 
 def value_of(counter: Counter) -> float:
-    [sample] = [sample for family in counter.collect() for sample in family.samples if sample.name.endswith("_total")]
+    [sample] = [
+        sample
+        for family in counter.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    ]
     return sample.value
 
 
 async def make_older(bench: Bench, ref: JobRef) -> None:
     """Older than what a list may lag behind."""
-    await bench.as_owner("UPDATE sends SET sent_at = sent_at - interval '1 min' WHERE job_id = $1", ref.job_id)
+    await bench.as_owner(
+        "UPDATE sends SET sent_at = sent_at - interval '1 min' WHERE job_id = $1", ref.job_id
+    )
 
 
 async def test_late_bills_release_what_was_not_accepted_after_the_end(bench: Bench) -> None:
@@ -91,7 +104,9 @@ async def test_late_bills_settle_by_an_id_that_no_list_shows(bench: Bench, known
         )
     else:
         await bench.as_owner(
-            "UPDATE sends SET provider_job_id = $2 WHERE job_id = $1", one.image.job_id, line["provider_job_id"]
+            "UPDATE sends SET provider_job_id = $2 WHERE job_id = $1",
+            one.image.job_id,
+            line["provider_job_id"],
         )
     assert await settled(bench, one.image) == ("settled", line["billed_nano_usd"])
 
@@ -105,7 +120,9 @@ async def test_late_bills_keep_the_hold_of_a_job_whose_id_has_two_owners(bench: 
     one = await sent_and_terminated(bench, "drop_before_accept")
     await make_older(bench, one.image)
     await bench.as_owner(
-        "UPDATE sends SET provider_job_id = $2 WHERE job_id = $1", one.image.job_id, owned.provider_job_id
+        "UPDATE sends SET provider_job_id = $2 WHERE job_id = $1",
+        one.image.job_id,
+        owned.provider_job_id,
     )
     for _ in range(2):
         await bench.late_bills.settle()
@@ -130,9 +147,15 @@ async def test_late_bills_release_when_every_match_is_another_jobs(bench: Bench)
 
 async def test_late_bills_ask_a_provider_that_is_away_once_in_a_round(bench: Bench) -> None:
     refs = [(await sent_and_terminated(bench)).image for _ in range(3)]
-    fal = (await sent_and_terminated(bench, image_model="fal-ai/flux/schnell", image_provider="fal")).image
-    await asyncio.to_thread(bench.sandbox.wait_until, lambda: all(line["state"] != "open" for line in bench.bill()))
-    away = bench.sandbox.fault("error_5xx_before_accept", provider="replicate", operation="status", times=-1)
+    fal = (
+        await sent_and_terminated(bench, image_model="fal-ai/flux/schnell", image_provider="fal")
+    ).image
+    await asyncio.to_thread(
+        bench.sandbox.wait_until, lambda: all(line["state"] != "open" for line in bench.bill())
+    )
+    away = bench.sandbox.fault(
+        "error_5xx_before_accept", provider="replicate", operation="status", times=-1
+    )
     await bench.late_bills.settle()
     assert bench.sandbox.fired(away) == 1
     assert (await bench.charge(fal))[0] == "settled"
@@ -145,8 +168,12 @@ async def test_late_bills_are_read_by_their_ids_while_the_list_is_away(bench: Be
     known = (await sent_and_terminated(bench)).image
     await provider_ended(bench)
     for ref in lost:
-        await bench.as_owner("UPDATE jobs SET updated_at = now() - interval '2 min' WHERE job_id = $1", ref.job_id)
-    away = bench.sandbox.fault("error_5xx_before_accept", provider="replicate", operation="list", times=-1)
+        await bench.as_owner(
+            "UPDATE jobs SET updated_at = now() - interval '2 min' WHERE job_id = $1", ref.job_id
+        )
+    away = bench.sandbox.fault(
+        "error_5xx_before_accept", provider="replicate", operation="list", times=-1
+    )
     await bench.late_bills.settle()
     assert bench.sandbox.fired(away) == 1
     assert [(await bench.charge(ref))[0] for ref in (*lost, known)] == ["held", "held", "settled"]
@@ -163,9 +190,13 @@ async def test_late_bills_that_were_looked_at_together_come_in_another_order(ben
     assert len(first) == 2
 
 
-async def test_late_bills_of_a_provider_do_not_wait_for_one_that_it_has_forgotten(bench: Bench) -> None:
+async def test_late_bills_of_a_provider_do_not_wait_for_one_that_it_has_forgotten(
+    bench: Bench,
+) -> None:
     forgotten, other = [(await sent_and_terminated(bench)).image for _ in range(2)]
-    await asyncio.to_thread(bench.sandbox.wait_until, lambda: all(line["state"] != "open" for line in bench.bill()))
+    await asyncio.to_thread(
+        bench.sandbox.wait_until, lambda: all(line["state"] != "open" for line in bench.bill())
+    )
     await bench.as_owner(
         "UPDATE jobs SET provider_job_id = 'gone', provider_urls = '{}', updated_at = now() - interval '2 min' "
         "WHERE job_id = $1",

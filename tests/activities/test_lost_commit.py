@@ -1,4 +1,6 @@
-"""The database goes away around the COMMIT of an intent: nothing is sent, and nothing waits for a look-up in vain."""
+"""The database goes away around the COMMIT of an intent: nothing is sent, and nothing waits for a
+look-up in vain.
+"""
 
 import dataclasses
 from collections.abc import AsyncGenerator
@@ -7,13 +9,13 @@ from typing import Literal
 import pytest
 
 from activities.jobs import JobActivities
-from contracts.jobs import FindOutcome, JobRef, SubmitOutcome
-from contracts.states import JobState
-from store.database import DATABASE_DOWN, Database
+from core.domain.messages.jobs import FindOutcome, JobRef, SubmitOutcome
+from core.domain.states import JobState
+from core.store.database import DATABASE_DOWN, Database
 from tests.activities.bench import Bench
 from tests.activities.cut import Cut, cutting
 from tests.activities.test_find import make_send_older
-from tests.servers import FreshDatabase
+from tests.support.servers import FreshDatabase
 
 
 @pytest.fixture
@@ -31,7 +33,9 @@ async def jobs(bench: Bench, cut: Cut) -> AsyncGenerator[JobActivities]:
 
 async def sends(bench: Bench, ref: JobRef) -> list[tuple[int, str | None]]:
     async with bench.database.as_user(ref.user_id) as conn:
-        rows = await conn.fetch("SELECT number, outcome FROM sends WHERE job_id = $1 ORDER BY number", ref.job_id)
+        rows = await conn.fetch(
+            "SELECT number, outcome FROM sends WHERE job_id = $1 ORDER BY number", ref.job_id
+        )
     return [(row["number"], row["outcome"]) for row in rows]
 
 
@@ -66,7 +70,9 @@ async def test_intent_whose_commit_got_no_answer_is_looked_up_if_the_database_st
     assert len(bench.bill()) == 1
 
 
-async def test_answer_whose_commit_got_no_answer_is_written_once(bench: Bench, jobs: JobActivities, cut: Cut) -> None:
+async def test_answer_whose_commit_got_no_answer_is_written_once(
+    bench: Bench, jobs: JobActivities, cut: Cut
+) -> None:
     image = (await bench.accepted()).image
     cut.when, cut.having = "after", b"UPDATE sends"
     assert (await bench.run(jobs.submit, image)).outcome is SubmitOutcome.SUBMITTED
@@ -91,5 +97,8 @@ async def test_settlement_whose_commit_got_no_answer_is_booked_once(
     assert cut.fired == 1
     settled = await bench.run(jobs.settle, image)
     (line,) = bench.bill()
-    assert (settled.state, settled.execution_spent_nano_usd) == (JobState.COMPLETED, line["billed_nano_usd"])
+    assert (settled.state, settled.execution_spent_nano_usd) == (
+        JobState.COMPLETED,
+        line["billed_nano_usd"],
+    )
     assert await bench.charge(image) == ("settled", line["billed_nano_usd"])

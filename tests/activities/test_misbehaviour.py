@@ -1,23 +1,31 @@
-"""Providers that do not keep to their own words: a job is paid as billed, ends once, and is never bought again."""
+"""Providers that do not keep to their own words: a job is paid as billed, ends once, and is never
+bought again.
+"""
 
 import time
 
 import pytest
 
-from contracts.failures import FailureCode
-from contracts.jobs import SubmitOutcome
-from contracts.states import JobState
+from core.domain.failures import FailureCode
+from core.domain.messages.jobs import SubmitOutcome
+from core.domain.states import JobState
 from tests.activities.bench import FLUX, REPLICATE_FLUX, Bench
 from tests.activities.test_late_bills import provider_ended, settled, terminated
 
-BOTH = pytest.mark.parametrize(("model", "provider"), [(REPLICATE_FLUX, "replicate"), (FLUX, "fal")])
+BOTH = pytest.mark.parametrize(
+    ("model", "provider"), [(REPLICATE_FLUX, "replicate"), (FLUX, "fal")]
+)
 
 
 @BOTH
 @pytest.mark.parametrize("after", ["running", "ended"])
-async def test_status_that_goes_backwards_is_waited_out(bench: Bench, model: str, provider: str, after: str) -> None:
+async def test_status_that_goes_backwards_is_waited_out(
+    bench: Bench, model: str, provider: str, after: str
+) -> None:
     image = (await bench.accepted(image_model=model, image_provider=provider)).image
-    order = bench.sandbox.fault("status_backwards", params={"after": "ended"} if after == "ended" else {})
+    order = bench.sandbox.fault(
+        "status_backwards", params={"after": "ended"} if after == "ended" else {}
+    )
     if after == "running":
         bench.sandbox.set(image_seconds=2.5)
     await bench.run(bench.jobs.submit, image)
@@ -43,7 +51,9 @@ async def read_once(bench: Bench, provider: str) -> None:
 
 
 @BOTH
-async def test_success_without_an_output_fails_and_is_paid_as_billed(bench: Bench, model: str, provider: str) -> None:
+async def test_success_without_an_output_fails_and_is_paid_as_billed(
+    bench: Bench, model: str, provider: str
+) -> None:
     image = (await bench.accepted(image_model=model, image_provider=provider)).image
     order = bench.sandbox.fault("empty_output")
     await bench.run(bench.jobs.submit, image)
@@ -71,7 +81,9 @@ async def test_success_without_an_id_is_looked_up(bench: Bench) -> None:
 async def test_job_that_its_provider_denies_is_waited_for_and_its_bill_stays_open(
     bench: Bench, model: str, provider: str
 ) -> None:
-    """A 404 is no proof that nothing was bought: only the deadline ends it, and it is settled when it shows again."""
+    """A 404 is no proof that nothing was bought: only the deadline ends it, and it is settled when
+    it shows again.
+    """
     one = await bench.accepted(image_model=model, image_provider=provider)
     image = one.image
     bench.sandbox.set(image_seconds=0.2)
@@ -95,7 +107,9 @@ async def test_job_that_its_provider_denies_is_waited_for_and_its_bill_stays_ope
 
 
 @pytest.mark.parametrize("factor", ["0", "0.5", "1.3", "10"])
-async def test_bill_that_is_not_the_estimate_is_settled_as_reported(bench: Bench, factor: str) -> None:
+async def test_bill_that_is_not_the_estimate_is_settled_as_reported(
+    bench: Bench, factor: str
+) -> None:
     image = (await bench.accepted(image_model=FLUX, image_provider="fal")).image
     order = bench.sandbox.fault("bill_factor", params={"factor": factor})
     await bench.run(bench.jobs.submit, image)

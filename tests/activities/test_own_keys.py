@@ -1,4 +1,5 @@
-"""Bought with their users' own keys: whatever is asked about a send is asked with the key it was made with.
+"""Bought with their users' own keys: whatever is asked about a send is asked with the key it was
+made with.
 
 The judge is the provider: every call it has had, with which key, and whose bill it wrote.
 """
@@ -9,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from activities.provider_gate import ProviderGate, measure_providers
-from contracts.executions import CancelInput
-from contracts.failures import FailureCode
-from contracts.ids import ProviderKeyId, UserId
-from contracts.jobs import CancelOutcome, FindOutcome, JobRef, SubmitOutcome, key_scope
-from contracts.states import JobState
-from store.callbacks import CallbackOutcome
-from store.provider_keys import delete_key, erase_unused, put_key
-from store.provider_limits import Pace, ProviderState, list_states
+from core.domain.failures import FailureCode
+from core.domain.ids import ProviderKeyId, UserId
+from core.domain.messages.executions import CancelInput
+from core.domain.messages.jobs import CancelOutcome, FindOutcome, JobRef, SubmitOutcome, key_scope
+from core.domain.states import JobState
+from core.jobs.admission import ProviderGate, measure_providers
+from core.store.jobs.callbacks import CallbackOutcome
+from core.store.providers.capacity import Pace, ProviderState, list_states
+from core.store.providers.user_keys import delete_key, erase_unused, put_key
 from tests.activities.bench import REPLICATE_FLUX, Bench
 from tests.activities.test_late_bills import make_older, settled, terminated
 from tests.activities.test_zombies import (
@@ -28,10 +29,14 @@ from tests.activities.test_zombies import (
     orphans,
     settled_like_the_bill,
 )
-from tests.rows import SEALER, Accepted, accept, new_execution
+from tests.support.rows import SEALER, Accepted, accept, new_execution
 
 SERVICES = "r8_token"
-ALICE, ALICE_NEW, BOB = "r8_own-0123456789#alice", "r8_new-0123456789#alice-new", "r8_own-9876543210#bob"
+ALICE, ALICE_NEW, BOB = (
+    "r8_own-0123456789#alice",
+    "r8_new-0123456789#alice-new",
+    "r8_own-9876543210#bob",
+)
 """Each of an account of its own: what one shows, no other does."""
 
 
@@ -57,7 +62,9 @@ async def with_key(bench: Bench, key: str) -> tuple[Accepted, ProviderKeyId]:
 
 async def sent_keys(bench: Bench, ref: JobRef) -> list[ProviderKeyId | None]:
     async with bench.database.as_user(ref.user_id) as conn:
-        rows = await conn.fetch("SELECT provider_key_id FROM sends WHERE job_id = $1 ORDER BY number", ref.job_id)
+        rows = await conn.fetch(
+            "SELECT provider_key_id FROM sends WHERE job_id = $1 ORDER BY number", ref.job_id
+        )
     return [row["provider_key_id"] for row in rows]
 
 
@@ -71,7 +78,9 @@ def accounts(bench: Bench) -> list[str]:
     return [line["account"] for line in bench.bill()]
 
 
-async def test_job_is_bought_with_its_users_own_key_and_the_job_of_another_is_not(bench: Bench) -> None:
+async def test_job_is_bought_with_its_users_own_key_and_the_job_of_another_is_not(
+    bench: Bench,
+) -> None:
     one, key = await with_key(bench, ALICE)
     other = await bench.accepted()
     for ref in (one.image, other.image):
@@ -145,7 +154,9 @@ async def test_unknown_send_is_looked_up_with_its_key_and_found(bench: Bench) ->
 
 
 async def test_unknown_send_is_never_absent_by_the_list_of_another_account(bench: Bench) -> None:
-    """The new key's list is complete, is past the horizon, and does not show it: nobody may ask that one."""
+    """The new key's list is complete, is past the horizon, and does not show it: nobody may ask
+    that one.
+    """
     one, _ = await with_key(bench, ALICE)
     order = bench.sandbox.fault("drop_after_accept")
     await bench.run(bench.jobs.submit, one.image)
@@ -164,7 +175,9 @@ async def test_unknown_send_is_never_absent_by_the_list_of_another_account(bench
     assert accounts(bench) == ["alice"]
 
 
-async def test_job_that_is_sent_again_takes_the_key_of_now_and_its_orphan_keeps_that_of_its_send(bench: Bench) -> None:
+async def test_job_that_is_sent_again_takes_the_key_of_now_and_its_orphan_keeps_that_of_its_send(
+    bench: Bench,
+) -> None:
     one, first = await with_key(bench, ALICE)
     zombie = await answered_late(bench, one.image)
     await found_absent(bench, one.image)
@@ -176,7 +189,9 @@ async def test_job_that_is_sent_again_takes_the_key_of_now_and_its_orphan_keeps_
     assert (await zombie).outcome is SubmitOutcome.UNKNOWN
     await complete(bench, one.image)
     [orphan] = await orphans(bench, one.image)
-    assert (await bench.job(JobRef(**{**_fields(one.image), "job_id": orphan["job_id"]}))).provider_key_id == first
+    assert (
+        await bench.job(JobRef(**{**_fields(one.image), "job_id": orphan["job_id"]}))
+    ).provider_key_id == first
     assert await erased(bench) == []
     await settled_like_the_bill(bench, one.image)
     assert accounts(bench) == ["alice", "bob"]
@@ -187,7 +202,9 @@ def _fields(ref: JobRef) -> dict[str, Any]:
     return {"user_id": ref.user_id, "execution_id": ref.execution_id, "generation": ref.generation}
 
 
-@pytest.mark.parametrize(("status", "said"), [(401, "another one"), (402, "credit"), (403, "another one")])
+@pytest.mark.parametrize(
+    ("status", "said"), [(401, "another one"), (402, "credit"), (403, "another one")]
+)
 async def test_own_key_that_is_refused_fails_its_execution_and_stops_nobody_else(
     bench: Bench, status: int, said: str
 ) -> None:
@@ -214,7 +231,9 @@ async def test_bill_whose_key_is_refused_keeps_no_other_from_being_settled(bench
         await bench.run(bench.jobs.submit, one.image)
         await terminated(bench, one)
     bench.sandbox.set(revoked_keys=[ALICE])
-    await asyncio.to_thread(bench.sandbox.wait_until, lambda: all(line["state"] != "open" for line in bench.bill()))
+    await asyncio.to_thread(
+        bench.sandbox.wait_until, lambda: all(line["state"] != "open" for line in bench.bill())
+    )
     await bench.late_bills.settle()
     assert ALICE in keys_of(bench, "status")
     for one in others:
@@ -268,8 +287,10 @@ async def states(bench: Bench) -> dict[str, ProviderState]:
         return {state.provider: state for state in await list_states(conn)}
 
 
-async def test_room_is_counted_for_each_key_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activities.provider_gate.ROOM_WAIT_SECONDS", 0.5)
+async def test_room_is_counted_for_each_key_by_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.jobs.admission.ROOM_WAIT_SECONDS", 0.5)
     jobs = replace(bench.jobs, gate=ProviderGate(paces={"replicate": Pace(max_in_flight=1)}))
     bench.sandbox.set(image_seconds=30.0)
     one, key = await with_key(bench, ALICE)
@@ -295,13 +316,17 @@ async def test_key_that_is_limited_slows_down_no_other(bench: Bench) -> None:
     assert (await bench.run(bench.jobs.submit, one.image)).held_back
     other = await bench.accepted()
     assert (await bench.run(bench.jobs.submit, other.image)).outcome is SubmitOutcome.SUBMITTED
-    limited = {name for name, state in (await states(bench)).items() if state.quiet_until is not None}
+    limited = {
+        name for name, state in (await states(bench)).items() if state.quiet_until is not None
+    }
     assert limited == {key_scope("replicate", key)}
     await put(bench, one.user_id, ALICE_NEW)  # of another key nothing is known
     assert (await bench.run(bench.jobs.submit, one.image)).outcome is SubmitOutcome.SUBMITTED
 
 
-async def test_what_waits_behind_a_refused_key_goes_on_with_the_next_and_never_sends_with_that(bench: Bench) -> None:
+async def test_what_waits_behind_a_refused_key_goes_on_with_the_next_and_never_sends_with_that(
+    bench: Bench,
+) -> None:
     one, key = await with_key(bench, ALICE)
     waiting, late = await second_job(bench, one.user_id), await second_job(bench, one.user_id)
     order = bench.sandbox.fault("refuse", params={"status": 402, "account": "alice"}, times=-1)
@@ -311,10 +336,15 @@ async def test_what_waits_behind_a_refused_key_goes_on_with_the_next_and_never_s
     assert held.failure is not None
     assert held.failure.code is FailureCode.PROVIDER_KEY_REFUSED
     assert bench.sandbox.fired(order) == 1
-    await bench.as_owner("UPDATE executions SET deadline_at = now() WHERE execution_id = $1", late.execution_id)
+    await bench.as_owner(
+        "UPDATE executions SET deadline_at = now() WHERE execution_id = $1", late.execution_id
+    )
     failed = await bench.run(bench.jobs.submit, late)
     assert failed.failure is not None
-    assert (failed.outcome, failed.failure.code) == (SubmitOutcome.REFUSED, FailureCode.PROVIDER_KEY_REFUSED)
+    assert (failed.outcome, failed.failure.code) == (
+        SubmitOutcome.REFUSED,
+        FailureCode.PROVIDER_KEY_REFUSED,
+    )
     await put(bench, one.user_id, ALICE_NEW)
     assert (await bench.run(bench.jobs.submit, waiting)).outcome is SubmitOutcome.SUBMITTED
     assert accounts(bench) == ["alice-new"]
@@ -324,7 +354,9 @@ async def test_what_waits_behind_a_refused_key_goes_on_with_the_next_and_never_s
     assert key_scope("replicate", key) not in await states(bench)
 
 
-async def test_refused_key_is_tried_again_after_a_pause_and_opens_for_all_of_its_user(bench: Bench) -> None:
+async def test_refused_key_is_tried_again_after_a_pause_and_opens_for_all_of_its_user(
+    bench: Bench,
+) -> None:
     one, _ = await with_key(bench, ALICE)
     waiting = [await second_job(bench, one.user_id) for _ in range(2)]
     bench.sandbox.fault("refuse", params={"status": 402, "account": "alice"})

@@ -1,4 +1,6 @@
-"""One price from quote to ledger: what is quoted is held, and what is billed is settled at the price of the quote."""
+"""One price from quote to ledger: what is quoted is held, and what is billed is settled at the
+price of the quote.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -7,32 +9,34 @@ from typing import Any
 
 import pytest
 
-from contracts.executions import ExecutionRef, FinishInput
-from contracts.failures import Failure, FailureCode
-from contracts.ids import ExecutionId, JobId, ProviderJobId
-from contracts.jobs import JobRef, ProviderHandle
-from contracts.money import nano_usd
-from contracts.plans import StepKind
-from contracts.states import ExecutionStatus, JobState
-from providers.port import Model
-from providers.registry import Providers
-from providers.vendors.fal import FalProvider
-from providers.vendors.replicate import ReplicateProvider
-from store.executions import claim_execution
-from store.orphans import record_orphan
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import ExecutionId, JobId, ProviderJobId
+from core.domain.messages.executions import ExecutionRef, FinishInput
+from core.domain.messages.jobs import JobRef, ProviderHandle
+from core.domain.money import nano_usd
+from core.domain.plans import StepKind
+from core.domain.states import ExecutionStatus, JobState
+from core.providers.port import Model
+from core.providers.registry import Providers
+from core.providers.vendors.fal.adapter import FalProvider
+from core.providers.vendors.replicate.adapter import ReplicateProvider
+from core.store.executions.executions import claim_execution
+from core.store.jobs.orphans import record_orphan
 from tests.activities.bench import Bench, provider_settings
 from tests.activities.test_late_bills import provider_ended
 from tests.api.conftest import Api, TestUser, api_settings, running_api
-from tests.rows import IMAGE, IMAGE_PRICE, VIDEO
 from tests.sandbox.process import FAL, FLUX
-from tests.servers import FreshDatabase
+from tests.support.rows import IMAGE, IMAGE_PRICE, VIDEO
+from tests.support.servers import FreshDatabase
 
 MODELS = {
     StepKind.IMAGE: ("fal-ai/flux/schnell", "black-forest-labs/flux-schnell"),
     StepKind.VIDEO: ("bytedance/seedance-1-pro", "fal-ai/bytedance/seedance/v1/pro/image-to-video"),
 }
 FULL_PRICE = {"prompt": "A paper boat", "duration": 2, "resolution": "480p", "aspectRatio": "16:9"}
-"""What every model bills in full: at 480p and 16:9 a frame of Seedance has all the pixels that are held for."""
+"""What every model bills in full: at 480p and 16:9 a frame of Seedance has all the pixels that are
+held for.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,28 +59,41 @@ class Market:
         return await self.begun(ExecutionId(answer.json()["executionId"]), generation=1)
 
     async def begun(self, execution_id: ExecutionId, *, generation: int) -> "Begun":
-        ref = ExecutionRef(user_id=self.user.user_id, execution_id=execution_id, generation=generation)
+        ref = ExecutionRef(
+            user_id=self.user.user_id, execution_id=execution_id, generation=generation
+        )
         async with self.bench.database.as_user(ref.user_id) as conn:
             claimed = await claim_execution(conn, ref)
         jobs = {
-            job.step: JobRef(user_id=ref.user_id, execution_id=execution_id, job_id=job.job_id, generation=generation)
+            job.step: JobRef(
+                user_id=ref.user_id,
+                execution_id=execution_id,
+                job_id=job.job_id,
+                generation=generation,
+            )
             for job in claimed.jobs
         }
         return Begun(ref=ref, image=jobs[IMAGE], video=jobs[VIDEO])
 
     async def answer(self, execution_id: str) -> dict[str, Any]:
-        document: dict[str, Any] = (await self.user.http.get(f"/api/executions/{execution_id}")).json()
+        document: dict[str, Any] = (
+            await self.user.http.get(f"/api/executions/{execution_id}")
+        ).json()
         return document
 
     async def price(self, job_id: JobId) -> dict[str, Any]:
         """What a job's charge keeps."""
         async with self.bench.database.as_user(self.user.user_id) as conn:
-            price: dict[str, Any] = await conn.fetchval("SELECT price FROM charges WHERE job_id = $1", job_id)
+            price: dict[str, Any] = await conn.fetchval(
+                "SELECT price FROM charges WHERE job_id = $1", job_id
+            )
         return price
 
     def billed(self, ref: JobRef, handle: ProviderHandle | None) -> int:
         assert handle is not None, ref
-        (line,) = (line for line in self.bench.bill() if line["provider_job_id"] == handle.provider_job_id)
+        (line,) = (
+            line for line in self.bench.bill() if line["provider_job_id"] == handle.provider_job_id
+        )
         amount: int = line["billed_nano_usd"]
         return amount
 
@@ -102,7 +119,8 @@ def doubled(models: Sequence[Model]) -> tuple[Model, ...]:
         replace(
             model,
             prices=tuple(
-                replace(price, unit_nano_usd=2 * price.unit_nano_usd, read_on="2027-01-01") for price in model.prices
+                replace(price, unit_nano_usd=2 * price.unit_nano_usd, read_on="2027-01-01")
+                for price in model.prices
             ),
         )
         for model in models
@@ -191,7 +209,9 @@ async def test_price_that_changes_after_the_accept_does_not_change_what_is_settl
 
 
 @pytest.mark.parametrize("model", MODELS[StepKind.IMAGE])
-async def test_late_bill_is_settled_at_the_price_of_its_quote(market: Market, dearer: Bench, model: str) -> None:
+async def test_late_bill_is_settled_at_the_price_of_its_quote(
+    market: Market, dearer: Bench, model: str
+) -> None:
     body = {**FULL_PRICE, "imageModel": model}
     quote = await market.quote(body)
     one = await market.begin(body)
@@ -204,10 +224,14 @@ async def test_late_bill_is_settled_at_the_price_of_its_quote(market: Market, de
             await asyncio.sleep(0.1)
 
     assert await dearer.charge(one.image) == ("settled", nano_usd(quote["jobs"][0]["worst"]))
-    assert sum(line["billed_nano_usd"] for line in market.bench.bill()) == nano_usd(quote["jobs"][0]["worst"])
+    assert sum(line["billed_nano_usd"] for line in market.bench.bill()) == nano_usd(
+        quote["jobs"][0]["worst"]
+    )
 
 
-async def test_orphan_is_settled_at_the_price_of_the_job_that_was_sent(market: Market, dearer: Bench) -> None:
+async def test_orphan_is_settled_at_the_price_of_the_job_that_was_sent(
+    market: Market, dearer: Bench
+) -> None:
     one = await market.begin(FULL_PRICE)
     await run_to_its_end(market.bench, one.image)
     twin = await asyncio.to_thread(
@@ -216,9 +240,12 @@ async def test_orphan_is_settled_at_the_price_of_the_job_that_was_sent(market: M
         json={"prompt": "A paper boat", "image_size": {"width": 1280, "height": 720}},
         headers=FAL,
     )
-    handle = ProviderHandle(provider="fal", model=FLUX, provider_job_id=ProviderJobId(twin.json()["request_id"]))
+    handle = ProviderHandle(
+        provider="fal", model=FLUX, provider_job_id=ProviderJobId(twin.json()["request_id"])
+    )
     await asyncio.to_thread(
-        market.bench.sandbox.wait_until, lambda: all(line["state"] != "open" for line in market.bench.bill())
+        market.bench.sandbox.wait_until,
+        lambda: all(line["state"] != "open" for line in market.bench.bill()),
     )
     async with market.bench.database.as_system() as conn:
         orphan_id = await record_orphan(conn, one.image.job_id, 1, handle)

@@ -1,4 +1,6 @@
-"""A provider that refuses us, has no room, or asks for quiet: jobs wait, nothing is sent, nothing is lost."""
+"""A provider that refuses us, has no room, or asks for quiet: jobs wait, nothing is sent, nothing
+is lost.
+"""
 
 import asyncio
 import dataclasses
@@ -9,16 +11,24 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.jobs import JobActivities
-from activities.provider_gate import ProviderGate
-from contracts.failures import FailureCode
-from contracts.jobs import JobRef, SubmitJobResult, SubmitOutcome
-from contracts.states import JobState
-from runtime import policies
-from store.breakers import LONGEST_PAUSE_SECONDS, admit, list_tripped, trip
-from store.executions import mark_cancel_requested
-from store.provider_limits import Lowered, Pace, Passed, ProviderState, list_states, lower, reset
+from core.domain.failures import FailureCode
+from core.domain.messages.jobs import JobRef, SubmitJobResult, SubmitOutcome
+from core.domain.states import JobState
+from core.jobs.admission import ProviderGate
+from core.platform.temporal import policies
+from core.store.executions.executions import mark_cancel_requested
+from core.store.providers.capacity import (
+    Lowered,
+    Pace,
+    Passed,
+    ProviderState,
+    list_states,
+    lower,
+    reset,
+)
+from core.store.providers.circuit_breaker import LONGEST_PAUSE_SECONDS, admit, list_tripped, trip
 from tests.activities.bench import Bench
-from tests.rows import Accepted, accept, new_execution, new_user
+from tests.support.rows import Accepted, accept, new_execution, new_user
 
 NAME = "replicate"
 
@@ -83,7 +93,9 @@ async def test_provider_that_refuses_us_is_tried_by_one_send_after_a_pause_and_i
     await pause_is_over(bench)
     bench.sandbox.set(submit_seconds=0.5)
     results = await asyncio.gather(*(bench.run(bench.jobs.submit, job) for job in (image, *others)))
-    assert sorted(result.outcome for result in results) == [SubmitOutcome.NOT_SENT] * 4 + [SubmitOutcome.SUBMITTED]
+    assert sorted(result.outcome for result in results) == [SubmitOutcome.NOT_SENT] * 4 + [
+        SubmitOutcome.SUBMITTED
+    ]
     assert len(creates(bench)) == 2
     now = await state(bench)
     assert (now.tripped_at, now.trips, now.probe_job_id) == (None, 0, None)
@@ -102,7 +114,14 @@ async def test_provider_that_refuses_the_one_that_tries_is_left_alone_twice_as_l
         assert (await bench.run(bench.jobs.submit, image)).held_back is False
         pauses.append(await pause_seconds(bench))
         assert (await bench.run(bench.jobs.submit, image)).held_back is True
-    assert pauses == [120, 240, 480, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS]
+    assert pauses == [
+        120,
+        240,
+        480,
+        LONGEST_PAUSE_SECONDS,
+        LONGEST_PAUSE_SECONDS,
+        LONGEST_PAUSE_SECONDS,
+    ]
     assert len(creates(bench)) == 7
     assert bench.bill() == []
 
@@ -123,11 +142,18 @@ async def test_sends_that_were_out_when_it_refused_make_the_pause_no_longer(benc
     assert (now.trips, now.tripped_status, await pause_seconds(bench)) == (1, 401, 60)
 
 
-async def test_job_that_a_provider_refused_until_the_executions_deadline_fails_of_that(bench: Bench) -> None:
+async def test_job_that_a_provider_refused_until_the_executions_deadline_fails_of_that(
+    bench: Bench,
+) -> None:
     image = await tripped(bench)
     never = (await bench.accepted()).image
-    for job, code in ((image, FailureCode.PROVIDER_AUTH_FAILED), (never, FailureCode.PROVIDER_NOT_ACCEPTING)):
-        await bench.as_owner("UPDATE executions SET deadline_at = now() WHERE execution_id = $1", job.execution_id)
+    for job, code in (
+        (image, FailureCode.PROVIDER_AUTH_FAILED),
+        (never, FailureCode.PROVIDER_NOT_ACCEPTING),
+    ):
+        await bench.as_owner(
+            "UPDATE executions SET deadline_at = now() WHERE execution_id = $1", job.execution_id
+        )
         result = await bench.run(bench.jobs.submit, job)
         assert result.outcome is SubmitOutcome.REFUSED
         assert result.failure is not None
@@ -143,7 +169,9 @@ async def test_job_of_a_cancelled_execution_is_not_held_back(bench: Bench) -> No
     assert (await bench.run(bench.jobs.submit, one.image)).outcome is SubmitOutcome.STOPPED
 
 
-async def test_one_that_tries_and_is_refused_for_itself_leaves_the_breaker_open_for_the_next(bench: Bench) -> None:
+async def test_one_that_tries_and_is_refused_for_itself_leaves_the_breaker_open_for_the_next(
+    bench: Bench,
+) -> None:
     image = await tripped(bench)
     await pause_is_over(bench)
     bench.sandbox.fault("refuse", params={"status": 422})
@@ -171,11 +199,15 @@ async def test_one_request_is_admitted_when_the_pause_is_over_and_none_before(be
     assert await admitted() == 0
 
 
-async def test_never_more_in_flight_than_the_setting_by_many_submits_of_two_workers(bench: Bench) -> None:
+async def test_never_more_in_flight_than_the_setting_by_many_submits_of_two_workers(
+    bench: Bench,
+) -> None:
     most, jobs = 3, [(await bench.accepted()).image for _ in range(10)]
     bench.sandbox.set(image_seconds=30.0)
     workers = [limited(bench, most), limited(bench, most)]
-    results = await asyncio.gather(*(bench.run(workers[number % 2].submit, job) for number, job in enumerate(jobs)))
+    results = await asyncio.gather(
+        *(bench.run(workers[number % 2].submit, job) for number, job in enumerate(jobs))
+    )
     sent = [result for result in results if result.outcome is SubmitOutcome.SUBMITTED]
     assert len(sent) == len(bench.bill()) == most
     assert {result.outcome for result in results if result.held_back} == {SubmitOutcome.NOT_SENT}
@@ -207,7 +239,9 @@ async def test_room_goes_to_who_has_the_least_in_flight_whoever_came_first(bench
     bench.sandbox.fault("stuck", times=1)
     for job in running:
         assert (await bench.run(narrow.submit, job)).outcome is SubmitOutcome.SUBMITTED
-    queue = [asyncio.create_task(bench.run(narrow.submit, (await order(big)).image)) for _ in range(6)]
+    queue = [
+        asyncio.create_task(bench.run(narrow.submit, (await order(big)).image)) for _ in range(6)
+    ]
     await asyncio.sleep(0.7)
     late = asyncio.create_task(bench.run(narrow.submit, (await order(small)).image))
     await asyncio.sleep(1.5)
@@ -230,20 +264,30 @@ async def test_429_is_heard_by_every_job_and_success_brings_the_room_back(bench:
     assert (held.outcome, held.held_back) == (SubmitOutcome.NOT_SENT, True)
     assert 0 < held.retry_after_seconds <= 7
     assert (await state(bench)).max_in_flight == 2
-    await bench.as_owner("UPDATE provider_states SET submits_per_second = NULL")  # the room alone, here
+    await bench.as_owner(
+        "UPDATE provider_states SET submits_per_second = NULL"
+    )  # the room alone, here
     await pause_is_over(bench)
-    assert (await bench.run(wide.submit, jobs[5])).held_back is True  # four are in flight, two may be
-    await bench.as_owner("UPDATE jobs SET state = 'failed', ended_at = now() WHERE state = 'submitted'")
+    assert (
+        await bench.run(wide.submit, jobs[5])
+    ).held_back is True  # four are in flight, two may be
+    await bench.as_owner(
+        "UPDATE jobs SET state = 'failed', ended_at = now() WHERE state = 'submitted'"
+    )
     for expected in (3, 4, 5, None):
         more = (await bench.accepted()).image
         assert (await bench.run(wide.submit, more)).outcome is SubmitOutcome.SUBMITTED
         assert (await state(bench)).max_in_flight == expected
-        await bench.as_owner("UPDATE jobs SET state = 'failed', ended_at = now() WHERE job_id = $1", more.job_id)
+        await bench.as_owner(
+            "UPDATE jobs SET state = 'failed', ended_at = now() WHERE job_id = $1", more.job_id
+        )
         if expected is None:
             break
 
 
-async def test_429s_of_sends_that_were_out_together_lower_once_and_the_longest_pause_counts(bench: Bench) -> None:
+async def test_429s_of_sends_that_were_out_together_lower_once_and_the_longest_pause_counts(
+    bench: Bench,
+) -> None:
     bench.sandbox.set(image_seconds=30.0)
     for _ in range(16):
         await bench.run(bench.jobs.submit, (await bench.accepted()).image)
@@ -262,23 +306,35 @@ async def test_429s_of_sends_that_were_out_together_lower_once_and_the_longest_p
     assert again == [Lowered(max_in_flight=2, submits_per_second=1.0)] * 2  # no slower
 
 
-async def test_429_slows_the_sends_of_all_workers_and_success_brings_the_rate_back(bench: Bench) -> None:
+async def test_429_slows_the_sends_of_all_workers_and_success_brings_the_rate_back(
+    bench: Bench,
+) -> None:
     bench.sandbox.set(image_seconds=0.1)
     workers = [limited(bench, 100, 5.0), limited(bench, 100, 5.0)]
     bench.sandbox.fault("refuse_429", params={"retry_after": "0"})
-    assert (await bench.run(workers[0].submit, (await bench.accepted()).image)).outcome is SubmitOutcome.NOT_SENT
-    await bench.as_owner("UPDATE provider_states SET max_in_flight = NULL, submits_per_second = 2.5")
+    assert (
+        await bench.run(workers[0].submit, (await bench.accepted()).image)
+    ).outcome is SubmitOutcome.NOT_SENT
+    await bench.as_owner(
+        "UPDATE provider_states SET max_in_flight = NULL, submits_per_second = 2.5"
+    )
     await pause_is_over(bench)
     jobs = [(await bench.accepted()).image for _ in range(4)]
-    results = await asyncio.gather(*(bench.run(workers[number % 2].submit, job) for number, job in enumerate(jobs)))
+    results = await asyncio.gather(
+        *(bench.run(workers[number % 2].submit, job) for number, job in enumerate(jobs))
+    )
     assert {result.outcome for result in results} == {SubmitOutcome.SUBMITTED}
     async with bench.database.as_system() as conn:
-        rows = await conn.fetch("SELECT sent_at FROM sends WHERE outcome = 'accepted' ORDER BY sent_at")
+        rows = await conn.fetch(
+            "SELECT sent_at FROM sends WHERE outcome = 'accepted' ORDER BY sent_at"
+        )
     moments = [row["sent_at"] for row in rows]
     gaps = [(after - before).total_seconds() for before, after in itertools.pairwise(moments)]
     assert min(gaps) > 1 / 3.5  # each that is accepted makes it a fifth of one a second faster
     assert (await state(bench)).submits_per_second == pytest.approx(3.3)
-    await bench.as_owner("UPDATE provider_states SET submits_per_second = 4.9, next_send_at = now()")
+    await bench.as_owner(
+        "UPDATE provider_states SET submits_per_second = 4.9, next_send_at = now()"
+    )
     await bench.run(workers[0].submit, (await bench.accepted()).image)
     assert (await state(bench)).submits_per_second is None
 
@@ -301,7 +357,9 @@ def creates(bench: Bench) -> list[dict[str, Any]]:
     return [call for call in calls if call["operation"] == "create"]
 
 
-async def test_worker_that_stands_still_before_its_commit_takes_its_own_place_and_no_other(bench: Bench) -> None:
+async def test_worker_that_stands_still_before_its_commit_takes_its_own_place_and_no_other(
+    bench: Bench,
+) -> None:
     one, two, three = [(await bench.accepted()).image for _ in range(3)]
     bench.sandbox.set(image_seconds=30.0)
     narrow = limited(bench, 2)

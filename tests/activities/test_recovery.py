@@ -1,4 +1,6 @@
-"""A database that forgot: its rows are made again from what was accepted, its jobs from what was bought."""
+"""A database that forgot: its rows are made again from what was accepted, its jobs from what was
+bought.
+"""
 
 import asyncio
 from datetime import UTC, datetime
@@ -6,24 +8,31 @@ from typing import Any
 
 import pytest
 
-from activities.high_water import find_behind
-from activities.recovery import ExecutionPast, JobFate, JobPast, Recovery, RecoveryError, TemporalPast
-from contracts.failures import Failure, FailureCode
-from contracts.ids import ExecutionId, JobId
-from contracts.jobs import FindOutcome, JobRef, SubmitOutcome
-from contracts.states import JobState
-from store.accepted import Accepted, get_accepted, packed, unpacked
-from store.executions import insert_execution
-from store.high_water import (
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import ExecutionId, JobId
+from core.domain.messages.jobs import FindOutcome, JobRef, SubmitOutcome
+from core.domain.states import JobState
+from core.maintenance.recovery import (
+    ExecutionPast,
+    JobFate,
+    JobPast,
+    Recovery,
+    RecoveryError,
+    TemporalPast,
+)
+from core.maintenance.restore_detector import find_behind
+from core.store.executions.executions import insert_execution
+from core.store.executions.idempotency import KeptAnswer, find_answer, insert_answer
+from core.store.jobs.submit_pauses import ALL, list_pauses
+from core.store.recovery.restore_marker import (
     DATABASE_BEHIND,
     read_mark,
 )
-from store.idempotency import KeptAnswer, find_answer, insert_answer
-from store.pauses import ALL, list_pauses
+from core.store.recovery.start_memo import Accepted, get_accepted, packed, unpacked
 from tests.activities.bench import Bench
 from tests.activities.marks import mark
-from tests.rows import Accepted as AcceptedRows
-from tests.rows import accept, assert_books_balance, new_execution, new_user
+from tests.support.rows import Accepted as AcceptedRows
+from tests.support.rows import accept, assert_books_balance, new_execution, new_user
 
 pytestmark = pytest.mark.usefixtures("no_mark")
 
@@ -67,18 +76,24 @@ class Past:
 
 
 def past_of(
-    accepted: Accepted, jobs: dict[JobId, JobPast], *, is_open: bool = False, cancel_reason: str | None = None
+    accepted: Accepted,
+    jobs: dict[JobId, JobPast],
+    *,
+    is_open: bool = False,
+    cancel_reason: str | None = None,
 ) -> ExecutionPast:
     return ExecutionPast(accepted=accepted, jobs=jobs, is_open=is_open, cancel_reason=cancel_reason)
 
 
 async def recover(bench: Bench, monkeypatch: pytest.MonkeyPatch, past: Past) -> Recovery:
-    monkeypatch.setattr("activities.recovery.SETTLE_SECONDS", 0)
+    monkeypatch.setattr("core.maintenance.recovery.SETTLE_SECONDS", 0)
     recovery = Recovery(
         database=bench.database,
         objects=bench.objects,
         jobs=bench.jobs,
-        temporal=TemporalPast(list_executions=past.list_executions, read=past.read, terminate=past.terminate),
+        temporal=TemporalPast(
+            list_executions=past.list_executions, read=past.read, terminate=past.terminate
+        ),
         say=lambda _line: None,
     )
     await recovery.run(None, "a test")
@@ -102,10 +117,14 @@ async def sent(bench: Bench, ref: JobRef) -> JobPast:
     )
 
 
-async def test_recover_makes_the_rows_of_an_execution_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recover_makes_the_rows_of_an_execution_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user_id = await new_user(bench.database)
     new = new_execution(user_id, webhook_url="http://receiver.test/", image_provider="replicate")
-    kept = KeptAnswer(request_sha256=b"r" * 32, answer=f'{{"executionId":"{new.execution_id}"}}'.encode())
+    kept = KeptAnswer(
+        request_sha256=b"r" * 32, answer=f'{{"executionId":"{new.execution_id}"}}'.encode()
+    )
     columns = "generation, plan, request, metadata, webhook_url, estimated_nano_usd, created_at, budget_month"
     async with bench.database.as_user(user_id) as conn:  # as the API does it, in one transaction
         await insert_answer(conn, user_id, "key", kept)
@@ -121,7 +140,10 @@ async def test_recover_makes_the_rows_of_an_execution_again(bench: Bench, monkey
     assert await row(bench, "SELECT status FROM executions") == ("queued",)
     async with bench.database.as_user(user_id) as conn:
         assert await find_answer(conn, user_id, "key") == kept
-        jobs = {item["job_id"] for item in await conn.fetch("SELECT job_id FROM jobs WHERE state = 'waiting'")}
+        jobs = {
+            item["job_id"]
+            for item in await conn.fetch("SELECT job_id FROM jobs WHERE state = 'waiting'")
+        }
         await assert_books_balance(conn, user_id)
     assert jobs == {item["job_id"] for item in accepted.jobs}
     assert await row(bench, "SELECT held_videos FROM budgets") == (1,)
@@ -132,7 +154,9 @@ async def test_recover_makes_the_rows_of_an_execution_again(bench: Bench, monkey
         assert await list_pauses(conn) == []
 
 
-async def test_recover_settles_what_was_bought_and_buys_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recover_settles_what_was_bought_and_buys_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = await bench.accepted()
     accepted = await document(bench, one)
     await bench.run(bench.jobs.submit, one.image)
@@ -166,7 +190,9 @@ async def test_recover_leaves_a_send_of_unknown_fate_to_the_look_up(
     assert len(bench.bill()) == 1
 
 
-async def test_recover_does_not_buy_what_was_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recover_does_not_buy_what_was_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = await bench.accepted()
     accepted = await document(bench, one)
     await forget(bench)
@@ -181,7 +207,9 @@ async def test_recover_does_not_buy_what_was_refused(bench: Bench, monkeypatch: 
     assert bench.bill() == []
 
 
-async def test_recover_keeps_the_number_of_what_was_not_accepted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recover_keeps_the_number_of_what_was_not_accepted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = await bench.accepted()
     accepted = await document(bench, one)
     await forget(bench)
@@ -191,26 +219,39 @@ async def test_recover_keeps_the_number_of_what_was_not_accepted(bench: Bench, m
     assert (image.state, image.send_number, image.deadline_at) == (JobState.WAITING, 3, None)
 
 
-async def test_recover_without_the_picture_does_not_buy_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recover_without_the_picture_does_not_buy_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The video's request cannot be computed, so no list can tell: a person is asked."""
     one = await bench.accepted()
     accepted = await document(bench, one)
     await forget(bench)
     doubtful = JobPast(fate=JobFate.UNKNOWN, send_number=1, at=datetime.now(UTC))
-    recovery = await recover(bench, monkeypatch, Past(past_of(accepted, {one.video.job_id: doubtful})))
+    recovery = await recover(
+        bench, monkeypatch, Past(past_of(accepted, {one.video.job_id: doubtful}))
+    )
     video = await bench.job(one.video)
-    assert (video.state, video.failure) == (JobState.FAILED, Failure.of(FailureCode.SUBMISSION_UNKNOWN))
+    assert (video.state, video.failure) == (
+        JobState.FAILED,
+        Failure.of(FailureCode.SUBMISSION_UNKNOWN),
+    )
     assert await bench.charge(one.video) == ("held", 0)
     assert len(recovery.for_a_person) == 1
     assert one.video.job_id in recovery.for_a_person[0]
 
 
-async def test_recover_orders_the_cancel_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recover_orders_the_cancel_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = await bench.accepted()
     accepted = await document(bench, one)
     await forget(bench)
-    await recover(bench, monkeypatch, Past(past_of(accepted, {}, cancel_reason="asked for by the user")))
-    found = await row(bench, "SELECT status, cancel_reason, cancel_requested_at IS NOT NULL FROM executions")
+    await recover(
+        bench, monkeypatch, Past(past_of(accepted, {}, cancel_reason="asked for by the user"))
+    )
+    found = await row(
+        bench, "SELECT status, cancel_reason, cancel_requested_at IS NOT NULL FROM executions"
+    )
     assert found == ("queued", "asked for by the user", True)
 
 
@@ -219,7 +260,9 @@ async def test_recover_reports_users_that_are_gone_and_leaves_newer_rows(
 ) -> None:
     gone, newer = await bench.accepted(), await bench.accepted()
     accepted = [await document(bench, one) for one in (gone, newer)]
-    await bench.as_owner("UPDATE executions SET generation = 2 WHERE execution_id = $1", newer.execution_id)
+    await bench.as_owner(
+        "UPDATE executions SET generation = 2 WHERE execution_id = $1", newer.execution_id
+    )
     for table in ("ledger_entries", "charges", "jobs", "steps", "budgets", "executions", "users"):
         await bench.as_owner(f"DELETE FROM {table} WHERE user_id = $1", gone.user_id)
     before = await row(bench, "SELECT e.* FROM executions AS e")
@@ -228,7 +271,9 @@ async def test_recover_reports_users_that_are_gone_and_leaves_newer_rows(
     assert await row(bench, "SELECT e.* FROM executions AS e") == before
 
 
-async def test_recover_numbers_the_next_send_above_the_mark(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recover_numbers_the_next_send_above_the_mark(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = await bench.accepted()
     await mark(bench, 500)
     _, _, behind = await find_behind(bench.database, bench.objects)
@@ -248,7 +293,9 @@ async def test_recover_numbers_the_next_send_above_the_mark(bench: Bench, monkey
 async def test_recovered_database_is_not_taken_for_one_of_the_past(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a process that slept through it, and remembers the number of a send that nobody can make again."""
+    """By a process that slept through it, and remembers the number of a send that nobody can make
+    again.
+    """
     one = await bench.accepted()
     await bench.run(bench.jobs.submit, one.image)
     await mark(bench, 9)
@@ -257,7 +304,9 @@ async def test_recovered_database_is_not_taken_for_one_of_the_past(
     kept = await read_mark(bench.objects)
     assert found is not None
     assert kept is not None
-    assert found[0] == kept.serial > 9 + 100  # the mark is written once a second: more had been sent by then
+    assert (
+        found[0] == kept.serial > 9 + 100
+    )  # the mark is written once a second: more had been sent by then
 
 
 async def test_recover_that_cannot_go_on_leaves_everything_paused(
@@ -266,17 +315,23 @@ async def test_recover_that_cannot_go_on_leaves_everything_paused(
     one = await bench.accepted()
     accepted = await document(bench, one)
     await forget(bench)
-    broken = Accepted(document={**accepted.document, "jobs": [{**accepted.jobs[0], "state": "no such state"}]})
+    broken = Accepted(
+        document={**accepted.document, "jobs": [{**accepted.jobs[0], "state": "no such state"}]}
+    )
     with pytest.raises(RecoveryError, match=one.execution_id):
         await recover(bench, monkeypatch, Past(past_of(broken, {})))
     async with bench.database.as_system() as conn:
-        assert [(found.scope, found.reason) for found in await list_pauses(conn)] == [(ALL, DATABASE_BEHIND)]
+        assert [(found.scope, found.reason) for found in await list_pauses(conn)] == [
+            (ALL, DATABASE_BEHIND)
+        ]
     await recover(bench, monkeypatch, Past(past_of(accepted, {})))
     async with bench.database.as_system() as conn:
         assert await list_pauses(conn) == []
 
 
-async def test_file_that_we_hold_is_recorded_again_though_its_provider_has_deleted_it(bench: Bench) -> None:
+async def test_file_that_we_hold_is_recorded_again_though_its_provider_has_deleted_it(
+    bench: Bench,
+) -> None:
     one = await bench.accepted()
     await bench.run(bench.jobs.submit, one.image)
     await bench.run(bench.jobs.wait, one.image)
@@ -293,7 +348,9 @@ async def test_file_that_we_hold_is_recorded_again_though_its_provider_has_delet
 async def test_accepted_execution_of_a_retry_is_raised_to_its_generation(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The restored rows are of the generation before: its job ends as it did, the next one is there with its hold."""
+    """The restored rows are of the generation before: its job ends as it did, the next one is there
+    with its hold.
+    """
     one = await accept(bench.database, new_execution(await new_user(bench.database)))
     old = await document(bench, one)
     first = dict(next(item for item in old.jobs if item["step_name"] == "image"))
@@ -315,7 +372,9 @@ async def test_accepted_execution_of_a_retry_is_raised_to_its_generation(
     )
     await recover(bench, monkeypatch, Past(past_of(retried, {})))
     assert await row(bench, "SELECT generation, status FROM executions") == (2, "queued")
-    assert await row(bench, "SELECT state FROM jobs WHERE job_id = $1", first["job_id"]) == ("failed",)
+    assert await row(bench, "SELECT state FROM jobs WHERE job_id = $1", first["job_id"]) == (
+        "failed",
+    )
     assert await row(bench, "SELECT state, supersedes FROM jobs WHERE job_id = 'job_second'") == (
         "waiting",
         first["job_id"],

@@ -6,16 +6,24 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from activities.recovery import JobFate, JobPast, Recovery
-from contracts.failures import FailureCode
-from contracts.ids import ProviderKeyId
-from contracts.jobs import FindOutcome
-from contracts.states import JobState
-from store.accepted import Accepted
+from core.domain.failures import FailureCode
+from core.domain.ids import ProviderKeyId
+from core.domain.messages.jobs import FindOutcome
+from core.domain.states import JobState
+from core.maintenance.recovery import JobFate, JobPast, Recovery
+from core.store.recovery.start_memo import Accepted
 from tests.activities.bench import Bench
-from tests.activities.test_own_keys import ALICE, ALICE_NEW, accounts, erased, keys_of, put, with_key
+from tests.activities.test_own_keys import (
+    ALICE,
+    ALICE_NEW,
+    accounts,
+    erased,
+    keys_of,
+    put,
+    with_key,
+)
 from tests.activities.test_recovery import Past, document, forget, past_of, recover, sent
-from tests.rows import Accepted as AcceptedRows
+from tests.support.rows import Accepted as AcceptedRows
 
 pytestmark = pytest.mark.usefixtures("no_mark")
 
@@ -23,7 +31,9 @@ LOST = "DELETE FROM provider_keys"
 
 
 async def lost_answer(bench: Bench) -> tuple[AcceptedRows, ProviderKeyId, Accepted]:
-    """A send with a user's own key that was accepted, and never answered: its history names no key."""
+    """A send with a user's own key that was accepted, and never answered: its history names
+    no key.
+    """
     one, key = await with_key(bench, ALICE)
     accepted = await document(bench, one)
     order = bench.sandbox.fault("drop_after_accept")
@@ -43,16 +53,24 @@ def unanswered(accepted: Accepted) -> JobPast:
 
 
 async def recovered(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, one: AcceptedRows, accepted: Accepted, past: JobPast
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    one: AcceptedRows,
+    accepted: Accepted,
+    past: JobPast,
 ) -> Recovery:
     return await recover(bench, monkeypatch, Past(past_of(accepted, {one.image.job_id: past})))
 
 
-async def test_recover_asks_with_the_key_that_the_history_names(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recover_asks_with_the_key_that_the_history_names(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, key = await with_key(bench, ALICE)
     accepted = await document(bench, one)
     result = await bench.run(bench.jobs.submit, one.image)
-    past = replace(await sent(bench, one.image), provider_key_id=result.provider_key_id, key_known=True)
+    past = replace(
+        await sent(bench, one.image), provider_key_id=result.provider_key_id, key_known=True
+    )
     assert past.provider_key_id == key
     await asyncio.to_thread(bench.sandbox.wait_until, lambda: bench.bill()[0]["state"] != "open")
     await forget(bench)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from contracts.jobs import JobRef
-from contracts.money import NanoUsd
-from contracts.states import CostBasis, JobState
-from runtime import metrics
-from store.charges import move_budget, release_charge, settle_charge
+from core.domain.messages.jobs import JobRef
+from core.domain.money import NanoUsd
+from core.domain.states import CostBasis, JobState
+from core.platform.observability import metrics
+from core.store.money.charges import move_budget, release_charge, settle_charge
 from tests.activities.bench import Bench
 from tests.activities.test_late_bills import value_of
 
@@ -18,8 +18,12 @@ async def reported(bench: Bench) -> JobRef:
     return image
 
 
-async def test_job_whose_money_was_settled_with_another_amount_ends_and_the_money_stands(bench: Bench) -> None:
-    """The provider's own word against the provider's own word: a bug somewhere. Its workflow must not try for ever."""
+async def test_job_whose_money_was_settled_with_another_amount_ends_and_the_money_stands(
+    bench: Bench,
+) -> None:
+    """The provider's own word against the provider's own word: a bug somewhere. Its workflow must
+    not try for ever.
+    """
     image = await reported(bench)
     async with bench.database.as_user(image.user_id) as conn:
         await settle_charge(conn, image.job_id, NanoUsd(1), CostBasis.COMPUTED)
@@ -47,8 +51,12 @@ async def test_job_whose_money_was_ended_by_hand_is_corrected_by_what_the_provid
     assert await bench.charge(image) == ("settled", bench.bill()[0]["billed_nano_usd"])
 
 
-async def test_job_whose_stored_inputs_cannot_be_priced_ends_and_leaves_its_bill_open(bench: Bench) -> None:
+async def test_job_whose_stored_inputs_cannot_be_priced_ends_and_leaves_its_bill_open(
+    bench: Bench,
+) -> None:
     image = await reported(bench)
-    await bench.as_owner("""UPDATE sends SET inputs = '{"not": "ours"}' WHERE job_id = $1""", image.job_id)
+    await bench.as_owner(
+        """UPDATE sends SET inputs = '{"not": "ours"}' WHERE job_id = $1""", image.job_id
+    )
     assert (await bench.run(bench.jobs.settle, image)).state is JobState.COMPLETED
     assert await bench.charge(image) == ("held", 0)

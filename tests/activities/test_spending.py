@@ -1,34 +1,52 @@
-"""Money in the metrics: what was booked is counted when it is committed; what was spent for nothing is measured."""
+"""Money in the metrics: what was booked is counted when it is committed; what was spent for nothing
+is measured.
+"""
 
 import pytest
 from prometheus_client import REGISTRY
 
-from activities.spending import Spending
-from contracts.executions import FinishInput
-from contracts.failures import Failure, FailureCode
-from contracts.money import NanoUsd
-from contracts.states import CostBasis, ExecutionStatus
-from contracts.webhooks import DeliveryOrder, FailedReason
-from store.adjustments import book_cost
-from store.charges import BudgetExceededError, release_hold, settle_charge
-from store.database import Connection, after_commit
-from store.users import UserLimits
-from store.webhooks import mark_delivered, mark_failed
+from core.domain.failures import Failure, FailureCode
+from core.domain.messages.executions import FinishInput
+from core.domain.messages.webhooks import DeliveryOrder, FailedReason
+from core.domain.money import NanoUsd
+from core.domain.states import CostBasis, ExecutionStatus
+from core.maintenance.spending_gauges import Spending
+from core.store.accounts.users import UserLimits
+from core.store.database import Connection, after_commit
+from core.store.money.adjustments import book_cost
+from core.store.money.charges import BudgetExceededError, release_hold, settle_charge
+from core.store.webhooks.events import mark_delivered, mark_failed
 from tests.activities.bench import Bench
 from tests.activities.test_sweep import Orders, sweep
-from tests.rows import IMAGE_PRICE, VIDEO_PRICE, Accepted, accept, new_execution, new_user
+from tests.support.rows import IMAGE_PRICE, VIDEO_PRICE, Accepted, accept, new_execution, new_user
 
-KINDS = ("held", "settled", "released", "overage", "adjustment", "adjustment_down", "orphan", "refund")
+KINDS = (
+    "held",
+    "settled",
+    "released",
+    "overage",
+    "adjustment",
+    "adjustment_down",
+    "orphan",
+    "refund",
+)
 HOUR = "1 hour"
 
 
 def booked() -> dict[str, float | None]:
-    return {kind: REGISTRY.get_sample_value("takeone_ledger_nano_usd_total", {"kind": kind}) for kind in KINDS}
+    return {
+        kind: REGISTRY.get_sample_value("takeone_ledger_nano_usd_total", {"kind": kind})
+        for kind in KINDS
+    }
 
 
 def grown(before: dict[str, float | None]) -> dict[str, float]:
     """What was booked since, without what was not."""
-    return {kind: now - (before[kind] or 0) for kind, now in booked().items() if now and now != before[kind]}
+    return {
+        kind: now - (before[kind] or 0)
+        for kind, now in booked().items()
+        if now and now != before[kind]
+    }
 
 
 async def test_ledger_is_counted_by_kind(bench: Bench) -> None:
@@ -53,7 +71,9 @@ async def test_ledger_is_counted_by_kind(bench: Bench) -> None:
 
 
 async def test_ledger_of_a_transaction_that_is_rolled_back_is_not_counted(bench: Bench) -> None:
-    user_id = await new_user(bench.database, UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(1)))
+    user_id = await new_user(
+        bench.database, UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(1))
+    )
     before = booked()
     with pytest.raises(BudgetExceededError):
         await accept(bench.database, new_execution(user_id))
@@ -96,13 +116,17 @@ def gauges() -> dict[str, tuple[float | None, float | None]]:
     return found
 
 
-async def ended(bench: Bench, status: ExecutionStatus, cost: int, *, webhook: bool = True) -> Accepted:
+async def ended(
+    bench: Bench, status: ExecutionStatus, cost: int, *, webhook: bool = True
+) -> Accepted:
     """An execution that has ended, its image paid."""
     one = await bench.accepted(webhook_url="http://receiver.test/" if webhook else None)
     if cost:
         async with bench.database.as_user(one.user_id) as conn:
             await settle_charge(conn, one.image.job_id, NanoUsd(cost), CostBasis.REPORTED)
-    failure = None if status is ExecutionStatus.COMPLETED else Failure.of(FailureCode.PROVIDER_FAILED)
+    failure = (
+        None if status is ExecutionStatus.COMPLETED else Failure.of(FailureCode.PROVIDER_FAILED)
+    )
     await bench.executions.finish(FinishInput(execution=one.ref, status=status, failure=failure))
     return one
 
@@ -121,7 +145,9 @@ async def test_money_spent_for_nothing_is_measured_by_what_went_wrong(bench: Ben
     await ended(bench, failed, 0)  # nothing was spent
     long_ago = await ended(bench, failed, 5000)
     await ended(bench, ExecutionStatus.CANCELLED, 3)
-    given_up, silent, _just_now, delivered = [await ended(bench, completed, 10**n) for n in (4, 5, 6, 7)]
+    given_up, silent, _just_now, delivered = [
+        await ended(bench, completed, 10**n) for n in (4, 5, 6, 7)
+    ]
     untold = await ended(bench, completed, 10**8, webhook=False)
     retried = await ended(bench, completed, 10**9)  # an earlier end of it was not taken
     await pass_time(bench, long_ago, "8 days")
@@ -134,9 +160,13 @@ async def test_money_spent_for_nothing_is_measured_by_what_went_wrong(bench: Ben
 
     async with bench.database.as_system() as conn:
         for one, mark in ((given_up, fail), (retried, fail), (delivered, mark_delivered)):
-            event_id = await conn.fetchval("SELECT event_id FROM webhooks WHERE execution_id = $1", one.execution_id)
+            event_id = await conn.fetchval(
+                "SELECT event_id FROM webhooks WHERE execution_id = $1", one.execution_id
+            )
             assert await mark(conn, orders[event_id])
-    await bench.as_owner("UPDATE executions SET generation = 2 WHERE execution_id = $1", retried.execution_id)
+    await bench.as_owner(
+        "UPDATE executions SET generation = 2 WHERE execution_id = $1", retried.execution_id
+    )
     await sweep(bench, Orders()).sweep()
 
     assert gauges() == {

@@ -9,17 +9,17 @@ import time
 import pytest
 from prometheus_client import REGISTRY
 
-import activities.sweep
-from activities.sweep import NOT_FOUND, Sweep, TemporalOrders, Walked
-from contracts.executions import ClaimOutcome, ExecutionOrder, ExecutionRef, FinishInput
-from contracts.ids import ExecutionId
-from contracts.states import ExecutionStatus, JobState
-from contracts.webhooks import DeliveryOrder
-from runtime import metrics
-from store.executions import claim_execution
-from store.webhooks import get_webhook, mark_delivered
+import core.maintenance.reconciler
+from core.domain.ids import ExecutionId
+from core.domain.messages.executions import ClaimOutcome, ExecutionOrder, ExecutionRef, FinishInput
+from core.domain.messages.webhooks import DeliveryOrder
+from core.domain.states import ExecutionStatus, JobState
+from core.maintenance.reconciler import NOT_FOUND, Sweep, TemporalOrders, Walked
+from core.platform.observability import metrics
+from core.store.executions.executions import claim_execution
+from core.store.webhooks.events import get_webhook, mark_delivered
 from tests.activities.bench import Bench
-from tests.rows import Accepted, accept, new_execution, new_user
+from tests.support.rows import Accepted, accept, new_execution, new_user
 
 
 class Orders:
@@ -94,7 +94,9 @@ async def test_sweep_starts_what_is_queued_for_too_long(bench: Bench) -> None:
     assert orders.started == [one.execution_id]
 
 
-async def test_sweep_ends_what_an_operator_terminated_and_settles_its_bill_later(bench: Bench) -> None:
+async def test_sweep_ends_what_an_operator_terminated_and_settles_its_bill_later(
+    bench: Bench,
+) -> None:
     one = await bench.accepted(webhook_url="http://receiver.test/")
     await bench.run(bench.jobs.submit, one.image)
     await age(bench)
@@ -111,18 +113,24 @@ async def test_sweep_ends_what_an_operator_terminated_and_settles_its_bill_later
     assert (await bench.job(one.image)).state is JobState.COMPLETED
 
 
-async def test_sweep_starts_again_what_only_a_run_of_an_earlier_generation_has_closed(bench: Bench) -> None:
+async def test_sweep_starts_again_what_only_a_run_of_an_earlier_generation_has_closed(
+    bench: Bench,
+) -> None:
     one = await bench.accepted()
     await bench.run(bench.jobs.submit, one.image)
     await age(bench)
-    orders = Orders(how_closed="completed")  # an operator reset the run before a retry: it found nothing to claim
+    orders = Orders(
+        how_closed="completed"
+    )  # an operator reset the run before a retry: it found nothing to claim
     await sweep(bench, orders).look_after_running()
     assert orders.started == [one.execution_id]
     async with bench.database.as_user(one.user_id) as conn:
         assert await conn.fetchval("SELECT status FROM executions") == "running"
 
 
-async def test_sweep_looks_for_what_was_unknown_when_its_workflow_was_terminated(bench: Bench) -> None:
+async def test_sweep_looks_for_what_was_unknown_when_its_workflow_was_terminated(
+    bench: Bench,
+) -> None:
     one = await bench.accepted()
     order = bench.sandbox.fault("drop_after_accept")
     await bench.run(bench.jobs.submit, one.image)
@@ -154,7 +162,9 @@ async def test_sweep_orders_an_end_to_what_is_past_its_deadline(bench: Bench) ->
     assert orders.cancelled == [(one.execution_id, "deadline_exceeded")]
 
 
-@pytest.mark.parametrize("error", [ConnectionError("down"), TimeoutError(), LookupError("a row nobody can read")])
+@pytest.mark.parametrize(
+    "error", [ConnectionError("down"), TimeoutError(), LookupError("a row nobody can read")]
+)
 async def test_sweep_goes_on_when_a_part_fails(bench: Bench, error: Exception) -> None:
     one = await bench.accepted()
     await age(bench)
@@ -176,13 +186,16 @@ async def test_sweep_goes_on_when_a_part_fails(bench: Bench, error: Exception) -
 
 async def queued(bench: Bench, number: int) -> list[Accepted]:
     user_id = await new_user(bench.database)
-    return [await accept(bench.database, new_execution(user_id), claimed=False) for _ in range(number)]
+    return [
+        await accept(bench.database, new_execution(user_id), claimed=False) for _ in range(number)
+    ]
 
 
 async def status(bench: Bench, one: Accepted) -> tuple[str, str | None]:
     async with bench.database.as_user(one.user_id) as conn:
         row = await conn.fetchrow(
-            "SELECT status, error ->> 'code' AS code FROM executions WHERE execution_id = $1", one.execution_id
+            "SELECT status, error ->> 'code' AS code FROM executions WHERE execution_id = $1",
+            one.execution_id,
         )
     assert row is not None
     return row["status"], row["code"]
@@ -190,7 +203,9 @@ async def status(bench: Bench, one: Accepted) -> tuple[str, str | None]:
 
 async def test_sweep_starts_what_is_behind_a_row_that_cannot_be_started(bench: Bench) -> None:
     unreadable, refused, good = await queued(bench, 3)
-    await bench.as_owner("UPDATE executions SET plan = '{}' WHERE execution_id = $1", unreadable.execution_id)
+    await bench.as_owner(
+        "UPDATE executions SET plan = '{}' WHERE execution_id = $1", unreadable.execution_id
+    )
     await age(bench)
     orders = Orders()
 
@@ -200,7 +215,9 @@ async def test_sweep_starts_what_is_behind_a_row_that_cannot_be_started(bench: B
         await orders.start_execution(order, prompt)
 
     whole = sweep(bench, orders)
-    await dataclasses.replace(whole, orders=dataclasses.replace(whole.orders, start_execution=start)).sweep()
+    await dataclasses.replace(
+        whole, orders=dataclasses.replace(whole.orders, start_execution=start)
+    ).sweep()
     assert orders.started == [good.execution_id]
 
 
@@ -214,8 +231,10 @@ async def test_sweep_does_not_knock_for_every_row_while_temporal_is_down(bench: 
         raise ConnectionError("down")
 
     whole = sweep(bench, Orders())
-    await dataclasses.replace(whole, orders=dataclasses.replace(whole.orders, start_execution=down)).sweep()
-    assert len(knocks) == activities.sweep.GIVE_UP_AFTER
+    await dataclasses.replace(
+        whole, orders=dataclasses.replace(whole.orders, start_execution=down)
+    ).sweep()
+    assert len(knocks) == core.maintenance.reconciler.GIVE_UP_AFTER
 
 
 async def test_sweep_ends_what_was_still_queued_at_its_deadline(bench: Bench) -> None:
@@ -242,7 +261,9 @@ async def left_behind(bench: Bench, orders: Orders) -> tuple[Accepted, DeliveryO
 
 
 @pytest.mark.parametrize("delivered", [True, False])
-async def test_sweep_delivers_anew_only_what_is_still_pending(bench: Bench, *, delivered: bool) -> None:
+async def test_sweep_delivers_anew_only_what_is_still_pending(
+    bench: Bench, *, delivered: bool
+) -> None:
     orders = Orders()
     one, first = await left_behind(bench, orders)
 
@@ -262,26 +283,34 @@ async def test_sweep_delivers_anew_only_what_is_still_pending(bench: Bench, *, d
     assert [order.delivery for order in orders.delivered] == ([1] if delivered else [1, 2])
 
 
-async def test_sweep_repeats_a_cancel_once_a_minute(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sweep_repeats_a_cancel_once_a_minute(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = await bench.accepted()
     await age(bench)
-    await bench.as_owner("UPDATE executions SET cancel_requested_at = now(), cancel_reason = 'cancelled'")
+    await bench.as_owner(
+        "UPDATE executions SET cancel_requested_at = now(), cancel_reason = 'cancelled'"
+    )
     orders = Orders()
     sweeping = sweep(bench, orders)
     for _ in range(3):
         await sweeping.look_after_running()
     assert orders.cancelled == [(one.execution_id, "cancelled")]
-    monkeypatch.setattr(activities.sweep, "SIGNAL_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(core.maintenance.reconciler, "SIGNAL_AGAIN_SECONDS", 0.0)
     await sweeping.look_after_running()
     assert len(orders.cancelled) == 2
 
 
-async def test_sweep_remembers_a_bounded_number_of_cancels(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activities.sweep, "SIGNALS_KEPT", 1)
+async def test_sweep_remembers_a_bounded_number_of_cancels(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core.maintenance.reconciler, "SIGNALS_KEPT", 1)
     for _ in range(2):
         await bench.accepted()
     await age(bench)
-    await bench.as_owner("UPDATE executions SET cancel_requested_at = now(), cancel_reason = 'cancelled'")
+    await bench.as_owner(
+        "UPDATE executions SET cancel_requested_at = now(), cancel_reason = 'cancelled'"
+    )
     orders = Orders()
     sweeping = sweep(bench, orders)
     for _ in range(2):
@@ -292,8 +321,8 @@ async def test_sweep_remembers_a_bounded_number_of_cancels(bench: Bench, monkeyp
 async def test_sweep_gives_its_lock_up_when_the_connection_falls_silent(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activities.sweep, "EVERY_SECONDS", 0.01)
-    monkeypatch.setattr(activities.sweep, "LOCK_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(core.maintenance.reconciler, "EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(core.maintenance.reconciler, "LOCK_TIMEOUT_SECONDS", 0.3)
     async with bench.database.listening_connection() as lock:
         backend = lock.get_server_pid()
         os.kill(backend, signal.SIGSTOP)
@@ -331,12 +360,18 @@ async def test_sweep_reports_a_lost_workflow_only_if_it_ended_the_row(
 
     async def closed(_execution_id: ExecutionId) -> str:
         if race:
-            await bench.executions.finish(FinishInput(execution=one.ref, status=ExecutionStatus.COMPLETED))
+            await bench.executions.finish(
+                FinishInput(execution=one.ref, status=ExecutionStatus.COMPLETED)
+            )
         return "failed"
 
     whole = sweep(bench, Orders())
-    await dataclasses.replace(whole, orders=dataclasses.replace(whole.orders, closed=closed)).look_after_running()
-    assert await status(bench, one) == (("completed", None) if race else ("failed", "internal_error"))
+    await dataclasses.replace(
+        whole, orders=dataclasses.replace(whole.orders, closed=closed)
+    ).look_after_running()
+    assert await status(bench, one) == (
+        ("completed", None) if race else ("failed", "internal_error")
+    )
     assert ("lost its workflow" in capsys.readouterr().out) is not race
 
 
@@ -345,12 +380,16 @@ async def test_sweep_does_not_start_what_ended_since_its_first_look(bench: Bench
     await age(bench)
 
     async def closed(_execution_id: ExecutionId) -> str:
-        await bench.executions.finish(FinishInput(execution=one.ref, status=ExecutionStatus.COMPLETED))
+        await bench.executions.finish(
+            FinishInput(execution=one.ref, status=ExecutionStatus.COMPLETED)
+        )
         return "completed"
 
     orders = Orders()
     whole = sweep(bench, orders)
-    await dataclasses.replace(whole, orders=dataclasses.replace(whole.orders, closed=closed)).look_after_running()
+    await dataclasses.replace(
+        whole, orders=dataclasses.replace(whole.orders, closed=closed)
+    ).look_after_running()
     assert orders.started == []
 
 

@@ -2,15 +2,17 @@
 
 import pytest
 
-import activities.sweep
-from store.idempotency import KeptAnswer, find_answer, insert_answer
+import core.maintenance.reconciler
+from core.store.executions.idempotency import KeptAnswer, find_answer, insert_answer
 from tests.activities.bench import Bench
 from tests.activities.test_sweep import Orders, sweep
-from tests.rows import new_user
+from tests.support.rows import new_user
 
 
-async def test_sweep_forgets_keys_of_30_days_page_by_page(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activities.sweep, "KEYS_PAGE", 2)
+async def test_sweep_forgets_keys_of_30_days_page_by_page(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core.maintenance.reconciler, "KEYS_PAGE", 2)
     user_id = await new_user(bench.database)
     kept = KeptAnswer(request_sha256=bytes(32), answer=b"{}")
     async with bench.database.as_user(user_id) as conn:

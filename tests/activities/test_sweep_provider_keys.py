@@ -2,12 +2,12 @@
 
 import pytest
 
-from store.jobs import begin_send
-from store.provider_keys import KeyErasedError, delete_key, open_key, put_key
+from core.store.jobs.jobs import begin_send
+from core.store.providers.user_keys import KeyErasedError, delete_key, open_key, put_key
 from tests.activities.bench import Bench
 from tests.activities.test_sweep import Orders, sweep
-from tests.rows import SEALER, accept, new_execution, new_user
 from tests.store.by_hand import REQUEST
+from tests.support.rows import SEALER, accept, new_execution, new_user
 
 KEY = "a key of one's own at fal"
 
@@ -17,7 +17,9 @@ async def test_sweep_erases_provider_keys_when_the_last_bill_is_paid(bench: Benc
     async with bench.database.as_user(one.user_id) as conn:
         unused = await put_key(conn, SEALER, one.user_id, "replicate", KEY)
         used = await put_key(conn, SEALER, one.user_id, "fal", KEY)
-        assert await begin_send(conn, one.image, 1, REQUEST, {}, provider_key_id=used.provider_key_id)
+        assert await begin_send(
+            conn, one.image, 1, REQUEST, {}, provider_key_id=used.provider_key_id
+        )
         for provider in ("replicate", "fal"):
             await delete_key(conn, one.user_id, provider)
 
@@ -27,9 +29,12 @@ async def test_sweep_erases_provider_keys_when_the_last_bill_is_paid(bench: Benc
         with pytest.raises(KeyErasedError):
             await open_key(conn, SEALER, unused.provider_key_id)
         assert await open_key(conn, SEALER, used.provider_key_id) == KEY
-        await conn.execute("UPDATE jobs SET state = 'failed', ended_at = now() WHERE job_id = $1", one.image.job_id)
         await conn.execute(
-            "UPDATE charges SET state = 'released', ended_at = now() WHERE job_id = $1", one.image.job_id
+            "UPDATE jobs SET state = 'failed', ended_at = now() WHERE job_id = $1", one.image.job_id
+        )
+        await conn.execute(
+            "UPDATE charges SET state = 'released', ended_at = now() WHERE job_id = $1",
+            one.image.job_id,
         )
 
     await sweep(bench, Orders()).erase_provider_keys()

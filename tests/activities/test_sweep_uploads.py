@@ -11,10 +11,10 @@ import aioboto3
 import pytest
 from aiobotocore.config import AioConfig
 
-from runtime import policies
+from core.platform.temporal import policies
 from tests.activities.bench import Bench
 from tests.activities.test_sweep import Orders, sweep
-from tests.servers import S3Server
+from tests.support.servers import S3Server
 
 
 @asynccontextmanager
@@ -37,7 +37,9 @@ async def test_sweep_aborts_stale_uploads_once_an_hour(
         where = {"Bucket": s3_server.access.bucket, "Key": f"stale/{os.urandom(4).hex()}"}
 
         async def uploads() -> int:
-            listed = await client.list_multipart_uploads(Bucket=where["Bucket"], Prefix=where["Key"])
+            listed = await client.list_multipart_uploads(
+                Bucket=where["Bucket"], Prefix=where["Key"]
+            )
             return len(listed.get("Uploads", []))
 
         await client.create_multipart_upload(**where)

@@ -15,25 +15,44 @@ from standardwebhooks.webhooks import Webhook
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
-from activities.webhook_http import AttemptError, WebhookHttpSettings
 from activities.webhooks import WebhookActivities, retry_delay_seconds
-from contracts.ids import EventId, UserId, new_event_id
-from contracts.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder, WebhookState
+from core.domain.ids import EventId, UserId, new_event_id
+from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder, WebhookState
+from core.platform.crypto.sealing import Sealer
+from core.platform.temporal.policies import RETRY_DELAYS_SECONDS
+from core.store.database import Database
+from core.store.webhooks.events import (
+    AttemptRecord,
+    WebhookNotFoundError,
+    begin_attempt,
+    get_webhook,
+    list_attempts,
+    next_delivery,
+)
+from core.webhooks.sender import AttemptError, WebhookHttpSettings
 from deploy.local.ports import free_ports
-from runtime.encryption import Sealer
-from runtime.policies import RETRY_DELAYS_SECONDS
-from store.database import Database
-from store.webhooks import AttemptRecord, WebhookNotFoundError, begin_attempt, get_webhook, list_attempts, next_delivery
-from tests.outbound import LOCAL_HTTP
-from tests.receiver import Answer, Receiver, drip, drop, flood, hang, raw, reply, self_signed
-from tests.servers import PostgresServer, new_database
-from tests.webhook_rows import BODY, DEFAULT_SECRET, SEALER, Stored, store_webhook
+from tests.support.outbound import LOCAL_HTTP
+from tests.support.receiver import (
+    Answer,
+    Receiver,
+    drip,
+    drop,
+    flood,
+    hang,
+    raw,
+    reply,
+    self_signed,
+)
+from tests.support.servers import PostgresServer, new_database
+from tests.support.webhook_rows import BODY, DEFAULT_SECRET, SEALER, Stored, store_webhook
 
 QUICK = dataclasses.replace(LOCAL_HTTP, total_seconds=1.0, connect_seconds=0.5)
 
 
 @pytest.fixture(scope="module")
-async def database(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Database]:
+async def database(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[Database]:
     """One for all tests here: each has users of its own."""
     async with (
         new_database(postgres_server, template_database) as fresh,
@@ -43,7 +62,11 @@ async def database(postgres_server: PostgresServer, template_database: str) -> A
 
 
 async def attempt(
-    database: Database, order: DeliveryOrder, *, http: WebhookHttpSettings = QUICK, secrets: Sealer = SEALER
+    database: Database,
+    order: DeliveryOrder,
+    *,
+    http: WebhookHttpSettings = QUICK,
+    secrets: Sealer = SEALER,
 ) -> AttemptResult | ApplicationError:
     """What the activity returned, or the failure by which it asks Temporal for another try."""
     activities = WebhookActivities(database, secrets, http)
@@ -79,13 +102,17 @@ async def test_attempt_delivers_what_both_kinds_of_receiver_verify(database: Dat
     assert await state_of(database, stored) is WebhookState.DELIVERED
 
 
-@pytest.mark.parametrize("secret", ["my own text, sixteen or more", "whsec_bXkgb3duIHNlY3JldCwgZGVjb2RlZA=="])
+@pytest.mark.parametrize(
+    "secret", ["my own text, sixteen or more", "whsec_bXkgb3duIHNlY3JldCwgZGVjb2RlZA=="]
+)
 async def test_attempt_signs_with_the_requests_own_secret(database: Database, secret: str) -> None:
     async with Receiver.open() as receiver:
         stored = await store_webhook(database, receiver.url, secret=secret)
         await attempt(database, stored.order)
     (request,) = receiver.received
-    Webhook(secret if secret.startswith("whsec_") else secret.encode()).verify(request.body, request.headers)
+    Webhook(secret if secret.startswith("whsec_") else secret.encode()).verify(
+        request.body, request.headers
+    )
     seed = hmac.new(secret.encode(), BODY, hashlib.sha256).hexdigest()
     assert request.headers["x-webhook-signature"] == f"sha256={seed}"
 
@@ -95,7 +122,9 @@ async def test_attempt_without_a_usable_secret_sends_nothing(database: Database)
     async with Receiver.open() as receiver:
         unopened = await store_webhook(database, receiver.url)
         empty = await store_webhook(database, receiver.url, secret="")
-        assert isinstance(await attempt(database, unopened.order, secrets=Sealer([b"k" * 32])), ApplicationError)
+        assert isinstance(
+            await attempt(database, unopened.order, secrets=Sealer([b"k" * 32])), ApplicationError
+        )
         assert isinstance(await attempt(database, empty.order), ApplicationError)
         assert receiver.received == []
     for stored in (unopened, empty):
@@ -139,7 +168,9 @@ async def test_attempt_that_was_not_taken_is_recorded_and_tried_again(
     assert await state_of(database, stored) is WebhookState.PENDING
 
 
-async def test_attempt_where_nobody_listens_is_a_category_not_an_exception(database: Database) -> None:
+async def test_attempt_where_nobody_listens_is_a_category_not_an_exception(
+    database: Database,
+) -> None:
     (port,) = free_ports(1)
     addresses = {
         f"http://127.0.0.1:{port}/": "connection_refused",
@@ -175,7 +206,9 @@ async def test_attempt_is_over_at_its_total_deadline(database: Database) -> None
 
 
 async def test_attempt_with_2xx_and_an_endless_body_is_delivered(database: Database) -> None:
-    """The status line is the answer; what follows it cannot take it back, nor hold a slot past the deadline."""
+    """The status line is the answer; what follows it cannot take it back, nor hold a slot past the
+    deadline.
+    """
     endless = drip(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n1000\r\n")
     broken = raw(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this")
     for answer, beginning in ((endless, "first"), (broken, "only this")):
@@ -196,13 +229,19 @@ async def test_attempt_reads_little_of_a_huge_answer(database: Database) -> None
         result = await attempt(database, stored.order)
     assert isinstance(result, AttemptResult)
     assert result.outcome is AttemptOutcome.DELIVERED
-    assert 64 * 1024 <= sum(sent) < 32 * 1024 * 1024  # what socket buffers swallow, not the gigabyte
+    assert (
+        64 * 1024 <= sum(sent) < 32 * 1024 * 1024
+    )  # what socket buffers swallow, not the gigabyte
     (tried,) = await attempts_of(database, stored)
     assert tried.response_excerpt == "y" * 1024
 
 
-async def test_attempt_excerpt_is_one_kilobyte_without_control_characters(database: Database) -> None:
-    hostile = "\x00\x1b[31mred\r\n\u202eright to left\x7f ".encode() + b"\xff\xfe" + "é".encode() * 2000
+async def test_attempt_excerpt_is_one_kilobyte_without_control_characters(
+    database: Database,
+) -> None:
+    hostile = (
+        "\x00\x1b[31mred\r\n\u202eright to left\x7f ".encode() + b"\xff\xfe" + "é".encode() * 2000
+    )
     async with Receiver.open(reply(500, hostile)) as receiver:
         stored = await store_webhook(database, receiver.url)
         await attempt(database, stored.order)
@@ -268,7 +307,9 @@ def test_schedule_is_ten_tries_over_three_days_with_jitter() -> None:
         assert delay is not None
         assert planned <= delay <= 1.15 * planned
     others = {
-        retry_delay_seconds(DeliveryOrder(user_id=UserId("usr_1"), event_id=EventId(f"evt_{n}")), 9, None)
+        retry_delay_seconds(
+            DeliveryOrder(user_id=UserId("usr_1"), event_id=EventId(f"evt_{n}")), 9, None
+        )
         for n in range(100)
     }
     assert len(others) == 100
@@ -312,10 +353,15 @@ async def test_attempt_that_was_cut_counts_as_one(database: Database) -> None:
     assert (cut.number, cut.duration_ms, tried.number, tried.status_code) == (1, None, 2, 500)
 
 
-async def test_attempt_without_a_database_takes_nothing_off_the_schedule(database: Database) -> None:
+async def test_attempt_without_a_database_takes_nothing_off_the_schedule(
+    database: Database,
+) -> None:
     """Temporal counts those tries, we do not: nothing was sent."""
     (dead_port,) = free_ports(1)
-    async with Receiver.open() as receiver, Database.open(f"postgresql://nobody@127.0.0.1:{dead_port}/none") as away:
+    async with (
+        Receiver.open() as receiver,
+        Database.open(f"postgresql://nobody@127.0.0.1:{dead_port}/none") as away,
+    ):
         stored = await store_webhook(database, receiver.url)
         for _ in range(12):
             with pytest.raises(OSError, match="Connect"):
@@ -332,7 +378,9 @@ async def test_event_that_is_not_there_fails_loudly_and_can_be_finished(database
     with pytest.raises(WebhookNotFoundError):
         await attempt(database, order)
     finish = WebhookActivities(database, SEALER, QUICK).finish
-    assert await ActivityEnvironment().run(finish, order) == AttemptResult(outcome=AttemptOutcome.EXHAUSTED, number=0)
+    assert await ActivityEnvironment().run(finish, order) == AttemptResult(
+        outcome=AttemptOutcome.EXHAUSTED, number=0
+    )
 
 
 async def test_attempt_as_another_user_reaches_nothing(database: Database) -> None:
@@ -344,7 +392,9 @@ async def test_attempt_as_another_user_reaches_nothing(database: Database) -> No
         assert receiver.received == []
 
 
-async def test_attempt_verifies_the_receivers_certificate(database: Database, tmp_path: Path) -> None:
+async def test_attempt_verifies_the_receivers_certificate(
+    database: Database, tmp_path: Path
+) -> None:
     server, certificate = self_signed(tmp_path)
     async with Receiver.open(tls=server) as receiver:
         stored = await store_webhook(database, receiver.url)
@@ -359,7 +409,9 @@ async def test_attempt_verifies_the_receivers_certificate(database: Database, tm
 
 async def test_attempts_are_counted_by_outcome(database: Database) -> None:
     def counted(outcome: str) -> float:
-        return REGISTRY.get_sample_value("takeone_webhook_attempts_total", {"outcome": outcome}) or 0.0
+        return (
+            REGISTRY.get_sample_value("takeone_webhook_attempts_total", {"outcome": outcome}) or 0.0
+        )
 
     before = {outcome: counted(outcome) for outcome in AttemptOutcome}
     async with Receiver.open(reply(500), reply(200), reply(410)) as receiver:
@@ -383,7 +435,10 @@ async def test_resend_sends_the_same_body_and_stops_the_older_delivery(database:
         assert isinstance(await attempt(database, again), AttemptResult)
     assert [request.body for request in receiver.received] == [BODY, BODY]
     assert await state_of(database, stored) is WebhookState.DELIVERED
-    assert [(tried.delivery, tried.number) for tried in await attempts_of(database, stored)] == [(1, 1), (2, 1)]
+    assert [(tried.delivery, tried.number) for tried in await attempts_of(database, stored)] == [
+        (1, 1),
+        (2, 1),
+    ]
 
 
 def test_documentation_lists_every_error() -> None:

@@ -1,4 +1,5 @@
-"""Workers that wake too late, and what they bought: nothing twice in a row's place, nothing that no charge stands for.
+"""Workers that wake too late, and what they bought: nothing twice in a row's place, nothing that no
+charge stands for.
 
 The judge is the sandbox's own bill, line by line.
 """
@@ -10,16 +11,16 @@ from typing import Any, cast
 import pytest
 
 from activities.jobs import JobActivities
-from contracts.ids import JobId, ProviderJobId
-from contracts.jobs import FindOutcome, JobRef, SubmitOutcome
-from contracts.money import NanoUsd
-from contracts.states import CostBasis, JobState
-from providers.port import CreateAnswer, CreateRequest, Provider
-from providers.registry import Providers
-from runtime.policies import SEND_WITHIN_SECONDS
-from store.callbacks import CallbackOutcome, NewCallback, record_callback
-from store.charges import get_money, settle_charge
-from store.status import find_execution
+from core.domain.ids import JobId, ProviderJobId
+from core.domain.messages.jobs import FindOutcome, JobRef, SubmitOutcome
+from core.domain.money import NanoUsd
+from core.domain.states import CostBasis, JobState
+from core.platform.temporal.policies import SEND_WITHIN_SECONDS
+from core.providers.port import CreateAnswer, CreateRequest, Provider
+from core.providers.registry import Providers
+from core.store.executions.status import find_execution
+from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
+from core.store.money.charges import get_money, settle_charge
 from tests.activities.bench import Bench
 from tests.activities.test_find import make_send_older
 
@@ -34,9 +35,13 @@ class HeldProvider:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._provider, name)
 
-    async def submit(self, request: CreateRequest, *, timeout_seconds: float, not_after: float) -> CreateAnswer:
+    async def submit(
+        self, request: CreateRequest, *, timeout_seconds: float, not_after: float
+    ) -> CreateAnswer:
         await self._gate.wait()
-        return await self._provider.submit(request, timeout_seconds=timeout_seconds, not_after=not_after)
+        return await self._provider.submit(
+            request, timeout_seconds=timeout_seconds, not_after=not_after
+        )
 
 
 def held(bench: Bench, gate: asyncio.Event) -> JobActivities:
@@ -78,7 +83,9 @@ async def orphans(bench: Bench, ref: JobRef) -> list[dict[str, Any]]:
 
 
 async def settled_like_the_bill(bench: Bench, ref: JobRef) -> None:
-    """Every line of the bill is the settled charge of exactly one job; an orphan's is booked as one."""
+    """Every line of the bill is the settled charge of exactly one job; an orphan's is booked as
+    one.
+    """
     async with asyncio.timeout(15):
         while any(orphan["charge"] == "held" for orphan in await orphans(bench, ref)):
             await bench.late_bills.settle()
@@ -95,7 +102,9 @@ async def settled_like_the_bill(bench: Bench, ref: JobRef) -> None:
     assert all((row["kinds"] == ["orphan"]) is row["orphan"] for row in rows)
 
 
-async def call_back(bench: Bench, ref: JobRef, send: int, provider_job_id: str, delivery: str = "d") -> CallbackOutcome:
+async def call_back(
+    bench: Bench, ref: JobRef, send: int, provider_job_id: str, delivery: str = "d"
+) -> CallbackOutcome:
     new = NewCallback(
         provider="replicate",
         delivery_id=f"{delivery}-{send}-{provider_job_id}",
@@ -125,13 +134,19 @@ async def test_zombie_stopped_before_its_post_sends_nothing_when_it_wakes(bench:
     assert (await zombie).outcome is SubmitOutcome.UNKNOWN
     assert len(bench.bill()) == 1
     after = await bench.job(image)
-    assert (after.state, after.send_number, after.handle) == (JobState.SUBMITTED, 2, successor.handle)
+    assert (after.state, after.send_number, after.handle) == (
+        JobState.SUBMITTED,
+        2,
+        successor.handle,
+    )
     await complete(bench, image)
     await settled_like_the_bill(bench, image)
 
 
 async def test_zombie_that_wakes_as_the_only_one_gives_its_job_back(bench: Bench) -> None:
-    """Nobody has replaced its send, and nothing left: it may be sent at once, without waiting for the horizon."""
+    """Nobody has replaced its send, and nothing left: it may be sent at once, without waiting for
+    the horizon.
+    """
     image = (await bench.accepted()).image
     gate = asyncio.Event()
     zombie = asyncio.create_task(bench.run(held(bench, gate).submit, image))
@@ -183,7 +198,11 @@ async def test_zombie_of_a_superseded_send_leaves_an_orphan_that_is_ended_and_pa
     if brought_by != "callback":
         await zombie
     (orphan,) = await orphans(bench, image)
-    assert (orphan["provider_job_id"], orphan["supersedes"], orphan["state"]) == (first, image.job_id, "submitted")
+    assert (orphan["provider_job_id"], orphan["supersedes"], orphan["state"]) == (
+        first,
+        image.job_id,
+        "submitted",
+    )
     job = await bench.job(image)
     assert job.handle is not None
     assert (job.state, job.handle.provider_job_id) == (JobState.SUBMITTED, second)
@@ -199,7 +218,9 @@ async def test_zombie_of_a_superseded_send_leaves_an_orphan_that_is_ended_and_pa
         record = await find_execution(conn, image.user_id, one.execution_id)
     assert record is not None
     assert record.settled_nano_usd == sum(line["billed_nano_usd"] for line in bench.bill())
-    assert [job.state for job in record.jobs if job.step == "image" and not job.orphan] == [JobState.COMPLETED]
+    assert [job.state for job in record.jobs if job.step == "image" and not job.orphan] == [
+        JobState.COMPLETED
+    ]
 
 
 async def test_second_id_of_one_send_is_an_orphan(bench: Bench) -> None:
@@ -210,8 +231,12 @@ async def test_second_id_of_one_send_is_an_orphan(bench: Bench) -> None:
     job, twin = await bench.job(image), await bench.job(other)
     assert job.handle is not None
     assert twin.handle is not None
-    assert await call_back(bench, image, 1, twin.handle.provider_job_id) is CallbackOutcome.REFUSED  # another's
-    await bench.as_owner("UPDATE jobs SET provider_job_id = 'elsewhere' WHERE job_id = $1", other.job_id)
+    assert (
+        await call_back(bench, image, 1, twin.handle.provider_job_id) is CallbackOutcome.REFUSED
+    )  # another's
+    await bench.as_owner(
+        "UPDATE jobs SET provider_job_id = 'elsewhere' WHERE job_id = $1", other.job_id
+    )
     assert await call_back(bench, image, 1, twin.handle.provider_job_id) is CallbackOutcome.ORPHAN
     await complete(bench, image)
     await settled_like_the_bill(bench, image)
@@ -227,7 +252,8 @@ async def test_what_was_released_and_bought_after_all_is_an_orphan(bench: Bench)
     assert bench.sandbox.fired(order) == 1
     await found_absent(bench, image)
     await bench.as_owner(
-        "UPDATE executions SET deadline_at = now() - interval '1 s' WHERE execution_id = $1", one.execution_id
+        "UPDATE executions SET deadline_at = now() - interval '1 s' WHERE execution_id = $1",
+        one.execution_id,
     )
     assert (await bench.run(bench.jobs.submit, image)).outcome is SubmitOutcome.REFUSED
     assert await bench.charge(image) == ("released", 0)
@@ -267,7 +293,9 @@ async def test_what_was_settled_by_hand_and_calls_later_is_billed_once(bench: Be
 async def test_ids_that_earlier_sends_were_given_do_not_stop_the_search_for_the_last(
     bench: Bench, last_was_accepted: bool
 ) -> None:
-    """Two sends without an answer, the job given up: the earlier one's id was written down somewhere."""
+    """Two sends without an answer, the job given up: the earlier one's id was written down
+    somewhere.
+    """
     one = await bench.accepted()
     image = one.image
     bench.sandbox.fault("drop_after_accept")
@@ -298,4 +326,6 @@ async def test_ids_that_earlier_sends_were_given_do_not_stop_the_search_for_the_
     found = [] if job.handle is None else [job.handle.provider_job_id]
     assert found == [line["provider_job_id"] for line in others]
     assert len(others) == last_was_accepted
-    assert [orphan["provider_job_id"] for orphan in await orphans(bench, image)] == [first["provider_job_id"]]
+    assert [orphan["provider_job_id"] for orphan in await orphans(bench, image)] == [
+        first["provider_job_id"]
+    ]

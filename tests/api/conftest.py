@@ -11,12 +11,12 @@ from temporalio.client import Client
 
 from api.app import create_app
 from api.services import Services, open_services
-from contracts.ids import KeyId, UserId
-from runtime.settings import ApiProcess
-from runtime.temporal import ensure_search_attributes
-from store.database import Database
-from store.users import UserLimits, insert_api_key, insert_user
-from tests.servers import FreshDatabase, PostgresServer, TemporalServer, new_database
+from core.domain.ids import KeyId, UserId
+from core.platform.settings.processes import ApiProcess
+from core.platform.temporal.client import ensure_search_attributes
+from core.store.accounts.users import UserLimits, insert_api_key, insert_user
+from core.store.database import Database
+from tests.support.servers import FreshDatabase, PostgresServer, TemporalServer, new_database
 
 ENCRYPTION_KEY = bytes(range(32))
 BASE_URL = "http://api.test"
@@ -118,7 +118,9 @@ async def user(api: Api) -> AsyncGenerator[TestUser]:
 async def shared_api(
     postgres_server: PostgresServer, template_database: str, temporal_address: str
 ) -> AsyncGenerator[Api]:
-    """An API that a whole file shares: for requests that are refused, or whose rows do not matter."""
+    """An API that a whole file shares: for requests that are refused, or whose rows do
+    not matter.
+    """
     async with (
         new_database(postgres_server, template_database) as database,
         running_api(api_settings(database, temporal_address)) as api,

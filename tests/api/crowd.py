@@ -1,6 +1,8 @@
-"""A crowd of slow clients, as a process of its own: `python -m tests.api.crowd PORT CLIENTS SECONDS`.
+"""A crowd of slow clients, as a process of its own: `python -m tests.api.crowd PORT CLIENTS
+SECONDS`.
 
-Whoever is cut off comes back at once. Prints as JSON how many connections it had, and how long the longest one lasted.
+Whoever is cut off comes back at once. Prints as JSON how many connections it had, and how long the
+longest one lasted.
 """
 
 import asyncio
@@ -73,7 +75,10 @@ async def _come_again(port: int, manner: Manner, until: float, lifetimes: list[f
 async def main(port: int, clients: int, seconds: float) -> None:
     until = time.monotonic() + seconds
     lifetimes: list[float] = []
-    crowd = (_come_again(port, MANNERS[number % len(MANNERS)], until, lifetimes) for number in range(clients))
+    crowd = (
+        _come_again(port, MANNERS[number % len(MANNERS)], until, lifetimes)
+        for number in range(clients)
+    )
     await asyncio.gather(*crowd)
     print(json.dumps({"connections": len(lifetimes), "longest_seconds": max(lifetimes)}))  # noqa: T201 - its result
 

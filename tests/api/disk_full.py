@@ -1,7 +1,8 @@
-"""`python -m tests.api.disk_full FOLDER`, with FOLDER on a small disk: PostgreSQL's disk is filled under the API.
+"""`python -m tests.api.disk_full FOLDER`, with FOLDER on a small disk: PostgreSQL's disk is filled
+under the API.
 
-First its tables cannot grow, then its log cannot go on, which ends it. What was acknowledged is there afterwards,
-whole; what was refused is not.
+First its tables cannot grow, then its log cannot go on, which ends it. What was acknowledged is
+there afterwards, whole; what was refused is not.
 """
 
 import asyncio
@@ -12,21 +13,23 @@ from pathlib import Path
 import asyncpg
 import httpx
 
+from core.platform.observability.logging import configure_logging
+from core.store.migrate import migrate
 from deploy.local.ports import free_ports
 from deploy.local.postgres import postgres
 from deploy.local.process import Part, start_ready
-from runtime.logging import configure_logging
-from store.migrate import migrate
 from tests.api.conftest import TestUser, api_settings, running_api
 from tests.api.whole import check_refused, check_whole
-from tests.servers import PASSWORD, FreshDatabase, PostgresServer
-from tests.small_disk import Filler
+from tests.support.servers import PASSWORD, FreshDatabase, PostgresServer
+from tests.support.small_disk import Filler
 
 GREEN_SECONDS = 10.0
 
 
 async def _order(user: TestUser, prompt: str) -> httpx.Response:
-    answer = await user.http.post("/api/generate-video", json={"prompt": prompt.ljust(500, "."), "duration": 2})
+    answer = await user.http.post(
+        "/api/generate-video", json={"prompt": prompt.ljust(500, "."), "duration": 2}
+    )
     if answer.status_code != 202:
         check_refused(answer)
     return answer
@@ -52,7 +55,9 @@ def _has_panicked(log: Path) -> bool:
 
 
 async def _log_cannot_go_on(owner_dsn: str, log: Path) -> None:
-    """Ask for a new file of it until PostgreSQL ends itself: that is how it keeps what it has acknowledged."""
+    """Ask for a new file of it until PostgreSQL ends itself: that is how it keeps what it has
+    acknowledged.
+    """
     for _ in range(50):
         try:
             owner = await asyncpg.connect(owner_dsn)
@@ -90,7 +95,9 @@ async def _run(folder: Path, part: Part, server: PostgresServer) -> None:
     database = FreshDatabase(name="postgres", owner_dsn=owner_dsn, application_dsn=application_dsn)
     async with running_api(api_settings(database, "127.0.0.1:9")) as api:
         user = await api.new_user()
-        acknowledged = {(await _order(user, f"early {number}")).json()["executionId"] for number in range(3)}
+        acknowledged = {
+            (await _order(user, f"early {number}")).json()["executionId"] for number in range(3)
+        }
         filler = Filler(folder)
         filler.fill()
         acknowledged |= set(await _tables_cannot_grow(user))
@@ -112,10 +119,16 @@ async def _run(folder: Path, part: Part, server: PostgresServer) -> None:
         try:
             first, green_seconds = await _until_green(user, owner_dsn)
             assert green_seconds <= GREEN_SECONDS
-            await check_whole(owner_dsn, api.database, {*acknowledged, first}, more=1)  # one had no answer
+            await check_whole(
+                owner_dsn, api.database, {*acknowledged, first}, more=1
+            )  # one had no answer
             for execution_id in acknowledged:
-                assert (await user.http.get(f"/api/executions/{execution_id}")).json()["status"] == "queued"
-            _say(f"room was made: green after {green_seconds:.1f} s, nothing lost, the books add up")
+                assert (await user.http.get(f"/api/executions/{execution_id}")).json()[
+                    "status"
+                ] == "queued"
+            _say(
+                f"room was made: green after {green_seconds:.1f} s, nothing lost, the books add up"
+            )
         finally:
             await running.stop()
 

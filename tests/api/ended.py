@@ -3,28 +3,38 @@
 from dataclasses import dataclass, replace
 
 from activities.executions import ExecutionActivities
-from activities.links import AssetLinks
-from contracts.executions import FinishInput
-from contracts.failures import Failure, FailureCode
-from contracts.ids import AssetId, JobId, ProviderJobId, UserId, new_asset_id, new_charge_id, new_job_id
-from contracts.jobs import JobReport, Output
-from contracts.money import NanoUsd
-from contracts.plans import StepKind
-from contracts.states import CostBasis, ExecutionStatus, JobState
-from contracts.webhooks import DeliveryOrder
-from store.assets import Asset, insert_asset
-from store.charges import move_budget, release_charge, settle_charge
-from store.database import Connection, Database
-from store.executions import failure_to_json
-from store.reports import report_to_json
-from tests.rows import Accepted, accept, new_execution
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import (
+    AssetId,
+    JobId,
+    ProviderJobId,
+    UserId,
+    new_asset_id,
+    new_charge_id,
+    new_job_id,
+)
+from core.domain.messages.executions import FinishInput
+from core.domain.messages.jobs import JobReport, Output
+from core.domain.messages.webhooks import DeliveryOrder
+from core.domain.money import NanoUsd
+from core.domain.plans import StepKind
+from core.domain.states import CostBasis, ExecutionStatus, JobState
+from core.store.database import Connection, Database
+from core.store.executions.executions import failure_to_json
+from core.store.files.assets import Asset, insert_asset
+from core.store.jobs.reports import report_to_json
+from core.store.money.charges import move_budget, release_charge, settle_charge
+from core.webhooks.asset_links import AssetLinks
+from tests.support.rows import Accepted, accept, new_execution
 
 COST = NanoUsd(2_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """How a job was left. cost: what its bill says; None while that is open. released: it was certainly not bought."""
+    """How a job was left. cost: what its bill says; None while that is open. released: it was
+    certainly not bought.
+    """
 
     state: JobState
     failure: FailureCode | None = None
@@ -38,7 +48,9 @@ class Left:
 
 
 NEVER_SENT = Left(state=JobState.WAITING, sent=False)
-STORED = Left(state=JobState.COMPLETED, known=True, report=JobState.COMPLETED, cost=COST, stored=True)
+STORED = Left(
+    state=JobState.COMPLETED, known=True, report=JobState.COMPLETED, cost=COST, stored=True
+)
 NOT_STORED = replace(STORED, stored=False)
 
 
@@ -87,12 +99,18 @@ WHERE job_id = $1
 async def _leave(conn: Connection, job_id: JobId, left: Left, kind: StepKind) -> None:
     report = None
     if left.report is not None:
-        outputs = (Output(url="http://provider.test/file", kind=kind),) if left.report is JobState.COMPLETED else ()
+        outputs = (
+            (Output(url="http://provider.test/file", kind=kind),)
+            if left.report is JobState.COMPLETED
+            else ()
+        )
         report = report_to_json(JobReport(state=left.report, outputs=outputs))
     failure = failure_to_json(Failure.of(left.failure)) if left.failure is not None else None
     provider_job_id = ProviderJobId(f"provider-{job_id}") if left.known else None
     sends = 1 if left.sent else 0
-    await conn.execute(LEAVE, job_id, left.state, failure, sends, provider_job_id, report, left.cancel_sent)
+    await conn.execute(
+        LEAVE, job_id, left.state, failure, sends, provider_job_id, report, left.cancel_sent
+    )
     if left.sent:
         await conn.execute(
             "INSERT INTO sends (job_id, number, user_id, request, inputs)"
@@ -150,7 +168,9 @@ async def add_orphan(database: Database, one: Accepted, left: Left) -> JobId:
     return job_id
 
 
-async def finish_again(database: Database, one: Accepted, generation: int, *, video: Left, job_id: JobId) -> None:
+async def finish_again(
+    database: Database, one: Accepted, generation: int, *, video: Left, job_id: JobId
+) -> None:
     """The retried execution has failed again, with its new video job left like this."""
     async with database.as_system() as conn:
         await _leave(conn, job_id, video, StepKind.VIDEO)

@@ -1,7 +1,7 @@
 """What Schemathesis cannot know of this API, loaded by it: see tests/api/test_openapi_fuzz.py.
 
-FUZZ_KEPT_KEYS: ids of API keys, comma separated, that it must not revoke: they are its own. FUZZ_CANCELS: how many
-executions it may cancel.
+FUZZ_KEPT_KEYS: ids of API keys, comma separated, that it must not revoke: they are its own.
+FUZZ_CANCELS: how many executions it may cancel.
 """
 
 import os
@@ -44,7 +44,9 @@ BEYOND_SCHEMAS = re.compile(
         )
     )
 )
-"""What may be wrong with a request that fits its schema: what fields mean together, what was chosen elsewhere."""
+"""What may be wrong with a request that fits its schema: what fields mean together, what was chosen
+elsewhere.
+"""
 ADDRESSES = ("url", "webhook")
 """Which addresses may be called is a page of rules."""
 CODES = ("max_cost_exceeded", "idempotency_conflict")
@@ -60,18 +62,24 @@ def filter_case(context: HookContext, case: Case[Any]) -> bool:
     parameters: dict[str, Any] = case.path_parameters or {}
     if case.method == "DELETE" and parameters.get("key_id") in KEPT_KEYS:
         return False
-    if case.operation.path.endswith("/cancel") and str(parameters.get("execution_id")).startswith("exec_"):
+    if case.operation.path.endswith("/cancel") and str(parameters.get("execution_id")).startswith(
+        "exec_"
+    ):
         cancels_left -= 1
         return cancels_left >= 0
     return True
 
 
 @hook
-def filter_failure(context: HookContext, failure: Failure, case: Case[Any], response: Response) -> bool:
+def filter_failure(
+    context: HookContext, failure: Failure, case: Case[Any], response: Response
+) -> bool:
     """False drops it: the request fits the schema, and the answer says what no schema can."""
     if not isinstance(failure, RejectedPositiveData) or response.status_code not in (402, 422):
         return True
     problem: dict[str, Any] = response.json()
     errors: list[dict[str, str]] = problem.get("errors") or []
-    said = errors and all(error["field"] in ADDRESSES or BEYOND_SCHEMAS.match(error["detail"]) for error in errors)
+    said = errors and all(
+        error["field"] in ADDRESSES or BEYOND_SCHEMAS.match(error["detail"]) for error in errors
+    )
     return not (said or problem["code"] in CODES)

@@ -57,11 +57,24 @@ def signing_key(kid: str, algorithm: str = "RS256", *, rsa_bits: int = 2048) -> 
 
 
 def claims_of(issuer: str, subject: str, **changed: Any) -> dict[str, Any]:
-    """What a good token says. A claim that is changed to None is left out; to a time span: that long from now."""
+    """What a good token says. A claim that is changed to None is left out; to a time span: that
+    long from now.
+    """
     now = int(time.time())
-    claims = {"iss": issuer, "aud": AUDIENCE, "sub": subject, "iat": now, "exp": now + 300, **changed}
+    claims = {
+        "iss": issuer,
+        "aud": AUDIENCE,
+        "sub": subject,
+        "iat": now,
+        "exp": now + 300,
+        **changed,
+    }
     return {
-        name: now + value.total_seconds() if isinstance(value, timedelta) else None if value == NULL else value
+        name: now + value.total_seconds()
+        if isinstance(value, timedelta)
+        else None
+        if value == NULL
+        else value
         for name, value in claims.items()
         if value is not None
     }

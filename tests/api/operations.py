@@ -1,4 +1,6 @@
-"""What a client can ask of the API, read from its OpenAPI document: each operation with all that it takes."""
+"""What a client can ask of the API, read from its OpenAPI document: each operation with all that it
+takes.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,8 +11,8 @@ _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """takes: `path execution_id`, `query cursor`, `header Idempotency-Key`, `body webhook`; fields of objects within a
-    body with dots. example: a body that it accepts, None if it takes none.
+    """takes: `path execution_id`, `query cursor`, `header Idempotency-Key`, `body webhook`; fields
+    of objects within a body with dots. example: a body that it accepts, None if it takes none.
     """
 
     method: str
@@ -35,10 +37,14 @@ def operations_of(document: Mapping[str, Any]) -> list[Operation]:
     return sorted(found, key=lambda operation: operation.method == "DELETE")
 
 
-def _operation(document: Mapping[str, Any], path: str, method: str, item: Mapping[str, Any]) -> Operation:
+def _operation(
+    document: Mapping[str, Any], path: str, method: str, item: Mapping[str, Any]
+) -> Operation:
     takes = {f"{parameter['in']} {parameter['name']}" for parameter in item.get("parameters", ())}
     content = item.get("requestBody", {}).get("content", {})
-    assert set(content) <= {"application/json"}, f"{method} {path} takes {set(content)}: read its fields here"
+    assert set(content) <= {"application/json"}, (
+        f"{method} {path} takes {set(content)}: read its fields here"
+    )
     example: Mapping[str, Any] | None = None
     for media_type in content.values():
         takes |= {f"body {field}" for field in _fields(document, media_type["schema"])}
@@ -53,7 +59,9 @@ def _operation(document: Mapping[str, Any], path: str, method: str, item: Mappin
     )
 
 
-def _fields(document: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "", depth: int = 6) -> Iterator[str]:
+def _fields(
+    document: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "", depth: int = 6
+) -> Iterator[str]:
     """Every named field of a schema, also of the objects and lists in it."""
     if depth == 0:
         return

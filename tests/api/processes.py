@@ -1,4 +1,6 @@
-"""`python -m api` as processes: for what must hold across them, and for what only a process shows."""
+"""`python -m api` as processes: for what must hold across them, and for what only a
+process shows.
+"""
 
 import asyncio
 import base64
@@ -13,7 +15,7 @@ import httpx
 
 from deploy.local.ports import free_ports
 from tests.api.conftest import ENCRYPTION_KEY
-from tests.servers import FreshDatabase
+from tests.support.servers import FreshDatabase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +64,23 @@ async def served(
     """One process that answers. Its end is the caller's, or a kill."""
     api_port, metrics_port = free_ports(2)
     ports = {"API_PORT": str(api_port), "METRICS_PORT": str(metrics_port)}
-    process = await start_api(api_environment(database.application_dsn, temporal_address, **ports, **environment))
+    process = await start_api(
+        api_environment(database.application_dsn, temporal_address, **ports, **environment)
+    )
     url = f"http://127.0.0.1:{api_port}"
     headers = {"Authorization": f"Bearer {api_key}"}
     unbounded = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     try:
-        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60, limits=unbounded) as http:
+        async with httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=60, limits=unbounded
+        ) as http:
             await _until_alive(http, process)
-            yield Served(process=process, url=url, metrics_url=f"http://127.0.0.1:{metrics_port}/metrics", http=http)
+            yield Served(
+                process=process,
+                url=url,
+                metrics_url=f"http://127.0.0.1:{metrics_port}/metrics",
+                http=http,
+            )
     finally:
         if process.returncode is None:
             process.kill()
@@ -80,11 +91,15 @@ async def served(
 async def two_served(
     database: FreshDatabase, temporal_address: str, api_key: str, **environment: str
 ) -> AsyncGenerator[tuple[Served, Served]]:
-    """Two on one database. Quiet: nobody reads what a crowd makes them log, and a full pipe would stop them."""
+    """Two on one database. Quiet: nobody reads what a crowd makes them log, and a full pipe would
+    stop them.
+    """
     quiet = {"LOG_LEVEL": "ERROR", **environment}
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(served(database, temporal_address, api_key, **quiet))
-        other = await stack.enter_async_context(served(database, temporal_address, api_key, **quiet))
+        other = await stack.enter_async_context(
+            served(database, temporal_address, api_key, **quiet)
+        )
         yield one, other
 
 

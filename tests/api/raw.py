@@ -1,4 +1,6 @@
-"""A client without manners: bytes on a socket, as slowly as it likes, that sees how its connection stands."""
+"""A client without manners: bytes on a socket, as slowly as it likes, that sees how its connection
+stands.
+"""
 
 import asyncio
 import json
@@ -52,7 +54,9 @@ class Raw:
 
 @asynccontextmanager
 async def raw(port: int, *, receive_buffer_bytes: int | None = None) -> AsyncGenerator[Raw]:
-    """receive_buffer_bytes: how much the kernel takes of what is not read; the least it allows is about 2 KB."""
+    """receive_buffer_bytes: how much the kernel takes of what is not read; the least it allows is
+    about 2 KB.
+    """
     with socket.socket() as sock:
         sock.setblocking(False)
         if receive_buffer_bytes is not None:
@@ -79,7 +83,11 @@ def first_answer(data: bytes) -> RawAnswer:
     """The first answer in what came, by its Content-Length."""
     head, _, rest = data.partition(b"\r\n\r\n")
     status_line, *lines = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
     return RawAnswer(
-        status=int(status_line.split()[1]), headers=headers, body=rest[: int(headers.get("content-length", 0))]
+        status=int(status_line.split()[1]),
+        headers=headers,
+        body=rest[: int(headers.get("content-length", 0))],
     )

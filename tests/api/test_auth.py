@@ -2,8 +2,8 @@
 
 import pytest
 
-from store.keys import new_api_key
-from store.users import list_api_keys, revoke_api_key, set_disabled
+from core.store.accounts.api_key_format import new_api_key
+from core.store.accounts.users import list_api_keys, revoke_api_key, set_disabled
 from tests.api.conftest import Api, TestUser
 
 

@@ -5,18 +5,21 @@ from typing import Any
 
 import asyncpg
 
-from contracts.failures import FailureCode
-from contracts.ids import new_job_id
-from contracts.states import JobState
-from store.breakers import FIRST_PAUSE_SECONDS, trip
-from store.provider_limits import reset
+from core.domain.failures import FailureCode
+from core.domain.ids import new_job_id
+from core.domain.states import JobState
+from core.store.providers.capacity import reset
+from core.store.providers.circuit_breaker import FIRST_PAUSE_SECONDS, trip
 from tests.api.conftest import Api, TestUser
 from tests.api.ended import Left, end
-from tests.servers import FreshDatabase
+from tests.support.servers import FreshDatabase
 
 PATH = "/api/generate-video"
 BODY: dict[str, Any] = {"prompt": "A paper boat", "videoModel": "bytedance/seedance-1-pro"}
-OTHER: dict[str, Any] = {"prompt": "A paper boat", "videoModel": "fal-ai/bytedance/seedance/v1/pro/image-to-video"}
+OTHER: dict[str, Any] = {
+    "prompt": "A paper boat",
+    "videoModel": "fal-ai/bytedance/seedance/v1/pro/image-to-video",
+}
 
 
 async def _trip(api: Api) -> None:
@@ -40,7 +43,11 @@ async def test_request_is_refused_before_anything_is_accepted_and_one_for_anothe
     await _trip(api)
     answer = await user.http.post(PATH, json=BODY, headers={"Idempotency-Key": "while it refuses"})
     problem = answer.json()
-    assert (answer.status_code, problem["code"], problem["provider"]) == (503, "provider_not_accepting", "replicate")
+    assert (answer.status_code, problem["code"], problem["provider"]) == (
+        503,
+        "provider_not_accepting",
+        "replicate",
+    )
     assert FIRST_PAUSE_SECONDS - 10 < int(answer.headers["retry-after"]) <= FIRST_PAUSE_SECONDS
     assert (problem["retryable"], problem["spent"]) == (True, "0")
     owner = await asyncpg.connect(fresh_database.owner_dsn)
@@ -68,8 +75,12 @@ async def test_one_of_many_requests_at_once_is_accepted_when_the_pause_is_over(
     assert sorted(answer.status_code for answer in answers) == [202] + [503] * 11
 
 
-async def test_retry_that_buys_there_is_refused_and_leaves_the_execution_as_it_was(api: Api, user: TestUser) -> None:
-    one = await end(api.database, user.user_id, Left(state=JobState.FAILED, sent=False, released=True))
+async def test_retry_that_buys_there_is_refused_and_leaves_the_execution_as_it_was(
+    api: Api, user: TestUser
+) -> None:
+    one = await end(
+        api.database, user.user_id, Left(state=JobState.FAILED, sent=False, released=True)
+    )
     await _trip(api)
     answer = await user.http.post(f"/api/executions/{one.execution_id}/retry")
     assert (answer.status_code, answer.json()["code"]) == (503, "provider_not_accepting")

@@ -12,12 +12,12 @@ import httpx
 from prometheus_client import REGISTRY
 from standardwebhooks import Webhook
 
-from api.limits import CALLBACK_BODY_BYTES
-from contracts.ids import JobId, new_job_id
-from store.callbacks import CHANNEL
+from api.http.bodies import CALLBACK_BODY_BYTES
+from core.domain.ids import JobId, new_job_id
+from core.store.jobs.callbacks import CHANNEL
 from tests.api.conftest import Api, TestUser
 from tests.api.walk import Walk
-from tests.servers import FreshDatabase
+from tests.support.servers import FreshDatabase
 
 SECRET = base64.b64encode(bytes(24)).decode()  # as in the settings of these tests
 
@@ -30,7 +30,9 @@ async def _sending(api: Api, user: TestUser) -> tuple[Walk, JobId]:
     return walk, await walk.send("video")
 
 
-def _signed(delivery_id: str, body: Mapping[str, Any], secret: str = SECRET) -> tuple[dict[str, str], bytes]:
+def _signed(
+    delivery_id: str, body: Mapping[str, Any], secret: str = SECRET
+) -> tuple[dict[str, str], bytes]:
     now = datetime.now(UTC)
     text = json.dumps(body)
     headers = {
@@ -42,7 +44,13 @@ def _signed(delivery_id: str, body: Mapping[str, Any], secret: str = SECRET) -> 
 
 
 async def _call(
-    api: Api, job_id: JobId, *, send: int = 1, delivery_id: str = "msg_1", prediction: str = "p1", secret: str = SECRET
+    api: Api,
+    job_id: JobId,
+    *,
+    send: int = 1,
+    delivery_id: str = "msg_1",
+    prediction: str = "p1",
+    secret: str = SECRET,
 ) -> httpx.Response:
     headers, body = _signed(delivery_id, {"id": prediction, "status": "succeeded"}, secret)
     path = f"/callbacks/replicate/{api.services.tokens.sign(job_id, send)}"
@@ -93,7 +101,9 @@ async def test_callback_repeated_changes_nothing(api: Api, user: TestUser) -> No
     assert (await _job(api, job_id))["provider_job_id"] == "p1"
 
 
-async def test_callback_of_an_earlier_send_is_kept_and_not_adopted(api: Api, user: TestUser) -> None:
+async def test_callback_of_an_earlier_send_is_kept_and_not_adopted(
+    api: Api, user: TestUser
+) -> None:
     _, job_id = await _sending(api, user)
 
     answer = await _call(api, job_id, send=7)
@@ -202,4 +212,6 @@ async def test_callback_outcomes_are_counted(api: Api, user: TestUser) -> None:
     await _call(api, job_id, delivery_id="msg_2")
     await _call(api, job_id, secret=base64.b64encode(b"x" * 24).decode())
 
-    assert [count(outcome) for outcome in ("adopted", "recorded", "refused")] == [value + 1 for value in before]
+    assert [count(outcome) for outcome in ("adopted", "recorded", "refused")] == [
+        value + 1 for value in before
+    ]

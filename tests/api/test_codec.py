@@ -14,8 +14,8 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from temporalio.api.common.v1 import Payload, Payloads
 
 from api.codec import MAX_BODY_BYTES
+from core.platform.temporal.payload_encryption import payload_codec
 from deploy.local.ports import free_ports
-from runtime.payloads import payload_codec
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 TOKEN = "token-of-an-operator"
@@ -34,7 +34,9 @@ async def codec(**settings: str) -> AsyncGenerator[httpx.AsyncClient]:
         "CODEC_ORIGINS": ORIGIN,
         **settings,
     }
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "api.codec", env=environment)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "api.codec", env=environment
+    )
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
             async with asyncio.timeout(30):
@@ -89,35 +91,55 @@ async def test_codec_shows_what_it_can_and_leaves_the_rest(guarded: httpx.AsyncC
 async def test_codec_takes_the_token_from_a_program_and_from_a_browser(
     guarded: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
-    assert (await guarded.post("/decode", content=as_body(sealed()), headers=headers)).status_code == 200
+    assert (
+        await guarded.post("/decode", content=as_body(sealed()), headers=headers)
+    ).status_code == 200
     assert (await guarded.get("/", headers=headers)).status_code == 200
 
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, bearer("another-token-of-somebody"), basic(""), basic("x"), {"authorization": "Basic %%%"}],
+    [
+        {},
+        bearer("another-token-of-somebody"),
+        basic(""),
+        basic("x"),
+        {"authorization": "Basic %%%"},
+    ],
     ids=["none", "wrong", "basic empty", "basic wrong", "basic broken"],
 )
-async def test_codec_without_the_token_shows_nothing(guarded: httpx.AsyncClient, headers: dict[str, str]) -> None:
+async def test_codec_without_the_token_shows_nothing(
+    guarded: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
     for answer in (
         await guarded.post("/decode", content=as_body(sealed()), headers=headers),
         await guarded.get("/", headers=headers),
     ):
-        assert (answer.status_code, "basic" in answer.headers["www-authenticate"].lower()) == (401, True)
+        assert (answer.status_code, "basic" in answer.headers["www-authenticate"].lower()) == (
+            401,
+            True,
+        )
         assert b"kite" not in answer.content
 
 
 async def test_codec_answers_only_pages_of_the_web_ui(guarded: httpx.AsyncClient) -> None:
-    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,x-namespace"}
+    asked = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,x-namespace",
+    }
     ours = await guarded.options("/decode", headers={"origin": ORIGIN, **asked})
     assert (ours.status_code, ours.headers["access-control-allow-origin"]) == (200, ORIGIN)
     assert ours.headers["access-control-allow-credentials"] == "true"
-    shown = await guarded.post("/decode", content=as_body(sealed()), headers={"origin": ORIGIN, **bearer()})
+    shown = await guarded.post(
+        "/decode", content=as_body(sealed()), headers={"origin": ORIGIN, **bearer()}
+    )
     assert (shown.status_code, shown.headers["access-control-allow-origin"]) == (200, ORIGIN)
     for theirs in ("http://evil.example.com", "null", ORIGIN.upper()):
         preflight = await guarded.options("/decode", headers={"origin": theirs, **asked})
         assert "access-control-allow-origin" not in preflight.headers
-        refused = await guarded.post("/decode", content=as_body(sealed()), headers={"origin": theirs, **bearer()})
+        refused = await guarded.post(
+            "/decode", content=as_body(sealed()), headers={"origin": theirs, **bearer()}
+        )
         assert (refused.status_code, b"kite" in refused.content) == (403, False)
         assert "access-control-allow-origin" not in refused.headers
 
@@ -138,7 +160,9 @@ async def test_codec_refuses_a_body_that_is_too_large(guarded: httpx.AsyncClient
 
 async def test_codec_encrypts_nothing(guarded: httpx.AsyncClient) -> None:
     """Whoever may look at workflows cannot make payloads for them."""
-    assert (await guarded.post("/encode", content=as_body(CLEAR), headers=bearer())).status_code == 404
+    assert (
+        await guarded.post("/encode", content=as_body(CLEAR), headers=bearer())
+    ).status_code == 404
 
 
 async def test_codec_on_loopback_without_a_token_shows_what_it_is_asked() -> None:

@@ -6,11 +6,18 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from contracts.ids import new_event_id, new_execution_id
-from contracts.webhooks import EventType, FailedReason
-from store.webhooks import AttemptEnd, NewWebhook, begin_attempt, end_attempt, insert_webhook, mark_failed
+from core.domain.ids import new_event_id, new_execution_id
+from core.domain.messages.webhooks import EventType, FailedReason
+from core.store.webhooks.events import (
+    AttemptEnd,
+    NewWebhook,
+    begin_attempt,
+    end_attempt,
+    insert_webhook,
+    mark_failed,
+)
 from tests.api.conftest import Api, TestUser
-from tests.webhook_rows import INSERT_EXECUTION, Stored
+from tests.support.webhook_rows import INSERT_EXECUTION, Stored
 
 URL = "https://hooks.example/takeone"
 BODY = b'{"type":"execution.completed","sequence":1}'
@@ -36,7 +43,9 @@ async def store(api: Api, user: TestUser, *, url: str = URL, failed: bool = Fals
         assert await insert_webhook(conn, new)
         if failed:
             assert await begin_attempt(conn, stored.order) == 1
-            end = AttemptEnd(duration_ms=31, status_code=404, error="http_error", response_excerpt="no such page")
+            end = AttemptEnd(
+                duration_ms=31, status_code=404, error="http_error", response_excerpt="no such page"
+            )
             await end_attempt(conn, stored.order, 1, end)
             assert await mark_failed(conn, stored.order, FailedReason.EXHAUSTED)
     return stored
@@ -59,15 +68,27 @@ async def test_log_shows_a_webhook_with_its_body_and_every_try(api: Api, user: T
         "responseExcerpt": "no such page",
     }  # fmt: skip
     assert (shown["state"], shown["failedReason"], shown["delivery"]) == ("failed", "exhausted", 1)
-    assert (shown["attempts"], shown["lastStatusCode"], shown["lastError"]) == (1, 404, "http_error")
-    assert (shown["executionId"], shown["generation"], shown["sequence"]) == (stored.execution_id, 1, 1)
+    assert (shown["attempts"], shown["lastStatusCode"], shown["lastError"]) == (
+        1,
+        404,
+        "http_error",
+    )
+    assert (shown["executionId"], shown["generation"], shown["sequence"]) == (
+        stored.execution_id,
+        1,
+        1,
+    )
     assert shown["endpointId"].startswith("end_")
     (entry,) = (await user.http.get("/api/webhooks")).json()["data"]
-    assert entry == {name: value for name, value in shown.items() if name not in ("body", "attemptLog")}
+    assert entry == {
+        name: value for name, value in shown.items() if name not in ("body", "attemptLog")
+    }
 
 
 async def test_log_is_filtered_and_its_pages_stand_still(api: Api, user: TestUser) -> None:
-    stored = [await store(api, user, url=f"{URL}/{number % 2}", failed=number == 3) for number in range(7)]
+    stored = [
+        await store(api, user, url=f"{URL}/{number % 2}", failed=number == 3) for number in range(7)
+    ]
     ids = [one.event_id for one in stored][::-1]
     assert await listed(user) == ids
     assert await listed(user, executionId=stored[2].execution_id) == [stored[2].event_id]
@@ -101,7 +122,9 @@ async def test_log_is_filtered_and_its_pages_stand_still(api: Api, user: TestUse
         ({"before": "now"}, 422),
     ],
 )
-async def test_log_of_what_is_not_there_is_refused(api_once: TestUser, query: dict[str, str], status: int) -> None:
+async def test_log_of_what_is_not_there_is_refused(
+    api_once: TestUser, query: dict[str, str], status: int
+) -> None:
     assert (await api_once.http.get("/api/webhooks", params=query)).status_code == status
 
 
@@ -133,7 +156,7 @@ async def test_webhook_of_a_disabled_endpoint_is_not_resent(api: Api, user: Test
 async def test_range_is_resent_in_pages_but_for_what_is_disabled(
     api: Api, user: TestUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.webhooks.MAX_RESENT", 3)
+    monkeypatch.setattr("api.webhooks.deliveries.MAX_RESENT", 3)
     outside = await store(api, user, failed=True)
     async with api.database.as_system() as conn:
         await conn.execute("UPDATE webhooks SET created_at = created_at - interval '2 hours'")
@@ -164,16 +187,23 @@ async def test_range_is_resent_in_pages_but_for_what_is_disabled(
     assert found[pending.event_id] == ("pending", 1)
 
 
-async def test_range_is_resent_of_one_endpoint_and_of_what_was_delivered(api: Api, user: TestUser) -> None:
+async def test_range_is_resent_of_one_endpoint_and_of_what_was_delivered(
+    api: Api, user: TestUser
+) -> None:
     here, there = await store(api, user), await store(api, user, url=f"{URL}/there")
     async with api.database.as_system() as conn:
         await conn.execute("UPDATE webhooks SET state = 'delivered', ended_at = now()")
     endpoint_id = (await user.http.get(f"/api/webhooks/{here.event_id}")).json()["endpointId"]
     day = timedelta(days=1)
-    asked = {"from": (datetime.now(UTC) - day).isoformat(), "to": (datetime.now(UTC) + day).isoformat()}
+    asked = {
+        "from": (datetime.now(UTC) - day).isoformat(),
+        "to": (datetime.now(UTC) + day).isoformat(),
+    }
     none = await user.http.post("/api/webhooks/resend", json=asked)
     assert none.json() == {"resent": 0, "skipped": 0, "nextCursor": None}
-    some = await user.http.post("/api/webhooks/resend", json={**asked, "state": "delivered", "endpointId": endpoint_id})
+    some = await user.http.post(
+        "/api/webhooks/resend", json={**asked, "state": "delivered", "endpointId": endpoint_id}
+    )
     assert some.json() == {"resent": 1, "skipped": 0, "nextCursor": None}
     assert await listed(user, state="pending") == [here.event_id]
     assert await listed(user, state="delivered") == [there.event_id]
@@ -198,6 +228,8 @@ DAY = {"from": "2026-11-22T00:00:00Z", "to": "2026-11-23T00:00:00Z"}
         (DAY, 200),
     ],
 )
-async def test_range_that_does_not_fit_is_refused(api_once: TestUser, body: dict[str, Any], status: int) -> None:
+async def test_range_that_does_not_fit_is_refused(
+    api_once: TestUser, body: dict[str, Any], status: int
+) -> None:
     answer = await api_once.http.post("/api/webhooks/resend", json=body)
     assert answer.status_code == status, answer.text

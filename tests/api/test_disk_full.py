@@ -1,8 +1,10 @@
-"""A disk that is full: PostgreSQL's, under the API. Orders are refused, none is half-written, and it goes on."""
+"""A disk that is full: PostgreSQL's, under the API. Orders are refused, none is half-written, and
+it goes on.
+"""
 
 import pytest
 
-from tests.small_disk import disk_folder, run_on_small_disk
+from tests.support.small_disk import disk_folder, run_on_small_disk
 
 
 @pytest.mark.long

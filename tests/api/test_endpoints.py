@@ -1,4 +1,6 @@
-"""Endpoints over HTTP: made, listed, changed, switched, tested, deleted; and which one hears of a request."""
+"""Endpoints over HTTP: made, listed, changed, switched, tested, deleted; and which one hears of a
+request.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -6,9 +8,9 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from contracts.ids import EventId, ExecutionId, new_endpoint_id
-from store.webhook_secrets import endpoint_secret_context
-from store.webhooks import get_webhook
+from core.domain.ids import EventId, ExecutionId, new_endpoint_id
+from core.store.webhooks.events import get_webhook
+from core.store.webhooks.signing_secrets import endpoint_secret_context
 from tests.api.conftest import Api, TestUser
 
 URL = "https://hooks.example/takeone"
@@ -21,7 +23,9 @@ async def make(user: TestUser, url: str = URL, **more: Any) -> dict[str, Any]:
     return answer.json()
 
 
-async def post(user: TestUser, path: str, body: dict[str, Any] | None = None, *, status: int = 200) -> dict[str, Any]:
+async def post(
+    user: TestUser, path: str, body: dict[str, Any] | None = None, *, status: int = 200
+) -> dict[str, Any]:
     answer = await user.http.post(path, json=body)
     assert answer.status_code == status, answer.text
     return answer.json()
@@ -43,10 +47,16 @@ async def test_endpoint_is_made_listed_and_read(shared_api: Api) -> None:
         ids = [made["id"], *(one["id"] for one in more)]
         first = (await user.http.get("/api/endpoints", params={"limit": 3})).json()
         await make(user, f"{URL}/late")
-        rest = (await user.http.get("/api/endpoints", params={"limit": 3, "cursor": first["nextCursor"]})).json()
+        rest = (
+            await user.http.get(
+                "/api/endpoints", params={"limit": 3, "cursor": first["nextCursor"]}
+            )
+        ).json()
         assert [one["id"] for one in [*first["data"], *rest["data"]]] == ids[::-1]
         assert rest["nextCursor"] is None
-        assert (await user.http.get(f"/api/endpoints/{ids[0]}")).json()["description"] == "production"
+        assert (await user.http.get(f"/api/endpoints/{ids[0]}")).json()[
+            "description"
+        ] == "production"
         junk = await user.http.get("/api/endpoints", params={"cursor": "junk"})
         assert (junk.status_code, junk.json()["code"]) == (422, "invalid_request")
 
@@ -75,7 +85,9 @@ async def test_endpoint_of_an_address_is_made_once(shared_api: Api, api_once: Te
         ({"url": URL, "id": "end_1"}, "id"),
     ],
 )
-async def test_endpoint_that_does_not_fit_is_refused(api_once: TestUser, body: dict[str, Any], field: str) -> None:
+async def test_endpoint_that_does_not_fit_is_refused(
+    api_once: TestUser, body: dict[str, Any], field: str
+) -> None:
     answer = await api_once.http.post("/api/endpoints", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert [error["field"] for error in answer.json()["errors"]] == [field]
@@ -83,22 +95,39 @@ async def test_endpoint_that_does_not_fit_is_refused(api_once: TestUser, body: d
     assert body.get("url") not in urls
 
 
-async def test_default_is_one_and_hears_of_requests_that_name_no_webhook(api: Api, user: TestUser) -> None:
-    one, two = await make(user, f"{URL}/1", default=True), await make(user, f"{URL}/2", default=True)
+async def test_default_is_one_and_hears_of_requests_that_name_no_webhook(
+    api: Api, user: TestUser
+) -> None:
+    one, two = (
+        await make(user, f"{URL}/1", default=True),
+        await make(user, f"{URL}/2", default=True),
+    )
 
     async def defaults() -> list[str]:
-        return [one["id"] for one in (await user.http.get("/api/endpoints")).json()["data"] if one["default"]]
+        return [
+            one["id"]
+            for one in (await user.http.get("/api/endpoints")).json()["data"]
+            if one["default"]
+        ]
 
     async def told(**more: str) -> str | None:
         accepted = await post(user, "/api/generate-video", {"prompt": PROMPT, **more}, status=202)
-        shown = (await user.http.get(f"/api/executions/{accepted['executionId']}")).json()["webhook"]
+        shown = (await user.http.get(f"/api/executions/{accepted['executionId']}")).json()[
+            "webhook"
+        ]
         return None if shown is None else shown["url"]
 
     assert await defaults() == [two["id"]]
     assert await told() == f"{URL}/2"
     assert await told(webhook="https://elsewhere.example/") == "https://elsewhere.example/"
-    changed = await user.http.patch(f"/api/endpoints/{one['id']}", json={"default": True, "description": "first"})
-    assert (changed.status_code, changed.json()["default"], changed.json()["description"]) == (200, True, "first")
+    changed = await user.http.patch(
+        f"/api/endpoints/{one['id']}", json={"default": True, "description": "first"}
+    )
+    assert (changed.status_code, changed.json()["default"], changed.json()["description"]) == (
+        200,
+        True,
+        "first",
+    )
     assert await defaults() == [one["id"]]
     assert await told() == f"{URL}/1"
     await user.http.patch(f"/api/endpoints/{two['id']}", json={"default": False})
@@ -107,7 +136,9 @@ async def test_default_is_one_and_hears_of_requests_that_name_no_webhook(api: Ap
     assert (await defaults(), await told()) == ([], None)
 
 
-async def test_secret_of_an_endpoint_is_shown_once_and_kept_sealed(api: Api, user: TestUser) -> None:
+async def test_secret_of_an_endpoint_is_shown_once_and_kept_sealed(
+    api: Api, user: TestUser
+) -> None:
     made = await make(user, secret="a secret of my own choice")
     assert made["ownSecret"] is True
     path = f"/api/endpoints/{made['id']}"
@@ -123,15 +154,25 @@ async def test_secret_of_an_endpoint_is_shown_once_and_kept_sealed(api: Api, use
     assert row is not None
     secrets, context = api.services.secrets, endpoint_secret_context(row["endpoint_id"])
     assert secrets.open(row["secret_sealed"], context=context).decode() == rotated["secret"]
-    assert secrets.open(row["previous_secret_sealed"], context=context) == b"a secret of my own choice"
+    assert (
+        secrets.open(row["previous_secret_sealed"], context=context) == b"a secret of my own choice"
+    )
     assert rotated["secret"] not in str(dict(row))
-    at_once = (await user.http.post(f"{path}/rotate-secret", json={"overlapHours": 0, "secret": "x" * 16})).json()
+    at_once = (
+        await user.http.post(f"{path}/rotate-secret", json={"overlapHours": 0, "secret": "x" * 16})
+    ).json()
     assert at_once == {"secret": "x" * 16, "previousUntil": None}
 
 
-@pytest.mark.parametrize("path", ["/api/webhook-secret/rotate", "/api/endpoints/{id}/rotate-secret"])
-@pytest.mark.parametrize("body", [{"overlapHours": 169}, {"overlapHours": -1}, {"overlapHours": 1.5}, {"secret": "x"}])
-async def test_rotation_that_does_not_fit_is_refused(shared_api: Api, path: str, body: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "path", ["/api/webhook-secret/rotate", "/api/endpoints/{id}/rotate-secret"]
+)
+@pytest.mark.parametrize(
+    "body", [{"overlapHours": 169}, {"overlapHours": -1}, {"overlapHours": 1.5}, {"secret": "x"}]
+)
+async def test_rotation_that_does_not_fit_is_refused(
+    shared_api: Api, path: str, body: dict[str, Any]
+) -> None:
     user = await shared_api.new_user()
     async with user.http:
         made = await make(user)
@@ -143,7 +184,9 @@ async def test_accounts_secret_is_rotated_without_a_body(api: Api, user: TestUse
     answer = await user.http.post("/api/webhook-secret/rotate")
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
     async with api.database.as_user(user.user_id) as conn:
-        row = await conn.fetchrow("SELECT webhook_secret_sealed, previous_webhook_secret_sealed FROM users")
+        row = await conn.fetchrow(
+            "SELECT webhook_secret_sealed, previous_webhook_secret_sealed FROM users"
+        )
     assert row is not None
     context = f"users/{user.user_id}/webhook"
     opened = [api.services.secrets.open(sealed, context=context).decode() for sealed in row]
@@ -172,7 +215,9 @@ async def test_endpoint_is_switched_off_and_on_and_tested(api: Api, user: TestUs
     await handle.terminate()
 
 
-async def test_endpoint_that_was_deleted_is_not_there_and_its_log_is(api: Api, user: TestUser) -> None:
+async def test_endpoint_that_was_deleted_is_not_there_and_its_log_is(
+    api: Api, user: TestUser
+) -> None:
     made = await make(user, default=True, secret="a secret of my own choice")
     path = f"/api/endpoints/{made['id']}"
     sent = await post(user, f"{path}/test", status=202)
@@ -186,7 +231,9 @@ async def test_endpoint_that_was_deleted_is_not_there_and_its_log_is(api: Api, u
         await user.http.get("/api/endpoints/none"),
     ):
         assert (answer.status_code, answer.json()["instance"]) == (404, "/api/endpoints")
-    logged = (await user.http.get("/api/webhooks", params={"endpointId": made["id"]})).json()["data"]
+    logged = (await user.http.get("/api/webhooks", params={"endpointId": made["id"]})).json()[
+        "data"
+    ]
     assert [one["id"] for one in logged] == [sent["id"]]
     async with api.database.as_user(user.user_id) as conn:
         assert (await get_webhook(conn, EventId(sent["id"]))).closed == "endpoint_deleted"
@@ -200,6 +247,7 @@ async def test_default_that_is_resolved_stays_with_its_request(api: Api, user: T
     await user.http.delete(f"/api/endpoints/{made['id']}")
     async with api.database.as_user(user.user_id) as conn:
         url = await conn.fetchval(
-            "SELECT webhook_url FROM executions WHERE execution_id = $1", ExecutionId(accepted["executionId"])
+            "SELECT webhook_url FROM executions WHERE execution_id = $1",
+            ExecutionId(accepted["executionId"]),
         )
     assert url == URL

@@ -7,16 +7,20 @@ from typing import Any
 import httpx
 import pytest
 
-from contracts.failures import Failure, FailureCode
-from contracts.ids import EventId, ExecutionId, new_asset_id, new_execution_id
-from contracts.money import nano_usd, usd_text
-from contracts.states import ExecutionStatus, JobState
-from contracts.webhooks import EventType
-from store.webhooks import NewWebhook, insert_webhook
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import EventId, ExecutionId, new_asset_id, new_execution_id
+from core.domain.messages.webhooks import EventType
+from core.domain.money import nano_usd, usd_text
+from core.domain.states import ExecutionStatus, JobState
+from core.store.webhooks.events import NewWebhook, insert_webhook
 from tests.api.conftest import Api, TestUser
 from tests.api.walk import Walk
 
-BODY = {"prompt": "A paper boat", "webhook": "https://example.com/hook", "metadata": {"order": "A-1", "n": 2.5}}
+BODY = {
+    "prompt": "A paper boat",
+    "webhook": "https://example.com/hook",
+    "metadata": {"order": "A-1", "n": 2.5},
+}
 FIELDS = {
     "id", "type", "status", "generation", "progress", "currentJob", "completedJobs", "failedJobs", "jobs", "result",
     "error", "cost", "webhook", "metadata", "createdAt", "updatedAt",
@@ -41,7 +45,12 @@ async def test_execution_that_is_queued_shows_what_it_may_cost(user: TestUser) -
     read = await _read(user, await _post(user))
 
     assert set(read) == FIELDS
-    assert (read["type"], read["status"], read["progress"], read["currentJob"]) == ("generate-video", "queued", 0, None)
+    assert (read["type"], read["status"], read["progress"], read["currentJob"]) == (
+        "generate-video",
+        "queued",
+        0,
+        None,
+    )
     assert (read["completedJobs"], read["failedJobs"]) == ([], [])
     assert (read["result"], read["error"], read["metadata"]) == (None, None, BODY["metadata"])
     assert read["createdAt"].endswith("Z")
@@ -73,7 +82,11 @@ async def test_execution_shows_its_walk_to_the_end(api: Api, user: TestUser) -> 
     walk = await Walk.claimed(api.database, user.user_id, execution_id)
     await walk.submit("image", "fal", "request-1")
     running = await _read(user, execution_id)
-    assert (running["status"], running["currentJob"], running["completedJobs"]) == ("running", "image", [])
+    assert (running["status"], running["currentJob"], running["completedJobs"]) == (
+        "running",
+        "image",
+        [],
+    )
     assert (running["jobs"][0]["state"], running["jobs"][0]["tries"]) == ("submitted", 1)
     assert running["jobs"][0]["submittedAt"] is not None
 
@@ -87,12 +100,21 @@ async def test_execution_shows_its_walk_to_the_end(api: Api, user: TestUser) -> 
     assert half["updatedAt"] > running["updatedAt"]
 
     await walk.release("video")
-    error: dict[str, object] = {"code": "provider_failed", "message": "m", "retryable": True, "spent": "0.003"}
+    error: dict[str, object] = {
+        "code": "provider_failed",
+        "message": "m",
+        "retryable": True,
+        "spent": "0.003",
+    }
     await walk.end(ExecutionStatus.FAILED, progress=7, error=error)
     ended = await _read(user, execution_id)
     assert (ended["status"], ended["progress"], ended["currentJob"]) == ("failed", 7, None)
     assert ended["error"] == error
-    assert (ended["cost"]["held"], ended["cost"]["settled"], ended["cost"]["final"]) == ("0", "0.003", True)
+    assert (ended["cost"]["held"], ended["cost"]["settled"], ended["cost"]["final"]) == (
+        "0",
+        "0.003",
+        True,
+    )
 
 
 async def test_execution_shows_a_job_that_failed(api: Api, user: TestUser) -> None:
@@ -142,8 +164,12 @@ async def test_execution_shows_its_webhook_without_any_secret(api: Api, user: Te
     assert (webhook["attempts"], webhook["lastStatusCode"]) == (2, 404)
 
 
-@pytest.mark.parametrize("path", ["/api/executions/{}", "/api/executions/{}/cancel", "/api/assets/{}/content"])
-async def test_execution_of_another_user_is_404_like_one_that_never_was(api: Api, user: TestUser, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/api/executions/{}", "/api/executions/{}/cancel", "/api/assets/{}/content"]
+)
+async def test_execution_of_another_user_is_404_like_one_that_never_was(
+    api: Api, user: TestUser, path: str
+) -> None:
     execution_id = await _post(user)
     asset_id = await _insert_asset(api, user, execution_id)
     other = await api.new_user()
@@ -151,7 +177,8 @@ async def test_execution_of_another_user_is_404_like_one_that_never_was(api: Api
     method = "POST" if path.endswith("cancel") else "GET"
 
     answers: list[httpx.Response] = [
-        await other.http.request(method, path.format(each)) for each in [*ids, "junk", "exec_", "%00", "é" * 300]
+        await other.http.request(method, path.format(each))
+        for each in [*ids, "junk", "exec_", "%00", "é" * 300]
     ]
 
     assert {answer.status_code for answer in answers} == {404}
@@ -163,7 +190,9 @@ async def test_execution_of_another_user_is_404_like_one_that_never_was(api: Api
 async def _insert_asset(api: Api, user: TestUser, execution_id: str) -> str:
     asset_id = new_asset_id()
     async with api.database.as_user(user.user_id) as conn:
-        job_id = await conn.fetchval("SELECT job_id FROM jobs WHERE execution_id = $1 LIMIT 1", execution_id)
+        job_id = await conn.fetchval(
+            "SELECT job_id FROM jobs WHERE execution_id = $1 LIMIT 1", execution_id
+        )
         await conn.execute(
             """
             INSERT INTO assets (asset_id, job_id, output_number, execution_id, user_id, kind, object_key, size_bytes,
@@ -197,8 +226,12 @@ async def test_list_pages_through_own_executions_newest_first(api: Api, user: Te
 
     first = (await user.http.get("/api/executions", params={"limit": 2})).json()
     newer = await _post(user)
-    second = (await user.http.get("/api/executions", params={"limit": 2, "cursor": first["nextCursor"]})).json()
-    third = (await user.http.get("/api/executions", params={"limit": 2, "cursor": second["nextCursor"]})).json()
+    second = (
+        await user.http.get("/api/executions", params={"limit": 2, "cursor": first["nextCursor"]})
+    ).json()
+    third = (
+        await user.http.get("/api/executions", params={"limit": 2, "cursor": second["nextCursor"]})
+    ).json()
 
     pages = [[entry["id"] for entry in page["data"]] for page in (first, second, third)]
     assert pages == [ids[:2:-1], ids[2:0:-1], ids[:1]]
@@ -247,7 +280,9 @@ async def test_list_filters(api: Api, user: TestUser) -> None:
         ({"other": "1"}, "other"),
     ],
 )
-async def test_list_names_the_parameter_that_is_wrong(api_once: TestUser, params: dict[str, str], field: str) -> None:
+async def test_list_names_the_parameter_that_is_wrong(
+    api_once: TestUser, params: dict[str, str], field: str
+) -> None:
     answer = await api_once.http.get("/api/executions", params=params)
 
     assert answer.status_code == 422, answer.text
@@ -267,7 +302,9 @@ async def test_cancel_waits_for_the_end_and_says_what_was_spent(api: Api, user: 
         await walk.end(ExecutionStatus.CANCELLED, progress=1)
 
     started = time.monotonic()
-    answer, _ = await asyncio.gather(user.http.post(f"/api/executions/{execution_id}/cancel"), end_a_little_later())
+    answer, _ = await asyncio.gather(
+        user.http.post(f"/api/executions/{execution_id}/cancel"), end_a_little_later()
+    )
 
     assert answer.status_code == 200, answer.text
     assert time.monotonic() - started < 3
@@ -283,24 +320,36 @@ async def test_cancel_waits_for_the_end_and_says_what_was_spent(api: Api, user: 
     assert (again.status_code, again.json()) == (200, answer.json())
 
 
-async def test_cancel_without_an_end_in_time_is_202_and_is_written_down(api: Api, user: TestUser) -> None:
+async def test_cancel_without_an_end_in_time_is_202_and_is_written_down(
+    api: Api, user: TestUser
+) -> None:
     execution_id = await _post(user)
 
     answer = await user.http.post(f"/api/executions/{execution_id}/cancel")
 
     assert answer.status_code == 202
-    assert (answer.json()["status"], answer.json()["final"], answer.json()["spent"]) == ("queued", False, "0")
+    assert (answer.json()["status"], answer.json()["final"], answer.json()["spent"]) == (
+        "queued",
+        False,
+        "0",
+    )
     async with api.database.as_user(user.user_id) as conn:
-        asked = await conn.fetchval("SELECT cancel_requested_at FROM executions WHERE execution_id = $1", execution_id)
+        asked = await conn.fetchval(
+            "SELECT cancel_requested_at FROM executions WHERE execution_id = $1", execution_id
+        )
     assert asked is not None
     events = await api.services.temporal.get_workflow_handle(execution_id).fetch_history()
-    assert any(event.HasField("workflow_execution_signaled_event_attributes") for event in events.events)
+    assert any(
+        event.HasField("workflow_execution_signaled_event_attributes") for event in events.events
+    )
 
 
 async def test_cancel_after_the_end_changes_nothing(api: Api, user: TestUser) -> None:
     execution_id = await _post(user)
     walk = await Walk.claimed(api.database, user.user_id, ExecutionId(execution_id))
-    await walk.end(ExecutionStatus.COMPLETED, progress=100, result={"videoUrl": "https://cdn.example/v.mp4"})
+    await walk.end(
+        ExecutionStatus.COMPLETED, progress=100, result={"videoUrl": "https://cdn.example/v.mp4"}
+    )
 
     answer = await user.http.post(f"/api/executions/{execution_id}/cancel")
 

@@ -1,7 +1,9 @@
-"""Every route, with every id that it takes, asked by one user with another's: answered as for an id that never was.
+"""Every route, with every id that it takes, asked by one user with another's: answered as for an id
+that never was.
 
-With row security, and by the queries alone. Made from the OpenAPI document. A route that takes something this file does
-not know fails here until it is said what it names: whose thing (NAMES, with a maker in `_things`), or nobody's (PLAIN).
+With row security, and by the queries alone. Made from the OpenAPI document. A route that takes
+something this file does not know fails here until it is said what it names: whose thing (NAMES,
+with a maker in `_things`), or nobody's (PLAIN).
 """
 
 import json
@@ -16,16 +18,16 @@ import httpx
 import pytest
 from uuid_utils import uuid7
 
-from api.ids import encode_cursor, encode_place
-from contracts.failures import FailureCode
-from contracts.ids import EventId, new_endpoint_id, new_event_id, new_execution_id
-from contracts.states import JobState
-from store.users import insert_api_key
-from store.webhook_log import Place
+from api.http.ids import encode_cursor, encode_place
+from core.domain.failures import FailureCode
+from core.domain.ids import EventId, new_endpoint_id, new_event_id, new_execution_id
+from core.domain.states import JobState
+from core.store.accounts.users import insert_api_key
+from core.store.webhooks.delivery_log import Place
 from tests.api import ended
 from tests.api.conftest import Api, TestUser, api_settings, running_api
 from tests.api.operations import Operation, operations_of
-from tests.servers import FreshDatabase, PostgresServer, new_database
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 NAMES: Final[Mapping[str, str]] = {
     "path execution_id": "execution",
@@ -59,7 +61,10 @@ PLAIN: Final = {
 }  # fmt: skip
 """Names nothing that anybody owns."""
 
-OWN_NAMES: Final[Mapping[str, str]] = {"header Idempotency-Key": "a key of hers", "path provider": "fal"}
+OWN_NAMES: Final[Mapping[str, str]] = {
+    "header Idempotency-Key": "a key of hers",
+    "path provider": "fal",
+}
 """Names that each user gives by themselves: the same text means another thing for each."""
 
 NOT_FOR_USERS: Final = {"POST /callbacks/{provider}/{token}"}
@@ -77,7 +82,9 @@ ORDER BY table_name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Two:
-    """ada owns one of each thing; bob asks. things: by what NAMES calls them, ada's and one that never was."""
+    """ada owns one of each thing; bob asks. things: by what NAMES calls them, ada's and one that
+    never was.
+    """
 
     api: Api
     ada: TestUser
@@ -100,7 +107,10 @@ class Two:
 
 @pytest.fixture(scope="module", params=["both walls", "queries alone"])
 async def two(
-    request: pytest.FixtureRequest, postgres_server: PostgresServer, template_database: str, temporal_address: str
+    request: pytest.FixtureRequest,
+    postgres_server: PostgresServer,
+    template_database: str,
+    temporal_address: str,
 ) -> AsyncGenerator[Two]:
     """Once as it is; and once without row security, so that each query must name its user."""
     async with (
@@ -115,7 +125,14 @@ async def two(
         document = (await api.http.get("/openapi.json")).json()
         async with ada.http, bob.http:
             things = await _things(api, ada, database)
-            yield Two(api=api, ada=ada, bob=bob, owner=owner, operations=operations_of(document), things=things)
+            yield Two(
+                api=api,
+                ada=ada,
+                bob=bob,
+                owner=owner,
+                operations=operations_of(document),
+                things=things,
+            )
         await owner.close()
 
 
@@ -123,9 +140,15 @@ async def _things(api: Api, ada: TestUser, database: FreshDatabase) -> dict[str,
     """One of each of hers, in a state in which its routes answer her."""
     failed = ended.Left(state=JobState.FAILED, failure=FailureCode.PROVIDER_FAILED, released=True)
     one = await ended.end(api.database, ada.user_id, failed)
-    (asset_id,) = await _column(database, "SELECT asset_id FROM assets WHERE execution_id = $1", one.execution_id)
-    (event_id,) = await _column(database, "SELECT event_id FROM webhooks WHERE execution_id = $1", one.execution_id)
-    (endpoint_id,) = await _column(database, "SELECT endpoint_id FROM webhooks WHERE event_id = $1", event_id)
+    (asset_id,) = await _column(
+        database, "SELECT asset_id FROM assets WHERE execution_id = $1", one.execution_id
+    )
+    (event_id,) = await _column(
+        database, "SELECT event_id FROM webhooks WHERE execution_id = $1", one.execution_id
+    )
+    (endpoint_id,) = await _column(
+        database, "SELECT endpoint_id FROM webhooks WHERE event_id = $1", event_id
+    )
     async with api.database.as_system() as conn:
         key = await insert_api_key(conn, ada.user_id, "another of hers")
     ids = {"execution": one.execution_id, "asset": asset_id, "webhook": event_id, "key": key.key_id}
@@ -134,7 +157,10 @@ async def _things(api: Api, ada: TestUser, database: FreshDatabase) -> dict[str,
     put = await ada.http.put(f"/api/provider-keys/{OWN_NAMES['path provider']}", json=own_key)
     assert put.status_code == 200, put.text
     things = {kind: (thing, _never(thing)) for kind, thing in ids.items()}
-    things["execution cursor"] = (encode_cursor(one.execution_id), encode_cursor(new_execution_id()))
+    things["execution cursor"] = (
+        encode_cursor(one.execution_id),
+        encode_cursor(new_execution_id()),
+    )
     things["endpoint cursor"] = (encode_cursor(endpoint_id), encode_cursor(new_endpoint_id()))
     now = datetime.now(UTC)
     places = [Place(created_at=now, event_id=EventId(name)) for name in (event_id, new_event_id())]
@@ -171,7 +197,9 @@ def _is_known(operation: Operation, taken: str) -> bool:
 async def _ask(
     http: httpx.AsyncClient, operation: Operation, given: Mapping[str, str], **sent: str | None
 ) -> httpx.Response:
-    """given: values for what it takes; the rest of its body is one that it accepts. sent: more headers."""
+    """given: values for what it takes; the rest of its body is one that it accepts. sent: more
+    headers.
+    """
     path = operation.path
     query: dict[str, str] = {}
     headers = {name: value for name, value in sent.items() if value is not None}
@@ -196,10 +224,14 @@ def _given(two: Two, operation: Operation, index: int) -> dict[str, str]:
     """Everything of a user's that it must be given: hers (0), or what never was (1)."""
     kinds = {taken: _kind(operation, taken) for taken in operation.takes}
     given = {
-        taken: two.things[kind][index] for taken, kind in kinds.items() if kind is not None and taken[:4] == "path"
+        taken: two.things[kind][index]
+        for taken, kind in kinds.items()
+        if kind is not None and taken[:4] == "path"
     }
     return given | {
-        taken: value for taken, value in OWN_NAMES.items() if taken in operation.takes and taken[:4] == "path"
+        taken: value
+        for taken, value in OWN_NAMES.items()
+        if taken in operation.takes and taken[:4] == "path"
     }
 
 
@@ -243,9 +275,13 @@ async def test_foreign_id_is_answered_like_one_that_never_was(two: Two) -> None:
                 continue
             foreign, never = two.things[kind]
             ours = await _ask(two.bob.http, operation, _given(two, operation, 0) | {taken: foreign})
-            nobodys = await _ask(two.bob.http, operation, _given(two, operation, 1) | {taken: never})
+            nobodys = await _ask(
+                two.bob.http, operation, _given(two, operation, 1) | {taken: never}
+            )
             told = _told(ours)
-            as_it_must = told == _told(nobodys) and (ours.status_code == 404 if taken[:4] == "path" else told[0] < 500)
+            as_it_must = told == _told(nobodys) and (
+                ours.status_code == 404 if taken[:4] == "path" else told[0] < 500
+            )
             if not as_it_must or any(one in str(told) for one in hers):
                 wrong.append(f"{operation.name} with {taken}: {ours.status_code} {ours.text}")
             asked.add(kind)
@@ -281,7 +317,9 @@ async def test_route_without_a_foreign_id_tells_and_touches_nothing_of_anothers(
 
 
 async def test_same_ids_lead_their_owner_somewhere(two: Two) -> None:
-    """So that a 404 above was for who asked, and not for what was asked. Last: these change things."""
+    """So that a 404 above was for who asked, and not for what was asked. Last: these
+    change things.
+    """
     for operation in two.operations:
         if operation.name in NOT_FOR_USERS:
             continue
@@ -289,8 +327,12 @@ async def test_same_ids_lead_their_owner_somewhere(two: Two) -> None:
             if _kind(operation, taken) is None:
                 continue
             foreign, _ = two.things[_kind(operation, taken) or ""]
-            answer = await _ask(two.ada.http, operation, _given(two, operation, 0) | {taken: foreign})
-            assert answer.status_code < 400, f"{operation.name} with {taken}: {answer.status_code} {answer.text}"
+            answer = await _ask(
+                two.ada.http, operation, _given(two, operation, 0) | {taken: foreign}
+            )
+            assert answer.status_code < 400, (
+                f"{operation.name} with {taken}: {answer.status_code} {answer.text}"
+            )
 
 
 async def test_no_route_but_the_known_answers_without_a_key(two: Two) -> None:
@@ -301,8 +343,12 @@ async def test_no_route_but_the_known_answers_without_a_key(two: Two) -> None:
         if operation.name in free:
             continue
         for key in (None, "Bearer ", f"Bearer {two.bob.api_key[:-1]}", f"Basic {two.bob.api_key}"):
-            answer = await _ask(two.api.http, operation, _given(two, operation, 0), authorization=key)
-            assert answer.status_code == 401, f"{operation.name}: {answer.status_code} {answer.text}"
+            answer = await _ask(
+                two.api.http, operation, _given(two, operation, 0), authorization=key
+            )
+            assert answer.status_code == 401, (
+                f"{operation.name}: {answer.status_code} {answer.text}"
+            )
 
 
 def _operation(two: Two, name: str) -> Operation:

@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from temporalio.client import WorkflowExecutionStatus
 
-from contracts.budgets import next_month
-from contracts.ids import ExecutionId
-from contracts.money import NanoUsd, nano_usd, usd_text
-from contracts.plans import StepKind, parameters_from_json, plan_from_json
-from runtime.policies import STORING_SLACK
-from store.users import UserLimits
+from core.domain.ids import ExecutionId
+from core.domain.money import NanoUsd, nano_usd, usd_text
+from core.domain.months import next_month
+from core.domain.plans import StepKind, parameters_from_json, plan_from_json
+from core.platform.temporal.policies import STORING_SLACK
+from core.store.accounts.users import UserLimits
 from tests.api.conftest import BASE_URL, Api, TestUser, api_settings, running_api
-from tests.servers import FreshDatabase
+from tests.support.servers import FreshDatabase
 
 PATH = "/api/generate-video"
 BODY: dict[str, Any] = {"prompt": "A paper boat on a rainy street"}
@@ -65,7 +65,9 @@ async def test_generate_video_writes_the_plan_and_holds_its_worst_price(
     try:
         execution = await owner.fetchrow("SELECT * FROM executions")
         steps = await owner.fetch("SELECT * FROM steps ORDER BY position")
-        held = await owner.fetchval("SELECT sum(amount_nano_usd)::bigint FROM ledger_entries WHERE kind = 'held'")
+        held = await owner.fetchval(
+            "SELECT sum(amount_nano_usd)::bigint FROM ledger_entries WHERE kind = 'held'"
+        )
         budget = await owner.fetchrow("SELECT * FROM budgets")
     finally:
         await owner.close()
@@ -79,7 +81,11 @@ async def test_generate_video_writes_the_plan_and_holds_its_worst_price(
     ]
     assert plan.result_step == "video"
     image, video = [parameters_from_json(json.loads(row["parameters"])) for row in steps]
-    assert (image.prompt, image.aspect_ratio, image.duration_seconds) == (FULL["prompt"], "9:16", None)
+    assert (image.prompt, image.aspect_ratio, image.duration_seconds) == (
+        FULL["prompt"],
+        "9:16",
+        None,
+    )
     assert (video.duration_seconds, video.resolution, video.aspect_ratio) == (10, "1080p", "9:16")
     assert video.seed == FULL["seed"]
     assert video.image is not None
@@ -87,7 +93,9 @@ async def test_generate_video_writes_the_plan_and_holds_its_worst_price(
     assert held == execution["estimated_nano_usd"] == budget["held_nano_usd"] > 0
     assert budget["held_videos"] == 1
     found = [api.services.providers.find_model(step.model) for step in plan.steps]
-    lookups = sum(pair[0].certainty_horizon_seconds(pair[1]) + 60 for pair in found if pair is not None)
+    lookups = sum(
+        pair[0].certainty_horizon_seconds(pair[1]) + 60 for pair in found if pair is not None
+    )
     total = sum(step.deadline_seconds for step in plan.steps) + lookups
     allowed = (execution["deadline_at"] - execution["created_at"]).total_seconds()
     assert allowed == pytest.approx(total + STORING_SLACK.total_seconds(), abs=2)
@@ -97,7 +105,9 @@ async def test_generate_video_writes_the_plan_and_holds_its_worst_price(
     assert api.services.secrets.open(sealed, context=context).decode() == FULL["webhookSecret"]
 
 
-async def test_generate_video_defaults_to_5_seconds_720p_16_to_9(user: TestUser, fresh_database: FreshDatabase) -> None:
+async def test_generate_video_defaults_to_5_seconds_720p_16_to_9(
+    user: TestUser, fresh_database: FreshDatabase
+) -> None:
     await user.http.post(PATH, json={**BODY, "duration": None})
 
     owner = await asyncpg.connect(fresh_database.owner_dsn)
@@ -110,11 +120,15 @@ async def test_generate_video_defaults_to_5_seconds_720p_16_to_9(user: TestUser,
 
 
 @pytest.mark.parametrize("model_kind", ["image", "video"])
-async def test_generate_video_takes_every_model_on_offer(api: Api, user: TestUser, model_kind: str) -> None:
+async def test_generate_video_takes_every_model_on_offer(
+    api: Api, user: TestUser, model_kind: str
+) -> None:
     models = api.services.providers.models(StepKind(model_kind))
     assert len(models) > 1
     for _, model in models:
-        answer = await user.http.post(PATH, json={**BODY, f"{model_kind}Model": model.id, "seed": 7})
+        answer = await user.http.post(
+            PATH, json={**BODY, f"{model_kind}Model": model.id, "seed": 7}
+        )
         assert answer.status_code == 202, (model.id, answer.text)
 
 
@@ -186,7 +200,9 @@ async def test_generate_video_names_the_field_that_is_wrong(
 
 
 async def test_generate_video_says_what_the_model_can_do(api_once: TestUser) -> None:
-    answer = await api_once.http.post(PATH, json={**BODY, "duration": 30, "resolution": "8K", "aspectRatio": "1:100"})
+    answer = await api_once.http.post(
+        PATH, json={**BODY, "duration": 30, "resolution": "8K", "aspectRatio": "1:100"}
+    )
 
     errors = {error["field"]: error for error in answer.json()["errors"]}
     assert set(errors) == {"duration", "resolution", "aspectRatio"}
@@ -197,7 +213,9 @@ async def test_generate_video_says_what_the_model_can_do(api_once: TestUser) -> 
     assert "bytedance/seedance-1-pro" in unknown.json()["errors"][0]["allowed"]
 
 
-async def test_generate_video_prompt_of_500_of_any_characters_is_accepted(api_once: TestUser) -> None:
+async def test_generate_video_prompt_of_500_of_any_characters_is_accepted(
+    api_once: TestUser,
+) -> None:
     for prompt in ("🦀" * 500, " x ", "\u202e‮\ufeff x", "'; DROP TABLE users; --"):
         answer = await api_once.http.post(PATH, json={"prompt": prompt})
         assert answer.status_code == 202, answer.text
@@ -210,18 +228,32 @@ VALUES = (
     | st.floats()
     | st.text(max_size=40)
     | st.lists(st.integers(), max_size=2)
-    | st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.none(), max_size=3)
-    | st.sampled_from(["720p", "16:9", 5, "https://example.com/", "whsec_" + "A" * 32, "bytedance/seedance-1-pro"])
+    | st.dictionaries(
+        st.text(max_size=5), st.integers() | st.text(max_size=5) | st.none(), max_size=3
+    )
+    | st.sampled_from(
+        ["720p", "16:9", 5, "https://example.com/", "whsec_" + "A" * 32, "bytedance/seedance-1-pro"]
+    )
 )
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(body=st.fixed_dictionaries({}, optional=dict.fromkeys([*FULL, "imageModel", "videoModel", "other"], VALUES)))
-async def test_generate_video_of_any_body_is_accepted_or_a_problem(api_once: TestUser, body: dict[str, Any]) -> None:
+@given(
+    body=st.fixed_dictionaries(
+        {}, optional=dict.fromkeys([*FULL, "imageModel", "videoModel", "other"], VALUES)
+    )
+)
+async def test_generate_video_of_any_body_is_accepted_or_a_problem(
+    api_once: TestUser, body: dict[str, Any]
+) -> None:
     content = json.dumps(body)  # also NaN and lone surrogates, as they come
-    answer = await api_once.http.post(PATH, content=content, headers={"Content-Type": "application/json"})
+    answer = await api_once.http.post(
+        PATH, content=content, headers={"Content-Type": "application/json"}
+    )
 
     assert answer.status_code in (202, 422), (answer.status_code, content)
     if answer.status_code == 422:
@@ -229,16 +261,22 @@ async def test_generate_video_of_any_body_is_accepted_or_a_problem(api_once: Tes
 
 
 @settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(body=st.binary(max_size=300))
 async def test_generate_video_of_any_bytes_is_a_problem(api_once: TestUser, body: bytes) -> None:
-    answer = await api_once.http.post(PATH, content=body, headers={"Content-Type": "application/json"})
+    answer = await api_once.http.post(
+        PATH, content=body, headers={"Content-Type": "application/json"}
+    )
 
     assert answer.status_code == 422
 
 
-async def test_idempotency_key_replays_byte_for_byte(api: Api, user: TestUser, fresh_database: FreshDatabase) -> None:
+async def test_idempotency_key_replays_byte_for_byte(
+    api: Api, user: TestUser, fresh_database: FreshDatabase
+) -> None:
     headers = {"Idempotency-Key": "order 1042"}
     first = await user.http.post(PATH, json=FULL, headers=headers)
     again = await user.http.post(PATH, content=json.dumps(FULL, indent=3, sort_keys=True), headers={
@@ -255,7 +293,9 @@ async def test_idempotency_key_replays_byte_for_byte(api: Api, user: TestUser, f
     assert await _count(fresh_database, "executions") == 2
 
 
-async def test_idempotency_key_with_another_body_is_a_conflict(user: TestUser, fresh_database: FreshDatabase) -> None:
+async def test_idempotency_key_with_another_body_is_a_conflict(
+    user: TestUser, fresh_database: FreshDatabase
+) -> None:
     headers = {"Idempotency-Key": "k"}
     await user.http.post(PATH, json=BODY, headers=headers)
     other = await user.http.post(PATH, json={**BODY, "duration": 10}, headers=headers)
@@ -268,18 +308,26 @@ async def test_idempotency_key_used_at_once_by_many_is_one_execution(
     user: TestUser, fresh_database: FreshDatabase
 ) -> None:
     headers = {"Idempotency-Key": "k"}
-    answers = await asyncio.gather(*(user.http.post(PATH, json=BODY, headers=headers) for _ in range(12)))
+    answers = await asyncio.gather(
+        *(user.http.post(PATH, json=BODY, headers=headers) for _ in range(12))
+    )
 
     accepted = [answer for answer in answers if answer.status_code == 202]
     assert len({answer.content for answer in accepted}) == 1
     assert sum("idempotent-replayed" not in answer.headers for answer in accepted) == 1
-    assert {answer.json()["code"] for answer in answers if answer not in accepted} <= {"idempotency_in_progress"}
+    assert {answer.json()["code"] for answer in answers if answer not in accepted} <= {
+        "idempotency_in_progress"
+    }
     assert await _count(fresh_database, "executions") == 1
 
 
 @pytest.mark.parametrize("key", ["", " ", "x" * 256, "tab\there", "é"])
-async def test_idempotency_key_that_is_not_printable_is_refused(api_once: TestUser, key: str) -> None:
-    answer = await api_once.http.post(PATH, json=BODY, headers={b"Idempotency-Key": key.encode("latin-1")})
+async def test_idempotency_key_that_is_not_printable_is_refused(
+    api_once: TestUser, key: str
+) -> None:
+    answer = await api_once.http.post(
+        PATH, json=BODY, headers={b"Idempotency-Key": key.encode("latin-1")}
+    )
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
@@ -290,7 +338,9 @@ async def test_idempotency_key_of_a_refused_request_is_free_again(api: Api) -> N
     headers = {"Idempotency-Key": "k"}
     assert (await poor.http.post(PATH, json=BODY, headers=headers)).status_code == 402
     async with api.database.as_system() as conn:
-        await conn.execute("UPDATE users SET monthly_videos_limit = 1 WHERE user_id = $1", poor.user_id)
+        await conn.execute(
+            "UPDATE users SET monthly_videos_limit = 1 WHERE user_id = $1", poor.user_id
+        )
 
     answer = await poor.http.post(PATH, json=BODY, headers=headers)
 
@@ -298,9 +348,13 @@ async def test_idempotency_key_of_a_refused_request_is_free_again(api: Api) -> N
     assert "idempotent-replayed" not in answer.headers
 
 
-async def test_budget_is_never_passed_by_many_at_once(api: Api, fresh_database: FreshDatabase) -> None:
+async def test_budget_is_never_passed_by_many_at_once(
+    api: Api, fresh_database: FreshDatabase
+) -> None:
     rich = await api.new_user()
-    price = (await rich.http.get((await rich.http.post(PATH, json=BODY)).json()["statusUrl"])).json()["cost"]["held"]
+    price = (
+        await rich.http.get((await rich.http.post(PATH, json=BODY)).json()["statusUrl"])
+    ).json()["cost"]["held"]
     limit = NanoUsd(3 * nano_usd(price) + 1)
     poor = await api.new_user(UserLimits(monthly_videos=None, monthly_nano_usd=limit))
 
@@ -308,10 +362,21 @@ async def test_budget_is_never_passed_by_many_at_once(api: Api, fresh_database: 
 
     assert sorted(answer.status_code for answer in answers) == [202] * 3 + [402] * 7
     problem = next(answer.json() for answer in answers if answer.status_code == 402)
-    assert (problem["code"], problem["spent"], problem["retryable"]) == ("budget_exceeded", "0", False)
+    assert (problem["code"], problem["spent"], problem["retryable"]) == (
+        "budget_exceeded",
+        "0",
+        False,
+    )
     again = (await poor.http.post(PATH, json=BODY)).json()
-    assert datetime.fromisoformat(again["budget"].pop("resetsAt")) == next_month(datetime.now(UTC).date())
-    assert again["budget"] == {"currency": "USD", "needed": price, "left": usd_text(1), "videosLeft": None}
+    assert datetime.fromisoformat(again["budget"].pop("resetsAt")) == next_month(
+        datetime.now(UTC).date()
+    )
+    assert again["budget"] == {
+        "currency": "USD",
+        "needed": price,
+        "left": usd_text(1),
+        "videosLeft": None,
+    }
     assert await _count(fresh_database, "executions") == 4
 
 
@@ -324,7 +389,9 @@ async def test_budget_of_videos_is_held(api: Api) -> None:
     assert refused.json()["budget"]["videosLeft"] == 0
 
 
-async def test_generate_video_is_accepted_while_temporal_is_down(fresh_database: FreshDatabase) -> None:
+async def test_generate_video_is_accepted_while_temporal_is_down(
+    fresh_database: FreshDatabase,
+) -> None:
     async with running_api(api_settings(fresh_database, "127.0.0.1:9")) as api:
         user = await api.new_user()
         answer = await user.http.post(PATH, json=BODY)

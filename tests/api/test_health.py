@@ -2,9 +2,9 @@
 
 import asyncpg
 
-from store.migrate import migration_names
+from core.store.migrate import migration_names
 from tests.api.conftest import Api, api_settings, running_api
-from tests.servers import FreshDatabase, PostgresServer, new_database
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 
 async def test_healthz_answers_without_a_key(api: Api) -> None:
@@ -16,10 +16,15 @@ async def test_healthz_answers_without_a_key(api: Api) -> None:
 async def test_readyz_is_ready_with_everything_up(api: Api) -> None:
     answer = await api.http.get("/readyz")
 
-    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "postgresql": "ok", "temporal": "ok"})
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"status": "ready", "postgresql": "ok", "temporal": "ok"},
+    )
 
 
-async def test_readyz_names_the_migration_that_has_not_run(api: Api, fresh_database: FreshDatabase) -> None:
+async def test_readyz_names_the_migration_that_has_not_run(
+    api: Api, fresh_database: FreshDatabase
+) -> None:
     last = migration_names()[-1]
     owner = await asyncpg.connect(fresh_database.owner_dsn)
     await owner.execute("DELETE FROM schema_migrations WHERE name = $1", last)

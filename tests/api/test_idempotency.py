@@ -1,4 +1,6 @@
-"""Idempotency-Key: one request is done once, nobody waits for its answer, and after 30 days it is forgotten."""
+"""Idempotency-Key: one request is done once, nobody waits for its answer, and after 30 days it is
+forgotten.
+"""
 
 import asyncio
 import time
@@ -7,15 +9,15 @@ import asyncpg
 import httpx
 import pytest
 
-from runtime.encryption import Sealer
-from store.database import Database
-from store.idempotency import try_lock_key
-from store.retries import lock_execution
-from store.users import insert_api_key, insert_user
+from core.platform.crypto.sealing import Sealer
+from core.store.accounts.users import insert_api_key, insert_user
+from core.store.database import Database
+from core.store.executions.idempotency import try_lock_key
+from core.store.executions.retries import lock_execution
 from tests.api.conftest import ENCRYPTION_KEY, NO_LIMITS, Api, TestUser
 from tests.api.ended import NEVER_SENT, end
 from tests.api.processes import two_served
-from tests.servers import FreshDatabase
+from tests.support.servers import FreshDatabase
 
 PATH = "/api/generate-video"
 BODY = {"prompt": "A paper boat", "duration": 2}
@@ -26,7 +28,10 @@ CROWD = 400
 async def test_crowd_of_equal_requests_at_two_processes_is_one_execution(
     fresh_database: FreshDatabase, temporal_address: str
 ) -> None:
-    async with Database.open(fresh_database.application_dsn) as database, database.as_system() as conn:
+    async with (
+        Database.open(fresh_database.application_dsn) as database,
+        database.as_system() as conn,
+    ):
         user = await insert_user(conn, Sealer([ENCRYPTION_KEY]), "somebody", NO_LIMITS)
         api_key = (await insert_api_key(conn, user.user_id, "test")).key.text
     unlimited = {"RATE_LIMIT_WRITES": "0"}
@@ -39,10 +44,13 @@ async def test_crowd_of_equal_requests_at_two_processes_is_one_execution(
     accepted = [answer for answer in answers if answer.status_code == 202]
     refused = [answer for answer in answers if answer.status_code != 202]
     assert sum("idempotent-replayed" not in answer.headers for answer in accepted) == 1
-    assert {answer.json()["executionId"] for answer in [*accepted, *again]} == {again[0].json()["executionId"]}
+    assert {answer.json()["executionId"] for answer in [*accepted, *again]} == {
+        again[0].json()["executionId"]
+    }
     assert all(answer.headers["idempotent-replayed"] == "true" for answer in again)
     for answer in refused:
-        # On a machine with much else to do, some of a crowd find no connection in time. They took no part.
+        # On a machine with much else to do, some of a crowd find no connection in time. They took
+        # no part.
         if answer.status_code != 503:
             _assert_in_progress(answer)
     assert await _rows(fresh_database, "executions") == 1
@@ -59,7 +67,9 @@ def _assert_in_progress(answer: httpx.Response) -> None:
 async def test_request_that_is_still_being_answered_holds_nobody_up(
     api: Api, user: TestUser, fresh_database: FreshDatabase, retry: bool
 ) -> None:
-    """More equal requests than there are connections: each is refused at once, and others are served."""
+    """More equal requests than there are connections: each is refused at once, and others are
+    served.
+    """
     one = await end(api.database, user.user_id, NEVER_SENT)
     path, body = (f"/api/executions/{one.execution_id}/retry", {}) if retry else (PATH, BODY)
     other = await api.new_user()
@@ -68,7 +78,9 @@ async def test_request_that_is_still_being_answered_holds_nobody_up(
         if retry:
             await lock_execution(first, user.user_id, one.execution_id)
         begun = time.monotonic()
-        answers = await asyncio.gather(*(user.http.post(path, json=body, headers=KEY) for _ in range(60)))
+        answers = await asyncio.gather(
+            *(user.http.post(path, json=body, headers=KEY) for _ in range(60))
+        )
         elsewhere = await asyncio.gather(
             user.http.post(PATH, json=BODY, headers={"Idempotency-Key": "another"}),
             other.http.post(PATH, json=BODY, headers=KEY),
@@ -81,7 +93,9 @@ async def test_request_that_is_still_being_answered_holds_nobody_up(
     assert await _rows(fresh_database, "idempotency_keys") == 3
 
 
-async def test_key_is_as_if_never_seen_after_30_days(api: Api, user: TestUser, fresh_database: FreshDatabase) -> None:
+async def test_key_is_as_if_never_seen_after_30_days(
+    api: Api, user: TestUser, fresh_database: FreshDatabase
+) -> None:
     first = await user.http.post(PATH, json=BODY, headers=KEY)
     await _age(fresh_database, "29 days 23 hours")
     replayed = await user.http.post(PATH, json=BODY, headers=KEY)
@@ -105,7 +119,9 @@ async def test_key_is_its_users_own_for_a_retry_too(api: Api, user: TestUser) ->
     async with other.http:
         for somebody in (user, other):
             one = await end(api.database, somebody.user_id, NEVER_SENT)
-            answer = await somebody.http.post(f"/api/executions/{one.execution_id}/retry", headers=KEY)
+            answer = await somebody.http.post(
+                f"/api/executions/{one.execution_id}/retry", headers=KEY
+            )
             assert answer.status_code == 202
             assert "idempotent-replayed" not in answer.headers
 
@@ -113,7 +129,9 @@ async def test_key_is_its_users_own_for_a_retry_too(api: Api, user: TestUser) ->
 async def _age(database: FreshDatabase, by: str) -> None:
     owner = await asyncpg.connect(database.owner_dsn)
     try:
-        await owner.execute(f"UPDATE idempotency_keys SET created_at = created_at - interval '{by}'")
+        await owner.execute(
+            f"UPDATE idempotency_keys SET created_at = created_at - interval '{by}'"
+        )
     finally:
         await owner.close()
 

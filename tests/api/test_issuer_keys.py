@@ -1,4 +1,6 @@
-"""The keys of an issuer: found, kept, read again when one is missing, and never as often as somebody may ask."""
+"""The keys of an issuer: found, kept, read again when one is missing, and never as often as
+somebody may ask.
+"""
 
 import asyncio
 import json
@@ -6,8 +8,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from api import issuer_keys
-from api.issuer_keys import IssuerKeys, KeysUnreachableError
+from core.platform.oidc import jwks as issuer_keys
+from core.platform.oidc.jwks import IssuerKeys, KeysUnreachableError
 from tests.api.issuing import DISCOVERY, KEYS, IssuerServer, signing_key
 
 FIRST, SECOND = signing_key("first", "ES256"), signing_key("second", "ES256")
@@ -53,7 +55,11 @@ async def test_issuer_with_a_slash_at_its_end_is_another_one(issuer: IssuerServe
     ("path", "status", "body"),
     [
         (DISCOVERY, 404, b"{}"),
-        (DISCOVERY, 200, b'{"issuer": "https://another.example", "jwks_uri": "https://another.example/keys"}'),
+        (
+            DISCOVERY,
+            200,
+            b'{"issuer": "https://another.example", "jwks_uri": "https://another.example/keys"}',
+        ),
         (DISCOVERY, 200, b"ISSUER without an address of keys"),
         (DISCOVERY, 200, b'{"issuer": "ISSUER"}'),
         (DISCOVERY, 200, b'{"issuer": "ISSUER", "jwks_uri": "http://issuer.example/keys"}'),
@@ -96,7 +102,9 @@ async def test_crowd_reads_the_keys_once_and_one_who_goes_away_does_not_stop_it(
 async def test_unknown_keys_make_nobody_read_more_often(
     issuer: IssuerServer, keys: IssuerKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key that is new is found as soon as it may be read again; what is made up costs one reading in that time."""
+    """A key that is new is found as soon as it may be read again; what is made up costs one reading
+    in that time.
+    """
     await keys.find("first")
     issuer.publish(FIRST, SECOND)
     for number in range(100):
@@ -157,6 +165,13 @@ async def test_issuer_that_hangs_is_given_up(
 
 def test_usable_keys_are_those_that_sign_and_are_public() -> None:
     private = {**FIRST.public_jwk, "kid": "private", "d": "AAAA"}
-    document = {"keys": [FIRST.public_jwk, private, {**FIRST.public_jwk, "kid": 7}, {"kty": "EC", "kid": "half"}]}
+    document = {
+        "keys": [
+            FIRST.public_jwk,
+            private,
+            {**FIRST.public_jwk, "kid": 7},
+            {"kty": "EC", "kid": "half"},
+        ]
+    }
 
     assert set(issuer_keys.usable_keys(json.loads(json.dumps(document)))) == {"first"}

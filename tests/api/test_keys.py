@@ -1,4 +1,6 @@
-"""/api/keys: made with no more than what one has, shown once, listed without secrets, refused when revoked."""
+"""/api/keys: made with no more than what one has, shown once, listed without secrets, refused when
+revoked.
+"""
 
 import asyncio
 import time
@@ -8,24 +10,26 @@ import asyncpg
 import httpx
 import pytest
 
-from api.keys import MAX_KEYS
-from contracts.ids import KeyId
-from contracts.scopes import Scope
-from runtime.encryption import Sealer
-from store.database import Database
-from store.keys import parse_api_key
-from store.rates import KeyRates, lock_key_rates, set_key_rates
-from store.users import insert_api_key, insert_user
+from api.account.keys import MAX_KEYS
+from core.domain.ids import KeyId
+from core.domain.scopes import Scope
+from core.platform.crypto.sealing import Sealer
+from core.store.accounts.api_key_format import parse_api_key
+from core.store.accounts.rate_limit import KeyRates, lock_key_rates, set_key_rates
+from core.store.accounts.users import insert_api_key, insert_user
+from core.store.database import Database
 from tests.api.conftest import BASE_URL, ENCRYPTION_KEY, NO_LIMITS, Api, TestUser
 from tests.api.processes import two_served
-from tests.servers import FreshDatabase
+from tests.support.servers import FreshDatabase
 
 REVOKED_WITHIN_SECONDS = 5.0
 
 
 def _with(api: Api, key: str) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.AsyncClient(transport=api.transport, base_url=BASE_URL, headers=headers, timeout=30)
+    return httpx.AsyncClient(
+        transport=api.transport, base_url=BASE_URL, headers=headers, timeout=30
+    )
 
 
 async def _made(http: httpx.AsyncClient, **wanted: Any) -> dict[str, Any]:
@@ -43,7 +47,9 @@ async def _listed(http: httpx.AsyncClient) -> list[dict[str, Any]]:
 
 
 async def test_key_works_at_once_and_is_shown_once(api: Api, user: TestUser) -> None:
-    answer = await user.http.post("/api/keys", json={"name": "laptop", "scopes": ["read"], "expiresDays": 30})
+    answer = await user.http.post(
+        "/api/keys", json={"name": "laptop", "scopes": ["read"], "expiresDays": 30}
+    )
     made = answer.json()
 
     assert answer.status_code == 201
@@ -52,7 +58,9 @@ async def test_key_works_at_once_and_is_shown_once(api: Api, user: TestUser) -> 
     assert (made["name"], made["scopes"]) == ("laptop", ["read"])
     async with _with(api, made["apiKey"]) as http:
         assert (await http.get("/api/executions")).status_code == 200
-        assert (await http.post("/api/generate-video", json={"prompt": "A paper boat"})).status_code == 403
+        assert (
+            await http.post("/api/generate-video", json={"prompt": "A paper boat"})
+        ).status_code == 403
     listing = await user.http.get("/api/keys")
     mine, first = listing.json()["data"]
     assert mine == {name: made[name] for name in ("id", "name", "prefix", "scopes", "createdAt", "expiresAt")} | {
@@ -64,7 +72,9 @@ async def test_key_works_at_once_and_is_shown_once(api: Api, user: TestUser) -> 
     assert made["apiKey"].removeprefix(f"tko_{made['prefix']}_") not in listing.text
 
 
-async def test_key_without_a_wish_gets_what_an_application_needs_and_never_ends(user: TestUser) -> None:
+async def test_key_without_a_wish_gets_what_an_application_needs_and_never_ends(
+    user: TestUser,
+) -> None:
     made = await _made(user.http)
 
     assert (made["scopes"], made["expiresAt"]) == (["generate", "read"], None)
@@ -75,7 +85,9 @@ async def test_key_cannot_give_a_scope_that_it_lacks(api: Api, user: TestUser) -
     async with _with(api, manager["apiKey"]) as http:
         for wanted in ({}, {"scopes": ["read"]}, {"scopes": ["admin", "generate"]}):
             answer = await http.post("/api/keys", json={"name": "more", **wanted})
-            assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope"), wanted
+            assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope"), (
+                wanted
+            )
         assert answer.json()["missingScopes"] == ["generate"]
         equal = await _made(http, scopes=["admin"])
 
@@ -104,7 +116,9 @@ async def test_key_cannot_give_a_scope_that_it_lacks(api: Api, user: TestUser) -
     ],
     ids=str,
 )
-async def test_key_that_does_not_fit_is_refused_by_field(api_once: TestUser, body: dict[str, Any], field: str) -> None:
+async def test_key_that_does_not_fit_is_refused_by_field(
+    api_once: TestUser, body: dict[str, Any], field: str
+) -> None:
     answer = await api_once.http.post("/api/keys", json=body)
 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
@@ -124,7 +138,9 @@ async def test_revoked_key_is_refused_and_stays_so(api: Api, user: TestUser) -> 
         assert (await untouched.get("/api/executions")).status_code == 200
 
     *_, last = await _listed(user.http)
-    assert (last["id"], last["revokedAt"] is not None) == (made["id"], True), "what is refused comes last"
+    assert (last["id"], last["revokedAt"] is not None) == (made["id"], True), (
+        "what is refused comes last"
+    )
 
 
 async def test_key_may_revoke_itself(user: TestUser) -> None:
@@ -135,7 +151,10 @@ async def test_key_may_revoke_itself(user: TestUser) -> None:
 async def test_key_of_another_user_is_one_that_never_was(api: Api, user: TestUser) -> None:
     stranger = await api.new_user()
     async with stranger.http as http:
-        answers = [await http.delete(f"/api/keys/{key}") for key in (user.key_id, KeyId("key_" + "0" * 32), "key_none")]
+        answers = [
+            await http.delete(f"/api/keys/{key}")
+            for key in (user.key_id, KeyId("key_" + "0" * 32), "key_none")
+        ]
         assert [entry["id"] for entry in await _listed(http)] == [stranger.key_id]
 
     assert {answer.status_code for answer in answers} == {404}
@@ -143,7 +162,9 @@ async def test_key_of_another_user_is_one_that_never_was(api: Api, user: TestUse
     assert (await user.http.get("/api/executions")).status_code == 200
 
 
-async def test_database_keeps_a_user_from_anothers_keys_and_from_the_hash_of_its_own(api: Api, user: TestUser) -> None:
+async def test_database_keeps_a_user_from_anothers_keys_and_from_the_hash_of_its_own(
+    api: Api, user: TestUser
+) -> None:
     """The second wall: also a query that forgot its user."""
     stranger = await api.new_user()
     async with api.database.as_user(stranger.user_id) as conn:
@@ -172,7 +193,9 @@ async def test_keys_are_as_many_as_may_be_also_when_made_at_once(api: Api, user:
     async with api.database.as_system() as conn:
         for _ in range(MAX_KEYS - 4):
             await insert_api_key(conn, user.user_id, "one of many")
-    answers = await asyncio.gather(*(user.http.post("/api/keys", json={"name": "made"}) for _ in range(8)))
+    answers = await asyncio.gather(
+        *(user.http.post("/api/keys", json={"name": "made"}) for _ in range(8))
+    )
 
     made = [answer.json() for answer in answers if answer.status_code == 201]
     assert len(made) == 3
@@ -181,7 +204,9 @@ async def test_keys_are_as_many_as_may_be_also_when_made_at_once(api: Api, user:
     await _made(user.http)
 
 
-async def test_limits_that_an_operator_gave_a_key_hold_for_those_it_makes(api: Api, user: TestUser) -> None:
+async def test_limits_that_an_operator_gave_a_key_hold_for_those_it_makes(
+    api: Api, user: TestUser
+) -> None:
     rates = KeyRates(writes=7, reads=0)
     async with api.database.as_system() as conn:
         await set_key_rates(conn, user.key_id, rates)
@@ -194,8 +219,13 @@ async def test_limits_that_an_operator_gave_a_key_hold_for_those_it_makes(api: A
     assert answer.headers["ratelimit-policy"].startswith('"writes";q=7;')
 
 
-async def test_revoked_key_is_refused_by_every_process(fresh_database: FreshDatabase, temporal_address: str) -> None:
-    async with Database.open(fresh_database.application_dsn) as database, database.as_system() as conn:
+async def test_revoked_key_is_refused_by_every_process(
+    fresh_database: FreshDatabase, temporal_address: str
+) -> None:
+    async with (
+        Database.open(fresh_database.application_dsn) as database,
+        database.as_system() as conn,
+    ):
         user = await insert_user(conn, Sealer([ENCRYPTION_KEY]), "somebody", NO_LIMITS)
         first = await insert_api_key(conn, user.user_id, "first")
         second = await insert_api_key(conn, user.user_id, "second", scopes={Scope.READ})

@@ -12,13 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.routing import BaseRoute
 
-from api.limits import JSON_BODY_BYTES, parse_json
-from api.problems import ProblemError
+from api.http.bodies import JSON_BODY_BYTES, parse_json
+from api.http.problems import ProblemError
 from tests.api.conftest import Api, TestUser
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines differ
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
@@ -64,7 +68,9 @@ def test_json_keeps_texts_and_numbers_as_they_are() -> None:
     assert parse_json(json.dumps(body).encode()) == body
 
 
-@pytest.mark.parametrize(("text", "number"), [("5.0", 5), ("5e0", 5), ("-2.50e1", -25), ("0.5", 0.5), ("1e300", 1e300)])
+@pytest.mark.parametrize(
+    ("text", "number"), [("5.0", 5), ("5e0", 5), ("-2.50e1", -25), ("0.5", 0.5), ("1e300", 1e300)]
+)
 def test_json_whole_number_is_one_however_it_is_written(text: str, number: float) -> None:
     read = parse_json(f'{{"a": {text}}}'.encode())["a"]
 
@@ -96,7 +102,9 @@ def _read_or_refuse(body: bytes) -> None:
 
 async def test_body_over_the_limit_is_413_by_its_header(api_once: TestUser) -> None:
     answer = await api_once.http.post(
-        "/api/generate-video", content=b"x" * (JSON_BODY_BYTES + 1), headers={"Content-Type": "application/json"}
+        "/api/generate-video",
+        content=b"x" * (JSON_BODY_BYTES + 1),
+        headers={"Content-Type": "application/json"},
     )
 
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
@@ -119,7 +127,9 @@ async def test_body_over_the_limit_is_413_in_chunks(api_once: TestUser) -> None:
     assert sent_bytes < 4 * JSON_BODY_BYTES
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonx"])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonx"]
+)
 async def test_body_of_another_type_is_415(api_once: TestUser, content_type: str) -> None:
     answer = await api_once.http.post(
         "/api/generate-video", content=b'{"prompt": "x"}', headers={"Content-Type": content_type}
@@ -146,7 +156,9 @@ async def test_body_is_utf8_or_415(api_once: TestUser, content_type: str, status
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "Identity, GZIP", "x"])
-async def test_body_that_would_have_to_be_unpacked_is_415(api_once: TestUser, encoding: str) -> None:
+async def test_body_that_would_have_to_be_unpacked_is_415(
+    api_once: TestUser, encoding: str
+) -> None:
     bomb = gzip.compress(b" " * 20_000_000)
     answer = await api_once.http.post(
         "/api/generate-video",

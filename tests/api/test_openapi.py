@@ -1,12 +1,14 @@
-"""The description of the API: complete, referring to nothing that is missing, with examples that hold."""
+"""The description of the API: complete, referring to nothing that is missing, with examples that
+hold.
+"""
 
 import re
 from collections.abc import Iterator
 from typing import Any, cast
 
-from api.problems import STATUS
-from api.schemas import GenerateVideoRequest, Problem
-from contracts.scopes import Scope
+from api.executions.schemas import GenerateVideoRequest, Problem
+from api.http.problems import STATUS
+from core.domain.scopes import Scope
 from tests.api.conftest import Api, TestUser
 
 
@@ -73,19 +75,28 @@ async def test_openapi_has_every_route_and_each_lists_its_problems(api: Api) -> 
     }
     for name, operation in operations.items():
         assert operation["summary"], name
-        errors = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
+        errors = {
+            status: answer for status, answer in operation["responses"].items() if status >= "400"
+        }
         assert errors or name == "GET /healthz"
         for status, answer in errors.items():
             (media_type,) = answer["content"]
             assert media_type == "application/problem+json", (name, status)
         if name.split()[1].startswith("/api/"):
             assert "401" in errors, name
-            assert "rate_limited" in errors["429"]["content"]["application/problem+json"]["examples"], name
+            assert (
+                "rate_limited" in errors["429"]["content"]["application/problem+json"]["examples"]
+            ), name
             assert "RateLimit" in errors["429"]["headers"], name
             ((scheme, scopes),) = operation["security"][0].items()
             assert (scheme, set(scopes) <= set(Scope), len(scopes)) == ("apiKey", True, 1), name
-            assert "insufficient_scope" in errors["403"]["content"]["application/problem+json"]["examples"], name
-    assert {"401", "402", "413", "415", "422", "500", "503"} <= set(operations["POST /api/generate-video"]["responses"])
+            assert (
+                "insufficient_scope"
+                in errors["403"]["content"]["application/problem+json"]["examples"]
+            ), name
+    assert {"401", "402", "413", "415", "422", "500", "503"} <= set(
+        operations["POST /api/generate-video"]["responses"]
+    )
 
 
 async def test_openapi_references_all_lead_somewhere(api: Api) -> None:
@@ -103,7 +114,9 @@ async def test_openapi_references_all_lead_somewhere(api: Api) -> None:
 async def test_openapi_examples_hold(api: Api, user: TestUser) -> None:
     document = await _document(api)
 
-    body = document["paths"]["/api/generate-video"]["post"]["requestBody"]["content"]["application/json"]
+    body = document["paths"]["/api/generate-video"]["post"]["requestBody"]["content"][
+        "application/json"
+    ]
     examples = [example["value"] for example in body["examples"].values()]
     assert examples
     for example in examples:

@@ -1,6 +1,8 @@
-"""Requests made from our own description of the API: no 5xx, no answer that it does not know, nobody sees another's.
+"""Requests made from our own description of the API: no 5xx, no answer that it does not know,
+nobody sees another's.
 
-Schemathesis makes them, with all its checks: examples, the edges of every schema, random ones, and walks along links.
+Schemathesis makes them, with all its checks: examples, the edges of every schema, random ones, and
+walks along links.
 """
 
 import asyncio
@@ -13,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from runtime.encryption import Sealer
-from store.database import Database
-from store.users import insert_api_key, insert_user
+from core.platform.crypto.sealing import Sealer
+from core.store.accounts.users import insert_api_key, insert_user
+from core.store.database import Database
 from tests.api.conftest import ENCRYPTION_KEY, NO_LIMITS
 from tests.api.processes import Served, served
-from tests.servers import PostgresServer, new_database
+from tests.support.servers import PostgresServer, new_database
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "tests/api/schemathesis.toml"
@@ -44,9 +46,13 @@ class _Target:
     folder: Path
 
     def configuration(self) -> Path:
-        """Ours, and two users who must not see each other's, in a file of the form that it takes."""
+        """Ours, and two users who must not see each other's, in a file of the form that
+        it takes.
+        """
         headers = [[{"name": "Authorization", "value": f"Bearer {key}"}] for key in self.keys]
-        known = [{"name": f"user {number}", "fixedHeaders": one} for number, one in enumerate(headers)]
+        known = [
+            {"name": f"user {number}", "fixedHeaders": one} for number, one in enumerate(headers)
+        ]
         users, configuration = self.folder / "users.json", self.folder / "schemathesis.toml"
         users.write_text(json.dumps({"auth": known}))
         names = [one["name"] for one in known]
@@ -65,7 +71,10 @@ async def target(
 ) -> AsyncGenerator[_Target]:
     async with new_database(postgres_server, template_database) as database:
         async with Database.open(database.application_dsn) as db, db.as_system() as conn:
-            users = [await insert_user(conn, Sealer([ENCRYPTION_KEY]), name, NO_LIMITS) for name in ("Ada", "Bob")]
+            users = [
+                await insert_user(conn, Sealer([ENCRYPTION_KEY]), name, NO_LIMITS)
+                for name in ("Ada", "Bob")
+            ]
             made = [await insert_api_key(conn, user.user_id, "test") for user in users]
         keys = tuple(one.key.text for one in made)
         async with served(database, temporal_address, keys[0], **ENVIRONMENT) as api:
@@ -75,7 +84,14 @@ async def target(
 
 async def _run(target: _Target, *options: str, cancels: int) -> str:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "schemathesis.cli", "--no-color", "--config-file", str(target.configuration())),
+        *(
+            sys.executable,
+            "-m",
+            "schemathesis.cli",
+            "--no-color",
+            "--config-file",
+            str(target.configuration()),
+        ),
         *("run", f"{target.api.url}/openapi.json", "--checks", "all", *options),
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT), "FUZZ_KEPT_KEYS": target.kept, "FUZZ_CANCELS": str(cancels)},
@@ -91,7 +107,9 @@ async def _run(target: _Target, *options: str, cancels: int) -> str:
 
 @pytest.mark.timeout(300)  # ten seconds, on a machine that has nothing else to do
 async def test_described_requests_get_described_answers(target: _Target) -> None:
-    """Four phases, a good thousand requests: always the same ones, as long as the description is."""
+    """Four phases, a good thousand requests: always the same ones, as long as the
+    description is.
+    """
     said = await _run(target, "--max-examples", "5", cancels=0)
 
     assert int(re.findall(r"(\d+) generated", said)[0]) > 500

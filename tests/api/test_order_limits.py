@@ -1,4 +1,6 @@
-"""What an order is refused by: its own maxCost, open executions, the service's day; and what the refusals say."""
+"""What an order is refused by: its own maxCost, open executions, the service's day; and what the
+refusals say.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -10,17 +12,17 @@ import httpx
 import pytest
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts.failures import FailureCode
-from contracts.ids import UserId
-from contracts.money import NanoUsd, nano_usd, usd_text
-from runtime.encryption import Sealer
-from store.database import Database
-from store.service_days import get_service_today, set_daily_limit
-from store.users import UserLimits, insert_api_key, insert_user
+from core.domain.failures import FailureCode
+from core.domain.ids import UserId
+from core.domain.money import NanoUsd, nano_usd, usd_text
+from core.platform.crypto.sealing import Sealer
+from core.store.accounts.users import UserLimits, insert_api_key, insert_user
+from core.store.database import Database
+from core.store.money.daily_spending_cap import get_service_today, set_daily_limit
 from tests.api.conftest import ENCRYPTION_KEY, NO_LIMITS, Api, TestUser
 from tests.api.ended import COST, NEVER_SENT, STORED, end
 from tests.api.processes import Served, two_served
-from tests.servers import PostgresServer, new_database
+from tests.support.servers import PostgresServer, new_database
 
 PATH = "/api/generate-video"
 BODY = {"prompt": "A paper boat", "duration": 2}
@@ -42,12 +44,18 @@ async def _worst(user: TestUser) -> int:
     return nano_usd(read.json()["cost"]["estimated"])
 
 
-async def test_max_cost_below_the_worst_price_is_refused_with_every_step(api: Api, user: TestUser) -> None:
+async def test_max_cost_below_the_worst_price_is_refused_with_every_step(
+    api: Api, user: TestUser
+) -> None:
     worst = await _worst(user)
     answer = await user.http.post(PATH, json={**BODY, "maxCost": usd_text(worst - 1)})
     assert _code(answer) == (402, "max_cost_exceeded")
     cost = answer.json()["cost"]
-    assert (cost["currency"], cost["maxCost"], cost["needed"]) == ("USD", usd_text(worst - 1), usd_text(worst))
+    assert (cost["currency"], cost["maxCost"], cost["needed"]) == (
+        "USD",
+        usd_text(worst - 1),
+        usd_text(worst),
+    )
     assert tuple(step["step"] for step in cost["steps"]) == BOTH
     assert sum(nano_usd(step["atMost"]) for step in cost["steps"]) == worst
     async with api.database.as_system() as conn:
@@ -69,7 +77,9 @@ async def test_max_cost_is_an_exact_amount_of_dollars(api_once: TestUser, given:
 
 
 @pytest.mark.parametrize("short", [0, 1])
-async def test_retry_that_would_pass_max_cost_is_refused(api: Api, user: TestUser, short: int) -> None:
+async def test_retry_that_would_pass_max_cost_is_refused(
+    api: Api, user: TestUser, short: int
+) -> None:
     """What the earlier generations have cost counts, and what still may be billed."""
     one = await end(api.database, user.user_id, NEVER_SENT, image=STORED)
     async with api.database.as_system() as conn:
@@ -107,7 +117,8 @@ async def test_max_cost_is_kept_from_the_request_to_its_retries(api: Api, user: 
     answer = await user.http.post(PATH, json={**BODY, "maxCost": "0.75"})
     async with api.database.as_system() as conn:
         kept = await conn.fetchval(
-            "SELECT max_cost_nano_usd FROM executions WHERE execution_id = $1", answer.json()["executionId"]
+            "SELECT max_cost_nano_usd FROM executions WHERE execution_id = $1",
+            answer.json()["executionId"],
         )
     assert kept == 750_000_000
 
@@ -155,21 +166,32 @@ async def test_budget_refusal_says_when_it_resets(api: Api) -> None:
 
 
 async def test_order_without_room_to_run_is_not_started(api: Api) -> None:
-    """It waits in its row alone, and a cancel ends it from there: a workflow is started that needs no room."""
+    """It waits in its row alone, and a cancel ends it from there: a workflow is started that needs
+    no room.
+    """
     user = await api.new_user(_limited(running_executions=1))
     async with user.http:
-        first, second = [(await user.http.post(PATH, json=BODY)).json()["executionId"] for _ in range(2)]
+        first, second = [
+            (await user.http.post(PATH, json=BODY)).json()["executionId"] for _ in range(2)
+        ]
     started = [await _has_workflow(api, one) for one in (first, second)]
     assert started == [True, False]
 
 
-async def test_cancel_of_what_waits_starts_what_ends_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.executions.CANCEL_WAIT_SECONDS", 0.3)
+async def test_cancel_of_what_waits_starts_what_ends_it(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.executions.routes.CANCEL_WAIT_SECONDS", 0.3)
     user = await api.new_user(_limited(running_executions=1))
     async with user.http:
-        _, second = [(await user.http.post(PATH, json=BODY)).json()["executionId"] for _ in range(2)]
+        _, second = [
+            (await user.http.post(PATH, json=BODY)).json()["executionId"] for _ in range(2)
+        ]
         answer = await user.http.post(f"/api/executions/{second}/cancel")
-    assert (answer.status_code, answer.json()["status"]) == (202, "queued")  # no worker here ends it
+    assert (answer.status_code, answer.json()["status"]) == (
+        202,
+        "queued",
+    )  # no worker here ends it
     assert await _has_workflow(api, second)
 
 
@@ -184,11 +206,16 @@ async def _has_workflow(api: Api, execution_id: str) -> bool:
 
 
 async def _order(http: httpx.AsyncClient, headers: dict[str, str]) -> httpx.Response:
-    """Until it is accepted or refused: two small processes may be too busy for a crowd, and say so."""
+    """Until it is accepted or refused: two small processes may be too busy for a crowd, and
+    say so.
+    """
     async with asyncio.timeout(90):
         while True:
             answer = await http.post(PATH, json=BODY, headers=headers)
-            if answer.status_code != 503 or answer.json()["code"] != FailureCode.SERVICE_UNAVAILABLE:
+            if (
+                answer.status_code != 503
+                or answer.json()["code"] != FailureCode.SERVICE_UNAVAILABLE
+            ):
                 return answer
             await asyncio.sleep(1)
 
@@ -228,13 +255,20 @@ async def crowded(
 
 @pytest.mark.parametrize(
     ("by", "crowd", "room"),
-    [("dollars", 400, 100), ("open executions", 400, 100), ("videos", 100, 25), ("the service's day", 100, 25)],
+    [
+        ("dollars", 400, 100),
+        ("open executions", 400, 100),
+        ("videos", 100, 25),
+        ("the service's day", 100, 25),
+    ],
 )
 async def test_crowd_at_two_processes_with_room_for_some_is_exactly_as_many(
     crowded: Crowded, by: str, crowd: int, room: int
 ) -> None:
     limits = {
-        "dollars": UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd((room + 1) * crowded.price - 1)),
+        "dollars": UserLimits(
+            monthly_videos=None, monthly_nano_usd=NanoUsd((room + 1) * crowded.price - 1)
+        ),
         "videos": UserLimits(monthly_videos=room, monthly_nano_usd=None),
         "open executions": _limited(open_executions=room),
         "the service's day": NO_LIMITS,
@@ -245,7 +279,9 @@ async def test_crowd_at_two_processes_with_room_for_some_is_exactly_as_many(
             today = await get_service_today(conn)
             used = today.held_nano_usd + today.settled_nano_usd
             await set_daily_limit(conn, NanoUsd(used + (room + 1) * crowded.price - 1))
-    answers = await asyncio.gather(*(_order(crowded.apis[number % 2].http, headers) for number in range(crowd)))
+    answers = await asyncio.gather(
+        *(_order(crowded.apis[number % 2].http, headers) for number in range(crowd))
+    )
     async with crowded.database.as_system() as conn:
         await set_daily_limit(conn, None)
         row = await conn.fetchrow(COUNTS, user_id)

@@ -1,4 +1,6 @@
-"""PostgreSQL stops answering, or dies: requests end in a 503 and not in silence; when it is back, so is the API."""
+"""PostgreSQL stops answering, or dies: requests end in a 503 and not in silence; when it is back,
+so is the API.
+"""
 
 import asyncio
 import os
@@ -13,13 +15,13 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from core.store.migrate import migrate
 from deploy.local.ports import free_ports
 from deploy.local.postgres import postgres
 from deploy.local.process import Part, PartFailedError, Running, start_ready
-from store.migrate import migrate
 from tests.api.conftest import TestUser, api_settings, running_api
 from tests.api.whole import check_refused, check_whole
-from tests.servers import PASSWORD, FreshDatabase, PostgresServer
+from tests.support.servers import PASSWORD, FreshDatabase, PostgresServer
 
 GREEN_SECONDS = 10.0
 BUYERS = 6
@@ -51,7 +53,10 @@ async def _line_to(port: int) -> AsyncGenerator[Line]:
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", port)
-        for task in (asyncio.create_task(pass_on(reader, back)), asyncio.create_task(pass_on(there, writer))):
+        for task in (
+            asyncio.create_task(pass_on(reader, back)),
+            asyncio.create_task(pass_on(there, writer)),
+        ):
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
@@ -75,7 +80,9 @@ async def test_api_answers_503_while_postgresql_is_silent_and_recovers(
     assert port is not None
     async with _line_to(port) as line:
         dsn = fresh_database.application_dsn.replace(f":{port}/", f":{line.port}/")
-        async with running_api(api_settings(replace(fresh_database, application_dsn=dsn), temporal_address)) as api:
+        async with running_api(
+            api_settings(replace(fresh_database, application_dsn=dsn), temporal_address)
+        ) as api:
             user = await api.new_user()
             assert (await user.http.get("/api/executions")).status_code == 200
 
@@ -88,7 +95,9 @@ async def test_api_answers_503_while_postgresql_is_silent_and_recovers(
             )
             waited_seconds = time.monotonic() - started
             assert {answer.status_code for answer in (listed, ready, posted)} == {503}
-            assert waited_seconds < 30  # for a connection 8 s, for a statement 10 s, for its rollback the same
+            assert (
+                waited_seconds < 30
+            )  # for a connection 8 s, for a statement 10 s, for its rollback the same
 
             line.open.set()
             assert (await user.http.get("/api/executions")).status_code == 200
@@ -104,9 +113,13 @@ class OwnPostgres:
 
     @property
     def database(self) -> FreshDatabase:
-        server = PostgresServer(port=int(self.part.address.rpartition(":")[2]), running=self.running)
+        server = PostgresServer(
+            port=int(self.part.address.rpartition(":")[2]), running=self.running
+        )
         return FreshDatabase(
-            name="postgres", owner_dsn=server.owner_dsn(), application_dsn=server.application_dsn("postgres")
+            name="postgres",
+            owner_dsn=server.owner_dsn(),
+            application_dsn=server.application_dsn("postgres"),
         )
 
     async def die(self) -> None:
@@ -138,7 +151,9 @@ async def own_postgres(servers_folder: Path) -> AsyncGenerator[OwnPostgres]:
 
 @dataclass(slots=True)
 class Buyers:
-    """They order one video after the other, each under a key of its own. When each answer came, and what it was."""
+    """They order one video after the other, each under a key of its own. When each answer came, and
+    what it was.
+    """
 
     user: TestUser
     accepted: dict[str, str] = field(default_factory=dict[str, str])
@@ -148,7 +163,9 @@ class Buyers:
 
     async def order(self, key: str) -> httpx.Response:
         answer = await self.user.http.post(
-            "/api/generate-video", json={"prompt": "A paper boat", "duration": 2}, headers={"Idempotency-Key": key}
+            "/api/generate-video",
+            json={"prompt": "A paper boat", "duration": 2},
+            headers={"Idempotency-Key": key},
         )
         if answer.status_code == 202:
             self.accepted[key] = answer.json()["executionId"]
@@ -183,7 +200,9 @@ async def test_postgresql_killed_under_load_loses_nothing_that_was_accepted(
         await buyers.until_accepted_after(time.monotonic() + 0.3)
         await own_postgres.die()
         died_at = time.monotonic()
-        listed, ready = await asyncio.gather(buyers.user.http.get("/api/executions"), api.http.get("/readyz"))
+        listed, ready = await asyncio.gather(
+            buyers.user.http.get("/api/executions"), api.http.get("/readyz")
+        )
         check_refused(listed)
         check_refused(ready)
         assert time.monotonic() - died_at < 5
@@ -197,9 +216,12 @@ async def test_postgresql_killed_under_load_loses_nothing_that_was_accepted(
 
         assert buyers.refused, "nobody has met the outage"
         await check_whole(database.owner_dsn, api.database, buyers.accepted.values(), more=BUYERS)
-        # A refused order may have been committed with its answer lost: under its key it is the same one.
+        # A refused order may have been committed with its answer lost: under its key it is the same
+        # one.
         for key in buyers.refused:
             assert (await buyers.order(key)).status_code == 202
         await check_whole(database.owner_dsn, api.database, buyers.accepted.values())
         for execution_id in buyers.accepted.values():
-            assert (await buyers.user.http.get(f"/api/executions/{execution_id}")).status_code == 200
+            assert (
+                await buyers.user.http.get(f"/api/executions/{execution_id}")
+            ).status_code == 200

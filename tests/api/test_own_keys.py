@@ -1,4 +1,6 @@
-"""What the API does for users with provider keys of their own: callbacks of their accounts, models, refusals."""
+"""What the API does for users with provider keys of their own: callbacks of their accounts, models,
+refusals.
+"""
 
 import json
 from collections.abc import AsyncGenerator, Iterator
@@ -8,22 +10,26 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from contracts.failures import FailureCode
-from contracts.ids import JobId, ProviderKeyId, new_job_id
-from contracts.jobs import JobRef, key_scope
+from core.domain.failures import FailureCode
+from core.domain.ids import JobId, ProviderKeyId, new_job_id
+from core.domain.messages.jobs import JobRef, key_scope
+from core.store.jobs.jobs import begin_send
+from core.store.providers.capacity import reset
+from core.store.providers.circuit_breaker import trip
+from core.store.providers.user_keys import delete_key, put_key
 from sandbox.settings import DEFAULT_WEBHOOK_SECRET
-from store.breakers import trip
-from store.jobs import begin_send
-from store.provider_keys import delete_key, put_key
-from store.provider_limits import reset
 from tests.api.conftest import Api, TestUser, api_settings, running_api
 from tests.api.walk import Walk
 from tests.sandbox.process import Sandbox
-from tests.servers import PostgresServer, new_database
+from tests.support.servers import PostgresServer, new_database
 
 ALICE = "r8_own-0123456789#alice"
 PATH = "/api/generate-video"
-BODY = {"prompt": "A paper boat", "imageModel": "fal-ai/flux/schnell", "videoModel": "bytedance/seedance-1-pro"}
+BODY = {
+    "prompt": "A paper boat",
+    "imageModel": "fal-ai/flux/schnell",
+    "videoModel": "bytedance/seedance-1-pro",
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +43,14 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 async def keyed_api(
     postgres_server: PostgresServer, template_database: str, temporal_address: str, sandbox: Sandbox
 ) -> AsyncGenerator[Api]:
-    """The service's own account has a secret in the settings; that of others is asked for with their keys."""
+    """The service's own account has a secret in the settings; that of others is asked for with
+    their keys.
+    """
     async with new_database(postgres_server, template_database) as database:
         at_the_sandbox = {"replicate_base_url": f"{sandbox.url}/replicate"}
-        async with running_api(api_settings(database, temporal_address).model_copy(update=at_the_sandbox)) as api:
+        async with running_api(
+            api_settings(database, temporal_address).model_copy(update=at_the_sandbox)
+        ) as api:
             yield api
 
 
@@ -53,16 +63,25 @@ async def alice(keyed_api: Api) -> AsyncGenerator[TestUser]:
 
 async def put(api: Api, user: TestUser, key: str = ALICE) -> ProviderKeyId:
     async with api.database.as_user(user.user_id) as conn:
-        return (await put_key(conn, api.services.secrets, user.user_id, "replicate", key)).provider_key_id
+        return (
+            await put_key(conn, api.services.secrets, user.user_id, "replicate", key)
+        ).provider_key_id
 
 
 async def sent_with(api: Api, user: TestUser, key: ProviderKeyId) -> JobId:
     """The job of a video that was sent with a key, its answer not known."""
     answer = await user.http.post(PATH, json=BODY)
     walk = await Walk.claimed(api.database, user.user_id, answer.json()["executionId"])
-    ref = JobRef(user_id=user.user_id, execution_id=walk.ref.execution_id, job_id=walk.jobs["video"], generation=1)
+    ref = JobRef(
+        user_id=user.user_id,
+        execution_id=walk.ref.execution_id,
+        job_id=walk.jobs["video"],
+        generation=1,
+    )
     async with api.database.as_user(user.user_id) as conn:
-        assert await begin_send(conn, ref, 1, {"url": "https://provider.test"}, {"prompt": "x"}, provider_key_id=key)
+        assert await begin_send(
+            conn, ref, 1, {"url": "https://provider.test"}, {"prompt": "x"}, provider_key_id=key
+        )
     return ref.job_id
 
 
@@ -79,7 +98,8 @@ async def call_back(api: Api, job_id: JobId, secret: str, *, provider: str = "re
 
 def secret_of(sandbox: Sandbox, key: str) -> str:
     answer = httpx.get(
-        f"{sandbox.url}/replicate/v1/webhooks/default/secret", headers={"authorization": f"Bearer {key}"}
+        f"{sandbox.url}/replicate/v1/webhooks/default/secret",
+        headers={"authorization": f"Bearer {key}"},
     )
     secret: str = answer.json()["key"]
     return secret
@@ -93,10 +113,14 @@ async def test_callback_is_verified_with_the_account_that_its_send_was_made_with
     assert theirs not in (services, DEFAULT_WEBHOOK_SECRET)
     await put(keyed_api, alice, "r8_new-0123456789#alice-new")
     assert await call_back(keyed_api, job_id, services) == 401
-    assert await call_back(keyed_api, job_id, secret_of(sandbox, "r8_new-0123456789#alice-new")) == 401
+    assert (
+        await call_back(keyed_api, job_id, secret_of(sandbox, "r8_new-0123456789#alice-new")) == 401
+    )
     assert await call_back(keyed_api, job_id, theirs) == 200
     async with keyed_api.database.as_system() as conn:
-        assert await conn.fetchval("SELECT state FROM jobs WHERE job_id = $1", job_id) == "submitted"
+        assert (
+            await conn.fetchval("SELECT state FROM jobs WHERE job_id = $1", job_id) == "submitted"
+        )
 
 
 async def test_callback_at_the_address_of_another_provider_is_not_asked_about_with_the_key(
@@ -108,13 +132,16 @@ async def test_callback_at_the_address_of_another_provider_is_not_asked_about_wi
     assert await call_back(keyed_api, job_id, secret_of(sandbox, ALICE)) == 200
 
 
-async def test_callback_of_a_send_whose_key_is_gone_is_404(keyed_api: Api, alice: TestUser, sandbox: Sandbox) -> None:
+async def test_callback_of_a_send_whose_key_is_gone_is_404(
+    keyed_api: Api, alice: TestUser, sandbox: Sandbox
+) -> None:
     key = await put(keyed_api, alice)
     job_id = await sent_with(keyed_api, alice, key)
     async with keyed_api.database.as_user(alice.user_id) as conn:
         await delete_key(conn, alice.user_id, "replicate")
         await conn.execute(
-            "UPDATE provider_keys SET key_sealed = NULL, erased_at = now() WHERE provider_key_id = $1", key
+            "UPDATE provider_keys SET key_sealed = NULL, erased_at = now() WHERE provider_key_id = $1",
+            key,
         )
     assert await call_back(keyed_api, job_id, secret_of(sandbox, ALICE)) == 404
 
@@ -123,13 +150,18 @@ async def test_provider_without_a_key_of_the_services_is_offered_to_users_who_ha
     postgres_server: PostgresServer, template_database: str, temporal_address: str
 ) -> None:
     async with new_database(postgres_server, template_database) as database:
-        without = api_settings(database, temporal_address).model_copy(update={"replicate_api_token": None})
+        without = api_settings(database, temporal_address).model_copy(
+            update={"replicate_api_token": None}
+        )
         async with running_api(without) as api:
             user, other = await api.new_user(), await api.new_user()
             await put(api, user)
             async with user.http, other.http:
                 for one, status in ((user, 202), (other, 422)):
-                    models = {model["provider"] for model in (await one.http.get("/api/models")).json()["data"]}
+                    models = {
+                        model["provider"]
+                        for model in (await one.http.get("/api/models")).json()["data"]
+                    }
                     assert models == ({"fal", "replicate"} if one is user else {"fal"})
                     assert (await one.http.post("/api/quotes", json=BODY)).status_code == (
                         200 if status == 202 else 422

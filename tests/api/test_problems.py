@@ -6,11 +6,11 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from api.problems import STATUS, ProblemError, problem_document
-from contracts.failures import FailureCode
-from store.keys import new_api_key
+from api.http.problems import STATUS, ProblemError, problem_document
+from core.domain.failures import FailureCode
+from core.store.accounts.api_key_format import new_api_key
 from tests.api.conftest import Api, TestUser, api_settings, running_api
-from tests.servers import FreshDatabase, TemporalServer
+from tests.support.servers import FreshDatabase, TemporalServer
 
 
 def test_problem_table_is_total() -> None:
@@ -48,7 +48,11 @@ async def test_problem_answers_what_the_framework_refuses(
 
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
-    assert (answer.json()["code"], answer.json()["status"], answer.json()["instance"]) == (code, status, path)
+    assert (answer.json()["code"], answer.json()["status"], answer.json()["instance"]) == (
+        code,
+        status,
+        path,
+    )
     if status == 405:
         assert answer.headers["allow"]
 
@@ -81,7 +85,10 @@ async def test_problem_of_an_unexpected_error_is_500_and_tells_nothing(
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
-    assert (problem["code"], problem["detail"]) == ("internal_error", "Something went wrong in this service.")
+    assert (problem["code"], problem["detail"]) == (
+        "internal_error",
+        "Something went wrong in this service.",
+    )
     assert "webhook_attempts" not in answer.text
     assert "Traceback" not in answer.text
 

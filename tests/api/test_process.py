@@ -6,12 +6,12 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from runtime.encryption import Sealer
-from store.database import Database
-from store.users import insert_api_key, insert_user
+from core.platform.crypto.sealing import Sealer
+from core.store.accounts.users import insert_api_key, insert_user
+from core.store.database import Database
 from tests.api.conftest import ENCRYPTION_KEY, NO_LIMITS
 from tests.api.processes import Served, api_environment, served, start_api
-from tests.servers import FreshDatabase
+from tests.support.servers import FreshDatabase
 
 
 async def _api_key(database: FreshDatabase) -> str:
@@ -26,9 +26,13 @@ async def _served(database: FreshDatabase, temporal_address: str) -> AsyncGenera
         yield process
 
 
-async def test_api_process_serves_and_measures_by_route(fresh_database: FreshDatabase, temporal_address: str) -> None:
+async def test_api_process_serves_and_measures_by_route(
+    fresh_database: FreshDatabase, temporal_address: str
+) -> None:
     async with _served(fresh_database, temporal_address) as api:
-        accepted = (await api.http.post("/api/generate-video", json={"prompt": "A paper boat"})).json()
+        accepted = (
+            await api.http.post("/api/generate-video", json={"prompt": "A paper boat"})
+        ).json()
         read = await api.http.get(f"/api/executions/{accepted['executionId']}")
         await api.http.get("/nothing/here")
         metrics = (await api.http.get(api.metrics_url)).text
@@ -39,13 +43,18 @@ async def test_api_process_serves_and_measures_by_route(fresh_database: FreshDat
     assert "server" not in read.headers
     count = "takeone_api_request_duration_seconds_count"
     assert f'{count}{{method="POST",route="/api/generate-video",status="202"}} 1.0' in metrics
-    assert f'{count}{{method="GET",route="/api/executions/{{execution_id}}",status="200"}} 1.0' in metrics
+    assert (
+        f'{count}{{method="GET",route="/api/executions/{{execution_id}}",status="200"}} 1.0'
+        in metrics
+    )
     assert f'{count}{{method="GET",route="unmatched",status="404"}} 1.0' in metrics
     assert accepted["executionId"] not in metrics
     assert on_the_api.status_code == 404
 
 
-async def test_api_process_answers_413_to_an_endless_body(fresh_database: FreshDatabase, temporal_address: str) -> None:
+async def test_api_process_answers_413_to_an_endless_body(
+    fresh_database: FreshDatabase, temporal_address: str
+) -> None:
     async with _served(fresh_database, temporal_address) as api:
         host, port = api.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -88,8 +97,12 @@ async def test_api_process_finishes_what_has_begun_and_exits_0(
     fresh_database: FreshDatabase, temporal_address: str
 ) -> None:
     async with _served(fresh_database, temporal_address) as api:
-        accepted = (await api.http.post("/api/generate-video", json={"prompt": "A paper boat"})).json()
-        cancelling = asyncio.create_task(api.http.post(f"/api/executions/{accepted['executionId']}/cancel"))
+        accepted = (
+            await api.http.post("/api/generate-video", json={"prompt": "A paper boat"})
+        ).json()
+        cancelling = asyncio.create_task(
+            api.http.post(f"/api/executions/{accepted['executionId']}/cancel")
+        )
         await asyncio.sleep(1)
         api.process.terminate()
         answer = await cancelling
@@ -106,7 +119,9 @@ async def test_api_process_says_in_one_line_that_its_port_is_busy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for name in ("API_PORT", "METRICS_PORT"):
-            environment = api_environment("postgresql://x@127.0.0.1:9/x", "127.0.0.1:9", API_PORT="0")
+            environment = api_environment(
+                "postgresql://x@127.0.0.1:9/x", "127.0.0.1:9", API_PORT="0"
+            )
             process = await start_api({**environment, name: port})
             _, err = await process.communicate()
 
@@ -127,7 +142,12 @@ async def test_api_process_names_every_missing_setting() -> None:
 
 async def test_api_process_says_in_one_line_that_a_key_cannot_be_one() -> None:
     process = await start_api(
-        api_environment("postgresql://x@127.0.0.1:9/x", "127.0.0.1:9", API_PORT="0", REPLICATE_API_TOKEN="r8 with é")
+        api_environment(
+            "postgresql://x@127.0.0.1:9/x",
+            "127.0.0.1:9",
+            API_PORT="0",
+            REPLICATE_API_TOKEN="r8 with é",
+        )
     )
     _, err = await process.communicate()
 

@@ -7,17 +7,17 @@ from collections.abc import AsyncGenerator, Iterator
 import httpx
 import pytest
 
-from contracts.ids import ProviderKeyId
-from contracts.scopes import Scope
-from store.database import Database
-from store.jobs import begin_send
-from store.provider_keys import current_key, erase_unused, open_key
-from store.users import insert_api_key
+from core.domain.ids import ProviderKeyId
+from core.domain.scopes import Scope
+from core.store.accounts.users import insert_api_key
+from core.store.database import Database
+from core.store.jobs.jobs import begin_send
+from core.store.providers.user_keys import current_key, erase_unused, open_key
 from tests.api.conftest import NOWHERE, Api, TestUser, api_settings, running_api
-from tests.rows import accept, new_execution
 from tests.sandbox.process import Sandbox
-from tests.servers import PostgresServer, new_database
 from tests.store.by_hand import REQUEST
+from tests.support.rows import accept, new_execution
+from tests.support.servers import PostgresServer, new_database
 
 FAL_KEY = "0a1b2c3d-1111-2222-3333-0a1b2c3d4e5f:canary0123456789canary0123456789"
 REPLICATE_TOKEN = "r8_canary0123456789canary0123456789cana"
@@ -44,7 +44,9 @@ async def keyed_api(
             "fal_api_url": f"{sandbox.url}/fal/api/v1",
             "replicate_base_url": f"{sandbox.url}/replicate",
         }
-        async with running_api(api_settings(database, temporal_address).model_copy(update=providers)) as api:
+        async with running_api(
+            api_settings(database, temporal_address).model_copy(update=providers)
+        ) as api:
             yield api
 
 
@@ -65,7 +67,11 @@ async def kept(api: Api, user: TestUser, provider: str = "fal") -> str | None:
     """The current key in clear, as what is bought would be bought with it."""
     async with api.database.as_user(user.user_id) as conn:
         provider_key_id = await current_key(conn, user.user_id, provider)
-        return None if provider_key_id is None else await open_key(conn, api.services.secrets, provider_key_id)
+        return (
+            None
+            if provider_key_id is None
+            else await open_key(conn, api.services.secrets, provider_key_id)
+        )
 
 
 async def test_key_is_put_listed_masked_replaced_and_deleted(keyed_api: Api, ada: TestUser) -> None:
@@ -86,13 +92,18 @@ async def test_key_is_put_listed_masked_replaced_and_deleted(keyed_api: Api, ada
     assert listed[0] == second
 
     deleted = await ada.http.delete("/api/provider-keys/fal")
-    assert (deleted.status_code, deleted.json()) == (200, {"id": second["id"], "provider": "fal", "erased": True})
+    assert (deleted.status_code, deleted.json()) == (
+        200,
+        {"id": second["id"], "provider": "fal", "erased": True},
+    )
     assert await kept(keyed_api, ada) is None
     again = await ada.http.delete("/api/provider-keys/fal")
     assert (again.status_code, again.json()["code"]) == (404, "not_found")
 
 
-async def test_key_in_use_is_listed_until_its_last_job_is_over(keyed_api: Api, ada: TestUser) -> None:
+async def test_key_in_use_is_listed_until_its_last_job_is_over(
+    keyed_api: Api, ada: TestUser
+) -> None:
     key_id = ProviderKeyId((await put(ada)).json()["id"])
     one = await accept(keyed_api.database, new_execution(ada.user_id))
     async with keyed_api.database.as_user(ada.user_id) as conn:
@@ -110,8 +121,12 @@ async def test_key_in_use_is_listed_until_its_last_job_is_over(keyed_api: Api, a
 
 async def _end_job(database: Database, job_id: str) -> None:
     async with database.as_system() as conn:
-        await conn.execute("UPDATE jobs SET state = 'failed', ended_at = now() WHERE job_id = $1", job_id)
-        await conn.execute("UPDATE charges SET state = 'released', ended_at = now() WHERE job_id = $1", job_id)
+        await conn.execute(
+            "UPDATE jobs SET state = 'failed', ended_at = now() WHERE job_id = $1", job_id
+        )
+        await conn.execute(
+            "UPDATE charges SET state = 'released', ended_at = now() WHERE job_id = $1", job_id
+        )
 
 
 @pytest.mark.parametrize("provider", ["fal", "replicate"])
@@ -119,13 +134,18 @@ async def test_key_is_tested_at_its_provider(ada: TestUser, provider: str) -> No
     for key, outcome in ((KEYS[provider], "accepted"), (WRONG, "refused")):
         key_id = (await put(ada, provider, key)).json()["id"]
         answer = await ada.http.post(f"/api/provider-keys/{provider}/test")
-        assert (answer.status_code, answer.json()) == (200, {"id": key_id, "provider": provider, "outcome": outcome})
+        assert (answer.status_code, answer.json()) == (
+            200,
+            {"id": key_id, "provider": provider, "outcome": outcome},
+        )
         (listed,) = (await ada.http.get("/api/provider-keys")).json()["data"]
         assert listed["testOutcome"] == outcome
         assert listed["testedAt"] is not None
 
 
-async def test_key_whose_provider_is_away_is_neither_taken_nor_refused(api: Api, user: TestUser) -> None:
+async def test_key_whose_provider_is_away_is_neither_taken_nor_refused(
+    api: Api, user: TestUser
+) -> None:
     assert NOWHERE == "http://127.0.0.1:9"
     await put(user)
     answer = await user.http.post("/api/provider-keys/fal/test")
@@ -134,9 +154,13 @@ async def test_key_whose_provider_is_away_is_neither_taken_nor_refused(api: Api,
 
 @pytest.mark.parametrize("method", ["put", "post", "delete"])
 @pytest.mark.parametrize("provider", ["nobody", "FAL", "fal%2F", "%00"])
-async def test_provider_that_is_none_is_not_found(ada: TestUser, method: str, provider: str) -> None:
+async def test_provider_that_is_none_is_not_found(
+    ada: TestUser, method: str, provider: str
+) -> None:
     path = f"/api/provider-keys/{provider}" + ("/test" if method == "post" else "")
-    answer = await ada.http.request(method, path, json={"key": FAL_KEY} if method == "put" else None)
+    answer = await ada.http.request(
+        method, path, json={"key": FAL_KEY} if method == "put" else None
+    )
     assert answer.status_code == 404
     assert FAL_KEY not in answer.text
 
@@ -157,7 +181,9 @@ async def test_provider_that_is_none_is_not_found(ada: TestUser, method: str, pr
     ],
     ids=lambda body: str(len(json.dumps(body))),
 )
-async def test_wrong_body_is_refused_without_repeating_it(keyed_api: Api, ada: TestUser, body: object) -> None:
+async def test_wrong_body_is_refused_without_repeating_it(
+    keyed_api: Api, ada: TestUser, body: object
+) -> None:
     answer = await ada.http.put("/api/provider-keys/fal", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert await kept(keyed_api, ada) is None
@@ -165,15 +191,22 @@ async def test_wrong_body_is_refused_without_repeating_it(keyed_api: Api, ada: T
         assert "canary" not in answer.text
 
 
-@pytest.mark.parametrize("scopes", [{Scope.READ}, {Scope.GENERATE}, {Scope.READ, Scope.GENERATE}], ids=len)
-async def test_who_may_not_administer_may_not_touch_keys(keyed_api: Api, ada: TestUser, scopes: set[Scope]) -> None:
+@pytest.mark.parametrize(
+    "scopes", [{Scope.READ}, {Scope.GENERATE}, {Scope.READ, Scope.GENERATE}], ids=len
+)
+async def test_who_may_not_administer_may_not_touch_keys(
+    keyed_api: Api, ada: TestUser, scopes: set[Scope]
+) -> None:
     await put(ada)
     async with keyed_api.database.as_system() as conn:
         key = await insert_api_key(conn, ada.user_id, "less", scopes=scopes)
     headers = {"Authorization": f"Bearer {key.key.text}"}
     for method, path in (("PUT", "/fal"), ("GET", ""), ("POST", "/fal/test"), ("DELETE", "/fal")):
         answer = await keyed_api.http.request(
-            method, f"/api/provider-keys{path}", headers=headers, json={"key": WRONG} if method == "PUT" else None
+            method,
+            f"/api/provider-keys{path}",
+            headers=headers,
+            json={"key": WRONG} if method == "PUT" else None,
         )
         assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope"), method
     assert await kept(keyed_api, ada) == FAL_KEY
@@ -201,7 +234,9 @@ async def test_key_is_in_no_answer_and_no_log(
             said += (await ada.http.post(f"/api/provider-keys/{provider}/test")).text
             said += (await ada.http.get("/api/provider-keys")).text
             said += (await ada.http.delete(f"/api/provider-keys/{provider}")).text
-            assert (await ada.http.put(f"/api/provider-keys/{provider}", json={"key": f" {key}"})).status_code == 422
+            assert (
+                await ada.http.put(f"/api/provider-keys/{provider}", json={"key": f" {key}"})
+            ).status_code == 422
     captured = capsys.readouterr()
     logged = captured.out + captured.err + caplog.text
     assert logged.count("provider key tested") >= len(KEYS)  # it was logged at all

@@ -1,4 +1,6 @@
-"""A quote is what the same request holds, for every model; it starts nothing. The catalogue tells the same."""
+"""A quote is what the same request holds, for every model; it starts nothing. The catalogue tells
+the same.
+"""
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -7,13 +9,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from contracts.money import nano_usd
-from contracts.plans import StepKind
-from providers.port import Model
-from providers.pricing import entry
-from providers.vendors.fal import FalProvider
+from core.domain.money import nano_usd
+from core.domain.plans import StepKind
+from core.providers.port import Model
+from core.providers.pricing import entry
+from core.providers.vendors.fal.adapter import FalProvider
 from tests.api.conftest import Api, TestUser, api_settings, running_api
-from tests.servers import FreshDatabase
+from tests.support.servers import FreshDatabase
 
 QUOTES, VIDEOS, MODELS = "/api/quotes", "/api/generate-video", "/api/models"
 BODY = {"prompt": "A paper boat"}
@@ -41,13 +43,21 @@ def total(quote: dict[str, Any], part: str) -> int:
     return sum(nano_usd(job[part]) for job in quote["jobs"])
 
 
-async def test_quote_is_what_the_same_request_holds_for_every_model_and_shape(api: Api, user: TestUser) -> None:
+async def test_quote_is_what_the_same_request_holds_for_every_model_and_shape(
+    api: Api, user: TestUser
+) -> None:
     models = await catalogue(user)
     bodies = [{**BODY, "imageModel": model} for model in ids(models, "image")]
     for model in models:
         if model["kind"] == "video":
             bodies += [
-                {**BODY, "videoModel": model["id"], "duration": seconds, "resolution": resolution, "aspectRatio": ratio}
+                {
+                    **BODY,
+                    "videoModel": model["id"],
+                    "duration": seconds,
+                    "resolution": resolution,
+                    "aspectRatio": ratio,
+                }
                 for resolution in model["limits"]["resolutions"]
                 for seconds, ratio in ((2, "16:9"), (12, "21:9"), (7, "1:1"))
             ]
@@ -56,8 +66,13 @@ async def test_quote_is_what_the_same_request_holds_for_every_model_and_shape(ap
         quote = await quoted(user, body)
         begun = (await user.http.post(VIDEOS, json=body)).json()
         cost = (await user.http.get(begun["statusUrl"])).json()
-        held = {job["step"]: (job["provider"], job["model"], job["cost"]["held"]) for job in cost["jobs"]}
-        assert held == {job["step"]: (job["provider"], job["model"], job["worst"]) for job in quote["jobs"]}, body
+        held = {
+            job["step"]: (job["provider"], job["model"], job["cost"]["held"])
+            for job in cost["jobs"]
+        }
+        assert held == {
+            job["step"]: (job["provider"], job["model"], job["worst"]) for job in quote["jobs"]
+        }, body
         assert quote["worst"] == cost["cost"]["held"] == cost["cost"]["estimated"]
         for part in ("low", "expected", "worst"):
             assert nano_usd(quote[part]) == total(quote, part)
@@ -68,11 +83,18 @@ async def test_quote_is_what_the_same_request_holds_for_every_model_and_shape(ap
     assert all(row["price"]["unit_nano_usd"] and row["price"]["read_on"] for row in rows)
 
 
-async def test_quote_starts_and_spends_nothing(api: Api, user: TestUser, fresh_database: FreshDatabase) -> None:
+async def test_quote_starts_and_spends_nothing(
+    api: Api, user: TestUser, fresh_database: FreshDatabase
+) -> None:
     for body in (
         BODY,
         {**BODY, "maxCost": "0.000001"},
-        {**BODY, "webhook": "https://example.com/", "webhookSecret": "x" * 16, "metadata": {"a": 1}},
+        {
+            **BODY,
+            "webhook": "https://example.com/",
+            "webhookSecret": "x" * 16,
+            "metadata": {"a": 1},
+        },
     ):
         await quoted(user, body)
     answer = await user.http.post(QUOTES, json=BODY, headers={"Idempotency-Key": "k"})
@@ -87,10 +109,16 @@ async def test_quote_starts_and_spends_nothing(api: Api, user: TestUser, fresh_d
 
 async def test_quote_tells_unit_and_price(api_once: TestUser) -> None:
     quote = await quoted(
-        api_once, {**BODY, "videoModel": "bytedance/seedance-1-pro", "duration": 10, "resolution": "1080p"}
+        api_once,
+        {**BODY, "videoModel": "bytedance/seedance-1-pro", "duration": 10, "resolution": "1080p"},
     )
     video = quote["jobs"][1]
-    assert (video["step"], video["unit"], video["unitPrice"], video["worst"]) == ("video", "second", "0.15", "1.5")
+    assert (video["step"], video["unit"], video["unitPrice"], video["worst"]) == (
+        "video",
+        "second",
+        "0.15",
+        "1.5",
+    )
     assert (quote["currency"], video["readOn"][:2]) == ("USD", "20")
 
 
@@ -124,13 +152,19 @@ async def test_catalogue_is_what_the_declarations_say(shared_api: Api, api_once:
     models = await catalogue(api_once)
     providers = shared_api.services.providers
     declared = [pair for kind in StepKind for pair in providers.models(kind)]
-    assert [(model["provider"], model["id"]) for model in models] == [(one.name, model.id) for one, model in declared]
+    assert [(model["provider"], model["id"]) for model in models] == [
+        (one.name, model.id) for one, model in declared
+    ]
     for told, (_, model) in zip(models, declared, strict=True):
         assert told["limits"]["durations"] == list(model.limits.durations_seconds)
         assert told["limits"]["resolutions"] == list(model.limits.resolutions)
         assert told["limits"]["aspectRatios"] == list(model.limits.aspect_ratios)
-        assert [price["unitPrice"] for price in told["prices"]] == [price.unit_usd_text for price in model.prices]
-        assert all(price["source"] and price["readOn"] and price["unit"] for price in told["prices"])
+        assert [price["unitPrice"] for price in told["prices"]] == [
+            price.unit_usd_text for price in model.prices
+        ]
+        assert all(
+            price["source"] and price["readOn"] and price["unit"] for price in told["prices"]
+        )
 
 
 async def test_catalogue_defaults_are_what_a_request_without_them_gets(api_once: TestUser) -> None:
@@ -142,7 +176,8 @@ async def test_catalogue_defaults_are_what_a_request_without_them_gets(api_once:
         asked = {name: value for name, value in video["defaults"].items() if value is not None}
         open_quote = await quoted(api_once, {**BODY, "videoModel": video["id"]})
         assert open_quote == await quoted(
-            api_once, {**BODY, **asked, "videoModel": video["id"], "imageModel": default["image"]["id"]}
+            api_once,
+            {**BODY, **asked, "videoModel": video["id"], "imageModel": default["image"]["id"]},
         )
     assert [job["model"] for job in (await quoted(api_once, BODY))["jobs"]] == [
         default["image"]["id"],
@@ -164,10 +199,15 @@ async def unpriced(fresh_database: FreshDatabase) -> AsyncGenerator[tuple[TestUs
 
 
 def _at_720p(model: Model) -> Model:
-    return replace(model, prices=(entry(model.prices[0].unit, 2_500, "a page", "2026-11-01", resolution="720p"),))
+    return replace(
+        model,
+        prices=(entry(model.prices[0].unit, 2_500, "a page", "2026-11-01", resolution="720p"),),
+    )
 
 
-async def test_model_without_a_price_is_refused_and_not_listed(unpriced: tuple[TestUser, FalProvider]) -> None:
+async def test_model_without_a_price_is_refused_and_not_listed(
+    unpriced: tuple[TestUser, FalProvider],
+) -> None:
     user, fal = unpriced
     picture, video = fal.models
     for path in (QUOTES, VIDEOS):
@@ -180,7 +220,9 @@ async def test_model_without_a_price_is_refused_and_not_listed(unpriced: tuple[T
     assert picture.id not in ids(models, "image")
     (listed,) = (model for model in models if model["id"] == video.id)
     assert listed["limits"]["resolutions"] == ["720p"]
-    refused = await user.http.post(QUOTES, json={**BODY, "videoModel": video.id, "resolution": "1080p"})
+    refused = await user.http.post(
+        QUOTES, json={**BODY, "videoModel": video.id, "resolution": "1080p"}
+    )
     (error,) = refused.json()["errors"]
     assert (error["field"], error["allowed"]) == ("resolution", ["720p"])
     sold = await quoted(user, {**BODY, "videoModel": video.id})

@@ -1,4 +1,6 @@
-"""Rate limits over HTTP: exact across processes, told in every answer, and no other key's business."""
+"""Rate limits over HTTP: exact across processes, told in every answer, and no other
+key's business.
+"""
 
 import asyncio
 import re
@@ -7,13 +9,13 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
-from runtime.encryption import Sealer
-from store.database import Database
-from store.rates import KeyRates, set_key_rates
-from store.users import insert_api_key, insert_user
+from core.platform.crypto.sealing import Sealer
+from core.store.accounts.rate_limit import KeyRates, set_key_rates
+from core.store.accounts.users import insert_api_key, insert_user
+from core.store.database import Database
 from tests.api.conftest import ENCRYPTION_KEY, NO_LIMITS, Api, TestUser, api_settings, running_api
 from tests.api.processes import two_served
-from tests.servers import FreshDatabase
+from tests.support.servers import FreshDatabase
 
 PATH = "/api/generate-video"
 BODY = {"prompt": "A paper boat", "duration": 2}
@@ -46,16 +48,23 @@ def _left(answer: httpx.Response) -> tuple[str, int, int]:
 async def test_limit_is_exact_across_two_processes(
     fresh_database: FreshDatabase, temporal_address: str, route: str, number: int
 ) -> None:
-    async with Database.open(fresh_database.application_dsn) as database, database.as_system() as conn:
+    async with (
+        Database.open(fresh_database.application_dsn) as database,
+        database.as_system() as conn,
+    ):
         user = await insert_user(conn, Sealer([ENCRYPTION_KEY]), "somebody", NO_LIMITS)
         api_key = (await insert_api_key(conn, user.user_id, "test")).key.text
     limit = {"RATE_LIMIT_WRITES": "60", "RATE_LIMIT_READS": "200"}
     async with two_served(fresh_database, temporal_address, api_key, **limit) as apis:
 
         async def send(api: httpx.AsyncClient) -> httpx.Response:
-            return await (api.get("/api/executions") if route == "reads" else api.post(PATH, json=BODY))
+            return await (
+                api.get("/api/executions") if route == "reads" else api.post(PATH, json=BODY)
+            )
 
-        answers = await asyncio.gather(*(send(apis[count % 2].http) for count in range(number * 5 // 2)))
+        answers = await asyncio.gather(
+            *(send(apis[count % 2].http) for count in range(number * 5 // 2))
+        )
         late = [await send(api.http) for api in apis]
 
     admitted = [answer for answer in answers if answer.status_code != 429]
@@ -72,7 +81,11 @@ async def test_refusal_says_when_and_consumes_nothing(limited: Api, somebody: Te
         answer = await somebody.http.post(PATH, json=BODY)
 
         problem = answer.json()
-        assert (answer.status_code, problem["code"], problem["retryable"]) == (429, "rate_limited", True)
+        assert (answer.status_code, problem["code"], problem["retryable"]) == (
+            429,
+            "rate_limited",
+            True,
+        )
         named, remaining, seconds = _left(answer)
         assert (named, remaining, answer.headers["retry-after"]) == ("writes", 0, str(seconds))
         assert answer.headers["ratelimit-policy"] == '"writes";q=3;w=900'
@@ -116,7 +129,9 @@ async def test_every_answer_to_a_key_says_what_is_left(limited: Api, somebody: T
 async def test_key_with_limits_of_its_own(limited: Api, somebody: TestUser) -> None:
     async with limited.database.as_system() as conn:
         await set_key_rates(conn, somebody.key_id, KeyRates(writes=1, reads=0))
-    assert (await somebody.http.post(PATH, json=BODY)).headers["ratelimit-policy"] == '"writes";q=1;w=900'
+    assert (await somebody.http.post(PATH, json=BODY)).headers[
+        "ratelimit-policy"
+    ] == '"writes";q=1;w=900'
     assert (await somebody.http.post(PATH, json=BODY)).status_code == 429
     free = [await somebody.http.get("/api/executions") for _ in range(10)]
     assert {answer.status_code for answer in free} == {200}

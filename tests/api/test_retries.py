@@ -1,4 +1,6 @@
-"""POST /api/executions/{id}/retry: every state that a job can be left in, and what a retry makes of it."""
+"""POST /api/executions/{id}/retry: every state that a job can be left in, and what a retry makes of
+it.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,15 +9,22 @@ import asyncpg
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from contracts.executions import ClaimOutcome, ExecutionRef
-from contracts.failures import FailureCode
-from contracts.money import NanoUsd, usd_text
-from contracts.states import JOB_MOVES, RETRY_MOVES, ExecutionStatus, JobState
-from store.executions import claim_execution
+from core.domain.failures import FailureCode
+from core.domain.messages.executions import ClaimOutcome, ExecutionRef
+from core.domain.money import NanoUsd, usd_text
+from core.domain.states import JOB_MOVES, RETRY_MOVES, ExecutionStatus, JobState
+from core.store.executions.executions import claim_execution
 from tests.api.conftest import Api, TestUser
 from tests.api.ended import COST, NEVER_SENT, NOT_STORED, STORED, Left, add_orphan, end
-from tests.rows import IMAGE, IMAGE_PRICE, VIDEO, VIDEO_PRICE, Accepted, assert_books_balance
-from tests.servers import FreshDatabase
+from tests.support.rows import (
+    IMAGE,
+    IMAGE_PRICE,
+    VIDEO,
+    VIDEO_PRICE,
+    Accepted,
+    assert_books_balance,
+)
+from tests.support.servers import FreshDatabase
 
 KEPT, CONTINUED, BOUGHT, DOUBTFUL = "kept", "continued", "bought", "doubtful"
 ACCEPT = {"acceptPossibleDoubleCost": True}
@@ -24,7 +33,8 @@ NOTHING = NanoUsd(0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """fate: of the step. to: the state of its job afterwards; of a step bought again, of its last job.
+    """fate: of the step. to: the state of its job afterwards; of a step bought again, of its last
+    job.
 
     error: what the execution ended with.
     """
@@ -48,15 +58,25 @@ RUNNING = Left(state=SUBMITTED, known=True)
 CASES: dict[str, Case] = {
     "never sent": Case(video=NEVER_SENT, fate=BOUGHT, to=CANCELLED),
     "refused": Case(
-        video=Left(state=FAILED, failure=FailureCode.PROVIDER_REJECTED_INPUT, released=True), fate=BOUGHT, to=FAILED
+        video=Left(state=FAILED, failure=FailureCode.PROVIDER_REJECTED_INPUT, released=True),
+        fate=BOUGHT,
+        to=FAILED,
     ),
     "failed at its provider": Case(
-        video=Left(state=FAILED, failure=FailureCode.PROVIDER_FAILED, known=True, report=FAILED, cost=NOTHING),
+        video=Left(
+            state=FAILED,
+            failure=FailureCode.PROVIDER_FAILED,
+            known=True,
+            report=FAILED,
+            cost=NOTHING,
+        ),
         fate=BOUGHT,
         to=FAILED,
     ),
     "failed, its bill open": Case(
-        video=Left(state=FAILED, failure=FailureCode.PROVIDER_FAILED, known=True, report=FAILED), fate=BOUGHT, to=FAILED
+        video=Left(state=FAILED, failure=FailureCode.PROVIDER_FAILED, known=True, report=FAILED),
+        fate=BOUGHT,
+        to=FAILED,
     ),
     "given up, its bill open": Case(video=LOST, fate=DOUBTFUL, to=FAILED),
     "given up, never accepted": Case(video=replace(LOST, released=True), fate=BOUGHT, to=FAILED),
@@ -64,11 +84,19 @@ CASES: dict[str, Case] = {
     "given up, found completed": Case(
         video=replace(LOST, known=True, report=COMPLETED, cost=COST), fate=KEPT, to=COMPLETED
     ),
-    "given up, found failed": Case(video=replace(LOST, known=True, report=FAILED, cost=COST), fate=BOUGHT, to=FAILED),
+    "given up, found failed": Case(
+        video=replace(LOST, known=True, report=FAILED, cost=COST), fate=BOUGHT, to=FAILED
+    ),
     "timed out, its bill open": Case(video=TIMED_OUT, fate=DOUBTFUL, to=FAILED),
-    "timed out, then ended": Case(video=replace(TIMED_OUT, report=CANCELLED, cost=COST), fate=BOUGHT, to=FAILED),
-    "timed out, then completed": Case(video=replace(TIMED_OUT, report=COMPLETED, cost=COST), fate=KEPT, to=COMPLETED),
-    "timed out, never told": Case(video=replace(TIMED_OUT, cancel_sent=False), fate=CONTINUED, to=SUBMITTED),
+    "timed out, then ended": Case(
+        video=replace(TIMED_OUT, report=CANCELLED, cost=COST), fate=BOUGHT, to=FAILED
+    ),
+    "timed out, then completed": Case(
+        video=replace(TIMED_OUT, report=COMPLETED, cost=COST), fate=KEPT, to=COMPLETED
+    ),
+    "timed out, never told": Case(
+        video=replace(TIMED_OUT, cancel_sent=False), fate=CONTINUED, to=SUBMITTED
+    ),
     "cancelled": Case(
         video=replace(STOPPED, report=CANCELLED, cost=COST),
         fate=BOUGHT,
@@ -76,16 +104,29 @@ CASES: dict[str, Case] = {
         status=ExecutionStatus.CANCELLED,
         error=FailureCode.CANCELLED,
     ),
-    "cancelled, its bill open": Case(video=STOPPED, fate=DOUBTFUL, to=CANCELLED, status=ExecutionStatus.CANCELLED),
-    "cancelled, completed all the same": Case(
-        video=replace(STOPPED, report=COMPLETED, cost=COST), fate=KEPT, to=COMPLETED, status=ExecutionStatus.CANCELLED
+    "cancelled, its bill open": Case(
+        video=STOPPED, fate=DOUBTFUL, to=CANCELLED, status=ExecutionStatus.CANCELLED
     ),
-    "cancelled, never told": Case(video=replace(STOPPED, cancel_sent=False), fate=CONTINUED, to=SUBMITTED),
-    "terminated while submitting": Case(video=Left(state=JobState.SUBMITTING), fate=CONTINUED, to=JobState.SUBMITTING),
+    "cancelled, completed all the same": Case(
+        video=replace(STOPPED, report=COMPLETED, cost=COST),
+        fate=KEPT,
+        to=COMPLETED,
+        status=ExecutionStatus.CANCELLED,
+    ),
+    "cancelled, never told": Case(
+        video=replace(STOPPED, cancel_sent=False), fate=CONTINUED, to=SUBMITTED
+    ),
+    "terminated while submitting": Case(
+        video=Left(state=JobState.SUBMITTING), fate=CONTINUED, to=JobState.SUBMITTING
+    ),
     "terminated while unknown": Case(video=Left(state=UNKNOWN), fate=CONTINUED, to=UNKNOWN),
     "terminated while running": Case(video=RUNNING, fate=CONTINUED, to=SUBMITTED),
-    "terminated, told to end": Case(video=replace(RUNNING, cancel_sent=True), fate=DOUBTFUL, to=CANCELLED),
-    "terminated when completed": Case(video=replace(RUNNING, report=COMPLETED), fate=CONTINUED, to=SUBMITTED),
+    "terminated, told to end": Case(
+        video=replace(RUNNING, cancel_sent=True), fate=DOUBTFUL, to=CANCELLED
+    ),
+    "terminated when completed": Case(
+        video=replace(RUNNING, report=COMPLETED), fate=CONTINUED, to=SUBMITTED
+    ),
     "terminated, told to end, completed": Case(
         video=replace(RUNNING, cancel_sent=True, report=COMPLETED), fate=CONTINUED, to=SUBMITTED
     ),
@@ -98,10 +139,18 @@ CASES: dict[str, Case] = {
     "completed, at an address that is not called": Case(
         video=NOT_STORED, fate=KEPT, to=COMPLETED, error=FailureCode.OUTPUT_ADDRESS_REFUSED
     ),
-    "completed, expired": Case(video=NOT_STORED, fate=BOUGHT, to=COMPLETED, error=FailureCode.OUTPUT_EXPIRED),
-    "completed, not usable": Case(video=NOT_STORED, fate=BOUGHT, to=COMPLETED, error=FailureCode.OUTPUT_INVALID),
-    "completed, too large": Case(video=NOT_STORED, fate=BOUGHT, to=COMPLETED, error=FailureCode.OUTPUT_TOO_LARGE),
-    "the image is not stored yet": Case(video=NEVER_SENT, fate=BOUGHT, to=CANCELLED, image=NOT_STORED),
+    "completed, expired": Case(
+        video=NOT_STORED, fate=BOUGHT, to=COMPLETED, error=FailureCode.OUTPUT_EXPIRED
+    ),
+    "completed, not usable": Case(
+        video=NOT_STORED, fate=BOUGHT, to=COMPLETED, error=FailureCode.OUTPUT_INVALID
+    ),
+    "completed, too large": Case(
+        video=NOT_STORED, fate=BOUGHT, to=COMPLETED, error=FailureCode.OUTPUT_TOO_LARGE
+    ),
+    "the image is not stored yet": Case(
+        video=NEVER_SENT, fate=BOUGHT, to=CANCELLED, image=NOT_STORED
+    ),
     "the image is lost": Case(
         video=Left(state=FAILED, failure=FailureCode.OUTPUT_EXPIRED, sent=False, released=True),
         fate=BOUGHT,
@@ -111,13 +160,21 @@ CASES: dict[str, Case] = {
         error=FailureCode.OUTPUT_EXPIRED,
     ),
     "the image is stored, its address was too old": Case(
-        video=Left(state=FAILED, failure=FailureCode.OUTPUT_EXPIRED, sent=False, released=True), fate=BOUGHT, to=FAILED
+        video=Left(state=FAILED, failure=FailureCode.OUTPUT_EXPIRED, sent=False, released=True),
+        fate=BOUGHT,
+        to=FAILED,
     ),
     "the image failed": Case(
         video=NEVER_SENT,
         fate=BOUGHT,
         to=CANCELLED,
-        image=Left(state=FAILED, failure=FailureCode.CONTENT_MODERATED, known=True, report=FAILED, cost=NOTHING),
+        image=Left(
+            state=FAILED,
+            failure=FailureCode.CONTENT_MODERATED,
+            known=True,
+            report=FAILED,
+            cost=NOTHING,
+        ),
         image_fate=BOUGHT,
     ),
 }
@@ -125,10 +182,16 @@ CASES: dict[str, Case] = {
 
 async def _rows(api: Api, one: Accepted) -> dict[str, Any]:
     async with api.database.as_user(one.user_id) as conn:
-        execution = await conn.fetchrow("SELECT * FROM executions WHERE execution_id = $1", one.execution_id)
-        jobs = await conn.fetch("SELECT * FROM jobs WHERE execution_id = $1 ORDER BY job_id", one.execution_id)
+        execution = await conn.fetchrow(
+            "SELECT * FROM executions WHERE execution_id = $1", one.execution_id
+        )
+        jobs = await conn.fetch(
+            "SELECT * FROM jobs WHERE execution_id = $1 ORDER BY job_id", one.execution_id
+        )
         budget = await conn.fetchrow("SELECT * FROM budgets WHERE user_id = $1", one.user_id)
-        charges = await conn.fetch("SELECT * FROM charges WHERE execution_id = $1 ORDER BY job_id", one.execution_id)
+        charges = await conn.fetch(
+            "SELECT * FROM charges WHERE execution_id = $1 ORDER BY job_id", one.execution_id
+        )
         await assert_books_balance(conn, one.user_id)
     assert execution is not None
     assert budget is not None
@@ -140,7 +203,9 @@ async def _rows(api: Api, one: Accepted) -> dict[str, Any]:
     }
 
 
-async def _retry(user: TestUser, one: Accepted, body: dict[str, Any] | None = None, **headers: str) -> Any:
+async def _retry(
+    user: TestUser, one: Accepted, body: dict[str, Any] | None = None, **headers: str
+) -> Any:
     path = f"/api/executions/{one.execution_id}/retry"
     return await user.http.post(path, json=body, headers=headers)
 
@@ -152,13 +217,20 @@ async def test_retry_buys_nothing_that_is_paid_or_may_still_come(
     case = CASES[name]
     user = await shared_api.new_user()
     one = await end(
-        shared_api.database, user.user_id, case.video, image=case.image, status=case.status, error=case.error
+        shared_api.database,
+        user.user_id,
+        case.video,
+        image=case.image,
+        status=case.status,
+        error=case.error,
     )
     before = await _rows(shared_api, one)
     async with user.http:
         if case.fate == DOUBTFUL:
             refused = await _retry(user, one)
-            assert (refused.status_code, refused.json()["code"]) == (409, "possible_double_cost"), refused.text
+            assert (refused.status_code, refused.json()["code"]) == (409, "possible_double_cost"), (
+                refused.text
+            )
             assert refused.json()["doubleCost"]["steps"][0]["atMost"] == usd_text(VIDEO_PRICE)
             assert await _rows(shared_api, one) == before
         answer = await _retry(user, one, ACCEPT if case.fate == DOUBTFUL else None)
@@ -182,32 +254,59 @@ async def test_retry_buys_nothing_that_is_paid_or_may_still_come(
     assert claim.outcome is ClaimOutcome.CLAIMED
     assert {job.step for job in claim.jobs if after["jobs"][job.job_id]["supersedes"]} == bought
     kept = {item["step"]: (item["jobId"], item["state"]) for item in said["kept"]}
-    assert kept == {job.step: (job.job_id, job.state) for job in claim.jobs if job.step not in bought}
+    assert kept == {
+        job.step: (job.job_id, job.state) for job in claim.jobs if job.step not in bought
+    }
 
 
 def _check_queued(before: dict[str, Any], after: dict[str, Any], said: dict[str, Any]) -> None:
     execution, ended = after["execution"], before["execution"]
     assert (execution["status"], execution["generation"], said["generation"]) == ("queued", 2, 2)
-    for cleared in ("result", "error", "cancel_requested_at", "cancel_reason", "started_at", "ended_at"):
+    for cleared in (
+        "result",
+        "error",
+        "cancel_requested_at",
+        "cancel_reason",
+        "started_at",
+        "ended_at",
+    ):
         assert execution[cleared] is None
     assert execution["progress"] == 0
     assert execution["queued_at"] > ended["queued_at"]
-    assert execution["deadline_at"] - execution["queued_at"] == ended["deadline_at"] - ended["queued_at"]
+    assert (
+        execution["deadline_at"] - execution["queued_at"]
+        == ended["deadline_at"] - ended["queued_at"]
+    )
     assert after["budget"]["held_videos"] == before["budget"]["held_videos"] + 1 == 1
-    new_money = sum(charge["held_nano_usd"] for job, charge in after["charges"].items() if job not in before["charges"])
+    new_money = sum(
+        charge["held_nano_usd"]
+        for job, charge in after["charges"].items()
+        if job not in before["charges"]
+    )
     assert said["estimated"] == usd_text(new_money)
     assert after["budget"]["held_nano_usd"] == before["budget"]["held_nano_usd"] + new_money
-    assert execution["estimated_nano_usd"] == after["budget"]["held_nano_usd"] + after["budget"]["settled_nano_usd"]
+    assert (
+        execution["estimated_nano_usd"]
+        == after["budget"]["held_nano_usd"] + after["budget"]["settled_nano_usd"]
+    )
 
 
-def _check_step(before: dict[str, Any], after: dict[str, Any], job_id: str, fate: str, said: dict[str, Any]) -> None:
-    """The money of the job that was there is never touched; a step that is bought has exactly one job more."""
+def _check_step(
+    before: dict[str, Any], after: dict[str, Any], job_id: str, fate: str, said: dict[str, Any]
+) -> None:
+    """The money of the job that was there is never touched; a step that is bought has exactly one
+    job more.
+    """
     old, new = before["jobs"][job_id], after["jobs"][job_id]
     assert after["charges"][job_id] == before["charges"][job_id]
     successors = [job for job in after["jobs"].values() if job["supersedes"] == job_id]
     if fate == BOUGHT:
         (successor,) = successors
-        assert (successor["state"], successor["send_number"], successor["generation"]) == ("waiting", 0, 2)
+        assert (successor["state"], successor["send_number"], successor["generation"]) == (
+            "waiting",
+            0,
+            2,
+        )
         assert new["state"] in ("completed", "failed", "cancelled")
         return
     assert successors == []
@@ -220,8 +319,12 @@ def _check_step(before: dict[str, Any], after: dict[str, Any], job_id: str, fate
     assert shown["cost"] == usd_text(worst)
 
 
-async def test_retry_of_a_job_that_may_be_sent_again_sends_it_with_its_old_hold(api: Api, user: TestUser) -> None:
-    """Its send turned out to be not accepted when the execution had ended, and the sweep had not closed it yet."""
+async def test_retry_of_a_job_that_may_be_sent_again_sends_it_with_its_old_hold(
+    api: Api, user: TestUser
+) -> None:
+    """Its send turned out to be not accepted when the execution had ended, and the sweep had not
+    closed it yet.
+    """
     one = await end(api.database, user.user_id, Left(state=UNKNOWN))
     async with api.database.as_system() as conn:
         await conn.execute("UPDATE jobs SET state = 'waiting' WHERE job_id = $1", one.video.job_id)
@@ -237,14 +340,21 @@ async def test_retry_of_a_job_that_may_be_sent_again_sends_it_with_its_old_hold(
 
 
 async def test_retry_takes_a_completed_orphan(api: Api, user: TestUser) -> None:
-    failed = Left(state=FAILED, failure=FailureCode.PROVIDER_FAILED, known=True, report=FAILED, cost=NOTHING)
+    failed = Left(
+        state=FAILED, failure=FailureCode.PROVIDER_FAILED, known=True, report=FAILED, cost=NOTHING
+    )
     one = await end(api.database, user.user_id, failed)
     orphan = await add_orphan(api.database, one, NOT_STORED)
 
     said = (await _retry(user, one)).json()
 
     assert said["toPay"] == []
-    assert said["kept"][1] == {"step": VIDEO, "jobId": orphan, "state": "completed", "cost": usd_text(COST)}
+    assert said["kept"][1] == {
+        "step": VIDEO,
+        "jobId": orphan,
+        "state": "completed",
+        "cost": usd_text(COST),
+    }
     after = await _rows(api, one)
     assert (after["jobs"][orphan]["orphan"], after["jobs"][orphan]["generation"]) == (False, 2)
     async with api.database.as_user(user.user_id) as conn:
@@ -254,16 +364,26 @@ async def test_retry_takes_a_completed_orphan(api: Api, user: TestUser) -> None:
     assert (read["completedJobs"], read["failedJobs"]) == ([IMAGE, VIDEO], [])
 
 
-async def test_retry_asks_before_it_buys_beside_an_orphan_that_still_runs(api: Api, user: TestUser) -> None:
+async def test_retry_asks_before_it_buys_beside_an_orphan_that_still_runs(
+    api: Api, user: TestUser
+) -> None:
     """Nothing is held for the orphan itself: it may cost what was held for its step."""
-    failed = Left(state=FAILED, failure=FailureCode.PROVIDER_FAILED, known=True, report=FAILED, cost=NOTHING)
+    failed = Left(
+        state=FAILED, failure=FailureCode.PROVIDER_FAILED, known=True, report=FAILED, cost=NOTHING
+    )
     one = await end(api.database, user.user_id, failed)
     orphan = await add_orphan(api.database, one, RUNNING)
 
     refused = await _retry(user, one)
-    assert (refused.status_code, refused.json()["code"]) == (409, "possible_double_cost"), refused.text
+    assert (refused.status_code, refused.json()["code"]) == (409, "possible_double_cost"), (
+        refused.text
+    )
     [named] = refused.json()["doubleCost"]["steps"]
-    assert (named["step"], named["jobId"], named["atMost"]) == (VIDEO, orphan, usd_text(VIDEO_PRICE))
+    assert (named["step"], named["jobId"], named["atMost"]) == (
+        VIDEO,
+        orphan,
+        usd_text(VIDEO_PRICE),
+    )
     said = (await _retry(user, one, ACCEPT)).json()
 
     assert [item["step"] for item in said["toPay"]] == [VIDEO]
@@ -319,5 +439,7 @@ async def test_retry_is_priced_by_the_book_that_quotes_requests(
 
 
 async def test_retry_cases_use_every_move_that_only_a_retry_makes() -> None:
-    made = {(case.video.state, case.to) for case in CASES.values() if case.video.state in RETRY_MOVES}
+    made = {
+        (case.video.state, case.to) for case in CASES.values() if case.video.state in RETRY_MOVES
+    }
     assert {(left, to) for left, all_to in RETRY_MOVES.items() for to in all_to} <= made

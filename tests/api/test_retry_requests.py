@@ -8,25 +8,34 @@ from typing import Any
 import httpx
 import pytest
 
-from contracts.failures import FailureCode
-from contracts.ids import new_execution_id
-from contracts.money import NanoUsd, usd_text
-from contracts.states import ExecutionStatus, JobState
-from store.admin_moves import Adoption, adopt_by_hand, release_by_hand
-from store.executions import mark_cancel_requested
-from store.retries import lock_purchases
-from store.sweeping import lock_ended, take_open_bills
-from store.users import UserLimits
+from core.domain.failures import FailureCode
+from core.domain.ids import new_execution_id
+from core.domain.money import NanoUsd, usd_text
+from core.domain.states import ExecutionStatus, JobState
+from core.store.accounts.users import UserLimits
+from core.store.executions.executions import mark_cancel_requested
+from core.store.executions.retries import lock_purchases
+from core.store.executions.unfinished import lock_ended, take_open_bills
+from core.store.jobs.manual_changes import Adoption, adopt_by_hand, release_by_hand
 from tests.api.conftest import Api, TestUser, api_settings, running_api
 from tests.api.ended import COST, NEVER_SENT, NOT_STORED, Left, end, finish_again
-from tests.rows import VIDEO, VIDEO_PRICE, Accepted, accept, assert_books_balance, new_execution
-from tests.servers import FreshDatabase
+from tests.support.rows import (
+    VIDEO,
+    VIDEO_PRICE,
+    Accepted,
+    accept,
+    assert_books_balance,
+    new_execution,
+)
+from tests.support.servers import FreshDatabase
 
 ACCEPT = {"acceptPossibleDoubleCost": True}
 LOST = Left(state=JobState.FAILED, failure=FailureCode.SUBMISSION_UNKNOWN)
 
 
-async def _retry(user: TestUser, execution_id: str, body: Any = None, **headers: str) -> httpx.Response:
+async def _retry(
+    user: TestUser, execution_id: str, body: Any = None, **headers: str
+) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return await user.http.post(f"/api/executions/{execution_id}/retry", json=body, headers=named)
 
@@ -37,18 +46,24 @@ def _code(answer: httpx.Response) -> tuple[int, str]:
 
 async def _count_jobs(api: Api, one: Accepted) -> int:
     async with api.database.as_user(one.user_id) as conn:
-        number: int = await conn.fetchval("SELECT count(*) FROM jobs WHERE execution_id = $1", one.execution_id)
+        number: int = await conn.fetchval(
+            "SELECT count(*) FROM jobs WHERE execution_id = $1", one.execution_id
+        )
     return number
 
 
 @pytest.mark.parametrize("claimed", [False, True])
-async def test_retry_of_what_has_not_ended_is_refused(shared_api: Api, api_once: TestUser, claimed: bool) -> None:
+async def test_retry_of_what_has_not_ended_is_refused(
+    shared_api: Api, api_once: TestUser, claimed: bool
+) -> None:
     one = await accept(shared_api.database, new_execution(api_once.user_id), claimed=claimed)
     assert _code(await _retry(api_once, one.execution_id)) == (409, "execution_not_ended")
 
 
 async def test_retry_of_what_has_completed_is_refused(shared_api: Api, api_once: TestUser) -> None:
-    one = await end(shared_api.database, api_once.user_id, NEVER_SENT, status=ExecutionStatus.COMPLETED)
+    one = await end(
+        shared_api.database, api_once.user_id, NEVER_SENT, status=ExecutionStatus.COMPLETED
+    )
     assert _code(await _retry(api_once, one.execution_id)) == (409, "nothing_to_retry")
 
 
@@ -87,7 +102,9 @@ async def test_retry_of_a_disabled_user_is_refused(shared_api: Api) -> None:
         [],
     ],
 )
-async def test_retry_with_a_wrong_body_is_refused(shared_api: Api, api_once: TestUser, body: Any) -> None:
+async def test_retry_with_a_wrong_body_is_refused(
+    shared_api: Api, api_once: TestUser, body: Any
+) -> None:
     one = await end(shared_api.database, api_once.user_id, LOST)
     assert _code(await _retry(api_once, one.execution_id, body)) == (422, "invalid_request")
 
@@ -100,17 +117,25 @@ async def test_retry_whose_body_is_not_json_is_refused(shared_api: Api, api_once
 
 
 async def test_retry_without_room_in_the_budget_changes_nothing(api: Api) -> None:
-    user = await api.new_user(UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(500_000_000)))
+    user = await api.new_user(
+        UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(500_000_000))
+    )
     async with user.http:
         one = await end(api.database, user.user_id, replace(LOST, known=False))
-        answer = await _retry(user, one.execution_id, ACCEPT, Idempotency_Key="once")  # its old hold stays
+        answer = await _retry(
+            user, one.execution_id, ACCEPT, Idempotency_Key="once"
+        )  # its old hold stays
         assert _code(answer) == (402, "budget_exceeded")
         assert answer.json()["budget"]["needed"] == usd_text(VIDEO_PRICE)
         read = (await user.http.get(f"/api/executions/{one.execution_id}")).json()
         assert (read["status"], len(read["jobs"])) == ("failed", 2)
         async with api.database.as_system() as conn:
-            await conn.execute("UPDATE users SET monthly_nano_usd_limit = NULL WHERE user_id = $1", user.user_id)
-        assert (await _retry(user, one.execution_id, ACCEPT, Idempotency_Key="once")).status_code == 202
+            await conn.execute(
+                "UPDATE users SET monthly_nano_usd_limit = NULL WHERE user_id = $1", user.user_id
+            )
+        assert (
+            await _retry(user, one.execution_id, ACCEPT, Idempotency_Key="once")
+        ).status_code == 202
 
 
 async def test_retry_that_pays_nothing_asks_no_budget(api: Api) -> None:
@@ -119,7 +144,8 @@ async def test_retry_that_pays_nothing_asks_no_budget(api: Api) -> None:
     one = await end(api.database, user.user_id, NOT_STORED, error=FailureCode.STORAGE_UNAVAILABLE)
     async with api.database.as_system() as conn:
         await conn.execute(
-            "UPDATE users SET monthly_nano_usd_limit = 0, monthly_videos_limit = 0 WHERE user_id = $1", user.user_id
+            "UPDATE users SET monthly_nano_usd_limit = 0, monthly_videos_limit = 0 WHERE user_id = $1",
+            user.user_id,
         )
     async with user.http:
         answer = await _retry(user, one.execution_id)
@@ -133,14 +159,20 @@ async def test_retry_of_a_model_that_is_gone_says_so(
     user = await api.new_user()
     async with user.http:
         one = await end(api.database, user.user_id, NEVER_SENT)
-        kept = await end(api.database, user.user_id, NOT_STORED, error=FailureCode.STORAGE_UNAVAILABLE)
-        settings = api_settings(fresh_database, temporal_address).model_copy(update={"replicate_api_token": None})
+        kept = await end(
+            api.database, user.user_id, NOT_STORED, error=FailureCode.STORAGE_UNAVAILABLE
+        )
+        settings = api_settings(fresh_database, temporal_address).model_copy(
+            update={"replicate_api_token": None}
+        )
         async with running_api(settings) as without:
             user.http._transport = without.transport  # pyright: ignore[reportPrivateUsage] - the key stays
             answer = await _retry(user, one.execution_id)
             assert _code(answer) == (409, "provider_model_unavailable")
             assert "seedance" in answer.json()["detail"]
-            assert (await _retry(user, kept.execution_id)).status_code == 202  # nothing of that model is bought
+            assert (
+                await _retry(user, kept.execution_id)
+            ).status_code == 202  # nothing of that model is bought
     assert await _count_jobs(api, one) == 2
 
 
@@ -148,16 +180,28 @@ async def test_retry_under_one_key_is_done_once(api: Api, user: TestUser) -> Non
     one = await end(api.database, user.user_id, NEVER_SENT)
     other = await end(api.database, user.user_id, NEVER_SENT)
 
-    answers = await asyncio.gather(*(_retry(user, one.execution_id, Idempotency_Key="key") for _ in range(8)))
+    answers = await asyncio.gather(
+        *(_retry(user, one.execution_id, Idempotency_Key="key") for _ in range(8))
+    )
 
     accepted = [answer for answer in answers if answer.status_code == 202]
     assert len({answer.content for answer in accepted}) == 1
     assert sum("idempotent-replayed" not in answer.headers for answer in accepted) == 1
-    assert {_code(answer) for answer in answers if answer not in accepted} <= {(409, "idempotency_in_progress")}
+    assert {_code(answer) for answer in answers if answer not in accepted} <= {
+        (409, "idempotency_in_progress")
+    }
     assert await _count_jobs(api, one) == 3
-    assert _code(await _retry(user, other.execution_id, Idempotency_Key="key")) == (422, "idempotency_conflict")
-    assert _code(await _retry(user, one.execution_id, ACCEPT, Idempotency_Key="key")) == (422, "idempotency_conflict")
-    generated = await user.http.post("/api/generate-video", json={"prompt": "x"}, headers={"Idempotency-Key": "key"})
+    assert _code(await _retry(user, other.execution_id, Idempotency_Key="key")) == (
+        422,
+        "idempotency_conflict",
+    )
+    assert _code(await _retry(user, one.execution_id, ACCEPT, Idempotency_Key="key")) == (
+        422,
+        "idempotency_conflict",
+    )
+    generated = await user.http.post(
+        "/api/generate-video", json={"prompt": "x"}, headers={"Idempotency-Key": "key"}
+    )
     assert _code(generated) == (422, "idempotency_conflict")
     assert await _count_jobs(api, other) == 2
 
@@ -186,7 +230,9 @@ async def test_retry_of_a_retry_supersedes_its_job(api: Api, user: TestUser) -> 
             assert row is not None
             assert row["supersedes"] == supersedes
             supersedes = row["job_id"]
-        await api.services.temporal.get_workflow_handle(one.execution_id).terminate("no worker here")
+        await api.services.temporal.get_workflow_handle(one.execution_id).terminate(
+            "no worker here"
+        )
         failed = Left(
             state=JobState.FAILED,
             failure=FailureCode.PROVIDER_FAILED,
@@ -196,7 +242,9 @@ async def test_retry_of_a_retry_supersedes_its_job(api: Api, user: TestUser) -> 
         )
         await finish_again(api.database, one, generation, video=failed, job_id=supersedes)
     read = (await user.http.get(f"/api/executions/{one.execution_id}")).json()
-    assert read["cost"]["settled"] == usd_text(NanoUsd(4 * COST))  # the image, and three videos that failed
+    assert read["cost"]["settled"] == usd_text(
+        NanoUsd(4 * COST)
+    )  # the image, and three videos that failed
     assert (read["status"], read["failedJobs"], len(read["jobs"])) == ("failed", [VIDEO], 5)
     image, *videos = read["jobs"]
     assert (read["generation"], image["generation"], image["supersedes"]) == (4, 1, None)
@@ -208,19 +256,31 @@ async def test_retry_of_a_retry_supersedes_its_job(api: Api, user: TestUser) -> 
         counted = await conn.fetchrow(
             "SELECT held_videos, settled_videos FROM budgets WHERE user_id = $1", user.user_id
         )
-    assert sorted(event["generation"] for event in events) == [1, 2, 3, 4]  # each end is an event of its own
+    assert sorted(event["generation"] for event in events) == [
+        1,
+        2,
+        3,
+        4,
+    ]  # each end is an event of its own
     assert all(json.loads(event["body"])["generation"] == event["generation"] for event in events)
-    assert all(json.loads(event["body"])["sequence"] == event["sequence"] == event["generation"] for event in events)
+    assert all(
+        json.loads(event["body"])["sequence"] == event["sequence"] == event["generation"]
+        for event in events
+    )
     assert counted is not None
     assert tuple(counted) == (0, 0)
 
 
 async def test_retry_takes_what_was_bought_before_and_came_late(api: Api, user: TestUser) -> None:
-    """Given up, bought again with the double cost accepted; the second failed, and the first was found completed."""
+    """Given up, bought again with the double cost accepted; the second failed, and the first was
+    found completed.
+    """
     one = await end(api.database, user.user_id, LOST)
     assert (await _retry(user, one.execution_id, ACCEPT)).status_code == 202
     async with api.database.as_system() as conn:
-        second = await conn.fetchval("SELECT job_id FROM jobs WHERE supersedes = $1", one.video.job_id)
+        second = await conn.fetchval(
+            "SELECT job_id FROM jobs WHERE supersedes = $1", one.video.job_id
+        )
         await conn.execute(
             "UPDATE jobs SET provider_job_id = 'late', report = (SELECT report FROM jobs WHERE job_id = $2)"
             " WHERE job_id = $1",
@@ -239,12 +299,16 @@ async def test_retry_takes_what_was_bought_before_and_came_late(api: Api, user: 
     assert (read["status"], read["completedJobs"]) == ("queued", ["image", VIDEO])
 
 
-async def test_retry_asks_again_while_an_earlier_purchase_may_still_come(api: Api, user: TestUser) -> None:
+async def test_retry_asks_again_while_an_earlier_purchase_may_still_come(
+    api: Api, user: TestUser
+) -> None:
     """The double cost was accepted once, for a purchase that has failed: not for another."""
     one = await end(api.database, user.user_id, LOST)
     assert (await _retry(user, one.execution_id, ACCEPT)).status_code == 202
     async with api.database.as_system() as conn:
-        second = await conn.fetchval("SELECT job_id FROM jobs WHERE supersedes = $1", one.video.job_id)
+        second = await conn.fetchval(
+            "SELECT job_id FROM jobs WHERE supersedes = $1", one.video.job_id
+        )
     await api.services.temporal.get_workflow_handle(one.execution_id).terminate("no worker here")
     refused = Left(state=JobState.FAILED, failure=FailureCode.CONTENT_MODERATED, released=True)
     await finish_again(api.database, one, 2, video=refused, job_id=second)
@@ -257,7 +321,9 @@ async def test_retry_asks_again_while_an_earlier_purchase_may_still_come(api: Ap
     assert (await _retry(user, one.execution_id, ACCEPT)).status_code == 202
 
 
-async def test_retry_asks_for_what_was_released_by_hand_and_then_adopted(api: Api, user: TestUser) -> None:
+async def test_retry_asks_for_what_was_released_by_hand_and_then_adopted(
+    api: Api, user: TestUser
+) -> None:
     one = await end(api.database, user.user_id, LOST)
     async with api.database.as_system() as conn:
         assert (await release_by_hand(conn, one.video.job_id)).released
@@ -273,7 +339,9 @@ async def test_retry_asks_for_what_was_released_by_hand_and_then_adopted(api: Ap
     assert (await _retry(user, one.execution_id, ACCEPT)).status_code == 202
 
 
-async def test_retry_waits_for_what_the_sweep_does_to_an_ended_execution(api: Api, user: TestUser) -> None:
+async def test_retry_waits_for_what_the_sweep_does_to_an_ended_execution(
+    api: Api, user: TestUser
+) -> None:
     """And then decides by it: here the sweep asks the provider to end the job."""
     one = await end(api.database, user.user_id, Left(state=JobState.SUBMITTED, known=True))
     async with api.database.as_system() as conn:
@@ -281,7 +349,9 @@ async def test_retry_waits_for_what_the_sweep_does_to_an_ended_execution(api: Ap
         retry = asyncio.create_task(_retry(user, one.execution_id))
         done, _ = await asyncio.wait([retry], timeout=0.5)
         assert not done
-        await conn.execute("UPDATE jobs SET cancel_sent_at = now() WHERE job_id = $1", one.video.job_id)
+        await conn.execute(
+            "UPDATE jobs SET cancel_sent_at = now() WHERE job_id = $1", one.video.job_id
+        )
     assert _code(await retry) == (409, "possible_double_cost")
     assert (await _retry(user, one.execution_id, ACCEPT)).status_code == 202
     async with api.database.as_system() as conn:
@@ -293,21 +363,28 @@ async def test_retry_is_counted_in_the_month_it_is_made(api: Api, user: TestUser
     one = await end(api.database, user.user_id, LOST)
     async with api.database.as_system() as conn:
         for table in ("charges", "budgets", "executions"):
-            await conn.execute(f"UPDATE {table} SET budget_month = '2020-01-01' WHERE user_id = $1", user.user_id)
+            await conn.execute(
+                f"UPDATE {table} SET budget_month = '2020-01-01' WHERE user_id = $1", user.user_id
+            )
     assert (await _retry(user, one.execution_id, ACCEPT)).status_code == 202
     async with api.database.as_system() as conn:
-        second = await conn.fetchval("SELECT job_id FROM jobs WHERE supersedes = $1", one.video.job_id)
+        second = await conn.fetchval(
+            "SELECT job_id FROM jobs WHERE supersedes = $1", one.video.job_id
+        )
     await api.services.temporal.get_workflow_handle(one.execution_id).terminate("no worker here")
     refused = Left(state=JobState.FAILED, failure=FailureCode.CONTENT_MODERATED, released=True)
     await finish_again(api.database, one, 2, video=refused, job_id=second)
     async with api.database.as_user(user.user_id) as conn:
         rows = await conn.fetch(
-            "SELECT held_nano_usd, held_videos FROM budgets WHERE user_id = $1 ORDER BY budget_month", user.user_id
+            "SELECT held_nano_usd, held_videos FROM budgets WHERE user_id = $1 ORDER BY budget_month",
+            user.user_id,
         )
     assert [tuple(row) for row in rows] == [(VIDEO_PRICE, 0), (0, 0)]
 
 
-async def test_cancel_of_an_earlier_generation_does_not_touch_a_retry(api: Api, user: TestUser) -> None:
+async def test_cancel_of_an_earlier_generation_does_not_touch_a_retry(
+    api: Api, user: TestUser
+) -> None:
     one = await end(api.database, user.user_id, NEVER_SENT)
     assert (await _retry(user, one.execution_id)).status_code == 202
     async with api.database.as_user(user.user_id) as conn:
@@ -317,11 +394,15 @@ async def test_cancel_of_an_earlier_generation_does_not_touch_a_retry(api: Api, 
 
 
 async def test_sweep_passes_over_a_job_that_a_retry_decides_about(api: Api, user: TestUser) -> None:
-    """They would lock the jobs of an execution in another order, and one of them would be thrown out."""
+    """They would lock the jobs of an execution in another order, and one of them would be thrown
+    out.
+    """
     one = await end(api.database, user.user_id, LOST)
     async with api.database.as_user(user.user_id) as conn:
         assert len(await lock_purchases(conn, one.execution_id)) == 2
         async with api.database.as_system() as sweep:
             assert await take_open_bills(sweep, limit=10) == []
     async with api.database.as_system() as sweep:
-        assert [bill.ref.job_id for bill in await take_open_bills(sweep, limit=10)] == [one.video.job_id]
+        assert [bill.ref.job_id for bill in await take_open_bills(sweep, limit=10)] == [
+            one.video.job_id
+        ]

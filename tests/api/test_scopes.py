@@ -6,8 +6,8 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from contracts.scopes import ALL_SCOPES, Scope
-from store.users import insert_api_key
+from core.domain.scopes import ALL_SCOPES, Scope
+from core.store.accounts.users import insert_api_key
 from tests.api.conftest import BASE_URL, Api, TestUser
 
 SCOPES_KNOWN: Final = {
@@ -25,7 +25,9 @@ async def _client(api: Api, user: TestUser, scopes: frozenset[Scope]) -> httpx.A
     async with api.database.as_system() as conn:
         made = await insert_api_key(conn, user.user_id, "some scopes", scopes=scopes)
     headers = {"Authorization": f"Bearer {made.key.text}"}
-    return httpx.AsyncClient(transport=api.transport, base_url=BASE_URL, headers=headers, timeout=30)
+    return httpx.AsyncClient(
+        transport=api.transport, base_url=BASE_URL, headers=headers, timeout=30
+    )
 
 
 async def _operations(api: Api) -> dict[str, Scope]:
@@ -50,7 +52,9 @@ async def test_documented_scopes_are_those_that_were_decided(shared_api: Api) ->
 async def test_route_is_open_to_its_own_scope_and_closed_to_all_others_together(
     shared_api: Api, api_once: TestUser, scope: Scope
 ) -> None:
-    operations = {name: needed for name, needed in (await _operations(shared_api)).items() if needed is scope}
+    operations = {
+        name: needed for name, needed in (await _operations(shared_api)).items() if needed is scope
+    }
     having = await _client(shared_api, api_once, frozenset({scope}))
     lacking = await _client(shared_api, api_once, ALL_SCOPES - {scope})
     async with having, lacking:
@@ -62,12 +66,16 @@ async def test_route_is_open_to_its_own_scope_and_closed_to_all_others_together(
             problem = refused.json()
             assert (refused.status_code, problem["code"]) == (403, "insufficient_scope"), name
             assert problem["missingScopes"] == [scope], name
-            assert refused.headers["www-authenticate"].endswith(f'error="insufficient_scope", scope="{scope}"'), name
+            assert refused.headers["www-authenticate"].endswith(
+                f'error="insufficient_scope", scope="{scope}"'
+            ), name
             assert admitted.status_code not in (401, 403), (name, admitted.text)
             assert admitted.status_code < 500, (name, admitted.text)
 
 
-async def test_refusal_for_its_scope_says_nothing_of_what_it_was_asked_for(api: Api, user: TestUser) -> None:
+async def test_refusal_for_its_scope_says_nothing_of_what_it_was_asked_for(
+    api: Api, user: TestUser
+) -> None:
     """An id that is there and one that never was are refused alike, and nothing is done."""
     made = await user.http.post("/api/generate-video", json={"prompt": "A paper boat"})
     execution_id: str = made.json()["executionId"]
@@ -76,5 +84,7 @@ async def test_refusal_for_its_scope_says_nothing_of_what_it_was_asked_for(api: 
         never = await http.post(f"/api/executions/{execution_id[:-4]}0000/cancel")
 
     assert (there.status_code, never.status_code) == (403, 403)
-    assert there.text.replace(execution_id, "") == never.text.replace(f"{execution_id[:-4]}0000", "")
+    assert there.text.replace(execution_id, "") == never.text.replace(
+        f"{execution_id[:-4]}0000", ""
+    )
     assert (await user.http.get(f"/api/executions/{execution_id}")).json()["status"] != "cancelled"

@@ -13,14 +13,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.connections import CLIENT_SECONDS, MAX_FIELDS, MAX_HEAD_BYTES, MAX_PIPELINED
-from runtime.encryption import Sealer
-from store.database import Database
-from store.users import insert_api_key, insert_user
+from api.http.connections import CLIENT_SECONDS, MAX_FIELDS, MAX_HEAD_BYTES, MAX_PIPELINED
+from core.platform.crypto.sealing import Sealer
+from core.store.accounts.users import insert_api_key, insert_user
+from core.store.database import Database
 from tests.api.conftest import ENCRYPTION_KEY, NO_LIMITS
 from tests.api.processes import Served, served
 from tests.api.raw import Raw, first_answer, raw
-from tests.servers import FreshDatabase, PostgresServer, new_database
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 GONE_WITHIN_SECONDS = 10.0
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
@@ -42,7 +42,10 @@ async def _served(database: FreshDatabase, **environment: str) -> AsyncGenerator
 
 @pytest.fixture(scope="module")
 async def api(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Served]:
-    async with new_database(postgres_server, template_database) as database, _served(database) as process:
+    async with (
+        new_database(postgres_server, template_database) as database,
+        _served(database) as process,
+    ):
         yield process
 
 
@@ -239,7 +242,9 @@ async def _p99_seconds(api: Served, seconds: float) -> float:
 
 
 @pytest.mark.long
-async def test_honest_requests_stay_quick_amid_a_thousand_slow_clients(fresh_database: FreshDatabase) -> None:
+async def test_honest_requests_stay_quick_amid_a_thousand_slow_clients(
+    fresh_database: FreshDatabase,
+) -> None:
     """p99 under 200 ms, over half a minute, with nobody slow there for ten seconds."""
     clients, seconds = 1000, 30
     async with _served(fresh_database, RATE_LIMIT_READS="0") as api:
@@ -253,7 +258,9 @@ async def test_honest_requests_stay_quick_amid_a_thousand_slow_clients(fresh_dat
         out, _ = await crowd.communicate()
 
     seen = json.loads(out)
-    sys.stdout.write(f"p99 {amid * 1000:.0f} ms, alone {alone * 1000:.0f} ms; the crowd: {seen}; cut off: {cut}\n")
+    sys.stdout.write(
+        f"p99 {amid * 1000:.0f} ms, alone {alone * 1000:.0f} ms; the crowd: {seen}; cut off: {cut}\n"
+    )
     assert amid < 0.2
     assert seen["connections"] > 2 * clients
     assert seen["longest_seconds"] < GONE_WITHIN_SECONDS + 1  # it is looked at from a busy process
@@ -261,7 +268,9 @@ async def test_honest_requests_stay_quick_amid_a_thousand_slow_clients(fresh_dat
 
 
 @pytest.mark.long
-async def test_nobody_is_cut_off_because_the_server_stood_still(fresh_database: FreshDatabase) -> None:
+async def test_nobody_is_cut_off_because_the_server_stood_still(
+    fresh_database: FreshDatabase,
+) -> None:
     async with _served(fresh_database) as api, raw(_port(api)) as begun, raw(_port(api)) as idle:
         await begun.send(GET)
         await asyncio.sleep(1)
@@ -277,7 +286,9 @@ async def test_nobody_is_cut_off_because_the_server_stood_still(fresh_database: 
 # ---- too many
 
 
-async def test_connections_beyond_the_limit_take_the_place_of_those_idle_longest(fresh_database: FreshDatabase) -> None:
+async def test_connections_beyond_the_limit_take_the_place_of_those_idle_longest(
+    fresh_database: FreshDatabase,
+) -> None:
     async with _served(fresh_database, API_MAX_CONNECTIONS="16") as api, AsyncExitStack() as stack:
         idle: list[Raw] = []
         for _ in range(40):
@@ -313,13 +324,19 @@ NOT_HTTP: dict[str, tuple[bytes, int]] = {
     "space before a colon": (GET + b"X-A : b\r\n\r\n", 400),
     "folded header": (GET + b"X-A: b\r\n c\r\n\r\n", 400),
     "lone carriage return": (GET + b"X-A: b\rX-B: c\r\n\r\n", 400),
-    "two lengths": (b"POST /api/quotes HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}", 400),
+    "two lengths": (
+        b"POST /api/quotes HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+        400,
+    ),
     "length and chunks": (
         b"POST /api/quotes HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         400,
     ),
     "negative length": (b"POST /api/quotes HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
-    "endless length": (b"POST /api/quotes HTTP/1.1\r\nContent-Length: " + b"9" * 40 + b"\r\n\r\n", 400),
+    "endless length": (
+        b"POST /api/quotes HTTP/1.1\r\nContent-Length: " + b"9" * 40 + b"\r\n\r\n",
+        400,
+    ),
     "unknown coding": (b"POST /api/quotes HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
     "body after an upgrade": (
         b"POST /api/quotes HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 40\r\n\r\n"
@@ -330,7 +347,10 @@ NOT_HTTP: dict[str, tuple[bytes, int]] = {
     "large header": (GET + b"X-A: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n", 431),
     "endless header name": (GET + b"X" * 2 * MAX_HEAD_BYTES, 431),
     "endless header": (GET + b"X-A: " + b"a" * 2 * MAX_HEAD_BYTES, 431),
-    "many headers": (GET + b"".join(b"X-%d: 1\r\n" % number for number in range(MAX_FIELDS + 1)) + b"\r\n", 431),
+    "many headers": (
+        GET + b"".join(b"X-%d: 1\r\n" % number for number in range(MAX_FIELDS + 1)) + b"\r\n",
+        431,
+    ),
 }
 
 
@@ -374,7 +394,9 @@ async def test_some_requests_may_be_sent_ahead_and_not_many(api: Served) -> None
 
 
 async def test_answer_to_a_body_that_is_too_large_can_be_read(api: Served) -> None:
-    """The rest of the body is taken in and dropped meanwhile: unread, it would reset the connection, and the answer."""
+    """The rest of the body is taken in and dropped meanwhile: unread, it would reset the
+    connection, and the answer.
+    """
     async with raw(_port(api)) as client:
         await client.send(_post(api, "Content-Length: 2000000"))
         await client.send(b" " * 2_000_000)

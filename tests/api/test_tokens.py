@@ -1,4 +1,6 @@
-"""Tokens of an issuer over HTTP: a second way in, for those it signed for us, now, and for nobody else."""
+"""Tokens of an issuer over HTTP: a second way in, for those it signed for us, now, and for nobody
+else.
+"""
 
 import hashlib
 import hmac
@@ -11,12 +13,22 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from contracts.ids import UserId
-from store.identities import link_identity, unlink_identity
-from store.users import set_disabled
+from core.domain.ids import UserId
+from core.store.accounts.identities import link_identity, unlink_identity
+from core.store.accounts.users import set_disabled
 from tests.api.conftest import BASE_URL, Api, TestUser, api_settings, running_api
-from tests.api.issuing import AUDIENCE, KEYS, NULL, IssuerServer, SigningKey, claims_of, encoded, signed, signing_key
-from tests.servers import FreshDatabase, PostgresServer, new_database
+from tests.api.issuing import (
+    AUDIENCE,
+    KEYS,
+    NULL,
+    IssuerServer,
+    SigningKey,
+    claims_of,
+    encoded,
+    signed,
+    signing_key,
+)
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 RSA, EC, ED = signing_key("rsa"), signing_key("ec", "ES256"), signing_key("ed", "EdDSA")
 OTHER = signing_key("other")
@@ -40,7 +52,9 @@ class World:
     def token(self, key: SigningKey = RSA, **changed: Any) -> str:
         return signed(key, self.claims(**changed))
 
-    async def ask(self, token: str, method: str = "GET", path: str = PATH, **more: Any) -> httpx.Response:
+    async def ask(
+        self, token: str, method: str = "GET", path: str = PATH, **more: Any
+    ) -> httpx.Response:
         headers = {"Authorization": f"Bearer {token}"}
         return await self.api.http.request(method, path, headers=headers, **more)
 
@@ -61,14 +75,27 @@ async def world(
 ) -> AsyncGenerator[World]:
     """Shared by the tests of this file: each asks, none changes what the others ask."""
     encryption = {**OTHER.public_jwk, "kid": "encryption", "use": "enc"}
-    symmetric = {"kty": "oct", "kid": "symmetric", "use": "sig", "alg": "HS256", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQ"}
+    symmetric = {
+        "kty": "oct",
+        "kid": "symmetric",
+        "use": "sig",
+        "alg": "HS256",
+        "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQ",
+    }
     nameless = {name: value for name, value in OTHER.public_jwk.items() if name != "kid"}
     async with (
         new_database(postgres_server, template_database) as database,
         IssuerServer.open() as issuer,
         running_api(_settings(database, temporal_address, issuer.url)) as api,
     ):
-        issuer.publish(RSA, EC, ED, SHORT, *OTHER_ALGORITHMS, more=(encryption, symmetric, nameless, {}, None, "x"))
+        issuer.publish(
+            RSA,
+            EC,
+            ED,
+            SHORT,
+            *OTHER_ALGORITHMS,
+            more=(encryption, symmetric, nameless, {}, None, "x"),
+        )
         ada = await api.new_user()
         await _link(api, issuer.url, SUBJECT, ada.user_id)
         async with ada.http:
@@ -77,7 +104,9 @@ async def world(
 
 @pytest.mark.parametrize("key", [RSA, EC, ED], ids=lambda key: key.algorithm)
 async def test_token_is_its_users_way_in(world: World, key: SigningKey) -> None:
-    made = (await world.ada.http.post("/api/generate-video", json={"prompt": "A paper boat"})).json()["executionId"]
+    made = (
+        await world.ada.http.post("/api/generate-video", json={"prompt": "A paper boat"})
+    ).json()["executionId"]
     listed = await world.ask(world.token(key))
 
     assert listed.status_code == 200
@@ -96,7 +125,9 @@ async def test_token_is_its_users_way_in(world: World, key: SigningKey) -> None:
     ],
     ids=str,
 )
-async def test_token_may_have_other_good_forms(world: World, changed: dict[str, Any], header: dict[str, Any]) -> None:
+async def test_token_may_have_other_good_forms(
+    world: World, changed: dict[str, Any], header: dict[str, Any]
+) -> None:
     assert (await world.ask(signed(RSA, world.claims(**changed), **header))).status_code == 200
 
 
@@ -127,7 +158,9 @@ async def test_token_may_have_other_good_forms(world: World, changed: dict[str, 
     ],
     ids=lambda changed: str(changed)[:40],
 )
-async def test_token_that_says_the_wrong_thing_is_401(world: World, changed: dict[str, Any]) -> None:
+async def test_token_that_says_the_wrong_thing_is_401(
+    world: World, changed: dict[str, Any]
+) -> None:
     _assert_refused(await world.ask(world.token(**changed)))
 
 
@@ -191,7 +224,9 @@ FORGERIES: dict[str, Callable[[World], str]] = {
 
 
 @pytest.mark.parametrize("forgery", list(FORGERIES))
-async def test_token_that_the_issuer_did_not_sign_for_this_is_401(world: World, forgery: str) -> None:
+async def test_token_that_the_issuer_did_not_sign_for_this_is_401(
+    world: World, forgery: str
+) -> None:
     _assert_refused(await world.ask(FORGERIES[forgery](world)))
     assert (await world.ask(world.token())).status_code == 200
 
@@ -218,28 +253,38 @@ SCOPES_OF_CLAIMS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("claims", "allowed"), SCOPES_OF_CLAIMS, ids=str)
-async def test_token_may_do_what_its_scopes_say(world: World, claims: dict[str, Any], allowed: str) -> None:
+async def test_token_may_do_what_its_scopes_say(
+    world: World, claims: dict[str, Any], allowed: str
+) -> None:
     token = world.token(**claims)
     answers = {
         "read": await world.ask(token, "GET", PATH),
         "generate": await world.ask(token, "POST", f"{PATH}/none/cancel"),
         "admin": await world.ask(token, "GET", "/api/keys"),
     }
-    assert {scope for scope, answer in answers.items() if answer.status_code != 403} == set(allowed.split())
+    assert {scope for scope, answer in answers.items() if answer.status_code != 403} == set(
+        allowed.split()
+    )
     assert {answer.status_code for answer in answers.values()} <= {200, 403, 404}
 
 
 async def test_key_that_is_made_with_a_token_names_its_subject(world: World) -> None:
     token = world.token(scope="read admin")
-    made = await world.ask(token, "POST", "/api/keys", json={"name": "by token", "scopes": ["read"]})
-    more = await world.ask(token, "POST", "/api/keys", json={"name": "by token", "scopes": ["generate"]})
+    made = await world.ask(
+        token, "POST", "/api/keys", json={"name": "by token", "scopes": ["read"]}
+    )
+    more = await world.ask(
+        token, "POST", "/api/keys", json={"name": "by token", "scopes": ["generate"]}
+    )
 
     assert (made.status_code, more.status_code) == (201, 403)
     listed = (await world.ask(token, "GET", "/api/keys")).json()["data"]
     assert [entry["madeBy"] for entry in listed if entry["id"] == made.json()["id"]] == [SUBJECT]
 
 
-async def test_subject_speaks_for_its_user_until_it_is_unlinked_or_the_user_disabled(world: World) -> None:
+async def test_subject_speaks_for_its_user_until_it_is_unlinked_or_the_user_disabled(
+    world: World,
+) -> None:
     bob = await world.api.new_user()
     token = world.token(sub="bob")
     assert (await world.ask(token)).status_code == 401
@@ -264,8 +309,12 @@ async def test_keys_of_the_issuer_are_read_once_for_many_tokens(world: World) ->
     assert len(world.issuer.asked) == before
 
 
-async def test_requests_with_tokens_are_counted_by_user(fresh_database: FreshDatabase, temporal_address: str) -> None:
-    """Two subjects of one user share its allowance; its API key has its own, and so has another user."""
+async def test_requests_with_tokens_are_counted_by_user(
+    fresh_database: FreshDatabase, temporal_address: str
+) -> None:
+    """Two subjects of one user share its allowance; its API key has its own, and so has another
+    user.
+    """
     async with IssuerServer.open(RSA) as issuer:
         settings = _settings(fresh_database, temporal_address, issuer.url, rate_limit_reads=3)
         async with running_api(settings) as api:
@@ -273,7 +322,10 @@ async def test_requests_with_tokens_are_counted_by_user(fresh_database: FreshDat
             for subject, user in (("one", ada), ("two", ada), ("bob", bob)):
                 await _link(api, issuer.url, subject, user.user_id)
             world = World(api=api, issuer=issuer, ada=ada)
-            answers = [await world.ask(world.token(sub=subject)) for subject in ("one", "two", "two", "one", "bob")]
+            answers = [
+                await world.ask(world.token(sub=subject))
+                for subject in ("one", "two", "two", "one", "bob")
+            ]
             by_key = await ada.http.get(PATH)
 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 200]
@@ -282,15 +334,21 @@ async def test_requests_with_tokens_are_counted_by_user(fresh_database: FreshDat
     assert "r=0" in answers[3].headers["ratelimit"]
 
 
-async def test_claim_may_name_the_user_instead_of_a_link(fresh_database: FreshDatabase, temporal_address: str) -> None:
+async def test_claim_may_name_the_user_instead_of_a_link(
+    fresh_database: FreshDatabase, temporal_address: str
+) -> None:
     async with IssuerServer.open(RSA) as issuer:
-        settings = _settings(fresh_database, temporal_address, issuer.url, oidc_user_claim="takeone_user")
+        settings = _settings(
+            fresh_database, temporal_address, issuer.url, oidc_user_claim="takeone_user"
+        )
         async with running_api(settings) as api:
             ada = await api.new_user()
             await _link(api, issuer.url, SUBJECT, ada.user_id)
             world = World(api=api, issuer=issuer, ada=ada)
             named = [ada.user_id, None, "usr_" + "0" * 32, 7, "usr_none", f"{ada.user_id}\n"]
-            answers = [await world.ask(world.token(sub="whoever", takeone_user=user)) for user in named]
+            answers = [
+                await world.ask(world.token(sub="whoever", takeone_user=user)) for user in named
+            ]
             linked = await world.ask(world.token())
 
     assert [answer.status_code for answer in answers] == [200, 401, 401, 401, 401, 401]

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from contracts.budgets import next_month
-from contracts.money import NanoUsd, nano_usd, usd_text
-from contracts.states import ExecutionStatus, JobState
-from store.charges import count_video
-from store.users import UserLimits
+from core.domain.money import NanoUsd, nano_usd, usd_text
+from core.domain.months import next_month
+from core.domain.states import ExecutionStatus, JobState
+from core.store.accounts.users import UserLimits
+from core.store.money.charges import count_video
 from tests.api.conftest import Api, TestUser
 from tests.api.walk import Walk
 
@@ -52,7 +52,9 @@ async def test_usage_of_nothing_is_zero_with_the_limits_and_the_reset(api: Api) 
     this_month = datetime.now(UTC).date().replace(day=1)
     assert read == {
         "month": f"{this_month:%Y-%m}",
-        "resetsAt": next_month(this_month).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "resetsAt": next_month(this_month)
+        .isoformat(timespec="microseconds")
+        .replace("+00:00", "Z"),
         "currency": "USD",
         "usd": {"limit": "20", "held": "0", "settled": "0", "left": "20"},
         "videos": {"limit": 10, "held": 0, "settled": 0, "left": 10},
@@ -82,23 +84,33 @@ async def test_usage_by_day_and_by_model_add_up_to_the_month(api: Api) -> None:
     assert nano_usd(read["usd"]["left"]) == 20 * 10**9 - nano_usd(read["usd"]["held"]) - 2_000_002
     assert read["videos"] == {"limit": 10, "held": 1, "settled": 1, "left": 8}
     for parts in (read["byDay"], read["byModel"]):
-        assert (_sum(parts, "held"), _sum(parts, "settled")) == (read["usd"]["held"], read["usd"]["settled"])
+        assert (_sum(parts, "held"), _sum(parts, "settled")) == (
+            read["usd"]["held"],
+            read["usd"]["settled"],
+        )
     (day,) = read["byDay"]
     assert (date.fromisoformat(day["date"]), day["videosHeld"], day["videosSettled"]) == (
         datetime.now(UTC).date(),
         1,
         1,
     )
-    assert [(model["provider"], model["jobs"]) for model in read["byModel"]] == [("fal", 2), ("replicate", 2)]
+    assert [(model["provider"], model["jobs"]) for model in read["byModel"]] == [
+        ("fal", 2),
+        ("replicate", 2),
+    ]
 
 
 async def test_usage_of_another_month_has_its_own_rows(api: Api) -> None:
-    """Held in one month, billed in the next: all of it belongs to the first, its late part to its last day."""
+    """Held in one month, billed in the next: all of it belongs to the first, its late part to its
+    last day.
+    """
     user = await api.new_user(LIMITS)
     await _completed(api, user, cost=7)
     async with api.database.as_system() as conn:
         for table in ("budgets", "charges", "executions"):
-            await conn.execute(f"UPDATE {table} SET budget_month = '2024-02-01' WHERE user_id = $1", user.user_id)
+            await conn.execute(
+                f"UPDATE {table} SET budget_month = '2024-02-01' WHERE user_id = $1", user.user_id
+            )
     now, then = await _read(user), await _read(user, "?month=2024-02")
 
     assert (now["usd"]["settled"], now["byDay"]) == ("0", [])
@@ -109,7 +121,16 @@ async def test_usage_of_another_month_has_its_own_rows(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["?month=2026", "?month=2026-13", "?month=2026-00", "?month=1026-01", "?month=", "?day=1", "?month=2026-1"]
+    "query",
+    [
+        "?month=2026",
+        "?month=2026-13",
+        "?month=2026-00",
+        "?month=1026-01",
+        "?month=",
+        "?day=1",
+        "?month=2026-1",
+    ],
 )
 async def test_usage_of_what_is_no_month_is_refused(api_once: TestUser, query: str) -> None:
     answer = await api_once.http.get(f"/api/usage{query}")

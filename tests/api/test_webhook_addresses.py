@@ -3,7 +3,7 @@
 import pytest
 
 from tests.api.conftest import Api, TestUser, api_settings, running_api
-from tests.servers import FreshDatabase
+from tests.support.servers import FreshDatabase
 
 PATH = "/api/generate-video"
 PROMPT = "A paper boat on a rainy street"
@@ -38,7 +38,9 @@ async def test_webhook_address_that_leads_inside_is_422_and_accepts_nothing(
         ("must lead to a public address", "must use one of the ports", "is not an IP address")
     )
     async with shared_api.database.as_user(api_once.user_id) as conn:
-        assert await conn.fetchval("SELECT count(*) FROM executions WHERE webhook_url = $1", url) == 0
+        assert (
+            await conn.fetchval("SELECT count(*) FROM executions WHERE webhook_url = $1", url) == 0
+        )
 
 
 async def test_endpoint_address_that_leads_inside_is_422(api_once: TestUser) -> None:

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 
-from contracts.executions import ExecutionRef
-from contracts.failures import Failure
-from contracts.ids import ExecutionId, JobId, ProviderJobId, UserId
-from contracts.jobs import JobRef, ProviderHandle
-from contracts.money import NanoUsd
-from contracts.states import CostBasis, ExecutionStatus, JobState
-from store.charges import release_charge, settle_charge
-from store.database import Database
-from store.executions import claim_execution, lock_open_execution, mark_ended
-from store.jobs import begin_send, mark_job_ended, mark_submitted
+from core.domain.failures import Failure
+from core.domain.ids import ExecutionId, JobId, ProviderJobId, UserId
+from core.domain.messages.executions import ExecutionRef
+from core.domain.messages.jobs import JobRef, ProviderHandle
+from core.domain.money import NanoUsd
+from core.domain.states import CostBasis, ExecutionStatus, JobState
+from core.store.database import Database
+from core.store.executions.executions import claim_execution, lock_open_execution, mark_ended
+from core.store.jobs.jobs import begin_send, mark_job_ended, mark_submitted
+from core.store.money.charges import release_charge, settle_charge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +37,26 @@ class Walk:
             generation=self.ref.generation,
         )
         async with self.database.as_user(self.ref.user_id) as conn:
-            assert await begin_send(conn, job, number, {"url": "https://provider.test"}, {"prompt": "x"})
+            assert await begin_send(
+                conn, job, number, {"url": "https://provider.test"}, {"prompt": "x"}
+            )
         return job_id
 
     async def submit(self, step: str, provider: str, provider_job_id: str) -> None:
         job_id = await self.send(step)
-        handle = ProviderHandle(provider=provider, model="m", provider_job_id=ProviderJobId(provider_job_id))
+        handle = ProviderHandle(
+            provider=provider, model="m", provider_job_id=ProviderJobId(provider_job_id)
+        )
         async with self.database.as_user(self.ref.user_id) as conn:
             assert await mark_submitted(conn, job_id, 1, handle)
 
-    async def settle(self, step: str, cost: int, state: JobState, failure: Failure | None = None) -> None:
+    async def settle(
+        self, step: str, cost: int, state: JobState, failure: Failure | None = None
+    ) -> None:
         async with self.database.as_user(self.ref.user_id) as conn:
-            assert await mark_job_ended(conn, self.jobs[step], state, failure, expected=(JobState.SUBMITTED,))
+            assert await mark_job_ended(
+                conn, self.jobs[step], state, failure, expected=(JobState.SUBMITTED,)
+            )
             await settle_charge(conn, self.jobs[step], NanoUsd(cost), CostBasis.REPORTED)
 
     async def release(self, step: str) -> None:
@@ -65,4 +73,6 @@ class Walk:
     ) -> None:
         async with self.database.as_user(self.ref.user_id) as conn:
             assert await lock_open_execution(conn, self.ref) is not None
-            await mark_ended(conn, self.ref.execution_id, status, progress=progress, result=result, error=error)
+            await mark_ended(
+                conn, self.ref.execution_id, status, progress=progress, result=result, error=error
+            )

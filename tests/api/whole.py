@@ -1,4 +1,6 @@
-"""What holds while a part of the service is away: refusals are clear, and what was accepted is there, whole."""
+"""What holds while a part of the service is away: refusals are clear, and what was accepted is
+there, whole.
+"""
 
 from collections import Counter
 from collections.abc import Collection
@@ -6,8 +8,8 @@ from collections.abc import Collection
 import asyncpg
 import httpx
 
-from store.database import Database
-from store.ledger_check import list_findings
+from core.store.database import Database
+from core.store.money.ledger_check import list_findings
 
 COUNT_PARTS = """
 SELECT execution_id,
@@ -29,8 +31,12 @@ def check_refused(answer: httpx.Response) -> None:
     assert (problem["retryable"], problem["spent"]) == (True, "0")
 
 
-async def check_whole(owner_dsn: str, database: Database, accepted: Collection[str], *, more: int = 0) -> None:
-    """Each accepted video with its two steps, jobs and holds; no other but `more` at most; and the books add up."""
+async def check_whole(
+    owner_dsn: str, database: Database, accepted: Collection[str], *, more: int = 0
+) -> None:
+    """Each accepted video with its two steps, jobs and holds; no other but `more` at most; and the
+    books add up.
+    """
     owner = await asyncpg.connect(owner_dsn)
     try:
         rows = {row["execution_id"]: tuple(row)[1:] for row in await owner.fetch(COUNT_PARTS)}

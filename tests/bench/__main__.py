@@ -1,4 +1,6 @@
-"""`python -m tests.bench`: the product beside a bare Temporal workflow with the same checkpoints."""
+"""`python -m tests.bench`: the product beside a bare Temporal workflow with the
+same checkpoints.
+"""
 
 import argparse
 import asyncio
@@ -29,8 +31,8 @@ SAMPLED_HISTORIES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """limit_seconds: no execution of a round is ordered later, however slow the machine is. hold_seconds: of a round
-    that only holds money.
+    """limit_seconds: no execution of a round is ordered later, however slow the machine is.
+    hold_seconds: of a round that only holds money.
     """
 
     pairs: int
@@ -50,13 +52,24 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-async def measure(servers: Servers, inbox: Inbox, http: httpx.AsyncClient, extent: Extent) -> Results:
+async def measure(
+    servers: Servers, inbox: Inbox, http: httpx.AsyncClient, extent: Extent
+) -> Results:
     product = ProductSide(http=http, user=servers.user, inbox=inbox)
-    bare = BareSide(client=servers.temporal, inbox=inbox, image_seconds=IMAGE_SECONDS, video_seconds=VIDEO_SECONDS)
+    bare = BareSide(
+        client=servers.temporal,
+        inbox=inbox,
+        image_seconds=IMAGE_SECONDS,
+        video_seconds=VIDEO_SECONDS,
+    )
 
     async def one_round(side: Side, executions: int, in_flight: int, note: str) -> Round:
         done = await run_round(
-            side, executions=executions, in_flight=in_flight, limit_seconds=extent.limit_seconds, pids=servers.pids
+            side,
+            executions=executions,
+            in_flight=in_flight,
+            limit_seconds=extent.limit_seconds,
+            pids=servers.pids,
         )
         added_ms = 1000 * median(done.added_seconds(IMAGE_SECONDS + VIDEO_SECONDS))
         say(
@@ -83,7 +96,9 @@ async def measure(servers: Servers, inbox: Inbox, http: httpx.AsyncClient, exten
         await measure_holds(servers.owner_url, servers.application_url, seconds=extent.hold_seconds)
         for _ in range(extent.pairs)
     ]
-    say(f"  one hot user: {', '.join(f'{found.per_second:.0f}' for found in holds)} durable holds a second")
+    say(
+        f"  one hot user: {', '.join(f'{found.per_second:.0f}' for found in holds)} durable holds a second"
+    )
     return Results(
         holds=holds,
         provider_seconds=IMAGE_SECONDS + VIDEO_SECONDS,
@@ -99,19 +114,26 @@ async def measure(servers: Servers, inbox: Inbox, http: httpx.AsyncClient, exten
 
 async def _events(servers: Servers, rounds: list[Round]) -> list[tuple[int, int]]:
     """Some of every round: under load the same steps may take more or fewer workflow tasks."""
-    sampled: list[Finished] = [finished for one in rounds for finished in one.finished[-SAMPLED_HISTORIES:]]
+    sampled: list[Finished] = [
+        finished for one in rounds for finished in one.finished[-SAMPLED_HISTORIES:]
+    ]
     return [await count_events(servers.temporal, finished) for finished in sampled]
 
 
 async def bench(extent: Extent, tell: Callable[[str], None]) -> int:
     began = time.monotonic()
     tell(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}")
-    tell(f"Provider: {IMAGE_SECONDS} s an image, {VIDEO_SECONDS} s a video, tiny files. Starting the servers ...")
+    tell(
+        f"Provider: {IMAGE_SECONDS} s an image, {VIDEO_SECONDS} s a video, tiny files. Starting the servers ..."
+    )
     async with (
         running_servers(tell, image_seconds=IMAGE_SECONDS, video_seconds=VIDEO_SECONDS) as servers,
         Inbox.open() as inbox,
         httpx.AsyncClient(
-            base_url=servers.config.api_url, trust_env=False, timeout=30, limits=httpx.Limits(max_connections=IN_FLIGHT)
+            base_url=servers.config.api_url,
+            trust_env=False,
+            timeout=30,
+            limits=httpx.Limits(max_connections=IN_FLIGHT),
         ) as http,
     ):
         results = await measure(servers, inbox, http, extent)
@@ -134,8 +156,11 @@ def main() -> int:
         description=f"{__doc__} It starts its own servers on free loopback ports in a temporary folder, takes 4 to 6 "
         "minutes on two cores, and stops everything again. See docs/benchmarks.md.",
     )
-    parser.add_argument("--quick", action="store_true", help="one pair of short rounds: does it run at all?")
-    # Each workflow imports its module anew: where byte code may not be kept, it would be compiled each time.
+    parser.add_argument(
+        "--quick", action="store_true", help="one pair of short rounds: does it run at all?"
+    )
+    # Each workflow imports its module anew: where byte code may not be kept, it would be compiled
+    # each time.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     extent = QUICK if parser.parse_args().quick else FULL
     try:

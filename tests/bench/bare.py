@@ -1,7 +1,8 @@
-"""The smallest Temporal workflow with the product's checkpoints: what a video costs without any of our promises.
+"""The smallest Temporal workflow with the product's checkpoints: what a video costs without any of
+our promises.
 
-Same steps, same kinds of activity, same waits, same place in time. Nothing else: no rows, no money, no look-up of a
-lost answer, no cancel, no search attributes, no signatures.
+Same steps, same kinds of activity, same waits, same place in time. Nothing else: no rows, no money,
+no look-up of a lost answer, no cancel, no search attributes, no signatures.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from runtime import policies
+    from core.platform.temporal import policies
     from tests.bench.bare_activities import BareActivities, BareOrder, Made, Sent, Waited
 
 PREFIX = "bare-"
@@ -23,7 +24,9 @@ _ONCE = RetryPolicy(maximum_attempts=1)
 
 @workflow.defn(name="bare_video")
 class BareVideoWorkflow:
-    """claim · image: submit, wait, settle, store beside the rest · video: the same · finish and start the delivery."""
+    """claim · image: submit, wait, settle, store beside the rest · video: the same · finish and
+    start the delivery.
+    """
 
     @workflow.run
     async def run(self, order: BareOrder) -> None:
@@ -45,8 +48,12 @@ class BareDeliveryWorkflow:
 
 
 async def _buy(asked: Sent) -> Made:
-    waited: Waited = await _activity(BareActivities.submit, asked, policies.submit_queue(asked.provider))
-    return await _activity(BareActivities.wait, waited, policies.WAIT_QUEUE, heartbeat_timeout=policies.HEARTBEAT)
+    waited: Waited = await _activity(
+        BareActivities.submit, asked, policies.submit_queue(asked.provider)
+    )
+    return await _activity(
+        BareActivities.wait, waited, policies.WAIT_QUEUE, heartbeat_timeout=policies.HEARTBEAT
+    )
 
 
 async def _store(made: Made) -> None:
@@ -55,9 +62,16 @@ async def _store(made: Made) -> None:
 
 async def _activity(activity: Any, message: Any, queue: str, **more: Any) -> Any:
     return await workflow.execute_activity_method(
-        activity, message, task_queue=PREFIX + queue, start_to_close_timeout=_LIMIT, retry_policy=_ONCE, **more
+        activity,
+        message,
+        task_queue=PREFIX + queue,
+        start_to_close_timeout=_LIMIT,
+        retry_policy=_ONCE,
+        **more,
     )
 
 
 async def _local(activity: Any, message: BareOrder) -> None:
-    await workflow.execute_local_activity_method(activity, message, start_to_close_timeout=policies.DATABASE_STEP)
+    await workflow.execute_local_activity_method(
+        activity, message, start_to_close_timeout=policies.DATABASE_STEP
+    )

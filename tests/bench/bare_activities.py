@@ -1,4 +1,6 @@
-"""The side effects of the bare workflow: the HTTP calls that nobody can do without, done in the shortest way."""
+"""The side effects of the bare workflow: the HTTP calls that nobody can do without, done in the
+shortest way.
+"""
 
 import asyncio
 import time
@@ -19,7 +21,9 @@ NOT_READY_PAUSE_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BareOrder:
-    """key: for ids. The waits are the provider's own: this side knows them, as no real client could."""
+    """key: for ids. The waits are the provider's own: this side knows them, as no real client
+    could.
+    """
 
     key: str
     webhook: str
@@ -27,10 +31,17 @@ class BareOrder:
     video_seconds: float
 
     def image(self) -> "Sent":
-        return Sent(key=f"{self.key}.jpg", provider="fal", seconds=self.image_seconds, body=image_body())
+        return Sent(
+            key=f"{self.key}.jpg", provider="fal", seconds=self.image_seconds, body=image_body()
+        )
 
     def video(self, image_url: str) -> "Sent":
-        return Sent(key=f"{self.key}.mp4", provider="replicate", seconds=self.video_seconds, body=video_body(image_url))
+        return Sent(
+            key=f"{self.key}.mp4",
+            provider="replicate",
+            seconds=self.video_seconds,
+            body=video_body(image_url),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +69,24 @@ class Made:
 
 
 def image_body() -> dict[str, Any]:
-    return {"prompt": PROMPT, "image_size": {"width": 1280, "height": 720}, "num_images": 1, "seed": 1}
+    return {
+        "prompt": PROMPT,
+        "image_size": {"width": 1280, "height": 720},
+        "num_images": 1,
+        "seed": 1,
+    }
 
 
 def video_body(image_url: str) -> dict[str, Any]:
-    return {"input": {"prompt": PROMPT, "duration": 5, "resolution": "720p", "image": image_url, "seed": 1}}
+    return {
+        "input": {
+            "prompt": PROMPT,
+            "duration": 5,
+            "resolution": "720p",
+            "image": image_url,
+            "seed": 1,
+        }
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +108,17 @@ class BareActivities:
     @activity.defn(name="bare_submit")
     async def submit(self, asked: Sent) -> Waited:
         headers = {"authorization": self.authorization[asked.provider]}
-        answer = await self.http.post(self.start_url[asked.provider], json=asked.body, headers=headers)
+        answer = await self.http.post(
+            self.start_url[asked.provider], json=asked.body, headers=headers
+        )
         accepted = answer.raise_for_status().json()
         url = accepted["response_url"] if asked.provider == "fal" else accepted["urls"]["get"]
-        return Waited(key=asked.key, provider=asked.provider, result_url=url, ready_at=time.time() + asked.seconds)
+        return Waited(
+            key=asked.key,
+            provider=asked.provider,
+            result_url=url,
+            ready_at=time.time() + asked.seconds,
+        )
 
     @activity.defn(name="bare_wait")
     async def wait(self, waited: Waited) -> Made:

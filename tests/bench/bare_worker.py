@@ -1,4 +1,6 @@
-"""`python -m tests.bench.bare_worker`: the bare side's worker, shaped like the product's. Until SIGTERM."""
+"""`python -m tests.bench.bare_worker`: the bare side's worker, shaped like the product's. Until
+SIGTERM.
+"""
 
 import asyncio
 import signal
@@ -11,9 +13,9 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.worker import Worker
 
-from runtime import policies
-from runtime.settings import WorkerProcess, load
-from runtime.temporal import connect
+from core.platform.settings.processes import WorkerProcess, load
+from core.platform.temporal import policies
+from core.platform.temporal.client import connect
 from tests.bench.bare import PREFIX, QUEUE, BareDeliveryWorkflow, BareVideoWorkflow
 from tests.bench.bare_activities import BareActivities
 
@@ -30,7 +32,9 @@ async def serve(settings: WorkerProcess) -> None:
             aws_access_key_id=settings.aws_access_key_id,
             aws_secret_access_key=settings.aws_secret_access_key.get_secret_value(),
             region_name=settings.aws_region,
-            config=AioConfig(request_checksum_calculation="when_required", s3={"addressing_style": "path"}),
+            config=AioConfig(
+                request_checksum_calculation="when_required", s3={"addressing_style": "path"}
+            ),
         ) as objects,
     ):
         fal_key, token = settings.fal_key, settings.replicate_api_token
@@ -59,11 +63,19 @@ async def serve(settings: WorkerProcess) -> None:
             await asyncio.gather(*running)
 
 
-def make_workers(client: Client, activities: BareActivities, settings: WorkerProcess) -> list[Worker]:
+def make_workers(
+    client: Client, activities: BareActivities, settings: WorkerProcess
+) -> list[Worker]:
     """The product's queues, slots and options, under names of our own."""
 
     def worker(queue: str, slots: int, *served: Any, **more: Any) -> Worker:
-        return Worker(client, task_queue=PREFIX + queue, activities=served, max_concurrent_activities=slots, **more)
+        return Worker(
+            client,
+            task_queue=PREFIX + queue,
+            activities=served,
+            max_concurrent_activities=slots,
+            **more,
+        )
 
     return [
         worker(

@@ -8,7 +8,8 @@ import psutil
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuReading:
-    """Processor seconds since its start, by the name of the part; with the children of each (PostgreSQL's backends).
+    """Processor seconds since its start, by the name of the part; with the children of each
+    (PostgreSQL's backends).
 
     All servers are children of this process: of it, its own time alone.
     """

@@ -40,13 +40,17 @@ class EventRow:
 
 async def count_events(client: Client, finished: Finished) -> tuple[int, int]:
     """Of the execution's workflow and of its delivery's, once both have closed."""
-    execution, delivery = [await _events(client, workflow_id) for workflow_id in finished.workflow_ids]
+    execution, delivery = [
+        await _events(client, workflow_id) for workflow_id in finished.workflow_ids
+    ]
     return len(execution), len(delivery)
 
 
 async def explain_events(client: Client, finished: Finished) -> list[EventRow]:
     """Every event of one execution, by what it is for; in the order of their first appearance."""
-    execution, delivery = [_kinds(await _events(client, workflow_id)) for workflow_id in finished.workflow_ids]
+    execution, delivery = [
+        _kinds(await _events(client, workflow_id)) for workflow_id in finished.workflow_ids
+    ]
     return [
         EventRow(
             what=_spelled(what),
@@ -65,7 +69,9 @@ async def _events(client: Client, workflow_id: str) -> Sequence[HistoryEvent]:
 
 
 def _kinds(events: Sequence[HistoryEvent]) -> Counter[str]:
-    """Activities by their name (their three events together), workflow tasks together, the rest by type."""
+    """Activities by their name (their three events together), workflow tasks together, the rest by
+    type.
+    """
     scheduled = {
         event.event_id: event.activity_task_scheduled_event_attributes.activity_type.name
         for event in events
@@ -89,7 +95,11 @@ def _local_activity(event: HistoryEvent) -> str | None:
     for payloads in event.marker_recorded_event_attributes.details.values():
         for payload in payloads.payloads:
             text = payload.data.decode(errors="replace")
-            found = [name for name in (*PURPOSE, "bare_note", "bare_start_delivery") if f'"{name}"' in text]
+            found = [
+                name
+                for name in (*PURPOSE, "bare_note", "bare_start_delivery")
+                if f'"{name}"' in text
+            ]
             if found:
                 return found[0]
     return None

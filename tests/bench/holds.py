@@ -1,7 +1,9 @@
-"""Durable holds a second of one hot user: executions accepted through the store, as the API accepts them.
+"""Durable holds a second of one hot user: executions accepted through the store, as the API accepts
+them.
 
-Each is a transaction of its own with its rows, its charges, its ledger entries, the user's load and budget and the
-service's day, committed to disk. All of them wait for the same rows: this is what the guard costs at its worst.
+Each is a transaction of its own with its rows, its charges, its ledger entries, the user's load and
+budget and the service's day, committed to disk. All of them wait for the same rows: this is what
+the guard costs at its worst.
 """
 
 import asyncio
@@ -13,14 +15,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from contracts.ids import UserId
-from contracts.money import NanoUsd
-from store.database import Database
-from store.executions import insert_execution
-from store.loads import LoadLimits
-from store.migrate import migrate
-from store.users import UserLimits
-from tests.rows import new_execution, new_user
+from core.domain.ids import UserId
+from core.domain.money import NanoUsd
+from core.store.accounts.users import UserLimits
+from core.store.database import Database
+from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.executions import insert_execution
+from core.store.migrate import migrate
+from tests.support.rows import new_execution, new_user
 
 CONNECTIONS = 8
 WARM_UP_SECONDS = 1.0
@@ -44,8 +46,8 @@ class Holds:
 
 
 async def measure_holds(owner_url: str, application_url: str, *, seconds: float) -> Holds:
-    """In a database of its own beside the product's, where nobody starts what was accepted. Raises AssertionError if
-    the counters are not what was held.
+    """In a database of its own beside the product's, where nobody starts what was accepted. Raises
+    AssertionError if the counters are not what was held.
     """
     async with (
         _database(owner_url, application_url) as url,
@@ -80,7 +82,9 @@ async def _hold(database: Database, user_id: UserId, seconds: float) -> Holds:
 
 @asynccontextmanager
 async def _database(owner_url: str, application_url: str) -> AsyncGenerator[str]:
-    """The address of a new, migrated database on the same server, as the application; dropped at the end."""
+    """The address of a new, migrated database on the same server, as the application; dropped at
+    the end.
+    """
     await _execute(owner_url, f"CREATE DATABASE {NAME}")
     try:
         url = _named(application_url)

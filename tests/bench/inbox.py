@@ -21,7 +21,9 @@ class Inbox:
     """A plain HTTP server with keep-alive, cheap enough to be no part of what is measured."""
 
     url: str = ""
-    _waiting: dict[str, "asyncio.Future[Arrival]"] = field(default_factory=dict[str, "asyncio.Future[Arrival]"])
+    _waiting: dict[str, "asyncio.Future[Arrival]"] = field(
+        default_factory=dict[str, "asyncio.Future[Arrival]"]
+    )
 
     @classmethod
     @asynccontextmanager
@@ -62,7 +64,10 @@ class Inbox:
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+        headers = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in head[1:])
+        }
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         now = time.monotonic()
         future = self._waiting.get(head[0].split(" ")[1].removeprefix("/"))

@@ -15,7 +15,8 @@ from tests.bench.sides import Finished, NotCompletedError, Side
 class Round:
     """What one round measured.
 
-    cpu_seconds: by the name of the part. others_share: of the machine's processors, taken by programs not ours.
+    cpu_seconds: by the name of the part. others_share: of the machine's processors, taken by
+    programs not ours.
     """
 
     side: str
@@ -42,9 +43,11 @@ class Round:
 async def run_round(
     side: Side, *, executions: int, in_flight: int, limit_seconds: float, pids: dict[str, int]
 ) -> Round:
-    """Until so many executions are ordered, or the limit is over; what is under way is waited for and counted.
+    """Until so many executions are ordered, or the limit is over; what is under way is waited for
+    and counted.
 
-    The time runs from the first order to the last arrival, so the slow end of a round counts, for both sides.
+    The time runs from the first order to the last arrival, so the slow end of a round counts, for
+    both sides.
     """
     finished: list[Finished] = []
     left = executions
@@ -61,7 +64,9 @@ async def run_round(
             for _ in range(min(in_flight, executions)):
                 lanes.create_task(lane())
     except* (NotCompletedError, TimeoutError, httpx.HTTPError) as failed:
-        raise NotCompletedError(f"an execution of the {side.name} did not complete: {failed.exceptions[0]!r}") from None
+        raise NotCompletedError(
+            f"an execution of the {side.name} did not complete: {failed.exceptions[0]!r}"
+        ) from None
     after, cores = CpuReading.take(pids), psutil.cpu_count() or 1
     elapsed = time.monotonic() - began
     wall_seconds = max(one.ended_monotonic for one in finished) - began

@@ -1,4 +1,6 @@
-"""The rounds as a table. Ratios per pair, because only the two rounds of a pair met the same minute of this machine."""
+"""The rounds as a table. Ratios per pair, because only the two rounds of a pair met the same minute
+of this machine.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +23,8 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """fifty: pairs under load; one: pairs with one in flight. events: (execution, delivery) by side's name.
+    """fifty: pairs under load; one: pairs with one in flight. events: (execution, delivery) by
+    side's name.
 
     holds: rounds of one hot user's holds, without any workflow.
     """
@@ -98,7 +101,10 @@ def _cpu_table(results: Results) -> str:
         "",
         "| part | product round | bare round |",
         "| --- | --- | --- |",
-        *(f"| {part} | {cost(product, part):.0f} | {cost(bare, part):.0f} |" for part in product[0].cpu_seconds),
+        *(
+            f"| {part} | {cost(product, part):.0f} | {cost(bare, part):.0f} |"
+            for part in product[0].cpu_seconds
+        ),
         f"| all | {median(one.cpu_ms for one in product):.0f} | {median(one.cpu_ms for one in bare):.0f} |",
         "",
         f"Of the machine, other programs took {_spread([100 * one.others_share for one in (*product, *bare)], 0)} %.",
@@ -112,7 +118,10 @@ def _events_table(results: Results) -> str:
         "",
         "| event | execution | delivery | what it is for |",
         "| --- | --- | --- | --- |",
-        *(f"| {row.what} | {row.execution} | {row.delivery} | {row.purpose} |" for row in results.explained),
+        *(
+            f"| {row.what} | {row.execution} | {row.delivery} | {row.purpose} |"
+            for row in results.explained
+        ),
         f"| all | {sum(row.execution for row in results.explained)} "
         f"| {sum(row.delivery for row in results.explained)} | |",
     ]
@@ -129,19 +138,27 @@ def _holds_line(results: Results) -> str:
 
 def _verdict(results: Results) -> str:
     ratio = median(pair.product.per_second / pair.bare.per_second for pair in results.fifty)
-    added = median(_quantile(pair.product.added_seconds(results.provider_seconds), 0.5) for pair in results.one)
+    added = median(
+        _quantile(pair.product.added_seconds(results.provider_seconds), 0.5) for pair in results.one
+    )
     events = median(sum(counts) for counts in results.events["product"])
     holds = median(found.per_second for found in results.holds)
     return "\n".join(
         f"{'reached' if reached else 'MISSED '}  {text}"
         for reached, text in (
-            (ratio >= THROUGHPUT_AIM, f"throughput {ratio:.2f} of the bare workflow (aim: >= {THROUGHPUT_AIM})"),
+            (
+                ratio >= THROUGHPUT_AIM,
+                f"throughput {ratio:.2f} of the bare workflow (aim: >= {THROUGHPUT_AIM})",
+            ),
             (
                 added <= ADDED_AIM_SECONDS,
                 f"added latency {added * 1000:.0f} ms (aim: <= {ADDED_AIM_SECONDS * 1000:.0f})",
             ),
             (events <= EVENTS_AIM, f"{events:.0f} history events (aim: <= {EVENTS_AIM})"),
-            (holds >= HOLDS_AIM, f"{holds:.0f} durable holds a second of one hot user (aim: >= {HOLDS_AIM})"),
+            (
+                holds >= HOLDS_AIM,
+                f"{holds:.0f} durable holds a second of one hot user (aim: >= {HOLDS_AIM})",
+            ),
         )
     )
 
@@ -151,4 +168,8 @@ def _spread(values: Sequence[float], digits: int) -> str:
 
 
 def _quantile(ascending: Sequence[float], share: float) -> float:
-    return median(ascending) if share == 0.5 else ascending[min(len(ascending) - 1, int(len(ascending) * share))]
+    return (
+        median(ascending)
+        if share == 0.5
+        else ascending[min(len(ascending) - 1, int(len(ascending) * share))]
+    )

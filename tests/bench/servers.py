@@ -1,4 +1,6 @@
-"""Everything the bench runs on: the stack of `make up` on free ports in a folder of its own, and the bare worker."""
+"""Everything the bench runs on: the stack of `make up` on free ports in a folder of its own, and
+the bare worker.
+"""
 
 import json
 import os
@@ -14,15 +16,15 @@ from pathlib import Path
 import httpx
 from temporalio.client import Client
 
+from core.platform.temporal.client import queue_backlogs
 from deploy.local.client import User
 from deploy.local.config import Config
 from deploy.local.process import Part, PartFailedError
 from deploy.local.product import run_tool
 from deploy.local.stack import prepared
 from deploy.local.temporal import NAMESPACE
-from runtime.temporal import queue_backlogs
 from tests.bench.bare import QUEUE
-from tests.stack_ports import free_stack_ports
+from tests.support.stack_ports import free_stack_ports
 
 Say = Callable[[str], None]
 
@@ -31,7 +33,9 @@ BARE_WORKER = "Bare worker"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Servers:
-    """pids: by the name of the part. user: without limits. The two addresses: of the product's database."""
+    """pids: by the name of the part. user: without limits. The two addresses: of the product's
+    database.
+    """
 
     config: Config
     temporal: Client
@@ -42,7 +46,9 @@ class Servers:
 
 
 @asynccontextmanager
-async def running_servers(say: Say, *, image_seconds: float, video_seconds: float) -> AsyncGenerator[Servers]:
+async def running_servers(
+    say: Say, *, image_seconds: float, video_seconds: float
+) -> AsyncGenerator[Servers]:
     """Started once, all stopped by their pids at the end, the folder removed."""
     folder = _new_folder()
     config = Config(folder=folder, ports=free_stack_ports(), live=None)
@@ -52,7 +58,7 @@ async def running_servers(say: Say, *, image_seconds: float, video_seconds: floa
             await _set_sandbox(config, image_seconds, video_seconds)
             client = await Client.connect(f"127.0.0.1:{config.ports.temporal}", namespace=NAMESPACE)
             await stack.run_parts([_bare_worker(config, stack.environment, client)])
-            created = run_tool(config, stack.environment, "store.admin", "users", "create", "bench")
+            created = run_tool(config, stack.environment, "cli", "users", "create", "bench")
             yield Servers(
                 config=config,
                 temporal=client,
@@ -103,7 +109,9 @@ async def _set_sandbox(config: Config, image_seconds: float, video_seconds: floa
         "tiny_media": True,
     }
     async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
-        (await http.put(f"{config.sandbox_url}/__control/settings", json=settings)).raise_for_status()
+        (
+            await http.put(f"{config.sandbox_url}/__control/settings", json=settings)
+        ).raise_for_status()
 
 
 def machine() -> str:
@@ -112,5 +120,8 @@ def machine() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+        model = next(
+            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+            model,
+        )
     return f"{os.cpu_count()} x {model}, Python {sys.version.split()[0]}"

@@ -87,7 +87,9 @@ class BareSide:
         )
         with self.inbox.expecting(key) as expected:
             began = time.monotonic()
-            await self.client.start_workflow(BareVideoWorkflow.run, order, id=f"bare-{key}", task_queue=QUEUE)
+            await self.client.start_workflow(
+                BareVideoWorkflow.run, order, id=f"bare-{key}", task_queue=QUEUE
+            )
             arrival = await _completed(expected)
         return Finished(
             began_monotonic=began,
@@ -99,5 +101,7 @@ class BareSide:
 async def _completed(expected: "asyncio.Future[Arrival]") -> Arrival:
     arrival = await asyncio.wait_for(expected, EXECUTION_TIMEOUT_SECONDS)
     if arrival.event.get("status") != "completed":
-        raise NotCompletedError(f"an execution ended {arrival.event.get('status')}: {arrival.event.get('error')}")
+        raise NotCompletedError(
+            f"an execution ended {arrival.event.get('status')}: {arrival.event.get('error')}"
+        )
     return arrival

@@ -1,4 +1,6 @@
-"""`python -m tests.chaos`: kills, stops and cuts the real stack at named moments, and lets outside witnesses judge."""
+"""`python -m tests.chaos`: kills, stops and cuts the real stack at named moments, and lets outside
+witnesses judge.
+"""
 
 import argparse
 import asyncio
@@ -20,7 +22,9 @@ from tests.chaos.rounds import ONE_OF, Round, Session
 from tests.chaos.soup import soup
 
 HELD_AT_ONCE = 24
-"""Executions held in one round: two cores bring about so many to their points before the first one must be let go."""
+"""Executions held in one round: two cores bring about so many to their points before the first one
+must be let go.
+"""
 HELD_AT_A_POINT = 6
 ZOMBIES = 4
 """A stopped worker keeps its locks on rows until its time-outs, so few are held there."""
@@ -35,11 +39,15 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def rounds_of(cases: list[Case], per_case: int, held_at_once: int = HELD_AT_ONCE) -> list[list[Case]]:
-    """Families cut into rounds that hold no more than two cores can bring to their points. A cut holds nothing.
+def rounds_of(
+    cases: list[Case], per_case: int, held_at_once: int = HELD_AT_ONCE
+) -> list[list[Case]]:
+    """Families cut into rounds that hold no more than two cores can bring to their points. A cut
+    holds nothing.
 
-    First those that leave the rest of the stack serving, so that the next can begin meanwhile. While a worker is
-    stopped, the other one has to live on to overtake it: after it come faults of APIs and wires.
+    First those that leave the rest of the stack serving, so that the next can begin meanwhile.
+    While a worker is stopped, the other one has to live on to overtake it: after it come faults of
+    APIs and wires.
     """
     size = max(1, held_at_once // per_case)
     rounds: list[list[Case]] = []
@@ -47,7 +55,12 @@ def rounds_of(cases: list[Case], per_case: int, held_at_once: int = HELD_AT_ONCE
         step = len(family) if family[0].fault == "cut" else size
         rounds += [family[at : at + step] for at in range(0, len(family), step)]
     order = list(ONE_OF)
-    return sorted(rounds, key=lambda chosen: order.index(chosen[0].fault) if chosen[0].fault in ONE_OF else len(order))
+    return sorted(
+        rounds,
+        key=lambda chosen: (
+            order.index(chosen[0].fault) if chosen[0].fault in ONE_OF else len(order)
+        ),
+    )
 
 
 async def run_pass(
@@ -102,7 +115,9 @@ async def run_long(session: Session, cases: list[Case], options: argparse.Namesp
         say(f"Pass {number}: {progress(list(session.results.values()))}, {seconds:.0f} s")
 
 
-async def baseline(arena: Arena, cases: list[Case], options: argparse.Namespace) -> list[tuple[str, ...]]:
+async def baseline(
+    arena: Arena, cases: list[Case], options: argparse.Namespace
+) -> list[tuple[str, ...]]:
     """The bare Temporal workflow under those of the faults that it can meet."""
     if options.soup or options.no_baseline:
         return []
@@ -136,15 +151,25 @@ async def chaos(options: argparse.Namespace) -> int:
     for line in books:
         say(f"RED ledger check: {line}")
     if not books:
-        say("ledger check: everything adds up, and the ledger is the sandbox's bill, to the nano-dollar")
+        say(
+            "ledger check: everything adds up, and the ledger is the sandbox's bill, to the nano-dollar"
+        )
     for result in results:
-        for text in [*result.broken, *(finding.explain() for finding in result.findings if finding.is_red)]:
+        for text in [
+            *result.broken,
+            *(finding.explain() for finding in result.findings if finding.is_red),
+        ]:
             say(f"RED {result.case.name}: {text}")
         if not result.trials:
             say(f"VOID {result.case.name}: {'; '.join(result.voids)}")
     if options.markdown:
         options.markdown.write_text(as_markdown(rows, note), encoding="utf-8")
-    red = held or books or any(result.is_red for result in results) or any(one.is_red for one in session.bystanders)
+    red = (
+        held
+        or books
+        or any(result.is_red for result in results)
+        or any(one.is_red for one in session.bystanders)
+    )
     return 1 if red or any(not result.trials for result in results) else 0
 
 
@@ -153,24 +178,44 @@ async def _until_stopped(options: argparse.Namespace) -> int:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await (chaos(options) if options.planted is None else prove(say, named(options.planted), options.seed))
+    return await (
+        chaos(options)
+        if options.planted is None
+        else prove(say, named(options.planted), options.seed)
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--trials", type=int, default=10, help="executions at each point (10)")
     parser.add_argument("--minutes", type=float, help="all cases, again and again, for so long")
-    parser.add_argument("--until-steps", type=int, help="again and again, until so many paid steps met a fault")
-    parser.add_argument("--case", action="append", default=[], help="only this case; may be given again")
     parser.add_argument(
-        "--soup", action="store_true", help="random kills, stops and cuts under load, for --minutes (2)"
+        "--until-steps", type=int, help="again and again, until so many paid steps met a fault"
     )
-    parser.add_argument("--soup-seconds", type=float, default=150.0, help="after each pass of the cases (150)")
-    parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6), help="repeats the same choices")
+    parser.add_argument(
+        "--case", action="append", default=[], help="only this case; may be given again"
+    )
+    parser.add_argument(
+        "--soup",
+        action="store_true",
+        help="random kills, stops and cuts under load, for --minutes (2)",
+    )
+    parser.add_argument(
+        "--soup-seconds", type=float, default=150.0, help="after each pass of the cases (150)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=SystemRandom().randrange(10**6), help="repeats the same choices"
+    )
     parser.add_argument("--markdown", type=Path, help="write the table there")
-    parser.add_argument("--keep", action="store_true", help="leave the stack's folder with its logs")
-    parser.add_argument("--no-baseline", action="store_true", help="without the bare Temporal workflow beside ours")
-    parser.add_argument("--planted", nargs="*", metavar="BUG", help="do the planted bugs (all, or these) turn red?")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the stack's folder with its logs"
+    )
+    parser.add_argument(
+        "--no-baseline", action="store_true", help="without the bare Temporal workflow beside ours"
+    )
+    parser.add_argument(
+        "--planted", nargs="*", metavar="BUG", help="do the planted bugs (all, or these) turn red?"
+    )
     parser.add_argument("--list", action="store_true", help="the cases, and nothing else")
     options = parser.parse_args()
     try:
@@ -178,7 +223,8 @@ def main() -> int:
         named(options.planted or [])
     except (UnknownCaseError, UnknownBugError) as error:
         parser.exit(2, f"{error}\n")
-    # Each workflow imports its module anew: where byte code may not be kept, it would be compiled each time.
+    # Each workflow imports its module anew: where byte code may not be kept, it would be compiled
+    # each time.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if options.list:
         for case in ALL:

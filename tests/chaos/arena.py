@@ -1,4 +1,6 @@
-"""The real stack as processes, with a proxy of ours on every wire: two APIs, two workers, and what they stand on."""
+"""The real stack as processes, with a proxy of ours on every wire: two APIs, two workers, and what
+they stand on.
+"""
 
 import asyncio
 import base64
@@ -22,22 +24,30 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 
+from core.platform.crypto.sealing import Sealer
+from core.store.accounts.users import UserLimits, insert_api_key, insert_user
+from core.store.database import Database
 from deploy.local.config import ROOT, Config
 from deploy.local.keys import LocalKeys, keep_keys
 from deploy.local.ports import free_ports
 from deploy.local.postgres import postgres
 from deploy.local.process import Part, PartFailedError, Running, start
-from deploy.local.product import api, make_temporal_config, product_environment, run_tool, s3_access, sandbox, worker
+from deploy.local.product import (
+    api,
+    make_temporal_config,
+    product_environment,
+    run_tool,
+    s3_access,
+    sandbox,
+    worker,
+)
 from deploy.local.s3 import s3
 from deploy.local.temporal import temporal
-from runtime.encryption import Sealer
-from store.database import Database
-from store.users import UserLimits, insert_api_key, insert_user
 from tests.chaos.gate import Gate
 from tests.chaos.http_taps import ProviderTap, StorageTap, TemporalTap
 from tests.chaos.links import Line, Link, PlainTap, Tap
 from tests.chaos.postgres_tap import PostgresTap
-from tests.stack_ports import free_stack_ports
+from tests.support.stack_ports import free_stack_ports
 
 WORKERS: Final = ("Worker 1", "Worker 2")
 APIS: Final = ("API 1", "API 2")
@@ -45,7 +55,9 @@ SERVERS: Final = ("PostgreSQL", "Temporal", "S3", "Sandbox")
 RESTART_SECONDS = 0.5
 """What a supervisor takes to notice an end and start the process again."""
 USERS = 200
-"""A user's budget row is locked while a transaction that moves money is held: this many can be held at once."""
+"""A user's budget row is locked while a transaction that moves money is held: this many can be held
+at once.
+"""
 
 SHORT_HORIZONS: Final[Mapping[str, str]] = {
     "FAL_START_DEADLINE_SECONDS": "5",
@@ -60,8 +72,8 @@ SANDBOX_SETTINGS: Final[Mapping[str, object]] = {
     "video_seconds": 0.6,
     "queue_seconds": 0.0,
     "tiny_media": True,
-    # Killed, stopped or short of processor time, it takes ten seconds for a run of 0.3: a history that hid what runs
-    # would break the horizon of six that it is given here.
+    # Killed, stopped or short of processor time, it takes ten seconds for a run of 0.3: a history
+    # that hid what runs would break the horizon of six that it is given here.
     "history_hides_running": False,
 }
 ROOM_TO_HOLD: Final[Mapping[str, str]] = {
@@ -133,16 +145,26 @@ class Arena:
         servers = [
             _with_connections(
                 postgres(
-                    config.folder, ports.postgres, self.keys.postgres_password, log=logs / "postgres.log", durable=False
+                    config.folder,
+                    ports.postgres,
+                    self.keys.postgres_password,
+                    log=logs / "postgres.log",
+                    durable=False,
                 )
             ),
-            temporal(config.folder, ports.temporal, None, ports.temporal_metrics, log=logs / "temporal.log"),
+            temporal(
+                config.folder,
+                ports.temporal,
+                None,
+                ports.temporal_metrics,
+                log=logs / "temporal.log",
+            ),
             s3(config.folder, ports.s3_all, s3_access(config, self.keys), log=logs / "s3.log"),
             _as_provider(sandbox(config, self.keys, os.environ), config.sandbox_url),
             self._receiver(),
         ]
         await asyncio.gather(*(self._begin(part) for part in servers))
-        await asyncio.to_thread(run_tool, config, self.environment, "store.migrate")
+        await asyncio.to_thread(run_tool, config, self.environment, "core.store.migrate")
         await self._make_customers()
         parts = await self._product_parts()
         await asyncio.gather(*(self._begin(part) for part in parts))
@@ -173,8 +195,12 @@ class Arena:
         """The proxy between a process and `postgres`, `temporal`, `provider` or `s3`."""
         return self._links[process, server]
 
-    async def until_up(self, names: tuple[str, ...], since: float, timeout_seconds: float = 60) -> None:
-        """Until each of them has ended since then (wall clock) and serves again. Raises TimeoutError."""
+    async def until_up(
+        self, names: tuple[str, ...], since: float, timeout_seconds: float = 60
+    ) -> None:
+        """Until each of them has ended since then (wall clock) and serves again. Raises
+        TimeoutError.
+        """
         async with asyncio.timeout(timeout_seconds):
             while not all(self._is_up_since(name, since) for name in names):  # noqa: ASYNC110 - the keepers set no event
                 await asyncio.sleep(0.05)
@@ -232,13 +258,16 @@ class Arena:
         for name in WORKERS:
             own = replace(ports, worker_metrics=next(metrics), worker_sdk_metrics=next(metrics))
             config = replace(self.config, ports=own)
-            parts.append(self._named(name, worker(config, await self._environment_of(name, config))))
+            parts.append(
+                self._named(name, worker(config, await self._environment_of(name, config)))
+            )
         return parts
 
     def _named(self, name: str, part: Part) -> Part:
         log = self.config.logs / f"{name.lower().replace(' ', '')}.log"
         command = tuple(
-            str(self.product_root / "worker.py") if one.endswith("worker.py") else one for one in part.command
+            str(self.product_root / "worker.py") if one.endswith("worker.py") else one
+            for one in part.command
         )
         return replace(part, name=name, log=log, command=command)
 
@@ -253,7 +282,9 @@ class Arena:
         }
         through: dict[str, int] = {}
         for server, (port, tap) in targets.items():
-            link = self._links[process, server] = Link(process, self.gate, partial(list[int], (port,)), tap)
+            link = self._links[process, server] = Link(
+                process, self.gate, partial(list[int], (port,)), tap
+            )
             await link.open()
             through[server] = link.port
         login = urlsplit(plain["DATABASE_URL"]).netloc.rpartition("@")[0]
@@ -309,7 +340,9 @@ def _with_connections(part: Part) -> Part:
 
 
 def _as_provider(part: Part, url: str) -> Part:
-    """url: what its answers name. Killed, it begins again with these settings, and not with others."""
+    """url: what its answers name. Killed, it begins again with these settings, and not
+    with others.
+    """
     more = {"SANDBOX_PUBLIC_URL": url, "SANDBOX_SETTINGS": json.dumps(SANDBOX_SETTINGS)}
     return replace(part, environment={**(part.environment or {}), **more})
 
@@ -327,14 +360,17 @@ async def running_arena(
 ) -> AsyncGenerator[Arena]:
     """Everything started on free ports in a folder of its own, and stopped again by its pids.
 
-    product_root: where the product's sources are (the planted bugs live in a copy). keep: leave the logs.
+    product_root: where the product's sources are (the planted bugs live in a copy). keep: leave the
+    logs.
     """
     folder = _new_folder()
     config = Config(folder=folder, ports=free_stack_ports(), live=None)
     make_temporal_config(folder)
     keys = keep_keys(folder)
     environment = product_environment(config, keys, os.environ)
-    arena = Arena(config=config, keys=keys, environment=environment, say=say, product_root=product_root)
+    arena = Arena(
+        config=config, keys=keys, environment=environment, say=say, product_root=product_root
+    )
     try:
         await arena.start()
         yield arena

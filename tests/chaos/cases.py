@@ -1,6 +1,7 @@
 """The exact crash points. Each says at which named moment work is held, and what then dies.
 
-Cases with the same fault and the same setting share a round: many executions held at different points, one kill.
+Cases with the same fault and the same setting share a round: many executions held at different
+points, one kill.
 """
 
 from collections.abc import Mapping
@@ -14,9 +15,11 @@ from tests.chaos.gate import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """How the sandbox behaves in a round. faults: as for `POST /__control/faults`; each has to fire.
+    """How the sandbox behaves in a round. faults: as for `POST /__control/faults`; each has to
+    fire.
 
-    hides_running: fal's history does not show what still runs; only where nothing makes a run longer than a horizon.
+    hides_running: fal's history does not show what still runs; only where nothing makes a run
+    longer than a horizon.
     """
 
     image_seconds: float = 0.3
@@ -28,10 +31,11 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """side: whose wires the moment is on: `worker`, `workers` (both), `api`, `receiver`; `none`: all in flight.
+    """side: whose wires the moment is on: `worker`, `workers` (both), `api`, `receiver`; `none`:
+    all in flight.
 
-    fault: a name in faults.py. verdict: what becomes of the held bytes after the fault. at_once: the verdict itself
-    is the fault. sent_once: no send held here may be lost.
+    fault: a name in faults.py. verdict: what becomes of the held bytes after the fault. at_once:
+    the verdict itself is the fault. sent_once: no send held here may be lost.
     """
 
     name: str
@@ -47,7 +51,9 @@ class Case:
 
 
 class Phase(StrEnum):
-    """Of a paid step, when the fault came: intent to answer; answer to cost; anything before and after."""
+    """Of a paid step, when the fault came: intent to answer; answer to cost; anything before and
+    after.
+    """
 
     PAYING = "intent to answer"
     BOUGHT = "answer to cost"
@@ -55,8 +61,20 @@ class Phase(StrEnum):
 
 
 _PHASES: Final = {
-    Phase.PAYING: ("commit:intent", "committed:intent", "create:sent", "create:answered", "commit:answer"),
-    Phase.BOUGHT: ("committed:answer", "poll:sent", "commit:callback", "commit:report", "commit:settle"),
+    Phase.PAYING: (
+        "commit:intent",
+        "committed:intent",
+        "create:sent",
+        "create:answered",
+        "commit:answer",
+    ),
+    Phase.BOUGHT: (
+        "committed:answer",
+        "poll:sent",
+        "commit:callback",
+        "commit:report",
+        "commit:settle",
+    ),
 }
 
 
@@ -69,7 +87,9 @@ ACTIVITY_DONE: Final = "rpc:RespondActivityTaskCompleted"
 
 
 def _worker_dies(name: str, what: str, moment: str, verdict: Verdict = Verdict.DROP) -> Case:
-    return Case(name=name, what=what, fault="kill worker", side="worker", moment=moment, verdict=verdict)
+    return Case(
+        name=name, what=what, fault="kill worker", side="worker", moment=moment, verdict=verdict
+    )
 
 
 def _api_dies(name: str, what: str, moment: str) -> Case:
@@ -81,7 +101,14 @@ def _cut(name: str, what: str, side: str, moment: str) -> Case:
 
 
 def _dies_in_flight(name: str, what: str, fault: str) -> Case:
-    return Case(name=name, what=what, fault=fault, side="none", alone=True, setting=Setting(video_seconds=1.5))
+    return Case(
+        name=name,
+        what=what,
+        fault=fault,
+        side="none",
+        alone=True,
+        setting=Setting(video_seconds=1.5),
+    )
 
 
 WORKER: Final = (
@@ -111,8 +138,14 @@ WORKER: Final = (
 
 API: Final = (
     _api_dies("api-before-accept", "kill -9 before the request's COMMIT", "commit:accept"),
-    _api_dies("api-after-accept", "kill -9 after the COMMIT, before the workflow is started", "committed:accept"),
-    _api_dies("api-before-start", "kill -9 before Temporal has the start", "rpc:StartWorkflowExecution"),
+    _api_dies(
+        "api-after-accept",
+        "kill -9 after the COMMIT, before the workflow is started",
+        "committed:accept",
+    ),
+    _api_dies(
+        "api-before-start", "kill -9 before Temporal has the start", "rpc:StartWorkflowExecution"
+    ),
     _api_dies("api-before-202", "kill -9 before the 202", "done:StartWorkflowExecution"),
     _api_dies("api-in-callback", "kill -9 before a callback's COMMIT", "commit:callback"),
 )
@@ -189,7 +222,8 @@ def by_name(names: list[str]) -> list[Case]:
 
 
 HOT: Final = ("commit:accept", "commit:settle", "commit:finish")
-"""Before these COMMITs the service's day is locked, last of all: no other that moves money gets by."""
+"""Before these COMMITs the service's day is locked, last of all: no other that moves money gets by.
+"""
 
 
 def families(cases: list[Case]) -> list[list[Case]]:

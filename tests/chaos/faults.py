@@ -1,4 +1,6 @@
-"""What is done to the stack once enough is held, and what has to be seen for it to count as done."""
+"""What is done to the stack once enough is held, and what has to be seen for it to count
+as done.
+"""
 
 import asyncio
 import signal
@@ -28,7 +30,9 @@ ZOMBIE_LATE_SECONDS: Final = 6.0
 
 @dataclass(slots=True, kw_only=True)
 class Strike:
-    """One fault as it happened. fired_at, back_at (all serve again): wall clock. void: why it does not count."""
+    """One fault as it happened. fired_at, back_at (all serve again): wall clock. void: why it does
+    not count.
+    """
 
     arena: Arena
     worker: str
@@ -48,7 +52,9 @@ class Strike:
     async def back(self, *names: str) -> None:
         await self.arena.until_up(names, self.fired_at)
         ended = {incident.name: incident for incident in self.arena.ends_since(self.fired_at)}
-        self.void += [f"{name} was not killed" for name in names if ended[name].code != -signal.SIGKILL]
+        self.void += [
+            f"{name} was not killed" for name in names if ended[name].code != -signal.SIGKILL
+        ]
         self.back_at = max(incident.ready_at or 0.0 for incident in ended.values())
 
 
@@ -112,8 +118,12 @@ async def _term_worker(it: Strike) -> None:
 
 
 async def _reset_workflows(it: Strike) -> None:
-    """As an operator does it in the Web UI: every running execution goes back to its first workflow task."""
-    client = await Client.connect(f"127.0.0.1:{it.arena.config.ports.temporal}", namespace=NAMESPACE)
+    """As an operator does it in the Web UI: every running execution goes back to its first workflow
+    task.
+    """
+    client = await Client.connect(
+        f"127.0.0.1:{it.arena.config.ports.temporal}", namespace=NAMESPACE
+    )
     running = client.list_workflows("WorkflowType = 'execution' AND ExecutionStatus = 'Running'")
     found = [workflow async for workflow in running]
     it.fired_at = it.back_at = time.time()
@@ -123,11 +133,15 @@ async def _reset_workflows(it: Strike) -> None:
 
 async def _reset(client: Client, workflow: Listed) -> bool:
     """False: its first task is not done yet."""
-    async for event in client.get_workflow_handle(workflow.id, run_id=workflow.run_id).fetch_history_events():
+    async for event in client.get_workflow_handle(
+        workflow.id, run_id=workflow.run_id
+    ).fetch_history_events():
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
             order = ResetWorkflowExecutionRequest(
                 namespace=NAMESPACE,
-                workflow_execution=WorkflowExecution(workflow_id=workflow.id, run_id=workflow.run_id),
+                workflow_execution=WorkflowExecution(
+                    workflow_id=workflow.id, run_id=workflow.run_id
+                ),
                 reason="chaos",
                 request_id=str(uuid4()),
                 workflow_task_finish_event_id=event.event_id,

@@ -1,7 +1,8 @@
 """Named moments on the wire, and the traps that wait for them.
 
-A wire tap reports every moment it recognises (`commit:intent`, `create:answered`, `rpc:StartWorkflowExecution` …).
-A trap that fits takes it: the bytes of that moment stay with us until a verdict.
+A wire tap reports every moment it recognises (`commit:intent`, `create:answered`,
+`rpc:StartWorkflowExecution` …). A trap that fits takes it: the bytes of that moment stay with us
+until a verdict.
 """
 
 import asyncio
@@ -20,7 +21,9 @@ class Verdict(StrEnum):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Parked:
-    """One held moment. tokens: the ids and prompt numbers that went by on it, to tell whose it is. at: wall clock."""
+    """One held moment. tokens: the ids and prompt numbers that went by on it, to tell whose it is.
+    at: wall clock.
+    """
 
     process: str
     moment: str
@@ -32,7 +35,8 @@ class Parked:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Trap:
-    """Takes the next `limit` moments of this name at these processes. at_once: the verdict comes with the moment.
+    """Takes the next `limit` moments of this name at these processes. at_once: the verdict comes
+    with the moment.
 
     last: it waits until all others are full, because its moment comes all the time.
     """
@@ -51,7 +55,9 @@ class Trap:
         return len(self.parked) >= self.limit
 
     def fits(self, process: str, moment: str) -> bool:
-        return self.armed and not self.is_full and moment == self.moment and process in self.processes
+        return (
+            self.armed and not self.is_full and moment == self.moment and process in self.processes
+        )
 
 
 class Gate:
@@ -79,7 +85,9 @@ class Gate:
         for trap in self._traps:
             trap.armed = False
 
-    def meet(self, process: str, moment: str, tokens: frozenset[str], decide: Callable[[Verdict], None]) -> bool:
+    def meet(
+        self, process: str, moment: str, tokens: frozenset[str], decide: Callable[[Verdict], None]
+    ) -> bool:
         """True: a trap took it, and will say what becomes of it."""
         trap = next((trap for trap in self._traps if trap.fits(process, moment)), None)
         if trap is None:

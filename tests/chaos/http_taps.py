@@ -1,8 +1,10 @@
-"""Read along on HTTP: to a provider and to object storage (HTTP/1.1), and to Temporal (gRPC, which is HTTP/2).
+"""Read along on HTTP: to a provider and to object storage (HTTP/1.1), and to Temporal (gRPC, which
+is HTTP/2).
 
-Provider: `create:sent` before the paid POST reaches the provider, `create:answered` before its answer comes back (it is
-billed by then), `poll:sent`. Storage: `put:sent`, `put:answered`. Temporal: `rpc:METHOD` before the server has the
-request, `done:METHOD` before the client has the answer.
+Provider: `create:sent` before the paid POST reaches the provider, `create:answered` before its
+answer comes back (it is billed by then), `poll:sent`. Storage: `put:sent`, `put:answered`.
+Temporal: `rpc:METHOD` before the server has the request, `done:METHOD` before the client has the
+answer.
 """
 
 import re
@@ -17,7 +19,9 @@ from tests.chaos.links import Flow, Line, tokens_in
 _CREATE: Final = re.compile(
     rb"POST /(?:fal/queue/[^ ]+|replicate/v1/(?:models/[^/ ]+/[^/ ]+/)?predictions)(?:\?[^ ]*)? "
 )
-_POLL: Final = re.compile(rb"GET /(?:fal/queue/[^ ]+/requests/([^/ ?]+)/status|replicate/v1/predictions/([^/ ?]+))[ ?]")
+_POLL: Final = re.compile(
+    rb"GET /(?:fal/queue/[^ ]+/requests/([^/ ?]+)/status|replicate/v1/predictions/([^/ ?]+))[ ?]"
+)
 _PUT: Final = re.compile(rb"(?:PUT|POST) /[^/ ]+/(?:images|videos)/")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
@@ -55,7 +59,9 @@ class ProviderTap:
 
 
 class StorageTap:
-    """Uploads are streamed, so the moment is their first bytes. The key in the path tells whose they are."""
+    """Uploads are streamed, so the moment is their first bytes. The key in the path tells whose
+    they are.
+    """
 
     def __init__(self, line: Line) -> None:
         self._line = line
@@ -94,8 +100,9 @@ _END_STREAM, _END_HEADERS, _PADDED, _PRIORITY = 1, 4, 8, 32
 
 
 class TemporalTap:
-    """A request is kept back by keeping the data of its stream alone: the others on the connection go on. An answer is
-    kept back with everything behind it, because header compression allows no other order.
+    """A request is kept back by keeping the data of its stream alone: the others on the connection
+    go on. An answer is kept back with everything behind it, because header compression allows no
+    other order.
     """
 
     def __init__(self, line: Line) -> None:
@@ -172,7 +179,9 @@ class TemporalTap:
 
 
 def _message(data: bytes) -> bytes:
-    """What a gRPC message says, as far as it is in its first frame: one byte tells whether the rest is packed."""
+    """What a gRPC message says, as far as it is in its first frame: one byte tells whether the rest
+    is packed.
+    """
     if data[:1] != b"\1":
         return data
     try:

@@ -1,7 +1,9 @@
-"""TCP proxies before the servers, one for each client process and server, that can stop at a named moment.
+"""TCP proxies before the servers, one for each client process and server, that can stop at a named
+moment.
 
-A `Link` listens on a loopback port and passes bytes to its server. A tap reads along, both ways, and names moments.
-What a trap takes is kept back together with everything behind it, until the verdict.
+A `Link` listens on a loopback port and passes bytes to its server. A tap reads along, both ways,
+and names moments. What a trap takes is kept back together with everything behind it, until the
+verdict.
 """
 
 import asyncio
@@ -25,7 +27,9 @@ def tokens_in(data: bytes) -> frozenset[str]:
 
 
 class Flow:
-    """One direction of a connection, or one stream of it: while it is blocked, its bytes pile up here."""
+    """One direction of a connection, or one stream of it: while it is blocked, its bytes pile up
+    here.
+    """
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
@@ -53,7 +57,9 @@ class Flow:
 
 
 class Tap(Protocol):
-    """Reads along. Whatever it is given, it sends on by line.up or line.down, after naming its moments."""
+    """Reads along. Whatever it is given, it sends on by line.up or line.down, after naming its
+    moments.
+    """
 
     def up(self, data: bytes) -> None: ...
 
@@ -76,7 +82,9 @@ class PlainTap:
 class Line:
     """One connection through a link."""
 
-    def __init__(self, process: str, gate: Gate, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, process: str, gate: Gate, client: asyncio.StreamWriter, server: asyncio.StreamWriter
+    ) -> None:
         self._process = process
         self._gate = gate
         self._client = client
@@ -108,7 +116,9 @@ class Line:
         """Both ends see a reset."""
         for writer in (self._client, self._server):
             with contextlib.suppress(OSError, AttributeError):
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                writer.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, _RESET
+                )
             writer.transport.abort()
 
     async def settled(self) -> None:
@@ -119,7 +129,9 @@ class Line:
 class Link:
     """A proxy for one client process. `port` is where that process is told its server is."""
 
-    def __init__(self, process: str, gate: Gate, targets: Callable[[], list[int]], tap: Callable[[Line], Tap]) -> None:
+    def __init__(
+        self, process: str, gate: Gate, targets: Callable[[], list[int]], tap: Callable[[Line], Tap]
+    ) -> None:
         """targets: ports of the server, the first that takes a connection gets it."""
         self._process = process
         self._gate = gate
@@ -188,7 +200,9 @@ class Link:
 
 
 async def _half_closed(server: asyncio.StreamWriter, answering: "asyncio.Task[None]") -> None:
-    """The client has gone: what it sent last still reaches the server before the connection ends."""
+    """The client has gone: what it sent last still reaches the server before the
+    connection ends.
+    """
     with contextlib.suppress(OSError, TimeoutError):
         await asyncio.wait_for(server.drain(), 1)
         if server.can_write_eof():
@@ -196,7 +210,9 @@ async def _half_closed(server: asyncio.StreamWriter, answering: "asyncio.Task[No
         await asyncio.wait([answering], timeout=0.3)
 
 
-async def _pump(reader: asyncio.StreamReader, take: Callable[[bytes], None], writer: asyncio.StreamWriter) -> None:
+async def _pump(
+    reader: asyncio.StreamReader, take: Callable[[bytes], None], writer: asyncio.StreamWriter
+) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(CHUNK_BYTES):
             take(data)

@@ -81,7 +81,9 @@ class Customers:
             try:
                 # A connection for each try: the next one may reach the other API.
                 async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as http:
-                    answer = await http.post(f"{self.arena.api_url}/api/generate-video", json=body, headers=headers)
+                    answer = await http.post(
+                        f"{self.arena.api_url}/api/generate-video", json=body, headers=headers
+                    )
             except httpx.TransportError as error:
                 order.refused = type(error).__name__
             else:
@@ -116,7 +118,9 @@ class Mailbox:
         for line in lines:
             plain = json.loads(line)
             execution_id: str = json.loads(plain["body"])["executionId"]
-            arrival = Arrival(at=plain["t"], event_id=plain["id"], held=plain["held"], body=plain["body"])
+            arrival = Arrival(
+                at=plain["t"], event_id=plain["id"], held=plain["held"], body=plain["body"]
+            )
             self.of.setdefault(execution_id, []).append(arrival)
 
     def delivered(self, execution_id: str | None) -> Arrival | None:

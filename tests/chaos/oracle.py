@@ -1,5 +1,5 @@
-"""The judge. It believes outside witnesses alone: the sandbox's bill, the receiver's log, the object store, and the
-database at rest (what is open, what is held, what the ledger says).
+"""The judge. It believes outside witnesses alone: the sandbox's bill, the receiver's log, the
+object store, and the database at rest (what is open, what is held, what the ledger says).
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from typing import Any
 import asyncpg
 import httpx
 
-from store.database import Database
-from store.ledger_check import list_findings
-from store.provider_bill import Key, compare_bill
+from core.store.database import Database
+from core.store.money.ledger_check import list_findings
+from core.store.money.provider_bill import Key, compare_bill
 from tests.chaos.arena import Arena
 from tests.chaos.cases import Phase
 from tests.chaos.load import Mailbox, Order
@@ -64,8 +64,8 @@ BUDGETS_HELD = "SELECT coalesce(sum(held_nano_usd + held_videos), 0)::bigint AS 
 
 @dataclass(slots=True, kw_only=True)
 class Finding:
-    """What became of one order. names: every id by which it may have been seen on a wire. sends: the outcome of each,
-    and when it was sent (wall clock), in that order.
+    """What became of one order. names: every id by which it may have been seen on a wire. sends:
+    the outcome of each, and when it was sent (wall clock), in that order.
     """
 
     order: Order
@@ -98,11 +98,18 @@ class Finding:
         )
 
     def sent_again(self, held_at: list[float]) -> list[str]:
-        """What a graceful stop lost of the sends that were held at these times. Steps are bought one after the other,
-        so it is the last one before; another fault may have struck the others.
+        """What a graceful stop lost of the sends that were held at these times. Steps are bought
+        one after the other, so it is the last one before; another fault may have struck the
+        others.
         """
-        outcomes = {next((out for sent_at, out in reversed(self.sends) if sent_at <= at), "none") for at in held_at}
-        return [f"{self.order.token}: a graceful stop left a send {outcome}" for outcome in outcomes - {"accepted"}]
+        outcomes = {
+            next((out for sent_at, out in reversed(self.sends) if sent_at <= at), "none")
+            for at in held_at
+        }
+        return [
+            f"{self.order.token}: a graceful stop left a send {outcome}"
+            for outcome in outcomes - {"accepted"}
+        ]
 
     def explain(self) -> str:
         """One line for a person."""
@@ -116,7 +123,11 @@ class Finding:
             f"ledger minus bill {self.difference_nano_usd}" if self.difference_nano_usd else "",
         ]
         sends = f" sends: {' '.join(outcome for _, outcome in self.sends)}"
-        return f"{self.order.token} {self.order.execution_id}: " + "; ".join(filter(None, said)) + sends
+        return (
+            f"{self.order.token} {self.order.execution_id}: "
+            + "; ".join(filter(None, said))
+            + sends
+        )
 
 
 @dataclass(slots=True)
@@ -124,21 +135,31 @@ class Oracle:
     arena: Arena
     mailbox: Mailbox
 
-    async def judge(self, orders: list[Order], *, rest_seconds: float = REST_SECONDS) -> list[Finding]:
-        """Wait until the database is at rest about these orders, at most so long; then what became of each."""
+    async def judge(
+        self, orders: list[Order], *, rest_seconds: float = REST_SECONDS
+    ) -> list[Finding]:
+        """Wait until the database is at rest about these orders, at most so long; then what became
+        of each.
+        """
         rows = await self._at_rest(orders, rest_seconds)
         lines = await self.bill()
         self.mailbox.look()
         found = [self._judge(order, rows[order.token], lines[order.token]) for order in orders]
         # Hundreds of files at once wait for a connection for longer than any one of them may take.
-        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=httpx.Timeout(20, pool=None)) as http:
-            await asyncio.gather(*(_check_files(http, finding, rows[finding.order.token]) for finding in found))
+        async with httpx.AsyncClient(
+            trust_env=False, verify=False, timeout=httpx.Timeout(20, pool=None)
+        ) as http:
+            await asyncio.gather(
+                *(_check_files(http, finding, rows[finding.order.token]) for finding in found)
+            )
         return found
 
     async def bill(self) -> dict[str, list[dict[str, Any]]]:
         """The sandbox's lines by the token in their prompt."""
         async with httpx.AsyncClient(trust_env=False, verify=False, timeout=20) as http:
-            lines: list[dict[str, Any]] = (await http.get(f"{self.arena.control_url}/bill")).json()["lines"]
+            lines: list[dict[str, Any]] = (await http.get(f"{self.arena.control_url}/bill")).json()[
+                "lines"
+            ]
         by_token: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for line in lines:
             match = _NUMBER.match(str(line["input"].get("prompt", "")))
@@ -146,25 +167,40 @@ class Oracle:
         return by_token
 
     async def tokens_of(self, names: list[str]) -> set[str]:
-        """The prompts' tokens of what was seen on a wire: ids of executions and jobs, or the tokens themselves."""
+        """The prompts' tokens of what was seen on a wire: ids of executions and jobs, or the tokens
+        themselves.
+        """
         rows = await self.arena.rows(TOKENS, names)
-        return {row["token"] for row in rows} | {name for name in names if name.startswith("chaos-")}
+        return {row["token"] for row in rows} | {
+            name for name in names if name.startswith("chaos-")
+        }
 
     async def open_steps(self) -> dict[tuple[str, str], Phase]:
-        """Token and name of every paid step whose intent is committed, and whose cost is not. Empty: nobody can say."""
+        """Token and name of every paid step whose intent is committed, and whose cost is not.
+        Empty: nobody can say.
+        """
         rows: list[dict[str, Any]] = []
-        with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError):  # it may be the one that is down
+        with contextlib.suppress(
+            OSError, TimeoutError, asyncpg.PostgresError
+        ):  # it may be the one that is down
             rows = await asyncio.wait_for(self.arena.rows(OPEN_STEPS), 1)
-        return {(row["token"], row["step"]): Phase.BOUGHT if row["answered"] else Phase.PAYING for row in rows}
+        return {
+            (row["token"], row["step"]): Phase.BOUGHT if row["answered"] else Phase.PAYING
+            for row in rows
+        }
 
     async def held_in_budgets(self) -> int:
         """Money and videos still held for anybody: 0 at rest."""
         return (await self.arena.rows(BUDGETS_HELD))[0]["held"]
 
     async def books(self) -> list[str]:
-        """What `ledger check` says over all rows, and beside the sandbox's own bill. At rest: nothing."""
+        """What `ledger check` says over all rows, and beside the sandbox's own bill. At rest:
+        nothing.
+        """
         async with httpx.AsyncClient(trust_env=False, verify=False, timeout=20) as http:
-            lines: list[dict[str, Any]] = (await http.get(f"{self.arena.control_url}/bill")).json()["lines"]
+            lines: list[dict[str, Any]] = (await http.get(f"{self.arena.control_url}/bill")).json()[
+                "lines"
+            ]
         billed: dict[Key, int] = {
             (line["provider"], line["provider_job_id"]): line["billed_nano_usd"] for line in lines
         }
@@ -177,7 +213,9 @@ class Oracle:
         said = [f"{one.check}: {one.target}: {one.text}" for one in (*findings, *bill.findings)]
         return [*said, *(f"open: {line}" for line in bill.open)]
 
-    async def _at_rest(self, orders: list[Order], seconds: float) -> dict[str, list[dict[str, Any]]]:
+    async def _at_rest(
+        self, orders: list[Order], seconds: float
+    ) -> dict[str, list[dict[str, Any]]]:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while True:
@@ -189,7 +227,9 @@ class Oracle:
                 return rows
             await asyncio.sleep(0.5)
 
-    def _judge(self, order: Order, rows: list[dict[str, Any]], lines: list[dict[str, Any]]) -> Finding:
+    def _judge(
+        self, order: Order, rows: list[dict[str, Any]], lines: list[dict[str, Any]]
+    ) -> Finding:
         finding = Finding(order=order, bill_nano_usd=sum(line["billed_nano_usd"] for line in lines))
         models = [line["model"] for line in lines]
         finding.extra = len(models) - len(set(models))
@@ -240,7 +280,9 @@ def _is_restless(row: dict[str, Any]) -> bool:
     return bool(row["open_charges"] or row["open_jobs"] or row["pending"])
 
 
-async def _check_files(http: httpx.AsyncClient, finding: Finding, rows: list[dict[str, Any]]) -> None:
+async def _check_files(
+    http: httpx.AsyncClient, finding: Finding, rows: list[dict[str, Any]]
+) -> None:
     """What the result promises is in the object store, byte for byte."""
     for row in rows:
         if row["status"] != "completed" or not row["result"]:
@@ -252,7 +294,14 @@ async def _check_files(http: httpx.AsyncClient, finding: Finding, rows: list[dic
             try:
                 answer = await http.get(asset["url"])
             except httpx.HTTPError as error:
-                finding.broken.append(f"{asset['kind']} file cannot be read: {type(error).__name__}")
+                finding.broken.append(
+                    f"{asset['kind']} file cannot be read: {type(error).__name__}"
+                )
                 continue
-            if answer.status_code != 200 or hashlib.sha256(answer.content).hexdigest() != asset["sha256"]:
-                finding.broken.append(f"{asset['kind']} file is not what was promised ({answer.status_code})")
+            if (
+                answer.status_code != 200
+                or hashlib.sha256(answer.content).hexdigest() != asset["sha256"]
+            ):
+                finding.broken.append(
+                    f"{asset['kind']} file is not what was promised ({answer.status_code})"
+                )

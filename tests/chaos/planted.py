@@ -1,12 +1,15 @@
-"""Planted bugs: would the judge notice? Each is made in a copy of the product, and has to turn its cases red.
+"""Planted bugs: would the judge notice? Each is made in a copy of the product, and has to turn its
+cases red.
 
-    python -m tests.chaos --planted [NAME ...]   all of them, or these; first the product as it is: that has to be green
+    python -m tests.chaos --planted [NAME ...]   all of them, or these; first the product as it
+    is: that has to be green
 
-A bug is an exact text and what stands there instead. A text that is not in the present source exactly once is an error:
-then the product has changed, and the bug has to be thought of anew.
+A bug is an exact text and what stands there instead. A text that is not in the present source
+exactly once is an error: then the product has changed, and the bug has to be thought of anew.
 
-Not here is what a second safeguard hides: a woken zombie sends late only if the time-outs of its database and of its
-activity let it come that far, which is a race that it mostly loses. Those safeguards have tests of their own.
+Not here is what a second safeguard hides: a woken zombie sends late only if the time-outs of its
+database and of its activity let it come that far, which is a race that it mostly loses. Those
+safeguards have tests of their own.
 """
 
 import shutil
@@ -59,7 +62,8 @@ class Bug:
     cases: tuple[str, ...]
 
 
-# A callback often tells the id of what a bug has lost, before the bug has done harm: it heals. Here none comes.
+# A callback often tells the id of what a bug has lost, before the bug has done harm: it heals. Here
+# none comes.
 _QUIET: Final = Setting(hides_running=True, image_seconds=1.0, video_seconds=1.0, callbacks=False)
 
 
@@ -71,8 +75,12 @@ def _billed(status: int) -> Case:
         fault="cut",
         side="none",
         alone=True,
-        # So often that each step of each order meets it once; or else whoever sends again would never come to an end.
-        setting=replace(_QUIET, faults=({"fault": "answer_502_after_accept", "times": 2 * HELD, "params": params},)),
+        # So often that each step of each order meets it once; or else whoever sends again would
+        # never come to an end.
+        setting=replace(
+            _QUIET,
+            faults=({"fault": "answer_502_after_accept", "times": 2 * HELD, "params": params},),
+        ),
     )
 
 
@@ -83,7 +91,9 @@ _OWN: Final = (
     _billed(409),
     _billed(500),
     replace(by_name(["cut-after-billing"])[0], name="cut-after-billing-quiet", setting=_QUIET),
-    replace(by_name(["worker-after-billing"])[0], name="worker-after-billing-quiet", setting=_QUIET),
+    replace(
+        by_name(["worker-after-billing"])[0], name="worker-after-billing-quiet", setting=_QUIET
+    ),
 )
 OWN_CASES: Final = {case.name: case for case in _OWN}
 
@@ -106,10 +116,10 @@ _BEGUN_ANEW: Final = """\
         )
 """
 _NOT_FOUND: Final = "    404: FailureCode.PROVIDER_MODEL_UNAVAILABLE,\n"
-_IF_NOT_WAITING: Final = "        if job.state is not JobState.WAITING:\n            return await sent_already"
-_IF_KNOWN: Final = (
-    "        if job.state is JobState.SUBMITTED or job.state.ended:\n            return await sent_already"
+_IF_NOT_WAITING: Final = (
+    "        if job.state is not JobState.WAITING:\n            return await sent_already"
 )
+_IF_KNOWN: Final = "        if job.state is JobState.SUBMITTED or job.state.ended:\n            return await sent_already"
 
 _IF_ENDED: Final = "        if job.state.ended:\n            return await sent_already"
 _WHERE_WAITING: Final = "j.state = 'waiting' AND j.send_number = $2 - 1"
@@ -120,7 +130,7 @@ BUGS: Final = (
         what="a read time-out or a dropped connection is taken for not accepted, as most HTTP clients' retries do",
         edits=(
             Edit(
-                file="providers/http.py",
+                file="core/providers/http.py",
                 old="        if sent.left:\n",
                 new='        if sent.left and sent.note not in ("ReadTimeout", "ReadError", "RemoteProtocolError"):\n',
             ),
@@ -132,12 +142,12 @@ BUGS: Final = (
         what="Temporal retries the submit, and the submit sends whenever it is asked",
         edits=(
             Edit(
-                file="runtime/policies.py",
+                file="core/platform/temporal/policies.py",
                 old="ONCE: Final = RetryPolicy(maximum_attempts=1)",
                 new="ONCE: Final = RetryPolicy(maximum_attempts=5)",
             ),
             Edit(file="activities/jobs.py", old=_IF_NOT_WAITING, new=_IF_KNOWN),
-            Edit(file="store/jobs.py", old=_WHERE_WAITING, new="j.send_number = $2 - 1"),
+            Edit(file="core/store/jobs/jobs.py", old=_WHERE_WAITING, new="j.send_number = $2 - 1"),
         ),
         cases=("worker-after-billing-quiet",),
     ),
@@ -160,23 +170,23 @@ BUGS: Final = (
                 new="            if job is not None:\n                settled_nano_usd",
             ),
             Edit(
-                file="store/charges.py",
+                file="core/store/money/charges.py",
                 old='    if charge["state"] != ChargeState.HELD:\n        if',
                 new="    if False:\n        if",
             ),
             Edit(
-                file="store/charges.py",
+                file="core/store/money/charges.py",
                 old='await insert_entry(conn, f"{kind}/{charge_id}", kind',
                 new='await insert_entry(conn, f"{kind}/{new_charge_id()}", kind',
             ),
             Edit(
-                file="store/adjustments.py",
+                file="core/store/money/adjustments.py",
                 old='    if charge is not None and charge["state"] != ChargeState.HELD:\n',
                 new="    if charge is None:\n",
             ),
             # Or the CHECK of the budget would be what finds it.
             Edit(
-                file="store/charges.py",
+                file="core/store/money/charges.py",
                 old="SET held_nano_usd = held_nano_usd - $3,",
                 new="SET held_nano_usd = greatest(0, held_nano_usd - $3),",
             ),
@@ -188,7 +198,7 @@ BUGS: Final = (
         what="a send begins whatever state the job is in: another run of the workflow buys again",
         edits=(
             Edit(file="activities/jobs.py", old=_IF_NOT_WAITING, new=_IF_ENDED),
-            Edit(file="store/jobs.py", old=_WHERE_WAITING, new="j.send_number = $2 - 1"),
+            Edit(file="core/store/jobs/jobs.py", old=_WHERE_WAITING, new="j.send_number = $2 - 1"),
         ),
         cases=("workflows-reset",),
     ),
@@ -197,7 +207,7 @@ BUGS: Final = (
         what="a 409 is taken for a refusal",
         edits=(
             Edit(
-                file="providers/http.py",
+                file="core/providers/http.py",
                 old=_NOT_FOUND,
                 new=_NOT_FOUND + "    409: FailureCode.PROVIDER_RATE_LIMITED,\n",
             ),
@@ -209,7 +219,7 @@ BUGS: Final = (
         what="a server error is taken for a refusal",
         edits=(
             Edit(
-                file="providers/http.py",
+                file="core/providers/http.py",
                 old="    429: FailureCode.PROVIDER_RATE_LIMITED,\n}",
                 new="    429: FailureCode.PROVIDER_RATE_LIMITED,\n    500: FailureCode.PROVIDER_UNAVAILABLE,\n}",
             ),
@@ -219,7 +229,11 @@ BUGS: Final = (
     Bug(
         name="bought-by-run",
         what="what another run of the workflow began is begun anew: a reset buys again",
-        edits=(Edit(file="store/executions.py", old=_CLAIMED, new=_CLAIMED + _BEGUN_ANEW),),
+        edits=(
+            Edit(
+                file="core/store/executions/executions.py", old=_CLAIMED, new=_CLAIMED + _BEGUN_ANEW
+            ),
+        ),
         cases=("workflows-reset",),
     ),
     Bug(
@@ -227,7 +241,7 @@ BUGS: Final = (
         what="a request that is repeated with its Idempotency-Key is a new request",
         edits=(
             Edit(
-                file="api/executions.py",
+                file="api/executions/routes.py",
                 old='    sha256 = request_sha256("generate-video", body=plain)\n',
                 new='    sha256, idempotency_key = request_sha256("generate-video", body=plain), None\n',
             ),
@@ -251,12 +265,12 @@ BUGS: Final = (
         what="a list that does not show the send is believed at once, not after the horizon",
         edits=(
             Edit(
-                file="activities/find.py",
+                file="core/jobs/lookup.py",
                 old="0 < horizon_seconds < send.age_seconds",
                 new="0 < horizon_seconds",
             ),
             Edit(
-                file="providers/vendors/fal.py",
+                file="core/providers/vendors/fal/adapter.py",
                 old="authoritative=complete and past and not found.doubtful",
                 new="authoritative=complete and not found.doubtful",
             ),
@@ -290,7 +304,9 @@ def plant(bug: Bug, root: Path) -> None:
 
 @contextmanager
 def copied(source: Path) -> Generator[Path]:
-    """The product's sources as they lie there, uncommitted changes too, in a folder of their own."""
+    """The product's sources as they lie there, uncommitted changes too, in a folder of
+    their own.
+    """
     folder = Path(tempfile.mkdtemp(prefix="takeone-planted-"))
     try:
         shutil.copytree(source, folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
@@ -301,7 +317,8 @@ def copied(source: Path) -> Generator[Path]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What one run on one copy has shown. red: by case, what the judge found. broken: by case, what else went wrong.
+    """What one run on one copy has shown. red: by case, what the judge found. broken: by case, what
+    else went wrong.
 
     void: cases whose point was not reached.
     """
@@ -356,6 +373,8 @@ async def prove(say: Callable[[str], None], bugs: list[Bug], seed: int) -> int:
             for name in bug.cases:
                 verdict = "red" if name in found.red else "VOID" if name in found.void else "GREEN"
                 wrong += verdict != "red"
-                say(f"{verdict:<5}  {bug.name}  {name}  {found.seconds:.0f} s  {found.red.get(name, '')}")
+                say(
+                    f"{verdict:<5}  {bug.name}  {name}  {found.seconds:.0f} s  {found.red.get(name, '')}"
+                )
     say(f"{len(bugs)} planted bugs, {wrong} wrong verdicts.")
     return 1 if wrong else 0

@@ -1,6 +1,7 @@
 """Reads along between a process and PostgreSQL: which transaction commits, and when it has.
 
-Moments: `commit:LABEL` before the server sees COMMIT, `committed:LABEL` before the client hears that it is done.
+Moments: `commit:LABEL` before the server sees COMMIT, `committed:LABEL` before the client hears
+that it is done.
 """
 
 import re
@@ -38,7 +39,9 @@ def label_of(statements: list[str]) -> str:
 
 
 class PostgresTap:
-    """One connection. asyncpg runs one query at a time on each, so the answer that follows COMMIT is COMMIT's."""
+    """One connection. asyncpg runs one query at a time on each, so the answer that follows COMMIT
+    is COMMIT's.
+    """
 
     def __init__(self, line: Line) -> None:
         self._line = line

@@ -1,7 +1,8 @@
 """`python -m tests.chaos.receiver_process PORT LOG`: the customer's side, as a process of its own.
 
-Every webhook is a line of the log, written before it is answered: `{"t", "id", "held", "body"}`. Control: `POST
-/__control/hold/N` leaves the next N without an answer until `POST /__control/release`; `GET /__control`: who is held.
+Every webhook is a line of the log, written before it is answered: `{"t", "id", "held", "body"}`.
+Control: `POST /__control/hold/N` leaves the next N without an answer until `POST
+/__control/release`; `GET /__control`: who is held.
 """
 
 import asyncio
@@ -24,7 +25,10 @@ class Receiver:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+                headers = {
+                    name.lower(): value.strip()
+                    for name, _, value in (line.partition(":") for line in head[1:])
+                }
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 path = head[0].split(" ")[1]
                 if path.startswith("/__control"):
@@ -33,13 +37,22 @@ class Receiver:
                     answer = b""
                     await self._take(headers, body, writer)
                 status = "200 OK" if answer else "204 No Content"
-                writer.write(f"HTTP/1.1 {status}\r\ncontent-length: {len(answer)}\r\n\r\n".encode() + answer)
+                writer.write(
+                    f"HTTP/1.1 {status}\r\ncontent-length: {len(answer)}\r\n\r\n".encode() + answer
+                )
                 await writer.drain()
         writer.close()
 
-    async def _take(self, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> None:
+    async def _take(
+        self, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter
+    ) -> None:
         held = self._to_hold > 0
-        line = {"t": time.time(), "id": headers.get("webhook-id", ""), "held": held, "body": body.decode()}
+        line = {
+            "t": time.time(),
+            "id": headers.get("webhook-id", ""),
+            "held": held,
+            "body": body.decode(),
+        }
         self._log.write(json.dumps(line) + "\n")
         self._log.flush()
         if held:

@@ -14,13 +14,17 @@ HEAD = ("fault", "trials", "extra paid", "lost", "stuck", "dup. events", "not co
 
 
 def upper_bound(failures: int, trials: int, confidence: float = 0.95) -> float:
-    """One-sided upper bound of a probability (Clopper-Pearson, exact); without failures nearly 3/n."""
+    """One-sided upper bound of a probability (Clopper-Pearson, exact); without failures
+    nearly 3/n.
+    """
     if trials == 0 or failures >= trials:
         return 1.0
     low, high = failures / trials, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        at_most = sum(comb(trials, k) * middle**k * (1 - middle) ** (trials - k) for k in range(failures + 1))
+        at_most = sum(
+            comb(trials, k) * middle**k * (1 - middle) ** (trials - k) for k in range(failures + 1)
+        )
         low, high = (middle, high) if at_most > 1 - confidence else (low, middle)
     return high
 
@@ -29,7 +33,9 @@ def _spread(seconds: Sequence[float]) -> str:
     return f"{median(seconds):.1f} / {max(seconds):.1f}" if seconds else "-"
 
 
-def _row(name: str, findings: Sequence[Finding], spreads: tuple[str, str], verdict: str) -> tuple[str, ...]:
+def _row(
+    name: str, findings: Sequence[Finding], spreads: tuple[str, str], verdict: str
+) -> tuple[str, ...]:
     return (
         name,
         str(len(findings)),
@@ -44,7 +50,9 @@ def _row(name: str, findings: Sequence[Finding], spreads: tuple[str, str], verdi
     )
 
 
-def table_rows(results: Sequence[CaseResult], bystanders: Sequence[Finding]) -> list[tuple[str, ...]]:
+def table_rows(
+    results: Sequence[CaseResult], bystanders: Sequence[Finding]
+) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for result in results:
         verdict = "RED" if result.is_red else "VOID" if not result.trials else "ok"
@@ -74,7 +82,10 @@ def as_text(rows: Sequence[tuple[str, ...]]) -> str:
         "",
     )
     widths = [max(len(row[column]) for row in [short, *rows]) for column in range(len(short))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [short, *rows]]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in [short, *rows]
+    ]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -86,7 +97,10 @@ def as_markdown(rows: Sequence[tuple[str, ...]], note: str) -> str:
 def progress(results: Sequence[CaseResult]) -> str:
     """What has been judged so far, in a line."""
     findings = [finding for result in results for finding in result.findings]
-    faults, extra = sum(result.phases.total() for result in results), sum(finding.extra for finding in findings)
+    faults, extra = (
+        sum(result.phases.total() for result in results),
+        sum(finding.extra for finding in findings),
+    )
     red = sum(finding.is_red for finding in findings)
     return f"{faults} fault-injected paid steps judged, {extra} extra paid, {red} red"
 

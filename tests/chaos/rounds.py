@@ -1,4 +1,6 @@
-"""One round: traps set, orders made until work is held at every point, one fault, everything awaited, judged."""
+"""One round: traps set, orders made until work is held at every point, one fault, everything
+awaited, judged.
+"""
 
 import asyncio
 import contextlib
@@ -25,7 +27,9 @@ FILL_SECONDS = 20.0
 DEADLINE_SECONDS = 100.0
 """From the fault to the last webhook; what has not ended by then is lost."""
 OVERTAKEN_SECONDS = 180.0
-"""Temporal goes on giving tasks to a stopped worker's open polls, a minute long, and each comes back by a time-out."""
+"""Temporal goes on giving tasks to a stopped worker's open polls, a minute long, and each comes
+back by a time-out.
+"""
 ORDERS_PER_SECOND = 10
 ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "kill worker": WORKERS,
@@ -34,7 +38,9 @@ ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "kill api": APIS,
     "cut": (),
 }
-"""Faults that take one of these, while the others serve on; in the order in which they follow each other best."""
+"""Faults that take one of these, while the others serve on; in the order in which they follow each
+other best.
+"""
 BACKLOG = 30
 """Orders of earlier rounds still on their way when the next round begins."""
 UNDER_WAY = 30
@@ -45,7 +51,9 @@ PAUSE_SECONDS = 0.25
 
 @dataclass(slots=True, kw_only=True)
 class CaseResult:
-    """What one case has shown so far. trials: executions that were at the point when the fault came."""
+    """What one case has shown so far. trials: executions that were at the point when the fault
+    came.
+    """
 
     case: Case
     findings: list[Finding] = field(default_factory=list[Finding])
@@ -67,7 +75,9 @@ class CaseResult:
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """All rounds on one arena. bystanders: orders that were at no point of a case; they must come out right, too."""
+    """All rounds on one arena. bystanders: orders that were at no point of a case; they must come
+    out right, too.
+    """
 
     arena: Arena
     random: Random
@@ -101,20 +111,26 @@ class Session:
         await self.judge([await self.attack(cases, per_case)])
 
     async def attack(self, cases: list[Case], per_case: int) -> "Round":
-        """Up to the moment when what was killed serves again. Other rounds may follow before it is judged."""
+        """Up to the moment when what was killed serves again. Other rounds may follow before it is
+        judged.
+        """
         one = await self.begin(cases, per_case)
         await one.over()
         return one
 
     async def begin(self, cases: list[Case], per_case: int) -> "Round":
-        """Up to the fault. It goes on by itself, and a round that begins next takes a process that is not in one."""
+        """Up to the fault. It goes on by itself, and a round that begins next takes a process that
+        is not in one.
+        """
         one = Round(session=self, cases=cases, per_case=per_case)
         kind = ONE_OF.get(cases[0].fault, ())
         if cases[0].fault != "cut":
             await self._until_free(kind)
         await self._until_few_wait()
         await one.attack(
-            worker=self._choose(WORKERS), api=self._choose(APIS), alone=not kind or bool(cases[0].setting.faults)
+            worker=self._choose(WORKERS),
+            api=self._choose(APIS),
+            alone=not kind or bool(cases[0].setting.faults),
         )
         self.say(
             f"  {cases[0].fault} {one.victim or ''}: {one.struck} struck after {time.monotonic() - one.began:.1f} s"
@@ -122,19 +138,26 @@ class Session:
         return one
 
     async def _until_few_wait(self) -> None:
-        """What earlier rounds left must not pile up until it misses its deadline. At most for so long."""
+        """What earlier rounds left must not pile up until it misses its deadline. At most for so
+        long.
+        """
         until = time.monotonic() + DEADLINE_SECONDS
         while time.monotonic() < until:
             self.mailbox.look()
             orders = self.customers.orders
-            if sum(self.mailbox.delivered(order.execution_id) is None for order in orders) <= BACKLOG:
+            if (
+                sum(self.mailbox.delivered(order.execution_id) is None for order in orders)
+                <= BACKLOG
+            ):
                 return
             await asyncio.sleep(0.25)
 
     async def _until_free(self, kind: tuple[str, ...]) -> None:
         """One of these is in no fault; nothing named: no process is."""
         while self._in_fault(kind) and (not kind or self._in_fault(kind) == set(kind)):
-            await asyncio.wait([one.going_on for one in self._going()], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                [one.going_on for one in self._going()], return_when=asyncio.FIRST_COMPLETED
+            )
 
     def _going(self) -> "list[Round]":
         return [one for one in self.recovering.values() if not one.going_on.done()]
@@ -144,12 +167,20 @@ class Session:
         return mine & set(names) if names else mine
 
     def _choose(self, names: tuple[str, ...]) -> str:
-        return self.random.choice([name for name in names if name not in self._in_fault(names)] or names)
+        return self.random.choice(
+            [name for name in names if name not in self._in_fault(names)] or names
+        )
 
     async def judge(self, rounds: "list[Round]") -> None:
-        """What became of all orders of these rounds. An order of one may have been held at a point of the next."""
+        """What became of all orders of these rounds. An order of one may have been held at a point
+        of the next.
+        """
         await asyncio.gather(*(one.over() for one in rounds))
-        findings = [finding for found in await asyncio.gather(*(one.judge() for one in rounds)) for finding in found]
+        findings = [
+            finding
+            for found in await asyncio.gather(*(one.judge() for one in rounds))
+            for finding in found
+        ]
         assigned: set[str] = set()
         for one in rounds:
             shown, mine = one.assign(findings)
@@ -180,7 +211,9 @@ class Round:
     async def attack(self, *, worker: str, api: str, alone: bool) -> None:
         """Until the fault has come and what was held is let go; if alone, until all serve again."""
         arena, fault = self.session.arena, self.cases[0].fault
-        self.strike = Strike(arena=arena, worker=worker, api=api, let_go=self._let_go, overtaken=self._overtaken)
+        self.strike = Strike(
+            arena=arena, worker=worker, api=api, let_go=self._let_go, overtaken=self._overtaken
+        )
         self.victim = next((name for name in ONE_OF.get(fault, ()) if name in (worker, api)), "")
         setting = self.cases[0].setting
         await set_sandbox(arena, setting)
@@ -280,7 +313,9 @@ class Round:
     def _is_hold_over(self, margin_seconds: float = 0.0) -> bool:
         now = time.monotonic() + margin_seconds
         return any(
-            now - one.at_monotonic > hold_seconds(one.moment) for trap in self.traps.values() for one in trap.parked
+            now - one.at_monotonic > hold_seconds(one.moment)
+            for trap in self.traps.values()
+            for one in trap.parked
         )
 
     async def _fill_evenly(self) -> None:
@@ -295,10 +330,14 @@ class Round:
 
     async def _note_in_flight(self) -> None:
         self.session.mailbox.look()
-        steps = {token: phase for (token, _), phase in (await self.session.oracle.open_steps()).items()}
+        steps = {
+            token: phase for (token, _), phase in (await self.session.oracle.open_steps()).items()
+        }
         tokens = [order.token for order in self.orders if self._is_under_way(order)]
         self.in_flight = {token: steps.get(token, Phase.ELSEWHERE) for token in tokens}
-        self.held_webhooks = await self._held_webhooks() if "receiver" in {case.side for case in self.cases} else []
+        self.held_webhooks = (
+            await self._held_webhooks() if "receiver" in {case.side for case in self.cases} else []
+        )
 
     def _let_go(self) -> None:
         verdicts = {case.name: case.verdict for case in self.cases}
@@ -312,14 +351,26 @@ class Round:
         async with asyncio.timeout(DEADLINE_SECONDS):
             while True:
                 mailbox.look()
-                waiting = [order for order in self.orders if mailbox.delivered(order.execution_id) is None]
-                if all(order.execution_id is None and order.refused.startswith("4") for order in waiting):
+                waiting = [
+                    order for order in self.orders if mailbox.delivered(order.execution_id) is None
+                ]
+                if all(
+                    order.execution_id is None and order.refused.startswith("4")
+                    for order in waiting
+                ):
                     return
                 await asyncio.sleep(0.1)
 
     async def _overtaken(self) -> None:
-        """For everything held, somebody else has gone on: its next purchase, or its webhook. Raises TimeoutError."""
-        held = {token for trap in self.traps.values() for parked in trap.parked for token in parked.tokens}
+        """For everything held, somebody else has gone on: its next purchase, or its webhook. Raises
+        TimeoutError.
+        """
+        held = {
+            token
+            for trap in self.traps.values()
+            for parked in trap.parked
+            for token in parked.tokens
+        }
         before = await self.session.oracle.bill()
         rows = await self.session.oracle.tokens_of(list(held))
         until = time.monotonic() + OVERTAKEN_SECONDS
@@ -328,7 +379,9 @@ class Round:
             self.session.mailbox.look()
             now = await self.session.oracle.bill()
             # Of all orders: one of an earlier round may be held here.
-            execution_ids = {order.token: order.execution_id for order in self.session.customers.orders}
+            execution_ids = {
+                order.token: order.execution_id for order in self.session.customers.orders
+            }
             behind = [
                 token
                 for token in rows
@@ -356,7 +409,9 @@ class Round:
                 self.strike.void.append(f"{wanted['fault']} did not fire")
 
     def assign(self, findings: list[Finding]) -> tuple[list[str], set[str]]:
-        """Give each case the findings that were at its point; how many each got, and which orders they are."""
+        """Give each case the findings that were at its point; how many each got, and which orders
+        they are.
+        """
         shown: list[str] = []
         assigned: set[str] = set()
         for case in self.cases:
@@ -382,7 +437,9 @@ class Round:
         for finding in mine:
             if result.case.sent_once:
                 held = self.traps[result.case.name].parked
-                result.broken += finding.sent_again([one.at for one in held if one.tokens & finding.names])
+                result.broken += finding.sent_again(
+                    [one.at for one in held if one.tokens & finding.names]
+                )
             at = finding.first_webhook_at
             if at is not None and at > self.strike.fired_at:
                 result.recovered_seconds.append(at - self.strike.fired_at)
@@ -392,6 +449,8 @@ class Round:
         if case.side == "none":
             return [finding for finding in findings if finding.order.token in self.in_flight]
         if case.side == "receiver":
-            return [finding for finding in findings if finding.order.execution_id in self.held_webhooks]
+            return [
+                finding for finding in findings if finding.order.execution_id in self.held_webhooks
+            ]
         parked = [one.tokens for one in self.traps[case.name].parked]
         return [finding for finding in findings if any(tokens & finding.names for tokens in parked)]

@@ -1,4 +1,6 @@
-"""Soup: under load, every few seconds something of the stack is killed, stopped or cut. The seed says what."""
+"""Soup: under load, every few seconds something of the stack is killed, stopped or cut. The seed
+says what.
+"""
 
 import asyncio
 import contextlib
@@ -15,12 +17,14 @@ from tests.chaos.rounds import CaseResult, Session, set_sandbox
 
 ORDER_SECONDS = 0.25
 UNDER_WAY = 60
-"""No order is made while so many are under way: two cores that are struck all the time finish fewer than come, and a
-backlog would only be waited for at the end.
+"""No order is made while so many are under way: two cores that are struck all the time finish fewer
+than come, and a backlog would only be waited for at the end.
 """
 DEADLINE_SECONDS = 150.0
 WIRES: Final = ("postgres", "temporal", "provider", "s3")
-SOUP: Final = Case(name="soup", what="random kills, stops and cuts under load", fault="soup", side="none")
+SOUP: Final = Case(
+    name="soup", what="random kills, stops and cuts under load", fault="soup", side="none"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,19 +50,29 @@ def schedule(random: Random, seconds: float) -> list[Blow]:
         how = random.choices(("kill", "stop", "cut"), (5, 2, 2))[0]
         if how == "kill":
             blows.append(
-                Blow(at=at, how=how, whom=random.choice((*APIS, *APIS, *WORKERS, *WORKERS, *WORKERS, *SERVERS)))
+                Blow(
+                    at=at,
+                    how=how,
+                    whom=random.choice((*APIS, *APIS, *WORKERS, *WORKERS, *WORKERS, *SERVERS)),
+                )
             )
         elif how == "stop":
             whom = random.choice((*APIS, *WORKERS, *WORKERS, "Temporal", "PostgreSQL", "Sandbox"))
             blows.append(Blow(at=at, how=how, whom=whom, seconds=random.uniform(1, 12)))
         else:
-            blows.append(Blow(at=at, how=how, whom=random.choice((*APIS, *WORKERS)), wire=random.choice(WIRES)))
+            blows.append(
+                Blow(
+                    at=at, how=how, whom=random.choice((*APIS, *WORKERS)), wire=random.choice(WIRES)
+                )
+            )
         at += random.uniform(2, 6)
     return blows
 
 
 async def soup(session: Session, seconds: float) -> None:
-    """Load and blows for so long, then rest; every order is judged, those that were in flight at a blow count."""
+    """Load and blows for so long, then rest; every order is judged, those that were in flight at a
+    blow count.
+    """
     blows = schedule(session.random, seconds)
     session.say("\n".join(["Schedule:", *(f"  {blow}" for blow in blows)]))
     await set_sandbox(session.arena, SOUP.setting)
@@ -99,7 +113,9 @@ async def soup(session: Session, seconds: float) -> None:
     result = session.results.setdefault(SOUP.name, CaseResult(case=SOUP))
     result.findings += [finding for finding in findings if finding.order.token in hit]
     result.rounds += len(blows)
-    result.phases.update([*steps.values(), *(phase for token, phase in hit.items() if token not in caught)])
+    result.phases.update(
+        [*steps.values(), *(phase for token, phase in hit.items() if token not in caught)]
+    )
     session.bystanders += [finding for finding in findings if finding.order.token not in hit]
 
 
@@ -107,7 +123,10 @@ async def _order(session: Session, first: int) -> None:
     while True:
         session.mailbox.look()
         orders = session.customers.orders[first:]
-        if sum(session.mailbox.delivered(order.execution_id) is None for order in orders) < UNDER_WAY:
+        if (
+            sum(session.mailbox.delivered(order.execution_id) is None for order in orders)
+            < UNDER_WAY
+        ):
             session.customers.order()
         await asyncio.sleep(ORDER_SECONDS)
 
@@ -121,7 +140,11 @@ def _strike(arena: Arena, blow: Blow) -> list["asyncio.Task[None]"]:
         arena.signal(blow.whom, signal.SIGKILL if blow.how == "kill" else signal.SIGSTOP)
     except ProcessLookupError:
         return []
-    return [asyncio.create_task(_wake(arena.pid_of(blow.whom), arena, blow))] if blow.how == "stop" else []
+    return (
+        [asyncio.create_task(_wake(arena.pid_of(blow.whom), arena, blow))]
+        if blow.how == "stop"
+        else []
+    )
 
 
 async def _wake(pid: int, arena: Arena, blow: Blow) -> None:

@@ -1,4 +1,6 @@
-"""The baseline works without faults, and pays again when its worker is killed: else it would be no comparison."""
+"""The baseline works without faults, and pays again when its worker is killed: else it would be no
+comparison.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -12,7 +14,7 @@ from deploy.local.config import ROOT
 from deploy.local.process import Running, start, start_ready
 from tests.chaos.baseline.runs import baseline_worker, begin, extra_paid, until_ended
 from tests.sandbox.process import Receiver, Sandbox, environment
-from tests.servers import TemporalServer
+from tests.support.servers import TemporalServer
 
 SOON_SECONDS = 3.0
 
@@ -25,7 +27,9 @@ class Stage:
     worker: Running
 
     async def fault_of(self, fault_id: str) -> dict[str, int]:
-        faults = (await asyncio.to_thread(self.sandbox.client.get, "/__control/faults")).json()["faults"]
+        faults = (await asyncio.to_thread(self.sandbox.client.get, "/__control/faults")).json()[
+            "faults"
+        ]
         return next(fault for fault in faults if fault["id"] == fault_id)
 
 
@@ -63,18 +67,27 @@ async def test_baseline_makes_a_video_and_sends_its_webhook(stage: Stage) -> Non
     runs = await begin(stage.client, tokens, webhook=stage.receiver.url)
     ends = await until_ended(stage.client, runs, within_seconds=20)
     assert [end.completed for end in ends] == [True, True]
-    assert {item.json()["executionId"] for item in stage.receiver.received} == {run.execution_id for run in runs}
+    assert {item.json()["executionId"] for item in stage.receiver.received} == {
+        run.execution_id for run in runs
+    }
     lines = stage.sandbox.bill()["lines"]
     assert (len(lines), extra_paid(lines, tokens)) == (4, 0)
 
 
 async def test_baseline_pays_again_when_its_worker_dies_before_the_answer(stage: Stage) -> None:
-    """The paid call of each video is held after it was billed; the worker is killed there, and started again."""
+    """The paid call of each video is held after it was billed; the worker is killed there, and
+    started again.
+    """
     tokens = [f"chaos-80001{number}" for number in range(3)]
     fault_id = stage.sandbox.fault(
-        "hold", provider="replicate", times=3, params={"stage": "after_accept", "when_gone": "go_on"}
+        "hold",
+        provider="replicate",
+        times=3,
+        params={"stage": "after_accept", "when_gone": "go_on"},
     )
-    runs = await begin(stage.client, tokens, webhook=stage.receiver.url, call_limit_seconds=SOON_SECONDS)
+    runs = await begin(
+        stage.client, tokens, webhook=stage.receiver.url, call_limit_seconds=SOON_SECONDS
+    )
     async with asyncio.timeout(15):
         while (await stage.fault_of(fault_id))["parked_total"] < 3:  # noqa: ASYNC110 - the sandbox is asked
             await asyncio.sleep(0.05)
@@ -95,7 +108,9 @@ async def test_baseline_pays_again_when_an_answer_is_lost(stage: Stage) -> None:
     assert extra_paid(stage.sandbox.bill()["lines"], [run.token for run in runs]) == 2
 
 
-async def test_begin_refuses_what_the_bill_could_not_tell_apart(temporal_server: TemporalServer) -> None:
+async def test_begin_refuses_what_the_bill_could_not_tell_apart(
+    temporal_server: TemporalServer,
+) -> None:
     client = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)
     with pytest.raises(ValueError, match="not a token"):
         await begin(client, ["video-1"], webhook="http://127.0.0.1:9/")

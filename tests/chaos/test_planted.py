@@ -1,4 +1,6 @@
-"""The planted bugs fit the present source. That they are found is what `python -m tests.chaos --planted` shows."""
+"""The planted bugs fit the present source. That they are found is what `python -m tests.chaos
+--planted` shows.
+"""
 
 import ast
 from pathlib import Path
@@ -7,7 +9,17 @@ import pytest
 
 from deploy.local.config import ROOT
 from tests.chaos.__main__ import main
-from tests.chaos.planted import BUGS, AnchorError, Bug, Edit, UnknownBugError, case_of, copied, named, plant
+from tests.chaos.planted import (
+    BUGS,
+    AnchorError,
+    Bug,
+    Edit,
+    UnknownBugError,
+    case_of,
+    copied,
+    named,
+    plant,
+)
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
@@ -24,7 +36,8 @@ def test_planted_bug_fits_the_source_and_is_python(bug: Bug, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), [(["--case", "nope"], "no case nope"), (["--planted", "nope"], "no bug nope")]
+    ("given", "said"),
+    [(["--case", "nope"], "no case nope"), (["--planted", "nope"], "no bug nope")],
 )
 def test_unknown_name_is_one_line_and_code_2(
     given: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -38,7 +51,9 @@ def test_unknown_name_is_one_line_and_code_2(
 
 def test_planted_bugs_name_cases_that_exist() -> None:
     assert all(bug.cases for bug in BUGS)
-    assert {name for bug in BUGS for name in bug.cases} == {case_of(name).name for bug in BUGS for name in bug.cases}
+    assert {name for bug in BUGS for name in bug.cases} == {
+        case_of(name).name for bug in BUGS for name in bug.cases
+    }
     assert len({bug.name for bug in BUGS}) == len(BUGS)
     assert named([BUGS[0].name]) == [BUGS[0]]
     with pytest.raises(UnknownBugError, match="nonsense"):

@@ -1,4 +1,6 @@
-"""The short form of `make chaos`: every exact crash point once, on one arena, one round right after the other."""
+"""The short form of `make chaos`: every exact crash point once, on one arena, one round right after
+the other.
+"""
 
 from random import Random
 
@@ -14,23 +16,39 @@ ATTEMPTS = 3
 IN_FLIGHT = 5
 HELD_AT_ONCE = 14
 # Of the faults that come at no exact point, those that others here do not hold already.
-IN_FLIGHT_CASES = {"temporal-dies", "postgres-dies", "s3-dies", "all-die", "workflows-reset", "callback-to-the-dead"}
+IN_FLIGHT_CASES = {
+    "temporal-dies",
+    "postgres-dies",
+    "s3-dies",
+    "all-die",
+    "workflows-reset",
+    "callback-to-the-dead",
+}
 SHORT = [case for case in ALL if not case.alone or case.name in IN_FLIGHT_CASES]
 
 
-@pytest.mark.timeout(700)  # a minute and a half; whoever stalls is waited for, so that it is told who
+@pytest.mark.timeout(
+    700
+)  # a minute and a half; whoever stalls is waited for, so that it is told who
 async def test_every_crash_point_pays_once_and_loses_nothing() -> None:
     said: list[str] = []
     async with running_arena(said.append) as arena:
         session = Session.of(arena, Random(7), said.append)
         due = SHORT
         for _ in range(ATTEMPTS):
-            await session.judge(await run_pass(session, due, 1, in_flight=IN_FLIGHT, held_at_once=HELD_AT_ONCE))
+            await session.judge(
+                await run_pass(session, due, 1, in_flight=IN_FLIGHT, held_at_once=HELD_AT_ONCE)
+            )
             due = [case for case in due if not session.results[case.name].trials]
         assert await session.oracle.held_in_budgets() == 0
         assert await session.oracle.books() == []
     red = [one.explain() for one in session.bystanders if one.is_red]
-    red += [one.explain() for result in session.results.values() for one in result.findings if one.is_red]
+    red += [
+        one.explain()
+        for result in session.results.values()
+        for one in result.findings
+        if one.is_red
+    ]
     red += [text for result in session.results.values() for text in result.broken]
     assert not red, "\n".join([*red, *said])
     assert not due, f"not reached: {[case.name for case in due]}\n" + "\n".join(said)

@@ -23,7 +23,10 @@ def test_admin_of_a_stopped_stack_asks_whether_it_runs(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1] == f"Nothing listens on port {port}: is the stack running (make up)?"
+    assert (
+        done.stderr.splitlines()[-1]
+        == f"Nothing listens on port {port}: is the stack running (make up)?"
+    )
 
 
 def test_admin_without_a_stack_says_what_to_do(tmp_path: Path) -> None:

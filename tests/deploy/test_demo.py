@@ -16,6 +16,7 @@ from av.error import FFmpegError
 from rich.console import Console
 from standardwebhooks.webhooks import Webhook
 
+from core.platform.crypto.webhook_signatures import signature_headers
 from deploy.local.client import Execution, ProductClient
 from deploy.local.config import ProviderKeys
 from deploy.local.price import video_price
@@ -23,7 +24,6 @@ from deploy.local.process import LocalError
 from deploy.local.receiver import BadWebhookError, receiving, verify
 from deploy.local.show import cost_table, progress_of
 from deploy.local.video import decode, watch
-from runtime.signing import signature_headers
 
 SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
 BODY = json.dumps({"executionId": "exec_1", "type": "execution.completed"}).encode()
@@ -56,10 +56,15 @@ def test_verify_accepts_what_the_product_signs() -> None:
     assert verify(SECRET, headers_now(), BODY)["executionId"] == "exec_1"
 
 
-@pytest.mark.parametrize("name", ["webhook-signature", "x-webhook-signature", "webhook-id", "webhook-timestamp"])
+@pytest.mark.parametrize(
+    "name", ["webhook-signature", "x-webhook-signature", "webhook-id", "webhook-timestamp"]
+)
 def test_verify_refuses_each_missing_or_wrong_header(name: str) -> None:
     headers = headers_now()
-    for wrong in ({**headers, name: "1"}, {key: value for key, value in headers.items() if key != name}):
+    for wrong in (
+        {**headers, name: "1"},
+        {key: value for key, value in headers.items() if key != name},
+    ):
         with pytest.raises(BadWebhookError):
             verify(SECRET, wrong, BODY)
 
@@ -71,7 +76,11 @@ def test_verify_refuses_another_body_secret_or_time() -> None:
         verify(SECRET, headers_now("whsec_" + base64.b64encode(b"t" * 32).decode()), BODY)
     old = datetime(2020, 1, 1, tzinfo=UTC)
     signed = Webhook(SECRET).sign("evt_1", old, BODY.decode())
-    aged = {**headers_now(), "webhook-timestamp": str(int(old.timestamp())), "webhook-signature": signed}
+    aged = {
+        **headers_now(),
+        "webhook-timestamp": str(int(old.timestamp())),
+        "webhook-signature": signed,
+    }
     with pytest.raises(BadWebhookError):
         verify(SECRET, aged, BODY)
 
@@ -79,7 +88,9 @@ def test_verify_refuses_another_body_secret_or_time() -> None:
 async def test_receiver_keeps_verified_events_and_refuses_the_rest() -> None:
     with receiving(SECRET) as inbox:
         async with httpx.AsyncClient(trust_env=False) as client:
-            forged = await client.post(inbox.url, content=BODY, headers=headers_now("another secret of 16"))
+            forged = await client.post(
+                inbox.url, content=BODY, headers=headers_now("another secret of 16")
+            )
             other = BODY.replace(b"exec_1", b"exec_0")
             earlier = await client.post(inbox.url, content=other, headers=headers_now(body=other))
             taken = await client.post(inbox.url, content=BODY, headers=headers_now())
@@ -167,7 +178,9 @@ async def test_client_repeats_one_request_over_a_restart_and_passes_a_refusal_on
             case error:
                 raise error
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://api") as http:
+    async with httpx.AsyncClient(
+        transport=httpx.MockTransport(answer), base_url="http://api"
+    ) as http:
         client = ProductClient(http)
         assert await client.generate_video({"prompt": "a boat"}) == "exec_1"
         assert len(seen) == 3

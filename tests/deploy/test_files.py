@@ -1,4 +1,6 @@
-"""What the image, compose and .env.example say, held against the code and judged by the tools' own parsers."""
+"""What the image, compose and .env.example say, held against the code and judged by the tools' own
+parsers.
+"""
 
 import ast
 import json
@@ -17,17 +19,33 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from pydantic.fields import FieldInfo
 
-from runtime.policies import EXIT_SECONDS
-from runtime.settings import AdminProcess, ApiProcess, CodecProcess, MigrateProcess, Settings, WorkerProcess, load
+from core.platform.settings.processes import (
+    AdminProcess,
+    ApiProcess,
+    CodecProcess,
+    MigrateProcess,
+    Settings,
+    WorkerProcess,
+    load,
+)
+from core.platform.temporal.policies import EXIT_SECONDS
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
-PROCESSES: tuple[type[Settings], ...] = (ApiProcess, WorkerProcess, MigrateProcess, AdminProcess, CodecProcess)
+PROCESSES: tuple[type[Settings], ...] = (
+    ApiProcess,
+    WorkerProcess,
+    MigrateProcess,
+    AdminProcess,
+    CodecProcess,
+)
 Product = Literal["api", "worker", "migrate", "codec"]
 OWNERS_SECRETS = ("DATABASE_OWNER_URL", "POSTGRES_PASSWORD", "POSTGRES_TEMPORAL_PASSWORD")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ROOT_PACKAGES: set[str] = set(PROJECT["tool"]["importlinter"]["root_packages"])
-PRODUCT: set[str] = ROOT_PACKAGES - {"sandbox", "deploy"} | set(PROJECT["tool"]["setuptools"]["py-modules"])
+PRODUCT: set[str] = ROOT_PACKAGES - {"sandbox", "deploy"} | set(
+    PROJECT["tool"]["setuptools"]["py-modules"]
+)
 
 # ---- .env.example
 
@@ -78,7 +96,10 @@ def test_env_example_shows_the_defaults_of_what_it_leaves_out() -> None:
     wrong: dict[str, str] = {}
     for name, fields in known_settings().items():
         if name in shown:
-            defaults = {"" if field.get_default() in (None, ()) else str(field.get_default()) for field in fields}
+            defaults = {
+                "" if field.get_default() in (None, ()) else str(field.get_default())
+                for field in fields
+            }
             # One that differs from process to process has no value to show.
             if shown[name] != (defaults.pop() if len(defaults) == 1 else ""):
                 wrong[name] = shown[name]
@@ -90,7 +111,9 @@ def test_env_example_shows_the_defaults_of_what_it_leaves_out() -> None:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the deployment's files, and the .env that the command in docs/deployment.md makes."""
+    """A folder with the deployment's files, and the .env that the command in docs/deployment.md
+    makes.
+    """
     folder = tmp_path_factory.mktemp("checkout")
     (folder / ".env.example").write_text((ROOT / ".env.example").read_text())
     (folder / "deploy").symlink_to(ROOT / "deploy")
@@ -119,7 +142,15 @@ def test_documented_command_makes_settings_that_every_process_takes(
 def compose(checkout: Path, *arguments: str, **environment: str) -> str:
     """What Compose itself makes of the files; it needs no engine for that."""
     done = subprocess.run(
-        [str(PROGRAMS / "docker-compose"), "--env-file", ".env", "-f", "deploy/compose.yaml", "config", *arguments],
+        [
+            str(PROGRAMS / "docker-compose"),
+            "--env-file",
+            ".env",
+            "-f",
+            "deploy/compose.yaml",
+            "config",
+            *arguments,
+        ],
         cwd=checkout,
         env={"HOME": str(checkout), "PATH": os.defpath, **environment},
         capture_output=True,
@@ -139,15 +170,23 @@ def services(checkout: Path) -> dict[str, Any]:
 
 
 def test_compose_pins_every_image_that_it_does_not_build(services: dict[str, Any]) -> None:
-    pulled = {name: service["image"] for name, service in services.items() if "build" not in service}
+    pulled = {
+        name: service["image"] for name, service in services.items() if "build" not in service
+    }
     assert {"postgres", "temporal", "temporal-ui", "s3"} <= pulled.keys()
-    assert [image for image in pulled.values() if not re.search(r":\d+\.\d+(\.\d+)?(-\w+)?$", image)] == []
+    assert [
+        image for image in pulled.values() if not re.search(r":\d+\.\d+(\.\d+)?(-\w+)?$", image)
+    ] == []
     tools, server = pulled["temporal-schema"], pulled["temporal"]
     assert tools.partition(":")[2] == server.partition(":")[2]
 
 
 def test_compose_publishes_on_loopback_alone(services: dict[str, Any]) -> None:
-    published = {(name, port["host_ip"]) for name, service in services.items() for port in service.get("ports", [])}
+    published = {
+        (name, port["host_ip"])
+        for name, service in services.items()
+        for port in service.get("ports", [])
+    }
     assert {host for _, host in published} == {"127.0.0.1"}
     assert "worker" not in {name for name, _ in published}, "a fixed port would forbid --scale"
 
@@ -161,7 +200,9 @@ def test_compose_waits_for_what_can_come_true(services: dict[str, Any]) -> None:
     assert waits
     for other, condition in waits:
         if condition == "service_healthy":
-            assert "test" in services[other].get("healthcheck", {}), f"{other} never says that it is healthy"
+            assert "test" in services[other].get("healthcheck", {}), (
+                f"{other} never says that it is healthy"
+            )
         else:
             assert condition == "service_completed_successfully"
             assert "restart" not in services[other], f"{other} would start again and again"
@@ -184,7 +225,9 @@ def test_compose_keeps_the_owners_secrets_from_what_serves(services: dict[str, A
         assert [environment[secret] for secret in OWNERS_SECRETS] == ["", "", ""]
         secrets = [services["migrate"]["environment"][secret] for secret in OWNERS_SECRETS]
         assert all(secrets)
-        assert f":{secrets[1]}@" in secrets[0], "the owner's address has another password than its server"
+        assert f":{secrets[1]}@" in secrets[0], (
+            "the owner's address has another password than its server"
+        )
         assert not set(secrets) & set(environment.values())
 
 
@@ -194,7 +237,8 @@ def test_compose_lets_a_worker_end_its_paid_calls(services: dict[str, Any]) -> N
 
 def test_compose_without_profiles_is_the_product_alone(checkout: Path) -> None:
     assert (
-        compose(checkout, "--services", COMPOSE_PROFILES="none").split().sort() == ["api", "migrate", "worker"].sort()
+        compose(checkout, "--services", COMPOSE_PROFILES="none").split().sort()
+        == ["api", "migrate", "worker"].sort()
     )
 
 
@@ -205,14 +249,25 @@ def copied(stage: str) -> set[str]:
     """What a stage of the Dockerfile takes from the build context."""
     text = (ROOT / "deploy/Dockerfile").read_text()
     (body,) = [
-        part for part in re.split(r"^FROM ", text, flags=re.MULTILINE) if part.partition("\n")[0].endswith(stage)
+        part
+        for part in re.split(r"^FROM ", text, flags=re.MULTILINE)
+        if part.partition("\n")[0].endswith(stage)
     ]
-    return {source for line in re.findall(r"^COPY (?!--from)(.+) \S+$", body, re.MULTILINE) for source in line.split()}
+    return {
+        source
+        for line in re.findall(r"^COPY (?!--from)(.+) \S+$", body, re.MULTILINE)
+        for source in line.split()
+    }
 
 
 def test_dockerfile_passes_its_linter() -> None:
     done = subprocess.run(
-        [str(PROGRAMS / "hadolint"), "--failure-threshold", "style", str(ROOT / "deploy/Dockerfile")],
+        [
+            str(PROGRAMS / "hadolint"),
+            "--failure-threshold",
+            "style",
+            str(ROOT / "deploy/Dockerfile"),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -247,13 +302,17 @@ def image_distributions() -> set[str]:
         for text in requires(wanted.name) or []:
             needed = Requirement(text)
             extras = wanted.extras or {""}
-            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+            if needed.marker is None or any(
+                needed.marker.evaluate({"extra": extra}) for extra in extras
+            ):
                 waiting.append(needed)
     return found
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Top-level names of what a file imports when it runs; what is for the type checker alone is left out."""
+    """Top-level names of what a file imports when it runs; what is for the type checker alone is
+    left out.
+    """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
@@ -272,7 +331,9 @@ def test_product_imports_nothing_that_the_image_lacks() -> None:
     files = [
         path
         for name in PRODUCT
-        for path in ([ROOT / f"{name}.py"] if (ROOT / f"{name}.py").exists() else (ROOT / name).rglob("*.py"))
+        for path in (
+            [ROOT / f"{name}.py"] if (ROOT / f"{name}.py").exists() else (ROOT / name).rglob("*.py")
+        )
     ]
     lacking = {
         f"{path.relative_to(ROOT)}: {module}"

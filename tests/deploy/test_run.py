@@ -19,7 +19,7 @@ import pytest
 from deploy.local.config import variable_of
 from deploy.local.postgres import SYSTEM_USER, postgres
 from deploy.local.process import PartFailedError
-from tests.stack_ports import free_stack_ports
+from tests.support.stack_ports import free_stack_ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,7 +64,9 @@ def run(environment: dict[str, str], *arguments: str) -> Generator[subprocess.Po
 
 
 @pytest.mark.timeout(180)
-def test_demo_after_a_killed_start_makes_a_video_and_leaves_nothing_running(environment: dict[str, str]) -> None:
+def test_demo_after_a_killed_start_makes_a_video_and_leaves_nothing_running(
+    environment: dict[str, str],
+) -> None:
     folder = Path(environment["TAKEONE_DATA_DIR"])
     with run(environment, "up") as up:
         deadline = time.monotonic() + 60
@@ -80,7 +82,10 @@ def test_demo_after_a_killed_start_makes_a_video_and_leaves_nothing_running(envi
     assert demo.returncode == 0, said
     assert all(f"Stopped {one['name']} (process {one['pid']})" in said for one in left)
     assert "100 %  completed image done, video done" in said
-    assert re.search(r"Video +http://127\.0\.0\.1:\d+/takeone/\S+\.mp4\n +plays: 1280 x 720, 5\.0 s, \d+ frames", said)
+    assert re.search(
+        r"Video +http://127\.0\.0\.1:\d+/takeone/\S+\.mp4\n +plays: 1280 x 720, 5\.0 s, \d+ frames",
+        said,
+    )
     assert "both signatures verified" in said
     assert noted(folder) == []
     assert "Traceback" not in said
@@ -88,16 +93,22 @@ def test_demo_after_a_killed_start_makes_a_video_and_leaves_nothing_running(envi
     assert not any(b"real:key" in log.read_bytes() for log in (folder / "logs").iterdir())
 
     charged = re.findall(r"^ +total +\S+ +(\S+) *$", said, re.MULTILINE)
-    events = [json.loads(line) for line in (folder / "sandbox" / "bill.jsonl").read_text().splitlines()]
+    events = [
+        json.loads(line) for line in (folder / "sandbox" / "bill.jsonl").read_text().splitlines()
+    ]
     billed = sum(event["billed_nano_usd"] for event in events if event["event"] == "outcome")
     assert [round(float(usd) * 1e9) for usd in charged] == [billed]
 
 
-def test_demo_live_without_terminal_asks_nobody_and_buys_nothing(environment: dict[str, str]) -> None:
+def test_demo_live_without_terminal_asks_nobody_and_buys_nothing(
+    environment: dict[str, str],
+) -> None:
     with run(environment, "demo", "--live") as demo:
         said, _ = demo.communicate(timeout=60)
     assert demo.returncode == 1
-    assert said.splitlines()[-1] == ("The demo with real providers spends money and asks first: run it in a terminal")
+    assert said.splitlines()[-1] == (
+        "The demo with real providers spends money and asks first: run it in a terminal"
+    )
     assert "total  at most $0.303" in said
     assert not (Path(environment["TAKEONE_DATA_DIR"]) / "live").exists()
 
@@ -107,6 +118,10 @@ def test_postgres_in_a_folder_closed_to_its_user_says_what_to_do(tmp_path: Path)
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     part = postgres(closed / "data", 1, "secret", log=tmp_path / "log")
-    first_closed = next(folder for folder in reversed(closed.parents) if not folder.stat().st_mode & 0o001)
-    with pytest.raises(PartFailedError, match=rf"{SYSTEM_USER}.*chmod o\+x {re.escape(str(first_closed))}'"):
+    first_closed = next(
+        folder for folder in reversed(closed.parents) if not folder.stat().st_mode & 0o001
+    )
+    with pytest.raises(
+        PartFailedError, match=rf"{SYSTEM_USER}.*chmod o\+x {re.escape(str(first_closed))}'"
+    ):
         part.prepare()

@@ -12,7 +12,7 @@ from deploy.local.ports import free_ports
 from deploy.local.postgres import postgres, superuser_dsn
 from deploy.local.process import Part, PartFailedError, start_ready
 from deploy.local.s3 import PORTS, S3Access, s3
-from tests.servers import FreshDatabase, PostgresServer, S3Server, TemporalServer
+from tests.support.servers import FreshDatabase, PostgresServer, S3Server, TemporalServer
 
 
 async def test_postgres_kill_keeps_committed_rows(servers_folder: Path) -> None:
@@ -38,13 +38,18 @@ async def test_postgres_kill_keeps_committed_rows(servers_folder: Path) -> None:
     assert running.process.returncode == 0
 
 
-async def test_fresh_database_is_migrated_and_application_is_no_superuser(fresh_database: FreshDatabase) -> None:
+async def test_fresh_database_is_migrated_and_application_is_no_superuser(
+    fresh_database: FreshDatabase,
+) -> None:
     owner = await asyncpg.connect(fresh_database.owner_dsn)
     assert await owner.fetchval("SELECT count(*) FROM executions") == 0
     assert await owner.fetchval("SELECT count(*) FROM schema_migrations") >= 1
     await owner.close()
     application = await asyncpg.connect(fresh_database.application_dsn)
-    assert await application.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is False
+    assert (
+        await application.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        is False
+    )
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await application.fetchval("SELECT count(*) FROM executions")
     await application.close()
@@ -52,20 +57,27 @@ async def test_fresh_database_is_migrated_and_application_is_no_superuser(fresh_
 
 async def test_fresh_database_of_another_test_is_dropped(postgres_server: PostgresServer) -> None:
     connection = await asyncpg.connect(postgres_server.owner_dsn())
-    assert await connection.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%'") == []
+    assert (
+        await connection.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%'")
+        == []
+    )
     await connection.close()
 
 
 async def test_temporal_serves_its_namespace(temporal_server: TemporalServer) -> None:
     client = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)
-    found = [execution async for execution in client.list_workflows("WorkflowId = 'nobody-has-this-id'")]
+    found = [
+        execution async for execution in client.list_workflows("WorkflowId = 'nobody-has-this-id'")
+    ]
     assert (client.namespace, found) == (temporal_server.namespace, [])
 
 
 async def test_s3_objects_are_public_by_address_and_nothing_else_is(s3_server: S3Server) -> None:
     await put(s3_server.access, "films/one.bin", b"0123456789")
     async with httpx.AsyncClient() as client:
-        part = await client.get(f"{s3_server.public_url}/films/one.bin", headers={"Range": "bytes=2-4"})
+        part = await client.get(
+            f"{s3_server.public_url}/films/one.bin", headers={"Range": "bytes=2-4"}
+        )
         assert (part.status_code, part.content) == (206, b"234")
         assert part.headers["content-range"] == "bytes 2-4/10"
         refused = [

@@ -1,4 +1,6 @@
-"""What can go wrong before the start is one line; what is left running is found; what dies is started again."""
+"""What can go wrong before the start is one line; what is left running is found; what dies is
+started again.
+"""
 
 import asyncio
 import json
@@ -17,7 +19,7 @@ from deploy.local.leftovers import Started, note_started, only_one, stop_leftove
 from deploy.local.process import LocalError, Part
 from deploy.local.product import product_environment, without_foreign
 from deploy.local.stack import PART_NAMES, Stack, check_disk, check_ports, prepared
-from tests.stack_ports import free_stack_ports
+from tests.support.stack_ports import free_stack_ports
 
 REAL_KEYS = {"FAL_KEY": "real:key", "REPLICATE_API_TOKEN": "r8_real"}
 
@@ -40,13 +42,19 @@ def test_config_live_has_a_folder_of_its_own(tmp_path: Path) -> None:
     [
         ({"API_PORT": "80O0"}, False, "API_PORT must be a port number, not '80O0'"),
         ({"API_PORT": "7233"}, False, "API_PORT|TEMPORAL_PORT"),
-        ({"TEMPORAL_ENCRYPT_PAYLOADS": "maybe"}, False, "TEMPORAL_ENCRYPT_PAYLOADS must be true or false"),
+        (
+            {"TEMPORAL_ENCRYPT_PAYLOADS": "maybe"},
+            False,
+            "TEMPORAL_ENCRYPT_PAYLOADS must be true or false",
+        ),
         ({"SANDBOX_PORT": "8335"}, False, "S3_PORT and SANDBOX_PORT both use port 8335"),
         ({}, True, "not set: FAL_KEY, REPLICATE_API_TOKEN"),
         ({"FAL_KEY": "x"}, True, "not set: REPLICATE_API_TOKEN"),
     ],
 )
-def test_config_wrong_environment_is_one_line(environment: dict[str, str], live: bool, said: str) -> None:
+def test_config_wrong_environment_is_one_line(
+    environment: dict[str, str], live: bool, said: str
+) -> None:
     with pytest.raises(LocalError, match=said) as raised:
         read_config(environment, live=live)
     assert "\n" not in str(raised.value)
@@ -54,9 +62,16 @@ def test_config_wrong_environment_is_one_line(environment: dict[str, str], live:
 
 @pytest.mark.parametrize("said", ["", "false", "true"])
 def test_config_encrypts_what_temporal_keeps_if_asked(said: str, tmp_path: Path) -> None:
-    config = read_config({"TAKEONE_DATA_DIR": str(tmp_path), "TEMPORAL_ENCRYPT_PAYLOADS": said}, live=False)
-    made = product_environment(config, keep_keys(tmp_path), {"TEMPORAL_ENCRYPT_PAYLOADS": "from outside"})
-    assert (config.encrypt_payloads, made["TEMPORAL_ENCRYPT_PAYLOADS"]) == (said == "true", str(said == "true"))
+    config = read_config(
+        {"TAKEONE_DATA_DIR": str(tmp_path), "TEMPORAL_ENCRYPT_PAYLOADS": said}, live=False
+    )
+    made = product_environment(
+        config, keep_keys(tmp_path), {"TEMPORAL_ENCRYPT_PAYLOADS": "from outside"}
+    )
+    assert (config.encrypt_payloads, made["TEMPORAL_ENCRYPT_PAYLOADS"]) == (
+        said == "true",
+        str(said == "true"),
+    )
 
 
 def test_environment_of_the_product_has_no_real_key_and_no_foreign_address(tmp_path: Path) -> None:
@@ -73,7 +88,13 @@ def test_environment_of_the_product_has_no_real_key_and_no_foreign_address(tmp_p
     }
     config, keys = read_config({"TAKEONE_DATA_DIR": str(tmp_path)}, live=False), keep_keys(tmp_path)
     made = product_environment(config, keys, outer)
-    assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN", "TEMPORAL_API_KEY", "PGOPTIONS", "ELEVENLABS_API_KEY"} & set(made)
+    assert not {
+        "AWS_PROFILE",
+        "AWS_SESSION_TOKEN",
+        "TEMPORAL_API_KEY",
+        "PGOPTIONS",
+        "ELEVENLABS_API_KEY",
+    } & set(made)
     assert not set(REAL_KEYS.values()) & set(made.values())
     assert {made[name] for name in ("HOME", "HTTP_PROXY", "NO_PROXY")} == {
         "/home/me",
@@ -98,7 +119,9 @@ def test_keys_are_kept_and_private(tmp_path: Path) -> None:
     assert keep_keys(tmp_path) == first
     assert (tmp_path / "local.json").stat().st_mode & 0o777 == 0o600
     assert first.postgres_password not in repr(first)
-    assert len(set(json.loads((tmp_path / "local.json").read_text()).values())) == len(fields(first))
+    assert len(set(json.loads((tmp_path / "local.json").read_text()).values())) == len(
+        fields(first)
+    )
 
 
 def test_keys_lost_while_data_is_there_is_one_line(tmp_path: Path) -> None:
@@ -116,7 +139,8 @@ def test_port_in_use_names_port_part_and_variable(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", config.ports.temporal_ui))
         other.listen()
         with pytest.raises(
-            LocalError, match=rf"Port {config.ports.temporal_ui} \(the Temporal Web UI\).*TEMPORAL_UI_PORT=PORT"
+            LocalError,
+            match=rf"Port {config.ports.temporal_ui} \(the Temporal Web UI\).*TEMPORAL_UI_PORT=PORT",
         ):
             check_ports(config)
 
@@ -196,7 +220,9 @@ async def test_prepared_stops_what_a_killed_start_left(tmp_path: Path) -> None:
         note_started(tmp_path, [started])
         async with prepared(config, said.append):
             assert started.process() is None
-    assert said == [f"Stopped Worker (process {left.pid}), left running by an earlier, killed start"]
+    assert said == [
+        f"Stopped Worker (process {left.pid}), left running by an earlier, killed start"
+    ]
 
 
 def test_command_line_says_one_line_and_ends(tmp_path: Path) -> None:
@@ -218,5 +244,7 @@ def test_command_line_says_one_line_and_ends(tmp_path: Path) -> None:
 
 
 def test_every_port_has_a_variable_and_a_name() -> None:
-    assert {variable for variable, _ in Ports().by_variable()} == {variable_of(field.name) for field in fields(Ports)}
+    assert {variable for variable, _ in Ports().by_variable()} == {
+        variable_of(field.name) for field in fields(Ports)
+    }
     assert set(PART_NAMES) == {variable for variable, _ in Ports().by_variable()}

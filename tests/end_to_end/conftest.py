@@ -10,7 +10,7 @@ import pytest
 from deploy.local.config import Config
 from deploy.local.stack import Stack, prepared
 from tests.end_to_end.world import World
-from tests.stack_ports import free_stack_ports
+from tests.support.stack_ports import free_stack_ports
 
 FAST_HORIZONS = {
     "FAL_START_DEADLINE_SECONDS": "1",
@@ -25,9 +25,12 @@ FAST_HORIZONS = {
 @pytest.fixture(scope="session")
 async def stack() -> AsyncGenerator[Stack]:
     with tempfile.TemporaryDirectory(prefix="takeone-e2e-", ignore_cleanup_errors=True) as name:
-        os.chmod(name, 0o711)  # PostgreSQL's own system user has to get in when the tests run as root
+        os.chmod(
+            name, 0o711
+        )  # PostgreSQL's own system user has to get in when the tests run as root
         async with prepared(
-            Config(folder=Path(name), ports=free_stack_ports(), live=None, encrypt_payloads=True), lambda _line: None
+            Config(folder=Path(name), ports=free_stack_ports(), live=None, encrypt_payloads=True),
+            lambda _line: None,
         ) as stack:
             stack.environment |= {**FAST_HORIZONS, "LOG_LEVEL": "DEBUG"}
             await stack.start()

@@ -1,4 +1,6 @@
-"""A backup of the product's database, and its restore under a running stack: by copies on the same server."""
+"""A backup of the product's database, and its restore under a running stack: by copies on the same
+server.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator

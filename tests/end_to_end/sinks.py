@@ -14,11 +14,11 @@ from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from core.platform.temporal.payload_encryption import SealedPayloads
+from core.store.recovery.start_memo import unpacked
 from deploy.local.postgres import clean_environment, program
-from runtime.payloads import SealedPayloads
-from store.accepted import unpacked
 from tests.end_to_end.world import World
-from tests.leaks import unfolded
+from tests.support.leaks import unfolded
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -28,12 +28,20 @@ OURS_ALONE = ("local.json", "s3.json")
 """Where the local stack keeps its keys, for its owner to read: the settings of its processes."""
 
 
-async def collect(world: World, answers: Iterable[httpx.Response], workflow_ids: Iterable[str]) -> list[Sink]:
+async def collect(
+    world: World, answers: Iterable[httpx.Response], workflow_ids: Iterable[str]
+) -> list[Sink]:
     """workflow_ids: beside those of the world's executions and of their webhooks."""
-    delivered = await world.rows("SELECT event_id, delivery FROM webhooks WHERE user_id = $1", world.user.user_id)
+    delivered = await world.rows(
+        "SELECT event_id, delivery FROM webhooks WHERE user_id = $1", world.user.user_id
+    )
     deliveries = [f"deliver/{row['event_id']}/{row['delivery']}" for row in delivered]
     client = await world.temporal()
-    found = [sink for one in [*world.ids, *deliveries, *workflow_ids] for sink in await _history(client, one)]
+    found = [
+        sink
+        for one in [*world.ids, *deliveries, *workflow_ids]
+        for sink in await _history(client, one)
+    ]
     found += await asyncio.to_thread(_database, world)
     found += _logs(world)
     found += [sink async for sink in _objects(world)]
@@ -41,14 +49,18 @@ async def collect(world: World, answers: Iterable[httpx.Response], workflow_ids:
         ("webhook", b"\n".join([one.path.encode(), str(one.headers).encode(), one.body]))
         for one in world.receiver.received
     ]
-    found += [("answer", str(answer.headers).encode() + b"\n" + answer.content) for answer in answers]
+    found += [
+        ("answer", str(answer.headers).encode() + b"\n" + answer.content) for answer in answers
+    ]
     found += [sink async for sink in _metrics(world)]
     found += _command_lines(world)
     return found
 
 
 async def _history(client: Client, workflow_id: str) -> list[Sink]:
-    """As Temporal has it, and as an operator with the key sees it: what is encrypted must hold no secret either."""
+    """As Temporal has it, and as an operator with the key sees it: what is encrypted must hold no
+    secret either.
+    """
     handle = client.get_workflow_handle(workflow_id)
     try:
         description = (await handle.describe()).raw_description
@@ -59,7 +71,11 @@ async def _history(client: Client, workflow_id: str) -> list[Sink]:
     sinks = [("history", description.SerializeToString())]
     for event in [*history.events, description]:
         sinks.append(("history", event.SerializeToString()))
-        sinks += [("history, decrypted", text) for payload in payloads(event) for text in _texts(codec.open(payload))]
+        sinks += [
+            ("history, decrypted", text)
+            for payload in payloads(event)
+            for text in _texts(codec.open(payload))
+        ]
     return sinks
 
 
@@ -84,7 +100,9 @@ def _payloads(value: object) -> Iterator[Payload]:
 def _texts(payload: Payload) -> Iterator[bytes]:
     yield payload.data
     try:
-        yield str(unpacked(payload.data.decode().strip('"'))).encode()  # the memo of what was accepted
+        yield str(
+            unpacked(payload.data.decode().strip('"'))
+        ).encode()  # the memo of what was accepted
     except ValueError:
         return
 
@@ -127,7 +145,10 @@ async def _objects(world: World) -> AsyncGenerator[Sink]:
         assert len(keys) > 1
         for key in keys:
             kept = await client.get_object(Bucket=name, Key=key)
-            yield "object's metadata", f"{key} {kept['ResponseMetadata']['HTTPHeaders']} {kept['Metadata']}".encode()
+            yield (
+                "object's metadata",
+                f"{key} {kept['ResponseMetadata']['HTTPHeaders']} {kept['Metadata']}".encode(),
+            )
             async with kept["Body"] as body:
                 yield "object", await body.read()
 
@@ -135,7 +156,12 @@ async def _objects(world: World) -> AsyncGenerator[Sink]:
 async def _metrics(world: World) -> AsyncGenerator[Sink]:
     ports = world.stack.config.ports
     async with httpx.AsyncClient(trust_env=False) as http:
-        for port in (ports.api_metrics, ports.worker_metrics, ports.worker_sdk_metrics, ports.temporal_metrics):
+        for port in (
+            ports.api_metrics,
+            ports.worker_metrics,
+            ports.worker_sdk_metrics,
+            ports.temporal_metrics,
+        ):
             yield "metrics", (await http.get(f"http://127.0.0.1:{port}/metrics")).content
 
 

@@ -1,4 +1,6 @@
-"""A provider that refuses this service's key: what was accepted waits and completes, new requests are refused."""
+"""A provider that refuses this service's key: what was accepted waits and completes, new requests
+are refused.
+"""
 
 import asyncio
 
@@ -13,10 +15,14 @@ SOON = "UPDATE provider_states SET probe_at = now() + interval '2 s' WHERE tripp
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("status", [401, 402])
-async def test_what_a_provider_refuses_us_waits_and_completes_when_it_accepts_again(world: World, status: int) -> None:
+async def test_what_a_provider_refuses_us_waits_and_completes_when_it_accepts_again(
+    world: World, status: int
+) -> None:
     waiting = [await world.generate(**MODELS)]
     await world.until(waiting[0], job="image", state="completed")
-    ordered = await world.fault("refuse", provider="fal", operation="create", times=2, params={"status": status})
+    ordered = await world.fault(
+        "refuse", provider="fal", operation="create", times=2, params={"status": status}
+    )
     waiting.append(await world.generate(**MODELS))
 
     async def sooner() -> bool:
@@ -30,7 +36,9 @@ async def test_what_a_provider_refuses_us_waits_and_completes_when_it_accepts_ag
     await world.until_true(sooner, "the breaker is not open any more")
     for execution_id in waiting:
         assert (await world.until_final(execution_id, seconds=150))["status"] == "completed"
-    assert await world.rows("SELECT provider FROM provider_states WHERE tripped_at IS NOT NULL") == []
+    assert (
+        await world.rows("SELECT provider FROM provider_states WHERE tripped_at IS NOT NULL") == []
+    )
     waiting.append(await world.generate(**MODELS))
     assert (await world.until_final(waiting[-1]))["status"] == "completed"
     for execution_id in waiting:
@@ -47,6 +55,6 @@ async def test_operator_lets_it_go_on_at_once(world: World) -> None:
     )
     body = {"prompt": "now", **MODELS, "duration": 2, "resolution": "480p"}
     assert (await world.api.post("/api/generate-video", json=body)).status_code == 503
-    tool = (world.stack.config, world.stack.environment, "store.admin")
+    tool = (world.stack.config, world.stack.environment, "cli")
     await asyncio.to_thread(run_tool, *tool, "providers", "reset", "fal")
     assert (await world.until_final(await world.generate(**MODELS)))["status"] == "completed"

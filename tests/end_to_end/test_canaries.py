@@ -1,5 +1,5 @@
-"""Secrets are planted, and looked for in everything that the service leaves behind: after success, failure, retry and
-crashes, with all processes logging at DEBUG and what Temporal keeps encrypted.
+"""Secrets are planted, and looked for in everything that the service leaves behind: after success,
+failure, retry and crashes, with all processes logging at DEBUG and what Temporal keeps encrypted.
 """
 
 import base64
@@ -15,12 +15,14 @@ from typing import Any
 import httpx
 import pytest
 
-from store.accepted import packed
+from core.store.recovery.start_memo import packed
 from tests.end_to_end.sinks import bucket, collect, files_of
 from tests.end_to_end.world import MODELS, PROMPT, World
-from tests.leaks import Leak, find_leaks
+from tests.support.leaks import Leak, find_leaks
 
-OWN_KEYS = {"fal": f"{secrets.token_hex(4)}-0000-4000-8000-{secrets.token_hex(6)}:{secrets.token_hex(16)}"}
+OWN_KEYS = {
+    "fal": f"{secrets.token_hex(4)}-0000-4000-8000-{secrets.token_hex(6)}:{secrets.token_hex(16)}"
+}
 
 PLANTABLE = {
     "history", "history, decrypted", "database", "log api.log", "object", "object's metadata", "webhook", "answer",
@@ -47,7 +49,9 @@ class Canaries:
         keys = world.stack.keys
         made = await _shown(world, "/api/keys", {"name": "second", "scopes": ["read", "generate"]})
         endpoint_secret = _whsec()
-        endpoint = await _shown(world, "/api/endpoints", {"url": world.receiver.url, "secret": endpoint_secret})
+        endpoint = await _shown(
+            world, "/api/endpoints", {"url": world.receiver.url, "secret": endpoint_secret}
+        )
         rotated = await _shown(world, f"/api/endpoints/{endpoint['id']}/rotate-secret", {})
         own = await _shown(world, "/api/webhook-secret/rotate", {})
         canaries = cls(
@@ -111,14 +115,20 @@ async def _refused(canaries: Canaries) -> None:
     for body in wrong:
         assert (await world.api.post("/api/generate-video", json=body)).status_code == 422
     broken = await world.api.post(
-        "/api/generate-video", content=f'{{"webhookSecret": "{text}"', headers={"content-type": "application/json"}
+        "/api/generate-video",
+        content=f'{{"webhookSecret": "{text}"',
+        headers={"content-type": "application/json"},
     )
     assert 400 <= broken.status_code < 500
     strange = {"authorization": f"Bearer {planted['a key that is none']}"}
     assert (await world.api.get("/api/executions", headers=strange)).status_code == 401
-    refused = await world.api.put("/api/provider-keys/nobody", json={"key": planted["user's own provider key"]})
+    refused = await world.api.put(
+        "/api/provider-keys/nobody", json={"key": planted["user's own provider key"]}
+    )
     assert refused.status_code == 404
-    refused = await world.api.put("/api/provider-keys/fal", json={"key": planted["user's own provider key"] * 10})
+    refused = await world.api.put(
+        "/api/provider-keys/fal", json={"key": planted["user's own provider key"] * 10}
+    )
     assert refused.status_code == 422
 
 
@@ -131,7 +141,9 @@ async def _failed_and_retried(canaries: Canaries) -> str:
     """Its video fails at the provider; what failed is bought again."""
     world = canaries.world
     body = {"webhookSecret": canaries.secrets["webhook secret of a request, a text"]}
-    execution_id = await world.caught("fail_after", provider="replicate", params={"seconds": 0.2}, body=body)
+    execution_id = await world.caught(
+        "fail_after", provider="replicate", params={"seconds": 0.2}, body=body
+    )
     assert (await world.ended(execution_id))["status"] == "failed"
     answer = await world.api.post(f"/api/executions/{execution_id}/retry")
     assert answer.status_code == 202, answer.text
@@ -151,12 +163,20 @@ async def _without_tables(world: World, *tables: str) -> AsyncGenerator[None]:
 
 
 async def _crashed(canaries: Canaries, execution_id: str, *, killed: bool) -> None:
-    """Bugs in the API and in the end of an execution; the worker is killed meanwhile, or not: it all goes on."""
+    """Bugs in the API and in the end of an execution; the worker is killed meanwhile, or not: it
+    all goes on.
+    """
     world = canaries.world
-    body = {"prompt": PROMPT, "webhook": world.receiver.url, "webhookSecret": canaries.secrets["fal key"]}
+    body = {
+        "prompt": PROMPT,
+        "webhook": world.receiver.url,
+        "webhookSecret": canaries.secrets["fal key"],
+    }
     before = _bugs_of_the_worker(world)
     async with _without_tables(world, "idempotency_keys", "webhooks"):
-        answer = await world.api.post("/api/generate-video", json=body, headers={"idempotency-key": "k"})
+        answer = await world.api.post(
+            "/api/generate-video", json=body, headers={"idempotency-key": "k"}
+        )
         assert answer.status_code == 500, answer.text
 
         async def fails() -> bool:
@@ -175,7 +195,9 @@ def _bugs_of_the_worker(world: World) -> int:
 async def _own_key(canaries: Canaries) -> None:
     """Bought with the user's own key, whatever the provider says to it."""
     world = canaries.world
-    put = await world.api.put("/api/provider-keys/fal", json={"key": canaries.secrets["user's own provider key"]})
+    put = await world.api.put(
+        "/api/provider-keys/fal", json={"key": canaries.secrets["user's own provider key"]}
+    )
     assert put.status_code == 200, put.text
     assert (await world.api.post("/api/provider-keys/fal/test")).status_code == 200
     execution_id = await world.generate(**MODELS["fal"])
@@ -247,15 +269,21 @@ async def test_planted_leaks_are_found_in_every_sink(world: World) -> None:
         await world.rows("CREATE TABLE planted (bytes bytea)")
         try:
             await world.rows("INSERT INTO planted VALUES ($1)", hidden)
-            await client.start_workflow("nobody", id=workflow_id, task_queue=secret, memo={"a": packed({"b": secret})})
+            await client.start_workflow(
+                "nobody", id=workflow_id, task_queue=secret, memo={"a": packed({"b": secret})}
+            )
             async with bucket(world) as (s3, name):
-                await s3.put_object(Bucket=name, Key="planted", Body=hidden, Metadata={"planted": secret})
+                await s3.put_object(
+                    Bucket=name, Key="planted", Body=hidden, Metadata={"planted": secret}
+                )
             async with httpx.AsyncClient(trust_env=False) as http:
                 await http.post(world.receiver.url, content=secret)
             await world.api.get(f"/nothing/{secret}")
             with log.open("ab") as file:
                 file.write(hidden)
-            found = find_leaks(await collect(world, canaries.answers, [workflow_id]), {"planted": secret.encode()})
+            found = find_leaks(
+                await collect(world, canaries.answers, [workflow_id]), {"planted": secret.encode()}
+            )
         finally:
             await world.rows("DROP TABLE planted")
             await client.get_workflow_handle(workflow_id).terminate()
@@ -267,8 +295,9 @@ async def test_planted_leaks_are_found_in_every_sink(world: World) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_secrets_are_in_no_file(world: World) -> None:
-    """The same with a worker that is killed; and on the disks of PostgreSQL, Temporal and S3, too: their tables, their
-    logs of changes, what they have deleted. A prompt, which is no secret, is found in PostgreSQL's.
+    """The same with a worker that is killed; and on the disks of PostgreSQL, Temporal and S3, too:
+    their tables, their logs of changes, what they have deleted. A prompt, which is no secret, is
+    found in PostgreSQL's.
     """
     async with Canaries.planted(world) as canaries:
         await _everything(canaries, killed=True)
@@ -280,5 +309,7 @@ async def test_secrets_are_in_no_file(world: World) -> None:
     assert {leak.sink.split("/")[0] for leak in shown} >= {"file postgres"}, (
         "the look into the files finds what is there"
     )
-    sandbox = [leak for leak in found if leak.sink.startswith("file sandbox/")]  # others' computers: given their own
+    sandbox = [
+        leak for leak in found if leak.sink.startswith("file sandbox/")
+    ]  # others' computers: given their own
     assert set(found) - set(sandbox) - set(shown) == set[Leak]()

@@ -1,10 +1,12 @@
-"""A cancel, from the API or from the Web UI: the provider's job is ended, its real cost settled, the rest released."""
+"""A cancel, from the API or from the Web UI: the provider's job is ended, its real cost settled,
+the rest released.
+"""
 
 import asyncio
 
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from contracts.money import nano_usd
+from core.domain.money import nano_usd
 from tests.end_to_end.world import World
 
 LONG_SECONDS = 8.0
@@ -74,4 +76,7 @@ async def test_cancel_after_the_end_changes_nothing(world: World) -> None:
     assert answer.status_code == 200
     assert answer.json()["status"] == "completed"
     after = await world.get(execution_id)
-    assert {**after, "webhook": None} == {**before, "webhook": None}  # its attempts may be noted a moment later
+    assert {**after, "webhook": None} == {
+        **before,
+        "webhook": None,
+    }  # its attempts may be noted a moment later

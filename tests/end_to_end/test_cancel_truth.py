@@ -1,5 +1,5 @@
-"""A cancel at every stage, twice, and racing the end: the provider is asked once, its real cost is settled, the hold is
-released to the nano-dollar, and the user hears of one end.
+"""A cancel at every stage, twice, and racing the end: the provider is asked once, its real cost is
+settled, the hold is released to the nano-dollar, and the user hears of one end.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from contracts.money import nano_usd
+from core.domain.money import nano_usd
 from tests.end_to_end.world import ENDED, MODELS, World
 
 LONG_SECONDS = 25.0
@@ -25,9 +25,10 @@ Cancels = asyncio.Future[tuple[dict[str, Any], dict[str, Any]]]
 class Stage:
     """Where the cancel comes, and what must come of it.
 
-    order: makes an execution that has come to this stage. lost: what happens to the provider's answer to the cancel.
-    bought: provider jobs. asked: whether the provider is asked to end one; None: it may be too late for it.
-    last: how the bill says that the last of them ended. charged: what of it, by provider.
+    order: makes an execution that has come to this stage. lost: what happens to the provider's
+    answer to the cancel. bought: provider jobs. asked: whether the provider is asked to end one;
+    None: it may be too late for it. last: how the bill says that the last of them ended. charged:
+    what of it, by provider.
     """
 
     order: Callable[[World, str], Awaitable[str]]
@@ -36,7 +37,9 @@ class Stage:
     bought: int = 2
     asked: bool | None = True
     last: str = "canceled"
-    charged: dict[str, str] = field(default_factory=lambda: {"fal": "nothing", "replicate": "nothing"})
+    charged: dict[str, str] = field(
+        default_factory=lambda: {"fal": "nothing", "replicate": "nothing"}
+    )
 
 
 async def _submitting(world: World, provider: str, stage: str) -> str:
@@ -91,7 +94,9 @@ async def _losing(world: World, provider: str) -> str:
 async def _storing(world: World, provider: str) -> str:
     """Everything is bought; the video drips into our storage."""
     slow = {"chunk_bytes": 512, "seconds_per_chunk": 0.4}
-    ordered = await world.fault("slow_file", provider=provider, model=MODELS[provider]["videoModel"], params=slow)
+    ordered = await world.fault(
+        "slow_file", provider=provider, model=MODELS[provider]["videoModel"], params=slow
+    )
     execution_id = await _video(world, provider, seconds=1.0)
     await world.until_fired(ordered)
     return execution_id
@@ -106,25 +111,42 @@ async def _ended(world: World, provider: str) -> str:
 PART = {"fal": "nothing", "replicate": "part"}
 WHOLE = {"fal": "all", "replicate": "all"}
 STAGES = {
-    # First, because it takes longest: the call is given up after ten seconds, all of which are charged.
-    "running, never answered": Stage(order=_running, lost={"fault": "hang"}, charged={**PART, "replicate": "some"}),
+    # First, because it takes longest: the call is given up after ten seconds, all of which are
+    # charged.
+    "running, never answered": Stage(
+        order=_running, lost={"fault": "hang"}, charged={**PART, "replicate": "some"}
+    ),
     "submitting, not taken yet": Stage(order=_submitting_unread, bought=1),
     "submitting, taken": Stage(order=_submitting_accepted, bought=1),
     "unknown": Stage(order=_unknown, bought=1, asked=None, last="succeeded", charged=WHOLE),
     "queued at the provider": Stage(order=_queued_there),
     "running": Stage(order=_running, charged=PART),
-    "running, refused with 503": Stage(order=_running, lost={"fault": "error_5xx_before_accept"}, charged=PART),
-    "running, answer lost": Stage(order=_running, lost={"fault": "drop_after_accept"}, charged=PART),
-    "running, cancel loses": Stage(order=_losing, status="completed", last="succeeded", charged=WHOLE),
-    "storing": Stage(order=_storing, asked=False, status="completed", last="succeeded", charged=WHOLE),
-    "after the end": Stage(order=_ended, asked=False, status="completed", last="succeeded", charged=WHOLE),
+    "running, refused with 503": Stage(
+        order=_running, lost={"fault": "error_5xx_before_accept"}, charged=PART
+    ),
+    "running, answer lost": Stage(
+        order=_running, lost={"fault": "drop_after_accept"}, charged=PART
+    ),
+    "running, cancel loses": Stage(
+        order=_losing, status="completed", last="succeeded", charged=WHOLE
+    ),
+    "storing": Stage(
+        order=_storing, asked=False, status="completed", last="succeeded", charged=WHOLE
+    ),
+    "after the end": Stage(
+        order=_ended, asked=False, status="completed", last="succeeded", charged=WHOLE
+    ),
 }
 
 
 async def _cancelled_twice(world: World, provider: str, stage: Stage) -> tuple[str, Cancels]:
     """An execution at a stage, and two cancels of it at once that go on by themselves."""
     execution_id = await stage.order(world, provider)
-    ordered = await world.fault(**stage.lost, provider=provider, operation="cancel") if stage.lost else None
+    ordered = (
+        await world.fault(**stage.lost, provider=provider, operation="cancel")
+        if stage.lost
+        else None
+    )
     cancels = asyncio.gather(world.cancel(execution_id), world.cancel(execution_id))
     if stage.order in (_submitting_unread, _submitting_accepted):
         await world.until_cancel_is_committed(execution_id)
@@ -139,24 +161,42 @@ async def test_cancel_at_every_stage_settles_what_the_provider_says(world: World
     await world.settings(history_lag_seconds=LIST_LAG_SECONDS)
     orders: dict[tuple[str, str], tuple[str, Cancels]] = {}
     for name, stage in STAGES.items():
-        both = await asyncio.gather(*(_cancelled_twice(world, provider, stage) for provider in MODELS))
+        both = await asyncio.gather(
+            *(_cancelled_twice(world, provider, stage) for provider in MODELS)
+        )
         orders |= {(name, provider): order for provider, order in zip(MODELS, both, strict=True)}
-    await asyncio.gather(*(world.until_final(execution_id, seconds=60) for execution_id, _ in orders.values()))
+    await asyncio.gather(
+        *(world.until_final(execution_id, seconds=60) for execution_id, _ in orders.values())
+    )
     for (name, provider), (execution_id, cancels) in orders.items():
-        await _check(world, execution_id, await cancels, STAGES[name], provider, f"{name}, {provider}")
-    await world.check_bought({execution_id: STAGES[name].bought for (name, _), (execution_id, _) in orders.items()})
+        await _check(
+            world, execution_id, await cancels, STAGES[name], provider, f"{name}, {provider}"
+        )
+    await world.check_bought(
+        {execution_id: STAGES[name].bought for (name, _), (execution_id, _) in orders.items()}
+    )
     await world.check_budget()
 
 
 async def _check(
-    world: World, execution_id: str, answers: Iterable[dict[str, Any]], stage: Stage, provider: str, name: str
+    world: World,
+    execution_id: str,
+    answers: Iterable[dict[str, Any]],
+    stage: Stage,
+    provider: str,
+    name: str,
 ) -> None:
     seen = await world.get(execution_id)
     assert seen["status"] == stage.status, (name, seen)
     last = (await world.bill_of(execution_id))[-1]
     assert last["state"] == stage.last, (name, last)
     price, billed = last["price_nano_usd"], last["billed_nano_usd"]
-    right = {"nothing": billed == 0, "part": 0 < billed < price, "some": billed > 0, "all": billed == price > 0}
+    right = {
+        "nothing": billed == 0,
+        "part": 0 < billed < price,
+        "some": billed > 0,
+        "all": billed == price > 0,
+    }
     assert right[stage.charged[provider]], (name, last)
     await _check_truth(world, execution_id, answers, name)
     calls = await _cancel_calls(world, execution_id)
@@ -165,7 +205,9 @@ async def _check(
     assert stage.asked in (None, bool(calls)), (name, calls)
 
 
-async def _check_truth(world: World, execution_id: str, answers: Iterable[dict[str, Any]], name: str) -> None:
+async def _check_truth(
+    world: World, execution_id: str, answers: Iterable[dict[str, Any]], name: str
+) -> None:
     """The money is the bill; what the cancels answered was true; its user hears of one end."""
     spent = await world.check_money(execution_id)
     seen = await world.get(execution_id)
@@ -174,15 +216,23 @@ async def _check_truth(world: World, execution_id: str, answers: Iterable[dict[s
         if answer["final"]:
             assert answer["status"] == seen["status"], (name, answer)
             assert nano_usd(answer["spent"]) == spent, (name, answer)
-            assert nano_usd(answer["released"]) == nano_usd(seen["cost"]["estimated"]) - spent, (name, answer)
+            assert nano_usd(answer["released"]) == nano_usd(seen["cost"]["estimated"]) - spent, (
+                name,
+                answer,
+            )
     event = await world.check_one_event(execution_id)
-    assert (event["type"], event["cost"]) == (f"execution.{seen['status']}", seen["cost"]), (name, event)
+    assert (event["type"], event["cost"]) == (f"execution.{seen['status']}", seen["cost"]), (
+        name,
+        event,
+    )
 
 
 async def _cancel_calls(world: World, execution_id: str) -> Counter[str]:
     """How often the provider was asked to end each job of an execution."""
     ours = {line["provider_job_id"] for line in await world.bill_of(execution_id)}
-    return Counter(call["path"] for call in await world.calls("cancel") if ours & set(call["path"].split("/")))
+    return Counter(
+        call["path"] for call in await world.calls("cancel") if ours & set(call["path"].split("/"))
+    )
 
 
 async def test_cancel_before_anything_is_sent_buys_nothing(world: World) -> None:
@@ -204,7 +254,11 @@ async def test_cancel_that_races_the_end_is_true_whoever_wins(world: World) -> N
     """Each video is cancelled at another moment around its end."""
     await world.settings(video_seconds=3.0)
     offsets = (-1.5, -0.2, -0.07, 0.0, 0.2)
-    orders = [(await world.generate(**MODELS[provider]), offset) for offset in offsets for provider in MODELS]
+    orders = [
+        (await world.generate(**MODELS[provider]), offset)
+        for offset in offsets
+        for provider in MODELS
+    ]
 
     async def race(execution_id: str, offset: float) -> None:
         await world.until(execution_id, job="video", state="submitted")

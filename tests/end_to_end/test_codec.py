@@ -1,4 +1,6 @@
-"""What an operator sees of an encrypted workflow: nothing without the codec endpoint, all of it with it."""
+"""What an operator sees of an encrypted workflow: nothing without the codec endpoint, all of it
+with it.
+"""
 
 import asyncio
 import base64
@@ -11,8 +13,8 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 
+from core.platform.temporal.payload_encryption import ENCODING
 from deploy.local.programs import program
-from runtime.payloads import ENCODING
 from tests.end_to_end.sinks import payloads
 from tests.end_to_end.world import PROMPT, World
 
@@ -24,7 +26,9 @@ async def _ended(world: World) -> str:
 
 
 async def test_codec_endpoint_decodes_a_history_fetched_raw(world: World) -> None:
-    """As the Web UI does it: the endpoint from its server's settings, the payloads of an event, its page's origin."""
+    """As the Web UI does it: the endpoint from its server's settings, the payloads of an event, its
+    page's origin.
+    """
     execution_id, config = await _ended(world), world.stack.config
     plain = await Client.connect(f"127.0.0.1:{config.ports.temporal}")
     description = (await plain.get_workflow_handle(execution_id).describe()).raw_description
@@ -32,7 +36,9 @@ async def test_codec_endpoint_decodes_a_history_fetched_raw(world: World) -> Non
     sealed = [payload for event in [*history.events, description] for payload in payloads(event)]
     assert len(sealed) > 20
     async with httpx.AsyncClient(trust_env=False) as http:
-        settings: dict[str, Any] = (await http.get(f"{config.temporal_ui_url}/api/v1/settings")).json()
+        settings: dict[str, Any] = (
+            await http.get(f"{config.temporal_ui_url}/api/v1/settings")
+        ).json()
         endpoint: str = settings["Codec"]["Endpoint"]
         answer = await http.post(
             f"{endpoint}/decode",
@@ -44,26 +50,44 @@ async def test_codec_endpoint_decodes_a_history_fetched_raw(world: World) -> Non
     assert len(shown) == len(sealed)
     raw = b"".join(payload.SerializeToString() for payload in sealed)
     decoded = b"".join(ParseDict(payload, Payload()).SerializeToString() for payload in shown)
-    assert [(known in raw, known in decoded) for known in (PROMPT.encode(), execution_id.encode())] == [
-        (False, True)
-    ] * 2
+    assert [
+        (known in raw, known in decoded) for known in (PROMPT.encode(), execution_id.encode())
+    ] == [(False, True)] * 2
     assert ENCODING not in decoded
 
 
-async def test_command_line_of_temporal_shows_a_workflow_with_the_codec_endpoint_alone(world: World) -> None:
+async def test_command_line_of_temporal_shows_a_workflow_with_the_codec_endpoint_alone(
+    world: World,
+) -> None:
     execution_id, config = await _ended(world), world.stack.config
 
     def show(*options: str) -> str:
-        command = [str(program("temporal")), "workflow", "show", "--workflow-id", execution_id, "--output", "json"]
+        command = [
+            str(program("temporal")),
+            "workflow",
+            "show",
+            "--workflow-id",
+            execution_id,
+            "--output",
+            "json",
+        ]
         address = f"--address=127.0.0.1:{config.ports.temporal}"
         done = subprocess.run(
-            [*command, address, *options], capture_output=True, text=True, check=True, timeout=30, env={"HOME": "/"}
+            [*command, address, *options],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+            env={"HOME": "/"},
         )
         return done.stdout
 
     without = await asyncio.to_thread(show)
     with_it = await asyncio.to_thread(show, f"--codec-endpoint={config.codec_url}")
-    assert (f'"{execution_id}"' in _inputs(with_it), execution_id in _inputs(without)) == (True, False)
+    assert (f'"{execution_id}"' in _inputs(with_it), execution_id in _inputs(without)) == (
+        True,
+        False,
+    )
 
 
 def _inputs(shown: str) -> str:

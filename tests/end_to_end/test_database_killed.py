@@ -1,4 +1,6 @@
-"""PostgreSQL killed ten times under load: what was accepted ends, is paid for once, told once; and it is soon over."""
+"""PostgreSQL killed ten times under load: what was accepted ends, is paid for once, told once; and
+it is soon over.
+"""
 
 import asyncio
 import os
@@ -22,7 +24,9 @@ GREEN_SECONDS = 10.0
 
 @dataclass(slots=True)
 class Buyers:
-    """They order small videos, and repeat what was refused under the same key until it is accepted."""
+    """They order small videos, and repeat what was refused under the same key until it
+    is accepted.
+    """
 
     world: World
     accepted: dict[str, str] = field(default_factory=dict[str, str])
@@ -30,8 +34,15 @@ class Buyers:
     stopping: bool = False
 
     async def order(self, key: str) -> httpx.Response:
-        body = {"prompt": PROMPT, "duration": 2, "resolution": "480p", "webhook": self.world.receiver.url}
-        answer = await self.world.api.post("/api/generate-video", json=body, headers={"Idempotency-Key": key})
+        body = {
+            "prompt": PROMPT,
+            "duration": 2,
+            "resolution": "480p",
+            "webhook": self.world.receiver.url,
+        }
+        answer = await self.world.api.post(
+            "/api/generate-video", json=body, headers={"Idempotency-Key": key}
+        )
         if answer.status_code == 202:
             self.accepted[key] = answer.json()["executionId"]
             self.last_accepted_at = time.monotonic()
@@ -48,12 +59,19 @@ class Buyers:
             await asyncio.sleep(2.0 if answer.status_code == 202 else 0.2)
 
     async def until_green(self) -> float:
-        """Seconds from PostgreSQL's first answer until an order is accepted and the API says that it is ready."""
-        await self.world.until_true(self._database_answers, "PostgreSQL does not come back", seconds=60, every=0.1)
+        """Seconds from PostgreSQL's first answer until an order is accepted and the API says that
+        it is ready.
+        """
+        await self.world.until_true(
+            self._database_answers, "PostgreSQL does not come back", seconds=60, every=0.1
+        )
         back_at = time.monotonic()
 
         async def green() -> bool:
-            return self.last_accepted_at > back_at and (await self.world.api.get("/readyz")).status_code == 200
+            return (
+                self.last_accepted_at > back_at
+                and (await self.world.api.get("/readyz")).status_code == 200
+            )
 
         await self.world.until_true(green, "the API does not recover", seconds=60)
         return time.monotonic() - back_at
@@ -82,7 +100,9 @@ class Buyers:
 async def test_postgresql_killed_ten_times_under_load_loses_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_stack, "LONGEST_PAUSE_SECONDS", 2.0)  # it dies too often here to be waited for longer
+    monkeypatch.setattr(
+        local_stack, "LONGEST_PAUSE_SECONDS", 2.0
+    )  # it dies too often here to be waited for longer
     buyers = Buyers(world)
     chance = random.Random(5)
     buying = [asyncio.create_task(buyers.buy(f"buyer {number}")) for number in range(BUYERS)]
@@ -99,7 +119,9 @@ async def test_postgresql_killed_ten_times_under_load_loses_nothing(
     accepted = sorted(buyers.accepted.values())
     assert len(accepted) >= KILLS
     for execution_id in accepted:
-        seen = await world.until_final(execution_id, seconds=240)  # what failed often is tried again late
+        seen = await world.until_final(
+            execution_id, seconds=240
+        )  # what failed often is tried again late
         assert seen["status"] == "completed", seen
         await world.check_money(execution_id)
         await world.check_one_event(execution_id)

@@ -1,4 +1,6 @@
-"""A provider that says no, or says nothing: a code, a sentence, what was spent; and never a second payment."""
+"""A provider that says no, or says nothing: a code, a sentence, what was spent; and never a second
+payment.
+"""
 
 from typing import Any
 
@@ -18,9 +20,19 @@ VIDEO = {"provider": "replicate", "operation": "create"}
         ("refuse", {**VIDEO, "params": {"status": 422}}, "provider_rejected_input", "0.003"),
         ("moderated", {"provider": "fal"}, "content_moderated", "0.003"),
         ("moderated", {"provider": "replicate"}, "content_moderated", "0.003"),
-        ("fail_after", {"provider": "replicate", "params": {"seconds": 0.2}}, "provider_failed", "0.003"),
+        (
+            "fail_after",
+            {"provider": "replicate", "params": {"seconds": 0.2}},
+            "provider_failed",
+            "0.003",
+        ),
         ("empty_output", {"provider": "replicate"}, "provider_empty_output", None),
-        ("wrong_bytes", {"provider": "replicate", "params": {"form": "html"}}, "output_invalid", None),
+        (
+            "wrong_bytes",
+            {"provider": "replicate", "params": {"form": "html"}},
+            "output_invalid",
+            None,
+        ),
     ],
 )
 async def test_failure_has_a_code_a_sentence_and_what_was_spent(
@@ -35,8 +47,14 @@ async def test_failure_has_a_code_a_sentence_and_what_was_spent(
     assert spent is None or seen["error"]["spent"] == spent
     assert len(seen["error"]["message"]) > 20
     environment = world.stack.environment
-    for secret in (environment["FAL_KEY"], environment["REPLICATE_API_TOKEN"], world.stack.config.sandbox_url):
+    for secret in (
+        environment["FAL_KEY"],
+        environment["REPLICATE_API_TOKEN"],
+        world.stack.config.sandbox_url,
+    ):
         assert secret not in str(seen)
-    assert len(await world.bill_of(execution_id)) == len([job for job in seen["jobs"] if job["submittedAt"]])
+    assert len(await world.bill_of(execution_id)) == len(
+        [job for job in seen["jobs"] if job["submittedAt"]]
+    )
     await world.check_money(execution_id)
     assert (await world.webhook(execution_id))["type"] == "execution.failed"

@@ -1,6 +1,8 @@
-"""One user's hundreds delay another's single execution by little; and no more runs at a provider than may.
+"""One user's hundreds delay another's single execution by little; and no more runs at a provider
+than may.
 
-Measured against the flood itself, on the same machine at the same time: no clock time is right for every machine.
+Measured against the flood itself, on the same machine at the same time: no clock time is right for
+every machine.
 """
 
 import asyncio
@@ -20,7 +22,7 @@ import pytest
 from deploy.local.config import Config
 from deploy.local.stack import Stack, prepared
 from tests.end_to_end.world import MODELS, World
-from tests.stack_ports import free_stack_ports
+from tests.support.stack_ports import free_stack_ports
 
 FLOOD = 200
 AT_ONCE = 6
@@ -33,7 +35,9 @@ SHARE = 4
 @asynccontextmanager
 async def fair_stack(environment: dict[str, str]) -> AsyncGenerator[Stack]:
     with tempfile.TemporaryDirectory(prefix="takeone-fair-", ignore_cleanup_errors=True) as name:
-        os.chmod(name, 0o711)  # PostgreSQL's own system user has to get in when the tests run as root
+        os.chmod(
+            name, 0o711
+        )  # PostgreSQL's own system user has to get in when the tests run as root
         config = Config(folder=Path(name), ports=free_stack_ports(), live=None)
         async with prepared(config, lambda _line: None) as stack:
             stack.environment |= environment
@@ -43,7 +47,9 @@ async def fair_stack(environment: dict[str, str]) -> AsyncGenerator[Stack]:
 
 @pytest.fixture(scope="module")
 async def narrow_stack() -> AsyncGenerator[Stack]:
-    async with fair_stack({"FAL_MAX_IN_FLIGHT": str(AT_ONCE), "REPLICATE_MAX_IN_FLIGHT": str(AT_ONCE)}) as stack:
+    async with fair_stack(
+        {"FAL_MAX_IN_FLIGHT": str(AT_ONCE), "REPLICATE_MAX_IN_FLIGHT": str(AT_ONCE)}
+    ) as stack:
         yield stack
 
 
@@ -54,12 +60,16 @@ async def wide_stack() -> AsyncGenerator[Stack]:
 
 
 @pytest.mark.timeout(600)
-async def test_single_execution_of_one_user_is_not_behind_the_hundreds_of_another(narrow_stack: Stack) -> None:
+async def test_single_execution_of_one_user_is_not_behind_the_hundreds_of_another(
+    narrow_stack: Stack,
+) -> None:
     async with World.open(narrow_stack) as flood, World.open(narrow_stack) as single:
         assert (await flood.control.post("/reset")).is_success
         await flood.settings(tiny_media=True, image_seconds=0.4, video_seconds=1.0)
         await _order(flood, FLOOD)
-        await flood.until_true(lambda: _some_have_ended(flood), "the flood does not move", seconds=60)
+        await flood.until_true(
+            lambda: _some_have_ended(flood), "the flood does not move", seconds=60
+        )
         began = time.monotonic()
         left = FLOOD - await _ended(flood)
         mine = await single.generate(**MODELS["fal"])
@@ -73,17 +83,23 @@ async def test_single_execution_of_one_user_is_not_behind_the_hundreds_of_anothe
         statuses = await flood.rows("SELECT DISTINCT status FROM executions")
         assert {row["status"] for row in statuses} <= {"completed", "running", "queued"}
 
-        async def is_full() -> bool:  # the last place may stay free for a while: many who ask at once see each other
+        async def is_full() -> (
+            bool
+        ):  # the last place may stay free for a while: many who ask at once see each other
             return _most_together(await flood.bill()) >= AT_ONCE - 1
 
-        await flood.until_true(is_full, "there was always room: nothing was put to the test", seconds=90)
+        await flood.until_true(
+            is_full, "there was always room: nothing was put to the test", seconds=90
+        )
         assert _most_together(await flood.bill()) <= AT_ONCE
         assert passed_by < left // 4, (took, passed_by, left, still)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-async def test_single_execution_of_one_user_is_not_behind_the_five_thousand_of_another(wide_stack: Stack) -> None:
+async def test_single_execution_of_one_user_is_not_behind_the_five_thousand_of_another(
+    wide_stack: Stack,
+) -> None:
     """With the limits as they are set by default."""
     async with World.open(wide_stack) as flood, World.open(wide_stack) as single:
         assert (await flood.control.post("/reset")).is_success

@@ -24,7 +24,11 @@ async def test_generate_video_delivers_a_video_that_moves(world: World) -> None:
     assert seen["status"] == "completed", seen
     assert seen_progress == sorted(seen_progress)
     assert max(seen_progress) < 100 == seen["progress"]
-    assert (seen["completedJobs"], seen["failedJobs"], seen["currentJob"]) == (["image", "video"], [], None)
+    assert (seen["completedJobs"], seen["failedJobs"], seen["currentJob"]) == (
+        ["image", "video"],
+        [],
+        None,
+    )
     assert seen["metadata"] == {"order": 7}
     async with httpx.AsyncClient(trust_env=False) as cdn:
         film = await cdn.get(seen["result"]["videoUrl"])
@@ -39,7 +43,8 @@ async def test_generate_video_delivers_a_video_that_moves(world: World) -> None:
     with av.open(BytesIO(film.content), "r") as container:
         stream = container.streams.video[0]
         frames = [
-            bytes(frame.reformat(width=64, height=36, format="gray").planes[0]) for frame in container.decode(stream)
+            bytes(frame.reformat(width=64, height=36, format="gray").planes[0])
+            for frame in container.decode(stream)
         ]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert stream.codec_context.height == 480
@@ -51,7 +56,11 @@ async def test_generate_video_webhook_is_signed_and_says_what_the_status_says(wo
     execution_id = await world.generate()
     seen = await world.ended(execution_id)
     body = await world.webhook(execution_id)
-    assert (body["type"], body["status"], body["executionId"]) == ("execution.completed", "completed", execution_id)
+    assert (body["type"], body["status"], body["executionId"]) == (
+        "execution.completed",
+        "completed",
+        execution_id,
+    )
     assert (body["result"], body["error"]) == (seen["result"], None)
     assert body["cost"] == seen["cost"]
     (received,) = [one for one in world.receiver.received if execution_id.encode() in one.body]
@@ -63,7 +72,9 @@ async def test_generate_video_webhook_is_signed_and_says_what_the_status_says(wo
 
 async def test_generate_video_costs_what_the_provider_billed(world: World) -> None:
     default = await world.generate(duration=5, resolution="720p")
-    on_fal = await world.generate(videoModel="fal-ai/bytedance/seedance/v1/pro/image-to-video", duration=3)
+    on_fal = await world.generate(
+        videoModel="fal-ai/bytedance/seedance/v1/pro/image-to-video", duration=3
+    )
     for execution_id in (default, on_fal):
         seen = await world.ended(execution_id)
         assert seen["status"] == "completed", seen
@@ -94,10 +105,14 @@ async def test_generate_video_takes_few_history_events(world: World) -> None:
     await world.ended(execution_id)
     event_id = (await world.webhook(execution_id))["id"]
     client = await world.temporal()
-    walk = [event async for event in client.get_workflow_handle(execution_id).fetch_history_events()]
+    walk = [
+        event async for event in client.get_workflow_handle(execution_id).fetch_history_events()
+    ]
     delivery_id = f"deliver/{event_id}/1"
     await client.get_workflow_handle(delivery_id).result()
-    delivery = [event async for event in client.get_workflow_handle(delivery_id).fetch_history_events()]
+    delivery = [
+        event async for event in client.get_workflow_handle(delivery_id).fetch_history_events()
+    ]
     assert len(walk) + len(delivery) <= MAX_EVENTS
 
 
@@ -112,6 +127,9 @@ async def test_execution_is_readable_and_findable_for_an_operator(world: World) 
     async with asyncio.timeout(10):  # visibility follows within a second or so
         while not found:
             found = [
-                workflow.id async for workflow in client.list_workflows(f"{query} AND PlanType = 'generate-video'")
+                workflow.id
+                async for workflow in client.list_workflows(
+                    f"{query} AND PlanType = 'generate-video'"
+                )
             ]
     assert found == [execution_id]

@@ -1,4 +1,6 @@
-"""`kill -9` of any one process in the middle of a run, and its start again: the run completes, and is paid for once."""
+"""`kill -9` of any one process in the middle of a run, and its start again: the run completes, and
+is paid for once.
+"""
 
 import asyncio
 import os
@@ -31,7 +33,9 @@ async def test_kill_of_one_process_loses_nothing(world: World, part: str) -> Non
     async with asyncio.timeout(60):
         while world.stack.pid_of(part) == pid:  # noqa: ASYNC110 - the supervisor sets no event
             await asyncio.sleep(0.2)
-    assert len((await world.control.get("/bill")).json()["lines"]) == 4, "a job was bought that no row knows"
+    assert len((await world.control.get("/bill")).json()["lines"]) == 4, (
+        "a job was bought that no row knows"
+    )
 
 
 async def test_accepted_while_temporal_is_down_is_started_later(world: World) -> None:

@@ -1,5 +1,6 @@
-"""Providers that misbehave: throttle in every spelling, lose answers, answer rubbish, bill otherwise than asked, go
-away. Whatever they do, each step is bought once, what they billed is what is settled, and nobody hammers them.
+"""Providers that misbehave: throttle in every spelling, lose answers, answer rubbish, bill
+otherwise than asked, go away. Whatever they do, each step is bought once, what they billed is
+what is settled, and nobody hammers them.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from contracts.money import nano_usd
+from core.domain.money import nano_usd
 from tests.end_to_end.world import MODELS, World
 
 MEGABYTE = 1024 * 1024
@@ -81,7 +82,9 @@ async def test_provider_oddities_cost_what_was_billed_once(world: World) -> None
     async def order(oddity: Oddity) -> None:
         # Only a job that is asked for twice while it runs can be seen going backwards.
         await world.settings(video_seconds=4.0 if oddity.fault == "status_backwards" else 1.0)
-        ids = await asyncio.gather(*(_caught(world, provider, oddity) for provider in oddity.providers))
+        ids = await asyncio.gather(
+            *(_caught(world, provider, oddity) for provider in oddity.providers)
+        )
         orders.extend((execution_id, oddity) for execution_id in ids)
 
     for oddity in ODDITIES:
@@ -102,7 +105,9 @@ async def test_provider_oddities_cost_what_was_billed_once(world: World) -> None
 
 
 async def _check_bill(world: World, execution_id: str, oddity: Oddity) -> None:
-    """The sandbox did bill as ordered; what is more than was held is an overage of its own, a twin an orphan."""
+    """The sandbox did bill as ordered; what is more than was held is an overage of its own, a twin
+    an orphan.
+    """
     lines = await world.bill_of(execution_id)
     odd = lines[0] if oddity.step == "image" else lines[-1]
     assert odd["billed_nano_usd"] * 100 == odd["price_nano_usd"] * oddity.factor, (oddity, odd)
@@ -116,13 +121,26 @@ async def _check_bill(world: World, execution_id: str, oddity: Oddity) -> None:
 
 @pytest.mark.timeout(180)
 async def test_throttled_in_every_spelling_is_sent_again_in_measure(world: World) -> None:
-    """Refused by 429: three times with each Retry-After, at both providers, with four executions at each."""
+    """Refused by 429: three times with each Retry-After, at both providers, with four executions at
+    each.
+    """
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
-    spellings: list[dict[str, str]] = [{"retry_after": "0"}, {"retry_after": "-1"}, {"retry_after": soon}, {}]
+    spellings: list[dict[str, str]] = [
+        {"retry_after": "0"},
+        {"retry_after": "-1"},
+        {"retry_after": soon},
+        {},
+    ]
     # Replicate says it in words too, which count where the header says nothing.
     words = {"message": "Request was throttled. Your rate limit resets in ~1s."}
     storms = [
-        await world.fault("refuse_429", provider=provider, model=models["imageModel"], times=3, params=spelling | words)
+        await world.fault(
+            "refuse_429",
+            provider=provider,
+            model=models["imageModel"],
+            times=3,
+            params=spelling | words,
+        )
         for spelling in spellings
         for provider, models in MODELS.items()
     ]
@@ -151,10 +169,16 @@ async def _pauses(world: World, execution_id: str) -> list[float]:
     return [later - sooner for one in times.values() for sooner, later in pairwise(one)]
 
 
-async def test_throttled_for_ten_to_the_ninth_seconds_waits_a_few_minutes_and_can_be_cancelled(world: World) -> None:
+async def test_throttled_for_ten_to_the_ninth_seconds_waits_a_few_minutes_and_can_be_cancelled(
+    world: World,
+) -> None:
     client = await Client.connect(world.stack.environment["TEMPORAL_ADDRESS"])
     for provider, models in MODELS.items():
-        storm = {"provider": provider, "model": models["imageModel"], "params": {"retry_after": "1000000000"}}
+        storm = {
+            "provider": provider,
+            "model": models["imageModel"],
+            "params": {"retry_after": "1000000000"},
+        }
         execution_id = await world.caught("refuse_429", **storm, body=models)
         pauses: list[int] = []
 
@@ -197,7 +221,10 @@ async def test_stuck_for_ever_is_ended_by_its_deadline(world: World) -> None:
         assert (last["state"], last["billed"]) == ("canceled", charged)
         await world.check_money(execution_id)
         await world.check_one_event(execution_id)
-    assert Counter(call["provider"] for call in await world.calls("cancel")) == {"fal": 1, "replicate": 1}
+    assert Counter(call["provider"] for call in await world.calls("cancel")) == {
+        "fal": 1,
+        "replicate": 1,
+    }
     await world.check_bought(dict.fromkeys(ids, 2))
     await world.check_budget()
 
@@ -205,7 +232,10 @@ async def test_stuck_for_ever_is_ended_by_its_deadline(world: World) -> None:
 @pytest.mark.timeout(180)
 async def test_provider_down_with_many_waiting_meets_no_herd_when_it_is_back(world: World) -> None:
     downs = [await world.fault("down", provider=provider) for provider in MODELS]
-    batches = [asyncio.gather(*(world.generate(**models) for _ in range(WAITING // 2))) for models in MODELS.values()]
+    batches = [
+        asyncio.gather(*(world.generate(**models) for _ in range(WAITING // 2)))
+        for models in MODELS.values()
+    ]
     ids = [execution_id for batch in batches for execution_id in await batch]
     for down in downs:
         await world.until_fired(down, times=WAITING // 2, seconds=60)
@@ -217,7 +247,11 @@ async def test_provider_down_with_many_waiting_meets_no_herd_when_it_is_back(wor
         seen = await world.until_final(execution_id, seconds=90)
         assert seen["status"] == "completed", seen
     images = {models["imageModel"] for models in MODELS.values()}
-    times = [datetime.fromisoformat(call["time"]) for call in await world.calls("create") if call["model"] in images]
+    times = [
+        datetime.fromisoformat(call["time"])
+        for call in await world.calls("create")
+        if call["model"] in images
+    ]
     after = Counter(int((at - back_at).total_seconds()) for at in times if at > back_at)
     assert max(after.values(), default=0) <= HERD, sorted(after.items())
     for execution_id in ids:

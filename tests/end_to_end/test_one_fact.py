@@ -1,5 +1,5 @@
-"""Two systems, one fact: whatever dies between them, and whoever asks twice, there is one execution, one end and one
-event of it.
+"""Two systems, one fact: whatever dies between them, and whoever asks twice, there is one
+execution, one end and one event of it.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import pytest
 from temporalio.client import Client
 
 from tests.end_to_end.world import MODELS, PROMPT, World
-from tests.receiver import Answer, reply
+from tests.support.receiver import Answer, reply
 
 Stage = Callable[[World, str], Awaitable[str]]
 
@@ -47,8 +47,8 @@ async def _end_is_locked(world: World, execution_id: str) -> AsyncGenerator[None
 
 @pytest.mark.timeout(150)
 async def test_worker_killed_between_the_end_and_its_delivery_tells_one_event(world: World) -> None:
-    """One execution has just ended, and its delivery could not be ordered yet; of another the receiver has the
-    webhook, and has not answered. Then the worker dies.
+    """One execution has just ended, and its delivery could not be ordered yet; of another the
+    receiver has the webhook, and has not answered. Then the worker dies.
     """
     answered = asyncio.Event()
 
@@ -71,7 +71,9 @@ async def test_worker_killed_between_the_end_and_its_delivery_tells_one_event(wo
             return (await world.get(unheard))["status"] == "completed"
 
         await world.until_true(has_ended, "the end is not committed", every=0.01)
-        assert [ended["webhook"]["state"], (await world.get(unheard))["webhook"]["state"]] == ["pending"] * 2
+        assert [ended["webhook"]["state"], (await world.get(unheard))["webhook"]["state"]] == [
+            "pending"
+        ] * 2
         assert (len(world.webhooks_of(heard)), len(world.webhooks_of(unheard))) == (1, 0)
         pid = world.stack.pid_of("Worker")
         os.kill(pid, signal.SIGKILL)
@@ -93,14 +95,17 @@ async def test_worker_killed_between_the_end_and_its_delivery_tells_one_event(wo
     await world.check_budget()
 
 
-async def test_idempotency_key_repeated_after_a_dropped_connection_is_one_execution(world: World) -> None:
+async def test_idempotency_key_repeated_after_a_dropped_connection_is_one_execution(
+    world: World,
+) -> None:
     request = {"prompt": PROMPT, "duration": 2, "resolution": "480p", "webhook": world.receiver.url}
 
     async def kept(key: str) -> bool:
         return bool(await world.rows("SELECT 1 FROM idempotency_keys WHERE key = $1", key))
 
     async def order(key: str, *, accepted: bool) -> tuple[str, bool]:
-        """Sent twice, each time the connection is reset before the answer is read; then sent again. Was it known?
+        """Sent twice, each time the connection is reset before the answer is read; then sent again.
+        Was it known?
 
         accepted: the first is reset only when it has been accepted.
         """
@@ -112,7 +117,9 @@ async def test_idempotency_key_repeated_after_a_dropped_connection_is_one_execut
         assert answer.status_code == 202, answer.text
         return answer.json()["executionId"], answer.headers.get("idempotent-replayed") == "true"
 
-    orders = await asyncio.gather(*(order(f"order-{number}", accepted=number % 2 == 0) for number in range(6)))
+    orders = await asyncio.gather(
+        *(order(f"order-{number}", accepted=number % 2 == 0) for number in range(6))
+    )
     ids = [execution_id for execution_id, _ in orders]
     assert all(replayed for _, replayed in orders[::2])
     assert len(set(ids)) == len(ids)
@@ -128,7 +135,9 @@ async def test_idempotency_key_repeated_after_a_dropped_connection_is_one_execut
 async def _answered(world: World, key: str, request: Mapping[str, object]) -> httpx.Response:
     """Once more, until no earlier one is still being answered."""
     while True:
-        answer = await world.api.post("/api/generate-video", json=request, headers={"Idempotency-Key": key})
+        answer = await world.api.post(
+            "/api/generate-video", json=request, headers={"Idempotency-Key": key}
+        )
         if answer.status_code != 409:
             return answer
         assert answer.json()["code"] == "idempotency_in_progress"
@@ -155,7 +164,11 @@ async def _sent(world: World, key: str, request: Mapping[str, object]) -> AsyncG
 
 async def _waiting(world: World, provider: str) -> str:
     """Refused for now: it waits to be sent again."""
-    image = {"provider": provider, "model": MODELS[provider]["imageModel"], "params": {"retry_after": "120"}}
+    image = {
+        "provider": provider,
+        "model": MODELS[provider]["imageModel"],
+        "params": {"retry_after": "120"},
+    }
     execution_id = await world.caught("refuse_429", **image, body=MODELS[provider])
     await world.until(execution_id, job="image", state="waiting")
     # The provider asked everybody for quiet; the next ones are not to wait for its end.
@@ -165,7 +178,11 @@ async def _waiting(world: World, provider: str) -> str:
 
 async def _submitting(world: World, provider: str) -> str:
     """Its create call is on the wire, and will be answered when the workflow is gone."""
-    image = {"provider": provider, "model": MODELS[provider]["imageModel"], "params": {"stage": "before_accept"}}
+    image = {
+        "provider": provider,
+        "model": MODELS[provider]["imageModel"],
+        "params": {"stage": "before_accept"},
+    }
     return await world.caught("hold", **image, body=MODELS[provider])
 
 
@@ -188,7 +205,9 @@ TERMINATED: dict[Stage, int] = {_waiting: 0, _submitting: 1, _unknown: 1, _runni
 
 
 @pytest.mark.timeout(180)
-async def test_terminated_by_an_operator_is_closed_paid_and_told_within_a_minute(world: World) -> None:
+async def test_terminated_by_an_operator_is_closed_paid_and_told_within_a_minute(
+    world: World,
+) -> None:
     client = await Client.connect(world.stack.environment["TEMPORAL_ADDRESS"])
     await world.settings(video_seconds=60.0, history_lag_seconds=4.0)
     bought: dict[str, int] = {}

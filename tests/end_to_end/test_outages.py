@@ -1,5 +1,5 @@
-"""Storage goes away after the render, and the worker is asked to stop in the middle of its create calls: nothing is
-bought again, nothing becomes unknown.
+"""Storage goes away after the render, and the worker is asked to stop in the middle of its create
+calls: nothing is bought again, nothing becomes unknown.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from runtime.policies import EXIT_SECONDS
+from core.platform.temporal.policies import EXIT_SECONDS
 from tests.end_to_end.world import MODELS, World
 
 OUTAGE_SECONDS = 10.0
@@ -18,14 +18,21 @@ ANSWER_AFTER_SECONDS = 3.0
 
 @pytest.mark.timeout(150)
 async def test_storage_outage_after_the_render_fetches_again_and_buys_nothing(world: World) -> None:
-    """The address of one video's file expires meanwhile, and the provider is asked for it again by the job's id; the
-    file of another is gone for good.
+    """The address of one video's file expires meanwhile, and the provider is asked for it again by
+    the job's id; the file of another is gone for good.
     """
     await world.settings(video_seconds=2.0)
-    gone = await world.fault("expired_file", provider="fal", model=MODELS["fal"]["videoModel"], times=-1)
-    # Their first downloads break off, so that none of them is at work with the old address when storage is back.
+    gone = await world.fault(
+        "expired_file", provider="fal", model=MODELS["fal"]["videoModel"], times=-1
+    )
+    # Their first downloads break off, so that none of them is at work with the old address when
+    # storage is back.
     cut = await world.fault(
-        "wrong_bytes", provider="replicate", model=MODELS["replicate"]["videoModel"], times=2, params={"form": "cut"}
+        "wrong_bytes",
+        provider="replicate",
+        model=MODELS["replicate"]["videoModel"],
+        times=2,
+        params={"form": "cut"},
     )
     kept, moved = [await world.generate(**MODELS["replicate"]) for _ in range(2)]
     lost = await world.generate(**MODELS["fal"])
@@ -51,7 +58,9 @@ async def test_storage_outage_after_the_render_fetches_again_and_buys_nothing(wo
     assert (await world.fired(gone), await world.fired(cut)) >= (1, 2)
     ids = {job["id"] for job in await world.provider_jobs(moved)}
     asked = (await world.calls("status"))[asked_before:]
-    assert any(ids & set(call["path"].split("/")) for call in asked), "the provider was not asked again"
+    assert any(ids & set(call["path"].split("/")) for call in asked), (
+        "the provider was not asked again"
+    )
     for execution_id in (kept, moved, lost):
         await world.check_money(execution_id)
         await world.check_one_event(execution_id)
@@ -66,7 +75,9 @@ async def _stored(world: World, *ids: str) -> int:
 
 
 async def _expire_address(world: World, execution_id: str) -> None:
-    """As if the address that the provider gave were not valid any more: the one we kept leads nowhere."""
+    """As if the address that the provider gave were not valid any more: the one we kept leads
+    nowhere.
+    """
     changed = await world.rows(
         """UPDATE jobs
            SET report = jsonb_set(report, '{outputs,0,url}', to_jsonb((report #>> '{outputs,0,url}') || 'x'))
@@ -81,7 +92,11 @@ async def test_sigterm_lets_create_calls_in_flight_end(world: World) -> None:
     """Each provider holds the answers of its create calls, taken already, for three seconds."""
     ids: list[str] = []
     for provider, models in MODELS.items():
-        image = {"provider": provider, "model": models["imageModel"], "params": {"stage": "after_accept"}}
+        image = {
+            "provider": provider,
+            "model": models["imageModel"],
+            "params": {"stage": "after_accept"},
+        }
         ids += [await world.caught("hold", **image, body=models) for _ in range(3)]
     pid = world.stack.pid_of("Worker")
     os.kill(pid, signal.SIGTERM)
@@ -97,7 +112,8 @@ async def test_sigterm_lets_create_calls_in_flight_end(world: World) -> None:
     await world.until_true(has_gone, "it does not exit", seconds=EXIT_SECONDS)
     assert time.monotonic() - asked_at < EXIT_SECONDS
     sends = await world.rows(
-        "SELECT outcome FROM sends JOIN jobs USING (job_id) WHERE execution_id = ANY($1) AND step_name = 'image'", ids
+        "SELECT outcome FROM sends JOIN jobs USING (job_id) WHERE execution_id = ANY($1) AND step_name = 'image'",
+        ids,
     )
     assert [row["outcome"] for row in sends] == ["accepted"] * len(ids)
     for execution_id in ids:

@@ -1,6 +1,8 @@
-"""Two users with provider keys of their own, replaced and deleted while their jobs are open: who pays for what.
+"""Two users with provider keys of their own, replaced and deleted while their jobs are open: who
+pays for what.
 
-The judge is the provider: each account's lines on the bill, and every call with the key it came with.
+The judge is the provider: each account's lines on the bill, and every call with the key it came
+with.
 """
 
 import asyncio
@@ -16,13 +18,19 @@ from deploy.local.client import User
 from deploy.local.product import run_tool
 from tests.end_to_end.world import MODELS, World
 
-ALICE, ALICE_NEW, BOB = "r8_own-0123456789#alice", "r8_new-0123456789#alice-new", "id:own-9876543210#bob"
+ALICE, ALICE_NEW, BOB = (
+    "r8_own-0123456789#alice",
+    "r8_new-0123456789#alice-new",
+    "id:own-9876543210#bob",
+)
 
 
 @asynccontextmanager
 async def another_user(world: World) -> AsyncGenerator[World]:
-    tool = (world.stack.config, world.stack.environment, "store.admin")
-    user = User.model_validate_json(await asyncio.to_thread(run_tool, *tool, "users", "create", "another"))
+    tool = (world.stack.config, world.stack.environment, "cli")
+    user = User.model_validate_json(
+        await asyncio.to_thread(run_tool, *tool, "users", "create", "another")
+    )
     headers = {"authorization": f"Bearer {user.api_key}"}
     async with httpx.AsyncClient(
         base_url=world.stack.config.api_url, headers=headers, timeout=20, trust_env=False
@@ -40,7 +48,9 @@ async def put(world: World, provider: str, key: str) -> str:
 
 
 async def order(world: World, provider: str) -> str:
-    """A small video, both steps at one provider, without a webhook: each user's is signed with a secret of its own."""
+    """A small video, both steps at one provider, without a webhook: each user's is signed with a
+    secret of its own.
+    """
     body = {"prompt": "a red kite", "duration": 2, "resolution": "480p", **MODELS[provider]}
     answer = await world.api.post("/api/generate-video", json=body)
     assert answer.status_code == 202, answer.text
@@ -61,11 +71,16 @@ async def completed(world: World, execution_id: str) -> None:
 async def calls_by_key(world: World) -> dict[str, set[str]]:
     """What each key was used for; of files, none."""
     calls: list[dict[str, Any]] = (await world.control.get("/calls")).json()["calls"]
-    return {key: {call["operation"] for call in calls if call["key"] == key} for key in {c["key"] for c in calls}}
+    return {
+        key: {call["operation"] for call in calls if call["key"] == key}
+        for key in {c["key"] for c in calls}
+    }
 
 
 @pytest.mark.timeout(120)
-async def test_what_each_user_buys_is_on_the_account_of_the_key_it_was_bought_with(world: World) -> None:
+async def test_what_each_user_buys_is_on_the_account_of_the_key_it_was_bought_with(
+    world: World,
+) -> None:
     await world.settings(video_seconds=3.0)
     async with another_user(world) as bobs:
         old, his = await put(world, "replicate", ALICE), await put(bobs, "fal", BOB)
@@ -75,7 +90,10 @@ async def test_what_each_user_buys_is_on_the_account_of_the_key_it_was_bought_wi
         new = await put(world, "replicate", ALICE_NEW)
         deleted = await bobs.api.delete("/api/provider-keys/fal")
         assert (deleted.status_code, deleted.json()["erased"]) == (200, False)
-        assert {job["state"] for job in (await world.get(first))["jobs"]} == {"completed", "submitted"}
+        assert {job["state"] for job in (await world.get(first))["jobs"]} == {
+            "completed",
+            "submitted",
+        }
         await completed(world, first)
         await completed(bobs, second)
         assert await accounts(world, first) == ["alice", "alice"]
@@ -89,7 +107,9 @@ async def test_what_each_user_buys_is_on_the_account_of_the_key_it_was_bought_wi
 
         bought = {line["provider_job_id"] for line in await world.bill()}
         tries: list[dict[str, Any]] = (await world.control.get("/callbacks")).json()["callbacks"]
-        assert {one["provider_job_id"] for one in tries} == bought  # each verified as its account signs
+        assert {
+            one["provider_job_id"] for one in tries
+        } == bought  # each verified as its account signs
         assert {one["status"] for one in tries} == {200}
 
         calls = await calls_by_key(world)
@@ -105,12 +125,16 @@ async def test_what_each_user_buys_is_on_the_account_of_the_key_it_was_bought_wi
             assert new in kept
             return kept & {old, his} == set()
 
-        await world.until_true(only_the_new_one_is_kept, "a key is kept that nothing needs", seconds=40, every=0.5)
+        await world.until_true(
+            only_the_new_one_is_kept, "a key is kept that nothing needs", seconds=40, every=0.5
+        )
 
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-async def test_own_key_that_is_refused_fails_its_users_execution_and_nobody_elses(world: World) -> None:
+async def test_own_key_that_is_refused_fails_its_users_execution_and_nobody_elses(
+    world: World,
+) -> None:
     async with another_user(world) as bobs:
         await put(world, "replicate", ALICE)
         await world.settings(revoked_keys=[ALICE])
@@ -119,7 +143,9 @@ async def test_own_key_that_is_refused_fails_its_users_execution_and_nobody_else
         assert (seen["status"], seen["error"]["code"]) == ("failed", "provider_key_refused")
         assert seen["cost"]["settled"] == "0"
         await completed(bobs, other)
-        again = await world.api.post("/api/generate-video", json={"prompt": "again", **MODELS["replicate"]})
+        again = await world.api.post(
+            "/api/generate-video", json={"prompt": "again", **MODELS["replicate"]}
+        )
         assert (again.status_code, again.json()["code"]) == (409, "provider_key_refused")
 
         await world.settings(revoked_keys=[])

@@ -1,4 +1,6 @@
-"""What an operator can do to a workflow at Temporal, and what it costs: nothing. The judge is the sandbox's bill."""
+"""What an operator can do to a workflow at Temporal, and what it costs: nothing. The judge is the
+sandbox's bill.
+"""
 
 import asyncio
 from uuid import uuid4
@@ -9,8 +11,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 
-from contracts.executions import ExecutionOrder, ExecutionOutcome
-from runtime.policies import EXECUTIONS_QUEUE
+from core.domain.messages.executions import ExecutionOrder, ExecutionOutcome
+from core.platform.temporal.policies import EXECUTIONS_QUEUE
 from tests.end_to_end.world import World
 from workflows.execution import ExecutionWorkflow
 
@@ -23,15 +25,21 @@ def _handle(client: Client, execution_id: str) -> Handle:
 
 
 async def _reset(client: Client, execution_id: str, place: float) -> Handle:
-    """Back to one of its workflow tasks, from the first to the last; the handle of the run that goes on from there."""
+    """Back to one of its workflow tasks, from the first to the last; the handle of the run that
+    goes on from there.
+    """
     description = await _handle(client, execution_id).describe()
-    history = await client.get_workflow_handle(execution_id, run_id=description.run_id).fetch_history()
+    history = await client.get_workflow_handle(
+        execution_id, run_id=description.run_id
+    ).fetch_history()
     done = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
     tasks = [event.event_id for event in history.events if event.event_type == done]
     answer = await client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=execution_id, run_id=description.run_id),
+            workflow_execution=WorkflowExecution(
+                workflow_id=execution_id, run_id=description.run_id
+            ),
             reason="by hand",
             workflow_task_finish_event_id=tasks[round(place * (len(tasks) - 1))],
             request_id=uuid4().hex,
@@ -41,11 +49,15 @@ async def _reset(client: Client, execution_id: str, place: float) -> Handle:
 
 
 async def _start_again(client: Client, execution_id: str) -> Handle:
-    """With the input it had: as `temporal workflow start` by hand, or a retry-as-new of the Web UI."""
+    """With the input it had: as `temporal workflow start` by hand, or a retry-as-new of the
+    Web UI.
+    """
     history = await _handle(client, execution_id).fetch_history()
     started = history.events[0].workflow_execution_started_event_attributes
     (order,) = await client.data_converter.decode(started.input.payloads, [ExecutionOrder])
-    return await client.start_workflow(ExecutionWorkflow.run, order, id=execution_id, task_queue=EXECUTIONS_QUEUE)
+    return await client.start_workflow(
+        ExecutionWorkflow.run, order, id=execution_id, task_queue=EXECUTIONS_QUEUE
+    )
 
 
 async def _check_paid_once(world: World, execution_id: str) -> None:
@@ -85,7 +97,10 @@ async def test_workflow_reset_or_started_again_after_its_end_changes_nothing(wor
     before = await world.get(execution_id)
     for place in (LAST, MIDDLE, FIRST):
         outcome = await (await _reset(client, execution_id, place)).result()
-        assert outcome.status in (None, "completed")  # None: the run found its generation ended, and went away
+        assert outcome.status in (
+            None,
+            "completed",
+        )  # None: the run found its generation ended, and went away
     assert (await (await _start_again(client, execution_id)).result()).status is None
     await asyncio.sleep(0.5)
     assert len(world.webhooks_of(execution_id)) == 1

@@ -1,5 +1,5 @@
-"""The database is restored to the past while everything runs: noticed, nothing is sent, recovered, nothing is bought
-again.
+"""The database is restored to the past while everything runs: noticed, nothing is sent, recovered,
+nothing is bought again.
 """
 
 import asyncio
@@ -68,7 +68,9 @@ def _recover(world: World, *options: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.timeout(180)
 @pytest.mark.usefixtures("lifted")
-async def test_restored_database_is_noticed_and_recovered_and_nothing_is_bought_again(world: World) -> None:
+async def test_restored_database_is_noticed_and_recovered_and_nothing_is_bought_again(
+    world: World,
+) -> None:
     stack = world.stack
     done = await world.generate()
     await world.ended(done)
@@ -89,7 +91,10 @@ async def test_restored_database_is_noticed_and_recovered_and_nothing_is_bought_
     for execution_id in (at_video, at_image, queued, later):
         assert (await world.ended(execution_id))["status"] == "completed"
         await world.webhook(execution_id)
-    before = {execution_id: await world.get(execution_id) for execution_id in (at_video, at_image, queued, later)}
+    before = {
+        execution_id: await world.get(execution_id)
+        for execution_id in (at_video, at_image, queued, later)
+    }
     await world.settings(video_seconds=6.0)
     running = await world.generate()
     await world.until(running, job="video", state="submitted")
@@ -103,9 +108,16 @@ async def test_restored_database_is_noticed_and_recovered_and_nothing_is_bought_
     refused = await _order(world)
     assert (refused.status_code, refused.json()["code"]) == (503, "service_unavailable")
     assert int(refused.headers["retry-after"]) > 0
-    rows = await world.rows("SELECT execution_id, status FROM executions WHERE execution_id = ANY($1)", [*everything])
+    rows = await world.rows(
+        "SELECT execution_id, status FROM executions WHERE execution_id = ANY($1)", [*everything]
+    )
     restored = {row["execution_id"]: row["status"] for row in rows}
-    assert restored == {done: "completed", at_video: "running", at_image: "running", queued: "queued"}
+    assert restored == {
+        done: "completed",
+        at_video: "running",
+        at_image: "running",
+        queued: "queued",
+    }
 
     asked = await asyncio.to_thread(_recover, world)
     assert (asked.returncode, "no terminal: say --yes" in asked.stderr) == (2, True), asked.stderr
@@ -121,7 +133,10 @@ async def test_restored_database_is_noticed_and_recovered_and_nothing_is_bought_
         await world.check_money(execution_id)
         await world.webhook(execution_id)
         if execution_id in before:
-            assert (seen["result"], seen["cost"]) == (before[execution_id]["result"], before[execution_id]["cost"])
+            assert (seen["result"], seen["cost"]) == (
+                before[execution_id]["result"],
+                before[execution_id]["cost"],
+            )
     assert len(await _bill(world)) == bought, "something was bought again"
     again = await _order(world)
     assert (again.status_code, again.json()["executionId"]) == (202, later)
@@ -133,7 +148,9 @@ async def _check_webhooks(world: World, everything: tuple[str, ...]) -> None:
     """What was delivered before is not delivered again."""
 
     async def all_delivered() -> bool:
-        rows = await world.rows("SELECT state FROM webhooks WHERE execution_id = ANY($1::text[])", list(everything))
+        rows = await world.rows(
+            "SELECT state FROM webhooks WHERE execution_id = ANY($1::text[])", list(everything)
+        )
         return [row["state"] for row in rows] == ["delivered"] * len(everything)
 
     await _until(all_delivered, seconds=60)

@@ -1,4 +1,6 @@
-"""A retry over HTTP: what is paid for is used, what failed is bought once more, each end has its own event."""
+"""A retry over HTTP: what is paid for is used, what failed is bought once more, each end has its
+own event.
+"""
 
 import asyncio
 from typing import Any
@@ -8,7 +10,9 @@ import pytest
 from tests.end_to_end.world import World
 
 
-async def _retry(world: World, execution_id: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+async def _retry(
+    world: World, execution_id: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
     answer = await world.api.post(f"/api/executions/{execution_id}/retry", json=body)
     assert answer.status_code == 202, answer.text
     return answer.json()

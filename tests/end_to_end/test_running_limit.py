@@ -1,4 +1,6 @@
-"""A user's running executions: never more than may, in the order they came, and whatever ends makes room."""
+"""A user's running executions: never more than may, in the order they came, and whatever ends makes
+room.
+"""
 
 import asyncio
 
@@ -19,7 +21,9 @@ LOADS = "SELECT open_executions, running_executions FROM loads WHERE user_id = $
 
 
 async def _limit(world: World, running: int) -> None:
-    await world.rows("UPDATE users SET running_limit = $2 WHERE user_id = $1", world.user.user_id, running)
+    await world.rows(
+        "UPDATE users SET running_limit = $2 WHERE user_id = $1", world.user.user_id, running
+    )
 
 
 async def _at_rest(world: World) -> None:
@@ -37,24 +41,33 @@ async def test_ten_executions_run_two_at_a_time_in_their_order(world: World) -> 
     (row,) = await world.rows(HIGH_WATER, world.user.user_id)
     assert row["most"] == RUNNING
     started = await world.rows(
-        "SELECT execution_id FROM executions WHERE user_id = $1 ORDER BY started_at", world.user.user_id
+        "SELECT execution_id FROM executions WHERE user_id = $1 ORDER BY started_at",
+        world.user.user_id,
     )
     places = {found["execution_id"]: place for place, found in enumerate(started)}
-    assert all(abs(places[execution_id] - ids.index(execution_id)) <= RUNNING for execution_id in ids)
+    assert all(
+        abs(places[execution_id] - ids.index(execution_id)) <= RUNNING for execution_id in ids
+    )
     await _at_rest(world)
     for execution_id in ids:
         await world.check_money(execution_id)
 
 
 @pytest.mark.timeout(120)
-async def test_waiting_execution_holds_nothing_of_temporal_and_is_cancelled_from_the_queue(world: World) -> None:
+async def test_waiting_execution_holds_nothing_of_temporal_and_is_cancelled_from_the_queue(
+    world: World,
+) -> None:
     await _limit(world, 1)
     await world.settings(video_seconds=60.0)
     running = await world.generate()
     await world.until(running, job="video", state="submitted")
     waiting, behind = await world.generate(), await world.generate()
     answer = await world.cancel(waiting)
-    assert (answer["status"], answer["spent"], answer["released"] != "0") == ("cancelled", "0", True)
+    assert (answer["status"], answer["spent"], answer["released"] != "0") == (
+        "cancelled",
+        "0",
+        True,
+    )
     assert [(await world.get(one))["status"] for one in (running, behind)] == ["running", "queued"]
     (row,) = await world.rows(LOADS, world.user.user_id)
     assert (row["open_executions"], row["running_executions"]) == (2, 1)

@@ -1,18 +1,22 @@
-"""A month's usage on the whole stack: equal to the provider's bill, its thresholds told to the account."""
+"""A month's usage on the whole stack: equal to the provider's bill, its thresholds told to the
+account.
+"""
 
 import asyncio
 from typing import Any
 
 from standardwebhooks.webhooks import Webhook
 
-from contracts.money import nano_usd
+from core.domain.money import nano_usd
 from deploy.local.product import run_tool
 from tests.end_to_end.world import World
-from tests.receiver import Receiver
+from tests.support.receiver import Receiver
 
 
 async def administer(world: World, *arguments: str) -> None:
-    await asyncio.to_thread(run_tool, world.stack.config, world.stack.environment, "store.admin", *arguments)
+    await asyncio.to_thread(
+        run_tool, world.stack.config, world.stack.environment, "cli", *arguments
+    )
 
 
 async def usage(world: World) -> dict[str, Any]:
@@ -24,7 +28,9 @@ async def usage(world: World) -> dict[str, Any]:
 async def test_usage_is_what_was_billed_and_each_threshold_is_told_once(world: World) -> None:
     user = world.user.user_id
     async with Receiver.open() as account:
-        await administer(world, "users", "set-limits", user, "--monthly-videos", "2", "--monthly-usd", "1000")
+        await administer(
+            world, "users", "set-limits", user, "--monthly-videos", "2", "--monthly-usd", "1000"
+        )
         await administer(world, "users", "set-webhook", user, account.url)
         executions = [await world.generate() for _ in range(2)]
         refused = await world.api.post("/api/generate-video", json={"prompt": "one too many"})
@@ -36,9 +42,14 @@ async def test_usage_is_what_was_billed_and_each_threshold_is_told_once(world: W
             return len(account.received) >= 3
 
         await world.until_true(told_three_times, lambda: f"told: {account.received}", seconds=60)
-        told = [Webhook(world.user.webhook_secret).verify(one.body, one.headers) for one in account.received]
+        told = [
+            Webhook(world.user.webhook_secret).verify(one.body, one.headers)
+            for one in account.received
+        ]
 
-    assert {(body["type"], body["kind"]) for body in told} == {("budget.threshold_reached", "videos")}
+    assert {(body["type"], body["kind"]) for body in told} == {
+        ("budget.threshold_reached", "videos")
+    }
     assert sorted((body["percent"], body["used"]) for body in told) == [(50, 1), (80, 2), (100, 2)]
     billed = sum([await world.check_money(execution_id) for execution_id in executions])
     seen = await usage(world)

@@ -1,14 +1,18 @@
-"""The webhook desk on the whole stack: an endpoint says 410, is enabled again, and gets what it has missed."""
+"""The webhook desk on the whole stack: an endpoint says 410, is enabled again, and gets what it has
+missed.
+"""
 
 from typing import Any
 
 from standardwebhooks.webhooks import Webhook
 
 from tests.end_to_end.world import World
-from tests.receiver import Receiver, reply
+from tests.support.receiver import Receiver, reply
 
 
-async def asked(world: World, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+async def asked(
+    world: World, method: str, path: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
     answer = await world.api.request(method, path, json=body)
     assert answer.is_success, answer.text
     return answer.json()
@@ -21,7 +25,9 @@ async def received(world: World, receiver: Receiver, count: int) -> None:
     await world.until_true(came, lambda: f"received: {receiver.received}", seconds=40)
 
 
-async def test_default_endpoint_that_said_410_gets_what_it_missed_signed_with_both_secrets(world: World) -> None:
+async def test_default_endpoint_that_said_410_gets_what_it_missed_signed_with_both_secrets(
+    world: World,
+) -> None:
     async with Receiver.open(reply(410), reply(200)) as receiver:
         made = await asked(world, "POST", "/api/endpoints", {"url": receiver.url, "default": True})
         endpoint = f"/api/endpoints/{made['id']}"
@@ -35,7 +41,11 @@ async def test_default_endpoint_that_said_410_gets_what_it_missed_signed_with_bo
             return entry["state"] == "failed"
 
         await world.until_true(failed, lambda: f"it does not fail: {entry}", seconds=40)
-        assert (entry["failedReason"], entry["lastStatusCode"], entry["sequence"]) == ("gone", 410, 1)
+        assert (entry["failedReason"], entry["lastStatusCode"], entry["sequence"]) == (
+            "gone",
+            410,
+            1,
+        )
         assert (await asked(world, "GET", endpoint))["disabledReason"] == "gone"
 
         rotated = await asked(world, "POST", f"{endpoint}/rotate-secret", {"overlapHours": 1})
@@ -50,6 +60,8 @@ async def test_default_endpoint_that_said_410_gets_what_it_missed_signed_with_bo
     for one in (resent, test):
         for secret in (rotated["secret"], world.user.webhook_secret):
             Webhook(secret).verify(one.body, one.headers)
-    assert (await asked(world, "GET", f"/api/webhooks/{entry['id']}"))["body"]["executionId"] == execution_id
+    assert (await asked(world, "GET", f"/api/webhooks/{entry['id']}"))["body"][
+        "executionId"
+    ] == execution_id
     assert (await asked(world, "GET", endpoint))["state"] == "enabled"
     assert world.receiver.received == []

@@ -1,5 +1,5 @@
-"""The whole stack as processes, one user, one receiver; and the witnesses: the sandbox's bill and the database
-at rest.
+"""The whole stack as processes, one user, one receiver; and the witnesses: the sandbox's bill and
+the database at rest.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ import httpx
 from standardwebhooks.webhooks import Webhook
 from temporalio.client import Client
 
-from contracts.money import nano_usd
+from core.domain.money import nano_usd
+from core.store.database import Database
+from core.store.money.ledger_check import list_findings
 from deploy.local.client import User
 from deploy.local.product import run_tool
 from deploy.local.stack import Stack
-from store.database import Database
-from store.ledger_check import list_findings
-from tests.receiver import Receiver
-from tests.sealed import PayloadKeys, like
+from tests.support.receiver import Receiver
+from tests.support.sealed import PayloadKeys, like
 
 PROMPT = "a red kite over a grey harbour"
 ENDED = ("completed", "failed", "cancelled")
@@ -33,7 +33,10 @@ MODELS = {
         "imageModel": "fal-ai/flux/schnell",
         "videoModel": "fal-ai/bytedance/seedance/v1/pro/image-to-video",
     },
-    "replicate": {"imageModel": "black-forest-labs/flux-schnell", "videoModel": "bytedance/seedance-1-pro"},
+    "replicate": {
+        "imageModel": "black-forest-labs/flux-schnell",
+        "videoModel": "bytedance/seedance-1-pro",
+    },
 }
 """Both steps at one provider."""
 
@@ -52,7 +55,7 @@ class World:
     @asynccontextmanager
     async def open(cls, stack: Stack) -> AsyncGenerator["World"]:
         made = await asyncio.to_thread(
-            run_tool, stack.config, stack.environment, "store.admin", "users", "create", "e2e"
+            run_tool, stack.config, stack.environment, "cli", "users", "create", "e2e"
         )
         user = User.model_validate_json(made)
         async with (
@@ -62,7 +65,9 @@ class World:
                 timeout=20,
                 trust_env=False,
             ) as api,
-            httpx.AsyncClient(base_url=f"{stack.config.sandbox_url}/__control", timeout=10, trust_env=False) as control,
+            httpx.AsyncClient(
+                base_url=f"{stack.config.sandbox_url}/__control", timeout=10, trust_env=False
+            ) as control,
             Receiver.open() as receiver,
         ):
             world = cls(
@@ -85,11 +90,19 @@ class World:
         """What a test that failed has left running must not buy anything in the next one's time."""
         sql = "SELECT execution_id FROM executions WHERE user_id = $1 AND status IN ('queued', 'running')"
         left = [row["execution_id"] for row in await self.rows(sql, self.user.user_id)]
-        await asyncio.gather(*(self.cancel(execution_id) for execution_id in left), return_exceptions=True)
+        await asyncio.gather(
+            *(self.cancel(execution_id) for execution_id in left), return_exceptions=True
+        )
 
     async def generate(self, **body: Any) -> str:
         """Order a small video; the id of its execution."""
-        request = {"prompt": PROMPT, "duration": 2, "resolution": "480p", "webhook": self.receiver.url, **body}
+        request = {
+            "prompt": PROMPT,
+            "duration": 2,
+            "resolution": "480p",
+            "webhook": self.receiver.url,
+            **body,
+        }
         answer = await self.api.post("/api/generate-video", json=request)
         assert answer.status_code == 202, answer.text
         execution_id: str = answer.json()["executionId"]
@@ -101,7 +114,9 @@ class World:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    async def until(self, execution_id: str, *, job: str, state: str, seconds: float = 20) -> dict[str, Any]:
+    async def until(
+        self, execution_id: str, *, job: str, state: str, seconds: float = 20
+    ) -> dict[str, Any]:
         """Wait until a step's job is in a state."""
         async with asyncio.timeout(seconds):
             while True:
@@ -122,7 +137,9 @@ class World:
                 return False
             return seen["status"] in ENDED
 
-        await self.until_true(has_ended, lambda: f"it does not end: {seen}", seconds=seconds, every=0.1)
+        await self.until_true(
+            has_ended, lambda: f"it does not end: {seen}", seconds=seconds, every=0.1
+        )
         return seen
 
     async def webhook(self, execution_id: str, *, seconds: float = 20) -> dict[str, Any]:
@@ -130,13 +147,19 @@ class World:
         async with asyncio.timeout(seconds):
             while True:
                 for received in self.receiver.received:
-                    body: dict[str, Any] = Webhook(self.user.webhook_secret).verify(received.body, received.headers)
+                    body: dict[str, Any] = Webhook(self.user.webhook_secret).verify(
+                        received.body, received.headers
+                    )
                     if body["executionId"] == execution_id:
                         return body
                 await asyncio.sleep(0.05)
 
     def webhooks_of(self, execution_id: str) -> list[bytes]:
-        return [received.body for received in self.receiver.received if execution_id.encode() in received.body]
+        return [
+            received.body
+            for received in self.receiver.received
+            if execution_id.encode() in received.body
+        ]
 
     async def fault(self, fault: str, **order: Any) -> str:
         answer = await self.control.post("/faults", json={"fault": fault, **order})
@@ -148,8 +171,9 @@ class World:
         return next(fault["fired"] for fault in faults if fault["id"] == fault_id)
 
     async def caught(self, fault: str, **order: Any) -> str:
-        """Order a small video whose next call of that kind meets a fault, and wait until it has: others may be
-        ordered then without meeting it. `body` in the order: the request's; the rest: the fault's.
+        """Order a small video whose next call of that kind meets a fault, and wait until it has:
+        others may be ordered then without meeting it. `body` in the order: the request's; the rest:
+        the fault's.
         """
         body = order.pop("body", {})
         ordered = await self.fault(fault, **order)
@@ -248,13 +272,15 @@ class World:
         return [job for job in jobs if job["id"] in ours]
 
     async def bill_of(self, execution_id: str) -> list[dict[str, Any]]:
-        """The sandbox's own lines for an execution: found by the callback token, which names the job, else by the id
-        we hold.
+        """The sandbox's own lines for an execution: found by the callback token, which names the
+        job, else by the id we hold.
         """
         rows = await self.job_rows(execution_id)
         jobs, known = {row["job_id"] for row in rows}, {row["provider_job_id"] for row in rows}
         return [
-            line for line in await self.bill() if line["provider_job_id"] in known or _job_of(line["token"]) in jobs
+            line
+            for line in await self.bill()
+            if line["provider_job_id"] in known or _job_of(line["token"]) in jobs
         ]
 
     async def rows(self, sql: str, *arguments: Any) -> list[dict[str, Any]]:
@@ -265,7 +291,8 @@ class World:
             await connection.close()
 
     async def check_money(self, execution_id: str) -> int:
-        """What every end must satisfy: the settled cost is the bill, nothing is held, the ledger adds up.
+        """What every end must satisfy: the settled cost is the bill, nothing is held, the ledger
+        adds up.
 
         Returns the cost.
         """
@@ -297,12 +324,16 @@ class World:
         """How much each execution bought, and that nothing was bought beside them."""
         bought = {execution_id: len(await self.bill_of(execution_id)) for execution_id in expected}
         assert bought == expected
-        assert len(await self.bill()) == sum(expected.values()), "a job was bought that no row knows"
+        assert len(await self.bill()) == sum(expected.values()), (
+            "a job was bought that no row knows"
+        )
 
     async def check_one_event(self, execution_id: str) -> dict[str, Any]:
         """One event, however often it was delivered. Returns it."""
         body = await self.webhook(execution_id)
-        rows = await self.rows("SELECT event_id FROM webhooks WHERE execution_id = $1", execution_id)
+        rows = await self.rows(
+            "SELECT event_id FROM webhooks WHERE execution_id = $1", execution_id
+        )
         assert [row["event_id"] for row in rows] == [body["id"]]
         assert len(set(self.webhooks_of(execution_id))) == 1
         return body

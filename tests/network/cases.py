@@ -1,4 +1,6 @@
-"""What is tried inside the namespace. Shared by the script there and the test here: equal in every process."""
+"""What is tried inside the namespace. Shared by the script there and the test here: equal in every
+process.
+"""
 
 from typing import Final
 
@@ -38,7 +40,8 @@ FORBIDDEN: Final = (
     "3fff::1",
     "5f00::1",
     "4000::1",
-    # IPv4 inside: mapped, translated, compatible, NAT64 (well-known, local), 6to4, Teredo (client, server), ISATAP
+    # IPv4 inside: mapped, translated, compatible, NAT64 (well-known, local), 6to4, Teredo (client,
+    # server), ISATAP
     "::ffff:10.0.0.5",
     "::ffff:93.184.216.34",
     "::ffff:0:10.0.0.5",
@@ -56,7 +59,16 @@ FORBIDDEN: Final = (
 )
 """Every one has a web server in the namespace, and a plain client reaches it."""
 
-SPELLINGS: Final = ("0.0.0.0", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.1.", "localhost", "[::]")
+SPELLINGS: Final = (
+    "0.0.0.0",
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "0177.0.0.1",
+    "127.0.0.1.",
+    "localhost",
+    "[::]",
+)
 """Other ways to say this machine; most resolvers take them all."""
 
 NAMES: Final = (

@@ -1,4 +1,6 @@
-"""Run in a namespace of its own: tries what strangers may name, with the product as it is, and prints what happened."""
+"""Run in a namespace of its own: tries what strangers may name, with the product as it is, and
+prints what happened.
+"""
 
 import asyncio
 import json
@@ -12,18 +14,31 @@ from typing import Any
 import httpx
 import uvloop
 
-from activities.webhook_http import Answer, WebhookHttpSettings, post_webhook
-from contracts.media import MediaError
-from runtime.logging import configure_logging
-from runtime.outbound import Outbound
-from runtime.outbound_rules import OutboundRules
-from store.downloads import open_source
-from tests.network.cases import FORBIDDEN, NAMES, PORTS, PRIVATE, PROXY, PUBLIC, SPELLINGS, UNROUTED, name_of, url_of
+from core.domain.media import MediaError
+from core.platform.egress.client import Outbound
+from core.platform.egress.rules import OutboundRules
+from core.platform.observability.logging import configure_logging
+from core.store.files.downloads import open_source
+from core.webhooks.sender import Answer, WebhookHttpSettings, post_webhook
+from tests.network.cases import (
+    FORBIDDEN,
+    NAMES,
+    PORTS,
+    PRIVATE,
+    PROXY,
+    PUBLIC,
+    SPELLINGS,
+    UNROUTED,
+    name_of,
+    url_of,
+)
 from tests.network.world import World, add_addresses
 
 Seen = dict[str, Any]
 HANGING = 100
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # with no authority: making one with all of them takes its time
+NO_TLS = ssl.SSLContext(
+    ssl.PROTOCOL_TLS_CLIENT
+)  # with no authority: making one with all of them takes its time
 LISTED = OutboundRules(allowed_private_hosts=frozenset({(PRIVATE, 8090), ("files.corp", None)}))
 PROXIED = OutboundRules(egress_proxy_url="http://user:secret@proxy.corp.internal:3128")
 RECORDS: dict[str, list[list[str]]] = {
@@ -78,7 +93,9 @@ class Trial:
         before = len(self._world.hits)
         error = None
         try:
-            async with open_source(self._downloads, url, max_bytes=1 << 20, total_seconds=10) as chunks:
+            async with open_source(
+                self._downloads, url, max_bytes=1 << 20, total_seconds=10
+            ) as chunks:
                 async for _ in chunks:
                     pass
         except MediaError as failed:
@@ -98,9 +115,14 @@ async def control(world: World, url: str) -> list[str]:
 
 
 async def hanging(trial: Trial, meanwhile: Callable[[], Awaitable[Seen]]) -> Seen:
-    """Many names whose server is silent, and in the midst of them one that is not, and all the rest."""
+    """Many names whose server is silent, and in the midst of them one that is not, and all the
+    rest.
+    """
     threads = len(os.listdir("/proc/self/task"))
-    stuck = [asyncio.create_task(trial.post(f"http://hang{number}.example.com/")) for number in range(HANGING)]
+    stuck = [
+        asyncio.create_task(trial.post(f"http://hang{number}.example.com/"))
+        for number in range(HANGING)
+    ]
     await asyncio.sleep(0.5)
     honest = await trial.post("http://ok.example.com/")
     more_threads = len(os.listdir("/proc/self/task")) - threads
@@ -137,7 +159,18 @@ async def everything(world: World, plain: Trial) -> Seen:
     for port in PORTS:
         seen[f"port {port}"] = await plain.post(url_of(PUBLIC[0], port))
         seen[f"control port {port}"] = await control(world, url_of(PUBLIC[0], port))
-    for name in ("ok", "hook", "mixed", "mixed6", "first-dead", "chain", "bad-chain", "rebind", "truncated", "none"):
+    for name in (
+        "ok",
+        "hook",
+        "mixed",
+        "mixed6",
+        "first-dead",
+        "chain",
+        "bad-chain",
+        "rebind",
+        "truncated",
+        "none",
+    ):
         seen[name] = await plain.post(f"http://{name}.example.com/")
     seen["rebind again"] = await plain.post("http://rebind.example.com/")
     seen["control rebind"] = await control(world, "http://rebind.example.com/")
@@ -148,8 +181,15 @@ async def everything(world: World, plain: Trial) -> Seen:
     seen["tls of no name"] = await plain.post(f"https://{PUBLIC[0]}/")
     seen["redirect"] = await plain.post(f"http://ok.example.com/to/{url_of(PRIVATE)}")
     seen["file"] = await plain.fetch("http://ok.example.com/film.mp4")
-    seen["file redirect"] = await plain.fetch("http://ok.example.com/to/http://hook.example.com/film.mp4")
-    for to in (url_of(PRIVATE), f"http://{name_of(PRIVATE)}/", "http://localhost/", url_of("::ffff:10.0.0.5")):
+    seen["file redirect"] = await plain.fetch(
+        "http://ok.example.com/to/http://hook.example.com/film.mp4"
+    )
+    for to in (
+        url_of(PRIVATE),
+        f"http://{name_of(PRIVATE)}/",
+        "http://localhost/",
+        url_of("::ffff:10.0.0.5"),
+    ):
         seen[f"file redirect to {to}"] = await plain.fetch(f"http://ok.example.com/to/{to}")
     seen |= await by_other_rules(world)
     return seen

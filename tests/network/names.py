@@ -1,4 +1,6 @@
-"""A name server that says what it is told to: addresses, chains, another one each time, or nothing at all."""
+"""A name server that says what it is told to: addresses, chains, another one each time, or nothing
+at all.
+"""
 
 import asyncio
 import socket
@@ -13,9 +15,11 @@ TRUNCATED = "truncated"
 
 @dataclass(slots=True)
 class Names(asyncio.DatagramProtocol):
-    """records: of each name its answers in turn, the last one repeats; an answer is addresses, or a name of its own.
+    """records: of each name its answers in turn, the last one repeats; an answer is addresses, or a
+    name of its own.
 
-    An empty answer is never sent; TRUNCATED asks to come again by TCP, where nobody speaks. asked: every question.
+    An empty answer is never sent; TRUNCATED asks to come again by TCP, where nobody speaks. asked:
+    every question.
     """
 
     records: dict[str, list[list[str]]]

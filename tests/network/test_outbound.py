@@ -1,5 +1,5 @@
-"""What a stranger may name is called at public addresses alone: the product, unmodified, in a network namespace with
-real servers at public and at forbidden addresses.
+"""What a stranger may name is called at public addresses alone: the product, unmodified, in a
+network namespace with real servers at public and at forbidden addresses.
 """
 
 import asyncio
@@ -14,10 +14,25 @@ from typing import Any
 
 import pytest
 
-from tests.network.cases import FORBIDDEN, NAMES, PORTS, PRIVATE, PROXY, PUBLIC, SPELLINGS, name_of, url_of
+from tests.network.cases import (
+    FORBIDDEN,
+    NAMES,
+    PORTS,
+    PRIVATE,
+    PROXY,
+    PUBLIC,
+    SPELLINGS,
+    name_of,
+    url_of,
+)
 
 ROOT = Path(__file__).parents[2]
-UNSHARE = ("unshare", "--net", "--mount", *(() if os.geteuid() == 0 else ("--user", "--map-root-user")))
+UNSHARE = (
+    "unshare",
+    "--net",
+    "--mount",
+    *(() if os.geteuid() == 0 else ("--user", "--map-root-user")),
+)
 SECONDS = 60
 Seen = dict[str, Any]
 
@@ -89,10 +104,15 @@ def test_internal_name_is_not_even_looked_up(seen: Seen, name: str) -> None:
 @pytest.mark.parametrize("port", PORTS)
 def test_other_ports_are_refused(seen: Seen, port: int) -> None:
     assert seen[f"control port {port}"] == [PUBLIC[0]]
-    assert (seen[f"port {port}"]["error"], seen[f"port {port}"]["reached"]) == ("address_refused", [])
+    assert (seen[f"port {port}"]["error"], seen[f"port {port}"]["reached"]) == (
+        "address_refused",
+        [],
+    )
 
 
-@pytest.mark.parametrize("case", ["ok", "hook", "chain", "first-dead", *(f"public {address}" for address in PUBLIC)])
+@pytest.mark.parametrize(
+    "case", ["ok", "hook", "chain", "first-dead", *(f"public {address}" for address in PUBLIC)]
+)
 def test_public_address_is_reached(seen: Seen, case: str) -> None:
     """By name, through a chain of names, past a first address where nobody is, and as it stands."""
     assert (seen[case]["error"], seen[case]["status"]) == (None, 200)
@@ -106,9 +126,14 @@ def test_one_forbidden_address_of_a_name_spoils_it(seen: Seen, case: str) -> Non
 
 
 def test_rebinding_name_is_called_where_it_was_judged(seen: Seen) -> None:
-    """Public when it is asked first, this machine ever after: nothing is asked between the check and the call."""
+    """Public when it is asked first, this machine ever after: nothing is asked between the check
+    and the call.
+    """
     assert (seen["rebind"]["error"], seen["rebind"]["reached"]) == (None, [PUBLIC[0]])
-    assert (seen["rebind again"]["error"], seen["rebind again"]["reached"]) == ("address_refused", [])
+    assert (seen["rebind again"]["error"], seen["rebind again"]["reached"]) == (
+        "address_refused",
+        [],
+    )
     assert seen["control rebind"] == ["127.0.0.1"]
 
 
@@ -147,7 +172,12 @@ def test_redirect_is_not_followed_by_a_webhook(seen: Seen) -> None:
 def test_redirect_of_a_file_is_judged_anew(seen: Seen) -> None:
     assert (seen["file"]["error"], len(seen["file"]["reached"])) == (None, 1)
     assert (seen["file redirect"]["error"], len(seen["file redirect"]["reached"])) == (None, 2)
-    for to in (url_of(PRIVATE), f"http://{name_of(PRIVATE)}/", "http://localhost/", url_of("::ffff:10.0.0.5")):
+    for to in (
+        url_of(PRIVATE),
+        f"http://{name_of(PRIVATE)}/",
+        "http://localhost/",
+        url_of("::ffff:10.0.0.5"),
+    ):
         tried = seen[f"file redirect to {to}"]
         assert (tried["error"], len(tried["reached"])) == ("SourceRefusedError", 1)
         assert tried["reached"][0] in PUBLIC
@@ -165,10 +195,18 @@ def test_egress_proxy_is_asked_for_the_address_that_was_judged(seen: Seen) -> No
     for case, port in (("proxied", 80), ("proxied tls", 443)):
         (address,) = seen[case]["reached"]
         assert (seen[case]["error"], seen[case]["by"]) == (None, [PROXY[":" in address]])
-        assert [f"[{address}]:{port}" if ":" in address else f"{address}:{port}", login] in seen["tunnels"]
-    assert (seen["proxied tls of another name"]["error"], seen["proxied tls of another name"]["reached"]) == (
+        assert [f"[{address}]:{port}" if ":" in address else f"{address}:{port}", login] in seen[
+            "tunnels"
+        ]
+    assert (
+        seen["proxied tls of another name"]["error"],
+        seen["proxied tls of another name"]["reached"],
+    ) == (
         "tls_failed",
         [],
     )
-    assert (seen["proxied private"]["error"], seen["proxied private"]["reached"]) == ("address_refused", [])
+    assert (seen["proxied private"]["error"], seen["proxied private"]["reached"]) == (
+        "address_refused",
+        [],
+    )
     assert [target for target, _ in seen["tunnels"] if PRIVATE in target] == []

@@ -1,4 +1,6 @@
-"""A network of its own, in a namespace: public and forbidden addresses on the loopback, and servers on all of them."""
+"""A network of its own, in a namespace: public and forbidden addresses on the loopback, and servers
+on all of them.
+"""
 
 import asyncio
 import contextlib
@@ -37,7 +39,9 @@ class Hit:
 
 @dataclass(slots=True)
 class World:
-    """hits: what reached any web server. tunnels: what the egress proxy was asked for, with its Authorization."""
+    """hits: what reached any web server. tunnels: what the egress proxy was asked for, with its
+    Authorization.
+    """
 
     names: Names
     trusted: Path
@@ -51,7 +55,9 @@ class World:
         folder = Path(tempfile.mkdtemp())
         resolv = folder / "resolv.conf"
         resolv.write_text(f"nameserver 127.0.0.1\nsearch {SEARCHED}\noptions ndots:5\n")
-        mounted = await asyncio.create_subprocess_exec("mount", "--bind", str(resolv), "/etc/resolv.conf")
+        mounted = await asyncio.create_subprocess_exec(
+            "mount", "--bind", str(resolv), "/etc/resolv.conf"
+        )
         if await mounted.wait() != 0:
             raise RuntimeError("resolv.conf cannot be replaced here")
         tls, trusted = make_authority(folder, "hook.example.com")
@@ -69,7 +75,9 @@ class World:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             path = head.split(" ")[1]
-            to, by = (str(_plain(writer.get_extra_info(name)[0])) for name in ("sockname", "peername"))
+            to, by = (
+                str(_plain(writer.get_extra_info(name)[0])) for name in ("sockname", "peername")
+            )
             self.hits.append(Hit(to, by, path))
             if path.startswith("/to/"):
                 target = unquote(path.removeprefix("/to/"))
@@ -84,7 +92,14 @@ class World:
         """CONNECT, from its own address."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         target = head.split(" ")[1]
-        login = next((line for line in head.split("\r\n") if line.lower().startswith("proxy-authorization:")), "")
+        login = next(
+            (
+                line
+                for line in head.split("\r\n")
+                if line.lower().startswith("proxy-authorization:")
+            ),
+            "",
+        )
         self.tunnels.append((target, login.partition(" ")[2]))
         host, _, port = target.rpartition(":")
         own = PROXY["[" in host]
@@ -108,7 +123,9 @@ def _plain(address: str) -> object:
 
 
 def add_addresses() -> None:
-    """Every address that is spoken of, on the loopback. Not within a loop: netlink needs a plain one."""
+    """Every address that is spoken of, on the loopback. Not within a loop: netlink needs a plain
+    one.
+    """
     with IPRoute() as opened:
         route: Any = opened  # its types are incomplete
         (index,) = route.link_lookup(ifname="lo")

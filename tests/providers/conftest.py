@@ -2,7 +2,7 @@ from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 
-from providers.registry import Providers
+from core.providers.registry import Providers
 from tests.providers.wire import settings
 from tests.sandbox.conftest import test_ca as test_ca
 from tests.sandbox.process import Receiver, Sandbox

@@ -1,11 +1,13 @@
-"""What can become of a create call, on a raw socket: the rows of docs/guarantees.md, by their first column."""
+"""What can become of a create call, on a raw socket: the rows of docs/guarantees.md, by their first
+column.
+"""
 
 import asyncio
 import gzip
 import json
 from dataclasses import dataclass
 
-from providers.http import BODY_MAX_BYTES
+from core.providers.http import BODY_MAX_BYTES
 from tests.providers.wire import Line, Script, answering
 
 JOB_ID = "5f0c7d0e11114222"
@@ -18,8 +20,9 @@ HTML = {"content-type": "text/html"}
 class Case:
     """script: what the other side does; None: nobody is there.
 
-    address: where the request goes. {port}: the script's, {full}: one that takes no more connections, {tls}: one with a
-    certificate that nobody trusts. seconds: the whole of the call. late: the time to send is over when it begins.
+    address: where the request goes. {port}: the script's, {full}: one that takes no more
+    connections, {tls}: one with a certificate that nobody trusts. seconds: the whole of the call.
+    late: the time to send is over when it begins.
     """
 
     script: Script | None = None
@@ -33,7 +36,9 @@ def answer(status: int, body: object, headers: dict[str, str] | None = None) -> 
 
 
 def raw(*parts: bytes, pause: float = 0.0, reset: bool = False, seconds: float = 3.0) -> Case:
-    """The request is read, then these bytes are written, as they are, and the connection is closed."""
+    """The request is read, then these bytes are written, as they are, and the connection
+    is closed.
+    """
 
     async def script(line: Line) -> None:
         await line.read()
@@ -47,10 +52,15 @@ def raw(*parts: bytes, pause: float = 0.0, reset: bool = False, seconds: float =
 
 
 def page(status: int, body: object, *, version: str = "1.1", length: int | None = None) -> bytes:
-    """An answer as bytes. length: what it says of its body; None: nothing, the end of the connection is its end."""
+    """An answer as bytes. length: what it says of its body; None: nothing, the end of the
+    connection is its end.
+    """
     raw_body = body if isinstance(body, bytes) else json.dumps(body).encode()
     said = "" if length is None else f"content-length: {length}\r\n"
-    return f"HTTP/{version} {status} -\r\ncontent-type: application/json\r\n{said}\r\n".encode() + raw_body
+    return (
+        f"HTTP/{version} {status} -\r\ncontent-type: application/json\r\n{said}\r\n".encode()
+        + raw_body
+    )
 
 
 async def close_unread(_: Line) -> None:
@@ -118,7 +128,9 @@ TRANSPORT: dict[str, tuple[Case, ...]] = {
     ),
     "no answer in time, or one that drips": (
         Case(script=read_in_silence, seconds=0.5),
-        raw(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n", *[b" "] * 15, pause=0.1, seconds=0.5),
+        raw(
+            b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n", *[b" "] * 15, pause=0.1, seconds=0.5
+        ),
         raw(*[CONTINUE] * 15, pause=0.1, seconds=0.5),
     ),
     "half an answer: status line, head, body, chunk, JSON": (
@@ -141,8 +153,18 @@ TRANSPORT: dict[str, tuple[Case, ...]] = {
         raw(SWITCHING, FULL),
     ),
     "more than 1 MB": (
-        answer(200, b'{"request_id": "abc", "id": "abc", "x": "' + b"x" * (10 * BODY_MAX_BYTES) + b'"}'),
-        raw(encoded(gzip.compress(b'{"request_id": "abc", "id": "abc", "x": "' + b"x" * (4 * BODY_MAX_BYTES) + b'"}'))),
+        answer(
+            200, b'{"request_id": "abc", "id": "abc", "x": "' + b"x" * (10 * BODY_MAX_BYTES) + b'"}'
+        ),
+        raw(
+            encoded(
+                gzip.compress(
+                    b'{"request_id": "abc", "id": "abc", "x": "'
+                    + b"x" * (4 * BODY_MAX_BYTES)
+                    + b'"}'
+                )
+            )
+        ),
     ),
 }
 
@@ -167,7 +189,10 @@ ANSWERS: dict[str, tuple[Case, ...]] = {
         answer(200, b"[" * 100_000),
         answer(200, b"<html>ok</html>", HTML),
     ),
-    "3xx": tuple(answer(status, ACCEPTED, {"location": "http://127.0.0.1:1/"}) for status in (301, 302, 303, 307, 308)),
+    "3xx": tuple(
+        answer(status, ACCEPTED, {"location": "http://127.0.0.1:1/"})
+        for status in (301, 302, 303, 307, 308)
+    ),
     "400": (answer(400, REFUSED),),
     "401": (answer(401, REFUSED), Case(script=refuse_before_the_body)),
     "402": (answer(402, REFUSED),),
@@ -177,7 +202,9 @@ ANSWERS: dict[str, tuple[Case, ...]] = {
     "415": (answer(415, REFUSED),),
     "422": (answer(422, REFUSED),),
     "429": (answer(429, REFUSED), answer(429, REFUSED, {"retry-after": "-1"})),
-    "any of these that names a job": tuple(answer(status, ACCEPTED | REFUSED) for status in (400, 404, 422, 429)),
+    "any of these that names a job": tuple(
+        answer(status, ACCEPTED | REFUSED) for status in (400, 404, 422, 429)
+    ),
     "any of these in another form: a proxy's page, an empty body, other JSON": (
         answer(401, b"<html>Forbidden by proxy</html>", HTML),
         answer(403, {"message": "Forbidden"}),
@@ -191,7 +218,9 @@ ANSWERS: dict[str, tuple[Case, ...]] = {
     ),
     "408": (answer(408, REFUSED),),
     "409": (answer(409, REFUSED),),
-    "any other 4xx": tuple(answer(status, REFUSED) for status in (405, 410, 418, 421, 423, 425, 451, 499)),
+    "any other 4xx": tuple(
+        answer(status, REFUSED) for status in (405, 410, 418, 421, 423, 425, 451, 499)
+    ),
     "5xx, also in the vendor's form": (
         *(answer(status, REFUSED) for status in (500, 501, 502, 503, 504, 529)),
         answer(503, {"detail": "Unavailable", "error_type": "runner_scheduling_failure"}),

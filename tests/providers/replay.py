@@ -31,8 +31,12 @@ def load(vendor: str, name: str) -> Recording:
 
 
 @asynccontextmanager
-async def replaying(recording: Recording, sent: dict[str, Any] | None = None) -> AsyncGenerator[Wire]:
-    """Answers each call with the next exchange recorded for it; `sent` fills the places that echo a create call."""
+async def replaying(
+    recording: Recording, sent: dict[str, Any] | None = None
+) -> AsyncGenerator[Wire]:
+    """Answers each call with the next exchange recorded for it; `sent` fills the places that echo a
+    create call.
+    """
     waiting = list(recording["exchanges"])
 
     async def script(line: Line) -> None:
@@ -54,7 +58,9 @@ async def replaying(recording: Recording, sent: dict[str, Any] | None = None) ->
 
 
 def _filled(value: Any, base_url: str, sent: dict[str, Any]) -> Any:
-    """{base} is where the replay listens; {sent}, {sent.input}: that body; {sent:prompt=x}: with one value changed."""
+    """{base} is where the replay listens; {sent}, {sent.input}: that body; {sent:prompt=x}: with
+    one value changed.
+    """
     if isinstance(value, dict):
         return {name: _filled(item, base_url, sent) for name, item in value.items()}  # pyright: ignore[reportUnknownVariableType]  # JSON
     if isinstance(value, list):

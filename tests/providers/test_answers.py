@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from providers.answers import RETRY_AFTER_MAX_SECONDS, Answer, retry_after_seconds, scrubbed
-from providers.http import REFUSALS
-from providers.port import CreateOutcome
-from providers.registry import PROVIDER_NAMES, Providers
+from core.providers.answers import RETRY_AFTER_MAX_SECONDS, Answer, retry_after_seconds, scrubbed
+from core.providers.http import REFUSALS
+from core.providers.port import CreateOutcome
+from core.providers.registry import PROVIDER_NAMES, Providers
 from tests.providers.wire import Line, full_inputs, serving, settings, submit
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -33,7 +33,9 @@ def test_retry_after_every_spelling_is_bounded_seconds(header: str | None, secon
 
 @given(
     header=st.text()
-    | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,30} [A-Z][a-z]{2} [0-9]{1,30} [0-9:]{1,12} [+-]?[0-9A-Z]{1,9}")
+    | st.from_regex(
+        r"[A-Z][a-z]{2}, [0-9]{1,30} [A-Z][a-z]{2} [0-9]{1,30} [0-9:]{1,12} [+-]?[0-9A-Z]{1,9}"
+    )
     | st.floats().map(str)
     | st.integers().map(str)
 )
@@ -42,7 +44,9 @@ def test_retry_after_that_nobody_thought_of_is_bounded_too(header: str) -> None:
 
 
 def test_scrubbed_text_is_short_and_plain() -> None:
-    text = scrubbed("wide\x00\n\u2028 " + "word " * 100 + "Traceback (most recent call last): secret")
+    text = scrubbed(
+        "wide\x00\n\u2028 " + "word " * 100 + "Traceback (most recent call last): secret"
+    )
     assert len(text) <= 160
     assert text.startswith("wide word word")
 
@@ -52,12 +56,35 @@ def test_answer_shows_no_body() -> None:
 
 
 NAMES = st.sampled_from(
-    ["request_id", "id", "detail", "title", "status", "urls", "error_type", "loc", "msg", "type", "ctx"]
+    [
+        "request_id",
+        "id",
+        "detail",
+        "title",
+        "status",
+        "urls",
+        "error_type",
+        "loc",
+        "msg",
+        "type",
+        "ctx",
+    ]
 )
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just("5f0c7d0e11114222")
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.just("5f0c7d0e11114222")
+)
 VALUES = SCALARS | st.lists(SCALARS | st.dictionaries(NAMES, SCALARS, max_size=2), max_size=2)
-PLAUSIBLE = st.sampled_from([{}, {"detail": "No."}, {"request_id": "5f0c7d0e11114222", "id": "5f0c7d0e11114222"}])
-OBJECTS = st.tuples(PLAUSIBLE, st.dictionaries(NAMES, VALUES, max_size=2)).map(lambda two: two[0] | two[1])
+PLAUSIBLE = st.sampled_from(
+    [{}, {"detail": "No."}, {"request_id": "5f0c7d0e11114222", "id": "5f0c7d0e11114222"}]
+)
+OBJECTS = st.tuples(PLAUSIBLE, st.dictionaries(NAMES, VALUES, max_size=2)).map(
+    lambda two: two[0] | two[1]
+)
 BODIES = OBJECTS.map(lambda body: json.dumps(body).encode()) | st.binary(max_size=60)
 
 

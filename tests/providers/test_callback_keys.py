@@ -1,11 +1,19 @@
-"""Keys of callbacks: kept a day, renewed when they do not fit, and never fetched once per forgery."""
+"""Keys of callbacks: kept a day, renewed when they do not fit, and never fetched once
+per forgery.
+"""
 
 import asyncio
 
 import pytest
 
-from providers.callbacks import LIFE_SECONDS, PAUSE_SECONDS, FetchedKeys, ed25519_keys, standard_webhooks_key
-from providers.port import CallbackUnverifiableError, ProviderUnavailableError
+from core.providers.callbacks import (
+    LIFE_SECONDS,
+    PAUSE_SECONDS,
+    FetchedKeys,
+    ed25519_keys,
+    standard_webhooks_key,
+)
+from core.providers.port import CallbackUnverifiableError, ProviderUnavailableError
 
 
 class Source:

@@ -1,4 +1,6 @@
-"""What holds for every model of every provider: what is sent, what it costs, and that no secret gets out."""
+"""What holds for every model of every provider: what is sent, what it costs, and that no secret
+gets out.
+"""
 
 import ast
 import json
@@ -11,12 +13,27 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from contracts.jobs import JobReport
-from contracts.plans import StepKind
-from contracts.states import JobState
-from providers.port import CreateOutcome, CreateRequest, Model, Provider, ProviderUnavailableError
-from providers.registry import PROVIDER_NAMES, Providers
-from tests.providers.wire import KEYS, OFFLINE, answering, full_inputs, handle_of, serving, settings, submit
+from core.domain.messages.jobs import JobReport
+from core.domain.plans import StepKind
+from core.domain.states import JobState
+from core.providers.port import (
+    CreateOutcome,
+    CreateRequest,
+    Model,
+    Provider,
+    ProviderUnavailableError,
+)
+from core.providers.registry import PROVIDER_NAMES, Providers
+from tests.providers.wire import (
+    KEYS,
+    OFFLINE,
+    answering,
+    full_inputs,
+    handle_of,
+    serving,
+    settings,
+    submit,
+)
 
 ROOT = Path(__file__).parents[2]
 CALLBACK_URL = "https://us.example/callbacks/x/token"
@@ -30,14 +47,18 @@ async def every_model() -> list[tuple[Provider, Model]]:
 async def test_every_parameter_a_model_claims_changes_the_body() -> None:
     for provider, model in await every_model():
         bodies = [
-            repr(provider.create_request(model, full_inputs(model, image=image, **change), None).body)
+            repr(
+                provider.create_request(model, full_inputs(model, image=image, **change), None).body
+            )
             for image, change in [(None, {}), *changes_of(model)]
         ]
         assert len(set(bodies)) == len(bodies), model.id
 
 
 def changes_of(model: Model) -> list[tuple[bool | None, dict[str, object]]]:
-    """Each value that a model claims to take and that is not its default; and whether a picture goes with it."""
+    """Each value that a model claims to take and that is not its default; and whether a picture
+    goes with it.
+    """
     limits = model.limits
     # A picture brings its own shape, unless the model insists on one.
     fields = (
@@ -46,9 +67,19 @@ def changes_of(model: Model) -> list[tuple[bool | None, dict[str, object]]]:
         (None, "resolution", limits.resolutions, model.default_resolution),
         (limits.needs_image, "aspect_ratio", limits.aspect_ratios, model.default_aspect_ratio),
         (None, "seed", (812,) if limits.takes_seed else (), None),
-        (None, "image_url", ("https://pictures.example/other.png",) if limits.takes_image else (), None),
+        (
+            None,
+            "image_url",
+            ("https://pictures.example/other.png",) if limits.takes_image else (),
+            None,
+        ),
     )
-    return [(image, {name: value}) for image, name, values, default in fields for value in values if value != default]
+    return [
+        (image, {name: value})
+        for image, name, values, default in fields
+        for value in values
+        if value != default
+    ]
 
 
 async def test_defaults_are_sent_as_if_they_were_asked_for() -> None:
@@ -56,12 +87,19 @@ async def test_defaults_are_sent_as_if_they_were_asked_for() -> None:
         image = model.limits.needs_image
         asked = full_inputs(model, image=image)
         left_open = full_inputs(model, image=image, duration_seconds=None, resolution=None)
-        assert provider.create_request(model, left_open, None).body == provider.create_request(model, asked, None).body
+        assert (
+            provider.create_request(model, left_open, None).body
+            == provider.create_request(model, asked, None).body
+        )
 
 
 async def test_what_a_model_does_not_take_is_refused() -> None:
     for provider, model in await every_model():
-        wrong: list[dict[str, object]] = [{"duration_seconds": 31}, {"resolution": "8k"}, {"aspect_ratio": "1:7"}]
+        wrong: list[dict[str, object]] = [
+            {"duration_seconds": 31},
+            {"resolution": "8k"},
+            {"aspect_ratio": "1:7"},
+        ]
         if not model.limits.takes_image:
             wrong.append({"image_url": "https://pictures.example/kite.png"})
         if model.limits.needs_image:
@@ -89,14 +127,19 @@ async def test_request_survives_being_stored() -> None:
 async def test_price_is_whole_nano_usd_and_never_below_a_full_success() -> None:
     for provider, model in await every_model():
         assert model.prices
-        assert all(price.source and re.fullmatch(r"20\d\d-\d\d-\d\d", price.read_on) for price in model.prices)
+        assert all(
+            price.source and re.fullmatch(r"20\d\d-\d\d-\d\d", price.read_on)
+            for price in model.prices
+        )
         for duration in model.limits.durations_seconds or (None,):
             for resolution in model.limits.resolutions or (None,):
                 inputs = full_inputs(model, duration_seconds=duration, resolution=resolution)
                 quote = provider.quote(model, inputs)
                 assert type(quote.worst_nano_usd) is int
                 assert quote.low_nano_usd > 0
-                cost = provider.cost(model, inputs, JobReport(state=JobState.COMPLETED, charged=True))
+                cost = provider.cost(
+                    model, inputs, JobReport(state=JobState.COMPLETED, charged=True)
+                )
                 assert cost.nano_usd == quote.worst_nano_usd
 
 
@@ -104,7 +147,14 @@ async def test_price_is_whole_nano_usd_and_never_below_a_full_success() -> None:
     ("model_id", "seconds", "resolution", "ratio", "usd_from", "usd_to"),
     [
         ("fal-ai/flux/schnell", None, None, "16:9", 0.003, 0.003),
-        ("fal-ai/bytedance/seedance/v1/pro/image-to-video", 5, "1080p", "16:9", 0.605, 0.625),  # "about $0.62"
+        (
+            "fal-ai/bytedance/seedance/v1/pro/image-to-video",
+            5,
+            "1080p",
+            "16:9",
+            0.605,
+            0.625,
+        ),  # "about $0.62"
         ("bytedance/seedance-1-pro", 5, "480p", "16:9", 0.15, 0.15),
         ("bytedance/seedance-1-pro", 5, "720p", "16:9", 0.30, 0.30),
         ("bytedance/seedance-1-pro", 12, "1080p", "16:9", 1.80, 1.80),
@@ -112,15 +162,27 @@ async def test_price_is_whole_nano_usd_and_never_below_a_full_success() -> None:
     ],
 )
 async def test_price_is_what_the_vendor_publishes(
-    model_id: str, seconds: int | None, resolution: str | None, ratio: str, usd_from: float, usd_to: float
+    model_id: str,
+    seconds: int | None,
+    resolution: str | None,
+    ratio: str,
+    usd_from: float,
+    usd_to: float,
 ) -> None:
     async with Providers.open(settings(OFFLINE)) as providers:
         found = providers.find_model(model_id)
         assert found is not None
         provider, model = found
-        inputs = full_inputs(model, duration_seconds=seconds, resolution=resolution, aspect_ratio=ratio)
+        inputs = full_inputs(
+            model, duration_seconds=seconds, resolution=resolution, aspect_ratio=ratio
+        )
         quote = provider.quote(model, inputs)
-    assert round(usd_from * 1e9) <= quote.expected_nano_usd <= quote.worst_nano_usd <= round(usd_to * 1e9)
+    assert (
+        round(usd_from * 1e9)
+        <= quote.expected_nano_usd
+        <= quote.worst_nano_usd
+        <= round(usd_to * 1e9)
+    )
 
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
@@ -129,7 +191,10 @@ async def test_key_is_in_no_text(vendor: str) -> None:
     said = {"detail": f"key {KEYS[0]} {KEYS[1]}", "status": f"{KEYS[0]}", "error": f"{KEYS[1]}"}
     texts: list[str] = []
     for status in (200, 401, 422, 500):
-        async with serving(answering(status, said)) as wire, Providers.open(settings(wire.url)) as providers:
+        async with (
+            serving(answering(status, said)) as wire,
+            Providers.open(settings(wire.url)) as providers,
+        ):
             provider = providers.provider(vendor)
             model = provider.models[0]
             request = provider.create_request(model, full_inputs(model), None)
@@ -147,11 +212,15 @@ async def test_key_is_in_no_text(vendor: str) -> None:
 async def test_short_key_is_not_repeated_either() -> None:
     """One that looks like no key is known by its value."""
     async with serving(answering(422, {"detail": "bad ab:cd12 or r8_ef34 here"})) as wire:
-        here = settings(wire.url, fal_key=SecretStr("ab:cd12"), replicate_api_token=SecretStr("r8_ef34"))
+        here = settings(
+            wire.url, fal_key=SecretStr("ab:cd12"), replicate_api_token=SecretStr("r8_ef34")
+        )
         async with Providers.open(here) as providers:
             for name, key in (("fal", "ab:cd12"), ("replicate", "r8_ef34")):
                 provider = providers.provider(name)
-                request = provider.create_request(provider.models[0], full_inputs(provider.models[0]), None)
+                request = provider.create_request(
+                    provider.models[0], full_inputs(provider.models[0]), None
+                )
                 text = repr(await submit(provider, request))
                 assert "bad" in text
                 assert key not in text
@@ -159,12 +228,18 @@ async def test_short_key_is_not_repeated_either() -> None:
 
 async def test_short_key_does_not_break_the_answer_to_a_paid_call() -> None:
     """A made-up key may be a word of an address in the answer."""
-    answer = {"id": "p1", "status": "starting", "urls": {"get": "http://sandbox.example/v1/predictions/p1"}}
+    answer = {
+        "id": "p1",
+        "status": "starting",
+        "urls": {"get": "http://sandbox.example/v1/predictions/p1"},
+    }
     async with serving(answering(201, answer)) as wire:
         here = settings(wire.url, replicate_api_token=SecretStr("id"))
         async with Providers.open(here) as providers:
             provider = providers.provider("replicate")
-            request = provider.create_request(provider.models[0], full_inputs(provider.models[0]), None)
+            request = provider.create_request(
+                provider.models[0], full_inputs(provider.models[0]), None
+            )
             assert (await submit(provider, request)).outcome is CreateOutcome.ACCEPTED
 
 
@@ -183,7 +258,7 @@ def test_importing_and_opening_connects_to_nothing() -> None:
 import asyncio, socket
 def refuse(*_): raise AssertionError("connected")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
-from providers.registry import Providers
+from core.providers.registry import Providers
 from tests.providers.wire import settings, submit
 async def main():
     async with Providers.open(settings("http://127.0.0.1:9")) as providers:
@@ -195,7 +270,10 @@ asyncio.run(main())
 
 def test_vendors_are_named_in_their_own_rooms_alone() -> None:
     """Comments and docstrings may tell; code may not know."""
-    vendor = re.compile(rf"(?<![a-z])({'|'.join(PROVIDER_NAMES)}|bytedance|black-forest-labs)(?![a-z])", re.IGNORECASE)
+    vendor = re.compile(
+        rf"(?<![a-z])({'|'.join(PROVIDER_NAMES)}|bytedance|black-forest-labs)(?![a-z])",
+        re.IGNORECASE,
+    )
     named = [
         f"{path.relative_to(ROOT)}: {text}"
         for room in ("api", "workflows", "activities", "store", "contracts")
@@ -215,9 +293,18 @@ def code_texts(path: Path) -> list[str]:
         match node:
             case ast.Constant(value=str(text)) if id(node) not in told:
                 texts.append(text)
-            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.alias(name=name):
+            case (
+                ast.Name(id=name)
+                | ast.Attribute(attr=name)
+                | ast.arg(arg=name)
+                | ast.alias(name=name)
+            ):
                 texts.append(name)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            case (
+                ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.ClassDef(name=name)
+            ):
                 texts.append(name)
             case ast.ImportFrom(module=str(name)):
                 texts.append(name)

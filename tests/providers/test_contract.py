@@ -1,4 +1,6 @@
-"""What every provider must hold: the registry is run against recordings. A provider without them fails."""
+"""What every provider must hold: the registry is run against recordings. A provider without them
+fails.
+"""
 
 from dataclasses import replace
 from datetime import datetime
@@ -7,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from contracts.jobs import JobReport
-from providers.port import (
+from core.domain.messages.jobs import JobReport
+from core.providers.port import (
     CallbackRefusedError,
     CallbackUnverifiableError,
     Lookup,
@@ -16,9 +18,18 @@ from providers.port import (
     Provider,
     ProviderUnavailableError,
 )
-from providers.registry import PROVIDER_NAMES, Providers
+from core.providers.registry import PROVIDER_NAMES, Providers
 from tests.providers import replay
-from tests.providers.wire import KEYS, OFFLINE, answering, full_inputs, handle_of, serving, settings, submit
+from tests.providers.wire import (
+    KEYS,
+    OFFLINE,
+    answering,
+    full_inputs,
+    handle_of,
+    serving,
+    settings,
+    submit,
+)
 
 ROOT = Path(__file__).parents[2]
 CALLBACK_URL = "https://us.example/callbacks/x/token"
@@ -56,7 +67,9 @@ async def test_create_means_what_was_recorded(vendor: str, name: str) -> None:
     assert answer.outcome == expect["outcome"]
     assert (answer.failure.code if answer.failure else None) == expect.get("failure")
     assert answer.retry_after_seconds == expect.get("retry_after_seconds", 0)
-    assert (answer.handle.provider_job_id if answer.handle else None) == expect.get("provider_job_id")
+    assert (answer.handle.provider_job_id if answer.handle else None) == expect.get(
+        "provider_job_id"
+    )
     assert expect.get("says", "") in (answer.failure.message if answer.failure else "")
 
 
@@ -130,7 +143,10 @@ async def test_cancel_twice_answers_the_same(vendor: str, name: str) -> None:
 async def test_key_is_taken_or_refused_by_the_provider_itself(vendor: str, name: str) -> None:
     recording = replay.load(vendor, name)
     expect = recording["expect"]
-    own = {"fal": "11111111-2222-3333-4444-555555555555:own0123456789", "replicate": "r8_own0123456789012345678901234"}
+    own = {
+        "fal": "11111111-2222-3333-4444-555555555555:own0123456789",
+        "replicate": "r8_own0123456789012345678901234",
+    }
     async with replay.replaying(recording) as wire, Providers.open(settings(wire.url)) as providers:
         provider = providers.keyed(vendor, own[vendor])
         if expect.get("unavailable"):
@@ -146,9 +162,14 @@ async def test_key_is_taken_or_refused_by_the_provider_itself(vendor: str, name:
 async def test_callback_of_the_provider_is_believed(vendor: str, seconds: int) -> None:
     recording = replay.load(vendor, "callback_valid")
     at = recording["asked_at"] + seconds
-    async with replay.replaying(recording) as wire, Providers.open(settings(wire.url), now=lambda: at) as providers:
+    async with (
+        replay.replaying(recording) as wire,
+        Providers.open(settings(wire.url), now=lambda: at) as providers,
+    ):
         for _ in range(2):  # the second time with the keys of the first
-            seen = await providers.provider(vendor).verify_callback(recording["headers"], recording["body"].encode())
+            seen = await providers.provider(vendor).verify_callback(
+                recording["headers"], recording["body"].encode()
+            )
             assert seen.provider_job_id == recording["expect"]["provider_job_id"]
             assert seen.delivery_id == recording["expect"]["delivery_id"]
 
@@ -157,9 +178,13 @@ async def test_callback_of_the_provider_is_believed(vendor: str, seconds: int) -
 @pytest.mark.parametrize("seconds", [301, -301])
 async def test_old_callback_is_refused_though_well_signed(vendor: str, seconds: int) -> None:
     recording = replay.load(vendor, "callback_valid")
-    async with Providers.open(settings(OFFLINE), now=lambda: recording["asked_at"] + seconds) as providers:
+    async with Providers.open(
+        settings(OFFLINE), now=lambda: recording["asked_at"] + seconds
+    ) as providers:
         with pytest.raises(CallbackRefusedError):
-            await providers.provider(vendor).verify_callback(recording["headers"], recording["body"].encode())
+            await providers.provider(vendor).verify_callback(
+                recording["headers"], recording["body"].encode()
+            )
 
 
 def bad_callbacks(recording: replay.Recording) -> list[tuple[dict[str, str], bytes]]:
@@ -167,13 +192,47 @@ def bad_callbacks(recording: replay.Recording) -> list[tuple[dict[str, str], byt
     body: bytes = recording["body"].encode()
     signature, timestamp = recording["signature_header"], recording["timestamp_header"]
     right = headers[signature]
-    junk = ("", " ", "x", ",", "v1", "v1,", "v1,v1,v1", "v1,====", "v1,é", "ü" * 50, "zz" * 64, "00" * 64, "\udcff")
-    times = ("", "x", "nan", "inf", "-1", "1e9", "1760000000.5", "١٧٦٠٠٠٠٠٠٠", "9" * 400, "1760000301", "1759999699")
-    bad = [({name: value for name, value in headers.items() if name != gone}, body) for gone in headers]
-    bad += [({**headers, signature: value}, body) for value in (*junk, "1" * 5000, right[:-4], right[::-1])]
+    junk = (
+        "",
+        " ",
+        "x",
+        ",",
+        "v1",
+        "v1,",
+        "v1,v1,v1",
+        "v1,====",
+        "v1,é",
+        "ü" * 50,
+        "zz" * 64,
+        "00" * 64,
+        "\udcff",
+    )
+    times = (
+        "",
+        "x",
+        "nan",
+        "inf",
+        "-1",
+        "1e9",
+        "1760000000.5",
+        "١٧٦٠٠٠٠٠٠٠",
+        "9" * 400,
+        "1760000301",
+        "1759999699",
+    )
+    bad = [
+        ({name: value for name, value in headers.items() if name != gone}, body) for gone in headers
+    ]
+    bad += [
+        ({**headers, signature: value}, body)
+        for value in (*junk, "1" * 5000, right[:-4], right[::-1])
+    ]
     bad += [({**headers, timestamp: value}, body) for value in times]
     bad += [(dict.fromkeys(headers, ""), body), ({}, body)]
-    bad += [(headers, other) for other in (b"", body[:-1], body + b" ", b"\xff\xfe", b"null", b"[" * 10_000)]
+    bad += [
+        (headers, other)
+        for other in (b"", body[:-1], body + b" ", b"\xff\xfe", b"null", b"[" * 10_000)
+    ]
     return bad
 
 
@@ -187,7 +246,8 @@ async def test_bad_callback_is_refused(vendor: str) -> None:
         for headers, body in bad_callbacks(recording):
             with pytest.raises(CallbackRefusedError):
                 await providers.provider(vendor).verify_callback(headers, body)
-        # One fetch of the keys, however many forgeries: a second one would be a call that is not recorded.
+        # One fetch of the keys, however many forgeries: a second one would be a call that is not
+        # recorded.
         assert len(wire.heard) == 1
 
 
@@ -205,7 +265,9 @@ async def test_callback_without_keys_is_unverifiable(vendor: str, body: str) -> 
     ):
         for _ in range(5):
             with pytest.raises(CallbackUnverifiableError):
-                await providers.provider(vendor).verify_callback(recording["headers"], recording["body"].encode())
+                await providers.provider(vendor).verify_callback(
+                    recording["headers"], recording["body"].encode()
+                )
         assert len(wire.heard) == 1
 
 
@@ -218,7 +280,10 @@ MALFORMED = [
 @pytest.mark.parametrize("body", MALFORMED, ids=lambda body: repr(body[:20]))
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
 async def test_malformed_read_is_unavailable(vendor: str, body: bytes) -> None:
-    async with serving(answering(200, body)) as wire, Providers.open(settings(wire.url)) as providers:
+    async with (
+        serving(answering(200, body)) as wire,
+        Providers.open(settings(wire.url)) as providers,
+    ):
         provider = providers.provider(vendor)
         model = provider.models[0]
         lookup = Lookup(
@@ -245,7 +310,9 @@ async def test_unreachable_provider_is_unavailable(vendor: str) -> None:
 async def test_key_goes_to_the_providers_host_alone(vendor: str) -> None:
     """A handle with strange addresses is asked for at the address built from its id."""
     async with serving(answering(500, {})) as evil, serving(answering(404, {})) as wire:
-        urls = dict.fromkeys(("get", "cancel", "status_url", "response_url", "cancel_url"), f"{evil.url}/x")
+        urls = dict.fromkeys(
+            ("get", "cancel", "status_url", "response_url", "cancel_url"), f"{evil.url}/x"
+        )
         async with Providers.open(settings(wire.url)) as providers:
             provider = providers.provider(vendor)
             handle = replace(handle_of(provider, provider.models[0]), urls=urls)
@@ -253,4 +320,6 @@ async def test_key_goes_to_the_providers_host_alone(vendor: str) -> None:
                 await provider.status(handle)
             await provider.cancel(handle)
         assert (evil.connections, len(wire.heard)) == (0, 2)
-        assert all(any(key in heard.headers["authorization"] for key in KEYS) for heard in wire.heard)
+        assert all(
+            any(key in heard.headers["authorization"] for key in KEYS) for heard in wire.heard
+        )

@@ -1,13 +1,15 @@
-"""The paid POST on a real socket: where it goes, what of its answer is kept. What it means: test_create_table.py."""
+"""The paid POST on a real socket: where it goes, what of its answer is kept. What it means:
+test_create_table.py.
+"""
 
 import asyncio
 
 import pytest
 
-from contracts.failures import FailureCode
-from providers.http import ProviderHttp, same_origin
-from providers.port import CreateAnswer, CreateOutcome
-from providers.registry import Providers
+from core.domain.failures import FailureCode
+from core.providers.http import ProviderHttp, same_origin
+from core.providers.port import CreateAnswer, CreateOutcome
+from core.providers.registry import Providers
 from tests.providers.wire import KEYS, Line, answering, full_inputs, serving, settings, submit
 
 JOB_ID = "5f0c7d0e11114222"
@@ -19,7 +21,9 @@ async def send(base_url: str, vendor: str = "fal", *, timeout_seconds: float = 3
     async with Providers.open(settings(base_url)) as providers:
         provider = providers.provider(vendor)
         model = provider.models[0]
-        request = provider.create_request(model, full_inputs(model), "https://us.example/callbacks/x/token")
+        request = provider.create_request(
+            model, full_inputs(model), "https://us.example/callbacks/x/token"
+        )
         return await submit(provider, request, timeout_seconds=timeout_seconds)
 
 
@@ -53,7 +57,11 @@ async def test_throttled_create_waits_as_asked(vendor: str) -> None:
     [
         ({"detail": "Request was throttled. Your rate limit resets in ~30s."}, {}, 30),
         ({"detail": "Request was throttled."}, {"ratelimit-reset": "9"}, 9),
-        ({"detail": "Request was throttled. Your rate limit resets in ~30s."}, {"retry-after": "2"}, 2),
+        (
+            {"detail": "Request was throttled. Your rate limit resets in ~30s."},
+            {"retry-after": "2"},
+            2,
+        ),
         ({"detail": "Request was throttled."}, {}, 0),
     ],
 )
@@ -96,13 +104,22 @@ async def test_cancelled_send_raises_cancellation() -> None:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 async def test_request_for_another_host_is_not_sent(vendor: str) -> None:
-    async with serving(answering(200, ACCEPTED)) as theirs, serving(answering(200, ACCEPTED)) as other:
-        async with Providers.open(settings(theirs.url)) as ours, Providers.open(settings(other.url)) as strange:
+    async with (
+        serving(answering(200, ACCEPTED)) as theirs,
+        serving(answering(200, ACCEPTED)) as other,
+    ):
+        async with (
+            Providers.open(settings(theirs.url)) as ours,
+            Providers.open(settings(other.url)) as strange,
+        ):
             model = ours.provider(vendor).models[0]
             request = strange.provider(vendor).create_request(model, full_inputs(model), None)
             answer = await submit(ours.provider(vendor), request)
         assert (theirs.connections, other.connections) == (0, 0)
-    assert (answer.outcome, code_of(answer)) == (CreateOutcome.NOT_ACCEPTED, FailureCode.INTERNAL_ERROR)
+    assert (answer.outcome, code_of(answer)) == (
+        CreateOutcome.NOT_ACCEPTED,
+        FailureCode.INTERNAL_ERROR,
+    )
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -133,9 +150,7 @@ def test_same_origin_is_scheme_host_and_port(url: str, same: bool) -> None:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 async def test_refusal_repeats_no_key_and_no_address(vendor: str) -> None:
-    told = (
-        f"Bad input at https://internal.example/x?k=1 with {KEYS[0]} and {KEYS[1]} on 10.0.0.7:99 in /srv/app/main.py"
-    )
+    told = f"Bad input at https://internal.example/x?k=1 with {KEYS[0]} and {KEYS[1]} on 10.0.0.7:99 in /srv/main.py"
     async with serving(answering(422, {"detail": told})) as wire:
         answer = await send(wire.url, vendor)
     text = repr(answer)

@@ -1,4 +1,6 @@
-"""The tables of create calls in docs/guarantees.md: each row is run on a raw socket, and says what happened there."""
+"""The tables of create calls in docs/guarantees.md: each row is run on a raw socket, and says what
+happened there.
+"""
 
 import asyncio
 import re
@@ -10,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from contracts.failures import STOPS_A_PROVIDER
-from providers.port import CreateAnswer, CreateOutcome
-from providers.registry import PROVIDER_NAMES, Providers
+from core.domain.failures import STOPS_A_PROVIDER
+from core.providers.port import CreateAnswer, CreateOutcome
+from core.providers.registry import PROVIDER_NAMES, Providers
 from tests.providers.create_cases import ROWS, Case, close_unread
 from tests.providers.wire import Wire, free_port, full_inputs, serving, settings, submit
 
@@ -23,7 +25,9 @@ SOURCES = {"documented", "client", "recorded", "socket", "our rule"}
 def tables() -> dict[str, dict[str, tuple[str, str, str]]]:
     """By provider, by what happened: class, then, source."""
     found: dict[str, dict[str, tuple[str, str, str]]] = {}
-    for section in re.split(r"^### Create calls: ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+    for section in re.split(
+        r"^### Create calls: ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )[1:]:
         name, _, text = section.partition("\n")
         lines = [line for line in text.split("\n#")[0].splitlines() if line.startswith("| ")]
         cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -58,7 +62,9 @@ def full_port() -> Iterator[int]:
 
 
 @asynccontextmanager
-async def other_side(case: Case, ca: Path, full_port: int) -> AsyncGenerator[tuple[str, Wire | None]]:
+async def other_side(
+    case: Case, ca: Path, full_port: int
+) -> AsyncGenerator[tuple[str, Wire | None]]:
     """The address that the case's request goes to, and what listens there, if anything does."""
     ports = {"port": free_port(), "full": full_port}
     if case.script is not None:
@@ -86,15 +92,22 @@ def then(answer: CreateAnswer) -> str:
 
 
 @pytest.mark.parametrize(
-    ("vendor", "what"), [(vendor, what) for vendor in PROVIDER_NAMES for what in ROWS], ids=lambda text: text[:40]
+    ("vendor", "what"),
+    [(vendor, what) for vendor in PROVIDER_NAMES for what in ROWS],
+    ids=lambda text: text[:40],
 )
 async def test_row_is_what_happens(vendor: str, what: str, test_ca: Path, full_port: int) -> None:
     expected = TABLES[vendor][what]
     for number, case in enumerate(ROWS[what]):
-        async with other_side(case, test_ca, full_port) as (address, wire), Providers.open(settings(address)) as ours:
+        async with (
+            other_side(case, test_ca, full_port) as (address, wire),
+            Providers.open(settings(address)) as ours,
+        ):
             provider = ours.provider(vendor)
             model = provider.models[0]
-            request = provider.create_request(model, full_inputs(model), "https://us.example/callbacks/x/token")
+            request = provider.create_request(
+                model, full_inputs(model), "https://us.example/callbacks/x/token"
+            )
             ago = 6.0 if case.late else 0.0
             answer = await submit(provider, request, timeout_seconds=case.seconds, ago_seconds=ago)
             await asyncio.sleep(0)

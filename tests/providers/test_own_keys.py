@@ -1,4 +1,6 @@
-"""Adapters with a user's own key: what goes with it, and where it never goes; adapters without any send nothing."""
+"""Adapters with a user's own key: what goes with it, and where it never goes; adapters without any
+send nothing.
+"""
 
 import json
 from collections.abc import Mapping
@@ -9,11 +11,25 @@ import pytest
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
-from contracts.failures import FailureCode
-from contracts.jobs import ProviderHandle
-from providers.port import CallbackRefusedError, CreateOutcome, Lookup, Provider, ProviderUnavailableError
-from providers.registry import PROVIDER_NAMES, Providers
-from tests.providers.wire import WEBHOOK_SECRET, answering, full_inputs, handle_of, serving, settings, submit
+from core.domain.failures import FailureCode
+from core.domain.messages.jobs import ProviderHandle
+from core.providers.port import (
+    CallbackRefusedError,
+    CreateOutcome,
+    Lookup,
+    Provider,
+    ProviderUnavailableError,
+)
+from core.providers.registry import PROVIDER_NAMES, Providers
+from tests.providers.wire import (
+    WEBHOOK_SECRET,
+    answering,
+    full_inputs,
+    handle_of,
+    serving,
+    settings,
+    submit,
+)
 
 OWN = "own-key-0123456789abcdef"
 LONG_AGO = datetime(2026, 1, 2, tzinfo=UTC)
@@ -58,7 +74,9 @@ async def test_own_key_goes_with_every_call_and_the_services_with_none(vendor: s
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
 async def test_own_key_never_goes_to_an_address_that_an_answer_names(vendor: str) -> None:
-    """Neither to a file's nor to one that claims to be the job's, nor to the next page of a list."""
+    """Neither to a file's nor to one that claims to be the job's, nor to the next page of
+    a list.
+    """
     async with serving(answering(200, {"status": "IN_PROGRESS"})) as other:
         names = ("status_url", "response_url", "cancel_url", "get", "cancel")
         said = {
@@ -73,11 +91,16 @@ async def test_own_key_never_goes_to_an_address_that_an_answer_names(vendor: str
             "results": [],
             "next": f"{other.url}/next",
         }
-        async with serving(answering(200, said)) as wire, Providers.open(settings(wire.url)) as providers:
+        async with (
+            serving(answering(200, said)) as wire,
+            Providers.open(settings(wire.url)) as providers,
+        ):
             provider = providers.keyed(vendor, OWN)
             handle = handle_of(provider, provider.models[0])
             await ask_everything(provider, handle)
-            await ask_everything(provider, replace(handle, urls={name: f"{other.url}/{name}" for name in names}))
+            await ask_everything(
+                provider, replace(handle, urls={name: f"{other.url}/{name}" for name in names})
+            )
             report = await provider.status(handle)
         assert [output.url for output in report.outputs]
         assert all(output.url.startswith(other.url) for output in report.outputs)
@@ -102,7 +125,9 @@ async def test_callbacks_of_a_users_account_are_not_verified_with_the_services_s
         here = settings(wire.url, replicate_webhook_secret=SecretStr(WEBHOOK_SECRET))
         async with Providers.open(here) as providers:
             headers, body = signed(WEBHOOK_SECRET)
-            assert (await providers.provider("replicate").verify_callback(headers, body)).provider_job_id == "p1"
+            assert (
+                await providers.provider("replicate").verify_callback(headers, body)
+            ).provider_job_id == "p1"
             assert wire.heard == []
             with pytest.raises(CallbackRefusedError):
                 await providers.keyed("replicate", OWN).verify_callback(headers, body)
@@ -114,7 +139,9 @@ async def test_callbacks_of_a_users_account_are_not_verified_with_the_services_s
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
 async def test_provider_without_a_key_is_known_and_nothing_is_sent_by_it(vendor: str) -> None:
     async with serving(answering(200, {})) as wire:
-        keyless = settings(wire.url, **{{"fal": "fal_key", "replicate": "replicate_api_token"}[vendor]: None})
+        keyless = settings(
+            wire.url, **{{"fal": "fal_key", "replicate": "replicate_api_token"}[vendor]: None}
+        )
         async with Providers.open(keyless) as providers:
             assert vendor not in providers.names
             assert vendor in providers.known_names
@@ -126,7 +153,9 @@ async def test_provider_without_a_key_is_known_and_nothing_is_sent_by_it(vendor:
             mine = providers.for_user({vendor}).find_model(model.id)
             assert mine is not None
             assert mine[0].quote(model, full_inputs(model)).worst_nano_usd > 0
-            answer = await submit(provider, provider.create_request(model, full_inputs(model), None))
+            answer = await submit(
+                provider, provider.create_request(model, full_inputs(model), None)
+            )
             assert answer.outcome is CreateOutcome.NOT_ACCEPTED
             assert answer.failure is not None
             assert answer.failure.code is FailureCode.INTERNAL_ERROR
@@ -134,4 +163,6 @@ async def test_provider_without_a_key_is_known_and_nothing_is_sent_by_it(vendor:
                 providers.provider(vendor)
             own = providers.keyed(vendor, OWN)
             await submit(own, own.create_request(model, full_inputs(model), None))
-        assert [heard.headers["authorization"] for heard in wire.heard] == [f"{SCHEMES[vendor]} {OWN}"]
+        assert [heard.headers["authorization"] for heard in wire.heard] == [
+            f"{SCHEMES[vendor]} {OWN}"
+        ]

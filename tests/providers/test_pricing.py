@@ -1,4 +1,6 @@
-"""Prices: every unit is counted as its vendors count it, amounts are exact, and what is stored comes back."""
+"""Prices: every unit is counted as its vendors count it, amounts are exact, and what is stored
+comes back.
+"""
 
 import json
 from dataclasses import replace
@@ -8,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.money import NanoUsd
-from contracts.plans import StepKind
-from contracts.prices import Price, Quote, Unit, price_from_json, price_to_json
-from contracts.states import CostBasis
-from providers.port import Limits, Model, ModelInputs
-from providers.pricing import (
+from core.domain.money import NanoUsd
+from core.domain.plans import StepKind
+from core.domain.prices import Price, Quote, Unit, price_from_json, price_to_json
+from core.domain.states import CostBasis
+from core.providers.port import Limits, Model, ModelInputs
+from core.providers.pricing import (
     UnpricedError,
     Volume,
     at_price,
@@ -32,8 +34,10 @@ PAGE, DAY = "the vendor's page", "2026-11-01"
 PUBLISHED = [
     (Unit.IMAGE, 3_000_000, Volume(images=4, pixels=1344 * 768), 12_000_000),
     (Unit.MEGAPIXEL, 3_000_000, Volume(images=1, pixels=1280 * 720), 3_000_000),
-    (Unit.MEGAPIXEL, 3_000_000, Volume(images=1, pixels=1024 * 1024), 6_000_000),  # rounded up, as it is billed
-    (Unit.MEGAPIXEL, 3_000_000, Volume(images=2, pixels=1_000_001), 12_000_000),  # each picture by itself
+    # rounded up, as it is billed
+    (Unit.MEGAPIXEL, 3_000_000, Volume(images=1, pixels=1024 * 1024), 6_000_000),
+    # each picture by itself
+    (Unit.MEGAPIXEL, 3_000_000, Volume(images=2, pixels=1_000_001), 12_000_000),
     (Unit.SECOND, 150_000_000, Volume(seconds=12), 1_800_000_000),
     (Unit.TOKEN, 2_500, Volume(pixels=1920 * 1088, frames=120), 612_000_000),  # "about $0.62"
     (Unit.TOKEN, 2_500, Volume(pixels=1000, frames=1), 2_500),  # a part of a token is one
@@ -53,13 +57,24 @@ def test_price_of_a_unit_is_what_is_published(
 
 def test_units_are_a_closed_list_and_each_has_a_published_case() -> None:
     assert {unit for unit, *_ in PUBLISHED} == set(Unit)
-    assert {unit.value for unit in Unit} == {"image", "megapixel", "second", "token", "character", "gpu_second"}
+    assert {unit.value for unit in Unit} == {
+        "image",
+        "megapixel",
+        "second",
+        "token",
+        "character",
+        "gpu_second",
+    }
 
 
 @pytest.mark.parametrize("unit", Unit)
 def test_count_of_nothing_is_nothing_and_of_more_is_never_less(unit: Unit) -> None:
-    one = Volume(images=1, pixels=900_000, frames=24, seconds=1, characters=10, gpu_seconds=Decimal("0.25"))
-    two = Volume(images=2, pixels=1_800_000, frames=48, seconds=2, characters=20, gpu_seconds=Decimal("0.5"))
+    one = Volume(
+        images=1, pixels=900_000, frames=24, seconds=1, characters=10, gpu_seconds=Decimal("0.25")
+    )
+    two = Volume(
+        images=2, pixels=1_800_000, frames=48, seconds=2, characters=20, gpu_seconds=Decimal("0.5")
+    )
     assert 0 < count(unit, one) < count(unit, two)
     nothing = Volume(images=0, pixels=0, frames=0, seconds=0, characters=0, gpu_seconds=Decimal(0))
     assert count(unit, nothing) == 0
@@ -68,9 +83,15 @@ def test_count_of_nothing_is_nothing_and_of_more_is_never_less(unit: Unit) -> No
 
 
 @pytest.mark.parametrize("unit", Unit)
-@given(units=st.decimals(min_value=0, max_value=10**9, places=3), price=st.decimals(0, 10**9, places=4))
-def test_cost_of_the_quoted_quantity_is_the_quote(unit: Unit, units: Decimal, price: Decimal) -> None:
-    """Whoever says the quantity, we or the provider: the same units at the same price are the same money."""
+@given(
+    units=st.decimals(min_value=0, max_value=10**9, places=3), price=st.decimals(0, 10**9, places=4)
+)
+def test_cost_of_the_quoted_quantity_is_the_quote(
+    unit: Unit, units: Decimal, price: Decimal
+) -> None:
+    """Whoever says the quantity, we or the provider: the same units at the same price are the same
+    money.
+    """
     volume = _holding(unit, units)
     book = entry(unit, str(price), PAGE, DAY)
     quote = quote_of(book, volume)
@@ -130,7 +151,13 @@ def test_price_that_is_none_is_refused(plain: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     ("nano_usd", "text"),
-    [("2500", "0.0000025"), ("3000000", "0.003"), ("60000000000", "60"), ("0", "0"), ("0.25", "0.00000000025")],
+    [
+        ("2500", "0.0000025"),
+        ("3000000", "0.003"),
+        ("60000000000", "60"),
+        ("0", "0"),
+        ("0.25", "0.00000000025"),
+    ],
 )
 def test_price_of_a_unit_is_written_exactly(nano_usd: str, text: str) -> None:
     assert entry(Unit.TOKEN, nano_usd, PAGE, DAY).unit_usd_text == text
@@ -139,7 +166,12 @@ def test_price_of_a_unit_is_written_exactly(nano_usd: str, text: str) -> None:
 def test_quote_is_in_order() -> None:
     price = entry(Unit.SECOND, 1, PAGE, DAY)
     with pytest.raises(ValueError, match="low <= expected <= worst"):
-        Quote(price=price, low_nano_usd=NanoUsd(2), expected_nano_usd=NanoUsd(1), worst_nano_usd=NanoUsd(3))
+        Quote(
+            price=price,
+            low_nano_usd=NanoUsd(2),
+            expected_nano_usd=NanoUsd(1),
+            worst_nano_usd=NanoUsd(3),
+        )
 
 
 MODEL = Model(

@@ -1,4 +1,6 @@
-"""The real adapters against the sandbox over HTTP. Its own bill judges what our adapters say a job cost."""
+"""The real adapters against the sandbox over HTTP. Its own bill judges what our adapters say a job
+cost.
+"""
 
 import asyncio
 import time
@@ -8,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from contracts.failures import FailureCode
-from contracts.jobs import CancelOutcome, JobReport, ProviderHandle
-from contracts.plans import StepKind
-from contracts.states import JobState
-from providers.port import (
+from core.domain.failures import FailureCode
+from core.domain.messages.jobs import CancelOutcome, JobReport, ProviderHandle
+from core.domain.plans import StepKind
+from core.domain.states import JobState
+from core.providers.port import (
     CallbackRefusedError,
     CreateAnswer,
     CreateOutcome,
@@ -22,7 +24,7 @@ from providers.port import (
     ModelInputs,
     Provider,
 )
-from providers.registry import Providers
+from core.providers.registry import Providers
 from tests.providers.wire import full_inputs, settings, submit
 from tests.sandbox.process import Receiver, Sandbox
 
@@ -51,7 +53,9 @@ async def inputs_for(catalogue: Providers, model: Model, **changes: object) -> M
     return full_inputs(model, **{"image_url": image_url, **changes})  # pyright: ignore[reportArgumentType]  # a table of fields
 
 
-async def submitted(provider: Provider, model: Model, inputs: ModelInputs, url: str | None = None) -> ProviderHandle:
+async def submitted(
+    provider: Provider, model: Model, inputs: ModelInputs, url: str | None = None
+) -> ProviderHandle:
     answer = await submit(provider, provider.create_request(model, inputs, url), timeout_seconds=10)
     assert answer.handle is not None, answer
     return answer.handle
@@ -84,7 +88,9 @@ def creates(sandbox: Sandbox) -> int:
 
 
 @pytest.mark.parametrize("model_id", MODELS)
-async def test_job_costs_what_the_bill_says(sandbox: Sandbox, catalogue: Providers, model_id: str) -> None:
+async def test_job_costs_what_the_bill_says(
+    sandbox: Sandbox, catalogue: Providers, model_id: str
+) -> None:
     provider, model = found(catalogue, model_id)
     inputs = await inputs_for(catalogue, model)
     handle = await submitted(provider, model, inputs)
@@ -99,17 +105,30 @@ async def test_job_costs_what_the_bill_says(sandbox: Sandbox, catalogue: Provide
 
 
 @pytest.mark.parametrize("model_id", MODELS)
-async def test_hold_covers_the_bill_in_every_shape(sandbox: Sandbox, catalogue: Providers, model_id: str) -> None:
-    """The price the sandbox notes when it accepts, for every ratio and resolution: never above ours."""
+async def test_hold_covers_the_bill_in_every_shape(
+    sandbox: Sandbox, catalogue: Providers, model_id: str
+) -> None:
+    """The price the sandbox notes when it accepts, for every ratio and resolution: never above
+    ours.
+    """
     sandbox.set(video_seconds=0.0, image_seconds=0.0)
     provider, model = found(catalogue, model_id)
     base = await inputs_for(catalogue, model)
     for ratio in (*model.limits.aspect_ratios, None):
         for resolution in model.limits.resolutions or (None,):
-            inputs = full_inputs(model, image_url=base.image_url, aspect_ratio=ratio, resolution=resolution)
+            inputs = full_inputs(
+                model, image_url=base.image_url, aspect_ratio=ratio, resolution=resolution
+            )
             handle = await submitted(provider, model, inputs)
-            line = next(line for line in sandbox.bill()["lines"] if line["provider_job_id"] == handle.provider_job_id)
-            assert line["price_nano_usd"] <= provider.quote(model, inputs).worst_nano_usd, (ratio, resolution)
+            line = next(
+                line
+                for line in sandbox.bill()["lines"]
+                if line["provider_job_id"] == handle.provider_job_id
+            )
+            assert line["price_nano_usd"] <= provider.quote(model, inputs).worst_nano_usd, (
+                ratio,
+                resolution,
+            )
 
 
 @pytest.mark.parametrize("model_id", MODELS)
@@ -139,7 +158,8 @@ async def test_failed_job_costs_what_the_bill_says(
 
 @pytest.mark.parametrize("model_id", [FAL_IMAGE, REPLICATE_VIDEO])
 @pytest.mark.parametrize(
-    "fault", ["drop_after_accept", "answer_502_after_accept", "malformed_json", "html_answer", "huge_body"]
+    "fault",
+    ["drop_after_accept", "answer_502_after_accept", "malformed_json", "html_answer", "huge_body"],
 )
 async def test_lost_answer_is_found_and_never_sent_again(
     sandbox: Sandbox, catalogue: Providers, model_id: str, fault: str
@@ -162,7 +182,9 @@ async def sent(
 ) -> tuple[CreateAnswer, Lookup]:
     request: CreateRequest = provider.create_request(model, inputs, None)
     at = datetime.now(UTC)
-    return await submit(provider, request, timeout_seconds=timeout_seconds), Lookup(request=request, sent_at=at)
+    return await submit(provider, request, timeout_seconds=timeout_seconds), Lookup(
+        request=request, sent_at=at
+    )
 
 
 async def looked_up(provider: Provider, lookup: Lookup) -> ProviderHandle:
@@ -179,13 +201,17 @@ async def looked_up(provider: Provider, lookup: Lookup) -> ProviderHandle:
 async def test_late_answer_is_unknown(sandbox: Sandbox, catalogue: Providers) -> None:
     provider, model = found(catalogue, REPLICATE_VIDEO)
     sandbox.fault("answer_late", params={"seconds": 3})
-    answer, lookup = await sent(provider, model, full_inputs(model, image=False), timeout_seconds=0.5)
+    answer, lookup = await sent(
+        provider, model, full_inputs(model, image=False), timeout_seconds=0.5
+    )
     assert answer.outcome is CreateOutcome.UNKNOWN
     assert (await looked_up(provider, lookup)).provider == "replicate"
 
 
 @pytest.mark.parametrize("model_id", [FAL_IMAGE, REPLICATE_VIDEO])
-async def test_send_that_never_arrived_is_absent_past_the_horizon(sandbox: Sandbox, model_id: str) -> None:
+async def test_send_that_never_arrived_is_absent_past_the_horizon(
+    sandbox: Sandbox, model_id: str
+) -> None:
     late = 0.0
 
     async with Providers.open(settings(sandbox.url), now=lambda: time.time() + late) as catalogue:
@@ -203,7 +229,9 @@ async def test_send_that_never_arrived_is_absent_past_the_horizon(sandbox: Sandb
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 415, 422, 429])
 @pytest.mark.parametrize("model_id", [FAL_IMAGE, REPLICATE_VIDEO])
-async def test_refusal_is_certain_and_free(sandbox: Sandbox, catalogue: Providers, model_id: str, status: int) -> None:
+async def test_refusal_is_certain_and_free(
+    sandbox: Sandbox, catalogue: Providers, model_id: str, status: int
+) -> None:
     provider, model = found(catalogue, model_id)
     if status == 429:
         sandbox.fault("refuse_429", params={"retry_after": "7"})
@@ -236,7 +264,10 @@ async def test_cancelled_job_costs_what_the_bill_says(
     handle = await submitted(provider, model, inputs)
     if queue_seconds == 0:
         await until(
-            lambda: any(job["id"] == handle.provider_job_id and job["state"] == "running" for job in sandbox.jobs())
+            lambda: any(
+                job["id"] == handle.provider_job_id and job["state"] == "running"
+                for job in sandbox.jobs()
+            )
         )
     first = await provider.cancel(handle)
     assert first in (CancelOutcome.CANCELLED, CancelOutcome.REQUESTED)
@@ -246,7 +277,9 @@ async def test_cancelled_job_costs_what_the_bill_says(
     assert await provider.cancel(handle) in (CancelOutcome.CANCELLED, CancelOutcome.TOO_LATE)
 
 
-async def test_lost_race_of_a_cancel_is_a_paid_success(sandbox: Sandbox, catalogue: Providers) -> None:
+async def test_lost_race_of_a_cancel_is_a_paid_success(
+    sandbox: Sandbox, catalogue: Providers
+) -> None:
     provider, model = found(catalogue, FAL_IMAGE)
     sandbox.fault("cancel_loses")
     handle = await submitted(provider, model, full_inputs(model))
@@ -256,14 +289,19 @@ async def test_lost_race_of_a_cancel_is_a_paid_success(sandbox: Sandbox, catalog
     assert provider.cost(model, full_inputs(model), report).nano_usd == billed(sandbox, handle) > 0
 
 
-async def test_removed_data_is_an_expired_output_that_was_paid(sandbox: Sandbox, catalogue: Providers) -> None:
+async def test_removed_data_is_an_expired_output_that_was_paid(
+    sandbox: Sandbox, catalogue: Providers
+) -> None:
     provider, model = found(catalogue, REPLICATE_VIDEO)
     inputs = full_inputs(model, image=False)
     handle = await submitted(provider, model, inputs)
     assert (await ended(provider, handle)).state is JobState.COMPLETED
     sandbox.set(data_life_seconds=0.0)
     report = await provider.status(handle)
-    assert (report.state, report.failure and report.failure.code) == (JobState.FAILED, FailureCode.OUTPUT_EXPIRED)
+    assert (report.state, report.failure and report.failure.code) == (
+        JobState.FAILED,
+        FailureCode.OUTPUT_EXPIRED,
+    )
     assert provider.cost(model, inputs, report).nano_usd == billed(sandbox, handle)
 
 
@@ -294,7 +332,10 @@ async def test_default_models_are_the_promised_ones(catalogue: Providers) -> Non
         StepKind.IMAGE: FAL_IMAGE,
         StepKind.VIDEO: REPLICATE_VIDEO,
     }
-    assert [model.id for _, model in catalogue.models(StepKind.VIDEO)] == [REPLICATE_VIDEO, FAL_VIDEO]
+    assert [model.id for _, model in catalogue.models(StepKind.VIDEO)] == [
+        REPLICATE_VIDEO,
+        FAL_VIDEO,
+    ]
 
 
 async def test_provider_without_a_key_is_not_offered(sandbox: Sandbox) -> None:

@@ -15,21 +15,23 @@ from pathlib import Path
 
 import pytest
 
-from contracts.failures import FailureCode
-from providers.http import CONNECT_SECONDS, UNDELIVERED_SECONDS, ProviderHttp, Sent
-from providers.port import CreateOutcome, CreateRequest
-from providers.registry import Providers
-from runtime import clock
-from runtime.clock import boot_seconds
-from runtime.policies import CREATE_CALL_SECONDS, SEND_WITHIN_SECONDS
-from runtime.settings import ProviderSettings
+from core.domain.failures import FailureCode
+from core.platform import clock
+from core.platform.clock import boot_seconds
+from core.platform.settings.processes import ProviderSettings
+from core.platform.temporal.policies import CREATE_CALL_SECONDS, SEND_WITHIN_SECONDS
+from core.providers.http import CONNECT_SECONDS, UNDELIVERED_SECONDS, ProviderHttp, Sent
+from core.providers.port import CreateOutcome, CreateRequest
+from core.providers.registry import Providers
 from tests.providers.wire import Line, answering, full_inputs, serving, settings, submit
 
 ROOT = Path(__file__).parents[2]
 AUTH = {"authorization": "Key 0123456789abcdef"}
 
 
-async def post(url: str, *, not_after: float, body_bytes: int = 10, tls: ssl.SSLContext | None = None) -> Sent:
+async def post(
+    url: str, *, not_after: float, body_bytes: int = 10, tls: ssl.SSLContext | None = None
+) -> Sent:
     request = CreateRequest(model="m", url=f"{url}/x", body={"prompt": "x" * body_bytes})
     async with ProviderHttp(tls=tls) as http:
         return await http.post_once(request, AUTH, url, timeout_seconds=5, not_after=not_after)
@@ -46,28 +48,38 @@ def serving_context(ca: Path) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
-async def test_too_late_means_that_the_connection_carries_nothing(encrypted: bool, test_ca: Path) -> None:
+async def test_too_late_means_that_the_connection_carries_nothing(
+    encrypted: bool, test_ca: Path
+) -> None:
     came: list[bytes] = []
 
     async def script(line: Line) -> None:
         came.append(await line.read_all())
 
     async with serving(script, tls=serving_context(test_ca) if encrypted else None) as wire:
-        sent = await post(wire.url, not_after=boot_seconds() - 0.001, tls=trusting(test_ca) if encrypted else None)
+        sent = await post(
+            wire.url, not_after=boot_seconds() - 0.001, tls=trusting(test_ca) if encrypted else None
+        )
         await asyncio.sleep(0.05)
     assert (wire.connections, came) == (1, [b""])
     assert (sent.left, sent.answer, sent.note) == (False, None, "too late to send")
 
 
 async def test_too_late_is_not_accepted_and_may_be_sent_again() -> None:
-    async with serving(answering(200, {"request_id": "abc"})) as wire, Providers.open(settings(wire.url)) as providers:
+    async with (
+        serving(answering(200, {"request_id": "abc"})) as wire,
+        Providers.open(settings(wire.url)) as providers,
+    ):
         provider = providers.provider("fal")
         request = provider.create_request(provider.models[0], full_inputs(provider.models[0]), None)
         answer = await submit(provider, request, ago_seconds=SEND_WITHIN_SECONDS + 0.1)
         in_time = await submit(provider, request, ago_seconds=SEND_WITHIN_SECONDS - 1)
     assert answer.outcome is CreateOutcome.NOT_ACCEPTED
     assert answer.failure is not None
-    assert (answer.failure.code, answer.failure.retryable) == (FailureCode.PROVIDER_UNAVAILABLE, True)
+    assert (answer.failure.code, answer.failure.retryable) == (
+        FailureCode.PROVIDER_UNAVAILABLE,
+        True,
+    )
     assert in_time.outcome is CreateOutcome.ACCEPTED
 
 
@@ -80,7 +92,7 @@ async def test_too_late_between_head_and_body_is_unknown(monkeypatch: pytest.Mon
         came.append(await line.read_all())
 
     async with serving(script) as wire:
-        monkeypatch.setattr("providers.http.boot_seconds", lambda: next(readings))
+        monkeypatch.setattr("core.providers.http.boot_seconds", lambda: next(readings))
         sent = await post(wire.url, not_after=10.1)
         await asyncio.sleep(0.05)
     assert (sent.left, sent.note) == (True, "too late to send")
@@ -90,9 +102,9 @@ async def test_too_late_between_head_and_body_is_unknown(monkeypatch: pytest.Mon
 
 CHILD = """
 import asyncio, ssl, sys
-from providers.http import ProviderHttp
-from providers.port import CreateRequest
-from runtime.clock import boot_seconds
+from core.providers.http import ProviderHttp
+from core.providers.port import CreateRequest
+from core.platform.clock import boot_seconds
 
 async def main():
     url, ca = sys.argv[1:]
@@ -144,7 +156,9 @@ def test_stopped_process_that_wakes_writes_nothing(stopped: bool, test_ca: Path)
 
 
 async def test_kernel_gives_up_what_it_cannot_deliver() -> None:
-    """Read from the client's own socket, found among this process's by the address it is connected to."""
+    """Read from the client's own socket, found among this process's by the address it is connected
+    to.
+    """
     patience: list[int] = []
 
     async def script(line: Line) -> None:
@@ -180,7 +194,9 @@ def test_boot_clock_counts_on_and_is_that_of_the_machine() -> None:
 
 
 def test_limits_of_a_send_nest() -> None:
-    """Connecting ends while it may still be sent; past any horizon nothing leaves, and real ones outlive the kernel."""
+    """Connecting ends while it may still be sent; past any horizon nothing leaves, and real ones
+    outlive the kernel.
+    """
     assert CONNECT_SECONDS < SEND_WITHIN_SECONDS < CREATE_CALL_SECONDS
     horizons = [name for name in ProviderSettings.model_fields if name.endswith("horizon_seconds")]
     assert len(horizons) == 3

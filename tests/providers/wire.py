@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from contracts.ids import ProviderJobId
-from contracts.jobs import ProviderHandle
-from providers.port import CreateAnswer, CreateRequest, Model, ModelInputs, Provider
-from runtime.clock import boot_seconds
-from runtime.policies import SEND_WITHIN_SECONDS
-from runtime.settings import ProviderSettings
+from core.domain.ids import ProviderJobId
+from core.domain.messages.jobs import ProviderHandle
+from core.platform.clock import boot_seconds
+from core.platform.settings.processes import ProviderSettings
+from core.platform.temporal.policies import SEND_WITHIN_SECONDS
+from core.providers.port import CreateAnswer, CreateRequest, Model, ModelInputs, Provider
 
 FAL_KEY = "0f3c1a52-7b1e-4a55-9a53-3f1f7d9a2c11:9f8e7d6c5b4a39281706f5e4d3c2b1a0"
 REPLICATE_TOKEN = "r8_Zx81mNq27bTtQv5RwYy3LkJh6GfDs9AaPp0O"
@@ -37,7 +37,9 @@ def settings(base_url: str, **more: object) -> ProviderSettings:
 
 
 def full_inputs(model: Model, *, image: bool | None = None, **changes: object) -> ModelInputs:
-    """Everything that a model claims to take. image: with a picture or without; None: with one if it takes one."""
+    """Everything that a model claims to take. image: with a picture or without; None: with one if
+    it takes one.
+    """
     limits = model.limits
     with_image = limits.takes_image if image is None else image
     asked: dict[str, object] = {
@@ -52,11 +54,17 @@ def full_inputs(model: Model, *, image: bool | None = None, **changes: object) -
 
 
 def handle_of(provider: Provider, model: Model, job_id: str = "5f0c7d0e11114222") -> ProviderHandle:
-    return ProviderHandle(provider=provider.name, model=model.id, provider_job_id=ProviderJobId(job_id))
+    return ProviderHandle(
+        provider=provider.name, model=model.id, provider_job_id=ProviderJobId(job_id)
+    )
 
 
 async def submit(
-    provider: Provider, request: CreateRequest, *, timeout_seconds: float = 3.0, ago_seconds: float = 0.0
+    provider: Provider,
+    request: CreateRequest,
+    *,
+    timeout_seconds: float = 3.0,
+    ago_seconds: float = 0.0,
 ) -> CreateAnswer:
     """A send whose intent began so long ago."""
     not_after = boot_seconds() - ago_seconds + SEND_WITHIN_SECONDS
@@ -87,7 +95,9 @@ class Heard:
 
 @dataclass
 class Wire:
-    """url: where it listens. heard: every request read so far. connections: how many were opened."""
+    """url: where it listens. heard: every request read so far. connections: how many
+    were opened.
+    """
 
     url: str = ""
     heard: list[Heard] = field(default_factory=list[Heard])
@@ -98,7 +108,9 @@ class Wire:
 class Line:
     """One connection, as the script sees it."""
 
-    def __init__(self, wire: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, wire: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self._wire = wire
         self._reader = reader
         self._writer = writer
@@ -108,7 +120,9 @@ class Line:
         first, *rest = head.strip().split("\r\n")
         method, target, _ = first.split(" ")
         pairs = (line.partition(":") for line in rest)
-        heard = Heard(method, target, {name.lower(): value.strip() for name, _, value in pairs}, b"")
+        heard = Heard(
+            method, target, {name.lower(): value.strip() for name, _, value in pairs}, b""
+        )
         self._wire.heard.append(heard)
         self._wire.arrived.set()
         return heard
@@ -137,10 +151,16 @@ class Line:
         self._writer.write(raw)
         await self._writer.drain()
 
-    async def answer(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
+    async def answer(
+        self, status: int, body: object, headers: dict[str, str] | None = None
+    ) -> None:
         """body: bytes as they are, anything else as JSON."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        lines = {"content-type": "application/json", "content-length": str(len(raw)), **(headers or {})}
+        lines = {
+            "content-type": "application/json",
+            "content-length": str(len(raw)),
+            **(headers or {}),
+        }
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         await self.write(f"HTTP/1.1 {status} -\r\n{head}\r\n".encode() + raw)
 

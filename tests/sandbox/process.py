@@ -34,7 +34,9 @@ QUICK = {"image_seconds": 0.2, "video_seconds": 0.3, "queue_seconds": 0.05, "tin
 def environment(**more: str) -> dict[str, str]:
     """Ours, without proxies and real keys."""
     dropped = ("SANDBOX_", "FAL_", "REPLICATE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-    return {key: value for key, value in os.environ.items() if not key.upper().startswith(dropped)} | more
+    return {
+        key: value for key, value in os.environ.items() if not key.upper().startswith(dropped)
+    } | more
 
 
 class Sandbox:
@@ -47,9 +49,21 @@ class Sandbox:
 
     def start(self) -> None:
         """Also again after a stop or a kill, on the same port and data folder."""
-        command = [sys.executable, "-m", "sandbox", "--port", str(self._port), "--data-dir", str(self.data_dir)]
+        command = [
+            sys.executable,
+            "-m",
+            "sandbox",
+            "--port",
+            str(self._port),
+            "--data-dir",
+            str(self.data_dir),
+        ]
         self.process = subprocess.Popen(
-            [*command, *self._arguments], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True
+            [*command, *self._arguments],
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self.process.stdout is not None
         self.first_line = self.process.stdout.readline()
@@ -115,7 +129,9 @@ class Sandbox:
         """`callback`: where to; `headers`: more of them; the rest is the model's input."""
         callback, headers = body.pop("callback", None), body.pop("headers", {})
         query = {"fal_webhook": callback} if callback else None
-        return self.client.post(f"/fal/queue/{model}", params=query, json=body, headers=FAL | headers)
+        return self.client.post(
+            f"/fal/queue/{model}", params=query, json=body, headers=FAL | headers
+        )
 
     def fal_get(self, address: str) -> httpx.Response:
         return self.client.get(address, headers=FAL)
@@ -130,16 +146,22 @@ class Sandbox:
 
     def predict(self, model: str = "black-forest-labs/flux-schnell", **body: Any) -> httpx.Response:
         headers = REPLICATE | body.pop("headers", {})
-        return self.client.post(f"/replicate/v1/models/{model}/predictions", json=body, headers=headers)
+        return self.client.post(
+            f"/replicate/v1/models/{model}/predictions", json=body, headers=headers
+        )
 
     def prediction(self, prediction_id: str) -> dict[str, Any]:
-        return self.client.get(f"/replicate/v1/predictions/{prediction_id}", headers=REPLICATE).json()
+        return self.client.get(
+            f"/replicate/v1/predictions/{prediction_id}", headers=REPLICATE
+        ).json()
 
     def predicted(self, created: httpx.Response) -> dict[str, Any]:
         """The prediction, once it has ended."""
         assert created.status_code == 201, created.text
         prediction_id = created.json()["id"]
-        self.wait_until(lambda: self.prediction(prediction_id)["status"] not in {"starting", "processing"})
+        self.wait_until(
+            lambda: self.prediction(prediction_id)["status"] not in {"starting", "processing"}
+        )
         return self.prediction(prediction_id)
 
 
@@ -166,7 +188,9 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 headers = {key.lower(): value for key, value in self.headers.items()}
-                outer.received.append(Received(path=self.path, headers=headers, body=body, at=time.time()))
+                outer.received.append(
+                    Received(path=self.path, headers=headers, body=body, at=time.time())
+                )
                 self.send_response(outer.statuses.pop(0) if outer.statuses else 200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -183,7 +207,12 @@ class Receiver:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

@@ -16,21 +16,32 @@ def test_prediction_is_seen_by_its_own_account_alone(sandbox: Sandbox) -> None:
     main = sandbox.predict(**PROMPT).json()["id"]
     for headers, status, listed in ((ALICE, 200, [made]), (BOB, 404, []), ({}, 404, [main])):
         sent = {"Authorization": "Bearer r8_token"} | headers
-        assert sandbox.client.get(f"/replicate/v1/predictions/{made}", headers=sent).status_code == status
+        assert (
+            sandbox.client.get(f"/replicate/v1/predictions/{made}", headers=sent).status_code
+            == status
+        )
         results = sandbox.client.get("/replicate/v1/predictions", headers=sent).json()["results"]
         assert [one["id"] for one in results] == listed
-    assert sandbox.client.post(f"/replicate/v1/predictions/{made}/cancel", headers=BOB).status_code == 404
+    assert (
+        sandbox.client.post(f"/replicate/v1/predictions/{made}/cancel", headers=BOB).status_code
+        == 404
+    )
     assert [line["account"] for line in sandbox.bill()["lines"]] == ["alice", ""]
 
 
 def test_fal_request_is_seen_by_its_own_account_alone(sandbox: Sandbox) -> None:
     submitted = sandbox.submit(prompt="a kite", headers=FAL_ALICE)
     address = submitted.json()["status_url"]
-    sandbox.wait_until(lambda: sandbox.client.get(address, headers=FAL_ALICE).json()["status"] == "COMPLETED")
+    sandbox.wait_until(
+        lambda: sandbox.client.get(address, headers=FAL_ALICE).json()["status"] == "COMPLETED"
+    )
     assert sandbox.client.get(address, headers=FAL_BOB).status_code == 404
     assert sandbox.fal_get(address).status_code == 404
     history = f"/fal/api/v1/models/requests/by-endpoint?endpoint_id={FLUX}"
-    shown = [len(sandbox.client.get(history, headers=one).json()["items"]) for one in (FAL_ALICE, FAL_BOB)]
+    shown = [
+        len(sandbox.client.get(history, headers=one).json()["items"])
+        for one in (FAL_ALICE, FAL_BOB)
+    ]
     assert shown == [1, 0]
 
 
@@ -59,7 +70,12 @@ def test_revoked_key_is_refused_and_another_of_the_account_is_not(sandbox: Sandb
     made = sandbox.predict(**PROMPT, headers=other)
     assert made.status_code == 201
     sandbox.set(revoked_keys=[])
-    assert sandbox.client.get(f"/replicate/v1/predictions/{made.json()['id']}", headers=ALICE).status_code == 200
+    assert (
+        sandbox.client.get(
+            f"/replicate/v1/predictions/{made.json()['id']}", headers=ALICE
+        ).status_code
+        == 200
+    )
     calls = sandbox.client.get("/__control/calls").json()["calls"]
     assert {(call["key"], call["account"]) for call in calls} == {
         ("r8_any#alice", "alice"),

@@ -38,13 +38,19 @@ def is_signed_by_replicate(callback: Received) -> bool:
     return True
 
 
-def test_fal_callback_carries_the_output_and_is_signed(sandbox: Sandbox, receiver: Receiver) -> None:
-    submitted = sandbox.submit(prompt="a", callback=f"{receiver.url}/callbacks/fal/t0ken?x=1").json()
+def test_fal_callback_carries_the_output_and_is_signed(
+    sandbox: Sandbox, receiver: Receiver
+) -> None:
+    submitted = sandbox.submit(
+        prompt="a", callback=f"{receiver.url}/callbacks/fal/t0ken?x=1"
+    ).json()
     sandbox.wait_until(lambda: len(receiver.received) == 1)
     callback = receiver.received[0]
     assert callback.path == "/callbacks/fal/t0ken?x=1"
     body = callback.json()
-    assert (body["request_id"], body["gateway_request_id"], body["status"]) == (submitted["request_id"],) * 2 + ("OK",)
+    assert (body["request_id"], body["gateway_request_id"], body["status"]) == (
+        submitted["request_id"],
+    ) * 2 + ("OK",)
     assert body["payload"] == sandbox.fal_get(submitted["response_url"]).json()
     assert is_signed_by_fal(sandbox, callback)
     assert sandbox.bill()["lines"][0]["token"] == "t0ken"
@@ -59,12 +65,18 @@ def test_fal_callback_of_a_failure_says_error(sandbox: Sandbox, receiver: Receiv
     assert is_signed_by_fal(sandbox, receiver.received[0])
 
 
-def test_replicate_calls_back_start_output_and_completed(sandbox: Sandbox, receiver: Receiver) -> None:
-    created = sandbox.predict(input={"prompt": "a"}, webhook=f"{receiver.url}/callbacks/replicate/t1")
+def test_replicate_calls_back_start_output_and_completed(
+    sandbox: Sandbox, receiver: Receiver
+) -> None:
+    created = sandbox.predict(
+        input={"prompt": "a"}, webhook=f"{receiver.url}/callbacks/replicate/t1"
+    )
     done = sandbox.predicted(created)
     sandbox.wait_until(lambda: len(receiver.received) == 3)
     assert all(map(is_signed_by_replicate, receiver.received))
-    bodies = sorted((callback.json() for callback in receiver.received), key=lambda body: body["status"])
+    bodies = sorted(
+        (callback.json() for callback in receiver.received), key=lambda body: body["status"]
+    )
     assert [body["status"] for body in bodies] == ["processing", "succeeded", "succeeded"]
     assert done in bodies
     assert done["webhook"] == f"{receiver.url}/callbacks/replicate/t1"
@@ -72,9 +84,13 @@ def test_replicate_calls_back_start_output_and_completed(sandbox: Sandbox, recei
     assert sandbox.bill()["lines"][0]["token"] == "t1"
 
 
-def test_callback_is_repeated_with_the_same_id_until_acknowledged(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_callback_is_repeated_with_the_same_id_until_acknowledged(
+    sandbox: Sandbox, receiver: Receiver
+) -> None:
     receiver.statuses = [500, 503]
-    sandbox.predict(input={"prompt": "a"}, webhook=f"{receiver.url}/x", webhook_events_filter=["completed"])
+    sandbox.predict(
+        input={"prompt": "a"}, webhook=f"{receiver.url}/x", webhook_events_filter=["completed"]
+    )
     sandbox.wait_until(lambda: len(receiver.received) == 3)
     assert len({callback.headers["webhook-id"] for callback in receiver.received}) == 1
 
@@ -127,20 +143,32 @@ def test_callback_duplicate_comes_twice(sandbox: Sandbox, receiver: Receiver) ->
 
 
 @pytest.mark.parametrize("also", [False, True])
-def test_callback_forged_has_a_bad_signature(sandbox: Sandbox, receiver: Receiver, also: bool) -> None:
+def test_callback_forged_has_a_bad_signature(
+    sandbox: Sandbox, receiver: Receiver, also: bool
+) -> None:
     fault = sandbox.fault("callback_forged", times=2, params={"also": also})
     sandbox.submit(prompt="a", callback=f"{receiver.url}/fal")
-    sandbox.predict(input={"prompt": "a"}, webhook=f"{receiver.url}/r", webhook_events_filter=["completed"])
+    sandbox.predict(
+        input={"prompt": "a"}, webhook=f"{receiver.url}/r", webhook_events_filter=["completed"]
+    )
     sandbox.wait_until(lambda: len(receiver.received) == (4 if also else 2))
     time.sleep(0.1)
-    fal = [is_signed_by_fal(sandbox, callback) for callback in receiver.received if callback.path == "/fal"]
-    replicate = [is_signed_by_replicate(callback) for callback in receiver.received if callback.path == "/r"]
+    fal = [
+        is_signed_by_fal(sandbox, callback)
+        for callback in receiver.received
+        if callback.path == "/fal"
+    ]
+    replicate = [
+        is_signed_by_replicate(callback) for callback in receiver.received if callback.path == "/r"
+    ]
     assert fal == replicate == ([False, True] if also else [False])
     assert sandbox.fired(fault) == 2
 
 
 @pytest.mark.parametrize("provider", ["fal", "replicate"])
-def test_callback_early_overtakes_the_answer(sandbox: Sandbox, receiver: Receiver, provider: str) -> None:
+def test_callback_early_overtakes_the_answer(
+    sandbox: Sandbox, receiver: Receiver, provider: str
+) -> None:
     fault = sandbox.fault("callback_early", provider=provider)
     sandbox.set(image_seconds=5, submit_seconds=0.1)
     if provider == "fal":

@@ -57,7 +57,12 @@ def test_status_stream_ends_with_completed(sandbox: Sandbox) -> None:
     [
         (FLUX, {}, 1, 3_000_000),
         (FLUX, {"image_size": {"width": 1500, "height": 1000}, "num_images": 2}, 4, 12_000_000),
-        (SEEDANCE, {"image_url": PIXEL, "resolution": "720p", "aspect_ratio": "16:9"}, 108_000, 270_000_000),
+        (
+            SEEDANCE,
+            {"image_url": PIXEL, "resolution": "720p", "aspect_ratio": "16:9"},
+            108_000,
+            270_000_000,
+        ),
         (SEEDANCE, {"image_url": PIXEL, "resolution": "480p", "duration": "2"}, 10_800, 27_000_000),
         (KLING, {"image_url": PIXEL}, 5, 350_000_000),
         (KLING, {"image_url": PIXEL, "duration": "10"}, 10, 700_000_000),
@@ -78,10 +83,14 @@ def test_result_of_an_image_and_of_videos_has_the_models_fields(sandbox: Sandbox
     assert set(image) == {"images", "timings", "seed", "has_nsfw_concepts", "prompt"}
     assert set(image["images"][0]) == {"url", "width", "height", "content_type"}
     url = image["images"][0]["url"]
-    seedance = sandbox.fal_result(sandbox.submit(SEEDANCE, prompt="a", image_url=url, seed=5)).json()
+    seedance = sandbox.fal_result(
+        sandbox.submit(SEEDANCE, prompt="a", image_url=url, seed=5)
+    ).json()
     assert seedance["seed"] == 5
     assert set(seedance["video"]) == {"url", "content_type", "file_name", "file_size"}
-    assert set(sandbox.fal_result(sandbox.submit(KLING, prompt="a", image_url=url)).json()) == {"video"}
+    assert set(sandbox.fal_result(sandbox.submit(KLING, prompt="a", image_url=url)).json()) == {
+        "video"
+    }
 
 
 @pytest.mark.parametrize(
@@ -145,8 +154,12 @@ def test_cancel_answers_ok_requested_too_late_and_not_found(sandbox: Sandbox) ->
     queued = sandbox.submit(prompt="a").json()
     sandbox.set(queue_seconds=0)
     running = sandbox.submit(prompt="b").json()
-    sandbox.wait_until(lambda: sandbox.fal_get(running["status_url"]).json()["status"] == "IN_PROGRESS")
-    answers = [sandbox.client.put(job["cancel_url"], headers=FAL) for job in (queued, running, queued)]
+    sandbox.wait_until(
+        lambda: sandbox.fal_get(running["status_url"]).json()["status"] == "IN_PROGRESS"
+    )
+    answers = [
+        sandbox.client.put(job["cancel_url"], headers=FAL) for job in (queued, running, queued)
+    ]
     answers.append(sandbox.client.put("/fal/queue/fal-ai/flux/requests/none/cancel", headers=FAL))
     assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [
         (200, "OK"), (202, "CANCELLATION_REQUESTED"), (400, "ALREADY_COMPLETED"), (404, "NOT_FOUND"),
@@ -164,7 +177,9 @@ def test_start_deadline_and_queue_length_are_honoured(sandbox: Sandbox) -> None:
     assert (result.status_code, result.headers["x-fal-error-type"]) == (504, "request_timeout")
     for _ in range(2):
         assert sandbox.submit(prompt="waits").status_code == 200
-    full = sandbox.client.post(f"/fal/queue/{FLUX}?fal_max_queue_length=1", json={"prompt": "a"}, headers=FAL)
+    full = sandbox.client.post(
+        f"/fal/queue/{FLUX}?fal_max_queue_length=1", json={"prompt": "a"}, headers=FAL
+    )
     assert (full.status_code, full.headers["x-fal-needs-retry"]) == (429, "1")
 
 
@@ -204,7 +219,9 @@ def test_history_finds_by_endpoint_time_and_id_with_payloads(sandbox: Sandbox) -
 
 def test_prices_and_files_are_served(sandbox: Sandbox) -> None:
     prices = sandbox.fal_get(f"/fal/api/v1/models/pricing?endpoint_id={FLUX}").json()["prices"]
-    assert prices == [{"endpoint_id": FLUX, "unit_price": 0.003, "unit": "megapixels", "currency": "USD"}]
+    assert prices == [
+        {"endpoint_id": FLUX, "unit_price": 0.003, "unit": "megapixels", "currency": "USD"}
+    ]
     url = sandbox.fal_result(sandbox.submit(prompt="a")).json()["images"][0]["url"]
     assert url.startswith(f"{sandbox.url}/files/")
     whole = sandbox.client.get(url)  # without a key
@@ -218,5 +235,7 @@ def test_files_expire_by_setting_and_by_header(sandbox: Sandbox) -> None:
     asked = {"X-Fal-Object-Lifecycle-Preference": '{"expiration_duration_seconds": 0.2}'}
     for headers, life in ((asked, None), ({}, 0.2)):
         sandbox.set(result_life_seconds=life)
-        url = sandbox.fal_result(sandbox.submit(prompt="a", headers=headers)).json()["images"][0]["url"]
+        url = sandbox.fal_result(sandbox.submit(prompt="a", headers=headers)).json()["images"][0][
+            "url"
+        ]
         sandbox.wait_until(lambda url=url: sandbox.client.get(url).status_code == 404)

@@ -17,7 +17,13 @@ def test_fal_client_submits_follows_fetches_cancels(tls_sandbox: Sandbox, test_c
     )  # fmt: skip
     script = str(Path(__file__).with_name("use_fal_client.py"))
     run = subprocess.run(
-        [sys.executable, script], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, script],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     seen = json.loads(run.stdout)

@@ -13,7 +13,9 @@ SEEDANCE = "bytedance/seedance-1-pro"
 
 
 def create(sandbox: Sandbox, provider: str) -> httpx.Response:
-    return sandbox.submit(prompt="a") if provider == "fal" else sandbox.predict(input={"prompt": "a"})
+    return (
+        sandbox.submit(prompt="a") if provider == "fal" else sandbox.predict(input={"prompt": "a"})
+    )
 
 
 def image_url(sandbox: Sandbox) -> str:
@@ -41,7 +43,9 @@ def test_dropped_connection_brings_no_byte(
     assert len(sandbox.bill()["lines"]) == accepted
     assert sandbox.client.get("/__control/requests").json()["by_provider"] == {provider: 1}
     assert create(sandbox, provider).status_code in {200, 201}, "once only"
-    sandbox.wait_until(lambda: all(line["state"] == "succeeded" for line in sandbox.bill()["lines"]))
+    sandbox.wait_until(
+        lambda: all(line["state"] == "succeeded" for line in sandbox.bill()["lines"])
+    )
 
 
 def test_dropped_connection_over_tls_brings_no_byte(tls_sandbox: Sandbox) -> None:
@@ -72,13 +76,21 @@ def test_answer_late_is_accepted_at_once_and_answered_late(sandbox: Sandbox) -> 
 
 
 @pytest.mark.parametrize(
-    "retry_after", [None, "7", "0", "1.5", "Wed, 21 Oct 2037 07:28:00 GMT", "soon", "-1", "1000000000"]
+    "retry_after",
+    [None, "7", "0", "1.5", "Wed, 21 Oct 2037 07:28:00 GMT", "soon", "-1", "1000000000"],
 )
-def test_refuse_429_has_the_vendors_body_and_any_retry_after(sandbox: Sandbox, retry_after: str | None) -> None:
-    fault_id = sandbox.fault("refuse_429", times=2, params={"retry_after": retry_after} if retry_after else {})
+def test_refuse_429_has_the_vendors_body_and_any_retry_after(
+    sandbox: Sandbox, retry_after: str | None
+) -> None:
+    fault_id = sandbox.fault(
+        "refuse_429", times=2, params={"retry_after": retry_after} if retry_after else {}
+    )
     fal, replicate = create(sandbox, "fal"), create(sandbox, "replicate")
     assert [fal.status_code, replicate.status_code] == [429, 429]
-    assert [answer.headers.get("retry-after") for answer in (fal, replicate)] == [retry_after, retry_after]
+    assert [answer.headers.get("retry-after") for answer in (fal, replicate)] == [
+        retry_after,
+        retry_after,
+    ]
     assert fal.headers["x-fal-needs-retry"] == "1"
     assert replicate.json()["detail"].startswith("Request was throttled.")
     assert (sandbox.bill()["lines"], sandbox.fired(fault_id)) == ([], 2)
@@ -158,19 +170,30 @@ def test_stuck_never_ends_until_cancelled(sandbox: Sandbox) -> None:
     assert sandbox.fal_get(fal["status_url"]).json()["status"] == "IN_PROGRESS"
     assert sandbox.prediction(replicate["id"])["status"] == "processing"
     assert sandbox.client.put(fal["cancel_url"], headers=FAL).status_code == 202
-    assert sandbox.client.post(replicate["urls"]["cancel"], headers=REPLICATE).json()["status"] == "canceled"
+    assert (
+        sandbox.client.post(replicate["urls"]["cancel"], headers=REPLICATE).json()["status"]
+        == "canceled"
+    )
     assert sandbox.bill()["total_nano_usd"] == 0
 
 
 def test_fail_after_ends_with_the_ordered_error(sandbox: Sandbox) -> None:
-    params = {"seconds": 0.1, "status": 504, "type": "generation_timeout", "message": "took too long"}
+    params = {
+        "seconds": 0.1,
+        "status": 504,
+        "type": "generation_timeout",
+        "message": "took too long",
+    }
     sandbox.fault("fail_after", times=2, params=params)
     fal = sandbox.fal_result(create(sandbox, "fal"))
     assert (fal.status_code, fal.headers["x-fal-retryable"]) == (504, "true")
     assert fal.json()["detail"][0]["type"] == "generation_timeout"
     replicate = sandbox.predicted(create(sandbox, "replicate"))
     assert (replicate["status"], replicate["error"]) == ("failed", "took too long")
-    sandbox.fault("fail_after", params={"status": 503, "type": "runner_disconnected", "message": "Runner disconnected"})
+    sandbox.fault(
+        "fail_after",
+        params={"status": 503, "type": "runner_disconnected", "message": "Runner disconnected"},
+    )
     runner = sandbox.fal_result(create(sandbox, "fal"))
     assert (runner.status_code, runner.json()["error_type"]) == (503, "runner_disconnected")
     assert [line["billed"] for line in sandbox.bill()["lines"]] == [False, False, False]
@@ -182,7 +205,10 @@ def test_moderated_is_told_as_each_model_does(sandbox: Sandbox) -> None:
     picture = sandbox.fal_result(create(sandbox, "fal"))
     assert (picture.status_code, picture.json()["has_nsfw_concepts"]) == (200, [True])
     video = sandbox.fal_result(sandbox.submit(KLING, prompt="a", image_url=PIXEL))
-    assert (video.status_code, video.json()["detail"][0]["type"]) == (422, "content_policy_violation")
+    assert (video.status_code, video.json()["detail"][0]["type"]) == (
+        422,
+        "content_policy_violation",
+    )
     replicate = sandbox.predicted(create(sandbox, "replicate"))
     assert replicate["status"] == "failed"
     assert "flagged as sensitive" in replicate["error"]
@@ -193,13 +219,16 @@ def test_moderated_is_told_as_each_model_does(sandbox: Sandbox) -> None:
 def test_empty_output_succeeds_with_nothing(sandbox: Sandbox) -> None:
     sandbox.fault("empty_output", times=-1)
     assert sandbox.fal_result(create(sandbox, "fal")).json()["images"] == []
-    assert sandbox.fal_result(sandbox.submit(KLING, prompt="a", image_url=PIXEL)).json() == {"video": None}
+    assert sandbox.fal_result(sandbox.submit(KLING, prompt="a", image_url=PIXEL)).json() == {
+        "video": None
+    }
     assert sandbox.predicted(create(sandbox, "replicate"))["output"] == []
     assert sandbox.predicted(sandbox.predict(SEEDANCE, input={"prompt": "a"}))["output"] is None
 
 
 @pytest.mark.parametrize(
-    ("form", "start"), [("html", b"<html>"), ("magic", b"%PDF"), ("truncated", b"\xff\xd8"), ("empty", b"")]
+    ("form", "start"),
+    [("html", b"<html>"), ("magic", b"%PDF"), ("truncated", b"\xff\xd8"), ("empty", b"")],
 )
 def test_wrong_bytes_come_under_the_right_type(sandbox: Sandbox, form: str, start: bytes) -> None:
     url = image_url(sandbox)
@@ -282,13 +311,22 @@ def test_faults_are_taken_back_one_by_one_or_all(sandbox: Sandbox) -> None:
     one, two = sandbox.fault("refuse"), sandbox.fault("refuse", params={"status": 403})
     assert sandbox.client.delete(f"/__control/faults/{one}").status_code == 204
     assert sandbox.client.delete(f"/__control/faults/{one}").status_code == 404
-    assert [item["id"] for item in sandbox.client.get("/__control/faults").json()["faults"]] == [two]
+    assert [item["id"] for item in sandbox.client.get("/__control/faults").json()["faults"]] == [
+        two
+    ]
     assert sandbox.client.delete("/__control/faults").status_code == 204
     assert create(sandbox, "fal").status_code == 200
 
 
-@pytest.mark.parametrize("wrong", [{"nonsense": 1}, {"image_seconds": "1"}, {"callbacks": 1}, {"video_seconds": -1}])
-def test_wrong_settings_are_refused_and_change_nothing(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"nonsense": 1}, {"image_seconds": "1"}, {"callbacks": 1}, {"video_seconds": -1}]
+)
+def test_wrong_settings_are_refused_and_change_nothing(
+    sandbox: Sandbox, wrong: dict[str, Any]
+) -> None:
     before = sandbox.client.get("/__control/settings").json()
-    assert sandbox.client.put("/__control/settings", json=wrong | {"queue_seconds": 9}).status_code == 422
+    assert (
+        sandbox.client.put("/__control/settings", json=wrong | {"queue_seconds": 9}).status_code
+        == 422
+    )
     assert sandbox.client.get("/__control/settings").json() == before

@@ -20,11 +20,17 @@ def calls() -> Iterator[ThreadPoolExecutor]:
 
 
 def create(sandbox: Sandbox, provider: str) -> httpx.Response:
-    return sandbox.submit(prompt="a") if provider == "fal" else sandbox.predict(input={"prompt": "a"})
+    return (
+        sandbox.submit(prompt="a") if provider == "fal" else sandbox.predict(input={"prompt": "a"})
+    )
 
 
 def fault(sandbox: Sandbox, fault_id: str) -> dict[str, Any]:
-    return next(item for item in sandbox.client.get("/__control/faults").json()["faults"] if item["id"] == fault_id)
+    return next(
+        item
+        for item in sandbox.client.get("/__control/faults").json()["faults"]
+        if item["id"] == fault_id
+    )
 
 
 def parked(sandbox: Sandbox, fault_id: str, count: int = 1) -> None:
@@ -56,7 +62,11 @@ def test_held_create_goes_on_when_released(
     assert call.result(5).status_code in {200, 201}
     assert lines(sandbox) == 2
     seen = fault(sandbox, fault_id)
-    assert (seen["parked"], seen["parked_total"], seen["parked_calls"][0]["state"]) == (0, 1, "released")
+    assert (seen["parked"], seen["parked_total"], seen["parked_calls"][0]["state"]) == (
+        0,
+        1,
+        "released",
+    )
 
 
 @pytest.mark.parametrize("how", ["drop", "reset"])
@@ -110,9 +120,15 @@ def _give_up(sandbox: Sandbox, provider: str) -> None:
     """A create call whose caller does not wait for the answer."""
     path, body, headers = f"/fal/queue/{FLUX}", {"prompt": "a"}, FAL
     if provider == "replicate":
-        path, body = "/replicate/v1/models/black-forest-labs/flux-schnell/predictions", {"input": body}
+        path, body = (
+            "/replicate/v1/models/black-forest-labs/flux-schnell/predictions",
+            {"input": body},
+        )
         headers = REPLICATE
-    with httpx.Client(base_url=sandbox.url, timeout=0.2, trust_env=False) as client, pytest.raises(httpx.ReadTimeout):
+    with (
+        httpx.Client(base_url=sandbox.url, timeout=0.2, trust_env=False) as client,
+        pytest.raises(httpx.ReadTimeout),
+    ):
         client.post(path, json=body, headers=headers)
 
 
@@ -153,11 +169,15 @@ def test_held_callback_comes_when_released_or_never(sandbox: Sandbox, receiver: 
     sandbox.submit(prompt="a", callback=f"{receiver.url}/two")
     parked(sandbox, fault_id)
     release(sandbox, id=fault_id, how="drop")
-    sandbox.wait_until(lambda: len(sandbox.client.get("/__control/callbacks").json()["callbacks"]) == 2)
+    sandbox.wait_until(
+        lambda: len(sandbox.client.get("/__control/callbacks").json()["callbacks"]) == 2
+    )
     assert [item.path for item in receiver.received] == ["/one"]
 
 
-def test_removing_the_fault_lets_its_calls_go_on(sandbox: Sandbox, calls: ThreadPoolExecutor) -> None:
+def test_removing_the_fault_lets_its_calls_go_on(
+    sandbox: Sandbox, calls: ThreadPoolExecutor
+) -> None:
     fault_id = sandbox.fault("hold", times=-1)
     held = [calls.submit(create, sandbox, "fal") for _ in range(3)]
     parked(sandbox, fault_id, 3)
@@ -193,4 +213,10 @@ def test_sandbox_stops_with_calls_held(tmp_path_factory: pytest.TempPathFactory)
 
 def _ignore_the_end(url: str) -> None:
     with pytest.raises(httpx.TransportError):
-        httpx.post(f"{url}/fal/queue/{FLUX}", json={"prompt": "a"}, headers=FAL, trust_env=False, timeout=20)
+        httpx.post(
+            f"{url}/fal/queue/{FLUX}",
+            json={"prompt": "a"},
+            headers=FAL,
+            trust_env=False,
+            timeout=20,
+        )

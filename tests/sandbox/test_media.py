@@ -26,7 +26,9 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 @pytest.mark.parametrize("image_format", ["jpeg", "png", "webp"])
 def test_picture_has_its_size_and_format(image_format: str) -> None:
-    content = media.picture(prompt="a red kite", width=640, height=360, seed=1, image_format=image_format)
+    content = media.picture(
+        prompt="a red kite", width=640, height=360, seed=1, image_format=image_format
+    )
     image = Image.open(io.BytesIO(content))
     assert (image.size, image.format) == ((640, 360), image_format.upper())
 
@@ -42,13 +44,22 @@ def test_picture_shows_the_prompt_and_repeats_with_its_seed() -> None:
 
 @pytest.mark.parametrize("prompt", ["", "x" * 500, "a\u0000b", "漢字 🎈", "word " * 100, "\ud800"])
 def test_picture_takes_any_prompt(prompt: str) -> None:
-    assert media.picture(prompt=prompt, width=256, height=144, seed=1, image_format="jpeg").startswith(b"\xff\xd8")
+    assert media.picture(
+        prompt=prompt, width=256, height=144, seed=1, image_format="jpeg"
+    ).startswith(b"\xff\xd8")
 
 
 def test_video_from_the_api_has_the_asked_length_size_and_moves(sandbox: Sandbox) -> None:
     sandbox.set(tiny_media=False)
-    image = sandbox.fal_result(sandbox.submit(prompt="a red kite", image_size="landscape_16_9")).json()
-    order = {"prompt": "fly", "image_url": image["images"][0]["url"], "duration": "2", "resolution": "720p"}
+    image = sandbox.fal_result(
+        sandbox.submit(prompt="a red kite", image_size="landscape_16_9")
+    ).json()
+    order = {
+        "prompt": "fly",
+        "image_url": image["images"][0]["url"],
+        "duration": "2",
+        "resolution": "720p",
+    }
     result = sandbox.fal_result(sandbox.submit(SEEDANCE, **order)).json()
     content = sandbox.client.get(result["video"]["url"]).content
     assert len(content) == result["video"]["file_size"]
@@ -62,15 +73,24 @@ def test_video_from_the_api_has_the_asked_length_size_and_moves(sandbox: Sandbox
     frames = decoded(content)
     assert len(frames) == 48
     assert {frame.size for frame in frames} == {(1280, 720)}
-    assert all(difference(one, other) > 0.05 for one, other in itertools.pairwise(frames)), "a still frame"
+    assert all(difference(one, other) > 0.05 for one, other in itertools.pairwise(frames)), (
+        "a still frame"
+    )
     still = Image.open(io.BytesIO(sandbox.client.get(image["images"][0]["url"]).content))
-    assert difference(frames[0], still.convert("RGB").resize((1280, 720))) < 12, "it begins with the input picture"
+    assert difference(frames[0], still.convert("RGB").resize((1280, 720))) < 12, (
+        "it begins with the input picture"
+    )
     assert difference(frames[0], frames[-1]) > 5
 
 
 def test_five_seconds_of_720p_cost_little_cpu() -> None:
     started = time.process_time()
-    assert len(decoded(media.video(source=None, prompt="a", width=1280, height=720, seconds=5, seed=1))) == 120
+    assert (
+        len(
+            decoded(media.video(source=None, prompt="a", width=1280, height=720, seconds=5, seed=1))
+        )
+        == 120
+    )
     assert time.process_time() - started < 12  # about 2.5 s on an idle core; this one is shared
 
 

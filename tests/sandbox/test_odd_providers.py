@@ -12,7 +12,9 @@ REPLICATE_VIDEO = "bytedance/seedance-1-pro"
 
 
 def create(sandbox: Sandbox, provider: str) -> httpx.Response:
-    return sandbox.submit(prompt="a") if provider == "fal" else sandbox.predict(input={"prompt": "a"})
+    return (
+        sandbox.submit(prompt="a") if provider == "fal" else sandbox.predict(input={"prompt": "a"})
+    )
 
 
 def history(sandbox: Sandbox) -> list[str]:
@@ -34,7 +36,9 @@ def status(sandbox: Sandbox, provider: str, body: dict[str, Any]) -> str:
 @pytest.mark.parametrize(("provider", "done", "queued"), [
     ("fal", "COMPLETED", "IN_QUEUE"), ("replicate", "succeeded", "starting"),
 ])  # fmt: skip
-def test_status_goes_backwards_once_it_was_ahead(sandbox: Sandbox, provider: str, done: str, queued: str) -> None:
+def test_status_goes_backwards_once_it_was_ahead(
+    sandbox: Sandbox, provider: str, done: str, queued: str
+) -> None:
     fault_id = sandbox.fault("status_backwards", times=2, params={"after": "ended"})
     body = create(sandbox, provider).json()
     sandbox.wait_until(lambda: status(sandbox, provider, body) == done)
@@ -52,7 +56,9 @@ def test_status_goes_backwards_after_running(sandbox: Sandbox) -> None:
     sandbox.client.put(body["cancel_url"], headers=FAL)
 
 
-def test_status_goes_backwards_after_a_callback_said_done(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_status_goes_backwards_after_a_callback_said_done(
+    sandbox: Sandbox, receiver: Receiver
+) -> None:
     sandbox.fault("status_backwards")
     body = sandbox.submit(prompt="a", callback=receiver.url).json()
     sandbox.wait_until(lambda: len(receiver.received) == 1)
@@ -75,7 +81,9 @@ def test_bill_factor_is_billed_and_reported_as_each_vendor_does(
     )
     assert video["metrics"]["video_output_duration_seconds"] == pytest.approx(5 * float(units))
     bill = sandbox.bill()["lines"]
-    assert [line["price_nano_usd"] for line in bill] == [3_000_000, 3_000_000, 150_000_000], "the estimate stays"
+    assert [line["price_nano_usd"] for line in bill] == [3_000_000, 3_000_000, 150_000_000], (
+        "the estimate stays"
+    )
     assert [line["billed_nano_usd"] for line in bill] == [nano_usd, nano_usd, 50 * nano_usd]
     assert {line["billed"] for line in bill} == {nano_usd > 0}
     assert sandbox.fired(fault_id) == 3
@@ -84,7 +92,14 @@ def test_bill_factor_is_billed_and_reported_as_each_vendor_does(
 def test_bill_factor_of_tokens_is_whole_where_it_can_be(sandbox: Sandbox) -> None:
     sandbox.fault("bill_factor", params={"factor": "0.5"})
     result = sandbox.fal_result(
-        sandbox.submit(SEEDANCE, prompt="a", image_url=PIXEL, aspect_ratio="16:9", resolution="720p", duration="5")
+        sandbox.submit(
+            SEEDANCE,
+            prompt="a",
+            image_url=PIXEL,
+            aspect_ratio="16:9",
+            resolution="720p",
+            duration="5",
+        )
     )
     assert result.headers["x-fal-billable-units"] == "54000"
     assert sandbox.bill()["total_nano_usd"] == 54_000 * 2_500
@@ -96,10 +111,14 @@ def test_accept_twice_makes_two_paid_jobs_that_both_call_back(
 ) -> None:
     fault_id = sandbox.fault("accept_twice")
     if provider == "fal":
-        told = sandbox.submit(prompt="a", seed=7, callback=f"{receiver.url}/token").json()["request_id"]
+        told = sandbox.submit(prompt="a", seed=7, callback=f"{receiver.url}/token").json()[
+            "request_id"
+        ]
     else:
         told = sandbox.predict(
-            input={"prompt": "a", "seed": 7}, webhook=f"{receiver.url}/token", webhook_events_filter=["completed"]
+            input={"prompt": "a", "seed": 7},
+            webhook=f"{receiver.url}/token",
+            webhook_events_filter=["completed"],
         ).json()["id"]
     sandbox.wait_until(lambda: len(receiver.received) == 2)
     bill = sandbox.bill()["lines"]
@@ -127,13 +146,22 @@ def test_no_id_is_a_success_that_names_no_job(sandbox: Sandbox, provider: str) -
 
 
 @pytest.mark.parametrize("how", [None, "close", "reset"])
-def test_down_stops_all_operations_of_one_provider_until_removed(sandbox: Sandbox, how: str | None) -> None:
+def test_down_stops_all_operations_of_one_provider_until_removed(
+    sandbox: Sandbox, how: str | None
+) -> None:
     body = create(sandbox, "fal").json()
     sandbox.fal_result(create(sandbox, "fal"))
     fault_id = sandbox.fault("down", provider="fal", params={"how": how} if how else {})
-    paths = [body["status_url"], body["response_url"], f"/fal/api/v1/models/requests/by-endpoint?endpoint_id={FLUX}"]
+    paths = [
+        body["status_url"],
+        body["response_url"],
+        f"/fal/api/v1/models/requests/by-endpoint?endpoint_id={FLUX}",
+    ]
     paths.append("/fal/.well-known/jwks.json")
-    for call in [*(lambda path=path: sandbox.fal_get(path) for path in paths), lambda: create(sandbox, "fal")]:
+    for call in [
+        *(lambda path=path: sandbox.fal_get(path) for path in paths),
+        lambda: create(sandbox, "fal"),
+    ]:
         if how is None:
             assert call().status_code == 503
         else:
@@ -156,7 +184,9 @@ def test_down_ends_by_itself_after_its_seconds(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("provider", ["fal", "replicate"])
 @pytest.mark.parametrize("status", [500, 502, 503])
-def test_billed_5xx_can_come_in_the_vendors_form(sandbox: Sandbox, provider: str, status: int) -> None:
+def test_billed_5xx_can_come_in_the_vendors_form(
+    sandbox: Sandbox, provider: str, status: int
+) -> None:
     sandbox.fault("answer_502_after_accept", params={"status": status, "form": "vendor"})
     answer = create(sandbox, provider)
     assert (answer.status_code, "detail" in answer.json()) == (status, True)
@@ -172,7 +202,9 @@ def test_ten_megabytes_come_after_accept_or_instead(sandbox: Sandbox, provider: 
 
 
 @pytest.mark.parametrize("lag_seconds", [0.0, 0.6])
-def test_lists_show_a_running_job_at_once_or_after_the_lag(sandbox: Sandbox, lag_seconds: float) -> None:
+def test_lists_show_a_running_job_at_once_or_after_the_lag(
+    sandbox: Sandbox, lag_seconds: float
+) -> None:
     sandbox.set(history_lag_seconds=lag_seconds, history_hides_running=False, image_seconds=30)
     began = time.monotonic()
     fal, replicate = create(sandbox, "fal").json(), create(sandbox, "replicate").json()
@@ -180,20 +212,33 @@ def test_lists_show_a_running_job_at_once_or_after_the_lag(sandbox: Sandbox, lag
         assert (history(sandbox), predictions(sandbox)) == ([fal["request_id"]], [replicate["id"]])
         return
     assert (history(sandbox), predictions(sandbox)) == ([], [])
-    sandbox.wait_until(lambda: history(sandbox) == [fal["request_id"]] and predictions(sandbox) == [replicate["id"]])
+    sandbox.wait_until(
+        lambda: (
+            history(sandbox) == [fal["request_id"]] and predictions(sandbox) == [replicate["id"]]
+        )
+    )
     assert time.monotonic() - began >= lag_seconds
 
 
 @pytest.mark.parametrize("lag_seconds", [0.0, 0.5])
 def test_lists_can_hide_running_jobs_of_both(sandbox: Sandbox, lag_seconds: float) -> None:
-    sandbox.set(history_hides_running=True, list_hides_running=True, history_lag_seconds=lag_seconds, image_seconds=30)
+    sandbox.set(
+        history_hides_running=True,
+        list_hides_running=True,
+        history_lag_seconds=lag_seconds,
+        image_seconds=30,
+    )
     fal, replicate = create(sandbox, "fal").json(), create(sandbox, "replicate").json()
     time.sleep(0.3)
     assert (history(sandbox), predictions(sandbox)) == ([], [])
     began = time.monotonic()
     sandbox.client.put(fal["cancel_url"], headers=FAL)
     sandbox.client.post(replicate["urls"]["cancel"], headers=REPLICATE)
-    sandbox.wait_until(lambda: history(sandbox) == [fal["request_id"]] and predictions(sandbox) == [replicate["id"]])
+    sandbox.wait_until(
+        lambda: (
+            history(sandbox) == [fal["request_id"]] and predictions(sandbox) == [replicate["id"]]
+        )
+    )
     assert time.monotonic() - began >= lag_seconds
 
 

@@ -27,17 +27,27 @@ def own_sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 def started(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sandbox", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, env=environment(**more), capture_output=True, text=True, timeout=20, check=False
+        command,
+        cwd=ROOT,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
     )
 
 
-def test_kill_keeps_jobs_and_bill_and_unfinished_jobs_finish(own_sandbox: Sandbox, receiver: Receiver) -> None:
+def test_kill_keeps_jobs_and_bill_and_unfinished_jobs_finish(
+    own_sandbox: Sandbox, receiver: Receiver
+) -> None:
     done = own_sandbox.submit(prompt="done", callback=f"{receiver.url}/done")
     result = own_sandbox.fal_result(done).json()
     own_sandbox.set(image_seconds=2.5, queue_seconds=0.5)
     queued = own_sandbox.submit(prompt="queued", callback=f"{receiver.url}/queued")
     running = own_sandbox.predict(input={"prompt": "running"}, webhook=f"{receiver.url}/running")
-    own_sandbox.wait_until(lambda: own_sandbox.prediction(running.json()["id"])["status"] == "processing")
+    own_sandbox.wait_until(
+        lambda: own_sandbox.prediction(running.json()["id"])["status"] == "processing"
+    )
     own_sandbox.stop(signal.SIGKILL)
 
     own_sandbox.start()
@@ -50,10 +60,14 @@ def test_kill_keeps_jobs_and_bill_and_unfinished_jobs_finish(own_sandbox: Sandbo
     assert own_sandbox.fal_result(queued).status_code == 200
     assert own_sandbox.predicted(running)["status"] == "succeeded"
     assert own_sandbox.bill()["total_nano_usd"] == 9_000_000
-    own_sandbox.wait_until(lambda: {"/queued", "/running"} <= {item.path for item in receiver.received})
+    own_sandbox.wait_until(
+        lambda: {"/queued", "/running"} <= {item.path for item in receiver.received}
+    )
 
 
-def test_settings_given_at_the_start_are_there_again_after_a_kill_and_a_reset(tmp_path: Path) -> None:
+def test_settings_given_at_the_start_are_there_again_after_a_kill_and_a_reset(
+    tmp_path: Path,
+) -> None:
     given = json.dumps({"history_hides_running": False, "image_seconds": 0.5})
     sandbox = Sandbox(tmp_path / "data", "--settings", given)
     try:
@@ -89,8 +103,16 @@ def test_bill_is_appended_to_and_begun_anew_by_reset(own_sandbox: Sandbox) -> No
     own_sandbox.fal_result(own_sandbox.submit(prompt="a", seed=3))
     before = bill.read_bytes()
     accepted, outcome = map(json.loads, before.splitlines())
-    assert (accepted["event"], accepted["model"], accepted["input"]) == ("accepted", FLUX, {"prompt": "a", "seed": 3})
-    assert (outcome["event"], outcome["state"], outcome["billed_nano_usd"]) == ("outcome", "succeeded", 3_000_000)
+    assert (accepted["event"], accepted["model"], accepted["input"]) == (
+        "accepted",
+        FLUX,
+        {"prompt": "a", "seed": 3},
+    )
+    assert (outcome["event"], outcome["state"], outcome["billed_nano_usd"]) == (
+        "outcome",
+        "succeeded",
+        3_000_000,
+    )
     own_sandbox.fal_result(own_sandbox.submit(prompt="b"))
     assert bill.read_bytes().startswith(before)
     own_sandbox.reset()
@@ -107,7 +129,12 @@ def test_sigterm_ends_cleanly_also_with_a_caller_hanging(own_sandbox: Sandbox) -
 
     def hanging() -> None:
         with pytest.raises(httpx.TransportError):
-            httpx.post(f"{own_sandbox.url}/fal/queue/{FLUX}", json={"prompt": "hangs"}, timeout=20, trust_env=False)
+            httpx.post(
+                f"{own_sandbox.url}/fal/queue/{FLUX}",
+                json={"prompt": "hangs"},
+                timeout=20,
+                trust_env=False,
+            )
 
     caller = threading.Thread(target=hanging)
     caller.start()
@@ -155,12 +182,21 @@ def test_wrong_options_are_refused() -> None:
 
 def test_given_keys_and_public_url_are_used(tmp_path: Path) -> None:
     public = "https://sandbox.test/x"
-    arguments = ("--fal-key", "id:secret", "--replicate-token", "other", "--public-url", f"{public}/")
+    arguments = (
+        "--fal-key",
+        "id:secret",
+        "--replicate-token",
+        "other",
+        "--public-url",
+        f"{public}/",
+    )
     sandbox = Sandbox(tmp_path, *arguments)
     try:
         accepted = sandbox.submit(prompt="a").json()
         assert accepted["status_url"].startswith(f"{public}/fal/queue/fal-ai/flux/requests/")
-        wrong = sandbox.client.post(f"/fal/queue/{FLUX}", json={"prompt": "a"}, headers={"Authorization": "Key x:y"})
+        wrong = sandbox.client.post(
+            f"/fal/queue/{FLUX}", json={"prompt": "a"}, headers={"Authorization": "Key x:y"}
+        )
         assert (wrong.status_code, wrong.json()) == (401, {"detail": "Invalid Key Authentication"})
         assert sandbox.predict(input={"prompt": "a"}).status_code == 401
     finally:

@@ -68,7 +68,11 @@ def test_prefer_wait_answers_201_when_done_and_202_when_not(sandbox: Sandbox) ->
     assert done.headers["preference-applied"] == "wait=60"
     sandbox.set(image_seconds=3)
     late = sandbox.predict(input={"prompt": "a"}, headers={"Prefer": "wait=1"})
-    assert (late.status_code, late.json()["status"], late.json()["output"]) == (202, "starting", None)
+    assert (late.status_code, late.json()["status"], late.json()["output"]) == (
+        202,
+        "starting",
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,10 +84,15 @@ def test_prefer_wait_answers_201_when_done_and_202_when_not(sandbox: Sandbox) ->
         ({"prompt": "a", "duration": 1}, {("number_gte", "input.duration")}),
         ({"prompt": "a", "resolution": "4k"}, {("enum", "input.resolution")}),
         ({"prompt": "a", "last_frame_image": PIXEL}, {("dependency", "input")}),
-        ({"prompt": "a", "image": "data:image/png;base64," + "A" * 400_000}, {("too_large", "input.image")}),
+        (
+            {"prompt": "a", "image": "data:image/png;base64," + "A" * 400_000},
+            {("too_large", "input.image")},
+        ),
     ],
 )
-def test_wrong_input_is_refused_at_once(sandbox: Sandbox, order: dict[str, Any], fields: set[tuple[str, str]]) -> None:
+def test_wrong_input_is_refused_at_once(
+    sandbox: Sandbox, order: dict[str, Any], fields: set[tuple[str, str]]
+) -> None:
     answer = sandbox.predict(SEEDANCE, input=order)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
@@ -106,10 +115,15 @@ def test_token_model_and_prediction_are_looked_for(sandbox: Sandbox) -> None:
     }  # fmt: skip
     assert sandbox.predict("nobody/nothing", input={"prompt": "a"}).status_code == 404
     missing = sandbox.client.get("/replicate/v1/predictions/none", headers=REPLICATE)
-    assert (missing.status_code, missing.headers["content-type"]) == (404, "application/problem+json")
+    assert (missing.status_code, missing.headers["content-type"]) == (
+        404,
+        "application/problem+json",
+    )
 
 
-def test_cancel_before_the_start_is_free_and_after_it_charged_by_the_second(sandbox: Sandbox) -> None:
+def test_cancel_before_the_start_is_free_and_after_it_charged_by_the_second(
+    sandbox: Sandbox,
+) -> None:
     sandbox.set(queue_seconds=20, video_seconds=60)
     order = {"prompt": "a", "resolution": "720p", "duration": 10}
     waiting = sandbox.predict(SEEDANCE, input=order).json()
@@ -139,7 +153,10 @@ def test_cancel_after_aborts_what_waits_and_cancels_what_runs(sandbox: Sandbox) 
         assert ended["completed_at"] >= ended["deadline"]
     assert [line["billed_nano_usd"] for line in sandbox.bill()["lines"]] == [0, 5 * 30_000_000]
     for wrong in ("1s", "25h", "soon"):
-        assert sandbox.predict(SEEDANCE, input=order, headers={"Cancel-After": wrong}).status_code == 422
+        assert (
+            sandbox.predict(SEEDANCE, input=order, headers={"Cancel-After": wrong}).status_code
+            == 422
+        )
 
 
 def test_list_knows_running_ones_and_time_windows(sandbox: Sandbox) -> None:

@@ -27,18 +27,24 @@ def client(sandbox: Sandbox) -> Iterator[Client]:
 
 
 def test_replicate_client_runs_an_image_and_waits(client: Client, sandbox: Sandbox) -> None:
-    output: list[str] = client.run(FLUX, input={"prompt": "a red kite", "output_format": "png"}, use_file_output=False)  # pyright: ignore[reportAssignmentType] # Any, or an iterator for models with a schema
+    output: list[str] = client.run(
+        FLUX, input={"prompt": "a red kite", "output_format": "png"}, use_file_output=False
+    )  # pyright: ignore[reportAssignmentType] # Any, or an iterator for models with a schema
     assert len(output) == 1
     assert sandbox.client.get(output[0]).content.startswith(b"\x89PNG")
 
 
 def test_replicate_client_runs_a_video_by_polling(client: Client, sandbox: Sandbox) -> None:
-    output = client.run(SEEDANCE, input={"prompt": "a", "duration": 3}, use_file_output=False, wait=False)
+    output = client.run(
+        SEEDANCE, input={"prompt": "a", "duration": 3}, use_file_output=False, wait=False
+    )
     assert sandbox.client.get(str(output)).content[4:8] == b"ftyp"
 
 
 def test_replicate_client_creates_gets_and_lists(client: Client) -> None:
-    made = [client.models.predictions.create(FLUX, input={"prompt": f"number {n}"}) for n in range(3)]
+    made = [
+        client.models.predictions.create(FLUX, input={"prompt": f"number {n}"}) for n in range(3)
+    ]
     assert made[0].status == "starting"
     made[0].wait()
     assert made[0].status == "succeeded"
@@ -50,16 +56,30 @@ def test_replicate_client_creates_gets_and_lists(client: Client) -> None:
     assert listed[-1].input == {"prompt": "number 0"}
 
 
-def test_replicate_client_uploads_a_picture_and_uses_it(client: Client, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_replicate_client_uploads_a_picture_and_uses_it(
+    client: Client, sandbox: Sandbox, tmp_path: Path
+) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(picture(prompt="a", width=300, height=400, seed=1, image_format="png"))
     with path.open("rb") as file:
-        output = client.run(SEEDANCE, input={"prompt": "a", "image": file, "duration": 2}, use_file_output=False)
+        output = client.run(
+            SEEDANCE, input={"prompt": "a", "image": file, "duration": 2}, use_file_output=False
+        )
     with av.open(io.BytesIO(sandbox.client.get(str(output)).content), "r") as video:
-        assert (video.streams.video[0].width, video.streams.video[0].height) == (64, 86)  # the picture's 3:4
+        assert (video.streams.video[0].width, video.streams.video[0].height) == (
+            64,
+            86,
+        )  # the picture's 3:4
     (uploaded,) = client.files.list()
-    assert (uploaded.name, uploaded.content_type, uploaded.size) == ("picture.png", "image/png", path.stat().st_size)
-    assert client.files.get(uploaded.id).checksums["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (uploaded.name, uploaded.content_type, uploaded.size) == (
+        "picture.png",
+        "image/png",
+        path.stat().st_size,
+    )
+    assert (
+        client.files.get(uploaded.id).checksums["sha256"]
+        == hashlib.sha256(path.read_bytes()).hexdigest()
+    )
     assert client.files.delete(uploaded.id)
     assert client.files.list() == []
 
@@ -88,13 +108,17 @@ def test_replicate_client_reads_problems(client: Client) -> None:
     with pytest.raises(replicate.exceptions.ReplicateError) as wrong:
         client.predictions.create(model=SEEDANCE, input={"prompt": "a", "duration": "5"})
     assert wrong.value.status == 422
-    assert wrong.value.detail == "- input.duration: Invalid type. Expected: integer, given: string\n"
+    assert (
+        wrong.value.detail == "- input.duration: Invalid type. Expected: integer, given: string\n"
+    )
     with pytest.raises(replicate.exceptions.ReplicateError) as missing:
         client.predictions.get("nosuchprediction")
     assert missing.value.status == 404
 
 
-def test_replicate_client_validates_the_callback(client: Client, sandbox: Sandbox, receiver: Receiver) -> None:
+def test_replicate_client_validates_the_callback(
+    client: Client, sandbox: Sandbox, receiver: Receiver
+) -> None:
     secret = client.webhooks.default.secret()
     client.predictions.create(
         model=FLUX, input={"prompt": "a"}, webhook=f"{receiver.url}/callbacks/t0ken",

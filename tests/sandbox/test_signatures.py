@@ -9,7 +9,9 @@ KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 def test_fal_signature_equals_the_vector() -> None:
     body = b'{"request_id":"req-0001","gateway_request_id":"req-0001","status":"OK","payload":{"seed":7}}'
-    headers = fal_headers(KEY, request_id="req-0001", user_id="user-42", unix_seconds=1760000000, body=body)
+    headers = fal_headers(
+        KEY, request_id="req-0001", user_id="user-42", unix_seconds=1760000000, body=body
+    )
     assert headers == {
         "X-Fal-Webhook-Request-Id": "req-0001",
         "X-Fal-Webhook-User-Id": "user-42",

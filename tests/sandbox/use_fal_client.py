@@ -1,4 +1,6 @@
-"""Run in a process of its own, because fal-client reads its hosts when it is imported. Prints what it saw as JSON."""
+"""Run in a process of its own, because fal-client reads its hosts when it is imported. Prints what
+it saw as JSON.
+"""
 
 import json
 import sys
@@ -22,10 +24,18 @@ def main() -> dict[str, Any]:
     seen["status_by_id"] = type(fal_client.status(FLUX, handle.request_id, with_logs=True)).__name__
     seen["result_by_id"] = fal_client.result(FLUX, handle.request_id) == seen["image"]
     seen["run"] = fal_client.run(FLUX, {"prompt": "at once"})
-    order = {"prompt": "fly", "image_url": seen["image"]["images"][0]["url"], "duration": "3", "resolution": "480p"}
+    order = {
+        "prompt": "fly",
+        "image_url": seen["image"]["images"][0]["url"],
+        "duration": "3",
+        "resolution": "480p",
+    }
     updates: list[str] = []
     seen["video"] = fal_client.subscribe(
-        SEEDANCE, order, with_logs=True, on_queue_update=lambda update: updates.append(type(update).__name__)
+        SEEDANCE,
+        order,
+        with_logs=True,
+        on_queue_update=lambda update: updates.append(type(update).__name__),
     )
     seen["updates"] = sorted(set(updates))
     try:

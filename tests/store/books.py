@@ -6,21 +6,29 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from contracts.ids import JobId, ProviderJobId, UserId
-from contracts.jobs import JobReport, ProviderHandle
-from contracts.money import NanoUsd
-from contracts.states import CostBasis, ExecutionStatus, JobState
-from store.adjustments import adjust_charge
-from store.charges import count_video, move_budget, release_charge, settle_charge
-from store.database import Database
-from store.executions import mark_ended
-from store.jobs import begin_send, cancel_waiting_jobs, mark_reported, mark_submitted
-from store.ledger_check import list_findings
-from store.orphans import record_orphan
-from store.users import UserLimits
-from tests.rows import IMAGE_MODEL, IMAGE_PRICE, VIDEO_PRICE, Accepted, accept, new_execution, new_user
-from tests.servers import FreshDatabase, PostgresServer, new_database
+from core.domain.ids import JobId, ProviderJobId, UserId
+from core.domain.messages.jobs import JobReport, ProviderHandle
+from core.domain.money import NanoUsd
+from core.domain.states import CostBasis, ExecutionStatus, JobState
+from core.store.accounts.users import UserLimits
+from core.store.database import Database
+from core.store.executions.executions import mark_ended
+from core.store.jobs.jobs import begin_send, cancel_waiting_jobs, mark_reported, mark_submitted
+from core.store.jobs.orphans import record_orphan
+from core.store.money.adjustments import adjust_charge
+from core.store.money.charges import count_video, move_budget, release_charge, settle_charge
+from core.store.money.ledger_check import list_findings
 from tests.store.by_hand import REQUEST
+from tests.support.rows import (
+    IMAGE_MODEL,
+    IMAGE_PRICE,
+    VIDEO_PRICE,
+    Accepted,
+    accept,
+    new_execution,
+    new_user,
+)
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 LIMIT = NanoUsd(10 * (IMAGE_PRICE + VIDEO_PRICE))
 ORPHAN_COST = NanoUsd(77)
@@ -28,7 +36,8 @@ ORPHAN_COST = NanoUsd(77)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """completed: image settled with an overage, its video below the hold. failed: image released. running: all held.
+    """completed: image settled with an overage, its video below the hold. failed: image released.
+    running: all held.
 
     orphan: a second purchase of the completed image. released: the failed one's image.
     """
@@ -72,7 +81,10 @@ async def buy(database: Database, one: Accepted, name: str, cost: int) -> None:
 async def end(database: Database, one: Accepted, status: ExecutionStatus) -> None:
     """As the finish activity does: what was never sent goes back, the video is counted."""
     async with database.as_user(one.user_id) as conn:
-        moves = [await release_charge(conn, job_id) for job_id in await cancel_waiting_jobs(conn, one.execution_id)]
+        moves = [
+            await release_charge(conn, job_id)
+            for job_id in await cancel_waiting_jobs(conn, one.execution_id)
+        ]
         await mark_ended(conn, one.execution_id, status, progress=0, result=None, error=None)
         for move in moves:
             assert move is not None
@@ -83,7 +95,9 @@ async def end(database: Database, one: Accepted, status: ExecutionStatus) -> Non
 async def write_books(fresh: FreshDatabase) -> Books:
     async with Database.open(fresh.application_dsn, max_connections=4) as database:
         user_id = await new_user(database, UserLimits(monthly_videos=10, monthly_nano_usd=LIMIT))
-        completed, failed, running = [await accept(database, new_execution(user_id)) for _ in range(3)]
+        completed, failed, running = [
+            await accept(database, new_execution(user_id)) for _ in range(3)
+        ]
         await buy(database, completed, "req-done", 5 * IMAGE_PRICE)
         async with database.as_system() as conn:
             orphan = await record_orphan(conn, completed.image.job_id, 1, handle("req-orphan"))
@@ -92,7 +106,14 @@ async def write_books(fresh: FreshDatabase) -> Books:
             await adjust_charge(conn, orphan, NanoUsd(ORPHAN_COST + 3), CostBasis.REPORTED)
         await end(database, completed, ExecutionStatus.COMPLETED)
         await end(database, failed, ExecutionStatus.FAILED)
-    return Books(database=fresh, user_id=user_id, completed=completed, failed=failed, running=running, orphan=orphan)
+    return Books(
+        database=fresh,
+        user_id=user_id,
+        completed=completed,
+        failed=failed,
+        running=running,
+        orphan=orphan,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from contracts.media import MediaKind
-from store.objects import ObjectStore, StoredObject
+from core.domain.media import MediaKind
+from core.store.files.object_storage import ObjectStore, StoredObject
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -32,7 +32,9 @@ async def put(
     max_bytes: int = 100 * MIB,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> StoredObject:
-    return await store.put_stream(key, chunks, expected=expected, max_bytes=max_bytes, on_progress=on_progress)
+    return await store.put_stream(
+        key, chunks, expected=expected, max_bytes=max_bytes, on_progress=on_progress
+    )
 
 
 async def download(store: ObjectStore, key: str, **headers: str) -> httpx.Response:

@@ -1,6 +1,8 @@
-"""`python -m tests.store.bucket_full FOLDER`, with FOLDER on a small disk: the disk of the S3 server is filled.
+"""`python -m tests.store.bucket_full FOLDER`, with FOLDER on a small disk: the disk of the S3
+server is filled.
 
-What cannot be stored is an error that is tried again, and leaves nothing to be seen; with room it is stored.
+What cannot be stored is an error that is tried again, and leaves nothing to be seen; with room it
+is stored.
 """
 
 import asyncio
@@ -10,13 +12,13 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from contracts.media import MediaKind, StorageUnavailableError
+from core.domain.media import MediaKind, StorageUnavailableError
+from core.store.files.object_storage import ObjectStore, StoredObject
 from deploy.local.ports import free_ports
 from deploy.local.process import start_ready
 from deploy.local.s3 import PORTS, S3Access, s3
-from store.objects import ObjectStore, StoredObject
-from tests.small_disk import Filler
 from tests.store.file_server import mp4_bytes
+from tests.support.small_disk import Filler
 
 FILE_BYTES = 20_000_000
 ROOM_SECONDS = 150.0
@@ -30,7 +32,11 @@ async def _chunks(content: bytes) -> AsyncIterator[bytes]:
 
 async def _put(store: ObjectStore, key: str, content: bytes) -> StoredObject:
     return await store.put_stream(
-        key, _chunks(content), expected=MediaKind.VIDEO, max_bytes=FILE_BYTES, on_progress=lambda _: None
+        key,
+        _chunks(content),
+        expected=MediaKind.VIDEO,
+        max_bytes=FILE_BYTES,
+        on_progress=lambda _: None,
     )
 
 
@@ -72,7 +78,10 @@ async def _run(folder: Path, access: S3Access) -> None:
         assert await store.head("videos/early.mp4") == early
         filler.give_back()
         stored = await _until_stored(store, refused, content)
-        assert (stored.size_bytes, stored.sha256) == (FILE_BYTES, hashlib.sha256(content).hexdigest())
+        assert (stored.size_bytes, stored.sha256) == (
+            FILE_BYTES,
+            hashlib.sha256(content).hexdigest(),
+        )
         assert await store.head(refused) == stored
 
 

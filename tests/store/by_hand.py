@@ -5,16 +5,14 @@ from typing import Any
 
 import pytest
 
-from contracts.failures import Failure, FailureCode
-from contracts.ids import ProviderJobId
-from contracts.jobs import JobRef, ProviderHandle
-from contracts.money import NanoUsd
-from contracts.states import ExecutionStatus, JobState
-from store.admin_common import RefusedError
-from store.admin_moves import Adopted, Booked, adopt_by_hand, settle_by_hand
-from store.database import Connection, Database
-from store.executions import mark_ended
-from store.jobs import (
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import ProviderJobId
+from core.domain.messages.jobs import JobRef, ProviderHandle
+from core.domain.money import NanoUsd
+from core.domain.states import ExecutionStatus, JobState
+from core.store.database import Connection, Database
+from core.store.executions.executions import mark_ended
+from core.store.jobs.jobs import (
     begin_send,
     get_job,
     mark_job_ended,
@@ -22,9 +20,22 @@ from store.jobs import (
     mark_unknown,
     mark_waiting,
 )
-from tests.rows import IMAGE_MODEL, Accepted, accept, assert_books_balance, new_execution, new_user
+from core.store.jobs.manual_changes import Adopted, Booked, adopt_by_hand, settle_by_hand
+from core.store.operator import RefusedError
+from tests.support.rows import (
+    IMAGE_MODEL,
+    Accepted,
+    accept,
+    assert_books_balance,
+    new_execution,
+    new_user,
+)
 
-REQUEST = {"method": "POST", "url": "https://queue.fal.run/fal-ai/flux/schnell", "body": {"prompt": "A paper boat"}}
+REQUEST = {
+    "method": "POST",
+    "url": "https://queue.fal.run/fal-ai/flux/schnell",
+    "body": {"prompt": "A paper boat"},
+}
 
 
 async def sent(database: Database, *, sends: int = 1) -> Accepted:
@@ -45,21 +56,29 @@ async def given_up(database: Database, *, ended: bool = True, sends: int = 1) ->
     one = await sent(database, sends=sends)
     failure = Failure.of(FailureCode.SUBMISSION_UNKNOWN)
     async with database.as_user(one.user_id) as conn:
-        await mark_job_ended(conn, one.image.job_id, JobState.FAILED, failure, expected=(JobState.UNKNOWN,))
+        await mark_job_ended(
+            conn, one.image.job_id, JobState.FAILED, failure, expected=(JobState.UNKNOWN,)
+        )
         if ended:
             await end(conn, one)
     return one
 
 
 async def end(conn: Connection, one: Accepted) -> None:
-    await mark_ended(conn, one.execution_id, ExecutionStatus.FAILED, progress=0, result=None, error=None)
+    await mark_ended(
+        conn, one.execution_id, ExecutionStatus.FAILED, progress=0, result=None, error=None
+    )
 
 
 def handle(provider_job_id: str) -> ProviderHandle:
-    return ProviderHandle(provider="fal", model=IMAGE_MODEL, provider_job_id=ProviderJobId(provider_job_id))
+    return ProviderHandle(
+        provider="fal", model=IMAGE_MODEL, provider_job_id=ProviderJobId(provider_job_id)
+    )
 
 
-async def adopt(database: Database, ref: JobRef, provider_job_id: str, *, send: int | None = None) -> Adopted:
+async def adopt(
+    database: Database, ref: JobRef, provider_job_id: str, *, send: int | None = None
+) -> Adopted:
     async with database.as_system() as conn:
         return await adopt_by_hand(conn, ref.job_id, provider_job_id, send=send)
 
@@ -78,7 +97,9 @@ async def entries(database: Database, ref: JobRef) -> dict[str, int]:
     """The ledger of a job by kind; and all books of its user balance."""
     async with database.as_system() as conn:
         await assert_books_balance(conn, ref.user_id)
-        rows = await conn.fetch("SELECT kind, amount_nano_usd FROM ledger_entries WHERE job_id = $1", ref.job_id)
+        rows = await conn.fetch(
+            "SELECT kind, amount_nano_usd FROM ledger_entries WHERE job_id = $1", ref.job_id
+        )
     assert len({row["kind"] for row in rows}) == len(rows)
     return {row["kind"]: row["amount_nano_usd"] for row in rows}
 

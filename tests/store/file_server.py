@@ -1,4 +1,5 @@
-"""A file server that does to a download what file servers do: serve, stall, drip, cut, lie, redirect, compress.
+"""A file server that does to a download what file servers do: serve, stall, drip, cut, lie,
+redirect, compress.
 
 It speaks HTTP/1.1 by hand, because a well-behaved server library would not let it lie.
 """
@@ -19,7 +20,9 @@ Send = Callable[[bytes], Awaitable[None]]
 
 
 def mp4_bytes(size_bytes: int) -> bytes:
-    """Bytes that pass for an MP4 by their start; the rest is the same each time and nowhere repeats."""
+    """Bytes that pass for an MP4 by their start; the rest is the same each time and nowhere
+    repeats.
+    """
     return (MP4_HEAD + random.Random(1).randbytes(size_bytes))[:size_bytes]
 
 
@@ -82,7 +85,9 @@ def _head(status: str, **headers: str) -> bytes:
 
 async def _file(send: Send, size: str) -> None:
     content = mp4_bytes(int(size))
-    await send(_head("200 OK", Content_Length=str(len(content)), Content_Type="text/html") + content)
+    await send(
+        _head("200 OK", Content_Length=str(len(content)), Content_Type="text/html") + content
+    )
 
 
 async def _large(send: Send, size: str) -> None:
@@ -104,7 +109,11 @@ async def _chunked(send: Send, size: str) -> None:
 
 
 async def _chunked_cut(send: Send, size: str) -> None:
-    await send(_head("200 OK", Transfer_Encoding="chunked") + f"{int(size) * 2:x}\r\n".encode() + mp4_bytes(int(size)))
+    await send(
+        _head("200 OK", Transfer_Encoding="chunked")
+        + f"{int(size) * 2:x}\r\n".encode()
+        + mp4_bytes(int(size))
+    )
 
 
 async def _short(send: Send, size: str) -> None:
@@ -219,7 +228,9 @@ ODD_HEADS = {
     "bad-encoding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx",
     "no-place": b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
     "bytes-place": b"HTTP/1.1 302 Found\r\nLocation: http://\xff\xfe\x80/\xff\r\nContent-Length: 0\r\n\r\n",
-    "long-place": b"HTTP/1.1 302 Found\r\nLocation: http://h/" + b"a" * 90_000 + b"\r\nContent-Length: 0\r\n\r\n",
+    "long-place": b"HTTP/1.1 302 Found\r\nLocation: http://h/"
+    + b"a" * 90_000
+    + b"\r\nContent-Length: 0\r\n\r\n",
     "port-place": b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:99999/\r\nContent-Length: 0\r\n\r\n",
     "nothing": b"",
 }

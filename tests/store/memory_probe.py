@@ -10,13 +10,15 @@ from pathlib import Path
 
 import httpx
 
-from contracts.media import MediaKind
-from store.downloads import open_source
-from store.objects import ObjectStore
+from core.domain.media import MediaKind
+from core.store.files.downloads import open_source
+from core.store.files.object_storage import ObjectStore
 
 
 def peak_resident_bytes() -> int:
-    """Of this program alone; getrusage would count the parent's memory before the program was loaded."""
+    """Of this program alone; getrusage would count the parent's memory before the program was
+    loaded.
+    """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -25,7 +27,10 @@ def peak_resident_bytes() -> int:
 
 async def main(url: str, key: str, settings: dict[str, str]) -> None:
     beats: list[int] = []
-    async with httpx.AsyncClient() as client, ObjectStore.open(**settings, cdn_base_url=None) as store:
+    async with (
+        httpx.AsyncClient() as client,
+        ObjectStore.open(**settings, cdn_base_url=None) as store,
+    ):
         await store.check()
         idle_bytes = peak_resident_bytes()
         started_at = time.monotonic()

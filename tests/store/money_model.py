@@ -1,4 +1,5 @@
-"""The books in a few lines of arithmetic: what every operation on money must come to, whatever came before it.
+"""The books in a few lines of arithmetic: what every operation on money must come to, whatever came
+before it.
 
 Months are counted from 0; `now` is the present one. Each has but one day, which has its number.
 """
@@ -6,10 +7,10 @@ Months are counted from 0; `now` is the present one. Each has but one day, which
 from collections import Counter
 from dataclasses import dataclass, field
 
-from contracts.ids import UserId
-from contracts.jobs import JobRef
-from contracts.states import ChargeState, CostBasis, LedgerKind
-from tests.rows import Accepted
+from core.domain.ids import UserId
+from core.domain.messages.jobs import JobRef
+from core.domain.states import ChargeState, CostBasis, LedgerKind
+from tests.support.rows import Accepted
 
 
 @dataclass(slots=True)
@@ -32,7 +33,9 @@ class Sums:
 
 @dataclass(slots=True, kw_only=True)
 class Bought:
-    """A job and its charge. sent: it may have been bought. named: the provider has given it an id."""
+    """A job and its charge. sent: it may have been bought. named: the provider has given it
+    an id.
+    """
 
     ref: JobRef
     month: int
@@ -78,10 +81,17 @@ class Model:
 
     def has_room(self, user_id: UserId, amount: int) -> bool:
         """The guard: a hold never passes a limit."""
-        limits, month, day = self.limits[user_id], self.month_of(user_id, self.now), self.day_of(self.now)
+        limits, month, day = (
+            self.limits[user_id],
+            self.month_of(user_id, self.now),
+            self.day_of(self.now),
+        )
         return (
             (limits.nano_usd is None or month.held + month.settled + amount <= limits.nano_usd)
-            and (limits.videos is None or month.held_videos + month.settled_videos + 1 <= limits.videos)
+            and (
+                limits.videos is None
+                or month.held_videos + month.settled_videos + 1 <= limits.videos
+            )
             and (self.daily is None or day.held + day.settled + amount <= self.daily)
         )
 
@@ -95,11 +105,20 @@ class Model:
             self.ledger[LedgerKind.HELD] += job.held
 
     def orphan(self, order: Ordered, job: Bought, ref: JobRef) -> None:
-        """A second purchase, found today, in the month of the first. What was assumed for the first, if nobody knows
-        its name, was for this one.
+        """A second purchase, found today, in the month of the first. What was assumed for the
+        first, if nobody knows its name, was for this one.
         """
-        order.jobs.append(Bought(ref=ref, month=job.month, day=self.now, held=0, orphan=True, sent=True, named=True))
-        if job.state is ChargeState.SETTLED and job.basis is CostBasis.ASSUMED and not job.named and job.settled:
+        order.jobs.append(
+            Bought(
+                ref=ref, month=job.month, day=self.now, held=0, orphan=True, sent=True, named=True
+            )
+        )
+        if (
+            job.state is ChargeState.SETTLED
+            and job.basis is CostBasis.ASSUMED
+            and not job.named
+            and job.settled
+        ):
             self._adjust(job, 0, CostBasis.ASSUMED)
 
     def book(self, job: Bought, cost: int, basis: CostBasis) -> bool:
@@ -138,7 +157,11 @@ class Model:
 
     def refund(self, job: Bought, amount: int) -> bool:
         """False: that much was not billed."""
-        if job.state is not ChargeState.SETTLED or job.basis is CostBasis.ASSUMED or amount > job.settled:
+        if (
+            job.state is not ChargeState.SETTLED
+            or job.basis is CostBasis.ASSUMED
+            or amount > job.settled
+        ):
             return False
         job.settled -= amount
         job.refunded += amount

@@ -1,4 +1,4 @@
-"""`python -m store.admin` as its users run it."""
+"""`python -m cli` as its users run it."""
 
 import asyncio
 import base64
@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from runtime.settings import AdminProcess
-from store import admin
-from store.keys import parse_api_key
-from tests.servers import FreshDatabase
+from cli import __main__ as admin
+from core.platform.settings.processes import AdminProcess
+from core.store.accounts.api_key_format import parse_api_key
+from tests.support.servers import FreshDatabase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +34,14 @@ def _environment(database_url: str) -> dict[str, str]:
     return {"DATABASE_URL": database_url, "ENCRYPTION_KEYS": base64.b64encode(bytes(32)).decode()}
 
 
-async def run_process(database_url: str, *arguments: str, more: Mapping[str, str] | None = None) -> Ran:
+async def run_process(
+    database_url: str, *arguments: str, more: Mapping[str, str] | None = None
+) -> Ran:
     """As an operator runs it. more: of the environment."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "store.admin",
+        "cli",
         *arguments,
         env=_environment(database_url) | dict(more or {}),
         stdout=asyncio.subprocess.PIPE,
@@ -49,7 +51,9 @@ async def run_process(database_url: str, *arguments: str, more: Mapping[str, str
     return Ran(code=process.returncode, out=out.decode(), err=err.decode())
 
 
-async def run_admin(database_url: str, *arguments: str, more: Mapping[str, str] | None = None) -> Ran:
+async def run_admin(
+    database_url: str, *arguments: str, more: Mapping[str, str] | None = None
+) -> Ran:
     """The same without the second that a process takes to begin."""
     said = io.StringIO()
     try:
@@ -57,16 +61,26 @@ async def run_admin(database_url: str, *arguments: str, more: Mapping[str, str] 
             parsed = admin.parse(list(arguments))
     except SystemExit as stopped:
         shown = said.getvalue()
-        return Ran(code=int(stopped.code or 0), out="" if stopped.code else shown, err=shown if stopped.code else "")
+        return Ran(
+            code=int(stopped.code or 0),
+            out="" if stopped.code else shown,
+            err=shown if stopped.code else "",
+        )
     environment = _environment(database_url) | dict(more or {})
-    settings = AdminProcess.model_validate({name.lower(): text for name, text in environment.items()})
+    settings = AdminProcess.model_validate(
+        {name.lower(): text for name, text in environment.items()}
+    )
     code, text, is_result = await admin.answer(settings, parsed)
     return Ran(code=code, out=text if is_result else "", err="" if is_result else f"{text}\n")
 
 
 async def test_admin_makes_a_user_and_shows_the_secrets_once(fresh_database: FreshDatabase) -> None:
     url = fresh_database.application_dsn
-    made = (await run_process(url, "users", "create", "Ada", "--monthly-videos", "100", "--monthly-usd", "12.5")).json
+    made = (
+        await run_process(
+            url, "users", "create", "Ada", "--monthly-videos", "100", "--monthly-usd", "12.5"
+        )
+    ).json
     assert made["userId"].startswith("usr_")
     assert parse_api_key(made["apiKey"]) is not None
     assert made["webhookSecret"].startswith("whsec_")
@@ -90,11 +104,16 @@ async def test_admin_changes_limits_and_keys(fresh_database: FreshDatabase) -> N
     limits = (await run_admin(url, "users", "set-limits", user, "--monthly-videos", "none")).json
     assert limits == {"userId": user, "monthlyVideos": None, "monthlyUsd": "0.003", **loads}
 
-    key = (await run_admin(url, "keys", "create", user, "--name", "laptop", "--expires-days", "30")).json
+    key = (
+        await run_admin(url, "keys", "create", user, "--name", "laptop", "--expires-days", "30")
+    ).json
     revoked = (await run_admin(url, "keys", "revoke", key["keyId"])).json
     assert revoked["keyId"] == key["keyId"]
     listed = (await run_admin(url, "keys", "list", user)).json
-    assert [(entry["name"], entry["revokedAt"] is not None) for entry in listed] == [("first", False), ("laptop", True)]
+    assert [(entry["name"], entry["revokedAt"] is not None) for entry in listed] == [
+        ("first", False),
+        ("laptop", True),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +127,11 @@ async def test_admin_changes_limits_and_keys(fresh_database: FreshDatabase) -> N
         (["users", "create", "Ada", "--monthly-usd", "0.0000000001"], 2, "not an amount"),
         (["users", "create", "Ada", "--monthly-usd", "inf"], 2, "not an amount"),
         (["users", "create", "Ada", "--monthly-videos", "1.5"], 2, "not a whole number"),
-        (["users", "create", "Ada", "--open-executions", "none"], 2, "not a whole number, nor default"),
+        (
+            ["users", "create", "Ada", "--open-executions", "none"],
+            2,
+            "not a whole number, nor default",
+        ),
         (["users", "set-limits", "usr_none", "--running-executions", "0"], 2, "wait for ever"),
         (["users", "create", " "], 2, "a name has"),
         (["users"], 2, "required"),
@@ -125,7 +148,9 @@ async def test_admin_refuses_with_one_clear_line(
 
 
 async def test_admin_says_in_one_line_that_the_database_is_away() -> None:
-    ran = await run_process("postgresql://takeone:secret-password@127.0.0.1:9/takeone", "users", "list")
+    ran = await run_process(
+        "postgresql://takeone:secret-password@127.0.0.1:9/takeone", "users", "list"
+    )
 
     assert ran.code == 1
     assert len(ran.err.splitlines()) == 1
@@ -151,4 +176,4 @@ async def test_admin_has_help_everywhere(arguments: list[str]) -> None:
     ran = await run_admin("", *arguments, "--help")
 
     assert ran.code == 0
-    assert "usage: python -m store.admin" in ran.out
+    assert "usage: python -m cli" in ran.out

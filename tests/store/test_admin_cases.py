@@ -4,22 +4,24 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import pytest
 
-from contracts.ids import JobId, ProviderJobId
-from contracts.jobs import JobRef
-from store.admin_cases import get_case, list_cases
-from store.callbacks import NewCallback, record_callback
-from store.database import Database
-from store.jobs import (
+from core.domain.ids import JobId, ProviderJobId
+from core.domain.messages.jobs import JobRef
+from core.store.database import Database
+from core.store.jobs.callbacks import NewCallback, record_callback
+from core.store.jobs.cases import get_case, list_cases
+from core.store.jobs.jobs import (
     begin_send,
 )
-from store.pauses import ALL, pause, provider_scope, resume, user_scope
-from tests.rows import IMAGE_MODEL, Accepted, accept, new_execution, new_user
-from tests.servers import PostgresServer, new_database
+from core.store.jobs.submit_pauses import ALL, pause, provider_scope, resume, user_scope
 from tests.store.by_hand import REQUEST, given_up, sent
+from tests.support.rows import IMAGE_MODEL, Accepted, accept, new_execution, new_user
+from tests.support.servers import PostgresServer, new_database
 
 
 @pytest.fixture(scope="module")
-async def database(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Database]:
+async def database(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[Database]:
     async with (
         new_database(postgres_server, template_database) as fresh,
         Database.open(fresh.application_dsn, max_connections=12) as opened,
@@ -37,7 +39,9 @@ Scene = Callable[[Database], Awaitable[Accepted]]
         (given_up, {None, "submission-unknown", "open-bills"}),
     ],
 )
-async def test_list_shows_each_case_under_its_states(database: Database, scene: Scene, listed: set[str | None]) -> None:
+async def test_list_shows_each_case_under_its_states(
+    database: Database, scene: Scene, listed: set[str | None]
+) -> None:
     one = await scene(database)
     for state in (None, "unknown", "submission-unknown", "open-bills", "orphans"):
         async with database.as_system() as conn:
@@ -49,15 +53,22 @@ async def test_list_shows_each_case_under_its_states(database: Database, scene: 
 async def test_list_shows_a_job_whose_send_could_not_be_made_again(database: Database) -> None:
     one = await sent(database)
     async with database.as_system() as conn:
-        await conn.execute("UPDATE jobs SET send_number = send_number + 1 WHERE job_id = $1", one.image.job_id)
+        await conn.execute(
+            "UPDATE jobs SET send_number = send_number + 1 WHERE job_id = $1", one.image.job_id
+        )
         cases = await list_cases(conn, "unknown", provider=None, older_than_seconds=0, limit=1000)
     assert one.image.job_id in [case["jobId"] for case in cases]
 
 
-async def test_list_filters_by_provider_and_age_and_shows_what_a_person_needs(database: Database) -> None:
+async def test_list_filters_by_provider_and_age_and_shows_what_a_person_needs(
+    database: Database,
+) -> None:
     one = await sent(database, sends=2)
     async with database.as_system() as conn:
-        await conn.execute("UPDATE sends SET sent_at = now() - interval '10 min' WHERE job_id = $1", one.image.job_id)
+        await conn.execute(
+            "UPDATE sends SET sent_at = now() - interval '10 min' WHERE job_id = $1",
+            one.image.job_id,
+        )
         await record_callback(
             conn,
             NewCallback(
@@ -70,21 +81,34 @@ async def test_list_filters_by_provider_and_age_and_shows_what_a_person_needs(da
         )
         [case] = [
             case
-            for case in await list_cases(conn, None, provider="fal", older_than_seconds=599, limit=1000)
+            for case in await list_cases(
+                conn, None, provider="fal", older_than_seconds=599, limit=1000
+            )
             if case["jobId"] == one.image.job_id
         ]
         for provider, seconds in (("replicate", 0), ("fal", 700)):
-            cases = await list_cases(conn, None, provider=provider, older_than_seconds=seconds, limit=1000)
+            cases = await list_cases(
+                conn, None, provider=provider, older_than_seconds=seconds, limit=1000
+            )
             assert one.image.job_id not in [other["jobId"] for other in cases]
         orphans = await list_cases(conn, "orphans", provider=None, older_than_seconds=0, limit=1000)
-    assert [(send["number"], send["outcome"]) for send in case["sends"]] == [(1, "absent"), (2, None)]
+    assert [(send["number"], send["outcome"]) for send in case["sends"]] == [
+        (1, "absent"),
+        (2, None),
+    ]
     assert (case["heldUsd"], case["calledBackWith"]) == ("0.003", ["req-of-the-first"])
-    assert (case["userId"], case["executionId"], case["model"]) == (one.user_id, one.execution_id, IMAGE_MODEL)
+    assert (case["userId"], case["executionId"], case["model"]) == (
+        one.user_id,
+        one.execution_id,
+        IMAGE_MODEL,
+    )
     assert 600 <= case["ageSeconds"] < 660
     assert one.image.job_id in [orphan["supersedes"] for orphan in orphans]
 
 
-async def test_show_blanks_the_callback_token_and_says_what_to_search_for(database: Database) -> None:
+async def test_show_blanks_the_callback_token_and_says_what_to_search_for(
+    database: Database,
+) -> None:
     one = await accept(database, new_execution(await new_user(database)))
     token = "x" * 48
     request = REQUEST | {
@@ -105,7 +129,9 @@ async def test_show_blanks_the_callback_token_and_says_what_to_search_for(databa
 
 
 @pytest.mark.parametrize("of", ["all", "provider", "user"])
-async def test_pause_stops_sends_of_its_scope_alone_until_it_is_resumed(database: Database, of: str) -> None:
+async def test_pause_stops_sends_of_its_scope_alone_until_it_is_resumed(
+    database: Database, of: str
+) -> None:
     one, other = [await accept(database, new_execution(await new_user(database))) for _ in range(2)]
     scope = {"all": ALL, "provider": provider_scope("fal"), "user": user_scope(one.user_id)}[of]
 

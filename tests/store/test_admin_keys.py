@@ -1,11 +1,13 @@
-"""`keys create --scope`, `users link`, `unlink`, `identities`: done, refused in one line, and written down."""
+"""`keys create --scope`, `users link`, `unlink`, `identities`: done, refused in one line, and
+written down.
+"""
 
 import pytest
 
-from store.audit import list_audit
-from store.database import Database
-from tests.servers import FreshDatabase
+from core.store.accounts.audit import list_audit
+from core.store.database import Database
 from tests.store.test_admin import run_admin
+from tests.support.servers import FreshDatabase
 
 SUBJECT = ("--issuer", "https://issuer.example/", "--subject", "auth0|ada")
 
@@ -13,23 +15,35 @@ SUBJECT = ("--issuer", "https://issuer.example/", "--subject", "auth0|ada")
 async def test_admin_makes_keys_with_scopes(fresh_database: FreshDatabase) -> None:
     url = fresh_database.application_dsn
     user = (await run_admin(url, "users", "create", "Ada")).json["userId"]
-    some = (await run_admin(url, "keys", "create", user, "--scope", "read", "--scope", "admin")).json
+    some = (
+        await run_admin(url, "keys", "create", user, "--scope", "read", "--scope", "admin")
+    ).json
     everything = (await run_admin(url, "keys", "create", user)).json
 
     assert some["scopes"] == ["admin", "read"]
     assert everything["scopes"] == ["admin", "generate", "read"]
     listed = (await run_admin(url, "keys", "list", user)).json
     assert {entry["keyId"]: entry["scopes"] for entry in listed}[some["keyId"]] == ["admin", "read"]
-    assert {entry["name"]: entry["scopes"] for entry in listed}["first"] == ["admin", "generate", "read"]
+    assert {entry["name"]: entry["scopes"] for entry in listed}["first"] == [
+        "admin",
+        "generate",
+        "read",
+    ]
     assert {entry["madeBy"] for entry in listed} == {None}
     async with Database.open(url) as database, database.as_system() as conn:
-        details = [entry.detail["scopes"] for entry in await list_audit(conn) if entry.action == "keys create"]
+        details = [
+            entry.detail["scopes"]
+            for entry in await list_audit(conn)
+            if entry.action == "keys create"
+        ]
     assert sorted(details) == [["admin", "generate", "read"], ["admin", "read"]]
 
 
 async def test_admin_links_a_subject_lists_and_unlinks_it(fresh_database: FreshDatabase) -> None:
     url = fresh_database.application_dsn
-    ada, bob = [(await run_admin(url, "users", "create", name)).json["userId"] for name in ("Ada", "Bob")]
+    ada, bob = [
+        (await run_admin(url, "users", "create", name)).json["userId"] for name in ("Ada", "Bob")
+    ]
     linked = {"userId": ada, "issuer": "https://issuer.example/", "subject": "auth0|ada"}
 
     for _ in range(2):
@@ -53,7 +67,11 @@ async def test_admin_links_a_subject_lists_and_unlinks_it(fresh_database: FreshD
         (["users", "link", "usr_none", *SUBJECT], 1, "no user usr_none"),
         (["users", "link", "usr_none", "--issuer", "x"], 2, "--subject"),
         (["users", "link", "usr_none", "--issuer", " ", "--subject", "x"], 2, "printable"),
-        (["users", "unlink", *SUBJECT], 1, "nobody is linked to auth0|ada of https://issuer.example/"),
+        (
+            ["users", "unlink", *SUBJECT],
+            1,
+            "nobody is linked to auth0|ada of https://issuer.example/",
+        ),
         (["users", "identities", "usr_none"], 1, "no user usr_none"),
     ],
 )

@@ -5,28 +5,30 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from contracts.ids import JobId, ProviderJobId
-from contracts.jobs import JobReport
-from contracts.money import NanoUsd
-from contracts.states import CostBasis, JobState
-from store.adjustments import adjust_charge, book_cost
-from store.admin_cases import get_case
-from store.admin_common import RefusedError
-from store.admin_moves import Booked, release_by_hand, settle_by_hand
-from store.callbacks import CallbackOutcome, NewCallback, record_callback
-from store.charges import ChargeConflictError, settle_charge
-from store.database import Database
-from store.jobs import (
+from core.domain.ids import JobId, ProviderJobId
+from core.domain.messages.jobs import JobReport
+from core.domain.money import NanoUsd
+from core.domain.states import CostBasis, JobState
+from core.store.database import Database
+from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
+from core.store.jobs.cases import get_case
+from core.store.jobs.jobs import (
     mark_reported,
 )
-from store.orphans import record_orphan
-from tests.rows import IMAGE_PRICE, assert_books_balance
-from tests.servers import PostgresServer, new_database
+from core.store.jobs.manual_changes import Booked, release_by_hand, settle_by_hand
+from core.store.jobs.orphans import record_orphan
+from core.store.money.adjustments import adjust_charge, book_cost
+from core.store.money.charges import ChargeConflictError, settle_charge
+from core.store.operator import RefusedError
 from tests.store.by_hand import adopt, end, entries, given_up, handle, job_of, refused, sent, settle
+from tests.support.rows import IMAGE_PRICE, assert_books_balance
+from tests.support.servers import PostgresServer, new_database
 
 
 @pytest.fixture(scope="module")
-async def database(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Database]:
+async def database(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[Database]:
     async with (
         new_database(postgres_server, template_database) as fresh,
         Database.open(fresh.application_dsn, max_connections=12) as opened,
@@ -35,7 +37,9 @@ async def database(postgres_server: PostgresServer, template_database: str) -> A
 
 
 @pytest.mark.parametrize("cost", [1, IMAGE_PRICE, 3 * IMAGE_PRICE])
-async def test_settle_books_the_bill_of_a_given_up_job_as_assumed(database: Database, cost: int) -> None:
+async def test_settle_books_the_bill_of_a_given_up_job_as_assumed(
+    database: Database, cost: int
+) -> None:
     one = await given_up(database)
     assert await settle(database, one.image, cost) == Booked(
         changed=True, released=False, held_nano_usd=IMAGE_PRICE, settled_nano_usd=NanoUsd(cost)
@@ -50,14 +54,18 @@ async def test_settle_books_the_bill_of_a_given_up_job_as_assumed(database: Data
 
 
 @pytest.mark.parametrize("way", ["settle", "release"])
-async def test_settle_with_nothing_and_release_give_the_hold_back(database: Database, way: str) -> None:
+async def test_settle_with_nothing_and_release_give_the_hold_back(
+    database: Database, way: str
+) -> None:
     one = await given_up(database)
     for changed in (True, False):
         async with database.as_system() as conn:
             zero = NanoUsd(0)
             by_settle = way == "settle"
             booked = await (
-                settle_by_hand(conn, one.image.job_id, zero) if by_settle else release_by_hand(conn, one.image.job_id)
+                settle_by_hand(conn, one.image.job_id, zero)
+                if by_settle
+                else release_by_hand(conn, one.image.job_id)
             )
         assert (booked.changed, booked.released, booked.settled_nano_usd) == (changed, True, 0)
     assert await entries(database, one.image) == {"held": IMAGE_PRICE, "released": IMAGE_PRICE}
@@ -86,7 +94,9 @@ async def test_settle_refuses_what_still_goes_on(database: Database) -> None:
     assert await entries(database, one.image) == {"held": IMAGE_PRICE}
 
 
-async def test_settle_of_an_unknown_job_of_an_ended_execution_waits_for_the_sweep(database: Database) -> None:
+async def test_settle_of_an_unknown_job_of_an_ended_execution_waits_for_the_sweep(
+    database: Database,
+) -> None:
     one = await sent(database)
     async with database.as_user(one.user_id) as conn:
         await end(conn, one)
@@ -124,7 +134,9 @@ async def test_settle_and_release_at_once_is_one_of_them(database: Database) -> 
 
 
 @pytest.mark.parametrize("real", [0, IMAGE_PRICE - 1, IMAGE_PRICE, 10 * IMAGE_PRICE])
-async def test_settle_against_the_late_settlement_ends_with_the_real_cost(database: Database, real: int) -> None:
+async def test_settle_against_the_late_settlement_ends_with_the_real_cost(
+    database: Database, real: int
+) -> None:
     """Whoever is first: what the provider billed is what the books say."""
     one = await given_up(database)
     await adopt(database, one.image, f"req-both-ways-{real}")
@@ -151,7 +163,9 @@ async def test_adjust_books_the_difference_once(database: Database, real: int) -
 
     async def adjust() -> bool:
         async with database.as_system() as conn:
-            settlement = await adjust_charge(conn, one.image.job_id, NanoUsd(real), CostBasis.REPORTED)
+            settlement = await adjust_charge(
+                conn, one.image.job_id, NanoUsd(real), CostBasis.REPORTED
+            )
             return settlement.repeated
 
     assert sorted(await asyncio.gather(*(adjust() for _ in range(4)))) == [False, True, True, True]
@@ -172,7 +186,9 @@ async def test_adjust_makes_a_released_charge_what_was_billed(database: Database
     assert (await entries(database, one.image))["adjustment"] == 5
 
 
-async def test_adjust_leaves_the_providers_own_word_and_open_bills_alone(database: Database) -> None:
+async def test_adjust_leaves_the_providers_own_word_and_open_bills_alone(
+    database: Database,
+) -> None:
     one = await given_up(database)
     for book in (settle_charge, adjust_charge):
         async with database.as_system() as conn:
@@ -190,12 +206,16 @@ async def test_orphan_settled_by_hand_is_booked_as_one(database: Database) -> No
         assert orphan is not None
         booked = await settle_by_hand(conn, orphan, NanoUsd(9), sure=True)
         assert (booked.changed, booked.settled_nano_usd) == (True, 9)
-        kinds = await conn.fetch("SELECT kind, amount_nano_usd FROM ledger_entries WHERE job_id = $1", orphan)
+        kinds = await conn.fetch(
+            "SELECT kind, amount_nano_usd FROM ledger_entries WHERE job_id = $1", orphan
+        )
         assert [tuple(row) for row in kinds] == [("orphan", 9)]
         await assert_books_balance(conn, one.user_id)
 
 
-async def test_late_callback_after_a_release_is_paid_once_more_as_an_orphan(database: Database) -> None:
+async def test_late_callback_after_a_release_is_paid_once_more_as_an_orphan(
+    database: Database,
+) -> None:
     one = await given_up(database)
     async with database.as_system() as conn:
         await release_by_hand(conn, one.image.job_id)

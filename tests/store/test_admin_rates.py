@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.servers import FreshDatabase
 from tests.store.test_admin import run_admin
+from tests.support.servers import FreshDatabase
 
 
 async def test_admin_sets_the_rates_of_a_key(fresh_database: FreshDatabase) -> None:
@@ -11,7 +11,9 @@ async def test_admin_sets_the_rates_of_a_key(fresh_database: FreshDatabase) -> N
     made = (await run_admin(url, "users", "create", "Ada")).json
     user, key = made["userId"], made["keyId"]
 
-    both = (await run_admin(url, "keys", "set-rate", key, "--writes", "500", "--reads", "none")).json
+    both = (
+        await run_admin(url, "keys", "set-rate", key, "--writes", "500", "--reads", "none")
+    ).json
     assert both == {"keyId": key, "rateWrites": 500, "rateReads": "none"}
     one = (await run_admin(url, "keys", "set-rate", key, "--writes", "default")).json
     assert one == {"keyId": key, "rateWrites": "default", "rateReads": "none"}

@@ -1,4 +1,4 @@
-"""`python -m store.admin secrets` as an operator runs it, also killed in the middle."""
+"""`python -m cli secrets` as an operator runs it, also killed in the middle."""
 
 import asyncio
 import base64
@@ -8,13 +8,13 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from contracts.ids import UserId, new_user_id
-from runtime.encryption import Sealer, key_id
-from store.audit import list_audit
-from store.database import Database
-from store.users import webhook_secret_context
-from tests.servers import FreshDatabase
+from core.domain.ids import UserId, new_user_id
+from core.platform.crypto.sealing import Sealer, key_id
+from core.store.accounts.audit import list_audit
+from core.store.accounts.users import webhook_secret_context
+from core.store.database import Database
 from tests.store.test_admin import run_admin
+from tests.support.servers import FreshDatabase
 
 OLD_KEY, NEW_KEY = b"o" * 32, b"n" * 32
 OLD, NEW = key_id(OLD_KEY), key_id(NEW_KEY)
@@ -36,7 +36,9 @@ async def seed(database: Database, number: int) -> list[UserId]:
     """So many users, their secrets under the old key."""
     box = Sealer([OLD_KEY])
     users = [new_user_id() for _ in range(number)]
-    sealed = [box.seal(f"whsec_{user_id}", context=webhook_secret_context(user_id)) for user_id in users]
+    sealed = [
+        box.seal(f"whsec_{user_id}", context=webhook_secret_context(user_id)) for user_id in users
+    ]
     async with database.as_system() as conn:
         await conn.execute(
             "INSERT INTO users (user_id, name, webhook_secret_sealed)"
@@ -52,7 +54,9 @@ async def count_done(database: Database) -> int:
         return await conn.fetchval(COUNT_DONE, Sealer([NEW_KEY]).header)
 
 
-async def test_secrets_are_rotated_and_counted(fresh_database: FreshDatabase, database: Database) -> None:
+async def test_secrets_are_rotated_and_counted(
+    fresh_database: FreshDatabase, database: Database
+) -> None:
     url = fresh_database.application_dsn
     await seed(database, 3)
 
@@ -62,7 +66,9 @@ async def test_secrets_are_rotated_and_counted(fresh_database: FreshDatabase, da
         {"keyId": OLD, "configured": True, "sealed": 3},
     ]
     assert (before["newest"], before["toRotate"]) == (NEW, 3)
-    assert before["columns"] == [{"column": "users.webhook_secret_sealed", "keyId": OLD, "version": 2, "sealed": 3}]
+    assert before["columns"] == [
+        {"column": "users.webhook_secret_sealed", "keyId": OLD, "version": 2, "sealed": 3}
+    ]
 
     # Without the old key nothing can be done, and it is said which one is missing.
     refused = await run_admin(url, "secrets", "rotate", more=keys(NEW_KEY))
@@ -71,7 +77,9 @@ async def test_secrets_are_rotated_and_counted(fresh_database: FreshDatabase, da
     without = (await run_admin(url, "secrets", "status", more=keys(NEW_KEY))).json
     assert {"keyId": OLD, "configured": False, "sealed": 3} in without["keys"]
 
-    done = (await run_admin(url, "secrets", "rotate", "--actor", "Ada", more=keys(NEW_KEY, OLD_KEY))).json
+    done = (
+        await run_admin(url, "secrets", "rotate", "--actor", "Ada", more=keys(NEW_KEY, OLD_KEY))
+    ).json
     assert done == {
         "newest": NEW,
         "renewed": {"users.webhook_secret_sealed": 3},
@@ -80,7 +88,10 @@ async def test_secrets_are_rotated_and_counted(fresh_database: FreshDatabase, da
         "examples": [],
     }
     after = (await run_admin(url, "secrets", "status", more=keys(NEW_KEY))).json
-    assert (after["keys"], after["toRotate"]) == ([{"keyId": NEW, "configured": True, "sealed": 3}], 0)
+    assert (after["keys"], after["toRotate"]) == (
+        [{"keyId": NEW, "configured": True, "sealed": 3}],
+        0,
+    )
     again = (await run_admin(url, "secrets", "rotate", more=keys(NEW_KEY))).json
     assert (again["renewed"], again["left"]) == ({}, 0)
     async with database.as_system() as conn:
@@ -89,11 +100,20 @@ async def test_secrets_are_rotated_and_counted(fresh_database: FreshDatabase, da
     assert by_ada.detail == {"toRotate": 3}
 
 
-async def test_rotation_that_was_killed_goes_on_where_it_was(fresh_database: FreshDatabase, database: Database) -> None:
+async def test_rotation_that_was_killed_goes_on_where_it_was(
+    fresh_database: FreshDatabase, database: Database
+) -> None:
     users = await seed(database, USERS)
     url, both = fresh_database.application_dsn, keys(NEW_KEY, OLD_KEY)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "store.admin", "secrets", "rotate", "--batch", "1", env={"DATABASE_URL": url, **both}
+        sys.executable,
+        "-m",
+        "cli",
+        "secrets",
+        "rotate",
+        "--batch",
+        "1",
+        env={"DATABASE_URL": url, **both},
     )
     async with asyncio.timeout(30):
         while True:
@@ -111,7 +131,9 @@ async def test_rotation_that_was_killed_goes_on_where_it_was(fresh_database: Fre
     async with database.as_system() as conn:
         rows = await conn.fetch("SELECT user_id, webhook_secret_sealed FROM users")
     opened = {
-        row["user_id"]: box.open(row["webhook_secret_sealed"], context=webhook_secret_context(row["user_id"]))
+        row["user_id"]: box.open(
+            row["webhook_secret_sealed"], context=webhook_secret_context(row["user_id"])
+        )
         for row in rows
     }
     assert opened == {user_id: f"whsec_{user_id}".encode() for user_id in users}

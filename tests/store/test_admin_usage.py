@@ -2,10 +2,10 @@
 
 import pytest
 
-from store.audit import list_audit
-from store.database import Database
-from tests.servers import FreshDatabase
+from core.store.accounts.audit import list_audit
+from core.store.database import Database
 from tests.store.test_admin import run_admin
+from tests.support.servers import FreshDatabase
 
 URL = "https://account.example/hooks?token=hush"
 
@@ -19,13 +19,22 @@ async def test_account_gets_an_address_and_loses_it(fresh_database: FreshDatabas
         return entry["webhookUrl"]
 
     assert await listed() is None
-    assert (await run_admin(url, "users", "set-webhook", user, URL)).json == {"userId": user, "webhookUrl": URL}
+    assert (await run_admin(url, "users", "set-webhook", user, URL)).json == {
+        "userId": user,
+        "webhookUrl": URL,
+    }
     assert await listed() == URL
-    assert (await run_admin(url, "users", "set-webhook", user, "none")).json == {"userId": user, "webhookUrl": None}
+    assert (await run_admin(url, "users", "set-webhook", user, "none")).json == {
+        "userId": user,
+        "webhookUrl": None,
+    }
     assert await listed() is None
     async with Database.open(url) as database, database.as_system() as conn:
         entries = [entry for entry in await list_audit(conn) if entry.action == "users set-webhook"]
-    assert [(entry.target, entry.detail["host"]) for entry in entries] == [(user, None), (user, "account.example")]
+    assert [(entry.target, entry.detail["host"]) for entry in entries] == [
+        (user, None),
+        (user, "account.example"),
+    ]
     assert "hush" not in str(entries)
 
 
@@ -43,6 +52,8 @@ async def test_account_gets_an_address_and_loses_it(fresh_database: FreshDatabas
 async def test_account_address_that_does_not_fit_is_refused(
     fresh_database: FreshDatabase, address: str, code: int, said: str
 ) -> None:
-    ran = await run_admin(fresh_database.application_dsn, "users", "set-webhook", "usr_none", address)
+    ran = await run_admin(
+        fresh_database.application_dsn, "users", "set-webhook", "usr_none", address
+    )
 
     assert (ran.code, said in ran.err) == (code, True), ran

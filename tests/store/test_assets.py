@@ -2,13 +2,13 @@
 
 import asyncio
 
-from contracts.ids import AssetId
-from contracts.jobs import JobRef
-from contracts.plans import StepKind
-from store.assets import Asset, insert_asset, list_execution_assets
-from store.database import Database
-from tests.rows import accept, new_execution, new_user
-from tests.servers import FreshDatabase
+from core.domain.ids import AssetId
+from core.domain.messages.jobs import JobRef
+from core.domain.plans import StepKind
+from core.store.database import Database
+from core.store.files.assets import Asset, insert_asset, list_execution_assets
+from tests.support.rows import accept, new_execution, new_user
+from tests.support.servers import FreshDatabase
 
 
 def asset(ref: JobRef, asset_id: str, number: int, kind: StepKind) -> Asset:
@@ -47,14 +47,20 @@ async def listed_in_order(database: Database) -> None:
     ]
 
 
-async def test_an_output_that_many_tries_write_at_once_has_one_row(fresh_database: FreshDatabase) -> None:
-    """A row has three unique keys, and any of them may be the one that two tries meet on: rounds enough to meet all."""
+async def test_an_output_that_many_tries_write_at_once_has_one_row(
+    fresh_database: FreshDatabase,
+) -> None:
+    """A row has three unique keys, and any of them may be the one that two tries meet on: rounds
+    enough to meet all.
+    """
     async with Database.open(fresh_database.application_dsn, max_connections=8) as database:
         one = await accept(database, new_execution(await new_user(database)))
 
         async def write(number: int) -> None:
             async with database.as_user(one.user_id) as conn:
-                await insert_asset(conn, asset(one.image, f"asset_{number}", number, StepKind.IMAGE))
+                await insert_asset(
+                    conn, asset(one.image, f"asset_{number}", number, StepKind.IMAGE)
+                )
 
         for number in range(100):
             await asyncio.gather(*(write(number) for _ in range(8)))

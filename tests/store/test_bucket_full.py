@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.small_disk import disk_folder, run_on_small_disk
+from tests.support.small_disk import disk_folder, run_on_small_disk
 
 
 @pytest.mark.long

@@ -4,18 +4,20 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from contracts.ids import JobId, ProviderJobId, new_job_id
-from contracts.jobs import JobRef, ProviderHandle
-from contracts.states import JobState
-from store.callbacks import CallbackOutcome, NewCallback, record_callback
-from store.database import Database
-from store.jobs import begin_send, get_job, mark_submitted, mark_unknown, mark_waiting
-from tests.rows import IMAGE_MODEL, accept, new_execution, new_user
-from tests.servers import PostgresServer, new_database
+from core.domain.ids import JobId, ProviderJobId, new_job_id
+from core.domain.messages.jobs import JobRef, ProviderHandle
+from core.domain.states import JobState
+from core.store.database import Database
+from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
+from core.store.jobs.jobs import begin_send, get_job, mark_submitted, mark_unknown, mark_waiting
+from tests.support.rows import IMAGE_MODEL, accept, new_execution, new_user
+from tests.support.servers import PostgresServer, new_database
 
 
 @pytest.fixture(scope="module")
-async def database(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Database]:
+async def database(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[Database]:
     """One for all tests here: each has users of its own."""
     async with (
         new_database(postgres_server, template_database) as fresh,
@@ -33,7 +35,13 @@ async def sent(database: Database) -> JobRef:
 
 
 async def call(
-    database: Database, job_id: JobId, *, send: int = 1, name: str = "", delivery: str = "", provider: str = "fal"
+    database: Database,
+    job_id: JobId,
+    *,
+    send: int = 1,
+    name: str = "",
+    delivery: str = "",
+    provider: str = "fal",
 ) -> CallbackOutcome:
     """name: the provider's id of the job."""
     new = NewCallback(
@@ -58,7 +66,9 @@ def handle(job_id: JobId) -> ProviderHandle:
     return ProviderHandle(provider="fal", model=IMAGE_MODEL, provider_job_id=name, urls=urls)
 
 
-async def test_callback_before_the_answer_is_adopted_and_the_answer_adds_its_addresses(database: Database) -> None:
+async def test_callback_before_the_answer_is_adopted_and_the_answer_adds_its_addresses(
+    database: Database,
+) -> None:
     job = await sent(database)
     assert await call(database, job.job_id) is CallbackOutcome.ADOPTED
     async with database.as_user(job.user_id) as conn:
@@ -81,18 +91,27 @@ async def test_callback_repeated_is_kept_once(database: Database) -> None:
     outcomes = [await call(database, job.job_id, delivery=f"same-{job.job_id}") for _ in range(3)]
     assert outcomes == [CallbackOutcome.ADOPTED, CallbackOutcome.RECORDED, CallbackOutcome.RECORDED]
     async with database.as_system() as conn:
-        assert await conn.fetchval("SELECT count(*) FROM callbacks WHERE job_id = $1", job.job_id) == 1
+        assert (
+            await conn.fetchval("SELECT count(*) FROM callbacks WHERE job_id = $1", job.job_id) == 1
+        )
 
 
-async def test_callback_of_a_superseded_send_is_evidence_and_changes_nothing(database: Database) -> None:
+async def test_callback_of_a_superseded_send_is_evidence_and_changes_nothing(
+    database: Database,
+) -> None:
     job = await sent(database)
     async with database.as_user(job.user_id) as conn:
         assert await mark_waiting(conn, job.job_id, 1)
         assert await begin_send(conn, job, 2, {}, {})
-    assert await call(database, job.job_id, send=1, name=f"late-{job.job_id}") is CallbackOutcome.ORPHAN
+    assert (
+        await call(database, job.job_id, send=1, name=f"late-{job.job_id}")
+        is CallbackOutcome.ORPHAN
+    )
     assert await state(database, job) is JobState.SUBMITTING
     async with database.as_system() as conn:
-        (row,) = await conn.fetch("SELECT provider_job_id, adopted FROM callbacks WHERE job_id = $1", job.job_id)
+        (row,) = await conn.fetch(
+            "SELECT provider_job_id, adopted FROM callbacks WHERE job_id = $1", job.job_id
+        )
     assert tuple(row) == (f"late-{job.job_id}", False)
 
 
@@ -100,7 +119,10 @@ async def test_callback_with_an_id_that_another_job_owns_is_not_adopted(database
     """The address and the body do not belong together."""
     first, second = await sent(database), await sent(database)
     assert await call(database, first.job_id, name="owned") is CallbackOutcome.ADOPTED
-    assert await call(database, second.job_id, name="owned", delivery="other") is CallbackOutcome.REFUSED
+    assert (
+        await call(database, second.job_id, name="owned", delivery="other")
+        is CallbackOutcome.REFUSED
+    )
     assert await state(database, second) is JobState.SUBMITTING
 
 
@@ -109,4 +131,6 @@ async def test_callback_for_nobody_is_unknown_and_not_kept(database: Database) -
     assert await call(database, new_job_id()) is CallbackOutcome.UNKNOWN_JOB
     assert await call(database, job.job_id, provider="replicate") is CallbackOutcome.UNKNOWN_JOB
     async with database.as_system() as conn:
-        assert await conn.fetchval("SELECT count(*) FROM callbacks WHERE job_id = $1", job.job_id) == 0
+        assert (
+            await conn.fetchval("SELECT count(*) FROM callbacks WHERE job_id = $1", job.job_id) == 0
+        )

@@ -1,15 +1,21 @@
-"""Money in rows: held, settled, released; and the ledger, the charges and the budgets always say the same."""
+"""Money in rows: held, settled, released; and the ledger, the charges and the budgets always say
+the same.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
 
-from contracts.ids import ProviderJobId
-from contracts.jobs import ProviderHandle
-from contracts.money import NanoUsd
-from contracts.states import CostBasis
-from store.charges import (
+from core.domain.ids import ProviderJobId
+from core.domain.messages.jobs import ProviderHandle
+from core.domain.money import NanoUsd
+from core.domain.states import CostBasis
+from core.store.accounts.users import UserLimits
+from core.store.database import Database
+from core.store.jobs.jobs import begin_send
+from core.store.jobs.orphans import record_orphan
+from core.store.money.charges import (
     BudgetExceededError,
     ChargeConflictError,
     count_video,
@@ -18,11 +24,7 @@ from store.charges import (
     release_charge,
     settle_charge,
 )
-from store.database import Database
-from store.jobs import begin_send
-from store.orphans import record_orphan
-from store.users import UserLimits
-from tests.rows import (
+from tests.support.rows import (
     IMAGE_PRICE,
     VIDEO_MODEL,
     VIDEO_PRICE,
@@ -32,13 +34,15 @@ from tests.rows import (
     new_execution,
     new_user,
 )
-from tests.servers import PostgresServer, new_database
+from tests.support.servers import PostgresServer, new_database
 
 PRICE = IMAGE_PRICE + VIDEO_PRICE
 
 
 @pytest.fixture(scope="module")
-async def database(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Database]:
+async def database(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[Database]:
     """One for all tests here: each has users of its own."""
     async with (
         new_database(postgres_server, template_database) as fresh,
@@ -54,7 +58,9 @@ async def accepted(database: Database) -> Accepted:
 async def kinds(database: Database, one: Accepted) -> dict[str, int]:
     async with database.as_user(one.user_id) as conn:
         await assert_books_balance(conn, one.user_id)
-        rows = await conn.fetch("SELECT kind, sum(amount_nano_usd)::bigint AS amount FROM ledger_entries GROUP BY kind")
+        rows = await conn.fetch(
+            "SELECT kind, sum(amount_nano_usd)::bigint AS amount FROM ledger_entries GROUP BY kind"
+        )
     return {row["kind"]: row["amount"] for row in rows}
 
 
@@ -64,7 +70,9 @@ BILLS = [0, 1, 5 * PART, 10 * PART - 1, 10 * PART, 10 * PART + 1, 13 * PART, 100
 
 @pytest.mark.parametrize("cost", BILLS)
 async def test_settle_charge_books_every_nano_dollar(database: Database, cost: int) -> None:
-    """Also where the provider bills something else than was quoted: as reported, the excess an explicit overage."""
+    """Also where the provider bills something else than was quoted: as reported, the excess an
+    explicit overage.
+    """
     one = await accepted(database)
     assert await kinds(database, one) == {"held": PRICE}
     async with database.as_user(one.user_id) as conn:
@@ -82,7 +90,9 @@ async def test_settle_charge_twice_is_one_settlement(database: Database) -> None
     one = await accepted(database)
     for repeated in (False, True):
         async with database.as_user(one.user_id) as conn:
-            settlement = await settle_charge(conn, one.video.job_id, VIDEO_PRICE, CostBasis.COMPUTED)
+            settlement = await settle_charge(
+                conn, one.video.job_id, VIDEO_PRICE, CostBasis.COMPUTED
+            )
         assert settlement.repeated is repeated
     assert (await kinds(database, one))["settled"] == VIDEO_PRICE
 
@@ -92,13 +102,17 @@ async def test_settle_charge_by_many_at_once_is_one_settlement(database: Databas
 
     async def settle() -> bool:
         async with database.as_user(one.user_id) as conn:
-            return (await settle_charge(conn, one.video.job_id, VIDEO_PRICE, CostBasis.COMPUTED)).repeated
+            return (
+                await settle_charge(conn, one.video.job_id, VIDEO_PRICE, CostBasis.COMPUTED)
+            ).repeated
 
     assert sorted(await asyncio.gather(*(settle() for _ in range(8)))) == [False] + [True] * 7
     assert (await kinds(database, one))["settled"] == VIDEO_PRICE
 
 
-async def test_settle_charge_with_another_amount_is_a_conflict_and_changes_nothing(database: Database) -> None:
+async def test_settle_charge_with_another_amount_is_a_conflict_and_changes_nothing(
+    database: Database,
+) -> None:
     one = await accepted(database)
     async with database.as_user(one.user_id) as conn:
         await settle_charge(conn, one.video.job_id, VIDEO_PRICE, CostBasis.COMPUTED)
@@ -144,7 +158,9 @@ async def test_release_charge_gives_the_hold_back_once(database: Database) -> No
     assert await kinds(database, one) == {"held": PRICE, "released": IMAGE_PRICE}
 
 
-async def test_hold_of_a_hundred_at_once_with_room_for_ten_is_exactly_ten(database: Database) -> None:
+async def test_hold_of_a_hundred_at_once_with_room_for_ten_is_exactly_ten(
+    database: Database,
+) -> None:
     limits = UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(11 * PRICE - 1))
     user_id = await new_user(database, limits)
 
@@ -162,7 +178,9 @@ async def test_hold_of_a_hundred_at_once_with_room_for_ten_is_exactly_ten(databa
         assert await conn.fetchval("SELECT count(*) FROM executions") == 10
 
 
-async def test_hold_counts_videos_and_gives_back_those_that_did_not_complete(database: Database) -> None:
+async def test_hold_counts_videos_and_gives_back_those_that_did_not_complete(
+    database: Database,
+) -> None:
     user_id = await new_user(database, UserLimits(monthly_videos=1, monthly_nano_usd=None))
     first = await accept(database, new_execution(user_id))
     with pytest.raises(BudgetExceededError):
@@ -177,7 +195,9 @@ async def test_hold_counts_videos_and_gives_back_those_that_did_not_complete(dat
 
 
 async def test_overage_always_commits_and_counts_against_the_next_hold(database: Database) -> None:
-    user_id = await new_user(database, UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(2 * PRICE)))
+    user_id = await new_user(
+        database, UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(2 * PRICE))
+    )
     one = await accept(database, new_execution(user_id))
     async with database.as_user(user_id) as conn:
         await settle_charge(conn, one.video.job_id, NanoUsd(3 * PRICE), CostBasis.REPORTED)

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from contracts.ids import UserId
-from store.database import DATABASE_DOWN, Database
-from tests.servers import FreshDatabase
+from core.domain.ids import UserId
+from core.store.database import DATABASE_DOWN, Database
+from tests.support.servers import FreshDatabase
 
 WHO = "SELECT current_setting('takeone.user_id', true)"
 
@@ -21,7 +21,9 @@ async def _interrupted(database: Database) -> None:
         raise InterruptedWorkError
 
 
-async def test_connection_given_back_forgets_its_user_and_its_role(fresh_database: FreshDatabase) -> None:
+async def test_connection_given_back_forgets_its_user_and_its_role(
+    fresh_database: FreshDatabase,
+) -> None:
     async with Database.open(fresh_database.application_dsn, max_connections=1) as database:
         async with database.as_user(UserId("usr_one")) as conn:
             assert await conn.fetchval(WHO) == "usr_one"
@@ -51,7 +53,7 @@ async def test_transaction_that_stands_still_keeps_nobody_waiting(
     fresh_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As that of a worker that is stopped within it. For itself, the database went away."""
-    monkeypatch.setattr("store.database.IDLE_TRANSACTION_SECONDS", 1)
+    monkeypatch.setattr("core.store.database.IDLE_TRANSACTION_SECONDS", 1)
     async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
         still = asyncio.create_task(_stood_still(database))
         await asyncio.sleep(0.3)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 import httpx
 import pytest
 
-from contracts.media import (
+from core.domain.media import (
     MediaError,
     SourceGoneError,
     SourceUnavailableError,
@@ -16,7 +16,7 @@ from contracts.media import (
     TruncatedError,
     WrongContentError,
 )
-from store.downloads import open_source
+from core.store.files.downloads import open_source
 from tests.store.file_server import MP4_HEAD, ODD_HEADS, FileServer, file_server, mp4_bytes
 
 MIB = 1024 * 1024
@@ -55,18 +55,24 @@ async def fetch(
         return b"".join([chunk async for chunk in chunks])
 
 
-async def read(client: httpx.AsyncClient, url: str, *, max_bytes: int, see: Callable[[bytes], None]) -> None:
+async def read(
+    client: httpx.AsyncClient, url: str, *, max_bytes: int, see: Callable[[bytes], None]
+) -> None:
     async with open_source(client, url, max_bytes=max_bytes, total_seconds=20) as chunks:
         async for chunk in chunks:
             see(chunk)
 
 
 @pytest.mark.parametrize("kind", ["file", "chunked", "gzip"])
-async def test_open_source_gives_the_whole_body(files: FileServer, client: httpx.AsyncClient, kind: str) -> None:
+async def test_open_source_gives_the_whole_body(
+    files: FileServer, client: httpx.AsyncClient, kind: str
+) -> None:
     assert await fetch(client, f"{files.url}/{kind}/3000000") == mp4_bytes(3_000_000)
 
 
-async def test_open_source_sends_nothing_of_ours(files: FileServer, client: httpx.AsyncClient) -> None:
+async def test_open_source_sends_nothing_of_ours(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
     await fetch(client, f"{files.url}/redirects/1?signature=theirs")
     assert len(files.requests) == 3
     assert "?signature=theirs" in files.requests[0]
@@ -78,16 +84,22 @@ async def test_open_source_sends_nothing_of_ours(files: FileServer, client: http
 
 
 @pytest.mark.parametrize("kind", ["short", "chunked-cut", "gzip-cut"])
-async def test_open_source_cut_off_is_truncated(files: FileServer, client: httpx.AsyncClient, kind: str) -> None:
+async def test_open_source_cut_off_is_truncated(
+    files: FileServer, client: httpx.AsyncClient, kind: str
+) -> None:
     with pytest.raises(TruncatedError):
         await fetch(client, f"{files.url}/{kind}/200000")
 
 
 async def test_open_source_short_of_its_declared_length_is_truncated_on_any_transport() -> None:
-    """HTTP/1.1 is checked by the client library itself; other transports hand the bytes on as they are."""
+    """HTTP/1.1 is checked by the client library itself; other transports hand the bytes on as they
+    are.
+    """
 
     async def short(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, headers={"content-length": "2000"}, stream=_Bytes(mp4_bytes(1000)))
+        return httpx.Response(
+            200, headers={"content-length": "2000"}, stream=_Bytes(mp4_bytes(1000))
+        )
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(short)) as client:
         with pytest.raises(TruncatedError, match="1000 of 2000"):
@@ -95,24 +107,32 @@ async def test_open_source_short_of_its_declared_length_is_truncated_on_any_tran
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
-async def test_open_source_refused_is_gone(files: FileServer, client: httpx.AsyncClient, status: int) -> None:
+async def test_open_source_refused_is_gone(
+    files: FileServer, client: httpx.AsyncClient, status: int
+) -> None:
     with pytest.raises(SourceGoneError, match=str(status)):
         await fetch(client, f"{files.url}/status/{status}")
 
 
 @pytest.mark.parametrize("status", [204, 304, 408, 425, 429, 500, 502, 503, 504])
-async def test_open_source_in_trouble_is_retryable(files: FileServer, client: httpx.AsyncClient, status: int) -> None:
+async def test_open_source_in_trouble_is_retryable(
+    files: FileServer, client: httpx.AsyncClient, status: int
+) -> None:
     with pytest.raises(SourceUnavailableError, match=str(status)) as raised:
         await fetch(client, f"{files.url}/status/{status}")
     assert raised.value.retryable
 
 
-async def test_open_source_nobody_listens_is_retryable(client: httpx.AsyncClient, files: FileServer) -> None:
+async def test_open_source_nobody_listens_is_retryable(
+    client: httpx.AsyncClient, files: FileServer
+) -> None:
     with pytest.raises(SourceUnavailableError):
         await fetch(client, "http://127.0.0.1:1/video.mp4")
 
 
-async def test_open_source_declared_too_large_reads_no_byte(files: FileServer, client: httpx.AsyncClient) -> None:
+async def test_open_source_declared_too_large_reads_no_byte(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
     """The server would keep us waiting for the body: the answer comes from its head."""
     started_at = time.monotonic()
     with pytest.raises(TooLargeError):
@@ -120,7 +140,9 @@ async def test_open_source_declared_too_large_reads_no_byte(files: FileServer, c
     assert time.monotonic() - started_at < 2
 
 
-async def test_open_source_endless_stops_at_the_limit(files: FileServer, client: httpx.AsyncClient) -> None:
+async def test_open_source_endless_stops_at_the_limit(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
     received = 0
 
     def count(chunk: bytes) -> None:
@@ -132,13 +154,17 @@ async def test_open_source_endless_stops_at_the_limit(files: FileServer, client:
     assert 4 * MIB < received <= 5 * MIB
 
 
-async def test_open_source_of_exactly_the_limit_passes(files: FileServer, client: httpx.AsyncClient) -> None:
+async def test_open_source_of_exactly_the_limit_passes(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
     assert len(await fetch(client, f"{files.url}/file/50000", max_bytes=50_000)) == 50_000
     with pytest.raises(TooLargeError):
         await fetch(client, f"{files.url}/chunked/50001", max_bytes=50_000)
 
 
-async def test_open_source_gzip_bomb_does_not_unfold_in_memory(files: FileServer, client: httpx.AsyncClient) -> None:
+async def test_open_source_gzip_bomb_does_not_unfold_in_memory(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
     received = 0
 
     def count(chunk: bytes) -> None:
@@ -189,7 +215,9 @@ async def test_open_source_head_without_an_end_is_given_up(
     assert time.monotonic() - started_at < 3
 
 
-async def test_open_source_unasked_encoding_is_refused(files: FileServer, client: httpx.AsyncClient) -> None:
+async def test_open_source_unasked_encoding_is_refused(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
     with pytest.raises(WrongContentError, match="br"):
         await fetch(client, f"{files.url}/brotli/")
 
@@ -204,26 +232,36 @@ async def test_open_source_stalling_ends_at_the_idle_time(
     assert 0.25 < time.monotonic() - started_at < 3
 
 
-async def test_open_source_dripping_ends_at_the_total_time(files: FileServer, client: httpx.AsyncClient) -> None:
+async def test_open_source_dripping_ends_at_the_total_time(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
     started_at = time.monotonic()
     with pytest.raises(SourceUnavailableError):
         await fetch(client, f"{files.url}/drip/", total_seconds=0.8, idle_seconds=0.5)
     assert 0.7 < time.monotonic() - started_at < 3
 
 
-async def test_open_source_follows_three_redirects_and_no_more(files: FileServer, client: httpx.AsyncClient) -> None:
+async def test_open_source_follows_three_redirects_and_no_more(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
     assert await fetch(client, f"{files.url}/redirects/2") == mp4_bytes(1000)
     with pytest.raises(SourceUnavailableError, match="redirects"):
         await fetch(client, f"{files.url}/redirects/3")
 
 
-@pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://host/a", "//host/a", "http://", "", "x"])
-async def test_open_source_other_than_http_is_refused(client: httpx.AsyncClient, address: str) -> None:
+@pytest.mark.parametrize(
+    "address", ["file:///etc/passwd", "ftp://host/a", "//host/a", "http://", "", "x"]
+)
+async def test_open_source_other_than_http_is_refused(
+    client: httpx.AsyncClient, address: str
+) -> None:
     with pytest.raises(SourceGoneError):
         await fetch(client, address)
 
 
-async def test_open_source_redirect_off_http_is_refused(files: FileServer, client: httpx.AsyncClient) -> None:
+async def test_open_source_redirect_off_http_is_refused(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
     with pytest.raises(SourceGoneError, match="file"):
         await fetch(client, f"{files.url}/to-file-scheme/")
 
@@ -231,13 +269,17 @@ async def test_open_source_redirect_off_http_is_refused(files: FileServer, clien
 async def test_open_source_reader_leaving_early_closes_the_connection(
     files: FileServer, client: httpx.AsyncClient
 ) -> None:
-    async with open_source(client, f"{files.url}/endless/", max_bytes=1 << 40, total_seconds=10) as chunks:
+    async with open_source(
+        client, f"{files.url}/endless/", max_bytes=1 << 40, total_seconds=10
+    ) as chunks:
         assert (await anext(chunks)).startswith(MP4_HEAD)
         assert files.open_connections == 1
     await files.wait_until_closed()
 
 
-async def test_open_source_error_texts_carry_no_address(files: FileServer, client: httpx.AsyncClient) -> None:
+async def test_open_source_error_texts_carry_no_address(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
     texts: list[str] = []
     for path in ("status/403", "status/500", "short/10", "html/", "claims/99999999", "redirects/9"):
         try:
@@ -256,7 +298,12 @@ async def test_open_source_reads_data_uris(client: httpx.AsyncClient) -> None:
     assert await fetch(client, "data:,a%20b") == b"a b"
     with pytest.raises(TooLargeError):
         await fetch(client, f"data:;base64,{encoded}", max_bytes=len(content) - 1)
-    for broken in ("data:video/mp4;base64", "data:;base64,AAA", "data:;base64,A=AA", "data:;base64,!!!!"):
+    for broken in (
+        "data:video/mp4;base64",
+        "data:;base64,AAA",
+        "data:;base64,A=AA",
+        "data:;base64,!!!!",
+    ):
         with pytest.raises(WrongContentError):
             await fetch(client, broken)
 

@@ -5,13 +5,19 @@ from collections.abc import AsyncGenerator
 import asyncpg
 import pytest
 
-from contracts.ids import UserId
-from store.database import Database
-from store.identities import IdentityAdmission, admit_identity, link_identity, list_identities, unlink_identity
-from store.rates import RateLimits, RouteClass
-from store.users import set_disabled
-from tests.rows import new_user
-from tests.servers import FreshDatabase
+from core.domain.ids import UserId
+from core.store.accounts.identities import (
+    IdentityAdmission,
+    admit_identity,
+    link_identity,
+    list_identities,
+    unlink_identity,
+)
+from core.store.accounts.rate_limit import RateLimits, RouteClass
+from core.store.accounts.users import set_disabled
+from core.store.database import Database
+from tests.support.rows import new_user
+from tests.support.servers import FreshDatabase
 
 ISSUER = "https://issuer.example/"
 NO_LIMITS = RateLimits(writes=0, reads=0, window_seconds=900)
@@ -24,7 +30,11 @@ async def database(fresh_database: FreshDatabase) -> AsyncGenerator[Database]:
 
 
 async def _admit(
-    database: Database, subject: str, *, user_id: UserId | None = None, limits: RateLimits = NO_LIMITS
+    database: Database,
+    subject: str,
+    *,
+    user_id: UserId | None = None,
+    limits: RateLimits = NO_LIMITS,
 ) -> IdentityAdmission | None:
     async with database.alone() as conn:
         return await admit_identity(conn, ISSUER, subject, user_id, RouteClass.READS, limits)

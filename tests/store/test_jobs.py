@@ -5,14 +5,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import asyncpg
 import pytest
 
-from contracts.failures import Failure, FailureCode
-from contracts.ids import JobId, ProviderJobId, new_job_id
-from contracts.jobs import JobRef, ProviderHandle
-from contracts.states import JOB_MOVES, JobState
-from store.callbacks import CallbackOutcome, NewCallback, record_callback
-from store.database import Connection, Database
-from store.executions import INSERT_JOB, mark_cancel_requested
-from store.jobs import (
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import JobId, ProviderJobId, new_job_id
+from core.domain.messages.jobs import JobRef, ProviderHandle
+from core.domain.states import JOB_MOVES, JobState
+from core.store.database import Connection, Database
+from core.store.executions.executions import INSERT_JOB, mark_cancel_requested
+from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
+from core.store.jobs.jobs import (
     begin_send,
     cancel_waiting_jobs,
     get_job,
@@ -22,15 +22,17 @@ from store.jobs import (
     mark_waiting,
     take_back_send,
 )
-from store.pauses import ALL, pause, provider_scope, resume, user_scope
-from tests.rows import IMAGE, IMAGE_MODEL, Accepted, accept, new_execution, new_user
-from tests.servers import FreshDatabase, PostgresServer, new_database
+from core.store.jobs.submit_pauses import ALL, pause, provider_scope, resume, user_scope
+from tests.support.rows import IMAGE, IMAGE_MODEL, Accepted, accept, new_execution, new_user
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 Move = Callable[[Connection, JobRef], Awaitable[object]]
 
 
 @pytest.fixture(scope="module")
-async def fresh(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[FreshDatabase]:
+async def fresh(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[FreshDatabase]:
     async with new_database(postgres_server, template_database) as made:
         yield made
 
@@ -51,7 +53,9 @@ async def accepted(database: Database) -> Accepted:
 
 
 async def put_in(fresh: FreshDatabase, job_id: JobId, state: JobState, *, never_sent: bool) -> None:
-    """By hand: a job in this state, whose first send is the current one. never_sent: unless it waits for that."""
+    """By hand: a job in this state, whose first send is the current one. never_sent: unless it
+    waits for that.
+    """
     connection = await asyncpg.connect(fresh.owner_dsn)
     try:
         await connection.execute(
@@ -86,10 +90,30 @@ async def _called_back(conn: Connection, ref: JobRef) -> object:
 
 
 MOVES: list[tuple[str, Move, JobState, set[JobState]]] = [
-    ("begin_send", lambda c, r: begin_send(c, r, 1, {}, {}), JobState.SUBMITTING, {JobState.WAITING}),
-    ("mark_submitted", _submitted, JobState.SUBMITTED, {JobState.SUBMITTING, JobState.UNKNOWN, JobState.WAITING}),
-    ("record_callback", _called_back, JobState.SUBMITTED, {JobState.SUBMITTING, JobState.UNKNOWN, JobState.WAITING}),
-    ("mark_unknown", lambda c, r: mark_unknown(c, r.job_id, 1), JobState.UNKNOWN, {JobState.SUBMITTING}),
+    (
+        "begin_send",
+        lambda c, r: begin_send(c, r, 1, {}, {}),
+        JobState.SUBMITTING,
+        {JobState.WAITING},
+    ),
+    (
+        "mark_submitted",
+        _submitted,
+        JobState.SUBMITTED,
+        {JobState.SUBMITTING, JobState.UNKNOWN, JobState.WAITING},
+    ),
+    (
+        "record_callback",
+        _called_back,
+        JobState.SUBMITTED,
+        {JobState.SUBMITTING, JobState.UNKNOWN, JobState.WAITING},
+    ),
+    (
+        "mark_unknown",
+        lambda c, r: mark_unknown(c, r.job_id, 1),
+        JobState.UNKNOWN,
+        {JobState.SUBMITTING},
+    ),
     (
         "mark_waiting",
         lambda c, r: mark_waiting(c, r.job_id, 1),
@@ -103,7 +127,13 @@ MOVES: list[tuple[str, Move, JobState, set[JobState]]] = [
 @pytest.mark.parametrize("state", JobState)
 @pytest.mark.parametrize(("name", "move", "to", "from_"), MOVES, ids=[move[0] for move in MOVES])
 async def test_job_move_accepts_exactly_its_states(
-    database: Database, fresh: FreshDatabase, name: str, move: Move, to: JobState, from_: set[JobState], state: JobState
+    database: Database,
+    fresh: FreshDatabase,
+    name: str,
+    move: Move,
+    to: JobState,
+    from_: set[JobState],
+    state: JobState,
 ) -> None:
     assert all(to in JOB_MOVES[source] for source in from_), f"{name} is not in the table of moves"
     image = (await accepted(database)).image
@@ -125,7 +155,9 @@ async def test_job_ends_only_from_the_states_it_is_expected_in(
     await put_in(fresh, image.job_id, state, never_sent=True)
     expected = tuple(source for source, to in JOB_MOVES.items() if end in to)
     async with database.as_user(image.user_id) as conn:
-        assert await mark_job_ended(conn, image.job_id, end, None, expected=expected) is (state in expected)
+        assert await mark_job_ended(conn, image.job_id, end, None, expected=expected) is (
+            state in expected
+        )
         assert (await get_job(conn, image.job_id)).state is (end if state in expected else state)
 
 
@@ -139,12 +171,25 @@ async def test_job_of_a_step_is_open_once(database: Database) -> None:
     one = await accepted(database)
     with pytest.raises(asyncpg.UniqueViolationError):
         async with database.as_user(one.user_id) as conn:
-            await conn.execute(INSERT_JOB, new_job_id(), one.execution_id, IMAGE, one.user_id, 1, "fal", IMAGE_MODEL)
+            await conn.execute(
+                INSERT_JOB,
+                new_job_id(),
+                one.execution_id,
+                IMAGE,
+                one.user_id,
+                1,
+                "fal",
+                IMAGE_MODEL,
+            )
 
 
-async def test_intent_is_refused_after_a_cancel_and_for_another_generation(database: Database) -> None:
+async def test_intent_is_refused_after_a_cancel_and_for_another_generation(
+    database: Database,
+) -> None:
     one = await accepted(database)
-    other = JobRef(user_id=one.user_id, execution_id=one.execution_id, job_id=one.image.job_id, generation=2)
+    other = JobRef(
+        user_id=one.user_id, execution_id=one.execution_id, job_id=one.image.job_id, generation=2
+    )
     async with database.as_user(one.user_id) as conn:
         assert await begin_send(conn, other, 1, {}, {}) is None
         assert await mark_cancel_requested(conn, one.execution_id, "enough", generation=1)
@@ -159,7 +204,9 @@ async def test_late_answer_of_the_current_send_is_adopted(database: Database) ->
         assert await begin_send(conn, image, 1, {}, {})
         assert await mark_unknown(conn, image.job_id, 1)
         assert await mark_submitted(conn, image.job_id, 1, handle(image.job_id))
-        assert await mark_submitted(conn, image.job_id, 1, handle(image.job_id))  # the callback was faster: success
+        assert await mark_submitted(
+            conn, image.job_id, 1, handle(image.job_id)
+        )  # the callback was faster: success
         assert not await mark_submitted(conn, image.job_id, 1, handle("another"))
 
 
@@ -189,9 +236,13 @@ async def test_serials_of_sends_only_grow(database: Database) -> None:
 
 
 @pytest.mark.parametrize("scope", ["all", "provider", "user"])
-async def test_intent_is_refused_while_its_submits_are_paused(database: Database, scope: str) -> None:
+async def test_intent_is_refused_while_its_submits_are_paused(
+    database: Database, scope: str
+) -> None:
     image, other = (await accepted(database)).image, (await accepted(database)).image
-    named = {"all": ALL, "provider": provider_scope("fal"), "user": user_scope(image.user_id)}[scope]
+    named = {"all": ALL, "provider": provider_scope("fal"), "user": user_scope(image.user_id)}[
+        scope
+    ]
     async with database.as_system() as conn:
         assert await pause(conn, provider_scope("another"), "why not")
         assert await pause(conn, named, "why not")
@@ -209,7 +260,9 @@ async def test_intent_is_refused_while_its_submits_are_paused(database: Database
         assert await begin_send(conn, image, 1, {}, {}) is not None
 
 
-async def test_deadline_counts_from_the_latest_send_and_not_while_nothing_is_sent(database: Database) -> None:
+async def test_deadline_counts_from_the_latest_send_and_not_while_nothing_is_sent(
+    database: Database,
+) -> None:
     image = (await accepted(database)).image
     async with database.as_user(image.user_id) as conn:
         await begin_send(conn, image, 1, {}, {})
@@ -238,12 +291,19 @@ async def test_job_that_waits_at_the_executions_deadline_fails_of_its_last_refus
         await mark_waiting(conn, one.image.job_id, 1, refusal)
     if late:
         owner = await asyncpg.connect(fresh.owner_dsn)
-        await owner.execute("UPDATE executions SET deadline_at = now() WHERE execution_id = $1", one.execution_id)
+        await owner.execute(
+            "UPDATE executions SET deadline_at = now() WHERE execution_id = $1", one.execution_id
+        )
         await owner.close()
     async with database.as_user(one.user_id) as conn:
-        assert set(await cancel_waiting_jobs(conn, one.execution_id)) == {one.image.job_id, one.video.job_id}
+        assert set(await cancel_waiting_jobs(conn, one.execution_id)) == {
+            one.image.job_id,
+            one.video.job_id,
+        }
         image, video = await get_job(conn, one.image.job_id), await get_job(conn, one.video.job_id)
-    assert (image.state, image.failure) == ((JobState.FAILED, refusal) if late else (JobState.CANCELLED, None))
+    assert (image.state, image.failure) == (
+        (JobState.FAILED, refusal) if late else (JobState.CANCELLED, None)
+    )
     assert (video.state, video.failure) == (JobState.CANCELLED, None)
 
 
@@ -261,7 +321,9 @@ async def test_intent_is_taken_back_by_its_own_sender_alone(database: Database) 
         assert (await get_job(conn, image.job_id)).state is JobState.SUBMITTING
 
 
-async def test_late_answer_of_a_send_held_to_be_absent_is_adopted_before_another_send(database: Database) -> None:
+async def test_late_answer_of_a_send_held_to_be_absent_is_adopted_before_another_send(
+    database: Database,
+) -> None:
     image = (await accepted(database)).image
     async with database.as_user(image.user_id) as conn:
         assert await begin_send(conn, image, 1, {}, {})

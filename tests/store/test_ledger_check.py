@@ -5,11 +5,11 @@ import json
 import asyncpg
 import pytest
 
-from store.database import SET_SYSTEM, Database
-from store.ledger_check import CHECKS, count_totals, list_findings
-from tests.rows import IMAGE_PRICE, VIDEO_PRICE
+from core.store.database import SET_SYSTEM, Database
+from core.store.money.ledger_check import CHECKS, count_totals, list_findings
 from tests.store.books import LIMIT, ORPHAN_COST, Books, books, buy, written
 from tests.store.test_admin import run_admin, run_process
+from tests.support.rows import IMAGE_PRICE, VIDEO_PRICE
 
 __all__ = ["books", "written"]
 
@@ -122,16 +122,32 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
         {"jobs", "loads", "videos"},
         "waits to be sent",
     ),
-    "a budget holds too much": ("UPDATE budgets SET held_nano_usd = held_nano_usd + 1", {"budgets"}, "held"),
-    "a budget forgot a cost": ("UPDATE budgets SET settled_nano_usd = settled_nano_usd - 1", {"budgets"}, "settled"),
+    "a budget holds too much": (
+        "UPDATE budgets SET held_nano_usd = held_nano_usd + 1",
+        {"budgets"},
+        "held",
+    ),
+    "a budget forgot a cost": (
+        "UPDATE budgets SET settled_nano_usd = settled_nano_usd - 1",
+        {"budgets"},
+        "settled",
+    ),
     "a budget is gone": ("DELETE FROM budgets", {"budgets", "videos"}, "settled"),
     "a budget of a month without anything": (
         "INSERT INTO budgets SELECT user_id, budget_month - interval '2 months', 1, 0, 1, 0 FROM budgets",
         {"budgets", "videos"},
         "held",
     ),
-    "a video too many": ("UPDATE budgets SET held_videos = held_videos + 1", {"videos"}, "videos held: 1, not 2"),
-    "a video forgotten": ("UPDATE budgets SET settled_videos = 0", {"videos"}, "videos settled: 1, not 0"),
+    "a video too many": (
+        "UPDATE budgets SET held_videos = held_videos + 1",
+        {"videos"},
+        "videos held: 1, not 2",
+    ),
+    "a video forgotten": (
+        "UPDATE budgets SET settled_videos = 0",
+        {"videos"},
+        "videos settled: 1, not 0",
+    ),
     "money held past the limit": (
         "UPDATE users SET monthly_nano_usd_limit = 1",
         {"dollar-limits"},
@@ -142,7 +158,11 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
         {"max-costs"},
         "at most: 0.302999999 USD, not 0.303 USD",
     ),
-    "a day forgot a cost": ("UPDATE service_days SET settled_nano_usd = 0", {"days"}, "settled by everybody"),
+    "a day forgot a cost": (
+        "UPDATE service_days SET settled_nano_usd = 0",
+        {"days"},
+        "settled by everybody",
+    ),
     "a day is gone": ("DELETE FROM service_days", {"days"}, "held by everybody"),
     "a charge of another day": (
         "UPDATE charges SET budget_day = budget_day - 1 WHERE job_id = $1",
@@ -164,7 +184,11 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
         {"loads"},
         "running executions: 1, not 0",
     ),
-    "videos held past the limit": ("UPDATE users SET monthly_videos_limit = 1", {"video-limits"}, "at most: 1, not 2"),
+    "videos held past the limit": (
+        "UPDATE users SET monthly_videos_limit = 1",
+        {"video-limits"},
+        "at most: 1, not 2",
+    ),
 }
 
 
@@ -172,7 +196,9 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
 async def test_check_finds_what_was_planted(written: Books, name: str) -> None:
     sql, checks, text = PLANTED[name]
     # $1: the waiting image job of the running execution. $2: the failed execution.
-    sql = sql.replace("$1", f"'{written.running.image.job_id}'").replace("$2", f"'{written.failed.execution_id}'")
+    sql = sql.replace("$1", f"'{written.running.image.job_id}'").replace(
+        "$2", f"'{written.failed.execution_id}'"
+    )
     connection = await asyncpg.connect(written.database.owner_dsn)
     planting = connection.transaction()
     await planting.start()
@@ -188,7 +214,9 @@ async def test_check_finds_what_was_planted(written: Books, name: str) -> None:
 
 
 def test_every_check_has_something_planted() -> None:
-    assert set().union(*(checks for _, checks, _ in PLANTED.values())) == set(CHECKS) - {"append-only"}
+    assert set().union(*(checks for _, checks, _ in PLANTED.values())) == set(CHECKS) - {
+        "append-only"
+    }
 
 
 async def test_check_finds_a_right_to_change_the_ledger(books: Books) -> None:
@@ -208,7 +236,11 @@ async def test_check_takes_a_lowered_limit_for_what_it_is(books: Books) -> None:
     assert (await run_admin(url, "service", "set-daily-limit", "0")).code == 0
     assert await books.findings() == []
     await books.as_owner("UPDATE audit_log SET at = at - interval '2 months'")
-    assert {check for check, _, _ in await books.findings()} == {"dollar-limits", "video-limits", "daily-limits"}
+    assert {check for check, _, _ in await books.findings()} == {
+        "dollar-limits",
+        "video-limits",
+        "daily-limits",
+    }
 
 
 async def test_check_takes_an_overage_past_the_limit_for_what_it_is(books: Books) -> None:
@@ -223,7 +255,11 @@ async def test_check_command_says_that_everything_adds_up(written: Books) -> Non
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines()[-1] == "everything adds up"
     answer = (await run_admin(url, "ledger", "check", "--json")).json
-    assert (answer["ok"], answer["findings"], answer["read"]["settledUsd"]) == (True, [], "0.01500008")
+    assert (answer["ok"], answer["findings"], answer["read"]["settledUsd"]) == (
+        True,
+        [],
+        "0.01500008",
+    )
 
 
 async def test_check_command_ends_with_1_and_a_line_for_each_finding(books: Books) -> None:

@@ -1,4 +1,6 @@
-"""Open and running executions of a user: taken once, given back once, whoever moves the rows, however many at once."""
+"""Open and running executions of a user: taken once, given back once, whoever moves the rows,
+however many at once.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
@@ -9,32 +11,52 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.executions import ExecutionActivities
-from activities.links import AssetLinks
-from contracts.executions import ClaimOutcome, ClaimResult, ExecutionOrder, ExecutionRef, FinishInput
-from contracts.failures import Failure, FailureCode
-from contracts.ids import ExecutionId, UserId
-from contracts.money import NanoUsd
-from contracts.retries import decide_retry
-from contracts.states import CostBasis, ExecutionStatus, JobState
-from contracts.webhooks import DeliveryOrder
-from store.charges import settle_charge
-from store.database import Database
-from store.executions import claim_execution, insert_execution, mark_cancel_requested
-from store.jobs import mark_job_ended
-from store.loads import LoadLimits, OpenLimitReachedError, recount
-from store.recovery import queue_for_walk
-from store.retries import lock_execution, lock_purchases, queue_again
-from store.sweeping import FRONT, find_next, list_queued
-from store.users import UserLimits
-from tests.rows import VIDEO_PRICE, Accepted, accept, assert_books_balance, new_execution, new_user, quote_at
-from tests.servers import FreshDatabase, PostgresServer, new_database
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import ExecutionId, UserId
+from core.domain.messages.executions import (
+    ClaimOutcome,
+    ClaimResult,
+    ExecutionOrder,
+    ExecutionRef,
+    FinishInput,
+)
+from core.domain.messages.webhooks import DeliveryOrder
+from core.domain.money import NanoUsd
+from core.domain.retries import decide_retry
+from core.domain.states import CostBasis, ExecutionStatus, JobState
+from core.store.accounts.users import UserLimits
+from core.store.database import Database
+from core.store.executions.concurrency_counters import LoadLimits, OpenLimitReachedError, recount
+from core.store.executions.executions import (
+    claim_execution,
+    insert_execution,
+    mark_cancel_requested,
+)
+from core.store.executions.retries import lock_execution, lock_purchases, queue_again
+from core.store.executions.unfinished import FRONT, find_next, list_queued
+from core.store.jobs.jobs import mark_job_ended
+from core.store.money.charges import settle_charge
+from core.store.recovery.rebuild import queue_for_walk
+from core.webhooks.asset_links import AssetLinks
 from tests.store.test_sql import CONSTANTS
+from tests.support.rows import (
+    VIDEO_PRICE,
+    Accepted,
+    accept,
+    assert_books_balance,
+    new_execution,
+    new_user,
+    quote_at,
+)
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 TWO = LoadLimits(running_executions=2)
 
 
 @pytest.fixture(scope="module")
-async def fresh(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[FreshDatabase]:
+async def fresh(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[FreshDatabase]:
     async with new_database(postgres_server, template_database) as fresh:
         yield fresh
 
@@ -54,8 +76,15 @@ async def as_owner(fresh: FreshDatabase, statement: str, *arguments: object) -> 
         await connection.close()
 
 
-async def limited(database: Database, *, opened: int | None = None, running: int | None = None) -> UserId:
-    limits = UserLimits(monthly_videos=None, monthly_nano_usd=None, open_executions=opened, running_executions=running)
+async def limited(
+    database: Database, *, opened: int | None = None, running: int | None = None
+) -> UserId:
+    limits = UserLimits(
+        monthly_videos=None,
+        monthly_nano_usd=None,
+        open_executions=opened,
+        running_executions=running,
+    )
     return await new_user(database, limits)
 
 
@@ -101,15 +130,21 @@ class Starter:
     async def _start(self, order: ExecutionOrder, _prompt: str) -> None:
         self.started.append(order.execution_id)
 
-    async def end(self, ref: ExecutionRef, status: ExecutionStatus = ExecutionStatus.FAILED) -> None:
-        failure = None if status is ExecutionStatus.COMPLETED else Failure.of(FailureCode.TERMINATED)
+    async def end(
+        self, ref: ExecutionRef, status: ExecutionStatus = ExecutionStatus.FAILED
+    ) -> None:
+        failure = (
+            None if status is ExecutionStatus.COMPLETED else Failure.of(FailureCode.TERMINATED)
+        )
         order = FinishInput(execution=ref, status=status, failure=failure)
         await ActivityEnvironment().run(self.activities.finish, order)
 
 
 def _moves() -> Iterator[str]:
     for name, sql in CONSTANTS.items():
-        if "INSERT INTO executions" in sql or ("UPDATE executions" in sql and "SET status =" in sql):
+        if "INSERT INTO executions" in sql or (
+            "UPDATE executions" in sql and "SET status =" in sql
+        ):
             yield name.removeprefix("store.")
 
 
@@ -125,7 +160,9 @@ def test_loads_know_every_statement_that_moves_an_execution() -> None:
     }
 
 
-async def test_open_executions_at_once_with_room_for_ten_are_exactly_ten(database: Database) -> None:
+async def test_open_executions_at_once_with_room_for_ten_are_exactly_ten(
+    database: Database,
+) -> None:
     user_id = await limited(database, opened=10)
 
     async def order() -> bool:
@@ -160,7 +197,9 @@ async def test_claims_at_once_with_room_for_three_are_exactly_three(database: Da
 
 
 async def test_claim_that_is_repeated_takes_room_once(database: Database) -> None:
-    """A retried activity, a run that was reset or started again, a zombie: all the same generation."""
+    """A retried activity, a run that was reset or started again, a zombie: all the
+    same generation.
+    """
     user_id = await limited(database)
     one, other, third = await queued(database, user_id, 3)
     claims = await asyncio.gather(*(claim(database, one.ref) for _ in range(8)))
@@ -168,14 +207,20 @@ async def test_claim_that_is_repeated_takes_room_once(database: Database) -> Non
     assert await loads(database, user_id) == (3, 1)
     assert (await claim(database, other.ref)).outcome is ClaimOutcome.CLAIMED
     assert (await claim(database, third.ref)).outcome is ClaimOutcome.WAITING
-    assert (await claim(database, one.ref)).outcome is ClaimOutcome.CLAIMED  # full, and it has its place
+    assert (
+        await claim(database, one.ref)
+    ).outcome is ClaimOutcome.CLAIMED  # full, and it has its place
     assert (await claim(database, replace(one.ref, generation=2))).outcome is ClaimOutcome.LOST
     assert await loads(database, user_id) == (3, 2)
 
 
-@pytest.mark.parametrize("status", [ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED])
+@pytest.mark.parametrize(
+    "status", [ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED]
+)
 @pytest.mark.parametrize("running", [True, False])
-async def test_every_end_gives_back_once(database: Database, status: ExecutionStatus, running: bool) -> None:
+async def test_every_end_gives_back_once(
+    database: Database, status: ExecutionStatus, running: bool
+) -> None:
     """Also if a worker, the sweep and a zombie end it at the same time, and again later."""
     user_id = await limited(database)
     one, other = await queued(database, user_id, 2)
@@ -212,7 +257,9 @@ async def test_end_starts_whoever_is_next(database: Database) -> None:
     for one in ones[:2]:
         await claim(database, one.ref)
     await starter.end(ones[1].ref)
-    await starter.end(ones[0].ref)  # the third was started, but has not claimed yet: so it is the fourth
+    await starter.end(
+        ones[0].ref
+    )  # the third was started, but has not claimed yet: so it is the fourth
     assert starter.started == [ones[2].execution_id, ones[3].execution_id]
     await claim(database, ones[2].ref)
     await claim(database, ones[3].ref)
@@ -230,7 +277,9 @@ async def test_end_starts_nobody_without_a_limit(database: Database) -> None:
     assert starter.started == []
 
 
-async def test_accepted_execution_has_room_while_all_that_are_open_may_run(database: Database) -> None:
+async def test_accepted_execution_has_room_while_all_that_are_open_may_run(
+    database: Database,
+) -> None:
     user_id = await limited(database, running=2)
     has_room: list[bool] = []
     for _ in range(3):
@@ -243,7 +292,9 @@ async def retried(database: Database, one: Accepted, limits: LoadLimits) -> bool
     async with database.as_user(one.user_id) as conn:
         execution = await lock_execution(conn, one.user_id, one.execution_id)
         assert execution is not None
-        steps = decide_retry(execution.plan, await lock_purchases(conn, one.execution_id), execution.error)
+        steps = decide_retry(
+            execution.plan, await lock_purchases(conn, one.execution_id), execution.error
+        )
         quotes = {item.step.name: quote_at(VIDEO_PRICE) for item in steps}
         return await queue_again(conn, execution, steps, quotes, limits)
 
@@ -288,7 +339,11 @@ async def test_end_heals_counters_that_are_wrong(fresh: FreshDatabase, database:
     user_id = await limited(database)
     one, _ = await queued(database, user_id, 2)
     await claim(database, one.ref)
-    await as_owner(fresh, "UPDATE loads SET open_executions = 0, running_executions = 0 WHERE user_id = $1", user_id)
+    await as_owner(
+        fresh,
+        "UPDATE loads SET open_executions = 0, running_executions = 0 WHERE user_id = $1",
+        user_id,
+    )
     await Starter(database).end(one.ref)
     assert await loads(database, user_id) == (1, 0)
     await as_owner(fresh, "DELETE FROM loads WHERE user_id = $1", user_id)
@@ -297,7 +352,9 @@ async def test_end_heals_counters_that_are_wrong(fresh: FreshDatabase, database:
     assert await loads(database, user_id) == (1, 0)
 
 
-async def test_claim_gives_the_whole_time_from_then_on(fresh: FreshDatabase, database: Database) -> None:
+async def test_claim_gives_the_whole_time_from_then_on(
+    fresh: FreshDatabase, database: Database
+) -> None:
     """What waited for room for an hour is not bought to be ended a minute later."""
     user_id = await limited(database)
     (one,) = await queued(database, user_id, 1)
@@ -309,11 +366,15 @@ async def test_claim_gives_the_whole_time_from_then_on(fresh: FreshDatabase, dat
     )
     await claim(database, one.ref)
     async with database.as_user(user_id) as conn:
-        left = await conn.fetchval("SELECT extract(epoch FROM deadline_at - now())::int FROM executions")
+        left = await conn.fetchval(
+            "SELECT extract(epoch FROM deadline_at - now())::int FROM executions"
+        )
     assert 3590 <= left <= 3600
 
 
-async def test_sweep_starts_in_turns_and_only_what_has_room(fresh: FreshDatabase, database: Database) -> None:
+async def test_sweep_starts_in_turns_and_only_what_has_room(
+    fresh: FreshDatabase, database: Database
+) -> None:
     await as_owner(fresh, "TRUNCATE executions, loads CASCADE")
     many, few, full = [await limited(database) for _ in range(3)]
     a, c = await queued(database, many, 5), await queued(database, full, 5)
@@ -321,7 +382,9 @@ async def test_sweep_starts_in_turns_and_only_what_has_room(fresh: FreshDatabase
     for one in c[:2]:
         await claim(database, one.ref)
     await as_owner(
-        fresh, "UPDATE executions SET deadline_at = now() - interval '1 s' WHERE execution_id = $1", a[4].execution_id
+        fresh,
+        "UPDATE executions SET deadline_at = now() - interval '1 s' WHERE execution_id = $1",
+        a[4].execution_id,
     )
     async with database.as_user(full) as conn:
         await mark_cancel_requested(conn, c[4].execution_id, "enough", generation=1)
@@ -337,11 +400,17 @@ async def test_sweep_starts_in_turns_and_only_what_has_room(fresh: FreshDatabase
     assert [one.late for one in found].count(True) == 1
 
 
-async def test_storm_of_everything_at_once_blocks_nobody_and_leaves_nothing(fresh_database: FreshDatabase) -> None:
-    """Accepts, claims, settlements, ends and retries of two users on the same rows: no deadlock, and all is counted."""
+async def test_storm_of_everything_at_once_blocks_nobody_and_leaves_nothing(
+    fresh_database: FreshDatabase,
+) -> None:
+    """Accepts, claims, settlements, ends and retries of two users on the same rows: no deadlock,
+    and all is counted.
+    """
     async with Database.open(fresh_database.application_dsn, max_connections=12) as database:
         users = [await limited(database, opened=20, running=4) for _ in range(2)]
-        most = await asyncio.gather(*(_lane(database, user_id) for user_id in users for _ in range(6)))
+        most = await asyncio.gather(
+            *(_lane(database, user_id) for user_id in users for _ in range(6))
+        )
         assert max(most) == 4
         for user_id in users:
             assert await loads(database, user_id) == (0, 0)
@@ -360,7 +429,9 @@ async def test_storm_of_everything_at_once_blocks_nobody_and_leaves_nothing(fres
 
 
 async def _lane(database: Database, user_id: UserId) -> int:
-    """Six executions, one after the other, each with a retry. The most that were seen running at once."""
+    """Six executions, one after the other, each with a retry. The most that were seen running at
+    once.
+    """
     starter, most = Starter(database, LoadLimits()), 0
     for _ in range(6):
         one = await accept(database, new_execution(user_id), claimed=False)
@@ -368,7 +439,10 @@ async def _lane(database: Database, user_id: UserId) -> int:
             while (await claim(database, one.ref)).outcome is ClaimOutcome.WAITING:  # noqa: ASYNC110 - no event: rows
                 await asyncio.sleep(0.01)
         async with database.as_user(user_id) as conn:
-            most = max(most, await conn.fetchval("SELECT count(*) FROM executions WHERE status = 'running'"))
+            most = max(
+                most,
+                await conn.fetchval("SELECT count(*) FROM executions WHERE status = 'running'"),
+            )
         await _settle(database, one)
         await asyncio.gather(*(starter.end(one.ref) for _ in range(3)))
         await retried(database, one, LoadLimits())
@@ -381,7 +455,10 @@ async def _settle(database: Database, one: Accepted) -> None:
     """The image was bought, for more than was held."""
     async with database.as_user(one.user_id) as conn:
         await conn.execute(
-            "UPDATE jobs SET state = 'submitted', provider_job_id = job_id WHERE job_id = $1", one.image.job_id
+            "UPDATE jobs SET state = 'submitted', provider_job_id = job_id WHERE job_id = $1",
+            one.image.job_id,
         )
-        await mark_job_ended(conn, one.image.job_id, JobState.COMPLETED, None, expected=(JobState.SUBMITTED,))
+        await mark_job_ended(
+            conn, one.image.job_id, JobState.COMPLETED, None, expected=(JobState.SUBMITTED,)
+        )
         await settle_charge(conn, one.image.job_id, NanoUsd(4_000_000), CostBasis.REPORTED)

@@ -11,23 +11,28 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from core.store.accounts.api_key_format import new_api_key
+from core.store.database import DATABASE_DOWN, Database
+from core.store.login import UnsafeLoginError
 from deploy.local.config import ROOT
-from store.database import DATABASE_DOWN, Database
-from store.keys import new_api_key
-from store.login import UnsafeLoginError
 from tests.api.conftest import api_settings, running_api
 from tests.api.processes import api_environment
 from tests.api.whole import check_refused
-from tests.servers import PASSWORD, FreshDatabase, PostgresServer, new_database
+from tests.support.servers import PASSWORD, FreshDatabase, PostgresServer, new_database
 
 MAKE_LOGIN = (
-    "CREATE ROLE {role} LOGIN NOINHERIT PASSWORD '" + PASSWORD + "'; GRANT takeone_app, takeone_system TO {role}"
+    "CREATE ROLE {role} LOGIN NOINHERIT PASSWORD '"
+    + PASSWORD
+    + "'; GRANT takeone_app, takeone_system TO {role}"
 )
 WAYS = {
     "superuser": ("ALTER ROLE {role} SUPERUSER", "{role} is a superuser"),
     "bypassrls": ("ALTER ROLE {role} BYPASSRLS", "{role} has BYPASSRLS"),
     "owner": ("ALTER TABLE executions OWNER TO {role}", "{role} owns tables (executions)"),
-    "member": ("CREATE ROLE {role}_of BYPASSRLS; GRANT {role}_of TO {role}", "{role}_of, which has BYPASSRLS"),
+    "member": (
+        "CREATE ROLE {role}_of BYPASSRLS; GRANT {role}_of TO {role}",
+        "{role}_of, which has BYPASSRLS",
+    ),
     "owners member": (
         "CREATE ROLE {role}_of; CREATE ROLE {role}_between; ALTER TABLE jobs OWNER TO {role}_of;"
         "GRANT {role}_of TO {role}_between; GRANT {role}_between TO {role}",
@@ -37,7 +42,9 @@ WAYS = {
 
 
 @pytest.fixture(scope="module")
-async def database(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[FreshDatabase]:
+async def database(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[FreshDatabase]:
     async with new_database(postgres_server, template_database) as database:
         yield database
 
@@ -59,14 +66,21 @@ async def _login(database: FreshDatabase, more: str) -> AsyncGenerator[str]:
     finally:
         for made in (role, f"{role}_between", f"{role}_of"):
             if await owner.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", made):
-                await owner.execute(f"REASSIGN OWNED BY {made} TO CURRENT_USER; DROP OWNED BY {made}; DROP ROLE {made}")
+                await owner.execute(
+                    f"REASSIGN OWNED BY {made} TO CURRENT_USER; DROP OWNED BY {made}; DROP ROLE {made}"
+                )
         await owner.close()
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_login_that_could_see_everybodys_rows_gets_no_connection(database: FreshDatabase, way: str) -> None:
+async def test_login_that_could_see_everybodys_rows_gets_no_connection(
+    database: FreshDatabase, way: str
+) -> None:
     more, says = WAYS[way]
-    async with _login(database, more) as role, Database.open(_as(database, role), max_connections=1) as unsafe:
+    async with (
+        _login(database, more) as role,
+        Database.open(_as(database, role), max_connections=1) as unsafe,
+    ):
         with pytest.raises(UnsafeLoginError) as refused:
             await unsafe.refuse_unsafe_login()
         assert says.format(role=role) in str(refused.value)
@@ -75,7 +89,9 @@ async def test_login_that_could_see_everybodys_rows_gets_no_connection(database:
                 async with transaction():
                     pass
     assert "\n" not in str(refused.value)
-    assert issubclass(UnsafeLoginError, DATABASE_DOWN)  # a process that runs already answers 503 from then on
+    assert issubclass(
+        UnsafeLoginError, DATABASE_DOWN
+    )  # a process that runs already answers 503 from then on
 
 
 async def test_login_as_the_migration_makes_it_is_let_in(database: FreshDatabase) -> None:
@@ -112,7 +128,9 @@ async def test_api_that_finds_out_later_answers_nobody(database: FreshDatabase) 
     as_owner = replace(database, application_dsn=database.owner_dsn)
     async with running_api(api_settings(as_owner, "127.0.0.1:9")) as api:
         for path in ("/readyz", "/api/executions"):
-            answer = await api.http.get(path, headers={"Authorization": f"Bearer {new_api_key().text}"})
+            answer = await api.http.get(
+                path, headers={"Authorization": f"Bearer {new_api_key().text}"}
+            )
             check_refused(answer)
 
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator
 import asyncpg
 import pytest
 
-from store.database import Database
-from store.migrate import main, migrate, migration_names
-from tests.rows import accept, new_execution, new_user
-from tests.servers import FreshDatabase, PostgresServer, new_database
+from core.store.database import Database
+from core.store.migrate import main, migrate, migration_names
+from tests.support.rows import accept, new_execution, new_user
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 
 @pytest.fixture
@@ -18,7 +18,9 @@ async def empty(postgres_server: PostgresServer) -> AsyncGenerator[FreshDatabase
         yield made
 
 
-async def test_migrate_brings_an_empty_database_here_and_then_does_nothing(empty: FreshDatabase) -> None:
+async def test_migrate_brings_an_empty_database_here_and_then_does_nothing(
+    empty: FreshDatabase,
+) -> None:
     assert await migrate(empty.owner_dsn, empty.application_dsn) == migration_names() != []
     assert await migrate(empty.owner_dsn, empty.application_dsn) == []
     async with Database.open(empty.application_dsn) as database:
@@ -26,7 +28,9 @@ async def test_migrate_brings_an_empty_database_here_and_then_does_nothing(empty
 
 
 async def test_migrate_by_three_at_once_runs_each_migration_once(empty: FreshDatabase) -> None:
-    done = await asyncio.gather(*(migrate(empty.owner_dsn, empty.application_dsn) for _ in range(3)))
+    done = await asyncio.gather(
+        *(migrate(empty.owner_dsn, empty.application_dsn) for _ in range(3))
+    )
     assert sorted(name for names in done for name in names) == migration_names()
 
 
@@ -34,7 +38,9 @@ async def test_migrate_by_three_at_once_runs_each_migration_once(empty: FreshDat
 def test_migrate_as_the_applications_own_role_is_refused(
     owner_url: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It would own the tables, and no process would start as it. Nothing is asked of the database."""
+    """It would own the tables, and no process would start as it. Nothing is asked of
+    the database.
+    """
     monkeypatch.setenv("DATABASE_URL", "postgresql://takeone:secret@localhost:1/takeone")
     if owner_url is not None:
         monkeypatch.setenv("DATABASE_OWNER_URL", owner_url)
@@ -45,14 +51,18 @@ def test_migrate_as_the_applications_own_role_is_refused(
     assert line.startswith("DATABASE_OWNER_URL: ")
 
 
-async def test_roles_of_the_application_own_nothing_and_bypass_nothing(fresh_database: FreshDatabase) -> None:
+async def test_roles_of_the_application_own_nothing_and_bypass_nothing(
+    fresh_database: FreshDatabase,
+) -> None:
     connection = await asyncpg.connect(fresh_database.owner_dsn)
     try:
         rows = await connection.fetch(
             "SELECT rolname, rolsuper, rolbypassrls, rolcreatedb, rolcreaterole FROM pg_roles"
             " WHERE rolname IN ('takeone', 'takeone_app', 'takeone_system')"
         )
-        owners = {row[0] for row in await connection.fetch("SELECT DISTINCT tableowner FROM pg_tables")}
+        owners = {
+            row[0] for row in await connection.fetch("SELECT DISTINCT tableowner FROM pg_tables")
+        }
     finally:
         await connection.close()
     assert {row["rolname"] for row in rows} == {"takeone", "takeone_app", "takeone_system"}
@@ -72,7 +82,9 @@ async def test_roles_of_the_application_own_nothing_and_bypass_nothing(fresh_dat
         "TRUNCATE audit_log",
     ],
 )
-async def test_ledger_and_audit_log_are_only_ever_added_to(fresh_database: FreshDatabase, statement: str) -> None:
+async def test_ledger_and_audit_log_are_only_ever_added_to(
+    fresh_database: FreshDatabase, statement: str
+) -> None:
     async with Database.open(fresh_database.application_dsn) as database:
         user_id = await new_user(database)
         await accept(database, new_execution(user_id))

@@ -1,5 +1,6 @@
-"""Any sequence of operations on money, on real PostgreSQL, against a small model: the same sums after every step,
-nothing that the check of the books finds, and no hold where the model has no room.
+"""Any sequence of operations on money, on real PostgreSQL, against a small model: the same sums
+after every step, nothing that the check of the books finds, and no hold where the model has no
+room.
 """
 
 import asyncio
@@ -22,31 +23,38 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from contracts.ids import ProviderJobId, UserId
-from contracts.jobs import JobRef, ProviderHandle
-from contracts.money import NanoUsd, usd_text
-from contracts.states import ChargeState, CostBasis, ExecutionStatus, LedgerKind
-from store.adjustments import book_cost
-from store.admin_common import RefusedError
-from store.audit import record
-from store.charges import BudgetExceededError, ChargeConflictError, end_holds, release_charge, release_hold
-from store.database import Database
-from store.executions import mark_ended
-from store.jobs import begin_send, cancel_waiting_jobs, mark_submitted, mark_unknown
-from store.ledger_check import list_findings
-from store.orphans import record_orphan
-from store.refunds import refund_by_hand
-from store.service_days import ServiceBudgetExceededError, set_daily_limit
-from store.users import UserLimits, lock_limits, set_limits
-from tests.rows import accept, new_execution, new_user, quote_at
-from tests.servers import FreshDatabase, PostgresServer, new_database
+from core.domain.ids import ProviderJobId, UserId
+from core.domain.messages.jobs import JobRef, ProviderHandle
+from core.domain.money import NanoUsd, usd_text
+from core.domain.states import ChargeState, CostBasis, ExecutionStatus, LedgerKind
+from core.store.accounts.audit import record
+from core.store.accounts.users import UserLimits, lock_limits, set_limits
+from core.store.database import Database
+from core.store.executions.executions import mark_ended
+from core.store.jobs.jobs import begin_send, cancel_waiting_jobs, mark_submitted, mark_unknown
+from core.store.jobs.orphans import record_orphan
+from core.store.money.adjustments import book_cost
+from core.store.money.charges import (
+    BudgetExceededError,
+    ChargeConflictError,
+    end_holds,
+    release_charge,
+    release_hold,
+)
+from core.store.money.daily_spending_cap import ServiceBudgetExceededError, set_daily_limit
+from core.store.money.ledger_check import list_findings
+from core.store.money.refunds import refund_by_hand
+from core.store.operator import RefusedError
 from tests.store.by_hand import REQUEST
 from tests.store.money_model import Bought, Limits, Model, Ordered
+from tests.support.rows import accept, new_execution, new_user, quote_at
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 T = TypeVar("T")
 USERS = 2
 EMPTY = "TRUNCATE users, service_days, audit_log CASCADE; UPDATE service_limits SET daily_nano_usd = NULL"
-# A month goes by: everything that is there becomes a month older. In two moves, so that no two rows ever meet.
+# A month goes by: everything that is there becomes a month older. In two moves, so that no two rows
+# ever meet.
 MONTH = """
 UPDATE budgets SET budget_month = budget_month + interval '1000 months';
 UPDATE budgets SET budget_month = budget_month - interval '1001 months';
@@ -88,7 +96,9 @@ class Bench:
 async def _open(server: PostgresServer, template: str) -> tuple[AsyncExitStack, Database, Any]:
     stack = AsyncExitStack()
     fresh: FreshDatabase = await stack.enter_async_context(new_database(server, template))
-    database = await stack.enter_async_context(Database.open(fresh.application_dsn, max_connections=2))
+    database = await stack.enter_async_context(
+        Database.open(fresh.application_dsn, max_connections=2)
+    )
     owner = await asyncpg.connect(fresh.owner_dsn)
     stack.push_async_callback(owner.close)
     return stack, database, owner
@@ -105,12 +115,16 @@ def bench(postgres_server: PostgresServer, template_database: str) -> Generator[
 class Money(RuleBasedStateMachine):
     bench: Bench
     seen: set[str]
-    """What has happened in all sequences: entries by kind, refused holds, assumed costs taken back for an orphan."""
+    """What has happened in all sequences: entries by kind, refused holds, assumed costs taken back
+    for an orphan.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.bench.run(self.bench.owner.execute(EMPTY))
-        self.users: list[UserId] = [self.bench.run(new_user(self.bench.database)) for _ in range(USERS)]
+        self.users: list[UserId] = [
+            self.bench.run(new_user(self.bench.database)) for _ in range(USERS)
+        ]
         self.model = Model({user_id: Limits() for user_id in self.users})
 
     @initialize(named=strategies.booleans())
@@ -125,7 +139,8 @@ class Money(RuleBasedStateMachine):
         user_id = self.users[user % USERS]
         new = new_execution(user_id)
         steps = (
-            replace(step, quote=quote_at(NanoUsd(price))) for step, price in zip(new.steps, (image, video), strict=True)
+            replace(step, quote=quote_at(NanoUsd(price)))
+            for step, price in zip(new.steps, (image, video), strict=True)
         )
         room = self.model.has_room(user_id, image + video)
         try:
@@ -137,7 +152,9 @@ class Money(RuleBasedStateMachine):
         assert room, "a hold passed a limit"
         self.model.hold(accepted, (image, video))
 
-    def _jobs(self, *, sent: bool | None = None, is_open: bool | None = None) -> list[tuple[Ordered, Bought]]:
+    def _jobs(
+        self, *, sent: bool | None = None, is_open: bool | None = None
+    ) -> list[tuple[Ordered, Bought]]:
         return [
             (order, job)
             for order in self.model.orders
@@ -169,7 +186,9 @@ class Money(RuleBasedStateMachine):
         return [job for _, job in self._jobs(sent=True) if job.state is not ChargeState.HELD]
 
     @precondition(lambda self: bool(self._held()))
-    @rule(pick=picks, tenths=strategies.integers(0, 30), more=strategies.integers(0, 9), basis=bases)
+    @rule(
+        pick=picks, tenths=strategies.integers(0, 30), more=strategies.integers(0, 9), basis=bases
+    )
     def settle(self, pick: int, tenths: int, more: int, basis: CostBasis) -> None:
         """The first bill of a job: nothing, or up to three times what is held."""
         job = self._held()[pick % len(self._held())]
@@ -179,7 +198,11 @@ class Money(RuleBasedStateMachine):
     @rule(pick=picks, cost=costs, again=strategies.booleans())
     def correct(self, pick: int, cost: int, again: bool) -> None:
         """Another bill, by the provider's word. again: the same one."""
-        open_to_it = [job for job in self._ended() if not job.adjusted and job.basis in (None, CostBasis.ASSUMED)]
+        open_to_it = [
+            job
+            for job in self._ended()
+            if not job.adjusted and job.basis in (None, CostBasis.ASSUMED)
+        ]
         jobs = open_to_it or self._ended()
         job = jobs[pick % len(jobs)]
         self._bill(job, job.settled + job.refunded if again else cost, CostBasis.REPORTED)
@@ -219,12 +242,16 @@ class Money(RuleBasedStateMachine):
 
     def _nameless(self) -> list[tuple[Ordered, Bought]]:
         jobs = self._jobs(sent=True)
-        return [(order, job) for order, job in jobs if not job.named and job.state is ChargeState.HELD]
+        return [
+            (order, job) for order, job in jobs if not job.named and job.state is ChargeState.HELD
+        ]
 
     @precondition(lambda self: bool(self._nameless()))
     @rule(pick=picks, amount=costs.filter(bool))
     def take_back(self, pick: int, amount: int) -> None:
-        """Its cost was assumed by hand; then its send turns out to be an orphan, with a bill of its own."""
+        """Its cost was assumed by hand; then its send turns out to be an orphan, with a bill of its
+        own.
+        """
         order, job = self._nameless()[pick % len(self._nameless())]
         self._bill(job, amount, CostBasis.ASSUMED)
         self.model.orphan(order, job, self.bench.run(self._orphan(job.ref)))
@@ -256,7 +283,10 @@ class Money(RuleBasedStateMachine):
             await refund_by_hand(conn, ref.job_id, amount, reference=self.bench.new_name())
 
     @precondition(lambda self: self._open_orders())
-    @rule(pick=picks, status=strategies.sampled_from([status for status in ExecutionStatus if status.ended]))
+    @rule(
+        pick=picks,
+        status=strategies.sampled_from([status for status in ExecutionStatus if status.ended]),
+    )
     def end(self, pick: int, status: ExecutionStatus) -> None:
         """Completed, failed, cancelled, or past its deadline: what was not sent goes back."""
         orders = self._open_orders()
@@ -271,20 +301,36 @@ class Money(RuleBasedStateMachine):
         execution_id = order.accepted.execution_id
         async with self.bench.database.as_user(order.accepted.user_id) as conn:
             waiting = await cancel_waiting_jobs(conn, execution_id)
-            moves = [move for job_id in waiting if (move := await release_charge(conn, job_id)) is not None]
+            moves = [
+                move
+                for job_id in waiting
+                if (move := await release_charge(conn, job_id)) is not None
+            ]
             await mark_ended(conn, execution_id, status, progress=0, result=None, error=None)
-            await end_holds(conn, execution_id, moves, completed=status is ExecutionStatus.COMPLETED)
+            await end_holds(
+                conn, execution_id, moves, completed=status is ExecutionStatus.COMPLETED
+            )
 
-    @rule(user=picks, nano_usd=limits, videos=strategies.one_of(strategies.none(), strategies.integers(0, 4)))
+    @rule(
+        user=picks,
+        nano_usd=limits,
+        videos=strategies.one_of(strategies.none(), strategies.integers(0, 4)),
+    )
     def change_limits(self, user: int, nano_usd: int | None, videos: int | None) -> None:
         user_id = self.users[user % USERS]
         self.bench.run(self._change_limits(user_id, nano_usd, videos))
         self.model.limits[user_id] = Limits(nano_usd, videos)
 
-    async def _change_limits(self, user_id: UserId, nano_usd: int | None, videos: int | None) -> None:
+    async def _change_limits(
+        self, user_id: UserId, nano_usd: int | None, videos: int | None
+    ) -> None:
         async with self.bench.database.as_system() as conn:
             old = await lock_limits(conn, user_id)
-            new = replace(old, monthly_videos=videos, monthly_nano_usd=None if nano_usd is None else NanoUsd(nano_usd))
+            new = replace(
+                old,
+                monthly_videos=videos,
+                monthly_nano_usd=None if nano_usd is None else NanoUsd(nano_usd),
+            )
             await set_limits(conn, user_id, new)
             detail = {"from": _limits_json(old), "to": _limits_json(new)}
             await record(conn, "machine", "users set-limits", user_id, detail)
@@ -300,13 +346,21 @@ class Money(RuleBasedStateMachine):
             detail = {"from": _usd(old), "to": _usd(nano_usd)}
             await record(conn, "machine", "service set-daily-limit", "service", detail)
 
-    @rule(user=picks, price=prices, short=strategies.sampled_from([0, 1]), daily=strategies.booleans())
+    @rule(
+        user=picks, price=prices, short=strategies.sampled_from([0, 1]), daily=strategies.booleans()
+    )
     def hold_up_to_a_limit(self, user: int, price: int, short: int, daily: bool) -> None:
         """With room for exactly this, or for a nano-dollar less."""
         model = self.model
-        sums = model.day_of(model.now) if daily else model.month_of(self.users[user % USERS], model.now)
+        sums = (
+            model.day_of(model.now)
+            if daily
+            else model.month_of(self.users[user % USERS], model.now)
+        )
         limit = max(0, sums.held + sums.settled + 2 * price - short)
-        self.change_daily_limit(limit if daily else None)  # one limit at a time: no other one refuses first
+        self.change_daily_limit(
+            limit if daily else None
+        )  # one limit at a time: no other one refuses first
         self.change_limits(user, None if daily else limit, None)
         self.hold(user, price, price)
 
@@ -317,9 +371,13 @@ class Money(RuleBasedStateMachine):
 
     @invariant()
     def sums_are_those_of_the_model(self) -> None:
-        assert self.bench.run(self._months()) == {key: sums for key, sums in self._model_months().items() if any(sums)}
+        assert self.bench.run(self._months()) == {
+            key: sums for key, sums in self._model_months().items() if any(sums)
+        }
         days = {month: (sums.held, sums.settled) for month, sums in self.model.days.items()}
-        assert self.bench.run(self._days()) == {month: sums for month, sums in days.items() if any(sums)}
+        assert self.bench.run(self._days()) == {
+            month: sums for month, sums in days.items() if any(sums)
+        }
         ledger = Counter({kind: amount for kind, amount in self.model.ledger.items() if amount})
         self.seen.update(ledger)
         assert self.bench.run(self._kinds()) == ledger
@@ -332,12 +390,20 @@ class Money(RuleBasedStateMachine):
 
     async def _months(self) -> dict[tuple[UserId, int], tuple[int, ...]]:
         rows = [tuple(row) for row in await self.bench.owner.fetch(BUDGETS)]
-        return {(user_id, self._month(month)): tuple(sums) for user_id, month, *sums in rows if any(sums)}
+        return {
+            (user_id, self._month(month)): tuple(sums)
+            for user_id, month, *sums in rows
+            if any(sums)
+        }
 
     async def _days(self) -> dict[int, tuple[int, ...]]:
         today = datetime.now(UTC).date()
         rows = [tuple(row) for row in await self.bench.owner.fetch(DAYS)]
-        return {self.model.now - (today - day).days // 31: tuple(sums) for day, *sums in rows if any(sums)}
+        return {
+            self.model.now - (today - day).days // 31: tuple(sums)
+            for day, *sums in rows
+            if any(sums)
+        }
 
     async def _kinds(self) -> Counter[LedgerKind]:
         rows = await self.bench.owner.fetch(KINDS)
@@ -379,7 +445,13 @@ def test_money_is_what_the_model_says_after_any_sequence_of_operations(bench: Be
             stateful_step_count=20,
             deadline=None,
             database=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+            suppress_health_check=[
+                HealthCheck.too_slow,
+                HealthCheck.filter_too_much,
+                HealthCheck.data_too_large,
+            ],
         ),
     )
-    assert Money.seen == {*LedgerKind, "refused", "taken back"}, "the sequences were too tame to prove anything"
+    assert Money.seen == {*LedgerKind, "refused", "taken back"}, (
+        "the sequences were too tame to prove anything"
+    )

@@ -1,5 +1,5 @@
-"""Late answers, callbacks, the sweep, cancels and hands, one upon the other: in the end the books say what the
-provider's own bill says, each bill is booked once, and no hold is left.
+"""Late answers, callbacks, the sweep, cancels and hands, one upon the other: in the end the books
+say what the provider's own bill says, each bill is booked once, and no hold is left.
 
 The sequences that matter are made exact by locks and transactions left open, not by chance.
 """
@@ -10,20 +10,20 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import pytest
 
-from activities.answers import record_answer
-from contracts.executions import FinishInput
-from contracts.failures import Failure, FailureCode
-from contracts.ids import ProviderJobId
-from contracts.jobs import JobRef, ProviderHandle
-from contracts.money import NanoUsd
-from contracts.states import ExecutionStatus, JobState
-from providers.port import CreateAnswer, CreateOutcome
-from store.admin_moves import adopt_by_hand, release_by_hand, settle_by_hand
-from store.callbacks import CallbackOutcome, NewCallback, record_callback
-from store.jobs import mark_send_answered, mark_submitted, mark_waiting
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import ProviderJobId
+from core.domain.messages.executions import FinishInput
+from core.domain.messages.jobs import JobRef, ProviderHandle
+from core.domain.money import NanoUsd
+from core.domain.states import ExecutionStatus, JobState
+from core.jobs.submit_results import record_answer
+from core.providers.port import CreateAnswer, CreateOutcome
+from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
+from core.store.jobs.jobs import mark_send_answered, mark_submitted, mark_waiting
+from core.store.jobs.manual_changes import adopt_by_hand, release_by_hand, settle_by_hand
 from tests.activities.bench import REPLICATE_FLUX, Bench
 from tests.activities.conftest import bench, bench_sandbox
-from tests.rows import Accepted, assert_books_balance
+from tests.support.rows import Accepted, assert_books_balance
 
 __all__ = ["bench", "bench_sandbox"]
 
@@ -33,11 +33,15 @@ BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 
 async def terminated(bench: Bench, one: Accepted) -> None:
     failure = Failure.of(FailureCode.TERMINATED)
-    await bench.executions.finish(FinishInput(execution=one.ref, status=ExecutionStatus.FAILED, failure=failure))
+    await bench.executions.finish(
+        FinishInput(execution=one.ref, status=ExecutionStatus.FAILED, failure=failure)
+    )
 
 
 async def given_up(bench: Bench, fault: str) -> Accepted:
-    """Sent with a fault, terminated, and given up by the sweep; no list shows what became of it, if it was accepted."""
+    """Sent with a fault, terminated, and given up by the sweep; no list shows what became of it, if
+    it was accepted.
+    """
     bench.sandbox.set(history_hidden=fault == "drop_after_accept")
     one = await bench.accepted()
     placed = bench.sandbox.fault(fault)
@@ -58,7 +62,9 @@ async def provider_ended(bench: Bench) -> str:
 
 
 def handle(name: str) -> ProviderHandle:
-    return ProviderHandle(provider="replicate", model=REPLICATE_FLUX, provider_job_id=ProviderJobId(name))
+    return ProviderHandle(
+        provider="replicate", model=REPLICATE_FLUX, provider_job_id=ProviderJobId(name)
+    )
 
 
 async def called_back(bench: Bench, ref: JobRef, name: str, *, send: int = 1) -> CallbackOutcome:
@@ -111,11 +117,15 @@ async def by_hand(bench: Bench, ref: JobRef, name: str) -> None:
         await adopt_by_hand(conn, ref.job_id, name)
 
 
-LEARNED = pytest.mark.parametrize("learn", [called_back, answered, by_hand], ids=["callback", "answer", "by hand"])
+LEARNED = pytest.mark.parametrize(
+    "learn", [called_back, answered, by_hand], ids=["callback", "answer", "by hand"]
+)
 
 
 @LEARNED
-async def test_bill_settled_by_hand_is_corrected_when_its_id_is_learned(bench: Bench, learn: Learn) -> None:
+async def test_bill_settled_by_hand_is_corrected_when_its_id_is_learned(
+    bench: Bench, learn: Learn
+) -> None:
     one = await given_up(bench, "drop_after_accept")
     name = await provider_ended(bench)
     async with bench.database.as_system() as conn:
@@ -126,7 +136,9 @@ async def test_bill_settled_by_hand_is_corrected_when_its_id_is_learned(bench: B
 
 
 @LEARNED
-async def test_hold_released_by_hand_is_paid_when_its_id_is_learned(bench: Bench, learn: Learn) -> None:
+async def test_hold_released_by_hand_is_paid_when_its_id_is_learned(
+    bench: Bench, learn: Learn
+) -> None:
     one = await given_up(bench, "drop_after_accept")
     name = await provider_ended(bench)
     async with bench.database.as_system() as conn:
@@ -141,8 +153,12 @@ async def test_hold_released_by_hand_is_paid_when_its_id_is_learned(bench: Bench
     "learn",
     [pytest.param(called_back, id="callback"), pytest.param(answered, id="answer")],
 )
-async def test_hold_released_by_hand_while_its_id_is_learned_is_paid(bench: Bench, learn: Learn) -> None:
-    """The late word comes while the release is not committed yet: it must not be bound to money that is gone."""
+async def test_hold_released_by_hand_while_its_id_is_learned_is_paid(
+    bench: Bench, learn: Learn
+) -> None:
+    """The late word comes while the release is not committed yet: it must not be bound to money
+    that is gone.
+    """
     one = await given_up(bench, "drop_after_accept")
     name = await provider_ended(bench)
     async with bench.database.as_system() as conn:
@@ -158,8 +174,12 @@ async def test_hold_released_by_hand_while_its_id_is_learned_is_paid(bench: Benc
     "learn",
     [pytest.param(called_back, id="callback"), pytest.param(answered, id="answer")],
 )
-async def test_hold_released_by_the_sweep_while_its_id_is_learned_is_paid(bench: Bench, learn: Learn) -> None:
-    """The sweep has read that nobody knows the send, and gives its hold back: the callback comes in between."""
+async def test_hold_released_by_the_sweep_while_its_id_is_learned_is_paid(
+    bench: Bench, learn: Learn
+) -> None:
+    """The sweep has read that nobody knows the send, and gives its hold back: the callback comes in
+    between.
+    """
     one = await given_up(bench, "drop_before_accept")
     await bench.as_owner(A_MINUTE_AGO, one.image.job_id)
     other = await bench.accepted()
@@ -168,13 +188,16 @@ async def test_hold_released_by_the_sweep_while_its_id_is_learned_is_paid(bench:
     name = await provider_ended(bench)
     # The purchase is the first one's: it was accepted after all, and the list had said otherwise.
     await bench.as_owner(
-        "UPDATE jobs SET provider_job_id = 'gone', send_number = 1 WHERE job_id = $1", other.image.job_id
+        "UPDATE jobs SET provider_job_id = 'gone', send_number = 1 WHERE job_id = $1",
+        other.image.job_id,
     )
     bench.sandbox.set(history_hidden=False)
     connection = await asyncpg.connect(bench.owner_dsn)
     try:
         async with connection.transaction():
-            await connection.execute("SELECT FROM budgets WHERE user_id = $1 FOR UPDATE", one.user_id)
+            await connection.execute(
+                "SELECT FROM budgets WHERE user_id = $1 FOR UPDATE", one.user_id
+            )
             sweep = asyncio.ensure_future(swept(bench, rounds=1))
             await blocked(bench)  # the release is written, and not committed
             late = asyncio.ensure_future(learn(bench, one.image, name))
@@ -200,7 +223,9 @@ async def blocked(bench: Bench) -> None:
 
 
 async def test_hold_goes_back_although_an_earlier_send_was_bought(bench: Bench) -> None:
-    """Send 1 was held to be absent and is an orphan now; send 2 was never accepted: its hold is nobody's."""
+    """Send 1 was held to be absent and is an orphan now; send 2 was never accepted: its hold is
+    nobody's.
+    """
     bench.sandbox.set(history_hidden=True)
     one = await bench.accepted()
     bench.sandbox.fault("drop_after_accept")
@@ -248,9 +273,13 @@ async def test_bill_that_everybody_learns_at_once_is_booked_once(bench: Bench) -
 async def test_second_id_of_one_send_is_an_orphan_and_both_are_paid(bench: Bench) -> None:
     one, other = await given_up(bench, "drop_after_accept"), await bench.accepted()
     await bench.run(bench.jobs.submit, other.image)
-    await asyncio.to_thread(bench.sandbox.wait_until, lambda: all(line["state"] != "open" for line in bench.bill()))
+    await asyncio.to_thread(
+        bench.sandbox.wait_until, lambda: all(line["state"] != "open" for line in bench.bill())
+    )
     names = [line["provider_job_id"] for line in bench.bill()]
-    await bench.as_owner("UPDATE jobs SET provider_job_id = 'gone' WHERE job_id = $1", other.image.job_id)
+    await bench.as_owner(
+        "UPDATE jobs SET provider_job_id = 'gone' WHERE job_id = $1", other.image.job_id
+    )
     for name in (*names, *names):
         await called_back(bench, one.image, name)
         await answered(bench, one.image, name)
@@ -258,7 +287,9 @@ async def test_second_id_of_one_send_is_an_orphan_and_both_are_paid(bench: Bench
     assert await booked(bench, one) == (billed(bench), 0)
 
 
-async def test_late_answer_and_a_look_up_of_the_same_send_do_not_block_each_other(bench: Bench) -> None:
+async def test_late_answer_and_a_look_up_of_the_same_send_do_not_block_each_other(
+    bench: Bench,
+) -> None:
     bench.sandbox.set(history_hidden=True)
     one = await bench.accepted()
     bench.sandbox.fault("drop_after_accept")

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from aiobotocore.config import AioConfig
 
-from contracts.media import (
+from core.domain.media import (
     MediaKind,
     StorageRefusedError,
     StorageUnavailableError,
@@ -23,10 +23,9 @@ from contracts.media import (
     TruncatedError,
     WrongContentError,
 )
-from store.downloads import open_source
-from store.objects import ObjectStore, StoredObject
-from store.uploads import PART_BYTES
-from tests.servers import S3Server
+from core.store.files.downloads import open_source
+from core.store.files.object_storage import ObjectStore, StoredObject
+from core.store.files.uploads import PART_BYTES
 from tests.store.bucket import (
     BUCKET,
     assert_nothing_stored,
@@ -37,6 +36,7 @@ from tests.store.bucket import (
     wait_for_uploads,
 )
 from tests.store.file_server import BLOCK, MP4_HEAD, file_server, mp4_bytes
+from tests.support.servers import S3Server
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -86,13 +86,19 @@ def key() -> str:
 
 
 @pytest.mark.parametrize(
-    "size", [len(MP4_HEAD), 1000, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES, 20 * MIB + 7]
+    "size",
+    [len(MP4_HEAD), 1000, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES, 20 * MIB + 7],
 )
-async def test_put_stream_keeps_every_byte(store: ObjectStore, s3: S3Client, key: str, size: int) -> None:
+async def test_put_stream_keeps_every_byte(
+    store: ObjectStore, s3: S3Client, key: str, size: int
+) -> None:
     content = mp4_bytes(size)
     stored = await put(store, key, chunks_of(content, 777_777))
     assert stored == StoredObject(
-        key=key, size_bytes=size, sha256=hashlib.sha256(content).hexdigest(), content_type="video/mp4"
+        key=key,
+        size_bytes=size,
+        sha256=hashlib.sha256(content).hexdigest(),
+        content_type="video/mp4",
     )
     assert (await download(store, key)).content == content
     assert await store.head(key) == stored
@@ -108,12 +114,17 @@ async def test_put_stream_takes_chunks_larger_than_a_part(store: ObjectStore, ke
 async def test_put_stream_sends_equal_parts(store: ObjectStore, s3: S3Client, key: str) -> None:
     """R2 insists on it. The last part may be shorter."""
     await put(store, key, chunks_of(mp4_bytes(2 * PART_BYTES + 5)))
-    sizes = [(await s3.head_object(Bucket=BUCKET, Key=key, PartNumber=n))["ContentLength"] for n in (1, 2, 3)]
+    sizes = [
+        (await s3.head_object(Bucket=BUCKET, Key=key, PartNumber=n))["ContentLength"]
+        for n in (1, 2, 3)
+    ]
     assert sizes == [PART_BYTES, PART_BYTES, 5]
 
 
 @pytest.mark.parametrize("size", [1000, PART_BYTES + 1000])
-async def test_stored_object_answers_ranges_with_safe_headers(store: ObjectStore, key: str, size: int) -> None:
+async def test_stored_object_answers_ranges_with_safe_headers(
+    store: ObjectStore, key: str, size: int
+) -> None:
     content = mp4_bytes(size)
     await put(store, key, chunks_of(content))
     middle = await download(store, key, Range=f"bytes={size - 900}-{size - 801}")
@@ -128,7 +139,9 @@ async def test_stored_object_answers_ranges_with_safe_headers(store: ObjectStore
 
 
 @pytest.mark.parametrize("size", [100, PART_BYTES + 100])
-async def test_put_stream_reports_progress_that_never_falls(store: ObjectStore, key: str, size: int) -> None:
+async def test_put_stream_reports_progress_that_never_falls(
+    store: ObjectStore, key: str, size: int
+) -> None:
     beats: list[int] = []
     await put(store, key, chunks_of(mp4_bytes(size), 1 * MIB), on_progress=beats.append)
     assert beats == sorted(beats)
@@ -145,7 +158,9 @@ async def test_put_stream_decides_the_type_by_the_bytes(store: ObjectStore, key:
 
 
 @pytest.mark.parametrize("size", [3, 200, PART_BYTES + 1])
-async def test_put_stream_wrong_content_stores_nothing(store: ObjectStore, s3: S3Client, key: str, size: int) -> None:
+async def test_put_stream_wrong_content_stores_nothing(
+    store: ObjectStore, s3: S3Client, key: str, size: int
+) -> None:
     taken = 0
 
     async def page() -> AsyncIterator[bytes]:
@@ -160,13 +175,17 @@ async def test_put_stream_wrong_content_stores_nothing(store: ObjectStore, s3: S
     await assert_nothing_stored(store, s3, key)
 
 
-async def test_put_stream_picture_for_a_video_is_wrong(store: ObjectStore, s3: S3Client, key: str) -> None:
+async def test_put_stream_picture_for_a_video_is_wrong(
+    store: ObjectStore, s3: S3Client, key: str
+) -> None:
     with pytest.raises(WrongContentError, match="image/png"):
         await put(store, key, chunks_of(b"\x89PNG\r\n\x1a\n" + bytes(500)))
     await assert_nothing_stored(store, s3, key)
 
 
-async def test_put_stream_of_nothing_is_truncated(store: ObjectStore, s3: S3Client, key: str) -> None:
+async def test_put_stream_of_nothing_is_truncated(
+    store: ObjectStore, s3: S3Client, key: str
+) -> None:
     with pytest.raises(TruncatedError, match="empty"):
         await put(store, key, chunks_of(b""))
     await assert_nothing_stored(store, s3, key)
@@ -187,7 +206,9 @@ async def test_put_stream_truncated_download_stores_nothing(
     store: ObjectStore, s3: S3Client, key: str, size: int
 ) -> None:
     async with file_server() as files, httpx.AsyncClient() as client:
-        source = open_source(client, f"{files.url}/short/{size}", max_bytes=100 * MIB, total_seconds=10)
+        source = open_source(
+            client, f"{files.url}/short/{size}", max_bytes=100 * MIB, total_seconds=10
+        )
         with pytest.raises(TruncatedError):
             async with source as chunks:
                 await put(store, key, chunks)
@@ -195,7 +216,9 @@ async def test_put_stream_truncated_download_stores_nothing(
 
 
 @pytest.mark.parametrize("at", [100, PART_BYTES, PART_BYTES + 100, 3 * PART_BYTES + 100])
-async def test_put_stream_cancelled_leaves_nothing(store: ObjectStore, s3: S3Client, key: str, at: int) -> None:
+async def test_put_stream_cancelled_leaves_nothing(
+    store: ObjectStore, s3: S3Client, key: str, at: int
+) -> None:
     """Cancelled while the source keeps us waiting, at different points of the upload."""
     waiting = asyncio.Event()
 
@@ -227,7 +250,10 @@ async def test_put_stream_cancelled_during_a_call_is_whole_or_nothing(
         reached.set()
         await asyncio.sleep(0.1)
 
-    event, handler = f"{moment}.s3.{call}", cast("Callable[..., None]", hold)  # its types know no async handlers
+    event, handler = (
+        f"{moment}.s3.{call}",
+        cast("Callable[..., None]", hold),
+    )  # its types know no async handlers
     s3.meta.events.register(event, handler)
     try:
         store = ObjectStore(s3, bucket=BUCKET, cdn_base_url=None)
@@ -245,7 +271,9 @@ async def test_put_stream_cancelled_during_a_call_is_whole_or_nothing(
         await assert_nothing_stored(store, s3, key)
 
 
-async def test_put_stream_cancelled_twice_still_cleans_up(store: ObjectStore, s3: S3Client, key: str) -> None:
+async def test_put_stream_cancelled_twice_still_cleans_up(
+    store: ObjectStore, s3: S3Client, key: str
+) -> None:
     waiting = asyncio.Event()
 
     async def stalls() -> AsyncIterator[bytes]:
@@ -298,7 +326,11 @@ async def test_abort_stale_uploads_takes_the_old_and_leaves_the_young(
     for number in range(3):
         created = await s3.create_multipart_upload(Bucket=BUCKET, Key=f"{key}.{number}")
         await s3.upload_part(
-            Bucket=BUCKET, Key=f"{key}.{number}", UploadId=created["UploadId"], PartNumber=1, Body=b"part"
+            Bucket=BUCKET,
+            Key=f"{key}.{number}",
+            UploadId=created["UploadId"],
+            PartNumber=1,
+            Body=b"part",
         )
     assert await store.abort_stale_uploads(older_than_seconds=3600) == 0
     assert len(await list_uploads(s3, key)) == 3
@@ -313,7 +345,9 @@ async def test_address_is_signed_and_expires(store: ObjectStore, key: str) -> No
     address = await store.address(key, expires_seconds=1)
     async with httpx.AsyncClient() as client:
         assert (await client.get(address)).content == mp4_bytes(1000)
-        assert (await client.get(f"{address[:-1]}{'0' if address[-1] != '0' else '1'}")).status_code == 403
+        assert (
+            await client.get(f"{address[:-1]}{'0' if address[-1] != '0' else '1'}")
+        ).status_code == 403
         await asyncio.sleep(2.1)
         assert (await client.get(address)).status_code == 403
     for seconds in (0, 7 * 24 * 3600 + 1):
@@ -322,7 +356,9 @@ async def test_address_is_signed_and_expires(store: ObjectStore, key: str) -> No
 
 
 @pytest.mark.parametrize("base", ["https://cdn.example/v", "https://cdn.example/v/"])
-async def test_address_of_a_public_bucket_is_on_the_cdn(s3_settings: dict[str, str], base: str) -> None:
+async def test_address_of_a_public_bucket_is_on_the_cdn(
+    s3_settings: dict[str, str], base: str
+) -> None:
     async with ObjectStore.open(**s3_settings, cdn_base_url=base) as public:
         assert await public.address("exec_1/a b.mp4") == "https://cdn.example/v/exec_1/a%20b.mp4"
 
@@ -355,14 +391,20 @@ async def test_check_passes(store: ObjectStore) -> None:
     await store.check()
 
 
-async def test_put_stream_storage_refusing_is_our_error(s3_settings: dict[str, str], key: str) -> None:
-    async with ObjectStore.open(**{**s3_settings, "secret_access_key": "wrong"}, cdn_base_url=None) as wrong:
+async def test_put_stream_storage_refusing_is_our_error(
+    s3_settings: dict[str, str], key: str
+) -> None:
+    async with ObjectStore.open(
+        **{**s3_settings, "secret_access_key": "wrong"}, cdn_base_url=None
+    ) as wrong:
         for size in (1000, 2 * PART_BYTES):
             with pytest.raises(StorageRefusedError):
                 await put(wrong, key, chunks_of(mp4_bytes(size)))
 
 
-async def test_put_stream_limit_that_cannot_be_kept_is_refused(store: ObjectStore, key: str) -> None:
+async def test_put_stream_limit_that_cannot_be_kept_is_refused(
+    store: ObjectStore, key: str
+) -> None:
     with pytest.raises(ValueError, match="10000 parts"):
         await put(store, key, chunks_of(MP4_HEAD), max_bytes=10_000 * PART_BYTES + 1)
 

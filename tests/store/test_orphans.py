@@ -5,15 +5,16 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from contracts.ids import ExecutionId, JobId, ProviderJobId, new_job_id
-from contracts.jobs import JobReport, Output, ProviderHandle
-from contracts.money import NanoUsd
-from contracts.plans import StepKind
-from contracts.states import CostBasis, JobState
-from store.charges import settle_charge
-from store.database import Database
-from store.executions import claim_execution, get_progress
-from store.jobs import (
+from core.domain.ids import ExecutionId, JobId, ProviderJobId, new_job_id
+from core.domain.messages.jobs import JobReport, Output, ProviderHandle
+from core.domain.money import NanoUsd
+from core.domain.plans import StepKind
+from core.domain.states import CostBasis, JobState
+from core.store.database import Database
+from core.store.executions.executions import claim_execution, get_progress
+from core.store.executions.status import find_execution
+from core.store.executions.unfinished import count_open_bills, take_open_bills
+from core.store.jobs.jobs import (
     begin_send,
     get_job,
     get_send,
@@ -22,18 +23,21 @@ from store.jobs import (
     mark_reported,
     mark_waiting,
 )
-from store.orphans import record_orphan
-from store.reports import find_step_report
-from store.status import find_execution
-from store.sweeping import count_open_bills, take_open_bills
-from tests.rows import IMAGE, IMAGE_MODEL, Accepted, accept, new_execution, new_user
-from tests.servers import PostgresServer, new_database
+from core.store.jobs.orphans import record_orphan
+from core.store.jobs.reports import find_step_report
+from core.store.money.charges import settle_charge
+from tests.support.rows import IMAGE, IMAGE_MODEL, Accepted, accept, new_execution, new_user
+from tests.support.servers import PostgresServer, new_database
 
-REPORT = JobReport(state=JobState.COMPLETED, outputs=(Output(url="https://x.test/a.jpg", kind=StepKind.IMAGE),))
+REPORT = JobReport(
+    state=JobState.COMPLETED, outputs=(Output(url="https://x.test/a.jpg", kind=StepKind.IMAGE),)
+)
 
 
 @pytest.fixture(scope="module")
-async def database(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Database]:
+async def database(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[Database]:
     """One for all tests here: each has users of its own."""
     async with (
         new_database(postgres_server, template_database) as fresh,
@@ -43,7 +47,9 @@ async def database(postgres_server: PostgresServer, template_database: str) -> A
 
 
 def handle(name: str) -> ProviderHandle:
-    return ProviderHandle(provider="fal", model=IMAGE_MODEL, provider_job_id=ProviderJobId(name), urls={"a": "b"})
+    return ProviderHandle(
+        provider="fal", model=IMAGE_MODEL, provider_job_id=ProviderJobId(name), urls={"a": "b"}
+    )
 
 
 async def replaced(database: Database) -> Accepted:
@@ -58,7 +64,9 @@ async def replaced(database: Database) -> Accepted:
 
 async def orphaned(database: Database, one: Accepted) -> JobId:
     async with database.as_user(one.user_id) as conn:
-        orphan = await record_orphan(conn, one.image.job_id, 1, handle(f"theirs-{one.image.job_id}"))
+        orphan = await record_orphan(
+            conn, one.image.job_id, 1, handle(f"theirs-{one.image.job_id}")
+        )
     assert orphan is not None
     return orphan
 
@@ -68,9 +76,15 @@ async def test_orphan_is_made_once_by_many_at_once(database: Database) -> None:
 
     async def learn() -> JobId | None:
         async with database.as_user(one.user_id) as conn:
-            return await record_orphan(conn, one.image.job_id, 1, handle(f"theirs-{one.image.job_id}"))
+            return await record_orphan(
+                conn, one.image.job_id, 1, handle(f"theirs-{one.image.job_id}")
+            )
 
-    made = [job_id for job_id in await asyncio.gather(*(learn() for _ in range(8))) if job_id is not None]
+    made = [
+        job_id
+        for job_id in await asyncio.gather(*(learn() for _ in range(8)))
+        if job_id is not None
+    ]
     assert len(made) == 1
     async with database.as_user(one.user_id) as conn:
         assert await conn.fetchval("SELECT count(*) FROM jobs WHERE orphan") == 1
@@ -83,7 +97,11 @@ async def test_orphan_carries_the_send_it_came_from(database: Database) -> None:
     async with database.as_user(one.user_id) as conn:
         job, send = await get_job(conn, orphan), await get_send(conn, orphan, 1)
         serials = await conn.fetch("SELECT serial FROM sends ORDER BY serial")
-    assert (job.orphan, job.state, job.handle) == (True, JobState.SUBMITTED, handle(f"theirs-{one.image.job_id}"))
+    assert (job.orphan, job.state, job.handle) == (
+        True,
+        JobState.SUBMITTED,
+        handle(f"theirs-{one.image.job_id}"),
+    )
     assert (send.request, send.inputs) == ({"url": "first"}, {"prompt": "first"})
     assert len(serials) == 3
 
@@ -95,7 +113,10 @@ async def test_orphan_of_no_send_or_of_an_id_with_an_owner_is_not_made(database:
         assert await record_orphan(conn, other.image.job_id, 7, handle("nobody's")) is None
         assert await record_orphan(conn, new_job_id(), 1, handle("nobody's")) is None
         # Another user's job has it: their rows are not seen, their ids are.
-        assert await record_orphan(conn, other.image.job_id, 1, handle(f"theirs-{one.image.job_id}")) is None
+        assert (
+            await record_orphan(conn, other.image.job_id, 1, handle(f"theirs-{one.image.job_id}"))
+            is None
+        )
         assert await conn.fetchval("SELECT count(*) FROM charges") == 2
 
 
@@ -106,7 +127,9 @@ async def test_orphan_is_never_the_job_of_its_step(database: Database) -> None:
     orphan = await orphaned(database, one)
     async with database.as_user(one.user_id) as conn:
         await mark_reported(conn, orphan, REPORT)
-        assert await mark_job_ended(conn, orphan, JobState.COMPLETED, None, expected=(JobState.SUBMITTED,))
+        assert await mark_job_ended(
+            conn, orphan, JobState.COMPLETED, None, expected=(JobState.SUBMITTED,)
+        )
         assert await get_progress(conn, one.execution_id) == before
         assert await find_step_report(conn, one.execution_id, IMAGE) is None
         claim = await claim_execution(conn, one.ref)
@@ -140,7 +163,8 @@ async def test_execution_is_not_final_while_an_orphans_bill_is_open(database: Da
         for job_id in (one.image.job_id, one.video.job_id):
             await settle_charge(conn, job_id, NanoUsd(1), CostBasis.REPORTED)
         await conn.execute(
-            "UPDATE executions SET status = 'failed', ended_at = now() WHERE execution_id = $1", one.execution_id
+            "UPDATE executions SET status = 'failed', ended_at = now() WHERE execution_id = $1",
+            one.execution_id,
         )
     assert await _final(database, one, one.execution_id) is False
     async with database.as_system() as conn:

@@ -1,20 +1,22 @@
-"""The price that a job was quoted by stays with its charge: as it was written, and for as long as there is a bill."""
+"""The price that a job was quoted by stays with its charge: as it was written, and for as long as
+there is a bill.
+"""
 
 from typing import Any
 
 import asyncpg
 import pytest
 
-from contracts.ids import ProviderJobId
-from contracts.jobs import JobRef, ProviderHandle
-from contracts.prices import price_from_json
-from store.accepted import Accepted as RecoveredExecution
-from store.accepted import Rebuilt, get_accepted, rebuild
-from store.database import Database
-from store.jobs import begin_send, get_send
-from store.orphans import record_orphan
-from tests.rows import MEGAPIXEL, VIDEO_SECOND, accept, new_execution, new_user
-from tests.servers import FreshDatabase
+from core.domain.ids import ProviderJobId
+from core.domain.messages.jobs import JobRef, ProviderHandle
+from core.domain.prices import price_from_json
+from core.store.database import Database
+from core.store.jobs.jobs import begin_send, get_send
+from core.store.jobs.orphans import record_orphan
+from core.store.recovery.start_memo import Accepted as RecoveredExecution
+from core.store.recovery.start_memo import Rebuilt, get_accepted, rebuild
+from tests.support.rows import MEGAPIXEL, VIDEO_SECOND, accept, new_execution, new_user
+from tests.support.servers import FreshDatabase
 
 
 async def kept(database: Database, ref: JobRef) -> Any:
@@ -34,7 +36,9 @@ async def test_price_of_a_job_is_read_with_its_send(fresh_database: FreshDatabas
         assert price_from_json(send.price) == MEGAPIXEL
 
 
-async def test_price_of_an_orphan_is_that_of_the_job_that_was_sent(fresh_database: FreshDatabase) -> None:
+async def test_price_of_an_orphan_is_that_of_the_job_that_was_sent(
+    fresh_database: FreshDatabase,
+) -> None:
     async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
         one = await accept(database, new_execution(await new_user(database)))
         handle = ProviderHandle(provider="fal", model="m", provider_job_id=ProviderJobId("late"))
@@ -45,7 +49,9 @@ async def test_price_of_an_orphan_is_that_of_the_job_that_was_sent(fresh_databas
             assert price_from_json((await get_send(conn, orphan, 1)).price) == MEGAPIXEL
 
 
-async def test_price_comes_back_with_a_database_that_is_rebuilt(fresh_database: FreshDatabase) -> None:
+async def test_price_comes_back_with_a_database_that_is_rebuilt(
+    fresh_database: FreshDatabase,
+) -> None:
     async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
         one = await accept(database, new_execution(await new_user(database)))
         async with database.as_system() as conn:
@@ -69,7 +75,9 @@ async def test_price_is_never_rewritten(fresh_database: FreshDatabase) -> None:
         for opened in (database.as_user(one.user_id), database.as_system()):
             with pytest.raises(asyncpg.RaiseError, match="stays"):
                 async with opened as conn:
-                    await conn.execute("UPDATE charges SET price = '{}' WHERE job_id = $1", one.image.job_id)
+                    await conn.execute(
+                        "UPDATE charges SET price = '{}' WHERE job_id = $1", one.image.job_id
+                    )
         assert price_from_json(await kept(database, one.image)) == MEGAPIXEL
 
 

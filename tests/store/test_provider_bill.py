@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from store.database import Database
-from store.jobs import begin_send, mark_submitted
-from tests.rows import IMAGE_PRICE
+from core.store.database import Database
+from core.store.jobs.jobs import begin_send, mark_submitted
 from tests.store.books import Books, books, handle, written
 from tests.store.by_hand import REQUEST
 from tests.store.test_admin import run_admin
+from tests.support.rows import IMAGE_PRICE
 
 __all__ = ["books", "written"]
 
@@ -21,7 +21,9 @@ CSV = "provider_job_id,nano_usd\nreq-done,{done}\nreq-orphan,80\n"
 async def bill(books: Books, folder: Path, text: str, *more: str) -> tuple[int | None, list[str]]:
     path = folder / "bill.csv"
     path.write_text(text, encoding="utf-8")
-    ran = await run_admin(books.database.application_dsn, "ledger", "check", "--provider-bill", str(path), *more)
+    ran = await run_admin(
+        books.database.application_dsn, "ledger", "check", "--provider-bill", str(path), *more
+    )
     return ran.code, (ran.out or ran.err).splitlines()
 
 
@@ -29,7 +31,9 @@ async def test_bill_that_is_the_ledger_has_no_finding(written: Books, tmp_path: 
     code, lines = await bill(written, tmp_path, CSV.format(done=5 * IMAGE_PRICE))
     assert (code, lines[0]) == (0, "bill: 2 jobs, 0.01500008 USD billed, 0.01500008 USD settled")
     # Its lines add up: a refund is a negative one.
-    code, _ = await bill(written, tmp_path, CSV.format(done=6 * IMAGE_PRICE) + f"req-done,-{IMAGE_PRICE}\n")
+    code, _ = await bill(
+        written, tmp_path, CSV.format(done=6 * IMAGE_PRICE) + f"req-done,-{IMAGE_PRICE}\n"
+    )
     assert code == 0
     # The provider named: only its own lines and jobs.
     code, _ = await bill(written, tmp_path, "provider_job_id,nano_usd\n", "--provider", "replicate")
@@ -37,9 +41,8 @@ async def test_bill_that_is_the_ledger_has_no_finding(written: Books, tmp_path: 
 
 
 async def test_bill_that_differs_is_told_line_by_line(written: Books, tmp_path: Path) -> None:
-    text = (
-        "provider,provider_job_id,nano_usd\nfal,req-done,1\nfal,req-nobody,500\nreplicate,req-orphan,80\nfal,zero,0\n"
-    )
+    header = "provider,provider_job_id,nano_usd\n"
+    text = header + "fal,req-done,1\nfal,req-nobody,500\nreplicate,req-orphan,80\nfal,zero,0\n"
     code, lines = await bill(written, tmp_path, text)
     done, orphan = written.completed.image.job_id, written.orphan
     assert code == 1
@@ -51,7 +54,9 @@ async def test_bill_that_differs_is_told_line_by_line(written: Books, tmp_path: 
     ]
 
 
-async def test_bill_of_what_is_not_settled_yet_is_open_and_no_finding(books: Books, tmp_path: Path) -> None:
+async def test_bill_of_what_is_not_settled_yet_is_open_and_no_finding(
+    books: Books, tmp_path: Path
+) -> None:
     async with (
         Database.open(books.database.application_dsn, max_connections=1) as database,
         database.as_user(books.user_id) as conn,
@@ -67,11 +72,36 @@ async def test_bill_of_what_is_not_settled_yet_is_open_and_no_finding(books: Boo
 
 async def test_bill_as_the_sandbox_writes_it(written: Books, tmp_path: Path) -> None:
     events = [
-        {"event": "accepted", "provider": "fal", "provider_job_id": "req-done", "price_nano_usd": 1},
-        {"event": "accepted", "provider": "fal", "provider_job_id": "req-orphan", "price_nano_usd": 1},
-        {"event": "accepted", "provider": "fal", "provider_job_id": "req-open", "price_nano_usd": 1},
-        {"event": "outcome", "provider_job_id": "req-orphan", "state": "completed", "billed_nano_usd": 80},
-        {"event": "outcome", "provider_job_id": "req-done", "state": "completed", "billed_nano_usd": 5 * IMAGE_PRICE},
+        {
+            "event": "accepted",
+            "provider": "fal",
+            "provider_job_id": "req-done",
+            "price_nano_usd": 1,
+        },
+        {
+            "event": "accepted",
+            "provider": "fal",
+            "provider_job_id": "req-orphan",
+            "price_nano_usd": 1,
+        },
+        {
+            "event": "accepted",
+            "provider": "fal",
+            "provider_job_id": "req-open",
+            "price_nano_usd": 1,
+        },
+        {
+            "event": "outcome",
+            "provider_job_id": "req-orphan",
+            "state": "completed",
+            "billed_nano_usd": 80,
+        },
+        {
+            "event": "outcome",
+            "provider_job_id": "req-done",
+            "state": "completed",
+            "billed_nano_usd": 5 * IMAGE_PRICE,
+        },
     ]
     text = "\n".join(json.dumps(event) for event in events)
     assert (await bill(written, tmp_path, text))[0] == 0
@@ -94,7 +124,9 @@ async def test_bill_as_the_sandbox_writes_it(written: Books, tmp_path: Path) -> 
         '{"event"\n',
     ],
 )
-async def test_bill_that_cannot_be_read_is_refused_in_one_line(written: Books, tmp_path: Path, text: str) -> None:
+async def test_bill_that_cannot_be_read_is_refused_in_one_line(
+    written: Books, tmp_path: Path, text: str
+) -> None:
     code, lines = await bill(written, tmp_path, text)
     assert (code, len(lines)) == (2, 1)
     assert "is no bill that can be read: line" in lines[0]

@@ -1,4 +1,6 @@
-"""Users' own provider keys in rows: one current one, each opened in its own row alone, erased when nothing needs it."""
+"""Users' own provider keys in rows: one current one, each opened in its own row alone, erased when
+nothing needs it.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -6,15 +8,15 @@ from collections.abc import AsyncGenerator
 import asyncpg
 import pytest
 
-from contracts.ids import JobId, ProviderKeyId, UserId
-from contracts.money import NanoUsd
-from contracts.states import CostBasis, JobState
-from runtime.encryption import BrokenSealError
-from store.charges import settle_charge
-from store.database import Database
-from store.jobs import begin_send, mark_job_ended, mark_submitted, mark_waiting
-from store.orphans import record_orphan
-from store.provider_keys import (
+from core.domain.ids import JobId, ProviderKeyId, UserId
+from core.domain.money import NanoUsd
+from core.domain.states import CostBasis, JobState
+from core.platform.crypto.sealing import BrokenSealError
+from core.store.database import Database
+from core.store.jobs.jobs import begin_send, mark_job_ended, mark_submitted, mark_waiting
+from core.store.jobs.orphans import record_orphan
+from core.store.money.charges import settle_charge
+from core.store.providers.user_keys import (
     KeyErasedError,
     KeyTest,
     ProviderKey,
@@ -26,16 +28,21 @@ from store.provider_keys import (
     open_key,
     put_key,
 )
-from tests.rows import IMAGE_PRICE, SEALER, Accepted, accept, new_execution, new_user
-from tests.servers import PostgresServer, new_database
 from tests.store.by_hand import REQUEST, end, handle
+from tests.support.rows import IMAGE_PRICE, SEALER, Accepted, accept, new_execution, new_user
+from tests.support.servers import PostgresServer, new_database
 
-FIRST, SECOND = "00000000-1111-2222-3333-444444444444:first", "00000000-1111-2222-3333-444444444444:second"
+FIRST, SECOND = (
+    "00000000-1111-2222-3333-444444444444:first",
+    "00000000-1111-2222-3333-444444444444:second",
+)
 WAIT_SECONDS = 0.3
 
 
 @pytest.fixture(scope="module")
-async def database(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Database]:
+async def database(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[Database]:
     """One for all tests here: each has users of its own."""
     async with (
         new_database(postgres_server, template_database) as fresh,
@@ -44,12 +51,16 @@ async def database(postgres_server: PostgresServer, template_database: str) -> A
         yield opened
 
 
-async def put(database: Database, user_id: UserId, key: str = FIRST, provider: str = "fal") -> ProviderKey:
+async def put(
+    database: Database, user_id: UserId, key: str = FIRST, provider: str = "fal"
+) -> ProviderKey:
     async with database.as_user(user_id) as conn:
         return await put_key(conn, SEALER, user_id, provider, key)
 
 
-async def current(database: Database, user_id: UserId, provider: str = "fal") -> ProviderKeyId | None:
+async def current(
+    database: Database, user_id: UserId, provider: str = "fal"
+) -> ProviderKeyId | None:
     async with database.as_user(user_id) as conn:
         return await current_key(conn, user_id, provider)
 
@@ -74,7 +85,9 @@ async def bought(database: Database) -> tuple[Accepted, ProviderKey]:
     one = await accept(database, new_execution(await new_user(database)))
     key = await put(database, one.user_id)
     async with database.as_user(one.user_id) as conn:
-        number = await begin_send(conn, one.image, 1, REQUEST, {"prompt": "x"}, provider_key_id=key.provider_key_id)
+        number = await begin_send(
+            conn, one.image, 1, REQUEST, {"prompt": "x"}, provider_key_id=key.provider_key_id
+        )
         assert number is not None
         assert await mark_submitted(conn, one.image.job_id, 1, handle(f"req-{one.image.job_id}"))
     return one, key
@@ -104,7 +117,9 @@ async def test_each_put_is_a_new_version_and_the_one_before_is_kept(database: Da
 
 async def test_puts_at_once_leave_one_current(database: Database) -> None:
     user_id = await new_user(database)
-    made = await asyncio.gather(*(put(database, user_id, f"{FIRST}-{number}") for number in range(6)))
+    made = await asyncio.gather(
+        *(put(database, user_id, f"{FIRST}-{number}") for number in range(6))
+    )
 
     assert sorted(key.version for key in made) == [1, 2, 3, 4, 5, 6]
     newest = max(made, key=lambda key: key.version)
@@ -121,13 +136,20 @@ async def test_key_lies_sealed_and_opens_in_its_own_row_alone(database: Database
     rows = (hers, older, newer)
     async with database.as_system() as conn:
         blobs = [
-            await conn.fetchval("SELECT key_sealed FROM provider_keys WHERE provider_key_id = $1", row.provider_key_id)
+            await conn.fetchval(
+                "SELECT key_sealed FROM provider_keys WHERE provider_key_id = $1",
+                row.provider_key_id,
+            )
             for row in rows
         ]
         assert not any(FIRST.encode() in blob or b"first" in blob for blob in blobs)
-        for row, blob in zip(rows, blobs[1:] + blobs[:1], strict=True):  # each gets that of another row
+        for row, blob in zip(
+            rows, blobs[1:] + blobs[:1], strict=True
+        ):  # each gets that of another row
             await conn.execute(
-                "UPDATE provider_keys SET key_sealed = $2 WHERE provider_key_id = $1", row.provider_key_id, blob
+                "UPDATE provider_keys SET key_sealed = $2 WHERE provider_key_id = $1",
+                row.provider_key_id,
+                blob,
             )
             with pytest.raises(BrokenSealError):
                 await open_key(conn, SEALER, row.provider_key_id)
@@ -147,7 +169,9 @@ async def test_key_of_another_user_is_neither_seen_nor_used(database: Database) 
         with pytest.raises(asyncpg.ForeignKeyViolationError):
             async with role as conn:
                 await conn.execute(
-                    "UPDATE jobs SET provider_key_id = $2 WHERE job_id = $1", one.image.job_id, theirs.provider_key_id
+                    "UPDATE jobs SET provider_key_id = $2 WHERE job_id = $1",
+                    one.image.job_id,
+                    theirs.provider_key_id,
                 )
 
 
@@ -157,7 +181,9 @@ async def test_job_takes_no_key_of_another_provider(database: Database) -> None:
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         async with database.as_user(one.user_id) as conn:
             await conn.execute(
-                "UPDATE jobs SET provider_key_id = $2 WHERE job_id = $1", one.image.job_id, other.provider_key_id
+                "UPDATE jobs SET provider_key_id = $2 WHERE job_id = $1",
+                one.image.job_id,
+                other.provider_key_id,
             )
 
 
@@ -172,7 +198,9 @@ async def test_what_a_test_said_is_kept(database: Database) -> None:
     assert listed.tested_at is not None
 
 
-async def test_key_that_nothing_needs_is_erased_and_the_current_one_never(database: Database) -> None:
+async def test_key_that_nothing_needs_is_erased_and_the_current_one_never(
+    database: Database,
+) -> None:
     user_id = await new_user(database)
     first, second = await put(database, user_id), await put(database, user_id, SECOND)
 
@@ -187,13 +215,17 @@ async def test_key_that_nothing_needs_is_erased_and_the_current_one_never(databa
     assert await delete(database, user_id) is None
     async with database.as_user(user_id) as conn:
         assert await list_keys(conn, user_id) == []
-        left = await conn.fetchval("SELECT count(*) FROM provider_keys WHERE key_sealed IS NOT NULL")
+        left = await conn.fetchval(
+            "SELECT count(*) FROM provider_keys WHERE key_sealed IS NOT NULL"
+        )
     assert left == 0
     assert (await put(database, user_id)).version == 3
 
 
 @pytest.mark.parametrize("how", ["replaced", "deleted"])
-async def test_key_is_kept_until_the_last_job_bought_with_it_has_its_bill(database: Database, how: str) -> None:
+async def test_key_is_kept_until_the_last_job_bought_with_it_has_its_bill(
+    database: Database, how: str
+) -> None:
     one, key = await bought(database)
     if how == "replaced":
         await put(database, one.user_id, SECOND)
@@ -204,18 +236,24 @@ async def test_key_is_kept_until_the_last_job_bought_with_it_has_its_bill(databa
     assert await opened(database, one.user_id, key.provider_key_id) == FIRST
     async with database.as_user(one.user_id) as conn:
         kept = next(row for row in await list_keys(conn, one.user_id) if row.version == 1)
-        await mark_job_ended(conn, one.image.job_id, JobState.COMPLETED, None, expected=(JobState.SUBMITTED,))
+        await mark_job_ended(
+            conn, one.image.job_id, JobState.COMPLETED, None, expected=(JobState.SUBMITTED,)
+        )
     assert kept.open_jobs == 1
     assert key.provider_key_id not in await erase(database)  # ended, and its bill is open
     await settle(database, one.image.job_id, one.user_id)
-    assert key.provider_key_id not in await erase(database)  # its file may have to be asked for again
+    assert key.provider_key_id not in await erase(
+        database
+    )  # its file may have to be asked for again
     async with database.as_user(one.user_id) as conn:
         await end(conn, one)
     assert key.provider_key_id in await erase(database)
 
 
 async def test_key_of_an_orphan_is_kept_until_its_bill(database: Database) -> None:
-    """A superseded send that was accepted after all is ended and billed with the key it was sent with."""
+    """A superseded send that was accepted after all is ended and billed with the key it was sent
+    with.
+    """
     one = await accept(database, new_execution(await new_user(database)))
     first = await put(database, one.user_id)
     async with database.as_user(one.user_id) as conn:
@@ -224,7 +262,9 @@ async def test_key_of_an_orphan_is_kept_until_its_bill(database: Database) -> No
     second = await put(database, one.user_id, SECOND)
     async with database.as_user(one.user_id) as conn:
         await begin_send(conn, one.image, 2, REQUEST, {}, provider_key_id=second.provider_key_id)
-    assert first.provider_key_id not in await erase(database)  # the job is open: its first send may still turn up
+    assert first.provider_key_id not in await erase(
+        database
+    )  # the job is open: its first send may still turn up
     async with database.as_user(one.user_id) as conn:
         orphan = await record_orphan(conn, one.image.job_id, 1, handle(f"late-{one.image.job_id}"))
         assert orphan is not None
@@ -241,8 +281,12 @@ async def test_key_of_an_orphan_is_kept_until_its_bill(database: Database) -> No
     assert first.provider_key_id in await erase(database)
 
 
-async def test_key_that_something_is_about_to_be_bought_with_is_not_erased(database: Database) -> None:
-    """The intent has chosen the key and not committed: whoever deletes it waits, and then sees the job."""
+async def test_key_that_something_is_about_to_be_bought_with_is_not_erased(
+    database: Database,
+) -> None:
+    """The intent has chosen the key and not committed: whoever deletes it waits, and then sees the
+    job.
+    """
     one = await accept(database, new_execution(await new_user(database)))
     key = await put(database, one.user_id)
 

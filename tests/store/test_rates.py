@@ -1,4 +1,6 @@
-"""Rates: in no window is more admitted than the quota, whoever asks at once; what is refused is not counted."""
+"""Rates: in no window is more admitted than the quota, whoever asks at once; what is refused is not
+counted.
+"""
 
 import asyncio
 import time
@@ -8,11 +10,10 @@ from dataclasses import dataclass, replace
 import asyncpg
 import pytest
 
-from contracts.ids import KeyId, UserId
-from runtime.encryption import Sealer
-from store.database import Database
-from store.keys import ApiKey, new_api_key
-from store.rates import (
+from core.domain.ids import KeyId, UserId
+from core.platform.crypto.sealing import Sealer
+from core.store.accounts.api_key_format import ApiKey, new_api_key
+from core.store.accounts.rate_limit import (
     SLOTS,
     Admission,
     KeyRates,
@@ -24,8 +25,9 @@ from store.rates import (
     lock_key_rates,
     set_key_rates,
 )
-from store.users import UserLimits, insert_api_key, insert_user, revoke_api_key
-from tests.servers import FreshDatabase
+from core.store.accounts.users import UserLimits, insert_api_key, insert_user, revoke_api_key
+from core.store.database import Database
+from tests.support.servers import FreshDatabase
 
 READS, WRITES = RouteClass.READS, RouteClass.WRITES
 LIMITS = RateLimits(writes=3, reads=5, window_seconds=900)
@@ -43,7 +45,11 @@ class Gatekeeper:
     key: ApiKey
 
     async def ask(
-        self, route_class: RouteClass = WRITES, limits: RateLimits = LIMITS, *, key: ApiKey | None = None
+        self,
+        route_class: RouteClass = WRITES,
+        limits: RateLimits = LIMITS,
+        *,
+        key: ApiKey | None = None,
     ) -> Admission | None:
         async with self.database.alone() as conn:
             return await admit_request(conn, key or self.key, route_class, limits)
@@ -58,7 +64,9 @@ class Gatekeeper:
         await self.owner.execute("UPDATE request_rates SET newest = newest - $1", number)
 
     async def counted(self) -> int:
-        return await self.owner.fetchval("SELECT coalesce(sum(n), 0) FROM request_rates, unnest(used) AS n")
+        return await self.owner.fetchval(
+            "SELECT coalesce(sum(n), 0) FROM request_rates, unnest(used) AS n"
+        )
 
 
 @pytest.fixture
@@ -68,7 +76,9 @@ async def gate(fresh_database: FreshDatabase) -> AsyncGenerator[Gatekeeper]:
         async with database.as_system() as conn:
             user = await insert_user(conn, Sealer([bytes(32)]), "somebody", NO_LIMITS)
             made = await insert_api_key(conn, user.user_id, "test")
-        yield Gatekeeper(database=database, owner=owner, user_id=user.user_id, key_id=made.key_id, key=made.key)
+        yield Gatekeeper(
+            database=database, owner=owner, user_id=user.user_id, key_id=made.key_id, key=made.key
+        )
     await owner.close()
 
 
@@ -77,7 +87,9 @@ async def test_rate_admits_its_quota_and_says_what_is_left(gate: Gatekeeper) -> 
 
     assert [rate.admitted for rate in seen] == [True, True, True, False, False]
     assert [rate.remaining for rate in seen] == [2, 1, 0, 0, 0]
-    assert {(rate.route_class, rate.quota, rate.window_seconds) for rate in seen} == {(WRITES, 3, 900)}
+    assert {(rate.route_class, rate.quota, rate.window_seconds) for rate in seen} == {
+        (WRITES, 3, 900)
+    }
     assert all(900 - 1 <= rate.next_seconds <= 900 + 15 for rate in seen)
     assert await gate.counted() == 3, "what was refused was counted"
 
@@ -133,8 +145,12 @@ async def test_rate_is_not_stuck_when_the_clock_was_ahead(gate: Gatekeeper) -> N
     assert (await gate.rate()).remaining == 2
 
 
-async def test_rate_holds_in_every_window_and_not_only_from_one_reset_to_the_next(gate: Gatekeeper) -> None:
-    """Half of it at once, half shortly before the window ends, and then as fast as it goes, by several at once."""
+async def test_rate_holds_in_every_window_and_not_only_from_one_reset_to_the_next(
+    gate: Gatekeeper,
+) -> None:
+    """Half of it at once, half shortly before the window ends, and then as fast as it goes, by
+    several at once.
+    """
     limits = RateLimits(writes=20, reads=0, window_seconds=2)
     admitted: list[tuple[float, float]] = []
     begun = time.monotonic()
@@ -207,9 +223,16 @@ async def test_rate_of_a_wrong_or_ended_key_is_not_counted(gate: Gatekeeper) -> 
 
 async def test_rates_cost_no_log_and_are_nobodys_to_read(gate: Gatekeeper) -> None:
     await gate.rate()
-    assert await gate.owner.fetchval("SELECT relpersistence FROM pg_class WHERE relname = 'request_rates'") == b"u"
+    assert (
+        await gate.owner.fetchval(
+            "SELECT relpersistence FROM pg_class WHERE relname = 'request_rates'"
+        )
+        == b"u"
+    )
     async with gate.database.alone() as conn:
-        assert await conn.fetchval("SELECT current_user") == "takeone_app", "the role outlived the function"
+        assert await conn.fetchval("SELECT current_user") == "takeone_app", (
+            "the role outlived the function"
+        )
         for table in ("request_rates", "api_keys"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await conn.fetch(f"SELECT * FROM {table}")

@@ -1,24 +1,34 @@
-"""The books add up in a database that was restored and recovered, whatever the backup had of an execution."""
+"""The books add up in a database that was restored and recovered, whatever the backup had of an
+execution.
+"""
 
 from contextlib import AsyncExitStack
 
 import pytest
 
-from contracts.money import NanoUsd
-from contracts.plans import StepKind
-from contracts.retries import Fate, decide_retry
-from contracts.states import ExecutionStatus
-from store.accepted import Accepted as Document
-from store.accepted import Rebuilt, get_accepted, rebuild
-from store.database import Database
-from store.executions import NewExecution, claim_execution
-from store.ledger_check import list_findings
-from store.loads import LoadLimits
-from store.refunds import refund_by_hand
-from store.retries import lock_execution, lock_purchases, queue_again
-from tests.rows import IMAGE_PRICE, VIDEO_PRICE, Accepted, accept, new_execution, new_user, quote_at
-from tests.servers import FreshDatabase, PostgresServer, new_database
+from core.domain.money import NanoUsd
+from core.domain.plans import StepKind
+from core.domain.retries import Fate, decide_retry
+from core.domain.states import ExecutionStatus
+from core.store.database import Database
+from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.executions import NewExecution, claim_execution
+from core.store.executions.retries import lock_execution, lock_purchases, queue_again
+from core.store.money.ledger_check import list_findings
+from core.store.money.refunds import refund_by_hand
+from core.store.recovery.start_memo import Accepted as Document
+from core.store.recovery.start_memo import Rebuilt, get_accepted, rebuild
 from tests.store.books import buy, end
+from tests.support.rows import (
+    IMAGE_PRICE,
+    VIDEO_PRICE,
+    Accepted,
+    accept,
+    new_execution,
+    new_user,
+    quote_at,
+)
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 COST = 3 * IMAGE_PRICE
 
@@ -28,15 +38,23 @@ async def retried(database: Database, one: Accepted) -> Document:
     async with database.as_user(one.user_id) as conn:
         execution = await lock_execution(conn, one.user_id, one.execution_id)
         assert execution is not None
-        steps = decide_retry(execution.plan, await lock_purchases(conn, one.execution_id), execution.error)
+        steps = decide_retry(
+            execution.plan, await lock_purchases(conn, one.execution_id), execution.error
+        )
         prices = {StepKind.IMAGE: IMAGE_PRICE, StepKind.VIDEO: VIDEO_PRICE}
-        quotes = {item.step.name: quote_at(prices[item.step.kind]) for item in steps if item.fate is Fate.BOUGHT}
+        quotes = {
+            item.step.name: quote_at(prices[item.step.kind])
+            for item in steps
+            if item.fate is Fate.BOUGHT
+        }
         assert await queue_again(conn, execution, steps, quotes, LoadLimits())
         return Document(document=await get_accepted(conn, one.execution_id))
 
 
 async def recovered(fresh: FreshDatabase, document: Document, found: Rebuilt) -> list[str]:
-    """What the check says after the recovery, made twice: a recovery that was killed is run again."""
+    """What the check says after the recovery, made twice: a recovery that was killed is
+    run again.
+    """
     async with Database.open(fresh.application_dsn, max_connections=2) as database:
         for _ in range(2):
             async with database.as_system() as conn:
@@ -45,7 +63,9 @@ async def recovered(fresh: FreshDatabase, document: Document, found: Rebuilt) ->
             return [f"{one.check}: {one.text}" for one in await list_findings(conn)]
 
 
-async def reach(database: Database, moment: str, new: NewExecution, one: Accepted | None) -> Accepted | None:
+async def reach(
+    database: Database, moment: str, new: NewExecution, one: Accepted | None
+) -> Accepted | None:
     if moment == "queued":
         return await accept(database, new, claimed=False)
     assert one is not None
@@ -79,7 +99,9 @@ async def test_books_add_up_after_a_recovery_of_a_retry(
                 async with Database.open(url, max_connections=4) as database:
                     one = await reach(database, moment, new, one)
             if moment == backed_up:  # a copy is made while nobody is connected
-                backup = await stack.enter_async_context(new_database(postgres_server, fresh_database.name))
+                backup = await stack.enter_async_context(
+                    new_database(postgres_server, fresh_database.name)
+                )
         assert one is not None
         assert backup is not None
         async with Database.open(url, max_connections=4) as database:

@@ -1,4 +1,6 @@
-"""Sealing every secret anew: nothing is left under the old key, nothing is lost, whoever else works meanwhile."""
+"""Sealing every secret anew: nothing is left under the old key, nothing is lost, whoever else works
+meanwhile.
+"""
 
 import asyncio
 import os
@@ -10,19 +12,19 @@ import asyncpg
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from contracts.ids import EndpointId, ProviderKeyId, UserId
-from runtime.encryption import Sealer, SecretBox, key_id
-from store.database import Connection, Database
-from store.endpoints import insert_endpoint
-from store.executions import insert_execution, own_secret_context
-from store.provider_keys import open_key, put_key
-from store.sealed import SEALED_COLUMNS, Renewal, count_sealed, renew_all
-from store.users import insert_user, webhook_secret_context
-from store.webhook_secrets import rotate_default_secret, rotate_endpoint_secret
-from store.webhooks import insert_webhook
-from tests.rows import NO_LIMITS, new_execution
-from tests.servers import FreshDatabase
-from tests.webhook_rows import new_webhook
+from core.domain.ids import EndpointId, ProviderKeyId, UserId
+from core.platform.crypto.sealing import Sealer, SecretBox, key_id
+from core.store.accounts.users import insert_user, webhook_secret_context
+from core.store.database import Connection, Database
+from core.store.executions.executions import insert_execution, own_secret_context
+from core.store.providers.user_keys import open_key, put_key
+from core.store.secrets.sealed_columns import SEALED_COLUMNS, Renewal, count_sealed, renew_all
+from core.store.webhooks.endpoints import insert_endpoint
+from core.store.webhooks.events import insert_webhook
+from core.store.webhooks.signing_secrets import rotate_default_secret, rotate_endpoint_secret
+from tests.support.rows import NO_LIMITS, new_execution
+from tests.support.servers import FreshDatabase
+from tests.support.webhook_rows import new_webhook
 
 OLD_KEY, NEW_KEY = b"o" * 32, b"n" * 32
 OLD, NEW, BOTH = Sealer([OLD_KEY]), Sealer([NEW_KEY]), Sealer([NEW_KEY, OLD_KEY])
@@ -81,7 +83,9 @@ async def numbers(database: Database) -> dict[tuple[int, str], int]:
     return found
 
 
-async def test_every_column_that_is_sealed_is_known(fresh_database: FreshDatabase, database: Database) -> None:
+async def test_every_column_that_is_sealed_is_known(
+    fresh_database: FreshDatabase, database: Database
+) -> None:
     """One that a later migration adds fails here until it is sealed anew with the others."""
     await seed(database, OLD)
     owner = await asyncpg.connect(fresh_database.owner_dsn)
@@ -103,7 +107,10 @@ async def test_all_is_sealed_anew_and_opens_with_the_new_key_alone(database: Dat
         await seed(database, OLD)
     await _seal_as_version_1(database)
     before = await texts(database, OLD)
-    assert await numbers(database) == {(2, key_id(OLD_KEY)): len(before) - 5, (1, key_id(OLD_KEY)): 5}
+    assert await numbers(database) == {
+        (2, key_id(OLD_KEY)): len(before) - 5,
+        (1, key_id(OLD_KEY)): 5,
+    }
 
     done = await renew_all(database, BOTH, batch=2)
 
@@ -120,8 +127,14 @@ async def _seal_as_version_1(database: Database) -> None:
             context = webhook_secret_context(row["user_id"])
             header, nonce = b"\x01" + bytes.fromhex(key_id(OLD_KEY)), os.urandom(12)
             secret = OLD.open(row["webhook_secret_sealed"], context=context)
-            sealed = header + nonce + AESGCM(OLD_KEY).encrypt(nonce, secret, header + context.encode())
-            await conn.execute("UPDATE users SET webhook_secret_sealed = $2 WHERE user_id = $1", row["user_id"], sealed)
+            sealed = (
+                header + nonce + AESGCM(OLD_KEY).encrypt(nonce, secret, header + context.encode())
+            )
+            await conn.execute(
+                "UPDATE users SET webhook_secret_sealed = $2 WHERE user_id = $1",
+                row["user_id"],
+                sealed,
+            )
 
 
 async def test_what_cannot_be_opened_is_told_and_left_as_it_is(database: Database) -> None:
@@ -146,7 +159,9 @@ async def test_what_cannot_be_opened_is_told_and_left_as_it_is(database: Databas
 
 
 async def _key_sealed(conn: Connection, provider_key_id: ProviderKeyId) -> bytes:
-    return await conn.fetchval("SELECT key_sealed FROM provider_keys WHERE provider_key_id = $1", provider_key_id)
+    return await conn.fetchval(
+        "SELECT key_sealed FROM provider_keys WHERE provider_key_id = $1", provider_key_id
+    )
 
 
 async def test_without_the_old_key_nothing_is_touched(database: Database) -> None:
@@ -176,7 +191,9 @@ async def test_row_that_is_held_keeps_nobody_waiting_and_is_met_again(database: 
 
 
 async def test_under_load_nothing_is_lost_and_nothing_is_left(database: Database) -> None:
-    """Others go on with keys and secrets of the same rows meanwhile, some of them still under the old key."""
+    """Others go on with keys and secrets of the same rows meanwhile, some of them still under the
+    old key.
+    """
     seeded = [await seed(database, OLD) for _ in range(6)]
     behind = Sealer([OLD_KEY, NEW_KEY])  # a process that is restarted last
     stop = asyncio.Event()

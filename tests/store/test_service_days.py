@@ -6,15 +6,26 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from contracts.money import NanoUsd, usd_text
-from contracts.states import CostBasis
-from store.audit import list_audit
-from store.charges import release_hold, settle_charge
-from store.database import Database
-from store.service_days import ServiceBudgetExceededError, get_service_today, set_daily_limit
-from tests.rows import IMAGE_PRICE, VIDEO_PRICE, accept, assert_books_balance, new_execution, new_user
-from tests.servers import FreshDatabase
+from core.domain.money import NanoUsd, usd_text
+from core.domain.states import CostBasis
+from core.store.accounts.audit import list_audit
+from core.store.database import Database
+from core.store.money.charges import release_hold, settle_charge
+from core.store.money.daily_spending_cap import (
+    ServiceBudgetExceededError,
+    get_service_today,
+    set_daily_limit,
+)
 from tests.store.test_admin import run_admin
+from tests.support.rows import (
+    IMAGE_PRICE,
+    VIDEO_PRICE,
+    accept,
+    assert_books_balance,
+    new_execution,
+    new_user,
+)
+from tests.support.servers import FreshDatabase
 
 PRICE = IMAGE_PRICE + VIDEO_PRICE
 
@@ -44,7 +55,9 @@ async def today(database: Database) -> tuple[int, int]:
     return now.held_nano_usd, now.settled_nano_usd
 
 
-async def test_daily_limit_with_room_for_ten_of_many_users_is_exactly_ten(database: Database) -> None:
+async def test_daily_limit_with_room_for_ten_of_many_users_is_exactly_ten(
+    database: Database,
+) -> None:
     await limit(database, 11 * PRICE - 1)
     users = [await new_user(database) for _ in range(4)]
 
@@ -77,7 +90,9 @@ async def test_daily_limit_counts_what_things_really_cost(database: Database) ->
     assert await today(database) == (0, 0)
     other = await accept(database, new_execution(user_id))
     async with database.as_user(user_id) as conn:
-        await settle_charge(conn, other.video.job_id, NanoUsd(5 * PRICE), CostBasis.REPORTED)  # commits all the same
+        await settle_charge(
+            conn, other.video.job_id, NanoUsd(5 * PRICE), CostBasis.REPORTED
+        )  # commits all the same
     assert await today(database) == (IMAGE_PRICE, 5 * PRICE)
     with pytest.raises(ServiceBudgetExceededError):
         await accept(database, new_execution(user_id))
@@ -92,12 +107,17 @@ async def test_first_hold_of_a_day_is_refused_by_its_limit_too(database: Databas
     assert await today(database) == (0, 0)
 
 
-async def test_bill_of_yesterday_counts_yesterday(fresh_database: FreshDatabase, database: Database) -> None:
+async def test_bill_of_yesterday_counts_yesterday(
+    fresh_database: FreshDatabase, database: Database
+) -> None:
     one = await accept(database, new_execution(await new_user(database)))
     async with database.as_system() as conn:
-        await conn.execute("UPDATE charges SET budget_day = budget_day - 1 WHERE job_id = $1", one.video.job_id)
         await conn.execute(
-            "INSERT INTO service_days (day, held_nano_usd) SELECT day - 1, $1 FROM service_days", VIDEO_PRICE
+            "UPDATE charges SET budget_day = budget_day - 1 WHERE job_id = $1", one.video.job_id
+        )
+        await conn.execute(
+            "INSERT INTO service_days (day, held_nano_usd) SELECT day - 1, $1 FROM service_days",
+            VIDEO_PRICE,
         )
         await conn.execute("UPDATE service_days SET held_nano_usd = held_nano_usd - $1 WHERE day = $2", VIDEO_PRICE,
                            datetime.now(UTC).date())  # fmt: skip
@@ -109,17 +129,26 @@ async def test_bill_of_yesterday_counts_yesterday(fresh_database: FreshDatabase,
     assert shown["leftUsd"] == usd_text(VIDEO_PRICE)
 
 
-async def test_admin_sets_and_shows_the_daily_limit(fresh_database: FreshDatabase, database: Database) -> None:
+async def test_admin_sets_and_shows_the_daily_limit(
+    fresh_database: FreshDatabase, database: Database
+) -> None:
     url = fresh_database.application_dsn
     shown = (await run_admin(url, "service", "show")).json
-    assert (shown["dailyUsd"], shown["heldUsd"], shown["settledUsd"], shown["leftUsd"]) == (None, "0", "0", None)
+    assert (shown["dailyUsd"], shown["heldUsd"], shown["settledUsd"], shown["leftUsd"]) == (
+        None,
+        "0",
+        "0",
+        None,
+    )
     await accept(database, new_execution(await new_user(database)))
     shown = (await run_admin(url, "service", "set-daily-limit", "0.5", "--actor", "Ada")).json
     assert (shown["dailyUsd"], shown["heldUsd"]) == ("0.5", usd_text(PRICE))
     assert shown["leftUsd"] == usd_text(500_000_000 - PRICE)
     resets_at = datetime.fromisoformat(shown["resetsAt"])
     assert timedelta(0) < resets_at - datetime.now(UTC) <= timedelta(days=1)
-    assert (await run_admin(url, "service", "set-daily-limit", "none", "--actor", "Bob")).json["dailyUsd"] is None
+    assert (await run_admin(url, "service", "set-daily-limit", "none", "--actor", "Bob")).json[
+        "dailyUsd"
+    ] is None
     refused = await run_admin(url, "service", "set-daily-limit", "1e3")
     assert (refused.code, "not an amount" in refused.err) == (2, True)
     async with database.as_system() as conn:
@@ -134,9 +163,15 @@ async def test_admin_sets_what_a_user_may_have_under_way(fresh_database: FreshDa
     url = fresh_database.application_dsn
     made = (await run_admin(url, "users", "create", "Ada", "--running-executions", "3")).json
     assert (made["openExecutions"], made["runningExecutions"]) == ("default", 3)
-    changed = (await run_admin(url, "users", "set-limits", made["userId"], "--open-executions", "7")).json
+    changed = (
+        await run_admin(url, "users", "set-limits", made["userId"], "--open-executions", "7")
+    ).json
     assert (changed["openExecutions"], changed["runningExecutions"]) == (7, 3)
-    changed = (await run_admin(url, "users", "set-limits", made["userId"], "--running-executions", "default")).json
+    changed = (
+        await run_admin(
+            url, "users", "set-limits", made["userId"], "--running-executions", "default"
+        )
+    ).json
     assert (changed["openExecutions"], changed["runningExecutions"]) == (7, "default")
     (listed,) = (await run_admin(url, "users", "list")).json
     assert (listed["openExecutions"], listed["runningExecutions"]) == (7, "default")

@@ -1,4 +1,6 @@
-"""Every SQL constant of the store is prepared against the migrated database; row security holds for each role."""
+"""Every SQL constant of the store is prepared against the migrated database; row security holds for
+each role.
+"""
 
 import importlib
 import pkgutil
@@ -7,31 +9,35 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-import store
-from contracts.ids import UserId
-from runtime.encryption import Sealer
-from store.database import APP_ROLE, Connection, Database
-from store.users import UserLimits, insert_user
-from tests.servers import FreshDatabase
+import core.store
+from core.domain.ids import UserId
+from core.platform.crypto.sealing import Sealer
+from core.store.accounts.users import UserLimits, insert_user
+from core.store.database import APP_ROLE, Connection, Database
+from tests.support.servers import FreshDatabase
 
 _VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 
 
 def _constants() -> Iterator[tuple[str, str]]:
-    for module_info in pkgutil.iter_modules(store.__path__):
-        module = importlib.import_module(f"store.{module_info.name}")
+    for module_info in pkgutil.walk_packages(core.store.__path__, "core.store."):
+        module = importlib.import_module(module_info.name)
         for name, value in vars(module).items():
-            if name.isupper() and isinstance(value, str) and value.split(maxsplit=1)[:1] in ([v] for v in _VERBS):
-                yield f"store.{module_info.name}.{name}", value
+            if (
+                name.isupper()
+                and isinstance(value, str)
+                and value.split(maxsplit=1)[:1] in ([v] for v in _VERBS)
+            ):
+                yield f"{module_info.name}.{name}", value
 
 
 CONSTANTS = dict(_constants())
 
 
 def test_sql_constants_are_found_in_every_file_that_has_some() -> None:
-    files = {name.rpartition(".")[0] for name in CONSTANTS}
+    files = {name.rpartition(".")[0].rpartition(".")[2] for name in CONSTANTS}
 
-    assert {f"store.{noun}" for noun in ("users", "executions", "jobs", "charges", "callbacks", "status")} <= files
+    assert {"users", "executions", "jobs", "charges", "callbacks", "status"} <= files
     assert len(CONSTANTS) > 50
 
 
@@ -49,11 +55,15 @@ async def test_sql_constants_can_all_be_prepared(fresh_database: FreshDatabase) 
     assert broken == {}
 
 
-async def test_rows_of_another_user_cannot_be_seen_or_touched(fresh_database: FreshDatabase) -> None:
+async def test_rows_of_another_user_cannot_be_seen_or_touched(
+    fresh_database: FreshDatabase,
+) -> None:
     async with Database.open(fresh_database.application_dsn) as database:
         async with database.as_system() as conn:
             none = UserLimits(monthly_videos=None, monthly_nano_usd=None)
-            ours, theirs = [await insert_user(conn, Sealer([bytes(32)]), name, none) for name in ("Ada", "Bob")]
+            ours, theirs = [
+                await insert_user(conn, Sealer([bytes(32)]), name, none) for name in ("Ada", "Bob")
+            ]
         async with database.as_user(ours.user_id) as conn:
             await _insert_execution(conn, "exec_1", ours.user_id)
         for transaction in (database.as_user, database.reading_as):
@@ -75,7 +85,9 @@ async def test_rows_of_another_user_cannot_be_seen_or_touched(fresh_database: Fr
             assert await conn.fetchval("SELECT count(*) FROM executions") == 1
 
 
-async def test_connection_without_a_transaction_of_somebody_sees_nothing(fresh_database: FreshDatabase) -> None:
+async def test_connection_without_a_transaction_of_somebody_sees_nothing(
+    fresh_database: FreshDatabase,
+) -> None:
     async with Database.open(fresh_database.application_dsn, max_connections=1) as database:
         async with database.as_system() as conn:
             limits = UserLimits(monthly_videos=None, monthly_nano_usd=None)
@@ -83,7 +95,8 @@ async def test_connection_without_a_transaction_of_somebody_sees_nothing(fresh_d
         async with database.as_user(user.user_id) as conn:
             assert await conn.fetchval("SELECT count(*) FROM users") == 1
             assert await conn.fetchval("SELECT current_user") == APP_ROLE
-        # The same pooled connection, for somebody who is nobody: nothing is left of the user before.
+        # The same pooled connection, for somebody who is nobody: nothing is left of the user
+        # before.
         async with database.as_user(UserId("")) as conn:
             assert await conn.fetchval("SELECT count(*) FROM users") == 0
 

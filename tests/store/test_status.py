@@ -1,21 +1,21 @@
-"""Reads of how executions stand: money adds up, the latest job of a step counts, a read is one moment."""
+"""Reads of how executions stand: money adds up, the latest job of a step counts, a read is one
+moment.
+"""
 
 from collections.abc import AsyncGenerator
 
 import pytest
 
-from contracts.ids import ExecutionId, JobId, UserId, new_execution_id, new_job_id
-from contracts.money import NanoUsd
-from contracts.plans import Parameters, Plan, PlanType, Step, StepKind
-from contracts.states import CostBasis, ExecutionStatus, JobState
-from runtime.encryption import Sealer
-from store.charges import Hold, insert_charges, release_charge, settle_charge
-from store.database import Connection, Database
-from store.executions import NewExecution, NewStep, insert_execution
-from store.holds import hold_room
-from store.loads import LoadLimits
-from store.migrate import migration_names
-from store.status import (
+from core.domain.ids import ExecutionId, JobId, UserId, new_execution_id, new_job_id
+from core.domain.money import NanoUsd
+from core.domain.plans import Parameters, Plan, PlanType, Step, StepKind
+from core.domain.states import CostBasis, ExecutionStatus, JobState
+from core.platform.crypto.sealing import Sealer
+from core.store.accounts.users import UserLimits, insert_user, set_limits
+from core.store.database import Connection, Database
+from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.executions import NewExecution, NewStep, insert_execution
+from core.store.executions.status import (
     ExecutionFilter,
     ExecutionStatusRecord,
     find_execution,
@@ -23,9 +23,11 @@ from store.status import (
     list_applied_migrations,
     list_executions,
 )
-from store.users import UserLimits, insert_user, set_limits
-from tests.rows import quote_at
-from tests.servers import FreshDatabase
+from core.store.migrate import migration_names
+from core.store.money.budget_admission import hold_room
+from core.store.money.charges import Hold, insert_charges, release_charge, settle_charge
+from tests.support.rows import quote_at
+from tests.support.servers import FreshDatabase
 
 HELD = NanoUsd(1000)
 QUOTE = quote_at(HELD)
@@ -48,14 +50,23 @@ async def user_id(database: Database) -> UserId:
 async def _insert(database: Database, user_id: UserId) -> ExecutionId:
     names = ("zebra", "apple")  # plan order is not the order of names
     steps = [
-        Step(name=name, kind=StepKind.IMAGE, provider="fal", model="m", deadline_seconds=60, usual_seconds=10)
+        Step(
+            name=name,
+            kind=StepKind.IMAGE,
+            provider="fal",
+            model="m",
+            deadline_seconds=60,
+            usual_seconds=10,
+        )
         for name in names
     ]
     new = NewExecution(
         execution_id=new_execution_id(),
         user_id=user_id,
         plan=Plan(type=PlanType.GENERATE_VIDEO, steps=tuple(steps), result_step="apple"),
-        steps=[NewStep(step=step, parameters=Parameters(prompt="x"), quote=QUOTE) for step in steps],
+        steps=[
+            NewStep(step=step, parameters=Parameters(prompt="x"), quote=QUOTE) for step in steps
+        ],
         request={},
         metadata={},
         webhook_url=None,
@@ -67,14 +78,18 @@ async def _insert(database: Database, user_id: UserId) -> ExecutionId:
     return new.execution_id
 
 
-async def _find(database: Database, user_id: UserId, execution_id: ExecutionId) -> ExecutionStatusRecord:
+async def _find(
+    database: Database, user_id: UserId, execution_id: ExecutionId
+) -> ExecutionStatusRecord:
     async with database.reading_as(user_id) as conn:
         found = await find_execution(conn, user_id, execution_id)
     assert found is not None
     return found
 
 
-async def _buy_again(conn: Connection, user_id: UserId, execution_id: ExecutionId, superseded: JobId) -> JobId:
+async def _buy_again(
+    conn: Connection, user_id: UserId, execution_id: ExecutionId, superseded: JobId
+) -> JobId:
     """A second job for the step of an ended one, as a retry makes it."""
     job_id = new_job_id()
     await conn.execute(
@@ -91,7 +106,9 @@ async def _buy_again(conn: Connection, user_id: UserId, execution_id: ExecutionI
     return job_id
 
 
-async def test_status_lists_jobs_in_plan_order_the_oldest_first(database: Database, user_id: UserId) -> None:
+async def test_status_lists_jobs_in_plan_order_the_oldest_first(
+    database: Database, user_id: UserId
+) -> None:
     execution_id = await _insert(database, user_id)
     first = (await _find(database, user_id, execution_id)).jobs[0]
     async with database.as_user(user_id) as conn:
@@ -104,7 +121,9 @@ async def test_status_lists_jobs_in_plan_order_the_oldest_first(database: Databa
     assert [jobs[0].job_id, jobs[1].job_id] == [first.job_id, again]
 
 
-async def test_status_money_adds_up_with_overage_and_release(database: Database, user_id: UserId) -> None:
+async def test_status_money_adds_up_with_overage_and_release(
+    database: Database, user_id: UserId
+) -> None:
     execution_id = await _insert(database, user_id)
     zebra, apple = (await _find(database, user_id, execution_id)).jobs
     async with database.as_user(user_id) as conn:
@@ -126,7 +145,9 @@ async def test_status_money_adds_up_with_overage_and_release(database: Database,
     assert released == ended.released_nano_usd
 
 
-async def test_status_is_not_final_while_a_bill_is_open(database: Database, user_id: UserId) -> None:
+async def test_status_is_not_final_while_a_bill_is_open(
+    database: Database, user_id: UserId
+) -> None:
     execution_id = await _insert(database, user_id)
     zebra, apple = (await _find(database, user_id, execution_id)).jobs
     async with database.as_user(user_id) as conn:
@@ -143,7 +164,9 @@ async def test_status_changes_when_a_job_does(database: Database, user_id: UserI
     execution_id = await _insert(database, user_id)
     before = await _find(database, user_id, execution_id)
     async with database.as_user(user_id) as conn:
-        await conn.execute("UPDATE jobs SET updated_at = now() WHERE job_id = $1", before.jobs[1].job_id)
+        await conn.execute(
+            "UPDATE jobs SET updated_at = now() WHERE job_id = $1", before.jobs[1].job_id
+        )
 
     assert (await _find(database, user_id, execution_id)).updated_at > before.updated_at
 
@@ -165,8 +188,12 @@ async def test_list_ends_exactly_at_a_full_page(database: Database, user_id: Use
 
     async with database.reading_as(user_id) as conn:
         first = await list_executions(conn, user_id, ExecutionFilter(limit=2))
-        last = await list_executions(conn, user_id, ExecutionFilter(limit=2, before_id=first.next_before_id))
-        none = await list_executions(conn, user_id, ExecutionFilter(limit=2, status=ExecutionStatus.RUNNING))
+        last = await list_executions(
+            conn, user_id, ExecutionFilter(limit=2, before_id=first.next_before_id)
+        )
+        none = await list_executions(
+            conn, user_id, ExecutionFilter(limit=2, status=ExecutionStatus.RUNNING)
+        )
 
     assert [record.execution_id for record in (*first.data, *last.data)] == ids[::-1]
     assert first.next_before_id == ids[2]
@@ -174,7 +201,9 @@ async def test_list_ends_exactly_at_a_full_page(database: Database, user_id: Use
     assert (none.data, none.next_before_id) == ([], None)
 
 
-async def test_list_of_the_system_role_is_still_of_one_user(database: Database, user_id: UserId) -> None:
+async def test_list_of_the_system_role_is_still_of_one_user(
+    database: Database, user_id: UserId
+) -> None:
     await _insert(database, user_id)
 
     async with database.as_system() as conn:
@@ -183,7 +212,9 @@ async def test_list_of_the_system_role_is_still_of_one_user(database: Database, 
     assert page.data == []
 
 
-async def test_budget_left_counts_holds_and_is_never_negative(database: Database, user_id: UserId) -> None:
+async def test_budget_left_counts_holds_and_is_never_negative(
+    database: Database, user_id: UserId
+) -> None:
     await _insert(database, user_id)
     async with database.reading_as(user_id) as conn:
         left = await get_budget_left(conn, user_id)

@@ -1,4 +1,6 @@
-"""Row security, table by table, from the catalogue: a table that is new is held to it, or fails here."""
+"""Row security, table by table, from the catalogue: a table that is new is held to it, or fails
+here.
+"""
 
 import secrets
 from collections.abc import AsyncGenerator, Mapping
@@ -7,10 +9,10 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from contracts.ids import UserId
-from store.database import Connection, Database
-from tests.rows import new_user
-from tests.servers import FreshDatabase, PostgresServer, new_database
+from core.domain.ids import UserId
+from core.store.database import Connection, Database
+from tests.support.rows import new_user
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 OWN_ROWS = "(user_id = current_setting('takeone.user_id'::text, true))"
 NOBODYS = {
@@ -20,7 +22,9 @@ NOBODYS = {
     "submit_pauses": "whether paid calls begin",
     "provider_states": "what a provider lets us do",
 }
-"""Tables that takeone_app may read wholly: no row of them is a user's. A new one belongs here only if that is so."""
+"""Tables that takeone_app may read wholly: no row of them is a user's. A new one belongs here only
+if that is so.
+"""
 
 LIST_TABLES = """
 SELECT c.relname AS name, c.relrowsecurity AND c.relforcerowsecurity AS walled,
@@ -97,7 +101,9 @@ class Tenants:
 
 
 @pytest.fixture(scope="module")
-async def tenants(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Tenants]:
+async def tenants(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[Tenants]:
     async with (
         new_database(postgres_server, template_database) as fresh,
         Database.open(fresh.application_dsn) as database,
@@ -105,7 +111,9 @@ async def tenants(postgres_server: PostgresServer, template_database: str) -> As
         owner = await asyncpg.connect(fresh.owner_dsn)
         tables = tuple(Table(**dict(row)) for row in await owner.fetch(LIST_TABLES))
         ada, bob = await new_user(database), await new_user(database)
-        await owner.execute("SET session_replication_role = replica")  # what a row points to need not be there
+        await owner.execute(
+            "SET session_replication_role = replica"
+        )  # what a row points to need not be there
         for table in tables:
             for user_id in (ada, bob):
                 if table.of_users and table.name != "users":
@@ -118,7 +126,8 @@ async def _insert(conn: Connection, table: str) -> str:
     """An INSERT of one row for user $1, with anything that its columns take."""
     columns = {row["name"]: row["type"] for row in await conn.fetch(LIST_COLUMNS, table)}
     values = {
-        name: CHECKED.get(name, OF_TYPE[kind]).format(token=secrets.token_hex(6)) for name, kind in columns.items()
+        name: CHECKED.get(name, OF_TYPE[kind]).format(token=secrets.token_hex(6))
+        for name, kind in columns.items()
     }
     return f"INSERT INTO {table} ({', '.join(['user_id', *values])}) VALUES ({', '.join(['$1', *values.values()])})"
 
@@ -132,7 +141,9 @@ async def test_every_table_is_walled_off_by_row_or_known_to_be_nobodys(tenants: 
     assert [table.name for table in tenants.of_users if not table.walled] == []
     others = {table.name for table in tenants.tables if not table.of_users}
     open_to_users = {table.name for table in tenants.tables if table.for_app and not table.of_users}
-    assert open_to_users <= set(NOBODYS), "whose rows are these? with a user_id they can be walled off"
+    assert open_to_users <= set(NOBODYS), (
+        "whose rows are these? with a user_id they can be walled off"
+    )
     assert set(NOBODYS) <= others, "known, and not there"
 
 
@@ -154,7 +165,9 @@ async def test_every_table_of_users_has_the_one_policy_for_requests(tenants: Ten
                 "with_check": None,  # the same condition then
             }
         ], table.name
-    assert {policy["tablename"] for policy in policies} <= {table.name for table in tenants.of_users}
+    assert {policy["tablename"] for policy in policies} <= {
+        table.name for table in tenants.of_users
+    }
 
 
 async def test_nothing_in_the_database_lends_its_owners_rights(tenants: Tenants) -> None:
@@ -164,7 +177,9 @@ async def test_nothing_in_the_database_lends_its_owners_rights(tenants: Tenants)
 
 async def test_connection_that_is_nobodys_sees_no_row_of_any_table(tenants: Tenants) -> None:
     for table in tenants.of_users:
-        assert sorted(await _seen(tenants.owner, table)) == sorted((tenants.ada, tenants.bob)), table.name
+        assert sorted(await _seen(tenants.owner, table)) == sorted((tenants.ada, tenants.bob)), (
+            table.name
+        )
         if not table.app_selects:
             continue
         async with tenants.database.alone() as conn:
@@ -189,7 +204,9 @@ async def test_user_sees_and_touches_own_rows_alone_in_every_table(tenants: Tena
                     assert (await conn.execute(statement, tenants.bob)).endswith(" 0"), statement
             except asyncpg.InsufficientPrivilegeError:
                 pass  # requests have no such right to this table at all
-        assert sorted(await _seen(tenants.owner, table)) == sorted((tenants.ada, tenants.bob)), table.name
+        assert sorted(await _seen(tenants.owner, table)) == sorted((tenants.ada, tenants.bob)), (
+            table.name
+        )
 
 
 async def test_user_can_write_no_row_for_another_into_any_table(tenants: Tenants) -> None:
@@ -203,7 +220,9 @@ async def test_user_can_write_no_row_for_another_into_any_table(tenants: Tenants
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             async with tenants.database.as_user(tenants.ada) as conn:
                 await conn.execute(give_away, tenants.bob)
-        assert sorted(await _seen(tenants.owner, table)) == sorted((tenants.ada, tenants.bob)), table.name
+        assert sorted(await _seen(tenants.owner, table)) == sorted((tenants.ada, tenants.bob)), (
+            table.name
+        )
 
 
 async def test_system_role_is_let_in_by_policies_of_its_own(fresh_database: FreshDatabase) -> None:

@@ -1,4 +1,6 @@
-"""Thresholds of a month's budget: told once each, in the transaction that reaches them, whatever reaches them."""
+"""Thresholds of a month's budget: told once each, in the transaction that reaches them, whatever
+reaches them.
+"""
 
 import asyncio
 import json
@@ -9,24 +11,32 @@ from typing import Any
 import asyncpg
 import pytest
 
-from contracts.budgets import next_month, reached_percents
-from contracts.ids import ProviderJobId, UserId
-from contracts.jobs import ProviderHandle
-from contracts.money import NanoUsd, usd_text
-from contracts.states import CostBasis, ExecutionStatus
-from store.accepted import Accepted as RecoveredExecution
-from store.accepted import Rebuilt, get_accepted, rebuild
-from store.adjustments import book_cost
-from store.charges import BudgetExceededError, count_video, release_hold, settle_charge
-from store.database import Connection, Database
-from store.endpoints import set_webhook_url
-from store.executions import mark_ended
-from store.jobs import begin_send
-from store.orphans import record_orphan
-from store.retries import lock_execution, queue_again
-from store.users import UserLimits, set_limits
-from tests.rows import IMAGE_PRICE, VIDEO_MODEL, VIDEO_PRICE, Accepted, accept, new_execution, new_user
-from tests.servers import FreshDatabase, PostgresServer, new_database
+from core.domain.ids import ProviderJobId, UserId
+from core.domain.messages.jobs import ProviderHandle
+from core.domain.money import NanoUsd, usd_text
+from core.domain.months import next_month, reached_percents
+from core.domain.states import CostBasis, ExecutionStatus
+from core.store.accounts.users import UserLimits, set_limits
+from core.store.database import Connection, Database
+from core.store.executions.executions import mark_ended
+from core.store.executions.retries import lock_execution, queue_again
+from core.store.jobs.jobs import begin_send
+from core.store.jobs.orphans import record_orphan
+from core.store.money.adjustments import book_cost
+from core.store.money.charges import BudgetExceededError, count_video, release_hold, settle_charge
+from core.store.recovery.start_memo import Accepted as RecoveredExecution
+from core.store.recovery.start_memo import Rebuilt, get_accepted, rebuild
+from core.store.webhooks.endpoints import set_webhook_url
+from tests.support.rows import (
+    IMAGE_PRICE,
+    VIDEO_MODEL,
+    VIDEO_PRICE,
+    Accepted,
+    accept,
+    new_execution,
+    new_user,
+)
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 PRICE = IMAGE_PRICE + VIDEO_PRICE
 URL = "https://account.example/hooks"
@@ -35,7 +45,9 @@ ALL_OF_BOTH = sorted((kind, percent) for kind in ("usd", "videos") for percent i
 
 
 @pytest.fixture(scope="module")
-async def fresh(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[FreshDatabase]:
+async def fresh(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[FreshDatabase]:
     """One for all tests here: each has users of its own."""
     async with new_database(postgres_server, template_database) as made:
         yield made
@@ -48,7 +60,11 @@ async def database(fresh: FreshDatabase) -> AsyncGenerator[Database]:
 
 
 async def account(
-    database: Database, *, executions: int | None = None, videos: int | None = None, url: str | None = URL
+    database: Database,
+    *,
+    executions: int | None = None,
+    videos: int | None = None,
+    url: str | None = URL,
 ) -> UserId:
     """A user whose month has room for so many executions by money, and so many videos."""
     money = None if executions is None else NanoUsd(executions * PRICE)
@@ -65,7 +81,9 @@ async def hold(database: Database, user_id: UserId, count: int = 1) -> list[Acce
 async def bodies(database: Database, user_id: UserId) -> list[dict[str, Any]]:
     """What was told, in the order it was written."""
     async with database.as_user(user_id) as conn:
-        rows = await conn.fetch("SELECT body FROM webhooks WHERE execution_id IS NULL ORDER BY created_at, event_id")
+        rows = await conn.fetch(
+            "SELECT body FROM webhooks WHERE execution_id IS NULL ORDER BY created_at, event_id"
+        )
     return [json.loads(row["body"]) for row in rows]
 
 
@@ -94,7 +112,12 @@ async def test_threshold_event_says_what_was_reached_and_when_it_resets(database
 
     assert money.pop("timestamp").endswith("Z")
     assert money.pop("id") != videos["id"]
-    half = {"type": "budget.threshold_reached", "month": f"{month:%Y-%m}", "percent": 50, "resetsAt": resets_at}
+    half = {
+        "type": "budget.threshold_reached",
+        "month": f"{month:%Y-%m}",
+        "percent": 50,
+        "resetsAt": resets_at,
+    }
     assert money == half | {
         "kind": "usd",
         "currency": "USD",
@@ -116,7 +139,8 @@ async def test_threshold_event_says_what_was_reached_and_when_it_resets(database
 async def test_thresholds_in_a_burst_are_told_once_each(database: Database) -> None:
     user_id = await account(database, executions=10, videos=10)
     results = await asyncio.gather(
-        *(accept(database, new_execution(user_id), claimed=False) for _ in range(40)), return_exceptions=True
+        *(accept(database, new_execution(user_id), claimed=False) for _ in range(40)),
+        return_exceptions=True,
     )
 
     assert sum(isinstance(result, Accepted) for result in results) == 10
@@ -132,7 +156,9 @@ async def test_one_hold_that_reaches_several_thresholds_tells_each(database: Dat
 
 
 async def test_hold_that_is_refused_tells_nothing(database: Database) -> None:
-    """Its transaction is rolled back: also what it reached by one measure before the other refused."""
+    """Its transaction is rolled back: also what it reached by one measure before the
+    other refused.
+    """
     user_id = await account(database, executions=100, videos=0)
     with pytest.raises(BudgetExceededError):
         await hold(database, user_id)
@@ -152,7 +178,9 @@ async def test_threshold_that_is_passed_again_is_not_told_again(database: Databa
     await hold(database, user_id)
     assert await told(database, user_id) == half
     async with database.as_system() as conn:
-        await set_limits(conn, user_id, UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(4 * PRICE)))
+        await set_limits(
+            conn, user_id, UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(4 * PRICE))
+        )
     await hold(database, user_id)
 
     assert await told(database, user_id) == half
@@ -164,7 +192,9 @@ async def test_limit_that_is_lowered_to_what_is_used_is_told_at_once(database: D
     await hold(database, user_id, 2)
     assert await told(database, user_id) == []
     async with database.as_system() as conn:
-        await set_limits(conn, user_id, UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(2 * PRICE)))
+        await set_limits(
+            conn, user_id, UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(2 * PRICE))
+        )
 
     assert await told(database, user_id) == [("usd", 50), ("usd", 80), ("usd", 100)]
 
@@ -192,7 +222,9 @@ async def orphan_of(conn: Connection, one: Accepted) -> None:
     """A second purchase by the same send, billed at the price of an execution."""
     assert await begin_send(conn, one.video, 1, {}, {})
     handle = ProviderHandle(
-        provider="replicate", model=VIDEO_MODEL, provider_job_id=ProviderJobId(f"late-{one.execution_id}")
+        provider="replicate",
+        model=VIDEO_MODEL,
+        provider_job_id=ProviderJobId(f"late-{one.execution_id}"),
     )
     orphan = await record_orphan(conn, one.video.job_id, 1, handle)
     assert orphan is not None
@@ -211,7 +243,9 @@ async def test_retry_that_buys_nothing_counts_its_video(database: Database) -> N
     user_id = await account(database)
     (one,) = await hold(database, user_id)
     async with database.as_user(user_id) as conn:
-        await mark_ended(conn, one.execution_id, ExecutionStatus.FAILED, progress=0, result=None, error=None)
+        await mark_ended(
+            conn, one.execution_id, ExecutionStatus.FAILED, progress=0, result=None, error=None
+        )
         await count_video(conn, one.execution_id, completed=False)
     async with database.as_system() as conn:
         await set_limits(conn, user_id, UserLimits(monthly_videos=1, monthly_nano_usd=None))
@@ -224,7 +258,9 @@ async def test_retry_that_buys_nothing_counts_its_video(database: Database) -> N
     assert await told(database, user_id) == [("videos", 50), ("videos", 80), ("videos", 100)]
 
 
-async def test_account_without_an_address_is_told_nothing_and_its_thresholds_are_kept(database: Database) -> None:
+async def test_account_without_an_address_is_told_nothing_and_its_thresholds_are_kept(
+    database: Database,
+) -> None:
     user_id = await account(database, executions=2, url=None)
     await hold(database, user_id)
     async with database.as_system() as conn:
@@ -233,7 +269,9 @@ async def test_account_without_an_address_is_told_nothing_and_its_thresholds_are
 
     assert await told(database, user_id) == [("usd", 80), ("usd", 100)]
     async with database.as_user(user_id) as conn:
-        rows = await conn.fetch("SELECT percent, event_id IS NULL AS untold FROM budget_thresholds ORDER BY percent")
+        rows = await conn.fetch(
+            "SELECT percent, event_id IS NULL AS untold FROM budget_thresholds ORDER BY percent"
+        )
     assert [tuple(row) for row in rows] == [(50, True), (80, False), (100, False)]
 
 
@@ -245,10 +283,14 @@ async def test_thresholds_begin_anew_with_the_month_and_a_past_one_is_not_told(
     assert await told(database, user_id) == [("usd", 50)]
     owner = await asyncpg.connect(fresh.owner_dsn)
     try:
-        await owner.execute("UPDATE budget_thresholds SET event_id = NULL WHERE user_id = $1", user_id)
+        await owner.execute(
+            "UPDATE budget_thresholds SET event_id = NULL WHERE user_id = $1", user_id
+        )
         await owner.execute("DELETE FROM webhooks WHERE user_id = $1", user_id)
         for table in ("budget_thresholds", "budgets", "charges", "executions"):
-            await owner.execute(f"UPDATE {table} SET budget_month = '2024-02-01' WHERE user_id = $1", user_id)
+            await owner.execute(
+                f"UPDATE {table} SET budget_month = '2024-02-01' WHERE user_id = $1", user_id
+            )
     finally:
         await owner.close()
     async with database.as_user(user_id) as conn:  # far more than all of a month that is over
@@ -259,7 +301,9 @@ async def test_thresholds_begin_anew_with_the_month_and_a_past_one_is_not_told(
     assert await told(database, user_id) == [("usd", 50)]
 
 
-async def test_threshold_that_a_restored_database_forgot_has_its_old_event(fresh_database: FreshDatabase) -> None:
+async def test_threshold_that_a_restored_database_forgot_has_its_old_event(
+    fresh_database: FreshDatabase,
+) -> None:
     """The receiver knows it by its id, and a delivery that was made is known to have been."""
     async with Database.open(fresh_database.application_dsn) as database:
         user_id = await account(database, executions=2)

@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.ids import KeyId, UserId
-from contracts.money import NanoUsd
-from runtime.encryption import Sealer
-from store.database import Database
-from store.keys import ApiKey, new_api_key, parse_api_key
-from store.rates import Admission, RateLimits, RouteClass, admit_request
-from store.users import (
+from core.domain.ids import KeyId, UserId
+from core.domain.money import NanoUsd
+from core.platform.crypto.sealing import Sealer
+from core.store.accounts.api_key_format import ApiKey, new_api_key, parse_api_key
+from core.store.accounts.rate_limit import Admission, RateLimits, RouteClass, admit_request
+from core.store.accounts.users import (
     NewKey,
     NewUser,
     UserLimits,
@@ -28,7 +27,8 @@ from store.users import (
     set_limits,
     webhook_secret_context,
 )
-from tests.servers import FreshDatabase
+from core.store.database import Database
+from tests.support.servers import FreshDatabase
 
 LIMITS = UserLimits(monthly_videos=3, monthly_nano_usd=NanoUsd(5))
 BOX = Sealer([bytes(32)])
@@ -78,8 +78,13 @@ async def test_user_webhook_secret_is_sealed_and_long_enough(database: Database)
     user, _ = await _new(database)
 
     async with database.as_system() as conn:
-        sealed = await conn.fetchval("SELECT webhook_secret_sealed FROM users WHERE user_id = $1", user.user_id)
-    assert BOX.open(sealed, context=webhook_secret_context(user.user_id)).decode() == user.webhook_secret
+        sealed = await conn.fetchval(
+            "SELECT webhook_secret_sealed FROM users WHERE user_id = $1", user.user_id
+        )
+    assert (
+        BOX.open(sealed, context=webhook_secret_context(user.user_id)).decode()
+        == user.webhook_secret
+    )
     assert user.webhook_secret.startswith("whsec_")
     assert 24 <= len(base64.b64decode(user.webhook_secret.removeprefix("whsec_"))) <= 64
     assert user.webhook_secret not in repr(user)

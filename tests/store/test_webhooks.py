@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from contracts.ids import new_event_id
-from contracts.webhooks import FailedReason
-from store.database import Database
-from store.webhooks import (
+from core.domain.ids import new_event_id
+from core.domain.messages.webhooks import FailedReason
+from core.store.database import Database
+from core.store.webhooks.events import (
     WebhookNotFoundError,
     begin_attempt,
     get_webhook,
@@ -18,8 +18,8 @@ from store.webhooks import (
     mark_failed,
     next_delivery,
 )
-from tests.servers import FreshDatabase
-from tests.webhook_rows import BODY, Stored, insert_execution, new_webhook, store_webhook
+from tests.support.servers import FreshDatabase
+from tests.support.webhook_rows import BODY, Stored, insert_execution, new_webhook, store_webhook
 
 
 @pytest.fixture
@@ -30,7 +30,9 @@ async def database(fresh_database: FreshDatabase) -> AsyncGenerator[Database]:
 
 async def test_insert_webhook_twice_is_one_event(database: Database) -> None:
     user_id, execution_id = await insert_execution(database)
-    first, second = (new_webhook(user_id, execution_id, url="http://127.0.0.1:9/") for _ in range(2))
+    first, second = (
+        new_webhook(user_id, execution_id, url="http://127.0.0.1:9/") for _ in range(2)
+    )
     async with database.as_user(user_id) as conn:
         assert await insert_webhook(conn, first)
         assert not await insert_webhook(conn, second)
@@ -62,7 +64,9 @@ async def test_attempts_that_begin_at_once_have_numbers_of_their_own(database: D
 
 
 async def test_list_pending_finds_what_nobody_tries(database: Database) -> None:
-    left, tried, lost, delivered = [await store_webhook(database, "http://127.0.0.1:9/") for _ in range(4)]
+    left, tried, lost, delivered = [
+        await store_webhook(database, "http://127.0.0.1:9/") for _ in range(4)
+    ]
     async with database.as_system() as conn:
         for stored in (tried, lost, delivered):
             await begin_attempt(conn, stored.order)
@@ -72,14 +76,17 @@ async def test_list_pending_finds_what_nobody_tries(database: Database) -> None:
     async with database.as_system() as conn:
         assert await list_pending(conn, older_than_seconds=10, limit=10) == [left.order, lost.order]
         assert await list_pending(conn, older_than_seconds=10, limit=1) == [left.order]
-        assert await list_pending(conn, older_than_seconds=10, limit=9, after=left.event_id) == [lost.order]
+        assert await list_pending(conn, older_than_seconds=10, limit=9, after=left.event_id) == [
+            lost.order
+        ]
         assert await list_pending(conn, older_than_seconds=120, limit=10) == []
 
 
 async def age_attempts(database: Database, stored: Stored) -> None:
     async with database.as_user(stored.user_id) as conn:
         await conn.execute(
-            "UPDATE webhook_attempts SET started_at = now() - interval '2 days' WHERE event_id = $1", stored.event_id
+            "UPDATE webhook_attempts SET started_at = now() - interval '2 days' WHERE event_id = $1",
+            stored.event_id,
         )
 
 

@@ -1,7 +1,9 @@
-"""One example of every message that travels through Temporal. `python -m tests.unit.messages` writes missing goldens.
+"""One example of every message that travels through Temporal. `python -m tests.unit.messages`
+writes missing goldens.
 
-A golden file is the message as some history somewhere holds it: it is never changed and never removed. A new field
-has a default, so the example here stays what the old payload decodes to; the new form is added as another example.
+A golden file is the message as some history somewhere holds it: it is never changed and never
+removed. A new field has a default, so the example here stays what the old payload decodes to; the
+new form is added as another example.
 """
 
 import json
@@ -10,8 +12,10 @@ from typing import Any
 
 from temporalio.converter import DataConverter
 
-from contracts.assets import StoreAssetResult
-from contracts.executions import (
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import AssetId, EventId, ExecutionId, JobId, UserId
+from core.domain.messages.assets import StoreAssetResult
+from core.domain.messages.executions import (
     CancelInput,
     ClaimOutcome,
     ClaimResult,
@@ -21,9 +25,7 @@ from contracts.executions import (
     FinishInput,
     StepJob,
 )
-from contracts.failures import Failure, FailureCode
-from contracts.ids import AssetId, EventId, ExecutionId, JobId, UserId
-from contracts.jobs import (
+from core.domain.messages.jobs import (
     CancelJobResult,
     CancelOutcome,
     FindJobResult,
@@ -34,15 +36,17 @@ from contracts.jobs import (
     SubmitOutcome,
     WaitJobResult,
 )
-from contracts.money import NanoUsd
-from contracts.plans import OnFailure, Plan, PlanType, Step, StepKind
-from contracts.states import ExecutionStatus, JobState
-from contracts.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
+from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
+from core.domain.money import NanoUsd
+from core.domain.plans import OnFailure, Plan, PlanType, Step, StepKind
+from core.domain.states import ExecutionStatus, JobState
 
 GOLDEN = Path(__file__).parent / "golden"
 USER, EXECUTION, JOB = UserId("usr_1"), ExecutionId("exec_1"), JobId("job_1")
 REF = ExecutionRef(user_id=USER, execution_id=EXECUTION, generation=2, type=PlanType.GENERATE_VIDEO)
-FAILURE = Failure(code=FailureCode.PROVIDER_FAILED, message="The provider could not finish this step.")
+FAILURE = Failure(
+    code=FailureCode.PROVIDER_FAILED, message="The provider could not finish this step."
+)
 
 
 def _step(name: str, kind: StepKind, *needs: str) -> Step:
@@ -66,25 +70,38 @@ PLAN = Plan(
 )
 
 MESSAGES: dict[str, Any] = {
-    "execution_order": ExecutionOrder(execution_id=EXECUTION, user_id=USER, generation=2, plan=PLAN),
+    "execution_order": ExecutionOrder(
+        execution_id=EXECUTION, user_id=USER, generation=2, plan=PLAN
+    ),
     "execution_ref": REF,
-    "claim_result": ClaimResult(outcome=ClaimOutcome.CLAIMED, jobs=(StepJob(step="image", job_id=JOB),)),
+    "claim_result": ClaimResult(
+        outcome=ClaimOutcome.CLAIMED, jobs=(StepJob(step="image", job_id=JOB),)
+    ),
     "cancel_input": CancelInput(execution=REF, reason="enough"),
     "finish_input": FinishInput(execution=REF, status=ExecutionStatus.FAILED, failure=FAILURE),
     "execution_outcome": ExecutionOutcome(
-        status=ExecutionStatus.FAILED, spent_nano_usd=3_000_000, event_id=EventId("evt_1"), failure=FAILURE
+        status=ExecutionStatus.FAILED,
+        spent_nano_usd=3_000_000,
+        event_id=EventId("evt_1"),
+        failure=FAILURE,
     ),
     "job_ref": JobRef(user_id=USER, execution_id=EXECUTION, job_id=JOB, generation=2),
-    "submit_job_result": SubmitJobResult(outcome=SubmitOutcome.NOT_SENT, retry_after_seconds=7.5, failure=FAILURE),
+    "submit_job_result": SubmitJobResult(
+        outcome=SubmitOutcome.NOT_SENT, retry_after_seconds=7.5, failure=FAILURE
+    ),
     "find_job_result": FindJobResult(outcome=FindOutcome.GIVEN_UP, failure=FAILURE),
     "wait_job_result": WaitJobResult(state=JobState.COMPLETED),
     "settle_job_result": SettleJobResult(
         state=JobState.FAILED, execution_spent_nano_usd=NanoUsd(3_000_000), failure=FAILURE
     ),
     "cancel_job_result": CancelJobResult(outcome=CancelOutcome.REQUESTED),
-    "store_asset_result": StoreAssetResult(asset_id=AssetId("asset_1"), size_bytes=17, failure=FAILURE),
+    "store_asset_result": StoreAssetResult(
+        asset_id=AssetId("asset_1"), size_bytes=17, failure=FAILURE
+    ),
     "delivery_order": DeliveryOrder(user_id=USER, event_id=EventId("evt_1"), delivery=2),
-    "attempt_result": AttemptResult(outcome=AttemptOutcome.RETRY, number=3, status_code=503, retry_after_seconds=1.5),
+    "attempt_result": AttemptResult(
+        outcome=AttemptOutcome.RETRY, number=3, status_code=503, retry_after_seconds=1.5
+    ),
 }
 
 
@@ -99,4 +116,6 @@ if __name__ == "__main__":
     for name, message in MESSAGES.items():
         path = GOLDEN / f"{name}.json"
         if not path.exists():
-            path.write_text(json.dumps(encoded(message), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            path.write_text(
+                json.dumps(encoded(message), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )

@@ -1,4 +1,6 @@
-"""Which addresses are public: our tables, held against the standard library's and against every way to carry IPv4."""
+"""Which addresses are public: our tables, held against the standard library's and against every way
+to carry IPv4.
+"""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -6,12 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from runtime.address_rules import carried, literal, name_refusal, refusal
-from runtime.outbound_rules import OutboundRules, host_and_port
+from core.platform.egress.address_rules import carried, literal, name_refusal, refusal
+from core.platform.egress.rules import OutboundRules, host_and_port
 from tests.network.cases import FORBIDDEN, PUBLIC
 
 V4 = st.integers(0, 2**32 - 1).map(IPv4Address)
-V6 = st.integers(0, 2**128 - 1).map(IPv6Address) | st.integers(0, 2**125 - 1).map(lambda low: IPv6Address(2**125 + low))
+V6 = st.integers(0, 2**128 - 1).map(IPv6Address) | st.integers(0, 2**125 - 1).map(
+    lambda low: IPv6Address(2**125 + low)
+)
 
 
 def dressed(inner: IPv4Address) -> dict[str, IPv6Address]:
@@ -23,7 +27,9 @@ def dressed(inner: IPv4Address) -> dict[str, IPv6Address]:
         "translated": IPv6Address(0xFFFF << 48 | bits),
         "nat64": IPv6Address(0x64FF9B << 96 | bits),
         "local nat64, 96": IPv6Address(0x64FF9B0001 << 80 | bits),
-        "local nat64, 48": IPv6Address(0x64FF9B0001 << 80 | bits >> 16 << 64 | (bits & 0xFFFF) << 40),
+        "local nat64, 48": IPv6Address(
+            0x64FF9B0001 << 80 | bits >> 16 << 64 | (bits & 0xFFFF) << 40
+        ),
         "6to4": IPv6Address(0x2002 << 112 | bits << 80 | 1),
         "teredo server": IPv6Address(0x20010000 << 96 | bits << 64 | 0x1234),
         "teredo client": IPv6Address(0x20010000 << 96 | 0x01010101 << 64 | (bits ^ 0xFFFFFFFF)),
@@ -52,20 +58,25 @@ def test_refusal_of_what_no_server_has(address: str) -> None:
     ],
 )  # fmt: skip
 def test_public_address_is_not_refused(address: str) -> None:
-    """Also those beside a forbidden network, and what a network without IPv4 reaches the public one by."""
+    """Also those beside a forbidden network, and what a network without IPv4 reaches the public one
+    by.
+    """
     assert refusal(address) is None
 
 
 @given(V4 | V6)
 @example(IPv4Address("192.88.99.1"))
-def test_what_the_standard_library_calls_private_is_refused(address: IPv4Address | IPv6Address) -> None:
+def test_what_the_standard_library_calls_private_is_refused(
+    address: IPv4Address | IPv6Address,
+) -> None:
     if refusal(address) is None:
         assert address.is_global
         assert not address.is_multicast
 
 
 @pytest.mark.parametrize(
-    "address", ["192.88.99.1", "168.63.129.16", "64:ff9b::a00:5", "2002:a00:5::1", "4000::1", "::a00:5"]
+    "address",
+    ["192.88.99.1", "168.63.129.16", "64:ff9b::a00:5", "2002:a00:5::1", "4000::1", "::a00:5"],
 )
 def test_what_the_standard_library_calls_global_and_is_not_is_refused(address: str) -> None:
     assert refusal(address)
@@ -90,14 +101,17 @@ def test_literal_address_of_a_host(host: str, address: str) -> None:
     assert literal(host) == ip_address(address)
 
 
-@pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "1.2.3.0x4", "1.2.3.4.5", "[::g]"])
+@pytest.mark.parametrize(
+    "host", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "1.2.3.0x4", "1.2.3.4.5", "[::g]"]
+)
 def test_number_that_is_no_usual_address_is_neither_name_nor_address(host: str) -> None:
     with pytest.raises(ValueError, match="usual form"):
         literal(host)
 
 
 @pytest.mark.parametrize(
-    "name", ["localhost", "LOCALHOST.", "a.localhost", "metadata.google.internal", "intranet", "x.local"]
+    "name",
+    ["localhost", "LOCALHOST.", "a.localhost", "metadata.google.internal", "intranet", "x.local"],
 )
 def test_internal_name_is_refused(name: str) -> None:
     assert literal(name) is None
@@ -105,7 +119,8 @@ def test_internal_name_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["example.com", "local.example.com", "internal.io", "xn--bcher-kva.example", "mylocal.dev"]
+    "name",
+    ["example.com", "local.example.com", "internal.io", "xn--bcher-kva.example", "mylocal.dev"],
 )
 def test_public_name_is_not_refused(name: str) -> None:
     assert name_refusal(name) is None

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.encryption import (
+from core.platform.crypto.sealing import (
     HEADER_BYTES,
     BrokenSealError,
     LocalKeys,
@@ -30,7 +30,9 @@ def sealed_directly(key: bytes, plaintext: bytes, context: str) -> bytes:
 
 
 class Service:
-    """Stands for a key management service: master keys that only it has, and answers of a length of its own."""
+    """Stands for a key management service: master keys that only it has, and answers of a length of
+    its own.
+    """
 
     def __init__(self) -> None:
         self.newest_id = "00112233445566ff"
@@ -70,7 +72,9 @@ def test_seal_uses_the_newest_key_and_old_ones_still_open() -> None:
 
 def test_open_without_the_key_says_which_one_is_missing() -> None:
     sealed = Sealer([OLD]).seal("secret", context="c")
-    with pytest.raises(UnknownKeyError, match=f"key {key_id(OLD)}, which is not.*has {key_id(NEW)}") as missing:
+    with pytest.raises(
+        UnknownKeyError, match=f"key {key_id(OLD)}, which is not.*has {key_id(NEW)}"
+    ) as missing:
         Sealer([NEW]).open(sealed, context="c")
     assert missing.value.key_id == key_id(OLD)
 
@@ -164,7 +168,9 @@ def test_header_tells_what_is_sealed_under_the_newest_key() -> None:
 
 
 def test_master_keys_may_be_held_by_a_service() -> None:
-    """What ENCRYPTION_KEYS alone would open is none of it; what they sealed before can be renewed under the service."""
+    """What ENCRYPTION_KEYS alone would open is none of it; what they sealed before can be renewed
+    under the service.
+    """
     service = Service()
     sealer = Sealer([NEW], wrapper=service)
     sealed = sealer.seal("secret", context="c")
@@ -185,7 +191,10 @@ def test_sealer_refuses_unusable_keys(keys: list[bytes]) -> None:
 
 def test_derived_keys_follow_key_and_purpose() -> None:
     both = Sealer([NEW, OLD])
-    assert both.derive_key("callback") == [*Sealer([NEW]).derive_key("callback"), *Sealer([OLD]).derive_key("callback")]
+    assert both.derive_key("callback") == [
+        *Sealer([NEW]).derive_key("callback"),
+        *Sealer([OLD]).derive_key("callback"),
+    ]
     derived = {*both.derive_key("callback"), *both.derive_key("cursor")}
     assert len(derived) == 4
     assert all(len(key) == 32 for key in derived)

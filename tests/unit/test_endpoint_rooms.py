@@ -1,12 +1,14 @@
-"""Room for tries: counted by endpoint and by user; whoever is put back comes again when it is likely to find some."""
+"""Room for tries: counted by endpoint and by user; whoever is put back comes again when it is
+likely to find some.
+"""
 
 from collections.abc import Callable
 
 import pytest
 
-from activities.endpoint_rooms import EndpointRooms, PutBack
-from contracts.ids import EndpointId, UserId
-from runtime.policies import PUT_BACK_MAX_SECONDS, PUT_BACK_MIN_SECONDS
+from core.domain.ids import EndpointId, UserId
+from core.platform.temporal.policies import PUT_BACK_MAX_SECONDS, PUT_BACK_MIN_SECONDS
+from core.webhooks.concurrency import EndpointRooms, PutBack
 
 ADA, BOB = UserId("usr_ada"), UserId("usr_bob")
 DEAD, WELL = EndpointId("end_dead"), EndpointId("end_well")
@@ -30,20 +32,26 @@ def rooms(clock: Clock) -> EndpointRooms:
     return EndpointRooms(per_user=12, per_endpoint=10, per_failing_endpoint=2, clock=clock)
 
 
-def enter(rooms: EndpointRooms, endpoint: str, user_id: UserId = ADA, *, failing: bool = False) -> Callable[[], None]:
+def enter(
+    rooms: EndpointRooms, endpoint: str, user_id: UserId = ADA, *, failing: bool = False
+) -> Callable[[], None]:
     entered = rooms.enter(user_id, EndpointId(endpoint), failing=failing)
     assert not isinstance(entered, PutBack)
     return entered
 
 
-def put_back(rooms: EndpointRooms, endpoint: str, user_id: UserId = ADA, *, failing: bool = False) -> float:
+def put_back(
+    rooms: EndpointRooms, endpoint: str, user_id: UserId = ADA, *, failing: bool = False
+) -> float:
     entered = rooms.enter(user_id, EndpointId(endpoint), failing=failing)
     assert isinstance(entered, PutBack)
     return entered.seconds
 
 
 @pytest.mark.parametrize(("failing", "limit"), [(False, 10), (True, 2)])
-def test_endpoint_has_so_many_tries_at_once_and_no_more(rooms: EndpointRooms, failing: bool, limit: int) -> None:
+def test_endpoint_has_so_many_tries_at_once_and_no_more(
+    rooms: EndpointRooms, failing: bool, limit: int
+) -> None:
     leaves = [enter(rooms, DEAD, failing=failing) for _ in range(limit)]
     put_back(rooms, DEAD, failing=failing)
     enter(rooms, WELL)
@@ -60,8 +68,12 @@ def test_user_with_many_endpoints_leaves_room_to_others(rooms: EndpointRooms) ->
     enter(rooms, "end_12")
 
 
-def test_who_is_put_back_waits_as_long_as_those_before_it_take(rooms: EndpointRooms, clock: Clock) -> None:
-    """A hundred for a receiver that takes ten seconds for each of two at once: spread over the next minutes."""
+def test_who_is_put_back_waits_as_long_as_those_before_it_take(
+    rooms: EndpointRooms, clock: Clock
+) -> None:
+    """A hundred for a receiver that takes ten seconds for each of two at once: spread over the next
+    minutes.
+    """
     for _ in range(20):
         leaves = [enter(rooms, DEAD, failing=True) for _ in range(2)]
         clock.now += 10
@@ -79,7 +91,9 @@ def test_who_is_put_back_waits_as_long_as_those_before_it_take(rooms: EndpointRo
     assert put_back(rooms, DEAD, failing=True) <= 10
 
 
-def test_who_is_put_back_behind_quick_ones_comes_again_soon(rooms: EndpointRooms, clock: Clock) -> None:
+def test_who_is_put_back_behind_quick_ones_comes_again_soon(
+    rooms: EndpointRooms, clock: Clock
+) -> None:
     for _ in range(30):
         leave = enter(rooms, WELL)
         clock.now += 0.05

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from temporalio.exceptions import ApplicationErrorCategory
 
-from activities.failures import hand_over, retry_later
-from contracts.failures import FAILURES, MESSAGE_MAX_CHARS, Acts, Failure, FailureCode
+from core.domain.failures import FAILURES, MESSAGE_MAX_CHARS, Acts, Failure, FailureCode
+from core.platform.temporal.failures import hand_over, retry_later
 
 
 def test_failures_table_is_total() -> None:

@@ -1,4 +1,6 @@
-"""The house rules that no linter knows: sizes, vendors' names, and that everything named is registered."""
+"""The house rules that no linter knows: sizes, vendors' names, and that everything named is
+registered.
+"""
 
 import ast
 import inspect
@@ -18,24 +20,29 @@ from activities.assets import AssetActivities
 from activities.executions import ExecutionActivities
 from activities.jobs import JobActivities
 from activities.webhooks import WebhookActivities
-from providers.registry import PROVIDER_NAMES
+from core.providers.registry import PROVIDER_NAMES
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = ("api", "activities", "contracts", "providers", "runtime", "store", "workflows")
+PRODUCT = ("activities", "api", "cli", "core", "workflows")
 HOUSE = (*PRODUCT, "deploy", "sandbox", "tests")
 MAX_FUNCTION_LINES, MAX_FILE_LINES = 60, 400
 MAY_NAME_VENDORS = (
-    "providers/vendors/",
-    "providers/registry.py",
-    "runtime/provider_settings.py",
-    "runtime/redaction.py",
+    "core/providers/vendors/",
+    "core/providers/registry.py",
+    "core/platform/settings/providers.py",
+    "core/platform/observability/redaction.py",
 )
 """The last: what their keys look like, so that none is ever logged."""
-VENDOR = re.compile(rf"(?<![a-z]){'|(?<![a-z])'.join(f'{name}(?![a-z])' for name in PROVIDER_NAMES)}", re.IGNORECASE)
+VENDOR = re.compile(
+    rf"(?<![a-z]){'|(?<![a-z])'.join(f'{name}(?![a-z])' for name in PROVIDER_NAMES)}", re.IGNORECASE
+)
 
 
 def files(folders: tuple[str, ...]) -> list[Path]:
-    return [ROOT / "worker.py", *(path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))]
+    return [
+        ROOT / "worker.py",
+        *(path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))),
+    ]
 
 
 def long_functions(path: Path) -> Iterator[str]:
@@ -51,7 +58,10 @@ def test_no_function_is_over_sixty_lines() -> None:
 
 
 def test_no_file_is_over_four_hundred_lines() -> None:
-    sizes = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in files(HOUSE)}
+    sizes = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in files(HOUSE)
+    }
     assert {path: lines for path, lines in sizes.items() if lines > MAX_FILE_LINES} == {}
 
 
@@ -60,7 +70,11 @@ def code_of(path: Path) -> Iterator[tuple[int, str]]:
     text = path.read_text(encoding="utf-8")
     prose: set[int] = set()
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
             prose |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type in (tokenize.NAME, tokenize.STRING) and token.start[0] not in prose:
@@ -86,15 +100,27 @@ def test_vendor_is_recognised(code: str) -> None:
 
 
 def defined_activities() -> set[str]:
-    """Everything with @activity.defn, by its name in the source: also what nobody hands to a worker."""
+    """Everything with @activity.defn, by its name in the source: also what nobody hands to a
+    worker.
+    """
     pattern = re.compile(r'@activity\.defn\(name="([a-z_]+)"\)')
-    return {name for path in files(("activities",)) for name in pattern.findall(path.read_text(encoding="utf-8"))}
+    return {
+        name
+        for path in files(("activities",))
+        for name in pattern.findall(path.read_text(encoding="utf-8"))
+    }
 
 
 def registered() -> dict[str, set[str]]:
-    """What worker.make_workers hands to each task queue, read from its source: queue expression → activities."""
+    """What worker.make_workers hands to each task queue, read from its source: queue expression →
+    activities.
+    """
     tree = ast.parse((ROOT / "worker.py").read_text(encoding="utf-8"))
-    make = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "make_workers")
+    make = next(
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name == "make_workers"
+    )
     classes = {
         "executions": ExecutionActivities,
         "jobs": JobActivities,
@@ -103,14 +129,20 @@ def registered() -> dict[str, set[str]]:
     }
     found: dict[str, set[str]] = {}
     for node in ast.walk(make):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "worker"):
+        if not (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "worker"
+        ):
             continue
         handed = node.args[2]
         assert isinstance(handed, ast.List)
         names: set[str] = set()
         for item in handed.elts:
             _, group, method = ast.unparse(item).split(".")
-            names.add(getattr(getattr(classes[group], method), "__temporal_activity_definition").name)
+            names.add(
+                getattr(getattr(classes[group], method), "__temporal_activity_definition").name
+            )
         found[ast.unparse(node.args[0])] = names
     return found
 
@@ -123,11 +155,17 @@ def test_every_activity_is_registered_on_exactly_one_queue() -> None:
 def test_every_queue_that_workflows_use_has_a_worker_with_that_activity() -> None:
     queues = registered()
     pattern = re.compile(r"(\w+Activities)\.(\w+),\s+\w+,\s+task_queue=(policies\.\w+)")
-    uses = [use for path in files(("workflows",)) for use in pattern.findall(path.read_text(encoding="utf-8"))]
+    uses = [
+        use
+        for path in files(("workflows",))
+        for use in pattern.findall(path.read_text(encoding="utf-8"))
+    ]
     assert len(uses) >= 6
     modules = inspect.getmembers(activities.jobs) + inspect.getmembers(activities.assets)
     modules += inspect.getmembers(activities.executions) + inspect.getmembers(activities.webhooks)
     for owner, method, queue in uses:
         name = getattr(getattr(dict(modules)[owner], method), "__temporal_activity_definition").name
         matching = [names for expression, names in queues.items() if expression.startswith(queue)]
-        assert any(name in names for names in matching), f"{name} is ordered on {queue}, where nobody does it"
+        assert any(name in names for names in matching), (
+            f"{name} is ordered on {queue}, where nobody does it"
+        )

@@ -8,8 +8,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from runtime.encryption import Sealer
-from tests.leaks import find_leaks, spellings, unfolded
+from core.platform.crypto.sealing import Sealer
+from tests.support.leaks import find_leaks, spellings, unfolded
 
 SECRET = b"kA9/xY+2==:whsec?Zq7"
 OTHER = b"another secret, not here"
@@ -30,13 +30,18 @@ SPELLINGS: dict[str, Callable[[bytes], bytes]] = {
     "base64 in the middle": lambda secret: base64.b64encode(b"a" + secret + b"bc"),
     "base64 at the end": lambda secret: base64.b64encode(b"ab" + secret),
     "base64url at the end": lambda secret: base64.urlsafe_b64encode(b"abcd" + secret),
-    "base64 of JSON": lambda secret: base64.b64encode(json.dumps({"key": secret.decode()}).encode()),
+    "base64 of JSON": lambda secret: base64.b64encode(
+        json.dumps({"key": secret.decode()}).encode()
+    ),
 }
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_leak_is_found_in_every_spelling(name: str) -> None:
-    sinks = [("here", b"x" * 7 + SPELLINGS[name](SECRET) + b"y" * 5), ("not here", b"nothing of it")]
+    sinks = [
+        ("here", b"x" * 7 + SPELLINGS[name](SECRET) + b"y" * 5),
+        ("not here", b"nothing of it"),
+    ]
     leaks = find_leaks(sinks, {"planted": SECRET, "other": OTHER})
     assert {(leak.sink, leak.secret) for leak in leaks} == {("here", "planted")}
 

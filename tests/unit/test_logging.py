@@ -19,9 +19,9 @@ from fastapi import APIRouter, FastAPI
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from runtime.access_log import AccessLog
-from runtime.logging import bind, configure_logging, get_logger
-from runtime.redaction import MAX_TEXT_CHARACTERS, Redactor
+from core.platform.observability.access_log import AccessLog
+from core.platform.observability.logging import bind, configure_logging, get_logger
+from core.platform.observability.redaction import MAX_TEXT_CHARACTERS, Redactor
 
 ROOT = Path(__file__).parents[2]
 FAL_KEY = "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f:0123456789abcdef0123456789abcdef"
@@ -83,12 +83,20 @@ def test_log_below_the_level_is_silent(lines: ReadLines) -> None:
     assert [line["event"] for line in lines()] == ["heard"]
 
 
-@pytest.mark.parametrize("name", ["uvicorn.error", "temporalio.core", "httpx", "asyncpg", "anything"])
+@pytest.mark.parametrize(
+    "name", ["uvicorn.error", "temporalio.core", "httpx", "asyncpg", "anything"]
+)
 def test_log_of_a_library_has_our_form(name: str, lines: ReadLines) -> None:
     configure_logging()
-    logging.getLogger(name).warning("pool of %s is %d full", "db", 3, extra={"color_message": "x", "note": "extra"})
+    logging.getLogger(name).warning(
+        "pool of %s is %d full", "db", 3, extra={"color_message": "x", "note": "extra"}
+    )
     [line] = lines()
-    assert (line["level"], line["logger"], line["event"]) == ("warning", name, "pool of db is 3 full")
+    assert (line["level"], line["logger"], line["event"]) == (
+        "warning",
+        name,
+        "pool of db is 3 full",
+    )
     assert line["note"] == "extra"
     assert "color_message" not in line
     assert line["time"].endswith("Z")
@@ -97,7 +105,12 @@ def test_log_of_a_library_has_our_form(name: str, lines: ReadLines) -> None:
 def test_log_keeps_to_one_line_whatever_is_logged(lines: ReadLines) -> None:
     configure_logging()
     get_logger("jobs").info(
-        "two\nlines", text="a\r\nb\u2028c", odd=object, raw=b"\xff\n", lone="\ud800", nan=float("nan")
+        "two\nlines",
+        text="a\r\nb\u2028c",
+        odd=object,
+        raw=b"\xff\n",
+        lone="\ud800",
+        nan=float("nan"),
     )
     [line] = lines()
     assert (line["event"], line["text"], line["lone"]) == ("two\nlines", "a\r\nb\u2028c", "\ud800")
@@ -147,7 +160,7 @@ def test_log_of_an_exception_has_its_trace_without_secrets(lines: ReadLines) -> 
 def test_uncaught_error_is_a_line_too(tmp_path: Path) -> None:
     """As a real process: the last words are one JSON line, redacted, and the exit code is 1."""
     program = (
-        "from runtime.logging import configure_logging\n"
+        "from core.platform.observability.logging import configure_logging\n"
         "configure_logging()\n"
         "raise RuntimeError('no connection to postgresql://app:planted@db/takeone')\n"
     )
@@ -198,7 +211,10 @@ def test_log_for_a_terminal_is_text_without_secrets(capsys: pytest.CaptureFixtur
         ("whsec_MDEyMzQ1Njc4OWFiY2RlZg==", "whsec_[redacted]"),
         ("r8_0123456789abcdefghijklmnop", "r8_[redacted]"),
         ("sk_0123456789abcdef0123456789", "sk_[redacted]"),
-        ("postgresql://app:p@ss:w/rd@db:5432/takeone", "postgresql://app:[redacted]@db:5432/takeone"),
+        (
+            "postgresql://app:p@ss:w/rd@db:5432/takeone",
+            "postgresql://app:[redacted]@db:5432/takeone",
+        ),
         ("proxy http://user:pass@proxy:3128 down", "proxy http://user:[redacted]@proxy:3128 down"),
         ("host=db password=planted user=app", "host=db password=[redacted] user=app"),
         ('{"token": "planted", "n": 1}', '{"token": "[redacted]", "n": 1}'),
@@ -211,9 +227,18 @@ def test_log_for_a_terminal_is_text_without_secrets(capsys: pytest.CaptureFixtur
         ("/a?token=abc&limit=5", "/a?token=[redacted]&limit=5"),
         ("https://cdn/x.mp4?Expires=1&Signature=ab~c&Key-Pair-Id=K", None),
         ("POST /callbacks/fal/AbC-_123 200", "POST /callbacks/fal/[redacted] 200"),
-        ("https://h/callbacks/replicate/AbC?x=planted", "https://h/callbacks/replicate/[redacted]?x=[redacted]"),
-        ("u=https%3A%2F%2Fh%2Fcallbacks%2Ffal%2FAbC123", "u=https%3A%2F%2Fh%2Fcallbacks%2Ffal%2F[redacted]"),
-        ("q.run/m?fal_webhook=https%3A%2F%2Fh%2Fcallbacks%2Ffal%2FAbC", "q.run/m?fal_webhook=[redacted]"),
+        (
+            "https://h/callbacks/replicate/AbC?x=planted",
+            "https://h/callbacks/replicate/[redacted]?x=[redacted]",
+        ),
+        (
+            "u=https%3A%2F%2Fh%2Fcallbacks%2Ffal%2FAbC123",
+            "u=https%3A%2F%2Fh%2Fcallbacks%2Ffal%2F[redacted]",
+        ),
+        (
+            "q.run/m?fal_webhook=https%3A%2F%2Fh%2Fcallbacks%2Ffal%2FAbC",
+            "q.run/m?fal_webhook=[redacted]",
+        ),
         (f"data:image/png;base64,{'A' * 200}", "data:image/png;base64,[cut]"),
     ],
 )
@@ -253,7 +278,11 @@ def test_redactor_blanks_by_name_at_any_depth() -> None:
         "url": httpx.URL("https://h/x?sig=planted"),
     }
     redacted = Redactor().fields(fields)
-    assert redacted["headers"] == {"X-Api-Key": "[redacted]", "Authorization": "[redacted]", "accept": "json"}
+    assert redacted["headers"] == {
+        "X-Api-Key": "[redacted]",
+        "Authorization": "[redacted]",
+        "accept": "json",
+    }
     assert redacted["calls"] == [{"callback_token": "[redacted]"}, ["whsec_[redacted]", 3]]
     assert (redacted["password"], redacted["secret"]) == ("[redacted]", None)
     assert redacted["url"] == "https://h/x?sig=[redacted]"
@@ -267,7 +296,9 @@ def test_redactor_ends_on_endless_and_huge_values() -> None:
 
 
 @given(
-    st.text(alphabet=st.characters(codec="utf-8"), min_size=8, max_size=40), st.text(max_size=40), st.text(max_size=40)
+    st.text(alphabet=st.characters(codec="utf-8"), min_size=8, max_size=40),
+    st.text(max_size=40),
+    st.text(max_size=40),
 )
 def test_redactor_blanks_exact_secrets_anywhere(secret: str, before: str, after: str) -> None:
     assume(secret not in "[redacted]")
@@ -279,7 +310,8 @@ async def test_httpx_request_line_shows_no_secret(lines: ReadLines) -> None:
     answer = httpx.MockTransport(lambda _request: httpx.Response(200))
     async with httpx.AsyncClient(transport=answer) as client:
         await client.get(
-            "https://h/callbacks/fal/planted?fal_webhook=planted&limit=3", headers={"Authorization": "Key x"}
+            "https://h/callbacks/fal/planted?fal_webhook=planted&limit=3",
+            headers={"Authorization": "Key x"},
         )
     [line] = lines()
     assert line["logger"] == "httpx"
@@ -321,11 +353,18 @@ async def test_access_log_has_route_and_status_but_no_token(lines: ReadLines) ->
     [line] = lines()
     assert line["duration_ms"] >= 0
     assert (line["event"], line["method"], line["status"]) == ("request", "POST", 200)
-    assert (line["path"], line["route"]) == ("/callbacks/fal/[redacted]", "/callbacks/{provider}/{token}")
+    assert (line["path"], line["route"]) == (
+        "/callbacks/fal/[redacted]",
+        "/callbacks/{provider}/{token}",
+    )
 
 
-@pytest.mark.parametrize(("path", "expected"), [("/healthz", []), ("/nothing", [404]), ("/broken", [500])])
-async def test_access_log_is_quiet_about_healthy_probes_only(path: str, expected: list[int], lines: ReadLines) -> None:
+@pytest.mark.parametrize(
+    ("path", "expected"), [("/healthz", []), ("/nothing", [404]), ("/broken", [500])]
+)
+async def test_access_log_is_quiet_about_healthy_probes_only(
+    path: str, expected: list[int], lines: ReadLines
+) -> None:
     configure_logging()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     await with_client(lambda client: client.get(path))
@@ -335,7 +374,9 @@ async def test_access_log_is_quiet_about_healthy_probes_only(path: str, expected
 async def test_uvicorn_logs_in_our_form_without_its_access_lines(lines: ReadLines) -> None:
     configure_logging()
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    server = uvicorn.Server(uvicorn.Config(app_with_routes(), port=0, log_config=None, lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(app_with_routes(), port=0, log_config=None, lifespan="off")
+    )
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn offers no event
         await asyncio.sleep(0.01)
@@ -345,5 +386,12 @@ async def test_uvicorn_logs_in_our_form_without_its_access_lines(lines: ReadLine
     server.should_exit = True
     await serving
     logged = lines()
-    assert {line["logger"] for line in logged} == {"uvicorn.error", "runtime.access_log"}
-    assert [line["event"] for line in logged if line["logger"] == "runtime.access_log"] == ["request"]
+    assert {line["logger"] for line in logged} == {
+        "uvicorn.error",
+        "core.platform.observability.access_log",
+    }
+    assert [
+        line["event"]
+        for line in logged
+        if line["logger"] == "core.platform.observability.access_log"
+    ] == ["request"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from contracts.media import (
+from core.domain.media import (
     CONTENT_TYPES,
     SNIFF_BYTES,
     MediaError,
@@ -45,7 +45,9 @@ def ftyp(major: bytes, *compatible: bytes) -> bytes:
     return (len(brands) + 8).to_bytes(4, "big") + b"ftyp" + brands + b"\x00\x00\x00\x08free"
 
 
-@pytest.mark.parametrize(("form", "expected"), [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/webp")])
+@pytest.mark.parametrize(
+    ("form", "expected"), [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/webp")]
+)
 def test_content_type_of_real_pictures(form: str, expected: str) -> None:
     assert content_type_of(picture(form)[:SNIFF_BYTES]) == expected
 
@@ -68,7 +70,10 @@ def test_content_type_of_real_films(container: str, codec: str, expected: str | 
 @pytest.mark.parametrize(
     ("head", "expected"),
     [
-        *[(ftyp(brand), "video/mp4") for brand in (b"isom", b"iso5", b"iso6", b"mp42", b"avc1", b"dash", b"M4V ")],
+        *[
+            (ftyp(brand), "video/mp4")
+            for brand in (b"isom", b"iso5", b"iso6", b"mp42", b"avc1", b"dash", b"M4V ")
+        ],
         (ftyp(b"qt  ", b"isom", b"mp42"), "video/quicktime"),
         (ftyp(b"M4A ", b"isom"), "audio/mp4"),
         (ftyp(b"avif", b"mif1"), None),

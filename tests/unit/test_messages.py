@@ -30,7 +30,10 @@ def test_message_of_an_old_history_decodes_in_this_code(name: str) -> None:
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_message_still_has_every_field_that_old_code_reads(name: str) -> None:
-    golden, now = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8")), encoded(MESSAGES[name])
+    golden, now = (
+        json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8")),
+        encoded(MESSAGES[name]),
+    )
     assert _without_new(now, golden) == golden
 
 
@@ -44,7 +47,9 @@ def _without_new(now: Any, golden: Any) -> Any:
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_message_of_newer_code_decodes_in_this_code(name: str) -> None:
-    """A field that we do not know is left aside: two versions run side by side during a deployment."""
+    """A field that we do not know is left aside: two versions run side by side during
+    a deployment.
+    """
     newer = encoded(MESSAGES[name]) | {"added_later": {"a": 1}}
     assert decoded(json.dumps(newer).encode(), MESSAGES[name]) == MESSAGES[name]
 

@@ -10,9 +10,15 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from runtime import metrics
-from runtime.access_log import UNMATCHED_ROUTE, AccessLog, Message, Receive, Send
-from runtime.metrics import MetricsPortError, start_metrics_server, timed
+from core.platform.observability import metrics
+from core.platform.observability.access_log import (
+    UNMATCHED_ROUTE,
+    AccessLog,
+    Message,
+    Receive,
+    Send,
+)
+from core.platform.observability.metrics import MetricsPortError, start_metrics_server, timed
 
 # Ids, addresses and texts would make a new series per request.
 BOUNDED_LABELS = {
@@ -71,7 +77,7 @@ def free_port() -> int:
 
 
 def declared() -> dict[str, set[str]]:
-    """Name as exposed → labels, of everything runtime/metrics.py declares."""
+    """Name as exposed → labels, of everything core/platform/observability/metrics.py declares."""
     found: dict[str, set[str]] = {}
     for metric in vars(metrics).values():
         if isinstance(metric, metrics.Counter | metrics.Gauge | metrics.Histogram):
@@ -99,7 +105,11 @@ def test_metrics_are_served_on_their_own_listener(registry: CollectorRegistry) -
         answer = httpx.get(f"http://127.0.0.1:{server.port}/metrics")
     finally:
         server.stop()
-    samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
+    samples = [
+        sample
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    ]
     assert [sample.value for sample in samples if sample.name == "calls_total"] == [3.0]
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{server.port}/metrics")
@@ -109,7 +119,10 @@ def test_metrics_port_busy_is_one_clear_line(busy_port: int, registry: Collector
     with pytest.raises(MetricsPortError) as refused:
         start_metrics_server("127.0.0.1", busy_port, registry)
     text = str(refused.value)
-    assert text == f"METRICS_PORT: 127.0.0.1:{busy_port} is already in use; choose another port, or 0 for none"
+    assert (
+        text
+        == f"METRICS_PORT: 127.0.0.1:{busy_port} is already in use; choose another port, or 0 for none"
+    )
 
 
 def test_metrics_port_zero_is_no_listener(registry: CollectorRegistry) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.money import NANO_PER_USD, nano_usd, round_nano_usd, usd_text
+from core.domain.money import NANO_PER_USD, nano_usd, round_nano_usd, usd_text
 
 AMOUNTS = st.integers(min_value=-(10**24), max_value=10**24)
 
@@ -48,7 +48,11 @@ def test_nano_usd_refuses_what_is_finer_than_a_nano_dollar(text: str) -> None:
         nano_usd(text)
 
 
-@given(exact=st.decimals(min_value=0, max_value=10**15, allow_nan=False, allow_infinity=False, places=6))
+@given(
+    exact=st.decimals(
+        min_value=0, max_value=10**15, allow_nan=False, allow_infinity=False, places=6
+    )
+)
 def test_round_nano_usd_is_half_up_and_never_off_by_more_than_half(exact: Decimal) -> None:
     rounded = round_nano_usd(exact)
     assert rounded == int(exact.to_integral_value(rounding=ROUND_HALF_UP))
@@ -56,6 +60,8 @@ def test_round_nano_usd_is_half_up_and_never_off_by_more_than_half(exact: Decima
     assert round_nano_usd(Decimal(rounded)) == rounded  # once is enough: twice changes nothing
 
 
-@pytest.mark.parametrize(("exact", "rounded"), [("0.5", 1), ("1.5", 2), ("2.5", 3), ("2.4999999999", 2), ("0", 0)])
+@pytest.mark.parametrize(
+    ("exact", "rounded"), [("0.5", 1), ("1.5", 2), ("2.5", 3), ("2.4999999999", 2), ("0", 0)]
+)
 def test_round_nano_usd_halves_go_up(exact: str, rounded: int) -> None:
     assert round_nano_usd(Decimal(exact)) == rounded

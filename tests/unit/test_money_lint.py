@@ -1,4 +1,6 @@
-"""Money is never a float: not in the files that are about money, not in a name that is an amount, not in a column."""
+"""Money is never a float: not in the files that are about money, not in a name that is an amount,
+not in a column.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -7,27 +9,27 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.servers import FreshDatabase
+from tests.support.servers import FreshDatabase
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("activities", "api", "contracts", "providers", "store", "workflows")
 MONEY_FILES = (
-    "contracts/budgets.py",
-    "contracts/money.py",
-    "providers/pricing.py",
-    "store/adjustments.py",
-    "store/charges.py",
-    "store/entries.py",
-    "store/entries.py",
-    "store/holds.py",
-    "store/ledger_check.py",
-    "store/orphans.py",
-    "store/provider_bill.py",
-    "store/refunds.py",
-    "store/service_days.py",
-    "store/thresholds.py",
-    "store/usage.py",
-    "activities/settling.py",
+    "core/domain/months.py",
+    "core/domain/money.py",
+    "core/providers/pricing.py",
+    "core/store/money/adjustments.py",
+    "core/store/money/charges.py",
+    "core/store/money/ledger_entries.py",
+    "core/store/money/ledger_entries.py",
+    "core/store/money/budget_admission.py",
+    "core/store/money/ledger_check.py",
+    "core/store/jobs/orphans.py",
+    "core/store/money/provider_bill.py",
+    "core/store/money/refunds.py",
+    "core/store/money/daily_spending_cap.py",
+    "core/store/money/budget_alerts.py",
+    "core/store/money/usage.py",
+    "core/jobs/settlement.py",
 )
 """About nothing but money: no float at all."""
 AMOUNTS = ("nano_usd", "_usd", "usd_")
@@ -54,11 +56,15 @@ def _floats(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def floating_amounts_in(source: str) -> list[str]:
-    """Every calculation, conversion or declaration that makes a float of a name that is an amount, with its line."""
+    """Every calculation, conversion or declaration that makes a float of a name that is an amount,
+    with its line.
+    """
     found: list[str] = []
     for node in ast.walk(ast.parse(source)):
         touched = _touched(node)
-        if any(_is_amount(name) for part in touched for name in _names(part)) and any(map(_has_float, touched)):
+        if any(_is_amount(name) for part in touched for name in _names(part)) and any(
+            map(_has_float, touched)
+        ):
             found.append(f"{node.lineno}: {ast.unparse(node)[:80]}")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]: all of these have a line
     return found
 
@@ -95,7 +101,11 @@ def _names(part: ast.AST) -> Iterator[str]:
             yield node.attr
         elif isinstance(node, ast.arg | ast.keyword):
             yield node.arg or ""
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node.value.isidentifier()
+        ):
             yield node.value  # row["held_nano_usd"]
 
 
@@ -186,5 +196,9 @@ async def test_amounts_lie_in_columns_of_whole_numbers(fresh_database: FreshData
     assert len(amounts) >= 8
     assert set(amounts.values()) == {"bigint"}
     of_money = ("charges.", "ledger_entries.", "budgets.", "service_days.")
-    floats = {name for name, kind in kinds.items() if kind in ("real", "double precision", "numeric", "money")}
+    floats = {
+        name
+        for name, kind in kinds.items()
+        if kind in ("real", "double precision", "numeric", "money")
+    }
     assert [name for name in floats if name.startswith(of_money)] == []

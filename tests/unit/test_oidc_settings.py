@@ -1,9 +1,11 @@
-"""The settings of token issuers: whole or none, and never an address that anybody on the way could answer for."""
+"""The settings of token issuers: whole or none, and never an address that anybody on the way could
+answer for.
+"""
 
 import pytest
 from pydantic import ValidationError
 
-from runtime.oidc_settings import OidcSettings
+from core.platform.settings.oidc import OidcSettings
 
 
 def _load(**settings: str) -> OidcSettings:
@@ -15,7 +17,8 @@ def test_oidc_is_off_by_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "issuer", ["https://ada.eu.auth0.example/", "https://issuer.example/realms/a", "http://127.0.0.1:8080"]
+    "issuer",
+    ["https://ada.eu.auth0.example/", "https://issuer.example/realms/a", "http://127.0.0.1:8080"],
 )
 def test_oidc_issuer_is_kept_letter_by_letter(issuer: str) -> None:
     assert _load(oidc_issuer=issuer, oidc_audience="takeone").oidc_issuer == issuer

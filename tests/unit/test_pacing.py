@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.pacing import (
+from core.domain.ids import ExecutionId, JobId, UserId
+from core.domain.plans import Parameters, StepKind
+from core.domain.states import JobState
+from core.jobs.poll_schedule import (
     CANCELLED_FIND_SECONDS,
     HORIZON_SLACK_SECONDS,
     JITTER,
@@ -19,19 +22,28 @@ from activities.pacing import (
     poll_seconds,
     time_is_up,
 )
-from contracts.ids import ExecutionId, JobId, UserId
-from contracts.plans import Parameters, StepKind
-from contracts.states import JobState
-from runtime.policies import CANCEL_GRACE, FIND_BACKOFF_SECONDS, MAX_POLL_SECONDS, MIN_POLL_SECONDS
-from store.jobs import JobRecord
+from core.platform.temporal.policies import (
+    CANCEL_GRACE,
+    FIND_BACKOFF_SECONDS,
+    MAX_POLL_SECONDS,
+    MIN_POLL_SECONDS,
+)
+from core.store.jobs.jobs import JobRecord
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def job(
-    *, age: float = 0, usual: int = 60, late: bool = False, cancelled: float | None = None, called: bool = False
+    *,
+    age: float = 0,
+    usual: int = 60,
+    late: bool = False,
+    cancelled: float | None = None,
+    called: bool = False,
 ) -> JobRecord:
-    """age: seconds since it was submitted. cancelled: seconds since its provider was asked to end it."""
+    """age: seconds since it was submitted. cancelled: seconds since its provider was asked to end
+    it.
+    """
     return JobRecord(
         job_id=JobId("job_1"),
         execution_id=ExecutionId("exec_1"),
@@ -84,7 +96,10 @@ def test_poll_is_due_at_the_first_look_after_a_callback_or_a_long_pause() -> Non
 def test_time_is_up_past_the_deadline_or_past_the_grace_of_a_cancel() -> None:
     grace = CANCEL_GRACE.total_seconds()
     assert [time_is_up(job()), time_is_up(job(late=True))] == [False, True]
-    assert [time_is_up(job(late=True, cancelled=grace - 1)), time_is_up(job(cancelled=grace + 1))] == [False, True]
+    assert [
+        time_is_up(job(late=True, cancelled=grace - 1)),
+        time_is_up(job(cancelled=grace + 1)),
+    ] == [False, True]
 
 
 def test_find_pauses_grow_and_the_last_one_repeats() -> None:
@@ -94,10 +109,14 @@ def test_find_pauses_grow_and_the_last_one_repeats() -> None:
 
 
 def test_find_goes_on_past_the_deadline_until_the_horizon_has_passed() -> None:
-    """A worker killed between intent and POST is sent again in the end: it is not given up before its horizon."""
+    """A worker killed between intent and POST is sent again in the end: it is not given up before
+    its horizon.
+    """
     late = job(late=True)
     assert not find_is_over(late, send_age_seconds=1080, horizon_seconds=1080)
-    assert find_is_over(late, send_age_seconds=1080 + HORIZON_SLACK_SECONDS + 1, horizon_seconds=1080)
+    assert find_is_over(
+        late, send_age_seconds=1080 + HORIZON_SLACK_SECONDS + 1, horizon_seconds=1080
+    )
     assert not find_is_over(job(), send_age_seconds=100_000, horizon_seconds=1080)
 
 
@@ -105,7 +124,9 @@ def test_find_waits_a_while_for_a_cancelled_job_and_not_past_the_executions_dead
     grace = CANCEL_GRACE.total_seconds()
     assert not find_is_over(job(cancelled=grace - 1), send_age_seconds=1, horizon_seconds=1080)
     assert find_is_over(job(cancelled=grace + 1), send_age_seconds=1, horizon_seconds=1080)
-    assert find_is_over(replace(job(), execution_late=True), send_age_seconds=1, horizon_seconds=1080)
+    assert find_is_over(
+        replace(job(), execution_late=True), send_age_seconds=1, horizon_seconds=1080
+    )
 
 
 @given(seconds=st.floats(0.1, 100), chance=st.floats(0, 1))

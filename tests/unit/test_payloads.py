@@ -1,13 +1,21 @@
-"""Payloads that Temporal keeps: sealed, opened with any configured key, and those in clear read as they are."""
+"""Payloads that Temporal keeps: sealed, opened with any configured key, and those in clear read as
+they are.
+"""
 
 import base64
 
 import pytest
 from temporalio.api.common.v1 import Payload
 
-from runtime.encryption import BrokenSealError, UnknownKeyError, key_id
-from runtime.payloads import ENCODING, KEY_ID, SealedPayloads, payload_codec, payload_converter
-from runtime.settings import ApiProcess, CodecProcess, Settings, WorkerProcess, load
+from core.platform.crypto.sealing import BrokenSealError, UnknownKeyError, key_id
+from core.platform.settings.processes import ApiProcess, CodecProcess, Settings, WorkerProcess, load
+from core.platform.temporal.payload_encryption import (
+    ENCODING,
+    KEY_ID,
+    SealedPayloads,
+    payload_codec,
+    payload_converter,
+)
 
 OLD, NEW = b"o" * 32, b"n" * 32
 TEXT = b'"a red kite over a grey harbour"'
@@ -48,7 +56,9 @@ async def test_payload_of_an_older_key_is_opened_and_new_ones_take_the_newest() 
         await codec(OLD).decode([after])
 
 
-async def test_payload_whose_key_is_gone_is_an_error_for_a_worker_and_left_alone_for_a_person() -> None:
+async def test_payload_whose_key_is_gone_is_an_error_for_a_worker_and_left_alone_for_a_person() -> (
+    None
+):
     (sealed,) = await codec(NEW).encode([CLEAR])
     stranger = codec(OLD)
     with pytest.raises(UnknownKeyError) as refused:
@@ -122,7 +132,10 @@ async def test_setting_switches_encryption_of_payloads(
     ],
 )
 def test_codec_settings_that_would_open_it_are_refused(
-    variables: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    variables: dict[str, str],
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     set_all(monkeypatch, **variables)
     assert refusal(CodecProcess, capsys).startswith(f"{named}: ")
@@ -131,7 +144,10 @@ def test_codec_settings_that_would_open_it_are_refused(
 def test_codec_settings_on_loopback_need_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, CODEC_ORIGINS="https://UI.example.com/, http://localhost:8233")
     settings = load(CodecProcess)
-    assert (settings.codec_token, settings.origins()) == (None, ["https://ui.example.com", "http://localhost:8233"])
+    assert (settings.codec_token, settings.origins()) == (
+        None,
+        ["https://ui.example.com", "http://localhost:8233"],
+    )
 
 
 def refusal(settings: type[Settings], capsys: pytest.CaptureFixture[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.plans import (
+from core.domain.plans import (
     MAX_STEPS,
     OnFailure,
     Parameters,
@@ -25,7 +25,7 @@ from contracts.plans import (
     plan_to_json,
     progress_percent,
 )
-from contracts.states import JOB_MOVES, JobState
+from core.domain.states import JOB_MOVES, JobState
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TEXT = st.text(max_size=40)
@@ -58,7 +58,9 @@ def plans(draw: st.DrawFn) -> Plan:
             model=draw(TEXT),
             deadline_seconds=draw(st.integers(1, 10_000)),
             usual_seconds=draw(st.integers(1, 1_000)),
-            needs=tuple(draw(st.lists(st.sampled_from(names[:position]), unique=True)) if position else ()),
+            needs=tuple(
+                draw(st.lists(st.sampled_from(names[:position]), unique=True)) if position else ()
+            ),
             on_failure=draw(st.sampled_from(OnFailure)),
         )
         for position, name in enumerate(names)
@@ -76,7 +78,9 @@ def test_plan_that_was_not_written_by_us_is_refused() -> None:
         with pytest.raises(TypeError):
             plan_from_json(broken)
     with pytest.raises(TypeError):
-        plan_from_json({"steps": [{"name": "a"}], "type": "generate-video", "result_step": "a", "version": 1})
+        plan_from_json(
+            {"steps": [{"name": "a"}], "type": "generate-video", "result_step": "a", "version": 1}
+        )
 
 
 def test_plan_needs_one_to_fifty_steps() -> None:
@@ -119,7 +123,9 @@ def test_parameters_survive_their_row(drawn: Parameters) -> None:
     assert parameters_from_json(json.loads(json.dumps(parameters_to_json(drawn)))) == drawn
 
 
-@pytest.mark.parametrize("broken", [{"prompt": 1}, {"prompt": "x", "seed": "1"}, {"prompt": "x", "image": "image"}])
+@pytest.mark.parametrize(
+    "broken", [{"prompt": 1}, {"prompt": "x", "seed": "1"}, {"prompt": "x", "image": "image"}]
+)
 def test_parameters_that_were_not_written_by_us_are_refused(broken: dict[str, object]) -> None:
     with pytest.raises(TypeError):
         parameters_from_json(broken)
@@ -127,7 +133,9 @@ def test_parameters_that_were_not_written_by_us_are_refused(broken: dict[str, ob
 
 @st.composite
 def walks(draw: st.DrawFn) -> list[tuple[list[StepProgress], datetime]]:
-    """What a generation looks like from its first row on, by legal moves alone; going on is likelier than ending."""
+    """What a generation looks like from its first row on, by legal moves alone; going on is
+    likelier than ending.
+    """
     usual = draw(st.lists(st.integers(1, 200), min_size=1, max_size=3))
     steps = [
         StepProgress(name=str(number), usual_seconds=seconds, state=JobState.WAITING)
@@ -150,7 +158,9 @@ def walks(draw: st.DrawFn) -> list[tuple[list[StepProgress], datetime]]:
 
 
 @given(walk=walks())
-def test_progress_never_falls_and_stays_below_a_hundred(walk: list[tuple[list[StepProgress], datetime]]) -> None:
+def test_progress_never_falls_and_stays_below_a_hundred(
+    walk: list[tuple[list[StepProgress], datetime]],
+) -> None:
     """A hundred belongs to the completed execution alone."""
     percents = [progress_percent(steps, now) for steps, now in walk]
     assert all(before <= after for before, after in pairwise(percents)), percents
@@ -161,7 +171,12 @@ def progress(*steps: tuple[int, JobState, int]) -> int:
     """Steps as (usual seconds, state, age in seconds)."""
     return progress_percent(
         [
-            StepProgress(name=str(number), usual_seconds=usual, state=state, submitted_at=NOW - timedelta(seconds=age))
+            StepProgress(
+                name=str(number),
+                usual_seconds=usual,
+                state=state,
+                submitted_at=NOW - timedelta(seconds=age),
+            )
             for number, (usual, state, age) in enumerate(steps)
         ],
         NOW,

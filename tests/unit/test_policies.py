@@ -1,11 +1,13 @@
 """Deadlines nest, or a stop would cut a paid call."""
 
-from runtime import policies
+from core.platform.temporal import policies
 
 
 def test_policies_deadlines_nest() -> None:
     create = policies.CREATE_CALL_SECONDS
-    start_to_close = policies.SUBMIT_START_TO_CLOSE.total_seconds() - policies.ROOM_WAIT_SECONDS  # a stop ends the wait
+    start_to_close = (
+        policies.SUBMIT_START_TO_CLOSE.total_seconds() - policies.ROOM_WAIT_SECONDS
+    )  # a stop ends the wait
     graceful = policies.GRACEFUL_SHUTDOWN.total_seconds()
     send_within = policies.SEND_WITHIN_SECONDS
     assert send_within < create < start_to_close < graceful < policies.EXIT_SECONDS
@@ -29,4 +31,9 @@ def test_policies_webhooks_are_tried_for_three_days() -> None:
 
 
 def test_backoff_seconds_last_step_repeats() -> None:
-    assert [policies.backoff_seconds((1.0, 5.0), tries) for tries in (1, 2, 3, 99)] == [1.0, 5.0, 5.0, 5.0]
+    assert [policies.backoff_seconds((1.0, 5.0), tries) for tries in (1, 2, 3, 99)] == [
+        1.0,
+        5.0,
+        5.0,
+        5.0,
+    ]

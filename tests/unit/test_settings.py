@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.addresses import callback_base_url, callback_note, checked_url, reach
-from runtime.settings import (
+from core.platform.settings.processes import (
     AdminProcess,
     ApiProcess,
     DatabaseSettings,
@@ -24,6 +23,7 @@ from runtime.settings import (
     load,
     secret_values,
 )
+from core.platform.urls import callback_base_url, callback_note, checked_url, reach
 
 ROOT = Path(__file__).parents[2]
 KEY_A = base64.b64encode(b"a" * 32).decode()
@@ -74,9 +74,16 @@ def test_settings_complete_environment_starts_every_process(
 def test_settings_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, COMPLETE)
     api = load(ApiProcess)
-    assert (api.api_host, api.api_port, api.public_base_url) == ("127.0.0.1", 8080, "http://127.0.0.1:8080")
+    assert (api.api_host, api.api_port, api.public_base_url) == (
+        "127.0.0.1",
+        8080,
+        "http://127.0.0.1:8080",
+    )
     assert (api.aws_region, api.cdn_base_url, api.s3_endpoint_url) == ("us-east-1", None, None)
-    assert (api.fal_queue_url, api.fal_api_url) == ("https://queue.fal.run", "https://api.fal.ai/v1")
+    assert (api.fal_queue_url, api.fal_api_url) == (
+        "https://queue.fal.run",
+        "https://api.fal.ai/v1",
+    )
     assert api.replicate_base_url == "https://api.replicate.com"
     assert api.owner_url.get_secret_value() == COMPLETE["DATABASE_URL"]
     assert api.encryption_key_bytes() == [b"b" * 32, b"a" * 32]
@@ -105,7 +112,9 @@ def test_settings_of_migrations_ask_for_the_database_only(
     assert line.startswith("DATABASE_URL: not set. Set it to: ")
     monkeypatch.setenv("DATABASE_URL", "postgresql://app@localhost/takeone")
     monkeypatch.setenv("DATABASE_OWNER_URL", "postgresql://owner@localhost/takeone")
-    assert load(MigrateProcess).owner_url.get_secret_value() == "postgresql://owner@localhost/takeone"
+    assert (
+        load(MigrateProcess).owner_url.get_secret_value() == "postgresql://owner@localhost/takeone"
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,7 +156,7 @@ def test_settings_wrong_one_is_named_without_its_value(
 @pytest.mark.parametrize("process", ["ApiProcess", "WorkerProcess"])
 def test_settings_wrong_ones_exit_with_2(process: str, tmp_path: Path) -> None:
     """As a real process: exit code 2, the lines on stderr, no traceback."""
-    program = f"from runtime.settings import {process}, load\nload({process})"
+    program = f"from core.platform.settings.processes import {process}, load\nload({process})"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**COMPLETE, "PYTHONPATH": str(ROOT), "S3_BUCKET": "", "API_PORT": "http"},
@@ -158,11 +167,18 @@ def test_settings_wrong_ones_exit_with_2(process: str, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert sorted(line.partition(":")[0] for line in done.stderr.splitlines()) == ["API_PORT", "S3_BUCKET"]
+    assert sorted(line.partition(":")[0] for line in done.stderr.splitlines()) == [
+        "API_PORT",
+        "S3_BUCKET",
+    ]
 
 
-def test_settings_from_env_file_lose_against_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(".env").write_text("DATABASE_URL=postgresql://file@localhost/a\nDATABASE_POOL_SIZE=3\nUNKNOWN=1\n")
+def test_settings_from_env_file_lose_against_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path(".env").write_text(
+        "DATABASE_URL=postgresql://file@localhost/a\nDATABASE_POOL_SIZE=3\nUNKNOWN=1\n"
+    )
     assert load(DatabaseSettings).database_url.get_secret_value() == "postgresql://file@localhost/a"
     monkeypatch.setenv("DATABASE_URL", "postgresql://environment@localhost/a")
     settings = load(DatabaseSettings)
@@ -202,7 +218,12 @@ def test_settings_show_no_secret_when_printed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_settings_private_hosts_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, {"ALLOWED_PRIVATE_HOSTS": "localhost:8090, Sandbox ,[::1]:9000,FE80::1"})
-    assert load(OutboundSettings).allowed_private_hosts == ("localhost:8090", "sandbox", "[::1]:9000", "fe80::1")
+    assert load(OutboundSettings).allowed_private_hosts == (
+        "localhost:8090",
+        "sandbox",
+        "[::1]:9000",
+        "fe80::1",
+    )
     assert load(OutboundSettings).outbound_rules().allowed_private_hosts == {
         ("localhost", 8090),
         ("sandbox", None),
@@ -232,12 +253,17 @@ def test_settings_outbound_that_say_nothing_usable_stop_the_start(
     assert line.startswith(f"{name}: ")
 
 
-def test_settings_temporal_environment_includes_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_temporal_environment_includes_the_env_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     Path(".env").write_text("TEMPORAL_TLS_SERVER_NAME=file\nTEMPORAL_NAMESPACE=file\nOTHER=1\n")
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "environment")
     temporal = load(TemporalSettings)
     assert temporal.temporal_namespace == "environment"
-    assert temporal.sdk_environment() == {"TEMPORAL_TLS_SERVER_NAME": "file", "TEMPORAL_NAMESPACE": "environment"}
+    assert temporal.sdk_environment() == {
+        "TEMPORAL_TLS_SERVER_NAME": "file",
+        "TEMPORAL_NAMESPACE": "environment",
+    }
 
 
 def test_settings_help_names_every_variable_with_its_meaning() -> None:
@@ -254,9 +280,15 @@ def test_settings_help_names_every_variable_with_its_meaning() -> None:
 
 @pytest.mark.parametrize(
     ("host", "expected"),
-    [("0.0.0.0", "http://127.0.0.1:9000"), ("::", "http://127.0.0.1:9000"), ("::1", "http://[::1]:9000")],
+    [
+        ("0.0.0.0", "http://127.0.0.1:9000"),
+        ("::", "http://127.0.0.1:9000"),
+        ("::1", "http://[::1]:9000"),
+    ],
 )
-def test_public_url_default_can_be_called(host: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_public_url_default_can_be_called(
+    host: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     set_all(monkeypatch, {"API_HOST": host, "API_PORT": "9000"})
     assert load(PublicAddressSettings).public_base_url == expected
 
@@ -300,7 +332,9 @@ def test_reach_of_an_address(url: str, expected: str) -> None:
         ("http://api:8080", "http://127.0.0.1:8090", True),
     ],
 )
-def test_callback_is_asked_for_only_where_it_can_arrive(public_url: str, provider: str, reachable: bool) -> None:
+def test_callback_is_asked_for_only_where_it_can_arrive(
+    public_url: str, provider: str, reachable: bool
+) -> None:
     assert callback_base_url(public_url, provider) == (public_url if reachable else None)
     note = callback_note("fal", public_url, provider)
     assert public_url in note

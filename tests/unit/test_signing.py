@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from runtime.signing import (
+from core.platform.crypto.webhook_signatures import (
     UnusableSecretError,
     body_signature,
     signature_headers,
@@ -28,7 +28,9 @@ BODY = '{"test": 2432232314}'
 
 def test_signature_of_the_specification_s_example_is_exact() -> None:
     """The vector that Standard Webhooks publishes with its reference libraries."""
-    signature = standard_webhooks_signature(SECRET, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, BODY.encode())
+    signature = standard_webhooks_signature(
+        SECRET, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, BODY.encode()
+    )
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
@@ -46,7 +48,9 @@ def test_headers_are_accepted_by_the_official_package() -> None:
 
 
 @given(text=st.text(min_size=1).filter(lambda text: not text.startswith("whsec_")), body=st.text())
-def test_headers_of_any_text_secret_are_accepted_by_the_official_package(text: str, body: str) -> None:
+def test_headers_of_any_text_secret_are_accepted_by_the_official_package(
+    text: str, body: str
+) -> None:
     headers = signature_headers(text, "evt_1", now(), body.encode())
     Webhook(text.encode()).verify(body, headers, json_parse=False)
 
@@ -77,7 +81,9 @@ def test_standard_key_is_decoded_with_and_without_padding() -> None:
     assert standard_webhooks_key("plain text") == b"plain text"
 
 
-@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_====", "whsec_not base64!", "whsec_Grüße", "whsec_A"])
+@pytest.mark.parametrize(
+    "secret", ["", "whsec_", "whsec_====", "whsec_not base64!", "whsec_Grüße", "whsec_A"]
+)
 def test_unusable_secret_never_signs(secret: str) -> None:
     with pytest.raises(UnusableSecretError) as caught:
         signature_headers(secret, "evt_1", 1614265330, BODY.encode())
@@ -85,14 +91,19 @@ def test_unusable_secret_never_signs(secret: str) -> None:
 
 
 def test_signing_needs_nothing_but_the_standard_library() -> None:
-    code = "import sys, runtime.signing; assert not {'httpx', 'temporalio', 'asyncpg'} & set(sys.modules)"
+    code = (
+        "import sys, core.platform.crypto.webhook_signatures; "
+        "assert not {'httpx', 'temporalio', 'asyncpg'} & set(sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def documented(language: str) -> str:
     """The code that docs/webhooks.md gives to receivers."""
     page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
-    return page.split(f"<!-- verifier:{language} -->\n```", 1)[1].split("\n", 1)[1].split("```", 1)[0]
+    return (
+        page.split(f"<!-- verifier:{language} -->\n```", 1)[1].split("\n", 1)[1].split("```", 1)[0]
+    )
 
 
 CASES: list[tuple[str, dict[str, str], bool]] = [

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contracts.states import EXECUTION_MOVES, JOB_MOVES, ExecutionStatus, JobState
+from core.domain.states import EXECUTION_MOVES, JOB_MOVES, ExecutionStatus, JobState
 
 Moves = Mapping[Any, frozenset[Any]]
 TABLES: list[tuple[Moves, StrEnum]] = [

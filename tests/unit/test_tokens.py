@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.ids import JobId, new_job_id
-from runtime.tokens import CallbackTokens
+from core.domain.ids import JobId, new_job_id
+from core.platform.crypto.callback_tokens import CallbackTokens
 
 OLD, NEW = b"o" * 32, b"n" * 32
 TOKENS = CallbackTokens([NEW])
@@ -25,7 +25,11 @@ def test_token_names_the_job_and_the_send_it_was_signed_for(uuid: object, number
     assert set(token) <= set(ALPHABET)  # it is a path segment
 
 
-@given(number=NUMBERS, position=st.integers(min_value=0, max_value=47), letter=st.sampled_from(ALPHABET))
+@given(
+    number=NUMBERS,
+    position=st.integers(min_value=0, max_value=47),
+    letter=st.sampled_from(ALPHABET),
+)
 def test_token_with_any_letter_changed_is_refused(number: int, position: int, letter: str) -> None:
     token = TOKENS.sign(new_job_id(), number)
     changed = token[:position] + letter + token[position + 1 :]

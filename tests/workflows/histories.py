@@ -1,4 +1,6 @@
-"""Stored histories: what running executions have in Temporal, and new code must still be able to go on with."""
+"""Stored histories: what running executions have in Temporal, and new code must still be able to go
+on with.
+"""
 
 import json
 from pathlib import Path
@@ -45,7 +47,11 @@ def _scrubbed(value: object) -> object:
     if isinstance(value, dict):
         plain = cast("dict[str, object]", value)
         return {name: _scrubbed(item) for name, item in plain.items() if name not in DROPPED}
-    return [_scrubbed(item) for item in cast("list[object]", value)] if isinstance(value, list) else value
+    return (
+        [_scrubbed(item) for item in cast("list[object]", value)]
+        if isinstance(value, list)
+        else value
+    )
 
 
 def fingerprint(history: WorkflowHistory) -> list[str]:
@@ -62,6 +68,8 @@ def _name(event: Any) -> str:
         return event.activity_task_scheduled_event_attributes.activity_type.name
     if event.event_type == EventType.EVENT_TYPE_MARKER_RECORDED:
         details = event.marker_recorded_event_attributes.details
-        data: dict[str, Any] = json.loads(details["data"].payloads[0].data) if "data" in details else {}
+        data: dict[str, Any] = (
+            json.loads(details["data"].payloads[0].data) if "data" in details else {}
+        )
         return str(data.get("activity_type") or event.marker_recorded_event_attributes.marker_name)
     return ""

@@ -1,7 +1,9 @@
-"""`python -m tests.workflows.record [NAME ...]`: play the scenarios and store the histories that are missing.
+"""`python -m tests.workflows.record [NAME ...]`: play the scenarios and store the histories that
+are missing.
 
-A stored history stands for executions that are running somewhere: it is only ever added to. After a change of the
-command sequence behind a patch, record the new branch under a new name (`--as SUFFIX`), and keep the old file.
+A stored history stands for executions that are running somewhere: it is only ever added to. After a
+change of the command sequence behind a patch, record the new branch under a new name (`--as
+SUFFIX`), and keep the old file.
 """
 
 import argparse
@@ -27,7 +29,9 @@ async def record(names: list[str], suffix: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.workflows.record", description=__doc__)
     parser.add_argument("names", nargs="*", help="scenarios; all by default")
-    parser.add_argument("--as", dest="suffix", default="", help="put behind the names, for a branch behind a patch")
+    parser.add_argument(
+        "--as", dest="suffix", default="", help="put behind the names, for a branch behind a patch"
+    )
     given = parser.parse_args()
     asyncio.run(record(given.names or list(SCENARIOS), given.suffix))
 

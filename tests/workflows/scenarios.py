@@ -1,4 +1,6 @@
-"""Every way an execution can go, as far as its workflow decides it. Run by the tests, and recorded by `record.py`."""
+"""Every way an execution can go, as far as its workflow decides it. Run by the tests, and recorded
+by `record.py`.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,12 +12,18 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
-from contracts.assets import StoreAssetResult
-from contracts.executions import ClaimOutcome, ClaimResult, ExecutionOrder, ExecutionOutcome, StepJob
-from contracts.failures import Failure, FailureCode
-from contracts.ids import ExecutionId, JobId, UserId
-from contracts.jobs import FindJobResult, FindOutcome, SubmitJobResult, SubmitOutcome
-from contracts.states import ExecutionStatus, JobState
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import ExecutionId, JobId, UserId
+from core.domain.messages.assets import StoreAssetResult
+from core.domain.messages.executions import (
+    ClaimOutcome,
+    ClaimResult,
+    ExecutionOrder,
+    ExecutionOutcome,
+    StepJob,
+)
+from core.domain.messages.jobs import FindJobResult, FindOutcome, SubmitJobResult, SubmitOutcome
+from core.domain.states import ExecutionStatus, JobState
 from tests.workflows.stage import IMAGE, PLAN, VIDEO, Stage, workers
 from workflows.execution import ExecutionWorkflow
 
@@ -60,9 +68,13 @@ async def play(client: Client, scenario: Scenario, *, cached: int = 100) -> Play
     for call in scenario.gates:
         stage.gate(call)
     queue = f"executions-{uuid4()}"
-    order = ExecutionOrder(execution_id=ExecutionId("exec_1"), user_id=UserId("usr_1"), generation=1, plan=PLAN)
+    order = ExecutionOrder(
+        execution_id=ExecutionId("exec_1"), user_id=UserId("usr_1"), generation=1, plan=PLAN
+    )
     async with workers(client, stage, queue, cached=cached), asyncio.timeout(LIMIT_SECONDS):
-        handle = await client.start_workflow(ExecutionWorkflow.run, order, id=f"exec_{uuid4().hex}", task_queue=queue)
+        handle = await client.start_workflow(
+            ExecutionWorkflow.run, order, id=f"exec_{uuid4().hex}", task_queue=queue
+        )
         await scenario.act(handle, stage)
         try:
             outcome = await handle.result()
@@ -88,14 +100,18 @@ async def _native(handle: Handle, _stage: Stage) -> None:
 
 
 def at(call: str, *orders: Act) -> Act:
-    """Give orders while an activity is at work; it answers only after the workflow has seen the first of them."""
+    """Give orders while an activity is at work; it answers only after the workflow has seen the
+    first of them.
+    """
 
     async def act(handle: Handle, stage: Stage) -> None:
         gate = stage.gate(call)
         await gate.reached.wait()
         for order in orders:
             await order(handle, stage)
-        if not call.startswith(("claim", "finish")):  # a local activity's task must end before anything is seen
+        if not call.startswith(
+            ("claim", "finish")
+        ):  # a local activity's task must end before anything is seen
             await _seen(handle, len(orders))
         gate.open()
 
@@ -113,7 +129,10 @@ async def _seen(handle: Handle, count: int) -> None:
     while True:
         types = [event.event_type for event in (await handle.fetch_history()).events]
         ordered = [position for position, type_ in enumerate(types) if type_ in _ORDERS]
-        if len(ordered) >= count and EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED in types[ordered[-1] :]:
+        if (
+            len(ordered) >= count
+            and EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED in types[ordered[-1] :]
+        ):
             return
         await asyncio.sleep(0.02)
 
@@ -124,14 +143,20 @@ async def _twice(handle: Handle, stage: Stage) -> None:
 
 
 UNKNOWN = SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
-CANCELLED, FAILED, COMPLETED = ExecutionStatus.CANCELLED, ExecutionStatus.FAILED, ExecutionStatus.COMPLETED
+CANCELLED, FAILED, COMPLETED = (
+    ExecutionStatus.CANCELLED,
+    ExecutionStatus.FAILED,
+    ExecutionStatus.COMPLETED,
+)
 
 
 def _refused(code: FailureCode) -> SubmitJobResult:
     return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=Failure.of(code))
 
 
-def _cancelled(call: str, *orders: Act, native: bool, answers: dict[str, list[object]] | None = None) -> Scenario:
+def _cancelled(
+    call: str, *orders: Act, native: bool, answers: dict[str, list[object]] | None = None
+) -> Scenario:
     return Scenario(
         status=CANCELLED,
         failure=FailureCode.CANCELLED,
@@ -147,7 +172,9 @@ def _claimed(*, image_stored: bool, video: JobState = JobState.WAITING) -> Claim
     return ClaimResult(
         outcome=ClaimOutcome.CLAIMED,
         jobs=(
-            StepJob(step=IMAGE, job_id=JobId("job_image"), state=JobState.COMPLETED, stored=image_stored),
+            StepJob(
+                step=IMAGE, job_id=JobId("job_image"), state=JobState.COMPLETED, stored=image_stored
+            ),
             StepJob(step=VIDEO, job_id=JobId("job_video"), state=video),
         ),
     )
@@ -168,7 +195,11 @@ async def _of_an_earlier_generation(handle: Handle, _stage: Stage) -> None:
 
 GIVEN_UP: dict[str, list[object]] = {
     "submit video": [SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)],
-    "find video": [FindJobResult(outcome=FindOutcome.GIVEN_UP, failure=Failure.of(FailureCode.SUBMISSION_UNKNOWN))],
+    "find video": [
+        FindJobResult(
+            outcome=FindOutcome.GIVEN_UP, failure=Failure.of(FailureCode.SUBMISSION_UNKNOWN)
+        )
+    ],
 }
 
 RUNS: dict[str, list[object]] = {"wait video": ["runs"]}
@@ -188,14 +219,19 @@ SCENARIOS: dict[str, Scenario] = {
     "unknown_found": Scenario(status=COMPLETED, answers={"submit video": [UNKNOWN]}),
     "unknown_absent_sent": Scenario(
         status=COMPLETED,
-        answers={"submit image": [UNKNOWN], "find image": [FindJobResult(outcome=FindOutcome.ABSENT)]},
+        answers={
+            "submit image": [UNKNOWN],
+            "find image": [FindJobResult(outcome=FindOutcome.ABSENT)],
+        },
     ),
     "unknown_given_up": Scenario(
         status=FAILED,
         failure=FailureCode.SUBMISSION_UNKNOWN,
         answers=GIVEN_UP,
     ),
-    "submit_lost": Scenario(status=COMPLETED, answers={"submit video": [ApplicationError("the database went away")]}),
+    "submit_lost": Scenario(
+        status=COMPLETED, answers={"submit video": [ApplicationError("the database went away")]}
+    ),
     "not_sent_retry_after": Scenario(
         status=COMPLETED,
         answers={
@@ -211,27 +247,48 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "held_back": Scenario(
         status=COMPLETED,
-        answers={"submit image": [SubmitJobResult(outcome=SubmitOutcome.NOT_SENT, held_back=True)] * 12},
+        answers={
+            "submit image": [SubmitJobResult(outcome=SubmitOutcome.NOT_SENT, held_back=True)] * 12
+        },
     ),
     "image_store_fails": Scenario(
         status=COMPLETED,
-        answers={"store image": [StoreAssetResult(asset_id=None, failure=Failure.of(FailureCode.OUTPUT_EXPIRED))]},
+        answers={
+            "store image": [
+                StoreAssetResult(asset_id=None, failure=Failure.of(FailureCode.OUTPUT_EXPIRED))
+            ]
+        },
     ),
     "result_store_fails": Scenario(
         status=FAILED,
         failure=FailureCode.OUTPUT_INVALID,
-        answers={"store video": [StoreAssetResult(asset_id=None, failure=Failure.of(FailureCode.OUTPUT_INVALID))]},
+        answers={
+            "store video": [
+                StoreAssetResult(asset_id=None, failure=Failure.of(FailureCode.OUTPUT_INVALID))
+            ]
+        },
     ),
     "storage_away": Scenario(
         status=FAILED,
         failure=FailureCode.STORAGE_UNAVAILABLE,
-        answers={"store video": [ApplicationError("the storage is away", next_retry_delay=timedelta(hours=2))] * 2},
+        answers={
+            "store video": [
+                ApplicationError("the storage is away", next_retry_delay=timedelta(hours=2))
+            ]
+            * 2
+        },
     ),
     "kept": Scenario(status=COMPLETED, answers={"claim": [_claimed(image_stored=True)]}),
-    "kept_and_not_stored": Scenario(status=COMPLETED, answers={"claim": [_claimed(image_stored=False)]}),
-    "all_kept": Scenario(status=COMPLETED, answers={"claim": [_claimed(image_stored=True, video=JobState.COMPLETED)]}),
+    "kept_and_not_stored": Scenario(
+        status=COMPLETED, answers={"claim": [_claimed(image_stored=False)]}
+    ),
+    "all_kept": Scenario(
+        status=COMPLETED, answers={"claim": [_claimed(image_stored=True, video=JobState.COMPLETED)]}
+    ),
     "provider_fails": Scenario(
-        status=FAILED, failure=FailureCode.PROVIDER_FAILED, answers={"wait video": [JobState.FAILED]}
+        status=FAILED,
+        failure=FailureCode.PROVIDER_FAILED,
+        answers={"wait video": [JobState.FAILED]},
     ),
     "deadline_passed": Scenario(
         status=FAILED,
@@ -244,18 +301,30 @@ SCENARIOS: dict[str, Scenario] = {
         answers={"wait video": [JobState.SUBMITTED, JobState.SUBMITTED]},
     ),
     "signal_at_claim": _cancelled("claim", _signal, native=False),
-    "native_at_claim": replace(_cancelled("claim", _native, native=True, answers=BOTH), repeatable=False),
+    "native_at_claim": replace(
+        _cancelled("claim", _native, native=True, answers=BOTH), repeatable=False
+    ),
     # Ordered while it asks for room: it is ended from the queue, by this run.
-    "signal_while_no_room": replace(_cancelled("claim", _signal, native=False, answers=NEVER_ROOM), repeatable=False),
-    "native_while_no_room": replace(_cancelled("claim", _native, native=True, answers=NEVER_ROOM), repeatable=False),
+    "signal_while_no_room": replace(
+        _cancelled("claim", _signal, native=False, answers=NEVER_ROOM), repeatable=False
+    ),
+    "native_while_no_room": replace(
+        _cancelled("claim", _native, native=True, answers=NEVER_ROOM), repeatable=False
+    ),
     "signal_in_submit": _cancelled("submit image", _signal, native=False, answers=BOTH),
     "native_in_submit": _cancelled("submit image", _native, native=True, answers=BOTH),
-    "signal_then_native_in_submit": _cancelled("submit image", _signal, _native, native=True, answers=BOTH),
-    "native_then_signal_in_submit": _cancelled("submit image", _native, _signal, native=True, answers=BOTH),
+    "signal_then_native_in_submit": _cancelled(
+        "submit image", _signal, _native, native=True, answers=BOTH
+    ),
+    "native_then_signal_in_submit": _cancelled(
+        "submit image", _native, _signal, native=True, answers=BOTH
+    ),
     "signal_while_unknown": _cancelled(
         "find video", _signal, native=False, answers={"submit video": [UNKNOWN], **RUNS}
     ),
-    "given_up_after_a_cancel": _cancelled("find video", _ordered(REASON), native=False, answers=GIVEN_UP),
+    "given_up_after_a_cancel": _cancelled(
+        "find video", _ordered(REASON), native=False, answers=GIVEN_UP
+    ),
     "given_up_after_the_deadline": Scenario(
         status=FAILED,
         failure=FailureCode.SUBMISSION_UNKNOWN,
@@ -270,7 +339,10 @@ SCENARIOS: dict[str, Scenario] = {
         act=at("submit video", _ordered(FailureCode.DEADLINE_EXCEEDED)),
         answers={
             "submit video": [
-                SubmitJobResult(outcome=SubmitOutcome.NOT_SENT, failure=Failure.of(FailureCode.PROVIDER_RATE_LIMITED))
+                SubmitJobResult(
+                    outcome=SubmitOutcome.NOT_SENT,
+                    failure=Failure.of(FailureCode.PROVIDER_RATE_LIMITED),
+                )
             ]
         },
     ),
@@ -299,8 +371,12 @@ SCENARIOS: dict[str, Scenario] = {
         gates=("wait video",),
         act=at("wait video", _sweep_ends_it),
     ),
-    "cancel_loses": Scenario(status=COMPLETED, gates=("wait video",), act=at("wait video", _signal)),
-    "signal_then_native_in_finish": Scenario(status=COMPLETED, gates=("finish",), act=at("finish", _signal, _native)),
+    "cancel_loses": Scenario(
+        status=COMPLETED, gates=("wait video",), act=at("wait video", _signal)
+    ),
+    "signal_then_native_in_finish": Scenario(
+        status=COMPLETED, gates=("finish",), act=at("finish", _signal, _native)
+    ),
     "cancelled_then_native_in_finish": Scenario(
         status=CANCELLED,
         failure=FailureCode.CANCELLED,

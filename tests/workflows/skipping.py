@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
+from core.platform.temporal.search_attributes import SEARCH_ATTRIBUTES
 from deploy.local.programs import program
-from runtime.search_attributes import SEARCH_ATTRIBUTES
 from tests.workflows.stage import IDENTITY
 
 

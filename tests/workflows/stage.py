@@ -1,6 +1,7 @@
 """Stand-ins for the activities of the execution workflow, under the same names.
 
-Only here, where the workflow's decisions are what is tested: each keeps the little of its row that the workflow sees.
+Only here, where the workflow's decisions are what is tested: each keeps the little of its row that
+the workflow sees.
 """
 
 import asyncio
@@ -14,8 +15,10 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from contracts.assets import StoreAssetResult
-from contracts.executions import (
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import AssetId, EventId, JobId
+from core.domain.messages.assets import StoreAssetResult
+from core.domain.messages.executions import (
     CancelInput,
     ClaimOutcome,
     ClaimResult,
@@ -24,9 +27,7 @@ from contracts.executions import (
     FinishInput,
     StepJob,
 )
-from contracts.failures import Failure, FailureCode
-from contracts.ids import AssetId, EventId, JobId
-from contracts.jobs import (
+from core.domain.messages.jobs import (
     CancelJobResult,
     CancelOutcome,
     FindJobResult,
@@ -37,10 +38,10 @@ from contracts.jobs import (
     SubmitOutcome,
     WaitJobResult,
 )
-from contracts.money import NanoUsd
-from contracts.plans import Plan, PlanType, Step, StepKind
-from contracts.states import ExecutionStatus, JobState
-from runtime import policies
+from core.domain.money import NanoUsd
+from core.domain.plans import Plan, PlanType, Step, StepKind
+from core.domain.states import ExecutionStatus, JobState
+from core.platform.temporal import policies
 from workflows.execution import ExecutionWorkflow
 
 IMAGE, VIDEO = "image", "video"
@@ -90,7 +91,8 @@ class Gate:
 class Stage:
     """answers: what a step's activity answers, call by call; after the last one it goes well.
 
-    calls: every call, as "submit image". sent: how often each step was really sent. ends: what finish committed.
+    calls: every call, as "submit image". sent: how often each step was really sent. ends: what
+    finish committed.
     """
 
     answers: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
@@ -100,8 +102,12 @@ class Stage:
     sent: dict[str, int] = field(default_factory=lambda: defaultdict[str, int](int))
     ends: list[FinishInput] = field(default_factory=list[FinishInput])
     cancel_reasons: list[str] = field(default_factory=list[str])
-    _states: dict[str, JobState] = field(default_factory=lambda: defaultdict[str, JobState](lambda: JobState.WAITING))
-    _cancelled: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict[str, asyncio.Event](asyncio.Event))
+    _states: dict[str, JobState] = field(
+        default_factory=lambda: defaultdict[str, JobState](lambda: JobState.WAITING)
+    )
+    _cancelled: dict[str, asyncio.Event] = field(
+        default_factory=lambda: defaultdict[str, asyncio.Event](asyncio.Event)
+    )
 
     def gate(self, call: str) -> Gate:
         return self.gates.setdefault(call, Gate())
@@ -124,7 +130,9 @@ class Stage:
     async def claim(self, ref: ExecutionRef) -> ClaimResult:
         _, answer = await self._enter("claim")
         outcome = ClaimOutcome.CANCELLED if self.cancel_requested else ClaimOutcome.CLAIMED
-        jobs = tuple(StepJob(step=step.name, job_id=JobId(f"job_{step.name}")) for step in PLAN.steps)
+        jobs = tuple(
+            StepJob(step=step.name, job_id=JobId(f"job_{step.name}")) for step in PLAN.steps
+        )
         return answer or ClaimResult(outcome=outcome, jobs=jobs)
 
     @activity.defn(name="cancel_execution")
@@ -135,7 +143,9 @@ class Stage:
 
     @activity.defn(name="submit_job")
     async def submit(self, ref: JobRef) -> SubmitJobResult:
-        stopped = self.cancel_requested  # the intent is committed, or refused, before the call takes its time
+        stopped = (
+            self.cancel_requested
+        )  # the intent is committed, or refused, before the call takes its time
         step, answer = await self._enter("submit", ref)
         if stopped:
             return SubmitJobResult(outcome=SubmitOutcome.STOPPED)
@@ -174,11 +184,15 @@ class Stage:
         step, answer = await self._enter("settle", ref)
         state, failure = self._states[step], None
         if state is JobState.CANCELLED:
-            failure = Failure.of(FailureCode.CANCELLED if self.cancel_requested else FailureCode.PROVIDER_TIMED_OUT)
+            failure = Failure.of(
+                FailureCode.CANCELLED if self.cancel_requested else FailureCode.PROVIDER_TIMED_OUT
+            )
         elif state is not JobState.COMPLETED:
             state, failure = JobState.FAILED, Failure.of(FailureCode.PROVIDER_FAILED)
         spent = NanoUsd(PRICE * sum(self.sent.values()))
-        return answer or SettleJobResult(state=state, failure=failure, execution_spent_nano_usd=spent)
+        return answer or SettleJobResult(
+            state=state, failure=failure, execution_spent_nano_usd=spent
+        )
 
     @activity.defn(name="store_assets")
     async def store(self, ref: JobRef) -> StoreAssetResult:
@@ -208,8 +222,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def workers(client: Client, stage: Stage, queue: str, *, cached: int = 100) -> AsyncGenerator[None]:
-    """What a worker process runs, with the stand-ins. cached: 0 replays the workflow at each of its tasks."""
+async def workers(
+    client: Client, stage: Stage, queue: str, *, cached: int = 100
+) -> AsyncGenerator[None]:
+    """What a worker process runs, with the stand-ins. cached: 0 replays the workflow at each of its
+    tasks.
+    """
     database = [stage.claim, stage.cancel_execution, stage.settle, stage.finish]
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(
@@ -228,5 +246,7 @@ async def workers(client: Client, stage: Stage, queue: str, *, cached: int = 100
             (policies.WAIT_QUEUE, [stage.wait, stage.find]),
             (policies.ASSETS_QUEUE, [stage.store]),
         ):
-            await stack.enter_async_context(Worker(client, task_queue=name, activities=activities, identity=IDENTITY))
+            await stack.enter_async_context(
+                Worker(client, task_queue=name, activities=activities, identity=IDENTITY)
+            )
         yield

@@ -13,17 +13,24 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
-from activities.endpoint_rooms import EndpointRooms
 from activities.webhooks import WebhookActivities
-from contracts.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder, WebhookState
+from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder, WebhookState
+from core.platform.temporal.policies import RETRY_DELAYS_SECONDS, WEBHOOKS_QUEUE
+from core.store.database import Database
+from core.store.webhooks.events import AttemptRecord, get_webhook, list_attempts
+from core.webhooks.concurrency import EndpointRooms
 from deploy.local.programs import program
-from runtime.policies import RETRY_DELAYS_SECONDS, WEBHOOKS_QUEUE
-from store.database import Database
-from store.webhooks import AttemptRecord, get_webhook, list_attempts
-from tests.outbound import LOCAL_HTTP
-from tests.receiver import Receiver, drop, hang, reply
-from tests.servers import PostgresServer, TemporalServer, new_database
-from tests.webhook_rows import BODY, DEFAULT_SECRET, SEALER, Stored, another_webhook, store_webhook
+from tests.support.outbound import LOCAL_HTTP
+from tests.support.receiver import Receiver, drop, hang, reply
+from tests.support.servers import PostgresServer, TemporalServer, new_database
+from tests.support.webhook_rows import (
+    BODY,
+    DEFAULT_SECRET,
+    SEALER,
+    Stored,
+    another_webhook,
+    store_webhook,
+)
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 
 Handle = WorkflowHandle[DeliverWebhookWorkflow, AttemptResult]
@@ -50,7 +57,9 @@ async def skipping() -> AsyncGenerator[WorkflowEnvironment]:
 
 
 @pytest.fixture(scope="module")
-async def database(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Database]:
+async def database(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[Database]:
     """One for all tests here: each has users of its own."""
     async with (
         new_database(postgres_server, template_database) as fresh,
@@ -61,12 +70,19 @@ async def database(postgres_server: PostgresServer, template_database: str) -> A
 
 @asynccontextmanager
 async def workers(
-    client: Client, database: Database, queue: str, *, slots: int = 100, rooms: EndpointRooms | None = None
+    client: Client,
+    database: Database,
+    queue: str,
+    *,
+    slots: int = 100,
+    rooms: EndpointRooms | None = None,
 ) -> AsyncGenerator[None]:
     """What a worker process runs of a delivery. The workflow's queue is the test's own."""
     activities = WebhookActivities(database, SEALER, LOCAL_HTTP, rooms)
     async with (
-        Worker(client, task_queue=queue, workflows=[DeliverWebhookWorkflow], max_cached_workflows=0),
+        Worker(
+            client, task_queue=queue, workflows=[DeliverWebhookWorkflow], max_cached_workflows=0
+        ),
         Worker(
             client,
             task_queue=WEBHOOKS_QUEUE,
@@ -79,7 +95,10 @@ async def workers(
 
 async def start(client: Client, order: DeliveryOrder, queue: str) -> Handle:
     return await client.start_workflow(
-        DeliverWebhookWorkflow.run, order, id=f"deliver/{order.event_id}/{order.delivery}", task_queue=queue
+        DeliverWebhookWorkflow.run,
+        order,
+        id=f"deliver/{order.event_id}/{order.delivery}",
+        task_queue=queue,
     )
 
 
@@ -117,9 +136,14 @@ async def test_delivery_at_the_first_try_takes_eleven_events(
 async def test_delivery_after_failures_is_the_same_request_again(
     skipping: WorkflowEnvironment, database: Database
 ) -> None:
-    """500, a dropped connection, 503, then 200: four equal bodies, and no history for the waiting."""
+    """500, a dropped connection, 503, then 200: four equal bodies, and no history for
+    the waiting.
+    """
     client, queue = skipping.client, f"test-{uuid4()}"
-    async with Receiver.open(reply(500), drop, reply(503), reply(200)) as receiver, workers(client, database, queue):
+    async with (
+        Receiver.open(reply(500), drop, reply(503), reply(200)) as receiver,
+        workers(client, database, queue),
+    ):
         stored = await store_webhook(database, receiver.url)
         handle = await start(client, stored.order, queue)
         result = await asyncio.wait_for(handle.result(), 30)
@@ -136,12 +160,18 @@ async def test_delivery_after_failures_is_the_same_request_again(
         (3, 503, "http_error"),
         (4, 200, None),
     ]
-    ours = [event for event in (await handle.fetch_history()).events if not event.worker_may_ignore]  # the rest: skips
+    ours = [
+        event for event in (await handle.fetch_history()).events if not event.worker_may_ignore
+    ]  # the rest: skips
     assert len(ours) <= EVENTS_OF_A_DELIVERY
 
 
-async def test_delivery_goes_on_with_another_worker(temporal_server: TemporalServer, database: Database) -> None:
-    """A worker is stopped in the middle of a try: the try stays recorded, the next worker makes the next one."""
+async def test_delivery_goes_on_with_another_worker(
+    temporal_server: TemporalServer, database: Database
+) -> None:
+    """A worker is stopped in the middle of a try: the try stays recorded, the next worker makes the
+    next one.
+    """
     client = await Client.connect(temporal_server.address)
     queue = f"test-{uuid4()}"
     async with Receiver.open(hang, reply(200)) as receiver:
@@ -181,7 +211,9 @@ async def test_delivery_that_is_never_taken_fails_visibly_after_days(
     assert sum(RETRY_DELAYS_SECONDS) <= took <= 1.15 * sum(RETRY_DELAYS_SECONDS) + 60
 
 
-async def test_delivery_to_a_gone_receiver_fails_at_once(skipping: WorkflowEnvironment, database: Database) -> None:
+async def test_delivery_to_a_gone_receiver_fails_at_once(
+    skipping: WorkflowEnvironment, database: Database
+) -> None:
     client, queue = skipping.client, f"test-{uuid4()}"
     async with Receiver.open(reply(500), reply(410)) as receiver, workers(client, database, queue):
         stored = await store_webhook(database, receiver.url)
@@ -192,7 +224,9 @@ async def test_delivery_to_a_gone_receiver_fails_at_once(skipping: WorkflowEnvir
     assert (await rows_of(database, stored))[0] is WebhookState.FAILED
 
 
-async def test_delivery_honours_retry_after(skipping: WorkflowEnvironment, database: Database) -> None:
+async def test_delivery_honours_retry_after(
+    skipping: WorkflowEnvironment, database: Database
+) -> None:
     client, queue = skipping.client, f"test-{uuid4()}"
     async with (
         Receiver.open(reply(429, headers={"retry-after": "7200"}), reply(200)) as receiver,
@@ -203,11 +237,18 @@ async def test_delivery_honours_retry_after(skipping: WorkflowEnvironment, datab
         await asyncio.wait_for(handle.result(), 30)
     described = await handle.describe()
     assert described.close_time is not None
-    assert timedelta(hours=2) <= described.close_time - described.start_time <= timedelta(hours=2, minutes=1)
+    assert (
+        timedelta(hours=2)
+        <= described.close_time - described.start_time
+        <= timedelta(hours=2, minutes=1)
+    )
 
 
-async def test_endpoint_that_hangs_delays_no_other(temporal_server: TemporalServer, database: Database) -> None:
-    """More webhooks for a receiver that never answers than a worker has slots: one for another is there at once.
+async def test_endpoint_that_hangs_delays_no_other(
+    temporal_server: TemporalServer, database: Database
+) -> None:
+    """More webhooks for a receiver that never answers than a worker has slots: one for another is
+    there at once.
 
     Without rooms, they would hold every slot for 15 s, and then the next ones.
     """
@@ -216,8 +257,14 @@ async def test_endpoint_that_hangs_delays_no_other(temporal_server: TemporalServ
     rooms = EndpointRooms(per_user=3, per_endpoint=2)
     async with Receiver.open(hang) as dead, Receiver.open() as well:
         first = await store_webhook(database, dead.url)
-        backlog = [first, *[await another_webhook(database, first.user_id, dead.url) for _ in range(11)]]
-        healthy = [await another_webhook(database, first.user_id, well.url), await store_webhook(database, well.url)]
+        backlog = [
+            first,
+            *[await another_webhook(database, first.user_id, dead.url) for _ in range(11)],
+        ]
+        healthy = [
+            await another_webhook(database, first.user_id, well.url),
+            await store_webhook(database, well.url),
+        ]
         async with workers(client, database, queue, slots=4, rooms=rooms):
             dying = [await start(client, stored.order, queue) for stored in backlog]
 
@@ -226,7 +273,9 @@ async def test_endpoint_that_hangs_delays_no_other(temporal_server: TemporalServ
 
             await until(hangs)
             handles = [await start(client, stored.order, queue) for stored in healthy]
-            results = await asyncio.wait_for(asyncio.gather(*(handle.result() for handle in handles)), 8)
+            results = await asyncio.wait_for(
+                asyncio.gather(*(handle.result() for handle in handles)), 8
+            )
             assert len(dead.received) == 2
             for handle in dying:
                 await handle.terminate("the test is over")
@@ -262,7 +311,9 @@ async def test_delivery_whose_activity_fails_for_good_fails_visibly(
         handle = await start(client, stored.order, queue)
         await until(lambda: _begun(database, stored))
         (pending,) = (await handle.describe()).raw_description.pending_activities
-        activity = client.get_async_activity_handle(workflow_id=handle.id, run_id=None, activity_id=pending.activity_id)
+        activity = client.get_async_activity_handle(
+            workflow_id=handle.id, run_id=None, activity_id=pending.activity_id
+        )
         await activity.fail(ApplicationError("ended by hand", non_retryable=True))
         result = await asyncio.wait_for(handle.result(), 20)
     assert result == AttemptResult(outcome=AttemptOutcome.EXHAUSTED, number=1)

@@ -1,4 +1,6 @@
-"""The decisions of the execution workflow, on a real Temporal server, with stand-ins for what it orders."""
+"""The decisions of the execution workflow, on a real Temporal server, with stand-ins for what it
+orders.
+"""
 
 from collections import Counter
 from datetime import timedelta
@@ -7,13 +9,13 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.worker import Replayer
 
-from contracts.ids import ExecutionId
-from contracts.states import ExecutionStatus
+from core.domain.ids import ExecutionId
+from core.domain.states import ExecutionStatus
+from core.ordering.workflow_starts import signal_cancel
 from tests.workflows.histories import fingerprint, stored
 from tests.workflows.scenarios import REASON, SCENARIOS, play
 from tests.workflows.stage import IMAGE, VIDEO
 from workflows.execution import ExecutionWorkflow
-from workflows.orders import signal_cancel
 
 HISTORIES = stored()
 TWO_JOBS_EVENTS = 49
@@ -40,10 +42,15 @@ async def test_execution_ends_once_and_as_it_should(skipping_temporal: Client, n
         assert set(stage.calls) == {"claim"}
         return
     (end,) = stage.ends
-    assert (end.status, end.failure.code if end.failure else None) == (scenario.status, scenario.failure), stage.calls
+    assert (end.status, end.failure.code if end.failure else None) == (
+        scenario.status,
+        scenario.failure,
+    ), stage.calls
     description = await played.handle.describe()
     native = WorkflowExecutionStatus.CANCELED
-    assert description.status is (native if scenario.closed_as_cancelled else WorkflowExecutionStatus.COMPLETED)
+    assert description.status is (
+        native if scenario.closed_as_cancelled else WorkflowExecutionStatus.COMPLETED
+    )
     if played.outcome is not None:
         assert played.outcome.status is scenario.status
     history = await played.handle.fetch_history()
@@ -51,7 +58,9 @@ async def test_execution_ends_once_and_as_it_should(skipping_temporal: Client, n
     assert same or not scenario.repeatable, CHANGED.format(name=name)
 
 
-async def test_execution_that_has_begun_goes_before_those_that_have_not(skipping_temporal: Client) -> None:
+async def test_execution_that_has_begun_goes_before_those_that_have_not(
+    skipping_temporal: Client,
+) -> None:
     played = await play(skipping_temporal, SCENARIOS["happy"])
     history = await played.handle.fetch_history()
     scheduled = [
@@ -59,8 +68,12 @@ async def test_execution_that_has_begun_goes_before_those_that_have_not(skipping
         for event in history.events
         if event.HasField("activity_task_scheduled_event_attributes")
     ]
-    priorities = [one.priority.priority_key for one in scheduled if one.activity_type.name == "submit_job"]
-    stores = {one.priority.priority_key for one in scheduled if one.activity_type.name == "store_assets"}
+    priorities = [
+        one.priority.priority_key for one in scheduled if one.activity_type.name == "submit_job"
+    ]
+    stores = {
+        one.priority.priority_key for one in scheduled if one.activity_type.name == "store_assets"
+    }
     image, video = priorities
     assert image > video > max(stores) > 0  # the smallest goes first
 
@@ -72,36 +85,54 @@ async def test_execution_that_runs_somewhere_can_go_on_with_this_code(name: str)
 
 
 async def test_replay_notices_a_history_of_other_commands() -> None:
-    """That the test above can fail: the history of a refusal, said to be one of a success, does not replay."""
+    """That the test above can fail: the history of a refusal, said to be one of a success, does not
+    replay.
+    """
     history = HISTORIES["happy"]
-    scheduled = next(event for event in history.events if event.HasField("activity_task_scheduled_event_attributes"))
+    scheduled = next(
+        event
+        for event in history.events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    )
     original = scheduled.activity_task_scheduled_event_attributes.activity_type.name
     scheduled.activity_task_scheduled_event_attributes.activity_type.name = "find_job"
     try:
-        results = await Replayer(workflows=[ExecutionWorkflow]).replay_workflow(history, raise_on_replay_failure=False)
+        results = await Replayer(workflows=[ExecutionWorkflow]).replay_workflow(
+            history, raise_on_replay_failure=False
+        )
     finally:
         scheduled.activity_task_scheduled_event_attributes.activity_type.name = original
     assert "find_job" in str(results.replay_failure) or "submit_job" in str(results.replay_failure)
 
 
 @pytest.mark.parametrize("name", ["happy", "native_while_waiting", "unknown_absent_sent"])
-async def test_execution_is_deterministic_when_nothing_is_cached(skipping_temporal: Client, name: str) -> None:
+async def test_execution_is_deterministic_when_nothing_is_cached(
+    skipping_temporal: Client, name: str
+) -> None:
     """Each workflow task is a replay of everything before."""
     played = await play(skipping_temporal, SCENARIOS[name], cached=0)
     assert played.stage.status is SCENARIOS[name].status
 
 
-async def test_execution_buys_each_step_once_and_stores_each_file(skipping_temporal: Client) -> None:
+async def test_execution_buys_each_step_once_and_stores_each_file(
+    skipping_temporal: Client,
+) -> None:
     played = await play(skipping_temporal, SCENARIOS["happy"])
     assert played.stage.sent == {"image": 1, "video": 1}
-    calls = Counter(call for call in played.stage.calls if not call.startswith(("claim", "settle", "finish")))
-    assert calls == Counter(f"{activity} {step}" for step in (IMAGE, VIDEO) for activity in ("submit", "wait", "store"))
+    calls = Counter(
+        call for call in played.stage.calls if not call.startswith(("claim", "settle", "finish"))
+    )
+    assert calls == Counter(
+        f"{activity} {step}" for step in (IMAGE, VIDEO) for activity in ("submit", "wait", "store")
+    )
     history = await played.handle.fetch_history()
     ours = [event for event in history.events if not event.worker_may_ignore]
     assert len(ours) <= TWO_JOBS_EVENTS
 
 
-@pytest.mark.parametrize(("name", "stores"), [("kept", 0), ("kept_and_not_stored", 1), ("all_kept", 0)])
+@pytest.mark.parametrize(
+    ("name", "stores"), [("kept", 0), ("kept_and_not_stored", 1), ("all_kept", 0)]
+)
 async def test_execution_uses_what_the_generation_before_paid_for(
     skipping_temporal: Client, name: str, stores: int
 ) -> None:
@@ -115,7 +146,9 @@ async def test_execution_uses_what_the_generation_before_paid_for(
         assert stage.calls.index("store image") < stage.calls.index("submit video")
 
 
-async def test_execution_is_not_cancelled_by_an_order_to_another_generation(skipping_temporal: Client) -> None:
+async def test_execution_is_not_cancelled_by_an_order_to_another_generation(
+    skipping_temporal: Client,
+) -> None:
     stage = (await play(skipping_temporal, SCENARIOS["signal_of_another_generation"])).stage
     assert (stage.status, stage.count("cancel video")) == (ExecutionStatus.COMPLETED, 0)
 
@@ -127,13 +160,17 @@ async def test_execution_that_was_refused_buys_nothing_else(skipping_temporal: C
 
 
 @pytest.mark.parametrize("name", ["unknown_found", "unknown_given_up", "submit_lost"])
-async def test_execution_never_sends_again_what_may_be_accepted(skipping_temporal: Client, name: str) -> None:
+async def test_execution_never_sends_again_what_may_be_accepted(
+    skipping_temporal: Client, name: str
+) -> None:
     stage = (await play(skipping_temporal, SCENARIOS[name])).stage
     assert stage.sent["video"] == 1
     assert stage.count("find video") == 1
 
 
-async def test_execution_sends_again_what_was_certainly_not_accepted(skipping_temporal: Client) -> None:
+async def test_execution_sends_again_what_was_certainly_not_accepted(
+    skipping_temporal: Client,
+) -> None:
     stage = (await play(skipping_temporal, SCENARIOS["unknown_absent_sent"])).stage
     assert (stage.sent["image"], stage.count("find image")) == (2, 1)
 
@@ -147,7 +184,9 @@ async def test_execution_waits_as_long_as_the_provider_asks(skipping_temporal: C
     assert timedelta(seconds=600) <= took <= timedelta(seconds=660)
 
 
-async def test_execution_that_is_held_back_asks_again_without_ever_longer_pauses(skipping_temporal: Client) -> None:
+async def test_execution_that_is_held_back_asks_again_without_ever_longer_pauses(
+    skipping_temporal: Client,
+) -> None:
     played = await play(skipping_temporal, SCENARIOS["held_back"])
     assert played.stage.count("submit image") == 13
     description = await played.handle.describe()
@@ -155,12 +194,21 @@ async def test_execution_that_is_held_back_asks_again_without_ever_longer_pauses
     assert description.close_time - description.start_time < timedelta(seconds=12 * 1.5 + 30)
 
 
-IN_SUBMIT = ["signal_in_submit", "native_in_submit", "signal_then_native_in_submit", "native_then_signal_in_submit"]
+IN_SUBMIT = [
+    "signal_in_submit",
+    "native_in_submit",
+    "signal_then_native_in_submit",
+    "native_then_signal_in_submit",
+]
 
 
 @pytest.mark.parametrize("name", IN_SUBMIT)
-async def test_execution_cancelled_in_a_submit_keeps_what_it_paid_for(skipping_temporal: Client, name: str) -> None:
-    """The job is sent once, its id is not lost, and it is cancelled at its provider; the next step is never bought."""
+async def test_execution_cancelled_in_a_submit_keeps_what_it_paid_for(
+    skipping_temporal: Client, name: str
+) -> None:
+    """The job is sent once, its id is not lost, and it is cancelled at its provider; the next step
+    is never bought.
+    """
     stage = (await play(skipping_temporal, SCENARIOS[name])).stage
     assert stage.sent == {"image": 1}
     assert (stage.count("cancel image"), stage.count("submit video")) == (1, 0)
@@ -168,46 +216,67 @@ async def test_execution_cancelled_in_a_submit_keeps_what_it_paid_for(skipping_t
 
 
 @pytest.mark.parametrize("name", ["signal_while_waiting", "native_while_waiting"])
-async def test_execution_cancelled_while_waiting_stops_its_provider(skipping_temporal: Client, name: str) -> None:
+async def test_execution_cancelled_while_waiting_stops_its_provider(
+    skipping_temporal: Client, name: str
+) -> None:
     stage = (await play(skipping_temporal, SCENARIOS[name])).stage
     assert (stage.count("cancel video"), stage.count("store video")) == (1, 0)
     assert stage.count("settle video") >= 1
 
 
-async def test_execution_cancelled_before_anything_was_sent_buys_nothing(skipping_temporal: Client) -> None:
+async def test_execution_cancelled_before_anything_was_sent_buys_nothing(
+    skipping_temporal: Client,
+) -> None:
     stage = (await play(skipping_temporal, SCENARIOS["signal_at_claim"])).stage
     assert not stage.sent
 
 
-async def test_execution_cancelled_natively_at_the_claim_buys_one_step_at_most(skipping_temporal: Client) -> None:
+async def test_execution_cancelled_natively_at_the_claim_buys_one_step_at_most(
+    skipping_temporal: Client,
+) -> None:
     """Its first submit may be on the way; then it is cancelled at its provider."""
     stage = (await play(skipping_temporal, SCENARIOS["native_at_claim"])).stage
     assert set(stage.sent) <= {"image"}
     assert stage.count("cancel image") == stage.sent.get("image", 0)
 
 
-@pytest.mark.parametrize("name", ["signal_then_native_in_finish", "cancelled_then_native_in_finish"])
-async def test_execution_ordered_to_stop_in_its_finish_ends_once(skipping_temporal: Client, name: str) -> None:
-    """The server refuses the task that would have closed it: its database steps run again, and answer the same."""
+@pytest.mark.parametrize(
+    "name", ["signal_then_native_in_finish", "cancelled_then_native_in_finish"]
+)
+async def test_execution_ordered_to_stop_in_its_finish_ends_once(
+    skipping_temporal: Client, name: str
+) -> None:
+    """The server refuses the task that would have closed it: its database steps run again, and
+    answer the same.
+    """
     stage = (await play(skipping_temporal, SCENARIOS[name])).stage
     assert stage.count("finish") >= 2
     assert len(stage.ends) == 1
-    assert (stage.count("submit video"), stage.count("store video")) == (1, 1 if stage.status == "completed" else 0)
+    assert (stage.count("submit video"), stage.count("store video")) == (
+        1,
+        1 if stage.status == "completed" else 0,
+    )
 
 
 @pytest.mark.parametrize("name", ["native_at_claim", "native_in_submit", "native_while_waiting"])
-async def test_execution_cancelled_natively_commits_the_order_too(skipping_temporal: Client, name: str) -> None:
+async def test_execution_cancelled_natively_commits_the_order_too(
+    skipping_temporal: Client, name: str
+) -> None:
     """Like the API does it, so that the row knows, whatever happens to the workflow."""
     assert (await play(skipping_temporal, SCENARIOS[name])).stage.cancel_reasons[:1] == [REASON]
 
 
-async def test_execution_whose_cancel_came_too_late_keeps_its_result(skipping_temporal: Client) -> None:
+async def test_execution_whose_cancel_came_too_late_keeps_its_result(
+    skipping_temporal: Client,
+) -> None:
     """The provider finished all the same: it is paid for, so it is stored and delivered."""
     stage = (await play(skipping_temporal, SCENARIOS["cancel_loses"])).stage
     assert (stage.status, stage.count("store video")) == (ExecutionStatus.COMPLETED, 1)
 
 
-async def test_execution_past_the_deadline_of_a_step_stops_its_provider(skipping_temporal: Client) -> None:
+async def test_execution_past_the_deadline_of_a_step_stops_its_provider(
+    skipping_temporal: Client,
+) -> None:
     stage = (await play(skipping_temporal, SCENARIOS["deadline_passed"])).stage
     assert (stage.count("cancel video"), stage.count("wait video")) == (1, 2)
 

@@ -12,13 +12,19 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.converter import DataConverter
 
-from activities.recovery import JobFate, JobPast
-from contracts.executions import ExecutionOutcome
-from contracts.failures import Failure, FailureCode
-from contracts.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId, UserId
-from contracts.jobs import FindJobResult, FindOutcome, JobRef, SubmitJobResult, SubmitOutcome
-from contracts.states import ExecutionStatus
-from workflows.histories import BY_AN_OPERATOR, Reading
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId, UserId
+from core.domain.messages.executions import ExecutionOutcome
+from core.domain.messages.jobs import (
+    FindJobResult,
+    FindOutcome,
+    JobRef,
+    SubmitJobResult,
+    SubmitOutcome,
+)
+from core.domain.states import ExecutionStatus
+from core.maintenance.histories import BY_AN_OPERATOR, Reading
+from core.maintenance.recovery import JobFate, JobPast
 
 JOB = JobId("job_1")
 REF = JobRef(user_id=UserId("usr_1"), execution_id=ExecutionId("exec_1"), job_id=JOB, generation=1)
@@ -36,14 +42,20 @@ async def payloads(*values: Any) -> Payloads:
 
 async def activity(numbers: Iterator[int], name: str, result: Any) -> list[HistoryEvent]:
     """Ordered, and answered unless it was lost."""
-    ordered = HistoryEvent(event_id=next(numbers), event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+    ordered = HistoryEvent(
+        event_id=next(numbers), event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+    )
     ordered.event_time.FromDatetime(AT)
     ordered.activity_task_scheduled_event_attributes.activity_type.name = name
     ordered.activity_task_scheduled_event_attributes.input.CopyFrom(await payloads(REF))
     if result == LOST:
-        timed_out = HistoryEvent(event_id=next(numbers), event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT)
+        timed_out = HistoryEvent(
+            event_id=next(numbers), event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT
+        )
         return [ordered, timed_out]
-    done = HistoryEvent(event_id=next(numbers), event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
+    done = HistoryEvent(
+        event_id=next(numbers), event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+    )
     done.activity_task_completed_event_attributes.scheduled_event_id = ordered.event_id
     done.activity_task_completed_event_attributes.result.CopyFrom(await payloads(result))
     return [ordered, done]
@@ -68,18 +80,48 @@ NOT_SENT = submit(SubmitOutcome.NOT_SENT, 1)
         ([LOST_SUBMIT], JobFate.UNKNOWN, 1, None, None),
         ([submit(SubmitOutcome.SUBMITTED, 1, provider_job_id=P1)], JobFate.SUBMITTED, 1, P1, None),
         ([NOT_SENT], JobFate.WAITING, 1, None, None),
-        ([submit(SubmitOutcome.NOT_SENT)], JobFate.WAITING, 0, None, None),  # paused: there was no send
+        (
+            [submit(SubmitOutcome.NOT_SENT)],
+            JobFate.WAITING,
+            0,
+            None,
+            None,
+        ),  # paused: there was no send
         ([NOT_SENT, LOST_SUBMIT], JobFate.UNKNOWN, 2, None, None),
-        ([NOT_SENT, submit(SubmitOutcome.SUBMITTED, 2, provider_job_id=P1)], JobFate.SUBMITTED, 2, P1, None),
+        (
+            [NOT_SENT, submit(SubmitOutcome.SUBMITTED, 2, provider_job_id=P1)],
+            JobFate.SUBMITTED,
+            2,
+            P1,
+            None,
+        ),
         ([submit(SubmitOutcome.UNKNOWN, 1)], JobFate.UNKNOWN, 1, None, None),
         ([LOST_SUBMIT, ("find_job", LOST)], JobFate.UNKNOWN, 1, None, None),
-        ([LOST_SUBMIT, find(FindOutcome.FOUND, 1, provider_job_id=P1)], JobFate.SUBMITTED, 1, P1, None),
+        (
+            [LOST_SUBMIT, find(FindOutcome.FOUND, 1, provider_job_id=P1)],
+            JobFate.SUBMITTED,
+            1,
+            P1,
+            None,
+        ),
         ([LOST_SUBMIT, find(FindOutcome.ABSENT, 1)], JobFate.WAITING, 1, None, None),
         ([LOST_SUBMIT, find(FindOutcome.ABSENT, 1), LOST_SUBMIT], JobFate.UNKNOWN, 2, None, None),
-        ([LOST_SUBMIT, find(FindOutcome.GIVEN_UP, 1, failure=UNKNOWN)], JobFate.FAILED, 1, None, UNKNOWN),
+        (
+            [LOST_SUBMIT, find(FindOutcome.GIVEN_UP, 1, failure=UNKNOWN)],
+            JobFate.FAILED,
+            1,
+            None,
+            UNKNOWN,
+        ),
         ([submit(SubmitOutcome.REFUSED, 1, failure=REFUSED)], JobFate.FAILED, 1, None, REFUSED),
         ([NOT_SENT, submit(SubmitOutcome.STOPPED, 1)], JobFate.WAITING, 1, None, None),
-        ([submit(SubmitOutcome.ENDED, 1, provider_job_id=P1)], JobFate.SUBMITTED, 1, P1, None),  # asked there again
+        (
+            [submit(SubmitOutcome.ENDED, 1, provider_job_id=P1)],
+            JobFate.SUBMITTED,
+            1,
+            P1,
+            None,
+        ),  # asked there again
     ],
 )
 async def test_history_says_where_the_last_send_stands(
@@ -95,8 +137,12 @@ async def test_history_says_where_the_last_send_stands(
     for name, result in answers:
         for event in await activity(numbers, name, result):
             await reading.read(event)
-    expected = JobPast(fate=fate, send_number=number, at=AT, provider_job_id=provider_job_id, failure=failure)
-    assert {job_id: replace(past, key_known=False) for job_id, past in reading.jobs.items()} == {JOB: expected}
+    expected = JobPast(
+        fate=fate, send_number=number, at=AT, provider_job_id=provider_job_id, failure=failure
+    )
+    assert {job_id: replace(past, key_known=False) for job_id, past in reading.jobs.items()} == {
+        JOB: expected
+    }
 
 
 @pytest.mark.parametrize(
@@ -105,7 +151,11 @@ async def test_history_says_where_the_last_send_stands(
         ([LOST_SUBMIT], AT_START, False),
         ([submit(SubmitOutcome.UNKNOWN, 1, provider_key_id=LATER)], LATER, True),
         ([submit(SubmitOutcome.UNKNOWN, 1)], None, True),  # the service's own
-        ([LOST_SUBMIT, find(FindOutcome.FOUND, 1, provider_job_id=P1, provider_key_id=LATER)], LATER, True),
+        (
+            [LOST_SUBMIT, find(FindOutcome.FOUND, 1, provider_job_id=P1, provider_key_id=LATER)],
+            LATER,
+            True,
+        ),
         ([submit(SubmitOutcome.NOT_SENT, 1, provider_key_id=LATER), LOST_SUBMIT], AT_START, False),
     ],
 )
@@ -113,7 +163,9 @@ async def test_history_says_with_whose_key_the_last_send_was_made(
     answers: list[tuple[str, Any]], key: ProviderKeyId | None, known: bool
 ) -> None:
     waiting = JobPast(fate=JobFate.WAITING, send_number=0, at=AT)
-    reading = Reading(converter=DataConverter.default, jobs={JOB: waiting}, own_keys={JOB: AT_START})
+    reading = Reading(
+        converter=DataConverter.default, jobs={JOB: waiting}, own_keys={JOB: AT_START}
+    )
     numbers = itertools.count(5)
     for name, result in answers:
         for event in await activity(numbers, name, result):
@@ -135,10 +187,16 @@ async def test_history_says_whether_a_cancel_stands(
     status: ExecutionStatus | None, failure: Failure | None, stands: bool
 ) -> None:
     reading = Reading(converter=DataConverter.default, jobs={})
-    await reading.read(HistoryEvent(event_id=3, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED))
+    await reading.read(
+        HistoryEvent(
+            event_id=3, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED
+        )
+    )
     assert reading.cancel_reason == BY_AN_OPERATOR
     if status is not None:
-        ended = HistoryEvent(event_id=9, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED)
+        ended = HistoryEvent(
+            event_id=9, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED
+        )
         outcome = await payloads(ExecutionOutcome(status=status, failure=failure))
         ended.workflow_execution_completed_event_attributes.result.CopyFrom(outcome)
         await reading.read(ended)
@@ -149,6 +207,8 @@ async def test_history_keeps_the_users_own_reason_of_a_cancel() -> None:
     reading = Reading(converter=DataConverter.default, jobs={})
     signal = HistoryEvent(event_id=3, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
     signal.workflow_execution_signaled_event_attributes.signal_name = "cancel_requested"
-    signal.workflow_execution_signaled_event_attributes.input.CopyFrom(await payloads("asked for by the user", 1))
+    signal.workflow_execution_signaled_event_attributes.input.CopyFrom(
+        await payloads("asked for by the user", 1)
+    )
     await reading.read(signal)
     assert reading.cancel_reason == "asked for by the user"

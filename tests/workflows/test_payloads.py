@@ -1,4 +1,6 @@
-"""What a real Temporal server is given of a workflow when payloads are encrypted, looked at as the server keeps it."""
+"""What a real Temporal server is given of a workflow when payloads are encrypted, looked at as the
+server keeps it.
+"""
 
 import asyncio
 import base64
@@ -19,10 +21,10 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
-from runtime.encryption import key_id
-from runtime.payloads import ENCODING
-from tests.sealed import PayloadKeys, like
-from tests.servers import TemporalServer
+from core.platform.crypto.sealing import key_id
+from core.platform.temporal.payload_encryption import ENCODING
+from tests.support.sealed import PayloadKeys, like
+from tests.support.servers import TemporalServer
 from tests.workflows.scenarios import SCENARIOS, play
 from workflows.execution import ExecutionWorkflow
 
@@ -33,7 +35,9 @@ ENCODED_FAILURE = "Encoded failure"
 
 
 def in_clear(message: Message) -> list[str]:
-    """Every payload that is not sealed and every failure of ours that says something, by its place."""
+    """Every payload that is not sealed and every failure of ours that says something, by
+    its place.
+    """
     return list(_in_clear(MessageToDict(message), ""))
 
 
@@ -44,7 +48,9 @@ def _in_clear(value: object, place: str) -> Iterator[str]:
     if not isinstance(value, dict):
         return
     fields = cast("dict[str, Any]", value)
-    encoding: object = fields["metadata"].get("encoding") if isinstance(fields.get("metadata"), dict) else None
+    encoding: object = (
+        fields["metadata"].get("encoding") if isinstance(fields.get("metadata"), dict) else None
+    )
     if encoding is not None and base64.b64decode(str(encoding)) != ENCODING:
         yield place
     is_failure = any(name.endswith("FailureInfo") for name in fields)
@@ -53,9 +59,11 @@ def _in_clear(value: object, place: str) -> Iterator[str]:
     if fields.get("stackTrace"):
         yield f"{place}.stackTrace"
     for name, item in fields.items():
-        # By the first the server finds workflows. The second is what the SDK's core notes of a local activity, its name
-        # and its times; what the activity answered lies beside it.
-        if name == "searchAttributes" or (name == "data" and place.endswith("markerRecordedEventAttributes.details")):
+        # By the first the server finds workflows. The second is what the SDK's core notes of a
+        # local activity, its name and its times; what the activity answered lies beside it.
+        if name == "searchAttributes" or (
+            name == "data" and place.endswith("markerRecordedEventAttributes.details")
+        ):
             continue
         yield from _in_clear(item, f"{place}.{name}")
 
@@ -65,7 +73,9 @@ def sealed_in(message: Message) -> int:
 
 
 @pytest.mark.parametrize("name", ["submit_lost", "storage_away", "signal_while_waiting"])
-async def test_execution_is_walked_and_replayed_with_nothing_in_clear(skipping_temporal: Client, name: str) -> None:
+async def test_execution_is_walked_and_replayed_with_nothing_in_clear(
+    skipping_temporal: Client, name: str
+) -> None:
     client = like(skipping_temporal, PayloadKeys(keys=(NEW,)))
     played = await play(client, SCENARIOS[name])
     assert played.stage.status is SCENARIOS[name].status
@@ -80,7 +90,9 @@ async def test_execution_is_walked_and_replayed_with_nothing_in_clear(skipping_t
 async def test_the_look_for_what_is_in_clear_finds_it(skipping_temporal: Client) -> None:
     """That the test above can fail: the same walk without encryption."""
     played = await play(skipping_temporal, SCENARIOS["submit_lost"])
-    found = [place for event in (await played.handle.fetch_history()).events for place in in_clear(event)]
+    found = [
+        place for event in (await played.handle.fetch_history()).events for place in in_clear(event)
+    ]
     assert len(found) > 10
     assert {place.rpartition(".")[2] for place in found} >= {"message", "stackTrace", "payloads[0]"}
 
@@ -109,7 +121,9 @@ class Probe:
             result_type=str,
             start_to_close_timeout=timedelta(seconds=20),
             heartbeat_timeout=timedelta(seconds=10),
-            retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=10), maximum_attempts=5),
+            retry_policy=RetryPolicy(
+                initial_interval=timedelta(milliseconds=10), maximum_attempts=5
+            ),
             summary=PLANTED,
         )
         try:
@@ -173,7 +187,11 @@ async def until_event(client: Client, workflow_id: str, kind: EventType.ValueTyp
 
 async def test_bug_in_a_workflow_leaves_nothing_in_clear(temporal_server: TemporalServer) -> None:
     plain = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)
-    client, queue, workflow_id = like(plain, PayloadKeys(keys=(NEW,))), f"q-{uuid4()}", f"probe-{uuid4()}"
+    client, queue, workflow_id = (
+        like(plain, PayloadKeys(keys=(NEW,))),
+        f"q-{uuid4()}",
+        f"probe-{uuid4()}",
+    )
     handle = await client.start_workflow(PROBE, PLANTED, id=workflow_id, task_queue=queue)
     async with working(client, queue, Broken, Probing()):
         await until_event(plain, workflow_id, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
@@ -185,9 +203,15 @@ async def test_bug_in_a_workflow_leaves_nothing_in_clear(temporal_server: Tempor
         assert PLANTED.encode() not in event.SerializeToString()
 
 
-async def test_failures_retries_and_heartbeats_leave_nothing_in_clear(temporal_server: TemporalServer) -> None:
+async def test_failures_retries_and_heartbeats_leave_nothing_in_clear(
+    temporal_server: TemporalServer,
+) -> None:
     plain = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)
-    client, queue, workflow_id = like(plain, PayloadKeys(keys=(NEW,))), f"q-{uuid4()}", f"probe-{uuid4()}"
+    client, queue, workflow_id = (
+        like(plain, PayloadKeys(keys=(NEW,))),
+        f"q-{uuid4()}",
+        f"probe-{uuid4()}",
+    )
     probing = Probing()
     handle = await client.start_workflow(
         PROBE,
@@ -239,14 +263,18 @@ async def test_workflow_begun_in_clear_goes_on_encrypted_and_back_and_over_a_new
     assert f"done with {PLANTED} {PLANTED}" in str(failed.value.__cause__)
     history = await handle.fetch_history()
     assert PLANTED.encode() in history.events[0].SerializeToString(), "it did begin in clear"
-    assert PLANTED.encode() not in b"".join(event.SerializeToString() for event in history.events[1:])
+    assert PLANTED.encode() not in b"".join(
+        event.SerializeToString() for event in history.events[1:]
+    )
     everything = b"".join(event.SerializeToString() for event in history.events)
     assert [key_id(key).encode() in everything for key in (OLD, NEW)] == [True, True]
 
 
 @pytest.mark.long
 async def test_workflow_whose_key_is_missing_waits_for_it(temporal_server: TemporalServer) -> None:
-    """A worker without the key fails its tasks and lives on; with the key it goes on, after a pause of Temporal's."""
+    """A worker without the key fails its tasks and lives on; with the key it goes on, after a pause
+    of Temporal's.
+    """
     plain = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)
     new, old = like(plain, PayloadKeys(keys=(NEW,))), like(plain, PayloadKeys(keys=(OLD,)))
     queue, workflow_id = f"q-{uuid4()}", f"probe-{uuid4()}"
@@ -256,7 +284,12 @@ async def test_workflow_whose_key_is_missing_waits_for_it(temporal_server: Tempo
     async with working(old, queue, Probe, probing):
         await until_event(plain, workflow_id, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
     await handle.signal("told", PLANTED)
-    async with working(like(plain, PayloadKeys(keys=(OLD, NEW))), queue, Probe, probing), asyncio.timeout(60):
+    async with (
+        working(like(plain, PayloadKeys(keys=(OLD, NEW))), queue, Probe, probing),
+        asyncio.timeout(60),
+    ):
         with pytest.raises(Exception, match="Workflow execution failed") as failed:
-            await like(plain, PayloadKeys(keys=(OLD, NEW))).get_workflow_handle(workflow_id).result()
+            await (
+                like(plain, PayloadKeys(keys=(OLD, NEW))).get_workflow_handle(workflow_id).result()
+            )
     assert f"done with {PLANTED} {PLANTED}" in str(failed.value.__cause__)

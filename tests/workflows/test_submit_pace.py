@@ -1,4 +1,6 @@
-"""What the settings allow a second at a provider is kept over all workers: Temporal hands out the tasks."""
+"""What the settings allow a second at a provider is kept over all workers: Temporal hands out the
+tasks.
+"""
 
 import asyncio
 import time
@@ -9,10 +11,10 @@ from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from activities.provider_gate import submit_paces
-from runtime.policies import EXECUTIONS_QUEUE, submit_queue
-from runtime.settings import ProviderSettings
-from tests.servers import TemporalServer
+from core.jobs.admission import submit_paces
+from core.platform.settings.processes import ProviderSettings
+from core.platform.temporal.policies import EXECUTIONS_QUEUE, submit_queue
+from tests.support.servers import TemporalServer
 
 QUEUE, WORKFLOWS = submit_queue("paced"), f"{EXECUTIONS_QUEUE}-paced"
 A_SECOND, CALLS = 4, 24
@@ -20,7 +22,9 @@ NAMES = ("fal", "replicate")
 
 
 def settings(**more: float) -> ProviderSettings:
-    return ProviderSettings.model_validate({"fal_key": "id:secret", "replicate_api_token": "r8_token", **more})
+    return ProviderSettings.model_validate(
+        {"fal_key": "id:secret", "replicate_api_token": "r8_token", **more}
+    )
 
 
 @workflow.defn(name="many_submits", sandboxed=False)
@@ -30,7 +34,9 @@ class ManySubmits:
         one = timedelta(seconds=60)
         await asyncio.gather(
             *(
-                workflow.execute_activity("paced_submit", task_queue=QUEUE, start_to_close_timeout=one)
+                workflow.execute_activity(
+                    "paced_submit", task_queue=QUEUE, start_to_close_timeout=one
+                )
                 for _ in range(calls)
             )
         )
@@ -40,7 +46,9 @@ async def test_create_calls_of_two_workers_together_keep_to_what_the_settings_al
     temporal_server: TemporalServer,
 ) -> None:
     address, namespace = temporal_server.address, temporal_server.namespace
-    client, other = [await Client.connect(address, namespace=namespace) for _ in range(2)]  # one for each process
+    client, other = [
+        await Client.connect(address, namespace=namespace) for _ in range(2)
+    ]  # one for each process
     times: list[float] = []
 
     @activity.defn(name="paced_submit")
@@ -49,17 +57,28 @@ async def test_create_calls_of_two_workers_together_keep_to_what_the_settings_al
 
     pace = dict(submit_paces(settings(fal_submits_per_second=A_SECOND), NAMES))["fal"]
     both = [Worker(one, task_queue=QUEUE, activities=[submit], **pace) for one in (client, other)]
-    walks = Worker(client, task_queue=WORKFLOWS, workflows=[ManySubmits], workflow_runner=UnsandboxedWorkflowRunner())
+    walks = Worker(
+        client,
+        task_queue=WORKFLOWS,
+        workflows=[ManySubmits],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    )
     async with both[0], both[1], walks:
-        await client.execute_workflow(ManySubmits.run, CALLS, id="many-submits", task_queue=WORKFLOWS)
+        await client.execute_workflow(
+            ManySubmits.run, CALLS, id="many-submits", task_queue=WORKFLOWS
+        )
     assert len(times) == CALLS
     after_the_burst = times[A_SECOND:]
     took = after_the_burst[-1] - after_the_burst[0]
-    assert took >= 0.8 * (len(after_the_burst) - 1) / A_SECOND, [round(b - a, 2) for a, b in pairwise(times)]
+    assert took >= 0.8 * (len(after_the_burst) - 1) / A_SECOND, [
+        round(b - a, 2) for a, b in pairwise(times)
+    ]
 
 
 def test_pace_of_a_provider_is_its_own_and_none_where_it_is_0() -> None:
-    assert submit_paces(settings(fal_submits_per_second=0, replicate_submits_per_second=2.5), NAMES) == [
+    assert submit_paces(
+        settings(fal_submits_per_second=0, replicate_submits_per_second=2.5), NAMES
+    ) == [
         ("fal", {}),
         ("replicate", {"max_task_queue_activities_per_second": 2.5}),
     ]

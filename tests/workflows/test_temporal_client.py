@@ -1,4 +1,6 @@
-"""The Temporal client on a real server: connection, search attributes, queue depth, the SDK's own metrics."""
+"""The Temporal client on a real server: connection, search attributes, queue depth, the SDK's own
+metrics.
+"""
 
 import asyncio
 import os
@@ -17,9 +19,8 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.converter import DataConverter
 
-from runtime.search_attributes import COST_USD, PLAN_TYPE, PROVIDER, STATUS, USER_ID
-from runtime.settings import TemporalSettings
-from runtime.temporal import (
+from core.platform.settings.processes import TemporalSettings
+from core.platform.temporal.client import (
     RPC_TIMEOUT,
     UNREACHABLE,
     SearchAttributeTypeError,
@@ -28,7 +29,8 @@ from runtime.temporal import (
     ensure_search_attributes,
     queue_backlogs,
 )
-from tests.servers import TemporalServer
+from core.platform.temporal.search_attributes import COST_USD, PLAN_TYPE, PROVIDER, STATUS, USER_ID
+from tests.support.servers import TemporalServer
 
 connect_plainly = partial(connect, payloads=DataConverter.default)
 ATTRIBUTES = TypedSearchAttributes(
@@ -65,7 +67,9 @@ async def namespace(temporal_server: TemporalServer) -> str:
 
 
 def settings_for(server: TemporalServer, namespace: str | None = None) -> TemporalSettings:
-    return TemporalSettings(temporal_address=server.address, temporal_namespace=namespace or server.namespace)
+    return TemporalSettings(
+        temporal_address=server.address, temporal_namespace=namespace or server.namespace
+    )
 
 
 def free_port() -> int:
@@ -93,7 +97,9 @@ async def test_search_attributes_register_once_for_many_processes(
     assert await asyncio.gather(*(ensure_search_attributes(each) for each in clients)) == [True] * 5
     assert await ensure_search_attributes(client)
     workflow_id = f"exec_{uuid.uuid4().hex}"
-    await client.start_workflow("execution", id=workflow_id, task_queue="q", search_attributes=ATTRIBUTES)
+    await client.start_workflow(
+        "execution", id=workflow_id, task_queue="q", search_attributes=ATTRIBUTES
+    )
     for query in (
         "UserId = 'usr_1'",
         "TakeoneStatus = 'queued'",
@@ -104,18 +110,23 @@ async def test_search_attributes_register_once_for_many_processes(
         assert await list_ids(client, query, 1) == [workflow_id]
 
 
-async def test_search_attribute_of_another_type_is_refused(temporal_server: TemporalServer, namespace: str) -> None:
+async def test_search_attribute_of_another_type_is_refused(
+    temporal_server: TemporalServer, namespace: str
+) -> None:
     client = await connect_plainly(settings_for(temporal_server, namespace))
     await client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(
-            namespace=namespace, search_attributes={"CostUsd": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD}
+            namespace=namespace,
+            search_attributes={"CostUsd": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD},
         )
     )
     with pytest.raises(SearchAttributeTypeError, match="CostUsd"):
         await ensure_search_attributes(client)
 
 
-async def test_search_attributes_of_an_unknown_namespace_name_the_setting(temporal_server: TemporalServer) -> None:
+async def test_search_attributes_of_an_unknown_namespace_name_the_setting(
+    temporal_server: TemporalServer,
+) -> None:
     client = await connect_plainly(settings_for(temporal_server, "no-such-namespace"))
     with pytest.raises(TemporalConnectError, match=r"TEMPORAL_NAMESPACE: .*no-such-namespace"):
         await ensure_search_attributes(client)
@@ -149,32 +160,46 @@ async def test_connect_serves_the_metrics_of_the_sdk(temporal_server: TemporalSe
     assert "temporal_request_latency_seconds" in answer.text
 
 
-async def test_connect_on_a_busy_metrics_port_names_the_setting(temporal_server: TemporalServer) -> None:
+async def test_connect_on_a_busy_metrics_port_names_the_setting(
+    temporal_server: TemporalServer,
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port: int = busy.getsockname()[1]
-        with pytest.raises(TemporalConnectError, match=f"SDK_METRICS_PORT: 127.0.0.1:{port} cannot be opened"):
+        with pytest.raises(
+            TemporalConnectError, match=f"SDK_METRICS_PORT: 127.0.0.1:{port} cannot be opened"
+        ):
             await connect_plainly(settings_for(temporal_server), metrics_port=port)
 
 
 async def test_connect_to_nobody_names_the_setting_in_one_line() -> None:
     port = free_port()
-    with pytest.raises(TemporalConnectError, match=f"TEMPORAL_ADDRESS: no connection to 127.0.0.1:{port}") as refused:
+    with pytest.raises(
+        TemporalConnectError, match=f"TEMPORAL_ADDRESS: no connection to 127.0.0.1:{port}"
+    ) as refused:
         await connect_plainly(TemporalSettings(temporal_address=f"127.0.0.1:{port}"))
     assert "\n" not in str(refused.value)
 
 
 async def test_connect_lazily_needs_no_server_until_the_first_call() -> None:
-    client = await connect_plainly(TemporalSettings(temporal_address=f"127.0.0.1:{free_port()}"), lazy=True)
+    client = await connect_plainly(
+        TemporalSettings(temporal_address=f"127.0.0.1:{free_port()}"), lazy=True
+    )
     with pytest.raises(UNREACHABLE):
-        await client.start_workflow("execution", id="exec_1", task_queue="q", rpc_timeout=RPC_TIMEOUT)
+        await client.start_workflow(
+            "execution", id="exec_1", task_queue="q", rpc_timeout=RPC_TIMEOUT
+        )
 
 
 async def test_connect_follows_environment_and_profile(
     temporal_server: TemporalServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Address from a profile of TEMPORAL_CONFIG_FILE, namespace from .env, which wins over the profile."""
+    """Address from a profile of TEMPORAL_CONFIG_FILE, namespace from .env, which wins over the
+    profile.
+    """
     profile = tmp_path / "temporal.toml"
-    profile.write_text(f'[profile.mine]\naddress = "{temporal_server.address}"\nnamespace = "profile"\n')
+    profile.write_text(
+        f'[profile.mine]\naddress = "{temporal_server.address}"\nnamespace = "profile"\n'
+    )
     (tmp_path / ".env").write_text("TEMPORAL_NAMESPACE=from-env-file\n")
     monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(profile))
     monkeypatch.setenv("TEMPORAL_PROFILE", "mine")
@@ -183,7 +208,9 @@ async def test_connect_follows_environment_and_profile(
     assert client.service_client.config.target_host == temporal_server.address
 
 
-async def test_connect_with_a_missing_profile_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_connect_with_a_missing_profile_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(tmp_path / "missing.toml"))
     monkeypatch.setenv("TEMPORAL_PROFILE", "missing")
     with pytest.raises(TemporalConnectError, match="TEMPORAL_CONFIG_FILE"):

@@ -1,4 +1,6 @@
-"""`python -m tests.chaos.baseline worker [FILE]`: serve until SIGTERM. FILE is written once work is taken."""
+"""`python -m tests.chaos.baseline worker [FILE]`: serve until SIGTERM. FILE is written once work is
+taken.
+"""
 
 import asyncio
 import os

@@ -1,4 +1,6 @@
-"""The calls, in plain httpx: none of the official clients' own re-sending, which would make it worse."""
+"""The calls, in plain httpx: none of the official clients' own re-sending, which would make it
+worse.
+"""
 
 import asyncio
 import os
@@ -19,7 +21,9 @@ TIMEOUT_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """token: for the bill; the prompt begins with it. call_limit_seconds: 0 takes the workflow's own."""
+    """token: for the bill; the prompt begins with it. call_limit_seconds: 0 takes the workflow's
+    own.
+    """
 
     execution_id: str
     token: str
@@ -83,7 +87,9 @@ class Activities:
     async def poll_video(self, video_id: str) -> str:
         headers = {"authorization": f"Bearer {self.addresses.replicate_token}"}
         while True:
-            prediction = await self._json("GET", f"{self.addresses.replicate_url}/v1/predictions/{video_id}", headers)
+            prediction = await self._json(
+                "GET", f"{self.addresses.replicate_url}/v1/predictions/{video_id}", headers
+            )
             if prediction["status"] == "succeeded":
                 url: str = prediction["output"]
                 return url
@@ -98,7 +104,9 @@ class Activities:
         headers = {"webhook-id": f"evt-{order.execution_id}"}
         (await self.http.post(order.webhook, json=body, headers=headers)).raise_for_status()
 
-    async def _json(self, method: str, url: str, headers: dict[str, str], body: Any = None) -> dict[str, Any]:
+    async def _json(
+        self, method: str, url: str, headers: dict[str, str], body: Any = None
+    ) -> dict[str, Any]:
         answer = await self.http.request(method, url, headers=headers, json=body)
         found: dict[str, Any] = answer.raise_for_status().json()
         return found

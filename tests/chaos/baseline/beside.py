@@ -1,4 +1,5 @@
-"""The baseline on the product's arena, under the product's faults: the same moments held, workers killed.
+"""The baseline on the product's arena, under the product's faults: the same moments held, workers
+killed.
 
 python -m tests.chaos.baseline.beside [TRIALS]     an arena of its own, and every case on it
 """
@@ -39,7 +40,9 @@ CASES: Final = (
     "cut-after-billing",
     "workers-die",
 )
-"""Those of the product's cases whose moment is on the provider's wire, or on none: the baseline has no others."""
+"""Those of the product's cases whose moment is on the provider's wire, or on none: the baseline has
+no others.
+"""
 NAMES: Final = ("Baseline 1", "Baseline 2")
 FIRST_NUMBER = 500_001
 """In the prompts, far from the product's own."""
@@ -49,7 +52,9 @@ DEADLINE_SECONDS = 150.0
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What one case has done to the baseline. trials: runs that were at the point when the fault came."""
+    """What one case has done to the baseline. trials: runs that were at the point when the fault
+    came.
+    """
 
     case: Case
     trials: int = 0
@@ -67,7 +72,9 @@ class Outcome:
 
 @dataclass(slots=True, kw_only=True)
 class Beside:
-    """Two baseline workers on an arena. A worker that ends is started again after the arena's own pause."""
+    """Two baseline workers on an arena. A worker that ends is started again after the arena's own
+    pause.
+    """
 
     arena: Arena
     client: Client
@@ -77,7 +84,9 @@ class Beside:
     _number: int = FIRST_NUMBER
 
     async def run(self, trials: int, cases: Sequence[str] = CASES) -> list[Outcome]:
-        """Each case, with so many runs at its point. A round that did not reach it is repeated twice."""
+        """Each case, with so many runs at its point. A round that did not reach it is repeated
+        twice.
+        """
         for case in by_name(list(cases)):
             outcome = self.outcomes.setdefault(case.name, Outcome(case=case))
             for _ in range(3):
@@ -113,8 +122,13 @@ class Beside:
         )
 
     async def _fill(self, trap: Trap, trials: int) -> list[Run]:
-        """As many as are to be held, and twice as many, since only one worker's are; then until the trap is full."""
-        tokens = [f"chaos-{self._number + at:06d}" for at in range(trials if not trap.moment else 3 * trials)]
+        """As many as are to be held, and twice as many, since only one worker's are; then until the
+        trap is full.
+        """
+        tokens = [
+            f"chaos-{self._number + at:06d}"
+            for at in range(trials if not trap.moment else 3 * trials)
+        ]
         self._number += len(tokens)
         runs: list[Run] = []
         for token in tokens:
@@ -128,21 +142,31 @@ class Beside:
     async def _at_point(self, trap: Trap, ends: Sequence[Ended], fired_at: float) -> set[str]:
         """Tokens of the runs that were held; of all that had not ended, if nothing was."""
         if not trap.moment:
-            return {end.run.token for end in ends if end.ended_at is None or end.ended_at.timestamp() > fired_at}
+            return {
+                end.run.token
+                for end in ends
+                if end.ended_at is None or end.ended_at.timestamp() > fired_at
+            }
         of_job = {line["provider_job_id"]: line["input"]["prompt"] for line in await self._bill()}
         seen = {token for parked in trap.parked for token in parked.tokens}
         return {of_job.get(token, token)[: len("chaos-000000")] for token in seen}
 
-    async def _note(self, outcome: Outcome, ends: Sequence[Ended], at_point: set[str], fired_at: float) -> None:
+    async def _note(
+        self, outcome: Outcome, ends: Sequence[Ended], at_point: set[str], fired_at: float
+    ) -> None:
         mine = [end for end in ends if end.run.token in at_point]
         outcome.trials += len(mine)
         outcome.lost += sum(not end.completed for end in mine)
         outcome.extra += extra_paid(await self._bill(), [end.run.token for end in mine])
-        outcome.recovered_seconds += [end.ended_at.timestamp() - fired_at for end in mine if end.ended_at is not None]
+        outcome.recovered_seconds += [
+            end.ended_at.timestamp() - fired_at for end in mine if end.ended_at is not None
+        ]
 
     async def _bill(self) -> list[dict[str, Any]]:
         async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
-            lines: list[dict[str, Any]] = (await http.get(f"{self.arena.control_url}/bill")).json()["lines"]
+            lines: list[dict[str, Any]] = (await http.get(f"{self.arena.control_url}/bill")).json()[
+                "lines"
+            ]
         return lines
 
     async def keep(self, name: str) -> None:
@@ -167,7 +191,9 @@ class Beside:
             "REPLICATE_BASE_URL": f"{provider}/replicate",
         }
         log = config.logs / f"{name.lower().replace(' ', '')}.log"
-        self._running[name] = await start_ready(baseline_worker(name, environment, folder=config.folder, log=log))
+        self._running[name] = await start_ready(
+            baseline_worker(name, environment, folder=config.folder, log=log)
+        )
 
     async def kill_workers(self) -> None:
         for running in self._running.values():
@@ -176,11 +202,14 @@ class Beside:
 
 @asynccontextmanager
 async def beside(arena: Arena, say: Callable[[str], None]) -> AsyncGenerator[Beside]:
-    """Two baseline workers on the arena's servers, each with a proxy of its own before the providers."""
+    """Two baseline workers on the arena's servers, each with a proxy of its own before the
+    providers.
+    """
     client = await Client.connect(f"127.0.0.1:{arena.config.ports.temporal}", namespace=NAMESPACE)
     one = Beside(arena=arena, client=client, say=say)
     links = {
-        name: Link(name, arena.gate, partial(list[int], (arena.config.ports.sandbox,)), ProviderTap) for name in NAMES
+        name: Link(name, arena.gate, partial(list[int], (arena.config.ports.sandbox,)), ProviderTap)
+        for name in NAMES
     }
     keepers: list[asyncio.Task[None]] = []
     try:

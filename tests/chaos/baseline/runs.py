@@ -37,7 +37,9 @@ class Ended:
     ended_at: datetime | None
 
 
-async def begin(client: Client, tokens: Sequence[str], *, webhook: str, call_limit_seconds: float = 0.0) -> list[Run]:
+async def begin(
+    client: Client, tokens: Sequence[str], *, webhook: str, call_limit_seconds: float = 0.0
+) -> list[Run]:
     """One workflow for each token; which has to be `chaos-` and six digits, used once."""
     if wrong := [token for token in tokens if not _TOKEN.fullmatch(token)]:
         raise ValueError(f"not a token: {wrong[0]}")
@@ -50,14 +52,18 @@ async def begin(client: Client, tokens: Sequence[str], *, webhook: str, call_lim
             webhook=webhook,
             call_limit_seconds=call_limit_seconds,
         )
-        await client.start_workflow(BaselineVideoWorkflow.run, order, id=order.execution_id, task_queue=QUEUE)
+        await client.start_workflow(
+            BaselineVideoWorkflow.run, order, id=order.execution_id, task_queue=QUEUE
+        )
         return Run(token=token, execution_id=order.execution_id)
 
     return list(await asyncio.gather(*map(one, tokens)))
 
 
 async def until_ended(client: Client, runs: Iterable[Run], *, within_seconds: float) -> list[Ended]:
-    """What became of each; whatever runs still when the time is over is terminated and has no end."""
+    """What became of each; whatever runs still when the time is over is terminated and has
+    no end.
+    """
     loop = asyncio.get_running_loop()
     until = loop.time() + within_seconds
     return list(await asyncio.gather(*(_until_ended(client, run, until) for run in runs)))
@@ -71,7 +77,11 @@ async def _until_ended(client: Client, run: Run, until_monotonic: float) -> Ende
             await handle.terminate("the round is over")
             return Ended(run=run, completed=False, ended_at=None)
         await asyncio.sleep(_POLL_SECONDS)
-    return Ended(run=run, completed=found.status is WorkflowExecutionStatus.COMPLETED, ended_at=found.close_time)
+    return Ended(
+        run=run,
+        completed=found.status is WorkflowExecutionStatus.COMPLETED,
+        ended_at=found.close_time,
+    )
 
 
 def extra_paid(lines: Iterable[Mapping[str, Any]], tokens: Iterable[str]) -> int:

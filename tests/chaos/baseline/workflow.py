@@ -9,24 +9,35 @@ with workflow.unsafe.imports_passed_through():
 
 QUEUE = "baseline"
 CALL_LIMIT = timedelta(seconds=30)
-"""A start-to-close is a must. Shorter ones make a killed worker's work move on sooner, and slow calls be paid twice."""
+"""A start-to-close is a must. Shorter ones make a killed worker's work move on sooner, and slow
+calls be paid twice.
+"""
 POLL_LIMIT = timedelta(minutes=10)
 HEARTBEAT = timedelta(seconds=10)
 
 
 @workflow.defn(name="baseline_video")
 class BaselineVideoWorkflow:
-    """image · submit video · poll · webhook. No retry policy is given: the default has no limit of attempts."""
+    """image · submit video · poll · webhook. No retry policy is given: the default has no limit of
+    attempts.
+    """
 
     @workflow.run
     async def run(self, order: Order) -> str:
-        limit = timedelta(seconds=order.call_limit_seconds) if order.call_limit_seconds else CALL_LIMIT
-        image_url = await workflow.execute_activity_method(Activities.make_image, order, start_to_close_timeout=limit)
+        limit = (
+            timedelta(seconds=order.call_limit_seconds) if order.call_limit_seconds else CALL_LIMIT
+        )
+        image_url = await workflow.execute_activity_method(
+            Activities.make_image, order, start_to_close_timeout=limit
+        )
         video_id = await workflow.execute_activity_method(
             Activities.submit_video, args=[order, image_url], start_to_close_timeout=limit
         )
         video_url = await workflow.execute_activity_method(
-            Activities.poll_video, video_id, start_to_close_timeout=POLL_LIMIT, heartbeat_timeout=HEARTBEAT
+            Activities.poll_video,
+            video_id,
+            start_to_close_timeout=POLL_LIMIT,
+            heartbeat_timeout=HEARTBEAT,
         )
         await workflow.execute_activity_method(
             Activities.send_webhook, args=[order, video_url], start_to_close_timeout=limit

@@ -1,0 +1,140 @@
+"""From rows to the wire: how an execution stands, as its user reads it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from api.executions.schemas import (
+    Cancelled,
+    Cost,
+    ErrorBody,
+    Execution,
+    ExecutionList,
+    Job,
+    JobCost,
+    Percent,
+    Webhook,
+)
+from core.domain.ids import ExecutionId
+from core.domain.money import usd_text
+from core.domain.plans import PlanType, StepProgress, progress_percent
+from core.domain.states import JobState
+from core.store.executions.status import ExecutionPage, ExecutionStatusRecord, JobStatus
+
+_RUNNING = (JobState.SUBMITTING, JobState.UNKNOWN, JobState.SUBMITTED)
+
+
+def execution_answer(record: ExecutionStatusRecord) -> Execution:
+    latest = _latest_jobs(record.jobs)
+    return Execution(
+        id=record.execution_id,
+        type=PlanType(record.type),
+        status=record.status,
+        generation=record.generation,
+        progress=_progress(record, latest),
+        current_job=None
+        if record.status.ended
+        else next((job.step for job in latest if _is_running(job)), None),
+        completed_jobs=[job.step for job in latest if job.state is JobState.COMPLETED],
+        failed_jobs=[job.step for job in latest if job.state is JobState.FAILED],
+        jobs=[_job(job) for job in record.jobs],
+        result=record.result,
+        error=_error(record.error),
+        cost=Cost(
+            estimated=usd_text(record.estimated_nano_usd),
+            held=usd_text(record.held_nano_usd),
+            settled=usd_text(record.settled_nano_usd),
+            final=record.final,
+        ),
+        webhook=_webhook(record),
+        metadata=record.metadata,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+    )
+
+
+def list_answer(page: ExecutionPage, cursor: str | None) -> ExecutionList:
+    return ExecutionList(
+        data=[execution_answer(record) for record in page.data], next_cursor=cursor
+    )
+
+
+def cancelled_answer(execution_id: ExecutionId, record: ExecutionStatusRecord) -> Cancelled:
+    return Cancelled(
+        execution_id=execution_id,
+        status=record.status,
+        spent=usd_text(record.settled_nano_usd),
+        released=usd_text(record.released_nano_usd),
+        final=record.final,
+    )
+
+
+def _latest_jobs(jobs: Sequence[JobStatus]) -> list[JobStatus]:
+    """The last job of each step, in plan order."""
+    return sorted(
+        {job.step: job for job in jobs if not job.orphan}.values(), key=lambda job: job.position
+    )
+
+
+def _is_running(job: JobStatus) -> bool:
+    """Also one that waits to be sent again: its step has begun."""
+    return job.state in _RUNNING or (job.state is JobState.WAITING and job.send_number > 0)
+
+
+def _progress(record: ExecutionStatusRecord, latest: Sequence[JobStatus]) -> Percent:
+    if record.status.ended:
+        return record.progress
+    steps = [
+        StepProgress(
+            name=job.step,
+            usual_seconds=job.usual_seconds,
+            state=job.state,
+            submitted_at=job.submitted_at,
+        )
+        for job in latest
+    ]
+    return progress_percent(steps, record.now)
+
+
+def _job(job: JobStatus) -> Job:
+    return Job(
+        id=job.job_id,
+        step=job.step,
+        state=job.state,
+        generation=job.generation,
+        supersedes=job.supersedes,
+        orphan=job.orphan,
+        provider=job.provider,
+        model=job.model,
+        tries=job.send_number,
+        created_at=job.created_at,
+        submitted_at=job.submitted_at,
+        ended_at=job.ended_at,
+        cost=JobCost(
+            estimated=usd_text(job.held_nano_usd),
+            held=usd_text(job.open_nano_usd),
+            settled=usd_text(job.settled_nano_usd),
+            basis=job.basis,
+        ),
+        error=_error(job.failure),
+    )
+
+
+def _error(stored: dict[str, Any] | None) -> ErrorBody | None:
+    return ErrorBody.model_validate(stored) if stored is not None else None
+
+
+def _webhook(record: ExecutionStatusRecord) -> Webhook | None:
+    if record.webhook_url is None:
+        return None
+    event = record.webhook
+    return Webhook(
+        url=record.webhook_url,
+        event_id=event.event_id if event else None,
+        state=event.state if event else None,
+        failed_reason=event.failed_reason if event else None,
+        attempts=event.attempts if event else 0,
+        last_attempt_at=event.last_attempt_at if event else None,
+        last_status_code=event.last_status_code if event else None,
+        last_error=event.last_error if event else None,
+        ended_at=event.ended_at if event else None,
+    )

@@ -1,0 +1,63 @@
+"""Ids and cursors in addresses: what cannot be one of ours is answered without asking
+the database.
+"""
+
+import base64
+import binascii
+import re
+from datetime import UTC, datetime, timedelta
+
+from api.http.problems import invalid_field
+from core.domain.ids import EndpointId, EventId, ExecutionId
+from core.store.webhooks.delivery_log import Place
+
+EXECUTION_ID = re.compile(r"exec_[0-9a-f]{32}", re.ASCII)
+KEY_ID = re.compile(r"key_[0-9a-f]{32}", re.ASCII)
+ENDPOINT_ID = re.compile(r"end_[0-9a-f]{32}", re.ASCII)
+EVENT_ID = re.compile(r"evt_[0-9a-f]{32}", re.ASCII)
+ASSET_ID = re.compile(r"asset_[0-9a-f]{32}", re.ASCII)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLACE = re.compile(r"(?P<micros>[0-9]{1,17})/(?P<event_id>evt_[0-9a-f]{32})", re.ASCII)
+
+
+def encode_cursor(last: str) -> str:
+    return base64.urlsafe_b64encode(last.encode()).rstrip(b"=").decode()
+
+
+def decode_cursor(cursor: str) -> ExecutionId:
+    """Raises ProblemError for anything that we did not give out."""
+    return ExecutionId(_decode(cursor, EXECUTION_ID)[0])
+
+
+def decode_endpoint_cursor(cursor: str) -> EndpointId:
+    """Raises ProblemError for anything that we did not give out."""
+    return EndpointId(_decode(cursor, ENDPOINT_ID)[0])
+
+
+def encode_place(place: Place) -> str:
+    return encode_cursor(
+        f"{(place.created_at - _EPOCH) // timedelta(microseconds=1)}/{place.event_id}"
+    )
+
+
+def decode_place(cursor: str) -> Place:
+    """Raises ProblemError for anything that we did not give out."""
+    found = _decode(cursor, _PLACE)
+    return Place(
+        created_at=_EPOCH + timedelta(microseconds=int(found["micros"])),
+        event_id=EventId(found["event_id"]),
+    )
+
+
+def _decode(cursor: str, form: re.Pattern[str]) -> re.Match[str]:
+    try:
+        text = base64.b64decode(
+            cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True
+        ).decode("ascii")
+    except (binascii.Error, ValueError):
+        text = ""
+    found = form.fullmatch(text)
+    if found is None:
+        raise invalid_field("cursor", "is not one that this service gave out")
+    return found

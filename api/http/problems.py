@@ -1,0 +1,177 @@
+"""Errors as RFC 9457 problems: which failure is answered with which status, and how it looks."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from fastapi import Request, Response
+
+from core.domain.failures import FAILURES, FailureCode
+
+MEDIA_TYPE = "application/problem+json"
+CALLBACKS_PATH = "/callbacks"
+RETRY_AFTER_SECONDS = 5
+"""What a client is told to wait when a part of this service is away: about as long as a part takes
+to come back.
+"""
+
+STATUS: Final[dict[FailureCode, int]] = {
+    FailureCode.INVALID_REQUEST: 422,
+    FailureCode.UNAUTHENTICATED: 401,
+    FailureCode.INSUFFICIENT_SCOPE: 403,
+    FailureCode.NOT_FOUND: 404,
+    FailureCode.METHOD_NOT_ALLOWED: 405,
+    FailureCode.UNSUPPORTED_MEDIA_TYPE: 415,
+    FailureCode.PAYLOAD_TOO_LARGE: 413,
+    FailureCode.MALFORMED_REQUEST: 400,
+    FailureCode.REQUEST_TIMED_OUT: 408,
+    FailureCode.HEADERS_TOO_LARGE: 431,
+    FailureCode.IDEMPOTENCY_CONFLICT: 422,
+    FailureCode.IDEMPOTENCY_IN_PROGRESS: 409,
+    FailureCode.RATE_LIMITED: 429,
+    FailureCode.BUDGET_EXCEEDED: 402,
+    FailureCode.MAX_COST_EXCEEDED: 402,
+    FailureCode.OPEN_LIMIT_REACHED: 429,
+    FailureCode.CONTENT_MODERATED: 422,
+    FailureCode.PROVIDER_REJECTED_INPUT: 422,
+    FailureCode.PROVIDER_KEY_REFUSED: 409,
+    FailureCode.EXECUTION_NOT_ENDED: 409,
+    FailureCode.NOTHING_TO_RETRY: 409,
+    FailureCode.POSSIBLE_DOUBLE_COST: 409,
+    FailureCode.ENDPOINT_EXISTS: 409,
+    FailureCode.ENDPOINT_DISABLED: 409,
+    FailureCode.PROVIDER_AUTH_FAILED: 502,
+    FailureCode.PROVIDER_CREDIT_EXHAUSTED: 502,
+    FailureCode.PROVIDER_MODEL_UNAVAILABLE: 409,
+    FailureCode.PROVIDER_NOT_ACCEPTING: 503,
+    FailureCode.SERVICE_BUDGET_EXCEEDED: 503,
+    FailureCode.PROVIDER_RATE_LIMITED: 503,
+    FailureCode.PROVIDER_UNAVAILABLE: 503,
+    FailureCode.STORAGE_UNAVAILABLE: 503,
+    FailureCode.SERVICE_UNAVAILABLE: 503,
+    FailureCode.PROVIDER_FAILED: 502,
+    FailureCode.PROVIDER_TIMED_OUT: 504,
+    FailureCode.PROVIDER_EMPTY_OUTPUT: 502,
+    FailureCode.PROVIDER_BAD_RESPONSE: 502,
+    FailureCode.SUBMISSION_UNKNOWN: 502,
+    FailureCode.OUTPUT_EXPIRED: 502,
+    FailureCode.OUTPUT_INVALID: 502,
+    FailureCode.OUTPUT_TOO_LARGE: 502,
+    FailureCode.OUTPUT_ADDRESS_REFUSED: 502,
+    FailureCode.DEADLINE_EXCEEDED: 504,
+    FailureCode.CANCELLED: 409,
+    FailureCode.TERMINATED: 409,
+    FailureCode.INTERNAL_ERROR: 500,
+}
+"""Total over the list; many of these end executions and never a request. A budget is a 402, as at
+most services that sell by use: not 403, since the user may do this, and not 429, since waiting
+does not help.
+"""
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem. Nothing was spent by it: what a request may spend, it spends
+    after its answer.
+
+    detail: what is wrong this time; without it the sentence of the failure. instance: default the
+    path of the request. members: more members of the problem, by their names on the wire.
+    """
+
+    def __init__(
+        self,
+        code: FailureCode,
+        detail: str = "",
+        *,
+        members: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        instance: str | None = None,
+    ) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail or FAILURES[code].sentence
+        self.members = members or {}
+        self.headers = headers or {}
+        self.instance = instance
+
+
+def invalid_fields(errors: Sequence[Mapping[str, object]]) -> ProblemError:
+    """errors: for each field `field`, `detail`, and where there is a choice `allowed`."""
+    named = ", ".join(dict.fromkeys(str(error["field"]) for error in errors))
+    return ProblemError(
+        FailureCode.INVALID_REQUEST, f"Not valid: {named}.", members={"errors": list(errors)}
+    )
+
+
+def invalid_field(
+    field: str, detail: str, *, allowed: Sequence[object] | None = None
+) -> ProblemError:
+    error: dict[str, object] = {"field": field, "detail": detail}
+    if allowed is not None:
+        error["allowed"] = list(allowed)
+    return invalid_fields([error])
+
+
+def validation_problem(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
+    """From what pydantic found, field by field; what was sent is not repeated."""
+    fields: dict[str, dict[str, object]] = {}
+    for error in errors:
+        place = [str(part) for part in error["loc"] if part not in ("query", "path", "header")]
+        field = place[0][:100] if place else "body"
+        fields.setdefault(field, {"field": field, "detail": _sentence(error)})
+    return invalid_fields(list(fields.values()))
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "is not a field of this request"
+    if error["type"] == "missing":
+        return "is missing"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def not_found(instance: str) -> ProblemError:
+    """instance: the address without its id, so that an id of somebody else's is answered like one
+    that never was.
+    """
+    return ProblemError(FailureCode.NOT_FOUND, instance=instance)
+
+
+def unavailable(detail: str = "") -> ProblemError:
+    return ProblemError(
+        FailureCode.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}
+    )
+
+
+def problem_document(error: ProblemError, instance: str) -> dict[str, Any]:
+    kind = FAILURES[error.code]
+    return {
+        "type": f"urn:takeone:problem:{error.code}",
+        "title": kind.sentence,
+        "status": STATUS[error.code],
+        "detail": error.detail,
+        "instance": error.instance or instance,
+        "code": error.code,
+        "retryable": kind.retryable,
+        "spent": "0",
+        **error.members,
+    }
+
+
+def _instance(request: Request) -> str:
+    """The path; of a callback only its beginning: the token is what makes such an address."""
+    raw_path: bytes = request.scope["raw_path"]
+    return (
+        CALLBACKS_PATH
+        if raw_path.startswith(b"/callbacks/")
+        else raw_path.decode("ascii", "replace")
+    )
+
+
+def problem_response(request: Request, error: ProblemError) -> Response:
+    document = problem_document(error, _instance(request))
+    return Response(
+        content=json.dumps(document, ensure_ascii=False, separators=(",", ":")),
+        status_code=STATUS[error.code],
+        headers=dict(error.headers),
+        media_type=MEDIA_TYPE,
+    )

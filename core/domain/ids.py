@@ -1,0 +1,90 @@
+"""Ids: a prefix that shows the kind, and a UUIDv7 in hex, so that ids sort by the time they were
+made.
+"""
+
+from datetime import date
+from hashlib import sha256
+from typing import NewType
+
+from uuid_utils import uuid7
+
+UserId = NewType("UserId", str)
+KeyId = NewType("KeyId", str)
+ExecutionId = NewType("ExecutionId", str)
+JobId = NewType("JobId", str)
+AssetId = NewType("AssetId", str)
+ChargeId = NewType("ChargeId", str)
+EventId = NewType("EventId", str)
+EndpointId = NewType("EndpointId", str)
+ProviderKeyId = NewType("ProviderKeyId", str)
+ProviderJobId = NewType("ProviderJobId", str)
+"""The id a provider gave to a job. Theirs, so no prefix of ours."""
+
+
+def _new(prefix: str) -> str:
+    return prefix + uuid7().hex
+
+
+def new_user_id() -> UserId:
+    return UserId(_new("usr_"))
+
+
+def new_key_id() -> KeyId:
+    return KeyId(_new("key_"))
+
+
+def new_execution_id() -> ExecutionId:
+    return ExecutionId(_new("exec_"))
+
+
+def new_job_id() -> JobId:
+    return JobId(_new("job_"))
+
+
+def new_asset_id() -> AssetId:
+    return AssetId(_new("asset_"))
+
+
+def new_charge_id() -> ChargeId:
+    return ChargeId(_new("chg_"))
+
+
+def new_event_id() -> EventId:
+    return EventId(_new("evt_"))
+
+
+def new_endpoint_id() -> EndpointId:
+    return EndpointId(_new("end_"))
+
+
+def new_provider_key_id() -> ProviderKeyId:
+    return ProviderKeyId(_new("pkey_"))
+
+
+def derived_event_id(execution_id: ExecutionId, generation: int) -> EventId:
+    """The event of an end. Whoever ends this generation, and however often (a restored database),
+    says the same id.
+    """
+    return EventId(_derived("evt_", execution_id, str(generation)))
+
+
+def threshold_event_id(user_id: UserId, month: date, measure: str, percent: int) -> EventId:
+    """The event of a month's threshold: told once, also by a database that was restored to before
+    it.
+    """
+    return EventId(_derived("evt_", user_id, f"{month:%Y-%m}/{measure}/{percent}"))
+
+
+def derived_asset_id(job_id: JobId, output_number: int) -> AssetId:
+    """A file that is recorded again, after a database was restored, keeps the address that was
+    given out.
+    """
+    return AssetId(_derived("asset_", job_id, str(output_number)))
+
+
+def _derived(prefix: str, parent: str, name: str) -> str:
+    """A UUIDv7 with the time of the parent's id; its 74 random bits are a hash."""
+    made = parent.rpartition("_")[2][:12]
+    bits = int.from_bytes(sha256(f"{prefix}{parent}/{name}".encode()).digest()[:10], "big")
+    variant = 0x8000 | bits & 0x3FFF
+    return f"{prefix}{made}7{bits >> 14 & 0xFFF:03x}{variant:04x}{bits >> 26 & 0xFFFFFFFFFFFF:012x}"

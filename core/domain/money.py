@@ -1,0 +1,39 @@
+"""Money is an integer of nano-USD inside and a decimal string on the wire.
+
+One rounding rule, used once, at the price book.
+
+Nano, because fal bills in nano-dollars and $0.00015 a character must be exact.
+"""
+
+from decimal import ROUND_HALF_UP, Decimal
+from typing import NewType
+
+NanoUsd = NewType("NanoUsd", int)
+
+NANO_PER_USD = 1_000_000_000
+_ONE = Decimal(1)
+
+
+def nano_usd(usd: str) -> NanoUsd:
+    """A written dollar amount ("0.003") as nano-USD. Raises ValueError for anything finer than a
+    nano-dollar.
+    """
+    nano = Decimal(usd) * NANO_PER_USD
+    if nano != nano.to_integral_value():
+        raise ValueError(f"{usd} USD is finer than a nano-dollar")
+    return NanoUsd(int(nano))
+
+
+def round_nano_usd(exact_nano_usd: Decimal) -> NanoUsd:
+    """The one rounding rule: half up, to a whole nano-dollar."""
+    return NanoUsd(int(exact_nano_usd.quantize(_ONE, rounding=ROUND_HALF_UP)))
+
+
+def usd_text(amount_nano_usd: int) -> str:
+    """Nano-USD as the decimal string of the wire: exact, without trailing zeros ("0.003", "12",
+    "-0.5").
+    """
+    sign = "-" if amount_nano_usd < 0 else ""
+    whole, nano = divmod(abs(amount_nano_usd), NANO_PER_USD)
+    fraction = f"{nano:09d}".rstrip("0")
+    return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"

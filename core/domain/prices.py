@@ -1,0 +1,107 @@
+"""Prices: what a unit of a model costs, what a job of it may cost, and how that is kept with the
+money it holds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import cast
+
+from core.domain.money import NANO_PER_USD, NanoUsd
+
+
+class Unit(StrEnum):
+    """What providers count. How a job is counted in each: core.providers.pricing.count."""
+
+    IMAGE = "image"
+    MEGAPIXEL = "megapixel"
+    SECOND = "second"
+    TOKEN = "token"  # noqa: S105 - a unit, no secret
+    CHARACTER = "character"
+    GPU_SECOND = "gpu_second"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What one unit of a model costs: an entry of the price book.
+
+    unit_nano_usd: exact, also below a nano-dollar.
+    when: the parameters this price is for ({"resolution": "720p"}); empty: always.
+    source, read_on: where the number was read, and the day (ISO).
+    """
+
+    unit: Unit
+    unit_nano_usd: Decimal
+    source: str
+    read_on: str
+    when: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        if not self.unit_nano_usd.is_finite() or self.unit_nano_usd < 0:
+            raise ValueError(f"{self.unit_nano_usd} is not a price")
+
+    @property
+    def unit_usd_text(self) -> str:
+        """As on the wire: exact, without trailing zeros ("0.0000025")."""
+        usd = self.unit_nano_usd.scaleb(1 - len(str(NANO_PER_USD)))
+        return format(usd.normalize(), "f") if usd else "0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """What a job may cost. price: the entry it is counted by; kept with the hold, and what the job
+    is settled by.
+
+    low, expected: of a job that completes; estimates. worst: the most that the price book allows;
+    this is held.
+    """
+
+    price: Price
+    low_nano_usd: NanoUsd
+    expected_nano_usd: NanoUsd
+    worst_nano_usd: NanoUsd
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low_nano_usd <= self.expected_nano_usd <= self.worst_nano_usd:
+            raise ValueError("a quote is 0 <= low <= expected <= worst")
+
+
+def price_to_json(price: Price) -> dict[str, object]:
+    """For the row of the charge that is held at it."""
+    return {
+        "unit": price.unit.value,
+        "unit_nano_usd": str(price.unit_nano_usd),
+        "source": price.source,
+        "read_on": price.read_on,
+        "when": dict(price.when),
+    }
+
+
+def price_from_json(plain: Mapping[str, object]) -> Price:
+    """The inverse of price_to_json. Raises TypeError or ValueError for anything else."""
+    match plain:
+        case {
+            "unit": str(unit),
+            "unit_nano_usd": str(unit_nano_usd),
+            "source": str(source),
+            "read_on": str(read_on),
+            "when": dict(),
+        }:
+            when = cast("Mapping[object, object]", plain["when"])
+            return Price(
+                unit=Unit(unit),
+                unit_nano_usd=_decimal(unit_nano_usd),
+                source=source,
+                read_on=read_on,
+                when={str(name): str(value) for name, value in when.items()},
+            )
+        case _:
+            raise TypeError("not a price")
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        raise ValueError(f"{text!r} is not a number") from None

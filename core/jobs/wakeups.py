@@ -1,0 +1,81 @@
+"""Wakes who waits for a job. One LISTEN connection for the whole worker process; no Temporal, no
+history.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+
+import asyncpg
+
+from core.domain.ids import JobId
+from core.platform.observability.logging import get_logger
+from core.store.database import Database
+from core.store.jobs.callbacks import CHANNEL
+
+log = get_logger(__name__)
+
+RECONNECT_SECONDS = 1.0
+CHECK_SECONDS = 10.0
+"""How often the listening connection is tried: a half-open one would stay silent for ever.
+
+Polling goes on meanwhile.
+"""
+
+
+class Wakeups:
+    """Job ids arrive as notifications; whoever waits for one is woken and looks at the
+    job's row.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    @contextmanager
+    def of(self, job_id: JobId) -> Generator[asyncio.Event]:
+        """An event that is set when something happened to this job.
+
+        Enter before reading the row, or a wake-up may be missed.
+        """
+        event = asyncio.Event()
+        self._waiting[job_id].add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[job_id].discard(event)
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]
+
+    def wake(self, job_id: str) -> None:
+        for event in self._waiting.get(job_id, ()):
+            event.set()
+
+    def wake_all(self) -> None:
+        for job_id in tuple(self._waiting):
+            self.wake(job_id)
+
+    @asynccontextmanager
+    async def listening(self, database: Database) -> AsyncGenerator[None]:
+        """Listen in the background for as long as the block lasts; reconnects by itself."""
+        listener = asyncio.create_task(self._listen(database))
+        try:
+            yield
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+
+    async def _listen(self, database: Database) -> None:
+        while True:
+            try:
+                async with database.listening_connection() as connection:
+                    await connection.add_listener(
+                        CHANNEL, lambda _c, _p, _ch, payload: self.wake(str(payload))
+                    )
+                    self.wake_all()  # what came while nobody listened is in the rows
+                    while True:
+                        await asyncio.sleep(CHECK_SECONDS)
+                        await connection.fetchval("SELECT 1", timeout=CHECK_SECONDS)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("listening for callbacks was interrupted", reason=type(error).__name__)
+                await asyncio.sleep(RECONNECT_SECONDS)

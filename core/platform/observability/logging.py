@@ -1,0 +1,166 @@
+"""Logs: one line per event on stderr, constant text plus fields, secrets blanked; ours and the
+libraries' alike.
+
+log = get_logger(__name__) with bind(execution_id=execution_id):
+    log.info("job submitted", provider="fal", attempt=1)
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, MutableMapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Literal, cast
+
+import structlog
+
+from core.platform.observability.redaction import Redactor
+
+Fields = MutableMapping[str, Any]
+
+# These say too much, or secrets, below warning, whatever LOG_LEVEL asks for.
+_LOUD_LIBRARIES = (
+    "aiobotocore",
+    "aioboto3",
+    "boto3",
+    "botocore",
+    "s3transfer",
+    "httpcore",
+    "hpack",
+    "urllib3",
+    "asyncio",
+)
+_DROPPED_FIELDS = ("color_message", "temporal_log")  # a second copy of the message; an object
+
+
+def configure_logging(
+    level: str = "INFO",
+    log_format: Literal["json", "text"] = "json",
+    *,
+    secrets: Iterable[str] = (),
+) -> None:
+    """Send everything that logs in this process to stderr in one form. Called by entry points;
+    again replaces it.
+
+    secrets: exact values to blank wherever they appear, see `settings.secret_values`.
+    """
+    redactor = Redactor(secrets)
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+    ]
+    renderer = _text_renderer() if log_format == "text" else structlog.processors.JSONRenderer()
+
+    def redact(_logger: object, _method: str, fields: Fields) -> Fields:
+        return cast("Fields", redactor.fields(cast("MutableMapping[object, object]", fields)))
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[
+                _stamp,
+                _drop_clutter,
+                structlog.processors.format_exc_info,
+                structlog.processors.StackInfoRenderer(),
+                redact,
+                _in_order,
+                renderer,
+            ],
+        )
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    _route_everything_to(handler, level)
+    sys.excepthook = _log_uncaught
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger; takes constant text and fields. Works before `configure_logging`, then for
+    terminals only.
+    """
+    return structlog.stdlib.get_logger(name)
+
+
+def bind(**ids: str | int) -> AbstractContextManager[None]:
+    """Fields for every line logged inside the `with`, in this task and those it starts, libraries'
+    lines included.
+    """
+    return cast("AbstractContextManager[None]", structlog.contextvars.bound_contextvars(**ids))
+
+
+def _route_everything_to(handler: logging.Handler, level: str) -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.captureWarnings(capture=True)
+    for name in ("uvicorn", "uvicorn.error", "temporalio", "httpx", "asyncpg"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.getLogger(
+        "uvicorn.access"
+    ).disabled = True  # `core.platform.observability.access_log` has one line per request instead
+    for name in _LOUD_LIBRARIES:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # A line for every poll of every job is for somebody who is looking for something.
+    logging.getLogger("httpx").setLevel(
+        root.level if root.level <= logging.DEBUG else logging.WARNING
+    )
+
+
+def _stamp(_logger: object, _method: str, fields: Fields) -> Fields:
+    """Time of the record, not of the rendering: the Temporal core's lines arrive a little later."""
+    record: logging.LogRecord | None = fields.get("_record")
+    created = record.created if record else time.time()
+    fields["time"] = (
+        datetime.fromtimestamp(created, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
+    return fields
+
+
+def _drop_clutter(_logger: object, _method: str, fields: Fields) -> Fields:
+    for name in ("_record", "_from_structlog", *_DROPPED_FIELDS):
+        fields.pop(name, None)
+    return fields
+
+
+def _in_order(_logger: object, _method: str, fields: Fields) -> Fields:
+    first = ("time", "level", "logger", "event")
+    return {name: fields[name] for name in first if name in fields} | {
+        name: value for name, value in fields.items() if name not in first
+    }
+
+
+def _text_renderer() -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(),
+        timestamp_key="time",
+        sort_keys=False,
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        logging.getLogger("takeone").critical(
+            "the process ends on an error", exc_info=(kind, error, trace)
+        )

@@ -1,0 +1,144 @@
+"""Secrets out of whatever is logged: by name of the field, by form of the text, and by
+exact value.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final, cast
+
+REDACTED: Final = "[redacted]"
+MAX_TEXT_CHARACTERS = 16_000  # a vendor's page or a data URI must not fill the log
+MIN_SECRET_CHARACTERS = 8  # shorter values would blank out ordinary words
+MAX_DEPTH = 8
+
+_SENSITIVE_NAMES = (
+    r"authorization|cookie|password|passwd|secret|secret[_-]?access[_-]?key|(?:x[ni]?[_-])?api[_-]?key|fal[_-]?key"
+    r"|(?:access|session|security|refresh)?[_-]?token|signature|encryption[_-]?keys"
+)
+_SENSITIVE_FIELD = re.compile(rf"(?:^|[_.-])(?:{_SENSITIVE_NAMES})$", re.IGNORECASE)
+
+# A query parameter keeps its value only if it is one of these: a signed URL may spell its secret in
+# any way.
+_PLAIN_PARAMETERS = frozenset(
+    {
+        "limit",
+        "cursor",
+        "page",
+        "offset",
+        "start",
+        "end",
+        "status",
+        "expand",
+        "endpoint_id",
+        "request_id",
+        "sort_by",
+    }
+    | {
+        "created_after",
+        "created_before",
+        "logs",
+        "list-type",
+        "prefix",
+        "partnumber",
+        "uploads",
+        "x-id",
+    }
+)
+_QUERY = re.compile(r"\?([\w.%~\[\]-]+=[^\s\"'<>]*)")
+
+_RULES: Final[list[tuple[re.Pattern[str], str]]] = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        # postgresql://user:pass@host: a raw password may hold any sign, so up to the last @
+        (r"(?i)\b((?:postgres(?:ql)?|rediss?|amqps?)://[^\s:@/]*):\S+@", r"\1:[redacted]@"),
+        (r"(://[^\s:/@]*):[^\s/@]+@", r"\1:[redacted]@"),
+        # the token of a callback address, also percent-encoded inside another URL
+        (r"(?i)(callbacks(?:/|%2F)[\w-]+(?:/|%2F))[^\s/?&#\"'%<>]+", r"\1[redacted]"),
+        # Authorization: Key …, ('authorization', 'Bearer …'), {"authorization": "…"}
+        (
+            r"(?i)(authorization\\?[\"']?\s*[:=,]\s*(?:b?\\?[\"'])?)(?:(?:bearer|key|basic|token)\s+)?[^\s\"',;}\\]+",
+            r"\1[redacted]",
+        ),
+        (r"(?i)\b(bearer\s+)[\w.~+/:=-]{6,}", r"\1[redacted]"),
+        (r"\b(Key\s+)[\w.~+/:=-]{6,}", r"\1[redacted]"),
+        # fal: <uuid>:<hex>; Replicate: r8_…; ElevenLabs: sk_…; ours: tko_…; webhook secrets:
+        # whsec_…
+        (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}:[0-9A-Za-z]{16,}", REDACTED),
+        (r"\b(r8_|sk_|tko_|whsec_)[\w+/=-]{6,}", r"\1[redacted]"),
+        # password=…, "token": "…", 'api_key': '…'
+        (
+            rf"(?i)\b((?:[a-z]+[_-])*(?:{_SENSITIVE_NAMES})=)(?!\[redacted])[^\s&\"',;)}}]+",
+            r"\1[redacted]",
+        ),
+        (
+            rf"(?i)\b((?:[a-z]+[_-])*(?:{_SENSITIVE_NAMES})\\?[\"']\s*[:,]\s*b?\\?[\"'])(?!\[redacted])[^\"'\\]+",
+            r"\1[redacted]",
+        ),
+        (r"(data:[\w.+-]+/[\w.+-]+;base64,)[\w+/=]{40,}", r"\1[cut]"),
+    )
+]
+
+
+class Redactor:
+    """Blanks secrets. `secrets` are exact values that must never appear; the rest goes by name and
+    form.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        exact = sorted(
+            {value for value in secrets if len(value) >= MIN_SECRET_CHARACTERS},
+            key=len,
+            reverse=True,
+        )
+        self._exact = re.compile("|".join(map(re.escape, exact))) if exact else None
+
+    def text(self, value: str) -> str:
+        """The text without secrets, cut to MAX_TEXT_CHARACTERS."""
+        if self._exact:
+            value = self._exact.sub(REDACTED, value)
+        if len(value) > MAX_TEXT_CHARACTERS:
+            value = f"{value[:MAX_TEXT_CHARACTERS]}… [{len(value) - MAX_TEXT_CHARACTERS} more characters]"
+        value = _QUERY.sub(_redact_query, value)
+        for pattern, replacement in _RULES:
+            value = pattern.sub(replacement, value)
+        return value
+
+    def value(self, value: object, depth: int = 0) -> object:
+        """The same for any field: containers are walked, unknown objects become their redacted
+        text.
+        """
+        if (
+            value is None
+            or isinstance(value, bool | int)
+            or (isinstance(value, float) and math.isfinite(value))
+        ):
+            return value  # NaN and infinity are no JSON: they become text below
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, bytes):
+            return self.text(value.decode("utf-8", "replace"))
+        if depth < MAX_DEPTH:
+            if isinstance(value, Mapping):
+                return self.fields(cast("Mapping[object, object]", value), depth + 1)
+            if isinstance(value, list | tuple | set | frozenset):
+                return [self.value(item, depth + 1) for item in cast("Iterable[object]", value)]
+        return self.text(str(value))
+
+    def fields(self, fields: Mapping[object, object], depth: int = 0) -> dict[str, object]:
+        """Each field by its name, then by its value."""
+        return {
+            self.text(str(name)): REDACTED
+            if value is not None and _SENSITIVE_FIELD.search(str(name))
+            else self.value(value, depth)
+            for name, value in fields.items()
+        }
+
+
+def _redact_query(match: re.Match[str]) -> str:
+    return "?" + "&".join(_redact_parameter(part) for part in match[1].split("&"))
+
+
+def _redact_parameter(part: str) -> str:
+    name, equals, _ = part.partition("=")
+    return part if not equals or name.lower() in _PLAIN_PARAMETERS else f"{name}={REDACTED}"

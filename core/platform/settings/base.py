@@ -1,0 +1,42 @@
+"""What every group of settings is made of: the base class, and the types of fields that several
+groups have.
+"""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.platform.urls import checked_url
+
+ENV_FILE = ".env"
+
+Url = Annotated[str, AfterValidator(checked_url)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+# A whole second more than core.platform.temporal.policies.SEND_WITHIN_SECONDS: past a horizon,
+# nothing can leave any more.
+Horizon = Annotated[int, Field(ge=6)]
+Slots = Annotated[int, Field(ge=1, le=10_000)]
+InFlight = Annotated[int, Field(ge=1, le=100_000)]
+PerSecond = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)]
+Requests = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+def split_commas(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    return value
+
+
+class Settings(BaseSettings):
+    """What all settings share: an empty variable counts as not set, and nothing changes after the
+    start.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=ENV_FILE,
+        env_ignore_empty=True,
+        extra="ignore",  # the environment is full of other programs' variables
+        frozen=True,
+        hide_input_in_errors=True,
+    )

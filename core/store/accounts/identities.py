@@ -1,0 +1,105 @@
+"""Users who come with a token: whom an issuer's subject speaks for."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from core.domain.ids import UserId
+from core.store.accounts.rate_limit import Rate, RateLimits, RouteClass, read_rate
+from core.store.database import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """One of an issuer's subjects; it speaks for one user, a user may have several."""
+
+    issuer: str
+    subject: str
+    user_id: UserId
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityAdmission:
+    """usable: its user is not disabled. rate: of all requests with tokens for this user; None if
+    nothing is limited.
+    """
+
+    user_id: UserId
+    usable: bool
+    rate: Rate | None
+
+
+ADMIT_IDENTITY = "SELECT * FROM admit_identity($1, $2, $3, $4, $5, $6)"
+
+
+async def admit_identity(
+    conn: Connection,
+    issuer: str,
+    subject: str,
+    user_id: UserId | None,
+    route_class: RouteClass,
+    limits: RateLimits,
+) -> IdentityAdmission | None:
+    """Look up for whom a verified token speaks, and count one request of that user's. None: for
+    nobody.
+
+    conn: outside a transaction, as in core.store.accounts.rate_limit. user_id: whom the token
+    itself names; None: whoever is linked.
+    """
+    row = await conn.fetchrow(
+        ADMIT_IDENTITY,
+        issuer,
+        subject,
+        user_id,
+        route_class,
+        limits.quota(route_class),
+        limits.slot_ms,
+    )
+    if row is None:
+        return None
+    return IdentityAdmission(
+        user_id=UserId(row["user_id"]),
+        usable=row["usable"],
+        rate=read_rate(row, route_class, limits),
+    )
+
+
+INSERT_IDENTITY = """
+INSERT INTO identities (issuer, subject, user_id) SELECT $1, $2, user_id FROM users WHERE user_id = $3
+ON CONFLICT DO NOTHING
+"""
+GET_IDENTITY = (
+    "SELECT issuer, subject, user_id, created_at FROM identities WHERE issuer = $1 AND subject = $2"
+)
+
+
+async def link_identity(conn: Connection, issuer: str, subject: str, user_id: UserId) -> Identity:
+    """As it is afterwards: whose user_id is another's, it was linked before, and stays so.
+    Repeating is safe.
+
+    Raises LookupError: no such user. As system.
+    """
+    await conn.execute(INSERT_IDENTITY, issuer, subject, user_id)
+    row = await conn.fetchrow(GET_IDENTITY, issuer, subject)
+    if row is None:
+        raise LookupError(f"no user {user_id}")
+    return Identity(**dict(row))
+
+
+DELETE_IDENTITY = "DELETE FROM identities WHERE issuer = $1 AND subject = $2 RETURNING user_id"
+
+
+async def unlink_identity(conn: Connection, issuer: str, subject: str) -> UserId | None:
+    """Whom it spoke for until now; its tokens are refused from the next request on. None: nobody.
+    As system.
+    """
+    return await conn.fetchval(DELETE_IDENTITY, issuer, subject)
+
+
+LIST_IDENTITIES = """
+SELECT issuer, subject, user_id, created_at FROM identities WHERE user_id = $1 ORDER BY issuer, subject
+"""
+
+
+async def list_identities(conn: Connection, user_id: UserId) -> list[Identity]:
+    return [Identity(**dict(row)) for row in await conn.fetch(LIST_IDENTITIES, user_id)]

@@ -1,0 +1,290 @@
+"""Users and their API keys in rows. As system: a key is looked up before its user is known."""
+
+import base64
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from asyncpg import Record
+
+from core.domain.ids import KeyId, UserId, new_key_id, new_user_id
+from core.domain.money import NanoUsd
+from core.domain.scopes import ALL_SCOPES, Scope
+from core.platform.crypto.sealing import SecretBox
+from core.store.accounts.api_key_format import ApiKey, new_api_key
+from core.store.database import Connection
+from core.store.money.budget_alerts import note_thresholds
+
+KEYS_SHOWN = 200
+WEBHOOK_SECRET_BYTES = 32  # Standard Webhooks asks for 24 to 64
+WEBHOOK_SECRET_PREFIX = "whsec_"  # noqa: S105 - how such a secret begins, not one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserLimits:
+    """What a user may hold and spend in a calendar month (UTC); None: no limit.
+
+    open_executions, running_executions: how many may not have ended, and run at once; None: what
+    the settings say.
+    """
+
+    monthly_videos: int | None
+    monthly_nano_usd: NanoUsd | None
+    open_executions: int | None = None
+    running_executions: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewUser:
+    """webhook_secret: in clear, to be shown once."""
+
+    user_id: UserId
+    webhook_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """webhook_url: its default endpoint's."""
+
+    user_id: UserId
+    name: str
+    limits: UserLimits
+    webhook_url: str | None = field(repr=False)
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+def webhook_secret_context(user_id: UserId) -> str:
+    """Where a user's default webhook secret may be opened."""
+    return f"users/{user_id}/webhook"
+
+
+def new_webhook_secret() -> str:
+    return (
+        WEBHOOK_SECRET_PREFIX + base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode()
+    )
+
+
+INSERT_USER = """
+INSERT INTO users (user_id, name, webhook_secret_sealed, monthly_videos_limit, monthly_nano_usd_limit, open_limit,
+                   running_limit)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+"""
+
+
+async def insert_user(conn: Connection, box: SecretBox, name: str, limits: UserLimits) -> NewUser:
+    """Make a user with a default webhook secret."""
+    user_id = new_user_id()
+    secret = new_webhook_secret()
+    sealed = box.seal(secret, context=webhook_secret_context(user_id))
+    await conn.execute(INSERT_USER, user_id, name, sealed, *_in_columns(limits))
+    return NewUser(user_id=user_id, webhook_secret=secret)
+
+
+LIST_USERS = """
+SELECT u.user_id, u.name, u.monthly_videos_limit, u.monthly_nano_usd_limit, u.open_limit, u.running_limit,
+       u.created_at, u.disabled_at, d.url AS webhook_url
+FROM users AS u LEFT JOIN endpoints AS d ON d.user_id = u.user_id AND d.is_default
+ORDER BY u.user_id
+"""
+
+
+async def list_users(conn: Connection) -> list[User]:
+    return [
+        User(
+            user_id=UserId(row["user_id"]),
+            name=row["name"],
+            limits=_limits(row),
+            webhook_url=row["webhook_url"],
+            created_at=row["created_at"],
+            disabled_at=row["disabled_at"],
+        )
+        for row in await conn.fetch(LIST_USERS)
+    ]
+
+
+GET_LIMITS = """
+SELECT monthly_videos_limit, monthly_nano_usd_limit, open_limit, running_limit FROM users WHERE user_id = $1
+FOR NO KEY UPDATE
+"""
+UPDATE_LIMITS = """
+UPDATE users SET monthly_videos_limit = $2, monthly_nano_usd_limit = $3, open_limit = $4, running_limit = $5
+WHERE user_id = $1
+"""
+
+
+def _limits(row: Record) -> UserLimits:
+    return UserLimits(
+        monthly_videos=row["monthly_videos_limit"],
+        monthly_nano_usd=row["monthly_nano_usd_limit"],
+        open_executions=row["open_limit"],
+        running_executions=row["running_limit"],
+    )
+
+
+def _in_columns(limits: UserLimits) -> tuple[int | None, ...]:
+    return (
+        limits.monthly_videos,
+        limits.monthly_nano_usd,
+        limits.open_executions,
+        limits.running_executions,
+    )
+
+
+async def lock_limits(conn: Connection, user_id: UserId) -> UserLimits:
+    """A user's limits, the row locked until COMMIT. Raises LookupError."""
+    row = await conn.fetchrow(GET_LIMITS, user_id)
+    if row is None:
+        raise LookupError(f"no user {user_id}")
+    return _limits(row)
+
+
+async def set_limits(conn: Connection, user_id: UserId, limits: UserLimits) -> None:
+    """From the next hold on; what is held or spent already stays, also above a lowered limit.
+
+    The budget is touched: last before COMMIT.
+    """
+    await conn.execute(UPDATE_LIMITS, user_id, *_in_columns(limits))
+    await note_thresholds(conn, user_id)
+
+
+SET_DISABLED = """
+UPDATE users SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END WHERE user_id = $1
+RETURNING user_id
+"""
+
+
+async def set_disabled(conn: Connection, user_id: UserId, *, disabled: bool) -> bool:
+    """A disabled user's keys are refused; what runs goes on. False: no such user. Repeating is
+    safe.
+    """
+    return await conn.fetchval(SET_DISABLED, user_id, disabled) is not None
+
+
+# What an operator has set for the key that it is made with holds for the new one, too.
+INSERT_KEY = """
+INSERT INTO api_keys
+    (key_id, user_id, name, prefix, secret_sha256, scopes, expires_at, made_by, rate_writes, rate_reads)
+SELECT $1, u.user_id, $3, $4, $5, $6, now() + make_interval(days => $7), $8, maker.rate_writes, maker.rate_reads
+FROM users AS u LEFT JOIN api_keys AS maker ON maker.key_id = $8 AND maker.user_id = u.user_id
+WHERE u.user_id = $2
+RETURNING created_at, expires_at
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    key_id: KeyId
+    key: ApiKey
+    created_at: datetime
+    expires_at: datetime | None
+
+
+async def insert_api_key(
+    conn: Connection,
+    user_id: UserId,
+    name: str,
+    *,
+    scopes: Collection[Scope] = ALL_SCOPES,
+    expires_days: int | None = None,
+    made_by: str | None = None,
+) -> NewKey:
+    """Make a key; its text is in the answer and nowhere else. Raises LookupError: no such user.
+
+    made_by: the id of the key it is made with, or whoever else asked for it; None: an operator.
+    """
+    key, key_id = new_api_key(), new_key_id()
+    columns = (
+        key_id,
+        user_id,
+        name,
+        key.prefix,
+        key.secret_sha256,
+        sorted(scopes),
+        expires_days,
+        made_by,
+    )
+    row = await conn.fetchrow(INSERT_KEY, *columns)
+    if row is None:
+        raise LookupError(f"no user {user_id}")
+    return NewKey(
+        key_id=key_id, key=key, created_at=row["created_at"], expires_at=row["expires_at"]
+    )
+
+
+LOCK_KEYS = "SELECT pg_advisory_xact_lock(hashtextextended('api_keys/' || $1, 0))"
+COUNT_USABLE_KEYS = """
+SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+"""
+
+
+async def count_usable_keys(conn: Connection, user_id: UserId) -> int:
+    """How many keys a user has that are accepted; whoever else asks so waits until COMMIT."""
+    await conn.execute(LOCK_KEYS, user_id)
+    return await conn.fetchval(COUNT_USABLE_KEYS, user_id)
+
+
+# A crowd of requests with one key does not queue for this row: whoever finds it locked leaves it.
+TOUCH_KEY = """
+UPDATE api_keys SET last_used_at = now()
+WHERE key_id = (
+    SELECT key_id FROM api_keys
+    WHERE key_id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+    FOR UPDATE SKIP LOCKED
+)
+"""
+
+
+async def mark_key_used(conn: Connection, key_id: KeyId) -> None:
+    """At most once a minute."""
+    await conn.execute(TOUCH_KEY, key_id)
+
+
+LIST_KEYS = """
+SELECT key_id, name, prefix, scopes, rate_writes, rate_reads, made_by, created_at, expires_at, revoked_at, last_used_at
+FROM api_keys WHERE user_id = $1
+ORDER BY revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) DESC, key_id DESC LIMIT $2
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyEntry:
+    """rate_writes, rate_reads: its own limits; None: those of the settings, 0: no limit.
+
+    made_by: the id of the key it was made with, or who else asked for it; None: an operator.
+    """
+
+    key_id: KeyId
+    name: str
+    prefix: str
+    scopes: list[Scope]
+    rate_writes: int | None
+    rate_reads: int | None
+    made_by: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+async def list_api_keys(conn: Connection, user_id: UserId) -> list[KeyEntry]:
+    """Those that are accepted first, then those that are no more; the newest of each first,
+    KEYS_SHOWN at most.
+    """
+    return [KeyEntry(**dict(row)) for row in await conn.fetch(LIST_KEYS, user_id, KEYS_SHOWN)]
+
+
+REVOKE_KEY = """
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE key_id = $1 AND user_id = coalesce($2, user_id)
+RETURNING revoked_at
+"""
+
+
+async def revoke_api_key(
+    conn: Connection, key_id: KeyId, *, user_id: UserId | None = None
+) -> datetime | None:
+    """When it was revoked, now or before; None: no such key, or not this user's. Refused from the
+    next request on.
+    """
+    return await conn.fetchval(REVOKE_KEY, key_id, user_id)

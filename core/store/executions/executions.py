@@ -1,0 +1,403 @@
+"""Executions in rows: accepted with their steps, jobs and held money in one transaction; claimed,
+cancelled and ended by name of state.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import EventId, ExecutionId, JobId, UserId, new_job_id
+from core.domain.messages.executions import ClaimOutcome, ClaimResult, ExecutionRef, StepJob
+from core.domain.money import NanoUsd
+from core.domain.plans import (
+    Parameters,
+    Plan,
+    Step,
+    StepProgress,
+    parameters_to_json,
+    plan_to_json,
+    progress_percent,
+)
+from core.domain.prices import Quote
+from core.domain.states import ExecutionStatus, JobState
+from core.store.database import Connection
+from core.store.executions.concurrency_counters import LoadLimits, give_back, take_running
+from core.store.money.budget_admission import hold_room
+from core.store.money.charges import Hold, insert_charges
+
+NO_LIMITS = LoadLimits()
+
+
+def own_secret_context(execution_id: ExecutionId) -> str:
+    """Where the webhook secret that came with a request may be opened."""
+    return f"executions/{execution_id}/webhook"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewStep:
+    """A step with what it asks for, and what its job may cost: the worst of it is held."""
+
+    step: Step
+    parameters: Parameters
+    quote: Quote
+
+    @property
+    def held_nano_usd(self) -> NanoUsd:
+        return self.quote.worst_nano_usd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewExecution:
+    """request: what the user sent, as it was understood. webhook_url: None means the user's default
+    endpoint. webhook_secret_sealed: None means that the endpoint's signs, or the user's default.
+
+    max_cost_nano_usd: what its user allows it to cost, over all its generations.
+    """
+
+    execution_id: ExecutionId
+    user_id: UserId
+    plan: Plan
+    steps: Sequence[NewStep]
+    request: Mapping[str, object]
+    metadata: Mapping[str, object]
+    webhook_url: str | None
+    webhook_secret_sealed: bytes | None
+    deadline_seconds: int
+    max_cost_nano_usd: NanoUsd | None = None
+
+
+# Without an address of its own, its end is told to the user's default endpoint, as it is now.
+INSERT_EXECUTION = """
+INSERT INTO executions
+    (execution_id, user_id, type, status, plan, request, metadata, estimated_nano_usd, webhook_url,
+     webhook_secret_sealed, deadline_at, max_cost_nano_usd)
+VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7,
+        coalesce($8, (SELECT url FROM endpoints WHERE user_id = $2 AND is_default)),
+        $9, now() + make_interval(secs => $10), $11)
+"""
+
+INSERT_STEP = """
+INSERT INTO steps
+    (execution_id, name, user_id, position, kind, provider, model, parameters, usual_seconds, deadline_seconds)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+"""
+
+INSERT_JOB = """
+INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+"""
+
+
+async def insert_execution(
+    conn: Connection, new: NewExecution, limits: LoadLimits = NO_LIMITS
+) -> bool:
+    """Accept an execution: its row, steps and jobs, and the held money. Whether there is room for
+    it to run at once.
+
+    Raises OpenLimitReachedError, BudgetExceededError, ServiceBudgetExceededError: roll back.
+    """
+    await conn.execute(
+        INSERT_EXECUTION,
+        new.execution_id,
+        new.user_id,
+        new.plan.type,
+        plan_to_json(new.plan),
+        dict(new.request),
+        dict(new.metadata),
+        sum(step.held_nano_usd for step in new.steps),
+        new.webhook_url,
+        new.webhook_secret_sealed,
+        float(new.deadline_seconds),
+        new.max_cost_nano_usd,
+    )
+    jobs = [new_job_id() for _ in new.steps]
+    await conn.executemany(
+        INSERT_STEP, [_step_row(new, place, item) for place, item in enumerate(new.steps)]
+    )
+    await conn.executemany(
+        INSERT_JOB,
+        [
+            (
+                job_id,
+                new.execution_id,
+                item.step.name,
+                new.user_id,
+                1,
+                item.step.provider,
+                item.step.model,
+            )
+            for job_id, item in zip(jobs, new.steps, strict=True)
+        ],
+    )
+    holds = [
+        Hold.at(item.quote, job_id=job_id, provider=item.step.provider, model=item.step.model)
+        for job_id, item in zip(jobs, new.steps, strict=True)
+    ]
+    total = await insert_charges(conn, new.user_id, new.execution_id, holds)
+    return await hold_room(conn, new.user_id, limits, total)
+
+
+def _step_row(new: NewExecution, position: int, item: NewStep) -> tuple[object, ...]:
+    step = item.step
+    return (
+        new.execution_id,
+        step.name,
+        new.user_id,
+        position,
+        step.kind,
+        step.provider,
+        step.model,
+        parameters_to_json(item.parameters),
+        step.usual_seconds,
+        step.deadline_seconds,
+    )
+
+
+LOCK_QUEUED = """
+SELECT cancel_requested_at FROM executions
+WHERE execution_id = $1 AND generation = $2 AND status = 'queued'
+FOR NO KEY UPDATE
+"""
+# It has its whole time from now on: what waited for room is not bought to be ended half-way.
+CLAIM_EXECUTION = """
+UPDATE executions
+SET status = 'running', started_at = now(), deadline_at = now() + (deadline_at - queued_at), updated_at = now()
+WHERE execution_id = $1
+"""
+
+GET_STATUS = (
+    "SELECT status, generation, cancel_requested_at FROM executions WHERE execution_id = $1"
+)
+
+# The job of a step is the latest of its latest generation: a retry may take an older purchase into
+# a new one.
+LIST_STEP_JOBS = """
+SELECT DISTINCT ON (s.position) s.name, j.job_id, j.state,
+       (SELECT count(*) FROM assets AS a WHERE a.job_id = j.job_id)
+           >= jsonb_array_length(coalesce(j.report -> 'outputs', '[]')) AS stored
+FROM steps AS s JOIN jobs AS j ON j.execution_id = s.execution_id AND j.step_name = s.name
+WHERE s.execution_id = $1 AND NOT j.orphan
+ORDER BY s.position, j.generation DESC, j.job_id DESC
+"""
+
+
+async def claim_execution(
+    conn: Connection, ref: ExecutionRef, limits: LoadLimits = NO_LIMITS
+) -> ClaimResult:
+    """Take a queued execution for the run that asks, if its user has room for one more that runs.
+
+    Repeating within that run answers the same and takes no more room: its claim was lost on the
+    way. What is to be cancelled needs none: it is ended from the queue.
+    """
+    queued = await conn.fetchrow(LOCK_QUEUED, ref.execution_id, ref.generation)
+    if queued is None:
+        row = await conn.fetchrow(GET_STATUS, ref.execution_id)
+        if (
+            row is None
+            or row["generation"] != ref.generation
+            or row["status"] != ExecutionStatus.RUNNING
+        ):
+            return ClaimResult(outcome=ClaimOutcome.LOST)
+        cancelled = row["cancel_requested_at"] is not None
+    else:
+        cancelled = queued["cancel_requested_at"] is not None
+        if not cancelled:
+            if not await take_running(conn, ref.user_id, limits):
+                return ClaimResult(outcome=ClaimOutcome.WAITING)
+            await conn.execute(CLAIM_EXECUTION, ref.execution_id)
+    jobs = tuple(
+        StepJob(
+            step=row["name"],
+            job_id=JobId(row["job_id"]),
+            state=JobState(row["state"]),
+            stored=row["stored"],
+        )
+        for row in await conn.fetch(LIST_STEP_JOBS, ref.execution_id)
+    )
+    return ClaimResult(
+        outcome=ClaimOutcome.CANCELLED if cancelled else ClaimOutcome.CLAIMED, jobs=jobs
+    )
+
+
+REQUEST_CANCEL = """
+UPDATE executions
+SET cancel_requested_at = coalesce(cancel_requested_at, now()), cancel_reason = coalesce(cancel_reason, $2),
+    updated_at = now()
+WHERE execution_id = $1 AND generation = $3 AND status IN ('queued', 'running')
+RETURNING execution_id
+"""
+
+
+async def mark_cancel_requested(
+    conn: Connection, execution_id: ExecutionId, reason: str, *, generation: int
+) -> bool:
+    """Order a cancel; from its commit on no new send begins. Repeating is safe.
+
+    generation: the one that is meant: a retry is not cancelled by what was ordered before it.
+    False: it had ended.
+    """
+    return await conn.fetchval(REQUEST_CANCEL, execution_id, reason, generation) is not None
+
+
+LOCK_OPEN_EXECUTION = """
+SELECT execution_id, user_id, type, generation, estimated_nano_usd, webhook_url, webhook_secret_sealed, metadata
+FROM executions
+WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running')
+FOR NO KEY UPDATE
+"""
+
+END_EXECUTION = """
+UPDATE executions AS e
+SET status = $2, progress = $3, result = $4, error = $5, ended_at = now(), updated_at = now()
+FROM executions AS before
+WHERE e.execution_id = $1 AND e.status IN ('queued', 'running') AND before.execution_id = e.execution_id
+RETURNING e.user_id, before.status
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenExecution:
+    """An execution that has not ended, its row locked."""
+
+    execution_id: ExecutionId
+    user_id: UserId
+    type: str
+    generation: int
+    estimated_nano_usd: NanoUsd
+    webhook_url: str | None
+    webhook_secret_sealed: bytes | None
+    metadata: Mapping[str, object]
+
+
+async def lock_open_execution(conn: Connection, ref: ExecutionRef) -> OpenExecution | None:
+    """The row to end, locked until COMMIT; None if this generation has ended already."""
+    row = await conn.fetchrow(LOCK_OPEN_EXECUTION, ref.execution_id, ref.generation)
+    return OpenExecution(**dict(row)) if row is not None else None
+
+
+async def mark_ended(
+    conn: Connection,
+    execution_id: ExecutionId,
+    status: ExecutionStatus,
+    *,
+    progress: int,
+    result: Mapping[str, object] | None,
+    error: Mapping[str, object] | None,
+) -> None:
+    """End an execution whose row the caller has locked (lock_open_execution), and give its room
+    back.
+    """
+    before = await conn.fetchrow(END_EXECUTION, execution_id, status, progress, result, error)
+    if before is None:
+        raise ValueError(f"{execution_id} has ended before")
+    await give_back(conn, before["user_id"], running=before["status"] == ExecutionStatus.RUNNING)
+
+
+FIND_ENDED = """
+SELECT e.status, e.type, e.created_at, e.ended_at, e.error ->> 'code' AS error_code, w.event_id AS pending_event_id
+FROM executions AS e
+LEFT JOIN webhooks AS w
+    ON w.execution_id = e.execution_id AND w.generation = e.generation AND w.state = 'pending'
+WHERE e.execution_id = $1 AND e.generation = $2 AND e.status IN ('completed', 'failed', 'cancelled')
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedExecution:
+    """pending_event_id: its webhook, if one is still to be delivered."""
+
+    status: ExecutionStatus
+    type: str
+    created_at: datetime
+    ended_at: datetime
+    error_code: str | None
+    pending_event_id: EventId | None
+
+
+async def find_ended(conn: Connection, ref: ExecutionRef) -> EndedExecution | None:
+    """How a generation ended; None if it has not, or is not the latest."""
+    row = await conn.fetchrow(FIND_ENDED, ref.execution_id, ref.generation)
+    if row is None:
+        return None
+    return EndedExecution(
+        status=ExecutionStatus(row["status"]),
+        type=row["type"],
+        created_at=row["created_at"],
+        ended_at=row["ended_at"],
+        error_code=row["error_code"],
+        pending_event_id=row["pending_event_id"],
+    )
+
+
+LIST_STEP_PROGRESS = """
+SELECT DISTINCT ON (s.position) s.name, s.usual_seconds, j.state, j.submitted_at, now() AS now
+FROM steps AS s JOIN jobs AS j ON j.execution_id = s.execution_id AND j.step_name = s.name
+WHERE s.execution_id = $1 AND NOT j.orphan
+ORDER BY s.position, j.generation DESC, j.job_id DESC
+"""
+
+
+async def get_progress(conn: Connection, execution_id: ExecutionId) -> int:
+    """How far along an open execution is, in percent."""
+    rows = await conn.fetch(LIST_STEP_PROGRESS, execution_id)
+    steps = [
+        StepProgress(
+            name=row["name"],
+            usual_seconds=row["usual_seconds"],
+            state=JobState(row["state"]),
+            submitted_at=row["submitted_at"],
+        )
+        for row in rows
+    ]
+    return progress_percent(steps, rows[0]["now"]) if rows else 0
+
+
+LIST_RUNNING = """
+SELECT execution_id, user_id, generation, plan ->> 'type' AS type, cancel_reason, deadline_at < now() AS late
+FROM executions
+WHERE status = 'running' AND started_at < now() - make_interval(secs => $1) AND execution_id > $2
+ORDER BY execution_id LIMIT $3
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningExecution:
+    ref: ExecutionRef
+    cancel_reason: str | None
+    late: bool
+
+
+async def list_running(
+    conn: Connection, *, older_than_seconds: float, after: str, limit: int
+) -> list[RunningExecution]:
+    """Running executions in id order, a page at a time. For the sweep.
+
+    cancel_reason: of a cancel that was ordered. late: past the deadline.
+    """
+    rows = await conn.fetch(LIST_RUNNING, older_than_seconds, after, limit)
+    return [
+        RunningExecution(
+            ref=ExecutionRef(
+                user_id=row["user_id"],
+                execution_id=row["execution_id"],
+                generation=row["generation"],
+            ),
+            cancel_reason=row["cancel_reason"],
+            late=row["late"],
+        )
+        for row in rows
+    ]
+
+
+def failure_to_json(failure: Failure | None) -> dict[str, Any] | None:
+    return {"code": failure.code, "message": failure.message} if failure is not None else None
+
+
+def failure_from_json(plain: Mapping[str, str] | None) -> Failure | None:
+    return (
+        Failure(code=FailureCode(plain["code"]), message=plain["message"])
+        if plain is not None
+        else None
+    )

@@ -1,0 +1,242 @@
+"""Retries in rows: a failed or cancelled execution is queued again, with the jobs that are still to
+be bought.
+
+All of it happens in one transaction under the lock of the execution's row, so that the sweep, which
+takes that lock for what it does to jobs of ended executions, either was first or sees an open
+execution.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import ExecutionId, JobId, UserId, new_job_id
+from core.domain.money import NanoUsd
+from core.domain.plans import Parameters, Plan, parameters_from_json, plan_from_json
+from core.domain.prices import Quote
+from core.domain.retries import Fate, Purchase, StepRetry
+from core.domain.states import ExecutionStatus, JobState
+from core.store.database import Connection
+from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.executions import NO_LIMITS, failure_to_json
+from core.store.money.budget_admission import hold_room
+from core.store.money.charges import Hold, get_money, insert_charges
+
+LOCK_EXECUTION = """
+SELECT execution_id, user_id, status, generation, plan, request, error ->> 'code' AS error, max_cost_nano_usd
+FROM executions WHERE execution_id = $1 AND user_id = $2
+FOR NO KEY UPDATE
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedExecution:
+    """error: what its last generation ended with. max_cost_nano_usd: what it may cost over all its
+    generations.
+    """
+
+    execution_id: ExecutionId
+    user_id: UserId
+    status: ExecutionStatus
+    generation: int
+    plan: Plan
+    prompt: str
+    error: FailureCode | None
+    max_cost_nano_usd: NanoUsd | None = None
+
+
+class MaxCostExceededError(Exception):
+    """What would be bought may pass what the execution's user allows it to cost. Roll back.
+
+    before_nano_usd: what is spent and held for it already.
+    """
+
+    def __init__(self, max_cost_nano_usd: NanoUsd, before_nano_usd: NanoUsd) -> None:
+        super().__init__(max_cost_nano_usd, before_nano_usd)
+        self.max_cost_nano_usd = max_cost_nano_usd
+        self.before_nano_usd = before_nano_usd
+
+
+async def lock_execution(
+    conn: Connection, user_id: UserId, execution_id: ExecutionId
+) -> LockedExecution | None:
+    """The row to retry, locked until COMMIT; None: there is none, or it is another user's."""
+    row = await conn.fetchrow(LOCK_EXECUTION, execution_id, user_id)
+    if row is None:
+        return None
+    request: Mapping[str, object] = row["request"]
+    return LockedExecution(
+        execution_id=row["execution_id"],
+        user_id=row["user_id"],
+        status=ExecutionStatus(row["status"]),
+        generation=row["generation"],
+        plan=plan_from_json(row["plan"]),
+        prompt=str(request.get("prompt", "")),
+        error=FailureCode(row["error"]) if row["error"] is not None else None,
+        max_cost_nano_usd=row["max_cost_nano_usd"],
+    )
+
+
+# Nobody moves these jobs until COMMIT: a provider's late answer waits, and then finds what was
+# decided.
+LOCK_PURCHASES = """
+SELECT j.job_id, j.step_name, j.state, j.orphan, j.send_number > 0 AS sent,
+       j.provider_job_id IS NOT NULL AS has_provider_id, j.cancel_sent_at IS NOT NULL AS cancel_sent,
+       j.report ->> 'state' AS report, jsonb_array_length(coalesce(j.report -> 'outputs', '[]')) AS outputs,
+       (SELECT count(*) FROM assets AS a WHERE a.job_id = j.job_id) AS assets,
+       j.failure ->> 'code' AS failure, coalesce(c.state = 'held', false) AS bill_open,
+       CASE WHEN c.state IS DISTINCT FROM 'held' THEN coalesce(c.settled_nano_usd, 0)
+            WHEN NOT j.orphan THEN c.held_nano_usd
+            ELSE (SELECT max(o.held_nano_usd) FROM jobs AS other JOIN charges AS o ON o.job_id = other.job_id
+                  WHERE other.execution_id = j.execution_id AND other.step_name = j.step_name)
+       END AS cost_nano_usd
+FROM jobs AS j LEFT JOIN charges AS c ON c.job_id = j.job_id
+WHERE j.execution_id = $1
+ORDER BY j.generation, j.job_id
+FOR UPDATE OF j
+"""
+
+
+async def lock_purchases(conn: Connection, execution_id: ExecutionId) -> list[Purchase]:
+    """Every job that was bought, or was to be, for an execution; of a step the latest last."""
+    return [
+        Purchase(
+            job_id=row["job_id"],
+            step=row["step_name"],
+            state=JobState(row["state"]),
+            orphan=row["orphan"],
+            sent=row["sent"],
+            has_provider_id=row["has_provider_id"],
+            cancel_sent=row["cancel_sent"],
+            report=JobState(row["report"]) if row["report"] is not None else None,
+            produced=row["outputs"] > 0,
+            stored=0 < row["outputs"] <= row["assets"],
+            failure=FailureCode(row["failure"]) if row["failure"] is not None else None,
+            bill_open=row["bill_open"],
+            cost_nano_usd=NanoUsd(row["cost_nano_usd"]),
+        )
+        for row in await conn.fetch(LOCK_PURCHASES, execution_id)
+    ]
+
+
+LIST_PARAMETERS = "SELECT name, parameters FROM steps WHERE execution_id = $1"
+
+
+async def list_parameters(conn: Connection, execution_id: ExecutionId) -> dict[str, Parameters]:
+    """What each step asks for, by its name: what a price is made from."""
+    rows = await conn.fetch(LIST_PARAMETERS, execution_id)
+    return {row["name"]: parameters_from_json(row["parameters"]) for row in rows}
+
+
+QUEUE_AGAIN = """
+UPDATE executions
+SET status = 'queued', generation = generation + 1, progress = 0, result = NULL, error = NULL,
+    cancel_requested_at = NULL, cancel_reason = NULL, deadline_at = now() + (deadline_at - queued_at),
+    queued_at = now(), started_at = NULL, ended_at = NULL, updated_at = now(),
+    budget_month = date_trunc('month', now() AT TIME ZONE 'UTC')::date
+WHERE execution_id = $1 AND generation = $2 AND status IN ('failed', 'cancelled')
+RETURNING generation
+"""
+SET_ESTIMATE = "UPDATE executions SET estimated_nano_usd = $2 WHERE execution_id = $1"
+
+KEEP_JOB = """
+UPDATE jobs SET state = 'completed', failure = NULL, orphan = false, generation = $2, updated_at = now()
+WHERE job_id = $1 AND (orphan OR state IN ('failed', 'cancelled'))
+"""
+
+# What was given up has an id at its provider: it is waited for again. What will be sent has its
+# time from then on.
+CONTINUE_JOB = """
+UPDATE jobs AS j
+SET state = CASE WHEN j.state IN ('failed', 'cancelled') THEN 'submitted' ELSE j.state END,
+    failure = CASE WHEN j.state = 'waiting' THEN j.failure END, ended_at = NULL, updated_at = now(),
+    deadline_at = CASE WHEN j.state = 'waiting' THEN NULL
+                       ELSE least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds)) END
+FROM executions AS e, steps AS s
+WHERE j.job_id = $1 AND e.execution_id = j.execution_id
+  AND s.execution_id = j.execution_id AND s.name = j.step_name
+"""
+
+CLOSE_JOB = """
+UPDATE jobs
+SET state = coalesce(report ->> 'state', 'cancelled'), ended_at = now(), updated_at = now(),
+    failure = CASE WHEN report IS NULL THEN $2::jsonb ELSE nullif(report -> 'failure', 'null') END
+WHERE job_id = $1 AND state = 'submitted'
+"""
+
+INSERT_JOB = """
+INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model, supersedes)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+
+
+async def queue_again(
+    conn: Connection,
+    execution: LockedExecution,
+    steps: Sequence[StepRetry],
+    quotes: Mapping[str, Quote],
+    limits: LoadLimits = NO_LIMITS,
+) -> bool:
+    """The next generation of an execution that the caller has locked: queued, its jobs as decided,
+    its money held.
+
+    quotes: of each step that is bought; the worst is held. Where nothing is bought no budget is
+    asked: what is paid for is never lost to one. Whether there is room for it to run at once.
+    Raises MaxCostExceededError, OpenLimitReachedError, BudgetExceededError,
+    ServiceBudgetExceededError: roll back.
+    """
+    execution_id = execution.execution_id
+    generation: int | None = await conn.fetchval(QUEUE_AGAIN, execution_id, execution.generation)
+    if generation is None:
+        raise ValueError(f"{execution_id} has not ended, or was not locked")
+    holds: list[Hold] = []
+    for item in steps:
+        if item.fate is Fate.BOUGHT:
+            holds.append(
+                await _buy_again(conn, execution, item, generation, quotes[item.step.name])
+            )
+            continue
+        if item.job is not None and item.fate is Fate.CONTINUED:
+            await conn.execute(CONTINUE_JOB, item.job.job_id)
+        elif item.job is not None:
+            await _close(conn, item.last)
+            await conn.execute(KEEP_JOB, item.job.job_id, generation)
+    money = await get_money(conn, execution_id)
+    before = NanoUsd(money.settled_nano_usd + money.held_nano_usd)
+    added = await insert_charges(conn, execution.user_id, execution_id, holds)
+    if (
+        holds
+        and execution.max_cost_nano_usd is not None
+        and before + added > execution.max_cost_nano_usd
+    ):
+        raise MaxCostExceededError(execution.max_cost_nano_usd, before)
+    await conn.execute(SET_ESTIMATE, execution_id, before + added)
+    return await hold_room(conn, execution.user_id, limits, added, budgets_asked=bool(holds))
+
+
+async def _buy_again(
+    conn: Connection, execution: LockedExecution, item: StepRetry, generation: int, quote: Quote
+) -> Hold:
+    await _close(conn, item.last)
+    job_id: JobId = new_job_id()
+    step = item.step
+    arguments: tuple[Any, ...] = (
+        execution.user_id,
+        generation,
+        step.provider,
+        step.model,
+        item.last.job_id,
+    )
+    await conn.execute(INSERT_JOB, job_id, execution.execution_id, step.name, *arguments)
+    return Hold.at(quote, job_id=job_id, provider=step.provider, model=step.model)
+
+
+async def _close(conn: Connection, last: Purchase) -> None:
+    """A job that its provider was told to end, or has ended: nobody waits for it, the sweep settles
+    its bill.
+    """
+    if last.state is JobState.SUBMITTED:
+        await conn.execute(
+            CLOSE_JOB, last.job_id, failure_to_json(Failure.of(FailureCode.CANCELLED))
+        )

@@ -1,0 +1,310 @@
+"""How executions stand, for those who ask. Reads alone; in a `reading_as` transaction they are of
+one moment.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from core.domain.ids import AssetId, EventId, ExecutionId, JobId, UserId
+from core.domain.messages.webhooks import FailedReason, WebhookState
+from core.domain.money import NanoUsd
+from core.domain.plans import PlanType
+from core.domain.states import ChargeState, CostBasis, ExecutionStatus, JobState
+from core.store.database import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """A job with its step and money. send_number: how often it was sent. held_nano_usd: what was
+    set aside at first.
+
+    orphan: a purchase that its step does not use; only its money counts.
+    """
+
+    job_id: JobId
+    step: str
+    position: int
+    usual_seconds: int
+    state: JobState
+    provider: str
+    model: str
+    send_number: int
+    generation: int
+    supersedes: JobId | None
+    orphan: bool
+    created_at: datetime
+    submitted_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime
+    failure: dict[str, Any] | None
+    charge_state: ChargeState | None
+    basis: CostBasis | None
+    held_nano_usd: NanoUsd
+    settled_nano_usd: NanoUsd
+
+    @property
+    def open_nano_usd(self) -> NanoUsd:
+        """What is still held."""
+        return self.held_nano_usd if self.charge_state is ChargeState.HELD else NanoUsd(0)
+
+    @property
+    def released_nano_usd(self) -> NanoUsd:
+        """What was given back."""
+        if self.charge_state in (None, ChargeState.HELD):
+            return NanoUsd(0)
+        return NanoUsd(max(0, self.held_nano_usd - self.settled_nano_usd))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookStatus:
+    """The event of the last generation and its attempts, all deliveries together."""
+
+    event_id: EventId
+    state: WebhookState
+    failed_reason: FailedReason | None
+    ended_at: datetime | None
+    attempts: int
+    last_attempt_at: datetime | None
+    last_status_code: int | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionStatusRecord:
+    """jobs: in plan order, of a step the present one last. progress: as frozen at the end."""
+
+    execution_id: ExecutionId
+    type: str
+    status: ExecutionStatus
+    generation: int
+    progress: int
+    metadata: dict[str, Any]
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    estimated_nano_usd: NanoUsd
+    webhook_url: str | None
+    created_at: datetime
+    updated_at: datetime
+    now: datetime
+    jobs: Sequence[JobStatus]
+    webhook: WebhookStatus | None
+
+    @property
+    def held_nano_usd(self) -> NanoUsd:
+        return NanoUsd(sum(job.open_nano_usd for job in self.jobs))
+
+    @property
+    def settled_nano_usd(self) -> NanoUsd:
+        return NanoUsd(sum(job.settled_nano_usd for job in self.jobs))
+
+    @property
+    def released_nano_usd(self) -> NanoUsd:
+        return NanoUsd(sum(job.released_nano_usd for job in self.jobs))
+
+    @property
+    def final(self) -> bool:
+        """It has ended and no bill is open."""
+        return self.status.ended and all(
+            job.charge_state is not ChargeState.HELD for job in self.jobs
+        )
+
+
+LIST_EXECUTIONS = """
+SELECT execution_id, type, status, generation, progress, metadata, result, error, estimated_nano_usd, webhook_url,
+       created_at, updated_at, now() AS now
+FROM executions
+WHERE execution_id = ANY($1::text[]) AND user_id = $2
+"""
+
+LIST_JOBS = """
+SELECT j.execution_id, j.job_id, s.name AS step, s.position, s.usual_seconds, j.state, j.provider, j.model,
+       j.send_number, j.generation, j.supersedes, j.orphan,
+       j.created_at, j.submitted_at, j.ended_at, j.updated_at, j.failure, c.state AS charge_state, c.basis,
+       coalesce(c.held_nano_usd, 0) AS held_nano_usd, coalesce(c.settled_nano_usd, 0) AS settled_nano_usd
+FROM jobs AS j
+JOIN steps AS s ON s.execution_id = j.execution_id AND s.name = j.step_name
+LEFT JOIN charges AS c ON c.job_id = j.job_id
+WHERE j.execution_id = ANY($1::text[])
+ORDER BY j.execution_id, s.position, j.generation, j.job_id
+"""
+
+LIST_WEBHOOKS = """
+SELECT DISTINCT ON (w.execution_id) w.execution_id, w.event_id, w.state, w.failed_reason, w.ended_at,
+       a.attempts, a.last_attempt_at, l.status_code AS last_status_code, l.error AS last_error
+FROM webhooks AS w
+JOIN executions AS e ON e.execution_id = w.execution_id AND e.generation = w.generation
+CROSS JOIN LATERAL (
+    SELECT count(*) AS attempts, max(started_at) AS last_attempt_at FROM webhook_attempts WHERE event_id = w.event_id
+) AS a
+LEFT JOIN LATERAL (
+    SELECT status_code, error FROM webhook_attempts
+    WHERE event_id = w.event_id ORDER BY delivery DESC, number DESC LIMIT 1
+) AS l ON true
+WHERE w.execution_id = ANY($1::text[])
+ORDER BY w.execution_id, w.event_id DESC
+"""
+
+
+async def find_execution(
+    conn: Connection, user_id: UserId, execution_id: ExecutionId
+) -> ExecutionStatusRecord | None:
+    """None: there is no such execution, or it is another user's."""
+    records = await _read_executions(conn, user_id, [execution_id])
+    return records[0] if records else None
+
+
+async def _read_executions(
+    conn: Connection, user_id: UserId, wanted: Sequence[ExecutionId]
+) -> list[ExecutionStatusRecord]:
+    """Newest first."""
+    rows = {row["execution_id"]: row for row in await conn.fetch(LIST_EXECUTIONS, wanted, user_id)}
+    ids = list(rows)
+    jobs: dict[str, list[JobStatus]] = {execution_id: [] for execution_id in rows}
+    for row in await conn.fetch(LIST_JOBS, ids):
+        jobs[row["execution_id"]].append(_job_status(row))
+    webhooks = {
+        row["execution_id"]: _webhook_status(row) for row in await conn.fetch(LIST_WEBHOOKS, ids)
+    }
+    return [
+        _execution_status(rows[execution_id], jobs[execution_id], webhooks.get(execution_id))
+        for execution_id in sorted(rows, reverse=True)
+    ]
+
+
+def _job_status(row: asyncpg.Record) -> JobStatus:
+    plain = dict(row)
+    del plain["execution_id"]
+    plain["state"] = JobState(row["state"])
+    plain["charge_state"] = (
+        ChargeState(row["charge_state"]) if row["charge_state"] is not None else None
+    )
+    plain["basis"] = CostBasis(row["basis"]) if row["basis"] is not None else None
+    return JobStatus(**plain)
+
+
+def _webhook_status(row: asyncpg.Record) -> WebhookStatus:
+    plain = dict(row)
+    del plain["execution_id"]
+    plain["state"] = WebhookState(row["state"])
+    reason: str | None = row["failed_reason"]
+    plain["failed_reason"] = FailedReason(reason) if reason is not None else None
+    return WebhookStatus(**plain)
+
+
+def _execution_status(
+    row: asyncpg.Record, jobs: Sequence[JobStatus], webhook: WebhookStatus | None
+) -> ExecutionStatusRecord:
+    plain = dict(row)
+    plain["status"] = ExecutionStatus(row["status"])
+    # What happens to its jobs changes an execution too.
+    plain["updated_at"] = max([row["updated_at"], *(job.updated_at for job in jobs)])
+    return ExecutionStatusRecord(**plain, jobs=jobs, webhook=webhook)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionFilter:
+    """before_id: only ids below it, the last one of the page before. limit: how many."""
+
+    limit: int
+    before_id: ExecutionId | None = None
+    status: ExecutionStatus | None = None
+    type: PlanType | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+LIST_IDS = """
+SELECT execution_id FROM executions
+WHERE ($1::text IS NULL OR execution_id < $1)
+  AND ($2::text IS NULL OR status = $2)
+  AND ($3::text IS NULL OR type = $3)
+  AND ($4::timestamptz IS NULL OR created_at > $4)
+  AND ($5::timestamptz IS NULL OR created_at < $5)
+  AND user_id = $6
+ORDER BY execution_id DESC LIMIT $7
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionPage:
+    """next_before_id: where the next page begins; None: this is the last one."""
+
+    data: Sequence[ExecutionStatusRecord]
+    next_before_id: ExecutionId | None
+
+
+async def list_executions(
+    conn: Connection, user_id: UserId, wanted: ExecutionFilter
+) -> ExecutionPage:
+    """A user's executions, newest first. New ones that come meanwhile do not move the pages."""
+    rows = await conn.fetch(
+        LIST_IDS,
+        wanted.before_id,
+        wanted.status,
+        wanted.type,
+        wanted.created_after,
+        wanted.created_before,
+        user_id,
+        wanted.limit + 1,
+    )
+    ids = [ExecutionId(row["execution_id"]) for row in rows]
+    page = ids[: wanted.limit]
+    return ExecutionPage(
+        data=await _read_executions(conn, user_id, page) if page else [],
+        next_before_id=page[-1] if len(ids) > wanted.limit else None,
+    )
+
+
+FIND_OBJECT_KEY = "SELECT object_key FROM assets WHERE asset_id = $1 AND user_id = $2"
+
+
+async def find_object_key(conn: Connection, user_id: UserId, asset_id: AssetId) -> str | None:
+    """Where an asset lies in object storage; None: there is no such asset, or it is
+    another user's.
+    """
+    return await conn.fetchval(FIND_OBJECT_KEY, asset_id, user_id)
+
+
+GET_BUDGET = """
+SELECT u.monthly_nano_usd_limit, u.monthly_videos_limit,
+       coalesce(b.held_nano_usd + b.settled_nano_usd, 0) AS used_nano_usd,
+       coalesce(b.held_videos + b.settled_videos, 0) AS used_videos
+FROM users AS u
+LEFT JOIN budgets AS b
+    ON b.user_id = u.user_id AND b.budget_month = date_trunc('month', now() AT TIME ZONE 'UTC')::date
+WHERE u.user_id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetLeft:
+    """What may still be held this month; None: no limit. Never below zero, also after a real cost
+    above its hold.
+    """
+
+    nano_usd: NanoUsd | None
+    videos: int | None
+
+
+async def get_budget_left(conn: Connection, user_id: UserId) -> BudgetLeft:
+    row = await conn.fetchrow(GET_BUDGET, user_id)
+    if row is None:
+        raise LookupError(f"no user {user_id}")
+    money: int | None = row["monthly_nano_usd_limit"]
+    videos: int | None = row["monthly_videos_limit"]
+    return BudgetLeft(
+        nano_usd=None if money is None else NanoUsd(max(0, money - row["used_nano_usd"])),
+        videos=None if videos is None else max(0, videos - row["used_videos"]),
+    )
+
+
+LIST_APPLIED_MIGRATIONS = "SELECT name FROM schema_migrations ORDER BY name"
+
+
+async def list_applied_migrations(conn: Connection) -> list[str]:
+    """Raises asyncpg.UndefinedTableError where no migration ever ran."""
+    return [row["name"] for row in await conn.fetch(LIST_APPLIED_MIGRATIONS)]

@@ -1,0 +1,100 @@
+"""Assets in rows: files that we hold in object storage, one row per output of a job."""
+
+from dataclasses import dataclass
+
+from core.domain.ids import AssetId, ExecutionId, JobId, UserId
+from core.store.database import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    asset_id: AssetId
+    job_id: JobId
+    output_number: int
+    execution_id: ExecutionId
+    user_id: UserId
+    kind: str
+    object_key: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+
+
+# Every unique key of the row says the same, so any of them may be the one that a racing try meets
+# first.
+INSERT_ASSET = """
+INSERT INTO assets
+    (asset_id, job_id, output_number, execution_id, user_id, kind, object_key, size_bytes, sha256, content_type)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT DO NOTHING
+"""
+
+
+async def insert_asset(conn: Connection, asset: Asset) -> None:
+    """Write down a stored file. Repeating is safe: the first row of a job's output stays."""
+    await conn.execute(
+        INSERT_ASSET,
+        asset.asset_id,
+        asset.job_id,
+        asset.output_number,
+        asset.execution_id,
+        asset.user_id,
+        asset.kind,
+        asset.object_key,
+        asset.size_bytes,
+        asset.sha256,
+        asset.content_type,
+    )
+
+
+LIST_JOB_ASSETS = """
+SELECT asset_id, job_id, output_number, execution_id, user_id, kind, object_key, size_bytes, sha256, content_type
+FROM assets WHERE job_id = $1 ORDER BY output_number
+"""
+
+
+async def list_job_assets(conn: Connection, job_id: JobId) -> list[Asset]:
+    return [Asset(**dict(row)) for row in await conn.fetch(LIST_JOB_ASSETS, job_id)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepAsset:
+    """is_result: made by the step whose file is the execution's result."""
+
+    step: str
+    is_result: bool
+    asset: Asset
+
+
+# Of the present job of each step alone: what was bought before may be of other parts of the plan.
+LIST_EXECUTION_ASSETS = """
+SELECT j.step_name, j.step_name = e.plan ->> 'result_step' AS is_result,
+       a.asset_id, a.job_id, a.output_number, a.execution_id, a.user_id, a.kind, a.object_key,
+       a.size_bytes, a.sha256, a.content_type
+FROM assets AS a
+JOIN jobs AS j ON j.job_id = a.job_id AND NOT j.orphan
+JOIN executions AS e ON e.execution_id = a.execution_id
+JOIN steps AS s ON s.execution_id = j.execution_id AND s.name = j.step_name
+WHERE a.execution_id = $1
+  AND NOT EXISTS (
+      SELECT FROM jobs AS later
+      WHERE later.execution_id = j.execution_id AND later.step_name = j.step_name AND NOT later.orphan
+        AND (later.generation, later.job_id) > (j.generation, j.job_id)
+  )
+ORDER BY s.position, a.output_number
+"""
+
+
+async def list_execution_assets(conn: Connection, execution_id: ExecutionId) -> list[StepAsset]:
+    """What the present jobs of an execution have stored, with their steps, in the order it was
+    stored.
+    """
+    found: list[StepAsset] = []
+    for row in await conn.fetch(LIST_EXECUTION_ASSETS, execution_id):
+        plain = dict(row)
+        found.append(
+            StepAsset(
+                step=plain.pop("step_name"), is_result=plain.pop("is_result"), asset=Asset(**plain)
+            )
+        )
+    return found

@@ -1,0 +1,214 @@
+"""Fetching a provider's file, as a stream that cannot hurt us.
+
+The address comes from the provider's answer. Nothing of ours goes along: no key, no cookie, no
+default header of the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import zlib
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, asynccontextmanager
+from http import HTTPStatus
+from urllib.parse import unquote_to_bytes
+
+import httpx
+
+from core.domain.media import (
+    SourceGoneError,
+    SourceRefusedError,
+    SourceUnavailableError,
+    TooLargeError,
+    TruncatedError,
+    WrongContentError,
+)
+from core.platform.egress.client import AddressRefusedError
+
+MAX_REDIRECTS = 3
+CHUNK_BYTES = 256 * 1024
+_RETRYABLE_STATUSES = frozenset({408, 425, 429})
+
+
+@asynccontextmanager
+async def open_source(
+    client: httpx.AsyncClient,
+    url: str,
+    *,
+    max_bytes: int,
+    total_seconds: float,
+    idle_seconds: float = 30.0,
+) -> AsyncGenerator[AsyncGenerator[bytes]]:
+    """Open a provider's file; what it gives is the chunks of the body, decoded, to be read once.
+
+    client: of `core.platform.egress.client`, which judges every address before it is called:
+    SourceRefusedError. Keys, cookies and headers that a client may have are not used.
+    url: http, https, or a `data:` URI. At most three redirects are followed, to http(s) only.
+    max_bytes: of the body, decoded or as sent, whichever is more: TooLargeError. total_seconds:
+    from here to the last chunk, however slowly it drips; idle_seconds: between two reads; past
+    either: SourceUnavailableError.
+    A body shorter than declared, or cut off, raises TruncatedError. Repeating is safe.
+    """
+    if url[:5].lower() == "data:":
+        async with aclosing(_inline_chunks(url, max_bytes)) as inline:
+            yield inline
+        return
+    deadline = asyncio.get_running_loop().time() + total_seconds
+    response = await _open(client, url, deadline, httpx.Timeout(idle_seconds))
+    try:
+        async with aclosing(_body(response, max_bytes, deadline)) as chunks:
+            yield chunks
+    finally:
+        await response.aclose()
+
+
+async def _open(
+    client: httpx.AsyncClient, url: str, deadline: float, timeout: httpx.Timeout
+) -> httpx.Response:
+    try:
+        address = httpx.URL(url)
+        async with asyncio.timeout_at(deadline):
+            for _ in range(MAX_REDIRECTS + 1):
+                response = await _get(client, address, timeout)
+                if not response.has_redirect_location:
+                    break
+                await response.aclose()
+                address = address.join(response.headers["location"])
+            else:
+                raise SourceUnavailableError(f"more than {MAX_REDIRECTS} redirects")
+    except httpx.InvalidURL as error:
+        raise SourceGoneError("the provider gave no valid file address") from error
+    except AddressRefusedError as error:
+        raise SourceRefusedError(str(error)) from error
+    except (TimeoutError, httpx.TransportError) as error:
+        raise SourceUnavailableError(
+            f"the file server did not answer: {type(error).__name__}"
+        ) from error
+    if response.status_code != HTTPStatus.OK:
+        await response.aclose()
+        raise _refusal(response)
+    return response
+
+
+async def _get(
+    client: httpx.AsyncClient, address: httpx.URL, timeout: httpx.Timeout
+) -> httpx.Response:
+    if address.scheme not in {"http", "https"} or not address.host:
+        raise SourceGoneError(f"a file address must be http or https, not {address.scheme[:20]!r}")
+    if address.port is not None and not 0 < address.port < 65536:
+        raise SourceGoneError(f"a file address with port {address.port}")
+    # Not client.build_request(): that merges the client's own headers, cookies and parameters in.
+    request = httpx.Request(
+        "GET",
+        address,
+        headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "takeone"},
+        extensions={"timeout": timeout.as_dict()},
+    )
+    return await client.send(request, stream=True, auth=None, follow_redirects=False)
+
+
+def _refusal(response: httpx.Response) -> SourceGoneError | SourceUnavailableError:
+    status = response.status_code
+    if response.is_client_error and status not in _RETRYABLE_STATUSES:
+        return SourceGoneError(f"the file is not given out any more: {status}")
+    return SourceUnavailableError(f"the file server answered {status}")
+
+
+async def _body(response: httpx.Response, max_bytes: int, deadline: float) -> AsyncGenerator[bytes]:
+    declared = _declared_bytes(response)
+    if declared is not None and declared > max_bytes:
+        raise TooLargeError(f"the file has {declared} bytes, the limit is {max_bytes}")
+    decoder = _decoder(response)
+    raw_bytes = decoded_bytes = 0
+    async for raw in _raw_chunks(response, deadline):
+        raw_bytes += len(raw)
+        for chunk in decoder.decode(raw) if decoder else (raw,):
+            decoded_bytes += len(chunk)
+            if max(raw_bytes, decoded_bytes) > max_bytes:
+                raise TooLargeError(f"the file has more than {max_bytes} bytes")
+            yield chunk
+    if declared is not None and raw_bytes != declared:
+        raise TruncatedError(f"{raw_bytes} of {declared} bytes came")
+    if decoder and not decoder.complete:
+        raise TruncatedError(f"the compressed body ends after {raw_bytes} bytes")
+
+
+async def _raw_chunks(response: httpx.Response, deadline: float) -> AsyncGenerator[bytes]:
+    """Bytes as they arrive. No fixed chunk size: it would hide a dripping server from whoever
+    counts progress.
+    """
+    stream = response.aiter_raw()
+    try:
+        while True:
+            async with asyncio.timeout_at(deadline):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            yield chunk
+    except TimeoutError as error:
+        raise SourceUnavailableError("the file did not arrive within its time") from error
+    except httpx.TimeoutException as error:
+        raise SourceUnavailableError("the file server stopped sending") from error
+    except httpx.TransportError as error:
+        raise TruncatedError(f"the file was cut off: {type(error).__name__}") from error
+
+
+def _declared_bytes(response: httpx.Response) -> int | None:
+    declared = response.headers.get("content-length", "")
+    return int(declared) if declared.isdecimal() else None
+
+
+def _decoder(response: httpx.Response) -> _Inflater | None:
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in {"", "identity"}:
+        return None
+    if encoding in {"gzip", "x-gzip", "deflate"}:
+        return _Inflater()
+    raise WrongContentError(f"the file came in an encoding nobody asked for: {encoding[:20]!r}")
+
+
+class _Inflater:
+    """gzip or zlib in bounded pieces: a server may compress although asked not to, and a bomb must
+    not unfold.
+    """
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+
+    @property
+    def complete(self) -> bool:
+        return self._inflate.eof
+
+    def decode(self, raw: bytes) -> Iterator[bytes]:
+        pending = raw
+        while True:
+            try:
+                chunk = self._inflate.decompress(pending, CHUNK_BYTES)
+            except zlib.error as error:
+                raise TruncatedError("the compressed body is damaged") from error
+            if chunk:
+                yield chunk
+            if self._inflate.unused_data:  # it would be kept, and grow with every piece
+                raise TruncatedError("the compressed body goes on after its end")
+            pending = self._inflate.unconsumed_tail
+            if not pending and len(chunk) < CHUNK_BYTES:
+                return
+
+
+async def _inline_chunks(uri: str, max_bytes: int) -> AsyncGenerator[bytes]:
+    head, comma, payload = uri[5:].partition(",")
+    if not comma:
+        raise WrongContentError("a data URI without data")
+    if len(payload) > 4 * max_bytes:  # neither base64 nor percent escapes can be that wasteful
+        raise TooLargeError(f"the file has more than {max_bytes} bytes")
+    content = unquote_to_bytes(payload)
+    if head.strip().lower().endswith(";base64"):
+        try:
+            content = binascii.a2b_base64(content, strict_mode=True)
+        except binascii.Error as error:
+            raise WrongContentError("a data URI with broken base64") from error
+    if len(content) > max_bytes:
+        raise TooLargeError(f"the file has {len(content)} bytes, the limit is {max_bytes}")
+    for start in range(0, len(content), CHUNK_BYTES):
+        yield content[start : start + CHUNK_BYTES]

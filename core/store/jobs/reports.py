@@ -1,0 +1,54 @@
+"""What a provider said at the end of a job, as it lies in the job's row."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from core.domain.ids import ExecutionId
+from core.domain.messages.jobs import JobReport, Output
+from core.domain.plans import StepKind
+from core.domain.states import JobState
+from core.store.database import Connection
+from core.store.executions.executions import failure_from_json, failure_to_json
+
+
+def report_to_json(report: JobReport) -> dict[str, Any]:
+    return {
+        "state": report.state,
+        "outputs": [{"url": output.url, "kind": output.kind} for output in report.outputs],
+        "failure": failure_to_json(report.failure),
+        "billed_units": report.billed_units,
+        "run_seconds": report.run_seconds,
+        "charged": report.charged,
+    }
+
+
+def report_from_json(plain: Mapping[str, Any] | None) -> JobReport | None:
+    if plain is None:
+        return None
+    return JobReport(
+        state=JobState(plain["state"]),
+        outputs=tuple(
+            Output(url=item["url"], kind=StepKind(item["kind"])) for item in plain["outputs"]
+        ),
+        failure=failure_from_json(plain["failure"]),
+        billed_units=plain["billed_units"],
+        run_seconds=plain["run_seconds"],
+        charged=plain["charged"],
+    )
+
+
+GET_OUTPUT = """
+SELECT j.report, j.ended_at FROM jobs AS j
+WHERE j.execution_id = $1 AND j.step_name = $2 AND j.state = 'completed' AND NOT j.orphan
+ORDER BY j.generation DESC, j.job_id DESC LIMIT 1
+"""
+
+
+async def find_step_report(
+    conn: Connection, execution_id: ExecutionId, step: str
+) -> tuple[JobReport, datetime] | None:
+    """What a completed step produced, and when; None if the step has not completed."""
+    row = await conn.fetchrow(GET_OUTPUT, execution_id, step)
+    report = report_from_json(row["report"]) if row is not None else None
+    return (report, row["ended_at"]) if row is not None and report is not None else None

@@ -1,0 +1,91 @@
+"""What the whole service holds and has spent, by the day (UTC) of the hold, and what it may at
+most.
+
+One row for everybody: it is taken last before COMMIT, after every other lock.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from core.domain.money import NanoUsd
+from core.store.database import Connection
+
+
+class ServiceBudgetExceededError(Exception):
+    """The service may hold no more today. Nothing was written that outlives the transaction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayMove:
+    """What a charge's end means for the day it was held on: so much less is held, so much more is
+    settled.
+    """
+
+    day: date
+    held_nano_usd: int
+    settled_nano_usd: int
+
+
+MOVE_DAY = """
+INSERT INTO service_days AS d (day, held_nano_usd, settled_nano_usd)
+VALUES ($1, greatest(-$2::bigint, 0), greatest($3::bigint, 0))
+ON CONFLICT (day) DO UPDATE
+SET held_nano_usd = d.held_nano_usd - $2::bigint, settled_nano_usd = d.settled_nano_usd + $3::bigint
+"""
+
+
+async def move_days(conn: Connection, moves: Iterable[DayMove]) -> None:
+    """The ends of charges, or what is held whatever the limit is. Once for each, last before
+    COMMIT.
+    """
+    days: dict[date, tuple[int, int]] = {}
+    for move in moves:
+        held, settled = days.get(move.day, (0, 0))
+        days[move.day] = (held + move.held_nano_usd, settled + move.settled_nano_usd)
+    for day in sorted(days):  # in one order for everybody
+        await conn.execute(MOVE_DAY, day, *days[day])
+
+
+GET_SERVICE = """
+SELECT (now() AT TIME ZONE 'UTC')::date AS day, l.daily_nano_usd,
+       coalesce(d.held_nano_usd, 0) AS held_nano_usd, coalesce(d.settled_nano_usd, 0) AS settled_nano_usd,
+       ((now() AT TIME ZONE 'UTC')::date + 1)::timestamp AT TIME ZONE 'UTC' AS resets_at,
+       ceil(extract(epoch FROM ((now() AT TIME ZONE 'UTC')::date + 1)::timestamp AT TIME ZONE 'UTC' - now()))::bigint
+           AS resets_in_seconds
+FROM service_limits AS l LEFT JOIN service_days AS d ON d.day = (now() AT TIME ZONE 'UTC')::date
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceToday:
+    """daily_nano_usd: what may be held and spent in a day; None: no limit. resets_at: midnight,
+    UTC.
+    """
+
+    day: date
+    daily_nano_usd: NanoUsd | None
+    held_nano_usd: NanoUsd
+    settled_nano_usd: NanoUsd
+    resets_at: datetime
+    resets_in_seconds: int
+
+
+async def get_service_today(conn: Connection) -> ServiceToday:
+    (row,) = await conn.fetch(GET_SERVICE)
+    return ServiceToday(**dict(row))
+
+
+SET_DAILY_LIMIT = """
+UPDATE service_limits AS l SET daily_nano_usd = $1
+FROM (SELECT daily_nano_usd FROM service_limits FOR UPDATE) AS old
+RETURNING old.daily_nano_usd
+"""
+
+
+async def set_daily_limit(conn: Connection, daily_nano_usd: NanoUsd | None) -> NanoUsd | None:
+    """From the next hold on; what is held or spent already stays, also above a lowered limit.
+    Returns the old one.
+    """
+    old: NanoUsd | None = await conn.fetchval(SET_DAILY_LIMIT, daily_nano_usd)
+    return old

@@ -1,0 +1,68 @@
+"""Money that was spent and gave its user nothing: as far as this database knows. As system, for the
+sweep.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from core.domain.money import NanoUsd
+from core.store.database import Connection
+
+
+class Fruitless(StrEnum):
+    """FAILED, CANCELLED: the execution ended without a result. A retry that completes takes it out
+    of here.
+
+    WEBHOOK_FAILED, WEBHOOK_PENDING: it completed, and its user, who asked to be told, was not:
+    given up, or not taken for ten minutes.
+    """
+
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    WEBHOOK_FAILED = "webhook_failed"
+    WEBHOOK_PENDING = "webhook_pending"
+
+
+# A webhook belongs to one generation: of an execution that was retried since, the later one counts.
+MEASURE_UNDELIVERED = """
+WITH ended AS (
+    SELECT execution_id, status AS outcome, ended_at FROM executions
+    WHERE status IN ('failed', 'cancelled') AND ended_at > now() - make_interval(secs => $1)
+    UNION ALL
+    SELECT e.execution_id, 'webhook_' || w.state, e.ended_at
+    FROM webhooks AS w
+    JOIN executions AS e ON e.execution_id = w.execution_id AND e.generation = w.generation
+    WHERE w.state <> 'delivered' AND w.created_at > now() - make_interval(secs => $1) AND e.status = 'completed'
+      AND (w.state = 'failed' OR w.created_at < now() - make_interval(secs => $2))
+)
+SELECT ended.outcome, sum(spent.nano_usd)::bigint AS nano_usd,
+       extract(epoch FROM now() - min(ended.ended_at))::float8 AS oldest_seconds
+FROM ended
+JOIN LATERAL (
+    SELECT sum(c.settled_nano_usd) AS nano_usd FROM charges AS c WHERE c.execution_id = ended.execution_id
+) AS spent ON spent.nano_usd > 0
+GROUP BY ended.outcome
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undelivered:
+    """oldest_seconds: since the first of these executions ended."""
+
+    nano_usd: NanoUsd
+    oldest_seconds: float
+
+
+async def measure_undelivered(
+    conn: Connection, *, ended_within_seconds: float, pending_for_seconds: float
+) -> dict[Fruitless, Undelivered]:
+    """What was settled on executions that ended lately and delivered nothing; what is not there is
+    nothing.
+    """
+    rows = await conn.fetch(MEASURE_UNDELIVERED, ended_within_seconds, pending_for_seconds)
+    return {
+        Fruitless(row["outcome"]): Undelivered(
+            nano_usd=row["nano_usd"], oldest_seconds=row["oldest_seconds"]
+        )
+        for row in rows
+    }

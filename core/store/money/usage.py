@@ -1,0 +1,160 @@
+"""What a user holds and has spent in a month: in all, by day and by model. Reads alone, of one
+moment.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from core.domain.ids import UserId
+from core.domain.money import NanoUsd
+from core.domain.months import Measure
+from core.store.database import Connection
+
+GET_MONTHS = """
+SELECT date_trunc('month', now() AT TIME ZONE 'UTC')::date AS this_month,
+       coalesce($1::date, date_trunc('month', now() AT TIME ZONE 'UTC')::date) AS budget_month
+"""
+
+GET_TOTALS = """
+SELECT u.monthly_nano_usd_limit, u.monthly_videos_limit,
+       coalesce(b.held_nano_usd, 0) AS held_nano_usd, coalesce(b.settled_nano_usd, 0) AS settled_nano_usd,
+       coalesce(b.held_videos, 0) AS held_videos, coalesce(b.settled_videos, 0) AS settled_videos
+FROM users AS u LEFT JOIN budgets AS b ON b.user_id = u.user_id AND b.budget_month = $2
+WHERE u.user_id = $1
+"""
+
+# The day of a hold, and of the latest start of a video. What came up after its month counts on the
+# last day of it.
+LIST_DAYS = """
+WITH last AS (SELECT ($2::date + interval '1 month - 1 day')::date AS day),
+money AS (
+    SELECT least((c.created_at AT TIME ZONE 'UTC')::date, last.day) AS day,
+           sum(c.held_nano_usd) FILTER (WHERE c.state = 'held') AS held, sum(c.settled_nano_usd) AS settled
+    FROM charges AS c, last WHERE c.user_id = $1 AND c.budget_month = $2 GROUP BY 1
+),
+videos AS (
+    SELECT least((e.queued_at AT TIME ZONE 'UTC')::date, last.day) AS day,
+           count(*) FILTER (WHERE e.status IN ('queued', 'running')) AS held,
+           count(*) FILTER (WHERE e.status = 'completed') AS settled
+    FROM executions AS e, last WHERE e.user_id = $1 AND e.budget_month = $2 GROUP BY 1
+)
+SELECT day, coalesce(money.held, 0)::bigint AS held_nano_usd, coalesce(money.settled, 0)::bigint AS settled_nano_usd,
+       coalesce(videos.held, 0) AS held_videos, coalesce(videos.settled, 0) AS settled_videos
+FROM money FULL JOIN videos USING (day) ORDER BY day
+"""
+
+LIST_MODELS = """
+SELECT provider, model, count(*) AS jobs,
+       coalesce(sum(held_nano_usd) FILTER (WHERE state = 'held'), 0)::bigint AS held_nano_usd,
+       sum(settled_nano_usd)::bigint AS settled_nano_usd
+FROM charges WHERE user_id = $1 AND budget_month = $2
+GROUP BY provider, model ORDER BY provider, model
+"""
+
+LIST_THRESHOLDS = """
+SELECT measure, percent, reached_at FROM budget_thresholds
+WHERE user_id = $1 AND budget_month = $2 ORDER BY measure, percent
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """held: set aside for what is not over. settled: billed, or made. Both count against the limit;
+    None: no limit.
+    """
+
+    limit: int | None
+    held: int
+    settled: int
+
+    @property
+    def left(self) -> int | None:
+        """Never below zero, also after a real cost above its hold."""
+        return None if self.limit is None else max(0, self.limit - self.held - self.settled)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayUsage:
+    """Of what was begun on this day (UTC)."""
+
+    day: date
+    held_nano_usd: NanoUsd
+    settled_nano_usd: NanoUsd
+    held_videos: int
+    settled_videos: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUsage:
+    """jobs: how many were held for or bought."""
+
+    provider: str
+    model: str
+    jobs: int
+    held_nano_usd: NanoUsd
+    settled_nano_usd: NanoUsd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReachedThreshold:
+    measure: Measure
+    percent: int
+    reached_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """month: its first day. is_present: it is the running one; the limits are those of now,
+    whatever the month.
+    """
+
+    month: date
+    is_present: bool
+    nano_usd: Used
+    videos: Used
+    days: Sequence[DayUsage]
+    models: Sequence[ModelUsage]
+    thresholds: Sequence[ReachedThreshold]
+
+
+async def get_usage(conn: Connection, user_id: UserId, month: date | None = None) -> Usage:
+    """A user's month, by default the running one (UTC). month: its first day.
+
+    Several reads that fit together in a `reading_as` transaction alone. Raises LookupError: no such
+    user.
+    """
+    (months,) = await conn.fetch(GET_MONTHS, month)
+    budget_month: date = months["budget_month"]
+    row = await conn.fetchrow(GET_TOTALS, user_id, budget_month)
+    if row is None:
+        raise LookupError(f"no user {user_id}")
+    return Usage(
+        month=budget_month,
+        is_present=budget_month == months["this_month"],
+        nano_usd=Used(
+            limit=row["monthly_nano_usd_limit"],
+            held=row["held_nano_usd"],
+            settled=row["settled_nano_usd"],
+        ),
+        videos=Used(
+            limit=row["monthly_videos_limit"],
+            held=row["held_videos"],
+            settled=row["settled_videos"],
+        ),
+        days=[
+            DayUsage(**dict(found)) for found in await conn.fetch(LIST_DAYS, user_id, budget_month)
+        ],
+        models=[
+            ModelUsage(**dict(found))
+            for found in await conn.fetch(LIST_MODELS, user_id, budget_month)
+        ],
+        thresholds=[
+            ReachedThreshold(
+                measure=Measure(found["measure"]),
+                percent=found["percent"],
+                reached_at=found["reached_at"],
+            )
+            for found in await conn.fetch(LIST_THRESHOLDS, user_id, budget_month)
+        ],
+    )

@@ -1,0 +1,32 @@
+"""Parts shared by the operator's operations on rows: the refusal, and rows as JSON."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from core.domain.money import usd_text
+
+_MONEY_SUFFIX: Final = "_nano_usd"
+
+
+class RefusedError(Exception):
+    """The command does not fit how things stand. Nothing was changed; the text is one line for a
+    person.
+    """
+
+
+def camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def row_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row in the words of the wire: camelCase, and money as decimal dollars."""
+    plain: dict[str, Any] = {}
+    for name, value in row.items():
+        if name.endswith(_MONEY_SUFFIX):
+            plain[camel(name.removesuffix(_MONEY_SUFFIX) + "_usd")] = (
+                None if value is None else usd_text(value)
+            )
+        else:
+            plain[camel(name)] = value
+    return plain

@@ -1,0 +1,225 @@
+"""Moves of a recovery: rows brought up to what Temporal and the providers say. Everything here is
+called as system.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from core.domain.failures import Failure
+from core.domain.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId, UserId
+from core.domain.states import JobState
+from core.store.database import Connection
+from core.store.executions.concurrency_counters import recount
+from core.store.executions.executions import failure_to_json
+
+SENDER: Final = "recover"
+"""Who made a send's row again. Nothing was sent by it."""
+LOCK_KEY: Final = 0x7A4B_0003
+
+TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
+GET_LAST_SEND = "SELECT sent_at FROM sends WHERE sender <> $1 ORDER BY serial DESC LIMIT 1"
+
+
+async def get_last_send(conn: Connection) -> datetime | None:
+    """When the database last knew of a send: nothing is sent in a database of the past, so it is
+    older than the restore point. None: it knows of none.
+    """
+    return await conn.fetchval(GET_LAST_SEND, SENDER)
+
+
+UNMARKED_SERIALS: Final = 1000
+"""The mark is written once a second: a process may know of more sends than it shows, but hardly of
+so many more.
+"""
+
+RAISE_SERIALS = """
+SELECT setval('send_serials', greatest(last_value, $1, (SELECT coalesce(max(serial), 1) FROM sends))) FROM send_serials
+"""
+
+
+async def raise_serials(conn: Connection, serial: int) -> None:
+    """The next send is numbered well above this mark, and above all that the database has."""
+    await conn.execute(RAISE_SERIALS, serial + UNMARKED_SERIALS)
+
+
+RENUMBER_LAST = """
+UPDATE sends SET serial = nextval('send_serials')
+WHERE serial = (SELECT max(serial) FROM sends) AND serial <= $1
+"""
+
+
+async def renumber_last(conn: Connection, serial: int) -> None:
+    """The latest send is numbered above this, as if it were new: whoever remembers this number
+    finds a greater one, and does not take the recovered database for one of the past.
+    """
+    await conn.execute(RENUMBER_LAST, serial)
+
+
+MAKE_SEND = """
+INSERT INTO sends (job_id, number, user_id, request, inputs, sent_at, outcome, provider_job_id, sender, note,
+                   provider_key_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'made again by a recovery', $10)
+ON CONFLICT DO NOTHING
+"""
+
+
+async def make_send(
+    conn: Connection,
+    job_id: JobId,
+    number: int,
+    user_id: UserId,
+    *,
+    request: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    sent_at: datetime,
+    provider_job_id: ProviderJobId | None,
+    provider_key_id: ProviderKeyId | None,
+) -> None:
+    """The row of a send that was made, and that the database has forgotten. Repeating changes
+    nothing.
+    """
+    outcome = "found" if provider_job_id is not None else None
+    arguments = (
+        user_id,
+        dict(request),
+        dict(inputs),
+        sent_at,
+        outcome,
+        provider_job_id,
+        SENDER,
+        provider_key_id,
+    )
+    await conn.execute(MAKE_SEND, job_id, number, *arguments)
+
+
+BRING_UP = """
+UPDATE jobs AS j
+SET state = $2, send_number = $3, provider_job_id = coalesce($4, j.provider_job_id), failure = NULL,
+    provider_key_id = CASE WHEN $2::text = 'waiting' THEN j.provider_key_id ELSE $6::text END,
+    submitted_at = CASE WHEN $2::text = 'submitted' THEN $5::timestamptz END, updated_at = now(),
+    deadline_at = CASE WHEN $2::text = 'waiting' THEN NULL ELSE now() + make_interval(secs => s.deadline_seconds) END
+FROM steps AS s
+WHERE j.job_id = $1 AND j.state IN ('waiting', 'submitting', 'unknown') AND j.send_number <= $3
+  AND s.execution_id = j.execution_id AND s.name = j.step_name
+RETURNING j.job_id
+"""
+
+
+async def bring_up(
+    conn: Connection,
+    job_id: JobId,
+    state: JobState,
+    number: int,
+    *,
+    provider_job_id: ProviderJobId | None = None,
+    submitted_at: datetime | None = None,
+    provider_key_id: ProviderKeyId | None = None,
+) -> bool:
+    """Move a job to where its send of this number stands. False: its row is further, or has ended.
+
+    provider_key_id: that of this send; of one that waits it does not matter.
+    """
+    arguments = (provider_job_id, submitted_at, provider_key_id)
+    return await conn.fetchval(BRING_UP, job_id, state, number, *arguments) is not None
+
+
+GIVE_UP = """
+UPDATE jobs SET state = 'failed', send_number = greatest(send_number, $2), failure = $3, ended_at = now(),
+    provider_key_id = coalesce($4, provider_key_id), updated_at = now()
+WHERE job_id = $1 AND state IN ('waiting', 'submitting', 'unknown')
+RETURNING job_id
+"""
+
+
+async def give_up(
+    conn: Connection,
+    job_id: JobId,
+    number: int,
+    failure: Failure,
+    provider_key_id: ProviderKeyId | None = None,
+) -> bool:
+    """End a job that has failed. Its money is the caller's. False: its row is further, or has
+    ended.
+    """
+    return (
+        await conn.fetchval(GIVE_UP, job_id, number, failure_to_json(failure), provider_key_id)
+        is not None
+    )
+
+
+IS_KNOWN_KEY = "SELECT EXISTS (SELECT FROM provider_keys WHERE provider_key_id = $1)"
+COULD_BE_KEYS = """
+SELECT provider_key_id, created_at <= $3 AND replaced_at IS NULL AND deleted_at IS NULL AS always
+FROM provider_keys
+WHERE user_id = $1 AND provider = $2 AND coalesce(least(replaced_at, deleted_at), 'infinity') > $3
+"""
+
+
+class KeyNotCertainError(Exception):
+    """Several keys could be the one that something was sent with."""
+
+
+async def get_key_since(
+    conn: Connection, user_id: UserId, provider: str, at: datetime, at_start: ProviderKeyId | None
+) -> ProviderKeyId | None:
+    """With which of a user's own keys something was sent at this time or soon after; None: with the
+    service's.
+
+    at_start: the user's own when the execution's workflow was started. One that was first put after
+    that, and that this database has forgotten, is not seen. Raises KeyNotCertainError.
+    """
+    if at_start is not None and not await conn.fetchval(IS_KNOWN_KEY, at_start):
+        raise KeyNotCertainError(at_start)
+    rows = await conn.fetch(COULD_BE_KEYS, user_id, provider, at)
+    if len(rows) > 1 or any(not row["always"] for row in rows):
+        raise KeyNotCertainError([row["provider_key_id"] for row in rows])
+    return ProviderKeyId(rows[0]["provider_key_id"]) if rows else None
+
+
+# Deleted and erased: what was bought with it is known to have been, and nobody can be asked about
+# it.
+NOTE_LOST_KEY = """
+INSERT INTO provider_keys (provider_key_id, user_id, provider, version, hint, deleted_at, erased_at)
+SELECT $1, $2, $3, coalesce(max(version), 0) + 1, '', now(), now()
+FROM provider_keys WHERE user_id = $2 AND provider = $3
+ON CONFLICT (provider_key_id) DO NOTHING
+"""
+
+
+async def note_lost_key(
+    conn: Connection, provider_key_id: ProviderKeyId, user_id: UserId, provider: str
+) -> None:
+    """A user's own key that the database may have forgotten: then there is a row again, without the
+    key.
+    """
+    await conn.execute(NOTE_LOST_KEY, provider_key_id, user_id, provider)
+
+
+QUEUE_FOR_WALK = """
+UPDATE executions
+SET status = 'queued', deadline_at = greatest(deadline_at, now() + (deadline_at - queued_at)), queued_at = now(),
+    started_at = NULL, updated_at = now(),
+    cancel_requested_at = CASE WHEN $3::text IS NULL THEN cancel_requested_at
+                               ELSE coalesce(cancel_requested_at, now()) END,
+    cancel_reason = coalesce(cancel_reason, $3)
+WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running')
+RETURNING user_id
+"""
+
+
+async def queue_for_walk(
+    conn: Connection, execution_id: ExecutionId, generation: int, *, cancel_reason: str | None
+) -> bool:
+    """The same generation once more, from the rows of its jobs. cancel_reason: of a cancel that was
+    ordered.
+
+    False: it has ended, or was retried.
+    """
+    user_id: UserId | None = await conn.fetchval(
+        QUEUE_FOR_WALK, execution_id, generation, cancel_reason
+    )
+    if user_id is None:
+        return False
+    await recount(conn, user_id)
+    return True

@@ -1,0 +1,293 @@
+"""What was accepted, as one JSON document: an execution's rows as they are when its workflow is
+started.
+
+The workflow carries it in its memo, so that the rows can be made again after the database was
+restored to the past. What happens later is not in it: that is in the workflow's history, and at the
+providers.
+"""
+
+import json
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import Any
+
+from core.domain.ids import ExecutionId, ProviderKeyId, UserId
+from core.domain.money import NanoUsd
+from core.domain.states import ChargeState, CostBasis, JobState, LedgerKind
+from core.store.database import Connection
+from core.store.executions.concurrency_counters import recount
+from core.store.money.budget_alerts import note_thresholds
+from core.store.money.charges import release_hold, settle_charge
+from core.store.money.daily_spending_cap import DayMove, move_days
+from core.store.money.ledger_entries import insert_entry
+from core.store.money.refunds import refund_by_hand
+from core.store.recovery.rebuild import note_lost_key
+
+# The key of the request has no execution in its row; it was inserted in the same transaction, and
+# its answer names it.
+GET_ACCEPTED = """
+SELECT jsonb_build_object(
+    'execution', to_jsonb(e) - '{status,progress,result,error,cancel_requested_at,cancel_reason,started_at,ended_at,
+                                 updated_at}'::text[],
+    'steps', (SELECT jsonb_agg(to_jsonb(s) ORDER BY s.position) FROM steps AS s WHERE s.execution_id = e.execution_id),
+    'jobs', (SELECT jsonb_agg(jsonb_strip_nulls(to_jsonb(j) - 'report') ORDER BY j.generation, j.job_id)
+             FROM jobs AS j WHERE j.execution_id = e.execution_id),
+    'charges', (SELECT jsonb_agg(jsonb_strip_nulls(to_jsonb(c)) ORDER BY c.charge_id)
+                FROM charges AS c WHERE c.execution_id = e.execution_id),
+    'provider_keys', (SELECT jsonb_object_agg(p.provider, p.provider_key_id) FROM provider_keys AS p
+                      WHERE p.user_id = e.user_id AND p.replaced_at IS NULL AND p.deleted_at IS NULL),
+    'idempotency_key', (SELECT to_jsonb(k) FROM idempotency_keys AS k
+                        WHERE k.user_id = e.user_id AND k.created_at = e.created_at
+                          AND position(convert_to(e.execution_id, 'UTF8') IN k.answer) > 0 LIMIT 1)
+) FROM executions AS e WHERE e.execution_id = $1
+"""
+
+
+def packed(document: Mapping[str, Any]) -> str:
+    """Small enough for a memo: Temporal's client warns from 2 kB on."""
+    return b64encode(
+        zlib.compress(json.dumps(document, separators=(",", ":")).encode(), level=9)
+    ).decode()
+
+
+def unpacked(text: str) -> dict[str, Any]:
+    """The inverse of packed. Raises ValueError for anything else."""
+    try:
+        return json.loads(zlib.decompress(b64decode(text, validate=True)))
+    except zlib.error as error:
+        raise ValueError(f"not what was accepted: {error}") from None
+
+
+async def get_accepted(conn: Connection, execution_id: ExecutionId) -> dict[str, Any]:
+    """Raises LookupError: no such execution."""
+    found: dict[str, Any] | None = await conn.fetchval(GET_ACCEPTED, execution_id)
+    if found is None:
+        raise LookupError(f"no execution {execution_id}")
+    return found
+
+
+class Rebuilt(StrEnum):
+    """MADE: its rows were missing. RAISED: they were of an earlier generation. OPEN: they were
+    there, not ended.
+
+    NOTHING: it has ended in the rows, or they are newer. NO_USER: its user is not in the database.
+    """
+
+    MADE = "made"
+    RAISED = "raised"
+    OPEN = "open"
+    NOTHING = "nothing"
+    NO_USER = "no_user"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The document, read."""
+
+    document: Mapping[str, Any]
+
+    @property
+    def execution_id(self) -> ExecutionId:
+        return ExecutionId(self.document["execution"]["execution_id"])
+
+    @property
+    def user_id(self) -> UserId:
+        return UserId(self.document["execution"]["user_id"])
+
+    @property
+    def generation(self) -> int:
+        return self.document["execution"]["generation"]
+
+    @property
+    def jobs(self) -> list[Mapping[str, Any]]:
+        """Of each step the current one last."""
+        return self.document["jobs"]
+
+    @property
+    def charges(self) -> Mapping[str, Mapping[str, Any]]:
+        return {charge["job_id"]: charge for charge in self.document["charges"] or ()}
+
+    def current_key(self, provider: str) -> ProviderKeyId | None:
+        """The user's own key at a provider when the workflow was started."""
+        keys: Mapping[str, ProviderKeyId] = self.document.get("provider_keys") or {}
+        return keys.get(provider)
+
+    def is_current(self, job: Mapping[str, Any]) -> bool:
+        """Whether the walk uses this job for its step."""
+        of_step = [
+            one["job_id"]
+            for one in self.jobs
+            if one["step_name"] == job["step_name"] and not one["orphan"]
+        ]
+        return bool(of_step) and of_step[-1] == job["job_id"]
+
+
+USER_EXISTS = "SELECT EXISTS (SELECT FROM users WHERE user_id = $1)"
+LOCK_EXECUTION = (
+    "SELECT status, generation FROM executions WHERE execution_id = $1 FOR NO KEY UPDATE"
+)
+
+
+HAS_ENDED = (
+    "SELECT status IN ('completed', 'failed', 'cancelled') FROM executions WHERE execution_id = $1"
+)
+
+
+async def has_ended(conn: Connection, execution_id: ExecutionId) -> bool:
+    """False also if there is no such row. As system."""
+    return bool(await conn.fetchval(HAS_ENDED, execution_id))
+
+
+async def compare(conn: Connection, accepted: Accepted) -> Rebuilt:
+    """What `rebuild` would do. The row is locked until COMMIT. As system."""
+    if not await conn.fetchval(USER_EXISTS, accepted.user_id):
+        return Rebuilt.NO_USER
+    row = await conn.fetchrow(LOCK_EXECUTION, accepted.execution_id)
+    if row is None:
+        return Rebuilt.MADE
+    if row["generation"] < accepted.generation:
+        return Rebuilt.RAISED
+    if row["generation"] > accepted.generation or row["status"] not in ("queued", "running"):
+        return Rebuilt.NOTHING
+    return Rebuilt.OPEN
+
+
+MAKE_EXECUTION = """
+INSERT INTO executions
+    (execution_id, user_id, type, status, generation, plan, request, metadata, estimated_nano_usd, webhook_url,
+     webhook_secret_sealed, budget_month, created_at, queued_at, deadline_at, max_cost_nano_usd)
+SELECT r.execution_id, r.user_id, r.type, 'queued', r.generation, r.plan, r.request, r.metadata, r.estimated_nano_usd,
+       r.webhook_url, r.webhook_secret_sealed, r.budget_month, r.created_at, r.queued_at, r.deadline_at,
+       r.max_cost_nano_usd
+FROM jsonb_populate_record(NULL::executions, $1) AS r
+ON CONFLICT (execution_id) DO UPDATE
+SET status = 'queued', generation = excluded.generation, progress = 0, result = NULL, error = NULL,
+    cancel_requested_at = NULL, cancel_reason = NULL, started_at = NULL, ended_at = NULL,
+    budget_month = excluded.budget_month, estimated_nano_usd = excluded.estimated_nano_usd,
+    queued_at = excluded.queued_at, deadline_at = excluded.deadline_at, updated_at = now()
+"""
+MAKE_STEPS = """
+INSERT INTO steps SELECT r.* FROM jsonb_populate_recordset(NULL::steps, $1) AS r ON CONFLICT DO NOTHING
+"""
+MAKE_JOB = """
+INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model, state, supersedes, send_number,
+                  provider_job_id, provider_urls, failure, orphan, created_at, submitted_at, ended_at, deadline_at,
+                  provider_key_id)
+SELECT r.job_id, r.execution_id, r.step_name, r.user_id, r.generation, r.provider, r.model, $2, r.supersedes,
+       coalesce(r.send_number, 0), r.provider_job_id, coalesce(r.provider_urls, '{}'), r.failure,
+       coalesce(r.orphan, false), r.created_at, r.submitted_at,
+       CASE WHEN $2::text IN ('completed', 'failed', 'cancelled') THEN r.ended_at END, r.deadline_at, r.provider_key_id
+FROM jsonb_populate_record(NULL::jobs, $1) AS r
+ON CONFLICT DO NOTHING
+RETURNING job_id
+"""
+# Rows of an earlier generation: what had ended before the retry ends here, too.
+END_JOB = """
+UPDATE jobs AS j
+SET state = $2, send_number = r.send_number, provider_job_id = r.provider_job_id, failure = r.failure,
+    provider_key_id = r.provider_key_id,
+    orphan = coalesce(r.orphan, false), generation = r.generation, ended_at = r.ended_at, updated_at = now()
+FROM jsonb_populate_record(NULL::jobs, $1) AS r
+WHERE j.job_id = r.job_id AND j.state NOT IN ('completed', 'failed', 'cancelled')
+RETURNING j.job_id
+"""
+MAKE_CHARGE = """
+INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, price, budget_month,
+                     created_at)
+SELECT r.charge_id, r.job_id, r.execution_id, r.user_id, r.provider, r.model, r.held_nano_usd, r.price, r.budget_month,
+       r.created_at
+FROM jsonb_populate_record(NULL::charges, $1) AS r
+ON CONFLICT DO NOTHING
+RETURNING charge_id
+"""
+# Held whatever the limits are: it is spent already.
+ADD_TO_BUDGET = """
+INSERT INTO budgets AS b (user_id, budget_month, held_nano_usd, held_videos) VALUES ($1, $2, $3, $4)
+ON CONFLICT (user_id, budget_month) DO UPDATE
+SET held_nano_usd = b.held_nano_usd + excluded.held_nano_usd, held_videos = b.held_videos + excluded.held_videos
+"""
+# Of an earlier generation that the database still holds to be open: it had ended before it was
+# retried.
+DROP_VIDEO = """
+UPDATE budgets AS b SET held_videos = b.held_videos - 1 FROM executions AS e
+WHERE e.execution_id = $1 AND e.status IN ('queued', 'running')
+  AND b.user_id = e.user_id AND b.budget_month = e.budget_month
+"""
+MAKE_KEY = """
+INSERT INTO idempotency_keys SELECT r.* FROM jsonb_populate_record(NULL::idempotency_keys, $1) AS r
+ON CONFLICT DO NOTHING
+"""
+
+
+async def rebuild(conn: Connection, accepted: Accepted) -> Rebuilt:
+    """Make the rows that are missing, in the caller's transaction. Repeating changes nothing. As
+    system.
+    """
+    found = await compare(conn, accepted)
+    if found in (Rebuilt.NO_USER, Rebuilt.NOTHING):
+        return found
+    document = accepted.document
+    if found in (Rebuilt.MADE, Rebuilt.RAISED):
+        await conn.execute(DROP_VIDEO, accepted.execution_id)
+        await conn.execute(MAKE_EXECUTION, document["execution"])
+        await recount(conn, accepted.user_id)
+        month = date.fromisoformat(document["execution"]["budget_month"])
+        await conn.execute(ADD_TO_BUDGET, accepted.user_id, month, 0, 1)
+        if document["idempotency_key"] is not None:
+            await conn.execute(MAKE_KEY, document["idempotency_key"])
+    await conn.execute(MAKE_STEPS, document["steps"])
+    for job in accepted.jobs:
+        await _make_job(conn, accepted, job)
+    await note_thresholds(
+        conn, accepted.user_id
+    )  # under their old ids: what was delivered is not sent again
+    return found
+
+
+async def _make_job(conn: Connection, accepted: Accepted, job: Mapping[str, Any]) -> None:
+    """A job with its money. What the walk goes on from is not taken as ended: its provider is asked
+    again.
+    """
+    state = JobState(job["state"])
+    if job.get("provider_key_id") is not None:
+        await note_lost_key(conn, job["provider_key_id"], accepted.user_id, job["provider"])
+    charge = accepted.charges.get(job["job_id"])
+    current = accepted.is_current(job)
+    if current and state is JobState.COMPLETED and job.get("provider_job_id") is not None:
+        state = JobState.SUBMITTED
+    elif state is JobState.SUBMITTING:
+        state = JobState.UNKNOWN
+    if state.ended:
+        await conn.fetchval(END_JOB, job, state)
+    await conn.fetchval(MAKE_JOB, job, state)
+    if charge is None:
+        return
+    if await conn.fetchval(MAKE_CHARGE, charge) is not None:
+        held: int = charge["held_nano_usd"]
+        await insert_entry(
+            conn, f"held/{charge['charge_id']}", LedgerKind.HELD, charge["charge_id"], held
+        )
+        month = date.fromisoformat(charge["budget_month"])
+        await conn.execute(ADD_TO_BUDGET, accepted.user_id, month, held, 0)
+        day = date.fromisoformat(charge["budget_day"])
+        await move_days(conn, [DayMove(day=day, held_nano_usd=-held, settled_nano_usd=0)])
+    if state.ended:
+        await _end_charge(conn, charge)
+
+
+async def _end_charge(conn: Connection, charge: Mapping[str, Any]) -> None:
+    """Its money as it was: settled, given back, or open still."""
+    if charge["state"] == ChargeState.SETTLED:
+        refunded: int = charge.get("refunded_nano_usd", 0)
+        billed = NanoUsd(charge["settled_nano_usd"] + refunded)
+        settlement = await settle_charge(conn, charge["job_id"], billed, CostBasis(charge["basis"]))
+        if refunded and not settlement.repeated:
+            await refund_by_hand(
+                conn, charge["job_id"], NanoUsd(refunded), reference="before the recovery"
+            )
+    elif charge["state"] == ChargeState.RELEASED:
+        await release_hold(conn, charge["job_id"])

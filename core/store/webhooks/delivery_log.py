@@ -1,0 +1,226 @@
+"""The delivery log: what was sent to a user's endpoints, what became of it, and sending it once
+more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from core.domain.ids import EndpointId, EventId, ExecutionId, UserId
+from core.domain.messages.webhooks import EventType, FailedReason, WebhookState
+from core.store.database import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where in the log, which is in order of time: the last one of the page before."""
+
+    created_at: datetime
+    event_id: EventId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One event. delivery: 1, and one more with each resend. attempts: of all
+    deliveries together.
+    """
+
+    event_id: EventId
+    type: EventType
+    endpoint_id: EndpointId
+    url: str = field(repr=False)
+    execution_id: ExecutionId | None
+    generation: int | None
+    sequence: int | None
+    state: WebhookState
+    failed_reason: FailedReason | None
+    delivery: int
+    attempts: int
+    last_attempt_at: datetime | None
+    last_status_code: int | None
+    last_error: str | None
+    created_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def place(self) -> Place:
+        return Place(created_at=self.created_at, event_id=self.event_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFilter:
+    limit: int
+    before: Place | None = None
+    execution_id: ExecutionId | None = None
+    endpoint_id: EndpointId | None = None
+    state: WebhookState | None = None
+    type: EventType | None = None
+
+
+LIST_WEBHOOKS = """
+SELECT w.event_id, w.type, w.endpoint_id, w.url, w.execution_id, w.generation, w.sequence, w.state, w.failed_reason,
+       w.delivery, w.created_at, w.ended_at, a.attempts, a.last_attempt_at, l.status_code AS last_status_code,
+       l.error AS last_error
+FROM webhooks AS w
+CROSS JOIN LATERAL (
+    SELECT count(*) AS attempts, max(started_at) AS last_attempt_at FROM webhook_attempts WHERE event_id = w.event_id
+) AS a
+LEFT JOIN LATERAL (
+    SELECT status_code, error FROM webhook_attempts
+    WHERE event_id = w.event_id ORDER BY delivery DESC, number DESC LIMIT 1
+) AS l ON true
+WHERE w.user_id = $1
+  AND ($2::timestamptz IS NULL OR (w.created_at, w.event_id) < ($2::timestamptz, $3::text))
+  AND ($4::text IS NULL OR w.execution_id = $4)
+  AND ($5::text IS NULL OR w.endpoint_id = $5)
+  AND ($6::text IS NULL OR w.state = $6)
+  AND ($7::text IS NULL OR w.type = $7)
+ORDER BY w.created_at DESC, w.event_id DESC LIMIT $8
+"""
+
+
+async def list_webhooks(conn: Connection, user_id: UserId, wanted: LogFilter) -> Sequence[LogEntry]:
+    """A user's events, the newest first. New ones that come meanwhile do not move the pages."""
+    before = wanted.before
+    rows = await conn.fetch(
+        LIST_WEBHOOKS,
+        user_id,
+        before.created_at if before is not None else None,
+        before.event_id if before is not None else None,
+        wanted.execution_id,
+        wanted.endpoint_id,
+        wanted.state,
+        wanted.type,
+        wanted.limit,
+    )
+    return [LogEntry(**_plain(row)) for row in rows]
+
+
+FIND_WEBHOOK = """
+SELECT w.event_id, w.type, w.endpoint_id, w.url, w.execution_id, w.generation, w.sequence, w.state, w.failed_reason,
+       w.delivery, w.created_at, w.ended_at, a.attempts, a.last_attempt_at, l.status_code AS last_status_code,
+       l.error AS last_error, w.body
+FROM webhooks AS w
+CROSS JOIN LATERAL (
+    SELECT count(*) AS attempts, max(started_at) AS last_attempt_at FROM webhook_attempts WHERE event_id = w.event_id
+) AS a
+LEFT JOIN LATERAL (
+    SELECT status_code, error FROM webhook_attempts
+    WHERE event_id = w.event_id ORDER BY delivery DESC, number DESC LIMIT 1
+) AS l ON true
+WHERE w.event_id = $1 AND w.user_id = $2
+"""
+
+
+async def find_webhook(
+    conn: Connection, user_id: UserId, event_id: EventId
+) -> tuple[LogEntry, bytes] | None:
+    """One event, and the body that is sent. None: there is no such event, or it is
+    another user's.
+    """
+    row = await conn.fetchrow(FIND_WEBHOOK, event_id, user_id)
+    if row is None:
+        return None
+    plain = _plain(row)
+    body: bytes = plain.pop("body")
+    return LogEntry(**plain), body
+
+
+def _plain(row: asyncpg.Record) -> dict[str, Any]:
+    plain = dict(row)
+    plain["type"] = EventType(row["type"])
+    plain["state"] = WebhookState(row["state"])
+    reason: str | None = row["failed_reason"]
+    plain["failed_reason"] = FailedReason(reason) if reason is not None else None
+    return plain
+
+
+EXECUTION_EXISTS = "SELECT EXISTS (SELECT FROM executions WHERE execution_id = $1 AND user_id = $2)"
+
+
+async def has_execution(conn: Connection, user_id: UserId, execution_id: ExecutionId) -> bool:
+    """False also of another user's."""
+    return await conn.fetchval(EXECUTION_EXISTS, execution_id, user_id)
+
+
+ENDPOINT_EXISTS = "SELECT EXISTS (SELECT FROM endpoints WHERE endpoint_id = $1 AND user_id = $2)"
+
+
+async def has_endpoint(conn: Connection, user_id: UserId, endpoint_id: EndpointId) -> bool:
+    """True also of one that was deleted: its log is still there. False also of another user's."""
+    return await conn.fetchval(ENDPOINT_EXISTS, endpoint_id, user_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResendRange:
+    """Events made from then on and before then, in this state. after: the last one of the page
+    before.
+    """
+
+    created_from: datetime
+    created_before: datetime
+    state: WebhookState
+    endpoint_id: EndpointId | None
+    after: Place | None
+    limit: int
+
+
+# Each to the endpoint that its address has now; what has none that takes anything is only counted.
+RESEND_PAGE = """
+WITH page AS (
+    SELECT w.event_id, w.created_at, w.user_id, w.url
+    FROM webhooks AS w
+    WHERE w.user_id = $1 AND w.created_at >= $2 AND w.created_at < $3 AND w.state = $4
+      AND ($5::text IS NULL OR w.endpoint_id = $5)
+      AND ($6::timestamptz IS NULL OR (w.created_at, w.event_id) > ($6::timestamptz, $7::text))
+    ORDER BY w.created_at, w.event_id LIMIT $8
+    FOR UPDATE OF w
+), resent AS (
+    UPDATE webhooks AS w
+    SET delivery = w.delivery + 1, state = 'pending', failed_reason = NULL, put_back_until = NULL, ended_at = NULL,
+        endpoint_id = e.endpoint_id
+    FROM page, endpoints AS e
+    WHERE w.event_id = page.event_id AND e.user_id = page.user_id AND md5(e.url) = md5(page.url)
+      AND e.deleted_at IS NULL AND e.disabled_at IS NULL
+    RETURNING w.event_id
+)
+SELECT page.event_id, page.created_at, resent.event_id IS NOT NULL AS resent
+FROM page LEFT JOIN resent ON resent.event_id = page.event_id
+ORDER BY page.created_at, page.event_id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resent:
+    """skipped: their endpoint is disabled, or deleted. next_after: where the next page begins;
+    None: that was all.
+    """
+
+    resent: int
+    skipped: int
+    next_after: Place | None
+
+
+async def resend_page(conn: Connection, user_id: UserId, wanted: ResendRange) -> Resent:
+    """Order one more delivery of each event of a range, a page at a time. The sweep starts them.
+    Every call is one more delivery of what it finds.
+    """
+    after = wanted.after
+    rows = await conn.fetch(
+        RESEND_PAGE,
+        user_id,
+        wanted.created_from,
+        wanted.created_before,
+        wanted.state,
+        wanted.endpoint_id,
+        after.created_at if after is not None else None,
+        after.event_id if after is not None else None,
+        wanted.limit,
+    )
+    resent = sum(row["resent"] for row in rows)
+    full = len(rows) == wanted.limit
+    last = Place(created_at=rows[-1]["created_at"], event_id=rows[-1]["event_id"]) if full else None
+    return Resent(resent=resent, skipped=len(rows) - resent, next_after=last)

@@ -1,0 +1,186 @@
+"""Endpoints in rows: the addresses that a user's webhooks go to, one of them the default.
+
+Every webhook belongs to one, found by its address, or made for it. One that was deleted keeps its
+row for the webhooks that went there; its address may be had by a new one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import asyncpg
+
+from core.domain.ids import EndpointId, UserId, new_endpoint_id
+from core.domain.messages.webhooks import DisabledReason
+from core.store.database import Connection
+
+
+class EndpointExistsError(Exception):
+    """The user has an endpoint of this address already. Roll back."""
+
+    def __init__(self, endpoint_id: EndpointId) -> None:
+        super().__init__(endpoint_id)
+        self.endpoint_id = endpoint_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """has_secret: its own signs; else the user's default does. previous_secret_until: one that is
+    being replaced signs beside it until then.
+
+    failing_since: since then every try failed, and there was one at least every two days.
+    last_success_at: to the minute.
+    """
+
+    endpoint_id: EndpointId
+    url: str = field(repr=False)
+    description: str
+    is_default: bool
+    has_secret: bool
+    previous_secret_until: datetime | None
+    failing_since: datetime | None
+    last_success_at: datetime | None
+    last_failure_at: datetime | None
+    disabled_at: datetime | None
+    disabled_reason: DisabledReason | None
+    created_at: datetime
+
+
+FIND_ENDPOINT = """
+SELECT endpoint_id, url, description, is_default, secret_sealed IS NOT NULL AS has_secret,
+       CASE WHEN previous_secret_until > now() THEN previous_secret_until END AS previous_secret_until,
+       failing_since, last_success_at, last_failure_at, disabled_at, disabled_reason, created_at
+FROM endpoints WHERE endpoint_id = $1 AND user_id = $2 AND deleted_at IS NULL
+"""
+
+
+async def find_endpoint(
+    conn: Connection, user_id: UserId, endpoint_id: EndpointId
+) -> Endpoint | None:
+    """None: there is no such endpoint, it was deleted, or it is another user's."""
+    row = await conn.fetchrow(FIND_ENDPOINT, endpoint_id, user_id)
+    return _endpoint(row) if row is not None else None
+
+
+LIST_ENDPOINTS = """
+SELECT endpoint_id, url, description, is_default, secret_sealed IS NOT NULL AS has_secret,
+       CASE WHEN previous_secret_until > now() THEN previous_secret_until END AS previous_secret_until,
+       failing_since, last_success_at, last_failure_at, disabled_at, disabled_reason, created_at
+FROM endpoints
+WHERE user_id = $1 AND deleted_at IS NULL AND ($2::text IS NULL OR endpoint_id < $2)
+ORDER BY endpoint_id DESC LIMIT $3
+"""
+
+
+async def list_endpoints(
+    conn: Connection, user_id: UserId, *, before_id: EndpointId | None, limit: int
+) -> Sequence[Endpoint]:
+    """A user's endpoints, the newest first. before_id: the last one of the page before."""
+    return [_endpoint(row) for row in await conn.fetch(LIST_ENDPOINTS, user_id, before_id, limit)]
+
+
+def _endpoint(row: asyncpg.Record) -> Endpoint:
+    plain = dict(row)
+    reason: str | None = row["disabled_reason"]
+    plain["disabled_reason"] = DisabledReason(reason) if reason is not None else None
+    return Endpoint(**plain)
+
+
+INSERT_ENDPOINT = """
+INSERT INTO endpoints (endpoint_id, user_id, url, description) VALUES ($1, $2, $3, $4)
+ON CONFLICT (user_id, md5(url)) WHERE deleted_at IS NULL DO NOTHING
+RETURNING endpoint_id
+"""
+FIND_BY_URL = "SELECT endpoint_id FROM endpoints WHERE user_id = $1 AND md5(url) = md5($2) AND deleted_at IS NULL"
+
+
+async def insert_endpoint(
+    conn: Connection, user_id: UserId, url: str, description: str
+) -> EndpointId:
+    """Make an endpoint. Raises EndpointExistsError."""
+    made: EndpointId | None = await conn.fetchval(
+        INSERT_ENDPOINT, new_endpoint_id(), user_id, url, description
+    )
+    if made is None:
+        raise EndpointExistsError(await conn.fetchval(FIND_BY_URL, user_id, url))
+    return made
+
+
+ENSURE_ENDPOINT = """
+INSERT INTO endpoints (endpoint_id, user_id, url) VALUES ($1, $2, $3)
+ON CONFLICT (user_id, md5(url)) WHERE deleted_at IS NULL DO UPDATE SET description = endpoints.description
+RETURNING endpoint_id
+"""
+# Whoever changes which one is the default does so one after the other.
+LOCK_USER = "SELECT user_id FROM users WHERE user_id = $1 FOR NO KEY UPDATE"
+DROP_DEFAULT = "UPDATE endpoints SET is_default = false WHERE user_id = $1 AND is_default"
+SET_DEFAULT = """
+UPDATE endpoints SET is_default = true WHERE endpoint_id = $1 AND user_id = $2 AND deleted_at IS NULL
+"""
+
+
+async def set_default(conn: Connection, user_id: UserId, endpoint_id: EndpointId | None) -> None:
+    """From now on this one is the default, and no other; None: none is. Repeating is safe."""
+    await conn.execute(LOCK_USER, user_id)
+    await conn.execute(DROP_DEFAULT, user_id)
+    if endpoint_id is not None:
+        await conn.execute(SET_DEFAULT, endpoint_id, user_id)
+
+
+async def set_webhook_url(conn: Connection, user_id: UserId, url: str | None) -> bool:
+    """Make the endpoint of this address the default; None: none is. False: no such user. Repeating
+    is safe.
+    """
+    if await conn.fetchval(LOCK_USER, user_id) is None:
+        return False
+    endpoint_id = (
+        None
+        if url is None
+        else await conn.fetchval(ENSURE_ENDPOINT, new_endpoint_id(), user_id, url)
+    )
+    await set_default(conn, user_id, endpoint_id)
+    return True
+
+
+SET_DESCRIPTION = (
+    "UPDATE endpoints SET description = $2 WHERE endpoint_id = $1 AND deleted_at IS NULL"
+)
+
+
+async def set_description(conn: Connection, endpoint_id: EndpointId, description: str) -> None:
+    await conn.execute(SET_DESCRIPTION, endpoint_id, description)
+
+
+DISABLE_BY_USER = """
+UPDATE endpoints SET disabled_at = coalesce(disabled_at, now()), disabled_reason = coalesce(disabled_reason, 'user')
+WHERE endpoint_id = $1 AND deleted_at IS NULL
+"""
+ENABLE = """
+UPDATE endpoints SET disabled_at = NULL, disabled_reason = NULL, failing_since = NULL
+WHERE endpoint_id = $1 AND deleted_at IS NULL
+"""
+
+
+async def set_disabled_by_user(
+    conn: Connection, endpoint_id: EndpointId, *, disabled: bool
+) -> None:
+    """While it is disabled nothing is sent there: what would be, fails. Enabled, it begins anew.
+    Repeating is safe.
+    """
+    await conn.execute(DISABLE_BY_USER if disabled else ENABLE, endpoint_id)
+
+
+DELETE_ENDPOINT = """
+UPDATE endpoints
+SET deleted_at = now(), is_default = false, secret_sealed = NULL, previous_secret_sealed = NULL,
+    previous_secret_until = NULL
+WHERE endpoint_id = $1 AND deleted_at IS NULL
+RETURNING endpoint_id
+"""
+
+
+async def delete_endpoint(conn: Connection, endpoint_id: EndpointId) -> bool:
+    """Nothing is sent there any more, and its secrets are erased. False: there is none (repeating
+    is safe).
+    """
+    return await conn.fetchval(DELETE_ENDPOINT, endpoint_id) is not None

@@ -1,0 +1,395 @@
+"""Webhooks in rows: an event with the body that is sent, byte for byte, on every try; and every try
+that was made.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from core.domain.ids import EndpointId, EventId, ExecutionId, UserId, new_endpoint_id
+from core.domain.messages.webhooks import DeliveryOrder, EventType, FailedReason, WebhookState
+from core.store.accounts.users import webhook_secret_context
+from core.store.database import Connection
+from core.store.executions.executions import own_secret_context
+from core.store.webhooks.signing_secrets import endpoint_secret_context
+
+
+class WebhookNotFoundError(LookupError):
+    """No such event among the rows that this transaction may see."""
+
+
+class EndpointClosedError(Exception):
+    """Nothing can be sent to the event's address: its endpoint is disabled, or there is none any
+    more.
+    """
+
+    def __init__(self, reason: FailedReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWebhook:
+    """webhook_secret_sealed: the request's own secret; None means that its endpoint's signs, or the
+    user's default.
+
+    sequence: the execution's first event is 1 (`next_sequence`).
+    """
+
+    event_id: EventId
+    execution_id: ExecutionId
+    generation: int
+    sequence: int
+    user_id: UserId
+    type: EventType
+    url: str = field(repr=False)
+    webhook_secret_sealed: bytes | None = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+# A generation that ended has told so, also if a restored database has forgotten its event.
+NEXT_SEQUENCE = (
+    "SELECT greatest(coalesce(max(sequence), 0), $2 - 1) + 1 FROM webhooks WHERE execution_id = $1"
+)
+
+
+async def next_sequence(conn: Connection, execution_id: ExecutionId, generation: int) -> int:
+    """The number of an execution's next event. Exact while the execution's row is locked."""
+    return await conn.fetchval(NEXT_SEQUENCE, execution_id, generation)
+
+
+# With the endpoint of its address, which is made if the user has none.
+INSERT_WEBHOOK = """
+WITH found AS (
+    SELECT endpoint_id FROM endpoints WHERE user_id = $4 AND md5(url) = md5($6) AND deleted_at IS NULL
+), made AS (
+    INSERT INTO endpoints (endpoint_id, user_id, url)
+    SELECT $9, $4, $6 WHERE NOT EXISTS (SELECT FROM found)
+    ON CONFLICT (user_id, md5(url)) WHERE deleted_at IS NULL DO UPDATE SET description = endpoints.description
+    RETURNING endpoint_id
+)
+INSERT INTO webhooks
+    (event_id, execution_id, generation, user_id, type, url, webhook_secret_sealed, body, sequence, endpoint_id)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $10, endpoint_id
+FROM (SELECT endpoint_id FROM found UNION ALL SELECT endpoint_id FROM made) AS its
+ON CONFLICT DO NOTHING
+RETURNING event_id
+"""
+
+
+async def insert_webhook(conn: Connection, new: NewWebhook) -> bool:
+    """Store an event to deliver. False if this generation of the execution has it already
+    (repeating is safe).
+    """
+    inserted = await conn.fetchval(
+        INSERT_WEBHOOK,
+        new.event_id,
+        new.execution_id,
+        new.generation,
+        new.user_id,
+        new.type,
+        new.url,
+        new.webhook_secret_sealed,
+        new.body,
+        new_endpoint_id(),
+        new.sequence,
+    )
+    return inserted is not None
+
+
+GET_WEBHOOK = """
+SELECT w.event_id, w.execution_id, w.user_id, w.type, w.url, w.body, w.state, w.delivery, w.created_at, w.ended_at,
+       w.endpoint_id, e.failing_since IS NOT NULL AS failing,
+       CASE WHEN e.deleted_at IS NOT NULL THEN 'endpoint_deleted'
+            WHEN e.disabled_at IS NOT NULL THEN 'endpoint_disabled' END AS closed,
+       w.webhook_secret_sealed AS own, e.secret_sealed AS of_endpoint, u.webhook_secret_sealed AS of_user,
+       CASE WHEN e.previous_secret_until > now() THEN e.previous_secret_sealed END AS before_of_endpoint,
+       CASE WHEN u.previous_webhook_secret_until > now() THEN u.previous_webhook_secret_sealed END AS before_of_user
+FROM webhooks AS w JOIN users AS u ON u.user_id = w.user_id JOIN endpoints AS e ON e.endpoint_id = w.endpoint_id
+WHERE w.event_id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedSecrets:
+    """What signs, and what still signs beside it. Both are opened for `context`."""
+
+    current: bytes = field(repr=False)
+    previous: bytes | None = field(repr=False)
+    context: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookRecord:
+    """One event. delivery: the current one. execution_id: None of an event that is about none.
+
+    failing: its endpoint did not take the last try. closed: why its endpoint takes nothing.
+    """
+
+    event_id: EventId
+    execution_id: ExecutionId | None
+    user_id: UserId
+    type: EventType
+    url: str = field(repr=False)
+    body: bytes = field(repr=False)
+    state: WebhookState
+    delivery: int
+    created_at: datetime
+    ended_at: datetime | None
+    endpoint_id: EndpointId
+    failing: bool
+    closed: FailedReason | None
+    secrets: SealedSecrets
+
+
+async def get_webhook(conn: Connection, event_id: EventId) -> WebhookRecord:
+    """One event with the secrets that sign it. Raises WebhookNotFoundError."""
+    row = await conn.fetchrow(GET_WEBHOOK, event_id)
+    if row is None:
+        raise WebhookNotFoundError(event_id)
+    closed: str | None = row["closed"]
+    return WebhookRecord(
+        event_id=event_id,
+        execution_id=row["execution_id"],
+        user_id=row["user_id"],
+        type=EventType(row["type"]),
+        url=row["url"],
+        body=row["body"],
+        state=WebhookState(row["state"]),
+        delivery=row["delivery"],
+        created_at=row["created_at"],
+        ended_at=row["ended_at"],
+        endpoint_id=row["endpoint_id"],
+        failing=row["failing"],
+        closed=FailedReason(closed) if closed is not None else None,
+        secrets=_secrets(row),
+    )
+
+
+def _secrets(row: asyncpg.Record) -> SealedSecrets:
+    """The request's own, else the endpoint's own, else the user's default."""
+    if row["own"] is not None:
+        return SealedSecrets(
+            current=row["own"], previous=None, context=own_secret_context(row["execution_id"])
+        )
+    if row["of_endpoint"] is not None:
+        return SealedSecrets(
+            current=row["of_endpoint"],
+            previous=row["before_of_endpoint"],
+            context=endpoint_secret_context(row["endpoint_id"]),
+        )
+    return SealedSecrets(
+        current=row["of_user"],
+        previous=row["before_of_user"],
+        context=webhook_secret_context(row["user_id"]),
+    )
+
+
+BEGIN_ATTEMPT = """
+INSERT INTO webhook_attempts (event_id, delivery, number, user_id, started_at)
+SELECT w.event_id, w.delivery, $3, w.user_id, clock_timestamp()
+FROM webhooks AS w
+WHERE w.event_id = $1 AND w.delivery = $2 AND w.state = 'pending'
+RETURNING number
+"""
+LOCK_WEBHOOK = "SELECT FROM webhooks WHERE event_id = $1 FOR UPDATE"
+GET_LAST_NUMBER = (
+    "SELECT coalesce(max(number), 0) FROM webhook_attempts WHERE event_id = $1 AND delivery = $2"
+)
+
+
+async def begin_attempt(conn: Connection, order: DeliveryOrder) -> int | None:
+    """Record that a try begins; its number, counted from 1 within the delivery. Commit it before
+    any byte leaves.
+
+    None if there is nothing to try: the event was delivered, given up, or has a newer delivery. The
+    numbers are counted here, so that a try that never began (PostgreSQL away, a worker lost) takes
+    nothing off the schedule.
+    """
+    await conn.execute(LOCK_WEBHOOK, order.event_id)
+    last: int = await conn.fetchval(GET_LAST_NUMBER, order.event_id, order.delivery)
+    return await conn.fetchval(BEGIN_ATTEMPT, order.event_id, order.delivery, last + 1)
+
+
+async def get_last_attempt_number(conn: Connection, order: DeliveryOrder) -> int:
+    """How many tries this delivery has had."""
+    return await conn.fetchval(GET_LAST_NUMBER, order.event_id, order.delivery)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnd:
+    """How a try ended. error: a category, None if delivered. response_excerpt: the first KB of
+    text, scrubbed.
+    """
+
+    duration_ms: int
+    status_code: int | None
+    error: str | None
+    response_excerpt: str | None
+
+
+END_ATTEMPT = """
+UPDATE webhook_attempts SET duration_ms = $4, status_code = $5, error = $6, response_excerpt = $7
+WHERE event_id = $1 AND delivery = $2 AND number = $3
+"""
+
+
+async def end_attempt(conn: Connection, order: DeliveryOrder, number: int, end: AttemptEnd) -> None:
+    """Record how a try ended. Repeating writes the same."""
+    await conn.execute(
+        END_ATTEMPT,
+        order.event_id,
+        order.delivery,
+        number,
+        end.duration_ms,
+        end.status_code,
+        end.error,
+        end.response_excerpt,
+    )
+
+
+# Also from `failed`: an operator may have cancelled the delivery while the receiver was taking it,
+# and taken it was.
+MARK_DELIVERED = """
+UPDATE webhooks SET state = 'delivered', failed_reason = NULL, ended_at = now()
+WHERE event_id = $1 AND delivery = $2 AND state IN ('pending', 'failed')
+RETURNING event_id
+"""
+MARK_FAILED = """
+UPDATE webhooks SET state = 'failed', failed_reason = $3, ended_at = now()
+WHERE event_id = $1 AND delivery = $2 AND state = 'pending'
+RETURNING event_id
+"""
+
+
+async def mark_delivered(conn: Connection, order: DeliveryOrder) -> bool:
+    """The receiver took it. False if that was known, or a newer delivery is under way (repeating is
+    safe).
+    """
+    return await conn.fetchval(MARK_DELIVERED, order.event_id, order.delivery) is not None
+
+
+async def mark_failed(conn: Connection, order: DeliveryOrder, reason: FailedReason) -> bool:
+    """Nobody will try this delivery again. False if it had ended, or a newer one is under way
+    (repeating is safe).
+    """
+    return await conn.fetchval(MARK_FAILED, order.event_id, order.delivery, reason) is not None
+
+
+PUT_BACK = """
+UPDATE webhooks SET put_back_until = now() + make_interval(secs => $3)
+WHERE event_id = $1 AND delivery = $2 AND state = 'pending'
+"""
+
+
+async def put_back(conn: Connection, order: DeliveryOrder, *, seconds: float) -> None:
+    """Its next try waits for room; so the sweep knows that it is not left behind."""
+    await conn.execute(PUT_BACK, order.event_id, order.delivery, seconds)
+
+
+# Between two tries of a living delivery there is at most a day and its jitter
+# (activities/webhooks.py); one that was put back comes again soon after.
+LIST_PENDING = """
+SELECT w.user_id, w.event_id, w.delivery
+FROM webhooks AS w
+WHERE w.state = 'pending' AND w.event_id > $2 AND w.created_at < now() - make_interval(secs => $1)
+  AND (w.put_back_until IS NULL OR w.put_back_until < now() - interval '10 minutes')
+  AND NOT EXISTS (
+      SELECT FROM webhook_attempts AS a
+      WHERE a.event_id = w.event_id AND a.delivery = w.delivery AND a.started_at > now() - interval '36 hours'
+  )
+ORDER BY w.event_id LIMIT $3
+"""
+
+
+async def list_pending(
+    conn: Connection, *, older_than_seconds: float, limit: int, after: str = ""
+) -> list[DeliveryOrder]:
+    """Deliveries left behind: pending, and not tried for longer than the schedule allows. A page at
+    a time, by id.
+
+    Starting one that is alive after all is harmless: the workflow id is the same. For the sweep, as
+    system.
+    """
+    rows = await conn.fetch(LIST_PENDING, older_than_seconds, after, limit)
+    return [
+        DeliveryOrder(user_id=row["user_id"], event_id=row["event_id"], delivery=row["delivery"])
+        for row in rows
+    ]
+
+
+# To the endpoint that its address has now: the one before may have been deleted.
+NEXT_DELIVERY = """
+UPDATE webhooks AS w
+SET delivery = w.delivery + 1, state = 'pending', failed_reason = NULL, put_back_until = NULL, ended_at = NULL,
+    endpoint_id = e.endpoint_id
+FROM endpoints AS e
+WHERE w.event_id = $1 AND e.user_id = w.user_id AND md5(e.url) = md5(w.url)
+  AND e.deleted_at IS NULL AND e.disabled_at IS NULL
+RETURNING w.user_id, w.event_id, w.delivery
+"""
+
+
+async def next_delivery(conn: Connection, event_id: EventId) -> DeliveryOrder:
+    """Order the same body once more, by a fresh schedule; a delivery still under way stops before
+    its next try.
+
+    Every call is one more delivery. Raises WebhookNotFoundError, EndpointClosedError.
+    """
+    row = await conn.fetchrow(NEXT_DELIVERY, event_id)
+    if row is None:
+        webhook = await get_webhook(conn, event_id)
+        raise EndpointClosedError(webhook.closed or FailedReason.ENDPOINT_DELETED)
+    return DeliveryOrder(user_id=row["user_id"], event_id=row["event_id"], delivery=row["delivery"])
+
+
+RESUME_DELIVERY = """
+UPDATE webhooks SET delivery = delivery + 1, put_back_until = NULL
+WHERE event_id = $1 AND delivery = $2 AND state = 'pending'
+RETURNING user_id, event_id, delivery
+"""
+
+
+async def resume_delivery(conn: Connection, left_behind: DeliveryOrder) -> DeliveryOrder | None:
+    """The delivery after one that was left behind. None: that one has ended after all, or somebody
+    was first.
+
+    For the sweep, as system.
+    """
+    row = await conn.fetchrow(RESUME_DELIVERY, left_behind.event_id, left_behind.delivery)
+    if row is None:
+        return None
+    return DeliveryOrder(user_id=row["user_id"], event_id=row["event_id"], delivery=row["delivery"])
+
+
+LIST_ATTEMPTS = """
+SELECT * FROM (
+    SELECT delivery, number, started_at, duration_ms, status_code, error, response_excerpt
+    FROM webhook_attempts WHERE event_id = $1 ORDER BY delivery DESC, number DESC LIMIT $2
+) AS last ORDER BY delivery, number
+"""
+ATTEMPTS_SHOWN: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """A try. duration_ms None: it is under way, or the worker that made it was lost."""
+
+    delivery: int
+    number: int
+    started_at: datetime
+    duration_ms: int | None
+    status_code: int | None
+    error: str | None
+    response_excerpt: str | None
+
+
+async def list_attempts(conn: Connection, event_id: EventId) -> Sequence[AttemptRecord]:
+    """The tries of an event, in the order they were made; of very many resends the last ones."""
+    return [
+        AttemptRecord(**dict(row))
+        for row in await conn.fetch(LIST_ATTEMPTS, event_id, ATTEMPTS_SHOWN)
+    ]

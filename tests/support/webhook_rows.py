@@ -1,0 +1,94 @@
+"""Rows that a delivery needs: a user with a default secret, an ended execution, and its event."""
+
+from dataclasses import dataclass
+
+from core.domain.ids import (
+    EventId,
+    ExecutionId,
+    UserId,
+    new_event_id,
+    new_execution_id,
+    new_user_id,
+)
+from core.domain.messages.webhooks import DeliveryOrder, EventType
+from core.platform.crypto.sealing import Sealer
+from core.store.database import Database
+from core.store.webhooks.events import NewWebhook, insert_webhook
+
+SEALER = Sealer([bytes(range(32))])
+DEFAULT_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+BODY = '{"executionId":"exec_1",  "prompt":"Grüße 🎬"}\n'.encode()
+
+INSERT_USER = "INSERT INTO users (user_id, name, webhook_secret_sealed) VALUES ($1, 'tester', $2)"
+INSERT_EXECUTION = """
+INSERT INTO executions (execution_id, user_id, type, status, plan, request, estimated_nano_usd, deadline_at, ended_at)
+VALUES ($1, $2, 'generate-video', 'completed', '{}', '{}', 0, now(), now())
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    user_id: UserId
+    execution_id: ExecutionId
+    event_id: EventId
+
+    @property
+    def order(self) -> DeliveryOrder:
+        return DeliveryOrder(user_id=self.user_id, event_id=self.event_id)
+
+
+async def insert_execution(database: Database) -> tuple[UserId, ExecutionId]:
+    """A user whose secret is DEFAULT_SECRET, with one completed execution."""
+    user_id, execution_id = new_user_id(), new_execution_id()
+    async with database.as_system() as conn:
+        await conn.execute(
+            INSERT_USER, user_id, SEALER.seal(DEFAULT_SECRET, context=f"users/{user_id}/webhook")
+        )
+        await conn.execute(INSERT_EXECUTION, execution_id, user_id)
+    return user_id, execution_id
+
+
+def new_webhook(
+    user_id: UserId,
+    execution_id: ExecutionId,
+    *,
+    url: str,
+    secret: str | None = None,
+    body: bytes = BODY,
+) -> NewWebhook:
+    return NewWebhook(
+        event_id=new_event_id(),
+        execution_id=execution_id,
+        generation=1,
+        sequence=1,
+        user_id=user_id,
+        type=EventType.EXECUTION_COMPLETED,
+        url=url,
+        webhook_secret_sealed=None
+        if secret is None
+        else SEALER.seal(secret, context=f"executions/{execution_id}/webhook"),
+        body=body,
+    )
+
+
+async def store_webhook(
+    database: Database, url: str, *, secret: str | None = None, body: bytes = BODY
+) -> Stored:
+    """A pending webhook to this address. secret: the request's own; None means that the user's
+    default signs.
+    """
+    user_id, _ = await insert_execution(database)
+    return await another_webhook(database, user_id, url, secret=secret, body=body)
+
+
+async def another_webhook(
+    database: Database, user_id: UserId, url: str, *, secret: str | None = None, body: bytes = BODY
+) -> Stored:
+    """One more of the same user, of an execution of its own."""
+    execution_id = new_execution_id()
+    async with database.as_system() as conn:
+        await conn.execute(INSERT_EXECUTION, execution_id, user_id)
+    new = new_webhook(user_id, execution_id, url=url, secret=secret, body=body)
+    async with database.as_user(user_id) as conn:
+        assert await insert_webhook(conn, new)
+    return Stored(user_id=user_id, execution_id=execution_id, event_id=new.event_id)

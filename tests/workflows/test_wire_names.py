@@ -1,0 +1,18 @@
+"""Wire names that are written twice: where a workflow is defined, and where it is started by name."""
+
+from core.ordering.workflow_starts import (
+    CANCEL_REQUESTED,
+    DELIVER_WEBHOOK_WORKFLOW,
+    EXECUTION_WORKFLOW,
+)
+from workflows.deliver_webhook import DeliverWebhookWorkflow
+from workflows.execution import ExecutionWorkflow
+
+
+def test_workflows_are_started_by_the_names_they_define() -> None:
+    execution = getattr(ExecutionWorkflow, "__temporal_workflow_definition")
+    delivery = getattr(DeliverWebhookWorkflow, "__temporal_workflow_definition")
+
+    assert execution.name == EXECUTION_WORKFLOW
+    assert delivery.name == DELIVER_WEBHOOK_WORKFLOW
+    assert CANCEL_REQUESTED in execution.signals
