@@ -99,7 +99,8 @@ OWN_CASES: Final = {case.name: case for case in _OWN}
 
 _COMMITTED: Final = """\
         except DATABASE_DOWN as error:
-            log.warning("an intent's transaction was cut off\""""
+            log.warning(
+                "an intent's transaction was cut off\""""
 _SENT_BEFORE: Final = """\
                 if isinstance(intent, _Intent):
                     sent = await intent.provider.submit(
@@ -257,8 +258,8 @@ BUGS: Final = (
         edits=(
             Edit(
                 file="activities/webhooks.py",
-                old="signature_headers(secret, webhook.event_id, int(time.time())",
-                new='signature_headers(secret, f"evt_{time.time_ns():032x}", int(time.time())',
+                old="                secret, webhook.event_id, int(time.time())",
+                new='                secret, f"evt_{time.time_ns():032x}", int(time.time())',
             ),
         ),
         cases=("worker-during-webhook",),

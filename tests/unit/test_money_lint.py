@@ -12,7 +12,7 @@ import pytest
 from tests.support.servers import FreshDatabase
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = ("activities", "api", "contracts", "providers", "store", "workflows")
+PRODUCT = ("activities", "api", "cli", "core", "workflows")
 MONEY_FILES = (
     "core/domain/months.py",
     "core/domain/money.py",
