@@ -1,8 +1,8 @@
 """Planted bugs: would the judge notice? Each is made in a copy of the product, and has to turn its
 cases red.
 
-    python -m tests.chaos --planted [NAME ...]   all of them, or these; first the product as it
-    is: that has to be green
+    python -m tests.chaos --planted [NAME ...]   all of them, or these; first the product as it is:
+                                                 that has to be green
 
 A bug is an exact text and what stands there instead. A text that is not in the present source
 exactly once is an error: then the product has changed, and the bug has to be thought of anew.
@@ -124,7 +124,6 @@ _IF_KNOWN: Final = (
     "        if job.state is JobState.SUBMITTED or job.state.ended:\n"
     "            return await sent_already"
 )
-
 _IF_ENDED: Final = "        if job.state.ended:\n            return await sent_already"
 _WHERE_WAITING: Final = "j.state = 'waiting' AND j.send_number = $2 - 1"
 

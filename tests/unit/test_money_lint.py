@@ -20,7 +20,6 @@ MONEY_FILES = (
     "core/store/money/adjustments.py",
     "core/store/money/charges.py",
     "core/store/money/ledger_entries.py",
-    "core/store/money/ledger_entries.py",
     "core/store/money/budget_admission.py",
     "core/store/money/ledger_check.py",
     "core/store/jobs/orphans.py",
