@@ -1,6 +1,4 @@
-"""What verifies callbacks: keys, fetched when needed and kept for a while; Ed25519; Standard
-Webhooks.
-"""
+"""Callback verification: cached provider keys, Ed25519 and Standard Webhooks signatures."""
 
 import asyncio
 import base64
@@ -14,22 +12,23 @@ from typing import Generic, TypeVar
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from core.providers.answers import as_list, as_object, as_text
 from core.providers.port import CallbackUnverifiableError, ProviderUnavailableError
+from core.providers.responses import as_list, as_object, as_text
 
 K = TypeVar("K")
 
-LIFE_SECONDS = 24 * 3600.0
-"""fal allows at most a day (its webhook documentation, read 2026-11)."""
-PAUSE_SECONDS = 10.0
-"""Between two fetches: forged callbacks must not become requests to the provider, one for one."""
+KEY_CACHE_SECONDS = 24 * 3600.0
+"""The longest cache time that fal permits (its webhook documentation, read 2026-11)."""
+FETCH_INTERVAL_SECONDS = 10.0
+"""Minimum time between two fetches, so that forged callbacks cannot cause a request each."""
 TOLERANCE_SECONDS = 300
-"""How far a callback's time may be from ours, in both directions."""
+"""Maximum difference between a callback's time and ours, in both directions."""
 
 
 class FetchedKeys(Generic[K]):
-    """What `fetch` brought, for at most LIFE_SECONDS. fetch raises ProviderUnavailableError if it
-    has none.
+    """Keys from `fetch`, cached for KEY_CACHE_SECONDS.
+
+    fetch raises ProviderUnavailableError if the provider returns no keys.
     """
 
     def __init__(
@@ -42,42 +41,39 @@ class FetchedKeys(Generic[K]):
         self._fetched_at = 0.0
         self._tried_at: float | None = None
 
-    async def accept(self, fits: Callable[[K], bool]) -> bool:
-        """Do the keys fit, these or, if they were changed meanwhile, new ones? Raises
-        CallbackUnverifiableError.
+    async def verify(self, matches: Callable[[K], bool]) -> bool:
+        """Return whether the cached keys match or, after a rotation, freshly fetched ones.
+
+        Raises CallbackUnverifiableError if no keys can be fetched.
         """
         keys = await self._current()
-        if fits(keys):
+        if matches(keys):
             return True
         newer = await self._newer_than(keys)
-        return newer is not None and fits(newer)
+        return newer is not None and matches(newer)
 
     async def _current(self) -> K:
         async with self._lock:
-            if self._keys is not None and self._clock() - self._fetched_at < LIFE_SECONDS:
+            if self._keys is not None and self._clock() - self._fetched_at < KEY_CACHE_SECONDS:
                 return self._keys
-            if not self._may_try():
-                raise CallbackUnverifiableError(
-                    "the provider's keys could not be fetched a moment ago"
-                )
-            return await self._fetched()
+            if not self._may_fetch():
+                raise CallbackUnverifiableError("the last fetch of the provider's keys failed")
+            return await self._fetch_now()
 
     async def _newer_than(self, seen: K) -> K | None:
-        """Keys other than those that did not fit: from another's fetch, or from one more. None:
-        there are none now.
-        """
+        """Return keys that differ from `seen`, cached or fetched now, or None without any."""
         async with self._lock:
             if self._keys is not None and self._keys != seen:
                 return self._keys
-            if not self._may_try():
+            if not self._may_fetch():
                 return None
-            keys = await self._fetched()
+            keys = await self._fetch_now()
             return keys if keys != seen else None
 
-    def _may_try(self) -> bool:
-        return self._tried_at is None or self._clock() - self._tried_at >= PAUSE_SECONDS
+    def _may_fetch(self) -> bool:
+        return self._tried_at is None or self._clock() - self._tried_at >= FETCH_INTERVAL_SECONDS
 
-    async def _fetched(self) -> K:
+    async def _fetch_now(self) -> K:
         self._tried_at = self._clock()
         try:
             self._keys = await self._fetch()
@@ -90,8 +86,9 @@ class FetchedKeys(Generic[K]):
 
 
 def checked_timestamp(text: str, now: float) -> int | None:
-    """The signed time of a callback, in unix seconds; None if it is not a plain whole number or too
-    far from now.
+    """Return a callback's signed time in unix seconds.
+
+    None if it is not a plain integer, or further than TOLERANCE_SECONDS from now.
     """
     if not (text.isascii() and text.isdigit() and len(text) <= 12):
         return None
@@ -100,9 +97,9 @@ def checked_timestamp(text: str, now: float) -> int | None:
 
 
 def ed25519_keys(jwks: object) -> tuple[bytes, ...]:
-    """The usable keys of a JSON Web Key Set; others are skipped."""
-    found = [_ed25519_key(item) for item in as_list(as_object(jwks).get("keys"))]
-    return tuple(key for key in found if key is not None)
+    """Return the Ed25519 keys of a JSON Web Key Set; other keys are skipped."""
+    keys = [_ed25519_key(item) for item in as_list(as_object(jwks).get("keys"))]
+    return tuple(key for key in keys if key is not None)
 
 
 def _ed25519_key(item: object) -> bytes | None:
@@ -117,8 +114,8 @@ def _ed25519_key(item: object) -> bytes | None:
     return raw if len(raw) == 32 else None
 
 
-def ed25519_signed(keys: Sequence[bytes], signature: bytes, message: bytes) -> bool:
-    """Did the owner of any of these keys sign the message?"""
+def verify_ed25519(keys: Sequence[bytes], signature: bytes, message: bytes) -> bool:
+    """Return whether the signature is valid under any of these keys."""
     for key in keys:
         try:
             Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
@@ -129,7 +126,7 @@ def ed25519_signed(keys: Sequence[bytes], signature: bytes, message: bytes) -> b
 
 
 def standard_webhooks_key(secret: str) -> bytes | None:
-    """The HMAC key in whsec_ and base64, else None."""
+    """Return the HMAC key of a whsec_ secret, or None if it is malformed."""
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except (binascii.Error, ValueError):
@@ -137,10 +134,10 @@ def standard_webhooks_key(secret: str) -> bytes | None:
     return key if secret.startswith("whsec_") and key else None
 
 
-def standard_webhooks_signed(key: bytes, message: bytes, signatures: Sequence[str]) -> bool:
-    """Is one of the signatures (v1,base64) that of the message ({id}.{timestamp}.{body})?
+def verify_standard_webhooks(key: bytes, message: bytes, signatures: Sequence[str]) -> bool:
+    """Return whether a signature (v1,base64) is valid for the message ({id}.{timestamp}.{body}).
 
-    Not by the reference package: on malformed headers it raises errors that are not its own.
+    The reference package is not used: malformed headers make it raise undocumented errors.
     """
     expected = b"v1," + base64.b64encode(hmac.digest(key, message, hashlib.sha256))
     return any(
