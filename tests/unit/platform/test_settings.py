@@ -25,7 +25,7 @@ from core.platform.settings.processes import (
 )
 from core.platform.urls import callback_base_url, callback_note, checked_url, reach
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KEY_A = base64.b64encode(b"a" * 32).decode()
 KEY_B = base64.b64encode(b"b" * 32).decode()
 COMPLETE = {

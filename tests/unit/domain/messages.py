@@ -1,4 +1,4 @@
-"""One example of every message that travels through Temporal. `python -m tests.unit.messages`
+"""One example of every message that travels through Temporal. `python -m tests.unit.domain.messages`
 writes missing goldens.
 
 A golden file is the message as some history somewhere holds it: it is never changed and never
