@@ -119,7 +119,10 @@ _NOT_FOUND: Final = "    404: FailureCode.PROVIDER_MODEL_UNAVAILABLE,\n"
 _IF_NOT_WAITING: Final = (
     "        if job.state is not JobState.WAITING:\n            return await sent_already"
 )
-_IF_KNOWN: Final = "        if job.state is JobState.SUBMITTED or job.state.ended:\n            return await sent_already"
+_IF_KNOWN: Final = (
+    "        if job.state is JobState.SUBMITTED or job.state.ended:\n"
+    "            return await sent_already"
+)
 
 _IF_ENDED: Final = "        if job.state.ended:\n            return await sent_already"
 _WHERE_WAITING: Final = "j.state = 'waiting' AND j.send_number = $2 - 1"
