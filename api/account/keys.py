@@ -54,7 +54,8 @@ class NewKeyRequest(RequestBody):
         description="To tell keys apart."
     )
     scopes: Annotated[
-        tuple[Scope, ...], Field(strict=False, min_length=1, max_length=len(Scope))
+        tuple[Annotated[Scope, Field(strict=False)], ...],
+        Field(strict=False, min_length=1, max_length=len(Scope)),
     ] = Field(
         tuple(sorted(USUAL_SCOPES)), description="None that the key lacks that this is asked with."
     )
