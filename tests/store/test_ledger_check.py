@@ -159,11 +159,11 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
         "at most: 0.302999999 USD, not 0.303 USD",
     ),
     "a day forgot a cost": (
-        "UPDATE service_days SET settled_nano_usd = 0",
+        "UPDATE daily_spending SET settled_nano_usd = 0",
         {"days"},
         "settled by everybody",
     ),
-    "a day is gone": ("DELETE FROM service_days", {"days"}, "held by everybody"),
+    "a day is gone": ("DELETE FROM daily_spending", {"days"}, "held by everybody"),
     "a charge of another day": (
         "UPDATE charges SET budget_day = budget_day - 1 WHERE job_id = $1",
         {"days"},
@@ -175,12 +175,12 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
         "past the limit, at most: 0.000000005 USD",
     ),
     "an open execution too many": (
-        "UPDATE loads SET open_executions = open_executions + 1",
+        "UPDATE concurrency_counters SET open_executions = open_executions + 1",
         {"loads"},
         "open executions: 1, not 2",
     ),
     "a running execution forgotten": (
-        "UPDATE loads SET running_executions = 0",
+        "UPDATE concurrency_counters SET running_executions = 0",
         {"loads"},
         "running executions: 1, not 0",
     ),

@@ -103,7 +103,7 @@ async def loads(database: Database, user_id: UserId) -> tuple[int, int]:
         row = await conn.fetchrow(
             "SELECT l.open_executions, l.running_executions,"
             " (SELECT count(*) FROM executions WHERE status IN ('queued', 'running')) AS really_open,"
-            " (SELECT count(*) FROM executions WHERE status = 'running') AS really_running FROM loads AS l"
+            " (SELECT count(*) FROM executions WHERE status = 'running') AS really_running FROM concurrency_counters AS l"
         )
     assert row is not None
     opened, running, really_open, really_running = row
@@ -341,12 +341,12 @@ async def test_end_heals_counters_that_are_wrong(fresh: FreshDatabase, database:
     await claim(database, one.ref)
     await as_owner(
         fresh,
-        "UPDATE loads SET open_executions = 0, running_executions = 0 WHERE user_id = $1",
+        "UPDATE concurrency_counters SET open_executions = 0, running_executions = 0 WHERE user_id = $1",
         user_id,
     )
     await Starter(database).end(one.ref)
     assert await loads(database, user_id) == (1, 0)
-    await as_owner(fresh, "DELETE FROM loads WHERE user_id = $1", user_id)
+    await as_owner(fresh, "DELETE FROM concurrency_counters WHERE user_id = $1", user_id)
     async with database.as_user(user_id) as conn:
         await recount(conn, user_id)
     assert await loads(database, user_id) == (1, 0)
@@ -375,7 +375,7 @@ async def test_claim_gives_the_whole_time_from_then_on(
 async def test_sweep_starts_in_turns_and_only_what_has_room(
     fresh: FreshDatabase, database: Database
 ) -> None:
-    await as_owner(fresh, "TRUNCATE executions, loads CASCADE")
+    await as_owner(fresh, "TRUNCATE executions, concurrency_counters CASCADE")
     many, few, full = [await limited(database) for _ in range(3)]
     a, c = await queued(database, many, 5), await queued(database, full, 5)
     b = await queued(database, few, 1)
@@ -418,7 +418,7 @@ async def test_storm_of_everything_at_once_blocks_nobody_and_leaves_nothing(
                 await assert_books_balance(conn, user_id)
                 assert await find_next(conn, user_id, TWO) is None
         async with database.as_system() as conn:
-            day = await conn.fetchrow("SELECT held_nano_usd, settled_nano_usd FROM service_days")
+            day = await conn.fetchrow("SELECT held_nano_usd, settled_nano_usd FROM daily_spending")
             charges = await conn.fetchrow(
                 "SELECT coalesce(sum(held_nano_usd) FILTER (WHERE state = 'held'), 0)::bigint,"
                 " sum(settled_nano_usd)::bigint FROM charges"

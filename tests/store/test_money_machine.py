@@ -52,7 +52,7 @@ from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 T = TypeVar("T")
 USERS = 2
-EMPTY = "TRUNCATE users, service_days, audit_log CASCADE; UPDATE service_limits SET daily_nano_usd = NULL"
+EMPTY = "TRUNCATE users, daily_spending, audit_log CASCADE; UPDATE service_limits SET daily_nano_usd = NULL"
 # A month goes by: everything that is there becomes a month older. In two moves, so that no two rows
 # ever meet.
 MONTH = """
@@ -61,11 +61,11 @@ UPDATE budgets SET budget_month = budget_month - interval '1001 months';
 UPDATE charges SET budget_month = budget_month - interval '1 month', budget_day = budget_day - 31;
 UPDATE ledger_entries SET budget_month = budget_month - interval '1 month';
 UPDATE executions SET budget_month = budget_month - interval '1 month';
-UPDATE service_days SET day = day + 31000;
-UPDATE service_days SET day = day - 31031
+UPDATE daily_spending SET day = day + 31000;
+UPDATE daily_spending SET day = day - 31031
 """
 BUDGETS = "SELECT user_id, budget_month, held_nano_usd, settled_nano_usd, held_videos, settled_videos FROM budgets"
-DAYS = "SELECT day, held_nano_usd, settled_nano_usd FROM service_days"
+DAYS = "SELECT day, held_nano_usd, settled_nano_usd FROM daily_spending"
 KINDS = "SELECT kind, sum(amount_nano_usd)::bigint AS amount FROM ledger_entries GROUP BY kind"
 
 prices = strategies.sampled_from([0, 1, 3_000_000, 299_999_999])

@@ -65,7 +65,7 @@ async def money_of(database: Database, one: Accepted) -> tuple[int, int, int]:
         month = await conn.fetchval(
             "SELECT settled_nano_usd FROM budgets WHERE user_id = $1", one.user_id
         )
-        day = await conn.fetchval("SELECT sum(settled_nano_usd)::bigint FROM service_days")
+        day = await conn.fetchval("SELECT sum(settled_nano_usd)::bigint FROM daily_spending")
     return settled, month, day
 
 

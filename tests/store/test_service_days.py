@@ -73,7 +73,7 @@ async def test_daily_limit_with_room_for_ten_of_many_users_is_exactly_ten(
     for user_id in users:
         async with database.as_user(user_id) as conn:
             await assert_books_balance(conn, user_id)
-            open_executions = await conn.fetchval("SELECT open_executions FROM loads")
+            open_executions = await conn.fetchval("SELECT open_executions FROM concurrency_counters")
             assert open_executions == await conn.fetchval("SELECT count(*) FROM executions")
 
 
@@ -116,10 +116,10 @@ async def test_bill_of_yesterday_counts_yesterday(
             "UPDATE charges SET budget_day = budget_day - 1 WHERE job_id = $1", one.video.job_id
         )
         await conn.execute(
-            "INSERT INTO service_days (day, held_nano_usd) SELECT day - 1, $1 FROM service_days",
+            "INSERT INTO daily_spending (day, held_nano_usd) SELECT day - 1, $1 FROM daily_spending",
             VIDEO_PRICE,
         )
-        await conn.execute("UPDATE service_days SET held_nano_usd = held_nano_usd - $1 WHERE day = $2", VIDEO_PRICE,
+        await conn.execute("UPDATE daily_spending SET held_nano_usd = held_nano_usd - $1 WHERE day = $2", VIDEO_PRICE,
                            datetime.now(UTC).date())  # fmt: skip
     await limit(database, PRICE)
     async with database.as_user(one.user_id) as conn:

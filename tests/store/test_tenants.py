@@ -17,7 +17,7 @@ from tests.support.servers import FreshDatabase, PostgresServer, new_database
 OWN_ROWS = "(user_id = current_setting('takeone.user_id'::text, true))"
 NOBODYS = {
     "schema_migrations": "which migrations have run",
-    "service_days": "counters over all users",
+    "daily_spending": "counters over all users",
     "service_limits": "one row, for all",
     "submit_pauses": "whether paid calls begin",
     "provider_states": "what a provider lets us do",

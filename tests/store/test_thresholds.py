@@ -270,7 +270,7 @@ async def test_account_without_an_address_is_told_nothing_and_its_thresholds_are
     assert await told(database, user_id) == [("usd", 80), ("usd", 100)]
     async with database.as_user(user_id) as conn:
         rows = await conn.fetch(
-            "SELECT percent, event_id IS NULL AS untold FROM budget_thresholds ORDER BY percent"
+            "SELECT percent, event_id IS NULL AS untold FROM budget_alerts ORDER BY percent"
         )
     assert [tuple(row) for row in rows] == [(50, True), (80, False), (100, False)]
 
@@ -284,10 +284,10 @@ async def test_thresholds_begin_anew_with_the_month_and_a_past_one_is_not_told(
     owner = await asyncpg.connect(fresh.owner_dsn)
     try:
         await owner.execute(
-            "UPDATE budget_thresholds SET event_id = NULL WHERE user_id = $1", user_id
+            "UPDATE budget_alerts SET event_id = NULL WHERE user_id = $1", user_id
         )
         await owner.execute("DELETE FROM webhooks WHERE user_id = $1", user_id)
-        for table in ("budget_thresholds", "budgets", "charges", "executions"):
+        for table in ("budget_alerts", "budgets", "charges", "executions"):
             await owner.execute(
                 f"UPDATE {table} SET budget_month = '2024-02-01' WHERE user_id = $1", user_id
             )

@@ -1,39 +1,19 @@
--- Who asks: what an API key may be used for, and users who come with a token of somebody else's.
+-- Rate limits. A caller is an API key, or the user of a token.
 
--- A key from before could be used for everything; one that names nothing gets what an application needs.
-ALTER TABLE api_keys
-    ADD COLUMN scopes text[] NOT NULL DEFAULT '{read,generate,admin}'
-        CHECK (scopes <@ '{read,generate,admin}' AND cardinality(scopes) > 0),
-    ADD COLUMN made_by text;                          -- what it was made with: a key, a token's subject; NULL: by hand
-ALTER TABLE api_keys ALTER COLUMN scopes SET DEFAULT '{read,generate}';
+-- Admitted requests, slot by slot. Unlogged: a crash of PostgreSQL resets all limits.
+CREATE UNLOGGED TABLE request_rates (
+    caller   text NOT NULL,
+    class    text NOT NULL CHECK (class IN ('writes', 'reads')),
+    slot_ms  bigint NOT NULL CHECK (slot_ms > 0),     -- the length of a slot
+    newest   bigint NOT NULL,                         -- the slot of used[1]: milliseconds since 1970 / slot_ms
+    used     integer[] NOT NULL,                      -- 61 slots, newest first: a window and the slot that leaves it
+    PRIMARY KEY (caller, class, slot_ms)
+) WITH (fillfactor = 50);                             -- room for heap-only updates
 
--- A user's own keys: seen without what they are checked by; ended, and never otherwise changed.
-CREATE POLICY own_rows ON api_keys TO takeone_app USING (user_id = current_setting('takeone.user_id', true));
-GRANT SELECT (key_id, user_id, name, prefix, scopes, rate_writes, rate_reads, made_by,
-              created_at, expires_at, revoked_at, last_used_at),
-      INSERT,
-      UPDATE (revoked_at)
-    ON api_keys TO takeone_app;
-
--- Whom a token of an issuer speaks for.
-CREATE TABLE identities (
-    issuer     text NOT NULL,
-    subject    text NOT NULL,
-    user_id    text NOT NULL REFERENCES users,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (issuer, subject)
-);
-CREATE INDEX ON identities (user_id);
-ALTER TABLE identities ENABLE ROW LEVEL SECURITY;
-ALTER TABLE identities FORCE ROW LEVEL SECURITY;
-CREATE POLICY own_rows ON identities TO takeone_app USING (user_id = current_setting('takeone.user_id', true));
-CREATE POLICY all_rows ON identities TO takeone_system USING (true);
-GRANT SELECT ON identities TO takeone_app;
-GRANT SELECT, INSERT, DELETE ON identities TO takeone_system;
-
--- Requests are counted by key, and those that come with a token by user.
-ALTER TABLE request_rates DROP CONSTRAINT request_rates_key_id_fkey;
-ALTER TABLE request_rates RENAME COLUMN key_id TO caller;
+ALTER TABLE request_rates ENABLE ROW LEVEL SECURITY;
+ALTER TABLE request_rates FORCE ROW LEVEL SECURITY;
+CREATE POLICY all_rows ON request_rates TO takeone_system USING (true);
+GRANT SELECT, INSERT, UPDATE ON request_rates TO takeone_system;
 
 -- Whether one more request of a caller's is admitted; if so, it is counted. As takeone_system. quota_: more than 0.
 CREATE FUNCTION count_request(
@@ -81,7 +61,6 @@ GRANT EXECUTE ON FUNCTION count_request TO takeone_system;
 -- It takes the system role until the end of that statement, which only a login may that could take it by itself: nobody
 -- is let in by calling it. No row: nobody has this prefix.
 -- used, newest, now_ms: NULL where nothing is limited, or the secret is wrong, or the key may not be used.
-DROP FUNCTION admit_request(text, bytea, text, integer, bigint);
 CREATE FUNCTION admit_request(
     prefix_ text, sha256_ bytea, class_ text, default_quota integer, slot_ms_ bigint,
     OUT key_id text, OUT user_id text, OUT secret_sha256 bytea, OUT scopes text[], OUT usable boolean,
