@@ -6,7 +6,7 @@ from core.store.jobs.jobs import begin_send
 from core.store.providers.user_keys import KeyErasedError, delete_key, open_key, put_key
 from tests.activities.bench import Bench
 from tests.activities.test_sweep import Orders, sweep
-from tests.store.by_hand import REQUEST
+from tests.support.operator_jobs import REQUEST
 from tests.support.rows import SEALER, accept, new_execution, new_user
 
 KEY = "a key of one's own at fal"

@@ -18,7 +18,7 @@ from core.store.jobs.orphans import record_orphan
 from core.store.money.adjustments import adjust_charge
 from core.store.money.charges import count_video, move_budget, release_charge, settle_charge
 from core.store.money.ledger_check import list_findings
-from tests.store.by_hand import REQUEST
+from tests.support.operator_jobs import REQUEST
 from tests.support.rows import (
     IMAGE_MODEL,
     IMAGE_PRICE,

@@ -28,7 +28,7 @@ from core.store.providers.user_keys import (
     open_key,
     put_key,
 )
-from tests.store.by_hand import REQUEST, end, handle
+from tests.support.operator_jobs import REQUEST, end, handle
 from tests.support.rows import IMAGE_PRICE, SEALER, Accepted, accept, new_execution, new_user
 from tests.support.servers import PostgresServer, new_database
 

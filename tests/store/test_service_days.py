@@ -16,7 +16,7 @@ from core.store.money.daily_spending_cap import (
     get_service_today,
     set_daily_limit,
 )
-from tests.store.test_admin import run_admin
+from tests.support.admin import run_admin
 from tests.support.rows import (
     IMAGE_PRICE,
     VIDEO_PRICE,

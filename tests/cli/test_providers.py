@@ -19,7 +19,7 @@ from core.store.providers.capacity import (
     take_room,
 )
 from core.store.providers.circuit_breaker import trip
-from tests.store.test_admin import run_admin
+from tests.support.admin import run_admin
 from tests.support.rows import accept, new_execution, new_user
 from tests.support.servers import FreshDatabase
 

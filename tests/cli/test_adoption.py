@@ -20,7 +20,7 @@ from core.store.jobs.jobs import (
 from core.store.jobs.manual_changes import Adopted, Adoption, adopt_by_hand, release_by_hand
 from core.store.money.charges import settle_charge
 from core.store.operator import RefusedError
-from tests.store.by_hand import adopt, entries, given_up, handle, job_of, refused, sent
+from tests.support.operator_jobs import adopt, entries, given_up, handle, job_of, refused, sent
 from tests.support.rows import (
     IMAGE_PRICE,
     Accepted,

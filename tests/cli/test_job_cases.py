@@ -13,7 +13,7 @@ from core.store.jobs.jobs import (
     begin_send,
 )
 from core.store.jobs.submit_pauses import ALL, pause, provider_scope, resume, user_scope
-from tests.store.by_hand import REQUEST, given_up, sent
+from tests.support.operator_jobs import REQUEST, given_up, sent
 from tests.support.rows import IMAGE_MODEL, Accepted, accept, new_execution, new_user
 from tests.support.servers import PostgresServer, new_database
 

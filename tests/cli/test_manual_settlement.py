@@ -20,7 +20,17 @@ from core.store.jobs.orphans import record_orphan
 from core.store.money.adjustments import adjust_charge, book_cost
 from core.store.money.charges import ChargeConflictError, settle_charge
 from core.store.operator import RefusedError
-from tests.store.by_hand import adopt, end, entries, given_up, handle, job_of, refused, sent, settle
+from tests.support.operator_jobs import (
+    adopt,
+    end,
+    entries,
+    given_up,
+    handle,
+    job_of,
+    refused,
+    sent,
+    settle,
+)
 from tests.support.rows import IMAGE_PRICE, assert_books_balance
 from tests.support.servers import PostgresServer, new_database
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.store.test_admin import run_admin
+from tests.support.admin import run_admin
 from tests.support.servers import FreshDatabase
 
 

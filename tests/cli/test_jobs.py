@@ -12,8 +12,8 @@ from cli import __main__ as admin
 from core.store.accounts.audit import list_audit
 from core.store.database import Database
 from core.store.recovery.restore_marker import DATABASE_BEHIND, pause_behind
-from tests.store.by_hand import entries, given_up, sent
-from tests.store.test_admin import run_admin, run_process
+from tests.support.admin import run_admin, run_process
+from tests.support.operator_jobs import entries, given_up, sent
 from tests.support.rows import IMAGE_PRICE
 from tests.support.servers import FreshDatabase
 

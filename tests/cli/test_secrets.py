@@ -13,7 +13,7 @@ from core.platform.crypto.sealing import Sealer, key_id
 from core.store.accounts.audit import list_audit
 from core.store.accounts.users import webhook_secret_context
 from core.store.database import Database
-from tests.store.test_admin import run_admin
+from tests.support.admin import run_admin
 from tests.support.servers import FreshDatabase
 
 OLD_KEY, NEW_KEY = b"o" * 32, b"n" * 32

@@ -4,7 +4,7 @@ import pytest
 
 from core.store.accounts.audit import list_audit
 from core.store.database import Database
-from tests.store.test_admin import run_admin
+from tests.support.admin import run_admin
 from tests.support.servers import FreshDatabase
 
 URL = "https://account.example/hooks?token=hush"
