@@ -59,7 +59,8 @@ async def take_running(conn: Connection, user_id: UserId, limits: LoadLimits) ->
 
 
 GIVE_BACK = """
-UPDATE concurrency_counters SET open_executions = open_executions - 1, running_executions = running_executions - $2::bigint
+UPDATE concurrency_counters
+SET open_executions = open_executions - 1, running_executions = running_executions - $2::bigint
 WHERE user_id = $1 AND open_executions >= 1 AND running_executions >= $2::bigint
 RETURNING user_id
 """

@@ -97,13 +97,14 @@ async def claim(database: Database, ref: ExecutionRef, limits: LoadLimits = TWO)
         return await claim_execution(conn, ref, limits)
 
 
-async def loads(database: Database, user_id: UserId) -> tuple[int, int]:
+async def counters(database: Database, user_id: UserId) -> tuple[int, int]:
     """Open and running; and they are what the rows say."""
     async with database.as_user(user_id) as conn:
         row = await conn.fetchrow(
-            "SELECT l.open_executions, l.running_executions,"
+            "SELECT c.open_executions, c.running_executions,"
             " (SELECT count(*) FROM executions WHERE status IN ('queued', 'running')) AS really_open,"
-            " (SELECT count(*) FROM executions WHERE status = 'running') AS really_running FROM concurrency_counters AS l"
+            " (SELECT count(*) FROM executions WHERE status = 'running') AS really_running"
+            " FROM concurrency_counters AS c"
         )
     assert row is not None
     opened, running, really_open, really_running = row
@@ -145,18 +146,18 @@ def _moves() -> Iterator[str]:
         if "INSERT INTO executions" in sql or (
             "UPDATE executions" in sql and "SET status =" in sql
         ):
-            yield name.removeprefix("store.")
+            yield name.removeprefix("core.store.")
 
 
-def test_loads_know_every_statement_that_moves_an_execution() -> None:
-    """Whoever adds one counts there, too: each of these is one of the tests below."""
+def test_every_statement_that_changes_an_execution_status_is_tested() -> None:
+    """Each of these statements also changes the counters, and has a test below."""
     assert set(_moves()) == {
-        "executions.INSERT_EXECUTION",  # accepted
-        "executions.CLAIM_EXECUTION",  # claimed
-        "executions.END_EXECUTION",  # every end
-        "retries.QUEUE_AGAIN",  # retried
-        "recovery.QUEUE_FOR_WALK",  # recovered
-        "accepted.MAKE_EXECUTION",  # made again (tests/activities/test_recovery.py)
+        "executions.executions.INSERT_EXECUTION",  # accepted
+        "executions.executions.CLAIM_EXECUTION",  # claimed
+        "executions.executions.END_EXECUTION",  # every end
+        "executions.retries.QUEUE_AGAIN",  # retried
+        "recovery.rebuild.QUEUE_FOR_WALK",  # recovered
+        "recovery.start_memo.MAKE_EXECUTION",  # made again (tests/activities/test_recovery.py)
     }
 
 
@@ -176,7 +177,7 @@ async def test_open_executions_at_once_with_room_for_ten_are_exactly_ten(
     refused: list[tuple[int, int]] = []
     assert sum(await asyncio.gather(*(order() for _ in range(60)))) == 10
     assert refused == 50 * [(10, 10)]
-    assert await loads(database, user_id) == (10, 0)
+    assert await counters(database, user_id) == (10, 0)
     async with database.as_user(user_id) as conn:
         assert await conn.fetchval("SELECT count(*) FROM executions") == 10
         await assert_books_balance(conn, user_id)
@@ -193,7 +194,7 @@ async def test_claims_at_once_with_room_for_three_are_exactly_three(database: Da
     claims = await asyncio.gather(*(claim(database, one.ref) for one in ones))
     assert [one.outcome for one in claims].count(ClaimOutcome.CLAIMED) == 3
     assert [one.outcome for one in claims].count(ClaimOutcome.WAITING) == 9
-    assert await loads(database, user_id) == (12, 3)
+    assert await counters(database, user_id) == (12, 3)
 
 
 async def test_claim_that_is_repeated_takes_room_once(database: Database) -> None:
@@ -204,14 +205,14 @@ async def test_claim_that_is_repeated_takes_room_once(database: Database) -> Non
     one, other, third = await queued(database, user_id, 3)
     claims = await asyncio.gather(*(claim(database, one.ref) for _ in range(8)))
     assert {found.outcome for found in claims} == {ClaimOutcome.CLAIMED}
-    assert await loads(database, user_id) == (3, 1)
+    assert await counters(database, user_id) == (3, 1)
     assert (await claim(database, other.ref)).outcome is ClaimOutcome.CLAIMED
     assert (await claim(database, third.ref)).outcome is ClaimOutcome.WAITING
     assert (
         await claim(database, one.ref)
     ).outcome is ClaimOutcome.CLAIMED  # full, and it has its place
     assert (await claim(database, replace(one.ref, generation=2))).outcome is ClaimOutcome.LOST
-    assert await loads(database, user_id) == (3, 2)
+    assert await counters(database, user_id) == (3, 2)
 
 
 @pytest.mark.parametrize(
@@ -229,10 +230,10 @@ async def test_every_end_gives_back_once(
     starter = Starter(database)
     await asyncio.gather(*(starter.end(one.ref, status) for _ in range(6)))
     await starter.end(one.ref, status)
-    assert await loads(database, user_id) == (1, 1 if running else 0)
+    assert await counters(database, user_id) == (1, 1 if running else 0)
     assert (await claim(database, one.ref)).outcome is ClaimOutcome.LOST
     await starter.end(other.ref, status)
-    assert await loads(database, user_id) == (0, 0)
+    assert await counters(database, user_id) == (0, 0)
 
 
 async def test_cancelled_execution_ends_from_the_queue_without_room(database: Database) -> None:
@@ -243,10 +244,10 @@ async def test_cancelled_execution_ends_from_the_queue_without_room(database: Da
     async with database.as_user(user_id) as conn:
         assert await mark_cancel_requested(conn, waiting.execution_id, "enough", generation=1)
     assert (await claim(database, waiting.ref)).outcome is ClaimOutcome.CANCELLED
-    assert await loads(database, user_id) == (3, 2)
+    assert await counters(database, user_id) == (3, 2)
     starter = Starter(database)
     await starter.end(waiting.ref, ExecutionStatus.CANCELLED)
-    assert await loads(database, user_id) == (2, 2)
+    assert await counters(database, user_id) == (2, 2)
     assert starter.started == []
 
 
@@ -308,18 +309,18 @@ async def test_retry_takes_an_open_place_or_is_refused(database: Database) -> No
     (other,) = await queued(database, user_id, 1)
     with pytest.raises(OpenLimitReachedError):
         await retried(database, one, LoadLimits())
-    assert await loads(database, user_id) == (1, 0)
+    assert await counters(database, user_id) == (1, 0)
     await starter.end(other.ref)
     assert await retried(database, one, LoadLimits())
-    assert await loads(database, user_id) == (1, 0)
+    assert await counters(database, user_id) == (1, 0)
     again = replace(one.ref, generation=2)
     assert (await claim(database, one.ref)).outcome is ClaimOutcome.LOST
     assert (await claim(database, again)).outcome is ClaimOutcome.CLAIMED
-    assert await loads(database, user_id) == (1, 1)
+    assert await counters(database, user_id) == (1, 1)
     await starter.end(one.ref)  # of the generation before: nothing to give back
-    assert await loads(database, user_id) == (1, 1)
+    assert await counters(database, user_id) == (1, 1)
     await starter.end(again)
-    assert await loads(database, user_id) == (0, 0)
+    assert await counters(database, user_id) == (0, 0)
 
 
 async def test_recovered_execution_gives_its_place_to_run_back(database: Database) -> None:
@@ -329,9 +330,9 @@ async def test_recovered_execution_gives_its_place_to_run_back(database: Databas
     for _ in range(2):
         async with database.as_system() as conn:
             assert await queue_for_walk(conn, one.execution_id, 1, cancel_reason=None)
-        assert await loads(database, user_id) == (2, 0)
+        assert await counters(database, user_id) == (2, 0)
     assert (await claim(database, one.ref)).outcome is ClaimOutcome.CLAIMED
-    assert await loads(database, user_id) == (2, 1)
+    assert await counters(database, user_id) == (2, 1)
 
 
 async def test_end_heals_counters_that_are_wrong(fresh: FreshDatabase, database: Database) -> None:
@@ -345,11 +346,11 @@ async def test_end_heals_counters_that_are_wrong(fresh: FreshDatabase, database:
         user_id,
     )
     await Starter(database).end(one.ref)
-    assert await loads(database, user_id) == (1, 0)
+    assert await counters(database, user_id) == (1, 0)
     await as_owner(fresh, "DELETE FROM concurrency_counters WHERE user_id = $1", user_id)
     async with database.as_user(user_id) as conn:
         await recount(conn, user_id)
-    assert await loads(database, user_id) == (1, 0)
+    assert await counters(database, user_id) == (1, 0)
 
 
 async def test_claim_gives_the_whole_time_from_then_on(
@@ -413,7 +414,7 @@ async def test_storm_of_everything_at_once_blocks_nobody_and_leaves_nothing(
         )
         assert max(most) == 4
         for user_id in users:
-            assert await loads(database, user_id) == (0, 0)
+            assert await counters(database, user_id) == (0, 0)
             async with database.as_user(user_id) as conn:
                 await assert_books_balance(conn, user_id)
                 assert await find_next(conn, user_id, TWO) is None

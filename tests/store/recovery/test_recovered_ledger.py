@@ -18,7 +18,7 @@ from core.store.money.ledger_check import list_findings
 from core.store.money.refunds import refund_by_hand
 from core.store.recovery.start_memo import Accepted as Document
 from core.store.recovery.start_memo import Rebuilt, get_accepted, rebuild
-from tests.store.books import buy, end
+from tests.store.money.books import buy, end
 from tests.support.rows import (
     IMAGE_PRICE,
     VIDEO_PRICE,

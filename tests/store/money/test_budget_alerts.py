@@ -283,9 +283,7 @@ async def test_thresholds_begin_anew_with_the_month_and_a_past_one_is_not_told(
     assert await told(database, user_id) == [("usd", 50)]
     owner = await asyncpg.connect(fresh.owner_dsn)
     try:
-        await owner.execute(
-            "UPDATE budget_alerts SET event_id = NULL WHERE user_id = $1", user_id
-        )
+        await owner.execute("UPDATE budget_alerts SET event_id = NULL WHERE user_id = $1", user_id)
         await owner.execute("DELETE FROM webhooks WHERE user_id = $1", user_id)
         for table in ("budget_alerts", "budgets", "charges", "executions"):
             await owner.execute(

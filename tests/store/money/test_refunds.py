@@ -22,7 +22,7 @@ from core.store.money.charges import (
 from core.store.money.ledger_check import list_findings
 from core.store.money.refunds import Refunded, refund_by_hand
 from core.store.operator import RefusedError
-from tests.store.books import buy
+from tests.store.money.books import buy
 from tests.support.admin import run_admin
 from tests.support.operator_jobs import given_up, settle
 from tests.support.rows import IMAGE_PRICE, VIDEO_PRICE, Accepted, accept, new_execution, new_user

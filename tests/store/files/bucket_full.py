@@ -1,4 +1,4 @@
-"""`python -m tests.store.bucket_full FOLDER`, with FOLDER on a small disk: the disk of the S3
+"""`python -m tests.store.files.bucket_full FOLDER`, with FOLDER on a small disk: the disk of the S3
 server is filled.
 
 What cannot be stored is an error that is tried again, and leaves nothing to be seen; with room it
@@ -17,7 +17,7 @@ from core.store.files.object_storage import ObjectStore, StoredObject
 from deploy.local.ports import free_ports
 from deploy.local.process import start_ready
 from deploy.local.s3 import PORTS, S3Access, s3
-from tests.store.file_server import mp4_bytes
+from tests.store.files.file_server import mp4_bytes
 from tests.support.small_disk import Filler
 
 FILE_BYTES = 20_000_000

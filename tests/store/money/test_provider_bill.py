@@ -7,7 +7,7 @@ import pytest
 
 from core.store.database import Database
 from core.store.jobs.jobs import begin_send, mark_submitted
-from tests.store.books import Books, books, handle, written
+from tests.store.money.books import Books, books, handle, written
 from tests.support.admin import run_admin
 from tests.support.operator_jobs import REQUEST
 from tests.support.rows import IMAGE_PRICE

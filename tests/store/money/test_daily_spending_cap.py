@@ -73,7 +73,9 @@ async def test_daily_limit_with_room_for_ten_of_many_users_is_exactly_ten(
     for user_id in users:
         async with database.as_user(user_id) as conn:
             await assert_books_balance(conn, user_id)
-            open_executions = await conn.fetchval("SELECT open_executions FROM concurrency_counters")
+            open_executions = await conn.fetchval(
+                "SELECT open_executions FROM concurrency_counters"
+            )
             assert open_executions == await conn.fetchval("SELECT count(*) FROM executions")
 
 

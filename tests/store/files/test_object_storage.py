@@ -26,7 +26,7 @@ from core.domain.media import (
 from core.store.files.downloads import open_source
 from core.store.files.object_storage import ObjectStore, StoredObject
 from core.store.files.uploads import PART_BYTES
-from tests.store.bucket import (
+from tests.store.files.bucket import (
     BUCKET,
     assert_nothing_stored,
     chunks_of,
@@ -35,7 +35,7 @@ from tests.store.bucket import (
     put,
     wait_for_uploads,
 )
-from tests.store.file_server import BLOCK, MP4_HEAD, file_server, mp4_bytes
+from tests.store.files.file_server import BLOCK, MP4_HEAD, file_server, mp4_bytes
 from tests.support.servers import S3Server
 
 if TYPE_CHECKING:
@@ -415,9 +415,9 @@ async def test_one_gib_goes_through_in_bounded_memory(
     """A process that stores 1 GiB needs less than 150 MiB more than the same process idle."""
     async with file_server() as files:
         probe = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.store.memory_probe",
+            sys.executable, "-m", "tests.store.files.memory_probe",
             f"{files.url}/large/{GIB}", key, json.dumps(s3_settings),
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         output, _ = await probe.communicate()

@@ -45,7 +45,7 @@ from core.store.money.daily_spending_cap import ServiceBudgetExceededError, set_
 from core.store.money.ledger_check import list_findings
 from core.store.money.refunds import refund_by_hand
 from core.store.operator import RefusedError
-from tests.store.money_model import Bought, Limits, Model, Ordered
+from tests.store.money.money_model import Bought, Limits, Model, Ordered
 from tests.support.operator_jobs import REQUEST
 from tests.support.rows import accept, new_execution, new_user, quote_at
 from tests.support.servers import FreshDatabase, PostgresServer, new_database

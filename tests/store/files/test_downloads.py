@@ -17,7 +17,7 @@ from core.domain.media import (
     WrongContentError,
 )
 from core.store.files.downloads import open_source
-from tests.store.file_server import MP4_HEAD, ODD_HEADS, FileServer, file_server, mp4_bytes
+from tests.store.files.file_server import MP4_HEAD, ODD_HEADS, FileServer, file_server, mp4_bytes
 
 MIB = 1024 * 1024
 
