@@ -12,7 +12,6 @@ import pytest
 from core.domain.ids import EndpointId, UserId
 from core.domain.messages.webhooks import FailedReason, WebhookState
 from core.platform.urls import MAX_URL_CHARS
-from core.store import migrate as migrating
 from core.store.database import Connection, Database
 from core.store.webhooks.endpoints import (
     EndpointExistsError,
@@ -274,48 +273,3 @@ async def opened(conn: Connection, stored: Stored) -> tuple[str, str | None]:
         SEALER.open(secrets.current, context=secrets.context).decode(),
         None if previous is None else SEALER.open(previous, context=secrets.context).decode(),
     )
-
-
-async def test_migration_gives_every_webhook_its_endpoint_and_every_account_its_default(
-    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = migrating.migration_names()
-    before = [name for name in names if name < "0011"]
-    async with new_database(postgres_server) as made:
-        monkeypatch.setattr(migrating, "migration_names", lambda: before)
-        await migrating.migrate(made.owner_dsn, made.application_dsn)
-        owner = await asyncpg.connect(made.owner_dsn)
-        await owner.execute(OLD_ROWS)
-        monkeypatch.setattr(migrating, "migration_names", lambda: names)
-        await migrating.migrate(made.owner_dsn, made.application_dsn)
-        endpoints = await owner.fetch(
-            "SELECT endpoint_id, user_id, url, is_default FROM endpoints ORDER BY user_id, url"
-        )
-        webhooks = await owner.fetch(
-            "SELECT w.event_id, w.sequence, e.url = w.url AS fits FROM webhooks AS w JOIN endpoints AS e"
-            " USING (endpoint_id, user_id) ORDER BY w.event_id"
-        )
-        await owner.close()
-    assert [tuple(row)[1:] for row in endpoints] == [
-        ("usr_1", "https://a.example/account", True),
-        ("usr_1", "https://a.example/own", False),
-        ("usr_2", "https://a.example/own", False),
-    ]
-    assert all(len(row["endpoint_id"]) == len("end_") + 32 for row in endpoints)
-    assert [tuple(row) for row in webhooks] == [
-        ("evt_1", 1, True), ("evt_2", 2, True), ("evt_3", None, True), ("evt_4", 1, True)
-    ]  # fmt: skip
-
-
-OLD_ROWS = """
-INSERT INTO users (user_id, name, webhook_secret_sealed, webhook_url) VALUES
-    ('usr_1', 'one', '', 'https://a.example/account'), ('usr_2', 'two', '', NULL);
-INSERT INTO executions (execution_id, user_id, type, status, plan, request, estimated_nano_usd, deadline_at, ended_at)
-VALUES ('exec_1', 'usr_1', 't', 'failed', '{}', '{}', 0, now(), now()),
-       ('exec_2', 'usr_2', 't', 'failed', '{}', '{}', 0, now(), now());
-INSERT INTO webhooks (event_id, execution_id, generation, user_id, type, url, body) VALUES
-    ('evt_2', 'exec_1', 2, 'usr_1', 'execution.failed', 'https://a.example/own', ''),
-    ('evt_1', 'exec_1', 1, 'usr_1', 'execution.failed', 'https://a.example/own', ''),
-    ('evt_3', NULL, NULL, 'usr_1', 'budget.threshold_reached', 'https://a.example/account', ''),
-    ('evt_4', 'exec_2', 1, 'usr_2', 'execution.failed', 'https://a.example/own', '');
-"""
