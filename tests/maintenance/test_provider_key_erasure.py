@@ -5,8 +5,8 @@ import pytest
 from core.store.jobs.jobs import begin_send
 from core.store.providers.user_keys import KeyErasedError, delete_key, open_key, put_key
 from tests.maintenance.test_reconciler import Orders, sweep
-from tests.store.by_hand import REQUEST
 from tests.support.activity_harness import ActivityHarness
+from tests.support.operator_jobs import REQUEST
 from tests.support.rows import SEALER, accept, new_execution, new_user
 
 KEY = "a key of one's own at fal"
