@@ -25,7 +25,6 @@ from api.http.ids import EXECUTION_ID, decode_cursor, encode_cursor
 from api.http.openapi import problems, request_body
 from api.http.problems import invalid_field, not_found, validation_problem
 from api.services import Services, services_of
-from api.webhooks.fields import check_webhook_url
 from core.domain.failures import FailureCode
 from core.domain.ids import ExecutionId, UserId
 from core.domain.money import nano_usd
