@@ -158,7 +158,7 @@ def as_media_url(value: object) -> str | None:
 def retry_after_seconds(text: str | None, now: datetime) -> float:
     """Return a Retry-After header in seconds, at most RETRY_AFTER_MAX_SECONDS.
 
-    A header that is absent, in the past, negative or unreadable is 0.
+    A header that is absent, earlier than now, negative or unreadable is 0.
     """
     text = (text or "").strip()
     if _NUMBER.fullmatch(text):

@@ -161,7 +161,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             reason = next((found for each in addresses if (found := refusal(each))), None)
             if reason is None:
                 return addresses
-        log.info("address refused", host=host, port=port, reason=reason)
+        log.info("egress.address_refused", host=host, port=port, reason=reason)
         raise AddressRefusedError(f"refused: {reason}")
 
     async def _addresses(self, host: str) -> tuple[str, ...]:

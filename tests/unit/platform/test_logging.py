@@ -352,7 +352,7 @@ async def test_access_log_has_route_and_status_but_no_token(lines: ReadLines) ->
     await with_client(lambda client: client.post("/callbacks/fal/planted?x=planted"))
     [line] = lines()
     assert line["duration_ms"] >= 0
-    assert (line["event"], line["method"], line["status"]) == ("request", "POST", 200)
+    assert (line["event"], line["method"], line["status"]) == ("http.request_served", "POST", 200)
     assert (line["path"], line["route"]) == (
         "/callbacks/fal/[redacted]",
         "/callbacks/{provider}/{token}",
@@ -368,7 +368,7 @@ async def test_access_log_is_quiet_about_healthy_probes_only(
     configure_logging()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     await with_client(lambda client: client.get(path))
-    assert [line["status"] for line in lines() if line["event"] == "request"] == expected
+    assert [line["status"] for line in lines() if line["event"] == "http.request_served"] == expected
 
 
 async def test_uvicorn_logs_in_our_form_without_its_access_lines(lines: ReadLines) -> None:
@@ -394,4 +394,4 @@ async def test_uvicorn_logs_in_our_form_without_its_access_lines(lines: ReadLine
         line["event"]
         for line in logged
         if line["logger"] == "core.platform.observability.access_log"
-    ] == ["request"]
+    ] == ["http.request_served"]
