@@ -368,7 +368,9 @@ async def test_access_log_is_quiet_about_healthy_probes_only(
     configure_logging()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     await with_client(lambda client: client.get(path))
-    assert [line["status"] for line in lines() if line["event"] == "http.request_served"] == expected
+    assert [
+        line["status"] for line in lines() if line["event"] == "http.request_served"
+    ] == expected
 
 
 async def test_uvicorn_logs_in_our_form_without_its_access_lines(lines: ReadLines) -> None:
