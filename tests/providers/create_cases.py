@@ -1,4 +1,4 @@
-"""What can become of a create call, on a raw socket: the rows of docs/guarantees.md, by their first
+"""What can become of a create call, on a raw socket: the rows of docs/reference/create-calls.md, by their first
 column.
 """
 

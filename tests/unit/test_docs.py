@@ -1,4 +1,4 @@
-"""What the pages name exists."""
+"""Files, tests and links that the docs name exist."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
 FOLDERS = "activities|api|cli|core|deploy|docs|sandbox|tests|workflows"
 PATHS = re.compile(rf"`((?:{FOLDERS})/[\w./-]+\.(?:py|md|sql|yaml))(?:::(\w+))?`")
 LINKS = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_page_names_files_and_tests_that_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     missing = [link for link in LINKS.findall(text) if not (page.parent / link).exists()]
