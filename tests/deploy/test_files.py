@@ -276,7 +276,8 @@ def test_dockerfile_passes_its_linter() -> None:
 
 
 def test_image_has_the_products_packages_and_no_others() -> None:
-    assert {source.removesuffix(".py") for source in copied(" AS code")} == PRODUCT
+    files = {source.removesuffix(".py") for source in copied(" AS code")}
+    assert files == PRODUCT | {"pyproject.toml"}
     assert copied(" AS sandbox-code") == {"sandbox"}
 
 

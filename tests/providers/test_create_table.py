@@ -1,6 +1,4 @@
-"""The tables of create calls in docs/reference/create-calls.md: each row is run on a raw socket, and says what
-happened there.
-"""
+"""The tables of docs/reference/create-calls.md: each row is run on a raw socket and compared."""
 
 import asyncio
 import re
