@@ -79,7 +79,7 @@ def test_every_statement_that_changes_an_execution_status_is_tested() -> None:
         "executions.executions.END_EXECUTION",  # every end
         "executions.retries.QUEUE_AGAIN",  # retried
         "recovery.rebuild.QUEUE_FOR_WALK",  # recovered
-        "recovery.start_memo.MAKE_EXECUTION",  # made again (tests/activities/test_recovery.py)
+        "recovery.start_memo.MAKE_EXECUTION",  # made again (tests/maintenance/test_recovery.py)
     }
 
 
@@ -293,7 +293,7 @@ async def test_claim_gives_the_whole_time_from_then_on(
     assert 3590 <= left <= 3600
 
 
-async def test_sweep_starts_in_turns_and_only_what_has_room(
+async def test_reconciler_starts_in_turns_and_only_what_has_room(
     fresh: FreshDatabase, database: Database
 ) -> None:
     await as_owner(fresh, "TRUNCATE executions, concurrency_counters CASCADE")

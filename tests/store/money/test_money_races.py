@@ -21,43 +21,45 @@ from core.providers.port import CreateAnswer, CreateOutcome
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
 from core.store.jobs.jobs import mark_send_answered, mark_submitted, mark_waiting
 from core.store.jobs.manual_changes import adopt_by_hand, release_by_hand, settle_by_hand
-from tests.activities.bench import REPLICATE_FLUX, Bench
-from tests.activities.conftest import bench, bench_sandbox
+from tests.activities.conftest import harness, harness_sandbox
+from tests.support.activity_harness import REPLICATE_FLUX, ActivityHarness
 from tests.support.rows import Accepted, assert_books_balance
 
-__all__ = ["bench", "bench_sandbox"]
+__all__ = ["harness", "harness_sandbox"]
 
 A_MINUTE_AGO = "UPDATE sends SET sent_at = sent_at - interval '1 min' WHERE job_id = $1"
 BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
-async def terminated(bench: Bench, one: Accepted) -> None:
+async def terminated(harness: ActivityHarness, one: Accepted) -> None:
     failure = Failure.of(FailureCode.TERMINATED)
-    await bench.executions.finish(
+    await harness.executions.finish(
         FinishInput(execution=one.ref, status=ExecutionStatus.FAILED, failure=failure)
     )
 
 
-async def given_up(bench: Bench, fault: str) -> Accepted:
+async def given_up(harness: ActivityHarness, fault: str) -> Accepted:
     """Sent with a fault, terminated, and given up by the sweep; no list shows what became of it, if
     it was accepted.
     """
-    bench.sandbox.set(history_hidden=fault == "drop_after_accept")
-    one = await bench.accepted()
-    placed = bench.sandbox.fault(fault)
-    await bench.run(bench.jobs.submit, one.image)
-    assert bench.sandbox.fired(placed) == 1
-    await terminated(bench, one)
-    await bench.late_bills.settle()
-    assert (await bench.job(one.image)).state is JobState.FAILED
-    assert (await bench.charge(one.image))[0] == "held"
+    harness.sandbox.set(history_hidden=fault == "drop_after_accept")
+    one = await harness.accepted()
+    placed = harness.sandbox.fault(fault)
+    await harness.run(harness.jobs.submit, one.image)
+    assert harness.sandbox.fired(placed) == 1
+    await terminated(harness, one)
+    await harness.late_bills.settle()
+    assert (await harness.job(one.image)).state is JobState.FAILED
+    assert (await harness.charge(one.image))[0] == "held"
     return one
 
 
-async def provider_ended(bench: Bench) -> str:
+async def provider_ended(harness: ActivityHarness) -> str:
     """The provider's id of the only job that it has accepted, when it has ended."""
-    await asyncio.to_thread(bench.sandbox.wait_until, lambda: bench.bill()[0]["state"] != "open")
-    [line] = bench.bill()
+    await asyncio.to_thread(
+        harness.sandbox.wait_until, lambda: harness.bill()[0]["state"] != "open"
+    )
+    [line] = harness.bill()
     return line["provider_job_id"]
 
 
@@ -67,7 +69,9 @@ def handle(name: str) -> ProviderHandle:
     )
 
 
-async def called_back(bench: Bench, ref: JobRef, name: str, *, send: int = 1) -> CallbackOutcome:
+async def called_back(
+    harness: ActivityHarness, ref: JobRef, name: str, *, send: int = 1
+) -> CallbackOutcome:
     new = NewCallback(
         provider="replicate",
         delivery_id=f"{ref.job_id}/{send}/{name}",
@@ -75,25 +79,25 @@ async def called_back(bench: Bench, ref: JobRef, name: str, *, send: int = 1) ->
         send_number=send,
         provider_job_id=ProviderJobId(name),
     )
-    async with bench.database.as_system() as conn:
+    async with harness.database.as_system() as conn:
         return await record_callback(conn, new)
 
 
-async def answered(bench: Bench, ref: JobRef, name: str, *, send: int = 1) -> None:
+async def answered(harness: ActivityHarness, ref: JobRef, name: str, *, send: int = 1) -> None:
     answer = CreateAnswer(outcome=CreateOutcome.ACCEPTED, handle=handle(name), status_code=201)
-    async with bench.database.as_user(ref.user_id) as conn:
+    async with harness.database.as_user(ref.user_id) as conn:
         await record_answer(conn, ref, send, answer)
 
 
-async def swept(bench: Bench, rounds: int = 3) -> None:
+async def swept(harness: ActivityHarness, rounds: int = 3) -> None:
     for _ in range(rounds):
-        await bench.as_owner("UPDATE jobs SET updated_at = now() - interval '2 min'")
-        await bench.late_bills.settle()
+        await harness.as_owner("UPDATE jobs SET updated_at = now() - interval '2 min'")
+        await harness.late_bills.settle()
 
 
-async def booked(bench: Bench, one: Accepted) -> tuple[int, int]:
+async def booked(harness: ActivityHarness, one: Accepted) -> tuple[int, int]:
     """What the user has spent, and how much of it is still held; and the books balance."""
-    async with bench.database.as_system() as conn:
+    async with harness.database.as_system() as conn:
         await assert_books_balance(conn, one.user_id)
         row = await conn.fetchrow(
             "SELECT sum(settled_nano_usd)::bigint AS settled,"
@@ -105,15 +109,15 @@ async def booked(bench: Bench, one: Accepted) -> tuple[int, int]:
     return row["settled"], row["held"]
 
 
-def billed(bench: Bench) -> int:
-    return sum(line["billed_nano_usd"] for line in bench.bill())
+def billed(harness: ActivityHarness) -> int:
+    return sum(line["billed_nano_usd"] for line in harness.bill())
 
 
-Learn = Callable[[Bench, JobRef, str], Awaitable[object]]
+Learn = Callable[[ActivityHarness, JobRef, str], Awaitable[object]]
 
 
-async def by_hand(bench: Bench, ref: JobRef, name: str) -> None:
-    async with bench.database.as_system() as conn:
+async def by_hand(harness: ActivityHarness, ref: JobRef, name: str) -> None:
+    async with harness.database.as_system() as conn:
         await adopt_by_hand(conn, ref.job_id, name)
 
 
@@ -124,29 +128,29 @@ LEARNED = pytest.mark.parametrize(
 
 @LEARNED
 async def test_bill_settled_by_hand_is_corrected_when_its_id_is_learned(
-    bench: Bench, learn: Learn
+    harness: ActivityHarness, learn: Learn
 ) -> None:
-    one = await given_up(bench, "drop_after_accept")
-    name = await provider_ended(bench)
-    async with bench.database.as_system() as conn:
-        await settle_by_hand(conn, one.image.job_id, NanoUsd(5 * billed(bench)))
-    await learn(bench, one.image, name)
-    await swept(bench)
-    assert await booked(bench, one) == (billed(bench), 0)
+    one = await given_up(harness, "drop_after_accept")
+    name = await provider_ended(harness)
+    async with harness.database.as_system() as conn:
+        await settle_by_hand(conn, one.image.job_id, NanoUsd(5 * billed(harness)))
+    await learn(harness, one.image, name)
+    await swept(harness)
+    assert await booked(harness, one) == (billed(harness), 0)
 
 
 @LEARNED
 async def test_hold_released_by_hand_is_paid_when_its_id_is_learned(
-    bench: Bench, learn: Learn
+    harness: ActivityHarness, learn: Learn
 ) -> None:
-    one = await given_up(bench, "drop_after_accept")
-    name = await provider_ended(bench)
-    async with bench.database.as_system() as conn:
+    one = await given_up(harness, "drop_after_accept")
+    name = await provider_ended(harness)
+    async with harness.database.as_system() as conn:
         await release_by_hand(conn, one.image.job_id)
     for _ in range(2):
-        await learn(bench, one.image, name)
-    await swept(bench)
-    assert await booked(bench, one) == (billed(bench), 0)
+        await learn(harness, one.image, name)
+    await swept(harness)
+    assert await booked(harness, one) == (billed(harness), 0)
 
 
 @pytest.mark.parametrize(
@@ -154,20 +158,20 @@ async def test_hold_released_by_hand_is_paid_when_its_id_is_learned(
     [pytest.param(called_back, id="callback"), pytest.param(answered, id="answer")],
 )
 async def test_hold_released_by_hand_while_its_id_is_learned_is_paid(
-    bench: Bench, learn: Learn
+    harness: ActivityHarness, learn: Learn
 ) -> None:
     """The late word comes while the release is not committed yet: it must not be bound to money
     that is gone.
     """
-    one = await given_up(bench, "drop_after_accept")
-    name = await provider_ended(bench)
-    async with bench.database.as_system() as conn:
+    one = await given_up(harness, "drop_after_accept")
+    name = await provider_ended(harness)
+    async with harness.database.as_system() as conn:
         await release_by_hand(conn, one.image.job_id)
-        late = asyncio.ensure_future(learn(bench, one.image, name))
-        await blocked(bench)
+        late = asyncio.ensure_future(learn(harness, one.image, name))
+        await blocked(harness)
     await late
-    await swept(bench)
-    assert await booked(bench, one) == (billed(bench), 0)
+    await swept(harness)
+    assert await booked(harness, one) == (billed(harness), 0)
 
 
 @pytest.mark.parametrize(
@@ -175,43 +179,43 @@ async def test_hold_released_by_hand_while_its_id_is_learned_is_paid(
     [pytest.param(called_back, id="callback"), pytest.param(answered, id="answer")],
 )
 async def test_hold_released_by_the_sweep_while_its_id_is_learned_is_paid(
-    bench: Bench, learn: Learn
+    harness: ActivityHarness, learn: Learn
 ) -> None:
     """The sweep has read that nobody knows the send, and gives its hold back: the callback comes in
     between.
     """
-    one = await given_up(bench, "drop_before_accept")
-    await bench.as_owner(A_MINUTE_AGO, one.image.job_id)
-    other = await bench.accepted()
-    bench.sandbox.set(history_hidden=True)
-    await bench.run(bench.jobs.submit, other.image)
-    name = await provider_ended(bench)
+    one = await given_up(harness, "drop_before_accept")
+    await harness.as_owner(A_MINUTE_AGO, one.image.job_id)
+    other = await harness.accepted()
+    harness.sandbox.set(history_hidden=True)
+    await harness.run(harness.jobs.submit, other.image)
+    name = await provider_ended(harness)
     # The purchase is the first one's: it was accepted after all, and the list had said otherwise.
-    await bench.as_owner(
+    await harness.as_owner(
         "UPDATE jobs SET provider_job_id = 'gone', send_number = 1 WHERE job_id = $1",
         other.image.job_id,
     )
-    bench.sandbox.set(history_hidden=False)
-    connection = await asyncpg.connect(bench.owner_dsn)
+    harness.sandbox.set(history_hidden=False)
+    connection = await asyncpg.connect(harness.owner_dsn)
     try:
         async with connection.transaction():
             await connection.execute(
                 "SELECT FROM budgets WHERE user_id = $1 FOR UPDATE", one.user_id
             )
-            sweep = asyncio.ensure_future(swept(bench, rounds=1))
-            await blocked(bench)  # the release is written, and not committed
-            late = asyncio.ensure_future(learn(bench, one.image, name))
+            sweep = asyncio.ensure_future(swept(harness, rounds=1))
+            await blocked(harness)  # the release is written, and not committed
+            late = asyncio.ensure_future(learn(harness, one.image, name))
             await asyncio.sleep(0.3)
         await asyncio.gather(sweep, late)
     finally:
         await connection.close()
-    await swept(bench)
-    assert await booked(bench, one) == (billed(bench), 0)
+    await swept(harness)
+    assert await booked(harness, one) == (billed(harness), 0)
 
 
-async def blocked(bench: Bench) -> None:
+async def blocked(harness: ActivityHarness) -> None:
     """Until some transaction waits for another's lock."""
-    connection = await asyncpg.connect(bench.owner_dsn)
+    connection = await asyncpg.connect(harness.owner_dsn)
     try:
         for _ in range(250):
             if await connection.fetchval(BLOCKED):
@@ -222,83 +226,87 @@ async def blocked(bench: Bench) -> None:
     pytest.fail("nobody waits for a lock: the race did not happen")
 
 
-async def test_hold_goes_back_although_an_earlier_send_was_bought(bench: Bench) -> None:
+async def test_hold_goes_back_although_an_earlier_send_was_bought(harness: ActivityHarness) -> None:
     """Send 1 was held to be absent and is an orphan now; send 2 was never accepted: its hold is
     nobody's.
     """
-    bench.sandbox.set(history_hidden=True)
-    one = await bench.accepted()
-    bench.sandbox.fault("drop_after_accept")
-    await bench.run(bench.jobs.submit, one.image)
-    async with bench.database.as_user(one.user_id) as conn:
+    harness.sandbox.set(history_hidden=True)
+    one = await harness.accepted()
+    harness.sandbox.fault("drop_after_accept")
+    await harness.run(harness.jobs.submit, one.image)
+    async with harness.database.as_user(one.user_id) as conn:
         assert await mark_waiting(conn, one.image.job_id, 1)
-    bench.sandbox.fault("drop_before_accept")
-    await bench.run(bench.jobs.submit, one.image)
-    name = await provider_ended(bench)
-    await answered(bench, one.image, name, send=1)
-    await terminated(bench, one)
-    bench.sandbox.set(history_hidden=False)
-    await bench.as_owner(A_MINUTE_AGO, one.image.job_id)
-    await swept(bench)
-    assert await booked(bench, one) == (billed(bench), 0)
+    harness.sandbox.fault("drop_before_accept")
+    await harness.run(harness.jobs.submit, one.image)
+    name = await provider_ended(harness)
+    await answered(harness, one.image, name, send=1)
+    await terminated(harness, one)
+    harness.sandbox.set(history_hidden=False)
+    await harness.as_owner(A_MINUTE_AGO, one.image.job_id)
+    await swept(harness)
+    assert await booked(harness, one) == (billed(harness), 0)
 
 
-async def test_hold_goes_back_when_a_given_up_send_turns_out_to_be_refused(bench: Bench) -> None:
+async def test_hold_goes_back_when_a_given_up_send_turns_out_to_be_refused(
+    harness: ActivityHarness,
+) -> None:
     """The answer is certain, only late: no list has to be asked, and none would know."""
-    one = await given_up(bench, "drop_before_accept")
-    bench.sandbox.set(history_hidden=True)
+    one = await given_up(harness, "drop_before_accept")
+    harness.sandbox.set(history_hidden=True)
     refusal = Failure.of(FailureCode.PROVIDER_RATE_LIMITED)
     answer = CreateAnswer(outcome=CreateOutcome.NOT_ACCEPTED, failure=refusal, status_code=429)
-    async with bench.database.as_user(one.user_id) as conn:
+    async with harness.database.as_user(one.user_id) as conn:
         await record_answer(conn, one.image, 1, answer)
-    await swept(bench)
-    assert await booked(bench, one) == (0, 0)
+    await swept(harness)
+    assert await booked(harness, one) == (0, 0)
 
 
-async def test_bill_that_everybody_learns_at_once_is_booked_once(bench: Bench) -> None:
-    one = await given_up(bench, "drop_after_accept")
-    name = await provider_ended(bench)
+async def test_bill_that_everybody_learns_at_once_is_booked_once(harness: ActivityHarness) -> None:
+    one = await given_up(harness, "drop_after_accept")
+    name = await provider_ended(harness)
     await asyncio.gather(
-        called_back(bench, one.image, name),
-        answered(bench, one.image, name),
-        by_hand(bench, one.image, name),
-        *(bench.late_bills.settle() for _ in range(2)),
+        called_back(harness, one.image, name),
+        answered(harness, one.image, name),
+        by_hand(harness, one.image, name),
+        *(harness.late_bills.settle() for _ in range(2)),
     )
-    await swept(bench)
-    assert await booked(bench, one) == (billed(bench), 0)
-    async with bench.database.as_system() as conn:
+    await swept(harness)
+    assert await booked(harness, one) == (billed(harness), 0)
+    async with harness.database.as_system() as conn:
         assert await conn.fetchval("SELECT count(*) FROM jobs WHERE orphan") == 0
 
 
-async def test_second_id_of_one_send_is_an_orphan_and_both_are_paid(bench: Bench) -> None:
-    one, other = await given_up(bench, "drop_after_accept"), await bench.accepted()
-    await bench.run(bench.jobs.submit, other.image)
+async def test_second_id_of_one_send_is_an_orphan_and_both_are_paid(
+    harness: ActivityHarness,
+) -> None:
+    one, other = await given_up(harness, "drop_after_accept"), await harness.accepted()
+    await harness.run(harness.jobs.submit, other.image)
     await asyncio.to_thread(
-        bench.sandbox.wait_until, lambda: all(line["state"] != "open" for line in bench.bill())
+        harness.sandbox.wait_until, lambda: all(line["state"] != "open" for line in harness.bill())
     )
-    names = [line["provider_job_id"] for line in bench.bill()]
-    await bench.as_owner(
+    names = [line["provider_job_id"] for line in harness.bill()]
+    await harness.as_owner(
         "UPDATE jobs SET provider_job_id = 'gone' WHERE job_id = $1", other.image.job_id
     )
     for name in (*names, *names):
-        await called_back(bench, one.image, name)
-        await answered(bench, one.image, name)
-    await swept(bench)
-    assert await booked(bench, one) == (billed(bench), 0)
+        await called_back(harness, one.image, name)
+        await answered(harness, one.image, name)
+    await swept(harness)
+    assert await booked(harness, one) == (billed(harness), 0)
 
 
 async def test_late_answer_and_a_look_up_of_the_same_send_do_not_block_each_other(
-    bench: Bench,
+    harness: ActivityHarness,
 ) -> None:
-    bench.sandbox.set(history_hidden=True)
-    one = await bench.accepted()
-    bench.sandbox.fault("drop_after_accept")
-    await bench.run(bench.jobs.submit, one.image)
-    name = await provider_ended(bench)
-    async with bench.database.as_user(one.user_id) as conn:  # as find does
+    harness.sandbox.set(history_hidden=True)
+    one = await harness.accepted()
+    harness.sandbox.fault("drop_after_accept")
+    await harness.run(harness.jobs.submit, one.image)
+    name = await provider_ended(harness)
+    async with harness.database.as_user(one.user_id) as conn:  # as find does
         assert await mark_submitted(conn, one.image.job_id, 1, handle(name))
-        late = asyncio.ensure_future(answered(bench, one.image, name))
-        await blocked(bench)
+        late = asyncio.ensure_future(answered(harness, one.image, name))
+        await blocked(harness)
         await mark_send_answered(conn, one.image.job_id, 1, "found", provider_job_id=name)
     await late
-    assert (await bench.job(one.image)).state is JobState.SUBMITTED
+    assert (await harness.job(one.image)).state is JobState.SUBMITTED

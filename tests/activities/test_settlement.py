@@ -7,39 +7,39 @@ from core.domain.money import NanoUsd
 from core.domain.states import CostBasis, JobState
 from core.platform.observability import metrics
 from core.store.money.charges import move_budget, release_charge, settle_charge
-from tests.activities.bench import Bench
-from tests.activities.test_late_bills import value_of
+from tests.maintenance.test_open_bills import value_of
+from tests.support.activity_harness import ActivityHarness
 
 
-async def reported(bench: Bench) -> JobRef:
-    image = (await bench.accepted()).image
-    await bench.run(bench.jobs.submit, image)
-    assert (await bench.run(bench.jobs.wait, image)).state is JobState.COMPLETED
+async def reported(harness: ActivityHarness) -> JobRef:
+    image = (await harness.accepted()).image
+    await harness.run(harness.jobs.submit, image)
+    assert (await harness.run(harness.jobs.wait, image)).state is JobState.COMPLETED
     return image
 
 
 async def test_job_whose_money_was_settled_with_another_amount_ends_and_the_money_stands(
-    bench: Bench,
+    harness: ActivityHarness,
 ) -> None:
     """The provider's own word against the provider's own word: a bug somewhere. Its workflow must
     not try for ever.
     """
-    image = await reported(bench)
-    async with bench.database.as_user(image.user_id) as conn:
+    image = await reported(harness)
+    async with harness.database.as_user(image.user_id) as conn:
         await settle_charge(conn, image.job_id, NanoUsd(1), CostBasis.COMPUTED)
     booked = value_of(metrics.CHARGE_CONFLICTS.labels("replicate"))
     for _ in range(2):
-        assert (await bench.run(bench.jobs.settle, image)).state is JobState.COMPLETED
-    assert await bench.charge(image) == ("settled", 1)
+        assert (await harness.run(harness.jobs.settle, image)).state is JobState.COMPLETED
+    assert await harness.charge(image) == ("settled", 1)
     assert value_of(metrics.CHARGE_CONFLICTS.labels("replicate")) - booked == 1
 
 
 @pytest.mark.parametrize("by_hand", ["settled", "released"])
 async def test_job_whose_money_was_ended_by_hand_is_corrected_by_what_the_provider_says(
-    bench: Bench, by_hand: str
+    harness: ActivityHarness, by_hand: str
 ) -> None:
-    image = await reported(bench)
-    async with bench.database.as_user(image.user_id) as conn:
+    image = await reported(harness)
+    async with harness.database.as_user(image.user_id) as conn:
         if by_hand == "settled":
             await settle_charge(conn, image.job_id, NanoUsd(1), CostBasis.ASSUMED)
         else:
@@ -47,16 +47,16 @@ async def test_job_whose_money_was_ended_by_hand_is_corrected_by_what_the_provid
             assert move is not None
             await move_budget(conn, move)
     for _ in range(2):
-        assert (await bench.run(bench.jobs.settle, image)).state is JobState.COMPLETED
-    assert await bench.charge(image) == ("settled", bench.bill()[0]["billed_nano_usd"])
+        assert (await harness.run(harness.jobs.settle, image)).state is JobState.COMPLETED
+    assert await harness.charge(image) == ("settled", harness.bill()[0]["billed_nano_usd"])
 
 
 async def test_job_whose_stored_inputs_cannot_be_priced_ends_and_leaves_its_bill_open(
-    bench: Bench,
+    harness: ActivityHarness,
 ) -> None:
-    image = await reported(bench)
-    await bench.as_owner(
+    image = await reported(harness)
+    await harness.as_owner(
         """UPDATE sends SET inputs = '{"not": "ours"}' WHERE job_id = $1""", image.job_id
     )
-    assert (await bench.run(bench.jobs.settle, image)).state is JobState.COMPLETED
-    assert await bench.charge(image) == ("held", 0)
+    assert (await harness.run(harness.jobs.settle, image)).state is JobState.COMPLETED
+    assert await harness.charge(image) == ("held", 0)

@@ -22,10 +22,10 @@ from core.providers.vendors.fal.adapter import FalProvider
 from core.providers.vendors.replicate.adapter import ReplicateProvider
 from core.store.executions.executions import claim_execution
 from core.store.jobs.orphans import record_orphan
-from tests.activities.bench import Bench, provider_settings
-from tests.activities.test_late_bills import provider_ended
 from tests.api.conftest import Api, TestUser, api_settings, running_api
+from tests.maintenance.test_open_bills import provider_ended
 from tests.sandbox.process import FAL, FLUX
+from tests.support.activity_harness import ActivityHarness, provider_settings
 from tests.support.rows import IMAGE, IMAGE_PRICE, VIDEO
 from tests.support.servers import FreshDatabase
 
@@ -44,7 +44,7 @@ class Market:
     """An API and the activities of a worker on one database, with one user."""
 
     api: Api
-    bench: Bench
+    harness: ActivityHarness
     user: TestUser
 
     async def quote(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Market:
         ref = ExecutionRef(
             user_id=self.user.user_id, execution_id=execution_id, generation=generation
         )
-        async with self.bench.database.as_user(ref.user_id) as conn:
+        async with self.harness.database.as_user(ref.user_id) as conn:
             claimed = await claim_execution(conn, ref)
         jobs = {
             job.step: JobRef(
@@ -83,7 +83,7 @@ class Market:
 
     async def price(self, job_id: JobId) -> dict[str, Any]:
         """What a job's charge keeps."""
-        async with self.bench.database.as_user(self.user.user_id) as conn:
+        async with self.harness.database.as_user(self.user.user_id) as conn:
             price: dict[str, Any] = await conn.fetchval(
                 "SELECT price FROM charges WHERE job_id = $1", job_id
             )
@@ -92,7 +92,9 @@ class Market:
     def billed(self, ref: JobRef, handle: ProviderHandle | None) -> int:
         assert handle is not None, ref
         (line,) = (
-            line for line in self.bench.bill() if line["provider_job_id"] == handle.provider_job_id
+            line
+            for line in self.harness.bill()
+            if line["provider_job_id"] == handle.provider_job_id
         )
         amount: int = line["billed_nano_usd"]
         return amount
@@ -106,11 +108,11 @@ class Begun:
 
 
 @pytest.fixture
-async def market(bench: Bench, fresh_database: FreshDatabase) -> AsyncGenerator[Market]:
+async def market(harness: ActivityHarness, fresh_database: FreshDatabase) -> AsyncGenerator[Market]:
     async with running_api(api_settings(fresh_database, "127.0.0.1:9")) as api:
         user = await api.new_user()
         async with user.http:
-            yield Market(api=api, bench=bench, user=user)
+            yield Market(api=api, harness=harness, user=user)
 
 
 def doubled(models: Sequence[Model]) -> tuple[Model, ...]:
@@ -135,25 +137,27 @@ def raise_prices(providers: Providers) -> None:
 
 
 @pytest.fixture
-async def dearer(bench: Bench) -> AsyncGenerator[Bench]:
+async def dearer(harness: ActivityHarness) -> AsyncGenerator[ActivityHarness]:
     """The same worker after a release in which every price has doubled."""
-    async with Providers.open(provider_settings(bench.sandbox.url)) as providers:
+    async with Providers.open(provider_settings(harness.sandbox.url)) as providers:
         raise_prices(providers)
         yield replace(
-            bench,
+            harness,
             providers=providers,
-            jobs=replace(bench.jobs, providers=providers),
-            late_bills=replace(bench.late_bills, providers=providers),
+            jobs=replace(harness.jobs, providers=providers),
+            late_bills=replace(harness.late_bills, providers=providers),
         )
 
 
-async def run_to_its_end(bench: Bench, ref: JobRef) -> None:
-    await bench.run(bench.jobs.submit, ref)
-    assert (await bench.run(bench.jobs.wait, ref)).state is JobState.COMPLETED
+async def run_to_its_end(harness: ActivityHarness, ref: JobRef) -> None:
+    await harness.run(harness.jobs.submit, ref)
+    assert (await harness.run(harness.jobs.wait, ref)).state is JobState.COMPLETED
 
 
-async def finish(bench: Bench, one: Begun, code: FailureCode = FailureCode.TERMINATED) -> None:
-    await bench.executions.finish(
+async def finish(
+    harness: ActivityHarness, one: Begun, code: FailureCode = FailureCode.TERMINATED
+) -> None:
+    await harness.executions.finish(
         FinishInput(execution=one.ref, status=ExecutionStatus.FAILED, failure=Failure.of(code))
     )
 
@@ -161,9 +165,9 @@ async def finish(bench: Bench, one: Begun, code: FailureCode = FailureCode.TERMI
 PAIRS = [(image, video) for image in MODELS[StepKind.IMAGE] for video in MODELS[StepKind.VIDEO]]
 
 
-def test_every_model_on_offer_is_tried(bench: Bench) -> None:
+def test_every_model_on_offer_is_tried(harness: ActivityHarness) -> None:
     for kind, ids in MODELS.items():
-        assert {model.id for _, model in bench.providers.models(kind)} == set(ids)
+        assert {model.id for _, model in harness.providers.models(kind)} == set(ids)
 
 
 @pytest.mark.parametrize(("image_model", "video_model"), PAIRS)
@@ -171,13 +175,13 @@ async def test_quote_is_the_hold_and_what_a_job_of_full_price_is_settled_at(
     market: Market, image_model: str, video_model: str
 ) -> None:
     body = {**FULL_PRICE, "imageModel": image_model, "videoModel": video_model}
-    bench = market.bench
+    harness = market.harness
     quote = await market.quote(body)
     one = await market.begin(body)
     held = await market.answer(one.ref.execution_id)
     for ref in (one.image, one.video):
-        await run_to_its_end(bench, ref)
-        await bench.run(bench.jobs.settle, ref)
+        await run_to_its_end(harness, ref)
+        await harness.run(harness.jobs.settle, ref)
     settled = await market.answer(one.ref.execution_id)
 
     worst = [job["worst"] for job in quote["jobs"]]
@@ -185,12 +189,12 @@ async def test_quote_is_the_hold_and_what_a_job_of_full_price_is_settled_at(
     assert [job["cost"]["settled"] for job in settled["jobs"]] == worst
     assert quote["worst"] == held["cost"]["held"] == settled["cost"]["settled"]
     assert settled["cost"]["held"] == "0"
-    assert nano_usd(quote["worst"]) == sum(line["billed_nano_usd"] for line in bench.bill())
+    assert nano_usd(quote["worst"]) == sum(line["billed_nano_usd"] for line in harness.bill())
 
 
 @pytest.mark.parametrize(("image_model", "video_model"), [PAIRS[0], PAIRS[3]])
 async def test_price_that_changes_after_the_accept_does_not_change_what_is_settled(
-    market: Market, dearer: Bench, image_model: str, video_model: str
+    market: Market, dearer: ActivityHarness, image_model: str, video_model: str
 ) -> None:
     body = {**FULL_PRICE, "imageModel": image_model, "videoModel": video_model}
     quote = await market.quote(body)
@@ -210,32 +214,32 @@ async def test_price_that_changes_after_the_accept_does_not_change_what_is_settl
 
 @pytest.mark.parametrize("model", MODELS[StepKind.IMAGE])
 async def test_late_bill_is_settled_at_the_price_of_its_quote(
-    market: Market, dearer: Bench, model: str
+    market: Market, dearer: ActivityHarness, model: str
 ) -> None:
     body = {**FULL_PRICE, "imageModel": model}
     quote = await market.quote(body)
     one = await market.begin(body)
-    await market.bench.run(market.bench.jobs.submit, one.image)
-    await provider_ended(market.bench)
-    await finish(market.bench, one)
+    await market.harness.run(market.harness.jobs.submit, one.image)
+    await provider_ended(market.harness)
+    await finish(market.harness, one)
     async with asyncio.timeout(15):
         while (await dearer.charge(one.image))[0] == "held":
             await dearer.late_bills.settle()
             await asyncio.sleep(0.1)
 
     assert await dearer.charge(one.image) == ("settled", nano_usd(quote["jobs"][0]["worst"]))
-    assert sum(line["billed_nano_usd"] for line in market.bench.bill()) == nano_usd(
+    assert sum(line["billed_nano_usd"] for line in market.harness.bill()) == nano_usd(
         quote["jobs"][0]["worst"]
     )
 
 
 async def test_orphan_is_settled_at_the_price_of_the_job_that_was_sent(
-    market: Market, dearer: Bench
+    market: Market, dearer: ActivityHarness
 ) -> None:
     one = await market.begin(FULL_PRICE)
-    await run_to_its_end(market.bench, one.image)
+    await run_to_its_end(market.harness, one.image)
     twin = await asyncio.to_thread(
-        market.bench.sandbox.client.post,
+        market.harness.sandbox.client.post,
         f"/fal/queue/{FLUX}",
         json={"prompt": "A paper boat", "image_size": {"width": 1280, "height": 720}},
         headers=FAL,
@@ -244,10 +248,10 @@ async def test_orphan_is_settled_at_the_price_of_the_job_that_was_sent(
         provider="fal", model=FLUX, provider_job_id=ProviderJobId(twin.json()["request_id"])
     )
     await asyncio.to_thread(
-        market.bench.sandbox.wait_until,
-        lambda: all(line["state"] != "open" for line in market.bench.bill()),
+        market.harness.sandbox.wait_until,
+        lambda: all(line["state"] != "open" for line in market.harness.bill()),
     )
-    async with market.bench.database.as_system() as conn:
+    async with market.harness.database.as_system() as conn:
         orphan_id = await record_orphan(conn, one.image.job_id, 1, handle)
     assert orphan_id is not None
     orphan = replace(one.image, job_id=orphan_id)
@@ -263,11 +267,11 @@ async def test_orphan_is_settled_at_the_price_of_the_job_that_was_sent(
 async def test_step_that_is_bought_again_is_held_at_the_price_of_the_day(market: Market) -> None:
     """And what was bought before keeps its own, should its bill come yet."""
     one = await market.begin(FULL_PRICE)
-    market.bench.sandbox.fault("fail_after")
-    await market.bench.run(market.bench.jobs.submit, one.image)
-    assert (await market.bench.run(market.bench.jobs.wait, one.image)).state is JobState.FAILED
-    await market.bench.run(market.bench.jobs.settle, one.image)
-    await finish(market.bench, one, FailureCode.PROVIDER_FAILED)
+    market.harness.sandbox.fault("fail_after")
+    await market.harness.run(market.harness.jobs.submit, one.image)
+    assert (await market.harness.run(market.harness.jobs.wait, one.image)).state is JobState.FAILED
+    await market.harness.run(market.harness.jobs.settle, one.image)
+    await finish(market.harness, one, FailureCode.PROVIDER_FAILED)
     before = await market.quote(FULL_PRICE)
     raise_prices(market.api.services.providers)
 

@@ -29,27 +29,29 @@ from core.store.recovery.restore_marker import (
     read_mark,
 )
 from core.store.recovery.start_memo import Accepted, get_accepted, packed, unpacked
-from tests.activities.bench import Bench
-from tests.activities.marks import mark
+from tests.support.activity_harness import ActivityHarness
+from tests.support.restore_marks import mark
 from tests.support.rows import Accepted as AcceptedRows
 from tests.support.rows import accept, assert_books_balance, new_execution, new_user
 
 pytestmark = pytest.mark.usefixtures("no_mark")
 
 
-async def document(bench: Bench, rows: AcceptedRows) -> Accepted:
-    async with bench.database.as_user(rows.user_id) as conn:
+async def document(harness: ActivityHarness, rows: AcceptedRows) -> Accepted:
+    async with harness.database.as_user(rows.user_id) as conn:
         return Accepted(document=await get_accepted(conn, rows.execution_id))
 
 
-async def forget(bench: Bench) -> None:
+async def forget(harness: ActivityHarness) -> None:
     """Everything but the users."""
-    await bench.as_owner("TRUNCATE executions, budgets, idempotency_keys CASCADE")
+    await harness.as_owner("TRUNCATE executions, budgets, idempotency_keys CASCADE")
 
 
-async def test_what_was_accepted_fits_into_a_memo_and_comes_back_from_it(bench: Bench) -> None:
-    one = await bench.accepted()
-    kept = dict((await document(bench, one)).document)
+async def test_what_was_accepted_fits_into_a_memo_and_comes_back_from_it(
+    harness: ActivityHarness,
+) -> None:
+    one = await harness.accepted()
+    kept = dict((await document(harness, one)).document)
     assert unpacked(packed(kept)) == kept
     assert len(packed(kept)) < 1900, "Temporal's client warns from 2 kB on"
     with pytest.raises(ValueError, match="not what was accepted"):
@@ -85,12 +87,14 @@ def past_of(
     return ExecutionPast(accepted=accepted, jobs=jobs, is_open=is_open, cancel_reason=cancel_reason)
 
 
-async def recover(bench: Bench, monkeypatch: pytest.MonkeyPatch, past: Past) -> Recovery:
+async def recover(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch, past: Past
+) -> Recovery:
     monkeypatch.setattr("core.maintenance.recovery.SETTLE_SECONDS", 0)
     recovery = Recovery(
-        database=bench.database,
-        objects=bench.objects,
-        jobs=bench.jobs,
+        database=harness.database,
+        objects=harness.objects,
+        jobs=harness.jobs,
         temporal=TemporalPast(
             list_executions=past.list_executions, read=past.read, terminate=past.terminate
         ),
@@ -100,15 +104,15 @@ async def recover(bench: Bench, monkeypatch: pytest.MonkeyPatch, past: Past) -> 
     return recovery
 
 
-async def row(bench: Bench, sql: str, *arguments: Any) -> tuple[Any, ...] | None:
-    async with bench.database.as_system() as conn:
+async def row(harness: ActivityHarness, sql: str, *arguments: Any) -> tuple[Any, ...] | None:
+    async with harness.database.as_system() as conn:
         found = await conn.fetchrow(sql, *arguments)
     return tuple(found) if found is not None else None
 
 
-async def sent(bench: Bench, ref: JobRef) -> JobPast:
+async def sent(harness: ActivityHarness, ref: JobRef) -> JobPast:
     """What a history says of a job that is at its provider, or may be."""
-    job = await bench.job(ref)
+    job = await harness.job(ref)
     return JobPast(
         fate=JobFate.SUBMITTED if job.handle is not None else JobFate.UNKNOWN,
         send_number=job.send_number,
@@ -118,27 +122,27 @@ async def sent(bench: Bench, ref: JobRef) -> JobPast:
 
 
 async def test_recover_makes_the_rows_of_an_execution_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    user_id = await new_user(bench.database)
+    user_id = await new_user(harness.database)
     new = new_execution(user_id, webhook_url="http://receiver.test/", image_provider="replicate")
     kept = KeptAnswer(
         request_sha256=b"r" * 32, answer=f'{{"executionId":"{new.execution_id}"}}'.encode()
     )
     columns = "generation, plan, request, metadata, webhook_url, estimated_nano_usd, created_at, budget_month"
-    async with bench.database.as_user(user_id) as conn:  # as the API does it, in one transaction
+    async with harness.database.as_user(user_id) as conn:  # as the API does it, in one transaction
         await insert_answer(conn, user_id, "key", kept)
         await insert_execution(conn, new)
-    before = await row(bench, f"SELECT {columns} FROM executions")
-    async with bench.database.as_user(user_id) as conn:
+    before = await row(harness, f"SELECT {columns} FROM executions")
+    async with harness.database.as_user(user_id) as conn:
         accepted = Accepted(document=await get_accepted(conn, new.execution_id))
-    await forget(bench)
+    await forget(harness)
     past = Past(past_of(accepted, {}, is_open=True))
-    recovery = await recover(bench, monkeypatch, past)
+    recovery = await recover(harness, monkeypatch, past)
     assert (past.terminated, recovery.for_a_person) == ([new.execution_id], [])
-    assert await row(bench, f"SELECT {columns} FROM executions") == before
-    assert await row(bench, "SELECT status FROM executions") == ("queued",)
-    async with bench.database.as_user(user_id) as conn:
+    assert await row(harness, f"SELECT {columns} FROM executions") == before
+    assert await row(harness, "SELECT status FROM executions") == ("queued",)
+    async with harness.database.as_user(user_id) as conn:
         assert await find_answer(conn, user_id, "key") == kept
         jobs = {
             item["job_id"]
@@ -146,162 +150,164 @@ async def test_recover_makes_the_rows_of_an_execution_again(
         }
         await assert_books_balance(conn, user_id)
     assert jobs == {item["job_id"] for item in accepted.jobs}
-    assert await row(bench, "SELECT held_videos FROM budgets") == (1,)
-    await recover(bench, monkeypatch, past)  # once more changes nothing
-    assert await row(bench, "SELECT held_videos, held_nano_usd FROM budgets") == (1, 303_000_000)
-    assert await row(bench, "SELECT count(*) FROM ledger_entries") == (2,)
-    async with bench.database.as_system() as conn:
+    assert await row(harness, "SELECT held_videos FROM budgets") == (1,)
+    await recover(harness, monkeypatch, past)  # once more changes nothing
+    assert await row(harness, "SELECT held_videos, held_nano_usd FROM budgets") == (1, 303_000_000)
+    assert await row(harness, "SELECT count(*) FROM ledger_entries") == (2,)
+    async with harness.database.as_system() as conn:
         assert await list_pauses(conn) == []
 
 
 async def test_recover_settles_what_was_bought_and_buys_nothing(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = await bench.accepted()
-    accepted = await document(bench, one)
-    await bench.run(bench.jobs.submit, one.image)
-    past = await sent(bench, one.image)
-    await asyncio.to_thread(bench.sandbox.wait_until, lambda: bench.bill()[0]["state"] != "open")
-    await forget(bench)
-    await recover(bench, monkeypatch, Past(past_of(accepted, {one.image.job_id: past})))
-    image = await bench.job(one.image)
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    await harness.run(harness.jobs.submit, one.image)
+    past = await sent(harness, one.image)
+    await asyncio.to_thread(
+        harness.sandbox.wait_until, lambda: harness.bill()[0]["state"] != "open"
+    )
+    await forget(harness)
+    await recover(harness, monkeypatch, Past(past_of(accepted, {one.image.job_id: past})))
+    image = await harness.job(one.image)
     assert (image.state, image.send_number) == (JobState.COMPLETED, 1)
-    assert await bench.charge(one.image) == ("settled", bench.bill()[0]["billed_nano_usd"])
-    assert await bench.charge(one.video) == ("held", 0)
-    assert len(bench.bill()) == 1
+    assert await harness.charge(one.image) == ("settled", harness.bill()[0]["billed_nano_usd"])
+    assert await harness.charge(one.video) == ("held", 0)
+    assert len(harness.bill()) == 1
 
 
 async def test_recover_leaves_a_send_of_unknown_fate_to_the_look_up(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request is computed as it was, its seed too, so that the provider's list matches it."""
-    one = await bench.accepted()
-    accepted = await document(bench, one)
-    lost = bench.sandbox.fault("drop_after_accept")
-    await bench.run(bench.jobs.submit, one.image)
-    assert bench.sandbox.fired(lost) == 1
-    past = await sent(bench, one.image)
-    before = await row(bench, "SELECT request, inputs FROM sends")
-    await forget(bench)
-    await recover(bench, monkeypatch, Past(past_of(accepted, {one.image.job_id: past})))
-    assert (await bench.job(one.image)).state is JobState.UNKNOWN
-    assert await row(bench, "SELECT request, inputs FROM sends") == before
-    assert (await bench.run(bench.jobs.find, one.image)).outcome is FindOutcome.FOUND
-    assert len(bench.bill()) == 1
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    lost = harness.sandbox.fault("drop_after_accept")
+    await harness.run(harness.jobs.submit, one.image)
+    assert harness.sandbox.fired(lost) == 1
+    past = await sent(harness, one.image)
+    before = await row(harness, "SELECT request, inputs FROM sends")
+    await forget(harness)
+    await recover(harness, monkeypatch, Past(past_of(accepted, {one.image.job_id: past})))
+    assert (await harness.job(one.image)).state is JobState.UNKNOWN
+    assert await row(harness, "SELECT request, inputs FROM sends") == before
+    assert (await harness.run(harness.jobs.find, one.image)).outcome is FindOutcome.FOUND
+    assert len(harness.bill()) == 1
 
 
 async def test_recover_does_not_buy_what_was_refused(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = await bench.accepted()
-    accepted = await document(bench, one)
-    await forget(bench)
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    await forget(harness)
     failure = Failure.of(FailureCode.CONTENT_MODERATED)
     refused = JobPast(fate=JobFate.FAILED, send_number=1, at=datetime.now(UTC), failure=failure)
-    await recover(bench, monkeypatch, Past(past_of(accepted, {one.image.job_id: refused})))
-    image = await bench.job(one.image)
+    await recover(harness, monkeypatch, Past(past_of(accepted, {one.image.job_id: refused})))
+    image = await harness.job(one.image)
     assert (image.state, image.failure) == (JobState.FAILED, failure)
-    assert await bench.charge(one.image) == ("released", 0)
-    await bench.as_owner("UPDATE executions SET status = 'running', started_at = now()")
-    assert (await bench.run(bench.jobs.submit, one.image)).outcome is SubmitOutcome.ENDED
-    assert bench.bill() == []
+    assert await harness.charge(one.image) == ("released", 0)
+    await harness.as_owner("UPDATE executions SET status = 'running', started_at = now()")
+    assert (await harness.run(harness.jobs.submit, one.image)).outcome is SubmitOutcome.ENDED
+    assert harness.bill() == []
 
 
 async def test_recover_keeps_the_number_of_what_was_not_accepted(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = await bench.accepted()
-    accepted = await document(bench, one)
-    await forget(bench)
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    await forget(harness)
     waiting = JobPast(fate=JobFate.WAITING, send_number=3, at=datetime.now(UTC))
-    await recover(bench, monkeypatch, Past(past_of(accepted, {one.image.job_id: waiting})))
-    image = await bench.job(one.image)
+    await recover(harness, monkeypatch, Past(past_of(accepted, {one.image.job_id: waiting})))
+    image = await harness.job(one.image)
     assert (image.state, image.send_number, image.deadline_at) == (JobState.WAITING, 3, None)
 
 
 async def test_recover_without_the_picture_does_not_buy_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The video's request cannot be computed, so no list can tell: a person is asked."""
-    one = await bench.accepted()
-    accepted = await document(bench, one)
-    await forget(bench)
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    await forget(harness)
     doubtful = JobPast(fate=JobFate.UNKNOWN, send_number=1, at=datetime.now(UTC))
     recovery = await recover(
-        bench, monkeypatch, Past(past_of(accepted, {one.video.job_id: doubtful}))
+        harness, monkeypatch, Past(past_of(accepted, {one.video.job_id: doubtful}))
     )
-    video = await bench.job(one.video)
+    video = await harness.job(one.video)
     assert (video.state, video.failure) == (
         JobState.FAILED,
         Failure.of(FailureCode.SUBMISSION_UNKNOWN),
     )
-    assert await bench.charge(one.video) == ("held", 0)
+    assert await harness.charge(one.video) == ("held", 0)
     assert len(recovery.for_a_person) == 1
     assert one.video.job_id in recovery.for_a_person[0]
 
 
 async def test_recover_orders_the_cancel_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = await bench.accepted()
-    accepted = await document(bench, one)
-    await forget(bench)
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    await forget(harness)
     await recover(
-        bench, monkeypatch, Past(past_of(accepted, {}, cancel_reason="asked for by the user"))
+        harness, monkeypatch, Past(past_of(accepted, {}, cancel_reason="asked for by the user"))
     )
     found = await row(
-        bench, "SELECT status, cancel_reason, cancel_requested_at IS NOT NULL FROM executions"
+        harness, "SELECT status, cancel_reason, cancel_requested_at IS NOT NULL FROM executions"
     )
     assert found == ("queued", "asked for by the user", True)
 
 
 async def test_recover_reports_users_that_are_gone_and_leaves_newer_rows(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone, newer = await bench.accepted(), await bench.accepted()
-    accepted = [await document(bench, one) for one in (gone, newer)]
-    await bench.as_owner(
+    gone, newer = await harness.accepted(), await harness.accepted()
+    accepted = [await document(harness, one) for one in (gone, newer)]
+    await harness.as_owner(
         "UPDATE executions SET generation = 2 WHERE execution_id = $1", newer.execution_id
     )
     for table in ("ledger_entries", "charges", "jobs", "steps", "budgets", "executions", "users"):
-        await bench.as_owner(f"DELETE FROM {table} WHERE user_id = $1", gone.user_id)
-    before = await row(bench, "SELECT e.* FROM executions AS e")
-    recovery = await recover(bench, monkeypatch, Past(*(past_of(one, {}) for one in accepted)))
+        await harness.as_owner(f"DELETE FROM {table} WHERE user_id = $1", gone.user_id)
+    before = await row(harness, "SELECT e.* FROM executions AS e")
+    recovery = await recover(harness, monkeypatch, Past(*(past_of(one, {}) for one in accepted)))
     assert [line.partition(":")[0] for line in recovery.for_a_person] == [gone.execution_id]
-    assert await row(bench, "SELECT e.* FROM executions AS e") == before
+    assert await row(harness, "SELECT e.* FROM executions AS e") == before
 
 
 async def test_recover_numbers_the_next_send_above_the_mark(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = await bench.accepted()
-    await mark(bench, 500)
-    _, _, behind = await find_behind(bench.database, bench.objects)
+    one = await harness.accepted()
+    await mark(harness, 500)
+    _, _, behind = await find_behind(harness.database, harness.objects)
     assert behind
-    assert (await bench.run(bench.jobs.submit, one.image)).outcome is SubmitOutcome.NOT_SENT
-    assert bench.bill() == []
-    await recover(bench, monkeypatch, Past())
-    _, _, behind = await find_behind(bench.database, bench.objects)
+    assert (await harness.run(harness.jobs.submit, one.image)).outcome is SubmitOutcome.NOT_SENT
+    assert harness.bill() == []
+    await recover(harness, monkeypatch, Past())
+    _, _, behind = await find_behind(harness.database, harness.objects)
     assert not behind
-    await bench.run(bench.jobs.submit, one.image)
-    serial = await row(bench, "SELECT serial FROM sends")
+    await harness.run(harness.jobs.submit, one.image)
+    serial = await row(harness, "SELECT serial FROM sends")
     assert serial is not None
     assert serial[0] > 500
-    assert await row(bench, "SELECT actor, action FROM audit_log") == ("a test", "recover")
+    assert await row(harness, "SELECT actor, action FROM audit_log") == ("a test", "recover")
 
 
 async def test_recovered_database_is_not_taken_for_one_of_the_past(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a process that slept through it, and remembers the number of a send that nobody can make
     again.
     """
-    one = await bench.accepted()
-    await bench.run(bench.jobs.submit, one.image)
-    await mark(bench, 9)
-    await recover(bench, monkeypatch, Past())
-    found = await row(bench, "SELECT max(serial) FROM sends")
-    kept = await read_mark(bench.objects)
+    one = await harness.accepted()
+    await harness.run(harness.jobs.submit, one.image)
+    await mark(harness, 9)
+    await recover(harness, monkeypatch, Past())
+    found = await row(harness, "SELECT max(serial) FROM sends")
+    kept = await read_mark(harness.objects)
     assert found is not None
     assert kept is not None
     assert (
@@ -310,49 +316,51 @@ async def test_recovered_database_is_not_taken_for_one_of_the_past(
 
 
 async def test_recover_that_cannot_go_on_leaves_everything_paused(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = await bench.accepted()
-    accepted = await document(bench, one)
-    await forget(bench)
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    await forget(harness)
     broken = Accepted(
         document={**accepted.document, "jobs": [{**accepted.jobs[0], "state": "no such state"}]}
     )
     with pytest.raises(RecoveryError, match=one.execution_id):
-        await recover(bench, monkeypatch, Past(past_of(broken, {})))
-    async with bench.database.as_system() as conn:
+        await recover(harness, monkeypatch, Past(past_of(broken, {})))
+    async with harness.database.as_system() as conn:
         assert [(found.scope, found.reason) for found in await list_pauses(conn)] == [
             (ALL, DATABASE_BEHIND)
         ]
-    await recover(bench, monkeypatch, Past(past_of(accepted, {})))
-    async with bench.database.as_system() as conn:
+    await recover(harness, monkeypatch, Past(past_of(accepted, {})))
+    async with harness.database.as_system() as conn:
         assert await list_pauses(conn) == []
 
 
 async def test_file_that_we_hold_is_recorded_again_though_its_provider_has_deleted_it(
-    bench: Bench,
+    harness: ActivityHarness,
 ) -> None:
-    one = await bench.accepted()
-    await bench.run(bench.jobs.submit, one.image)
-    await bench.run(bench.jobs.wait, one.image)
-    await bench.run(bench.jobs.settle, one.image)
-    await bench.run(bench.assets.store, one.image)
-    before = await row(bench, "SELECT asset_id, object_key, sha256, size_bytes FROM assets")
-    await bench.as_owner("DELETE FROM assets")
-    gone = bench.sandbox.fault("expired_file", times=-1)
-    assert (await bench.run(bench.assets.store, one.image)).failure is None
-    assert bench.sandbox.fired(gone) >= 1
-    assert await row(bench, "SELECT asset_id, object_key, sha256, size_bytes FROM assets") == before
+    one = await harness.accepted()
+    await harness.run(harness.jobs.submit, one.image)
+    await harness.run(harness.jobs.wait, one.image)
+    await harness.run(harness.jobs.settle, one.image)
+    await harness.run(harness.assets.store, one.image)
+    before = await row(harness, "SELECT asset_id, object_key, sha256, size_bytes FROM assets")
+    await harness.as_owner("DELETE FROM assets")
+    gone = harness.sandbox.fault("expired_file", times=-1)
+    assert (await harness.run(harness.assets.store, one.image)).failure is None
+    assert harness.sandbox.fired(gone) >= 1
+    assert (
+        await row(harness, "SELECT asset_id, object_key, sha256, size_bytes FROM assets") == before
+    )
 
 
 async def test_accepted_execution_of_a_retry_is_raised_to_its_generation(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The restored rows are of the generation before: its job ends as it did, the next one is there
     with its hold.
     """
-    one = await accept(bench.database, new_execution(await new_user(bench.database)))
-    old = await document(bench, one)
+    one = await accept(harness.database, new_execution(await new_user(harness.database)))
+    old = await document(harness, one)
     first = dict(next(item for item in old.jobs if item["step_name"] == "image"))
     second = {**first, "job_id": "job_second", "generation": 2, "supersedes": first["job_id"]}
     failure = {"code": "provider_failed", "message": "It failed."}
@@ -370,14 +378,14 @@ async def test_accepted_execution_of_a_retry_is_raised_to_its_generation(
             "charges": [released, held, *charges],
         }
     )
-    await recover(bench, monkeypatch, Past(past_of(retried, {})))
-    assert await row(bench, "SELECT generation, status FROM executions") == (2, "queued")
-    assert await row(bench, "SELECT state FROM jobs WHERE job_id = $1", first["job_id"]) == (
+    await recover(harness, monkeypatch, Past(past_of(retried, {})))
+    assert await row(harness, "SELECT generation, status FROM executions") == (2, "queued")
+    assert await row(harness, "SELECT state FROM jobs WHERE job_id = $1", first["job_id"]) == (
         "failed",
     )
-    assert await row(bench, "SELECT state, supersedes FROM jobs WHERE job_id = 'job_second'") == (
+    assert await row(harness, "SELECT state, supersedes FROM jobs WHERE job_id = 'job_second'") == (
         "waiting",
         first["job_id"],
     )
-    assert await bench.charge(one.image) == ("released", 0)
-    assert await row(bench, "SELECT state FROM charges WHERE job_id = 'job_second'") == ("held",)
+    assert await harness.charge(one.image) == ("released", 0)
+    assert await row(harness, "SELECT state FROM charges WHERE job_id = 'job_second'") == ("held",)

@@ -12,8 +12,8 @@ import pytest
 from aiobotocore.config import AioConfig
 
 from core.platform.temporal import policies
-from tests.activities.bench import Bench
-from tests.activities.test_sweep import Orders, sweep
+from tests.maintenance.test_reconciler import Orders, sweep
+from tests.support.activity_harness import ActivityHarness
 from tests.support.servers import S3Server
 
 
@@ -30,8 +30,8 @@ async def bucket_client(s3: S3Server) -> AsyncGenerator[Any]:
         yield client
 
 
-async def test_sweep_aborts_stale_uploads_once_an_hour(
-    bench: Bench, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+async def test_reconciler_aborts_stale_uploads_once_an_hour(
+    harness: ActivityHarness, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with bucket_client(s3_server) as client:
         where = {"Bucket": s3_server.access.bucket, "Key": f"stale/{os.urandom(4).hex()}"}
@@ -43,15 +43,15 @@ async def test_sweep_aborts_stale_uploads_once_an_hour(
             return len(listed.get("Uploads", []))
 
         await client.create_multipart_upload(**where)
-        await sweep(bench, Orders()).sweep()
+        await sweep(harness, Orders()).sweep()
         assert await uploads() == 1, "a young one may be alive"
         monkeypatch.setattr(policies, "STALE_UPLOAD", timedelta(0))
         await asyncio.sleep(1.1)  # S3 gives whole seconds
-        sweeping = sweep(bench, Orders())
+        sweeping = sweep(harness, Orders())
         await sweeping.sweep()
         assert await uploads() == 0
         await client.create_multipart_upload(**where)
         await asyncio.sleep(1.1)
         await sweeping.sweep()
         assert await uploads() == 1, "an hour has not passed"
-        await bench.objects.abort_stale_uploads(older_than_seconds=0)
+        await harness.objects.abort_stale_uploads(older_than_seconds=0)

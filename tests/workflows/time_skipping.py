@@ -8,7 +8,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from core.platform.temporal.search_attributes import SEARCH_ATTRIBUTES
 from deploy.local.programs import program
-from tests.workflows.stage import IDENTITY
+from tests.workflows.fake_activities import IDENTITY
 
 
 @asynccontextmanager

@@ -44,11 +44,11 @@ Message = TypeVar("Message")
 Result = TypeVar("Result")
 TOKENS = CallbackTokens([b"t" * 32])
 REPLICATE_FLUX = "black-forest-labs/flux-schnell"
-__all__ = ["FLUX", "REPLICATE_FLUX", "TOKENS", "Bench", "open_bench"]
+__all__ = ["FLUX", "REPLICATE_FLUX", "TOKENS", "ActivityHarness", "open_harness"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class ActivityHarness:
     database: Database
     owner_dsn: str
     sandbox: Sandbox
@@ -129,7 +129,9 @@ def provider_settings(url: str) -> ProviderSettings:
 
 
 @asynccontextmanager
-async def open_bench(fresh: FreshDatabase, sandbox: Sandbox, s3: S3Server) -> AsyncGenerator[Bench]:
+async def open_harness(
+    fresh: FreshDatabase, sandbox: Sandbox, s3: S3Server
+) -> AsyncGenerator[ActivityHarness]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
             Database.open(fresh.application_dsn, max_connections=10)
@@ -155,7 +157,7 @@ async def open_bench(fresh: FreshDatabase, sandbox: Sandbox, s3: S3Server) -> As
             deliveries.append(order)
             return True
 
-        yield Bench(
+        yield ActivityHarness(
             database=database,
             owner_dsn=fresh.owner_dsn,
             sandbox=sandbox,

@@ -4,17 +4,19 @@ import pytest
 
 from core.store.jobs.jobs import begin_send
 from core.store.providers.user_keys import KeyErasedError, delete_key, open_key, put_key
-from tests.activities.bench import Bench
-from tests.activities.test_sweep import Orders, sweep
+from tests.maintenance.test_reconciler import Orders, sweep
+from tests.support.activity_harness import ActivityHarness
 from tests.support.operator_jobs import REQUEST
 from tests.support.rows import SEALER, accept, new_execution, new_user
 
 KEY = "a key of one's own at fal"
 
 
-async def test_sweep_erases_provider_keys_when_the_last_bill_is_paid(bench: Bench) -> None:
-    one = await accept(bench.database, new_execution(await new_user(bench.database)))
-    async with bench.database.as_user(one.user_id) as conn:
+async def test_reconciler_erases_provider_keys_when_the_last_bill_is_paid(
+    harness: ActivityHarness,
+) -> None:
+    one = await accept(harness.database, new_execution(await new_user(harness.database)))
+    async with harness.database.as_user(one.user_id) as conn:
         unused = await put_key(conn, SEALER, one.user_id, "replicate", KEY)
         used = await put_key(conn, SEALER, one.user_id, "fal", KEY)
         assert await begin_send(
@@ -23,9 +25,9 @@ async def test_sweep_erases_provider_keys_when_the_last_bill_is_paid(bench: Benc
         for provider in ("replicate", "fal"):
             await delete_key(conn, one.user_id, provider)
 
-    await sweep(bench, Orders()).erase_provider_keys()
+    await sweep(harness, Orders()).erase_provider_keys()
 
-    async with bench.database.as_user(one.user_id) as conn:
+    async with harness.database.as_user(one.user_id) as conn:
         with pytest.raises(KeyErasedError):
             await open_key(conn, SEALER, unused.provider_key_id)
         assert await open_key(conn, SEALER, used.provider_key_id) == KEY
@@ -37,8 +39,8 @@ async def test_sweep_erases_provider_keys_when_the_last_bill_is_paid(bench: Benc
             one.image.job_id,
         )
 
-    await sweep(bench, Orders()).erase_provider_keys()
+    await sweep(harness, Orders()).erase_provider_keys()
 
-    async with bench.database.as_user(one.user_id) as conn:
+    async with harness.database.as_user(one.user_id) as conn:
         with pytest.raises(KeyErasedError):
             await open_key(conn, SEALER, used.provider_key_id)

@@ -18,7 +18,7 @@ from core.maintenance.reconciler import NOT_FOUND, Sweep, TemporalOrders, Walked
 from core.platform.observability import metrics
 from core.store.executions.executions import claim_execution
 from core.store.webhooks.events import get_webhook, mark_delivered
-from tests.activities.bench import Bench
+from tests.support.activity_harness import ActivityHarness
 from tests.support.rows import Accepted, accept, new_execution, new_user
 
 
@@ -58,12 +58,12 @@ class Orders:
         """Nothing to measure here."""
 
 
-def sweep(bench: Bench, orders: Orders) -> Sweep:
+def sweep(harness: ActivityHarness, orders: Orders) -> Sweep:
     return Sweep(
-        database=bench.database,
-        executions=bench.executions,
-        late_bills=bench.late_bills,
-        objects=bench.objects,
+        database=harness.database,
+        executions=harness.executions,
+        late_bills=harness.late_bills,
+        objects=harness.objects,
         orders=TemporalOrders(
             start_execution=orders.start_execution,
             signal_cancel=orders.signal_cancel,
@@ -77,122 +77,134 @@ def sweep(bench: Bench, orders: Orders) -> Sweep:
     )
 
 
-async def age(bench: Bench) -> None:
+async def age(harness: ActivityHarness) -> None:
     """Let a minute pass in the rows."""
-    await bench.as_owner(
+    await harness.as_owner(
         "UPDATE executions SET queued_at = queued_at - interval '1 min', started_at = started_at - interval '1 min'"
     )
 
 
-async def test_sweep_starts_what_is_queued_for_too_long(bench: Bench) -> None:
-    one = await accept(bench.database, new_execution(await new_user(bench.database)), claimed=False)
+async def test_reconciler_starts_what_is_queued_for_too_long(harness: ActivityHarness) -> None:
+    one = await accept(
+        harness.database, new_execution(await new_user(harness.database)), claimed=False
+    )
     orders = Orders()
-    await sweep(bench, orders).sweep()
+    await sweep(harness, orders).sweep()
     assert orders.started == []
-    await age(bench)
-    await sweep(bench, orders).sweep()
+    await age(harness)
+    await sweep(harness, orders).sweep()
     assert orders.started == [one.execution_id]
 
 
-async def test_sweep_ends_what_an_operator_terminated_and_settles_its_bill_later(
-    bench: Bench,
+async def test_reconciler_ends_what_an_operator_terminated_and_settles_its_bill_later(
+    harness: ActivityHarness,
 ) -> None:
-    one = await bench.accepted(webhook_url="http://receiver.test/")
-    await bench.run(bench.jobs.submit, one.image)
-    await age(bench)
-    await sweep(bench, Orders(how_closed="terminated")).look_after_running()
-    async with bench.database.as_user(one.user_id) as conn:
+    one = await harness.accepted(webhook_url="http://receiver.test/")
+    await harness.run(harness.jobs.submit, one.image)
+    await age(harness)
+    await sweep(harness, Orders(how_closed="terminated")).look_after_running()
+    async with harness.database.as_user(one.user_id) as conn:
         row = await conn.fetchrow("SELECT status, error ->> 'code' AS code FROM executions")
     assert row is not None
     assert tuple(row) == ("failed", "terminated")
-    assert await bench.charge(one.video) == ("released", 0)
-    assert len(bench.deliveries) == 1
-    await asyncio.to_thread(bench.sandbox.wait_until, lambda: bench.bill()[0]["state"] != "open")
-    await sweep(bench, Orders()).sweep()
-    assert await bench.charge(one.image) == ("settled", bench.bill()[0]["billed_nano_usd"])
-    assert (await bench.job(one.image)).state is JobState.COMPLETED
+    assert await harness.charge(one.video) == ("released", 0)
+    assert len(harness.deliveries) == 1
+    await asyncio.to_thread(
+        harness.sandbox.wait_until, lambda: harness.bill()[0]["state"] != "open"
+    )
+    await sweep(harness, Orders()).sweep()
+    assert await harness.charge(one.image) == ("settled", harness.bill()[0]["billed_nano_usd"])
+    assert (await harness.job(one.image)).state is JobState.COMPLETED
 
 
-async def test_sweep_starts_again_what_only_a_run_of_an_earlier_generation_has_closed(
-    bench: Bench,
+async def test_reconciler_starts_again_what_only_a_run_of_an_earlier_generation_has_closed(
+    harness: ActivityHarness,
 ) -> None:
-    one = await bench.accepted()
-    await bench.run(bench.jobs.submit, one.image)
-    await age(bench)
+    one = await harness.accepted()
+    await harness.run(harness.jobs.submit, one.image)
+    await age(harness)
     orders = Orders(
         how_closed="completed"
     )  # an operator reset the run before a retry: it found nothing to claim
-    await sweep(bench, orders).look_after_running()
+    await sweep(harness, orders).look_after_running()
     assert orders.started == [one.execution_id]
-    async with bench.database.as_user(one.user_id) as conn:
+    async with harness.database.as_user(one.user_id) as conn:
         assert await conn.fetchval("SELECT status FROM executions") == "running"
 
 
-async def test_sweep_looks_for_what_was_unknown_when_its_workflow_was_terminated(
-    bench: Bench,
+async def test_reconciler_looks_for_what_was_unknown_when_its_workflow_was_terminated(
+    harness: ActivityHarness,
 ) -> None:
-    one = await bench.accepted()
-    order = bench.sandbox.fault("drop_after_accept")
-    await bench.run(bench.jobs.submit, one.image)
-    await age(bench)
-    await sweep(bench, Orders(how_closed="terminated")).sweep()
-    await asyncio.to_thread(bench.sandbox.wait_until, lambda: bench.bill()[0]["state"] != "open")
+    one = await harness.accepted()
+    order = harness.sandbox.fault("drop_after_accept")
+    await harness.run(harness.jobs.submit, one.image)
+    await age(harness)
+    await sweep(harness, Orders(how_closed="terminated")).sweep()
+    await asyncio.to_thread(
+        harness.sandbox.wait_until, lambda: harness.bill()[0]["state"] != "open"
+    )
     for _ in range(2):
-        await sweep(bench, Orders()).sweep()
-    assert bench.sandbox.fired(order) == 1
-    assert await bench.charge(one.image) == ("settled", bench.bill()[0]["billed_nano_usd"])
+        await sweep(harness, Orders()).sweep()
+    assert harness.sandbox.fired(order) == 1
+    assert await harness.charge(one.image) == ("settled", harness.bill()[0]["billed_nano_usd"])
 
 
-async def test_sweep_restarts_a_delivery_that_was_left_behind(bench: Bench) -> None:
-    one = await bench.accepted(webhook_url="http://receiver.test/")
-    await age(bench)
-    await sweep(bench, Orders(how_closed="terminated")).look_after_running()
-    await bench.as_owner("UPDATE webhooks SET created_at = created_at - interval '1 min'")
+async def test_reconciler_restarts_a_delivery_that_was_left_behind(
+    harness: ActivityHarness,
+) -> None:
+    one = await harness.accepted(webhook_url="http://receiver.test/")
+    await age(harness)
+    await sweep(harness, Orders(how_closed="terminated")).look_after_running()
+    await harness.as_owner("UPDATE webhooks SET created_at = created_at - interval '1 min'")
     orders = Orders()
-    await sweep(bench, orders).sweep()
+    await sweep(harness, orders).sweep()
     assert [order.user_id for order in orders.delivered] == [one.user_id]
 
 
-async def test_sweep_orders_an_end_to_what_is_past_its_deadline(bench: Bench) -> None:
-    one = await bench.accepted()
-    await age(bench)
-    await bench.as_owner("UPDATE executions SET deadline_at = now() - interval '1 s'")
+async def test_reconciler_orders_an_end_to_what_is_past_its_deadline(
+    harness: ActivityHarness,
+) -> None:
+    one = await harness.accepted()
+    await age(harness)
+    await harness.as_owner("UPDATE executions SET deadline_at = now() - interval '1 s'")
     orders = Orders()
-    await sweep(bench, orders).sweep()
+    await sweep(harness, orders).sweep()
     assert orders.cancelled == [(one.execution_id, "deadline_exceeded")]
 
 
 @pytest.mark.parametrize(
     "error", [ConnectionError("down"), TimeoutError(), LookupError("a row nobody can read")]
 )
-async def test_sweep_goes_on_when_a_part_fails(bench: Bench, error: Exception) -> None:
-    one = await bench.accepted()
-    await age(bench)
-    await bench.as_owner("UPDATE executions SET deadline_at = now() - interval '1 s'")
+async def test_reconciler_goes_on_when_a_part_fails(
+    harness: ActivityHarness, error: Exception
+) -> None:
+    one = await harness.accepted()
+    await age(harness)
+    await harness.as_owner("UPDATE executions SET deadline_at = now() - interval '1 s'")
     orders = Orders()
 
     async def broken(_order: ExecutionOrder, _prompt: str) -> None:
         raise error
 
-    await accept(bench.database, new_execution(one.user_id), claimed=False)
-    await age(bench)
+    await accept(harness.database, new_execution(one.user_id), claimed=False)
+    await age(harness)
 
-    whole = sweep(bench, orders)
+    whole = sweep(harness, orders)
     orders_that_break = dataclasses.replace(whole.orders, start_execution=broken)
     whole = dataclasses.replace(whole, orders=orders_that_break)
     await whole.sweep()
     assert [execution_id for execution_id, _ in orders.cancelled] == [one.execution_id]
 
 
-async def queued(bench: Bench, number: int) -> list[Accepted]:
-    user_id = await new_user(bench.database)
+async def queued(harness: ActivityHarness, number: int) -> list[Accepted]:
+    user_id = await new_user(harness.database)
     return [
-        await accept(bench.database, new_execution(user_id), claimed=False) for _ in range(number)
+        await accept(harness.database, new_execution(user_id), claimed=False) for _ in range(number)
     ]
 
 
-async def status(bench: Bench, one: Accepted) -> tuple[str, str | None]:
-    async with bench.database.as_user(one.user_id) as conn:
+async def status(harness: ActivityHarness, one: Accepted) -> tuple[str, str | None]:
+    async with harness.database.as_user(one.user_id) as conn:
         row = await conn.fetchrow(
             "SELECT status, error ->> 'code' AS code FROM executions WHERE execution_id = $1",
             one.execution_id,
@@ -201,12 +213,14 @@ async def status(bench: Bench, one: Accepted) -> tuple[str, str | None]:
     return row["status"], row["code"]
 
 
-async def test_sweep_starts_what_is_behind_a_row_that_cannot_be_started(bench: Bench) -> None:
-    unreadable, refused, good = await queued(bench, 3)
-    await bench.as_owner(
+async def test_reconciler_starts_what_is_behind_a_row_that_cannot_be_started(
+    harness: ActivityHarness,
+) -> None:
+    unreadable, refused, good = await queued(harness, 3)
+    await harness.as_owner(
         "UPDATE executions SET plan = '{}' WHERE execution_id = $1", unreadable.execution_id
     )
-    await age(bench)
+    await age(harness)
     orders = Orders()
 
     async def start(order: ExecutionOrder, prompt: str) -> None:
@@ -214,85 +228,89 @@ async def test_sweep_starts_what_is_behind_a_row_that_cannot_be_started(bench: B
             raise ConnectionError("too large a message")
         await orders.start_execution(order, prompt)
 
-    whole = sweep(bench, orders)
+    whole = sweep(harness, orders)
     await dataclasses.replace(
         whole, orders=dataclasses.replace(whole.orders, start_execution=start)
     ).sweep()
     assert orders.started == [good.execution_id]
 
 
-async def test_sweep_does_not_knock_for_every_row_while_temporal_is_down(bench: Bench) -> None:
-    await queued(bench, 5)
-    await age(bench)
+async def test_reconciler_does_not_knock_for_every_row_while_temporal_is_down(
+    harness: ActivityHarness,
+) -> None:
+    await queued(harness, 5)
+    await age(harness)
     knocks: list[ExecutionId] = []
 
     async def down(order: ExecutionOrder, _prompt: str) -> None:
         knocks.append(order.execution_id)
         raise ConnectionError("down")
 
-    whole = sweep(bench, Orders())
+    whole = sweep(harness, Orders())
     await dataclasses.replace(
         whole, orders=dataclasses.replace(whole.orders, start_execution=down)
     ).sweep()
     assert len(knocks) == core.maintenance.reconciler.GIVE_UP_AFTER
 
 
-async def test_sweep_ends_what_was_still_queued_at_its_deadline(bench: Bench) -> None:
-    [one] = await queued(bench, 1)
-    await age(bench)
-    await bench.as_owner("UPDATE executions SET deadline_at = now() - interval '1 s'")
+async def test_reconciler_ends_what_was_still_queued_at_its_deadline(
+    harness: ActivityHarness,
+) -> None:
+    [one] = await queued(harness, 1)
+    await age(harness)
+    await harness.as_owner("UPDATE executions SET deadline_at = now() - interval '1 s'")
     orders = Orders()
-    await sweep(bench, orders).sweep()
+    await sweep(harness, orders).sweep()
     assert orders.started == []
-    assert await status(bench, one) == ("failed", "deadline_exceeded")
-    assert await bench.charge(one.image) == await bench.charge(one.video) == ("released", 0)
+    assert await status(harness, one) == ("failed", "deadline_exceeded")
+    assert await harness.charge(one.image) == await harness.charge(one.video) == ("released", 0)
 
 
-async def left_behind(bench: Bench, orders: Orders) -> tuple[Accepted, DeliveryOrder]:
+async def left_behind(harness: ActivityHarness, orders: Orders) -> tuple[Accepted, DeliveryOrder]:
     """A pending webhook whose delivery was started and has closed."""
-    one = await bench.accepted(webhook_url="http://receiver.test/")
-    await age(bench)
-    await sweep(bench, Orders(how_closed="terminated")).look_after_running()
-    await bench.as_owner("UPDATE webhooks SET created_at = created_at - interval '1 min'")
-    await sweep(bench, orders).start_deliveries()
+    one = await harness.accepted(webhook_url="http://receiver.test/")
+    await age(harness)
+    await sweep(harness, Orders(how_closed="terminated")).look_after_running()
+    await harness.as_owner("UPDATE webhooks SET created_at = created_at - interval '1 min'")
+    await sweep(harness, orders).start_deliveries()
     [order] = orders.delivered
     orders.delivered.clear()
     return one, order
 
 
 @pytest.mark.parametrize("delivered", [True, False])
-async def test_sweep_delivers_anew_only_what_is_still_pending(
-    bench: Bench, *, delivered: bool
+async def test_reconciler_delivers_anew_only_what_is_still_pending(
+    harness: ActivityHarness, *, delivered: bool
 ) -> None:
     orders = Orders()
-    one, first = await left_behind(bench, orders)
+    one, first = await left_behind(harness, orders)
 
     async def closed_meanwhile(order: DeliveryOrder) -> bool:
         if order.delivery == first.delivery and delivered:
-            async with bench.database.as_user(one.user_id) as conn:
+            async with harness.database.as_user(one.user_id) as conn:
                 assert await mark_delivered(conn, order)
         return await orders.start_delivery(order) and order.delivery != first.delivery
 
-    whole = sweep(bench, orders)
+    whole = sweep(harness, orders)
     await dataclasses.replace(
         whole, orders=dataclasses.replace(whole.orders, start_delivery=closed_meanwhile)
     ).start_deliveries()
-    async with bench.database.as_user(one.user_id) as conn:
+    async with harness.database.as_user(one.user_id) as conn:
         webhook = await get_webhook(conn, first.event_id)
     assert webhook.state == ("delivered" if delivered else "pending")
     assert [order.delivery for order in orders.delivered] == ([1] if delivered else [1, 2])
 
 
-async def test_sweep_repeats_a_cancel_once_a_minute(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+async def test_reconciler_repeats_a_cancel_once_a_minute(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = await bench.accepted()
-    await age(bench)
-    await bench.as_owner(
+    one = await harness.accepted()
+    await age(harness)
+    await harness.as_owner(
         "UPDATE executions SET cancel_requested_at = now(), cancel_reason = 'cancelled'"
     )
     orders = Orders()
-    sweeping = sweep(bench, orders)
+    sweeping = sweep(harness, orders)
     for _ in range(3):
         await sweeping.look_after_running()
     assert orders.cancelled == [(one.execution_id, "cancelled")]
@@ -301,113 +319,117 @@ async def test_sweep_repeats_a_cancel_once_a_minute(
     assert len(orders.cancelled) == 2
 
 
-async def test_sweep_remembers_a_bounded_number_of_cancels(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+async def test_reconciler_remembers_a_bounded_number_of_cancels(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(core.maintenance.reconciler, "SIGNALS_KEPT", 1)
     for _ in range(2):
-        await bench.accepted()
-    await age(bench)
-    await bench.as_owner(
+        await harness.accepted()
+    await age(harness)
+    await harness.as_owner(
         "UPDATE executions SET cancel_requested_at = now(), cancel_reason = 'cancelled'"
     )
     orders = Orders()
-    sweeping = sweep(bench, orders)
+    sweeping = sweep(harness, orders)
     for _ in range(2):
         await sweeping.look_after_running()
     assert len(orders.cancelled) == 4
 
 
-async def test_sweep_gives_its_lock_up_when_the_connection_falls_silent(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+async def test_reconciler_gives_its_lock_up_when_the_connection_falls_silent(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(core.maintenance.reconciler, "EVERY_SECONDS", 0.01)
     monkeypatch.setattr(core.maintenance.reconciler, "LOCK_TIMEOUT_SECONDS", 0.3)
-    async with bench.database.listening_connection() as lock:
+    async with harness.database.listening_connection() as lock:
         backend = lock.get_server_pid()
         os.kill(backend, signal.SIGSTOP)
         try:
             began = time.monotonic()
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(8):
-                    await sweep(bench, Orders()).sweep_for_ever(lock)
+                    await sweep(harness, Orders()).sweep_for_ever(lock)
             assert time.monotonic() - began < 7, "it was the test's own limit"
         finally:
             os.kill(backend, signal.SIGCONT)
 
 
-async def test_sweep_starts_again_what_temporal_does_not_know(bench: Bench) -> None:
-    one = await bench.accepted()
-    await bench.run(bench.jobs.submit, one.image)
-    await age(bench)
+async def test_reconciler_starts_again_what_temporal_does_not_know(
+    harness: ActivityHarness,
+) -> None:
+    one = await harness.accepted()
+    await harness.run(harness.jobs.submit, one.image)
+    await age(harness)
     orders = Orders(how_closed=NOT_FOUND)
-    await sweep(bench, orders).sweep()
+    await sweep(harness, orders).sweep()
     assert orders.started == [one.execution_id]
-    assert (await status(bench, one))[0] == "running"
-    async with bench.database.as_user(one.user_id) as conn:
+    assert (await status(harness, one))[0] == "running"
+    async with harness.database.as_user(one.user_id) as conn:
         claim = await claim_execution(conn, one.ref)
     assert claim.outcome is ClaimOutcome.CLAIMED
-    await bench.run(bench.jobs.submit, one.image)
-    assert len(bench.bill()) == 1
+    await harness.run(harness.jobs.submit, one.image)
+    assert len(harness.bill()) == 1
 
 
 @pytest.mark.parametrize("race", [True, False])
-async def test_sweep_reports_a_lost_workflow_only_if_it_ended_the_row(
-    bench: Bench, capsys: pytest.CaptureFixture[str], *, race: bool
+async def test_reconciler_reports_a_lost_workflow_only_if_it_ended_the_row(
+    harness: ActivityHarness, capsys: pytest.CaptureFixture[str], *, race: bool
 ) -> None:
-    one = await bench.accepted()
-    await age(bench)
+    one = await harness.accepted()
+    await age(harness)
 
     async def closed(_execution_id: ExecutionId) -> str:
         if race:
-            await bench.executions.finish(
+            await harness.executions.finish(
                 FinishInput(execution=one.ref, status=ExecutionStatus.COMPLETED)
             )
         return "failed"
 
-    whole = sweep(bench, Orders())
+    whole = sweep(harness, Orders())
     await dataclasses.replace(
         whole, orders=dataclasses.replace(whole.orders, closed=closed)
     ).look_after_running()
-    assert await status(bench, one) == (
+    assert await status(harness, one) == (
         ("completed", None) if race else ("failed", "internal_error")
     )
     assert ("lost its workflow" in capsys.readouterr().out) is not race
 
 
-async def test_sweep_does_not_start_what_ended_since_its_first_look(bench: Bench) -> None:
-    one = await bench.accepted()
-    await age(bench)
+async def test_reconciler_does_not_start_what_ended_since_its_first_look(
+    harness: ActivityHarness,
+) -> None:
+    one = await harness.accepted()
+    await age(harness)
 
     async def closed(_execution_id: ExecutionId) -> str:
-        await bench.executions.finish(
+        await harness.executions.finish(
             FinishInput(execution=one.ref, status=ExecutionStatus.COMPLETED)
         )
         return "completed"
 
     orders = Orders()
-    whole = sweep(bench, orders)
+    whole = sweep(harness, orders)
     await dataclasses.replace(
         whole, orders=dataclasses.replace(whole.orders, closed=closed)
     ).look_after_running()
     assert orders.started == []
 
 
-async def test_sweep_counts_what_is_not_known_yet(bench: Bench) -> None:
-    bench.sandbox.set(history_hidden=True)
-    bench.sandbox.fault("drop_after_accept")
-    one = await bench.accepted()
-    await bench.run(bench.jobs.submit, one.image)
+async def test_reconciler_counts_what_is_not_known_yet(harness: ActivityHarness) -> None:
+    harness.sandbox.set(history_hidden=True)
+    harness.sandbox.fault("drop_after_accept")
+    one = await harness.accepted()
+    await harness.run(harness.jobs.submit, one.image)
 
     def gauges(provider: str) -> tuple[float | None, ...]:
         names = ("takeone_jobs_unknown", "takeone_open_bills")
         return tuple(REGISTRY.get_sample_value(name, {"provider": provider}) for name in names)
 
-    sweeping = sweep(bench, Orders(how_closed="terminated"))
+    sweeping = sweep(harness, Orders(how_closed="terminated"))
     await sweeping.count_open()
     assert gauges("replicate") == (1, 0)
     assert gauges("fal") == (0, 0)
-    await age(bench)
+    await age(harness)
     await sweeping.look_after_running()
     await sweeping.late_bills.settle()
     await sweeping.count_open()

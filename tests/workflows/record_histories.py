@@ -1,18 +1,18 @@
-"""`python -m tests.workflows.record [NAME ...]`: play the scenarios and store the histories that
-are missing.
+"""Play the scenarios and store the histories that are missing.
 
-A stored history stands for executions that are running somewhere: it is only ever added to. After a
-change of the command sequence behind a patch, record the new branch under a new name (`--as
-SUFFIX`), and keep the old file.
+Usage: `python -m tests.workflows.record_histories [NAME ...]`. A stored history represents
+executions that are running somewhere, so files are only ever added. After a change of the command
+sequence behind a patch, record the new branch under a new name (`--as SUFFIX`) and keep the old
+file.
 """
 
 import argparse
 import asyncio
 import sys
 
-from tests.workflows.histories import FOLDER, store
 from tests.workflows.scenarios import SCENARIOS, play
-from tests.workflows.skipping import skipping_client
+from tests.workflows.stored_histories import FOLDER, store
+from tests.workflows.time_skipping import skipping_client
 
 
 async def record(names: list[str], suffix: str) -> None:
@@ -27,7 +27,9 @@ async def record(names: list[str], suffix: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.workflows.record", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.workflows.record_histories", description=__doc__
+    )
     parser.add_argument("names", nargs="*", help="scenarios; all by default")
     parser.add_argument(
         "--as", dest="suffix", default="", help="put behind the names, for a branch behind a patch"
