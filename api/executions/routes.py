@@ -49,7 +49,6 @@ from core.store.executions.executions import (
     NewExecution,
     insert_execution,
     mark_cancel_requested,
-    own_secret_context,
 )
 from core.store.executions.idempotency import KeptAnswer, find_answer
 from core.store.executions.status import (
@@ -60,6 +59,7 @@ from core.store.executions.status import (
 )
 from core.store.executions.unfinished import get_order
 from core.store.jobs.callbacks import notify_open_jobs
+from core.store.webhooks.signing_secrets import seal_request_secret
 
 CANCEL_WAIT_SECONDS = 5.0
 CANCEL_LOOK_SECONDS = 0.15
@@ -156,10 +156,10 @@ def _new_execution(
         ),
         metadata=wanted.metadata or {},
         webhook_url=wanted.webhook,
-        webhook_secret_sealed=(
+        webhook_secret=(
             None
             if secret is None
-            else services.secrets.seal(secret, context=own_secret_context(execution_id))
+            else seal_request_secret(services.secrets, secret, execution_id, user_id)
         ),
         deadline_seconds=planned.deadline_seconds,
         max_cost_nano_usd=nano_usd(wanted.max_cost) if wanted.max_cost is not None else None,

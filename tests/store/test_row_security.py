@@ -68,6 +68,7 @@ OF_TYPE: Mapping[str, str] = {
 CHECKED: Mapping[str, str] = {
     "status": "'queued'",
     "kind": "'held'",
+    "secrets.kind": "'webhook_secret'",
     "measure": "'usd'",
     "class": "'reads'",
     "budget_month": "'2026-01-01'",
@@ -126,7 +127,9 @@ async def _insert(conn: Connection, table: str) -> str:
     """An INSERT of one row for user $1, with anything that its columns take."""
     columns = {row["name"]: row["type"] for row in await conn.fetch(LIST_COLUMNS, table)}
     values = {
-        name: CHECKED.get(name, OF_TYPE[kind]).format(token=secrets.token_hex(6))
+        name: CHECKED.get(f"{table}.{name}", CHECKED.get(name, OF_TYPE[kind])).format(
+            token=secrets.token_hex(6)
+        )
         for name, kind in columns.items()
     }
     return f"INSERT INTO {table} ({', '.join(['user_id', *values])}) VALUES ({', '.join(['$1', *values.values()])})"
