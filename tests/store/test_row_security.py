@@ -68,12 +68,14 @@ OF_TYPE: Mapping[str, str] = {
 CHECKED: Mapping[str, str] = {
     "status": "'queued'",
     "kind": "'held'",
-    "secrets.kind": "'webhook_secret'",
+    "secrets.kind": "'provider_key/fal'",
     "measure": "'usd'",
     "class": "'reads'",
     "budget_month": "'2026-01-01'",
 }
 """Columns whose CHECK wants something of its own."""
+MADE_WITH_USER = ("users", "secrets")
+"""Tables with a row for each user from the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +119,7 @@ async def tenants(
         )  # what a row points to need not be there
         for table in tables:
             for user_id in (ada, bob):
-                if table.of_users and table.name != "users":
+                if table.of_users and table.name not in MADE_WITH_USER:
                     await owner.execute(await _insert(owner, table.name), user_id)
         yield Tenants(database=database, owner=owner, tables=tables, ada=ada, bob=bob)
         await owner.close()
