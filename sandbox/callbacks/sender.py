@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sandbox import signatures
-from sandbox.accounts import MAIN, webhook_secret
-from sandbox.bill import timestamp
-from sandbox.faults import CALLBACKS, HELD_CALLBACKS, FaultBook
-from sandbox.jobs import Job
-from sandbox.parking import How, ParkingLot
+from sandbox.callbacks import signatures
+from sandbox.faults.book import CALLBACKS, HELD_CALLBACKS, FaultBook
+from sandbox.faults.breakpoints import How, ParkingLot
+from sandbox.http.accounts import MAIN, webhook_secret
+from sandbox.jobs.bill import timestamp
+from sandbox.jobs.store import Job
 from sandbox.settings import Json, Settings
 
 

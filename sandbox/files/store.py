@@ -10,8 +10,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import httpx
 
-from sandbox import media
-from sandbox.jobs import Job, Jobs, StoredFile
+from sandbox.files import renderer as media
+from sandbox.jobs.store import Job, Jobs, StoredFile
 from sandbox.models import Order, fitted
 from sandbox.settings import Json
 

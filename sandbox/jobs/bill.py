@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from sandbox.jobs import Job
+from sandbox.jobs.store import Job
 from sandbox.settings import Json
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from sandbox.bill import timestamp
+from sandbox.jobs.bill import timestamp
 from sandbox.settings import Json
 
 How = Literal["go_on", "drop", "reset"]

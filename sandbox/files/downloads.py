@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from sandbox.exchange import HTML_PAGE, Exchange
-from sandbox.faults import FILES, Fault, FaultBook
-from sandbox.jobs import Jobs, StoredFile
+from sandbox.faults.book import FILES, Fault, FaultBook
+from sandbox.http.exchange import HTML_PAGE, Exchange
+from sandbox.jobs.store import Jobs, StoredFile
 from sandbox.settings import Json
 
 DEFAULT_HUGE_BYTES = 2 * 1024 * 1024 * 1024

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sandbox.bill import timestamp
+from sandbox.jobs.bill import timestamp
 from sandbox.models import Provider
 from sandbox.settings import Json, as_object
 

@@ -13,15 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from sandbox import fal_answers as answers
-from sandbox import workshop as work
-from sandbox.accounts import account_of, is_refused
-from sandbox.desk import Desk
-from sandbox.exchange import json_answer
-from sandbox.jobs import Job
+from sandbox.callbacks.signatures import key_set
+from sandbox.fal import responses as answers
+from sandbox.http.accounts import account_of, is_refused
+from sandbox.http.exchange import json_answer
+from sandbox.http.route_context import Desk
+from sandbox.jobs import runner as work
+from sandbox.jobs.store import Job
 from sandbox.models import MODELS, find_model, violations
 from sandbox.settings import DAY_SECONDS, Json, as_object
-from sandbox.signatures import key_set
 
 SYNC_SECONDS = 600.0
 HISTORY_SECONDS = DAY_SECONDS

@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from sandbox import replicate_answers as answers
-from sandbox.bill import timestamp
-from sandbox.desk import Desk
-from sandbox.exchange import json_answer
-from sandbox.jobs import StoredFile
-from sandbox.replicate import Replicate
+from sandbox.http.exchange import json_answer
+from sandbox.http.route_context import Desk
+from sandbox.jobs.bill import timestamp
+from sandbox.jobs.store import StoredFile
+from sandbox.replicate import responses as answers
+from sandbox.replicate.routes import Replicate
 from sandbox.settings import DAY_SECONDS, Json, as_object
 
 PATH = "/replicate/v1/files"

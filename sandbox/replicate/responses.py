@@ -5,12 +5,12 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sandbox.bill import timestamp
-from sandbox.exchange import json_answer
-from sandbox.jobs import Job, State
+from sandbox.http.exchange import json_answer
+from sandbox.jobs.bill import timestamp
+from sandbox.jobs.runner import MODERATION_TYPE, model_of
+from sandbox.jobs.store import Job, State
 from sandbox.models import Violation
 from sandbox.settings import Json
-from sandbox.workshop import MODERATION_TYPE, model_of
 
 STATUSES: dict[State, str] = {
     "queued": "starting",

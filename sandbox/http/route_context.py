@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from starlette.requests import Request
 
-from sandbox.bill import timestamp, token_of
-from sandbox.exchange import Exchange
-from sandbox.faults import BACKWARDS, CANCELS, FaultBook
-from sandbox.jobs import Job, Jobs
+from sandbox.faults.book import BACKWARDS, CANCELS, FaultBook
+from sandbox.http.exchange import Exchange
+from sandbox.jobs.bill import timestamp, token_of
+from sandbox.jobs.runner import Workshop
+from sandbox.jobs.store import Job, Jobs
 from sandbox.models import Provider
 from sandbox.settings import Json
-from sandbox.workshop import Workshop
 
 KEPT_REQUESTS = 10_000
 

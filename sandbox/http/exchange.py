@@ -10,11 +10,11 @@ from typing import Any, Protocol
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from sandbox.accounts import account_of, key_of
-from sandbox.bill import timestamp
-from sandbox.faults import AFTER, ANSWERS, BEFORE, STATUSES, UNREAD, Fault, FaultBook
+from sandbox.faults.book import AFTER, ANSWERS, BEFORE, STATUSES, UNREAD, Fault, FaultBook
+from sandbox.faults.breakpoints import How, ParkingLot
+from sandbox.http.accounts import account_of, key_of
+from sandbox.jobs.bill import timestamp
 from sandbox.models import Provider
-from sandbox.parking import How, ParkingLot
 from sandbox.settings import Json
 
 KEPT_CALLS = 20_000

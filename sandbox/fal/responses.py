@@ -4,12 +4,12 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sandbox.bill import timestamp
-from sandbox.exchange import json_answer
-from sandbox.jobs import Job
+from sandbox.http.exchange import json_answer
+from sandbox.jobs.bill import timestamp
+from sandbox.jobs.runner import MODERATION_TYPE, model_of
+from sandbox.jobs.store import Job
 from sandbox.models import Field, Violation, violations
 from sandbox.settings import Json
-from sandbox.workshop import MODERATION_TYPE, model_of
 
 RETRYABLE = frozenset(
     {

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from sandbox.bill import Bill
-from sandbox.callbacks import Callbacks
-from sandbox.faults import JOBS, FaultBook
-from sandbox.files import Files, SourceError
-from sandbox.jobs import Job, Jobs, State, new_job_id
+from sandbox.callbacks.sender import Callbacks
+from sandbox.faults.book import JOBS, FaultBook
+from sandbox.files.store import Files, SourceError
+from sandbox.jobs.bill import Bill
+from sandbox.jobs.store import Job, Jobs, State, new_job_id
 from sandbox.models import Model, Order, Price, find_model, violations
 from sandbox.settings import DAY_SECONDS, Json, Settings
 

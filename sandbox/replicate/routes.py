@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from sandbox import replicate_answers as answers
-from sandbox import workshop as work
-from sandbox.accounts import account_of, is_refused, webhook_secret
-from sandbox.desk import Desk
-from sandbox.exchange import json_answer
-from sandbox.jobs import Job
+from sandbox.http.accounts import account_of, is_refused, webhook_secret
+from sandbox.http.exchange import json_answer
+from sandbox.http.route_context import Desk
+from sandbox.jobs import runner as work
+from sandbox.jobs.store import Job
 from sandbox.models import Model, find_model, violations
+from sandbox.replicate import responses as answers
 from sandbox.settings import DAY_SECONDS, Json, as_object
 
 PAGE = 100
