@@ -14,6 +14,8 @@ from core.platform.crypto.sealing import (
     key_id,
 )
 
+pytestmark = pytest.mark.guarantee("G6")
+
 OLD = b"o" * 32
 NEW = b"n" * 32
 

@@ -25,6 +25,8 @@ from core.store.webhooks.signing_secrets import (
 from tests.support.rows import NO_LIMITS, new_execution
 from tests.support.servers import FreshDatabase
 
+pytestmark = pytest.mark.guarantee("G6")
+
 OLD_KEY, NEW_KEY = b"o" * 32, b"n" * 32
 OLD_ID, NEW_ID = key_id(OLD_KEY), key_id(NEW_KEY)
 OLD, NEW, BOTH = Sealer([OLD_KEY]), Sealer([NEW_KEY]), Sealer([NEW_KEY, OLD_KEY])
