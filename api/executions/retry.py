@@ -13,6 +13,8 @@ from api.services import services_of
 from core.domain.failures import FailureCode
 from core.ordering import retry as ordering
 
+NO_BODY = RetryRequest.model_validate({})
+
 router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictJsonRoute)
 
 
@@ -45,7 +47,7 @@ async def retry_execution(
     request: Request,
     user_id: CurrentUser,
     execution_id: ExecutionIdPath,
-    body: RetryRequest | None = None,
+    body: RetryRequest = NO_BODY,
     idempotency_header: IdempotencyHeader = None,
 ) -> Response:
     """Run a failed or cancelled execution again, under the same id.
@@ -54,7 +56,6 @@ async def retry_execution(
     today is held.
     """
     services = services_of(request)
-    body = body or RetryRequest.model_validate({})
     order = ordering.RetryOrder(
         user_id=user_id,
         execution_id=execution_id,
