@@ -38,6 +38,8 @@ from tests.store.files.bucket import (
 from tests.store.files.file_server import BLOCK, MP4_HEAD, file_server, mp4_bytes
 from tests.support.servers import S3Server
 
+pytestmark = pytest.mark.guarantee("G2", "G7")
+
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_s3.type_defs import LifecycleRuleTypeDef
