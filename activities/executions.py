@@ -189,7 +189,6 @@ class ExecutionActivities:
                 user_id=execution.user_id,
                 type=type_,
                 url=execution.webhook_url,
-                webhook_secret_sealed=execution.webhook_secret_sealed,
                 body=webhook_body(
                     event_id, type_, sequence, execution, status, result, error, money
                 ),

@@ -244,8 +244,8 @@ BUGS: Final = (
         what="a request that is repeated with its Idempotency-Key is a new request",
         edits=(
             Edit(
-                file="api/executions/routes.py",
-                old="        idempotency_key=key,\n",
+                file="api/executions/generate_video.py",
+                old='        idempotency_key=idempotency_key(idempotency_header, "generate-video", body=body),\n',
                 new="        idempotency_key=None,\n",
             ),
         ),

@@ -71,7 +71,7 @@ async def _insert(database: Database, user_id: UserId) -> ExecutionId:
         request={},
         metadata={},
         webhook_url=None,
-        webhook_secret_sealed=None,
+        webhook_secret=None,
         deadline_seconds=60,
     )
     async with database.as_user(user_id) as conn:
