@@ -38,14 +38,8 @@ from core.platform.crypto.sealing import Sealer
 from core.platform.egress.client import Outbound
 from core.platform.observability.logging import configure_logging, get_logger
 from core.platform.observability.metrics import MetricsPortError, start_metrics_server
-from core.platform.settings.processes import (
-    WorkerProcess,
-    callback_base_url,
-    callback_note,
-    describe_settings,
-    load,
-    secret_values,
-)
+from core.platform.settings.load import describe_settings, load, secret_values
+from core.platform.settings.processes import WorkerProcess
 from core.platform.temporal import policies
 from core.platform.temporal.client import (
     UNREACHABLE,
@@ -55,6 +49,7 @@ from core.platform.temporal.client import (
     queue_backlogs,
 )
 from core.platform.temporal.payload_encryption import payload_converter
+from core.platform.urls import callback_base_url, callback_note
 from core.providers.registry import Providers, provider_address
 from core.store.database import Database
 from core.store.executions.concurrency_counters import LoadLimits

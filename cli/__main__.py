@@ -26,7 +26,8 @@ from core.domain.ids import UserId
 from core.domain.money import NanoUsd, nano_usd, usd_text
 from core.platform.crypto.sealing import Sealer
 from core.platform.observability.logging import configure_logging
-from core.platform.settings.processes import AdminProcess, describe_settings, load, secret_values
+from core.platform.settings.load import describe_settings, load, secret_values
+from core.platform.settings.processes import AdminProcess
 from core.store.accounts.audit import record
 from core.store.accounts.users import (
     UserLimits,

@@ -20,7 +20,7 @@ from core.domain.messages.jobs import SubmitJobResult, SubmitOutcome
 from core.platform.clock import boot_seconds
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
-from core.platform.settings.processes import ProviderSettings
+from core.platform.settings.providers import ProviderSettings
 from core.platform.temporal.policies import (
     HELD_BACK_MAX_SECONDS,
     ROOM_LOOK_SECONDS,

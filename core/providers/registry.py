@@ -12,7 +12,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from core.domain.plans import StepKind
-from core.platform.settings.processes import ProviderSettings
+from core.platform.settings.providers import ProviderSettings
 from core.providers.http import NoHttp, ProviderHttp
 from core.providers.port import Model, Provider
 from core.providers.pricing import sellable

@@ -18,7 +18,7 @@ import pytest
 from core.domain.failures import FailureCode
 from core.platform import clock
 from core.platform.clock import boot_seconds
-from core.platform.settings.processes import ProviderSettings
+from core.platform.settings.providers import ProviderSettings
 from core.platform.temporal.policies import CREATE_CALL_SECONDS, SEND_WITHIN_SECONDS
 from core.providers.http import CONNECT_SECONDS, UNDELIVERED_SECONDS, ProviderHttp, Sent
 from core.providers.port import CreateOutcome, CreateRequest

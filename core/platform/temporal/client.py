@@ -32,7 +32,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from core.platform.observability.logging import get_logger
 from core.platform.observability.metrics import TASK_QUEUE_BACKLOG
-from core.platform.settings.processes import TemporalSettings
+from core.platform.settings.temporal import TemporalSettings
 from core.platform.temporal.search_attributes import COST_USD as COST_USD
 from core.platform.temporal.search_attributes import PLAN_TYPE as PLAN_TYPE
 from core.platform.temporal.search_attributes import PROVIDER as PROVIDER
