@@ -50,12 +50,12 @@ async def run_recovery(recovery: Recovery, arguments: argparse.Namespace) -> int
             say("Nothing was changed.")
             return 1
     await recovery.run(arguments.since, arguments.actor)
-    for line in recovery.for_a_person:
+    for line in recovery.for_operator:
         say(f"FOR A PERSON: {line}")
     say(
         "recovered: submits go on, start or restart the workers"
-        if not recovery.for_a_person
-        else f"recovered, but for {len(recovery.for_a_person)} that a person must look at, listed above"
+        if not recovery.for_operator
+        else f"recovered, but for {len(recovery.for_operator)} that a person must look at, listed above"
     )
     return 0
 
