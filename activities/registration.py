@@ -105,7 +105,7 @@ async def open_activities(settings: WorkerProcess, client: Client) -> AsyncGener
             ),
             webhooks=WebhookActivities(
                 database=database,
-                secrets=sealer,
+                sealer=sealer,
                 http=WebhookHttpSettings(outbound=outbound),
                 slots=AttemptSlots.of(settings.webhook_slots),
             ),

@@ -21,7 +21,7 @@ from core.domain.messages.webhooks import (
     FailedReason,
     WebhookState,
 )
-from core.platform.crypto.sealing import SealError, SecretBox
+from core.platform.crypto.sealing import Sealer, SealError
 from core.platform.crypto.webhook_signatures import (
     UnusableSecretError,
     signature_headers,
@@ -42,6 +42,7 @@ from core.platform.temporal.policies import (
 from core.store.database import Connection, Database, after_commit
 from core.store.webhooks import events as webhooks
 from core.store.webhooks.endpoint_health import Disabled, disable, note_failure, note_success
+from core.store.webhooks.signing_secrets import SigningSecrets, find_signing_secrets
 from core.webhooks.concurrency import AttemptSlots, slot_retry_seconds
 from core.webhooks.sender import Answer, AttemptError, WebhookHttpSettings, post_webhook
 
@@ -71,10 +72,10 @@ def retry_delay_seconds(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookActivities:
-    """The clients of the webhook activities. secrets: opens sealed secrets. http: the sender's."""
+    """The clients of the webhook activities. http: the limits of one attempt."""
 
     database: Database
-    secrets: SecretBox
+    sealer: Sealer
     http: WebhookHttpSettings = field(default_factory=WebhookHttpSettings)
     slots: AttemptSlots = field(default_factory=AttemptSlots)
 
@@ -103,6 +104,7 @@ class WebhookActivities:
                     await webhooks.mark_failed(conn, order, webhook.closed)
                     log.info("webhook.not_sent", event_id=order.event_id, reason=webhook.closed)
                     return await _ended(conn, order)
+                secrets = await find_signing_secrets(conn, order.event_id)
                 release = self.slots.acquire(
                     webhook.user_id, webhook.endpoint_id, failing=webhook.failing
                 )
@@ -117,12 +119,16 @@ class WebhookActivities:
                     await webhooks.put_back(conn, order, seconds=retry_seconds)
             if number is None:
                 _raise_no_slot(retry_seconds)
-            return await self._send_and_record(order, webhook, number)
+            return await self._send_and_record(order, webhook, secrets, number)
 
     async def _send_and_record(
-        self, order: DeliveryOrder, webhook: webhooks.WebhookRecord, number: int
+        self,
+        order: DeliveryOrder,
+        webhook: webhooks.WebhookRecord,
+        secrets: SigningSecrets | None,
+        number: int,
     ) -> AttemptResult:
-        answer = await self._send(webhook)
+        answer = await self._send(webhook, secrets)
         delay = retry_delay_seconds(order, number, answer.retry_after_seconds)
         outcome = await self._record(order, webhook, number, answer, _outcome(answer, delay))
         WEBHOOK_ATTEMPTS.labels(outcome).inc()
@@ -162,12 +168,15 @@ class WebhookActivities:
                 # visibly for days.
                 return AttemptResult(outcome=AttemptOutcome.EXHAUSTED, number=0)
 
-    async def _send(self, webhook: webhooks.WebhookRecord) -> Answer:
+    async def _send(
+        self, webhook: webhooks.WebhookRecord, secrets: SigningSecrets | None
+    ) -> Answer:
+        if secrets is None:
+            log.error("webhook.signing_secret_missing", event_id=webhook.event_id)
+            return Answer(duration_ms=0, error=AttemptError.SECRET_UNUSABLE)
         try:
-            secret = self.secrets.open(
-                webhook.secrets.current, context=webhook.secrets.context
-            ).decode()
-            previous = self._previous_secret(webhook)
+            secret = secrets.current.open(self.sealer)
+            previous = self._previous_secret(webhook, secrets)
             headers = signature_headers(
                 secret, webhook.event_id, int(time.time()), webhook.body, previous=previous
             )
@@ -181,16 +190,17 @@ class WebhookActivities:
             return Answer(duration_ms=0, error=AttemptError.SECRET_UNUSABLE)
         return await post_webhook(webhook.url, headers, webhook.body, self.http)
 
-    def _previous_secret(self, webhook: webhooks.WebhookRecord) -> str | None:
+    def _previous_secret(
+        self, webhook: webhooks.WebhookRecord, secrets: SigningSecrets
+    ) -> str | None:
         """Return the secret that is being replaced; None if there is none or it is unusable.
 
         An unusable one must not prevent signing with the new secret.
         """
-        secrets = webhook.secrets
         if secrets.previous is None:
             return None
         try:
-            previous = self.secrets.open(secrets.previous, context=secrets.context).decode()
+            previous = secrets.previous.open(self.sealer)
             standard_webhooks_key(previous)
         except (SealError, UnusableSecretError, UnicodeDecodeError) as problem:
             log.warning(

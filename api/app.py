@@ -14,15 +14,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import callbacks
 from api.account import keys, provider_keys, usage
 from api.auth.rate_limit import RateHeaders
-from api.executions import assets, models, quotes, retry, routes
+from api.executions import assets, executions, generate_video, models, quotes, retry
 from api.http import health, openapi
+from api.http.body_limits import BodyLimits
+from api.http.ordering_problems import ordering_problem
 from api.http.problems import ProblemError, problem_response, unavailable, validation_problem
 from api.http.restore_gate import refuse_while_closed
 from api.services import Services
 from api.webhooks import deliveries, endpoints
 from core.domain.failures import FailureCode
+from core.ordering.errors import OrderingError
 from core.platform.observability.logging import get_logger
 from core.store.database import DATABASE_DOWN
+from core.version import VERSION
 
 log = get_logger(__name__)
 
@@ -39,18 +43,19 @@ def create_app(services: Services) -> FastAPI:
     """The services stay the caller's: open before the first request, closed after the last."""
     app = FastAPIOffline(  # the docs page brings its own scripts: no address of somebody else's
         title="Takeone",
-        version="0.1.0",
+        version=VERSION,
         summary="Durable AI video generation. Every step is paid for once.",
         redirect_slashes=False,
         redoc_url=None,
     )
     app.state.services = services
-    for module in (routes, retry):
+    for module in (generate_video, retry):
         app.include_router(module.router, dependencies=[Depends(refuse_while_closed)])
     for module in (
         assets,
         callbacks,
         endpoints,
+        executions,
         health,
         keys,
         models,
@@ -61,9 +66,11 @@ def create_app(services: Services) -> FastAPI:
     ):
         app.include_router(module.router)
     app.exception_handler(ProblemError)(_problem)
+    app.exception_handler(OrderingError)(_ordering_error)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_refused)
     app.exception_handler(ClientDisconnect)(_gone)
+    app.add_middleware(BodyLimits)
     app.add_middleware(LastResort)
     app.add_middleware(RateHeaders)
     openapi.install(app)
@@ -72,6 +79,10 @@ def create_app(services: Services) -> FastAPI:
 
 async def _problem(request: Request, error: ProblemError) -> Response:
     return problem_response(request, error)
+
+
+async def _ordering_error(request: Request, error: OrderingError) -> Response:
+    return problem_response(request, ordering_problem(error))
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:

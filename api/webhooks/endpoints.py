@@ -9,13 +9,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.auth.authentication import AdminUser, CurrentUser
-from api.http.addresses import check_webhook_url
 from api.http.bodies import read_json, read_optional_json
 from api.http.ids import ENDPOINT_ID, decode_endpoint_cursor, encode_cursor
 from api.http.openapi import problems, request_body
 from api.http.problems import ProblemError, not_found
 from api.services import services_of
 from api.webhooks.deliveries import begun, endpoint_closed
+from api.webhooks.fields import check_webhook_url
 from api.webhooks.schemas import (
     ChangeEndpointRequest,
     Endpoint,
@@ -68,7 +68,7 @@ async def make_endpoint(request: Request, user_id: AdminUser) -> Endpoint:
                 conn, user_id, wanted.url, wanted.description
             )
             if wanted.secret is not None:
-                await set_first_secret(conn, services.secrets, endpoint_id, wanted.secret)
+                await set_first_secret(conn, services.secrets, endpoint_id, user_id, wanted.secret)
             if wanted.default:
                 await endpoints.set_default(conn, user_id, endpoint_id)
             made = await _find(conn, user_id, endpoint_id)

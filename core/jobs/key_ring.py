@@ -7,7 +7,7 @@ from typing import Final
 
 from core.domain.ids import ProviderKeyId
 from core.domain.messages.jobs import key_scope
-from core.platform.crypto.sealing import SealError, SecretBox
+from core.platform.crypto.sealing import Sealer, SealError
 from core.platform.observability.logging import get_logger
 from core.providers.port import Model, Provider
 from core.providers.registry import Providers
@@ -41,7 +41,7 @@ class KeyRing:
     """Adapters with users' own keys: opened at first use and cached for a while."""
 
     database: Database
-    box: SecretBox
+    box: Sealer
     _cache: OrderedDict[str, tuple[float, Provider]] = field(
         default_factory=OrderedDict[str, "tuple[float, Provider]"], init=False, repr=False
     )

@@ -38,8 +38,12 @@ class Cleanup:
             log.info("provider_key.erased", provider_key_id=provider_key_id)
 
     async def abort_stale_uploads(self) -> None:
-        """Abort multipart uploads of killed processes: their parts are billed but not listed."""
+        """Abort multipart uploads of killed processes, whose parts are billed but not listed.
+
+        The bucket's lifecycle rule does the same within days, if the storage supports rules.
+        """
         try:
+            await self.objects.add_abandoned_upload_rule()
             aborted = await self.objects.abort_stale_uploads(
                 older_than_seconds=int(policies.STALE_UPLOAD.total_seconds())
             )

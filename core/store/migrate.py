@@ -34,7 +34,7 @@ def migration_names() -> list[str]:
     """The names of all migrations, in the order they run."""
     return sorted(
         entry.name
-        for entry in files("store").joinpath("migrations").iterdir()
+        for entry in files("core.store").joinpath("migrations").iterdir()
         if entry.name.endswith(".sql")
     )
 
@@ -53,7 +53,7 @@ async def migrate(owner_dsn: str, application_dsn: str | None = None) -> list[st
         applied = {row["name"] for row in await connection.fetch(LIST_APPLIED)}
         pending = [name for name in migration_names() if name not in applied]
         for name in pending:
-            sql = files("store").joinpath("migrations", name).read_text(encoding="utf-8")
+            sql = files("core.store").joinpath("migrations", name).read_text(encoding="utf-8")
             async with connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
                 await connection.execute(sql)

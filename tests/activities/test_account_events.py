@@ -27,6 +27,8 @@ from tests.support.outbound import LOCAL_HTTP
 from tests.support.receiver import Receiver, reply
 from tests.support.rows import IMAGE_PRICE, SEALER, VIDEO_PRICE, Accepted, accept, new_execution
 
+pytestmark = pytest.mark.guarantee("G4")
+
 LIMITS = UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(2 * (IMAGE_PRICE + VIDEO_PRICE)))
 
 
@@ -55,7 +57,7 @@ async def test_threshold_is_delivered_signed_by_the_accounts_secret(
     async with Receiver.open(reply(500), reply(200)) as receiver:
         one, secret = await half_used(harness, receiver.url)
         order = await started_by_the_reconciler(harness)
-        activities = WebhookActivities(database=harness.database, secrets=SEALER, http=LOCAL_HTTP)
+        activities = WebhookActivities(database=harness.database, sealer=SEALER, http=LOCAL_HTTP)
         with pytest.raises(ApplicationError, match="try 1 was not taken"):
             await harness.run(activities.attempt, order)
         result = await harness.run(activities.attempt, order)
@@ -77,7 +79,7 @@ async def test_threshold_that_nobody_takes_fails_visibly_and_touches_no_executio
     async with Receiver.open(reply(410)) as receiver:
         one, _secret = await half_used(harness, receiver.url)
         order = await started_by_the_reconciler(harness)
-        activities = WebhookActivities(database=harness.database, secrets=SEALER, http=LOCAL_HTTP)
+        activities = WebhookActivities(database=harness.database, sealer=SEALER, http=LOCAL_HTTP)
         assert (await harness.run(activities.attempt, order)).outcome is AttemptOutcome.GONE
         assert (await harness.run(activities.finish, order)).outcome is AttemptOutcome.EXHAUSTED
     async with harness.database.as_user(one.user_id) as conn:

@@ -47,6 +47,8 @@ from tests.support.webhook_rows import (
     store_webhook,
 )
 
+pytestmark = pytest.mark.guarantee("G5")
+
 Try = asyncio.Task[AttemptResult | ApplicationError]
 
 
@@ -70,7 +72,7 @@ async def attempt(
     activities: WebhookActivities | None = None,
 ) -> AttemptResult | ApplicationError:
     """What the activity returned, or the failure by which it asks Temporal for another try."""
-    worker = activities or WebhookActivities(database=database, secrets=secrets, http=LOCAL_HTTP)
+    worker = activities or WebhookActivities(database=database, sealer=secrets, http=LOCAL_HTTP)
     try:
         return await ActivityEnvironment().run(worker.attempt, order)
     except ApplicationError as error:
@@ -307,7 +309,7 @@ async def test_attempt_with_a_broken_previous_secret_is_signed_with_the_new_one(
             )
         async with database.as_system() as conn:
             await conn.execute(
-                "UPDATE users SET previous_webhook_secret_sealed = 'broken' WHERE user_id = $1",
+                "UPDATE secrets SET sealed = 'broken' WHERE owner_id = $1 AND valid_until IS NOT NULL",
                 stored.user_id,
             )
         assert isinstance(await attempt(database, stored.order), AttemptResult)
@@ -323,7 +325,7 @@ async def test_endpoint_that_hangs_has_so_many_tries_at_once_and_the_others_are_
     alone.
     """
     slots = AttemptSlots(per_user=50, per_endpoint=3)
-    activities = WebhookActivities(database=database, secrets=SEALER, http=LOCAL_HTTP, slots=slots)
+    activities = WebhookActivities(database=database, sealer=SEALER, http=LOCAL_HTTP, slots=slots)
     before = REGISTRY.get_sample_value("takeone_webhooks_put_back_total") or 0.0
     async with Receiver.open(hang) as dead, Receiver.open() as well:
         first = await store_webhook(database, dead.url)
@@ -362,7 +364,7 @@ async def test_endpoint_that_hangs_has_so_many_tries_at_once_and_the_others_are_
         }
         assert left.isdisjoint({stored.event_id for stored in put_back})
         await conn.execute(
-            "UPDATE webhooks SET put_back_until = put_back_until - interval '1 hour'"
+            "UPDATE webhooks SET deferred_until = deferred_until - interval '1 hour'"
         )
         left = {
             order.event_id for order in await list_pending(conn, older_than_seconds=10, limit=1000)
@@ -373,7 +375,7 @@ async def test_endpoint_that_hangs_has_so_many_tries_at_once_and_the_others_are_
 async def test_endpoint_that_fails_has_two_tries_at_once_until_it_takes_one(
     database: Database,
 ) -> None:
-    activities = WebhookActivities(database=database, secrets=SEALER, http=LOCAL_HTTP)
+    activities = WebhookActivities(database=database, sealer=SEALER, http=LOCAL_HTTP)
     async with Receiver.open(reply(500), hang) as receiver:
         first = await store_webhook(database, receiver.url)
         failed = await attempt(database, first.order, activities=activities)

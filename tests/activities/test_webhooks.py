@@ -46,6 +46,8 @@ from tests.support.receiver import (
 from tests.support.servers import PostgresServer, new_database
 from tests.support.webhook_rows import BODY, DEFAULT_SECRET, SEALER, Stored, store_webhook
 
+pytestmark = pytest.mark.guarantee("G5")
+
 QUICK = dataclasses.replace(LOCAL_HTTP, total_seconds=1.0, connect_seconds=0.5)
 
 
@@ -69,7 +71,7 @@ async def attempt(
     secrets: Sealer = SEALER,
 ) -> AttemptResult | ApplicationError:
     """What the activity returned, or the failure by which it asks Temporal for another try."""
-    activities = WebhookActivities(database=database, secrets=secrets, http=http)
+    activities = WebhookActivities(database=database, sealer=secrets, http=http)
     try:
         return await ActivityEnvironment().run(activities.attempt, order)
     except ApplicationError as error:
@@ -377,7 +379,7 @@ async def test_event_that_is_not_there_fails_loudly_and_can_be_finished(database
     order = DeliveryOrder(user_id=stored.user_id, event_id=new_event_id())
     with pytest.raises(WebhookNotFoundError):
         await attempt(database, order)
-    finish = WebhookActivities(database=database, secrets=SEALER, http=QUICK).finish
+    finish = WebhookActivities(database=database, sealer=SEALER, http=QUICK).finish
     assert await ActivityEnvironment().run(finish, order) == AttemptResult(
         outcome=AttemptOutcome.EXHAUSTED, number=0
     )

@@ -19,6 +19,8 @@ from core.store.webhooks.events import (
 from tests.api.conftest import Api, TestUser
 from tests.support.webhook_rows import INSERT_EXECUTION, Stored
 
+pytestmark = pytest.mark.guarantee("G5")
+
 URL = "https://hooks.example/takeone"
 BODY = b'{"type":"execution.completed","sequence":1}'
 
@@ -37,7 +39,6 @@ async def store(api: Api, user: TestUser, *, url: str = URL, failed: bool = Fals
             user_id=user.user_id,
             type=EventType.EXECUTION_COMPLETED,
             url=url,
-            webhook_secret_sealed=None,
             body=BODY,
         )
         assert await insert_webhook(conn, new)

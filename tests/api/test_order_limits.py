@@ -24,11 +24,13 @@ from tests.api.ended import COST, NEVER_SENT, STORED, end
 from tests.api.processes import Served, two_served
 from tests.support.servers import PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G4")
+
 PATH = "/api/generate-video"
 BODY = {"prompt": "A paper boat", "duration": 2}
 COUNTS = """
 SELECT (SELECT count(*) FROM executions WHERE user_id = $1), b.held_nano_usd, b.held_videos, l.open_executions
-FROM budgets AS b JOIN loads AS l USING (user_id) WHERE b.user_id = $1
+FROM budgets AS b JOIN concurrency_counters AS l USING (user_id) WHERE b.user_id = $1
 """
 BOTH = ("image", "video")
 
@@ -181,7 +183,7 @@ async def test_order_without_room_to_run_is_not_started(api: Api) -> None:
 async def test_cancel_of_what_waits_starts_what_ends_it(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.executions.routes.CANCEL_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr("core.ordering.cancel.CANCEL_WAIT_SECONDS", 0.3)
     user = await api.new_user(_limited(running_executions=1))
     async with user.http:
         _, second = [

@@ -23,6 +23,8 @@ from tests.api.walk import Walk
 from tests.sandbox.process import Sandbox
 from tests.support.servers import PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G5")
+
 ALICE = "r8_own-0123456789#alice"
 PATH = "/api/generate-video"
 BODY = {
@@ -140,7 +142,8 @@ async def test_callback_of_a_send_whose_key_is_gone_is_404(
     async with keyed_api.database.as_user(alice.user_id) as conn:
         await delete_key(conn, alice.user_id, "replicate")
         await conn.execute(
-            "UPDATE provider_keys SET key_sealed = NULL, erased_at = now() WHERE provider_key_id = $1",
+            "WITH gone AS (DELETE FROM secrets WHERE owner_id = $1)"
+            " UPDATE provider_keys SET erased_at = now() WHERE provider_key_id = $1",
             key,
         )
     assert await call_back(keyed_api, job_id, secret_of(sandbox, ALICE)) == 404

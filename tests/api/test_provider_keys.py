@@ -15,9 +15,11 @@ from core.store.jobs.jobs import begin_send
 from core.store.providers.user_keys import current_key, erase_unused, open_key
 from tests.api.conftest import NOWHERE, Api, TestUser, api_settings, running_api
 from tests.sandbox.process import Sandbox
-from tests.store.by_hand import REQUEST
+from tests.support.operator_jobs import REQUEST
 from tests.support.rows import accept, new_execution
 from tests.support.servers import PostgresServer, new_database
+
+pytestmark = pytest.mark.guarantee("G6")
 
 FAL_KEY = "0a1b2c3d-1111-2222-3333-0a1b2c3d4e5f:canary0123456789canary0123456789"
 REPLICATE_TOKEN = "r8_canary0123456789canary0123456789cana"

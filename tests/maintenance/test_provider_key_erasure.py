@@ -5,10 +5,12 @@ import pytest
 from core.store.jobs.jobs import begin_send
 from core.store.providers.user_keys import KeyErasedError, delete_key, open_key, put_key
 from tests.maintenance.reconciling import run_task
-from tests.store.by_hand import REQUEST
 from tests.support.activity_harness import ActivityHarness
 from tests.support.fake_temporal import FakeTemporal
+from tests.support.operator_jobs import REQUEST
 from tests.support.rows import SEALER, accept, new_execution, new_user
+
+pytestmark = pytest.mark.guarantee("G6")
 
 KEY = "a key of one's own at fal"
 

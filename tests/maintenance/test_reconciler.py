@@ -29,6 +29,8 @@ from tests.support.activity_harness import ActivityHarness
 from tests.support.fake_temporal import UNREACHABLE, FakeTemporal
 from tests.support.rows import Accepted, accept, new_execution, new_user
 
+pytestmark = pytest.mark.guarantee("G3")
+
 
 async def test_reconciler_starts_what_is_queued_for_too_long(harness: ActivityHarness) -> None:
     one = await accept(

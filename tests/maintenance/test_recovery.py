@@ -34,7 +34,7 @@ from tests.support.restore_marks import mark
 from tests.support.rows import Accepted as AcceptedRows
 from tests.support.rows import accept, assert_books_balance, new_execution, new_user
 
-pytestmark = pytest.mark.usefixtures("no_mark")
+pytestmark = [pytest.mark.usefixtures("no_mark"), pytest.mark.guarantee("G1", "G4")]
 
 
 async def document(harness: ActivityHarness, rows: AcceptedRows) -> Accepted:
@@ -276,7 +276,16 @@ async def test_recover_reports_users_that_are_gone_and_leaves_newer_rows(
     await harness.as_owner(
         "UPDATE executions SET generation = 2 WHERE execution_id = $1", newer.execution_id
     )
-    for table in ("ledger_entries", "charges", "jobs", "steps", "budgets", "executions", "users"):
+    for table in (
+        "ledger_entries",
+        "charges",
+        "jobs",
+        "steps",
+        "budgets",
+        "executions",
+        "secrets",
+        "users",
+    ):
         await harness.as_owner(f"DELETE FROM {table} WHERE user_id = $1", gone.user_id)
     before = await row(harness, "SELECT e.* FROM executions AS e")
     recovery = await recover(

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.servers import FreshDatabase
 
+pytestmark = pytest.mark.guarantee("G3")
+
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("activities", "api", "cli", "core", "workflows")
 MONEY_FILES = (
@@ -18,6 +20,7 @@ MONEY_FILES = (
     "core/domain/money.py",
     "core/providers/pricing.py",
     "core/store/money/adjustments.py",
+    "core/store/money/budget_counters.py",
     "core/store/money/charges.py",
     "core/store/money/ledger_entries.py",
     "core/store/money/budget_admission.py",
@@ -25,6 +28,7 @@ MONEY_FILES = (
     "core/store/jobs/orphans.py",
     "core/store/money/provider_bill.py",
     "core/store/money/refunds.py",
+    "core/store/money/settlement.py",
     "core/store/money/daily_spending_cap.py",
     "core/store/money/budget_alerts.py",
     "core/store/money/usage.py",
@@ -194,7 +198,7 @@ async def test_amounts_lie_in_columns_of_whole_numbers(fresh_database: FreshData
     amounts = {name: kind for name, kind in kinds.items() if _is_amount(name)}
     assert len(amounts) >= 8
     assert set(amounts.values()) == {"bigint"}
-    of_money = ("charges.", "ledger_entries.", "budgets.", "service_days.")
+    of_money = ("charges.", "ledger_entries.", "budgets.", "daily_spending.")
     floats = {
         name
         for name, kind in kinds.items()

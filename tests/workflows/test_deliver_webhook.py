@@ -33,6 +33,8 @@ from tests.support.webhook_rows import (
 )
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 
+pytestmark = pytest.mark.guarantee("G5")
+
 Handle = WorkflowHandle[DeliverWebhookWorkflow, AttemptResult]
 EVENTS_OF_A_DELIVERY = 11
 
@@ -79,7 +81,7 @@ async def workers(
 ) -> AsyncGenerator[None]:
     """What a worker process runs of a delivery. The workflow's queue is the test's own."""
     activities = WebhookActivities(
-        database=database, secrets=SEALER, http=LOCAL_HTTP, slots=attempt_slots or AttemptSlots()
+        database=database, sealer=SEALER, http=LOCAL_HTTP, slots=attempt_slots or AttemptSlots()
     )
     async with (
         Worker(

@@ -1,0 +1,138 @@
+"""Right books of one user, for what is planted in them, and for what is held against them."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+import asyncpg
+import pytest
+
+from core.domain.ids import JobId, ProviderJobId, UserId
+from core.domain.messages.jobs import JobReport, ProviderHandle
+from core.domain.money import NanoUsd
+from core.domain.states import CostBasis, ExecutionStatus, JobState
+from core.store.accounts.users import UserLimits
+from core.store.database import Database
+from core.store.executions.executions import mark_ended
+from core.store.jobs.jobs import begin_send, cancel_waiting_jobs, mark_reported, mark_submitted
+from core.store.jobs.orphans import record_orphan
+from core.store.money.adjustments import adjust_charge
+from core.store.money.budget_counters import count_video, move_budget
+from core.store.money.charges import release_charge
+from core.store.money.ledger_check import list_findings
+from core.store.money.settlement import settle_charge
+from tests.support.operator_jobs import REQUEST
+from tests.support.rows import (
+    IMAGE_MODEL,
+    IMAGE_PRICE,
+    VIDEO_PRICE,
+    Accepted,
+    accept,
+    new_execution,
+    new_user,
+)
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
+
+LIMIT = NanoUsd(10 * (IMAGE_PRICE + VIDEO_PRICE))
+ORPHAN_COST = NanoUsd(77)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """completed: image settled with an overage, its video below the hold. failed: image released.
+    running: all held.
+
+    orphan: a second purchase of the completed image. released: the failed one's image.
+    """
+
+    database: FreshDatabase
+    user_id: UserId
+    completed: Accepted
+    failed: Accepted
+    running: Accepted
+    orphan: JobId
+
+    async def as_owner(self, sql: str, *arguments: object) -> str:
+        connection = await asyncpg.connect(self.database.owner_dsn)
+        try:
+            return await connection.execute(sql, *arguments)
+        finally:
+            await connection.close()
+
+    async def findings(self) -> list[tuple[str, str, str]]:
+        async with (
+            Database.open(self.database.application_dsn, max_connections=1) as database,
+            database.reading_all() as conn,
+        ):
+            return [(one.check, one.target, one.text) for one in await list_findings(conn)]
+
+
+def handle(name: str) -> ProviderHandle:
+    return ProviderHandle(provider="fal", model=IMAGE_MODEL, provider_job_id=ProviderJobId(name))
+
+
+async def buy(database: Database, one: Accepted, name: str, cost: int) -> None:
+    """The image of an execution, sent, accepted, completed and settled."""
+    async with database.as_user(one.user_id) as conn:
+        assert await begin_send(conn, one.image, 1, REQUEST, {"prompt": "A paper boat"})
+        assert await mark_submitted(conn, one.image.job_id, 1, handle(name))
+        report = JobReport(state=JobState.COMPLETED, outputs=(), billed_units="1")
+        await mark_reported(conn, one.image.job_id, report)
+        await settle_charge(conn, one.image.job_id, NanoUsd(cost), CostBasis.REPORTED)
+
+
+async def end(database: Database, one: Accepted, status: ExecutionStatus) -> None:
+    """As the finish activity does: what was never sent goes back, the video is counted."""
+    async with database.as_user(one.user_id) as conn:
+        moves = [
+            await release_charge(conn, job_id)
+            for job_id in await cancel_waiting_jobs(conn, one.execution_id)
+        ]
+        await mark_ended(conn, one.execution_id, status, progress=0, result=None, error=None)
+        for move in moves:
+            assert move is not None
+            await move_budget(conn, move)
+        await count_video(conn, one.execution_id, completed=status is ExecutionStatus.COMPLETED)
+
+
+async def write_books(fresh: FreshDatabase) -> Books:
+    async with Database.open(fresh.application_dsn, max_connections=4) as database:
+        user_id = await new_user(database, UserLimits(monthly_videos=10, monthly_nano_usd=LIMIT))
+        completed, failed, running = [
+            await accept(database, new_execution(user_id)) for _ in range(3)
+        ]
+        await buy(database, completed, "req-done", 5 * IMAGE_PRICE)
+        async with database.as_system() as conn:
+            orphan = await record_orphan(conn, completed.image.job_id, 1, handle("req-orphan"))
+            assert orphan is not None
+            await settle_charge(conn, orphan, ORPHAN_COST, CostBasis.ASSUMED)
+            await adjust_charge(conn, orphan, NanoUsd(ORPHAN_COST + 3), CostBasis.REPORTED)
+        await end(database, completed, ExecutionStatus.COMPLETED)
+        await end(database, failed, ExecutionStatus.FAILED)
+    return Books(
+        database=fresh,
+        user_id=user_id,
+        completed=completed,
+        failed=failed,
+        running=running,
+        orphan=orphan,
+    )
+
+
+@pytest.fixture(scope="module")
+async def written(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Books]:
+    """Right books, that no test changes: each gets a copy."""
+    async with new_database(postgres_server, template_database) as fresh:
+        yield await write_books(fresh)
+
+
+@pytest.fixture
+async def books(postgres_server: PostgresServer, written: Books) -> AsyncGenerator[Books]:
+    async with new_database(postgres_server, written.database.name) as fresh:
+        yield Books(
+            database=fresh,
+            user_id=written.user_id,
+            completed=written.completed,
+            failed=written.failed,
+            running=written.running,
+            orphan=written.orphan,
+        )
