@@ -65,7 +65,7 @@ class ExecutionWorkflow:
         self._spent_nano_usd = 0
         self._storing: list[asyncio.Task[None]] = []
 
-    @workflow.signal(description="A cancel was asked for, and is committed in the execution's row.")
+    @workflow.signal(description="A cancel is committed in the execution's row.")
     def cancel_requested(self, reason: str, generation: int = 0) -> None:
         """Cancel this generation (0: any): a cancel from before a retry leaves the retry alone."""
         if generation in (0, self._order.generation):

@@ -58,7 +58,7 @@ async def test_threshold_is_delivered_signed_by_the_accounts_secret(
         one, secret = await half_used(harness, receiver.url)
         order = await started_by_the_reconciler(harness)
         activities = WebhookActivities(database=harness.database, sealer=SEALER, http=LOCAL_HTTP)
-        with pytest.raises(ApplicationError, match="try 1 was not taken"):
+        with pytest.raises(ApplicationError, match="attempt 1 was not accepted"):
             await harness.run(activities.attempt, order)
         result = await harness.run(activities.attempt, order)
 
