@@ -5,8 +5,13 @@ import asyncio
 import sys
 from datetime import datetime
 
+from activities.registration import open_activities
 from cli.common import default_actor
+from core.maintenance.histories import ExecutionHistories
 from core.maintenance.recovery import Recovery
+from core.platform.settings.processes import WorkerProcess
+from core.platform.temporal.client import connect
+from core.platform.temporal.payload_encryption import payload_converter
 
 NAME = "recover"
 
@@ -34,6 +39,20 @@ def add_recover(parser: argparse.ArgumentParser) -> None:
         default=default_actor(),
         help="who does it, for the audit log; default: %(default)s",
     )
+
+
+async def recover(settings: WorkerProcess, arguments: argparse.Namespace) -> int:
+    """Open the clients of a worker, without its task queues, and run the recovery."""
+    client = await connect(settings, payloads=payload_converter(settings))
+    async with open_activities(settings, client) as activities:
+        recovery = Recovery(
+            database=activities.database,
+            objects=activities.objects,
+            submitter=activities.jobs.submitter,
+            histories=ExecutionHistories(client),
+            show=say,
+        )
+        return await run_recovery(recovery, arguments)
 
 
 async def run_recovery(recovery: Recovery, arguments: argparse.Namespace) -> int:
