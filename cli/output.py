@@ -89,7 +89,11 @@ def _field_lines(fields: Mapping[str, object]) -> list[str]:
 def _is_section(value: object) -> bool:
     if isinstance(value, Mapping):
         return True
-    return isinstance(value, list) and bool(cast("list[object]", value)) and _is_rows(value)
+    return (
+        isinstance(value, list)
+        and len(cast("list[object]", value)) > 0
+        and _is_rows(cast("object", value))
+    )
 
 
 def heading(name: str) -> str:

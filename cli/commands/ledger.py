@@ -21,7 +21,7 @@ app = typer.Typer(help="Check the books, alone or against a provider's bill.", n
 
 @app.command(
     epilog="Exit code 1: a check found something; one line for each. "
-    "Example: takeone-admin ledger check --provider-bill fal.csv --provider fal"
+    "Example: takeone-admin ledger check --provider-bill bill.csv --provider NAME"
 )
 async def check(
     context: typer.Context,

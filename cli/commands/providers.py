@@ -25,7 +25,7 @@ async def show_states(context: typer.Context, *, as_json: AsJson = False) -> Sho
     return show(rows, as_json, columns=COLUMNS)
 
 
-@app.command("reset", epilog='Example: takeone-admin providers reset fal --note "invoice paid"')
+@app.command("reset", epilog='Example: takeone-admin providers reset NAME --note "invoice paid"')
 async def reset_state(
     context: typer.Context,
     provider: Annotated[

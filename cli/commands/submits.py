@@ -39,7 +39,7 @@ User = Annotated[
 
 
 @app.command(
-    "pause", epilog='Example: takeone-admin submits pause --provider fal --reason "fal is down"'
+    "pause", epilog='Example: takeone-admin submits pause --provider NAME --reason "outage"'
 )
 async def pause_submits(
     context: typer.Context,

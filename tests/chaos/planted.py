@@ -1,8 +1,8 @@
 """Planted bugs: would the judge notice? Each is made in a copy of the product, and has to turn its
 cases red.
 
-    python -m tests.chaos --planted [NAME ...]   all of them, or these; first the product as it
-    is: that has to be green
+    python -m tests.chaos --planted [NAME ...]   all of them, or these; first the product as it is:
+                                                 that has to be green
 
 A bug is an exact text and what stands there instead. A text that is not in the present source
 exactly once is an error: then the product has changed, and the bug has to be thought of anew.
@@ -99,7 +99,8 @@ OWN_CASES: Final = {case.name: case for case in _OWN}
 
 _COMMITTED: Final = """\
         except DATABASE_DOWN as error:
-            log.warning("an intent's transaction was cut off\""""
+            log.warning(
+                "an intent's transaction was cut off\""""
 _SENT_BEFORE: Final = """\
                 if isinstance(intent, _Intent):
                     sent = await intent.provider.submit(
@@ -119,8 +120,10 @@ _NOT_FOUND: Final = "    404: FailureCode.PROVIDER_MODEL_UNAVAILABLE,\n"
 _IF_NOT_WAITING: Final = (
     "        if job.state is not JobState.WAITING:\n            return await sent_already"
 )
-_IF_KNOWN: Final = "        if job.state is JobState.SUBMITTED or job.state.ended:\n            return await sent_already"
-
+_IF_KNOWN: Final = (
+    "        if job.state is JobState.SUBMITTED or job.state.ended:\n"
+    "            return await sent_already"
+)
 _IF_ENDED: Final = "        if job.state.ended:\n            return await sent_already"
 _WHERE_WAITING: Final = "j.state = 'waiting' AND j.send_number = $2 - 1"
 
@@ -254,8 +257,8 @@ BUGS: Final = (
         edits=(
             Edit(
                 file="activities/webhooks.py",
-                old="signature_headers(secret, webhook.event_id, int(time.time())",
-                new='signature_headers(secret, f"evt_{time.time_ns():032x}", int(time.time())',
+                old="                secret, webhook.event_id, int(time.time())",
+                new='                secret, f"evt_{time.time_ns():032x}", int(time.time())',
             ),
         ),
         cases=("worker-during-webhook",),

@@ -7,7 +7,7 @@ from statistics import median
 
 from tests.chaos.cases import Phase
 from tests.chaos.oracle import Finding
-from tests.chaos.rounds import CaseResult
+from tests.chaos.results import CaseResult
 
 HEAD = ("fault", "trials", "extra paid", "lost", "stuck", "dup. events", "not completed", "ledger minus bill, nano-USD",
         "recovery median/max s", "after restart median/max s", "")  # fmt: skip

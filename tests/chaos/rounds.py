@@ -5,7 +5,6 @@ awaited, judged.
 import asyncio
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -20,6 +19,7 @@ from tests.chaos.faults import set_sandbox as set_sandbox
 from tests.chaos.gate import Trap, Verdict
 from tests.chaos.load import Customers, Mailbox, Order
 from tests.chaos.oracle import Finding, Oracle
+from tests.chaos.results import CaseResult
 
 HOLD_LEFT_FOR_LAST_SECONDS = 2.0
 FILL_SECONDS = 20.0
@@ -47,30 +47,6 @@ UNDER_WAY = 30
 """Orders that are neither held nor done: more would only wait for each other on two cores."""
 AT_ONCE = 6
 PAUSE_SECONDS = 0.25
-
-
-@dataclass(slots=True, kw_only=True)
-class CaseResult:
-    """What one case has shown so far. trials: executions that were at the point when the fault
-    came.
-    """
-
-    case: Case
-    findings: list[Finding] = field(default_factory=list[Finding])
-    recovered_seconds: list[float] = field(default_factory=list[float])
-    since_restart_seconds: list[float] = field(default_factory=list[float])
-    rounds: int = 0
-    phases: Counter[str] = field(default_factory=Counter[str])
-    voids: list[str] = field(default_factory=list[str])
-    broken: list[str] = field(default_factory=list[str])
-
-    @property
-    def trials(self) -> int:
-        return len(self.findings)
-
-    @property
-    def is_red(self) -> bool:
-        return bool(self.broken) or any(finding.is_red for finding in self.findings)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,7 +13,8 @@ from typing import Final
 from tests.chaos.arena import APIS, SERVERS, WORKERS, Arena
 from tests.chaos.cases import Case, Phase
 from tests.chaos.load import Order
-from tests.chaos.rounds import CaseResult, Session, set_sandbox
+from tests.chaos.results import CaseResult
+from tests.chaos.rounds import Session, set_sandbox
 
 ORDER_SECONDS = 0.25
 UNDER_WAY = 60

@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.local.config import ROOT
 from tests.end_to_end.restoring import back_up, restore
 from tests.end_to_end.world import World
 
@@ -55,7 +54,7 @@ async def _until_marked(world: World) -> None:
 
 def _recover(world: World, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, str(ROOT / "worker.py"), "recover", *options],
+        [sys.executable, "-m", "cli", "recover", *options],
         env=world.stack.environment,
         cwd=world.stack.config.folder,
         stdin=subprocess.DEVNULL,
@@ -88,13 +87,11 @@ async def test_restored_database_is_noticed_and_recovered_and_nothing_is_bought_
 
     await world.settings(image_seconds=0.3, video_seconds=1.0)
     later = (await _order(world)).json()["executionId"]
-    for execution_id in (at_video, at_image, queued, later):
+    ended = (at_video, at_image, queued, later)
+    for execution_id in ended:
         assert (await world.ended(execution_id))["status"] == "completed"
         await world.webhook(execution_id)
-    before = {
-        execution_id: await world.get(execution_id)
-        for execution_id in (at_video, at_image, queued, later)
-    }
+    before = {execution_id: await world.get(execution_id) for execution_id in ended}
     await world.settings(video_seconds=6.0)
     running = await world.generate()
     await world.until(running, job="video", state="submitted")
@@ -132,11 +129,8 @@ async def test_restored_database_is_noticed_and_recovered_and_nothing_is_bought_
         assert seen["status"] == "completed", seen
         await world.check_money(execution_id)
         await world.webhook(execution_id)
-        if execution_id in before:
-            assert (seen["result"], seen["cost"]) == (
-                before[execution_id]["result"],
-                before[execution_id]["cost"],
-            )
+        if (was := before.get(execution_id)) is not None:
+            assert (seen["result"], seen["cost"]) == (was["result"], was["cost"])
     assert len(await _bill(world)) == bought, "something was bought again"
     again = await _order(world)
     assert (again.status_code, again.json()["executionId"]) == (202, later)

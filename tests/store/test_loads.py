@@ -8,27 +8,17 @@ from dataclasses import replace
 
 import asyncpg
 import pytest
-from temporalio.testing import ActivityEnvironment
 
-from activities.executions import ExecutionActivities
-from core.domain.failures import Failure, FailureCode
-from core.domain.ids import ExecutionId, UserId
+from core.domain.ids import UserId
 from core.domain.messages.executions import (
     ClaimOutcome,
-    ClaimResult,
-    ExecutionOrder,
-    ExecutionRef,
-    FinishInput,
 )
-from core.domain.messages.webhooks import DeliveryOrder
 from core.domain.money import NanoUsd
 from core.domain.retries import decide_retry
 from core.domain.states import CostBasis, ExecutionStatus, JobState
-from core.store.accounts.users import UserLimits
 from core.store.database import Database
 from core.store.executions.concurrency_counters import LoadLimits, OpenLimitReachedError, recount
 from core.store.executions.executions import (
-    claim_execution,
     insert_execution,
     mark_cancel_requested,
 )
@@ -37,7 +27,7 @@ from core.store.executions.unfinished import FRONT, find_next, list_queued
 from core.store.jobs.jobs import mark_job_ended
 from core.store.money.charges import settle_charge
 from core.store.recovery.rebuild import queue_for_walk
-from core.webhooks.asset_links import AssetLinks
+from tests.store.loads import TWO, Starter, claim, limited, loads, queued
 from tests.store.test_sql import CONSTANTS
 from tests.support.rows import (
     VIDEO_PRICE,
@@ -45,12 +35,9 @@ from tests.support.rows import (
     accept,
     assert_books_balance,
     new_execution,
-    new_user,
     quote_at,
 )
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
-
-TWO = LoadLimits(running_executions=2)
 
 
 @pytest.fixture(scope="module")
@@ -76,87 +63,23 @@ async def as_owner(fresh: FreshDatabase, statement: str, *arguments: object) -> 
         await connection.close()
 
 
-async def limited(
-    database: Database, *, opened: int | None = None, running: int | None = None
-) -> UserId:
-    limits = UserLimits(
-        monthly_videos=None,
-        monthly_nano_usd=None,
-        open_executions=opened,
-        running_executions=running,
-    )
-    return await new_user(database, limits)
-
-
-async def queued(database: Database, user_id: UserId, number: int) -> list[Accepted]:
-    return [await accept(database, new_execution(user_id), claimed=False) for _ in range(number)]
-
-
-async def claim(database: Database, ref: ExecutionRef, limits: LoadLimits = TWO) -> ClaimResult:
-    async with database.as_user(ref.user_id) as conn:
-        return await claim_execution(conn, ref, limits)
-
-
-async def loads(database: Database, user_id: UserId) -> tuple[int, int]:
-    """Open and running; and they are what the rows say."""
-    async with database.as_user(user_id) as conn:
-        row = await conn.fetchrow(
-            "SELECT l.open_executions, l.running_executions,"
-            " (SELECT count(*) FROM executions WHERE status IN ('queued', 'running')) AS really_open,"
-            " (SELECT count(*) FROM executions WHERE status = 'running') AS really_running FROM loads AS l"
-        )
-    assert row is not None
-    opened, running, really_open, really_running = row
-    assert (opened, running) == (really_open, really_running)
-    return opened, running
-
-
-class Starter:
-    """The end of an execution, as a worker does it; and what it started then."""
-
-    def __init__(self, database: Database, limits: LoadLimits = TWO) -> None:
-        self.started: list[ExecutionId] = []
-        self.activities = ExecutionActivities(
-            database=database,
-            links=AssetLinks(public_base_url="http://api.test", cdn_base_url=None),
-            start_delivery=self._delivered,
-            start_execution=self._start,
-            limits=limits,
-        )
-
-    async def _delivered(self, _order: DeliveryOrder) -> bool:
-        return True
-
-    async def _start(self, order: ExecutionOrder, _prompt: str) -> None:
-        self.started.append(order.execution_id)
-
-    async def end(
-        self, ref: ExecutionRef, status: ExecutionStatus = ExecutionStatus.FAILED
-    ) -> None:
-        failure = (
-            None if status is ExecutionStatus.COMPLETED else Failure.of(FailureCode.TERMINATED)
-        )
-        order = FinishInput(execution=ref, status=status, failure=failure)
-        await ActivityEnvironment().run(self.activities.finish, order)
-
-
 def _moves() -> Iterator[str]:
     for name, sql in CONSTANTS.items():
         if "INSERT INTO executions" in sql or (
             "UPDATE executions" in sql and "SET status =" in sql
         ):
-            yield name.removeprefix("store.")
+            yield name.removeprefix("core.store.")
 
 
 def test_loads_know_every_statement_that_moves_an_execution() -> None:
     """Whoever adds one counts there, too: each of these is one of the tests below."""
     assert set(_moves()) == {
-        "executions.INSERT_EXECUTION",  # accepted
-        "executions.CLAIM_EXECUTION",  # claimed
-        "executions.END_EXECUTION",  # every end
-        "retries.QUEUE_AGAIN",  # retried
-        "recovery.QUEUE_FOR_WALK",  # recovered
-        "accepted.MAKE_EXECUTION",  # made again (tests/activities/test_recovery.py)
+        "executions.executions.INSERT_EXECUTION",  # accepted
+        "executions.executions.CLAIM_EXECUTION",  # claimed
+        "executions.executions.END_EXECUTION",  # every end
+        "executions.retries.QUEUE_AGAIN",  # retried
+        "recovery.rebuild.QUEUE_FOR_WALK",  # recovered
+        "recovery.start_memo.MAKE_EXECUTION",  # made again (tests/activities/test_recovery.py)
     }
 
 
@@ -207,9 +130,8 @@ async def test_claim_that_is_repeated_takes_room_once(database: Database) -> Non
     assert await loads(database, user_id) == (3, 1)
     assert (await claim(database, other.ref)).outcome is ClaimOutcome.CLAIMED
     assert (await claim(database, third.ref)).outcome is ClaimOutcome.WAITING
-    assert (
-        await claim(database, one.ref)
-    ).outcome is ClaimOutcome.CLAIMED  # full, and it has its place
+    # Full, and it has its place.
+    assert (await claim(database, one.ref)).outcome is ClaimOutcome.CLAIMED
     assert (await claim(database, replace(one.ref, generation=2))).outcome is ClaimOutcome.LOST
     assert await loads(database, user_id) == (3, 2)
 
@@ -257,9 +179,8 @@ async def test_end_starts_whoever_is_next(database: Database) -> None:
     for one in ones[:2]:
         await claim(database, one.ref)
     await starter.end(ones[1].ref)
-    await starter.end(
-        ones[0].ref
-    )  # the third was started, but has not claimed yet: so it is the fourth
+    # The third was started, but has not claimed yet: so it is the fourth.
+    await starter.end(ones[0].ref)
     assert starter.started == [ones[2].execution_id, ones[3].execution_id]
     await claim(database, ones[2].ref)
     await claim(database, ones[3].ref)

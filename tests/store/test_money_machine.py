@@ -5,13 +5,11 @@ room.
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Generator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Generator
+from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from typing import Any
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings, strategies
 from hypothesis.stateful import (
@@ -29,7 +27,6 @@ from core.domain.money import NanoUsd, usd_text
 from core.domain.states import ChargeState, CostBasis, ExecutionStatus, LedgerKind
 from core.store.accounts.audit import record
 from core.store.accounts.users import UserLimits, lock_limits, set_limits
-from core.store.database import Database
 from core.store.executions.executions import mark_ended
 from core.store.jobs.jobs import begin_send, cancel_waiting_jobs, mark_submitted, mark_unknown
 from core.store.jobs.orphans import record_orphan
@@ -45,12 +42,12 @@ from core.store.money.daily_spending_cap import ServiceBudgetExceededError, set_
 from core.store.money.ledger_check import list_findings
 from core.store.money.refunds import refund_by_hand
 from core.store.operator import RefusedError
+from tests.store.money_bench import Bench, open_bench_database
 from tests.store.money_model import Bought, Limits, Model, Ordered
 from tests.support.operator_jobs import REQUEST
 from tests.support.rows import accept, new_execution, new_user, quote_at
-from tests.support.servers import FreshDatabase, PostgresServer, new_database
+from tests.support.servers import PostgresServer
 
-T = TypeVar("T")
 USERS = 2
 EMPTY = "TRUNCATE users, service_days, audit_log CASCADE; UPDATE service_limits SET daily_nano_usd = NULL"
 # A month goes by: everything that is there becomes a month older. In two moves, so that no two rows
@@ -75,39 +72,10 @@ bases = strategies.sampled_from(CostBasis)
 picks = strategies.integers(0, 1_000)
 
 
-@dataclass(slots=True)
-class Bench:
-    """A database and a loop of its own: hypothesis calls its rules from outside of any."""
-
-    runner: asyncio.Runner
-    stack: AsyncExitStack
-    database: Database
-    owner: "asyncpg.Connection[asyncpg.Record]"
-    names: int = 0
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(work)
-
-    def new_name(self) -> ProviderJobId:
-        self.names += 1
-        return ProviderJobId(f"req-{self.names}")
-
-
-async def _open(server: PostgresServer, template: str) -> tuple[AsyncExitStack, Database, Any]:
-    stack = AsyncExitStack()
-    fresh: FreshDatabase = await stack.enter_async_context(new_database(server, template))
-    database = await stack.enter_async_context(
-        Database.open(fresh.application_dsn, max_connections=2)
-    )
-    owner = await asyncpg.connect(fresh.owner_dsn)
-    stack.push_async_callback(owner.close)
-    return stack, database, owner
-
-
 @pytest.fixture(scope="module")
 def bench(postgres_server: PostgresServer, template_database: str) -> Generator[Bench]:
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        stack, database, owner = runner.run(_open(postgres_server, template_database))
+        stack, database, owner = runner.run(open_bench_database(postgres_server, template_database))
         yield Bench(runner=runner, stack=stack, database=database, owner=owner)
         runner.run(stack.aclose())
 

@@ -1,5 +1,5 @@
-"""Every SQL constant of the store is prepared against the migrated database; row security holds for
-each role.
+"""Every SQL constant of the store and of the operator's tool is prepared against the migrated
+database; row security holds for each role.
 """
 
 import importlib
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
+import cli
 import core.store
 from core.domain.ids import UserId
 from core.platform.crypto.sealing import Sealer
@@ -20,7 +21,10 @@ _VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 
 
 def _constants() -> Iterator[tuple[str, str]]:
-    for module_info in pkgutil.walk_packages(core.store.__path__, "core.store."):
+    for module_info in (
+        *pkgutil.walk_packages(core.store.__path__, "core.store."),
+        *pkgutil.walk_packages(cli.__path__, "cli."),
+    ):
         module = importlib.import_module(module_info.name)
         for name, value in vars(module).items():
             if (

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FOLDERS = "activities|api|contracts|deploy|docs|providers|runtime|sandbox|store|tests|workflows"
+FOLDERS = "activities|api|cli|core|deploy|docs|sandbox|tests|workflows"
 PATHS = re.compile(rf"`((?:{FOLDERS})/[\w./-]+\.(?:py|md|sql|yaml))(?:::(\w+))?`")
 LINKS = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 

@@ -12,14 +12,13 @@ import pytest
 from tests.support.servers import FreshDatabase
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = ("activities", "api", "contracts", "providers", "store", "workflows")
+PRODUCT = ("activities", "api", "cli", "core", "workflows")
 MONEY_FILES = (
     "core/domain/months.py",
     "core/domain/money.py",
     "core/providers/pricing.py",
     "core/store/money/adjustments.py",
     "core/store/money/charges.py",
-    "core/store/money/ledger_entries.py",
     "core/store/money/ledger_entries.py",
     "core/store/money/budget_admission.py",
     "core/store/money/ledger_check.py",

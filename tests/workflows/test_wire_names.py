@@ -1,4 +1,6 @@
-"""Wire names that are written twice: where a workflow is defined, and where it is started by name."""
+"""Wire names that are written twice: where a workflow is defined, and where it is started by
+name.
+"""
 
 from core.ordering.workflow_starts import (
     CANCEL_REQUESTED,

@@ -8,9 +8,8 @@ FAL_QUEUE_URL, FAL_KEY, REPLICATE_BASE_URL, REPLICATE_API_TOKEN.
 
     from tests.chaos.baseline.runs import begin, extra_paid, until_ended
 
-    runs = await begin(client, tokens, webhook=receiver.url)     # prompts begin with the token,
-    as the product's do
+    # prompts begin with the token, as the product's do
+    runs = await begin(client, tokens, webhook=receiver.url)
     ends = await until_ended(client, runs, within_seconds=120)   # when each ended, and how
-    extra_paid(bill_lines, tokens)                               # paid calls beyond one for
-    each step
+    extra_paid(bill_lines, tokens)                               # paid calls beyond one a step
 """
