@@ -16,6 +16,7 @@ from api.account import keys, provider_keys, usage
 from api.auth.rate_limit import RateHeaders
 from api.executions import assets, models, quotes, retry, routes
 from api.http import health, openapi
+from api.http.body_limits import BodyLimits
 from api.http.problems import ProblemError, problem_response, unavailable, validation_problem
 from api.http.restore_gate import refuse_while_closed
 from api.services import Services
@@ -64,6 +65,7 @@ def create_app(services: Services) -> FastAPI:
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_refused)
     app.exception_handler(ClientDisconnect)(_gone)
+    app.add_middleware(BodyLimits)
     app.add_middleware(LastResort)
     app.add_middleware(RateHeaders)
     openapi.install(app)

@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from api.http.bodies import CALLBACK_BODY_BYTES, read_body
 from api.http.openapi import problems
 from api.http.problems import CALLBACKS_PATH, ProblemError, not_found, unavailable
+from api.http.strict_json import check_encoding
 from api.services import Services, services_of
 from core.domain.failures import FailureCode
 from core.domain.ids import JobId
@@ -39,7 +39,8 @@ async def receive_callback(request: Request, provider: str, token: str) -> dict[
     """
     services = services_of(request)
     job_id, send_number = _whose(services, provider, token)
-    body = await read_body(request, CALLBACK_BODY_BYTES)
+    check_encoding(request)
+    body = await request.body()
     sender = await _sender(services, provider, job_id, send_number)
     new = await _verified(request, sender, job_id, send_number, body)
     async with services.database.as_system() as conn:

@@ -7,23 +7,24 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sandbox import fal_answers, replicate_answers
-from sandbox.bill import Bill
-from sandbox.callbacks import Callbacks
+from sandbox.callbacks.sender import Callbacks
+from sandbox.callbacks.signatures import kept_key
 from sandbox.control import Control, Switchboard
-from sandbox.desk import Desk
-from sandbox.downloads import Downloads
-from sandbox.exchange import TRANSPORT, Exchange
-from sandbox.fal import Fal
-from sandbox.faults import FaultBook
-from sandbox.files import Files
-from sandbox.jobs import Job, Jobs
-from sandbox.parking import ParkingLot
-from sandbox.replicate import DATA_LIFE_SECONDS, Replicate
+from sandbox.fal import responses as fal_answers
+from sandbox.fal.routes import Fal
+from sandbox.faults.book import FaultBook
+from sandbox.faults.breakpoints import ParkingLot
+from sandbox.files.downloads import Downloads
+from sandbox.files.store import Files
+from sandbox.http.exchange import TRANSPORT, Exchange
+from sandbox.http.route_context import Desk
+from sandbox.jobs.bill import Bill
+from sandbox.jobs.runner import Workshop
+from sandbox.jobs.store import Job, Jobs
+from sandbox.replicate import responses as replicate_answers
+from sandbox.replicate.routes import DATA_LIFE_SECONDS, Replicate
+from sandbox.replicate.uploads import Uploads
 from sandbox.settings import Json, Options
-from sandbox.signatures import kept_key
-from sandbox.uploads import Uploads
-from sandbox.workshop import Workshop
 
 
 class TransportInScope:

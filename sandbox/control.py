@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from sandbox.callbacks import Callbacks
-from sandbox.desk import Desk
-from sandbox.exchange import json_answer
-from sandbox.faults import Fault, FaultBook, FaultError
-from sandbox.jobs import job_view
-from sandbox.parking import HOWS, ParkingLot
+from sandbox.callbacks.sender import Callbacks
+from sandbox.faults.book import Fault, FaultBook, FaultError
+from sandbox.faults.breakpoints import HOWS, ParkingLot
+from sandbox.http.exchange import json_answer
+from sandbox.http.route_context import Desk
+from sandbox.jobs.store import job_view
 from sandbox.settings import Json, Settings, SettingsError, as_object, changed
 
 

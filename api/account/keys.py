@@ -1,17 +1,17 @@
 """A user's own API keys over HTTP: made, listed, revoked."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, ConfigDict, Field
 
 from api.auth.authentication import Admin, AdminUser, insufficient_scope
-from api.executions.schemas import Time, Wire
-from api.http.bodies import read_json
 from api.http.ids import KEY_ID
-from api.http.openapi import problems, request_body
-from api.http.problems import invalid_field, not_found, validation_problem
+from api.http.openapi import problems
+from api.http.problems import invalid_field, not_found
+from api.http.schemas import RequestBody, Time
+from api.http.schemas import ResponseBody as Wire
+from api.http.strict_json import StrictJsonRoute
 from api.services import services_of
 from core.domain.failures import FailureCode
 from core.domain.ids import KeyId
@@ -32,7 +32,7 @@ MAX_EXPIRES_DAYS = 36_500
 _PATH = "/api/keys"
 
 log = get_logger(__name__)
-router = APIRouter(prefix="/api", tags=["keys"])
+router = APIRouter(prefix="/api", tags=["keys"], route_class=StrictJsonRoute)
 
 
 def _printable(value: str) -> str:
@@ -41,27 +41,25 @@ def _printable(value: str) -> str:
     return value
 
 
-class NewKeyRequest(BaseModel):
-    """What the new key is called, and what it may be used for."""
+class NewKeyRequest(RequestBody):
+    """The name of the new key and what it may be used for."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel,
-        validate_by_alias=True,
-        validate_by_name=False,
-        extra="forbid",
-        frozen=True,
         json_schema_extra={
             "examples": [{"name": "dashboard", "scopes": ["read"], "expiresDays": 90}]
-        },
+        }
     )
 
     name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)] = Field(
         description="To tell keys apart."
     )
-    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=len(Scope))] = Field(
+    scopes: Annotated[
+        tuple[Annotated[Scope, Field(strict=False)], ...],
+        Field(strict=False, min_length=1, max_length=len(Scope)),
+    ] = Field(
         tuple(sorted(USUAL_SCOPES)), description="None that the key lacks that this is asked with."
     )
-    expires_days: Annotated[int, Field(strict=True, ge=1, le=MAX_EXPIRES_DAYS)] | None = Field(
+    expires_days: Annotated[int, Field(ge=1, le=MAX_EXPIRES_DAYS)] | None = Field(
         None, description="When it ends by itself. Default: never."
     )
 
@@ -102,7 +100,6 @@ class NewKey(Wire):
     "/keys",
     status_code=201,
     summary="Make an API key",
-    openapi_extra=request_body(NewKeyRequest),
     responses=problems(
         FailureCode.UNAUTHENTICATED,
         FailureCode.PAYLOAD_TOO_LARGE,
@@ -110,10 +107,11 @@ class NewKey(Wire):
         FailureCode.INVALID_REQUEST,
     ),
 )
-async def make_key(request: Request, response: Response, admin: Admin) -> NewKey:
+async def make_key(
+    request: Request, response: Response, admin: Admin, body: NewKeyRequest
+) -> NewKey:
     """Shown once. It works at once, and outlives the key that it was made with."""
-    wanted = _parse(await read_json(request))
-    scopes = frozenset(wanted.scopes)
+    scopes = frozenset(body.scopes)
     if not scopes <= admin.scopes:
         raise insufficient_scope(*scopes - admin.scopes)
     async with services_of(request).database.as_user(admin.user_id) as conn:
@@ -124,9 +122,9 @@ async def make_key(request: Request, response: Response, admin: Admin) -> NewKey
         made = await insert_api_key(
             conn,
             admin.user_id,
-            wanted.name,
+            body.name,
             scopes=scopes,
-            expires_days=wanted.expires_days,
+            expires_days=body.expires_days,
             made_by=admin.name,
         )
     log.info(
@@ -139,20 +137,13 @@ async def make_key(request: Request, response: Response, admin: Admin) -> NewKey
     response.headers["Cache-Control"] = "no-store"
     return NewKey(
         id=made.key_id,
-        name=wanted.name,
+        name=body.name,
         prefix=made.key.prefix,
         scopes=sorted(scopes),
         api_key=made.key.text,
         created_at=made.created_at,
         expires_at=made.expires_at,
     )
-
-
-def _parse(plain: dict[str, Any]) -> NewKeyRequest:
-    try:
-        return NewKeyRequest.model_validate(plain)
-    except ValidationError as error:
-        raise validation_problem(error.errors(include_url=False, include_input=False)) from None
 
 
 @router.get("/keys", summary="Own API keys", responses=problems(FailureCode.UNAUTHENTICATED))

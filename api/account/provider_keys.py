@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from api.auth.authentication import AdminUser
-from api.executions.schemas import Time, Wire
 from api.http.bodies import read_json
 from api.http.openapi import problems, request_body
 from api.http.problems import not_found, validation_problem
+from api.http.schemas import ResponseBody as Wire
+from api.http.schemas import Time
 from api.services import Services, services_of
 from core.domain.failures import FailureCode
 from core.domain.messages.jobs import key_scope

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import ConfigDict, Field
 
 from api.auth.authentication import CurrentUser
-from api.executions.schemas import Time, Usd, Wire
 from api.http.openapi import problems
+from api.http.schemas import ResponseBody as Wire
+from api.http.schemas import Time, Usd
 from api.services import services_of
 from core.domain.failures import FailureCode
 from core.domain.money import usd_text

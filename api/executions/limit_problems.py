@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from api.executions.schemas import time_text
 from api.http.problems import ProblemError
+from api.http.schemas import time_text
 from api.services import Services
 from core.domain.failures import FailureCode
 from core.domain.ids import UserId

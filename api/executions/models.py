@@ -9,8 +9,9 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from api.auth.authentication import CurrentUser
-from api.executions.schemas import Usd, Wire
 from api.http.openapi import problems
+from api.http.schemas import ResponseBody as Wire
+from api.http.schemas import Usd
 from api.services import services_of
 from core.domain.failures import FailureCode
 from core.domain.plans import StepKind

@@ -10,9 +10,11 @@ from pydantic import Field
 
 from api.auth.authentication import CurrentUser
 from api.executions.routes import parse_request
-from api.executions.schemas import GenerateVideoRequest, Usd, Wire
+from api.executions.schemas import GenerateVideoRequest
 from api.http.bodies import read_json
 from api.http.openapi import problems, request_body
+from api.http.schemas import ResponseBody as Wire
+from api.http.schemas import Usd
 from api.services import services_of
 from core.domain.failures import FailureCode
 from core.domain.money import usd_text

@@ -28,12 +28,12 @@ from api.executions.schemas import (
     GenerateVideoRequest,
     ListQuery,
 )
-from api.http.addresses import check_webhook_url
 from api.http.bodies import read_json
 from api.http.ids import EXECUTION_ID, decode_cursor, encode_cursor
 from api.http.openapi import problems, request_body
 from api.http.problems import invalid_field, not_found, validation_problem
 from api.services import Services, services_of
+from api.webhooks.fields import check_webhook_url
 from core.domain.failures import FailureCode
 from core.domain.ids import ExecutionId, UserId, new_execution_id
 from core.domain.messages.executions import ExecutionOrder

@@ -2,19 +2,14 @@
 converted in silence.
 """
 
-import base64
-import binascii
 import json
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
-    PlainSerializer,
     StrictBool,
     StrictFloat,
     StrictInt,
@@ -22,32 +17,20 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from api.http.schemas import QueryTime, Time, Usd
+from api.http.schemas import ResponseBody as Wire
+from api.webhooks.fields import WebhookSecret, WebhookUrl
 from core.domain.messages.webhooks import FailedReason, WebhookState
 from core.domain.plans import PlanType
 from core.domain.states import CostBasis, ExecutionStatus, JobState
-from core.platform.urls import MAX_URL_CHARS, webhook_url
 
 MAX_METADATA_BYTES = 4096
 MAX_METADATA_NUMBER = 2**53  # above, JavaScript and jsonb no longer agree on a number
-_WHSEC = "whsec_"
 
 
 def _prompt(value: str) -> str:
     if not value.strip():
         raise ValueError("must not be blank")
-    return value
-
-
-def _webhook_secret(value: str) -> str:
-    if value.startswith(_WHSEC):
-        try:
-            decoded = base64.b64decode(value.removeprefix(_WHSEC), validate=True)
-        except (binascii.Error, ValueError):
-            raise ValueError("begins with whsec_, so base64 must follow") from None
-        if not 24 <= len(decoded) <= 64:
-            raise ValueError("must have 24 to 64 bytes after whsec_")
-    elif not 16 <= len(value) <= 256:
-        raise ValueError("must be whsec_ with base64, or a text of 16 to 256 characters")
     return value
 
 
@@ -60,30 +43,7 @@ def _metadata(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def sane_time(value: datetime) -> datetime:
-    utc = value.astimezone(UTC) if 2000 <= value.year <= 2200 else None
-    if utc is None:
-        raise ValueError("must lie between the years 2000 and 2200")
-    return utc
-
-
-def time_text(value: datetime) -> str:
-    """ISO 8601 in UTC, to the microsecond: what we give out can be used to filter by."""
-    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-Time = Annotated[datetime, PlainSerializer(time_text, return_type=str)]
-QueryTime = Annotated[AwareDatetime, AfterValidator(sane_time)]
-Usd = Annotated[str, Field(description="US dollars, exact, as a decimal text", examples=["0.156"])]
-WebhookUrl = Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(webhook_url)]
-WebhookSecret = Annotated[str, Field(max_length=256), AfterValidator(_webhook_secret)]
 Percent = Annotated[int, Field(ge=0, le=100)]
-
-
-class Wire(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_alias=True, validate_by_name=True, frozen=True
-    )
 
 
 class GenerateVideoRequest(BaseModel):
@@ -337,37 +297,3 @@ class Cancelled(Wire):
     spent: Usd
     released: Usd
     final: bool
-
-
-class Health(Wire):
-    status: Literal["ok"] = "ok"
-
-
-class Readiness(Wire):
-    """temporal: with degraded, requests are accepted and begin when it is back."""
-
-    status: Literal["ready"] = "ready"
-    postgresql: Literal["ok"] = "ok"
-    temporal: Literal["ok", "degraded"]
-
-
-class FieldError(BaseModel):
-    field: str
-    detail: str
-    allowed: list[Any] | None = None
-
-
-class Problem(BaseModel):
-    """An error, RFC 9457."""
-
-    type: str = Field(examples=["urn:takeone:problem:invalid_request"])
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: str = Field(description="One of the closed list of failures.")
-    retryable: bool = Field(description="The same request may succeed later, unchanged.")
-    spent: Usd = Field(description="What this request has cost.")
-    errors: list[FieldError] | None = Field(
-        None, description="With 422: each field that is not valid."
-    )

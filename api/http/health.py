@@ -6,9 +6,9 @@ from datetime import timedelta
 import asyncpg
 from fastapi import APIRouter, Request
 
-from api.executions.schemas import Health, Readiness
 from api.http.openapi import problems
 from api.http.problems import unavailable
+from api.http.schemas import Health, Readiness
 from api.services import Services, services_of
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE

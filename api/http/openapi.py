@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from starlette.routing import Route
 
 from api.auth.authentication import usual_scope
-from api.executions.schemas import FieldError, Problem
 from api.http.problems import MEDIA_TYPE, STATUS, ProblemError, problem_document
+from api.http.schemas import FieldError, Problem
 from core.domain.failures import FailureCode
 
 _REF = "#/components/schemas/{model}"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import Request, Response
+from starlette.exceptions import HTTPException
 
 from core.domain.failures import FAILURES, FailureCode
 
@@ -69,12 +70,12 @@ does not help.
 """
 
 
-class ProblemError(Exception):
-    """Ends a request with a problem. Nothing was spent by it: what a request may spend, it spends
-    after its answer.
+class ProblemError(HTTPException):
+    """End a request with a problem document. A refused request never costs anything.
 
-    detail: what is wrong this time; without it the sentence of the failure. instance: default the
-    path of the request. members: more members of the problem, by their names on the wire.
+    detail: default, the sentence of the failure. instance: default, the path of the request.
+    members: further members of the problem, by their names on the wire. It is an HTTPException so
+    that FastAPI does not replace it by a 400 where it reads a body.
     """
 
     def __init__(
@@ -86,11 +87,9 @@ class ProblemError(Exception):
         headers: Mapping[str, str] | None = None,
         instance: str | None = None,
     ) -> None:
-        super().__init__(code, detail)
+        super().__init__(STATUS[code], detail or FAILURES[code].sentence, headers or {})
         self.code = code
-        self.detail = detail or FAILURES[code].sentence
         self.members = members or {}
-        self.headers = headers or {}
         self.instance = instance
 
 
@@ -111,11 +110,15 @@ def invalid_field(
     return invalid_fields([error])
 
 
+_PLACES: Final = frozenset({"query", "path", "header", "body"})
+"""What FastAPI puts before the name of a field."""
+
+
 def validation_problem(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
     """From what pydantic found, field by field; what was sent is not repeated."""
     fields: dict[str, dict[str, object]] = {}
     for error in errors:
-        place = [str(part) for part in error["loc"] if part not in ("query", "path", "header")]
+        place = [str(part) for part in error["loc"] if part not in _PLACES]
         field = place[0][:100] if place else "body"
         fields.setdefault(field, {"field": field, "detail": _sentence(error)})
     return invalid_fields(list(fields.values()))
@@ -172,6 +175,6 @@ def problem_response(request: Request, error: ProblemError) -> Response:
     return Response(
         content=json.dumps(document, ensure_ascii=False, separators=(",", ":")),
         status_code=STATUS[error.code],
-        headers=dict(error.headers),
+        headers=dict(error.headers or {}),
         media_type=MEDIA_TYPE,
     )

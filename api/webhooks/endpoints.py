@@ -9,13 +9,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.auth.authentication import AdminUser, CurrentUser
-from api.http.addresses import check_webhook_url
 from api.http.bodies import read_json, read_optional_json
 from api.http.ids import ENDPOINT_ID, decode_endpoint_cursor, encode_cursor
 from api.http.openapi import problems, request_body
 from api.http.problems import ProblemError, not_found
 from api.services import services_of
 from api.webhooks.deliveries import begun, endpoint_closed
+from api.webhooks.fields import check_webhook_url
 from api.webhooks.schemas import (
     ChangeEndpointRequest,
     Endpoint,

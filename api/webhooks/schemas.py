@@ -14,8 +14,10 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from api.executions.schemas import Time, WebhookSecret, WebhookUrl, Wire, sane_time
 from api.http.problems import validation_problem
+from api.http.schemas import ResponseBody as Wire
+from api.http.schemas import Time, plausible_time
+from api.webhooks.fields import WebhookSecret, WebhookUrl
 from core.domain.messages.webhooks import DisabledReason, EventType, FailedReason, WebhookState
 
 MAX_OVERLAP_HOURS = 168
@@ -38,7 +40,7 @@ def _time_text(value: object) -> object:
 
 
 BodyTime = Annotated[
-    AwareDatetime, Field(strict=False), BeforeValidator(_time_text), AfterValidator(sane_time)
+    AwareDatetime, Field(strict=False), BeforeValidator(_time_text), AfterValidator(plausible_time)
 ]
 Description = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
 

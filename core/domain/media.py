@@ -47,17 +47,19 @@ EXTENSIONS: dict[str, str] = {
 
 
 class MediaError(Exception):
-    """A file could not be fetched or kept.
+    """A file that could not be fetched or stored.
 
-    MediaError ├── WrongContentError         final      the provider made something else: a person
-    looks ├── TooLargeError             final      the user asks for less, or the operator raises
-    the limit ├── SourceGoneError           final      the file is bought again, by its user's order
+    MediaError
+    ├── WrongContentError         final      an operator inspects what the provider produced
+    ├── TooLargeError             final      the operator raises the limit; the user requests less
+    ├── SourceGoneError           final      the user retries, which buys the file again
     ├── SourceRefusedError        final      the operator allows the address; the file is not lost
-    ├── TruncatedError            retryable  fetched again by us ├── SourceUnavailableError
-    retryable  fetched again by us ├── StorageUnavailableError   retryable  stored again by us └──
-    StorageRefusedError       final      the operator mends bucket, keys or rights
+    ├── TruncatedError            retryable  the worker fetches it again
+    ├── SourceUnavailableError    retryable  the worker fetches it again
+    ├── StorageUnavailableError   retryable  the worker stores it again
+    └── StorageRefusedError       final      the operator corrects bucket, keys or permissions
 
-    The texts are for people and carry no addresses with secrets in them.
+    Messages are shown to users and contain no signed addresses.
     """
 
     retryable: ClassVar[bool] = False

@@ -20,8 +20,8 @@ from core.store.accounts.users import UserLimits, insert_user
 from core.store.executions.status import find_execution
 from core.store.webhooks.endpoints import set_webhook_url
 from core.store.webhooks.events import get_webhook
-from tests.activities.bench import Bench
-from tests.activities.test_sweep import Orders, sweep
+from tests.maintenance.test_reconciler import Orders, sweep
+from tests.support.activity_harness import ActivityHarness
 from tests.support.outbound import LOCAL_HTTP
 from tests.support.receiver import Receiver, reply
 from tests.support.rows import IMAGE_PRICE, SEALER, VIDEO_PRICE, Accepted, accept, new_execution
@@ -29,33 +29,35 @@ from tests.support.rows import IMAGE_PRICE, SEALER, VIDEO_PRICE, Accepted, accep
 LIMITS = UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(2 * (IMAGE_PRICE + VIDEO_PRICE)))
 
 
-async def half_used(bench: Bench, url: str) -> tuple[Accepted, str]:
+async def half_used(harness: ActivityHarness, url: str) -> tuple[Accepted, str]:
     """An account that has just reached half of its month, and its secret."""
-    async with bench.database.as_system() as conn:
+    async with harness.database.as_system() as conn:
         user = await insert_user(conn, SEALER, "somebody", LIMITS)
         await set_webhook_url(conn, user.user_id, url)
     one = await accept(
-        bench.database, new_execution(user.user_id, webhook_url="http://receiver.test/own")
+        harness.database, new_execution(user.user_id, webhook_url="http://receiver.test/own")
     )
     return one, user.webhook_secret
 
 
-async def left_to_the_sweep(bench: Bench) -> DeliveryOrder:
-    await bench.as_owner("UPDATE webhooks SET created_at = created_at - interval '1 min'")
+async def left_to_the_sweep(harness: ActivityHarness) -> DeliveryOrder:
+    await harness.as_owner("UPDATE webhooks SET created_at = created_at - interval '1 min'")
     orders = Orders()
-    await sweep(bench, orders).start_deliveries()
+    await sweep(harness, orders).start_deliveries()
     (order,) = orders.delivered
     return order
 
 
-async def test_threshold_is_delivered_signed_by_the_accounts_secret(bench: Bench) -> None:
+async def test_threshold_is_delivered_signed_by_the_accounts_secret(
+    harness: ActivityHarness,
+) -> None:
     async with Receiver.open(reply(500), reply(200)) as receiver:
-        one, secret = await half_used(bench, receiver.url)
-        order = await left_to_the_sweep(bench)
-        activities = WebhookActivities(bench.database, SEALER, LOCAL_HTTP)
+        one, secret = await half_used(harness, receiver.url)
+        order = await left_to_the_sweep(harness)
+        activities = WebhookActivities(harness.database, SEALER, LOCAL_HTTP)
         with pytest.raises(ApplicationError, match="try 1 was not taken"):
-            await bench.run(activities.attempt, order)
-        result = await bench.run(activities.attempt, order)
+            await harness.run(activities.attempt, order)
+        result = await harness.run(activities.attempt, order)
 
     assert (result.outcome, result.number) == (AttemptOutcome.DELIVERED, 2)
     first, second = receiver.received
@@ -63,38 +65,40 @@ async def test_threshold_is_delivered_signed_by_the_accounts_secret(bench: Bench
     body: dict[str, Any] = Webhook(secret).verify(second.body, second.headers)
     assert (body["type"], body["kind"], body["percent"]) == ("budget.threshold_reached", "usd", 50)
     assert second.headers["webhook-id"] == body["id"] == order.event_id
-    async with bench.database.as_user(one.user_id) as conn:
+    async with harness.database.as_user(one.user_id) as conn:
         record = await get_webhook(conn, order.event_id)
     assert (record.execution_id, record.state) == (None, WebhookState.DELIVERED)
 
 
 async def test_threshold_that_nobody_takes_fails_visibly_and_touches_no_execution(
-    bench: Bench,
+    harness: ActivityHarness,
 ) -> None:
     async with Receiver.open(reply(410)) as receiver:
-        one, _secret = await half_used(bench, receiver.url)
-        order = await left_to_the_sweep(bench)
-        activities = WebhookActivities(bench.database, SEALER, LOCAL_HTTP)
-        assert (await bench.run(activities.attempt, order)).outcome is AttemptOutcome.GONE
-        assert (await bench.run(activities.finish, order)).outcome is AttemptOutcome.EXHAUSTED
-    async with bench.database.as_user(one.user_id) as conn:
+        one, _secret = await half_used(harness, receiver.url)
+        order = await left_to_the_sweep(harness)
+        activities = WebhookActivities(harness.database, SEALER, LOCAL_HTTP)
+        assert (await harness.run(activities.attempt, order)).outcome is AttemptOutcome.GONE
+        assert (await harness.run(activities.finish, order)).outcome is AttemptOutcome.EXHAUSTED
+    async with harness.database.as_user(one.user_id) as conn:
         assert (await get_webhook(conn, order.event_id)).state is WebhookState.FAILED
         shown = await find_execution(conn, one.user_id, one.execution_id)
     assert shown is not None
     assert shown.webhook is None  # its own event is to come
 
 
-async def test_end_of_an_execution_tells_its_own_event_beside_the_accounts(bench: Bench) -> None:
-    executions: ExecutionActivities = bench.executions
-    one, _secret = await half_used(bench, "http://receiver.test/account")
+async def test_end_of_an_execution_tells_its_own_event_beside_the_accounts(
+    harness: ActivityHarness,
+) -> None:
+    executions: ExecutionActivities = harness.executions
+    one, _secret = await half_used(harness, "http://receiver.test/account")
     failure = Failure.of(FailureCode.TERMINATED)
-    outcome = await bench.run(
+    outcome = await harness.run(
         executions.finish,
         FinishInput(execution=one.ref, status=ExecutionStatus.FAILED, failure=failure),
     )
 
-    assert [order.event_id for order in bench.deliveries] == [outcome.event_id]
-    async with bench.database.as_user(one.user_id) as conn:
+    assert [order.event_id for order in harness.deliveries] == [outcome.event_id]
+    async with harness.database.as_user(one.user_id) as conn:
         rows = await conn.fetch("SELECT type, url, body FROM webhooks ORDER BY created_at")
     assert [(row["type"], row["url"]) for row in rows] == [
         ("budget.threshold_reached", "http://receiver.test/account"),

@@ -362,7 +362,7 @@ async def test_endpoint_that_hangs_has_so_many_tries_at_once_and_the_others_are_
         }
         assert left.isdisjoint({stored.event_id for stored in put_back})
         await conn.execute(
-            "UPDATE webhooks SET put_back_until = put_back_until - interval '1 hour'"
+            "UPDATE webhooks SET deferred_until = deferred_until - interval '1 hour'"
         )
         left = {
             order.event_id for order in await list_pending(conn, older_than_seconds=10, limit=1000)

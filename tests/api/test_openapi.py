@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, cast
 
-from api.executions.schemas import GenerateVideoRequest, Problem
+from api.executions.schemas import GenerateVideoRequest
 from api.http.problems import STATUS
+from api.http.schemas import Problem
 from core.domain.scopes import Scope
 from tests.api.conftest import Api, TestUser
 

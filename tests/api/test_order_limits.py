@@ -28,7 +28,7 @@ PATH = "/api/generate-video"
 BODY = {"prompt": "A paper boat", "duration": 2}
 COUNTS = """
 SELECT (SELECT count(*) FROM executions WHERE user_id = $1), b.held_nano_usd, b.held_videos, l.open_executions
-FROM budgets AS b JOIN loads AS l USING (user_id) WHERE b.user_id = $1
+FROM budgets AS b JOIN concurrency_counters AS l USING (user_id) WHERE b.user_id = $1
 """
 BOTH = ("image", "video")
 

@@ -393,7 +393,9 @@ async def test_cancel_of_an_earlier_generation_does_not_touch_a_retry(
         assert await mark_cancel_requested(conn, one.execution_id, "meant", generation=2)
 
 
-async def test_sweep_passes_over_a_job_that_a_retry_decides_about(api: Api, user: TestUser) -> None:
+async def test_reconciler_passes_over_a_job_that_a_retry_decides_about(
+    api: Api, user: TestUser
+) -> None:
     """They would lock the jobs of an execution in another order, and one of them would be thrown
     out.
     """

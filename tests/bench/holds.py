@@ -59,7 +59,7 @@ async def measure_holds(owner_url: str, application_url: str, *, seconds: float)
         async with database.as_user(user_id) as conn:
             counted = await conn.fetchrow(
                 "SELECT (SELECT count(*) FROM executions), (SELECT sum(held_videos) FROM budgets)::bigint,"
-                " (SELECT open_executions FROM loads)"
+                " (SELECT open_executions FROM concurrency_counters)"
             )
         assert counted is not None
         assert set(counted) == {warm.number + holds.number}

@@ -72,6 +72,6 @@ def test_planting_refuses_a_source_that_has_changed(tmp_path: Path, source: str)
 def test_copy_holds_the_product_and_no_tests() -> None:
     with copied(ROOT) as folder:
         assert (folder / "worker.py").read_bytes() == (ROOT / "worker.py").read_bytes()
-        assert (folder / "core" / "store" / "migrations" / "0001_first.sql").exists()
+        assert (folder / "core" / "store" / "migrations" / "0001_roles.sql").exists()
         assert not (folder / "tests").exists()
     assert not folder.exists()

@@ -17,7 +17,7 @@ SELECT max(running) AS most FROM (
     FROM executions AS e WHERE e.user_id = $1 AND e.started_at IS NOT NULL
 ) AS seen
 """
-LOADS = "SELECT open_executions, running_executions FROM loads WHERE user_id = $1"
+LOADS = "SELECT open_executions, running_executions FROM concurrency_counters WHERE user_id = $1"
 
 
 async def _limit(world: World, running: int) -> None:

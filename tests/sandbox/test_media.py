@@ -10,7 +10,7 @@ import av
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from sandbox import media
+from sandbox.files import renderer as media
 from tests.sandbox.process import SEEDANCE, Sandbox
 
 

@@ -13,7 +13,7 @@ from replicate.client import Client
 from replicate.pagination import paginate
 from replicate.webhook import WebhookSigningSecret, WebhookValidationError
 
-from sandbox.media import picture
+from sandbox.files.renderer import picture
 from tests.sandbox.process import Receiver, Sandbox
 
 FLUX = "black-forest-labs/flux-schnell"

@@ -2,7 +2,7 @@
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sandbox.signatures import fal_headers, key_set, replicate_headers
+from sandbox.callbacks.signatures import fal_headers, key_set, replicate_headers
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 

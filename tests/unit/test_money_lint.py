@@ -194,7 +194,7 @@ async def test_amounts_lie_in_columns_of_whole_numbers(fresh_database: FreshData
     amounts = {name: kind for name, kind in kinds.items() if _is_amount(name)}
     assert len(amounts) >= 8
     assert set(amounts.values()) == {"bigint"}
-    of_money = ("charges.", "ledger_entries.", "budgets.", "service_days.")
+    of_money = ("charges.", "ledger_entries.", "budgets.", "daily_spending.")
     floats = {
         name
         for name, kind in kinds.items()

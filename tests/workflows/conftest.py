@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from temporalio.client import Client
 
-from tests.workflows.skipping import skipping_client
+from tests.workflows.time_skipping import skipping_client
 
 
 @pytest.fixture(scope="session")

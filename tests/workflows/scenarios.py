@@ -24,7 +24,7 @@ from core.domain.messages.executions import (
 )
 from core.domain.messages.jobs import FindJobResult, FindOutcome, SubmitJobResult, SubmitOutcome
 from core.domain.states import ExecutionStatus, JobState
-from tests.workflows.stage import IMAGE, PLAN, VIDEO, Stage, workers
+from tests.workflows.fake_activities import IMAGE, PLAN, VIDEO, Stage, workers
 from workflows.execution import ExecutionWorkflow
 
 Handle = WorkflowHandle[ExecutionWorkflow, ExecutionOutcome]

@@ -12,21 +12,22 @@ from temporalio.worker import Replayer
 from core.domain.ids import ExecutionId
 from core.domain.states import ExecutionStatus
 from core.ordering.workflow_starts import signal_cancel
-from tests.workflows.histories import fingerprint, stored
+from tests.workflows.fake_activities import IMAGE, VIDEO
 from tests.workflows.scenarios import REASON, SCENARIOS, play
-from tests.workflows.stage import IMAGE, VIDEO
+from tests.workflows.stored_histories import fingerprint, stored
 from workflows.execution import ExecutionWorkflow
 
 HISTORIES = stored()
 TWO_JOBS_EVENTS = 49
 """Of the image → video plan. With the 11 of its delivery: 60."""
 
-CHANGED = """The commands of ExecutionWorkflow are not those of the stored history {name!r}.
+CHANGED = """The commands of ExecutionWorkflow differ from the stored history {name!r}.
 
-Executions that run now would fail to replay, if the order changed before the point they are at.
-- Not meant: put the order back.
-- Meant: put the change behind workflow.patched("<name>"), record the new branch under a new name
-  (python -m tests.workflows.record {name} --as -2), add it to RECORDED_AS, and keep the old file: it must still replay.
+Running executions would fail to replay if the order changed before the point they have reached.
+- Unintended change: restore the order.
+- Intended change: put it behind workflow.patched("<name>"), record the new branch under a new name
+  (python -m tests.workflows.record_histories {name} --as -2), add it to RECORDED_AS, and keep the
+  old file: it must still replay.
 """
 
 RECORDED_AS: dict[str, str] = {}

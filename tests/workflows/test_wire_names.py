@@ -1,6 +1,4 @@
-"""Wire names that are written twice: where a workflow is defined, and where it is started by
-name.
-"""
+"""Wire names that are written twice: in a workflow definition and in the code that starts it."""
 
 from core.ordering.workflow_starts import (
     CANCEL_REQUESTED,

@@ -43,7 +43,7 @@ class OpenLimitReachedError(Exception):
 
 
 TAKE_RUNNING = """
-UPDATE loads AS l SET running_executions = l.running_executions + 1
+UPDATE concurrency_counters AS l SET running_executions = l.running_executions + 1
 FROM users AS u
 WHERE l.user_id = $1 AND u.user_id = l.user_id
   AND l.running_executions < coalesce(u.running_limit, $2::bigint, 9223372036854775807)
@@ -59,7 +59,8 @@ async def take_running(conn: Connection, user_id: UserId, limits: LoadLimits) ->
 
 
 GIVE_BACK = """
-UPDATE loads SET open_executions = open_executions - 1, running_executions = running_executions - $2::bigint
+UPDATE concurrency_counters
+SET open_executions = open_executions - 1, running_executions = running_executions - $2::bigint
 WHERE user_id = $1 AND open_executions >= 1 AND running_executions >= $2::bigint
 RETURNING user_id
 """
@@ -75,10 +76,10 @@ async def give_back(conn: Connection, user_id: UserId, *, running: bool) -> None
         await recount(conn, user_id)
 
 
-ENSURE_LOAD = "INSERT INTO loads (user_id) VALUES ($1) ON CONFLICT DO NOTHING"
-LOCK_LOAD = "SELECT user_id FROM loads WHERE user_id = $1 FOR UPDATE"
+ENSURE_LOAD = "INSERT INTO concurrency_counters (user_id) VALUES ($1) ON CONFLICT DO NOTHING"
+LOCK_LOAD = "SELECT user_id FROM concurrency_counters WHERE user_id = $1 FOR UPDATE"
 RECOUNT = """
-UPDATE loads
+UPDATE concurrency_counters
 SET open_executions = counted.open_executions, running_executions = counted.running_executions
 FROM (
     SELECT count(*) AS open_executions, count(*) FILTER (WHERE status = 'running') AS running_executions

@@ -21,7 +21,7 @@ class KeptAnswer:
 
 
 FIND_ANSWER = """
-SELECT request_sha256, answer FROM idempotency_keys
+SELECT request_sha256, response AS answer FROM idempotency_keys
 WHERE user_id = $1 AND key = $2 AND created_at > now() - interval '30 days'
 """
 
@@ -48,9 +48,9 @@ async def try_lock_key(conn: Connection, user_id: UserId, key: str) -> bool:
 
 
 INSERT_ANSWER = """
-INSERT INTO idempotency_keys AS k (user_id, key, request_sha256, answer) VALUES ($1, $2, $3, $4)
+INSERT INTO idempotency_keys AS k (user_id, key, request_sha256, response) VALUES ($1, $2, $3, $4)
 ON CONFLICT (user_id, key) DO UPDATE
-SET request_sha256 = excluded.request_sha256, answer = excluded.answer, created_at = excluded.created_at
+SET request_sha256 = excluded.request_sha256, response = excluded.response, created_at = excluded.created_at
 WHERE k.created_at <= now() - interval '30 days'
 RETURNING k.key
 """

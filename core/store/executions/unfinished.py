@@ -22,7 +22,7 @@ WITH line AS (
            CASE WHEN deadline_at < now() OR cancel_requested_at IS NOT NULL THEN 0
                 ELSE row_number() OVER (PARTITION BY user_id ORDER BY queued_at, execution_id) END AS place,
            coalesce(u.running_limit, $4::bigint) - coalesce(l.running_executions, 0) AS room
-    FROM executions JOIN users AS u USING (user_id) LEFT JOIN loads AS l USING (user_id)
+    FROM executions JOIN users AS u USING (user_id) LEFT JOIN concurrency_counters AS l USING (user_id)
     WHERE status = 'queued'
 )
 SELECT execution_id, e.user_id, e.generation, e.plan, e.request, line.late, line.place
@@ -37,7 +37,7 @@ ORDER BY line.place, execution_id LIMIT $5
 FIND_NEXT = """
 WITH room AS (
     SELECT coalesce(u.running_limit, $2::bigint) - l.running_executions AS free
-    FROM users AS u JOIN loads AS l ON l.user_id = u.user_id WHERE u.user_id = $1
+    FROM users AS u JOIN concurrency_counters AS l ON l.user_id = u.user_id WHERE u.user_id = $1
 )
 SELECT e.execution_id, e.user_id, e.generation, e.plan, e.request FROM executions AS e
 WHERE e.user_id = $1 AND e.status = 'queued'

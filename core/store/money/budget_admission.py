@@ -26,7 +26,7 @@ WITH who AS (
            coalesce(CASE WHEN $6::boolean THEN s.daily_nano_usd END, 9223372036854775807) AS day_limit
     FROM users AS u, service_limits AS s WHERE u.user_id = $1
 ), load AS (
-    INSERT INTO loads AS l (user_id, open_executions)
+    INSERT INTO concurrency_counters AS l (user_id, open_executions)
     SELECT user_id, 1 FROM who WHERE open_limit >= 1
     ON CONFLICT (user_id) DO UPDATE SET open_executions = l.open_executions + 1
     WHERE l.open_executions < (SELECT open_limit FROM who)
@@ -41,7 +41,7 @@ WITH who AS (
       AND b.held_videos + b.settled_videos + excluded.held_videos <= (SELECT videos_limit FROM who)
     RETURNING b.user_id, b.held_nano_usd + b.settled_nano_usd AS nano_usd, b.held_videos + b.settled_videos AS videos
 ), today AS (
-    INSERT INTO service_days AS d (day, held_nano_usd)
+    INSERT INTO daily_spending AS d (day, held_nano_usd)
     SELECT (now() AT TIME ZONE 'UTC')::date, $4::bigint
     FROM month JOIN who USING (user_id) WHERE $4::bigint <= day_limit
     ON CONFLICT (day) DO UPDATE SET held_nano_usd = d.held_nano_usd + excluded.held_nano_usd
@@ -53,7 +53,7 @@ SELECT who.open_limit, who.monthly_nano_usd_limit, who.monthly_videos_limit, loa
        month.videos AS used_videos, today.day
 FROM who LEFT JOIN load ON true LEFT JOIN month ON true LEFT JOIN today ON true
 """
-GET_OPEN = "SELECT open_executions FROM loads WHERE user_id = $1"
+GET_OPEN = "SELECT open_executions FROM concurrency_counters WHERE user_id = $1"
 
 
 async def hold_room(

@@ -28,13 +28,13 @@ FOR NO KEY UPDATE
 # After the lock, so that it sees what the one before has committed.
 GET_ACCOUNT = """
 SELECT u.monthly_nano_usd_limit, u.monthly_videos_limit, d.endpoint_id,
-       ARRAY(SELECT t.measure || '/' || t.percent FROM budget_thresholds AS t
+       ARRAY(SELECT t.measure || '/' || t.percent FROM budget_alerts AS t
              WHERE t.user_id = u.user_id AND t.budget_month = $2) AS told
 FROM users AS u LEFT JOIN endpoints AS d ON d.user_id = u.user_id AND d.is_default
 WHERE u.user_id = $1
 """
 INSERT_THRESHOLD = """
-INSERT INTO budget_thresholds (user_id, budget_month, measure, percent, event_id) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO budget_alerts (user_id, budget_month, measure, percent, event_id) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT DO NOTHING
 """
 

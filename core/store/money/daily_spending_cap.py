@@ -28,7 +28,7 @@ class DayMove:
 
 
 MOVE_DAY = """
-INSERT INTO service_days AS d (day, held_nano_usd, settled_nano_usd)
+INSERT INTO daily_spending AS d (day, held_nano_usd, settled_nano_usd)
 VALUES ($1, greatest(-$2::bigint, 0), greatest($3::bigint, 0))
 ON CONFLICT (day) DO UPDATE
 SET held_nano_usd = d.held_nano_usd - $2::bigint, settled_nano_usd = d.settled_nano_usd + $3::bigint
@@ -53,7 +53,7 @@ SELECT (now() AT TIME ZONE 'UTC')::date AS day, l.daily_nano_usd,
        ((now() AT TIME ZONE 'UTC')::date + 1)::timestamp AT TIME ZONE 'UTC' AS resets_at,
        ceil(extract(epoch FROM ((now() AT TIME ZONE 'UTC')::date + 1)::timestamp AT TIME ZONE 'UTC' - now()))::bigint
            AS resets_in_seconds
-FROM service_limits AS l LEFT JOIN service_days AS d ON d.day = (now() AT TIME ZONE 'UTC')::date
+FROM service_limits AS l LEFT JOIN daily_spending AS d ON d.day = (now() AT TIME ZONE 'UTC')::date
 """
 
 

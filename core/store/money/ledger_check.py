@@ -258,11 +258,11 @@ WITH charged AS (
            sum(settled_nano_usd) AS settled
     FROM charges GROUP BY 1
 ), days AS (
-    SELECT day FROM service_days UNION SELECT day FROM charged
+    SELECT day FROM daily_spending UNION SELECT day FROM charged
 )
 SELECT to_char(days.day, 'YYYY-MM-DD') AS target, x.what, x.expected::bigint, x.found::bigint
 FROM days
-LEFT JOIN service_days AS d ON d.day = days.day
+LEFT JOIN daily_spending AS d ON d.day = days.day
 LEFT JOIN charged AS c ON c.day = days.day
 CROSS JOIN LATERAL (VALUES
     ('held by everybody', coalesce(c.held, 0), coalesce(d.held_nano_usd, 0)),
@@ -287,12 +287,12 @@ WITH unasked AS (
     WHERE a.action = 'service set-daily-limit'
 ), highest AS (
     SELECT d.day, max(l.most) AS most, bool_or(l.most IS NULL) AS unlimited
-    FROM service_days AS d JOIN limits AS l ON l.until IS NULL OR l.until >= d.day::timestamp AT TIME ZONE 'UTC'
+    FROM daily_spending AS d JOIN limits AS l ON l.until IS NULL OR l.until >= d.day::timestamp AT TIME ZONE 'UTC'
     GROUP BY 1
 )
 SELECT to_char(d.day, 'YYYY-MM-DD') AS target, 'held past the limit, at most' AS what, h.most::bigint AS expected,
        (d.held_nano_usd + d.settled_nano_usd - coalesce(u.amount, 0))::bigint AS found
-FROM service_days AS d
+FROM daily_spending AS d
 JOIN highest AS h ON h.day = d.day
 LEFT JOIN unasked AS u ON u.day = d.day
 WHERE NOT h.unlimited AND d.held_nano_usd + d.settled_nano_usd - coalesce(u.amount, 0) > h.most
@@ -306,11 +306,11 @@ WITH counted AS (
     SELECT user_id, count(*) AS open, count(*) FILTER (WHERE status = 'running') AS running
     FROM executions WHERE status IN ('queued', 'running') GROUP BY 1
 ), named AS (
-    SELECT user_id FROM loads UNION SELECT user_id FROM counted
+    SELECT user_id FROM concurrency_counters UNION SELECT user_id FROM counted
 )
 SELECT named.user_id AS target, x.what, x.expected, x.found
 FROM named
-LEFT JOIN loads AS l ON l.user_id = named.user_id
+LEFT JOIN concurrency_counters AS l ON l.user_id = named.user_id
 LEFT JOIN counted AS n ON n.user_id = named.user_id
 CROSS JOIN LATERAL (VALUES
     ('open executions', coalesce(n.open, 0), coalesce(l.open_executions, 0)),

@@ -53,7 +53,7 @@ GROUP BY provider, model ORDER BY provider, model
 """
 
 LIST_THRESHOLDS = """
-SELECT measure, percent, reached_at FROM budget_thresholds
+SELECT measure, percent, reached_at FROM budget_alerts
 WHERE user_id = $1 AND budget_month = $2 ORDER BY measure, percent
 """
 

@@ -1,6 +1,6 @@
 """What a provider lets us do, in rows that all processes share: its room, its rate, its pauses.
 
-For each key by itself: `provider` in provider_states and room_waits is a scope
+For each key by itself: `provider` in provider_states and submit_queue is a scope
 (core.domain.messages.jobs.key_scope), the name of the provider for the service's own key, and with
 a slash and its id for a user's.
 
@@ -106,13 +106,13 @@ WITH flying AS (
     GROUP BY user_id
 ), mine AS (
     SELECT coalesce((SELECT number FROM flying WHERE user_id = $3), 0) AS number,
-           coalesce((SELECT since FROM room_waits WHERE job_id = $2), 'infinity') AS since
+           coalesce((SELECT since FROM submit_queue WHERE job_id = $2), 'infinity') AS since
 )
 SELECT s.tripped_at, extract(epoch FROM s.probe_at - clock_timestamp())::float8 AS probe_seconds,
        extract(epoch FROM s.quiet_until - clock_timestamp())::float8 AS quiet_seconds, s.max_in_flight,
        s.submits_per_second, extract(epoch FROM s.next_send_at - clock_timestamp())::float8 AS turn_seconds,
        coalesce((SELECT sum(number) FROM flying), 0)::int AS in_flight,
-       (SELECT count(*)::int FROM room_waits AS w LEFT JOIN flying AS f ON f.user_id = w.user_id
+       (SELECT count(*)::int FROM submit_queue AS w LEFT JOIN flying AS f ON f.user_id = w.user_id
         WHERE w.provider = $1 AND w.job_id <> $2 AND w.seen_at > clock_timestamp() - make_interval(secs => $5)
           AND (coalesce(f.number, 0), NOT w.continuing, w.since, w.job_id)
             < (mine.number, NOT $4::boolean, mine.since, $2)) AS before,
@@ -120,7 +120,7 @@ SELECT s.tripped_at, extract(epoch FROM s.probe_at - clock_timestamp())::float8 
 FROM mine LEFT JOIN provider_states AS s ON s.provider = $1
 """
 KEEP_WAITING = """
-INSERT INTO room_waits (job_id, provider, user_id, continuing) VALUES ($1, $2, $3, $4)
+INSERT INTO submit_queue (job_id, provider, user_id, continuing) VALUES ($1, $2, $3, $4)
 ON CONFLICT (job_id) DO UPDATE SET seen_at = clock_timestamp()
 """
 # One at a time; who finds the row locked comes again: nobody waits for anybody here either.
@@ -132,7 +132,7 @@ WHERE provider = (
 )
 RETURNING provider
 """
-WAIT_NO_MORE = "DELETE FROM room_waits WHERE job_id = $1"
+WAIT_NO_MORE = "DELETE FROM submit_queue WHERE job_id = $1"
 
 
 async def take_room(conn: Connection, asked: RoomAsked) -> Passed | HeldBack:
@@ -285,7 +285,7 @@ WITH flying AS (
     WHERE state IN ('submitting', 'unknown', 'submitted') AND deadline_at > now() - make_interval(secs => $1)
     GROUP BY 1
 ), waiting AS (
-    SELECT provider, count(*)::int AS number FROM room_waits
+    SELECT provider, count(*)::int AS number FROM submit_queue
     WHERE seen_at > clock_timestamp() - make_interval(secs => $2) GROUP BY provider
 )
 SELECT provider, coalesce(f.number, 0) AS in_flight, coalesce(w.number, 0) AS waiting_for_room, s.max_in_flight,
@@ -298,7 +298,7 @@ RESET = """
 DELETE FROM provider_states WHERE provider = $1
 RETURNING tripped_code, max_in_flight, submits_per_second, quiet_until
 """
-FORGET_WAITS = "DELETE FROM room_waits WHERE seen_at < now() - interval '10 minutes'"
+FORGET_WAITS = "DELETE FROM submit_queue WHERE seen_at < now() - interval '10 minutes'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ SELECT jsonb_build_object(
                       WHERE p.user_id = e.user_id AND p.replaced_at IS NULL AND p.deleted_at IS NULL),
     'idempotency_key', (SELECT to_jsonb(k) FROM idempotency_keys AS k
                         WHERE k.user_id = e.user_id AND k.created_at = e.created_at
-                          AND position(convert_to(e.execution_id, 'UTF8') IN k.answer) > 0 LIMIT 1)
+                          AND position(convert_to(e.execution_id, 'UTF8') IN k.response) > 0 LIMIT 1)
 ) FROM executions AS e WHERE e.execution_id = $1
 """
 

@@ -280,7 +280,7 @@ async def mark_failed(conn: Connection, order: DeliveryOrder, reason: FailedReas
 
 
 PUT_BACK = """
-UPDATE webhooks SET put_back_until = now() + make_interval(secs => $3)
+UPDATE webhooks SET deferred_until = now() + make_interval(secs => $3)
 WHERE event_id = $1 AND delivery = $2 AND state = 'pending'
 """
 
@@ -296,7 +296,7 @@ LIST_PENDING = """
 SELECT w.user_id, w.event_id, w.delivery
 FROM webhooks AS w
 WHERE w.state = 'pending' AND w.event_id > $2 AND w.created_at < now() - make_interval(secs => $1)
-  AND (w.put_back_until IS NULL OR w.put_back_until < now() - interval '10 minutes')
+  AND (w.deferred_until IS NULL OR w.deferred_until < now() - interval '10 minutes')
   AND NOT EXISTS (
       SELECT FROM webhook_attempts AS a
       WHERE a.event_id = w.event_id AND a.delivery = w.delivery AND a.started_at > now() - interval '36 hours'
@@ -324,7 +324,7 @@ async def list_pending(
 # To the endpoint that its address has now: the one before may have been deleted.
 NEXT_DELIVERY = """
 UPDATE webhooks AS w
-SET delivery = w.delivery + 1, state = 'pending', failed_reason = NULL, put_back_until = NULL, ended_at = NULL,
+SET delivery = w.delivery + 1, state = 'pending', failed_reason = NULL, deferred_until = NULL, ended_at = NULL,
     endpoint_id = e.endpoint_id
 FROM endpoints AS e
 WHERE w.event_id = $1 AND e.user_id = w.user_id AND md5(e.url) = md5(w.url)
@@ -347,7 +347,7 @@ async def next_delivery(conn: Connection, event_id: EventId) -> DeliveryOrder:
 
 
 RESUME_DELIVERY = """
-UPDATE webhooks SET delivery = delivery + 1, put_back_until = NULL
+UPDATE webhooks SET delivery = delivery + 1, deferred_until = NULL
 WHERE event_id = $1 AND delivery = $2 AND state = 'pending'
 RETURNING user_id, event_id, delivery
 """

@@ -1,0 +1,40 @@
+"""Field types of a webhook: its URL and its signing secret."""
+
+import base64
+import binascii
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from api.http.problems import invalid_field
+from core.platform.egress.rules import OutboundRules
+from core.platform.urls import MAX_URL_CHARS, webhook_url
+
+_WHSEC = "whsec_"
+
+
+def _webhook_secret(value: str) -> str:
+    if value.startswith(_WHSEC):
+        try:
+            decoded = base64.b64decode(value.removeprefix(_WHSEC), validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError("begins with whsec_, so base64 must follow") from None
+        if not 24 <= len(decoded) <= 64:
+            raise ValueError("must have 24 to 64 bytes after whsec_")
+    elif not 16 <= len(value) <= 256:
+        raise ValueError("must be whsec_ with base64, or a text of 16 to 256 characters")
+    return value
+
+
+WebhookUrl = Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(webhook_url)]
+WebhookSecret = Annotated[str, Field(max_length=256), AfterValidator(_webhook_secret)]
+
+
+def check_webhook_url(rules: OutboundRules, field: str, url: str | None) -> None:
+    """Raise ProblemError if the outbound rules refuse the URL.
+
+    The host name is not resolved: it is resolved and checked again at every delivery attempt.
+    """
+    refusal = rules.url_refusal(url) if url is not None else None
+    if refusal is not None:
+        raise invalid_field(field, refusal)

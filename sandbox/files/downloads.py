@@ -1,0 +1,121 @@
+"""Produced files as the vendors' CDNs serve them: no key, HEAD and ranges, gone after
+their life.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from sandbox.faults.book import FILES, Fault, FaultBook
+from sandbox.http.exchange import HTML_PAGE, Exchange
+from sandbox.jobs.store import Jobs, StoredFile
+from sandbox.settings import Json
+
+DEFAULT_HUGE_BYTES = 2 * 1024 * 1024 * 1024
+
+
+class Downloads:
+    def __init__(self, jobs: Jobs, faults: FaultBook, exchange: Exchange) -> None:
+        self._jobs = jobs
+        self._faults = faults
+        self._exchange = exchange
+
+    def routes(self) -> list[BaseRoute]:
+        return [Route("/files/{name}", self.get, methods=["GET", "HEAD"])]
+
+    async def get(self, request: Request) -> Response:
+        file = self._jobs.find_file(request.path_params["name"])
+        if file is None or self._gone(file):
+            return Response("Not Found", 404, media_type="text/plain")
+        served = FileResponse(self._jobs.path_of(file), media_type=file.content_type)
+        if request.method == "HEAD":  # faults are for those who fetch
+            return served
+        fault = self._faults.take(file.provider, file.model, "file", FILES, path=request.url.path)
+        if fault is not None:
+            return self._faulty(file, fault, served)
+        huge = self._faults.take(
+            file.provider, file.model, "file", frozenset({"huge_body"}), path=request.url.path
+        )
+        if huge is not None:
+            return _huge(file, huge.params)
+
+        async def handler() -> Response:
+            return served
+
+        return await self._exchange(request, file.provider, file.model, "file", handler)
+
+    def _gone(self, file: StoredFile) -> bool:
+        if file.expires_at < time.time():
+            self._jobs.path_of(file).unlink(missing_ok=True)
+            return True
+        return False
+
+    def _faulty(self, file: StoredFile, fault: Fault, served: FileResponse) -> Response:
+        params, path = fault.params, self._jobs.path_of(file)
+        if fault.fault == "expired_file":
+            self._jobs.save_file(replace(file, expires_at=0.0))  # expiry is final
+            return Response("Not Found", int(params.get("status", 404)), media_type="text/plain")
+        if fault.fault == "slow_file":
+            size = path.stat().st_size
+            drip = _drip(
+                path.read_bytes(),
+                int(params.get("chunk_bytes", 4096)),
+                float(params.get("seconds_per_chunk", 0.5)),
+            )
+            return StreamingResponse(
+                drip, media_type=file.content_type, headers={"Content-Length": str(size)}
+            )
+        return _wrong(file, path, params.get("form", "html"))
+
+
+def _wrong(file: StoredFile, path: Path, form: str) -> Response:
+    """Under the right content type: a page of HTML, another kind of file, half of the file, or
+    nothing at all.
+
+    `cut` announces the whole length and closes after half of it.
+    """
+    content = path.read_bytes()
+    if form == "truncated":
+        return Response(content[: len(content) // 2], media_type=file.content_type)
+    if form == "cut":
+        length = {"Content-Length": str(len(content))}
+        return StreamingResponse(
+            _once(content[: len(content) // 2]), media_type=file.content_type, headers=length
+        )
+    if form == "magic":
+        return Response(b"%PDF-1.7\n" + content[9:], media_type=file.content_type)
+    if form == "empty":
+        return Response(b"", media_type=file.content_type)
+    return Response(HTML_PAGE.format("200 OK").encode(), media_type=file.content_type)
+
+
+def _huge(file: StoredFile, params: Json) -> Response:
+    size = int(params.get("bytes", DEFAULT_HUGE_BYTES))
+    headers = {"Content-Length": str(size)} if params.get("content_length", False) else None
+    return StreamingResponse(_zeros(size), media_type=file.content_type, headers=headers)
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+async def _drip(content: bytes, chunk_bytes: int, seconds_per_chunk: float) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), chunk_bytes):
+        yield content[start : start + chunk_bytes]
+        await asyncio.sleep(seconds_per_chunk)
+
+
+async def _zeros(size: int) -> AsyncIterator[bytes]:
+    """Begins like an MP4, so that only its size gives it away."""
+    head = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41"[:size]
+    yield head
+    left, chunk = size - len(head), bytes(262_144)
+    while left > 0:
+        yield chunk[: min(left, len(chunk))]
+        left -= len(chunk)

@@ -1,0 +1,222 @@
+"""One vendor request and its answer, with the faults that were ordered for it."""
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+
+from sandbox.faults.book import AFTER, ANSWERS, BEFORE, STATUSES, UNREAD, Fault, FaultBook
+from sandbox.faults.breakpoints import How, ParkingLot
+from sandbox.http.accounts import account_of, key_of
+from sandbox.jobs.bill import timestamp
+from sandbox.models import Provider
+from sandbox.settings import Json
+
+KEPT_CALLS = 20_000
+TRANSPORT = "sandbox.transport"  # where app.py leaves the connection in the request's scope
+GATED = "sandbox.gated"  # set in the scope of a request that has passed the gate
+HTML_PAGE = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"  # noqa: E501 # one page
+STATUS_LINES = {
+    200: "200 OK",
+    500: "500 Internal Server Error",
+    502: "502 Bad Gateway",
+    503: "503 Service Unavailable",
+}
+
+
+class Vendor(Protocol):
+    """How a vendor words a refusal that was ordered."""
+
+    def __call__(self, status: int, params: Json) -> Response: ...
+
+
+Handler = Callable[[], Awaitable[Response]]
+
+
+def json_answer(
+    body: Any,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    kind: str = "application/json",
+) -> Response:
+    return Response(json.dumps(body), status, headers, kind)
+
+
+async def drop(request: Request, params: Json) -> Response:
+    """Close the connection with no byte of an answer: orderly, or with a reset (`how: "reset"`)."""
+    transport: asyncio.Transport = request.scope[TRANSPORT]
+    if params.get("how") == "reset":
+        transport.abort()
+    else:
+        transport.close()
+    while not await request.is_disconnected():  # noqa: ASYNC110 # the server tells it by this call only
+        await asyncio.sleep(0.01)
+    return Response()  # goes nowhere
+
+
+class Exchange:
+    def __init__(
+        self, faults: FaultBook, lot: ParkingLot, refusals: dict[Provider, Vendor]
+    ) -> None:
+        self._faults = faults
+        self._lot = lot
+        self._refusals = refusals
+        # Every call that arrived, what became of it or not. Kept in memory: a restart forgets it.
+        self.calls: deque[Json] = deque(maxlen=KEPT_CALLS)
+
+    async def gate(
+        self, request: Request, provider: Provider, model: str | None, operation: str
+    ) -> Response | None:
+        """Before anything of the body is read. A response, which goes nowhere, if the call ends
+        here.
+        """
+        if request.scope.get(GATED, False):
+            return None
+        request.scope[GATED] = True
+        called = {
+            "time": timestamp(time.time()),
+            "provider": provider,
+            "operation": operation,
+            "model": model,
+        }
+        self.calls.append(
+            called
+            | {"path": request.url.path, "account": account_of(request), "key": key_of(request)}
+        )
+        fault = self._faults.take(
+            provider,
+            model,
+            operation,
+            UNREAD,
+            lambda fault: _meant(fault, request),
+            path=request.url.path,
+        )
+        how: How = "go_on" if fault is None else await self._hold(request, fault)
+        if how != "go_on":
+            return await drop(request, {"how": how})
+        try:
+            await request.body()  # read wholly, as a server that then fails would have
+        except ClientDisconnect:
+            return Response()
+        return None
+
+    async def _hold(self, request: Request, fault: Fault) -> How:
+        transport: asyncio.Transport = request.scope[TRANSPORT]
+        told: dict[str, How | None] = {"go_on": "go_on", "drop": "drop", "stay": None}
+        when_gone = told[fault.params.get("when_gone", "go_on")]
+        return await self._lot.park(
+            fault.id, {"path": request.url.path}, transport.is_closing, when_gone
+        )
+
+    async def __call__(
+        self,
+        request: Request,
+        provider: Provider,
+        model: str | None,
+        operation: str,
+        handler: Handler,
+    ) -> Response:
+        """The handler's answer, or what an ordered fault makes of it."""
+        if (ended := await self.gate(request, provider, model, operation)) is not None:
+            return ended
+        names = ANSWERS | STATUSES if operation == "status" else ANSWERS
+        fault = self._faults.take(
+            provider,
+            model,
+            operation,
+            names,
+            lambda fault: _meant(fault, request),
+            path=request.url.path,
+        )
+        if fault is None:
+            return await handler()
+        if fault.place in BEFORE:
+            return await self._before(request, provider, fault, handler)
+        does = fault.place not in AFTER or fault.params.get("accept", True)
+        answer = await handler() if does else Response("{}")
+        if fault.fault == "hold":
+            how = await self._hold(request, fault)
+            return answer if how == "go_on" else await drop(request, {"how": how})
+        if fault.fault == "answer_502_after_accept" and fault.params.get("form") == "vendor":
+            return self._refusals[provider](int(fault.params.get("status", 500)), fault.params)
+        return await _after(request, provider, fault, answer)
+
+    async def _before(
+        self, request: Request, provider: Provider, fault: Fault, handler: Handler
+    ) -> Response:
+        params, refusal = fault.params, self._refusals[provider]
+        if fault.fault == "hold":
+            how = await self._hold(request, fault)
+            return await handler() if how == "go_on" else await drop(request, {"how": how})
+        if fault.fault == "drop_before_accept" or (fault.fault == "down" and "how" in params):
+            return await drop(request, params)
+        if fault.fault == "hang":
+            await _hang(request, float(params.get("seconds", 3600)))
+            return await handler() if params.get("answer", False) else await drop(request, params)
+        if fault.fault == "refuse_429":
+            return refusal(429, params)
+        if fault.fault == "refuse":
+            return refusal(int(params.get("status", 400)), params)
+        return refusal(int(params.get("status", 503)), params)
+
+
+def _meant(fault: Fault, request: Request) -> bool:
+    """Ordered for every account, or for that of the call."""
+    return fault.params.get("account", account_of(request)) == account_of(request)
+
+
+async def _after(request: Request, provider: Provider, fault: Fault, answer: Response) -> Response:
+    params = fault.params
+    if fault.fault == "drop_after_accept":
+        return await drop(request, params)
+    if fault.fault == "answer_502_after_accept":
+        return _html(int(params.get("status", 502)))
+    if fault.fault == "html_answer":
+        return _html(int(params.get("status", 200)))
+    if fault.fault == "answer_late":
+        await _hang(request, float(params.get("seconds", 70)))
+        return answer
+    if fault.fault == "malformed_json":
+        content = bytes(answer.body)
+        return Response(
+            content[: max(1, len(content) // 2)], answer.status_code, media_type="application/json"
+        )
+    if fault.fault == "huge_body":
+        size = int(params.get("bytes", 256 * 1024 * 1024))
+        return StreamingResponse(_spaces(size), answer.status_code, media_type="application/json")
+    body = json.loads(bytes(answer.body))
+    if fault.fault == "no_id":
+        kept = {
+            key: value
+            for key, value in body.items()
+            if key in {"status", "queue_position", "model", "input"}
+        }
+        return json_answer(kept, answer.status_code)
+    unknown = "PAUSED" if provider == "fal" else "queued_for_review"
+    return json_answer(body | {"status": params.get("status", unknown)}, answer.status_code)
+
+
+async def _hang(request: Request, seconds: float) -> None:
+    """Wait that long, or until the caller has gone."""
+    end = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < end and not await request.is_disconnected():  # noqa: ASYNC110 # as above
+        await asyncio.sleep(min(0.05, seconds))
+
+
+def _html(status: int) -> Response:
+    line = STATUS_LINES.get(status, str(status))
+    return Response(HTML_PAGE.format(line), status, media_type="text/html")
+
+
+async def _spaces(size: int) -> AsyncIterator[bytes]:
+    """A body that begins like JSON and doesn't end within any sane limit."""
+    yield b'{"padding": "'
+    chunk = b" " * 65536
+    for _ in range(size // len(chunk)):
+        yield chunk
+    yield b'"}'

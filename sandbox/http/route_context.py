@@ -1,0 +1,95 @@
+"""What both vendors' routes share: the workshop, the exchange, the count of create calls."""
+
+import time
+from collections import Counter, defaultdict, deque
+from dataclasses import replace
+
+from starlette.requests import Request
+
+from sandbox.faults.book import BACKWARDS, CANCELS, FaultBook
+from sandbox.http.exchange import Exchange
+from sandbox.jobs.bill import timestamp, token_of
+from sandbox.jobs.runner import Workshop
+from sandbox.jobs.store import Job, Jobs
+from sandbox.models import Provider
+from sandbox.settings import Json
+
+KEPT_REQUESTS = 10_000
+
+
+class Desk:
+    def __init__(
+        self, *, workshop: Workshop, exchange: Exchange, faults: FaultBook, public_url: str | None
+    ) -> None:
+        self.workshop = workshop
+        self.exchange = exchange
+        self._faults = faults
+        self._public_url = public_url
+        self._creates: list[Json] = []
+        self._counts: Counter[str] = Counter()
+        self._times: defaultdict[str, deque[float]] = defaultdict(deque)
+
+    @property
+    def jobs(self) -> Jobs:
+        return self.workshop.jobs
+
+    def base_url(self, request: Request) -> str:
+        return self._public_url or str(request.base_url).rstrip("/")
+
+    def cancel_loses(self, job: Job) -> bool:
+        """An ordered lost race: the cancel is acknowledged, and the job completes all the same."""
+        return (
+            self._faults.take(job.provider, job.model, "cancel", CANCELS, provider_job_id=job.id)
+            is not None
+        )
+
+    def as_told(self, job: Job) -> Job:
+        """What a status read tells: the truth, or, ordered to go backwards, that the job is queued
+        (again).
+        """
+        fault = self._faults.take(
+            job.provider, job.model, "status", BACKWARDS, provider_job_id=job.id,
+            when=lambda fault: job.told in {"ended", fault.params.get("after", "running")},
+        )  # fmt: skip
+        if fault is not None:
+            return replace(job, state="queued", started_at=None, ended_at=None, error=None)
+        if job.state != "queued":
+            job.told = "ended" if job.ended else "running"
+        return job
+
+    def count_create(
+        self, request: Request, provider: Provider, model: str, callback_url: str | None
+    ) -> None:
+        """Every create call that arrives, refused and dropped ones too. Kept in memory: a restart
+        forgets it.
+        """
+        self._counts[provider] += 1
+        self._times[provider].append(time.monotonic())
+        self._creates.append(
+            {
+                "time": timestamp(time.time()),
+                "provider": provider,
+                "model": model,
+                "path": request.url.path,
+                "token": token_of(callback_url),
+            }
+        )
+        del self._creates[:-KEPT_REQUESTS]
+
+    def creates_in_last_minute(self, provider: Provider) -> int:
+        times = self._times[provider]
+        while times and times[0] < time.monotonic() - 60:
+            times.popleft()
+        return len(times)
+
+    def requests_view(self) -> Json:
+        return {
+            "total": self._counts.total(),
+            "by_provider": dict(self._counts),
+            "requests": self._creates,
+        }
+
+    def clear(self) -> None:
+        self._creates.clear()
+        self._counts.clear()
+        self._times.clear()

@@ -1,0 +1,148 @@
+"""What the sandbox charges: an append-only file of JSON lines, on disk before the answer goes out.
+
+A paid job writes two lines: `accepted` with the price of what was asked, and once it has ended an
+`outcome` with what is charged. The folded view joins them. The product never reads this; tests
+judge the product by it.
+"""
+
+import asyncio
+import json
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from sandbox.jobs.store import Job
+from sandbox.settings import Json
+
+
+def timestamp(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def token_of(callback_url: str | None) -> str | None:
+    """The last path segment of a callback address: how a caller marks its request."""
+    if callback_url is None:
+        return None
+    return callback_url.split("?")[0].rstrip("/").rsplit("/", 1)[-1] or None
+
+
+class Bill:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines: dict[str, Json] = {}  # by provider job id, in the order of acceptance
+        self._buffer: list[bytes] = []
+        self._appended = 0
+        self._written = 0
+        self._lock = asyncio.Lock()
+        self._file = self._opened()
+
+    def _opened(self) -> IO[bytes]:
+        """Read what is there; a last line cut off by a crash is removed."""
+        good = 0
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                for raw in file:
+                    if not raw.endswith(b"\n"):
+                        break
+                    self._fold(json.loads(raw))
+                    good += len(raw)
+            os.truncate(self._path, good)
+        return self._path.open("ab")
+
+    def _fold(self, event: Json) -> None:
+        if event["event"] == "accepted":
+            line = {key: value for key, value in event.items() if key != "event"}
+            self._lines[event["provider_job_id"]] = line | {
+                "state": "open",
+                "billed": False,
+                "billed_nano_usd": 0,
+                "billable_units": None,
+                "ended_at": None,
+            }
+            return
+        line = self._lines[event["provider_job_id"]]
+        for key in ("state", "billed", "billed_nano_usd", "billable_units"):
+            line[key] = event[key]
+        line["ended_at"] = event["time"]
+
+    def knows(self, job_id: str) -> bool:
+        return job_id in self._lines
+
+    def is_open(self, job_id: str) -> bool:
+        return self._lines[job_id]["state"] == "open"
+
+    async def accept(self, job: Job, price_nano_usd: int) -> None:
+        """One line for one accepted job. Returns once it is on disk; repeating for the same job
+        adds nothing.
+        """
+        if self.knows(job.id):
+            return
+        self._append(
+            {
+                "event": "accepted",
+                "time": timestamp(job.created_at),
+                "provider": job.provider,
+                "model": job.model,
+                "account": job.account,
+                "provider_job_id": job.id,
+                "token": token_of(job.callback_url),
+                "input": job.input,
+                "price_nano_usd": price_nano_usd,
+            }
+        )
+        await self.flush()
+
+    def close(self, job: Job) -> None:
+        """The outcome of an accepted job, on disk with the next flush; repeating adds nothing."""
+        if not self.is_open(job.id):
+            return
+        self._append(
+            {
+                "event": "outcome",
+                "time": timestamp(job.ended_at or time.time()),
+                "provider_job_id": job.id,
+                "state": job.state,
+                "billed": job.billed_nano_usd > 0,
+                "billed_nano_usd": job.billed_nano_usd,
+                "billable_units": job.billable_units,
+            }
+        )
+
+    def _append(self, event: Json) -> None:
+        self._fold(event)
+        self._buffer.append(json.dumps(event).encode() + b"\n")
+        self._appended += 1
+
+    async def flush(self) -> None:
+        """Everything appended so far is on disk; lines that arrive during a sync share the next
+        one.
+        """
+        mine = self._appended
+        async with self._lock:
+            if self._written >= mine:
+                return
+            batch, self._buffer = self._buffer, []
+            await asyncio.shield(asyncio.to_thread(self._write, batch))
+            self._written += len(batch)
+
+    def _write(self, batch: list[bytes]) -> None:
+        self._file.write(b"".join(batch))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def view(self) -> dict[str, Any]:
+        lines = list(self._lines.values())
+        return {"lines": lines, "total_nano_usd": sum(line["billed_nano_usd"] for line in lines)}
+
+    async def start_anew(self) -> None:
+        """Put the file aside under a dated name and begin an empty one."""
+        async with self._lock:
+            self._file.close()
+            if self._path.stat().st_size:
+                self._path.rename(self._path.with_name(f"bill-{time.time_ns()}.jsonl"))
+            self._lines.clear()
+            self._buffer.clear()
+            self._written = self._appended
+            self._file = self._path.open("ab")

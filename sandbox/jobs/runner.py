@@ -1,0 +1,362 @@
+"""Takes jobs in, makes what they ask for, ends them, bills them, and sees to their callbacks."""
+
+import asyncio
+import contextlib
+import math
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from sandbox.callbacks.sender import Callbacks
+from sandbox.faults.book import JOBS, FaultBook
+from sandbox.files.store import Files, SourceError
+from sandbox.jobs.bill import Bill
+from sandbox.jobs.store import Job, Jobs, State, new_job_id
+from sandbox.models import Model, Order, Price, find_model, violations
+from sandbox.settings import DAY_SECONDS, Json, Settings
+
+DEFAULT_RESULT_LIFE_SECONDS = {"fal": 7 * DAY_SECONDS, "replicate": 3600.0}
+MODERATION_TYPE = "content_policy_violation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a create call asked for, vendor headers read."""
+
+    model: Model
+    input: Json
+    base_url: str
+    account: str = ""
+    callback_url: str | None = None
+    callback_events: tuple[str, ...] = ("completed",)
+    start_within_seconds: float | None = None
+    end_within_seconds: float | None = None
+    result_life_seconds: float | None = None
+    stores_io: bool = True
+
+
+class Workshop:
+    def __init__(
+        self, *, settings: Callable[[], Settings], jobs: Jobs, bill: Bill, files: Files, faults: FaultBook,
+        callbacks: Callbacks, announcements: dict[str, Callable[[Job], Json]],
+    ) -> None:  # fmt: skip
+        """announcements: by provider, the body of a callback about a job."""
+        self.settings = settings
+        self.jobs = jobs
+        self.bill = bill
+        self.files = files
+        self.faults = faults
+        self._callbacks = callbacks
+        self._announcements = announcements
+        self._work: dict[str, asyncio.Task[None]] = {}
+        self._talk: set[asyncio.Task[None]] = set()
+        self._changed: dict[str, asyncio.Event] = {}
+
+    async def accept(self, request: Request) -> Job:
+        """A paid job from here on: its row and its line on the bill are written before this
+        returns.
+        """
+        job = self._new_job(request)
+        fault = self.faults.take(job.provider, job.model, "create", JOBS, provider_job_id=job.id)
+        if fault is not None:
+            job.faults.append({"fault": fault.fault, "params": fault.params})
+        if job.fault("callback_early") is not None:
+            job.latency_seconds = job.queue_seconds = 0.0
+        await self._take_in(job)
+        if (
+            job.fault("accept_twice") is not None
+        ):  # one call, two paid jobs; the caller learns of the first
+            await self._take_in(self._new_job(request))
+        if job.fault("callback_early") is not None:
+            await self.wait_for(job, lambda: job.announced, 60)
+        await asyncio.sleep(self.settings().submit_seconds)
+        return job
+
+    async def _take_in(self, job: Job) -> None:
+        self.jobs.save(job)
+        await self.bill.accept(job, self._price(job))
+        self._begin(job)
+
+    def _new_job(self, request: Request) -> Job:
+        settings, model, now = self.settings(), request.model, time.time()
+        latency = settings.image_seconds if model.kind == "image" else settings.video_seconds
+        return Job(
+            id=new_job_id(model.provider), provider=model.provider, model=model.name, input=request.input,
+            base_url=request.base_url, account=request.account, created_at=now, latency_seconds=latency,
+            queue_seconds=min(settings.queue_seconds, latency / 2), seed=self._seed(request.input),
+            callback_url=request.callback_url, callback_events=list(request.callback_events),
+            start_deadline_at=_after(now, request.start_within_seconds),
+            end_deadline_at=_after(now, request.end_within_seconds),
+            result_life_seconds=request.result_life_seconds, stores_io=request.stores_io,
+        )  # fmt: skip
+
+    @staticmethod
+    def _seed(body: Json) -> int:
+        asked = body.get("seed")
+        given = isinstance(asked, int) and not isinstance(asked, bool) and asked != -1
+        return int(asked) if given else random.randrange(2**31)  # pyright: ignore[reportArgumentType] # checked above
+
+    def _price(self, job: Job) -> int:
+        """What the job costs if it succeeds as asked; nothing for input that the model is going to
+        refuse.
+        """
+        model = model_of(job)
+        return 0 if violations(model, job.input) else model.price(model.order(job.input)).nano_usd
+
+    async def wait_for(self, job: Job, condition: Callable[[], bool], seconds: float) -> bool:
+        """Until the condition holds or the time is up."""
+        end = time.monotonic() + seconds
+        while not condition():
+            event = self._changed.setdefault(job.id, asyncio.Event())
+            event.clear()
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), left)
+        return True
+
+    async def resume(self) -> None:
+        """After a start: bill what a crash kept from the bill, go on with unfinished jobs and
+        unheard callbacks.
+        """
+        for file in self.jobs.all_files():
+            if file.expires_at < time.time():
+                self.jobs.remove_file(file)
+        for job in self.jobs.all():
+            await self.bill.accept(job, self._price(job))
+            if not job.ended:
+                self._begin(job)
+                continue
+            self.bill.close(job)
+            if not job.announced:
+                self._say(self._announce_end(job))
+        await self.bill.flush()
+
+    def live(self) -> list[Job]:
+        """The jobs being worked on."""
+        return [job for job_id in self._work if (job := self.jobs.find(job_id)) is not None]
+
+    def _begin(self, job: Job) -> None:
+        self._work[job.id] = asyncio.create_task(self._run(job), name=job.id)
+
+    async def _run(self, job: Job) -> None:
+        making = asyncio.create_task(self._make(job))
+        making.add_done_callback(lambda task: None if task.cancelled() else task.exception())
+        try:
+            if not await self._start(job):
+                return
+            async with asyncio.timeout(_left(job.end_deadline_at)):
+                await self._produce(job, making)
+        except TimeoutError:
+            self._end(job, "canceled", charge_run=True, by_deadline=True)
+        except Exception as error:  # noqa: BLE001 # a job must end, whatever broke; the vendors say as little
+            sys.stderr.write(f"sandbox: job {job.id} broke: {error!r}\n")
+            self._fail(
+                job,
+                {
+                    "status": 500,
+                    "type": "internal_server_error",
+                    "message": "Internal server error",
+                },
+            )
+        finally:
+            making.cancel()
+            self._work.pop(job.id, None)
+
+    async def _start(self, job: Job) -> bool:
+        """Through the queue. False if a deadline ended the job there."""
+        if job.state == "running":
+            return True
+        start_at = job.created_at + job.queue_seconds
+        deadline_at = min(job.start_deadline_at or math.inf, job.end_deadline_at or math.inf)
+        await asyncio.sleep(max(0.0, min(start_at, deadline_at) - time.time()))
+        if deadline_at < start_at:
+            if job.provider == "fal":
+                self._fail(
+                    job, {"status": 504, "type": "request_timeout", "message": "Request timed out"}
+                )
+            else:
+                self._end(job, "aborted", by_deadline=True)
+            return False
+        job.state, job.started_at = "running", time.time()
+        self._save(job)
+        if "start" in job.callback_events and job.callback_url is not None:
+            self._say(self._announce(job, "start"))
+        return True
+
+    async def _produce(self, job: Job, making: "asyncio.Task[list[Json]]") -> None:
+        if job.fault("stuck") is not None:
+            await asyncio.Event().wait()
+        if (fails := job.fault("fail_after")) is not None:
+            await asyncio.sleep(float(fails.get("seconds", 0.5)))
+            self._fail(job, _ordered_error(fails))
+            return
+        try:
+            outputs = await making
+        except SourceError as error:
+            self._fail(job, error.detail)
+            return
+        await asyncio.sleep(max(0.0, job.created_at + job.latency_seconds - time.time()))
+        moderated = job.fault("moderated")
+        if moderated is not None and not blackened(job):
+            self._fail(
+                job, {"status": 422, "type": MODERATION_TYPE, "message": "", "field": "prompt"}
+            )
+            return
+        job.outputs = [] if job.fault("empty_output") is not None else outputs
+        self._end(job, "succeeded")
+
+    async def _make(self, job: Job) -> list[Json]:
+        model = model_of(job)
+        if found := violations(model, job.input):
+            raise SourceError(
+                {"status": 422, "type": "invalid", "fields": [item.field for item in found]}
+            )
+        settings = self.settings()
+        life = (
+            job.result_life_seconds
+            or settings.result_life_seconds
+            or DEFAULT_RESULT_LIFE_SECONDS[job.provider]
+        )
+        order, outputs = await self.files.make(
+            job, replace(model.order(job.input), seed=job.seed), tiny=settings.tiny_media, black=blackened(job),
+            life_seconds=life,
+        )  # fmt: skip
+        job.billable_units, job.billed_nano_usd = _billed(job, model.price(order))
+        return outputs
+
+    def _fail(self, job: Job, error: Json) -> None:
+        job.error = error
+        self._end(job, "failed")
+
+    def _end(
+        self, job: Job, state: State, *, charge_run: bool = False, by_deadline: bool = False
+    ) -> None:
+        """The only way into an end state. Charged: successes, and (Replicate) the seconds a
+        cancelled video ran.
+        """
+        if job.ended:
+            return
+        # A deadline's timer may ring a moment early; nobody should see an end before it.
+        passed_at = (job.end_deadline_at or 0.0) if by_deadline else 0.0
+        job.state, job.ended_at = state, max(time.time(), passed_at)
+        if state != "succeeded":
+            job.billable_units, job.billed_nano_usd = (
+                _charge_for_run(job) if charge_run else (None, 0)
+            )
+        job.announced = job.callback_url is None
+        self.bill.close(job)
+        self._save(job)
+        self._say(self._announce_end(job))
+
+    async def cancel(self, job: Job) -> None:
+        """Stop now, if it isn't too late. A Replicate video that ran is charged for the time;
+        nothing else is.
+        """
+        if job.ended:
+            return
+        work = self._work.pop(job.id, None)
+        if work is not None:
+            work.cancel()
+            await asyncio.wait([work])
+        self._end(job, "canceled", charge_run=job.state == "running")
+
+    def _save(self, job: Job) -> None:
+        self.jobs.save(job)
+        event = self._changed.get(job.id)
+        if event is not None:
+            event.set()
+
+    def _say(self, words: Any) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(words)
+        self._talk.add(task)
+        task.add_done_callback(self._talk.discard)
+
+    async def _announce(self, job: Job, event: str) -> None:
+        await self._callbacks.deliver(job, event, self._announcements[job.provider](job))
+
+    async def _announce_end(self, job: Job) -> None:
+        await self.bill.flush()
+        if job.callback_url is None:
+            return
+        if "output" in job.callback_events and job.outputs:
+            await self._announce(job, "output")
+        if "completed" in job.callback_events:
+            await self._announce(job, "completed")
+        job.announced = True
+        self._save(job)
+
+    async def stop(self) -> None:
+        """Drop the work in hand; it goes on at the next start."""
+        tasks = [*self._work.values(), *self._talk]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._work.clear()
+
+
+def model_of(job: Job) -> Model:
+    model = find_model(job.provider, job.model)
+    if model is None:
+        raise LookupError(
+            f"job {job.id} names the model {job.model}, which isn't on offer any more"
+        )
+    return model
+
+
+def blackened(job: Job) -> bool:
+    """fal answers a moderated picture with a black one, and charges it (unless ordered as an
+    error).
+    """
+    params = job.fault("moderated")
+    is_fal_picture = job.provider == "fal" and model_of(job).kind == "image"
+    return params is not None and is_fal_picture and params.get("form", "nsfw") == "nsfw"
+
+
+def _billed(job: Job, price: Price) -> tuple[float, int]:
+    """Units and nano-USD (rounded up) of a success; a `bill_factor` makes them differ from the
+    price list.
+    """
+    params = job.fault("bill_factor")
+    if params is None:
+        return price.units, price.nano_usd
+    factor = Decimal(params["factor"])
+    units = price.units * factor
+    return int(units) if units == int(units) else float(units), math.ceil(price.nano_usd * factor)
+
+
+def _charge_for_run(job: Job) -> tuple[float | None, int]:
+    """Seconds run, rounded up, at most the seconds asked for, at the model's price a second.
+    Pictures: nothing.
+    """
+    model = model_of(job)
+    if job.provider != "replicate" or model.kind != "video" or job.started_at is None:
+        return None, 0
+    order: Order = model.order(job.input)
+    ran = round(
+        (job.ended_at or time.time()) - job.started_at, 6
+    )  # as `metrics.predict_time` tells it
+    seconds = min(order.seconds, max(1, math.ceil(ran)))
+    price = model.price(replace(order, seconds=seconds))
+    return price.units, price.nano_usd
+
+
+def _ordered_error(params: Json) -> Json:
+    return {
+        "status": int(params.get("status", 500)),
+        "type": params.get("type", "internal_server_error"),
+        "message": params.get("message", "Internal server error"),
+    }
+
+
+def _after(now: float, seconds: float | None) -> float | None:
+    return None if seconds is None else now + seconds
+
+
+def _left(deadline_at: float | None) -> float | None:
+    return None if deadline_at is None else max(0.0, deadline_at - time.time())

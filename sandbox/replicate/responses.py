@@ -1,0 +1,183 @@
+"""Replicate's words: the prediction object, problem details, and its callbacks."""
+
+import time
+from typing import Any
+
+from starlette.responses import Response
+
+from sandbox.http.exchange import json_answer
+from sandbox.jobs.bill import timestamp
+from sandbox.jobs.runner import MODERATION_TYPE, model_of
+from sandbox.jobs.store import Job, State
+from sandbox.models import Violation
+from sandbox.settings import Json
+
+STATUSES: dict[State, str] = {
+    "queued": "starting",
+    "running": "processing",
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "canceled": "canceled",
+    "aborted": "aborted",
+}
+FLAGGED = (
+    "The input or output was flagged as sensitive. Please try again with different inputs. (E005)"
+)
+TITLES = {
+    400: ("Bad request", "The request could not be understood"),
+    401: ("Unauthenticated", "You did not pass a valid authentication token"),
+    402: (
+        "Insufficient credit",
+        "You have insufficient credit to run this model. Go to https://replicate.com/account/billing to buy credit.",
+    ),
+    403: ("Permission denied", "You do not have permission to perform this action."),
+    404: ("Not found", "The requested resource could not be found."),
+    413: ("Request entity too large", "The request body is too large"),
+    415: ("Unsupported media type", "The request body must be application/json"),
+    422: ("Input validation failed", "- input: prompt is required\n"),
+    500: ("Internal server error", "Something went wrong"),
+    503: ("Service unavailable", "The service is temporarily unavailable"),
+}
+
+
+def prediction(job: Job, base_url: str, data_life_seconds: float, *, early: bool = False) -> Json:
+    """The object of every answer and callback. early: the state as of creation, whatever happened
+    since.
+    """
+    start = f"{base_url}/replicate/v1/predictions/{job.id}"
+    state: State = "queued" if early else job.state
+    body: Json = {
+        "id": job.id,
+        "model": job.model,
+        "version": "hidden",
+        "input": job.input,
+        "logs": "",
+        "output": None,
+        "data_removed": False,
+        "error": None,
+        "source": "api",
+        "status": STATUSES[state],
+        "created_at": timestamp(job.created_at),
+        "started_at": None,
+        "completed_at": None,
+        "deadline": None if job.end_deadline_at is None else timestamp(job.end_deadline_at),
+        "metrics": {},
+        "urls": {
+            "get": start,
+            "cancel": f"{start}/cancel",
+            "web": f"https://replicate.com/p/{job.id}",
+        },
+    }
+    if job.callback_url is not None:
+        body |= {"webhook": job.callback_url, "webhook_events_filter": job.callback_events}
+    if state != "queued" and job.started_at is not None:
+        body["started_at"] = timestamp(job.started_at)
+        body["logs"] = f"Using seed: {job.seed}\n"
+    return body | _ending(job, base_url, data_life_seconds) if job.ended and not early else body
+
+
+def _ending(job: Job, base_url: str, data_life_seconds: float) -> Json:
+    ended_at = job.ended_at or time.time()
+    metrics: Json = {"total_time": round(ended_at - job.created_at, 6)}
+    if job.started_at is not None:
+        metrics["predict_time"] = round(ended_at - job.started_at, 6)
+    body: Json = {"completed_at": timestamp(ended_at), "metrics": metrics, "error": _error(job)}
+    if job.state == "succeeded":
+        metrics |= _billing_metrics(job)
+        body["output"] = _output(job, base_url)
+    if time.time() > ended_at + data_life_seconds:
+        body |= {"input": {}, "output": None, "logs": "", "data_removed": True}
+    return body
+
+
+def _billing_metrics(job: Job) -> Json:
+    """The vendor's own names of what it bills a model by, and how much of it."""
+    model = model_of(job)
+    if model.kind == "image":
+        return {"image_output_count": job.billable_units}
+    return {
+        "video_output_count": 1,
+        "video_output_duration_seconds": float(job.billable_units or 0),
+        "resolution_target": model.order(job.input).resolution,
+    }
+
+
+def _output(job: Job, base_url: str) -> Any:
+    addresses = [f"{base_url}/files/{item['name']}" for item in job.outputs]
+    if model_of(job).kind == "image":
+        return addresses
+    return addresses[0] if addresses else None
+
+
+def _error(job: Job) -> str | None:
+    if job.error is None:
+        return None
+    if job.error["type"] == MODERATION_TYPE:
+        return FLAGGED
+    url = job.error.get("url")
+    return f"{job.error['message']}: {url}" if url else str(job.error["message"])
+
+
+def problem(
+    status: int, detail: str | None = None, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
+    title, usual = TITLES.get(status, ("Error", "Error"))
+    body = {"title": title, "detail": detail or usual, "status": status} | more
+    return json_answer(body, status, headers, "application/problem+json")
+
+
+def throttled(params: Json) -> Response:
+    headers = {"Retry-After": str(params["retry_after"])} if "retry_after" in params else None
+    detail = params.get("message", "Request was throttled. Your rate limit resets in ~30s.")
+    return json_answer(
+        {"title": "Too Many Requests", "detail": detail, "status": 429}, 429, headers
+    )
+
+
+def refusal(status: int, params: Json) -> Response:
+    """An ordered refusal, in Replicate's form."""
+    if status == 429:
+        return throttled(params)
+    if status == 422:
+        return invalid_fields([("required", "input", "prompt is required")])
+    return problem(status, params.get("message"))
+
+
+def invalid(found: list[Violation]) -> Response:
+    return invalid_fields([_violation(item) for item in found])
+
+
+def invalid_fields(fields: list[tuple[str, str, str]]) -> Response:
+    detail = "".join(f"- {name}: {description}\n" for _, name, description in fields)
+    listed = [{"type": kind, "field": name, "description": text} for kind, name, text in fields]
+    return problem(422, detail, invalid_fields=listed)
+
+
+def _violation(item: Violation) -> tuple[str, str, str]:
+    asked, name = item.asked, f"input.{item.field}"
+    if item.rule == "required":
+        return "required", "input", f"{item.field} is required"
+    if item.rule == "choice":
+        choices = ", ".join(f'"{choice}"' for choice in asked.choices)
+        return "enum", name, f"{item.field} must be one of the following: {choices}"
+    if item.rule == "minimum":
+        return "number_gte", name, f"Must be greater than or equal to {asked.minimum:g}"
+    if item.rule == "maximum":
+        return "number_lte", name, f"Must be less than or equal to {asked.maximum:g}"
+    return (
+        "invalid_type",
+        name,
+        f"Invalid type. Expected: {asked.kind}, given: {_given(item.value)}",
+    )
+
+
+def _given(value: Any) -> str:
+    names = {
+        "bool": "boolean",
+        "int": "integer",
+        "float": "number",
+        "str": "string",
+        "list": "array",
+        "dict": "object",
+    }
+    return names.get(type(value).__name__, "null")

@@ -1,0 +1,397 @@
+"""A provider that refuses us, has no room, or asks for quiet: jobs wait, nothing is sent, nothing
+is lost.
+"""
+
+import asyncio
+import dataclasses
+import itertools
+from typing import Any
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from activities.jobs import JobActivities
+from core.domain.failures import FailureCode
+from core.domain.messages.jobs import JobRef, SubmitJobResult, SubmitOutcome
+from core.domain.states import JobState
+from core.jobs.admission import ProviderGate
+from core.platform.temporal import policies
+from core.store.executions.executions import mark_cancel_requested
+from core.store.providers.capacity import (
+    Lowered,
+    Pace,
+    Passed,
+    ProviderState,
+    list_states,
+    lower,
+    reset,
+)
+from core.store.providers.circuit_breaker import LONGEST_PAUSE_SECONDS, admit, list_tripped, trip
+from tests.support.activity_harness import ActivityHarness
+from tests.support.rows import Accepted, accept, new_execution, new_user
+
+NAME = "replicate"
+
+
+async def state(harness: ActivityHarness) -> ProviderState:
+    async with harness.database.as_system() as conn:
+        return next(one for one in await list_states(conn) if one.provider == NAME)
+
+
+async def pause_is_over(harness: ActivityHarness) -> None:
+    await harness.as_owner("UPDATE provider_states SET quiet_until = now()")
+    await harness.as_owner(
+        "UPDATE provider_states SET probe_at = now() WHERE tripped_at IS NOT NULL"
+    )
+
+
+async def tripped(harness: ActivityHarness, status: int = 401, times: int = 1) -> JobRef:
+    """A job whose create call was refused, by which the breaker was tripped."""
+    image = (await harness.accepted()).image
+    order = harness.sandbox.fault("refuse", params={"status": status}, times=times)
+    result = await harness.run(harness.jobs.submit, image)
+    assert harness.sandbox.fired(order) == 1
+    assert (result.outcome, result.held_back) == (SubmitOutcome.NOT_SENT, False)
+    return image
+
+
+def limited(harness: ActivityHarness, most: int, per_second: float | None = None) -> JobActivities:
+    pace = Pace(max_in_flight=most, submits_per_second=per_second)
+    return dataclasses.replace(harness.jobs, gate=ProviderGate(paces={NAME: pace}))
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (401, FailureCode.PROVIDER_AUTH_FAILED),
+        (402, FailureCode.PROVIDER_CREDIT_EXHAUSTED),
+        (403, FailureCode.PROVIDER_AUTH_FAILED),
+    ],
+)
+async def test_provider_that_refuses_us_holds_back_every_job_without_asking_it(
+    harness: ActivityHarness, status: int, code: FailureCode
+) -> None:
+    image = await tripped(harness, status)
+    other = (await harness.accepted()).image
+    for job in (image, other):
+        result = await harness.run(harness.jobs.submit, job)
+        assert (result.outcome, result.held_back) == (SubmitOutcome.NOT_SENT, True)
+        assert 0 < result.retry_after_seconds <= policies.HELD_BACK_MAX_SECONDS
+        assert result.failure is not None
+        assert result.failure.code is FailureCode.PROVIDER_NOT_ACCEPTING
+        assert (await harness.job(job)).state is JobState.WAITING
+        assert await harness.charge(job) == ("held", 0)
+    now = await state(harness)
+    assert (now.tripped_code, now.tripped_status, now.trips) == (code, status, 1)
+    assert len(creates(harness)) == 1
+    assert harness.bill() == []
+
+
+async def test_provider_that_refuses_us_is_tried_by_one_send_after_a_pause_and_its_success_lets_all_go_on(
+    harness: ActivityHarness,
+) -> None:
+    image = await tripped(harness)
+    others = [(await harness.accepted()).image for _ in range(4)]
+    await pause_is_over(harness)
+    harness.sandbox.set(submit_seconds=0.5)
+    results = await asyncio.gather(
+        *(harness.run(harness.jobs.submit, job) for job in (image, *others))
+    )
+    assert sorted(result.outcome for result in results) == [SubmitOutcome.NOT_SENT] * 4 + [
+        SubmitOutcome.SUBMITTED
+    ]
+    assert len(creates(harness)) == 2
+    now = await state(harness)
+    assert (now.tripped_at, now.trips, now.probe_job_id) == (None, 0, None)
+    for job in (image, *others):
+        assert (await harness.run(harness.jobs.submit, job)).outcome is SubmitOutcome.SUBMITTED
+    assert len(harness.bill()) == 5
+
+
+async def test_provider_that_refuses_the_one_that_tries_is_left_alone_twice_as_long_up_to_a_quarter_of_an_hour(
+    harness: ActivityHarness,
+) -> None:
+    image = await tripped(harness, times=-1)
+    pauses: list[int] = []
+    for _ in range(6):
+        await pause_is_over(harness)
+        assert (await harness.run(harness.jobs.submit, image)).held_back is False
+        pauses.append(await pause_seconds(harness))
+        assert (await harness.run(harness.jobs.submit, image)).held_back is True
+    assert pauses == [
+        120,
+        240,
+        480,
+        LONGEST_PAUSE_SECONDS,
+        LONGEST_PAUSE_SECONDS,
+        LONGEST_PAUSE_SECONDS,
+    ]
+    assert len(creates(harness)) == 7
+    assert harness.bill() == []
+
+
+async def pause_seconds(harness: ActivityHarness) -> int:
+    async with harness.database.as_system() as conn:
+        (found,) = await list_tripped(conn, [NAME])
+    return round(found.seconds / 10) * 10
+
+
+async def test_sends_that_were_out_when_it_refused_make_the_pause_no_longer(
+    harness: ActivityHarness,
+) -> None:
+    await tripped(harness)
+    other = (await harness.accepted()).image
+    async with harness.database.as_system() as conn:
+        again = await trip(conn, NAME, other.job_id, FailureCode.PROVIDER_CREDIT_EXHAUSTED, 402)
+    assert not again.fresh
+    now = await state(harness)
+    assert (now.trips, now.tripped_status, await pause_seconds(harness)) == (1, 401, 60)
+
+
+async def test_job_that_a_provider_refused_until_the_executions_deadline_fails_of_that(
+    harness: ActivityHarness,
+) -> None:
+    image = await tripped(harness)
+    never = (await harness.accepted()).image
+    for job, code in (
+        (image, FailureCode.PROVIDER_AUTH_FAILED),
+        (never, FailureCode.PROVIDER_NOT_ACCEPTING),
+    ):
+        await harness.as_owner(
+            "UPDATE executions SET deadline_at = now() WHERE execution_id = $1", job.execution_id
+        )
+        result = await harness.run(harness.jobs.submit, job)
+        assert result.outcome is SubmitOutcome.REFUSED
+        assert result.failure is not None
+        assert result.failure.code is code
+        assert await harness.charge(job) == ("released", 0)
+
+
+async def test_job_of_a_cancelled_execution_is_not_held_back(harness: ActivityHarness) -> None:
+    await tripped(harness)
+    one = await harness.accepted()
+    async with harness.database.as_user(one.user_id) as conn:
+        assert await mark_cancel_requested(conn, one.execution_id, "enough", generation=1)
+    assert (await harness.run(harness.jobs.submit, one.image)).outcome is SubmitOutcome.STOPPED
+
+
+async def test_one_that_tries_and_is_refused_for_itself_leaves_the_breaker_open_for_the_next(
+    harness: ActivityHarness,
+) -> None:
+    image = await tripped(harness)
+    await pause_is_over(harness)
+    harness.sandbox.fault("refuse", params={"status": 422})
+    assert (await harness.run(harness.jobs.submit, image)).outcome is SubmitOutcome.REFUSED
+    other = (await harness.accepted()).image
+    assert (await harness.run(harness.jobs.submit, other)).held_back is True
+    await pause_is_over(harness)
+    assert (await harness.run(harness.jobs.submit, other)).outcome is SubmitOutcome.SUBMITTED
+    assert (await state(harness)).tripped_at is None
+
+
+async def test_one_request_is_admitted_when_the_pause_is_over_and_none_before(
+    harness: ActivityHarness,
+) -> None:
+    await tripped(harness)
+
+    async def admitted() -> int:
+        async with harness.database.as_system() as conn:
+            return sum([await admit(conn, NAME) for _ in range(5)])
+
+    assert await admitted() == 0
+    await pause_is_over(harness)
+    assert await admitted() == 1
+    async with harness.database.as_system() as conn:
+        assert await reset(conn, NAME) is not None
+        assert await reset(conn, NAME) is None
+    assert await admitted() == 0
+
+
+async def test_never_more_in_flight_than_the_setting_by_many_submits_of_two_workers(
+    harness: ActivityHarness,
+) -> None:
+    most, jobs = 3, [(await harness.accepted()).image for _ in range(10)]
+    harness.sandbox.set(image_seconds=30.0)
+    workers = [limited(harness, most), limited(harness, most)]
+    results = await asyncio.gather(
+        *(harness.run(workers[number % 2].submit, job) for number, job in enumerate(jobs))
+    )
+    sent = [result for result in results if result.outcome is SubmitOutcome.SUBMITTED]
+    assert len(sent) == len(harness.bill()) == most
+    assert {result.outcome for result in results if result.held_back} == {SubmitOutcome.NOT_SENT}
+    assert len([result for result in results if result.held_back]) == len(jobs) - most
+    assert (await state(harness)).in_flight == most
+
+
+async def test_room_that_gets_free_is_taken_by_the_submit_that_waits_for_it(
+    harness: ActivityHarness,
+) -> None:
+    one, two = (await harness.accepted()).image, (await harness.accepted()).image
+    narrow = limited(harness, 1)
+    assert (await harness.run(narrow.submit, one)).outcome is SubmitOutcome.SUBMITTED
+    waiting = asyncio.create_task(harness.run(narrow.submit, two))
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    await harness.run(narrow.wait, one)
+    await harness.run(narrow.settle, one)
+    assert (await waiting).outcome is SubmitOutcome.SUBMITTED
+
+
+async def test_room_goes_to_who_has_the_least_in_flight_whoever_came_first(
+    harness: ActivityHarness,
+) -> None:
+    big, small = await new_user(harness.database), await new_user(harness.database)
+
+    async def order(user: Any) -> Accepted:
+        new = new_execution(user, image_model="black-forest-labs/flux-schnell", image_provider=NAME)
+        return await accept(harness.database, new)
+
+    running = [(await order(big)).image for _ in range(2)]
+    narrow = limited(harness, 2)
+    harness.sandbox.fault("stuck", times=1)
+    for job in running:
+        assert (await harness.run(narrow.submit, job)).outcome is SubmitOutcome.SUBMITTED
+    queue = [
+        asyncio.create_task(harness.run(narrow.submit, (await order(big)).image)) for _ in range(6)
+    ]
+    await asyncio.sleep(0.7)
+    late = asyncio.create_task(harness.run(narrow.submit, (await order(small)).image))
+    await asyncio.sleep(1.5)
+    await harness.run(narrow.wait, running[1])
+    await harness.run(narrow.settle, running[1])
+    assert (await late).outcome is SubmitOutcome.SUBMITTED
+    results: list[SubmitJobResult] = await asyncio.gather(*queue)
+    assert {result.held_back for result in results} == {True}
+
+
+async def test_429_is_heard_by_every_job_and_success_brings_the_room_back(
+    harness: ActivityHarness,
+) -> None:
+    jobs = [(await harness.accepted()).image for _ in range(6)]
+    harness.sandbox.set(image_seconds=30.0)
+    wide = limited(harness, 6)
+    for job in jobs[:4]:
+        await harness.run(wide.submit, job)
+    harness.sandbox.fault("refuse_429", params={"retry_after": "7"})
+    assert (await harness.run(wide.submit, jobs[4])).retry_after_seconds == 7.0
+    held = await harness.run(wide.submit, jobs[5])
+    assert (held.outcome, held.held_back) == (SubmitOutcome.NOT_SENT, True)
+    assert 0 < held.retry_after_seconds <= 7
+    assert (await state(harness)).max_in_flight == 2
+    await harness.as_owner(
+        "UPDATE provider_states SET submits_per_second = NULL"
+    )  # the room alone, here
+    await pause_is_over(harness)
+    assert (
+        await harness.run(wide.submit, jobs[5])
+    ).held_back is True  # four are in flight, two may be
+    await harness.as_owner(
+        "UPDATE jobs SET state = 'failed', ended_at = now() WHERE state = 'submitted'"
+    )
+    for expected in (3, 4, 5, None):
+        more = (await harness.accepted()).image
+        assert (await harness.run(wide.submit, more)).outcome is SubmitOutcome.SUBMITTED
+        assert (await state(harness)).max_in_flight == expected
+        await harness.as_owner(
+            "UPDATE jobs SET state = 'failed', ended_at = now() WHERE job_id = $1", more.job_id
+        )
+        if expected is None:
+            break
+
+
+async def test_429s_of_sends_that_were_out_together_lower_once_and_the_longest_pause_counts(
+    harness: ActivityHarness,
+) -> None:
+    harness.sandbox.set(image_seconds=30.0)
+    for _ in range(16):
+        await harness.run(harness.jobs.submit, (await harness.accepted()).image)
+    await harness.as_owner("UPDATE sends SET sent_at = now()")
+    async with harness.database.as_system() as conn:
+        pace = Pace(max_in_flight=8, submits_per_second=10.0)
+        lowered = [await lower(conn, NAME, pace, seconds) for seconds in (3.0, 20.0, 0.0)]
+    assert lowered == [Lowered(max_in_flight=4, submits_per_second=1.6)] * 3  # 16 in 5 s, by half
+    now = await state(harness)
+    assert now.quiet_until is not None
+    assert now.lowered_at is not None
+    assert 19 < (now.quiet_until - now.lowered_at).total_seconds() < 22
+    await harness.as_owner("UPDATE provider_states SET lowered_at = now() - interval '1 minute'")
+    async with harness.database.as_system() as conn:
+        again = [await lower(conn, NAME, pace, 0.0) for _ in range(2)]
+    assert again == [Lowered(max_in_flight=2, submits_per_second=1.0)] * 2  # no slower
+
+
+async def test_429_slows_the_sends_of_all_workers_and_success_brings_the_rate_back(
+    harness: ActivityHarness,
+) -> None:
+    harness.sandbox.set(image_seconds=0.1)
+    workers = [limited(harness, 100, 5.0), limited(harness, 100, 5.0)]
+    harness.sandbox.fault("refuse_429", params={"retry_after": "0"})
+    assert (
+        await harness.run(workers[0].submit, (await harness.accepted()).image)
+    ).outcome is SubmitOutcome.NOT_SENT
+    await harness.as_owner(
+        "UPDATE provider_states SET max_in_flight = NULL, submits_per_second = 2.5"
+    )
+    await pause_is_over(harness)
+    jobs = [(await harness.accepted()).image for _ in range(4)]
+    results = await asyncio.gather(
+        *(harness.run(workers[number % 2].submit, job) for number, job in enumerate(jobs))
+    )
+    assert {result.outcome for result in results} == {SubmitOutcome.SUBMITTED}
+    async with harness.database.as_system() as conn:
+        rows = await conn.fetch(
+            "SELECT sent_at FROM sends WHERE outcome = 'accepted' ORDER BY sent_at"
+        )
+    moments = [row["sent_at"] for row in rows]
+    gaps = [(after - before).total_seconds() for before, after in itertools.pairwise(moments)]
+    assert min(gaps) > 1 / 3.5  # each that is accepted makes it a fifth of one a second faster
+    assert (await state(harness)).submits_per_second == pytest.approx(3.3)
+    await harness.as_owner(
+        "UPDATE provider_states SET submits_per_second = 4.9, next_send_at = now()"
+    )
+    await harness.run(workers[0].submit, (await harness.accepted()).image)
+    assert (await state(harness)).submits_per_second is None
+
+
+async def test_submit_that_waits_for_room_ends_at_once_when_the_worker_stops(
+    harness: ActivityHarness,
+) -> None:
+    one, two = (await harness.accepted()).image, (await harness.accepted()).image
+    harness.sandbox.set(image_seconds=30.0)
+    narrow = limited(harness, 1)
+    await harness.run(narrow.submit, one)
+    environment = ActivityEnvironment()
+    waiting = asyncio.create_task(environment.run(narrow.submit, two))
+    await asyncio.sleep(0.3)
+    environment.worker_shutdown()
+    result = await asyncio.wait_for(waiting, 2)
+    assert (result.outcome, result.held_back) == (SubmitOutcome.NOT_SENT, True)
+
+
+def creates(harness: ActivityHarness) -> list[dict[str, Any]]:
+    calls = harness.sandbox.client.get("/__control/calls").json()["calls"]
+    return [call for call in calls if call["operation"] == "create"]
+
+
+async def test_worker_that_stands_still_before_its_commit_takes_its_own_place_and_no_other(
+    harness: ActivityHarness,
+) -> None:
+    one, two, three = [(await harness.accepted()).image for _ in range(3)]
+    harness.sandbox.set(image_seconds=30.0)
+    narrow = limited(harness, 2)
+    took, go_on = asyncio.Event(), asyncio.Event()
+
+    async def stand_still() -> None:
+        async with harness.database.as_user(one.user_id) as conn:
+            assert isinstance(await narrow.gate.take(conn, await harness.job(one)), Passed)
+            took.set()
+            await go_on.wait()
+
+    standing = asyncio.create_task(stand_still())
+    await took.wait()
+    assert (await harness.run(narrow.submit, two)).outcome is SubmitOutcome.SUBMITTED
+    assert (await harness.run(narrow.submit, three)).held_back is True
+    go_on.set()
+    await standing
+    assert (await harness.run(narrow.submit, three)).outcome is SubmitOutcome.SUBMITTED
+    assert len(harness.bill()) == 2

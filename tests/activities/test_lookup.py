@@ -1,0 +1,106 @@
+"""Looking for a send of unknown fate: how long, and what a cancel changes."""
+
+import asyncio
+import time
+
+from core.domain.failures import FailureCode
+from core.domain.messages.executions import CancelInput
+from core.domain.messages.jobs import FindOutcome, JobRef, SubmitOutcome
+from core.domain.states import JobState
+from core.platform.temporal.policies import CANCEL_GRACE
+from tests.support.activity_harness import ActivityHarness
+from tests.support.rows import Accepted
+
+WOKEN_SECONDS = 1.5
+LATE = "UPDATE jobs SET deadline_at = now() - interval '1 s' WHERE job_id = $1"
+CANCELLED_BEFORE = """
+UPDATE executions SET cancel_requested_at = now() - make_interval(secs => $2), cancel_reason = 'enough'
+WHERE execution_id = $1
+"""
+
+
+async def unknown(harness: ActivityHarness, fault: str = "drop_before_accept") -> Accepted:
+    """An image whose send no list shows."""
+    one = await harness.accepted()
+    harness.sandbox.set(history_hidden=True)
+    order = harness.sandbox.fault(fault)
+    assert (await harness.run(harness.jobs.submit, one.image)).outcome is SubmitOutcome.UNKNOWN
+    assert harness.sandbox.fired(order) == 1
+    return one
+
+
+async def make_send_older(harness: ActivityHarness, image: JobRef, seconds: float) -> None:
+    await harness.as_owner(
+        "UPDATE sends SET sent_at = sent_at - make_interval(secs => $2) WHERE job_id = $1",
+        image.job_id,
+        seconds,
+    )
+
+
+async def test_find_goes_on_past_the_jobs_deadline_until_the_horizon_and_then_it_is_sent_again(
+    harness: ActivityHarness,
+) -> None:
+    """A worker killed between intent and POST: its execution completes, whatever the horizon is."""
+    image = (await unknown(harness)).image
+    await harness.as_owner(LATE, image.job_id)
+    looking = asyncio.create_task(harness.run(harness.jobs.find, image))
+    await asyncio.sleep(2.5)
+    assert not looking.done(), "it was given up, or held to be absent, before its horizon"
+    await make_send_older(harness, image, 60)
+    assert (await looking).outcome is FindOutcome.ABSENT
+    assert (await harness.run(harness.jobs.submit, image)).outcome is SubmitOutcome.SUBMITTED
+    assert (await harness.run(harness.jobs.wait, image)).state is JobState.COMPLETED
+    assert len(harness.bill()) == 1
+
+
+async def test_find_is_woken_by_a_cancel_and_looks_on_for_the_grace(
+    harness: ActivityHarness,
+) -> None:
+    """What was accepted all the same is found then, and can be cancelled."""
+    one = await unknown(harness, "drop_after_accept")
+    looking = asyncio.create_task(harness.run(harness.jobs.find, one.image))
+    await asyncio.sleep(2.0)  # the next look is two seconds away, or more
+    assert not looking.done()
+    harness.sandbox.set(history_hidden=False)
+    cancelled = time.monotonic()
+    await harness.run(harness.executions.cancel, CancelInput(execution=one.ref, reason="enough"))
+    assert (await looking).outcome is FindOutcome.FOUND
+    assert time.monotonic() - cancelled < WOKEN_SECONDS
+
+
+async def test_find_gives_up_a_cancelled_job_after_the_grace_and_keeps_its_hold(
+    harness: ActivityHarness,
+) -> None:
+    one = await unknown(harness, "drop_after_accept")
+    await harness.as_owner(CANCELLED_BEFORE, one.execution_id, CANCEL_GRACE.total_seconds() + 1)
+    found = await harness.run(harness.jobs.find, one.image)
+    assert found.outcome is FindOutcome.GIVEN_UP
+    assert found.failure is not None
+    assert found.failure.code is FailureCode.SUBMISSION_UNKNOWN
+    assert await harness.charge(one.image) == ("held", 0)
+
+
+async def test_wait_is_woken_by_a_cancel(harness: ActivityHarness) -> None:
+    """Long before the poll that is due in ten seconds: what the provider was told to end is seen to
+    end.
+    """
+    one = await harness.accepted()
+    harness.sandbox.set(image_seconds=1.0)
+    await harness.run(harness.jobs.submit, one.image)
+    await harness.as_owner(
+        "UPDATE steps SET usual_seconds = 1000 WHERE execution_id = $1", one.execution_id
+    )
+    await harness.as_owner(
+        "UPDATE jobs SET submitted_at = now() - interval '100 s' WHERE job_id = $1",
+        one.image.job_id,
+    )
+    waiting = asyncio.create_task(harness.run(harness.jobs.wait, one.image))
+    await asyncio.to_thread(
+        harness.sandbox.wait_until, lambda: harness.bill()[0]["state"] != "open"
+    )
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    cancelled = time.monotonic()
+    await harness.run(harness.executions.cancel, CancelInput(execution=one.ref, reason="enough"))
+    assert (await waiting).state is JobState.COMPLETED
+    assert time.monotonic() - cancelled < WOKEN_SECONDS

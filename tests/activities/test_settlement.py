@@ -1,0 +1,62 @@
+"""A job ends whatever is wrong with its money, and its money is never guessed."""
+
+import pytest
+
+from core.domain.messages.jobs import JobRef
+from core.domain.money import NanoUsd
+from core.domain.states import CostBasis, JobState
+from core.platform.observability import metrics
+from core.store.money.charges import move_budget, release_charge, settle_charge
+from tests.maintenance.test_open_bills import value_of
+from tests.support.activity_harness import ActivityHarness
+
+
+async def reported(harness: ActivityHarness) -> JobRef:
+    image = (await harness.accepted()).image
+    await harness.run(harness.jobs.submit, image)
+    assert (await harness.run(harness.jobs.wait, image)).state is JobState.COMPLETED
+    return image
+
+
+async def test_job_whose_money_was_settled_with_another_amount_ends_and_the_money_stands(
+    harness: ActivityHarness,
+) -> None:
+    """The provider's own word against the provider's own word: a bug somewhere. Its workflow must
+    not try for ever.
+    """
+    image = await reported(harness)
+    async with harness.database.as_user(image.user_id) as conn:
+        await settle_charge(conn, image.job_id, NanoUsd(1), CostBasis.COMPUTED)
+    booked = value_of(metrics.CHARGE_CONFLICTS.labels("replicate"))
+    for _ in range(2):
+        assert (await harness.run(harness.jobs.settle, image)).state is JobState.COMPLETED
+    assert await harness.charge(image) == ("settled", 1)
+    assert value_of(metrics.CHARGE_CONFLICTS.labels("replicate")) - booked == 1
+
+
+@pytest.mark.parametrize("by_hand", ["settled", "released"])
+async def test_job_whose_money_was_ended_by_hand_is_corrected_by_what_the_provider_says(
+    harness: ActivityHarness, by_hand: str
+) -> None:
+    image = await reported(harness)
+    async with harness.database.as_user(image.user_id) as conn:
+        if by_hand == "settled":
+            await settle_charge(conn, image.job_id, NanoUsd(1), CostBasis.ASSUMED)
+        else:
+            move = await release_charge(conn, image.job_id)
+            assert move is not None
+            await move_budget(conn, move)
+    for _ in range(2):
+        assert (await harness.run(harness.jobs.settle, image)).state is JobState.COMPLETED
+    assert await harness.charge(image) == ("settled", harness.bill()[0]["billed_nano_usd"])
+
+
+async def test_job_whose_stored_inputs_cannot_be_priced_ends_and_leaves_its_bill_open(
+    harness: ActivityHarness,
+) -> None:
+    image = await reported(harness)
+    await harness.as_owner(
+        """UPDATE sends SET inputs = '{"not": "ours"}' WHERE job_id = $1""", image.job_id
+    )
+    assert (await harness.run(harness.jobs.settle, image)).state is JobState.COMPLETED
+    assert await harness.charge(image) == ("held", 0)

@@ -1,0 +1,391 @@
+"""A database that forgot: its rows are made again from what was accepted, its jobs from what was
+bought.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import ExecutionId, JobId
+from core.domain.messages.jobs import FindOutcome, JobRef, SubmitOutcome
+from core.domain.states import JobState
+from core.maintenance.recovery import (
+    ExecutionPast,
+    JobFate,
+    JobPast,
+    Recovery,
+    RecoveryError,
+    TemporalPast,
+)
+from core.maintenance.restore_detector import find_behind
+from core.store.executions.executions import insert_execution
+from core.store.executions.idempotency import KeptAnswer, find_answer, insert_answer
+from core.store.jobs.submit_pauses import ALL, list_pauses
+from core.store.recovery.restore_marker import (
+    DATABASE_BEHIND,
+    read_mark,
+)
+from core.store.recovery.start_memo import Accepted, get_accepted, packed, unpacked
+from tests.support.activity_harness import ActivityHarness
+from tests.support.restore_marks import mark
+from tests.support.rows import Accepted as AcceptedRows
+from tests.support.rows import accept, assert_books_balance, new_execution, new_user
+
+pytestmark = pytest.mark.usefixtures("no_mark")
+
+
+async def document(harness: ActivityHarness, rows: AcceptedRows) -> Accepted:
+    async with harness.database.as_user(rows.user_id) as conn:
+        return Accepted(document=await get_accepted(conn, rows.execution_id))
+
+
+async def forget(harness: ActivityHarness) -> None:
+    """Everything but the users."""
+    await harness.as_owner("TRUNCATE executions, budgets, idempotency_keys CASCADE")
+
+
+async def test_what_was_accepted_fits_into_a_memo_and_comes_back_from_it(
+    harness: ActivityHarness,
+) -> None:
+    one = await harness.accepted()
+    kept = dict((await document(harness, one)).document)
+    assert unpacked(packed(kept)) == kept
+    assert len(packed(kept)) < 1900, "Temporal's client warns from 2 kB on"
+    with pytest.raises(ValueError, match="not what was accepted"):
+        unpacked("bm90IHppcHBlZA==")
+
+
+class Past:
+    """What Temporal would tell."""
+
+    def __init__(self, *executions: ExecutionPast) -> None:
+        self.executions = {one.accepted.execution_id: one for one in executions}
+        self.terminated: list[ExecutionId] = []
+        self.since: datetime | None = None
+
+    async def list_executions(self, since: datetime | None) -> list[ExecutionId]:
+        self.since = since
+        return list(self.executions)
+
+    async def read(self, execution_id: ExecutionId) -> ExecutionPast:
+        return self.executions[execution_id]
+
+    async def terminate(self, execution_id: ExecutionId) -> None:
+        self.terminated.append(execution_id)
+
+
+def past_of(
+    accepted: Accepted,
+    jobs: dict[JobId, JobPast],
+    *,
+    is_open: bool = False,
+    cancel_reason: str | None = None,
+) -> ExecutionPast:
+    return ExecutionPast(accepted=accepted, jobs=jobs, is_open=is_open, cancel_reason=cancel_reason)
+
+
+async def recover(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch, past: Past
+) -> Recovery:
+    monkeypatch.setattr("core.maintenance.recovery.SETTLE_SECONDS", 0)
+    recovery = Recovery(
+        database=harness.database,
+        objects=harness.objects,
+        jobs=harness.jobs,
+        temporal=TemporalPast(
+            list_executions=past.list_executions, read=past.read, terminate=past.terminate
+        ),
+        say=lambda _line: None,
+    )
+    await recovery.run(None, "a test")
+    return recovery
+
+
+async def row(harness: ActivityHarness, sql: str, *arguments: Any) -> tuple[Any, ...] | None:
+    async with harness.database.as_system() as conn:
+        found = await conn.fetchrow(sql, *arguments)
+    return tuple(found) if found is not None else None
+
+
+async def sent(harness: ActivityHarness, ref: JobRef) -> JobPast:
+    """What a history says of a job that is at its provider, or may be."""
+    job = await harness.job(ref)
+    return JobPast(
+        fate=JobFate.SUBMITTED if job.handle is not None else JobFate.UNKNOWN,
+        send_number=job.send_number,
+        at=datetime.now(UTC),
+        provider_job_id=job.handle.provider_job_id if job.handle is not None else None,
+    )
+
+
+async def test_recover_makes_the_rows_of_an_execution_again(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = await new_user(harness.database)
+    new = new_execution(user_id, webhook_url="http://receiver.test/", image_provider="replicate")
+    kept = KeptAnswer(
+        request_sha256=b"r" * 32, answer=f'{{"executionId":"{new.execution_id}"}}'.encode()
+    )
+    columns = "generation, plan, request, metadata, webhook_url, estimated_nano_usd, created_at, budget_month"
+    async with harness.database.as_user(user_id) as conn:  # as the API does it, in one transaction
+        await insert_answer(conn, user_id, "key", kept)
+        await insert_execution(conn, new)
+    before = await row(harness, f"SELECT {columns} FROM executions")
+    async with harness.database.as_user(user_id) as conn:
+        accepted = Accepted(document=await get_accepted(conn, new.execution_id))
+    await forget(harness)
+    past = Past(past_of(accepted, {}, is_open=True))
+    recovery = await recover(harness, monkeypatch, past)
+    assert (past.terminated, recovery.for_a_person) == ([new.execution_id], [])
+    assert await row(harness, f"SELECT {columns} FROM executions") == before
+    assert await row(harness, "SELECT status FROM executions") == ("queued",)
+    async with harness.database.as_user(user_id) as conn:
+        assert await find_answer(conn, user_id, "key") == kept
+        jobs = {
+            item["job_id"]
+            for item in await conn.fetch("SELECT job_id FROM jobs WHERE state = 'waiting'")
+        }
+        await assert_books_balance(conn, user_id)
+    assert jobs == {item["job_id"] for item in accepted.jobs}
+    assert await row(harness, "SELECT held_videos FROM budgets") == (1,)
+    await recover(harness, monkeypatch, past)  # once more changes nothing
+    assert await row(harness, "SELECT held_videos, held_nano_usd FROM budgets") == (1, 303_000_000)
+    assert await row(harness, "SELECT count(*) FROM ledger_entries") == (2,)
+    async with harness.database.as_system() as conn:
+        assert await list_pauses(conn) == []
+
+
+async def test_recover_settles_what_was_bought_and_buys_nothing(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    await harness.run(harness.jobs.submit, one.image)
+    past = await sent(harness, one.image)
+    await asyncio.to_thread(
+        harness.sandbox.wait_until, lambda: harness.bill()[0]["state"] != "open"
+    )
+    await forget(harness)
+    await recover(harness, monkeypatch, Past(past_of(accepted, {one.image.job_id: past})))
+    image = await harness.job(one.image)
+    assert (image.state, image.send_number) == (JobState.COMPLETED, 1)
+    assert await harness.charge(one.image) == ("settled", harness.bill()[0]["billed_nano_usd"])
+    assert await harness.charge(one.video) == ("held", 0)
+    assert len(harness.bill()) == 1
+
+
+async def test_recover_leaves_a_send_of_unknown_fate_to_the_look_up(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request is computed as it was, its seed too, so that the provider's list matches it."""
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    lost = harness.sandbox.fault("drop_after_accept")
+    await harness.run(harness.jobs.submit, one.image)
+    assert harness.sandbox.fired(lost) == 1
+    past = await sent(harness, one.image)
+    before = await row(harness, "SELECT request, inputs FROM sends")
+    await forget(harness)
+    await recover(harness, monkeypatch, Past(past_of(accepted, {one.image.job_id: past})))
+    assert (await harness.job(one.image)).state is JobState.UNKNOWN
+    assert await row(harness, "SELECT request, inputs FROM sends") == before
+    assert (await harness.run(harness.jobs.find, one.image)).outcome is FindOutcome.FOUND
+    assert len(harness.bill()) == 1
+
+
+async def test_recover_does_not_buy_what_was_refused(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    await forget(harness)
+    failure = Failure.of(FailureCode.CONTENT_MODERATED)
+    refused = JobPast(fate=JobFate.FAILED, send_number=1, at=datetime.now(UTC), failure=failure)
+    await recover(harness, monkeypatch, Past(past_of(accepted, {one.image.job_id: refused})))
+    image = await harness.job(one.image)
+    assert (image.state, image.failure) == (JobState.FAILED, failure)
+    assert await harness.charge(one.image) == ("released", 0)
+    await harness.as_owner("UPDATE executions SET status = 'running', started_at = now()")
+    assert (await harness.run(harness.jobs.submit, one.image)).outcome is SubmitOutcome.ENDED
+    assert harness.bill() == []
+
+
+async def test_recover_keeps_the_number_of_what_was_not_accepted(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    await forget(harness)
+    waiting = JobPast(fate=JobFate.WAITING, send_number=3, at=datetime.now(UTC))
+    await recover(harness, monkeypatch, Past(past_of(accepted, {one.image.job_id: waiting})))
+    image = await harness.job(one.image)
+    assert (image.state, image.send_number, image.deadline_at) == (JobState.WAITING, 3, None)
+
+
+async def test_recover_without_the_picture_does_not_buy_again(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The video's request cannot be computed, so no list can tell: a person is asked."""
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    await forget(harness)
+    doubtful = JobPast(fate=JobFate.UNKNOWN, send_number=1, at=datetime.now(UTC))
+    recovery = await recover(
+        harness, monkeypatch, Past(past_of(accepted, {one.video.job_id: doubtful}))
+    )
+    video = await harness.job(one.video)
+    assert (video.state, video.failure) == (
+        JobState.FAILED,
+        Failure.of(FailureCode.SUBMISSION_UNKNOWN),
+    )
+    assert await harness.charge(one.video) == ("held", 0)
+    assert len(recovery.for_a_person) == 1
+    assert one.video.job_id in recovery.for_a_person[0]
+
+
+async def test_recover_orders_the_cancel_again(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    await forget(harness)
+    await recover(
+        harness, monkeypatch, Past(past_of(accepted, {}, cancel_reason="asked for by the user"))
+    )
+    found = await row(
+        harness, "SELECT status, cancel_reason, cancel_requested_at IS NOT NULL FROM executions"
+    )
+    assert found == ("queued", "asked for by the user", True)
+
+
+async def test_recover_reports_users_that_are_gone_and_leaves_newer_rows(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, newer = await harness.accepted(), await harness.accepted()
+    accepted = [await document(harness, one) for one in (gone, newer)]
+    await harness.as_owner(
+        "UPDATE executions SET generation = 2 WHERE execution_id = $1", newer.execution_id
+    )
+    for table in ("ledger_entries", "charges", "jobs", "steps", "budgets", "executions", "users"):
+        await harness.as_owner(f"DELETE FROM {table} WHERE user_id = $1", gone.user_id)
+    before = await row(harness, "SELECT e.* FROM executions AS e")
+    recovery = await recover(harness, monkeypatch, Past(*(past_of(one, {}) for one in accepted)))
+    assert [line.partition(":")[0] for line in recovery.for_a_person] == [gone.execution_id]
+    assert await row(harness, "SELECT e.* FROM executions AS e") == before
+
+
+async def test_recover_numbers_the_next_send_above_the_mark(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await harness.accepted()
+    await mark(harness, 500)
+    _, _, behind = await find_behind(harness.database, harness.objects)
+    assert behind
+    assert (await harness.run(harness.jobs.submit, one.image)).outcome is SubmitOutcome.NOT_SENT
+    assert harness.bill() == []
+    await recover(harness, monkeypatch, Past())
+    _, _, behind = await find_behind(harness.database, harness.objects)
+    assert not behind
+    await harness.run(harness.jobs.submit, one.image)
+    serial = await row(harness, "SELECT serial FROM sends")
+    assert serial is not None
+    assert serial[0] > 500
+    assert await row(harness, "SELECT actor, action FROM audit_log") == ("a test", "recover")
+
+
+async def test_recovered_database_is_not_taken_for_one_of_the_past(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a process that slept through it, and remembers the number of a send that nobody can make
+    again.
+    """
+    one = await harness.accepted()
+    await harness.run(harness.jobs.submit, one.image)
+    await mark(harness, 9)
+    await recover(harness, monkeypatch, Past())
+    found = await row(harness, "SELECT max(serial) FROM sends")
+    kept = await read_mark(harness.objects)
+    assert found is not None
+    assert kept is not None
+    assert (
+        found[0] == kept.serial > 9 + 100
+    )  # the mark is written once a second: more had been sent by then
+
+
+async def test_recover_that_cannot_go_on_leaves_everything_paused(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    await forget(harness)
+    broken = Accepted(
+        document={**accepted.document, "jobs": [{**accepted.jobs[0], "state": "no such state"}]}
+    )
+    with pytest.raises(RecoveryError, match=one.execution_id):
+        await recover(harness, monkeypatch, Past(past_of(broken, {})))
+    async with harness.database.as_system() as conn:
+        assert [(found.scope, found.reason) for found in await list_pauses(conn)] == [
+            (ALL, DATABASE_BEHIND)
+        ]
+    await recover(harness, monkeypatch, Past(past_of(accepted, {})))
+    async with harness.database.as_system() as conn:
+        assert await list_pauses(conn) == []
+
+
+async def test_file_that_we_hold_is_recorded_again_though_its_provider_has_deleted_it(
+    harness: ActivityHarness,
+) -> None:
+    one = await harness.accepted()
+    await harness.run(harness.jobs.submit, one.image)
+    await harness.run(harness.jobs.wait, one.image)
+    await harness.run(harness.jobs.settle, one.image)
+    await harness.run(harness.assets.store, one.image)
+    before = await row(harness, "SELECT asset_id, object_key, sha256, size_bytes FROM assets")
+    await harness.as_owner("DELETE FROM assets")
+    gone = harness.sandbox.fault("expired_file", times=-1)
+    assert (await harness.run(harness.assets.store, one.image)).failure is None
+    assert harness.sandbox.fired(gone) >= 1
+    assert (
+        await row(harness, "SELECT asset_id, object_key, sha256, size_bytes FROM assets") == before
+    )
+
+
+async def test_accepted_execution_of_a_retry_is_raised_to_its_generation(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The restored rows are of the generation before: its job ends as it did, the next one is there
+    with its hold.
+    """
+    one = await accept(harness.database, new_execution(await new_user(harness.database)))
+    old = await document(harness, one)
+    first = dict(next(item for item in old.jobs if item["step_name"] == "image"))
+    second = {**first, "job_id": "job_second", "generation": 2, "supersedes": first["job_id"]}
+    failure = {"code": "provider_failed", "message": "It failed."}
+    first |= {"state": "failed", "failure": failure, "ended_at": datetime.now(UTC).isoformat()}
+    charge = dict(old.charges[first["job_id"]])
+    released = {**charge, "state": "released", "ended_at": datetime.now(UTC).isoformat()}
+    held = {**charge, "job_id": "job_second", "charge_id": "chg_second"}
+    rest = [item for item in old.jobs if item["job_id"] != first["job_id"]]
+    charges = [item for item in old.charges.values() if item["job_id"] != first["job_id"]]
+    retried = Accepted(
+        document={
+            **old.document,
+            "execution": {**old.document["execution"], "generation": 2},
+            "jobs": [first, second, *rest],
+            "charges": [released, held, *charges],
+        }
+    )
+    await recover(harness, monkeypatch, Past(past_of(retried, {})))
+    assert await row(harness, "SELECT generation, status FROM executions") == (2, "queued")
+    assert await row(harness, "SELECT state FROM jobs WHERE job_id = $1", first["job_id"]) == (
+        "failed",
+    )
+    assert await row(harness, "SELECT state, supersedes FROM jobs WHERE job_id = 'job_second'") == (
+        "waiting",
+        first["job_id"],
+    )
+    assert await harness.charge(one.image) == ("released", 0)
+    assert await row(harness, "SELECT state FROM charges WHERE job_id = 'job_second'") == ("held",)

@@ -1,0 +1,275 @@
+"""The high-water mark: a database of the past is noticed, by whomever, and nothing is sent
+in it.
+"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from activities.jobs import JobActivities
+from core.domain.messages.webhooks import DeliveryOrder
+from core.domain.states import JobState
+from core.maintenance.reconciler import Walked
+from core.maintenance.restore_detector import MarkKeeper, find_behind
+from core.store.database import Database
+from core.store.files.object_storage import ObjectStore
+from core.store.jobs.submit_pauses import ALL, list_pauses, pause, resume
+from core.store.login import UnsafeLoginError
+from core.store.recovery.restore_marker import (
+    DATABASE_BEHIND,
+    MARK_KEY,
+    DatabaseBehindError,
+    HighWater,
+    Mark,
+    MarkUnreadableError,
+    read_mark,
+)
+from tests.maintenance.test_reconciler import Orders, age, sweep
+from tests.support.activity_harness import ActivityHarness
+from tests.support.restore_marks import mark
+from tests.support.rows import accept, new_execution, new_user
+from tests.support.servers import FreshDatabase
+
+pytestmark = pytest.mark.usefixtures("no_mark")
+
+
+async def recovered(harness: ActivityHarness) -> None:
+    await mark(harness, 0)
+    async with harness.database.as_system() as conn:
+        await resume(conn, ALL)
+
+
+async def reasons(harness: ActivityHarness) -> list[str]:
+    async with harness.database.as_system() as conn:
+        return [one.reason for one in await list_pauses(conn)]
+
+
+async def row(harness: ActivityHarness, sql: str, *arguments: Any) -> tuple[Any, ...] | None:
+    async with harness.database.as_system() as conn:
+        found = await conn.fetchrow(sql, *arguments)
+    return tuple(found) if found is not None else None
+
+
+async def test_submit_in_a_database_of_the_past_is_rolled_back(harness: ActivityHarness) -> None:
+    one = await harness.accepted()
+    known = HighWater(10)
+    jobs = JobActivities(
+        database=harness.database,
+        providers=harness.providers,
+        objects=harness.objects,
+        tokens=harness.jobs.tokens,
+        callback_urls={},
+        wakeups=harness.wakeups,
+        keys=harness.jobs.keys,
+        high_water=known,
+    )
+    with pytest.raises(DatabaseBehindError):
+        await ActivityEnvironment().run(jobs.submit, one.image)
+    assert known.behind.is_set()
+    assert harness.bill() == []
+    assert (await harness.job(one.image)).state is JobState.WAITING
+    assert await row(harness, "SELECT count(*) FROM sends") == (0,)
+
+
+async def test_new_connection_to_a_database_of_the_past_is_refused(
+    harness: ActivityHarness, fresh_database: Any
+) -> None:
+    one = await harness.accepted()
+    await harness.run(harness.jobs.submit, one.image)
+    for known, refused in ((1, False), (2, True)):
+        high_water = HighWater(known)
+        async with Database.open(
+            fresh_database.application_dsn, verify=high_water.verify
+        ) as database:
+            if refused:
+                with pytest.raises(DatabaseBehindError):
+                    async with database.as_user(one.user_id):
+                        pass
+            else:
+                async with database.as_user(one.user_id) as conn:
+                    assert await conn.fetchval("SELECT count(*) FROM sends") == 1
+        assert high_water.behind.is_set() is refused
+
+
+def keeper(harness: ActivityHarness, high_water: HighWater) -> MarkKeeper:
+    return MarkKeeper(
+        database=harness.database,
+        objects=harness.objects,
+        high_water=high_water,
+        leads=lambda: True,
+    )
+
+
+async def test_start_waits_while_the_database_is_behind_and_goes_on_when_recovered(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.maintenance.restore_detector.LOOK_AGAIN_SECONDS", 0.05)
+    await mark(harness, 7)
+    high_water = HighWater()
+    starting = asyncio.create_task(keeper(harness, high_water).wait_until_current(asyncio.Event()))
+    await asyncio.sleep(0.5)
+    assert not starting.done()
+    async with harness.database.as_system() as conn:
+        assert [(one.scope, one.reason) for one in await list_pauses(conn)] == [
+            (ALL, DATABASE_BEHIND)
+        ]
+    await recovered(harness)
+    async with asyncio.timeout(5):
+        assert await starting
+    assert not high_water.behind.is_set()
+
+
+async def test_start_ends_where_row_security_would_not_hold(
+    harness: ActivityHarness, fresh_database: FreshDatabase
+) -> None:
+    """PostgreSQL was away when the process looked first: it is found out with the
+    first connection.
+    """
+    async with (
+        Database.open(fresh_database.owner_dsn, max_connections=1) as unsafe,
+        asyncio.timeout(10),
+    ):
+        waiting = MarkKeeper(
+            database=unsafe, objects=harness.objects, high_water=HighWater(), leads=lambda: True
+        )
+        with pytest.raises(UnsafeLoginError, match="superuser"):
+            await waiting.wait_until_current(asyncio.Event())
+
+
+async def test_start_waits_for_an_unreadable_mark(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.maintenance.restore_detector.LOOK_AGAIN_SECONDS", 0.05)
+    await harness.objects.write_small(MARK_KEY, b"", content_type="application/json")
+    with pytest.raises(MarkUnreadableError):
+        await read_mark(harness.objects)
+    stopping = asyncio.Event()
+    starting = asyncio.create_task(keeper(harness, HighWater()).wait_until_current(stopping))
+    await asyncio.sleep(0.3)
+    assert not starting.done()
+    stopping.set()
+    assert not await starting
+
+
+async def test_first_start_needs_no_mark_and_the_leader_writes_it(harness: ActivityHarness) -> None:
+    one = await harness.accepted()
+    high_water = HighWater()
+    watcher = keeper(harness, high_water)
+    assert await watcher.wait_until_current(asyncio.Event())
+    assert await read_mark(harness.objects) is None
+    watching = asyncio.create_task(watcher.watch())
+    await harness.run(harness.jobs.submit, one.image)
+    async with asyncio.timeout(5):
+        while (found := await read_mark(harness.objects)) is None:  # noqa: ASYNC110 - storage sets no event
+            await asyncio.sleep(0.1)
+    assert (found.serial, high_water.known) == (1, 1)
+    await harness.as_owner("TRUNCATE sends")  # the past
+    async with asyncio.timeout(5):
+        await watching
+    assert high_water.behind.is_set()
+    async with harness.database.as_system() as conn:
+        assert [one.reason for one in await list_pauses(conn)] == [DATABASE_BEHIND]
+    kept = await read_mark(harness.objects)
+    assert kept is not None
+    assert kept.serial == 1
+
+
+async def test_pause_of_a_database_behind_outranks_one_by_hand(harness: ActivityHarness) -> None:
+    async with harness.database.as_system() as conn:
+        await pause(conn, ALL, "maintenance")
+    await mark(harness, 7)
+    _, _, behind = await find_behind(harness.database, harness.objects)
+    async with harness.database.as_system() as conn:
+        (found,) = await list_pauses(conn)
+    assert (behind, found.reason) == (True, DATABASE_BEHIND)
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+async def test_reconciler_finds_an_execution_that_ended_at_temporal_alone(
+    harness: ActivityHarness, claimed: bool
+) -> None:
+    """Nothing was sent since the restore point, so the mark does not show it."""
+    await accept(harness.database, new_execution(await new_user(harness.database)), claimed=claimed)
+    await age(harness)
+    orders = Orders(how_closed="completed")
+    orders.walk = Walked(generation=1, started_at=datetime.now(UTC))
+    await sweep(harness, orders).sweep()
+    assert await reasons(harness) == [DATABASE_BEHIND]
+    assert orders.started == []
+    assert await row(harness, "SELECT status FROM executions") == (
+        "running" if claimed else "queued",
+    )
+
+
+async def test_reconciler_does_not_mistake_an_older_run(harness: ActivityHarness) -> None:
+    """Of an earlier generation; or from before a recovery queued the same one again."""
+    one = await accept(
+        harness.database, new_execution(await new_user(harness.database)), claimed=False
+    )
+    await age(harness)
+    for walk in (
+        Walked(generation=7, started_at=datetime.now(UTC)),
+        Walked(generation=1, started_at=datetime.now(UTC) - timedelta(hours=1)),
+    ):
+        orders = Orders()
+        orders.walk = walk
+        await sweep(harness, orders).sweep()
+        assert orders.started == [one.execution_id]
+    assert await reasons(harness) == []
+
+
+async def test_reconciler_does_not_send_a_webhook_again_that_temporal_knows_as_delivered(
+    harness: ActivityHarness,
+) -> None:
+    one = await harness.accepted(webhook_url="http://receiver.test/")
+    await age(harness)
+    await sweep(harness, Orders(how_closed="terminated")).look_after_running()
+    await harness.as_owner("UPDATE webhooks SET created_at = created_at - interval '1 min'")
+    orders = Orders()
+    orders.said_yes = [DeliveryOrder(user_id=one.user_id, event_id=harness.deliveries[0].event_id)]
+    await sweep(harness, orders).start_deliveries()
+    assert await row(harness, "SELECT state, delivery FROM webhooks") == ("delivered", 1)
+
+
+async def test_taking_over_from_a_leader_that_still_writes_is_no_alarm(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await harness.accepted()
+
+    async def read_after_one_more_send(objects: ObjectStore) -> Mark | None:
+        monkeypatch.undo()
+        await harness.run(harness.jobs.submit, one.image)
+        await mark(harness, 1)
+        return await read_mark(objects)
+
+    monkeypatch.setattr("core.maintenance.restore_detector.read_mark", read_after_one_more_send)
+    high_water = HighWater()
+    watching = asyncio.create_task(keeper(harness, high_water).watch())
+    try:
+        async with asyncio.timeout(10):
+            while not high_water.known and not high_water.behind.is_set():  # noqa: ASYNC110 - set without an event
+                await asyncio.sleep(0.05)
+    finally:
+        watching.cancel()
+    assert not high_water.behind.is_set()
+    assert await reasons(harness) == []
+
+
+async def test_recovery_that_ends_between_the_two_readings_is_no_alarm(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await mark(harness, 7)
+
+    async def read_before_the_end(objects: ObjectStore) -> Mark | None:
+        monkeypatch.undo()
+        found = await read_mark(objects)
+        await recovered(harness)
+        return found
+
+    monkeypatch.setattr("core.maintenance.restore_detector.read_mark", read_before_the_end)
+    _, _, behind = await find_behind(harness.database, harness.objects)
+    assert not behind
+    assert await reasons(harness) == []

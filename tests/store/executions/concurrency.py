@@ -1,0 +1,90 @@
+"""Helpers that queue, claim and end executions, and read the concurrency counters."""
+
+from temporalio.testing import ActivityEnvironment
+
+from activities.executions import ExecutionActivities
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import ExecutionId, UserId
+from core.domain.messages.executions import (
+    ClaimResult,
+    ExecutionOrder,
+    ExecutionRef,
+    FinishInput,
+)
+from core.domain.messages.webhooks import DeliveryOrder
+from core.domain.states import ExecutionStatus
+from core.store.accounts.users import UserLimits
+from core.store.database import Database
+from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.executions import (
+    claim_execution,
+)
+from core.webhooks.asset_links import AssetLinks
+from tests.support.rows import Accepted, accept, new_execution, new_user
+
+TWO = LoadLimits(running_executions=2)
+
+
+async def limited(
+    database: Database, *, opened: int | None = None, running: int | None = None
+) -> UserId:
+    limits = UserLimits(
+        monthly_videos=None,
+        monthly_nano_usd=None,
+        open_executions=opened,
+        running_executions=running,
+    )
+    return await new_user(database, limits)
+
+
+async def queued(database: Database, user_id: UserId, number: int) -> list[Accepted]:
+    return [await accept(database, new_execution(user_id), claimed=False) for _ in range(number)]
+
+
+async def claim(database: Database, ref: ExecutionRef, limits: LoadLimits = TWO) -> ClaimResult:
+    async with database.as_user(ref.user_id) as conn:
+        return await claim_execution(conn, ref, limits)
+
+
+async def counters(database: Database, user_id: UserId) -> tuple[int, int]:
+    """Open and running; and they are what the rows say."""
+    async with database.as_user(user_id) as conn:
+        row = await conn.fetchrow(
+            "SELECT c.open_executions, c.running_executions,"
+            " (SELECT count(*) FROM executions WHERE status IN ('queued', 'running')) AS really_open,"
+            " (SELECT count(*) FROM executions WHERE status = 'running') AS really_running"
+            " FROM concurrency_counters AS c"
+        )
+    assert row is not None
+    opened, running, really_open, really_running = row
+    assert (opened, running) == (really_open, really_running)
+    return opened, running
+
+
+class Starter:
+    """The end of an execution, as a worker does it; and what it started then."""
+
+    def __init__(self, database: Database, limits: LoadLimits = TWO) -> None:
+        self.started: list[ExecutionId] = []
+        self.activities = ExecutionActivities(
+            database=database,
+            links=AssetLinks(public_base_url="http://api.test", cdn_base_url=None),
+            start_delivery=self._delivered,
+            start_execution=self._start,
+            limits=limits,
+        )
+
+    async def _delivered(self, _order: DeliveryOrder) -> bool:
+        return True
+
+    async def _start(self, order: ExecutionOrder, _prompt: str) -> None:
+        self.started.append(order.execution_id)
+
+    async def end(
+        self, ref: ExecutionRef, status: ExecutionStatus = ExecutionStatus.FAILED
+    ) -> None:
+        failure = (
+            None if status is ExecutionStatus.COMPLETED else Failure.of(FailureCode.TERMINATED)
+        )
+        order = FinishInput(execution=ref, status=status, failure=failure)
+        await ActivityEnvironment().run(self.activities.finish, order)

@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+import base64
+import time
+import tracemalloc
+from collections.abc import AsyncGenerator, Callable
+
+import httpx
+import pytest
+
+from core.domain.media import (
+    MediaError,
+    SourceGoneError,
+    SourceUnavailableError,
+    TooLargeError,
+    TruncatedError,
+    WrongContentError,
+)
+from core.store.files.downloads import open_source
+from tests.store.files.file_server import MP4_HEAD, ODD_HEADS, FileServer, file_server, mp4_bytes
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+async def files() -> AsyncGenerator[FileServer]:
+    async with file_server() as served:
+        yield served
+        await served.wait_until_closed()  # also after a failure nothing is left open
+
+
+@pytest.fixture
+async def client() -> AsyncGenerator[httpx.AsyncClient]:
+    """Carries everything that must not reach a file server."""
+    async with httpx.AsyncClient(
+        headers={"Authorization": "Key provider-secret", "X-Ours": "1"},
+        cookies={"session": "ours"},
+        params={"token": "ours"},
+        auth=("user", "provider-secret"),
+        follow_redirects=True,
+    ) as client:
+        yield client
+
+
+async def fetch(
+    client: httpx.AsyncClient,
+    url: str,
+    *,
+    max_bytes: int = 10 * MIB,
+    total_seconds: float = 10,
+    idle_seconds: float = 5,
+) -> bytes:
+    limits = {"total_seconds": total_seconds, "idle_seconds": idle_seconds}
+    async with open_source(client, url, max_bytes=max_bytes, **limits) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+async def read(
+    client: httpx.AsyncClient, url: str, *, max_bytes: int, see: Callable[[bytes], None]
+) -> None:
+    async with open_source(client, url, max_bytes=max_bytes, total_seconds=20) as chunks:
+        async for chunk in chunks:
+            see(chunk)
+
+
+@pytest.mark.parametrize("kind", ["file", "chunked", "gzip"])
+async def test_open_source_gives_the_whole_body(
+    files: FileServer, client: httpx.AsyncClient, kind: str
+) -> None:
+    assert await fetch(client, f"{files.url}/{kind}/3000000") == mp4_bytes(3_000_000)
+
+
+async def test_open_source_sends_nothing_of_ours(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
+    await fetch(client, f"{files.url}/redirects/1?signature=theirs")
+    assert len(files.requests) == 3
+    assert "?signature=theirs" in files.requests[0]
+    for head in files.requests:
+        lowered = head.lower()
+        assert "accept-encoding: identity" in lowered
+        for secret in ("authorization", "provider-secret", "cookie", "ours"):
+            assert secret not in lowered
+
+
+@pytest.mark.parametrize("kind", ["short", "chunked-cut", "gzip-cut"])
+async def test_open_source_cut_off_is_truncated(
+    files: FileServer, client: httpx.AsyncClient, kind: str
+) -> None:
+    with pytest.raises(TruncatedError):
+        await fetch(client, f"{files.url}/{kind}/200000")
+
+
+async def test_open_source_short_of_its_declared_length_is_truncated_on_any_transport() -> None:
+    """HTTP/1.1 is checked by the client library itself; other transports hand the bytes on as they
+    are.
+    """
+
+    async def short(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(
+            200, headers={"content-length": "2000"}, stream=_Bytes(mp4_bytes(1000))
+        )
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(short)) as client:
+        with pytest.raises(TruncatedError, match="1000 of 2000"):
+            await fetch(client, "http://files.example/video.mp4")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
+async def test_open_source_refused_is_gone(
+    files: FileServer, client: httpx.AsyncClient, status: int
+) -> None:
+    with pytest.raises(SourceGoneError, match=str(status)):
+        await fetch(client, f"{files.url}/status/{status}")
+
+
+@pytest.mark.parametrize("status", [204, 304, 408, 425, 429, 500, 502, 503, 504])
+async def test_open_source_in_trouble_is_retryable(
+    files: FileServer, client: httpx.AsyncClient, status: int
+) -> None:
+    with pytest.raises(SourceUnavailableError, match=str(status)) as raised:
+        await fetch(client, f"{files.url}/status/{status}")
+    assert raised.value.retryable
+
+
+async def test_open_source_nobody_listens_is_retryable(
+    client: httpx.AsyncClient, files: FileServer
+) -> None:
+    with pytest.raises(SourceUnavailableError):
+        await fetch(client, "http://127.0.0.1:1/video.mp4")
+
+
+async def test_open_source_declared_too_large_reads_no_byte(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
+    """The server would keep us waiting for the body: the answer comes from its head."""
+    started_at = time.monotonic()
+    with pytest.raises(TooLargeError):
+        await fetch(client, f"{files.url}/claims/{10 * MIB + 1}")
+    assert time.monotonic() - started_at < 2
+
+
+async def test_open_source_endless_stops_at_the_limit(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
+    received = 0
+
+    def count(chunk: bytes) -> None:
+        nonlocal received
+        received += len(chunk)
+
+    with pytest.raises(TooLargeError):
+        await read(client, f"{files.url}/endless/", max_bytes=5 * MIB, see=count)
+    assert 4 * MIB < received <= 5 * MIB
+
+
+async def test_open_source_of_exactly_the_limit_passes(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
+    assert len(await fetch(client, f"{files.url}/file/50000", max_bytes=50_000)) == 50_000
+    with pytest.raises(TooLargeError):
+        await fetch(client, f"{files.url}/chunked/50001", max_bytes=50_000)
+
+
+async def test_open_source_gzip_bomb_does_not_unfold_in_memory(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
+    received = 0
+
+    def count(chunk: bytes) -> None:
+        nonlocal received
+        if not received:
+            tracemalloc.start()
+        received += len(chunk)
+
+    try:
+        with pytest.raises(TooLargeError):
+            await read(client, f"{files.url}/gzip-bomb/{200 * MIB}", max_bytes=100 * MIB, see=count)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert received > 90 * MIB
+    assert peak_bytes < 4 * MIB
+
+
+async def test_open_source_keeps_nothing_of_what_follows_a_compressed_body(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(TruncatedError, match="after its end"):
+            await fetch(client, f"{files.url}/gzip-and-more/{50 * MIB}", max_bytes=100 * MIB)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 * MIB
+
+
+@pytest.mark.parametrize("head", ODD_HEADS)
+async def test_open_source_head_that_nobody_honest_sends_is_a_failure_of_ours(
+    files: FileServer, client: httpx.AsyncClient, head: str
+) -> None:
+    with pytest.raises(MediaError):
+        await fetch(client, f"{files.url}/odd-head/{head}", total_seconds=3)
+    assert files.requests
+
+
+@pytest.mark.parametrize("kind", ["endless-head", "dripping-head", "endless-hints"])
+async def test_open_source_head_without_an_end_is_given_up(
+    files: FileServer, client: httpx.AsyncClient, kind: str
+) -> None:
+    started_at = time.monotonic()
+    with pytest.raises(SourceUnavailableError):
+        await fetch(client, f"{files.url}/{kind}/", total_seconds=0.8, idle_seconds=0.5)
+    assert time.monotonic() - started_at < 3
+
+
+async def test_open_source_unasked_encoding_is_refused(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
+    with pytest.raises(WrongContentError, match="br"):
+        await fetch(client, f"{files.url}/brotli/")
+
+
+@pytest.mark.parametrize("kind", ["silent/", "stall/0", "stall/100000"])
+async def test_open_source_stalling_ends_at_the_idle_time(
+    files: FileServer, client: httpx.AsyncClient, kind: str
+) -> None:
+    started_at = time.monotonic()
+    with pytest.raises(SourceUnavailableError):
+        await fetch(client, f"{files.url}/{kind}", total_seconds=20, idle_seconds=0.3)
+    assert 0.25 < time.monotonic() - started_at < 3
+
+
+async def test_open_source_dripping_ends_at_the_total_time(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
+    started_at = time.monotonic()
+    with pytest.raises(SourceUnavailableError):
+        await fetch(client, f"{files.url}/drip/", total_seconds=0.8, idle_seconds=0.5)
+    assert 0.7 < time.monotonic() - started_at < 3
+
+
+async def test_open_source_follows_three_redirects_and_no_more(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
+    assert await fetch(client, f"{files.url}/redirects/2") == mp4_bytes(1000)
+    with pytest.raises(SourceUnavailableError, match="redirects"):
+        await fetch(client, f"{files.url}/redirects/3")
+
+
+@pytest.mark.parametrize(
+    "address", ["file:///etc/passwd", "ftp://host/a", "//host/a", "http://", "", "x"]
+)
+async def test_open_source_other_than_http_is_refused(
+    client: httpx.AsyncClient, address: str
+) -> None:
+    with pytest.raises(SourceGoneError):
+        await fetch(client, address)
+
+
+async def test_open_source_redirect_off_http_is_refused(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
+    with pytest.raises(SourceGoneError, match="file"):
+        await fetch(client, f"{files.url}/to-file-scheme/")
+
+
+async def test_open_source_reader_leaving_early_closes_the_connection(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
+    async with open_source(
+        client, f"{files.url}/endless/", max_bytes=1 << 40, total_seconds=10
+    ) as chunks:
+        assert (await anext(chunks)).startswith(MP4_HEAD)
+        assert files.open_connections == 1
+    await files.wait_until_closed()
+
+
+async def test_open_source_error_texts_carry_no_address(
+    files: FileServer, client: httpx.AsyncClient
+) -> None:
+    texts: list[str] = []
+    for path in ("status/403", "status/500", "short/10", "html/", "claims/99999999", "redirects/9"):
+        try:
+            await fetch(client, f"{files.url}/{path}?signature=theirs")
+        except MediaError as error:
+            texts.append(str(error))
+    assert len(texts) == 5
+    assert not [text for text in texts if "signature" in text or "127.0.0.1" in text]
+
+
+async def test_open_source_reads_data_uris(client: httpx.AsyncClient) -> None:
+    content = mp4_bytes(700_000)
+    encoded = base64.b64encode(content).decode()
+    assert await fetch(client, f"data:video/mp4;base64,{encoded}") == content
+    assert await fetch(client, f"DATA:;base64,{encoded}") == content
+    assert await fetch(client, "data:,a%20b") == b"a b"
+    with pytest.raises(TooLargeError):
+        await fetch(client, f"data:;base64,{encoded}", max_bytes=len(content) - 1)
+    for broken in (
+        "data:video/mp4;base64",
+        "data:;base64,AAA",
+        "data:;base64,A=AA",
+        "data:;base64,!!!!",
+    ):
+        with pytest.raises(WrongContentError):
+            await fetch(client, broken)
+
+
+class _Bytes(httpx.AsyncByteStream):
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
+        yield self._content

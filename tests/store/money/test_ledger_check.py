@@ -1,0 +1,291 @@
+"""`ledger check`: silent over right books, and every error planted in them is found, by name."""
+
+import json
+
+import asyncpg
+import pytest
+
+from core.store.database import SET_SYSTEM, Database
+from core.store.money.ledger_check import CHECKS, count_totals, list_findings
+from tests.store.money.books import LIMIT, ORPHAN_COST, Books, books, buy, written
+from tests.support.admin import run_admin, run_process
+from tests.support.rows import IMAGE_PRICE, VIDEO_PRICE
+
+__all__ = ["books", "written"]
+
+
+async def test_check_of_right_books_finds_nothing(written: Books) -> None:
+    assert await written.findings() == []
+    async with (
+        Database.open(written.database.application_dsn, max_connections=1) as database,
+        database.reading_all() as conn,
+    ):
+        totals = await count_totals(conn)
+    assert (totals.charges, totals.budgets, totals.executions) == (7, 1, 3)
+    assert totals.held_nano_usd == IMAGE_PRICE + VIDEO_PRICE
+    assert totals.settled_nano_usd == 5 * IMAGE_PRICE + ORPHAN_COST + 3
+
+
+# What is planted, as the owner; the checks that must find it; a word of what they say.
+PLANTED: dict[str, tuple[str, set[str], str]] = {
+    "an entry is gone": (
+        "DELETE FROM ledger_entries WHERE kind = 'overage'",
+        {"charges", "budgets"},
+        "settled",
+    ),
+    "an amount was changed": (
+        "UPDATE ledger_entries SET amount_nano_usd = amount_nano_usd + 1 WHERE kind = 'orphan'",
+        {"charges", "budgets"},
+        "settled",
+    ),
+    "a hold was never written down": (
+        "DELETE FROM ledger_entries WHERE kind = 'held' AND job_id = $1",
+        {"charges", "budgets"},
+        "set aside",
+    ),
+    "a release was written twice": (
+        "INSERT INTO ledger_entries SELECT operation_id || '/again', kind, user_id, execution_id, job_id, charge_id,"
+        " budget_month, amount_nano_usd FROM ledger_entries WHERE kind = 'released' AND execution_id = $2",
+        {"charges", "entries", "budgets"},
+        "still held",
+    ),
+    "an entry of another month": (
+        "UPDATE ledger_entries SET budget_month = budget_month - interval '1 month' WHERE kind = 'overage'",
+        {"entries", "budgets"},
+        "another month",
+    ),
+    "an entry of another job": (
+        "UPDATE ledger_entries SET job_id = $1 WHERE kind = 'overage'",
+        {"entries"},
+        "another job",
+    ),
+    "an entry of another execution": (
+        "UPDATE ledger_entries SET execution_id = $2 WHERE kind = 'overage'",
+        {"entries"},
+        "another execution",
+    ),
+    "an operation under another name": (
+        "UPDATE ledger_entries SET operation_id = 'overage/chg_other' WHERE kind = 'overage'",
+        {"entries"},
+        "operation id",
+    ),
+    "a charge's cost was changed": (
+        "UPDATE charges SET settled_nano_usd = settled_nano_usd + 1 WHERE state = 'settled'",
+        {"charges", "budgets", "days"},
+        "settled",
+    ),
+    "a charge was opened again": (
+        "UPDATE charges SET state = 'held', ended_at = NULL WHERE state = 'released'",
+        {"charges", "budgets", "days", "jobs"},
+        "was never sent, and has ended",
+    ),
+    "an open charge has a cost": (
+        "UPDATE charges SET settled_nano_usd = 5 WHERE job_id = $1",
+        {"charges", "budgets", "days"},
+        "without having ended so",
+    ),
+    "a charge remembers a refund that is not in the ledger": (
+        "UPDATE charges SET refunded_nano_usd = 5 WHERE state = 'settled'",
+        {"charges"},
+        "refunded",
+    ),
+    "a released part beside an overage": (
+        "INSERT INTO ledger_entries SELECT 'released/' || charge_id, 'released', user_id, execution_id, job_id,"
+        " charge_id, budget_month, 1 FROM ledger_entries WHERE kind = 'overage'",
+        {"charges", "budgets"},
+        "beside an overage",
+    ),
+    "a job lost its charge": (
+        "INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model, orphan)"
+        " SELECT 'job_bare', execution_id, step_name, user_id, 1, provider, model, true FROM jobs WHERE job_id = $1",
+        {"jobs"},
+        "has no charge",
+    ),
+    "a charge of another model": (
+        "UPDATE charges SET model = 'other' WHERE job_id = $1",
+        {"jobs"},
+        "another user, execution, provider or model",
+    ),
+    "a purchase whose hold went back": (
+        "UPDATE jobs SET provider_job_id = 'req-after-all' WHERE execution_id = $2 AND step_name = 'image'",
+        {"jobs"},
+        "was bought, and its hold was given back",
+    ),
+    "a cost of what was never sent": (
+        "UPDATE jobs SET send_number = 0 WHERE orphan",
+        {"jobs"},
+        "was never sent, and its cost is settled",
+    ),
+    "an execution ended without its money": (
+        "UPDATE executions SET status = 'failed', ended_at = now() FROM jobs"
+        " WHERE jobs.job_id = $1 AND executions.execution_id = jobs.execution_id",
+        {"jobs", "loads", "videos"},
+        "waits to be sent",
+    ),
+    "a budget holds too much": (
+        "UPDATE budgets SET held_nano_usd = held_nano_usd + 1",
+        {"budgets"},
+        "held",
+    ),
+    "a budget forgot a cost": (
+        "UPDATE budgets SET settled_nano_usd = settled_nano_usd - 1",
+        {"budgets"},
+        "settled",
+    ),
+    "a budget is gone": ("DELETE FROM budgets", {"budgets", "videos"}, "settled"),
+    "a budget of a month without anything": (
+        "INSERT INTO budgets SELECT user_id, budget_month - interval '2 months', 1, 0, 1, 0 FROM budgets",
+        {"budgets", "videos"},
+        "held",
+    ),
+    "a video too many": (
+        "UPDATE budgets SET held_videos = held_videos + 1",
+        {"videos"},
+        "videos held: 1, not 2",
+    ),
+    "a video forgotten": (
+        "UPDATE budgets SET settled_videos = 0",
+        {"videos"},
+        "videos settled: 1, not 0",
+    ),
+    "money held past the limit": (
+        "UPDATE users SET monthly_nano_usd_limit = 1",
+        {"dollar-limits"},
+        "past the limit, at most: 0.000000001 USD",
+    ),
+    "an execution held past its maxCost": (
+        f"UPDATE executions SET max_cost_nano_usd = {IMAGE_PRICE + VIDEO_PRICE - 1}",
+        {"max-costs"},
+        "at most: 0.302999999 USD, not 0.303 USD",
+    ),
+    "a day forgot a cost": (
+        "UPDATE daily_spending SET settled_nano_usd = 0",
+        {"days"},
+        "settled by everybody",
+    ),
+    "a day is gone": ("DELETE FROM daily_spending", {"days"}, "held by everybody"),
+    "a charge of another day": (
+        "UPDATE charges SET budget_day = budget_day - 1 WHERE job_id = $1",
+        {"days"},
+        "held by everybody: 0.003 USD, not 0 USD",
+    ),
+    "money held past the day's limit": (
+        "UPDATE service_limits SET daily_nano_usd = 5",
+        {"daily-limits"},
+        "past the limit, at most: 0.000000005 USD",
+    ),
+    "an open execution too many": (
+        "UPDATE concurrency_counters SET open_executions = open_executions + 1",
+        {"loads"},
+        "open executions: 1, not 2",
+    ),
+    "a running execution forgotten": (
+        "UPDATE concurrency_counters SET running_executions = 0",
+        {"loads"},
+        "running executions: 1, not 0",
+    ),
+    "videos held past the limit": (
+        "UPDATE users SET monthly_videos_limit = 1",
+        {"video-limits"},
+        "at most: 1, not 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+async def test_check_finds_what_was_planted(written: Books, name: str) -> None:
+    sql, checks, text = PLANTED[name]
+    # $1: the waiting image job of the running execution. $2: the failed execution.
+    sql = sql.replace("$1", f"'{written.running.image.job_id}'").replace(
+        "$2", f"'{written.failed.execution_id}'"
+    )
+    connection = await asyncpg.connect(written.database.owner_dsn)
+    planting = connection.transaction()
+    await planting.start()
+    try:
+        assert not (await connection.execute(sql)).endswith(" 0"), "nothing was planted"
+        await connection.execute(SET_SYSTEM)
+        found = await list_findings(connection)
+    finally:
+        await planting.rollback()
+        await connection.close()
+    assert {one.check for one in found} == checks
+    assert any(text in one.text for one in found), found
+
+
+def test_every_check_has_something_planted() -> None:
+    assert set().union(*(checks for _, checks, _ in PLANTED.values())) == set(CHECKS) - {
+        "append-only"
+    }
+
+
+async def test_check_finds_a_right_to_change_the_ledger(books: Books) -> None:
+    await books.as_owner("GRANT UPDATE (amount_nano_usd) ON ledger_entries TO takeone_app")
+    await books.as_owner("GRANT TRUNCATE ON audit_log TO takeone_system")
+    assert await books.findings() == [
+        ("append-only", "audit_log", "takeone_system may truncate"),
+        ("append-only", "ledger_entries", "takeone_app may update"),
+    ]
+
+
+async def test_check_takes_a_lowered_limit_for_what_it_is(books: Books) -> None:
+    """What was held under the old limit is no finding; the audit log knows that limit."""
+    url = books.database.application_dsn
+    limits = ("--monthly-usd", "0", "--monthly-videos", "0")
+    assert (await run_admin(url, "users", "set-limits", books.user_id, *limits)).code == 0
+    assert (await run_admin(url, "service", "set-daily-limit", "0")).code == 0
+    assert await books.findings() == []
+    await books.as_owner("UPDATE audit_log SET at = at - interval '2 months'")
+    assert {check for check, _, _ in await books.findings()} == {
+        "dollar-limits",
+        "video-limits",
+        "daily-limits",
+    }
+
+
+async def test_check_takes_an_overage_past_the_limit_for_what_it_is(books: Books) -> None:
+    async with Database.open(books.database.application_dsn, max_connections=1) as database:
+        await buy(database, books.running, "req-dear", 100 * LIMIT)
+    assert await books.findings() == []
+
+
+async def test_check_command_says_that_everything_adds_up(written: Books) -> None:
+    url = written.database.application_dsn
+    said = await run_process(url, "ledger", "check", as_text=True)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines()[-1] == "everything adds up"
+    answer = (await run_admin(url, "ledger", "check")).json
+    assert (answer["ok"], answer["findings"], answer["read"]["settledUsd"]) == (
+        True,
+        [],
+        "0.01500008",
+    )
+
+
+async def test_check_command_ends_with_1_and_a_line_for_each_finding(books: Books) -> None:
+    url = books.database.application_dsn
+    await books.as_owner("UPDATE budgets SET settled_nano_usd = settled_nano_usd - 1")
+    said = await run_process(url, "ledger", "check", as_text=True)
+    month = said.out.split(" ")[2].rstrip(":")
+    assert (said.code, said.err) == (1, "")
+    assert said.out.splitlines()[0] == (
+        f"budgets: {books.user_id} {month}: settled, by its charges: 0.01500008 USD, not 0.015000079 USD"
+    )
+    assert said.out.splitlines()[-1] == "2 findings"
+    ran = await run_admin(url, "ledger", "check")
+    answer = json.loads(ran.out)
+    assert (ran.code, answer["ok"], len(answer["findings"])) == (1, False, 2)
+
+
+async def test_check_reads_one_snapshot_and_writes_nothing(books: Books) -> None:
+    """What commits while it reads is not half seen."""
+    async with (
+        Database.open(books.database.application_dsn, max_connections=2) as database,
+        database.reading_all() as conn,
+    ):
+        before = await count_totals(conn)
+        await buy(database, books.running, "req-meanwhile", IMAGE_PRICE)
+        assert await list_findings(conn) == []
+        assert await count_totals(conn) == before
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await conn.execute("UPDATE budgets SET held_nano_usd = 0")

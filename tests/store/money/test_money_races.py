@@ -1,0 +1,312 @@
+"""Late answers, callbacks, the sweep, cancels and hands, one upon the other: in the end the books
+say what the provider's own bill says, each bill is booked once, and no hold is left.
+
+The sequences that matter are made exact by locks and transactions left open, not by chance.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import pytest
+
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import ProviderJobId
+from core.domain.messages.executions import FinishInput
+from core.domain.messages.jobs import JobRef, ProviderHandle
+from core.domain.money import NanoUsd
+from core.domain.states import ExecutionStatus, JobState
+from core.jobs.submit_results import record_answer
+from core.providers.port import CreateAnswer, CreateOutcome
+from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
+from core.store.jobs.jobs import mark_send_answered, mark_submitted, mark_waiting
+from core.store.jobs.manual_changes import adopt_by_hand, release_by_hand, settle_by_hand
+from tests.activities.conftest import harness, harness_sandbox
+from tests.support.activity_harness import REPLICATE_FLUX, ActivityHarness
+from tests.support.rows import Accepted, assert_books_balance
+
+__all__ = ["harness", "harness_sandbox"]
+
+A_MINUTE_AGO = "UPDATE sends SET sent_at = sent_at - interval '1 min' WHERE job_id = $1"
+BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+async def terminated(harness: ActivityHarness, one: Accepted) -> None:
+    failure = Failure.of(FailureCode.TERMINATED)
+    await harness.executions.finish(
+        FinishInput(execution=one.ref, status=ExecutionStatus.FAILED, failure=failure)
+    )
+
+
+async def given_up(harness: ActivityHarness, fault: str) -> Accepted:
+    """Sent with a fault, terminated, and given up by the sweep; no list shows what became of it, if
+    it was accepted.
+    """
+    harness.sandbox.set(history_hidden=fault == "drop_after_accept")
+    one = await harness.accepted()
+    placed = harness.sandbox.fault(fault)
+    await harness.run(harness.jobs.submit, one.image)
+    assert harness.sandbox.fired(placed) == 1
+    await terminated(harness, one)
+    await harness.late_bills.settle()
+    assert (await harness.job(one.image)).state is JobState.FAILED
+    assert (await harness.charge(one.image))[0] == "held"
+    return one
+
+
+async def provider_ended(harness: ActivityHarness) -> str:
+    """The provider's id of the only job that it has accepted, when it has ended."""
+    await asyncio.to_thread(
+        harness.sandbox.wait_until, lambda: harness.bill()[0]["state"] != "open"
+    )
+    [line] = harness.bill()
+    return line["provider_job_id"]
+
+
+def handle(name: str) -> ProviderHandle:
+    return ProviderHandle(
+        provider="replicate", model=REPLICATE_FLUX, provider_job_id=ProviderJobId(name)
+    )
+
+
+async def called_back(
+    harness: ActivityHarness, ref: JobRef, name: str, *, send: int = 1
+) -> CallbackOutcome:
+    new = NewCallback(
+        provider="replicate",
+        delivery_id=f"{ref.job_id}/{send}/{name}",
+        job_id=ref.job_id,
+        send_number=send,
+        provider_job_id=ProviderJobId(name),
+    )
+    async with harness.database.as_system() as conn:
+        return await record_callback(conn, new)
+
+
+async def answered(harness: ActivityHarness, ref: JobRef, name: str, *, send: int = 1) -> None:
+    answer = CreateAnswer(outcome=CreateOutcome.ACCEPTED, handle=handle(name), status_code=201)
+    async with harness.database.as_user(ref.user_id) as conn:
+        await record_answer(conn, ref, send, answer)
+
+
+async def swept(harness: ActivityHarness, rounds: int = 3) -> None:
+    for _ in range(rounds):
+        await harness.as_owner("UPDATE jobs SET updated_at = now() - interval '2 min'")
+        await harness.late_bills.settle()
+
+
+async def booked(harness: ActivityHarness, one: Accepted) -> tuple[int, int]:
+    """What the user has spent, and how much of it is still held; and the books balance."""
+    async with harness.database.as_system() as conn:
+        await assert_books_balance(conn, one.user_id)
+        row = await conn.fetchrow(
+            "SELECT sum(settled_nano_usd)::bigint AS settled,"
+            " coalesce(sum(held_nano_usd) FILTER (WHERE state = 'held'), 0)::bigint AS held"
+            " FROM charges WHERE user_id = $1",
+            one.user_id,
+        )
+    assert row is not None
+    return row["settled"], row["held"]
+
+
+def billed(harness: ActivityHarness) -> int:
+    return sum(line["billed_nano_usd"] for line in harness.bill())
+
+
+Learn = Callable[[ActivityHarness, JobRef, str], Awaitable[object]]
+
+
+async def by_hand(harness: ActivityHarness, ref: JobRef, name: str) -> None:
+    async with harness.database.as_system() as conn:
+        await adopt_by_hand(conn, ref.job_id, name)
+
+
+LEARNED = pytest.mark.parametrize(
+    "learn", [called_back, answered, by_hand], ids=["callback", "answer", "by hand"]
+)
+
+
+@LEARNED
+async def test_bill_settled_by_hand_is_corrected_when_its_id_is_learned(
+    harness: ActivityHarness, learn: Learn
+) -> None:
+    one = await given_up(harness, "drop_after_accept")
+    name = await provider_ended(harness)
+    async with harness.database.as_system() as conn:
+        await settle_by_hand(conn, one.image.job_id, NanoUsd(5 * billed(harness)))
+    await learn(harness, one.image, name)
+    await swept(harness)
+    assert await booked(harness, one) == (billed(harness), 0)
+
+
+@LEARNED
+async def test_hold_released_by_hand_is_paid_when_its_id_is_learned(
+    harness: ActivityHarness, learn: Learn
+) -> None:
+    one = await given_up(harness, "drop_after_accept")
+    name = await provider_ended(harness)
+    async with harness.database.as_system() as conn:
+        await release_by_hand(conn, one.image.job_id)
+    for _ in range(2):
+        await learn(harness, one.image, name)
+    await swept(harness)
+    assert await booked(harness, one) == (billed(harness), 0)
+
+
+@pytest.mark.parametrize(
+    "learn",
+    [pytest.param(called_back, id="callback"), pytest.param(answered, id="answer")],
+)
+async def test_hold_released_by_hand_while_its_id_is_learned_is_paid(
+    harness: ActivityHarness, learn: Learn
+) -> None:
+    """The late word comes while the release is not committed yet: it must not be bound to money
+    that is gone.
+    """
+    one = await given_up(harness, "drop_after_accept")
+    name = await provider_ended(harness)
+    async with harness.database.as_system() as conn:
+        await release_by_hand(conn, one.image.job_id)
+        late = asyncio.ensure_future(learn(harness, one.image, name))
+        await blocked(harness)
+    await late
+    await swept(harness)
+    assert await booked(harness, one) == (billed(harness), 0)
+
+
+@pytest.mark.parametrize(
+    "learn",
+    [pytest.param(called_back, id="callback"), pytest.param(answered, id="answer")],
+)
+async def test_hold_released_by_the_sweep_while_its_id_is_learned_is_paid(
+    harness: ActivityHarness, learn: Learn
+) -> None:
+    """The sweep has read that nobody knows the send, and gives its hold back: the callback comes in
+    between.
+    """
+    one = await given_up(harness, "drop_before_accept")
+    await harness.as_owner(A_MINUTE_AGO, one.image.job_id)
+    other = await harness.accepted()
+    harness.sandbox.set(history_hidden=True)
+    await harness.run(harness.jobs.submit, other.image)
+    name = await provider_ended(harness)
+    # The purchase is the first one's: it was accepted after all, and the list had said otherwise.
+    await harness.as_owner(
+        "UPDATE jobs SET provider_job_id = 'gone', send_number = 1 WHERE job_id = $1",
+        other.image.job_id,
+    )
+    harness.sandbox.set(history_hidden=False)
+    connection = await asyncpg.connect(harness.owner_dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                "SELECT FROM budgets WHERE user_id = $1 FOR UPDATE", one.user_id
+            )
+            sweep = asyncio.ensure_future(swept(harness, rounds=1))
+            await blocked(harness)  # the release is written, and not committed
+            late = asyncio.ensure_future(learn(harness, one.image, name))
+            await asyncio.sleep(0.3)
+        await asyncio.gather(sweep, late)
+    finally:
+        await connection.close()
+    await swept(harness)
+    assert await booked(harness, one) == (billed(harness), 0)
+
+
+async def blocked(harness: ActivityHarness) -> None:
+    """Until some transaction waits for another's lock."""
+    connection = await asyncpg.connect(harness.owner_dsn)
+    try:
+        for _ in range(250):
+            if await connection.fetchval(BLOCKED):
+                return
+            await asyncio.sleep(0.02)
+    finally:
+        await connection.close()
+    pytest.fail("nobody waits for a lock: the race did not happen")
+
+
+async def test_hold_goes_back_although_an_earlier_send_was_bought(harness: ActivityHarness) -> None:
+    """Send 1 was held to be absent and is an orphan now; send 2 was never accepted: its hold is
+    nobody's.
+    """
+    harness.sandbox.set(history_hidden=True)
+    one = await harness.accepted()
+    harness.sandbox.fault("drop_after_accept")
+    await harness.run(harness.jobs.submit, one.image)
+    async with harness.database.as_user(one.user_id) as conn:
+        assert await mark_waiting(conn, one.image.job_id, 1)
+    harness.sandbox.fault("drop_before_accept")
+    await harness.run(harness.jobs.submit, one.image)
+    name = await provider_ended(harness)
+    await answered(harness, one.image, name, send=1)
+    await terminated(harness, one)
+    harness.sandbox.set(history_hidden=False)
+    await harness.as_owner(A_MINUTE_AGO, one.image.job_id)
+    await swept(harness)
+    assert await booked(harness, one) == (billed(harness), 0)
+
+
+async def test_hold_goes_back_when_a_given_up_send_turns_out_to_be_refused(
+    harness: ActivityHarness,
+) -> None:
+    """The answer is certain, only late: no list has to be asked, and none would know."""
+    one = await given_up(harness, "drop_before_accept")
+    harness.sandbox.set(history_hidden=True)
+    refusal = Failure.of(FailureCode.PROVIDER_RATE_LIMITED)
+    answer = CreateAnswer(outcome=CreateOutcome.NOT_ACCEPTED, failure=refusal, status_code=429)
+    async with harness.database.as_user(one.user_id) as conn:
+        await record_answer(conn, one.image, 1, answer)
+    await swept(harness)
+    assert await booked(harness, one) == (0, 0)
+
+
+async def test_bill_that_everybody_learns_at_once_is_booked_once(harness: ActivityHarness) -> None:
+    one = await given_up(harness, "drop_after_accept")
+    name = await provider_ended(harness)
+    await asyncio.gather(
+        called_back(harness, one.image, name),
+        answered(harness, one.image, name),
+        by_hand(harness, one.image, name),
+        *(harness.late_bills.settle() for _ in range(2)),
+    )
+    await swept(harness)
+    assert await booked(harness, one) == (billed(harness), 0)
+    async with harness.database.as_system() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM jobs WHERE orphan") == 0
+
+
+async def test_second_id_of_one_send_is_an_orphan_and_both_are_paid(
+    harness: ActivityHarness,
+) -> None:
+    one, other = await given_up(harness, "drop_after_accept"), await harness.accepted()
+    await harness.run(harness.jobs.submit, other.image)
+    await asyncio.to_thread(
+        harness.sandbox.wait_until, lambda: all(line["state"] != "open" for line in harness.bill())
+    )
+    names = [line["provider_job_id"] for line in harness.bill()]
+    await harness.as_owner(
+        "UPDATE jobs SET provider_job_id = 'gone' WHERE job_id = $1", other.image.job_id
+    )
+    for name in (*names, *names):
+        await called_back(harness, one.image, name)
+        await answered(harness, one.image, name)
+    await swept(harness)
+    assert await booked(harness, one) == (billed(harness), 0)
+
+
+async def test_late_answer_and_a_look_up_of_the_same_send_do_not_block_each_other(
+    harness: ActivityHarness,
+) -> None:
+    harness.sandbox.set(history_hidden=True)
+    one = await harness.accepted()
+    harness.sandbox.fault("drop_after_accept")
+    await harness.run(harness.jobs.submit, one.image)
+    name = await provider_ended(harness)
+    async with harness.database.as_user(one.user_id) as conn:  # as find does
+        assert await mark_submitted(conn, one.image.job_id, 1, handle(name))
+        late = asyncio.ensure_future(answered(harness, one.image, name))
+        await blocked(harness)
+        await mark_send_answered(conn, one.image.job_id, 1, "found", provider_job_id=name)
+    await late
+    assert (await harness.job(one.image)).state is JobState.SUBMITTED

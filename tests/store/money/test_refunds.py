@@ -1,0 +1,203 @@
+"""Refunds: booked once, never more than was billed; month and day have the room again, and the
+books add up.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from core.domain.ids import JobId
+from core.domain.money import NanoUsd
+from core.domain.states import CostBasis
+from core.store.accounts.users import UserLimits
+from core.store.database import Database
+from core.store.money.adjustments import book_cost
+from core.store.money.charges import (
+    BudgetExceededError,
+    ChargeConflictError,
+    get_money,
+    settle_charge,
+)
+from core.store.money.ledger_check import list_findings
+from core.store.money.refunds import Refunded, refund_by_hand
+from core.store.operator import RefusedError
+from tests.store.money.books import buy
+from tests.support.admin import run_admin
+from tests.support.operator_jobs import given_up, settle
+from tests.support.rows import IMAGE_PRICE, VIDEO_PRICE, Accepted, accept, new_execution, new_user
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
+
+COST = 5 * IMAGE_PRICE
+
+
+@pytest.fixture(scope="module")
+async def database(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[Database]:
+    async with (
+        new_database(postgres_server, template_database) as fresh,
+        Database.open(fresh.application_dsn, max_connections=8) as opened,
+    ):
+        yield opened
+
+
+async def bought(database: Database, limits: UserLimits | None = None) -> Accepted:
+    """Its image is settled with COST, which the provider has reported."""
+    user_id = await (new_user(database, limits) if limits is not None else new_user(database))
+    one = await accept(database, new_execution(user_id))
+    await buy(database, one, f"req-{one.image.job_id}", COST)
+    return one
+
+
+async def refund(
+    database: Database, job_id: JobId, nano_usd: int, reference: str | None = None
+) -> Refunded:
+    async with database.as_system() as conn:
+        return await refund_by_hand(conn, job_id, NanoUsd(nano_usd), reference=reference)
+
+
+async def money_of(database: Database, one: Accepted) -> tuple[int, int, int]:
+    """Settled by the charges, by the month, by the day; the books add up."""
+    async with database.reading_all() as conn:
+        assert await list_findings(conn) == []
+        settled = (await get_money(conn, one.execution_id)).settled_nano_usd
+        month = await conn.fetchval(
+            "SELECT settled_nano_usd FROM budgets WHERE user_id = $1", one.user_id
+        )
+        day = await conn.fetchval("SELECT sum(settled_nano_usd)::bigint FROM daily_spending")
+    return settled, month, day
+
+
+async def test_refund_takes_its_amount_from_the_cost_and_gives_the_room_back(
+    database: Database,
+) -> None:
+    one = await bought(database)
+    settled, month, day = await money_of(database, one)
+    assert (settled, month) == (COST, COST)
+    done = await refund(database, one.image.job_id, 4)
+    assert done == Refunded(
+        changed=True, settled_nano_usd=NanoUsd(COST - 4), refunded_nano_usd=NanoUsd(4)
+    )
+    assert await money_of(database, one) == (COST - 4, COST - 4, day - 4)
+
+
+async def test_refund_repeated_changes_nothing_and_another_one_has_its_reference(
+    database: Database,
+) -> None:
+    one = await bought(database)
+    name = one.image.job_id
+    assert [(await refund(database, name, 4)).changed for _ in range(2)] == [True, False]
+    with pytest.raises(RefusedError, match=r"has a refund of 0\.000000004 USD without a reference"):
+        await refund(database, name, 5)
+    assert [(await refund(database, name, 5, "credit 7")).changed for _ in range(2)] == [
+        True,
+        False,
+    ]
+    assert (await refund(database, name, 4, "credit 8")).refunded_nano_usd == 13
+    with pytest.raises(RefusedError, match="under credit 7"):
+        await refund(database, name, 6, "credit 7")
+    assert (await money_of(database, one))[:2] == (COST - 13, COST - 13)
+
+
+async def test_refund_many_times_at_once_is_one(database: Database) -> None:
+    one = await bought(database)
+    done = await asyncio.gather(
+        *(refund(database, one.image.job_id, 9, "credit 9") for _ in range(8))
+    )
+    assert sorted(item.changed for item in done) == [False] * 7 + [True]
+    assert (await money_of(database, one))[0] == COST - 9
+
+
+async def test_refund_is_never_more_than_was_billed(database: Database) -> None:
+    one = await bought(database)
+    with pytest.raises(RefusedError, match="no more can come back"):
+        await refund(database, one.image.job_id, COST + 1)
+    await refund(database, one.image.job_id, COST)
+    with pytest.raises(RefusedError, match="costs 0 USD"):
+        await refund(database, one.image.job_id, 1, "more")
+    assert (await money_of(database, one))[:2] == (0, 0)
+
+
+async def test_refund_is_of_what_the_provider_billed(fresh_database: FreshDatabase) -> None:
+    async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
+        await _refuse_what_was_not_billed(database)
+
+
+async def _refuse_what_was_not_billed(database: Database) -> None:
+    one = await given_up(database)
+    with pytest.raises(RefusedError, match="is open"):
+        await refund(database, one.image.job_id, 1)
+    await settle(database, one.image, IMAGE_PRICE)
+    with pytest.raises(RefusedError, match="was assumed"):
+        await refund(database, one.image.job_id, 1)
+    other = await given_up(database)
+    await settle(database, other.image, 0)
+    with pytest.raises(RefusedError, match="nothing was billed"):
+        await refund(database, other.image.job_id, 1)
+    with pytest.raises(LookupError, match="no job job_none"):
+        await refund(database, JobId("job_none"), 1)
+
+
+async def test_bill_read_once_more_after_a_refund_is_the_same_bill(database: Database) -> None:
+    """A settlement that is repeated names what was billed; that some of it came back is no other
+    bill.
+    """
+    one = await bought(database)
+    await refund(database, one.image.job_id, 4)
+    for again in (settle_charge, book_cost):
+        async with database.as_system() as conn:
+            assert (await again(conn, one.image.job_id, NanoUsd(COST), CostBasis.REPORTED)).repeated
+        with pytest.raises(ChargeConflictError):
+            async with database.as_system() as conn:
+                await again(conn, one.image.job_id, NanoUsd(COST - 4), CostBasis.REPORTED)
+    assert (await money_of(database, one))[0] == COST - 4
+
+
+async def test_refund_makes_room_for_the_next_hold(database: Database) -> None:
+    price = IMAGE_PRICE + VIDEO_PRICE
+    limit = (
+        VIDEO_PRICE + COST + price - 4
+    )  # the video is held still, the image settled; the next needs both
+    one = await bought(database, UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(limit)))
+    with pytest.raises(BudgetExceededError):
+        await accept(database, new_execution(one.user_id))
+    await refund(database, one.image.job_id, 4)
+    await accept(database, new_execution(one.user_id))
+
+
+async def test_refund_command_is_in_the_audit_log(fresh_database: FreshDatabase) -> None:
+    url = fresh_database.application_dsn
+    async with Database.open(url, max_connections=2) as database:
+        one = await bought(database)
+    order = (
+        "jobs",
+        "refund",
+        one.image.job_id,
+        "0.000000004",
+        "--reason",
+        "came out black",
+        "--reference",
+        "credit 7",
+    )
+    done = (await run_admin(url, *order)).json
+    assert done == {
+        "jobId": one.image.job_id,
+        "changed": True,
+        "settledUsd": "0.014999996",
+        "refundedUsd": "0.000000004",
+    }
+    assert not (await run_admin(url, *order)).json["changed"]
+    (entry,) = (await run_admin(url, "audit", "list", "--target", one.image.job_id)).json
+    assert (entry["action"], entry["detail"]["reason"], entry["detail"]["usd"]) == (
+        "jobs refund",
+        "came out black",
+        "0.000000004",
+    )
+    shown = (await run_admin(url, "jobs", "show", one.image.job_id)).json
+    assert shown["charge"]["refundedUsd"] == "0.000000004"
+    assert shown["ledger"][-1]["kind"] == "refund"
+    assert (
+        await run_admin(url, "jobs", "refund", one.image.job_id, "0", "--reason", "x")
+    ).code == 2
+    assert (await run_admin(url, "jobs", "refund", "job_none", "1", "--reason", "x")).code == 1

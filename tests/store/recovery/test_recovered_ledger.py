@@ -1,0 +1,110 @@
+"""The books add up in a database that was restored and recovered, whatever the backup had of an
+execution.
+"""
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from core.domain.money import NanoUsd
+from core.domain.plans import StepKind
+from core.domain.retries import Fate, decide_retry
+from core.domain.states import ExecutionStatus
+from core.store.database import Database
+from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.executions import NewExecution, claim_execution
+from core.store.executions.retries import lock_execution, lock_purchases, queue_again
+from core.store.money.ledger_check import list_findings
+from core.store.money.refunds import refund_by_hand
+from core.store.recovery.start_memo import Accepted as Document
+from core.store.recovery.start_memo import Rebuilt, get_accepted, rebuild
+from tests.store.money.books import buy, end
+from tests.support.rows import (
+    IMAGE_PRICE,
+    VIDEO_PRICE,
+    Accepted,
+    accept,
+    new_execution,
+    new_user,
+    quote_at,
+)
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
+
+COST = 3 * IMAGE_PRICE
+
+
+async def retried(database: Database, one: Accepted) -> Document:
+    """The next generation of a failed execution, as its workflow carries it."""
+    async with database.as_user(one.user_id) as conn:
+        execution = await lock_execution(conn, one.user_id, one.execution_id)
+        assert execution is not None
+        steps = decide_retry(
+            execution.plan, await lock_purchases(conn, one.execution_id), execution.error
+        )
+        prices = {StepKind.IMAGE: IMAGE_PRICE, StepKind.VIDEO: VIDEO_PRICE}
+        quotes = {
+            item.step.name: quote_at(prices[item.step.kind])
+            for item in steps
+            if item.fate is Fate.BOUGHT
+        }
+        assert await queue_again(conn, execution, steps, quotes, LoadLimits())
+        return Document(document=await get_accepted(conn, one.execution_id))
+
+
+async def recovered(fresh: FreshDatabase, document: Document, found: Rebuilt) -> list[str]:
+    """What the check says after the recovery, made twice: a recovery that was killed is
+    run again.
+    """
+    async with Database.open(fresh.application_dsn, max_connections=2) as database:
+        for _ in range(2):
+            async with database.as_system() as conn:
+                assert await rebuild(conn, document) in (found, Rebuilt.OPEN)
+        async with database.reading_all() as conn:
+            return [f"{one.check}: {one.text}" for one in await list_findings(conn)]
+
+
+async def reach(
+    database: Database, moment: str, new: NewExecution, one: Accepted | None
+) -> Accepted | None:
+    if moment == "queued":
+        return await accept(database, new, claimed=False)
+    assert one is not None
+    if moment == "running":
+        async with database.as_user(one.user_id) as conn:
+            await claim_execution(conn, one.ref)
+    elif moment == "bought":
+        await buy(database, one, "req-bought", COST)
+    elif moment == "refunded":
+        async with database.as_system() as conn:
+            await refund_by_hand(conn, one.image.job_id, NanoUsd(5))
+    else:
+        await end(database, one, ExecutionStatus.FAILED)
+    return one
+
+
+MOMENTS = ("nothing", "queued", "running", "bought", "refunded", "failed")
+
+
+@pytest.mark.parametrize("backed_up", MOMENTS)
+async def test_books_add_up_after_a_recovery_of_a_retry(
+    postgres_server: PostgresServer, fresh_database: FreshDatabase, backed_up: str
+) -> None:
+    """After the backup it went on: bought, refunded in part, failed, and queued again."""
+    url = fresh_database.application_dsn
+    async with AsyncExitStack() as stack:
+        async with Database.open(url, max_connections=4) as database:
+            new, one, backup = new_execution(await new_user(database)), None, None
+        for moment in MOMENTS:
+            if moment != "nothing":
+                async with Database.open(url, max_connections=4) as database:
+                    one = await reach(database, moment, new, one)
+            if moment == backed_up:  # a copy is made while nobody is connected
+                backup = await stack.enter_async_context(
+                    new_database(postgres_server, fresh_database.name)
+                )
+        assert one is not None
+        assert backup is not None
+        async with Database.open(url, max_connections=4) as database:
+            document = await retried(database, one)
+        found = Rebuilt.MADE if backed_up == "nothing" else Rebuilt.RAISED
+        assert await recovered(backup, document, found) == []

@@ -1,0 +1,275 @@
+"""Endpoints in rows: found or made by their address, one default, deleted and made anew; the
+secrets that sign.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from core.domain.ids import EndpointId, UserId
+from core.domain.messages.webhooks import FailedReason, WebhookState
+from core.platform.urls import MAX_URL_CHARS
+from core.store.database import Connection, Database
+from core.store.webhooks.endpoints import (
+    EndpointExistsError,
+    delete_endpoint,
+    find_endpoint,
+    insert_endpoint,
+    list_endpoints,
+    set_default,
+    set_disabled_by_user,
+    set_webhook_url,
+)
+from core.store.webhooks.events import (
+    EndpointClosedError,
+    get_webhook,
+    insert_webhook,
+    mark_failed,
+    next_delivery,
+    next_sequence,
+)
+from core.store.webhooks.signing_secrets import rotate_default_secret, rotate_endpoint_secret
+from tests.support.rows import new_user
+from tests.support.servers import PostgresServer, new_database
+from tests.support.webhook_rows import (
+    DEFAULT_SECRET,
+    SEALER,
+    Stored,
+    another_webhook,
+    insert_execution,
+    new_webhook,
+    store_webhook,
+)
+
+URL = "https://hooks.example/one"
+
+
+@pytest.fixture(scope="module")
+async def database(
+    postgres_server: PostgresServer, template_database: str
+) -> AsyncGenerator[Database]:
+    """One for all tests here: each has users of its own."""
+    async with (
+        new_database(postgres_server, template_database) as fresh,
+        Database.open(fresh.application_dsn, max_connections=8) as opened,
+    ):
+        yield opened
+
+
+async def endpoint_of(database: Database, stored: Stored) -> EndpointId:
+    async with database.as_user(stored.user_id) as conn:
+        return (await get_webhook(conn, stored.event_id)).endpoint_id
+
+
+async def test_webhooks_to_one_address_are_of_one_endpoint_of_their_user(
+    database: Database,
+) -> None:
+    first = await store_webhook(database, URL)
+    again = await another_webhook(database, first.user_id, URL)
+    elsewhere = await another_webhook(database, first.user_id, URL + "?other")
+    others = await store_webhook(database, URL)
+    found = [await endpoint_of(database, stored) for stored in (first, again, elsewhere, others)]
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
+
+
+async def test_endpoint_that_many_make_at_once_is_one(database: Database) -> None:
+    user_id, _ = await insert_execution(database)
+    stored = await asyncio.gather(*(another_webhook(database, user_id, URL) for _ in range(8)))
+    assert len({await endpoint_of(database, one) for one in stored}) == 1
+
+
+async def test_endpoint_of_the_longest_address_is_found_again(database: Database) -> None:
+    """Whatever its characters take: an index would not hold it."""
+    url = "https://hooks.example/" + "".join(
+        chr(0x10000 + number * 37) for number in range(MAX_URL_CHARS - 22)
+    )
+    first = await store_webhook(database, url)
+    again = await another_webhook(database, first.user_id, url)
+    assert await endpoint_of(database, first) == await endpoint_of(database, again)
+
+
+async def test_endpoint_is_made_once_and_after_its_deletion_anew(database: Database) -> None:
+    user_id = await new_user(database)
+    async with database.as_user(user_id) as conn:
+        made = await insert_endpoint(conn, user_id, URL, "first")
+    with pytest.raises(EndpointExistsError) as refused:
+        async with database.as_user(user_id) as conn:
+            await insert_endpoint(conn, user_id, URL, "second")
+    assert refused.value.endpoint_id == made
+    async with database.as_user(user_id) as conn:
+        assert await delete_endpoint(conn, made)
+        assert not await delete_endpoint(conn, made)
+        assert await find_endpoint(conn, user_id, made) is None
+        anew = await insert_endpoint(conn, user_id, URL, "second")
+        assert [
+            found.endpoint_id
+            for found in await list_endpoints(conn, user_id, before_id=None, limit=9)
+        ] == [anew]
+
+
+async def test_default_is_one_endpoint_whoever_sets_it(database: Database) -> None:
+    user_id = await new_user(database)
+    async with database.as_user(user_id) as conn:
+        made = [await insert_endpoint(conn, user_id, f"{URL}/{number}", "") for number in range(6)]
+
+    async def make_default(endpoint_id: EndpointId) -> None:
+        async with database.as_user(user_id) as conn:
+            await set_default(conn, user_id, endpoint_id)
+
+    await asyncio.gather(*(make_default(endpoint_id) for endpoint_id in made))
+    async with database.as_user(user_id) as conn:
+        found = await list_endpoints(conn, user_id, before_id=None, limit=9)
+        assert sum(one.is_default for one in found) == 1
+        await set_default(conn, user_id, None)
+        assert not any(
+            one.is_default for one in await list_endpoints(conn, user_id, before_id=None, limit=9)
+        )
+
+
+async def test_account_address_is_the_default_endpoint(database: Database) -> None:
+    user_id = await new_user(database)
+    async with database.as_system() as conn:
+        assert not await set_webhook_url(conn, UserId("usr_nobody"), URL)
+        for url in (URL, URL, URL + "/2", URL):
+            assert await set_webhook_url(conn, user_id, url)
+        found = await list_endpoints(conn, user_id, before_id=None, limit=9)
+        assert [one.url for one in found if one.is_default] == [URL]
+        assert len(found) == 2
+        assert await set_webhook_url(conn, user_id, None)
+        assert not any(
+            one.is_default for one in await list_endpoints(conn, user_id, before_id=None, limit=9)
+        )
+
+
+async def test_webhook_of_another_users_endpoint_cannot_be_written(database: Database) -> None:
+    """Not even past row security: the foreign key says whose endpoint it is."""
+    mine, theirs = await store_webhook(database, URL), await store_webhook(database, URL)
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        async with database.as_system() as conn:
+            await conn.execute(
+                "UPDATE webhooks SET endpoint_id = $2 WHERE event_id = $1",
+                mine.event_id,
+                await endpoint_of(database, theirs),
+            )
+
+
+async def test_sequence_counts_an_executions_events_over_its_generations(
+    database: Database,
+) -> None:
+    user_id, execution_id = await insert_execution(database)
+    async with database.as_user(user_id) as conn:
+        assert await next_sequence(conn, execution_id, 1) == 1
+        await insert_webhook(conn, new_webhook(user_id, execution_id, url=URL))
+        assert await next_sequence(conn, execution_id, 2) == 2
+        assert await next_sequence(conn, execution_id, 1) == 2
+    async with database.as_system() as conn:
+        await conn.execute("UPDATE webhooks SET sequence = 5 WHERE execution_id = $1", execution_id)
+    async with database.as_user(user_id) as conn:
+        assert await next_sequence(conn, execution_id, 2) == 6
+
+
+async def test_sequence_goes_on_where_a_restored_database_has_forgotten_an_event(
+    database: Database,
+) -> None:
+    user_id, execution_id = await insert_execution(database)
+    async with database.as_user(user_id) as conn:
+        assert await next_sequence(conn, execution_id, 3) == 3
+
+
+async def test_resend_to_a_disabled_endpoint_is_refused_and_after_a_deletion_finds_the_new_one(
+    database: Database,
+) -> None:
+    stored = await store_webhook(database, URL)
+    endpoint_id = await endpoint_of(database, stored)
+    async with database.as_user(stored.user_id) as conn:
+        await mark_failed(conn, stored.order, FailedReason.EXHAUSTED)
+        await set_disabled_by_user(conn, endpoint_id, disabled=True)
+        with pytest.raises(EndpointClosedError) as refused:
+            await next_delivery(conn, stored.event_id)
+        assert refused.value.reason is FailedReason.ENDPOINT_DISABLED
+        await set_disabled_by_user(conn, endpoint_id, disabled=False)
+        await delete_endpoint(conn, endpoint_id)
+        with pytest.raises(EndpointClosedError) as refused:
+            await next_delivery(conn, stored.event_id)
+        assert refused.value.reason is FailedReason.ENDPOINT_DELETED
+        anew = await insert_endpoint(conn, stored.user_id, URL, "")
+        assert (await next_delivery(conn, stored.event_id)).delivery == 2
+        webhook = await get_webhook(conn, stored.event_id)
+    assert (webhook.endpoint_id, webhook.state, webhook.closed) == (
+        anew,
+        WebhookState.PENDING,
+        None,
+    )
+
+
+async def test_secret_that_is_replaced_signs_beside_the_new_one_until_its_time(
+    database: Database,
+) -> None:
+    stored = await store_webhook(database, URL)
+    async with database.as_user(stored.user_id) as conn:
+        new = await rotate_default_secret(conn, SEALER, stored.user_id, overlap=timedelta(hours=1))
+        secrets = (await get_webhook(conn, stored.event_id)).secrets
+        assert SEALER.open(secrets.current, context=secrets.context).decode() == new.secret
+        assert secrets.previous is not None
+        assert SEALER.open(secrets.previous, context=secrets.context).decode() == DEFAULT_SECRET
+    async with database.as_system() as conn:
+        await conn.execute(
+            "UPDATE users SET previous_webhook_secret_until = now() WHERE user_id = $1",
+            stored.user_id,
+        )
+    async with database.as_user(stored.user_id) as conn:
+        assert (await get_webhook(conn, stored.event_id)).secrets.previous is None
+        await rotate_default_secret(
+            conn, SEALER, stored.user_id, overlap=timedelta(0), secret="chosen by its user"
+        )
+        secrets = (await get_webhook(conn, stored.event_id)).secrets
+    assert (SEALER.open(secrets.current, context=secrets.context), secrets.previous) == (
+        b"chosen by its user",
+        None,
+    )
+
+
+async def test_first_secret_of_an_endpoint_replaces_the_accounts_there_alone(
+    database: Database,
+) -> None:
+    here = await store_webhook(database, URL)
+    there = await another_webhook(database, here.user_id, URL + "/there")
+    own = await another_webhook(
+        database, here.user_id, URL, secret="a secret of the request itself"
+    )
+    async with database.as_user(here.user_id) as conn:
+        endpoint_id = (await get_webhook(conn, here.event_id)).endpoint_id
+        first = await rotate_endpoint_secret(conn, SEALER, endpoint_id, overlap=timedelta(hours=1))
+        assert first is not None
+        assert first.previous_until is not None
+        assert await opened(conn, here) == (first.secret, DEFAULT_SECRET)
+        assert await opened(conn, there) == (DEFAULT_SECRET, None)
+        assert await opened(conn, own) == ("a secret of the request itself", None)
+        second = await rotate_endpoint_secret(conn, SEALER, endpoint_id, overlap=timedelta(hours=1))
+        assert second is not None
+        assert await opened(conn, here) == (second.secret, first.secret)
+        await delete_endpoint(conn, endpoint_id)
+        assert (
+            await rotate_endpoint_secret(conn, SEALER, endpoint_id, overlap=timedelta(hours=1))
+            is None
+        )
+        row = await conn.fetchrow(
+            "SELECT secret_sealed, previous_secret_sealed FROM endpoints WHERE endpoint_id = $1",
+            endpoint_id,
+        )
+    assert row is not None
+    assert tuple(row) == (None, None)
+
+
+async def opened(conn: Connection, stored: Stored) -> tuple[str, str | None]:
+    """The secret that signs, and the one beside it."""
+    secrets = (await get_webhook(conn, stored.event_id)).secrets
+    previous = secrets.previous
+    return (
+        SEALER.open(secrets.current, context=secrets.context).decode(),
+        None if previous is None else SEALER.open(previous, context=secrets.context).decode(),
+    )

@@ -1,0 +1,191 @@
+"""The activities of one worker on real parts: PostgreSQL, object storage, and the sandbox in a
+process of its own.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import asyncpg
+from temporalio.testing import ActivityEnvironment
+
+from activities.assets import AssetActivities
+from activities.executions import ExecutionActivities
+from activities.jobs import JobActivities
+from core.domain.messages.jobs import JobRef
+from core.domain.messages.webhooks import DeliveryOrder
+from core.jobs.key_ring import KeyRing
+from core.jobs.wakeups import Wakeups
+from core.maintenance.open_bills import LateBills
+from core.platform.crypto.callback_tokens import CallbackTokens
+from core.platform.egress.client import Outbound
+from core.platform.settings.processes import ProviderSettings
+from core.providers.registry import Providers
+from core.store.database import Database
+from core.store.files.object_storage import ObjectStore
+from core.store.jobs.jobs import JobRecord, get_job
+from core.webhooks.asset_links import AssetLinks
+from sandbox.settings import DEFAULT_WEBHOOK_SECRET
+from tests.sandbox.process import FLUX, Sandbox
+from tests.support.outbound import LOCAL
+from tests.support.rows import (
+    SEALER,
+    Accepted,
+    accept,
+    assert_books_balance,
+    new_execution,
+    new_user,
+)
+from tests.support.servers import FreshDatabase, S3Server
+
+Message = TypeVar("Message")
+Result = TypeVar("Result")
+TOKENS = CallbackTokens([b"t" * 32])
+REPLICATE_FLUX = "black-forest-labs/flux-schnell"
+__all__ = ["FLUX", "REPLICATE_FLUX", "TOKENS", "ActivityHarness", "open_harness"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityHarness:
+    database: Database
+    owner_dsn: str
+    sandbox: Sandbox
+    providers: Providers
+    objects: ObjectStore
+    jobs: JobActivities
+    assets: AssetActivities
+    executions: ExecutionActivities
+    late_bills: LateBills
+    wakeups: Wakeups
+    deliveries: list[DeliveryOrder] = field(default_factory=list[DeliveryOrder])
+
+    async def run(
+        self,
+        activity: Callable[[Message], Awaitable[Result]],
+        message: Message,
+        *,
+        seconds: float = 20,
+    ) -> Result:
+        """As a worker runs it, with a limit."""
+        async with asyncio.timeout(seconds):
+            return await ActivityEnvironment().run(activity, message)
+
+    async def accepted(self, **more: Any) -> Accepted:
+        """A claimed execution; its image is drawn by a model of Replicate, where look-ups are
+        quick.
+        """
+        settings: dict[str, Any] = {
+            "image_model": REPLICATE_FLUX,
+            "image_provider": "replicate",
+            **more,
+        }
+        return await accept(self.database, new_execution(await new_user(self.database), **settings))
+
+    async def job(self, ref: JobRef) -> JobRecord:
+        async with self.database.as_user(ref.user_id) as conn:
+            return await get_job(conn, ref.job_id)
+
+    async def charge(self, ref: JobRef) -> tuple[str, int]:
+        """State and settled money of a job; and the books balance."""
+        async with self.database.as_user(ref.user_id) as conn:
+            row = await conn.fetchrow(
+                "SELECT state, settled_nano_usd FROM charges WHERE job_id = $1", ref.job_id
+            )
+            await assert_books_balance(conn, ref.user_id)
+        assert row is not None
+        return row["state"], row["settled_nano_usd"]
+
+    async def as_owner(self, statement: str, *arguments: Any) -> None:
+        """Make time pass in rows, and the like."""
+        connection = await asyncpg.connect(self.owner_dsn)
+        try:
+            await connection.execute(statement, *arguments)
+        finally:
+            await connection.close()
+
+    def bill(self) -> list[dict[str, Any]]:
+        return self.sandbox.bill()["lines"]
+
+
+def provider_settings(url: str) -> ProviderSettings:
+    return ProviderSettings.model_validate(
+        {
+            "fal_key": "id:secret",
+            "fal_queue_url": f"{url}/fal/queue",
+            "fal_api_url": f"{url}/fal/api/v1",
+            "fal_jwks_url": f"{url}/fal/.well-known/jwks.json",
+            "fal_start_deadline_seconds": 1,
+            "fal_image_start_deadline_seconds": 1,
+            "fal_horizon_seconds": 6,
+            "fal_image_horizon_seconds": 6,
+            "replicate_api_token": "r8_token",
+            "replicate_base_url": f"{url}/replicate",
+            "replicate_webhook_secret": DEFAULT_WEBHOOK_SECRET,
+            "replicate_horizon_seconds": 6,
+        }
+    )
+
+
+@asynccontextmanager
+async def open_harness(
+    fresh: FreshDatabase, sandbox: Sandbox, s3: S3Server
+) -> AsyncGenerator[ActivityHarness]:
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            Database.open(fresh.application_dsn, max_connections=10)
+        )
+        providers = await stack.enter_async_context(Providers.open(provider_settings(sandbox.url)))
+        objects = await stack.enter_async_context(
+            ObjectStore.open(
+                endpoint_url=s3.access.endpoint_url,
+                bucket=s3.access.bucket,
+                access_key_id=s3.access.access_key_id,
+                secret_access_key=s3.access.secret_access_key,
+                region="us-east-1",
+                cdn_base_url=s3.public_url,
+            )
+        )
+        downloads = await stack.enter_async_context(Outbound(LOCAL).client())
+        keys = KeyRing(database=database, box=SEALER)
+        wakeups = Wakeups()
+        await stack.enter_async_context(wakeups.listening(database))
+        deliveries: list[DeliveryOrder] = []
+
+        async def start_delivery(order: DeliveryOrder) -> bool:
+            deliveries.append(order)
+            return True
+
+        yield ActivityHarness(
+            database=database,
+            owner_dsn=fresh.owner_dsn,
+            sandbox=sandbox,
+            providers=providers,
+            objects=objects,
+            wakeups=wakeups,
+            deliveries=deliveries,
+            jobs=JobActivities(
+                database=database,
+                providers=providers,
+                objects=objects,
+                tokens=TOKENS,
+                callback_urls={},
+                wakeups=wakeups,
+                keys=keys,
+            ),
+            assets=AssetActivities(
+                database=database,
+                providers=providers,
+                keys=keys,
+                objects=objects,
+                downloads=downloads,
+                key_secret=b"k" * 32,
+            ),
+            executions=ExecutionActivities(
+                database=database,
+                links=AssetLinks(public_base_url="http://api.test", cdn_base_url=s3.public_url),
+                start_delivery=start_delivery,
+            ),
+            late_bills=LateBills(database=database, providers=providers, keys=keys),
+        )
