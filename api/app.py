@@ -17,11 +17,13 @@ from api.auth.rate_limit import RateHeaders
 from api.executions import assets, models, quotes, retry, routes
 from api.http import health, openapi
 from api.http.body_limits import BodyLimits
+from api.http.ordering_problems import ordering_problem
 from api.http.problems import ProblemError, problem_response, unavailable, validation_problem
 from api.http.restore_gate import refuse_while_closed
 from api.services import Services
 from api.webhooks import deliveries, endpoints
 from core.domain.failures import FailureCode
+from core.ordering.errors import OrderingError
 from core.platform.observability.logging import get_logger
 from core.store.database import DATABASE_DOWN
 
@@ -62,6 +64,7 @@ def create_app(services: Services) -> FastAPI:
     ):
         app.include_router(module.router)
     app.exception_handler(ProblemError)(_problem)
+    app.exception_handler(OrderingError)(_ordering_error)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_refused)
     app.exception_handler(ClientDisconnect)(_gone)
@@ -74,6 +77,10 @@ def create_app(services: Services) -> FastAPI:
 
 async def _problem(request: Request, error: ProblemError) -> Response:
     return problem_response(request, error)
+
+
+async def _ordering_error(request: Request, error: OrderingError) -> Response:
+    return problem_response(request, ordering_problem(error))
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:

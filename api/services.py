@@ -12,6 +12,7 @@ from temporalio.client import Client
 
 from api.http.restore_gate import Gate
 from core.jobs.key_ring import KeyRing
+from core.ordering.services import OrderingServices
 from core.platform.crypto.callback_tokens import PURPOSE, CallbackTokens
 from core.platform.crypto.sealing import Sealer, SecretBox
 from core.platform.egress.rules import OutboundRules
@@ -49,6 +50,18 @@ class Services:
     limits: LoadLimits
     issuer: Issuer | None
     outbound: OutboundRules
+
+    @property
+    def ordering(self) -> OrderingServices:
+        """The part that the application layer works with."""
+        return OrderingServices(
+            database=self.database,
+            temporal=self.temporal,
+            providers=self.providers,
+            secrets=self.secrets,
+            outbound=self.outbound,
+            limits=self.limits,
+        )
 
 
 @asynccontextmanager

@@ -16,8 +16,7 @@ from api.services import services_of
 from core.domain.failures import FailureCode
 from core.domain.plans import StepKind
 from core.domain.prices import Price, Unit
-from core.ordering.offers import offered_to
-from core.ordering.plan import defaults_of, on_offer
+from core.ordering.catalogue import defaults_of, get_catalogue, models_for_step
 from core.providers.port import Limits, Model
 
 router = APIRouter(prefix="/api", tags=["models"])
@@ -82,12 +81,12 @@ async def read_models(request: Request, user_id: CurrentUser) -> ModelList:
     not listed. With a key of your own at a provider, its models are listed too where this
     service has no key for it.
     """
-    catalogue = await offered_to(services_of(request), user_id)
+    catalogue = await get_catalogue(services_of(request).ordering, user_id)
     return ModelList(
         data=[
             _model(provider.name, model, default=place == 0)
             for kind in StepKind
-            for place, (provider, model) in enumerate(on_offer(catalogue, kind))
+            for place, (provider, model) in enumerate(models_for_step(catalogue, kind))
         ]
     )
 

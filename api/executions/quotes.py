@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from api.auth.authentication import CurrentUser
-from api.executions.routes import parse_request
+from api.executions.routes import parse_request, video_request
 from api.executions.schemas import GenerateVideoRequest
 from api.http.bodies import read_json
 from api.http.openapi import problems, request_body
@@ -19,8 +19,7 @@ from api.services import services_of
 from core.domain.failures import FailureCode
 from core.domain.money import usd_text
 from core.domain.prices import Unit
-from core.ordering.offers import offered_to
-from core.ordering.plan import plan_generate_video
+from core.ordering.quote import quote_video
 from core.store.executions.executions import NewStep
 
 router = APIRouter(prefix="/api", tags=["money"])
@@ -73,19 +72,18 @@ class Quote(Wire):
         FailureCode.INVALID_REQUEST,
     ),
 )
-async def quote_video(request: Request, user_id: CurrentUser) -> Quote:
+async def create_quote(request: Request, user_id: CurrentUser) -> Quote:
     """Takes the body of `POST /api/generate-video`, and refuses what that would refuse as invalid.
     Starts nothing, holds nothing, keeps nothing. Budgets, `maxCost` and other limits are not asked:
     see `GET /api/usage`.
     """
-    wanted = parse_request(await read_json(request))
-    steps = plan_generate_video(await offered_to(services_of(request), user_id), wanted).steps
-    quotes = [new.quote for new in steps]
+    body = parse_request(await read_json(request))
+    plan = await quote_video(services_of(request).ordering, user_id, video_request(body))
     return Quote(
-        jobs=[_job(new) for new in steps],
-        low=usd_text(sum(quote.low_nano_usd for quote in quotes)),
-        expected=usd_text(sum(quote.expected_nano_usd for quote in quotes)),
-        worst=usd_text(sum(quote.worst_nano_usd for quote in quotes)),
+        jobs=[_job(item) for item in plan.steps],
+        low=usd_text(plan.low_nano_usd),
+        expected=usd_text(plan.expected_nano_usd),
+        worst=usd_text(plan.worst_nano_usd),
     )
 
 

@@ -1,6 +1,6 @@
-"""Orders to workflows from outside: start one, tell one that a cancel was asked for. Both are safe
-to repeat.
-"""
+"""Start and signal workflows. Every function here is safe to repeat."""
+
+import asyncio
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import (
@@ -16,17 +16,21 @@ from temporalio.service import RPCError, RPCStatusCode
 from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ExecutionOrder
 from core.domain.messages.webhooks import DeliveryOrder
+from core.platform.observability.logging import get_logger
+from core.platform.temporal.client import UNREACHABLE
 from core.platform.temporal.policies import EXECUTIONS_QUEUE, START_RPC_TIMEOUT
 from core.platform.temporal.search_attributes import PLAN_TYPE, PROVIDER, STATUS, USER_ID
-from core.store.database import Database
+from core.store.database import DATABASE_DOWN, Database
 from core.store.recovery.start_memo import get_accepted, packed
 
 EXECUTION_WORKFLOW = "execution"
 DELIVER_WEBHOOK_WORKFLOW = "deliver_webhook"
 CANCEL_REQUESTED = "cancel_requested"
-"""Wire names, as `workflows/` defines them; a test compares the two."""
+"""Wire names that `workflows/` defines; a test compares the two."""
 SUMMARY_CHARS = 120
 ACCEPTED_MEMO = "accepted"
+
+log = get_logger(__name__)
 
 
 async def start_execution(
@@ -34,8 +38,8 @@ async def start_execution(
 ) -> None:
     """Start the workflow of an execution, or find it running.
 
-    The run claims its generation first, so anybody may start it. Its memo keeps what was accepted:
-    from it the rows can be made again after the database was restored to the past.
+    The run claims its generation first, so several starts are harmless. Its memo holds the accepted
+    rows, from which they are rebuilt after the database was restored from an older backup.
     """
     async with database.as_user(order.user_id) as conn:
         accepted = await get_accepted(conn, order.execution_id)
@@ -61,13 +65,25 @@ async def start_execution(
     )
 
 
+async def try_start_execution(
+    client: Client, database: Database, order: ExecutionOrder, *, prompt: str
+) -> None:
+    """Start an accepted execution at once. The reconciler starts what cannot be started now."""
+    try:
+        async with asyncio.timeout(START_RPC_TIMEOUT.total_seconds()):
+            await start_execution(client, database, order, prompt=prompt)
+    except (TimeoutError, *UNREACHABLE, *DATABASE_DOWN) as error:
+        log.warning(
+            "execution.start_failed", execution_id=order.execution_id, reason=str(error)[:200]
+        )
+
+
 async def signal_cancel(
     client: Client, execution_id: ExecutionId, reason: str, *, generation: int = 0
 ) -> bool:
-    """Tell the workflow of an execution that a cancel was asked for. False: there is none, or it
-    has closed.
+    """Signal the workflow of an execution that a cancel was requested. False: none is running.
 
-    generation: the one that is meant; another lets it pass. 0: whichever runs.
+    generation: another generation ignores the signal. 0: any generation.
     """
     try:
         await client.get_workflow_handle(execution_id).signal(
@@ -83,8 +99,8 @@ async def signal_cancel(
 
 
 async def start_delivery(client: Client, order: DeliveryOrder) -> bool:
-    """Start the delivery of a webhook, unless that delivery was started before. False: it was, and
-    has closed.
+    """Start the delivery of a webhook, or find it running. False: it was started before and has
+    closed.
     """
     workflow_id = delivery_workflow_id(order)
     try:

@@ -181,7 +181,7 @@ async def test_order_without_room_to_run_is_not_started(api: Api) -> None:
 async def test_cancel_of_what_waits_starts_what_ends_it(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.executions.routes.CANCEL_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr("core.ordering.cancel.CANCEL_WAIT_SECONDS", 0.3)
     user = await api.new_user(_limited(running_executions=1))
     async with user.http:
         _, second = [

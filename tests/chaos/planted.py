@@ -245,8 +245,8 @@ BUGS: Final = (
         edits=(
             Edit(
                 file="api/executions/routes.py",
-                old='    sha256 = request_sha256("generate-video", body=plain)\n',
-                new='    sha256, idempotency_key = request_sha256("generate-video", body=plain), None\n',
+                old="        idempotency_key=key,\n",
+                new="        idempotency_key=None,\n",
             ),
         ),
         cases=("api-before-202",),

@@ -1,0 +1,140 @@
+"""Accept a video order: everything that makes the answer true, in one transaction."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from core.domain.ids import ExecutionId, UserId, new_execution_id
+from core.domain.messages.executions import ExecutionOrder
+from core.domain.money import NanoUsd
+from core.ordering.breakers import check_breakers
+from core.ordering.catalogue import get_catalogue_in
+from core.ordering.errors import FieldError, InvalidFieldsError, MaxCostError
+from core.ordering.idempotency import Answer, IdempotencyKey, find_replay, store_answer
+from core.ordering.limits import STORE_LIMIT_ERRORS, LimitReachedError, explain_limit
+from core.ordering.plan import PricedPlan, VideoRequest, plan_video
+from core.ordering.services import OrderingServices
+from core.ordering.workflow_starts import try_start_execution
+from core.platform.egress.rules import OutboundRules
+from core.platform.observability.logging import get_logger
+from core.store.database import Connection
+from core.store.executions.executions import NewExecution, insert_execution, own_secret_context
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoOrder:
+    """A user's request with its conditions.
+
+    max_cost_nano_usd: the most that the execution may cost over all its generations. webhook_url:
+    None means the user's default endpoint. webhook_secret: None means the endpoint's, else the
+    user's.
+    """
+
+    user_id: UserId
+    request: VideoRequest
+    max_cost_nano_usd: NanoUsd | None = None
+    webhook_url: str | None = None
+    webhook_secret: str | None = field(default=None, repr=False)
+    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    idempotency_key: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedExecution:
+    """A committed order. has_slot: it may run at once; otherwise it is started when another
+    execution of the user has ended.
+    """
+
+    order: ExecutionOrder
+    prompt: str
+    body: bytes
+    has_slot: bool
+
+
+Render = Callable[[ExecutionId], bytes]
+"""Return the body of the answer; it is stored with the order."""
+
+
+async def accept_video(services: OrderingServices, order: VideoOrder, render: Render) -> Answer:
+    """Accept an order and start its workflow, or return the answer stored under its key.
+
+    The reconciler starts what could not be started here. Raises OrderingError; then nothing was
+    written.
+    """
+    try:
+        async with services.database.as_user(order.user_id) as conn:
+            replay = await find_replay(conn, order.user_id, order.idempotency_key)
+            if replay is not None:
+                return replay
+            queued = await _queue(services, conn, order, render)
+    except LimitReachedError as reached:
+        raise await explain_limit(services, order.user_id, reached) from None
+    log.info(
+        "execution.accepted",
+        execution_id=queued.order.execution_id,
+        user_id=order.user_id,
+        has_slot=queued.has_slot,
+    )
+    if queued.has_slot:
+        await try_start_execution(
+            services.temporal, services.database, queued.order, prompt=queued.prompt
+        )
+    return Answer(body=queued.body)
+
+
+async def _queue(
+    services: OrderingServices, conn: Connection, order: VideoOrder, render: Render
+) -> QueuedExecution:
+    """Plan, price and hold the order, and write its rows and its answer."""
+    _check_webhook_url(services.outbound, order.webhook_url)
+    catalogue = await get_catalogue_in(conn, services.providers, order.user_id)
+    plan = plan_video(catalogue, order.request)
+    _check_max_cost(plan, order.max_cost_nano_usd)
+    new = _new_execution(services, order, plan)
+    body = render(new.execution_id)
+    await store_answer(conn, order.user_id, order.idempotency_key, body)
+    await check_breakers(conn, order.user_id, {step.provider for step in plan.plan.steps})
+    try:
+        has_slot = await insert_execution(conn, new, services.limits)
+    except STORE_LIMIT_ERRORS as error:
+        raise LimitReachedError(error, plan.worst_nano_usd) from None
+    return QueuedExecution(
+        order=ExecutionOrder(
+            execution_id=new.execution_id, user_id=order.user_id, generation=1, plan=new.plan
+        ),
+        prompt=order.request.prompt,
+        body=body,
+        has_slot=has_slot,
+    )
+
+
+def _check_webhook_url(rules: OutboundRules, url: str | None) -> None:
+    """Check the address itself. Names are resolved and checked at each delivery attempt."""
+    reason = rules.url_refusal(url) if url is not None else None
+    if reason is not None:
+        raise InvalidFieldsError(FieldError(field="webhook", detail=reason))
+
+
+def _check_max_cost(plan: PricedPlan, max_cost_nano_usd: NanoUsd | None) -> None:
+    if max_cost_nano_usd is not None and plan.worst_nano_usd > max_cost_nano_usd:
+        raise MaxCostError(max_cost_nano_usd, plan.worst_costs)
+
+
+def _new_execution(services: OrderingServices, order: VideoOrder, plan: PricedPlan) -> NewExecution:
+    execution_id = new_execution_id()
+    secret = order.webhook_secret
+    return NewExecution(
+        execution_id=execution_id,
+        user_id=order.user_id,
+        plan=plan.plan,
+        steps=plan.steps,
+        request=order.request.to_json(),
+        metadata=order.metadata,
+        webhook_url=order.webhook_url,
+        webhook_secret_sealed=None
+        if secret is None
+        else services.secrets.seal(secret, context=own_secret_context(execution_id)),
+        deadline_seconds=plan.deadline_seconds,
+        max_cost_nano_usd=order.max_cost_nano_usd,
+    )

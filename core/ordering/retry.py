@@ -1,0 +1,223 @@
+"""Retry a failed or cancelled execution: keep what is paid for and buy the rest."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from core.domain.ids import ExecutionId, JobId, UserId
+from core.domain.messages.executions import ExecutionOrder
+from core.domain.money import NanoUsd
+from core.domain.retries import Fate, StepRetry, decide_retry
+from core.domain.states import ExecutionStatus, JobState
+from core.ordering.accept import QueuedExecution
+from core.ordering.breakers import check_breakers
+from core.ordering.catalogue import get_catalogue_in
+from core.ordering.errors import (
+    ExecutionNotEndedError,
+    ExecutionNotFoundError,
+    MaxCostError,
+    NothingToRetryError,
+    PossibleDoubleCostError,
+    StepCost,
+)
+from core.ordering.idempotency import Answer, IdempotencyKey, find_replay, store_answer
+from core.ordering.limits import STORE_LIMIT_ERRORS, LimitReachedError, explain_limit
+from core.ordering.quote import quote_step
+from core.ordering.services import OrderingServices
+from core.ordering.workflow_starts import try_start_execution
+from core.platform.observability.logging import get_logger
+from core.platform.temporal.client import UNREACHABLE
+from core.platform.temporal.policies import START_RPC_TIMEOUT
+from core.store.database import Connection
+from core.store.executions.retries import (
+    LockedExecution,
+    MaxCostExceededError,
+    list_parameters,
+    lock_execution,
+    lock_purchases,
+    queue_again,
+)
+
+CLOSE_WAIT_SECONDS: Final = 2.0
+CLOSE_POLL_SECONDS: Final = 0.05
+_CONTINUED_STATES: Final[Mapping[JobState, JobState]] = {
+    JobState.FAILED: JobState.SUBMITTED,
+    JobState.CANCELLED: JobState.SUBMITTED,
+}
+"""The state that a purchase gets when the retry continues it."""
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryOrder:
+    """accepts_double_cost: buy a step again although an earlier purchase may still be billed."""
+
+    user_id: UserId
+    execution_id: ExecutionId
+    accepts_double_cost: bool = False
+    idempotency_key: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPurchase:
+    """A purchase that the retry uses or continues.
+
+    cost_nano_usd: what was billed, or the most that it may cost while its bill is open.
+    """
+
+    step: str
+    job_id: JobId
+    state: JobState
+    cost_nano_usd: NanoUsd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedRetry:
+    """The next generation of an execution. to_buy: at the worst price, which is held now."""
+
+    execution_id: ExecutionId
+    generation: int
+    kept: Sequence[KeptPurchase]
+    to_buy: Sequence[StepCost]
+
+    @property
+    def held_nano_usd(self) -> NanoUsd:
+        return NanoUsd(sum(cost.nano_usd for cost in self.to_buy))
+
+
+Render = Callable[[QueuedRetry], bytes]
+"""Return the body of the answer; it is stored with the order."""
+
+
+async def retry_execution(services: OrderingServices, order: RetryOrder, render: Render) -> Answer:
+    """Queue the next generation and start its workflow, or return the answer stored under its key.
+
+    Raises OrderingError; then nothing was written.
+    """
+    try:
+        async with services.database.as_user(order.user_id) as conn:
+            replay = await find_replay(conn, order.user_id, order.idempotency_key)
+            if replay is not None:
+                return replay
+            queued = await _queue(services, conn, order, render)
+    except LimitReachedError as reached:
+        raise await explain_limit(services, order.user_id, reached) from None
+    log.info(
+        "execution.retried",
+        execution_id=order.execution_id,
+        user_id=order.user_id,
+        generation=queued.order.generation,
+        has_slot=queued.has_slot,
+    )
+    if queued.has_slot:
+        await _wait_until_closed(services, order.execution_id)
+        await try_start_execution(
+            services.temporal, services.database, queued.order, prompt=queued.prompt
+        )
+    return Answer(body=queued.body)
+
+
+async def _queue(
+    services: OrderingServices, conn: Connection, order: RetryOrder, render: Render
+) -> QueuedExecution:
+    """Decide the fate of each step, and write it under the lock of the execution's row.
+
+    Of two retries at once, the second waits for the lock and then finds a queued execution.
+    """
+    execution = await lock_execution(conn, order.user_id, order.execution_id)
+    if execution is None:
+        raise ExecutionNotFoundError
+    _check_ended(execution)
+    purchases = await lock_purchases(conn, order.execution_id)
+    steps = decide_retry(execution.plan, purchases, execution.error)
+    if not order.accepts_double_cost:
+        _check_double_cost(steps)
+    parameters = await list_parameters(conn, order.execution_id)
+    to_buy = [item.step for item in steps if item.fate is Fate.BOUGHT]
+    await check_breakers(conn, order.user_id, {step.provider for step in to_buy})
+    catalogue = await get_catalogue_in(conn, services.providers, order.user_id)
+    quotes = {step.name: quote_step(catalogue, step, parameters[step.name]) for step in to_buy}
+    retry = QueuedRetry(
+        execution_id=execution.execution_id,
+        generation=execution.generation + 1,
+        kept=[_kept(item) for item in steps if item.fate is not Fate.BOUGHT],
+        to_buy=[StepCost(step=step, nano_usd=quotes[step.name].worst_nano_usd) for step in to_buy],
+    )
+    body = render(retry)
+    await store_answer(conn, order.user_id, order.idempotency_key, body)
+    try:
+        has_slot = await queue_again(conn, execution, steps, quotes, services.limits)
+    except STORE_LIMIT_ERRORS as error:
+        raise LimitReachedError(error, retry.held_nano_usd) from None
+    except MaxCostExceededError as error:
+        raise MaxCostError(
+            error.max_cost_nano_usd, retry.to_buy, before_nano_usd=error.before_nano_usd
+        ) from None
+    return QueuedExecution(
+        order=ExecutionOrder(
+            execution_id=execution.execution_id,
+            user_id=execution.user_id,
+            generation=retry.generation,
+            plan=execution.plan,
+        ),
+        prompt=execution.prompt,
+        body=body,
+        has_slot=has_slot,
+    )
+
+
+def _check_ended(execution: LockedExecution) -> None:
+    if not execution.status.ended:
+        raise ExecutionNotEndedError(execution.status)
+    if execution.status is ExecutionStatus.COMPLETED:
+        raise NothingToRetryError
+
+
+def _check_double_cost(steps: Sequence[StepRetry]) -> None:
+    """Leave it to the user to buy a step again while an earlier bill for it is open."""
+    doubtful = [
+        StepCost(step=item.step, nano_usd=purchase.cost_nano_usd, job_id=purchase.job_id)
+        for item in steps
+        for purchase in item.doubtful
+    ]
+    if doubtful:
+        raise PossibleDoubleCostError(doubtful)
+
+
+def _kept(item: StepRetry) -> KeptPurchase:
+    job = item.job or item.last
+    state = _CONTINUED_STATES.get(job.state, job.state)
+    return KeptPurchase(
+        step=item.step.name,
+        job_id=job.job_id,
+        state=JobState.COMPLETED if item.fate is Fate.KEPT else state,
+        cost_nano_usd=job.cost_nano_usd,
+    )
+
+
+async def _wait_until_closed(services: OrderingServices, execution_id: ExecutionId) -> None:
+    """Wait briefly until the workflow of the previous generation has closed.
+
+    It closes a moment after its last transaction, and a start before that would only find it
+    running. The reconciler starts what cannot be started now.
+    """
+    handle = services.temporal.get_workflow_handle(execution_id)
+    try:
+        async with asyncio.timeout(CLOSE_WAIT_SECONDS):
+            while True:
+                description = await handle.describe(rpc_timeout=START_RPC_TIMEOUT)
+                if description.status is not WorkflowExecutionStatus.RUNNING:
+                    return
+                await asyncio.sleep(CLOSE_POLL_SECONDS)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            log.warning(
+                "temporal.describe_failed", execution_id=execution_id, reason=str(error)[:200]
+            )
+    except (TimeoutError, *UNREACHABLE) as error:
+        log.warning("workflow.not_closed_yet", execution_id=execution_id, reason=str(error)[:200])
