@@ -26,6 +26,7 @@ from core.domain.failures import FailureCode
 from core.ordering.errors import OrderingError
 from core.platform.observability.logging import get_logger
 from core.store.database import DATABASE_DOWN
+from core.version import VERSION
 
 log = get_logger(__name__)
 
@@ -42,7 +43,7 @@ def create_app(services: Services) -> FastAPI:
     """The services stay the caller's: open before the first request, closed after the last."""
     app = FastAPIOffline(  # the docs page brings its own scripts: no address of somebody else's
         title="Takeone",
-        version="0.1.0",
+        version=VERSION,
         summary="Durable AI video generation. Every step is paid for once.",
         redirect_slashes=False,
         redoc_url=None,
