@@ -19,11 +19,7 @@ from core.domain.failures import FailureCode
 
 _REF = "#/components/schemas/{model}"
 _EXAMPLE_PATH = "/api/executions"
-_OF_THE_SERVER = (
-    FailureCode.MALFORMED_REQUEST,
-    FailureCode.REQUEST_TIMED_OUT,
-    FailureCode.HEADERS_TOO_LARGE,
-)
+_OF_EVERY_BODY = (FailureCode.PAYLOAD_TOO_LARGE, FailureCode.REQUEST_TIMED_OUT)
 _RATE_HEADERS = {
     "RateLimit-Policy": 'The limit of this class of requests: `"writes";q=100;w=900` is 100 in any 900 seconds.',
     "RateLimit": 'What is left of it: `"writes";r=42;t=13` is 42 now, and more in 13 seconds.',
@@ -77,7 +73,7 @@ def install(app: FastAPI) -> None:
         _drop_validation_errors(document, schemas)
         _add_rates(document)
         _add_scopes(document)
-        _add_refusals_of_the_server(document)
+        _add_body_limits(document)
         for model in (Problem, FieldError):
             schemas[model.__name__] = _schema(model)
         return document
@@ -151,13 +147,13 @@ def _add_scopes(document: dict[str, Any]) -> None:
                     roles += [] if roles else [usual_scope(method.upper(), path).value]
 
 
-def _add_refusals_of_the_server(document: dict[str, Any]) -> None:
-    """Before there is a request that a route could see; what is wrong with it does not depend on
-    the route.
-    """
+def _add_body_limits(document: dict[str, Any]) -> None:
+    """Add the problems of `BodyLimits` to every operation that reads a body."""
     for operations in cast("dict[str, dict[str, Any]]", document["paths"]).values():
         for operation in operations.values():
-            for code in _OF_THE_SERVER:
+            if "requestBody" not in operation:
+                continue
+            for code in _OF_EVERY_BODY:
                 _add_problem(
                     operation["responses"].setdefault(str(STATUS[code]), _no_problem()), code
                 )

@@ -26,7 +26,6 @@ STATUS: Final[dict[FailureCode, int]] = {
     FailureCode.PAYLOAD_TOO_LARGE: 413,
     FailureCode.MALFORMED_REQUEST: 400,
     FailureCode.REQUEST_TIMED_OUT: 408,
-    FailureCode.HEADERS_TOO_LARGE: 431,
     FailureCode.IDEMPOTENCY_CONFLICT: 422,
     FailureCode.IDEMPOTENCY_IN_PROGRESS: 409,
     FailureCode.RATE_LIMITED: 429,

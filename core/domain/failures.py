@@ -4,7 +4,6 @@
                                method_not_allowed · unsupported_media_type ·
                                payload_too_large · malformed_request
                                · request_timed_out ·
-                               headers_too_large ·
                                idempotency_conflict · idempotency_in_progress · rate_limited ·
                                budget_exceeded · max_cost_exceeded ·
                                open_limit_reached · content_moderated
@@ -47,7 +46,6 @@ class FailureCode(StrEnum):
     PAYLOAD_TOO_LARGE = "payload_too_large"
     MALFORMED_REQUEST = "malformed_request"
     REQUEST_TIMED_OUT = "request_timed_out"
-    HEADERS_TOO_LARGE = "headers_too_large"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"
     RATE_LIMITED = "rate_limited"
@@ -129,9 +127,6 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
         False, Acts.USER, "This is not a request in HTTP/1.1 that can be understood."
     ),
     FailureCode.REQUEST_TIMED_OUT: _kind(True, Acts.NOBODY, "The request did not arrive in time."),
-    FailureCode.HEADERS_TOO_LARGE: _kind(
-        False, Acts.USER, "The address and headers are larger, or more, than this service accepts."
-    ),
     FailureCode.IDEMPOTENCY_CONFLICT: _kind(
         False, Acts.USER, "This Idempotency-Key was used before with another body."
     ),

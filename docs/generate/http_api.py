@@ -12,7 +12,7 @@ Json = dict[str, Any]
 METHODS = ("get", "post", "put", "patch", "delete")
 COMMON = frozenset(
     (
-        *("malformed_request", "request_timed_out", "headers_too_large"),
+        *("payload_too_large", "request_timed_out"),
         *("unauthenticated", "insufficient_scope", "rate_limited"),
         *("service_unavailable", "internal_error"),
     )
@@ -26,9 +26,9 @@ A running API serves this as an interactive page (`/docs`) and as OpenAPI (`/ope
 camelCase; times are UTC in ISO 8601; money is a decimal string of US dollars. Every answer to a
 credential has `RateLimit-Policy` and `RateLimit` fields. HEAD is answered wherever GET is. The
 rules that all routes have in common are in [requests](requests.md), the codes in
-[error codes](errors.md). Any route may also answer `malformed_request` (400), `request_timed_out`
-(408), `headers_too_large` (431), `internal_error` (500) and `service_unavailable` (503); any route
-with a scope `unauthenticated` (401), `insufficient_scope` (403) and `rate_limited` (429)."""
+[error codes](errors.md). Any route may also answer `internal_error` (500) and `service_unavailable`
+(503); any route with a body `payload_too_large` (413) and `request_timed_out` (408); any route with
+a scope `unauthenticated` (401), `insufficient_scope` (403) and `rate_limited` (429)."""
 
 
 def render() -> str:

@@ -1,18 +1,20 @@
 """Bodies: only one strict JSON object is read, and never more bytes than allowed."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.routing import BaseRoute
+from starlette.types import Message, Receive, Scope, Send
 
-from api.http.body_limits import JSON_BODY_BYTES
+from api.http.body_limits import JSON_BODY_BYTES, BodyLimits
 from api.http.problems import ProblemError
 from api.http.strict_json import StrictJsonRoute, parse_json
 from tests.api.conftest import Api, TestUser
@@ -126,6 +128,26 @@ async def test_body_over_the_limit_is_413_in_chunks(api_once: TestUser) -> None:
 
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
     assert sent_bytes < 4 * JSON_BODY_BYTES
+
+
+async def test_slow_body_is_408() -> None:
+    async def read_body(scope: Scope, receive: Receive, send: Send) -> None:
+        await Request(scope, receive).body()
+
+    chunks = iter(range(100))
+
+    async def receive() -> Message:
+        next(chunks)
+        await asyncio.sleep(0.05)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    async def send(_message: Message) -> None: ...
+
+    scope: Scope = {"type": "http", "path": "/api/quotes", "headers": []}
+    with pytest.raises(ProblemError) as caught:
+        await BodyLimits(read_body, body_seconds=0.2)(scope, receive, send)
+    assert (caught.value.status_code, caught.value.code) == (408, "request_timed_out")
+    assert caught.value.headers == {"Connection": "close"}
 
 
 @pytest.mark.parametrize(

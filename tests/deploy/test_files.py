@@ -181,13 +181,13 @@ def test_compose_pins_every_image_that_it_does_not_build(services: dict[str, Any
     assert tools.partition(":")[2] == server.partition(":")[2]
 
 
-def test_compose_publishes_on_loopback_alone(services: dict[str, Any]) -> None:
+def test_compose_publishes_only_the_proxy_beyond_loopback(services: dict[str, Any]) -> None:
     published = {
-        (name, port["host_ip"])
+        (name, port.get("host_ip", "0.0.0.0"))
         for name, service in services.items()
         for port in service.get("ports", [])
     }
-    assert {host for _, host in published} == {"127.0.0.1"}
+    assert {name for name, host in published if host != "127.0.0.1"} == {"proxy"}
     assert "worker" not in {name for name, _ in published}, "a fixed port would forbid --scale"
 
 

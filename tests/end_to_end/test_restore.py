@@ -17,6 +17,8 @@ import pytest
 from tests.end_to_end.restoring import back_up, restore
 from tests.end_to_end.world import World
 
+pytestmark = pytest.mark.guarantee("G1")
+
 KEY = "the same request"
 
 

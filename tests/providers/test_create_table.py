@@ -16,6 +16,8 @@ from core.providers.registry import PROVIDER_NAMES, Providers
 from tests.providers.create_cases import ROWS, Case, close_unread
 from tests.providers.wire import Wire, free_port, full_inputs, serving, settings, submit
 
+pytestmark = pytest.mark.guarantee("G1")
+
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "create-calls.md"
 SOURCES = {"documented", "client", "recorded", "socket", "our rule"}
 

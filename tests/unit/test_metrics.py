@@ -53,8 +53,6 @@ PROMISED: dict[str, set[str]] = {
     "takeone_provider_calls_total": {"provider", "operation", "outcome"},
     "takeone_webhook_attempts_total": {"outcome"},
     "takeone_api_request_duration_seconds": {"route", "method", "status"},
-    "takeone_api_connections": set(),
-    "takeone_api_connections_cut_total": {"outcome"},
     "takeone_task_queue_backlog": {"task_queue", "kind"},
 }
 

@@ -173,12 +173,6 @@ API_REQUEST_DURATION = Histogram(
     ["route", "method", "status"],
     buckets=_REQUEST_BUCKETS,
 )
-API_CONNECTIONS = Gauge("takeone_api_connections", "Connections that clients have to this process.")
-API_CONNECTIONS_CUT = Counter(
-    "takeone_api_connections_cut_total",
-    "Connections that the API ended because of what the client did, or did not do in time.",
-    ["outcome"],
-)
 TASK_QUEUE_BACKLOG = Gauge(
     "takeone_task_queue_backlog",
     "Tasks that wait in Temporal for a worker (kind: workflow, activity).",

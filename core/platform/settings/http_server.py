@@ -8,9 +8,9 @@ from core.platform.settings.base import Settings
 
 
 class ServerSettings(Settings):
-    """How many connections it keeps."""
+    """Limits of the API's HTTP server."""
 
     api_max_connections: Annotated[int, Field(ge=16, le=100_000)] = Field(
         default=4096,
-        description="connections one API process keeps at most; beyond, those idle longest are closed",
+        description="connections and requests of one API process at once; requests beyond get a 503",
     )
