@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import callbacks
 from api.account import keys, provider_keys, usage
 from api.auth.rate_limit import RateHeaders
-from api.executions import assets, models, quotes, retry, routes
+from api.executions import assets, executions, generate_video, models, quotes, retry
 from api.http import health, openapi
 from api.http.body_limits import BodyLimits
 from api.http.ordering_problems import ordering_problem
@@ -49,12 +49,13 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
-    for module in (routes, retry):
+    for module in (generate_video, retry):
         app.include_router(module.router, dependencies=[Depends(refuse_while_closed)])
     for module in (
         assets,
         callbacks,
         endpoints,
+        executions,
         health,
         keys,
         models,

@@ -9,7 +9,7 @@ from typing import cast
 import asyncpg
 import typer
 
-from core.platform.crypto.sealing import Sealer, SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.platform.observability.logging import configure_logging
 from core.platform.settings.processes import AdminProcess, load, secret_values
 from core.store.database import DATABASE_DOWN, Connection, Database
@@ -47,7 +47,7 @@ class Session:
         return self._load_settings()
 
     @cached_property
-    def secret_box(self) -> SecretBox:
+    def sealer(self) -> Sealer:
         return Sealer(self.settings.encryption_key_bytes())
 
     @asynccontextmanager

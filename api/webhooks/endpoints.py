@@ -68,7 +68,7 @@ async def make_endpoint(request: Request, user_id: AdminUser) -> Endpoint:
                 conn, user_id, wanted.url, wanted.description
             )
             if wanted.secret is not None:
-                await set_first_secret(conn, services.secrets, endpoint_id, wanted.secret)
+                await set_first_secret(conn, services.secrets, endpoint_id, user_id, wanted.secret)
             if wanted.default:
                 await endpoints.set_default(conn, user_id, endpoint_id)
             made = await _find(conn, user_id, endpoint_id)

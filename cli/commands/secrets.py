@@ -7,8 +7,9 @@ import typer
 from cli.options import MAX_COUNT, Actor, AsJson
 from cli.output import Shown, show
 from cli.session import ExitCode, session_of
+from core.platform.crypto.sealing import Sealer
 from core.store.accounts.audit import record
-from core.store.secrets.sealed_columns import BATCH, SealedCount, count_sealed, renew_all
+from core.store.secrets.rotation import BATCH, SecretCount, count_secrets, rotate_secrets
 
 app = typer.Typer(help="Count and rotate the secrets at rest.", no_args_is_help=True)
 
@@ -16,22 +17,24 @@ app = typer.Typer(help="Count and rotate the secrets at rest.", no_args_is_help=
 @app.command()
 async def status(context: typer.Context, *, as_json: AsJson = False) -> Shown:
     """Count the secrets that each key of ENCRYPTION_KEYS seals."""
-    box = session_of(context).secret_box
+    sealer = session_of(context).sealer
     async with session_of(context).database() as database:
-        counts = await count_sealed(database)
+        counts = await count_secrets(database)
     used = {count.key_id for count in counts}
     report = {
-        "newest": box.newest_id,
+        "newest": sealer.newest_id,
         "keys": [
             {
                 "keyId": key_id,
-                "configured": key_id in box.key_ids,
+                "configured": key_id in sealer.key_ids,
                 "sealed": sum(count.number for count in counts if count.key_id == key_id),
             }
-            for key_id in [*box.key_ids, *sorted(used.difference(box.key_ids))]
+            for key_id in [*sealer.key_ids, *sorted(used.difference(sealer.key_ids))]
         ],
-        "toRotate": sum(count.number for count in counts if not count.is_done(box)),
-        "columns": [_count_json(count) for count in counts],
+        "toRotate": _to_rotate(sealer, counts),
+        "kinds": [
+            {"kind": count.kind, "keyId": count.key_id, "sealed": count.number} for count in counts
+        ],
     }
     return show(report, as_json)
 
@@ -51,32 +54,31 @@ async def rotate(
 
     It may be interrupted and repeated, and may run while the API and the workers run.
     """
-    box = session_of(context).secret_box
+    sealer = session_of(context).sealer
     async with session_of(context).database() as database:
-        counts = await count_sealed(database)
-        to_rotate = sum(count.number for count in counts if not count.is_done(box))
+        to_rotate = _to_rotate(sealer, await count_secrets(database))
         if to_rotate:  # written first, so that an interrupted rotation is in the log, too
             async with database.as_system() as conn:
                 detail = {"toRotate": to_rotate}
-                await record(conn, actor, "secrets rotate", box.newest_id, detail)
-        done = await renew_all(database, box, batch=batch)
+                await record(conn, actor, "secrets rotate", sealer.newest_id, detail)
+        result = await rotate_secrets(database, sealer, batch=batch)
     report = {
-        "newest": box.newest_id,
-        "renewed": done.renewed,
-        "left": done.left,
-        "broken": done.broken,
+        "newest": sealer.newest_id,
+        "rotated": result.rotated,
+        "left": result.left,
+        "broken": result.broken,
         "examples": [
-            {"column": column, "id": row_id, "reason": reason}
-            for column, row_id, reason in done.examples
+            {
+                "kind": secret.kind,
+                "owner": secret.owner_id,
+                "id": secret.secret_id,
+                "reason": secret.reason,
+            }
+            for secret in result.examples
         ],
     }
-    return show(report, as_json, code=ExitCode.FAILED if done.left else ExitCode.DONE)
+    return show(report, as_json, code=ExitCode.FAILED if result.left else ExitCode.DONE)
 
 
-def _count_json(count: SealedCount) -> dict[str, object]:
-    return {
-        "column": count.place,
-        "keyId": count.key_id,
-        "version": count.version,
-        "sealed": count.number,
-    }
+def _to_rotate(sealer: Sealer, counts: list[SecretCount]) -> int:
+    return sum(count.number for count in counts if count.key_id != sealer.newest_id)

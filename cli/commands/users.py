@@ -129,7 +129,7 @@ async def create(
         running_executions,
     )
     async with transaction(context) as conn:
-        user = await insert_user(conn, session_of(context).secret_box, name, limits)
+        user = await insert_user(conn, session_of(context).sealer, name, limits)
         key = await insert_api_key(conn, user.user_id, "first")
         detail = {"name": name, "keyId": key.key_id, **_limits_json(limits)}
         await record(conn, actor, "users create", user.user_id, detail)
