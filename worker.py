@@ -13,10 +13,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from activities.registration import Activities, make_workers, open_activities
-from cli import recover as recover_command
 from core.maintenance.open_bills import OpenBillSettler
 from core.maintenance.reconciler import Reconciler, build_reconciler
-from core.maintenance.recovery import CANNOT_RECOVER
 from core.maintenance.restore_detector import RestoreDetector
 from core.platform.observability.logging import configure_logging, get_logger
 from core.platform.observability.metrics import MetricsPortError, start_metrics_server
@@ -29,7 +27,7 @@ from core.platform.settings.processes import (
 from core.platform.temporal.client import TemporalConnectError, connect_with_retries
 from core.platform.temporal.payload_encryption import payload_converter
 from core.platform.temporal.policies import task_queues
-from core.store.database import Database
+from core.store.database import DATABASE_DOWN, Database
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 from workflows.execution import ExecutionWorkflow
 
@@ -121,19 +119,17 @@ async def work(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    return argparse.ArgumentParser(
         prog="python worker.py",
         description="Run the workflows, activities and reconciler of Takeone. Any number of worker "
         "processes may run at the same time.",
         epilog=describe_settings(WorkerProcess),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    recover_command.add_recover(parser)
-    return parser
 
 
 def main() -> int:
-    arguments = _parser().parse_args()
+    _parser().parse_args()
     settings = load(WorkerProcess)
     configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
     try:
@@ -142,13 +138,11 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     try:
-        if arguments.command == recover_command.NAME:
-            return uvloop.run(recover_command.recover(settings, arguments))
         return uvloop.run(serve(settings))
     except asyncpg.InvalidAuthorizationSpecificationError as error:
         sys.stderr.write(f"DATABASE_URL: {error}\n")
         return 2
-    except (TemporalConnectError, RPCError, *CANNOT_RECOVER) as error:
+    except (TemporalConnectError, RPCError, *DATABASE_DOWN) as error:
         sys.stderr.write(f"{' '.join(str(error).split()) or type(error).__name__}\n")
         return 1
     finally:

@@ -43,10 +43,10 @@ CANNOT_LOOK: tuple[type[Exception], ...] = (
     asyncpg.InvalidParameterValueError,  # the roles do not exist before the first migration
     *DATABASE_DOWN,
 )
-RECOVER_ACTION: Final = "run python worker.py recover"
+RECOVER_ACTION: Final = "run takeone-admin recover"
 WHAT_TO_DO = (
     "The database appears to have been restored from an older backup. Jobs marked unsent may "
-    "already have been billed, so no work is taken and nothing is sent. Run: python worker.py recover"
+    "already have been billed, so no work is taken and nothing is sent. Run: takeone-admin recover"
 )
 
 

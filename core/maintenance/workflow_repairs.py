@@ -176,7 +176,7 @@ class WorkflowRepairs:
         log.error(
             "database.restored_from_backup",
             execution_id=ref.execution_id,
-            action="run python worker.py recover",
+            action="run takeone-admin recover",
         )
         return True
 

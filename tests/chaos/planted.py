@@ -173,13 +173,18 @@ BUGS: Final = (
             ),
             Edit(
                 file="core/store/money/settlement.py",
+                old="from core.domain.ids import ChargeId, JobId",
+                new="from core.domain.ids import ChargeId, JobId, new_charge_id",
+            ),
+            Edit(
+                file="core/store/money/settlement.py",
                 old='    if charge["state"] != ChargeState.HELD:\n        if',
                 new="    if False:\n        if",
             ),
             Edit(
                 file="core/store/money/settlement.py",
                 old='await insert_entry(conn, f"{kind}/{charge_id}", kind',
-                new='await insert_entry(conn, f"{kind}/{__import__("secrets").token_hex(8)}", kind',
+                new='await insert_entry(conn, f"{kind}/{new_charge_id()}", kind',
             ),
             Edit(
                 file="core/store/money/settlement.py",
