@@ -378,6 +378,7 @@ class Sweep:
             return
         self._uploads_at = now
         try:
+            await self.objects.add_abandoned_upload_rule()
             aborted = await self.objects.abort_stale_uploads(
                 older_than_seconds=int(policies.STALE_UPLOAD.total_seconds())
             )

@@ -16,6 +16,7 @@ from typing import Final
 import httpx
 
 from core.platform.egress.client import AddressRefusedError, NameNotResolvedError, Outbound
+from core.version import VERSION
 
 EXCERPT_BYTES: Final = 1024
 
@@ -48,7 +49,7 @@ class WebhookHttpSettings:
     private.
     """
 
-    user_agent: str = "Takeone-Webhooks/0.1"
+    user_agent: str = f"Takeone-Webhooks/{VERSION}"
     total_seconds: float = 15.0
     connect_seconds: float = 5.0
     max_answer_bytes: int = 64 * 1024

@@ -26,6 +26,8 @@ from tests.support.outbound import LOCAL_HTTP
 from tests.support.receiver import Receiver, reply
 from tests.support.rows import IMAGE_PRICE, SEALER, VIDEO_PRICE, Accepted, accept, new_execution
 
+pytestmark = pytest.mark.guarantee("G4")
+
 LIMITS = UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(2 * (IMAGE_PRICE + VIDEO_PRICE)))
 
 

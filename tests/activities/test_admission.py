@@ -30,6 +30,8 @@ from core.store.providers.circuit_breaker import LONGEST_PAUSE_SECONDS, admit, l
 from tests.support.activity_harness import ActivityHarness
 from tests.support.rows import Accepted, accept, new_execution, new_user
 
+pytestmark = pytest.mark.guarantee("G7")
+
 NAME = "replicate"
 
 

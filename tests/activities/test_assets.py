@@ -17,6 +17,8 @@ from core.store.files.assets import list_job_assets
 from core.store.files.object_storage import ObjectStore
 from tests.support.activity_harness import ActivityHarness
 
+pytestmark = pytest.mark.guarantee("G2")
+
 
 async def completed(harness: ActivityHarness) -> JobRef:
     image = (await harness.accepted()).image
@@ -140,6 +142,7 @@ async def test_asset_is_fetched_by_the_jobs_id_after_an_outage_of_the_storage(
     assert len(harness.bill()) == 1
 
 
+@pytest.mark.guarantee("G6")
 async def test_asset_at_a_private_address_is_a_failure_and_not_lost(
     harness: ActivityHarness,
 ) -> None:
@@ -157,6 +160,7 @@ async def test_asset_at_a_private_address_is_a_failure_and_not_lost(
     assert len(harness.bill()) == 1
 
 
+@pytest.mark.guarantee("G5")
 async def test_asset_is_tried_again_while_the_storage_is_away(harness: ActivityHarness) -> None:
     image = await completed(harness)
     async with storage_away() as away:

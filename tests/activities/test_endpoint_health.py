@@ -47,6 +47,8 @@ from tests.support.webhook_rows import (
     store_webhook,
 )
 
+pytestmark = pytest.mark.guarantee("G5")
+
 Try = asyncio.Task[AttemptResult | ApplicationError]
 
 

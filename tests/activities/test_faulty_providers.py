@@ -12,6 +12,8 @@ from core.domain.states import JobState
 from tests.maintenance.test_open_bills import provider_ended, settled, terminated
 from tests.support.activity_harness import FLUX, REPLICATE_FLUX, ActivityHarness
 
+pytestmark = pytest.mark.guarantee("G3")
+
 BOTH = pytest.mark.parametrize(
     ("model", "provider"), [(REPLICATE_FLUX, "replicate"), (FLUX, "fal")]
 )

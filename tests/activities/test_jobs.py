@@ -20,6 +20,8 @@ from core.store.jobs.submit_pauses import pause, provider_scope, resume
 from tests.support.activity_harness import FLUX, REPLICATE_FLUX, ActivityHarness, provider_settings
 from tests.support.rows import IMAGE_PRICE
 
+pytestmark = pytest.mark.guarantee("G1", "G5")
+
 WOKEN_SECONDS = 3.0
 """Alone it takes a tenth of a second; the machine of the tests is shared. The next poll is seven
 away.

@@ -17,6 +17,8 @@ from core.providers.registry import Providers
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
 from tests.support.activity_harness import ActivityHarness
 
+pytestmark = pytest.mark.guarantee("G1", "G3")
+
 GIVE_UP = """
 UPDATE jobs SET state = 'failed', ended_at = now(), failure = '{"code": "submission_unknown", "message": "x"}'
 WHERE job_id = $1

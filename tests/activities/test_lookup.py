@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+import pytest
+
 from core.domain.failures import FailureCode
 from core.domain.messages.executions import CancelInput
 from core.domain.messages.jobs import FindOutcome, JobRef, SubmitOutcome
@@ -10,6 +12,8 @@ from core.domain.states import JobState
 from core.platform.temporal.policies import CANCEL_GRACE
 from tests.support.activity_harness import ActivityHarness
 from tests.support.rows import Accepted
+
+pytestmark = pytest.mark.guarantee("G1")
 
 WOKEN_SECONDS = 1.5
 LATE = "UPDATE jobs SET deadline_at = now() - interval '1 s' WHERE job_id = $1"

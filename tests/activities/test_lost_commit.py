@@ -17,6 +17,8 @@ from tests.support.activity_harness import ActivityHarness
 from tests.support.commit_cutter import Cut, cutting
 from tests.support.servers import FreshDatabase
 
+pytestmark = pytest.mark.guarantee("G1", "G5")
+
 
 @pytest.fixture
 async def cut(fresh_database: FreshDatabase) -> AsyncGenerator[Cut]:

@@ -31,6 +31,8 @@ from tests.maintenance.test_open_bills import make_older, settled, terminated
 from tests.support.activity_harness import REPLICATE_FLUX, ActivityHarness
 from tests.support.rows import SEALER, Accepted, accept, new_execution
 
+pytestmark = pytest.mark.guarantee("G1")
+
 SERVICES = "r8_token"
 ALICE, ALICE_NEW, BOB = (
     "r8_own-0123456789#alice",

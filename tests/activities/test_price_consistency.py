@@ -29,6 +29,8 @@ from tests.support.activity_harness import ActivityHarness, provider_settings
 from tests.support.rows import IMAGE, IMAGE_PRICE, VIDEO
 from tests.support.servers import FreshDatabase
 
+pytestmark = pytest.mark.guarantee("G3")
+
 MODELS = {
     StepKind.IMAGE: ("fal-ai/flux/schnell", "black-forest-labs/flux-schnell"),
     StepKind.VIDEO: ("bytedance/seedance-1-pro", "fal-ai/bytedance/seedance/v1/pro/image-to-video"),

@@ -24,6 +24,8 @@ from core.store.money.charges import get_money, settle_charge
 from tests.activities.test_lookup import make_send_older
 from tests.support.activity_harness import ActivityHarness
 
+pytestmark = pytest.mark.guarantee("G1")
+
 
 class HeldProvider:
     """A provider whose caller is stopped between its intent and its POST, until the gate opens."""

@@ -46,6 +46,8 @@ from tests.support.receiver import (
 from tests.support.servers import PostgresServer, new_database
 from tests.support.webhook_rows import BODY, DEFAULT_SECRET, SEALER, Stored, store_webhook
 
+pytestmark = pytest.mark.guarantee("G5")
+
 QUICK = dataclasses.replace(LOCAL_HTTP, total_seconds=1.0, connect_seconds=0.5)
 
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import asyncpg
+import pytest
 
 from core.domain.failures import FailureCode
 from core.domain.ids import new_job_id
@@ -13,6 +14,8 @@ from core.store.providers.circuit_breaker import FIRST_PAUSE_SECONDS, trip
 from tests.api.conftest import Api, TestUser
 from tests.api.ended import Left, end
 from tests.support.servers import FreshDatabase
+
+pytestmark = pytest.mark.guarantee("G5")
 
 PATH = "/api/generate-video"
 BODY: dict[str, Any] = {"prompt": "A paper boat", "videoModel": "bytedance/seedance-1-pro"}

@@ -17,6 +17,8 @@ from api.codec import MAX_BODY_BYTES
 from core.platform.temporal.payload_encryption import payload_codec
 from deploy.local.ports import free_ports
 
+pytestmark = pytest.mark.guarantee("G6")
+
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 TOKEN = "token-of-an-operator"
 ORIGIN = "http://ui.example.com:8233"

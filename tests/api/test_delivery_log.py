@@ -19,6 +19,8 @@ from core.store.webhooks.events import (
 from tests.api.conftest import Api, TestUser
 from tests.support.webhook_rows import INSERT_EXECUTION, Stored
 
+pytestmark = pytest.mark.guarantee("G5")
+
 URL = "https://hooks.example/takeone"
 BODY = b'{"type":"execution.completed","sequence":1}'
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.small_disk import disk_folder, run_on_small_disk
 
+pytestmark = pytest.mark.guarantee("G5")
+
 
 @pytest.mark.long
 def test_disk_of_postgresql_that_is_full_loses_nothing_and_halves_nothing() -> None:

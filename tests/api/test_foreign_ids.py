@@ -29,6 +29,8 @@ from tests.api.conftest import Api, TestUser, api_settings, running_api
 from tests.api.operations import Operation, operations_of
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G6")
+
 NAMES: Final[Mapping[str, str]] = {
     "path execution_id": "execution",
     "path asset_id": "asset",

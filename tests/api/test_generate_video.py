@@ -274,6 +274,7 @@ async def test_generate_video_of_any_bytes_is_a_problem(api_once: TestUser, body
     assert answer.status_code == 422
 
 
+@pytest.mark.guarantee("G1")
 async def test_idempotency_key_replays_byte_for_byte(
     api: Api, user: TestUser, fresh_database: FreshDatabase
 ) -> None:
@@ -348,6 +349,7 @@ async def test_idempotency_key_of_a_refused_request_is_free_again(api: Api) -> N
     assert "idempotent-replayed" not in answer.headers
 
 
+@pytest.mark.guarantee("G4")
 async def test_budget_is_never_passed_by_many_at_once(
     api: Api, fresh_database: FreshDatabase
 ) -> None:

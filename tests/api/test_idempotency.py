@@ -25,6 +25,7 @@ KEY = {"Idempotency-Key": "order 1042"}
 CROWD = 400
 
 
+@pytest.mark.guarantee("G1")
 async def test_crowd_of_equal_requests_at_two_processes_is_one_execution(
     fresh_database: FreshDatabase, temporal_address: str
 ) -> None:
@@ -63,6 +64,7 @@ def _assert_in_progress(answer: httpx.Response) -> None:
     assert (answer.headers["retry-after"], problem["retryable"]) == ("1", True)
 
 
+@pytest.mark.guarantee("G1")
 @pytest.mark.parametrize("retry", [False, True])
 async def test_request_that_is_still_being_answered_holds_nobody_up(
     api: Api, user: TestUser, fresh_database: FreshDatabase, retry: bool
@@ -93,6 +95,7 @@ async def test_request_that_is_still_being_answered_holds_nobody_up(
     assert await _rows(fresh_database, "idempotency_keys") == 3
 
 
+@pytest.mark.guarantee("G1")
 async def test_key_is_as_if_never_seen_after_30_days(
     api: Api, user: TestUser, fresh_database: FreshDatabase
 ) -> None:

@@ -12,6 +12,8 @@ from core.platform.oidc import jwks as issuer_keys
 from core.platform.oidc.jwks import IssuerKeys, KeysUnreachableError
 from tests.api.issuing import DISCOVERY, KEYS, IssuerServer, signing_key
 
+pytestmark = pytest.mark.guarantee("G6")
+
 FIRST, SECOND = signing_key("first", "ES256"), signing_key("second", "ES256")
 
 

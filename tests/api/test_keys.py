@@ -22,6 +22,8 @@ from tests.api.conftest import BASE_URL, ENCRYPTION_KEY, NO_LIMITS, Api, TestUse
 from tests.api.processes import two_served
 from tests.support.servers import FreshDatabase
 
+pytestmark = pytest.mark.guarantee("G6")
+
 REVOKED_WITHIN_SECONDS = 5.0
 
 

@@ -22,6 +22,8 @@ from tests.api.conftest import ENCRYPTION_KEY, NO_LIMITS
 from tests.api.processes import Served, served
 from tests.support.servers import PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G6")
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "tests/api/schemathesis.toml"
 NOWHERE = "http://127.0.0.1:9"

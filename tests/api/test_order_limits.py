@@ -24,6 +24,8 @@ from tests.api.ended import COST, NEVER_SENT, STORED, end
 from tests.api.processes import Served, two_served
 from tests.support.servers import PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G4")
+
 PATH = "/api/generate-video"
 BODY = {"prompt": "A paper boat", "duration": 2}
 COUNTS = """

@@ -23,6 +23,8 @@ from tests.api.conftest import TestUser, api_settings, running_api
 from tests.api.whole import check_refused, check_whole
 from tests.support.servers import PASSWORD, FreshDatabase, PostgresServer
 
+pytestmark = pytest.mark.guarantee("G5")
+
 GREEN_SECONDS = 10.0
 BUYERS = 6
 

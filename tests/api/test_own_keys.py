@@ -23,6 +23,8 @@ from tests.api.walk import Walk
 from tests.sandbox.process import Sandbox
 from tests.support.servers import PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G5")
+
 ALICE = "r8_own-0123456789#alice"
 PATH = "/api/generate-video"
 BODY = {

@@ -19,6 +19,8 @@ from tests.support.operator_jobs import REQUEST
 from tests.support.rows import accept, new_execution
 from tests.support.servers import PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G6")
+
 FAL_KEY = "0a1b2c3d-1111-2222-3333-0a1b2c3d4e5f:canary0123456789canary0123456789"
 REPLICATE_TOKEN = "r8_canary0123456789canary0123456789cana"
 WRONG = "wrong-but-long-enough-to-be-a-key"

@@ -43,6 +43,7 @@ def total(quote: dict[str, Any], part: str) -> int:
     return sum(nano_usd(job[part]) for job in quote["jobs"])
 
 
+@pytest.mark.guarantee("G3")
 async def test_quote_is_what_the_same_request_holds_for_every_model_and_shape(
     api: Api, user: TestUser
 ) -> None:
@@ -205,6 +206,7 @@ def _at_720p(model: Model) -> Model:
     )
 
 
+@pytest.mark.guarantee("G3")
 async def test_model_without_a_price_is_refused_and_not_listed(
     unpriced: tuple[TestUser, FalProvider],
 ) -> None:

@@ -26,6 +26,8 @@ from tests.support.rows import (
 )
 from tests.support.servers import FreshDatabase
 
+pytestmark = pytest.mark.guarantee("G2", "G6")
+
 KEPT, CONTINUED, BOUGHT, DOUBTFUL = "kept", "continued", "bought", "doubtful"
 ACCEPT = {"acceptPossibleDoubleCost": True}
 NOTHING = NanoUsd(0)

@@ -29,6 +29,8 @@ from tests.support.rows import (
 )
 from tests.support.servers import FreshDatabase
 
+pytestmark = pytest.mark.guarantee("G2")
+
 ACCEPT = {"acceptPossibleDoubleCost": True}
 LOST = Left(state=JobState.FAILED, failure=FailureCode.SUBMISSION_UNKNOWN)
 

@@ -10,6 +10,8 @@ from core.domain.scopes import ALL_SCOPES, Scope
 from core.store.accounts.users import insert_api_key
 from tests.api.conftest import BASE_URL, Api, TestUser
 
+pytestmark = pytest.mark.guarantee("G6")
+
 SCOPES_KNOWN: Final = {
     "GET /api/executions": Scope.READ,
     "POST /api/quotes": Scope.READ,

@@ -30,6 +30,8 @@ from tests.api.issuing import (
 )
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G6")
+
 RSA, EC, ED = signing_key("rsa"), signing_key("ec", "ES256"), signing_key("ed", "EdDSA")
 OTHER = signing_key("other")
 SHORT = signing_key("short", rsa_bits=1024)

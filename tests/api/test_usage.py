@@ -13,6 +13,8 @@ from core.store.money.charges import count_video
 from tests.api.conftest import Api, TestUser
 from tests.api.walk import Walk
 
+pytestmark = pytest.mark.guarantee("G4")
+
 LIMITS = UserLimits(monthly_videos=10, monthly_nano_usd=NanoUsd(20_000_000_000))
 
 

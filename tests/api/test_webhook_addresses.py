@@ -5,6 +5,8 @@ import pytest
 from tests.api.conftest import Api, TestUser, api_settings, running_api
 from tests.support.servers import FreshDatabase
 
+pytestmark = pytest.mark.guarantee("G6")
+
 PATH = "/api/generate-video"
 PROMPT = "A paper boat on a rainy street"
 

@@ -154,7 +154,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench",
         description=f"{__doc__} It starts its own servers on free loopback ports in a temporary folder, takes 4 to 6 "
-        "minutes on two cores, and stops everything again. See docs/benchmarks.md.",
+        "minutes on two cores, and stops everything again. See docs/reference/benchmarks.md.",
     )
     parser.add_argument(
         "--quick", action="store_true", help="one pair of short rounds: does it run at all?"

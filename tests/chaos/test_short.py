@@ -12,6 +12,8 @@ from tests.chaos.cases import ALL
 from tests.chaos.report import upper_bound
 from tests.chaos.rounds import Session
 
+pytestmark = pytest.mark.guarantee("G1")
+
 ATTEMPTS = 3
 IN_FLIGHT = 5
 HELD_AT_ONCE = 14

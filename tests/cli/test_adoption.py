@@ -31,6 +31,8 @@ from tests.support.rows import (
 )
 from tests.support.servers import PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G3")
+
 
 @pytest.fixture(scope="module")
 async def database(

@@ -17,6 +17,8 @@ from tests.support.operator_jobs import REQUEST, given_up, sent
 from tests.support.rows import IMAGE_MODEL, Accepted, accept, new_execution, new_user
 from tests.support.servers import PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G1")
+
 
 @pytest.fixture(scope="module")
 async def database(

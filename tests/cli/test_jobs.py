@@ -17,6 +17,8 @@ from tests.support.operator_jobs import entries, given_up, sent
 from tests.support.rows import IMAGE_PRICE
 from tests.support.servers import FreshDatabase
 
+pytestmark = pytest.mark.guarantee("G3")
+
 
 @pytest.fixture
 async def database(fresh_database: FreshDatabase) -> AsyncGenerator[Database]:

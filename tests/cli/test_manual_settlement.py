@@ -34,6 +34,8 @@ from tests.support.operator_jobs import (
 from tests.support.rows import IMAGE_PRICE, assert_books_balance
 from tests.support.servers import PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G3")
+
 
 @pytest.fixture(scope="module")
 async def database(

@@ -23,6 +23,8 @@ from tests.support.admin import run_admin
 from tests.support.rows import accept, new_execution, new_user
 from tests.support.servers import FreshDatabase
 
+pytestmark = pytest.mark.guarantee("G5")
+
 
 @pytest.fixture
 async def database(fresh_database: FreshDatabase) -> AsyncGenerator[Database]:

@@ -16,6 +16,8 @@ from core.store.database import Database
 from tests.support.admin import run_admin
 from tests.support.servers import FreshDatabase
 
+pytestmark = pytest.mark.guarantee("G6")
+
 OLD_KEY, NEW_KEY = b"o" * 32, b"n" * 32
 OLD, NEW = key_id(OLD_KEY), key_id(NEW_KEY)
 USERS = 600

@@ -111,13 +111,13 @@ def test_env_example_shows_the_defaults_of_what_it_leaves_out() -> None:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the deployment's files, and the .env that the command in docs/deployment.md
+    """A folder with the deployment's files, and the .env that the command in docs/how-to/deploy.md
     makes.
     """
     folder = tmp_path_factory.mktemp("checkout")
     (folder / ".env.example").write_text((ROOT / ".env.example").read_text())
     (folder / "deploy").symlink_to(ROOT / "deploy")
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs/deployment.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs/how-to/deploy.md").read_text(), re.DOTALL)
     (command,) = [block for block in blocks if ".env.example > .env" in block]
     subprocess.run(["sh", "-euc", command], cwd=folder, check=True)
     return folder
@@ -276,7 +276,8 @@ def test_dockerfile_passes_its_linter() -> None:
 
 
 def test_image_has_the_products_packages_and_no_others() -> None:
-    assert {source.removesuffix(".py") for source in copied(" AS code")} == PRODUCT
+    files = {source.removesuffix(".py") for source in copied(" AS code")}
+    assert files == PRODUCT | {"pyproject.toml"}
     assert copied(" AS sandbox-code") == {"sandbox"}
 
 

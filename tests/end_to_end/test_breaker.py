@@ -9,6 +9,8 @@ import pytest
 from deploy.local.product import run_tool
 from tests.end_to_end.world import World
 
+pytestmark = pytest.mark.guarantee("G5")
+
 MODELS = {"imageModel": "fal-ai/flux/schnell", "videoModel": "bytedance/seedance-1-pro"}
 SOON = "UPDATE provider_states SET probe_at = now() + interval '2 s' WHERE tripped_at IS NOT NULL RETURNING provider"
 

@@ -20,6 +20,8 @@ from tests.end_to_end.sinks import bucket, collect, files_of
 from tests.end_to_end.world import MODELS, PROMPT, World
 from tests.support.leaks import Leak, find_leaks
 
+pytestmark = pytest.mark.guarantee("G6")
+
 OWN_KEYS = {
     "fal": f"{secrets.token_hex(4)}-0000-4000-8000-{secrets.token_hex(6)}:{secrets.token_hex(16)}"
 }

@@ -4,10 +4,13 @@ the rest released.
 
 import asyncio
 
+import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from core.domain.money import nano_usd
 from tests.end_to_end.world import World
+
+pytestmark = pytest.mark.guarantee("G5")
 
 LONG_SECONDS = 8.0
 

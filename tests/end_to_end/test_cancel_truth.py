@@ -14,6 +14,8 @@ import pytest
 from core.domain.money import nano_usd
 from tests.end_to_end.world import ENDED, MODELS, World
 
+pytestmark = pytest.mark.guarantee("G5")
+
 LONG_SECONDS = 25.0
 """Longer than any cancel takes here."""
 LIST_LAG_SECONDS = 2.0

@@ -9,6 +9,7 @@ import subprocess
 from typing import Any, cast
 
 import httpx
+import pytest
 from google.protobuf.json_format import MessageToDict, ParseDict
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
@@ -17,6 +18,8 @@ from core.platform.temporal.payload_encryption import ENCODING
 from deploy.local.programs import program
 from tests.end_to_end.sinks import payloads
 from tests.end_to_end.world import PROMPT, World
+
+pytestmark = pytest.mark.guarantee("G6")
 
 
 async def _ended(world: World) -> str:

@@ -17,6 +17,8 @@ from deploy.local import stack as local_stack
 from tests.api.whole import check_refused
 from tests.end_to_end.world import PROMPT, World
 
+pytestmark = pytest.mark.guarantee("G5")
+
 KILLS = 10
 BUYERS = 3
 GREEN_SECONDS = 10.0

@@ -24,6 +24,8 @@ from deploy.local.stack import Stack, prepared
 from tests.end_to_end.world import MODELS, World
 from tests.support.stack_ports import free_stack_ports
 
+pytestmark = pytest.mark.guarantee("G7")
+
 FLOOD = 200
 AT_ONCE = 6
 """What may be in flight at each provider: much less than what the flood would have."""

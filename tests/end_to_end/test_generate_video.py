@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import av
 import httpx
+import pytest
 
 from tests.end_to_end.world import PROMPT, World
 
@@ -83,6 +84,7 @@ async def test_generate_video_costs_what_the_provider_billed(world: World) -> No
     assert (await world.get(default))["cost"]["settled"] == "0.303"
 
 
+@pytest.mark.guarantee("G5")
 async def test_generate_video_without_callbacks_arrives_by_polling(world: World) -> None:
     lost = await world.fault("callback_lost", times=-1)
     execution_id = await world.generate()

@@ -10,9 +10,12 @@ import pytest
 
 from tests.end_to_end.world import World
 
+pytestmark = pytest.mark.guarantee("G2")
+
 PARTS = ("API", "Worker", "Temporal", "PostgreSQL", "S3", "Sandbox")
 
 
+@pytest.mark.guarantee("G1")
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("part", PARTS)
 async def test_kill_of_one_process_loses_nothing(world: World, part: str) -> None:
@@ -38,6 +41,7 @@ async def test_kill_of_one_process_loses_nothing(world: World, part: str) -> Non
     )
 
 
+@pytest.mark.guarantee("G5")
 async def test_accepted_while_temporal_is_down_is_started_later(world: World) -> None:
     pid = world.stack.pid_of("Temporal")
     os.kill(pid, signal.SIGSTOP)

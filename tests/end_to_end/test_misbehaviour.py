@@ -17,6 +17,8 @@ from temporalio.client import Client
 from core.domain.money import nano_usd
 from tests.end_to_end.world import MODELS, World
 
+pytestmark = pytest.mark.guarantee("G5")
+
 MEGABYTE = 1024 * 1024
 LEAST_PAUSE_SECONDS = 0.5
 """Between two sends of a job: the first backoff is a second, and jitter may halve it."""
@@ -75,6 +77,7 @@ async def _caught(world: World, provider: str, oddity: Oddity) -> str:
     return await world.caught(oddity.fault, **order, body=MODELS[provider])
 
 
+@pytest.mark.guarantee("G1")
 @pytest.mark.timeout(180)
 async def test_provider_oddities_cost_what_was_billed_once(world: World) -> None:
     orders: list[tuple[str, Oddity]] = []

@@ -18,6 +18,8 @@ from temporalio.client import Client
 from tests.end_to_end.world import MODELS, PROMPT, World
 from tests.support.receiver import Answer, reply
 
+pytestmark = pytest.mark.guarantee("G5")
+
 Stage = Callable[[World, str], Awaitable[str]]
 
 
@@ -204,6 +206,7 @@ TERMINATED: dict[Stage, int] = {_waiting: 0, _submitting: 1, _unknown: 1, _runni
 """How much each has bought."""
 
 
+@pytest.mark.guarantee("G3")
 @pytest.mark.timeout(180)
 async def test_terminated_by_an_operator_is_closed_paid_and_told_within_a_minute(
     world: World,

@@ -12,6 +12,8 @@ import pytest
 from core.platform.temporal.policies import EXIT_SECONDS
 from tests.end_to_end.world import MODELS, World
 
+pytestmark = pytest.mark.guarantee("G2")
+
 OUTAGE_SECONDS = 10.0
 ANSWER_AFTER_SECONDS = 3.0
 
@@ -87,6 +89,7 @@ async def _expire_address(world: World, execution_id: str) -> None:
     assert len(changed) == 1
 
 
+@pytest.mark.guarantee("G5")
 @pytest.mark.timeout(150)
 async def test_sigterm_lets_create_calls_in_flight_end(world: World) -> None:
     """Each provider holds the answers of its create calls, taken already, for three seconds."""

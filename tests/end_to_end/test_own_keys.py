@@ -18,6 +18,8 @@ from deploy.local.client import User
 from deploy.local.product import run_tool
 from tests.end_to_end.world import MODELS, World
 
+pytestmark = pytest.mark.guarantee("G1")
+
 ALICE, ALICE_NEW, BOB = (
     "r8_own-0123456789#alice",
     "r8_new-0123456789#alice-new",

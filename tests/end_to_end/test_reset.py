@@ -16,6 +16,8 @@ from core.platform.temporal.policies import EXECUTIONS_QUEUE
 from tests.end_to_end.world import World
 from workflows.execution import ExecutionWorkflow
 
+pytestmark = pytest.mark.guarantee("G1")
+
 Handle = WorkflowHandle[ExecutionWorkflow, ExecutionOutcome]
 FIRST, MIDDLE, LAST = 0.0, 0.5, 1.0
 

@@ -18,6 +18,8 @@ from deploy.local.config import ROOT
 from tests.end_to_end.restoring import back_up, restore
 from tests.end_to_end.world import World
 
+pytestmark = pytest.mark.guarantee("G1")
+
 KEY = "the same request"
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.end_to_end.world import World
 
+pytestmark = pytest.mark.guarantee("G2")
+
 
 async def _retry(
     world: World, execution_id: str, body: dict[str, Any] | None = None

@@ -8,6 +8,8 @@ import pytest
 
 from tests.end_to_end.world import World
 
+pytestmark = pytest.mark.guarantee("G4")
+
 RUNNING = 2
 HIGH_WATER = """
 SELECT max(running) AS most FROM (

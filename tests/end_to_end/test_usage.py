@@ -5,12 +5,15 @@ account.
 import asyncio
 from typing import Any
 
+import pytest
 from standardwebhooks.webhooks import Webhook
 
 from core.domain.money import nano_usd
 from deploy.local.product import run_tool
 from tests.end_to_end.world import World
 from tests.support.receiver import Receiver
+
+pytestmark = pytest.mark.guarantee("G4")
 
 
 async def administer(world: World, *arguments: str) -> None:

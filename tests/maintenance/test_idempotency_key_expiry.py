@@ -8,6 +8,8 @@ from tests.maintenance.test_reconciler import Orders, sweep
 from tests.support.activity_harness import ActivityHarness
 from tests.support.rows import new_user
 
+pytestmark = pytest.mark.guarantee("G1")
+
 
 async def test_reconciler_forgets_keys_of_30_days_page_by_page(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,8 @@ from tests.support.activity_harness import ActivityHarness
 from tests.support.operator_jobs import REQUEST
 from tests.support.rows import SEALER, accept, new_execution, new_user
 
+pytestmark = pytest.mark.guarantee("G6")
+
 KEY = "a key of one's own at fal"
 
 

@@ -21,6 +21,8 @@ from core.store.webhooks.events import get_webhook, mark_delivered
 from tests.support.activity_harness import ActivityHarness
 from tests.support.rows import Accepted, accept, new_execution, new_user
 
+pytestmark = pytest.mark.guarantee("G3")
+
 
 class Orders:
     """What the sweep ordered of Temporal."""

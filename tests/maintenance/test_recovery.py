@@ -34,7 +34,7 @@ from tests.support.restore_marks import mark
 from tests.support.rows import Accepted as AcceptedRows
 from tests.support.rows import accept, assert_books_balance, new_execution, new_user
 
-pytestmark = pytest.mark.usefixtures("no_mark")
+pytestmark = [pytest.mark.usefixtures("no_mark"), pytest.mark.guarantee("G1", "G4")]
 
 
 async def document(harness: ActivityHarness, rows: AcceptedRows) -> Accepted:

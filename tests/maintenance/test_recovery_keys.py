@@ -25,7 +25,7 @@ from tests.maintenance.test_recovery import Past, document, forget, past_of, rec
 from tests.support.activity_harness import ActivityHarness
 from tests.support.rows import Accepted as AcceptedRows
 
-pytestmark = pytest.mark.usefixtures("no_mark")
+pytestmark = [pytest.mark.usefixtures("no_mark"), pytest.mark.guarantee("G1")]
 
 LOST = "DELETE FROM provider_keys"
 

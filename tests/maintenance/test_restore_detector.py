@@ -33,7 +33,7 @@ from tests.support.restore_marks import mark
 from tests.support.rows import accept, new_execution, new_user
 from tests.support.servers import FreshDatabase
 
-pytestmark = pytest.mark.usefixtures("no_mark")
+pytestmark = [pytest.mark.usefixtures("no_mark"), pytest.mark.guarantee("G1")]
 
 
 async def recovered(harness: ActivityHarness) -> None:

@@ -20,6 +20,8 @@ from tests.maintenance.test_reconciler import Orders, sweep
 from tests.support.activity_harness import ActivityHarness
 from tests.support.rows import IMAGE_PRICE, VIDEO_PRICE, Accepted, accept, new_execution, new_user
 
+pytestmark = pytest.mark.guarantee("G4")
+
 KINDS = (
     "held",
     "settled",

@@ -26,6 +26,8 @@ from tests.network.cases import (
     url_of,
 )
 
+pytestmark = pytest.mark.guarantee("G6")
+
 ROOT = Path(__file__).parents[2]
 UNSHARE = (
     "unshare",

@@ -1,6 +1,4 @@
-"""What can become of a create call, on a raw socket: the rows of docs/guarantees.md, by their first
-column.
-"""
+"""The rows of docs/reference/create-calls.md by their first column, as cases on a raw socket."""
 
 import asyncio
 import gzip

@@ -17,6 +17,7 @@ from tests.providers.wire import Line, full_inputs, serving, settings, submit
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
 
+@pytest.mark.guarantee("G1")
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [("7", 7), ("0", 0), ("-1", 0), ("1000000000", 300), ("9" * 400, 300), ("1.5", 1.5), (" 3 ", 3), ("soon", 0),
@@ -88,6 +89,7 @@ OBJECTS = st.tuples(PLAUSIBLE, st.dictionaries(NAMES, VALUES, max_size=2)).map(
 BODIES = OBJECTS.map(lambda body: json.dumps(body).encode()) | st.binary(max_size=60)
 
 
+@pytest.mark.guarantee("G1")
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
 async def test_no_answer_breaks_our_reading_of_it(vendor: str) -> None:
     answers: list[tuple[int, bytes, str]] = []

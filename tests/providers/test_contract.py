@@ -31,6 +31,8 @@ from tests.providers.wire import (
     submit,
 )
 
+pytestmark = pytest.mark.guarantee("G6")
+
 ROOT = Path(__file__).parents[2]
 CALLBACK_URL = "https://us.example/callbacks/x/token"
 

@@ -12,6 +12,8 @@ from core.providers.port import CreateAnswer, CreateOutcome
 from core.providers.registry import Providers
 from tests.providers.wire import KEYS, Line, answering, full_inputs, serving, settings, submit
 
+pytestmark = pytest.mark.guarantee("G1")
+
 JOB_ID = "5f0c7d0e11114222"
 ACCEPTED: dict[str, object] = {"request_id": JOB_ID, "id": JOB_ID, "status": "starting"}
 VENDORS = ("fal", "replicate")

@@ -1,6 +1,4 @@
-"""The tables of create calls in docs/guarantees.md: each row is run on a raw socket, and says what
-happened there.
-"""
+"""The tables of docs/reference/create-calls.md: each row is run on a raw socket and compared."""
 
 import asyncio
 import re
@@ -18,7 +16,9 @@ from core.providers.registry import PROVIDER_NAMES, Providers
 from tests.providers.create_cases import ROWS, Case, close_unread
 from tests.providers.wire import Wire, free_port, full_inputs, serving, settings, submit
 
-PAGE = Path(__file__).parents[2] / "docs" / "guarantees.md"
+pytestmark = pytest.mark.guarantee("G1")
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "create-calls.md"
 SOURCES = {"documented", "client", "recorded", "socket", "our rule"}
 
 

@@ -31,6 +31,8 @@ from tests.providers.wire import (
     submit,
 )
 
+pytestmark = pytest.mark.guarantee("G1", "G6")
+
 OWN = "own-key-0123456789abcdef"
 LONG_AGO = datetime(2026, 1, 2, tzinfo=UTC)
 SCHEMES: Mapping[str, str] = {"fal": "Key", "replicate": "Bearer"}

@@ -28,6 +28,8 @@ from core.providers.pricing import (
     reported,
 )
 
+pytestmark = pytest.mark.guarantee("G3")
+
 PAGE, DAY = "the vendor's page", "2026-11-01"
 
 # What a vendor publishes: a price of one unit, and what a job of that size costs.

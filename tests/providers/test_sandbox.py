@@ -28,6 +28,8 @@ from core.providers.registry import Providers
 from tests.providers.wire import full_inputs, settings, submit
 from tests.sandbox.process import Receiver, Sandbox
 
+pytestmark = pytest.mark.guarantee("G1", "G3")
+
 FAL_IMAGE = "fal-ai/flux/schnell"
 FAL_VIDEO = "fal-ai/bytedance/seedance/v1/pro/image-to-video"
 REPLICATE_IMAGE = "black-forest-labs/flux-schnell"

@@ -134,6 +134,7 @@ def read_to_the_end(connection: ssl.SSLSocket) -> bytes:
         return b""
 
 
+@pytest.mark.guarantee("G1")
 @pytest.mark.parametrize("stopped", [False, True])
 def test_stopped_process_that_wakes_writes_nothing(stopped: bool, test_ca: Path) -> None:
     """Stopped where it hurts: connected, in the middle of the TLS handshake, about to send."""
@@ -155,6 +156,7 @@ def test_stopped_process_that_wakes_writes_nothing(stopped: bool, test_ca: Path)
     assert ("too late to send" in said) is stopped
 
 
+@pytest.mark.guarantee("G1")
 async def test_kernel_gives_up_what_it_cannot_deliver() -> None:
     """Read from the client's own socket, found among this process's by the address it is connected
     to.

@@ -49,6 +49,7 @@ async def _stood_still(database: Database) -> None:
         await conn.execute("SELECT 1")
 
 
+@pytest.mark.guarantee("G1")
 async def test_transaction_that_stands_still_keeps_nobody_waiting(
     fresh_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

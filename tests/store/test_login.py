@@ -20,6 +20,8 @@ from tests.api.processes import api_environment
 from tests.api.whole import check_refused
 from tests.support.servers import PASSWORD, FreshDatabase, PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G6")
+
 MAKE_LOGIN = (
     "CREATE ROLE {role} LOGIN NOINHERIT PASSWORD '"
     + PASSWORD

@@ -11,6 +11,8 @@ from core.store.migrate import main, migrate, migration_names
 from tests.support.rows import accept, new_execution, new_user
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G6")
+
 
 @pytest.fixture
 async def empty(postgres_server: PostgresServer) -> AsyncGenerator[FreshDatabase]:

@@ -14,6 +14,8 @@ from core.store.database import Connection, Database
 from tests.support.rows import new_user
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G6")
+
 OWN_ROWS = "(user_id = current_setting('takeone.user_id'::text, true))"
 NOBODYS = {
     "schema_migrations": "which migrations have run",

@@ -12,6 +12,8 @@ from core.platform.egress.address_rules import carried, literal, name_refusal, r
 from core.platform.egress.rules import OutboundRules, host_and_port
 from tests.network.cases import FORBIDDEN, PUBLIC
 
+pytestmark = pytest.mark.guarantee("G6")
+
 V4 = st.integers(0, 2**32 - 1).map(IPv4Address)
 V6 = st.integers(0, 2**128 - 1).map(IPv6Address) | st.integers(0, 2**125 - 1).map(
     lambda low: IPv6Address(2**125 + low)

@@ -17,6 +17,8 @@ from core.platform.crypto.sealing import (
     key_id,
 )
 
+pytestmark = pytest.mark.guarantee("G6")
+
 OLD = b"o" * 32
 NEW = b"n" * 32
 WRAPPED_AT = HEADER_BYTES + 2

@@ -11,6 +11,8 @@ import pytest
 from core.platform.crypto.sealing import Sealer
 from tests.support.leaks import find_leaks, spellings, unfolded
 
+pytestmark = pytest.mark.guarantee("G6")
+
 SECRET = b"kA9/xY+2==:whsec?Zq7"
 OTHER = b"another secret, not here"
 

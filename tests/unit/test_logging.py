@@ -23,6 +23,8 @@ from core.platform.observability.access_log import AccessLog
 from core.platform.observability.logging import bind, configure_logging, get_logger
 from core.platform.observability.redaction import MAX_TEXT_CHARACTERS, Redactor
 
+pytestmark = pytest.mark.guarantee("G6")
+
 ROOT = Path(__file__).parents[2]
 FAL_KEY = "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f:0123456789abcdef0123456789abcdef"
 Line = dict[str, Any]

@@ -20,6 +20,8 @@ from core.domain.media import (
     require_kind,
 )
 
+pytestmark = pytest.mark.guarantee("G7")
+
 
 def picture(form: str) -> bytes:
     file = io.BytesIO()

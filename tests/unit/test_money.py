@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from core.domain.money import NANO_PER_USD, nano_usd, round_nano_usd, usd_text
 
+pytestmark = pytest.mark.guarantee("G3")
+
 AMOUNTS = st.integers(min_value=-(10**24), max_value=10**24)
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.servers import FreshDatabase
 
+pytestmark = pytest.mark.guarantee("G3")
+
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("activities", "api", "cli", "core", "workflows")
 MONEY_FILES = (

@@ -17,6 +17,8 @@ from core.platform.temporal.payload_encryption import (
     payload_converter,
 )
 
+pytestmark = pytest.mark.guarantee("G6")
+
 OLD, NEW = b"o" * 32, b"n" * 32
 TEXT = b'"a red kite over a grey harbour"'
 CLEAR = Payload(metadata={"encoding": b"json/plain"}, data=TEXT)

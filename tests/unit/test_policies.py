@@ -1,6 +1,10 @@
 """Deadlines nest, or a stop would cut a paid call."""
 
+import pytest
+
 from core.platform.temporal import policies
+
+pytestmark = pytest.mark.guarantee("G1")
 
 
 def test_policies_deadlines_nest() -> None:

@@ -99,8 +99,10 @@ def test_signing_needs_nothing_but_the_standard_library() -> None:
 
 
 def documented(language: str) -> str:
-    """The code that docs/webhooks.md gives to receivers."""
-    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
+    """The code that docs/how-to/verify-webhooks.md gives to receivers."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "verify-webhooks.md").read_text(
+        encoding="utf-8"
+    )
     return (
         page.split(f"<!-- verifier:{language} -->\n```", 1)[1].split("\n", 1)[1].split("```", 1)[0]
     )

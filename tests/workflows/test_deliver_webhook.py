@@ -33,6 +33,8 @@ from tests.support.webhook_rows import (
 )
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 
+pytestmark = pytest.mark.guarantee("G5")
+
 Handle = WorkflowHandle[DeliverWebhookWorkflow, AttemptResult]
 EVENTS_OF_A_DELIVERY = 11
 

@@ -17,6 +17,8 @@ from tests.workflows.scenarios import REASON, SCENARIOS, play
 from tests.workflows.stored_histories import fingerprint, stored
 from workflows.execution import ExecutionWorkflow
 
+pytestmark = pytest.mark.guarantee("G1", "G5")
+
 HISTORIES = stored()
 TWO_JOBS_EVENTS = 49
 """Of the image → video plan. With the 11 of its delivery: 60."""

@@ -145,6 +145,7 @@ async def test_history_says_where_the_last_send_stands(
     }
 
 
+@pytest.mark.guarantee("G1")
 @pytest.mark.parametrize(
     ("answers", "key", "known"),
     [

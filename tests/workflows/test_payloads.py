@@ -28,6 +28,8 @@ from tests.support.servers import TemporalServer
 from tests.workflows.scenarios import SCENARIOS, play
 from workflows.execution import ExecutionWorkflow
 
+pytestmark = pytest.mark.guarantee("G6")
+
 PLANTED = "canary-7Qm2xR9w"
 PROBE = "payload-probe"
 OLD, NEW = b"o" * 32, b"n" * 32

@@ -1,13 +1,12 @@
-"""Object storage (S3, R2, or a server that speaks S3): files in, as streams, and addresses out.
+"""Object storage (S3, R2, or a server that speaks S3): streams in, addresses out.
 
-Kept to what all of them do, tried on SeaweedFS: equal parts except the last (R2 insists), no
-checksum headers beyond the signature, `If-None-Match: *` on PutObject and CompleteMultipartUpload,
-no tags, no copies.
+Only features that all of these support, tried on SeaweedFS: equal parts except the last (required
+by R2), no checksum headers beyond the signature, no conditional writes, no tags, no copies.
 
-The sha256 of a file is known when its last byte is. A file below one part is sent whole, with
-`x-amz-meta-sha256`; a multipart upload fixes its metadata at the start, so there the database row
-keeps the sum, and `head`, which is asked only after a crash between storing and recording, reads
-the file through.
+The sha256 of a file is known with its last byte. A file below one part is stored with
+`x-amz-meta-sha256`. A multipart upload fixes its metadata at the start, so its digest is kept in
+the asset's row; `head` reads such a file through. It is called only after a crash between storing
+and recording.
 """
 
 from __future__ import annotations
@@ -24,28 +23,34 @@ import aioboto3
 from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
-from core.domain.media import MediaKind, StorageUnavailableError
+from core.domain.media import MediaKind
+from core.platform.observability.logging import get_logger
 from core.store.files.uploads import (
     MAX_PARTS,
     PART_BYTES,
-    Intake,
-    Upload,
+    CheckedParts,
+    Target,
+    error_code,
     http_status,
     storage_errors,
 )
 
+log = get_logger(__name__)
+
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_s3.type_defs import LifecycleRuleOutputTypeDef
 
     from core.platform.settings.processes import StorageSettings
 
 READ_BYTES = 256 * 1024
-MAX_ADDRESS_SECONDS = 7 * 24 * 3600  # the longest that signature version 4 allows
+ABANDONED_UPLOADS_RULE = "takeone-abandoned-uploads"
+MAX_ADDRESS_SECONDS = 7 * 24 * 3600  # the limit of signature version 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
-    """A whole file in the bucket. sha256: hexadecimal, of the content."""
+    """A complete file in the bucket. sha256: hexadecimal digest of the content."""
 
     key: str
     size_bytes: int
@@ -54,9 +59,7 @@ class StoredObject:
 
 
 class ObjectStore:
-    """One bucket. Where the storage fails, a method raises StorageUnavailableError or
-    StorageRefusedError.
-    """
+    """One bucket. Every method raises StorageUnavailableError or StorageRefusedError on failure."""
 
     def __init__(self, client: S3Client, *, bucket: str, cdn_base_url: str | None) -> None:
         self._client = client
@@ -65,7 +68,7 @@ class ObjectStore:
 
     @classmethod
     def of(cls, settings: StorageSettings) -> AbstractAsyncContextManager[ObjectStore]:
-        """`open`, as the settings say."""
+        """Open the bucket that the settings name."""
         return cls.open(
             endpoint_url=settings.s3_endpoint_url,
             bucket=settings.s3_bucket,
@@ -87,9 +90,7 @@ class ObjectStore:
         region: str,
         cdn_base_url: str | None,
     ) -> AsyncGenerator[ObjectStore]:
-        """endpoint_url: None for AWS. cdn_base_url: where the bucket is public, None if it is
-        private.
-        """
+        """Open a bucket. endpoint_url: None for AWS. cdn_base_url: None for a private bucket."""
         async with aioboto3.Session().client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
             "s3",
             endpoint_url=endpoint_url,
@@ -101,9 +102,7 @@ class ObjectStore:
             yield cls(client, bucket=bucket, cdn_base_url=cdn_base_url)
 
     async def check(self) -> None:
-        """That the bucket can be reached with these keys; the error says which setting to
-        look at.
-        """
+        """Check that the bucket is reachable; the error names the setting to check."""
         with storage_errors(self._bucket):
             await self._client.head_bucket(Bucket=self._bucket)
 
@@ -116,49 +115,38 @@ class ObjectStore:
         max_bytes: int,
         on_progress: Callable[[int], None],
     ) -> StoredObject:
-        """Store a stream under a key that is used for this one file; memory stays at two parts,
-        whatever the size.
+        """Store a stream under a key that belongs to this one file; memory stays at two parts.
 
-        on_progress: called with the bytes taken so far, whenever a chunk came in or a part went
-        out. Nothing is visible before it is whole; failure and cancellation abort the upload.
-        Repeating is safe: what is stored first stays, and whoever comes later is told what that is.
-        Raises WrongContentError, TooLargeError, TruncatedError (nothing came), and what `chunks`
-        raises.
+        on_progress: receives the bytes read so far, after each chunk and each stored part.
+        Nothing is visible before the file is complete; failure and cancellation abort the upload.
+        Repeating is safe: the key is derived from the job, so a repeat writes the same file.
+        Raises WrongContentError, TooLargeError, TruncatedError (empty), and what `chunks` raises.
         """
         if max_bytes > MAX_PARTS * PART_BYTES:
             raise ValueError(
                 f"max_bytes above {MAX_PARTS * PART_BYTES}, the most that fits in {MAX_PARTS} parts"
             )
-        intake = Intake(expected, max_bytes, on_progress)
-        upload = Upload(self._client, self._bucket, key)
-        async with aclosing(intake.parts(chunks)) as parts:
-            first = await anext(parts)
-            kind = intake.content_type
+        parts = CheckedParts(expected, max_bytes, on_progress)
+        target = Target(self._client, self._bucket, key)
+        async with aclosing(parts.read(chunks)) as reading:
+            first = await anext(reading)
+            kind = parts.content_type
             if first.getbuffer().nbytes < PART_BYTES:
-                stored = await upload.put_whole(first, content_type=kind, sha256=intake.sha256)
+                await target.put_whole(first, content_type=kind, sha256=parts.sha256)
             else:
-                stored = await upload.put_parts(first, parts, content_type=kind, beat=intake.beat)
-        if stored:
-            return StoredObject(
-                key=key,
-                size_bytes=intake.size_bytes,
-                sha256=intake.sha256,
-                content_type=intake.content_type,
-            )
-        existing = await self.head(key, on_progress=lambda _: intake.beat())
-        if existing is None:
-            raise StorageUnavailableError(
-                "the key was taken, and is now gone: somebody deleted it meanwhile"
-            )
-        return existing
+                await target.put_parts(
+                    first, reading, content_type=kind, on_part_stored=parts.report_progress
+                )
+        return StoredObject(
+            key=key, size_bytes=parts.size_bytes, sha256=parts.sha256, content_type=kind
+        )
 
     async def head(
         self, key: str, *, on_progress: Callable[[int], None] | None = None
     ) -> StoredObject | None:
-        """What is stored under the key, None if nothing is. Reads files above one part through, for
-        their sha256.
+        """Return the object under the key, or None. Reads a file above one part for its sha256.
 
-        on_progress: called with the bytes read so far.
+        on_progress: receives the bytes read so far.
         """
         with storage_errors(self._bucket):
             try:
@@ -176,7 +164,7 @@ class ObjectStore:
         )
 
     async def address(self, key: str, *, expires_seconds: int = 3600) -> str:
-        """Where the file can be read: for good on the CDN, else signed for 1 … 604800 seconds."""
+        """Return a URL of the file: permanent on the CDN, else signed for 1 to 604800 seconds."""
         if self._cdn_base_url:
             return f"{self._cdn_base_url}/{quote(key)}"
         if not 1 <= expires_seconds <= MAX_ADDRESS_SECONDS:
@@ -186,27 +174,24 @@ class ObjectStore:
         )
 
     async def delete(self, key: str) -> None:
-        """Repeating is safe, also for a key that never was."""
+        """Delete an object. Repeating is safe, also for a key that does not exist."""
         with storage_errors(self._bucket):
             await self._client.delete_object(Bucket=self._bucket, Key=key)
 
     async def read_small(self, key: str) -> bytes | None:
-        """The whole content of a small object, None if there is none."""
+        """Return the content of a small object, or None."""
         with storage_errors(self._bucket):
             try:
                 answer = await self._client.get_object(Bucket=self._bucket, Key=key)
             except ClientError as error:
-                if (
-                    http_status(error) == 404
-                    and error.response.get("Error", {}).get("Code") != "NoSuchBucket"
-                ):
+                if http_status(error) == 404 and error_code(error) != "NoSuchBucket":
                     return None
                 raise
             async with answer["Body"] as body:
                 return await body.read()
 
     async def write_small(self, key: str, content: bytes, *, content_type: str) -> None:
-        """Store or replace a small object that changes: no cache keeps it."""
+        """Store or replace a small object that changes; caches must not keep it."""
         with storage_errors(self._bucket):
             await self._client.put_object(
                 Bucket=self._bucket,
@@ -217,10 +202,10 @@ class ObjectStore:
             )
 
     async def abort_stale_uploads(self, *, older_than_seconds: int) -> int:
-        """Abort the uploads that died with their process; how many. The bucket is taken to be all
-        ours.
+        """Abort uploads whose process was killed; return their number.
 
-        older_than_seconds: more than the longest upload may last, else a living one is aborted.
+        The bucket must belong to this installation alone. older_than_seconds: longer than any
+        upload may take, else a running upload is aborted.
         """
         before = datetime.now(UTC) - timedelta(seconds=older_than_seconds)
         aborted = 0
@@ -236,14 +221,52 @@ class ObjectStore:
                         upload.get("Initiated"),
                     )
                     if key and upload_id and started_at and started_at < before:
-                        aborted += await Upload(self._client, self._bucket, key).abort(upload_id)
+                        aborted += await Target(self._client, self._bucket, key).abort(upload_id)
         return aborted
+
+    async def add_abandoned_upload_rule(self) -> bool:
+        """Add a lifecycle rule that aborts abandoned uploads after a day; keep existing rules.
+
+        Repeating is safe. Return False where the storage has no such rules or these keys may not
+        set them: `abort_stale_uploads` remains the backstop.
+        """
+        try:
+            rules = await self._lifecycle_rules()
+            if any(rule.get("ID") == ABANDONED_UPLOADS_RULE for rule in rules):
+                return True
+            await self._client.put_bucket_lifecycle_configuration(
+                Bucket=self._bucket,
+                LifecycleConfiguration={
+                    "Rules": [
+                        *rules,
+                        {
+                            "ID": ABANDONED_UPLOADS_RULE,
+                            "Status": "Enabled",
+                            "Filter": {"Prefix": ""},
+                            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+                        },
+                    ]
+                },
+            )
+        except ClientError as error:
+            log.info("storage.lifecycle_rule_refused", code=error_code(error))
+            return False
+        return True
+
+    async def _lifecycle_rules(self) -> list[LifecycleRuleOutputTypeDef]:
+        try:
+            found = await self._client.get_bucket_lifecycle_configuration(Bucket=self._bucket)
+        except ClientError as error:
+            if error_code(error) == "NoSuchLifecycleConfiguration":
+                return []
+            raise
+        return found["Rules"]
 
     async def _read_sha256(self, key: str, on_progress: Callable[[int], None] | None) -> str:
         digest, read_bytes = hashlib.sha256(), 0
         answer = await self._client.get_object(Bucket=self._bucket, Key=key)
         body = answer["Body"]
-        async with body:  # gives the bare response, not the body that knows iter_chunks
+        async with body:  # yields the raw response; iter_chunks belongs to the body
             async for chunk in body.iter_chunks(READ_BYTES):
                 digest.update(chunk)
                 read_bytes += len(chunk)
@@ -258,11 +281,11 @@ def _client_config(*, own_endpoint: bool) -> AioConfig:
         connect_timeout=5,
         read_timeout=60,
         retries={"total_max_attempts": 4, "mode": "standard"},
-        # A server with an address of its own rarely has a DNS name per bucket.
+        # Servers other than AWS rarely have a DNS name per bucket.
         s3={"addressing_style": "path" if own_endpoint else "virtual"},
-        # The newer default adds CRC trailers, which not every server takes.
+        # The newer default adds CRC trailers, which some servers reject.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        # Only our settings count, not an AWS_ENDPOINT_URL that happens to be set.
+        # An AWS_ENDPOINT_URL in the environment must not redirect the storage.
         ignore_configured_endpoint_urls=True,
     )

@@ -30,6 +30,8 @@ from core.store.accounts.users import (
 from core.store.database import Database
 from tests.support.servers import FreshDatabase
 
+pytestmark = pytest.mark.guarantee("G6")
+
 LIMITS = UserLimits(monthly_videos=3, monthly_nano_usd=NanoUsd(5))
 BOX = Sealer([bytes(32)])
 

@@ -39,6 +39,8 @@ from tests.support.rows import (
 )
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G4")
+
 
 @pytest.fixture(scope="module")
 async def fresh(

@@ -4,6 +4,8 @@ import pytest
 
 from tests.support.small_disk import disk_folder, run_on_small_disk
 
+pytestmark = pytest.mark.guarantee("G5")
+
 
 @pytest.mark.long
 @pytest.mark.timeout(300)

@@ -19,6 +19,8 @@ from core.domain.media import (
 from core.store.files.downloads import open_source
 from tests.store.files.file_server import MP4_HEAD, ODD_HEADS, FileServer, file_server, mp4_bytes
 
+pytestmark = pytest.mark.guarantee("G6", "G7")
+
 MIB = 1024 * 1024
 
 

@@ -38,8 +38,11 @@ from tests.store.files.bucket import (
 from tests.store.files.file_server import BLOCK, MP4_HEAD, file_server, mp4_bytes
 from tests.support.servers import S3Server
 
+pytestmark = pytest.mark.guarantee("G2", "G7")
+
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_s3.type_defs import LifecycleRuleTypeDef
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -264,11 +267,15 @@ async def test_put_stream_cancelled_during_a_call_is_whole_or_nothing(
             await storing
     finally:
         s3.meta.events.unregister(event, handler)
-    if call == "CompleteMultipartUpload":
-        assert (await download(store, key)).content == mp4_bytes(2 * PART_BYTES + 100)
+    if call == "CompleteMultipartUpload":  # the storage may have completed it, or not
+        found = await store.head(key)
+        assert found is None or found.size_bytes == 2 * PART_BYTES + 100
         assert await list_uploads(s3, key) == []
-    else:
-        await assert_nothing_stored(store, s3, key)
+        return
+    assert await store.head(key) is None
+    # The id of an upload whose creation was cut off is lost: the hourly abort removes it.
+    if call != "CreateMultipartUpload":
+        assert await list_uploads(s3, key) == []
 
 
 async def test_put_stream_cancelled_twice_still_cleans_up(
@@ -296,15 +303,13 @@ async def test_put_stream_cancelled_twice_still_cleans_up(
 
 
 @pytest.mark.parametrize("size", [1000, PART_BYTES + 100])
-async def test_put_stream_key_taken_keeps_and_reports_the_first(
+async def test_put_stream_repeated_stores_the_same_file(
     store: ObjectStore, s3: S3Client, key: str, size: int
 ) -> None:
-    first = await put(store, key, chunks_of(mp4_bytes(size)))
-    other = mp4_bytes(size)[:-1] + b"!"
-    beats: list[int] = []
-    assert await put(store, key, chunks_of(other), on_progress=beats.append) == first
-    assert beats == sorted(beats)
-    assert (await download(store, key)).content == mp4_bytes(size)
+    content = mp4_bytes(size)
+    first = await put(store, key, chunks_of(content))
+    assert await put(store, key, chunks_of(content)) == first
+    assert (await download(store, key)).content == content
     assert await list_uploads(s3, key) == []
 
 
@@ -322,7 +327,9 @@ async def test_put_stream_racing_for_one_key_is_one_object(
 async def test_abort_stale_uploads_takes_the_old_and_leaves_the_young(
     store: ObjectStore, s3: S3Client, key: str
 ) -> None:
-    """As a killed process leaves it: parts there, nobody to complete them."""
+    """A killed process leaves an upload with parts that is never completed."""
+    await asyncio.sleep(1.1)
+    await store.abort_stale_uploads(older_than_seconds=0)  # of the tests before
     for number in range(3):
         created = await s3.create_multipart_upload(Bucket=BUCKET, Key=f"{key}.{number}")
         await s3.upload_part(
@@ -340,16 +347,40 @@ async def test_abort_stale_uploads_takes_the_old_and_leaves_the_young(
     assert await store.abort_stale_uploads(older_than_seconds=0) == 0
 
 
+async def test_abandoned_upload_rule_keeps_the_rules_of_the_bucket(
+    store: ObjectStore, s3: S3Client
+) -> None:
+    own: LifecycleRuleTypeDef = {
+        "ID": "the-customers-own",
+        "Status": "Enabled",
+        "Filter": {"Prefix": "old/"},
+        "Expiration": {"Days": 30},
+    }
+    await s3.put_bucket_lifecycle_configuration(
+        Bucket=BUCKET, LifecycleConfiguration={"Rules": [own]}
+    )
+    try:
+        for _ in range(2):
+            assert await store.add_abandoned_upload_rule()
+        rules = (await s3.get_bucket_lifecycle_configuration(Bucket=BUCKET))["Rules"]
+        assert sorted(rule.get("ID", "") for rule in rules) == [
+            "takeone-abandoned-uploads",
+            "the-customers-own",
+        ]
+    finally:
+        await s3.delete_bucket_lifecycle(Bucket=BUCKET)
+
+
 async def test_address_is_signed_and_expires(store: ObjectStore, key: str) -> None:
     await put(store, key, chunks_of(mp4_bytes(1000)))
-    address = await store.address(key, expires_seconds=1)
+    address = await store.address(key, expires_seconds=4)
+    forged = f"{address[:-1]}{'0' if address[-1] != '0' else '1'}"
     async with httpx.AsyncClient() as client:
         assert (await client.get(address)).content == mp4_bytes(1000)
-        assert (
-            await client.get(f"{address[:-1]}{'0' if address[-1] != '0' else '1'}")
-        ).status_code == 403
-        await asyncio.sleep(2.1)
-        assert (await client.get(address)).status_code == 403
+        assert (await client.get(forged)).status_code == 403
+        async with asyncio.timeout(15):
+            while (await client.get(address)).status_code != 403:  # noqa: ASYNC110 - the clock decides
+                await asyncio.sleep(0.5)
     for seconds in (0, 7 * 24 * 3600 + 1):
         with pytest.raises(ValueError, match="expires_seconds"):
             await store.address(key, expires_seconds=seconds)

@@ -26,6 +26,8 @@ from core.store.jobs.submit_pauses import ALL, pause, provider_scope, resume, us
 from tests.support.rows import IMAGE, IMAGE_MODEL, Accepted, accept, new_execution, new_user
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G1")
+
 Move = Callable[[Connection, JobRef], Awaitable[object]]
 
 

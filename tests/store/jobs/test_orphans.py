@@ -29,6 +29,8 @@ from core.store.money.charges import settle_charge
 from tests.support.rows import IMAGE, IMAGE_MODEL, Accepted, accept, new_execution, new_user
 from tests.support.servers import PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G3")
+
 REPORT = JobReport(
     state=JobState.COMPLETED, outputs=(Output(url="https://x.test/a.jpg", kind=StepKind.IMAGE),)
 )

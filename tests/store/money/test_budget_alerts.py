@@ -38,6 +38,8 @@ from tests.support.rows import (
 )
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G4")
+
 PRICE = IMAGE_PRICE + VIDEO_PRICE
 URL = "https://account.example/hooks"
 Told = list[tuple[str, int]]

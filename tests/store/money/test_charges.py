@@ -36,6 +36,8 @@ from tests.support.rows import (
 )
 from tests.support.servers import PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G3", "G4")
+
 PRICE = IMAGE_PRICE + VIDEO_PRICE
 
 

@@ -27,6 +27,8 @@ from tests.support.rows import (
 )
 from tests.support.servers import FreshDatabase
 
+pytestmark = pytest.mark.guarantee("G4")
+
 PRICE = IMAGE_PRICE + VIDEO_PRICE
 
 

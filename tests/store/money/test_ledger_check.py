@@ -11,6 +11,8 @@ from tests.store.money.books import LIMIT, ORPHAN_COST, Books, books, buy, writt
 from tests.support.admin import run_admin, run_process
 from tests.support.rows import IMAGE_PRICE, VIDEO_PRICE
 
+pytestmark = pytest.mark.guarantee("G3", "G4", "G6")
+
 __all__ = ["books", "written"]
 
 

@@ -48,6 +48,8 @@ from tests.support.operator_jobs import REQUEST
 from tests.support.rows import accept, new_execution, new_user, quote_at
 from tests.support.servers import PostgresServer
 
+pytestmark = pytest.mark.guarantee("G3", "G4")
+
 USERS = 2
 EMPTY = "TRUNCATE users, daily_spending, audit_log CASCADE; UPDATE service_limits SET daily_nano_usd = NULL"
 # A month goes by: everything that is there becomes a month older. In two moves, so that no two rows

@@ -25,6 +25,8 @@ from tests.activities.conftest import harness, harness_sandbox
 from tests.support.activity_harness import REPLICATE_FLUX, ActivityHarness
 from tests.support.rows import Accepted, assert_books_balance
 
+pytestmark = pytest.mark.guarantee("G3")
+
 __all__ = ["harness", "harness_sandbox"]
 
 A_MINUTE_AGO = "UPDATE sends SET sent_at = sent_at - interval '1 min' WHERE job_id = $1"

@@ -28,6 +28,8 @@ from tests.support.operator_jobs import given_up, settle
 from tests.support.rows import IMAGE_PRICE, VIDEO_PRICE, Accepted, accept, new_execution, new_user
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G3")
+
 COST = 5 * IMAGE_PRICE
 
 

@@ -32,6 +32,8 @@ from tests.support.operator_jobs import REQUEST, end, handle
 from tests.support.rows import IMAGE_PRICE, SEALER, Accepted, accept, new_execution, new_user
 from tests.support.servers import PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G6")
+
 FIRST, SECOND = (
     "00000000-1111-2222-3333-444444444444:first",
     "00000000-1111-2222-3333-444444444444:second",

@@ -30,6 +30,8 @@ from tests.support.rows import (
 )
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
+pytestmark = pytest.mark.guarantee("G3")
+
 COST = 3 * IMAGE_PRICE
 
 

@@ -26,6 +26,8 @@ from tests.support.rows import NO_LIMITS, new_execution
 from tests.support.servers import FreshDatabase
 from tests.support.webhook_rows import new_webhook
 
+pytestmark = pytest.mark.guarantee("G6")
+
 OLD_KEY, NEW_KEY = b"o" * 32, b"n" * 32
 OLD, NEW, BOTH = Sealer([OLD_KEY]), Sealer([NEW_KEY]), Sealer([NEW_KEY, OLD_KEY])
 HOUR = timedelta(hours=1)

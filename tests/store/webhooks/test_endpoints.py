@@ -44,6 +44,8 @@ from tests.support.webhook_rows import (
     store_webhook,
 )
 
+pytestmark = pytest.mark.guarantee("G5")
+
 URL = "https://hooks.example/one"
 
 
