@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Final
 
-from core.version import VERSION
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
@@ -21,6 +20,7 @@ from api.http.request_ids import RequestIds
 from api.services import Services
 from api.webhooks import deliveries, endpoints
 from core.platform.observability.access_log import AccessLog
+from core.version import VERSION
 
 ROUTERS: Final = (
     quotes.router,

@@ -15,6 +15,7 @@ from api.http.problems import ProblemError, invalid_field, not_found
 from api.http.strict_json import StrictJsonRoute
 from api.services import Services, services_of
 from api.webhooks.schemas import (
+    DEFAULT_ROTATION,
     MAX_RESENT,
     Attempt,
     LoggedWebhook,
@@ -233,19 +234,18 @@ async def rotate_account_secret(
     request: Request,
     response: Response,
     user_id: AdminUser,
-    body: RotateSecretRequest | None = None,
+    body: RotateSecretRequest = DEFAULT_ROTATION,
 ) -> RotatedSecret:
     """The new secret is shown once and signs immediately. Until `previousUntil` the previous secret
     also signs.
     """
     services = services_of(request)
-    rotation = body or RotateSecretRequest()
-    overlap = timedelta(hours=rotation.overlap_hours)
+    overlap = timedelta(hours=body.overlap_hours)
     async with services.database.as_user(user_id) as conn:
         new = await rotate_default_secret(
-            conn, services.secrets, user_id, overlap=overlap, secret=rotation.secret
+            conn, services.secrets, user_id, overlap=overlap, secret=body.secret
         )
-    log.info("webhook_secret.rotated", user_id=user_id, overlap_hours=rotation.overlap_hours)
+    log.info("webhook_secret.rotated", user_id=user_id, overlap_hours=body.overlap_hours)
     response.headers["Cache-Control"] = "no-store"
     return RotatedSecret(secret=new.secret, previous_until=new.previous_until)
 

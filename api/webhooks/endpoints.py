@@ -16,6 +16,7 @@ from api.services import services_of
 from api.webhooks.deliveries import endpoint_closed, start_resend
 from api.webhooks.fields import check_webhook_url
 from api.webhooks.schemas import (
+    DEFAULT_ROTATION,
     ChangeEndpointRequest,
     Endpoint,
     EndpointList,
@@ -139,18 +140,17 @@ async def rotate_secret(
     response: Response,
     user_id: AdminUser,
     endpoint_id: str,
-    body: RotateSecretRequest | None = None,
+    body: RotateSecretRequest = DEFAULT_ROTATION,
 ) -> RotatedSecret:
     """The new secret is shown once. An endpoint's first secret replaces the account's. Until
     `previousUntil` the previous secret also signs.
     """
     services = services_of(request)
-    rotation = body or RotateSecretRequest()
-    overlap = timedelta(hours=rotation.overlap_hours)
+    overlap = timedelta(hours=body.overlap_hours)
     async with services.database.as_user(user_id) as conn:
         endpoint = await _find(conn, user_id, endpoint_id)
         new = await rotate_endpoint_secret(
-            conn, services.secrets, endpoint.endpoint_id, overlap=overlap, secret=rotation.secret
+            conn, services.secrets, endpoint.endpoint_id, overlap=overlap, secret=body.secret
         )
     if new is None:
         raise not_found(ENDPOINTS_PATH)
@@ -158,7 +158,7 @@ async def rotate_secret(
         "endpoint.secret_rotated",
         user_id=user_id,
         endpoint_id=endpoint_id,
-        overlap_hours=rotation.overlap_hours,
+        overlap_hours=body.overlap_hours,
     )
     response.headers["Cache-Control"] = "no-store"
     return RotatedSecret(secret=new.secret, previous_until=new.previous_until)

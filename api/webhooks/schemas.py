@@ -90,6 +90,10 @@ class RotateSecretRequest(RequestBody):
     )
 
 
+DEFAULT_ROTATION = RotateSecretRequest()
+"""The rotation of a request without a body."""
+
+
 class ResendRequest(RequestBody):
     """Which webhooks to send again, by the time of their event."""
 

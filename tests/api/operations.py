@@ -48,7 +48,10 @@ def _operation(
     example: Mapping[str, Any] | None = None
     for media_type in content.values():
         takes |= {f"body {field}" for field in _fields(document, media_type["schema"])}
-        examples = [given["value"] for given in media_type.get("examples", {}).values()]
+        examples = [
+            *(item["value"] for item in media_type.get("examples", {}).values()),
+            *_schema_examples(document, media_type["schema"]),
+        ]
         example = examples[0] if examples else {}
     return Operation(
         method=method.upper(),
@@ -57,6 +60,18 @@ def _operation(
         example=example,
         needs_user=bool(item.get("security")),
     )
+
+
+def _schema_examples(
+    document: Mapping[str, Any], schema: Mapping[str, Any]
+) -> Iterator[Mapping[str, Any]]:
+    """The examples that the schema of a body declares, also where the body is optional."""
+    yield from schema.get("examples", ())
+    if "$ref" in schema:
+        *_, model = str(schema["$ref"]).split("/")
+        yield from _schema_examples(document, document["components"]["schemas"][model])
+    for part in schema.get("anyOf", ()):
+        yield from _schema_examples(document, part)
 
 
 def _fields(
