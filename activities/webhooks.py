@@ -19,7 +19,7 @@ from core.domain.messages.webhooks import (
     FailedReason,
     WebhookState,
 )
-from core.platform.crypto.sealing import SealError, SecretBox
+from core.platform.crypto.sealing import Sealer, SealError
 from core.platform.crypto.webhook_signatures import (
     UnusableSecretError,
     signature_headers,
@@ -41,6 +41,7 @@ from core.platform.temporal.policies import (
 from core.store.database import Connection, Database, after_commit
 from core.store.webhooks import events as webhooks
 from core.store.webhooks.endpoint_health import Disabled, disable, note_failure, note_success
+from core.store.webhooks.signing_secrets import SigningSecrets, find_signing_secrets
 from core.webhooks.concurrency import EndpointRooms, PutBack
 from core.webhooks.sender import Answer, AttemptError, WebhookHttpSettings, post_webhook
 
@@ -74,12 +75,12 @@ class WebhookActivities:
     def __init__(
         self,
         database: Database,
-        secrets: SecretBox,
+        sealer: Sealer,
         http: WebhookHttpSettings | None = None,
         rooms: EndpointRooms | None = None,
     ) -> None:
         self._database = database
-        self._secrets = secrets
+        self._sealer = sealer
         self._http = http or WebhookHttpSettings()
         self._rooms = rooms or EndpointRooms(per_user=TRIES_PER_USER)
 
@@ -106,12 +107,13 @@ class WebhookActivities:
                     await webhooks.mark_failed(conn, order, webhook.closed)
                     log.info("webhook not sent", event_id=order.event_id, reason=webhook.closed)
                     return await _ended(conn, order)
+                secrets = await find_signing_secrets(conn, order.event_id)
                 begun = await self._begin(conn, order, webhook, room)
                 if begun is None:
                     return await _ended(conn, order)
             if isinstance(begun, PutBack):
                 _raise_put_back(begun)
-            return await self._try(order, webhook, begun)
+            return await self._try(order, webhook, secrets, begun)
 
     async def _begin(
         self,
@@ -131,9 +133,13 @@ class WebhookActivities:
         return await webhooks.begin_attempt(conn, order)
 
     async def _try(
-        self, order: DeliveryOrder, webhook: webhooks.WebhookRecord, number: int
+        self,
+        order: DeliveryOrder,
+        webhook: webhooks.WebhookRecord,
+        secrets: SigningSecrets | None,
+        number: int,
     ) -> AttemptResult:
-        answer = await self._send(webhook)
+        answer = await self._send(webhook, secrets)
         delay = retry_delay_seconds(order, number, answer.retry_after_seconds)
         outcome = await self._record(order, webhook, number, answer, _outcome(answer, delay))
         WEBHOOK_ATTEMPTS.labels(outcome).inc()
@@ -172,12 +178,15 @@ class WebhookActivities:
                 # loudly for days by now.
                 return AttemptResult(outcome=AttemptOutcome.EXHAUSTED, number=0)
 
-    async def _send(self, webhook: webhooks.WebhookRecord) -> Answer:
+    async def _send(
+        self, webhook: webhooks.WebhookRecord, secrets: SigningSecrets | None
+    ) -> Answer:
+        if secrets is None:
+            log.error("webhook.signing_secret_missing", event_id=webhook.event_id)
+            return Answer(duration_ms=0, error=AttemptError.SECRET_UNUSABLE)
         try:
-            secret = self._secrets.open(
-                webhook.secrets.current, context=webhook.secrets.context
-            ).decode()
-            previous = self._previous(webhook)
+            secret = secrets.current.open(self._sealer)
+            previous = self._previous(webhook, secrets)
             headers = signature_headers(
                 secret, webhook.event_id, int(time.time()), webhook.body, previous=previous
             )
@@ -192,15 +201,14 @@ class WebhookActivities:
             return Answer(duration_ms=0, error=AttemptError.SECRET_UNUSABLE)
         return await post_webhook(webhook.url, headers, webhook.body, self._http)
 
-    def _previous(self, webhook: webhooks.WebhookRecord) -> str | None:
+    def _previous(self, webhook: webhooks.WebhookRecord, secrets: SigningSecrets) -> str | None:
         """The secret that is being replaced. One that cannot be used keeps nothing from being
         signed with the new.
         """
-        secrets = webhook.secrets
         if secrets.previous is None:
             return None
         try:
-            previous = self._secrets.open(secrets.previous, context=secrets.context).decode()
+            previous = secrets.previous.open(self._sealer)
             standard_webhooks_key(previous)
         except (SealError, UnusableSecretError, UnicodeDecodeError) as problem:
             log.warning(

@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api import callbacks, health
 from api.account import keys, provider_keys, usage
 from api.auth.rate_limit import RateHeaders
-from api.executions import assets, models, quotes, retry, routes
+from api.executions import assets, executions, generate_video, models, quotes, retry
 from api.http import openapi, request_ids
 from api.http.body_limits import BodyLimits
 from api.http.error_handlers import UnexpectedErrors, install_error_handlers
@@ -23,6 +23,7 @@ from core.platform.observability.access_log import AccessLog
 from core.version import VERSION
 
 ROUTERS: Final = (
+    executions.router,
     quotes.router,
     models.router,
     assets.router,
@@ -60,7 +61,7 @@ def create_app(services: Services, *, cors_origins: Sequence[str] = ()) -> FastA
         redoc_url=None,
     )
     app.state.services = services
-    for router in (routes.router, retry.router):
+    for router in (generate_video.router, retry.router):
         app.include_router(router, dependencies=[Depends(refuse_during_recovery)])
     for router in ROUTERS:
         app.include_router(router)

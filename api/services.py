@@ -15,7 +15,7 @@ from api.http.recovery_admission import RecoveryAdmission
 from core.jobs.key_ring import KeyRing
 from core.ordering.services import OrderingServices
 from core.platform.crypto.callback_tokens import PURPOSE, CallbackTokens
-from core.platform.crypto.sealing import Sealer, SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.platform.egress.rules import OutboundRules
 from core.platform.oidc.issuer import Issuer
 from core.platform.settings.processes import ApiProcess
@@ -42,7 +42,7 @@ class Services:
     providers: Providers
     keys: KeyRing
     objects: ObjectStore
-    secrets: SecretBox
+    secrets: Sealer
     tokens: CallbackTokens
     public_base_url: str
     files_are_public: bool

@@ -24,7 +24,7 @@ from cli.service import add_service
 from cli.webhooks import add_set_webhook
 from core.domain.ids import UserId
 from core.domain.money import NanoUsd, nano_usd, usd_text
-from core.platform.crypto.sealing import Sealer, SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.platform.observability.logging import configure_logging
 from core.platform.settings.processes import AdminProcess, describe_settings, load, secret_values
 from core.store.accounts.audit import record
@@ -45,7 +45,7 @@ NO_LIMIT = "none"
 DEFAULT = "default"
 
 
-async def _create_user(conn: Connection, box: SecretBox, arguments: Arguments) -> object:
+async def _create_user(conn: Connection, box: Sealer, arguments: Arguments) -> object:
     limits = UserLimits(
         monthly_videos=_unlimited(arguments.monthly_videos),
         monthly_nano_usd=_unlimited(arguments.monthly_usd),
@@ -66,7 +66,7 @@ async def _create_user(conn: Connection, box: SecretBox, arguments: Arguments) -
     }
 
 
-async def _list_users(conn: Connection, _box: SecretBox, _arguments: Arguments) -> object:
+async def _list_users(conn: Connection, _box: Sealer, _arguments: Arguments) -> object:
     return [
         {
             "userId": user.user_id,
@@ -80,7 +80,7 @@ async def _list_users(conn: Connection, _box: SecretBox, _arguments: Arguments) 
     ]
 
 
-async def _set_limits(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _set_limits(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     user_id = UserId(arguments.user)
     old = await lock_limits(conn, user_id)
     videos, usd = arguments.monthly_videos, arguments.monthly_usd
@@ -97,7 +97,7 @@ async def _set_limits(conn: Connection, _box: SecretBox, arguments: Arguments) -
     return {"userId": user_id, **_limits_json(limits)}
 
 
-async def _set_disabled(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _set_disabled(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     if not await set_disabled(conn, UserId(arguments.user), disabled=arguments.disabled):
         raise LookupError(f"no user {arguments.user}")
     action = "users disable" if arguments.disabled else "users enable"

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.domain.money import NANO_PER_USD, NanoUsd
-from core.platform.crypto.sealing import SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.store.database import Connection, Database
 
 Arguments = argparse.Namespace
-Command = Callable[[Connection, SecretBox, Arguments], Awaitable[object]]
+Command = Callable[[Connection, Sealer, Arguments], Awaitable[object]]
 """In one transaction; what it returns is printed as JSON, if it is not Told. Raises LookupError
 (exit 1) or RefusedError (exit 2).
 """
-DatabaseCommand = Callable[[Database, SecretBox, Arguments], Awaitable[object]]
+DatabaseCommand = Callable[[Database, Sealer, Arguments], Awaitable[object]]
 """The same for what takes many transactions (set_defaults(on_database=...))."""
 
 MAX_TEXT = 500

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cli.common import Arguments, add_actor, plain_text
 from core.domain.ids import UserId
-from core.platform.crypto.sealing import SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.store.accounts.audit import record
 from core.store.accounts.identities import link_identity, list_identities, unlink_identity
 from core.store.accounts.users import lock_limits
@@ -43,7 +43,7 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
     add_actor(parser)
 
 
-async def _link(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _link(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     identity = await link_identity(
         conn, arguments.issuer, arguments.subject, UserId(arguments.user)
     )
@@ -54,7 +54,7 @@ async def _link(conn: Connection, _box: SecretBox, arguments: Arguments) -> obje
     return {"userId": identity.user_id, **detail}
 
 
-async def _unlink(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _unlink(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     detail = {"issuer": arguments.issuer, "subject": arguments.subject}
     user_id = await unlink_identity(conn, arguments.issuer, arguments.subject)
     if user_id is None:
@@ -63,7 +63,7 @@ async def _unlink(conn: Connection, _box: SecretBox, arguments: Arguments) -> ob
     return {"userId": user_id, **detail}
 
 
-async def _list(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _list(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     await lock_limits(conn, UserId(arguments.user))  # that there is such a user
     return [
         {camel(name): value for name, value in asdict(identity).items()}

@@ -8,7 +8,7 @@ from typing import Any
 from cli.common import Arguments, add_actor, exact_usd, plain_text, whole_number
 from core.domain.ids import JobId, UserId
 from core.domain.money import NANO_PER_USD, NanoUsd, usd_text
-from core.platform.crypto.sealing import SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.store.accounts.audit import list_audit, record
 from core.store.accounts.users import lock_limits
 from core.store.database import Connection
@@ -44,7 +44,7 @@ THEN = {
 HAS_PROVIDER = "SELECT EXISTS (SELECT FROM steps WHERE provider = $1)"
 
 
-async def _list(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _list(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     return await list_cases(
         conn,
         arguments.state,
@@ -54,11 +54,11 @@ async def _list(conn: Connection, _box: SecretBox, arguments: Arguments) -> obje
     )
 
 
-async def _show(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _show(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     return await get_case(conn, JobId(arguments.job))
 
 
-async def _adopt(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _adopt(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     adopted = await adopt_by_hand(
         conn, JobId(arguments.job), arguments.provider_job_id, send=arguments.send
     )
@@ -81,7 +81,7 @@ async def _adopt(conn: Connection, _box: SecretBox, arguments: Arguments) -> obj
     }
 
 
-async def _settle(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _settle(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     if arguments.usd > SURE_NANO_USD and not arguments.yes:
         raise RefusedError(
             f"{usd_text(arguments.usd)} USD for one job: if that is meant, say --yes"
@@ -90,7 +90,7 @@ async def _settle(conn: Connection, _box: SecretBox, arguments: Arguments) -> ob
     return await _booked_json(conn, arguments, "jobs settle", booked)
 
 
-async def _release(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _release(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     booked = await release_by_hand(conn, JobId(arguments.job))
     return await _booked_json(conn, arguments, "jobs release", booked)
 
@@ -110,7 +110,7 @@ async def _booked_json(
     return {"jobId": arguments.job, "changed": booked.changed, **money}
 
 
-async def _refund(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _refund(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     if arguments.usd == 0:
         raise RefusedError("a refund of nothing is none")
     refunded = await refund_by_hand(
@@ -130,7 +130,7 @@ async def _refund(conn: Connection, _box: SecretBox, arguments: Arguments) -> ob
     return {"jobId": arguments.job, "changed": refunded.changed, **money}
 
 
-async def _pause(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _pause(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     known = arguments.provider is None or await conn.fetchval(HAS_PROVIDER, arguments.provider)
     if not known and not arguments.yes:
         raise RefusedError(
@@ -143,7 +143,7 @@ async def _pause(conn: Connection, _box: SecretBox, arguments: Arguments) -> obj
     return {"scope": scope, "changed": changed, "paused": await _pauses_json(conn)}
 
 
-async def _resume(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _resume(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     scope = await _scope(conn, arguments)
     reasons = {entry.scope: entry.reason for entry in await list_pauses(conn)}
     if reasons.get(scope) == DATABASE_BEHIND:
@@ -158,7 +158,7 @@ async def _resume(conn: Connection, _box: SecretBox, arguments: Arguments) -> ob
     return {"scope": scope, "changed": changed, "paused": await _pauses_json(conn)}
 
 
-async def _show_pauses(conn: Connection, _box: SecretBox, _arguments: Arguments) -> object:
+async def _show_pauses(conn: Connection, _box: Sealer, _arguments: Arguments) -> object:
     return await _pauses_json(conn)
 
 
@@ -178,7 +178,7 @@ async def _scope(conn: Connection, arguments: Arguments) -> str:
     return user_scope(UserId(arguments.user))
 
 
-async def _list_audit(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _list_audit(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     entries = await list_audit(conn, target=arguments.target, limit=arguments.limit)
     return [
         row_json(

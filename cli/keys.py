@@ -7,7 +7,7 @@ from cli.common import Arguments, add_actor
 from cli.rates import add_set_rate, rates_json
 from core.domain.ids import KeyId, UserId
 from core.domain.scopes import ALL_SCOPES, Scope
-from core.platform.crypto.sealing import SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.store.accounts.audit import record
 from core.store.accounts.rate_limit import KeyRates
 from core.store.accounts.users import insert_api_key, list_api_keys, lock_limits, revoke_api_key
@@ -53,7 +53,7 @@ def _days(text: str) -> int:
     return int(text)
 
 
-async def _create_key(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _create_key(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     scopes = frozenset(map(Scope, arguments.scope or ALL_SCOPES))
     key = await insert_api_key(
         conn,
@@ -68,7 +68,7 @@ async def _create_key(conn: Connection, _box: SecretBox, arguments: Arguments) -
     return {"userId": arguments.user, **named, "apiKey": key.key.text}
 
 
-async def _list_keys(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _list_keys(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     await lock_limits(conn, UserId(arguments.user))  # that there is such a user
     return [
         {camel(name): value for name, value in asdict(entry).items()}
@@ -77,7 +77,7 @@ async def _list_keys(conn: Connection, _box: SecretBox, arguments: Arguments) ->
     ]
 
 
-async def _revoke_key(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _revoke_key(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     revoked_at = await revoke_api_key(conn, KeyId(arguments.key))
     if revoked_at is None:
         raise LookupError(f"no key {arguments.key}")

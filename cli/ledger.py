@@ -10,14 +10,14 @@ from pathlib import Path
 
 from cli.common import Arguments, Told, plain_text
 from core.domain.money import usd_text
-from core.platform.crypto.sealing import SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.store.database import Connection
 from core.store.money.ledger_check import Finding, Totals, count_totals, list_findings
 from core.store.money.provider_bill import Comparison, UnreadableBillError, compare_bill, read_bill
 from core.store.operator import RefusedError, row_json
 
 
-async def _check(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _check(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     totals, findings = await count_totals(conn), await list_findings(conn)
     bill = None
     if arguments.provider_bill is not None:

@@ -5,18 +5,18 @@ from dataclasses import asdict
 from typing import Any
 
 from cli.common import Arguments, add_actor, plain_text
-from core.platform.crypto.sealing import SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.store.accounts.audit import record
 from core.store.database import Connection
 from core.store.operator import camel
 from core.store.providers.capacity import ProviderState, list_states, reset
 
 
-async def _show(conn: Connection, _box: SecretBox, _arguments: Arguments) -> object:
+async def _show(conn: Connection, _box: Sealer, _arguments: Arguments) -> object:
     return [_state_json(state) for state in await list_states(conn)]
 
 
-async def _reset(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _reset(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     forgotten = await reset(conn, arguments.provider)
     if forgotten is not None:
         detail = {

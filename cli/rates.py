@@ -6,7 +6,7 @@ import argparse
 
 from cli.common import Arguments, add_actor, whole_number
 from core.domain.ids import KeyId
-from core.platform.crypto.sealing import SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.store.accounts.audit import record
 from core.store.accounts.rate_limit import KeyRates, lock_key_rates, set_key_rates
 from core.store.database import Connection
@@ -45,7 +45,7 @@ def _rate(text: str) -> int | None:
         ) from None
 
 
-async def _set_rate(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _set_rate(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     key_id = KeyId(arguments.key)
     old = await lock_key_rates(conn, key_id)
     rates = KeyRates(

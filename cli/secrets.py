@@ -4,59 +4,65 @@ import argparse
 import json
 
 from cli.common import Arguments, Told, add_actor, whole_number
-from core.platform.crypto.sealing import SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.store.accounts.audit import record
 from core.store.database import Database
-from core.store.secrets.sealed_columns import BATCH, SealedCount, count_sealed, renew_all
+from core.store.secrets.rotation import BATCH, SecretCount, count_secrets, rotate_secrets
 
 
-async def _status(database: Database, box: SecretBox, _arguments: Arguments) -> object:
-    counts = await count_sealed(database)
+async def _status(database: Database, sealer: Sealer, _arguments: Arguments) -> object:
+    counts = await count_secrets(database)
     used = {count.key_id for count in counts}
     return {
-        "newest": box.newest_id,
+        "newest": sealer.newest_id,
         "keys": [
             {
                 "keyId": key_id,
-                "configured": key_id in box.key_ids,
+                "configured": key_id in sealer.key_ids,
                 "sealed": sum(count.number for count in counts if count.key_id == key_id),
             }
-            for key_id in [*box.key_ids, *sorted(used.difference(box.key_ids))]
+            for key_id in [*sealer.key_ids, *sorted(used.difference(sealer.key_ids))]
         ],
-        "toRotate": sum(count.number for count in counts if not count.is_done(box)),
-        "columns": [_count_json(count) for count in counts],
+        "toRotate": _to_rotate(sealer, counts),
+        "kinds": [
+            {"kind": count.kind, "keyId": count.key_id, "sealed": count.number} for count in counts
+        ],
     }
 
 
-def _count_json(count: SealedCount) -> dict[str, object]:
-    return {
-        "column": count.place,
-        "keyId": count.key_id,
-        "version": count.version,
-        "sealed": count.number,
-    }
+def _to_rotate(sealer: Sealer, counts: list[SecretCount]) -> int:
+    return sum(count.number for count in counts if count.key_id != sealer.newest_id)
 
 
-async def _rotate(database: Database, box: SecretBox, arguments: Arguments) -> object:
-    """Written down before it begins: a run that is stopped was one, too."""
-    found = sum(count.number for count in await count_sealed(database) if not count.is_done(box))
-    if found:
+async def _rotate(database: Database, sealer: Sealer, arguments: Arguments) -> object:
+    """Rotate, and write the audit entry first: an interrupted run is in the log, too."""
+    to_rotate = _to_rotate(sealer, await count_secrets(database))
+    if to_rotate:
         async with database.as_system() as conn:
             await record(
-                conn, arguments.actor, "secrets rotate", box.newest_id, {"toRotate": found}
+                conn,
+                arguments.actor,
+                "secrets rotate",
+                sealer.newest_id,
+                {"toRotate": to_rotate},
             )
-    done = await renew_all(database, box, batch=arguments.batch)
-    said = {
-        "newest": box.newest_id,
-        "renewed": done.renewed,
-        "left": done.left,
-        "broken": done.broken,
+    result = await rotate_secrets(database, sealer, batch=arguments.batch)
+    report = {
+        "newest": sealer.newest_id,
+        "rotated": result.rotated,
+        "left": result.left,
+        "broken": result.broken,
         "examples": [
-            {"column": column, "id": row_id, "reason": reason}
-            for column, row_id, reason in done.examples
+            {
+                "kind": secret.kind,
+                "owner": secret.owner_id,
+                "id": secret.secret_id,
+                "reason": secret.reason,
+            }
+            for secret in result.examples
         ],
     }
-    return Told(code=1 if done.left else 0, text=json.dumps(said, indent=2, ensure_ascii=False))
+    return Told(code=1 if result.left else 0, text=json.dumps(report, indent=2, ensure_ascii=False))
 
 
 def add_secrets(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from cli.common import Arguments, add_actor, exact_usd
 from core.domain.money import NanoUsd, usd_text
-from core.platform.crypto.sealing import SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.store.accounts.audit import record
 from core.store.database import Connection
 from core.store.money.daily_spending_cap import get_service_today, set_daily_limit
@@ -37,11 +37,11 @@ _EFFECT = """From the next request on. A request counts with its worst price unt
 was accepted. 0 accepts nothing that costs something."""
 
 
-async def _show(conn: Connection, _box: SecretBox, _arguments: Arguments) -> object:
+async def _show(conn: Connection, _box: Sealer, _arguments: Arguments) -> object:
     return await _today(conn)
 
 
-async def _set_daily_limit(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _set_daily_limit(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     limit: NanoUsd | None = None if arguments.usd == NO_LIMIT else arguments.usd
     old = await set_daily_limit(conn, limit)
     await record(

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from cli.common import Arguments, add_actor
 from core.domain.ids import UserId
-from core.platform.crypto.sealing import SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.platform.urls import webhook_url
 from core.store.accounts.audit import record
 from core.store.database import Connection
@@ -31,7 +31,7 @@ def add_set_webhook(verbs: "Verbs") -> None:
     command.set_defaults(command=_set_webhook)
 
 
-async def _set_webhook(conn: Connection, _box: SecretBox, arguments: Arguments) -> object:
+async def _set_webhook(conn: Connection, _box: Sealer, arguments: Arguments) -> object:
     url: str | None = arguments.url or None
     if not await set_webhook_url(conn, UserId(arguments.user), url):
         raise LookupError(f"no user {arguments.user}")

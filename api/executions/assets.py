@@ -1,4 +1,4 @@
-"""Assets over HTTP: a stable address that leads to the file."""
+"""GET /api/assets/{id}/content."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -12,10 +12,8 @@ from core.domain.ids import AssetId
 from core.store.executions.status import find_object_key
 
 _PATH = "/api/assets"
-ADDRESS_SECONDS = 3600
-"""Life of a signed address: a long video over a slow line; this address gives a new one at any
-time.
-"""
+SIGNED_URL_SECONDS = 3600
+"""Long enough to download a long video over a slow connection."""
 
 router = APIRouter(prefix="/api", tags=["assets"])
 
@@ -24,17 +22,17 @@ router = APIRouter(prefix="/api", tags=["assets"])
     "/assets/{asset_id}/content",
     status_code=302,
     response_class=Response,
-    summary="The file",
+    summary="Download an asset",
     responses={
         302: {
-            "description": "Where the file is: on the CDN for good, else at an address that expires.",
+            "description": "The URL of the file: permanent on a CDN, otherwise signed and temporary.",
             "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
         },
         **problems(FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND),
     },
 )
-async def read_content(request: Request, user_id: CurrentUser, asset_id: str) -> Response:
-    """This address stays the same; the one it leads to may not."""
+async def download_asset(request: Request, user_id: CurrentUser, asset_id: str) -> Response:
+    """Redirect to the file. This URL is permanent; the target may change with each request."""
     services = services_of(request)
     object_key = None
     if ASSET_ID.fullmatch(asset_id):
@@ -43,7 +41,7 @@ async def read_content(request: Request, user_id: CurrentUser, asset_id: str) ->
     if object_key is None:
         raise not_found(_PATH)
     headers = {
-        "Location": await services.objects.address(object_key, expires_seconds=ADDRESS_SECONDS)
+        "Location": await services.objects.address(object_key, expires_seconds=SIGNED_URL_SECONDS)
     }
     headers["Cache-Control"] = "private, max-age=300" if services.files_are_public else "no-store"
     return Response(status_code=302, headers=headers)

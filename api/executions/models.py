@@ -1,6 +1,4 @@
-"""The catalogue: what can be asked of which model, and what it costs; from the declarations that
-quote and check.
-"""
+"""GET /api/models."""
 
 from datetime import date
 from typing import Annotated, Literal
@@ -10,8 +8,7 @@ from pydantic import Field
 
 from api.auth.authentication import CurrentUser
 from api.http.openapi import problems
-from api.http.schemas import ResponseBody as Wire
-from api.http.schemas import Usd
+from api.http.schemas import ResponseBody, Usd
 from api.services import services_of
 from core.domain.failures import FailureCode
 from core.domain.plans import StepKind
@@ -22,8 +19,8 @@ from core.providers.port import Limits, Model
 router = APIRouter(prefix="/api", tags=["models"])
 
 
-class ModelLimits(Wire):
-    """What a request may ask for; an empty list: the model takes no such thing."""
+class ModelLimits(ResponseBody):
+    """The values that a request may name. An empty list: the model takes no such parameter."""
 
     durations: Annotated[list[int], Field(description="Whole seconds.")]
     resolutions: list[str]
@@ -33,67 +30,60 @@ class ModelLimits(Wire):
     needs_image: bool
 
 
-class ModelDefaults(Wire):
-    """What is asked for where a request leaves it open."""
+class ModelDefaults(ResponseBody):
+    """The values that a request gets where it names none."""
 
     duration: int | None
     resolution: str | None
     aspect_ratio: str | None
 
 
-class ModelPrice(Wire):
-    """when: what it is the price for; empty: always. source, readOn: where the provider says so,
-    and the day on which it was read there.
-    """
-
+class ModelPrice(ResponseBody):
     unit: Unit
     unit_price: Usd
-    when: dict[str, str]
-    source: str
-    read_on: date
+    when: dict[str, str] = Field(
+        description="The parameters that the price applies to. Empty: any parameters."
+    )
+    source: str = Field(description="Where the provider publishes the price.")
+    read_on: date = Field(description="The day on which the price was read there.")
 
 
-class ModelOnOffer(Wire):
-    """default: what a request gets that names no model. usualSeconds: how long a job of it usually
-    takes.
-    """
-
-    id: Annotated[str, Field(description="What `imageModel` or `videoModel` takes.")]
+class OfferedModel(ResponseBody):
+    id: str = Field(description="The value for `imageModel` or `videoModel`.")
     provider: str
     kind: StepKind
-    default: bool
-    usual_seconds: int
+    default: bool = Field(description="Used for a request that names no model of this kind.")
+    usual_seconds: int = Field(description="How long a job of this model usually takes.")
     limits: ModelLimits
     defaults: ModelDefaults
     currency: Literal["USD"] = "USD"
     prices: list[ModelPrice]
 
 
-class ModelList(Wire):
-    data: list[ModelOnOffer]
+class ModelList(ResponseBody):
+    data: list[OfferedModel]
 
 
-@router.get(
-    "/models", summary="Models, limits and prices", responses=problems(FailureCode.UNAUTHENTICATED)
-)
-async def read_models(request: Request, user_id: CurrentUser) -> ModelList:
-    """Of each kind the default first. A model, or a resolution, without a price is not sold, and
-    not listed. With a key of your own at a provider, its models are listed too where this
-    service has no key for it.
+@router.get("/models", summary="List models", responses=problems(FailureCode.UNAUTHENTICATED))
+async def list_models(request: Request, user_id: CurrentUser) -> ModelList:
+    """Return the models that you can use, with limits and prices; of each kind the default first.
+
+    Models and resolutions without a price are not offered. Your own key at a provider adds the
+    models of that provider, even if this service has no key for it.
     """
     catalogue = await get_catalogue(services_of(request).ordering, user_id)
     return ModelList(
         data=[
-            _model(provider.name, model, default=place == 0)
+            _model(provider.name, model, default=position == 0)
             for kind in StepKind
-            for place, (provider, model) in enumerate(models_for_step(catalogue, kind))
+            for position, (provider, model) in enumerate(models_for_step(catalogue, kind))
         ]
     )
 
 
-def _model(provider: str, model: Model, *, default: bool) -> ModelOnOffer:
+def _model(provider: str, model: Model, *, default: bool) -> OfferedModel:
     defaults = defaults_of(model)
-    return ModelOnOffer(
+    return OfferedModel(
         id=model.id,
         provider=provider,
         kind=model.kind,

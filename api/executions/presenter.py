@@ -1,9 +1,12 @@
-"""From rows to the wire: how an execution stands, as its user reads it."""
+"""Build response bodies from store and ordering records."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from api.executions.schemas import (
+from fastapi import Response
+
+from api.executions.responses import (
     Cancelled,
     Cost,
     ErrorBody,
@@ -11,19 +14,68 @@ from api.executions.schemas import (
     ExecutionList,
     Job,
     JobCost,
+    KeptStep,
     Percent,
+    Retried,
+    StepToPay,
     Webhook,
 )
+from api.http.ordering_problems import EXECUTIONS_PATH
+from api.services import Services
 from core.domain.ids import ExecutionId
 from core.domain.money import usd_text
 from core.domain.plans import PlanType, StepProgress, progress_percent
 from core.domain.states import JobState
+from core.ordering.idempotency import Answer
+from core.ordering.retry import QueuedRetry
 from core.store.executions.status import ExecutionPage, ExecutionStatusRecord, JobStatus
 
 _RUNNING = (JobState.SUBMITTING, JobState.UNKNOWN, JobState.SUBMITTED)
 
 
-def execution_answer(record: ExecutionStatusRecord) -> Execution:
+def status_url(services: Services, execution_id: ExecutionId) -> str:
+    return f"{services.public_base_url}{EXECUTIONS_PATH}/{execution_id}"
+
+
+def accepted_response(answer: Answer) -> Response:
+    """Return the 202 of an accepted order, byte for byte as stored under its idempotency key."""
+    location: str = json.loads(answer.body)["statusUrl"]
+    headers = {"Location": location}
+    if answer.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(
+        content=answer.body, status_code=202, media_type="application/json", headers=headers
+    )
+
+
+def retried_response(services: Services, retry: QueuedRetry) -> Retried:
+    return Retried(
+        execution_id=retry.execution_id,
+        status_url=status_url(services, retry.execution_id),
+        generation=retry.generation,
+        kept=[
+            KeptStep(
+                step=item.step,
+                job_id=item.job_id,
+                state=item.state,
+                cost=usd_text(item.cost_nano_usd),
+            )
+            for item in retry.kept
+        ],
+        to_pay=[
+            StepToPay(
+                step=item.step.name,
+                provider=item.step.provider,
+                model=item.step.model,
+                estimated=usd_text(item.nano_usd),
+            )
+            for item in retry.to_buy
+        ],
+        estimated=usd_text(retry.held_nano_usd),
+    )
+
+
+def execution_response(record: ExecutionStatusRecord) -> Execution:
     latest = _latest_jobs(record.jobs)
     return Execution(
         id=record.execution_id,
@@ -52,15 +104,15 @@ def execution_answer(record: ExecutionStatusRecord) -> Execution:
     )
 
 
-def list_answer(page: ExecutionPage, cursor: str | None) -> ExecutionList:
+def execution_list_response(page: ExecutionPage, next_cursor: str | None) -> ExecutionList:
     return ExecutionList(
-        data=[execution_answer(record) for record in page.data], next_cursor=cursor
+        data=[execution_response(record) for record in page.data], next_cursor=next_cursor
     )
 
 
-def cancelled_answer(execution_id: ExecutionId, record: ExecutionStatusRecord) -> Cancelled:
+def cancelled_response(record: ExecutionStatusRecord) -> Cancelled:
     return Cancelled(
-        execution_id=execution_id,
+        execution_id=record.execution_id,
         status=record.status,
         spent=usd_text(record.settled_nano_usd),
         released=usd_text(record.released_nano_usd),
@@ -69,14 +121,14 @@ def cancelled_answer(execution_id: ExecutionId, record: ExecutionStatusRecord) -
 
 
 def _latest_jobs(jobs: Sequence[JobStatus]) -> list[JobStatus]:
-    """The last job of each step, in plan order."""
+    """Return the latest job of each step, in plan order."""
     return sorted(
         {job.step: job for job in jobs if not job.orphan}.values(), key=lambda job: job.position
     )
 
 
 def _is_running(job: JobStatus) -> bool:
-    """Also one that waits to be sent again: its step has begun."""
+    """Return whether the step has begun, which includes waiting to be sent again."""
     return job.state in _RUNNING or (job.state is JobState.WAITING and job.send_number > 0)
 
 

@@ -1,6 +1,4 @@
-"""What a request may cost, before it is made: by the plan, the prices and the code that will hold
-and settle it.
-"""
+"""POST /api/quotes."""
 
 from datetime import date
 from typing import Annotated, Literal
@@ -9,12 +7,10 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from api.auth.authentication import CurrentUser
-from api.executions.routes import parse_request, video_request
-from api.executions.schemas import GenerateVideoRequest
-from api.http.bodies import read_json
-from api.http.openapi import problems, request_body
-from api.http.schemas import ResponseBody as Wire
-from api.http.schemas import Usd
+from api.executions.requests import GenerateVideoRequest
+from api.http.openapi import problems
+from api.http.schemas import ResponseBody, Usd
+from api.http.strict_json import StrictJsonRoute
 from api.services import services_of
 from core.domain.failures import FailureCode
 from core.domain.money import usd_text
@@ -22,37 +18,33 @@ from core.domain.prices import Unit
 from core.ordering.quote import quote_video
 from core.store.executions.executions import NewStep
 
-router = APIRouter(prefix="/api", tags=["money"])
+router = APIRouter(prefix="/api", tags=["quotes"], route_class=StrictJsonRoute)
 
 Low = Annotated[
-    Usd, Field(description="The least that it usually costs if it completes; an estimate.")
+    Usd, Field(description="The least that a completed job usually costs; an estimate.")
 ]
-Expected = Annotated[Usd, Field(description="What it usually costs if it completes; an estimate.")]
+Expected = Annotated[Usd, Field(description="What a completed job usually costs; an estimate.")]
 Worst = Annotated[
-    Usd, Field(description="The most that its price allows: what is held when it is accepted.")
+    Usd, Field(description="The most that the price allows; held when the request is accepted.")
 ]
 
 
-class QuotedJob(Wire):
-    """unitPrice: of one unit; where it was read, GET /api/models tells. readOn: the day on which it
-    was read.
-    """
-
+class QuotedJob(ResponseBody):
     step: str
     provider: str
     model: str
     unit: Unit
-    unit_price: Usd
-    read_on: date
+    unit_price: Usd = Field(
+        description="The price of one unit. `GET /api/models` returns its source."
+    )
+    read_on: date = Field(description="The day on which the price was read at its source.")
     low: Low
     expected: Expected
     worst: Worst
 
 
-class Quote(Wire):
-    """What a request may cost now, and the sums of its jobs. A request that is accepted keeps its
-    prices.
-    """
+class Quote(ResponseBody):
+    """What a request may cost now, by job and in sum. An accepted request keeps its prices."""
 
     currency: Literal["USD"] = "USD"
     jobs: list[QuotedJob]
@@ -63,8 +55,7 @@ class Quote(Wire):
 
 @router.post(
     "/quotes",
-    summary="What a request would cost",
-    openapi_extra=request_body(GenerateVideoRequest),
+    summary="Quote a video",
     responses=problems(
         FailureCode.UNAUTHENTICATED,
         FailureCode.PAYLOAD_TOO_LARGE,
@@ -72,13 +63,14 @@ class Quote(Wire):
         FailureCode.INVALID_REQUEST,
     ),
 )
-async def create_quote(request: Request, user_id: CurrentUser) -> Quote:
-    """Takes the body of `POST /api/generate-video`, and refuses what that would refuse as invalid.
-    Starts nothing, holds nothing, keeps nothing. Budgets, `maxCost` and other limits are not asked:
-    see `GET /api/usage`.
+async def create_quote(request: Request, user_id: CurrentUser, body: GenerateVideoRequest) -> Quote:
+    """Return what `POST /api/generate-video` would hold for the same body.
+
+    Nothing is started, held or stored. Budgets, `maxCost` and other limits are not checked; see
+    `GET /api/usage`.
     """
-    body = parse_request(await read_json(request))
-    plan = await quote_video(services_of(request).ordering, user_id, video_request(body))
+    services = services_of(request).ordering
+    plan = await quote_video(services, user_id, body.video_request())
     return Quote(
         jobs=[_job(item) for item in plan.steps],
         low=usd_text(plan.low_nano_usd),

@@ -1,7 +1,6 @@
 """What OpenAPI cannot take from the types: problems, rate headers, request ids and scopes."""
 
 import json
-from collections.abc import Sequence
 from copy import deepcopy
 from functools import cache
 from typing import Any, Final, cast
@@ -52,20 +51,6 @@ def problems(*codes: FailureCode) -> dict[int | str, dict[str, Any]]:
     for code in (*codes, FailureCode.SERVICE_UNAVAILABLE, FailureCode.INTERNAL_ERROR):
         _add_problem(responses.setdefault(STATUS[code], _empty_problem()), code)
     return responses
-
-
-def request_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
-    """The `openapi_extra` of a route that reads its JSON by hand, strictly."""
-    schema = _schema(model)
-    examples: Sequence[object] = schema.pop("examples", [])
-    media_type = {
-        "schema": schema,
-        "examples": {
-            f"example {number}": {"value": example}
-            for number, example in enumerate(examples, start=1)
-        },
-    }
-    return {"requestBody": {"required": required, "content": {"application/json": media_type}}}
 
 
 def install(app: FastAPI) -> None:

@@ -61,7 +61,7 @@ async def create_endpoint(
         async with services.database.as_user(user_id) as conn:
             endpoint_id = await endpoints.insert_endpoint(conn, user_id, body.url, body.description)
             if body.secret is not None:
-                await set_first_secret(conn, services.secrets, endpoint_id, body.secret)
+                await set_first_secret(conn, services.secrets, endpoint_id, user_id, body.secret)
             if body.default:
                 await endpoints.set_default(conn, user_id, endpoint_id)
             created = await _find(conn, user_id, endpoint_id)

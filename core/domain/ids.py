@@ -61,6 +61,10 @@ def new_provider_key_id() -> ProviderKeyId:
     return ProviderKeyId(_new("pkey_"))
 
 
+def new_secret_id() -> str:
+    return _new("sec_")
+
+
 def derived_event_id(execution_id: ExecutionId, generation: int) -> EventId:
     """The event of an end. Whoever ends this generation, and however often (a restored database),
     says the same id.

@@ -9,7 +9,7 @@ from typing import Final
 
 from core.domain.ids import ProviderKeyId
 from core.domain.messages.jobs import key_scope
-from core.platform.crypto.sealing import SealError, SecretBox
+from core.platform.crypto.sealing import Sealer, SealError
 from core.platform.observability.logging import get_logger
 from core.providers.port import Provider
 from core.providers.registry import Providers
@@ -32,7 +32,7 @@ class KeyRing:
     """Users' own keys in use: each opened when it is needed first, its adapter kept for a while."""
 
     database: Database
-    box: SecretBox
+    box: Sealer
     _kept: OrderedDict[str, tuple[float, Provider]] = field(
         default_factory=OrderedDict[str, "tuple[float, Provider]"], init=False, repr=False
     )

@@ -17,7 +17,8 @@ from core.ordering.workflow_starts import try_start_execution
 from core.platform.egress.rules import OutboundRules
 from core.platform.observability.logging import get_logger
 from core.store.database import Connection
-from core.store.executions.executions import NewExecution, insert_execution, own_secret_context
+from core.store.executions.executions import NewExecution, insert_execution
+from core.store.webhooks.signing_secrets import seal_request_secret
 
 log = get_logger(__name__)
 
@@ -132,9 +133,9 @@ def _new_execution(services: OrderingServices, order: VideoOrder, plan: PricedPl
         request=order.request.to_json(),
         metadata=order.metadata,
         webhook_url=order.webhook_url,
-        webhook_secret_sealed=None
+        webhook_secret=None
         if secret is None
-        else services.secrets.seal(secret, context=own_secret_context(execution_id)),
+        else seal_request_secret(services.secrets, secret, execution_id, order.user_id),
         deadline_seconds=plan.deadline_seconds,
         max_cost_nano_usd=order.max_cost_nano_usd,
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from temporalio.client import Client
 
-from core.platform.crypto.sealing import SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.platform.egress.rules import OutboundRules
 from core.providers.registry import Providers
 from core.store.database import Database
@@ -22,6 +22,6 @@ class OrderingServices:
     database: Database
     temporal: Client
     providers: Providers
-    secrets: SecretBox
+    secrets: Sealer
     outbound: OutboundRules
     limits: LoadLimits

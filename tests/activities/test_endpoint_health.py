@@ -309,7 +309,7 @@ async def test_attempt_with_a_broken_previous_secret_is_signed_with_the_new_one(
             )
         async with database.as_system() as conn:
             await conn.execute(
-                "UPDATE users SET previous_webhook_secret_sealed = 'broken' WHERE user_id = $1",
+                "UPDATE secrets SET sealed = 'broken' WHERE owner_id = $1 AND valid_until IS NOT NULL",
                 stored.user_id,
             )
         assert isinstance(await attempt(database, stored.order), AttemptResult)

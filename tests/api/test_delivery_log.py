@@ -39,7 +39,6 @@ async def store(api: Api, user: TestUser, *, url: str = URL, failed: bool = Fals
             user_id=user.user_id,
             type=EventType.EXECUTION_COMPLETED,
             url=url,
-            webhook_secret_sealed=None,
             body=BODY,
         )
         assert await insert_webhook(conn, new)

@@ -10,8 +10,8 @@ from temporalio.client import WorkflowExecutionStatus
 
 from core.domain.ids import EventId, ExecutionId, new_endpoint_id
 from core.store.webhooks.events import get_webhook
-from core.store.webhooks.signing_secrets import endpoint_secret_context
 from tests.api.conftest import Api, TestUser
+from tests.support.secrets import opened_secrets
 
 URL = "https://hooks.example/takeone"
 PROMPT = "A paper boat on a rainy street"
@@ -150,14 +150,10 @@ async def test_secret_of_an_endpoint_is_shown_once_and_kept_sealed(
     assert timedelta(hours=47) < until - datetime.now(UTC) <= timedelta(hours=48)
     assert (await user.http.get(path)).json()["previousSecretUntil"] == rotated["previousUntil"]
     async with api.database.as_user(user.user_id) as conn:
-        row = await conn.fetchrow("SELECT * FROM endpoints WHERE endpoint_id = $1", made["id"])
-    assert row is not None
-    secrets, context = api.services.secrets, endpoint_secret_context(row["endpoint_id"])
-    assert secrets.open(row["secret_sealed"], context=context).decode() == rotated["secret"]
-    assert (
-        secrets.open(row["previous_secret_sealed"], context=context) == b"a secret of my own choice"
-    )
-    assert rotated["secret"] not in str(dict(row))
+        opened = await opened_secrets(conn, api.services.secrets, made["id"])
+        rows = await conn.fetch("SELECT * FROM secrets WHERE owner_id = $1", made["id"])
+    assert opened == [rotated["secret"], "a secret of my own choice"]
+    assert not any(secret in str([dict(row) for row in rows]) for secret in opened)
     at_once = (
         await user.http.post(f"{path}/rotate-secret", json={"overlapHours": 0, "secret": "x" * 16})
     ).json()
@@ -184,12 +180,7 @@ async def test_accounts_secret_is_rotated_without_a_body(api: Api, user: TestUse
     answer = await user.http.post("/api/webhook-secret/rotate")
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
     async with api.database.as_user(user.user_id) as conn:
-        row = await conn.fetchrow(
-            "SELECT webhook_secret_sealed, previous_webhook_secret_sealed FROM users"
-        )
-    assert row is not None
-    context = f"users/{user.user_id}/webhook"
-    opened = [api.services.secrets.open(sealed, context=context).decode() for sealed in row]
+        opened = await opened_secrets(conn, api.services.secrets, user.user_id)
     assert opened[0] == answer.json()["secret"] != opened[1]
     assert all(secret.startswith("whsec_") for secret in opened)
 

@@ -141,7 +141,6 @@ async def test_execution_shows_its_webhook_without_any_secret(api: Api, user: Te
         user_id=user.user_id,
         type=EventType.EXECUTION_CANCELLED,
         url=BODY["webhook"],  # pyright: ignore[reportArgumentType] - a text in a mixed dict
-        webhook_secret_sealed=b"sealed",
         body=b"{}",
     )
     async with api.database.as_user(user.user_id) as conn:

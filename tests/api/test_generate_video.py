@@ -18,6 +18,7 @@ from core.domain.plans import StepKind, parameters_from_json, plan_from_json
 from core.platform.temporal.policies import STORING_SLACK
 from core.store.accounts.users import UserLimits
 from tests.api.conftest import BASE_URL, Api, TestUser, api_settings, running_api
+from tests.support.secrets import opened_secrets
 from tests.support.servers import FreshDatabase
 
 PATH = "/api/generate-video"
@@ -100,9 +101,9 @@ async def test_generate_video_writes_the_plan_and_holds_its_worst_price(
     allowed = (execution["deadline_at"] - execution["created_at"]).total_seconds()
     assert allowed == pytest.approx(total + STORING_SLACK.total_seconds(), abs=2)
     assert FULL["webhookSecret"] not in str(execution)
-    sealed = execution["webhook_secret_sealed"]
-    context = f"executions/{execution_id}/webhook"
-    assert api.services.secrets.open(sealed, context=context).decode() == FULL["webhookSecret"]
+    async with api.database.as_user(user.user_id) as conn:
+        opened = await opened_secrets(conn, api.services.secrets, execution_id)
+    assert opened == [FULL["webhookSecret"]]
 
 
 async def test_generate_video_defaults_to_5_seconds_720p_16_to_9(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, cast
 
-from api.executions.schemas import GenerateVideoRequest
+from api.executions.requests import GenerateVideoRequest
 from api.http.problems import STATUS
 from api.http.schemas import Problem
 from core.domain.scopes import Scope
@@ -115,10 +115,7 @@ async def test_openapi_references_all_lead_somewhere(api: Api) -> None:
 async def test_openapi_examples_hold(api: Api, user: TestUser) -> None:
     document = await _document(api)
 
-    body = document["paths"]["/api/generate-video"]["post"]["requestBody"]["content"][
-        "application/json"
-    ]
-    examples = [example["value"] for example in body["examples"].values()]
+    examples = document["components"]["schemas"]["GenerateVideoRequest"]["examples"]
     assert examples
     for example in examples:
         GenerateVideoRequest.model_validate(example)

@@ -142,7 +142,8 @@ async def test_callback_of_a_send_whose_key_is_gone_is_404(
     async with keyed_api.database.as_user(alice.user_id) as conn:
         await delete_key(conn, alice.user_id, "replicate")
         await conn.execute(
-            "UPDATE provider_keys SET key_sealed = NULL, erased_at = now() WHERE provider_key_id = $1",
+            "WITH gone AS (DELETE FROM secrets WHERE owner_id = $1)"
+            " UPDATE provider_keys SET erased_at = now() WHERE provider_key_id = $1",
             key,
         )
     assert await call_back(keyed_api, job_id, secret_of(sandbox, ALICE)) == 404

@@ -11,8 +11,8 @@ import pytest
 from core.domain.ids import UserId, new_user_id
 from core.platform.crypto.sealing import Sealer, key_id
 from core.store.accounts.audit import list_audit
-from core.store.accounts.users import webhook_secret_context
 from core.store.database import Database
+from core.store.secrets.secrets import WEBHOOK_SECRET, insert_secret, seal_secret, secret_from_row
 from tests.support.admin import run_admin
 from tests.support.servers import FreshDatabase
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.guarantee("G6")
 OLD_KEY, NEW_KEY = b"o" * 32, b"n" * 32
 OLD, NEW = key_id(OLD_KEY), key_id(NEW_KEY)
 USERS = 600
-COUNT_DONE = "SELECT count(*) FROM users WHERE substring(webhook_secret_sealed FROM 1 FOR 9) = $1"
+COUNT_DONE = "SELECT count(*) FROM secrets WHERE key_id = $1"
 
 
 def keys(*newest_first: bytes) -> dict[str, str]:
@@ -36,24 +36,26 @@ async def database(fresh_database: FreshDatabase) -> AsyncGenerator[Database]:
 
 async def seed(database: Database, number: int) -> list[UserId]:
     """So many users, their secrets under the old key."""
-    box = Sealer([OLD_KEY])
+    sealer = Sealer([OLD_KEY])
     users = [new_user_id() for _ in range(number)]
-    sealed = [
-        box.seal(f"whsec_{user_id}", context=webhook_secret_context(user_id)) for user_id in users
+    secrets = [
+        seal_secret(
+            sealer, f"whsec_{user_id}", kind=WEBHOOK_SECRET, owner_id=user_id, user_id=user_id
+        )
+        for user_id in users
     ]
     async with database.as_system() as conn:
         await conn.execute(
-            "INSERT INTO users (user_id, name, webhook_secret_sealed)"
-            " SELECT u, 'x', s FROM unnest($1::text[], $2::bytea[]) AS n (u, s)",
-            users,
-            sealed,
+            "INSERT INTO users (user_id, name) SELECT u, 'x' FROM unnest($1::text[]) AS u", users
         )
+        for secret in secrets:
+            await insert_secret(conn, secret)
     return users
 
 
 async def count_done(database: Database) -> int:
     async with database.as_system() as conn:
-        return await conn.fetchval(COUNT_DONE, Sealer([NEW_KEY]).header)
+        return await conn.fetchval(COUNT_DONE, NEW)
 
 
 async def test_secrets_are_rotated_and_counted(
@@ -68,9 +70,7 @@ async def test_secrets_are_rotated_and_counted(
         {"keyId": OLD, "configured": True, "sealed": 3},
     ]
     assert (before["newest"], before["toRotate"]) == (NEW, 3)
-    assert before["columns"] == [
-        {"column": "users.webhook_secret_sealed", "keyId": OLD, "version": 2, "sealed": 3}
-    ]
+    assert before["kinds"] == [{"kind": "webhook_secret", "keyId": OLD, "sealed": 3}]
 
     # Without the old key nothing can be done, and it is said which one is missing.
     refused = await run_admin(url, "secrets", "rotate", more=keys(NEW_KEY))
@@ -84,7 +84,7 @@ async def test_secrets_are_rotated_and_counted(
     ).json
     assert done == {
         "newest": NEW,
-        "renewed": {"users.webhook_secret_sealed": 3},
+        "rotated": {"webhook_secret": 3},
         "left": 0,
         "broken": 0,
         "examples": [],
@@ -95,7 +95,7 @@ async def test_secrets_are_rotated_and_counted(
         0,
     )
     again = (await run_admin(url, "secrets", "rotate", more=keys(NEW_KEY))).json
-    assert (again["renewed"], again["left"]) == ({}, 0)
+    assert (again["rotated"], again["left"]) == ({}, 0)
     async with database.as_system() as conn:
         by_ada, _ = await list_audit(conn)
     assert (by_ada.actor, by_ada.action, by_ada.target) == ("Ada", "secrets rotate", NEW)
@@ -128,14 +128,8 @@ async def test_rotation_that_was_killed_goes_on_where_it_was(
     left = (await run_admin(url, "secrets", "status", more=both)).json["toRotate"]
     assert 0 < left <= USERS - 10  # it was killed in the middle
     rest = (await run_admin(url, "secrets", "rotate", more=both)).json
-    assert (sum(rest["renewed"].values()), rest["left"]) == (left, 0)
-    box = Sealer([NEW_KEY])
+    assert (sum(rest["rotated"].values()), rest["left"]) == (left, 0)
     async with database.as_system() as conn:
-        rows = await conn.fetch("SELECT user_id, webhook_secret_sealed FROM users")
-    opened = {
-        row["user_id"]: box.open(
-            row["webhook_secret_sealed"], context=webhook_secret_context(row["user_id"])
-        )
-        for row in rows
-    }
-    assert opened == {user_id: f"whsec_{user_id}".encode() for user_id in users}
+        rows = [secret_from_row(row) for row in await conn.fetch("SELECT * FROM secrets")]
+    opened = {row.owner_id: row.open(Sealer([NEW_KEY])) for row in rows}
+    assert opened == {user_id: f"whsec_{user_id}" for user_id in users}

@@ -119,11 +119,11 @@ async def test_what_each_user_buys_is_on_the_account_of_the_key_it_was_bought_wi
         assert calls[""] <= {"file", "keys"}
         assert all("file" not in used for key, used in calls.items() if key)
 
-        sql = "SELECT provider_key_id, key_sealed FROM provider_keys WHERE user_id = ANY($1) AND erased_at IS NULL"
+        sql = "SELECT owner_id, sealed FROM secrets WHERE user_id = ANY($1) AND kind <> 'webhook_secret'"
         users = [world.user.user_id, bobs.user.user_id]
 
         async def only_the_new_one_is_kept() -> bool:
-            kept = {row["provider_key_id"] for row in await world.rows(sql, users)}
+            kept = {row["owner_id"] for row in await world.rows(sql, users)}
             assert new in kept
             return kept & {old, his} == set()
 

@@ -269,7 +269,16 @@ async def test_recover_reports_users_that_are_gone_and_leaves_newer_rows(
     await harness.as_owner(
         "UPDATE executions SET generation = 2 WHERE execution_id = $1", newer.execution_id
     )
-    for table in ("ledger_entries", "charges", "jobs", "steps", "budgets", "executions", "users"):
+    for table in (
+        "ledger_entries",
+        "charges",
+        "jobs",
+        "steps",
+        "budgets",
+        "executions",
+        "secrets",
+        "users",
+    ):
         await harness.as_owner(f"DELETE FROM {table} WHERE user_id = $1", gone.user_id)
     before = await row(harness, "SELECT e.* FROM executions AS e")
     recovery = await recover(harness, monkeypatch, Past(*(past_of(one, {}) for one in accepted)))

@@ -70,11 +70,14 @@ OF_TYPE: Mapping[str, str] = {
 CHECKED: Mapping[str, str] = {
     "status": "'queued'",
     "kind": "'held'",
+    "secrets.kind": "'provider_key/fal'",
     "measure": "'usd'",
     "class": "'reads'",
     "budget_month": "'2026-01-01'",
 }
 """Columns whose CHECK wants something of its own."""
+MADE_WITH_USER = ("users", "secrets")
+"""Tables with a row for each user from the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +121,7 @@ async def tenants(
         )  # what a row points to need not be there
         for table in tables:
             for user_id in (ada, bob):
-                if table.of_users and table.name != "users":
+                if table.of_users and table.name not in MADE_WITH_USER:
                     await owner.execute(await _insert(owner, table.name), user_id)
         yield Tenants(database=database, owner=owner, tables=tables, ada=ada, bob=bob)
         await owner.close()
@@ -128,7 +131,9 @@ async def _insert(conn: Connection, table: str) -> str:
     """An INSERT of one row for user $1, with anything that its columns take."""
     columns = {row["name"]: row["type"] for row in await conn.fetch(LIST_COLUMNS, table)}
     values = {
-        name: CHECKED.get(name, OF_TYPE[kind]).format(token=secrets.token_hex(6))
+        name: CHECKED.get(f"{table}.{name}", CHECKED.get(name, OF_TYPE[kind])).format(
+            token=secrets.token_hex(6)
+        )
         for name, kind in columns.items()
     }
     return f"INSERT INTO {table} ({', '.join(['user_id', *values])}) VALUES ({', '.join(['$1', *values.values()])})"

@@ -122,7 +122,7 @@ def new_execution(
         request={"prompt": prompt},
         metadata={},
         webhook_url=webhook_url,
-        webhook_secret_sealed=None,
+        webhook_secret=None,
         deadline_seconds=deadline_seconds,
     )
 

@@ -13,13 +13,15 @@ from core.domain.ids import (
 from core.domain.messages.webhooks import DeliveryOrder, EventType
 from core.platform.crypto.sealing import Sealer
 from core.store.database import Database
+from core.store.secrets.secrets import WEBHOOK_SECRET, insert_secret, seal_secret
 from core.store.webhooks.events import NewWebhook, insert_webhook
+from core.store.webhooks.signing_secrets import seal_request_secret
 
 SEALER = Sealer([bytes(range(32))])
 DEFAULT_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 BODY = '{"executionId":"exec_1",  "prompt":"Grüße 🎬"}\n'.encode()
 
-INSERT_USER = "INSERT INTO users (user_id, name, webhook_secret_sealed) VALUES ($1, 'tester', $2)"
+INSERT_USER = "INSERT INTO users (user_id, name) VALUES ($1, 'tester')"
 INSERT_EXECUTION = """
 INSERT INTO executions (execution_id, user_id, type, status, plan, request, estimated_nano_usd, deadline_at, ended_at)
 VALUES ($1, $2, 'generate-video', 'completed', '{}', '{}', 0, now(), now())
@@ -41,8 +43,12 @@ async def insert_execution(database: Database) -> tuple[UserId, ExecutionId]:
     """A user whose secret is DEFAULT_SECRET, with one completed execution."""
     user_id, execution_id = new_user_id(), new_execution_id()
     async with database.as_system() as conn:
-        await conn.execute(
-            INSERT_USER, user_id, SEALER.seal(DEFAULT_SECRET, context=f"users/{user_id}/webhook")
+        await conn.execute(INSERT_USER, user_id)
+        await insert_secret(
+            conn,
+            seal_secret(
+                SEALER, DEFAULT_SECRET, kind=WEBHOOK_SECRET, owner_id=user_id, user_id=user_id
+            ),
         )
         await conn.execute(INSERT_EXECUTION, execution_id, user_id)
     return user_id, execution_id
@@ -53,7 +59,6 @@ def new_webhook(
     execution_id: ExecutionId,
     *,
     url: str,
-    secret: str | None = None,
     body: bytes = BODY,
 ) -> NewWebhook:
     return NewWebhook(
@@ -64,9 +69,6 @@ def new_webhook(
         user_id=user_id,
         type=EventType.EXECUTION_COMPLETED,
         url=url,
-        webhook_secret_sealed=None
-        if secret is None
-        else SEALER.seal(secret, context=f"executions/{execution_id}/webhook"),
         body=body,
     )
 
@@ -88,7 +90,9 @@ async def another_webhook(
     execution_id = new_execution_id()
     async with database.as_system() as conn:
         await conn.execute(INSERT_EXECUTION, execution_id, user_id)
-    new = new_webhook(user_id, execution_id, url=url, secret=secret, body=body)
+    new = new_webhook(user_id, execution_id, url=url, body=body)
     async with database.as_user(user_id) as conn:
+        if secret is not None:
+            await insert_secret(conn, seal_request_secret(SEALER, secret, execution_id, user_id))
         assert await insert_webhook(conn, new)
     return Stored(user_id=user_id, execution_id=execution_id, event_id=new.event_id)

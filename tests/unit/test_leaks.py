@@ -55,7 +55,7 @@ def test_leak_is_found_in_the_byte_strings_of_a_dump() -> None:
 
 
 def test_sealed_secret_is_no_leak() -> None:
-    sealed = Sealer([b"k" * 32]).seal(SECRET, context="a place")
+    sealed = Sealer([b"k" * 32]).seal(SECRET, context="a place").data
     for content in (sealed, base64.b64encode(sealed), sealed.hex().encode()):
         assert find_leaks([("row", content)], {"planted": SECRET}) == []
 

@@ -11,10 +11,11 @@ from asyncpg import Record
 from core.domain.ids import KeyId, UserId, new_key_id, new_user_id
 from core.domain.money import NanoUsd
 from core.domain.scopes import ALL_SCOPES, Scope
-from core.platform.crypto.sealing import SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.store.accounts.api_key_format import ApiKey, new_api_key
 from core.store.database import Connection
 from core.store.money.budget_alerts import note_thresholds
+from core.store.secrets.secrets import WEBHOOK_SECRET, insert_secret, seal_secret
 
 KEYS_SHOWN = 200
 WEBHOOK_SECRET_BYTES = 32  # Standard Webhooks asks for 24 to 64
@@ -55,30 +56,27 @@ class User:
     disabled_at: datetime | None
 
 
-def webhook_secret_context(user_id: UserId) -> str:
-    """Where a user's default webhook secret may be opened."""
-    return f"users/{user_id}/webhook"
-
-
 def new_webhook_secret() -> str:
+    """Make a signing secret in the form of Standard Webhooks."""
     return (
         WEBHOOK_SECRET_PREFIX + base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode()
     )
 
 
 INSERT_USER = """
-INSERT INTO users (user_id, name, webhook_secret_sealed, monthly_videos_limit, monthly_nano_usd_limit, open_limit,
-                   running_limit)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO users (user_id, name, monthly_videos_limit, monthly_nano_usd_limit, open_limit, running_limit)
+VALUES ($1, $2, $3, $4, $5, $6)
 """
 
 
-async def insert_user(conn: Connection, box: SecretBox, name: str, limits: UserLimits) -> NewUser:
-    """Make a user with a default webhook secret."""
+async def insert_user(conn: Connection, sealer: Sealer, name: str, limits: UserLimits) -> NewUser:
+    """Create a user with a default webhook secret."""
     user_id = new_user_id()
     secret = new_webhook_secret()
-    sealed = box.seal(secret, context=webhook_secret_context(user_id))
-    await conn.execute(INSERT_USER, user_id, name, sealed, *_in_columns(limits))
+    await conn.execute(INSERT_USER, user_id, name, *_in_columns(limits))
+    await insert_secret(
+        conn, seal_secret(sealer, secret, kind=WEBHOOK_SECRET, owner_id=user_id, user_id=user_id)
+    )
     return NewUser(user_id=user_id, webhook_secret=secret)
 
 

@@ -26,13 +26,9 @@ from core.store.database import Connection
 from core.store.executions.concurrency_counters import LoadLimits, give_back, take_running
 from core.store.money.budget_admission import hold_room
 from core.store.money.charges import Hold, insert_charges
+from core.store.secrets.secrets import StoredSecret, insert_secret
 
 NO_LIMITS = LoadLimits()
-
-
-def own_secret_context(execution_id: ExecutionId) -> str:
-    """Where the webhook secret that came with a request may be opened."""
-    return f"executions/{execution_id}/webhook"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +46,10 @@ class NewStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewExecution:
-    """request: what the user sent, as it was understood. webhook_url: None means the user's default
-    endpoint. webhook_secret_sealed: None means that the endpoint's signs, or the user's default.
+    """An execution to accept.
+
+    request: the validated request. webhook_url: None means the user's default endpoint.
+    webhook_secret: the request's own signing secret; None means the endpoint's or the user's.
 
     max_cost_nano_usd: what its user allows it to cost, over all its generations.
     """
@@ -63,7 +61,7 @@ class NewExecution:
     request: Mapping[str, object]
     metadata: Mapping[str, object]
     webhook_url: str | None
-    webhook_secret_sealed: bytes | None
+    webhook_secret: StoredSecret | None
     deadline_seconds: int
     max_cost_nano_usd: NanoUsd | None = None
 
@@ -72,10 +70,10 @@ class NewExecution:
 INSERT_EXECUTION = """
 INSERT INTO executions
     (execution_id, user_id, type, status, plan, request, metadata, estimated_nano_usd, webhook_url,
-     webhook_secret_sealed, deadline_at, max_cost_nano_usd)
+     deadline_at, max_cost_nano_usd)
 VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7,
         coalesce($8, (SELECT url FROM endpoints WHERE user_id = $2 AND is_default)),
-        $9, now() + make_interval(secs => $10), $11)
+        now() + make_interval(secs => $9), $10)
 """
 
 INSERT_STEP = """
@@ -108,10 +106,11 @@ async def insert_execution(
         dict(new.metadata),
         sum(step.held_nano_usd for step in new.steps),
         new.webhook_url,
-        new.webhook_secret_sealed,
         float(new.deadline_seconds),
         new.max_cost_nano_usd,
     )
+    if new.webhook_secret is not None:
+        await insert_secret(conn, new.webhook_secret)
     jobs = [new_job_id() for _ in new.steps]
     await conn.executemany(
         INSERT_STEP, [_step_row(new, place, item) for place, item in enumerate(new.steps)]
@@ -242,7 +241,7 @@ async def mark_cancel_requested(
 
 
 LOCK_OPEN_EXECUTION = """
-SELECT execution_id, user_id, type, generation, estimated_nano_usd, webhook_url, webhook_secret_sealed, metadata
+SELECT execution_id, user_id, type, generation, estimated_nano_usd, webhook_url, metadata
 FROM executions
 WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running')
 FOR NO KEY UPDATE
@@ -267,7 +266,6 @@ class OpenExecution:
     generation: int
     estimated_nano_usd: NanoUsd
     webhook_url: str | None
-    webhook_secret_sealed: bytes | None
     metadata: Mapping[str, object]
 
 

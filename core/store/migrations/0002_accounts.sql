@@ -1,21 +1,16 @@
 -- Users, how they authenticate, and how many requests they may send.
 
 CREATE TABLE users (
-    user_id                        text PRIMARY KEY,
-    name                           text NOT NULL,
-    -- The default signing secret. The previous one also signs until previous_webhook_secret_until.
-    webhook_secret_sealed          bytea NOT NULL,
-    previous_webhook_secret_sealed bytea,
-    previous_webhook_secret_until  timestamptz,
+    user_id                 text PRIMARY KEY,
+    name                    text NOT NULL,
     -- NULL: no limit.
-    monthly_videos_limit           bigint CHECK (monthly_videos_limit >= 0),
-    monthly_nano_usd_limit         bigint CHECK (monthly_nano_usd_limit >= 0),
+    monthly_videos_limit    bigint CHECK (monthly_videos_limit >= 0),
+    monthly_nano_usd_limit  bigint CHECK (monthly_nano_usd_limit >= 0),
     -- Executions that may be open and running at the same time. NULL: the default from the settings.
-    open_limit                     bigint CHECK (open_limit >= 0),
-    running_limit                  bigint CHECK (running_limit >= 1),
-    created_at                     timestamptz NOT NULL DEFAULT now(),
-    disabled_at                    timestamptz,
-    CHECK ((previous_webhook_secret_sealed IS NULL) = (previous_webhook_secret_until IS NULL))
+    open_limit              bigint CHECK (open_limit >= 0),
+    running_limit           bigint CHECK (running_limit >= 1),
+    created_at              timestamptz NOT NULL DEFAULT now(),
+    disabled_at             timestamptz
 );
 
 CREATE TABLE api_keys (
@@ -54,8 +49,6 @@ CALL enable_row_security('api_keys');
 CALL enable_row_security('identities');
 
 GRANT SELECT ON users TO takeone_app;
-GRANT UPDATE (webhook_secret_sealed, previous_webhook_secret_sealed, previous_webhook_secret_until)
-    ON users TO takeone_app;
 GRANT SELECT, INSERT, UPDATE ON users TO takeone_system;
 -- A user reads its keys without their hashes, and can change a key only by revoking it.
 GRANT SELECT (key_id, user_id, name, prefix, scopes, rate_writes, rate_reads, made_by,

@@ -13,8 +13,9 @@ from typing import Any
 import asyncpg
 
 from core.domain.ids import ProviderKeyId, UserId, new_provider_key_id
-from core.platform.crypto.sealing import SecretBox
+from core.platform.crypto.sealing import Sealer
 from core.store.database import Connection
+from core.store.secrets.secrets import find_secret, insert_secret, provider_key_kind, seal_secret
 
 HINT_CHARS = 4
 
@@ -59,13 +60,6 @@ class ProviderKey:
         return self.replaced_at is None and self.deleted_at is None
 
 
-def provider_key_context(
-    user_id: UserId, provider: str, provider_key_id: ProviderKeyId, version: int
-) -> str:
-    """Where a key may be opened: in its own row, and in no other."""
-    return f"provider-keys/{user_id}/{provider}/{provider_key_id}/{version}"
-
-
 # Whoever puts or deletes a key of a user at a provider does so one after the other.
 LOCK_KEYS = "SELECT pg_advisory_xact_lock(hashtextextended('provider-keys/' || $1::text || '/' || $2::text, 0))"
 NEXT_VERSION = (
@@ -76,13 +70,12 @@ UPDATE provider_keys SET replaced_at = now()
 WHERE user_id = $1 AND provider = $2 AND replaced_at IS NULL AND deleted_at IS NULL
 """
 INSERT_KEY = """
-INSERT INTO provider_keys (provider_key_id, user_id, provider, version, key_sealed, hint)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO provider_keys (provider_key_id, user_id, provider, version, hint) VALUES ($1, $2, $3, $4, $5)
 """
 
 
 async def put_key(
-    conn: Connection, box: SecretBox, user_id: UserId, provider: str, key: str
+    conn: Connection, sealer: Sealer, user_id: UserId, provider: str, key: str
 ) -> ProviderKey:
     """From now on, what this user buys at this provider is bought with this key. Each call is a new
     version.
@@ -91,11 +84,10 @@ async def put_key(
     version: int = await conn.fetchval(NEXT_VERSION, user_id, provider)
     await conn.execute(REPLACE_CURRENT, user_id, provider)
     provider_key_id = new_provider_key_id()
-    sealed = box.seal(
-        key, context=provider_key_context(user_id, provider, provider_key_id, version)
-    )
-    await conn.execute(
-        INSERT_KEY, provider_key_id, user_id, provider, version, sealed, key[-HINT_CHARS:]
+    await conn.execute(INSERT_KEY, provider_key_id, user_id, provider, version, key[-HINT_CHARS:])
+    kind = provider_key_kind(provider)
+    await insert_secret(
+        conn, seal_secret(sealer, key, kind=kind, owner_id=provider_key_id, user_id=user_id)
     )
     return next(
         key for key in await list_keys(conn, user_id) if key.provider_key_id == provider_key_id
@@ -191,29 +183,29 @@ async def list_current(conn: Connection, user_id: UserId) -> dict[str, ProviderK
     }
 
 
-GET_SEALED = (
-    "SELECT user_id, provider, version, key_sealed FROM provider_keys WHERE provider_key_id = $1"
-)
+GET_PROVIDER = "SELECT provider FROM provider_keys WHERE provider_key_id = $1"
 
 
-async def open_key(conn: Connection, box: SecretBox, provider_key_id: ProviderKeyId) -> str:
-    """A key in clear: to be handed to its provider's adapter, and nowhere else.
+async def open_key(conn: Connection, sealer: Sealer, provider_key_id: ProviderKeyId) -> str:
+    """Return a key in clear, for its provider's adapter only.
 
-    Raises KeyErasedError; LookupError: there is no such key, or it is another user's; SealError.
+    Raises KeyErasedError; LookupError if the key does not exist or belongs to another user;
+    SealError.
     """
-    row = await conn.fetchrow(GET_SEALED, provider_key_id)
-    if row is None:
+    provider: str | None = await conn.fetchval(GET_PROVIDER, provider_key_id)
+    if provider is None:
         raise LookupError(f"no provider key {provider_key_id}")
-    if row["key_sealed"] is None:
+    secret = await find_secret(conn, provider_key_id, provider_key_kind(provider))
+    if secret is None:
         raise KeyErasedError(provider_key_id)
-    context = provider_key_context(row["user_id"], row["provider"], provider_key_id, row["version"])
-    return box.open(row["key_sealed"], context=context).decode()
+    return secret.open(sealer)
 
 
 # A key is retired only after what was about to be bought with it has committed (LOCK_CURRENT):
 # whoever sees it retired sees those jobs.
 ERASE_UNUSED = """
-UPDATE provider_keys AS k SET key_sealed = NULL, erased_at = now()
+WITH erased AS (
+UPDATE provider_keys AS k SET erased_at = now()
 WHERE k.erased_at IS NULL AND (k.replaced_at IS NOT NULL OR k.deleted_at IS NOT NULL)
   AND NOT EXISTS (
       SELECT FROM jobs AS j LEFT JOIN charges AS c ON c.job_id = j.job_id
@@ -231,6 +223,10 @@ WHERE k.erased_at IS NULL AND (k.replaced_at IS NOT NULL OR k.deleted_at IS NOT 
         AND (j.state IN ('waiting', 'submitting', 'unknown', 'submitted') OR c.state = 'held')
   )
 RETURNING k.provider_key_id
+), deleted AS (
+    DELETE FROM secrets USING erased WHERE owner_id = provider_key_id
+)
+SELECT provider_key_id FROM erased
 """
 
 

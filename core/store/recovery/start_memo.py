@@ -21,10 +21,11 @@ from core.domain.states import ChargeState, CostBasis, JobState, LedgerKind
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import recount
 from core.store.money.budget_alerts import note_thresholds
-from core.store.money.charges import release_hold, settle_charge
+from core.store.money.charges import release_hold
 from core.store.money.daily_spending_cap import DayMove, move_days
 from core.store.money.ledger_entries import insert_entry
 from core.store.money.refunds import refund_by_hand
+from core.store.money.settlement import settle_charge
 from core.store.recovery.rebuild import note_lost_key
 
 # The key of the request has no execution in its row; it was inserted in the same transaction, and
@@ -40,6 +41,7 @@ SELECT jsonb_build_object(
                 FROM charges AS c WHERE c.execution_id = e.execution_id),
     'provider_keys', (SELECT jsonb_object_agg(p.provider, p.provider_key_id) FROM provider_keys AS p
                       WHERE p.user_id = e.user_id AND p.replaced_at IS NULL AND p.deleted_at IS NULL),
+    'secret', (SELECT to_jsonb(s) FROM secrets AS s WHERE s.owner_id = e.execution_id),
     'idempotency_key', (SELECT to_jsonb(k) FROM idempotency_keys AS k
                         WHERE k.user_id = e.user_id AND k.created_at = e.created_at
                           AND position(convert_to(e.execution_id, 'UTF8') IN k.response) > 0 LIMIT 1)
@@ -159,9 +161,9 @@ async def compare(conn: Connection, accepted: Accepted) -> Rebuilt:
 MAKE_EXECUTION = """
 INSERT INTO executions
     (execution_id, user_id, type, status, generation, plan, request, metadata, estimated_nano_usd, webhook_url,
-     webhook_secret_sealed, budget_month, created_at, queued_at, deadline_at, max_cost_nano_usd)
+     budget_month, created_at, queued_at, deadline_at, max_cost_nano_usd)
 SELECT r.execution_id, r.user_id, r.type, 'queued', r.generation, r.plan, r.request, r.metadata, r.estimated_nano_usd,
-       r.webhook_url, r.webhook_secret_sealed, r.budget_month, r.created_at, r.queued_at, r.deadline_at,
+       r.webhook_url, r.budget_month, r.created_at, r.queued_at, r.deadline_at,
        r.max_cost_nano_usd
 FROM jsonb_populate_record(NULL::executions, $1) AS r
 ON CONFLICT (execution_id) DO UPDATE
@@ -169,6 +171,9 @@ SET status = 'queued', generation = excluded.generation, progress = 0, result = 
     cancel_requested_at = NULL, cancel_reason = NULL, started_at = NULL, ended_at = NULL,
     budget_month = excluded.budget_month, estimated_nano_usd = excluded.estimated_nano_usd,
     queued_at = excluded.queued_at, deadline_at = excluded.deadline_at, updated_at = now()
+"""
+RESTORE_SEALED = """
+INSERT INTO secrets SELECT r.* FROM jsonb_populate_record(NULL::secrets, $1) AS r ON CONFLICT DO NOTHING
 """
 MAKE_STEPS = """
 INSERT INTO steps SELECT r.* FROM jsonb_populate_recordset(NULL::steps, $1) AS r ON CONFLICT DO NOTHING
@@ -234,6 +239,8 @@ async def rebuild(conn: Connection, accepted: Accepted) -> Rebuilt:
     if found in (Rebuilt.MADE, Rebuilt.RAISED):
         await conn.execute(DROP_VIDEO, accepted.execution_id)
         await conn.execute(MAKE_EXECUTION, document["execution"])
+        if document["secret"] is not None:
+            await conn.execute(RESTORE_SEALED, document["secret"])
         await recount(conn, accepted.user_id)
         month = date.fromisoformat(document["execution"]["budget_month"])
         await conn.execute(ADD_TO_BUDGET, accepted.user_id, month, 0, 1)

@@ -13,6 +13,7 @@ import asyncpg
 from core.domain.ids import EndpointId, UserId, new_endpoint_id
 from core.domain.messages.webhooks import DisabledReason
 from core.store.database import Connection
+from core.store.secrets.secrets import delete_secrets
 
 
 class EndpointExistsError(Exception):
@@ -47,8 +48,10 @@ class Endpoint:
 
 
 FIND_ENDPOINT = """
-SELECT endpoint_id, url, description, is_default, secret_sealed IS NOT NULL AS has_secret,
-       CASE WHEN previous_secret_until > now() THEN previous_secret_until END AS previous_secret_until,
+SELECT endpoint_id, url, description, is_default,
+       EXISTS (SELECT FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.valid_until IS NULL) AS has_secret,
+       (SELECT s.valid_until FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.valid_until > now())
+           AS previous_secret_until,
        failing_since, last_success_at, last_failure_at, disabled_at, disabled_reason, created_at
 FROM endpoints WHERE endpoint_id = $1 AND user_id = $2 AND deleted_at IS NULL
 """
@@ -63,8 +66,10 @@ async def find_endpoint(
 
 
 LIST_ENDPOINTS = """
-SELECT endpoint_id, url, description, is_default, secret_sealed IS NOT NULL AS has_secret,
-       CASE WHEN previous_secret_until > now() THEN previous_secret_until END AS previous_secret_until,
+SELECT endpoint_id, url, description, is_default,
+       EXISTS (SELECT FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.valid_until IS NULL) AS has_secret,
+       (SELECT s.valid_until FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.valid_until > now())
+           AS previous_secret_until,
        failing_since, last_success_at, last_failure_at, disabled_at, disabled_reason, created_at
 FROM endpoints
 WHERE user_id = $1 AND deleted_at IS NULL AND ($2::text IS NULL OR endpoint_id < $2)
@@ -111,8 +116,9 @@ INSERT INTO endpoints (endpoint_id, user_id, url) VALUES ($1, $2, $3)
 ON CONFLICT (user_id, md5(url)) WHERE deleted_at IS NULL DO UPDATE SET description = endpoints.description
 RETURNING endpoint_id
 """
-# Whoever changes which one is the default does so one after the other.
-LOCK_USER = "SELECT user_id FROM users WHERE user_id = $1 FOR NO KEY UPDATE"
+# Changes of a user's default run one after the other.
+LOCK_DEFAULT = "SELECT pg_advisory_xact_lock(hashtextextended('endpoints/' || $1::text, 0))"
+USER_EXISTS = "SELECT EXISTS (SELECT FROM users WHERE user_id = $1)"
 DROP_DEFAULT = "UPDATE endpoints SET is_default = false WHERE user_id = $1 AND is_default"
 SET_DEFAULT = """
 UPDATE endpoints SET is_default = true WHERE endpoint_id = $1 AND user_id = $2 AND deleted_at IS NULL
@@ -121,7 +127,7 @@ UPDATE endpoints SET is_default = true WHERE endpoint_id = $1 AND user_id = $2 A
 
 async def set_default(conn: Connection, user_id: UserId, endpoint_id: EndpointId | None) -> None:
     """From now on this one is the default, and no other; None: none is. Repeating is safe."""
-    await conn.execute(LOCK_USER, user_id)
+    await conn.execute(LOCK_DEFAULT, user_id)
     await conn.execute(DROP_DEFAULT, user_id)
     if endpoint_id is not None:
         await conn.execute(SET_DEFAULT, endpoint_id, user_id)
@@ -131,7 +137,7 @@ async def set_webhook_url(conn: Connection, user_id: UserId, url: str | None) ->
     """Make the endpoint of this address the default; None: none is. False: no such user. Repeating
     is safe.
     """
-    if await conn.fetchval(LOCK_USER, user_id) is None:
+    if not await conn.fetchval(USER_EXISTS, user_id):
         return False
     endpoint_id = (
         None
@@ -172,8 +178,7 @@ async def set_disabled_by_user(
 
 DELETE_ENDPOINT = """
 UPDATE endpoints
-SET deleted_at = now(), is_default = false, secret_sealed = NULL, previous_secret_sealed = NULL,
-    previous_secret_until = NULL
+SET deleted_at = now(), is_default = false
 WHERE endpoint_id = $1 AND deleted_at IS NULL
 RETURNING endpoint_id
 """
@@ -183,4 +188,7 @@ async def delete_endpoint(conn: Connection, endpoint_id: EndpointId) -> bool:
     """Nothing is sent there any more, and its secrets are erased. False: there is none (repeating
     is safe).
     """
-    return await conn.fetchval(DELETE_ENDPOINT, endpoint_id) is not None
+    if await conn.fetchval(DELETE_ENDPOINT, endpoint_id) is None:
+        return False
+    await delete_secrets(conn, endpoint_id)
+    return True

@@ -7,14 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-import asyncpg
-
 from core.domain.ids import EndpointId, EventId, ExecutionId, UserId, new_endpoint_id
 from core.domain.messages.webhooks import DeliveryOrder, EventType, FailedReason, WebhookState
-from core.store.accounts.users import webhook_secret_context
 from core.store.database import Connection
-from core.store.executions.executions import own_secret_context
-from core.store.webhooks.signing_secrets import endpoint_secret_context
 
 
 class WebhookNotFoundError(LookupError):
@@ -33,11 +28,7 @@ class EndpointClosedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewWebhook:
-    """webhook_secret_sealed: the request's own secret; None means that its endpoint's signs, or the
-    user's default.
-
-    sequence: the execution's first event is 1 (`next_sequence`).
-    """
+    """An event of an execution. sequence: 1 for its first event (`next_sequence`)."""
 
     event_id: EventId
     execution_id: ExecutionId
@@ -46,7 +37,6 @@ class NewWebhook:
     user_id: UserId
     type: EventType
     url: str = field(repr=False)
-    webhook_secret_sealed: bytes | None = field(repr=False)
     body: bytes = field(repr=False)
 
 
@@ -67,13 +57,13 @@ WITH found AS (
     SELECT endpoint_id FROM endpoints WHERE user_id = $4 AND md5(url) = md5($6) AND deleted_at IS NULL
 ), made AS (
     INSERT INTO endpoints (endpoint_id, user_id, url)
-    SELECT $9, $4, $6 WHERE NOT EXISTS (SELECT FROM found)
+    SELECT $8, $4, $6 WHERE NOT EXISTS (SELECT FROM found)
     ON CONFLICT (user_id, md5(url)) WHERE deleted_at IS NULL DO UPDATE SET description = endpoints.description
     RETURNING endpoint_id
 )
 INSERT INTO webhooks
-    (event_id, execution_id, generation, user_id, type, url, webhook_secret_sealed, body, sequence, endpoint_id)
-SELECT $1, $2, $3, $4, $5, $6, $7, $8, $10, endpoint_id
+    (event_id, execution_id, generation, user_id, type, url, body, sequence, endpoint_id)
+SELECT $1, $2, $3, $4, $5, $6, $7, $9, endpoint_id
 FROM (SELECT endpoint_id FROM found UNION ALL SELECT endpoint_id FROM made) AS its
 ON CONFLICT DO NOTHING
 RETURNING event_id
@@ -92,7 +82,6 @@ async def insert_webhook(conn: Connection, new: NewWebhook) -> bool:
         new.user_id,
         new.type,
         new.url,
-        new.webhook_secret_sealed,
         new.body,
         new_endpoint_id(),
         new.sequence,
@@ -104,22 +93,10 @@ GET_WEBHOOK = """
 SELECT w.event_id, w.execution_id, w.user_id, w.type, w.url, w.body, w.state, w.delivery, w.created_at, w.ended_at,
        w.endpoint_id, e.failing_since IS NOT NULL AS failing,
        CASE WHEN e.deleted_at IS NOT NULL THEN 'endpoint_deleted'
-            WHEN e.disabled_at IS NOT NULL THEN 'endpoint_disabled' END AS closed,
-       w.webhook_secret_sealed AS own, e.secret_sealed AS of_endpoint, u.webhook_secret_sealed AS of_user,
-       CASE WHEN e.previous_secret_until > now() THEN e.previous_secret_sealed END AS before_of_endpoint,
-       CASE WHEN u.previous_webhook_secret_until > now() THEN u.previous_webhook_secret_sealed END AS before_of_user
-FROM webhooks AS w JOIN users AS u ON u.user_id = w.user_id JOIN endpoints AS e ON e.endpoint_id = w.endpoint_id
+            WHEN e.disabled_at IS NOT NULL THEN 'endpoint_disabled' END AS closed
+FROM webhooks AS w JOIN endpoints AS e ON e.endpoint_id = w.endpoint_id
 WHERE w.event_id = $1
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealedSecrets:
-    """What signs, and what still signs beside it. Both are opened for `context`."""
-
-    current: bytes = field(repr=False)
-    previous: bytes | None = field(repr=False)
-    context: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,11 +119,10 @@ class WebhookRecord:
     endpoint_id: EndpointId
     failing: bool
     closed: FailedReason | None
-    secrets: SealedSecrets
 
 
 async def get_webhook(conn: Connection, event_id: EventId) -> WebhookRecord:
-    """One event with the secrets that sign it. Raises WebhookNotFoundError."""
+    """Return one event. Raises WebhookNotFoundError."""
     row = await conn.fetchrow(GET_WEBHOOK, event_id)
     if row is None:
         raise WebhookNotFoundError(event_id)
@@ -165,26 +141,6 @@ async def get_webhook(conn: Connection, event_id: EventId) -> WebhookRecord:
         endpoint_id=row["endpoint_id"],
         failing=row["failing"],
         closed=FailedReason(closed) if closed is not None else None,
-        secrets=_secrets(row),
-    )
-
-
-def _secrets(row: asyncpg.Record) -> SealedSecrets:
-    """The request's own, else the endpoint's own, else the user's default."""
-    if row["own"] is not None:
-        return SealedSecrets(
-            current=row["own"], previous=None, context=own_secret_context(row["execution_id"])
-        )
-    if row["of_endpoint"] is not None:
-        return SealedSecrets(
-            current=row["of_endpoint"],
-            previous=row["before_of_endpoint"],
-            context=endpoint_secret_context(row["endpoint_id"]),
-        )
-    return SealedSecrets(
-        current=row["of_user"],
-        previous=row["before_of_user"],
-        context=webhook_secret_context(row["user_id"]),
     )
 
 

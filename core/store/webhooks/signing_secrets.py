@@ -1,117 +1,130 @@
-"""The secrets that sign webhooks: an endpoint's own, or its user's default; and the change from one
-to the next.
+"""The secrets that sign webhooks: a request's own, else the endpoint's, else the user's default.
 
-While one replaces another both sign, so that a receiver may change over when it likes. Only the
-last two are known: a change within a change ends the first.
+After a secret is replaced, the previous one also signs until the overlap ends, so that receivers
+can switch at any time in between. Replacing a secret again ends the older one at once.
 """
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from core.domain.ids import EndpointId, UserId
-from core.platform.crypto.sealing import SecretBox
-from core.store.accounts.users import new_webhook_secret, webhook_secret_context
+from core.domain.ids import EndpointId, EventId, ExecutionId, UserId
+from core.platform.crypto.sealing import Sealer
+from core.store.accounts.users import new_webhook_secret
 from core.store.database import Connection
+from core.store.secrets.secrets import (
+    WEBHOOK_SECRET,
+    StoredSecret,
+    find_secret,
+    insert_secret,
+    lock_owner,
+    replace_secret,
+    seal_secret,
+    secret_from_row,
+)
 
 
-def endpoint_secret_context(endpoint_id: EndpointId) -> str:
-    """Where an endpoint's own secret may be opened, the one before it, too."""
-    return f"endpoints/{endpoint_id}/webhook"
+def seal_request_secret(
+    sealer: Sealer, secret: str, execution_id: ExecutionId, user_id: UserId
+) -> StoredSecret:
+    """Seal the signing secret that a request brings for its own execution."""
+    return seal_secret(sealer, secret, kind=WEBHOOK_SECRET, owner_id=execution_id, user_id=user_id)
+
+
+# The most specific owner signs. Account events have no execution.
+GET_SIGNING_SECRETS = """
+SELECT s.secret_id, s.kind, s.owner_id, s.user_id, s.key_id, s.sealed, s.valid_until
+FROM webhooks AS w
+JOIN LATERAL (
+    SELECT owner_id FROM secrets
+    WHERE kind = $2 AND valid_until IS NULL AND owner_id IN (w.execution_id, w.endpoint_id, w.user_id)
+    ORDER BY array_position(ARRAY[w.execution_id, w.endpoint_id, w.user_id], owner_id) LIMIT 1
+) AS signer ON true
+JOIN secrets AS s ON s.owner_id = signer.owner_id AND s.kind = $2
+WHERE w.event_id = $1 AND (s.valid_until IS NULL OR s.valid_until > now())
+ORDER BY s.valid_until NULLS FIRST
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningSecrets:
+    """The secret that signs an event, and the previous one while both sign."""
+
+    current: StoredSecret
+    previous: StoredSecret | None
+
+
+async def find_signing_secrets(conn: Connection, event_id: EventId) -> SigningSecrets | None:
+    """Return the secrets that sign an event. None: no such event, or its user has no secret."""
+    rows = await conn.fetch(GET_SIGNING_SECRETS, event_id, WEBHOOK_SECRET)
+    if not rows:
+        return None
+    secrets = [secret_from_row(row) for row in rows]
+    return SigningSecrets(current=secrets[0], previous=secrets[1] if len(secrets) > 1 else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSecret:
-    """secret: in clear, to be shown once. previous_until: until then the one before signs, too;
-    None: it does not.
+    """A replaced secret. secret: in clear, to be shown once. previous_until: the previous secret
+    also signs until then; None: it does not.
     """
 
     secret: str = field(repr=False)
     previous_until: datetime | None
 
 
-REPLACE_DEFAULT = """
-UPDATE users
-SET webhook_secret_sealed = $2,
-    previous_webhook_secret_sealed = CASE WHEN $3::interval > interval '0' THEN webhook_secret_sealed END,
-    previous_webhook_secret_until = CASE WHEN $3::interval > interval '0' THEN now() + $3::interval END
-WHERE user_id = $1
-RETURNING previous_webhook_secret_until
-"""
-
-
 async def rotate_default_secret(
     conn: Connection,
-    box: SecretBox,
+    sealer: Sealer,
     user_id: UserId,
     *,
     overlap: timedelta,
     secret: str | None = None,
 ) -> NewSecret:
-    """A user's next default secret. secret: the one to use; None: a new one is made. Each call is
-    one more change.
+    """Replace a user's default secret. Each call replaces it once more.
+
+    secret: the new secret; None: generate one.
     """
     new = secret if secret is not None else new_webhook_secret()
-    sealed = box.seal(new, context=webhook_secret_context(user_id))
-    return NewSecret(
-        secret=new, previous_until=await conn.fetchval(REPLACE_DEFAULT, user_id, sealed, overlap)
-    )
+    sealed = seal_secret(sealer, new, kind=WEBHOOK_SECRET, owner_id=user_id, user_id=user_id)
+    return NewSecret(secret=new, previous_until=await replace_secret(conn, sealed, overlap=overlap))
 
 
-LOCK_SECRETS = """
-SELECT e.user_id, e.secret_sealed, u.webhook_secret_sealed
-FROM endpoints AS e JOIN users AS u ON u.user_id = e.user_id
-WHERE e.endpoint_id = $1 AND e.deleted_at IS NULL
-FOR NO KEY UPDATE OF e
-"""
-REPLACE_OWN = """
-UPDATE endpoints
-SET secret_sealed = $2,
-    previous_secret_sealed = CASE WHEN $4::interval > interval '0' THEN $3::bytea END,
-    previous_secret_until = CASE WHEN $4::interval > interval '0' THEN now() + $4::interval END
-WHERE endpoint_id = $1
-RETURNING previous_secret_until
+GET_OWNER_OF_ENDPOINT = """
+SELECT user_id FROM endpoints WHERE endpoint_id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
 
 async def rotate_endpoint_secret(
     conn: Connection,
-    box: SecretBox,
+    sealer: Sealer,
     endpoint_id: EndpointId,
     *,
     overlap: timedelta,
     secret: str | None = None,
 ) -> NewSecret | None:
-    """The next secret of an endpoint; its first own one replaces the user's default there. None: no
-    such endpoint.
+    """Replace an endpoint's secret. Its first own secret replaces the user's default there.
 
-    secret: the one to use; None: a new one is made. Raises SealError: the one before cannot be
-    opened.
+    secret: the new secret; None: generate one. Return None if the endpoint does not exist. Raises
+    SealError if the default secret cannot be opened.
     """
-    row = await conn.fetchrow(LOCK_SECRETS, endpoint_id)
-    if row is None:
+    user_id: UserId | None = await conn.fetchval(GET_OWNER_OF_ENDPOINT, endpoint_id)
+    if user_id is None:
         return None
-    context = endpoint_secret_context(endpoint_id)
-    previous: bytes | None = row["secret_sealed"]
-    if previous is None and overlap:
-        default = box.open(
-            row["webhook_secret_sealed"], context=webhook_secret_context(row["user_id"])
-        )
-        previous = box.seal(default, context=context)
+    await lock_owner(conn, endpoint_id)
+    if overlap and await find_secret(conn, endpoint_id, WEBHOOK_SECRET) is None:
+        default = await find_secret(conn, user_id, WEBHOOK_SECRET)
+        if default is not None:
+            await set_first_secret(conn, sealer, endpoint_id, user_id, default.open(sealer))
     new = secret if secret is not None else new_webhook_secret()
-    sealed = box.seal(new, context=context)
-    return NewSecret(
-        secret=new,
-        previous_until=await conn.fetchval(REPLACE_OWN, endpoint_id, sealed, previous, overlap),
-    )
-
-
-SEAL_FIRST = "UPDATE endpoints SET secret_sealed = $2 WHERE endpoint_id = $1"
+    sealed = seal_secret(sealer, new, kind=WEBHOOK_SECRET, owner_id=endpoint_id, user_id=user_id)
+    return NewSecret(secret=new, previous_until=await replace_secret(conn, sealed, overlap=overlap))
 
 
 async def set_first_secret(
-    conn: Connection, box: SecretBox, endpoint_id: EndpointId, secret: str
+    conn: Connection, sealer: Sealer, endpoint_id: EndpointId, user_id: UserId, secret: str
 ) -> None:
-    """Of an endpoint that was made in this transaction: nothing was signed before."""
-    await conn.execute(
-        SEAL_FIRST, endpoint_id, box.seal(secret, context=endpoint_secret_context(endpoint_id))
+    """Store the first own secret of an endpoint."""
+    await insert_secret(
+        conn,
+        seal_secret(sealer, secret, kind=WEBHOOK_SECRET, owner_id=endpoint_id, user_id=user_id),
     )

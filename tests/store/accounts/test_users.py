@@ -25,9 +25,9 @@ from core.store.accounts.users import (
     revoke_api_key,
     set_disabled,
     set_limits,
-    webhook_secret_context,
 )
 from core.store.database import Database
+from tests.support.secrets import opened_secrets
 from tests.support.servers import FreshDatabase
 
 pytestmark = pytest.mark.guarantee("G6")
@@ -80,13 +80,7 @@ async def test_user_webhook_secret_is_sealed_and_long_enough(database: Database)
     user, _ = await _new(database)
 
     async with database.as_system() as conn:
-        sealed = await conn.fetchval(
-            "SELECT webhook_secret_sealed FROM users WHERE user_id = $1", user.user_id
-        )
-    assert (
-        BOX.open(sealed, context=webhook_secret_context(user.user_id)).decode()
-        == user.webhook_secret
-    )
+        assert await opened_secrets(conn, BOX, user.user_id) == [user.webhook_secret]
     assert user.webhook_secret.startswith("whsec_")
     assert 24 <= len(base64.b64decode(user.webhook_secret.removeprefix("whsec_"))) <= 64
     assert user.webhook_secret not in repr(user)

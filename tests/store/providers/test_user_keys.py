@@ -15,7 +15,7 @@ from core.platform.crypto.sealing import BrokenSealError
 from core.store.database import Database
 from core.store.jobs.jobs import begin_send, mark_job_ended, mark_submitted, mark_waiting
 from core.store.jobs.orphans import record_orphan
-from core.store.money.charges import settle_charge
+from core.store.money.settlement import settle_charge
 from core.store.providers.user_keys import (
     KeyErasedError,
     KeyTest,
@@ -139,7 +139,7 @@ async def test_key_lies_sealed_and_opens_in_its_own_row_alone(database: Database
     async with database.as_system() as conn:
         blobs = [
             await conn.fetchval(
-                "SELECT key_sealed FROM provider_keys WHERE provider_key_id = $1",
+                "SELECT sealed FROM secrets WHERE owner_id = $1",
                 row.provider_key_id,
             )
             for row in rows
@@ -149,7 +149,7 @@ async def test_key_lies_sealed_and_opens_in_its_own_row_alone(database: Database
             rows, blobs[1:] + blobs[:1], strict=True
         ):  # each gets that of another row
             await conn.execute(
-                "UPDATE provider_keys SET key_sealed = $2 WHERE provider_key_id = $1",
+                "UPDATE secrets SET sealed = $2 WHERE owner_id = $1",
                 row.provider_key_id,
                 blob,
             )
@@ -217,9 +217,7 @@ async def test_key_that_nothing_needs_is_erased_and_the_current_one_never(
     assert await delete(database, user_id) is None
     async with database.as_user(user_id) as conn:
         assert await list_keys(conn, user_id) == []
-        left = await conn.fetchval(
-            "SELECT count(*) FROM provider_keys WHERE key_sealed IS NOT NULL"
-        )
+        left = await conn.fetchval("SELECT count(*) FROM secrets WHERE kind <> 'webhook_secret'")
     assert left == 0
     assert (await put(database, user_id)).version == 3
 

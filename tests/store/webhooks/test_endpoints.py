@@ -31,7 +31,11 @@ from core.store.webhooks.events import (
     next_delivery,
     next_sequence,
 )
-from core.store.webhooks.signing_secrets import rotate_default_secret, rotate_endpoint_secret
+from core.store.webhooks.signing_secrets import (
+    find_signing_secrets,
+    rotate_default_secret,
+    rotate_endpoint_secret,
+)
 from tests.support.rows import new_user
 from tests.support.servers import PostgresServer, new_database
 from tests.support.webhook_rows import (
@@ -214,25 +218,18 @@ async def test_secret_that_is_replaced_signs_beside_the_new_one_until_its_time(
     stored = await store_webhook(database, URL)
     async with database.as_user(stored.user_id) as conn:
         new = await rotate_default_secret(conn, SEALER, stored.user_id, overlap=timedelta(hours=1))
-        secrets = (await get_webhook(conn, stored.event_id)).secrets
-        assert SEALER.open(secrets.current, context=secrets.context).decode() == new.secret
-        assert secrets.previous is not None
-        assert SEALER.open(secrets.previous, context=secrets.context).decode() == DEFAULT_SECRET
+        assert await opened(conn, stored) == (new.secret, DEFAULT_SECRET)
     async with database.as_system() as conn:
         await conn.execute(
-            "UPDATE users SET previous_webhook_secret_until = now() WHERE user_id = $1",
+            "UPDATE secrets SET valid_until = now() WHERE owner_id = $1 AND valid_until IS NOT NULL",
             stored.user_id,
         )
     async with database.as_user(stored.user_id) as conn:
-        assert (await get_webhook(conn, stored.event_id)).secrets.previous is None
+        assert await opened(conn, stored) == (new.secret, None)
         await rotate_default_secret(
             conn, SEALER, stored.user_id, overlap=timedelta(0), secret="chosen by its user"
         )
-        secrets = (await get_webhook(conn, stored.event_id)).secrets
-    assert (SEALER.open(secrets.current, context=secrets.context), secrets.previous) == (
-        b"chosen by its user",
-        None,
-    )
+        assert await opened(conn, stored) == ("chosen by its user", None)
 
 
 async def test_first_secret_of_an_endpoint_replaces_the_accounts_there_alone(
@@ -259,19 +256,13 @@ async def test_first_secret_of_an_endpoint_replaces_the_accounts_there_alone(
             await rotate_endpoint_secret(conn, SEALER, endpoint_id, overlap=timedelta(hours=1))
             is None
         )
-        row = await conn.fetchrow(
-            "SELECT secret_sealed, previous_secret_sealed FROM endpoints WHERE endpoint_id = $1",
-            endpoint_id,
-        )
-    assert row is not None
-    assert tuple(row) == (None, None)
+        left = await conn.fetchval("SELECT count(*) FROM secrets WHERE owner_id = $1", endpoint_id)
+    assert left == 0
 
 
 async def opened(conn: Connection, stored: Stored) -> tuple[str, str | None]:
     """The secret that signs, and the one beside it."""
-    secrets = (await get_webhook(conn, stored.event_id)).secrets
+    secrets = await find_signing_secrets(conn, stored.event_id)
+    assert secrets is not None
     previous = secrets.previous
-    return (
-        SEALER.open(secrets.current, context=secrets.context).decode(),
-        None if previous is None else SEALER.open(previous, context=secrets.context).decode(),
-    )
+    return secrets.current.open(SEALER), None if previous is None else previous.open(SEALER)

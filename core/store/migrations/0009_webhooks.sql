@@ -7,11 +7,6 @@ CREATE TABLE endpoints (
     description             text NOT NULL DEFAULT '',
     -- Receives account events, and the events of executions without a webhook URL.
     is_default              boolean NOT NULL DEFAULT false,
-    -- NULL: the user's default secret signs.
-    secret_sealed           bytea,
-    -- The previous secret also signs until previous_secret_until.
-    previous_secret_sealed  bytea,
-    previous_secret_until   timestamptz,
     failing_since           timestamptz,              -- NULL: the last attempt succeeded, or there was none
     last_success_at         timestamptz,              -- updated at most once a minute
     last_failure_at         timestamptz,
@@ -22,16 +17,12 @@ CREATE TABLE endpoints (
     -- The target of the foreign key of webhooks.
     UNIQUE (endpoint_id, user_id),
     CHECK ((disabled_at IS NULL) = (disabled_reason IS NULL)),
-    CHECK ((previous_secret_sealed IS NULL) = (previous_secret_until IS NULL)),
     CHECK (deleted_at IS NULL OR NOT is_default)
 );
 -- Hashed, because a URL can be longer than an index entry.
 CREATE UNIQUE INDEX endpoints_one_per_url ON endpoints (user_id, md5(url)) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX endpoints_one_default ON endpoints (user_id) WHERE is_default;
 CREATE INDEX endpoints_by_user ON endpoints (user_id, endpoint_id DESC) WHERE deleted_at IS NULL;
--- For the rotation of encryption keys.
-CREATE INDEX endpoints_with_secret ON endpoints (endpoint_id)
-    WHERE secret_sealed IS NOT NULL OR previous_secret_sealed IS NOT NULL;
 
 -- One event for one endpoint. The body is stored once and sent byte-identical in every attempt.
 CREATE TABLE webhooks (
@@ -44,8 +35,6 @@ CREATE TABLE webhooks (
     sequence              integer CHECK (sequence > 0),  -- 1, 2, … over all generations of an execution
     type                  text NOT NULL,
     url                   text NOT NULL,
-    -- A copy of the execution's secret. NULL: the user's default secret signs.
-    webhook_secret_sealed bytea,
     body                  bytea NOT NULL,
     state                 text NOT NULL DEFAULT 'pending'
         CHECK (state IN ('pending', 'delivered', 'failed')),
@@ -61,7 +50,6 @@ CREATE TABLE webhooks (
     FOREIGN KEY (endpoint_id, user_id) REFERENCES endpoints (endpoint_id, user_id),
     CHECK ((execution_id IS NULL) = (generation IS NULL)),
     CHECK ((execution_id IS NULL) = (sequence IS NULL)),
-    CHECK (execution_id IS NOT NULL OR webhook_secret_sealed IS NULL),
     CHECK (failed_reason IS NULL OR state = 'failed')
 );
 CREATE INDEX webhooks_pending ON webhooks (created_at) WHERE state = 'pending';
@@ -69,8 +57,6 @@ CREATE INDEX webhooks_undelivered ON webhooks (created_at) WHERE state <> 'deliv
 -- The delivery log, newest first.
 CREATE INDEX webhooks_by_user ON webhooks (user_id, created_at DESC, event_id DESC);
 CREATE INDEX webhooks_by_endpoint ON webhooks (endpoint_id, created_at DESC, event_id DESC);
--- For the rotation of encryption keys.
-CREATE INDEX webhooks_with_secret ON webhooks (event_id) WHERE webhook_secret_sealed IS NOT NULL;
 
 CREATE TABLE webhook_attempts (
     event_id         text NOT NULL REFERENCES webhooks,

@@ -21,8 +21,6 @@ CREATE TABLE executions (
     -- The month in which the video of the current generation counts.
     budget_month           date DEFAULT date_trunc('month', now() AT TIME ZONE 'UTC')::date,
     webhook_url            text,
-    -- NULL: the user's default secret signs.
-    webhook_secret_sealed  bytea,
     cancel_requested_at    timestamptz,
     cancel_reason          text,
     deadline_at            timestamptz NOT NULL,
@@ -42,9 +40,6 @@ CREATE INDEX executions_queued ON executions (user_id, queued_at, execution_id)
 -- For the report of money that was spent without a result.
 CREATE INDEX executions_failed_or_cancelled ON executions (ended_at)
     WHERE status IN ('failed', 'cancelled');
--- For the rotation of encryption keys.
-CREATE INDEX executions_with_secret ON executions (execution_id)
-    WHERE webhook_secret_sealed IS NOT NULL;
 
 CREATE TABLE steps (
     execution_id     text NOT NULL REFERENCES executions,

@@ -1,25 +1,23 @@
 -- Providers: the keys that users bring, and what every process must know about each provider.
 
 -- Users' own provider keys. Each new key is a new row: jobs that were bought with an older key are
--- polled, cancelled and billed with that key.
+-- polled, cancelled and billed with that key. The key itself is in the table secrets.
 CREATE TABLE provider_keys (
     provider_key_id  text PRIMARY KEY,
     user_id          text NOT NULL REFERENCES users,
     provider         text NOT NULL,
     version          integer NOT NULL CHECK (version > 0),   -- 1, 2, … for each user and provider
-    key_sealed       bytea,                                  -- NULL: erased
     hint             text NOT NULL,                          -- the last four characters of the key
     created_at       timestamptz NOT NULL DEFAULT now(),
     tested_at        timestamptz,
     test_outcome     text CHECK (test_outcome IN ('accepted', 'refused', 'unreachable')),
     replaced_at      timestamptz,                            -- a newer key exists
     deleted_at       timestamptz,                            -- the user removed its key
-    erased_at        timestamptz,                            -- no job needed the key any more
+    erased_at        timestamptz,                            -- no job needed the key; it has no secret
     UNIQUE (user_id, provider, version),
     -- The target of the foreign key of jobs.
     UNIQUE (provider_key_id, user_id, provider),
     CHECK ((tested_at IS NULL) = (test_outcome IS NULL)),
-    CHECK (erased_at IS NULL OR key_sealed IS NULL),
     CHECK (erased_at IS NULL OR replaced_at IS NOT NULL OR deleted_at IS NOT NULL)
 );
 CREATE UNIQUE INDEX provider_keys_current ON provider_keys (user_id, provider)
@@ -62,7 +60,7 @@ CALL enable_row_security('provider_keys');
 CALL enable_row_security('submit_queue');
 
 GRANT SELECT, INSERT ON provider_keys TO takeone_app, takeone_system;
-GRANT UPDATE (key_sealed, tested_at, test_outcome, replaced_at, deleted_at, erased_at)
+GRANT UPDATE (tested_at, test_outcome, replaced_at, deleted_at, erased_at)
     ON provider_keys TO takeone_app, takeone_system;
 GRANT SELECT ON provider_states, submit_queue TO takeone_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON provider_states, submit_queue TO takeone_system;

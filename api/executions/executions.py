@@ -1,0 +1,89 @@
+"""Get, list and cancel executions."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api.auth.authentication import CurrentUser
+from api.executions.parameters import ExecutionIdPath
+from api.executions.presenter import (
+    cancelled_response,
+    execution_list_response,
+    execution_response,
+)
+from api.executions.requests import ListExecutionsQuery
+from api.executions.responses import Cancelled, Execution, ExecutionList
+from api.http.ids import decode_cursor, encode_cursor
+from api.http.openapi import problems
+from api.services import services_of
+from core.domain.failures import FailureCode
+from core.ordering import cancel as ordering
+from core.store.executions.status import ExecutionFilter, list_executions
+
+router = APIRouter(prefix="/api", tags=["executions"])
+
+
+@router.get(
+    "/executions/{execution_id}",
+    summary="Get an execution",
+    responses=problems(FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND),
+)
+async def get_execution(
+    request: Request, user_id: CurrentUser, execution_id: ExecutionIdPath
+) -> Execution:
+    """Return the execution, its jobs, cost and webhook as of one moment."""
+    services = services_of(request).ordering
+    return execution_response(await ordering.get_execution(services, user_id, execution_id))
+
+
+@router.get(
+    "/executions",
+    summary="List executions",
+    responses=problems(FailureCode.UNAUTHENTICATED, FailureCode.INVALID_REQUEST),
+)
+async def list_own_executions(
+    request: Request, user_id: CurrentUser, query: Annotated[ListExecutionsQuery, Query()]
+) -> ExecutionList:
+    """Return your executions, newest first.
+
+    For the next page, send `nextCursor` with the same filters. Executions created in the meantime
+    do not shift the pages.
+    """
+    selection = ExecutionFilter(
+        limit=query.limit,
+        before_id=decode_cursor(query.cursor) if query.cursor is not None else None,
+        status=query.status,
+        type=query.type,
+        created_after=query.created_after,
+        created_before=query.created_before,
+    )
+    async with services_of(request).database.reading_as(user_id) as conn:
+        page = await list_executions(conn, user_id, selection)
+    next_id = page.next_before_id
+    return execution_list_response(page, encode_cursor(next_id) if next_id is not None else None)
+
+
+@router.post(
+    "/executions/{execution_id}/cancel",
+    summary="Cancel an execution",
+    response_model=Cancelled,
+    responses={
+        200: {"description": "The execution has ended."},
+        202: {
+            "description": "The execution is ending; its cost is not final.",
+            "model": Cancelled,
+        },
+        **problems(FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND),
+    },
+)
+async def cancel_execution(
+    request: Request, response: Response, user_id: CurrentUser, execution_id: ExecutionIdPath
+) -> Cancelled:
+    """Stop buying and cancel the jobs that run at providers.
+
+    Waits up to 5 s for the execution to end. Repeating the request is safe.
+    """
+    services = services_of(request).ordering
+    execution = await ordering.cancel_execution(services, user_id, execution_id)
+    response.status_code = 200 if execution.status.ended else 202
+    return cancelled_response(execution)

@@ -1,0 +1,144 @@
+"""Response bodies of executions."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.http.schemas import ResponseBody, Time, Usd
+from core.domain.messages.webhooks import FailedReason, WebhookState
+from core.domain.plans import PlanType
+from core.domain.states import CostBasis, ExecutionStatus, JobState
+
+Percent = Annotated[int, Field(ge=0, le=100)]
+
+
+class Accepted(ResponseBody):
+    execution_id: str
+    status: Literal["queued"] = "queued"
+    status_url: str
+
+
+class KeptStep(ResponseBody):
+    """A purchase that the retry uses or continues."""
+
+    step: str
+    job_id: str
+    state: JobState
+    cost: Usd = Field(
+        description="What was billed, or the most that it may cost while its bill is open."
+    )
+
+
+class StepToPay(ResponseBody):
+    """A step that is bought again."""
+
+    step: str
+    provider: str
+    model: str
+    estimated: Usd = Field(description="The worst price, held now.")
+
+
+class Retried(ResponseBody):
+    execution_id: str
+    status: Literal["queued"] = "queued"
+    status_url: str
+    generation: int
+    kept: list[KeptStep]
+    to_pay: list[StepToPay]
+    currency: Literal["USD"] = "USD"
+    estimated: Usd = Field(description="The sum of `toPay`, held now.")
+
+
+class ErrorBody(BaseModel):
+    """Why an execution or a job failed. Some codes have further members."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    code: str
+    message: str
+
+
+class Cost(ResponseBody):
+    currency: Literal["USD"] = "USD"
+    estimated: Usd = Field(description="The worst price, held when the execution was accepted.")
+    held: Usd = Field(description="Held for bills that are still open.")
+    settled: Usd = Field(description="Billed so far.")
+    final: bool = Field(description="The execution has ended and no bill is open.")
+
+
+class JobCost(ResponseBody):
+    estimated: Usd
+    held: Usd
+    settled: Usd
+    basis: CostBasis | None = Field(
+        description="The source of `settled`; null while the bill is open or if nothing was bought."
+    )
+
+
+class Job(ResponseBody):
+    """One purchase of a step."""
+
+    id: str
+    step: str
+    state: JobState
+    generation: int = Field(description="The generation that bought the job or took it over.")
+    supersedes: str | None = Field(
+        description="The job that this one replaces; of an orphan, the job that was sent."
+    )
+    orphan: bool = Field(
+        description="An earlier send of the step's job that turned out to be accepted. Its output "
+        "is not used."
+    )
+    provider: str
+    model: str
+    tries: int = Field(description="How often the job was sent to the provider.")
+    created_at: Time
+    submitted_at: Time | None
+    ended_at: Time | None
+    cost: JobCost
+    error: ErrorBody | None
+
+
+class Webhook(ResponseBody):
+    """The webhook of the latest generation."""
+
+    url: str
+    event_id: str | None = Field(description="Null until the execution has ended.")
+    state: WebhookState | None = Field(description="Null until the execution has ended.")
+    failed_reason: FailedReason | None = Field(description="Why delivery was given up.")
+    attempts: int
+    last_attempt_at: Time | None
+    last_status_code: int | None
+    last_error: str | None
+    ended_at: Time | None
+
+
+class Execution(ResponseBody):
+    id: str
+    type: PlanType
+    status: ExecutionStatus
+    generation: int = Field(description="1, and one more with each retry.")
+    progress: Percent
+    current_job: str | None = Field(description="The name of the step that is running.")
+    completed_jobs: list[str] = Field(description="Names of completed steps.")
+    failed_jobs: list[str] = Field(description="Names of failed steps.")
+    jobs: list[Job]
+    result: dict[str, Any] | None
+    error: ErrorBody | None
+    cost: Cost
+    webhook: Webhook | None
+    metadata: dict[str, Any]
+    created_at: Time
+    updated_at: Time
+
+
+class ExecutionList(ResponseBody):
+    data: list[Execution]
+    next_cursor: str | None = Field(description="The cursor of the next page; null on the last.")
+
+
+class Cancelled(ResponseBody):
+    execution_id: str
+    status: ExecutionStatus
+    spent: Usd = Field(description="Billed so far.")
+    released: Usd = Field(description="Held before and released.")
+    final: bool = Field(description="`spent` and `released` will not change any more.")
