@@ -4,11 +4,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from docs.generate import configuration, errors, evidence, http_api, log_events, metrics
+from docs.generate import (
+    architecture_picture,
+    configuration,
+    errors,
+    evidence,
+    http_api,
+    log_events,
+    metrics,
+)
 from docs.generate.markdown import ROOT
 
 REFERENCE = ROOT / "docs/reference"
 PAGES: Final[dict[Path, Callable[[], str]]] = {
+    ROOT / "docs/images/architecture.svg": architecture_picture.render,
     REFERENCE / "configuration.md": configuration.render,
     REFERENCE / "errors.md": errors.render,
     REFERENCE / "http-api.md": http_api.render,

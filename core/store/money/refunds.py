@@ -6,7 +6,8 @@ from core.domain.ids import ChargeId, JobId
 from core.domain.money import NanoUsd, usd_text
 from core.domain.states import ChargeState, CostBasis, LedgerKind
 from core.store.database import Connection
-from core.store.money.charges import LOCK_CHARGE, budget_move, move_budget
+from core.store.money.budget_counters import budget_move, move_budget
+from core.store.money.charges import LOCK_CHARGE
 from core.store.money.ledger_entries import insert_entry
 from core.store.operator import RefusedError
 

@@ -25,7 +25,8 @@ from core.store.executions.status import (
 )
 from core.store.migrate import migration_names
 from core.store.money.budget_admission import hold_room
-from core.store.money.charges import Hold, insert_charges, release_charge, settle_charge
+from core.store.money.charges import Hold, insert_charges, release_charge
+from core.store.money.settlement import settle_charge
 from tests.support.rows import quote_at
 from tests.support.servers import FreshDatabase
 
