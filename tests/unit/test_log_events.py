@@ -5,21 +5,7 @@ import re
 from docs.generate.log_events import log_events
 
 NAME = re.compile(r"[a-z_]+(\.[a-z_]+)+")
-TO_CONVERT = (
-    "worker.py",
-    "activities/",
-    "api/",
-    "cli/",
-    "core/jobs/",
-    "core/maintenance/",
-    "core/ordering/",
-    "core/platform/crypto/",
-    "core/platform/oidc/",
-    "core/platform/temporal/",
-    "core/store/",
-    "core/webhooks/",
-    "workflows/",
-)
+TO_CONVERT = ("api/", "core/platform/oidc/", "core/store/")
 """Folders whose log calls still have sentences. An entry goes when its folder is converted."""
 
 

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
 
-from core.platform.settings.base import Port, Requests, Settings, Url
+from core.platform.settings.base import Port, Requests, Settings, Url, split_commas
 from core.platform.urls import url_host_port
 
 
@@ -48,4 +49,8 @@ class ServerSettings(Settings):
     api_max_connections: Annotated[int, Field(ge=16, le=100_000)] = Field(
         default=4096,
         description="connections and requests of one API process at once; requests beyond get a 503",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)] = Field(
+        default=(),
+        description="comma-separated origins of pages that may call the API from a browser; default: none",
     )
