@@ -253,10 +253,10 @@ async def test_check_takes_an_overage_past_the_limit_for_what_it_is(books: Books
 
 async def test_check_command_says_that_everything_adds_up(written: Books) -> None:
     url = written.database.application_dsn
-    said = await run_process(url, "ledger", "check")
+    said = await run_process(url, "ledger", "check", as_text=True)
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines()[-1] == "everything adds up"
-    answer = (await run_admin(url, "ledger", "check", "--json")).json
+    answer = (await run_admin(url, "ledger", "check")).json
     assert (answer["ok"], answer["findings"], answer["read"]["settledUsd"]) == (
         True,
         [],
@@ -267,14 +267,14 @@ async def test_check_command_says_that_everything_adds_up(written: Books) -> Non
 async def test_check_command_ends_with_1_and_a_line_for_each_finding(books: Books) -> None:
     url = books.database.application_dsn
     await books.as_owner("UPDATE budgets SET settled_nano_usd = settled_nano_usd - 1")
-    said = await run_process(url, "ledger", "check")
+    said = await run_process(url, "ledger", "check", as_text=True)
     month = said.out.split(" ")[2].rstrip(":")
     assert (said.code, said.err) == (1, "")
     assert said.out.splitlines()[0] == (
         f"budgets: {books.user_id} {month}: settled, by its charges: 0.01500008 USD, not 0.015000079 USD"
     )
     assert said.out.splitlines()[-1] == "2 findings"
-    ran = await run_admin(url, "ledger", "check", "--json")
+    ran = await run_admin(url, "ledger", "check")
     answer = json.loads(ran.out)
     assert (ran.code, answer["ok"], len(answer["findings"])) == (1, False, 2)
 

@@ -22,7 +22,10 @@ async def bill(books: Books, folder: Path, text: str, *more: str) -> tuple[int |
     path = folder / "bill.csv"
     path.write_text(text, encoding="utf-8")
     ran = await run_admin(
-        books.database.application_dsn, "ledger", "check", "--provider-bill", str(path), *more
+        books.database.application_dsn,
+        *("ledger", "check", "--provider-bill", str(path)),
+        *more,
+        as_text=True,
     )
     return ran.code, (ran.out or ran.err).splitlines()
 
@@ -129,4 +132,4 @@ async def test_bill_that_cannot_be_read_is_refused_in_one_line(
 ) -> None:
     code, lines = await bill(written, tmp_path, text)
     assert (code, len(lines)) == (2, 1)
-    assert "is no bill that can be read: line" in lines[0]
+    assert "cannot be read as a bill: line" in lines[0]
