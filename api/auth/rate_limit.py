@@ -1,7 +1,6 @@
-"""How many requests an API key may send, or a user with tokens: refused beyond, and told with every
-answer.
+"""Rate limits over HTTP: the class of a request, the 429 problem and the response headers.
 
-The fields are those of draft-ietf-httpapi-ratelimit-headers-10.
+The header fields are those of draft-ietf-httpapi-ratelimit-headers-10.
 """
 
 from typing import Final
@@ -16,10 +15,7 @@ from core.store.accounts.rate_limit import Rate, RouteClass
 
 _ONLY_READS: Final = frozenset({"/api/quotes"})
 """Requests that start, spend and change nothing, though they are POSTs."""
-_ENDS: Final = "/cancel"
-"""A cancel ends spending: it has the larger allowance, so that who has ordered too much can still
-end it.
-"""
+_CANCEL: Final = "/cancel"
 _STATE: Final = "rate"
 
 
@@ -28,24 +24,26 @@ def only_reads(method: str, path: str) -> bool:
 
 
 def class_of(request: Request) -> RouteClass:
-    path = request.url.path
-    return (
-        RouteClass.READS
-        if only_reads(request.method, path) or path.endswith(_ENDS)
-        else RouteClass.WRITES
-    )
+    """Return the limit that a request counts for.
+
+    Cancelling, revoking and deleting count as reads, the larger limit: a user who has reached the
+    limit of writes must still be able to stop spending and to revoke a leaked key.
+    """
+    path, method = request.url.path, request.method
+    is_read = only_reads(method, path) or method == "DELETE" or path.endswith(_CANCEL)
+    return RouteClass.READS if is_read else RouteClass.WRITES
 
 
 def announce(request: Request, rate: Rate) -> None:
-    """Whatever this request is answered, it says how the allowance stands."""
+    """Add the rate headers to the response of this request."""
     setattr(request.state, _STATE, rate)
 
 
 def rate_limited(rate: Rate) -> ProblemError:
     return ProblemError(
         FailureCode.RATE_LIMITED,
-        f"In any {rate.window_seconds} seconds {rate.quota} {_REQUESTS[rate.route_class]} are admitted. "
-        f"The next one is admitted in {rate.next_seconds} s.",
+        f"Too many {_REQUESTS[rate.route_class]} with {_SUBJECTS[rate.of_user]} (limit {rate.quota} in "
+        f"{rate.window_seconds} seconds). Retry in {rate.next_seconds} seconds.",
         members={
             "rateLimit": {
                 "class": rate.route_class,
@@ -61,8 +59,9 @@ def rate_limited(rate: Rate) -> ProblemError:
 
 _REQUESTS: Final = {
     RouteClass.WRITES: "requests that start or change something",
-    RouteClass.READS: "requests that read",
+    RouteClass.READS: "requests that read, cancel or delete something",
 }
+_SUBJECTS: Final = {False: "this credential", True: "all credentials of this account"}
 
 
 class RateHeaders:
