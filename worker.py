@@ -19,18 +19,15 @@ from activities.assets import AssetActivities
 from activities.executions import ExecutionActivities
 from activities.jobs import JobActivities
 from activities.webhooks import WebhookActivities
-from cli import recover as recover_command
 from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ExecutionOrder, ExecutionRef
 from core.domain.messages.webhooks import DeliveryOrder
 from core.jobs.admission import ProviderGate, submit_paces
 from core.jobs.key_ring import KeyRing
 from core.jobs.wakeups import Wakeups
-from core.maintenance import histories
 from core.maintenance import workflow_queries as inquiries
 from core.maintenance.open_bills import LateBills
 from core.maintenance.reconciler import Sweep, TemporalOrders, Walked
-from core.maintenance.recovery import CANNOT_RECOVER, Recovery
 from core.maintenance.restore_detector import MarkKeeper
 from core.ordering import workflow_starts as orders
 from core.platform.crypto.callback_tokens import PURPOSE, CallbackTokens
@@ -56,7 +53,7 @@ from core.platform.temporal.client import (
 )
 from core.platform.temporal.payload_encryption import payload_converter
 from core.providers.registry import Providers, provider_address
-from core.store.database import Database
+from core.store.database import DATABASE_DOWN, Database
 from core.store.executions.concurrency_counters import LoadLimits
 from core.store.files.object_storage import ObjectStore
 from core.store.recovery.restore_marker import HighWater
@@ -351,43 +348,25 @@ async def serve(settings: WorkerProcess) -> int:
     return DATABASE_BEHIND_EXIT if crew.high_water.behind.is_set() else 0
 
 
-async def recover(settings: WorkerProcess, arguments: argparse.Namespace) -> int:
-    """Takes no work."""
-    client = await connect(settings, payloads=payload_converter(settings))
-    async with open_crew(settings, client) as crew:
-        recovery = Recovery(
-            database=crew.database,
-            objects=crew.objects,
-            jobs=crew.jobs,
-            temporal=histories.past_at(client),
-            say=recover_command.say,
-        )
-        return await recover_command.run_recovery(recovery, arguments)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    return argparse.ArgumentParser(
         prog="python worker.py",
         description="Runs the workflows and activities of Takeone, and its sweep. Start as many as you like.",
         epilog=describe_settings(WorkerProcess),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    recover_command.add_recover(parser)
-    return parser
 
 
 def main() -> int:
-    arguments = _parser().parse_args()
+    _parser().parse_args()
     settings = load(WorkerProcess)
     configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
     try:
-        if arguments.command == recover_command.NAME:
-            return uvloop.run(recover(settings, arguments))
         return _work(settings)
     except asyncpg.InvalidAuthorizationSpecificationError as error:
         sys.stderr.write(f"DATABASE_URL: {error}\n")
         return 2
-    except (TemporalConnectError, RPCError, *CANNOT_RECOVER) as error:
+    except (TemporalConnectError, RPCError, *DATABASE_DOWN) as error:
         sys.stderr.write(f"{' '.join(str(error).split()) or type(error).__name__}\n")
         return 1
 

@@ -42,7 +42,8 @@ from core.store.executions.unfinished import StoredOrder, find_next
 from core.store.files.assets import list_execution_assets
 from core.store.jobs.callbacks import notify_open_jobs
 from core.store.jobs.jobs import cancel_waiting_jobs
-from core.store.money.charges import end_holds, get_money, release_charge
+from core.store.money.budget_counters import end_holds
+from core.store.money.charges import get_money, release_charge
 from core.store.webhooks.events import NewWebhook, insert_webhook, next_sequence
 from core.webhooks.asset_links import AssetLinks
 from core.webhooks.payload import error_json, result_json, webhook_body

@@ -1,75 +1,93 @@
-"""`python worker.py recover`: shows what a recovery would do, asks a person, and does it."""
+"""`takeone-admin recover`: rebuild a database that was restored from an older backup."""
 
-import argparse
 import asyncio
 import sys
 from datetime import datetime
+from typing import Annotated
 
-from cli.common import default_actor
-from core.maintenance.recovery import Recovery
+import typer
+from temporalio.service import RPCError
 
-NAME = "recover"
-
-
-def add_recover(parser: argparse.ArgumentParser) -> None:
-    """The command, and what it takes."""
-    commands = parser.add_subparsers(title="commands", dest="command", metavar=NAME)
-    command = commands.add_parser(
-        NAME,
-        help="bring a database that was restored to the past up to date, from Temporal and the providers",
-        description="Brings a database that was restored to the past up to date: rows from what the workflows were "
-        "given, jobs from their histories and from the providers. Nothing is bought. Shows what it would do, and asks. "
-        "Safe to repeat, also after it was killed.",
-    )
-    command.add_argument("--yes", action="store_true", help="do not ask")
-    command.add_argument(
-        "--since",
-        type=_time,
-        metavar="TIME",
-        help="look at workflows that were open then or later (ISO 8601, with its zone); default: a minute before the "
-        "last send that the database knows",
-    )
-    command.add_argument(
-        "--actor",
-        default=default_actor(),
-        help="who does it, for the audit log; default: %(default)s",
-    )
-
-
-async def run_recovery(recovery: Recovery, arguments: argparse.Namespace) -> int:
-    """The exit code. Takes no work."""
-    if not arguments.yes:
-        for line in recovery.describe(await recovery.survey(arguments.since)):
-            say(line)
-        try:
-            said = await asyncio.to_thread(input, "Go on? Type yes: ")
-        except EOFError:
-            sys.stderr.write("no terminal: say --yes\n")
-            return 2
-        if said.strip() != "yes":
-            say("Nothing was changed.")
-            return 1
-    await recovery.run(arguments.since, arguments.actor)
-    for line in recovery.for_a_person:
-        say(f"FOR A PERSON: {line}")
-    say(
-        "recovered: submits go on, start or restart the workers"
-        if not recovery.for_a_person
-        else f"recovered, but for {len(recovery.for_a_person)} that a person must look at, listed above"
-    )
-    return 0
-
-
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+from cli.options import Actor
+from cli.output import Shown
+from cli.session import ExitCode, FailedError
+from core.maintenance import histories
+from core.maintenance.recovery import CANNOT_RECOVER, Recovery
+from core.platform.observability.logging import configure_logging
+from core.platform.settings.processes import WorkerProcess, load, secret_values
+from core.platform.temporal.client import TemporalConnectError, connect
+from core.platform.temporal.payload_encryption import payload_converter
+from worker import open_crew
 
 
 def _time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an ISO 8601 time") from None
+        raise typer.BadParameter(f"{text!r} is not an ISO 8601 time") from None
     if time.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text!r} has no time zone: add Z or +01:00")
+        raise typer.BadParameter(f"{text!r} has no time zone: add Z or +01:00")
     return time
+
+
+async def recover(
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            parser=_time,
+            help="Read workflows that were open at this time or later (ISO 8601 with a time zone). "
+            "Default: one minute before the last send in the database.",
+        ),
+    ] = None,
+    actor: Actor,
+) -> Shown:
+    """Rebuild a database that was restored from an older backup, from Temporal and the providers.
+
+    Restores executions from the memos of their workflows, and jobs from workflow histories and
+    provider lists. Buys nothing. Prints what it would do and asks first. Safe to repeat, also after
+    an interruption. It needs the settings of a worker.
+    """
+    settings = load(WorkerProcess)
+    configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
+    try:
+        client = await connect(settings, payloads=payload_converter(settings))
+        async with open_crew(settings, client) as crew:
+            recovery = Recovery(
+                database=crew.database,
+                objects=crew.objects,
+                jobs=crew.jobs,
+                temporal=histories.past_at(client),
+                say=_print,
+            )
+            return await _run(recovery, yes=yes, since=since, actor=actor)
+    except (TemporalConnectError, RPCError, *CANNOT_RECOVER) as error:
+        raise FailedError(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+async def _run(recovery: Recovery, *, yes: bool, since: datetime | None, actor: str) -> Shown:
+    if not yes:
+        for line in recovery.describe(await recovery.survey(since)):
+            _print(line)
+        try:
+            answer = await asyncio.to_thread(input, "Continue? Type yes: ")
+        except EOFError:
+            sys.stderr.write("There is no terminal to ask on: confirm with --yes\n")
+            return Shown("", ExitCode.REFUSED)
+        if answer.strip() != "yes":
+            return Shown("Nothing was changed.", ExitCode.FAILED)
+    await recovery.run(since, actor)
+    for line in recovery.for_a_person:
+        _print(f"FOR AN OPERATOR: {line}")
+    if recovery.for_a_person:
+        number = len(recovery.for_a_person)
+        return Shown(f"recovered; {number} jobs need an operator, listed above")
+    return Shown("recovered: submits continue; start or restart the workers")
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

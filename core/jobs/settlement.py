@@ -11,8 +11,8 @@ from core.providers.port import Cost
 from core.providers.registry import Providers
 from core.store.database import Connection
 from core.store.jobs.jobs import JobRecord, get_send, mark_job_ended
-from core.store.money.adjustments import book_cost
 from core.store.money.charges import ChargeConflictError
+from core.store.money.settlement import record_cost
 
 log = get_logger(__name__)
 
@@ -41,7 +41,7 @@ async def settle_ended(conn: Connection, providers: Providers, job: JobRecord) -
     if cost is None:
         return 0
     try:
-        settlement = await book_cost(conn, job.job_id, cost.nano_usd, cost.basis)
+        settlement = await record_cost(conn, job.job_id, cost.nano_usd, cost.basis)
     except ChargeConflictError as error:
         note_conflict(job, error)
         return 0

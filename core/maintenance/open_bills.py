@@ -51,8 +51,8 @@ from core.store.jobs.jobs import (
     mark_reported,
 )
 from core.store.jobs.orphans import record_orphan
-from core.store.money.adjustments import book_cost
 from core.store.money.charges import ChargeConflictError, release_hold
+from core.store.money.settlement import record_cost
 
 log = get_logger(__name__)
 
@@ -168,7 +168,7 @@ class LateBills:
             await mark_job_ended(
                 conn, ref.job_id, report.state, report.failure, expected=(JobState.SUBMITTED,)
             )
-            settlement = await book_cost(conn, ref.job_id, cost.nano_usd, cost.basis)
+            settlement = await record_cost(conn, ref.job_id, cost.nano_usd, cost.basis)
         if not settlement.repeated:
             metrics.COST_NANO_USD.labels(job.provider, job.model).inc(cost.nano_usd)
             log.info("an open bill was settled", job_id=ref.job_id, settled_nano_usd=cost.nano_usd)

@@ -278,7 +278,7 @@ class Sweep:
             await pause_behind(conn)
         log.error(
             "an execution has ended at Temporal, and not in the database: it has gone back to the past. "
-            "Run: python worker.py recover",
+            "Run: takeone-admin recover",
             execution_id=ref.execution_id,
         )
         return True

@@ -312,7 +312,7 @@ class Recovery:
             self._ask(
                 _ref(job),
                 f"send {past.send_number} of {past.at:%Y-%m-%d %H:%M:%S} cannot be looked up: find it at "
-                f"{job.provider}, then: python -m cli jobs adopt, or jobs settle",
+                f"{job.provider}, then: takeone-admin jobs adopt, or jobs settle",
             )
         elif past.fate is JobFate.WAITING:
             await bring_up(conn, job.job_id, JobState.WAITING, past.send_number)

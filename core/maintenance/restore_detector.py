@@ -43,7 +43,7 @@ CANNOT_LOOK: tuple[type[Exception], ...] = (
 )
 WHAT_TO_DO = (
     "the database has gone back to the past: what it holds as not sent may have been paid for. No work is taken and "
-    "nothing is sent. Run: python worker.py recover"
+    "nothing is sent. Run: takeone-admin recover"
 )
 
 
@@ -99,7 +99,7 @@ class MarkKeeper:
             try:
                 mark, position, behind = await find_behind(self.database, self.objects)
             except MarkUnreadableError as error:
-                self._say(f"{error}. No work is taken. Run: python worker.py recover", None, None)
+                self._say(f"{error}. No work is taken. Run: takeone-admin recover", None, None)
             except UnsafeLoginError:
                 raise
             except CANNOT_LOOK as error:

@@ -61,7 +61,7 @@ def print_prices(prices: list[StepPrice]) -> None:
 
 
 def _create_user(stack: Stack, budget: Decimal) -> User:
-    limits = ["--monthly-videos", "10", "--monthly-usd", str(budget)]
+    limits = ["--monthly-videos", "10", "--monthly-usd", str(budget), "--json"]
     created = run_tool(stack.config, stack.environment, "cli", "users", "create", "demo", *limits)
     return User.model_validate_json(created)
 

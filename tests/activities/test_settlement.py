@@ -6,7 +6,9 @@ from core.domain.messages.jobs import JobRef
 from core.domain.money import NanoUsd
 from core.domain.states import CostBasis, JobState
 from core.platform.observability import metrics
-from core.store.money.charges import move_budget, release_charge, settle_charge
+from core.store.money.budget_counters import move_budget
+from core.store.money.charges import release_charge
+from core.store.money.settlement import settle_charge
 from tests.maintenance.test_open_bills import value_of
 from tests.support.activity_harness import ActivityHarness
 

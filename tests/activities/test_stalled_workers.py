@@ -20,7 +20,8 @@ from core.providers.port import CreateAnswer, CreateRequest, Provider
 from core.providers.registry import Providers
 from core.store.executions.status import find_execution
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
-from core.store.money.charges import get_money, settle_charge
+from core.store.money.charges import get_money
+from core.store.money.settlement import settle_charge
 from tests.activities.test_lookup import make_send_older
 from tests.support.activity_harness import ActivityHarness
 

@@ -23,7 +23,9 @@ from core.store.database import Connection, Database
 from core.store.executions.executions import failure_to_json
 from core.store.files.assets import Asset, insert_asset
 from core.store.jobs.reports import report_to_json
-from core.store.money.charges import move_budget, release_charge, settle_charge
+from core.store.money.budget_counters import move_budget
+from core.store.money.charges import release_charge
+from core.store.money.settlement import settle_charge
 from core.webhooks.asset_links import AssetLinks
 from tests.support.rows import Accepted, accept, new_execution
 

@@ -9,7 +9,7 @@ from core.domain.money import NanoUsd, nano_usd, usd_text
 from core.domain.months import next_month
 from core.domain.states import ExecutionStatus, JobState
 from core.store.accounts.users import UserLimits
-from core.store.money.charges import count_video
+from core.store.money.budget_counters import count_video
 from tests.api.conftest import Api, TestUser
 from tests.api.walk import Walk
 

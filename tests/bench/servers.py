@@ -58,7 +58,9 @@ async def running_servers(
             await _set_sandbox(config, image_seconds, video_seconds)
             client = await Client.connect(f"127.0.0.1:{config.ports.temporal}", namespace=NAMESPACE)
             await stack.run_parts([_bare_worker(config, stack.environment, client)])
-            created = run_tool(config, stack.environment, "cli", "users", "create", "bench")
+            created = run_tool(
+                config, stack.environment, "cli", "users", "create", "bench", "--json"
+            )
             yield Servers(
                 config=config,
                 temporal=client,

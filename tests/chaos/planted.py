@@ -173,23 +173,28 @@ BUGS: Final = (
                 new="            if job is not None:\n                settled_nano_usd",
             ),
             Edit(
-                file="core/store/money/charges.py",
+                file="core/store/money/settlement.py",
+                old="from core.domain.ids import ChargeId, JobId",
+                new="from core.domain.ids import ChargeId, JobId, new_charge_id",
+            ),
+            Edit(
+                file="core/store/money/settlement.py",
                 old='    if charge["state"] != ChargeState.HELD:\n        if',
                 new="    if False:\n        if",
             ),
             Edit(
-                file="core/store/money/charges.py",
+                file="core/store/money/settlement.py",
                 old='await insert_entry(conn, f"{kind}/{charge_id}", kind',
                 new='await insert_entry(conn, f"{kind}/{new_charge_id()}", kind',
             ),
             Edit(
-                file="core/store/money/adjustments.py",
+                file="core/store/money/settlement.py",
                 old='    if charge is not None and charge["state"] != ChargeState.HELD:\n',
                 new="    if charge is None:\n",
             ),
             # Or the CHECK of the budget would be what finds it.
             Edit(
-                file="core/store/money/charges.py",
+                file="core/store/money/budget_counters.py",
                 old="SET held_nano_usd = held_nano_usd - $3,",
                 new="SET held_nano_usd = greatest(0, held_nano_usd - $3),",
             ),

@@ -18,7 +18,7 @@ from core.store.jobs.jobs import (
     mark_waiting,
 )
 from core.store.jobs.manual_changes import Adopted, Adoption, adopt_by_hand, release_by_hand
-from core.store.money.charges import settle_charge
+from core.store.money.settlement import settle_charge
 from core.store.operator import RefusedError
 from tests.support.operator_jobs import adopt, entries, given_up, handle, job_of, refused, sent
 from tests.support.rows import (

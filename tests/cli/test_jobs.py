@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli import __main__ as admin
+from cli.options import exact_usd
 from core.store.accounts.audit import list_audit
 from core.store.database import Database
 from core.store.recovery.restore_marker import DATABASE_BEHIND, pause_behind
@@ -99,7 +99,7 @@ async def test_jobs_settle_wants_a_sure_hand_for_much_money(
     refused = await run_admin(url, "jobs", "settle", job, "--usd", "10000.000000001")
     assert (refused.code, refused.err.splitlines()) == (
         2,
-        ["10000.000000001 USD for one job: if that is meant, say --yes"],
+        ["10000.000000001 USD for one job is unusual: confirm with --yes"],
     )
     assert await audited(database) == []
     assert (await run_admin(url, "jobs", "settle", job, "--usd", "10000.000000001", "--yes")).json[
@@ -122,21 +122,18 @@ async def test_jobs_of_an_unknown_job_is_no_such_row(
 @pytest.mark.parametrize(
     "usd", ["-1", "1e3", "0.0000000001", "nan", "1_000", "1,5", "", "٣", "1234567890", " 1", ".5"]
 )
-def test_jobs_settle_takes_exact_decimal_dollars_alone(
-    usd: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        admin.parse(["jobs", "settle", "job_1", f"--usd={usd}"])
-    assert stopped.value.code == 2
-    assert "--usd" in capsys.readouterr().err
+async def test_settle_accepts_only_exact_decimal_dollars(usd: str) -> None:
+    ran = await run_admin("", "jobs", "settle", "job_1", f"--usd={usd}")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--usd" in ran.err
 
 
 @pytest.mark.parametrize(
     ("usd", "nano"),
     [("0", 0), ("0.3", 300_000_000), ("12.000000001", 12_000_000_001), ("0.1", 100_000_000)],
 )
-def test_jobs_settle_reads_dollars_to_the_nano_dollar(usd: str, nano: int) -> None:
-    assert admin.parse(["jobs", "settle", "job_1", "--usd", usd]).usd == nano
+def test_dollars_are_read_to_the_nano_dollar(usd: str, nano: int) -> None:
+    assert exact_usd(usd) == nano
 
 
 async def test_jobs_refuse_with_one_line_code_two_and_no_trace(
@@ -178,7 +175,7 @@ async def test_submits_pause_and_resume(fresh_database: FreshDatabase, database:
     async with database.as_system() as conn:
         await pause_behind(conn)
     behind = await run_admin(url, "submits", "resume")
-    assert (behind.code, "worker.py recover" in behind.err) == (2, True)
+    assert (behind.code, "takeone-admin recover" in behind.err) == (3, True)
     assert [entry["reason"] for entry in (await run_admin(url, "submits", "show")).json] == [
         DATABASE_BEHIND,
         "asked for it",

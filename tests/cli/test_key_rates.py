@@ -28,8 +28,8 @@ async def test_admin_sets_the_rates_of_a_key(fresh_database: FreshDatabase) -> N
     ("arguments", "code", "said"),
     [
         (["key_none", "--writes", "1"], 1, "no key key_none"),
-        (["key_none", "--writes", "0"], 2, "not a number from 1 on"),
-        (["key_none", "--reads", "many"], 2, "not a number from 1 on"),
+        (["key_none", "--writes", "0"], 2, "not a whole number from 1 to"),
+        (["key_none", "--reads", "many"], 2, "not a whole number from 1 to"),
         (["key_none", "--reads", "-1"], 2, "reads"),
     ],
 )

@@ -63,14 +63,18 @@ async def test_admin_links_a_subject_lists_and_unlinks_it(fresh_database: FreshD
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["keys", "create", "usr_none", "--scope", "everything"], 2, "invalid choice"),
+        (
+            ["keys", "create", "usr_none", "--scope", "everything"],
+            2,
+            "is not one of 'read', 'generate', 'admin'",
+        ),
         (["users", "link", "usr_none", *SUBJECT], 1, "no user usr_none"),
         (["users", "link", "usr_none", "--issuer", "x"], 2, "--subject"),
         (["users", "link", "usr_none", "--issuer", " ", "--subject", "x"], 2, "printable"),
         (
             ["users", "unlink", *SUBJECT],
             1,
-            "nobody is linked to auth0|ada of https://issuer.example/",
+            "no user is linked to auth0|ada of https://issuer.example/",
         ),
         (["users", "identities", "usr_none"], 1, "no user usr_none"),
     ],

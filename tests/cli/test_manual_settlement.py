@@ -17,8 +17,9 @@ from core.store.jobs.jobs import (
 )
 from core.store.jobs.manual_changes import Booked, release_by_hand, settle_by_hand
 from core.store.jobs.orphans import record_orphan
-from core.store.money.adjustments import adjust_charge, book_cost
-from core.store.money.charges import ChargeConflictError, settle_charge
+from core.store.money.adjustments import adjust_charge
+from core.store.money.charges import ChargeConflictError
+from core.store.money.settlement import record_cost, settle_charge
 from core.store.operator import RefusedError
 from tests.support.operator_jobs import (
     adopt,
@@ -157,7 +158,7 @@ async def test_settle_against_the_late_settlement_ends_with_the_real_cost(
         async with database.as_system() as conn:
             report = JobReport(state=JobState.COMPLETED, outputs=(), billed_units="1")
             await mark_reported(conn, one.image.job_id, report)
-            await book_cost(conn, one.image.job_id, NanoUsd(real), CostBasis.REPORTED)
+            await record_cost(conn, one.image.job_id, NanoUsd(real), CostBasis.REPORTED)
 
     done = await asyncio.gather(
         settle(database, one.image, IMAGE_PRICE, sure=True), by_the_sweep(), return_exceptions=True

@@ -31,7 +31,7 @@ ALICE, ALICE_NEW, BOB = (
 async def another_user(world: World) -> AsyncGenerator[World]:
     tool = (world.stack.config, world.stack.environment, "cli")
     user = User.model_validate_json(
-        await asyncio.to_thread(run_tool, *tool, "users", "create", "another")
+        await asyncio.to_thread(run_tool, *tool, "users", "create", "another", "--json")
     )
     headers = {"authorization": f"Bearer {user.api_key}"}
     async with httpx.AsyncClient(

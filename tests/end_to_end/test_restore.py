@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.local.config import ROOT
 from tests.end_to_end.restoring import back_up, restore
 from tests.end_to_end.world import World
 
@@ -57,7 +56,7 @@ async def _until_marked(world: World) -> None:
 
 def _recover(world: World, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, str(ROOT / "worker.py"), "recover", *options],
+        [sys.executable, "-m", "cli", "recover", *options],
         env=world.stack.environment,
         cwd=world.stack.config.folder,
         stdin=subprocess.DEVNULL,

@@ -55,7 +55,7 @@ class World:
     @asynccontextmanager
     async def open(cls, stack: Stack) -> AsyncGenerator["World"]:
         made = await asyncio.to_thread(
-            run_tool, stack.config, stack.environment, "cli", "users", "create", "e2e"
+            run_tool, stack.config, stack.environment, "cli", "users", "create", "e2e", "--json"
         )
         user = User.model_validate_json(made)
         async with (

@@ -13,8 +13,8 @@ from core.domain.states import CostBasis, ExecutionStatus
 from core.maintenance.spending_gauges import Spending
 from core.store.accounts.users import UserLimits
 from core.store.database import Connection, after_commit
-from core.store.money.adjustments import book_cost
-from core.store.money.charges import BudgetExceededError, release_hold, settle_charge
+from core.store.money.charges import BudgetExceededError, release_hold
+from core.store.money.settlement import record_cost, settle_charge
 from core.store.webhooks.events import mark_delivered, mark_failed
 from tests.maintenance.test_reconciler import Orders, sweep
 from tests.support.activity_harness import ActivityHarness
@@ -58,7 +58,7 @@ async def test_ledger_is_counted_by_kind(harness: ActivityHarness) -> None:
     async with harness.database.as_user(one.user_id) as conn:
         await settle_charge(conn, one.video.job_id, NanoUsd(VIDEO_PRICE + 7), CostBasis.REPORTED)
         await settle_charge(conn, one.image.job_id, NanoUsd(IMAGE_PRICE - 5), CostBasis.ASSUMED)
-        await book_cost(conn, one.image.job_id, NanoUsd(IMAGE_PRICE - 9), CostBasis.REPORTED)
+        await record_cost(conn, one.image.job_id, NanoUsd(IMAGE_PRICE - 9), CostBasis.REPORTED)
     async with harness.database.as_system() as conn:
         await release_hold(conn, other.video.job_id)
         await release_hold(conn, other.video.job_id)

@@ -6,11 +6,14 @@ import io
 import json
 import sys
 from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
-from cli import __main__ as admin
+import typer
+
+from cli.main import execute, parse
+from cli.session import Session
 from core.platform.settings.processes import AdminProcess
 
 
@@ -30,15 +33,23 @@ def _environment(database_url: str) -> dict[str, str]:
     return {"DATABASE_URL": database_url, "ENCRYPTION_KEYS": base64.b64encode(bytes(32)).decode()}
 
 
+def _with_json(arguments: tuple[str, ...]) -> list[str]:
+    """Ask for JSON, which every command but `recover` can print."""
+    return list(arguments) if "--help" in arguments else [*arguments, "--json"]
+
+
 async def run_process(
-    database_url: str, *arguments: str, more: Mapping[str, str] | None = None
+    database_url: str,
+    *arguments: str,
+    more: Mapping[str, str] | None = None,
+    as_text: bool = False,
 ) -> Ran:
-    """As an operator runs it. more: of the environment."""
+    """Run the program as an operator does. more: environment variables in addition."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "cli",
-        *arguments,
+        *(arguments if as_text else _with_json(arguments)),
         env=_environment(database_url) | dict(more or {}),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -48,23 +59,26 @@ async def run_process(
 
 
 async def run_admin(
-    database_url: str, *arguments: str, more: Mapping[str, str] | None = None
+    database_url: str,
+    *arguments: str,
+    more: Mapping[str, str] | None = None,
+    as_text: bool = False,
 ) -> Ran:
-    """The same without the second that a process takes to begin."""
-    said = io.StringIO()
-    try:
-        with redirect_stdout(said), redirect_stderr(said):
-            parsed = admin.parse(list(arguments))
-    except SystemExit as stopped:
-        shown = said.getvalue()
-        return Ran(
-            code=int(stopped.code or 0),
-            out="" if stopped.code else shown,
-            err=shown if stopped.code else "",
-        )
+    """Run a command in this process, which saves the second that a new one needs to start."""
     environment = _environment(database_url) | dict(more or {})
     settings = AdminProcess.model_validate(
         {name.lower(): text for name, text in environment.items()}
     )
-    code, text, is_result = await admin.answer(settings, parsed)
-    return Ran(code=code, out=text if is_result else "", err="" if is_result else f"{text}\n")
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            command = parse(
+                list(arguments) if as_text else _with_json(arguments), Session(lambda: settings)
+            )
+    except typer.TyperException as error:
+        return Ran(code=error.exit_code, out="", err=f"{error.format_message()}\n")
+    if isinstance(command, int):
+        return Ran(code=command, out=printed.getvalue(), err="")
+    code, text, is_result = await execute(command)
+    out, err = (f"{text}\n", "") if is_result else ("", f"{text}\n")
+    return Ran(code=code, out=out, err=err)

@@ -25,7 +25,8 @@ from core.store.jobs.jobs import (
 )
 from core.store.jobs.orphans import record_orphan
 from core.store.money.adjustments import drop_assumed
-from core.store.money.charges import release_hold, settle_charge
+from core.store.money.charges import release_hold
+from core.store.money.settlement import settle_charge
 from core.store.operator import RefusedError
 
 MAX_PROVIDER_ID = 200

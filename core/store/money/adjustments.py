@@ -1,17 +1,11 @@
-"""Corrections of money that had ended without the provider's word: settled by hand, or released."""
+"""Corrections of charges that ended with an assumed cost, or were released."""
 
 from core.domain.ids import ChargeId, JobId
 from core.domain.money import NanoUsd
 from core.domain.states import ChargeState, CostBasis, LedgerKind
 from core.store.database import Connection
-from core.store.money.charges import (
-    LOCK_CHARGE,
-    ChargeConflictError,
-    Settlement,
-    budget_move,
-    move_budget,
-    settle_charge,
-)
+from core.store.money.budget_counters import budget_move, move_budget
+from core.store.money.charges import LOCK_CHARGE, ChargeConflictError, Settlement
 from core.store.money.ledger_entries import insert_entry
 
 GET_BASIS = "SELECT basis FROM charges WHERE charge_id = $1"
@@ -27,29 +21,14 @@ WHERE charge_id = $1 AND state <> 'held'
 """
 
 
-async def book_cost(
-    conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd, basis: CostBasis
-) -> Settlement:
-    """What the provider billed for a job, whatever was assumed: an open charge is settled, an ended
-    one adjusted.
-
-    For bills that are read late. Repeating changes nothing; raises ChargeConflictError like the two
-    it is made of.
-    """
-    charge = await conn.fetchrow(LOCK_CHARGE, job_id)
-    if charge is not None and charge["state"] != ChargeState.HELD:
-        return await adjust_charge(conn, job_id, cost_nano_usd, basis)
-    return await settle_charge(conn, job_id, cost_nano_usd, basis)
-
-
 async def adjust_charge(
     conn: Connection, job_id: JobId, cost_nano_usd: NanoUsd, basis: CostBasis
 ) -> Settlement:
-    """Replace an assumed or a released cost by the real one; the difference, of either sign, is an
-    adjustment.
+    """Replace an assumed or released cost by the real one; the difference is an adjustment.
 
-    Once for each charge. Raises LookupError: no charge; ChargeConflictError: its bill is open, or
-    what stands there was the provider's word already.
+    The difference may have either sign. A charge is adjusted once; repeating with the same cost
+    changes nothing. Raises LookupError if the job has no charge, and ChargeConflictError if its
+    bill is still open or its cost is already final.
     """
     charge = await conn.fetchrow(LOCK_CHARGE, job_id)
     if charge is None:
@@ -58,9 +37,11 @@ async def adjust_charge(
     if charge["state"] == ChargeState.HELD:
         raise ChargeConflictError(f"the bill of {charge_id} is open: settle it")
     difference = cost_nano_usd - charge["billed_nano_usd"]
-    given = await conn.fetchval(GET_BASIS, charge_id)
+    basis_before = await conn.fetchval(GET_BASIS, charge_id)
     operation_id = f"{LedgerKind.ADJUSTMENT}/{charge_id}"
-    final = given not in (None, CostBasis.ASSUMED) or await conn.fetchval(IS_ADJUSTED, operation_id)
+    final = basis_before not in (None, CostBasis.ASSUMED) or await conn.fetchval(
+        IS_ADJUSTED, operation_id
+    )
     if difference and final:
         raise ChargeConflictError(
             f"{charge_id} was ended with {charge['billed_nano_usd']}, not {cost_nano_usd}"
@@ -75,11 +56,10 @@ async def adjust_charge(
 
 
 async def drop_assumed(conn: Connection, job_id: JobId, number: int) -> None:
-    """A send that was settled by hand has become a job of its own, with a bill of its own: what was
-    assumed goes back.
+    """Return the assumed cost of a send that turned out to be a job with its own bill.
 
-    In the transaction that makes the orphan, the row of its job locked. Repeating, and any other
-    job, changes nothing.
+    Call it in the transaction that creates the orphan, with the job's row locked. Repeating, and
+    any other job, changes nothing.
     """
     if await conn.fetchval(FIND_ASSUMED, job_id, number) is not None:
         await adjust_charge(conn, job_id, NanoUsd(0), CostBasis.ASSUMED)

@@ -21,10 +21,11 @@ from core.domain.states import ChargeState, CostBasis, JobState, LedgerKind
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import recount
 from core.store.money.budget_alerts import note_thresholds
-from core.store.money.charges import release_hold, settle_charge
+from core.store.money.charges import release_hold
 from core.store.money.daily_spending_cap import DayMove, move_days
 from core.store.money.ledger_entries import insert_entry
 from core.store.money.refunds import refund_by_hand
+from core.store.money.settlement import settle_charge
 from core.store.recovery.rebuild import note_lost_key
 
 # The key of the request has no execution in its row; it was inserted in the same transaction, and

@@ -25,7 +25,7 @@ from core.store.executions.executions import (
 from core.store.executions.retries import lock_execution, lock_purchases, queue_again
 from core.store.executions.unfinished import FRONT, find_next, list_queued
 from core.store.jobs.jobs import mark_job_ended
-from core.store.money.charges import settle_charge
+from core.store.money.settlement import settle_charge
 from core.store.recovery.rebuild import queue_for_walk
 from tests.store.executions.concurrency import TWO, Starter, claim, counters, limited, queued
 from tests.store.test_sql import CONSTANTS

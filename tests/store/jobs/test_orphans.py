@@ -25,7 +25,7 @@ from core.store.jobs.jobs import (
 )
 from core.store.jobs.orphans import record_orphan
 from core.store.jobs.reports import find_step_report
-from core.store.money.charges import settle_charge
+from core.store.money.settlement import settle_charge
 from tests.support.rows import IMAGE, IMAGE_MODEL, Accepted, accept, new_execution, new_user
 from tests.support.servers import PostgresServer, new_database
 

@@ -22,8 +22,9 @@ from core.store.executions.executions import mark_ended
 from core.store.executions.retries import lock_execution, queue_again
 from core.store.jobs.jobs import begin_send
 from core.store.jobs.orphans import record_orphan
-from core.store.money.adjustments import book_cost
-from core.store.money.charges import BudgetExceededError, count_video, release_hold, settle_charge
+from core.store.money.budget_counters import count_video
+from core.store.money.charges import BudgetExceededError, release_hold
+from core.store.money.settlement import record_cost, settle_charge
 from core.store.recovery.start_memo import Accepted as RecoveredExecution
 from core.store.recovery.start_memo import Rebuilt, get_accepted, rebuild
 from core.store.webhooks.endpoints import set_webhook_url
@@ -215,8 +216,8 @@ async def test_adjustment_upwards_reaches_thresholds(database: Database) -> None
     (one,) = await hold(database, user_id)
     async with database.as_user(user_id) as conn:
         await settle_charge(conn, one.video.job_id, NanoUsd(1), CostBasis.ASSUMED)
-        await book_cost(conn, one.video.job_id, NanoUsd(3 * PRICE), CostBasis.REPORTED)
-        await book_cost(conn, one.video.job_id, NanoUsd(3 * PRICE), CostBasis.REPORTED)
+        await record_cost(conn, one.video.job_id, NanoUsd(3 * PRICE), CostBasis.REPORTED)
+        await record_cost(conn, one.video.job_id, NanoUsd(3 * PRICE), CostBasis.REPORTED)
     assert await told(database, user_id) == [("usd", 50), ("usd", 80), ("usd", 100)]
 
 

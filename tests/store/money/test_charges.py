@@ -15,15 +15,14 @@ from core.store.accounts.users import UserLimits
 from core.store.database import Database
 from core.store.jobs.jobs import begin_send
 from core.store.jobs.orphans import record_orphan
+from core.store.money.budget_counters import count_video, move_budget
 from core.store.money.charges import (
     BudgetExceededError,
     ChargeConflictError,
-    count_video,
     get_money,
-    move_budget,
     release_charge,
-    settle_charge,
 )
+from core.store.money.settlement import settle_charge
 from tests.support.rows import (
     IMAGE_PRICE,
     VIDEO_MODEL,

@@ -10,12 +10,13 @@ from core.domain.money import NanoUsd, usd_text
 from core.domain.states import CostBasis
 from core.store.accounts.audit import list_audit
 from core.store.database import Database
-from core.store.money.charges import release_hold, settle_charge
+from core.store.money.charges import release_hold
 from core.store.money.daily_spending_cap import (
     ServiceBudgetExceededError,
     get_service_today,
     set_daily_limit,
 )
+from core.store.money.settlement import settle_charge
 from tests.support.admin import run_admin
 from tests.support.rows import (
     IMAGE_PRICE,

@@ -30,17 +30,17 @@ from core.store.accounts.users import UserLimits, lock_limits, set_limits
 from core.store.executions.executions import mark_ended
 from core.store.jobs.jobs import begin_send, cancel_waiting_jobs, mark_submitted, mark_unknown
 from core.store.jobs.orphans import record_orphan
-from core.store.money.adjustments import book_cost
+from core.store.money.budget_counters import end_holds
 from core.store.money.charges import (
     BudgetExceededError,
     ChargeConflictError,
-    end_holds,
     release_charge,
     release_hold,
 )
 from core.store.money.daily_spending_cap import ServiceBudgetExceededError, set_daily_limit
 from core.store.money.ledger_check import list_findings
 from core.store.money.refunds import refund_by_hand
+from core.store.money.settlement import record_cost
 from core.store.operator import RefusedError
 from tests.store.money.bench import Bench, open_bench_database
 from tests.store.money.money_model import Bought, Limits, Model, Ordered
@@ -188,7 +188,7 @@ class Money(RuleBasedStateMachine):
 
     async def _book(self, ref: JobRef, amount: NanoUsd, basis: CostBasis) -> None:
         async with self.bench.database.as_system() as conn:
-            await book_cost(conn, ref.job_id, amount, basis)
+            await record_cost(conn, ref.job_id, amount, basis)
 
     @precondition(lambda self: any(not job.named for _, job in self._jobs(sent=True)))
     @rule(pick=picks)

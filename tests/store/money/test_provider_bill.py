@@ -22,7 +22,10 @@ async def bill(books: Books, folder: Path, text: str, *more: str) -> tuple[int |
     path = folder / "bill.csv"
     path.write_text(text, encoding="utf-8")
     ran = await run_admin(
-        books.database.application_dsn, "ledger", "check", "--provider-bill", str(path), *more
+        books.database.application_dsn,
+        *("ledger", "check", "--provider-bill", str(path)),
+        *more,
+        as_text=True,
     )
     return ran.code, (ran.out or ran.err).splitlines()
 
@@ -48,9 +51,9 @@ async def test_bill_that_differs_is_told_line_by_line(written: Books, tmp_path: 
     assert code == 1
     assert lines[:4] == [
         f"bill-different: {done}: settled with 0.015 USD, billed with 0.000000001 USD as req-done",
-        f"bill-extra: {orphan}: settled with 0.00000008 USD for req-orphan, and not billed",
-        "bill-missing: req-nobody: billed with 0.0000005 USD, and no job here has it",
-        "bill-missing: req-orphan: billed with 0.00000008 USD, and no job here has it",
+        f"bill-extra: {orphan}: settled with 0.00000008 USD for req-orphan, but not billed",
+        "bill-missing: req-nobody: billed with 0.0000005 USD, but no job has this id",
+        "bill-missing: req-orphan: billed with 0.00000008 USD, but no job has this id",
     ]
 
 
@@ -129,4 +132,4 @@ async def test_bill_that_cannot_be_read_is_refused_in_one_line(
 ) -> None:
     code, lines = await bill(written, tmp_path, text)
     assert (code, len(lines)) == (2, 1)
-    assert "is no bill that can be read: line" in lines[0]
+    assert "cannot be read as a bill: line" in lines[0]

@@ -12,15 +12,10 @@ from core.domain.money import NanoUsd
 from core.domain.states import CostBasis
 from core.store.accounts.users import UserLimits
 from core.store.database import Database
-from core.store.money.adjustments import book_cost
-from core.store.money.charges import (
-    BudgetExceededError,
-    ChargeConflictError,
-    get_money,
-    settle_charge,
-)
+from core.store.money.charges import BudgetExceededError, ChargeConflictError, get_money
 from core.store.money.ledger_check import list_findings
 from core.store.money.refunds import Refunded, refund_by_hand
+from core.store.money.settlement import record_cost, settle_charge
 from core.store.operator import RefusedError
 from tests.store.money.books import buy
 from tests.support.admin import run_admin
@@ -147,7 +142,7 @@ async def test_bill_read_once_more_after_a_refund_is_the_same_bill(database: Dat
     """
     one = await bought(database)
     await refund(database, one.image.job_id, 4)
-    for again in (settle_charge, book_cost):
+    for again in (settle_charge, record_cost):
         async with database.as_system() as conn:
             assert (await again(conn, one.image.job_id, NanoUsd(COST), CostBasis.REPORTED)).repeated
         with pytest.raises(ChargeConflictError):

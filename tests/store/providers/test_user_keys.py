@@ -15,7 +15,7 @@ from core.platform.crypto.sealing import BrokenSealError
 from core.store.database import Database
 from core.store.jobs.jobs import begin_send, mark_job_ended, mark_submitted, mark_waiting
 from core.store.jobs.orphans import record_orphan
-from core.store.money.charges import settle_charge
+from core.store.money.settlement import settle_charge
 from core.store.providers.user_keys import (
     KeyErasedError,
     KeyTest,

@@ -1,0 +1,58 @@
+"""`takeone-admin providers`: the capacity and the circuit breaker of each provider."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from cli.options import Actor, AsJson, Note, plain_text
+from cli.output import Shown, show
+from cli.session import transaction
+from core.store.accounts.audit import record
+from core.store.operator import camel
+from core.store.providers.capacity import ProviderState, list_states, reset
+
+COLUMNS = ("provider", "accepts", "inFlight", "trippedAt", "trippedCode", "trips", "probeAt")
+
+app = typer.Typer(help="Show and reset the state of providers.", no_args_is_help=True)
+
+
+@app.command("show")
+async def show_states(context: typer.Context, *, as_json: AsJson = False) -> Shown:
+    """Show calls in flight, capacity and the circuit breaker of each provider."""
+    async with transaction(context) as conn:
+        rows = [_state_json(state) for state in await list_states(conn)]
+    return show(rows, as_json, columns=COLUMNS)
+
+
+@app.command("reset", epilog='Example: takeone-admin providers reset NAME --note "invoice paid"')
+async def reset_state(
+    context: typer.Context,
+    provider: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROVIDER", parser=plain_text, help="The name that `providers show` prints."
+        ),
+    ],
+    *,
+    note: Note = None,
+    actor: Actor,
+    as_json: AsJson = False,
+) -> Shown:
+    """Close the circuit breaker of a provider and forget its reduced capacity."""
+    async with transaction(context) as conn:
+        state = await reset(conn, provider)
+        if state is not None:
+            detail = {
+                "trippedCode": state["tripped_code"],
+                "maxInFlight": state["max_in_flight"],
+                "submitsPerSecond": state["submits_per_second"],
+                "note": note,
+            }
+            await record(conn, actor, "providers reset", provider, detail)
+    return show({"provider": provider, "changed": state is not None}, as_json)
+
+
+def _state_json(state: ProviderState) -> dict[str, Any]:
+    plain: dict[str, Any] = {camel(name): value for name, value in asdict(state).items()}
+    return {"provider": plain.pop("provider"), "accepts": state.tripped_at is None, **plain}

@@ -1,0 +1,130 @@
+"""`takeone-admin submits`: pausing and resuming paid calls."""
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.options import Actor, AsJson, plain_text
+from cli.output import Shown, show
+from cli.session import MustRecoverError, transaction
+from core.domain.ids import UserId
+from core.store.accounts.audit import record
+from core.store.accounts.users import lock_limits
+from core.store.database import Connection
+from core.store.jobs.submit_pauses import (
+    ALL,
+    list_pauses,
+    pause,
+    provider_scope,
+    resume,
+    user_scope,
+)
+from core.store.operator import RefusedError
+from core.store.recovery.restore_marker import DATABASE_BEHIND
+
+HAS_PROVIDER = "SELECT EXISTS (SELECT FROM steps WHERE provider = $1)"
+
+app = typer.Typer(help="Pause and resume paid calls.", no_args_is_help=True)
+
+Provider = Annotated[
+    str | None,
+    typer.Option(
+        "--provider", metavar="NAME", parser=plain_text, help="Only calls to this provider."
+    ),
+]
+User = Annotated[
+    str | None,
+    typer.Option("--user", metavar="USER", help="Only calls for this user (usr_…)."),
+]
+
+
+@app.command(
+    "pause", epilog='Example: takeone-admin submits pause --provider NAME --reason "outage"'
+)
+async def pause_submits(
+    context: typer.Context,
+    *,
+    provider: Provider = None,
+    user: User = None,
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason", metavar="TEXT", parser=plain_text, help="Shown by `submits show`."
+        ),
+    ],
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Also pause a provider that was never used.")
+    ] = False,
+    actor: Actor,
+    as_json: AsJson = False,
+) -> Shown:
+    """Start no paid call from now on. Calls that were sent continue.
+
+    Without --provider and --user, the pause applies to all calls.
+    """
+    _refuse_both(provider, user)
+    async with transaction(context) as conn:
+        known = provider is None or await conn.fetchval(HAS_PROVIDER, provider)
+        if not known and not yes:
+            raise RefusedError(f"no step has ever used a provider {provider}: confirm with --yes")
+        scope = await _scope(conn, provider, user)
+        changed = await pause(conn, scope, reason)
+        if changed:
+            await record(conn, actor, "submits pause", scope, {"reason": reason})
+        report = {"scope": scope, "changed": changed, "paused": await _pauses_json(conn)}
+    return show(report, as_json)
+
+
+@app.command("resume")
+async def resume_submits(
+    context: typer.Context,
+    *,
+    provider: Provider = None,
+    user: User = None,
+    actor: Actor,
+    as_json: AsJson = False,
+) -> Shown:
+    """End the pause with the same scope."""
+    _refuse_both(provider, user)
+    async with transaction(context) as conn:
+        scope = await _scope(conn, provider, user)
+        reasons = {entry.scope: entry.reason for entry in await list_pauses(conn)}
+        if reasons.get(scope) == DATABASE_BEHIND:
+            raise MustRecoverError(
+                "the database was restored from an older backup:"
+                " only `takeone-admin recover` ends this pause"
+            )
+        changed = await resume(conn, scope)
+        if changed:
+            detail = {"reasonOfThePause": reasons.get(scope)}
+            await record(conn, actor, "submits resume", scope, detail)
+        report = {"scope": scope, "changed": changed, "paused": await _pauses_json(conn)}
+    return show(report, as_json)
+
+
+@app.command("show")
+async def show_pauses(context: typer.Context, *, as_json: AsJson = False) -> Shown:
+    """Show what is paused, and why."""
+    async with transaction(context) as conn:
+        return show(await _pauses_json(conn), as_json)
+
+
+def _refuse_both(provider: str | None, user: str | None) -> None:
+    if provider is not None and user is not None:
+        raise RefusedError("--provider and --user cannot be combined: pause one after the other")
+
+
+async def _scope(conn: Connection, provider: str | None, user: str | None) -> str:
+    if provider is not None:
+        return provider_scope(provider)
+    if user is None:
+        return ALL
+    await lock_limits(conn, UserId(user))  # raises LookupError for an unknown user
+    return user_scope(UserId(user))
+
+
+async def _pauses_json(conn: Connection) -> list[dict[str, Any]]:
+    return [
+        {"scope": entry.scope, "reason": entry.reason, "since": entry.created_at}
+        for entry in await list_pauses(conn)
+    ]
