@@ -15,7 +15,6 @@ from core.domain.ids import (
 )
 from core.domain.messages.executions import FinishInput
 from core.domain.messages.jobs import JobReport, Output
-from core.domain.messages.webhooks import DeliveryOrder
 from core.domain.money import NanoUsd
 from core.domain.plans import StepKind
 from core.domain.states import CostBasis, ExecutionStatus, JobState
@@ -27,6 +26,7 @@ from core.store.money.budget_counters import move_budget
 from core.store.money.charges import release_charge
 from core.store.money.settlement import settle_charge
 from core.webhooks.asset_links import AssetLinks
+from tests.support.fake_temporal import FakeTemporal
 from tests.support.rows import Accepted, accept, new_execution
 
 COST = NanoUsd(2_000_000)
@@ -58,13 +58,9 @@ STORED = Left(
 NOT_STORED = replace(STORED, stored=False)
 
 
-async def _delivered(_order: DeliveryOrder) -> bool:
-    return True
-
-
 def _activities(database: Database) -> ExecutionActivities:
     links = AssetLinks(public_base_url="http://api.test", cdn_base_url=None)
-    return ExecutionActivities(database=database, links=links, start_delivery=_delivered)
+    return ExecutionActivities(client=FakeTemporal().client(), database=database, links=links)
 
 
 async def end(
