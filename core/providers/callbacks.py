@@ -1,88 +1,60 @@
 """Callback verification: cached provider keys, Ed25519 and Standard Webhooks signatures."""
 
-import asyncio
 import base64
 import binascii
 import hashlib
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from core.platform.key_cache import CacheLimits, Clock, KeyCache, KeysUnavailableError
 from core.providers.port import CallbackUnverifiableError, ProviderUnavailableError
 from core.providers.responses import as_list, as_object, as_text
 
 K = TypeVar("K")
 
-KEY_CACHE_SECONDS = 24 * 3600.0
-"""The longest cache time that fal permits (its webhook documentation, read 2026-11)."""
-FETCH_INTERVAL_SECONDS = 10.0
-"""Minimum time between two fetches, so that forged callbacks cannot cause a request each."""
+LIMITS: Final = CacheLimits(
+    max_age_seconds=24 * 3600.0,  # the longest that fal permits (its documentation, read 2026-11)
+    pause_seconds=10.0,
+)
 TOLERANCE_SECONDS = 300
 """Maximum difference between a callback's time and ours, in both directions."""
 
 
 class FetchedKeys(Generic[K]):
-    """Keys from `fetch`, cached for KEY_CACHE_SECONDS.
+    """A provider's keys for callbacks, fetched when needed.
 
-    fetch raises ProviderUnavailableError if the provider returns no keys.
+    fetch: raises ProviderUnavailableError if the provider returns no keys.
     """
 
-    def __init__(
-        self, fetch: Callable[[], Awaitable[K]], *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._fetch = fetch
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._keys: K | None = None
-        self._fetched_at = 0.0
-        self._tried_at: float | None = None
+    def __init__(self, fetch: Callable[[], Awaitable[K]], *, clock: Clock = time.monotonic) -> None:
+        async def fetch_keys() -> K:
+            try:
+                return await fetch()
+            except ProviderUnavailableError as error:
+                raise KeysUnavailableError(str(error)) from None
+
+        self._cache = KeyCache(fetch_keys, LIMITS, clock=clock)
 
     async def verify(self, matches: Callable[[K], bool]) -> bool:
         """Return whether the cached keys match or, after a rotation, freshly fetched ones.
 
         Raises CallbackUnverifiableError if no keys can be fetched.
         """
-        keys = await self._current()
-        if matches(keys):
-            return True
-        newer = await self._newer_than(keys)
-        return newer is not None and matches(newer)
-
-    async def _current(self) -> K:
-        async with self._lock:
-            if self._keys is not None and self._clock() - self._fetched_at < KEY_CACHE_SECONDS:
-                return self._keys
-            if not self._may_fetch():
-                raise CallbackUnverifiableError("the last fetch of the provider's keys failed")
-            return await self._fetch_now()
-
-    async def _newer_than(self, seen: K) -> K | None:
-        """Return keys that differ from `seen`, cached or fetched now, or None without any."""
-        async with self._lock:
-            if self._keys is not None and self._keys != seen:
-                return self._keys
-            if not self._may_fetch():
-                return None
-            keys = await self._fetch_now()
-            return keys if keys != seen else None
-
-    def _may_fetch(self) -> bool:
-        return self._tried_at is None or self._clock() - self._tried_at >= FETCH_INTERVAL_SECONDS
-
-    async def _fetch_now(self) -> K:
-        self._tried_at = self._clock()
         try:
-            self._keys = await self._fetch()
-        except ProviderUnavailableError as error:
+            keys = await self._cache.current()
+            if matches(keys):
+                return True
+            newer = await self._cache.newer_than(keys)
+        except KeysUnavailableError as error:
             raise CallbackUnverifiableError(
                 f"the provider's keys cannot be fetched: {error}"
             ) from None
-        self._fetched_at = self._clock()
-        return self._keys
+        return newer is not None and matches(newer)
 
 
 def checked_timestamp(text: str, now: float) -> int | None:

@@ -32,14 +32,18 @@ class ApiSettings(PublicAddressSettings):
     metrics_port: Port = Field(default=9101, description="port of /metrics; 0: none")
     rate_limit_writes: Requests = Field(
         default=100,
-        description="changing requests per API key, and per user, in each window; 0: no limit",
+        description="changing requests of one API key per window; 0: no limit",
     )
     rate_limit_reads: Requests = Field(
         default=3000,
-        description="reading requests per API key, and per user, in each window; 0: no limit",
+        description="reading requests of one API key per window; 0: no limit",
     )
     rate_limit_window_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
-        default=900, description="length of the rate limit's window"
+        default=900, description="time in which a whole limit becomes available again"
+    )
+    rate_limit_user_factor: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        default=5,
+        description="all keys and tokens of a user together may send this multiple of a key's limit",
     )
 
 
