@@ -37,7 +37,7 @@ class DeferredBy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deferred:
+class Deferral:
     """The job is not sent now. seconds: when asking again can succeed; 0: at any time."""
 
     by: DeferredBy
@@ -101,7 +101,7 @@ ON CONFLICT (job_id) DO UPDATE SET seen_at = clock_timestamp()
 DELETE_WAITER = "DELETE FROM submit_queue WHERE job_id = $1"
 
 
-async def take_slot(conn: Connection, request: SlotRequest) -> Admitted | Deferred:
+async def take_slot(conn: Connection, request: SlotRequest) -> Admitted | Deferral:
     """Admit a job or defer it; the result is valid until COMMIT.
 
     Commit the intent in the same transaction, or nothing. Under concurrency a job may be deferred
@@ -114,15 +114,15 @@ async def take_slot(conn: Connection, request: SlotRequest) -> Admitted | Deferr
         decision = _decide(row, request, announced)
         if isinstance(decision, Admitted) and decision.is_probe:
             claimed = await claim_probe(conn, request.scope, request.job_id)
-            decision = decision if claimed else Deferred(by=DeferredBy.BREAKER, seconds=1.0)
-        if isinstance(decision, Deferred):
+            decision = decision if claimed else Deferral(by=DeferredBy.BREAKER, seconds=1.0)
+        if isinstance(decision, Deferral):
             await _keep_place(conn, request, decision)
         elif row["waited"]:
             await conn.execute(DELETE_WAITER, request.job_id)
     return decision
 
 
-async def check_slot(conn: Connection, request: SlotRequest) -> Deferred | None:
+async def check_slot(conn: Connection, request: SlotRequest) -> Deferral | None:
     """Check for a slot without taking it, and keep the job's place. Return None: ask now.
 
     Call it as system.
@@ -149,7 +149,7 @@ async def _get_capacity(conn: Connection, request: SlotRequest) -> asyncpg.Recor
     return row
 
 
-async def _keep_place(conn: Connection, request: SlotRequest, decision: Deferred) -> None:
+async def _keep_place(conn: Connection, request: SlotRequest, decision: Deferral) -> None:
     """Keep a place in the order, which only jobs that wait for capacity have."""
     if decision.by is DeferredBy.CAPACITY:
         await conn.execute(
@@ -157,15 +157,15 @@ async def _keep_place(conn: Connection, request: SlotRequest, decision: Deferred
         )
 
 
-def _decide(row: asyncpg.Record, request: SlotRequest, announced: int) -> Admitted | Deferred:
+def _decide(row: asyncpg.Record, request: SlotRequest, announced: int) -> Admitted | Deferral:
     if row["tripped_at"] is not None:
         if row["probe_seconds"] > 0:
-            return Deferred(by=DeferredBy.BREAKER, seconds=row["probe_seconds"])
+            return Deferral(by=DeferredBy.BREAKER, seconds=row["probe_seconds"])
         return Admitted(is_probe=True)
     if row["pause_seconds"] is not None and row["pause_seconds"] > 0:
-        return Deferred(by=DeferredBy.RETRY_AFTER, seconds=row["pause_seconds"])
+        return Deferral(by=DeferredBy.RETRY_AFTER, seconds=row["pause_seconds"])
     if row["in_flight"] + row["before"] + announced >= request.max_in_flight:
-        return Deferred(by=DeferredBy.CAPACITY)
+        return Deferral(by=DeferredBy.CAPACITY)
     return Admitted()
 
 
