@@ -116,6 +116,7 @@ async def _services(
             writes=settings.rate_limit_writes,
             reads=settings.rate_limit_reads,
             window_seconds=settings.rate_limit_window_seconds,
+            user_factor=settings.rate_limit_user_factor,
         ),
         limits=LoadLimits.of(settings),
         issuer=issuer,

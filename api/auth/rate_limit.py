@@ -24,6 +24,7 @@ REQUESTS: Final = {
     RouteClass.WRITES: "requests that start or change something",
     RouteClass.READS: "requests that read",
 }
+SUBJECTS: Final = {False: "this credential", True: "all credentials of this account"}
 _STATE: Final = "rate"
 
 
@@ -50,6 +51,7 @@ def rate_limited(rate: Rate) -> ProblemError:
         RATE_EXCEEDED.format(
             quota=rate.quota,
             requests=REQUESTS[rate.route_class],
+            subject=SUBJECTS[rate.of_user],
             window_seconds=rate.window_seconds,
             next_seconds=rate.next_seconds,
         ),

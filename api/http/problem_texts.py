@@ -70,8 +70,8 @@ ISSUER_UNREACHABLE: Final = (
 )
 SCOPES_MISSING: Final = "The credential lacks: {scopes}. Use a key or token that has it."
 RATE_EXCEEDED: Final = (
-    "At most {quota} {requests} are allowed in any {window_seconds} seconds. Send the next one in "
-    "{next_seconds} s."
+    "Too many {requests} with {subject} (limit {quota} in {window_seconds} seconds). Send the next "
+    "one in {next_seconds} s."
 )
 
 # Bodies
