@@ -1,0 +1,1 @@
+"""Reports on money: the ledger check, a provider bill, usage, and undelivered spending. Reads only."""
