@@ -1,1 +1,1 @@
-"""Reports on money: the ledger check, a provider bill, usage, and undelivered spending. Reads only."""
+"""Reports on money: the ledger check, provider bills, usage, undelivered spending."""
