@@ -13,9 +13,9 @@ from api.services import Services, services_of
 from core.domain.failures import FailureCode
 from core.domain.ids import UserId
 from core.domain.scopes import Scope
+from core.platform.key_cache import KeysUnavailableError
 from core.platform.observability.logging import get_logger
 from core.platform.oidc.issuer import Issuer, TokenRefusedError
-from core.platform.oidc.jwks import KeysUnreachableError
 from core.store.accounts.api_key_format import ApiKey, parse_api_key
 from core.store.accounts.identities import admit_identity
 from core.store.accounts.rate_limit import Rate, admit_request
@@ -78,7 +78,7 @@ async def _by_token(request: Request, services: Services, issuer: Issuer, token:
     except TokenRefusedError as error:
         log.debug("token.refused", reason=str(error))
         raise _unauthenticated() from None
-    except KeysUnreachableError:
+    except KeysUnavailableError:
         raise unavailable(ISSUER_UNREACHABLE) from None
     async with services.database.alone() as conn:
         admission = await admit_identity(
