@@ -15,7 +15,8 @@ from api.http.server import listen, serve
 from api.services import open_services
 from core.platform.observability.logging import configure_logging, get_logger
 from core.platform.observability.metrics import MetricsPortError, start_metrics_server
-from core.platform.settings.processes import ApiProcess, describe_settings, load, secret_values
+from core.platform.settings.load import describe_settings, load, secret_values
+from core.platform.settings.processes import ApiProcess
 from core.platform.temporal.client import TemporalConnectError
 from core.store.login import UnsafeLoginError
 

@@ -26,7 +26,8 @@ from temporalio.api.common.v1 import Payloads
 from api.http.server import listen, serve
 from core.platform.observability.access_log import AccessLog
 from core.platform.observability.logging import configure_logging, get_logger
-from core.platform.settings.processes import CodecProcess, describe_settings, load, secret_values
+from core.platform.settings.load import describe_settings, load, secret_values
+from core.platform.settings.processes import CodecProcess
 from core.platform.temporal.payload_encryption import SealedPayloads, payload_codec
 
 MAX_BODY_BYTES = 8_000_000
