@@ -21,8 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 CLEAN = (
     "activities/",
-    "api/executions/",
-    "api/http/ordering_problems.py",
+    "api/",
     "core/jobs/",
     "core/maintenance/",
     "core/ordering/",
