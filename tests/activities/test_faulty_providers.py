@@ -80,7 +80,7 @@ async def test_success_without_an_id_is_looked_up(harness: ActivityHarness) -> N
 
 
 @BOTH
-async def test_job_that_its_provider_denies_is_waited_for_and_its_bill_stays_open(
+async def test_job_denied_by_its_provider_keeps_its_bill_open(
     harness: ActivityHarness, model: str, provider: str
 ) -> None:
     """A 404 is no proof that nothing was bought: only the deadline ends it, and it is settled when

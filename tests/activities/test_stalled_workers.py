@@ -148,7 +148,7 @@ async def test_zombie_stopped_before_its_post_sends_nothing_when_it_wakes(
     await settled_like_the_bill(harness, image)
 
 
-async def test_zombie_that_wakes_as_the_only_one_gives_its_job_back(
+async def test_stalled_worker_without_competition_returns_its_job(
     harness: ActivityHarness,
 ) -> None:
     """Nobody has replaced its send, and nothing left: it may be sent at once, without waiting for
@@ -191,7 +191,7 @@ async def test_zombie_brings_the_id_of_the_current_send(
 
 
 @pytest.mark.parametrize("brought_by", ["answer", "callback", "both"])
-async def test_zombie_of_a_superseded_send_leaves_an_orphan_that_is_ended_and_paid(
+async def test_superseded_send_becomes_a_settled_orphan(
     harness: ActivityHarness, brought_by: str
 ) -> None:
     one = await harness.accepted()
@@ -277,7 +277,7 @@ async def test_what_was_released_and_bought_after_all_is_an_orphan(
     assert await harness.charge(ref) == ("settled", line["billed_nano_usd"])
 
 
-async def test_what_was_settled_by_hand_and_calls_later_is_billed_once(
+async def test_manually_settled_send_is_billed_once(
     harness: ActivityHarness,
 ) -> None:
     one = await harness.accepted()
@@ -303,7 +303,7 @@ async def test_what_was_settled_by_hand_and_calls_later_is_billed_once(
 
 
 @pytest.mark.parametrize("last_was_accepted", [True, False])
-async def test_ids_that_earlier_sends_were_given_do_not_stop_the_search_for_the_last(
+async def test_ids_of_earlier_sends_do_not_stop_the_search(
     harness: ActivityHarness, last_was_accepted: bool
 ) -> None:
     """Two sends without an answer, the job given up: the earlier one's id was written down

@@ -170,7 +170,7 @@ async def test_attempt_that_was_not_taken_is_recorded_and_tried_again(
     assert await state_of(database, stored) is WebhookState.PENDING
 
 
-async def test_attempt_where_nobody_listens_is_a_category_not_an_exception(
+async def test_refused_connection_is_a_category_not_an_exception(
     database: Database,
 ) -> None:
     (port,) = free_ports(1)
@@ -373,7 +373,7 @@ async def test_attempt_without_a_database_takes_nothing_off_the_schedule(
     assert result == AttemptResult(outcome=AttemptOutcome.DELIVERED, number=1, status_code=200)
 
 
-async def test_event_that_is_not_there_fails_loudly_and_can_be_finished(database: Database) -> None:
+async def test_missing_event_fails_visibly_and_can_be_finished(database: Database) -> None:
     """As with a database restored to before the event."""
     stored = await store_webhook(database, "http://127.0.0.1:9/")
     order = DeliveryOrder(user_id=stored.user_id, event_id=new_event_id())

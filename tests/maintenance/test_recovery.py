@@ -47,7 +47,7 @@ async def forget(harness: ActivityHarness) -> None:
     await harness.as_owner("TRUNCATE executions, budgets, idempotency_keys CASCADE")
 
 
-async def test_what_was_accepted_fits_into_a_memo_and_comes_back_from_it(
+async def test_accepted_document_fits_into_a_memo(
     harness: ActivityHarness,
 ) -> None:
     one = await harness.accepted()
@@ -178,7 +178,7 @@ async def test_recover_settles_what_was_bought_and_buys_nothing(
     assert len(harness.bill()) == 1
 
 
-async def test_recover_leaves_a_send_of_unknown_fate_to_the_look_up(
+async def test_recover_leaves_an_unknown_send_to_find(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request is computed as it was, its seed too, so that the provider's list matches it."""
@@ -353,7 +353,7 @@ async def test_recover_that_cannot_go_on_leaves_everything_paused(
         assert await list_pauses(conn) == []
 
 
-async def test_file_that_we_hold_is_recorded_again_though_its_provider_has_deleted_it(
+async def test_stored_file_is_recorded_again_after_deletion_at_the_provider(
     harness: ActivityHarness,
 ) -> None:
     one = await harness.accepted()

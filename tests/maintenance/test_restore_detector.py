@@ -104,7 +104,7 @@ def keeper(harness: ActivityHarness, high_water: HighWater) -> RestoreDetector:
     )
 
 
-async def test_start_waits_while_the_database_is_behind_and_goes_on_when_recovered(
+async def test_start_waits_until_the_database_is_recovered(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.maintenance.restore_detector.LOOK_AGAIN_SECONDS", 0.05)
@@ -220,7 +220,7 @@ async def test_reconciler_does_not_mistake_an_older_run(harness: ActivityHarness
     assert await reasons(harness) == []
 
 
-async def test_reconciler_does_not_send_a_webhook_again_that_temporal_knows_as_delivered(
+async def test_reconciler_does_not_resend_a_webhook_delivered_by_temporal(
     harness: ActivityHarness,
 ) -> None:
     one = await harness.accepted(webhook_url="http://receiver.test/")
@@ -235,7 +235,7 @@ async def test_reconciler_does_not_send_a_webhook_again_that_temporal_knows_as_d
     assert await row(harness, "SELECT state, delivery FROM webhooks") == ("delivered", 1)
 
 
-async def test_taking_over_from_a_leader_that_still_writes_is_no_alarm(
+async def test_new_leader_accepts_a_late_write_of_the_old(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = await harness.accepted()

@@ -187,7 +187,7 @@ async def test_execution_waits_as_long_as_the_provider_asks(skipping_temporal: C
     assert timedelta(seconds=600) <= took <= timedelta(seconds=660)
 
 
-async def test_execution_that_is_held_back_asks_again_without_ever_longer_pauses(
+async def test_deferred_execution_submits_again_without_growing_pauses(
     skipping_temporal: Client,
 ) -> None:
     played = await play(skipping_temporal, SCENARIOS["held_back"])
@@ -234,7 +234,7 @@ async def test_execution_cancelled_before_anything_was_sent_buys_nothing(
     assert not stage.sent
 
 
-async def test_execution_cancelled_natively_at_the_claim_buys_one_step_at_most(
+async def test_native_cancel_at_the_claim_buys_at_most_one_step(
     skipping_temporal: Client,
 ) -> None:
     """Its first submit may be on the way; then it is cancelled at its provider."""

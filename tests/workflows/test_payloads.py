@@ -243,7 +243,7 @@ async def test_failures_retries_and_heartbeats_leave_nothing_in_clear(
     assert sum(sealed_in(message) for message in kept) > 20
 
 
-async def test_workflow_begun_in_clear_goes_on_encrypted_and_back_and_over_a_new_key(
+async def test_workflow_survives_changes_of_encryption_and_keys(
     temporal_server: TemporalServer,
 ) -> None:
     """As when the setting, and then the key, is changed under running workflows."""
