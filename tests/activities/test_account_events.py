@@ -1,6 +1,4 @@
-"""Events about an account: found by the sweep, delivered like any other, signed by the account's
-own secret.
-"""
+"""Account events: started by the reconciler and signed with the account's own secret."""
 
 import json
 from typing import Any

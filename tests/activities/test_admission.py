@@ -1,6 +1,4 @@
-"""A provider that refuses us, has no room, or asks for quiet: jobs wait, nothing is sent, nothing
-is lost.
-"""
+"""Admission: jobs wait while a provider refuses calls, has no free slot or limits the rate."""
 
 import asyncio
 import dataclasses
@@ -264,7 +262,7 @@ async def test_slot_goes_to_the_user_with_fewest_jobs(
     assert {result.held_back for result in results} == {True}
 
 
-async def test_429_pauses_every_job_of_the_provider_for_its_retry_after(
+async def test_retry_after_pauses_every_job_of_the_provider(
     harness: ActivityHarness,
 ) -> None:
     jobs = [(await harness.accepted()).image for _ in range(3)]

@@ -28,7 +28,7 @@ async def completed(harness: ActivityHarness) -> JobRef:
     return image
 
 
-def storage_away() -> AbstractAsyncContextManager[ObjectStore]:
+def storage_down() -> AbstractAsyncContextManager[ObjectStore]:
     return ObjectStore.open(
         endpoint_url="http://127.0.0.1:9",
         bucket="takeone-test",
@@ -109,9 +109,7 @@ async def test_deleted_asset_is_a_failure_and_not_bought_again(
 async def test_asset_whose_job_cannot_be_asked_about_is_tried_again(
     harness: ActivityHarness, fault: str
 ) -> None:
-    """A provider that is down, or forgets for a moment that it had finished, has not lost
-    the file.
-    """
+    """An outage of the provider, or a stale status, does not lose the file."""
     image = await completed(harness)
     harness.sandbox.fault("refuse", operation="file", params={"status": 403})
     more: dict[str, Any] = {} if fault == "status_backwards" else {"operation": "status"}
@@ -130,7 +128,7 @@ async def test_asset_is_fetched_by_job_id_after_storage_outage(
     rendered again.
     """
     image = await completed(harness)
-    async with storage_away() as away:
+    async with storage_down() as away:
         assets: AssetActivities = dataclasses.replace(harness.assets, objects=away)
         with pytest.raises(ApplicationError):
             await harness.run(assets.store, image, seconds=40)
@@ -163,7 +161,7 @@ async def test_asset_at_a_private_address_is_a_failure(
 @pytest.mark.guarantee("G5")
 async def test_asset_is_retried_while_storage_is_down(harness: ActivityHarness) -> None:
     image = await completed(harness)
-    async with storage_away() as away:
+    async with storage_down() as away:
         assets: AssetActivities = dataclasses.replace(harness.assets, objects=away)
         with pytest.raises(ApplicationError) as raised:
             await harness.run(assets.store, image, seconds=40)

@@ -1,6 +1,4 @@
-"""What tries tell of their endpoint: it is disabled by a 410 and by days of failures, and its user
-is told.
-"""
+"""Endpoint health: a 410 or days of failures disable an endpoint and notify its user."""
 
 import asyncio
 import json
@@ -89,7 +87,7 @@ async def endpoint_of(database: Database, stored: Stored) -> Endpoint:
 
 
 async def how(database: Database, stored: Stored) -> tuple[WebhookState, FailedReason | None, int]:
-    """State, why nobody tries any more, and how many tries there were."""
+    """Return the state, the reason of a failure, and the number of attempts."""
     async with database.as_user(stored.user_id) as conn:
         row = await conn.fetchrow(
             "SELECT state, failed_reason FROM webhooks WHERE event_id = $1", stored.event_id
@@ -140,7 +138,7 @@ async def split(
             if done + received >= len(tries) and len(receiver.received) >= received:
                 break
             await asyncio.sleep(0.05)
-    await asyncio.sleep(0.2)  # nobody else comes
+    await asyncio.sleep(0.2)  # no further request arrives
     assert len(receiver.received) == received
     return [task for task in tries if task.done()], [task for task in tries if not task.done()]
 
@@ -321,8 +319,8 @@ async def test_broken_previous_secret_does_not_prevent_signing(
 async def test_hanging_endpoint_occupies_only_its_slots(
     database: Database,
 ) -> None:
-    """What is put back was not tried: it takes nothing off the schedule, and the sweep leaves it
-    alone.
+    """A deferred webhook was not attempted: its schedule is unchanged, and the reconciler does not
+    start it.
     """
     slots = AttemptSlots(per_user=50, per_endpoint=3)
     activities = WebhookActivities(database=database, sealer=SEALER, http=LOCAL_HTTP, slots=slots)

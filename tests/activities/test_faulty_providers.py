@@ -32,7 +32,7 @@ async def test_status_that_goes_backwards_is_waited_out(
         harness.sandbox.set(image_seconds=2.5)
     await harness.run(harness.jobs.submit, image)
     if after == "ended":
-        # Somebody has read its end before: the first read of ours is the second.
+        # Another client has read the end before, so our first read is the second.
         await provider_ended(harness)
         await read_once(harness, provider)
     assert (await harness.run(harness.jobs.wait, image)).state is JobState.COMPLETED

@@ -23,8 +23,8 @@ from tests.support.rows import IMAGE_PRICE
 pytestmark = pytest.mark.guarantee("G1", "G5")
 
 WOKEN_SECONDS = 3.0
-"""Alone it takes a tenth of a second; the machine of the tests is shared. The next poll is seven
-away.
+"""Alone it takes a tenth of a second, but the test machine is shared. The next poll is in seven
+seconds.
 """
 
 
@@ -128,7 +128,7 @@ async def test_cancelled_submit_still_records_its_answer(
     order = harness.sandbox.fault("answer_late", params={"seconds": 0.5})
     submitting = asyncio.create_task(harness.run(harness.jobs.submit, one.image))
     await asyncio.to_thread(harness.sandbox.wait_until, lambda: harness.sandbox.fired(order) == 1)
-    submitting.cancel()  # what a reset, a termination or a late beat makes of it
+    submitting.cancel()  # as after a reset, a termination or a late heartbeat
     with pytest.raises(asyncio.CancelledError):
         await submitting
     job = await harness.job(one.image)
@@ -379,7 +379,7 @@ async def test_job_waited_for_is_handed_over_when_the_worker_stops(
 async def test_job_of_a_removed_provider_ends_at_its_deadline(
     harness: ActivityHarness,
 ) -> None:
-    """Its key was taken out of the settings: nothing waits for ever."""
+    """Its key was removed from the settings: no job waits without limit."""
     image = (await harness.accepted()).image
     await harness.run(harness.jobs.submit, image)
     without: JobActivities = dataclasses.replace(

@@ -1,6 +1,4 @@
-"""What is learned too late, or by a worker that knows too little: nothing paid is forgotten,
-nothing bought in vain.
-"""
+"""Late answers and workers of another version: nothing that was paid for is lost."""
 
 import asyncio
 import dataclasses

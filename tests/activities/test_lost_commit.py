@@ -1,6 +1,4 @@
-"""The database goes away around the COMMIT of an intent: nothing is sent, and nothing waits for a
-look-up in vain.
-"""
+"""Database outages around the COMMIT of an intent: nothing is sent, and no look-up is needed."""
 
 import dataclasses
 from collections.abc import AsyncGenerator

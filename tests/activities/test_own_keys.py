@@ -47,7 +47,7 @@ async def put(harness: ActivityHarness, user_id: UserId, key: str) -> ProviderKe
         return (await put_key(conn, SEALER, user_id, "replicate", key)).provider_key_id
 
 
-async def take_away(harness: ActivityHarness, user_id: UserId) -> None:
+async def remove_key(harness: ActivityHarness, user_id: UserId) -> None:
     async with harness.database.as_user(user_id) as conn:
         assert await delete_key(conn, user_id, "replicate") is not None
 
@@ -119,7 +119,7 @@ async def test_deleted_key_is_used_for_its_own_sends(
 ) -> None:
     one, key = await with_key(harness, ALICE)
     await harness.run(harness.jobs.submit, one.image)
-    await take_away(harness, one.user_id)
+    await remove_key(harness, one.user_id)
     assert await erased(harness) == []
     await complete(harness, one.image)
     await harness.run(harness.assets.store, one.image)
@@ -158,9 +158,7 @@ async def test_unknown_send_is_looked_up_with_its_key_and_found(harness: Activit
 async def test_list_of_another_account_proves_no_absence(
     harness: ActivityHarness,
 ) -> None:
-    """The new key's list is complete, is past the horizon, and does not show it: nobody may ask
-    that one.
-    """
+    """The new key's complete list past the horizon lacks the send, so it must not be used."""
     one, _ = await with_key(harness, ALICE)
     order = harness.sandbox.fault("drop_after_accept")
     await harness.run(harness.jobs.submit, one.image)
@@ -254,7 +252,7 @@ async def test_given_up_send_is_searched_with_its_key(harness: ActivityHarness) 
     harness.sandbox.fault("drop_after_accept")
     await harness.run(harness.jobs.submit, one.image)
     await terminated(harness, one)
-    await take_away(harness, one.user_id)
+    await remove_key(harness, one.user_id)
     assert await erased(harness) == []
     assert (await settled(harness, one.image))[0] == "settled"
     assert set(keys_of(harness, "list") + keys_of(harness, "status")) == {ALICE}

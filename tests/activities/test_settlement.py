@@ -23,9 +23,7 @@ async def reported(harness: ActivityHarness) -> JobRef:
 async def test_job_settled_before_with_another_amount_still_ends(
     harness: ActivityHarness,
 ) -> None:
-    """The provider's own word against the provider's own word: a bug somewhere. Its workflow must
-    not try for ever.
-    """
+    """Two different costs of one job are a bug; its workflow must still end."""
     image = await reported(harness)
     async with harness.database.as_user(image.user_id) as conn:
         await settle_charge(conn, image.job_id, NanoUsd(1), CostBasis.COMPUTED)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.guarantee("G1")
 
 
 class HeldProvider:
-    """A provider whose caller is stopped between its intent and its POST, until the gate opens."""
+    """A provider that stalls its caller between intent and POST, until the event is set."""
 
     def __init__(self, provider: Provider, gate: asyncio.Event) -> None:
         self._provider = provider
@@ -54,7 +54,7 @@ def held(harness: ActivityHarness, gate: asyncio.Event) -> JobActivities:
 
 async def until(harness: ActivityHarness, ref: JobRef, state: JobState) -> None:
     async with asyncio.timeout(5):
-        while (await harness.job(ref)).state is not state:  # noqa: ASYNC110 - a row tells no event
+        while (await harness.job(ref)).state is not state:  # noqa: ASYNC110 - a row sets no event
             await asyncio.sleep(0.02)
 
 
@@ -66,7 +66,7 @@ async def found_absent(harness: ActivityHarness, ref: JobRef) -> None:
 
 
 async def answered_late(harness: ActivityHarness, ref: JobRef) -> "asyncio.Task[Any]":
-    """A submit that was accepted, and hears of it two seconds later."""
+    """Submit a job whose accepted answer arrives two seconds later."""
     order = harness.sandbox.fault("answer_late", params={"seconds": 2.0})
     zombie = asyncio.create_task(harness.run(harness.jobs.submit, ref))
     await asyncio.to_thread(harness.sandbox.wait_until, lambda: len(harness.bill()) == 1)
@@ -151,9 +151,7 @@ async def test_zombie_stopped_before_its_post_sends_nothing_when_it_wakes(
 async def test_stalled_worker_without_competition_returns_its_job(
     harness: ActivityHarness,
 ) -> None:
-    """Nobody has replaced its send, and nothing left: it may be sent at once, without waiting for
-    the horizon.
-    """
+    """Its send was not replaced and nothing left the socket, so it may be sent again at once."""
     image = (await harness.accepted()).image
     gate = asyncio.Event()
     zombie = asyncio.create_task(harness.run(held(harness, gate).submit, image))

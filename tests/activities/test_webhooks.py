@@ -268,7 +268,7 @@ async def test_attempt_of_a_gone_receiver_fails_at_once(database: Database) -> N
     ("status", "retry_after", "at_least", "at_most"),
     [
         (429, "3600", 3600, 3600),
-        (503, "120.5", 4.25, 5.75),  # not a spelling that RFC 9110 knows
+        (503, "120.5", 4.25, 5.75),  # not a form that RFC 9110 defines
         (503, "1", 4.25, 5.75),  # never sooner than the schedule
         (429, "99999999999999999999", 86400, 86400),
         (429, "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 4.25, 5.75),

@@ -25,7 +25,7 @@ OPENED_LONG_AGO = (
 
 
 async def terminated(harness: ActivityHarness, one: Accepted) -> None:
-    """End the execution as the sweep does when its workflow was terminated."""
+    """End the execution as the reconciler does when its workflow was terminated."""
     failure = Failure.of(FailureCode.TERMINATED)
     await harness.executions.finish(
         FinishInput(execution=one.ref, status=ExecutionStatus.FAILED, failure=failure)
@@ -124,7 +124,7 @@ async def test_open_bills_settle_by_an_id_that_no_list_shows(
 async def test_open_bills_keep_the_hold_of_an_ambiguous_id(
     harness: ActivityHarness,
 ) -> None:
-    """Nobody may guess: neither released, nor the other's bill paid twice."""
+    """An ambiguous id is neither released nor settled twice."""
     other = await harness.accepted()
     await harness.run(harness.jobs.submit, other.image)
     owned = (await harness.job(other.image)).handle
@@ -181,7 +181,7 @@ async def test_open_bills_call_an_unavailable_provider_once_per_round(
 async def test_open_bills_are_read_by_id_without_the_list(
     harness: ActivityHarness,
 ) -> None:
-    """A job that was lost comes first, and only a list could tell of it."""
+    """A lost job comes first, and only a list could show it."""
     lost = [(await sent_and_terminated(harness, "drop_before_accept")).image for _ in range(2)]
     known = (await sent_and_terminated(harness)).image
     await provider_ended(harness)
@@ -200,7 +200,7 @@ async def test_open_bills_are_read_by_id_without_the_list(
 async def test_open_bills_are_shuffled_between_rounds(
     harness: ActivityHarness,
 ) -> None:
-    """One that its provider never answers for would keep the others from it in every round."""
+    """Otherwise a job without an answer would block the others in every round."""
     for _ in range(2):
         await sent_and_terminated(harness)
     first: set[str] = set()

@@ -112,7 +112,7 @@ async def row(harness: ActivityHarness, sql: str, *arguments: Any) -> tuple[Any,
 
 
 async def sent(harness: ActivityHarness, ref: JobRef) -> RecordedJob:
-    """What a history says of a job that is at its provider, or may be."""
+    """Return the record of a job that is at its provider, or may be."""
     job = await harness.job(ref)
     return RecordedJob(
         fate=JobFate.SUBMITTED if job.handle is not None else JobFate.UNKNOWN,
@@ -233,7 +233,7 @@ async def test_recover_keeps_the_number_of_what_was_not_accepted(
 async def test_recover_without_the_picture_does_not_buy_again(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The video's request cannot be computed, so no list can tell: a person is asked."""
+    """The video's request cannot be computed, so it is left to the operator."""
     one = await harness.accepted()
     accepted = await document(harness, one)
     await forget(harness)
@@ -317,9 +317,7 @@ async def test_recover_numbers_the_next_send_above_the_mark(
 async def test_recovered_database_is_not_taken_for_one_of_the_past(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a process that slept through it, and remembers the number of a send that nobody can make
-    again.
-    """
+    """A process that did not run meanwhile has seen the number of a send that no longer exists."""
     one = await harness.accepted()
     await harness.run(harness.jobs.submit, one.image)
     await mark(harness, 9)
@@ -330,7 +328,7 @@ async def test_recovered_database_is_not_taken_for_one_of_the_past(
     assert kept is not None
     assert (
         found[0] == kept.serial > 9 + 100
-    )  # the mark is written once a second: more had been sent by then
+    )  # the high-water mark is written once a second: more had been sent by then
 
 
 async def test_recover_that_cannot_go_on_leaves_everything_paused(

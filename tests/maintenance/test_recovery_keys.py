@@ -1,4 +1,4 @@
-"""A database that forgot with whose key something was bought: nobody is asked with another."""
+"""Recovery of sends with users' own keys: no other key is used for them."""
 
 import asyncio
 from dataclasses import replace

@@ -88,9 +88,7 @@ async def test_execution_that_runs_somewhere_can_go_on_with_this_code(name: str)
 
 
 async def test_replay_notices_a_history_of_other_commands() -> None:
-    """That the test above can fail: the history of a refusal, said to be one of a success, does not
-    replay.
-    """
+    """The test above can fail: the history of a refusal does not replay as a success."""
     history = HISTORIES["happy"]
     scheduled = next(
         event
@@ -265,7 +263,7 @@ async def test_execution_ordered_to_stop_in_its_finish_ends_once(
 async def test_execution_cancelled_natively_commits_the_order_too(
     skipping_temporal: Client, name: str
 ) -> None:
-    """Like the API does it, so that the row knows, whatever happens to the workflow."""
+    """The cancel is in the row, as after a request to the API, whatever happens to the workflow."""
     assert (await play(skipping_temporal, SCENARIOS[name])).stage.cancel_reasons[:1] == [REASON]
 
 

@@ -1,4 +1,4 @@
-"""What a history says of jobs, event by event: whether a send may be out, and which."""
+"""Jobs read from a history, event by event: whether a send may be out, and which one."""
 
 import itertools
 from collections.abc import Iterator

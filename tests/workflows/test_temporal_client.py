@@ -46,7 +46,7 @@ ATTRIBUTES = TypedSearchAttributes(
 
 @pytest.fixture(autouse=True)
 def no_outside_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither variables nor a configuration file of whoever runs the tests."""
+    """Remove the variables and the configuration file of the person who runs the tests."""
     for name in os.environ:
         if name.startswith("TEMPORAL_"):
             monkeypatch.delenv(name)
