@@ -1,4 +1,4 @@
-"""Assets: bring what a job produced into our storage, once."""
+"""Activities of assets: copy the files of a completed job into object storage, once."""
 
 import hashlib
 import hmac
@@ -28,7 +28,7 @@ from core.domain.messages.jobs import JobRef, Output
 from core.jobs.key_ring import KeyRing
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.failures import retry_later
-from core.platform.temporal.heartbeats import beating
+from core.platform.temporal.heartbeats import heartbeats
 from core.platform.temporal.policies import TRANSFER_SECONDS
 from core.providers.port import ProviderUnavailableError
 from core.providers.registry import Providers
@@ -41,12 +41,15 @@ from core.store.jobs.jobs import JobRecord, get_job
 log = get_logger(__name__)
 
 MAX_BYTES = 2 * 1024**3
-"""A minute of 4K video is a tenth of it."""
+"""Ten times a minute of 4K video."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssetActivities:
-    """key_secret: makes object keys that nobody can guess, and that are the same for every try."""
+    """The clients of the asset activities.
+
+    key_secret: derives object keys that are unguessable and the same in every try.
+    """
 
     database: Database
     providers: Providers
@@ -59,7 +62,7 @@ class AssetActivities:
     async def store(self, ref: JobRef) -> StoreAssetResult:
         """Store every file of a completed job.
 
-        Repeating is safe: the key is the job's, and what is stored first stays.
+        Repeating is safe: object keys are derived from the job, and the first stored file stays.
         """
         async with self.database.as_user(ref.user_id) as conn:
             job = await get_job(conn, ref.job_id)
@@ -69,19 +72,19 @@ class AssetActivities:
         outputs = job.report.outputs if job.report is not None else ()
         first: Asset | None = stored.get(0)
         try:
-            async with beating():
+            async with heartbeats():
                 for number, output in enumerate(outputs):
                     if number not in stored:
                         asset = await self._store_output(job, number, output)
                         first = first or asset
         except MediaError as error:
-            if error.retryable or isinstance(
-                error, StorageRefusedError
-            ):  # an operator mends it; it is paid for
+            # A refusal by our storage is retried too: the file is paid for, and an operator can
+            # repair the storage.
+            if error.retryable or isinstance(error, StorageRefusedError):
                 raise retry_later(
                     Failure.of(FailureCode.STORAGE_UNAVAILABLE, str(error))
                 ) from error
-            log.warning("a file cannot be stored", job_id=ref.job_id, reason=type(error).__name__)
+            log.warning("asset.store_failed", job_id=ref.job_id, reason=type(error).__name__)
             return StoreAssetResult(asset_id=None, failure=Failure.of(_code(error)))
         return StoreAssetResult(
             asset_id=first.asset_id if first else None, size_bytes=first.size_bytes if first else 0
@@ -95,16 +98,15 @@ class AssetActivities:
         async with self.database.as_user(job.user_id) as conn:
             await insert_asset(conn, asset)
             kept = await list_job_assets(conn, job.job_id)
-        asset = next(
-            one for one in kept if one.output_number == number
-        )  # another try may have been first
+        # Another try may have stored it first.
+        asset = next(stored for stored in kept if stored.output_number == number)
         log.info(
-            "file stored", job_id=job.job_id, asset_id=asset.asset_id, size_bytes=asset.size_bytes
+            "asset.stored", job_id=job.job_id, asset_id=asset.asset_id, size_bytes=asset.size_bytes
         )
         return asset
 
     async def _transfer(self, job: JobRecord, number: int, output: Output) -> Asset:
-        """One stream from the provider to our storage, in bounded memory."""
+        """Stream one file from the provider to object storage, in bounded memory."""
         async with open_source(
             self.downloads, output.url, max_bytes=MAX_BYTES, total_seconds=TRANSFER_SECONDS
         ) as chunks:
@@ -120,8 +122,10 @@ class AssetActivities:
         return _asset(job, number, output, stored)
 
     async def _fetch_again(self, job: JobRecord, number: int, output: Output) -> Asset:
-        """By the job's id; and if its file is gone for good, from our own storage: it may have been
-        stored before, and the database restored since.
+        """Fetch a file whose URL has expired, by the job's id at its provider.
+
+        If the provider no longer has it, look in object storage: it may have been stored before the
+        database was restored from an older backup.
         """
         try:
             return await self._transfer(job, number, await self._fresh_output(job, number))
@@ -135,9 +139,7 @@ class AssetActivities:
             raise
 
     async def _fresh_output(self, job: JobRecord, number: int) -> Output:
-        """The address may have expired before the file did: ask the provider for the job again, by
-        its id.
-        """
+        """Read the job again at its provider: a URL may expire earlier than its file."""
         if job.handle is None:
             raise SourceGoneError("the job has no id at its provider")
         provider = await self.keys.of_job(self.providers, job)
@@ -147,23 +149,19 @@ class AssetActivities:
             report = await provider.status(job.handle)
         except ProviderUnavailableError as error:
             if error.not_found:
-                raise SourceGoneError(
-                    "the provider knows neither the file nor the job any more"
-                ) from error
+                raise SourceGoneError("the provider no longer has the job") from error
             raise retry_later(
                 Failure.of(FailureCode.PROVIDER_UNAVAILABLE),
                 after_seconds=error.retry_after_seconds,
             ) from error
-        if not report.state.ended:  # it had ended before: its status went backwards
+        if not report.state.ended:  # the job had ended before: the provider's status is stale
             raise retry_later(Failure.of(FailureCode.PROVIDER_UNAVAILABLE))
         if number >= len(report.outputs):
-            raise SourceGoneError("the provider does not list the file any more")
+            raise SourceGoneError("the provider no longer lists the file")
         return report.outputs[number]
 
     def _object_key(self, job: JobRecord, number: int, extension: str) -> str:
-        """The same for every try, unguessable without the secret (160 bits), never used by another
-        job.
-        """
+        """Return the object key: the same in every try, unique to the job, unguessable."""
         digest = hmac.new(
             self.key_secret, f"{job.job_id}/{number}".encode(), hashlib.sha256
         ).hexdigest()[:40]
@@ -186,7 +184,7 @@ def _asset(job: JobRecord, number: int, output: Output, stored: StoredObject) ->
 
 
 async def _head(chunks: AsyncIterator[bytes]) -> bytes:
-    """Enough of the beginning to tell what the file is; the key ends in its extension."""
+    """Read enough of a file to detect its type, which decides the extension of its key."""
     head = b""
     async for chunk in chunks:
         head += chunk

@@ -1,12 +1,10 @@
-"""Executions: claimed by one run, cancelled by order, ended once with their books closed and their
-event written.
-"""
+"""Activities of executions: claim, cancel and finish."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from temporalio import activity
+from temporalio.client import Client
 
 from core.domain.failures import FailureCode
 from core.domain.ids import derived_event_id
@@ -14,13 +12,14 @@ from core.domain.messages.executions import (
     CancelInput,
     ClaimOutcome,
     ClaimResult,
-    ExecutionOrder,
     ExecutionOutcome,
     ExecutionRef,
     FinishInput,
 )
 from core.domain.messages.webhooks import DeliveryOrder, EventType
 from core.domain.states import ExecutionStatus
+from core.domain.webhook_payload import ExecutionEvent, execution_body
+from core.ordering.workflow_starts import start_delivery, start_execution
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
@@ -46,12 +45,12 @@ from core.store.money.budget_counters import end_holds
 from core.store.money.charges import get_money, release_charge
 from core.store.webhooks.events import NewWebhook, insert_webhook, next_sequence
 from core.webhooks.asset_links import AssetLinks
-from core.webhooks.payload import error_json, result_json, webhook_body
+from core.webhooks.execution_result import error_json, result_json
 
 log = get_logger(__name__)
 
 NOT_STARTED = (*UNREACHABLE, *DATABASE_DOWN, LookupError, TypeError, ValueError)
-"""What a start may raise: Temporal or PostgreSQL is away, or a row cannot be read."""
+"""What a start may raise: Temporal or PostgreSQL is down, or a row cannot be read."""
 
 EVENT_TYPES = {
     ExecutionStatus.COMPLETED: EventType.EXECUTION_COMPLETED,
@@ -60,42 +59,35 @@ EVENT_TYPES = {
 }
 
 
-async def _leave_to_the_sweep(_order: ExecutionOrder, _prompt: str) -> None: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionActivities:
-    """start_delivery: starts the workflow that delivers an event; safe to repeat, and repeated by
-    the sweep.
+    """The clients of the execution activities. client: starts deliveries and queued executions."""
 
-    start_execution: starts, or finds, the workflow of an execution; what is not started here, the
-    sweep starts.
-    """
-
+    client: Client
     database: Database
     links: AssetLinks
-    start_delivery: Callable[[DeliveryOrder], Awaitable[bool]]
-    start_execution: Callable[[ExecutionOrder, str], Awaitable[None]] = _leave_to_the_sweep
     limits: LoadLimits = NO_LIMITS
 
     @activity.defn(name="claim_execution")
     async def claim(self, ref: ExecutionRef) -> ClaimResult:
-        """Take the execution for this run. Repeating within the run answers the same."""
+        """Claim the execution's generation for this run, `queued` → `running`.
+
+        Repeating is safe: within the run it returns the same result.
+        """
         async with self.database.as_user(ref.user_id) as conn:
             claim = await claim_execution(conn, ref, self.limits)
         if claim.outcome is ClaimOutcome.WAITING:
-            log.info(
-                "execution waits for room", execution_id=ref.execution_id, generation=ref.generation
-            )
+            log.info("execution.deferred", execution_id=ref.execution_id, generation=ref.generation)
         elif claim.outcome is not ClaimOutcome.LOST:
             metrics.EXECUTIONS_STARTED.labels(ref.type).inc()
-            log.info("execution started", execution_id=ref.execution_id, generation=ref.generation)
+            log.info("execution.started", execution_id=ref.execution_id, generation=ref.generation)
         return claim
 
     @activity.defn(name="cancel_execution")
     async def cancel(self, order: CancelInput) -> None:
-        """Write down a cancel that was ordered at Temporal, as the API would have. Repeating is
-        safe.
+        """Commit a cancel that was requested in Temporal, as the API does for its callers.
+
+        Repeating is safe: the first reason stays.
         """
         async with self.database.as_user(order.execution.user_id) as conn:
             await mark_cancel_requested(
@@ -108,10 +100,10 @@ class ExecutionActivities:
 
     @activity.defn(name="finish_execution")
     async def finish(self, order: FinishInput) -> ExecutionOutcome:
-        """End state, released money and webhook event in one transaction; then the delivery, and
-        whoever waited for its room.
+        """Write the end state, release the rest of the hold and store the webhook event.
 
-        Repeating answers the first end.
+        All of it is one transaction. Then start the delivery, and the user's next queued execution.
+        Repeating is safe: a row that has ended stays as it is, and its status is returned.
         """
         ref = order.execution
         async with self.database.as_user(ref.user_id) as conn:
@@ -119,9 +111,8 @@ class ExecutionActivities:
             if execution is not None:
                 following = await self._end(conn, execution, order)
             else:
-                following = await find_next(
-                    conn, ref.user_id, self.limits
-                )  # the first try may have died before
+                # The first try may have been lost before it started the next execution.
+                following = await find_next(conn, ref.user_id, self.limits)
             ended = await find_ended(conn, ref)
             money = await get_money(conn, ref.execution_id)
         if ended is None:
@@ -129,12 +120,12 @@ class ExecutionActivities:
         if execution is not None:
             _count(ended)
         if ended.pending_event_id is not None:
-            await self.start_delivery(
-                DeliveryOrder(user_id=ref.user_id, event_id=ended.pending_event_id)
+            await start_delivery(
+                self.client, DeliveryOrder(user_id=ref.user_id, event_id=ended.pending_event_id)
             )
         if following is not None:
-            await self._start(following)
-        log.info("execution ended", execution_id=ref.execution_id, status=ended.status)
+            await self._try_start(following)
+        log.info("execution.ended", execution_id=ref.execution_id, status=ended.status)
         return ExecutionOutcome(
             status=ended.status,
             spent_nano_usd=money.settled_nano_usd,
@@ -142,16 +133,19 @@ class ExecutionActivities:
             failure=order.failure,
         )
 
-    async def _start(self, queued: StoredOrder) -> None:
-        """Only the quick way to a start: the sweep starts what was not."""
+    async def _try_start(self, queued: StoredOrder) -> None:
+        """Start a queued execution. The reconciler starts it later if this fails.
+
+        Errors are logged only: another execution's start must not prevent this one's end.
+        """
         try:
             async with asyncio.timeout(START_RPC_TIMEOUT.total_seconds()):
-                await self.start_execution(queued.order(), queued.prompt)
-        except (
-            NOT_STARTED
-        ) as error:  # another execution's start must not keep this one from its end
+                await start_execution(
+                    self.client, self.database, queued.order(), prompt=queued.prompt
+                )
+        except NOT_STARTED as error:
             log.warning(
-                "execution not started yet",
+                "execution.start_failed",
                 execution_id=queued.ref.execution_id,
                 reason=str(error)[:200],
             )
@@ -159,8 +153,9 @@ class ExecutionActivities:
     async def _end(
         self, conn: Connection, execution: OpenExecution, order: FinishInput
     ) -> StoredOrder | None:
-        """Everything an end means, in the caller's transaction; the hot rows last. Returns who has
-        room now.
+        """Write everything that an end changes, hot rows last, in the caller's transaction.
+
+        Return the user's queued execution that may start now.
         """
         execution_id, status = execution.execution_id, order.status
         moves = [
@@ -179,26 +174,43 @@ class ExecutionActivities:
         await mark_ended(conn, execution_id, status, progress=progress, result=result, error=error)
         if execution.webhook_url is not None:
             event_id = derived_event_id(execution_id, execution.generation)
-            sequence = await next_sequence(conn, execution_id, execution.generation)
-            type_ = EVENT_TYPES[status]
-            event = NewWebhook(
+            event = ExecutionEvent(
                 event_id=event_id,
+                type=EVENT_TYPES[status],
                 execution_id=execution_id,
                 generation=execution.generation,
-                sequence=sequence,
-                user_id=execution.user_id,
-                type=type_,
-                url=execution.webhook_url,
-                body=webhook_body(
-                    event_id, type_, sequence, execution, status, result, error, money
-                ),
+                sequence=await next_sequence(conn, execution_id, execution.generation),
+                status=status,
+                result=result,
+                error=error,
+                estimated_nano_usd=execution.estimated_nano_usd,
+                held_nano_usd=money.held_nano_usd,
+                settled_nano_usd=money.settled_nano_usd,
+                final=money.final,
+                metadata=execution.metadata,
             )
-            await insert_webhook(conn, event)
+            await _insert_event(conn, execution, execution.webhook_url, event)
         following = await find_next(conn, execution.user_id, self.limits)
         await end_holds(
             conn, execution_id, [move for move in moves if move is not None], completed=completed
         )
         return following
+
+
+async def _insert_event(
+    conn: Connection, execution: OpenExecution, url: str, event: ExecutionEvent
+) -> None:
+    webhook = NewWebhook(
+        event_id=event.event_id,
+        execution_id=event.execution_id,
+        generation=event.generation,
+        sequence=event.sequence,
+        user_id=execution.user_id,
+        type=event.type,
+        url=url,
+        body=execution_body(event),
+    )
+    await insert_webhook(conn, webhook)
 
 
 def _count(ended: EndedExecution) -> None:

@@ -1,10 +1,12 @@
-"""Tries to deliver a webhook: each recorded before it begins and after it ends, with what it tells
-of its endpoint.
+"""Activities of webhook deliveries: attempt and finish.
+
+Each attempt is recorded before it begins and after it ends, with the health of its endpoint.
 """
 
 import hashlib
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, NoReturn
 
@@ -31,33 +33,34 @@ from core.platform.observability.metrics import (
     WEBHOOK_ATTEMPTS,
     WEBHOOKS_PUT_BACK,
 )
-from core.platform.temporal.heartbeats import beating
+from core.platform.temporal.heartbeats import heartbeats
 from core.platform.temporal.policies import (
     JITTER,
     MAX_RETRY_AFTER_SECONDS,
     RETRY_DELAYS_SECONDS,
-    TRIES_PER_USER,
 )
 from core.store.database import Connection, Database, after_commit
 from core.store.webhooks import events as webhooks
 from core.store.webhooks.endpoint_health import Disabled, disable, note_failure, note_success
 from core.store.webhooks.signing_secrets import SigningSecrets, find_signing_secrets
-from core.webhooks.concurrency import EndpointRooms, PutBack
+from core.webhooks.concurrency import AttemptSlots, slot_retry_seconds
 from core.webhooks.sender import Answer, AttemptError, WebhookHttpSettings, post_webhook
 
 log = get_logger(__name__)
 
 NOT_DELIVERED: Final = "WebhookNotDelivered"
-PUT_BACK: Final = "WebhookPutBack"
-OURS: Final = frozenset({AttemptError.SECRET_UNUSABLE})
-"""Errors that say nothing about the receiver."""
+NO_SLOT: Final = "WebhookPutBack"
+"""Error types in Temporal. The second is a wire name."""
+OWN_ERRORS: Final = frozenset({AttemptError.SECRET_UNUSABLE})
+"""Errors of this service, which do not count against the endpoint."""
 
 
 def retry_delay_seconds(
     order: DeliveryOrder, number: int, retry_after_seconds: float | None
 ) -> float | None:
-    """How long to wait after the try of this number; None: the schedule is over. The same for the
-    same try, always.
+    """Return the pause after the attempt of this number; None if the schedule is over.
+
+    The result is deterministic, jitter included.
     """
     if number > len(RETRY_DELAYS_SECONDS):
         return None
@@ -67,72 +70,58 @@ def retry_delay_seconds(
     return max(delay, min(retry_after_seconds or 0.0, MAX_RETRY_AFTER_SECONDS))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookActivities:
-    """Given the database, the box that opens the secrets, the limits of one try, and of those at
-    once.
-    """
+    """The clients of the webhook activities. http: the limits of one attempt."""
 
-    def __init__(
-        self,
-        database: Database,
-        sealer: Sealer,
-        http: WebhookHttpSettings | None = None,
-        rooms: EndpointRooms | None = None,
-    ) -> None:
-        self._database = database
-        self._sealer = sealer
-        self._http = http or WebhookHttpSettings()
-        self._rooms = rooms or EndpointRooms(per_user=TRIES_PER_USER)
+    database: Database
+    sealer: Sealer
+    http: WebhookHttpSettings = field(default_factory=WebhookHttpSettings)
+    slots: AttemptSlots = field(default_factory=AttemptSlots)
 
     @activity.defn(name="attempt_webhook")
     async def attempt(self, order: DeliveryOrder) -> AttemptResult:
-        """One try. Returns when the delivery is over (delivered, gone, exhausted, its endpoint
-        disabled); else raises with the next delay. Where its endpoint has no room now, it raises
-        without a try.
+        """Make one attempt. Return when the delivery is over, otherwise raise with the next delay.
 
-        Safe to repeat: the body and the id are the same each time, and what was delivered or given
-        up is not sent. A worker that dies after the receiver said 2xx makes it arrive twice; the
-        receiver knows it by its `webhook-id`.
+        A delivery is over when it was delivered, its schedule is exhausted, or its endpoint is gone
+        or disabled. Without a free slot for its endpoint it raises without an attempt.
+
+        Repeating is safe: body and id never change, and a delivery that is over is not sent. If a
+        worker dies after the receiver accepted, the webhook arrives twice with the same
+        `webhook-id`.
         """
-        async with beating():
+        async with heartbeats():
             return await self._attempt(order)
 
     async def _attempt(self, order: DeliveryOrder) -> AttemptResult:
-        with ExitStack() as room:
-            async with self._database.as_user(order.user_id) as conn:
+        retry_seconds = slot_retry_seconds(activity.info().attempt)
+        with ExitStack() as slot:
+            async with self.database.as_user(order.user_id) as conn:
                 webhook = await webhooks.get_webhook(conn, order.event_id)
                 if webhook.state is not WebhookState.PENDING or webhook.delivery != order.delivery:
                     return await _ended(conn, order)
                 if webhook.closed is not None:
                     await webhooks.mark_failed(conn, order, webhook.closed)
-                    log.info("webhook not sent", event_id=order.event_id, reason=webhook.closed)
+                    log.info("webhook.not_sent", event_id=order.event_id, reason=webhook.closed)
                     return await _ended(conn, order)
                 secrets = await find_signing_secrets(conn, order.event_id)
-                begun = await self._begin(conn, order, webhook, room)
-                if begun is None:
-                    return await _ended(conn, order)
-            if isinstance(begun, PutBack):
-                _raise_put_back(begun)
-            return await self._try(order, webhook, secrets, begun)
+                release = self.slots.acquire(
+                    webhook.user_id, webhook.endpoint_id, failing=webhook.failing
+                )
+                if release is not None:
+                    slot.callback(release)
+                    number = await webhooks.begin_attempt(conn, order)
+                    if number is None:  # it ended, or a newer delivery was started
+                        return await _ended(conn, order)
+                else:
+                    number = None
+                    # Recorded, so that the reconciler does not take it for a lost delivery.
+                    await webhooks.put_back(conn, order, seconds=retry_seconds)
+            if number is None:
+                _raise_no_slot(retry_seconds)
+            return await self._send_and_record(order, webhook, secrets, number)
 
-    async def _begin(
-        self,
-        conn: Connection,
-        order: DeliveryOrder,
-        webhook: webhooks.WebhookRecord,
-        room: ExitStack,
-    ) -> int | PutBack | None:
-        """The number of the try, with room for it until the stack is closed; None: somebody ended
-        it just now.
-        """
-        entered = self._rooms.enter(webhook.user_id, webhook.endpoint_id, failing=webhook.failing)
-        if isinstance(entered, PutBack):
-            await webhooks.put_back(conn, order, seconds=entered.seconds)
-            return entered
-        room.callback(entered)
-        return await webhooks.begin_attempt(conn, order)
-
-    async def _try(
+    async def _send_and_record(
         self,
         order: DeliveryOrder,
         webhook: webhooks.WebhookRecord,
@@ -144,7 +133,7 @@ class WebhookActivities:
         outcome = await self._record(order, webhook, number, answer, _outcome(answer, delay))
         WEBHOOK_ATTEMPTS.labels(outcome).inc()
         log.info(
-            "webhook attempted",
+            "webhook.attempted",
             event_id=order.event_id,
             execution_id=webhook.execution_id,
             endpoint_id=webhook.endpoint_id,
@@ -166,16 +155,17 @@ class WebhookActivities:
 
     @activity.defn(name="finish_webhook")
     async def finish(self, order: DeliveryOrder) -> AttemptResult:
-        """End a delivery that will not be tried again, visibly. What was delivered stays so.
-        Repeating is safe.
+        """Mark a delivery as failed that will not be attempted again.
+
+        Repeating is safe: a delivery that has ended stays as it is.
         """
-        async with self._database.as_user(order.user_id) as conn:
+        async with self.database.as_user(order.user_id) as conn:
             await webhooks.mark_failed(conn, order, FailedReason.STOPPED)
             try:
                 return await _ended(conn, order)
             except webhooks.WebhookNotFoundError:
-                # The wrong database, or one restored to before the event: `attempt` has failed
-                # loudly for days by now.
+                # Another database, or one restored from before the event. `attempt` has failed
+                # visibly for days.
                 return AttemptResult(outcome=AttemptOutcome.EXHAUSTED, number=0)
 
     async def _send(
@@ -185,34 +175,36 @@ class WebhookActivities:
             log.error("webhook.signing_secret_missing", event_id=webhook.event_id)
             return Answer(duration_ms=0, error=AttemptError.SECRET_UNUSABLE)
         try:
-            secret = secrets.current.open(self._sealer)
-            previous = self._previous(webhook, secrets)
+            secret = secrets.current.open(self.sealer)
+            previous = self._previous_secret(webhook, secrets)
             headers = signature_headers(
                 secret, webhook.event_id, int(time.time()), webhook.body, previous=previous
             )
         except (SealError, UnusableSecretError, UnicodeDecodeError) as problem:
-            # Not sent unsigned; tried again by the schedule, as an operator may bring a missing key
-            # back.
+            # Never sent unsigned. The schedule retries it: an operator may restore a missing key.
             log.warning(
-                "a webhook cannot be signed",
+                "webhook.signing_failed",
                 event_id=webhook.event_id,
                 reason=type(problem).__name__,
             )
             return Answer(duration_ms=0, error=AttemptError.SECRET_UNUSABLE)
-        return await post_webhook(webhook.url, headers, webhook.body, self._http)
+        return await post_webhook(webhook.url, headers, webhook.body, self.http)
 
-    def _previous(self, webhook: webhooks.WebhookRecord, secrets: SigningSecrets) -> str | None:
-        """The secret that is being replaced. One that cannot be used keeps nothing from being
-        signed with the new.
+    def _previous_secret(
+        self, webhook: webhooks.WebhookRecord, secrets: SigningSecrets
+    ) -> str | None:
+        """Return the secret that is being replaced; None if there is none or it is unusable.
+
+        An unusable one must not prevent signing with the new secret.
         """
         if secrets.previous is None:
             return None
         try:
-            previous = secrets.previous.open(self._sealer)
+            previous = secrets.previous.open(self.sealer)
             standard_webhooks_key(previous)
         except (SealError, UnusableSecretError, UnicodeDecodeError) as problem:
             log.warning(
-                "a previous secret cannot be used",
+                "webhook.previous_secret_unusable",
                 event_id=webhook.event_id,
                 reason=type(problem).__name__,
             )
@@ -227,8 +219,9 @@ class WebhookActivities:
         answer: Answer,
         outcome: AttemptOutcome,
     ) -> AttemptOutcome:
-        """Write down how a try ended, and how its endpoint fares by it: if that ends it, the
-        delivery is over.
+        """Record the end of an attempt and the health of its endpoint.
+
+        Return the outcome, which is EXHAUSTED if the failure disabled the endpoint.
         """
         end = webhooks.AttemptEnd(
             duration_ms=answer.duration_ms,
@@ -236,7 +229,7 @@ class WebhookActivities:
             error=answer.error,
             response_excerpt=answer.excerpt,
         )
-        async with self._database.as_user(order.user_id) as conn:
+        async with self.database.as_user(order.user_id) as conn:
             await webhooks.end_attempt(conn, order, number, end)
             if outcome is AttemptOutcome.DELIVERED:
                 await webhooks.mark_delivered(conn, order)
@@ -254,8 +247,8 @@ class WebhookActivities:
 
 
 async def _note_failure(conn: Connection, webhook: webhooks.WebhookRecord, answer: Answer) -> bool:
-    """True: the endpoint is disabled by this failure, and its user told."""
-    if answer.error in OURS:
+    """Count a failure against the endpoint. Return whether it was disabled by it."""
+    if answer.error in OWN_ERRORS:
         return False
     failed_for_days = await note_failure(conn, webhook.endpoint_id)
     if answer.error is AttemptError.GONE:
@@ -266,18 +259,18 @@ async def _note_failure(conn: Connection, webhook: webhooks.WebhookRecord, answe
         return False
     disabled = await disable(conn, webhook.endpoint_id, reason)
     if disabled is not None:
-        after_commit(lambda: _tell_disabled(webhook, disabled))
+        after_commit(lambda: _report_disabled(webhook, disabled))
     return disabled is not None
 
 
-def _tell_disabled(webhook: webhooks.WebhookRecord, disabled: Disabled) -> None:
+def _report_disabled(webhook: webhooks.WebhookRecord, disabled: Disabled) -> None:
     ENDPOINTS_DISABLED.labels(disabled.reason).inc()
     log.warning(
-        "endpoint disabled",
+        "endpoint.disabled",
         endpoint_id=disabled.endpoint_id,
         user_id=webhook.user_id,
         reason=disabled.reason,
-        told=disabled.told,
+        notified=disabled.told,
     )
 
 
@@ -290,8 +283,9 @@ def _outcome(answer: Answer, delay: float | None) -> AttemptOutcome:
 
 
 async def _ended(conn: Connection, order: DeliveryOrder) -> AttemptResult:
-    """Of a delivery with nothing left to try: it has ended, or a newer one took over. Raises
-    WebhookNotFoundError.
+    """Return the result of a delivery that has ended or was replaced by a newer one.
+
+    Raises WebhookNotFoundError.
     """
     webhook = await webhooks.get_webhook(conn, order.event_id)
     delivered = webhook.state is WebhookState.DELIVERED
@@ -301,21 +295,21 @@ async def _ended(conn: Connection, order: DeliveryOrder) -> AttemptResult:
     )
 
 
-def _raise_put_back(put_back: PutBack) -> NoReturn:
+def _raise_no_slot(pause_seconds: float) -> NoReturn:
     WEBHOOKS_PUT_BACK.inc()
     raise ApplicationError(
-        "its endpoint has no room now",
-        type=PUT_BACK,
-        category=ApplicationErrorCategory.BENIGN,  # nothing was tried, and nothing is wrong with us
-        next_retry_delay=timedelta(seconds=put_back.seconds),
+        "no free slot for the endpoint",
+        type=NO_SLOT,
+        category=ApplicationErrorCategory.BENIGN,  # nothing was attempted and nothing is wrong
+        next_retry_delay=timedelta(seconds=pause_seconds),
     )
 
 
 def _raise_retry(number: int, answer: Answer, delay_seconds: float) -> NoReturn:
     raise ApplicationError(
-        f"try {number} was not taken: {answer.error}, status {answer.status_code}",
+        f"attempt {number} was not accepted: {answer.error}, status {answer.status_code}",
         type=NOT_DELIVERED,
-        # expected, and no alarm: the receiver's trouble, not ours
+        # Expected: the receiver's failure is no alarm for this service.
         category=ApplicationErrorCategory.BENIGN,
         next_retry_delay=timedelta(seconds=delay_seconds),
     )

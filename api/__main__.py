@@ -13,7 +13,6 @@ import uvloop
 from api.app import create_app
 from api.http.server import listen, serve
 from api.services import open_services
-from core.platform.observability.access_log import AccessLog
 from core.platform.observability.logging import configure_logging, get_logger
 from core.platform.observability.metrics import MetricsPortError, start_metrics_server
 from core.platform.settings.processes import ApiProcess, describe_settings, load, secret_values
@@ -80,7 +79,8 @@ async def _serve(settings: ApiProcess, listener: socket.socket) -> int:
         signal.signal(signal.SIGTERM, _ignore)
         signal.signal(signal.SIGINT, _ignore)
         log.info("listening", address=f"http://{settings.api_host}:{listener.getsockname()[1]}")
-        await serve(AccessLog(create_app(services)), listener, settings.api_max_connections)
+        app = create_app(services, cors_origins=settings.cors_origins)
+        await serve(app, listener, settings.api_max_connections)
     return 0
 
 

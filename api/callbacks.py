@@ -1,12 +1,11 @@
-"""Callbacks over HTTP: a provider calls us. Verified, written down, the waiter woken;
-nothing more.
-"""
+"""Route of provider callbacks: verify the callback, store it, and wake the poller."""
 
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 
 from api.http.openapi import problems
+from api.http.problem_texts import CALLBACK_SIGNATURE_INVALID, CALLBACK_UNVERIFIABLE
 from api.http.problems import CALLBACKS_PATH, ProblemError, not_found, unavailable
 from api.http.strict_json import check_encoding
 from api.services import Services, services_of
@@ -17,7 +16,7 @@ from core.platform.observability.metrics import CALLBACKS
 from core.providers.port import CallbackRefusedError, CallbackUnverifiableError, Provider
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, find_send_key, record_callback
 
-_OTHER = "other"
+OTHER_PROVIDER: Final = "other"
 
 log = get_logger(__name__)
 router = APIRouter(tags=["callbacks"])
@@ -25,7 +24,7 @@ router = APIRouter(tags=["callbacks"])
 
 @router.post(
     "/callbacks/{provider}/{token}",
-    summary="For providers only",
+    summary="Receive a provider callback",
     responses=problems(
         FailureCode.UNAUTHENTICATED,
         FailureCode.NOT_FOUND,
@@ -34,28 +33,28 @@ router = APIRouter(tags=["callbacks"])
     ),
 )
 async def receive_callback(request: Request, provider: str, token: str) -> dict[str, Any]:
-    """A job has news. We signed the address, the provider the body; both are checked. Repeats
-    change nothing.
+    """For providers only. The path carries a token of this service, the body a signature of the
+    provider; both are verified. Repeating is safe.
     """
     services = services_of(request)
-    job_id, send_number = _whose(services, provider, token)
+    job_id, send_number = _verify_token(services, provider, token)
     check_encoding(request)
     body = await request.body()
-    sender = await _sender(services, provider, job_id, send_number)
-    new = await _verified(request, sender, job_id, send_number, body)
+    adapter = await _provider_of_send(services, provider, job_id, send_number)
+    callback = await _verify(request, adapter, job_id, send_number, body)
     async with services.database.as_system() as conn:
-        outcome = await record_callback(conn, new)
-    CALLBACKS.labels(sender.name, outcome.value).inc()
-    log.info("callback received", job_id=job_id, provider=sender.name, outcome=outcome.value)
+        outcome = await record_callback(conn, callback)
+    CALLBACKS.labels(adapter.name, outcome.value).inc()
+    log.info("callback.received", job_id=job_id, provider=adapter.name, outcome=outcome.value)
     if outcome is CallbackOutcome.UNKNOWN_JOB:
         raise not_found(CALLBACKS_PATH)
     return {}
 
 
-def _whose(services: Services, provider: str, token: str) -> tuple[JobId, int]:
-    """Before a byte of the body is read, and without a query."""
+def _verify_token(services: Services, provider: str, token: str) -> tuple[JobId, int]:
+    """Return the job and send of the token. Runs before the body is read, without a query."""
     if provider not in services.providers.known_names:
-        CALLBACKS.labels(_OTHER, "unknown_provider").inc()
+        CALLBACKS.labels(OTHER_PROVIDER, "unknown_provider").inc()
         raise not_found(CALLBACKS_PATH)
     subject = services.tokens.verify(token)
     if subject is None:
@@ -64,38 +63,39 @@ def _whose(services: Services, provider: str, token: str) -> tuple[JobId, int]:
     return subject
 
 
-async def _sender(services: Services, provider: str, job_id: JobId, send_number: int) -> Provider:
-    """Who verifies it: each account may sign in its own way, so the one that the send was made
-    with.
-    """
+async def _provider_of_send(
+    services: Services, provider: str, job_id: JobId, send_number: int
+) -> Provider:
+    """Return the adapter with the key of the send: each provider account has its own secret."""
     async with services.database.as_system() as conn:
         provider_key_id = await find_send_key(conn, job_id, send_number, provider)
-        sender = await services.keys.open(conn, services.providers, provider, provider_key_id)
-    if sender is None:  # nothing is open that was bought with a key that is gone
+        adapter = await services.keys.open(conn, services.providers, provider, provider_key_id)
+    if adapter is None:  # the key was erased, so no open job was bought with it
         CALLBACKS.labels(provider, "no_key").inc()
         raise not_found(CALLBACKS_PATH)
-    return sender
+    return adapter
 
 
-async def _verified(
-    request: Request, sender: Provider, job_id: JobId, send_number: int, body: bytes
+async def _verify(
+    request: Request, adapter: Provider, job_id: JobId, send_number: int, body: bytes
 ) -> NewCallback:
+    """Return the callback. Raise ProblemError if its signature is invalid or cannot be verified."""
     try:
-        callback = await sender.verify_callback(dict(request.headers), body)
+        callback = await adapter.verify_callback(dict(request.headers), body)
     except CallbackRefusedError:
-        CALLBACKS.labels(sender.name, "refused").inc()
-        log.warning("callback refused", job_id=job_id, provider=sender.name)
+        CALLBACKS.labels(adapter.name, "refused").inc()
+        log.warning("callback.refused", job_id=job_id, provider=adapter.name)
         raise ProblemError(
             FailureCode.UNAUTHENTICATED,
-            "The signature is missing, wrong or too old.",
+            CALLBACK_SIGNATURE_INVALID,
             headers={"WWW-Authenticate": "Signature"},
         ) from None
     except CallbackUnverifiableError:
-        CALLBACKS.labels(sender.name, "unverifiable").inc()
-        log.warning("callback not verifiable now", job_id=job_id, provider=sender.name)
-        raise unavailable("The signature cannot be checked right now; send it again.") from None
+        CALLBACKS.labels(adapter.name, "unverifiable").inc()
+        log.warning("callback.unverifiable", job_id=job_id, provider=adapter.name)
+        raise unavailable(CALLBACK_UNVERIFIABLE) from None
     return NewCallback(
-        provider=sender.name,
+        provider=adapter.name,
         delivery_id=callback.delivery_id,
         job_id=job_id,
         send_number=send_number,

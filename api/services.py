@@ -1,5 +1,6 @@
-"""What the routes work with, opened once per process. Nothing here waits for PostgreSQL, Temporal
-or S3 to be up.
+"""The connections and settings of the routes, opened once per process.
+
+Opening them does not need PostgreSQL, Temporal or S3 to be reachable.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from fastapi import Request
 from temporalio.client import Client
 
-from api.http.restore_gate import Gate
+from api.http.recovery_admission import RecoveryAdmission
 from core.jobs.key_ring import KeyRing
 from core.ordering.services import OrderingServices
 from core.platform.crypto.callback_tokens import PURPOSE, CallbackTokens
@@ -29,11 +30,11 @@ from core.store.files.object_storage import ObjectStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """temporal: connects at its first call. public_base_url: under which we are reached, without a
-    slash at the end.
+    """temporal: connects at its first call. public_base_url: URL of the API for others, without a
+    trailing slash.
 
-    files_are_public: their addresses are for good, on a CDN; else each is signed and expires.
-    issuer: whose tokens are accepted beside API keys.
+    files_are_public: stored files have permanent URLs on a CDN; otherwise URLs are signed and
+    expire. issuer: identity provider whose tokens are accepted in addition to API keys.
     """
 
     database: Database
@@ -45,7 +46,7 @@ class Services:
     tokens: CallbackTokens
     public_base_url: str
     files_are_public: bool
-    gate: Gate
+    recovery: RecoveryAdmission
     rates: RateLimits
     limits: LoadLimits
     issuer: Issuer | None
@@ -82,13 +83,13 @@ async def open_services(settings: ApiProcess) -> AsyncGenerator[Services]:
         ) as objects,
         Issuer.open(settings) as issuer,
     ):
-        gate = Gate(database, objects)
-        comparing = asyncio.create_task(gate.compare_with_mark())
+        recovery = RecoveryAdmission(database, objects)
+        comparison = asyncio.create_task(recovery.compare_with_restore_marker())
         try:
-            yield await _services(settings, sealer, database, providers, objects, gate, issuer)
+            yield await _services(settings, sealer, database, providers, objects, recovery, issuer)
         finally:
-            comparing.cancel()
-            await asyncio.gather(comparing, return_exceptions=True)
+            comparison.cancel()
+            await asyncio.gather(comparison, return_exceptions=True)
 
 
 async def _services(
@@ -97,7 +98,7 @@ async def _services(
     database: Database,
     providers: Providers,
     objects: ObjectStore,
-    gate: Gate,
+    recovery: RecoveryAdmission,
     issuer: Issuer | None,
 ) -> Services:
     return Services(
@@ -110,11 +111,12 @@ async def _services(
         tokens=CallbackTokens(sealer.derive_key(PURPOSE)),
         public_base_url=settings.public_base_url,
         files_are_public=settings.cdn_base_url is not None,
-        gate=gate,
+        recovery=recovery,
         rates=RateLimits(
             writes=settings.rate_limit_writes,
             reads=settings.rate_limit_reads,
             window_seconds=settings.rate_limit_window_seconds,
+            user_factor=settings.rate_limit_user_factor,
         ),
         limits=LoadLimits.of(settings),
         issuer=issuer,

@@ -8,16 +8,16 @@ from typing import Annotated
 import typer
 from temporalio.service import RPCError
 
+from activities.registration import open_activities
 from cli.options import Actor
 from cli.output import Shown
 from cli.session import ExitCode, FailedError
-from core.maintenance import histories
+from core.maintenance.histories import ExecutionHistories
 from core.maintenance.recovery import CANNOT_RECOVER, Recovery
 from core.platform.observability.logging import configure_logging
 from core.platform.settings.processes import WorkerProcess, load, secret_values
 from core.platform.temporal.client import TemporalConnectError, connect
 from core.platform.temporal.payload_encryption import payload_converter
-from worker import open_crew
 
 
 def _time(text: str) -> datetime:
@@ -55,13 +55,13 @@ async def recover(
     configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
     try:
         client = await connect(settings, payloads=payload_converter(settings))
-        async with open_crew(settings, client) as crew:
+        async with open_activities(settings, client) as activities:
             recovery = Recovery(
-                database=crew.database,
-                objects=crew.objects,
-                jobs=crew.jobs,
-                temporal=histories.past_at(client),
-                say=_print,
+                database=activities.database,
+                objects=activities.objects,
+                submitter=activities.jobs.submitter,
+                histories=ExecutionHistories(client),
+                show=_print,
             )
             return await _run(recovery, yes=yes, since=since, actor=actor)
     except (TemporalConnectError, RPCError, *CANNOT_RECOVER) as error:
@@ -80,10 +80,10 @@ async def _run(recovery: Recovery, *, yes: bool, since: datetime | None, actor: 
         if answer.strip() != "yes":
             return Shown("Nothing was changed.", ExitCode.FAILED)
     await recovery.run(since, actor)
-    for line in recovery.for_a_person:
+    for line in recovery.for_operator:
         _print(f"FOR AN OPERATOR: {line}")
-    if recovery.for_a_person:
-        number = len(recovery.for_a_person)
+    if recovery.for_operator:
+        number = len(recovery.for_operator)
         return Shown(f"recovered; {number} jobs need an operator, listed above")
     return Shown("recovered: submits continue; start or restart the workers")
 

@@ -1,6 +1,4 @@
-"""One event to a user's address: tried for days, then visibly failed. Decisions and waiting;
-nothing else.
-"""
+"""The delivery of one webhook event to a user's endpoint: attempted for days, then failed."""
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
@@ -13,20 +11,20 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn(name="deliver_webhook")
 class DeliverWebhookWorkflow:
-    """One delivery of one event. A single activity carries all its tries, so days of silence cost
-    no history.
+    """One delivery of one event. A single activity makes all attempts, so pauses of days add no
+    history.
     """
 
     @workflow.run
     async def run(self, order: DeliveryOrder) -> AttemptResult:
         workflow.set_current_details(
-            f"**delivering**, delivery {order.delivery}; the pending activity shows the tries"
+            f"**delivering**, delivery {order.delivery}; the pending activity shows the attempts"
         )
         try:
             result = await self._attempt(order)
         except ActivityError as error:
-            # Out of time, or cancelled by an operator. Either way its user sees that it failed, and
-            # may send it again.
+            # Out of time, or cancelled by an operator. The user sees a failed delivery and may
+            # resend it.
             result = await self._finish(order)
             if is_cancelled_exception(error):
                 self._show(result)
@@ -35,7 +33,7 @@ class DeliverWebhookWorkflow:
         return result
 
     async def _attempt(self, order: DeliveryOrder) -> AttemptResult:
-        """Until the receiver takes it, says 410, or the schedule is over."""
+        """Attempt until the receiver accepts or returns 410, or the schedule is exhausted."""
         return await workflow.execute_activity_method(
             WebhookActivities.attempt,
             order,
@@ -58,4 +56,4 @@ class DeliverWebhookWorkflow:
         )
 
     def _show(self, result: AttemptResult) -> None:
-        workflow.set_current_details(f"**{result.outcome}** after {result.number} tries")
+        workflow.set_current_details(f"**{result.outcome}** after {result.number} attempts")

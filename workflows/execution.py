@@ -1,4 +1,4 @@
-"""One request, from its first paid call to its webhook. Decisions and waiting; nothing else."""
+"""The workflow of one execution, from its claim to its webhook event."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from core.domain.messages.executions import (
         CancelInput,
         ClaimOutcome,
+        ClaimResult,
         ExecutionOrder,
         ExecutionOutcome,
         ExecutionRef,
@@ -44,9 +45,7 @@ Result = TypeVar("Result")
 
 @workflow.defn(name="execution")
 class ExecutionWorkflow:
-    """Every job of a plan, each paid once; then its files, or its money back. Never both, never
-    neither.
-    """
+    """Run the steps of a plan, pay for each once, and end with the files or with the money back."""
 
     @workflow.init
     def __init__(self, order: ExecutionOrder) -> None:
@@ -60,99 +59,94 @@ class ExecutionWorkflow:
         self._jobs: dict[str, StepJob] = {}
         self._states = {step.name: JobState.WAITING for step in order.plan.steps}
         self._cancel_reason: str | None = None
+        self._cancelled_natively = False
+        self._committing_cancel: asyncio.Task[None] | None = None
         self._failure: Failure | None = None
         self._spent_nano_usd = 0
         self._storing: list[asyncio.Task[None]] = []
-        self._committing_cancel: asyncio.Task[None] | None = None
 
-    @workflow.signal(description="A cancel was asked for, and is committed in the execution's row.")
+    @workflow.signal(description="A cancel is committed in the execution's row.")
     def cancel_requested(self, reason: str, generation: int = 0) -> None:
-        """generation: the one that is meant, 0 any: what was ordered before a retry does not cancel
-        the retry.
-        """
+        """Cancel this generation (0: any): a cancel from before a retry leaves the retry alone."""
         if generation in (0, self._order.generation):
             self._cancel_reason = self._cancel_reason or reason
 
     @workflow.run
     async def run(self, order: ExecutionOrder) -> ExecutionOutcome:
-        cancelled_natively, claimed = await self._hold(
-            self._database_step(ExecutionActivities.claim, self._ref)
-        )
-        if claimed.outcome is ClaimOutcome.LOST or (
-            claimed.outcome is ClaimOutcome.WAITING and not self._cancelled
-        ):
-            return ExecutionOutcome(
-                status=None
-            )  # it waits for room in its row alone: another run is started then
-        if claimed.outcome is ClaimOutcome.CANCELLED:
-            self._cancel_reason = self._cancel_reason or "cancelled before it started"
-        self._jobs = {item.step: item for item in claimed.jobs}
+        claim = await self._uninterrupted(self._database_step(ExecutionActivities.claim, self._ref))
+        if not self._may_run(claim):
+            return ExecutionOutcome(status=None)
+        self._jobs = {item.step: item for item in claim.jobs}
         _upsert([STATUS.value_set(ExecutionStatus.RUNNING)])
-        native, _ = await self._hold(self._walk())
-        cancelled_natively |= native
-        native, outcome = await self._hold(self._finish())
-        cancelled_natively |= native
-        if cancelled_natively and outcome.status is ExecutionStatus.CANCELLED:
-            raise asyncio.CancelledError(
-                self._cancel_reason
-            )  # ordered in the Web UI: there it shows as Canceled
+        await self._uninterrupted(self._run_steps())
+        outcome = await self._uninterrupted(self._finish())
+        if self._cancelled_natively and outcome.status is ExecutionStatus.CANCELLED:
+            # Cancelled in the Web UI: so the Web UI shows it as Canceled.
+            raise asyncio.CancelledError(self._cancel_reason)
         return outcome
 
-    async def _hold(self, work: Awaitable[Result]) -> tuple[bool, Result]:
-        """Wait for work to be done whatever is ordered meanwhile.
+    async def _uninterrupted(self, work: Awaitable[Result]) -> Result:
+        """Await work to its end, and turn a native cancel meanwhile into a cancel of this service.
 
-        True if a native cancel came; it is kept as the same order.
-
-        Awaiting the work directly would pass the cancel into it, and could lose the id of something
-        paid.
+        Awaiting the work directly would pass the cancel into it, which could lose the id of a paid
+        job. The cancel is also committed to the execution's row, as the API does, so that no send
+        begins from then on.
         """
         task = asyncio.ensure_future(work)
-        native = False
         while not task.done():
             try:
                 await workflow.wait([task])
             except asyncio.CancelledError:
-                native = True
+                self._cancelled_natively = True
                 self._cancel_reason = (
                     self._cancel_reason
                     or workflow.cancellation_reason()
                     or "cancelled by an operator"
                 )
-                # In the row too, like the API does it, so that no send begins from here on.
+                cancel = CancelInput(execution=self._ref, reason=self._cancel_reason)
                 self._committing_cancel = asyncio.create_task(
-                    self._commit_cancel(self._cancel_reason)
+                    self._database_step(ExecutionActivities.cancel, cancel)
                 )
-        return native, task.result()
+        return task.result()
 
-    async def _commit_cancel(self, reason: str) -> None:
-        await self._database_step(
-            ExecutionActivities.cancel, CancelInput(execution=self._ref, reason=reason)
-        )
+    def _may_run(self, claim: ClaimResult) -> bool:
+        """Return whether this run continues after its claim.
 
-    async def _walk(self) -> None:
-        """Every step as soon as its needs are met, in parallel; then what is still being stored."""
+        LOST: another run has the generation. WAITING: its user has no free slot, so another run is
+        started later. A cancelled execution continues to its end.
+        """
+        if claim.outcome is ClaimOutcome.LOST:
+            return False
+        if claim.outcome is ClaimOutcome.WAITING and not self._cancelled:
+            return False
+        if claim.outcome is ClaimOutcome.CANCELLED:
+            self._cancel_reason = self._cancel_reason or "cancelled before it started"
+        return True
+
+    async def _run_steps(self) -> None:
+        """Run steps in parallel as their dependencies complete, then wait for stored files."""
         done = {step.name: asyncio.Event() for step in self._order.plan.steps}
 
-        async def follow(step: Step) -> None:
+        async def run_in_turn(step: Step) -> None:
             for need in step.needs:
                 await done[need].wait()
             await self._run_step(step)
             done[step.name].set()
 
-        await asyncio.gather(*(follow(step) for step in self._order.plan.steps))
+        await asyncio.gather(*(run_in_turn(step) for step in self._order.plan.steps))
         await asyncio.gather(*self._storing)
         if self._committing_cancel is not None:
             await self._committing_cancel
 
     async def _run_step(self, step: Step) -> None:
-        """Buy one step: submit, wait, settle; then store its files beside the steps that follow."""
+        """Buy one step: submit, wait, settle. Its files are stored alongside the next steps."""
         if self._stopped or any(
             self._states[need] is not JobState.COMPLETED for need in step.needs
         ):
             return
         job = self._job_ref(step)
         if self._jobs[step.name].state is JobState.COMPLETED:
-            await self._keep(step, job)
+            await self._reuse(step, job)
             return
         if not await self._submit(step, job):
             return
@@ -164,49 +158,52 @@ class ExecutionWorkflow:
         if settled.state is JobState.COMPLETED:
             self._storing.append(asyncio.create_task(self._store(step, job)))
         elif settled.failure is not None and settled.failure.code is not FailureCode.CANCELLED:
-            self._note_failure(
-                step, settled.failure
-            )  # a job that was ended because we were told to has not failed
+            self._note_failure(step, settled.failure)  # a job that the user cancelled did not fail
 
-    async def _keep(self, step: Step, job: JobRef) -> None:
-        """What was paid for before this run began is used. Its file, if we don't hold it, comes
-        first: the address at its provider may be too old for the step that needs it.
+    async def _reuse(self, step: Step, job: JobRef) -> None:
+        """Use a step that an earlier generation paid for.
+
+        A file that is not in our storage is stored first: its URL at the provider may have expired
+        before the next step needs it.
         """
         self._show(step, JobState.COMPLETED)
         if not self._jobs[step.name].stored:
             await self._store(step, job)
 
     async def _submit(self, step: Step, job: JobRef) -> bool:
-        """Until the provider certainly has the job (True) or certainly never will (False).
+        """Submit until the provider certainly has the job (True) or certainly never will (False).
 
-        Never re-sends what may be accepted.
+        A send that may have been accepted is looked up and never sent again.
         """
         tries = 0
         refusal: Failure | None = None
         while not self._stopped:
             self._show(step, JobState.SUBMITTING)
-            answer = await self._try_submit(step, job)
-            if answer.outcome is SubmitOutcome.UNKNOWN:
+            result = await self._try_submit(step, job)
+            if result.outcome is SubmitOutcome.UNKNOWN:
                 self._show(step, JobState.UNKNOWN)
                 found = await self._find(step, job)
-                answer = SubmitJobResult(outcome=_AFTER_FIND[found.outcome], failure=found.failure)
-            if answer.outcome in (SubmitOutcome.SUBMITTED, SubmitOutcome.ENDED):
+                result = SubmitJobResult(outcome=_AFTER_FIND[found.outcome], failure=found.failure)
+            if result.outcome in (SubmitOutcome.SUBMITTED, SubmitOutcome.ENDED):
                 return True
-            if answer.outcome is not SubmitOutcome.NOT_SENT:
-                self._note_failure(step, answer.failure)
+            if result.outcome is not SubmitOutcome.NOT_SENT:
+                self._note_failure(step, result.failure)
                 return False
-            refusal = answer.failure or refusal
-            if answer.held_back:  # it was not tried, so it need not try less often
-                backoff = max(policies.HELD_BACK_SECONDS, answer.retry_after_seconds / 4)
+            refusal = result.failure or refusal
+            if result.held_back:  # deferred, not tried: its pauses need not grow
+                backoff = max(policies.DEFERRED_MIN_SECONDS, result.retry_after_seconds / 4)
             else:
                 tries += 1
                 backoff = policies.backoff_seconds(policies.SUBMIT_BACKOFF_SECONDS, tries)
-            await self._pause(_spread_seconds(answer.retry_after_seconds, backoff))
+            await self._pause(
+                policies.spread_seconds(
+                    result.retry_after_seconds, backoff, workflow.random().random()
+                )
+            )
         self._show(step, JobState.WAITING)
         if self._cancel_reason == FailureCode.DEADLINE_EXCEEDED:
-            self._note_failure(
-                step, refusal
-            )  # why it was never sent says more than that time is over
+            # The reason why it was never sent is more useful than the deadline.
+            self._note_failure(step, refusal)
         return False
 
     async def _try_submit(self, step: Step, job: JobRef) -> SubmitJobResult:
@@ -223,8 +220,8 @@ class ExecutionWorkflow:
                 summary=f"{step.name}: {step.model}, sent at most once",
             )
         except ActivityError:
-            # A lost worker, a time-out, a database that went away: nobody here knows whether it was
-            # sent. The row does.
+            # A lost worker, a time-out or a database outage. The job's row shows whether it was
+            # sent; `find` reads it.
             return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
 
     async def _find(self, step: Step, job: JobRef) -> FindJobResult:
@@ -239,16 +236,17 @@ class ExecutionWorkflow:
         )
 
     async def _wait(self, step: Step, job: JobRef) -> None:
-        """Until the provider has ended the job.
+        """Wait until the provider has ended the job.
 
-        Past its deadline, or cancelled, it is asked to, and watched a little longer.
+        Past its deadline or after a cancel, cancel it at the provider and wait for a grace period.
         """
         watching = asyncio.create_task(self._watch(step, job))
         await workflow.wait_condition(lambda: watching.done() or self._cancelled)
         if watching.done() and watching.result().state.ended:
             return
         if self._committing_cancel is not None:
-            await self._committing_cancel  # settling tells a cancel from a time-out by the row
+            # Settling distinguishes a cancel from a time-out by the execution's row.
+            await self._committing_cancel
         await self._cancel_at_provider(step, job)
         if watching.done() and not watching.result().state.ended:
             watching = asyncio.create_task(self._watch(step, job))
@@ -278,12 +276,12 @@ class ExecutionWorkflow:
                 summary=f"{step.name}: ask {step.provider} to end it",
             )
         except ActivityError:
-            workflow.logger.warning("the provider could not be asked to end a job")
+            workflow.logger.warning("job.cancel_failed")
 
     async def _store(self, step: Step, job: JobRef) -> None:
-        """Bring the step's file into our storage.
+        """Copy the step's files into object storage.
 
-        A lost intermediate costs nobody the result; a lost result is a failure.
+        A lost intermediate file does not affect the result; a lost result is a failure.
         """
         try:
             stored = await workflow.execute_activity_method(
@@ -305,16 +303,12 @@ class ExecutionWorkflow:
             self._note_failure(step, stored.failure)
 
     async def _finish(self) -> ExecutionOutcome:
-        """The end state, the rest of the hold and the webhook event in one transaction; its
-        delivery started.
-        """
+        """End the execution: final state, released hold and webhook event in one transaction."""
         if self._failure is not None:
             status, failure = ExecutionStatus.FAILED, self._failure
         elif self._states[self._order.plan.result_step] is JobState.COMPLETED:
             status, failure = ExecutionStatus.COMPLETED, None
-        elif (
-            self._cancel_reason == FailureCode.DEADLINE_EXCEEDED
-        ):  # nobody but the sweep ordered it
+        elif self._cancel_reason == FailureCode.DEADLINE_EXCEEDED:  # set by the reconciler alone
             status, failure = ExecutionStatus.FAILED, Failure.of(FailureCode.DEADLINE_EXCEEDED)
         else:
             status, failure = ExecutionStatus.CANCELLED, Failure.of(FailureCode.CANCELLED)
@@ -326,9 +320,8 @@ class ExecutionWorkflow:
         _upsert(
             [
                 STATUS.value_set(outcome.status or status),
-                COST_USD.value_set(
-                    outcome.spent_nano_usd / NANO_PER_USD
-                ),  # to filter by; the ledger is exact
+                # For filters; the ledger is exact.
+                COST_USD.value_set(outcome.spent_nano_usd / NANO_PER_USD),
             ]
         )
         self._describe(outcome.status or status)
@@ -340,21 +333,21 @@ class ExecutionWorkflow:
 
     @property
     def _stopped(self) -> bool:
-        """No new submits."""
+        """Return whether no new job may be sent."""
         return self._cancelled or self._failure is not None
 
     def _note_failure(self, step: Step, failure: Failure | None) -> None:
         if failure is None:
             return
         self._show(step, JobState.FAILED)
-        ordered = self._cancelled and self._cancel_reason != FailureCode.DEADLINE_EXCEEDED
-        if ordered and failure.code is FailureCode.SUBMISSION_UNKNOWN:
-            return  # the search was cut short by the cancel; the bill stays open either way
+        by_user = self._cancelled and self._cancel_reason != FailureCode.DEADLINE_EXCEEDED
+        if by_user and failure.code is FailureCode.SUBMISSION_UNKNOWN:
+            return  # the cancel ended the search early; the bill stays open either way
         if step.on_failure is OnFailure.STOP or step.name == self._order.plan.result_step:
             self._failure = self._failure or failure
 
     async def _pause(self, seconds: float) -> None:
-        """A pause that a cancel cuts short."""
+        """Sleep, or return early when a cancel arrives."""
         try:
             await workflow.wait_condition(
                 lambda: self._cancelled, timeout=seconds, timeout_summary="before the next try"
@@ -385,7 +378,7 @@ class ExecutionWorkflow:
         self._describe(ExecutionStatus.RUNNING)
 
     def _describe(self, status: ExecutionStatus) -> None:
-        """What a person with only the Web UI sees while it runs, and after."""
+        """Set the details that the Temporal Web UI shows while the workflow runs and afterwards."""
         lines = [
             f"**{status}**, spent so far: **${usd_text(self._spent_nano_usd)}**",
             *(
@@ -402,18 +395,6 @@ class ExecutionWorkflow:
 
 def _upsert(updates: "list[SearchAttributeUpdate[Any]]") -> None:
     workflow.upsert_search_attributes(updates)  # pyright: ignore[reportUnknownMemberType] - the SDK leaves its type open
-
-
-def _spread_seconds(asked_seconds: float, backoff_seconds: float) -> float:
-    """Never sooner than the provider asked; those that were turned away together do not come back
-    together.
-    """
-    chance = workflow.random().random()
-    return (
-        asked_seconds + chance * backoff_seconds
-        if asked_seconds
-        else (0.5 + chance) * backoff_seconds
-    )
 
 
 _AFTER_FIND = {

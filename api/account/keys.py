@@ -1,6 +1,6 @@
-"""A user's own API keys over HTTP: made, listed, revoked."""
+"""Routes of the account's API keys: create, list, revoke."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, ConfigDict, Field
@@ -8,9 +8,9 @@ from pydantic import AfterValidator, ConfigDict, Field
 from api.auth.authentication import Admin, AdminUser, insufficient_scope
 from api.http.ids import KEY_ID
 from api.http.openapi import problems
+from api.http.problem_texts import TOO_MANY_KEYS
 from api.http.problems import invalid_field, not_found
-from api.http.schemas import RequestBody, Time
-from api.http.schemas import ResponseBody as Wire
+from api.http.schemas import RequestBody, ResponseBody, Time
 from api.http.strict_json import StrictJsonRoute
 from api.services import services_of
 from core.domain.failures import FailureCode
@@ -25,14 +25,13 @@ from core.store.accounts.users import (
     revoke_api_key,
 )
 
-MAX_KEYS = 50
-"""Keys of a user that are accepted at once; each has an allowance of requests of its own."""
-MAX_EXPIRES_DAYS = 36_500
-
-_PATH = "/api/keys"
+MAX_KEYS: Final = 50
+"""Valid keys of a user; each has its own rate limit."""
+MAX_EXPIRES_DAYS: Final = 36_500
+KEYS_PATH: Final = "/api/keys"
 
 log = get_logger(__name__)
-router = APIRouter(prefix="/api", tags=["keys"], route_class=StrictJsonRoute)
+router = APIRouter(prefix="/api", tags=["API keys"], route_class=StrictJsonRoute)
 
 
 def _printable(value: str) -> str:
@@ -41,8 +40,15 @@ def _printable(value: str) -> str:
     return value
 
 
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Scopes = Annotated[
+    tuple[Annotated[Scope, Field(strict=False)], ...],
+    Field(strict=False, min_length=1, max_length=len(Scope)),
+]
+
+
 class NewKeyRequest(RequestBody):
-    """The name of the new key and what it may be used for."""
+    """The name of the new key, and what it may be used for."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -50,23 +56,19 @@ class NewKeyRequest(RequestBody):
         }
     )
 
-    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)] = Field(
-        description="To tell keys apart."
-    )
-    scopes: Annotated[
-        tuple[Annotated[Scope, Field(strict=False)], ...],
-        Field(strict=False, min_length=1, max_length=len(Scope)),
-    ] = Field(
-        tuple(sorted(USUAL_SCOPES)), description="None that the key lacks that this is asked with."
+    name: Name = Field(description="Distinguishes keys in lists.")
+    scopes: Scopes = Field(
+        tuple(sorted(USUAL_SCOPES)),
+        description="Only scopes that the credential of this request has.",
     )
     expires_days: Annotated[int, Field(ge=1, le=MAX_EXPIRES_DAYS)] | None = Field(
-        None, description="When it ends by itself. Default: never."
+        None, description="Days until the key expires. Default: it does not expire."
     )
 
 
-class Key(Wire):
-    """prefix: how it begins, after `tko_`. madeBy: the id of the key, or the subject of the token,
-    that asked for it; null: an operator made it. lastUsedAt: to the minute.
+class Key(ResponseBody):
+    """prefix: the characters after `tko_`. madeBy: the key id or token subject that created the
+    key; null: an operator did. lastUsedAt: to the minute.
     """
 
     id: str
@@ -80,12 +82,12 @@ class Key(Wire):
     last_used_at: Time | None
 
 
-class KeyList(Wire):
+class KeyList(ResponseBody):
     data: list[Key]
 
 
-class NewKey(Wire):
-    """apiKey: the key itself. It is in this answer and nowhere else."""
+class NewKey(ResponseBody):
+    """apiKey: the key itself, which no other response contains."""
 
     id: str
     name: str
@@ -99,27 +101,26 @@ class NewKey(Wire):
 @router.post(
     "/keys",
     status_code=201,
-    summary="Make an API key",
+    summary="Create an API key",
     responses=problems(
         FailureCode.UNAUTHENTICATED,
-        FailureCode.PAYLOAD_TOO_LARGE,
         FailureCode.UNSUPPORTED_MEDIA_TYPE,
         FailureCode.INVALID_REQUEST,
     ),
 )
-async def make_key(
+async def create_key(
     request: Request, response: Response, admin: Admin, body: NewKeyRequest
 ) -> NewKey:
-    """Shown once. It works at once, and outlives the key that it was made with."""
+    """The key is shown once and works immediately. It stays valid when the key that created it is
+    revoked.
+    """
     scopes = frozenset(body.scopes)
     if not scopes <= admin.scopes:
         raise insufficient_scope(*scopes - admin.scopes)
     async with services_of(request).database.as_user(admin.user_id) as conn:
         if await count_usable_keys(conn, admin.user_id) >= MAX_KEYS:
-            raise invalid_field(
-                "name", f"cannot be given: this user has {MAX_KEYS} keys. Revoke one first"
-            )
-        made = await insert_api_key(
+            raise invalid_field("name", TOO_MANY_KEYS.format(limit=MAX_KEYS))
+        created = await insert_api_key(
             conn,
             admin.user_id,
             body.name,
@@ -128,28 +129,28 @@ async def make_key(
             made_by=admin.name,
         )
     log.info(
-        "api key made",
+        "api_key.created",
         user_id=admin.user_id,
-        key_id=made.key_id,
+        key_id=created.key_id,
         made_by=admin.name,
         scopes=sorted(scopes),
     )
     response.headers["Cache-Control"] = "no-store"
     return NewKey(
-        id=made.key_id,
+        id=created.key_id,
         name=body.name,
-        prefix=made.key.prefix,
+        prefix=created.key.prefix,
         scopes=sorted(scopes),
-        api_key=made.key.text,
-        created_at=made.created_at,
-        expires_at=made.expires_at,
+        api_key=created.key.text,
+        created_at=created.created_at,
+        expires_at=created.expires_at,
     )
 
 
-@router.get("/keys", summary="Own API keys", responses=problems(FailureCode.UNAUTHENTICATED))
+@router.get("/keys", summary="List API keys", responses=problems(FailureCode.UNAUTHENTICATED))
 async def read_keys(request: Request, user_id: AdminUser) -> KeyList:
-    """Those that are accepted, then those that were, the newest of each first: 200 at most. Without
-    their secrets.
+    """Valid keys first, then expired and revoked ones, each newest first, at most 200. Without
+    secrets.
     """
     async with services_of(request).database.reading_as(user_id) as conn:
         return KeyList(data=[_key(entry) for entry in await list_api_keys(conn, user_id)])
@@ -176,13 +177,13 @@ def _key(entry: KeyEntry) -> Key:
     responses=problems(FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND),
 )
 async def revoke_key(request: Request, admin: Admin, key_id: str) -> None:
-    """Refused from the next request on, by every process; also the key that this is asked with.
-    Repeating is safe.
+    """Every process rejects the key from its next request. A key may revoke itself. Repeating is
+    safe.
     """
     revoked_at = None
     if KEY_ID.fullmatch(key_id):
         async with services_of(request).database.as_user(admin.user_id) as conn:
             revoked_at = await revoke_api_key(conn, KeyId(key_id), user_id=admin.user_id)
     if revoked_at is None:
-        raise not_found(_PATH)
-    log.info("api key revoked", user_id=admin.user_id, key_id=key_id, revoked_by=admin.name)
+        raise not_found(KEYS_PATH)
+    log.info("api_key.revoked", user_id=admin.user_id, key_id=key_id, revoked_by=admin.name)

@@ -1,15 +1,14 @@
-"""What a user holds and has spent in a month, over HTTP."""
+"""Route of the account's usage in a month: money and videos, held and settled."""
 
 from datetime import date
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from api.auth.authentication import CurrentUser
 from api.http.openapi import problems
-from api.http.schemas import ResponseBody as Wire
-from api.http.schemas import Time, Usd
+from api.http.schemas import QueryParameters, ResponseBody, Time, Usd
 from api.services import services_of
 from core.domain.failures import FailureCode
 from core.domain.money import usd_text
@@ -18,12 +17,10 @@ from core.store.money.usage import Usage, get_usage
 
 _MONTH = r"^20[0-9]{2}-(0[1-9]|1[0-2])$"
 
-router = APIRouter(prefix="/api", tags=["money"])
+router = APIRouter(prefix="/api", tags=["usage"])
 
 
-class UsageQuery(Wire):
-    model_config = ConfigDict(extra="forbid")
-
+class UsageQuery(QueryParameters):
     month: (
         Annotated[
             str,
@@ -33,10 +30,10 @@ class UsageQuery(Wire):
     ) = None
 
 
-class MoneyUsage(Wire):
-    """held: for bills that are still open. settled: billed. limit: as it is now; null: none.
+class MoneyUsage(ResponseBody):
+    """held: reserved for open bills. settled: billed. limit: the present one; null: unlimited.
 
-    left: what may still be held; null without a limit, and for another month than this one.
+    left: what may still be held; null without a limit, and for months other than the present one.
     """
 
     limit: Usd | None
@@ -45,8 +42,8 @@ class MoneyUsage(Wire):
     left: Usd | None
 
 
-class VideoUsage(Wire):
-    """held: begun. settled: completed; others do not count."""
+class VideoUsage(ResponseBody):
+    """held: videos in progress. settled: completed videos; failed ones do not count."""
 
     limit: int | None
     held: int
@@ -54,8 +51,8 @@ class VideoUsage(Wire):
     left: int | None
 
 
-class DailyUsage(Wire):
-    """Of what was begun on this day (UTC), by a request or a retry."""
+class DailyUsage(ResponseBody):
+    """Usage of requests and retries that were accepted on this day (UTC)."""
 
     date: date
     held: Usd
@@ -64,8 +61,8 @@ class DailyUsage(Wire):
     videos_settled: int
 
 
-class ModelUsage(Wire):
-    """jobs: purchases, those that were given back included."""
+class ModelUsage(ResponseBody):
+    """jobs: purchases, including released ones."""
 
     provider: str
     model: str
@@ -74,15 +71,15 @@ class ModelUsage(Wire):
     settled: Usd
 
 
-class Threshold(Wire):
+class Threshold(ResponseBody):
     kind: Measure
     percent: int
     reached_at: Time
 
 
-class MonthUsage(Wire):
-    """A calendar month in UTC; money belongs to the month in which it was held. byDay and byModel
-    add up to usd and videos. resetsAt: when the next month begins.
+class MonthUsage(ResponseBody):
+    """A calendar month in UTC. Money belongs to the month in which it was held. byDay and byModel
+    add up to usd and videos. resetsAt: the start of the next month.
     """
 
     month: str
@@ -97,13 +94,13 @@ class MonthUsage(Wire):
 
 @router.get(
     "/usage",
-    summary="What a month has used",
+    summary="Get usage",
     responses=problems(FailureCode.UNAUTHENTICATED, FailureCode.INVALID_REQUEST),
 )
 async def read_usage(
     request: Request, user_id: CurrentUser, query: Annotated[UsageQuery, Query()]
 ) -> MonthUsage:
-    """This month by default, in all, by day and by model: held and settled. As of one moment."""
+    """Totals, days and models of a month, from one snapshot. Default: the present month."""
     month = None if query.month is None else date.fromisoformat(f"{query.month}-01")
     async with services_of(request).database.reading_as(user_id) as conn:
         return usage_answer(await get_usage(conn, user_id, month))
@@ -147,8 +144,12 @@ def usage_answer(usage: Usage) -> MonthUsage:
             for model in usage.models
         ],
         thresholds=[
-            Threshold(kind=one.measure, percent=one.percent, reached_at=one.reached_at)
-            for one in usage.thresholds
+            Threshold(
+                kind=threshold.measure,
+                percent=threshold.percent,
+                reached_at=threshold.reached_at,
+            )
+            for threshold in usage.thresholds
         ],
     )
 

@@ -1,43 +1,41 @@
-"""Who asks, and what they may: a user, by an API key or an issuer's token in the Authorization
-header.
-"""
+"""Authentication by API key or OIDC token, and the scopes of the caller."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.auth.rate_limit import announce, class_of, only_reads, rate_limited
+from api.auth.rate_limit import class_of, only_reads, rate_limited, set_rate_headers
+from api.http.problem_texts import CREDENTIAL_NEEDED, ISSUER_UNREACHABLE, SCOPES_MISSING
 from api.http.problems import ProblemError, unavailable
 from api.services import Services, services_of
 from core.domain.failures import FailureCode
 from core.domain.ids import UserId
 from core.domain.scopes import Scope
+from core.platform.key_cache import KeysUnavailableError
 from core.platform.observability.logging import get_logger
 from core.platform.oidc.issuer import Issuer, TokenRefusedError
-from core.platform.oidc.jwks import KeysUnreachableError
 from core.store.accounts.api_key_format import ApiKey, parse_api_key
 from core.store.accounts.identities import admit_identity
 from core.store.accounts.rate_limit import Rate, admit_request
 from core.store.accounts.users import mark_key_used
 
-_JWT_DOTS = 2
+JWT_DOTS: Final = 2
 
 log = get_logger(__name__)
 _bearer = HTTPBearer(
     auto_error=False,
     scheme_name="apiKey",
     bearerFormat="tko_…",
-    description="An API key of a Takeone user; where the operator has set an issuer, also a JWT of that issuer.",
+    description="An API key of a Takeone user. If the operator has set an OIDC issuer, also a JWT of "
+    "that issuer.",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """name: the id of the key, or the token's subject, for whoever asks later what was done with
-    it.
-    """
+    """The user of a request. name: the key id or the token's subject, for logs and audits."""
 
     user_id: UserId
     scopes: frozenset[Scope]
@@ -47,17 +45,17 @@ class Caller:
 async def authenticate(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 ) -> Caller:
-    """Who it is, and the request counted. Raises ProblemError: no usable credential, or too many
-    requests with it.
+    """Return the caller and count the request.
 
-    What is wrong with a credential is not said to whoever holds it.
+    Raise ProblemError without a valid credential, or beyond its rate limit. The problem does not
+    contain the reason why a credential is invalid.
     """
     text = credentials.credentials if credentials is not None else ""
     services = services_of(request)
     key = parse_api_key(text)
     if key is not None:
         return await _by_key(request, services, key)
-    if services.issuer is not None and text.count(".") == _JWT_DOTS:
+    if services.issuer is not None and text.count(".") == JWT_DOTS:
         return await _by_token(request, services, services.issuer, text)
     raise _unauthenticated()
 
@@ -76,33 +74,31 @@ async def _by_key(request: Request, services: Services, key: ApiKey) -> Caller:
 
 async def _by_token(request: Request, services: Services, issuer: Issuer, token: str) -> Caller:
     try:
-        vouched = await issuer.verify(token)
+        identity = await issuer.verify(token)
     except TokenRefusedError as error:
-        log.debug("token refused", reason=str(error))
+        log.debug("token.refused", reason=str(error))
         raise _unauthenticated() from None
-    except KeysUnreachableError:
-        raise unavailable(
-            "Tokens cannot be checked now: the keys of their issuer cannot be read."
-        ) from None
+    except KeysUnavailableError:
+        raise unavailable(ISSUER_UNREACHABLE) from None
     async with services.database.alone() as conn:
         admission = await admit_identity(
             conn,
-            vouched.issuer,
-            vouched.subject,
-            vouched.user_id,
+            identity.issuer,
+            identity.subject,
+            identity.user_id,
             class_of(request),
             services.rates,
         )
     if admission is None or not admission.usable:
         raise _unauthenticated()
     _check_rate(request, admission.rate)
-    return Caller(user_id=admission.user_id, scopes=vouched.scopes, name=vouched.subject)
+    return Caller(user_id=admission.user_id, scopes=identity.scopes, name=identity.subject)
 
 
 def _check_rate(request: Request, rate: Rate | None) -> None:
     if rate is None:
         return
-    announce(request, rate)
+    set_rate_headers(request, rate)
     if not rate.admitted:
         raise rate_limited(rate)
 
@@ -110,7 +106,7 @@ def _check_rate(request: Request, rate: Rate | None) -> None:
 def _unauthenticated() -> ProblemError:
     return ProblemError(
         FailureCode.UNAUTHENTICATED,
-        "Send a valid API key in the header Authorization: Bearer tko_…, or a token of this service's issuer.",
+        CREDENTIAL_NEEDED,
         headers={"WWW-Authenticate": 'Bearer realm="takeone"'},
     )
 
@@ -119,21 +115,22 @@ AnyCaller = Annotated[Caller, Depends(authenticate)]
 
 
 def current_user(request: Request, caller: AnyCaller) -> UserId:
-    """Raises ProblemError: the caller may not do what this method does."""
+    """Return the user. Raise ProblemError without the scope that the method needs."""
     _check_scope(caller, usual_scope(request.method, request.url.path))
     return caller.user_id
 
 
 def usual_scope(method: str, path: str) -> Scope:
-    """What a route asks for that is not for administration."""
+    """Return the scope that a route needs unless it needs `admin`."""
     return Scope.READ if only_reads(method, path) else Scope.GENERATE
 
 
 def current_admin(
     caller: Annotated[Caller, Security(authenticate, scopes=[Scope.ADMIN.value])],
 ) -> Caller:
-    """Raises ProblemError: the caller may not administer. Naming the scope above is for the
-    documentation alone.
+    """Return the caller. Raise ProblemError without the scope `admin`.
+
+    The scope in the annotation is documentation; FastAPI does not enforce it.
     """
     _check_scope(caller, Scope.ADMIN)
     return caller
@@ -143,18 +140,17 @@ def _admin_user(caller: Annotated[Caller, Depends(current_admin)]) -> UserId:
     return caller.user_id
 
 
-def _check_scope(caller: Caller, needed: Scope) -> None:
-    if needed not in caller.scopes:
-        raise insufficient_scope(needed)
+def _check_scope(caller: Caller, scope: Scope) -> None:
+    if scope not in caller.scopes:
+        raise insufficient_scope(scope)
 
 
-def insufficient_scope(*needed: Scope) -> ProblemError:
-    """needed: those that are missing."""
-    names = " ".join(sorted(needed))
+def insufficient_scope(*missing: Scope) -> ProblemError:
+    names = " ".join(sorted(missing))
     return ProblemError(
         FailureCode.INSUFFICIENT_SCOPE,
-        f"Missing: {names}.",
-        members={"missingScopes": sorted(needed)},
+        SCOPES_MISSING.format(scopes=names),
+        members={"missingScopes": sorted(missing)},
         headers={
             "WWW-Authenticate": f'Bearer realm="takeone", error="insufficient_scope", scope="{names}"'
         },
@@ -162,8 +158,8 @@ def insufficient_scope(*needed: Scope) -> ProblemError:
 
 
 CurrentUser = Annotated[UserId, Depends(current_user)]
-"""Needs the scope `read` to look at something, and `generate` for everything else."""
+"""Needs the scope `read` for requests that only read, otherwise `generate`."""
 AdminUser = Annotated[UserId, Depends(_admin_user)]
-"""Needs the scope `admin`, also to look."""
+"""Needs the scope `admin`, also for requests that only read."""
 Admin = Annotated[Caller, Depends(current_admin)]
-"""Like AdminUser, for who must know with what it was asked."""
+"""Like AdminUser, but with the caller's scopes and name."""

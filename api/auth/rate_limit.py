@@ -1,7 +1,6 @@
-"""How many requests an API key may send, or a user with tokens: refused beyond, and told with every
-answer.
+"""The rate limit of a request: its class, the 429 problem, and the headers of every response.
 
-The fields are those of draft-ietf-httpapi-ratelimit-headers-10.
+The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 """
 
 from typing import Final
@@ -10,42 +9,52 @@ from fastapi import Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http.problem_texts import RATE_EXCEEDED
 from api.http.problems import ProblemError
 from core.domain.failures import FailureCode
 from core.store.accounts.rate_limit import Rate, RouteClass
 
-_ONLY_READS: Final = frozenset({"/api/quotes"})
-"""Requests that start, spend and change nothing, though they are POSTs."""
-_ENDS: Final = "/cancel"
-"""A cancel ends spending: it has the larger allowance, so that who has ordered too much can still
-end it.
+READS_BY_POST: Final = frozenset({"/api/quotes"})
+"""POST routes that start, spend and change nothing."""
+CANCEL_SUFFIX: Final = "/cancel"
+"""Cancels and deletions count as reads, so that a user at the limit of writes can still end
+spending and revoke a leaked key.
 """
+REQUESTS: Final = {
+    RouteClass.WRITES: "requests that start or change something",
+    RouteClass.READS: "requests that read",
+}
+SUBJECTS: Final = {False: "this credential", True: "all credentials of this account"}
 _STATE: Final = "rate"
 
 
 def only_reads(method: str, path: str) -> bool:
-    return method in ("GET", "HEAD") or path in _ONLY_READS
+    return method in ("GET", "HEAD") or path in READS_BY_POST
 
 
 def class_of(request: Request) -> RouteClass:
-    path = request.url.path
-    return (
-        RouteClass.READS
-        if only_reads(request.method, path) or path.endswith(_ENDS)
-        else RouteClass.WRITES
-    )
+    """Return the class that a request counts in."""
+    method, path = request.method, request.url.path
+    ends_something = method == "DELETE" or path.endswith(CANCEL_SUFFIX)
+    is_read = only_reads(method, path) or ends_something
+    return RouteClass.READS if is_read else RouteClass.WRITES
 
 
-def announce(request: Request, rate: Rate) -> None:
-    """Whatever this request is answered, it says how the allowance stands."""
+def set_rate_headers(request: Request, rate: Rate) -> None:
+    """Have the response of this request, of any status, report the rate."""
     setattr(request.state, _STATE, rate)
 
 
 def rate_limited(rate: Rate) -> ProblemError:
     return ProblemError(
         FailureCode.RATE_LIMITED,
-        f"In any {rate.window_seconds} seconds {rate.quota} {_REQUESTS[rate.route_class]} are admitted. "
-        f"The next one is admitted in {rate.next_seconds} s.",
+        RATE_EXCEEDED.format(
+            quota=rate.quota,
+            requests=REQUESTS[rate.route_class],
+            subject=SUBJECTS[rate.of_user],
+            window_seconds=rate.window_seconds,
+            next_seconds=rate.next_seconds,
+        ),
         members={
             "rateLimit": {
                 "class": rate.route_class,
@@ -59,14 +68,8 @@ def rate_limited(rate: Rate) -> ProblemError:
     )
 
 
-_REQUESTS: Final = {
-    RouteClass.WRITES: "requests that start or change something",
-    RouteClass.READS: "requests that read",
-}
-
-
 class RateHeaders:
-    """Plain ASGI middleware around everything that answers."""
+    """ASGI middleware that adds the rate headers to every response of an authenticated request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -76,7 +79,7 @@ class RateHeaders:
             await self._app(scope, receive, send)
             return
 
-        async def add_headers(message: Message) -> None:
+        async def send_with_rate(message: Message) -> None:
             rate: Rate | None = scope.get("state", {}).get(_STATE)
             if rate is not None and message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -85,4 +88,4 @@ class RateHeaders:
                 headers["RateLimit"] = f"{name};r={rate.remaining};t={rate.next_seconds}"
             await send(message)
 
-        await self._app(scope, receive, add_headers)
+        await self._app(scope, receive, send_with_rate)

@@ -6,6 +6,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http.problem_texts import BODY_TOO_LARGE, BODY_TOO_SLOW
 from api.http.problems import CALLBACKS_PATH, ProblemError
 from core.domain.failures import FailureCode
 
@@ -70,13 +71,13 @@ def _declared_bytes(scope: Scope) -> int:
 
 def _too_large(limit_bytes: int) -> ProblemError:
     return ProblemError(
-        FailureCode.PAYLOAD_TOO_LARGE, f"The body must not exceed {limit_bytes} bytes."
+        FailureCode.PAYLOAD_TOO_LARGE, BODY_TOO_LARGE.format(limit_bytes=limit_bytes)
     )
 
 
 def _too_slow(body_seconds: float) -> ProblemError:
     return ProblemError(
         FailureCode.REQUEST_TIMED_OUT,
-        f"The body did not arrive within {body_seconds:g} seconds. Send the request again.",
+        BODY_TOO_SLOW.format(seconds=body_seconds),
         headers={"Connection": "close"},
     )

@@ -1,5 +1,6 @@
-"""Ids and cursors in addresses: what cannot be one of ours is answered without asking
-the database.
+"""Patterns of ids in paths and queries, and cursors of lists.
+
+A text that does not match its pattern is answered without a query.
 """
 
 import base64
@@ -26,12 +27,12 @@ def encode_cursor(last: str) -> str:
 
 
 def decode_cursor(cursor: str) -> ExecutionId:
-    """Raises ProblemError for anything that we did not give out."""
+    """Raise ProblemError for a cursor that this service did not create."""
     return ExecutionId(_decode(cursor, EXECUTION_ID)[0])
 
 
 def decode_endpoint_cursor(cursor: str) -> EndpointId:
-    """Raises ProblemError for anything that we did not give out."""
+    """Raise ProblemError for a cursor that this service did not create."""
     return EndpointId(_decode(cursor, ENDPOINT_ID)[0])
 
 
@@ -42,11 +43,11 @@ def encode_place(place: Place) -> str:
 
 
 def decode_place(cursor: str) -> Place:
-    """Raises ProblemError for anything that we did not give out."""
-    found = _decode(cursor, _PLACE)
+    """Raise ProblemError for a cursor that this service did not create."""
+    place = _decode(cursor, _PLACE)
     return Place(
-        created_at=_EPOCH + timedelta(microseconds=int(found["micros"])),
-        event_id=EventId(found["event_id"]),
+        created_at=_EPOCH + timedelta(microseconds=int(place["micros"])),
+        event_id=EventId(place["event_id"]),
     )
 
 
@@ -57,7 +58,7 @@ def _decode(cursor: str, form: re.Pattern[str]) -> re.Match[str]:
         ).decode("ascii")
     except (binascii.Error, ValueError):
         text = ""
-    found = form.fullmatch(text)
-    if found is None:
-        raise invalid_field("cursor", "is not one that this service gave out")
-    return found
+    match = form.fullmatch(text)
+    if match is None:
+        raise invalid_field("cursor", "is not a nextCursor of this service")
+    return match

@@ -1,165 +1,137 @@
-"""What OpenAPI cannot take from the types: bodies that are parsed by hand, and the problems of each
-route.
-"""
+"""What OpenAPI cannot take from the types: problems, rate headers, request ids and scopes."""
 
 import json
-from collections.abc import Sequence
 from copy import deepcopy
 from functools import cache
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 from starlette.routing import Route
 
 from api.auth.authentication import usual_scope
+from api.http import request_ids
 from api.http.problems import MEDIA_TYPE, STATUS, ProblemError, problem_document
 from api.http.schemas import FieldError, Problem
 from core.domain.failures import FailureCode
 
-_REF = "#/components/schemas/{model}"
-_EXAMPLE_PATH = "/api/executions"
-_OF_EVERY_BODY = (FailureCode.PAYLOAD_TOO_LARGE, FailureCode.REQUEST_TIMED_OUT)
-_RATE_HEADERS = {
-    "RateLimit-Policy": 'The limit of this class of requests: `"writes";q=100;w=900` is 100 in any 900 seconds.',
+TAGS: Final = [
+    {"name": "executions", "description": "Create, read, cancel and retry video executions."},
+    {"name": "quotes", "description": "Prices of a request before it is made."},
+    {"name": "models", "description": "Models, their inputs and prices."},
+    {"name": "assets", "description": "Files that executions have produced."},
+    {"name": "endpoints", "description": "URLs that receive webhooks."},
+    {"name": "webhooks", "description": "The delivery log and resends."},
+    {"name": "usage", "description": "Money and videos used in a month."},
+    {"name": "API keys", "description": "The account's API keys."},
+    {"name": "provider keys", "description": "The account's own keys at providers."},
+    {"name": "callbacks", "description": "For providers only."},
+    {"name": "health", "description": "Probes."},
+]
+BODY_PROBLEMS: Final = (FailureCode.PAYLOAD_TOO_LARGE, FailureCode.REQUEST_TIMED_OUT)
+CREDENTIAL_PROBLEMS: Final = (FailureCode.RATE_LIMITED, FailureCode.INSUFFICIENT_SCOPE)
+RATE_HEADERS: Final = {
+    "RateLimit-Policy": "The limit of this class of requests: "
+    '`"writes";q=100;w=900` is 100 in any 900 seconds.',
     "RateLimit": 'What is left of it: `"writes";r=42;t=13` is 42 now, and more in 13 seconds.',
 }
+ID_HEADER: Final = {
+    request_ids.HEADER: "The id of the request: the one sent in this header, or a new one."
+}
+_REF: Final = "#/components/schemas/{model}"
+_EXAMPLE_PATH: Final = "/api/executions"
+_EXAMPLE_ID: Final = "req_019ac5e0f3a47b6c9d1e2f3a4b5c6d7e"
+
+Document = dict[str, Any]
 
 
 def problems(*codes: FailureCode) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route: the problems it may answer with, beside those that every route
-    may.
-    """
+    """Return the `responses` of a route: these problems and those that every route may return."""
     responses: dict[int | str, dict[str, Any]] = {}
     for code in (*codes, FailureCode.SERVICE_UNAVAILABLE, FailureCode.INTERNAL_ERROR):
-        _add_problem(responses.setdefault(STATUS[code], _no_problem()), code)
+        _add_problem(responses.setdefault(STATUS[code], _empty_problem()), code)
     return responses
 
 
-def _no_problem() -> dict[str, Any]:
+def install(app: FastAPI) -> None:
+    """Complete the app's OpenAPI document, and serve it from memory."""
+    generate = app.openapi
+
+    def openapi() -> Document:
+        if app.openapi_schema is not None:
+            return app.openapi_schema
+        document = generate()
+        components = cast("dict[str, Document]", document["components"])
+        components["headers"] = {
+            name: {"description": text, "schema": {"type": "string"}}
+            for name, text in {**RATE_HEADERS, **ID_HEADER}.items()
+        }
+        for name in ("HTTPValidationError", "ValidationError"):
+            components["schemas"].pop(name, None)
+        for model in (Problem, FieldError):
+            components["schemas"][model.__name__] = _schema(model)
+        for path, operations in cast("dict[str, Document]", document["paths"]).items():
+            for method, operation in cast("dict[str, Document]", operations).items():
+                _complete(operation, method.upper(), path)
+        return document
+
+    app.openapi = openapi
+    _serve_from_memory(app)
+
+
+def _complete(operation: Document, method: str, path: str) -> None:
+    responses: dict[str, Document] = operation["responses"]
+    if MEDIA_TYPE not in responses.get("422", {}).get("content", {}):
+        responses.pop("422", None)  # FastAPI's own form of 422, which this app never returns
+    codes = [
+        *(BODY_PROBLEMS if "requestBody" in operation else ()),
+        *(CREDENTIAL_PROBLEMS if operation.get("security") else ()),
+    ]
+    for code in codes:
+        status = str(STATUS[code])
+        # A response object may be shared by routes.
+        responses[status] = deepcopy(responses.get(status, _empty_problem()))
+        _add_problem(responses[status], code)
+    for status, response in responses.items():
+        limited = operation.get("security") and status != str(STATUS[FailureCode.UNAUTHENTICATED])
+        names = [*ID_HEADER, *(RATE_HEADERS if limited else ())]
+        references = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+        response["headers"] = response.get("headers", {}) | references
+    for requirement in cast("list[dict[str, list[str]]]", operation.get("security", [])):
+        for scopes in requirement.values():
+            scopes += [] if scopes else [usual_scope(method, path).value]
+
+
+def _empty_problem() -> Document:
     content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}, "examples": {}}}
     return {"description": "", "content": content}
 
 
-def _add_problem(response: dict[str, Any], code: FailureCode) -> None:
-    example = problem_document(ProblemError(code), _EXAMPLE_PATH)
+def _add_problem(response: Document, code: FailureCode) -> None:
+    example = problem_document(ProblemError(code), _EXAMPLE_PATH, _EXAMPLE_ID)
+    examples: Document = response["content"][MEDIA_TYPE]["examples"]
+    if code.value in examples:
+        return
     response["description"] = " / ".join(filter(None, [response["description"], example["title"]]))
-    response["content"][MEDIA_TYPE]["examples"][code.value] = {"value": example}
+    examples[code.value] = {"value": example}
 
 
-def request_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
-    """The `openapi_extra` of a route that reads its JSON by hand, strictly."""
-    schema = _schema(model)
-    examples: Sequence[object] = schema.pop("examples", [])
-    media_type = {
-        "schema": schema,
-        "examples": {
-            f"example {number}": {"value": example}
-            for number, example in enumerate(examples, start=1)
-        },
-    }
-    return {"requestBody": {"required": required, "content": {"application/json": media_type}}}
-
-
-def install(app: FastAPI) -> None:
-    """Adds to the app's OpenAPI the schemas that its routes refer to by hand."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is not None:
-            return app.openapi_schema
-        document = generate()
-        schemas = cast("dict[str, Any]", document["components"]["schemas"])
-        _drop_validation_errors(document, schemas)
-        _add_rates(document)
-        _add_scopes(document)
-        _add_body_limits(document)
-        for model in (Problem, FieldError):
-            schemas[model.__name__] = _schema(model)
-        return document
-
-    app.openapi = openapi
-    _answer_from_memory(app)
-
-
-def _answer_from_memory(app: FastAPI) -> None:
-    """Anybody may ask for it, without a key: written out anew each time, it would cost
-    milliseconds.
-    """
+def _serve_from_memory(app: FastAPI) -> None:
+    """Serve the document as bytes made once: it needs no key, and making it takes milliseconds."""
 
     @cache
-    def described() -> bytes:
+    def document_bytes() -> bytes:
         return json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
 
-    async def answer(_request: Request) -> Response:
-        return Response(described(), media_type="application/json")
+    async def respond(_request: Request) -> Response:
+        return Response(document_bytes(), media_type="application/json")
 
-    for place, route in enumerate(app.routes):
+    for index, route in enumerate(app.routes):
         if isinstance(route, Route) and route.path == app.openapi_url:
-            app.routes[place] = Route(route.path, answer, include_in_schema=False)
+            app.routes[index] = Route(route.path, respond, include_in_schema=False)
 
 
-def _drop_validation_errors(document: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """What FastAPI adds to every route with a parameter: its own form of 422, which this app never
-    answers.
-    """
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    for operations in cast("dict[str, dict[str, Any]]", document["paths"]).values():
-        for operation in operations.values():
-            if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {}):
-                operation["responses"].pop("422", None)
-
-
-def _add_rates(document: dict[str, Any]) -> None:
-    """Whoever needs a key is limited by it, in what and in how often, and told with every answer
-    once it is known whose it is.
-    """
-    document["components"]["headers"] = {
-        name: {"description": text, "schema": {"type": "string"}}
-        for name, text in _RATE_HEADERS.items()
-    }
-    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _RATE_HEADERS}
-    for operations in cast("dict[str, dict[str, Any]]", document["paths"]).values():
-        for operation in operations.values():
-            if not operation.get("security"):
-                continue
-            responses: dict[str, Any] = operation["responses"]
-            for code in (FailureCode.RATE_LIMITED, FailureCode.INSUFFICIENT_SCOPE):
-                response = deepcopy(
-                    responses.get(str(STATUS[code]), _no_problem())
-                )  # the route's own stays as it is
-                _add_problem(response, code)
-                responses[str(STATUS[code])] = response
-            for status, response in responses.items():
-                if status != str(STATUS[FailureCode.UNAUTHENTICATED]):
-                    response["headers"] = response.get("headers", {}) | headers
-
-
-def _add_scopes(document: dict[str, Any]) -> None:
-    """What a key or token must be for, as the roles of its scheme: what a route says, else what its
-    method needs.
-    """
-    for path, operations in cast("dict[str, dict[str, Any]]", document["paths"]).items():
-        for method, operation in operations.items():
-            for needed in cast("list[dict[str, list[str]]]", operation.get("security", [])):
-                for roles in needed.values():
-                    roles += [] if roles else [usual_scope(method.upper(), path).value]
-
-
-def _add_body_limits(document: dict[str, Any]) -> None:
-    """Add the problems of `BodyLimits` to every operation that reads a body."""
-    for operations in cast("dict[str, dict[str, Any]]", document["paths"]).values():
-        for operation in operations.values():
-            if "requestBody" not in operation:
-                continue
-            for code in _OF_EVERY_BODY:
-                _add_problem(
-                    operation["responses"].setdefault(str(STATUS[code]), _no_problem()), code
-                )
-
-
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
+def _schema(model: type[BaseModel]) -> Document:
     schema = model.model_json_schema(ref_template=_REF)
     schema.pop("$defs", None)  # these are components themselves
     return schema

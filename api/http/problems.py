@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems: which failure is answered with which status, and how it looks."""
+"""Errors as RFC 9457 problem documents: the status of each failure code, and the document."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,14 @@ from typing import Any, Final
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
+from api.http.problem_texts import FIELDS_INVALID, TITLES
+from api.http.request_ids import request_id_of
 from core.domain.failures import FAILURES, FailureCode
 
 MEDIA_TYPE = "application/problem+json"
 CALLBACKS_PATH = "/callbacks"
 RETRY_AFTER_SECONDS = 5
-"""What a client is told to wait when a part of this service is away: about as long as a part takes
-to come back.
-"""
+"""About as long as a part of this service takes to restart."""
 
 STATUS: Final[dict[FailureCode, int]] = {
     FailureCode.INVALID_REQUEST: 422,
@@ -63,9 +63,9 @@ STATUS: Final[dict[FailureCode, int]] = {
     FailureCode.TERMINATED: 409,
     FailureCode.INTERNAL_ERROR: 500,
 }
-"""Total over the list; many of these end executions and never a request. A budget is a 402, as at
-most services that sell by use: not 403, since the user may do this, and not 429, since waiting
-does not help.
+"""Total over the failure codes, though many of them end executions and never a request. An
+exhausted budget is a 402: not 403, because the user has the permission, and not 429, because
+waiting does not help.
 """
 
 
@@ -93,10 +93,12 @@ class ProblemError(HTTPException):
 
 
 def invalid_fields(errors: Sequence[Mapping[str, object]]) -> ProblemError:
-    """errors: for each field `field`, `detail`, and where there is a choice `allowed`."""
-    named = ", ".join(dict.fromkeys(str(error["field"]) for error in errors))
+    """Return a problem with `errors`: `field`, `detail` and optionally `allowed` for each field."""
+    fields = ", ".join(dict.fromkeys(str(error["field"]) for error in errors))
     return ProblemError(
-        FailureCode.INVALID_REQUEST, f"Not valid: {named}.", members={"errors": list(errors)}
+        FailureCode.INVALID_REQUEST,
+        FIELDS_INVALID.format(fields=fields),
+        members={"errors": list(errors)},
     )
 
 
@@ -109,21 +111,21 @@ def invalid_field(
     return invalid_fields([error])
 
 
-_PLACES: Final = frozenset({"query", "path", "header", "body"})
+_LOCATIONS: Final = frozenset({"query", "path", "header", "body"})
 """What FastAPI puts before the name of a field."""
 
 
 def validation_problem(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
-    """From what pydantic found, field by field; what was sent is not repeated."""
+    """Return pydantic's errors field by field, without the values that were sent."""
     fields: dict[str, dict[str, object]] = {}
     for error in errors:
-        place = [str(part) for part in error["loc"] if part not in _PLACES]
-        field = place[0][:100] if place else "body"
-        fields.setdefault(field, {"field": field, "detail": _sentence(error)})
+        names = [str(part) for part in error["loc"] if part not in _LOCATIONS]
+        field = names[0][:100] if names else "body"
+        fields.setdefault(field, {"field": field, "detail": _field_detail(error)})
     return invalid_fields(list(fields.values()))
 
 
-def _sentence(error: Mapping[str, Any]) -> str:
+def _field_detail(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return "is not a field of this request"
     if error["type"] == "missing":
@@ -132,8 +134,10 @@ def _sentence(error: Mapping[str, Any]) -> str:
 
 
 def not_found(instance: str) -> ProblemError:
-    """instance: the address without its id, so that an id of somebody else's is answered like one
-    that never was.
+    """Return a 404.
+
+    instance: the path without the id, so that another user's id and an unknown id get the same
+    response.
     """
     return ProblemError(FailureCode.NOT_FOUND, instance=instance)
 
@@ -144,23 +148,23 @@ def unavailable(detail: str = "") -> ProblemError:
     )
 
 
-def problem_document(error: ProblemError, instance: str) -> dict[str, Any]:
-    kind = FAILURES[error.code]
+def problem_document(error: ProblemError, instance: str, request_id: str) -> dict[str, Any]:
     return {
         "type": f"urn:takeone:problem:{error.code}",
-        "title": kind.sentence,
+        "title": TITLES[error.code],
         "status": STATUS[error.code],
         "detail": error.detail,
         "instance": error.instance or instance,
         "code": error.code,
-        "retryable": kind.retryable,
+        "retryable": FAILURES[error.code].retryable,
         "spent": "0",
+        "requestId": request_id,
         **error.members,
     }
 
 
 def _instance(request: Request) -> str:
-    """The path; of a callback only its beginning: the token is what makes such an address."""
+    """Return the path; of a callback only its beginning, because the token in it is a secret."""
     raw_path: bytes = request.scope["raw_path"]
     return (
         CALLBACKS_PATH
@@ -170,7 +174,7 @@ def _instance(request: Request) -> str:
 
 
 def problem_response(request: Request, error: ProblemError) -> Response:
-    document = problem_document(error, _instance(request))
+    document = problem_document(error, _instance(request), request_id_of(request.scope))
     return Response(
         content=json.dumps(document, ensure_ascii=False, separators=(",", ":")),
         status_code=STATUS[error.code],

@@ -103,6 +103,9 @@ class Problem(BaseModel):
     code: str = Field(description="One of the closed list of failure codes.")
     retryable: bool = Field(description="The same request may succeed later, unchanged.")
     spent: Usd = Field(description="What this request has cost.")
+    request_id: str = Field(
+        alias="requestId", description="Also in the header X-Request-Id and in this service's log."
+    )
     errors: list[FieldError] | None = Field(
         None, description="With 422: each field that is not valid."
     )

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, cast
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from api.http.problem_texts import BODY_COMPRESSED, BODY_NOT_UTF8
 from api.http.problems import ProblemError, invalid_field
 from core.domain.failures import FailureCode
 
@@ -55,15 +56,13 @@ def check_encoding(request: Request) -> None:
     if request.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
         raise ProblemError(
             FailureCode.UNSUPPORTED_MEDIA_TYPE,
-            "Compressed bodies are not supported. Send the body without Content-Encoding.",
+            BODY_COMPRESSED,
             headers={"Accept-Encoding": "identity"},
         )
     _, *parameters = request.headers.get("content-type", "").lower().split(";")
     pairs = (parameter.partition("=") for parameter in parameters)
     if {value.strip(' "') for name, _, value in pairs if name.strip() == "charset"} - {"utf-8"}:
-        raise ProblemError(
-            FailureCode.UNSUPPORTED_MEDIA_TYPE, "JSON must be encoded as UTF-8 (RFC 8259)."
-        )
+        raise ProblemError(FailureCode.UNSUPPORTED_MEDIA_TYPE, BODY_NOT_UTF8)
 
 
 def parse_json(body: bytes) -> dict[str, Any]:

@@ -1,22 +1,11 @@
-"""Bodies of the webhook desk, as they are on the wire."""
+"""Request and response bodies of the webhook routes."""
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field
 
-from api.http.problems import validation_problem
-from api.http.schemas import ResponseBody as Wire
-from api.http.schemas import Time, plausible_time
+from api.http.schemas import QueryParameters, RequestBody, ResponseBody, Time, plausible_time
 from api.webhooks.fields import WebhookSecret, WebhookUrl
 from core.domain.messages.webhooks import DisabledReason, EventType, FailedReason, WebhookState
 
@@ -34,8 +23,9 @@ def _printable(value: str) -> str:
 
 
 def _time_text(value: object) -> object:
+    """Refuse numbers, which pydantic would take for seconds or milliseconds."""
     if not isinstance(value, str) or not _TIME.match(value):
-        raise ValueError("must be a time as in ISO 8601, with its zone")
+        raise ValueError("must be an ISO 8601 time with a zone")
     return value
 
 
@@ -45,32 +35,8 @@ BodyTime = Annotated[
 Description = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
 
 
-class Body(BaseModel):
-    """Nothing unknown, nothing converted."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        validate_by_alias=True,
-        validate_by_name=False,
-        extra="forbid",
-        strict=True,
-        frozen=True,
-    )
-
-
-Wanted = TypeVar("Wanted", bound=Body)
-
-
-def parsed(kind: type[Wanted], plain: dict[str, Any]) -> Wanted:
-    """Raises ProblemError naming every field that is wrong."""
-    try:
-        return kind.model_validate(plain)
-    except ValidationError as error:
-        raise validation_problem(error.errors(include_url=False, include_input=False)) from None
-
-
-class NewEndpointRequest(Body):
-    """Where webhooks may go."""
+class NewEndpointRequest(RequestBody):
+    """A URL that receives webhooks."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -79,52 +45,57 @@ class NewEndpointRequest(Body):
     )
 
     url: WebhookUrl = Field(
-        description="http or https, a public address, port 80, 443, 8080 or 8443. Never changed: another address is "
-        "another endpoint."
+        description="http or https, a public address, port 80, 443, 8080 or 8443. It cannot be "
+        "changed; create another endpoint instead."
     )
-    description: Description = Field("", description="For people.")
+    description: Description = Field("", description="A note for people.")
     default: bool = Field(
         False,
-        description="It hears of the account, and of every request that names no webhook. One is the default.",
+        description="Receives account events, and the events of requests without a webhook. At "
+        "most one endpoint is the default.",
     )
     secret: WebhookSecret | None = Field(
         None,
         repr=False,
-        description="Signs what is sent there: whsec_ with base64 of 24 to 64 bytes, or any text of 16 to 256 "
-        "characters. Default: the account's secret signs.",
+        description="Signs the webhooks of this endpoint: whsec_ with base64 of 24 to 64 bytes, or "
+        "any text of 16 to 256 characters. Default: the account's secret.",
         json_schema_extra={"writeOnly": True},
     )
 
 
-class ChangeEndpointRequest(Body):
-    """What is left out stays as it is."""
+class ChangeEndpointRequest(RequestBody):
+    """Omitted fields stay unchanged."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"description": "staging", "default": True}]}
     )
 
-    description: Description | None = Field(None, description="For people.")
-    default: bool | None = Field(None, description="true: no other is the default any more.")
+    description: Description | None = Field(None, description="A note for people.")
+    default: bool | None = Field(None, description="true: replaces the previous default endpoint.")
 
 
-class RotateSecretRequest(Body):
-    """The body may be left out."""
+class RotateSecretRequest(RequestBody):
+    """The body may be omitted."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlapHours": 24}]})
 
     overlap_hours: Annotated[int, Field(ge=0, le=MAX_OVERLAP_HOURS)] = Field(
-        24, description="For so long the secret before signs, too. 0: it ends at once."
+        default=24, description="How long the previous secret also signs. 0: it stops immediately."
     )
     secret: WebhookSecret | None = Field(
-        None,
+        default=None,
         repr=False,
-        description="Default: a new one is made.",
+        description="Default: a random one.",
         json_schema_extra={"writeOnly": True},
     )
 
 
-class ResendRequest(Body):
-    """Which webhooks to send again: those made from then on, and before then."""
+DEFAULT_ROTATION = RotateSecretRequest()
+"""The rotation of a request without a body."""
+
+
+class ResendRequest(RequestBody):
+    """Which webhooks to send again, by the time of their event."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -132,25 +103,26 @@ class ResendRequest(Body):
         }
     )
 
-    from_: BodyTime = Field(alias="from", description="Made then or later.")
-    to: BodyTime = Field(description="Made before then.")
+    from_: BodyTime = Field(alias="from", description="Earliest event time, inclusive.")
+    to: BodyTime = Field(description="Latest event time, exclusive.")
     state: Literal["failed", "delivered"] = Field(
-        "failed", description="In which state they are now."
+        "failed", description="Present state of the webhooks."
     )
     endpoint_id: Annotated[str, Field(max_length=100)] | None = Field(
-        None, description="Only what went there."
+        None, description="Only webhooks to this endpoint."
     )
     cursor: Annotated[str, Field(max_length=MAX_CURSOR_CHARS)] | None = Field(
-        None, description="`nextCursor` of the answer before: goes on where that ended."
+        None, description="`nextCursor` of the previous response."
     )
 
 
-class Endpoint(Wire):
-    """default: hears of the account, and of every request that names no webhook. ownSecret: false:
-    the account's signs. previousSecretUntil: until then the secret before signs, too.
+class Endpoint(ResponseBody):
+    """default: receives account events, and the events of requests without a webhook. ownSecret:
+    false if the account's secret signs. previousSecretUntil: until then the previous secret also
+    signs.
 
-    failingSince: since then every try failed. lastSuccessAt: to the minute. disabledReason: user
-    (asked for), gone (it said 410), failing (for days nothing but failures).
+    failingSince: every attempt since then failed. lastSuccessAt: to the minute. disabledReason:
+    user (by request), gone (the endpoint returned 410), failing (only failures for days).
     """
 
     id: str
@@ -168,35 +140,33 @@ class Endpoint(Wire):
     created_at: Time
 
 
-class EndpointList(Wire):
-    """nextCursor: for the next page; null on the last one."""
+class EndpointList(ResponseBody):
+    """nextCursor: of the next page; null on the last page."""
 
     data: list[Endpoint]
     next_cursor: str | None
 
 
-class EndpointQuery(Wire):
-    model_config = ConfigDict(extra="forbid")
-
+class EndpointQuery(QueryParameters):
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     cursor: Annotated[str, Field(max_length=MAX_CURSOR_CHARS)] | None = None
 
 
-class RotatedSecret(Wire):
-    """secret: the new one. It is in this answer and nowhere else. previousUntil: until then the one
-    before signs, too; null: it does not.
+class RotatedSecret(ResponseBody):
+    """secret: the new secret, which no other response contains. previousUntil: until then the
+    previous secret also signs; null: it does not.
     """
 
     secret: Annotated[str, Field(repr=False)]
     previous_until: Time | None
 
 
-class LoggedWebhook(Wire):
-    """An event to an endpoint. sequence: 1, 2, … of its execution's events. delivery: 1, and one
-    more with each resend.
+class LoggedWebhook(ResponseBody):
+    """An event for an endpoint. sequence: 1, 2, … among the events of its execution. delivery: 1,
+    plus one for each resend.
 
-    executionId, generation, sequence: null of an event about the account or an endpoint.
-    failedReason: why nobody tries any more. attempts: how many, of all deliveries together.
+    executionId, generation, sequence: null for events about the account or an endpoint.
+    failedReason: why attempts have stopped. attempts: of all deliveries together.
     """
 
     id: str
@@ -217,9 +187,9 @@ class LoggedWebhook(Wire):
     ended_at: Time | None
 
 
-class Attempt(Wire):
-    """One try. durationMs: null while it is under way, or if the process that made it was lost.
-    error: null if it was taken. responseExcerpt: the beginning of the answer.
+class Attempt(ResponseBody):
+    """One attempt. durationMs: null while it runs, or if its process was lost. error: null on
+    success. responseExcerpt: the beginning of the response body.
     """
 
     delivery: int
@@ -232,24 +202,20 @@ class Attempt(Wire):
 
 
 class WebhookDetail(LoggedWebhook):
-    """body: what is sent, the same on every try. attemptLog: the tries, in order; of very many the
-    last 200.
-    """
+    """body: the body of every attempt. attemptLog: the attempts in order, at most the last 200."""
 
     body: dict[str, Any]
     attempt_log: list[Attempt]
 
 
-class WebhookList(Wire):
-    """nextCursor: for the next page; null on the last one."""
+class WebhookList(ResponseBody):
+    """nextCursor: of the next page; null on the last page."""
 
     data: list[LoggedWebhook]
     next_cursor: str | None
 
 
-class WebhookQuery(Wire):
-    model_config = ConfigDict(extra="forbid")
-
+class WebhookQuery(QueryParameters):
     execution_id: Annotated[str, Field(max_length=100)] | None = None
     endpoint_id: Annotated[str, Field(max_length=100)] | None = None
     state: WebhookState | None = None
@@ -258,9 +224,9 @@ class WebhookQuery(Wire):
     cursor: Annotated[str, Field(max_length=MAX_CURSOR_CHARS)] | None = None
 
 
-class Resent(Wire):
-    """resent: begin within half a minute. skipped: their endpoint is disabled or deleted.
-    nextCursor: there is more: send the same with it as `cursor`; null: that was all.
+class Resent(ResponseBody):
+    """resent: webhooks whose delivery starts within half a minute. skipped: webhooks whose endpoint
+    is disabled or deleted. nextCursor: repeat the request with it as `cursor`; null: all done.
     """
 
     resent: int

@@ -1,8 +1,8 @@
-"""What stands between a job and its provider: room, pauses, the breaker. Before the intent, and
-after the answer.
+"""Admission of jobs to their provider: slots, pauses and the circuit breaker.
 
-Nothing here decides about money: who is held back has certainly not sent, and what cannot be noted
-is learned from the next answer.
+A job is admitted right before its intent, in the same transaction. What its create call shows about
+the provider is applied after its result is committed. Nothing here decides about money: a deferred
+job was certainly not sent, and a signal that is lost is learned from the next create call.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ from typing import Any, Self
 import asyncpg
 from temporalio import activity
 
-from core.domain.failures import TRIPS_A_BREAKER, Failure, FailureCode
+from core.domain.failures import Failure, FailureCode
 from core.domain.messages.jobs import SubmitJobResult, SubmitOutcome
+from core.jobs.submit_results import ProviderSignal, SendResult
 from core.platform.clock import boot_seconds
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
 from core.platform.settings.processes import ProviderSettings
 from core.platform.temporal.policies import (
-    HELD_BACK_MAX_SECONDS,
-    ROOM_LOOK_SECONDS,
-    ROOM_WAIT_SECONDS,
+    DEFERRED_MAX_SECONDS,
+    SLOT_POLL_SECONDS,
+    SLOT_WAIT_SECONDS,
 )
-from core.providers.port import CreateAnswer, CreateOutcome
 from core.providers.registry import provider_pace
 from core.store.database import DATABASE_DOWN, Connection, Database
 from core.store.jobs.jobs import JobRecord
@@ -58,10 +58,8 @@ NO_LIMIT = Pace(max_in_flight=1_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderGate:
-    """paces: per provider, what may run there with one key at once, and be sent in a second, over
-    all workers.
-    """
+class ProviderAdmission:
+    """Admits jobs. paces: by provider, the limits for one key over all workers."""
 
     paces: Mapping[str, Pace] = field(default_factory=dict[str, Pace])
 
@@ -69,96 +67,89 @@ class ProviderGate:
     def of(cls, settings: ProviderSettings, names: Iterable[str]) -> Self:
         return cls(paces={name: _pace(settings, name) for name in names})
 
-    async def take(self, conn: Connection, job: JobRecord) -> Passed | HeldBack:
-        """In the transaction of the intent, right before it."""
-        return await take_room(conn, self._asked(job))
+    async def admit(self, conn: Connection, job: JobRecord) -> Passed | HeldBack:
+        """Take a slot. Call it in the intent's transaction, right before the intent."""
+        return await take_room(conn, self._request(job))
 
-    async def give_back(self, conn: Connection, job: JobRecord, passed: Passed) -> None:
-        """In the same transaction: nothing is sent after all."""
-        if passed.probes:
+    async def withdraw(self, conn: Connection, job: JobRecord, admitted: Passed) -> None:
+        """Return a probe in the same transaction, because nothing is sent after all."""
+        if admitted.probes:
             await try_no_more(conn, job.scope, job.job_id)
 
-    async def opens(self, database: Database, job: JobRecord, held: HeldBack) -> bool:
-        """Wait a little for room, in the order of those who wait. False: it is for the workflow to
-        come again.
+    async def wait_for_slot(self, database: Database, job: JobRecord, reason: HeldBack) -> bool:
+        """Wait a few seconds for a slot, in fairness order.
+
+        Return False if the workflow has to submit again later.
         """
-        if held.by not in (HeldBy.ROOM, HeldBy.RATE) or held.seconds > ROOM_WAIT_SECONDS:
+        if reason.by not in (HeldBy.ROOM, HeldBy.RATE) or reason.seconds > SLOT_WAIT_SECONDS:
             return False
-        end = boot_seconds() + ROOM_WAIT_SECONDS
+        end = boot_seconds() + SLOT_WAIT_SECONDS
         while boot_seconds() < end and not activity.is_worker_shutdown():
-            await asyncio.sleep(ROOM_LOOK_SECONDS * (0.5 + random()))  # noqa: S311 - only spreads
+            await asyncio.sleep(SLOT_POLL_SECONDS * (0.5 + random()))  # noqa: S311 - jitter
             async with database.as_system() as conn:
-                if await ask_again(conn, self._asked(job)) is None:
+                if await ask_again(conn, self._request(job)) is None:
                     return True
         return False
 
-    def held_back(self, job: JobRecord, held: HeldBack) -> SubmitJobResult:
-        """What the workflow is told: nothing was sent, and when it is of use to ask again."""
-        metrics.SUBMITS_HELD_BACK.labels(job.provider, held.by.value).inc()
-        failure = _why_not(job) if held.by is HeldBy.BREAKER else None
+    def deferred_result(self, job: JobRecord, reason: HeldBack) -> SubmitJobResult:
+        """Return the submit result of a deferred job, with the pause before the next submit."""
+        metrics.SUBMITS_HELD_BACK.labels(job.provider, reason.by.value).inc()
+        failure = _refused_failure(job) if reason.by is HeldBy.BREAKER else None
         return SubmitJobResult(
             outcome=SubmitOutcome.NOT_SENT,
             held_back=True,
-            retry_after_seconds=min(held.seconds, HELD_BACK_MAX_SECONDS),
+            retry_after_seconds=min(reason.seconds, DEFERRED_MAX_SECONDS),
             failure=failure or job.failure,
             send_number=job.send_number,
         )
 
     async def why_never_sent(self, conn: Connection, job: JobRecord) -> Failure:
-        """Of a job that was not tried before its execution's deadline."""
-        refuses = await list_tripped(conn, [job.scope])
-        return _why_not(job) if refuses else Failure.of(FailureCode.DEADLINE_EXCEEDED)
+        """Return the failure of a job that was not sent before its execution's deadline."""
+        tripped = await list_tripped(conn, [job.scope])
+        return _refused_failure(job) if tripped else Failure.of(FailureCode.DEADLINE_EXCEEDED)
 
-    async def learn(
-        self, database: Database, job: JobRecord, answer: CreateAnswer, passed: Passed
+    async def apply(
+        self, database: Database, job: JobRecord, result: SendResult, admitted: Passed
     ) -> None:
-        """What a create call's answer says of its provider, once the answer itself is committed.
-        Raises nothing.
+        """Apply a send's signal about its provider, after the result is committed.
+
+        Raises nothing: a signal that cannot be written is learned from the next create call.
         """
+        trouble = result.provider in (ProviderSignal.REFUSES, ProviderSignal.RATE_LIMITED)
+        if not trouble and not admitted.learned:
+            return
         try:
             async with database.as_system() as conn:
-                await self._learn(conn, job, answer, passed)
+                await self._apply(conn, job, result, admitted)
         except (*DATABASE_DOWN, asyncpg.PostgresError) as error:
             log.warning(
-                "what a provider let us know was not noted",
-                provider=job.provider,
-                reason=repr(error)[:200],
+                "provider.signal_not_recorded", provider=job.provider, reason=repr(error)[:200]
             )
 
-    async def _learn(
-        self, conn: Connection, job: JobRecord, answer: CreateAnswer, passed: Passed
+    async def _apply(
+        self, conn: Connection, job: JobRecord, result: SendResult, admitted: Passed
     ) -> None:
         scope, pace = job.scope, self._pace(job.provider)
-        code = answer.failure.code if answer.failure is not None else None
-        if answer.outcome is CreateOutcome.ACCEPTED:
-            if passed.probes and await close(conn, scope, job.job_id):
-                log.warning("a provider accepts again: its breaker is closed", provider=scope)
+        if result.provider is ProviderSignal.ACCEPTS:
+            if admitted.probes and await close(conn, scope, job.job_id):
+                log.warning("provider.breaker_closed", provider=scope)
             await raise_again(conn, scope, pace)
-        elif code is not None and code in TRIPS_A_BREAKER:
-            tripped = await trip(conn, scope, job.job_id, code, answer.status_code)
+        elif result.provider is ProviderSignal.REFUSES and result.failure is not None:
+            code, status = result.failure.code, result.answer.status_code
+            tripped = await trip(conn, scope, job.job_id, code, status)
             if tripped.fresh:
-                _tell(job, code, answer.status_code, tripped.seconds)
-        elif answer.outcome is CreateOutcome.NOT_ACCEPTED:
-            if code is FailureCode.PROVIDER_RATE_LIMITED:
-                left = await lower(conn, scope, pace, answer.retry_after_seconds)
-                log.info("a provider limits our rate", provider=scope, **asdict(left))
-            if passed.probes:
+                _report_trip(job, code, status, tripped.seconds)
+        elif result.provider is not ProviderSignal.UNKNOWN:
+            if result.provider is ProviderSignal.RATE_LIMITED:
+                lowered = await lower(conn, scope, pace, result.answer.retry_after_seconds)
+                log.info("provider.rate_limited", provider=scope, **asdict(lowered))
+            if admitted.probes:
                 await probe_said_neither(conn, scope, job.job_id)
-
-    def teaches(self, answer: CreateAnswer, passed: Passed) -> bool:
-        """Whether there is anything to note: of most answers, and of all where nothing is wrong,
-        there is not.
-        """
-        refused = answer.failure is not None and (
-            answer.failure.code in TRIPS_A_BREAKER
-            or answer.failure.code is FailureCode.PROVIDER_RATE_LIMITED
-        )
-        return refused or passed.learned
 
     def _pace(self, provider: str) -> Pace:
         return self.paces.get(provider, NO_LIMIT)
 
-    def _asked(self, job: JobRecord) -> RoomAsked:
+    def _request(self, job: JobRecord) -> RoomAsked:
         return RoomAsked(
             scope=job.scope,
             job_id=job.job_id,
@@ -168,31 +159,26 @@ class ProviderGate:
         )
 
 
-def _tell(job: JobRecord, code: FailureCode, status: int | None, seconds: float) -> None:
-    """The operator, if it is the service's own key; a user is told by the execution that has
-    failed.
+def _report_trip(job: JobRecord, code: FailureCode, status: int | None, seconds: float) -> None:
+    """Log a trip: an error for the operator if the service's own key is refused.
+
+    The owner of a refused user key learns of it from the execution that failed.
     """
     metrics.BREAKER_TRIPS.labels(job.provider, code.value).inc()
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "provider": job.scope,
         "code": code,
         "status": status,
-        "next_try_seconds": round(seconds),
+        "next_probe_seconds": round(seconds),
     }
     if job.provider_key_id is not None:
-        log.info(
-            "a provider refuses a user's own key: nothing more is sent with it but one try now and then",
-            **told,
-        )
+        log.info("provider_key.breaker_opened", **fields)
     else:
-        log.error(
-            "a provider refuses this service: nothing more is sent there but one try now and then",
-            **told,
-        )
+        log.error("provider.breaker_opened", **fields)
 
 
-def _why_not(job: JobRecord) -> Failure:
-    """Of a job that is not tried, since what was sent with this key was refused."""
+def _refused_failure(job: JobRecord) -> Failure:
+    """Return the failure of a job that is not sent because the breaker of its key is open."""
     own = job.provider_key_id is not None
     return Failure.of(
         FailureCode.PROVIDER_KEY_REFUSED if own else FailureCode.PROVIDER_NOT_ACCEPTING
@@ -200,33 +186,26 @@ def _why_not(job: JobRecord) -> Failure:
 
 
 def _pace(settings: ProviderSettings, name: str) -> Pace:
-    set_ = provider_pace(settings, name)
-    return Pace(max_in_flight=set_.max_in_flight, submits_per_second=set_.submits_per_second)
+    limits = provider_pace(settings, name)
+    return Pace(max_in_flight=limits.max_in_flight, submits_per_second=limits.submits_per_second)
 
 
-def submit_paces(
-    settings: ProviderSettings, names: Iterable[str]
-) -> list[tuple[str, dict[str, Any]]]:
-    """How a worker asks Temporal to pace each provider's submit queue, over all workers; nothing
-    where it is not.
-    """
-    rates = [(name, provider_pace(settings, name).submits_per_second) for name in names]
-    return [
-        (name, {} if rate is None else {"max_task_queue_activities_per_second": rate})
-        for name, rate in rates
-    ]
+def submit_rate(settings: ProviderSettings, name: str) -> float | None:
+    """Return the rate limit of a provider's submit queue, over all workers; None: no limit."""
+    return provider_pace(settings, name).submits_per_second
 
 
 async def measure_providers(conn: Connection, names: Iterable[str]) -> None:
-    """The gauges of what providers let us do with the service's own keys; in flight with any. As
-    system.
+    """Set the gauges of provider capacity with the service's keys. Call it as system.
+
+    Jobs in flight are counted with any key.
     """
     await forget_waits(conn)
     states = {state.provider: state for state in await list_states(conn)}
     in_flight = Counter[str]()
     for scope, state in states.items():
         in_flight[scope.partition("/")[0]] += state.in_flight
-    forget_providers()
+    clear_provider_gauges()
     for name in {*names, *in_flight}:
         state = states.get(name)
         metrics.BREAKER_OPEN.labels(name).set(state is not None and state.tripped_at is not None)
@@ -239,7 +218,8 @@ async def measure_providers(conn: Connection, names: Iterable[str]) -> None:
         )
 
 
-def forget_providers() -> None:
+def clear_provider_gauges() -> None:
+    """Clear the gauges in a process that no longer leads."""
     for gauge in (
         metrics.BREAKER_OPEN,
         metrics.IN_FLIGHT,

@@ -1,6 +1,4 @@
-"""A step's parameters made ready to send: references resolved, defaults filled in, nothing left
-open.
-"""
+"""The inputs of a send: a step's parameters with defaults filled in and references resolved."""
 
 from datetime import datetime, timedelta
 
@@ -14,16 +12,15 @@ from core.store.jobs.jobs import JobRecord
 from core.store.jobs.reports import find_step_report
 
 PROVIDER_URL_LIFE = timedelta(minutes=40)
-"""Results live an hour at the shortest-lived provider (Replicate); the next model needs time to
-fetch it.
+"""How long a provider's own URL is passed on. The shortest-lived results last an hour, and the next
+model needs time to fetch the file.
 """
-
-HANDED_OVER_SECONDS = 6 * 3600
-"""Life of a presigned address that a model gets: its queue may be hours long."""
+PRESIGNED_URL_SECONDS = 6 * 3600
+"""Lifetime of a presigned URL that a model receives: its queue may be hours long."""
 
 
 class InputUnavailableError(Exception):
-    """What a step needs is gone. failure: what to tell."""
+    """A file that a step needs no longer exists. failure: the reason for the user."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -33,39 +30,43 @@ class InputUnavailableError(Exception):
 async def resolve_inputs(
     conn: Connection, objects: ObjectStore, job: JobRecord, model: Model, *, seed: int
 ) -> ModelInputs:
-    """seed: used where the model takes one and the user gave none. Raises InputUnavailableError."""
-    asked = job.parameters
+    """Return the inputs of a job's send.
+
+    seed: used where the model takes one and the user gave none. Raises InputUnavailableError.
+    """
+    parameters = job.parameters
+    image = parameters.image
     return ModelInputs(
-        prompt=asked.prompt,
-        duration_seconds=asked.duration_seconds or model.default_duration_seconds,
-        resolution=asked.resolution or model.default_resolution,
-        aspect_ratio=asked.aspect_ratio or model.default_aspect_ratio,
-        seed=(asked.seed if asked.seed is not None else seed) if model.limits.takes_seed else None,
-        image_url=await _address(conn, objects, job, asked.image)
-        if asked.image is not None
+        prompt=parameters.prompt,
+        duration_seconds=parameters.duration_seconds or model.default_duration_seconds,
+        resolution=parameters.resolution or model.default_resolution,
+        aspect_ratio=parameters.aspect_ratio or model.default_aspect_ratio,
+        seed=(parameters.seed if parameters.seed is not None else seed)
+        if model.limits.takes_seed
         else None,
+        image_url=await _output_url(conn, objects, job, image) if image is not None else None,
     )
 
 
-async def _address(
-    conn: Connection, objects: ObjectStore, job: JobRecord, wanted: Reference
+async def _output_url(
+    conn: Connection, objects: ObjectStore, job: JobRecord, reference: Reference
 ) -> str:
-    """Where the provider can fetch the output of another step: the other provider's own address
-    while it lives, else ours.
-    """
-    found = await find_step_report(conn, job.execution_id, wanted.step)
-    if found is None:
+    """Return a URL of another step's output: the provider's own while it is fresh, else ours."""
+    step_report = await find_step_report(conn, job.execution_id, reference.step)
+    if step_report is None:
         raise InputUnavailableError(
-            Failure.of(FailureCode.OUTPUT_INVALID, f"The step {wanted.step!r} has no output.")
+            Failure.of(FailureCode.OUTPUT_INVALID, f"The step {reference.step!r} has no output.")
         )
-    report, ended_at = found
-    if wanted.output < len(report.outputs) and _fresh(ended_at, job.now):
-        return report.outputs[wanted.output].url
+    report, ended_at = step_report
+    if reference.output < len(report.outputs) and _is_fresh(ended_at, job.now):
+        return report.outputs[reference.output].url
     for item in await list_execution_assets(conn, job.execution_id):
-        if item.step == wanted.step and item.asset.output_number == wanted.output:
-            return await objects.address(item.asset.object_key, expires_seconds=HANDED_OVER_SECONDS)
+        if item.step == reference.step and item.asset.output_number == reference.output:
+            return await objects.address(
+                item.asset.object_key, expires_seconds=PRESIGNED_URL_SECONDS
+            )
     raise InputUnavailableError(Failure.of(FailureCode.OUTPUT_EXPIRED))
 
 
-def _fresh(ended_at: datetime, now: datetime) -> bool:
+def _is_fresh(ended_at: datetime, now: datetime) -> bool:
     return now - ended_at < PROVIDER_URL_LIFE

@@ -1,6 +1,4 @@
-"""With which key a provider is asked: for as long as anything about a job is open, with the one it
-was sent with.
-"""
+"""Provider adapters for a job: its model, and the key that its send was made with."""
 
 import time
 from collections import OrderedDict
@@ -11,7 +9,7 @@ from core.domain.ids import ProviderKeyId
 from core.domain.messages.jobs import key_scope
 from core.platform.crypto.sealing import Sealer, SealError
 from core.platform.observability.logging import get_logger
-from core.providers.port import Provider
+from core.providers.port import Model, Provider
 from core.providers.registry import Providers
 from core.store.database import Connection, Database
 from core.store.jobs.jobs import JobRecord
@@ -19,40 +17,49 @@ from core.store.providers.user_keys import KeyErasedError, open_key
 
 log = get_logger(__name__)
 
-KEPT: Final = 1000
-"""Adapters with users' own keys in the memory of a process, at most; the one used longest ago goes
-first.
-"""
-KEPT_SECONDS: Final = 600.0
-"""So much later at most, a key that was erased is in no process's memory either."""
+CACHE_SIZE: Final = 1000
+"""Adapters with users' own keys in the memory of a process; the least recently used is dropped."""
+CACHE_SECONDS: Final = 600.0
+"""After this time an erased key is in no process's memory either."""
+
+
+def known_model(providers: Providers, job: JobRecord) -> tuple[Provider, Model] | None:
+    """Return a job's provider and model; None if this version does not know the model.
+
+    Only for prices and request bodies: the adapter may have no key. Another provider may have a
+    model of the same name, so the job's own provider decides.
+    """
+    provider = providers.known(job.provider)
+    if provider is None:
+        return None
+    model = next((model for model in provider.models if model.id == job.model), None)
+    return (provider, model) if model is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRing:
-    """Users' own keys in use: each opened when it is needed first, its adapter kept for a while."""
+    """Adapters with users' own keys: opened at first use and cached for a while."""
 
     database: Database
     box: Sealer
-    _kept: OrderedDict[str, tuple[float, Provider]] = field(
+    _cache: OrderedDict[str, tuple[float, Provider]] = field(
         default_factory=OrderedDict[str, "tuple[float, Provider]"], init=False, repr=False
     )
 
     async def of_job(self, providers: Providers, job: JobRecord) -> Provider | None:
-        """Whom to ask about a job.
+        """Return the adapter for calls about a job, with the key that its send was made with.
 
-        None: nobody can be asked, for the provider is not on offer here (any more), or the key
-        cannot be opened. The job's deadline still ends it.
+        None: the provider is not configured here, or the key cannot be opened. The job's deadline
+        still ends it.
         """
         provider = self._find(job.scope)
         if provider is None and job.provider_key_id is None:
-            provider = _services(providers, job.provider)
-        elif provider is None:
+            provider = _with_service_key(providers, job.provider)
+        if provider is None:
             async with self.database.as_user(job.user_id) as conn:
                 provider = await self.open(conn, providers, job.provider, job.provider_key_id)
         if provider is None:
-            log.warning(
-                "the provider of a job cannot be asked", job_id=job.job_id, provider=job.provider
-            )
+            log.warning("job.provider_not_available", job_id=job.job_id, provider=job.provider)
         return provider
 
     async def open(
@@ -62,39 +69,38 @@ class KeyRing:
         name: str,
         provider_key_id: ProviderKeyId | None,
     ) -> Provider | None:
-        """An adapter with this key, None: with the service's. conn: as the key's user, or as
-        system.
+        """Return an adapter with this key, or with the service's key for None.
 
-        None: as in of_job.
+        conn: as the key's user, or as system. Return None as `of_job` does.
         """
         if provider_key_id is None:
-            return _services(providers, name)
+            return _with_service_key(providers, name)
         scope = key_scope(name, provider_key_id)
-        kept = self._find(scope)
-        if kept is not None:
-            return kept
+        cached = self._find(scope)
+        if cached is not None:
+            return cached
         try:
             provider = providers.keyed(name, await open_key(conn, self.box, provider_key_id))
         except (KeyErasedError, SealError, LookupError, ValueError) as error:
-            log.error(  # noqa: TRY400 - a trace could show more of a key than its id
-                "a user's own key cannot be used",
+            log.error(  # noqa: TRY400 - a stack trace could contain more of a key than its id
+                "provider_key.open_failed",
                 provider_key_id=provider_key_id,
                 reason=type(error).__name__,
             )
             return None
-        self._kept[scope] = (time.monotonic() + KEPT_SECONDS, provider)
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+        self._cache[scope] = (time.monotonic() + CACHE_SECONDS, provider)
+        while len(self._cache) > CACHE_SIZE:
+            self._cache.popitem(last=False)
         return provider
 
     def _find(self, scope: str) -> Provider | None:
-        until, provider = self._kept.get(scope, (0.0, None))
-        if provider is None or time.monotonic() > until:
-            self._kept.pop(scope, None)
+        expires_at, provider = self._cache.get(scope, (0.0, None))
+        if provider is None or time.monotonic() > expires_at:
+            self._cache.pop(scope, None)
             return None
-        self._kept.move_to_end(scope)
+        self._cache.move_to_end(scope)
         return provider
 
 
-def _services(providers: Providers, name: str) -> Provider | None:
+def _with_service_key(providers: Providers, name: str) -> Provider | None:
     return providers.provider(name) if name in providers.names else None

@@ -1,4 +1,4 @@
-"""Find: a send whose answer is not known is looked up, never sent again."""
+"""Look-up of a send whose outcome is unknown: it is searched at the provider and never re-sent."""
 
 from dataclasses import dataclass
 from random import random
@@ -7,13 +7,12 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ProviderKeyId
 from core.domain.messages.jobs import FindJobResult, FindOutcome, JobRef
 from core.domain.states import JobState
-from core.jobs import poll_schedule as pacing
-from core.jobs.key_ring import KeyRing
-from core.jobs.offers import known_model
+from core.jobs import poll_schedule
+from core.jobs.key_ring import KeyRing, known_model
 from core.jobs.wakeups import Wakeups
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
-from core.platform.temporal.heartbeats import pause
+from core.platform.temporal.heartbeats import sleep_with_heartbeats
 from core.providers.port import (
     CreateRequest,
     FindAnswer,
@@ -38,64 +37,73 @@ from core.store.jobs.jobs import (
 )
 
 log = get_logger(__name__)
-OPEN_QUESTION = (JobState.SUBMITTING, JobState.UNKNOWN)
+UNDECIDED = (JobState.SUBMITTING, JobState.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finder:
+class JobLookup:
+    """Searches providers' lists for sends of unknown outcome."""
+
     database: Database
     providers: Providers
     wakeups: Wakeups
     keys: KeyRing
 
     async def find(self, ref: JobRef) -> FindJobResult:
-        """Until something is known, or nothing more is to be expected. Woken by a callback and by a
-        cancel.
+        """Look until the outcome is known, or until no look can bring it any more.
+
+        A callback or a cancel ends a pause early.
         """
         with self.wakeups.of(ref.job_id) as wake:
             looks = 0
             while True:
                 async with self.database.as_user(ref.user_id) as conn:
                     job = await get_job(conn, ref.job_id)
-                    if job.state not in OPEN_QUESTION:
-                        return _meanwhile(job)
+                    if job.state not in UNDECIDED:
+                        return _decided_elsewhere(job)
                     await mark_unknown(conn, ref.job_id, job.send_number)
                     send = await get_send(conn, ref.job_id, job.send_number)
                 provider = await self.keys.of_job(self.providers, job)
-                asked_for_seconds = 0.0
-                try:
-                    found = (
-                        await self._look(provider, ref, job, send) if provider is not None else None
-                    )
-                except ProviderUnavailableError as error:
-                    metrics.PROVIDER_CALLS.labels(job.provider, "list", "unavailable").inc()
-                    log.info("look-up failed", job_id=ref.job_id, reason=str(error))
-                    asked_for_seconds = error.retry_after_seconds
-                else:
-                    if found is not None:
-                        return found
+                result, retry_after_seconds = await self._try_look(provider, ref, job, send)
+                if result is not None:
+                    return result
                 horizon = self._horizon_seconds(job) if provider is not None else 0.0
-                if pacing.find_is_over(
+                if poll_schedule.find_is_over(
                     job, send_age_seconds=send.age_seconds, horizon_seconds=horizon
                 ):
                     return await self._give_up(ref)
                 looks += 1
-                seconds = pacing.jittered(pacing.find_seconds(job, looks), random())  # noqa: S311 - only spreads
-                await pause(pacing.not_sooner(seconds, asked_for_seconds), wake)
+                pause = poll_schedule.jittered(poll_schedule.find_seconds(job, looks), random())  # noqa: S311 - jitter
+                await sleep_with_heartbeats(
+                    poll_schedule.at_least(pause, retry_after_seconds), wake
+                )
+
+    async def _try_look(
+        self, provider: Provider | None, ref: JobRef, job: JobRecord, send: SendRecord
+    ) -> tuple[FindJobResult | None, float]:
+        """Look once; also return the provider's Retry-After, 0 without one."""
+        if provider is None:
+            return None, 0.0
+        try:
+            return await self._look(provider, ref, job, send), 0.0
+        except ProviderUnavailableError as error:
+            metrics.PROVIDER_CALLS.labels(job.provider, "list", "unavailable").inc()
+            log.info("send.lookup_failed", job_id=ref.job_id, reason=str(error))
+            return None, error.retry_after_seconds
 
     async def _look(
         self, provider: Provider, ref: JobRef, job: JobRecord, send: SendRecord
     ) -> FindJobResult | None:
-        """One look at the provider's list. None: still not known.
+        """Read the provider's list once. Return None while the outcome stays unknown.
+
         Raises ProviderUnavailableError.
         """
         answer = await provider.find(
             Lookup(request=CreateRequest(**send.request), sent_at=send.sent_at)
         )
         metrics.PROVIDER_CALLS.labels(job.provider, "list", "answered").inc()
-        async with (
-            self.database.as_system() as conn
-        ):  # the id may be another user's: providers do not know our users
+        # As system: a match may belong to another user, which the provider cannot distinguish.
+        async with self.database.as_system() as conn:
             owned = await list_owned(
                 conn, job.provider, [match.provider_job_id for match in answer.matches]
             )
@@ -111,41 +119,37 @@ class Finder:
                 await mark_send_answered(
                     conn, ref.job_id, send.number, "found", provider_job_id=provider_job_id
                 )
-                log.info("an unknown send was found", job_id=ref.job_id, send=send.number)
+                log.info("send.found", job_id=ref.job_id, send=send.number)
                 return FindJobResult(
                     outcome=FindOutcome.FOUND,
                     send_number=send.number,
                     provider_job_id=provider_job_id,
                     provider_key_id=job.provider_key_id,
                 )
-            if not free and self._certain(job, send, answer):
-                return await _absent(conn, ref, send.number, job.provider_key_id)
+            if not free and self._proves_absence(job, send, answer):
+                return await _record_absent(conn, ref, send.number, job.provider_key_id)
         return None
 
-    def _certain(self, job: JobRecord, send: SendRecord, answer: FindAnswer) -> bool:
-        """Whether a list without the send means that it was never accepted. A model taken out has
-        no horizon.
-        """
+    def _proves_absence(self, job: JobRecord, send: SendRecord, answer: FindAnswer) -> bool:
+        """Return whether a list without the send proves that it was never accepted."""
         horizon_seconds = self._horizon_seconds(job)
         return answer.authoritative and 0 < horizon_seconds < send.age_seconds
 
     def _horizon_seconds(self, job: JobRecord) -> float:
-        """0 for a model that was taken out: no look can bring certainty."""
-        found = known_model(self.providers, job)
-        return found[0].certainty_horizon_seconds(found[1]) if found is not None else 0.0
+        """Return the provider's horizon; 0 for a removed model, whose absence cannot be proven."""
+        known = known_model(self.providers, job)
+        return known[0].certainty_horizon_seconds(known[1]) if known is not None else 0.0
 
     async def _give_up(self, ref: JobRef) -> FindJobResult:
-        """Nobody knows, and nobody will soon. The job has failed; its hold stays, and the sweep
-        keeps looking.
-        """
+        """Fail the job with its outcome unknown. Its hold stays; the reconciler keeps looking."""
         failure = Failure.of(FailureCode.SUBMISSION_UNKNOWN)
         async with self.database.as_user(ref.user_id) as conn:
             if not await mark_job_ended(
-                conn, ref.job_id, JobState.FAILED, failure, expected=OPEN_QUESTION
+                conn, ref.job_id, JobState.FAILED, failure, expected=UNDECIDED
             ):
-                return _meanwhile(await get_job(conn, ref.job_id))
+                return _decided_elsewhere(await get_job(conn, ref.job_id))
             job = await get_job(conn, ref.job_id)
-        log.error("a send could not be found", execution_id=ref.execution_id, job_id=ref.job_id)
+        log.error("send.not_found", execution_id=ref.execution_id, job_id=ref.job_id)
         return FindJobResult(
             outcome=FindOutcome.GIVEN_UP,
             failure=failure,
@@ -154,20 +158,20 @@ class Finder:
         )
 
 
-async def _absent(
+async def _record_absent(
     conn: Connection, ref: JobRef, number: int, provider_key_id: ProviderKeyId | None
 ) -> FindJobResult | None:
     if not await mark_waiting(conn, ref.job_id, number):
         return None
     await mark_send_answered(conn, ref.job_id, number, "absent")
-    log.info("an unknown send was never accepted", job_id=ref.job_id, send=number)
+    log.info("send.absence_proven", job_id=ref.job_id, send=number)
     return FindJobResult(
         outcome=FindOutcome.ABSENT, send_number=number, provider_key_id=provider_key_id
     )
 
 
-def _meanwhile(job: JobRecord) -> FindJobResult:
-    """Somebody else has found out."""
+def _decided_elsewhere(job: JobRecord) -> FindJobResult:
+    """Return the outcome that another process wrote to the job's row."""
     if job.state is JobState.WAITING:
         return FindJobResult(
             outcome=FindOutcome.ABSENT,

@@ -1,4 +1,4 @@
-"""When to look: the pauses between polls and look-ups, and when waiting is over. Pure."""
+"""Intervals between polls and look-ups, and when waiting ends. Pure functions of the job's row."""
 
 from typing import Final
 
@@ -12,24 +12,22 @@ from core.platform.temporal.policies import (
 from core.store.jobs.jobs import JobRecord
 
 CANCELLED_FIND_SECONDS: Final = 5.0
-"""Between look-ups for a job that is to be cancelled: somebody waits for the end."""
+"""The longest pause between look-ups for a job to be cancelled: a caller waits for the end."""
 HORIZON_SLACK_SECONDS: Final = 60.0
-"""So many looks past a provider's horizon that one of them gets an answer."""
+"""Time for several look-ups past a provider's horizon, so that at least one is answered."""
 JITTER: Final = 0.25
-"""Part of a pause by which it may be shorter or longer: hundreds that wait since one outage do not
-ask all at once.
+"""The share by which a pause may be shorter or longer: jobs that wait since the same outage do not
+poll at the same moment.
 """
-LONGEST_ASKED_SECONDS: Final = 60.0
-"""A provider may ask for a longer pause than ours, up to this: also who asks for a year may hear of
-a job again.
-"""
+MAX_RETRY_AFTER_SECONDS: Final = 60.0
+"""The limit of a provider's Retry-After for reads: a job is never left unread for longer."""
 
 
 def poll_seconds(job: JobRecord) -> float:
-    """Often at first (most refusals come within seconds) and when the job should be ready about
-    now; else rarely.
+    """Return the pause before the next poll; a callback ends it early.
 
-    A callback cuts it short.
+    It is short right after the send, when most refusals arrive, and around the model's usual
+    duration; it is long in between.
     """
     if job.submitted_at is None or job.cancel_sent_at is not None:
         return MIN_POLL_SECONDS
@@ -39,32 +37,35 @@ def poll_seconds(job: JobRecord) -> float:
 
 
 def poll_is_due(job: JobRecord) -> bool:
-    """At the first look: a callback came before us, or the job is older than its first pause
-    (another worker waited before).
+    """Return whether to poll at once when an activity starts to wait.
+
+    True after a callback, or if the job is older than its first pause because another worker waited
+    before.
     """
     if job.callback_at is not None or job.submitted_at is None or job.cancel_sent_at is not None:
         return True
     return (job.now - job.submitted_at).total_seconds() >= poll_seconds(job)
 
 
-def time_is_up(job: JobRecord) -> bool:
-    """Past the deadline; or, once the provider was asked to end the job, past the grace."""
+def wait_is_over(job: JobRecord) -> bool:
+    """Return whether the deadline has passed or, after a cancel, the grace period."""
     if job.cancel_sent_at is not None:
         return job.now > job.cancel_sent_at + CANCEL_GRACE
     return job.late
 
 
 def find_seconds(job: JobRecord, looks: int) -> float:
+    """Return the pause after this many look-ups of an unknown send."""
     pause = backoff_seconds(FIND_BACKOFF_SECONDS, looks)
     return min(pause, CANCELLED_FIND_SECONDS) if job.cancel_requested else pause
 
 
 def find_is_over(job: JobRecord, *, send_age_seconds: float, horizon_seconds: float) -> bool:
-    """Whether to give up on a send that nobody knows of.
+    """Return whether to give up the look-up of an unknown send.
 
-    Its own deadline is not enough: as long as its provider's horizon has not passed, a list may
-    still show it, or show for certain that it was never accepted. A cancel, and the execution's
-    deadline, wait for neither.
+    The job's own deadline is not enough: until the provider's horizon has passed, a list may still
+    show the send or prove that it was never accepted. A cancel and the execution's deadline wait
+    for neither.
     """
     if job.execution_late:
         return True
@@ -74,10 +75,10 @@ def find_is_over(job: JobRecord, *, send_age_seconds: float, horizon_seconds: fl
 
 
 def jittered(seconds: float, chance: float) -> float:
-    """chance: a random number of 0 to 1."""
+    """Return a pause with jitter. chance: a random number from 0 to 1."""
     return seconds * (1 + JITTER * (2 * chance - 1))
 
 
-def not_sooner(seconds: float, asked_for_seconds: float) -> float:
-    """asked_for_seconds: by the provider; 0 if it did not."""
-    return max(seconds, min(asked_for_seconds, LONGEST_ASKED_SECONDS))
+def at_least(seconds: float, retry_after_seconds: float) -> float:
+    """Return the pause, or the provider's Retry-After if that is longer (0: none)."""
+    return max(seconds, min(retry_after_seconds, MAX_RETRY_AFTER_SECONDS))

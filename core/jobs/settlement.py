@@ -1,16 +1,17 @@
-"""What the end of a job means for its row and its money: in the caller's transaction."""
+"""The end of a job: its state, real cost and ledger entries, in the caller's transaction."""
 
 from core.domain.failures import Failure, FailureCode
 from core.domain.messages.jobs import JobReport
+from core.domain.prices import price_from_json
 from core.domain.states import JobState
-from core.jobs.costs import real_cost
-from core.jobs.offers import known_model
+from core.jobs.key_ring import known_model
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
-from core.providers.port import Cost
+from core.providers.port import Cost, Model, ModelInputs, Provider
+from core.providers.pricing import at_price
 from core.providers.registry import Providers
 from core.store.database import Connection
-from core.store.jobs.jobs import JobRecord, get_send, mark_job_ended
+from core.store.jobs.jobs import JobRecord, SendRecord, get_send, mark_job_ended
 from core.store.money.charges import ChargeConflictError
 from core.store.money.settlement import record_cost
 
@@ -18,22 +19,21 @@ log = get_logger(__name__)
 
 
 async def settle_ended(conn: Connection, providers: Providers, job: JobRecord) -> int:
-    """End a submitted job by its report, or without one, and book its real cost. Returns what was
-    booked.
+    """End a submitted job, with or without a report, and book its real cost.
 
-    Whatever is wrong with the money, the job ends: what cannot be booked here stays an open bill,
-    or as it was booked.
+    Return the nano-USD that were booked. The job ends even if its money cannot be booked here: its
+    bill then stays open, or keeps the amount that was booked before.
     """
     if job.report is None:
-        # It would not end, not even when asked to. Its bill is open: the hold stays, the sweep
-        # keeps looking.
+        # The provider did not end it, even after a cancel. The hold stays until the bill is known.
         code = FailureCode.CANCELLED if job.cancel_requested else FailureCode.PROVIDER_TIMED_OUT
         state = JobState.CANCELLED if job.cancel_requested else JobState.FAILED
         await mark_job_ended(
             conn, job.job_id, state, Failure.of(code), expected=(JobState.SUBMITTED,)
         )
         return 0
-    failure = _why_cancelled(job) if job.report.state is JobState.CANCELLED else job.report.failure
+    cancelled = job.report.state is JobState.CANCELLED
+    failure = _cancel_failure(job) if cancelled else job.report.failure
     cost = await _cost(conn, providers, job, job.report)
     await mark_job_ended(
         conn, job.job_id, job.report.state, failure, expected=(JobState.SUBMITTED,)
@@ -43,51 +43,64 @@ async def settle_ended(conn: Connection, providers: Providers, job: JobRecord) -
     try:
         settlement = await record_cost(conn, job.job_id, cost.nano_usd, cost.basis)
     except ChargeConflictError as error:
-        note_conflict(job, error)
+        report_conflict(job, error)
         return 0
     return 0 if settlement.repeated else cost.nano_usd
 
 
-def note_conflict(job: JobRecord, error: ChargeConflictError) -> None:
-    """The money was ended before, with another amount: by hand, most likely. It stands; nobody may
-    guess here.
+def report_conflict(job: JobRecord, error: ChargeConflictError) -> None:
+    """Log that the charge was ended before with another amount, probably by an operator.
+
+    The earlier amount stays; software must not guess which one is right.
     """
     metrics.CHARGE_CONFLICTS.labels(job.provider).inc()
     log.error(
-        "a job's money was ended with another amount than it cost",
+        "charge.settlement_conflicted",
         execution_id=job.execution_id,
         job_id=job.job_id,
         reason=str(error),
     )
 
 
+def real_cost(provider: Provider, model: Model, send: SendRecord, report: JobReport) -> Cost:
+    """Return the cost of an ended job at the price of its quote, not at today's price.
+
+    Raises TypeError or ValueError if the stored send cannot be read or priced.
+    """
+    return provider.cost(
+        at_price(model, price_from_json(send.price)), ModelInputs(**send.inputs), report
+    )
+
+
 async def _cost(
     conn: Connection, providers: Providers, job: JobRecord, report: JobReport
 ) -> Cost | None:
-    """None: this worker cannot price it (its model was taken out meanwhile).
+    """Return the real cost, or None if this worker cannot price it (its model was removed).
 
-    The bill stays open, the sweep settles it.
+    The bill then stays open, and the reconciler settles it.
     """
-    found = known_model(providers, job)
-    if found is None:
+    known = known_model(providers, job)
+    if known is None:
         return None
-    provider, model = found
+    provider, model = known
     try:
         send = await get_send(conn, job.job_id, job.send_number)
         return real_cost(provider, model, send, report)
     except (LookupError, TypeError, ValueError) as error:
-        log.error("a job cannot be priced", job_id=job.job_id, reason=str(error))  # noqa: TRY400 - no trace
+        log.error("job.pricing_failed", job_id=job.job_id, reason=str(error))  # noqa: TRY400 - no trace
         return None
 
 
-def _why_cancelled(job: JobRecord) -> Failure | None:
-    """None if it was ordered: then nothing has failed. Else it was us, past its deadline, or the
-    provider by itself.
+def _cancel_failure(job: JobRecord) -> Failure | None:
+    """Return why a job was cancelled at its provider; None if the user asked for it.
+
+    Otherwise this service cancelled it past its deadline, or the provider did by itself.
     """
     if job.cancel_requested:
         return None
-    return Failure.of(
+    code = (
         FailureCode.PROVIDER_FAILED
         if job.cancel_sent_at is None
         else FailureCode.PROVIDER_TIMED_OUT
     )
+    return Failure.of(code)

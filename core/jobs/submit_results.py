@@ -1,8 +1,21 @@
-"""What becomes of a job when a submit ends: each in the caller's transaction."""
+"""What the outcome of a create call means, for the job and for its provider: decided here alone.
 
-from dataclasses import replace
+| create call                       | job                           | provider         |
+| --------------------------------- | ----------------------------- | ---------------- |
+| accepted, with an id              | SUBMITTED                     | accepts          |
+| not accepted, retryable           | NOT_SENT, sent again later    | rate limit, none |
+| not accepted, service key refused | NOT_SENT, sent again later    | refuses          |
+| not accepted, user's key refused  | REFUSED, failed and released  | refuses          |
+| not accepted, any other reason    | REFUSED, failed and released  | none             |
+| anything else                     | UNKNOWN, looked up, not sent  | unknown          |
 
-from core.domain.failures import STOPS_A_PROVIDER, Failure, FailureCode
+Every function that writes does so in the caller's transaction.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from core.domain.failures import STOPS_A_PROVIDER, TRIPS_A_BREAKER, Failure, FailureCode
 from core.domain.messages.jobs import JobRef, ProviderHandle, SubmitJobResult, SubmitOutcome
 from core.domain.states import ExecutionStatus, JobState
 from core.platform.observability.logging import get_logger
@@ -24,10 +37,134 @@ from core.store.money.charges import release_hold
 log = get_logger(__name__)
 
 
+class ProviderSignal(StrEnum):
+    """What a create call shows about its provider; core/jobs/admission.py acts on it."""
+
+    ACCEPTS = "accepts"
+    REFUSES = "refuses"
+    RATE_LIMITED = "rate_limited"
+    NEUTRAL = "neutral"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendResult:
+    """A create call's answer and what it means. failure: with NOT_SENT and REFUSED."""
+
+    answer: CreateAnswer
+    outcome: SubmitOutcome
+    provider: ProviderSignal
+    failure: Failure | None = None
+
+
+def interpret(answer: CreateAnswer, *, own_key: bool = False) -> SendResult:
+    """Return what an answer means by the table above. own_key: it was sent with a user's key."""
+    failure = _key_refused(answer.failure) if own_key else answer.failure
+    if answer.outcome is CreateOutcome.ACCEPTED and answer.handle is not None:
+        return SendResult(
+            answer=answer, outcome=SubmitOutcome.SUBMITTED, provider=ProviderSignal.ACCEPTS
+        )
+    if answer.outcome is not CreateOutcome.NOT_ACCEPTED or failure is None:
+        return SendResult(
+            answer=answer, outcome=SubmitOutcome.UNKNOWN, provider=ProviderSignal.UNKNOWN
+        )
+    if failure.code in TRIPS_A_BREAKER:
+        signal = ProviderSignal.REFUSES
+    elif failure.code is FailureCode.PROVIDER_RATE_LIMITED:
+        signal = ProviderSignal.RATE_LIMITED
+    else:
+        signal = ProviderSignal.NEUTRAL
+    # A job that the provider refuses for the service's key waits behind the circuit breaker.
+    sent_again = failure.retryable or failure.code in STOPS_A_PROVIDER
+    outcome = SubmitOutcome.NOT_SENT if sent_again else SubmitOutcome.REFUSED
+    return SendResult(answer=answer, outcome=outcome, provider=signal, failure=failure)
+
+
+def _key_refused(failure: Failure | None) -> Failure | None:
+    """Return a refusal of a user's own key as a failure that this user can repair."""
+    if failure is None or failure.code not in STOPS_A_PROVIDER:
+        return failure
+    no_credit = failure.code is FailureCode.PROVIDER_CREDIT_EXHAUSTED
+    detail = "Its account is out of credit." if no_credit else "Replace the key or delete it."
+    return Failure.of(FailureCode.PROVIDER_KEY_REFUSED, detail)
+
+
+async def record_result(
+    conn: Connection, ref: JobRef, number: int, result: SendResult
+) -> SubmitJobResult:
+    """Commit the result of a send to the rows of the job and the send.
+
+    Repeating is safe. A late result of the current send is adopted; an id of a superseded send
+    becomes an orphan; any other late result changes only its own send's row.
+    """
+    # Every writer locks the job first and its send second.
+    before = await get_job(conn, ref.job_id, locked=True)
+    answer = result.answer
+    await mark_send_answered(
+        conn,
+        ref.job_id,
+        number,
+        answer.outcome,
+        status_code=answer.status_code,
+        note=answer.note,
+        provider_job_id=answer.handle.provider_job_id if answer.handle else None,
+    )
+    outcome = await _apply(conn, ref, number, result, before)
+    submitted = answer.handle if outcome is SubmitOutcome.SUBMITTED else None
+    refused = outcome in (SubmitOutcome.NOT_SENT, SubmitOutcome.REFUSED)
+    return SubmitJobResult(
+        outcome=outcome,
+        failure=result.failure if refused else None,
+        retry_after_seconds=answer.retry_after_seconds if refused else 0.0,
+        send_number=max(number, before.send_number),
+        provider_job_id=submitted.provider_job_id if submitted is not None else None,
+        provider_key_id=before.provider_key_id,
+    )
+
+
+async def _apply(
+    conn: Connection, ref: JobRef, number: int, result: SendResult, before: JobRecord
+) -> SubmitOutcome:
+    if result.outcome is SubmitOutcome.SUBMITTED and result.answer.handle is not None:
+        return await _apply_accepted(conn, ref, number, result.answer.handle, before)
+    if result.failure is None:
+        await mark_unknown(conn, ref.job_id, number)
+        return SubmitOutcome.UNKNOWN
+    if not await mark_waiting(conn, ref.job_id, number, result.failure):
+        log.warning(
+            "send.late_answer_ignored", job_id=ref.job_id, send=number, note=result.answer.note
+        )
+        return SubmitOutcome.UNKNOWN  # a later send may have been accepted; the row decides
+    if result.outcome is SubmitOutcome.REFUSED:
+        await refuse_unsent(conn, ref, result.failure)
+    return result.outcome
+
+
+async def _apply_accepted(
+    conn: Connection, ref: JobRef, number: int, handle: ProviderHandle, before: JobRecord
+) -> SubmitOutcome:
+    """Adopt the id of an accepted send. before: the job's row as it was found.
+
+    Any state but "this send is in flight" means that another process has continued the job.
+    """
+    if await mark_submitted(conn, ref.job_id, number, handle):
+        if before.state not in (JobState.SUBMITTING, JobState.SUBMITTED):
+            log.warning(
+                "send.late_answer_adopted", job_id=ref.job_id, send=number, state=before.state
+            )
+        return SubmitOutcome.SUBMITTED
+    # The job was given up meanwhile. Its end stands, but its bill can be settled by this id.
+    if await mark_late_handle(conn, ref.job_id, handle, number=number):
+        log.warning("send.late_answer_kept_for_bill", job_id=ref.job_id, send=number)
+    else:
+        await record_orphan(conn, ref.job_id, number, handle)
+    return SubmitOutcome.UNKNOWN
+
+
 async def sent_already(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:
-    """A submit that sends nothing: somebody else has, or nobody may."""
+    """Return the result of a submit that sends nothing: the job was sent before, or must not be."""
     provider_job_id = job.handle.provider_job_id if job.handle is not None else None
-    result = await _sent_already(conn, ref, job)
+    result = await _state_result(conn, ref, job)
     return replace(
         result,
         send_number=job.send_number,
@@ -36,11 +173,11 @@ async def sent_already(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJ
     )
 
 
-async def _sent_already(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:
+async def _state_result(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:
     if job.state is JobState.WAITING:
-        open_still = job.execution_status == ExecutionStatus.RUNNING and not job.cancel_requested
-        if open_still and job.execution_generation == ref.generation:
-            # Another submit was quicker, and was not accepted: it is the workflow's to try again.
+        is_open = job.execution_status == ExecutionStatus.RUNNING and not job.cancel_requested
+        if is_open and job.execution_generation == ref.generation:
+            # A concurrent submit was not accepted; the workflow submits again.
             return SubmitJobResult(outcome=SubmitOutcome.NOT_SENT)
         return SubmitJobResult(outcome=SubmitOutcome.STOPPED)
     if job.state is JobState.SUBMITTED:
@@ -52,99 +189,9 @@ async def _sent_already(conn: Connection, ref: JobRef, job: JobRecord) -> Submit
 
 
 async def refuse_unsent(conn: Connection, ref: JobRef, failure: Failure) -> SubmitJobResult:
-    """A waiting job that will not be sent: it has failed, and its money goes back."""
+    """Fail a waiting job that will never be sent, and release its hold."""
     if await mark_job_ended(
         conn, ref.job_id, JobState.FAILED, failure, expected=(JobState.WAITING,)
     ):
         await release_hold(conn, ref.job_id)
     return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=failure)
-
-
-def of_own_key(answer: CreateAnswer) -> CreateAnswer:
-    """An answer to a send with a user's own key: what refuses the key is its user's to mend, and
-    ends the job.
-    """
-    failure = answer.failure
-    if failure is None or failure.code not in STOPS_A_PROVIDER:
-        return answer
-    no_credit = failure.code is FailureCode.PROVIDER_CREDIT_EXHAUSTED
-    detail = "Its account is out of credit." if no_credit else "Put another one, or delete it."
-    return replace(answer, failure=Failure.of(FailureCode.PROVIDER_KEY_REFUSED, detail))
-
-
-async def record_answer(
-    conn: Connection, ref: JobRef, number: int, answer: CreateAnswer
-) -> SubmitJobResult:
-    """What the provider said to a send.
-
-    Repeating is safe. A late answer of the current send is adopted; what a superseded one bought
-    becomes an orphan; every other late answer changes only its own row.
-    """
-    before = await get_job(
-        conn, ref.job_id, locked=True
-    )  # the job first, then its send: in the order of everybody
-    result = await _record_answer(conn, ref, number, answer, before)
-    known = answer.handle if result.outcome is SubmitOutcome.SUBMITTED else None
-    return replace(
-        result,
-        send_number=max(number, before.send_number),
-        provider_job_id=known.provider_job_id if known is not None else None,
-        provider_key_id=before.provider_key_id,
-    )
-
-
-async def _record_answer(
-    conn: Connection, ref: JobRef, number: int, answer: CreateAnswer, before: JobRecord
-) -> SubmitJobResult:
-    failure = answer.failure
-    await mark_send_answered(
-        conn,
-        ref.job_id,
-        number,
-        answer.outcome,
-        status_code=answer.status_code,
-        note=answer.note,
-        provider_job_id=answer.handle.provider_job_id if answer.handle else None,
-    )
-    if answer.outcome is CreateOutcome.ACCEPTED and answer.handle is not None:
-        return await _record_accepted(conn, ref, number, answer.handle, before)
-    if answer.outcome is CreateOutcome.NOT_ACCEPTED and failure is not None:
-        if not await mark_waiting(conn, ref.job_id, number, failure):
-            log.warning(
-                "a late answer changed nothing", job_id=ref.job_id, send=number, note=answer.note
-            )
-            return SubmitJobResult(
-                outcome=SubmitOutcome.UNKNOWN
-            )  # the row knows more: it may have been bought
-        waits = (
-            failure.retryable or failure.code in STOPS_A_PROVIDER
-        )  # the provider's breaker holds it back
-        if not waits:
-            await refuse_unsent(conn, ref, failure)
-        outcome = SubmitOutcome.NOT_SENT if waits else SubmitOutcome.REFUSED
-        return SubmitJobResult(
-            outcome=outcome, retry_after_seconds=answer.retry_after_seconds, failure=failure
-        )
-    await mark_unknown(conn, ref.job_id, number)
-    return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
-
-
-async def _record_accepted(
-    conn: Connection, ref: JobRef, number: int, handle: ProviderHandle, before: JobRecord
-) -> SubmitJobResult:
-    """before: the job as it was found. Anything but its own send in flight means that somebody else
-    went on with it.
-    """
-    if await mark_submitted(conn, ref.job_id, number, handle):
-        if before.state not in (JobState.SUBMITTING, JobState.SUBMITTED):
-            log.warning(
-                "a late answer was adopted", job_id=ref.job_id, send=number, found_in=before.state
-            )
-        return SubmitJobResult(outcome=SubmitOutcome.SUBMITTED)
-    # The job was given up meanwhile: its end stands, but what was bought is known now, and its bill
-    # is settled.
-    if await mark_late_handle(conn, ref.job_id, handle, number=number):
-        log.warning("a late answer was kept for its bill", job_id=ref.job_id, send=number)
-    else:
-        await record_orphan(conn, ref.job_id, number, handle)
-    return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)

@@ -1,4 +1,6 @@
-"""Wakes who waits for a job. One LISTEN connection for the whole worker process; no Temporal, no
+"""In-process wake-ups of activities that wait for a job.
+
+One LISTEN connection serves the whole worker process; Temporal is not involved, so wake-ups cost no
 history.
 """
 
@@ -18,25 +20,22 @@ log = get_logger(__name__)
 
 RECONNECT_SECONDS = 1.0
 CHECK_SECONDS = 10.0
-"""How often the listening connection is tried: a half-open one would stay silent for ever.
-
-Polling goes on meanwhile.
+"""How often the listening connection is checked: a half-open one would stay silent. Polling covers
+the time until it is replaced.
 """
 
 
 class Wakeups:
-    """Job ids arrive as notifications; whoever waits for one is woken and looks at the
-    job's row.
-    """
+    """Notifications carry job ids; an activity that waits for one is woken and reads the row."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     @contextmanager
     def of(self, job_id: JobId) -> Generator[asyncio.Event]:
-        """An event that is set when something happened to this job.
+        """Yield an event that is set when the job has changed.
 
-        Enter before reading the row, or a wake-up may be missed.
+        Enter the context before reading the row, or a wake-up may be missed.
         """
         event = asyncio.Event()
         self._waiting[job_id].add(event)
@@ -57,7 +56,7 @@ class Wakeups:
 
     @asynccontextmanager
     async def listening(self, database: Database) -> AsyncGenerator[None]:
-        """Listen in the background for as long as the block lasts; reconnects by itself."""
+        """Listen in the background while the context is open; reconnect after an error."""
         listener = asyncio.create_task(self._listen(database))
         try:
             yield
@@ -72,10 +71,10 @@ class Wakeups:
                     await connection.add_listener(
                         CHANNEL, lambda _c, _p, _ch, payload: self.wake(str(payload))
                     )
-                    self.wake_all()  # what came while nobody listened is in the rows
+                    self.wake_all()  # notifications sent before are lost; the rows have the changes
                     while True:
                         await asyncio.sleep(CHECK_SECONDS)
                         await connection.fetchval("SELECT 1", timeout=CHECK_SECONDS)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("listening for callbacks was interrupted", reason=type(error).__name__)
+                log.warning("wakeups.listener_interrupted", reason=type(error).__name__)
                 await asyncio.sleep(RECONNECT_SECONDS)

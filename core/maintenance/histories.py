@@ -1,11 +1,13 @@
-"""What Temporal knows of executions, read for a database that has forgotten it: the memo of the
-latest run, and what its activities answered.
+"""Executions as Temporal recorded them, for a database that was restored from an older backup.
+
+The memo of the latest run holds the rows as they were when the run started; its history holds what
+its activities returned since.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from enum import StrEnum
 from typing import Any, Final
 
 from temporalio.api.common.v1 import Payload
@@ -16,7 +18,7 @@ from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
 from core.domain.failures import Failure, FailureCode
-from core.domain.ids import ExecutionId, JobId, ProviderKeyId
+from core.domain.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId
 from core.domain.messages.executions import ExecutionOutcome
 from core.domain.messages.jobs import (
     FindJobResult,
@@ -26,88 +28,130 @@ from core.domain.messages.jobs import (
     SubmitOutcome,
 )
 from core.domain.states import ExecutionStatus
-from core.maintenance.recovery import ExecutionPast, JobFate, JobPast, NoMemoError, TemporalPast
 from core.maintenance.workflow_queries import accepted_of
 from core.platform.temporal.client import RPC_TIMEOUT
 from core.store.recovery.start_memo import Accepted
 
 SUBMIT, FIND = "submit_job", "find_job"
 CANCEL_SIGNAL = "cancel_requested"
-WHY_TERMINATED = "the database is recovered: it walks once more, from its rows"
-BY_AN_OPERATOR = "cancelled by an operator"
+TERMINATE_REASON = "recovery of the database: the execution is run again from its rows"
+NATIVE_CANCEL_REASON = "cancelled by an operator"
 
 
-async def list_executions(client: Client, since: datetime | None) -> list[ExecutionId]:
-    """Executions whose workflow is open, or was started or closed since then; None: all that are
-    retained.
+class NoMemoError(Exception):
+    """No run of the workflow has the memo of what was accepted."""
+
+
+class JobFate(StrEnum):
+    """What is recorded about a job's last send.
+
+    WAITING: it was certainly not accepted. UNKNOWN: it may have been accepted. SUBMITTED: the
+    provider accepted it under an id. FAILED: it was refused or given up.
     """
-    query = "WorkflowType = 'execution'"
-    if since is not None:
-        at = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        query += f" AND (ExecutionStatus = 'Running' OR CloseTime >= '{at}' OR StartTime >= '{at}')"
-    found = {ExecutionId(run.id): None async for run in client.list_workflows(query)}
-    return sorted(found)
+
+    WAITING = "waiting"
+    UNKNOWN = "unknown"
+    SUBMITTED = "submitted"
+    FAILED = "failed"
 
 
-def past_at(client: Client) -> TemporalPast:
-    return TemporalPast(
-        list_executions=partial(list_executions, client),
-        read=partial(read_past, client),
-        terminate=partial(terminate, client),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedJob:
+    """A job as Temporal recorded it. at: when its last send was scheduled.
+
+    provider_key_id: the user's own key of that send. key_known: the activity's result named the
+    key; otherwise it is the one that the user had when the workflow was started.
+    """
+
+    fate: JobFate
+    send_number: int
+    at: datetime
+    provider_job_id: ProviderJobId | None = None
+    failure: Failure | None = None
+    provider_key_id: ProviderKeyId | None = None
+    key_known: bool = False
 
 
-async def terminate(client: Client, execution_id: ExecutionId) -> None:
-    """Repeating is safe."""
-    try:
-        await client.get_workflow_handle(execution_id).terminate(
-            reason=WHY_TERMINATED, rpc_timeout=RPC_TIMEOUT
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedExecution:
+    """An execution as Temporal recorded it. cancel_reason: of a cancel that is in effect."""
+
+    accepted: Accepted
+    is_open: bool
+    cancel_reason: str | None
+    jobs: dict[JobId, RecordedJob]
+
+
+@dataclass(slots=True)
+class ExecutionHistories:
+    """Reads and terminates the workflows of executions."""
+
+    client: Client
+
+    async def list_executions(self, since: datetime | None) -> list[ExecutionId]:
+        """List executions whose workflow is open, or was started or closed since that time.
+
+        None: all that Temporal retains.
+        """
+        query = "WorkflowType = 'execution'"
+        if since is not None:
+            at = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            query += (
+                f" AND (ExecutionStatus = 'Running' OR CloseTime >= '{at}' OR StartTime >= '{at}')"
+            )
+        ids = {ExecutionId(run.id): None async for run in self.client.list_workflows(query)}
+        return sorted(ids)
+
+    async def terminate(self, execution_id: ExecutionId) -> None:
+        """Terminate the workflow of an execution. Repeating is safe."""
+        try:
+            await self.client.get_workflow_handle(execution_id).terminate(
+                reason=TERMINATE_REASON, rpc_timeout=RPC_TIMEOUT
+            )
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+
+    async def read(self, execution_id: ExecutionId) -> RecordedExecution:
+        """Read an execution from its latest run.
+
+        A run that an operator started by hand has no memo: then start from the latest run with a
+        memo and read all runs after it. Raises NoMemoError.
+        """
+        client = self.client
+        latest = await client.get_workflow_handle(execution_id).describe(rpc_timeout=RPC_TIMEOUT)
+        accepted, runs = await accepted_of(latest), [latest.run_id]
+        began = latest.start_time
+        if accepted is None:
+            earlier = [run async for run in client.list_workflows(f"WorkflowId = '{execution_id}'")]
+            for run in sorted(earlier, key=lambda run: run.start_time, reverse=True):
+                if run.run_id == latest.run_id:
+                    continue
+                accepted, began = await accepted_of(run), run.start_time
+                runs.insert(0, run.run_id)
+                if accepted is not None:
+                    break
+        if accepted is None:
+            raise NoMemoError(execution_id)
+        reader = HistoryReader(
+            converter=client.data_converter,
+            jobs=_jobs_at_start(accepted, began),
+            own_keys=_own_keys(accepted),
         )
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
+        for run_id in runs:
+            handle = client.get_workflow_handle(execution_id, run_id=run_id)
+            async for event in handle.fetch_history_events():
+                await reader.read(event)
+        return RecordedExecution(
+            accepted=accepted,
+            is_open=latest.status is WorkflowExecutionStatus.RUNNING,
+            cancel_reason=reader.cancel_reason if reader.cancel_is_effective() else None,
+            jobs=reader.jobs,
+        )
 
 
-async def read_past(client: Client, execution_id: ExecutionId) -> ExecutionPast:
-    """From its latest run: the memo holds what the rows said when it began, the history what
-    happened since.
-
-    A run that somebody started by hand has no memo: then from the latest that has one, and all
-    after it. Raises NoMemoError.
-    """
-    latest = await client.get_workflow_handle(execution_id).describe(rpc_timeout=RPC_TIMEOUT)
-    accepted, runs = await accepted_of(latest), [latest.run_id]
-    began = latest.start_time
-    if accepted is None:
-        earlier = [run async for run in client.list_workflows(f"WorkflowId = '{execution_id}'")]
-        for run in sorted(earlier, key=lambda one: one.start_time, reverse=True):
-            if run.run_id == latest.run_id:
-                continue
-            accepted, began = await accepted_of(run), run.start_time
-            runs.insert(0, run.run_id)
-            if accepted is not None:
-                break
-    if accepted is None:
-        raise NoMemoError(execution_id)
-    reading = Reading(
-        converter=client.data_converter,
-        jobs=_at_start(accepted, began),
-        own_keys=_own_keys(accepted),
-    )
-    for run_id in runs:
-        handle = client.get_workflow_handle(execution_id, run_id=run_id)
-        async for event in handle.fetch_history_events():
-            await reading.read(event)
-    return ExecutionPast(
-        accepted=accepted,
-        is_open=latest.status is WorkflowExecutionStatus.RUNNING,
-        cancel_reason=reading.cancel_reason if reading.cancel_stands() else None,
-        jobs=reading.jobs,
-    )
-
-
-def _at_start(accepted: Accepted, at: datetime) -> dict[JobId, JobPast]:
-    """The jobs as the memo has them."""
+def _jobs_at_start(accepted: Accepted, at: datetime) -> dict[JobId, RecordedJob]:
+    """Return the jobs as the memo holds them."""
     fates = {
         "waiting": JobFate.WAITING,
         "submitting": JobFate.UNKNOWN,
@@ -116,7 +160,7 @@ def _at_start(accepted: Accepted, at: datetime) -> dict[JobId, JobPast]:
         "failed": JobFate.FAILED,
         "cancelled": JobFate.FAILED,
     }
-    past: dict[JobId, JobPast] = {}
+    jobs: dict[JobId, RecordedJob] = {}
     for job in accepted.jobs:
         fate = fates.get(job["state"])
         if (
@@ -126,7 +170,7 @@ def _at_start(accepted: Accepted, at: datetime) -> dict[JobId, JobPast]:
         ):
             fate = JobFate.SUBMITTED
         if fate is not None:
-            past[JobId(job["job_id"])] = JobPast(
+            jobs[JobId(job["job_id"])] = RecordedJob(
                 fate=fate,
                 send_number=job["send_number"],
                 provider_job_id=job.get("provider_job_id"),
@@ -134,7 +178,7 @@ def _at_start(accepted: Accepted, at: datetime) -> dict[JobId, JobPast]:
                 key_known=True,
                 at=datetime.fromisoformat(job["submitted_at"]) if "submitted_at" in job else at,
             )
-    return past
+    return jobs
 
 
 def _own_keys(accepted: Accepted) -> dict[JobId, ProviderKeyId | None]:
@@ -142,84 +186,86 @@ def _own_keys(accepted: Accepted) -> dict[JobId, ProviderKeyId | None]:
 
 
 @dataclass(slots=True, kw_only=True)
-class Reading:
-    """A walk through the events of one run, in their order. own_keys: what their user had when it
-    began.
+class HistoryReader:
+    """Folds the events of a run, in order, into its jobs.
+
+    own_keys: the user's own keys when the run was started.
     """
 
     converter: DataConverter
-    jobs: dict[JobId, JobPast]
+    jobs: dict[JobId, RecordedJob]
     own_keys: Mapping[JobId, ProviderKeyId | None] = field(
         default_factory=dict[JobId, "ProviderKeyId | None"]
     )
     cancel_reason: str | None = None
     outcome: ExecutionOutcome | None = None
-    _ordered: dict[int, tuple[str, JobId, JobPast | None]] = field(
-        default_factory=dict[int, tuple[str, JobId, "JobPast | None"]]
+    _scheduled: dict[int, tuple[str, JobId, RecordedJob | None]] = field(
+        default_factory=dict[int, tuple[str, JobId, "RecordedJob | None"]]
     )
 
     async def read(self, event: HistoryEvent) -> None:
         kind = event.event_type
         if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
-            self._ordered, self.outcome, self.cancel_reason = {}, None, None
+            self._scheduled, self.outcome, self.cancel_reason = {}, None, None
         elif kind == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-            await self._scheduled(event)
+            await self._read_scheduled(event)
         elif kind == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
-            await self._completed(event)
+            await self._read_completed(event)
         elif kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
             signal = event.workflow_execution_signaled_event_attributes
             if signal.signal_name == CANCEL_SIGNAL:
                 reason = await self._decode(signal.input.payloads[:1], str)
                 self.cancel_reason = self.cancel_reason or reason
         elif kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
-            self.cancel_reason = self.cancel_reason or BY_AN_OPERATOR
+            self.cancel_reason = self.cancel_reason or NATIVE_CANCEL_REASON
         elif kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
             payloads = event.workflow_execution_completed_event_attributes.result.payloads
             self.outcome = await self._decode(payloads, ExecutionOutcome)
 
-    def cancel_stands(self) -> bool:
-        """Whether the cancel that came is what ended it, or may still: what was completed before
-        stays so.
+    def cancel_is_effective(self) -> bool:
+        """Return whether the cancel ended the execution or still may.
+
+        An execution that completed before its cancel arrived stays completed.
         """
         if self.outcome is None or self.outcome.status is ExecutionStatus.CANCELLED:
             return True
         failure = self.outcome.failure
         return failure is not None and failure.code is FailureCode.DEADLINE_EXCEEDED
 
-    async def _scheduled(self, event: HistoryEvent) -> None:
-        order = event.activity_task_scheduled_event_attributes
-        name = order.activity_type.name
+    async def _read_scheduled(self, event: HistoryEvent) -> None:
+        scheduled = event.activity_task_scheduled_event_attributes
+        name = scheduled.activity_type.name
         if name not in (SUBMIT, FIND):
             return
-        job_id = (await self._decode(order.input.payloads, JobRef)).job_id
+        job_id = (await self._decode(scheduled.input.payloads, JobRef)).job_id
         before = self.jobs.get(job_id)
-        self._ordered[event.event_id] = (name, job_id, before)
+        self._scheduled[event.event_id] = (name, job_id, before)
         if name == SUBMIT and (before is None or before.fate is JobFate.WAITING):
-            # Until its answer says more: it may have sent.
+            # Until its result is read, the submit may have sent.
             number = (before.send_number if before is not None else 0) + 1
-            self.jobs[job_id] = JobPast(
+            self.jobs[job_id] = RecordedJob(
                 fate=JobFate.UNKNOWN,
                 send_number=number,
                 at=event.event_time.ToDatetime(tzinfo=UTC),
                 provider_key_id=self.own_keys.get(job_id),
             )
 
-    async def _completed(self, event: HistoryEvent) -> None:
-        done = event.activity_task_completed_event_attributes
-        ordered = self._ordered.get(done.scheduled_event_id)
-        if ordered is None:
+    async def _read_completed(self, event: HistoryEvent) -> None:
+        completed = event.activity_task_completed_event_attributes
+        scheduled = self._scheduled.get(completed.scheduled_event_id)
+        if scheduled is None:
             return
-        name, job_id, before = ordered
-        now = self.jobs.get(job_id) or JobPast(
+        name, job_id, before = scheduled
+        now = self.jobs.get(job_id) or RecordedJob(
             fate=JobFate.WAITING, send_number=0, at=datetime.now(UTC)
         )
         if name == SUBMIT:
-            submitted = await self._decode(done.result.payloads, SubmitJobResult)
+            submitted = await self._decode(completed.result.payloads, SubmitJobResult)
             fate = _AFTER_SUBMIT[submitted.outcome]
-            self.jobs[job_id] = _known(fate, submitted, before, now)
+            self.jobs[job_id] = _after_result(fate, submitted, before, now)
         else:
-            found = await self._decode(done.result.payloads, FindJobResult)
-            self.jobs[job_id] = _known(_AFTER_FIND[found.outcome], found, before, now)
+            found = await self._decode(completed.result.payloads, FindJobResult)
+            self.jobs[job_id] = _after_result(_AFTER_FIND[found.outcome], found, before, now)
 
     async def _decode(self, payloads: Iterable[Payload], kind: type[Any]) -> Any:
         listed: Sequence[Payload] = list(payloads)
@@ -242,11 +288,15 @@ _AFTER_FIND: Final = {
 }
 
 
-def _known(
-    fate: JobFate, result: SubmitJobResult | FindJobResult, before: JobPast | None, now: JobPast
-) -> JobPast:
-    """What is known after an answer. What has an id at its provider is asked there, however it
-    ended.
+def _after_result(
+    fate: JobFate,
+    result: SubmitJobResult | FindJobResult,
+    before: RecordedJob | None,
+    now: RecordedJob,
+) -> RecordedJob:
+    """Return a job after an activity's result.
+
+    A job with an id at its provider is SUBMITTED however it ended: the provider is then asked.
     """
     failure: Failure | None = result.failure
     if fate is JobFate.FAILED and result.provider_job_id is not None:
@@ -260,7 +310,7 @@ def _known(
         number = (
             now.send_number if fate is not JobFate.WAITING or before is None else before.send_number
         )
-    return JobPast(
+    return RecordedJob(
         fate=fate,
         send_number=number,
         provider_job_id=result.provider_job_id,

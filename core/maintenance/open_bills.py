@@ -1,7 +1,7 @@
-"""Bills that were still open when their job ended: timed out, given up while unknown, or
-terminated; and orphans'.
+"""Settlement of bills that were open when their job ended, and of orphans.
 
-Looked after until they close.
+A bill is open after a time-out, an unknown send or a terminated workflow. It is looked at until the
+provider's cost is known, or until the send is proven to be absent.
 """
 
 import time
@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 import asyncpg
 
@@ -16,9 +17,8 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import JobId, ProviderJobId
 from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.domain.states import JobState
-from core.jobs.costs import real_cost
-from core.jobs.key_ring import KeyRing
-from core.jobs.offers import known_model
+from core.jobs.key_ring import KeyRing, known_model
+from core.jobs.settlement import real_cost
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
 from core.providers.port import (
@@ -56,9 +56,16 @@ from core.store.money.settlement import record_cost
 
 log = get_logger(__name__)
 
-PAGE = 50
-SLOW_SECONDS = 5.0
-"""A provider that takes longer for one answer is not asked the like until the next round."""
+PAGE: Final = 50
+SLOW_SECONDS: Final = 5.0
+"""A call of a provider that takes longer is not made again in the same round."""
+UNSETTLEABLE: Final = (
+    LookupError,
+    ValueError,
+    TypeError,
+    ChargeConflictError,
+    asyncpg.IntegrityConstraintViolationError,
+)
 
 
 class _Call(StrEnum):
@@ -69,27 +76,27 @@ class _Call(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Round:
-    """Which calls a provider has not answered in this round, or too slowly: they are not made again
-    in it. A list that is away keeps nobody from a status that is not, nor one key that is
-    refused anybody from asking with another.
+    """Calls that failed or were slow in this round and are not made again in it.
+
+    An unavailable list does not prevent status calls, and a refused key does not prevent calls with
+    another key.
     """
 
-    away: set[tuple[str, _Call]] = field(default_factory=set[tuple[str, _Call]])
+    unavailable: set[tuple[str, _Call]] = field(default_factory=set[tuple[str, _Call]])
     slow: set[tuple[str, _Call]] = field(default_factory=set[tuple[str, _Call]])
 
-    def is_away(self, job: JobRecord, call: _Call) -> bool:
-        return (job.provider, call) in self.slow or (job.scope, call) in self.away
+    def skips(self, job: JobRecord, call: _Call) -> bool:
+        return (job.provider, call) in self.slow or (job.scope, call) in self.unavailable
 
     @contextmanager
-    def asking(self, job: JobRecord, call: _Call) -> Generator[None]:
+    def observe(self, job: JobRecord, call: _Call) -> Generator[None]:
+        """Record how a provider call in the context went."""
         began = time.monotonic()
         try:
             yield
         except ProviderUnavailableError as error:
-            if (
-                not error.not_found
-            ):  # it answers, and has forgotten this one: the others are asked for
-                self.away.add((job.scope, call))
+            if not error.not_found:  # otherwise the provider answers, and lacks only this job
+                self.unavailable.add((job.scope, call))
             raise
         finally:
             if time.monotonic() - began > SLOW_SECONDS:
@@ -97,41 +104,36 @@ class _Round:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LateBills:
+class OpenBillSettler:
+    """Settles open bills with the provider's cost, or releases their holds."""
+
     database: Database
     providers: Providers
     keys: KeyRing
 
     async def settle(self) -> None:
-        """One look at each open bill that is due. What a provider does not answer, or slowly, is
-        asked once in a round.
+        """Look once at each open bill that is due; safe to repeat.
 
-        A job that has ended stays as it is; its money and what it produced are completed.
+        The state of an ended job does not change: only its money and its report are completed.
         """
         async with self.database.as_system() as conn:
             bills = await take_open_bills(conn, limit=PAGE)
-        this_round = _Round()
+        current_round = _Round()
         for bill in bills:
-            ref = bill.ref
+            job_id = bill.ref.job_id
             try:
-                await self._look_at(ref, this_round)
+                await self._look_at(bill.ref, current_round)
             except ProviderUnavailableError as error:
                 log.info(
-                    "an open bill could not be looked up",
-                    job_id=ref.job_id,
+                    "open_bill.read_failed",
+                    job_id=job_id,
                     provider=bill.provider,
                     reason=str(error),
                 )
-            except (
-                LookupError,
-                ValueError,
-                TypeError,
-                ChargeConflictError,
-                asyncpg.IntegrityConstraintViolationError,
-            ) as error:
-                log.error("an open bill cannot be settled", job_id=ref.job_id, reason=repr(error))  # noqa: TRY400 - no trace
+            except UNSETTLEABLE as error:
+                log.error("open_bill.settlement_failed", job_id=job_id, reason=repr(error))  # noqa: TRY400 - no trace
 
-    async def _look_at(self, ref: JobRef, this_round: _Round) -> None:
+    async def _look_at(self, ref: JobRef, current_round: _Round) -> None:
         async with self.database.as_system() as conn:
             abandoned = await lock_ended(conn, ref.execution_id)
             job = await get_job(conn, ref.job_id)
@@ -144,26 +146,31 @@ class LateBills:
                     conn, ref.job_id, JobState.FAILED, failure, expected=(job.state,)
                 )
                 job = await get_job(conn, ref.job_id)
-        look = self._settle_known if job.handle is not None else self._look_for
-        await look(ref, job, this_round)
+        if job.handle is not None:
+            await self._settle_known(ref, job, job.handle, current_round)
+        else:
+            await self._look_for(ref, job, current_round)
 
-    async def _settle_known(self, ref: JobRef, job: JobRecord, this_round: _Round) -> None:
-        found = known_model(self.providers, job)
-        if found is None or job.handle is None:
+    async def _settle_known(
+        self, ref: JobRef, job: JobRecord, handle: ProviderHandle, current_round: _Round
+    ) -> None:
+        """Settle a job whose id at the provider is known."""
+        known = known_model(self.providers, job)
+        if known is None:
             return
         report = job.report
         if report is None:
             provider = await self.keys.of_job(self.providers, job)
-            if provider is None or this_round.is_away(job, _Call.STATUS):
+            if provider is None or current_round.skips(job, _Call.STATUS):
                 return
-            with this_round.asking(job, _Call.STATUS):
-                report = await provider.status(job.handle)
+            with current_round.observe(job, _Call.STATUS):
+                report = await provider.status(handle)
             if not report.state.ended:
-                await self._ask_to_end(ref, job, provider, job.handle, this_round)
+                await self._cancel_abandoned(ref, job, provider, handle, current_round)
                 return
         async with self.database.as_system() as conn:
             send = await get_send(conn, ref.job_id, job.send_number)
-            cost = real_cost(*found, send, report)
+            cost = real_cost(*known, send, report)
             await mark_reported(conn, ref.job_id, report)
             await mark_job_ended(
                 conn, ref.job_id, report.state, report.failure, expected=(JobState.SUBMITTED,)
@@ -171,123 +178,115 @@ class LateBills:
             settlement = await record_cost(conn, ref.job_id, cost.nano_usd, cost.basis)
         if not settlement.repeated:
             metrics.COST_NANO_USD.labels(job.provider, job.model).inc(cost.nano_usd)
-            log.info("an open bill was settled", job_id=ref.job_id, settled_nano_usd=cost.nano_usd)
+            log.info("open_bill.settled", job_id=ref.job_id, settled_nano_usd=cost.nano_usd)
 
-    async def _ask_to_end(
+    async def _cancel_abandoned(
         self,
         ref: JobRef,
         job: JobRecord,
         provider: Provider,
         handle: ProviderHandle,
-        this_round: _Round,
+        current_round: _Round,
     ) -> None:
-        """Once: it still runs, and nobody waits for it. What it then did and cost is read in a
-        later round.
+        """Cancel, once, a job that still runs although no execution waits for it.
+
+        A later round reads how it ended and what it cost.
         """
         if job.state is not JobState.SUBMITTED or job.cancel_sent_at is not None:
             return
-        if this_round.is_away(job, _Call.CANCEL):
+        if current_round.skips(job, _Call.CANCEL):
             return
         async with self.database.as_system() as conn:
             if not job.orphan and not await lock_ended(conn, ref.execution_id):
                 return
             await mark_cancel_sent(conn, ref.job_id)
         try:
-            with this_round.asking(job, _Call.CANCEL):
+            with current_round.observe(job, _Call.CANCEL):
                 outcome = await provider.cancel(handle)
         except ProviderUnavailableError as error:
             metrics.PROVIDER_CALLS.labels(job.provider, "cancel", "unavailable").inc()
-            log.warning(
-                "a job that nobody waits for could not be ended",
-                job_id=ref.job_id,
-                reason=str(error),
-            )
+            log.warning("open_bill.cancel_failed", job_id=ref.job_id, reason=str(error))
             return
         metrics.PROVIDER_CALLS.labels(job.provider, "cancel", outcome.value).inc()
-        log.info(
-            "provider asked to end a job that nobody waits for", job_id=ref.job_id, outcome=outcome
-        )
+        log.info("open_bill.cancel_requested", job_id=ref.job_id, outcome=outcome)
 
-    async def _look_for(self, ref: JobRef, job: JobRecord, this_round: _Round) -> None:
-        found = known_model(self.providers, job)
-        if found is None or job.state is not JobState.FAILED:
+    async def _look_for(self, ref: JobRef, job: JobRecord, current_round: _Round) -> None:
+        """Search a failed job's unknown send: in stored callbacks and answers, then in the list."""
+        known = known_model(self.providers, job)
+        if known is None or job.state is not JobState.FAILED:
             return
         async with self.database.as_system() as conn:
-            known = await list_known_ids(conn, ref.job_id)
-            if await _take_known(conn, ref, job, known):
+            reported = await list_known_ids(conn, ref.job_id)
+            if await _adopt_reported(conn, ref, job, reported):
                 return
             if await was_refused(conn, ref.job_id):
                 await _release(conn, ref.job_id)
                 return
             send = await get_send(conn, ref.job_id, job.send_number)
         provider = await self.keys.of_job(self.providers, job)
-        if provider is None or this_round.is_away(job, _Call.LIST):
+        if provider is None or current_round.skips(job, _Call.LIST):
             return
-        with this_round.asking(job, _Call.LIST):
+        with current_round.observe(job, _Call.LIST):
             answer = await provider.find(
                 Lookup(request=CreateRequest(**send.request), sent_at=send.sent_at)
             )
-        await self._book_found(ref, job, found, send, answer)
+        await self._apply_list(ref, job, known, send, answer)
 
-    async def _book_found(
+    async def _apply_list(
         self,
         ref: JobRef,
         job: JobRecord,
-        found: tuple[Provider, Model],
+        known: tuple[Provider, Model],
         send: SendRecord,
         answer: FindAnswer,
     ) -> None:
-        provider, model = found
+        """Adopt the one free match, or release the hold of a send that is proven absent."""
+        provider, model = known
         async with self.database.as_system() as conn:
-            await lock_job(
-                conn, ref.job_id
-            )  # what is learned meanwhile waits, and sees its money's end
+            await lock_job(conn, ref.job_id)  # a callback that arrives now waits for this decision
             owned = await list_owned(
                 conn, job.provider, [match.provider_job_id for match in answer.matches]
             )
             free = [match for match in answer.matches if match.provider_job_id not in owned]
             if len(free) == 1 and not await has_twin(conn, ref.job_id, job.send_number):
                 if await mark_late_handle(conn, ref.job_id, free[0]):
-                    log.warning("a send that was given up has been found", job_id=ref.job_id)
-            elif free:  # which of them it is, or whether it is a twin's, no list can tell
-                ids = [match.provider_job_id for match in free]
-                log.error("an open bill needs a person", job_id=ref.job_id, provider_job_ids=ids)
+                    log.warning("open_bill.send_found", job_id=ref.job_id)
+            elif free:  # several matches, or a twin: no list shows which one is this send
+                _report_ambiguous(ref, [match.provider_job_id for match in free])
             elif answer.authoritative and send.age_seconds > provider.certainty_horizon_seconds(
                 model
             ):
-                called_meanwhile = _of_send(await list_known_ids(conn, ref.job_id), job.send_number)
-                if not called_meanwhile:
+                reported = _of_send(await list_known_ids(conn, ref.job_id), job.send_number)
+                if not reported:
                     await _release(conn, ref.job_id)
 
 
 async def _release(conn: Connection, job_id: JobId) -> None:
     if await release_hold(conn, job_id):
-        log.info("a send that was given up was never accepted", job_id=job_id)
+        log.info("open_bill.absence_proven", job_id=job_id)
 
 
 async def _cancel_unsent(conn: Connection, ref: JobRef) -> None:
-    """Its send turned out to be not accepted when its execution had ended: nobody sends
-    it again.
-    """
+    """Cancel a job whose send was not accepted and whose execution has ended meanwhile."""
     if await mark_job_ended(
         conn, ref.job_id, JobState.CANCELLED, None, expected=(JobState.WAITING,)
     ):
         await release_hold(conn, ref.job_id)
-        log.info("a send of an ended execution was not accepted", job_id=ref.job_id)
+        log.info("open_bill.unsent_job_cancelled", job_id=ref.job_id)
 
 
-async def _take_known(
-    conn: Connection, ref: JobRef, job: JobRecord, known: list[tuple[int, ProviderJobId]]
+async def _adopt_reported(
+    conn: Connection, ref: JobRef, job: JobRecord, reported: list[tuple[int, ProviderJobId]]
 ) -> bool:
-    """Give every id that the provider told of this job's sends its owner: the current send's first
-    is the job's own, each other is an orphan's.
+    """Give every id that the provider reported for this job's sends an owner.
 
-    True: the current send was accepted, whatever a list says. It is never released then; if its ids
-    are all other jobs', its bill stays open for a person.
+    The first id of the current send becomes the job's own; every other becomes an orphan. Return
+    whether the current send was accepted: its hold is then never released. If all its ids belong to
+    other jobs, its bill stays open for an operator.
     """
-    owned = await list_owned(conn, job.provider, [provider_job_id for _, provider_job_id in known])
+    owned = await list_owned(conn, job.provider, [id_ for _, id_ in reported])
     adopted = False
-    for number, provider_job_id in sorted(set(known)):
+    for number, provider_job_id in sorted(set(reported)):
         if provider_job_id in owned:
             continue
         handle = ProviderHandle(
@@ -295,16 +294,18 @@ async def _take_known(
         )
         if number == job.send_number and not adopted:
             adopted = await mark_late_handle(conn, ref.job_id, handle, number=number)
-            log.warning(
-                "a send that was given up was known by its callback or answer", job_id=ref.job_id
-            )
+            log.warning("open_bill.reported_id_adopted", job_id=ref.job_id)
         else:
             await record_orphan(conn, ref.job_id, number, handle)
-    current = _of_send(known, job.send_number)
+    current = _of_send(reported, job.send_number)
     if current and not adopted:
-        log.error("an open bill needs a person", job_id=ref.job_id, provider_job_ids=current)
+        _report_ambiguous(ref, current)
     return bool(current)
 
 
-def _of_send(known: list[tuple[int, ProviderJobId]], number: int) -> list[ProviderJobId]:
-    return [provider_job_id for send, provider_job_id in known if send == number]
+def _report_ambiguous(ref: JobRef, provider_job_ids: list[ProviderJobId]) -> None:
+    log.error("open_bill.operator_needed", job_id=ref.job_id, provider_job_ids=provider_job_ids)
+
+
+def _of_send(reported: list[tuple[int, ProviderJobId]], number: int) -> list[ProviderJobId]:
+    return [provider_job_id for send, provider_job_id in reported if send == number]

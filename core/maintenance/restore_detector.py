@@ -1,5 +1,6 @@
-"""Whether the database has gone back to the past: looked at before any work is taken, and every
-second after.
+"""Detection of a database that was restored from an older backup.
+
+It is checked before a worker takes any work, and every second afterwards.
 """
 
 import asyncio
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
 
 import asyncpg
 
@@ -29,36 +31,36 @@ from core.store.recovery.restore_marker import (
 
 log = get_logger(__name__)
 
-EVERY_SECONDS = 1.0
-LOOK_AGAIN_SECONDS = 2.0
-"""While something is waited for."""
-SAY_AGAIN_SECONDS = 30.0
+EVERY_SECONDS: Final = 1.0
+LOOK_AGAIN_SECONDS: Final = 2.0
+"""The pause between checks at the start, while the database is behind or cannot be checked."""
+LOG_AGAIN_SECONDS: Final = 30.0
 CANNOT_LOOK: tuple[type[Exception], ...] = (
     StorageUnavailableError,
     StorageRefusedError,
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
-    asyncpg.InvalidParameterValueError,  # the roles: migrations have not run yet
+    asyncpg.InvalidParameterValueError,  # the roles do not exist before the first migration
     *DATABASE_DOWN,
 )
+RECOVER_ACTION: Final = "run takeone-admin recover"
 WHAT_TO_DO = (
-    "the database has gone back to the past: what it holds as not sent may have been paid for. No work is taken and "
-    "nothing is sent. Run: takeone-admin recover"
+    "The database appears to have been restored from an older backup. Jobs marked unsent may "
+    "already have been billed, so no work is taken and nothing is sent. Run: takeone-admin recover"
 )
 
 
 async def find_behind(
     database: Database, objects: ObjectStore
 ) -> tuple[Mark | None, Position, bool]:
-    """The mark, where the database stands, and whether it is behind; if so, everything is paused.
+    """Return the high-water mark, the database's position, and whether the database is behind.
 
-    Raises MarkUnreadableError and CANNOT_LOOK.
+    If it is, submits are paused. Raises MarkUnreadableError and the errors of CANNOT_LOOK.
     """
     mark, position = await _compare(database, objects)
     if not position.behind and position.serial < _serial(mark):
-        mark, position = await _compare(
-            database, objects
-        )  # a recovery that ended between the two has lowered the mark
+        # Look twice: a recovery that ended between the two reads has lowered the mark.
+        mark, position = await _compare(database, objects)
     behind = position.behind or position.serial < _serial(mark)
     if behind and not position.behind:
         async with database.as_system() as conn:
@@ -67,7 +69,7 @@ async def find_behind(
 
 
 async def _compare(database: Database, objects: ObjectStore) -> tuple[Mark | None, Position]:
-    """The mark first: what is sent and marked meanwhile is in the database then, too."""
+    """Read the mark first: whatever is sent and marked meanwhile is then in the database too."""
     mark = await read_mark(objects)
     async with database.as_system() as conn:
         return mark, await get_position(conn)
@@ -78,8 +80,11 @@ def _serial(mark: Mark | None) -> int:
 
 
 @dataclass(slots=True, kw_only=True)
-class MarkKeeper:
-    """leads: whether this process is the one that sweeps; it writes the mark."""
+class RestoreDetector:
+    """Compares the database with its high-water mark.
+
+    leads: whether this process is the reconciler's leader, which writes the mark.
+    """
 
     database: Database
     objects: ObjectStore
@@ -88,54 +93,50 @@ class MarkKeeper:
     _written: int = field(default=0, init=False)
     _led: bool = field(default=False, init=False)
     _storage_is_down: bool = field(default=False, init=False)
-    _said_at: float | None = field(default=None, init=False)
+    _logged_at: float | None = field(default=None, init=False)
 
     async def wait_until_current(self, stopping: asyncio.Event) -> bool:
-        """Until it is known that the database is not behind; a person may have to recover it first.
+        """Wait until the database is known not to be behind; an operator may have to recover it.
 
-        False: told to stop meanwhile. Raises UnsafeLoginError.
+        Return False if `stopping` was set meanwhile. Raises UnsafeLoginError.
         """
         while not stopping.is_set():
             try:
                 mark, position, behind = await find_behind(self.database, self.objects)
             except MarkUnreadableError as error:
-                self._say(f"{error}. No work is taken. Run: takeone-admin recover", None, None)
+                self._report_unreadable(error)
             except UnsafeLoginError:
                 raise
             except CANNOT_LOOK as error:
                 reason = str(error) or type(error).__name__
-                log.warning(
-                    "waiting to compare the database with its high-water mark", reason=reason
-                )
+                log.warning("restore_detector.check_failed", reason=reason)
             else:
                 if not behind:
                     self.high_water.note(max(_serial(mark), position.serial))
                     self._written = _serial(mark)
                     return True
-                self._say(WHAT_TO_DO, mark, position)
+                self._report_behind(mark, position)
             await _sleep(stopping, LOOK_AGAIN_SECONDS)
         return False
 
     async def watch(self) -> None:
-        """Until the database is found to be behind; then `high_water.behind` is set. Or until
-        cancelled.
-        """
+        """Check every second until the database is behind, then set `high_water.behind`."""
         while not self.high_water.behind.is_set():
             try:
                 await self._look()
             except DatabaseBehindError:
                 self.high_water.behind.set()
             except MarkUnreadableError as error:
-                log.error("the high-water mark is written anew", reason=str(error))  # noqa: TRY400 - no trace
+                log.error("restore_detector.mark_rewritten", reason=str(error))  # noqa: TRY400 - no trace
                 self._led, self._written = True, 0
             except (StorageUnavailableError, StorageRefusedError) as error:
                 if not self._storage_is_down:
-                    log.warning("the high-water mark cannot be written", reason=str(error))
+                    log.warning("restore_detector.mark_not_written", reason=str(error))
                 self._storage_is_down = True
             except (*DATABASE_DOWN, asyncpg.PostgresError) as error:
-                log.info("the position of the database cannot be read", reason=type(error).__name__)
+                log.info("restore_detector.position_not_read", reason=type(error).__name__)
             await _sleep(self.high_water.behind, EVERY_SECONDS)
-        self._say(WHAT_TO_DO, None, None)
+        self._report_behind(None, None)
         await self._pause()
 
     async def _look(self) -> None:
@@ -143,14 +144,13 @@ class MarkKeeper:
         if not self.leads():
             self._led = False
             return
-        if (
-            not self._led
-        ):  # another process led until now, and has seen more; it may be writing still
+        if not self._led:
+            # Another process led until now. It has seen later sends, and may still write.
             mark = await read_mark(self.objects)
             position = await self._position()
             self._written = _serial(mark)
             if position.serial < self._written:
-                self._say(WHAT_TO_DO, mark, position)
+                self._report_behind(mark, position)
                 raise DatabaseBehindError
             self._led = True
         if position.serial > self._written:
@@ -162,45 +162,56 @@ class MarkKeeper:
         self._storage_is_down = False
 
     async def _position(self) -> Position:
-        """Raises DatabaseBehindError: somebody has found it behind, or this process has
-        seen more.
+        """Return the database's position.
+
+        Raises DatabaseBehindError if it is marked as behind or this process has seen a later send.
         """
-        known = (
-            self.high_water.known
-        )  # before the query: what is noted meanwhile need not be in its answer
+        # Before the query: a send that is noted meanwhile need not be in its result.
+        known = self.high_water.known
         async with self.database.as_system() as conn:
             position = await get_position(conn)
         if position.behind or position.serial < known:
-            self._say(WHAT_TO_DO, None, position)
+            self._report_behind(None, position)
             raise DatabaseBehindError
         self.high_water.note(position.serial)
         return position
 
     async def _pause(self) -> None:
-        """For all processes: those that start, those that have not noticed, and the API.
+        """Pause submits for all processes, including the API.
 
-        On a connection of its own: the pool refuses this database by now.
+        It uses its own connection: the pool refuses this database by now.
         """
         try:
             async with self.database.listening_connection() as connection, connection.transaction():
                 await connection.execute(SET_SYSTEM)
                 await pause_behind(connection)
         except (asyncpg.PostgresError, *DATABASE_DOWN) as error:
-            log.warning("the pause could not be written", reason=type(error).__name__)
+            log.warning("restore_detector.pause_failed", reason=type(error).__name__)
 
-    def _say(self, what: str, mark: Mark | None, position: Position | None) -> None:
-        now = time.monotonic()
-        if self._said_at is not None and now - self._said_at < SAY_AGAIN_SECONDS:
+    def _report_unreadable(self, error: MarkUnreadableError) -> None:
+        if self._may_log():
+            log.error("restore_detector.mark_unreadable", reason=str(error), action=RECOVER_ACTION)
+
+    def _report_behind(self, mark: Mark | None, position: Position | None) -> None:
+        if not self._may_log():
             return
-        self._said_at = now
         log.error(
-            what,
+            "database.restored_from_backup",
             database=position.database if position is not None else None,
             latest_send=position.serial if position is not None else None,
             marked=mark.serial if mark is not None else None,
             marked_at=mark.at.isoformat() if mark is not None else None,
             marked_database=mark.database if mark is not None else None,
+            action=RECOVER_ACTION,
         )
+
+    def _may_log(self) -> bool:
+        """Return True at most once in LOG_AGAIN_SECONDS."""
+        now = time.monotonic()
+        if self._logged_at is not None and now - self._logged_at < LOG_AGAIN_SECONDS:
+            return False
+        self._logged_at = now
+        return True
 
 
 async def _sleep(stopping: asyncio.Event, seconds: float) -> None:

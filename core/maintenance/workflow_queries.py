@@ -1,4 +1,8 @@
-"""Questions to Temporal about workflows of ours, from outside. Each is safe to repeat."""
+"""Queries to Temporal about workflows of executions and deliveries. Each is safe to repeat."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
 from temporalio.client import (
     Client,
@@ -11,14 +15,27 @@ from temporalio.service import RPCError, RPCStatusCode
 from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ExecutionOutcome
 from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
-from core.maintenance.reconciler import NOT_FOUND, Walked
 from core.ordering.workflow_starts import ACCEPTED_MEMO, delivery_workflow_id
 from core.platform.temporal.client import RPC_TIMEOUT
 from core.store.recovery.start_memo import Accepted, unpacked
 
+NOT_FOUND: Final = "not_found"
+COMPLETED: Final = "completed"
 
-async def how_it_closed(client: Client, execution_id: ExecutionId) -> str | None:
-    """By id without a run id, so that the latest run answers. None while it runs."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletedRun:
+    """A run that claimed its generation and ended it.
+
+    Unless the database was restored from an older backup, the execution's row has ended too.
+    """
+
+    generation: int
+    started_at: datetime
+
+
+async def find_close_status(client: Client, execution_id: ExecutionId) -> str | None:
+    """Return how the latest run of an execution closed: a status, NOT_FOUND, or None if it runs."""
     description = await _describe(client, execution_id)
     if description is None:
         return NOT_FOUND
@@ -26,8 +43,8 @@ async def how_it_closed(client: Client, execution_id: ExecutionId) -> str | None
     return None if status in (None, WorkflowExecutionStatus.RUNNING) else status.name.lower()
 
 
-async def walked(client: Client, execution_id: ExecutionId) -> Walked | None:
-    """The latest run of an execution, if it claimed its generation and went to its end."""
+async def find_completed_run(client: Client, execution_id: ExecutionId) -> CompletedRun | None:
+    """Return the latest run of an execution if it claimed its generation and completed."""
     description = await _describe(client, execution_id)
     if description is None or description.status is not WorkflowExecutionStatus.COMPLETED:
         return None
@@ -36,13 +53,13 @@ async def walked(client: Client, execution_id: ExecutionId) -> Walked | None:
         execution_id, run_id=description.run_id, result_type=ExecutionOutcome
     )
     outcome = await handle.result(follow_runs=False, rpc_timeout=RPC_TIMEOUT)
-    if accepted is None or outcome.status is None:  # it found nothing to claim
+    if accepted is None or outcome.status is None:  # the run found nothing to claim
         return None
-    return Walked(generation=accepted.generation, started_at=description.start_time)
+    return CompletedRun(generation=accepted.generation, started_at=description.start_time)
 
 
-async def delivered(client: Client, order: DeliveryOrder) -> bool:
-    """Whether the workflow of a delivery ended with the receiver's yes."""
+async def is_delivered(client: Client, order: DeliveryOrder) -> bool:
+    """Return whether a delivery's workflow ended because the receiver accepted the webhook."""
     workflow_id = delivery_workflow_id(order)
     description = await _describe(client, workflow_id)
     if description is None or description.status is not WorkflowExecutionStatus.COMPLETED:
@@ -55,7 +72,7 @@ async def delivered(client: Client, order: DeliveryOrder) -> bool:
 
 
 async def accepted_of(run: WorkflowExecution) -> Accepted | None:
-    """What was accepted, from the memo of a run; None: it has none."""
+    """Return what was accepted, from the memo of a run; None if it has no memo."""
     text: str | None = await run.memo_value(ACCEPTED_MEMO, None)
     return Accepted(document=unpacked(text)) if text is not None else None
 

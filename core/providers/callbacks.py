@@ -2,91 +2,61 @@
 Webhooks.
 """
 
-import asyncio
 import base64
 import binascii
 import hashlib
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from core.platform.key_cache import CacheLimits, Clock, KeyCache, KeysUnavailableError
 from core.providers.answers import as_list, as_object, as_text
 from core.providers.port import CallbackUnverifiableError, ProviderUnavailableError
 
 K = TypeVar("K")
 
-LIFE_SECONDS = 24 * 3600.0
-"""fal allows at most a day (its webhook documentation, read 2026-11)."""
-PAUSE_SECONDS = 10.0
-"""Between two fetches: forged callbacks must not become requests to the provider, one for one."""
+LIMITS: Final = CacheLimits(
+    max_age_seconds=24 * 3600.0,  # fal allows at most a day (webhook documentation, read 2026-11)
+    pause_seconds=10.0,
+)
 TOLERANCE_SECONDS = 300
 """How far a callback's time may be from ours, in both directions."""
 
 
 class FetchedKeys(Generic[K]):
-    """What `fetch` brought, for at most LIFE_SECONDS. fetch raises ProviderUnavailableError if it
-    has none.
+    """A provider's keys for callbacks, fetched when needed.
+
+    fetch: raises ProviderUnavailableError.
     """
 
-    def __init__(
-        self, fetch: Callable[[], Awaitable[K]], *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._fetch = fetch
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._keys: K | None = None
-        self._fetched_at = 0.0
-        self._tried_at: float | None = None
+    def __init__(self, fetch: Callable[[], Awaitable[K]], *, clock: Clock = time.monotonic) -> None:
+        async def fetch_keys() -> K:
+            try:
+                return await fetch()
+            except ProviderUnavailableError as error:
+                raise KeysUnavailableError(str(error)) from None
+
+        self._cache = KeyCache(fetch_keys, LIMITS, clock=clock)
 
     async def accept(self, fits: Callable[[K], bool]) -> bool:
-        """Do the keys fit, these or, if they were changed meanwhile, new ones? Raises
-        CallbackUnverifiableError.
+        """Return whether the keys fit, the cached ones or newly fetched ones.
+
+        Raise CallbackUnverifiableError.
         """
-        keys = await self._current()
-        if fits(keys):
-            return True
-        newer = await self._newer_than(keys)
-        return newer is not None and fits(newer)
-
-    async def _current(self) -> K:
-        async with self._lock:
-            if self._keys is not None and self._clock() - self._fetched_at < LIFE_SECONDS:
-                return self._keys
-            if not self._may_try():
-                raise CallbackUnverifiableError(
-                    "the provider's keys could not be fetched a moment ago"
-                )
-            return await self._fetched()
-
-    async def _newer_than(self, seen: K) -> K | None:
-        """Keys other than those that did not fit: from another's fetch, or from one more. None:
-        there are none now.
-        """
-        async with self._lock:
-            if self._keys is not None and self._keys != seen:
-                return self._keys
-            if not self._may_try():
-                return None
-            keys = await self._fetched()
-            return keys if keys != seen else None
-
-    def _may_try(self) -> bool:
-        return self._tried_at is None or self._clock() - self._tried_at >= PAUSE_SECONDS
-
-    async def _fetched(self) -> K:
-        self._tried_at = self._clock()
         try:
-            self._keys = await self._fetch()
-        except ProviderUnavailableError as error:
+            keys = await self._cache.current()
+            if fits(keys):
+                return True
+            newer = await self._cache.newer_than(keys)
+        except KeysUnavailableError as error:
             raise CallbackUnverifiableError(
                 f"the provider's keys cannot be fetched: {error}"
             ) from None
-        self._fetched_at = self._clock()
-        return self._keys
+        return newer is not None and fits(newer)
 
 
 def checked_timestamp(text: str, now: float) -> int | None:

@@ -1,4 +1,4 @@
-"""Addresses of assets that may be given to users, and kept."""
+"""Stable URLs of assets, which users may keep."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,9 @@ from core.domain.ids import AssetId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssetLinks:
-    """Stable addresses: the CDN's where the bucket is public, else the API's, which redirects to a
-    fresh presigned one.
+    """Builds URLs: the CDN's if the bucket is public, else the API's.
+
+    The API redirects to a fresh presigned URL.
     """
 
     public_base_url: str

@@ -10,14 +10,6 @@ from docs.generate.markdown import code, codes, page, paragraph, table
 
 Json = dict[str, Any]
 METHODS = ("get", "post", "put", "patch", "delete")
-COMMON = frozenset(
-    (
-        *("payload_too_large", "request_timed_out"),
-        *("unauthenticated", "insufficient_scope", "rate_limited"),
-        *("service_unavailable", "internal_error"),
-    )
-)
-"""Problems that any route may answer with, or any route that needs a credential."""
 PROBLEM = "application/problem+json"
 JSON = "application/json"
 
@@ -26,20 +18,27 @@ A running API serves this as an interactive page (`/docs`) and as OpenAPI (`/ope
 camelCase; times are UTC in ISO 8601; money is a decimal string of US dollars. Every answer to a
 credential has `RateLimit-Policy` and `RateLimit` fields. HEAD is answered wherever GET is. The
 rules that all routes have in common are in [requests](requests.md), the codes in
-[error codes](errors.md). Any route may also answer `internal_error` (500) and `service_unavailable`
-(503); any route with a body `payload_too_large` (413) and `request_timed_out` (408); any route with
-a scope `unauthenticated` (401), `insufficient_scope` (403) and `rate_limited` (429)."""
+[error codes](errors.md)."""
+COMMON = "Every route with a scope may also answer with these problems: {}."
 
 
 def render() -> str:
     """Return the page: the routes by tag, then the schemas that they use."""
     document = create_app(cast("Services", None)).openapi()
+    operations = [operation for _, _, operation in _operations(document)]
+    common = _shared([operation for operation in operations if operation.get("security")])
     by_tag: defaultdict[str, list[str]] = defaultdict(list)
     for path, method, operation in _operations(document):
         tag = cast("list[str]", operation.get("tags", ["other"]))[0]
-        by_tag[tag].append(_operation(path, method, operation))
+        by_tag[tag].append(_operation(path, method, operation, common))
     routes = [f"## {tag.capitalize()}\n\n" + "\n\n".join(by_tag[tag]) for tag in sorted(by_tag)]
-    return page("HTTP API", INTRO, *routes, _schemas(document))
+    return page(
+        "HTTP API",
+        INTRO,
+        paragraph(COMMON.format(_problem_list(common))),
+        *routes,
+        _schemas(document),
+    )
 
 
 def _operations(document: Json) -> Iterator[tuple[str, str, Json]]:
@@ -50,7 +49,28 @@ def _operations(document: Json) -> Iterator[tuple[str, str, Json]]:
                 yield path, method, paths[path][method]
 
 
-def _operation(path: str, method: str, operation: Json) -> str:
+def _problems(operation: Json) -> dict[str, str]:
+    """Return the problem codes that a route may answer with, each with its status."""
+    return {
+        code_name: status
+        for status, response in cast("dict[str, Json]", operation["responses"]).items()
+        for code_name in cast(
+            "Json", response.get("content", {}).get(PROBLEM, {}).get("examples", {})
+        )
+    }
+
+
+def _shared(operations: list[Json]) -> dict[str, str]:
+    """Return the problems that all of these routes have in common."""
+    first, *others = map(_problems, operations)
+    return {name: first[name] for name in first if all(name in other for other in others)}
+
+
+def _problem_list(problems: dict[str, str]) -> str:
+    return ", ".join(f"`{name}` ({status})" for name, status in problems.items())
+
+
+def _operation(path: str, method: str, operation: Json, common: dict[str, str]) -> str:
     parts = [
         f"### `{method.upper()} {path}`",
         paragraph(f"**{operation['summary']}.** {operation.get('description', '')}"),
@@ -71,29 +91,25 @@ def _operation(path: str, method: str, operation: Json) -> str:
     body = cast("Json", operation.get("requestBody", {})).get("content", {}).get(JSON, {})
     if schema := body.get("schema"):
         parts.append(_fields(schema) or f"Body: {_type(schema)}.")
-    parts.append(_responses(operation))
+    parts.append(_responses(operation, common))
     return "\n\n".join(parts)
 
 
-def _responses(operation: Json) -> str:
+def _responses(operation: Json, common: dict[str, str]) -> str:
     """Return what a route answers: its results, then its own problems, without the common ones."""
     results: list[str] = []
-    problems: list[str] = []
     for status, response in sorted(cast("dict[str, Json]", operation["responses"]).items()):
         content = cast("dict[str, Json]", response.get("content", {}))
-        examples = cast("Json", content.get(PROBLEM, {}).get("examples", {}))
-        problems += [f"`{name}` ({status})" for name in examples if name not in COMMON]
-        results += [
-            _type(content[kind].get("schema", {})) if kind == JSON else code(kind)
-            for kind in content
-            if kind != PROBLEM
+        if PROBLEM in content:
+            continue
+        kinds = [
+            _type(part.get("schema", {})) if kind == JSON else code(kind)
+            for kind, part in content.items()
         ]
-        if PROBLEM not in content:
-            results[-1:] = [f"{status} {' '.join(results[-1:])}".strip()] if content else [status]
-    lines = [f"Returns {'; '.join(results)}."]
-    return "\n\n".join(
-        lines + ([paragraph(f"Problems: {', '.join(problems)}.")] if problems else [])
-    )
+        results.append(" ".join([status, " or ".join(kinds)]).strip())
+    own = {name: status for name, status in _problems(operation).items() if name not in common}
+    text = f"Returns {'; '.join(results)}."
+    return f"{text}\n\n{paragraph(f'Problems: {_problem_list(own)}.')}" if own else text
 
 
 def _schemas(document: Json) -> str:

@@ -6,6 +6,7 @@ from typing import Final
 
 from docs.generate import (
     architecture_picture,
+    command_line,
     configuration,
     errors,
     evidence,
@@ -18,6 +19,7 @@ from docs.generate.markdown import ROOT
 REFERENCE = ROOT / "docs/reference"
 PAGES: Final[dict[Path, Callable[[], str]]] = {
     ROOT / "docs/images/architecture.svg": architecture_picture.render,
+    REFERENCE / "cli.md": command_line.render,
     REFERENCE / "configuration.md": configuration.render,
     REFERENCE / "errors.md": errors.render,
     REFERENCE / "http-api.md": http_api.render,

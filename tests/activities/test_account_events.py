@@ -20,8 +20,9 @@ from core.store.accounts.users import UserLimits, insert_user
 from core.store.executions.status import find_execution
 from core.store.webhooks.endpoints import set_webhook_url
 from core.store.webhooks.events import get_webhook
-from tests.maintenance.test_reconciler import Orders, sweep
+from tests.maintenance.reconciling import run_task
 from tests.support.activity_harness import ActivityHarness
+from tests.support.fake_temporal import FakeTemporal
 from tests.support.outbound import LOCAL_HTTP
 from tests.support.receiver import Receiver, reply
 from tests.support.rows import IMAGE_PRICE, SEALER, VIDEO_PRICE, Accepted, accept, new_execution
@@ -42,11 +43,11 @@ async def half_used(harness: ActivityHarness, url: str) -> tuple[Accepted, str]:
     return one, user.webhook_secret
 
 
-async def left_to_the_sweep(harness: ActivityHarness) -> DeliveryOrder:
+async def started_by_the_reconciler(harness: ActivityHarness) -> DeliveryOrder:
     await harness.as_owner("UPDATE webhooks SET created_at = created_at - interval '1 min'")
-    orders = Orders()
-    await sweep(harness, orders).start_deliveries()
-    (order,) = orders.delivered
+    temporal = FakeTemporal()
+    await run_task(harness, temporal, "start_deliveries")
+    (order,) = temporal.deliveries
     return order
 
 
@@ -55,9 +56,9 @@ async def test_threshold_is_delivered_signed_by_the_accounts_secret(
 ) -> None:
     async with Receiver.open(reply(500), reply(200)) as receiver:
         one, secret = await half_used(harness, receiver.url)
-        order = await left_to_the_sweep(harness)
-        activities = WebhookActivities(harness.database, SEALER, LOCAL_HTTP)
-        with pytest.raises(ApplicationError, match="try 1 was not taken"):
+        order = await started_by_the_reconciler(harness)
+        activities = WebhookActivities(database=harness.database, sealer=SEALER, http=LOCAL_HTTP)
+        with pytest.raises(ApplicationError, match="attempt 1 was not accepted"):
             await harness.run(activities.attempt, order)
         result = await harness.run(activities.attempt, order)
 
@@ -77,8 +78,8 @@ async def test_threshold_that_nobody_takes_fails_visibly_and_touches_no_executio
 ) -> None:
     async with Receiver.open(reply(410)) as receiver:
         one, _secret = await half_used(harness, receiver.url)
-        order = await left_to_the_sweep(harness)
-        activities = WebhookActivities(harness.database, SEALER, LOCAL_HTTP)
+        order = await started_by_the_reconciler(harness)
+        activities = WebhookActivities(database=harness.database, sealer=SEALER, http=LOCAL_HTTP)
         assert (await harness.run(activities.attempt, order)).outcome is AttemptOutcome.GONE
         assert (await harness.run(activities.finish, order)).outcome is AttemptOutcome.EXHAUSTED
     async with harness.database.as_user(one.user_id) as conn:

@@ -14,7 +14,7 @@ from activities.jobs import JobActivities
 from core.domain.failures import FailureCode
 from core.domain.messages.jobs import JobRef, SubmitJobResult, SubmitOutcome
 from core.domain.states import JobState
-from core.jobs.admission import ProviderGate
+from core.jobs.admission import ProviderAdmission
 from core.platform.temporal import policies
 from core.store.executions.executions import mark_cancel_requested
 from core.store.providers.capacity import (
@@ -59,7 +59,7 @@ async def tripped(harness: ActivityHarness, status: int = 401, times: int = 1) -
 
 def limited(harness: ActivityHarness, most: int, per_second: float | None = None) -> JobActivities:
     pace = Pace(max_in_flight=most, submits_per_second=per_second)
-    return dataclasses.replace(harness.jobs, gate=ProviderGate(paces={NAME: pace}))
+    return dataclasses.replace(harness.jobs, admission=ProviderAdmission(paces={NAME: pace}))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ async def test_provider_that_refuses_us_holds_back_every_job_without_asking_it(
     for job in (image, other):
         result = await harness.run(harness.jobs.submit, job)
         assert (result.outcome, result.held_back) == (SubmitOutcome.NOT_SENT, True)
-        assert 0 < result.retry_after_seconds <= policies.HELD_BACK_MAX_SECONDS
+        assert 0 < result.retry_after_seconds <= policies.DEFERRED_MAX_SECONDS
         assert result.failure is not None
         assert result.failure.code is FailureCode.PROVIDER_NOT_ACCEPTING
         assert (await harness.job(job)).state is JobState.WAITING
@@ -385,7 +385,7 @@ async def test_worker_that_stands_still_before_its_commit_takes_its_own_place_an
 
     async def stand_still() -> None:
         async with harness.database.as_user(one.user_id) as conn:
-            assert isinstance(await narrow.gate.take(conn, await harness.job(one)), Passed)
+            assert isinstance(await narrow.admission.admit(conn, await harness.job(one)), Passed)
             took.set()
             await go_on.wait()
 

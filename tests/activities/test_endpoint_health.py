@@ -14,7 +14,7 @@ from standardwebhooks.webhooks import Webhook
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
-from activities.webhooks import NOT_DELIVERED, PUT_BACK, WebhookActivities
+from activities.webhooks import NO_SLOT, NOT_DELIVERED, WebhookActivities
 from core.domain.ids import EndpointId
 from core.domain.messages.webhooks import (
     AttemptOutcome,
@@ -35,7 +35,7 @@ from core.store.webhooks.endpoints import (
 )
 from core.store.webhooks.events import get_webhook, list_attempts, list_pending, next_delivery
 from core.store.webhooks.signing_secrets import rotate_default_secret
-from core.webhooks.concurrency import EndpointRooms
+from core.webhooks.concurrency import AttemptSlots
 from tests.support.outbound import LOCAL_HTTP
 from tests.support.receiver import Receiver, hang, reply
 from tests.support.servers import PostgresServer, new_database
@@ -72,7 +72,7 @@ async def attempt(
     activities: WebhookActivities | None = None,
 ) -> AttemptResult | ApplicationError:
     """What the activity returned, or the failure by which it asks Temporal for another try."""
-    worker = activities or WebhookActivities(database, secrets, LOCAL_HTTP)
+    worker = activities or WebhookActivities(database=database, sealer=secrets, http=LOCAL_HTTP)
     try:
         return await ActivityEnvironment().run(worker.attempt, order)
     except ApplicationError as error:
@@ -324,8 +324,8 @@ async def test_endpoint_that_hangs_has_so_many_tries_at_once_and_the_others_are_
     """What is put back was not tried: it takes nothing off the schedule, and the sweep leaves it
     alone.
     """
-    rooms = EndpointRooms(per_user=50, per_endpoint=3)
-    activities = WebhookActivities(database, SEALER, LOCAL_HTTP, rooms)
+    slots = AttemptSlots(per_user=50, per_endpoint=3)
+    activities = WebhookActivities(database=database, sealer=SEALER, http=LOCAL_HTTP, slots=slots)
     before = REGISTRY.get_sample_value("takeone_webhooks_put_back_total") or 0.0
     async with Receiver.open(hang) as dead, Receiver.open() as well:
         first = await store_webhook(database, dead.url)
@@ -346,11 +346,11 @@ async def test_endpoint_that_hangs_has_so_many_tries_at_once_and_the_others_are_
         await asyncio.gather(*hanging, return_exceptions=True)
         assert isinstance(result, AttemptResult)
         failures = [task.result() for task in done]
-        room_again = await attempt(database, healthy.order, activities=activities)
-    assert isinstance(room_again, AttemptResult)
+        slot_again = await attempt(database, healthy.order, activities=activities)
+    assert isinstance(slot_again, AttemptResult)
     for failure in failures:
         assert isinstance(failure, ApplicationError)
-        assert (failure.type, failure.category) == (PUT_BACK, ApplicationErrorCategory.BENIGN)
+        assert (failure.type, failure.category) == (NO_SLOT, ApplicationErrorCategory.BENIGN)
         assert failure.next_retry_delay is not None
         assert timedelta(seconds=0.4) < failure.next_retry_delay < timedelta(seconds=10)
     put_back = [one for one, task in zip(waiting, tries, strict=True) if task in done]
@@ -375,7 +375,7 @@ async def test_endpoint_that_hangs_has_so_many_tries_at_once_and_the_others_are_
 async def test_endpoint_that_fails_has_two_tries_at_once_until_it_takes_one(
     database: Database,
 ) -> None:
-    activities = WebhookActivities(database, SEALER, LOCAL_HTTP)
+    activities = WebhookActivities(database=database, sealer=SEALER, http=LOCAL_HTTP)
     async with Receiver.open(reply(500), hang) as receiver:
         first = await store_webhook(database, receiver.url)
         failed = await attempt(database, first.order, activities=activities)

@@ -101,7 +101,7 @@ async def test_job_that_its_provider_denies_is_waited_for_and_its_bill_stays_ope
     assert result.failure is not None
     assert result.failure.code is FailureCode.PROVIDER_TIMED_OUT
     await terminated(harness, one)
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     assert await harness.charge(image) == ("held", 0)
     harness.sandbox.client.delete("/__control/faults")
     (line,) = harness.bill()

@@ -232,11 +232,11 @@ async def test_job_of_unknown_fate_is_given_up_at_the_executions_deadline_and_ke
     assert found.failure.code is FailureCode.SUBMISSION_UNKNOWN
     assert await harness.charge(image) == ("held", 0)
     harness.sandbox.set(history_hidden=False)
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     await asyncio.to_thread(
         harness.sandbox.wait_until, lambda: harness.bill()[0]["state"] != "open"
     )
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     assert await harness.charge(image) == ("settled", harness.bill()[0]["billed_nano_usd"])
     assert (await harness.job(image)).state is JobState.FAILED
 

@@ -11,7 +11,7 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ProviderJobId
 from core.domain.messages.jobs import FindOutcome, JobRef, SubmitOutcome
 from core.domain.states import JobState
-from core.jobs.submit_results import record_answer
+from core.jobs.submit_results import interpret, record_result
 from core.providers.port import CreateAnswer, CreateOutcome
 from core.providers.registry import Providers
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
@@ -34,7 +34,7 @@ async def _given_up(harness: ActivityHarness, image: JobRef) -> None:
 async def _settled_to_the_bill(harness: ActivityHarness, image: JobRef) -> None:
     async with asyncio.timeout(10):
         while (await harness.charge(image))[0] == "held":
-            await harness.late_bills.settle()
+            await harness.open_bills.settle()
             await asyncio.sleep(0.2)
     (line,) = harness.bill()
     assert line["billed_nano_usd"] > 0
@@ -95,7 +95,9 @@ async def test_refusal_of_what_has_called_back_ends_nothing(harness: ActivityHar
         status_code=422,
     )
     async with harness.database.as_user(image.user_id) as conn:
-        assert (await record_answer(conn, image, 1, refused)).outcome is SubmitOutcome.UNKNOWN
+        assert (
+            await record_result(conn, image, 1, interpret(refused))
+        ).outcome is SubmitOutcome.UNKNOWN
     assert (await harness.run(harness.jobs.find, image)).outcome is FindOutcome.FOUND
 
 
@@ -138,7 +140,7 @@ async def test_job_that_this_worker_cannot_price_ends_and_is_settled_by_one_that
     )
     assert settled.state is JobState.COMPLETED
     assert await harness.charge(image) == ("held", 0)
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     (line,) = harness.bill()
     assert await harness.charge(image) == ("settled", line["billed_nano_usd"])
 

@@ -15,7 +15,7 @@ from core.domain.ids import ProviderKeyId, UserId
 from core.domain.messages.executions import CancelInput
 from core.domain.messages.jobs import CancelOutcome, FindOutcome, JobRef, SubmitOutcome, key_scope
 from core.domain.states import JobState
-from core.jobs.admission import ProviderGate, measure_providers
+from core.jobs.admission import ProviderAdmission, measure_providers
 from core.store.jobs.callbacks import CallbackOutcome
 from core.store.providers.capacity import Pace, ProviderState, list_states
 from core.store.providers.user_keys import delete_key, erase_unused, put_key
@@ -240,7 +240,7 @@ async def test_bill_whose_key_is_refused_keeps_no_other_from_being_settled(
     await asyncio.to_thread(
         harness.sandbox.wait_until, lambda: all(line["state"] != "open" for line in harness.bill())
     )
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     assert ALICE in keys_of(harness, "status")
     for one in others:
         assert (await harness.charge(one.image))[0] == "settled"
@@ -298,8 +298,10 @@ async def states(harness: ActivityHarness) -> dict[str, ProviderState]:
 async def test_room_is_counted_for_each_key_by_itself(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.jobs.admission.ROOM_WAIT_SECONDS", 0.5)
-    jobs = replace(harness.jobs, gate=ProviderGate(paces={"replicate": Pace(max_in_flight=1)}))
+    monkeypatch.setattr("core.jobs.admission.SLOT_WAIT_SECONDS", 0.5)
+    jobs = replace(
+        harness.jobs, admission=ProviderAdmission(paces={"replicate": Pace(max_in_flight=1)})
+    )
     harness.sandbox.set(image_seconds=30.0)
     one, key = await with_key(harness, ALICE)
     refs = [one.image, (await harness.accepted()).image, (await with_key(harness, BOB))[0].image]

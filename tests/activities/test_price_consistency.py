@@ -147,7 +147,7 @@ async def dearer(harness: ActivityHarness) -> AsyncGenerator[ActivityHarness]:
             harness,
             providers=providers,
             jobs=replace(harness.jobs, providers=providers),
-            late_bills=replace(harness.late_bills, providers=providers),
+            open_bills=replace(harness.open_bills, providers=providers),
         )
 
 
@@ -226,7 +226,7 @@ async def test_late_bill_is_settled_at_the_price_of_its_quote(
     await finish(market.harness, one)
     async with asyncio.timeout(15):
         while (await dearer.charge(one.image))[0] == "held":
-            await dearer.late_bills.settle()
+            await dearer.open_bills.settle()
             await asyncio.sleep(0.1)
 
     assert await dearer.charge(one.image) == ("settled", nano_usd(quote["jobs"][0]["worst"]))
@@ -260,7 +260,7 @@ async def test_orphan_is_settled_at_the_price_of_the_job_that_was_sent(
     assert await market.price(orphan_id) == await market.price(one.image.job_id)
     async with asyncio.timeout(15):
         while (await dearer.charge(orphan))[0] == "held":
-            await dearer.late_bills.settle()
+            await dearer.open_bills.settle()
             await asyncio.sleep(0.1)
     assert await dearer.charge(orphan) == ("settled", market.billed(orphan, handle))
     assert market.billed(orphan, handle) == IMAGE_PRICE

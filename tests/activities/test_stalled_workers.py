@@ -91,7 +91,7 @@ async def settled_like_the_bill(harness: ActivityHarness, ref: JobRef) -> None:
     """
     async with asyncio.timeout(15):
         while any(orphan["charge"] == "held" for orphan in await orphans(harness, ref)):
-            await harness.late_bills.settle()
+            await harness.open_bills.settle()
             await asyncio.sleep(0.1)
     billed = {line["provider_job_id"]: line["billed_nano_usd"] for line in harness.bill()}
     async with harness.database.as_user(ref.user_id) as conn:
@@ -216,7 +216,7 @@ async def test_zombie_of_a_superseded_send_leaves_an_orphan_that_is_ended_and_pa
     assert job.handle is not None
     assert (job.state, job.handle.provider_job_id) == (JobState.SUBMITTED, second)
     for _ in range(2):
-        await harness.late_bills.settle()
+        await harness.open_bills.settle()
     (orphan,) = await orphans(harness, image)
     assert orphan["cancel_sent_at"] is not None  # asked to end, although its execution runs
     await complete(harness, image)
@@ -295,7 +295,7 @@ async def test_what_was_settled_by_hand_and_calls_later_is_billed_once(
     assert await call_back(harness, image, 1, line["provider_job_id"]) is CallbackOutcome.ORPHAN
     async with asyncio.timeout(10):
         while any(orphan["charge"] == "held" for orphan in await orphans(harness, image)):
-            await harness.late_bills.settle()
+            await harness.open_bills.settle()
             await asyncio.sleep(0.1)
     assert await harness.charge(image) == ("settled", 0)
     async with harness.database.as_user(image.user_id) as conn:
@@ -332,7 +332,7 @@ async def test_ids_that_earlier_sends_were_given_do_not_stop_the_search_for_the_
         await make_send_older(harness, image, 60)
     async with asyncio.timeout(10):
         while (await harness.charge(image))[0] == "held":
-            await harness.late_bills.settle()
+            await harness.open_bills.settle()
             await asyncio.sleep(0.1)
     await settled_like_the_bill(harness, image)
     job = await harness.job(image)

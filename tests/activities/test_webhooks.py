@@ -71,7 +71,7 @@ async def attempt(
     secrets: Sealer = SEALER,
 ) -> AttemptResult | ApplicationError:
     """What the activity returned, or the failure by which it asks Temporal for another try."""
-    activities = WebhookActivities(database, secrets, http)
+    activities = WebhookActivities(database=database, sealer=secrets, http=http)
     try:
         return await ActivityEnvironment().run(activities.attempt, order)
     except ApplicationError as error:
@@ -379,7 +379,7 @@ async def test_event_that_is_not_there_fails_loudly_and_can_be_finished(database
     order = DeliveryOrder(user_id=stored.user_id, event_id=new_event_id())
     with pytest.raises(WebhookNotFoundError):
         await attempt(database, order)
-    finish = WebhookActivities(database, SEALER, QUICK).finish
+    finish = WebhookActivities(database=database, sealer=SEALER, http=QUICK).finish
     assert await ActivityEnvironment().run(finish, order) == AttemptResult(
         outcome=AttemptOutcome.EXHAUSTED, number=0
     )

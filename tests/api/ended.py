@@ -15,7 +15,6 @@ from core.domain.ids import (
 )
 from core.domain.messages.executions import FinishInput
 from core.domain.messages.jobs import JobReport, Output
-from core.domain.messages.webhooks import DeliveryOrder
 from core.domain.money import NanoUsd
 from core.domain.plans import StepKind
 from core.domain.states import CostBasis, ExecutionStatus, JobState
@@ -27,6 +26,7 @@ from core.store.money.budget_counters import move_budget
 from core.store.money.charges import release_charge
 from core.store.money.settlement import settle_charge
 from core.webhooks.asset_links import AssetLinks
+from tests.support.fake_temporal import FakeTemporal
 from tests.support.rows import Accepted, accept, new_execution
 
 COST = NanoUsd(2_000_000)
@@ -34,8 +34,10 @@ COST = NanoUsd(2_000_000)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """How a job was left. cost: what its bill says; None while that is open. released: it was
-    certainly not bought.
+    """The state that a job was left in.
+
+    known: the provider's id is stored. cost: as billed; None while the bill is open. released: the
+    job was certainly not bought, so its hold was released.
     """
 
     state: JobState
@@ -56,13 +58,9 @@ STORED = Left(
 NOT_STORED = replace(STORED, stored=False)
 
 
-async def _delivered(_order: DeliveryOrder) -> bool:
-    return True
-
-
 def _activities(database: Database) -> ExecutionActivities:
     links = AssetLinks(public_base_url="http://api.test", cdn_base_url=None)
-    return ExecutionActivities(database=database, links=links, start_delivery=_delivered)
+    return ExecutionActivities(client=FakeTemporal().client(), database=database, links=links)
 
 
 async def end(
@@ -74,18 +72,20 @@ async def end(
     status: ExecutionStatus = ExecutionStatus.FAILED,
     error: FailureCode = FailureCode.TERMINATED,
 ) -> Accepted:
-    """An execution of image → video that has ended, its jobs left like this."""
-    one = await accept(database, new_execution(user_id, webhook_url="https://example.com/hook"))
-    await leave(database, one, image=image, video=video)
-    order = FinishInput(execution=one.ref, status=status, failure=Failure.of(error))
+    """Insert an ended execution of image → video with its jobs left in these states."""
+    accepted = await accept(
+        database, new_execution(user_id, webhook_url="https://example.com/hook")
+    )
+    await leave(database, accepted, image=image, video=video)
+    order = FinishInput(execution=accepted.ref, status=status, failure=Failure.of(error))
     await _activities(database).finish(order)
-    return one
+    return accepted
 
 
-async def leave(database: Database, one: Accepted, *, image: Left, video: Left) -> None:
+async def leave(database: Database, accepted: Accepted, *, image: Left, video: Left) -> None:
     async with database.as_system() as conn:
-        await _leave(conn, one.image.job_id, image, StepKind.IMAGE)
-        await _leave(conn, one.video.job_id, video, StepKind.VIDEO)
+        await _leave(conn, accepted.image.job_id, image, StepKind.IMAGE)
+        await _leave(conn, accepted.video.job_id, video, StepKind.VIDEO)
 
 
 LEAVE = """
@@ -147,22 +147,22 @@ async def _store(conn: Connection, job_id: JobId, kind: StepKind) -> None:
     await insert_asset(conn, asset)
 
 
-async def add_orphan(database: Database, one: Accepted, left: Left) -> JobId:
-    """An earlier send of the video turned out to have been accepted after all."""
+async def add_orphan(database: Database, accepted: Accepted, left: Left) -> JobId:
+    """Insert an orphan: an earlier send of the video that turned out to be accepted."""
     job_id = new_job_id()
     async with database.as_system() as conn:
         await conn.execute(
             "INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model, supersedes,"
             " orphan) SELECT $2, execution_id, step_name, user_id, generation, provider, model, job_id, true"
             " FROM jobs WHERE job_id = $1",
-            one.video.job_id,
+            accepted.video.job_id,
             job_id,
         )
         await conn.execute(
             "INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd,"
             " price, budget_month) SELECT $2, $3, execution_id, user_id, provider, model, 0, price, budget_month"
             " FROM charges WHERE job_id = $1",
-            one.video.job_id,
+            accepted.video.job_id,
             new_charge_id(),
             job_id,
         )
@@ -171,13 +171,13 @@ async def add_orphan(database: Database, one: Accepted, left: Left) -> JobId:
 
 
 async def finish_again(
-    database: Database, one: Accepted, generation: int, *, video: Left, job_id: JobId
+    database: Database, accepted: Accepted, generation: int, *, video: Left, job_id: JobId
 ) -> None:
-    """The retried execution has failed again, with its new video job left like this."""
+    """End the retried execution as failed, with its new video job left in this state."""
     async with database.as_system() as conn:
         await _leave(conn, job_id, video, StepKind.VIDEO)
     order = FinishInput(
-        execution=replace(one.ref, generation=generation),
+        execution=replace(accepted.ref, generation=generation),
         status=ExecutionStatus.FAILED,
         failure=Failure.of(FailureCode.PROVIDER_FAILED),
     )

@@ -1,4 +1,4 @@
-"""A provider that refuses this service: nothing is accepted for it, and nothing is held."""
+"""An open circuit breaker: no order for its provider is accepted, and nothing is held."""
 
 import asyncio
 from typing import Any
@@ -39,12 +39,12 @@ async def _pause_is_over(fresh: FreshDatabase) -> None:
         await owner.close()
 
 
-async def test_request_is_refused_before_anything_is_accepted_and_one_for_another_provider_is_not(
+async def test_open_breaker_refuses_only_its_own_provider(
     api: Api, user: TestUser, fresh_database: FreshDatabase
 ) -> None:
     replayed = await user.http.post(PATH, json=BODY, headers={"Idempotency-Key": "before"})
     await _trip(api)
-    answer = await user.http.post(PATH, json=BODY, headers={"Idempotency-Key": "while it refuses"})
+    answer = await user.http.post(PATH, json=BODY, headers={"Idempotency-Key": "while open"})
     problem = answer.json()
     assert (answer.status_code, problem["code"], problem["provider"]) == (
         503,
@@ -65,11 +65,11 @@ async def test_request_is_refused_before_anything_is_accepted_and_one_for_anothe
     assert (await user.http.post(PATH, json=OTHER)).status_code == 202
     async with api.database.as_system() as conn:
         await reset(conn, "replicate")
-    later = await user.http.post(PATH, json=BODY, headers={"Idempotency-Key": "while it refuses"})
+    later = await user.http.post(PATH, json=BODY, headers={"Idempotency-Key": "while open"})
     assert later.status_code == 202
 
 
-async def test_one_of_many_requests_at_once_is_accepted_when_the_pause_is_over(
+async def test_one_request_is_admitted_after_the_pause(
     api: Api, user: TestUser, fresh_database: FreshDatabase
 ) -> None:
     await _trip(api)
@@ -78,16 +78,16 @@ async def test_one_of_many_requests_at_once_is_accepted_when_the_pause_is_over(
     assert sorted(answer.status_code for answer in answers) == [202] + [503] * 11
 
 
-async def test_retry_that_buys_there_is_refused_and_leaves_the_execution_as_it_was(
-    api: Api, user: TestUser
-) -> None:
-    one = await end(
+async def test_open_breaker_refuses_a_retry_that_buys(api: Api, user: TestUser) -> None:
+    ended = await end(
         api.database, user.user_id, Left(state=JobState.FAILED, sent=False, released=True)
     )
     await _trip(api)
-    answer = await user.http.post(f"/api/executions/{one.execution_id}/retry")
+    answer = await user.http.post(f"/api/executions/{ended.execution_id}/retry")
     assert (answer.status_code, answer.json()["code"]) == (503, "provider_not_accepting")
-    assert (await user.http.get(f"/api/executions/{one.execution_id}")).json()["status"] == "failed"
+    assert (await user.http.get(f"/api/executions/{ended.execution_id}")).json()[
+        "status"
+    ] == "failed"
     async with api.database.as_system() as conn:
         await reset(conn, "replicate")
-    assert (await user.http.post(f"/api/executions/{one.execution_id}/retry")).status_code == 202
+    assert (await user.http.post(f"/api/executions/{ended.execution_id}/retry")).status_code == 202

@@ -1,4 +1,4 @@
-"""Executions read, listed and cancelled: what each user sees, and nothing of others."""
+"""Get, list and cancel executions; users see only their own."""
 
 import asyncio
 import time
@@ -41,7 +41,7 @@ async def _read(user: TestUser, execution_id: str) -> dict[str, Any]:
     return read
 
 
-async def test_execution_that_is_queued_shows_what_it_may_cost(user: TestUser) -> None:
+async def test_queued_execution_shows_its_worst_cost(user: TestUser) -> None:
     read = await _read(user, await _post(user))
 
     assert set(read) == FIELDS
@@ -77,7 +77,7 @@ async def test_execution_that_is_queued_shows_what_it_may_cost(user: TestUser) -
     assert (read["webhook"]["state"], read["webhook"]["attempts"]) == (None, 0)
 
 
-async def test_execution_shows_its_walk_to_the_end(api: Api, user: TestUser) -> None:
+async def test_execution_shows_its_progress_to_the_end(api: Api, user: TestUser) -> None:
     execution_id = await _post(user)
     walk = await Walk.claimed(api.database, user.user_id, execution_id)
     await walk.submit("image", "fal", "request-1")
@@ -166,7 +166,7 @@ async def test_execution_shows_its_webhook_without_any_secret(api: Api, user: Te
 @pytest.mark.parametrize(
     "path", ["/api/executions/{}", "/api/executions/{}/cancel", "/api/assets/{}/content"]
 )
-async def test_execution_of_another_user_is_404_like_one_that_never_was(
+async def test_execution_of_another_user_is_an_identical_404(
     api: Api, user: TestUser, path: str
 ) -> None:
     execution_id = await _post(user)
@@ -206,7 +206,7 @@ async def _insert_asset(api: Api, user: TestUser, execution_id: str) -> str:
     return asset_id
 
 
-async def test_asset_content_leads_to_a_fresh_signed_address(api: Api, user: TestUser) -> None:
+async def test_asset_content_redirects_to_a_signed_url(api: Api, user: TestUser) -> None:
     asset_id = await _insert_asset(api, user, await _post(user))
 
     answer = await user.http.get(f"/api/assets/{asset_id}/content", follow_redirects=False)
@@ -279,7 +279,7 @@ async def test_list_filters(api: Api, user: TestUser) -> None:
         ({"other": "1"}, "other"),
     ],
 )
-async def test_list_names_the_parameter_that_is_wrong(
+async def test_list_names_the_invalid_parameter(
     api_once: TestUser, params: dict[str, str], field: str
 ) -> None:
     answer = await api_once.http.get("/api/executions", params=params)
@@ -289,7 +289,7 @@ async def test_list_names_the_parameter_that_is_wrong(
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
-async def test_cancel_waits_for_the_end_and_says_what_was_spent(api: Api, user: TestUser) -> None:
+async def test_cancel_waits_for_the_end_and_returns_the_cost(api: Api, user: TestUser) -> None:
     execution_id = await _post(user)
     walk = await Walk.claimed(api.database, user.user_id, execution_id)
     await walk.submit("image", "fal", "request-3")
@@ -319,9 +319,7 @@ async def test_cancel_waits_for_the_end_and_says_what_was_spent(api: Api, user: 
     assert (again.status_code, again.json()) == (200, answer.json())
 
 
-async def test_cancel_without_an_end_in_time_is_202_and_is_written_down(
-    api: Api, user: TestUser
-) -> None:
+async def test_cancel_without_an_end_in_time_is_stored(api: Api, user: TestUser) -> None:
     execution_id = await _post(user)
 
     answer = await user.http.post(f"/api/executions/{execution_id}/cancel")
@@ -333,10 +331,10 @@ async def test_cancel_without_an_end_in_time_is_202_and_is_written_down(
         "0",
     )
     async with api.database.as_user(user.user_id) as conn:
-        asked = await conn.fetchval(
+        cancel_requested_at = await conn.fetchval(
             "SELECT cancel_requested_at FROM executions WHERE execution_id = $1", execution_id
         )
-    assert asked is not None
+    assert cancel_requested_at is not None
     events = await api.services.temporal.get_workflow_handle(execution_id).fetch_history()
     assert any(
         event.HasField("workflow_execution_signaled_event_attributes") for event in events.events

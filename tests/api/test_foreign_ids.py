@@ -204,7 +204,9 @@ async def _ask(
     """
     path = operation.path
     query: dict[str, str] = {}
-    headers = {name: value for name, value in sent.items() if value is not None}
+    headers = {"X-Request-Id": "same"} | {
+        name: value for name, value in sent.items() if value is not None
+    }
     example = BODIES.get(operation.name, operation.example)
     body: dict[str, Any] | None = dict(example) if example is not None else None
     for taken, value in given.items():

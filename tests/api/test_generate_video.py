@@ -1,4 +1,4 @@
-"""POST /api/generate-video: what is accepted, what it writes, what is refused."""
+"""POST /api/generate-video: accepted and refused requests, and the rows that are written."""
 
 import asyncio
 import json
@@ -93,9 +93,9 @@ async def test_generate_video_writes_the_plan_and_holds_its_worst_price(
     assert video.image.step == "image"
     assert held == execution["estimated_nano_usd"] == budget["held_nano_usd"] > 0
     assert budget["held_videos"] == 1
-    found = [api.services.providers.find_model(step.model) for step in plan.steps]
+    models = [api.services.providers.find_model(step.model) for step in plan.steps]
     lookups = sum(
-        pair[0].certainty_horizon_seconds(pair[1]) + 60 for pair in found if pair is not None
+        pair[0].certainty_horizon_seconds(pair[1]) + 60 for pair in models if pair is not None
     )
     total = sum(step.deadline_seconds for step in plan.steps) + lookups
     allowed = (execution["deadline_at"] - execution["created_at"]).total_seconds()
@@ -121,7 +121,7 @@ async def test_generate_video_defaults_to_5_seconds_720p_16_to_9(
 
 
 @pytest.mark.parametrize("model_kind", ["image", "video"])
-async def test_generate_video_takes_every_model_on_offer(
+async def test_generate_video_accepts_every_offered_model(
     api: Api, user: TestUser, model_kind: str
 ) -> None:
     models = api.services.providers.models(StepKind(model_kind))
@@ -144,7 +144,7 @@ async def test_generate_video_takes_every_model_on_offer(
         ({"prompt": ["x"]}, "prompt"),
         ({"duration": 0}, "duration"),
         ({"duration": 31}, "duration"),
-        ({"duration": 30}, "duration"),  # in the contract, but no model can
+        ({"duration": 30}, "duration"),  # valid by the schema, but no model supports it
         ({"duration": 5.5}, "duration"),
         ({"duration": True}, "duration"),
         ({"duration": "5"}, "duration"),
@@ -177,7 +177,7 @@ async def test_generate_video_takes_every_model_on_offer(
         ({"webhookSecret": "whsec_" + "A" * 28}, "webhookSecret"),
         ({"webhookSecret": "whsec_not base64 not base64 not base64"}, "webhookSecret"),
         ({"webhookSecret": ""}, "webhookSecret"),
-        ({"webhookSecret": "x" * 16}, "webhookSecret"),  # there is nothing to sign
+        ({"webhookSecret": "x" * 16}, "webhookSecret"),  # requires a webhook
         ({"metadata": []}, "metadata"),
         ({"metadata": {"a": {}}}, "metadata"),
         ({"metadata": {"a": None}}, "metadata"),
@@ -188,7 +188,7 @@ async def test_generate_video_takes_every_model_on_offer(
         ({"aspect_ratio": "16:9"}, "aspect_ratio"),
     ],
 )
-async def test_generate_video_names_the_field_that_is_wrong(
+async def test_generate_video_names_the_invalid_field(
     api_once: TestUser, change: dict[str, Any], field: str
 ) -> None:
     answer = await api_once.http.post(PATH, json={**BODY, **change})
@@ -200,7 +200,7 @@ async def test_generate_video_names_the_field_that_is_wrong(
     assert [error["field"] for error in problem["errors"]] == [field]
 
 
-async def test_generate_video_says_what_the_model_can_do(api_once: TestUser) -> None:
+async def test_generate_video_lists_the_values_a_model_supports(api_once: TestUser) -> None:
     answer = await api_once.http.post(
         PATH, json={**BODY, "duration": 30, "resolution": "8K", "aspectRatio": "1:100"}
     )
@@ -251,7 +251,7 @@ VALUES = (
 async def test_generate_video_of_any_body_is_accepted_or_a_problem(
     api_once: TestUser, body: dict[str, Any]
 ) -> None:
-    content = json.dumps(body)  # also NaN and lone surrogates, as they come
+    content = json.dumps(body)  # includes NaN and lone surrogates
     answer = await api_once.http.post(
         PATH, content=content, headers={"Content-Type": "application/json"}
     )
@@ -351,7 +351,7 @@ async def test_idempotency_key_of_a_refused_request_is_free_again(api: Api) -> N
 
 
 @pytest.mark.guarantee("G4")
-async def test_budget_is_never_passed_by_many_at_once(
+async def test_concurrent_requests_never_exceed_the_budget(
     api: Api, fresh_database: FreshDatabase
 ) -> None:
     rich = await api.new_user()

@@ -1,6 +1,4 @@
-"""Idempotency-Key: one request is done once, nobody waits for its answer, and after 30 days it is
-forgotten.
-"""
+"""Idempotency-Key: equal requests run once, never wait for each other, and expire after 30 days."""
 
 import asyncio
 import time
@@ -50,8 +48,7 @@ async def test_crowd_of_equal_requests_at_two_processes_is_one_execution(
     }
     assert all(answer.headers["idempotent-replayed"] == "true" for answer in again)
     for answer in refused:
-        # On a machine with much else to do, some of a crowd find no connection in time. They took
-        # no part.
+        # On a busy machine some requests of the crowd get no database connection in time.
         if answer.status_code != 503:
             _assert_in_progress(answer)
     assert await _rows(fresh_database, "executions") == 1
@@ -66,19 +63,17 @@ def _assert_in_progress(answer: httpx.Response) -> None:
 
 @pytest.mark.guarantee("G1")
 @pytest.mark.parametrize("retry", [False, True])
-async def test_request_that_is_still_being_answered_holds_nobody_up(
+async def test_equal_requests_in_progress_block_no_connections(
     api: Api, user: TestUser, fresh_database: FreshDatabase, retry: bool
 ) -> None:
-    """More equal requests than there are connections: each is refused at once, and others are
-    served.
-    """
-    one = await end(api.database, user.user_id, NEVER_SENT)
-    path, body = (f"/api/executions/{one.execution_id}/retry", {}) if retry else (PATH, BODY)
+    """With more equal requests than connections, each is refused at once and others are served."""
+    ended = await end(api.database, user.user_id, NEVER_SENT)
+    path, body = (f"/api/executions/{ended.execution_id}/retry", {}) if retry else (PATH, BODY)
     other = await api.new_user()
     async with other.http, api.database.as_user(user.user_id) as first:
         assert await try_lock_key(first, user.user_id, KEY["Idempotency-Key"])
         if retry:
-            await lock_execution(first, user.user_id, one.execution_id)
+            await lock_execution(first, user.user_id, ended.execution_id)
         begun = time.monotonic()
         answers = await asyncio.gather(
             *(user.http.post(path, json=body, headers=KEY) for _ in range(60))
@@ -87,7 +82,7 @@ async def test_request_that_is_still_being_answered_holds_nobody_up(
             user.http.post(PATH, json=BODY, headers={"Idempotency-Key": "another"}),
             other.http.post(PATH, json=BODY, headers=KEY),
         )
-        assert time.monotonic() - begun < 8, "somebody waited"
+        assert time.monotonic() - begun < 8, "a request waited"
     for answer in answers:
         _assert_in_progress(answer)
     assert [answer.status_code for answer in elsewhere] == [202, 202]
@@ -96,7 +91,7 @@ async def test_request_that_is_still_being_answered_holds_nobody_up(
 
 
 @pytest.mark.guarantee("G1")
-async def test_key_is_as_if_never_seen_after_30_days(
+async def test_key_expires_after_30_days(
     api: Api, user: TestUser, fresh_database: FreshDatabase
 ) -> None:
     first = await user.http.post(PATH, json=BODY, headers=KEY)
@@ -117,13 +112,13 @@ async def test_key_is_as_if_never_seen_after_30_days(
     assert await _rows(fresh_database, "executions") == 2
 
 
-async def test_key_is_its_users_own_for_a_retry_too(api: Api, user: TestUser) -> None:
+async def test_keys_of_two_users_are_independent(api: Api, user: TestUser) -> None:
     other = await api.new_user()
     async with other.http:
-        for somebody in (user, other):
-            one = await end(api.database, somebody.user_id, NEVER_SENT)
-            answer = await somebody.http.post(
-                f"/api/executions/{one.execution_id}/retry", headers=KEY
+        for caller in (user, other):
+            ended = await end(api.database, caller.user_id, NEVER_SENT)
+            answer = await caller.http.post(
+                f"/api/executions/{ended.execution_id}/retry", headers=KEY
             )
             assert answer.status_code == 202
             assert "idempotent-replayed" not in answer.headers

@@ -1,6 +1,4 @@
-"""The keys of an issuer: found, kept, read again when one is missing, and never as often as
-somebody may ask.
-"""
+"""The keys of an OIDC issuer: discovery, caching, refetching, and limits against fetch storms."""
 
 import asyncio
 import json
@@ -8,8 +6,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from core.platform.oidc import jwks as issuer_keys
-from core.platform.oidc.jwks import IssuerKeys, KeysUnreachableError
+from core.platform.key_cache import KeysUnavailableError
+from core.platform.oidc.jwks import LIMITS, IssuerKeys, usable_keys
 from tests.api.issuing import DISCOVERY, KEYS, IssuerServer, signing_key
 
 pytestmark = pytest.mark.guarantee("G6")
@@ -23,33 +21,48 @@ async def issuer() -> AsyncGenerator[IssuerServer]:
         yield server
 
 
+class FakeClock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-async def keys(issuer: IssuerServer) -> AsyncGenerator[IssuerKeys]:
-    async with IssuerKeys.open(issuer.url, None) as keys:
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def keys(issuer: IssuerServer, clock: FakeClock) -> AsyncGenerator[IssuerKeys]:
+    async with IssuerKeys.open(issuer.url, None, clock=clock) as keys:
         yield keys
 
 
 async def test_keys_are_found_by_discovery(issuer: IssuerServer, keys: IssuerKeys) -> None:
     assert issuer.asked == []
-    found = await keys.find("first")
+    key = await keys.find("first")
 
-    assert found is not None
-    assert found.algorithm_name == "ES256"
+    assert key is not None
+    assert key.algorithm_name == "ES256"
     assert issuer.asked == [DISCOVERY, KEYS]
 
 
-async def test_keys_are_found_where_a_setting_says(issuer: IssuerServer) -> None:
+async def test_keys_are_read_from_the_configured_url(issuer: IssuerServer) -> None:
     async with IssuerKeys.open("https://issuer.example", issuer.url + KEYS) as keys:
         assert await keys.find("first") is not None
     assert issuer.asked == [KEYS]
 
 
-async def test_issuer_with_a_slash_at_its_end_is_another_one(issuer: IssuerServer) -> None:
+async def test_trailing_slash_is_part_of_the_issuer(issuer: IssuerServer) -> None:
     issuer.tell(DISCOVERY, {"issuer": issuer.url + "/", "jwks_uri": issuer.url + KEYS})
     async with IssuerKeys.open(issuer.url + "/", None) as keys:
         assert await keys.find("first") is not None
     async with IssuerKeys.open(issuer.url, None) as keys:
-        with pytest.raises(KeysUnreachableError):
+        with pytest.raises(KeysUnavailableError):
             await keys.find("first")
 
 
@@ -77,95 +90,91 @@ async def test_issuer_with_a_slash_at_its_end_is_another_one(issuer: IssuerServe
     ],
     ids=lambda value: value[:60].decode() if isinstance(value, bytes) else None,
 )
-async def test_issuer_that_answers_otherwise_has_no_keys_that_can_be_known(
+async def test_unusable_documents_make_keys_unavailable(
     issuer: IssuerServer, keys: IssuerKeys, path: str, status: int, body: bytes
 ) -> None:
     issuer.tell(path, body.replace(b"ISSUER", issuer.url.encode()), status)
-    with pytest.raises(KeysUnreachableError):
+    with pytest.raises(KeysUnavailableError):
         await keys.find("first")
     assert path in issuer.asked
 
 
-async def test_crowd_reads_the_keys_once_and_one_who_goes_away_does_not_stop_it(
+async def test_concurrent_callers_share_one_fetch_despite_a_cancelled_one(
     issuer: IssuerServer, keys: IssuerKeys
 ) -> None:
     issuer.delay_seconds = 0.1
     waiting = [asyncio.create_task(keys.find("first")) for _ in range(50)]
     await asyncio.sleep(0.05)
     waiting[0].cancel()
-    found = await asyncio.gather(*waiting, return_exceptions=True)
+    results = await asyncio.gather(*waiting, return_exceptions=True)
 
-    assert isinstance(found[0], asyncio.CancelledError)
-    assert len({id(key) for key in found[1:]}) == 1
-    assert not isinstance(found[1], BaseException)
+    assert isinstance(results[0], asyncio.CancelledError)
+    assert len({id(key) for key in results[1:]}) == 1
+    assert not isinstance(results[1], BaseException)
     assert issuer.asked == [DISCOVERY, KEYS]
 
 
-async def test_unknown_keys_make_nobody_read_more_often(
-    issuer: IssuerServer, keys: IssuerKeys, monkeypatch: pytest.MonkeyPatch
+async def test_unknown_key_ids_cause_one_fetch_per_pause(
+    issuer: IssuerServer, keys: IssuerKeys, clock: FakeClock
 ) -> None:
-    """A key that is new is found as soon as it may be read again; what is made up costs one reading
-    in that time.
-    """
     await keys.find("first")
     issuer.publish(FIRST, SECOND)
     for number in range(100):
-        assert await keys.find(f"made up {number}") is None
+        assert await keys.find(f"invented {number}") is None
     assert await keys.find("second") is None
     assert issuer.asked.count(KEYS) == 1
-    monkeypatch.setattr(issuer_keys, "REFETCH_SECONDS", 0.0)
+    clock.now += LIMITS.pause_seconds
     assert await keys.find("second") is not None
     assert issuer.asked.count(KEYS) == 2
 
 
-async def test_key_that_is_withdrawn_is_refused_once_the_keys_are_old(
-    issuer: IssuerServer, keys: IssuerKeys, monkeypatch: pytest.MonkeyPatch
+async def test_withdrawn_key_is_refused_after_a_background_refresh(
+    issuer: IssuerServer, keys: IssuerKeys, clock: FakeClock
 ) -> None:
     await keys.find("first")
     issuer.publish(SECOND)
     assert await keys.find("first") is not None
-    monkeypatch.setattr(issuer_keys, "REFETCH_SECONDS", 0.0)
-    monkeypatch.setattr(issuer_keys, "FRESH_SECONDS", 0.0)
-    for _ in range(500):  # nobody waits for it to be read
+    clock.now += LIMITS.refresh_after_seconds
+    assert await keys.find("first") is not None  # the caller does not wait for the refresh
+    for _ in range(500):
         if await keys.find("first") is None:
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("still accepted")
+    raise AssertionError("the withdrawn key is still accepted")
 
 
-async def test_outage_of_the_issuer_is_not_ours_for_keys_that_are_known(
-    issuer: IssuerServer, keys: IssuerKeys, monkeypatch: pytest.MonkeyPatch
+async def test_known_keys_are_accepted_during_an_outage_of_the_issuer(
+    issuer: IssuerServer, keys: IssuerKeys, clock: FakeClock
 ) -> None:
     await keys.find("first")
     await issuer.stop()
-    monkeypatch.setattr(issuer_keys, "REFETCH_SECONDS", 0.0)
-    monkeypatch.setattr(issuer_keys, "FRESH_SECONDS", 0.0)
+    clock.now += LIMITS.refresh_after_seconds
     for _ in range(3):
         assert await keys.find("first") is not None
         await asyncio.sleep(0.02)
-    with pytest.raises(KeysUnreachableError):
+    with pytest.raises(KeysUnavailableError):
         await keys.find("second")
-    monkeypatch.setattr(issuer_keys, "STALE_SECONDS", 0.0)
-    with pytest.raises(KeysUnreachableError):
+    clock.now = LIMITS.max_age_seconds
+    with pytest.raises(KeysUnavailableError):
         await keys.find("first")
-    monkeypatch.setattr(issuer_keys, "STALE_SECONDS", 60.0)
     await issuer.start()
     issuer.publish(FIRST, SECOND)
+    clock.now += LIMITS.pause_seconds
     assert await keys.find("second") is not None
 
 
-async def test_issuer_that_hangs_is_given_up(
-    issuer: IssuerServer, keys: IssuerKeys, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_hanging_issuer_is_given_up(issuer: IssuerServer) -> None:
     issuer.delay_seconds = 30
-    monkeypatch.setattr(issuer_keys, "FETCH_SECONDS", 0.2)
-    async with asyncio.timeout(5):
-        with pytest.raises(KeysUnreachableError):
+    async with (
+        asyncio.timeout(5),
+        IssuerKeys.open(issuer.url, None, fetch_seconds=0.2) as keys,
+    ):
+        with pytest.raises(KeysUnavailableError):
             await keys.find("first")
     assert issuer.asked == [DISCOVERY]
 
 
-def test_usable_keys_are_those_that_sign_and_are_public() -> None:
+def test_usable_keys_are_public_signing_keys() -> None:
     private = {**FIRST.public_jwk, "kid": "private", "d": "AAAA"}
     document = {
         "keys": [
@@ -176,4 +185,4 @@ def test_usable_keys_are_those_that_sign_and_are_public() -> None:
         ]
     }
 
-    assert set(issuer_keys.usable_keys(json.loads(json.dumps(document)))) == {"first"}
+    assert set(usable_keys(json.loads(json.dumps(document)))) == {"first"}

@@ -1,6 +1,4 @@
-"""What an order is refused by: its own maxCost, open executions, the service's day; and what the
-refusals say.
-"""
+"""Limits of an order: its own maxCost, open executions, the monthly budget and the daily cap."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -40,15 +38,13 @@ def _code(answer: httpx.Response) -> tuple[int, str]:
 
 
 async def _worst(user: TestUser) -> int:
-    """What the body may cost, as an execution of it says."""
+    """Return the worst price of the body from an execution of it."""
     answer = await user.http.post(PATH, json=BODY)
     read = await user.http.get(f"/api/executions/{answer.json()['executionId']}")
     return nano_usd(read.json()["cost"]["estimated"])
 
 
-async def test_max_cost_below_the_worst_price_is_refused_with_every_step(
-    api: Api, user: TestUser
-) -> None:
+async def test_max_cost_below_the_worst_price_is_refused(api: Api, user: TestUser) -> None:
     worst = await _worst(user)
     answer = await user.http.post(PATH, json={**BODY, "maxCost": usd_text(worst - 1)})
     assert _code(answer) == (402, "max_cost_exceeded")
@@ -67,11 +63,12 @@ async def test_max_cost_below_the_worst_price_is_refused_with_every_step(
 
 
 @pytest.mark.parametrize(
-    "given", [0.5, 1, "", "-1", "1e3", "0.1234567890", "1.", ".5", " 1", "1\n", "1234567890", None]
+    "max_cost",
+    [0.5, 1, "", "-1", "1e3", "0.1234567890", "1.", ".5", " 1", "1\n", "1234567890", None],
 )
-async def test_max_cost_is_an_exact_amount_of_dollars(api_once: TestUser, given: Any) -> None:
-    answer = await api_once.http.post(PATH, json={**BODY, "maxCost": given})
-    if given is None:
+async def test_max_cost_is_an_exact_amount_of_dollars(api_once: TestUser, max_cost: Any) -> None:
+    answer = await api_once.http.post(PATH, json={**BODY, "maxCost": max_cost})
+    if max_cost is None:
         assert answer.status_code == 202
         return
     assert _code(answer) == (422, "invalid_request")
@@ -82,11 +79,11 @@ async def test_max_cost_is_an_exact_amount_of_dollars(api_once: TestUser, given:
 async def test_retry_that_would_pass_max_cost_is_refused(
     api: Api, user: TestUser, short: int
 ) -> None:
-    """What the earlier generations have cost counts, and what still may be billed."""
-    one = await end(api.database, user.user_id, NEVER_SENT, image=STORED)
+    """Settled and open costs of earlier generations count towards the limit."""
+    ended = await end(api.database, user.user_id, NEVER_SENT, image=STORED)
     async with api.database.as_system() as conn:
         await conn.execute("UPDATE executions SET max_cost_nano_usd = $1", COST + 10_000_000_000)
-    path = f"/api/executions/{one.execution_id}/retry"
+    path = f"/api/executions/{ended.execution_id}/retry"
     first = await user.http.post(path)
     assert first.status_code == 202
     added = nano_usd(first.json()["estimated"])
@@ -115,7 +112,7 @@ async def test_retry_that_would_pass_max_cost_is_refused(
     assert tuple(row) == ("failed", 1, 2)
 
 
-async def test_max_cost_is_kept_from_the_request_to_its_retries(api: Api, user: TestUser) -> None:
+async def test_max_cost_is_stored_with_the_execution(api: Api, user: TestUser) -> None:
     answer = await user.http.post(PATH, json={**BODY, "maxCost": "0.75"})
     async with api.database.as_system() as conn:
         kept = await conn.fetchval(
@@ -132,9 +129,9 @@ def _limited(**limits: int) -> UserLimits:
 async def test_open_limit_refuses_until_one_has_ended(api: Api) -> None:
     user = await api.new_user(_limited(open_executions=1))
     async with user.http:
-        one = await end(api.database, user.user_id, NEVER_SENT)
+        ended = await end(api.database, user.user_id, NEVER_SENT)
         assert (await user.http.post(PATH, json=BODY)).status_code == 202
-        for path, body in ((PATH, BODY), (f"/api/executions/{one.execution_id}/retry", {})):
+        for path, body in ((PATH, BODY), (f"/api/executions/{ended.execution_id}/retry", {})):
             answer = await user.http.post(path, json=body)
             assert _code(answer) == (429, "open_limit_reached")
             assert answer.json()["executions"] == {"open": 1, "limit": 1}
@@ -143,21 +140,21 @@ async def test_open_limit_refuses_until_one_has_ended(api: Api) -> None:
 
 
 async def test_daily_limit_refuses_until_midnight(api: Api, user: TestUser) -> None:
-    one = await end(api.database, user.user_id, NEVER_SENT)
+    ended = await end(api.database, user.user_id, NEVER_SENT)
     async with api.database.as_system() as conn:
         await set_daily_limit(conn, NanoUsd(0))
     before = datetime.now(UTC)
-    for path, body in ((PATH, BODY), (f"/api/executions/{one.execution_id}/retry", {})):
+    for path, body in ((PATH, BODY), (f"/api/executions/{ended.execution_id}/retry", {})):
         answer = await user.http.post(path, json=body)
         assert _code(answer) == (503, "service_budget_exceeded")
         resets_at = datetime.fromisoformat(answer.json()["budget"]["resetsAt"])
         assert (resets_at.hour, resets_at.minute, resets_at.utcoffset()) == (0, 0, timedelta(0))
         waits = timedelta(seconds=int(answer.headers["retry-after"]))
         assert abs(before + waits - resets_at) < timedelta(seconds=5)
-        assert "left" not in answer.json()["budget"]  # what others spend is not told
+        assert "left" not in answer.json()["budget"]  # it would reveal what other users spend
 
 
-async def test_budget_refusal_says_when_it_resets(api: Api) -> None:
+async def test_budget_problem_returns_the_reset_time(api: Api) -> None:
     user = await api.new_user(UserLimits(monthly_videos=0, monthly_nano_usd=None))
     async with user.http:
         answer = await user.http.post(PATH, json=BODY)
@@ -167,20 +164,18 @@ async def test_budget_refusal_says_when_it_resets(api: Api) -> None:
     assert timedelta(0) < resets_at - datetime.now(UTC) <= timedelta(days=31)
 
 
-async def test_order_without_room_to_run_is_not_started(api: Api) -> None:
-    """It waits in its row alone, and a cancel ends it from there: a workflow is started that needs
-    no room.
-    """
+async def test_execution_without_a_slot_is_not_started(api: Api) -> None:
+    """It waits in its row; only a cancel starts its workflow, which then needs no slot."""
     user = await api.new_user(_limited(running_executions=1))
     async with user.http:
         first, second = [
             (await user.http.post(PATH, json=BODY)).json()["executionId"] for _ in range(2)
         ]
-    started = [await _has_workflow(api, one) for one in (first, second)]
+    started = [await _has_workflow(api, ended) for ended in (first, second)]
     assert started == [True, False]
 
 
-async def test_cancel_of_what_waits_starts_what_ends_it(
+async def test_cancel_of_a_waiting_execution_starts_its_workflow(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.ordering.cancel.CANCEL_WAIT_SECONDS", 0.3)
@@ -193,7 +188,7 @@ async def test_cancel_of_what_waits_starts_what_ends_it(
     assert (answer.status_code, answer.json()["status"]) == (
         202,
         "queued",
-    )  # no worker here ends it
+    )  # no worker runs here
     assert await _has_workflow(api, second)
 
 
@@ -208,8 +203,8 @@ async def _has_workflow(api: Api, execution_id: str) -> bool:
 
 
 async def _order(http: httpx.AsyncClient, headers: dict[str, str]) -> httpx.Response:
-    """Until it is accepted or refused: two small processes may be too busy for a crowd, and
-    say so.
+    """Send the order until it is accepted or refused: two small processes may be too busy for a
+    crowd and answer 503.
     """
     async with asyncio.timeout(90):
         while True:
@@ -224,14 +219,14 @@ async def _order(http: httpx.AsyncClient, headers: dict[str, str]) -> httpx.Resp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crowded:
-    """Two API processes on one database. price: what the body may cost."""
+    """Two API processes on one database. price: the worst price of the body."""
 
     database: Database
     apis: tuple[Served, Served]
     price: int
 
     async def new_user(self, limits: UserLimits) -> tuple[UserId, dict[str, str]]:
-        """And the header that says who it is."""
+        """Return a new user and its authorization header."""
         async with self.database.as_system() as conn:
             user = await insert_user(conn, Sealer([ENCRYPTION_KEY]), "somebody", limits)
             key = await insert_api_key(conn, user.user_id, "test")
@@ -256,43 +251,43 @@ async def crowded(
 
 
 @pytest.mark.parametrize(
-    ("by", "crowd", "room"),
+    ("limit", "crowd", "capacity"),
     [
         ("dollars", 400, 100),
         ("open executions", 400, 100),
         ("videos", 100, 25),
-        ("the service's day", 100, 25),
+        ("daily cap", 100, 25),
     ],
 )
-async def test_crowd_at_two_processes_with_room_for_some_is_exactly_as_many(
-    crowded: Crowded, by: str, crowd: int, room: int
+async def test_crowd_at_two_processes_fills_a_limit_exactly(
+    crowded: Crowded, limit: str, crowd: int, capacity: int
 ) -> None:
     limits = {
         "dollars": UserLimits(
-            monthly_videos=None, monthly_nano_usd=NanoUsd((room + 1) * crowded.price - 1)
+            monthly_videos=None, monthly_nano_usd=NanoUsd((capacity + 1) * crowded.price - 1)
         ),
-        "videos": UserLimits(monthly_videos=room, monthly_nano_usd=None),
-        "open executions": _limited(open_executions=room),
-        "the service's day": NO_LIMITS,
-    }[by]
+        "videos": UserLimits(monthly_videos=capacity, monthly_nano_usd=None),
+        "open executions": _limited(open_executions=capacity),
+        "daily cap": NO_LIMITS,
+    }[limit]
     user_id, headers = await crowded.new_user(limits)
-    if by == "the service's day":
+    if limit == "daily cap":
         async with crowded.database.as_system() as conn:
             today = await get_service_today(conn)
             used = today.held_nano_usd + today.settled_nano_usd
-            await set_daily_limit(conn, NanoUsd(used + (room + 1) * crowded.price - 1))
+            await set_daily_limit(conn, NanoUsd(used + (capacity + 1) * crowded.price - 1))
     answers = await asyncio.gather(
         *(_order(crowded.apis[number % 2].http, headers) for number in range(crowd))
     )
     async with crowded.database.as_system() as conn:
         await set_daily_limit(conn, None)
         row = await conn.fetchrow(COUNTS, user_id)
-    assert sum(answer.status_code == 202 for answer in answers) == room
+    assert sum(answer.status_code == 202 for answer in answers) == capacity
     refusals = {_code(answer)[1] for answer in answers if answer.status_code != 202}
     expected = {
         "open executions": FailureCode.OPEN_LIMIT_REACHED,
-        "the service's day": FailureCode.SERVICE_BUDGET_EXCEEDED,
+        "daily cap": FailureCode.SERVICE_BUDGET_EXCEEDED,
     }
-    assert refusals == {expected.get(by, FailureCode.BUDGET_EXCEEDED)}
+    assert refusals == {expected.get(limit, FailureCode.BUDGET_EXCEEDED)}
     assert row is not None
-    assert tuple(row) == (room, room * crowded.price, room, room)
+    assert tuple(row) == (capacity, capacity * crowded.price, capacity, capacity)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
+from api.http.problem_texts import TITLES
 from api.http.problems import STATUS, ProblemError, problem_document
 from core.domain.failures import FailureCode
 from core.store.accounts.api_key_format import new_api_key
@@ -13,18 +14,20 @@ from tests.api.conftest import Api, TestUser, api_settings, running_api
 from tests.support.servers import FreshDatabase, TemporalServer
 
 
-def test_problem_table_is_total() -> None:
-    assert set(STATUS) == set(FailureCode)
+def test_problem_tables_are_total() -> None:
+    assert set(STATUS) == set(TITLES) == set(FailureCode)
     assert all(400 <= status <= 599 for status in STATUS.values())
 
 
 @pytest.mark.parametrize("code", FailureCode)
 def test_problem_has_all_members(code: FailureCode) -> None:
-    document = problem_document(ProblemError(code, members={"errors": []}), "/api/x")
+    document = problem_document(ProblemError(code, members={"errors": []}), "/api/x", "req_1")
 
     assert set(document) == {
-        "type", "title", "status", "detail", "instance", "code", "retryable", "spent", "errors"
+        "type", "title", "status", "detail", "instance", "code", "retryable", "spent", "requestId",
+        "errors",
     }  # fmt: skip
+    assert document["requestId"] == "req_1"
     assert json.loads(json.dumps(document)) == document
     assert document["instance"] == "/api/x"
 
@@ -60,8 +63,8 @@ async def test_problem_answers_what_the_framework_refuses(
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/api/endpoints", "GET, POST"),
-        ("POST", "/api/endpoints/end_1", "DELETE, GET, PATCH"),
+        ("PUT", "/api/endpoints", "GET, HEAD, POST"),
+        ("POST", "/api/endpoints/end_1", "DELETE, GET, HEAD, PATCH"),
         ("DELETE", "/api/webhooks/resend", "POST"),
     ],
 )

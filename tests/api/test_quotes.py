@@ -1,6 +1,4 @@
-"""A quote is what the same request holds, for every model; it starts nothing. The catalogue tells
-the same.
-"""
+"""Quotes equal the hold of the same request, and the catalogue matches both."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -44,9 +42,7 @@ def total(quote: dict[str, Any], part: str) -> int:
 
 
 @pytest.mark.guarantee("G3")
-async def test_quote_is_what_the_same_request_holds_for_every_model_and_shape(
-    api: Api, user: TestUser
-) -> None:
+async def test_quote_equals_the_hold_for_every_model(api: Api, user: TestUser) -> None:
     models = await catalogue(user)
     bodies = [{**BODY, "imageModel": model} for model in ids(models, "image")]
     for model in models:
@@ -108,7 +104,7 @@ async def test_quote_starts_and_spends_nothing(
         await owner.close()
 
 
-async def test_quote_tells_unit_and_price(api_once: TestUser) -> None:
+async def test_quote_returns_unit_and_price(api_once: TestUser) -> None:
     quote = await quoted(
         api_once,
         {**BODY, "videoModel": "bytedance/seedance-1-pro", "duration": 10, "resolution": "1080p"},
@@ -134,7 +130,7 @@ async def test_quote_tells_unit_and_price(api_once: TestUser) -> None:
         ({"unknown": 1}, "unknown"),
     ],
 )
-async def test_quote_refuses_what_the_request_would_be_refused_for(
+async def test_quote_refuses_the_same_invalid_fields(
     api_once: TestUser, change: dict[str, Any], field: str
 ) -> None:
     refused = await api_once.http.post(QUOTES, json={**BODY, **change})
@@ -149,36 +145,37 @@ async def test_prices_need_a_key(shared_api: Api, method: str, path: str) -> Non
     assert (await shared_api.http.request(method, path, json=BODY)).status_code == 401
 
 
-async def test_catalogue_is_what_the_declarations_say(shared_api: Api, api_once: TestUser) -> None:
+async def test_catalogue_lists_the_declared_models(shared_api: Api, api_once: TestUser) -> None:
     models = await catalogue(api_once)
     providers = shared_api.services.providers
     declared = [pair for kind in StepKind for pair in providers.models(kind)]
     assert [(model["provider"], model["id"]) for model in models] == [
-        (one.name, model.id) for one, model in declared
+        (provider.name, model.id) for provider, model in declared
     ]
-    for told, (_, model) in zip(models, declared, strict=True):
-        assert told["limits"]["durations"] == list(model.limits.durations_seconds)
-        assert told["limits"]["resolutions"] == list(model.limits.resolutions)
-        assert told["limits"]["aspectRatios"] == list(model.limits.aspect_ratios)
-        assert [price["unitPrice"] for price in told["prices"]] == [
+    for listed_model, (_, model) in zip(models, declared, strict=True):
+        assert listed_model["limits"]["durations"] == list(model.limits.durations_seconds)
+        assert listed_model["limits"]["resolutions"] == list(model.limits.resolutions)
+        assert listed_model["limits"]["aspectRatios"] == list(model.limits.aspect_ratios)
+        assert [price["unitPrice"] for price in listed_model["prices"]] == [
             price.unit_usd_text for price in model.prices
         ]
         assert all(
-            price["source"] and price["readOn"] and price["unit"] for price in told["prices"]
+            price["source"] and price["readOn"] and price["unit"]
+            for price in listed_model["prices"]
         )
 
 
-async def test_catalogue_defaults_are_what_a_request_without_them_gets(api_once: TestUser) -> None:
+async def test_catalogue_defaults_apply_to_a_bare_request(api_once: TestUser) -> None:
     models = await catalogue(api_once)
     default = {model["kind"]: model for model in models if model["default"]}
     assert set(default) == {"image", "video"}
     assert len([model for model in models if model["default"]]) == 2
     for video in (model for model in models if model["kind"] == "video"):
-        asked = {name: value for name, value in video["defaults"].items() if value is not None}
+        defaults = {name: value for name, value in video["defaults"].items() if value is not None}
         open_quote = await quoted(api_once, {**BODY, "videoModel": video["id"]})
         assert open_quote == await quoted(
             api_once,
-            {**BODY, **asked, "videoModel": video["id"], "imageModel": default["image"]["id"]},
+            {**BODY, **defaults, "videoModel": video["id"], "imageModel": default["image"]["id"]},
         )
     assert [job["model"] for job in (await quoted(api_once, BODY))["jobs"]] == [
         default["image"]["id"],
@@ -188,12 +185,12 @@ async def test_catalogue_defaults_are_what_a_request_without_them_gets(api_once:
 
 @pytest.fixture
 async def unpriced(fresh_database: FreshDatabase) -> AsyncGenerator[tuple[TestUser, FalProvider]]:
-    """fal's picture has no price, and its video one at 720p alone."""
+    """Start an API where fal's image model has no price and its video model only one for 720p."""
     async with running_api(api_settings(fresh_database, "127.0.0.1:9")) as api:
         fal = api.services.providers.provider("fal")
         assert isinstance(fal, FalProvider)
-        picture, video = fal.models
-        fal.models = (replace(picture, prices=()), _at_720p(video))
+        image_model, video = fal.models
+        fal.models = (replace(image_model, prices=()), _at_720p(video))
         user = await api.new_user()
         async with user.http:
             yield user, fal
@@ -211,15 +208,15 @@ async def test_model_without_a_price_is_refused_and_not_listed(
     unpriced: tuple[TestUser, FalProvider],
 ) -> None:
     user, fal = unpriced
-    picture, video = fal.models
+    image_model, video = fal.models
     for path in (QUOTES, VIDEOS):
-        answer = await user.http.post(path, json={**BODY, "imageModel": picture.id})
+        answer = await user.http.post(path, json={**BODY, "imageModel": image_model.id})
         assert answer.status_code == 422
         (error,) = answer.json()["errors"]
         assert error["field"] == "imageModel"
-        assert picture.id not in error["allowed"]
+        assert image_model.id not in error["allowed"]
     models = await catalogue(user)
-    assert picture.id not in ids(models, "image")
+    assert image_model.id not in ids(models, "image")
     (listed,) = (model for model in models if model["id"] == video.id)
     assert listed["limits"]["resolutions"] == ["720p"]
     refused = await user.http.post(
@@ -229,5 +226,5 @@ async def test_model_without_a_price_is_refused_and_not_listed(
     assert (error["field"], error["allowed"]) == ("resolution", ["720p"])
     sold = await quoted(user, {**BODY, "videoModel": video.id})
     assert sold["jobs"][1]["unitPrice"] == "0.0000025"
-    # What is left is the default.
+    # The remaining model is the default.
     assert (await quoted(user, BODY))["jobs"][0]["model"] == next(iter(ids(models, "image")))

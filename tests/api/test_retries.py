@@ -1,6 +1,4 @@
-"""POST /api/executions/{id}/retry: every state that a job can be left in, and what a retry makes of
-it.
-"""
+"""POST /api/executions/{id}/retry: the fate of a job in every state that it can be left in."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,10 +33,10 @@ NOTHING = NanoUsd(0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """fate: of the step. to: the state of its job afterwards; of a step bought again, of its last
-    job.
+    """A job as it was left, and the expected result of a retry.
 
-    error: what the execution ended with.
+    fate: of the step. to: the state of its latest job before the retry, after it. error: of the
+    execution.
     """
 
     video: Left
@@ -96,7 +94,7 @@ CASES: dict[str, Case] = {
     "timed out, then completed": Case(
         video=replace(TIMED_OUT, report=COMPLETED, cost=COST), fate=KEPT, to=COMPLETED
     ),
-    "timed out, never told": Case(
+    "timed out, cancel not sent": Case(
         video=replace(TIMED_OUT, cancel_sent=False), fate=CONTINUED, to=SUBMITTED
     ),
     "cancelled": Case(
@@ -109,13 +107,13 @@ CASES: dict[str, Case] = {
     "cancelled, its bill open": Case(
         video=STOPPED, fate=DOUBTFUL, to=CANCELLED, status=ExecutionStatus.CANCELLED
     ),
-    "cancelled, completed all the same": Case(
+    "cancelled, completed anyway": Case(
         video=replace(STOPPED, report=COMPLETED, cost=COST),
         fate=KEPT,
         to=COMPLETED,
         status=ExecutionStatus.CANCELLED,
     ),
-    "cancelled, never told": Case(
+    "cancelled, cancel not sent": Case(
         video=replace(STOPPED, cancel_sent=False), fate=CONTINUED, to=SUBMITTED
     ),
     "terminated while submitting": Case(
@@ -123,22 +121,22 @@ CASES: dict[str, Case] = {
     ),
     "terminated while unknown": Case(video=Left(state=UNKNOWN), fate=CONTINUED, to=UNKNOWN),
     "terminated while running": Case(video=RUNNING, fate=CONTINUED, to=SUBMITTED),
-    "terminated, told to end": Case(
+    "terminated, cancel sent": Case(
         video=replace(RUNNING, cancel_sent=True), fate=DOUBTFUL, to=CANCELLED
     ),
     "terminated when completed": Case(
         video=replace(RUNNING, report=COMPLETED), fate=CONTINUED, to=SUBMITTED
     ),
-    "terminated, told to end, completed": Case(
+    "terminated, cancel sent, completed": Case(
         video=replace(RUNNING, cancel_sent=True, report=COMPLETED), fate=CONTINUED, to=SUBMITTED
     ),
     "terminated when failed": Case(video=replace(RUNNING, report=FAILED), fate=BOUGHT, to=FAILED),
     "completed and stored": Case(video=STORED, fate=KEPT, to=COMPLETED),
     "completed, its bill open": Case(video=replace(STORED, cost=None), fate=KEPT, to=COMPLETED),
-    "completed, the storage away": Case(
+    "completed, storage unavailable": Case(
         video=NOT_STORED, fate=KEPT, to=COMPLETED, error=FailureCode.STORAGE_UNAVAILABLE
     ),
-    "completed, at an address that is not called": Case(
+    "completed, output address refused": Case(
         video=NOT_STORED, fate=KEPT, to=COMPLETED, error=FailureCode.OUTPUT_ADDRESS_REFUSED
     ),
     "completed, expired": Case(
@@ -182,19 +180,19 @@ CASES: dict[str, Case] = {
 }
 
 
-async def _rows(api: Api, one: Accepted) -> dict[str, Any]:
-    async with api.database.as_user(one.user_id) as conn:
+async def _rows(api: Api, ended: Accepted) -> dict[str, Any]:
+    async with api.database.as_user(ended.user_id) as conn:
         execution = await conn.fetchrow(
-            "SELECT * FROM executions WHERE execution_id = $1", one.execution_id
+            "SELECT * FROM executions WHERE execution_id = $1", ended.execution_id
         )
         jobs = await conn.fetch(
-            "SELECT * FROM jobs WHERE execution_id = $1 ORDER BY job_id", one.execution_id
+            "SELECT * FROM jobs WHERE execution_id = $1 ORDER BY job_id", ended.execution_id
         )
-        budget = await conn.fetchrow("SELECT * FROM budgets WHERE user_id = $1", one.user_id)
+        budget = await conn.fetchrow("SELECT * FROM budgets WHERE user_id = $1", ended.user_id)
         charges = await conn.fetch(
-            "SELECT * FROM charges WHERE execution_id = $1 ORDER BY job_id", one.execution_id
+            "SELECT * FROM charges WHERE execution_id = $1 ORDER BY job_id", ended.execution_id
         )
-        await assert_books_balance(conn, one.user_id)
+        await assert_books_balance(conn, ended.user_id)
     assert execution is not None
     assert budget is not None
     return {
@@ -206,19 +204,19 @@ async def _rows(api: Api, one: Accepted) -> dict[str, Any]:
 
 
 async def _retry(
-    user: TestUser, one: Accepted, body: dict[str, Any] | None = None, **headers: str
+    user: TestUser, ended: Accepted, body: dict[str, Any] | None = None, **headers: str
 ) -> Any:
-    path = f"/api/executions/{one.execution_id}/retry"
+    path = f"/api/executions/{ended.execution_id}/retry"
     return await user.http.post(path, json=body, headers=headers)
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_retry_buys_nothing_that_is_paid_or_may_still_come(
+async def test_retry_buys_nothing_that_is_paid_or_open(
     shared_api: Api, api_once: TestUser, name: str
 ) -> None:
     case = CASES[name]
     user = await shared_api.new_user()
-    one = await end(
+    ended = await end(
         shared_api.database,
         user.user_id,
         case.video,
@@ -226,44 +224,44 @@ async def test_retry_buys_nothing_that_is_paid_or_may_still_come(
         status=case.status,
         error=case.error,
     )
-    before = await _rows(shared_api, one)
+    before = await _rows(shared_api, ended)
     async with user.http:
         if case.fate == DOUBTFUL:
-            refused = await _retry(user, one)
+            refused = await _retry(user, ended)
             assert (refused.status_code, refused.json()["code"]) == (409, "possible_double_cost"), (
                 refused.text
             )
             assert refused.json()["doubleCost"]["steps"][0]["atMost"] == usd_text(VIDEO_PRICE)
-            assert await _rows(shared_api, one) == before
-        answer = await _retry(user, one, ACCEPT if case.fate == DOUBTFUL else None)
+            assert await _rows(shared_api, ended) == before
+        answer = await _retry(user, ended, ACCEPT if case.fate == DOUBTFUL else None)
     assert answer.status_code == 202, answer.text
 
     fates = {IMAGE: case.image_fate, VIDEO: BOUGHT if case.fate == DOUBTFUL else case.fate}
     bought = {step for step, fate in fates.items() if fate == BOUGHT}
-    said = answer.json()
-    assert {item["step"] for item in said["toPay"]} == bought
-    assert {item["step"] for item in said["kept"]} == set(fates) - bought
-    after = await _rows(shared_api, one)
-    _check_queued(before, after, said)
-    for ref, step in ((one.image, IMAGE), (one.video, VIDEO)):
-        _check_step(before, after, ref.job_id, fates[step], said)
-    left = JobState(before["jobs"][one.video.job_id]["state"])
-    assert after["jobs"][one.video.job_id]["state"] == case.to
+    retried = answer.json()
+    assert {item["step"] for item in retried["toPay"]} == bought
+    assert {item["step"] for item in retried["kept"]} == set(fates) - bought
+    after = await _rows(shared_api, ended)
+    _check_queued(before, after, retried)
+    for ref, step in ((ended.image, IMAGE), (ended.video, VIDEO)):
+        _check_step(before, after, ref.job_id, fates[step], retried)
+    left = JobState(before["jobs"][ended.video.job_id]["state"])
+    assert after["jobs"][ended.video.job_id]["state"] == case.to
     assert case.to is left or case.to in (JOB_MOVES[left] | RETRY_MOVES.get(left, frozenset()))
     async with shared_api.database.as_user(user.user_id) as conn:
-        ref = ExecutionRef(user_id=user.user_id, execution_id=one.execution_id, generation=2)
+        ref = ExecutionRef(user_id=user.user_id, execution_id=ended.execution_id, generation=2)
         claim = await claim_execution(conn, ref)
     assert claim.outcome is ClaimOutcome.CLAIMED
     assert {job.step for job in claim.jobs if after["jobs"][job.job_id]["supersedes"]} == bought
-    kept = {item["step"]: (item["jobId"], item["state"]) for item in said["kept"]}
+    kept = {item["step"]: (item["jobId"], item["state"]) for item in retried["kept"]}
     assert kept == {
         job.step: (job.job_id, job.state) for job in claim.jobs if job.step not in bought
     }
 
 
-def _check_queued(before: dict[str, Any], after: dict[str, Any], said: dict[str, Any]) -> None:
+def _check_queued(before: dict[str, Any], after: dict[str, Any], retried: dict[str, Any]) -> None:
     execution, ended = after["execution"], before["execution"]
-    assert (execution["status"], execution["generation"], said["generation"]) == ("queued", 2, 2)
+    assert (execution["status"], execution["generation"], retried["generation"]) == ("queued", 2, 2)
     for cleared in (
         "result",
         "error",
@@ -285,7 +283,7 @@ def _check_queued(before: dict[str, Any], after: dict[str, Any], said: dict[str,
         for job, charge in after["charges"].items()
         if job not in before["charges"]
     )
-    assert said["estimated"] == usd_text(new_money)
+    assert retried["estimated"] == usd_text(new_money)
     assert after["budget"]["held_nano_usd"] == before["budget"]["held_nano_usd"] + new_money
     assert (
         execution["estimated_nano_usd"]
@@ -294,11 +292,9 @@ def _check_queued(before: dict[str, Any], after: dict[str, Any], said: dict[str,
 
 
 def _check_step(
-    before: dict[str, Any], after: dict[str, Any], job_id: str, fate: str, said: dict[str, Any]
+    before: dict[str, Any], after: dict[str, Any], job_id: str, fate: str, retried: dict[str, Any]
 ) -> None:
-    """The money of the job that was there is never touched; a step that is bought has exactly one
-    job more.
-    """
+    """Check that the old job's charge is unchanged and that only a bought step has a new job."""
     old, new = before["jobs"][job_id], after["jobs"][job_id]
     assert after["charges"][job_id] == before["charges"][job_id]
     successors = [job for job in after["jobs"].values() if job["supersedes"] == job_id]
@@ -315,68 +311,64 @@ def _check_step(
     if fate == CONTINUED:
         assert (new["ended_at"], new["failure"]) == (None, None)
         assert new["deadline_at"] > old["deadline_at"]
-    (shown,) = [item for item in said["kept"] if item["jobId"] == job_id]
+    (shown,) = [item for item in retried["kept"] if item["jobId"] == job_id]
     charge = after["charges"][job_id]
     worst = charge["held_nano_usd"] if charge["state"] == "held" else charge["settled_nano_usd"]
     assert shown["cost"] == usd_text(worst)
 
 
-async def test_retry_of_a_job_that_may_be_sent_again_sends_it_with_its_old_hold(
-    api: Api, user: TestUser
-) -> None:
-    """Its send turned out to be not accepted when the execution had ended, and the sweep had not
-    closed it yet.
-    """
-    one = await end(api.database, user.user_id, Left(state=UNKNOWN))
+async def test_retry_of_a_waiting_job_keeps_its_hold(api: Api, user: TestUser) -> None:
+    """The send was not accepted, the execution ended, and the reconciler has not closed the job."""
+    ended = await end(api.database, user.user_id, Left(state=UNKNOWN))
     async with api.database.as_system() as conn:
-        await conn.execute("UPDATE jobs SET state = 'waiting' WHERE job_id = $1", one.video.job_id)
-    before = await _rows(api, one)
+        await conn.execute(
+            "UPDATE jobs SET state = 'waiting' WHERE job_id = $1", ended.video.job_id
+        )
+    before = await _rows(api, ended)
 
-    said = (await _retry(user, one)).json()
+    retried = (await _retry(user, ended)).json()
 
-    after = await _rows(api, one)
-    assert [item["state"] for item in said["kept"]] == ["completed", "waiting"]
-    assert (said["toPay"], said["estimated"]) == ([], "0")
+    after = await _rows(api, ended)
+    assert [item["state"] for item in retried["kept"]] == ["completed", "waiting"]
+    assert (retried["toPay"], retried["estimated"]) == ([], "0")
     assert after["charges"] == before["charges"]
-    assert after["jobs"][one.video.job_id]["deadline_at"] is None
+    assert after["jobs"][ended.video.job_id]["deadline_at"] is None
 
 
-async def test_retry_takes_a_completed_orphan(api: Api, user: TestUser) -> None:
+async def test_retry_uses_a_completed_orphan(api: Api, user: TestUser) -> None:
     failed = Left(
         state=FAILED, failure=FailureCode.PROVIDER_FAILED, known=True, report=FAILED, cost=NOTHING
     )
-    one = await end(api.database, user.user_id, failed)
-    orphan = await add_orphan(api.database, one, NOT_STORED)
+    ended = await end(api.database, user.user_id, failed)
+    orphan = await add_orphan(api.database, ended, NOT_STORED)
 
-    said = (await _retry(user, one)).json()
+    retried = (await _retry(user, ended)).json()
 
-    assert said["toPay"] == []
-    assert said["kept"][1] == {
+    assert retried["toPay"] == []
+    assert retried["kept"][1] == {
         "step": VIDEO,
         "jobId": orphan,
         "state": "completed",
         "cost": usd_text(COST),
     }
-    after = await _rows(api, one)
+    after = await _rows(api, ended)
     assert (after["jobs"][orphan]["orphan"], after["jobs"][orphan]["generation"]) == (False, 2)
     async with api.database.as_user(user.user_id) as conn:
-        claim = await claim_execution(conn, ExecutionRef(**_ref(one, 2)))
-    assert [job.job_id for job in claim.jobs] == [one.image.job_id, orphan]
-    read = (await user.http.get(f"/api/executions/{one.execution_id}")).json()
+        claim = await claim_execution(conn, ExecutionRef(**_ref(ended, 2)))
+    assert [job.job_id for job in claim.jobs] == [ended.image.job_id, orphan]
+    read = (await user.http.get(f"/api/executions/{ended.execution_id}")).json()
     assert (read["completedJobs"], read["failedJobs"]) == ([IMAGE, VIDEO], [])
 
 
-async def test_retry_asks_before_it_buys_beside_an_orphan_that_still_runs(
-    api: Api, user: TestUser
-) -> None:
-    """Nothing is held for the orphan itself: it may cost what was held for its step."""
+async def test_retry_needs_consent_while_an_orphan_runs(api: Api, user: TestUser) -> None:
+    """Nothing is held for the orphan itself: its limit is the hold of its step."""
     failed = Left(
         state=FAILED, failure=FailureCode.PROVIDER_FAILED, known=True, report=FAILED, cost=NOTHING
     )
-    one = await end(api.database, user.user_id, failed)
-    orphan = await add_orphan(api.database, one, RUNNING)
+    ended = await end(api.database, user.user_id, failed)
+    orphan = await add_orphan(api.database, ended, RUNNING)
 
-    refused = await _retry(user, one)
+    refused = await _retry(user, ended)
     assert (refused.status_code, refused.json()["code"]) == (409, "possible_double_cost"), (
         refused.text
     )
@@ -386,43 +378,43 @@ async def test_retry_asks_before_it_buys_beside_an_orphan_that_still_runs(
         orphan,
         usd_text(VIDEO_PRICE),
     )
-    said = (await _retry(user, one, ACCEPT)).json()
+    retried = (await _retry(user, ended, ACCEPT)).json()
 
-    assert [item["step"] for item in said["toPay"]] == [VIDEO]
-    after = await _rows(api, one)
+    assert [item["step"] for item in retried["toPay"]] == [VIDEO]
+    after = await _rows(api, ended)
     assert (after["jobs"][orphan]["orphan"], after["jobs"][orphan]["state"]) == (True, "submitted")
 
 
-def _ref(one: Accepted, generation: int) -> dict[str, Any]:
-    return {"user_id": one.user_id, "execution_id": one.execution_id, "generation": generation}
+def _ref(ended: Accepted, generation: int) -> dict[str, Any]:
+    return {"user_id": ended.user_id, "execution_id": ended.execution_id, "generation": generation}
 
 
 async def test_retry_starts_the_next_generation(api: Api, user: TestUser) -> None:
-    one = await end(api.database, user.user_id, NEVER_SENT)
+    ended = await end(api.database, user.user_id, NEVER_SENT)
 
-    answer = await _retry(user, one)
+    answer = await _retry(user, ended)
 
-    said = answer.json()
-    assert answer.headers["location"] == said["statusUrl"]
+    retried = answer.json()
+    assert answer.headers["location"] == retried["statusUrl"]
     video = {
         "step": VIDEO,
         "provider": "replicate",
         "model": "bytedance/seedance-1-pro",
-        "estimated": said["estimated"],
+        "estimated": retried["estimated"],
     }
-    assert said["toPay"] == [video]
-    described = await api.services.temporal.get_workflow_handle(one.execution_id).describe()
+    assert retried["toPay"] == [video]
+    described = await api.services.temporal.get_workflow_handle(ended.execution_id).describe()
     assert described.status is WorkflowExecutionStatus.RUNNING
-    read = (await user.http.get(f"/api/executions/{one.execution_id}")).json()
+    read = (await user.http.get(f"/api/executions/{ended.execution_id}")).json()
     assert (read["status"], read["error"], read["webhook"]["eventId"]) == ("queued", None, None)
     assert read["completedJobs"] == [IMAGE]
 
 
-async def test_retry_is_priced_by_the_book_that_quotes_requests(
+async def test_retry_uses_the_current_price_book(
     api: Api, user: TestUser, fresh_database: FreshDatabase
 ) -> None:
-    """As of now, and by what the step asks for: not by what was held before."""
-    one = await end(api.database, user.user_id, NEVER_SENT, image=NEVER_SENT)
+    """Today's price of the step's parameters counts, not the earlier hold."""
+    ended = await end(api.database, user.user_id, NEVER_SENT, image=NEVER_SENT)
     owner = await asyncpg.connect(fresh_database.owner_dsn)
     try:
         changed = await owner.execute(
@@ -432,15 +424,15 @@ async def test_retry_is_priced_by_the_book_that_quotes_requests(
         await owner.close()
     assert changed == "UPDATE 1"
 
-    said = (await _retry(user, one)).json()
+    retried = (await _retry(user, ended)).json()
 
     wanted = {"prompt": "A paper boat", "duration": 10, "resolution": "720p"}
     fresh = (await user.http.post("/api/generate-video", json=wanted)).json()["executionId"]
     quoted = (await user.http.get(f"/api/executions/{fresh}")).json()["cost"]["estimated"]
-    assert said["estimated"] == quoted != usd_text(NanoUsd(IMAGE_PRICE + VIDEO_PRICE))
+    assert retried["estimated"] == quoted != usd_text(NanoUsd(IMAGE_PRICE + VIDEO_PRICE))
 
 
-async def test_retry_cases_use_every_move_that_only_a_retry_makes() -> None:
+async def test_retry_cases_cover_every_retry_transition() -> None:
     made = {
         (case.video.state, case.to) for case in CASES.values() if case.video.state in RETRY_MOVES
     }

@@ -82,6 +82,7 @@ async def test_refusal_for_its_scope_says_nothing_of_what_it_was_asked_for(
     made = await user.http.post("/api/generate-video", json={"prompt": "A paper boat"})
     execution_id: str = made.json()["executionId"]
     async with await _client(api, user, ALL_SCOPES - {Scope.GENERATE}) as http:
+        http.headers["X-Request-Id"] = "same"
         there = await http.post(f"/api/executions/{execution_id}/cancel")
         never = await http.post(f"/api/executions/{execution_id[:-4]}0000/cancel")
 

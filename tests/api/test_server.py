@@ -148,3 +148,14 @@ async def test_reset_connections_do_not_disturb_the_server(api: Served) -> None:
             await client.send(LARGE)
             client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     assert (await api.http.get("/healthz")).status_code == 200
+
+
+async def test_head_is_answered_wherever_get_is(api: Served) -> None:
+    document = (await api.http.get("/openapi.json")).json()
+    paths = [path for path, methods in document["paths"].items() if "get" in methods]
+    assert paths
+    for path in paths:
+        get, head = await api.http.get(path), await api.http.head(path)
+        assert (head.status_code, head.content) == (get.status_code, b""), path
+        assert head.headers["content-type"] == get.headers["content-type"], path
+    assert (await api.http.head("/api/generate-video")).status_code == 405

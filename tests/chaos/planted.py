@@ -99,15 +99,12 @@ OWN_CASES: Final = {case.name: case for case in _OWN}
 
 _COMMITTED: Final = """\
         except DATABASE_DOWN as error:
-            log.warning(
-                "an intent's transaction was cut off\""""
+            log.warning("send.intent_interrupted\""""
 _SENT_BEFORE: Final = """\
                 if isinstance(intent, _Intent):
-                    sent = await intent.provider.submit(
-                        intent.request, timeout_seconds=CREATE_CALL_SECONDS, not_after=began + SEND_WITHIN_SECONDS
-                    )
+                    sent = await self._send(ref, intent, began)
 """
-_SENT: Final = "            answer = await intent.provider.submit(\n"
+_SENT: Final = "        result = await self._send(ref, intent, began)\n"
 _CLAIMED: Final = '        cancelled = row["cancel_requested_at"] is not None\n'
 _BEGUN_ANEW: Final = """\
         await conn.execute(
@@ -149,7 +146,7 @@ BUGS: Final = (
                 old="ONCE: Final = RetryPolicy(maximum_attempts=1)",
                 new="ONCE: Final = RetryPolicy(maximum_attempts=5)",
             ),
-            Edit(file="activities/jobs.py", old=_IF_NOT_WAITING, new=_IF_KNOWN),
+            Edit(file="core/jobs/submit.py", old=_IF_NOT_WAITING, new=_IF_KNOWN),
             Edit(file="core/store/jobs/jobs.py", old=_WHERE_WAITING, new="j.send_number = $2 - 1"),
         ),
         cases=("worker-after-billing-quiet",),
@@ -158,8 +155,10 @@ BUGS: Final = (
         name="post-before-commit",
         what="the paid call is made inside the intent's transaction: whoever dies there leaves no trace of it",
         edits=(
-            Edit(file="activities/jobs.py", old=_COMMITTED, new=_SENT_BEFORE + _COMMITTED),
-            Edit(file="activities/jobs.py", old=_SENT, new=_SENT.replace("await", "sent or await")),
+            Edit(file="core/jobs/submit.py", old=_COMMITTED, new=_SENT_BEFORE + _COMMITTED),
+            Edit(
+                file="core/jobs/submit.py", old=_SENT, new=_SENT.replace("await", "sent or await")
+            ),
         ),
         cases=("worker-after-billing-quiet",),
     ),
@@ -174,13 +173,18 @@ BUGS: Final = (
             ),
             Edit(
                 file="core/store/money/settlement.py",
+                old="from core.domain.ids import ChargeId, JobId",
+                new="from core.domain.ids import ChargeId, JobId, new_charge_id",
+            ),
+            Edit(
+                file="core/store/money/settlement.py",
                 old='    if charge["state"] != ChargeState.HELD:\n        if',
                 new="    if False:\n        if",
             ),
             Edit(
                 file="core/store/money/settlement.py",
                 old='await insert_entry(conn, f"{kind}/{charge_id}", kind',
-                new='await insert_entry(conn, f"{kind}/{__import__("secrets").token_hex(8)}", kind',
+                new='await insert_entry(conn, f"{kind}/{new_charge_id()}", kind',
             ),
             Edit(
                 file="core/store/money/settlement.py",
@@ -200,7 +204,7 @@ BUGS: Final = (
         name="no-state-in-where",
         what="a send begins whatever state the job is in: another run of the workflow buys again",
         edits=(
-            Edit(file="activities/jobs.py", old=_IF_NOT_WAITING, new=_IF_ENDED),
+            Edit(file="core/jobs/submit.py", old=_IF_NOT_WAITING, new=_IF_ENDED),
             Edit(file="core/store/jobs/jobs.py", old=_WHERE_WAITING, new="j.send_number = $2 - 1"),
         ),
         cases=("workflows-reset",),

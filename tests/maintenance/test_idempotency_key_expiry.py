@@ -1,11 +1,12 @@
-"""The sweep forgets idempotency keys whose life is over, and no others."""
+"""The reconciler deletes idempotency keys that have expired, and no others."""
 
 import pytest
 
-import core.maintenance.reconciler
+import core.maintenance.cleanup
 from core.store.executions.idempotency import KeptAnswer, find_answer, insert_answer
-from tests.maintenance.test_reconciler import Orders, sweep
+from tests.maintenance.reconciling import run_all_tasks
 from tests.support.activity_harness import ActivityHarness
+from tests.support.fake_temporal import FakeTemporal
 from tests.support.rows import new_user
 
 pytestmark = pytest.mark.guarantee("G1")
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.guarantee("G1")
 async def test_reconciler_forgets_keys_of_30_days_page_by_page(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core.maintenance.reconciler, "KEYS_PAGE", 2)
+    monkeypatch.setattr(core.maintenance.cleanup, "KEYS_PAGE", 2)
     user_id = await new_user(harness.database)
     kept = KeptAnswer(request_sha256=bytes(32), answer=b"{}")
     async with harness.database.as_user(user_id) as conn:
@@ -25,7 +26,7 @@ async def test_reconciler_forgets_keys_of_30_days_page_by_page(
         user_id,
     )
 
-    await sweep(harness, Orders()).sweep()
+    await run_all_tasks(harness, FakeTemporal())
 
     async with harness.database.as_user(user_id) as conn:
         assert await conn.fetchval("SELECT count(*) FROM idempotency_keys") == 1

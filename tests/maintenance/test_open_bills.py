@@ -52,7 +52,7 @@ async def provider_ended(harness: ActivityHarness) -> None:
 async def settled(harness: ActivityHarness, ref: JobRef) -> tuple[str, int]:
     async with asyncio.timeout(10):
         while (await harness.charge(ref))[0] == "held":
-            await harness.late_bills.settle()
+            await harness.open_bills.settle()
             await asyncio.sleep(0.1)
     return await harness.charge(ref)
 
@@ -79,7 +79,7 @@ async def test_open_bills_release_what_was_not_accepted_after_the_end(
 ) -> None:
     one = await sent_and_terminated(harness, "drop_before_accept")
     await harness.as_owner(NOT_ACCEPTED, one.image.job_id)
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     assert await harness.charge(one.image) == ("released", 0)
     assert (await harness.job(one.image)).state is JobState.CANCELLED
 
@@ -90,7 +90,7 @@ async def test_open_bills_leave_a_waiting_job_of_a_running_execution(
     one = await harness.accepted()
     harness.sandbox.fault("refuse_429")
     await harness.run(harness.jobs.submit, one.image)
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     assert await harness.charge(one.image) == ("held", 0)
     assert (await harness.job(one.image)).state is JobState.WAITING
 
@@ -137,7 +137,7 @@ async def test_open_bills_keep_the_hold_of_a_job_whose_id_has_two_owners(
         owned.provider_job_id,
     )
     for _ in range(2):
-        await harness.late_bills.settle()
+        await harness.open_bills.settle()
     assert await harness.charge(one.image) == ("held", 0)
 
 
@@ -155,7 +155,7 @@ async def test_open_bills_release_when_every_match_is_another_jobs(
         other.image.job_id,
     )
     for _ in range(2):
-        await harness.late_bills.settle()
+        await harness.open_bills.settle()
     assert await harness.charge(one.image) == ("released", 0)
 
 
@@ -172,7 +172,7 @@ async def test_open_bills_ask_a_provider_that_is_away_once_in_a_round(
     away = harness.sandbox.fault(
         "error_5xx_before_accept", provider="replicate", operation="status", times=-1
     )
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     assert harness.sandbox.fired(away) == 1
     assert (await harness.charge(fal))[0] == "settled"
     assert [(await harness.charge(ref))[0] for ref in refs] == ["held"] * 3
@@ -192,7 +192,7 @@ async def test_open_bills_are_read_by_their_ids_while_the_list_is_away(
     away = harness.sandbox.fault(
         "error_5xx_before_accept", provider="replicate", operation="list", times=-1
     )
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     assert harness.sandbox.fired(away) == 1
     assert [(await harness.charge(ref))[0] for ref in (*lost, known)] == ["held", "held", "settled"]
 
@@ -222,7 +222,7 @@ async def test_open_bills_of_a_provider_do_not_wait_for_one_that_it_has_forgotte
         "WHERE job_id = $1",
         forgotten.job_id,
     )
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     assert (await harness.charge(forgotten))[0] == "held"
     assert (await harness.charge(other))[0] == "settled"
 
@@ -231,10 +231,10 @@ async def test_open_bills_look_at_an_old_one_once_a_minute(harness: ActivityHarn
     one = await sent_and_terminated(harness)
     await provider_ended(harness)
     await harness.as_owner(OPENED_LONG_AGO, one.image.job_id)
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     assert (await harness.charge(one.image))[0] == "held"
     await harness.as_owner("UPDATE jobs SET updated_at = now() - interval '61 s'")
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     assert (await harness.charge(one.image))[0] == "settled"
 
 
@@ -256,7 +256,7 @@ async def test_open_bills_raise_the_metric_by_what_the_ledger_books(
     one = await sent_and_terminated(harness)
     await provider_ended(harness)
     _, booked = await settled(harness, one.image)
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     assert booked > 0
     assert value_of(cost) - before == booked
 
@@ -264,7 +264,7 @@ async def test_open_bills_raise_the_metric_by_what_the_ledger_books(
 async def test_open_bills_ask_once_to_end_what_runs_for_nobody(harness: ActivityHarness) -> None:
     harness.sandbox.set(image_seconds=30)
     one = await sent_and_terminated(harness)
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     assert (await harness.job(one.image)).cancel_sent_at is not None
     began = time.monotonic()
     state, cost = await settled(harness, one.image)
@@ -280,6 +280,6 @@ async def test_open_bills_survive_a_cancel_that_fails_and_do_not_repeat_it(
     lost = harness.sandbox.fault("error_5xx_before_accept", operation="cancel", times=-1)
     one = await sent_and_terminated(harness)
     for _ in range(2):
-        await harness.late_bills.settle()
+        await harness.open_bills.settle()
     assert harness.sandbox.fired(lost) == 1
     assert await settled(harness, one.image) == ("settled", harness.bill()[0]["billed_nano_usd"])

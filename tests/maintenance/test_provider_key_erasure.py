@@ -1,11 +1,12 @@
-"""The sweep erases users' provider keys that nothing needs any more, and no others."""
+"""The reconciler erases users' provider keys that no open job needs, and no others."""
 
 import pytest
 
 from core.store.jobs.jobs import begin_send
 from core.store.providers.user_keys import KeyErasedError, delete_key, open_key, put_key
-from tests.maintenance.test_reconciler import Orders, sweep
+from tests.maintenance.reconciling import run_task
 from tests.support.activity_harness import ActivityHarness
+from tests.support.fake_temporal import FakeTemporal
 from tests.support.operator_jobs import REQUEST
 from tests.support.rows import SEALER, accept, new_execution, new_user
 
@@ -27,7 +28,7 @@ async def test_reconciler_erases_provider_keys_when_the_last_bill_is_paid(
         for provider in ("replicate", "fal"):
             await delete_key(conn, one.user_id, provider)
 
-    await sweep(harness, Orders()).erase_provider_keys()
+    await run_task(harness, FakeTemporal(), "erase_provider_keys")
 
     async with harness.database.as_user(one.user_id) as conn:
         with pytest.raises(KeyErasedError):
@@ -41,7 +42,7 @@ async def test_reconciler_erases_provider_keys_when_the_last_bill_is_paid(
             one.image.job_id,
         )
 
-    await sweep(harness, Orders()).erase_provider_keys()
+    await run_task(harness, FakeTemporal(), "erase_provider_keys")
 
     async with harness.database.as_user(one.user_id) as conn:
         with pytest.raises(KeyErasedError):

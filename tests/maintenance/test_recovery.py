@@ -12,14 +12,13 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ExecutionId, JobId
 from core.domain.messages.jobs import FindOutcome, JobRef, SubmitOutcome
 from core.domain.states import JobState
-from core.maintenance.recovery import (
-    ExecutionPast,
+from core.maintenance.histories import (
+    ExecutionHistories,
     JobFate,
-    JobPast,
-    Recovery,
-    RecoveryError,
-    TemporalPast,
+    RecordedExecution,
+    RecordedJob,
 )
+from core.maintenance.recovery import Recovery, RecoveryError
 from core.maintenance.restore_detector import find_behind
 from core.store.executions.executions import insert_execution
 from core.store.executions.idempotency import KeptAnswer, find_answer, insert_answer
@@ -30,6 +29,7 @@ from core.store.recovery.restore_marker import (
 )
 from core.store.recovery.start_memo import Accepted, get_accepted, packed, unpacked
 from tests.support.activity_harness import ActivityHarness
+from tests.support.fake_temporal import FakeTemporal
 from tests.support.restore_marks import mark
 from tests.support.rows import Accepted as AcceptedRows
 from tests.support.rows import accept, assert_books_balance, new_execution, new_user
@@ -58,10 +58,11 @@ async def test_what_was_accepted_fits_into_a_memo_and_comes_back_from_it(
         unpacked("bm90IHppcHBlZA==")
 
 
-class Past:
-    """What Temporal would tell."""
+class FakeHistories(ExecutionHistories):
+    """Histories that a test describes."""
 
-    def __init__(self, *executions: ExecutionPast) -> None:
+    def __init__(self, *executions: RecordedExecution) -> None:
+        super().__init__(FakeTemporal().client())
         self.executions = {one.accepted.execution_id: one for one in executions}
         self.terminated: list[ExecutionId] = []
         self.since: datetime | None = None
@@ -70,35 +71,35 @@ class Past:
         self.since = since
         return list(self.executions)
 
-    async def read(self, execution_id: ExecutionId) -> ExecutionPast:
+    async def read(self, execution_id: ExecutionId) -> RecordedExecution:
         return self.executions[execution_id]
 
     async def terminate(self, execution_id: ExecutionId) -> None:
         self.terminated.append(execution_id)
 
 
-def past_of(
+def recorded(
     accepted: Accepted,
-    jobs: dict[JobId, JobPast],
+    jobs: dict[JobId, RecordedJob],
     *,
     is_open: bool = False,
     cancel_reason: str | None = None,
-) -> ExecutionPast:
-    return ExecutionPast(accepted=accepted, jobs=jobs, is_open=is_open, cancel_reason=cancel_reason)
+) -> RecordedExecution:
+    return RecordedExecution(
+        accepted=accepted, jobs=jobs, is_open=is_open, cancel_reason=cancel_reason
+    )
 
 
 async def recover(
-    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch, past: Past
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch, histories: FakeHistories
 ) -> Recovery:
     monkeypatch.setattr("core.maintenance.recovery.SETTLE_SECONDS", 0)
     recovery = Recovery(
         database=harness.database,
         objects=harness.objects,
-        jobs=harness.jobs,
-        temporal=TemporalPast(
-            list_executions=past.list_executions, read=past.read, terminate=past.terminate
-        ),
-        say=lambda _line: None,
+        submitter=harness.jobs.submitter,
+        histories=histories,
+        show=lambda _line: None,
     )
     await recovery.run(None, "a test")
     return recovery
@@ -110,10 +111,10 @@ async def row(harness: ActivityHarness, sql: str, *arguments: Any) -> tuple[Any,
     return tuple(found) if found is not None else None
 
 
-async def sent(harness: ActivityHarness, ref: JobRef) -> JobPast:
+async def sent(harness: ActivityHarness, ref: JobRef) -> RecordedJob:
     """What a history says of a job that is at its provider, or may be."""
     job = await harness.job(ref)
-    return JobPast(
+    return RecordedJob(
         fate=JobFate.SUBMITTED if job.handle is not None else JobFate.UNKNOWN,
         send_number=job.send_number,
         at=datetime.now(UTC),
@@ -137,9 +138,9 @@ async def test_recover_makes_the_rows_of_an_execution_again(
     async with harness.database.as_user(user_id) as conn:
         accepted = Accepted(document=await get_accepted(conn, new.execution_id))
     await forget(harness)
-    past = Past(past_of(accepted, {}, is_open=True))
+    past = FakeHistories(recorded(accepted, {}, is_open=True))
     recovery = await recover(harness, monkeypatch, past)
-    assert (past.terminated, recovery.for_a_person) == ([new.execution_id], [])
+    assert (past.terminated, recovery.for_operator) == ([new.execution_id], [])
     assert await row(harness, f"SELECT {columns} FROM executions") == before
     assert await row(harness, "SELECT status FROM executions") == ("queued",)
     async with harness.database.as_user(user_id) as conn:
@@ -169,7 +170,7 @@ async def test_recover_settles_what_was_bought_and_buys_nothing(
         harness.sandbox.wait_until, lambda: harness.bill()[0]["state"] != "open"
     )
     await forget(harness)
-    await recover(harness, monkeypatch, Past(past_of(accepted, {one.image.job_id: past})))
+    await recover(harness, monkeypatch, FakeHistories(recorded(accepted, {one.image.job_id: past})))
     image = await harness.job(one.image)
     assert (image.state, image.send_number) == (JobState.COMPLETED, 1)
     assert await harness.charge(one.image) == ("settled", harness.bill()[0]["billed_nano_usd"])
@@ -189,7 +190,7 @@ async def test_recover_leaves_a_send_of_unknown_fate_to_the_look_up(
     past = await sent(harness, one.image)
     before = await row(harness, "SELECT request, inputs FROM sends")
     await forget(harness)
-    await recover(harness, monkeypatch, Past(past_of(accepted, {one.image.job_id: past})))
+    await recover(harness, monkeypatch, FakeHistories(recorded(accepted, {one.image.job_id: past})))
     assert (await harness.job(one.image)).state is JobState.UNKNOWN
     assert await row(harness, "SELECT request, inputs FROM sends") == before
     assert (await harness.run(harness.jobs.find, one.image)).outcome is FindOutcome.FOUND
@@ -203,8 +204,10 @@ async def test_recover_does_not_buy_what_was_refused(
     accepted = await document(harness, one)
     await forget(harness)
     failure = Failure.of(FailureCode.CONTENT_MODERATED)
-    refused = JobPast(fate=JobFate.FAILED, send_number=1, at=datetime.now(UTC), failure=failure)
-    await recover(harness, monkeypatch, Past(past_of(accepted, {one.image.job_id: refused})))
+    refused = RecordedJob(fate=JobFate.FAILED, send_number=1, at=datetime.now(UTC), failure=failure)
+    await recover(
+        harness, monkeypatch, FakeHistories(recorded(accepted, {one.image.job_id: refused}))
+    )
     image = await harness.job(one.image)
     assert (image.state, image.failure) == (JobState.FAILED, failure)
     assert await harness.charge(one.image) == ("released", 0)
@@ -219,8 +222,10 @@ async def test_recover_keeps_the_number_of_what_was_not_accepted(
     one = await harness.accepted()
     accepted = await document(harness, one)
     await forget(harness)
-    waiting = JobPast(fate=JobFate.WAITING, send_number=3, at=datetime.now(UTC))
-    await recover(harness, monkeypatch, Past(past_of(accepted, {one.image.job_id: waiting})))
+    waiting = RecordedJob(fate=JobFate.WAITING, send_number=3, at=datetime.now(UTC))
+    await recover(
+        harness, monkeypatch, FakeHistories(recorded(accepted, {one.image.job_id: waiting}))
+    )
     image = await harness.job(one.image)
     assert (image.state, image.send_number, image.deadline_at) == (JobState.WAITING, 3, None)
 
@@ -232,9 +237,9 @@ async def test_recover_without_the_picture_does_not_buy_again(
     one = await harness.accepted()
     accepted = await document(harness, one)
     await forget(harness)
-    doubtful = JobPast(fate=JobFate.UNKNOWN, send_number=1, at=datetime.now(UTC))
+    doubtful = RecordedJob(fate=JobFate.UNKNOWN, send_number=1, at=datetime.now(UTC))
     recovery = await recover(
-        harness, monkeypatch, Past(past_of(accepted, {one.video.job_id: doubtful}))
+        harness, monkeypatch, FakeHistories(recorded(accepted, {one.video.job_id: doubtful}))
     )
     video = await harness.job(one.video)
     assert (video.state, video.failure) == (
@@ -242,8 +247,8 @@ async def test_recover_without_the_picture_does_not_buy_again(
         Failure.of(FailureCode.SUBMISSION_UNKNOWN),
     )
     assert await harness.charge(one.video) == ("held", 0)
-    assert len(recovery.for_a_person) == 1
-    assert one.video.job_id in recovery.for_a_person[0]
+    assert len(recovery.for_operator) == 1
+    assert one.video.job_id in recovery.for_operator[0]
 
 
 async def test_recover_orders_the_cancel_again(
@@ -253,7 +258,9 @@ async def test_recover_orders_the_cancel_again(
     accepted = await document(harness, one)
     await forget(harness)
     await recover(
-        harness, monkeypatch, Past(past_of(accepted, {}, cancel_reason="asked for by the user"))
+        harness,
+        monkeypatch,
+        FakeHistories(recorded(accepted, {}, cancel_reason="asked for by the user")),
     )
     found = await row(
         harness, "SELECT status, cancel_reason, cancel_requested_at IS NOT NULL FROM executions"
@@ -281,8 +288,10 @@ async def test_recover_reports_users_that_are_gone_and_leaves_newer_rows(
     ):
         await harness.as_owner(f"DELETE FROM {table} WHERE user_id = $1", gone.user_id)
     before = await row(harness, "SELECT e.* FROM executions AS e")
-    recovery = await recover(harness, monkeypatch, Past(*(past_of(one, {}) for one in accepted)))
-    assert [line.partition(":")[0] for line in recovery.for_a_person] == [gone.execution_id]
+    recovery = await recover(
+        harness, monkeypatch, FakeHistories(*(recorded(one, {}) for one in accepted))
+    )
+    assert [line.partition(":")[0] for line in recovery.for_operator] == [gone.execution_id]
     assert await row(harness, "SELECT e.* FROM executions AS e") == before
 
 
@@ -295,7 +304,7 @@ async def test_recover_numbers_the_next_send_above_the_mark(
     assert behind
     assert (await harness.run(harness.jobs.submit, one.image)).outcome is SubmitOutcome.NOT_SENT
     assert harness.bill() == []
-    await recover(harness, monkeypatch, Past())
+    await recover(harness, monkeypatch, FakeHistories())
     _, _, behind = await find_behind(harness.database, harness.objects)
     assert not behind
     await harness.run(harness.jobs.submit, one.image)
@@ -314,7 +323,7 @@ async def test_recovered_database_is_not_taken_for_one_of_the_past(
     one = await harness.accepted()
     await harness.run(harness.jobs.submit, one.image)
     await mark(harness, 9)
-    await recover(harness, monkeypatch, Past())
+    await recover(harness, monkeypatch, FakeHistories())
     found = await row(harness, "SELECT max(serial) FROM sends")
     kept = await read_mark(harness.objects)
     assert found is not None
@@ -334,12 +343,12 @@ async def test_recover_that_cannot_go_on_leaves_everything_paused(
         document={**accepted.document, "jobs": [{**accepted.jobs[0], "state": "no such state"}]}
     )
     with pytest.raises(RecoveryError, match=one.execution_id):
-        await recover(harness, monkeypatch, Past(past_of(broken, {})))
+        await recover(harness, monkeypatch, FakeHistories(recorded(broken, {})))
     async with harness.database.as_system() as conn:
         assert [(found.scope, found.reason) for found in await list_pauses(conn)] == [
             (ALL, DATABASE_BEHIND)
         ]
-    await recover(harness, monkeypatch, Past(past_of(accepted, {})))
+    await recover(harness, monkeypatch, FakeHistories(recorded(accepted, {})))
     async with harness.database.as_system() as conn:
         assert await list_pauses(conn) == []
 
@@ -387,7 +396,7 @@ async def test_accepted_execution_of_a_retry_is_raised_to_its_generation(
             "charges": [released, held, *charges],
         }
     )
-    await recover(harness, monkeypatch, Past(past_of(retried, {})))
+    await recover(harness, monkeypatch, FakeHistories(recorded(retried, {})))
     assert await row(harness, "SELECT generation, status FROM executions") == (2, "queued")
     assert await row(harness, "SELECT state FROM jobs WHERE job_id = $1", first["job_id"]) == (
         "failed",

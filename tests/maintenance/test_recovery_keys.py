@@ -10,7 +10,8 @@ from core.domain.failures import FailureCode
 from core.domain.ids import ProviderKeyId
 from core.domain.messages.jobs import FindOutcome
 from core.domain.states import JobState
-from core.maintenance.recovery import JobFate, JobPast, Recovery
+from core.maintenance.histories import JobFate, RecordedJob
+from core.maintenance.recovery import Recovery
 from core.store.recovery.start_memo import Accepted
 from tests.activities.test_own_keys import (
     ALICE,
@@ -21,7 +22,7 @@ from tests.activities.test_own_keys import (
     put,
     with_key,
 )
-from tests.maintenance.test_recovery import Past, document, forget, past_of, recover, sent
+from tests.maintenance.test_recovery import FakeHistories, document, forget, recorded, recover, sent
 from tests.support.activity_harness import ActivityHarness
 from tests.support.rows import Accepted as AcceptedRows
 
@@ -45,8 +46,8 @@ async def lost_answer(harness: ActivityHarness) -> tuple[AcceptedRows, ProviderK
     return one, key, accepted
 
 
-def unanswered(accepted: Accepted) -> JobPast:
-    return JobPast(
+def unanswered(accepted: Accepted) -> RecordedJob:
+    return RecordedJob(
         fate=JobFate.UNKNOWN,
         send_number=1,
         at=datetime.now(UTC),
@@ -59,9 +60,11 @@ async def recovered(
     monkeypatch: pytest.MonkeyPatch,
     one: AcceptedRows,
     accepted: Accepted,
-    past: JobPast,
+    past: RecordedJob,
 ) -> Recovery:
-    return await recover(harness, monkeypatch, Past(past_of(accepted, {one.image.job_id: past})))
+    return await recover(
+        harness, monkeypatch, FakeHistories(recorded(accepted, {one.image.job_id: past}))
+    )
 
 
 async def test_recover_asks_with_the_key_that_the_history_names(
@@ -95,11 +98,11 @@ async def test_recover_asks_nobody_about_what_was_bought_with_a_key_that_is_forg
     past = replace(await sent(harness, one.image), provider_key_id=key, key_known=True)
     await forget(harness)
     await harness.as_owner(LOST)
-    harness.jobs.keys._kept.clear()  # pyright: ignore[reportPrivateUsage] - as in a process that has never opened it
+    harness.jobs.keys._cache.clear()  # pyright: ignore[reportPrivateUsage] - as in a process that has never opened it
     recovery = await recovered(harness, monkeypatch, one, accepted, past)
     image = await harness.job(one.image)
     assert (image.state, image.provider_key_id) == (JobState.SUBMITTED, key)
-    assert any("settle it by hand" in line for line in recovery.for_a_person)
+    assert any("settle it by hand" in line for line in recovery.for_operator)
     await harness.as_owner(
         "UPDATE jobs SET deadline_at = now() WHERE job_id = $1", one.image.job_id
     )
@@ -139,10 +142,10 @@ async def test_recover_leaves_a_send_to_a_person_if_several_keys_could_be_its_ow
     image = await harness.job(one.image)
     assert image.failure is not None
     assert (image.state, image.failure.code) == (JobState.FAILED, FailureCode.SUBMISSION_UNKNOWN)
-    assert len(recovery.for_a_person) == 1
+    assert len(recovery.for_operator) == 1
     await harness.as_owner("UPDATE executions SET status = 'failed', ended_at = now()")
     await harness.as_owner("UPDATE jobs SET updated_at = now() - interval '1 hour'")
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     assert keys_of(harness, "list") == []
     assert await harness.charge(one.image) == ("held", 0)
     await erased(harness)

@@ -12,8 +12,8 @@ from temporalio.testing import ActivityEnvironment
 from activities.jobs import JobActivities
 from core.domain.messages.webhooks import DeliveryOrder
 from core.domain.states import JobState
-from core.maintenance.reconciler import Walked
-from core.maintenance.restore_detector import MarkKeeper, find_behind
+from core.maintenance.restore_detector import RestoreDetector, find_behind
+from core.maintenance.workflow_queries import CompletedRun
 from core.store.database import Database
 from core.store.files.object_storage import ObjectStore
 from core.store.jobs.submit_pauses import ALL, list_pauses, pause, resume
@@ -27,8 +27,9 @@ from core.store.recovery.restore_marker import (
     MarkUnreadableError,
     read_mark,
 )
-from tests.maintenance.test_reconciler import Orders, age, sweep
+from tests.maintenance.reconciling import make_older, run_all_tasks, run_task
 from tests.support.activity_harness import ActivityHarness
+from tests.support.fake_temporal import FakeTemporal
 from tests.support.restore_marks import mark
 from tests.support.rows import accept, new_execution, new_user
 from tests.support.servers import FreshDatabase
@@ -94,8 +95,8 @@ async def test_new_connection_to_a_database_of_the_past_is_refused(
         assert high_water.behind.is_set() is refused
 
 
-def keeper(harness: ActivityHarness, high_water: HighWater) -> MarkKeeper:
-    return MarkKeeper(
+def keeper(harness: ActivityHarness, high_water: HighWater) -> RestoreDetector:
+    return RestoreDetector(
         database=harness.database,
         objects=harness.objects,
         high_water=high_water,
@@ -132,7 +133,7 @@ async def test_start_ends_where_row_security_would_not_hold(
         Database.open(fresh_database.owner_dsn, max_connections=1) as unsafe,
         asyncio.timeout(10),
     ):
-        waiting = MarkKeeper(
+        waiting = RestoreDetector(
             database=unsafe, objects=harness.objects, high_water=HighWater(), leads=lambda: True
         )
         with pytest.raises(UnsafeLoginError, match="superuser"):
@@ -193,12 +194,11 @@ async def test_reconciler_finds_an_execution_that_ended_at_temporal_alone(
 ) -> None:
     """Nothing was sent since the restore point, so the mark does not show it."""
     await accept(harness.database, new_execution(await new_user(harness.database)), claimed=claimed)
-    await age(harness)
-    orders = Orders(how_closed="completed")
-    orders.walk = Walked(generation=1, started_at=datetime.now(UTC))
-    await sweep(harness, orders).sweep()
+    await make_older(harness)
+    temporal = FakeTemporal(completed_run=CompletedRun(generation=1, started_at=datetime.now(UTC)))
+    await run_all_tasks(harness, temporal)
     assert await reasons(harness) == [DATABASE_BEHIND]
-    assert orders.started == []
+    assert temporal.started == []
     assert await row(harness, "SELECT status FROM executions") == (
         "running" if claimed else "queued",
     )
@@ -209,15 +209,14 @@ async def test_reconciler_does_not_mistake_an_older_run(harness: ActivityHarness
     one = await accept(
         harness.database, new_execution(await new_user(harness.database)), claimed=False
     )
-    await age(harness)
-    for walk in (
-        Walked(generation=7, started_at=datetime.now(UTC)),
-        Walked(generation=1, started_at=datetime.now(UTC) - timedelta(hours=1)),
+    await make_older(harness)
+    for run in (
+        CompletedRun(generation=7, started_at=datetime.now(UTC)),
+        CompletedRun(generation=1, started_at=datetime.now(UTC) - timedelta(hours=1)),
     ):
-        orders = Orders()
-        orders.walk = walk
-        await sweep(harness, orders).sweep()
-        assert orders.started == [one.execution_id]
+        temporal = FakeTemporal(completed_run=run)
+        await run_all_tasks(harness, temporal)
+        assert temporal.started == [one.execution_id]
     assert await reasons(harness) == []
 
 
@@ -225,12 +224,14 @@ async def test_reconciler_does_not_send_a_webhook_again_that_temporal_knows_as_d
     harness: ActivityHarness,
 ) -> None:
     one = await harness.accepted(webhook_url="http://receiver.test/")
-    await age(harness)
-    await sweep(harness, Orders(how_closed="terminated")).look_after_running()
+    await make_older(harness)
+    await run_task(harness, FakeTemporal(close_status="terminated"), "check_running")
     await harness.as_owner("UPDATE webhooks SET created_at = created_at - interval '1 min'")
-    orders = Orders()
-    orders.said_yes = [DeliveryOrder(user_id=one.user_id, event_id=harness.deliveries[0].event_id)]
-    await sweep(harness, orders).start_deliveries()
+    temporal = FakeTemporal()
+    temporal.delivered = [
+        DeliveryOrder(user_id=one.user_id, event_id=harness.deliveries[0].event_id)
+    ]
+    await run_task(harness, temporal, "start_deliveries")
     assert await row(harness, "SELECT state, delivery FROM webhooks") == ("delivered", 1)
 
 

@@ -10,14 +10,14 @@ from core.domain.messages.executions import FinishInput
 from core.domain.messages.webhooks import DeliveryOrder, FailedReason
 from core.domain.money import NanoUsd
 from core.domain.states import CostBasis, ExecutionStatus
-from core.maintenance.spending_gauges import Spending
 from core.store.accounts.users import UserLimits
 from core.store.database import Connection, after_commit
 from core.store.money.charges import BudgetExceededError, release_hold
 from core.store.money.settlement import record_cost, settle_charge
 from core.store.webhooks.events import mark_delivered, mark_failed
-from tests.maintenance.test_reconciler import Orders, sweep
+from tests.maintenance.reconciling import make_reconciler, run_all_tasks
 from tests.support.activity_harness import ActivityHarness
+from tests.support.fake_temporal import FakeTemporal
 from tests.support.rows import IMAGE_PRICE, VIDEO_PRICE, Accepted, accept, new_execution, new_user
 
 pytestmark = pytest.mark.guarantee("G4")
@@ -173,7 +173,7 @@ async def test_money_spent_for_nothing_is_measured_by_what_went_wrong(
     await harness.as_owner(
         "UPDATE executions SET generation = 2 WHERE execution_id = $1", retried.execution_id
     )
-    await sweep(harness, Orders()).sweep()
+    await run_all_tasks(harness, FakeTemporal())
 
     assert gauges() == {
         "failed": (111, 60),
@@ -185,14 +185,14 @@ async def test_money_spent_for_nothing_is_measured_by_what_went_wrong(
 
 async def test_money_spent_on_what_is_retried_is_not_lost_yet(harness: ActivityHarness) -> None:
     one = await ended(harness, ExecutionStatus.FAILED, 100)
-    await Spending(database=harness.database).measure()
+    measured = make_reconciler(harness, FakeTemporal()).gauges
+    await measured.measure_undelivered_spend()
     assert gauges()["failed"][0] == 100
     await harness.as_owner(
         "UPDATE executions SET status = 'queued', generation = 2, ended_at = NULL WHERE execution_id = $1",
         one.execution_id,
     )
-    spending = Spending(database=harness.database)
-    await spending.measure()
+    await measured.measure_undelivered_spend()
     assert gauges()["failed"] == (0, 0)
-    spending.forget()
+    measured.clear()
     assert set(gauges().values()) == {(None, None)}

@@ -1,4 +1,4 @@
-"""The sweep aborts uploads whose process was killed."""
+"""The reconciler aborts multipart uploads whose process was killed."""
 
 import asyncio
 import os
@@ -12,8 +12,9 @@ import pytest
 from aiobotocore.config import AioConfig
 
 from core.platform.temporal import policies
-from tests.maintenance.test_reconciler import Orders, sweep
+from tests.maintenance.reconciling import find_task, make_reconciler, run_all_tasks
 from tests.support.activity_harness import ActivityHarness
+from tests.support.fake_temporal import FakeTemporal
 from tests.support.servers import S3Server
 
 
@@ -43,15 +44,11 @@ async def test_reconciler_aborts_stale_uploads_once_an_hour(
             return len(listed.get("Uploads", []))
 
         await client.create_multipart_upload(**where)
-        await sweep(harness, Orders()).sweep()
+        await run_all_tasks(harness, FakeTemporal())
         assert await uploads() == 1, "a young one may be alive"
         monkeypatch.setattr(policies, "STALE_UPLOAD", timedelta(0))
         await asyncio.sleep(1.1)  # S3 gives whole seconds
-        sweeping = sweep(harness, Orders())
-        await sweeping.sweep()
+        await run_all_tasks(harness, FakeTemporal())
         assert await uploads() == 0
-        await client.create_multipart_upload(**where)
-        await asyncio.sleep(1.1)
-        await sweeping.sweep()
-        assert await uploads() == 1, "an hour has not passed"
-        await harness.objects.abort_stale_uploads(older_than_seconds=0)
+        task = find_task(make_reconciler(harness, FakeTemporal()), "abort_uploads")
+        assert task.every_seconds == 3600

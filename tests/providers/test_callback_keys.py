@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from core.providers.callbacks import (
-    LIFE_SECONDS,
-    PAUSE_SECONDS,
+    LIMITS,
     FetchedKeys,
     ed25519_keys,
     standard_webhooks_key,
@@ -45,10 +44,10 @@ async def test_keys_are_fetched_once_for_many_callbacks() -> None:
 async def test_keys_are_renewed_after_a_day() -> None:
     source = Source()
     await source.accepts("first")
-    source.now = LIFE_SECONDS - 1
+    source.now = LIMITS.max_age_seconds - 1
     await source.accepts("first")
     assert source.fetches == 1
-    source.now = LIFE_SECONDS
+    source.now = LIMITS.max_age_seconds
     await source.accepts("first")
     assert source.fetches == 2
 
@@ -56,7 +55,7 @@ async def test_keys_are_renewed_after_a_day() -> None:
 async def test_changed_key_is_fetched_when_the_old_does_not_fit() -> None:
     source = Source()
     await source.accepts("first")
-    source.key, source.now = "second", PAUSE_SECONDS
+    source.key, source.now = "second", LIMITS.pause_seconds
     assert await asyncio.gather(*(source.accepts("second") for _ in range(20))) == [True] * 20
     assert source.fetches == 2
 
@@ -66,7 +65,7 @@ async def test_forgeries_fetch_once_a_pause() -> None:
     for _ in range(50):
         assert not await source.accepts("forged")
     assert source.fetches == 1
-    source.now = PAUSE_SECONDS
+    source.now = LIMITS.pause_seconds
     assert await asyncio.gather(*(source.accepts("forged") for _ in range(50))) == [False] * 50
     assert source.fetches == 2
 
@@ -78,14 +77,14 @@ async def test_outage_is_unverifiable_and_asked_about_once_a_pause() -> None:
         with pytest.raises(CallbackUnverifiableError):
             await source.accepts("first")
     assert source.fetches == 1
-    source.key, source.now = "first", PAUSE_SECONDS
+    source.key, source.now = "first", LIMITS.pause_seconds
     assert await source.accepts("first")
 
 
 async def test_outage_does_not_hurt_who_has_the_key() -> None:
     source = Source()
     await source.accepts("first")
-    source.key, source.now = None, PAUSE_SECONDS
+    source.key, source.now = None, LIMITS.pause_seconds
     with pytest.raises(CallbackUnverifiableError):
         await source.accepts("second")
     assert await source.accepts("first")

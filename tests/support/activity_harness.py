@@ -1,11 +1,12 @@
-"""The activities of one worker on real parts: PostgreSQL, object storage, and the sandbox in a
-process of its own.
+"""The activities of one worker on real servers: PostgreSQL, object storage and the sandbox.
+
+Temporal alone is a fake: it records what the activities start.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
@@ -18,7 +19,7 @@ from core.domain.messages.jobs import JobRef
 from core.domain.messages.webhooks import DeliveryOrder
 from core.jobs.key_ring import KeyRing
 from core.jobs.wakeups import Wakeups
-from core.maintenance.open_bills import LateBills
+from core.maintenance.open_bills import OpenBillSettler
 from core.platform.crypto.callback_tokens import CallbackTokens
 from core.platform.egress.client import Outbound
 from core.platform.settings.processes import ProviderSettings
@@ -29,6 +30,7 @@ from core.store.jobs.jobs import JobRecord, get_job
 from core.webhooks.asset_links import AssetLinks
 from sandbox.settings import DEFAULT_WEBHOOK_SECRET
 from tests.sandbox.process import FLUX, Sandbox
+from tests.support.fake_temporal import FakeTemporal
 from tests.support.outbound import LOCAL
 from tests.support.rows import (
     SEALER,
@@ -57,9 +59,9 @@ class ActivityHarness:
     jobs: JobActivities
     assets: AssetActivities
     executions: ExecutionActivities
-    late_bills: LateBills
+    open_bills: OpenBillSettler
     wakeups: Wakeups
-    deliveries: list[DeliveryOrder] = field(default_factory=list[DeliveryOrder])
+    temporal: FakeTemporal
 
     async def run(
         self,
@@ -68,14 +70,12 @@ class ActivityHarness:
         *,
         seconds: float = 20,
     ) -> Result:
-        """As a worker runs it, with a limit."""
+        """Run an activity as a worker does, with a time limit."""
         async with asyncio.timeout(seconds):
             return await ActivityEnvironment().run(activity, message)
 
     async def accepted(self, **more: Any) -> Accepted:
-        """A claimed execution; its image is drawn by a model of Replicate, where look-ups are
-        quick.
-        """
+        """Accept and claim an execution whose image step uses Replicate: its look-ups are fast."""
         settings: dict[str, Any] = {
             "image_model": REPLICATE_FLUX,
             "image_provider": "replicate",
@@ -88,7 +88,7 @@ class ActivityHarness:
             return await get_job(conn, ref.job_id)
 
     async def charge(self, ref: JobRef) -> tuple[str, int]:
-        """State and settled money of a job; and the books balance."""
+        """Return the state and settled amount of a job's charge; check that the books balance."""
         async with self.database.as_user(ref.user_id) as conn:
             row = await conn.fetchrow(
                 "SELECT state, settled_nano_usd FROM charges WHERE job_id = $1", ref.job_id
@@ -98,12 +98,17 @@ class ActivityHarness:
         return row["state"], row["settled_nano_usd"]
 
     async def as_owner(self, statement: str, *arguments: Any) -> None:
-        """Make time pass in rows, and the like."""
+        """Execute a statement as the owner, for example to make rows older."""
         connection = await asyncpg.connect(self.owner_dsn)
         try:
             await connection.execute(statement, *arguments)
         finally:
             await connection.close()
+
+    @property
+    def deliveries(self) -> list[DeliveryOrder]:
+        """The deliveries that the activities started."""
+        return self.temporal.deliveries
 
     def bill(self) -> list[dict[str, Any]]:
         return self.sandbox.bill()["lines"]
@@ -151,12 +156,7 @@ async def open_harness(
         keys = KeyRing(database=database, box=SEALER)
         wakeups = Wakeups()
         await stack.enter_async_context(wakeups.listening(database))
-        deliveries: list[DeliveryOrder] = []
-
-        async def start_delivery(order: DeliveryOrder) -> bool:
-            deliveries.append(order)
-            return True
-
+        temporal = FakeTemporal()
         yield ActivityHarness(
             database=database,
             owner_dsn=fresh.owner_dsn,
@@ -164,7 +164,7 @@ async def open_harness(
             providers=providers,
             objects=objects,
             wakeups=wakeups,
-            deliveries=deliveries,
+            temporal=temporal,
             jobs=JobActivities(
                 database=database,
                 providers=providers,
@@ -185,7 +185,7 @@ async def open_harness(
             executions=ExecutionActivities(
                 database=database,
                 links=AssetLinks(public_base_url="http://api.test", cdn_base_url=s3.public_url),
-                start_delivery=start_delivery,
+                client=temporal.client(),
             ),
-            late_bills=LateBills(database=database, providers=providers, keys=keys),
+            open_bills=OpenBillSettler(database=database, providers=providers, keys=keys),
         )

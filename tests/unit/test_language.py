@@ -19,7 +19,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-CLEAN = ("tests/unit/test_language.py",)
+CLEAN = (
+    "api/executions/",
+    "api/http/ordering_problems.py",
+    "core/ordering/",
+    "tests/unit/test_language.py",
+)
 """Files and folders that must have no findings; a trailing `/` names a folder."""
 
 SUGGESTIONS: dict[str, str] = {
@@ -94,6 +99,7 @@ WIRE_NAMES: frozenset[str] = frozenset()
 TEXT_SUFFIXES = (".md", ".sql", ".yaml", ".yml", ".toml", ".cfg", ".html")
 TEXT_NAMES = ("Makefile", "Dockerfile", "Caddyfile", ".env.example")
 DOC_COLUMNS = 100
+GENERATED = re.compile(r"<!-- evidence:.*?<!-- /evidence -->", re.DOTALL)
 MAX_TEST_NAME_WORDS = 10
 
 
@@ -203,6 +209,8 @@ def _in_document(path: str, source: str) -> Iterator[Finding]:
     """Yield findings in Markdown: phrases outside code, and long lines outside tables and code."""
     prose: list[str] = []
     fenced = False
+    # Generated from docstrings of tests, which have findings of their own.
+    source = GENERATED.sub(lambda block: "\n" * block[0].count("\n"), source)
     for number, line in enumerate(source.splitlines(), start=1):
         fence = line.lstrip().startswith("```")
         fenced ^= fence

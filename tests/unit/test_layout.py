@@ -146,10 +146,8 @@ def defined_activities() -> set[str]:
 
 
 def registered() -> dict[str, set[str]]:
-    """What worker.make_workers hands to each task queue, read from its source: queue expression →
-    activities.
-    """
-    tree = ast.parse((ROOT / "worker.py").read_text(encoding="utf-8"))
+    """Read from the source which activities make_workers registers on each task queue."""
+    tree = ast.parse((ROOT / "activities" / "registration.py").read_text(encoding="utf-8"))
     make = next(
         node
         for node in tree.body

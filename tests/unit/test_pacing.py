@@ -13,14 +13,14 @@ from core.jobs.poll_schedule import (
     CANCELLED_FIND_SECONDS,
     HORIZON_SLACK_SECONDS,
     JITTER,
-    LONGEST_ASKED_SECONDS,
+    MAX_RETRY_AFTER_SECONDS,
+    at_least,
     find_is_over,
     find_seconds,
     jittered,
-    not_sooner,
     poll_is_due,
     poll_seconds,
-    time_is_up,
+    wait_is_over,
 )
 from core.platform.temporal.policies import (
     CANCEL_GRACE,
@@ -93,12 +93,12 @@ def test_poll_is_due_at_the_first_look_after_a_callback_or_a_long_pause() -> Non
     assert poll_is_due(job(age=1, cancelled=0))
 
 
-def test_time_is_up_past_the_deadline_or_past_the_grace_of_a_cancel() -> None:
+def test_wait_is_over_past_the_deadline_or_past_the_grace_of_a_cancel() -> None:
     grace = CANCEL_GRACE.total_seconds()
-    assert [time_is_up(job()), time_is_up(job(late=True))] == [False, True]
+    assert [wait_is_over(job()), wait_is_over(job(late=True))] == [False, True]
     assert [
-        time_is_up(job(late=True, cancelled=grace - 1)),
-        time_is_up(job(cancelled=grace + 1)),
+        wait_is_over(job(late=True, cancelled=grace - 1)),
+        wait_is_over(job(cancelled=grace + 1)),
     ] == [False, True]
 
 
@@ -137,7 +137,7 @@ def test_pause_is_jittered_within_its_part_and_around_itself(seconds: float, cha
 
 
 def test_pause_is_no_shorter_than_a_provider_asks_and_never_absurd() -> None:
-    assert not_sooner(5, 0) == 5
-    assert not_sooner(5, 20) == 20
-    assert not_sooner(5, -1) == 5
-    assert not_sooner(5, 1e9) == LONGEST_ASKED_SECONDS
+    assert at_least(5, 0) == 5
+    assert at_least(5, 20) == 20
+    assert at_least(5, -1) == 5
+    assert at_least(5, 1e9) == MAX_RETRY_AFTER_SECONDS

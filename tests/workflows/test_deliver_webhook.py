@@ -18,8 +18,13 @@ from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, Deliver
 from core.platform.temporal.policies import RETRY_DELAYS_SECONDS, WEBHOOKS_QUEUE
 from core.store.database import Database
 from core.store.webhooks.events import AttemptRecord, get_webhook, list_attempts
+<<<<<<< HEAD
 from core.webhooks.concurrency import EndpointRooms
 from deploy.local.servers.programs import program
+=======
+from core.webhooks.concurrency import AttemptSlots
+from deploy.local.programs import program
+>>>>>>> main
 from tests.support.outbound import LOCAL_HTTP
 from tests.support.receiver import Receiver, drop, hang, reply
 from tests.support.servers import PostgresServer, TemporalServer, new_database
@@ -77,10 +82,12 @@ async def workers(
     queue: str,
     *,
     slots: int = 100,
-    rooms: EndpointRooms | None = None,
+    attempt_slots: AttemptSlots | None = None,
 ) -> AsyncGenerator[None]:
     """What a worker process runs of a delivery. The workflow's queue is the test's own."""
-    activities = WebhookActivities(database, SEALER, LOCAL_HTTP, rooms)
+    activities = WebhookActivities(
+        database=database, sealer=SEALER, http=LOCAL_HTTP, slots=attempt_slots or AttemptSlots()
+    )
     async with (
         Worker(
             client, task_queue=queue, workflows=[DeliverWebhookWorkflow], max_cached_workflows=0
@@ -249,14 +256,13 @@ async def test_delivery_honours_retry_after(
 async def test_endpoint_that_hangs_delays_no_other(
     temporal_server: TemporalServer, database: Database
 ) -> None:
-    """More webhooks for a receiver that never answers than a worker has slots: one for another is
-    there at once.
+    """More webhooks than a worker has slots are for a receiver that never answers.
 
-    Without rooms, they would hold every slot for 15 s, and then the next ones.
+    Without limits per endpoint they would occupy every slot for 15 s at a time.
     """
     client = await Client.connect(temporal_server.address)
     queue = f"test-{uuid4()}"
-    rooms = EndpointRooms(per_user=3, per_endpoint=2)
+    attempt_slots = AttemptSlots(per_user=3, per_endpoint=2)
     async with Receiver.open(hang) as dead, Receiver.open() as well:
         first = await store_webhook(database, dead.url)
         backlog = [
@@ -267,7 +273,7 @@ async def test_endpoint_that_hangs_delays_no_other(
             await another_webhook(database, first.user_id, well.url),
             await store_webhook(database, well.url),
         ]
-        async with workers(client, database, queue, slots=4, rooms=rooms):
+        async with workers(client, database, queue, slots=4, attempt_slots=attempt_slots):
             dying = [await start(client, stored.order, queue) for stored in backlog]
 
             async def hangs() -> bool:

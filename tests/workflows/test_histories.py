@@ -23,8 +23,12 @@ from core.domain.messages.jobs import (
     SubmitOutcome,
 )
 from core.domain.states import ExecutionStatus
-from core.maintenance.histories import BY_AN_OPERATOR, Reading
-from core.maintenance.recovery import JobFate, JobPast
+from core.maintenance.histories import (
+    NATIVE_CANCEL_REASON,
+    HistoryReader,
+    JobFate,
+    RecordedJob,
+)
 
 JOB = JobId("job_1")
 REF = JobRef(user_id=UserId("usr_1"), execution_id=ExecutionId("exec_1"), job_id=JOB, generation=1)
@@ -131,13 +135,13 @@ async def test_history_says_where_the_last_send_stands(
     provider_job_id: ProviderJobId | None,
     failure: Failure | None,
 ) -> None:
-    waiting = JobPast(fate=JobFate.WAITING, send_number=0, at=AT)
-    reading = Reading(converter=DataConverter.default, jobs={JOB: waiting})
+    waiting = RecordedJob(fate=JobFate.WAITING, send_number=0, at=AT)
+    reading = HistoryReader(converter=DataConverter.default, jobs={JOB: waiting})
     numbers = itertools.count(5)
     for name, result in answers:
         for event in await activity(numbers, name, result):
             await reading.read(event)
-    expected = JobPast(
+    expected = RecordedJob(
         fate=fate, send_number=number, at=AT, provider_job_id=provider_job_id, failure=failure
     )
     assert {job_id: replace(past, key_known=False) for job_id, past in reading.jobs.items()} == {
@@ -163,8 +167,8 @@ async def test_history_says_where_the_last_send_stands(
 async def test_history_says_with_whose_key_the_last_send_was_made(
     answers: list[tuple[str, Any]], key: ProviderKeyId | None, known: bool
 ) -> None:
-    waiting = JobPast(fate=JobFate.WAITING, send_number=0, at=AT)
-    reading = Reading(
+    waiting = RecordedJob(fate=JobFate.WAITING, send_number=0, at=AT)
+    reading = HistoryReader(
         converter=DataConverter.default, jobs={JOB: waiting}, own_keys={JOB: AT_START}
     )
     numbers = itertools.count(5)
@@ -187,13 +191,13 @@ async def test_history_says_with_whose_key_the_last_send_was_made(
 async def test_history_says_whether_a_cancel_stands(
     status: ExecutionStatus | None, failure: Failure | None, stands: bool
 ) -> None:
-    reading = Reading(converter=DataConverter.default, jobs={})
+    reading = HistoryReader(converter=DataConverter.default, jobs={})
     await reading.read(
         HistoryEvent(
             event_id=3, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED
         )
     )
-    assert reading.cancel_reason == BY_AN_OPERATOR
+    assert reading.cancel_reason == NATIVE_CANCEL_REASON
     if status is not None:
         ended = HistoryEvent(
             event_id=9, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED
@@ -201,11 +205,11 @@ async def test_history_says_whether_a_cancel_stands(
         outcome = await payloads(ExecutionOutcome(status=status, failure=failure))
         ended.workflow_execution_completed_event_attributes.result.CopyFrom(outcome)
         await reading.read(ended)
-    assert reading.cancel_stands() is stands
+    assert reading.cancel_is_effective() is stands
 
 
 async def test_history_keeps_the_users_own_reason_of_a_cancel() -> None:
-    reading = Reading(converter=DataConverter.default, jobs={})
+    reading = HistoryReader(converter=DataConverter.default, jobs={})
     signal = HistoryEvent(event_id=3, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
     signal.workflow_execution_signaled_event_attributes.signal_name = "cancel_requested"
     signal.workflow_execution_signaled_event_attributes.input.CopyFrom(

@@ -11,7 +11,7 @@ from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from core.jobs.admission import submit_paces
+from core.jobs.admission import submit_rate
 from core.platform.settings.processes import ProviderSettings
 from core.platform.temporal.policies import EXECUTIONS_QUEUE, submit_queue
 from tests.support.servers import TemporalServer
@@ -55,8 +55,13 @@ async def test_create_calls_of_two_workers_together_keep_to_what_the_settings_al
     async def submit() -> None:
         times.append(time.monotonic())
 
-    pace = dict(submit_paces(settings(fal_submits_per_second=A_SECOND), NAMES))["fal"]
-    both = [Worker(one, task_queue=QUEUE, activities=[submit], **pace) for one in (client, other)]
+    rate = submit_rate(settings(fal_submits_per_second=A_SECOND), "fal")
+    both = [
+        Worker(
+            one, task_queue=QUEUE, activities=[submit], max_task_queue_activities_per_second=rate
+        )
+        for one in (client, other)
+    ]
     walks = Worker(
         client,
         task_queue=WORKFLOWS,
@@ -76,9 +81,5 @@ async def test_create_calls_of_two_workers_together_keep_to_what_the_settings_al
 
 
 def test_pace_of_a_provider_is_its_own_and_none_where_it_is_0() -> None:
-    assert submit_paces(
-        settings(fal_submits_per_second=0, replicate_submits_per_second=2.5), NAMES
-    ) == [
-        ("fal", {}),
-        ("replicate", {"max_task_queue_activities_per_second": 2.5}),
-    ]
+    limits = settings(fal_submits_per_second=0, replicate_submits_per_second=2.5)
+    assert [submit_rate(limits, name) for name in NAMES] == [None, 2.5]

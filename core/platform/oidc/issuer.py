@@ -1,6 +1,4 @@
-"""Tokens of somebody who vouches for our users: JWTs of an OpenID Connect issuer, verified with its
-published keys.
-"""
+"""Verify OIDC bearer tokens against the issuer's JWKS."""
 
 import re
 from collections.abc import AsyncGenerator, Mapping
@@ -17,25 +15,24 @@ from core.platform.settings.oidc import OidcSettings
 
 MAX_TOKEN_CHARS = 8192
 MAX_SUBJECT_CHARS = 255
-"""As OpenID Connect bounds it."""
+"""The limit of OpenID Connect."""
 CLOCK_SKEW_SECONDS = 30
-"""How far the issuer's clock may differ from ours: a token is accepted for so long after its end.
-"""
+"""Accepted difference between the issuer's clock and ours."""
 
 _TYPES: Final = frozenset({"jwt", "at+jwt"})
-"""Of a header's `typ`, if there: not a token that says something else, like a logout."""
+"""Accepted values of the header `typ`; a logout token, for example, has another."""
 _REQUIRED: Final = ["iss", "aud", "sub", "exp"]
 _USER_ID = re.compile(r"usr_[0-9a-f]{32}", re.ASCII)
 _SCOPES: Final[Mapping[str, Scope]] = {scope.value: scope for scope in Scope}
 
 
 class TokenRefusedError(Exception):
-    """The token is none that this issuer gave out for us, or its time is not now."""
+    """The token was not issued for this service by this issuer, or it is not valid now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vouched:
-    """What a verified token says. user_id: for whom, where the issuer names our users itself."""
+class TokenIdentity:
+    """The claims of a verified token. user_id: only if the issuer's tokens contain our user ids."""
 
     issuer: str
     subject: str
@@ -53,7 +50,7 @@ class Issuer:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: OidcSettings) -> AsyncGenerator["Issuer | None"]:
-        """None where no issuer is set. Asks nothing before the first token comes."""
+        """Return None if no issuer is set. The issuer is contacted when the first token arrives."""
         issuer, audience = settings.oidc_issuer, settings.oidc_audience
         if issuer is None or audience is None:
             yield None
@@ -63,26 +60,26 @@ class Issuer:
                 issuer=issuer, audience=audience, user_claim=settings.oidc_user_claim, keys=keys
             )
 
-    async def verify(self, token: str) -> Vouched:
-        """Raises TokenRefusedError, or KeysUnreachableError where it cannot be known."""
+    async def verify(self, token: str) -> TokenIdentity:
+        """Return the identity. Raise TokenRefusedError, or KeysUnavailableError."""
         if len(token) > MAX_TOKEN_CHARS:
             raise TokenRefusedError("too long")
         try:
             header = jwt.get_unverified_header(token)
         except jwt.PyJWTError as error:
-            raise TokenRefusedError("no header") from error
+            raise TokenRefusedError("no valid header") from error
         kind = str(header.get("typ", "JWT")).lower().removeprefix("application/")
         kid = header.get("kid")
         if kind not in _TYPES or not isinstance(kid, str):
-            raise TokenRefusedError("another kind of token, or of no key")
+            raise TokenRefusedError("wrong token type, or no key id")
         key = await self._keys.find(kid)
         if key is None:
-            raise TokenRefusedError("of a key that the issuer does not have")
+            raise TokenRefusedError("unknown key id")
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
-                algorithms=[key.algorithm_name],  # the key's own, never the token's
+                algorithms=[key.algorithm_name],  # of the key; the token's own value is not trusted
                 issuer=self._issuer,
                 audience=self._audience,
                 leeway=CLOCK_SKEW_SECONDS,
@@ -92,28 +89,28 @@ class Issuer:
             raise TokenRefusedError(type(error).__name__) from error
         return self._read(claims)
 
-    def _read(self, claims: Mapping[str, Any]) -> Vouched:
+    def _read(self, claims: Mapping[str, Any]) -> TokenIdentity:
         subject: str = claims["sub"]
         if not subject or len(subject) > MAX_SUBJECT_CHARS or not subject.isprintable():
             raise TokenRefusedError("no usable subject")
         user_id = None
         if self._user_claim is not None:
-            named = claims.get(self._user_claim)
-            if not isinstance(named, str) or not _USER_ID.fullmatch(named):
-                raise TokenRefusedError("names no user")
-            user_id = UserId(named)
-        return Vouched(
+            value = claims.get(self._user_claim)
+            if not isinstance(value, str) or not _USER_ID.fullmatch(value):
+                raise TokenRefusedError("no user id")
+            user_id = UserId(value)
+        return TokenIdentity(
             issuer=self._issuer, subject=subject, user_id=user_id, scopes=_scopes(claims)
         )
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[Scope]:
-    """Those of ours among its own; what an application needs, if it says nothing of scopes."""
-    named = claims.get("scope")
-    named = claims.get("scp") if named is None else named
-    if named is None:
+    """Return the scopes of this service in the token, or the usual ones without a scope claim."""
+    claim = claims.get("scope")
+    claim = claims.get("scp") if claim is None else claim
+    if claim is None:
         return USUAL_SCOPES
-    words = named.split() if isinstance(named, str) else named
+    words = claim.split() if isinstance(claim, str) else claim
     if not isinstance(words, list):
         return frozenset()
     return frozenset(

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
 
-from core.platform.settings.base import Settings
+from core.platform.settings.base import Settings, split_commas
 
 
 class ServerSettings(Settings):
@@ -13,4 +14,8 @@ class ServerSettings(Settings):
     api_max_connections: Annotated[int, Field(ge=16, le=100_000)] = Field(
         default=4096,
         description="connections and requests of one API process at once; requests beyond get a 503",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)] = Field(
+        default=(),
+        description="origins of pages that may call the API from a browser, commas; default: none",
     )

@@ -161,7 +161,11 @@ class ApiSettings(PublicAddressSettings):
     )
     rate_limit_window_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
         default=900,
-        description="the window: in none of this length, wherever it begins, is more admitted",
+        description="time in which a whole limit becomes available again",
+    )
+    rate_limit_user_factor: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        default=5,
+        description="all keys and tokens of a user together may send this multiple of a key's limit",
     )
 
 

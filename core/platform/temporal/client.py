@@ -1,6 +1,4 @@
-"""The Temporal client: connection, typed search attributes, and how much waits in the
-task queues.
-"""
+"""The Temporal client: connection, search attributes and task queue backlogs."""
 
 import asyncio
 import logging
@@ -33,21 +31,18 @@ from temporalio.service import RPCError, RPCStatusCode
 from core.platform.observability.logging import get_logger
 from core.platform.observability.metrics import TASK_QUEUE_BACKLOG
 from core.platform.settings.processes import TemporalSettings
-from core.platform.temporal.search_attributes import COST_USD as COST_USD
-from core.platform.temporal.search_attributes import PLAN_TYPE as PLAN_TYPE
-from core.platform.temporal.search_attributes import PROVIDER as PROVIDER
 from core.platform.temporal.search_attributes import SEARCH_ATTRIBUTES
-from core.platform.temporal.search_attributes import STATUS as STATUS
-from core.platform.temporal.search_attributes import USER_ID as USER_ID
 
 log = get_logger(__name__)
 
 DEFAULT_ADDRESS = "localhost:7233"
 CONNECT_TIMEOUT = timedelta(seconds=10)
-# For calls that a person or a request waits for; the SDK's own retries of a call end with it.
+CONNECT_RETRY_SECONDS = 2.0
 RPC_TIMEOUT = timedelta(seconds=5)
-# What a call raises while Temporal is down; a lazy client that never connected raises the second.
+"""The limit of one call, including the SDK's own retries."""
 UNREACHABLE: Final = (RPCError, RuntimeError)
+"""What a call raises while Temporal is down; a lazy client that never connected raises the second.
+"""
 
 _ENSURE_TRIES = 20
 _ENSURE_PAUSE_SECONDS = 0.25
@@ -59,12 +54,13 @@ _NOT_ALLOWED = (
 
 
 class TemporalConnectError(Exception):
-    """Temporal cannot be reached, or its settings are wrong. Its text is one line for a person."""
+    """Temporal is unreachable or its settings are wrong. The text is one line for an operator."""
 
 
 class SearchAttributeTypeError(Exception):
-    """A search attribute of ours is registered with another type; an operator has to rename or
-    remove that one.
+    """A search attribute of this product is registered with another type.
+
+    An operator has to rename or remove the existing one.
     """
 
 
@@ -76,13 +72,12 @@ async def connect(
     metrics_host: str = "127.0.0.1",
     lazy: bool = False,
 ) -> Client:
-    """Connect as the environment says (see `temporalio.envconfig`); explicit settings win. Raises
-    TemporalConnectError.
+    """Connect by the environment (`temporalio.envconfig`); explicit settings take precedence.
 
     payloads: see `core.platform.temporal.payload_encryption`; every process that takes part in a
-    workflow needs the same keys. metrics_port: serve the SDK's own metrics there; None or 0: not at
-    all. lazy: connect at the first call, so that a process can start while Temporal is down. Not
-    for workers.
+    workflow needs the same keys. metrics_port: where to serve the SDK's own metrics; None or 0
+    disables them. lazy: connect at the first call, so that a process can start while Temporal is
+    down; not for workers. Raises TemporalConnectError.
     """
     runtime = _runtime(f"{metrics_host}:{metrics_port}" if metrics_port else None)
     try:
@@ -114,12 +109,37 @@ async def connect(
         ) from error
 
 
-async def ensure_search_attributes(client: Client) -> bool:
-    """Register our search attributes where they are missing. Safe to repeat, also by many processes
-    at once.
+async def connect_with_retries(
+    settings: TemporalSettings,
+    stopping: asyncio.Event,
+    *,
+    payloads: DataConverter,
+    metrics_port: int | None = None,
+    metrics_host: str = "127.0.0.1",
+) -> Client | None:
+    """Connect and register the search attributes, retrying until Temporal is reachable.
 
-    False where we are not allowed to (Temporal Cloud): then the log says what an operator has to
-    create. Raises SearchAttributeTypeError.
+    Return None if `stopping` was set meanwhile.
+    """
+    while not stopping.is_set():
+        try:
+            client = await connect(
+                settings, payloads=payloads, metrics_port=metrics_port, metrics_host=metrics_host
+            )
+            await ensure_search_attributes(client)
+        except TemporalConnectError as error:
+            log.warning("temporal.connection_failed", reason=str(error))
+            await asyncio.sleep(CONNECT_RETRY_SECONDS)
+        else:
+            return client
+    return None
+
+
+async def ensure_search_attributes(client: Client) -> bool:
+    """Register missing search attributes. Safe to repeat and to run in many processes at once.
+
+    Return False where registering is not permitted (Temporal Cloud); the log then lists what an
+    operator has to create. Raises SearchAttributeTypeError.
     """
     for _ in range(_ENSURE_TRIES):
         try:
@@ -136,11 +156,11 @@ async def ensure_search_attributes(client: Client) -> bool:
                 return False
             if error.status == RPCStatusCode.NOT_FOUND:
                 raise TemporalConnectError(f"TEMPORAL_NAMESPACE: {error.message}") from error
-            # Another process is adding the same ones, or the server is just starting: look again.
-            log.info("search attributes not registered yet", reason=error.message)
+            # Another process registers the same ones, or the server is just starting.
+            log.info("temporal.search_attributes_not_registered_yet", reason=error.message)
         await asyncio.sleep(_ENSURE_PAUSE_SECONDS)
     raise TemporalConnectError(
-        "Temporal does not show the search attributes after they were registered"
+        "Temporal does not list the search attributes after they were registered"
     )
 
 
@@ -156,7 +176,7 @@ async def _missing_search_attributes(client: Client) -> dict[str, IndexedValueTy
             missing[key.name] = ours
         elif theirs != ours:
             raise SearchAttributeTypeError(
-                f"search attribute {key.name} of namespace {client.namespace} is registered with another type; "
+                f"search attribute {key.name} of namespace {client.namespace} has another type; "
                 f"Takeone needs {key.indexed_value_type.name}"
             )
     return missing
@@ -164,7 +184,8 @@ async def _missing_search_attributes(client: Client) -> dict[str, IndexedValueTy
 
 def _log_not_allowed(client: Client, error: RPCError) -> None:
     log.warning(
-        "search attributes cannot be registered from here; create them in the Temporal Cloud UI or with tcld",
+        "temporal.search_attributes_not_permitted",
+        action="create them in the Temporal Cloud UI or with tcld",
         namespace=client.namespace,
         needed={key.name: key.indexed_value_type.name for key in SEARCH_ATTRIBUTES},
         reason=error.message,
@@ -173,8 +194,9 @@ def _log_not_allowed(client: Client, error: RPCError) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueBacklog:
-    """What waits for a worker. A queue without pollers and traffic for five minutes is unloaded and
-    shows zero.
+    """Tasks that wait for a worker.
+
+    The server unloads a queue after five minutes without pollers or traffic and then reports zero.
     """
 
     task_queue: str
@@ -185,7 +207,8 @@ class QueueBacklog:
 
 
 async def queue_backlogs(client: Client, task_queues: Iterable[str]) -> list[QueueBacklog]:
-    """How much waits in each queue, by kind; also set as the metric takeone_task_queue_backlog.
+    """Return the backlog of each queue by kind, and set the metric takeone_task_queue_backlog.
+
     Raises RPCError.
     """
     backlogs = await asyncio.gather(
@@ -225,7 +248,7 @@ async def _queue_backlog(
 
 @lru_cache
 def _runtime(metrics_address: str | None) -> Runtime:
-    """The SDK's core: one per process. Its own log goes where ours goes."""
+    """Return the SDK's core runtime, one per process; its log is forwarded to Python logging."""
     metrics = (
         PrometheusConfig(
             bind_address=metrics_address,

@@ -1,5 +1,6 @@
-"""Failure → Temporal: the one table. Nothing else in the activities decides whether Temporal tries
-again.
+"""The one translation of failures into Temporal errors.
+
+No other code in the activities decides whether Temporal retries.
 """
 
 from datetime import timedelta
@@ -10,10 +11,10 @@ from core.domain.failures import Failure
 
 
 def retry_later(failure: Failure, *, after_seconds: float = 0.0) -> ApplicationError:
-    """Let Temporal try again by the activity's policy, or after what the other side asked for.
+    """Return an error that Temporal retries by the activity's policy, or after the given delay.
 
-    Benign: expected weather is neither a warning in the log nor an alarm in the metrics. A failure
-    that no repeat can heal is made final, so that a wrong call here cannot loop.
+    The error is benign: an expected outage is neither a warning in the log nor an alarm in the
+    metrics. A failure that no retry can heal becomes final, so that a wrong call cannot loop.
     """
     return ApplicationError(
         failure.message,
@@ -25,9 +26,9 @@ def retry_later(failure: Failure, *, after_seconds: float = 0.0) -> ApplicationE
 
 
 def hand_over() -> ApplicationError:
-    """This worker is shutting down: somebody else goes on at once. Not a failure."""
+    """Return an error that makes another worker continue at once, because this one shuts down."""
     return ApplicationError(
-        "the worker is shutting down; another one goes on",
+        "the worker is shutting down; another worker continues",
         type="hand_over",
         next_retry_delay=timedelta(milliseconds=1),
         category=ApplicationErrorCategory.BENIGN,

@@ -1,4 +1,4 @@
-"""Heartbeats of activities that wait."""
+"""Heartbeats of activities that wait, and protection of work that a cancel must not interrupt."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
@@ -11,14 +11,14 @@ from core.platform.temporal.failures import hand_over
 
 Result = TypeVar("Result")
 
-BEAT_SECONDS = 1.5
-"""A quarter of the heartbeat time-out; the SDK sends what is needed of them."""
+HEARTBEAT_SECONDS = 1.5
+"""A quarter of the heartbeat time-out; the SDK throttles what it sends."""
 
 
-async def pause(seconds: float, wake: asyncio.Event) -> bool:
-    """Wait, beating, until the time is over or somebody wakes us (True).
+async def sleep_with_heartbeats(seconds: float, wake: asyncio.Event) -> bool:
+    """Sleep until the time is over (False) or the event is set (True), sending heartbeats.
 
-    Hands over at once when the worker shuts down.
+    Raises the hand-over error at once when the worker shuts down.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
@@ -30,18 +30,17 @@ async def pause(seconds: float, wake: asyncio.Event) -> bool:
         if rest <= 0:
             return False
         try:
-            await asyncio.wait_for(wake.wait(), min(rest, BEAT_SECONDS))
+            await asyncio.wait_for(wake.wait(), min(rest, HEARTBEAT_SECONDS))
         except TimeoutError:
             continue
         wake.clear()
         return True
 
 
-async def to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
-    """Do work that a cancel must not cut in two: the cancel comes after it.
+async def shielded(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run work to its end even if the activity is cancelled; the cancel is raised afterwards.
 
-    Temporal cancels an activity that it has given up (a reset, a termination, a beat that came too
-    late).
+    Temporal cancels an activity after a reset, a termination or a late heartbeat.
     """
     task = asyncio.create_task(work)
     try:
@@ -52,20 +51,20 @@ async def to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 @asynccontextmanager
-async def beating() -> AsyncGenerator[None]:
-    """Beat beside work that has time limits of its own, so that a beat never hides a stall.
+async def heartbeats() -> AsyncGenerator[None]:
+    """Send heartbeats alongside work that has its own time limits, so they never hide a stall.
 
-    The first beat comes after a pause: what is done by then, and most is, costs Temporal none.
+    The first heartbeat comes after a pause: work that ends sooner, as most does, sends none.
     """
 
-    async def beat() -> None:
+    async def send_heartbeats() -> None:
         while True:
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
             activity.heartbeat()
 
-    beats = asyncio.create_task(beat())
+    sender = asyncio.create_task(send_heartbeats())
     try:
         yield
     finally:
-        beats.cancel()
-        await asyncio.gather(beats, return_exceptions=True)
+        sender.cancel()
+        await asyncio.gather(sender, return_exceptions=True)

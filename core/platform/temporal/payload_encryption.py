@@ -1,8 +1,7 @@
-"""What Temporal keeps of a workflow, encrypted: a codec for payloads, and with it error messages
-and stack traces.
+"""Encryption of what Temporal stores: a payload codec and a failure converter.
 
-In clear stay the names and ids of workflows, activities, signals and task queues, the kinds of
-errors, and search attributes: by these Temporal finds and routes.
+Names and ids of workflows, activities, signals and task queues, error types and search attributes
+stay in clear text: Temporal finds and routes by them.
 """
 
 import os
@@ -34,7 +33,7 @@ from core.platform.crypto.sealing import (
 
 PURPOSE: Final = "temporal-payloads"
 ENCODING: Final = b"binary/encrypted"
-"""As Temporal's own examples name it: its Web UI says of such a payload that it is encrypted."""
+"""The name from Temporal's examples: the Web UI shows such a payload as encrypted."""
 KEY_ID: Final = "encryption-key-id"
 
 _SALT_BYTES = 16
@@ -45,18 +44,15 @@ _KEYS_REMEMBERED = 4096
 
 
 class SealedPayloads(PayloadCodec):
-    """AES-256-GCM with rotation: the first key seals, each opens. A payload in clear is read as it
-    is.
+    """AES-256-GCM codec with key rotation: the first key seals, every key opens.
 
-    Data: salt, nonce, ciphertext, tag. Each process has a salt of its own, and with it a key of its
-    own: so no key comes near the 2**32 messages after which random nonces of 96 bits may repeat
-    (NIST SP 800-38D).
+    Payloads in clear text are read as they are. Data layout: salt, nonce, ciphertext, tag. Each
+    process derives its own key from its own salt, so that no key seals anywhere near 2**32
+    messages, the limit for random 96-bit nonces (NIST SP 800-38D).
     """
 
     def __init__(self, keys: Mapping[str, bytes], *, encrypt: bool) -> None:
-        """keys: by id, newest first, 32 bytes each. encrypt: False reads both, and writes
-        in clear.
-        """
+        """Take 32-byte keys by id, newest first. encrypt False: read both, write in clear."""
         self._keys = dict(keys)
         self._newest_id = next(iter(keys))
         self._salt = os.urandom(_SALT_BYTES)
@@ -66,7 +62,7 @@ class SealedPayloads(PayloadCodec):
         return [self.seal(payload) for payload in payloads] if self._encrypts else list(payloads)
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Raises SealError: a workflow whose key is gone stands still until it is back."""
+        """Open payloads. Raises SealError; a workflow waits until its missing key is configured."""
         return [self.open(payload) for payload in payloads]
 
     def seal(self, payload: Payload) -> Payload:
@@ -79,7 +75,10 @@ class SealedPayloads(PayloadCodec):
         )
 
     def open(self, payload: Payload) -> Payload:
-        """What was sealed; anything else as it is. Raises UnknownKeyError or BrokenSealError."""
+        """Open a sealed payload; return any other as it is.
+
+        Raises UnknownKeyError or BrokenSealError.
+        """
         if payload.metadata.get("encoding") != ENCODING or KEY_ID not in payload.metadata:
             return payload
         key_id = payload.metadata[KEY_ID]
@@ -92,10 +91,10 @@ class SealedPayloads(PayloadCodec):
                 AESGCM(_message_key(key, salt)).decrypt(nonce, sealed, key_id)
             )
         except (InvalidTag, DecodeError):
-            raise BrokenSealError("a payload was changed, or is not ours") from None
+            raise BrokenSealError("the payload was changed or sealed by another product") from None
 
     def readable(self, payload: Payload) -> Payload:
-        """For a person's eyes: what cannot be opened stays as it is."""
+        """Open a payload for display; return it as it is if it cannot be opened."""
         try:
             return self.open(payload)
         except SealError:
@@ -103,9 +102,7 @@ class SealedPayloads(PayloadCodec):
 
 
 def payload_codec(encryption_keys: Sequence[bytes], *, encrypt: bool) -> SealedPayloads:
-    """encryption_keys: newest first, as in ENCRYPTION_KEYS; the payloads' own are derived from
-    them.
-    """
+    """Return a codec with keys derived from ENCRYPTION_KEYS, newest first."""
     sealer = Sealer(encryption_keys)
     return SealedPayloads(
         dict(zip(sealer.key_ids, sealer.derive_key(PURPOSE), strict=True)), encrypt=encrypt
@@ -113,7 +110,7 @@ def payload_codec(encryption_keys: Sequence[bytes], *, encrypt: bool) -> SealedP
 
 
 class KeysAndChoice(Protocol):
-    """Of the settings: the master keys, newest first, and whether to encrypt."""
+    """The part of the settings that encryption needs: master keys, newest first, and a switch."""
 
     @property
     def temporal_encrypt_payloads(self) -> bool: ...
@@ -122,9 +119,7 @@ class KeysAndChoice(Protocol):
 
 
 def payload_converter(settings: KeysAndChoice) -> DataConverter:
-    """For every client of ours: values as by default, sealed where asked for, read in
-    both forms.
-    """
+    """Return the data converter of every client: it seals if configured and reads both forms."""
     encrypt = settings.temporal_encrypt_payloads
     failures = DefaultFailureConverterWithEncodedAttributes if encrypt else DefaultFailureConverter
     codec = payload_codec(settings.encryption_key_bytes(), encrypt=encrypt)
@@ -140,5 +135,5 @@ def _message_key(key: bytes, salt: bytes) -> bytes:
 
 def _split(data: bytes) -> tuple[bytes, bytes, bytes]:
     if len(data) < _HEADER_BYTES + _TAG_BYTES:
-        raise BrokenSealError("a payload was cut off, or is not ours")
+        raise BrokenSealError("the payload is too short")
     return data[:_SALT_BYTES], data[_SALT_BYTES:_HEADER_BYTES], data[_HEADER_BYTES:]

@@ -1,16 +1,17 @@
-"""Every task queue, and every time-out and retry of workflows and activities, each with its reason.
+"""Task queues, and every time-out and retry policy of workflows and activities with its reason.
 
-The limits of one HTTP call stand beside the call, the sweep's own rhythm in
+The limits of a single HTTP call stand next to the call; the reconciler's intervals stand in
 core/maintenance/reconciler.py.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
 from temporalio.common import Priority, RetryPolicy
 
-# Task queues. Workflow tasks and short database steps share one; everything that waits on somebody
-# else has its own, so that a slow customer endpoint or a slow download never holds a submit.
+# Task queues. Workflow tasks and short database steps share one queue. Each kind of work that waits
+# for an external system has its own, so that a slow receiver or download never delays a submit.
 EXECUTIONS_QUEUE: Final = "executions"
 WAIT_QUEUE: Final = "wait"
 ASSETS_QUEUE: Final = "assets"
@@ -18,57 +19,63 @@ WEBHOOKS_QUEUE: Final = "webhooks"
 
 
 def submit_queue(provider: str) -> str:
-    """One queue per provider for paid calls: a provider's rate limit is set on its queue alone."""
+    """Return the queue of a provider's paid calls; a provider's rate limit is set on its queue."""
     return f"submit-{provider}"
 
 
+def task_queues(providers: Iterable[str]) -> list[str]:
+    """Return every task queue of an installation with these providers."""
+    submit_queues = [submit_queue(provider) for provider in providers]
+    return [EXECUTIONS_QUEUE, *submit_queues, WAIT_QUEUE, ASSETS_QUEUE, WEBHOOKS_QUEUE]
+
+
 START_RPC_TIMEOUT: Final = timedelta(seconds=3)
-"""A start or signal from a request handler. When Temporal is down the sweep does it later, so
-nobody waits longer.
+"""A start or signal from a request handler. If Temporal is down, the reconciler repeats it later,
+so a caller need not wait longer.
 """
 
-# Deadlines nest: create call < start-to-close, less its wait for room (a stop ends that) < graceful
-# shutdown < exit. A stop never cuts a paid call.
+# Submit. Deadlines nest: create call < start-to-close without the slot wait (a stop ends that wait)
+# < graceful shutdown < exit. So a stop never interrupts a paid call.
 CREATE_CALL_SECONDS: Final = 18.0
-"""The whole of a create call; the answer can still be committed before the activity's
-start-to-close.
-"""
+"""The whole create call; the remaining start-to-close is left to commit its answer."""
 SEND_WITHIN_SECONDS: Final = 5.0
-"""How long after its intent began a create call may put its first byte on the wire. Every
-provider's horizon is longer: who finds a send absent past the horizon knows that no stopped
-worker can still send it.
+"""The time from the start of the intent's transaction to the first byte of the create call. Every
+provider's horizon is longer, so once a list past the horizon shows no send, no stalled worker can
+still make it.
 """
 RECORD_PAUSES_SECONDS: Final = (0.3, 1.0)
-"""Between tries to commit an answer, in what the start-to-close leaves after the create call."""
-ROOM_WAIT_SECONDS: Final = 5.0
-"""How long a submit waits for room at its provider, before its intent and before its create call's
-time begins. A stop ends it at once. Meanwhile it holds a slot: so what waits longer waits in the
-queue, in the order of fairness.
+"""Pauses between tries to commit an answer: what fits into the start-to-close after the call."""
+SLOT_WAIT_SECONDS: Final = 5.0
+"""How long a submit waits for a slot at its provider before its intent. The wait occupies an
+activity slot, so longer waits happen in the task queue, in fairness order.
 """
-ROOM_LOOK_SECONDS: Final = 0.6
-SUBMIT_START_TO_CLOSE: Final = timedelta(seconds=23 + ROOM_WAIT_SECONDS + 1)
-"""The wait, a last look, and the create call with its commits."""
-HELD_BACK_MAX_SECONDS: Final = 60.0
-"""How long a job that is held back sleeps at most: an operator's reset is heard within it."""
-HELD_BACK_SECONDS: Final = 1.0
-"""And at least, where it may be taken at any moment."""
+SLOT_POLL_SECONDS: Final = 0.6
+"""The pause between two looks for a free slot: a fraction of the time that a job occupies it."""
+SUBMIT_START_TO_CLOSE: Final = timedelta(seconds=23 + SLOT_WAIT_SECONDS + 1)
+"""The slot wait, one last look for a slot, the create call and its commits."""
+DEFERRED_MAX_SECONDS: Final = 60.0
+"""The longest pause of a deferred job, so that an operator's reset takes effect within a minute."""
+DEFERRED_MIN_SECONDS: Final = 1.0
+"""The shortest pause of a deferred job, where a slot may become free at any moment."""
+SUBMIT_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+"""Between sends that were certainly not accepted, unless the provider asks for a longer pause. The
+last step repeats.
+"""
+ONCE: Final = RetryPolicy(maximum_attempts=1)
+"""Temporal never repeats a paid call: the workflow reads the outcome from the job's row."""
+
 GRACEFUL_SHUTDOWN: Final = timedelta(seconds=25)
+"""Longer than a submit without its slot wait, so that a running paid call ends and is recorded."""
 EXIT_SECONDS: Final = 30.0
 """What a supervisor allows between SIGTERM and SIGKILL."""
 
 HEARTBEAT: Final = timedelta(seconds=6)
-"""Of activities that wait or call out. With the sticky time-out below, a killed worker's jobs move
-on within ten seconds.
+"""Heartbeat time-out of activities that wait or call out. With the sticky time-out below, another
+worker continues the jobs of a killed worker within ten seconds.
 """
-
 STICKY_SCHEDULE_TO_START: Final = timedelta(seconds=2)
-"""How long a workflow task waits for a worker that is dead. The default of 10 s would be most of a
-recovery.
-"""
-
-ONCE: Final = RetryPolicy(maximum_attempts=1)
-"""A paid call is never repeated by Temporal: the workflow asks the job's row what became of it
-(pay-once protocol).
+"""How long a workflow task waits for the worker that has it cached. The default of 10 s would be
+most of the recovery time after a killed worker.
 """
 
 DATABASE: Final = RetryPolicy(
@@ -76,14 +83,10 @@ DATABASE: Final = RetryPolicy(
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=10),
 )
-"""Short idempotent database steps: PostgreSQL comes back, and nothing is lost while it is away.
-
-No limit of attempts.
-"""
-
+"""Short idempotent database steps: repeated without a limit until PostgreSQL is back."""
 DATABASE_STEP: Final = timedelta(seconds=8)
-"""One try of a local activity: less than the workflow task time-out of 10 s, or the task is lost
-with it.
+"""One try of a local activity: less than the workflow task time-out of 10 s, with which it would
+be lost.
 """
 
 NETWORK: Final = RetryPolicy(
@@ -91,91 +94,68 @@ NETWORK: Final = RetryPolicy(
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=30),
 )
-"""Reads and look-ups at a provider, waiting, storing: repeating is safe; bounded by time, not by
-attempts.
-"""
+"""Status reads, look-ups, waiting and storing: safe to repeat; bounded by time, not attempts."""
 
 CANCEL_START_TO_CLOSE: Final = timedelta(seconds=20)
+"""One cancel call with its database steps."""
 CANCEL_SCHEDULE_TO_CLOSE: Final = timedelta(minutes=2)
-"""A provider that cannot be told to stop for two minutes is left to finish; its real cost is
-settled either way.
+"""After two minutes without an answer the job is left to finish; its real cost is settled either
+way.
 """
-
 CANCEL_GRACE: Final = timedelta(seconds=120)
-"""How long a job that was asked to end is still watched before its bill is left to the sweep."""
-
+"""How long a job is watched after its cancel; then the reconciler settles its open bill."""
 WATCH_SLACK: Final = timedelta(minutes=2)
-"""The watching activities end by themselves at the job's deadline; this much later the server ends
-them.
+"""Activities that wait end by themselves at the job's deadline; the server ends them this much
+later if they do not.
 """
 
 STORE_START_TO_CLOSE: Final = timedelta(minutes=15)
+"""One try to transfer every file of a job: 2 GiB at about 20 Mbit/s."""
+TRANSFER_SECONDS: Final = 14 * 60.0
+"""One transfer: less than the start-to-close, so that a slow one fails with its own reason."""
 STORE_SCHEDULE_TO_CLOSE: Final = timedelta(minutes=65)
-"""Long enough to sit out a storage outage of an hour; some providers have deleted the file after
-that.
-"""
-
+"""All tries: outlasts a storage outage of an hour. Some providers delete files after that."""
 STALE_UPLOAD: Final = STORE_START_TO_CLOSE + timedelta(hours=1)
-"""An upload this old has no living process: its activity ended an hour ago, however far the clocks
-are apart.
+"""The age from which an upload has no living process: its activity ended an hour ago, which also
+covers clock differences.
 """
-
 STORING_SLACK: Final = STORE_SCHEDULE_TO_CLOSE + timedelta(minutes=5)
-"""What an execution may take beyond the deadlines of its jobs: storing, and what lies between the
-steps.
-"""
-
-SUBMIT_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
-"""Between sends that were certainly not accepted, when the provider does not say how long. The last
-one repeats.
-"""
+"""What an execution may take beyond the deadlines of its jobs: storing, and time between steps."""
 
 FIND_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Between look-ups. The first is at once: most lists show a job within a second."""
-
+"""Between look-ups of a send. The first is immediate: most lists show a job within a second."""
 MIN_POLL_SECONDS: Final = 1.0
 MAX_POLL_SECONDS: Final = 10.0
-"""Polls are the backstop of callbacks; in between by the model's usual duration
-(core/jobs/poll_schedule.py).
+"""Bounds of a poll interval. Polls back up callbacks; core/jobs/poll_schedule.py picks the interval
+by the model's usual duration.
 """
-
-TRANSFER_SECONDS: Final = 14 * 60.0
-"""Less than a store's start-to-close, so that a slow transfer fails with its own reason."""
 
 FINISHING: Final = Priority(priority_key=1)
-"""What is bought is never stuck behind new purchases: storing, telling the customer and ending a
-job go first.
-"""
-
+"""Storing, notifying and cancelling: paid work never waits behind new purchases."""
 CONTINUING: Final = Priority(priority_key=2)
-"""A step that stands on a paid one goes before the first steps of other executions. Else a backlog
-would be worked off step by step for all of them together, and the first video be ready when the
-last one is.
+"""Steps that depend on a paid step, before the first steps of other executions. Otherwise a backlog
+would advance step by step, and the first video would be ready only with the last one.
 """
-
 BEGINNING: Final = Priority(priority_key=3)
-"""The server's own default."""
+"""First steps: the server's own default."""
 
 
 # Webhook delivery.
 ATTEMPT_START_TO_CLOSE: Final = timedelta(seconds=30)
-"""One try: 15 s for the receiver, and two short transactions around it. Its heartbeat tells a
+"""One attempt: 15 s for the receiver and two short transactions. The heartbeat time-out detects a
 killed worker sooner.
 """
-
 DELIVERY_SCHEDULE_TO_CLOSE: Final = timedelta(days=12)
-"""All tries. The schedule takes 3.2 days, 3.7 with jitter; nine if the receiver asks for a day
-after each; the rest is for outages of ours. Nothing is tried for ever.
+"""All attempts: the schedule takes 3.2 days (3.7 with jitter), or nine if the receiver asks for a
+day after each. The rest covers outages of this service.
 """
-
 LOST_ATTEMPT: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(minutes=5),
 )
-"""For tries that ended without an answer of ours: a lost worker, PostgreSQL away. A try that was
-made names its own delay. No limit of attempts: the schedule counts the tries that were really
-made.
+"""Attempts without a recorded result, after a lost worker or while PostgreSQL is down. A recorded
+attempt sets its own delay. There is no attempt limit here: the schedule counts recorded attempts.
 """
 
 _MINUTE, _HOUR = 60, 3600
@@ -190,34 +170,42 @@ RETRY_DELAYS_SECONDS: Final = (
     20 * _HOUR,
     24 * _HOUR,
 )
-"""After the first try, which is at once: ten tries in three days and a bit, as Standard Webhooks
-advises. A blink, a deploy and a lost weekend each get a try after them.
+"""The retry schedule after the immediate first attempt: ten attempts in just over three days, as
+Standard Webhooks advises. Short network errors, deployments and a lost weekend are each followed
+by an attempt.
 """
 JITTER: Final = 0.15
-"""Part of a delay by which it may be longer: what failed together does not come back together.
-Never shorter: the tries reach over 75 hours, whatever the chance.
+"""The share of a delay that is added at random, so that attempts that failed together spread out.
+It never shortens a delay: the schedule always spans at least 75 hours.
 """
 MAX_RETRY_AFTER_SECONDS: Final = 24 * _HOUR
-"""A receiver may ask for later, never for sooner, and for no later than the schedule itself waits.
-"""
+"""The limit of a receiver's Retry-After: the longest delay of the schedule itself."""
 
-
-TRIES_PER_ENDPOINT: Final = 10
-"""At once, in a process. A receiver that hangs holds each for 15 s."""
-TRIES_PER_FAILING_ENDPOINT: Final = 2
-"""Enough to see it come back."""
-TRIES_PER_USER: Final = 50
-"""At once, in a process of 200 slots; of fewer slots a quarter. Whoever has many endpoints that
-hang leaves the others three quarters.
+ATTEMPTS_PER_ENDPOINT: Final = 10
+"""Concurrent attempts in a process. A receiver that hangs occupies each for 15 s."""
+ATTEMPTS_PER_FAILING_ENDPOINT: Final = 2
+"""Enough to notice that the endpoint is back."""
+ATTEMPTS_PER_USER: Final = 50
+"""Concurrent attempts in a process with 200 slots; with fewer slots a quarter of them. One user's
+hanging endpoints leave three quarters to all others.
 """
-PUT_BACK_MIN_SECONDS: Final = 0.5
-PUT_BACK_MAX_SECONDS: Final = 300.0
-"""How long a webhook whose endpoint has no room for its try sleeps, at least and at most, but for
-jitter: it holds no slot meanwhile, and an endpoint that is back gets what waited for it within
-these minutes.
+SLOT_RETRY_MIN_SECONDS: Final = 0.5
+SLOT_RETRY_MAX_SECONDS: Final = 60.0
+"""Pauses of a webhook that found no slot for its endpoint: they double from the minimum to the
+maximum. It occupies no activity slot meanwhile.
 """
 
 
 def backoff_seconds(steps: tuple[float, ...], tries: int) -> float:
-    """The pause after the given number of tries (from 1); the last step repeats."""
+    """Return the pause after the given number of tries (from 1); the last step repeats."""
     return steps[min(tries, len(steps)) - 1]
+
+
+def spread_seconds(retry_after_seconds: float, backoff: float, chance: float) -> float:
+    """Return a pause with jitter, never shorter than the provider's Retry-After (0: none).
+
+    chance: a random number from 0 to 1.
+    """
+    if retry_after_seconds:
+        return retry_after_seconds + chance * backoff
+    return (0.5 + chance) * backoff

@@ -1,8 +1,7 @@
-"""Search attributes of an execution's workflow: what operators filter by in the Web UI. Indexed in
-clear: no secrets.
+"""Search attributes of an execution's workflow, by which operators filter in the Web UI.
 
-Pure, so that workflow code may import it; `core.platform.temporal.client.ensure_search_attributes`
-registers them.
+They are indexed in clear text and hold no secrets. This module is pure, so that workflow code may
+import it; `core.platform.temporal.client.ensure_search_attributes` registers the attributes.
 """
 
 from typing import Any, Final
@@ -12,10 +11,8 @@ from temporalio.common import SearchAttributeKey
 USER_ID: Final = SearchAttributeKey.for_keyword("UserId")
 STATUS: Final = SearchAttributeKey.for_keyword("TakeoneStatus")  # ExecutionStatus is Temporal's own
 PLAN_TYPE: Final = SearchAttributeKey.for_keyword("PlanType")
-PROVIDER: Final = SearchAttributeKey.for_keyword_list("Provider")  # all that the plan uses
-COST_USD: Final = SearchAttributeKey.for_float(
-    "CostUsd"
-)  # to look at and filter by; the ledger has the exact number
+PROVIDER: Final = SearchAttributeKey.for_keyword_list("Provider")  # every provider of the plan
+COST_USD: Final = SearchAttributeKey.for_float("CostUsd")  # for filters; the ledger is exact
 SEARCH_ATTRIBUTES: Final[tuple[SearchAttributeKey[Any], ...]] = (
     USER_ID,
     STATUS,

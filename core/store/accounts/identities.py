@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.domain.ids import UserId
-from core.store.accounts.rate_limit import Rate, RateLimits, RouteClass, read_rate
+from core.store.accounts.rate_limit import Rate, RateLimits, RouteClass, rate_from_row
 from core.store.database import Connection
 
 
@@ -29,7 +29,7 @@ class IdentityAdmission:
     rate: Rate | None
 
 
-ADMIT_IDENTITY = "SELECT * FROM admit_identity($1, $2, $3, $4, $5, $6)"
+ADMIT_IDENTITY = "SELECT * FROM admit_identity($1, $2, $3, $4, $5, $6, $7)"
 
 
 async def admit_identity(
@@ -53,14 +53,15 @@ async def admit_identity(
         user_id,
         route_class,
         limits.quota(route_class),
-        limits.slot_ms,
+        limits.user_factor,
+        limits.window,
     )
     if row is None:
         return None
     return IdentityAdmission(
         user_id=UserId(row["user_id"]),
         usable=row["usable"],
-        rate=read_rate(row, route_class, limits),
+        rate=rate_from_row(row, route_class, limits),
     )
 
 

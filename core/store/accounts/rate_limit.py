@@ -1,13 +1,11 @@
-"""Who asks, and how much of an API key's allowance is left: one statement per request, exact across
-all processes.
+"""API keys and their rate limits: one statement per request, exact across all processes.
 
-The allowance slides: in no window, wherever it begins, is more admitted than its quota. What was
-admitted is counted in slots of a sixtieth of the window, and given back slot by slot, up to one
-slot late. What is refused is not counted.
+The algorithm is in core/store/migrations/0004_rate_limits.sql. A request counts for its key and for
+its user, whose limit over all keys is a multiple of the key's. Refused requests are not counted.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 from asyncpg import Record
@@ -17,13 +15,10 @@ from core.domain.scopes import Scope
 from core.store.accounts.api_key_format import ApiKey
 from core.store.database import Connection
 
-SLOTS = 60
-"""Of a window; the function of the database knows them, too."""
-
 
 class RouteClass(StrEnum):
-    """writes: what starts, spends or changes something. reads: everything else. Each has an
-    allowance of its own.
+    """Writes start, spend or change something; reads are all other requests. Each class has its own
+    limit.
     """
 
     WRITES = "writes"
@@ -32,27 +27,31 @@ class RouteClass(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimits:
-    """What a key may send in any `window_seconds`, unless it has limits of its own. 0: no limit."""
+    """The limits of a key without limits of its own. 0: no limit.
+
+    user_factor: a user's keys and tokens together may send this multiple of the key's limit.
+    """
 
     writes: int
     reads: int
     window_seconds: int
+    user_factor: int = 5
 
     def quota(self, route_class: RouteClass) -> int:
+        """Return the number of requests per window."""
         return self.writes if route_class is RouteClass.WRITES else self.reads
 
     @property
-    def slot_ms(self) -> int:
-        """Rounded up: a window of slots is never shorter than the window."""
-        return -(-self.window_seconds * 1000 // SLOTS)
+    def window(self) -> timedelta:
+        return timedelta(seconds=self.window_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """Of one class of a key's requests, with the request that was just admitted in it.
+    """The limit that has less left, the caller's or its user's, after this request.
 
-    remaining: how many more would be admitted at once. next_seconds: until it is at least one more,
-    >= 1.
+    of_user: it is the user's. remaining: how many more requests would be admitted now.
+    next_seconds: until one more than that would be admitted, at least 1.
     """
 
     route_class: RouteClass
@@ -61,12 +60,12 @@ class Rate:
     admitted: bool
     remaining: int
     next_seconds: int
+    of_user: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """A key as it is kept, and the state of its allowance; None if there is no limit, or it is not
-    this key.
+    """An API key and its rate; rate is None if there is no limit, or the secret is wrong.
 
     usable: neither revoked nor expired, its user not disabled. touch_due: last_used_at is older
     than a minute.
@@ -81,17 +80,16 @@ class Admission:
     rate: Rate | None
 
 
-ADMIT_REQUEST = "SELECT * FROM admit_request($1, $2, $3, $4, $5)"
+ADMIT_REQUEST = "SELECT * FROM admit_request($1, $2, $3, $4, $5, $6)"
 
 
 async def admit_request(
     conn: Connection, key: ApiKey, route_class: RouteClass, limits: RateLimits
 ) -> Admission | None:
-    """Look a key up, and count one request of it if it is admitted. None: nobody has its prefix.
+    """Look up a key and count one request of it if it is admitted. None: no key has its prefix.
 
-    conn: outside a transaction (Database.alone): requests of one key would wait for each other's
-    COMMIT. Only a request with the right secret of a usable key is counted; that it is right is the
-    caller's to check.
+    conn: outside a transaction (Database.alone), so that requests of one key do not wait for each
+    other's COMMIT. The caller must compare the secret; with a wrong one nothing is counted.
     """
     row = await conn.fetchrow(
         ADMIT_REQUEST,
@@ -99,7 +97,8 @@ async def admit_request(
         key.secret_sha256,
         route_class,
         limits.quota(route_class),
-        limits.slot_ms,
+        limits.user_factor,
+        limits.window,
     )
     if row is None:
         return None
@@ -110,39 +109,23 @@ async def admit_request(
         scopes=frozenset(map(Scope, row["scopes"])),
         usable=row["usable"],
         touch_due=row["touch_due"],
-        rate=read_rate(row, route_class, limits),
+        rate=rate_from_row(row, route_class, limits),
     )
 
 
-def read_rate(row: Record, route_class: RouteClass, limits: RateLimits) -> Rate | None:
-    """Of what the functions of the database answer; None if nothing was counted."""
-    if row["used"] is None:
+def rate_from_row(row: Record, route_class: RouteClass, limits: RateLimits) -> Rate | None:
+    """Read the rate in a row of admit_request or admit_identity; None if nothing was counted."""
+    if row["remaining"] is None:
         return None
-    free_at_ms = give_back_ms(
-        row["used"], row["quota"], newest=row["newest"], slot_ms=limits.slot_ms
-    )
     return Rate(
         route_class=route_class,
-        quota=row["quota"],
+        quota=row["quota"] * (limits.user_factor if row["of_user"] else 1),
         window_seconds=limits.window_seconds,
         admitted=row["admitted"],
-        remaining=max(0, row["quota"] - sum(row["used"])),
-        next_seconds=max(1, -(-(free_at_ms - row["now_ms"]) // 1000)),
+        remaining=row["remaining"],
+        next_seconds=row["next_seconds"],
+        of_user=row["of_user"],
     )
-
-
-def give_back_ms(used: Sequence[int], quota: int, *, newest: int, slot_ms: int) -> int:
-    """When more will be left than now, and at least one, in milliseconds since 1970: the end of a
-    slot's window.
-
-    used: the newest first, at least one request in them. newest: the number of the first.
-    """
-    left = sum(used)
-    for age in range(len(used) - 1, -1, -1):
-        left -= used[age]
-        if used[age] and left < quota:
-            return (newest - age + len(used)) * slot_ms
-    raise ValueError("nothing was used")
 
 
 SET_KEY_RATES = "UPDATE api_keys SET rate_writes = $2, rate_reads = $3 WHERE key_id = $1"
@@ -151,14 +134,14 @@ LOCK_KEY_RATES = "SELECT rate_writes, rate_reads FROM api_keys WHERE key_id = $1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRates:
-    """A key's own limits. None: those of the settings; 0: no limit."""
+    """The limits of one key. None: the limit from the settings; 0: no limit."""
 
     writes: int | None
     reads: int | None
 
 
 async def lock_key_rates(conn: Connection, key_id: KeyId) -> KeyRates:
-    """A key's own limits, its row locked until COMMIT. As system. Raises LookupError."""
+    """Return a key's own limits and lock its row until COMMIT. As system. Raises LookupError."""
     row = await conn.fetchrow(LOCK_KEY_RATES, key_id)
     if row is None:
         raise LookupError(f"no key {key_id}")
@@ -166,5 +149,5 @@ async def lock_key_rates(conn: Connection, key_id: KeyId) -> KeyRates:
 
 
 async def set_key_rates(conn: Connection, key_id: KeyId, rates: KeyRates) -> None:
-    """From the next request on; what was admitted before still counts. As system."""
+    """Set a key's own limits from the next request on. As system."""
     await conn.execute(SET_KEY_RATES, key_id, rates.writes, rates.reads)

@@ -24,7 +24,7 @@ from core.domain.prices import Quote
 from core.domain.states import ExecutionStatus, JobState
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import LoadLimits, give_back, take_running
-from core.store.money.budget_admission import hold_room
+from core.store.money.budget_admission import admit_execution
 from core.store.money.charges import Hold, insert_charges
 from core.store.secrets.secrets import StoredSecret, insert_secret
 
@@ -135,7 +135,7 @@ async def insert_execution(
         for job_id, item in zip(jobs, new.steps, strict=True)
     ]
     total = await insert_charges(conn, new.user_id, new.execution_id, holds)
-    return await hold_room(conn, new.user_id, limits, total)
+    return await admit_execution(conn, new.user_id, limits, total)
 
 
 def _step_row(new: NewExecution, position: int, item: NewStep) -> tuple[object, ...]:

@@ -20,7 +20,7 @@ from core.domain.states import ExecutionStatus, JobState
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import LoadLimits
 from core.store.executions.executions import NO_LIMITS, failure_to_json
-from core.store.money.budget_admission import hold_room
+from core.store.money.budget_admission import admit_execution
 from core.store.money.charges import Hold, get_money, insert_charges
 
 LOCK_EXECUTION = """
@@ -212,7 +212,7 @@ async def queue_again(
     ):
         raise MaxCostExceededError(execution.max_cost_nano_usd, before)
     await conn.execute(SET_ESTIMATE, execution_id, before + added)
-    return await hold_room(conn, execution.user_id, limits, added, budgets_asked=bool(holds))
+    return await admit_execution(conn, execution.user_id, limits, added, check_budgets=bool(holds))
 
 
 async def _buy_again(

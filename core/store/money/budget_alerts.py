@@ -1,8 +1,7 @@
-"""Thresholds of a month's budget: each is written down once, with the event that tells its user, in
-the transaction that reaches it.
+"""Budget alerts: each threshold of a month's budget is recorded once, with its webhook event.
 
-Reached is reached: what is released, or a limit that is raised, takes nothing back, and the same
-threshold is not told again in the same month.
+They are recorded in the transaction that reaches the threshold. A release or a raised limit
+revokes nothing, and a threshold is reported once per month.
 """
 
 import json
@@ -17,19 +16,19 @@ from core.domain.months import Measure, next_month, reached_percents
 from core.store.database import Connection
 from core.store.webhooks.account_events import insert_account_event
 
-# The row's lock makes those who pass thresholds of one month one after the other. A month that is
-# over is not told of.
+# The row lock serialises transactions that reach thresholds of one month. Past months send no
+# alerts.
 LOCK_BUDGET = """
 SELECT budget_month, held_nano_usd, settled_nano_usd, held_videos, settled_videos FROM budgets
 WHERE user_id = $1 AND budget_month = date_trunc('month', now() AT TIME ZONE 'UTC')::date
   AND budget_month = coalesce($2, budget_month)
 FOR NO KEY UPDATE
 """
-# After the lock, so that it sees what the one before has committed.
+# Read after the lock, so that it includes what the previous holder committed.
 GET_ACCOUNT = """
 SELECT u.monthly_nano_usd_limit, u.monthly_videos_limit, d.endpoint_id,
        ARRAY(SELECT t.measure || '/' || t.percent FROM budget_alerts AS t
-             WHERE t.user_id = u.user_id AND t.budget_month = $2) AS told
+             WHERE t.user_id = u.user_id AND t.budget_month = $2) AS reported
 FROM users AS u LEFT JOIN endpoints AS d ON d.user_id = u.user_id AND d.is_default
 WHERE u.user_id = $1
 """
@@ -40,18 +39,16 @@ ON CONFLICT DO NOTHING
 
 
 def crosses(limit: int | None, used: int, by: int) -> bool:
-    """Whether the last `by` of what is used has reached a threshold."""
+    """Return whether adding the last `by` to `used` reached a threshold."""
     return reached_percents(limit, used) != reached_percents(limit, used - by)
 
 
 async def note_thresholds(conn: Connection, user_id: UserId, month: date | None = None) -> None:
-    """Write down what this month's budget has reached, and an event for each if the account has a
-    default endpoint.
+    """Record the thresholds that this month's budget has reached, with an event for each.
 
-    month: whose budget was touched; for another month than this one nothing is done.
-
-    Repeating changes nothing. The row of the month is locked: call it where the budget is touched,
-    last before COMMIT. The sweep starts the deliveries.
+    Events need a default endpoint; the reconciler starts their deliveries. month: the month whose
+    budget changed; only the present month has alerts. Repeating changes nothing. The month's row
+    is locked: call it last before COMMIT.
     """
     row = await conn.fetchrow(LOCK_BUDGET, user_id, month)
     if row is None:
@@ -65,7 +62,7 @@ async def note_thresholds(conn: Connection, user_id: UserId, month: date | None 
     ):
         held, settled = _used(budget, measure)
         for percent in reached_percents(limit, held + settled):
-            if f"{measure}/{percent}" in account["told"]:
+            if f"{measure}/{percent}" in account["reported"]:
                 continue
             event_id = None
             if account["endpoint_id"] is not None:
@@ -94,9 +91,7 @@ def _body(
     held: int,
     settled: int,
 ) -> bytes:
-    """The body as it is stored once and sent on every try: money as decimal text, videos as
-    numbers.
-    """
+    """Return the webhook body: money as decimal text, videos as numbers."""
     money = measure is Measure.USD
     amounts = {"limit": limit, "used": held + settled, "held": held, "settled": settled}
     body = {

@@ -1,7 +1,6 @@
-"""What the whole service holds and has spent, by the day (UTC) of the hold, and what it may at
-most.
+"""The service-wide daily spending cap: what is held and spent per day (UTC) of the hold.
 
-One row for everybody: it is taken last before COMMIT, after every other lock.
+The day's row is shared by all users: it is locked last before COMMIT, after every other lock.
 """
 
 from collections.abc import Iterable
@@ -13,14 +12,12 @@ from core.store.database import Connection
 
 
 class ServiceBudgetExceededError(Exception):
-    """The service may hold no more today. Nothing was written that outlives the transaction."""
+    """The daily spending cap is reached. The transaction writes nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayMove:
-    """What a charge's end means for the day it was held on: so much less is held, so much more is
-    settled.
-    """
+    """The amounts by which an ended charge lowers the held and raises the settled of its day."""
 
     day: date
     held_nano_usd: int
@@ -36,14 +33,12 @@ SET held_nano_usd = d.held_nano_usd - $2::bigint, settled_nano_usd = d.settled_n
 
 
 async def move_days(conn: Connection, moves: Iterable[DayMove]) -> None:
-    """The ends of charges, or what is held whatever the limit is. Once for each, last before
-    COMMIT.
-    """
+    """Apply moves to their days; the cap is not checked. Call it once, last before COMMIT."""
     days: dict[date, tuple[int, int]] = {}
     for move in moves:
         held, settled = days.get(move.day, (0, 0))
         days[move.day] = (held + move.held_nano_usd, settled + move.settled_nano_usd)
-    for day in sorted(days):  # in one order for everybody
+    for day in sorted(days):  # a fixed lock order
         await conn.execute(MOVE_DAY, day, *days[day])
 
 
@@ -59,9 +54,7 @@ FROM service_limits AS l LEFT JOIN daily_spending AS d ON d.day = (now() AT TIME
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceToday:
-    """daily_nano_usd: what may be held and spent in a day; None: no limit. resets_at: midnight,
-    UTC.
-    """
+    """Today's cap and spending. daily_nano_usd: None for no cap. resets_at: midnight UTC."""
 
     day: date
     daily_nano_usd: NanoUsd | None
@@ -72,6 +65,7 @@ class ServiceToday:
 
 
 async def get_service_today(conn: Connection) -> ServiceToday:
+    """Return today's cap and spending."""
     (row,) = await conn.fetch(GET_SERVICE)
     return ServiceToday(**dict(row))
 
@@ -84,8 +78,6 @@ RETURNING old.daily_nano_usd
 
 
 async def set_daily_limit(conn: Connection, daily_nano_usd: NanoUsd | None) -> NanoUsd | None:
-    """From the next hold on; what is held or spent already stays, also above a lowered limit.
-    Returns the old one.
-    """
+    """Set the cap for new holds and return the old one; existing holds stay."""
     old: NanoUsd | None = await conn.fetchval(SET_DAILY_LIMIT, daily_nano_usd)
     return old

@@ -1,9 +1,7 @@
-"""The books against themselves: reads alone, over all rows and all users, in the caller's one
-snapshot.
+"""The ledger check: compares charges, budgets and counters with the ledger, over all users.
 
-The ledger is the truth; charges, budgets and counters are held against it. Every query gives what
-is wrong, so no row is a proof. Transactions keep all of this true at their COMMIT: a finding is a
-bug, or a hand in the database.
+It only reads, in the caller's snapshot. Each query returns what is inconsistent; no rows mean
+consistent. Every COMMIT keeps these rules, so a finding is a bug or a manual change of rows.
 """
 
 from collections.abc import Mapping
@@ -14,12 +12,12 @@ from core.domain.money import usd_text
 from core.store.database import Connection
 
 TIMEOUT_SECONDS = 3600
-"""For one query: a check reads every row there is."""
+"""The time-out of one query: each check reads whole tables."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """check: one of CHECKS. target: the row's id. text: what is wrong there, for a person."""
+    """An inconsistency. check: a key of CHECKS. target: the row's id. text: for the operator."""
 
     check: str
     target: str
@@ -28,7 +26,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """What was read: rows, and the two balances of the ledger."""
+    """The number of rows that were read, and the two balances of the ledger."""
 
     entries: int
     charges: int
@@ -50,10 +48,9 @@ SELECT count(*) AS entries,
 FROM ledger_entries
 """
 
-# What a charge says about itself, against its entries. An entry has the operation of its kind,
-# once; refunds may be many.
+# The amounts of a charge against its ledger entries.
 CHARGES = """
-WITH booked AS (
+WITH entries AS (
     SELECT charge_id,
            coalesce(sum(amount_nano_usd) FILTER (WHERE kind = 'held'), 0) AS held,
            coalesce(sum(amount_nano_usd) FILTER (WHERE kind = 'settled'), 0) AS settled,
@@ -65,15 +62,15 @@ WITH booked AS (
 )
 SELECT c.charge_id AS target, x.what, x.ledger::bigint AS expected, x.row::bigint AS found
 FROM charges AS c
-LEFT JOIN booked AS b ON b.charge_id = c.charge_id
+LEFT JOIN entries AS b ON b.charge_id = c.charge_id
 CROSS JOIN LATERAL (VALUES
-    ('set aside', coalesce(b.held, 0), c.held_nano_usd),
+    ('held at first', coalesce(b.held, 0), c.held_nano_usd),
     ('still held', coalesce(b.held - b.settled - b.released, 0),
      CASE WHEN c.state = 'held' THEN c.held_nano_usd ELSE 0 END),
     ('settled', coalesce(b.settled + b.overage + b.other - b.refund, 0), c.settled_nano_usd),
     ('refunded', coalesce(b.refund, 0), c.refunded_nano_usd),
-    ('settled without having ended so', 0, CASE WHEN c.state = 'settled' THEN 0 ELSE c.settled_nano_usd END),
-    ('released beside an overage', 0, CASE WHEN b.overage > 0 THEN b.released ELSE 0 END)
+    ('settled in another state than settled', 0, CASE WHEN c.state = 'settled' THEN 0 ELSE c.settled_nano_usd END),
+    ('released although an overage exists', 0, CASE WHEN b.overage > 0 THEN b.released ELSE 0 END)
 ) AS x (what, ledger, row)
 WHERE x.ledger <> x.row
 ORDER BY 1, 2
@@ -88,7 +85,7 @@ CROSS JOIN LATERAL (VALUES
     ('names another execution than its charge', l.execution_id <> c.execution_id),
     ('names another job than its charge', l.job_id <> c.job_id),
     ('counts in another month than its charge', l.budget_month <> c.budget_month),
-    ('has the operation id of something else',
+    ('has an operation id of another kind or charge',
      l.operation_id <> l.kind || '/' || l.charge_id
      AND NOT (l.kind = 'refund' AND starts_with(l.operation_id, 'refund/' || l.charge_id || '/')))
 ) AS x (what, wrong)
@@ -96,8 +93,7 @@ WHERE x.wrong
 ORDER BY 1, 2
 """
 
-# Money of a job that nobody would ever settle or give back, or that was given back although the job
-# was bought.
+# Held money that would never be settled or released, and released money of a bought job.
 JOBS = """
 SELECT j.job_id AS target, x.what
 FROM jobs AS j
@@ -107,13 +103,13 @@ CROSS JOIN LATERAL (VALUES
     ('has no charge', c.charge_id IS NULL),
     ('has a charge of another user, execution, provider or model',
      (c.user_id, c.execution_id, c.provider, c.model) <> (j.user_id, j.execution_id, j.provider, j.model)),
-    ('was bought, and its hold was given back', c.state = 'released' AND j.provider_job_id IS NOT NULL),
-    ('was never sent, and its cost is settled',
+    ('was bought, but its hold was released', c.state = 'released' AND j.provider_job_id IS NOT NULL),
+    ('was never sent, but its cost is settled',
      c.state = 'settled' AND j.send_number = 0 AND c.settled_nano_usd + c.refunded_nano_usd > 0),
-    ('holds money, was never sent, and has ended',
+    ('holds money, but ended without a send',
      c.state = 'held' AND j.send_number = 0
      AND (j.state IN ('completed', 'failed', 'cancelled') OR e.status IN ('completed', 'failed', 'cancelled'))),
-    ('waits to be sent, and its execution has ended',
+    ('waits to be sent, but its execution has ended',
      j.state = 'waiting' AND e.status IN ('completed', 'failed', 'cancelled'))
 ) AS x (what, wrong)
 WHERE x.wrong
@@ -121,7 +117,7 @@ ORDER BY 1, 2
 """
 
 BUDGETS = """
-WITH booked AS (
+WITH entries AS (
     SELECT user_id, budget_month,
            sum(CASE kind WHEN 'held' THEN amount_nano_usd WHEN 'settled' THEN -amount_nano_usd
                          WHEN 'released' THEN -amount_nano_usd ELSE 0 END) AS held,
@@ -134,13 +130,13 @@ WITH booked AS (
     FROM charges GROUP BY 1, 2
 ), months AS (
     SELECT user_id, budget_month FROM budgets
-    UNION SELECT user_id, budget_month FROM booked
+    UNION SELECT user_id, budget_month FROM entries
     UNION SELECT user_id, budget_month FROM charged
 )
 SELECT m.user_id || ' ' || to_char(m.budget_month, 'YYYY-MM') AS target, x.what, x.expected::bigint, x.found::bigint
 FROM months AS m
 LEFT JOIN budgets AS b ON (b.user_id, b.budget_month) = (m.user_id, m.budget_month)
-LEFT JOIN booked AS l ON (l.user_id, l.budget_month) = (m.user_id, m.budget_month)
+LEFT JOIN entries AS l ON (l.user_id, l.budget_month) = (m.user_id, m.budget_month)
 LEFT JOIN charged AS c ON (c.user_id, c.budget_month) = (m.user_id, m.budget_month)
 CROSS JOIN LATERAL (VALUES
     ('held, by the ledger', coalesce(l.held, 0), coalesce(b.held_nano_usd, 0)),
@@ -174,12 +170,11 @@ WHERE x.expected <> x.found
 ORDER BY 1, 2
 """
 
-# What a hold adds has room under the limit of its moment; only what never asks a limit can pass it:
-# overages, orphans, upward adjustments. So held + settled, less those, is at most the highest limit
-# that was in force in the month, now or by the audit log. A recovery holds whatever the limits are:
-# months that saw one are left out.
+# A hold is checked against the limit of its moment. Overages, orphans and upward adjustments are
+# not checked. So held + settled without those is at most the highest limit in force in the month,
+# now or by the audit log. A recovery ignores limits: its months are left out.
 DOLLAR_LIMITS = """
-WITH unasked AS (
+WITH unchecked AS (
     SELECT user_id, budget_month, sum(amount_nano_usd) AS amount FROM ledger_entries
     WHERE kind IN ('overage', 'orphan') OR (kind = 'adjustment' AND amount_nano_usd > 0) GROUP BY 1, 2
 ), limits AS (
@@ -194,21 +189,20 @@ WITH unasked AS (
       AND (l.until IS NULL OR l.until >= b.budget_month::timestamp AT TIME ZONE 'UTC')
     GROUP BY 1, 2
 )
-SELECT b.user_id || ' ' || to_char(b.budget_month, 'YYYY-MM') AS target, 'held past the limit, at most' AS what,
+SELECT b.user_id || ' ' || to_char(b.budget_month, 'YYYY-MM') AS target, 'held above the limit, at most' AS what,
        h.most::bigint AS expected, (b.held_nano_usd + b.settled_nano_usd - coalesce(u.amount, 0))::bigint AS found
 FROM budgets AS b
 JOIN highest AS h ON (h.user_id, h.budget_month) = (b.user_id, b.budget_month)
-LEFT JOIN unasked AS u ON (u.user_id, u.budget_month) = (b.user_id, b.budget_month)
+LEFT JOIN unchecked AS u ON (u.user_id, u.budget_month) = (b.user_id, b.budget_month)
 WHERE NOT h.unlimited AND b.held_nano_usd + b.settled_nano_usd - coalesce(u.amount, 0) > h.most
   AND NOT EXISTS (SELECT FROM audit_log AS r WHERE r.action = 'recover'
                   AND r.at >= b.budget_month::timestamp AT TIME ZONE 'UTC')
 ORDER BY 1
 """
 
-# A retry that buys nothing asks no budget: what is paid for is never lost to one. So retried
-# executions are left out.
+# A retry that buys nothing is not checked against a budget, so retried executions are left out.
 VIDEO_LIMITS = """
-WITH unasked AS (
+WITH unchecked AS (
     SELECT user_id, budget_month, count(*) AS amount FROM executions
     WHERE generation > 1 AND status IN ('queued', 'running', 'completed') GROUP BY 1, 2
 ), limits AS (
@@ -223,31 +217,31 @@ WITH unasked AS (
       AND (l.until IS NULL OR l.until >= b.budget_month::timestamp AT TIME ZONE 'UTC')
     GROUP BY 1, 2
 )
-SELECT b.user_id || ' ' || to_char(b.budget_month, 'YYYY-MM') AS target, 'videos past the limit, at most' AS what,
+SELECT b.user_id || ' ' || to_char(b.budget_month, 'YYYY-MM') AS target, 'videos above the limit, at most' AS what,
        h.most AS expected, b.held_videos + b.settled_videos - coalesce(u.amount, 0) AS found
 FROM budgets AS b
 JOIN highest AS h ON (h.user_id, h.budget_month) = (b.user_id, b.budget_month)
-LEFT JOIN unasked AS u ON (u.user_id, u.budget_month) = (b.user_id, b.budget_month)
+LEFT JOIN unchecked AS u ON (u.user_id, u.budget_month) = (b.user_id, b.budget_month)
 WHERE NOT h.unlimited AND b.held_videos + b.settled_videos - coalesce(u.amount, 0) > h.most
   AND NOT EXISTS (SELECT FROM audit_log AS r WHERE r.action = 'recover'
                   AND r.at >= b.budget_month::timestamp AT TIME ZONE 'UTC')
 ORDER BY 1
 """
 
-# What a request allows its execution to cost is asked when money is held, not when a bill comes.
+# maxCost limits what is held for an execution, not what is billed.
 MAX_COSTS = """
-WITH unasked AS (
+WITH unchecked AS (
     SELECT execution_id, sum(amount_nano_usd) AS amount FROM ledger_entries
     WHERE kind IN ('overage', 'orphan') OR (kind = 'adjustment' AND amount_nano_usd > 0) GROUP BY 1
 ), cost AS (
     SELECT execution_id, sum(settled_nano_usd + CASE WHEN state = 'held' THEN held_nano_usd ELSE 0 END) AS amount
     FROM charges GROUP BY 1
 )
-SELECT e.execution_id AS target, 'held past its maxCost, at most' AS what, e.max_cost_nano_usd AS expected,
+SELECT e.execution_id AS target, 'held above its maxCost, at most' AS what, e.max_cost_nano_usd AS expected,
        (c.amount - coalesce(u.amount, 0))::bigint AS found
 FROM executions AS e
 JOIN cost AS c ON c.execution_id = e.execution_id
-LEFT JOIN unasked AS u ON u.execution_id = e.execution_id
+LEFT JOIN unchecked AS u ON u.execution_id = e.execution_id
 WHERE c.amount - coalesce(u.amount, 0) > e.max_cost_nano_usd
 ORDER BY 1
 """
@@ -265,17 +259,16 @@ FROM days
 LEFT JOIN daily_spending AS d ON d.day = days.day
 LEFT JOIN charged AS c ON c.day = days.day
 CROSS JOIN LATERAL (VALUES
-    ('held by everybody', coalesce(c.held, 0), coalesce(d.held_nano_usd, 0)),
-    ('settled by everybody', coalesce(c.settled, 0), coalesce(d.settled_nano_usd, 0))
+    ('held by all users', coalesce(c.held, 0), coalesce(d.held_nano_usd, 0)),
+    ('settled by all users', coalesce(c.settled, 0), coalesce(d.settled_nano_usd, 0))
 ) AS x (what, expected, found)
 WHERE x.expected <> x.found
 ORDER BY 1, 2
 """
 
-# As the limits of users: what never asks may pass it, and the highest that was in force on the day
-# counts.
+# Like DOLLAR_LIMITS: unchecked amounts may exceed the cap, and the day's highest cap counts.
 DAILY_LIMITS = """
-WITH unasked AS (
+WITH unchecked AS (
     SELECT c.budget_day AS day, sum(l.amount_nano_usd) AS amount
     FROM ledger_entries AS l JOIN charges AS c ON c.charge_id = l.charge_id
     WHERE l.kind IN ('overage', 'orphan') OR (l.kind = 'adjustment' AND l.amount_nano_usd > 0) GROUP BY 1
@@ -290,18 +283,18 @@ WITH unasked AS (
     FROM daily_spending AS d JOIN limits AS l ON l.until IS NULL OR l.until >= d.day::timestamp AT TIME ZONE 'UTC'
     GROUP BY 1
 )
-SELECT to_char(d.day, 'YYYY-MM-DD') AS target, 'held past the limit, at most' AS what, h.most::bigint AS expected,
+SELECT to_char(d.day, 'YYYY-MM-DD') AS target, 'held above the limit, at most' AS what, h.most::bigint AS expected,
        (d.held_nano_usd + d.settled_nano_usd - coalesce(u.amount, 0))::bigint AS found
 FROM daily_spending AS d
 JOIN highest AS h ON h.day = d.day
-LEFT JOIN unasked AS u ON u.day = d.day
+LEFT JOIN unchecked AS u ON u.day = d.day
 WHERE NOT h.unlimited AND d.held_nano_usd + d.settled_nano_usd - coalesce(u.amount, 0) > h.most
   AND NOT EXISTS (SELECT FROM audit_log AS r WHERE r.action = 'recover'
                   AND r.at >= d.day::timestamp AT TIME ZONE 'UTC')
 ORDER BY 1
 """
 
-LOADS = """
+CONCURRENCY = """
 WITH counted AS (
     SELECT user_id, count(*) AS open, count(*) FILTER (WHERE status = 'running') AS running
     FROM executions WHERE status IN ('queued', 'running') GROUP BY 1
@@ -341,20 +334,21 @@ CHECKS: Final[Mapping[str, LiteralString]] = {
     "max-costs": MAX_COSTS,
     "days": DAYS,
     "daily-limits": DAILY_LIMITS,
-    "loads": LOADS,
+    "concurrency": CONCURRENCY,
     "append-only": APPEND_ONLY,
 }
-COUNTS: Final = frozenset({"videos", "video-limits", "loads"})
-"""Checks whose amounts are no money."""
+COUNTS: Final = frozenset({"videos", "video-limits", "concurrency"})
+"""Checks that compare counts, not amounts of money."""
 
 
 async def count_totals(conn: Connection) -> Totals:
+    """Count the rows that a check reads, and sum the ledger."""
     (row,) = await conn.fetch(COUNT, timeout=TIMEOUT_SECONDS)
     return Totals(**dict(row))
 
 
 async def list_findings(conn: Connection) -> list[Finding]:
-    """Everything that is wrong with the books, check after check. Empty: they are proved."""
+    """Run every check and return the findings; an empty list means a consistent ledger."""
     findings: list[Finding] = []
     for check, query in CHECKS.items():
         for row in await conn.fetch(query, timeout=TIMEOUT_SECONDS):

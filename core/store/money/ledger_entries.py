@@ -1,4 +1,4 @@
-"""Entries of the ledger: written once, never changed, and counted when they are committed."""
+"""Ledger entries: insert-only, and counted by a metric when they are committed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from core.platform.observability.metrics import LEDGER_NANO_USD
 from core.store.database import Connection, after_commit
 
 ADJUSTMENT_DOWN = "adjustment_down"
-"""How an adjustment below zero is counted: a counter only grows."""
+"""The metric label of a negative adjustment, since a counter can only grow."""
 
 for _kind in (*LedgerKind, ADJUSTMENT_DOWN):
-    LEDGER_NANO_USD.labels(_kind)  # from zero on, so that the first entry is an increase, too
+    LEDGER_NANO_USD.labels(_kind)  # start at zero, so that the first entry is an increase
 
 INSERT_ENTRY = """
 INSERT INTO ledger_entries
@@ -24,9 +24,7 @@ FROM charges WHERE charge_id = $3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """operation_id: names what was done with the charge. amount_nano_usd: below zero of an
-    adjustment alone.
-    """
+    """A ledger entry. operation_id: unique per operation. Only adjustments may be negative."""
 
     operation_id: str
     kind: LedgerKind
@@ -37,11 +35,7 @@ class Entry:
 async def insert_entry(
     conn: Connection, operation_id: str, kind: LedgerKind, charge_id: ChargeId, amount_nano_usd: int
 ) -> None:
-    """Add to the ledger what was done with a charge. operation_id: names it; the same a second time
-    is an error.
-
-    amount_nano_usd: below zero of an adjustment alone.
-    """
+    """Insert one entry. A second entry with the same operation_id is an error."""
     entry = Entry(
         operation_id=operation_id, kind=kind, charge_id=charge_id, amount_nano_usd=amount_nano_usd
     )
@@ -49,7 +43,7 @@ async def insert_entry(
 
 
 async def insert_entries(conn: Connection, entries: Sequence[Entry]) -> None:
-    """Like insert_entry, in one round trip."""
+    """Insert entries in one round trip."""
     rows = [
         (entry.operation_id, entry.kind, entry.charge_id, entry.amount_nano_usd)
         for entry in entries

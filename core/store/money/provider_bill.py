@@ -1,9 +1,8 @@
-"""A provider's bill, given as a file, against what was settled here: job by job, to the
-nano-dollar.
+"""Comparison of a provider's bill, read from a file, with the settled jobs, to the nano-dollar.
 
-Two forms. CSV with the columns `provider_job_id` and `nano_usd`, and `provider` where one file is
-of several; a job may have many lines, which add up, so a refund is a negative one. Or JSON lines of
-events, as the sandbox writes them: `accepted` with a provider, `outcome` with `billed_nano_usd`.
+Two formats. CSV with the columns `provider_job_id` and `nano_usd`, and `provider` if the file
+covers several; the lines of a job add up, so a refund is a negative line. Or JSON lines of events,
+as the sandbox writes them: `accepted` with a provider, `outcome` with `billed_nano_usd`.
 """
 
 import csv
@@ -24,18 +23,16 @@ _ID, _AMOUNT, _PROVIDER = "provider_job_id", "nano_usd", "provider"
 
 
 class UnreadableBillError(ValueError):
-    """A line that is none of a bill. The text names it."""
+    """The file has a line that is not part of a bill; the text names the line."""
 
 
 Key = tuple[str | None, str]
-"""A provider, if the bill names one, and its job id."""
+"""The provider, if the bill names one, and the provider's job id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """open: jobs whose bill is not settled here yet, with what the provider wants for them. Nothing
-    is wrong there.
-    """
+    """The result of a comparison. open: billed jobs that are not settled yet, which is no error."""
 
     lines: int
     billed_nano_usd: int
@@ -45,7 +42,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ours:
+class _Purchase:
     job_id: JobId
     provider: str
     provider_job_id: ProviderJobId | None
@@ -54,7 +51,7 @@ class _Ours:
 
 
 def read_bill(text: str) -> dict[Key, int]:
-    """Nano-USD by job. Raises UnreadableBillError: nothing of a bill is skipped in silence."""
+    """Return nano-USD by job. Raises UnreadableBillError: no line is skipped silently."""
     lines = [line for line in text.lstrip("\ufeff").splitlines() if line.strip()]
     if not lines:
         return {}
@@ -64,9 +61,7 @@ def read_bill(text: str) -> dict[Key, int]:
 def _read_csv(lines: list[str]) -> dict[Key, int]:
     reader = csv.DictReader(lines, strict=True)
     if not {_ID, _AMOUNT} <= set(reader.fieldnames or ()):
-        raise UnreadableBillError(
-            f"line 1: a bill begins with a line that names {_ID} and {_AMOUNT}"
-        )
+        raise UnreadableBillError(f"line 1: the header must name the columns {_ID} and {_AMOUNT}")
     billed: Counter[Key] = Counter()
     try:
         for number, row in enumerate(reader, start=2):
@@ -79,7 +74,7 @@ def _read_csv(lines: list[str]) -> dict[Key, int]:
 
 
 def _read_events(lines: list[str]) -> dict[Key, int]:
-    """A job that was accepted and has no outcome is billed nothing yet."""
+    """Read the sandbox's events. An accepted job without an outcome is billed nothing yet."""
     keys: dict[str, Key] = {}
     billed: dict[Key, int] = {}
     for number, line in enumerate(lines, start=1):
@@ -92,16 +87,16 @@ def _read_events(lines: list[str]) -> dict[Key, int]:
             elif kind == "outcome":
                 billed[keys[name]] = _whole(event["billed_nano_usd"], number)
             else:
-                raise UnreadableBillError(f"line {number}: no event of a bill")
+                raise UnreadableBillError(f"line {number}: not an event of a bill")
         except (json.JSONDecodeError, KeyError, TypeError):
-            raise UnreadableBillError(f"line {number}: no event of a bill") from None
+            raise UnreadableBillError(f"line {number}: not an event of a bill") from None
     return billed
 
 
-def _whole(given: object, number: int) -> int:
-    text = str(given).strip()
+def _whole(value: object, number: int) -> int:
+    text = str(value).strip()
     digits = text.removeprefix("-")
-    if not isinstance(given, int | str) or not (digits.isascii() and digits.isdecimal()):
+    if not isinstance(value, int | str) or not (digits.isascii() and digits.isdecimal()):
         raise UnreadableBillError(f"line {number}: {text!r} is not a whole number of nano-dollars")
     return int(text)
 
@@ -117,10 +112,10 @@ ORDER BY j.job_id
 async def compare_bill(
     conn: Connection, billed: dict[Key, int], *, provider: str | None = None
 ) -> Comparison:
-    """The bill of one provider, or of all, against every job that was sent there."""
+    """Compare the bill of one provider, or of all, with every job that was sent there."""
     rows = await conn.fetch(LIST_PURCHASES, provider, timeout=TIMEOUT_SECONDS)
-    ours = [
-        _Ours(
+    purchases = [
+        _Purchase(
             job_id=row["job_id"],
             provider=row["provider"],
             provider_job_id=row["provider_job_id"],
@@ -132,53 +127,56 @@ async def compare_bill(
     left = dict(billed)
     findings: list[Finding] = []
     unsettled: list[str] = []
-    for one, key in _with_keys(ours, left):
+    for purchase, key in _with_keys(purchases, left):
         amount = left.pop(key, None) if key is not None else None
-        if one.state is ChargeState.HELD:
+        if purchase.state is ChargeState.HELD:
             if amount:
                 unsettled.append(
-                    f"{one.job_id}: {one.provider_job_id} is billed with {usd_text(amount)} USD"
+                    f"{purchase.job_id}: {purchase.provider_job_id} is billed with {usd_text(amount)} USD"
                 )
-        elif (amount or 0) != one.settled_nano_usd:
-            findings.append(_finding(one, amount))
+        elif (amount or 0) != purchase.settled_nano_usd:
+            findings.append(_finding(purchase, amount))
     for (_, name), amount in left.items():
         if amount:
             findings.append(
                 Finding(
                     check=MISSING,
                     target=name,
-                    text=f"billed with {usd_text(amount)} USD, and no job here has it",
+                    text=f"billed with {usd_text(amount)} USD, but no job has this id",
                 )
             )
     return Comparison(
         lines=len(billed),
         billed_nano_usd=sum(billed.values()),
-        settled_nano_usd=sum(one.settled_nano_usd for one in ours),
+        settled_nano_usd=sum(purchase.settled_nano_usd for purchase in purchases),
         findings=findings,
         open=unsettled,
     )
 
 
-def _with_keys(ours: Iterable[_Ours], billed: dict[Key, int]) -> Iterator[tuple[_Ours, Key | None]]:
-    """Each with the line of the bill that is its own: of its provider, or of an unnamed one."""
-    for one in ours:
-        name = one.provider_job_id
+def _with_keys(
+    purchases: Iterable[_Purchase], billed: dict[Key, int]
+) -> Iterator[tuple[_Purchase, Key | None]]:
+    """Yield each purchase with its key in the bill, by its provider or without purchase."""
+    for purchase in purchases:
+        name = purchase.provider_job_id
         if name is None:
-            yield one, None
+            yield purchase, None
         else:
-            yield one, (one.provider, name) if (one.provider, name) in billed else (None, name)
+            yield (
+                purchase,
+                (purchase.provider, name) if (purchase.provider, name) in billed else (None, name),
+            )
 
 
-def _finding(one: _Ours, amount: int | None) -> Finding:
-    settled = usd_text(one.settled_nano_usd)
+def _finding(purchase: _Purchase, amount: int | None) -> Finding:
+    settled = usd_text(purchase.settled_nano_usd)
     if amount is None:
-        name = one.provider_job_id or "no job of the provider"
+        name = purchase.provider_job_id or "no provider job"
         return Finding(
             check=EXTRA,
-            target=one.job_id,
-            text=f"settled with {settled} USD for {name}, and not billed",
+            target=purchase.job_id,
+            text=f"settled with {settled} USD for {name}, but not billed",
         )
-    text = (
-        f"settled with {settled} USD, billed with {usd_text(amount)} USD as {one.provider_job_id}"
-    )
-    return Finding(check=DIFFERENT, target=one.job_id, text=text)
+    text = f"settled with {settled} USD, billed with {usd_text(amount)} USD as {purchase.provider_job_id}"
+    return Finding(check=DIFFERENT, target=purchase.job_id, text=text)

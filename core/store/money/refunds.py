@@ -1,4 +1,4 @@
-"""What a provider has billed and then given back: booked by an operator, in an entry of its own."""
+"""Refunds from a provider, recorded by an operator as ledger entries of their own."""
 
 from dataclasses import dataclass
 
@@ -21,9 +21,7 @@ WHERE charge_id = $1 AND state = 'settled'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refunded:
-    """settled_nano_usd: what the job costs now. refunded_nano_usd: what has come back for it in
-    all.
-    """
+    """The cost of a job after a refund. refunded_nano_usd: the sum of its refunds."""
 
     changed: bool
     settled_nano_usd: NanoUsd
@@ -33,30 +31,30 @@ class Refunded:
 async def refund_by_hand(
     conn: Connection, job_id: JobId, amount_nano_usd: NanoUsd, *, reference: str | None = None
 ) -> Refunded:
-    """Book what the provider gave back. The month and the day that held the money of the job have
-    it again.
+    """Record a refund and return its amount to the month and day that held the job's money.
 
-    reference: the provider's own for it; one job can have many refunds, each under another
-    reference, or one without. Repeating with the same reference and amount changes nothing.
-    Raises LookupError: no such job, or no charge; RefusedError.
+    reference: the provider's reference; a job can have one refund per reference, and one without.
+    Repeating with the same reference and amount changes nothing.
+    Raises LookupError if the job has no charge, and RefusedError.
     """
     charge = await conn.fetchrow(LOCK_CHARGE, job_id)
     if charge is None:
-        raise LookupError(f"no job {job_id} that has a charge")
+        raise LookupError(f"job {job_id} does not exist or has no charge")
     charge_id = ChargeId(charge["charge_id"])
     operation_id = "/".join(filter(None, (LedgerKind.REFUND, charge_id, reference)))
     before: int | None = await conn.fetchval(FIND_REFUND, operation_id)
     if before not in (None, amount_nano_usd):
         under = f"under {reference}" if reference else "without a reference"
         raise RefusedError(
-            f"{job_id} has a refund of {usd_text(before)} USD {under}: another one has its own --reference"
+            f"{job_id} already has a refund of {usd_text(before)} USD {under}. "
+            "Give a different --reference for another refund."
         )
     (cost,) = await conn.fetch(GET_COST, charge_id)
     if before is None:
         _refuse_unbilled(job_id, charge["state"], cost["basis"])
         if amount_nano_usd > cost["settled_nano_usd"]:
             raise RefusedError(
-                f"{job_id} costs {usd_text(cost['settled_nano_usd'])} USD: no more can come back"
+                f"A refund cannot exceed the cost of {job_id}, {usd_text(cost['settled_nano_usd'])} USD."
             )
         await insert_entry(conn, operation_id, LedgerKind.REFUND, charge_id, amount_nano_usd)
         await conn.execute(REFUND_CHARGE, charge_id, amount_nano_usd)
@@ -71,10 +69,10 @@ async def refund_by_hand(
 
 def _refuse_unbilled(job_id: JobId, state: str, basis: str | None) -> None:
     if state == ChargeState.HELD:
-        raise RefusedError(f"the bill of {job_id} is open: a refund is of what was settled")
+        raise RefusedError(f"The bill of {job_id} is open. Settle it before a refund.")
     if state == ChargeState.RELEASED:
-        raise RefusedError(f"nothing was billed for {job_id}: its hold was given back")
+        raise RefusedError(f"Nothing was billed for {job_id}: its hold was released.")
     if basis == CostBasis.ASSUMED:
         raise RefusedError(
-            f"the cost of {job_id} was assumed: the provider's own bill replaces it when it is known"
+            f"The cost of {job_id} is assumed. Settle it with the provider's bill before a refund."
         )

@@ -1,6 +1,4 @@
-"""Money that was spent and gave its user nothing: as far as this database knows. As system, for the
-sweep.
-"""
+"""Spending on executions that delivered nothing to their user. Read by the reconciler as system."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,11 +8,11 @@ from core.store.database import Connection
 
 
 class Fruitless(StrEnum):
-    """FAILED, CANCELLED: the execution ended without a result. A retry that completes takes it out
-    of here.
+    """Why nothing was delivered.
 
-    WEBHOOK_FAILED, WEBHOOK_PENDING: it completed, and its user, who asked to be told, was not:
-    given up, or not taken for ten minutes.
+    FAILED, CANCELLED: the execution ended without a result, and no retry has completed.
+    WEBHOOK_FAILED, WEBHOOK_PENDING: the execution completed, but its webhook failed finally, or is
+    pending for more than ten minutes.
     """
 
     FAILED = "failed"
@@ -23,7 +21,7 @@ class Fruitless(StrEnum):
     WEBHOOK_PENDING = "webhook_pending"
 
 
-# A webhook belongs to one generation: of an execution that was retried since, the later one counts.
+# A webhook belongs to one generation; for a retried execution only the latest generation counts.
 MEASURE_UNDELIVERED = """
 WITH ended AS (
     SELECT execution_id, status AS outcome, ended_at FROM executions
@@ -47,7 +45,7 @@ GROUP BY ended.outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undelivered:
-    """oldest_seconds: since the first of these executions ended."""
+    """The spending of one outcome. oldest_seconds: since the first of its executions ended."""
 
     nano_usd: NanoUsd
     oldest_seconds: float
@@ -56,8 +54,9 @@ class Undelivered:
 async def measure_undelivered(
     conn: Connection, *, ended_within_seconds: float, pending_for_seconds: float
 ) -> dict[Fruitless, Undelivered]:
-    """What was settled on executions that ended lately and delivered nothing; what is not there is
-    nothing.
+    """Return the spending per outcome; outcomes without spending are absent.
+
+    ended_within_seconds: how far to look back. pending_for_seconds: the age of a late webhook.
     """
     rows = await conn.fetch(MEASURE_UNDELIVERED, ended_within_seconds, pending_for_seconds)
     return {

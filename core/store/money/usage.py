@@ -1,6 +1,4 @@
-"""What a user holds and has spent in a month: in all, by day and by model. Reads alone, of one
-moment.
-"""
+"""A user's usage of a month: totals, days, models and reached thresholds. Reads only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +22,8 @@ FROM users AS u LEFT JOIN budgets AS b ON b.user_id = u.user_id AND b.budget_mon
 WHERE u.user_id = $1
 """
 
-# The day of a hold, and of the latest start of a video. What came up after its month counts on the
-# last day of it.
+# Money counts on the day of its hold, a video on the day it was last queued. What happened after
+# the month counts on the month's last day.
 LIST_DAYS = """
 WITH last AS (SELECT ($2::date + interval '1 month - 1 day')::date AS day),
 money AS (
@@ -60,9 +58,7 @@ WHERE user_id = $1 AND budget_month = $2 ORDER BY measure, percent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Used:
-    """held: set aside for what is not over. settled: billed, or made. Both count against the limit;
-    None: no limit.
-    """
+    """Use against a limit. held: reserved; settled: billed or made. limit None: no limit."""
 
     limit: int | None
     held: int
@@ -70,13 +66,13 @@ class Used:
 
     @property
     def left(self) -> int | None:
-        """Never below zero, also after a real cost above its hold."""
+        """Return what is left; zero after an overage, None without a limit."""
         return None if self.limit is None else max(0, self.limit - self.held - self.settled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayUsage:
-    """Of what was begun on this day (UTC)."""
+    """The usage of one day (UTC)."""
 
     day: date
     held_nano_usd: NanoUsd
@@ -87,7 +83,7 @@ class DayUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelUsage:
-    """jobs: how many were held for or bought."""
+    """The usage of one model. jobs: the number of jobs with a charge."""
 
     provider: str
     model: str
@@ -98,6 +94,8 @@ class ModelUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReachedThreshold:
+    """A threshold of the month's budget that was reached."""
+
     measure: Measure
     percent: int
     reached_at: datetime
@@ -105,9 +103,7 @@ class ReachedThreshold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """month: its first day. is_present: it is the running one; the limits are those of now,
-    whatever the month.
-    """
+    """A month's usage. month: its first day. The limits are the present ones for every month."""
 
     month: date
     is_present: bool
@@ -119,10 +115,10 @@ class Usage:
 
 
 async def get_usage(conn: Connection, user_id: UserId, month: date | None = None) -> Usage:
-    """A user's month, by default the running one (UTC). month: its first day.
+    """Return the usage of a month, by default the present one (UTC). month: its first day.
 
-    Several reads that fit together in a `reading_as` transaction alone. Raises LookupError: no such
-    user.
+    Call it in a `reading_as` transaction, so that its reads see one snapshot. Raises LookupError
+    for an unknown user.
     """
     (months,) = await conn.fetch(GET_MONTHS, month)
     budget_month: date = months["budget_month"]
@@ -143,18 +139,18 @@ async def get_usage(conn: Connection, user_id: UserId, month: date | None = None
             settled=row["settled_videos"],
         ),
         days=[
-            DayUsage(**dict(found)) for found in await conn.fetch(LIST_DAYS, user_id, budget_month)
+            DayUsage(**dict(item)) for item in await conn.fetch(LIST_DAYS, user_id, budget_month)
         ],
         models=[
-            ModelUsage(**dict(found))
-            for found in await conn.fetch(LIST_MODELS, user_id, budget_month)
+            ModelUsage(**dict(item))
+            for item in await conn.fetch(LIST_MODELS, user_id, budget_month)
         ],
         thresholds=[
             ReachedThreshold(
-                measure=Measure(found["measure"]),
-                percent=found["percent"],
-                reached_at=found["reached_at"],
+                measure=Measure(item["measure"]),
+                percent=item["percent"],
+                reached_at=item["reached_at"],
             )
-            for found in await conn.fetch(LIST_THRESHOLDS, user_id, budget_month)
+            for item in await conn.fetch(LIST_THRESHOLDS, user_id, budget_month)
         ],
     )

@@ -106,4 +106,6 @@ async def test_identities_are_seen_by_their_user_and_changed_by_none(database: D
             await unlink_identity(conn, ISSUER, "one")
     async with database.alone() as conn:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await conn.fetch("SELECT * FROM count_request('key_x', 'reads', 1, 1000)")
+            await conn.fetch(
+                "SELECT * FROM count_request('key_x', 'usr_x', 'reads', 1, 5, interval '1 s')"
+            )

@@ -7,11 +7,9 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ExecutionId, UserId
 from core.domain.messages.executions import (
     ClaimResult,
-    ExecutionOrder,
     ExecutionRef,
     FinishInput,
 )
-from core.domain.messages.webhooks import DeliveryOrder
 from core.domain.states import ExecutionStatus
 from core.store.accounts.users import UserLimits
 from core.store.database import Database
@@ -20,6 +18,7 @@ from core.store.executions.executions import (
     claim_execution,
 )
 from core.webhooks.asset_links import AssetLinks
+from tests.support.fake_temporal import FakeTemporal
 from tests.support.rows import Accepted, accept, new_execution, new_user
 
 TWO = LoadLimits(running_executions=2)
@@ -65,20 +64,17 @@ class Starter:
     """The end of an execution, as a worker does it; and what it started then."""
 
     def __init__(self, database: Database, limits: LoadLimits = TWO) -> None:
-        self.started: list[ExecutionId] = []
+        self._temporal = FakeTemporal()
         self.activities = ExecutionActivities(
             database=database,
             links=AssetLinks(public_base_url="http://api.test", cdn_base_url=None),
-            start_delivery=self._delivered,
-            start_execution=self._start,
+            client=self._temporal.client(),
             limits=limits,
         )
 
-    async def _delivered(self, _order: DeliveryOrder) -> bool:
-        return True
-
-    async def _start(self, order: ExecutionOrder, _prompt: str) -> None:
-        self.started.append(order.execution_id)
+    @property
+    def started(self) -> list[ExecutionId]:
+        return self._temporal.started
 
     async def end(
         self, ref: ExecutionRef, status: ExecutionStatus = ExecutionStatus.FAILED

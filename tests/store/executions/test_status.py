@@ -24,7 +24,7 @@ from core.store.executions.status import (
     list_executions,
 )
 from core.store.migrate import migration_names
-from core.store.money.budget_admission import hold_room
+from core.store.money.budget_admission import admit_execution
 from core.store.money.charges import Hold, insert_charges, release_charge
 from core.store.money.settlement import settle_charge
 from tests.support.rows import quote_at
@@ -103,7 +103,7 @@ async def _buy_again(
     )
     hold = Hold.at(QUOTE, job_id=job_id, provider="fal", model="m")
     total = await insert_charges(conn, user_id, execution_id, [hold])
-    await hold_room(conn, user_id, LoadLimits(), total, videos=0)
+    await admit_execution(conn, user_id, LoadLimits(), total, videos=0)
     return job_id
 
 

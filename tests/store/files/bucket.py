@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 import httpx
 
 from core.domain.media import MediaKind
-from core.store.files.object_storage import ObjectStore, StoredObject
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from types_aiobotocore_s3 import S3Client
+
+    from core.store.files.object_storage import ObjectStore, StoredObject
 
 BUCKET = "takeone-objects"
 MIB = 1024 * 1024

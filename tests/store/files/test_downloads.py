@@ -3,7 +3,7 @@ from __future__ import annotations
 import base64
 import time
 import tracemalloc
-from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -18,6 +18,9 @@ from core.domain.media import (
 )
 from core.store.files.downloads import open_source
 from tests.store.files.file_server import MP4_HEAD, ODD_HEADS, FileServer, file_server, mp4_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
 
 pytestmark = pytest.mark.guarantee("G6", "G7")
 

@@ -43,7 +43,7 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
     "a hold was never written down": (
         "DELETE FROM ledger_entries WHERE kind = 'held' AND job_id = $1",
         {"charges", "budgets"},
-        "set aside",
+        "held at first",
     ),
     "a release was written twice": (
         "INSERT INTO ledger_entries SELECT operation_id || '/again', kind, user_id, execution_id, job_id, charge_id,"
@@ -79,12 +79,12 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
     "a charge was opened again": (
         "UPDATE charges SET state = 'held', ended_at = NULL WHERE state = 'released'",
         {"charges", "budgets", "days", "jobs"},
-        "was never sent, and has ended",
+        "but ended without a send",
     ),
     "an open charge has a cost": (
         "UPDATE charges SET settled_nano_usd = 5 WHERE job_id = $1",
         {"charges", "budgets", "days"},
-        "without having ended so",
+        "in another state than settled",
     ),
     "a charge remembers a refund that is not in the ledger": (
         "UPDATE charges SET refunded_nano_usd = 5 WHERE state = 'settled'",
@@ -95,7 +95,7 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
         "INSERT INTO ledger_entries SELECT 'released/' || charge_id, 'released', user_id, execution_id, job_id,"
         " charge_id, budget_month, 1 FROM ledger_entries WHERE kind = 'overage'",
         {"charges", "budgets"},
-        "beside an overage",
+        "although an overage exists",
     ),
     "a job lost its charge": (
         "INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model, orphan)"
@@ -111,17 +111,17 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
     "a purchase whose hold went back": (
         "UPDATE jobs SET provider_job_id = 'req-after-all' WHERE execution_id = $2 AND step_name = 'image'",
         {"jobs"},
-        "was bought, and its hold was given back",
+        "was bought, but its hold was released",
     ),
     "a cost of what was never sent": (
         "UPDATE jobs SET send_number = 0 WHERE orphan",
         {"jobs"},
-        "was never sent, and its cost is settled",
+        "was never sent, but its cost is settled",
     ),
     "an execution ended without its money": (
         "UPDATE executions SET status = 'failed', ended_at = now() FROM jobs"
         " WHERE jobs.job_id = $1 AND executions.execution_id = jobs.execution_id",
-        {"jobs", "loads", "videos"},
+        {"jobs", "concurrency", "videos"},
         "waits to be sent",
     ),
     "a budget holds too much": (
@@ -153,7 +153,7 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
     "money held past the limit": (
         "UPDATE users SET monthly_nano_usd_limit = 1",
         {"dollar-limits"},
-        "past the limit, at most: 0.000000001 USD",
+        "above the limit, at most: 0.000000001 USD",
     ),
     "an execution held past its maxCost": (
         f"UPDATE executions SET max_cost_nano_usd = {IMAGE_PRICE + VIDEO_PRICE - 1}",
@@ -163,27 +163,27 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
     "a day forgot a cost": (
         "UPDATE daily_spending SET settled_nano_usd = 0",
         {"days"},
-        "settled by everybody",
+        "settled by all users",
     ),
-    "a day is gone": ("DELETE FROM daily_spending", {"days"}, "held by everybody"),
+    "a day is gone": ("DELETE FROM daily_spending", {"days"}, "held by all users"),
     "a charge of another day": (
         "UPDATE charges SET budget_day = budget_day - 1 WHERE job_id = $1",
         {"days"},
-        "held by everybody: 0.003 USD, not 0 USD",
+        "held by all users: 0.003 USD, not 0 USD",
     ),
     "money held past the day's limit": (
         "UPDATE service_limits SET daily_nano_usd = 5",
         {"daily-limits"},
-        "past the limit, at most: 0.000000005 USD",
+        "above the limit, at most: 0.000000005 USD",
     ),
     "an open execution too many": (
         "UPDATE concurrency_counters SET open_executions = open_executions + 1",
-        {"loads"},
+        {"concurrency"},
         "open executions: 1, not 2",
     ),
     "a running execution forgotten": (
         "UPDATE concurrency_counters SET running_executions = 0",
-        {"loads"},
+        {"concurrency"},
         "running executions: 1, not 0",
     ),
     "videos held past the limit": (

@@ -16,7 +16,7 @@ from core.domain.messages.executions import FinishInput
 from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.domain.money import NanoUsd
 from core.domain.states import ExecutionStatus, JobState
-from core.jobs.submit_results import record_answer
+from core.jobs.submit_results import interpret, record_result
 from core.providers.port import CreateAnswer, CreateOutcome
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
 from core.store.jobs.jobs import mark_send_answered, mark_submitted, mark_waiting
@@ -50,7 +50,7 @@ async def given_up(harness: ActivityHarness, fault: str) -> Accepted:
     await harness.run(harness.jobs.submit, one.image)
     assert harness.sandbox.fired(placed) == 1
     await terminated(harness, one)
-    await harness.late_bills.settle()
+    await harness.open_bills.settle()
     assert (await harness.job(one.image)).state is JobState.FAILED
     assert (await harness.charge(one.image))[0] == "held"
     return one
@@ -88,13 +88,13 @@ async def called_back(
 async def answered(harness: ActivityHarness, ref: JobRef, name: str, *, send: int = 1) -> None:
     answer = CreateAnswer(outcome=CreateOutcome.ACCEPTED, handle=handle(name), status_code=201)
     async with harness.database.as_user(ref.user_id) as conn:
-        await record_answer(conn, ref, send, answer)
+        await record_result(conn, ref, send, interpret(answer))
 
 
 async def swept(harness: ActivityHarness, rounds: int = 3) -> None:
     for _ in range(rounds):
         await harness.as_owner("UPDATE jobs SET updated_at = now() - interval '2 min'")
-        await harness.late_bills.settle()
+        await harness.open_bills.settle()
 
 
 async def booked(harness: ActivityHarness, one: Accepted) -> tuple[int, int]:
@@ -258,7 +258,7 @@ async def test_hold_goes_back_when_a_given_up_send_turns_out_to_be_refused(
     refusal = Failure.of(FailureCode.PROVIDER_RATE_LIMITED)
     answer = CreateAnswer(outcome=CreateOutcome.NOT_ACCEPTED, failure=refusal, status_code=429)
     async with harness.database.as_user(one.user_id) as conn:
-        await record_answer(conn, one.image, 1, answer)
+        await record_result(conn, one.image, 1, interpret(answer))
     await swept(harness)
     assert await booked(harness, one) == (0, 0)
 
@@ -270,7 +270,7 @@ async def test_bill_that_everybody_learns_at_once_is_booked_once(harness: Activi
         called_back(harness, one.image, name),
         answered(harness, one.image, name),
         by_hand(harness, one.image, name),
-        *(harness.late_bills.settle() for _ in range(2)),
+        *(harness.open_bills.settle() for _ in range(2)),
     )
     await swept(harness)
     assert await booked(harness, one) == (billed(harness), 0)

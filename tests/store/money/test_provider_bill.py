@@ -51,9 +51,9 @@ async def test_bill_that_differs_is_told_line_by_line(written: Books, tmp_path: 
     assert code == 1
     assert lines[:4] == [
         f"bill-different: {done}: settled with 0.015 USD, billed with 0.000000001 USD as req-done",
-        f"bill-extra: {orphan}: settled with 0.00000008 USD for req-orphan, and not billed",
-        "bill-missing: req-nobody: billed with 0.0000005 USD, and no job here has it",
-        "bill-missing: req-orphan: billed with 0.00000008 USD, and no job here has it",
+        f"bill-extra: {orphan}: settled with 0.00000008 USD for req-orphan, but not billed",
+        "bill-missing: req-nobody: billed with 0.0000005 USD, but no job has this id",
+        "bill-missing: req-orphan: billed with 0.00000008 USD, but no job has this id",
     ]
 
 

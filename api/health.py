@@ -1,12 +1,14 @@
-"""Is the process alive, and can it do its work?"""
+"""Liveness and readiness probes."""
 
 import asyncio
 from datetime import timedelta
+from typing import Final
 
 import asyncpg
 from fastapi import APIRouter, Request
 
 from api.http.openapi import problems
+from api.http.problem_texts import DATABASE_UNREACHABLE, MIGRATIONS_MISSING
 from api.http.problems import unavailable
 from api.http.schemas import Health, Readiness
 from api.services import Services, services_of
@@ -16,26 +18,27 @@ from core.store.database import DATABASE_DOWN
 from core.store.executions.status import list_applied_migrations
 from core.store.migrate import migration_names
 
-CHECK_SECONDS = 2.0
-"""Probes give up after a few seconds; the answer must be faster."""
+CHECK_SECONDS: Final = 2.0
+"""Shorter than the time-out of usual probes."""
 
 log = get_logger(__name__)
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="Alive")
+@router.get("/healthz", summary="Check liveness")
 async def healthz() -> Health:
-    """Asks nobody else."""
+    """The process answers. No other system is contacted."""
     return Health()
 
 
-@router.get("/readyz", summary="Ready", responses=problems())
+@router.get("/readyz", summary="Check readiness", responses=problems())
 async def readyz(request: Request) -> Readiness:
-    """PostgreSQL is up with this version's migrations. Temporal may be away: requests are accepted,
-    and begin later.
+    """PostgreSQL is reachable and has this version's migrations.
+
+    Temporal may be unreachable: requests are accepted and start later.
     """
     services = services_of(request)
-    _, temporal_up = await asyncio.gather(_check_database(services), _temporal_up(services))
+    _, temporal_up = await asyncio.gather(_check_database(services), _is_temporal_up(services))
     return Readiness(temporal="ok" if temporal_up else "degraded")
 
 
@@ -46,17 +49,15 @@ async def _check_database(services: Services) -> None:
     except asyncpg.UndefinedTableError:
         applied = set[str]()
     except DATABASE_DOWN as error:
-        log.warning("not ready", part="postgresql", reason=type(error).__name__)
-        raise unavailable("PostgreSQL cannot be reached.") from None
+        log.warning("readiness.database_unreachable", reason=type(error).__name__)
+        raise unavailable(DATABASE_UNREACHABLE) from None
     missing = [name for name in migration_names() if name not in applied]
     if missing:
-        log.warning("not ready", part="migrations", missing=missing)
-        raise unavailable(
-            f"Migrations have not run: {', '.join(missing)}. Run python -m core.store.migrate."
-        )
+        log.warning("readiness.migrations_missing", missing=missing)
+        raise unavailable(MIGRATIONS_MISSING.format(missing=", ".join(missing)))
 
 
-async def _temporal_up(services: Services) -> bool:
+async def _is_temporal_up(services: Services) -> bool:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             return await services.temporal.service_client.check_health(

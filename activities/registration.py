@@ -1,0 +1,187 @@
+"""The activities of a worker process: their clients, and the task queue that serves each."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.assets import AssetActivities
+from activities.executions import ExecutionActivities
+from activities.jobs import JobActivities
+from activities.webhooks import WebhookActivities
+from core.jobs.admission import ProviderAdmission, submit_rate
+from core.jobs.key_ring import KeyRing
+from core.jobs.wakeups import Wakeups
+from core.platform.crypto.callback_tokens import PURPOSE, CallbackTokens
+from core.platform.crypto.sealing import Sealer
+from core.platform.egress.client import Outbound
+from core.platform.observability.logging import get_logger
+from core.platform.settings.processes import WorkerProcess, callback_base_url, callback_note
+from core.platform.temporal import policies
+from core.providers.registry import Providers, provider_address
+from core.store.database import Database
+from core.store.executions.concurrency_counters import LoadLimits
+from core.store.files.object_storage import ObjectStore
+from core.store.recovery.restore_marker import HighWater
+from core.webhooks.asset_links import AssetLinks
+from core.webhooks.concurrency import AttemptSlots
+from core.webhooks.sender import WebhookHttpSettings
+
+log = get_logger(__name__)
+
+OBJECT_KEY_PURPOSE = "object-key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activities:
+    """The activity objects of a process, with the clients that they share."""
+
+    executions: ExecutionActivities
+    jobs: JobActivities
+    assets: AssetActivities
+    webhooks: WebhookActivities
+    database: Database
+    objects: ObjectStore
+    providers: Providers
+    keys: KeyRing
+    high_water: HighWater
+
+
+@asynccontextmanager
+async def open_activities(settings: WorkerProcess, client: Client) -> AsyncGenerator[Activities]:
+    """Open the clients and yield the activities that use them; close all clients at the end."""
+    sealer = Sealer(settings.encryption_key_bytes())
+    high_water = HighWater()
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            Database.open(
+                settings.database_url.get_secret_value(),
+                max_connections=settings.database_pool_size,
+                verify=high_water.verify,
+            )
+        )
+        providers = await stack.enter_async_context(Providers.open(settings))
+        objects = await stack.enter_async_context(ObjectStore.of(settings))
+        outbound = await stack.enter_async_context(Outbound.open(settings.outbound_rules()))
+        downloads = await stack.enter_async_context(outbound.client())
+        keys = KeyRing(database=database, box=sealer)
+        wakeups = Wakeups()
+        await stack.enter_async_context(wakeups.listening(database))
+        yield Activities(
+            database=database,
+            objects=objects,
+            providers=providers,
+            keys=keys,
+            high_water=high_water,
+            executions=ExecutionActivities(
+                client=client,
+                database=database,
+                links=AssetLinks(
+                    public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url
+                ),
+                limits=LoadLimits.of(settings),
+            ),
+            jobs=JobActivities(
+                database=database,
+                providers=providers,
+                objects=objects,
+                tokens=CallbackTokens(sealer.derive_key(PURPOSE)),
+                callback_urls=_callback_urls(settings, providers.known_names),
+                wakeups=wakeups,
+                high_water=high_water,
+                keys=keys,
+                admission=ProviderAdmission.of(settings, providers.known_names),
+            ),
+            assets=AssetActivities(
+                database=database,
+                providers=providers,
+                keys=keys,
+                objects=objects,
+                downloads=downloads,
+                key_secret=sealer.derive_key(OBJECT_KEY_PURPOSE)[0],
+            ),
+            webhooks=WebhookActivities(
+                database=database,
+                sealer=sealer,
+                http=WebhookHttpSettings(outbound=outbound),
+                slots=AttemptSlots.of(settings.webhook_slots),
+            ),
+        )
+
+
+def _callback_urls(settings: WorkerProcess, names: tuple[str, ...]) -> dict[str, str]:
+    """Return the callback address of each provider that can reach this service."""
+    urls: dict[str, str] = {}
+    for name in names:
+        address = provider_address(settings, name)
+        base = callback_base_url(settings.public_base_url, address)
+        log.info(
+            "callbacks.configured",
+            provider=name,
+            note=callback_note(name, settings.public_base_url, address),
+        )
+        if base is not None:
+            urls[name] = f"{base}/callbacks/{name}"
+    return urls
+
+
+def make_workers(
+    client: Client,
+    activities: Activities,
+    settings: WorkerProcess,
+    workflows: tuple[type[Any], ...],
+) -> list[Worker]:
+    """Return one Worker per task queue, each with its own slots.
+
+    core/platform/temporal/policies.py gives the reason for each queue.
+    """
+
+    def worker(queue: str, slots: int, served: list[Any], **options: Any) -> Worker:
+        return Worker(
+            client,
+            task_queue=queue,
+            activities=served,
+            max_concurrent_activities=slots,
+            graceful_shutdown_timeout=policies.GRACEFUL_SHUTDOWN,
+            **options,
+        )
+
+    return [
+        worker(
+            policies.EXECUTIONS_QUEUE,
+            settings.execution_slots,
+            [
+                activities.executions.claim,
+                activities.executions.cancel,
+                activities.executions.finish,
+                activities.jobs.settle,
+            ],
+            workflows=workflows,
+            max_concurrent_workflow_tasks=settings.execution_slots,
+            max_concurrent_local_activities=settings.execution_slots,
+            sticky_queue_schedule_to_start_timeout=policies.STICKY_SCHEDULE_TO_START,
+        ),
+        *(
+            worker(
+                policies.submit_queue(name),
+                settings.submit_slots,
+                [activities.jobs.submit, activities.jobs.cancel],
+                max_task_queue_activities_per_second=submit_rate(settings, name),
+            )
+            for name in activities.providers.known_names
+        ),
+        worker(
+            policies.WAIT_QUEUE,
+            settings.wait_slots,
+            [activities.jobs.wait, activities.jobs.find],
+        ),
+        worker(policies.ASSETS_QUEUE, settings.asset_slots, [activities.assets.store]),
+        worker(
+            policies.WEBHOOKS_QUEUE,
+            settings.webhook_slots,
+            [activities.webhooks.attempt, activities.webhooks.finish],
+        ),
+    ]

@@ -1,0 +1,266 @@
+"""The paid send of a job: commit the intent, make one create call, commit its result."""
+
+import asyncio
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from secrets import token_hex
+
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import JobId
+from core.domain.messages.jobs import JobRef, SubmitJobResult, SubmitOutcome
+from core.domain.states import JobState
+from core.jobs.admission import ProviderAdmission
+from core.jobs.inputs import InputUnavailableError, resolve_inputs
+from core.jobs.key_ring import KeyRing, known_model
+from core.jobs.submit_results import (
+    SendResult,
+    interpret,
+    record_result,
+    refuse_unsent,
+    sent_already,
+)
+from core.platform.clock import boot_seconds
+from core.platform.crypto.callback_tokens import CallbackTokens
+from core.platform.observability import metrics
+from core.platform.observability.logging import get_logger
+from core.platform.temporal.policies import (
+    CREATE_CALL_SECONDS,
+    RECORD_PAUSES_SECONDS,
+    SEND_WITHIN_SECONDS,
+)
+from core.providers.port import CreateRequest, ModelInputs, Provider
+from core.providers.registry import Providers
+from core.store.database import DATABASE_DOWN, Connection, Database
+from core.store.files.object_storage import ObjectStore
+from core.store.jobs.jobs import (
+    JobRecord,
+    begin_send,
+    get_job,
+    mark_send_answered,
+    take_back_send,
+)
+from core.store.providers.capacity import HeldBack, Passed
+from core.store.providers.user_keys import current_key
+from core.store.recovery.restore_marker import HighWater
+
+log = get_logger(__name__)
+
+
+class ModelNotOfferedError(Exception):
+    """The model of a job, or its provider, was removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """Nothing was sent: the provider has no free slot, or takes nothing now.
+
+    job: with the key that it would be sent with.
+    """
+
+    job: JobRecord
+    reason: HeldBack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Intent:
+    """A committed decision to send. job: the row before the intent, with the key of this send."""
+
+    job: JobRecord
+    provider: Provider
+    request: CreateRequest
+    number: int
+    serial: int
+    admitted: Passed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSubmitter:
+    """Sends jobs to their providers.
+
+    callback_urls: by provider, the address of its callbacks without the token. A provider that is
+    missing there is polled only.
+    """
+
+    database: Database
+    providers: Providers
+    objects: ObjectStore
+    tokens: CallbackTokens
+    callback_urls: dict[str, str]
+    keys: KeyRing
+    high_water: HighWater = field(default_factory=HighWater)
+    admission: ProviderAdmission = field(default_factory=ProviderAdmission)
+
+    async def submit(self, ref: JobRef) -> SubmitJobResult | Deferred:
+        """Send a waiting job once. Repeating is safe: a job that was sent is not sent again."""
+        began, sender = boot_seconds(), token_hex(16)
+        known = self.high_water.known
+        try:
+            async with self.database.as_user(ref.user_id) as conn:
+                intent = await self._intend(conn, ref, sender)
+                if isinstance(intent, _Intent):
+                    self.high_water.check(known, intent.serial)
+        except DATABASE_DOWN as error:
+            log.warning("send.intent_interrupted", **_ids(ref), reason=type(error).__name__)
+            return await self._take_back(ref, sender)
+        if not isinstance(intent, _Intent):
+            return intent
+        self.high_water.note(intent.serial)
+        result = await self._send(ref, intent, began)
+        recorded = await self._record(ref, intent.number, result)
+        await self.admission.apply(self.database, intent.job, result, intent.admitted)
+        return recorded
+
+    async def _intend(
+        self, conn: Connection, ref: JobRef, sender: str
+    ) -> _Intent | SubmitJobResult | Deferred:
+        """Write the intent, which the caller commits before any byte leaves.
+
+        Return a result instead if nothing is to be sent.
+        """
+        job = await get_job(conn, ref.job_id)
+        if job.state is not JobState.WAITING:
+            return await sent_already(conn, ref, job)
+        # The user's present key. Every later call about this send uses the same key.
+        keyed = replace(job, provider_key_id=await current_key(conn, ref.user_id, job.provider))
+        if job.late:
+            return await refuse_unsent(
+                conn, ref, job.failure or await self.admission.why_never_sent(conn, keyed)
+            )
+        provider = await self.keys.open(conn, self.providers, job.provider, keyed.provider_key_id)
+        if provider is None:
+            return await _without_provider(conn, ref, keyed)
+        number = job.send_number + 1
+        try:
+            request, inputs = await self.prepare(conn, job, number)
+        except (ModelNotOfferedError, InputUnavailableError, ValueError) as error:
+            return await refuse_unsent(conn, ref, _unpreparable(ref, error))
+        admitted = await self.admission.admit(conn, keyed)
+        if isinstance(admitted, HeldBack):
+            if job.cancel_requested:
+                return await sent_already(conn, ref, job)
+            return Deferred(job=keyed, reason=admitted)
+        serial = await begin_send(
+            conn,
+            ref,
+            number,
+            asdict(request),
+            asdict(inputs),
+            sender=sender,
+            provider_key_id=keyed.provider_key_id,
+        )
+        if serial is None:
+            await self.admission.withdraw(conn, keyed, admitted)
+            return await sent_already(conn, ref, await get_job(conn, ref.job_id))
+        return _Intent(
+            job=keyed,
+            provider=provider,
+            request=request,
+            number=number,
+            serial=serial,
+            admitted=admitted,
+        )
+
+    async def prepare(
+        self, conn: Connection, job: JobRecord, number: int
+    ) -> tuple[CreateRequest, ModelInputs]:
+        """Return the request of a send: the same each time, as long as its inputs do not change.
+
+        Raises ModelNotOfferedError, InputUnavailableError, and ValueError for inputs that the model
+        does not take.
+        """
+        known = known_model(self.providers, job)
+        if known is None:
+            raise ModelNotOfferedError(job.model)
+        provider, model = known
+        seed = _seed(job.job_id, number)
+        inputs = await resolve_inputs(conn, self.objects, job, model, seed=seed)
+        return provider.create_request(model, inputs, self._callback_url(job, number)), inputs
+
+    async def _send(self, ref: JobRef, intent: _Intent, began: float) -> SendResult:
+        """Make the one create call and interpret its answer."""
+        name = intent.provider.name
+        with metrics.timed(metrics.PROVIDER_CALL_DURATION.labels(name, "create")):
+            answer = await intent.provider.submit(
+                intent.request,
+                # The time of the intent's transaction counts.
+                timeout_seconds=began + CREATE_CALL_SECONDS - boot_seconds(),
+                not_after=began + SEND_WITHIN_SECONDS,
+            )
+        metrics.PROVIDER_CALLS.labels(name, "create", answer.outcome.value).inc()
+        log.info(
+            "job.sent",
+            **_ids(ref),
+            provider=name,
+            send=intent.number,
+            outcome=answer.outcome,
+            note=answer.note,
+        )
+        return interpret(answer, own_key=intent.job.provider_key_id is not None)
+
+    async def _record(self, ref: JobRef, number: int, result: SendResult) -> SubmitJobResult:
+        """Commit the result of a send, with a few tries: a lost result would cost a look-up."""
+        for pause_seconds in RECORD_PAUSES_SECONDS:
+            try:
+                async with self.database.as_user(ref.user_id) as conn:
+                    return await record_result(conn, ref, number, result)
+            except DATABASE_DOWN as error:
+                log.warning("send.result_not_committed", **_ids(ref), reason=type(error).__name__)
+                await asyncio.sleep(pause_seconds)
+        async with self.database.as_user(ref.user_id) as conn:
+            return await record_result(conn, ref, number, result)
+
+    async def _take_back(self, ref: JobRef, sender: str) -> SubmitJobResult:
+        """Undo an intent whose COMMIT got no answer: it may be committed, but nothing was sent.
+
+        Raises the database's errors while it stays down; `find` then reads the job's row later.
+        """
+        async with self.database.as_user(ref.user_id) as conn:
+            number = await take_back_send(conn, ref.job_id, sender)
+            if number is None:
+                return await sent_already(conn, ref, await get_job(conn, ref.job_id))
+            await mark_send_answered(
+                conn, ref.job_id, number, "not_accepted", note="not sent: COMMIT got no answer"
+            )
+        log.warning("send.intent_taken_back", **_ids(ref), send=number)
+        return SubmitJobResult(outcome=SubmitOutcome.NOT_SENT, send_number=number)
+
+    def _callback_url(self, job: JobRecord, number: int) -> str | None:
+        base = self.callback_urls.get(job.provider)
+        return f"{base}/{self.tokens.sign(job.job_id, number)}" if base is not None else None
+
+
+async def _without_provider(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:
+    """Return the result for a job whose provider cannot be called.
+
+    A user's key that cannot be opened may be repaired by an operator, so that job is tried again.
+    """
+    if job.provider_key_id is None:
+        return await refuse_unsent(conn, ref, Failure.of(FailureCode.PROVIDER_MODEL_UNAVAILABLE))
+    return SubmitJobResult(
+        outcome=SubmitOutcome.NOT_SENT, failure=Failure.of(FailureCode.INTERNAL_ERROR)
+    )
+
+
+def _unpreparable(
+    ref: JobRef, error: ModelNotOfferedError | InputUnavailableError | ValueError
+) -> Failure:
+    """Return why a request cannot be made; no retry can heal it."""
+    if isinstance(error, ModelNotOfferedError):
+        return Failure.of(FailureCode.PROVIDER_MODEL_UNAVAILABLE)
+    if isinstance(error, InputUnavailableError):
+        return error.failure
+    # Validation accepted a plan whose inputs the model does not take: a bug in this service.
+    log.error("job.inputs_rejected", **_ids(ref), reason=str(error))
+    return Failure.of(FailureCode.INTERNAL_ERROR)
+
+
+def _seed(job_id: JobId, number: int) -> int:
+    """Return a seed that only this send has, so that a look-up can match it exactly.
+
+    It has 31 bits, the smallest range of all models.
+    """
+    return int.from_bytes(sha256(f"{job_id}/{number}".encode()).digest()[:4], "big") >> 1
+
+
+def _ids(ref: JobRef) -> dict[str, str]:
+    return {"execution_id": ref.execution_id, "job_id": ref.job_id}

@@ -1,0 +1,53 @@
+"""Deletion of data that is no longer needed: idempotency keys, provider keys and stale uploads."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from core.domain.media import StorageRefusedError, StorageUnavailableError
+from core.platform.observability.logging import get_logger
+from core.platform.temporal import policies
+from core.store.database import Database
+from core.store.executions.idempotency import delete_expired
+from core.store.files.object_storage import ObjectStore
+from core.store.providers.user_keys import erase_unused
+
+log = get_logger(__name__)
+
+KEYS_PAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleanup:
+    """Deletes expired data. Every method is safe to repeat."""
+
+    database: Database
+    objects: ObjectStore
+
+    async def delete_idempotency_keys(self) -> None:
+        """Delete idempotency keys that have expired, page by page."""
+        deleted = KEYS_PAGE
+        while deleted == KEYS_PAGE:
+            async with self.database.as_system() as conn:
+                deleted = await delete_expired(conn, limit=KEYS_PAGE)
+
+    async def erase_provider_keys(self) -> None:
+        """Erase replaced or deleted provider keys once all jobs sent with them are closed."""
+        async with self.database.as_system() as conn:
+            erased = await erase_unused(conn)
+        for provider_key_id in erased:
+            log.info("provider_key.erased", provider_key_id=provider_key_id)
+
+    async def abort_stale_uploads(self) -> None:
+        """Abort multipart uploads of killed processes, whose parts are billed but not listed.
+
+        The bucket's lifecycle rule does the same within days, if the storage supports rules.
+        """
+        try:
+            await self.objects.add_abandoned_upload_rule()
+            aborted = await self.objects.abort_stale_uploads(
+                older_than_seconds=int(policies.STALE_UPLOAD.total_seconds())
+            )
+        except (StorageUnavailableError, StorageRefusedError) as error:
+            log.warning("uploads.abort_failed", reason=str(error))
+        else:
+            log.info("uploads.aborted", number=aborted)

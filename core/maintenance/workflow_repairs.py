@@ -1,0 +1,259 @@
+"""Repairs of executions and deliveries whose rows and workflows disagree after a crash or outage.
+
+Every repair is safe to repeat and safe to race with the normal path: starts are idempotent, and a
+row ends once.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from temporalio.client import Client
+
+from activities.executions import ExecutionActivities
+from core.domain.failures import Failure, FailureCode
+from core.domain.ids import ExecutionId
+from core.domain.messages.executions import ExecutionRef, FinishInput
+from core.domain.messages.webhooks import DeliveryOrder
+from core.domain.states import ExecutionStatus
+from core.maintenance.workflow_queries import (
+    COMPLETED,
+    NOT_FOUND,
+    find_close_status,
+    find_completed_run,
+    is_delivered,
+)
+from core.ordering.workflow_starts import signal_cancel, start_delivery, start_execution
+from core.platform.observability.logging import get_logger
+from core.platform.temporal.client import UNREACHABLE
+from core.store.database import DATABASE_DOWN, Database
+from core.store.executions.executions import (
+    RunningExecution,
+    find_ended,
+    list_running,
+    mark_cancel_requested,
+)
+from core.store.executions.unfinished import (
+    FRONT,
+    Place,
+    StoredOrder,
+    get_order,
+    is_open,
+    list_queued,
+)
+from core.store.jobs.callbacks import notify_open_jobs
+from core.store.recovery.restore_marker import pause_behind
+from core.store.webhooks.events import list_pending, mark_delivered, resume_delivery
+
+Item = TypeVar("Item")
+log = get_logger(__name__)
+
+START_OVERDUE_SECONDS: Final = 10.0
+"""The age at which an accepted execution without a workflow is started here. The API's own start
+times out after three seconds.
+"""
+CHECK_AFTER_SECONDS: Final = 20.0
+"""Running executions younger than this are not checked: their workflow was just started."""
+DELIVERY_OVERDUE_SECONDS: Final = 15.0
+"""The age at which a pending webhook without an attempt is started here."""
+SIGNAL_AGAIN_SECONDS: Final = 60.0
+"""A cancel that Temporal accepted is repeated after this time only: each signal is a history event.
+"""
+SIGNALS_REMEMBERED: Final = 10_000
+MAX_TEMPORAL_FAILURES: Final = 3
+"""Stop after this many consecutive failures: Temporal is down, not one row wrong."""
+PAGE: Final = 200
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkflowRepairs:
+    """Starts, ends and signals workflows by the state of their rows."""
+
+    client: Client
+    database: Database
+    executions: ExecutionActivities
+    _queued_after: Place = field(default=FRONT, init=False)
+    _running_after: str = field(default="", init=False)
+    _signalled_at: dict[ExecutionId, float] = field(
+        default_factory=dict[ExecutionId, float], init=False
+    )
+
+    async def start_queued(self) -> None:
+        """Start executions whose start was lost, or that waited for a slot of their user.
+
+        End those that are past their deadline. One page in each run.
+        """
+        async with self.database.as_system() as conn:
+            page = await list_queued(
+                conn,
+                self.executions.limits,
+                older_than_seconds=START_OVERDUE_SECONDS,
+                after=self._queued_after,
+                limit=PAGE,
+            )
+        self._queued_after = page[-1].place if len(page) == PAGE else FRONT
+        await _for_each(page, self._start_or_end)
+
+    async def check_running(self) -> None:
+        """Compare running executions with their workflows; one page in each run.
+
+        End executions whose workflow was terminated or failed, start those that Temporal does not
+        have, repeat lost cancels, and cancel those that are past their deadline.
+        """
+        async with self.database.as_system() as conn:
+            page = await list_running(
+                conn, older_than_seconds=CHECK_AFTER_SECONDS, after=self._running_after, limit=PAGE
+            )
+        self._running_after = page[-1].ref.execution_id if len(page) == PAGE else ""
+        await _for_each(page, self._check)
+
+    async def start_deliveries(self) -> None:
+        """Start deliveries whose start was lost or whose workflow an operator terminated."""
+        after = ""
+        while True:
+            async with self.database.as_system() as conn:
+                page = await list_pending(
+                    conn, older_than_seconds=DELIVERY_OVERDUE_SECONDS, limit=PAGE, after=after
+                )
+            await _for_each(page, self._deliver)
+            if len(page) < PAGE:
+                return
+            after = page[-1].event_id
+
+    async def _start_or_end(self, queued: StoredOrder) -> None:
+        if await self._is_restored(queued.ref):
+            return
+        if queued.late:
+            await self._fail(queued.ref, FailureCode.DEADLINE_EXCEEDED)
+            return
+        await start_execution(self.client, self.database, queued.order(), prompt=queued.prompt)
+        log.info("reconciler.execution_started", execution_id=queued.ref.execution_id)
+
+    async def _check(self, execution: RunningExecution) -> None:
+        ref = execution.ref
+        status = await find_close_status(self.client, ref.execution_id)
+        if status is not None and not await self._is_open(ref):
+            return  # it ended between the two reads, as most do
+        if status == NOT_FOUND:
+            await self._start_again(ref.execution_id)
+        elif status is not None:
+            if await self._is_restored(ref):
+                return
+            if status == COMPLETED:
+                await self._start_again(ref.execution_id)
+            else:
+                await self._end_closed(ref, status)
+        elif execution.cancel_reason is not None:
+            await self._signal_cancel(ref, execution.cancel_reason)
+        elif execution.late:
+            await self._cancel_late(ref)
+
+    async def _cancel_late(self, ref: ExecutionRef) -> None:
+        reason = FailureCode.DEADLINE_EXCEEDED
+        async with self.database.as_system() as conn:
+            await mark_cancel_requested(conn, ref.execution_id, reason, generation=ref.generation)
+            await notify_open_jobs(conn, ref.execution_id)
+        await self._signal_cancel(ref, reason)
+
+    async def _is_open(self, ref: ExecutionRef) -> bool:
+        async with self.database.as_system() as conn:
+            return await is_open(conn, ref)
+
+    async def _is_restored(self, ref: ExecutionRef) -> bool:
+        """Return whether the workflow ended this generation while its row has not ended.
+
+        Then the database was restored from an older backup, which the high-water mark does not show
+        if nothing was sent since. All submits are paused.
+        """
+        run = await find_completed_run(self.client, ref.execution_id)
+        if run is None or run.generation != ref.generation:
+            return False
+        async with self.database.as_system() as conn:
+            if not await is_open(conn, ref, queued_before=run.started_at):
+                return False
+            await pause_behind(conn)
+        log.error(
+            "database.restored_from_backup",
+            execution_id=ref.execution_id,
+            action="run takeone-admin recover",
+        )
+        return True
+
+    async def _signal_cancel(self, ref: ExecutionRef, reason: str) -> None:
+        """Signal a cancel, unless Temporal accepted the same signal within the last minute."""
+        now, execution_id = time.monotonic(), ref.execution_id
+        last = self._signalled_at.get(execution_id)
+        if last is not None and now - last < SIGNAL_AGAIN_SECONDS:
+            return
+        if await signal_cancel(self.client, execution_id, reason, generation=ref.generation):
+            self._signalled_at.pop(execution_id, None)  # moves the entry to the end
+            self._signalled_at[execution_id] = now
+        while len(self._signalled_at) > SIGNALS_REMEMBERED:
+            del self._signalled_at[next(iter(self._signalled_at))]
+
+    async def _start_again(self, execution_id: ExecutionId) -> None:
+        """Start a running execution that has no run of its generation.
+
+        This is a new Temporal server or namespace, or an operator reset a run of an earlier
+        generation. The new run continues from the jobs' rows, so nothing is bought again.
+        """
+        async with self.database.as_system() as conn:
+            stored = await get_order(conn, execution_id)
+        await start_execution(self.client, self.database, stored.order(), prompt=stored.prompt)
+        log.warning("reconciler.execution_restarted", execution_id=execution_id)
+
+    async def _end_closed(self, ref: ExecutionRef, status: str) -> None:
+        """End an execution whose workflow has closed. What was sent stays an open bill."""
+        code = FailureCode.TERMINATED if status == "terminated" else FailureCode.INTERNAL_ERROR
+        if await self._fail(ref, code):
+            log.error(
+                "reconciler.workflow_lost", execution_id=ref.execution_id, workflow_status=status
+            )
+
+    async def _fail(self, ref: ExecutionRef, code: FailureCode) -> bool:
+        """End an execution as failed. Return False if its workflow or a retry was faster."""
+        await self.executions.finish(
+            FinishInput(execution=ref, status=ExecutionStatus.FAILED, failure=Failure.of(code))
+        )
+        async with self.database.as_system() as conn:
+            ended = await find_ended(conn, ref)
+        return ended is not None and ended.error_code == code
+
+    async def _deliver(self, order: DeliveryOrder) -> None:
+        if await start_delivery(self.client, order):
+            return
+        delivered = await is_delivered(self.client, order)
+        async with self.database.as_system() as conn:
+            if delivered:  # a recovered database does not have the attempt
+                await mark_delivered(conn, order)
+                return
+            again = await resume_delivery(conn, order)
+        if again is not None:
+            await start_delivery(self.client, again)
+
+
+async def _for_each(items: Iterable[Item], repair: Callable[[Item], Awaitable[None]]) -> None:
+    """Repair every row. One bad row does not stop the others; Temporal or PostgreSQL down does."""
+    failures = 0
+    for item in items:
+        try:
+            await repair(item)
+        except UNREACHABLE as error:
+            failures += 1
+            if failures == MAX_TEMPORAL_FAILURES:
+                raise
+            log.warning("reconciler.temporal_call_failed", item=_id(item), reason=str(error))
+        except DATABASE_DOWN:
+            raise
+        except Exception as error:  # recorded: it may concern this row alone
+            log.exception("reconciler.row_failed", item=_id(item), reason=repr(error))
+        else:
+            failures = 0
+
+
+def _id(item: object) -> str:
+    """Return a row's id for the log, never its content."""
+    if isinstance(item, StoredOrder | RunningExecution):
+        return item.ref.execution_id
+    return item.event_id if isinstance(item, DeliveryOrder) else type(item).__name__

@@ -1,0 +1,165 @@
+"""A Temporal client that answers in the process, for tests of code that starts workflows.
+
+The client is the real one; an interceptor records its calls and answers them without a server.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+from temporalio.client import (
+    Client,
+    DescribeWorkflowInput,
+    FetchWorkflowHistoryEventsInput,
+    Interceptor,
+    OutboundInterceptor,
+    SignalWorkflowInput,
+    StartWorkflowInput,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowHistoryEventAsyncIterator,
+)
+from temporalio.converter import DataConverter
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import ConnectConfig, RPCError, RPCStatusCode, ServiceClient
+
+from core.domain.ids import ExecutionId
+from core.domain.messages.executions import ExecutionOrder, ExecutionOutcome
+from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
+from core.domain.states import ExecutionStatus
+from core.maintenance.workflow_queries import NOT_FOUND, CompletedRun
+from core.ordering.workflow_starts import (
+    ACCEPTED_MEMO,
+    EXECUTION_WORKFLOW,
+    delivery_workflow_id,
+)
+from core.store.recovery.start_memo import packed
+
+UNREACHABLE = RPCError("Temporal is down", RPCStatusCode.UNAVAILABLE, b"")
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeTemporal(Interceptor):
+    """Records starts and signals, and reports the workflows that a test describes.
+
+    close_status: of every execution's workflow, lower case; None: it runs. completed_run: instead,
+    every execution's workflow completed with this run. delivered, closed: deliveries that were
+    started before and closed, with the receiver's acceptance or without. on_start, on_describe,
+    on_deliver: called first, and may raise.
+    """
+
+    close_status: str | None = None
+    completed_run: CompletedRun | None = None
+    delivered: list[DeliveryOrder] = field(default_factory=list[DeliveryOrder])
+    closed: list[DeliveryOrder] = field(default_factory=list[DeliveryOrder])
+    on_start: Callable[[ExecutionOrder], Awaitable[None]] | None = None
+    on_describe: Callable[[ExecutionId], Awaitable[str | None]] | None = None
+    on_deliver: Callable[[DeliveryOrder], Awaitable[None]] | None = None
+    started: list[ExecutionId] = field(default_factory=list[ExecutionId])
+    cancelled: list[tuple[ExecutionId, str]] = field(default_factory=list[tuple[ExecutionId, str]])
+    deliveries: list[DeliveryOrder] = field(default_factory=list[DeliveryOrder])
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        return _Answers(next, self)
+
+    def client(self) -> Client:
+        """Return a client that never connects."""
+        return Client(_NoServer(ConnectConfig(target_host="none:0")), interceptors=[self])
+
+
+class _NoServer(ServiceClient):
+    """Fails every call that the interceptor does not answer."""
+
+    @property
+    def worker_service_client(self) -> Any:
+        raise NotImplementedError
+
+    def update_rpc_metadata(self, metadata: Mapping[str, str | bytes]) -> None:
+        """Nothing is sent."""
+
+    def update_api_key(self, api_key: str | None) -> None:
+        """Nothing is sent."""
+
+    async def _rpc_call(self, *_arguments: Any, **_options: Any) -> Any:
+        raise UNREACHABLE
+
+
+class _Answers(OutboundInterceptor):
+    def __init__(self, next: OutboundInterceptor, fake: FakeTemporal) -> None:
+        super().__init__(next)
+        self._client = cast("Any", next)._client
+        self._fake = fake
+
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
+        fake, order = self._fake, input.args[0]
+        if input.workflow == EXECUTION_WORKFLOW:
+            if fake.on_start is not None:
+                await fake.on_start(order)
+            fake.started.append(order.execution_id)
+        else:
+            fake.deliveries.append(order)
+            if fake.on_deliver is not None:
+                await fake.on_deliver(order)
+            if order in (*fake.delivered, *fake.closed):
+                raise WorkflowAlreadyStartedError(input.id, input.workflow)
+        return WorkflowHandle(self._client, input.id)
+
+    async def signal_workflow(self, input: SignalWorkflowInput) -> None:
+        reason, generation = input.args
+        assert generation > 0
+        self._fake.cancelled.append((ExecutionId(input.id), reason))
+
+    async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
+        status, memo = await self._status(input.id)
+        if status == NOT_FOUND:
+            raise RPCError("no such workflow", RPCStatusCode.NOT_FOUND, b"")
+        raw = DescribeWorkflowExecutionResponse()
+        info = raw.workflow_execution_info
+        info.execution.workflow_id = input.id
+        info.execution.run_id = "run"
+        info.status = int(WorkflowExecutionStatus[status.upper()])  # pyright: ignore[reportAttributeAccessIssue]
+        run = self._fake.completed_run
+        info.start_time.FromDatetime(run.started_at if run is not None else datetime.now(UTC))
+        for name, value in memo.items():
+            (payload,) = await DataConverter.default.encode([value])
+            info.memo.fields[name].CopyFrom(payload)
+        return await WorkflowExecutionDescription._from_raw_description(  # pyright: ignore[reportPrivateUsage]
+            raw, "default", DataConverter.default
+        )
+
+    async def _status(self, workflow_id: str) -> tuple[str, dict[str, str]]:
+        fake = self._fake
+        if workflow_id.startswith("deliver/"):
+            ended = {delivery_workflow_id(order) for order in (*fake.delivered, *fake.closed)}
+            return ("completed" if workflow_id in ended else "running"), {}
+        if fake.completed_run is not None:
+            document = {"execution": {"generation": fake.completed_run.generation}}
+            return "completed", {ACCEPTED_MEMO: packed(document)}
+        if fake.on_describe is not None:
+            return await fake.on_describe(ExecutionId(workflow_id)) or "running", {}
+        return fake.close_status or "running", {}
+
+    def fetch_workflow_history_events(
+        self,
+        input: FetchWorkflowHistoryEventsInput,
+    ) -> WorkflowHistoryEventAsyncIterator:
+        return cast("WorkflowHistoryEventAsyncIterator", self._close_event(input.id))
+
+    async def _close_event(self, workflow_id: str) -> AsyncIterator[HistoryEvent]:
+        result: object = ExecutionOutcome(status=ExecutionStatus.COMPLETED)
+        if workflow_id.startswith("deliver/"):
+            delivered = {delivery_workflow_id(order) for order in self._fake.delivered}
+            result = AttemptResult(
+                outcome=AttemptOutcome.DELIVERED
+                if workflow_id in delivered
+                else AttemptOutcome.EXHAUSTED,
+                number=1,
+            )
+        event = HistoryEvent()
+        payloads = await DataConverter.default.encode([result])
+        event.workflow_execution_completed_event_attributes.result.payloads.extend(payloads)
+        yield event
