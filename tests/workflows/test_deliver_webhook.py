@@ -18,13 +18,8 @@ from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, Deliver
 from core.platform.temporal.policies import RETRY_DELAYS_SECONDS, WEBHOOKS_QUEUE
 from core.store.database import Database
 from core.store.webhooks.events import AttemptRecord, get_webhook, list_attempts
-<<<<<<< HEAD
-from core.webhooks.concurrency import EndpointRooms
-from deploy.local.servers.programs import program
-=======
 from core.webhooks.concurrency import AttemptSlots
-from deploy.local.programs import program
->>>>>>> main
+from deploy.local.servers.programs import program
 from tests.support.outbound import LOCAL_HTTP
 from tests.support.receiver import Receiver, drop, hang, reply
 from tests.support.servers import PostgresServer, TemporalServer, new_database
