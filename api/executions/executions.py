@@ -15,10 +15,12 @@ from api.executions.requests import ListExecutionsQuery
 from api.executions.responses import Cancelled, Execution, ExecutionList
 from api.http.ids import decode_cursor, encode_cursor
 from api.http.openapi import problems
+from api.http.ordering_problems import EXECUTIONS_PATH
+from api.http.problems import not_found
 from api.services import services_of
 from core.domain.failures import FailureCode
 from core.ordering import cancel as ordering
-from core.store.executions.status import ExecutionFilter, list_executions
+from core.store.executions.status import ExecutionFilter, find_execution, list_executions
 
 router = APIRouter(prefix="/api", tags=["executions"])
 
@@ -32,8 +34,11 @@ async def get_execution(
     request: Request, user_id: CurrentUser, execution_id: ExecutionIdPath
 ) -> Execution:
     """Return the execution, its jobs, cost and webhook as of one moment."""
-    services = services_of(request).ordering
-    return execution_response(await ordering.get_execution(services, user_id, execution_id))
+    async with services_of(request).database.reading_as(user_id) as conn:
+        execution = await find_execution(conn, user_id, execution_id)
+    if execution is None:
+        raise not_found(EXECUTIONS_PATH)
+    return execution_response(execution)
 
 
 @router.get(

@@ -1,7 +1,6 @@
 """Routes of endpoints: create, list, change, rotate the secret, disable, enable, test, delete."""
 
-import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -29,6 +28,7 @@ from api.webhooks.schemas import (
 from core.domain.failures import FailureCode
 from core.domain.ids import EndpointId, UserId, new_event_id
 from core.domain.messages.webhooks import DeliveryOrder, EventType
+from core.domain.webhook_payload import endpoint_test_body
 from core.platform.observability.logging import get_logger
 from core.store.database import Connection
 from core.store.webhooks import endpoints
@@ -196,17 +196,11 @@ async def test_endpoint(request: Request, user_id: AdminUser, endpoint_id: str) 
     """Sends a webhook of the type `endpoint.test`. `GET /api/webhooks/{id}` returns its outcome."""
     services = services_of(request)
     event_id = new_event_id()
-    event = {
-        "id": event_id,
-        "type": EventType.ENDPOINT_TEST,
-        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "endpointId": endpoint_id,
-    }
     async with services.database.as_user(user_id) as conn:
         endpoint = await _find(conn, user_id, endpoint_id)
         if endpoint.disabled_at is not None:
             raise endpoint_closed(None)
-        body = json.dumps(event, separators=(",", ":")).encode()
+        body = endpoint_test_body(event_id, endpoint_id=endpoint.endpoint_id)
         await insert_account_event(
             conn, event_id, endpoint.endpoint_id, EventType.ENDPOINT_TEST, body
         )

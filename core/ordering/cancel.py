@@ -29,9 +29,9 @@ async def cancel_execution(
     """Cancel an execution and return its state, within a few seconds ended or not.
 
     Repeating is safe, and an execution that has ended is returned unchanged. Raises
-    ExecutionNotFoundError.
+    ExecutionNotFoundError if it does not exist or belongs to another user.
     """
-    execution = await get_execution(services, user_id, execution_id)
+    execution = await _get_execution(services, user_id, execution_id)
     if execution.status.ended:
         return execution
     async with services.database.as_user(user_id) as conn:
@@ -45,13 +45,9 @@ async def cancel_execution(
     return await _wait_for_end(services, user_id, execution_id)
 
 
-async def get_execution(
+async def _get_execution(
     services: OrderingServices, user_id: UserId, execution_id: ExecutionId
 ) -> ExecutionStatusRecord:
-    """Return an execution as of one moment.
-
-    Raises ExecutionNotFoundError if it does not exist or belongs to another user.
-    """
     async with services.database.reading_as(user_id) as conn:
         execution = await find_execution(conn, user_id, execution_id)
     if execution is None:
@@ -101,7 +97,7 @@ async def _wait_for_end(
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + CANCEL_WAIT_SECONDS
     while True:
-        execution = await get_execution(services, user_id, execution_id)
+        execution = await _get_execution(services, user_id, execution_id)
         if execution.status.ended or loop.time() > give_up_at:
             return execution
         await asyncio.sleep(CANCEL_POLL_SECONDS)

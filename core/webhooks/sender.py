@@ -1,6 +1,4 @@
-"""One try to hand a webhook over: one POST, whatever the receiver does. No text of an exception
-leaves this file.
-"""
+"""One attempt to deliver a webhook: one POST. Exception texts never leave this module."""
 
 import asyncio
 import ssl
@@ -22,7 +20,7 @@ EXCERPT_BYTES: Final = 1024
 
 
 class AttemptError(StrEnum):
-    """Why a try did not deliver; the closed list that a user reads beside the attempt."""
+    """Why an attempt was not delivered: the closed list that users see with an attempt."""
 
     TIMED_OUT = "timed_out"
     CONNECT_TIMED_OUT = "connect_timed_out"
@@ -41,12 +39,11 @@ class AttemptError(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookHttpSettings:
-    """Limits of one try.
+    """Limits of one attempt.
 
-    total_seconds: for everything, from the name look-up to the last byte read; a slow receiver
-    holds a slot no longer. max_answer_bytes: what is read of an answer; nothing in it matters but
-    its first lines, kept for the user to see. outbound: where webhooks may go; by default nowhere
-    private.
+    total_seconds: from the name look-up to the last byte read, so that a slow receiver occupies a
+    slot no longer. max_answer_bytes: how much of a response is read; its beginning is kept for the
+    user. outbound: the egress rules; by default private addresses are refused.
     """
 
     user_agent: str = f"Takeone-Webhooks/{VERSION}"
@@ -59,9 +56,7 @@ class WebhookHttpSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of one POST. error None: delivered. status_code None: nothing that is HTTP came
-    back.
-    """
+    """The result of one POST. error None: delivered. status_code None: no HTTP response."""
 
     duration_ms: int
     status_code: int | None = None
@@ -73,10 +68,9 @@ class Answer:
 async def post_webhook(
     url: str, headers: Mapping[str, str], body: bytes, limits: WebhookHttpSettings
 ) -> Answer:
-    """POST once, on a fresh connection, without redirects. Never raises for what the network or the
-    receiver does.
+    """POST once on a new connection, without redirects. Network and receiver errors do not raise.
 
-    The status line decides: a receiver that said 2xx has the webhook, however its answer goes on.
+    The status line decides: after 2xx the webhook is delivered, even if the response is cut off.
     """
     began = time.monotonic()
     status: int | None = None
@@ -96,7 +90,7 @@ async def post_webhook(
         ):
             status = response.status_code
             retry_after = _retry_after_seconds(response, datetime.now(UTC))
-            # Raw: a compressed bomb stays as small as it is.
+            # Raw bytes, so that a compressed response cannot expand.
             async for chunk in response.aiter_raw():
                 received += chunk[: limits.max_answer_bytes - len(received)]
                 if len(received) >= limits.max_answer_bytes:
@@ -148,11 +142,11 @@ def _category(problem: BaseException) -> AttemptError:
     return AttemptError.NO_VALID_ANSWER
 
 
-# The first that fits, from the most exact to the widest.
+# The first match applies, from the most specific to the most general.
 _CAUSES: Final[tuple[tuple[type[BaseException], AttemptError], ...]] = (
     (httpx.InvalidURL, AttemptError.INVALID_URL),
     (httpx.UnsupportedProtocol, AttemptError.INVALID_URL),
-    (UnicodeError, AttemptError.INVALID_URL),  # a name that no resolver can be asked for
+    (UnicodeError, AttemptError.INVALID_URL),  # a host name that cannot be encoded
     (AddressRefusedError, AttemptError.ADDRESS_REFUSED),
     (NameNotResolvedError, AttemptError.NAME_NOT_RESOLVED),
     (ssl.SSLError, AttemptError.TLS_FAILED),
@@ -171,9 +165,7 @@ def _causes(problem: BaseException | None) -> Iterator[BaseException]:
 
 
 def _retry_after_seconds(response: httpx.Response, now: datetime) -> float | None:
-    """How long the receiver asks us to wait (RFC 9110 10.2.3: seconds, or a date). None: it
-    doesn't, or unreadably.
-    """
+    """Return the response's Retry-After in seconds (RFC 9110 10.2.3); None if absent or invalid."""
     if response.status_code not in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         return None
     value = response.headers.get("retry-after", "").strip()
@@ -188,9 +180,7 @@ def _retry_after_seconds(response: httpx.Response, now: datetime) -> float | Non
 
 
 def _excerpt(received: bytes) -> str:
-    """The beginning of an answer as text for a person: nothing that steers a terminal or turns text
-    around.
-    """
+    """Return the beginning of a response as printable text, without control characters."""
     text = received[:EXCERPT_BYTES].decode(errors="replace")
     printable = "".join(character if character.isprintable() else " " for character in text)
     return printable.encode()[:EXCERPT_BYTES].decode(errors="ignore")

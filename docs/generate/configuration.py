@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from core.platform.settings import processes
 from core.platform.settings.base import Settings
-from docs.generate.markdown import code, first_sentence, page, table
+from docs.generate.markdown import code, first_sentence, page, paragraph, table
 
 INTRO = """\
 Every setting is an environment variable, or a line of `.env` in the working directory; the
@@ -52,7 +52,7 @@ def _section(group: type[Settings], commands: dict[type[Settings], str]) -> str:
         if name in group.model_fields
     ]
     title = group.__name__.removesuffix("Settings")
-    intro = f"{first_sentence(group.__doc__)} Read by {readers}."
+    intro = paragraph(f"{first_sentence(group.__doc__)} Read by {readers}.")
     return f"## {title}\n\n{intro}\n\n{table(('variable', 'default', 'meaning'), rows)}"
 
 

@@ -17,7 +17,7 @@ from core.domain.messages.jobs import CancelOutcome, FindOutcome, JobRef, Submit
 from core.domain.states import JobState
 from core.jobs.admission import ProviderAdmission, measure_providers
 from core.store.jobs.callbacks import CallbackOutcome
-from core.store.providers.capacity import Pace, ProviderState, list_states
+from core.store.providers.capacity import ProviderState, list_states
 from core.store.providers.user_keys import delete_key, erase_unused, put_key
 from tests.activities.test_stalled_workers import (
     answered_late,
@@ -207,7 +207,7 @@ def _fields(ref: JobRef) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(401, "another one"), (402, "credit"), (403, "another one")]
+    ("status", "said"), [(401, "Replace the key"), (402, "out of credit"), (403, "Replace the key")]
 )
 async def test_own_key_that_is_refused_fails_its_execution_and_stops_nobody_else(
     harness: ActivityHarness, status: int, said: str
@@ -299,9 +299,7 @@ async def test_room_is_counted_for_each_key_by_itself(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.jobs.admission.SLOT_WAIT_SECONDS", 0.5)
-    jobs = replace(
-        harness.jobs, admission=ProviderAdmission(paces={"replicate": Pace(max_in_flight=1)})
-    )
+    jobs = replace(harness.jobs, admission=ProviderAdmission(max_in_flight={"replicate": 1}))
     harness.sandbox.set(image_seconds=30.0)
     one, key = await with_key(harness, ALICE)
     refs = [one.image, (await harness.accepted()).image, (await with_key(harness, BOB))[0].image]

@@ -4,15 +4,14 @@ They are recorded in the transaction that reaches the threshold. A release or a 
 revokes nothing, and a threshold is reported once per month.
 """
 
-import json
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
-from core.domain.ids import EventId, UserId, threshold_event_id
+from core.domain.ids import UserId, threshold_event_id
 from core.domain.messages.webhooks import EventType
-from core.domain.money import usd_text
-from core.domain.months import Measure, next_month, reached_percents
+from core.domain.months import Measure, reached_percents
+from core.domain.webhook_payload import budget_threshold_body
 from core.store.database import Connection
 from core.store.webhooks.account_events import insert_account_event
 
@@ -67,8 +66,14 @@ async def note_thresholds(conn: Connection, user_id: UserId, month: date | None 
             event_id = None
             if account["endpoint_id"] is not None:
                 event_id = threshold_event_id(user_id, this_month, measure, percent)
-                body = _body(
-                    event_id, this_month, measure, percent, limit=limit, held=held, settled=settled
+                body = budget_threshold_body(
+                    event_id,
+                    month=this_month,
+                    measure=measure,
+                    percent=percent,
+                    limit=limit,
+                    held=held,
+                    settled=settled,
                 )
                 type_ = EventType.BUDGET_THRESHOLD_REACHED
                 await insert_account_event(conn, event_id, account["endpoint_id"], type_, body)
@@ -79,34 +84,3 @@ def _used(budget: Mapping[str, Any], measure: Measure) -> tuple[int, int]:
     if measure is Measure.USD:
         return budget["held_nano_usd"], budget["settled_nano_usd"]
     return budget["held_videos"], budget["settled_videos"]
-
-
-def _body(
-    event_id: EventId,
-    month: date,
-    measure: Measure,
-    percent: int,
-    *,
-    limit: int,
-    held: int,
-    settled: int,
-) -> bytes:
-    """Return the webhook body: money as decimal text, videos as numbers."""
-    money = measure is Measure.USD
-    amounts = {"limit": limit, "used": held + settled, "held": held, "settled": settled}
-    body = {
-        "id": event_id,
-        "type": EventType.BUDGET_THRESHOLD_REACHED,
-        "timestamp": _text(datetime.now(UTC)),
-        "month": f"{month:%Y-%m}",
-        "kind": measure,
-        "percent": percent,
-        **({"currency": "USD"} if money else {}),
-        **{name: usd_text(amount) if money else amount for name, amount in amounts.items()},
-        "resetsAt": _text(next_month(month)),
-    }
-    return json.dumps(body, separators=(",", ":")).encode()
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

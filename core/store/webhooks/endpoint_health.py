@@ -1,12 +1,12 @@
 """How endpoints fare: what a try tells of its endpoint, in the transaction that records the try."""
 
-import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from core.domain.ids import EndpointId, new_event_id
 from core.domain.messages.webhooks import DisabledReason, EventType
+from core.domain.webhook_payload import endpoint_disabled_body
 from core.store.database import Connection
 from core.store.webhooks.account_events import insert_account_event
 
@@ -77,24 +77,14 @@ async def disable(
     default: EndpointId | None = await conn.fetchval(FIND_DEFAULT, row["user_id"], endpoint_id)
     if default is not None:
         event_id = new_event_id()
-        body = {
-            "id": event_id,
-            "type": EventType.ENDPOINT_DISABLED,
-            "timestamp": _text(row["disabled_at"]),
-            "endpointId": endpoint_id,
-            "url": row["url"],
-            "reason": reason,
-            "failingSince": _text(row["failing_since"]),
-            "lastSuccessAt": _text(row["last_success_at"]),
-        }
-        plain = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        await insert_account_event(conn, event_id, default, EventType.ENDPOINT_DISABLED, plain)
+        body = endpoint_disabled_body(
+            event_id,
+            endpoint_id=endpoint_id,
+            url=row["url"],
+            reason=reason,
+            disabled_at=row["disabled_at"],
+            failing_since=row["failing_since"],
+            last_success_at=row["last_success_at"],
+        )
+        await insert_account_event(conn, event_id, default, EventType.ENDPOINT_DISABLED, body)
     return Disabled(endpoint_id=endpoint_id, reason=reason, told=default is not None)
-
-
-def _text(moment: datetime | None) -> str | None:
-    return (
-        None
-        if moment is None
-        else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )

@@ -1,0 +1,83 @@
+"""core.ordering without HTTP: what a second surface would call."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.domain.ids import ExecutionId
+from core.domain.money import NanoUsd
+from core.ordering.accept import VideoOrder, accept_video
+from core.ordering.errors import (
+    ExecutionNotFoundError,
+    IdempotencyConflictError,
+    InvalidFieldsError,
+    MaxCostError,
+    OrderingError,
+)
+from core.ordering.idempotency import Answer, IdempotencyKey
+from core.ordering.plan import VideoRequest
+from core.ordering.quote import quote_video
+from core.ordering.retry import QueuedRetry, RetryOrder, retry_execution
+from tests.api.conftest import Api, TestUser
+
+REQUEST = VideoRequest(prompt="A paper boat")
+KEY = IdempotencyKey(key="order 1042", request_sha256=b"first")
+
+
+def _render(execution_id: ExecutionId) -> bytes:
+    return f"accepted {execution_id}".encode()
+
+
+def _render_retry(retry: QueuedRetry) -> bytes:
+    return str(retry.generation).encode()
+
+
+async def test_accepted_order_is_replayed_under_its_key(api: Api, user: TestUser) -> None:
+    order = VideoOrder(user_id=user.user_id, request=REQUEST, idempotency_key=KEY)
+
+    first = await accept_video(api.services.ordering, order, _render)
+    again = await accept_video(api.services.ordering, order, _render)
+
+    assert first.body.startswith(b"accepted exec_")
+    assert again == Answer(body=first.body, replayed=True)
+    other_request = replace(order, idempotency_key=replace(KEY, request_sha256=b"second"))
+    with pytest.raises(IdempotencyConflictError):
+        await accept_video(api.services.ordering, other_request, _render)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"request": replace(REQUEST, duration_seconds=30)}, InvalidFieldsError),
+        ({"webhook_url": "http://127.0.0.1/"}, InvalidFieldsError),
+        ({"max_cost_nano_usd": NanoUsd(1)}, MaxCostError),
+    ],
+)
+async def test_refused_order_writes_nothing(
+    api: Api, user: TestUser, change: dict[str, object], error: type[OrderingError]
+) -> None:
+    order = VideoOrder(user_id=user.user_id, request=REQUEST, idempotency_key=KEY)
+
+    with pytest.raises(error):
+        await accept_video(api.services.ordering, replace(order, **change), _render)
+
+    async with api.database.as_system() as conn:
+        for table in ("executions", "idempotency_keys", "ledger_entries"):
+            assert await conn.fetchval(f"SELECT count(*) FROM {table}") == 0
+
+
+async def test_max_cost_error_carries_the_quoted_steps(api: Api, user: TestUser) -> None:
+    quote = await quote_video(api.services.ordering, user.user_id, REQUEST)
+    order = VideoOrder(user_id=user.user_id, request=REQUEST, max_cost_nano_usd=NanoUsd(1))
+
+    with pytest.raises(MaxCostError) as raised:
+        await accept_video(api.services.ordering, order, _render)
+
+    assert raised.value.steps == quote.worst_costs
+
+
+async def test_retry_of_an_unknown_execution_is_not_found(api: Api, user: TestUser) -> None:
+    order = RetryOrder(user_id=user.user_id, execution_id=ExecutionId("exec_unknown"))
+
+    with pytest.raises(ExecutionNotFoundError):
+        await retry_execution(api.services.ordering, order, _render_retry)
