@@ -19,7 +19,7 @@ from core.platform.temporal.policies import RETRY_DELAYS_SECONDS, WEBHOOKS_QUEUE
 from core.store.database import Database
 from core.store.webhooks.events import AttemptRecord, get_webhook, list_attempts
 from core.webhooks.concurrency import AttemptSlots
-from deploy.local.programs import program
+from deploy.local.servers.programs import program
 from tests.support.outbound import LOCAL_HTTP
 from tests.support.receiver import Receiver, drop, hang, reply
 from tests.support.servers import PostgresServer, TemporalServer, new_database
