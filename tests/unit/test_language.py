@@ -27,7 +27,10 @@ CLEAN = (
     "core/ordering/",
     "core/platform/temporal/",
     "core/webhooks/",
+    "tests/activities/",
+    "tests/maintenance/",
     "tests/unit/test_language.py",
+    "tests/workflows/",
     "worker.py",
     "workflows/",
 )
