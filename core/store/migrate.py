@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
-from core.platform.settings.processes import MigrateProcess, describe_settings, load
+from core.platform.settings.load import describe_settings, load
+from core.platform.settings.processes import MigrateProcess
 
 LOCK_KEY = 0x7A4B_0001
 LOCK_TIMEOUT = "10s"

@@ -21,8 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 CLEAN = (
     "activities/",
-    "api/executions/",
-    "api/http/ordering_problems.py",
+    "api/",
     "core/jobs/",
     "core/maintenance/",
     "core/ordering/",
@@ -39,7 +38,10 @@ CLEAN = (
     "core/store/secrets/",
     "core/store/webhooks/",
     "core/webhooks/",
+    "tests/activities/",
+    "tests/maintenance/",
     "tests/unit/test_language.py",
+    "tests/workflows/",
     "worker.py",
     "workflows/",
 )
