@@ -159,7 +159,7 @@ class JobActivities:
 
     @activity.defn(name="cancel_job")
     async def cancel(self, ref: JobRef) -> CancelJobResult:
-        """Cancel a running job at its provider once; `wait` then reads how it ended and its cost.
+        """Cancel a running job at its provider once; `wait` then reads its outcome and its cost.
 
         Repeating is safe: only a try without an answer calls the provider again. A new workflow run
         or a second order finds the cancel in the row and makes no call.

@@ -193,7 +193,7 @@ class WebhookActivities:
     def _previous_secret(
         self, webhook: webhooks.WebhookRecord, secrets: SigningSecrets
     ) -> str | None:
-        """Return the secret that is being replaced; None if there is none or it is unusable.
+        """Return the secret that is being replaced; None if it is missing or unusable.
 
         An unusable one must not prevent signing with the new secret.
         """
@@ -270,7 +270,7 @@ def _report_disabled(webhook: webhooks.WebhookRecord, disabled: Disabled) -> Non
         endpoint_id=disabled.endpoint_id,
         user_id=webhook.user_id,
         reason=disabled.reason,
-        notified=disabled.told,
+        notified=disabled.notified,
     )
 
 

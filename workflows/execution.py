@@ -182,15 +182,17 @@ class ExecutionWorkflow:
             result = await self._try_submit(step, job)
             if result.outcome is SubmitOutcome.UNKNOWN:
                 self._show(step, JobState.UNKNOWN)
-                found = await self._find(step, job)
-                result = SubmitJobResult(outcome=_AFTER_FIND[found.outcome], failure=found.failure)
+                lookup = await self._find(step, job)
+                result = SubmitJobResult(
+                    outcome=_AFTER_FIND[lookup.outcome], failure=lookup.failure
+                )
             if result.outcome in (SubmitOutcome.SUBMITTED, SubmitOutcome.ENDED):
                 return True
             if result.outcome is not SubmitOutcome.NOT_SENT:
                 self._note_failure(step, result.failure)
                 return False
             refusal = result.failure or refusal
-            if result.held_back:  # deferred, not tried: its pauses need not grow
+            if result.held_back:  # deferred, not tried: its pauses do not grow
                 backoff = max(policies.DEFERRED_MIN_SECONDS, result.retry_after_seconds / 4)
             else:
                 tries += 1

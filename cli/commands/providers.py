@@ -12,7 +12,17 @@ from core.store.accounts.audit import record
 from core.store.operator import camel
 from core.store.providers.capacity import ProviderState, list_states, reset
 
-COLUMNS = ("provider", "accepts", "inFlight", "trippedAt", "trippedCode", "trips", "probeAt")
+COLUMNS = (
+    "provider",
+    "accepts",
+    "inFlight",
+    "waiting",
+    "quietUntil",
+    "trippedAt",
+    "trippedCode",
+    "trips",
+    "probeAt",
+)
 
 app = typer.Typer(help="Show and reset the state of providers.", no_args_is_help=True)
 
@@ -39,14 +49,13 @@ async def reset_state(
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
-    """Close the circuit breaker of a provider and forget its reduced capacity."""
+    """Close the circuit breaker of a provider and end its pause."""
     async with transaction(context) as conn:
         state = await reset(conn, provider)
         if state is not None:
             detail = {
                 "trippedCode": state["tripped_code"],
-                "maxInFlight": state["max_in_flight"],
-                "submitsPerSecond": state["submits_per_second"],
+                "quietUntil": str(state["quiet_until"]) if state["quiet_until"] else None,
                 "note": note,
             }
             await record(conn, actor, "providers reset", provider, detail)

@@ -8,7 +8,7 @@ job was certainly not sent, and a signal that is lost is learned from the next c
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from random import random
 from typing import Any, Self
 
@@ -31,70 +31,70 @@ from core.providers.registry import provider_pace
 from core.store.database import DATABASE_DOWN, Connection, Database
 from core.store.jobs.jobs import JobRecord
 from core.store.providers.capacity import (
-    HeldBack,
-    HeldBy,
-    Pace,
-    Passed,
-    RoomAsked,
-    ask_again,
-    forget_waits,
+    Admitted,
+    Deferral,
+    DeferredBy,
+    SlotRequest,
+    check_slot,
+    delete_stale_capacity,
     list_states,
-    lower,
-    raise_again,
-    take_room,
+    pause_scope,
+    take_slot,
 )
 from core.store.providers.circuit_breaker import (
     close,
     list_tripped,
-    probe_said_neither,
+    release_probe,
     trip,
-    try_no_more,
+    withdraw_probe,
 )
 
 log = get_logger(__name__)
 
-NO_LIMIT = Pace(max_in_flight=1_000_000)
-"""For providers without a setting."""
+NO_LIMIT = 1_000_000
+"""The slots of a provider without a setting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderAdmission:
-    """Admits jobs. paces: by provider, the limits for one key over all workers."""
+    """Admits jobs. max_in_flight: by provider, the slots of one key over all workers."""
 
-    paces: Mapping[str, Pace] = field(default_factory=dict[str, Pace])
+    max_in_flight: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @classmethod
     def of(cls, settings: ProviderSettings, names: Iterable[str]) -> Self:
-        return cls(paces={name: _pace(settings, name) for name in names})
+        return cls(
+            max_in_flight={name: provider_pace(settings, name).max_in_flight for name in names}
+        )
 
-    async def admit(self, conn: Connection, job: JobRecord) -> Passed | HeldBack:
+    async def admit(self, conn: Connection, job: JobRecord) -> Admitted | Deferral:
         """Take a slot. Call it in the intent's transaction, right before the intent."""
-        return await take_room(conn, self._request(job))
+        return await take_slot(conn, self._request(job))
 
-    async def withdraw(self, conn: Connection, job: JobRecord, admitted: Passed) -> None:
+    async def withdraw(self, conn: Connection, job: JobRecord, admitted: Admitted) -> None:
         """Return a probe in the same transaction, because nothing is sent after all."""
-        if admitted.probes:
-            await try_no_more(conn, job.scope, job.job_id)
+        if admitted.is_probe:
+            await withdraw_probe(conn, job.scope, job.job_id)
 
-    async def wait_for_slot(self, database: Database, job: JobRecord, reason: HeldBack) -> bool:
+    async def wait_for_slot(self, database: Database, job: JobRecord, reason: Deferral) -> bool:
         """Wait a few seconds for a slot, in fairness order.
 
         Return False if the workflow has to submit again later.
         """
-        if reason.by not in (HeldBy.ROOM, HeldBy.RATE) or reason.seconds > SLOT_WAIT_SECONDS:
+        if reason.by is not DeferredBy.CAPACITY:
             return False
         end = boot_seconds() + SLOT_WAIT_SECONDS
         while boot_seconds() < end and not activity.is_worker_shutdown():
             await asyncio.sleep(SLOT_POLL_SECONDS * (0.5 + random()))  # noqa: S311 - jitter
             async with database.as_system() as conn:
-                if await ask_again(conn, self._request(job)) is None:
+                if await check_slot(conn, self._request(job)) is None:
                     return True
         return False
 
-    def deferred_result(self, job: JobRecord, reason: HeldBack) -> SubmitJobResult:
+    def deferred_result(self, job: JobRecord, reason: Deferral) -> SubmitJobResult:
         """Return the submit result of a deferred job, with the pause before the next submit."""
         metrics.SUBMITS_HELD_BACK.labels(job.provider, reason.by.value).inc()
-        failure = _refused_failure(job) if reason.by is HeldBy.BREAKER else None
+        failure = _refused_failure(job) if reason.by is DeferredBy.BREAKER else None
         return SubmitJobResult(
             outcome=SubmitOutcome.NOT_SENT,
             held_back=True,
@@ -109,14 +109,14 @@ class ProviderAdmission:
         return _refused_failure(job) if tripped else Failure.of(FailureCode.DEADLINE_EXCEEDED)
 
     async def apply(
-        self, database: Database, job: JobRecord, result: SendResult, admitted: Passed
+        self, database: Database, job: JobRecord, result: SendResult, admitted: Admitted
     ) -> None:
         """Apply a send's signal about its provider, after the result is committed.
 
         Raises nothing: a signal that cannot be written is learned from the next create call.
         """
         trouble = result.provider in (ProviderSignal.REFUSES, ProviderSignal.RATE_LIMITED)
-        if not trouble and not admitted.learned:
+        if not trouble and not admitted.is_probe:
             return
         try:
             async with database.as_system() as conn:
@@ -127,13 +127,12 @@ class ProviderAdmission:
             )
 
     async def _apply(
-        self, conn: Connection, job: JobRecord, result: SendResult, admitted: Passed
+        self, conn: Connection, job: JobRecord, result: SendResult, admitted: Admitted
     ) -> None:
-        scope, pace = job.scope, self._pace(job.provider)
+        scope = job.scope
         if result.provider is ProviderSignal.ACCEPTS:
-            if admitted.probes and await close(conn, scope, job.job_id):
+            if admitted.is_probe and await close(conn, scope, job.job_id):
                 log.warning("provider.breaker_closed", provider=scope)
-            await raise_again(conn, scope, pace)
         elif result.provider is ProviderSignal.REFUSES and result.failure is not None:
             code, status = result.failure.code, result.answer.status_code
             tripped = await trip(conn, scope, job.job_id, code, status)
@@ -141,21 +140,18 @@ class ProviderAdmission:
                 _report_trip(job, code, status, tripped.seconds)
         elif result.provider is not ProviderSignal.UNKNOWN:
             if result.provider is ProviderSignal.RATE_LIMITED:
-                lowered = await lower(conn, scope, pace, result.answer.retry_after_seconds)
-                log.info("provider.rate_limited", provider=scope, **asdict(lowered))
-            if admitted.probes:
-                await probe_said_neither(conn, scope, job.job_id)
+                seconds = await pause_scope(conn, scope, result.answer.retry_after_seconds)
+                log.info("provider.rate_limited", provider=scope, pause_seconds=round(seconds))
+            if admitted.is_probe:
+                await release_probe(conn, scope, job.job_id)
 
-    def _pace(self, provider: str) -> Pace:
-        return self.paces.get(provider, NO_LIMIT)
-
-    def _request(self, job: JobRecord) -> RoomAsked:
-        return RoomAsked(
+    def _request(self, job: JobRecord) -> SlotRequest:
+        return SlotRequest(
             scope=job.scope,
             job_id=job.job_id,
             user_id=job.user_id,
             continuing=job.parameters.image is not None,
-            pace=self._pace(job.provider),
+            max_in_flight=self.max_in_flight.get(job.provider, NO_LIMIT),
         )
 
 
@@ -185,11 +181,6 @@ def _refused_failure(job: JobRecord) -> Failure:
     )
 
 
-def _pace(settings: ProviderSettings, name: str) -> Pace:
-    limits = provider_pace(settings, name)
-    return Pace(max_in_flight=limits.max_in_flight, submits_per_second=limits.submits_per_second)
-
-
 def submit_rate(settings: ProviderSettings, name: str) -> float | None:
     """Return the rate limit of a provider's submit queue, over all workers; None: no limit."""
     return provider_pace(settings, name).submits_per_second
@@ -200,7 +191,7 @@ async def measure_providers(conn: Connection, names: Iterable[str]) -> None:
 
     Jobs in flight are counted with any key.
     """
-    await forget_waits(conn)
+    await delete_stale_capacity(conn)
     states = {state.provider: state for state in await list_states(conn)}
     in_flight = Counter[str]()
     for scope, state in states.items():
@@ -210,12 +201,6 @@ async def measure_providers(conn: Connection, names: Iterable[str]) -> None:
         state = states.get(name)
         metrics.BREAKER_OPEN.labels(name).set(state is not None and state.tripped_at is not None)
         metrics.IN_FLIGHT.labels(name).set(in_flight[name])
-        metrics.LOWERED_IN_FLIGHT.labels(name).set(
-            (state.max_in_flight or 0) if state is not None else 0
-        )
-        metrics.LOWERED_RATE.labels(name).set(
-            (state.submits_per_second or 0) if state is not None else 0
-        )
 
 
 def clear_provider_gauges() -> None:
@@ -223,7 +208,5 @@ def clear_provider_gauges() -> None:
     for gauge in (
         metrics.BREAKER_OPEN,
         metrics.IN_FLIGHT,
-        metrics.LOWERED_IN_FLIGHT,
-        metrics.LOWERED_RATE,
     ):
         gauge.clear()

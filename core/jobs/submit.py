@@ -39,7 +39,7 @@ from core.store.jobs.jobs import (
     mark_send_answered,
     take_back_send,
 )
-from core.store.providers.capacity import HeldBack, Passed
+from core.store.providers.capacity import Admitted, Deferral
 from core.store.providers.user_keys import current_key
 from core.store.recovery.restore_marker import HighWater
 
@@ -58,7 +58,7 @@ class Deferred:
     """
 
     job: JobRecord
-    reason: HeldBack
+    reason: Deferral
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class _Intent:
     request: CreateRequest
     number: int
     serial: int
-    admitted: Passed
+    admitted: Admitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ class JobSubmitter:
         except (ModelNotOfferedError, InputUnavailableError, ValueError) as error:
             return await refuse_unsent(conn, ref, _unpreparable(ref, error))
         admitted = await self.admission.admit(conn, keyed)
-        if isinstance(admitted, HeldBack):
+        if isinstance(admitted, Deferral):
             if job.cancel_requested:
                 return await sent_already(conn, ref, job)
             return Deferred(job=keyed, reason=admitted)

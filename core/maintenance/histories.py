@@ -60,7 +60,7 @@ class RecordedJob:
     """A job as Temporal recorded it. at: when its last send was scheduled.
 
     provider_key_id: the user's own key of that send. key_known: the activity's result named the
-    key; otherwise it is the one that the user had when the workflow was started.
+    key; otherwise it is the key that the user had when the workflow was started.
     """
 
     fate: JobFate
@@ -264,8 +264,8 @@ class HistoryReader:
             fate = _AFTER_SUBMIT[submitted.outcome]
             self.jobs[job_id] = _after_result(fate, submitted, before, now)
         else:
-            found = await self._decode(completed.result.payloads, FindJobResult)
-            self.jobs[job_id] = _after_result(_AFTER_FIND[found.outcome], found, before, now)
+            lookup = await self._decode(completed.result.payloads, FindJobResult)
+            self.jobs[job_id] = _after_result(_AFTER_FIND[lookup.outcome], lookup, before, now)
 
     async def _decode(self, payloads: Iterable[Payload], kind: type[Any]) -> Any:
         listed: Sequence[Payload] = list(payloads)

@@ -34,7 +34,7 @@ from core.store.recovery.rebuild import (
 
 STATUS_TRIES: Final = 3
 STATUS_PAUSE_SECONDS: Final = 2.0
-"""Short enough for an operator who waits; a provider that stays down is asked later."""
+"""Short, because the command waits; a provider that stays down is asked later."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -190,7 +190,7 @@ class OpenBillSettler:
     ) -> None:
         """Cancel, once, a job that still runs although no execution waits for it.
 
-        A later round reads how it ended and what it cost.
+        A later round reads its outcome and its cost.
         """
         if job.state is not JobState.SUBMITTED or job.cancel_sent_at is not None:
             return

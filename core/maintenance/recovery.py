@@ -88,7 +88,7 @@ class Recovery:
     for_operator: list[str] = field(default_factory=list[str], init=False)
 
     async def survey(self, since: datetime | None) -> Survey:
-        """Read what has to be recovered; change nothing but pause submits if the mark is ahead."""
+        """Read what has to be recovered. Submits are paused if the database is behind."""
         try:
             mark, _, behind = await find_behind(self.database, self.objects)
         except MarkUnreadableError:
@@ -198,7 +198,7 @@ class Recovery:
         ]
 
     async def _end(self, survey: Survey, actor: str) -> None:
-        """Set the mark to the database's position, write the audit record and resume submits."""
+        """Lower the high-water mark to the database, write the audit record, resume submits."""
         async with self.database.as_system() as conn:
             await renumber_last(conn, survey.mark.serial if survey.mark is not None else 0)
             position = await get_position(conn)

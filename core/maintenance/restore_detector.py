@@ -59,7 +59,7 @@ async def find_behind(
     """
     mark, position = await _compare(database, objects)
     if not position.behind and position.serial < _serial(mark):
-        # Look twice: a recovery that ended between the two reads has lowered the mark.
+        # Look twice: a recovery that ended between the two reads has lowered the high-water mark.
         mark, position = await _compare(database, objects)
     behind = position.behind or position.serial < _serial(mark)
     if behind and not position.behind:
@@ -69,7 +69,7 @@ async def find_behind(
 
 
 async def _compare(database: Database, objects: ObjectStore) -> tuple[Mark | None, Position]:
-    """Read the mark first: whatever is sent and marked meanwhile is then in the database too."""
+    """Read the high-water mark first: sends that are marked meanwhile are in the database too."""
     mark = await read_mark(objects)
     async with database.as_system() as conn:
         return mark, await get_position(conn)
@@ -83,7 +83,7 @@ def _serial(mark: Mark | None) -> int:
 class RestoreDetector:
     """Compares the database with its high-water mark.
 
-    leads: whether this process is the reconciler's leader, which writes the mark.
+    leads: whether this process is the reconciler's leader, which writes the high-water mark.
     """
 
     database: Database
@@ -166,7 +166,7 @@ class RestoreDetector:
 
         Raises DatabaseBehindError if it is marked as behind or this process has seen a later send.
         """
-        # Before the query: a send that is noted meanwhile need not be in its result.
+        # Before the query: a send that is noted meanwhile may be missing in its result.
         known = self.high_water.known
         async with self.database.as_system() as conn:
             position = await get_position(conn)

@@ -10,13 +10,12 @@ from core.store.accounts.audit import list_audit
 from core.store.database import Database
 from core.store.jobs.jobs import begin_send
 from core.store.providers.capacity import (
-    HeldBack,
-    HeldBy,
-    Pace,
-    Passed,
-    RoomAsked,
-    lower,
-    take_room,
+    Admitted,
+    Deferral,
+    DeferredBy,
+    SlotRequest,
+    pause_scope,
+    take_slot,
 )
 from core.store.providers.circuit_breaker import trip
 from tests.support.admin import run_admin
@@ -32,7 +31,7 @@ async def database(fresh_database: FreshDatabase) -> AsyncGenerator[Database]:
         yield opened
 
 
-async def test_providers_are_shown_and_reset_and_that_is_written_down(
+async def test_providers_are_shown_reset_and_audited(
     fresh_database: FreshDatabase, database: Database
 ) -> None:
     url = fresh_database.application_dsn
@@ -42,16 +41,11 @@ async def test_providers_are_shown_and_reset_and_that_is_written_down(
         assert await begin_send(conn, one.image, 1, {}, {})
     async with database.as_system() as conn:
         await trip(conn, "replicate", new_job_id(), FailureCode.PROVIDER_CREDIT_EXHAUSTED, 402)
-        await lower(conn, "fal", Pace(max_in_flight=8), 0.0)
+        await pause_scope(conn, "fal", 60.0)
 
     fal, replicate = (await run_admin(url, "providers", "show")).json
-    assert (fal["provider"], fal["accepts"], fal["inFlight"], fal["maxInFlight"]) == (
-        "fal",
-        True,
-        1,
-        1,
-    )
-    assert fal["submitsPerSecond"] == 1.0
+    assert (fal["provider"], fal["accepts"], fal["inFlight"]) == ("fal", True, 1)
+    assert fal["quietUntil"] is not None
     assert (replicate["provider"], replicate["accepts"], replicate["trips"]) == (
         "replicate",
         False,
@@ -62,28 +56,28 @@ async def test_providers_are_shown_and_reset_and_that_is_written_down(
         402,
     )
 
-    async def asks() -> Passed | HeldBack:
+    async def take() -> Admitted | Deferral:
         async with database.as_user(one.user_id) as conn:
-            return await take_room(
+            return await take_slot(
                 conn,
-                RoomAsked(
+                SlotRequest(
                     scope="replicate",
                     job_id=one.video.job_id,
                     user_id=one.user_id,
                     continuing=True,
-                    pace=Pace(max_in_flight=8),
+                    max_in_flight=8,
                 ),
             )
 
-    held = await asks()
-    assert isinstance(held, HeldBack)
-    assert held.by is HeldBy.BREAKER
+    deferral = await take()
+    assert isinstance(deferral, Deferral)
+    assert deferral.by is DeferredBy.BREAKER
     done = await run_admin(
         url, "providers", "reset", "replicate", "--actor", "Ada", "--note", "paid the invoice"
     )
     assert done.json == {"provider": "replicate", "changed": True}
     assert (await run_admin(url, "providers", "reset", "replicate")).json["changed"] is False
-    assert isinstance(await asks(), Passed)
+    assert isinstance(await take(), Admitted)
     async with database.as_system() as conn:
         (entry,) = await list_audit(conn)
     assert (entry.actor, entry.action, entry.target) == ("Ada", "providers reset", "replicate")

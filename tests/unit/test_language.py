@@ -20,12 +20,32 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 CLEAN = (
-    "api/executions/",
-    "api/http/ordering_problems.py",
+    "activities/",
+    "api/",
+    "core/jobs/",
+    "core/maintenance/",
     "core/ordering/",
+    "core/platform/crypto/",
     "core/platform/settings/",
+    "core/platform/temporal/",
     "core/providers/",
+    "core/store/accounts/",
+    "core/store/database.py",
+    "core/store/executions/",
+    "core/store/login.py",
+    "core/store/migrate.py",
+    "core/store/migrations/",
+    "core/store/operator.py",
+    "core/store/recovery/",
+    "core/store/secrets/",
+    "core/store/webhooks/",
+    "core/webhooks/",
+    "tests/activities/",
+    "tests/maintenance/",
     "tests/unit/test_language.py",
+    "tests/workflows/",
+    "worker.py",
+    "workflows/",
 )
 """Files and folders that must have no findings; a trailing `/` names a folder."""
 

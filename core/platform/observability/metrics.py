@@ -140,16 +140,6 @@ BREAKER_OPEN = Gauge(
 IN_FLIGHT = Gauge(
     "takeone_provider_in_flight", "Jobs that may run at a provider, over all workers.", ["provider"]
 )
-LOWERED_IN_FLIGHT = Gauge(
-    "takeone_provider_lowered_in_flight",
-    "How many jobs may be in flight at a provider after its 429s; 0: as many as the setting says.",
-    ["provider"],
-)
-LOWERED_RATE = Gauge(
-    "takeone_provider_lowered_submits_per_second",
-    "How many create calls a second a provider is sent after its 429s; 0: as many as the setting says.",
-    ["provider"],
-)
 WEBHOOK_ATTEMPTS = Counter(
     "takeone_webhook_attempts_total", "Tries to deliver a webhook, by outcome.", ["outcome"]
 )

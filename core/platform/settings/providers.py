@@ -59,6 +59,16 @@ class ProviderSettings(Settings):
         description="fal create calls and cancels per second over all workers; 0: no limit",
     )
 
+    # For providers that are faster or slower than the catalogue's figures, such as the sandbox.
+    usual_image_seconds: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="usual duration of an image, instead of each model's own; used for progress and polling",
+    )
+    usual_video_seconds: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="usual duration of a video, instead of each model's own",
+    )
+
     # Declared after fal_key, so that its validator can see both keys.
     replicate_api_token: SecretStr | None = Field(
         default=None,

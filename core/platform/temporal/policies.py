@@ -31,7 +31,7 @@ def task_queues(providers: Iterable[str]) -> list[str]:
 
 START_RPC_TIMEOUT: Final = timedelta(seconds=3)
 """A start or signal from a request handler. If Temporal is down, the reconciler repeats it later,
-so a caller need not wait longer.
+so a caller does not wait longer.
 """
 
 # Submit. Deadlines nest: create call < start-to-close without the slot wait (a stop ends that wait)

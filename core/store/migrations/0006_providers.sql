@@ -36,11 +36,6 @@ CREATE TABLE provider_states (
     probe_at           timestamptz,                                   -- when the next probe is allowed
     probe_job_id       text,                                          -- the job whose send is the probe
     admitted_at        timestamptz,                                   -- when a request was last accepted as a probe
-    -- Limits learned from 429 responses. NULL: the setting applies.
-    max_in_flight      integer CHECK (max_in_flight > 0),
-    submits_per_second double precision CHECK (submits_per_second > 0),
-    next_send_at       timestamptz,                                   -- the next send at the lowered rate
-    lowered_at         timestamptz,
     quiet_until        timestamptz,                                   -- from the last Retry-After
     CHECK ((tripped_at IS NULL) = (probe_at IS NULL))
 );

@@ -1,10 +1,9 @@
-"""The breaker of each provider: one that refuses us altogether is left alone, but for one send now
-and then that tries.
+"""Circuit breakers: a provider that refuses a key gets no sends but single probes.
 
-Each key has a breaker of its own: `provider` in the rows is a scope
-(core.domain.messages.jobs.key_scope).
+Each key has its own breaker: `provider` in the rows is a scope
+(`core.domain.messages.jobs.key_scope`).
 
-Nothing here is part of a purchase: what is held back is asked again, and is certainly not sent.
+Nothing here is part of a purchase: a deferred job was certainly not sent and asks again.
 """
 
 from collections.abc import Collection
@@ -18,13 +17,11 @@ from core.store.database import Connection, among_all_users
 
 FIRST_PAUSE_SECONDS: Final = 60
 LONGEST_PAUSE_SECONDS: Final = 900
-"""A tripped breaker lets one send try after the first pause; each that is refused, too, doubles it,
-up to this.
-"""
+"""An open breaker allows a probe after the first pause; each refused probe doubles the pause."""
 PROBE_SECONDS: Final = 60
-"""How long the answer of the one that tries is waited for before another one may."""
+"""How long a probe may be out before another probe is allowed."""
 PROBE_AGAIN_SECONDS: Final = 5
-"""After an answer that says neither."""
+"""The pause after a probe whose answer neither accepts nor refuses the key."""
 
 CLAIM_PROBE = """
 UPDATE provider_states SET probe_job_id = $2, probe_at = clock_timestamp() + make_interval(secs => $3)
@@ -34,8 +31,8 @@ WHERE provider = (
 )
 RETURNING provider
 """
-# The first refusal trips it; one of a send that was out by then says nothing new. Who tried makes
-# the pause longer.
+# The first refusal trips the breaker; a refused probe lengthens the pause. Refusals of sends that
+# were already out change nothing.
 TRIP = """
 INSERT INTO provider_states AS s (provider, tripped_at, tripped_code, tripped_status, trips, probe_at)
 VALUES ($1, now(), $3, $4, 1, clock_timestamp() + make_interval(secs => $5))
@@ -53,7 +50,7 @@ SET tripped_at = NULL, tripped_code = NULL, tripped_status = NULL, trips = 0, pr
 WHERE provider = $1 AND probe_job_id = $2 AND tripped_at IS NOT NULL
 RETURNING provider
 """
-PROBE_SAID_NEITHER = """
+RELEASE_PROBE = """
 UPDATE provider_states SET probe_job_id = NULL, probe_at = clock_timestamp() + make_interval(secs => $3)
 WHERE provider = $1 AND probe_job_id = $2 AND tripped_at IS NOT NULL
 """
@@ -65,7 +62,7 @@ WHERE provider = $1 AND tripped_at IS NOT NULL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tripped:
-    """fresh: by this answer. seconds: until one may try."""
+    """An open breaker. fresh: this answer tripped it. seconds: until the next probe."""
 
     fresh: bool
     seconds: float
@@ -74,7 +71,7 @@ class Tripped:
 async def trip(
     conn: Connection, scope: str, job_id: JobId, code: FailureCode, status: int | None
 ) -> Tripped:
-    """The provider refuses us: nothing more is sent there but one try now and then. As system."""
+    """Open the breaker of a key, or lengthen its pause. Call it as system."""
     done = await conn.fetchrow(
         TRIP, scope, job_id, code, status, float(FIRST_PAUSE_SECONDS), float(LONGEST_PAUSE_SECONDS)
     )
@@ -83,28 +80,30 @@ async def trip(
 
 
 async def close(conn: Connection, scope: str, job_id: JobId) -> bool:
-    """The send that tried was accepted. False: this job's was not the one, or it was closed. As
-    system.
+    """Close the breaker after an accepted probe. Return False if this job was not the probe.
+
+    Call it as system.
     """
     return await conn.fetchval(CLOSE, scope, job_id) is not None
 
 
-async def probe_said_neither(conn: Connection, scope: str, job_id: JobId) -> None:
-    """The send that tried was not accepted, for a reason of its own: another one tries soon. As
-    system.
-    """
-    await conn.execute(PROBE_SAID_NEITHER, scope, job_id, float(PROBE_AGAIN_SECONDS))
+async def release_probe(conn: Connection, scope: str, job_id: JobId) -> None:
+    """Allow another probe soon: this one failed for a reason of its own. Call it as system."""
+    await conn.execute(RELEASE_PROBE, scope, job_id, float(PROBE_AGAIN_SECONDS))
 
 
 async def claim_probe(conn: Connection, scope: str, job_id: JobId) -> bool:
-    """Be the one send that tries. False: another one is, or the pause is not over. As system."""
+    """Claim the probe. Return False during the pause, or while another probe is out.
+
+    Call it as system.
+    """
     return await conn.fetchval(CLAIM_PROBE, scope, job_id, float(PROBE_SECONDS)) is not None
 
 
-async def try_no_more(conn: Connection, scope: str, job_id: JobId) -> None:
-    """In the transaction of `take_room`: it passed to try, and is not sent after all."""
+async def withdraw_probe(conn: Connection, scope: str, job_id: JobId) -> None:
+    """Return a claimed probe in the transaction of `take_slot`, because nothing is sent."""
     async with among_all_users(conn):
-        await conn.execute(PROBE_SAID_NEITHER, scope, job_id, 0.0)
+        await conn.execute(RELEASE_PROBE, scope, job_id, 0.0)
 
 
 LIST_TRIPPED = """
@@ -122,7 +121,7 @@ RETURNING provider
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenBreaker:
-    """provider: the scope. seconds: until one send may try."""
+    """An open breaker. provider: the scope. seconds: until the next probe."""
 
     provider: str
     code: str
@@ -131,18 +130,16 @@ class OpenBreaker:
 
 
 async def list_tripped(conn: Connection, scopes: Collection[str]) -> list[OpenBreaker]:
-    """Which of these refuse us now."""
+    """List the open breakers among these scopes."""
     return [OpenBreaker(**dict(row)) for row in await conn.fetch(LIST_TRIPPED, list(scopes))]
 
 
 async def admit(conn: Connection, scope: str) -> bool:
-    """Whether one request may be accepted although the provider refuses us: somebody has to try. As
-    system.
-    """
+    """Return whether a request may be accepted as the next probe. Call it as system."""
     return await conn.fetchval(ADMIT, scope, float(PROBE_SECONDS)) is not None
 
 
 async def admit_within(conn: Connection, scope: str) -> bool:
-    """Like `admit`, in the transaction in which the request of a user is accepted."""
+    """Return the result of `admit`, within the transaction that accepts a user's request."""
     async with among_all_users(conn):
         return await admit(conn, scope)

@@ -18,7 +18,7 @@ from core.store.jobs.orphans import record_orphan
 from core.store.money.adjustments import adjust_charge
 from core.store.money.budget_counters import count_video, move_budget
 from core.store.money.charges import release_charge
-from core.store.money.ledger_check import list_findings
+from core.store.money.reports.ledger_check import list_findings
 from core.store.money.settlement import settle_charge
 from tests.support.operator_jobs import REQUEST
 from tests.support.rows import (

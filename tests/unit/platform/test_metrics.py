@@ -48,8 +48,6 @@ PROMISED: dict[str, set[str]] = {
     "takeone_provider_breaker_trips_total": {"provider", "code"},
     "takeone_provider_breaker_open": {"provider"},
     "takeone_provider_in_flight": {"provider"},
-    "takeone_provider_lowered_in_flight": {"provider"},
-    "takeone_provider_lowered_submits_per_second": {"provider"},
     "takeone_provider_calls_total": {"provider", "operation", "outcome"},
     "takeone_webhook_attempts_total": {"outcome"},
     "takeone_api_request_duration_seconds": {"route", "method", "status"},
