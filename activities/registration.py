@@ -24,7 +24,7 @@ from core.platform.temporal import policies
 from core.platform.urls import callback_base_url, callback_note
 from core.providers.registry import Providers, provider_address
 from core.store.database import Database
-from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.files.object_storage import ObjectStore
 from core.store.recovery.restore_marker import HighWater
 from core.webhooks.asset_links import AssetLinks
@@ -83,7 +83,7 @@ async def open_activities(settings: WorkerProcess, client: Client) -> AsyncGener
                 links=AssetLinks(
                     public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url
                 ),
-                limits=LoadLimits.of(settings),
+                limits=ConcurrencyLimits.of(settings),
             ),
             jobs=JobActivities(
                 database=database,

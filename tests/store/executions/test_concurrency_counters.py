@@ -17,7 +17,11 @@ from core.domain.money import NanoUsd
 from core.domain.retries import decide_retry
 from core.domain.states import CostBasis, ExecutionStatus, JobState
 from core.store.database import Database
-from core.store.executions.concurrency_counters import LoadLimits, OpenLimitReachedError, recount
+from core.store.executions.concurrency_counters import (
+    ConcurrencyLimits,
+    OpenLimitReachedError,
+    recount,
+)
 from core.store.executions.executions import (
     insert_execution,
     mark_cancel_requested,
@@ -195,7 +199,7 @@ async def test_end_starts_whoever_is_next(database: Database) -> None:
 async def test_end_starts_nobody_without_a_limit(database: Database) -> None:
     user_id = await limited(database)
     one, _ = await queued(database, user_id, 2)
-    starter = Starter(database, LoadLimits())
+    starter = Starter(database, ConcurrencyLimits())
     await starter.end(one.ref)
     assert starter.started == []
 
@@ -207,11 +211,13 @@ async def test_accepted_execution_has_room_while_all_that_are_open_may_run(
     has_room: list[bool] = []
     for _ in range(3):
         async with database.as_user(user_id) as conn:
-            has_room.append(await insert_execution(conn, new_execution(user_id), LoadLimits()))
+            has_room.append(
+                await insert_execution(conn, new_execution(user_id), ConcurrencyLimits())
+            )
     assert has_room == [True, True, False]
 
 
-async def retried(database: Database, one: Accepted, limits: LoadLimits) -> bool:
+async def retried(database: Database, one: Accepted, limits: ConcurrencyLimits) -> bool:
     async with database.as_user(one.user_id) as conn:
         execution = await lock_execution(conn, one.user_id, one.execution_id)
         assert execution is not None
@@ -230,10 +236,10 @@ async def test_retry_takes_an_open_place_or_is_refused(database: Database) -> No
     await starter.end(one.ref)
     (other,) = await queued(database, user_id, 1)
     with pytest.raises(OpenLimitReachedError):
-        await retried(database, one, LoadLimits())
+        await retried(database, one, ConcurrencyLimits())
     assert await counters(database, user_id) == (1, 0)
     await starter.end(other.ref)
-    assert await retried(database, one, LoadLimits())
+    assert await retried(database, one, ConcurrencyLimits())
     assert await counters(database, user_id) == (1, 0)
     again = replace(one.ref, generation=2)
     assert (await claim(database, one.ref)).outcome is ClaimOutcome.LOST
@@ -355,7 +361,7 @@ async def _lane(database: Database, user_id: UserId) -> int:
     """Six executions, one after the other, each with a retry. The most that were seen running at
     once.
     """
-    starter, most = Starter(database, LoadLimits()), 0
+    starter, most = Starter(database, ConcurrencyLimits()), 0
     for _ in range(6):
         one = await accept(database, new_execution(user_id), claimed=False)
         async with asyncio.timeout(60):
@@ -368,7 +374,7 @@ async def _lane(database: Database, user_id: UserId) -> int:
             )
         await _settle(database, one)
         await asyncio.gather(*(starter.end(one.ref) for _ in range(3)))
-        await retried(database, one, LoadLimits())
+        await retried(database, one, ConcurrencyLimits())
         again = replace(one.ref, generation=2)
         await asyncio.gather(claim(database, again), starter.end(again), starter.end(again))
     return most
