@@ -21,7 +21,7 @@ from core.maintenance.histories import (
 from core.maintenance.recovery import Recovery, RecoveryError
 from core.maintenance.restore_detector import find_behind
 from core.store.executions.executions import insert_execution
-from core.store.executions.idempotency import KeptAnswer, find_answer, insert_answer
+from core.store.executions.idempotency import StoredAnswer, find_answer, insert_answer
 from core.store.jobs.submit_pauses import ALL, list_pauses
 from core.store.recovery.restore_marker import (
     DATABASE_BEHIND,
@@ -127,7 +127,7 @@ async def test_recover_makes_the_rows_of_an_execution_again(
 ) -> None:
     user_id = await new_user(harness.database)
     new = new_execution(user_id, webhook_url="http://receiver.test/", image_provider="replicate")
-    kept = KeptAnswer(
+    kept = StoredAnswer(
         request_sha256=b"r" * 32, answer=f'{{"executionId":"{new.execution_id}"}}'.encode()
     )
     columns = "generation, plan, request, metadata, webhook_url, estimated_nano_usd, created_at, budget_month"
