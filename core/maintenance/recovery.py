@@ -28,9 +28,9 @@ from core.store.recovery.rebuild import (
     LOCK_KEY,
     TRY_LOCK,
     get_last_send,
-    queue_for_walk,
     raise_serials,
     renumber_last,
+    requeue_execution,
 )
 from core.store.recovery.restore_marker import (
     MarkerUnreadableError,
@@ -179,7 +179,7 @@ class Recovery:
                 )
                 await jobs.recover(ref, recorded.jobs[job_id])
         async with self.database.as_system() as conn:
-            await queue_for_walk(
+            await requeue_execution(
                 conn, execution_id, accepted.generation, cancel_reason=recorded.cancel_reason
             )
         return {Rebuilt.MADE: "rows rebuilt", Rebuilt.RAISED: "retry rebuilt"}.get(

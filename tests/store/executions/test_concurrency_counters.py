@@ -30,7 +30,7 @@ from core.store.executions.retries import lock_execution, lock_purchases, queue_
 from core.store.executions.unfinished import FRONT, find_next, list_queued
 from core.store.jobs.jobs import mark_job_ended
 from core.store.money.settlement import settle_charge
-from core.store.recovery.rebuild import queue_for_walk
+from core.store.recovery.rebuild import requeue_execution
 from tests.store.executions.concurrency import TWO, Starter, claim, counters, limited, queued
 from tests.store.test_sql import CONSTANTS
 from tests.support.rows import (
@@ -84,7 +84,7 @@ def test_every_statement_that_changes_an_execution_status_is_tested() -> None:
         "executions.executions.CLAIM_EXECUTION",  # claimed
         "executions.executions.END_EXECUTION",  # every end
         "executions.retries.QUEUE_AGAIN",  # retried
-        "recovery.rebuild.QUEUE_FOR_WALK",  # recovered
+        "recovery.rebuild.REQUEUE_EXECUTION",  # recovered
         "recovery.start_memo.MAKE_EXECUTION",  # made again (tests/maintenance/test_recovery.py)
     }
 
@@ -257,7 +257,7 @@ async def test_recovered_execution_gives_its_place_to_run_back(database: Databas
     await claim(database, one.ref)
     for _ in range(2):
         async with database.as_system() as conn:
-            assert await queue_for_walk(conn, one.execution_id, 1, cancel_reason=None)
+            assert await requeue_execution(conn, one.execution_id, 1, cancel_reason=None)
         assert await counters(database, user_id) == (2, 0)
     assert (await claim(database, one.ref)).outcome is ClaimOutcome.CLAIMED
     assert await counters(database, user_id) == (2, 1)
