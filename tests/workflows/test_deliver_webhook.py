@@ -306,7 +306,7 @@ async def test_delivery_cancelled_by_an_operator_fails_visibly(
 async def test_delivery_whose_activity_fails_for_good_fails_visibly(
     temporal_server: TemporalServer, database: Database
 ) -> None:
-    """Out of time, or ended by hand: nobody will try again, and the row says so."""
+    """A delivery that timed out or was ended by hand is marked as failed."""
     client = await Client.connect(temporal_server.address)
     queue = f"test-{uuid4()}"
     async with Receiver.open(hang) as receiver, workers(client, database, queue):

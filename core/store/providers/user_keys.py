@@ -1,8 +1,7 @@
-"""Users' own keys at the providers, in rows: sealed, one current one of a user at a provider, older
-ones while in use.
+"""Users' own provider keys: one current key per user and provider, and older keys while in use.
 
-What is bought with a key is looked up, ended and billed with the same one, so a key that was
-replaced or deleted is kept until nothing needs it any more; then its text is erased. The row stays.
+A job is polled, cancelled and billed with the key that bought it. A replaced or deleted key is kept
+until no job needs it; then its secret is erased and its row stays.
 """
 
 from dataclasses import dataclass
