@@ -70,7 +70,6 @@ TO_SPLIT = {
     "core/providers/vendors/fal/adapter.py",
     "core/providers/vendors/replicate/adapter.py",
     "core/store/executions/executions.py",
-    "core/store/jobs/jobs.py",
     "workflows/execution.py",
     "tests/activities/test_sweep.py",
     "tests/activities/test_webhooks.py",
