@@ -1,39 +1,48 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Needs Python >= 3.11 and make, nothing else.
+# Two commands on a fresh machine: `make demo` and `make test`. They need Python 3.11 or newer, and make.
 SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 BIN := .venv/bin
 
-.PHONY: help demo up user test test-long lint types imports fast bench chaos clean
+.PHONY: help demo up user check test test-long t test-up test-down lint types imports bench chaos clean
 
 help:  ## show these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .venv/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Takeone needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3.11 ...)"; exit 1; }
-	@echo "Making the Python environment in .venv (once, about a minute) ..."
+	@echo "Creating the Python environment in .venv (once, about a minute) ..."
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "$(PYTHON) is not Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
-	@"$(PYTHON)" -m venv .venv || { echo "This Python cannot make environments: install its venv module (Debian: python3-venv)."; exit 1; }
+	@"$(PYTHON)" -m venv .venv || { echo "This Python cannot create environments: install its venv module (Debian: python3-venv)."; exit 1; }
 	@PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --editable '.[embedded,dev]'
 	@touch $@
 
-demo: .venv/.ready  ## start everything, make one video, show what it cost (LIVE=1: with real providers)
+demo: .venv/.ready  ## start everything, make one video, show its cost (LIVE=1: with real providers)
 	@$(BIN)/python -m deploy.local demo $(if $(LIVE),--live)
 
-up: .venv/.ready  ## start everything and stay up
+up: .venv/.ready  ## start everything and keep it running
 	@$(BIN)/python -m deploy.local up $(if $(LIVE),--live)
 
-user: .venv/.ready  ## make a user and its API key in the running stack: make user NAME=me
+user: .venv/.ready  ## create a user with an API key in the running stack: make user NAME=me
 	@$(BIN)/python -m deploy.local admin users create "$(or $(NAME),me)"
 
-test: .venv/.ready lint types imports  ## the whole test suite, types, lint, import rules
+check: .venv/.ready lint types imports  ## format, lint, types, import rules, unit tests: under a minute
+	@$(BIN)/pytest tests/unit tests/chaos/test_planted.py --numprocesses 2
+
+test: .venv/.ready lint types imports  ## everything a release needs: check, and all tests but the long ones
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-test-long: .venv/.ready  ## the tests that take minutes: outages again and again, a full disk, slow clients
+test-long: .venv/.ready  ## the tests that take minutes: repeated outages, a full disk, slow clients
 	@$(BIN)/pytest -m long --timeout 900
 
-fast: .venv/.ready  ## tests that need no server
-	@$(BIN)/pytest tests/unit tests/providers
+t: .venv/.ready  ## some tests, on the servers of test-up if they run: make t T=tests/cli
+	@$(BIN)/pytest $(T)
+
+test-up: .venv/.ready  ## keep PostgreSQL, Temporal and S3 running for `make t`
+	@$(BIN)/python -m tests.support.kept_servers up
+
+test-down: .venv/.ready  ## stop the servers of test-up
+	@$(BIN)/python -m tests.support.kept_servers down
 
 lint: .venv/.ready
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
@@ -44,12 +53,12 @@ types: .venv/.ready
 imports: .venv/.ready
 	@$(BIN)/lint-imports
 
-bench: .venv/.ready  ## the product beside a bare Temporal workflow
+bench: .venv/.ready  ## compare the product with a bare Temporal workflow
 	@$(BIN)/python -m tests.bench
 
-chaos: .venv/.ready  ## kill, stop and cut the stack at exact moments (TRIALS=10 MINUTES= SEED= CASE= SOUP=1 PLANTED=1)
+chaos: .venv/.ready  ## inject faults at exact moments (TRIALS=10 MINUTES= SEED= CASE= SOUP=1 PLANTED=1)
 	@$(BIN)/python -m tests.chaos $(if $(TRIALS),--trials $(TRIALS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(foreach case,$(CASE),--case $(case)) $(if $(SOUP),--soup) $(if $(PLANTED),--planted $(filter-out 1,$(PLANTED)))
 
-clean:  ## remove the environment and the local stack's data (not var/live, the books of real money)
+clean:  ## remove the environment and local data (but not var/live, the records of real money)
 	rm -rf .venv
 	[ ! -d var ] || find var -mindepth 1 -maxdepth 1 ! -name live -exec rm -rf {} +

@@ -18,7 +18,8 @@ from core.maintenance.reconciler import Reconciler, build_reconciler
 from core.maintenance.restore_detector import RestoreDetector
 from core.platform.observability.logging import configure_logging, get_logger
 from core.platform.observability.metrics import MetricsPortError, start_metrics_server
-from core.platform.settings.processes import WorkerProcess, describe_settings, load, secret_values
+from core.platform.settings.load import describe_settings, load, secret_values
+from core.platform.settings.processes import WorkerProcess
 from core.platform.temporal.client import TemporalConnectError, connect_with_retries
 from core.platform.temporal.payload_encryption import payload_converter
 from core.platform.temporal.policies import task_queues

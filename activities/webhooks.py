@@ -270,7 +270,7 @@ def _report_disabled(webhook: webhooks.WebhookRecord, disabled: Disabled) -> Non
         endpoint_id=disabled.endpoint_id,
         user_id=webhook.user_id,
         reason=disabled.reason,
-        notified=disabled.told,
+        notified=disabled.notified,
     )
 
 

@@ -1,4 +1,4 @@
-"""`python -m api`: serve the HTTP API until SIGTERM or SIGINT, then finish what has begun."""
+"""`python -m api`: serve the HTTP API until SIGTERM or SIGINT, then finish open requests."""
 
 import argparse
 import asyncio
@@ -15,7 +15,8 @@ from api.http.server import listen, serve
 from api.services import open_services
 from core.platform.observability.logging import configure_logging, get_logger
 from core.platform.observability.metrics import MetricsPortError, start_metrics_server
-from core.platform.settings.processes import ApiProcess, describe_settings, load, secret_values
+from core.platform.settings.load import describe_settings, load, secret_values
+from core.platform.settings.processes import ApiProcess
 from core.platform.temporal.client import TemporalConnectError
 from core.store.login import UnsafeLoginError
 
@@ -46,11 +47,11 @@ def main() -> int:
 
 
 class PortError(Exception):
-    """The API's port cannot be opened. Its text is one line for a person."""
+    """The API's port cannot be opened. The message is one line for the operator."""
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Raises PortError."""
+    """Return a listening socket. Raise PortError."""
     try:
         return listen(host, port)
     except OSError as error:
@@ -63,10 +64,7 @@ async def _serve(settings: ApiProcess, listener: socket.socket) -> int:
     async with AsyncExitStack() as stack:
         try:
             services = await stack.enter_async_context(open_services(settings))
-        except (
-            TemporalConnectError,
-            ValueError,
-        ) as error:  # a setting that only its user can judge
+        except (TemporalConnectError, ValueError) as error:  # a setting is invalid where it is used
             sys.stderr.write(f"{error}\n")
             return 1
         try:
@@ -74,11 +72,13 @@ async def _serve(settings: ApiProcess, listener: socket.socket) -> int:
         except UnsafeLoginError as error:
             sys.stderr.write(f"DATABASE_URL: {error}\n")
             return 2
-        # uvicorn takes both signals while it serves, and raises them again at its end: then they
-        # mean nothing more.
+        # uvicorn handles both signals while it serves and raises them again at its end, when they
+        # must have no effect.
         signal.signal(signal.SIGTERM, _ignore)
         signal.signal(signal.SIGINT, _ignore)
-        log.info("listening", address=f"http://{settings.api_host}:{listener.getsockname()[1]}")
+        log.info(
+            "server.listening", address=f"http://{settings.api_host}:{listener.getsockname()[1]}"
+        )
         app = create_app(services, cors_origins=settings.cors_origins)
         await serve(app, listener, settings.api_max_connections)
     return 0

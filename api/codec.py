@@ -1,8 +1,7 @@
-"""`python -m api.codec`: shows what is encrypted in Temporal to an operator, in its Web UI and on
-its command line.
+"""`python -m api.codec`: decrypt workflow payloads for operators, in Temporal's Web UI and CLI.
 
-Temporal's protocol of a remote codec, but for /encode: who may read cannot write. It needs the keys
-and nothing else: run it where operators reach it, and nobody else does.
+It implements Temporal's remote codec protocol without /encode, so a reader cannot write. It needs
+only the encryption keys. Run it where operators alone can reach it.
 """
 
 import argparse
@@ -26,13 +25,14 @@ from temporalio.api.common.v1 import Payloads
 from api.http.server import listen, serve
 from core.platform.observability.access_log import AccessLog
 from core.platform.observability.logging import configure_logging, get_logger
-from core.platform.settings.processes import CodecProcess, describe_settings, load, secret_values
+from core.platform.settings.load import describe_settings, load, secret_values
+from core.platform.settings.processes import CodecProcess
 from core.platform.temporal.payload_encryption import SealedPayloads, payload_codec
 
 MAX_BODY_BYTES = 8_000_000
-"""A page of a history is at most 4 MB, and a third longer in base64."""
+"""A page of a history has at most 4 MB, and base64 adds a third."""
 MAX_CONNECTIONS = 100
-_WHO = 'Basic realm="Takeone codec", charset="UTF-8"'
+AUTHENTICATE = 'Basic realm="Takeone codec", charset="UTF-8"'
 
 log = get_logger(__name__)
 
@@ -40,31 +40,31 @@ log = get_logger(__name__)
 def create_codec_app(
     codec: SealedPayloads, *, token: str | None, origins: Sequence[str]
 ) -> Starlette:
-    """token: None where only this machine can reach it."""
+    """token: None if only this machine can reach the codec."""
 
     async def decode(request: Request) -> Response:
         if (refused := _refusal(request, token, origins)) is not None:
             return refused
         body = await _body(request)
         if body is None:
-            return PlainTextResponse("too large", status_code=413)
+            return PlainTextResponse("the body is too large", status_code=413)
         try:
             sealed = Parse(body, Payloads())
         except (ParseError, ValueError, RecursionError):
             return PlainTextResponse("not Temporal payloads", status_code=400)
         shown = Payloads(payloads=[codec.readable(payload) for payload in sealed.payloads])
         log.info(
-            "payloads shown",
+            "codec.payloads_decrypted",
             payloads=len(shown.payloads),
             namespace=request.headers.get("x-namespace", "")[:100],
         )
         return Response(MessageToJson(shown, indent=None), media_type="application/json")
 
     async def welcome(request: Request) -> Response:
-        """A browser that was given the token here shows it with the Web UI's requests, too."""
+        """Ask the browser for the token, which it then also sends with the Web UI's requests."""
         if (refused := _refusal(request, token, origins)) is not None:
             return refused
-        return PlainTextResponse("The Temporal Web UI can now show what is encrypted.")
+        return PlainTextResponse("The Temporal Web UI can now show decrypted payloads.")
 
     async def alive(_request: Request) -> Response:
         return PlainTextResponse("ok")
@@ -86,23 +86,19 @@ def create_codec_app(
 
 def _refusal(request: Request, token: str | None, origins: Sequence[str]) -> Response | None:
     origin = request.headers.get("origin")
-    if (
-        origin is not None and origin not in origins
-    ):  # a page of somebody else's, in an operator's browser
-        log.warning("codec refused a page", origin=origin[:200])
-        return PlainTextResponse("this page may not ask", status_code=403)
-    if token is not None and not hmac.compare_digest(
-        _shown_token(request).encode(), token.encode()
-    ):
-        log.warning("codec refused a caller")
+    if origin is not None and origin not in origins:  # a foreign page in an operator's browser
+        log.warning("codec.origin_refused", origin=origin[:200])
+        return PlainTextResponse("this origin is not allowed", status_code=403)
+    if token is not None and not hmac.compare_digest(_sent_token(request).encode(), token.encode()):
+        log.warning("codec.token_refused")
         return PlainTextResponse(
-            "the token is needed", status_code=401, headers={"WWW-Authenticate": _WHO}
+            "a valid token is required", status_code=401, headers={"WWW-Authenticate": AUTHENTICATE}
         )
     return None
 
 
-def _shown_token(request: Request) -> str:
-    """Of `Bearer TOKEN`, or of a browser's `Basic` with any name and the token for a password."""
+def _sent_token(request: Request) -> str:
+    """Return the token of `Bearer TOKEN`, or the password of a browser's `Basic`."""
     scheme, _, rest = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
         with suppress(binascii.Error, UnicodeDecodeError):
@@ -111,7 +107,7 @@ def _shown_token(request: Request) -> str:
 
 
 async def _body(request: Request) -> bytes | None:
-    """None: it is larger than may be."""
+    """Return the body, or None if it is too large."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -141,7 +137,7 @@ def main() -> int:
         place = f"{settings.codec_host}:{settings.codec_port}"
         sys.stderr.write(f"CODEC_HOST, CODEC_PORT: cannot listen on {place}: {error.strerror}\n")
         return 1
-    log.info("listening", address=f"http://{settings.codec_host}:{settings.codec_port}")
+    log.info("server.listening", address=f"http://{settings.codec_host}:{settings.codec_port}")
     with listener, suppress(KeyboardInterrupt):
         asyncio.run(serve(AccessLog(app), listener, MAX_CONNECTIONS))
     return 0

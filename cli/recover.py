@@ -15,7 +15,8 @@ from cli.session import ExitCode, FailedError
 from core.maintenance.histories import ExecutionHistories
 from core.maintenance.recovery import CANNOT_RECOVER, Recovery
 from core.platform.observability.logging import configure_logging
-from core.platform.settings.processes import WorkerProcess, load, secret_values
+from core.platform.settings.load import load, secret_values
+from core.platform.settings.processes import WorkerProcess
 from core.platform.temporal.client import TemporalConnectError, connect
 from core.platform.temporal.payload_encryption import payload_converter
 

@@ -11,7 +11,8 @@ import typer
 
 from core.platform.crypto.sealing import Sealer
 from core.platform.observability.logging import configure_logging
-from core.platform.settings.processes import AdminProcess, load, secret_values
+from core.platform.settings.load import load, secret_values
+from core.platform.settings.processes import AdminProcess
 from core.store.database import DATABASE_DOWN, Connection, Database
 from core.store.operator import RefusedError
 

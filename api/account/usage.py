@@ -13,7 +13,7 @@ from api.services import services_of
 from core.domain.failures import FailureCode
 from core.domain.money import usd_text
 from core.domain.months import Measure, next_month
-from core.store.money.usage import Usage, get_usage
+from core.store.money.reports.usage import Usage, get_usage
 
 _MONTH = r"^20[0-9]{2}-(0[1-9]|1[0-2])$"
 

@@ -82,7 +82,7 @@ BODY_COMPRESSED: Final = (
     "Compressed bodies are not supported. Send the body without Content-Encoding."
 )
 BODY_NOT_UTF8: Final = "JSON must be encoded as UTF-8 (RFC 8259)."
-FIELDS_INVALID: Final = "Invalid fields: {fields}. The member errors says what is wrong with each."
+FIELDS_INVALID: Final = "Invalid fields: {fields}. The member errors describes each of them."
 
 # Service state
 DATABASE_UNREACHABLE: Final = "PostgreSQL cannot be reached."

@@ -12,8 +12,13 @@ from cli.output import Shown, show
 from cli.session import ExitCode, snapshot
 from core.domain.money import usd_text
 from core.store.database import Connection
-from core.store.money.ledger_check import Finding, Totals, count_totals, list_findings
-from core.store.money.provider_bill import Comparison, UnreadableBillError, compare_bill, read_bill
+from core.store.money.reports.ledger_check import Finding, Totals, count_totals, list_findings
+from core.store.money.reports.provider_bill import (
+    Comparison,
+    UnreadableBillError,
+    compare_bill,
+    read_bill,
+)
 from core.store.operator import RefusedError, row_json
 
 app = typer.Typer(help="Check the books, alone or against a provider's bill.", no_args_is_help=True)

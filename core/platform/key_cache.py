@@ -56,7 +56,7 @@ class KeyCache(Generic[K]):
         return self._keys
 
     async def newer_than(self, seen: K) -> K | None:
-        """Return keys other than `seen`, fetched if the pause allows, or None if there are none.
+        """Return keys other than `seen`, fetched if the pause allows, or None without such keys.
 
         Raise KeysUnavailableError if the last fetch failed.
         """

@@ -5,7 +5,7 @@ its recordings.
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pydantic import SecretStr
@@ -117,6 +117,7 @@ class Providers:
         *,
         without_key: Sequence[Provider] = (),
         keyed: Keyed | None = None,
+        usual_seconds: Mapping[StepKind, int] | None = None,
     ) -> None:
         """without_key: what is offered only with a key of one's own; adapters that can send
         nothing.
@@ -126,6 +127,7 @@ class Providers:
         self._providers = {provider.name: provider for provider in providers}
         self._without_key = {provider.name: provider for provider in without_key}
         self._keyed = keyed
+        self._usual_seconds = usual_seconds or {}
 
     @classmethod
     @asynccontextmanager
@@ -151,6 +153,7 @@ class Providers:
                     if key is None
                 ],
                 keyed=lambda name, key: _OFFERS[name].make(settings, http, now, key),
+                usual_seconds=_usual_seconds(settings),
             )
 
     @property
@@ -191,7 +194,9 @@ class Providers:
         like `known`.
         """
         more = [provider for name, provider in self._without_key.items() if name in own]
-        return Providers([*self._providers.values(), *more]) if more else self
+        if not more:
+            return self
+        return Providers([*self._providers.values(), *more], usual_seconds=self._usual_seconds)
 
     @property
     def all_on_offer(self) -> bool:
@@ -229,8 +234,22 @@ class Providers:
 
     def _all(self) -> list[tuple[Provider, Model]]:
         return [
-            (provider, model) for provider in self._providers.values() for model in provider.models
+            (provider, self._with_usual_seconds(model))
+            for provider in self._providers.values()
+            for model in provider.models
         ]
+
+    def _with_usual_seconds(self, model: Model) -> Model:
+        seconds = self._usual_seconds.get(model.kind)
+        return model if seconds is None else replace(model, usual_seconds=seconds)
+
+
+def _usual_seconds(settings: ProviderSettings) -> dict[StepKind, int]:
+    configured = {
+        StepKind.IMAGE: settings.usual_image_seconds,
+        StepKind.VIDEO: settings.usual_video_seconds,
+    }
+    return {kind: seconds for kind, seconds in configured.items() if seconds is not None}
 
 
 def provider_address(settings: ProviderSettings, name: str) -> str:

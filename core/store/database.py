@@ -1,5 +1,5 @@
-"""Connections and transactions. One transaction per request or activity, opened at the edge; nobody
-below commits.
+"""Connections and transactions: one transaction per request or activity, opened at the edge. Store
+functions never commit.
 """
 
 import json
@@ -21,11 +21,11 @@ APP_ROLE = "takeone_app"
 COMMAND_TIMEOUT_SECONDS = 10.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 ACQUIRE_TIMEOUT_SECONDS = 8.0
-"""For a free connection, or a new one: whoever asks hears of an outage instead of hanging."""
+"""For a free or a new connection, so that an outage raises an error instead of blocking."""
 IDLE_TRANSACTION_SECONDS = 10
-"""A transaction that stands still for so long is ended by the server: a worker that was stopped
-within one, or cut off without a word, would keep its locks until it wakes, and whoever needs
-those rows would wait with it. Ours pause for milliseconds.
+"""The server ends a transaction that is idle for this long. A worker that stopped or lost its
+network within a transaction would otherwise keep its locks. Our transactions pause for
+milliseconds.
 """
 DATABASE_DOWN: Final[tuple[type[Exception], ...]] = (
     OSError,  # refused, reset; TimeoutError, too
@@ -34,12 +34,12 @@ DATABASE_DOWN: Final[tuple[type[Exception], ...]] = (
     asyncpg.InsufficientResourcesError,  # too many connections, disk full
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InterfaceError,  # the connection is closed
-    # it said goodbye to an idle connection, which the driver then cannot use
+    # the server closed an idle connection, which the driver then cannot use
     asyncpg.InternalClientError,
-    asyncpg.IdleInTransactionSessionTimeoutError,  # we stood still
+    asyncpg.IdleInTransactionSessionTimeoutError,
 )
-"""What a transaction raises while PostgreSQL cannot be used. Nothing was committed, unless COMMIT
-got no answer.
+"""Errors of a transaction while PostgreSQL is unavailable. Nothing was committed, unless COMMIT got
+no response.
 """
 SET_USER = "SELECT set_config('takeone.user_id', $1, true)"
 SET_SYSTEM = "SET LOCAL ROLE takeone_system"
@@ -52,11 +52,10 @@ _after_commit: ContextVar[list[Callable[[], None]] | None] = ContextVar(
 
 
 def after_commit(act: Callable[[], None]) -> None:
-    """Have something done when the present transaction has committed, and never if it does not:
-    counting, mostly.
+    """Call a function after the current transaction commits, for example to count something.
 
-    Of several that are open in one task, the innermost. Where none is, nothing is done. act: quick;
-    must not raise.
+    Applies to the innermost transaction of the task; without one, the function is not called. act:
+    must be quick and must not raise.
     """
     acts = _after_commit.get()
     if acts is not None:
@@ -65,7 +64,7 @@ def after_commit(act: Callable[[], None]) -> None:
 
 @asynccontextmanager
 async def _collecting_acts() -> AsyncGenerator[None]:
-    """Around a transaction: what `after_commit` was given within is done if it did not raise."""
+    """Run the functions passed to `after_commit` unless the transaction raises."""
     acts: list[Callable[[], None]] = []
     outer = _after_commit.get()
     _after_commit.set(acts)
@@ -79,12 +78,11 @@ async def _collecting_acts() -> AsyncGenerator[None]:
 
 @asynccontextmanager
 async def among_all_users(conn: Connection) -> AsyncGenerator[None]:
-    """Within a user's transaction: room is shared with those whose rows this user does not see."""
+    """Switch a user's transaction to the system role, for state that all users share."""
     await conn.execute(SET_SYSTEM)
     yield
-    await conn.execute(
-        SET_APP
-    )  # after an error there is nothing to go back to: the transaction is over
+    # Not after an error: the transaction is over then.
+    await conn.execute(SET_APP)
 
 
 async def _prepare_connection(connection: NewConnection) -> None:
@@ -94,16 +92,14 @@ async def _prepare_connection(connection: NewConnection) -> None:
 
 
 async def _leave_as_is(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Nothing to undo between two users of a connection: every statement runs in a transaction, and
-    what is set in one is local to it. The driver still rolls back what was left open; its default
-    sends four more statements each time.
+    """Reset nothing when a connection returns to the pool: all settings are local to a transaction.
+
+    The driver still rolls back an open transaction. Its default reset sends four more statements.
     """
 
 
 class Database:
-    """The pool of a process. Every transaction says whose rows it may touch; the server holds it to
-    that.
-    """
+    """The connection pool of a process; row security limits each transaction to one user."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", dsn: str) -> None:
         self._pool = pool
@@ -118,10 +114,9 @@ class Database:
         max_connections: int = 20,
         verify: Callable[[NewConnection], Awaitable[None]] | None = None,
     ) -> AsyncGenerator["Database"]:
-        """verify: asked of every new connection before it is used; what it raises, whoever wanted
-        it gets.
+        """Open a pool. Every new connection is checked before use; the errors reach its first user.
 
-        So is that row security holds for it: UnsafeLoginError.
+        verify: an additional check. Raises UnsafeLoginError if row security would not hold.
         """
 
         async def prepare(connection: NewConnection) -> None:
@@ -150,9 +145,10 @@ class Database:
             pool.terminate()
 
     async def refuse_unsafe_login(self) -> None:
-        """At the start of a process. Raises UnsafeLoginError. What cannot be told now, since
-        PostgreSQL is away or has no roles yet, the first connection tells: whoever wants it gets
-        that error.
+        """Check the login at the start of a process. Raises UnsafeLoginError.
+
+        While PostgreSQL is unavailable or has no roles yet, the check is left to the first
+        connection.
         """
         try:
             async with self.alone():
@@ -164,7 +160,7 @@ class Database:
 
     @asynccontextmanager
     async def as_user(self, user_id: UserId) -> AsyncGenerator[Connection]:
-        """A transaction that sees and touches this user's rows alone."""
+        """Open a transaction that sees and changes only this user's rows."""
         async with (
             _collecting_acts(),
             self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
@@ -175,9 +171,7 @@ class Database:
 
     @asynccontextmanager
     async def reading_as(self, user_id: UserId) -> AsyncGenerator[Connection]:
-        """Like `as_user`, for several reads that must fit together: one snapshot, and nothing can
-        be written.
-        """
+        """Open a read-only transaction of this user with one snapshot for all reads."""
         async with (
             self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -187,8 +181,8 @@ class Database:
 
     @asynccontextmanager
     async def as_system(self) -> AsyncGenerator[Connection]:
-        """A transaction that sees all users: authentication, callbacks, the sweep, administration;
-        nothing else.
+        """Open a transaction that sees all users: for authentication, callbacks, reconciliation and
+        administration only.
         """
         async with (
             _collecting_acts(),
@@ -200,9 +194,7 @@ class Database:
 
     @asynccontextmanager
     async def reading_all(self) -> AsyncGenerator[Connection]:
-        """Like `as_system`, for reads over everything that must fit together: one snapshot, and
-        nothing is written.
-        """
+        """Open a read-only transaction over all users with one snapshot for all reads."""
         async with (
             self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -212,18 +204,17 @@ class Database:
 
     @asynccontextmanager
     async def alone(self) -> AsyncGenerator[Connection]:
-        """A connection outside any transaction: each statement is one by itself, and sees no user's
-        rows. For functions of the database that take their role themselves: what such a statement
-        locks, no round trip keeps locked.
+        """Open a connection without a transaction; its statements see no user's rows.
+
+        For database functions that set their role themselves: their locks end with the statement,
+        not after another round trip.
         """
         async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
             yield connection
 
     @asynccontextmanager
     async def listening_connection(self) -> AsyncGenerator["asyncpg.Connection[asyncpg.Record]"]:
-        """A connection of its own, outside the pool, for LISTEN and for advisory locks held over
-        many transactions.
-        """
+        """Open a connection outside the pool, for LISTEN and for session-level advisory locks."""
         connection = await asyncpg.connect(
             self._dsn, server_settings={"role": APP_ROLE, "application_name": "takeone-listen"}
         )

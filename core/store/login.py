@@ -1,6 +1,4 @@
-"""Whether row security holds for the login of a process. One that it does not hold for must not
-serve.
-"""
+"""The check that row security holds for the login of a process."""
 
 import asyncpg
 
@@ -10,7 +8,7 @@ FROM pg_roles AS r
 LEFT JOIN LATERAL (
     SELECT c.relname AS name FROM pg_class AS c
     WHERE c.relowner = r.oid AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-        AND c.oid >= 16384    -- below are those that PostgreSQL itself brings
+        AND c.oid >= 16384    -- lower ids belong to PostgreSQL itself
     ORDER BY c.relname LIMIT 1
 ) AS owned ON true
 WHERE pg_has_role(session_user, r.oid, 'MEMBER') AND (r.rolsuper OR r.rolbypassrls OR owned.name IS NOT NULL)
@@ -20,26 +18,26 @@ LIMIT 1
 
 
 class UnsafeLoginError(asyncpg.InvalidAuthorizationSpecificationError):
-    """The login could step around row security. Its text is one line for a person."""
+    """The login could bypass row security. The text is one line for a person."""
 
 
 async def refuse_unsafe_login(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Of a connection that was just opened: neither its login nor any role that it can take is a
-    superuser, has BYPASSRLS or owns a table. Raises UnsafeLoginError.
+    """Check a new connection: its login and every role that it can take must not be a superuser,
+    have BYPASSRLS or own a table. Raises UnsafeLoginError.
     """
-    found = await connection.fetchrow(FIND_UNSAFE_ROLE)
-    if found is None:
+    role = await connection.fetchrow(FIND_UNSAFE_ROLE)
+    if role is None:
         return
-    if found["rolsuper"]:
+    if role["rolsuper"]:
         why = "is a superuser"
-    elif found["rolbypassrls"]:
+    elif role["rolbypassrls"]:
         why = "has BYPASSRLS"
     else:
-        why = f"owns tables ({found['owned']})"
+        why = f"owns tables ({role['owned']})"
     who = (
-        f"its role {found['rolname']}"
-        if found["is_login"]
-        else f"its role can become {found['rolname']}, which"
+        f"its role {role['rolname']}"
+        if role["is_login"]
+        else f"its role can become {role['rolname']}, which"
     )
     raise UnsafeLoginError(
         f"{who} {why}: row security would not hold. Use the application's role, not the owner's"

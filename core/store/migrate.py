@@ -1,8 +1,8 @@
-"""`python -m core.store.migrate`: bring the database to this version. Run as the owner role;
+"""`python -m core.store.migrate`: bring the database to this version. Run it as the owner role;
 repeating is safe.
 
-Each file in core/store/migrations runs once, in order, in a transaction of its own, under one lock
-for all that migrate at once.
+Each file in core/store/migrations runs once, in order, in its own transaction. A lock makes
+concurrent runs wait for each other.
 """
 
 import argparse
@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
-from core.platform.settings.processes import MigrateProcess, describe_settings, load
+from core.platform.settings.load import describe_settings, load
+from core.platform.settings.processes import MigrateProcess
 
 LOCK_KEY = 0x7A4B_0001
 LOCK_TIMEOUT = "10s"
@@ -31,7 +32,7 @@ ROLE_EXISTS = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)"
 
 
 def migration_names() -> list[str]:
-    """The names of all migrations, in the order they run."""
+    """Return the names of all migrations in the order in which they run."""
     return sorted(
         entry.name
         for entry in files("core.store").joinpath("migrations").iterdir()
@@ -40,11 +41,11 @@ def migration_names() -> list[str]:
 
 
 async def migrate(owner_dsn: str, application_dsn: str | None = None) -> list[str]:
-    """Run what has not run yet and return its names. With an application DSN, its login role is
-    made and allowed in.
+    """Run the pending migrations and return their names. With an application DSN, also create its
+    login role and grant it the roles of the product.
 
     Safe to repeat and to run from several processes at once. Raises asyncpg errors; a failed
-    migration leaves nothing behind.
+    migration is rolled back.
     """
     connection = await asyncpg.connect(owner_dsn)
     try:
@@ -60,18 +61,16 @@ async def migrate(owner_dsn: str, application_dsn: str | None = None) -> list[st
                 await connection.execute(INSERT_APPLIED, name)
         await connection.execute(GRANT_MIGRATIONS)
         if application_dsn is not None:
-            await _admit_login(connection, owner_dsn, application_dsn)
+            await _ensure_login(connection, owner_dsn, application_dsn)
         return pending
     finally:
         await connection.close()
 
 
-async def _admit_login(
+async def _ensure_login(
     connection: "asyncpg.Connection[asyncpg.Record]", owner_dsn: str, application_dsn: str
 ) -> None:
-    """Let the login role of the application take the two roles it works under; make it if it is
-    missing.
-    """
+    """Create the application's login role if it is missing, and grant it the two roles."""
     parts = urlsplit(application_dsn)
     login = _login(application_dsn)
     if not login:
@@ -107,7 +106,7 @@ def main() -> int:
     )
     if _login(owner_dsn) == _login(application_dsn):
         print(
-            "DATABASE_OWNER_URL: must be another role than that of DATABASE_URL: who owns the tables can switch row "
+            "DATABASE_OWNER_URL: must name another role than DATABASE_URL: the owner of the tables can switch row "
             "security off, so neither the API nor a worker would start",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""Parts shared by the operator's operations on rows: the refusal, and rows as JSON."""
+"""Shared parts of operator commands: their error, and rows as JSON."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -9,8 +9,8 @@ _MONEY_SUFFIX: Final = "_nano_usd"
 
 
 class RefusedError(Exception):
-    """The command does not fit how things stand. Nothing was changed; the text is one line for a
-    person.
+    """The command does not apply to the current state. Nothing was changed. The text is one line
+    for a person.
     """
 
 
@@ -20,7 +20,7 @@ def camel(name: str) -> str:
 
 
 def row_json(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row in the words of the wire: camelCase, and money as decimal dollars."""
+    """Return a row as JSON: camelCase names, and money as decimal dollars."""
     plain: dict[str, Any] = {}
     for name, value in row.items():
         if name.endswith(_MONEY_SUFFIX):

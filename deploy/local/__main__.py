@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from deploy.local.config import Config, Ports, read_config, variable_of
-from deploy.local.demo import DURATION_SECONDS, PROMPT, RESOLUTION, demo, print_prices
+from deploy.local.demo.prices import StepPrice, video_price
+from deploy.local.demo.run import DURATION_SECONDS, PROMPT, RESOLUTION, demo, print_prices
 from deploy.local.keys import keep_keys
 from deploy.local.ports import is_free
-from deploy.local.price import StepPrice, video_price
-from deploy.local.process import LocalError
 from deploy.local.product import product_environment
+from deploy.local.servers.process import LocalError
 from deploy.local.stack import Stack, prepared
 
 # A whole answer: what is done with a started stack, and the exit code.

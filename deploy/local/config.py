@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from deploy.local.process import LocalError
-from deploy.local.s3 import PORTS as S3_PORTS
+from deploy.local.servers.process import LocalError
+from deploy.local.servers.s3 import PORTS as S3_PORTS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,15 +50,27 @@ class ProviderKeys:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """One local stack. live: the real providers' keys, or None for the sandbox.
+class SandboxSeconds:
+    """How long the sandbox takes for an image and for a video."""
 
-    encrypt_payloads: what Temporal keeps; its Web UI shows it all the same, by a codec endpoint.
+    image: float = 2.0
+    video: float = 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The settings of one local stack.
+
+    live: the real providers' keys, or None for the sandbox.
+    sandbox_seconds: the sandbox's durations, which the product then expects for its progress and
+    polling. None: the sandbox's defaults, with the expectations of the real models.
+    encrypt_payloads: encrypt what Temporal stores. The Web UI decrypts it with a codec endpoint.
     """
 
     folder: Path
     ports: Ports
     live: ProviderKeys | None
+    sandbox_seconds: SandboxSeconds | None = None
     encrypt_payloads: bool = False
 
     @property
@@ -92,6 +104,7 @@ def read_config(environment: Mapping[str, str], *, live: bool) -> Config:
         folder=folder / "live" if live else folder,
         ports=_read_ports(environment),
         live=_read_keys(environment) if live else None,
+        sandbox_seconds=None if live else _read_sandbox_seconds(environment),
         encrypt_payloads=_yes_or_no("TEMPORAL_ENCRYPT_PAYLOADS", environment),
     )
 
@@ -128,6 +141,19 @@ def _port(variable: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536 - S3_PORTS):
         raise LocalError(f"{variable} must be a port number, not {text!r}")
     return int(text)
+
+
+def _read_sandbox_seconds(environment: Mapping[str, str]) -> SandboxSeconds:
+    default = SandboxSeconds()
+    try:
+        return SandboxSeconds(
+            image=float(environment.get("SANDBOX_IMAGE_SECONDS") or default.image),
+            video=float(environment.get("SANDBOX_VIDEO_SECONDS") or default.video),
+        )
+    except ValueError as error:
+        raise LocalError(
+            f"SANDBOX_IMAGE_SECONDS and SANDBOX_VIDEO_SECONDS must be numbers: {error}"
+        ) from None
 
 
 def _read_keys(environment: Mapping[str, str]) -> ProviderKeys:

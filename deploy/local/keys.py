@@ -8,7 +8,7 @@ import secrets
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from deploy.local.process import LocalError
+from deploy.local.servers.process import LocalError
 
 FILE_NAME = "local.json"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.local.process import LocalError
+from deploy.local.servers.process import LocalError
 
 KILL_SECONDS = 10.0
 EXEC_SECONDS = 1.0

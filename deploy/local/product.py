@@ -12,10 +12,10 @@ import httpx
 
 from deploy.local.config import ROOT, Config
 from deploy.local.keys import LocalKeys
-from deploy.local.postgres import superuser_dsn
-from deploy.local.process import Part, PartFailedError
-from deploy.local.s3 import S3Access
-from deploy.local.temporal import NAMESPACE
+from deploy.local.servers.postgres import superuser_dsn
+from deploy.local.servers.process import Part, PartFailedError
+from deploy.local.servers.s3 import S3Access
+from deploy.local.servers.temporal import NAMESPACE
 
 APPLICATION_ROLE = "takeone"
 BUCKET = "takeone"
@@ -24,7 +24,7 @@ BUCKET = "takeone"
 FOREIGN = (
     "AWS_", "FAL_", "REPLICATE_", "ELEVENLABS_", "TEMPORAL_", "S3_", "CDN_", "DATABASE_", "SANDBOX_", "PG",
     "API_", "WORKER_", "METRICS_", "SDK_METRICS_", "PUBLIC_URL", "ENCRYPTION_KEYS", "ALLOWED_PRIVATE_HOSTS", "EGRESS_",
-    "RATE_LIMIT_", "CODEC_",
+    "RATE_LIMIT_", "CODEC_", "USUAL_",
 )  # fmt: skip
 
 
@@ -76,7 +76,14 @@ def _provider_environment(config: Config, keys: LocalKeys) -> dict[str, str]:
             "FAL_KEY": config.live.fal_key,
             "REPLICATE_API_TOKEN": config.live.replicate_api_token,
         }
+    expected: dict[str, str] = {}
+    if config.sandbox_seconds is not None:
+        expected = {
+            "USUAL_IMAGE_SECONDS": str(max(1, round(config.sandbox_seconds.image))),
+            "USUAL_VIDEO_SECONDS": str(max(1, round(config.sandbox_seconds.video))),
+        }
     return {
+        **expected,
         "FAL_KEY": keys.sandbox_fal_key,
         "FAL_QUEUE_URL": f"{config.sandbox_url}/fal/queue",
         "FAL_API_URL": f"{config.sandbox_url}/fal/api/v1",
@@ -108,12 +115,11 @@ def sandbox(config: Config, keys: LocalKeys, outer: Mapping[str, str]) -> Part:
         "SANDBOX_REPLICATE_TOKEN": keys.sandbox_replicate_token,
         "SANDBOX_REPLICATE_WEBHOOK_SECRET": keys.sandbox_webhook_secret,
     }
-    # How long its jobs take may be chosen from outside; nothing else.
-    environment |= {
-        name: outer[name]
-        for name in ("SANDBOX_IMAGE_SECONDS", "SANDBOX_VIDEO_SECONDS")
-        if name in outer
-    }
+    if config.sandbox_seconds is not None:
+        environment |= {
+            "SANDBOX_IMAGE_SECONDS": str(config.sandbox_seconds.image),
+            "SANDBOX_VIDEO_SECONDS": str(config.sandbox_seconds.video),
+        }
     return Part(
         name="Sandbox",
         command=(sys.executable, "-m", "sandbox"),

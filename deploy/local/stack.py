@@ -13,8 +13,6 @@ from deploy.local.config import Config
 from deploy.local.keys import LocalKeys, keep_keys
 from deploy.local.leftovers import Started, note_started, only_one, stop_leftovers
 from deploy.local.ports import is_free
-from deploy.local.postgres import postgres
-from deploy.local.process import LocalError, Part, PartFailedError, Running, start
 from deploy.local.product import (
     api,
     codec,
@@ -25,8 +23,10 @@ from deploy.local.product import (
     sandbox,
     worker,
 )
-from deploy.local.s3 import s3
-from deploy.local.temporal import temporal
+from deploy.local.servers.postgres import postgres
+from deploy.local.servers.process import LocalError, Part, PartFailedError, Running, start
+from deploy.local.servers.s3 import s3
+from deploy.local.servers.temporal import temporal
 
 NEEDED_FREE_BYTES = 500_000_000
 FIRST_PAUSE_SECONDS = 0.5

@@ -1,5 +1,6 @@
 """The page of all failure codes, from the two tables of the product."""
 
+from api.http.problem_texts import TITLES
 from api.http.problems import STATUS
 from core.domain.failures import FAILURES, FailureCode
 from docs.generate.markdown import code, page, table
@@ -15,8 +16,9 @@ EXAMPLE = """\
 ## A problem document
 
 ```json
-{"type": "urn:takeone:problem:budget_exceeded", "title": "…", "status": 402, "detail": "…",
- "instance": "/api/generate-video", "code": "budget_exceeded", "retryable": false, "spent": "0"}
+{"type": "urn:takeone:problem:budget_exceeded", "title": "Budget exceeded", "status": 402,
+ "detail": "…", "instance": "/api/generate-video", "code": "budget_exceeded", "retryable": false,
+ "spent": "0", "requestId": "req_…"}
 ```
 
 A problem may have further members: `errors` with one entry per invalid field, `missingScopes`,
@@ -30,11 +32,12 @@ def render() -> str:
         (
             code(failure.value),
             str(STATUS[failure]),
+            TITLES[failure],
             "yes" if FAILURES[failure].retryable else "no",
             FAILURES[failure].acts.value,
             FAILURES[failure].sentence,
         )
         for failure in FailureCode
     ]
-    columns = ("code", "HTTP status", "retryable", "acts", "text")
+    columns = ("code", "status", "title", "retryable", "acts", "text")
     return page("Error codes", INTRO, table(columns, rows), EXAMPLE)

@@ -16,7 +16,7 @@ JSON = "application/json"
 INTRO = """\
 A running API serves this as an interactive page (`/docs`) and as OpenAPI (`/openapi.json`). JSON is
 camelCase; times are UTC in ISO 8601; money is a decimal string of US dollars. Every answer to a
-credential has `RateLimit-Policy` and `RateLimit` fields. HEAD is answered wherever GET is. The
+credential with a rate limit has `RateLimit-Policy` and `RateLimit` fields. HEAD is answered wherever GET is. The
 rules that all routes have in common are in [requests](requests.md), the codes in
 [error codes](errors.md)."""
 COMMON = "Every route with a scope may also answer with these problems: {}."

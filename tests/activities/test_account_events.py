@@ -1,6 +1,4 @@
-"""Events about an account: found by the sweep, delivered like any other, signed by the account's
-own secret.
-"""
+"""Account events: started by the reconciler and signed with the account's own secret."""
 
 import json
 from typing import Any
@@ -73,7 +71,7 @@ async def test_threshold_is_delivered_signed_by_the_accounts_secret(
     assert (record.execution_id, record.state) == (None, WebhookState.DELIVERED)
 
 
-async def test_threshold_that_nobody_takes_fails_visibly_and_touches_no_execution(
+async def test_undelivered_threshold_event_fails_visibly(
     harness: ActivityHarness,
 ) -> None:
     async with Receiver.open(reply(410)) as receiver:
@@ -89,7 +87,7 @@ async def test_threshold_that_nobody_takes_fails_visibly_and_touches_no_executio
     assert shown.webhook is None  # its own event is to come
 
 
-async def test_end_of_an_execution_tells_its_own_event_beside_the_accounts(
+async def test_execution_event_is_sent_alongside_account_event(
     harness: ActivityHarness,
 ) -> None:
     executions: ExecutionActivities = harness.executions

@@ -1,6 +1,4 @@
-"""A provider that refuses us, has no room, or asks for quiet: jobs wait, nothing is sent, nothing
-is lost.
-"""
+"""Admission: jobs wait while a provider refuses calls, has no free slot or limits the rate."""
 
 import asyncio
 import dataclasses
@@ -68,7 +66,7 @@ def limited(harness: ActivityHarness, slots: int) -> JobActivities:
         (403, FailureCode.PROVIDER_AUTH_FAILED),
     ],
 )
-async def test_provider_that_refuses_us_holds_back_every_job_without_asking_it(
+async def test_open_breaker_defers_every_job_without_a_call(
     harness: ActivityHarness, status: int, code: FailureCode
 ) -> None:
     image = await tripped(harness, status)
@@ -87,7 +85,7 @@ async def test_provider_that_refuses_us_holds_back_every_job_without_asking_it(
     assert harness.bill() == []
 
 
-async def test_provider_that_refuses_us_is_tried_by_one_send_after_a_pause_and_its_success_lets_all_go_on(
+async def test_breaker_closes_after_one_accepted_probe(
     harness: ActivityHarness,
 ) -> None:
     image = await tripped(harness)
@@ -108,7 +106,7 @@ async def test_provider_that_refuses_us_is_tried_by_one_send_after_a_pause_and_i
     assert len(harness.bill()) == 5
 
 
-async def test_provider_that_refuses_the_one_that_tries_is_left_alone_twice_as_long_up_to_a_quarter_of_an_hour(
+async def test_breaker_backoff_doubles_up_to_15_minutes(
     harness: ActivityHarness,
 ) -> None:
     image = await tripped(harness, times=-1)
@@ -136,7 +134,7 @@ async def pause_seconds(harness: ActivityHarness) -> int:
     return round(found.seconds / 10) * 10
 
 
-async def test_sends_that_were_out_when_it_refused_make_the_pause_no_longer(
+async def test_refusals_of_concurrent_sends_do_not_extend_the_pause(
     harness: ActivityHarness,
 ) -> None:
     await tripped(harness)
@@ -148,7 +146,7 @@ async def test_sends_that_were_out_when_it_refused_make_the_pause_no_longer(
     assert (now.trips, now.tripped_status, await pause_seconds(harness)) == (1, 401, 60)
 
 
-async def test_job_that_a_provider_refused_until_the_executions_deadline_fails_of_that(
+async def test_job_refused_until_the_deadline_fails_with_the_refusal(
     harness: ActivityHarness,
 ) -> None:
     image = await tripped(harness)
@@ -175,7 +173,7 @@ async def test_job_of_a_cancelled_execution_is_not_held_back(harness: ActivityHa
     assert (await harness.run(harness.jobs.submit, one.image)).outcome is SubmitOutcome.STOPPED
 
 
-async def test_one_that_tries_and_is_refused_for_itself_leaves_the_breaker_open_for_the_next(
+async def test_probe_with_neutral_result_leaves_the_breaker_open(
     harness: ActivityHarness,
 ) -> None:
     image = await tripped(harness)
@@ -189,7 +187,7 @@ async def test_one_that_tries_and_is_refused_for_itself_leaves_the_breaker_open_
     assert (await state(harness)).tripped_at is None
 
 
-async def test_one_request_is_admitted_when_the_pause_is_over_and_none_before(
+async def test_one_probe_is_admitted_after_the_pause(
     harness: ActivityHarness,
 ) -> None:
     await tripped(harness)
@@ -207,7 +205,7 @@ async def test_one_request_is_admitted_when_the_pause_is_over_and_none_before(
     assert await admitted() == 0
 
 
-async def test_never_more_in_flight_than_the_setting_by_many_submits_of_two_workers(
+async def test_concurrency_limit_holds_for_submits_of_two_workers(
     harness: ActivityHarness,
 ) -> None:
     most, jobs = 3, [(await harness.accepted()).image for _ in range(10)]
@@ -223,7 +221,7 @@ async def test_never_more_in_flight_than_the_setting_by_many_submits_of_two_work
     assert (await state(harness)).in_flight == most
 
 
-async def test_room_that_gets_free_is_taken_by_the_submit_that_waits_for_it(
+async def test_waiting_submit_takes_a_freed_slot(
     harness: ActivityHarness,
 ) -> None:
     one, two = (await harness.accepted()).image, (await harness.accepted()).image
@@ -237,7 +235,7 @@ async def test_room_that_gets_free_is_taken_by_the_submit_that_waits_for_it(
     assert (await waiting).outcome is SubmitOutcome.SUBMITTED
 
 
-async def test_room_goes_to_who_has_the_least_in_flight_whoever_came_first(
+async def test_slot_goes_to_the_user_with_fewest_jobs(
     harness: ActivityHarness,
 ) -> None:
     big, small = await new_user(harness.database), await new_user(harness.database)
@@ -264,7 +262,7 @@ async def test_room_goes_to_who_has_the_least_in_flight_whoever_came_first(
     assert {result.held_back for result in results} == {True}
 
 
-async def test_429_pauses_every_job_of_the_provider_for_its_retry_after(
+async def test_retry_after_pauses_every_job_of_the_provider(
     harness: ActivityHarness,
 ) -> None:
     jobs = [(await harness.accepted()).image for _ in range(3)]
@@ -292,7 +290,7 @@ async def test_longest_pause_counts_and_429_without_retry_after_pauses_too(
     assert 15 < left <= 20
 
 
-async def test_submit_that_waits_for_room_ends_at_once_when_the_worker_stops(
+async def test_slot_wait_ends_at_once_when_the_worker_stops(
     harness: ActivityHarness,
 ) -> None:
     one, two = (await harness.accepted()).image, (await harness.accepted()).image
@@ -312,7 +310,7 @@ def creates(harness: ActivityHarness) -> list[dict[str, Any]]:
     return [call for call in calls if call["operation"] == "create"]
 
 
-async def test_worker_that_stands_still_before_its_commit_takes_its_own_place_and_no_other(
+async def test_stalled_worker_occupies_only_its_own_slot(
     harness: ActivityHarness,
 ) -> None:
     one, two, three = [(await harness.accepted()).image for _ in range(3)]

@@ -28,7 +28,7 @@ async def completed(harness: ActivityHarness) -> JobRef:
     return image
 
 
-def storage_away() -> AbstractAsyncContextManager[ObjectStore]:
+def storage_down() -> AbstractAsyncContextManager[ObjectStore]:
     return ObjectStore.open(
         endpoint_url="http://127.0.0.1:9",
         bucket="takeone-test",
@@ -55,7 +55,7 @@ async def test_asset_is_stored_once_under_a_race(harness: ActivityHarness) -> No
     assert len(stored.content) == asset.size_bytes > 0
 
 
-async def test_asset_whose_address_has_expired_is_fetched_by_the_jobs_id(
+async def test_asset_with_expired_url_is_fetched_by_job_id(
     harness: ActivityHarness,
 ) -> None:
     image = await completed(harness)
@@ -67,7 +67,7 @@ async def test_asset_whose_address_has_expired_is_fetched_by_the_jobs_id(
     assert (await harness.run(harness.assets.store, image)).asset_id is not None
 
 
-async def test_asset_that_is_not_what_it_says_is_a_failure(harness: ActivityHarness) -> None:
+async def test_asset_of_another_content_type_is_a_failure(harness: ActivityHarness) -> None:
     image = await completed(harness)
     order = harness.sandbox.fault("wrong_bytes", params={"form": "html"}, times=-1)
     result = await harness.run(harness.assets.store, image)
@@ -77,7 +77,7 @@ async def test_asset_that_is_not_what_it_says_is_a_failure(harness: ActivityHarn
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_asset_that_its_host_refuses_is_asked_for_again_by_the_jobs_id(
+async def test_asset_refused_by_its_host_is_fetched_by_job_id(
     harness: ActivityHarness, status: int
 ) -> None:
     image = await completed(harness)
@@ -91,7 +91,7 @@ async def test_asset_that_its_host_refuses_is_asked_for_again_by_the_jobs_id(
 
 @pytest.mark.parametrize("status", [403, 404, 410])
 @pytest.mark.parametrize("job_is_known", [True, False])
-async def test_asset_that_is_gone_for_good_is_a_failure_and_never_bought_again(
+async def test_deleted_asset_is_a_failure_and_not_bought_again(
     harness: ActivityHarness, status: int, job_is_known: bool
 ) -> None:
     image = await completed(harness)
@@ -109,9 +109,7 @@ async def test_asset_that_is_gone_for_good_is_a_failure_and_never_bought_again(
 async def test_asset_whose_job_cannot_be_asked_about_is_tried_again(
     harness: ActivityHarness, fault: str
 ) -> None:
-    """A provider that is down, or forgets for a moment that it had finished, has not lost
-    the file.
-    """
+    """An outage of the provider, or a stale status, does not lose the file."""
     image = await completed(harness)
     harness.sandbox.fault("refuse", operation="file", params={"status": 403})
     more: dict[str, Any] = {} if fault == "status_backwards" else {"operation": "status"}
@@ -123,14 +121,14 @@ async def test_asset_whose_job_cannot_be_asked_about_is_tried_again(
     assert (await harness.run(harness.assets.store, image)).asset_id is not None
 
 
-async def test_asset_is_fetched_by_the_jobs_id_after_an_outage_of_the_storage(
+async def test_asset_is_fetched_by_job_id_after_storage_outage(
     harness: ActivityHarness,
 ) -> None:
     """Meanwhile the address has expired: asked for again by id, stored, and nothing
     rendered again.
     """
     image = await completed(harness)
-    async with storage_away() as away:
+    async with storage_down() as away:
         assets: AssetActivities = dataclasses.replace(harness.assets, objects=away)
         with pytest.raises(ApplicationError):
             await harness.run(assets.store, image, seconds=40)
@@ -143,7 +141,7 @@ async def test_asset_is_fetched_by_the_jobs_id_after_an_outage_of_the_storage(
 
 
 @pytest.mark.guarantee("G6")
-async def test_asset_at_a_private_address_is_a_failure_and_not_lost(
+async def test_asset_at_a_private_address_is_a_failure(
     harness: ActivityHarness,
 ) -> None:
     """The sandbox is on this machine: where it is not allowed by name, its files are not fetched.
@@ -161,9 +159,9 @@ async def test_asset_at_a_private_address_is_a_failure_and_not_lost(
 
 
 @pytest.mark.guarantee("G5")
-async def test_asset_is_tried_again_while_the_storage_is_away(harness: ActivityHarness) -> None:
+async def test_asset_is_retried_while_storage_is_down(harness: ActivityHarness) -> None:
     image = await completed(harness)
-    async with storage_away() as away:
+    async with storage_down() as away:
         assets: AssetActivities = dataclasses.replace(harness.assets, objects=away)
         with pytest.raises(ApplicationError) as raised:
             await harness.run(assets.store, image, seconds=40)

@@ -1,6 +1,4 @@
-"""What tries tell of their endpoint: it is disabled by a 410 and by days of failures, and its user
-is told.
-"""
+"""Endpoint health: a 410 or days of failures disable an endpoint and notify its user."""
 
 import asyncio
 import json
@@ -89,7 +87,7 @@ async def endpoint_of(database: Database, stored: Stored) -> Endpoint:
 
 
 async def how(database: Database, stored: Stored) -> tuple[WebhookState, FailedReason | None, int]:
-    """State, why nobody tries any more, and how many tries there were."""
+    """Return the state, the reason of a failure, and the number of attempts."""
     async with database.as_user(stored.user_id) as conn:
         row = await conn.fetchrow(
             "SELECT state, failed_reason FROM webhooks WHERE event_id = $1", stored.event_id
@@ -140,7 +138,7 @@ async def split(
             if done + received >= len(tries) and len(receiver.received) >= received:
                 break
             await asyncio.sleep(0.05)
-    await asyncio.sleep(0.2)  # nobody else comes
+    await asyncio.sleep(0.2)  # no further request arrives
     assert len(receiver.received) == received
     return [task for task in tries if task.done()], [task for task in tries if not task.done()]
 
@@ -150,7 +148,7 @@ async def make_default(database: Database, stored: Stored, url: str) -> None:
         assert await set_webhook_url(conn, stored.user_id, url)
 
 
-async def test_endpoint_that_says_410_is_disabled_and_the_default_is_told(
+async def test_410_disables_the_endpoint_and_notifies_the_default(
     database: Database,
 ) -> None:
     before = disabled_total("gone")
@@ -176,7 +174,7 @@ async def test_endpoint_that_says_410_is_disabled_and_the_default_is_told(
     assert disabled_total("gone") == before + 1
 
 
-async def test_endpoint_that_only_fails_for_five_days_is_disabled_and_the_default_is_told(
+async def test_five_days_of_failures_disable_the_endpoint(
     database: Database,
 ) -> None:
     before = disabled_total("failing")
@@ -206,7 +204,7 @@ async def test_endpoint_that_only_fails_for_five_days_is_disabled_and_the_defaul
     assert disabled_total("failing") == before + 1
 
 
-async def test_endpoint_with_a_success_or_a_long_silence_between_failures_is_not_disabled(
+async def test_success_or_long_gap_keeps_a_failing_endpoint_enabled(
     database: Database,
 ) -> None:
     async with Receiver.open(reply(500), reply(200), reply(500)) as receiver:
@@ -228,7 +226,7 @@ async def test_endpoint_with_a_success_or_a_long_silence_between_failures_is_not
     assert datetime.now(UTC) - failing.failing_since < timedelta(minutes=1)
 
 
-async def test_default_endpoint_that_is_disabled_tells_nobody(database: Database) -> None:
+async def test_disabled_default_endpoint_causes_no_event(database: Database) -> None:
     async with Receiver.open(reply(410)) as receiver:
         stored = await store_webhook(database, receiver.url)
         await make_default(database, stored, receiver.url)
@@ -237,7 +235,7 @@ async def test_default_endpoint_that_is_disabled_tells_nobody(database: Database
     assert await notices(database, stored) == []
 
 
-async def test_endpoint_is_not_blamed_for_a_secret_that_we_cannot_open(database: Database) -> None:
+async def test_unusable_secret_does_not_count_against_the_endpoint(database: Database) -> None:
     async with Receiver.open() as receiver:
         stored = await store_webhook(database, receiver.url)
         endpoint_id = (await endpoint_of(database, stored)).endpoint_id
@@ -248,7 +246,7 @@ async def test_endpoint_is_not_blamed_for_a_secret_that_we_cannot_open(database:
     assert (await endpoint_of(database, stored)).disabled_at is None
 
 
-async def test_disabled_endpoint_gets_nothing_until_it_is_enabled_and_then_what_is_resent(
+async def test_disabled_endpoint_receives_nothing_until_enabled(
     database: Database,
 ) -> None:
     async with Receiver.open() as receiver:
@@ -298,7 +296,7 @@ async def test_attempt_while_a_secret_is_replaced_is_signed_with_both(database: 
     assert len(request.headers["webhook-signature"].split(" ")) == 2
 
 
-async def test_attempt_with_a_broken_previous_secret_is_signed_with_the_new_one(
+async def test_broken_previous_secret_does_not_prevent_signing(
     database: Database,
 ) -> None:
     async with Receiver.open() as receiver:
@@ -318,11 +316,11 @@ async def test_attempt_with_a_broken_previous_secret_is_signed_with_the_new_one(
     assert " " not in request.headers["webhook-signature"]
 
 
-async def test_endpoint_that_hangs_has_so_many_tries_at_once_and_the_others_are_put_back(
+async def test_hanging_endpoint_occupies_only_its_slots(
     database: Database,
 ) -> None:
-    """What is put back was not tried: it takes nothing off the schedule, and the sweep leaves it
-    alone.
+    """A deferred webhook was not attempted: its schedule is unchanged, and the reconciler does not
+    start it.
     """
     slots = AttemptSlots(per_user=50, per_endpoint=3)
     activities = WebhookActivities(database=database, sealer=SEALER, http=LOCAL_HTTP, slots=slots)
@@ -372,7 +370,7 @@ async def test_endpoint_that_hangs_has_so_many_tries_at_once_and_the_others_are_
         assert left >= {stored.event_id for stored in put_back}
 
 
-async def test_endpoint_that_fails_has_two_tries_at_once_until_it_takes_one(
+async def test_failing_endpoint_has_two_slots_until_a_success(
     database: Database,
 ) -> None:
     activities = WebhookActivities(database=database, sealer=SEALER, http=LOCAL_HTTP)

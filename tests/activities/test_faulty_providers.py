@@ -32,7 +32,7 @@ async def test_status_that_goes_backwards_is_waited_out(
         harness.sandbox.set(image_seconds=2.5)
     await harness.run(harness.jobs.submit, image)
     if after == "ended":
-        # Somebody has read its end before: the first read of ours is the second.
+        # Another client has read the end before, so our first read is the second.
         await provider_ended(harness)
         await read_once(harness, provider)
     assert (await harness.run(harness.jobs.wait, image)).state is JobState.COMPLETED
@@ -80,7 +80,7 @@ async def test_success_without_an_id_is_looked_up(harness: ActivityHarness) -> N
 
 
 @BOTH
-async def test_job_that_its_provider_denies_is_waited_for_and_its_bill_stays_open(
+async def test_job_denied_by_its_provider_keeps_its_bill_open(
     harness: ActivityHarness, model: str, provider: str
 ) -> None:
     """A 404 is no proof that nothing was bought: only the deadline ends it, and it is settled when

@@ -23,12 +23,12 @@ from tests.support.rows import IMAGE_PRICE
 pytestmark = pytest.mark.guarantee("G1", "G5")
 
 WOKEN_SECONDS = 3.0
-"""Alone it takes a tenth of a second; the machine of the tests is shared. The next poll is seven
-away.
+"""Alone it takes a tenth of a second, but the test machine is shared. The next poll is in seven
+seconds.
 """
 
 
-async def test_job_is_sent_once_waited_for_and_settled_at_its_real_cost(
+async def test_job_is_sent_once_and_settled_at_real_cost(
     harness: ActivityHarness,
 ) -> None:
     image = (await harness.accepted()).image
@@ -47,7 +47,7 @@ async def test_job_is_sent_once_waited_for_and_settled_at_its_real_cost(
 @pytest.mark.parametrize(
     "fault", ["drop_after_accept", "answer_502_after_accept", "malformed_json", "html_answer"]
 )
-async def test_job_whose_answer_was_lost_is_found_and_not_sent_again(
+async def test_job_with_a_lost_answer_is_found_not_resent(
     harness: ActivityHarness, fault: str
 ) -> None:
     image = (await harness.accepted()).image
@@ -66,7 +66,7 @@ async def test_job_whose_answer_was_lost_is_found_and_not_sent_again(
 
 
 @pytest.mark.parametrize(("model", "provider"), [(REPLICATE_FLUX, "replicate"), (FLUX, "fal")])
-async def test_job_that_was_never_accepted_is_sent_again_past_the_horizon(
+async def test_unaccepted_job_is_sent_again_past_the_horizon(
     harness: ActivityHarness, model: str, provider: str
 ) -> None:
     image = (await harness.accepted(image_model=model, image_provider=provider)).image
@@ -121,14 +121,14 @@ async def test_job_submitted_by_two_at_once_is_sent_once(harness: ActivityHarnes
     assert (await harness.job(image)).state is JobState.SUBMITTED
 
 
-async def test_job_whose_submit_is_cancelled_while_it_is_out_keeps_its_answer(
+async def test_cancelled_submit_still_records_its_answer(
     harness: ActivityHarness,
 ) -> None:
     one = await harness.accepted()
     order = harness.sandbox.fault("answer_late", params={"seconds": 0.5})
     submitting = asyncio.create_task(harness.run(harness.jobs.submit, one.image))
     await asyncio.to_thread(harness.sandbox.wait_until, lambda: harness.sandbox.fired(order) == 1)
-    submitting.cancel()  # what a reset, a termination or a late beat makes of it
+    submitting.cancel()  # as after a reset, a termination or a late heartbeat
     with pytest.raises(asyncio.CancelledError):
         await submitting
     job = await harness.job(one.image)
@@ -145,7 +145,7 @@ async def test_job_of_a_cancelled_execution_is_not_sent(harness: ActivityHarness
     assert harness.bill() == []
 
 
-async def test_job_whose_submits_are_paused_waits_and_is_sent_when_they_go_on(
+async def test_paused_job_is_sent_when_submits_resume(
     harness: ActivityHarness,
 ) -> None:
     image = (await harness.accepted()).image
@@ -172,7 +172,7 @@ async def test_job_of_another_generation_is_not_sent(harness: ActivityHarness) -
         ("not reached", FailureCode.PROVIDER_UNAVAILABLE),
     ],
 )
-async def test_job_refused_until_the_executions_deadline_fails_of_its_last_refusal(
+async def test_job_past_the_deadline_fails_with_its_last_refusal(
     harness: ActivityHarness, fault: str, code: FailureCode
 ) -> None:
     image = (await harness.accepted()).image
@@ -215,7 +215,7 @@ async def test_job_that_the_adapter_cannot_translate_fails_instead_of_looping(
     assert await harness.charge(accepted.image) == ("released", 0)
 
 
-async def test_job_of_unknown_fate_is_given_up_at_the_executions_deadline_and_keeps_its_hold(
+async def test_unknown_job_past_the_deadline_keeps_its_hold(
     harness: ActivityHarness,
 ) -> None:
     image = (await harness.accepted()).image
@@ -294,7 +294,7 @@ async def test_job_of_unknown_fate_is_adopted_by_its_callback(harness: ActivityH
     assert len(harness.bill()) == 1
 
 
-async def test_job_cancelled_while_it_runs_is_charged_what_the_provider_charges(
+async def test_cancelled_job_is_charged_what_the_provider_billed(
     harness: ActivityHarness,
 ) -> None:
     accepted = await harness.accepted()
@@ -376,10 +376,10 @@ async def test_job_waited_for_is_handed_over_when_the_worker_stops(
     assert (raised.value.type, raised.value.non_retryable) == ("hand_over", False)
 
 
-async def test_job_whose_provider_is_not_on_offer_any_more_ends_at_its_deadline(
+async def test_job_of_a_removed_provider_ends_at_its_deadline(
     harness: ActivityHarness,
 ) -> None:
-    """Its key was taken out of the settings: nothing waits for ever."""
+    """Its key was removed from the settings: no job waits without limit."""
     image = (await harness.accepted()).image
     await harness.run(harness.jobs.submit, image)
     without: JobActivities = dataclasses.replace(

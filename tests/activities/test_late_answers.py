@@ -1,6 +1,4 @@
-"""What is learned too late, or by a worker that knows too little: nothing paid is forgotten,
-nothing bought in vain.
-"""
+"""Late answers and workers of another version: nothing that was paid for is lost."""
 
 import asyncio
 import dataclasses
@@ -42,7 +40,7 @@ async def _settled_to_the_bill(harness: ActivityHarness, image: JobRef) -> None:
     assert (await harness.job(image)).state is JobState.FAILED
 
 
-async def test_answer_to_a_job_given_up_meanwhile_is_kept_for_its_bill(
+async def test_late_answer_is_kept_for_the_bill(
     harness: ActivityHarness,
 ) -> None:
     image = (await harness.accepted()).image
@@ -57,7 +55,7 @@ async def test_answer_to_a_job_given_up_meanwhile_is_kept_for_its_bill(
     await _settled_to_the_bill(harness, image)
 
 
-async def test_callback_for_a_job_given_up_is_kept_for_its_bill(harness: ActivityHarness) -> None:
+async def test_late_callback_is_kept_for_the_bill(harness: ActivityHarness) -> None:
     image = (await harness.accepted()).image
     harness.sandbox.fault("drop_after_accept")
     assert (await harness.run(harness.jobs.submit, image)).outcome is SubmitOutcome.UNKNOWN
@@ -117,7 +115,7 @@ async def test_job_of_an_execution_past_its_deadline_is_not_bought(
     assert await harness.charge(image) == ("released", 0)
 
 
-async def test_job_of_a_model_not_on_offer_is_refused_and_never_loops(
+async def test_job_of_a_removed_model_is_refused(
     harness: ActivityHarness,
 ) -> None:
     image = (await harness.accepted()).image
@@ -129,7 +127,7 @@ async def test_job_of_a_model_not_on_offer_is_refused_and_never_loops(
     assert await harness.charge(image) == ("released", 0)
 
 
-async def test_job_that_this_worker_cannot_price_ends_and_is_settled_by_one_that_can(
+async def test_unpriceable_job_is_settled_by_another_worker(
     harness: ActivityHarness,
 ) -> None:
     image = (await harness.accepted()).image

@@ -41,7 +41,7 @@ async def make_send_older(harness: ActivityHarness, image: JobRef, seconds: floa
     )
 
 
-async def test_find_goes_on_past_the_jobs_deadline_until_the_horizon_and_then_it_is_sent_again(
+async def test_find_continues_past_the_deadline_until_the_horizon(
     harness: ActivityHarness,
 ) -> None:
     """A worker killed between intent and POST: its execution completes, whatever the horizon is."""
@@ -57,13 +57,13 @@ async def test_find_goes_on_past_the_jobs_deadline_until_the_horizon_and_then_it
     assert len(harness.bill()) == 1
 
 
-async def test_find_is_woken_by_a_cancel_and_looks_on_for_the_grace(
+async def test_cancel_wakes_find_which_looks_for_the_grace(
     harness: ActivityHarness,
 ) -> None:
     """What was accepted all the same is found then, and can be cancelled."""
     one = await unknown(harness, "drop_after_accept")
     looking = asyncio.create_task(harness.run(harness.jobs.find, one.image))
-    await asyncio.sleep(2.0)  # the next look is two seconds away, or more
+    await asyncio.sleep(2.0)  # the next look is due in two seconds or more
     assert not looking.done()
     harness.sandbox.set(history_hidden=False)
     cancelled = time.monotonic()
@@ -72,7 +72,7 @@ async def test_find_is_woken_by_a_cancel_and_looks_on_for_the_grace(
     assert time.monotonic() - cancelled < WOKEN_SECONDS
 
 
-async def test_find_gives_up_a_cancelled_job_after_the_grace_and_keeps_its_hold(
+async def test_cancelled_find_gives_up_after_the_grace(
     harness: ActivityHarness,
 ) -> None:
     one = await unknown(harness, "drop_after_accept")
@@ -85,9 +85,7 @@ async def test_find_gives_up_a_cancelled_job_after_the_grace_and_keeps_its_hold(
 
 
 async def test_wait_is_woken_by_a_cancel(harness: ActivityHarness) -> None:
-    """Long before the poll that is due in ten seconds: what the provider was told to end is seen to
-    end.
-    """
+    """The end of a cancelled job is read long before the poll that is due in ten seconds."""
     one = await harness.accepted()
     harness.sandbox.set(image_seconds=1.0)
     await harness.run(harness.jobs.submit, one.image)

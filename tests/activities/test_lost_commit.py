@@ -1,6 +1,4 @@
-"""The database goes away around the COMMIT of an intent: nothing is sent, and nothing waits for a
-look-up in vain.
-"""
+"""Database outages around the COMMIT of an intent: nothing is sent, and no look-up is needed."""
 
 import dataclasses
 from collections.abc import AsyncGenerator
@@ -42,7 +40,7 @@ async def sends(harness: ActivityHarness, ref: JobRef) -> list[tuple[int, str | 
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_intent_whose_commit_got_no_answer_is_taken_back_at_once(
+async def test_intent_with_unanswered_commit_is_taken_back(
     harness: ActivityHarness, jobs: JobActivities, cut: Cut, when: Literal["before", "after"]
 ) -> None:
     image = (await harness.accepted()).image
@@ -56,7 +54,7 @@ async def test_intent_whose_commit_got_no_answer_is_taken_back_at_once(
     assert len(harness.bill()) == 1
 
 
-async def test_intent_whose_commit_got_no_answer_is_looked_up_if_the_database_stays_away(
+async def test_intent_with_unanswered_commit_is_looked_up_after_an_outage(
     harness: ActivityHarness, jobs: JobActivities, cut: Cut
 ) -> None:
     image = (await harness.accepted()).image

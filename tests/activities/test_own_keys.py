@@ -47,7 +47,7 @@ async def put(harness: ActivityHarness, user_id: UserId, key: str) -> ProviderKe
         return (await put_key(conn, SEALER, user_id, "replicate", key)).provider_key_id
 
 
-async def take_away(harness: ActivityHarness, user_id: UserId) -> None:
+async def remove_key(harness: ActivityHarness, user_id: UserId) -> None:
     async with harness.database.as_user(user_id) as conn:
         assert await delete_key(conn, user_id, "replicate") is not None
 
@@ -80,7 +80,7 @@ def accounts(harness: ActivityHarness) -> list[str]:
     return [line["account"] for line in harness.bill()]
 
 
-async def test_job_is_bought_with_its_users_own_key_and_the_job_of_another_is_not(
+async def test_own_key_is_used_for_its_user_only(
     harness: ActivityHarness,
 ) -> None:
     one, key = await with_key(harness, ALICE)
@@ -97,7 +97,7 @@ async def test_job_is_bought_with_its_users_own_key_and_the_job_of_another_is_no
     assert await harness.charge(one.image) == ("settled", harness.bill()[0]["billed_nano_usd"])
 
 
-async def test_job_goes_on_with_its_key_when_that_is_replaced_and_the_next_is_bought_with_the_new_one(
+async def test_replaced_key_is_used_for_its_own_sends(
     harness: ActivityHarness,
 ) -> None:
     one, first = await with_key(harness, ALICE)
@@ -114,12 +114,12 @@ async def test_job_goes_on_with_its_key_when_that_is_replaced_and_the_next_is_bo
     assert accounts(harness) == ["alice", "alice-new"]
 
 
-async def test_job_goes_on_with_its_key_when_that_is_deleted_and_the_next_is_bought_with_the_services(
+async def test_deleted_key_is_used_for_its_own_sends(
     harness: ActivityHarness,
 ) -> None:
     one, key = await with_key(harness, ALICE)
     await harness.run(harness.jobs.submit, one.image)
-    await take_away(harness, one.user_id)
+    await remove_key(harness, one.user_id)
     assert await erased(harness) == []
     await complete(harness, one.image)
     await harness.run(harness.assets.store, one.image)
@@ -155,12 +155,10 @@ async def test_unknown_send_is_looked_up_with_its_key_and_found(harness: Activit
     assert accounts(harness) == ["alice"]
 
 
-async def test_unknown_send_is_never_absent_by_the_list_of_another_account(
+async def test_list_of_another_account_proves_no_absence(
     harness: ActivityHarness,
 ) -> None:
-    """The new key's list is complete, is past the horizon, and does not show it: nobody may ask
-    that one.
-    """
+    """The new key's complete list past the horizon lacks the send, so it must not be used."""
     one, _ = await with_key(harness, ALICE)
     order = harness.sandbox.fault("drop_after_accept")
     await harness.run(harness.jobs.submit, one.image)
@@ -179,7 +177,7 @@ async def test_unknown_send_is_never_absent_by_the_list_of_another_account(
     assert accounts(harness) == ["alice"]
 
 
-async def test_job_that_is_sent_again_takes_the_key_of_now_and_its_orphan_keeps_that_of_its_send(
+async def test_resent_job_uses_the_present_key(
     harness: ActivityHarness,
 ) -> None:
     one, first = await with_key(harness, ALICE)
@@ -209,7 +207,7 @@ def _fields(ref: JobRef) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("status", "said"), [(401, "Replace the key"), (402, "out of credit"), (403, "Replace the key")]
 )
-async def test_own_key_that_is_refused_fails_its_execution_and_stops_nobody_else(
+async def test_refused_own_key_fails_only_its_own_execution(
     harness: ActivityHarness, status: int, said: str
 ) -> None:
     one, key = await with_key(harness, ALICE)
@@ -228,7 +226,7 @@ async def test_own_key_that_is_refused_fails_its_execution_and_stops_nobody_else
     assert (await harness.job(one.image)).provider_key_id == key
 
 
-async def test_bill_whose_key_is_refused_keeps_no_other_from_being_settled(
+async def test_bill_with_a_refused_key_blocks_no_other_bill(
     harness: ActivityHarness,
 ) -> None:
     mine, _ = await with_key(harness, ALICE)
@@ -249,12 +247,12 @@ async def test_bill_whose_key_is_refused_keeps_no_other_from_being_settled(
     assert (await settled(harness, mine.image))[0] == "settled"
 
 
-async def test_send_that_was_given_up_is_looked_for_with_its_key(harness: ActivityHarness) -> None:
+async def test_given_up_send_is_searched_with_its_key(harness: ActivityHarness) -> None:
     one, key = await with_key(harness, ALICE)
     harness.sandbox.fault("drop_after_accept")
     await harness.run(harness.jobs.submit, one.image)
     await terminated(harness, one)
-    await take_away(harness, one.user_id)
+    await remove_key(harness, one.user_id)
     assert await erased(harness) == []
     assert (await settled(harness, one.image))[0] == "settled"
     assert set(keys_of(harness, "list") + keys_of(harness, "status")) == {ALICE}
@@ -274,7 +272,7 @@ async def test_file_is_asked_for_again_with_its_key(harness: ActivityHarness) ->
     assert keys_of(harness, "status")[asked:] == [ALICE]
 
 
-async def test_callbacks_that_their_user_could_sign_make_ten_orphans_at_most(
+async def test_callbacks_of_a_user_make_at_most_ten_orphans(
     harness: ActivityHarness,
 ) -> None:
     """Each would be looked up at its provider for as long as it has no bill."""
@@ -295,7 +293,7 @@ async def states(harness: ActivityHarness) -> dict[str, ProviderState]:
         return {state.provider: state for state in await list_states(conn)}
 
 
-async def test_room_is_counted_for_each_key_by_itself(
+async def test_slots_are_counted_per_key(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.jobs.admission.SLOT_WAIT_SECONDS", 0.5)
@@ -332,7 +330,7 @@ async def test_key_that_is_limited_slows_down_no_other(harness: ActivityHarness)
     assert (await harness.run(harness.jobs.submit, one.image)).outcome is SubmitOutcome.SUBMITTED
 
 
-async def test_what_waits_behind_a_refused_key_goes_on_with_the_next_and_never_sends_with_that(
+async def test_jobs_behind_a_refused_key_continue_with_the_next(
     harness: ActivityHarness,
 ) -> None:
     one, key = await with_key(harness, ALICE)
@@ -362,7 +360,7 @@ async def test_what_waits_behind_a_refused_key_goes_on_with_the_next_and_never_s
     assert key_scope("replicate", key) not in await states(harness)
 
 
-async def test_refused_key_is_tried_again_after_a_pause_and_opens_for_all_of_its_user(
+async def test_refused_key_is_probed_after_a_pause(
     harness: ActivityHarness,
 ) -> None:
     one, _ = await with_key(harness, ALICE)

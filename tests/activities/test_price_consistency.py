@@ -173,7 +173,7 @@ def test_every_model_on_offer_is_tried(harness: ActivityHarness) -> None:
 
 
 @pytest.mark.parametrize(("image_model", "video_model"), PAIRS)
-async def test_quote_is_the_hold_and_what_a_job_of_full_price_is_settled_at(
+async def test_quote_equals_hold_and_full_price_settlement(
     market: Market, image_model: str, video_model: str
 ) -> None:
     body = {**FULL_PRICE, "imageModel": image_model, "videoModel": video_model}
@@ -195,7 +195,7 @@ async def test_quote_is_the_hold_and_what_a_job_of_full_price_is_settled_at(
 
 
 @pytest.mark.parametrize(("image_model", "video_model"), [PAIRS[0], PAIRS[3]])
-async def test_price_that_changes_after_the_accept_does_not_change_what_is_settled(
+async def test_later_price_change_does_not_change_the_settlement(
     market: Market, dearer: ActivityHarness, image_model: str, video_model: str
 ) -> None:
     body = {**FULL_PRICE, "imageModel": image_model, "videoModel": video_model}
@@ -235,9 +235,7 @@ async def test_late_bill_is_settled_at_the_price_of_its_quote(
     )
 
 
-async def test_orphan_is_settled_at_the_price_of_the_job_that_was_sent(
-    market: Market, dearer: ActivityHarness
-) -> None:
+async def test_orphan_is_settled_at_its_jobs_price(market: Market, dearer: ActivityHarness) -> None:
     one = await market.begin(FULL_PRICE)
     await run_to_its_end(market.harness, one.image)
     twin = await asyncio.to_thread(
@@ -266,7 +264,7 @@ async def test_orphan_is_settled_at_the_price_of_the_job_that_was_sent(
     assert market.billed(orphan, handle) == IMAGE_PRICE
 
 
-async def test_step_that_is_bought_again_is_held_at_the_price_of_the_day(market: Market) -> None:
+async def test_repeated_purchase_is_held_at_the_present_price(market: Market) -> None:
     """And what was bought before keeps its own, should its bill come yet."""
     one = await market.begin(FULL_PRICE)
     market.harness.sandbox.fault("fail_after")

@@ -20,12 +20,10 @@ async def reported(harness: ActivityHarness) -> JobRef:
     return image
 
 
-async def test_job_whose_money_was_settled_with_another_amount_ends_and_the_money_stands(
+async def test_job_settled_before_with_another_amount_still_ends(
     harness: ActivityHarness,
 ) -> None:
-    """The provider's own word against the provider's own word: a bug somewhere. Its workflow must
-    not try for ever.
-    """
+    """Two different costs of one job are a bug; its workflow must still end."""
     image = await reported(harness)
     async with harness.database.as_user(image.user_id) as conn:
         await settle_charge(conn, image.job_id, NanoUsd(1), CostBasis.COMPUTED)
@@ -37,7 +35,7 @@ async def test_job_whose_money_was_settled_with_another_amount_ends_and_the_mone
 
 
 @pytest.mark.parametrize("by_hand", ["settled", "released"])
-async def test_job_whose_money_was_ended_by_hand_is_corrected_by_what_the_provider_says(
+async def test_manual_settlement_is_corrected_by_the_providers_bill(
     harness: ActivityHarness, by_hand: str
 ) -> None:
     image = await reported(harness)
@@ -53,7 +51,7 @@ async def test_job_whose_money_was_ended_by_hand_is_corrected_by_what_the_provid
     assert await harness.charge(image) == ("settled", harness.bill()[0]["billed_nano_usd"])
 
 
-async def test_job_whose_stored_inputs_cannot_be_priced_ends_and_leaves_its_bill_open(
+async def test_unpriceable_job_ends_with_an_open_bill(
     harness: ActivityHarness,
 ) -> None:
     image = await reported(harness)

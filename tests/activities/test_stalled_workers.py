@@ -29,7 +29,7 @@ pytestmark = pytest.mark.guarantee("G1")
 
 
 class HeldProvider:
-    """A provider whose caller is stopped between its intent and its POST, until the gate opens."""
+    """A provider that stalls its caller between intent and POST, until the event is set."""
 
     def __init__(self, provider: Provider, gate: asyncio.Event) -> None:
         self._provider = provider
@@ -54,7 +54,7 @@ def held(harness: ActivityHarness, gate: asyncio.Event) -> JobActivities:
 
 async def until(harness: ActivityHarness, ref: JobRef, state: JobState) -> None:
     async with asyncio.timeout(5):
-        while (await harness.job(ref)).state is not state:  # noqa: ASYNC110 - a row tells no event
+        while (await harness.job(ref)).state is not state:  # noqa: ASYNC110 - a row sets no event
             await asyncio.sleep(0.02)
 
 
@@ -66,7 +66,7 @@ async def found_absent(harness: ActivityHarness, ref: JobRef) -> None:
 
 
 async def answered_late(harness: ActivityHarness, ref: JobRef) -> "asyncio.Task[Any]":
-    """A submit that was accepted, and hears of it two seconds later."""
+    """Submit a job whose accepted answer arrives two seconds later."""
     order = harness.sandbox.fault("answer_late", params={"seconds": 2.0})
     zombie = asyncio.create_task(harness.run(harness.jobs.submit, ref))
     await asyncio.to_thread(harness.sandbox.wait_until, lambda: len(harness.bill()) == 1)
@@ -148,12 +148,10 @@ async def test_zombie_stopped_before_its_post_sends_nothing_when_it_wakes(
     await settled_like_the_bill(harness, image)
 
 
-async def test_zombie_that_wakes_as_the_only_one_gives_its_job_back(
+async def test_stalled_worker_without_competition_returns_its_job(
     harness: ActivityHarness,
 ) -> None:
-    """Nobody has replaced its send, and nothing left: it may be sent at once, without waiting for
-    the horizon.
-    """
+    """Its send was not replaced and nothing left the socket, so it may be sent again at once."""
     image = (await harness.accepted()).image
     gate = asyncio.Event()
     zombie = asyncio.create_task(harness.run(held(harness, gate).submit, image))
@@ -191,7 +189,7 @@ async def test_zombie_brings_the_id_of_the_current_send(
 
 
 @pytest.mark.parametrize("brought_by", ["answer", "callback", "both"])
-async def test_zombie_of_a_superseded_send_leaves_an_orphan_that_is_ended_and_paid(
+async def test_superseded_send_becomes_a_settled_orphan(
     harness: ActivityHarness, brought_by: str
 ) -> None:
     one = await harness.accepted()
@@ -278,7 +276,7 @@ async def test_what_was_released_and_bought_after_all_is_an_orphan(
     assert await harness.charge(ref) == ("settled", line["billed_nano_usd"])
 
 
-async def test_what_was_settled_by_hand_and_calls_later_is_billed_once(
+async def test_manually_settled_send_is_billed_once(
     harness: ActivityHarness,
 ) -> None:
     one = await harness.accepted()
@@ -305,7 +303,7 @@ async def test_what_was_settled_by_hand_and_calls_later_is_billed_once(
 
 
 @pytest.mark.parametrize("last_was_accepted", [True, False])
-async def test_ids_that_earlier_sends_were_given_do_not_stop_the_search_for_the_last(
+async def test_ids_of_earlier_sends_do_not_stop_the_search(
     harness: ActivityHarness, last_was_accepted: bool
 ) -> None:
     """Two sends without an answer, the job given up: the earlier one's id was written down

@@ -170,7 +170,7 @@ async def test_attempt_that_was_not_taken_is_recorded_and_tried_again(
     assert await state_of(database, stored) is WebhookState.PENDING
 
 
-async def test_attempt_where_nobody_listens_is_a_category_not_an_exception(
+async def test_refused_connection_is_a_category_not_an_exception(
     database: Database,
 ) -> None:
     (port,) = free_ports(1)
@@ -268,7 +268,7 @@ async def test_attempt_of_a_gone_receiver_fails_at_once(database: Database) -> N
     ("status", "retry_after", "at_least", "at_most"),
     [
         (429, "3600", 3600, 3600),
-        (503, "120.5", 4.25, 5.75),  # not a spelling that RFC 9110 knows
+        (503, "120.5", 4.25, 5.75),  # not a form that RFC 9110 defines
         (503, "1", 4.25, 5.75),  # never sooner than the schedule
         (429, "99999999999999999999", 86400, 86400),
         (429, "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 4.25, 5.75),
@@ -373,7 +373,7 @@ async def test_attempt_without_a_database_takes_nothing_off_the_schedule(
     assert result == AttemptResult(outcome=AttemptOutcome.DELIVERED, number=1, status_code=200)
 
 
-async def test_event_that_is_not_there_fails_loudly_and_can_be_finished(database: Database) -> None:
+async def test_missing_event_fails_visibly_and_can_be_finished(database: Database) -> None:
     """As with a database restored to before the event."""
     stored = await store_webhook(database, "http://127.0.0.1:9/")
     order = DeliveryOrder(user_id=stored.user_id, event_id=new_event_id())

@@ -16,11 +16,12 @@ import httpx
 from core.platform.observability.logging import configure_logging
 from core.store.migrate import migrate
 from deploy.local.ports import free_ports
-from deploy.local.postgres import postgres
-from deploy.local.process import Part, start_ready
+from deploy.local.servers.postgres import postgres
+from deploy.local.servers.process import Part, start_ready
 from tests.api.conftest import TestUser, api_settings, running_api
 from tests.api.whole import check_refused, check_whole
-from tests.support.servers import PASSWORD, FreshDatabase, PostgresServer
+from tests.support.part_servers import PASSWORD
+from tests.support.servers import FreshDatabase, PostgresServer
 from tests.support.small_disk import Filler
 
 GREEN_SECONDS = 10.0
@@ -114,6 +115,7 @@ async def _run(folder: Path, part: Part, server: PostgresServer) -> None:
 
         filler.give_back()
         running = server.running
+        assert running is not None
         if running.has_ended():
             running = await start_ready(part)
         try:

@@ -17,11 +17,12 @@ import pytest
 
 from core.store.migrate import migrate
 from deploy.local.ports import free_ports
-from deploy.local.postgres import postgres
-from deploy.local.process import Part, PartFailedError, Running, start_ready
+from deploy.local.servers.postgres import postgres
+from deploy.local.servers.process import Part, PartFailedError, Running, start_ready
 from tests.api.conftest import TestUser, api_settings, running_api
 from tests.api.whole import check_refused, check_whole
-from tests.support.servers import PASSWORD, FreshDatabase, PostgresServer
+from tests.support.part_servers import PASSWORD
+from tests.support.servers import FreshDatabase, PostgresServer
 
 pytestmark = pytest.mark.guarantee("G5")
 

@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 
 from core.store.database import Database
-from core.store.money.ledger_check import list_findings
+from core.store.money.reports.ledger_check import list_findings
 
 COUNT_PARTS = """
 SELECT execution_id,

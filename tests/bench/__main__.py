@@ -15,7 +15,7 @@ from statistics import median
 
 import httpx
 
-from deploy.local.process import LocalError
+from deploy.local.servers.process import LocalError
 from tests.bench.histories import count_events, explain_events
 from tests.bench.holds import measure_holds
 from tests.bench.inbox import Inbox

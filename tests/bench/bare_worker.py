@@ -13,7 +13,8 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.worker import Worker
 
-from core.platform.settings.processes import WorkerProcess, load
+from core.platform.settings.load import load
+from core.platform.settings.processes import WorkerProcess
 from core.platform.temporal import policies
 from core.platform.temporal.client import connect
 from tests.bench.bare import PREFIX, QUEUE, BareDeliveryWorkflow, BareVideoWorkflow

@@ -17,12 +17,12 @@ import httpx
 from temporalio.client import Client
 
 from core.platform.temporal.client import queue_backlogs
-from deploy.local.client import User
 from deploy.local.config import Config
-from deploy.local.process import Part, PartFailedError
+from deploy.local.demo.client import User
 from deploy.local.product import run_tool
+from deploy.local.servers.process import Part, PartFailedError
+from deploy.local.servers.temporal import NAMESPACE
 from deploy.local.stack import prepared
-from deploy.local.temporal import NAMESPACE
 from tests.bench.bare import QUEUE
 from tests.support.stack_ports import free_stack_ports
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import httpx
 from temporalio.client import Client
 
-from deploy.local.client import User
+from deploy.local.demo.client import User
 from tests.bench.bare import QUEUE, BareVideoWorkflow
 from tests.bench.bare_activities import PROMPT, BareOrder
 from tests.bench.inbox import Arrival, Inbox

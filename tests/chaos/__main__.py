@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from random import Random, SystemRandom
 
-from deploy.local.process import LocalError
+from deploy.local.servers.process import LocalError
 from tests.chaos.arena import Arena, running_arena
 from tests.chaos.baseline.beside import CASES as BASELINE_CASES
 from tests.chaos.baseline.beside import beside

@@ -30,8 +30,6 @@ from core.store.database import Database
 from deploy.local.config import ROOT, Config
 from deploy.local.keys import LocalKeys, keep_keys
 from deploy.local.ports import free_ports
-from deploy.local.postgres import postgres
-from deploy.local.process import Part, PartFailedError, Running, start
 from deploy.local.product import (
     api,
     make_temporal_config,
@@ -41,8 +39,10 @@ from deploy.local.product import (
     sandbox,
     worker,
 )
-from deploy.local.s3 import s3
-from deploy.local.temporal import temporal
+from deploy.local.servers.postgres import postgres
+from deploy.local.servers.process import Part, PartFailedError, Running, start
+from deploy.local.servers.s3 import s3
+from deploy.local.servers.temporal import temporal
 from tests.chaos.gate import Gate
 from tests.chaos.http_taps import ProviderTap, StorageTap, TemporalTap
 from tests.chaos.links import Line, Link, PlainTap, Tap

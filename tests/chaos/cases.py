@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from deploy.local.process import LocalError
+from deploy.local.servers.process import LocalError
 from tests.chaos.gate import Verdict
 
 

@@ -18,7 +18,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.client import WorkflowExecution as Listed
 
-from deploy.local.temporal import NAMESPACE
+from deploy.local.servers.temporal import NAMESPACE
 from tests.chaos.arena import APIS, RESTART_SECONDS, SANDBOX_SETTINGS, SERVERS, WORKERS, Arena
 from tests.chaos.cases import Setting
 

@@ -15,8 +15,8 @@ import asyncpg
 import httpx
 
 from core.store.database import Database
-from core.store.money.ledger_check import list_findings
-from core.store.money.provider_bill import Key, compare_bill
+from core.store.money.reports.ledger_check import list_findings
+from core.store.money.reports.provider_bill import Key, compare_bill
 from tests.chaos.arena import Arena
 from tests.chaos.cases import Phase
 from tests.chaos.load import Mailbox, Order

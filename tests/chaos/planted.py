@@ -23,7 +23,7 @@ from random import Random
 from typing import Final
 
 from deploy.local.config import ROOT
-from deploy.local.process import LocalError
+from deploy.local.servers.process import LocalError
 from tests.chaos.arena import running_arena
 from tests.chaos.cases import Case, Setting, by_name
 from tests.chaos.rounds import Session

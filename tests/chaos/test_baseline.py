@@ -11,7 +11,7 @@ import pytest
 from temporalio.client import Client
 
 from deploy.local.config import ROOT
-from deploy.local.process import Running, start, start_ready
+from deploy.local.servers.process import Running, start, start_ready
 from tests.chaos.baseline.runs import baseline_worker, begin, extra_paid, until_ended
 from tests.sandbox.process import Receiver, Sandbox, environment
 from tests.support.servers import TemporalServer

@@ -17,13 +17,13 @@ from rich.console import Console
 from standardwebhooks.webhooks import Webhook
 
 from core.platform.crypto.webhook_signatures import signature_headers
-from deploy.local.client import Execution, ProductClient
 from deploy.local.config import ProviderKeys
-from deploy.local.price import video_price
-from deploy.local.process import LocalError
-from deploy.local.receiver import BadWebhookError, receiving, verify
-from deploy.local.show import cost_table, progress_of
-from deploy.local.video import decode, watch
+from deploy.local.demo.client import Execution, ProductClient
+from deploy.local.demo.prices import video_price
+from deploy.local.demo.screen import cost_table, progress_of
+from deploy.local.demo.video_check import check_video, decode
+from deploy.local.demo.webhook_receiver import BadWebhookError, receiving, verify
+from deploy.local.servers.process import LocalError
 
 SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
 BODY = json.dumps({"executionId": "exec_1", "type": "execution.completed"}).encode()
@@ -118,21 +118,22 @@ def test_decode_counts_every_frame() -> None:
 
 def test_watch_refuses_what_does_not_play(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="does not play"):
-        watch("http://127.0.0.1:9/none.mp4")
+        check_video("http://127.0.0.1:9/none.mp4")
     with pytest.raises((ValueError, FFmpegError)):
         decode(b"not a video at all" * 100)
 
 
-def test_progress_without_terminal_is_one_line_a_change() -> None:
+def test_progress_without_terminal_is_a_line_per_tenth() -> None:
     out = StringIO()
     execution = Execution.model_validate(EXECUTION)
     with progress_of(Console(file=out, width=120)) as update:
         update(execution)
         update(execution)
         update(execution.model_copy(update={"progress": 41}))
+        update(execution.model_copy(update={"progress": 50}))
     assert out.getvalue().splitlines() == [
         " 40 %  running   image done, video ...  spent $0.003",
-        " 41 %  running   image done, video ...  spent $0.003",
+        " 50 %  running   image done, video ...  spent $0.003",
     ]
 
 

@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from pydantic.fields import FieldInfo
 
+from core.platform.settings.load import load
 from core.platform.settings.processes import (
     AdminProcess,
     ApiProcess,
@@ -26,7 +27,6 @@ from core.platform.settings.processes import (
     MigrateProcess,
     Settings,
     WorkerProcess,
-    load,
 )
 from core.platform.temporal.policies import EXIT_SECONDS
 

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from deploy.local.config import variable_of
-from deploy.local.postgres import SYSTEM_USER, postgres
-from deploy.local.process import PartFailedError
+from deploy.local.servers.postgres import SYSTEM_USER, postgres
+from deploy.local.servers.process import PartFailedError
 from tests.support.stack_ports import free_stack_ports
 
 ROOT = Path(__file__).parents[2]

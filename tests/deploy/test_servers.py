@@ -9,9 +9,9 @@ import pytest
 from temporalio.client import Client
 
 from deploy.local.ports import free_ports
-from deploy.local.postgres import postgres, superuser_dsn
-from deploy.local.process import Part, PartFailedError, start_ready
-from deploy.local.s3 import PORTS, S3Access, s3
+from deploy.local.servers.postgres import postgres, superuser_dsn
+from deploy.local.servers.process import Part, PartFailedError, start_ready
+from deploy.local.servers.s3 import PORTS, S3Access, s3
 from tests.support.servers import FreshDatabase, PostgresServer, S3Server, TemporalServer
 
 

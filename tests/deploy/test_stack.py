@@ -16,8 +16,8 @@ import pytest
 from deploy.local.config import Config, Ports, read_config, variable_of
 from deploy.local.keys import keep_keys
 from deploy.local.leftovers import Started, note_started, only_one, stop_leftovers
-from deploy.local.process import LocalError, Part
 from deploy.local.product import product_environment, without_foreign
+from deploy.local.servers.process import LocalError, Part
 from deploy.local.stack import PART_NAMES, Stack, check_disk, check_ports, prepared
 from tests.support.stack_ports import free_stack_ports
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from deploy.local.postgres import superuser_dsn
+from deploy.local.servers.postgres import superuser_dsn
 from deploy.local.stack import Stack
 
 THROW_OUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1"

@@ -16,7 +16,7 @@ from temporalio.service import RPCError
 
 from core.platform.temporal.payload_encryption import SealedPayloads
 from core.store.recovery.start_memo import unpacked
-from deploy.local.postgres import clean_environment, program
+from deploy.local.servers.postgres import clean_environment, program
 from tests.end_to_end.world import World
 from tests.support.leaks import unfolded
 

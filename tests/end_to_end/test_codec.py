@@ -15,7 +15,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 
 from core.platform.temporal.payload_encryption import ENCODING
-from deploy.local.programs import program
+from deploy.local.servers.programs import program
 from tests.end_to_end.sinks import payloads
 from tests.end_to_end.world import PROMPT, World
 

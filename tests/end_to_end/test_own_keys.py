@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.local.client import User
+from deploy.local.demo.client import User
 from deploy.local.product import run_tool
 from tests.end_to_end.world import MODELS, World
 

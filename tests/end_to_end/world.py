@@ -19,8 +19,8 @@ from temporalio.client import Client
 
 from core.domain.money import nano_usd
 from core.store.database import Database
-from core.store.money.ledger_check import list_findings
-from deploy.local.client import User
+from core.store.money.reports.ledger_check import list_findings
+from deploy.local.demo.client import User
 from deploy.local.product import run_tool
 from deploy.local.stack import Stack
 from tests.support.receiver import Receiver

@@ -25,7 +25,7 @@ OPENED_LONG_AGO = (
 
 
 async def terminated(harness: ActivityHarness, one: Accepted) -> None:
-    """End the execution as the sweep does when its workflow was terminated."""
+    """End the execution as the reconciler does when its workflow was terminated."""
     failure = Failure.of(FailureCode.TERMINATED)
     await harness.executions.finish(
         FinishInput(execution=one.ref, status=ExecutionStatus.FAILED, failure=failure)
@@ -121,10 +121,10 @@ async def test_open_bills_settle_by_an_id_that_no_list_shows(
     assert await settled(harness, one.image) == ("settled", line["billed_nano_usd"])
 
 
-async def test_open_bills_keep_the_hold_of_a_job_whose_id_has_two_owners(
+async def test_open_bills_keep_the_hold_of_an_ambiguous_id(
     harness: ActivityHarness,
 ) -> None:
-    """Nobody may guess: neither released, nor the other's bill paid twice."""
+    """An ambiguous id is neither released nor settled twice."""
     other = await harness.accepted()
     await harness.run(harness.jobs.submit, other.image)
     owned = (await harness.job(other.image)).handle
@@ -159,7 +159,7 @@ async def test_open_bills_release_when_every_match_is_another_jobs(
     assert await harness.charge(one.image) == ("released", 0)
 
 
-async def test_open_bills_ask_a_provider_that_is_away_once_in_a_round(
+async def test_open_bills_call_an_unavailable_provider_once_per_round(
     harness: ActivityHarness,
 ) -> None:
     refs = [(await sent_and_terminated(harness)).image for _ in range(3)]
@@ -178,10 +178,10 @@ async def test_open_bills_ask_a_provider_that_is_away_once_in_a_round(
     assert [(await harness.charge(ref))[0] for ref in refs] == ["held"] * 3
 
 
-async def test_open_bills_are_read_by_their_ids_while_the_list_is_away(
+async def test_open_bills_are_read_by_id_without_the_list(
     harness: ActivityHarness,
 ) -> None:
-    """A job that was lost comes first, and only a list could tell of it."""
+    """A lost job comes first, and only a list could show it."""
     lost = [(await sent_and_terminated(harness, "drop_before_accept")).image for _ in range(2)]
     known = (await sent_and_terminated(harness)).image
     await provider_ended(harness)
@@ -197,10 +197,10 @@ async def test_open_bills_are_read_by_their_ids_while_the_list_is_away(
     assert [(await harness.charge(ref))[0] for ref in (*lost, known)] == ["held", "held", "settled"]
 
 
-async def test_open_bills_that_were_looked_at_together_come_in_another_order(
+async def test_open_bills_are_shuffled_between_rounds(
     harness: ActivityHarness,
 ) -> None:
-    """One that its provider never answers for would keep the others from it in every round."""
+    """Otherwise a job without an answer would block the others in every round."""
     for _ in range(2):
         await sent_and_terminated(harness)
     first: set[str] = set()
@@ -210,7 +210,7 @@ async def test_open_bills_that_were_looked_at_together_come_in_another_order(
     assert len(first) == 2
 
 
-async def test_open_bills_of_a_provider_do_not_wait_for_one_that_it_has_forgotten(
+async def test_job_deleted_at_its_provider_blocks_no_other_bill(
     harness: ActivityHarness,
 ) -> None:
     forgotten, other = [(await sent_and_terminated(harness)).image for _ in range(2)]
@@ -261,7 +261,7 @@ async def test_open_bills_raise_the_metric_by_what_the_ledger_books(
     assert value_of(cost) - before == booked
 
 
-async def test_open_bills_ask_once_to_end_what_runs_for_nobody(harness: ActivityHarness) -> None:
+async def test_open_bills_cancel_an_abandoned_job_once(harness: ActivityHarness) -> None:
     harness.sandbox.set(image_seconds=30)
     one = await sent_and_terminated(harness)
     await harness.open_bills.settle()
@@ -273,7 +273,7 @@ async def test_open_bills_ask_once_to_end_what_runs_for_nobody(harness: Activity
     assert (await harness.job(one.image)).state is JobState.CANCELLED
 
 
-async def test_open_bills_survive_a_cancel_that_fails_and_do_not_repeat_it(
+async def test_open_bills_do_not_repeat_a_failed_cancel(
     harness: ActivityHarness,
 ) -> None:
     harness.sandbox.set(image_seconds=1.5)

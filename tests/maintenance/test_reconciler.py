@@ -32,7 +32,7 @@ from tests.support.rows import Accepted, accept, new_execution, new_user
 pytestmark = pytest.mark.guarantee("G3")
 
 
-async def test_reconciler_starts_what_is_queued_for_too_long(harness: ActivityHarness) -> None:
+async def test_reconciler_starts_overdue_queued_executions(harness: ActivityHarness) -> None:
     one = await accept(
         harness.database, new_execution(await new_user(harness.database)), claimed=False
     )
@@ -44,7 +44,7 @@ async def test_reconciler_starts_what_is_queued_for_too_long(harness: ActivityHa
     assert temporal.started == [one.execution_id]
 
 
-async def test_reconciler_ends_what_an_operator_terminated_and_settles_its_bill_later(
+async def test_reconciler_ends_a_terminated_execution_and_settles_later(
     harness: ActivityHarness,
 ) -> None:
     one = await harness.accepted(webhook_url="http://receiver.test/")
@@ -65,7 +65,7 @@ async def test_reconciler_ends_what_an_operator_terminated_and_settles_its_bill_
     assert (await harness.job(one.image)).state is JobState.COMPLETED
 
 
-async def test_reconciler_starts_again_what_only_a_run_of_an_earlier_generation_has_closed(
+async def test_reconciler_restarts_after_a_run_of_an_earlier_generation(
     harness: ActivityHarness,
 ) -> None:
     one = await harness.accepted()
@@ -80,7 +80,7 @@ async def test_reconciler_starts_again_what_only_a_run_of_an_earlier_generation_
         assert await conn.fetchval("SELECT status FROM executions") == "running"
 
 
-async def test_reconciler_looks_for_what_was_unknown_when_its_workflow_was_terminated(
+async def test_reconciler_finds_the_unknown_send_of_a_terminated_workflow(
     harness: ActivityHarness,
 ) -> None:
     one = await harness.accepted()
@@ -109,7 +109,7 @@ async def test_reconciler_restarts_a_delivery_that_was_left_behind(
     assert [order.user_id for order in temporal.deliveries] == [one.user_id]
 
 
-async def test_reconciler_orders_an_end_to_what_is_past_its_deadline(
+async def test_reconciler_cancels_what_is_past_its_deadline(
     harness: ActivityHarness,
 ) -> None:
     one = await harness.accepted()
@@ -121,7 +121,7 @@ async def test_reconciler_orders_an_end_to_what_is_past_its_deadline(
 
 
 @pytest.mark.parametrize("error", [UNREACHABLE, TimeoutError(), LookupError("an unreadable row")])
-async def test_reconciler_goes_on_when_a_part_fails(
+async def test_reconciler_continues_when_a_task_fails(
     harness: ActivityHarness, error: Exception
 ) -> None:
     one = await harness.accepted()
@@ -156,7 +156,7 @@ async def status(harness: ActivityHarness, one: Accepted) -> tuple[str, str | No
     return row["status"], row["code"]
 
 
-async def test_reconciler_starts_what_is_behind_a_row_that_cannot_be_started(
+async def test_reconciler_continues_after_a_row_that_cannot_start(
     harness: ActivityHarness,
 ) -> None:
     unreadable, refused, good = await queued(harness, 3)
@@ -174,7 +174,7 @@ async def test_reconciler_starts_what_is_behind_a_row_that_cannot_be_started(
     assert temporal.started == [good.execution_id]
 
 
-async def test_reconciler_does_not_knock_for_every_row_while_temporal_is_down(
+async def test_reconciler_stops_a_page_while_temporal_is_down(
     harness: ActivityHarness,
 ) -> None:
     await queued(harness, 5)
@@ -271,7 +271,7 @@ async def test_reconciler_remembers_a_bounded_number_of_cancels(
     assert len(temporal.cancelled) == 4
 
 
-async def test_reconciler_gives_its_lock_up_when_the_connection_falls_silent(
+async def test_reconciler_stops_leading_when_its_connection_is_silent(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(core.maintenance.reconciler, "EVERY_SECONDS", 0.01)
@@ -307,7 +307,7 @@ async def test_reconciler_starts_again_what_temporal_does_not_know(
 
 
 @pytest.mark.parametrize("race", [True, False])
-async def test_reconciler_reports_a_lost_workflow_only_if_it_ended_the_row(
+async def test_reconciler_reports_only_lost_workflows_that_it_ended(
     harness: ActivityHarness, capsys: pytest.CaptureFixture[str], *, race: bool
 ) -> None:
     one = await harness.accepted()

@@ -47,7 +47,7 @@ async def forget(harness: ActivityHarness) -> None:
     await harness.as_owner("TRUNCATE executions, budgets, idempotency_keys CASCADE")
 
 
-async def test_what_was_accepted_fits_into_a_memo_and_comes_back_from_it(
+async def test_accepted_document_fits_into_a_memo(
     harness: ActivityHarness,
 ) -> None:
     one = await harness.accepted()
@@ -112,7 +112,7 @@ async def row(harness: ActivityHarness, sql: str, *arguments: Any) -> tuple[Any,
 
 
 async def sent(harness: ActivityHarness, ref: JobRef) -> RecordedJob:
-    """What a history says of a job that is at its provider, or may be."""
+    """Return the record of a job that is at its provider, or may be."""
     job = await harness.job(ref)
     return RecordedJob(
         fate=JobFate.SUBMITTED if job.handle is not None else JobFate.UNKNOWN,
@@ -178,7 +178,7 @@ async def test_recover_settles_what_was_bought_and_buys_nothing(
     assert len(harness.bill()) == 1
 
 
-async def test_recover_leaves_a_send_of_unknown_fate_to_the_look_up(
+async def test_recover_leaves_an_unknown_send_to_find(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request is computed as it was, its seed too, so that the provider's list matches it."""
@@ -233,7 +233,7 @@ async def test_recover_keeps_the_number_of_what_was_not_accepted(
 async def test_recover_without_the_picture_does_not_buy_again(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The video's request cannot be computed, so no list can tell: a person is asked."""
+    """The video's request cannot be computed, so it is left to the operator."""
     one = await harness.accepted()
     accepted = await document(harness, one)
     await forget(harness)
@@ -317,9 +317,7 @@ async def test_recover_numbers_the_next_send_above_the_mark(
 async def test_recovered_database_is_not_taken_for_one_of_the_past(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a process that slept through it, and remembers the number of a send that nobody can make
-    again.
-    """
+    """A process that did not run meanwhile has seen the number of a send that no longer exists."""
     one = await harness.accepted()
     await harness.run(harness.jobs.submit, one.image)
     await mark(harness, 9)
@@ -330,7 +328,7 @@ async def test_recovered_database_is_not_taken_for_one_of_the_past(
     assert kept is not None
     assert (
         found[0] == kept.serial > 9 + 100
-    )  # the mark is written once a second: more had been sent by then
+    )  # the high-water mark is written once a second: more had been sent by then
 
 
 async def test_recover_that_cannot_go_on_leaves_everything_paused(
@@ -353,7 +351,7 @@ async def test_recover_that_cannot_go_on_leaves_everything_paused(
         assert await list_pauses(conn) == []
 
 
-async def test_file_that_we_hold_is_recorded_again_though_its_provider_has_deleted_it(
+async def test_stored_file_is_recorded_again_after_deletion_at_the_provider(
     harness: ActivityHarness,
 ) -> None:
     one = await harness.accepted()

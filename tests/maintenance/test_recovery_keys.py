@@ -1,4 +1,4 @@
-"""A database that forgot with whose key something was bought: nobody is asked with another."""
+"""Recovery of sends with users' own keys: no other key is used for them."""
 
 import asyncio
 from dataclasses import replace
@@ -89,7 +89,7 @@ async def test_recover_asks_with_the_key_that_the_history_names(
     assert await harness.charge(one.image) == ("settled", harness.bill()[0]["billed_nano_usd"])
 
 
-async def test_recover_asks_nobody_about_what_was_bought_with_a_key_that_is_forgotten(
+async def test_recover_makes_no_call_without_the_original_key(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, key = await with_key(harness, ALICE)
@@ -111,7 +111,7 @@ async def test_recover_asks_nobody_about_what_was_bought_with_a_key_that_is_forg
     assert await harness.charge(one.image) == ("held", 0)
 
 
-async def test_recover_looks_up_a_send_that_was_never_answered_with_the_key_of_then(
+async def test_recover_looks_up_a_send_with_its_original_key(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, key, accepted = await lost_answer(harness)
@@ -126,7 +126,7 @@ async def test_recover_looks_up_a_send_that_was_never_answered_with_the_key_of_t
 
 
 @pytest.mark.parametrize("how", ["replaced about then", "forgotten"])
-async def test_recover_leaves_a_send_to_a_person_if_several_keys_could_be_its_own(
+async def test_recover_leaves_an_ambiguous_key_to_the_operator(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """The list of a wrong account would show nothing, and what was bought would be bought again."""

@@ -1,6 +1,4 @@
-"""The high-water mark: a database of the past is noticed, by whomever, and nothing is sent
-in it.
-"""
+"""A restored older database is detected by every process, and nothing is sent from it."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -104,7 +102,7 @@ def keeper(harness: ActivityHarness, high_water: HighWater) -> RestoreDetector:
     )
 
 
-async def test_start_waits_while_the_database_is_behind_and_goes_on_when_recovered(
+async def test_start_waits_until_the_database_is_recovered(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.maintenance.restore_detector.LOOK_AGAIN_SECONDS", 0.05)
@@ -126,9 +124,7 @@ async def test_start_waits_while_the_database_is_behind_and_goes_on_when_recover
 async def test_start_ends_where_row_security_would_not_hold(
     harness: ActivityHarness, fresh_database: FreshDatabase
 ) -> None:
-    """PostgreSQL was away when the process looked first: it is found out with the
-    first connection.
-    """
+    """PostgreSQL was down at the first check: the first connection detects the restore."""
     async with (
         Database.open(fresh_database.owner_dsn, max_connections=1) as unsafe,
         asyncio.timeout(10),
@@ -167,7 +163,7 @@ async def test_first_start_needs_no_mark_and_the_leader_writes_it(harness: Activ
         while (found := await read_mark(harness.objects)) is None:  # noqa: ASYNC110 - storage sets no event
             await asyncio.sleep(0.1)
     assert (found.serial, high_water.known) == (1, 1)
-    await harness.as_owner("TRUNCATE sends")  # the past
+    await harness.as_owner("TRUNCATE sends")  # the restore
     async with asyncio.timeout(5):
         await watching
     assert high_water.behind.is_set()
@@ -192,7 +188,7 @@ async def test_pause_of_a_database_behind_outranks_one_by_hand(harness: Activity
 async def test_reconciler_finds_an_execution_that_ended_at_temporal_alone(
     harness: ActivityHarness, claimed: bool
 ) -> None:
-    """Nothing was sent since the restore point, so the mark does not show it."""
+    """Nothing was sent since the restore point, so the high-water mark does not show it."""
     await accept(harness.database, new_execution(await new_user(harness.database)), claimed=claimed)
     await make_older(harness)
     temporal = FakeTemporal(completed_run=CompletedRun(generation=1, started_at=datetime.now(UTC)))
@@ -220,7 +216,7 @@ async def test_reconciler_does_not_mistake_an_older_run(harness: ActivityHarness
     assert await reasons(harness) == []
 
 
-async def test_reconciler_does_not_send_a_webhook_again_that_temporal_knows_as_delivered(
+async def test_reconciler_does_not_resend_a_webhook_delivered_by_temporal(
     harness: ActivityHarness,
 ) -> None:
     one = await harness.accepted(webhook_url="http://receiver.test/")
@@ -235,7 +231,7 @@ async def test_reconciler_does_not_send_a_webhook_again_that_temporal_knows_as_d
     assert await row(harness, "SELECT state, delivery FROM webhooks") == ("delivered", 1)
 
 
-async def test_taking_over_from_a_leader_that_still_writes_is_no_alarm(
+async def test_new_leader_accepts_a_late_write_of_the_old(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = await harness.accepted()

@@ -72,7 +72,7 @@ async def test_ledger_is_counted_by_kind(harness: ActivityHarness) -> None:
     }
 
 
-async def test_ledger_of_a_transaction_that_is_rolled_back_is_not_counted(
+async def test_rolled_back_ledger_entry_is_not_counted(
     harness: ActivityHarness,
 ) -> None:
     user_id = await new_user(

@@ -18,7 +18,8 @@ from deploy.local.config import ROOT
 from tests.api.conftest import api_settings, running_api
 from tests.api.processes import api_environment
 from tests.api.whole import check_refused
-from tests.support.servers import PASSWORD, FreshDatabase, PostgresServer, new_database
+from tests.support.part_servers import PASSWORD
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 pytestmark = pytest.mark.guarantee("G6")
 

@@ -1,37 +1,41 @@
-"""Real servers for tests: each starts once per session, when the first test asks for it, and is
-stopped by its pid.
+"""Fixtures with real servers, which start when a test first needs them.
+
+Each starts once per session, unless `make test-up` keeps servers running.
 """
 
+import hashlib
 import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from core.store.migrate import migrate
-from deploy.local.ports import free_ports
-from deploy.local.postgres import postgres, superuser_dsn
-from deploy.local.process import Part, Running, start_ready
-from deploy.local.s3 import PORTS, S3Access, s3
-from deploy.local.temporal import NAMESPACE, temporal
+from deploy.local.servers.postgres import superuser_dsn
+from deploy.local.servers.process import Running
+from deploy.local.servers.s3 import S3Access
+from deploy.local.servers.temporal import NAMESPACE
+from tests.support.kept_servers import kept_servers
+from tests.support.part_servers import PASSWORD, postgres_part, running, s3_part, temporal_part
 
-PASSWORD = "test"
 APPLICATION_ROLE = "takeone"
+MIGRATIONS = files("core.store").joinpath("migrations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresServer:
-    """`running`: its process. A test that kills a server starts one of its own: this one is
-    everybody's.
+    """running: the process, unless it belongs to `make test-up`. A test that kills a server starts
+    its own.
     """
 
     port: int
-    running: Running
+    running: Running | None = None
 
     def owner_dsn(self, database: str = "postgres") -> str:
         """Address as the superuser, who owns all tables."""
@@ -57,13 +61,13 @@ class FreshDatabase:
 class TemporalServer:
     address: str
     namespace: str
-    running: Running
+    running: Running | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Server:
     access: S3Access
-    running: Running
+    running: Running | None = None
 
     @property
     def public_url(self) -> str:
@@ -73,7 +77,7 @@ class S3Server:
 
 @pytest.fixture(scope="session")
 def servers_folder() -> Generator[Path]:
-    """A folder that PostgreSQL's own system user can enter too, when the tests run as root."""
+    """Return a folder that PostgreSQL's system user can enter when the tests run as root."""
     folder = Path(tempfile.mkdtemp(prefix="takeone-test-"))
     folder.chmod(0o711)
     yield folder
@@ -82,44 +86,70 @@ def servers_folder() -> Generator[Path]:
 
 @pytest.fixture(scope="session")
 async def postgres_server(servers_folder: Path) -> AsyncGenerator[PostgresServer]:
-    async with _running(_postgres(servers_folder)) as running:
-        yield PostgresServer(port=int(running.part.address.rpartition(":")[2]), running=running)
+    if (kept := kept_servers()) is not None:
+        yield PostgresServer(port=kept.postgres_port)
+        return
+    async with running(postgres_part(servers_folder)) as started:
+        yield PostgresServer(port=int(started.part.address.rpartition(":")[2]), running=started)
 
 
 @pytest.fixture(scope="session")
 async def temporal_server(servers_folder: Path) -> AsyncGenerator[TemporalServer]:
-    async with _running(_temporal(servers_folder)) as running:
-        yield TemporalServer(address=running.part.address, namespace=NAMESPACE, running=running)
+    if (kept := kept_servers()) is not None:
+        yield TemporalServer(address=kept.temporal_address, namespace=NAMESPACE)
+        return
+    async with running(temporal_part(servers_folder)) as started:
+        yield TemporalServer(address=started.part.address, namespace=NAMESPACE, running=started)
 
 
 @pytest.fixture(scope="session")
 async def s3_server(servers_folder: Path) -> AsyncGenerator[S3Server]:
-    ports = free_ports(PORTS)
-    access = S3Access(
-        endpoint_url=f"http://127.0.0.1:{ports[0]}",
-        bucket="takeone-test",
-        access_key_id="TESTKEY",
-        secret_access_key=secrets.token_hex(16),
-    )
-    log = servers_folder / "s3.log"
-    async with _running(s3(servers_folder, ports, access, log=log)) as running:
-        yield S3Server(access=access, running=running)
+    if (kept := kept_servers()) is not None:
+        yield S3Server(access=kept.s3_access)
+        return
+    part, access = s3_part(servers_folder)
+    async with running(part) as started:
+        yield S3Server(access=access, running=started)
 
 
 @pytest.fixture(scope="session")
 async def template_database(postgres_server: PostgresServer) -> str:
-    """The name of a migrated database that nobody uses; making databases from it is quick."""
-    name = "takeone_template"
-    await _execute(postgres_server, f"CREATE DATABASE {name}")
-    await migrate(postgres_server.owner_dsn(name), postgres_server.application_dsn(name))
+    """Return the name of a migrated, empty database: creating databases from it is quick.
+
+    A kept server keeps one for each state of the migrations.
+    """
+    name = f"takeone_template_{_migrations_digest()}"
+    connection = await asyncpg.connect(postgres_server.owner_dsn())
+    try:
+        await connection.execute("SELECT pg_advisory_lock(1)")  # released with the connection
+        if not await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name
+        ):
+            await connection.execute(f"CREATE DATABASE {name}_new")
+            await migrate(
+                postgres_server.owner_dsn(f"{name}_new"),
+                postgres_server.application_dsn(f"{name}_new"),
+            )
+            await connection.execute(f"ALTER DATABASE {name}_new RENAME TO {name}")
+    finally:
+        await connection.close()
     return name
+
+
+def _migrations_digest() -> str:
+    texts = (
+        resource.read_bytes()
+        for resource in sorted(MIGRATIONS.iterdir(), key=lambda resource: resource.name)
+        if resource.is_file()
+    )
+    return hashlib.sha256(b"".join(texts)).hexdigest()[:12]
 
 
 @pytest.fixture
 async def fresh_database(
     postgres_server: PostgresServer, template_database: str
 ) -> AsyncGenerator[FreshDatabase]:
-    """A migrated, empty database for this test alone."""
+    """Return a migrated, empty database for one test."""
     async with new_database(postgres_server, template_database) as database:
         yield database
 
@@ -128,9 +158,7 @@ async def fresh_database(
 async def new_database(
     server: PostgresServer, template: str = "template1"
 ) -> AsyncGenerator[FreshDatabase]:
-    """A database made from a template, dropped at the end with whatever is still connected
-    to it.
-    """
+    """Create a database from a template, and drop it at the end with its open connections."""
     name = f"test_{secrets.token_hex(6)}"
     await _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
@@ -141,25 +169,6 @@ async def new_database(
         )
     finally:
         await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _postgres(folder: Path) -> Part:
-    (port,) = free_ports(1)
-    return postgres(folder, port, PASSWORD, log=folder / "postgres.log", durable=False)
-
-
-def _temporal(folder: Path) -> Part:
-    port, metrics_port = free_ports(2)
-    return temporal(folder, port, None, metrics_port, log=folder / "temporal.log")
-
-
-@asynccontextmanager
-async def _running(part: Part) -> AsyncGenerator[Running]:
-    running = await start_ready(part)
-    try:
-        yield running
-    finally:
-        await running.stop()
 
 
 async def _execute(server: PostgresServer, statement: str) -> None:

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 from deploy.local.config import Ports
 from deploy.local.ports import free_ports, is_free
-from deploy.local.s3 import PORTS as S3_PORTS
+from deploy.local.servers.s3 import PORTS as S3_PORTS
 
 TRIES = 100
 

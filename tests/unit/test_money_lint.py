@@ -24,14 +24,14 @@ MONEY_FILES = (
     "core/store/money/charges.py",
     "core/store/money/ledger_entries.py",
     "core/store/money/budget_admission.py",
-    "core/store/money/ledger_check.py",
+    "core/store/money/reports/ledger_check.py",
     "core/store/jobs/orphans.py",
-    "core/store/money/provider_bill.py",
+    "core/store/money/reports/provider_bill.py",
     "core/store/money/refunds.py",
     "core/store/money/settlement.py",
     "core/store/money/daily_spending_cap.py",
     "core/store/money/budget_alerts.py",
-    "core/store/money/usage.py",
+    "core/store/money/reports/usage.py",
     "core/jobs/settlement.py",
 )
 """About nothing but money: no float at all."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from core.platform.settings.load import describe_settings, load, secret_values
 from core.platform.settings.processes import (
     AdminProcess,
     ApiProcess,
@@ -19,9 +20,6 @@ from core.platform.settings.processes import (
     Settings,
     TemporalSettings,
     WorkerProcess,
-    describe_settings,
-    load,
-    secret_values,
 )
 from core.platform.urls import callback_base_url, callback_note, checked_url, reach
 
@@ -156,7 +154,11 @@ def test_settings_wrong_one_is_named_without_its_value(
 @pytest.mark.parametrize("process", ["ApiProcess", "WorkerProcess"])
 def test_settings_wrong_ones_exit_with_2(process: str, tmp_path: Path) -> None:
     """As a real process: exit code 2, the lines on stderr, no traceback."""
-    program = f"from core.platform.settings.processes import {process}, load\nload({process})"
+    program = (
+        "from core.platform.settings.load import load\n"
+        f"from core.platform.settings.processes import {process}\n"
+        f"load({process})"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**COMPLETE, "PYTHONPATH": str(ROOT), "S3_BUCKET": "", "API_PORT": "http"},

@@ -11,11 +11,16 @@ SOURCES = ("activities", "api", "cli", "core", "deploy", "workflows")
 
 def test_version_is_written_only_in_pyproject() -> None:
     """Code, Dockerfile and compose file contain no copy that a release could forget."""
-    files = [path for folder in SOURCES for path in (ROOT / folder).rglob("*") if path.is_file()]
+    files = [
+        path
+        for folder in SOURCES
+        for path in (ROOT / folder).rglob("[!.]*")
+        if path.is_file() and ".ruff_cache" not in path.parts
+    ]
     copies = [
         path.relative_to(ROOT).as_posix()
         for path in files
-        if path.suffix in (".py", ".yaml", "") and path.name != "__pycache__"
+        if path.suffix in (".py", ".yaml", "") and ".ruff_cache" not in path.parts
         # A version of a tool, such as temporalio/server:1.32.0, has further digits around it.
         if re.search(rf"(?<![\d.]){re.escape(VERSION)}(?![\d.])", path.read_text("utf-8"))
     ]

@@ -72,8 +72,8 @@ PLAN = Plan(
 )
 
 
-class Gate:
-    """Holds an activity: `reached` when it has begun, and it goes on when it is opened."""
+class Breakpoint:
+    """Stops an activity: `reached` is set when it has begun, and `open` resumes it."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -88,7 +88,7 @@ class Gate:
 
 
 @dataclass(slots=True, kw_only=True)
-class Stage:
+class FakeActivities:
     """answers: what a step's activity answers, call by call; after the last one it goes well.
 
     calls: every call, as "submit image". sent: how often each step was really sent. ends: what
@@ -96,7 +96,7 @@ class Stage:
     """
 
     answers: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
-    gates: dict[str, Gate] = field(default_factory=dict[str, Gate])
+    breakpoints: dict[str, Breakpoint] = field(default_factory=dict[str, Breakpoint])
     cancel_requested: bool = False
     calls: list[str] = field(default_factory=list[str])
     sent: dict[str, int] = field(default_factory=lambda: defaultdict[str, int](int))
@@ -109,8 +109,8 @@ class Stage:
         default_factory=lambda: defaultdict[str, asyncio.Event](asyncio.Event)
     )
 
-    def gate(self, call: str) -> Gate:
-        return self.gates.setdefault(call, Gate())
+    def breakpoint_at(self, call: str) -> Breakpoint:
+        return self.breakpoints.setdefault(call, Breakpoint())
 
     def count(self, call: str) -> int:
         return self.calls.count(call)
@@ -122,8 +122,8 @@ class Stage:
         self.calls.append(call)
         ordered = self.answers.get(call, [])
         answer = ordered.pop(0) if ordered else None
-        if call in self.gates:
-            await self.gates[call].pass_through()
+        if call in self.breakpoints:
+            await self.breakpoints[call].pass_through()
         return step, answer
 
     @activity.defn(name="claim_execution")
@@ -216,14 +216,14 @@ class Stage:
 
     @property
     def status(self) -> ExecutionStatus:
-        """How the execution ended: once."""
+        """Return the status of the one end of the execution."""
         (end,) = self.ends
         return end.status
 
 
 @asynccontextmanager
 async def workers(
-    client: Client, stage: Stage, queue: str, *, cached: int = 100
+    client: Client, stage: FakeActivities, queue: str, *, cached: int = 100
 ) -> AsyncGenerator[None]:
     """What a worker process runs, with the stand-ins. cached: 0 replays the workflow at each of its
     tasks.

@@ -24,22 +24,22 @@ from core.domain.messages.executions import (
 )
 from core.domain.messages.jobs import FindJobResult, FindOutcome, SubmitJobResult, SubmitOutcome
 from core.domain.states import ExecutionStatus, JobState
-from tests.workflows.fake_activities import IMAGE, PLAN, VIDEO, Stage, workers
+from tests.workflows.fake_activities import IMAGE, PLAN, VIDEO, FakeActivities, workers
 from workflows.execution import ExecutionWorkflow
 
 Handle = WorkflowHandle[ExecutionWorkflow, ExecutionOutcome]
-Act = Callable[[Handle, Stage], Awaitable[None]]
+Act = Callable[[Handle, FakeActivities], Awaitable[None]]
 LIMIT_SECONDS = 45.0
 REASON = "changed my mind"
 
 
-async def _nothing(_handle: Handle, _stage: Stage) -> None:
-    """Nobody interferes."""
+async def _nothing(_handle: Handle, _stage: FakeActivities) -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """answers: what the world does. act: what somebody does meanwhile.
+    """answers: results of the activities. act: what a user or operator does meanwhile.
 
     closed_as_cancelled: Temporal shows the workflow as Canceled, because it was cancelled natively.
     repeatable: its commands are the same every time; not where two things race at the server.
@@ -51,22 +51,24 @@ class Scenario:
     act: Act = _nothing
     closed_as_cancelled: bool = False
     repeatable: bool = True
-    gates: tuple[str, ...] = ()
+    breakpoints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
     """outcome: None if the workflow closed as Canceled."""
 
-    stage: Stage
+    stage: FakeActivities
     handle: Handle
     outcome: ExecutionOutcome | None
 
 
 async def play(client: Client, scenario: Scenario, *, cached: int = 100) -> Played:
-    stage = Stage(answers={call: list(answers) for call, answers in scenario.answers.items()})
-    for call in scenario.gates:
-        stage.gate(call)
+    stage = FakeActivities(
+        answers={call: list(answers) for call, answers in scenario.answers.items()}
+    )
+    for call in scenario.breakpoints:
+        stage.breakpoint_at(call)
     queue = f"executions-{uuid4()}"
     order = ExecutionOrder(
         execution_id=ExecutionId("exec_1"), user_id=UserId("usr_1"), generation=1, plan=PLAN
@@ -83,19 +85,19 @@ async def play(client: Client, scenario: Scenario, *, cached: int = 100) -> Play
     return Played(stage=stage, handle=handle, outcome=outcome)
 
 
-async def _signal(handle: Handle, stage: Stage) -> None:
+async def _signal(handle: Handle, stage: FakeActivities) -> None:
     """As the API does it: committed in the row first."""
     stage.cancel_requested = True
     await handle.signal(ExecutionWorkflow.cancel_requested, REASON)
 
 
-async def _sweep_ends_it(handle: Handle, stage: Stage) -> None:
-    """As the sweep does it past the deadline."""
+async def _reconciler_cancels(handle: Handle, stage: FakeActivities) -> None:
+    """Cancel as the reconciler does past the deadline."""
     stage.cancel_requested = True
     await handle.signal(ExecutionWorkflow.cancel_requested, FailureCode.DEADLINE_EXCEEDED)
 
 
-async def _native(handle: Handle, _stage: Stage) -> None:
+async def _native(handle: Handle, _stage: FakeActivities) -> None:
     await handle.cancel(reason=REASON)
 
 
@@ -104,16 +106,16 @@ def at(call: str, *orders: Act) -> Act:
     first of them.
     """
 
-    async def act(handle: Handle, stage: Stage) -> None:
-        gate = stage.gate(call)
-        await gate.reached.wait()
+    async def act(handle: Handle, stage: FakeActivities) -> None:
+        stop = stage.breakpoint_at(call)
+        await stop.reached.wait()
         for order in orders:
             await order(handle, stage)
         if not call.startswith(
             ("claim", "finish")
         ):  # a local activity's task must end before anything is seen
             await _seen(handle, len(orders))
-        gate.open()
+        stop.open()
 
     return act
 
@@ -137,7 +139,7 @@ async def _seen(handle: Handle, count: int) -> None:
         await asyncio.sleep(0.02)
 
 
-async def _twice(handle: Handle, stage: Stage) -> None:
+async def _twice(handle: Handle, stage: FakeActivities) -> None:
     await at("wait video", _signal)(handle, stage)
     await at("finish", _native)(handle, stage)
 
@@ -160,7 +162,7 @@ def _cancelled(
     return Scenario(
         status=CANCELLED,
         failure=FailureCode.CANCELLED,
-        gates=(call,),
+        breakpoints=(call,),
         act=at(call, *orders),
         answers=answers or {},
         closed_as_cancelled=native,
@@ -181,15 +183,15 @@ def _claimed(*, image_stored: bool, video: JobState = JobState.WAITING) -> Claim
 
 
 def _ordered(reason: str) -> Act:
-    async def order(handle: Handle, stage: Stage) -> None:
+    async def order(handle: Handle, stage: FakeActivities) -> None:
         stage.cancel_requested = True
         await handle.signal(ExecutionWorkflow.cancel_requested, args=[reason, 1])
 
     return order
 
 
-async def _of_an_earlier_generation(handle: Handle, _stage: Stage) -> None:
-    """Signalled before a retry, told after it."""
+async def _of_an_earlier_generation(handle: Handle, _stage: FakeActivities) -> None:
+    """A signal of the generation before a retry arrives after it."""
     await handle.signal(ExecutionWorkflow.cancel_requested, args=[REASON, 9])
 
 
@@ -304,7 +306,7 @@ SCENARIOS: dict[str, Scenario] = {
     "native_at_claim": replace(
         _cancelled("claim", _native, native=True, answers=BOTH), repeatable=False
     ),
-    # Ordered while it asks for room: it is ended from the queue, by this run.
+    # Cancelled while it waits for a slot: this run ends it from the queue.
     "signal_while_no_room": replace(
         _cancelled("claim", _signal, native=False, answers=NEVER_ROOM), repeatable=False
     ),
@@ -328,14 +330,14 @@ SCENARIOS: dict[str, Scenario] = {
     "given_up_after_the_deadline": Scenario(
         status=FAILED,
         failure=FailureCode.SUBMISSION_UNKNOWN,
-        gates=("find video",),
+        breakpoints=("find video",),
         act=at("find video", _ordered(FailureCode.DEADLINE_EXCEEDED)),
         answers=GIVEN_UP,
     ),
     "refused_until_the_deadline": Scenario(
         status=FAILED,
         failure=FailureCode.PROVIDER_RATE_LIMITED,
-        gates=("submit video",),
+        breakpoints=("submit video",),
         act=at("submit video", _ordered(FailureCode.DEADLINE_EXCEEDED)),
         answers={
             "submit video": [
@@ -347,20 +349,22 @@ SCENARIOS: dict[str, Scenario] = {
         },
     ),
     "signal_of_another_generation": Scenario(
-        status=COMPLETED, gates=("wait video",), act=at("wait video", _of_an_earlier_generation)
+        status=COMPLETED,
+        breakpoints=("wait video",),
+        act=at("wait video", _of_an_earlier_generation),
     ),
     "signal_while_waiting": Scenario(
         status=CANCELLED,
         failure=FailureCode.CANCELLED,
         answers=RUNS,
-        gates=("wait video",),
+        breakpoints=("wait video",),
         act=at("wait video", _signal),
     ),
     "native_while_waiting": Scenario(
         status=CANCELLED,
         failure=FailureCode.CANCELLED,
         answers=RUNS,
-        gates=("wait video",),
+        breakpoints=("wait video",),
         act=at("wait video", _native),
         closed_as_cancelled=True,
     ),
@@ -368,20 +372,20 @@ SCENARIOS: dict[str, Scenario] = {
         status=FAILED,
         failure=FailureCode.DEADLINE_EXCEEDED,
         answers=RUNS,
-        gates=("wait video",),
-        act=at("wait video", _sweep_ends_it),
+        breakpoints=("wait video",),
+        act=at("wait video", _reconciler_cancels),
     ),
     "cancel_loses": Scenario(
-        status=COMPLETED, gates=("wait video",), act=at("wait video", _signal)
+        status=COMPLETED, breakpoints=("wait video",), act=at("wait video", _signal)
     ),
     "signal_then_native_in_finish": Scenario(
-        status=COMPLETED, gates=("finish",), act=at("finish", _signal, _native)
+        status=COMPLETED, breakpoints=("finish",), act=at("finish", _signal, _native)
     ),
     "cancelled_then_native_in_finish": Scenario(
         status=CANCELLED,
         failure=FailureCode.CANCELLED,
         answers=RUNS,
-        gates=("wait video", "finish"),
+        breakpoints=("wait video", "finish"),
         act=_twice,
         closed_as_cancelled=True,
     ),

@@ -1,6 +1,4 @@
-"""Stored histories: what running executions have in Temporal, and new code must still be able to go
-on with.
-"""
+"""Stored histories of running executions, which new code must be able to continue."""
 
 import json
 from pathlib import Path

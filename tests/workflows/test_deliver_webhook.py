@@ -19,7 +19,7 @@ from core.platform.temporal.policies import RETRY_DELAYS_SECONDS, WEBHOOKS_QUEUE
 from core.store.database import Database
 from core.store.webhooks.events import AttemptRecord, get_webhook, list_attempts
 from core.webhooks.concurrency import AttemptSlots
-from deploy.local.programs import program
+from deploy.local.servers.programs import program
 from tests.support.outbound import LOCAL_HTTP
 from tests.support.receiver import Receiver, drop, hang, reply
 from tests.support.servers import PostgresServer, TemporalServer, new_database
@@ -306,7 +306,7 @@ async def test_delivery_cancelled_by_an_operator_fails_visibly(
 async def test_delivery_whose_activity_fails_for_good_fails_visibly(
     temporal_server: TemporalServer, database: Database
 ) -> None:
-    """Out of time, or ended by hand: nobody will try again, and the row says so."""
+    """A delivery that timed out or was ended by hand is marked as failed."""
     client = await Client.connect(temporal_server.address)
     queue = f"test-{uuid4()}"
     async with Receiver.open(hang) as receiver, workers(client, database, queue):

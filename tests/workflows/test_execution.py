@@ -88,9 +88,7 @@ async def test_execution_that_runs_somewhere_can_go_on_with_this_code(name: str)
 
 
 async def test_replay_notices_a_history_of_other_commands() -> None:
-    """That the test above can fail: the history of a refusal, said to be one of a success, does not
-    replay.
-    """
+    """The test above can fail: the history of a refusal does not replay as a success."""
     history = HISTORIES["happy"]
     scheduled = next(
         event
@@ -187,7 +185,7 @@ async def test_execution_waits_as_long_as_the_provider_asks(skipping_temporal: C
     assert timedelta(seconds=600) <= took <= timedelta(seconds=660)
 
 
-async def test_execution_that_is_held_back_asks_again_without_ever_longer_pauses(
+async def test_deferred_execution_submits_again_without_growing_pauses(
     skipping_temporal: Client,
 ) -> None:
     played = await play(skipping_temporal, SCENARIOS["held_back"])
@@ -234,7 +232,7 @@ async def test_execution_cancelled_before_anything_was_sent_buys_nothing(
     assert not stage.sent
 
 
-async def test_execution_cancelled_natively_at_the_claim_buys_one_step_at_most(
+async def test_native_cancel_at_the_claim_buys_at_most_one_step(
     skipping_temporal: Client,
 ) -> None:
     """Its first submit may be on the way; then it is cancelled at its provider."""
@@ -265,7 +263,7 @@ async def test_execution_ordered_to_stop_in_its_finish_ends_once(
 async def test_execution_cancelled_natively_commits_the_order_too(
     skipping_temporal: Client, name: str
 ) -> None:
-    """Like the API does it, so that the row knows, whatever happens to the workflow."""
+    """The cancel is in the row, as after a request to the API, whatever happens to the workflow."""
     assert (await play(skipping_temporal, SCENARIOS[name])).stage.cancel_reasons[:1] == [REASON]
 
 

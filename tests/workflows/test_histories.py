@@ -1,4 +1,4 @@
-"""What a history says of jobs, event by event: whether a send may be out, and which."""
+"""Jobs read from a history, event by event: whether a send may be out, and which one."""
 
 import itertools
 from collections.abc import Iterator
@@ -128,7 +128,7 @@ NOT_SENT = submit(SubmitOutcome.NOT_SENT, 1)
         ),  # asked there again
     ],
 )
-async def test_history_says_where_the_last_send_stands(
+async def test_history_shows_the_last_send(
     answers: list[tuple[str, Any]],
     fate: JobFate,
     number: int,
@@ -164,7 +164,7 @@ async def test_history_says_where_the_last_send_stands(
         ([submit(SubmitOutcome.NOT_SENT, 1, provider_key_id=LATER), LOST_SUBMIT], AT_START, False),
     ],
 )
-async def test_history_says_with_whose_key_the_last_send_was_made(
+async def test_history_shows_the_key_of_the_last_send(
     answers: list[tuple[str, Any]], key: ProviderKeyId | None, known: bool
 ) -> None:
     waiting = RecordedJob(fate=JobFate.WAITING, send_number=0, at=AT)
@@ -188,7 +188,7 @@ async def test_history_says_with_whose_key_the_last_send_was_made(
         (ExecutionStatus.FAILED, Failure.of(FailureCode.DEADLINE_EXCEEDED), True),
     ],
 )
-async def test_history_says_whether_a_cancel_stands(
+async def test_history_shows_whether_a_cancel_is_effective(
     status: ExecutionStatus | None, failure: Failure | None, stands: bool
 ) -> None:
     reading = HistoryReader(converter=DataConverter.default, jobs={})

@@ -37,9 +37,7 @@ ENCODED_FAILURE = "Encoded failure"
 
 
 def in_clear(message: Message) -> list[str]:
-    """Every payload that is not sealed and every failure of ours that says something, by
-    its place.
-    """
+    """Return every unsealed payload and every readable failure, by its place."""
     return list(_in_clear(MessageToDict(message), ""))
 
 
@@ -62,7 +60,7 @@ def _in_clear(value: object, place: str) -> Iterator[str]:
         yield f"{place}.stackTrace"
     for name, item in fields.items():
         # By the first the server finds workflows. The second is what the SDK's core notes of a
-        # local activity, its name and its times; what the activity answered lies beside it.
+        # local activity, its name and its times; the result of the activity is next to it.
         if name == "searchAttributes" or (
             name == "data" and place.endswith("markerRecordedEventAttributes.details")
         ):
@@ -140,7 +138,7 @@ class Probe:
         return done
 
     @workflow.signal
-    def told(self, what: str) -> None:
+    def record(self, what: str) -> None:
         self._told = what
 
 
@@ -224,7 +222,7 @@ async def test_failures_retries_and_heartbeats_leave_nothing_in_clear(
         static_summary=PLANTED,
         static_details=PLANTED,
     )
-    await handle.signal("told", PLANTED)
+    await handle.signal("record", PLANTED)
     async with working(client, queue, Probe, probing), asyncio.timeout(40):
         await probing.held.wait()
         running = (await handle.describe()).raw_description
@@ -243,7 +241,7 @@ async def test_failures_retries_and_heartbeats_leave_nothing_in_clear(
     assert sum(sealed_in(message) for message in kept) > 20
 
 
-async def test_workflow_begun_in_clear_goes_on_encrypted_and_back_and_over_a_new_key(
+async def test_workflow_survives_changes_of_encryption_and_keys(
     temporal_server: TemporalServer,
 ) -> None:
     """As when the setting, and then the key, is changed under running workflows."""
@@ -254,7 +252,7 @@ async def test_workflow_begun_in_clear_goes_on_encrypted_and_back_and_over_a_new
     queue, workflow_id = f"q-{uuid4()}", f"probe-{uuid4()}"
     probing = Probing()
     await off.start_workflow(PROBE, PLANTED, id=workflow_id, task_queue=queue)
-    await on.get_workflow_handle(workflow_id).signal("told", PLANTED)
+    await on.get_workflow_handle(workflow_id).signal("record", PLANTED)
     async with working(on, queue, Probe, probing), asyncio.timeout(40):
         await probing.held.wait()
     probing.looked_at.set()
@@ -274,8 +272,8 @@ async def test_workflow_begun_in_clear_goes_on_encrypted_and_back_and_over_a_new
 
 @pytest.mark.long
 async def test_workflow_whose_key_is_missing_waits_for_it(temporal_server: TemporalServer) -> None:
-    """A worker without the key fails its tasks and lives on; with the key it goes on, after a pause
-    of Temporal's.
+    """A worker without the key fails its tasks and keeps running; with the key the workflow
+    continues after Temporal's retry pause.
     """
     plain = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)
     new, old = like(plain, PayloadKeys(keys=(NEW,))), like(plain, PayloadKeys(keys=(OLD,)))
@@ -285,7 +283,7 @@ async def test_workflow_whose_key_is_missing_waits_for_it(temporal_server: Tempo
     handle = await new.start_workflow(PROBE, PLANTED, id=workflow_id, task_queue=queue)
     async with working(old, queue, Probe, probing):
         await until_event(plain, workflow_id, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
-    await handle.signal("told", PLANTED)
+    await handle.signal("record", PLANTED)
     async with (
         working(like(plain, PayloadKeys(keys=(OLD, NEW))), queue, Probe, probing),
         asyncio.timeout(60),

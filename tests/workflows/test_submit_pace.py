@@ -42,7 +42,7 @@ class ManySubmits:
         )
 
 
-async def test_create_calls_of_two_workers_together_keep_to_what_the_settings_allow(
+async def test_rate_limit_holds_for_two_workers_together(
     temporal_server: TemporalServer,
 ) -> None:
     address, namespace = temporal_server.address, temporal_server.namespace
@@ -80,6 +80,6 @@ async def test_create_calls_of_two_workers_together_keep_to_what_the_settings_al
     ]
 
 
-def test_pace_of_a_provider_is_its_own_and_none_where_it_is_0() -> None:
+def test_rate_limit_is_per_provider_and_0_means_none() -> None:
     limits = settings(fal_submits_per_second=0, replicate_submits_per_second=2.5)
     assert [submit_rate(limits, name) for name in NAMES] == [None, 2.5]

@@ -46,7 +46,7 @@ ATTRIBUTES = TypedSearchAttributes(
 
 @pytest.fixture(autouse=True)
 def no_outside_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither variables nor a configuration file of whoever runs the tests."""
+    """Remove the variables and the configuration file of the person who runs the tests."""
     for name in os.environ:
         if name.startswith("TEMPORAL_"):
             monkeypatch.delenv(name)
@@ -171,7 +171,7 @@ async def test_connect_on_a_busy_metrics_port_names_the_setting(
             await connect_plainly(settings_for(temporal_server), metrics_port=port)
 
 
-async def test_connect_to_nobody_names_the_setting_in_one_line() -> None:
+async def test_refused_connection_names_the_setting_in_one_line() -> None:
     port = free_port()
     with pytest.raises(
         TemporalConnectError, match=f"TEMPORAL_ADDRESS: no connection to 127.0.0.1:{port}"

@@ -7,7 +7,7 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from core.platform.temporal.search_attributes import SEARCH_ATTRIBUTES
-from deploy.local.programs import program
+from deploy.local.servers.programs import program
 from tests.workflows.fake_activities import IDENTITY
 
 

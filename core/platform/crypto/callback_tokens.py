@@ -1,6 +1,4 @@
-"""The token in a callback address: which job and which send it is about, verifiable without their
-rows.
-"""
+"""Callback tokens: a job id and a send number, verifiable without a database query."""
 
 import base64
 import binascii
@@ -19,15 +17,13 @@ _MAC_BYTES = 16
 
 
 class CallbackTokens:
-    """keys: derived for PURPOSE, newest first; the newest signs, any verifies."""
+    """Signs with the newest key and verifies with any. keys: derived for PURPOSE, newest first."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = tuple(keys)
 
     def sign(self, job_id: JobId, send_number: int) -> str:
-        """The same job and send always give the same token, as long as the newest key is
-        the same.
-        """
+        """Return the token of a send. It stays the same while the newest key does."""
         subject = uuid.UUID(hex=job_id.removeprefix(_PREFIX)).bytes + send_number.to_bytes(
             _NUMBER_BYTES, "big"
         )
@@ -36,7 +32,7 @@ class CallbackTokens:
         )
 
     def verify(self, token: str) -> tuple[JobId, int] | None:
-        """The job and the number of its send; None for anything that we did not sign."""
+        """Return the job and the number of its send; None for an invalid token."""
         try:
             raw = base64.b64decode(
                 token.encode() + b"=" * (-len(token) % 4), altchars=b"-_", validate=True

@@ -1,8 +1,7 @@
-"""Signatures of the webhooks we send. Pure: no clock, no I/O.
+"""Signatures of outgoing webhooks, without clock or I/O.
 
-Two signatures travel with every webhook: Standard Webhooks (github.com/standard-webhooks) over id,
-time and body, and a plain HMAC of the body, `X-Webhook-Signature`, for receivers that check no more
-than that.
+Every webhook carries two signatures: Standard Webhooks (github.com/standard-webhooks) over id, time
+and body, and `X-Webhook-Signature`, a plain HMAC of the body, for simple receivers.
 """
 
 import base64
@@ -15,14 +14,13 @@ SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what a secret begins with
 
 
 class UnusableSecretError(ValueError):
-    """Nothing can be signed with it: it is empty, or says `whsec_` without base64 behind. The text
-    never quotes it.
-    """
+    """The secret is empty, or has no base64 after `whsec_`. The text never contains the secret."""
 
 
 def standard_webhooks_key(secret: str) -> bytes:
-    """The key of a secret: the decoded bytes of `whsec_…`, else the text's UTF-8 bytes. Raises
-    UnusableSecretError.
+    """Return the key of a secret: the decoded bytes of `whsec_…`, otherwise the text in UTF-8.
+
+    Raises UnusableSecretError.
     """
     if not secret.startswith(SECRET_PREFIX):
         return _text_key(secret)
@@ -39,7 +37,7 @@ def standard_webhooks_key(secret: str) -> bytes:
 
 
 def standard_webhooks_signature(secret: str, event_id: str, timestamp: int, body: bytes) -> str:
-    """`v1,<base64>` over id, time (Unix seconds) and body. Raises UnusableSecretError."""
+    """Return `v1,<base64>` over id, Unix time and body. Raises UnusableSecretError."""
     signed = f"{event_id}.{timestamp}.".encode() + body
     return (
         "v1,"
@@ -50,20 +48,17 @@ def standard_webhooks_signature(secret: str, event_id: str, timestamp: int, body
 
 
 def body_signature(secret: str, body: bytes) -> str:
-    """`sha256=<hex>`, keyed with the secret's text exactly as its owner wrote it. Raises
-    UnusableSecretError.
-    """
+    """Return `sha256=<hex>`, keyed with the secret's text as it is. Raises UnusableSecretError."""
     return "sha256=" + hmac.digest(_text_key(secret), body, hashlib.sha256).hex()
 
 
 def signature_headers(
     secret: str, event_id: str, timestamp: int, body: bytes, *, previous: str | None = None
 ) -> dict[str, str]:
-    """The headers that let a receiver check one try of a webhook. timestamp: of this try, in Unix
-    seconds.
+    """Return the headers with which a receiver verifies an attempt. timestamp: of this attempt, in
+    Unix seconds.
 
-    previous: the secret that is being replaced, and signs beside it where there may be several
-    signatures.
+    previous: a replaced secret that still signs; only Standard Webhooks allows several signatures.
     """
     signing = [secret] if previous is None else [secret, previous]
     signatures = [standard_webhooks_signature(each, event_id, timestamp, body) for each in signing]

@@ -1,4 +1,5 @@
-"""Settings: environment variables, or `.env` in the working directory. Only entry points load them.
+"""Settings: environment variables, or `.env` in the working directory. Only entry points load them
+(`core.platform.settings.load`).
 
 Each small class is what one part needs; a process is the classes of its parts, joined. A variable's
 name is the field's name in capitals. Nothing is read when this module is imported.
@@ -7,13 +8,10 @@ name is the field's name in capitals. Nothing is read when this module is import
 import base64
 import binascii
 import os
-import sys
-from typing import Annotated, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, SecretStr, field_validator
 
 from core.platform.settings.base import (
     ENV_FILE,
@@ -274,58 +272,6 @@ class CodecProcess(LogSettings, SecuritySettings, CodecSettings):
     """`python -m api.codec`."""
 
 
-S = TypeVar("S", bound=Settings)
-
-
-def load(settings: type[S]) -> S:
-    """Read the settings of a process. Missing or wrong ones: one line each on stderr, and exit with
-    code 2.
-    """
-    try:
-        return settings()
-    except ValidationError as error:
-        lines = _explain(settings, error)
-    except (OSError, UnicodeDecodeError) as error:
-        lines = [f"{ENV_FILE}: cannot be read ({type(error).__name__})"]
-    sys.stderr.write("".join(f"{line}\n" for line in lines))
-    raise SystemExit(2)
-
-
-def describe_settings(settings: type[Settings]) -> str:
-    """The variables of a process with default and meaning, for `--help`."""
-    lines = [f"Settings: environment variables, or {ENV_FILE} in the working directory.", ""]
-    for name, field in settings.model_fields.items():
-        lines += [f"  {name.upper()}{_default_note(field)}", f"      {field.description}"]
-    return "\n".join(lines)
-
-
-def _default_note(field: FieldInfo) -> str:
-    if field.is_required():
-        return "  (required)"
-    default: object = field.get_default()
-    return "" if default in (None, ()) else f"  [{default}]"
-
-
-def _explain(settings: type[Settings], error: ValidationError) -> list[str]:
-    # The input is left out on purpose: it may be a secret.
-    return [
-        _explain_one(
-            str(problem["loc"][0]),
-            settings.model_fields[str(problem["loc"][0])],
-            problem["type"],
-            problem["msg"],
-        )
-        for problem in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
-
-
-def _explain_one(name: str, field: FieldInfo, kind: str, message: str) -> str:
-    example = f", for example {name.upper()}={field.examples[0]}" if field.examples else ""
-    if kind == "missing":
-        return f"{name.upper()}: not set. Set it to: {field.description}{example}"
-    return f"{name.upper()}: {message.removeprefix('Value error, ')}. Meaning: {field.description}{example}"
-
-
 def _decode_keys(value: str) -> list[bytes]:
     parts = [part.strip() for part in value.split(",") if part.strip()]
     try:
@@ -335,13 +281,3 @@ def _decode_keys(value: str) -> list[bytes]:
     if not keys or any(len(key) != ENCRYPTION_KEY_BYTES for key in keys):
         raise ValueError(f"each key must have {ENCRYPTION_KEY_BYTES} bytes after decoding")
     return keys
-
-
-def secret_values(settings: Settings) -> list[str]:
-    """The secrets among the settings, for `configure_logging`: whatever happens, these are never
-    logged.
-    """
-    secrets = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
-    parts = [part.strip() for secret in secrets for part in secret.split(",")]
-    passwords = [urlsplit(secret).password or "" for secret in secrets if "://" in secret]
-    return [*secrets, *parts, *passwords]

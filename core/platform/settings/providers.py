@@ -59,6 +59,17 @@ class ProviderSettings(Settings):
         description="fal create calls and cancels a second, over all workers; 0: no limit",
     )
 
+    # For providers whose jobs take other times than the catalogue's, such as the sandbox.
+    usual_image_seconds: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="how long an image usually takes, instead of each model's own figure;"
+        " steers progress and polling",
+    )
+    usual_video_seconds: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="how long a video usually takes, instead of each model's own figure",
+    )
+
     # The variable's check comes last of the two keys, so that it can see both.
     replicate_api_token: SecretStr | None = Field(
         default=None,

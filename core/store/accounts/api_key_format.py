@@ -1,8 +1,8 @@
 """The form of an API key: tko_<prefix>_<secret><checksum>.
 
-The prefix is public, a request is looked up by it. The checksum lets a mistyped or made-up key be
-refused without a query, and lets scanners of leaked secrets recognise ours. Of the secret only a
-hash is kept: it has 238 random bits, so a fast hash is enough.
+The prefix is public; requests are looked up by it. The checksum rejects mistyped keys without a
+query, and scanners for leaked secrets can recognise it. Only a hash of the secret is stored; with
+238 random bits a fast hash is enough.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _FORM = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key in clear: shown once when it is made, and held while a request is checked."""
+    """A key in clear: shown once at creation, and in memory while a request is authenticated."""
 
     prefix: str
     text: str = field(repr=False)
@@ -35,7 +35,7 @@ class ApiKey:
         return hashlib.sha256(self.text.encode()).digest()
 
     def matches(self, secret_sha256: bytes) -> bool:
-        """In constant time."""
+        """Compare in constant time."""
         return hmac.compare_digest(self.secret_sha256, secret_sha256)
 
 
@@ -46,7 +46,7 @@ def new_api_key() -> ApiKey:
 
 
 def parse_api_key(text: str) -> ApiKey | None:
-    """None for anything that was never a key of ours."""
+    """Parse a key; None for text that cannot be one."""
     match = _FORM.fullmatch(text)
     if match is None or _checksum(text[:-_CHECKSUM_CHARS]) != text[-_CHECKSUM_CHARS:]:
         return None

@@ -1,6 +1,4 @@
-"""What was done by hand, in rows that are only ever added to. As system, in the transaction of what
-was done.
-"""
+"""The audit log of operator actions: insert-only, written in the transaction of the action."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +17,8 @@ ORDER BY audit_id DESC LIMIT $2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """action: the command ('jobs adopt'). target: the id it was done to. detail: JSON; never a
-    secret.
+    """An operator action. action: the command ('jobs adopt'). target: the id of the changed object.
+    detail: JSON without secrets.
     """
 
     audit_id: int
@@ -34,9 +32,7 @@ class AuditEntry:
 async def record(
     conn: Connection, actor: str, action: str, target: str, detail: Mapping[str, Any]
 ) -> int:
-    """Write down who did what to what. Every call adds an entry: call it only when something was
-    changed.
-    """
+    """Add an entry. Call it only if the action changed something. As system."""
     audit_id: int = await conn.fetchval(RECORD, actor, action, target, dict(detail))
     return audit_id
 
@@ -44,5 +40,5 @@ async def record(
 async def list_audit(
     conn: Connection, *, target: str | None = None, limit: int = 100
 ) -> list[AuditEntry]:
-    """The latest first; target None: of everything."""
+    """List entries, newest first. target: only entries of this object."""
     return [AuditEntry(**dict(row)) for row in await conn.fetch(LIST_AUDIT, target, limit)]

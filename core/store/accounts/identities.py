@@ -1,4 +1,4 @@
-"""Users who come with a token: whom an issuer's subject speaks for."""
+"""Identities: the users that subjects of OIDC issuers authenticate as."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from core.store.database import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """One of an issuer's subjects; it speaks for one user, a user may have several."""
+    """A subject of an issuer and its user. A user may have several subjects."""
 
     issuer: str
     subject: str
@@ -20,9 +20,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityAdmission:
-    """usable: its user is not disabled. rate: of all requests with tokens for this user; None if
-    nothing is limited.
-    """
+    """The user of a token. usable: the user is not disabled. rate: None if there is no limit."""
 
     user_id: UserId
     usable: bool
@@ -40,11 +38,10 @@ async def admit_identity(
     route_class: RouteClass,
     limits: RateLimits,
 ) -> IdentityAdmission | None:
-    """Look up for whom a verified token speaks, and count one request of that user's. None: for
-    nobody.
+    """Look up the user of a verified token and count one request. None: it authenticates no user.
 
-    conn: outside a transaction, as in core.store.accounts.rate_limit. user_id: whom the token
-    itself names; None: whoever is linked.
+    conn: outside a transaction, as in core.store.accounts.rate_limit. user_id: the user that the
+    token names; None: the user that is linked to the subject.
     """
     row = await conn.fetchrow(
         ADMIT_IDENTITY,
@@ -75,8 +72,8 @@ GET_IDENTITY = (
 
 
 async def link_identity(conn: Connection, issuer: str, subject: str, user_id: UserId) -> Identity:
-    """As it is afterwards: whose user_id is another's, it was linked before, and stays so.
-    Repeating is safe.
+    """Link a subject to a user and return the identity. An existing link stays unchanged, so the
+    result may have another user. Repeating is safe.
 
     Raises LookupError: no such user. As system.
     """
@@ -91,9 +88,7 @@ DELETE_IDENTITY = "DELETE FROM identities WHERE issuer = $1 AND subject = $2 RET
 
 
 async def unlink_identity(conn: Connection, issuer: str, subject: str) -> UserId | None:
-    """Whom it spoke for until now; its tokens are refused from the next request on. None: nobody.
-    As system.
-    """
+    """Remove a link and return its user; None: there was no link. As system."""
     return await conn.fetchval(DELETE_IDENTITY, issuer, subject)
 
 

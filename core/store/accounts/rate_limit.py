@@ -65,7 +65,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """An API key and its rate; rate is None if there is no limit, or the secret is wrong.
+    """An API key and its rate; no rate if there is no limit, or the secret is wrong.
 
     usable: neither revoked nor expired, its user not disabled. touch_due: last_used_at is older
     than a minute.

@@ -1,4 +1,4 @@
-"""Users and their API keys in rows. As system: a key is looked up before its user is known."""
+"""Users and their API keys."""
 
 import base64
 import secrets
@@ -24,10 +24,9 @@ WEBHOOK_SECRET_PREFIX = "whsec_"  # noqa: S105 - how such a secret begins, not o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserLimits:
-    """What a user may hold and spend in a calendar month (UTC); None: no limit.
+    """The limits of a user per calendar month (UTC); None: no limit.
 
-    open_executions, running_executions: how many may not have ended, and run at once; None: what
-    the settings say.
+    open_executions, running_executions: concurrency limits; None: the defaults from the settings.
     """
 
     monthly_videos: int | None
@@ -38,7 +37,7 @@ class UserLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewUser:
-    """webhook_secret: in clear, to be shown once."""
+    """A new user. webhook_secret: in clear, to be shown once."""
 
     user_id: UserId
     webhook_secret: str = field(repr=False)
@@ -46,7 +45,7 @@ class NewUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """webhook_url: its default endpoint's."""
+    """A user. webhook_url: of the default endpoint."""
 
     user_id: UserId
     name: str
@@ -131,7 +130,7 @@ def _in_columns(limits: UserLimits) -> tuple[int | None, ...]:
 
 
 async def lock_limits(conn: Connection, user_id: UserId) -> UserLimits:
-    """A user's limits, the row locked until COMMIT. Raises LookupError."""
+    """Return a user's limits and lock the row until COMMIT. Raises LookupError."""
     row = await conn.fetchrow(GET_LIMITS, user_id)
     if row is None:
         raise LookupError(f"no user {user_id}")
@@ -139,9 +138,10 @@ async def lock_limits(conn: Connection, user_id: UserId) -> UserLimits:
 
 
 async def set_limits(conn: Connection, user_id: UserId, limits: UserLimits) -> None:
-    """From the next hold on; what is held or spent already stays, also above a lowered limit.
+    """Set a user's limits from the next hold on. Money already held or spent stays, also above a
+    lower limit.
 
-    The budget is touched: last before COMMIT.
+    Locks the user's budget: call it last before COMMIT.
     """
     await conn.execute(UPDATE_LIMITS, user_id, *_in_columns(limits))
     await note_thresholds(conn, user_id)
@@ -154,13 +154,14 @@ RETURNING user_id
 
 
 async def set_disabled(conn: Connection, user_id: UserId, *, disabled: bool) -> bool:
-    """A disabled user's keys are refused; what runs goes on. False: no such user. Repeating is
-    safe.
+    """Disable or enable a user. A disabled user's keys are refused; running executions continue.
+
+    False: no such user. Repeating is safe.
     """
     return await conn.fetchval(SET_DISABLED, user_id, disabled) is not None
 
 
-# What an operator has set for the key that it is made with holds for the new one, too.
+# A key inherits the rate limits that an operator has set for the key that creates it.
 INSERT_KEY = """
 INSERT INTO api_keys
     (key_id, user_id, name, prefix, secret_sha256, scopes, expires_at, made_by, rate_writes, rate_reads)
@@ -188,9 +189,9 @@ async def insert_api_key(
     expires_days: int | None = None,
     made_by: str | None = None,
 ) -> NewKey:
-    """Make a key; its text is in the answer and nowhere else. Raises LookupError: no such user.
+    """Create a key. Its text is in the result and nowhere else. Raises LookupError: no such user.
 
-    made_by: the id of the key it is made with, or whoever else asked for it; None: an operator.
+    made_by: the id of the key, or the subject of the token, that creates it; None: an operator.
     """
     key, key_id = new_api_key(), new_key_id()
     columns = (
@@ -218,12 +219,12 @@ SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL AND (exp
 
 
 async def count_usable_keys(conn: Connection, user_id: UserId) -> int:
-    """How many keys a user has that are accepted; whoever else asks so waits until COMMIT."""
+    """Count a user's usable keys. Concurrent counts of the same user wait until COMMIT."""
     await conn.execute(LOCK_KEYS, user_id)
     return await conn.fetchval(COUNT_USABLE_KEYS, user_id)
 
 
-# A crowd of requests with one key does not queue for this row: whoever finds it locked leaves it.
+# Concurrent requests with one key do not wait for this row: a locked row is skipped.
 TOUCH_KEY = """
 UPDATE api_keys SET last_used_at = now()
 WHERE key_id = (
@@ -235,7 +236,7 @@ WHERE key_id = (
 
 
 async def mark_key_used(conn: Connection, key_id: KeyId) -> None:
-    """At most once a minute."""
+    """Update last_used_at, at most once a minute."""
     await conn.execute(TOUCH_KEY, key_id)
 
 
@@ -248,9 +249,10 @@ ORDER BY revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) DESC,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyEntry:
-    """rate_writes, rate_reads: its own limits; None: those of the settings, 0: no limit.
+    """A key without its secret. rate_writes, rate_reads: its own limits; None: the settings'; 0: no
+    limit.
 
-    made_by: the id of the key it was made with, or who else asked for it; None: an operator.
+    made_by: the id of the key, or the subject of the token, that created it; None: an operator.
     """
 
     key_id: KeyId
@@ -267,9 +269,7 @@ class KeyEntry:
 
 
 async def list_api_keys(conn: Connection, user_id: UserId) -> list[KeyEntry]:
-    """Those that are accepted first, then those that are no more; the newest of each first,
-    KEYS_SHOWN at most.
-    """
+    """List a user's keys: usable keys first, then the newest first; at most KEYS_SHOWN."""
     return [KeyEntry(**dict(row)) for row in await conn.fetch(LIST_KEYS, user_id, KEYS_SHOWN)]
 
 
@@ -282,7 +282,8 @@ RETURNING revoked_at
 async def revoke_api_key(
     conn: Connection, key_id: KeyId, *, user_id: UserId | None = None
 ) -> datetime | None:
-    """When it was revoked, now or before; None: no such key, or not this user's. Refused from the
-    next request on.
+    """Revoke a key and return the time of its first revocation. Repeating is safe.
+
+    None: no such key, or it belongs to another user.
     """
     return await conn.fetchval(REVOKE_KEY, key_id, user_id)

@@ -1,8 +1,8 @@
-"""How many executions of a user are open and running: counters of their own, moved in the
-transactions that move rows.
+"""Counters of a user's open and running executions, changed in the transaction that changes a
+status.
 
-An execution is open from its acceptance to its end (queued and running), and runs from its claim
-on. The row of a user is taken after the rows of executions, jobs and charges, and before the
+An execution is open from its acceptance to its end (queued or running), and running from its claim.
+Lock order: a user's counters after the rows of executions, jobs and charges, and before the
 budgets.
 """
 
@@ -18,7 +18,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadLimits:
-    """For every user without limits of its own. None: no limit."""
+    """The limits of users without limits of their own. None: no limit."""
 
     open_executions: int | None = None
     running_executions: int | None = None
@@ -32,9 +32,7 @@ class LoadLimits:
 
 
 class OpenLimitReachedError(Exception):
-    """As many executions of the user are open as may be. Nothing was written that outlives the
-    transaction.
-    """
+    """The user has too many open executions. Roll back."""
 
     def __init__(self, limit: int, open_executions: int) -> None:
         super().__init__(limit, open_executions)
@@ -43,17 +41,17 @@ class OpenLimitReachedError(Exception):
 
 
 TAKE_RUNNING = """
-UPDATE concurrency_counters AS l SET running_executions = l.running_executions + 1
+UPDATE concurrency_counters AS c SET running_executions = c.running_executions + 1
 FROM users AS u
-WHERE l.user_id = $1 AND u.user_id = l.user_id
-  AND l.running_executions < coalesce(u.running_limit, $2::bigint, 9223372036854775807)
-RETURNING l.user_id
+WHERE c.user_id = $1 AND u.user_id = c.user_id
+  AND c.running_executions < coalesce(u.running_limit, $2::bigint, 9223372036854775807)
+RETURNING c.user_id
 """
 
 
 async def take_running(conn: Connection, user_id: UserId, limits: LoadLimits) -> bool:
-    """Count one more running execution. Once, in the transaction that claims it. False: as many run
-    as may.
+    """Count one more running execution, in the transaction that claims it. False: the limit is
+    reached.
     """
     return await conn.fetchval(TAKE_RUNNING, user_id, limits.running_executions) is not None
 
@@ -67,17 +65,15 @@ RETURNING user_id
 
 
 async def give_back(conn: Connection, user_id: UserId, *, running: bool) -> None:
-    """Count one open execution less. Once, in the transaction that ends it. running: it was."""
+    """Count one open execution less, in the transaction that ends it. running: it was running."""
     if await conn.fetchval(GIVE_BACK, user_id, 1 if running else 0) is None:
-        # A counter must not keep an execution from its end: what the rows say is true.
-        log.error(
-            "the open executions of a user were not counted; counting them again", user_id=user_id
-        )
+        # A wrong counter must not prevent an execution from ending; the rows are the truth.
+        log.error("execution.counters_corrected", user_id=user_id)
         await recount(conn, user_id)
 
 
-ENSURE_LOAD = "INSERT INTO concurrency_counters (user_id) VALUES ($1) ON CONFLICT DO NOTHING"
-LOCK_LOAD = "SELECT user_id FROM concurrency_counters WHERE user_id = $1 FOR UPDATE"
+ENSURE_COUNTERS = "INSERT INTO concurrency_counters (user_id) VALUES ($1) ON CONFLICT DO NOTHING"
+LOCK_COUNTERS = "SELECT user_id FROM concurrency_counters WHERE user_id = $1 FOR UPDATE"
 RECOUNT = """
 UPDATE concurrency_counters
 SET open_executions = counted.open_executions, running_executions = counted.running_executions
@@ -90,10 +86,11 @@ WHERE user_id = $1
 
 
 async def recount(conn: Connection, user_id: UserId) -> None:
-    """Make the counters what the rows say, with those of this transaction. Exact at any time:
-    whoever moves a row moves its counter in the same transaction, so it either is counted here,
-    or waits for this one and counts itself.
+    """Set the counters from the rows, including the changes of this transaction.
+
+    Exact under concurrency: a transaction that changes a status also changes the counters, so its
+    row is either counted here or its change waits for this lock.
     """
-    await conn.execute(ENSURE_LOAD, user_id)
-    await conn.fetchval(LOCK_LOAD, user_id)
+    await conn.execute(ENSURE_COUNTERS, user_id)
+    await conn.fetchval(LOCK_COUNTERS, user_id)
     await conn.execute(RECOUNT, user_id)

@@ -1,6 +1,4 @@
-"""Executions in rows: accepted with their steps, jobs and held money in one transaction; claimed,
-cancelled and ended by name of state.
-"""
+"""Executions: accept with steps, jobs and held money in one transaction; claim, cancel and end."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +31,7 @@ NO_LIMITS = LoadLimits()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewStep:
-    """A step with what it asks for, and what its job may cost: the worst of it is held."""
+    """A step with its parameters and the price of its job. The worst price is held."""
 
     step: Step
     parameters: Parameters
@@ -51,7 +49,7 @@ class NewExecution:
     request: the validated request. webhook_url: None means the user's default endpoint.
     webhook_secret: the request's own signing secret; None means the endpoint's or the user's.
 
-    max_cost_nano_usd: what its user allows it to cost, over all its generations.
+    max_cost_nano_usd: the user's limit for the cost of all generations together.
     """
 
     execution_id: ExecutionId
@@ -66,7 +64,7 @@ class NewExecution:
     max_cost_nano_usd: NanoUsd | None = None
 
 
-# Without an address of its own, its end is told to the user's default endpoint, as it is now.
+# Without a webhook URL, events go to the endpoint that is the user's default now.
 INSERT_EXECUTION = """
 INSERT INTO executions
     (execution_id, user_id, type, status, plan, request, metadata, estimated_nano_usd, webhook_url,
@@ -91,8 +89,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 async def insert_execution(
     conn: Connection, new: NewExecution, limits: LoadLimits = NO_LIMITS
 ) -> bool:
-    """Accept an execution: its row, steps and jobs, and the held money. Whether there is room for
-    it to run at once.
+    """Accept an execution: its row, steps and jobs, and the held money. Return whether it can run
+    at once.
 
     Raises OpenLimitReachedError, BudgetExceededError, ServiceBudgetExceededError: roll back.
     """
@@ -159,7 +157,7 @@ SELECT cancel_requested_at FROM executions
 WHERE execution_id = $1 AND generation = $2 AND status = 'queued'
 FOR NO KEY UPDATE
 """
-# It has its whole time from now on: what waited for room is not bought to be ended half-way.
+# The deadline counts from the claim, so that time in the queue does not shorten the execution.
 CLAIM_EXECUTION = """
 UPDATE executions
 SET status = 'running', started_at = now(), deadline_at = now() + (deadline_at - queued_at), updated_at = now()
@@ -170,8 +168,8 @@ GET_STATUS = (
     "SELECT status, generation, cancel_requested_at FROM executions WHERE execution_id = $1"
 )
 
-# The job of a step is the latest of its latest generation: a retry may take an older purchase into
-# a new one.
+# The job of a step is the latest job of the latest generation: a retry may move an older job into a
+# new generation.
 LIST_STEP_JOBS = """
 SELECT DISTINCT ON (s.position) s.name, j.job_id, j.state,
        (SELECT count(*) FROM assets AS a WHERE a.job_id = j.job_id)
@@ -185,10 +183,10 @@ ORDER BY s.position, j.generation DESC, j.job_id DESC
 async def claim_execution(
     conn: Connection, ref: ExecutionRef, limits: LoadLimits = NO_LIMITS
 ) -> ClaimResult:
-    """Take a queued execution for the run that asks, if its user has room for one more that runs.
+    """Claim a queued execution for a workflow run if its user may run one more.
 
-    Repeating within that run answers the same and takes no more room: its claim was lost on the
-    way. What is to be cancelled needs none: it is ended from the queue.
+    Repeating the claim returns the same and counts once. An execution with a cancel request needs
+    no slot: it ends from the queue.
     """
     queued = await conn.fetchrow(LOCK_QUEUED, ref.execution_id, ref.generation)
     if queued is None:
@@ -232,10 +230,10 @@ RETURNING execution_id
 async def mark_cancel_requested(
     conn: Connection, execution_id: ExecutionId, reason: str, *, generation: int
 ) -> bool:
-    """Order a cancel; from its commit on no new send begins. Repeating is safe.
+    """Request a cancel; after the commit no new send begins. Repeating is safe.
 
-    generation: the one that is meant: a retry is not cancelled by what was ordered before it.
-    False: it had ended.
+    generation: the generation to cancel, so that an earlier request does not cancel a retry. False:
+    it has ended.
     """
     return await conn.fetchval(REQUEST_CANCEL, execution_id, reason, generation) is not None
 
@@ -270,7 +268,7 @@ class OpenExecution:
 
 
 async def lock_open_execution(conn: Connection, ref: ExecutionRef) -> OpenExecution | None:
-    """The row to end, locked until COMMIT; None if this generation has ended already."""
+    """Return the execution, locked until COMMIT; None if this generation has ended."""
     row = await conn.fetchrow(LOCK_OPEN_EXECUTION, ref.execution_id, ref.generation)
     return OpenExecution(**dict(row)) if row is not None else None
 
@@ -284,9 +282,7 @@ async def mark_ended(
     result: Mapping[str, object] | None,
     error: Mapping[str, object] | None,
 ) -> None:
-    """End an execution whose row the caller has locked (lock_open_execution), and give its room
-    back.
-    """
+    """End an execution that the caller has locked (lock_open_execution), and release its slot."""
     before = await conn.fetchrow(END_EXECUTION, execution_id, status, progress, result, error)
     if before is None:
         raise ValueError(f"{execution_id} has ended before")
@@ -304,7 +300,7 @@ WHERE e.execution_id = $1 AND e.generation = $2 AND e.status IN ('completed', 'f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedExecution:
-    """pending_event_id: its webhook, if one is still to be delivered."""
+    """The end of a generation. pending_event_id: its webhook, while it is not delivered."""
 
     status: ExecutionStatus
     type: str
@@ -315,7 +311,7 @@ class EndedExecution:
 
 
 async def find_ended(conn: Connection, ref: ExecutionRef) -> EndedExecution | None:
-    """How a generation ended; None if it has not, or is not the latest."""
+    """Return the end of a generation; None if it has not ended, or is not the latest."""
     row = await conn.fetchrow(FIND_ENDED, ref.execution_id, ref.generation)
     if row is None:
         return None
@@ -338,7 +334,7 @@ ORDER BY s.position, j.generation DESC, j.job_id DESC
 
 
 async def get_progress(conn: Connection, execution_id: ExecutionId) -> int:
-    """How far along an open execution is, in percent."""
+    """Return the progress of an open execution in percent."""
     rows = await conn.fetch(LIST_STEP_PROGRESS, execution_id)
     steps = [
         StepProgress(
@@ -370,9 +366,9 @@ class RunningExecution:
 async def list_running(
     conn: Connection, *, older_than_seconds: float, after: str, limit: int
 ) -> list[RunningExecution]:
-    """Running executions in id order, a page at a time. For the sweep.
+    """List running executions in id order, one page at a time, for the reconciler.
 
-    cancel_reason: of a cancel that was ordered. late: past the deadline.
+    cancel_reason: of a requested cancel. late: past the deadline.
     """
     rows = await conn.fetch(LIST_RUNNING, older_than_seconds, after, limit)
     return [

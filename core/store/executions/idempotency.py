@@ -1,8 +1,6 @@
-"""Idempotency keys in rows: the answer of a request is kept under its key, in the transaction of
-what it did.
+"""Idempotency keys: the response to a request, stored in the transaction that handles the request.
 
-A key lives for 30 days. After that it is as if it had never been used, whether or not its row is
-swept away yet.
+A key expires after 30 days, whether or not its row is deleted yet.
 """
 
 import hashlib
@@ -14,7 +12,7 @@ from core.store.database import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptAnswer:
-    """request_sha256: of the request that was answered so."""
+    """The response to a request. request_sha256: the hash of the request."""
 
     request_sha256: bytes
     answer: bytes
@@ -27,6 +25,7 @@ WHERE user_id = $1 AND key = $2 AND created_at > now() - interval '30 days'
 
 
 async def find_answer(conn: Connection, user_id: UserId, key: str) -> KeptAnswer | None:
+    """Return the stored response of a key that has not expired."""
     row = await conn.fetchrow(FIND_ANSWER, user_id, key)
     return KeptAnswer(**dict(row)) if row is not None else None
 
@@ -35,14 +34,13 @@ TRY_LOCK_KEY = "SELECT pg_try_advisory_xact_lock($1)"
 
 
 async def try_lock_key(conn: Connection, user_id: UserId, key: str) -> bool:
-    """Take a key until the end of the transaction, without waiting. False: another transaction has
-    it now.
+    """Lock a key until the end of the transaction, without waiting. False: another transaction
+    holds it.
 
-    What the other one kept, `find_answer` sees in a statement after this one: a lock is let go
-    after its COMMIT.
+    A later `find_answer` sees the response of that transaction, which releases the lock after its
+    COMMIT.
     """
-    # Two keys that share a lock would only wait for each other; nobody can choose a key that shares
-    # another's.
+    # Two keys with the same lock only wait for each other.
     digest = hashlib.sha256(f"{user_id} {key}".encode()).digest()
     return bool(await conn.fetchval(TRY_LOCK_KEY, int.from_bytes(digest[:8], signed=True)))
 
@@ -57,8 +55,8 @@ RETURNING k.key
 
 
 async def insert_answer(conn: Connection, user_id: UserId, key: str, kept: KeptAnswer) -> bool:
-    """Keep an answer, in the transaction that does the work and has locked its key. False: one is
-    kept already.
+    """Store a response in the transaction that handled the request and locked the key. False: a
+    response is stored already.
     """
     return (
         await conn.fetchval(INSERT_ANSWER, user_id, key, kept.request_sha256, kept.answer)
@@ -66,7 +64,7 @@ async def insert_answer(conn: Connection, user_id: UserId, key: str, kept: KeptA
     )
 
 
-# In pages, so that a day's keys are not one long transaction.
+# In pages, to keep transactions short.
 DELETE_EXPIRED = """
 DELETE FROM idempotency_keys
 WHERE created_at <= now() - interval '30 days' AND (user_id, key) IN (
@@ -77,6 +75,6 @@ WHERE created_at <= now() - interval '30 days' AND (user_id, key) IN (
 
 
 async def delete_expired(conn: Connection, *, limit: int) -> int:
-    """Up to `limit` keys whose life is over. How many it were."""
+    """Delete up to `limit` expired keys and return their number."""
     status = await conn.execute(DELETE_EXPIRED, limit)
     return int(status.rpartition(" ")[2])

@@ -1,9 +1,7 @@
-"""Retries in rows: a failed or cancelled execution is queued again, with the jobs that are still to
-be bought.
+"""Retries: a failed or cancelled execution is queued again, with the jobs that it still has to buy.
 
-All of it happens in one transaction under the lock of the execution's row, so that the sweep, which
-takes that lock for what it does to jobs of ended executions, either was first or sees an open
-execution.
+A retry is one transaction under the lock of the execution's row. The reconciler takes the same lock
+to change jobs of ended executions, so it runs either before the retry or sees an open execution.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,8 +30,8 @@ FOR NO KEY UPDATE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedExecution:
-    """error: what its last generation ended with. max_cost_nano_usd: what it may cost over all its
-    generations.
+    """An execution to retry. error: of its last generation. max_cost_nano_usd: the limit for the
+    cost of all generations together.
     """
 
     execution_id: ExecutionId
@@ -47,9 +45,9 @@ class LockedExecution:
 
 
 class MaxCostExceededError(Exception):
-    """What would be bought may pass what the execution's user allows it to cost. Roll back.
+    """The retry could exceed the execution's maximum cost. Roll back.
 
-    before_nano_usd: what is spent and held for it already.
+    before_nano_usd: the amount already spent and held.
     """
 
     def __init__(self, max_cost_nano_usd: NanoUsd, before_nano_usd: NanoUsd) -> None:
@@ -61,7 +59,9 @@ class MaxCostExceededError(Exception):
 async def lock_execution(
     conn: Connection, user_id: UserId, execution_id: ExecutionId
 ) -> LockedExecution | None:
-    """The row to retry, locked until COMMIT; None: there is none, or it is another user's."""
+    """Return the execution, locked until COMMIT. None: it does not exist, or belongs to another
+    user.
+    """
     row = await conn.fetchrow(LOCK_EXECUTION, execution_id, user_id)
     if row is None:
         return None
@@ -78,8 +78,8 @@ async def lock_execution(
     )
 
 
-# Nobody moves these jobs until COMMIT: a provider's late answer waits, and then finds what was
-# decided.
+# These jobs stay locked until COMMIT: a late response of a provider waits and then sees the
+# decision.
 LOCK_PURCHASES = """
 SELECT j.job_id, j.step_name, j.state, j.orphan, j.send_number > 0 AS sent,
        j.provider_job_id IS NOT NULL AS has_provider_id, j.cancel_sent_at IS NOT NULL AS cancel_sent,
@@ -99,7 +99,7 @@ FOR UPDATE OF j
 
 
 async def lock_purchases(conn: Connection, execution_id: ExecutionId) -> list[Purchase]:
-    """Every job that was bought, or was to be, for an execution; of a step the latest last."""
+    """List and lock every job of an execution, the latest job of a step last."""
     return [
         Purchase(
             job_id=row["job_id"],
@@ -124,7 +124,7 @@ LIST_PARAMETERS = "SELECT name, parameters FROM steps WHERE execution_id = $1"
 
 
 async def list_parameters(conn: Connection, execution_id: ExecutionId) -> dict[str, Parameters]:
-    """What each step asks for, by its name: what a price is made from."""
+    """Return the parameters of each step, by name; prices are computed from them."""
     rows = await conn.fetch(LIST_PARAMETERS, execution_id)
     return {row["name"]: parameters_from_json(row["parameters"]) for row in rows}
 
@@ -145,8 +145,8 @@ UPDATE jobs SET state = 'completed', failure = NULL, orphan = false, generation 
 WHERE job_id = $1 AND (orphan OR state IN ('failed', 'cancelled'))
 """
 
-# What was given up has an id at its provider: it is waited for again. What will be sent has its
-# time from then on.
+# A job that was given up but has a provider id is polled again. The deadline of a job that is not
+# sent yet starts with its send.
 CONTINUE_JOB = """
 UPDATE jobs AS j
 SET state = CASE WHEN j.state IN ('failed', 'cancelled') THEN 'submitted' ELSE j.state END,
@@ -178,13 +178,12 @@ async def queue_again(
     quotes: Mapping[str, Quote],
     limits: LoadLimits = NO_LIMITS,
 ) -> bool:
-    """The next generation of an execution that the caller has locked: queued, its jobs as decided,
-    its money held.
+    """Queue the next generation of an execution that the caller has locked, and hold its money.
 
-    quotes: of each step that is bought; the worst is held. Where nothing is bought no budget is
-    asked: what is paid for is never lost to one. Whether there is room for it to run at once.
-    Raises MaxCostExceededError, OpenLimitReachedError, BudgetExceededError,
-    ServiceBudgetExceededError: roll back.
+    quotes: of each step that is bought again; the worst price is held. If nothing is bought,
+    budgets are not checked, so that a budget never blocks results that are paid for. Return whether
+    the execution can run at once. Raises MaxCostExceededError, OpenLimitReachedError,
+    BudgetExceededError, ServiceBudgetExceededError: roll back.
     """
     execution_id = execution.execution_id
     generation: int | None = await conn.fetchval(QUEUE_AGAIN, execution_id, execution.generation)
@@ -233,8 +232,8 @@ async def _buy_again(
 
 
 async def _close(conn: Connection, last: Purchase) -> None:
-    """A job that its provider was told to end, or has ended: nobody waits for it, the sweep settles
-    its bill.
+    """Close a job that has ended or been cancelled at its provider; the reconciler settles its
+    bill.
     """
     if last.state is JobState.SUBMITTED:
         await conn.execute(

@@ -1,6 +1,4 @@
-"""How executions stand, for those who ask. Reads alone; in a `reading_as` transaction they are of
-one moment.
-"""
+"""Read models of executions, their jobs, money and webhooks. Use `reading_as` for one snapshot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +17,10 @@ from core.store.database import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
-    """A job with its step and money. send_number: how often it was sent. held_nano_usd: what was
-    set aside at first.
+    """A job with its step and money. send_number: the number of sends. held_nano_usd: the original
+    hold.
 
-    orphan: a purchase that its step does not use; only its money counts.
+    orphan: a purchase that its step does not use; only its cost counts.
     """
 
     job_id: JobId
@@ -48,12 +46,12 @@ class JobStatus:
 
     @property
     def open_nano_usd(self) -> NanoUsd:
-        """What is still held."""
+        """The amount that is still held."""
         return self.held_nano_usd if self.charge_state is ChargeState.HELD else NanoUsd(0)
 
     @property
     def released_nano_usd(self) -> NanoUsd:
-        """What was given back."""
+        """The amount that was released."""
         if self.charge_state in (None, ChargeState.HELD):
             return NanoUsd(0)
         return NanoUsd(max(0, self.held_nano_usd - self.settled_nano_usd))
@@ -75,7 +73,9 @@ class WebhookStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionStatusRecord:
-    """jobs: in plan order, of a step the present one last. progress: as frozen at the end."""
+    """An execution. jobs: in plan order, the current job of a step last. progress: stays at its
+    last value when the execution ends.
+    """
 
     execution_id: ExecutionId
     type: str
@@ -107,7 +107,7 @@ class ExecutionStatusRecord:
 
     @property
     def final(self) -> bool:
-        """It has ended and no bill is open."""
+        """Whether it has ended and no bill is open."""
         return self.status.ended and all(
             job.charge_state is not ChargeState.HELD for job in self.jobs
         )
@@ -152,16 +152,19 @@ ORDER BY w.execution_id, w.event_id DESC
 async def find_execution(
     conn: Connection, user_id: UserId, execution_id: ExecutionId
 ) -> ExecutionStatusRecord | None:
-    """None: there is no such execution, or it is another user's."""
+    """Return an execution. None: it does not exist, or belongs to another user."""
     records = await _read_executions(conn, user_id, [execution_id])
     return records[0] if records else None
 
 
 async def _read_executions(
-    conn: Connection, user_id: UserId, wanted: Sequence[ExecutionId]
+    conn: Connection, user_id: UserId, execution_ids: Sequence[ExecutionId]
 ) -> list[ExecutionStatusRecord]:
-    """Newest first."""
-    rows = {row["execution_id"]: row for row in await conn.fetch(LIST_EXECUTIONS, wanted, user_id)}
+    """Return executions, newest first."""
+    rows = {
+        row["execution_id"]: row
+        for row in await conn.fetch(LIST_EXECUTIONS, execution_ids, user_id)
+    }
     ids = list(rows)
     jobs: dict[str, list[JobStatus]] = {execution_id: [] for execution_id in rows}
     for row in await conn.fetch(LIST_JOBS, ids):
@@ -200,14 +203,14 @@ def _execution_status(
 ) -> ExecutionStatusRecord:
     plain = dict(row)
     plain["status"] = ExecutionStatus(row["status"])
-    # What happens to its jobs changes an execution too.
+    # A change of a job is a change of its execution.
     plain["updated_at"] = max([row["updated_at"], *(job.updated_at for job in jobs)])
     return ExecutionStatusRecord(**plain, jobs=jobs, webhook=webhook)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionFilter:
-    """before_id: only ids below it, the last one of the page before. limit: how many."""
+    """What to list. before_id: the last id of the previous page. limit: the page size."""
 
     limit: int
     before_id: ExecutionId | None = None
@@ -231,31 +234,31 @@ ORDER BY execution_id DESC LIMIT $7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionPage:
-    """next_before_id: where the next page begins; None: this is the last one."""
+    """A page. next_before_id: where the next page begins; None: this is the last page."""
 
     data: Sequence[ExecutionStatusRecord]
     next_before_id: ExecutionId | None
 
 
 async def list_executions(
-    conn: Connection, user_id: UserId, wanted: ExecutionFilter
+    conn: Connection, user_id: UserId, filter_: ExecutionFilter
 ) -> ExecutionPage:
-    """A user's executions, newest first. New ones that come meanwhile do not move the pages."""
+    """List a user's executions, newest first. New executions do not shift the pages."""
     rows = await conn.fetch(
         LIST_IDS,
-        wanted.before_id,
-        wanted.status,
-        wanted.type,
-        wanted.created_after,
-        wanted.created_before,
+        filter_.before_id,
+        filter_.status,
+        filter_.type,
+        filter_.created_after,
+        filter_.created_before,
         user_id,
-        wanted.limit + 1,
+        filter_.limit + 1,
     )
     ids = [ExecutionId(row["execution_id"]) for row in rows]
-    page = ids[: wanted.limit]
+    page = ids[: filter_.limit]
     return ExecutionPage(
         data=await _read_executions(conn, user_id, page) if page else [],
-        next_before_id=page[-1] if len(ids) > wanted.limit else None,
+        next_before_id=page[-1] if len(ids) > filter_.limit else None,
     )
 
 
@@ -263,9 +266,7 @@ FIND_OBJECT_KEY = "SELECT object_key FROM assets WHERE asset_id = $1 AND user_id
 
 
 async def find_object_key(conn: Connection, user_id: UserId, asset_id: AssetId) -> str | None:
-    """Where an asset lies in object storage; None: there is no such asset, or it is
-    another user's.
-    """
+    """Return the object key of an asset. None: it does not exist, or belongs to another user."""
     return await conn.fetchval(FIND_OBJECT_KEY, asset_id, user_id)
 
 
@@ -282,9 +283,7 @@ WHERE u.user_id = $1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetLeft:
-    """What may still be held this month; None: no limit. Never below zero, also after a real cost
-    above its hold.
-    """
+    """What can still be held this month, at least 0; None: no limit."""
 
     nano_usd: NanoUsd | None
     videos: int | None
@@ -306,5 +305,5 @@ LIST_APPLIED_MIGRATIONS = "SELECT name FROM schema_migrations ORDER BY name"
 
 
 async def list_applied_migrations(conn: Connection) -> list[str]:
-    """Raises asyncpg.UndefinedTableError where no migration ever ran."""
+    """List the applied migrations. Raises asyncpg.UndefinedTableError if none ever ran."""
     return [row["name"] for row in await conn.fetch(LIST_APPLIED_MIGRATIONS)]

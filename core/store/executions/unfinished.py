@@ -1,4 +1,4 @@
-"""What the sweep reads and moves, over all users: everything here is called as system."""
+"""Unfinished work of all users for the reconciler: queued executions and open bills. As system."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,55 +14,55 @@ from core.store.database import Connection
 from core.store.executions.concurrency_counters import LoadLimits
 from core.store.jobs.jobs import lock_job
 
-# A turn for every user: the first in line of each, then the second of each, as far as each has
-# room. What is to be ended needs no room, and comes before them.
+# Round-robin over users: the first queued execution of each, then the second of each, within each
+# user's free slots. Executions that will only be ended need no slot and come first.
 LIST_QUEUED = """
-WITH line AS (
+WITH queue AS (
     SELECT execution_id, queued_at, deadline_at < now() AS late,
            CASE WHEN deadline_at < now() OR cancel_requested_at IS NOT NULL THEN 0
                 ELSE row_number() OVER (PARTITION BY user_id ORDER BY queued_at, execution_id) END AS place,
-           coalesce(u.running_limit, $4::bigint) - coalesce(l.running_executions, 0) AS room
-    FROM executions JOIN users AS u USING (user_id) LEFT JOIN concurrency_counters AS l USING (user_id)
+           coalesce(u.running_limit, $4::bigint) - coalesce(c.running_executions, 0) AS free
+    FROM executions JOIN users AS u USING (user_id) LEFT JOIN concurrency_counters AS c USING (user_id)
     WHERE status = 'queued'
 )
-SELECT execution_id, e.user_id, e.generation, e.plan, e.request, line.late, line.place
-FROM line JOIN executions AS e USING (execution_id)
-WHERE (line.room IS NULL OR line.place <= line.room)
-  AND line.queued_at < now() - make_interval(secs => $1)
-  AND (line.place, execution_id) > ($2::bigint, $3::text)
-ORDER BY line.place, execution_id LIMIT $5
+SELECT execution_id, e.user_id, e.generation, e.plan, e.request, queue.late, queue.place
+FROM queue JOIN executions AS e USING (execution_id)
+WHERE (queue.free IS NULL OR queue.place <= queue.free)
+  AND queue.queued_at < now() - make_interval(secs => $1)
+  AND (queue.place, execution_id) > ($2::bigint, $3::text)
+ORDER BY queue.place, execution_id LIMIT $5
 """
-# Who is started when one has ended: those before it in the line were started when room was made for
-# them.
+# The execution to start after another one has ended. Those before it in the queue were started when
+# their slots became free.
 FIND_NEXT = """
-WITH room AS (
-    SELECT coalesce(u.running_limit, $2::bigint) - l.running_executions AS free
-    FROM users AS u JOIN concurrency_counters AS l ON l.user_id = u.user_id WHERE u.user_id = $1
+WITH slots AS (
+    SELECT coalesce(u.running_limit, $2::bigint) - c.running_executions AS free
+    FROM users AS u JOIN concurrency_counters AS c ON c.user_id = u.user_id WHERE u.user_id = $1
 )
 SELECT e.execution_id, e.user_id, e.generation, e.plan, e.request FROM executions AS e
 WHERE e.user_id = $1 AND e.status = 'queued'
 ORDER BY e.queued_at, e.execution_id
-OFFSET (SELECT greatest(max(free) - 1, 0) FROM room) LIMIT (SELECT count(*) FROM room WHERE free > 0)
+OFFSET (SELECT greatest(max(free) - 1, 0) FROM slots) LIMIT (SELECT count(*) FROM slots WHERE free > 0)
 """
 GET_ORDER = "SELECT execution_id, user_id, generation, plan, request FROM executions WHERE execution_id = $1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where in the order of list_queued."""
+    """A position in the order of list_queued."""
 
     number: int
     execution_id: ExecutionId
 
 
 FRONT = Place(number=-1, execution_id=ExecutionId(""))
-"""Before everybody."""
+"""Before the first position."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredOrder:
-    """What starts an execution's workflow, as it lies in the row: reading it is a step of its own,
-    that can fail.
+    """The stored arguments of an execution's workflow. Reading the plan is a separate step that can
+    fail.
     """
 
     ref: ExecutionRef
@@ -76,7 +76,9 @@ class StoredOrder:
         return str(self.request.get("prompt", ""))
 
     def order(self) -> ExecutionOrder:
-        """Raises LookupError, TypeError, ValueError: the plan in the row is not one."""
+        """Return the workflow's input. Raises LookupError, TypeError or ValueError for an invalid
+        plan.
+        """
         return ExecutionOrder(
             execution_id=self.ref.execution_id,
             user_id=self.ref.user_id,
@@ -97,7 +99,7 @@ async def list_queued(
     """What is queued, should have been started by now, and may run: a page at a time, in turns by
     user.
 
-    Late, or to be cancelled: whatever runs. late: past its deadline.
+    Late, or to be cancelled: whatever runs. late: past its deadqueue.
     """
     default = limits.running_executions
     rows = await conn.fetch(
@@ -116,10 +118,10 @@ async def list_queued(
 
 
 async def find_next(conn: Connection, user_id: UserId, limits: LoadLimits) -> StoredOrder | None:
-    """Which of a user's queued executions is to be started now that one has ended; None: none, or
-    no room.
+    """Return the queued execution of a user to start after another one has ended. None: no queued
+    execution, or no free slot.
 
-    Exact in the transaction that ended it: the row of the user's load is locked.
+    Exact in the transaction that ended the other one, which holds the lock of the user's counters.
     """
     row = await conn.fetchrow(FIND_NEXT, user_id, limits.running_executions)
     return (
@@ -130,7 +132,7 @@ async def find_next(conn: Connection, user_id: UserId, limits: LoadLimits) -> St
 
 
 async def get_order(conn: Connection, execution_id: ExecutionId) -> StoredOrder:
-    """Raises LookupError: no such execution."""
+    """Return the stored order of an execution. Raises LookupError if it does not exist."""
     row = await conn.fetchrow(GET_ORDER, execution_id)
     if row is None:
         raise LookupError(f"no execution {execution_id}")
@@ -149,14 +151,13 @@ SELECT EXISTS (
 async def is_open(
     conn: Connection, ref: ExecutionRef, *, queued_before: datetime | None = None
 ) -> bool:
-    """Whether this generation has not ended, and was queued before that time."""
+    """Return whether this generation is open and was queued before that time."""
     return bool(await conn.fetchval(IS_OPEN, ref.execution_id, ref.generation, queued_before))
 
 
-# Each is looked at in every round for ten minutes, then once a minute. To be looked at is written
-# down with the choice, so that those that cannot be settled keep no others from it. A page that was
-# looked at together is shuffled the next time: one that its provider never answers for is not first
-# in every round.
+# Each bill is due in every round for ten minutes, then once a minute. The time of the look is
+# stored with the selection, so that bills that cannot be settled do not block others. The order
+# within a page is random, so that a bill without a response is not first in every round.
 TAKE_OPEN_BILLS = """
 WITH due AS (
     SELECT j.job_id
@@ -169,7 +170,7 @@ WITH due AS (
       AND (coalesce(j.ended_at, CASE WHEN j.orphan THEN j.created_at END, e.ended_at) > now() - interval '10 minutes'
            OR j.updated_at < now() - interval '1 minute')
     ORDER BY j.updated_at, random() LIMIT $1
-    FOR UPDATE OF j SKIP LOCKED  -- somebody moves it: a retry, an answer
+    FOR UPDATE OF j SKIP LOCKED  -- a retry or a response is changing it
 ), looked_at AS (
     UPDATE jobs SET updated_at = now() FROM due WHERE jobs.job_id = due.job_id
 )
@@ -186,10 +187,9 @@ class OpenBill:
 
 
 async def take_open_bills(conn: Connection, *, limit: int) -> list[OpenBill]:
-    """Jobs whose real cost is not known, and that nobody waits for: given up, timed out,
-    terminated, orphans.
+    """Select jobs with an open bill and no workflow: given up, timed out, terminated, orphans.
 
-    The longest not looked at come first; the answer counts as the look.
+    Least recently selected first; the selection is stored.
     """
     return [
         OpenBill(
@@ -213,9 +213,7 @@ FOR SHARE
 
 
 async def lock_ended(conn: Connection, execution_id: ExecutionId) -> bool:
-    """Whether an execution has ended; if so it stays ended until COMMIT: nobody retries it
-    meanwhile.
-    """
+    """Return whether an execution has ended. The lock prevents a retry until COMMIT."""
     return await conn.fetchval(LOCK_ENDED, execution_id) is not None
 
 
@@ -227,9 +225,7 @@ SELECT number, provider_job_id FROM sends WHERE job_id = $1 AND provider_job_id 
 
 
 async def list_known_ids(conn: Connection, job_id: JobId) -> list[tuple[int, ProviderJobId]]:
-    """Sends of a job, each with an id that the provider gave it: in a callback, or in an answer
-    that came too late.
-    """
+    """List the sends of a job with a known provider id, from a callback or a late response."""
     rows = await conn.fetch(LIST_KNOWN_IDS, job_id)
     return [(row["send_number"], ProviderJobId(row["provider_job_id"])) for row in rows]
 
@@ -242,9 +238,7 @@ WHERE j.job_id = $1
 
 
 async def was_refused(conn: Connection, job_id: JobId) -> bool:
-    """Whether the current send was certainly not accepted: an answer that came after the job was
-    given up.
-    """
+    """Return whether a response after the job was given up shows that the send was not accepted."""
     await lock_job(conn, job_id)
     return bool(await conn.fetchval(WAS_REFUSED, job_id))
 
@@ -263,10 +257,10 @@ GROUP BY j.provider
 
 
 async def count_unknown(conn: Connection) -> dict[str, int]:
-    """Jobs whose create request has an unknown fate, by provider."""
+    """Count the jobs whose create request has an unknown outcome, by provider."""
     return {row["provider"]: row["number"] for row in await conn.fetch(COUNT_UNKNOWN)}
 
 
 async def count_open_bills(conn: Connection) -> dict[str, int]:
-    """Charges of orphans and of ended executions that are still held, by provider."""
+    """Count the held charges of orphans and ended executions, by provider."""
     return {row["provider"]: row["number"] for row in await conn.fetch(COUNT_OPEN_BILLS)}

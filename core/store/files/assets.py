@@ -22,7 +22,7 @@ class Asset:
     content_type: str
 
 
-# A concurrent repeat may violate any of the row's unique keys first, and all identify the same file.
+# A concurrent repeat may violate any of the unique keys first; all identify the same file.
 INSERT_ASSET = """
 INSERT INTO assets
     (asset_id, job_id, output_number, execution_id, user_id, kind, object_key, size_bytes, sha256, content_type)

@@ -7,7 +7,7 @@ CREATE TABLE endpoints (
     description             text NOT NULL DEFAULT '',
     -- Receives account events, and the events of executions without a webhook URL.
     is_default              boolean NOT NULL DEFAULT false,
-    failing_since           timestamptz,              -- NULL: the last attempt succeeded, or there was none
+    failing_since           timestamptz,              -- NULL: the last attempt succeeded, or none was made
     last_success_at         timestamptz,              -- updated at most once a minute
     last_failure_at         timestamptz,
     disabled_at             timestamptz,

@@ -1,7 +1,7 @@
-"""Users' own provider keys, stored sealed: one current key per user and provider, older keys in use.
+"""Users' own provider keys: one current key per user and provider, and older keys while in use.
 
-A job bought with a key is looked up, ended and billed with the same key. A replaced or deleted key
-is therefore kept until no job needs it. Then its secret is erased and its row stays.
+A job is polled, cancelled and billed with the key that bought it. A replaced or deleted key is kept
+until no job needs it; then its secret is erased and its row stays.
 """
 
 from dataclasses import dataclass

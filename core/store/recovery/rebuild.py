@@ -1,6 +1,4 @@
-"""Moves of a recovery: rows brought up to what Temporal and the providers say. Everything here is
-called as system.
-"""
+"""Row changes of a recovery, from what Temporal and the providers report. As system."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,7 +12,7 @@ from core.store.executions.concurrency_counters import recount
 from core.store.executions.executions import failure_to_json
 
 SENDER: Final = "recover"
-"""Who made a send's row again. Nothing was sent by it."""
+"""The sender of rows that a recovery restores; it sends nothing."""
 LOCK_KEY: Final = 0x7A4B_0003
 
 TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
@@ -22,15 +20,15 @@ GET_LAST_SEND = "SELECT sent_at FROM sends WHERE sender <> $1 ORDER BY serial DE
 
 
 async def get_last_send(conn: Connection) -> datetime | None:
-    """When the database last knew of a send: nothing is sent in a database of the past, so it is
-    older than the restore point. None: it knows of none.
+    """Return the time of the last send in the database; None: there is no send.
+
+    A restored database sends nothing, so this time is before the restore point.
     """
     return await conn.fetchval(GET_LAST_SEND, SENDER)
 
 
 UNMARKED_SERIALS: Final = 1000
-"""The mark is written once a second: a process may know of more sends than it shows, but hardly of
-so many more.
+"""More than the number of sends in one second, the interval at which the restore marker is written.
 """
 
 RAISE_SERIALS = """
@@ -39,7 +37,7 @@ SELECT setval('send_serials', greatest(last_value, $1, (SELECT coalesce(max(seri
 
 
 async def raise_serials(conn: Connection, serial: int) -> None:
-    """The next send is numbered well above this mark, and above all that the database has."""
+    """Number the next send well above the restore marker and above every row of the database."""
     await conn.execute(RAISE_SERIALS, serial + UNMARKED_SERIALS)
 
 
@@ -50,8 +48,9 @@ WHERE serial = (SELECT max(serial) FROM sends) AND serial <= $1
 
 
 async def renumber_last(conn: Connection, serial: int) -> None:
-    """The latest send is numbered above this, as if it were new: whoever remembers this number
-    finds a greater one, and does not take the recovered database for one of the past.
+    """Give the latest send a new serial above this one.
+
+    A process that has seen this serial then accepts the recovered database as current.
     """
     await conn.execute(RENUMBER_LAST, serial)
 
@@ -76,9 +75,7 @@ async def make_send(
     provider_job_id: ProviderJobId | None,
     provider_key_id: ProviderKeyId | None,
 ) -> None:
-    """The row of a send that was made, and that the database has forgotten. Repeating changes
-    nothing.
-    """
+    """Restore the row of a send that the database has lost. Repeating is safe."""
     outcome = "found" if provider_job_id is not None else None
     arguments = (
         user_id,
@@ -116,9 +113,10 @@ async def bring_up(
     submitted_at: datetime | None = None,
     provider_key_id: ProviderKeyId | None = None,
 ) -> bool:
-    """Move a job to where its send of this number stands. False: its row is further, or has ended.
+    """Move a job to the state of its send with this number. False: the job has a later send, or has
+    ended.
 
-    provider_key_id: that of this send; of one that waits it does not matter.
+    provider_key_id: of this send; ignored for a waiting job.
     """
     arguments = (provider_job_id, submitted_at, provider_key_id)
     return await conn.fetchval(BRING_UP, job_id, state, number, *arguments) is not None
@@ -139,9 +137,7 @@ async def give_up(
     failure: Failure,
     provider_key_id: ProviderKeyId | None = None,
 ) -> bool:
-    """End a job that has failed. Its money is the caller's. False: its row is further, or has
-    ended.
-    """
+    """End a failed job; the caller settles its money. False: the job has advanced or ended."""
     return (
         await conn.fetchval(GIVE_UP, job_id, number, failure_to_json(failure), provider_key_id)
         is not None
@@ -157,17 +153,16 @@ WHERE user_id = $1 AND provider = $2 AND coalesce(least(replaced_at, deleted_at)
 
 
 class KeyNotCertainError(Exception):
-    """Several keys could be the one that something was sent with."""
+    """More than one key may have been used for a send."""
 
 
 async def get_key_since(
     conn: Connection, user_id: UserId, provider: str, at: datetime, at_start: ProviderKeyId | None
 ) -> ProviderKeyId | None:
-    """With which of a user's own keys something was sent at this time or soon after; None: with the
-    service's.
+    """Return the user's key for a send at this time or soon after; None: the service's key.
 
-    at_start: the user's own when the execution's workflow was started. One that was first put after
-    that, and that this database has forgotten, is not seen. Raises KeyNotCertainError.
+    at_start: the user's key when the workflow started. A key that was added later and that this
+    database has lost is not found. Raises KeyNotCertainError.
     """
     if at_start is not None and not await conn.fetchval(IS_KNOWN_KEY, at_start):
         raise KeyNotCertainError(at_start)
@@ -177,8 +172,7 @@ async def get_key_since(
     return ProviderKeyId(rows[0]["provider_key_id"]) if rows else None
 
 
-# Deleted and erased: what was bought with it is known to have been, and nobody can be asked about
-# it.
+# Inserted as deleted and erased: its jobs refer to it, and it cannot be used.
 NOTE_LOST_KEY = """
 INSERT INTO provider_keys (provider_key_id, user_id, provider, version, hint, deleted_at, erased_at)
 SELECT $1, $2, $3, coalesce(max(version), 0) + 1, '', now(), now()
@@ -190,9 +184,7 @@ ON CONFLICT (provider_key_id) DO NOTHING
 async def note_lost_key(
     conn: Connection, provider_key_id: ProviderKeyId, user_id: UserId, provider: str
 ) -> None:
-    """A user's own key that the database may have forgotten: then there is a row again, without the
-    key.
-    """
+    """Insert a row for a user's key that the database may have lost, without its value."""
     await conn.execute(NOTE_LOST_KEY, provider_key_id, user_id, provider)
 
 
@@ -211,8 +203,7 @@ RETURNING user_id
 async def queue_for_walk(
     conn: Connection, execution_id: ExecutionId, generation: int, *, cancel_reason: str | None
 ) -> bool:
-    """The same generation once more, from the rows of its jobs. cancel_reason: of a cancel that was
-    ordered.
+    """Queue the same generation again. cancel_reason: of a requested cancel.
 
     False: it has ended, or was retried.
     """

@@ -1,9 +1,8 @@
-"""How far the sends of this database have come, kept outside of it: a database restored to the past
-is behind its mark.
+"""The restore marker: the highest send serial, stored outside PostgreSQL.
 
-What is compared is the highest serial among the rows of `sends`, which are never deleted. Not the
-sequence: after a restore from a base backup it may stand up to 32 numbers further than what was
-handed out.
+A database that was restored from an older backup has a lower serial than its marker. The serial is
+compared with the rows of `sends`, which are never deleted, and not with the sequence: after a
+restore from a base backup, a sequence may be up to 32 numbers ahead.
 """
 
 import asyncio
@@ -19,22 +18,22 @@ from core.store.jobs.submit_pauses import ALL
 
 MARK_KEY: Final = "takeone/high-water.json"
 DATABASE_BEHIND: Final = "database_behind"
-"""The reason of the pause that only `recover` lifts."""
+"""The reason of the pause that only `recover` ends."""
 
 
 class MarkUnreadableError(Exception):
-    """There is a mark, and nobody can tell what it says. Its text is one line for a person."""
+    """The restore marker cannot be parsed. The text is one line for a person."""
 
 
 class DatabaseBehindError(Exception):
-    """The database has gone back to the past: what it says was not sent may have been. Nothing may
-    be sent.
+    """The database appears to have been restored from an older backup. Jobs marked unsent may
+    already have been billed, so nothing may be sent.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """serial: of the latest send that was committed. database: which one, to tell a person."""
+    """The marker. serial: of the latest committed send. database: its name, for messages."""
 
     serial: int
     at: datetime
@@ -47,7 +46,7 @@ def mark_to_json(mark: Mark) -> bytes:
 
 
 def mark_from_json(content: bytes) -> Mark:
-    """Raises MarkUnreadableError."""
+    """Parse the marker. Raises MarkUnreadableError."""
     try:
         plain: Mapping[str, Any] = json.loads(content)
         serial, at, database = (
@@ -57,23 +56,24 @@ def mark_from_json(content: bytes) -> Mark:
         )
     except (ValueError, TypeError, KeyError, UnicodeDecodeError):
         raise MarkUnreadableError(
-            f"the object {MARK_KEY} in the bucket is not a high-water mark"
+            f"the object {MARK_KEY} in the bucket is not a restore marker"
         ) from None
     if not isinstance(serial, int) or serial < 0 or not isinstance(database, str):
-        raise MarkUnreadableError(f"the object {MARK_KEY} in the bucket is not a high-water mark")
+        raise MarkUnreadableError(f"the object {MARK_KEY} in the bucket is not a restore marker")
     return Mark(serial=serial, at=at.astimezone(UTC), database=database)
 
 
 async def read_mark(objects: ObjectStore) -> Mark | None:
-    """None: none was ever written. Raises StorageUnavailableError, StorageRefusedError,
-    MarkUnreadableError.
+    """Read the marker; None: it was never written.
+
+    Raises StorageUnavailableError, StorageRefusedError, MarkUnreadableError.
     """
     content = await objects.read_small(MARK_KEY)
     return mark_from_json(content) if content is not None else None
 
 
 async def write_mark(objects: ObjectStore, mark: Mark) -> None:
-    """Raises StorageUnavailableError, StorageRefusedError."""
+    """Write the marker. Raises StorageUnavailableError, StorageRefusedError."""
     await objects.write_small(MARK_KEY, mark_to_json(mark), content_type="application/json")
 
 
@@ -87,9 +87,7 @@ SELECT (SELECT coalesce(max(serial), 0) FROM sends) AS serial,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where the database stands. behind: somebody has found that it went back, and it was not
-    recovered yet.
-    """
+    """The highest serial of the database. behind: a restore was detected and not recovered yet."""
 
     serial: int
     database: str
@@ -97,7 +95,7 @@ class Position:
 
 
 async def get_position(conn: Connection) -> Position:
-    """As system."""
+    """Return the position of the database. As system."""
     row = await conn.fetchrow(GET_POSITION, ALL)
     assert row is not None  # noqa: S101 - a SELECT without FROM
     return Position(
@@ -114,9 +112,7 @@ ON CONFLICT (scope) DO UPDATE SET reason = excluded.reason, created_at = now()
 
 
 async def pause_behind(conn: Connection) -> None:
-    """From its commit on nothing is sent, until the database was recovered. It outranks a pause by
-    hand. As system.
-    """
+    """Pause all sends until the database is recovered; replaces an operator's pause. As system."""
     await conn.execute(PAUSE_BEHIND, ALL, DATABASE_BEHIND)
 
 
@@ -124,22 +120,21 @@ GET_MAX_SERIAL = "SELECT coalesce(max(serial), 0) FROM sends"
 
 
 class HighWater:
-    """The highest serial this process knows to be committed. Whoever finds less is in a database of
-    the past.
+    """The highest committed serial that this process has seen. A database with less is a restored
+    one.
     """
 
     def __init__(self, known: int = 0) -> None:
         self.known = known
         self.behind = asyncio.Event()
-        """Set once: this process takes no more work."""
+        """Set once; the process then takes no more work."""
 
     def note(self, serial: int) -> None:
-        """A send with this serial is committed."""
+        """Note that a send with this serial is committed."""
         self.known = max(self.known, serial)
 
     def check(self, known_before: int, serial: int) -> None:
-        """A serial that was just taken is above all that were committed before its transaction
-        began.
+        """Check that a new serial is above all serials committed before its transaction began.
 
         Raises DatabaseBehindError: roll back.
         """
@@ -147,7 +142,7 @@ class HighWater:
             self._found(serial)
 
     async def verify(self, connection: NewConnection) -> None:
-        """A connection that was just opened leads to a database that has all sends we know of.
+        """Check that the database of a new connection has every send that this process has seen.
 
         Raises DatabaseBehindError.
         """
@@ -163,5 +158,5 @@ class HighWater:
     def _found(self, serial: int) -> None:
         self.behind.set()
         raise DatabaseBehindError(
-            f"the database has sends up to {serial}, up to {self.known} are known"
+            f"the database has sends up to {serial}, but sends up to {self.known} were committed"
         )

@@ -1,9 +1,7 @@
-"""What was accepted, as one JSON document: an execution's rows as they are when its workflow is
-started.
+"""The start memo: the rows of an execution at the start of its workflow, as one JSON document.
 
-The workflow carries it in its memo, so that the rows can be made again after the database was
-restored to the past. What happens later is not in it: that is in the workflow's history, and at the
-providers.
+The workflow carries it in its memo, so that a recovery can restore the rows after the database was
+restored from an older backup. Later changes are in the workflow's history and at the providers.
 """
 
 import json
@@ -28,8 +26,8 @@ from core.store.money.refunds import refund_by_hand
 from core.store.money.settlement import settle_charge
 from core.store.recovery.rebuild import note_lost_key
 
-# The key of the request has no execution in its row; it was inserted in the same transaction, and
-# its answer names it.
+# The idempotency key has no execution id in its row. It was inserted in the same transaction, and
+# its response contains the execution id.
 GET_ACCEPTED = """
 SELECT jsonb_build_object(
     'execution', to_jsonb(e) - '{status,progress,result,error,cancel_requested_at,cancel_reason,started_at,ended_at,
@@ -50,33 +48,33 @@ SELECT jsonb_build_object(
 
 
 def packed(document: Mapping[str, Any]) -> str:
-    """Small enough for a memo: Temporal's client warns from 2 kB on."""
+    """Compress a document for a memo; Temporal's client warns from 2 kB."""
     return b64encode(
         zlib.compress(json.dumps(document, separators=(",", ":")).encode(), level=9)
     ).decode()
 
 
 def unpacked(text: str) -> dict[str, Any]:
-    """The inverse of packed. Raises ValueError for anything else."""
+    """Read a packed document. Raises ValueError."""
     try:
         return json.loads(zlib.decompress(b64decode(text, validate=True)))
     except zlib.error as error:
-        raise ValueError(f"not what was accepted: {error}") from None
+        raise ValueError(f"not a start memo: {error}") from None
 
 
 async def get_accepted(conn: Connection, execution_id: ExecutionId) -> dict[str, Any]:
-    """Raises LookupError: no such execution."""
-    found: dict[str, Any] | None = await conn.fetchval(GET_ACCEPTED, execution_id)
-    if found is None:
+    """Return the document of an execution. Raises LookupError if it does not exist."""
+    document: dict[str, Any] | None = await conn.fetchval(GET_ACCEPTED, execution_id)
+    if document is None:
         raise LookupError(f"no execution {execution_id}")
-    return found
+    return document
 
 
 class Rebuilt(StrEnum):
-    """MADE: its rows were missing. RAISED: they were of an earlier generation. OPEN: they were
-    there, not ended.
+    """The state of the rows. MADE: they were missing. RAISED: they had an earlier generation. OPEN:
+    they existed and had not ended.
 
-    NOTHING: it has ended in the rows, or they are newer. NO_USER: its user is not in the database.
+    NOTHING: they had ended, or were newer. NO_USER: the database does not have the user.
     """
 
     MADE = "made"
@@ -106,7 +104,7 @@ class Accepted:
 
     @property
     def jobs(self) -> list[Mapping[str, Any]]:
-        """Of each step the current one last."""
+        """All jobs, the current job of a step last."""
         return self.document["jobs"]
 
     @property
@@ -114,16 +112,16 @@ class Accepted:
         return {charge["job_id"]: charge for charge in self.document["charges"] or ()}
 
     def current_key(self, provider: str) -> ProviderKeyId | None:
-        """The user's own key at a provider when the workflow was started."""
+        """Return the user's own key for a provider at the start of the workflow."""
         keys: Mapping[str, ProviderKeyId] = self.document.get("provider_keys") or {}
         return keys.get(provider)
 
     def is_current(self, job: Mapping[str, Any]) -> bool:
-        """Whether the walk uses this job for its step."""
+        """Return whether the workflow uses this job for its step."""
         of_step = [
-            one["job_id"]
-            for one in self.jobs
-            if one["step_name"] == job["step_name"] and not one["orphan"]
+            other["job_id"]
+            for other in self.jobs
+            if other["step_name"] == job["step_name"] and not other["orphan"]
         ]
         return bool(of_step) and of_step[-1] == job["job_id"]
 
@@ -140,12 +138,12 @@ HAS_ENDED = (
 
 
 async def has_ended(conn: Connection, execution_id: ExecutionId) -> bool:
-    """False also if there is no such row. As system."""
+    """Return whether an execution has ended; False also if it does not exist. As system."""
     return bool(await conn.fetchval(HAS_ENDED, execution_id))
 
 
 async def compare(conn: Connection, accepted: Accepted) -> Rebuilt:
-    """What `rebuild` would do. The row is locked until COMMIT. As system."""
+    """Return what `rebuild` would do, and lock the row until COMMIT. As system."""
     if not await conn.fetchval(USER_EXISTS, accepted.user_id):
         return Rebuilt.NO_USER
     row = await conn.fetchrow(LOCK_EXECUTION, accepted.execution_id)
@@ -190,7 +188,7 @@ FROM jsonb_populate_record(NULL::jobs, $1) AS r
 ON CONFLICT DO NOTHING
 RETURNING job_id
 """
-# Rows of an earlier generation: what had ended before the retry ends here, too.
+# In rows of an earlier generation: end the jobs that had ended before the retry.
 END_JOB = """
 UPDATE jobs AS j
 SET state = $2, send_number = r.send_number, provider_job_id = r.provider_job_id, failure = r.failure,
@@ -209,14 +207,13 @@ FROM jsonb_populate_record(NULL::charges, $1) AS r
 ON CONFLICT DO NOTHING
 RETURNING charge_id
 """
-# Held whatever the limits are: it is spent already.
+# Held without a check of the limits: the money may be spent already.
 ADD_TO_BUDGET = """
 INSERT INTO budgets AS b (user_id, budget_month, held_nano_usd, held_videos) VALUES ($1, $2, $3, $4)
 ON CONFLICT (user_id, budget_month) DO UPDATE
 SET held_nano_usd = b.held_nano_usd + excluded.held_nano_usd, held_videos = b.held_videos + excluded.held_videos
 """
-# Of an earlier generation that the database still holds to be open: it had ended before it was
-# retried.
+# The database has an earlier generation as open; it had ended before the retry.
 DROP_VIDEO = """
 UPDATE budgets AS b SET held_videos = b.held_videos - 1 FROM executions AS e
 WHERE e.execution_id = $1 AND e.status IN ('queued', 'running')
@@ -229,14 +226,12 @@ ON CONFLICT DO NOTHING
 
 
 async def rebuild(conn: Connection, accepted: Accepted) -> Rebuilt:
-    """Make the rows that are missing, in the caller's transaction. Repeating changes nothing. As
-    system.
-    """
-    found = await compare(conn, accepted)
-    if found in (Rebuilt.NO_USER, Rebuilt.NOTHING):
-        return found
+    """Restore missing rows in the caller's transaction. Repeating is safe. As system."""
+    rebuilt = await compare(conn, accepted)
+    if rebuilt in (Rebuilt.NO_USER, Rebuilt.NOTHING):
+        return rebuilt
     document = accepted.document
-    if found in (Rebuilt.MADE, Rebuilt.RAISED):
+    if rebuilt in (Rebuilt.MADE, Rebuilt.RAISED):
         await conn.execute(DROP_VIDEO, accepted.execution_id)
         await conn.execute(MAKE_EXECUTION, document["execution"])
         if document["secret"] is not None:
@@ -249,15 +244,14 @@ async def rebuild(conn: Connection, accepted: Accepted) -> Rebuilt:
     await conn.execute(MAKE_STEPS, document["steps"])
     for job in accepted.jobs:
         await _make_job(conn, accepted, job)
-    await note_thresholds(
-        conn, accepted.user_id
-    )  # under their old ids: what was delivered is not sent again
-    return found
+    # Events keep their old ids, so a delivered event is not sent again.
+    await note_thresholds(conn, accepted.user_id)
+    return rebuilt
 
 
 async def _make_job(conn: Connection, accepted: Accepted, job: Mapping[str, Any]) -> None:
-    """A job with its money. What the walk goes on from is not taken as ended: its provider is asked
-    again.
+    """Restore a job with its money. A completed job that the workflow uses becomes submitted, so
+    that its provider is polled again.
     """
     state = JobState(job["state"])
     if job.get("provider_key_id") is not None:
@@ -287,7 +281,7 @@ async def _make_job(conn: Connection, accepted: Accepted, job: Mapping[str, Any]
 
 
 async def _end_charge(conn: Connection, charge: Mapping[str, Any]) -> None:
-    """Its money as it was: settled, given back, or open still."""
+    """Restore the state of a charge: settled, released or still held."""
     if charge["state"] == ChargeState.SETTLED:
         refunded: int = charge.get("refunded_nano_usd", 0)
         billed = NanoUsd(charge["settled_nano_usd"] + refunded)

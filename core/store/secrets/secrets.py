@@ -128,7 +128,7 @@ async def replace_secret(
     """Make a secret the current one of its owner.
 
     The secret before it stays valid for the overlap, and an older one is deleted. Return until when
-    the previous secret is valid; None if there is none, or no overlap.
+    the previous secret is valid; None without a previous secret or an overlap.
     """
     await lock_owner(conn, new.owner_id)
     await conn.execute(DELETE_PREVIOUS, new.owner_id, new.kind, overlap)

@@ -1,6 +1,4 @@
-"""Events that concern no execution: about the account, or about an endpoint. Its endpoint's secret
-signs each.
-"""
+"""Events about the account or an endpoint, without an execution."""
 
 from core.domain.ids import EndpointId, EventId
 from core.domain.messages.webhooks import EventType
@@ -17,7 +15,5 @@ RETURNING event_id
 async def insert_account_event(
     conn: Connection, event_id: EventId, endpoint_id: EndpointId, type_: EventType, body: bytes
 ) -> bool:
-    """Store an event to deliver. False if it is there already (repeating is safe). The sweep starts
-    its delivery.
-    """
+    """Store an event; the reconciler starts its delivery. False: it is stored already."""
     return await conn.fetchval(INSERT_EVENT, event_id, endpoint_id, type_, body) is not None

@@ -1,6 +1,4 @@
-"""The delivery log: what was sent to a user's endpoints, what became of it, and sending it once
-more.
-"""
+"""The delivery log of a user, and resending events from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ from core.store.database import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where in the log, which is in order of time: the last one of the page before."""
+    """A position in the log: the last event of the previous page."""
 
     created_at: datetime
     event_id: EventId
@@ -24,9 +22,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry:
-    """One event. delivery: 1, and one more with each resend. attempts: of all
-    deliveries together.
-    """
+    """An event. delivery: 1, plus one for each resend. attempts: of all deliveries together."""
 
     event_id: EventId
     type: EventType
@@ -82,19 +78,21 @@ ORDER BY w.created_at DESC, w.event_id DESC LIMIT $8
 """
 
 
-async def list_webhooks(conn: Connection, user_id: UserId, wanted: LogFilter) -> Sequence[LogEntry]:
-    """A user's events, the newest first. New ones that come meanwhile do not move the pages."""
-    before = wanted.before
+async def list_webhooks(
+    conn: Connection, user_id: UserId, filter_: LogFilter
+) -> Sequence[LogEntry]:
+    """List a user's events, newest first. New events do not shift the pages."""
+    before = filter_.before
     rows = await conn.fetch(
         LIST_WEBHOOKS,
         user_id,
         before.created_at if before is not None else None,
         before.event_id if before is not None else None,
-        wanted.execution_id,
-        wanted.endpoint_id,
-        wanted.state,
-        wanted.type,
-        wanted.limit,
+        filter_.execution_id,
+        filter_.endpoint_id,
+        filter_.state,
+        filter_.type,
+        filter_.limit,
     )
     return [LogEntry(**_plain(row)) for row in rows]
 
@@ -118,9 +116,7 @@ WHERE w.event_id = $1 AND w.user_id = $2
 async def find_webhook(
     conn: Connection, user_id: UserId, event_id: EventId
 ) -> tuple[LogEntry, bytes] | None:
-    """One event, and the body that is sent. None: there is no such event, or it is
-    another user's.
-    """
+    """Return an event and its body. None: it does not exist, or belongs to another user."""
     row = await conn.fetchrow(FIND_WEBHOOK, event_id, user_id)
     if row is None:
         return None
@@ -195,8 +191,8 @@ ORDER BY page.created_at, page.event_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resent:
-    """skipped: their endpoint is disabled, or deleted. next_after: where the next page begins;
-    None: that was all.
+    """A page of resends. skipped: events whose endpoint is disabled or deleted. next_after: where
+    the next page begins; None: this was the last page.
     """
 
     resent: int
@@ -204,23 +200,23 @@ class Resent:
     next_after: Place | None
 
 
-async def resend_page(conn: Connection, user_id: UserId, wanted: ResendRange) -> Resent:
-    """Order one more delivery of each event of a range, a page at a time. The sweep starts them.
-    Every call is one more delivery of what it finds.
+async def resend_page(conn: Connection, user_id: UserId, range_: ResendRange) -> Resent:
+    """Create one more delivery of each event of a range, one page at a time; the reconciler starts
+    them. Every call creates more deliveries.
     """
-    after = wanted.after
+    after = range_.after
     rows = await conn.fetch(
         RESEND_PAGE,
         user_id,
-        wanted.created_from,
-        wanted.created_before,
-        wanted.state,
-        wanted.endpoint_id,
+        range_.created_from,
+        range_.created_before,
+        range_.state,
+        range_.endpoint_id,
         after.created_at if after is not None else None,
         after.event_id if after is not None else None,
-        wanted.limit,
+        range_.limit,
     )
     resent = sum(row["resent"] for row in rows)
-    full = len(rows) == wanted.limit
+    full = len(rows) == range_.limit
     last = Place(created_at=rows[-1]["created_at"], event_id=rows[-1]["event_id"]) if full else None
     return Resent(resent=resent, skipped=len(rows) - resent, next_after=last)

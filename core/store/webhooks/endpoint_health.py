@@ -1,4 +1,4 @@
-"""How endpoints fare: what a try tells of its endpoint, in the transaction that records the try."""
+"""Endpoint health, updated in the transaction that records a delivery attempt."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,15 +11,15 @@ from core.store.database import Connection
 from core.store.webhooks.account_events import insert_account_event
 
 DISABLE_FAILING_AFTER: Final = timedelta(days=5)
-"""Of nothing but failures: then an endpoint is disabled. Longer than the schedule of one webhook,
-so that it takes more than one that is not taken.
+"""An endpoint with only failures for this long is disabled. Longer than the retry schedule of one
+webhook, so that one undeliverable webhook is not enough.
 """
 FAILING_GAP: Final = timedelta(hours=48)
-"""Failures further apart than this are not one run of failures. Longer than any pause of the
-schedule, and than a receiver may ask for.
+"""Failures with a longer gap do not belong to one run of failures. Longer than any delay of the
+retry schedule and than the longest Retry-After that is honoured.
 """
 
-# The rows of busy endpoints are not written by every success: only by one that says something new.
+# Not every success of a busy endpoint writes its row, only one that changes something.
 NOTE_SUCCESS = """
 UPDATE endpoints SET last_success_at = now(), failing_since = NULL
 WHERE endpoint_id = $1
@@ -28,7 +28,7 @@ WHERE endpoint_id = $1
 
 
 async def note_success(conn: Connection, endpoint_id: EndpointId) -> None:
-    """The receiver took something."""
+    """Record a successful attempt."""
     await conn.execute(NOTE_SUCCESS, endpoint_id)
 
 
@@ -42,7 +42,7 @@ RETURNING failing_since < now() - $3::interval
 
 
 async def note_failure(conn: Connection, endpoint_id: EndpointId) -> bool:
-    """A try failed. True: so did all for days, with no long gap between them."""
+    """Record a failed attempt. True: every attempt has failed for DISABLE_FAILING_AFTER."""
     return bool(await conn.fetchval(NOTE_FAILURE, endpoint_id, FAILING_GAP, DISABLE_FAILING_AFTER))
 
 
@@ -58,18 +58,18 @@ FIND_DEFAULT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disabled:
-    """An endpoint that was disabled now. told: its user is, at the default endpoint."""
+    """A disabled endpoint. notified: an event was stored for the default endpoint."""
 
     endpoint_id: EndpointId
     reason: DisabledReason
-    told: bool
+    notified: bool
 
 
 async def disable(
     conn: Connection, endpoint_id: EndpointId, reason: DisabledReason
 ) -> Disabled | None:
-    """Send nothing there any more, and tell the default endpoint, if it is another. None: it was
-    disabled before.
+    """Disable an endpoint and store an event for the default endpoint, if that is another one.
+    None: it was disabled before.
     """
     row = await conn.fetchrow(DISABLE, endpoint_id, reason)
     if row is None:
@@ -87,4 +87,4 @@ async def disable(
             last_success_at=row["last_success_at"],
         )
         await insert_account_event(conn, event_id, default, EventType.ENDPOINT_DISABLED, body)
-    return Disabled(endpoint_id=endpoint_id, reason=reason, told=default is not None)
+    return Disabled(endpoint_id=endpoint_id, reason=reason, notified=default is not None)

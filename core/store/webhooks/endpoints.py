@@ -1,7 +1,7 @@
-"""Endpoints in rows: the addresses that a user's webhooks go to, one of them the default.
+"""Endpoints: the URLs that receive a user's webhooks, one of them the default.
 
-Every webhook belongs to one, found by its address, or made for it. One that was deleted keeps its
-row for the webhooks that went there; its address may be had by a new one.
+Every webhook belongs to the endpoint of its URL, which is created if necessary. A deleted endpoint
+keeps its row for the delivery log; its URL can get a new endpoint.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from core.store.secrets.secrets import delete_secrets
 
 
 class EndpointExistsError(Exception):
-    """The user has an endpoint of this address already. Roll back."""
+    """The user has an endpoint with this URL already. Roll back."""
 
     def __init__(self, endpoint_id: EndpointId) -> None:
         super().__init__(endpoint_id)
@@ -26,11 +26,10 @@ class EndpointExistsError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """has_secret: its own signs; else the user's default does. previous_secret_until: one that is
-    being replaced signs beside it until then.
+    """An endpoint. has_secret: its own secret signs; otherwise the user's default.
+    previous_secret_until: the previous secret also signs until then.
 
-    failing_since: since then every try failed, and there was one at least every two days.
-    last_success_at: to the minute.
+    failing_since: the start of the current run of failures. last_success_at: to the minute.
     """
 
     endpoint_id: EndpointId
@@ -60,7 +59,7 @@ FROM endpoints WHERE endpoint_id = $1 AND user_id = $2 AND deleted_at IS NULL
 async def find_endpoint(
     conn: Connection, user_id: UserId, endpoint_id: EndpointId
 ) -> Endpoint | None:
-    """None: there is no such endpoint, it was deleted, or it is another user's."""
+    """Return an endpoint. None: it does not exist, was deleted, or belongs to another user."""
     row = await conn.fetchrow(FIND_ENDPOINT, endpoint_id, user_id)
     return _endpoint(row) if row is not None else None
 
@@ -80,7 +79,7 @@ ORDER BY endpoint_id DESC LIMIT $3
 async def list_endpoints(
     conn: Connection, user_id: UserId, *, before_id: EndpointId | None, limit: int
 ) -> Sequence[Endpoint]:
-    """A user's endpoints, the newest first. before_id: the last one of the page before."""
+    """List a user's endpoints, newest first. before_id: the last id of the previous page."""
     return [_endpoint(row) for row in await conn.fetch(LIST_ENDPOINTS, user_id, before_id, limit)]
 
 
@@ -102,7 +101,7 @@ FIND_BY_URL = "SELECT endpoint_id FROM endpoints WHERE user_id = $1 AND md5(url)
 async def insert_endpoint(
     conn: Connection, user_id: UserId, url: str, description: str
 ) -> EndpointId:
-    """Make an endpoint. Raises EndpointExistsError."""
+    """Create an endpoint. Raises EndpointExistsError."""
     made: EndpointId | None = await conn.fetchval(
         INSERT_ENDPOINT, new_endpoint_id(), user_id, url, description
     )
@@ -126,7 +125,7 @@ UPDATE endpoints SET is_default = true WHERE endpoint_id = $1 AND user_id = $2 A
 
 
 async def set_default(conn: Connection, user_id: UserId, endpoint_id: EndpointId | None) -> None:
-    """From now on this one is the default, and no other; None: none is. Repeating is safe."""
+    """Make an endpoint the only default; None: the user has no default. Repeating is safe."""
     await conn.execute(LOCK_DEFAULT, user_id)
     await conn.execute(DROP_DEFAULT, user_id)
     if endpoint_id is not None:
@@ -134,8 +133,9 @@ async def set_default(conn: Connection, user_id: UserId, endpoint_id: EndpointId
 
 
 async def set_webhook_url(conn: Connection, user_id: UserId, url: str | None) -> bool:
-    """Make the endpoint of this address the default; None: none is. False: no such user. Repeating
-    is safe.
+    """Make the endpoint of this URL the default, and create it if necessary; None: no default.
+
+    False: no such user. Repeating is safe.
     """
     if not await conn.fetchval(USER_EXISTS, user_id):
         return False
@@ -170,9 +170,7 @@ WHERE endpoint_id = $1 AND deleted_at IS NULL
 async def set_disabled_by_user(
     conn: Connection, endpoint_id: EndpointId, *, disabled: bool
 ) -> None:
-    """While it is disabled nothing is sent there: what would be, fails. Enabled, it begins anew.
-    Repeating is safe.
-    """
+    """Disable or enable an endpoint. Deliveries to a disabled endpoint fail. Repeating is safe."""
     await conn.execute(DISABLE_BY_USER if disabled else ENABLE, endpoint_id)
 
 
@@ -185,9 +183,7 @@ RETURNING endpoint_id
 
 
 async def delete_endpoint(conn: Connection, endpoint_id: EndpointId) -> bool:
-    """Nothing is sent there any more, and its secrets are erased. False: there is none (repeating
-    is safe).
-    """
+    """Delete an endpoint and its secrets. False: it does not exist (repeating is safe)."""
     if await conn.fetchval(DELETE_ENDPOINT, endpoint_id) is None:
         return False
     await delete_secrets(conn, endpoint_id)

@@ -1,6 +1,4 @@
-"""Webhooks in rows: an event with the body that is sent, byte for byte, on every try; and every try
-that was made.
-"""
+"""Webhook events and their delivery attempts. The body is sent byte-identical in every attempt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,13 +11,11 @@ from core.store.database import Connection
 
 
 class WebhookNotFoundError(LookupError):
-    """No such event among the rows that this transaction may see."""
+    """The event does not exist, or belongs to another user."""
 
 
 class EndpointClosedError(Exception):
-    """Nothing can be sent to the event's address: its endpoint is disabled, or there is none any
-    more.
-    """
+    """The event cannot be sent: its endpoint is disabled or deleted."""
 
     def __init__(self, reason: FailedReason) -> None:
         super().__init__(reason)
@@ -40,18 +36,18 @@ class NewWebhook:
     body: bytes = field(repr=False)
 
 
-# A generation that ended has told so, also if a restored database has forgotten its event.
+# Every earlier generation had an event, also if a restored database does not have it.
 NEXT_SEQUENCE = (
     "SELECT greatest(coalesce(max(sequence), 0), $2 - 1) + 1 FROM webhooks WHERE execution_id = $1"
 )
 
 
 async def next_sequence(conn: Connection, execution_id: ExecutionId, generation: int) -> int:
-    """The number of an execution's next event. Exact while the execution's row is locked."""
+    """Return the number of an execution's next event. Exact while the execution is locked."""
     return await conn.fetchval(NEXT_SEQUENCE, execution_id, generation)
 
 
-# With the endpoint of its address, which is made if the user has none.
+# The endpoint of the URL is created if the user has none.
 INSERT_WEBHOOK = """
 WITH found AS (
     SELECT endpoint_id FROM endpoints WHERE user_id = $4 AND md5(url) = md5($6) AND deleted_at IS NULL
@@ -71,9 +67,7 @@ RETURNING event_id
 
 
 async def insert_webhook(conn: Connection, new: NewWebhook) -> bool:
-    """Store an event to deliver. False if this generation of the execution has it already
-    (repeating is safe).
-    """
+    """Store an event. False: the generation has it already (repeating is safe)."""
     inserted = await conn.fetchval(
         INSERT_WEBHOOK,
         new.event_id,
@@ -101,9 +95,9 @@ WHERE w.event_id = $1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookRecord:
-    """One event. delivery: the current one. execution_id: None of an event that is about none.
+    """An event. delivery: the current delivery. execution_id: None for account events.
 
-    failing: its endpoint did not take the last try. closed: why its endpoint takes nothing.
+    failing: the last attempt at its endpoint failed. closed: why the endpoint receives nothing.
     """
 
     event_id: EventId
@@ -158,12 +152,12 @@ GET_LAST_NUMBER = (
 
 
 async def begin_attempt(conn: Connection, order: DeliveryOrder) -> int | None:
-    """Record that a try begins; its number, counted from 1 within the delivery. Commit it before
+    """Record the start of an attempt and return its number within the delivery. Commit it before
     any byte leaves.
 
-    None if there is nothing to try: the event was delivered, given up, or has a newer delivery. The
-    numbers are counted here, so that a try that never began (PostgreSQL away, a worker lost) takes
-    nothing off the schedule.
+    None: the event was delivered, has failed, or has a newer delivery. An attempt that never
+    started (PostgreSQL unavailable, a worker lost) has no number, so it does not shorten the retry
+    schedule.
     """
     await conn.execute(LOCK_WEBHOOK, order.event_id)
     last: int = await conn.fetchval(GET_LAST_NUMBER, order.event_id, order.delivery)
@@ -171,14 +165,14 @@ async def begin_attempt(conn: Connection, order: DeliveryOrder) -> int | None:
 
 
 async def get_last_attempt_number(conn: Connection, order: DeliveryOrder) -> int:
-    """How many tries this delivery has had."""
+    """Return the number of attempts of this delivery."""
     return await conn.fetchval(GET_LAST_NUMBER, order.event_id, order.delivery)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnd:
-    """How a try ended. error: a category, None if delivered. response_excerpt: the first KB of
-    text, scrubbed.
+    """The result of an attempt. error: a category; None if delivered. response_excerpt: the first
+    KB of text, redacted.
     """
 
     duration_ms: int
@@ -194,7 +188,7 @@ WHERE event_id = $1 AND delivery = $2 AND number = $3
 
 
 async def end_attempt(conn: Connection, order: DeliveryOrder, number: int, end: AttemptEnd) -> None:
-    """Record how a try ended. Repeating writes the same."""
+    """Record the result of an attempt. Repeating is safe."""
     await conn.execute(
         END_ATTEMPT,
         order.event_id,
@@ -207,8 +201,7 @@ async def end_attempt(conn: Connection, order: DeliveryOrder, number: int, end: 
     )
 
 
-# Also from `failed`: an operator may have cancelled the delivery while the receiver was taking it,
-# and taken it was.
+# Also from `failed`: an operator may have cancelled the delivery while the receiver accepted it.
 MARK_DELIVERED = """
 UPDATE webhooks SET state = 'delivered', failed_reason = NULL, ended_at = now()
 WHERE event_id = $1 AND delivery = $2 AND state IN ('pending', 'failed')
@@ -222,15 +215,15 @@ RETURNING event_id
 
 
 async def mark_delivered(conn: Connection, order: DeliveryOrder) -> bool:
-    """The receiver took it. False if that was known, or a newer delivery is under way (repeating is
-    safe).
+    """Record that the receiver accepted the event. False: it was recorded before, or there is a
+    newer delivery (repeating is safe).
     """
     return await conn.fetchval(MARK_DELIVERED, order.event_id, order.delivery) is not None
 
 
 async def mark_failed(conn: Connection, order: DeliveryOrder, reason: FailedReason) -> bool:
-    """Nobody will try this delivery again. False if it had ended, or a newer one is under way
-    (repeating is safe).
+    """End a delivery that will not be attempted again. False: it has ended, or there is a newer
+    delivery (repeating is safe).
     """
     return await conn.fetchval(MARK_FAILED, order.event_id, order.delivery, reason) is not None
 
@@ -242,12 +235,14 @@ WHERE event_id = $1 AND delivery = $2 AND state = 'pending'
 
 
 async def put_back(conn: Connection, order: DeliveryOrder, *, seconds: float) -> None:
-    """Its next try waits for room; so the sweep knows that it is not left behind."""
+    """Record until when the next attempt waits for capacity, so that the reconciler leaves it
+    alone.
+    """
     await conn.execute(PUT_BACK, order.event_id, order.delivery, seconds)
 
 
-# Between two tries of a living delivery there is at most a day and its jitter
-# (activities/webhooks.py); one that was put back comes again soon after.
+# A running delivery has an attempt at least once a day plus jitter (activities/webhooks.py). A
+# deferred delivery continues soon after deferred_until.
 LIST_PENDING = """
 SELECT w.user_id, w.event_id, w.delivery
 FROM webhooks AS w
@@ -264,11 +259,10 @@ ORDER BY w.event_id LIMIT $3
 async def list_pending(
     conn: Connection, *, older_than_seconds: float, limit: int, after: str = ""
 ) -> list[DeliveryOrder]:
-    """Deliveries left behind: pending, and not tried for longer than the schedule allows. A page at
-    a time, by id.
+    """List pending deliveries without an attempt for longer than the schedule allows, one page at a
+    time.
 
-    Starting one that is alive after all is harmless: the workflow id is the same. For the sweep, as
-    system.
+    Starting a delivery that is running is harmless: the workflow id is the same. As system.
     """
     rows = await conn.fetch(LIST_PENDING, older_than_seconds, after, limit)
     return [
@@ -277,7 +271,7 @@ async def list_pending(
     ]
 
 
-# To the endpoint that its address has now: the one before may have been deleted.
+# To the current endpoint of the URL: the earlier endpoint may have been deleted.
 NEXT_DELIVERY = """
 UPDATE webhooks AS w
 SET delivery = w.delivery + 1, state = 'pending', failed_reason = NULL, deferred_until = NULL, ended_at = NULL,
@@ -290,8 +284,8 @@ RETURNING w.user_id, w.event_id, w.delivery
 
 
 async def next_delivery(conn: Connection, event_id: EventId) -> DeliveryOrder:
-    """Order the same body once more, by a fresh schedule; a delivery still under way stops before
-    its next try.
+    """Start another delivery of the same body with a new schedule. A running delivery stops before
+    its next attempt.
 
     Every call is one more delivery. Raises WebhookNotFoundError, EndpointClosedError.
     """
@@ -310,10 +304,9 @@ RETURNING user_id, event_id, delivery
 
 
 async def resume_delivery(conn: Connection, left_behind: DeliveryOrder) -> DeliveryOrder | None:
-    """The delivery after one that was left behind. None: that one has ended after all, or somebody
-    was first.
+    """Replace a delivery that has no workflow. None: it has ended, or was replaced already.
 
-    For the sweep, as system.
+    As system.
     """
     row = await conn.fetchrow(RESUME_DELIVERY, left_behind.event_id, left_behind.delivery)
     if row is None:
@@ -332,7 +325,7 @@ ATTEMPTS_SHOWN: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """A try. duration_ms None: it is under way, or the worker that made it was lost."""
+    """An attempt. duration_ms None: it is running, or its worker was lost."""
 
     delivery: int
     number: int
@@ -344,7 +337,7 @@ class AttemptRecord:
 
 
 async def list_attempts(conn: Connection, event_id: EventId) -> Sequence[AttemptRecord]:
-    """The tries of an event, in the order they were made; of very many resends the last ones."""
+    """List the last attempts of an event in order, at most ATTEMPTS_SHOWN."""
     return [
         AttemptRecord(**dict(row))
         for row in await conn.fetch(LIST_ATTEMPTS, event_id, ATTEMPTS_SHOWN)

@@ -20,8 +20,8 @@ import httpx
 from temporalio.client import Client
 
 from deploy.local.config import ROOT
-from deploy.local.process import PartFailedError, Running, start, start_ready
-from deploy.local.temporal import NAMESPACE
+from deploy.local.servers.process import PartFailedError, Running, start, start_ready
+from deploy.local.servers.temporal import NAMESPACE
 from tests.chaos.arena import RESTART_SECONDS, Arena, running_arena
 from tests.chaos.baseline.runs import Ended, Run, baseline_worker, begin, extra_paid, until_ended
 from tests.chaos.cases import Case, by_name

@@ -12,7 +12,7 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
-from deploy.local.process import Part, PartFailedError
+from deploy.local.servers.process import Part, PartFailedError
 from tests.chaos.baseline.activities import Order
 from tests.chaos.baseline.workflow import QUEUE, BaselineVideoWorkflow
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from core.domain.media import MediaKind, StorageUnavailableError
 from core.store.files.object_storage import ObjectStore, StoredObject
 from deploy.local.ports import free_ports
-from deploy.local.process import start_ready
-from deploy.local.s3 import PORTS, S3Access, s3
+from deploy.local.servers.process import start_ready
+from deploy.local.servers.s3 import PORTS, S3Access, s3
 from tests.store.files.file_server import mp4_bytes
 from tests.support.small_disk import Filler
 

@@ -19,7 +19,7 @@ from core.store.jobs.sends import begin_send, mark_submitted
 from core.store.money.adjustments import adjust_charge
 from core.store.money.budget_counters import count_video, move_budget
 from core.store.money.charges import release_charge
-from core.store.money.ledger_check import list_findings
+from core.store.money.reports.ledger_check import list_findings
 from core.store.money.settlement import settle_charge
 from tests.support.operator_jobs import REQUEST
 from tests.support.rows import (

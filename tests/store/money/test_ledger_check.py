@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from core.store.database import SET_SYSTEM, Database
-from core.store.money.ledger_check import CHECKS, count_totals, list_findings
+from core.store.money.reports.ledger_check import CHECKS, count_totals, list_findings
 from tests.store.money.books import LIMIT, ORPHAN_COST, Books, books, buy, written
 from tests.support.admin import run_admin, run_process
 from tests.support.rows import IMAGE_PRICE, VIDEO_PRICE

@@ -39,8 +39,8 @@ from core.store.money.charges import (
     release_hold,
 )
 from core.store.money.daily_spending_cap import ServiceBudgetExceededError, set_daily_limit
-from core.store.money.ledger_check import list_findings
 from core.store.money.refunds import refund_by_hand
+from core.store.money.reports.ledger_check import list_findings
 from core.store.money.settlement import record_cost
 from core.store.operator import RefusedError
 from tests.store.money.bench import Bench, open_bench_database

@@ -13,8 +13,8 @@ from core.domain.states import CostBasis
 from core.store.accounts.users import UserLimits
 from core.store.database import Database
 from core.store.money.charges import BudgetExceededError, ChargeConflictError, get_money
-from core.store.money.ledger_check import list_findings
 from core.store.money.refunds import Refunded, refund_by_hand
+from core.store.money.reports.ledger_check import list_findings
 from core.store.money.settlement import record_cost, settle_charge
 from core.store.operator import RefusedError
 from tests.store.money.books import buy

@@ -14,8 +14,8 @@ from core.store.database import Database
 from core.store.executions.concurrency_counters import LoadLimits
 from core.store.executions.executions import NewExecution, claim_execution
 from core.store.executions.retries import lock_execution, lock_purchases, queue_again
-from core.store.money.ledger_check import list_findings
 from core.store.money.refunds import refund_by_hand
+from core.store.money.reports.ledger_check import list_findings
 from core.store.recovery.start_memo import Accepted as Document
 from core.store.recovery.start_memo import Rebuilt, get_accepted, rebuild
 from tests.store.money.books import buy, end

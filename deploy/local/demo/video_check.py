@@ -1,4 +1,4 @@
-"""Does it play?"""
+"""Check that a video plays, by decoding every frame."""
 
 import io
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ import av
 import httpx
 from av.error import FFmpegError
 
-from deploy.local.process import LocalError
+from deploy.local.servers.process import LocalError
 
 DOWNLOAD_TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Film:
-    """What decoding every frame of a video has shown."""
+class VideoFacts:
+    """The facts that decoding a video shows."""
 
     width: int
     height: int
@@ -27,10 +27,8 @@ class Film:
         return f"{self.width} x {self.height}, {self.seconds:.1f} s, {self.frames} frames, {size}"
 
 
-def watch(url: str) -> Film:
-    """Get a video as a browser would, and decode all of it. Raises LocalError if it does
-    not play.
-    """
+def check_video(url: str) -> VideoFacts:
+    """Download a video and decode all of it. Raises LocalError if it does not play."""
     try:
         answer = httpx.get(
             url, timeout=DOWNLOAD_TIMEOUT_SECONDS, trust_env=False, follow_redirects=True
@@ -43,17 +41,17 @@ def watch(url: str) -> Film:
         ) from None
 
 
-def decode(content: bytes) -> Film:
-    """Raises FFmpegError or ValueError if not every frame of a video can be decoded."""
+def decode(content: bytes) -> VideoFacts:
+    """Decode every frame. Raises FFmpegError or ValueError if that fails."""
     with av.open(io.BytesIO(content), "r") as container:
         if not container.streams.video:
-            raise ValueError("there is no picture in it")
+            raise ValueError("it has no video stream")
         stream = container.streams.video[0]
         frames = sum(1 for _ in container.decode(stream))
         rate = stream.average_rate
         if frames == 0 or not rate:
-            raise ValueError("there is no frame in it")
-        return Film(
+            raise ValueError("it has no frames")
+        return VideoFacts(
             width=stream.codec_context.width,
             height=stream.codec_context.height,
             seconds=float(frames / rate),

@@ -8,7 +8,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from deploy.local.process import LocalError
+from deploy.local.servers.process import LocalError
 
 # A part that was killed is back by then.
 PATIENCE_SECONDS = 60.0

@@ -1,6 +1,4 @@
-"""What the demo shows: a bar in a terminal, lines elsewhere; at the end what was made and what it
-cost.
-"""
+"""What the demo prints: the progress, the costs, and what to try next."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -10,22 +8,26 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from deploy.local.client import Execution
+from deploy.local.config import Config
+from deploy.local.demo.client import Execution
 
 LINE_WIDTH = 120
+BAR_WIDTH = 20
+"""With it, the line of the progress bar fits into 80 columns."""
+LINE_EVERY_PERCENT = 10
 
 Update = Callable[[Execution], None]
 
 
 def make_console() -> Console:
-    """Addresses are never cut or coloured to pieces, also where there is no terminal."""
+    """Return a console that keeps addresses in one piece, with or without a terminal."""
     plain = Console(highlight=False)
     return plain if plain.is_terminal else Console(highlight=False, width=LINE_WIDTH, no_color=True)
 
 
 @contextmanager
 def progress_of(console: Console) -> Generator[Update]:
-    """Show one execution as it goes."""
+    """Show the progress of one execution."""
     if console.is_terminal:
         with _bar(console) as update:
             yield update
@@ -34,14 +36,21 @@ def progress_of(console: Console) -> Generator[Update]:
 
 
 def _lines(console: Console) -> Update:
-    shown = ""
+    """Print a line for each new step, and for each further tenth of the progress."""
+    printed: tuple[str, int] | None = None
 
     def update(execution: Execution) -> None:
-        nonlocal shown
-        line = f"{execution.progress:3d} %  {doing(execution)}  spent ${execution.cost.settled}"
-        if line != shown:
-            console.print(line, soft_wrap=True)
-        shown = line
+        nonlocal printed
+        steps = doing(execution)
+        if (
+            printed is not None
+            and printed[0] == steps
+            and execution.progress < printed[1] + LINE_EVERY_PERCENT
+        ):
+            return
+        printed = steps, execution.progress
+        line = f"{execution.progress:3d} %  {steps}  spent ${execution.cost.settled}"
+        console.print(line, soft_wrap=True)
 
     return update
 
@@ -49,7 +58,7 @@ def _lines(console: Console) -> Update:
 @contextmanager
 def _bar(console: Console) -> Generator[Update]:
     columns = (
-        BarColumn(bar_width=40),
+        BarColumn(bar_width=BAR_WIDTH),
         TextColumn("{task.percentage:3.0f} %"),
         TextColumn("{task.description}"),
         TextColumn("spent ${task.fields[spent]}"),
@@ -70,7 +79,7 @@ def _bar(console: Console) -> Generator[Update]:
 
 
 def doing(execution: Execution) -> str:
-    """The status, with the names of the steps: done ones ticked, the one that runs last."""
+    """Return the status with the steps: the completed ones, then the running one."""
     steps = [f"{step} done" for step in execution.completed_jobs]
     if execution.current_job is not None and not execution.has_ended:
         steps.append(f"{execution.current_job} ...")
@@ -88,3 +97,24 @@ def cost_table(execution: Execution) -> Table:
     table.add_section()
     table.add_row("total", "", "", execution.cost.estimated, execution.cost.settled)
     return table
+
+
+def show_next_steps(console: Console, config: Config, api_key: str) -> None:
+    """Print commands to copy: an own request, the Web UI, and the tests."""
+    if console.is_terminal:
+        console.print("\n[bold]Try next[/bold] (in a second terminal; Ctrl-C here stops Takeone)")
+    else:
+        console.print("\nTry next (start Takeone again with: make up)")
+    for line in (
+        "  1. Make a video of your own:",
+        f"       KEY={api_key}",
+        f"       curl {config.api_url}/api/generate-video \\",
+        '         -H "Authorization: Bearer $KEY" -H "Content-Type: application/json" \\',
+        """         -d '{"prompt": "A lighthouse in a storm"}'""",
+        f"       API page: {config.api_url}/docs",
+        "  2. Watch each step of it in the Temporal Web UI:",
+        f"       {config.temporal_ui_url}",
+        "  3. Kill servers in the middle of it, and see that nothing is paid twice:",
+        "       make test        then read: docs/tutorial/first-video.md",
+    ):
+        console.print(line, soft_wrap=True, markup=False)

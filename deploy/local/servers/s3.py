@@ -8,8 +8,8 @@ from pathlib import Path
 import aioboto3
 from aiobotocore.config import AioConfig
 
-from deploy.local.process import Part
-from deploy.local.programs import program
+from deploy.local.servers.process import Part
+from deploy.local.servers.programs import program
 
 # One public port, and seven between the server's own halves.
 PORTS = 8

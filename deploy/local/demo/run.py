@@ -1,4 +1,4 @@
-"""One real request through the running product, as a customer would make it."""
+"""The demo: one request through the running product, as an API client makes it."""
 
 import asyncio
 import time
@@ -7,38 +7,38 @@ from decimal import Decimal
 import httpx
 from rich.console import Console
 
-from deploy.local.client import Execution, ProductClient, User
-from deploy.local.price import StepPrice
-from deploy.local.process import LocalError
+from deploy.local.demo.client import Execution, ProductClient, User
+from deploy.local.demo.prices import StepPrice
+from deploy.local.demo.screen import cost_table, make_console, progress_of, show_next_steps
+from deploy.local.demo.video_check import check_video
+from deploy.local.demo.webhook_receiver import Inbox, receiving
 from deploy.local.product import run_tool
-from deploy.local.receiver import Inbox, receiving
-from deploy.local.show import cost_table, make_console, progress_of
+from deploy.local.servers.process import LocalError
 from deploy.local.stack import Stack
-from deploy.local.video import watch
 
 PROMPT = "A paper boat sails down a rainy street at dusk, cinematic, slow camera"
 DURATION_SECONDS = 5
 RESOLUTION = "720p"
 POLL_SECONDS = 0.3
 WEBHOOK_SECONDS = 60.0
-# Longer than any model takes. The sandbox needs seconds, also if a part is killed meanwhile.
+# Longer than any model takes. The sandbox needs seconds, even if a part is killed meanwhile.
 LIVE_RUN_SECONDS = 3600.0
 SANDBOX_RUN_SECONDS = 300.0
-# More than the sandbox's prices for one video; nobody pays them.
+# More than the sandbox's price of one video, which is not real money.
 SANDBOX_BUDGET_USD = Decimal(5)
 
 
 async def demo(stack: Stack, prices: list[StepPrice]) -> int:
-    """Make one video and show everything about it; 0. Raises LocalError if anything of it is not as
-    promised.
+    """Make one video, show its result and cost, and return exit code 0.
 
-    prices: of the real providers; they become the user's budget, so that nothing can cost more.
-    Empty: sandbox.
+    prices: the real providers' highest prices, which become the user's budget, so that the demo
+    cannot cost more. Empty for the sandbox. Raises LocalError if a result is not as promised.
     """
     console = make_console()
     budget = sum((price.usd for price in prices), Decimal(0)) or SANDBOX_BUDGET_USD
     user = await asyncio.to_thread(_create_user, stack, budget)
-    console.print(f"\nUser {user.user_id}, budget ${budget}. Prompt: {PROMPT!r}", soft_wrap=True)
+    console.print(f"\nPrompt: {PROMPT}", soft_wrap=True)
+    console.print(f"User:   {user.user_id}, monthly budget ${budget}", soft_wrap=True)
     async with httpx.AsyncClient(
         base_url=stack.config.api_url,
         headers={"Authorization": f"Bearer {user.api_key}"},
@@ -48,11 +48,12 @@ async def demo(stack: Stack, prices: list[StepPrice]) -> int:
         with receiving(user.webhook_secret) as inbox:
             execution = await _make_video(stack, ProductClient(http), console, inbox)
             await _show_result(stack, console, execution, inbox)
+    show_next_steps(console, stack.config, user.api_key)
     return 0
 
 
 def print_prices(prices: list[StepPrice]) -> None:
-    """Say what the real providers will charge at most."""
+    """Print the highest price that the real providers may charge."""
     for price in prices:
         print(f"  {price.step:<6} {price.provider}  {price.model}  at most ${price.usd}")
     print(
@@ -77,7 +78,7 @@ async def _make_video(
             "webhook": inbox.url,
         }
     )
-    console.print(f"POST /api/generate-video -> 202 {execution_id}\n", soft_wrap=True)
+    console.print(f"POST /api/generate-video: 202 {execution_id}\n", soft_wrap=True)
     run_seconds = LIVE_RUN_SECONDS if stack.config.live else SANDBOX_RUN_SECONDS
     deadline = time.monotonic() + run_seconds
     with progress_of(console) as update:
@@ -88,8 +89,8 @@ async def _make_video(
                 break
             if time.monotonic() > deadline:
                 raise LocalError(
-                    f"{execution_id} has not ended after {run_seconds:.0f} s; it goes on at the next start. "
-                    f"Logs: {stack.config.logs}"
+                    f"{execution_id} has not ended after {run_seconds:.0f} s. "
+                    f"It continues at the next start. Logs: {stack.config.logs}"
                 )
             await asyncio.sleep(POLL_SECONDS)
     if execution.status != "completed":
@@ -108,18 +109,18 @@ async def _show_result(stack: Stack, console: Console, execution: Execution, inb
     url = (execution.result or {}).get("videoUrl")
     if not isinstance(url, str):
         raise LocalError(f"{execution.id} is completed without a video address")
-    film = await asyncio.to_thread(watch, url)
+    video = await asyncio.to_thread(check_video, url)
     try:
         event = await asyncio.wait_for(inbox.event_of(execution.id), WEBHOOK_SECONDS)
     except TimeoutError:
         refused = f"; refused: {', '.join(inbox.refused)}" if inbox.refused else ""
         raise LocalError(f"No webhook came within {WEBHOOK_SECONDS:.0f} s{refused}") from None
     console.print(cost_table(execution))
+    workflow_url = f"{stack.config.temporal_ui_url}/namespaces/default/workflows/{execution.id}"
     for name, text in (
         ("Video", url),
-        ("", f"plays: {film}"),
-        ("Webhook", f"{event.get('type')} {event.get('id')}: both signatures verified"),
-        ("API docs", f"{stack.config.api_url}/docs"),
-        ("Temporal", f"{stack.config.temporal_ui_url}/namespaces/default/workflows/{execution.id}"),
+        ("", f"plays: {video}"),
+        ("Webhook", f"{event.get('type')}: both signatures verified"),
+        ("Workflow", workflow_url),
     ):
         console.print(f"{name:<9} {text}", soft_wrap=True)

@@ -16,7 +16,7 @@ from core.domain.ids import JobId, ProviderJobId
 from core.domain.money import NanoUsd, usd_text
 from core.domain.states import ChargeState
 from core.store.database import Connection
-from core.store.money.ledger_check import TIMEOUT_SECONDS, Finding
+from core.store.money.reports.ledger_check import TIMEOUT_SECONDS, Finding
 
 MISSING, EXTRA, DIFFERENT = "bill-missing", "bill-extra", "bill-different"
 _ID, _AMOUNT, _PROVIDER = "provider_job_id", "nano_usd", "provider"

@@ -11,7 +11,7 @@ from core.platform.settings.processes import ProviderSettings
 from core.providers.port import ModelInputs
 from core.providers.registry import Providers
 from deploy.local.config import ProviderKeys
-from deploy.local.process import LocalError
+from deploy.local.servers.process import LocalError
 
 NANO = Decimal(1_000_000_000)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncpg
 
-from deploy.local.process import Part, PartFailedError
+from deploy.local.servers.process import Part, PartFailedError
 
 SUPERUSER = "postgres"
 # PostgreSQL refuses to run as root; then it gets this system user. Everyone else runs it as

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from deploy.local.process import PartFailedError
+from deploy.local.servers.process import PartFailedError
 
 
 def program(name: str) -> Path:

@@ -6,8 +6,8 @@ from pathlib import Path
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
-from deploy.local.process import Part
-from deploy.local.programs import program
+from deploy.local.servers.process import Part
+from deploy.local.servers.programs import program
 
 NAMESPACE = "default"
 DYNAMIC_CONFIG = {

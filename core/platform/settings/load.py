@@ -1,0 +1,70 @@
+"""Read the settings of a process. Only entry points import this module."""
+
+import sys
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from core.platform.settings.base import ENV_FILE, Settings
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(settings: type[S]) -> S:
+    """Return the settings of a process.
+
+    Missing or invalid settings: write one line for each to stderr, and exit with code 2.
+    """
+    try:
+        return settings()
+    except ValidationError as error:
+        lines = _explain(settings, error)
+    except (OSError, UnicodeDecodeError) as error:
+        lines = [f"{ENV_FILE}: cannot be read ({type(error).__name__})"]
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    raise SystemExit(2)
+
+
+def describe_settings(settings: type[Settings]) -> str:
+    """Return the variables of a process with default and meaning, for `--help`."""
+    lines = [f"Settings: environment variables, or {ENV_FILE} in the working directory.", ""]
+    for name, field in settings.model_fields.items():
+        lines += [f"  {name.upper()}{_default_note(field)}", f"      {field.description}"]
+    return "\n".join(lines)
+
+
+def secret_values(settings: Settings) -> list[str]:
+    """Return the secrets among the settings, for `configure_logging`, which never logs them."""
+    secrets = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
+    parts = [part.strip() for secret in secrets for part in secret.split(",")]
+    passwords = [urlsplit(secret).password or "" for secret in secrets if "://" in secret]
+    return [*secrets, *parts, *passwords]
+
+
+def _default_note(field: FieldInfo) -> str:
+    if field.is_required():
+        return "  (required)"
+    default: object = field.get_default()
+    return "" if default in (None, ()) else f"  [{default}]"
+
+
+def _explain(settings: type[Settings], error: ValidationError) -> list[str]:
+    # The input is left out on purpose: it may be a secret.
+    return [
+        _explain_one(
+            str(problem["loc"][0]),
+            settings.model_fields[str(problem["loc"][0])],
+            problem["type"],
+            problem["msg"],
+        )
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def _explain_one(name: str, field: FieldInfo, kind: str, message: str) -> str:
+    example = f", for example {name.upper()}={field.examples[0]}" if field.examples else ""
+    if kind == "missing":
+        return f"{name.upper()}: not set. Set it to: {field.description}{example}"
+    return f"{name.upper()}: {message.removeprefix('Value error, ')}. Meaning: {field.description}{example}"

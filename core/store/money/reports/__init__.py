@@ -1,0 +1,1 @@
+"""Reports on money: the ledger check, provider bills, usage, undelivered spending."""
