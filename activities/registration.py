@@ -19,8 +19,9 @@ from core.platform.crypto.callback_tokens import PURPOSE, CallbackTokens
 from core.platform.crypto.sealing import Sealer
 from core.platform.egress.client import Outbound
 from core.platform.observability.logging import get_logger
-from core.platform.settings.processes import WorkerProcess, callback_base_url, callback_note
+from core.platform.settings.processes import WorkerProcess
 from core.platform.temporal import policies
+from core.platform.urls import callback_base_url, callback_note
 from core.providers.registry import Providers, provider_address
 from core.store.database import Database
 from core.store.executions.concurrency_counters import LoadLimits

@@ -9,7 +9,8 @@ import os
 
 import pytest
 
-from core.platform.settings import processes as settings
+from core.platform.settings import processes
+from core.platform.settings.base import ENV_FILE, Settings
 from deploy.local.product import FOREIGN
 from tests.support.servers import (
     fresh_database,
@@ -21,9 +22,10 @@ from tests.support.servers import (
 )
 
 
-def _settings_classes() -> list[type[settings.Settings]]:
-    kinds = [kind for kind in vars(settings).values() if isinstance(kind, type)]
-    return [kind for kind in kinds if issubclass(kind, settings.Settings)]
+def _settings_classes(base: type[Settings] = Settings) -> list[type[Settings]]:
+    """Return a settings class and all classes derived from it."""
+    assert processes  # imported so that every group and process is defined
+    return [base, *(kind for child in base.__subclasses__() for kind in _settings_classes(child))]
 
 
 def _forget_outside() -> None:
@@ -50,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def env_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that make a `.env` in a folder of their own."""
     for kind in _settings_classes():
-        monkeypatch.setitem(kind.model_config, "env_file", settings.ENV_FILE)
+        monkeypatch.setitem(kind.model_config, "env_file", ENV_FILE)
 
 
 __all__ = [

@@ -21,7 +21,7 @@ from core.jobs.submit_results import ProviderSignal, SendResult
 from core.platform.clock import boot_seconds
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
-from core.platform.settings.processes import ProviderSettings
+from core.platform.settings.providers import ProviderSettings
 from core.platform.temporal.policies import (
     DEFERRED_MAX_SECONDS,
     SLOT_POLL_SECONDS,

@@ -1,6 +1,4 @@
-"""What verifies callbacks: keys, fetched when needed and kept for a while; Ed25519; Standard
-Webhooks.
-"""
+"""Callback verification: cached provider keys, Ed25519 and Standard Webhooks signatures."""
 
 import base64
 import binascii
@@ -14,23 +12,23 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from core.platform.key_cache import CacheLimits, Clock, KeyCache, KeysUnavailableError
-from core.providers.answers import as_list, as_object, as_text
 from core.providers.port import CallbackUnverifiableError, ProviderUnavailableError
+from core.providers.responses import as_list, as_object, as_text
 
 K = TypeVar("K")
 
 LIMITS: Final = CacheLimits(
-    max_age_seconds=24 * 3600.0,  # fal allows at most a day (webhook documentation, read 2026-11)
+    max_age_seconds=24 * 3600.0,  # the longest that fal permits (its documentation, read 2026-11)
     pause_seconds=10.0,
 )
 TOLERANCE_SECONDS = 300
-"""How far a callback's time may be from ours, in both directions."""
+"""Maximum difference between a callback's time and ours, in both directions."""
 
 
 class FetchedKeys(Generic[K]):
     """A provider's keys for callbacks, fetched when needed.
 
-    fetch: raises ProviderUnavailableError.
+    fetch: raises ProviderUnavailableError if the provider returns no keys.
     """
 
     def __init__(self, fetch: Callable[[], Awaitable[K]], *, clock: Clock = time.monotonic) -> None:
@@ -42,26 +40,27 @@ class FetchedKeys(Generic[K]):
 
         self._cache = KeyCache(fetch_keys, LIMITS, clock=clock)
 
-    async def accept(self, fits: Callable[[K], bool]) -> bool:
-        """Return whether the keys fit, the cached ones or newly fetched ones.
+    async def verify(self, matches: Callable[[K], bool]) -> bool:
+        """Return whether the cached keys match or, after a rotation, freshly fetched ones.
 
-        Raise CallbackUnverifiableError.
+        Raises CallbackUnverifiableError if no keys can be fetched.
         """
         try:
             keys = await self._cache.current()
-            if fits(keys):
+            if matches(keys):
                 return True
             newer = await self._cache.newer_than(keys)
         except KeysUnavailableError as error:
             raise CallbackUnverifiableError(
                 f"the provider's keys cannot be fetched: {error}"
             ) from None
-        return newer is not None and fits(newer)
+        return newer is not None and matches(newer)
 
 
 def checked_timestamp(text: str, now: float) -> int | None:
-    """The signed time of a callback, in unix seconds; None if it is not a plain whole number or too
-    far from now.
+    """Return a callback's signed time in unix seconds.
+
+    None if it is not a plain integer, or further than TOLERANCE_SECONDS from now.
     """
     if not (text.isascii() and text.isdigit() and len(text) <= 12):
         return None
@@ -70,9 +69,9 @@ def checked_timestamp(text: str, now: float) -> int | None:
 
 
 def ed25519_keys(jwks: object) -> tuple[bytes, ...]:
-    """The usable keys of a JSON Web Key Set; others are skipped."""
-    found = [_ed25519_key(item) for item in as_list(as_object(jwks).get("keys"))]
-    return tuple(key for key in found if key is not None)
+    """Return the Ed25519 keys of a JSON Web Key Set; other keys are skipped."""
+    keys = [_ed25519_key(item) for item in as_list(as_object(jwks).get("keys"))]
+    return tuple(key for key in keys if key is not None)
 
 
 def _ed25519_key(item: object) -> bytes | None:
@@ -87,8 +86,8 @@ def _ed25519_key(item: object) -> bytes | None:
     return raw if len(raw) == 32 else None
 
 
-def ed25519_signed(keys: Sequence[bytes], signature: bytes, message: bytes) -> bool:
-    """Did the owner of any of these keys sign the message?"""
+def verify_ed25519(keys: Sequence[bytes], signature: bytes, message: bytes) -> bool:
+    """Return whether the signature is valid under any of these keys."""
     for key in keys:
         try:
             Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
@@ -99,7 +98,7 @@ def ed25519_signed(keys: Sequence[bytes], signature: bytes, message: bytes) -> b
 
 
 def standard_webhooks_key(secret: str) -> bytes | None:
-    """The HMAC key in whsec_ and base64, else None."""
+    """Return the HMAC key of a whsec_ secret, or None if it is malformed."""
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except (binascii.Error, ValueError):
@@ -107,10 +106,10 @@ def standard_webhooks_key(secret: str) -> bytes | None:
     return key if secret.startswith("whsec_") and key else None
 
 
-def standard_webhooks_signed(key: bytes, message: bytes, signatures: Sequence[str]) -> bool:
-    """Is one of the signatures (v1,base64) that of the message ({id}.{timestamp}.{body})?
+def verify_standard_webhooks(key: bytes, message: bytes, signatures: Sequence[str]) -> bool:
+    """Return whether a signature (v1,base64) is valid for the message ({id}.{timestamp}.{body}).
 
-    Not by the reference package: on malformed headers it raises errors that are not its own.
+    The reference package is not used: malformed headers make it raise undocumented errors.
     """
     expected = b"v1," + base64.b64encode(hmac.digest(key, message, hashlib.sha256))
     return any(

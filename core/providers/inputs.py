@@ -1,4 +1,4 @@
-"""What a model takes, held against what it is asked: an adapter drops nothing in silence."""
+"""Checks of step inputs against a model's limits. An adapter never drops an input silently."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,9 @@ from core.providers.port import Model, ModelInputs
 
 
 def check_inputs(model: Model, inputs: ModelInputs) -> None:
-    """Raises ValueError for an input that the model cannot take. For a price; the picture may still
-    be missing.
+    """Raise ValueError for an input that the model does not accept.
+
+    Sufficient for a quote: a required image may still be missing.
     """
     limits = model.limits
     _check_choice("duration", inputs.duration_seconds, limits.durations_seconds, model.id)
@@ -20,14 +21,14 @@ def check_inputs(model: Model, inputs: ModelInputs) -> None:
 
 
 def check_complete(model: Model, inputs: ModelInputs) -> None:
-    """check_inputs, for a create call: a picture that the model needs must be there."""
+    """Raise ValueError unless a create call can be made: check_inputs plus a required image."""
     check_inputs(model, inputs)
     if model.limits.needs_image and inputs.image_url is None:
         raise ValueError(f"{model.id} needs an image")
 
 
 def _check_choice(
-    what: str, value: int | str | None, choices: Sequence[int | str], model_id: str
+    name: str, value: int | str | None, choices: Sequence[int | str], model_id: str
 ) -> None:
     if value is not None and value not in choices:
-        raise ValueError(f"{model_id} does not take {what} {value!r}")
+        raise ValueError(f"{model_id} does not take {name} {value!r}")

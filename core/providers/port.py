@@ -1,8 +1,7 @@
-"""What a provider adapter is: it only translates. Our message to their request, their answer to our
-message.
+"""The port of a provider adapter, which translates between our messages and the vendor's HTTP API.
 
-An adapter keeps nothing but its HTTP client, its addresses and its key. It never retries a create
-call: what is sent, and when, is decided by activities/jobs.py alone.
+An adapter holds only its HTTP client, its addresses and its key. It never retries a create call:
+the submit activity alone decides what is sent, and when.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from core.domain.states import CostBasis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a model can do; what a request is checked against, and what a 422 lists."""
+    """What a model supports: requests are checked against it, and a 422 lists it."""
 
     durations_seconds: tuple[int, ...] = ()
     resolutions: tuple[str, ...] = ()
@@ -36,9 +35,9 @@ class Limits:
 class Model:
     """One model of a provider. id is the provider's own name for it.
 
-    prices: the price book; without one for what is asked, a model is not sold.
-    usual_seconds: how long a job usually takes; steers polling and progress.
-    deadline_seconds: after that a job has failed.
+    prices: the price book; inputs without a price are not sold.
+    usual_seconds: how long a job usually takes, used for polling and progress.
+    deadline_seconds: when a job that has not ended counts as failed.
     """
 
     id: str
@@ -54,7 +53,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInputs:
-    """A step's parameters with everything resolved and no default left open."""
+    """A step's parameters with references resolved and defaults filled in."""
 
     prompt: str
     duration_seconds: int | None = None
@@ -66,9 +65,9 @@ class ModelInputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateRequest:
-    """The one paid POST, complete but for the key.
+    """The one paid POST, complete except for the key.
 
-    body is what is stored as the intent, and later looked for in the provider's lists.
+    body is stored with the intent, and later searched for in the provider's lists.
     """
 
     model: str
@@ -78,7 +77,11 @@ class CreateRequest:
 
 
 class CreateOutcome(StrEnum):
-    """ACCEPTED, or certainly NOT_ACCEPTED, or UNKNOWN: then it is looked up, never sent again."""
+    """What became of a create call, decided in `create_outcome`.
+
+    ACCEPTED: the provider has the job. NOT_ACCEPTED: it certainly has not.
+    UNKNOWN: the job is looked up and never sent again.
+    """
 
     ACCEPTED = "accepted"
     NOT_ACCEPTED = "not_accepted"
@@ -87,9 +90,9 @@ class CreateOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateAnswer:
-    """handle: with ACCEPTED. failure: with NOT_ACCEPTED; whether it may be sent again is
-    failure.retryable.
+    """The outcome of a create call and its details.
 
+    handle: set if ACCEPTED. failure: set if NOT_ACCEPTED; failure.retryable permits another send.
     note: for the log and the send's row; short, without secrets ("502 text/html", "ReadTimeout").
     """
 
@@ -103,8 +106,9 @@ class CreateAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
-    """A send whose answer is not known. sent_at is when its intent was committed, just before the
-    bytes left.
+    """A send with an unknown outcome.
+
+    sent_at: when its intent was committed, just before the request left.
     """
 
     request: CreateRequest
@@ -113,10 +117,10 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindAnswer:
-    """matches: every job at the provider that could be this send, oldest first.
+    """The result of a look-up.
 
-    authoritative: the list would show the job if it existed, whatever its state, once the list's
-    lag is over.
+    matches: every job at the provider that could be this send, oldest first.
+    authoritative: past its lag, the list would show the job in any state if it existed.
     """
 
     matches: tuple[ProviderHandle, ...]
@@ -125,9 +129,9 @@ class FindAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
-    """A provider's callback, its signature verified. delivery_id dedupes repeats.
+    """A provider's callback with a verified signature. delivery_id identifies repeats.
 
-    A hint only: the result comes from an authenticated GET.
+    It is a hint only: the result comes from an authenticated GET.
     """
 
     provider_job_id: ProviderJobId
@@ -135,22 +139,24 @@ class Callback:
 
 
 class CallbackRefusedError(Exception):
-    """The signature is missing, malformed, wrong or too old. Answer 401; repeating will
-    not help.
+    """The signature is missing, malformed, wrong or too old.
+
+    The API responds 401, because a repeat would fail as well.
     """
 
 
 class CallbackUnverifiableError(Exception):
-    """The provider's public keys cannot be fetched right now. Answer 503, so that the provider
-    repeats it.
+    """The provider's public keys cannot be fetched at the moment.
+
+    The API responds 503, so that the provider repeats the callback.
     """
 
 
 class ProviderUnavailableError(Exception):
-    """A read (status, list, cancel) got no usable answer; repeating is safe.
+    """A read (status, list, cancel) got no usable response; repeating it is safe.
 
-    retry_after_seconds: what the provider asked for, or 0.
-    not_found: it says that there is no such thing; alone that proves nothing.
+    retry_after_seconds: the provider's Retry-After, or 0.
+    not_found: the response was 404 or 410, which alone proves nothing.
     """
 
     def __init__(
@@ -168,85 +174,87 @@ class Cost:
 
 
 class Provider(Protocol):
-    """One provider. Every method is safe to repeat but `submit`, which spends money and is called
-    once per send.
+    """One provider.
+
+    Every method is safe to repeat except `submit`, which spends money and is called once per send.
     """
 
     @property
     def name(self) -> str:
-        """Short and stable: it is in rows, task-queue names, callback addresses and
-        metric labels.
-        """
+        """Short and stable name: rows, task queues, callback URLs and metric labels contain it."""
         ...
 
     @property
     def models(self) -> Sequence[Model]: ...
 
     def certainty_horizon_seconds(self, model: Model) -> int:
-        """How long after a send an authoritative list without it means that it was never accepted.
+        """Return how long after a send its absence from the provider's list is proof.
 
-        Longer than policies.SEND_WITHIN_SECONDS, so that nothing can leave any more.
+        Longer than policies.SEND_WITHIN_SECONDS, after which no byte of the send can leave.
         """
         ...
 
     def quote(self, model: Model, inputs: ModelInputs) -> Quote:
-        """What a job with these inputs may cost; the worst is held.
+        """Return what a job with these inputs may cost; the worst case is held.
 
-        Raises ValueError: the model does not take them, or has no price for them
-        (pricing.UnpricedError).
+        Raises ValueError if the model does not accept the inputs, or UnpricedError without a price.
         """
         ...
 
     def cost(self, model: Model, inputs: ModelInputs, report: JobReport) -> Cost:
-        """The real cost of an ended job: reported where the provider says, else computed from the
-        price book.
+        """Return the cost of an ended job: as reported, else computed from the price book.
 
-        model: with the price that the job was quoted by (pricing.at_price), whatever the price book
-        says by now.
+        model: carries the price of the job's quote (pricing.at_price), not the current one.
         """
         ...
 
     def create_request(
         self, model: Model, inputs: ModelInputs, callback_url: str | None
     ) -> CreateRequest:
-        """Our inputs in the provider's words. Raises ValueError for one the model does not take:
-        none is dropped.
+        """Translate inputs into the vendor's request.
+
+        Raises ValueError for an input that the model does not accept; none is dropped.
         """
         ...
 
     async def submit(
         self, request: CreateRequest, *, timeout_seconds: float, not_after: float
     ) -> CreateAnswer:
-        """Send one POST on a fresh connection, without any retry, and say what became of it.
+        """Send one POST on a fresh connection, without any retry, and return its outcome.
 
-        not_after: past this reading of core.platform.clock.boot_seconds no byte leaves
+        not_after: after this reading of core.platform.clock.boot_seconds no byte leaves
         (NOT_ACCEPTED). Raises nothing but cancellation.
         """
         ...
 
     async def find(self, lookup: Lookup) -> FindAnswer:
-        """Look for a send in the provider's list. Raises ProviderUnavailableError."""
+        """Search the provider's list for a send. Raises ProviderUnavailableError."""
         ...
 
     async def status(self, handle: ProviderHandle) -> JobReport:
-        """Ask how a job stands, with its result if it has ended.
+        """Read a job's state, with its result if it has ended.
+
         Raises ProviderUnavailableError.
         """
         ...
 
     async def cancel(self, handle: ProviderHandle) -> CancelOutcome:
-        """Ask for an end; the job's state afterwards comes from `status`. Raises
-        ProviderUnavailableError.
+        """Request cancellation; the job's state afterwards comes from `status`.
+
+        Raises ProviderUnavailableError.
         """
         ...
 
     async def check_key(self) -> bool:
-        """Whether the provider takes the key, by a read that costs nothing. False: it refuses it.
+        """Return whether the provider accepts the key, by a read that costs nothing.
 
-        Raises ProviderUnavailableError: it said neither.
+        Raises ProviderUnavailableError if the response proves neither.
         """
         ...
 
     async def verify_callback(self, headers: Mapping[str, str], body: bytes) -> Callback:
-        """headers: names in lower case. Raises CallbackRefusedError, CallbackUnverifiableError."""
+        """Verify a callback's signature and return the job it names.
+
+        headers: names in lower case. Raises CallbackRefusedError, CallbackUnverifiableError.
+        """
         ...

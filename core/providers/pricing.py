@@ -1,6 +1,6 @@
-"""Arithmetic on the price books. The same functions quote, hold and settle.
+"""Price book arithmetic. The same functions quote, hold and settle.
 
-One place rounds: core.domain.money.round_nano_usd, once for each amount.
+Rounding happens only in core.domain.money.round_nano_usd, once per amount.
 """
 
 from dataclasses import dataclass, replace
@@ -12,20 +12,24 @@ from core.domain.prices import Price, Quote, Unit
 from core.domain.states import CostBasis
 from core.providers.port import Cost, Model, ModelInputs
 
-NOTHING: Final = Cost(nano_usd=NanoUsd(0), basis=CostBasis.COMPUTED)
-"""An end that costs nothing by the provider's rules."""
+NO_COST: Final = Cost(nano_usd=NanoUsd(0), basis=CostBasis.COMPUTED)
+"""The cost of an end state that the provider does not charge for."""
 
 _UNITS_MAX: Final = Decimal(10) ** 12
-_PIXELS_OF_A_MEGAPIXEL: Final = 1_000_000
-_PIXELS_OF_A_TOKEN: Final = 1024
+_PIXELS_PER_MEGAPIXEL: Final = 1_000_000
+_PIXELS_PER_TOKEN: Final = 1024
 
 
 class UnpricedError(ValueError):
-    """The price book has no price for this: it is not sold."""
+    """The price book has no price for these inputs, so they are not sold."""
 
 
 def entry(unit: Unit, unit_nano_usd: int | str, source: str, read_on: str, **when: str) -> Price:
-    """An entry of a price book; unit_nano_usd: a text where it is finer than a nano-dollar."""
+    """Return an entry of a price book.
+
+    unit_nano_usd: decimal text where the price is finer than a nano-dollar.
+    when: the parameters that the price applies to.
+    """
     return Price(
         unit=unit, unit_nano_usd=Decimal(unit_nano_usd), source=source, read_on=read_on, when=when
     )
@@ -33,11 +37,11 @@ def entry(unit: Unit, unit_nano_usd: int | str, source: str, read_on: str, **whe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """How much a job makes, or takes; what its units are counted from. None: its vendor's file does
-    not say.
+    """The quantities that a job's units are counted from; None for a quantity that does not apply.
 
-    pixels: of one picture or frame. frames, seconds: of the video or sound. characters: of the text
-    that is read. tokens: where they are not counted from frames. gpu_seconds: how long it runs.
+    pixels: of one image or frame. frames, seconds: of the video or audio.
+    characters: of the input text. tokens: where they are not derived from frames.
+    gpu_seconds: run time.
     """
 
     images: int | None = None
@@ -50,34 +54,34 @@ class Volume:
 
 
 def count(unit: Unit, volume: Volume) -> Decimal:
-    """How many units a job of this volume is billed, in the vendors' own way of rounding.
+    """Return how many units the vendors bill for this volume, with their rounding.
 
-    Raises UnpricedError: the volume does not say; nothing is free for want of a number.
+    Raises UnpricedError if the volume lacks the quantity; a missing number is never free.
     """
     match unit:
         case Unit.IMAGE:
             units = volume.images
-        case Unit.MEGAPIXEL:  # each picture is rounded up
-            units = _times(volume.images, _ceil(volume.pixels, _PIXELS_OF_A_MEGAPIXEL))
+        case Unit.MEGAPIXEL:  # rounded up per image
+            units = _times(volume.images, _ceil(volume.pixels, _PIXELS_PER_MEGAPIXEL))
         case Unit.SECOND:
             units = volume.seconds
         case Unit.TOKEN:  # of a video: height x width x frames / 1024, rounded up
             units = volume.tokens
             if units is None:
-                units = _ceil(_times(volume.pixels, volume.frames), _PIXELS_OF_A_TOKEN)
+                units = _ceil(_times(volume.pixels, volume.frames), _PIXELS_PER_TOKEN)
         case Unit.CHARACTER:
             units = volume.characters
-        case Unit.GPU_SECOND:  # to the part of a second
+        case Unit.GPU_SECOND:  # fractions are billed
             units = volume.gpu_seconds
         case _:
             assert_never(unit)
     if units is None:
-        raise UnpricedError(f"it is not known how many units ({unit}) it is")
+        raise UnpricedError(f"the number of units ({unit}) is not known")
     return Decimal(units)
 
 
-def _times(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else one * other
+def _times(left: int | None, right: int | None) -> int | None:
+    return None if left is None or right is None else left * right
 
 
 def _ceil(quantity: int | None, unit: int) -> int | None:
@@ -85,7 +89,7 @@ def _ceil(quantity: int | None, unit: int) -> int | None:
 
 
 def find_price(model: Model, inputs: ModelInputs) -> Price:
-    """The entry of the price book for these inputs. Raises UnpricedError."""
+    """Return the price book entry for these inputs. Raises UnpricedError."""
     parameters = {"resolution": inputs.resolution or model.default_resolution}
     for price in model.prices:
         if all(parameters.get(name) == value for name, value in price.when.items()):
@@ -93,10 +97,8 @@ def find_price(model: Model, inputs: ModelInputs) -> Price:
     raise UnpricedError(f"{model.id} has no price for {parameters}")
 
 
-def for_sale(model: Model) -> Model | None:
-    """The model as far as its price book goes: without a price it is not sold, nor at a resolution
-    without one.
-    """
+def sellable(model: Model) -> Model | None:
+    """Return the model restricted to resolutions with a price, or None without any price."""
     named = [price.when.get("resolution") for price in model.prices]
     if not named or None in named:
         return model if named else None
@@ -110,24 +112,27 @@ def for_sale(model: Model) -> Model | None:
 
 
 def at_price(model: Model, price: Price) -> Model:
-    """The model with the price book of another day: what a job of it was quoted by."""
+    """Return the model with one fixed price, that of a job's quote."""
     return replace(model, prices=(price,))
 
 
 def quote_of(
     price: Price, worst: Volume, low: Volume | None = None, expected: Volume | None = None
 ) -> Quote:
-    """low, expected: where a job that completes may be less than the worst one."""
+    """Return the quote for a price.
+
+    low, expected: set where a completed job may be smaller than the worst case.
+    """
     return Quote(
         price=price,
-        low_nano_usd=priced(price, low or worst),
-        expected_nano_usd=priced(price, expected or worst),
-        worst_nano_usd=priced(price, worst),
+        low_nano_usd=cost_of(price, low or worst),
+        expected_nano_usd=cost_of(price, expected or worst),
+        worst_nano_usd=cost_of(price, worst),
     )
 
 
-def priced(price: Price, volume: Volume) -> NanoUsd:
-    """What a job of this volume costs: quoted, held and settled by this line."""
+def cost_of(price: Price, volume: Volume) -> NanoUsd:
+    """Return what a job of this volume costs; quotes, holds and settlements all use it."""
     return amount(count(price.unit, volume), price)
 
 
@@ -135,16 +140,14 @@ def amount(units: Decimal, price: Price) -> NanoUsd:
     return round_nano_usd(units * price.unit_nano_usd)
 
 
-def reported(billed_units: str | None, price: Price) -> Cost | None:
-    """The cost of the quantity that the provider says it billed; None if it does not say, or not in
-    a number.
-    """
+def reported_cost(billed_units: str | None, price: Price) -> Cost | None:
+    """Return the cost of the provider's reported quantity, or None without a usable number."""
     units = billed_quantity(billed_units)
     return None if units is None else Cost(nano_usd=amount(units, price), basis=CostBasis.REPORTED)
 
 
 def billed_quantity(text: str | None) -> Decimal | None:
-    """A quantity >= 0 in plain decimal text, else None."""
+    """Return a quantity >= 0 from plain decimal text, else None."""
     try:
         units = Decimal((text or "").strip())
     except InvalidOperation:

@@ -1,5 +1,6 @@
-"""Every provider, by name. A new one is a file in vendors/, a line in _OFFERS, and
-its recordings.
+"""The provider registry.
+
+A new provider is a package in vendors/, an entry in _OFFERS, and recordings for the contract test.
 """
 
 import time
@@ -11,17 +12,17 @@ from typing import Final
 from pydantic import SecretStr
 
 from core.domain.plans import StepKind
-from core.platform.settings.processes import ProviderSettings
+from core.platform.settings.providers import ProviderSettings
 from core.providers.http import NoHttp, ProviderHttp
 from core.providers.port import Model, Provider
-from core.providers.pricing import for_sale
+from core.providers.pricing import sellable
 from core.providers.vendors.fal.adapter import FalProvider
 from core.providers.vendors.replicate.adapter import ReplicateProvider
 
 Clock = Callable[[], float]
 Keyed = Callable[[str, str], Provider]
-NOBODYS_KEY: Final = "none"
-"""Of adapters that are only asked what they offer."""
+PLACEHOLDER_KEY: Final = "none"
+"""The key of adapters that only describe their models."""
 
 
 def _fal(settings: ProviderSettings, http: ProviderHttp, now: Clock, key: str) -> Provider:
@@ -44,14 +45,14 @@ def _fal(settings: ProviderSettings, http: ProviderHttp, now: Clock, key: str) -
 
 
 def _replicate(settings: ProviderSettings, http: ProviderHttp, now: Clock, key: str) -> Provider:
-    # Every account signs with a secret of its own: the setting is that of the service's account.
-    services, secret = settings.replicate_api_token, settings.replicate_webhook_secret
-    is_services = services is not None and services.get_secret_value() == key
+    # Each account signs with its own secret; the setting belongs to the service's account.
+    token, secret = settings.replicate_api_token, settings.replicate_webhook_secret
+    is_service_key = token is not None and token.get_secret_value() == key
     return ReplicateProvider(
         http,
         token=key,
         base_url=settings.replicate_base_url,
-        webhook_secret=secret.get_secret_value() if secret is not None and is_services else None,
+        webhook_secret=secret.get_secret_value() if secret is not None and is_service_key else None,
         deadline_seconds=settings.replicate_deadline_seconds,
         horizon_seconds=settings.replicate_horizon_seconds,
         now=now,
@@ -60,7 +61,10 @@ def _replicate(settings: ProviderSettings, http: ProviderHttp, now: Clock, key: 
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """key: the service's own. address: of its API, which tells whether it could reach us."""
+    """How one provider is created from settings.
+
+    key: the service's own. address: the API's URL, which decides if callbacks can reach us.
+    """
 
     make: Callable[[ProviderSettings, ProviderHttp, Clock, str], Provider]
     key: Callable[[ProviderSettings], SecretStr | None]
@@ -70,7 +74,7 @@ class _Offer:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What we may ask of a provider, over all workers. submits_per_second: None: no limit."""
+    """The request limits of a provider over all workers. submits_per_second: None for no limit."""
 
     max_in_flight: int
     submits_per_second: float | None
@@ -93,22 +97,20 @@ _OFFERS: Final[Mapping[str, _Offer]] = {
     ),
 }
 
-# The models that a plan uses where its user names none; the first that is on offer. Others come
-# after them.
+# The preferred models of each kind: a plan without a model uses the first one on offer.
 _DEFAULTS: Final[Mapping[StepKind, Sequence[str]]] = {
     StepKind.IMAGE: ("fal-ai/flux/schnell", "black-forest-labs/flux-schnell"),
     StepKind.VIDEO: ("bytedance/seedance-1-pro", "fal-ai/bytedance/seedance/v1/pro/image-to-video"),
 }
 
 PROVIDER_NAMES: Final = tuple(_OFFERS)
-"""All that could be offered, whether or not their keys are set: for labels and queues that must not
-depend on keys.
-"""
+"""Every provider, with or without a configured key: queues and labels must not depend on keys."""
 
 
 class Providers:
-    """The providers on offer: those whose key is set. With a key of their own, users are offered
-    the others, too.
+    """The providers on offer: those with a configured key.
+
+    A user with a key of their own is also offered the others.
     """
 
     def __init__(
@@ -119,10 +121,10 @@ class Providers:
         keyed: Keyed | None = None,
         usual_seconds: Mapping[StepKind, int] | None = None,
     ) -> None:
-        """without_key: what is offered only with a key of one's own; adapters that can send
-        nothing.
+        """Group adapters by how they are offered.
 
-        keyed: makes an adapter of a name and a user's own key.
+        without_key: adapters that cannot send, offered only to users with their own key.
+        keyed: makes an adapter from a name and a user's own key.
         """
         self._providers = {provider.name: provider for provider in providers}
         self._without_key = {provider.name: provider for provider in without_key}
@@ -134,10 +136,9 @@ class Providers:
     async def open(
         cls, settings: ProviderSettings, *, now: Clock = time.time
     ) -> "AsyncGenerator[Providers]":
-        """Owns the HTTP clients of all providers. Nothing connects before the first call. now: unix
-        seconds.
+        """Open the HTTP clients of all providers. Nothing connects before the first call.
 
-        Raises ValueError for a key that cannot be one.
+        now: unix seconds. Raises ValueError for a malformed key.
         """
         keys = {name: offer.key(settings) for name, offer in _OFFERS.items()}
         async with ProviderHttp() as http:
@@ -148,7 +149,7 @@ class Providers:
                     if key is not None
                 ],
                 without_key=[
-                    _OFFERS[name].make(settings, NoHttp(), now, NOBODYS_KEY)
+                    _OFFERS[name].make(settings, NoHttp(), now, PLACEHOLDER_KEY)
                     for name, key in keys.items()
                     if key is None
                 ],
@@ -162,36 +163,37 @@ class Providers:
 
     @property
     def known_names(self) -> tuple[str, ...]:
-        """Also those that only users with keys of their own are offered."""
+        """Names including those offered only to users with their own keys."""
         return (*self._providers, *self._without_key)
 
     def provider(self, name: str) -> Provider:
-        """With the service's key. Raises KeyError for a provider that is not on offer
-        (any more).
+        """Return the adapter with the service's key.
+
+        Raises KeyError for a provider that is not on offer (any more).
         """
         return self._providers[name]
 
     def keyed(self, name: str, key: str) -> Provider:
-        """With a user's own key, whether or not the service has one. The caller keeps it: some ask
-        for more with it.
+        """Return an adapter with a user's own key, whether or not the service has one.
 
-        Raises KeyError: no such provider; ValueError: this cannot be a key.
+        The caller should keep the adapter, because it caches what it fetches with the key.
+        Raises KeyError for an unknown provider, ValueError for a malformed key.
         """
         if self._keyed is None:
             raise KeyError(name)
         return self._keyed(name, key)
 
     def known(self, name: str) -> Provider | None:
-        """To ask what it offers, what that costs, how it is asked for; not to ask it anything: that
-        may have no key.
+        """Return an adapter that describes models, prices and requests, or None if unknown.
 
-        None: no provider that this version knows.
+        It may have no key, so it must not be used to call the provider.
         """
         return self._providers.get(name) or self._without_key.get(name)
 
     def for_user(self, own: Collection[str]) -> "Providers":
-        """What is on offer to a user who has keys of their own at these; to be asked
-        like `known`.
+        """Return what is on offer to a user with own keys at these providers.
+
+        The added adapters only describe, like those of `known`.
         """
         more = [provider for name, provider in self._without_key.items() if name in own]
         if not more:
@@ -200,15 +202,15 @@ class Providers:
 
     @property
     def all_on_offer(self) -> bool:
-        """Whether a key of their own would offer a user nothing more."""
+        """Whether every provider is on offer, so that a user's own key would add none."""
         return not self._without_key
 
     def find_model(
         self, model_id: str, provider: str | None = None
     ) -> tuple[Provider, Model] | None:
-        """Whether or not it is still sold: what was bought must be settled.
+        """Return a model and its provider, also if it is no longer sold: old jobs must settle.
 
-        provider: only of this one (a job's own), should two offer models of the same name.
+        provider: restricts the search, in case two providers have models of the same name.
         """
         return next(
             (
@@ -220,16 +222,16 @@ class Providers:
         )
 
     def models(self, kind: StepKind) -> tuple[tuple[Provider, Model], ...]:
-        """The models of a kind that have a price, as far as they have one; the default first."""
+        """Return the models of a kind, restricted to what has a price; the default comes first."""
         sold = [
-            (provider, for_sale(model)) for provider, model in self._all() if model.kind is kind
+            (provider, sellable(model)) for provider, model in self._all() if model.kind is kind
         ]
-        order = {model_id: place for place, model_id in enumerate(_DEFAULTS[kind])}
+        order = {model_id: rank for rank, model_id in enumerate(_DEFAULTS[kind])}
         priced = [(provider, model) for provider, model in sold if model is not None]
         return tuple(sorted(priced, key=lambda pair: order.get(pair[1].id, len(order))))
 
     def default_model(self, kind: StepKind) -> tuple[Provider, Model] | None:
-        """None if no provider on offer sells a model of this kind."""
+        """Return the preferred model of a kind, or None if no provider on offer sells one."""
         return next(iter(self.models(kind)), None)
 
     def _all(self) -> list[tuple[Provider, Model]]:
@@ -253,7 +255,7 @@ def _usual_seconds(settings: ProviderSettings) -> dict[StepKind, int]:
 
 
 def provider_address(settings: ProviderSettings, name: str) -> str:
-    """Where a provider's API is; tells whether it could reach us with a callback."""
+    """Return the URL of a provider's API, which decides if its callbacks can reach us."""
     return _OFFERS[name].address(settings)
 
 

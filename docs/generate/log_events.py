@@ -3,6 +3,7 @@
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from docs.generate.markdown import ROOT, code, codes, page, table
 
 SOURCES = ("activities", "api", "cli", "core", "workflows", "worker.py")
 LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
+NOT_FIELDS = {"exc_info", "stack_info", "stacklevel"}
 
 INTRO = """\
 A log line is one JSON object with `event`, `level`, `timestamp` and the fields below. Events are
@@ -19,18 +21,19 @@ tokens never appear: they are removed by name and by value before a line is writ
 
 
 class LogEvent(NamedTuple):
-    """One call of a logger."""
+    """One call of a logger; event is empty if the first argument is not a literal text."""
 
     event: str
     level: str
     fields: tuple[str, ...]
     path: str
+    line: int
 
 
 def render() -> str:
     """Return the page: one row for each event, with every field that any of its calls has."""
     merged: defaultdict[str, list[LogEvent]] = defaultdict(list)
-    for call in log_events():
+    for call in filter(attrgetter("event"), log_events()):
         merged[call.event].append(call)
     rows = [
         (
@@ -45,7 +48,7 @@ def render() -> str:
 
 
 def log_events() -> Iterator[LogEvent]:
-    """Yield every call of a logger in the product whose first argument is a literal text."""
+    """Yield every call of a logger in the product, file by file."""
     for source in SOURCES:
         start = ROOT / source
         for path in [start] if start.is_file() else sorted(start.rglob("*.py")):
@@ -58,15 +61,33 @@ def _in_file(path: Path) -> Iterator[LogEvent]:
             continue
         if node.func.attr not in LEVELS or not _is_logger(node.func.value) or not node.args:
             continue
-        event = node.args[0]
-        if isinstance(event, ast.Constant) and isinstance(event.value, str):
-            fields = tuple(keyword.arg or "*" for keyword in node.keywords)
-            relative = path.relative_to(ROOT).as_posix()
-            yield LogEvent(event.value, node.func.attr, fields, relative)
+        yield LogEvent(
+            event=_literal(node.args[0]),
+            level=node.func.attr,
+            fields=tuple(sorted(_fields(node))),
+            path=path.relative_to(ROOT).as_posix(),
+            line=node.lineno,
+        )
+
+
+def _literal(node: ast.expr | None) -> str:
+    text = node.value if isinstance(node, ast.Constant) else None
+    return text if isinstance(text, str) else ""
+
+
+def _fields(call: ast.Call) -> Iterator[str]:
+    for keyword in call.keywords:
+        if keyword.arg == "extra" and isinstance(keyword.value, ast.Dict):
+            yield from (
+                str(key.value) for key in keyword.value.keys if isinstance(key, ast.Constant)
+            )
+        elif keyword.arg not in NOT_FIELDS:
+            yield keyword.arg or "*"
 
 
 def _is_logger(node: ast.expr) -> bool:
     name = node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
     if isinstance(node, ast.Call):
-        return isinstance(node.func, ast.Attribute) and node.func.attr == "bind"
+        called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        return called in ("bind", "getLogger", "get_logger")
     return name.strip("_") in ("log", "logger")

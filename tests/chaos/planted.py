@@ -130,9 +130,10 @@ BUGS: Final = (
         what="a read time-out or a dropped connection is taken for not accepted, as most HTTP clients' retries do",
         edits=(
             Edit(
-                file="core/providers/http.py",
-                old="        if sent.left:\n",
-                new='        if sent.left and sent.note not in ("ReadTimeout", "ReadError", "RemoteProtocolError"):\n',
+                file="core/providers/create_outcome.py",
+                old="        if sent.bytes_left:\n",
+                new="        if sent.bytes_left and sent.note not in "
+                '("ReadTimeout", "ReadError", "RemoteProtocolError"):\n',
             ),
         ),
         cases=("cut-after-billing-quiet",),
@@ -214,7 +215,7 @@ BUGS: Final = (
         what="a 409 is taken for a refusal",
         edits=(
             Edit(
-                file="core/providers/http.py",
+                file="core/providers/create_outcome.py",
                 old=_NOT_FOUND,
                 new=_NOT_FOUND + "    409: FailureCode.PROVIDER_RATE_LIMITED,\n",
             ),
@@ -226,7 +227,7 @@ BUGS: Final = (
         what="a server error is taken for a refusal",
         edits=(
             Edit(
-                file="core/providers/http.py",
+                file="core/providers/create_outcome.py",
                 old="    429: FailureCode.PROVIDER_RATE_LIMITED,\n}",
                 new="    429: FailureCode.PROVIDER_RATE_LIMITED,\n    500: FailureCode.PROVIDER_UNAVAILABLE,\n}",
             ),
@@ -278,8 +279,8 @@ BUGS: Final = (
             ),
             Edit(
                 file="core/providers/vendors/fal/adapter.py",
-                old="authoritative=complete and past and not found.doubtful",
-                new="authoritative=complete and not found.doubtful",
+                old="authoritative=complete and past and not match.ambiguous",
+                new="authoritative=complete and not match.ambiguous",
             ),
         ),
         cases=("cut-after-billing-quiet",),

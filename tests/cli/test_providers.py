@@ -1,4 +1,4 @@
-"""`python -m cli providers` as an operator runs it."""
+"""`takeone-admin providers`: showing and resetting a provider's state."""
 
 from collections.abc import AsyncGenerator
 

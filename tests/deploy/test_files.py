@@ -19,13 +19,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from pydantic.fields import FieldInfo
 
+from core.platform.settings.base import Settings
 from core.platform.settings.load import load
 from core.platform.settings.processes import (
     AdminProcess,
     ApiProcess,
     CodecProcess,
     MigrateProcess,
-    Settings,
     WorkerProcess,
 )
 from core.platform.temporal.policies import EXIT_SECONDS

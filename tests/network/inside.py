@@ -205,7 +205,9 @@ async def by_other_rules(world: World) -> Seen:
     seen["proxied"] = await proxied.post("http://ok.example.com/")
     seen["proxied tls"] = await proxied.post("https://hook.example.com/")
     seen["proxied tls of another name"] = await proxied.post("https://other.example.com/")
-    seen["proxied private"] = await proxied.post(f"http://{name_of(PRIVATE)}/")
+    seen["proxied private name"] = await proxied.post(f"http://{name_of(PRIVATE)}/")
+    seen["proxied private name tls"] = await proxied.post(f"https://{name_of(PRIVATE)}/")
+    seen["proxied private"] = await proxied.post(url_of(PRIVATE))
     return seen
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from core.platform.egress.client import MAX_LOOKUPS
 from tests.network.cases import (
     FORBIDDEN,
     NAMES,
@@ -151,7 +152,7 @@ def test_names_that_hang_hold_up_nobody_else(seen: Seen) -> None:
     assert (hanging["honest"]["error"], hanging["honest"]["seconds"] < 1.0) == (None, True)
     assert hanging["errors"] == ["name_not_resolved"]
     assert hanging["longest"] < 8.0
-    assert hanging["more_threads"] <= 2  # the resolver's one, not one for each name
+    assert hanging["more_threads"] <= MAX_LOOKUPS
 
 
 @pytest.mark.parametrize("case", ["none", "truncated"])
@@ -192,23 +193,26 @@ def test_listed_private_host_is_reached_and_nothing_beside_it(seen: Seen) -> Non
         assert (seen[case]["error"], seen[case]["reached"]) == ("address_refused", [])
 
 
-def test_egress_proxy_is_asked_for_the_address_that_was_judged(seen: Seen) -> None:
+def test_egress_proxy_receives_the_name_and_its_login(seen: Seen) -> None:
     login = "Basic " + base64.b64encode(b"user:secret").decode()
-    for case, port in (("proxied", 80), ("proxied tls", 443)):
-        (address,) = seen[case]["reached"]
-        assert (seen[case]["error"], seen[case]["by"]) == (None, [PROXY[":" in address]])
-        assert [f"[{address}]:{port}" if ":" in address else f"{address}:{port}", login] in seen[
-            "tunnels"
-        ]
-    assert (
-        seen["proxied tls of another name"]["error"],
-        seen["proxied tls of another name"]["reached"],
-    ) == (
-        "tls_failed",
-        [],
-    )
-    assert (seen["proxied private"]["error"], seen["proxied private"]["reached"]) == (
-        "address_refused",
-        [],
-    )
+    for case, target in (
+        ("proxied", "http://ok.example.com/"),
+        ("proxied tls", "hook.example.com:443"),
+    ):
+        assert (seen[case]["error"], seen[case]["by"]) == (None, [PROXY[0]])
+        assert [target, login] in seen["tunnels"]
+    wrong_name = seen["proxied tls of another name"]
+    assert (wrong_name["error"], wrong_name["reached"]) == ("tls_failed", [])
+
+
+def test_egress_proxy_refuses_names_of_private_addresses(seen: Seen) -> None:
+    """The proxy resolves names; its refusal is the result of the attempt."""
+    plain, tls = seen["proxied private name"], seen["proxied private name tls"]
+    assert (plain["status"], plain["reached"]) == (403, [])
+    assert (tls["error"], tls["reached"]) == ("connection_failed", [])
+
+
+def test_private_url_is_refused_before_the_egress_proxy(seen: Seen) -> None:
+    case = seen["proxied private"]
+    assert (case["error"], case["reached"]) == ("address_refused", [])
     assert [target for target, _ in seen["tunnels"] if PRIVATE in target] == []

@@ -4,6 +4,7 @@ on all of them.
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import tempfile
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,6 +24,7 @@ from pyroute2 import IPRoute
 from tests.network.cases import FORBIDDEN, PROXY, PUBLIC
 from tests.network.names import Names
 
+PROXY_LOGIN = "proxy-authorization"
 PLAIN_PORTS = (80, 8080, 22, 8090)
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + b"\x00" * 600
 SEARCHED = "corp.example.org"
@@ -89,22 +91,30 @@ class World:
         writer.close()
 
     async def _proxy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """CONNECT, from its own address."""
+        """Serve CONNECT and forwarded requests from the proxy's own address.
+
+        Like a real egress proxy it resolves the name itself and refuses private addresses.
+        """
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        target = head.split(" ")[1]
-        login = next(
-            (
-                line
-                for line in head.split("\r\n")
-                if line.lower().startswith("proxy-authorization:")
-            ),
-            "",
+        method, target, _ = head.split("\r\n", 1)[0].split(" ")
+        fields = [line.partition(": ") for line in head.split("\r\n")]
+        login = next((text for name, _, text in fields if name.lower() == PROXY_LOGIN), "")
+        self.tunnels.append((target, login))
+        url = urlsplit(f"https://{target}" if method == "CONNECT" else target)
+        host, port = url.hostname or "", url.port or 80
+        infos = await asyncio.get_running_loop().getaddrinfo(
+            f"{host}.", port, family=socket.AF_INET
         )
-        self.tunnels.append((target, login.partition(" ")[2]))
-        host, _, port = target.rpartition(":")
-        own = PROXY["[" in host]
-        onward = await asyncio.open_connection(host.strip("[]"), int(port), local_addr=(own, 0))
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        address = str(infos[0][4][0])
+        if address not in PUBLIC:
+            writer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+            writer.close()
+            return
+        onward = await asyncio.open_connection(address, port, local_addr=(PROXY[0], 0))
+        if method == "CONNECT":
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        else:
+            onward[1].write(head.replace(target, url.path or "/", 1).encode())
         await asyncio.gather(_copy(reader, onward[1]), _copy(onward[0], writer))
 
 

@@ -32,7 +32,7 @@ class Source:
         return self.key
 
     async def accepts(self, key: str) -> bool:
-        return await self.keys.accept(lambda known: known == key)
+        return await self.keys.verify(lambda known: known == key)
 
 
 async def test_keys_are_fetched_once_for_many_callbacks() -> None:

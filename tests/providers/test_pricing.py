@@ -19,13 +19,13 @@ from core.providers.pricing import (
     UnpricedError,
     Volume,
     at_price,
+    cost_of,
     count,
     entry,
     find_price,
-    for_sale,
-    priced,
     quote_of,
-    reported,
+    reported_cost,
+    sellable,
 )
 
 pytestmark = pytest.mark.guarantee("G3")
@@ -54,7 +54,7 @@ PUBLISHED = [
 def test_price_of_a_unit_is_what_is_published(
     unit: Unit, unit_nano_usd: int | str, volume: Volume, nano_usd: int
 ) -> None:
-    assert priced(entry(unit, unit_nano_usd, PAGE, DAY), volume) == nano_usd
+    assert cost_of(entry(unit, unit_nano_usd, PAGE, DAY), volume) == nano_usd
 
 
 def test_units_are_a_closed_list_and_each_has_a_published_case() -> None:
@@ -98,7 +98,7 @@ def test_cost_of_the_quoted_quantity_is_the_quote(
     book = entry(unit, str(price), PAGE, DAY)
     quote = quote_of(book, volume)
     assert quote.low_nano_usd == quote.expected_nano_usd == quote.worst_nano_usd
-    said = reported(str(count(unit, volume)), book)
+    said = reported_cost(str(count(unit, volume)), book)
     assert said is not None
     assert (said.nano_usd, said.basis) == (quote.worst_nano_usd, CostBasis.REPORTED)
     assert abs(quote.worst_nano_usd - count(unit, volume) * price) <= Decimal("0.5")
@@ -191,13 +191,13 @@ MODEL = Model(
 
 
 def test_model_is_sold_as_far_as_it_has_a_price() -> None:
-    assert for_sale(replace(MODEL, prices=())) is None
-    assert for_sale(replace(MODEL, limits=Limits(resolutions=("480p",)))) is None
-    sold = for_sale(MODEL)
+    assert sellable(replace(MODEL, prices=())) is None
+    assert sellable(replace(MODEL, limits=Limits(resolutions=("480p",)))) is None
+    sold = sellable(MODEL)
     assert sold is not None
     assert (sold.limits.resolutions, sold.default_resolution) == (("720p", "1080p"), "720p")
     everywhere = replace(MODEL, prices=(entry(Unit.SECOND, 5, PAGE, DAY),))
-    assert for_sale(everywhere) == everywhere
+    assert sellable(everywhere) == everywhere
 
 
 def at(resolution: str) -> ModelInputs:

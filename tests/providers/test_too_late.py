@@ -18,7 +18,7 @@ import pytest
 from core.domain.failures import FailureCode
 from core.platform import clock
 from core.platform.clock import boot_seconds
-from core.platform.settings.processes import ProviderSettings
+from core.platform.settings.providers import ProviderSettings
 from core.platform.temporal.policies import CREATE_CALL_SECONDS, SEND_WITHIN_SECONDS
 from core.providers.http import CONNECT_SECONDS, UNDELIVERED_SECONDS, ProviderHttp, Sent
 from core.providers.port import CreateOutcome, CreateRequest
@@ -62,7 +62,7 @@ async def test_too_late_means_that_the_connection_carries_nothing(
         )
         await asyncio.sleep(0.05)
     assert (wire.connections, came) == (1, [b""])
-    assert (sent.left, sent.answer, sent.note) == (False, None, "too late to send")
+    assert (sent.bytes_left, sent.response, sent.note) == (False, None, "too late to send")
 
 
 async def test_too_late_is_not_accepted_and_may_be_sent_again() -> None:
@@ -95,7 +95,7 @@ async def test_too_late_between_head_and_body_is_unknown(monkeypatch: pytest.Mon
         monkeypatch.setattr("core.providers.http.boot_seconds", lambda: next(readings))
         sent = await post(wire.url, not_after=10.1)
         await asyncio.sleep(0.05)
-    assert (sent.left, sent.note) == (True, "too late to send")
+    assert (sent.bytes_left, sent.note) == (True, "too late to send")
     assert came[0].startswith(b"POST /x")
     assert came[0].endswith(b"\r\n\r\n")
 
@@ -152,7 +152,7 @@ def test_stopped_process_that_wakes_writes_nothing(stopped: bool, test_ca: Path)
                 came = read_to_the_end(line)
             said, _ = process.communicate(timeout=20)
     assert (came == b"") is stopped
-    assert ("left=False" in said) is stopped
+    assert ("bytes_left=False" in said) is stopped
     assert ("too late to send" in said) is stopped
 
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from core.domain.ids import ProviderJobId
 from core.domain.messages.jobs import ProviderHandle
 from core.platform.clock import boot_seconds
-from core.platform.settings.processes import ProviderSettings
+from core.platform.settings.providers import ProviderSettings
 from core.platform.temporal.policies import SEND_WITHIN_SECONDS
 from core.providers.port import CreateAnswer, CreateRequest, Model, ModelInputs, Provider
 

@@ -22,7 +22,7 @@ from core.jobs.wakeups import Wakeups
 from core.maintenance.open_bills import OpenBillSettler
 from core.platform.crypto.callback_tokens import CallbackTokens
 from core.platform.egress.client import Outbound
-from core.platform.settings.processes import ProviderSettings
+from core.platform.settings.providers import ProviderSettings
 from core.providers.registry import Providers
 from core.store.database import Database
 from core.store.files.object_storage import ObjectStore

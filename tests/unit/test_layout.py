@@ -62,25 +62,23 @@ TO_SHORTEN = {
     "tests/cli/test_providers.py: test_providers_are_shown_and_reset_and_that_is_written_down",
 }
 TO_SPLIT = {
-    "worker.py",
     "activities/jobs.py",
     "api/http/connections.py",
     "core/maintenance/reconciler.py",
     "core/maintenance/recovery.py",
-    "core/providers/vendors/fal/adapter.py",
-    "core/providers/vendors/replicate/adapter.py",
     "core/store/executions/executions.py",
-    "workflows/execution.py",
-    "tests/activities/test_sweep.py",
     "tests/activities/test_webhooks.py",
     "tests/api/test_generate_video.py",
     "tests/api/test_retries.py",
     "tests/api/test_retry_requests.py",
     "tests/api/test_server.py",
     "tests/chaos/rounds.py",
-    "tests/store/test_loads.py",
-    "tests/store/test_money_machine.py",
-    "tests/store/test_objects.py",
+    "tests/maintenance/test_reconciler.py",
+    "tests/store/files/test_object_storage.py",
+    "tests/store/money/test_money_machine.py",
+    "tests/unit/platform/test_logging.py",
+    "worker.py",
+    "workflows/execution.py",
 }
 
 

@@ -12,7 +12,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from core.jobs.admission import submit_rate
-from core.platform.settings.processes import ProviderSettings
+from core.platform.settings.providers import ProviderSettings
 from core.platform.temporal.policies import EXECUTIONS_QUEUE, submit_queue
 from tests.support.servers import TemporalServer
 

@@ -19,7 +19,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.converter import DataConverter
 
-from core.platform.settings.processes import TemporalSettings
+from core.platform.settings.temporal import TemporalSettings
 from core.platform.temporal.client import (
     RPC_TIMEOUT,
     UNREACHABLE,

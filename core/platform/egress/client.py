@@ -1,21 +1,22 @@
-"""HTTP to addresses that strangers name: each is looked up once, judged, and called at the address
-that was judged.
+"""HTTP clients for URLs that users and providers supply, protected against SSRF.
 
-The judge sits where a connection is made, under httpx: so it sees every redirect, and no name is
-looked up again between the check and the call. TLS is verified against the name.
+Without an egress proxy, each host is resolved once, every address is checked, and the connection
+goes to a checked address. The check is below httpx, at the connection, so it covers redirects, and
+no second resolution can return another address. TLS is verified against the host name.
+
+With an egress proxy, the proxy resolves and checks names; this process only checks the URL's text.
 """
 
 import asyncio
-import base64
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, Final, cast
+from typing import Final, cast
 
-import aiodns
 import httpcore
 import httpx
-from aiodns.error import DNSError
 
 from core.platform.egress.address_rules import literal, refusal
 from core.platform.egress.rules import OutboundRules
@@ -23,61 +24,33 @@ from core.platform.observability.logging import get_logger
 
 log = get_logger(__name__)
 
-LOOK_UP_SECONDS: Final = 5.0
-"""For a name, whatever its servers do. The two tries below end within it, so nothing is left
-behind.
-"""
-_FIRST_TRY_SECONDS: Final = 1.4
-_TRIES: Final = 2
-MAX_TRIED: Final = 3
-"""Of a name's addresses: a stranger must not have us knock at hundreds."""
-_PROXY_ANSWER_BYTES: Final = 8192
+LOOKUP_SECONDS: Final = 4.0
+"""Time limit of one name lookup, below the connect timeout of webhooks and downloads."""
+MAX_LOOKUPS: Final = 256
+"""Lookups at once, each in its own thread: more than a worker has webhook and download slots."""
+MAX_ADDRESSES: Final = 3
+"""Addresses of one name that are tried."""
 
 
 class AddressRefusedError(httpx.ConnectError):
-    """This address may not be called; nothing was sent. The text names the reason and
-    no address.
+    """The address may not be called, and nothing was sent.
+
+    The text contains the reason and no address.
     """
 
 
 class NameNotResolvedError(httpx.ConnectError):
-    """The name has no address, or its servers did not say in time."""
-
-
-class Resolver:
-    """Names by DNS, without a thread for each: one that hangs keeps nobody else waiting."""
-
-    def __init__(self) -> None:
-        self._dns: aiodns.DNSResolver | None = None
-
-    async def look_up(self, name: str) -> tuple[str, ...]:
-        """Every address of a name, none twice, the best first (RFC 6724). Raises
-        NameNotResolvedError.
-        """
-        if self._dns is None:
-            self._dns = aiodns.DNSResolver(timeout=_FIRST_TRY_SECONDS, tries=_TRIES)
-        try:
-            async with asyncio.timeout(LOOK_UP_SECONDS):
-                found = await self._dns.getaddrinfo(name)
-        except TimeoutError:
-            raise NameNotResolvedError("the name's servers did not answer in time") from None
-        except (DNSError, UnicodeError):
-            raise NameNotResolvedError("the name has no address") from None
-        nodes: list[Any] = list(found.nodes)
-        return tuple(dict.fromkeys(node.addr[0].decode() for node in nodes))
-
-    async def aclose(self) -> None:
-        if self._dns is not None:
-            await self._dns.close()
-            self._dns = None
+    """The name has no address, or its lookup took longer than LOOKUP_SECONDS."""
 
 
 class Outbound:
-    """One per process: the rules, and the resolver that all its clients share."""
+    """The outbound rules of a process and the clients that follow them."""
 
     def __init__(self, rules: OutboundRules | None = None) -> None:
         self.rules = rules or OutboundRules()
-        self._resolver = Resolver()
+        # Not the event loop's own resolver threads: uvloop has four, which the database and
+        # Temporal clients need too, and a slow name server blocks a thread for many seconds.
+        self._threads = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="egress-lookup")
 
     @classmethod
     @asynccontextmanager
@@ -86,23 +59,22 @@ class Outbound:
         try:
             yield outbound
         finally:
-            await outbound.aclose()
+            outbound.close()
 
-    async def aclose(self) -> None:
-        await self._resolver.aclose()
+    def close(self) -> None:
+        """Cancel lookups that have not started."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def client(
         self, *, tls: ssl.SSLContext | None = None, timeout: httpx.Timeout | None = None
     ) -> httpx.AsyncClient:
-        """A client that raises AddressRefusedError and NameNotResolvedError beside httpx's own
-        errors.
+        """Return a client that also raises AddressRefusedError and NameNotResolvedError.
 
-        It follows no redirect and takes nothing from the environment: no proxy, no .netrc.
+        It follows no redirects and reads nothing from the environment: no proxy, no .netrc.
         """
+        tls = tls or httpx.create_ssl_context()
         return httpx.AsyncClient(
-            transport=_GuardedTransport(
-                GuardedBackend(self.rules, self._resolver), tls or httpx.create_ssl_context()
-            ),
+            transport=_GuardedTransport(self.rules, self._threads, tls),
             trust_env=False,
             follow_redirects=False,
             timeout=timeout or httpx.Timeout(5.0),
@@ -110,27 +82,38 @@ class Outbound:
 
 
 class _GuardedTransport(httpx.AsyncHTTPTransport):
-    """httpx's own, but for what it connects with: there is no other way to name that."""
+    """httpx's transport with a check of each URL and, without a proxy, of each address."""
 
-    def __init__(self, backend: httpcore.AsyncNetworkBackend, tls: ssl.SSLContext) -> None:
-        super().__init__(verify=tls, trust_env=False)
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls, max_connections=None, keepalive_expiry=5.0, network_backend=backend
-        )
-
-
-class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to nothing that the rules refuse; through the egress proxy, if there is one."""
-
-    def __init__(self, rules: OutboundRules, resolver: Resolver) -> None:
+    def __init__(
+        self, rules: OutboundRules, threads: ThreadPoolExecutor, tls: ssl.SSLContext
+    ) -> None:
+        super().__init__(verify=tls, trust_env=False, proxy=rules.egress_proxy_url)
         self._rules = rules
-        self._resolver = resolver
-        # Its package offers another class of that name where anyio is missing, which is all that
-        # type checkers see.
+        if rules.egress_proxy_url is None:
+            # httpx has no public parameter for the network backend.
+            self._pool = httpcore.AsyncConnectionPool(
+                ssl_context=tls,
+                max_connections=None,
+                keepalive_expiry=5.0,
+                network_backend=_GuardedBackend(rules, threads),
+            )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        reason = self._rules.url_refusal(str(request.url))
+        if reason is not None:
+            raise _refused(request.url.host, reason)
+        return await super().handle_async_request(request)
+
+
+class _GuardedBackend(httpcore.AsyncNetworkBackend):
+    """A network backend that connects only to addresses that the rules allow."""
+
+    def __init__(self, rules: OutboundRules, threads: ThreadPoolExecutor) -> None:
+        self._rules = rules
+        self._threads = threads
+        # Without anyio, httpcore defines a class of this name that is not a backend, and type
+        # checkers only see that one.
         self._network = cast(httpcore.AsyncNetworkBackend, httpcore.AnyIOBackend())
-        self._proxy = (
-            httpx.URL(rules.egress_proxy_url) if rules.egress_proxy_url is not None else None
-        )
 
     async def connect_tcp(
         self,
@@ -140,86 +123,59 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Raises AddressRefusedError, NameNotResolvedError, and what httpcore raises. timeout: for
-        all of it.
+        """Connect to a checked address of the host; the timeout covers lookup and connection.
+
+        Raises AddressRefusedError, NameNotResolvedError and httpcore's own errors.
         """
         try:
             async with asyncio.timeout(timeout):
-                addresses = await self._checked(host, port)
-                return await self._first(addresses[:MAX_TRIED], port, timeout)
+                addresses = await self._checked_addresses(host, port)
+                return await self._connect_to_first(addresses[:MAX_ADDRESSES], port, timeout)
         except TimeoutError as error:
-            raise httpcore.ConnectTimeout("no connection in time") from error
+            raise httpcore.ConnectTimeout("connection timed out") from error
 
-    async def _checked(self, host: str, port: int) -> tuple[str, ...]:
-        """The host's addresses, each of them judged: one that is forbidden spoils them all."""
+    async def _checked_addresses(self, host: str, port: int) -> tuple[str, ...]:
+        """Return the host's addresses; a single forbidden one refuses the host."""
         if self._rules.lists(host, port):
-            return await self._addresses(host)
-        reason = self._rules.refusal(host, port)
-        if reason is None:
-            # The dot keeps a name from being completed by the search domains of our own network.
-            addresses = await self._addresses(f"{host.rstrip('.')}.")
-            reason = next((found for each in addresses if (found := refusal(each))), None)
-            if reason is None:
-                return addresses
-        log.info("address refused", host=host, port=port, reason=reason)
-        raise AddressRefusedError(f"refused: {reason}")
+            return await self._resolve(host)
+        # The trailing dot prevents completion with the search domains of our network.
+        addresses = await self._resolve(f"{host.rstrip('.')}.")
+        reasons = (reason for address in addresses if (reason := refusal(address)))
+        if (reason := next(reasons, None)) is not None:
+            raise _refused(host, reason)
+        return addresses
 
-    async def _addresses(self, host: str) -> tuple[str, ...]:
-        address = literal(host)
-        return (str(address),) if address is not None else await self._resolver.look_up(host)
+    async def _resolve(self, host: str) -> tuple[str, ...]:
+        """Return a host's addresses without repeats, in the order of preference (RFC 6724)."""
+        if (address := literal(host)) is not None:
+            return (str(address),)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                results = await loop.run_in_executor(self._threads, _lookup, host)
+        except TimeoutError:
+            raise NameNotResolvedError("the name lookup timed out") from None
+        except (OSError, UnicodeError):
+            raise NameNotResolvedError("the name has no address") from None
+        return tuple(dict.fromkeys(results))
 
-    async def _first(
+    async def _connect_to_first(
         self, addresses: tuple[str, ...], port: int, timeout: float | None
     ) -> httpcore.AsyncNetworkStream:
-        """To the first address that answers; each has its share of the time, so that a dead one
-        leaves some.
-        """
+        """Connect to the first address that accepts; each gets an equal share of the timeout."""
         share = None if timeout is None else timeout / len(addresses)
         for address in addresses[:-1]:
             try:
-                return await self._connect(address, port, share)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.ProxyError):
+                return await self._network.connect_tcp(address, port, share)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return await self._connect(addresses[-1], port, timeout)
-
-    async def _connect(
-        self, address: str, port: int, timeout: float | None
-    ) -> httpcore.AsyncNetworkStream:
-        if self._proxy is None:
-            return await self._network.connect_tcp(address, port, timeout)
-        # Its address is the operator's own word: not judged.
-        (proxy, *_) = await self._addresses(self._proxy.host)
-        stream = await self._network.connect_tcp(proxy, self._proxy.port or 80, timeout)
-        try:
-            await _ask_for_tunnel(
-                stream,
-                self._proxy,
-                f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
-            )
-        except BaseException:
-            await stream.aclose()
-            raise
-        return stream
+        return await self._network.connect_tcp(addresses[-1], port, timeout)
 
 
-async def _ask_for_tunnel(
-    stream: httpcore.AsyncNetworkStream, proxy: httpx.URL, target: str
-) -> None:
-    """CONNECT (RFC 9110 9.3.6). Raises httpcore.ProxyError unless it is granted; the caller keeps
-    the time.
-    """
-    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
-    if proxy.userinfo:
-        login = base64.b64encode(f"{proxy.username}:{proxy.password}".encode()).decode()
-        lines.append(f"Proxy-Authorization: Basic {login}")
-    await stream.write("\r\n".join([*lines, "", ""]).encode())
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        chunk = await stream.read(1024)
-        answer += chunk
-        if not chunk or len(answer) > _PROXY_ANSWER_BYTES:
-            raise httpcore.ProxyError("the egress proxy gave no answer")
-    status = answer.split(b"\r\n", 1)[0].split(b" ")
-    # The other side is silent until we speak: anything behind the head is not its word.
-    if len(status) < 2 or status[1] != b"200" or not answer.endswith(b"\r\n\r\n"):
-        raise httpcore.ProxyError("the egress proxy refuses")
+def _lookup(host: str) -> list[str]:
+    return [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+
+
+def _refused(host: str, reason: str) -> AddressRefusedError:
+    log.info("egress.address_refused", host=host, reason=reason)
+    return AddressRefusedError(f"refused: {reason}")

@@ -57,7 +57,7 @@ def _record(scope: Message, status: int, seconds: float) -> None:
         return
     # The path goes through the redactor like any text: a callback's token is blanked there.
     log.info(
-        "request",
+        "http.request_served",
         method=method,
         path=scope["path"],
         route=route,

@@ -162,5 +162,5 @@ def _log_uncaught(
         sys.__excepthook__(kind, error, trace)
     else:
         logging.getLogger("takeone").critical(
-            "the process ends on an error", exc_info=(kind, error, trace)
+            "process.uncaught_error", exc_info=(kind, error, trace)
         )

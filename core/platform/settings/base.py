@@ -1,6 +1,4 @@
-"""What every group of settings is made of: the base class, and the types of fields that several
-groups have.
-"""
+"""The base class of all settings, and field types that several groups share."""
 
 from typing import Annotated
 
@@ -13,8 +11,8 @@ ENV_FILE = ".env"
 
 Url = Annotated[str, AfterValidator(checked_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-# A whole second more than core.platform.temporal.policies.SEND_WITHIN_SECONDS: past a horizon,
-# nothing can leave any more.
+# One second more than core.platform.temporal.policies.SEND_WITHIN_SECONDS: past a horizon, no byte
+# of a send can leave any more.
 Horizon = Annotated[int, Field(ge=6)]
 Slots = Annotated[int, Field(ge=1, le=10_000)]
 InFlight = Annotated[int, Field(ge=1, le=100_000)]
@@ -23,20 +21,19 @@ Requests = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 def split_commas(value: object) -> object:
+    """Split comma-separated text into lower-case parts; other values pass unchanged."""
     if isinstance(value, str):
         return tuple(part.strip().lower() for part in value.split(",") if part.strip())
     return value
 
 
 class Settings(BaseSettings):
-    """What all settings share: an empty variable counts as not set, and nothing changes after the
-    start.
-    """
+    """A group of settings; an empty variable counts as not set, and instances are immutable."""
 
     model_config = SettingsConfigDict(
         env_file=ENV_FILE,
         env_ignore_empty=True,
-        extra="ignore",  # the environment is full of other programs' variables
+        extra="ignore",  # the environment contains variables of other programs
         frozen=True,
         hide_input_in_errors=True,
     )

@@ -1,4 +1,4 @@
-"""Settings of what is called on a stranger's word; see core/platform/egress/rules.py."""
+"""Settings of requests to URLs from users and providers, see core/platform/egress/rules.py."""
 
 from typing import Annotated
 
@@ -11,28 +11,26 @@ from core.platform.settings.base import Settings, split_commas
 
 
 class OutboundSettings(Settings):
-    """Which private hosts may be called, and what stands between us and the rest. API and worker
-    must agree.
-    """
+    """Permitted private hosts and the egress proxy; the same for API and worker."""
 
     allowed_private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)] = (
         Field(
             default=(),
-            description="private hosts that webhooks and files may come from or go to (host or host:port, commas)",
+            description="private hosts that webhooks and file downloads may use (comma-separated, host or host:port)",
             examples=["localhost,10.0.0.5:9000"],
         )
     )
     egress_proxy_url: SecretStr | None = Field(
         default=None,
-        description="HTTP proxy (CONNECT) that webhooks and downloads of files go through; default: none",
+        description="HTTP proxy for webhooks and file downloads, which must refuse private addresses; default: none",
         examples=["http://user:password@egress.example.com:3128"],
     )
 
     @field_validator("allowed_private_hosts")
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for each in value:
-            host_and_port(each)
+        for host in value:
+            host_and_port(host)
         return value
 
     @field_validator("egress_proxy_url")
@@ -52,7 +50,7 @@ class OutboundSettings(Settings):
         proxy = self.egress_proxy_url
         return OutboundRules(
             allowed_private_hosts=frozenset(
-                host_and_port(each) for each in self.allowed_private_hosts
+                host_and_port(host) for host in self.allowed_private_hosts
             ),
             egress_proxy_url=proxy.get_secret_value() if proxy is not None else None,
         )

@@ -1,4 +1,4 @@
-"""Read the settings of a process. Only entry points import this module."""
+"""Loading and describing settings. Only entry points load them; importing reads nothing."""
 
 import sys
 from typing import TypeVar
@@ -13,9 +13,9 @@ S = TypeVar("S", bound=Settings)
 
 
 def load(settings: type[S]) -> S:
-    """Return the settings of a process.
+    """Read the settings of a process from the environment and `.env`.
 
-    Missing or invalid settings: write one line for each to stderr, and exit with code 2.
+    On missing or wrong settings, write one line each to stderr and exit with code 2.
     """
     try:
         return settings()
@@ -36,7 +36,7 @@ def describe_settings(settings: type[Settings]) -> str:
 
 
 def secret_values(settings: Settings) -> list[str]:
-    """Return the secrets among the settings, for `configure_logging`, which never logs them."""
+    """Return the secret values in the settings, which `configure_logging` removes from logs."""
     secrets = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
     parts = [part.strip() for secret in secrets for part in secret.split(",")]
     passwords = [urlsplit(secret).password or "" for secret in secrets if "://" in secret]
@@ -51,7 +51,7 @@ def _default_note(field: FieldInfo) -> str:
 
 
 def _explain(settings: type[Settings], error: ValidationError) -> list[str]:
-    # The input is left out on purpose: it may be a secret.
+    # The input is omitted because it may be a secret.
     return [
         _explain_one(
             str(problem["loc"][0]),
@@ -67,4 +67,5 @@ def _explain_one(name: str, field: FieldInfo, kind: str, message: str) -> str:
     example = f", for example {name.upper()}={field.examples[0]}" if field.examples else ""
     if kind == "missing":
         return f"{name.upper()}: not set. Set it to: {field.description}{example}"
-    return f"{name.upper()}: {message.removeprefix('Value error, ')}. Meaning: {field.description}{example}"
+    problem = message.removeprefix("Value error, ")
+    return f"{name.upper()}: {problem}. Meaning: {field.description}{example}"

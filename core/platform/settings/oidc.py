@@ -1,4 +1,4 @@
-"""The settings of users who come with a token of somebody else's (OpenID Connect)."""
+"""Settings of OpenID Connect bearer tokens."""
 
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -10,40 +10,41 @@ from core.platform.urls import checked_url, reach
 
 
 def trusted_url(value: str) -> str:
-    """An address that what is read there can be believed of: https, or on this machine; unchanged.
-    Else ValueError.
+    """Return an address whose responses can be trusted: https, or on this machine.
+
+    Raises ValueError for any other address.
     """
     checked_url(value)
     if urlsplit(value).scheme != "https" and reach(value) != "loopback":
         raise ValueError(
-            "must be an https:// address: whoever could change its answers could be any user"
+            "must be an https:// address, because a modified response could impersonate any user"
         )
     return value
 
 
-# An issuer is compared letter by letter with what tokens say: a slash at its end belongs to it.
+# The issuer must equal the claim `iss` exactly, including a trailing slash.
 TrustedUrl = Annotated[str, AfterValidator(trusted_url)]
 
 
 class OidcSettings(Settings):
-    """Tokens of an OpenID Connect issuer, as a second way in beside API keys. Without OIDC_ISSUER
-    there is none.
-    """
+    """OpenID Connect bearer tokens, in addition to API keys; off without OIDC_ISSUER."""
 
     oidc_issuer: TrustedUrl | None = Field(
         default=None,
-        description="issuer of tokens that are accepted beside API keys, as in their claim iss",
+        description="issuer of accepted bearer tokens, equal to their claim iss; default: only API keys are accepted",
     )
     oidc_audience: str | None = Field(
-        default=None, description="what tokens must name in their claim aud", validate_default=True
+        default=None,
+        description="audience that tokens must have in their claim aud",
+        validate_default=True,
     )
     oidc_jwks_url: TrustedUrl | None = Field(
         default=None,
-        description="the issuer's public keys; default: what its discovery document says",
+        description="address of the issuer's public keys; default: from its discovery document",
     )
     oidc_user_claim: str | None = Field(
         default=None,
-        description="claim that holds the user id (usr_…); default: none, subjects are linked (cli users link)",
+        description="claim that contains the user id (usr_…); default: none, subjects are linked by an operator",
     )
 
     @field_validator("oidc_audience")
@@ -51,6 +52,6 @@ class OidcSettings(Settings):
     def _needed(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None and info.data.get("oidc_issuer") is not None:
             raise ValueError(
-                "not set: without it, a token that was made for any other service would be accepted"
+                "not set: without an audience, tokens issued for other services would be accepted"
             )
         return value

@@ -1,6 +1,4 @@
-"""The settings of the providers: keys, addresses, deadlines, horizons, and how much may be asked of
-each.
-"""
+"""Settings of the providers: keys, addresses, deadlines, horizons, and request limits."""
 
 from typing import Annotated
 
@@ -8,97 +6,99 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from core.platform.settings.base import Horizon, InFlight, PerSecond, Settings, Url
 
-# Replicate shows a prediction's input in its list for one hour; a look-up must have ended before.
+# Replicate lists a prediction's input for one hour, so a look-up must end earlier.
 REPLICATE_INPUT_LIFE_SECONDS = 3600
 
 
 class ProviderSettings(Settings):
-    """The providers. One whose key is missing is not offered; at least one key is needed.
+    """The providers; a provider without a key is not offered, and at least one key is required.
 
-    Horizon: how long after a create request of unknown fate an authoritative list must have
-    answered "not here" before that counts as never accepted (start deadline + longest run + list
-    lag). Too short buys twice, too long only waits.
+    Horizon: how long after a create request with an unknown outcome its absence from the provider's
+    list proves that it was not accepted (start deadline + longest run + list lag). Too short a
+    horizon buys twice; too long a horizon only waits.
     """
 
     fal_key: SecretStr | None = Field(
-        default=None, description="fal API key; without it fal is not offered"
+        default=None, description="fal API key; without it, fal is not offered"
     )
-    fal_queue_url: Url = Field(default="https://queue.fal.run", description="fal queue")
+    fal_queue_url: Url = Field(
+        default="https://queue.fal.run", description="address of fal's queue API"
+    )
     fal_api_url: Url = Field(
-        default="https://api.fal.ai/v1", description="fal platform API: request history and prices"
+        default="https://api.fal.ai/v1",
+        description="address of fal's platform API (request history, prices)",
     )
     fal_jwks_url: Url = Field(
         default="https://rest.fal.ai/.well-known/jwks.json",
-        description="public keys that fal signs callbacks with",
+        description="address of the public keys that verify fal's callbacks",
     )
     fal_start_deadline_seconds: Annotated[int, Field(ge=1)] = Field(
         default=300,
-        description="fal drops a video request that has not started by then (nothing is billed)",
+        description="time after which fal drops a video request that has not started; nothing is billed",
     )
     fal_image_start_deadline_seconds: Annotated[int, Field(ge=1)] = Field(
         default=60,
-        description="fal drops an image request that has not started by then (nothing is billed)",
+        description="time after which fal drops an image request that has not started; nothing is billed",
     )
-    # fal's history shows a request for certain only once it has ended, and has lagged by minutes in
-    # incidents.
+    # fal's history reliably shows a request only after its end, and lagged by minutes in incidents.
     fal_horizon_seconds: Horizon = Field(
         default=2700,
-        description="horizon of a fal video: start deadline 300 + longest run 1500 + history lag 900",
+        description="look-up horizon of a fal video: start deadline 300 + longest run 1500 + history lag 900",
     )
     fal_image_horizon_seconds: Horizon = Field(
         default=1080,
-        description="horizon of a fal image: start deadline 60 + longest run 120 + history lag 900",
+        description="look-up horizon of a fal image: start deadline 60 + longest run 120 + history lag 900",
     )
-    # What its queue would hold longer than the start deadline, fal drops: better it waits here.
+    # fal drops what waits in its queue longer than the start deadline, so excess jobs wait here.
     fal_max_in_flight: InFlight = Field(
         default=100,
-        description="fal jobs at once, over all workers; best is what your account runs at once",
+        description="concurrent fal jobs over all workers; best set to your account's concurrency",
     )
     fal_submits_per_second: PerSecond = Field(
         default=10,
-        description="fal create calls and cancels a second, over all workers; 0: no limit",
+        description="fal create calls and cancels per second over all workers; 0: no limit",
     )
 
-    # For providers whose jobs take other times than the catalogue's, such as the sandbox.
+    # For providers that are faster or slower than the catalogue's figures, such as the sandbox.
     usual_image_seconds: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="how long an image usually takes, instead of each model's own figure;"
-        " steers progress and polling",
+        description="usual duration of an image, instead of each model's own; used for progress and polling",
     )
     usual_video_seconds: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="how long a video usually takes, instead of each model's own figure",
+        description="usual duration of a video, instead of each model's own",
     )
 
-    # The variable's check comes last of the two keys, so that it can see both.
+    # Declared after fal_key, so that its validator can see both keys.
     replicate_api_token: SecretStr | None = Field(
         default=None,
-        description="Replicate API token; without it Replicate is not offered",
+        description="Replicate API token; without it, Replicate is not offered",
         validate_default=True,
     )
     replicate_base_url: Url = Field(
-        default="https://api.replicate.com", description="Replicate API"
+        default="https://api.replicate.com", description="address of Replicate's API"
     )
     replicate_webhook_secret: SecretStr | None = Field(
         default=None,
-        description="whsec_... that Replicate signs callbacks with; default: asked from Replicate with the token",
+        description="whsec_... secret that verifies Replicate's callbacks; default: read from Replicate with the token",
     )
     replicate_deadline_seconds: Annotated[int, Field(ge=5)] = Field(
-        default=1800, description="Replicate ends a prediction by itself after this (Cancel-After)"
+        default=1800,
+        description="time after which Replicate ends a prediction by itself (Cancel-After)",
     )
-    # Replicate lists a prediction from its creation on, so neither queue nor run time counts; its
-    # list lag is not documented, a minute is usual, five are allowed.
+    # Replicate lists a prediction from its creation on, so neither queue nor run time counts. The
+    # list's lag is not documented: usually a minute, five are allowed for.
     replicate_horizon_seconds: Annotated[Horizon, Field(lt=REPLICATE_INPUT_LIFE_SECONDS)] = Field(
         default=300,
-        description="horizon of any Replicate prediction: list lag alone, running ones are listed",
+        description="look-up horizon of a Replicate prediction: the list's lag, because running ones are listed",
     )
     replicate_max_in_flight: InFlight = Field(
-        default=100, description="Replicate predictions at once, over all workers"
+        default=100, description="concurrent Replicate predictions over all workers"
     )
-    # Replicate takes 600 create calls a minute.
+    # Replicate accepts 600 create calls per minute.
     replicate_submits_per_second: PerSecond = Field(
         default=10,
-        description="Replicate create calls and cancels a second, over all workers; 0: no limit",
+        description="Replicate create calls and cancels per second over all workers; 0: no limit",
     )
 
     @field_validator("replicate_api_token")

@@ -30,7 +30,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from core.platform.observability.logging import get_logger
 from core.platform.observability.metrics import TASK_QUEUE_BACKLOG
-from core.platform.settings.processes import TemporalSettings
+from core.platform.settings.temporal import TemporalSettings
 from core.platform.temporal.search_attributes import SEARCH_ATTRIBUTES
 
 log = get_logger(__name__)

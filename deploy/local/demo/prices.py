@@ -7,7 +7,7 @@ from decimal import Decimal
 from pydantic import SecretStr
 
 from core.domain.plans import StepKind
-from core.platform.settings.processes import ProviderSettings
+from core.platform.settings.providers import ProviderSettings
 from core.providers.port import ModelInputs
 from core.providers.registry import Providers
 from deploy.local.config import ProviderKeys

@@ -99,8 +99,8 @@ def test_signing_needs_nothing_but_the_standard_library() -> None:
 
 
 def documented(language: str) -> str:
-    """The code that docs/how-to/verify-webhooks.md gives to receivers."""
-    page = (Path(__file__).parents[2] / "docs" / "how-to" / "verify-webhooks.md").read_text(
+    """Return the code that docs/how-to/verify-webhooks.md offers to receivers."""
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "verify-webhooks.md").read_text(
         encoding="utf-8"
     )
     return (

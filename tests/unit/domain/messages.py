@@ -1,9 +1,8 @@
-"""One example of every message that travels through Temporal. `python -m tests.unit.messages`
-writes missing goldens.
+"""One example of every message that travels through Temporal.
 
-A golden file is the message as some history somewhere holds it: it is never changed and never
-removed. A new field has a default, so the example here stays what the old payload decodes to; the
-new form is added as another example.
+`python -m tests.unit.domain.messages` writes missing golden files. A golden file is a message as
+stored in some workflow history, so it is never changed or removed. A new field has a default: the
+existing example stays what the old payload decodes to, and the new form gets its own example.
 """
 
 import json

@@ -8,22 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from core.platform.settings.api import PublicAddressSettings
+from core.platform.settings.base import Settings
+from core.platform.settings.database import DatabaseSettings
+from core.platform.settings.egress import OutboundSettings
 from core.platform.settings.load import describe_settings, load, secret_values
-from core.platform.settings.processes import (
-    AdminProcess,
-    ApiProcess,
-    DatabaseSettings,
-    MigrateProcess,
-    OutboundSettings,
-    ProviderSettings,
-    PublicAddressSettings,
-    Settings,
-    TemporalSettings,
-    WorkerProcess,
-)
+from core.platform.settings.processes import AdminProcess, ApiProcess, MigrateProcess, WorkerProcess
+from core.platform.settings.providers import ProviderSettings
+from core.platform.settings.temporal import TemporalSettings
 from core.platform.urls import callback_base_url, callback_note, checked_url, reach
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KEY_A = base64.b64encode(b"a" * 32).decode()
 KEY_B = base64.b64encode(b"b" * 32).decode()
 COMPLETE = {
@@ -155,9 +150,9 @@ def test_settings_wrong_one_is_named_without_its_value(
 def test_settings_wrong_ones_exit_with_2(process: str, tmp_path: Path) -> None:
     """As a real process: exit code 2, the lines on stderr, no traceback."""
     program = (
+        "from core.platform.settings import processes\n"
         "from core.platform.settings.load import load\n"
-        f"from core.platform.settings.processes import {process}\n"
-        f"load({process})"
+        f"load(processes.{process})"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -8,8 +8,9 @@ import pytest
 from temporalio.api.common.v1 import Payload
 
 from core.platform.crypto.sealing import BrokenSealError, UnknownKeyError, key_id
+from core.platform.settings.base import Settings
 from core.platform.settings.load import load
-from core.platform.settings.processes import ApiProcess, CodecProcess, Settings, WorkerProcess
+from core.platform.settings.processes import ApiProcess, CodecProcess, WorkerProcess
 from core.platform.temporal.payload_encryption import (
     ENCODING,
     KEY_ID,

@@ -8,10 +8,15 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from core.providers.answers import RETRY_AFTER_MAX_SECONDS, Answer, retry_after_seconds, scrubbed
-from core.providers.http import REFUSALS
+from core.providers.create_outcome import REFUSALS
 from core.providers.port import CreateOutcome
 from core.providers.registry import PROVIDER_NAMES, Providers
+from core.providers.responses import (
+    RETRY_AFTER_MAX_SECONDS,
+    Response,
+    retry_after_seconds,
+    scrubbed,
+)
 from tests.providers.wire import Line, full_inputs, serving, settings, submit
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -53,7 +58,7 @@ def test_scrubbed_text_is_short_and_plain() -> None:
 
 
 def test_answer_shows_no_body() -> None:
-    assert "sesame" not in repr(Answer(status_code=200, headers={}, body=b"sesame"))
+    assert "sesame" not in repr(Response(status_code=200, headers={}, body=b"sesame"))
 
 
 NAMES = st.sampled_from(

@@ -1,6 +1,4 @@
-"""Reading what a provider answered: never trusted, never kept whole, never repeated to a person
-without scrubbing.
-"""
+"""Defensive readers for provider responses: bounded, typed, and scrubbed before people see them."""
 
 import json
 import math
@@ -9,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Final, cast
 
+from core.providers.port import ProviderUnavailableError
+
 RETRY_AFTER_MAX_SECONDS = 300.0
-"""Longer waits are not believed: the job's own deadline decides."""
+"""Longer waits are capped: the job's own deadline decides."""
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
@@ -20,9 +21,10 @@ _DETAIL_MAX_CHARS = 160
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """A whole HTTP answer, its body read to the end and within the cap. headers: names in lower
-    case.
+class Response:
+    """A complete HTTP response whose body is within the size limit.
+
+    headers: names in lower case.
     """
 
     status_code: int
@@ -35,21 +37,21 @@ class Answer:
 
     @property
     def note(self) -> str:
-        """Status and content type: what may be logged of it."""
+        """Status and content type: the part that is safe to log."""
         content_type = self.headers.get("content-type", "").partition(";")[0].strip()
         return f"{self.status_code} {content_type[:40]}".strip()
 
     @property
-    def called_json(self) -> bool:
-        """By its content type; none at all is taken as such."""
+    def declares_json(self) -> bool:
+        """Whether the content type is JSON; a missing content type counts as JSON."""
         return "json" in self.headers.get("content-type", "json").partition(";")[0].lower()
 
     @property
-    def contradicts_itself(self) -> bool:
-        """A name stands twice in one JSON object: which one counts is anybody's guess."""
+    def has_duplicate_names(self) -> bool:
+        """Whether a JSON object in the body repeats a name, which makes its value ambiguous."""
         try:
-            json.loads(self.body, object_pairs_hook=_each_name_once)
-        except _NameTwiceError:
+            json.loads(self.body, object_pairs_hook=_reject_duplicate_names)
+        except _DuplicateNameError:
             return True
         except (ValueError, RecursionError):
             return False
@@ -59,21 +61,49 @@ class Answer:
         return parsed_json(self.body)
 
     def object(self) -> Mapping[str, object]:
-        """The body as a JSON object; empty if it is anything else."""
+        """Return the body as a JSON object, or an empty mapping for anything else."""
         return as_object(self.json())
 
 
-class _NameTwiceError(Exception):
+class _DuplicateNameError(Exception):
     pass
 
 
-def _each_name_once(pairs: list[tuple[str, object]]) -> None:
+def _reject_duplicate_names(pairs: list[tuple[str, object]]) -> None:
     if len(dict(pairs)) != len(pairs):
-        raise _NameTwiceError
+        raise _DuplicateNameError
+
+
+def requested_delay(response: Response) -> float:
+    """Return the response's Retry-After in seconds, or 0 without one."""
+    return retry_after_seconds(response.headers.get("retry-after"), datetime.now(UTC))
+
+
+def unavailable(response: Response) -> ProviderUnavailableError:
+    """Return the error for a read whose response does not describe the job."""
+    return ProviderUnavailableError(
+        response.note,
+        retry_after_seconds=requested_delay(response),
+        not_found=response.status_code in (404, 410),
+    )
+
+
+def key_accepted(response: Response, member: str) -> bool:
+    """Return whether an authenticated read shows that the provider accepts its key.
+
+    member: a member that every genuine success body has.
+    Raises ProviderUnavailableError if the response proves neither.
+    """
+    body = response.object()
+    if response.status_code == HTTPStatus.OK and member in body:
+        return True
+    if response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) and body:
+        return False
+    raise unavailable(response)
 
 
 def parsed_json(body: bytes) -> object:
-    """None for what is not JSON (or is the JSON null)."""
+    """Return the parsed body, or None if it is not JSON (or is JSON null)."""
     try:
         return cast("object", json.loads(body))
     except (ValueError, RecursionError):
@@ -93,7 +123,7 @@ def as_text(value: object) -> str:
 
 
 def as_seconds(value: object) -> float | None:
-    """A JSON number that can be a duration, else None."""
+    """Return a JSON number that can be a duration, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     seconds = float(value)
@@ -101,7 +131,7 @@ def as_seconds(value: object) -> float | None:
 
 
 def as_time(value: object) -> datetime | None:
-    """An ISO 8601 time as aware UTC, else None."""
+    """Return an ISO 8601 time as aware UTC, else None."""
     try:
         time = datetime.fromisoformat(as_text(value))
     except ValueError:
@@ -110,12 +140,12 @@ def as_time(value: object) -> datetime | None:
 
 
 def iso_utc(time: datetime) -> str:
-    """A time as providers' lists take it: ISO 8601, UTC, milliseconds, Z."""
+    """Format a time for a provider's list query: ISO 8601, UTC, milliseconds, Z."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def as_job_id(value: object) -> str | None:
-    """An id that can stand in a path as it is, else None: then it is as good as no id."""
+    """Return an id that is safe in a URL path, else None."""
     text = as_text(value)
     return text if _ID.fullmatch(text) else None
 
@@ -126,8 +156,9 @@ def as_media_url(value: object) -> str | None:
 
 
 def retry_after_seconds(text: str | None, now: datetime) -> float:
-    """A Retry-After header as seconds, RETRY_AFTER_MAX_SECONDS at most. 0 if absent, past, negative
-    or unreadable.
+    """Return a Retry-After header in seconds, at most RETRY_AFTER_MAX_SECONDS.
+
+    A header that is absent, earlier than now, negative or unreadable is 0.
     """
     text = (text or "").strip()
     if _NUMBER.fullmatch(text):
@@ -141,8 +172,8 @@ def retry_after_seconds(text: str | None, now: datetime) -> float:
     return min(max(0.0, seconds), RETRY_AFTER_MAX_SECONDS)
 
 
-# What a vendor's message must never carry on: addresses, paths, keys and tokens, dumps.
-_UNSPEAKABLE: Final = (
+# Parts of a vendor's message that must not be repeated: addresses, paths, keys, tokens, dumps.
+_SENSITIVE: Final = (
     (re.compile(r"(?i)traceback.*|\bfile \".*", re.DOTALL), ""),
     (re.compile(r"(?i)\bdata:\S+"), "[data]"),
     (re.compile(r"\S*://\S+"), "[address]"),
@@ -155,11 +186,9 @@ _UNSPEAKABLE: Final = (
 
 
 def scrubbed(text: str) -> str:
-    """A vendor's message, short and without anything that is not for a person: keys, addresses,
-    paths, dumps.
-    """
+    """Return a vendor's message, shortened and without keys, addresses, paths and dumps."""
     text = text[:2000]
-    for pattern, replacement in _UNSPEAKABLE:
+    for pattern, replacement in _SENSITIVE:
         text = pattern.sub(replacement, text)
     text = text.strip()
     return text if len(text) <= _DETAIL_MAX_CHARS else f"{text[: _DETAIL_MAX_CHARS - 1]}…"

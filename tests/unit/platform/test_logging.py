@@ -25,7 +25,7 @@ from core.platform.observability.redaction import MAX_TEXT_CHARACTERS, Redactor
 
 pytestmark = pytest.mark.guarantee("G6")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FAL_KEY = "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f:0123456789abcdef0123456789abcdef"
 Line = dict[str, Any]
 ReadLines = Callable[[], list[Line]]
@@ -354,7 +354,7 @@ async def test_access_log_has_route_and_status_but_no_token(lines: ReadLines) ->
     await with_client(lambda client: client.post("/callbacks/fal/planted?x=planted"))
     [line] = lines()
     assert line["duration_ms"] >= 0
-    assert (line["event"], line["method"], line["status"]) == ("request", "POST", 200)
+    assert (line["event"], line["method"], line["status"]) == ("http.request_served", "POST", 200)
     assert (line["path"], line["route"]) == (
         "/callbacks/fal/[redacted]",
         "/callbacks/{provider}/{token}",
@@ -370,7 +370,9 @@ async def test_access_log_is_quiet_about_healthy_probes_only(
     configure_logging()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     await with_client(lambda client: client.get(path))
-    assert [line["status"] for line in lines() if line["event"] == "request"] == expected
+    assert [
+        line["status"] for line in lines() if line["event"] == "http.request_served"
+    ] == expected
 
 
 async def test_uvicorn_logs_in_our_form_without_its_access_lines(lines: ReadLines) -> None:
@@ -396,4 +398,4 @@ async def test_uvicorn_logs_in_our_form_without_its_access_lines(lines: ReadLine
         line["event"]
         for line in logged
         if line["logger"] == "core.platform.observability.access_log"
-    ] == ["request"]
+    ] == ["http.request_served"]

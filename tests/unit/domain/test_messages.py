@@ -11,7 +11,7 @@ from activities.assets import AssetActivities
 from activities.executions import ExecutionActivities
 from activities.jobs import JobActivities
 from activities.webhooks import WebhookActivities
-from tests.unit.messages import GOLDEN, MESSAGES, encoded
+from tests.unit.domain.messages import GOLDEN, MESSAGES, encoded
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 from workflows.execution import ExecutionWorkflow
 

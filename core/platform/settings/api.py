@@ -1,0 +1,60 @@
+"""Settings of the API process and of its public address."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from core.platform.settings.base import Port, Requests, Settings, Url, split_commas
+from core.platform.urls import url_host_port
+
+
+class PublicAddressSettings(Settings):
+    """The API's address, which links and callback URLs contain."""
+
+    api_host: str = Field(default="127.0.0.1", description="address the API listens on")
+    api_port: Port = Field(default=8080, description="port the API listens on")
+    public_url: Url | None = Field(
+        default=None,
+        description="address at which clients reach the API; default: http://API_HOST:API_PORT",
+    )
+
+    @property
+    def public_base_url(self) -> str:
+        """PUBLIC_URL or its default, without a trailing slash."""
+        return self.public_url or f"http://{url_host_port(self.api_host, self.api_port)}"
+
+
+class ApiSettings(PublicAddressSettings):
+    """The API's listeners and the rate limits of API keys and users."""
+
+    metrics_host: str = Field(default="127.0.0.1", description="address of the metrics listeners")
+    metrics_port: Port = Field(default=9101, description="port of /metrics; 0: none")
+    rate_limit_writes: Requests = Field(
+        default=100,
+        description="changing requests of one API key per window; 0: no limit",
+    )
+    rate_limit_reads: Requests = Field(
+        default=3000,
+        description="reading requests of one API key per window; 0: no limit",
+    )
+    rate_limit_window_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        default=900, description="time in which a whole limit becomes available again"
+    )
+    rate_limit_user_factor: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        default=5,
+        description="all keys and tokens of a user together may send this multiple of a key's limit",
+    )
+
+
+class ServerSettings(Settings):
+    """Limits of the API's HTTP server."""
+
+    api_max_connections: Annotated[int, Field(ge=16, le=100_000)] = Field(
+        default=4096,
+        description="connections and requests of one API process at once; requests beyond get a 503",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)] = Field(
+        default=(),
+        description="comma-separated origins of pages that may call the API from a browser; default: none",
+    )

@@ -1,0 +1,172 @@
+"""Translation between our messages and fal's JSON."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from core.domain.failures import Failure, FailureCode
+from core.domain.messages.jobs import JobReport, Output
+from core.domain.plans import StepKind
+from core.domain.states import JobState
+from core.providers.create_outcome import Refusal
+from core.providers.matching import Candidate
+from core.providers.port import Model, ModelInputs
+from core.providers.pricing import billed_quantity
+from core.providers.responses import (
+    Response,
+    as_job_id,
+    as_list,
+    as_media_url,
+    as_object,
+    as_text,
+    as_time,
+    scrubbed,
+    unavailable,
+)
+from core.providers.vendors.fal.catalogue import FLUX_SCHNELL, SEEDANCE_PRO, picture_size
+
+_CANCELLED_TYPES: Final = frozenset({"client_cancelled", "client_disconnected"})
+_TIMEOUT_TYPES: Final = frozenset({"request_timeout", "startup_timeout", "generation_timeout"})
+# These statuses describe the read and not the job.
+_READ_FAILED: Final = frozenset({401, 403, 404, 408, 409, 429})
+_INPUT_REJECTED: Final = frozenset({400, 413, 415, 422})
+
+
+def _picture_body(model: Model, inputs: ModelInputs) -> dict[str, object]:
+    width, height = picture_size(model, inputs)
+    body: dict[str, object] = {
+        "prompt": inputs.prompt,
+        "image_size": {"width": width, "height": height},
+        "num_images": 1,
+        "num_inference_steps": 4,
+        "enable_safety_checker": True,
+        "output_format": "jpeg",
+    }
+    return body if inputs.seed is None else {**body, "seed": inputs.seed}
+
+
+def _video_body(model: Model, inputs: ModelInputs) -> dict[str, object]:
+    body: dict[str, object] = {
+        "prompt": inputs.prompt,
+        "image_url": inputs.image_url,
+        "resolution": inputs.resolution or model.default_resolution,
+        "duration": str(inputs.duration_seconds or model.default_duration_seconds),
+        "aspect_ratio": inputs.aspect_ratio or "auto",
+        "enable_safety_checker": True,
+    }
+    return body if inputs.seed is None else {**body, "seed": inputs.seed}
+
+
+BODIES: Final[Mapping[str, Callable[[Model, ModelInputs], dict[str, object]]]] = {
+    FLUX_SCHNELL.id: _picture_body,
+    SEEDANCE_PRO.id: _video_body,
+}
+"""The function that makes a create request's body, by model id."""
+
+
+def read_refusal(response: Response) -> Refusal | None:
+    """Return the refusal of a create call, or None if the body is not in fal's error format."""
+    body = response.object()
+    if not _has_error_format(body):
+        return None
+    if "content_policy_violation" in _error_types(response):
+        return Refusal(code=FailureCode.CONTENT_MODERATED)
+    return Refusal(detail=_message(body) if response.status_code in _INPUT_REJECTED else "")
+
+
+def read_candidate(item: Mapping[str, object]) -> Candidate:
+    """Return an item of fal's history as a candidate for a look-up."""
+    return Candidate(
+        job_id=as_job_id(item.get("request_id")),
+        sent_at=as_time(item.get("sent_at")),
+        inputs=as_object(item.get("json_input")) or None,
+    )
+
+
+def cancelled_report() -> JobReport:
+    """Return the report of a job cancelled before it had an output: fal bills outputs only."""
+    return JobReport(
+        state=JobState.CANCELLED, failure=Failure.of(FailureCode.CANCELLED), charged=False
+    )
+
+
+def ended_report(status: Mapping[str, object], result: Response) -> JobReport:
+    """Return the report of a COMPLETED request, which may have succeeded or failed.
+
+    The result's response carries the model's own status code.
+    Raises ProviderUnavailableError if the result could not be read.
+    """
+    body = result.object()
+    units = result.headers.get("x-fal-billable-units")
+    units = units if billed_quantity(units) is not None else None
+    if result.status_code == 200 and body:
+        return _output_report(body, units)
+    has_error = bool(status.get("error") or status.get("error_type"))
+    if not has_error and (
+        result.ok or result.status_code in _READ_FAILED or not _has_error_format(body)
+    ):
+        raise unavailable(result)
+    types = _error_types(result, status.get("error_type"))
+    if types & _CANCELLED_TYPES or result.status_code == 499:
+        return cancelled_report()
+    code = _failure_code(types, result.status_code)
+    detail = _message(body) if code is FailureCode.PROVIDER_REJECTED_INPUT else ""
+    # fal bills outputs and no failures, unless this header reports a quantity.
+    return _failed_report(code, detail, units=units, charged=units is not None)
+
+
+def _output_report(body: Mapping[str, object], units: str | None) -> JobReport:
+    pictures = [as_media_url(as_object(item).get("url")) for item in as_list(body.get("images"))]
+    video = as_media_url(as_object(body.get("video")).get("url"))
+    outputs = [Output(url=url, kind=StepKind.IMAGE) for url in pictures if url]
+    if video:
+        outputs.append(Output(url=video, kind=StepKind.VIDEO))
+    if True in as_list(body.get("has_nsfw_concepts")):
+        # The image is black, and it is billed.
+        return _failed_report(FailureCode.CONTENT_MODERATED, units=units, charged=True)
+    if not outputs:
+        return _failed_report(FailureCode.PROVIDER_EMPTY_OUTPUT, units=units, charged=None)
+    return JobReport(
+        state=JobState.COMPLETED, outputs=tuple(outputs), billed_units=units, charged=True
+    )
+
+
+def _failed_report(
+    code: FailureCode, detail: str = "", *, units: str | None, charged: bool | None
+) -> JobReport:
+    return JobReport(
+        state=JobState.FAILED, failure=Failure.of(code, detail), billed_units=units, charged=charged
+    )
+
+
+def _failure_code(types: frozenset[str], status_code: int) -> FailureCode:
+    if "content_policy_violation" in types:
+        return FailureCode.CONTENT_MODERATED
+    if "no_media_generated" in types:
+        return FailureCode.PROVIDER_EMPTY_OUTPUT
+    if types & _TIMEOUT_TYPES or status_code == 504:
+        return FailureCode.PROVIDER_TIMED_OUT
+    if status_code in _INPUT_REJECTED:
+        return FailureCode.PROVIDER_REJECTED_INPUT
+    return FailureCode.PROVIDER_FAILED
+
+
+def _has_error_format(body: Mapping[str, object]) -> bool:
+    detail = body.get("detail")
+    return bool(as_text(detail)) or (bool(as_list(detail)) and all(map(as_object, as_list(detail))))
+
+
+def _error_types(response: Response, *more: object) -> frozenset[str]:
+    body = response.object()
+    listed = (as_object(item).get("type") for item in as_list(body.get("detail")))
+    header = response.headers.get("x-fal-error-type")
+    return frozenset(map(as_text, [*listed, body.get("error_type"), header, *more]))
+
+
+def _message(body: Mapping[str, object]) -> str:
+    """Return fal's first complaint as "field: message", scrubbed."""
+    detail = body.get("detail")
+    if isinstance(detail, str):
+        return scrubbed(detail)
+    first = as_object(next(iter(as_list(detail)), None))
+    field = as_text(next(reversed(as_list(first.get("loc"))), None))
+    return scrubbed(": ".join(part for part in (field, as_text(first.get("msg"))) if part))

@@ -1,0 +1,185 @@
+"""Translation between our messages and Replicate's JSON."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from core.domain.failures import Failure, FailureCode
+from core.domain.messages.jobs import JobReport, Output
+from core.domain.plans import StepKind
+from core.domain.states import JobState
+from core.providers.create_outcome import Refusal
+from core.providers.matching import Candidate
+from core.providers.port import Lookup, Model, ModelInputs
+from core.providers.responses import (
+    Response,
+    as_job_id,
+    as_list,
+    as_media_url,
+    as_object,
+    as_seconds,
+    as_text,
+    as_time,
+    retry_after_seconds,
+    scrubbed,
+)
+from core.providers.vendors.replicate.catalogue import FLUX_SCHNELL, MODELS, SEEDANCE_PRO
+
+# Model failures have no code, only a text such as "flagged as sensitive (E005)". Nothing else
+# distinguishes moderation from other failures.
+_MODERATED: Final = re.compile(
+    r"(?i)flagged|sensitive|nsfw|moderat|content polic|safety (?:filter|check|system)"
+)
+_RESETS_IN: Final = re.compile(r"resets in ~?([0-9]{1,9})\s*s")
+
+
+def _picture_input(model: Model, inputs: ModelInputs) -> dict[str, object]:
+    body: dict[str, object] = {
+        "prompt": inputs.prompt,
+        "aspect_ratio": inputs.aspect_ratio or model.default_aspect_ratio,
+        "num_outputs": 1,
+        "megapixels": "1",
+        "output_format": "jpg",
+    }
+    return body if inputs.seed is None else {**body, "seed": inputs.seed}
+
+
+def _video_input(model: Model, inputs: ModelInputs) -> dict[str, object]:
+    body: dict[str, object] = {
+        "prompt": inputs.prompt,
+        "duration": inputs.duration_seconds or model.default_duration_seconds,
+        "resolution": inputs.resolution or model.default_resolution,
+        "fps": 24,
+    }
+    # With an image the model uses the image's shape and ignores aspect_ratio.
+    if inputs.image_url is None:
+        body["aspect_ratio"] = inputs.aspect_ratio or model.default_aspect_ratio
+    else:
+        body["image"] = inputs.image_url
+    return body if inputs.seed is None else {**body, "seed": inputs.seed}
+
+
+INPUTS: Final[Mapping[str, Callable[[Model, ModelInputs], dict[str, object]]]] = {
+    FLUX_SCHNELL.id: _picture_input,
+    SEEDANCE_PRO.id: _video_input,
+}
+"""The function that makes a create request's `input`, by model id."""
+
+
+def read_refusal(response: Response, now: float) -> Refusal | None:
+    """Return the refusal of a create call, or None if the body is not a problem document."""
+    body = response.object()
+    message = _problem_message(body)
+    if message is None or body.get("status", response.status_code) != response.status_code:
+        return None
+    delay = 0.0
+    if response.status_code == 429:
+        resets = _RESETS_IN.search(message)
+        text = resets[1] if resets else response.headers.get("ratelimit-reset")
+        delay = retry_after_seconds(text, datetime.fromtimestamp(now, UTC))
+    if response.status_code not in (400, 413, 415, 422):
+        return Refusal(retry_after_seconds=delay)
+    if _MODERATED.search(message):
+        return Refusal(code=FailureCode.CONTENT_MODERATED)
+    return Refusal(detail=scrubbed(message))
+
+
+def _problem_message(body: Mapping[str, object]) -> str | None:
+    """Return the message of a problem document, or None for another format."""
+    detail = body.get("detail")
+    if first := next(iter(as_list(detail)), None):
+        detail = first if isinstance(first, str) else as_object(first).get("msg")
+    return as_text(detail) or as_text(body.get("title")) or None
+
+
+def read_candidate(item: Mapping[str, object], lookup: Lookup) -> Candidate:
+    """Return a listed prediction as a candidate for a look-up.
+
+    A prediction with our callback URL is ours, whatever the list shows of its input.
+    """
+    webhook = lookup.request.body.get("webhook")
+    has_our_webhook = webhook is not None and item.get("webhook") == webhook
+    inputs = lookup.request.body.get("input") if has_our_webhook else item.get("input")
+    return Candidate(
+        job_id=as_job_id(item.get("id")),
+        sent_at=as_time(item.get("created_at")),
+        inputs=as_object(inputs) or None,
+    )
+
+
+def read_report(body: Mapping[str, object]) -> JobReport:
+    """Return the report of a prediction; an unknown status counts as still running."""
+    match body.get("status"):
+        case "succeeded":
+            return _succeeded_report(body)
+        case "failed":
+            return _failed_report(body)
+        case "canceled":
+            return _canceled_report(body)
+        case "aborted":  # its deadline passed before it started
+            return JobReport(
+                state=JobState.FAILED,
+                failure=Failure.of(FailureCode.PROVIDER_TIMED_OUT),
+                charged=False,
+            )
+        case _:
+            return JobReport(state=JobState.SUBMITTED)
+
+
+def _succeeded_report(body: Mapping[str, object]) -> JobReport:
+    output = body.get("output")
+    urls = [as_media_url(item) for item in (as_list(output) or (output,))]
+    kind = _kind_of(as_text(body.get("model")))
+    outputs = tuple(Output(url=url, kind=kind) for url in urls if url)
+    if outputs:
+        return JobReport(
+            state=JobState.COMPLETED, outputs=outputs, run_seconds=_run_seconds(body), charged=True
+        )
+    expired = body.get("data_removed") is True
+    code = FailureCode.OUTPUT_EXPIRED if expired else FailureCode.PROVIDER_EMPTY_OUTPUT
+    return JobReport(
+        state=JobState.FAILED, failure=Failure.of(code), charged=True if expired else None
+    )
+
+
+def _kind_of(model_id: str) -> StepKind:
+    return next((model.kind for model in MODELS if model.id == model_id), StepKind.VIDEO)
+
+
+def _failed_report(body: Mapping[str, object]) -> JobReport:
+    error = as_text(body.get("error"))
+    if _MODERATED.search(error):
+        failure = Failure.of(FailureCode.CONTENT_MODERATED)
+    else:
+        failure = Failure.of(FailureCode.PROVIDER_FAILED, scrubbed(error))
+    return JobReport(
+        state=JobState.FAILED, failure=failure, run_seconds=_run_seconds(body), charged=False
+    )
+
+
+def _canceled_report(body: Mapping[str, object]) -> JobReport:
+    """Return the report of a canceled prediction, which is charged if it ran.
+
+    Replicate also reports "canceled" when a prediction's own deadline (Cancel-After) ended it;
+    that is a timeout.
+    """
+    run_seconds = _run_seconds(body)
+    deadline, ended = as_time(body.get("deadline")), as_time(body.get("completed_at"))
+    timed_out = deadline is not None and ended is not None and ended >= deadline
+    code = FailureCode.PROVIDER_TIMED_OUT if timed_out else FailureCode.CANCELLED
+    return JobReport(
+        state=JobState.FAILED if timed_out else JobState.CANCELLED,
+        failure=Failure.of(code),
+        run_seconds=run_seconds,
+        charged=run_seconds is not None,
+    )
+
+
+def _run_seconds(body: Mapping[str, object]) -> float | None:
+    """Return the run time that Replicate measured, else the time from start to end."""
+    seconds = as_seconds(as_object(body.get("metrics")).get("predict_time"))
+    started, ended = as_time(body.get("started_at")), as_time(body.get("completed_at"))
+    if seconds is None and started is not None and ended is not None:
+        return max(0.0, (ended - started).total_seconds())
+    return seconds
