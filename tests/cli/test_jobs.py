@@ -1,6 +1,4 @@
-"""`python -m cli jobs | submits | audit` as an operator runs it: what it prints, refuses and writes
-down.
-"""
+"""`takeone-admin jobs`, `submits` and `audit`: output, refusals and audit entries."""
 
 import asyncio
 from collections.abc import AsyncGenerator

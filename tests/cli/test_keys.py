@@ -1,6 +1,4 @@
-"""`keys create --scope`, `users link`, `unlink`, `identities`: done, refused in one line, and
-written down.
-"""
+"""`takeone-admin keys create` with scopes, and the identities of users."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`python -m cli secrets` as an operator runs it, also killed in the middle."""
+"""`takeone-admin secrets`: counting and rotating, also after a kill during the rotation."""
 
 import asyncio
 import base64

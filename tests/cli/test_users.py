@@ -1,4 +1,4 @@
-"""`python -m cli` as its users run it."""
+"""`takeone-admin users`: accounts, limits and one-line refusals."""
 
 import pytest
 

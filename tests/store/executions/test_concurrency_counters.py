@@ -17,7 +17,11 @@ from core.domain.money import NanoUsd
 from core.domain.retries import decide_retry
 from core.domain.states import CostBasis, ExecutionStatus, JobState
 from core.store.database import Database
-from core.store.executions.concurrency_counters import LoadLimits, OpenLimitReachedError, recount
+from core.store.executions.concurrency_counters import (
+    ConcurrencyLimits,
+    OpenLimitReachedError,
+    recount,
+)
 from core.store.executions.executions import (
     insert_execution,
     mark_cancel_requested,
@@ -26,7 +30,7 @@ from core.store.executions.retries import lock_execution, lock_purchases, queue_
 from core.store.executions.unfinished import FRONT, find_next, list_queued
 from core.store.jobs.jobs import mark_job_ended
 from core.store.money.settlement import settle_charge
-from core.store.recovery.rebuild import queue_for_walk
+from core.store.recovery.rebuild import requeue_execution
 from tests.store.executions.concurrency import TWO, Starter, claim, counters, limited, queued
 from tests.store.test_sql import CONSTANTS
 from tests.support.rows import (
@@ -80,7 +84,7 @@ def test_every_statement_that_changes_an_execution_status_is_tested() -> None:
         "executions.executions.CLAIM_EXECUTION",  # claimed
         "executions.executions.END_EXECUTION",  # every end
         "executions.retries.QUEUE_AGAIN",  # retried
-        "recovery.rebuild.QUEUE_FOR_WALK",  # recovered
+        "recovery.rebuild.REQUEUE_EXECUTION",  # recovered
         "recovery.start_memo.MAKE_EXECUTION",  # made again (tests/maintenance/test_recovery.py)
     }
 
@@ -195,7 +199,7 @@ async def test_end_starts_whoever_is_next(database: Database) -> None:
 async def test_end_starts_nobody_without_a_limit(database: Database) -> None:
     user_id = await limited(database)
     one, _ = await queued(database, user_id, 2)
-    starter = Starter(database, LoadLimits())
+    starter = Starter(database, ConcurrencyLimits())
     await starter.end(one.ref)
     assert starter.started == []
 
@@ -207,11 +211,13 @@ async def test_accepted_execution_has_room_while_all_that_are_open_may_run(
     has_room: list[bool] = []
     for _ in range(3):
         async with database.as_user(user_id) as conn:
-            has_room.append(await insert_execution(conn, new_execution(user_id), LoadLimits()))
+            has_room.append(
+                await insert_execution(conn, new_execution(user_id), ConcurrencyLimits())
+            )
     assert has_room == [True, True, False]
 
 
-async def retried(database: Database, one: Accepted, limits: LoadLimits) -> bool:
+async def retried(database: Database, one: Accepted, limits: ConcurrencyLimits) -> bool:
     async with database.as_user(one.user_id) as conn:
         execution = await lock_execution(conn, one.user_id, one.execution_id)
         assert execution is not None
@@ -230,10 +236,10 @@ async def test_retry_takes_an_open_place_or_is_refused(database: Database) -> No
     await starter.end(one.ref)
     (other,) = await queued(database, user_id, 1)
     with pytest.raises(OpenLimitReachedError):
-        await retried(database, one, LoadLimits())
+        await retried(database, one, ConcurrencyLimits())
     assert await counters(database, user_id) == (1, 0)
     await starter.end(other.ref)
-    assert await retried(database, one, LoadLimits())
+    assert await retried(database, one, ConcurrencyLimits())
     assert await counters(database, user_id) == (1, 0)
     again = replace(one.ref, generation=2)
     assert (await claim(database, one.ref)).outcome is ClaimOutcome.LOST
@@ -251,7 +257,7 @@ async def test_recovered_execution_gives_its_place_to_run_back(database: Databas
     await claim(database, one.ref)
     for _ in range(2):
         async with database.as_system() as conn:
-            assert await queue_for_walk(conn, one.execution_id, 1, cancel_reason=None)
+            assert await requeue_execution(conn, one.execution_id, 1, cancel_reason=None)
         assert await counters(database, user_id) == (2, 0)
     assert (await claim(database, one.ref)).outcome is ClaimOutcome.CLAIMED
     assert await counters(database, user_id) == (2, 1)
@@ -355,7 +361,7 @@ async def _lane(database: Database, user_id: UserId) -> int:
     """Six executions, one after the other, each with a retry. The most that were seen running at
     once.
     """
-    starter, most = Starter(database, LoadLimits()), 0
+    starter, most = Starter(database, ConcurrencyLimits()), 0
     for _ in range(6):
         one = await accept(database, new_execution(user_id), claimed=False)
         async with asyncio.timeout(60):
@@ -368,7 +374,7 @@ async def _lane(database: Database, user_id: UserId) -> int:
             )
         await _settle(database, one)
         await asyncio.gather(*(starter.end(one.ref) for _ in range(3)))
-        await retried(database, one, LoadLimits())
+        await retried(database, one, ConcurrencyLimits())
         again = replace(one.ref, generation=2)
         await asyncio.gather(claim(database, again), starter.end(again), starter.end(again))
     return most

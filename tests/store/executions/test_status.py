@@ -13,7 +13,7 @@ from core.domain.states import CostBasis, ExecutionStatus, JobState
 from core.platform.crypto.sealing import Sealer
 from core.store.accounts.users import UserLimits, insert_user, set_limits
 from core.store.database import Connection, Database
-from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import NewExecution, NewStep, insert_execution
 from core.store.executions.status import (
     ExecutionFilter,
@@ -103,7 +103,7 @@ async def _buy_again(
     )
     hold = Hold.at(QUOTE, job_id=job_id, provider="fal", model="m")
     total = await insert_charges(conn, user_id, execution_id, [hold])
-    await admit_execution(conn, user_id, LoadLimits(), total, videos=0)
+    await admit_execution(conn, user_id, ConcurrencyLimits(), total, videos=0)
     return job_id
 
 

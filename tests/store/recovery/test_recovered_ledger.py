@@ -11,7 +11,7 @@ from core.domain.plans import StepKind
 from core.domain.retries import Fate, decide_retry
 from core.domain.states import ExecutionStatus
 from core.store.database import Database
-from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import NewExecution, claim_execution
 from core.store.executions.retries import lock_execution, lock_purchases, queue_again
 from core.store.money.refunds import refund_by_hand
@@ -49,7 +49,7 @@ async def retried(database: Database, one: Accepted) -> Document:
             for item in steps
             if item.fate is Fate.BOUGHT
         }
-        assert await queue_again(conn, execution, steps, quotes, LoadLimits())
+        assert await queue_again(conn, execution, steps, quotes, ConcurrencyLimits())
         return Document(document=await get_accepted(conn, one.execution_id))
 
 
