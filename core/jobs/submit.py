@@ -32,13 +32,8 @@ from core.providers.port import CreateRequest, ModelInputs, Provider
 from core.providers.registry import Providers
 from core.store.database import DATABASE_DOWN, Connection, Database
 from core.store.files.object_storage import ObjectStore
-from core.store.jobs.jobs import (
-    JobRecord,
-    begin_send,
-    get_job,
-    mark_send_answered,
-    take_back_send,
-)
+from core.store.jobs.jobs import JobRecord, get_job
+from core.store.jobs.sends import begin_send, mark_send_answered, withdraw_send
 from core.store.providers.capacity import Admitted, Deferral
 from core.store.providers.user_keys import current_key
 from core.store.recovery.restore_marker import SerialWatch
@@ -215,7 +210,7 @@ class JobSubmitter:
         Raises the database's errors while it stays down; `find` then reads the job's row later.
         """
         async with self.database.as_user(ref.user_id) as conn:
-            number = await take_back_send(conn, ref.job_id, sender)
+            number = await withdraw_send(conn, ref.job_id, sender)
             if number is None:
                 return await sent_already(conn, ref, await get_job(conn, ref.job_id))
             await mark_send_answered(
