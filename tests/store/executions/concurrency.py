@@ -24,7 +24,7 @@ from tests.support.rows import Accepted, accept, new_execution, new_user
 TWO = ConcurrencyLimits(running_executions=2)
 
 
-async def limited(
+async def user_with_limits(
     database: Database, *, opened: int | None = None, running: int | None = None
 ) -> UserId:
     limits = UserLimits(
@@ -36,7 +36,7 @@ async def limited(
     return await new_user(database, limits)
 
 
-async def queued(database: Database, user_id: UserId, number: int) -> list[Accepted]:
+async def accept_queued(database: Database, user_id: UserId, number: int) -> list[Accepted]:
     return [await accept(database, new_execution(user_id), claimed=False) for _ in range(number)]
 
 
@@ -47,8 +47,8 @@ async def claim(
         return await claim_execution(conn, ref, limits)
 
 
-async def counters(database: Database, user_id: UserId) -> tuple[int, int]:
-    """Open and running; and they are what the rows say."""
+async def read_counters(database: Database, user_id: UserId) -> tuple[int, int]:
+    """Return the open and running counters, which must match the rows."""
     async with database.as_user(user_id) as conn:
         row = await conn.fetchrow(
             "SELECT c.open_executions, c.running_executions,"
@@ -63,7 +63,7 @@ async def counters(database: Database, user_id: UserId) -> tuple[int, int]:
 
 
 class Starter:
-    """The end of an execution, as a worker does it; and what it started then."""
+    """Ends executions as a worker does, and records the executions that are started next."""
 
     def __init__(self, database: Database, limits: ConcurrencyLimits = TWO) -> None:
         self._temporal = FakeTemporal()
