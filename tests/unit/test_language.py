@@ -45,6 +45,7 @@ CLEAN = (
     "core/webhooks/",
     "tests/activities/",
     "tests/bench/",
+    "tests/end_to_end/",
     "tests/maintenance/",
     "tests/store/accounts/",
     "tests/store/executions/",
