@@ -1,6 +1,4 @@
-"""Refunds: booked once, never more than was billed; month and day have the room again, and the
-books add up.
-"""
+"""Refunds: booked once, at most the billed amount, and deducted from the month and the day."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -40,7 +38,7 @@ async def database(
 
 
 async def bought(database: Database, limits: UserLimits | None = None) -> Accepted:
-    """Its image is settled with COST, which the provider has reported."""
+    """Return an execution whose image is settled with COST, as the provider reported it."""
     user_id = await (new_user(database, limits) if limits is not None else new_user(database))
     one = await accept(database, new_execution(user_id))
     await buy(database, one, f"req-{one.image.job_id}", COST)
@@ -55,7 +53,7 @@ async def refund(
 
 
 async def money_of(database: Database, one: Accepted) -> tuple[int, int, int]:
-    """Settled by the charges, by the month, by the day; the books add up."""
+    """Return the settled sums of the charges, the month and the day of a balanced ledger."""
     async with database.reading_all() as conn:
         assert await list_findings(conn) == []
         settled = (await get_money(conn, one.execution_id)).settled_nano_usd
@@ -66,7 +64,7 @@ async def money_of(database: Database, one: Accepted) -> tuple[int, int, int]:
     return settled, month, day
 
 
-async def test_refund_takes_its_amount_from_the_cost_and_gives_the_room_back(
+async def test_refund_reduces_the_cost_and_the_budget_usage(
     database: Database,
 ) -> None:
     one = await bought(database)
@@ -79,7 +77,7 @@ async def test_refund_takes_its_amount_from_the_cost_and_gives_the_room_back(
     assert await money_of(database, one) == (COST - 4, COST - 4, day - 4)
 
 
-async def test_refund_repeated_changes_nothing_and_another_one_has_its_reference(
+async def test_repeated_refund_changes_nothing(
     database: Database,
 ) -> None:
     one = await bought(database)
@@ -97,7 +95,7 @@ async def test_refund_repeated_changes_nothing_and_another_one_has_its_reference
     assert (await money_of(database, one))[:2] == (COST - 13, COST - 13)
 
 
-async def test_refund_many_times_at_once_is_one(database: Database) -> None:
+async def test_concurrent_repeats_of_a_refund_book_it_once(database: Database) -> None:
     one = await bought(database)
     done = await asyncio.gather(
         *(refund(database, one.image.job_id, 9, "credit 9") for _ in range(8))
@@ -116,7 +114,7 @@ async def test_refund_is_never_more_than_was_billed(database: Database) -> None:
     assert (await money_of(database, one))[:2] == (0, 0)
 
 
-async def test_refund_is_of_what_the_provider_billed(fresh_database: FreshDatabase) -> None:
+async def test_refund_requires_a_billed_charge(fresh_database: FreshDatabase) -> None:
     async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
         await _refuse_what_was_not_billed(database)
 
@@ -136,10 +134,8 @@ async def _refuse_what_was_not_billed(database: Database) -> None:
         await refund(database, JobId("job_none"), 1)
 
 
-async def test_bill_read_once_more_after_a_refund_is_the_same_bill(database: Database) -> None:
-    """A settlement that is repeated names what was billed; that some of it came back is no other
-    bill.
-    """
+async def test_repeated_settlement_after_a_refund_is_no_conflict(database: Database) -> None:
+    """A repeated settlement states the billed amount, which a refund does not change."""
     one = await bought(database)
     await refund(database, one.image.job_id, 4)
     for again in (settle_charge, record_cost):
@@ -151,11 +147,11 @@ async def test_bill_read_once_more_after_a_refund_is_the_same_bill(database: Dat
     assert (await money_of(database, one))[0] == COST - 4
 
 
-async def test_refund_makes_room_for_the_next_hold(database: Database) -> None:
+async def test_refund_allows_the_next_hold(database: Database) -> None:
     price = IMAGE_PRICE + VIDEO_PRICE
     limit = (
         VIDEO_PRICE + COST + price - 4
-    )  # the video is held still, the image settled; the next needs both
+    )  # the video is held and the image settled; the next hold needs both
     one = await bought(database, UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(limit)))
     with pytest.raises(BudgetExceededError):
         await accept(database, new_execution(one.user_id))
