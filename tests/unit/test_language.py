@@ -43,6 +43,7 @@ CLEAN = (
     "core/store/secrets/",
     "core/store/webhooks/",
     "core/webhooks/",
+    "deploy/",
     "tests/activities/",
     "tests/bench/",
     "tests/end_to_end/",
