@@ -72,14 +72,14 @@ async def serve(settings: WorkerProcess) -> int:
         detector = RestoreDetector(
             database=activities.database,
             objects=activities.objects,
-            high_water=activities.high_water,
+            serial_watch=activities.serial_watch,
             leads=lambda: reconciler.leads,
         )
         if not await detector.wait_until_current(stopping):
             return 0
         await work(settings, client, activities, reconciler, detector, stopping)
     log.info("worker.stopped")
-    return DATABASE_BEHIND_EXIT if activities.high_water.behind.is_set() else 0
+    return DATABASE_BEHIND_EXIT if activities.serial_watch.behind.is_set() else 0
 
 
 async def work(

@@ -25,7 +25,7 @@ from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
 from core.platform.temporal.policies import START_RPC_TIMEOUT
 from core.store.database import DATABASE_DOWN, Connection, Database
-from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import (
     NO_LIMITS,
     EndedExecution,
@@ -66,7 +66,7 @@ class ExecutionActivities:
     client: Client
     database: Database
     links: AssetLinks
-    limits: LoadLimits = NO_LIMITS
+    limits: ConcurrencyLimits = NO_LIMITS
 
     @activity.defn(name="claim_execution")
     async def claim(self, ref: ExecutionRef) -> ClaimResult:

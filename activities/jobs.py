@@ -37,7 +37,7 @@ from core.store.files.object_storage import ObjectStore
 from core.store.jobs.callbacks import notify_job
 from core.store.jobs.jobs import JobRecord, get_job, mark_cancel_sent, mark_reported
 from core.store.money.charges import get_money
-from core.store.recovery.restore_marker import HighWater
+from core.store.recovery.restore_marker import SerialWatch
 
 log = get_logger(__name__)
 
@@ -57,7 +57,7 @@ class JobActivities:
     callback_urls: dict[str, str]
     wakeups: Wakeups
     keys: KeyRing
-    high_water: HighWater = field(default_factory=HighWater)
+    serial_watch: SerialWatch = field(default_factory=SerialWatch)
     admission: ProviderAdmission = field(default_factory=ProviderAdmission)
 
     @property
@@ -69,7 +69,7 @@ class JobActivities:
             tokens=self.tokens,
             callback_urls=self.callback_urls,
             keys=self.keys,
-            high_water=self.high_water,
+            serial_watch=self.serial_watch,
             admission=self.admission,
         )
 

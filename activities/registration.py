@@ -24,9 +24,9 @@ from core.platform.temporal import policies
 from core.platform.urls import callback_base_url, callback_note
 from core.providers.registry import Providers, provider_address
 from core.store.database import Database
-from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.files.object_storage import ObjectStore
-from core.store.recovery.restore_marker import HighWater
+from core.store.recovery.restore_marker import SerialWatch
 from core.webhooks.asset_links import AssetLinks
 from core.webhooks.concurrency import AttemptSlots
 from core.webhooks.sender import WebhookHttpSettings
@@ -48,20 +48,20 @@ class Activities:
     objects: ObjectStore
     providers: Providers
     keys: KeyRing
-    high_water: HighWater
+    serial_watch: SerialWatch
 
 
 @asynccontextmanager
 async def open_activities(settings: WorkerProcess, client: Client) -> AsyncGenerator[Activities]:
     """Open the clients and yield the activities that use them; close all clients at the end."""
     sealer = Sealer(settings.encryption_key_bytes())
-    high_water = HighWater()
+    serial_watch = SerialWatch()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
             Database.open(
                 settings.database_url.get_secret_value(),
                 max_connections=settings.database_pool_size,
-                verify=high_water.verify,
+                verify=serial_watch.verify,
             )
         )
         providers = await stack.enter_async_context(Providers.open(settings))
@@ -76,14 +76,14 @@ async def open_activities(settings: WorkerProcess, client: Client) -> AsyncGener
             objects=objects,
             providers=providers,
             keys=keys,
-            high_water=high_water,
+            serial_watch=serial_watch,
             executions=ExecutionActivities(
                 client=client,
                 database=database,
                 links=AssetLinks(
                     public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url
                 ),
-                limits=LoadLimits.of(settings),
+                limits=ConcurrencyLimits.of(settings),
             ),
             jobs=JobActivities(
                 database=database,
@@ -92,7 +92,7 @@ async def open_activities(settings: WorkerProcess, client: Client) -> AsyncGener
                 tokens=CallbackTokens(sealer.derive_key(PURPOSE)),
                 callback_urls=_callback_urls(settings, providers.known_names),
                 wakeups=wakeups,
-                high_water=high_water,
+                serial_watch=serial_watch,
                 keys=keys,
                 admission=ProviderAdmission.of(settings, providers.known_names),
             ),

@@ -24,7 +24,7 @@ from core.platform.temporal.payload_encryption import payload_converter
 from core.providers.registry import Providers
 from core.store.accounts.rate_limit import RateLimits
 from core.store.database import Database
-from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.files.object_storage import ObjectStore
 
 
@@ -48,7 +48,7 @@ class Services:
     files_are_public: bool
     recovery: RecoveryAdmission
     rates: RateLimits
-    limits: LoadLimits
+    limits: ConcurrencyLimits
     issuer: Issuer | None
     outbound: OutboundRules
 
@@ -118,7 +118,7 @@ async def _services(
             window_seconds=settings.rate_limit_window_seconds,
             user_factor=settings.rate_limit_user_factor,
         ),
-        limits=LoadLimits.of(settings),
+        limits=ConcurrencyLimits.of(settings),
         issuer=issuer,
         outbound=settings.outbound_rules(),
     )

@@ -6,7 +6,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.problem_texts import BODY_TOO_LARGE, BODY_TOO_SLOW
+from api.http.problem_texts import BODY_INCOMPLETE, BODY_TOO_LARGE, BODY_TOO_SLOW
 from api.http.problems import CALLBACKS_PATH, ProblemError
 from core.domain.failures import FailureCode
 
@@ -50,6 +50,8 @@ class BodyLimits:
                     message = await receive()
             except TimeoutError:
                 raise _too_slow(self._body_seconds) from None
+            if message["type"] == "http.disconnect":
+                raise ProblemError(FailureCode.INVALID_REQUEST, BODY_INCOMPLETE)
             received_bytes += len(message.get("body", b""))
             is_complete = not message.get("more_body", False)
             if received_bytes > limit_bytes:

@@ -6,12 +6,10 @@ from typing import Final
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.ordering_problems import ordering_problem
-from api.http.problem_texts import BODY_INCOMPLETE
 from api.http.problems import ProblemError, problem_response, unavailable, validation_problem
 from core.domain.failures import FailureCode
 from core.ordering.errors import OrderingError
@@ -35,7 +33,6 @@ def install_error_handlers(app: FastAPI) -> None:
     app.exception_handler(OrderingError)(_ordering)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_framework)
-    app.exception_handler(ClientDisconnect)(_disconnected)
 
 
 async def _problem(request: Request, error: ProblemError) -> Response:
@@ -73,11 +70,6 @@ def _all_routes(routes: Sequence[BaseRoute]) -> Iterator[Route]:
         included: APIRouter | None = getattr(route, "original_router", None)
         if included is not None:
             yield from _all_routes(included.routes)
-
-
-async def _disconnected(request: Request, _error: ClientDisconnect) -> Response:
-    """Record a client that left early as its own fault; it does not receive this response."""
-    return problem_response(request, ProblemError(FailureCode.INVALID_REQUEST, BODY_INCOMPLETE))
 
 
 class UnexpectedErrors:

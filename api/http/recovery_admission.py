@@ -12,11 +12,11 @@ from fastapi import Request
 
 from api.http.problem_texts import RECOVERY_RUNNING
 from api.http.problems import unavailable
-from core.maintenance.restore_detector import CANNOT_LOOK, WHAT_TO_DO, find_behind
+from core.maintenance.restore_detector import CHECK_ERRORS, RECOVERY_ADVICE, detect_restore
 from core.platform.observability.logging import get_logger
 from core.store.database import Database
 from core.store.files.object_storage import ObjectStore
-from core.store.recovery.restore_marker import MarkUnreadableError, get_position
+from core.store.recovery.restore_marker import MarkerUnreadableError, get_position
 
 CACHE_SECONDS: Final = 1.0
 COMPARE_AGAIN_SECONDS: Final = 5.0
@@ -38,16 +38,16 @@ class RecoveryAdmission:
         """Compare once, as soon as storage and database answer. Workers compare periodically."""
         while True:
             try:
-                _, _, behind = await find_behind(self._database, self._objects)
-            except MarkUnreadableError as error:
+                _, _, behind = await detect_restore(self._database, self._objects)
+            except MarkerUnreadableError as error:
                 log.warning("restore_marker.unreadable", reason=str(error))
                 return
-            except CANNOT_LOOK as error:
+            except CHECK_ERRORS as error:
                 log.info("restore_marker.comparison_postponed", reason=type(error).__name__)
                 await asyncio.sleep(COMPARE_AGAIN_SECONDS)
             else:
                 if behind:
-                    log.error("restore_marker.database_behind", advice=WHAT_TO_DO)
+                    log.error("restore_marker.database_behind", advice=RECOVERY_ADVICE)
                 return
 
     async def is_recovering(self) -> bool:

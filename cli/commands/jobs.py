@@ -15,7 +15,7 @@ from core.store.database import Connection
 from core.store.jobs.cases import get_case, list_cases
 from core.store.jobs.manual_changes import (
     Adoption,
-    Booked,
+    ManualSettlement,
     adopt_by_hand,
     release_by_hand,
     settle_by_hand,
@@ -146,7 +146,7 @@ async def settle(
     if usd > UNUSUAL_NANO_USD and not yes:
         raise RefusedError(f"{usd_text(usd)} USD for one job is unusual: confirm with --yes")
     async with transaction(context) as conn:
-        booked = await settle_by_hand(conn, JobId(job), NanoUsd(usd), sure=yes)
+        booked = await settle_by_hand(conn, JobId(job), NanoUsd(usd), confirmed=yes)
         report = await _record_booking(conn, "jobs settle", job, booked, actor, note)
     return show(report, as_json)
 
@@ -205,7 +205,7 @@ async def refund(
 
 
 async def _record_booking(
-    conn: Connection, action: str, job: str, booked: Booked, actor: str, note: str | None
+    conn: Connection, action: str, job: str, booked: ManualSettlement, actor: str, note: str | None
 ) -> dict[str, object]:
     money = {
         "heldUsd": usd_text(booked.held_nano_usd),

@@ -1,34 +1,13 @@
-"""Every way a request can go wrong, in one closed list.
+"""Every way a request can fail, as one closed list of codes.
 
-    what the user asked for    invalid_request · unauthenticated · insufficient_scope · not_found ·
-                               method_not_allowed · unsupported_media_type ·
-                               payload_too_large · malformed_request
-                               · request_timed_out ·
-                               idempotency_conflict · idempotency_in_progress · rate_limited ·
-                               budget_exceeded · max_cost_exceeded ·
-                               open_limit_reached · content_moderated
-                               ·
-                               provider_rejected_input ·
-                               provider_key_refused ·
-                               execution_not_ended · nothing_to_retry
-                               ·
-                               possible_double_cost · endpoint_exists · endpoint_disabled
-    what the operator must do  provider_auth_failed · provider_credit_exhausted ·
-    provider_model_unavailable ·
-                               provider_not_accepting · service_budget_exceeded
-    what time may heal         provider_rate_limited · provider_unavailable ·
-    storage_unavailable · service_unavailable
-    what happened to a job     provider_failed · provider_timed_out · provider_empty_output ·
-    provider_bad_response ·
-                               submission_unknown · output_expired ·
-                               output_invalid · output_too_large ·
-                               output_address_refused ·
-                               deadline_exceeded
-    what was ordered           cancelled · terminated
-    our bug                    internal_error
+| who must act | for example |
+|---|---|
+| the user | invalid_request, not_found, budget_exceeded, content_moderated |
+| the operator | provider_auth_failed, service_budget_exceeded, submission_unknown |
+| none, a later attempt may succeed | provider_rate_limited, storage_unavailable |
 
-Two total tables stand over this list and nothing else: failure → Temporal
-(core/platform/temporal/failures.py) and failure → HTTP (api/http/problems.py).
+Two total tables map this list: to Temporal errors (core/platform/temporal/failures.py) and to HTTP
+responses (api/http/problems.py).
 """
 
 from dataclasses import dataclass
@@ -85,7 +64,7 @@ class FailureCode(StrEnum):
 
 
 class Acts(StrEnum):
-    """Who has to do something before it can work."""
+    """The party that must act before the request can succeed."""
 
     USER = "user"
     OPERATOR = "operator"
@@ -94,8 +73,10 @@ class Acts(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureKind:
-    """retryable: the same request may succeed later, unchanged. sentence: what a person is told,
-    without internals.
+    """The fixed properties of a failure code.
+
+    retryable: the same request may succeed later, unchanged.
+    sentence: the message for users, without internals.
     """
 
     retryable: bool
@@ -109,149 +90,148 @@ def _kind(retryable: bool, acts: Acts, sentence: str) -> FailureKind:
 
 FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.INVALID_REQUEST: _kind(False, Acts.USER, "The request is not valid."),
-    FailureCode.UNAUTHENTICATED: _kind(False, Acts.USER, "A valid API key is needed."),
-    FailureCode.INSUFFICIENT_SCOPE: _kind(
-        False, Acts.USER, "This needs a scope that the credential does not have."
+    FailureCode.UNAUTHENTICATED: _kind(
+        False, Acts.USER, "A valid API key or bearer token is required."
     ),
-    FailureCode.NOT_FOUND: _kind(False, Acts.USER, "There is nothing at this address."),
+    FailureCode.INSUFFICIENT_SCOPE: _kind(
+        False, Acts.USER, "The credential lacks the scope that this request requires."
+    ),
+    FailureCode.NOT_FOUND: _kind(False, Acts.USER, "The requested resource does not exist."),
     FailureCode.METHOD_NOT_ALLOWED: _kind(
-        False, Acts.USER, "This address does not take this method."
+        False, Acts.USER, "This address does not support the method."
     ),
     FailureCode.UNSUPPORTED_MEDIA_TYPE: _kind(
-        False, Acts.USER, "The body must be application/json."
+        False, Acts.USER, "The request body must be application/json."
     ),
-    FailureCode.PAYLOAD_TOO_LARGE: _kind(
-        False, Acts.USER, "The body is larger than this service accepts."
-    ),
-    FailureCode.MALFORMED_REQUEST: _kind(
-        False, Acts.USER, "This is not a request in HTTP/1.1 that can be understood."
-    ),
+    FailureCode.PAYLOAD_TOO_LARGE: _kind(False, Acts.USER, "The request body is too large."),
+    FailureCode.MALFORMED_REQUEST: _kind(False, Acts.USER, "The request is not valid HTTP/1.1."),
     FailureCode.REQUEST_TIMED_OUT: _kind(True, Acts.NOBODY, "The request did not arrive in time."),
     FailureCode.IDEMPOTENCY_CONFLICT: _kind(
-        False, Acts.USER, "This Idempotency-Key was used before with another body."
+        False, Acts.USER, "This Idempotency-Key was already used with a different request body."
     ),
     FailureCode.IDEMPOTENCY_IN_PROGRESS: _kind(
-        True, Acts.NOBODY, "The first request with this Idempotency-Key is still being answered."
+        True,
+        Acts.NOBODY,
+        "The first request with this Idempotency-Key is still in progress. Retry shortly.",
     ),
     FailureCode.RATE_LIMITED: _kind(
-        True, Acts.NOBODY, "Requests come faster than they may with this credential."
+        True, Acts.NOBODY, "Too many requests. Retry after the time in the Retry-After header."
     ),
     FailureCode.BUDGET_EXCEEDED: _kind(
-        False, Acts.USER, "The budget does not have room for this request."
+        False, Acts.USER, "The remaining budget does not cover the possible cost of this request."
     ),
     FailureCode.MAX_COST_EXCEEDED: _kind(
-        False, Acts.USER, "The request may cost more than its own maxCost."
+        False,
+        Acts.USER,
+        "The request may cost more than its maxCost. Raise maxCost or request less.",
     ),
     FailureCode.OPEN_LIMIT_REACHED: _kind(
-        True, Acts.NOBODY, "As many executions of this user are open as may be."
+        True, Acts.NOBODY, "Too many open executions for this account. Wait for one to finish."
     ),
     FailureCode.CONTENT_MODERATED: _kind(
-        False, Acts.USER, "The provider refused the content of this request."
+        False, Acts.USER, "The provider rejected the content of this request."
     ),
     FailureCode.PROVIDER_REJECTED_INPUT: _kind(
-        False, Acts.USER, "The provider refused the input of this step."
+        False, Acts.USER, "The provider rejected the input of this step."
     ),
     FailureCode.PROVIDER_KEY_REFUSED: _kind(
-        False, Acts.USER, "The provider refused your own key for it."
+        False, Acts.USER, "The provider rejected your own provider key. Replace the key."
     ),
     FailureCode.EXECUTION_NOT_ENDED: _kind(True, Acts.NOBODY, "The execution has not ended yet."),
     FailureCode.NOTHING_TO_RETRY: _kind(
-        False, Acts.USER, "The execution has completed: there is nothing to retry."
+        False, Acts.USER, "The execution has completed, so there is nothing to retry."
     ),
     FailureCode.POSSIBLE_DOUBLE_COST: _kind(
         True,
         Acts.NOBODY,
-        "A step would be bought again while it is not known what its last purchase costs.",
+        "A retry may buy a step again whose last purchase has an unknown outcome.",
     ),
     FailureCode.ENDPOINT_EXISTS: _kind(
-        False, Acts.USER, "There is an endpoint of this address already."
+        False, Acts.USER, "An endpoint with this address already exists."
     ),
     FailureCode.ENDPOINT_DISABLED: _kind(
-        False, Acts.USER, "Nothing is sent to this endpoint: it is disabled."
+        False, Acts.USER, "The endpoint is disabled. Enable it first."
     ),
     FailureCode.PROVIDER_AUTH_FAILED: _kind(
-        False, Acts.OPERATOR, "The provider refused this service's key; its operator has to act."
+        False,
+        Acts.OPERATOR,
+        "The provider rejected this service's key. The operator must replace it.",
     ),
     FailureCode.PROVIDER_CREDIT_EXHAUSTED: _kind(
         False,
         Acts.OPERATOR,
-        "This service's account at the provider is out of credit; its operator has to act.",
+        "This service's account at the provider has no credit. The operator must add credit.",
     ),
     FailureCode.PROVIDER_MODEL_UNAVAILABLE: _kind(
-        False, Acts.OPERATOR, "The provider does not offer this model any more."
+        False, Acts.OPERATOR, "The provider no longer offers this model."
     ),
     FailureCode.PROVIDER_NOT_ACCEPTING: _kind(
         True,
         Acts.OPERATOR,
-        "This service can buy nothing at this provider now; its operator has to act.",
+        "The provider rejects purchases by this service. The operator must act.",
     ),
     FailureCode.SERVICE_BUDGET_EXCEEDED: _kind(
-        True, Acts.OPERATOR, "This service has spent what it may spend today."
+        True, Acts.OPERATOR, "This service has reached its daily spending cap."
     ),
     FailureCode.PROVIDER_RATE_LIMITED: _kind(
-        True, Acts.NOBODY, "The provider is limiting our rate."
+        True, Acts.NOBODY, "The provider limits the rate of requests."
     ),
-    FailureCode.PROVIDER_UNAVAILABLE: _kind(True, Acts.NOBODY, "The provider cannot be reached."),
-    FailureCode.STORAGE_UNAVAILABLE: _kind(
-        True, Acts.NOBODY, "The file storage cannot be reached."
-    ),
+    FailureCode.PROVIDER_UNAVAILABLE: _kind(True, Acts.NOBODY, "The provider is unavailable."),
+    FailureCode.STORAGE_UNAVAILABLE: _kind(True, Acts.NOBODY, "The object storage is unavailable."),
     FailureCode.SERVICE_UNAVAILABLE: _kind(
-        True, Acts.NOBODY, "This service cannot answer right now."
+        True, Acts.NOBODY, "This service is temporarily unavailable."
     ),
     FailureCode.PROVIDER_FAILED: _kind(
-        True, Acts.NOBODY, "The provider could not finish this step."
+        True, Acts.NOBODY, "The provider failed to complete this step."
     ),
     FailureCode.PROVIDER_TIMED_OUT: _kind(
-        True, Acts.NOBODY, "The provider did not finish this step in time."
+        True, Acts.NOBODY, "The provider did not complete this step in time."
     ),
     FailureCode.PROVIDER_EMPTY_OUTPUT: _kind(
-        True, Acts.NOBODY, "The provider finished without producing a file."
+        True, Acts.NOBODY, "The provider completed this step without producing a file."
     ),
     FailureCode.PROVIDER_BAD_RESPONSE: _kind(
-        True, Acts.NOBODY, "The provider gave an answer that could not be understood."
+        True, Acts.NOBODY, "The provider's response could not be interpreted."
     ),
     FailureCode.SUBMISSION_UNKNOWN: _kind(
-        False, Acts.OPERATOR, "It could not be found out whether the provider accepted this step."
+        False, Acts.OPERATOR, "It is unknown whether the provider accepted this step."
     ),
     FailureCode.OUTPUT_EXPIRED: _kind(
         False, Acts.USER, "The provider deleted the file before it could be stored."
     ),
-    FailureCode.OUTPUT_INVALID: _kind(
-        False, Acts.USER, "The file that the provider produced is not usable."
-    ),
-    FailureCode.OUTPUT_TOO_LARGE: _kind(
-        False, Acts.USER, "The file that the provider produced is too large."
-    ),
+    FailureCode.OUTPUT_INVALID: _kind(False, Acts.USER, "The provider's file is not usable."),
+    FailureCode.OUTPUT_TOO_LARGE: _kind(False, Acts.USER, "The provider's file is too large."),
     FailureCode.OUTPUT_ADDRESS_REFUSED: _kind(
         False,
         Acts.OPERATOR,
-        "The file that the provider produced lies at an address that this service does not call.",
+        "The provider's file is at an address that this service may not call.",
     ),
     FailureCode.DEADLINE_EXCEEDED: _kind(
-        True, Acts.NOBODY, "The request did not end before its deadline."
+        True, Acts.NOBODY, "The request did not complete before its deadline."
     ),
     FailureCode.CANCELLED: _kind(True, Acts.USER, "The request was cancelled."),
     FailureCode.TERMINATED: _kind(True, Acts.OPERATOR, "An operator terminated the request."),
-    FailureCode.INTERNAL_ERROR: _kind(True, Acts.OPERATOR, "Something went wrong in this service."),
+    FailureCode.INTERNAL_ERROR: _kind(
+        True, Acts.OPERATOR, "An internal error occurred in this service."
+    ),
 }
 
 STOPS_A_PROVIDER: Final = frozenset(
     {FailureCode.PROVIDER_AUTH_FAILED, FailureCode.PROVIDER_CREDIT_EXHAUSTED}
 )
-"""What a create call is refused with when the provider refuses us, and not this request: the next
-would be, too.
-"""
+"""Refusals of this service and not of one request: the next create call would fail too."""
 TRIPS_A_BREAKER: Final = STOPS_A_PROVIDER | {FailureCode.PROVIDER_KEY_REFUSED}
-"""The same, and of a user's own key: that stops nobody but this user."""
+"""The same, plus the refusal of a user's own key, whose breaker affects that user only."""
 
 MESSAGE_MAX_CHARS = 500
-"""Text from outside that travels (histories, rows, answers) is cut here."""
+"""Limit of external text in histories, rows and responses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A failure that happened. message: a sentence for a person; never a key, an internal address
-    or a stack trace.
+    """A failure that happened.
+
+    message: a sentence for users, without keys, internal addresses or stack traces.
     """
 
     code: FailureCode

@@ -22,14 +22,11 @@ from core.providers.port import (
 )
 from core.providers.registry import Providers
 from core.store.database import Connection, Database
-from core.store.jobs.jobs import (
-    JobRecord,
+from core.store.jobs.jobs import JobRecord, get_job, list_owned, mark_job_ended
+from core.store.jobs.sends import (
     SendRecord,
-    get_job,
     get_send,
-    has_twin,
-    list_owned,
-    mark_job_ended,
+    has_identical_open_send,
     mark_send_answered,
     mark_submitted,
     mark_unknown,
@@ -107,7 +104,7 @@ class JobLookup:
             owned = await list_owned(
                 conn, job.provider, [match.provider_job_id for match in answer.matches]
             )
-            ambiguous = await has_twin(conn, ref.job_id, job.send_number)
+            ambiguous = await has_identical_open_send(conn, ref.job_id, job.send_number)
         async with self.database.as_user(ref.user_id) as conn:
             free = [match for match in answer.matches if match.provider_job_id not in owned]
             if (

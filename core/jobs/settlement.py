@@ -11,7 +11,8 @@ from core.providers.port import Cost, Model, ModelInputs, Provider
 from core.providers.pricing import at_price
 from core.providers.registry import Providers
 from core.store.database import Connection
-from core.store.jobs.jobs import JobRecord, SendRecord, get_send, mark_job_ended
+from core.store.jobs.jobs import JobRecord, mark_job_ended
+from core.store.jobs.sends import SendRecord, get_send
 from core.store.money.charges import ChargeConflictError
 from core.store.money.settlement import record_cost
 

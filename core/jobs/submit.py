@@ -32,16 +32,11 @@ from core.providers.port import CreateRequest, ModelInputs, Provider
 from core.providers.registry import Providers
 from core.store.database import DATABASE_DOWN, Connection, Database
 from core.store.files.object_storage import ObjectStore
-from core.store.jobs.jobs import (
-    JobRecord,
-    begin_send,
-    get_job,
-    mark_send_answered,
-    take_back_send,
-)
+from core.store.jobs.jobs import JobRecord, get_job
+from core.store.jobs.sends import begin_send, mark_send_answered, withdraw_send
 from core.store.providers.capacity import Admitted, Deferral
 from core.store.providers.user_keys import current_key
-from core.store.recovery.restore_marker import HighWater
+from core.store.recovery.restore_marker import SerialWatch
 
 log = get_logger(__name__)
 
@@ -87,24 +82,24 @@ class JobSubmitter:
     tokens: CallbackTokens
     callback_urls: dict[str, str]
     keys: KeyRing
-    high_water: HighWater = field(default_factory=HighWater)
+    serial_watch: SerialWatch = field(default_factory=SerialWatch)
     admission: ProviderAdmission = field(default_factory=ProviderAdmission)
 
     async def submit(self, ref: JobRef) -> SubmitJobResult | Deferred:
         """Send a waiting job once. Repeating is safe: a job that was sent is not sent again."""
         began, sender = boot_seconds(), token_hex(16)
-        known = self.high_water.known
+        known = self.serial_watch.known
         try:
             async with self.database.as_user(ref.user_id) as conn:
                 intent = await self._intend(conn, ref, sender)
                 if isinstance(intent, _Intent):
-                    self.high_water.check(known, intent.serial)
+                    self.serial_watch.check(known, intent.serial)
         except DATABASE_DOWN as error:
             log.warning("send.intent_interrupted", **_ids(ref), reason=type(error).__name__)
             return await self._take_back(ref, sender)
         if not isinstance(intent, _Intent):
             return intent
-        self.high_water.note(intent.serial)
+        self.serial_watch.note(intent.serial)
         result = await self._send(ref, intent, began)
         recorded = await self._record(ref, intent.number, result)
         await self.admission.apply(self.database, intent.job, result, intent.admitted)
@@ -215,7 +210,7 @@ class JobSubmitter:
         Raises the database's errors while it stays down; `find` then reads the job's row later.
         """
         async with self.database.as_user(ref.user_id) as conn:
-            number = await take_back_send(conn, ref.job_id, sender)
+            number = await withdraw_send(conn, ref.job_id, sender)
             if number is None:
                 return await sent_already(conn, ref, await get_job(conn, ref.job_id))
             await mark_send_answered(

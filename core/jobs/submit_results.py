@@ -21,17 +21,9 @@ from core.domain.states import ExecutionStatus, JobState
 from core.platform.observability.logging import get_logger
 from core.providers.port import CreateAnswer, CreateOutcome
 from core.store.database import Connection
-from core.store.jobs.jobs import (
-    JobRecord,
-    get_job,
-    mark_job_ended,
-    mark_late_handle,
-    mark_send_answered,
-    mark_submitted,
-    mark_unknown,
-    mark_waiting,
-)
+from core.store.jobs.jobs import JobRecord, get_job, mark_job_ended, mark_late_handle
 from core.store.jobs.orphans import record_orphan
+from core.store.jobs.sends import mark_send_answered, mark_submitted, mark_unknown, mark_waiting
 from core.store.money.charges import release_hold
 
 log = get_logger(__name__)

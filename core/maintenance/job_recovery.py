@@ -25,11 +25,11 @@ from core.store.jobs.jobs import JobRecord, get_job, mark_reported
 from core.store.money.charges import release_hold
 from core.store.recovery.rebuild import (
     KeyNotCertainError,
-    bring_up,
+    advance_job,
+    fail_recovered_job,
     get_key_since,
-    give_up,
-    make_send,
-    note_lost_key,
+    insert_lost_key,
+    insert_recovered_send,
 )
 
 STATUS_TRIES: Final = 3
@@ -55,7 +55,7 @@ class JobRecovery:
                     await self._advance(conn, job, recorded)
                 elif recorded.send_number > 0:
                     keyed, _ = await self._with_key(conn, job, recorded)
-                    await self._make_send(conn, job, keyed)
+                    await self._insert_send(conn, job, keyed)
                 job = await get_job(conn, ref.job_id)
         except asyncpg.UniqueViolationError:
             self._leave_to_operator(
@@ -76,8 +76,8 @@ class JobRecovery:
         if recorded.fate is JobFate.FAILED and recorded.failure is not None:
             await self._fail(conn, job, recorded, recorded.failure)
         elif recorded.fate is JobFate.SUBMITTED and recorded.provider_job_id is not None:
-            await self._make_send(conn, job, recorded)
-            await bring_up(
+            await self._insert_send(conn, job, recorded)
+            await advance_job(
                 conn,
                 job.job_id,
                 JobState.SUBMITTED,
@@ -88,10 +88,10 @@ class JobRecovery:
             )
         elif (
             recorded.fate is JobFate.UNKNOWN
-            and await self._make_send(conn, job, recorded)
+            and await self._insert_send(conn, job, recorded)
             and key_certain
         ):
-            await bring_up(conn, job.job_id, JobState.UNKNOWN, number, provider_key_id=key_id)
+            await advance_job(conn, job.job_id, JobState.UNKNOWN, number, provider_key_id=key_id)
         elif recorded.fate is JobFate.UNKNOWN:
             # Without its exact request and account, no list can prove that the send was accepted or
             # not, so it is not sent again automatically.
@@ -102,7 +102,7 @@ class JobRecovery:
                 f"{job.provider}, then run takeone-admin jobs adopt or jobs settle",
             )
         elif recorded.fate is JobFate.WAITING:
-            await bring_up(conn, job.job_id, JobState.WAITING, number)
+            await advance_job(conn, job.job_id, JobState.WAITING, number)
 
     async def _with_key(
         self, conn: Connection, job: JobRecord, recorded: RecordedJob
@@ -122,7 +122,7 @@ class JobRecovery:
             except KeyNotCertainError:
                 key, certain = new_provider_key_id(), False
         if key is not None:
-            await note_lost_key(conn, key, job.user_id, job.provider)
+            await insert_lost_key(conn, key, job.user_id, job.provider)
         return replace(recorded, provider_key_id=key), certain
 
     async def _fail(
@@ -131,14 +131,14 @@ class JobRecovery:
         """Fail the job: release its hold if it was refused, keep the bill open if it is unknown."""
         unknown = failure.code is FailureCode.SUBMISSION_UNKNOWN
         if unknown:
-            await self._make_send(conn, job, recorded)
-        failed = await give_up(
+            await self._insert_send(conn, job, recorded)
+        failed = await fail_recovered_job(
             conn, job.job_id, recorded.send_number, failure, recorded.provider_key_id
         )
         if failed and not unknown:
             await release_hold(conn, job.job_id)
 
-    async def _make_send(self, conn: Connection, job: JobRecord, recorded: RecordedJob) -> bool:
+    async def _insert_send(self, conn: Connection, job: JobRecord, recorded: RecordedJob) -> bool:
         """Write the row of the send, computed as it was before.
 
         Return False if its exact request is lost because an input no longer exists.
@@ -155,7 +155,7 @@ class JobRecovery:
             # No price depends on the image.
             bare = replace(job, parameters=replace(job.parameters, image=None))
             inputs = await resolve_inputs(conn, self.submitter.objects, bare, known[1], seed=0)
-        await make_send(
+        await insert_recovered_send(
             conn,
             job.job_id,
             recorded.send_number,

@@ -39,10 +39,7 @@ from core.store.executions.unfinished import (
 )
 from core.store.jobs.jobs import (
     JobRecord,
-    SendRecord,
     get_job,
-    get_send,
-    has_twin,
     list_owned,
     lock_job,
     mark_cancel_sent,
@@ -51,6 +48,7 @@ from core.store.jobs.jobs import (
     mark_reported,
 )
 from core.store.jobs.orphans import record_orphan
+from core.store.jobs.sends import SendRecord, get_send, has_identical_open_send
 from core.store.money.charges import ChargeConflictError, release_hold
 from core.store.money.settlement import record_cost
 
@@ -248,7 +246,9 @@ class OpenBillSettler:
                 conn, job.provider, [match.provider_job_id for match in answer.matches]
             )
             free = [match for match in answer.matches if match.provider_job_id not in owned]
-            if len(free) == 1 and not await has_twin(conn, ref.job_id, job.send_number):
+            if len(free) == 1 and not await has_identical_open_send(
+                conn, ref.job_id, job.send_number
+            ):
                 if await mark_late_handle(conn, ref.job_id, free[0]):
                     log.warning("open_bill.send_found", job_id=ref.job_id)
             elif free:  # several matches, or a twin: no list shows which one is this send

@@ -19,7 +19,7 @@ from core.domain.messages.jobs import JobRef
 from core.jobs.submit import JobSubmitter
 from core.maintenance.histories import ExecutionHistories, NoMemoError
 from core.maintenance.job_recovery import JobRecovery
-from core.maintenance.restore_detector import find_behind
+from core.maintenance.restore_detector import detect_restore
 from core.store.accounts.audit import record
 from core.store.database import DATABASE_DOWN, SET_SYSTEM, Database
 from core.store.files.object_storage import ObjectStore
@@ -28,16 +28,16 @@ from core.store.recovery.rebuild import (
     LOCK_KEY,
     TRY_LOCK,
     get_last_send,
-    queue_for_walk,
     raise_serials,
     renumber_last,
+    requeue_execution,
 )
 from core.store.recovery.restore_marker import (
-    Mark,
-    MarkUnreadableError,
+    MarkerUnreadableError,
+    RestoreMarker,
     get_position,
     pause_behind,
-    write_mark,
+    write_marker,
 )
 from core.store.recovery.start_memo import Rebuilt, compare, has_ended, rebuild
 
@@ -57,9 +57,9 @@ CANNOT_RECOVER = (RecoveryError, StorageUnavailableError, StorageRefusedError, *
 
 @dataclass(slots=True, kw_only=True)
 class Survey:
-    """What a recovery would do. behind: the database is behind its high-water mark."""
+    """What a recovery would do. behind: the database is behind its restore marker."""
 
-    mark: Mark | None
+    marker: RestoreMarker | None
     behind: bool
     since: datetime | None
     executions: dict[ExecutionId, Rebuilt] = field(default_factory=dict[ExecutionId, Rebuilt])
@@ -90,14 +90,14 @@ class Recovery:
     async def survey(self, since: datetime | None) -> Survey:
         """Read what has to be recovered. Submits are paused if the database is behind."""
         try:
-            mark, _, behind = await find_behind(self.database, self.objects)
-        except MarkUnreadableError:
-            mark, behind = None, True
+            marker, _, behind = await detect_restore(self.database, self.objects)
+        except MarkerUnreadableError:
+            marker, behind = None, True
         async with self.database.as_system() as conn:
             last_send = await get_last_send(conn)
         if since is None and last_send is not None:
             since = last_send - CLOCK_SLACK
-        survey = Survey(mark=mark, behind=behind, since=since)
+        survey = Survey(marker=marker, behind=behind, since=since)
         for execution_id in await self.histories.list_executions(since):
             try:
                 recorded = await self.histories.read(execution_id)
@@ -116,9 +116,9 @@ class Recovery:
         number = len(survey.executions)
         executions = "1 execution" if number == 1 else f"{number} executions"
         return [
-            "The database is behind its high-water mark."
+            "The database is behind its restore marker."
             if survey.behind
-            else "The database is not behind its high-water mark: continue only if it was restored.",
+            else "The database is not behind its restore marker: continue only if it was restored.",
             f"Read: {executions} whose workflow was open, started or closed since {since}",
             f"  missing, to be rebuilt:          {len(survey.ids(Rebuilt.MADE))}",
             f"  retries to be rebuilt:           {len(survey.ids(Rebuilt.RAISED))}",
@@ -143,7 +143,7 @@ class Recovery:
             await asyncio.sleep(SETTLE_SECONDS)
             survey = await self.survey(since)
             async with self.database.as_system() as conn:
-                await raise_serials(conn, survey.mark.serial if survey.mark is not None else 0)
+                await raise_serials(conn, survey.marker.serial if survey.marker is not None else 0)
             jobs = JobRecovery(submitter=self.submitter, show=self.show)
             for number, execution_id in enumerate(survey.to_recover, start=1):
                 try:
@@ -179,7 +179,7 @@ class Recovery:
                 )
                 await jobs.recover(ref, recorded.jobs[job_id])
         async with self.database.as_system() as conn:
-            await queue_for_walk(
+            await requeue_execution(
                 conn, execution_id, accepted.generation, cancel_reason=recorded.cancel_reason
             )
         return {Rebuilt.MADE: "rows rebuilt", Rebuilt.RAISED: "retry rebuilt"}.get(
@@ -198,18 +198,18 @@ class Recovery:
         ]
 
     async def _end(self, survey: Survey, actor: str) -> None:
-        """Lower the high-water mark to the database, write the audit record, resume submits."""
+        """Lower the restore marker to the database, write the audit record, resume submits."""
         async with self.database.as_system() as conn:
-            await renumber_last(conn, survey.mark.serial if survey.mark is not None else 0)
+            await renumber_last(conn, survey.marker.serial if survey.marker is not None else 0)
             position = await get_position(conn)
-        await write_mark(
+        await write_marker(
             self.objects,
-            Mark(serial=position.serial, at=datetime.now(UTC), database=position.database),
+            RestoreMarker(serial=position.serial, at=datetime.now(UTC), database=position.database),
         )
         async with self.database.as_system() as conn:
             detail = {
                 "since": survey.since.isoformat() if survey.since is not None else None,
-                "marked": survey.mark.serial if survey.mark is not None else None,
+                "marked": survey.marker.serial if survey.marker is not None else None,
                 "made": len(survey.ids(Rebuilt.MADE)) + len(survey.ids(Rebuilt.RAISED)),
                 "queued": len(survey.to_recover),
                 "forAPerson": self.for_operator[:100],

@@ -19,23 +19,23 @@ from core.store.files.object_storage import ObjectStore
 from core.store.login import UnsafeLoginError
 from core.store.recovery.restore_marker import (
     DatabaseBehindError,
-    HighWater,
-    Mark,
-    MarkUnreadableError,
+    MarkerUnreadableError,
     Position,
+    RestoreMarker,
+    SerialWatch,
     get_position,
     pause_behind,
-    read_mark,
-    write_mark,
+    read_marker,
+    write_marker,
 )
 
 log = get_logger(__name__)
 
 EVERY_SECONDS: Final = 1.0
-LOOK_AGAIN_SECONDS: Final = 2.0
+RECHECK_SECONDS: Final = 2.0
 """The pause between checks at the start, while the database is behind or cannot be checked."""
 LOG_AGAIN_SECONDS: Final = 30.0
-CANNOT_LOOK: tuple[type[Exception], ...] = (
+CHECK_ERRORS: tuple[type[Exception], ...] = (
     StorageUnavailableError,
     StorageRefusedError,
     asyncpg.UndefinedTableError,
@@ -44,51 +44,53 @@ CANNOT_LOOK: tuple[type[Exception], ...] = (
     *DATABASE_DOWN,
 )
 RECOVER_ACTION: Final = "run takeone-admin recover"
-WHAT_TO_DO = (
+RECOVERY_ADVICE = (
     "The database appears to have been restored from an older backup. Jobs marked unsent may "
     "already have been billed, so no work is taken and nothing is sent. Run: takeone-admin recover"
 )
 
 
-async def find_behind(
+async def detect_restore(
     database: Database, objects: ObjectStore
-) -> tuple[Mark | None, Position, bool]:
-    """Return the high-water mark, the database's position, and whether the database is behind.
+) -> tuple[RestoreMarker | None, Position, bool]:
+    """Return the restore marker, the database's position, and whether the database is behind.
 
-    If it is, submits are paused. Raises MarkUnreadableError and the errors of CANNOT_LOOK.
+    If it is, submits are paused. Raises MarkerUnreadableError and the errors of CHECK_ERRORS.
     """
-    mark, position = await _compare(database, objects)
-    if not position.behind and position.serial < _serial(mark):
-        # Look twice: a recovery that ended between the two reads has lowered the high-water mark.
-        mark, position = await _compare(database, objects)
-    behind = position.behind or position.serial < _serial(mark)
+    marker, position = await _compare(database, objects)
+    if not position.behind and position.serial < _serial(marker):
+        # Look twice: a recovery that ended between the two reads has lowered the restore marker.
+        marker, position = await _compare(database, objects)
+    behind = position.behind or position.serial < _serial(marker)
     if behind and not position.behind:
         async with database.as_system() as conn:
             await pause_behind(conn)
-    return mark, position, behind
+    return marker, position, behind
 
 
-async def _compare(database: Database, objects: ObjectStore) -> tuple[Mark | None, Position]:
-    """Read the high-water mark first: sends that are marked meanwhile are in the database too."""
-    mark = await read_mark(objects)
+async def _compare(
+    database: Database, objects: ObjectStore
+) -> tuple[RestoreMarker | None, Position]:
+    """Read the restore marker first: sends that are marked meanwhile are in the database too."""
+    marker = await read_marker(objects)
     async with database.as_system() as conn:
-        return mark, await get_position(conn)
+        return marker, await get_position(conn)
 
 
-def _serial(mark: Mark | None) -> int:
-    return mark.serial if mark is not None else 0
+def _serial(marker: RestoreMarker | None) -> int:
+    return marker.serial if marker is not None else 0
 
 
 @dataclass(slots=True, kw_only=True)
 class RestoreDetector:
-    """Compares the database with its high-water mark.
+    """Compares the database with its restore marker.
 
-    leads: whether this process is the reconciler's leader, which writes the high-water mark.
+    leads: whether this process is the reconciler's leader, which writes the restore marker.
     """
 
     database: Database
     objects: ObjectStore
-    high_water: HighWater
+    serial_watch: SerialWatch
     leads: Callable[[], bool]
     _written: int = field(default=0, init=False)
     _led: bool = field(default=False, init=False)
@@ -102,31 +104,31 @@ class RestoreDetector:
         """
         while not stopping.is_set():
             try:
-                mark, position, behind = await find_behind(self.database, self.objects)
-            except MarkUnreadableError as error:
+                marker, position, behind = await detect_restore(self.database, self.objects)
+            except MarkerUnreadableError as error:
                 self._report_unreadable(error)
             except UnsafeLoginError:
                 raise
-            except CANNOT_LOOK as error:
+            except CHECK_ERRORS as error:
                 reason = str(error) or type(error).__name__
                 log.warning("restore_detector.check_failed", reason=reason)
             else:
                 if not behind:
-                    self.high_water.note(max(_serial(mark), position.serial))
-                    self._written = _serial(mark)
+                    self.serial_watch.note(max(_serial(marker), position.serial))
+                    self._written = _serial(marker)
                     return True
-                self._report_behind(mark, position)
-            await _sleep(stopping, LOOK_AGAIN_SECONDS)
+                self._report_behind(marker, position)
+            await _sleep(stopping, RECHECK_SECONDS)
         return False
 
     async def watch(self) -> None:
-        """Check every second until the database is behind, then set `high_water.behind`."""
-        while not self.high_water.behind.is_set():
+        """Check every second until the database is behind, then set `serial_watch.behind`."""
+        while not self.serial_watch.behind.is_set():
             try:
                 await self._look()
             except DatabaseBehindError:
-                self.high_water.behind.set()
-            except MarkUnreadableError as error:
+                self.serial_watch.behind.set()
+            except MarkerUnreadableError as error:
                 log.error("restore_detector.mark_rewritten", reason=str(error))  # noqa: TRY400 - no trace
                 self._led, self._written = True, 0
             except (StorageUnavailableError, StorageRefusedError) as error:
@@ -135,7 +137,7 @@ class RestoreDetector:
                 self._storage_is_down = True
             except (*DATABASE_DOWN, asyncpg.PostgresError) as error:
                 log.info("restore_detector.position_not_read", reason=type(error).__name__)
-            await _sleep(self.high_water.behind, EVERY_SECONDS)
+            await _sleep(self.serial_watch.behind, EVERY_SECONDS)
         self._report_behind(None, None)
         await self._pause()
 
@@ -146,17 +148,19 @@ class RestoreDetector:
             return
         if not self._led:
             # Another process led until now. It has seen later sends, and may still write.
-            mark = await read_mark(self.objects)
+            marker = await read_marker(self.objects)
             position = await self._position()
-            self._written = _serial(mark)
+            self._written = _serial(marker)
             if position.serial < self._written:
-                self._report_behind(mark, position)
+                self._report_behind(marker, position)
                 raise DatabaseBehindError
             self._led = True
         if position.serial > self._written:
-            await write_mark(
+            await write_marker(
                 self.objects,
-                Mark(serial=position.serial, at=datetime.now(UTC), database=position.database),
+                RestoreMarker(
+                    serial=position.serial, at=datetime.now(UTC), database=position.database
+                ),
             )
             self._written = position.serial
         self._storage_is_down = False
@@ -167,13 +171,13 @@ class RestoreDetector:
         Raises DatabaseBehindError if it is marked as behind or this process has seen a later send.
         """
         # Before the query: a send that is noted meanwhile may be missing in its result.
-        known = self.high_water.known
+        known = self.serial_watch.known
         async with self.database.as_system() as conn:
             position = await get_position(conn)
         if position.behind or position.serial < known:
             self._report_behind(None, position)
             raise DatabaseBehindError
-        self.high_water.note(position.serial)
+        self.serial_watch.note(position.serial)
         return position
 
     async def _pause(self) -> None:
@@ -188,20 +192,20 @@ class RestoreDetector:
         except (asyncpg.PostgresError, *DATABASE_DOWN) as error:
             log.warning("restore_detector.pause_failed", reason=type(error).__name__)
 
-    def _report_unreadable(self, error: MarkUnreadableError) -> None:
+    def _report_unreadable(self, error: MarkerUnreadableError) -> None:
         if self._may_log():
             log.error("restore_detector.mark_unreadable", reason=str(error), action=RECOVER_ACTION)
 
-    def _report_behind(self, mark: Mark | None, position: Position | None) -> None:
+    def _report_behind(self, marker: RestoreMarker | None, position: Position | None) -> None:
         if not self._may_log():
             return
         log.error(
             "database.restored_from_backup",
             database=position.database if position is not None else None,
             latest_send=position.serial if position is not None else None,
-            marked=mark.serial if mark is not None else None,
-            marked_at=mark.at.isoformat() if mark is not None else None,
-            marked_database=mark.database if mark is not None else None,
+            marked=marker.serial if marker is not None else None,
+            marked_at=marker.at.isoformat() if marker is not None else None,
+            marked_database=marker.database if marker is not None else None,
             action=RECOVER_ACTION,
         )
 

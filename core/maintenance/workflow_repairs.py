@@ -163,7 +163,7 @@ class WorkflowRepairs:
     async def _is_restored(self, ref: ExecutionRef) -> bool:
         """Return whether the workflow ended this generation while its row has not ended.
 
-        Then the database was restored from an older backup, which the high-water mark does not show
+        Then the database was restored from an older backup, which the restore marker does not show
         if nothing was sent since. All submits are paused.
         """
         run = await find_completed_run(self.client, ref.execution_id)

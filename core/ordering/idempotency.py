@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from core.domain.ids import UserId
 from core.ordering.errors import IdempotencyConflictError, IdempotencyInProgressError
 from core.store.database import Connection
-from core.store.executions.idempotency import KeptAnswer, find_answer, insert_answer, try_lock_key
+from core.store.executions.idempotency import StoredAnswer, find_answer, insert_answer, try_lock_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ async def store_answer(
     """Store an answer in the transaction that has locked the key and does the work."""
     if key is None:
         return
-    answer = KeptAnswer(request_sha256=key.request_sha256, answer=body)
+    answer = StoredAnswer(request_sha256=key.request_sha256, answer=body)
     if not await insert_answer(conn, user_id, key.key, answer):
         # A recovery, which takes no lock, has just rebuilt the answer.
         raise IdempotencyInProgressError

@@ -8,7 +8,7 @@ from core.platform.crypto.sealing import Sealer
 from core.platform.egress.rules import OutboundRules
 from core.providers.registry import Providers
 from core.store.database import Database
-from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,4 +24,4 @@ class OrderingServices:
     providers: Providers
     secrets: Sealer
     outbound: OutboundRules
-    limits: LoadLimits
+    limits: ConcurrencyLimits

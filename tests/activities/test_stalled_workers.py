@@ -272,6 +272,7 @@ async def test_what_was_released_and_bought_after_all_is_an_orphan(
     await settled_like_the_bill(harness, image)
     assert await harness.charge(image) == ("released", 0)
     ref = dataclasses.replace(image, job_id=JobId(orphan["job_id"]))
+    (line,) = harness.bill()  # final now: a settled charge has an ended job
     assert await harness.charge(ref) == ("settled", line["billed_nano_usd"])
 
 
@@ -296,6 +297,7 @@ async def test_manually_settled_send_is_billed_once(
             await harness.open_bills.settle()
             await asyncio.sleep(0.1)
     assert await harness.charge(image) == ("settled", 0)
+    (line,) = harness.bill()  # final now: a settled charge has an ended job
     async with harness.database.as_user(image.user_id) as conn:
         assert (await get_money(conn, one.execution_id)).settled_nano_usd == line["billed_nano_usd"]
 

@@ -147,6 +147,7 @@ async def test_callback_at_an_address_that_is_not_ours_is_404(api: Api, user: Te
     _, job_id = await _sending(api, user)
     token = api.services.tokens.sign(job_id, 1)
     headers, body = _signed("msg_1", {"id": "p1"})
+    headers["X-Request-Id"] = "same"
     paths = [
         "/callbacks/replicate/junk",
         f"/callbacks/replicate/{token[:-2]}AA",

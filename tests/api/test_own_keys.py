@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 from core.domain.failures import FailureCode
 from core.domain.ids import JobId, ProviderKeyId, new_job_id
 from core.domain.messages.jobs import JobRef, key_scope
-from core.store.jobs.jobs import begin_send
+from core.store.jobs.sends import begin_send
 from core.store.providers.capacity import reset
 from core.store.providers.circuit_breaker import trip
 from core.store.providers.user_keys import delete_key, put_key

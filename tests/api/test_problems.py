@@ -90,7 +90,7 @@ async def test_problem_of_an_unexpected_error_is_500_and_tells_nothing(
     problem = answer.json()
     assert (problem["code"], problem["detail"]) == (
         "internal_error",
-        "Something went wrong in this service.",
+        "An internal error occurred in this service.",
     )
     assert "webhook_attempts" not in answer.text
     assert "Traceback" not in answer.text

@@ -11,7 +11,7 @@ from core.domain.ids import ProviderKeyId
 from core.domain.scopes import Scope
 from core.store.accounts.users import insert_api_key
 from core.store.database import Database
-from core.store.jobs.jobs import begin_send
+from core.store.jobs.sends import begin_send
 from core.store.providers.user_keys import current_key, erase_unused, open_key
 from tests.api.conftest import NOWHERE, Api, TestUser, api_settings, running_api
 from tests.sandbox.process import Sandbox
@@ -241,6 +241,6 @@ async def test_key_is_in_no_answer_and_no_log(
             ).status_code == 422
     captured = capsys.readouterr()
     logged = captured.out + captured.err + caplog.text
-    assert logged.count("provider key tested") >= len(KEYS)  # it was logged at all
+    assert logged.count("provider_key.tested") >= len(KEYS)  # it was logged at all
     assert "send_request_headers" in logged
     assert "canary0123456789" not in said + logged

@@ -10,7 +10,8 @@ from core.domain.money import NanoUsd
 from core.domain.states import CostBasis, ExecutionStatus, JobState
 from core.store.database import Database
 from core.store.executions.executions import claim_execution, lock_open_execution, mark_ended
-from core.store.jobs.jobs import begin_send, mark_job_ended, mark_submitted
+from core.store.jobs.jobs import mark_job_ended
+from core.store.jobs.sends import begin_send, mark_submitted
 from core.store.money.charges import release_charge
 from core.store.money.settlement import settle_charge
 

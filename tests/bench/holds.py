@@ -19,7 +19,7 @@ from core.domain.ids import UserId
 from core.domain.money import NanoUsd
 from core.store.accounts.users import UserLimits
 from core.store.database import Database
-from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import insert_execution
 from core.store.migrate import migrate
 from tests.support.rows import new_execution, new_user
@@ -29,7 +29,7 @@ WARM_UP_SECONDS = 1.0
 NAME = "holds"
 PLENTY = UserLimits(monthly_videos=10**9, monthly_nano_usd=NanoUsd(10**18))
 """Never reached, so that every hold is checked and none is refused."""
-LIMITS = LoadLimits(open_executions=10**9, running_executions=10**9)
+LIMITS = ConcurrencyLimits(open_executions=10**9, running_executions=10**9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

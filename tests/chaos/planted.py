@@ -148,7 +148,7 @@ BUGS: Final = (
                 new="ONCE: Final = RetryPolicy(maximum_attempts=5)",
             ),
             Edit(file="core/jobs/submit.py", old=_IF_NOT_WAITING, new=_IF_KNOWN),
-            Edit(file="core/store/jobs/jobs.py", old=_WHERE_WAITING, new="j.send_number = $2 - 1"),
+            Edit(file="core/store/jobs/sends.py", old=_WHERE_WAITING, new="j.send_number = $2 - 1"),
         ),
         cases=("worker-after-billing-quiet",),
     ),
@@ -206,7 +206,7 @@ BUGS: Final = (
         what="a send begins whatever state the job is in: another run of the workflow buys again",
         edits=(
             Edit(file="core/jobs/submit.py", old=_IF_NOT_WAITING, new=_IF_ENDED),
-            Edit(file="core/store/jobs/jobs.py", old=_WHERE_WAITING, new="j.send_number = $2 - 1"),
+            Edit(file="core/store/jobs/sends.py", old=_WHERE_WAITING, new="j.send_number = $2 - 1"),
         ),
         cases=("workflows-reset",),
     ),

@@ -11,13 +11,9 @@ from core.domain.states import CostBasis, JobState
 from core.store.database import Database
 from core.store.executions.unfinished import take_open_bills
 from core.store.jobs.callbacks import CHANNEL
-from core.store.jobs.jobs import (
-    mark_job_ended,
-    mark_send_answered,
-    mark_submitted,
-    mark_waiting,
-)
-from core.store.jobs.manual_changes import Adopted, Adoption, adopt_by_hand, release_by_hand
+from core.store.jobs.jobs import mark_job_ended
+from core.store.jobs.manual_changes import Adoption, AdoptionResult, adopt_by_hand, release_by_hand
+from core.store.jobs.sends import mark_send_answered, mark_submitted, mark_waiting
 from core.store.money.settlement import settle_charge
 from core.store.operator import RefusedError
 from tests.support.operator_jobs import adopt, entries, given_up, handle, job_of, refused, sent
@@ -60,7 +56,7 @@ async def test_adopt_gives_an_unknown_job_its_id_and_wakes_who_looks_for_it(
         adopted = await adopt(database, one.image, "req-1")
         async with asyncio.timeout(5):
             await woken.wait()
-    assert adopted == Adopted(
+    assert adopted == AdoptionResult(
         changed=True, outcome=Adoption.SUBMITTED, job_id=one.image.job_id, send=1
     )
     job = await job_of(database, one.image)
@@ -72,7 +68,7 @@ async def test_adopt_again_is_the_same_success_without_a_change(database: Databa
     await adopt(database, one.image, "req-again")
     before = await job_of(database, one.image)
     again = await adopt(database, one.image, "req-again")
-    assert again == Adopted(
+    assert again == AdoptionResult(
         changed=False, outcome=Adoption.ALREADY, job_id=one.image.job_id, send=1
     )
     after = await job_of(database, one.image)
@@ -195,7 +191,7 @@ async def test_adopt_refuses_what_cannot_be(database: Database) -> None:
 async def test_adopt_refuses_a_second_id(database: Database) -> None:
     one = await sent(database)
     await adopt(database, one.image, "req-one")
-    assert "has the provider id req-one already" in await refused(
+    assert "already has the provider id req-one" in await refused(
         adopt(database, one.image, "req-two")
     )
 

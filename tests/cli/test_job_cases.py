@@ -9,9 +9,7 @@ from core.domain.messages.jobs import JobRef
 from core.store.database import Database
 from core.store.jobs.callbacks import NewCallback, record_callback
 from core.store.jobs.cases import get_case, list_cases
-from core.store.jobs.jobs import (
-    begin_send,
-)
+from core.store.jobs.sends import begin_send
 from core.store.jobs.submit_pauses import ALL, pause, provider_scope, resume, user_scope
 from tests.support.operator_jobs import REQUEST, given_up, sent
 from tests.support.rows import IMAGE_MODEL, Accepted, accept, new_execution, new_user

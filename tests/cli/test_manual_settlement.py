@@ -12,10 +12,8 @@ from core.domain.states import CostBasis, JobState
 from core.store.database import Database
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
 from core.store.jobs.cases import get_case
-from core.store.jobs.jobs import (
-    mark_reported,
-)
-from core.store.jobs.manual_changes import Booked, release_by_hand, settle_by_hand
+from core.store.jobs.jobs import mark_reported
+from core.store.jobs.manual_changes import ManualSettlement, release_by_hand, settle_by_hand
 from core.store.jobs.orphans import record_orphan
 from core.store.money.adjustments import adjust_charge
 from core.store.money.charges import ChargeConflictError
@@ -54,7 +52,7 @@ async def test_settle_books_the_bill_of_a_given_up_job_as_assumed(
     database: Database, cost: int
 ) -> None:
     one = await given_up(database)
-    assert await settle(database, one.image, cost) == Booked(
+    assert await settle(database, one.image, cost) == ManualSettlement(
         changed=True, released=False, held_nano_usd=IMAGE_PRICE, settled_nano_usd=NanoUsd(cost)
     )
     assert not (await settle(database, one.image, cost)).changed
@@ -89,8 +87,8 @@ async def test_release_refuses_what_the_provider_has_confirmed(database: Databas
     await adopt(database, one.image, "req-confirmed")
     async with database.as_system() as conn:
         assert "accepted" in await refused(release_by_hand(conn, one.image.job_id))
-    assert "say --yes" in await refused(settle(database, one.image, 0))
-    assert (await settle(database, one.image, 0, sure=True)).released is False
+    assert "repeat with --yes" in await refused(settle(database, one.image, 0))
+    assert (await settle(database, one.image, 0, confirmed=True)).released is False
     booked = await entries(database, one.image)
     assert (booked["settled"], booked["released"]) == (0, IMAGE_PRICE)
 
@@ -113,7 +111,7 @@ async def test_settle_of_an_unknown_job_of_an_ended_execution_waits_for_the_swee
     one = await sent(database)
     async with database.as_user(one.user_id) as conn:
         await end(conn, one)
-    assert "sweep gives it up" in await refused(settle(database, one.image, 1))
+    assert "reconciler gives it up" in await refused(settle(database, one.image, 1))
 
 
 async def test_settle_closes_a_submitted_job_that_nobody_waits_for(database: Database) -> None:
@@ -121,7 +119,7 @@ async def test_settle_closes_a_submitted_job_that_nobody_waits_for(database: Dat
     await adopt(database, one.image, "req-silent")
     async with database.as_user(one.user_id) as conn:
         await end(conn, one)
-    await settle(database, one.image, IMAGE_PRICE, sure=True)
+    await settle(database, one.image, IMAGE_PRICE, confirmed=True)
     assert (await job_of(database, one.image)).state is JobState.FAILED
     assert await entries(database, one.image) == {"held": IMAGE_PRICE, "settled": IMAGE_PRICE}
 
@@ -136,12 +134,12 @@ async def test_settle_twice_at_once_is_one_entry(database: Database) -> None:
 async def test_settle_and_release_at_once_is_one_of_them(database: Database) -> None:
     one = await given_up(database)
 
-    async def release() -> Booked:
+    async def release() -> ManualSettlement:
         async with database.as_system() as conn:
             return await release_by_hand(conn, one.image.job_id)
 
     done = await asyncio.gather(settle(database, one.image, 5), release(), return_exceptions=True)
-    assert sum(isinstance(booked, Booked) for booked in done) == 1
+    assert sum(isinstance(booked, ManualSettlement) for booked in done) == 1
     assert sum(isinstance(booked, RefusedError) for booked in done) == 1
     await entries(database, one.image)
 
@@ -161,10 +159,12 @@ async def test_settle_against_the_late_settlement_ends_with_the_real_cost(
             await record_cost(conn, one.image.job_id, NanoUsd(real), CostBasis.REPORTED)
 
     done = await asyncio.gather(
-        settle(database, one.image, IMAGE_PRICE, sure=True), by_the_sweep(), return_exceptions=True
+        settle(database, one.image, IMAGE_PRICE, confirmed=True),
+        by_the_sweep(),
+        return_exceptions=True,
     )
     assert done[1] is None
-    assert isinstance(done[0], Booked | RefusedError)
+    assert isinstance(done[0], ManualSettlement | RefusedError)
     booked = await entries(database, one.image)
     assert booked["settled"] + booked.get("overage", 0) + booked.get("adjustment", 0) == real
 
@@ -217,7 +217,7 @@ async def test_orphan_settled_by_hand_is_booked_as_one(database: Database) -> No
     async with database.as_system() as conn:
         orphan = await record_orphan(conn, one.image.job_id, 1, handle("req-orphan-by-hand"))
         assert orphan is not None
-        booked = await settle_by_hand(conn, orphan, NanoUsd(9), sure=True)
+        booked = await settle_by_hand(conn, orphan, NanoUsd(9), confirmed=True)
         assert (booked.changed, booked.settled_nano_usd) == (True, 9)
         kinds = await conn.fetch(
             "SELECT kind, amount_nano_usd FROM ledger_entries WHERE job_id = $1", orphan

@@ -8,7 +8,7 @@ from core.domain.failures import FailureCode
 from core.domain.ids import new_job_id
 from core.store.accounts.audit import list_audit
 from core.store.database import Database
-from core.store.jobs.jobs import begin_send
+from core.store.jobs.sends import begin_send
 from core.store.providers.capacity import (
     Admitted,
     Deferral,

@@ -119,12 +119,12 @@ async def test_restored_database_is_noticed_and_recovered_and_nothing_is_bought_
     }
 
     asked = await asyncio.to_thread(_recover, world)
-    assert (asked.returncode, "no terminal: say --yes" in asked.stderr) == (2, True), asked.stderr
+    assert (asked.returncode, "confirm with --yes" in asked.stderr) == (2, True), asked.stderr
     assert "Traceback" not in asked.stderr
     assert await _paused(world)
     ran = await asyncio.to_thread(_recover, world, "--yes")
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "FOR A PERSON" not in ran.stdout, ran.stdout
+    assert "FOR AN OPERATOR" not in ran.stdout, ran.stdout
     assert not await _paused(world)
     for execution_id in everything:
         seen = await world.ended(execution_id)

@@ -3,7 +3,7 @@
 import pytest
 
 import core.maintenance.cleanup
-from core.store.executions.idempotency import KeptAnswer, find_answer, insert_answer
+from core.store.executions.idempotency import StoredAnswer, find_answer, insert_answer
 from tests.maintenance.reconciling import run_all_tasks
 from tests.support.activity_harness import ActivityHarness
 from tests.support.fake_temporal import FakeTemporal
@@ -17,7 +17,7 @@ async def test_reconciler_forgets_keys_of_30_days_page_by_page(
 ) -> None:
     monkeypatch.setattr(core.maintenance.cleanup, "KEYS_PAGE", 2)
     user_id = await new_user(harness.database)
-    kept = KeptAnswer(request_sha256=bytes(32), answer=b"{}")
+    kept = StoredAnswer(request_sha256=bytes(32), answer=b"{}")
     async with harness.database.as_user(user_id) as conn:
         for number in range(6):
             await insert_answer(conn, user_id, f"key {number}", kept)

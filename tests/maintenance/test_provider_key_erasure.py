@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.store.jobs.jobs import begin_send
+from core.store.jobs.sends import begin_send
 from core.store.providers.user_keys import KeyErasedError, delete_key, open_key, put_key
 from tests.maintenance.reconciling import run_task
 from tests.support.activity_harness import ActivityHarness

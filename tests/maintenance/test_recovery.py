@@ -19,22 +19,22 @@ from core.maintenance.histories import (
     RecordedJob,
 )
 from core.maintenance.recovery import Recovery, RecoveryError
-from core.maintenance.restore_detector import find_behind
+from core.maintenance.restore_detector import detect_restore
 from core.store.executions.executions import insert_execution
-from core.store.executions.idempotency import KeptAnswer, find_answer, insert_answer
+from core.store.executions.idempotency import StoredAnswer, find_answer, insert_answer
 from core.store.jobs.submit_pauses import ALL, list_pauses
 from core.store.recovery.restore_marker import (
     DATABASE_BEHIND,
-    read_mark,
+    read_marker,
 )
 from core.store.recovery.start_memo import Accepted, get_accepted, packed, unpacked
 from tests.support.activity_harness import ActivityHarness
 from tests.support.fake_temporal import FakeTemporal
-from tests.support.restore_marks import mark
+from tests.support.restore_marker import put_marker
 from tests.support.rows import Accepted as AcceptedRows
 from tests.support.rows import accept, assert_books_balance, new_execution, new_user
 
-pytestmark = [pytest.mark.usefixtures("no_mark"), pytest.mark.guarantee("G1", "G4")]
+pytestmark = [pytest.mark.usefixtures("no_restore_marker"), pytest.mark.guarantee("G1", "G4")]
 
 
 async def document(harness: ActivityHarness, rows: AcceptedRows) -> Accepted:
@@ -127,7 +127,7 @@ async def test_recover_makes_the_rows_of_an_execution_again(
 ) -> None:
     user_id = await new_user(harness.database)
     new = new_execution(user_id, webhook_url="http://receiver.test/", image_provider="replicate")
-    kept = KeptAnswer(
+    kept = StoredAnswer(
         request_sha256=b"r" * 32, answer=f'{{"executionId":"{new.execution_id}"}}'.encode()
     )
     columns = "generation, plan, request, metadata, webhook_url, estimated_nano_usd, created_at, budget_month"
@@ -299,13 +299,13 @@ async def test_recover_numbers_the_next_send_above_the_mark(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = await harness.accepted()
-    await mark(harness, 500)
-    _, _, behind = await find_behind(harness.database, harness.objects)
+    await put_marker(harness, 500)
+    _, _, behind = await detect_restore(harness.database, harness.objects)
     assert behind
     assert (await harness.run(harness.jobs.submit, one.image)).outcome is SubmitOutcome.NOT_SENT
     assert harness.bill() == []
     await recover(harness, monkeypatch, FakeHistories())
-    _, _, behind = await find_behind(harness.database, harness.objects)
+    _, _, behind = await detect_restore(harness.database, harness.objects)
     assert not behind
     await harness.run(harness.jobs.submit, one.image)
     serial = await row(harness, "SELECT serial FROM sends")
@@ -320,10 +320,10 @@ async def test_recovered_database_is_not_taken_for_one_of_the_past(
     """A process that did not run meanwhile has seen the number of a send that no longer exists."""
     one = await harness.accepted()
     await harness.run(harness.jobs.submit, one.image)
-    await mark(harness, 9)
+    await put_marker(harness, 9)
     await recover(harness, monkeypatch, FakeHistories())
     found = await row(harness, "SELECT max(serial) FROM sends")
-    kept = await read_mark(harness.objects)
+    kept = await read_marker(harness.objects)
     assert found is not None
     assert kept is not None
     assert (

@@ -26,7 +26,7 @@ from tests.maintenance.test_recovery import FakeHistories, document, forget, rec
 from tests.support.activity_harness import ActivityHarness
 from tests.support.rows import Accepted as AcceptedRows
 
-pytestmark = [pytest.mark.usefixtures("no_mark"), pytest.mark.guarantee("G1")]
+pytestmark = [pytest.mark.usefixtures("no_restore_marker"), pytest.mark.guarantee("G1")]
 
 LOST = "DELETE FROM provider_keys"
 

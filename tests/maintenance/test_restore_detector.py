@@ -10,7 +10,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.jobs import JobActivities
 from core.domain.messages.webhooks import DeliveryOrder
 from core.domain.states import JobState
-from core.maintenance.restore_detector import RestoreDetector, find_behind
+from core.maintenance.restore_detector import RestoreDetector, detect_restore
 from core.maintenance.workflow_queries import CompletedRun
 from core.store.database import Database
 from core.store.files.object_storage import ObjectStore
@@ -18,25 +18,25 @@ from core.store.jobs.submit_pauses import ALL, list_pauses, pause, resume
 from core.store.login import UnsafeLoginError
 from core.store.recovery.restore_marker import (
     DATABASE_BEHIND,
-    MARK_KEY,
+    MARKER_KEY,
     DatabaseBehindError,
-    HighWater,
-    Mark,
-    MarkUnreadableError,
-    read_mark,
+    MarkerUnreadableError,
+    RestoreMarker,
+    SerialWatch,
+    read_marker,
 )
 from tests.maintenance.reconciling import make_older, run_all_tasks, run_task
 from tests.support.activity_harness import ActivityHarness
 from tests.support.fake_temporal import FakeTemporal
-from tests.support.restore_marks import mark
+from tests.support.restore_marker import put_marker
 from tests.support.rows import accept, new_execution, new_user
 from tests.support.servers import FreshDatabase
 
-pytestmark = [pytest.mark.usefixtures("no_mark"), pytest.mark.guarantee("G1")]
+pytestmark = [pytest.mark.usefixtures("no_restore_marker"), pytest.mark.guarantee("G1")]
 
 
 async def recovered(harness: ActivityHarness) -> None:
-    await mark(harness, 0)
+    await put_marker(harness, 0)
     async with harness.database.as_system() as conn:
         await resume(conn, ALL)
 
@@ -54,7 +54,7 @@ async def row(harness: ActivityHarness, sql: str, *arguments: Any) -> tuple[Any,
 
 async def test_submit_in_a_database_of_the_past_is_rolled_back(harness: ActivityHarness) -> None:
     one = await harness.accepted()
-    known = HighWater(10)
+    known = SerialWatch(10)
     jobs = JobActivities(
         database=harness.database,
         providers=harness.providers,
@@ -63,7 +63,7 @@ async def test_submit_in_a_database_of_the_past_is_rolled_back(harness: Activity
         callback_urls={},
         wakeups=harness.wakeups,
         keys=harness.jobs.keys,
-        high_water=known,
+        serial_watch=known,
     )
     with pytest.raises(DatabaseBehindError):
         await ActivityEnvironment().run(jobs.submit, one.image)
@@ -79,9 +79,9 @@ async def test_new_connection_to_a_database_of_the_past_is_refused(
     one = await harness.accepted()
     await harness.run(harness.jobs.submit, one.image)
     for known, refused in ((1, False), (2, True)):
-        high_water = HighWater(known)
+        serial_watch = SerialWatch(known)
         async with Database.open(
-            fresh_database.application_dsn, verify=high_water.verify
+            fresh_database.application_dsn, verify=serial_watch.verify
         ) as database:
             if refused:
                 with pytest.raises(DatabaseBehindError):
@@ -90,14 +90,14 @@ async def test_new_connection_to_a_database_of_the_past_is_refused(
             else:
                 async with database.as_user(one.user_id) as conn:
                     assert await conn.fetchval("SELECT count(*) FROM sends") == 1
-        assert high_water.behind.is_set() is refused
+        assert serial_watch.behind.is_set() is refused
 
 
-def keeper(harness: ActivityHarness, high_water: HighWater) -> RestoreDetector:
+def keeper(harness: ActivityHarness, serial_watch: SerialWatch) -> RestoreDetector:
     return RestoreDetector(
         database=harness.database,
         objects=harness.objects,
-        high_water=high_water,
+        serial_watch=serial_watch,
         leads=lambda: True,
     )
 
@@ -105,10 +105,12 @@ def keeper(harness: ActivityHarness, high_water: HighWater) -> RestoreDetector:
 async def test_start_waits_until_the_database_is_recovered(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.maintenance.restore_detector.LOOK_AGAIN_SECONDS", 0.05)
-    await mark(harness, 7)
-    high_water = HighWater()
-    starting = asyncio.create_task(keeper(harness, high_water).wait_until_current(asyncio.Event()))
+    monkeypatch.setattr("core.maintenance.restore_detector.RECHECK_SECONDS", 0.05)
+    await put_marker(harness, 7)
+    serial_watch = SerialWatch()
+    starting = asyncio.create_task(
+        keeper(harness, serial_watch).wait_until_current(asyncio.Event())
+    )
     await asyncio.sleep(0.5)
     assert not starting.done()
     async with harness.database.as_system() as conn:
@@ -118,7 +120,7 @@ async def test_start_waits_until_the_database_is_recovered(
     await recovered(harness)
     async with asyncio.timeout(5):
         assert await starting
-    assert not high_water.behind.is_set()
+    assert not serial_watch.behind.is_set()
 
 
 async def test_start_ends_where_row_security_would_not_hold(
@@ -130,7 +132,7 @@ async def test_start_ends_where_row_security_would_not_hold(
         asyncio.timeout(10),
     ):
         waiting = RestoreDetector(
-            database=unsafe, objects=harness.objects, high_water=HighWater(), leads=lambda: True
+            database=unsafe, objects=harness.objects, serial_watch=SerialWatch(), leads=lambda: True
         )
         with pytest.raises(UnsafeLoginError, match="superuser"):
             await waiting.wait_until_current(asyncio.Event())
@@ -139,12 +141,12 @@ async def test_start_ends_where_row_security_would_not_hold(
 async def test_start_waits_for_an_unreadable_mark(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.maintenance.restore_detector.LOOK_AGAIN_SECONDS", 0.05)
-    await harness.objects.write_small(MARK_KEY, b"", content_type="application/json")
-    with pytest.raises(MarkUnreadableError):
-        await read_mark(harness.objects)
+    monkeypatch.setattr("core.maintenance.restore_detector.RECHECK_SECONDS", 0.05)
+    await harness.objects.write_small(MARKER_KEY, b"", content_type="application/json")
+    with pytest.raises(MarkerUnreadableError):
+        await read_marker(harness.objects)
     stopping = asyncio.Event()
-    starting = asyncio.create_task(keeper(harness, HighWater()).wait_until_current(stopping))
+    starting = asyncio.create_task(keeper(harness, SerialWatch()).wait_until_current(stopping))
     await asyncio.sleep(0.3)
     assert not starting.done()
     stopping.set()
@@ -153,23 +155,23 @@ async def test_start_waits_for_an_unreadable_mark(
 
 async def test_first_start_needs_no_mark_and_the_leader_writes_it(harness: ActivityHarness) -> None:
     one = await harness.accepted()
-    high_water = HighWater()
-    watcher = keeper(harness, high_water)
+    serial_watch = SerialWatch()
+    watcher = keeper(harness, serial_watch)
     assert await watcher.wait_until_current(asyncio.Event())
-    assert await read_mark(harness.objects) is None
+    assert await read_marker(harness.objects) is None
     watching = asyncio.create_task(watcher.watch())
     await harness.run(harness.jobs.submit, one.image)
     async with asyncio.timeout(5):
-        while (found := await read_mark(harness.objects)) is None:  # noqa: ASYNC110 - storage sets no event
+        while (found := await read_marker(harness.objects)) is None:  # noqa: ASYNC110 - storage sets no event
             await asyncio.sleep(0.1)
-    assert (found.serial, high_water.known) == (1, 1)
+    assert (found.serial, serial_watch.known) == (1, 1)
     await harness.as_owner("TRUNCATE sends")  # the restore
     async with asyncio.timeout(5):
         await watching
-    assert high_water.behind.is_set()
+    assert serial_watch.behind.is_set()
     async with harness.database.as_system() as conn:
         assert [one.reason for one in await list_pauses(conn)] == [DATABASE_BEHIND]
-    kept = await read_mark(harness.objects)
+    kept = await read_marker(harness.objects)
     assert kept is not None
     assert kept.serial == 1
 
@@ -177,8 +179,8 @@ async def test_first_start_needs_no_mark_and_the_leader_writes_it(harness: Activ
 async def test_pause_of_a_database_behind_outranks_one_by_hand(harness: ActivityHarness) -> None:
     async with harness.database.as_system() as conn:
         await pause(conn, ALL, "maintenance")
-    await mark(harness, 7)
-    _, _, behind = await find_behind(harness.database, harness.objects)
+    await put_marker(harness, 7)
+    _, _, behind = await detect_restore(harness.database, harness.objects)
     async with harness.database.as_system() as conn:
         (found,) = await list_pauses(conn)
     assert (behind, found.reason) == (True, DATABASE_BEHIND)
@@ -236,37 +238,37 @@ async def test_new_leader_accepts_a_late_write_of_the_old(
 ) -> None:
     one = await harness.accepted()
 
-    async def read_after_one_more_send(objects: ObjectStore) -> Mark | None:
+    async def read_after_one_more_send(objects: ObjectStore) -> RestoreMarker | None:
         monkeypatch.undo()
         await harness.run(harness.jobs.submit, one.image)
-        await mark(harness, 1)
-        return await read_mark(objects)
+        await put_marker(harness, 1)
+        return await read_marker(objects)
 
-    monkeypatch.setattr("core.maintenance.restore_detector.read_mark", read_after_one_more_send)
-    high_water = HighWater()
-    watching = asyncio.create_task(keeper(harness, high_water).watch())
+    monkeypatch.setattr("core.maintenance.restore_detector.read_marker", read_after_one_more_send)
+    serial_watch = SerialWatch()
+    watching = asyncio.create_task(keeper(harness, serial_watch).watch())
     try:
         async with asyncio.timeout(10):
-            while not high_water.known and not high_water.behind.is_set():  # noqa: ASYNC110 - set without an event
+            while not serial_watch.known and not serial_watch.behind.is_set():  # noqa: ASYNC110 - set without an event
                 await asyncio.sleep(0.05)
     finally:
         watching.cancel()
-    assert not high_water.behind.is_set()
+    assert not serial_watch.behind.is_set()
     assert await reasons(harness) == []
 
 
 async def test_recovery_that_ends_between_the_two_readings_is_no_alarm(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await mark(harness, 7)
+    await put_marker(harness, 7)
 
-    async def read_before_the_end(objects: ObjectStore) -> Mark | None:
+    async def read_before_the_end(objects: ObjectStore) -> RestoreMarker | None:
         monkeypatch.undo()
-        found = await read_mark(objects)
+        found = await read_marker(objects)
         await recovered(harness)
         return found
 
-    monkeypatch.setattr("core.maintenance.restore_detector.read_mark", read_before_the_end)
-    _, _, behind = await find_behind(harness.database, harness.objects)
+    monkeypatch.setattr("core.maintenance.restore_detector.read_marker", read_before_the_end)
+    _, _, behind = await detect_restore(harness.database, harness.objects)
     assert not behind
     assert await reasons(harness) == []

@@ -1,4 +1,4 @@
-"""One connection, many users: nothing of one is left for the next."""
+"""Pooled connections: the state of one transaction does not leak into the next one."""
 
 import asyncio
 
@@ -8,11 +8,11 @@ from core.domain.ids import UserId
 from core.store.database import DATABASE_DOWN, Database
 from tests.support.servers import FreshDatabase
 
-WHO = "SELECT current_setting('takeone.user_id', true)"
+CURRENT_USER_ID = "SELECT current_setting('takeone.user_id', true)"
 
 
 class InterruptedWorkError(Exception):
-    """What an activity may raise in the middle."""
+    """An error in the middle of a transaction."""
 
 
 async def _interrupted(database: Database) -> None:
@@ -21,28 +21,28 @@ async def _interrupted(database: Database) -> None:
         raise InterruptedWorkError
 
 
-async def test_connection_given_back_forgets_its_user_and_its_role(
+async def test_released_connection_keeps_no_user_role_or_setting(
     fresh_database: FreshDatabase,
 ) -> None:
     async with Database.open(fresh_database.application_dsn, max_connections=1) as database:
         async with database.as_user(UserId("usr_one")) as conn:
-            assert await conn.fetchval(WHO) == "usr_one"
+            assert await conn.fetchval(CURRENT_USER_ID) == "usr_one"
             process = await conn.fetchval("SELECT pg_backend_pid()")
         with pytest.raises(InterruptedWorkError):
             await _interrupted(database)
         async with database.as_system() as conn:
             assert await conn.fetchval("SELECT pg_backend_pid()") == process
-            assert not await conn.fetchval(WHO)
+            assert not await conn.fetchval(CURRENT_USER_ID)
             assert await conn.fetchval("SELECT current_user") == "takeone_system"
         async with database.reading_as(UserId("usr_three")) as conn:
             assert await conn.fetchval("SELECT current_user") == "takeone_app"
             assert await conn.fetchval("SHOW statement_timeout") == "0"
-            assert await conn.fetchval(WHO) == "usr_three"
+            assert await conn.fetchval(CURRENT_USER_ID) == "usr_three"
         async with database.as_user(UserId("usr_four")) as conn:
             assert await conn.fetchval("SHOW transaction_read_only") == "off"
 
 
-async def _stood_still(database: Database) -> None:
+async def _stall(database: Database) -> None:
     async with database.as_user(UserId("usr_one")) as conn:
         await conn.execute("SELECT pg_advisory_xact_lock(1)")
         await asyncio.sleep(2.5)
@@ -50,19 +50,21 @@ async def _stood_still(database: Database) -> None:
 
 
 @pytest.mark.guarantee("G1")
-async def test_transaction_that_stands_still_keeps_nobody_waiting(
+async def test_stalled_transaction_is_ended_and_releases_its_locks(
     fresh_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As that of a worker that is stopped within it. For itself, the database went away."""
+    """PostgreSQL closes its connection, so the stalled process sees an unavailable database."""
     monkeypatch.setattr("core.store.database.IDLE_TRANSACTION_SECONDS", 1)
     async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
-        still = asyncio.create_task(_stood_still(database))
+        stalled = asyncio.create_task(_stall(database))
         await asyncio.sleep(0.3)
         async with database.as_user(UserId("usr_two")) as conn:
-            assert not await conn.fetchval("SELECT pg_try_advisory_xact_lock(1)"), "it had no lock"
+            assert not await conn.fetchval("SELECT pg_try_advisory_xact_lock(1)"), (
+                "the stalled transaction has no lock"
+            )
             await conn.execute("SELECT pg_advisory_xact_lock(1)")
-        assert not still.done()
+        assert not stalled.done()
         with pytest.raises(DATABASE_DOWN):
-            await still
+            await stalled
         async with database.as_user(UserId("usr_one")) as conn:
             assert await conn.fetchval("SELECT 1") == 1

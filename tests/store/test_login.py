@@ -1,4 +1,4 @@
-"""A login that could step around row security gets no connection, and no process starts with it."""
+"""A login that can bypass row security gets no connection, and no process starts with it."""
 
 import asyncio
 import secrets
@@ -28,7 +28,7 @@ MAKE_LOGIN = (
     + PASSWORD
     + "'; GRANT takeone_app, takeone_system TO {role}"
 )
-WAYS = {
+UNSAFE_GRANTS = {
     "superuser": ("ALTER ROLE {role} SUPERUSER", "{role} is a superuser"),
     "bypassrls": ("ALTER ROLE {role} BYPASSRLS", "{role} has BYPASSRLS"),
     "owner": ("ALTER TABLE executions OWNER TO {role}", "{role} owns tables (executions)"),
@@ -58,46 +58,49 @@ def _as(database: FreshDatabase, role: str) -> str:
 
 
 @asynccontextmanager
-async def _login(database: FreshDatabase, more: str) -> AsyncGenerator[str]:
-    """A login like the application's, and more. Roles belong to the whole server: none is left."""
+async def _login(database: FreshDatabase, change: str) -> AsyncGenerator[str]:
+    """Create a login like the application's, change it, and drop its roles at the end.
+
+    Roles belong to the whole server, so they outlive the database.
+    """
     role = f"login_{secrets.token_hex(4)}"
     owner = await asyncpg.connect(database.owner_dsn)
     try:
         await owner.execute(MAKE_LOGIN.format(role=role))
-        await owner.execute(more.format(role=role))
+        await owner.execute(change.format(role=role))
         yield role
     finally:
-        for made in (role, f"{role}_between", f"{role}_of"):
-            if await owner.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", made):
+        for created in (role, f"{role}_between", f"{role}_of"):
+            if await owner.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", created):
                 await owner.execute(
-                    f"REASSIGN OWNED BY {made} TO CURRENT_USER; DROP OWNED BY {made}; DROP ROLE {made}"
+                    f"REASSIGN OWNED BY {created} TO CURRENT_USER; "
+                    f"DROP OWNED BY {created}; DROP ROLE {created}"
                 )
         await owner.close()
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_login_that_could_see_everybodys_rows_gets_no_connection(
-    database: FreshDatabase, way: str
+@pytest.mark.parametrize("grant", UNSAFE_GRANTS)
+async def test_login_that_can_read_all_rows_gets_no_connection(
+    database: FreshDatabase, grant: str
 ) -> None:
-    more, says = WAYS[way]
+    change, message = UNSAFE_GRANTS[grant]
     async with (
-        _login(database, more) as role,
+        _login(database, change) as role,
         Database.open(_as(database, role), max_connections=1) as unsafe,
     ):
         with pytest.raises(UnsafeLoginError) as refused:
             await unsafe.refuse_unsafe_login()
-        assert says.format(role=role) in str(refused.value)
+        assert message.format(role=role) in str(refused.value)
         for transaction in (unsafe.as_system, unsafe.reading_all):
             with pytest.raises(UnsafeLoginError):
                 async with transaction():
                     pass
     assert "\n" not in str(refused.value)
-    assert issubclass(
-        UnsafeLoginError, DATABASE_DOWN
-    )  # a process that runs already answers 503 from then on
+    # A process that is already running then responds with 503.
+    assert issubclass(UnsafeLoginError, DATABASE_DOWN)
 
 
-async def test_login_as_the_migration_makes_it_is_let_in(database: FreshDatabase) -> None:
+async def test_login_created_by_the_migration_is_accepted(database: FreshDatabase) -> None:
     async with _login(database, "SELECT 1") as role:
         for dsn in (database.application_dsn, _as(database, role)):
             async with Database.open(dsn, max_connections=1) as safe:
@@ -106,7 +109,7 @@ async def test_login_as_the_migration_makes_it_is_let_in(database: FreshDatabase
                     assert await conn.fetchval("SELECT count(*) FROM users") == 0
 
 
-async def test_role_that_a_transaction_takes_is_looked_at_too(database: FreshDatabase) -> None:
+async def test_role_that_a_transaction_sets_is_also_checked(database: FreshDatabase) -> None:
     owner = await asyncpg.connect(database.owner_dsn)
     try:
         for role in ("takeone_app", "takeone_system"):
@@ -121,25 +124,29 @@ async def test_role_that_a_transaction_takes_is_looked_at_too(database: FreshDat
         await owner.close()
 
 
-async def test_database_that_is_away_is_no_unsafe_login() -> None:
-    async with Database.open("postgresql://nobody@127.0.0.1:1/none", max_connections=1) as away:
-        await away.refuse_unsafe_login()
+async def test_unavailable_database_does_not_count_as_unsafe_login() -> None:
+    async with Database.open(
+        "postgresql://nobody@127.0.0.1:1/none", max_connections=1
+    ) as unavailable:
+        await unavailable.refuse_unsafe_login()
 
 
-async def test_api_that_finds_out_later_answers_nobody(database: FreshDatabase) -> None:
-    """PostgreSQL was away when the process looked first."""
+async def test_running_api_refuses_requests_after_detecting_an_unsafe_login(
+    database: FreshDatabase,
+) -> None:
+    """PostgreSQL was unavailable when the process checked its login at the start."""
     as_owner = replace(database, application_dsn=database.owner_dsn)
     async with running_api(api_settings(as_owner, "127.0.0.1:9")) as api:
         for path in ("/readyz", "/api/executions"):
-            answer = await api.http.get(
+            response = await api.http.get(
                 path, headers={"Authorization": f"Bearer {new_api_key().text}"}
             )
-            check_refused(answer)
+            check_refused(response)
 
 
 @pytest.mark.parametrize("program", ["-m api", "worker.py"])
 async def test_process_does_not_start_as_the_owner(database: FreshDatabase, program: str) -> None:
-    """It says so in one line, before it serves anybody and without waiting for anything else."""
+    """It reports the reason in one line and exits before it connects to other services."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *program.split(),

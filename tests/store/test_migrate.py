@@ -1,4 +1,4 @@
-"""The migrations: from empty, again, by three at once; and what the roles may not do."""
+"""Migrations (first run, repeated, concurrent) and the privileges of the application's roles."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -16,11 +16,11 @@ pytestmark = pytest.mark.guarantee("G6")
 
 @pytest.fixture
 async def empty(postgres_server: PostgresServer) -> AsyncGenerator[FreshDatabase]:
-    async with new_database(postgres_server) as made:
-        yield made
+    async with new_database(postgres_server) as created:
+        yield created
 
 
-async def test_migrate_brings_an_empty_database_here_and_then_does_nothing(
+async def test_migrate_runs_all_migrations_once_and_then_none(
     empty: FreshDatabase,
 ) -> None:
     assert await migrate(empty.owner_dsn, empty.application_dsn) == migration_names() != []
@@ -29,7 +29,7 @@ async def test_migrate_brings_an_empty_database_here_and_then_does_nothing(
         await accept(database, new_execution(await new_user(database)))
 
 
-async def test_migrate_by_three_at_once_runs_each_migration_once(empty: FreshDatabase) -> None:
+async def test_concurrent_migrate_runs_each_migration_once(empty: FreshDatabase) -> None:
     done = await asyncio.gather(
         *(migrate(empty.owner_dsn, empty.application_dsn) for _ in range(3))
     )
@@ -37,11 +37,12 @@ async def test_migrate_by_three_at_once_runs_each_migration_once(empty: FreshDat
 
 
 @pytest.mark.parametrize("owner_url", [None, "postgresql://takeone:other@localhost:6432/takeone"])
-def test_migrate_as_the_applications_own_role_is_refused(
+def test_migrate_as_the_application_role_is_refused(
     owner_url: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It would own the tables, and no process would start as it. Nothing is asked of
-    the database.
+    """The role would own the tables, and every process refuses to start as their owner.
+
+    The command connects to no database.
     """
     monkeypatch.setenv("DATABASE_URL", "postgresql://takeone:secret@localhost:1/takeone")
     if owner_url is not None:
@@ -53,7 +54,7 @@ def test_migrate_as_the_applications_own_role_is_refused(
     assert line.startswith("DATABASE_OWNER_URL: ")
 
 
-async def test_roles_of_the_application_own_nothing_and_bypass_nothing(
+async def test_application_roles_own_no_table_and_have_no_bypass(
     fresh_database: FreshDatabase,
 ) -> None:
     connection = await asyncpg.connect(fresh_database.owner_dsn)
@@ -79,12 +80,12 @@ async def test_roles_of_the_application_own_nothing_and_bypass_nothing(
         "DELETE FROM ledger_entries",
         "TRUNCATE ledger_entries",
         "DROP TABLE ledger_entries",
-        "UPDATE audit_log SET actor = 'nobody'",
+        "UPDATE audit_log SET actor = 'other'",
         "DELETE FROM audit_log",
         "TRUNCATE audit_log",
     ],
 )
-async def test_ledger_and_audit_log_are_only_ever_added_to(
+async def test_ledger_and_audit_log_are_append_only(
     fresh_database: FreshDatabase, statement: str
 ) -> None:
     async with Database.open(fresh_database.application_dsn) as database:

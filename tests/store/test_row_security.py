@@ -1,6 +1,4 @@
-"""Row security, table by table, from the catalogue: a table that is new is held to it, or fails
-here.
-"""
+"""Row security of every table in the catalogue, so that a new table without it fails here."""
 
 import secrets
 from collections.abc import AsyncGenerator, Mapping
@@ -17,19 +15,17 @@ from tests.support.servers import FreshDatabase, PostgresServer, new_database
 pytestmark = pytest.mark.guarantee("G6")
 
 OWN_ROWS = "(user_id = current_setting('takeone.user_id'::text, true))"
-NOBODYS = {
+SHARED_TABLES = {
     "schema_migrations": "which migrations have run",
     "daily_spending": "counters over all users",
-    "service_limits": "one row, for all",
-    "submit_pauses": "whether paid calls begin",
-    "provider_states": "what a provider lets us do",
+    "service_limits": "one row for the service",
+    "submit_pauses": "pauses of paid calls",
+    "provider_states": "circuit breakers of providers",
 }
-"""Tables that takeone_app may read wholly: no row of them is a user's. A new one belongs here only
-if that is so.
-"""
+"""Tables that takeone_app may read completely, because no row of them belongs to a user."""
 
 LIST_TABLES = """
-SELECT c.relname AS name, c.relrowsecurity AND c.relforcerowsecurity AS walled,
+SELECT c.relname AS name, c.relrowsecurity AND c.relforcerowsecurity AS row_secured,
        EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'user_id') AS of_users,
        has_any_column_privilege('takeone_app', c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
            OR has_table_privilege('takeone_app', c.oid, 'DELETE, TRUNCATE, TRIGGER') AS for_app,
@@ -43,7 +39,7 @@ LIST_POLICIES = """
 SELECT tablename, policyname, permissive, roles::text[] AS roles, cmd, qual, with_check FROM pg_policies
 WHERE roles && ARRAY['takeone_app', 'public']::name[]
 """
-LIST_HOLES = """
+LIST_DEFINER_OBJECTS = """
 SELECT 'function ' || proname AS name FROM pg_proc
 WHERE prosecdef AND pronamespace = 'public'::regnamespace
 UNION ALL
@@ -75,15 +71,15 @@ CHECKED: Mapping[str, str] = {
     "class": "'reads'",
     "budget_month": "'2026-01-01'",
 }
-"""Columns whose CHECK wants something of its own."""
-MADE_WITH_USER = ("users", "secrets")
-"""Tables with a row for each user from the start."""
+"""Values of columns with a CHECK constraint."""
+CREATED_WITH_USER = ("users", "secrets")
+"""Tables in which creating a user inserts a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     name: str
-    walled: bool
+    row_secured: bool
     of_users: bool
     for_app: bool
     app_inserts: bool
@@ -92,7 +88,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenants:
-    """Two users, each with a row in every table of users."""
+    """Two users, each with a row in every table that has a user_id."""
 
     database: Database
     owner: "asyncpg.Connection[asyncpg.Record]"
@@ -116,19 +112,18 @@ async def tenants(
         owner = await asyncpg.connect(fresh.owner_dsn)
         tables = tuple(Table(**dict(row)) for row in await owner.fetch(LIST_TABLES))
         ada, bob = await new_user(database), await new_user(database)
-        await owner.execute(
-            "SET session_replication_role = replica"
-        )  # what a row points to need not be there
+        # Without foreign keys, so that a row can refer to a row that does not exist.
+        await owner.execute("SET session_replication_role = replica")
         for table in tables:
             for user_id in (ada, bob):
-                if table.of_users and table.name not in MADE_WITH_USER:
+                if table.of_users and table.name not in CREATED_WITH_USER:
                     await owner.execute(await _insert(owner, table.name), user_id)
         yield Tenants(database=database, owner=owner, tables=tables, ada=ada, bob=bob)
         await owner.close()
 
 
 async def _insert(conn: Connection, table: str) -> str:
-    """An INSERT of one row for user $1, with anything that its columns take."""
+    """Return an INSERT of one row for user $1, with any values that its columns accept."""
     columns = {row["name"]: row["type"] for row in await conn.fetch(LIST_COLUMNS, table)}
     values = {
         name: CHECKED.get(f"{table}.{name}", CHECKED.get(name, OF_TYPE[kind])).format(
@@ -143,19 +138,17 @@ async def _seen(conn: Connection, table: Table) -> list[str]:
     return [row["user_id"] for row in await conn.fetch(f"SELECT user_id FROM {table.name}")]
 
 
-async def test_every_table_is_walled_off_by_row_or_known_to_be_nobodys(tenants: Tenants) -> None:
+async def test_every_table_has_row_security_or_is_listed_as_shared(tenants: Tenants) -> None:
     assert len(tenants.of_users) >= 17
-    assert [table.name for table in tenants.of_users if not table.walled] == []
+    assert [table.name for table in tenants.of_users if not table.row_secured] == []
     others = {table.name for table in tenants.tables if not table.of_users}
     open_to_users = {table.name for table in tenants.tables if table.for_app and not table.of_users}
-    assert open_to_users <= set(NOBODYS), (
-        "whose rows are these? with a user_id they can be walled off"
-    )
-    assert set(NOBODYS) <= others, "known, and not there"
+    assert open_to_users <= set(SHARED_TABLES), "add a user_id and row security"
+    assert set(SHARED_TABLES) <= others, "listed as shared, but does not exist"
 
 
-async def test_every_table_of_users_has_the_one_policy_for_requests(tenants: Tenants) -> None:
-    """Or requests have no right to it at all, not to a single column."""
+async def test_every_table_with_users_has_one_policy_for_requests(tenants: Tenants) -> None:
+    """A table without the policy grants requests no privilege, not even on one column."""
     policies = [dict(row) for row in await tenants.owner.fetch(LIST_POLICIES)]
     for table in tenants.of_users:
         mine = [policy for policy in policies if policy["tablename"] == table.name]
@@ -169,7 +162,7 @@ async def test_every_table_of_users_has_the_one_policy_for_requests(tenants: Ten
                 "roles": ["takeone_app"],
                 "cmd": "ALL",
                 "qual": OWN_ROWS,
-                "with_check": None,  # the same condition then
+                "with_check": None,  # PostgreSQL then applies `qual`
             }
         ], table.name
     assert {policy["tablename"] for policy in policies} <= {
@@ -177,12 +170,12 @@ async def test_every_table_of_users_has_the_one_policy_for_requests(tenants: Ten
     }
 
 
-async def test_nothing_in_the_database_lends_its_owners_rights(tenants: Tenants) -> None:
-    """A function or a view that runs with its maker's rights would look past the walls."""
-    assert [row["name"] for row in await tenants.owner.fetch(LIST_HOLES)] == []
+async def test_no_function_or_view_runs_with_its_owners_rights(tenants: Tenants) -> None:
+    """Row security would not apply inside such a function or view."""
+    assert [row["name"] for row in await tenants.owner.fetch(LIST_DEFINER_OBJECTS)] == []
 
 
-async def test_connection_that_is_nobodys_sees_no_row_of_any_table(tenants: Tenants) -> None:
+async def test_connection_without_a_user_sees_no_row_of_any_table(tenants: Tenants) -> None:
     for table in tenants.of_users:
         assert sorted(await _seen(tenants.owner, table)) == sorted((tenants.ada, tenants.bob)), (
             table.name
@@ -196,7 +189,7 @@ async def test_connection_that_is_nobodys_sees_no_row_of_any_table(tenants: Tena
             assert await _seen(conn, table) == [], table.name
 
 
-async def test_user_sees_and_touches_own_rows_alone_in_every_table(tenants: Tenants) -> None:
+async def test_user_reads_and_changes_only_own_rows_in_every_table(tenants: Tenants) -> None:
     for table in tenants.of_users:
         for transaction in (tenants.database.as_user, tenants.database.reading_as):
             if table.app_selects:
@@ -210,30 +203,30 @@ async def test_user_sees_and_touches_own_rows_alone_in_every_table(tenants: Tena
                 async with tenants.database.as_user(tenants.ada) as conn:
                     assert (await conn.execute(statement, tenants.bob)).endswith(" 0"), statement
             except asyncpg.InsufficientPrivilegeError:
-                pass  # requests have no such right to this table at all
+                pass  # requests have no such privilege on this table
         assert sorted(await _seen(tenants.owner, table)) == sorted((tenants.ada, tenants.bob)), (
             table.name
         )
 
 
-async def test_user_can_write_no_row_for_another_into_any_table(tenants: Tenants) -> None:
+async def test_user_cannot_write_rows_of_another_user_in_any_table(tenants: Tenants) -> None:
     for table in tenants.of_users:
         refusal = "row-level security" if table.app_inserts else "permission denied"
         insert = await _insert(tenants.owner, table.name)
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match=refusal):
             async with tenants.database.as_user(tenants.ada) as conn:
                 await conn.execute(insert, tenants.bob)
-        give_away = f"UPDATE {table.name} SET user_id = $1"
+        change_owner = f"UPDATE {table.name} SET user_id = $1"
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             async with tenants.database.as_user(tenants.ada) as conn:
-                await conn.execute(give_away, tenants.bob)
+                await conn.execute(change_owner, tenants.bob)
         assert sorted(await _seen(tenants.owner, table)) == sorted((tenants.ada, tenants.bob)), (
             table.name
         )
 
 
-async def test_system_role_is_let_in_by_policies_of_its_own(fresh_database: FreshDatabase) -> None:
-    """Not by a right to pass them by: without its policy it sees nothing."""
+async def test_system_role_needs_policies_of_its_own(fresh_database: FreshDatabase) -> None:
+    """It has no BYPASSRLS: without its policy it sees no row."""
     async with Database.open(fresh_database.application_dsn) as database:
         await new_user(database)
         owner = await asyncpg.connect(fresh_database.owner_dsn)

@@ -1,6 +1,4 @@
-"""Every SQL constant of the store and of the operator's tool is prepared against the migrated
-database; row security holds for each role.
-"""
+"""Every SQL constant of the store and the command line is valid, and row security applies."""
 
 import importlib
 import pkgutil
@@ -38,14 +36,14 @@ def _constants() -> Iterator[tuple[str, str]]:
 CONSTANTS = dict(_constants())
 
 
-def test_sql_constants_are_found_in_every_file_that_has_some() -> None:
+def test_sql_constants_of_all_files_are_collected() -> None:
     files = {name.rpartition(".")[0].rpartition(".")[2] for name in CONSTANTS}
 
     assert {"users", "executions", "jobs", "charges", "callbacks", "status"} <= files
     assert len(CONSTANTS) > 50
 
 
-async def test_sql_constants_can_all_be_prepared(fresh_database: FreshDatabase) -> None:
+async def test_every_sql_constant_can_be_prepared(fresh_database: FreshDatabase) -> None:
     connection = await asyncpg.connect(fresh_database.owner_dsn)
     broken: dict[str, str] = {}
     try:
@@ -59,7 +57,7 @@ async def test_sql_constants_can_all_be_prepared(fresh_database: FreshDatabase) 
     assert broken == {}
 
 
-async def test_rows_of_another_user_cannot_be_seen_or_touched(
+async def test_rows_of_another_user_cannot_be_read_or_changed(
     fresh_database: FreshDatabase,
 ) -> None:
     async with Database.open(fresh_database.application_dsn) as database:
@@ -89,7 +87,7 @@ async def test_rows_of_another_user_cannot_be_seen_or_touched(
             assert await conn.fetchval("SELECT count(*) FROM executions") == 1
 
 
-async def test_connection_without_a_transaction_of_somebody_sees_nothing(
+async def test_transaction_without_a_user_sees_no_rows(
     fresh_database: FreshDatabase,
 ) -> None:
     async with Database.open(fresh_database.application_dsn, max_connections=1) as database:
@@ -99,8 +97,7 @@ async def test_connection_without_a_transaction_of_somebody_sees_nothing(
         async with database.as_user(user.user_id) as conn:
             assert await conn.fetchval("SELECT count(*) FROM users") == 1
             assert await conn.fetchval("SELECT current_user") == APP_ROLE
-        # The same pooled connection, for somebody who is nobody: nothing is left of the user
-        # before.
+        # The same pooled connection: the previous user is no longer set.
         async with database.as_user(UserId("")) as conn:
             assert await conn.fetchval("SELECT count(*) FROM users") == 0
 

@@ -12,15 +12,14 @@ from core.domain.money import NanoUsd
 from core.domain.states import ExecutionStatus, JobState
 from core.store.database import Connection, Database
 from core.store.executions.executions import mark_ended
-from core.store.jobs.jobs import (
-    begin_send,
-    get_job,
-    mark_job_ended,
-    mark_send_answered,
-    mark_unknown,
-    mark_waiting,
+from core.store.jobs.jobs import get_job, mark_job_ended
+from core.store.jobs.manual_changes import (
+    AdoptionResult,
+    ManualSettlement,
+    adopt_by_hand,
+    settle_by_hand,
 )
-from core.store.jobs.manual_changes import Adopted, Booked, adopt_by_hand, settle_by_hand
+from core.store.jobs.sends import begin_send, mark_send_answered, mark_unknown, mark_waiting
 from core.store.operator import RefusedError
 from tests.support.rows import (
     IMAGE_MODEL,
@@ -78,14 +77,16 @@ def handle(provider_job_id: str) -> ProviderHandle:
 
 async def adopt(
     database: Database, ref: JobRef, provider_job_id: str, *, send: int | None = None
-) -> Adopted:
+) -> AdoptionResult:
     async with database.as_system() as conn:
         return await adopt_by_hand(conn, ref.job_id, provider_job_id, send=send)
 
 
-async def settle(database: Database, ref: JobRef, nano_usd: int, *, sure: bool = False) -> Booked:
+async def settle(
+    database: Database, ref: JobRef, nano_usd: int, *, confirmed: bool = False
+) -> ManualSettlement:
     async with database.as_system() as conn:
-        return await settle_by_hand(conn, ref.job_id, NanoUsd(nano_usd), sure=sure)
+        return await settle_by_hand(conn, ref.job_id, NanoUsd(nano_usd), confirmed=confirmed)
 
 
 async def job_of(database: Database, ref: JobRef) -> Any:

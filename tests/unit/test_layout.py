@@ -67,7 +67,6 @@ TO_SPLIT = {
     "core/maintenance/reconciler.py",
     "core/maintenance/recovery.py",
     "core/store/executions/executions.py",
-    "core/store/jobs/jobs.py",
     "tests/activities/test_webhooks.py",
     "tests/api/test_generate_video.py",
     "tests/api/test_retries.py",

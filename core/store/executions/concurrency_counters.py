@@ -17,14 +17,14 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadLimits:
+class ConcurrencyLimits:
     """The limits of users without limits of their own. None: no limit."""
 
     open_executions: int | None = None
     running_executions: int | None = None
 
     @classmethod
-    def of(cls, settings: LimitSettings) -> "LoadLimits":
+    def of(cls, settings: LimitSettings) -> "ConcurrencyLimits":
         return cls(
             open_executions=settings.open_executions_per_user,
             running_executions=settings.running_executions_per_user,
@@ -40,7 +40,7 @@ class OpenLimitReachedError(Exception):
         self.open_executions = open_executions
 
 
-TAKE_RUNNING = """
+TAKE_RUNNING_SLOT = """
 UPDATE concurrency_counters AS c SET running_executions = c.running_executions + 1
 FROM users AS u
 WHERE c.user_id = $1 AND u.user_id = c.user_id
@@ -49,14 +49,14 @@ RETURNING c.user_id
 """
 
 
-async def take_running(conn: Connection, user_id: UserId, limits: LoadLimits) -> bool:
+async def take_running_slot(conn: Connection, user_id: UserId, limits: ConcurrencyLimits) -> bool:
     """Count one more running execution, in the transaction that claims it. False: the limit is
     reached.
     """
-    return await conn.fetchval(TAKE_RUNNING, user_id, limits.running_executions) is not None
+    return await conn.fetchval(TAKE_RUNNING_SLOT, user_id, limits.running_executions) is not None
 
 
-GIVE_BACK = """
+RELEASE_SLOTS = """
 UPDATE concurrency_counters
 SET open_executions = open_executions - 1, running_executions = running_executions - $2::bigint
 WHERE user_id = $1 AND open_executions >= 1 AND running_executions >= $2::bigint
@@ -64,9 +64,9 @@ RETURNING user_id
 """
 
 
-async def give_back(conn: Connection, user_id: UserId, *, running: bool) -> None:
+async def release_slots(conn: Connection, user_id: UserId, *, running: bool) -> None:
     """Count one open execution less, in the transaction that ends it. running: it was running."""
-    if await conn.fetchval(GIVE_BACK, user_id, 1 if running else 0) is None:
+    if await conn.fetchval(RELEASE_SLOTS, user_id, 1 if running else 0) is None:
         # A wrong counter must not prevent an execution from ending; the rows are the truth.
         log.error("execution.counters_corrected", user_id=user_id)
         await recount(conn, user_id)

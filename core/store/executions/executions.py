@@ -21,12 +21,16 @@ from core.domain.plans import (
 from core.domain.prices import Quote
 from core.domain.states import ExecutionStatus, JobState
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import LoadLimits, give_back, take_running
+from core.store.executions.concurrency_counters import (
+    ConcurrencyLimits,
+    release_slots,
+    take_running_slot,
+)
 from core.store.money.budget_admission import admit_execution
 from core.store.money.charges import Hold, insert_charges
 from core.store.secrets.secrets import StoredSecret, insert_secret
 
-NO_LIMITS = LoadLimits()
+NO_LIMITS = ConcurrencyLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +91,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 
 
 async def insert_execution(
-    conn: Connection, new: NewExecution, limits: LoadLimits = NO_LIMITS
+    conn: Connection, new: NewExecution, limits: ConcurrencyLimits = NO_LIMITS
 ) -> bool:
     """Accept an execution: its row, steps and jobs, and the held money. Return whether it can run
     at once.
@@ -181,7 +185,7 @@ ORDER BY s.position, j.generation DESC, j.job_id DESC
 
 
 async def claim_execution(
-    conn: Connection, ref: ExecutionRef, limits: LoadLimits = NO_LIMITS
+    conn: Connection, ref: ExecutionRef, limits: ConcurrencyLimits = NO_LIMITS
 ) -> ClaimResult:
     """Claim a queued execution for a workflow run if its user may run one more.
 
@@ -201,7 +205,7 @@ async def claim_execution(
     else:
         cancelled = queued["cancel_requested_at"] is not None
         if not cancelled:
-            if not await take_running(conn, ref.user_id, limits):
+            if not await take_running_slot(conn, ref.user_id, limits):
                 return ClaimResult(outcome=ClaimOutcome.WAITING)
             await conn.execute(CLAIM_EXECUTION, ref.execution_id)
     jobs = tuple(
@@ -286,7 +290,9 @@ async def mark_ended(
     before = await conn.fetchrow(END_EXECUTION, execution_id, status, progress, result, error)
     if before is None:
         raise ValueError(f"{execution_id} has ended before")
-    await give_back(conn, before["user_id"], running=before["status"] == ExecutionStatus.RUNNING)
+    await release_slots(
+        conn, before["user_id"], running=before["status"] == ExecutionStatus.RUNNING
+    )
 
 
 FIND_ENDED = """

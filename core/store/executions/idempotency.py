@@ -11,7 +11,7 @@ from core.store.database import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptAnswer:
+class StoredAnswer:
     """The response to a request. request_sha256: the hash of the request."""
 
     request_sha256: bytes
@@ -24,10 +24,10 @@ WHERE user_id = $1 AND key = $2 AND created_at > now() - interval '30 days'
 """
 
 
-async def find_answer(conn: Connection, user_id: UserId, key: str) -> KeptAnswer | None:
+async def find_answer(conn: Connection, user_id: UserId, key: str) -> StoredAnswer | None:
     """Return the stored response of a key that has not expired."""
     row = await conn.fetchrow(FIND_ANSWER, user_id, key)
-    return KeptAnswer(**dict(row)) if row is not None else None
+    return StoredAnswer(**dict(row)) if row is not None else None
 
 
 TRY_LOCK_KEY = "SELECT pg_try_advisory_xact_lock($1)"
@@ -54,12 +54,12 @@ RETURNING k.key
 """
 
 
-async def insert_answer(conn: Connection, user_id: UserId, key: str, kept: KeptAnswer) -> bool:
+async def insert_answer(conn: Connection, user_id: UserId, key: str, answer: StoredAnswer) -> bool:
     """Store a response in the transaction that handled the request and locked the key. False: a
     response is stored already.
     """
     return (
-        await conn.fetchval(INSERT_ANSWER, user_id, key, kept.request_sha256, kept.answer)
+        await conn.fetchval(INSERT_ANSWER, user_id, key, answer.request_sha256, answer.answer)
         is not None
     )
 

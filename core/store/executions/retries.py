@@ -16,7 +16,7 @@ from core.domain.prices import Quote
 from core.domain.retries import Fate, Purchase, StepRetry
 from core.domain.states import ExecutionStatus, JobState
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import NO_LIMITS, failure_to_json
 from core.store.money.budget_admission import admit_execution
 from core.store.money.charges import Hold, get_money, insert_charges
@@ -176,7 +176,7 @@ async def queue_again(
     execution: LockedExecution,
     steps: Sequence[StepRetry],
     quotes: Mapping[str, Quote],
-    limits: LoadLimits = NO_LIMITS,
+    limits: ConcurrencyLimits = NO_LIMITS,
 ) -> bool:
     """Queue the next generation of an execution that the caller has locked, and hold its money.
 

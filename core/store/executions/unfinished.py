@@ -11,7 +11,7 @@ from core.domain.messages.executions import ExecutionOrder, ExecutionRef
 from core.domain.messages.jobs import JobRef
 from core.domain.plans import plan_from_json
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.jobs.jobs import lock_job
 
 # Round-robin over users: the first queued execution of each, then the second of each, within each
@@ -94,7 +94,12 @@ def _ref(row: asyncpg.Record) -> ExecutionRef:
 
 
 async def list_queued(
-    conn: Connection, limits: LoadLimits, *, older_than_seconds: float, after: Place, limit: int
+    conn: Connection,
+    limits: ConcurrencyLimits,
+    *,
+    older_than_seconds: float,
+    after: Place,
+    limit: int,
 ) -> list[StoredOrder]:
     """What is queued, should have been started by now, and may run: a page at a time, in turns by
     user.
@@ -117,7 +122,9 @@ async def list_queued(
     ]
 
 
-async def find_next(conn: Connection, user_id: UserId, limits: LoadLimits) -> StoredOrder | None:
+async def find_next(
+    conn: Connection, user_id: UserId, limits: ConcurrencyLimits
+) -> StoredOrder | None:
     """Return the queued execution of a user to start after another one has ended. None: no queued
     execution, or no free slot.
 

@@ -1,4 +1,4 @@
-"""Assets in rows: files that we hold in object storage, one row per output of a job."""
+"""Assets: the rows of files in object storage, one per output of a job."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,8 @@ from core.store.database import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
+    """A stored file. output_number: its position among the job's outputs, from 0."""
+
     asset_id: AssetId
     job_id: JobId
     output_number: int
@@ -20,8 +22,7 @@ class Asset:
     content_type: str
 
 
-# Every unique key of the row says the same, so any of them may be the one that a racing try meets
-# first.
+# A concurrent repeat may violate any of the unique keys first; all identify the same file.
 INSERT_ASSET = """
 INSERT INTO assets
     (asset_id, job_id, output_number, execution_id, user_id, kind, object_key, size_bytes, sha256, content_type)
@@ -31,7 +32,7 @@ ON CONFLICT DO NOTHING
 
 
 async def insert_asset(conn: Connection, asset: Asset) -> None:
-    """Write down a stored file. Repeating is safe: the first row of a job's output stays."""
+    """Record a stored file. Repeating is safe: the first row of a job's output stays."""
     await conn.execute(
         INSERT_ASSET,
         asset.asset_id,
@@ -54,19 +55,20 @@ FROM assets WHERE job_id = $1 ORDER BY output_number
 
 
 async def list_job_assets(conn: Connection, job_id: JobId) -> list[Asset]:
+    """List the stored files of a job in the order of its outputs."""
     return [Asset(**dict(row)) for row in await conn.fetch(LIST_JOB_ASSETS, job_id)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepAsset:
-    """is_result: made by the step whose file is the execution's result."""
+    """A stored file with its step. is_result: the step produces the execution's result."""
 
     step: str
     is_result: bool
     asset: Asset
 
 
-# Of the present job of each step alone: what was bought before may be of other parts of the plan.
+# Only the latest job of each step counts: earlier jobs may belong to another version of the plan.
 LIST_EXECUTION_ASSETS = """
 SELECT j.step_name, j.step_name = e.plan ->> 'result_step' AS is_result,
        a.asset_id, a.job_id, a.output_number, a.execution_id, a.user_id, a.kind, a.object_key,
@@ -86,15 +88,13 @@ ORDER BY s.position, a.output_number
 
 
 async def list_execution_assets(conn: Connection, execution_id: ExecutionId) -> list[StepAsset]:
-    """What the present jobs of an execution have stored, with their steps, in the order it was
-    stored.
-    """
-    found: list[StepAsset] = []
+    """List the stored files of an execution's latest jobs, in the order of the plan's steps."""
+    assets: list[StepAsset] = []
     for row in await conn.fetch(LIST_EXECUTION_ASSETS, execution_id):
         plain = dict(row)
-        found.append(
+        assets.append(
             StepAsset(
                 step=plain.pop("step_name"), is_result=plain.pop("is_result"), asset=Asset(**plain)
             )
         )
-    return found
+    return assets

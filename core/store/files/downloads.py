@@ -1,7 +1,7 @@
-"""Fetching a provider's file, as a stream that cannot hurt us.
+"""Downloads of provider files as streams with limits on size and time.
 
-The address comes from the provider's answer. Nothing of ours goes along: no key, no cookie, no
-default header of the client.
+The URL comes from the provider's response and is not trusted: the request carries no key, no cookie
+and no default header of the client.
 """
 
 from __future__ import annotations
@@ -40,15 +40,16 @@ async def open_source(
     total_seconds: float,
     idle_seconds: float = 30.0,
 ) -> AsyncGenerator[AsyncGenerator[bytes]]:
-    """Open a provider's file; what it gives is the chunks of the body, decoded, to be read once.
+    """Open a provider's file and yield an iterator over the chunks of the decoded body.
 
-    client: of `core.platform.egress.client`, which judges every address before it is called:
-    SourceRefusedError. Keys, cookies and headers that a client may have are not used.
+    client: from `core.platform.egress.client`, which checks every address before connecting and
+    raises SourceRefusedError. Keys, cookies and headers of the client are not sent.
     url: http, https, or a `data:` URI. At most three redirects are followed, to http(s) only.
-    max_bytes: of the body, decoded or as sent, whichever is more: TooLargeError. total_seconds:
-    from here to the last chunk, however slowly it drips; idle_seconds: between two reads; past
-    either: SourceUnavailableError.
-    A body shorter than declared, or cut off, raises TruncatedError. Repeating is safe.
+    max_bytes: limit of the body, both decoded and as sent; beyond it, TooLargeError is raised.
+    total_seconds: limit until the last chunk. idle_seconds: limit between two reads. Beyond either,
+    SourceUnavailableError is raised.
+    Raises TruncatedError for a body that is shorter than declared or cut off, SourceGoneError for
+    a refusal or an invalid URL, WrongContentError for an unsupported encoding. Repeating is safe.
     """
     if url[:5].lower() == "data:":
         async with aclosing(_inline_chunks(url, max_bytes)) as inline:
@@ -78,12 +79,12 @@ async def _open(
             else:
                 raise SourceUnavailableError(f"more than {MAX_REDIRECTS} redirects")
     except httpx.InvalidURL as error:
-        raise SourceGoneError("the provider gave no valid file address") from error
+        raise SourceGoneError("the provider returned an invalid file URL") from error
     except AddressRefusedError as error:
         raise SourceRefusedError(str(error)) from error
     except (TimeoutError, httpx.TransportError) as error:
         raise SourceUnavailableError(
-            f"the file server did not answer: {type(error).__name__}"
+            f"the file server is unreachable: {type(error).__name__}"
         ) from error
     if response.status_code != HTTPStatus.OK:
         await response.aclose()
@@ -95,10 +96,10 @@ async def _get(
     client: httpx.AsyncClient, address: httpx.URL, timeout: httpx.Timeout
 ) -> httpx.Response:
     if address.scheme not in {"http", "https"} or not address.host:
-        raise SourceGoneError(f"a file address must be http or https, not {address.scheme[:20]!r}")
+        raise SourceGoneError(f"a file URL must be http or https, not {address.scheme[:20]!r}")
     if address.port is not None and not 0 < address.port < 65536:
-        raise SourceGoneError(f"a file address with port {address.port}")
-    # Not client.build_request(): that merges the client's own headers, cookies and parameters in.
+        raise SourceGoneError(f"a file URL has the invalid port {address.port}")
+    # client.build_request() would merge in the client's own headers, cookies and parameters.
     request = httpx.Request(
         "GET",
         address,
@@ -111,8 +112,8 @@ async def _get(
 def _refusal(response: httpx.Response) -> SourceGoneError | SourceUnavailableError:
     status = response.status_code
     if response.is_client_error and status not in _RETRYABLE_STATUSES:
-        return SourceGoneError(f"the file is not given out any more: {status}")
-    return SourceUnavailableError(f"the file server answered {status}")
+        return SourceGoneError(f"the file is no longer available: {status}")
+    return SourceUnavailableError(f"the file server returned {status}")
 
 
 async def _body(response: httpx.Response, max_bytes: int, deadline: float) -> AsyncGenerator[bytes]:
@@ -129,14 +130,15 @@ async def _body(response: httpx.Response, max_bytes: int, deadline: float) -> As
                 raise TooLargeError(f"the file has more than {max_bytes} bytes")
             yield chunk
     if declared is not None and raw_bytes != declared:
-        raise TruncatedError(f"{raw_bytes} of {declared} bytes came")
+        raise TruncatedError(f"{raw_bytes} of {declared} bytes arrived")
     if decoder and not decoder.complete:
         raise TruncatedError(f"the compressed body ends after {raw_bytes} bytes")
 
 
 async def _raw_chunks(response: httpx.Response, deadline: float) -> AsyncGenerator[bytes]:
-    """Bytes as they arrive. No fixed chunk size: it would hide a dripping server from whoever
-    counts progress.
+    """Yield bytes as they arrive.
+
+    A fixed chunk size would buffer a slow server's bytes and hide its progress from the caller.
     """
     stream = response.aiter_raw()
     try:
@@ -147,7 +149,7 @@ async def _raw_chunks(response: httpx.Response, deadline: float) -> AsyncGenerat
                 return
             yield chunk
     except TimeoutError as error:
-        raise SourceUnavailableError("the file did not arrive within its time") from error
+        raise SourceUnavailableError("the file did not arrive within the time limit") from error
     except httpx.TimeoutException as error:
         raise SourceUnavailableError("the file server stopped sending") from error
     except httpx.TransportError as error:
@@ -165,12 +167,14 @@ def _decoder(response: httpx.Response) -> _Inflater | None:
         return None
     if encoding in {"gzip", "x-gzip", "deflate"}:
         return _Inflater()
-    raise WrongContentError(f"the file came in an encoding nobody asked for: {encoding[:20]!r}")
+    raise WrongContentError(f"the file has an unsupported content encoding: {encoding[:20]!r}")
 
 
 class _Inflater:
-    """gzip or zlib in bounded pieces: a server may compress although asked not to, and a bomb must
-    not unfold.
+    """Decompresses gzip or zlib in bounded pieces.
+
+    A server may compress a response despite the request, and a decompression bomb must not fill the
+    memory.
     """
 
     def __init__(self) -> None:
@@ -178,9 +182,11 @@ class _Inflater:
 
     @property
     def complete(self) -> bool:
+        """Return whether the end of the compressed stream was reached."""
         return self._inflate.eof
 
     def decode(self, raw: bytes) -> Iterator[bytes]:
+        """Yield the decompressed pieces of these bytes, each of at most CHUNK_BYTES."""
         pending = raw
         while True:
             try:
@@ -189,8 +195,8 @@ class _Inflater:
                 raise TruncatedError("the compressed body is damaged") from error
             if chunk:
                 yield chunk
-            if self._inflate.unused_data:  # it would be kept, and grow with every piece
-                raise TruncatedError("the compressed body goes on after its end")
+            if self._inflate.unused_data:  # zlib keeps it, and it grows with every piece
+                raise TruncatedError("the compressed body has data after its end")
             pending = self._inflate.unconsumed_tail
             if not pending and len(chunk) < CHUNK_BYTES:
                 return
@@ -199,15 +205,15 @@ class _Inflater:
 async def _inline_chunks(uri: str, max_bytes: int) -> AsyncGenerator[bytes]:
     head, comma, payload = uri[5:].partition(",")
     if not comma:
-        raise WrongContentError("a data URI without data")
-    if len(payload) > 4 * max_bytes:  # neither base64 nor percent escapes can be that wasteful
+        raise WrongContentError("the data URI has no data")
+    if len(payload) > 4 * max_bytes:  # base64 and percent escapes need less than that
         raise TooLargeError(f"the file has more than {max_bytes} bytes")
     content = unquote_to_bytes(payload)
     if head.strip().lower().endswith(";base64"):
         try:
             content = binascii.a2b_base64(content, strict_mode=True)
         except binascii.Error as error:
-            raise WrongContentError("a data URI with broken base64") from error
+            raise WrongContentError("the data URI has invalid base64") from error
     if len(content) > max_bytes:
         raise TooLargeError(f"the file has {len(content)} bytes, the limit is {max_bytes}")
     for start in range(0, len(content), CHUNK_BYTES):

@@ -150,17 +150,17 @@ class ObjectStore:
         """
         with storage_errors(self._bucket):
             try:
-                found = await self._client.head_object(Bucket=self._bucket, Key=key)
+                metadata = await self._client.head_object(Bucket=self._bucket, Key=key)
             except ClientError as error:
                 if http_status(error) == 404:
                     return None
                 raise
-            sha256 = found["Metadata"].get("sha256") or await self._read_sha256(key, on_progress)
+            sha256 = metadata["Metadata"].get("sha256") or await self._read_sha256(key, on_progress)
         return StoredObject(
             key=key,
-            size_bytes=found["ContentLength"],
+            size_bytes=metadata["ContentLength"],
             sha256=sha256,
-            content_type=found["ContentType"],
+            content_type=metadata["ContentType"],
         )
 
     async def address(self, key: str, *, expires_seconds: int = 3600) -> str:
@@ -255,12 +255,14 @@ class ObjectStore:
 
     async def _lifecycle_rules(self) -> list[LifecycleRuleOutputTypeDef]:
         try:
-            found = await self._client.get_bucket_lifecycle_configuration(Bucket=self._bucket)
+            configuration = await self._client.get_bucket_lifecycle_configuration(
+                Bucket=self._bucket
+            )
         except ClientError as error:
             if error_code(error) == "NoSuchLifecycleConfiguration":
                 return []
             raise
-        return found["Rules"]
+        return configuration["Rules"]
 
     async def _read_sha256(self, key: str, on_progress: Callable[[int], None] | None) -> str:
         digest, read_bytes = hashlib.sha256(), 0

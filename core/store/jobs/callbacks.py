@@ -1,7 +1,4 @@
-"""Callbacks in rows: a provider called us.
-
-Stored, adopted if it answers an open question, the waiter woken; one transaction.
-"""
+"""Callbacks from providers: stored, applied to their job and announced in one transaction."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,25 +9,30 @@ import asyncpg
 from core.domain.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId
 from core.domain.messages.jobs import ProviderHandle
 from core.store.database import Connection
-from core.store.jobs.jobs import mark_late_handle, mark_submitted
+from core.store.jobs.jobs import mark_late_handle
 from core.store.jobs.orphans import record_orphan
+from core.store.jobs.sends import mark_submitted
 
-MOST_ORPHANS: Final = 10
-"""Of one job, by callbacks. Whoever pays with a key of their own can sign any id, and each would be
-looked up for ever.
+MAX_ORPHANS: Final = 10
+"""The limit of orphans that callbacks may create for one job. A user with an own key can sign any
+id, and each orphan is looked up at the provider.
 """
 CHANNEL = "job_callbacks"
-"""The payload is a job id. Workers listen and look at the job's row."""
+"""A PostgreSQL channel whose payload is a job id. Workers listen and read the job's row."""
 
 
 class CallbackOutcome(StrEnum):
-    """ADOPTED: it brought the id of a send whose answer was not known. RECORDED: the id was known.
+    """What a callback changed.
 
-    LATE: it brought the id of a job that had been given up; its end stays, its bill can be settled.
-    ORPHAN: of a superseded send, or another id than the one the send has; its bill is looked after
-    by itself. REFUSED: nothing of it fits: the id is another job's, there was no such send, or it
-    would be one orphan too many; kept as evidence.
-    UNKNOWN_JOB: no such job.
+    ADOPTED: it supplied the provider id of a send whose result was unknown.
+    RECORDED: the job already had this id.
+    LATE: it supplied the id of a job that had been given up; the job's state stays, and its bill
+    can be settled.
+    ORPHAN: it belongs to a superseded send, or its id differs from the id of the send; the purchase
+    is billed as an orphan.
+    REFUSED: the id belongs to another job, the send does not exist, or the job has too many
+    orphans; the callback is kept as evidence.
+    UNKNOWN_JOB: the job does not exist at this provider.
     """
 
     ADOPTED = "adopted"
@@ -43,6 +45,8 @@ class CallbackOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCallback:
+    """A verified callback about one send. delivery_id: the provider's id of this delivery."""
+
     provider: str
     delivery_id: str
     job_id: JobId
@@ -68,7 +72,7 @@ NOTIFY = "SELECT pg_notify($1, $2)"
 
 
 async def notify_job(conn: Connection, job_id: JobId) -> None:
-    """Wake who waits for this job when the transaction commits."""
+    """Notify the workers that wait for this job when the transaction commits."""
     await conn.execute(NOTIFY, CHANNEL, job_id)
 
 
@@ -79,8 +83,9 @@ WHERE execution_id = $1 AND state IN ('submitting', 'unknown', 'submitted') AND 
 
 
 async def notify_open_jobs(conn: Connection, execution_id: ExecutionId) -> None:
-    """Wake who waits for any job of an execution when the transaction commits: a cancel was
-    ordered.
+    """Notify the workers that wait for any open job of an execution, because it is cancelled.
+
+    The notification is sent when the transaction commits.
     """
     await conn.execute(NOTIFY_OPEN, execution_id, CHANNEL)
 
@@ -94,21 +99,23 @@ WHERE s.job_id = $1 AND s.number = $2 AND j.provider = $3
 async def find_send_key(
     conn: Connection, job_id: JobId, send_number: int, provider: str
 ) -> ProviderKeyId | None:
-    """The user's own key that a send was made with, by which its callbacks are verified. As system.
+    """Return the user's own key of a send, with which its callbacks are verified.
 
-    None: the service's, or this provider has had no such send.
+    Return None if the send used the service's key or does not exist at this provider. Call it as
+    system.
     """
     return await conn.fetchval(GET_SEND_KEY, job_id, send_number, provider)
 
 
 async def record_callback(conn: Connection, new: NewCallback) -> CallbackOutcome:
-    """Store a verified callback. Repeats change nothing. As system: the provider does not know our
-    users.
+    """Store a verified callback and apply it to its job. Repeating is safe.
+
+    Call it as system, because a callback carries no user.
     """
     job = await conn.fetchrow(LOCK_JOB, new.job_id)
     if job is None or job["provider"] != new.provider:
         return CallbackOutcome.UNKNOWN_JOB
-    outcome = await _take(conn, new, job)
+    outcome = await _apply(conn, new, job)
     await conn.execute(
         INSERT_CALLBACK,
         new.provider,
@@ -123,8 +130,8 @@ async def record_callback(conn: Connection, new: NewCallback) -> CallbackOutcome
     return outcome
 
 
-async def _take(conn: Connection, new: NewCallback, job: asyncpg.Record) -> CallbackOutcome:
-    """What the callback means for its job, whose row is locked."""
+async def _apply(conn: Connection, new: NewCallback, job: asyncpg.Record) -> CallbackOutcome:
+    """Apply the callback to its job, whose row is locked."""
     if job["provider_job_id"] == new.provider_job_id:
         await conn.execute(TOUCH, new.job_id)
         return CallbackOutcome.RECORDED
@@ -132,7 +139,7 @@ async def _take(conn: Connection, new: NewCallback, job: asyncpg.Record) -> Call
         provider=new.provider, model=job["model"], provider_job_id=new.provider_job_id
     )
     if await conn.fetchval(IS_OWNED, new.provider, new.provider_job_id):
-        # Its own orphan called again; or the address and the body do not belong together.
+        # Either a repeated callback of the job's own orphan, or the URL does not match the body.
         repeated = await conn.fetchval(IS_OWN_ORPHAN, new.provider, new.provider_job_id, new.job_id)
         return CallbackOutcome.RECORDED if repeated else CallbackOutcome.REFUSED
     if job["provider_job_id"] is None and await mark_submitted(
@@ -142,7 +149,7 @@ async def _take(conn: Connection, new: NewCallback, job: asyncpg.Record) -> Call
         return CallbackOutcome.ADOPTED
     if await mark_late_handle(conn, new.job_id, handle, number=new.send_number):
         return CallbackOutcome.LATE
-    if await conn.fetchval(COUNT_ORPHANS, new.job_id) >= MOST_ORPHANS:
+    if await conn.fetchval(COUNT_ORPHANS, new.job_id) >= MAX_ORPHANS:
         return CallbackOutcome.REFUSED
     orphan = await record_orphan(conn, new.job_id, new.send_number, handle)
     return CallbackOutcome.ORPHAN if orphan is not None else CallbackOutcome.REFUSED

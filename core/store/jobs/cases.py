@@ -1,4 +1,4 @@
-"""What an operator reads about jobs: those that need a person, and everything about one."""
+"""The operator's view of jobs: the list of those that need attention, and one job in detail."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,13 +11,12 @@ from core.store.database import Connection
 from core.store.operator import row_json
 
 STATES: Final = ("unknown", "submission-unknown", "open-bills", "orphans")
-"""unknown: sent, the answer is out. submission-unknown: given up, the bill is open. open-bills: all
-ended with an open bill. orphans: purchases nobody waits for, also those that are paid. None of
-them: the first three, and unpaid orphans.
+"""Filters of the list. unknown: sent without a result yet. submission-unknown: given up with an
+open bill. open-bills: every ended job with an open bill. orphans: purchases that no step uses,
+also settled ones. Without a filter: the first three and unsettled orphans.
 """
 
-# Each part of `candidates` has an index, but for the orphans, which are read only when they are
-# asked for.
+# Each part of `candidates` has an index except the orphans, which are read only on request.
 LIST_CASES = """
 WITH candidates AS (
     SELECT job_id FROM charges WHERE state = 'held'
@@ -35,7 +34,7 @@ WITH candidates AS (
     JOIN jobs AS j USING (job_id)
     JOIN executions AS e ON e.execution_id = j.execution_id
     JOIN charges AS c ON c.job_id = j.job_id
-    -- A job that was recovered without its exact request was sent, and has no send to show.
+    -- A job that was recovered without its exact request was sent but has no row in sends.
     LEFT JOIN sends AS s ON s.job_id = j.job_id AND s.number = j.send_number
     WHERE j.send_number > 0
 )
@@ -85,8 +84,7 @@ WHERE (execution_id, step_name) = (SELECT execution_id, step_name FROM jobs WHER
 ORDER BY job_id
 """
 
-# What a callback address holds before its signature: job and number of the send, 20 bytes, in whole
-# letters.
+# A callback URL's token begins with the job and send number: 20 bytes, 26 complete base64 letters.
 _TOKEN_LETTERS: Final = 26
 _UNSIGNED = CallbackTokens([bytes(32)])
 _REDACTOR = Redactor()
@@ -100,7 +98,10 @@ async def list_cases(
     older_than_seconds: int,
     limit: int,
 ) -> list[dict[str, Any]]:
-    """Jobs that need a person, or a look: the oldest last send first. state: one of STATES."""
+    """List jobs that need attention, those with the oldest last send first.
+
+    state: one of STATES, or None.
+    """
     rows = await _rows(conn, LIST_CASES, state, provider, older_than_seconds, limit)
     ids = [row["job_id"] for row in rows]
     sends, called = await _rows(conn, LIST_SENDS, ids), await _rows(conn, LIST_CALLED_BACK, ids)
@@ -117,7 +118,7 @@ async def list_cases(
 
 
 async def get_case(conn: Connection, job_id: JobId) -> dict[str, Any]:
-    """Everything that is known about one job; secrets blanked. Raises LookupError."""
+    """Return all stored data about one job, with secrets redacted. Raises LookupError."""
     row = await conn.fetchrow(GET_CASE, job_id)
     if row is None:
         raise LookupError(f"no job {job_id}")
@@ -149,10 +150,10 @@ def _without_job(send: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _send_json(send: Mapping[str, Any]) -> dict[str, Any]:
-    """The exact request, but for signatures and tokens.
+    """Return a send with its exact request, with signatures and tokens redacted.
 
-    callbackAddressContains: what to search for at the provider; it names job and send, and opens
-    nothing.
+    callbackAddressContains: text to search for in the provider's dashboard; it identifies the job
+    and the send but authorizes nothing.
     """
     plain = _without_job({name: value for name, value in send.items() if name != "sender"})
     token = _UNSIGNED.sign(send["job_id"], send["number"])

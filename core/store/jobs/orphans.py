@@ -1,6 +1,7 @@
-"""Orphans: purchases that nobody waits for, each a job row with a charge of its own.
+"""Orphans: purchases that no step uses, each stored as a job row with its own charge.
 
-An earlier send of a job turned out to have been accepted after all, or one send was accepted twice.
+An orphan arises when an earlier send of a job turns out to have been accepted, or when one send was
+accepted twice.
 """
 
 from core.domain.ids import JobId, new_charge_id, new_job_id
@@ -29,7 +30,7 @@ INSERT INTO sends (job_id, number, user_id, request, inputs, sent_at, answered_a
 SELECT $2, number, user_id, request, inputs, sent_at, now(), 'accepted', $4, provider_key_id
 FROM sends WHERE job_id = $1 AND number = $3
 """
-# Nothing was held for it; what it cost counts against the month that held the money of its step.
+# An orphan has no hold; its cost counts against the month of its step's hold.
 INSERT_CHARGE = """
 INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, price, budget_month)
 SELECT $3, $2, execution_id, user_id, provider, model, 0, price, budget_month FROM charges WHERE job_id = $1
@@ -39,28 +40,25 @@ SELECT $3, $2, execution_id, user_id, provider, model, 0, price, budget_month FR
 async def record_orphan(
     conn: Connection, job_id: JobId, number: int, handle: ProviderHandle
 ) -> JobId | None:
-    """Write down that a send bought something which its job will not use. The sweep ends and
-    settles it, with the key of that send.
+    """Record a purchase of a send that its job will not use.
 
-    What was assumed for that send by hand goes back: its real bill is the orphan's. None: the
-    provider's id has an owner already (a repeat, or the id is another job's), or there is no such
-    send.
+    The reconciler ends and settles it with the key of that send. A cost that an operator assumed
+    for the send is reversed, because the orphan has the real bill. Return None if the provider's id
+    already belongs to a job (also after a repeat), or if the send does not exist.
     """
     orphan_id, name = new_job_id(), handle.provider_job_id
     execution_id = await conn.fetchval(
         INSERT_ORPHAN, job_id, orphan_id, number, name, dict(handle.urls)
     )
     if execution_id is None:
-        log.warning(
-            "a late id has an owner, or no send", job_id=job_id, send=number, provider_job_id=name
-        )
+        log.warning("orphan.rejected", job_id=job_id, send=number, provider_job_id=name)
         return None
     await conn.execute(COPY_SEND, job_id, orphan_id, number, name)
     await conn.execute(INSERT_CHARGE, job_id, orphan_id, new_charge_id())
     await drop_assumed(conn, job_id, number)
     metrics.ORPHAN_JOBS.labels(handle.provider).inc()
     log.error(
-        "a send was bought that its job does not use",
+        "orphan.recorded",
         execution_id=execution_id,
         job_id=job_id,
         send=number,

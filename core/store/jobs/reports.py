@@ -1,4 +1,4 @@
-"""What a provider said at the end of a job, as it lies in the job's row."""
+"""The provider's final report of a job, as JSON in the job's row."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,6 +13,7 @@ from core.store.executions.executions import failure_from_json, failure_to_json
 
 
 def report_to_json(report: JobReport) -> dict[str, Any]:
+    """Return the report as stored in the row."""
     return {
         "state": report.state,
         "outputs": [{"url": output.url, "kind": output.kind} for output in report.outputs],
@@ -24,6 +25,7 @@ def report_to_json(report: JobReport) -> dict[str, Any]:
 
 
 def report_from_json(plain: Mapping[str, Any] | None) -> JobReport | None:
+    """Return the report of a row, None if the job has none yet."""
     if plain is None:
         return None
     return JobReport(
@@ -48,7 +50,7 @@ ORDER BY j.generation DESC, j.job_id DESC LIMIT 1
 async def find_step_report(
     conn: Connection, execution_id: ExecutionId, step: str
 ) -> tuple[JobReport, datetime] | None:
-    """What a completed step produced, and when; None if the step has not completed."""
+    """Return the report of a completed step and its end, None if the step has not completed."""
     row = await conn.fetchrow(GET_OUTPUT, execution_id, step)
     report = report_from_json(row["report"]) if row is not None else None
     return (report, row["ended_at"]) if row is not None and report is not None else None

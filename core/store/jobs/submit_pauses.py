@@ -1,7 +1,6 @@
-"""Pauses of paid submits in rows. While one is here, no create request of its scope begins; what
-was sent goes on.
+"""Pauses of paid submits: during a pause, no send of its scope begins; jobs already sent continue.
 
-Written as system; begin_send reads them in the transaction of the intent.
+Rows are written as system; `begin_send` reads them in the transaction of the intent.
 """
 
 from dataclasses import dataclass
@@ -15,16 +14,18 @@ ALL: Final = "all"
 
 
 def provider_scope(provider: str) -> str:
+    """Return the scope of one provider."""
     return f"provider/{provider}"
 
 
 def user_scope(user_id: UserId) -> str:
+    """Return the scope of one user."""
     return f"user/{user_id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """scope: 'all', 'provider/NAME' or 'user/usr_…'."""
+    """A pause. scope: 'all', 'provider/NAME' or 'user/usr_…'."""
 
     scope: str
     reason: str
@@ -38,23 +39,23 @@ IS_PAUSED = "SELECT EXISTS (SELECT FROM submit_pauses WHERE scope = $1)"
 
 
 async def pause(conn: Connection, scope: str, reason: str) -> bool:
-    """From its commit on no send of this scope begins. False: it was paused already; the first
-    reason stays.
+    """Pause a scope: after COMMIT, no send of it begins.
+
+    Return False if it was already paused; the first reason stays.
     """
     return await conn.fetchval(PAUSE, scope, reason) is not None
 
 
 async def resume(conn: Connection, scope: str) -> bool:
-    """Let sends of this scope begin, as far as no other pause forbids them. False: it was not
-    paused.
-    """
+    """End the pause of a scope; other pauses may still apply. Return False if it was not paused."""
     return await conn.fetchval(RESUME, scope) is not None
 
 
 async def list_pauses(conn: Connection) -> list[Pause]:
+    """List all pauses by scope."""
     return [Pause(**dict(row)) for row in await conn.fetch(LIST_PAUSES)]
 
 
 async def is_paused(conn: Connection, scope: str) -> bool:
-    """Whether this very scope is paused; a wider one may be, too."""
+    """Return whether exactly this scope is paused; a wider scope may be paused in addition."""
     return bool(await conn.fetchval(IS_PAUSED, scope))

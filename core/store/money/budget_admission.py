@@ -7,7 +7,7 @@ These are hot rows, so they are locked in this order, last before COMMIT.
 from core.domain.ids import UserId
 from core.domain.money import NanoUsd
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import LoadLimits, OpenLimitReachedError
+from core.store.executions.concurrency_counters import ConcurrencyLimits, OpenLimitReachedError
 from core.store.money.budget_alerts import crosses, note_thresholds
 from core.store.money.charges import BudgetExceededError
 from core.store.money.daily_spending_cap import ServiceBudgetExceededError
@@ -57,7 +57,7 @@ GET_OPEN = "SELECT open_executions FROM concurrency_counters WHERE user_id = $1"
 async def admit_execution(
     conn: Connection,
     user_id: UserId,
-    limits: LoadLimits,
+    limits: ConcurrencyLimits,
     held_nano_usd: NanoUsd,
     *,
     videos: int = 1,

@@ -3,7 +3,7 @@
 `provider` in provider_states and submit_queue is a scope (`core.domain.messages.jobs.key_scope`):
 the provider's name for the service's own key, with a slash and the key's id for a user's key.
 
-Nothing here is part of a purchase: a deferred job was certainly not sent and asks again.
+Nothing here is part of a purchase: a deferred job was certainly not sent and tries again.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from core.store.database import Connection, among_all_users
 from core.store.providers.circuit_breaker import claim_probe
 
 WAITER_LIFE_SECONDS: Final = 3.0
-"""A waiter that has not asked again for this long has no place: its submit or worker has ended."""
+"""A waiting job without a new request for this long loses its position: its worker has ended."""
 OVERDUE_SECONDS: Final = 300
 """A job this long past its deadline takes no slot, whatever state its row has."""
 MIN_PAUSE_SECONDS: Final = 2.0
@@ -27,8 +27,10 @@ MIN_PAUSE_SECONDS: Final = 2.0
 
 
 class DeferredBy(StrEnum):
-    """CAPACITY: all slots are taken, or other jobs come first. RETRY_AFTER: the provider asked for
-    a pause. BREAKER: the circuit breaker is open.
+    """Why a job is deferred.
+
+    CAPACITY: all slots are taken, or other jobs come first. RETRY_AFTER: the provider requested a
+    pause. BREAKER: the circuit breaker is open.
     """
 
     CAPACITY = "capacity"
@@ -38,7 +40,7 @@ class DeferredBy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deferral:
-    """The job is not sent now. seconds: when asking again can succeed; 0: at any time."""
+    """The job is not sent now. seconds: the delay after which a retry can succeed; 0: any time."""
 
     by: DeferredBy
     seconds: float = 0.0
@@ -53,7 +55,7 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotRequest:
-    """A job that asks for a slot. max_in_flight: the limit of its key over all workers."""
+    """A job that needs a slot. max_in_flight: the limit of its key over all workers."""
 
     scope: str
     job_id: JobId
@@ -123,9 +125,9 @@ async def take_slot(conn: Connection, request: SlotRequest) -> Admitted | Deferr
 
 
 async def check_slot(conn: Connection, request: SlotRequest) -> Deferral | None:
-    """Check for a slot without taking it, and keep the job's place. Return None: ask now.
+    """Check for a slot without taking it, and keep the job's position in the queue.
 
-    Call it as system.
+    Return None if a slot can be taken now. Call it as system.
     """
     decision = _decide(await _get_capacity(conn, request), request, 0)
     if isinstance(decision, Admitted):
@@ -150,7 +152,7 @@ async def _get_capacity(conn: Connection, request: SlotRequest) -> asyncpg.Recor
 
 
 async def _keep_place(conn: Connection, request: SlotRequest, decision: Deferral) -> None:
-    """Keep a place in the order, which only jobs that wait for capacity have."""
+    """Keep the job's position in the queue, which only jobs that wait for capacity have."""
     if decision.by is DeferredBy.CAPACITY:
         await conn.execute(
             UPSERT_WAITER, request.job_id, request.scope, request.user_id, request.continuing
@@ -232,9 +234,9 @@ async def list_states(conn: Connection) -> list[ProviderState]:
 
 
 async def reset(conn: Connection, scope: str) -> Mapping[str, Any] | None:
-    """Close the breaker of a key and end its pause; return the old state, None if there was none.
+    """Close the breaker of a key and end its pause. Call it as system.
 
-    Call it as system.
+    Return the old state, or None if neither was active.
     """
     row = await conn.fetchrow(RESET, scope)
     return dict(row) if row is not None else None

@@ -1,9 +1,9 @@
-"""Circuit breakers: a provider that refuses a key gets no sends but single probes.
+"""Circuit breakers: a provider that refuses a key receives only single probes.
 
 Each key has its own breaker: `provider` in the rows is a scope
 (`core.domain.messages.jobs.key_scope`).
 
-Nothing here is part of a purchase: a deferred job was certainly not sent and asks again.
+Nothing here is part of a purchase: a deferred job was certainly not sent and tries again.
 """
 
 from collections.abc import Collection

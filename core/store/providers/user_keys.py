@@ -20,7 +20,7 @@ HINT_CHARS = 4
 
 
 class KeyErasedError(Exception):
-    """The key was replaced or deleted, and is gone: nothing that was known to need it was open."""
+    """The key was replaced or deleted, and then erased because no open job needed it."""
 
     def __init__(self, provider_key_id: ProviderKeyId) -> None:
         super().__init__(f"the provider key {provider_key_id} is erased")
@@ -28,7 +28,7 @@ class KeyErasedError(Exception):
 
 
 class KeyTest(StrEnum):
-    """What the provider said of a key. UNREACHABLE: nothing that could be understood."""
+    """The result of a key test. UNREACHABLE: the provider gave no usable response."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -37,10 +37,10 @@ class KeyTest(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderKey:
-    """A key without its text. hint: its last characters. version: 1, 2, … of its user at this
-    provider.
+    """A key without its secret.
 
-    open_jobs: what is still polled, cancelled or billed with it.
+    hint: the last characters of the secret. version: 1, 2, … per user and provider. open_jobs: the
+    number of jobs that are still polled, cancelled or billed with it.
     """
 
     provider_key_id: ProviderKeyId
@@ -56,10 +56,11 @@ class ProviderKey:
 
     @property
     def is_current(self) -> bool:
+        """Return whether new jobs are bought with this key."""
         return self.replaced_at is None and self.deleted_at is None
 
 
-# Whoever puts or deletes a key of a user at a provider does so one after the other.
+# Serializes changes of the keys of one user at one provider.
 LOCK_KEYS = "SELECT pg_advisory_xact_lock(hashtextextended('provider-keys/' || $1::text || '/' || $2::text, 0))"
 NEXT_VERSION = (
     "SELECT coalesce(max(version), 0) + 1 FROM provider_keys WHERE user_id = $1 AND provider = $2"
@@ -76,8 +77,9 @@ INSERT INTO provider_keys (provider_key_id, user_id, provider, version, hint) VA
 async def put_key(
     conn: Connection, sealer: Sealer, user_id: UserId, provider: str, key: str
 ) -> ProviderKey:
-    """From now on, what this user buys at this provider is bought with this key. Each call is a new
-    version.
+    """Store a key with which this user's jobs at this provider are bought from now on.
+
+    Each call creates a new version.
     """
     await conn.execute(LOCK_KEYS, user_id, provider)
     version: int = await conn.fetchval(NEXT_VERSION, user_id, provider)
@@ -106,9 +108,7 @@ ORDER BY k.provider, k.version DESC
 
 
 async def list_keys(conn: Connection, user_id: UserId) -> list[ProviderKey]:
-    """The current ones, and those before them that are still in use: by provider, the
-    newest first.
-    """
+    """List the current keys and older keys that are in use, by provider, the newest first."""
     return [_provider_key(row) for row in await conn.fetch(LIST_KEYS, user_id)]
 
 
@@ -124,7 +124,7 @@ MARK_TESTED = (
 
 
 async def mark_tested(conn: Connection, provider_key_id: ProviderKeyId, outcome: KeyTest) -> None:
-    """What its provider said of it, just now."""
+    """Store the result of a test of the key with the current time."""
     await conn.execute(MARK_TESTED, provider_key_id, outcome.value)
 
 
@@ -136,16 +136,17 @@ RETURNING provider_key_id
 
 
 async def delete_key(conn: Connection, user_id: UserId, provider: str) -> ProviderKeyId | None:
-    """From now on nothing more is bought with the user's current key. Erased when it is no longer
-    needed, see `erase_unused`. None: there was none.
+    """Delete the user's current key: no new job is bought with it.
+
+    Its secret is erased when no job needs it (`erase_unused`). Return None if the user has no
+    current key.
     """
     await conn.execute(LOCK_KEYS, user_id, provider)
     return await conn.fetchval(DELETE_CURRENT, user_id, provider)
 
 
-# The share lock lasts until COMMIT: a key is not replaced, deleted or erased while something is
-# about to be bought with it. Whoever waited here for a replacement does not see the new row in this
-# statement.
+# The share lock lasts until COMMIT: a key is not replaced, deleted or erased while a purchase with
+# it is being committed. A statement that waited for a replacement does not see the new row.
 LOCK_CURRENT = """
 SELECT provider_key_id FROM provider_keys
 WHERE user_id = $1 AND provider = $2 AND replaced_at IS NULL AND deleted_at IS NULL
@@ -160,13 +161,14 @@ SELECT EXISTS (
 
 
 async def current_key(conn: Connection, user_id: UserId, provider: str) -> ProviderKeyId | None:
-    """The key to buy with now, kept as it is until COMMIT; None: the user has none, the service's
-    own is used.
+    """Return the user's current key, locked against changes until COMMIT.
+
+    Return None if the user has no key, in which case the service's key is used.
     """
     while True:
-        found: ProviderKeyId | None = await conn.fetchval(LOCK_CURRENT, user_id, provider)
-        if found is not None or not await conn.fetchval(HAS_CURRENT, user_id, provider):
-            return found
+        key_id: ProviderKeyId | None = await conn.fetchval(LOCK_CURRENT, user_id, provider)
+        if key_id is not None or not await conn.fetchval(HAS_CURRENT, user_id, provider):
+            return key_id
 
 
 LIST_CURRENT = """
@@ -176,7 +178,7 @@ WHERE user_id = $1 AND replaced_at IS NULL AND deleted_at IS NULL
 
 
 async def list_current(conn: Connection, user_id: UserId) -> dict[str, ProviderKeyId]:
-    """The user's own keys by provider, as they are now and may not be when something is bought."""
+    """Return the user's current keys by provider, without a lock: they may change at any time."""
     return {
         row["provider"]: row["provider_key_id"] for row in await conn.fetch(LIST_CURRENT, user_id)
     }
@@ -200,8 +202,8 @@ async def open_key(conn: Connection, sealer: Sealer, provider_key_id: ProviderKe
     return secret.open(sealer)
 
 
-# A key is retired only after what was about to be bought with it has committed (LOCK_CURRENT):
-# whoever sees it retired sees those jobs.
+# A key is retired only after purchases in progress have committed (LOCK_CURRENT), so a transaction
+# that sees a retired key sees its jobs.
 ERASE_UNUSED = """
 WITH erased AS (
 UPDATE provider_keys AS k SET erased_at = now()
@@ -211,7 +213,7 @@ WHERE k.erased_at IS NULL AND (k.replaced_at IS NOT NULL OR k.deleted_at IS NOT 
       WHERE j.provider_key_id = k.provider_key_id
         AND (j.state IN ('waiting', 'submitting', 'unknown', 'submitted') OR c.state = 'held')
   )
-  AND NOT EXISTS (  -- its file may have to be asked for again
+  AND NOT EXISTS (  -- the output may have to be requested from the provider again
       SELECT FROM jobs AS j JOIN executions AS e ON e.execution_id = j.execution_id
       WHERE j.provider_key_id = k.provider_key_id AND j.state = 'completed' AND NOT j.orphan
         AND e.status IN ('queued', 'running') AND NOT EXISTS (SELECT FROM assets AS a WHERE a.job_id = j.job_id)
@@ -230,10 +232,10 @@ SELECT provider_key_id FROM erased
 
 
 async def erase_unused(conn: Connection) -> list[ProviderKeyId]:
-    """Erase the keys that were replaced or deleted and that nothing needs: no open job, no open
-    bill, an orphan's neither, no file that an open execution has yet to store. Repeating is
-    safe.
+    """Erase replaced and deleted keys that are no longer needed; return them.
 
-    As system: of all users; as a user: its own.
+    A key is needed by open jobs, by open bills (also of orphans), and by outputs that an open
+    execution has not stored yet. Repeating is safe. As system, it covers all users; as a user, the
+    user's own keys.
     """
     return [ProviderKeyId(row["provider_key_id"]) for row in await conn.fetch(ERASE_UNUSED)]

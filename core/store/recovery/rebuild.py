@@ -55,7 +55,7 @@ async def renumber_last(conn: Connection, serial: int) -> None:
     await conn.execute(RENUMBER_LAST, serial)
 
 
-MAKE_SEND = """
+INSERT_RECOVERED_SEND = """
 INSERT INTO sends (job_id, number, user_id, request, inputs, sent_at, outcome, provider_job_id, sender, note,
                    provider_key_id)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'made again by a recovery', $10)
@@ -63,7 +63,7 @@ ON CONFLICT DO NOTHING
 """
 
 
-async def make_send(
+async def insert_recovered_send(
     conn: Connection,
     job_id: JobId,
     number: int,
@@ -87,10 +87,10 @@ async def make_send(
         SENDER,
         provider_key_id,
     )
-    await conn.execute(MAKE_SEND, job_id, number, *arguments)
+    await conn.execute(INSERT_RECOVERED_SEND, job_id, number, *arguments)
 
 
-BRING_UP = """
+ADVANCE_JOB = """
 UPDATE jobs AS j
 SET state = $2, send_number = $3, provider_job_id = coalesce($4, j.provider_job_id), failure = NULL,
     provider_key_id = CASE WHEN $2::text = 'waiting' THEN j.provider_key_id ELSE $6::text END,
@@ -103,7 +103,7 @@ RETURNING j.job_id
 """
 
 
-async def bring_up(
+async def advance_job(
     conn: Connection,
     job_id: JobId,
     state: JobState,
@@ -119,10 +119,10 @@ async def bring_up(
     provider_key_id: of this send; ignored for a waiting job.
     """
     arguments = (provider_job_id, submitted_at, provider_key_id)
-    return await conn.fetchval(BRING_UP, job_id, state, number, *arguments) is not None
+    return await conn.fetchval(ADVANCE_JOB, job_id, state, number, *arguments) is not None
 
 
-GIVE_UP = """
+FAIL_RECOVERED_JOB = """
 UPDATE jobs SET state = 'failed', send_number = greatest(send_number, $2), failure = $3, ended_at = now(),
     provider_key_id = coalesce($4, provider_key_id), updated_at = now()
 WHERE job_id = $1 AND state IN ('waiting', 'submitting', 'unknown')
@@ -130,7 +130,7 @@ RETURNING job_id
 """
 
 
-async def give_up(
+async def fail_recovered_job(
     conn: Connection,
     job_id: JobId,
     number: int,
@@ -139,7 +139,9 @@ async def give_up(
 ) -> bool:
     """End a failed job; the caller settles its money. False: the job has advanced or ended."""
     return (
-        await conn.fetchval(GIVE_UP, job_id, number, failure_to_json(failure), provider_key_id)
+        await conn.fetchval(
+            FAIL_RECOVERED_JOB, job_id, number, failure_to_json(failure), provider_key_id
+        )
         is not None
     )
 
@@ -173,7 +175,7 @@ async def get_key_since(
 
 
 # Inserted as deleted and erased: its jobs refer to it, and it cannot be used.
-NOTE_LOST_KEY = """
+INSERT_LOST_KEY = """
 INSERT INTO provider_keys (provider_key_id, user_id, provider, version, hint, deleted_at, erased_at)
 SELECT $1, $2, $3, coalesce(max(version), 0) + 1, '', now(), now()
 FROM provider_keys WHERE user_id = $2 AND provider = $3
@@ -181,14 +183,14 @@ ON CONFLICT (provider_key_id) DO NOTHING
 """
 
 
-async def note_lost_key(
+async def insert_lost_key(
     conn: Connection, provider_key_id: ProviderKeyId, user_id: UserId, provider: str
 ) -> None:
     """Insert a row for a user's key that the database may have lost, without its value."""
-    await conn.execute(NOTE_LOST_KEY, provider_key_id, user_id, provider)
+    await conn.execute(INSERT_LOST_KEY, provider_key_id, user_id, provider)
 
 
-QUEUE_FOR_WALK = """
+REQUEUE_EXECUTION = """
 UPDATE executions
 SET status = 'queued', deadline_at = greatest(deadline_at, now() + (deadline_at - queued_at)), queued_at = now(),
     started_at = NULL, updated_at = now(),
@@ -200,7 +202,7 @@ RETURNING user_id
 """
 
 
-async def queue_for_walk(
+async def requeue_execution(
     conn: Connection, execution_id: ExecutionId, generation: int, *, cancel_reason: str | None
 ) -> bool:
     """Queue the same generation again. cancel_reason: of a requested cancel.
@@ -208,7 +210,7 @@ async def queue_for_walk(
     False: it has ended, or was retried.
     """
     user_id: UserId | None = await conn.fetchval(
-        QUEUE_FOR_WALK, execution_id, generation, cancel_reason
+        REQUEUE_EXECUTION, execution_id, generation, cancel_reason
     )
     if user_id is None:
         return False

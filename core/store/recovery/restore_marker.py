@@ -16,12 +16,12 @@ from core.store.database import SET_SYSTEM, Connection, NewConnection
 from core.store.files.object_storage import ObjectStore
 from core.store.jobs.submit_pauses import ALL
 
-MARK_KEY: Final = "takeone/high-water.json"
+MARKER_KEY: Final = "takeone/high-water.json"
 DATABASE_BEHIND: Final = "database_behind"
 """The reason of the pause that only `recover` ends."""
 
 
-class MarkUnreadableError(Exception):
+class MarkerUnreadableError(Exception):
     """The restore marker cannot be parsed. The text is one line for a person."""
 
 
@@ -32,7 +32,7 @@ class DatabaseBehindError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class RestoreMarker:
     """The marker. serial: of the latest committed send. database: its name, for messages."""
 
     serial: int
@@ -40,13 +40,13 @@ class Mark:
     database: str
 
 
-def mark_to_json(mark: Mark) -> bytes:
-    plain = {"serial": mark.serial, "at": mark.at.isoformat(), "database": mark.database}
+def marker_to_json(marker: RestoreMarker) -> bytes:
+    plain = {"serial": marker.serial, "at": marker.at.isoformat(), "database": marker.database}
     return json.dumps(plain).encode()
 
 
-def mark_from_json(content: bytes) -> Mark:
-    """Parse the marker. Raises MarkUnreadableError."""
+def marker_from_json(content: bytes) -> RestoreMarker:
+    """Parse the marker. Raises MarkerUnreadableError."""
     try:
         plain: Mapping[str, Any] = json.loads(content)
         serial, at, database = (
@@ -55,26 +55,28 @@ def mark_from_json(content: bytes) -> Mark:
             plain["database"],
         )
     except (ValueError, TypeError, KeyError, UnicodeDecodeError):
-        raise MarkUnreadableError(
-            f"the object {MARK_KEY} in the bucket is not a restore marker"
+        raise MarkerUnreadableError(
+            f"the object {MARKER_KEY} in the bucket is not a restore marker"
         ) from None
     if not isinstance(serial, int) or serial < 0 or not isinstance(database, str):
-        raise MarkUnreadableError(f"the object {MARK_KEY} in the bucket is not a restore marker")
-    return Mark(serial=serial, at=at.astimezone(UTC), database=database)
+        raise MarkerUnreadableError(
+            f"the object {MARKER_KEY} in the bucket is not a restore marker"
+        )
+    return RestoreMarker(serial=serial, at=at.astimezone(UTC), database=database)
 
 
-async def read_mark(objects: ObjectStore) -> Mark | None:
+async def read_marker(objects: ObjectStore) -> RestoreMarker | None:
     """Read the marker; None: it was never written.
 
-    Raises StorageUnavailableError, StorageRefusedError, MarkUnreadableError.
+    Raises StorageUnavailableError, StorageRefusedError, MarkerUnreadableError.
     """
-    content = await objects.read_small(MARK_KEY)
-    return mark_from_json(content) if content is not None else None
+    content = await objects.read_small(MARKER_KEY)
+    return marker_from_json(content) if content is not None else None
 
 
-async def write_mark(objects: ObjectStore, mark: Mark) -> None:
+async def write_marker(objects: ObjectStore, marker: RestoreMarker) -> None:
     """Write the marker. Raises StorageUnavailableError, StorageRefusedError."""
-    await objects.write_small(MARK_KEY, mark_to_json(mark), content_type="application/json")
+    await objects.write_small(MARKER_KEY, marker_to_json(marker), content_type="application/json")
 
 
 GET_POSITION = """
@@ -119,7 +121,7 @@ async def pause_behind(conn: Connection) -> None:
 GET_MAX_SERIAL = "SELECT coalesce(max(serial), 0) FROM sends"
 
 
-class HighWater:
+class SerialWatch:
     """The highest committed serial that this process has seen. A database with less is a restored
     one.
     """
@@ -139,7 +141,7 @@ class HighWater:
         Raises DatabaseBehindError: roll back.
         """
         if serial <= known_before:
-            self._found(serial)
+            self._report_restored(serial)
 
     async def verify(self, connection: NewConnection) -> None:
         """Check that the database of a new connection has every send that this process has seen.
@@ -153,9 +155,9 @@ class HighWater:
             await connection.execute(SET_SYSTEM)
             serial: int = await connection.fetchval(GET_MAX_SERIAL)
         if serial < known:
-            self._found(serial)
+            self._report_restored(serial)
 
-    def _found(self, serial: int) -> None:
+    def _report_restored(self, serial: int) -> None:
         self.behind.set()
         raise DatabaseBehindError(
             f"the database has sends up to {serial}, but sends up to {self.known} were committed"

@@ -24,7 +24,7 @@ from core.store.money.daily_spending_cap import DayMove, move_days
 from core.store.money.ledger_entries import insert_entry
 from core.store.money.refunds import refund_by_hand
 from core.store.money.settlement import settle_charge
-from core.store.recovery.rebuild import note_lost_key
+from core.store.recovery.rebuild import insert_lost_key
 
 # The idempotency key has no execution id in its row. It was inserted in the same transaction, and
 # its response contains the execution id.
@@ -255,7 +255,7 @@ async def _make_job(conn: Connection, accepted: Accepted, job: Mapping[str, Any]
     """
     state = JobState(job["state"])
     if job.get("provider_key_id") is not None:
-        await note_lost_key(conn, job["provider_key_id"], accepted.user_id, job["provider"])
+        await insert_lost_key(conn, job["provider_key_id"], accepted.user_id, job["provider"])
     charge = accepted.charges.get(job["job_id"])
     current = accepted.is_current(job)
     if current and state is JobState.COMPLETED and job.get("provider_job_id") is not None:

@@ -1,4 +1,4 @@
-"""Identities: whom a subject speaks for, and how many of its requests are admitted."""
+"""Identities: the user of a subject, and the rate limit of its requests."""
 
 from collections.abc import AsyncGenerator
 
@@ -40,12 +40,14 @@ async def _admit(
         return await admit_identity(conn, ISSUER, subject, user_id, RouteClass.READS, limits)
 
 
-async def test_subject_speaks_for_one_user_and_a_user_may_have_several(database: Database) -> None:
+async def test_subject_has_one_user_and_user_has_several_subjects(database: Database) -> None:
     ada, bob = await new_user(database), await new_user(database)
     async with database.as_system() as conn:
         for subject in ("one", "two", "one"):
             assert (await link_identity(conn, ISSUER, subject, ada)).user_id == ada
-        assert (await link_identity(conn, ISSUER, "one", bob)).user_id == ada, "it changed its user"
+        assert (await link_identity(conn, ISSUER, "one", bob)).user_id == ada, (
+            "the subject changed its user"
+        )
         assert (await link_identity(conn, "https://another.example", "one", bob)).user_id == bob
         assert [identity.subject for identity in await list_identities(conn, ada)] == ["one", "two"]
         with pytest.raises(LookupError, match="no user usr_none"):
@@ -60,7 +62,7 @@ async def test_subject_speaks_for_one_user_and_a_user_may_have_several(database:
     assert await _admit(database, "two") is not None
 
 
-async def test_named_user_is_taken_as_named_and_must_be_there(database: Database) -> None:
+async def test_explicit_user_replaces_the_linked_user_and_must_exist(database: Database) -> None:
     ada, bob = await new_user(database), await new_user(database)
     async with database.as_system() as conn:
         await link_identity(conn, ISSUER, "one", ada)
@@ -71,7 +73,7 @@ async def test_named_user_is_taken_as_named_and_must_be_there(database: Database
     assert await _admit(database, "one", user_id=UserId("usr_none")) is None
 
 
-async def test_requests_of_a_users_subjects_share_an_allowance_and_a_disabled_user_uses_none(
+async def test_subjects_share_their_users_limit_unless_it_is_disabled(
     database: Database,
 ) -> None:
     ada = await new_user(database)
@@ -91,7 +93,7 @@ async def test_requests_of_a_users_subjects_share_an_allowance_and_a_disabled_us
     assert [(rate.admitted, rate.remaining) for rate in rates] == [(True, 1), (True, 0), (False, 0)]
 
 
-async def test_identities_are_seen_by_their_user_and_changed_by_none(database: Database) -> None:
+async def test_users_read_only_their_identities_and_change_none(database: Database) -> None:
     ada, bob = await new_user(database), await new_user(database)
     async with database.as_system() as conn:
         await link_identity(conn, ISSUER, "one", ada)

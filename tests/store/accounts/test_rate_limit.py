@@ -31,8 +31,8 @@ NO_LIMITS = UserLimits(monthly_videos=None, monthly_nano_usd=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gatekeeper:
-    """One key, and a database in which time can be made to pass."""
+class RateLimiter:
+    """One API key, and a database in which a test can make time pass."""
 
     database: Database
     owner: "asyncpg.Connection[asyncpg.Record]"
@@ -40,7 +40,7 @@ class Gatekeeper:
     key_id: KeyId
     key: ApiKey
 
-    async def ask(
+    async def request(
         self,
         route_class: RouteClass = WRITES,
         limits: RateLimits = LIMITS,
@@ -51,7 +51,7 @@ class Gatekeeper:
             return await admit_request(conn, key or self.key, route_class, limits)
 
     async def rate(self, route_class: RouteClass = WRITES, limits: RateLimits = LIMITS) -> Rate:
-        admission = await self.ask(route_class, limits)
+        admission = await self.request(route_class, limits)
         assert admission is not None
         assert admission.rate is not None
         return admission.rate
@@ -65,20 +65,20 @@ class Gatekeeper:
 
 
 @pytest.fixture
-async def gate(fresh_database: FreshDatabase) -> AsyncGenerator[Gatekeeper]:
+async def limiter(fresh_database: FreshDatabase) -> AsyncGenerator[RateLimiter]:
     owner = await asyncpg.connect(fresh_database.owner_dsn)
     async with Database.open(fresh_database.application_dsn, max_connections=8) as database:
         async with database.as_system() as conn:
-            user = await insert_user(conn, Sealer([bytes(32)]), "somebody", NO_LIMITS)
+            user = await insert_user(conn, Sealer([bytes(32)]), "tester", NO_LIMITS)
             made = await insert_api_key(conn, user.user_id, "test")
-        yield Gatekeeper(
+        yield RateLimiter(
             database=database, owner=owner, user_id=user.user_id, key_id=made.key_id, key=made.key
         )
     await owner.close()
 
 
-async def test_rate_admits_its_limit_and_reports_the_rest(gate: Gatekeeper) -> None:
-    seen = [await gate.rate() for _ in range(5)]
+async def test_rate_admits_its_limit_and_reports_the_rest(limiter: RateLimiter) -> None:
+    seen = [await limiter.rate() for _ in range(5)]
 
     assert [rate.admitted for rate in seen] == [True, True, True, False, False]
     assert [rate.remaining for rate in seen] == [2, 1, 0, 0, 0]
@@ -88,35 +88,35 @@ async def test_rate_admits_its_limit_and_reports_the_rest(gate: Gatekeeper) -> N
     assert all(299 <= rate.next_seconds <= 300 for rate in seen)
 
 
-async def test_rate_is_exact_for_concurrent_requests(gate: Gatekeeper) -> None:
+async def test_rate_is_exact_for_concurrent_requests(limiter: RateLimiter) -> None:
     limits = replace(LIMITS, reads=100, window_seconds=86_400)
-    seen = await asyncio.gather(*(gate.rate(READS, limits) for _ in range(250)))
+    seen = await asyncio.gather(*(limiter.rate(READS, limits) for _ in range(250)))
 
     assert sum(rate.admitted for rate in seen) == 100
     assert sorted(rate.remaining for rate in seen if rate.admitted) == list(range(100))
     assert not any(rate.of_user for rate in seen)
 
 
-async def test_each_class_and_key_has_its_own_limit(gate: Gatekeeper) -> None:
-    async with gate.database.as_system() as conn:
-        other = await insert_api_key(conn, gate.user_id, "other")
-    seen = [await gate.rate() for _ in range(4)]
+async def test_each_class_and_key_has_its_own_limit(limiter: RateLimiter) -> None:
+    async with limiter.database.as_system() as conn:
+        other = await insert_api_key(conn, limiter.user_id, "other")
+    seen = [await limiter.rate() for _ in range(4)]
 
     assert not seen[-1].admitted
-    assert (await gate.rate(READS)).remaining == 4
-    by_other = await gate.ask(key=other.key)
+    assert (await limiter.rate(READS)).remaining == 4
+    by_other = await limiter.request(key=other.key)
     assert by_other is not None
     assert by_other.rate is not None
     assert by_other.rate.remaining == 2
 
 
-async def test_user_limit_counts_all_keys_together(gate: Gatekeeper) -> None:
+async def test_user_limit_counts_all_keys_together(limiter: RateLimiter) -> None:
     """A key that creates further keys cannot pass the limit of its user."""
     limits = replace(LIMITS, user_factor=2)
-    async with gate.database.as_system() as conn:
-        keys = [(await insert_api_key(conn, gate.user_id, f"key {n}")).key for n in range(20)]
+    async with limiter.database.as_system() as conn:
+        keys = [(await insert_api_key(conn, limiter.user_id, f"key {n}")).key for n in range(20)]
     admissions = await asyncio.gather(
-        *(gate.ask(WRITES, limits, key=key) for key in keys for _ in range(4))
+        *(limiter.request(WRITES, limits, key=key) for key in keys for _ in range(4))
     )
 
     rates = [one.rate for one in admissions if one is not None and one.rate is not None]
@@ -125,22 +125,22 @@ async def test_user_limit_counts_all_keys_together(gate: Gatekeeper) -> None:
     refused = [rate for rate in rates if not rate.admitted and rate.of_user]
     assert refused
     assert {(rate.quota, rate.remaining) for rate in refused} == {(6, 0)}
-    async with gate.database.as_system() as conn:
+    async with limiter.database.as_system() as conn:
         ahead = await conn.fetchval(
             "SELECT count(*) FROM rate_limits WHERE arrival_at > now() + $1", limits.window
         )
     assert ahead == 0, "a refusal by the user's limit used up a key's limit"
 
 
-async def test_request_refused_by_the_user_limit_leaves_the_key_limit(gate: Gatekeeper) -> None:
+async def test_request_refused_by_the_user_limit_leaves_the_key_limit(limiter: RateLimiter) -> None:
     limits = replace(LIMITS, user_factor=1)
-    async with gate.database.as_system() as conn:
-        other = (await insert_api_key(conn, gate.user_id, "other")).key
+    async with limiter.database.as_system() as conn:
+        other = (await insert_api_key(conn, limiter.user_id, "other")).key
     for _ in range(3):
-        await gate.rate(WRITES, limits)
-    refused = await gate.ask(WRITES, limits, key=other)
-    await gate.owner.execute("DELETE FROM rate_limits WHERE subject = $1", gate.user_id)
-    admitted = await gate.ask(WRITES, limits, key=other)
+        await limiter.rate(WRITES, limits)
+    refused = await limiter.request(WRITES, limits, key=other)
+    await limiter.owner.execute("DELETE FROM rate_limits WHERE subject = $1", limiter.user_id)
+    admitted = await limiter.request(WRITES, limits, key=other)
 
     assert refused is not None
     assert refused.rate is not None
@@ -150,31 +150,31 @@ async def test_request_refused_by_the_user_limit_leaves_the_key_limit(gate: Gate
     assert (admitted.rate.admitted, admitted.rate.remaining) == (True, 2)
 
 
-async def test_rate_returns_one_request_after_each_step(gate: Gatekeeper) -> None:
+async def test_rate_returns_one_request_after_each_step(limiter: RateLimiter) -> None:
     limits = replace(LIMITS, writes=3, user_factor=100)
     for _ in range(3):
-        assert (await gate.rate(WRITES, limits)).admitted
-    full = await gate.rate(WRITES, limits)
-    await gate.pass_seconds(301)
-    after = [await gate.rate(WRITES, limits), await gate.rate(WRITES, limits)]
-    await gate.pass_seconds(900)
+        assert (await limiter.rate(WRITES, limits)).admitted
+    full = await limiter.rate(WRITES, limits)
+    await limiter.pass_seconds(301)
+    after = [await limiter.rate(WRITES, limits), await limiter.rate(WRITES, limits)]
+    await limiter.pass_seconds(900)
 
     assert not full.admitted
     assert [rate.admitted for rate in after] == [True, False]
     assert 298 <= after[-1].next_seconds <= 300
-    assert (await gate.rate(WRITES, limits)).remaining == 2, (
+    assert (await limiter.rate(WRITES, limits)).remaining == 2, (
         "an idle window returns the whole limit"
     )
 
 
-async def test_rate_recovers_after_the_clock_was_ahead(gate: Gatekeeper) -> None:
+async def test_rate_recovers_after_the_clock_was_ahead(limiter: RateLimiter) -> None:
     for _ in range(4):
-        await gate.rate()
-    await gate.pass_seconds(-100_000)
-    assert (await gate.rate()).remaining == 2
+        await limiter.rate()
+    await limiter.pass_seconds(-100_000)
+    assert (await limiter.rate()).remaining == 2
 
 
-async def test_rate_admits_the_average_after_a_burst(gate: Gatekeeper) -> None:
+async def test_rate_admits_the_average_after_a_burst(limiter: RateLimiter) -> None:
     """A burst of one limit, then one request per step, by several senders at once."""
     limits = RateLimits(writes=20, reads=0, window_seconds=2)
     begun = time.monotonic()
@@ -183,7 +183,7 @@ async def test_rate_admits_the_average_after_a_burst(gate: Gatekeeper) -> None:
     async def send_until(end: float) -> None:
         nonlocal admitted
         while time.monotonic() < end:
-            if (await gate.rate(WRITES, limits)).admitted:
+            if (await limiter.rate(WRITES, limits)).admitted:
                 admitted += 1
             else:
                 await asyncio.sleep(0.01)
@@ -194,58 +194,58 @@ async def test_rate_admits_the_average_after_a_burst(gate: Gatekeeper) -> None:
     assert limits.writes < admitted <= limits.writes + elapsed * limits.writes / 2 + 1
 
 
-async def test_request_is_admitted_after_the_reported_seconds(gate: Gatekeeper) -> None:
+async def test_request_is_admitted_after_the_reported_seconds(limiter: RateLimiter) -> None:
     limits = RateLimits(writes=1, reads=0, window_seconds=1)
-    assert (await gate.rate(WRITES, limits)).admitted
-    refused = await gate.rate(WRITES, limits)
+    assert (await limiter.rate(WRITES, limits)).admitted
+    refused = await limiter.rate(WRITES, limits)
     await asyncio.sleep(refused.next_seconds)
 
     assert not refused.admitted
-    assert (await gate.rate(WRITES, limits)).admitted
+    assert (await limiter.rate(WRITES, limits)).admitted
 
 
-async def test_limit_of_a_key_overrides_the_setting(gate: Gatekeeper) -> None:
-    async with gate.database.as_system() as conn:
-        assert await lock_key_rates(conn, gate.key_id) == KeyRates(writes=None, reads=None)
-        await set_key_rates(conn, gate.key_id, KeyRates(writes=5, reads=0))
+async def test_limit_of_a_key_overrides_the_setting(limiter: RateLimiter) -> None:
+    async with limiter.database.as_system() as conn:
+        assert await lock_key_rates(conn, limiter.key_id) == KeyRates(writes=None, reads=None)
+        await set_key_rates(conn, limiter.key_id, KeyRates(writes=5, reads=0))
         with pytest.raises(LookupError):
             await lock_key_rates(conn, KeyId("key_none"))
-    first = await gate.rate()
-    free = await gate.ask(READS)
+    first = await limiter.rate()
+    free = await limiter.request(READS)
     assert (first.quota, first.remaining) == (5, 4)
     assert free is not None
     assert free.rate is None
-    async with gate.database.as_system() as conn:
-        await set_key_rates(conn, gate.key_id, KeyRates(writes=1, reads=None))
-    lowered = await gate.rate()
+    async with limiter.database.as_system() as conn:
+        await set_key_rates(conn, limiter.key_id, KeyRates(writes=1, reads=None))
+    lowered = await limiter.rate()
     assert (lowered.admitted, lowered.quota, lowered.remaining) == (False, 1, 0)
-    assert (await gate.rate(READS)).quota == LIMITS.reads
+    assert (await limiter.rate(READS)).quota == LIMITS.reads
 
 
-async def test_request_with_an_invalid_key_is_not_counted(gate: Gatekeeper) -> None:
-    forged = replace(new_api_key(), prefix=gate.key.prefix)
-    admission = await gate.ask(key=forged)
+async def test_request_with_an_invalid_key_is_not_counted(limiter: RateLimiter) -> None:
+    forged = replace(new_api_key(), prefix=limiter.key.prefix)
+    admission = await limiter.request(key=forged)
     assert admission is not None
     assert admission.rate is None
     assert not forged.matches(admission.secret_sha256)
-    async with gate.database.as_system() as conn:
-        await revoke_api_key(conn, gate.key_id)
-    revoked = await gate.ask()
+    async with limiter.database.as_system() as conn:
+        await revoke_api_key(conn, limiter.key_id)
+    revoked = await limiter.request()
     assert revoked is not None
     assert (revoked.usable, revoked.rate) == (False, None)
-    assert await gate.ask(key=new_api_key()) is None
-    assert await gate.owner.fetchval("SELECT count(*) FROM rate_limits") == 0
+    assert await limiter.request(key=new_api_key()) is None
+    assert await limiter.owner.fetchval("SELECT count(*) FROM rate_limits") == 0
 
 
-async def test_rate_table_is_unlogged_and_hidden_from_users(gate: Gatekeeper) -> None:
-    await gate.rate()
+async def test_rate_table_is_unlogged_and_hidden_from_users(limiter: RateLimiter) -> None:
+    await limiter.rate()
     assert (
-        await gate.owner.fetchval(
+        await limiter.owner.fetchval(
             "SELECT relpersistence FROM pg_class WHERE relname = 'rate_limits'"
         )
         == b"u"
     )
-    async with gate.database.alone() as conn:
+    async with limiter.database.alone() as conn:
         assert await conn.fetchval("SELECT current_user") == "takeone_app", (
             "the role outlived the function"
         )

@@ -1,4 +1,4 @@
-"""Users and keys: made, found, refused, listed, revoked."""
+"""Users and API keys: creation, lookup, refusal, listing and revocation."""
 
 import base64
 from collections.abc import AsyncGenerator
@@ -33,7 +33,7 @@ from tests.support.servers import FreshDatabase
 pytestmark = pytest.mark.guarantee("G6")
 
 LIMITS = UserLimits(monthly_videos=3, monthly_nano_usd=NanoUsd(5))
-BOX = Sealer([bytes(32)])
+SEALER = Sealer([bytes(32)])
 
 
 @pytest.fixture
@@ -44,17 +44,17 @@ async def database(fresh_database: FreshDatabase) -> AsyncGenerator[Database]:
 
 async def _new(database: Database, *, expires_days: int | None = None) -> tuple[NewUser, NewKey]:
     async with database.as_system() as conn:
-        user = await insert_user(conn, BOX, "Ada", LIMITS)
+        user = await insert_user(conn, SEALER, "Ada", LIMITS)
         return user, await insert_api_key(conn, user.user_id, "first", expires_days=expires_days)
 
 
-async def _found(database: Database, key: ApiKey) -> Admission | None:
+async def _admit(database: Database, key: ApiKey) -> Admission | None:
     unlimited = RateLimits(writes=0, reads=0, window_seconds=1)
     async with database.alone() as conn:
         return await admit_request(conn, key, RouteClass.READS, unlimited)
 
 
-def test_key_that_was_made_is_read_back() -> None:
+def test_new_key_is_parsed_back() -> None:
     key = new_api_key()
 
     assert parse_api_key(key.text) == key
@@ -62,7 +62,7 @@ def test_key_that_was_made_is_read_back() -> None:
     assert key.text not in repr(key)
 
 
-def test_key_with_any_one_character_changed_is_refused() -> None:
+def test_key_with_one_changed_character_is_refused() -> None:
     text = new_api_key().text
     for place in range(len(text)):
         changed = text[:place] + ("a" if text[place] != "a" else "b") + text[place + 1 :]
@@ -71,7 +71,7 @@ def test_key_with_any_one_character_changed_is_refused() -> None:
 
 @settings(deadline=None)
 @given(st.text(max_size=100))
-def test_key_junk_is_refused(text: str) -> None:
+def test_arbitrary_text_is_not_a_key(text: str) -> None:
     assert parse_api_key(text) is None
     assert parse_api_key(f"tko_{text}") is None
 
@@ -80,19 +80,19 @@ async def test_user_webhook_secret_is_sealed_and_long_enough(database: Database)
     user, _ = await _new(database)
 
     async with database.as_system() as conn:
-        assert await opened_secrets(conn, BOX, user.user_id) == [user.webhook_secret]
+        assert await opened_secrets(conn, SEALER, user.user_id) == [user.webhook_secret]
     assert user.webhook_secret.startswith("whsec_")
     assert 24 <= len(base64.b64decode(user.webhook_secret.removeprefix("whsec_"))) <= 64
     assert user.webhook_secret not in repr(user)
 
 
-async def test_key_is_found_by_prefix_and_only_its_hash_is_kept(database: Database) -> None:
+async def test_key_is_looked_up_by_prefix_and_stored_as_hash(database: Database) -> None:
     user, made = await _new(database)
 
     async with database.as_system() as conn:
         rows = await conn.fetch("SELECT * FROM api_keys")
-    record = await _found(database, made.key)
-    assert await _found(database, new_api_key()) is None
+    record = await _admit(database, made.key)
+    assert await _admit(database, new_api_key()) is None
     assert record is not None
     assert (record.key_id, record.user_id, record.usable) == (made.key_id, user.user_id, True)
     assert made.key.matches(record.secret_sha256)
@@ -101,7 +101,7 @@ async def test_key_is_found_by_prefix_and_only_its_hash_is_kept(database: Databa
 
 
 @pytest.mark.parametrize("end", ["revoked", "expired", "disabled"])
-async def test_key_is_not_usable_when(database: Database, end: str) -> None:
+async def test_key_is_not_usable_after_its_end(database: Database, end: str) -> None:
     user, made = await _new(database, expires_days=30)
 
     async with database.as_system() as conn:
@@ -111,12 +111,12 @@ async def test_key_is_not_usable_when(database: Database, end: str) -> None:
             await conn.execute("UPDATE api_keys SET expires_at = now() - interval '1 second'")
         else:
             assert await set_disabled(conn, user.user_id, disabled=True)
-    record = await _found(database, made.key)
+    record = await _admit(database, made.key)
     assert record is not None
     assert not record.usable
 
 
-async def test_key_revoked_twice_keeps_the_first_time(database: Database) -> None:
+async def test_repeated_revocation_keeps_the_first_time(database: Database) -> None:
     _, made = await _new(database)
 
     async with database.as_system() as conn:
@@ -126,7 +126,7 @@ async def test_key_revoked_twice_keeps_the_first_time(database: Database) -> Non
         assert await revoke_api_key(conn, KeyId("key_none")) is None
 
 
-async def test_key_use_is_written_down_at_most_once_a_minute(database: Database) -> None:
+async def test_key_use_is_recorded_at_most_once_a_minute(database: Database) -> None:
     user, made = await _new(database)
 
     seen: list[object] = []
@@ -134,7 +134,7 @@ async def test_key_use_is_written_down_at_most_once_a_minute(database: Database)
         async with database.as_system() as conn:
             await mark_key_used(conn, made.key_id)
             (entry,) = await list_api_keys(conn, user.user_id)
-        record = await _found(database, made.key)
+        record = await _admit(database, made.key)
         assert record is not None
         assert not record.touch_due
         seen.append(entry.last_used_at)
@@ -142,19 +142,19 @@ async def test_key_use_is_written_down_at_most_once_a_minute(database: Database)
     assert seen[0] == seen[1]
     async with database.as_system() as conn:
         await conn.execute("UPDATE api_keys SET last_used_at = now() - interval '61 seconds'")
-    record = await _found(database, made.key)
+    record = await _admit(database, made.key)
     assert record is not None
     assert record.touch_due
 
 
-async def test_user_enabled_again_may_use_the_key(database: Database) -> None:
+async def test_key_is_usable_after_its_user_is_enabled_again(database: Database) -> None:
     user, made = await _new(database)
 
     async with database.as_system() as conn:
         await set_disabled(conn, user.user_id, disabled=True)
         await set_disabled(conn, user.user_id, disabled=False)
         assert not await set_disabled(conn, UserId("usr_none"), disabled=True)
-    record = await _found(database, made.key)
+    record = await _admit(database, made.key)
     assert record is not None
     assert record.usable
 

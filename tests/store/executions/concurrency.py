@@ -13,7 +13,7 @@ from core.domain.messages.executions import (
 from core.domain.states import ExecutionStatus
 from core.store.accounts.users import UserLimits
 from core.store.database import Database
-from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import (
     claim_execution,
 )
@@ -21,10 +21,10 @@ from core.webhooks.asset_links import AssetLinks
 from tests.support.fake_temporal import FakeTemporal
 from tests.support.rows import Accepted, accept, new_execution, new_user
 
-TWO = LoadLimits(running_executions=2)
+TWO = ConcurrencyLimits(running_executions=2)
 
 
-async def limited(
+async def user_with_limits(
     database: Database, *, opened: int | None = None, running: int | None = None
 ) -> UserId:
     limits = UserLimits(
@@ -36,17 +36,19 @@ async def limited(
     return await new_user(database, limits)
 
 
-async def queued(database: Database, user_id: UserId, number: int) -> list[Accepted]:
+async def accept_queued(database: Database, user_id: UserId, number: int) -> list[Accepted]:
     return [await accept(database, new_execution(user_id), claimed=False) for _ in range(number)]
 
 
-async def claim(database: Database, ref: ExecutionRef, limits: LoadLimits = TWO) -> ClaimResult:
+async def claim(
+    database: Database, ref: ExecutionRef, limits: ConcurrencyLimits = TWO
+) -> ClaimResult:
     async with database.as_user(ref.user_id) as conn:
         return await claim_execution(conn, ref, limits)
 
 
-async def counters(database: Database, user_id: UserId) -> tuple[int, int]:
-    """Open and running; and they are what the rows say."""
+async def read_counters(database: Database, user_id: UserId) -> tuple[int, int]:
+    """Return the open and running counters, which must match the rows."""
     async with database.as_user(user_id) as conn:
         row = await conn.fetchrow(
             "SELECT c.open_executions, c.running_executions,"
@@ -61,9 +63,9 @@ async def counters(database: Database, user_id: UserId) -> tuple[int, int]:
 
 
 class Starter:
-    """The end of an execution, as a worker does it; and what it started then."""
+    """Ends executions as a worker does, and records the executions that are started next."""
 
-    def __init__(self, database: Database, limits: LoadLimits = TWO) -> None:
+    def __init__(self, database: Database, limits: ConcurrencyLimits = TWO) -> None:
         self._temporal = FakeTemporal()
         self.activities = ExecutionActivities(
             database=database,

@@ -1,6 +1,4 @@
-"""Open and running executions of a user: taken once, given back once, whoever moves the rows,
-however many at once.
-"""
+"""Counters of a user's open and running executions: exact under concurrency and repetition."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
@@ -17,7 +15,11 @@ from core.domain.money import NanoUsd
 from core.domain.retries import decide_retry
 from core.domain.states import CostBasis, ExecutionStatus, JobState
 from core.store.database import Database
-from core.store.executions.concurrency_counters import LoadLimits, OpenLimitReachedError, recount
+from core.store.executions.concurrency_counters import (
+    ConcurrencyLimits,
+    OpenLimitReachedError,
+    recount,
+)
 from core.store.executions.executions import (
     insert_execution,
     mark_cancel_requested,
@@ -26,8 +28,15 @@ from core.store.executions.retries import lock_execution, lock_purchases, queue_
 from core.store.executions.unfinished import FRONT, find_next, list_queued
 from core.store.jobs.jobs import mark_job_ended
 from core.store.money.settlement import settle_charge
-from core.store.recovery.rebuild import queue_for_walk
-from tests.store.executions.concurrency import TWO, Starter, claim, counters, limited, queued
+from core.store.recovery.rebuild import requeue_execution
+from tests.store.executions.concurrency import (
+    TWO,
+    Starter,
+    accept_queued,
+    claim,
+    read_counters,
+    user_with_limits,
+)
 from tests.store.test_sql import CONSTANTS
 from tests.support.rows import (
     VIDEO_PRICE,
@@ -52,7 +61,7 @@ async def fresh(
 
 @pytest.fixture(scope="module")
 async def database(fresh: FreshDatabase) -> AsyncGenerator[Database]:
-    """One for all tests here: each has users of its own."""
+    """Share one database between the tests of this file; each test creates its own users."""
     async with Database.open(fresh.application_dsn, max_connections=12) as opened:
         yield opened
 
@@ -65,7 +74,7 @@ async def as_owner(fresh: FreshDatabase, statement: str, *arguments: object) -> 
         await connection.close()
 
 
-def _moves() -> Iterator[str]:
+def _status_changes() -> Iterator[str]:
     for name, sql in CONSTANTS.items():
         if "INSERT INTO executions" in sql or (
             "UPDATE executions" in sql and "SET status =" in sql
@@ -75,20 +84,20 @@ def _moves() -> Iterator[str]:
 
 def test_every_statement_that_changes_an_execution_status_is_tested() -> None:
     """Each of these statements also changes the counters, and has a test below."""
-    assert set(_moves()) == {
+    assert set(_status_changes()) == {
         "executions.executions.INSERT_EXECUTION",  # accepted
         "executions.executions.CLAIM_EXECUTION",  # claimed
         "executions.executions.END_EXECUTION",  # every end
         "executions.retries.QUEUE_AGAIN",  # retried
-        "recovery.rebuild.QUEUE_FOR_WALK",  # recovered
-        "recovery.start_memo.MAKE_EXECUTION",  # made again (tests/maintenance/test_recovery.py)
+        "recovery.rebuild.REQUEUE_EXECUTION",  # recovered
+        "recovery.start_memo.MAKE_EXECUTION",  # rebuilt (tests/maintenance/test_recovery.py)
     }
 
 
-async def test_open_executions_at_once_with_room_for_ten_are_exactly_ten(
+async def test_concurrent_orders_fill_the_open_limit_exactly(
     database: Database,
 ) -> None:
-    user_id = await limited(database, opened=10)
+    user_id = await user_with_limits(database, opened=10)
 
     async def order() -> bool:
         try:
@@ -101,117 +110,118 @@ async def test_open_executions_at_once_with_room_for_ten_are_exactly_ten(
     refused: list[tuple[int, int]] = []
     assert sum(await asyncio.gather(*(order() for _ in range(60)))) == 10
     assert refused == 50 * [(10, 10)]
-    assert await counters(database, user_id) == (10, 0)
+    assert await read_counters(database, user_id) == (10, 0)
     async with database.as_user(user_id) as conn:
         assert await conn.fetchval("SELECT count(*) FROM executions") == 10
         await assert_books_balance(conn, user_id)
 
 
-async def test_open_limit_of_zero_takes_nothing(database: Database) -> None:
+async def test_open_limit_of_zero_refuses_every_execution(database: Database) -> None:
     with pytest.raises(OpenLimitReachedError):
-        await accept(database, new_execution(await limited(database, opened=0)))
+        await accept(database, new_execution(await user_with_limits(database, opened=0)))
 
 
-async def test_claims_at_once_with_room_for_three_are_exactly_three(database: Database) -> None:
-    user_id = await limited(database, running=3)
-    ones = await queued(database, user_id, 12)
+async def test_concurrent_claims_fill_the_running_limit_exactly(database: Database) -> None:
+    user_id = await user_with_limits(database, running=3)
+    ones = await accept_queued(database, user_id, 12)
     claims = await asyncio.gather(*(claim(database, one.ref) for one in ones))
     assert [one.outcome for one in claims].count(ClaimOutcome.CLAIMED) == 3
     assert [one.outcome for one in claims].count(ClaimOutcome.WAITING) == 9
-    assert await counters(database, user_id) == (12, 3)
+    assert await read_counters(database, user_id) == (12, 3)
 
 
-async def test_claim_that_is_repeated_takes_room_once(database: Database) -> None:
-    """A retried activity, a run that was reset or started again, a zombie: all the
-    same generation.
-    """
-    user_id = await limited(database)
-    one, other, third = await queued(database, user_id, 3)
+async def test_repeated_claim_takes_one_running_slot(database: Database) -> None:
+    """A retried activity, a reset or restarted run and a zombie worker claim one generation."""
+    user_id = await user_with_limits(database)
+    one, other, third = await accept_queued(database, user_id, 3)
     claims = await asyncio.gather(*(claim(database, one.ref) for _ in range(8)))
     assert {found.outcome for found in claims} == {ClaimOutcome.CLAIMED}
-    assert await counters(database, user_id) == (3, 1)
+    assert await read_counters(database, user_id) == (3, 1)
     assert (await claim(database, other.ref)).outcome is ClaimOutcome.CLAIMED
     assert (await claim(database, third.ref)).outcome is ClaimOutcome.WAITING
-    # Full, and it has its place.
+    # The limit is reached, and this execution already holds a slot.
     assert (await claim(database, one.ref)).outcome is ClaimOutcome.CLAIMED
     assert (await claim(database, replace(one.ref, generation=2))).outcome is ClaimOutcome.LOST
-    assert await counters(database, user_id) == (3, 2)
+    assert await read_counters(database, user_id) == (3, 2)
 
 
 @pytest.mark.parametrize(
     "status", [ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED]
 )
 @pytest.mark.parametrize("running", [True, False])
-async def test_every_end_gives_back_once(
+async def test_every_end_releases_its_slots_once(
     database: Database, status: ExecutionStatus, running: bool
 ) -> None:
-    """Also if a worker, the sweep and a zombie end it at the same time, and again later."""
-    user_id = await limited(database)
-    one, other = await queued(database, user_id, 2)
+    """A worker, the reconciler and a zombie worker end it concurrently and repeatedly."""
+    user_id = await user_with_limits(database)
+    one, other = await accept_queued(database, user_id, 2)
     for ref in (one.ref, other.ref) if running else ():
         await claim(database, ref)
     starter = Starter(database)
     await asyncio.gather(*(starter.end(one.ref, status) for _ in range(6)))
     await starter.end(one.ref, status)
-    assert await counters(database, user_id) == (1, 1 if running else 0)
+    assert await read_counters(database, user_id) == (1, 1 if running else 0)
     assert (await claim(database, one.ref)).outcome is ClaimOutcome.LOST
     await starter.end(other.ref, status)
-    assert await counters(database, user_id) == (0, 0)
+    assert await read_counters(database, user_id) == (0, 0)
 
 
-async def test_cancelled_execution_ends_from_the_queue_without_room(database: Database) -> None:
-    user_id = await limited(database)
-    *running, waiting = await queued(database, user_id, 3)
+async def test_queued_execution_is_cancelled_without_a_running_slot(database: Database) -> None:
+    user_id = await user_with_limits(database)
+    *running, waiting = await accept_queued(database, user_id, 3)
     for one in running:
         await claim(database, one.ref)
     async with database.as_user(user_id) as conn:
         assert await mark_cancel_requested(conn, waiting.execution_id, "enough", generation=1)
     assert (await claim(database, waiting.ref)).outcome is ClaimOutcome.CANCELLED
-    assert await counters(database, user_id) == (3, 2)
+    assert await read_counters(database, user_id) == (3, 2)
     starter = Starter(database)
     await starter.end(waiting.ref, ExecutionStatus.CANCELLED)
-    assert await counters(database, user_id) == (2, 2)
+    assert await read_counters(database, user_id) == (2, 2)
     assert starter.started == []
 
 
-async def test_end_starts_whoever_is_next(database: Database) -> None:
-    user_id = await limited(database, running=2)
-    ones = await queued(database, user_id, 5)
+async def test_end_starts_the_next_queued_execution(database: Database) -> None:
+    user_id = await user_with_limits(database, running=2)
+    ones = await accept_queued(database, user_id, 5)
     starter = Starter(database)
     for one in ones[:2]:
         await claim(database, one.ref)
     await starter.end(ones[1].ref)
-    # The third was started, but has not claimed yet: so it is the fourth.
+    # The third execution is already started, so the next one is the fourth.
     await starter.end(ones[0].ref)
     assert starter.started == [ones[2].execution_id, ones[3].execution_id]
     await claim(database, ones[2].ref)
     await claim(database, ones[3].ref)
     await starter.end(ones[2].ref)
     assert starter.started[2:] == [ones[4].execution_id]
-    await starter.end(ones[2].ref)  # the worker died before it started anybody: its end is repeated
+    # The end is repeated as if the worker had died before it started the next execution.
+    await starter.end(ones[2].ref)
     assert starter.started[3:] == [ones[4].execution_id]
 
 
-async def test_end_starts_nobody_without_a_limit(database: Database) -> None:
-    user_id = await limited(database)
-    one, _ = await queued(database, user_id, 2)
-    starter = Starter(database, LoadLimits())
+async def test_end_starts_no_execution_without_a_limit(database: Database) -> None:
+    user_id = await user_with_limits(database)
+    one, _ = await accept_queued(database, user_id, 2)
+    starter = Starter(database, ConcurrencyLimits())
     await starter.end(one.ref)
     assert starter.started == []
 
 
-async def test_accepted_execution_has_room_while_all_that_are_open_may_run(
+async def test_accepted_execution_may_start_within_the_running_limit(
     database: Database,
 ) -> None:
-    user_id = await limited(database, running=2)
-    has_room: list[bool] = []
+    user_id = await user_with_limits(database, running=2)
+    may_start: list[bool] = []
     for _ in range(3):
         async with database.as_user(user_id) as conn:
-            has_room.append(await insert_execution(conn, new_execution(user_id), LoadLimits()))
-    assert has_room == [True, True, False]
+            may_start.append(
+                await insert_execution(conn, new_execution(user_id), ConcurrencyLimits())
+            )
+    assert may_start == [True, True, False]
 
 
-async def retried(database: Database, one: Accepted, limits: LoadLimits) -> bool:
+async def retried(database: Database, one: Accepted, limits: ConcurrencyLimits) -> bool:
     async with database.as_user(one.user_id) as conn:
         execution = await lock_execution(conn, one.user_id, one.execution_id)
         assert execution is not None
@@ -222,45 +232,45 @@ async def retried(database: Database, one: Accepted, limits: LoadLimits) -> bool
         return await queue_again(conn, execution, steps, quotes, limits)
 
 
-async def test_retry_takes_an_open_place_or_is_refused(database: Database) -> None:
-    user_id = await limited(database, opened=1)
+async def test_retry_takes_an_open_slot_or_is_refused(database: Database) -> None:
+    user_id = await user_with_limits(database, opened=1)
     starter = Starter(database)
-    (one,) = await queued(database, user_id, 1)
+    (one,) = await accept_queued(database, user_id, 1)
     await claim(database, one.ref)
     await starter.end(one.ref)
-    (other,) = await queued(database, user_id, 1)
+    (other,) = await accept_queued(database, user_id, 1)
     with pytest.raises(OpenLimitReachedError):
-        await retried(database, one, LoadLimits())
-    assert await counters(database, user_id) == (1, 0)
+        await retried(database, one, ConcurrencyLimits())
+    assert await read_counters(database, user_id) == (1, 0)
     await starter.end(other.ref)
-    assert await retried(database, one, LoadLimits())
-    assert await counters(database, user_id) == (1, 0)
+    assert await retried(database, one, ConcurrencyLimits())
+    assert await read_counters(database, user_id) == (1, 0)
     again = replace(one.ref, generation=2)
     assert (await claim(database, one.ref)).outcome is ClaimOutcome.LOST
     assert (await claim(database, again)).outcome is ClaimOutcome.CLAIMED
-    assert await counters(database, user_id) == (1, 1)
-    await starter.end(one.ref)  # of the generation before: nothing to give back
-    assert await counters(database, user_id) == (1, 1)
+    assert await read_counters(database, user_id) == (1, 1)
+    await starter.end(one.ref)  # the previous generation holds no slots
+    assert await read_counters(database, user_id) == (1, 1)
     await starter.end(again)
-    assert await counters(database, user_id) == (0, 0)
+    assert await read_counters(database, user_id) == (0, 0)
 
 
-async def test_recovered_execution_gives_its_place_to_run_back(database: Database) -> None:
-    user_id = await limited(database)
-    one, _ = await queued(database, user_id, 2)
+async def test_recovered_execution_releases_its_running_slot(database: Database) -> None:
+    user_id = await user_with_limits(database)
+    one, _ = await accept_queued(database, user_id, 2)
     await claim(database, one.ref)
     for _ in range(2):
         async with database.as_system() as conn:
-            assert await queue_for_walk(conn, one.execution_id, 1, cancel_reason=None)
-        assert await counters(database, user_id) == (2, 0)
+            assert await requeue_execution(conn, one.execution_id, 1, cancel_reason=None)
+        assert await read_counters(database, user_id) == (2, 0)
     assert (await claim(database, one.ref)).outcome is ClaimOutcome.CLAIMED
-    assert await counters(database, user_id) == (2, 1)
+    assert await read_counters(database, user_id) == (2, 1)
 
 
-async def test_end_heals_counters_that_are_wrong(fresh: FreshDatabase, database: Database) -> None:
-    """A counter never keeps an execution from its end."""
-    user_id = await limited(database)
-    one, _ = await queued(database, user_id, 2)
+async def test_end_corrects_wrong_counters(fresh: FreshDatabase, database: Database) -> None:
+    """A wrong counter does not prevent an execution from ending."""
+    user_id = await user_with_limits(database)
+    one, _ = await accept_queued(database, user_id, 2)
     await claim(database, one.ref)
     await as_owner(
         fresh,
@@ -268,19 +278,17 @@ async def test_end_heals_counters_that_are_wrong(fresh: FreshDatabase, database:
         user_id,
     )
     await Starter(database).end(one.ref)
-    assert await counters(database, user_id) == (1, 0)
+    assert await read_counters(database, user_id) == (1, 0)
     await as_owner(fresh, "DELETE FROM concurrency_counters WHERE user_id = $1", user_id)
     async with database.as_user(user_id) as conn:
         await recount(conn, user_id)
-    assert await counters(database, user_id) == (1, 0)
+    assert await read_counters(database, user_id) == (1, 0)
 
 
-async def test_claim_gives_the_whole_time_from_then_on(
-    fresh: FreshDatabase, database: Database
-) -> None:
-    """What waited for room for an hour is not bought to be ended a minute later."""
-    user_id = await limited(database)
-    (one,) = await queued(database, user_id, 1)
+async def test_deadline_is_counted_from_the_claim(fresh: FreshDatabase, database: Database) -> None:
+    """An execution that waited for a slot gets its full time after the claim."""
+    user_id = await user_with_limits(database)
+    (one,) = await accept_queued(database, user_id, 1)
     await as_owner(
         fresh,
         "UPDATE executions SET queued_at = queued_at - interval '50 min', deadline_at = deadline_at - interval '50 min'"
@@ -295,13 +303,13 @@ async def test_claim_gives_the_whole_time_from_then_on(
     assert 3590 <= left <= 3600
 
 
-async def test_reconciler_starts_in_turns_and_only_what_has_room(
+async def test_reconciler_starts_users_in_turn_within_their_limits(
     fresh: FreshDatabase, database: Database
 ) -> None:
     await as_owner(fresh, "TRUNCATE executions, concurrency_counters CASCADE")
-    many, few, full = [await limited(database) for _ in range(3)]
-    a, c = await queued(database, many, 5), await queued(database, full, 5)
-    b = await queued(database, few, 1)
+    many, few, full = [await user_with_limits(database) for _ in range(3)]
+    a, c = await accept_queued(database, many, 5), await accept_queued(database, full, 5)
+    b = await accept_queued(database, few, 1)
     for one in c[:2]:
         await claim(database, one.ref)
     await as_owner(
@@ -316,27 +324,25 @@ async def test_reconciler_starts_in_turns_and_only_what_has_room(
         first = await list_queued(conn, TWO, older_than_seconds=0, after=FRONT, limit=3)
         rest = await list_queued(conn, TWO, older_than_seconds=0, after=first[-1].place, limit=100)
     ids = [one.ref.execution_id for one in found]
-    assert set(ids[:2]) == {a[4].execution_id, c[4].execution_id}  # to be ended: they need no room
+    assert set(ids[:2]) == {a[4].execution_id, c[4].execution_id}  # executions to end need no slot
     assert set(ids[2:4]) == {a[0].execution_id, b[0].execution_id}
     assert ids[4:] == [a[1].execution_id]
     assert [one.ref.execution_id for one in [*first, *rest]] == ids
     assert [one.late for one in found].count(True) == 1
 
 
-async def test_storm_of_everything_at_once_blocks_nobody_and_leaves_nothing(
+async def test_concurrent_changes_cause_no_deadlock_and_exact_counters(
     fresh_database: FreshDatabase,
 ) -> None:
-    """Accepts, claims, settlements, ends and retries of two users on the same rows: no deadlock,
-    and all is counted.
-    """
+    """Two users accept, claim, settle, end and retry executions on the same rows."""
     async with Database.open(fresh_database.application_dsn, max_connections=12) as database:
-        users = [await limited(database, opened=20, running=4) for _ in range(2)]
+        users = [await user_with_limits(database, opened=20, running=4) for _ in range(2)]
         most = await asyncio.gather(
             *(_lane(database, user_id) for user_id in users for _ in range(6))
         )
         assert max(most) == 4
         for user_id in users:
-            assert await counters(database, user_id) == (0, 0)
+            assert await read_counters(database, user_id) == (0, 0)
             async with database.as_user(user_id) as conn:
                 await assert_books_balance(conn, user_id)
                 assert await find_next(conn, user_id, TWO) is None
@@ -352,10 +358,8 @@ async def test_storm_of_everything_at_once_blocks_nobody_and_leaves_nothing(
 
 
 async def _lane(database: Database, user_id: UserId) -> int:
-    """Six executions, one after the other, each with a retry. The most that were seen running at
-    once.
-    """
-    starter, most = Starter(database, LoadLimits()), 0
+    """Run and retry six executions in sequence. Return the highest number running at once."""
+    starter, most = Starter(database, ConcurrencyLimits()), 0
     for _ in range(6):
         one = await accept(database, new_execution(user_id), claimed=False)
         async with asyncio.timeout(60):
@@ -368,14 +372,14 @@ async def _lane(database: Database, user_id: UserId) -> int:
             )
         await _settle(database, one)
         await asyncio.gather(*(starter.end(one.ref) for _ in range(3)))
-        await retried(database, one, LoadLimits())
+        await retried(database, one, ConcurrencyLimits())
         again = replace(one.ref, generation=2)
         await asyncio.gather(claim(database, again), starter.end(again), starter.end(again))
     return most
 
 
 async def _settle(database: Database, one: Accepted) -> None:
-    """The image was bought, for more than was held."""
+    """Settle the image for more than its hold."""
     async with database.as_user(one.user_id) as conn:
         await conn.execute(
             "UPDATE jobs SET state = 'submitted', provider_job_id = job_id WHERE job_id = $1",

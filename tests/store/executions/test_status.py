@@ -1,6 +1,4 @@
-"""Reads of how executions stand: money adds up, the latest job of a step counts, a read is one
-moment.
-"""
+"""Reads of executions: amounts add up, jobs are in order, and each read is one snapshot."""
 
 from collections.abc import AsyncGenerator
 
@@ -13,7 +11,7 @@ from core.domain.states import CostBasis, ExecutionStatus, JobState
 from core.platform.crypto.sealing import Sealer
 from core.store.accounts.users import UserLimits, insert_user, set_limits
 from core.store.database import Connection, Database
-from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import NewExecution, NewStep, insert_execution
 from core.store.executions.status import (
     ExecutionFilter,
@@ -91,7 +89,7 @@ async def _find(
 async def _buy_again(
     conn: Connection, user_id: UserId, execution_id: ExecutionId, superseded: JobId
 ) -> JobId:
-    """A second job for the step of an ended one, as a retry makes it."""
+    """Insert a second job for the step of an ended job, as a retry does."""
     job_id = new_job_id()
     await conn.execute(
         """
@@ -103,11 +101,11 @@ async def _buy_again(
     )
     hold = Hold.at(QUOTE, job_id=job_id, provider="fal", model="m")
     total = await insert_charges(conn, user_id, execution_id, [hold])
-    await admit_execution(conn, user_id, LoadLimits(), total, videos=0)
+    await admit_execution(conn, user_id, ConcurrencyLimits(), total, videos=0)
     return job_id
 
 
-async def test_status_lists_jobs_in_plan_order_the_oldest_first(
+async def test_jobs_are_listed_in_plan_order_then_by_age(
     database: Database, user_id: UserId
 ) -> None:
     execution_id = await _insert(database, user_id)
@@ -122,9 +120,7 @@ async def test_status_lists_jobs_in_plan_order_the_oldest_first(
     assert [jobs[0].job_id, jobs[1].job_id] == [first.job_id, again]
 
 
-async def test_status_money_adds_up_with_overage_and_release(
-    database: Database, user_id: UserId
-) -> None:
+async def test_amounts_add_up_with_overage_and_release(database: Database, user_id: UserId) -> None:
     execution_id = await _insert(database, user_id)
     zebra, apple = (await _find(database, user_id, execution_id)).jobs
     async with database.as_user(user_id) as conn:
@@ -146,7 +142,7 @@ async def test_status_money_adds_up_with_overage_and_release(
     assert released == ended.released_nano_usd
 
 
-async def test_status_is_not_final_while_a_bill_is_open(
+async def test_execution_is_not_final_while_a_bill_is_open(
     database: Database, user_id: UserId
 ) -> None:
     execution_id = await _insert(database, user_id)
@@ -161,7 +157,7 @@ async def test_status_is_not_final_while_a_bill_is_open(
     assert (await _find(database, user_id, execution_id)).final
 
 
-async def test_status_changes_when_a_job_does(database: Database, user_id: UserId) -> None:
+async def test_execution_update_time_follows_its_jobs(database: Database, user_id: UserId) -> None:
     execution_id = await _insert(database, user_id)
     before = await _find(database, user_id, execution_id)
     async with database.as_user(user_id) as conn:
@@ -172,7 +168,7 @@ async def test_status_changes_when_a_job_does(database: Database, user_id: UserI
     assert (await _find(database, user_id, execution_id)).updated_at > before.updated_at
 
 
-async def test_status_reads_are_of_one_moment(database: Database, user_id: UserId) -> None:
+async def test_reads_in_a_transaction_use_one_snapshot(database: Database, user_id: UserId) -> None:
     execution_id = await _insert(database, user_id)
     async with database.reading_as(user_id) as reading:
         before = await find_execution(reading, user_id, execution_id)
@@ -184,7 +180,9 @@ async def test_status_reads_are_of_one_moment(database: Database, user_id: UserI
     assert (await _find(database, user_id, execution_id)).settled_nano_usd == 7
 
 
-async def test_list_ends_exactly_at_a_full_page(database: Database, user_id: UserId) -> None:
+async def test_list_has_no_next_page_after_a_full_last_page(
+    database: Database, user_id: UserId
+) -> None:
     ids = [await _insert(database, user_id) for _ in range(4)]
 
     async with database.reading_as(user_id) as conn:
@@ -202,7 +200,7 @@ async def test_list_ends_exactly_at_a_full_page(database: Database, user_id: Use
     assert (none.data, none.next_before_id) == ([], None)
 
 
-async def test_list_of_the_system_role_is_still_of_one_user(
+async def test_list_by_the_system_role_is_limited_to_one_user(
     database: Database, user_id: UserId
 ) -> None:
     await _insert(database, user_id)
@@ -230,6 +228,6 @@ async def test_budget_left_counts_holds_and_is_never_negative(
     assert (left.nano_usd, left.videos) == (None, 0)
 
 
-async def test_migrations_that_have_run_are_listed(database: Database) -> None:
+async def test_applied_migrations_are_listed(database: Database) -> None:
     async with database.as_system() as conn:
         assert await list_applied_migrations(conn) == migration_names()

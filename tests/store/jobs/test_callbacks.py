@@ -9,7 +9,8 @@ from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.domain.states import JobState
 from core.store.database import Database
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
-from core.store.jobs.jobs import begin_send, get_job, mark_submitted, mark_unknown, mark_waiting
+from core.store.jobs.jobs import get_job
+from core.store.jobs.sends import begin_send, mark_submitted, mark_unknown, mark_waiting
 from tests.support.rows import IMAGE_MODEL, accept, new_execution, new_user
 from tests.support.servers import PostgresServer, new_database
 

@@ -12,15 +12,13 @@ from core.domain.states import JOB_MOVES, JobState
 from core.store.database import Connection, Database
 from core.store.executions.executions import INSERT_JOB, mark_cancel_requested
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
-from core.store.jobs.jobs import (
+from core.store.jobs.jobs import cancel_waiting_jobs, get_job, mark_job_ended
+from core.store.jobs.sends import (
     begin_send,
-    cancel_waiting_jobs,
-    get_job,
-    mark_job_ended,
     mark_submitted,
     mark_unknown,
     mark_waiting,
-    take_back_send,
+    withdraw_send,
 )
 from core.store.jobs.submit_pauses import ALL, pause, provider_scope, resume, user_scope
 from tests.support.rows import IMAGE, IMAGE_MODEL, Accepted, accept, new_execution, new_user
@@ -312,14 +310,14 @@ async def test_job_that_waits_at_the_executions_deadline_fails_of_its_last_refus
 async def test_intent_is_taken_back_by_its_own_sender_alone(database: Database) -> None:
     image = (await accepted(database)).image
     async with database.as_user(image.user_id) as conn:
-        assert await take_back_send(conn, image.job_id, "me") is None
+        assert await withdraw_send(conn, image.job_id, "me") is None
         assert await begin_send(conn, image, 1, {}, {}, sender="me")
-        assert await take_back_send(conn, image.job_id, "somebody else") is None
+        assert await withdraw_send(conn, image.job_id, "somebody else") is None
         assert await mark_unknown(conn, image.job_id, 1)  # somebody has begun to look for it
-        assert await take_back_send(conn, image.job_id, "me") == 1
+        assert await withdraw_send(conn, image.job_id, "me") == 1
         assert (await get_job(conn, image.job_id)).state is JobState.WAITING
         assert await begin_send(conn, image, 2, {}, {}, sender="successor")
-        assert await take_back_send(conn, image.job_id, "me") is None
+        assert await withdraw_send(conn, image.job_id, "me") is None
         assert (await get_job(conn, image.job_id)).state is JobState.SUBMITTING
 
 

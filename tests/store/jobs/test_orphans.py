@@ -14,17 +14,10 @@ from core.store.database import Database
 from core.store.executions.executions import claim_execution, get_progress
 from core.store.executions.status import find_execution
 from core.store.executions.unfinished import count_open_bills, take_open_bills
-from core.store.jobs.jobs import (
-    begin_send,
-    get_job,
-    get_send,
-    list_owned,
-    mark_job_ended,
-    mark_reported,
-    mark_waiting,
-)
+from core.store.jobs.jobs import get_job, list_owned, mark_job_ended, mark_reported
 from core.store.jobs.orphans import record_orphan
 from core.store.jobs.reports import find_step_report
+from core.store.jobs.sends import begin_send, get_send, mark_waiting
 from core.store.money.settlement import settle_charge
 from tests.support.rows import IMAGE, IMAGE_MODEL, Accepted, accept, new_execution, new_user
 from tests.support.servers import PostgresServer, new_database

@@ -13,8 +13,9 @@ from core.domain.states import CostBasis, ExecutionStatus, JobState
 from core.store.accounts.users import UserLimits
 from core.store.database import Database
 from core.store.executions.executions import mark_ended
-from core.store.jobs.jobs import begin_send, cancel_waiting_jobs, mark_reported, mark_submitted
+from core.store.jobs.jobs import cancel_waiting_jobs, mark_reported
 from core.store.jobs.orphans import record_orphan
+from core.store.jobs.sends import begin_send, mark_submitted
 from core.store.money.adjustments import adjust_charge
 from core.store.money.budget_counters import count_video, move_budget
 from core.store.money.charges import release_charge

@@ -20,8 +20,8 @@ from core.store.accounts.users import UserLimits, set_limits
 from core.store.database import Connection, Database
 from core.store.executions.executions import mark_ended
 from core.store.executions.retries import lock_execution, queue_again
-from core.store.jobs.jobs import begin_send
 from core.store.jobs.orphans import record_orphan
+from core.store.jobs.sends import begin_send
 from core.store.money.budget_counters import count_video
 from core.store.money.charges import BudgetExceededError, release_hold
 from core.store.money.settlement import record_cost, settle_charge

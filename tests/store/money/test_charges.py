@@ -13,8 +13,8 @@ from core.domain.money import NanoUsd
 from core.domain.states import CostBasis
 from core.store.accounts.users import UserLimits
 from core.store.database import Database
-from core.store.jobs.jobs import begin_send
 from core.store.jobs.orphans import record_orphan
+from core.store.jobs.sends import begin_send
 from core.store.money.budget_counters import count_video, move_budget
 from core.store.money.charges import (
     BudgetExceededError,

@@ -28,8 +28,9 @@ from core.domain.states import ChargeState, CostBasis, ExecutionStatus, LedgerKi
 from core.store.accounts.audit import record
 from core.store.accounts.users import UserLimits, lock_limits, set_limits
 from core.store.executions.executions import mark_ended
-from core.store.jobs.jobs import begin_send, cancel_waiting_jobs, mark_submitted, mark_unknown
+from core.store.jobs.jobs import cancel_waiting_jobs
 from core.store.jobs.orphans import record_orphan
+from core.store.jobs.sends import begin_send, mark_submitted, mark_unknown
 from core.store.money.budget_counters import end_holds
 from core.store.money.charges import (
     BudgetExceededError,

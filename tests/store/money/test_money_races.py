@@ -19,8 +19,8 @@ from core.domain.states import ExecutionStatus, JobState
 from core.jobs.submit_results import interpret, record_result
 from core.providers.port import CreateAnswer, CreateOutcome
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
-from core.store.jobs.jobs import mark_send_answered, mark_submitted, mark_waiting
 from core.store.jobs.manual_changes import adopt_by_hand, release_by_hand, settle_by_hand
+from core.store.jobs.sends import mark_send_answered, mark_submitted, mark_waiting
 from tests.activities.conftest import harness, harness_sandbox
 from tests.support.activity_harness import REPLICATE_FLUX, ActivityHarness
 from tests.support.rows import Accepted, assert_books_balance

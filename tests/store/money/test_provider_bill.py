@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.store.database import Database
-from core.store.jobs.jobs import begin_send, mark_submitted
+from core.store.jobs.sends import begin_send, mark_submitted
 from tests.store.money.books import Books, books, handle, written
 from tests.support.admin import run_admin
 from tests.support.operator_jobs import REQUEST

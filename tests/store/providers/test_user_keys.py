@@ -13,8 +13,9 @@ from core.domain.money import NanoUsd
 from core.domain.states import CostBasis, JobState
 from core.platform.crypto.sealing import BrokenSealError
 from core.store.database import Database
-from core.store.jobs.jobs import begin_send, mark_job_ended, mark_submitted, mark_waiting
+from core.store.jobs.jobs import mark_job_ended
 from core.store.jobs.orphans import record_orphan
+from core.store.jobs.sends import begin_send, mark_submitted, mark_waiting
 from core.store.money.settlement import settle_charge
 from core.store.providers.user_keys import (
     KeyErasedError,

@@ -1,6 +1,4 @@
-"""The books add up in a database that was restored and recovered, whatever the backup had of an
-execution.
-"""
+"""The ledger of a recovered database is consistent, whichever state the backup contains."""
 
 from contextlib import AsyncExitStack
 
@@ -11,7 +9,7 @@ from core.domain.plans import StepKind
 from core.domain.retries import Fate, decide_retry
 from core.domain.states import ExecutionStatus
 from core.store.database import Database
-from core.store.executions.concurrency_counters import LoadLimits
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import NewExecution, claim_execution
 from core.store.executions.retries import lock_execution, lock_purchases, queue_again
 from core.store.money.refunds import refund_by_hand
@@ -36,7 +34,7 @@ COST = 3 * IMAGE_PRICE
 
 
 async def retried(database: Database, one: Accepted) -> Document:
-    """The next generation of a failed execution, as its workflow carries it."""
+    """Retry a failed execution and return the document that its workflow carries."""
     async with database.as_user(one.user_id) as conn:
         execution = await lock_execution(conn, one.user_id, one.execution_id)
         assert execution is not None
@@ -49,34 +47,35 @@ async def retried(database: Database, one: Accepted) -> Document:
             for item in steps
             if item.fate is Fate.BOUGHT
         }
-        assert await queue_again(conn, execution, steps, quotes, LoadLimits())
+        assert await queue_again(conn, execution, steps, quotes, ConcurrencyLimits())
         return Document(document=await get_accepted(conn, one.execution_id))
 
 
-async def recovered(fresh: FreshDatabase, document: Document, found: Rebuilt) -> list[str]:
-    """What the check says after the recovery, made twice: a recovery that was killed is
-    run again.
+async def recovered(fresh: FreshDatabase, document: Document, expected: Rebuilt) -> list[str]:
+    """Return the findings of the ledger check after two recoveries.
+
+    The second recovery repeats the first one, as after a recovery that was killed.
     """
     async with Database.open(fresh.application_dsn, max_connections=2) as database:
         for _ in range(2):
             async with database.as_system() as conn:
-                assert await rebuild(conn, document) in (found, Rebuilt.OPEN)
+                assert await rebuild(conn, document) in (expected, Rebuilt.OPEN)
         async with database.reading_all() as conn:
-            return [f"{one.check}: {one.text}" for one in await list_findings(conn)]
+            return [f"{finding.check}: {finding.text}" for finding in await list_findings(conn)]
 
 
-async def reach(
-    database: Database, moment: str, new: NewExecution, one: Accepted | None
+async def advance(
+    database: Database, state: str, new: NewExecution, one: Accepted | None
 ) -> Accepted | None:
-    if moment == "queued":
+    if state == "queued":
         return await accept(database, new, claimed=False)
     assert one is not None
-    if moment == "running":
+    if state == "running":
         async with database.as_user(one.user_id) as conn:
             await claim_execution(conn, one.ref)
-    elif moment == "bought":
+    elif state == "bought":
         await buy(database, one, "req-bought", COST)
-    elif moment == "refunded":
+    elif state == "refunded":
         async with database.as_system() as conn:
             await refund_by_hand(conn, one.image.job_id, NanoUsd(5))
     else:
@@ -84,23 +83,23 @@ async def reach(
     return one
 
 
-MOMENTS = ("nothing", "queued", "running", "bought", "refunded", "failed")
+STATES = ("nothing", "queued", "running", "bought", "refunded", "failed")
 
 
-@pytest.mark.parametrize("backed_up", MOMENTS)
-async def test_books_add_up_after_a_recovery_of_a_retry(
+@pytest.mark.parametrize("backed_up", STATES)
+async def test_ledger_is_consistent_after_a_recovery_of_a_retry(
     postgres_server: PostgresServer, fresh_database: FreshDatabase, backed_up: str
 ) -> None:
-    """After the backup it went on: bought, refunded in part, failed, and queued again."""
+    """After the backup, the execution buys, is refunded in part, fails and is retried."""
     url = fresh_database.application_dsn
     async with AsyncExitStack() as stack:
         async with Database.open(url, max_connections=4) as database:
             new, one, backup = new_execution(await new_user(database)), None, None
-        for moment in MOMENTS:
-            if moment != "nothing":
+        for state in STATES:
+            if state != "nothing":
                 async with Database.open(url, max_connections=4) as database:
-                    one = await reach(database, moment, new, one)
-            if moment == backed_up:  # a copy is made while nobody is connected
+                    one = await advance(database, state, new, one)
+            if state == backed_up:  # PostgreSQL copies a database only without connections
                 backup = await stack.enter_async_context(
                     new_database(postgres_server, fresh_database.name)
                 )
@@ -108,5 +107,5 @@ async def test_books_add_up_after_a_recovery_of_a_retry(
         assert backup is not None
         async with Database.open(url, max_connections=4) as database:
             document = await retried(database, one)
-        found = Rebuilt.MADE if backed_up == "nothing" else Rebuilt.RAISED
-        assert await recovered(backup, document, found) == []
+        expected = Rebuilt.MADE if backed_up == "nothing" else Rebuilt.RAISED
+        assert await recovered(backup, document, expected) == []

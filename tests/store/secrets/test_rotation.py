@@ -58,7 +58,7 @@ async def seed(database: Database, sealer: Sealer) -> Seeded:
     secret = seal_request_secret(sealer, "a secret of the request", new.execution_id, user_id)
     async with database.as_user(user_id) as conn:
         await insert_execution(conn, replace(new, webhook_secret=secret))
-        key = await put_key(conn, sealer, user_id, "fal", "a key of one's own at fal")
+        key = await put_key(conn, sealer, user_id, "fal", "the user's own key at fal")
     return Seeded(user_id=user_id, endpoint_id=endpoint_id, provider_key_id=key.provider_key_id)
 
 
@@ -76,7 +76,7 @@ async def count_by_key(database: Database) -> dict[str, int]:
     return counted
 
 
-async def test_no_table_but_secrets_has_a_sealed_column(fresh_database: FreshDatabase) -> None:
+async def test_only_the_secrets_table_has_a_sealed_column(fresh_database: FreshDatabase) -> None:
     owner = await asyncpg.connect(fresh_database.owner_dsn)
     try:
         rows = await owner.fetch(
@@ -88,7 +88,7 @@ async def test_no_table_but_secrets_has_a_sealed_column(fresh_database: FreshDat
     assert [row["name"] for row in rows] == ["secrets.sealed"]
 
 
-async def test_every_secret_is_rotated_and_opens_with_the_new_key_alone(
+async def test_every_secret_is_rotated_and_opens_with_new_key(
     database: Database,
 ) -> None:
     for _ in range(5):

@@ -1,6 +1,4 @@
-"""Endpoints in rows: found or made by their address, one default, deleted and made anew; the
-secrets that sign.
-"""
+"""Webhook endpoints: one per address, one default, deletion, and their signing secrets."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -57,7 +55,7 @@ URL = "https://hooks.example/one"
 async def database(
     postgres_server: PostgresServer, template_database: str
 ) -> AsyncGenerator[Database]:
-    """One for all tests here: each has users of its own."""
+    """Share one database between the tests of this file; each test creates its own users."""
     async with (
         new_database(postgres_server, template_database) as fresh,
         Database.open(fresh.application_dsn, max_connections=8) as opened,
@@ -70,7 +68,7 @@ async def endpoint_of(database: Database, stored: Stored) -> EndpointId:
         return (await get_webhook(conn, stored.event_id)).endpoint_id
 
 
-async def test_webhooks_to_one_address_are_of_one_endpoint_of_their_user(
+async def test_webhooks_to_one_address_share_an_endpoint_per_user(
     database: Database,
 ) -> None:
     first = await store_webhook(database, URL)
@@ -82,14 +80,14 @@ async def test_webhooks_to_one_address_are_of_one_endpoint_of_their_user(
     assert len(set(found)) == 3
 
 
-async def test_endpoint_that_many_make_at_once_is_one(database: Database) -> None:
+async def test_concurrent_webhooks_to_one_address_create_one_endpoint(database: Database) -> None:
     user_id, _ = await insert_execution(database)
     stored = await asyncio.gather(*(another_webhook(database, user_id, URL) for _ in range(8)))
     assert len({await endpoint_of(database, one) for one in stored}) == 1
 
 
-async def test_endpoint_of_the_longest_address_is_found_again(database: Database) -> None:
-    """Whatever its characters take: an index would not hold it."""
+async def test_endpoint_with_the_longest_address_is_reused(database: Database) -> None:
+    """Its characters take more bytes than an index entry can hold."""
     url = "https://hooks.example/" + "".join(
         chr(0x10000 + number * 37) for number in range(MAX_URL_CHARS - 22)
     )
@@ -98,7 +96,7 @@ async def test_endpoint_of_the_longest_address_is_found_again(database: Database
     assert await endpoint_of(database, first) == await endpoint_of(database, again)
 
 
-async def test_endpoint_is_made_once_and_after_its_deletion_anew(database: Database) -> None:
+async def test_deleted_endpoint_can_be_created_again(database: Database) -> None:
     user_id = await new_user(database)
     async with database.as_user(user_id) as conn:
         made = await insert_endpoint(conn, user_id, URL, "first")
@@ -117,7 +115,7 @@ async def test_endpoint_is_made_once_and_after_its_deletion_anew(database: Datab
         ] == [anew]
 
 
-async def test_default_is_one_endpoint_whoever_sets_it(database: Database) -> None:
+async def test_concurrent_default_changes_leave_one_default_endpoint(database: Database) -> None:
     user_id = await new_user(database)
     async with database.as_user(user_id) as conn:
         made = [await insert_endpoint(conn, user_id, f"{URL}/{number}", "") for number in range(6)]
@@ -139,7 +137,7 @@ async def test_default_is_one_endpoint_whoever_sets_it(database: Database) -> No
 async def test_account_address_is_the_default_endpoint(database: Database) -> None:
     user_id = await new_user(database)
     async with database.as_system() as conn:
-        assert not await set_webhook_url(conn, UserId("usr_nobody"), URL)
+        assert not await set_webhook_url(conn, UserId("usr_missing"), URL)
         for url in (URL, URL, URL + "/2", URL):
             assert await set_webhook_url(conn, user_id, url)
         found = await list_endpoints(conn, user_id, before_id=None, limit=9)
@@ -152,7 +150,7 @@ async def test_account_address_is_the_default_endpoint(database: Database) -> No
 
 
 async def test_webhook_of_another_users_endpoint_cannot_be_written(database: Database) -> None:
-    """Not even past row security: the foreign key says whose endpoint it is."""
+    """The foreign key includes the user, so it applies to the system role too."""
     mine, theirs = await store_webhook(database, URL), await store_webhook(database, URL)
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         async with database.as_system() as conn:
@@ -163,7 +161,7 @@ async def test_webhook_of_another_users_endpoint_cannot_be_written(database: Dat
             )
 
 
-async def test_sequence_counts_an_executions_events_over_its_generations(
+async def test_sequence_numbers_events_across_generations(
     database: Database,
 ) -> None:
     user_id, execution_id = await insert_execution(database)
@@ -178,7 +176,7 @@ async def test_sequence_counts_an_executions_events_over_its_generations(
         assert await next_sequence(conn, execution_id, 2) == 6
 
 
-async def test_sequence_goes_on_where_a_restored_database_has_forgotten_an_event(
+async def test_sequence_skips_events_that_a_restored_database_lost(
     database: Database,
 ) -> None:
     user_id, execution_id = await insert_execution(database)
@@ -186,7 +184,7 @@ async def test_sequence_goes_on_where_a_restored_database_has_forgotten_an_event
         assert await next_sequence(conn, execution_id, 3) == 3
 
 
-async def test_resend_to_a_disabled_endpoint_is_refused_and_after_a_deletion_finds_the_new_one(
+async def test_resend_needs_an_enabled_endpoint_or_its_replacement(
     database: Database,
 ) -> None:
     stored = await store_webhook(database, URL)
@@ -212,7 +210,7 @@ async def test_resend_to_a_disabled_endpoint_is_refused_and_after_a_deletion_fin
     )
 
 
-async def test_secret_that_is_replaced_signs_beside_the_new_one_until_its_time(
+async def test_replaced_secret_also_signs_until_it_expires(
     database: Database,
 ) -> None:
     stored = await store_webhook(database, URL)
@@ -227,12 +225,12 @@ async def test_secret_that_is_replaced_signs_beside_the_new_one_until_its_time(
     async with database.as_user(stored.user_id) as conn:
         assert await opened(conn, stored) == (new.secret, None)
         await rotate_default_secret(
-            conn, SEALER, stored.user_id, overlap=timedelta(0), secret="chosen by its user"
+            conn, SEALER, stored.user_id, overlap=timedelta(0), secret="chosen by the user"
         )
-        assert await opened(conn, stored) == ("chosen by its user", None)
+        assert await opened(conn, stored) == ("chosen by the user", None)
 
 
-async def test_first_secret_of_an_endpoint_replaces_the_accounts_there_alone(
+async def test_endpoint_secret_replaces_the_account_secret_for_that_endpoint(
     database: Database,
 ) -> None:
     here = await store_webhook(database, URL)
@@ -261,7 +259,7 @@ async def test_first_secret_of_an_endpoint_replaces_the_accounts_there_alone(
 
 
 async def opened(conn: Connection, stored: Stored) -> tuple[str, str | None]:
-    """The secret that signs, and the one beside it."""
+    """Return the current signing secret and the previous secret that still signs."""
     secrets = await find_signing_secrets(conn, stored.event_id)
     assert secrets is not None
     previous = secrets.previous

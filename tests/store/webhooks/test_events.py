@@ -1,4 +1,4 @@
-"""Webhooks and their attempts in rows."""
+"""Rows of webhooks and their delivery attempts."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -28,7 +28,7 @@ async def database(fresh_database: FreshDatabase) -> AsyncGenerator[Database]:
         yield opened
 
 
-async def test_insert_webhook_twice_is_one_event(database: Database) -> None:
+async def test_repeated_insert_creates_one_event(database: Database) -> None:
     user_id, execution_id = await insert_execution(database)
     first, second = (
         new_webhook(user_id, execution_id, url="http://127.0.0.1:9/") for _ in range(2)
@@ -40,7 +40,7 @@ async def test_insert_webhook_twice_is_one_event(database: Database) -> None:
         assert (await get_webhook(conn, first.event_id)).body == BODY
 
 
-async def test_marks_move_only_their_own_delivery(database: Database) -> None:
+async def test_results_change_only_their_own_delivery(database: Database) -> None:
     stored = await store_webhook(database, "http://127.0.0.1:9/")
     async with database.as_user(stored.user_id) as conn:
         assert await mark_failed(conn, stored.order, FailedReason.EXHAUSTED)
@@ -52,7 +52,7 @@ async def test_marks_move_only_their_own_delivery(database: Database) -> None:
         assert await mark_delivered(conn, again)
 
 
-async def test_attempts_that_begin_at_once_have_numbers_of_their_own(database: Database) -> None:
+async def test_concurrent_attempts_have_distinct_numbers(database: Database) -> None:
     stored = await store_webhook(database, "http://127.0.0.1:9/")
 
     async def begin() -> int | None:
@@ -63,7 +63,7 @@ async def test_attempts_that_begin_at_once_have_numbers_of_their_own(database: D
     assert sorted(number or 0 for number in numbers) == [1, 2, 3, 4]
 
 
-async def test_list_pending_finds_what_nobody_tries(database: Database) -> None:
+async def test_list_pending_returns_webhooks_without_a_current_attempt(database: Database) -> None:
     left, tried, lost, delivered = [
         await store_webhook(database, "http://127.0.0.1:9/") for _ in range(4)
     ]
@@ -90,8 +90,8 @@ async def age_attempts(database: Database, stored: Stored) -> None:
         )
 
 
-async def test_webhook_that_is_not_there_is_said_so(database: Database) -> None:
-    """Another user's is as good as none."""
+async def test_missing_webhook_raises_not_found(database: Database) -> None:
+    """A webhook of another user counts as missing."""
     mine = await store_webhook(database, "http://127.0.0.1:9/")
     other = await store_webhook(database, "http://127.0.0.1:9/")
     async with database.as_user(mine.user_id) as conn:

@@ -1,0 +1,218 @@
+"""Sends of jobs: the rows by which a job is bought at most once.
+
+Every change names the state it expects and the send it concerns. Changing no row is a valid result:
+another process was faster.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from core.domain.failures import Failure
+from core.domain.ids import JobId, ProviderKeyId
+from core.domain.messages.jobs import JobRef, ProviderHandle
+from core.store.database import Connection
+from core.store.executions.executions import failure_to_json
+from core.store.jobs.jobs import lock_job
+
+LOCK_EXECUTION = """
+SELECT e.execution_id FROM executions AS e JOIN jobs AS j ON j.execution_id = e.execution_id
+WHERE e.execution_id = $1 AND e.generation = $2 AND e.status = 'running' AND e.cancel_requested_at IS NULL
+  AND j.job_id = $3
+  AND NOT EXISTS (
+      SELECT FROM submit_pauses WHERE scope IN ('all', 'provider/' || j.provider, 'user/' || j.user_id)
+  )
+FOR SHARE OF e
+"""
+
+BEGIN_SEND = """
+WITH begun AS (
+    UPDATE jobs AS j
+    SET state = 'submitting', send_number = $2, provider_key_id = $7, failure = NULL, updated_at = now(),
+        deadline_at = least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds))
+    FROM executions AS e, steps AS s
+    WHERE j.job_id = $1 AND j.state = 'waiting' AND j.send_number = $2 - 1
+      AND e.execution_id = j.execution_id AND s.execution_id = j.execution_id AND s.name = j.step_name
+    RETURNING j.job_id, j.send_number
+)
+INSERT INTO sends (job_id, number, user_id, request, inputs, sender, provider_key_id)
+SELECT job_id, send_number, $3, $4, $5, $6, $7 FROM begun
+RETURNING serial
+"""
+
+
+async def begin_send(
+    conn: Connection,
+    ref: JobRef,
+    number: int,
+    request: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    *,
+    sender: str = "",
+    provider_key_id: ProviderKeyId | None = None,
+) -> int | None:
+    """Record the intent to send; commit it before the first byte of the request leaves.
+
+    Return the send's serial number, which is unique in the whole database. Return None if the job
+    is cancelled, paused, of another generation, or another send of it is open.
+    sender: identifies the call that sends, so that it recognizes its own send after a COMMIT
+    without an answer. provider_key_id: the user's own key; all later requests about this send use
+    the same key.
+
+    The execution's row is locked in share mode: a concurrent cancel is either visible here or waits
+    until the intent is committed.
+    """
+    if await conn.fetchval(LOCK_EXECUTION, ref.execution_id, ref.generation, ref.job_id) is None:
+        return None
+    arguments = (ref.user_id, dict(request), dict(inputs), sender, provider_key_id)
+    return await conn.fetchval(BEGIN_SEND, ref.job_id, number, *arguments)
+
+
+WITHDRAW_SEND = """
+UPDATE jobs AS j SET state = 'waiting', deadline_at = NULL, updated_at = now()
+FROM sends AS s
+WHERE j.job_id = $1 AND j.state IN ('submitting', 'unknown')
+  AND s.job_id = j.job_id AND s.number = j.send_number AND s.sender = $2
+RETURNING j.send_number
+"""
+
+
+async def withdraw_send(conn: Connection, job_id: JobId, sender: str) -> int | None:
+    """Withdraw the caller's own intent after which certainly no byte has left.
+
+    Return the number of the send, or None if the intent was not committed or is not the current
+    send. Wait for an intent that is being committed.
+    """
+    await lock_job(conn, job_id)
+    return await conn.fetchval(WITHDRAW_SEND, job_id, sender)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendRecord:
+    """A request to a provider. price: as it was quoted and stored (see `price_from_json`)."""
+
+    number: int
+    request: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    price: Mapping[str, Any]
+    sent_at: datetime
+    age_seconds: float
+
+
+GET_SEND = """
+SELECT s.number, s.request, s.inputs, c.price, s.sent_at,
+       extract(epoch FROM now() - s.sent_at)::float8 AS age_seconds
+FROM sends AS s JOIN charges AS c ON c.job_id = s.job_id WHERE s.job_id = $1 AND s.number = $2
+"""
+
+
+async def get_send(conn: Connection, job_id: JobId, number: int) -> SendRecord:
+    """Return a send. Raises LookupError if it does not exist or belongs to another user."""
+    row = await conn.fetchrow(GET_SEND, job_id, number)
+    if row is None:
+        raise LookupError(f"job {job_id} has no send {number}")
+    return SendRecord(**dict(row))
+
+
+# Also in state waiting: a send that appeared to be absent may have been accepted after all.
+ACCEPT_SEND = """
+UPDATE jobs AS j
+SET state = 'submitted', provider_job_id = $3, provider_urls = $4, failure = NULL, submitted_at = now(),
+    updated_at = now(),
+    deadline_at = coalesce(j.deadline_at, least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds)))
+FROM executions AS e, steps AS s
+WHERE j.job_id = $1 AND j.send_number = $2 AND j.state IN ('submitting', 'unknown', 'waiting')
+  AND e.execution_id = j.execution_id AND s.execution_id = j.execution_id AND s.name = j.step_name
+RETURNING j.job_id
+"""
+ADD_URLS = """
+UPDATE jobs SET provider_urls = $3, updated_at = now()
+WHERE job_id = $1 AND provider_job_id = $2 AND provider_urls = '{}'
+"""
+OWNS_PROVIDER_JOB = "SELECT job_id = $1 FROM jobs WHERE provider = $2 AND provider_job_id = $3"
+
+
+async def mark_submitted(
+    conn: Connection, job_id: JobId, number: int, handle: ProviderHandle
+) -> bool:
+    """Store the provider's job id for the current send.
+
+    Return True also if the id is already stored, for example by a callback. Return False for a late
+    write: the send is not the current one, or the job has ended.
+    """
+    if (
+        await conn.fetchval(ACCEPT_SEND, job_id, number, handle.provider_job_id, dict(handle.urls))
+        is not None
+    ):
+        return True
+    await conn.execute(ADD_URLS, job_id, handle.provider_job_id, dict(handle.urls))
+    return bool(
+        await conn.fetchval(OWNS_PROVIDER_JOB, job_id, handle.provider, handle.provider_job_id)
+    )
+
+
+HAS_IDENTICAL_OPEN_SEND = """
+SELECT EXISTS (
+    SELECT FROM sends AS mine
+    JOIN jobs AS other ON other.model = (SELECT model FROM jobs WHERE job_id = $1)
+        AND other.job_id <> $1 AND other.state IN ('submitting', 'unknown')
+    JOIN sends AS theirs ON theirs.job_id = other.job_id AND theirs.number = other.send_number
+    WHERE mine.job_id = $1 AND mine.number = $2 AND theirs.inputs = mine.inputs
+)
+"""
+
+
+async def has_identical_open_send(conn: Connection, job_id: JobId, number: int) -> bool:
+    """Return whether another send with an unknown result has the same inputs.
+
+    A match in the provider's list could then belong to either. Keys are ignored, because two keys
+    may belong to one account. Call it as system.
+    """
+    return bool(await conn.fetchval(HAS_IDENTICAL_OPEN_SEND, job_id, number))
+
+
+MARK_UNKNOWN = """
+UPDATE jobs SET state = 'unknown', updated_at = now()
+WHERE job_id = $1 AND send_number = $2 AND state = 'submitting'
+RETURNING job_id
+"""
+MARK_WAITING = """
+UPDATE jobs SET state = 'waiting', deadline_at = NULL, failure = $3, updated_at = now()
+WHERE job_id = $1 AND send_number = $2 AND state IN ('submitting', 'unknown')
+RETURNING job_id
+"""
+ANSWER_SEND = """
+UPDATE sends
+SET answered_at = clock_timestamp(), outcome = $3, status_code = $4, note = $5, provider_job_id = $6
+WHERE job_id = $1 AND number = $2
+"""
+
+
+async def mark_unknown(conn: Connection, job_id: JobId, number: int) -> bool:
+    """Record that the result of this send is unknown: it is looked up, never sent again."""
+    return await conn.fetchval(MARK_UNKNOWN, job_id, number) is not None
+
+
+async def mark_waiting(
+    conn: Connection, job_id: JobId, number: int, failure: Failure | None = None
+) -> bool:
+    """Record that this send was certainly not accepted, so the job may be sent again.
+
+    failure: the provider's reason, if it gave one.
+    """
+    return await conn.fetchval(MARK_WAITING, job_id, number, failure_to_json(failure)) is not None
+
+
+async def mark_send_answered(
+    conn: Connection,
+    job_id: JobId,
+    number: int,
+    outcome: str,
+    *,
+    status_code: int | None = None,
+    note: str = "",
+    provider_job_id: str | None = None,
+) -> None:
+    """Store the outcome of a send."""
+    await conn.execute(ANSWER_SEND, job_id, number, outcome, status_code, note, provider_job_id)
