@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLEAN = (
     "activities/",
     "api/",
+    "core/domain/",
     "core/jobs/",
     "core/maintenance/",
     "core/ordering/",

@@ -132,7 +132,7 @@ async def _refuse_what_was_not_billed(database: Database) -> None:
     await settle(database, other.image, 0)
     with pytest.raises(RefusedError, match="Nothing was billed"):
         await refund(database, other.image.job_id, 1)
-    with pytest.raises(LookupError, match="no job job_none"):
+    with pytest.raises(LookupError, match="job_none does not exist"):
         await refund(database, JobId("job_none"), 1)
 
 
