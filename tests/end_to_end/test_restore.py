@@ -1,5 +1,6 @@
-"""The database is restored to the past while everything runs: noticed, nothing is sent, recovered,
-nothing is bought again.
+"""A restore from an older backup under load: it is detected, sends stop, and recovery completes.
+
+Nothing is bought again.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ KEY = "the same request"
 
 @pytest.fixture
 async def lifted(world: World) -> AsyncGenerator[None]:
-    """Whatever fails here: the other tests go on."""
+    """Remove pauses after a failure, so that other tests can continue."""
     yield
     await world.rows("DELETE FROM submit_pauses RETURNING scope")
 
@@ -50,7 +51,7 @@ async def _order(world: World) -> httpx.Response:
 
 
 async def _until_marked(world: World) -> None:
-    """The mark is written every second."""
+    """Wait for the high-water mark, which is written every second."""
     await asyncio.sleep(2.5)
 
 
@@ -69,7 +70,7 @@ def _recover(world: World, *options: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.timeout(180)
 @pytest.mark.usefixtures("lifted")
-async def test_restored_database_is_noticed_and_recovered_and_nothing_is_bought_again(
+async def test_restored_database_is_detected_and_recovered_without_new_purchases(
     world: World,
 ) -> None:
     stack = world.stack
