@@ -1,6 +1,4 @@
-"""`python -m deploy.local up|demo`: the whole product on this machine, without Docker and without
-root.
-"""
+"""The whole product on this machine, without Docker or root: `python -m deploy.local up|demo`."""
 
 import argparse
 import asyncio
@@ -20,19 +18,19 @@ from deploy.local.product import product_environment
 from deploy.local.servers.process import LocalError
 from deploy.local.stack import Stack, prepared
 
-# A whole answer: what is done with a started stack, and the exit code.
+# An action takes the started stack and returns the exit code.
 Action = Callable[[Stack], Awaitable[int]]
 
 
 def main() -> int:
-    given, rest = _parser().parse_known_args()
-    if rest and given.command != "admin":
+    options, rest = _parser().parse_known_args()
+    if rest and options.command != "admin":
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        config = read_config(os.environ, live=given.live)
-        if given.command == "admin":
+        config = read_config(os.environ, live=options.live)
+        if options.command == "admin":
             return administer(config, rest)
-        action = stay_up if given.command == "up" else _demo_action(config)
+        action = stay_up if options.command == "up" else _demo_action(config)
         return 0 if action is None else asyncio.run(run(config, action))
     except BaseExceptionGroup as group:
         known, others = group.split((LocalError, OSError))
@@ -48,8 +46,9 @@ def main() -> int:
 
 
 async def run(config: Config, action: Action) -> int:
-    """Start the stack, do the action, stop. The first Ctrl-C or SIGTERM stops in order, the second
-    at once.
+    """Start the stack, run the action, stop the stack.
+
+    The first Ctrl-C or SIGTERM stops everything in order, the second at once.
     """
     stopping = asyncio.Event()
     async with prepared(config, say) as stack:
@@ -73,7 +72,7 @@ async def _start_and(stack: Stack, action: Action) -> int:
 
 
 async def stay_up(stack: Stack) -> int:
-    """Until somebody ends it."""
+    """Keep the stack running until a signal ends it."""
     config = stack.config
     say(
         f"Ready. API docs {config.api_url}/docs, Temporal Web UI {config.temporal_ui_url}; Ctrl-C stops everything."
@@ -83,7 +82,7 @@ async def stay_up(stack: Stack) -> int:
 
 
 def _demo_action(config: Config) -> Action | None:
-    """The demo as an action; None if it costs money and its user does not want it."""
+    """Return the demo as an action, or None if the user declines to spend money."""
     prices: list[StepPrice] = []
     if config.live is not None:
         prices = video_price(
@@ -94,7 +93,7 @@ def _demo_action(config: Config) -> Action | None:
             raise LocalError(
                 "The demo with real providers spends money and asks first: run it in a terminal"
             )
-        if input("Spend it? [y/N] ").strip().lower() not in ("y", "yes"):
+        if input("Spend this money? [y/N] ").strip().lower() not in ("y", "yes"):
             print("Nothing was started or bought")
             return None
 
@@ -106,9 +105,9 @@ def _demo_action(config: Config) -> Action | None:
 
 
 def administer(config: Config, arguments: list[str]) -> int:
-    """`python -m cli` with the settings of the running stack."""
+    """Run `python -m cli` with the settings of the running stack."""
     if not config.folder.joinpath("postgres").exists():
-        raise LocalError(f"There is no stack in {config.folder} yet: run `make up` first")
+        raise LocalError(f"No stack was started in {config.folder} yet: run `make up` first")
     environment = product_environment(config, keep_keys(config.folder), os.environ)
     code = subprocess.run(
         [sys.executable, "-m", "cli", *arguments], env=environment, cwd=config.folder, check=False
@@ -139,7 +138,7 @@ def _lines(error: BaseException) -> list[str]:
     if not isinstance(error, BaseExceptionGroup):
         return [str(error)]
     group = cast("BaseExceptionGroup[BaseException]", error)
-    return [line for one in group.exceptions for line in _lines(one)]
+    return [line for part in group.exceptions for line in _lines(part)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -153,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "command",
         choices=["up", "demo", "admin"],
-        help="up: start and stay; demo: also make one video; admin …: python -m cli for the running stack",
+        help="up: start and keep running; demo: also make one video; admin …: python -m cli for the running stack",
     )
     parser.add_argument(
         "--live", action="store_true", help="use the real providers; this spends money"

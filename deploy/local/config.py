@@ -1,6 +1,4 @@
-"""Where the local stack keeps its data and which ports it uses. Everything can be changed by
-environment variables.
-"""
+"""The local stack's data folder, ports and options, read from environment variables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -14,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Loopback ports. The variable that changes one is its name in capitals and _PORT, as in
+    """Loopback ports.
+
+    A port's environment variable is the field name in capitals with the suffix _PORT:
     POSTGRES_PORT.
     """
 
@@ -24,7 +24,7 @@ class Ports:
     temporal_ui: int = 8233
     codec: int = 8234
     postgres: int = 54329
-    s3: int = 8333  # and the seven after it
+    s3: int = 8333  # and the next seven
     api_metrics: int = 9101
     worker_metrics: int = 9102
     worker_sdk_metrics: int = 9103
@@ -32,18 +32,18 @@ class Ports:
 
     @property
     def s3_all(self) -> tuple[int, ...]:
-        """The port of S3 and those between its own halves."""
+        """Return the S3 port and the seven ports for the server's internal parts."""
         return tuple(range(self.s3, self.s3 + S3_PORTS))
 
     def by_variable(self) -> list[tuple[str, int]]:
-        """Every port with the variable that changes it."""
+        """Return each port with the environment variable that sets it."""
         named = [(variable_of(field.name), getattr(self, field.name)) for field in fields(self)]
         return named + [(variable_of("s3"), port) for port in self.s3_all[1:]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderKeys:
-    """Real keys, for --live only."""
+    """Real provider keys, for --live only."""
 
     fal_key: str
     replicate_api_token: str
@@ -51,7 +51,7 @@ class ProviderKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSeconds:
-    """How long the sandbox takes for an image and for a video."""
+    """Seconds that the sandbox takes for an image and for a video."""
 
     image: float = 2.0
     video: float = 6.0
@@ -59,12 +59,13 @@ class SandboxSeconds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The settings of one local stack.
+    """Settings of one local stack.
 
-    live: the real providers' keys, or None for the sandbox.
-    sandbox_seconds: the sandbox's durations, which the product then expects for its progress and
-    polling. None: the sandbox's defaults, with the expectations of the real models.
-    encrypt_payloads: encrypt what Temporal stores. The Web UI decrypts it with a codec endpoint.
+    live: keys of the real providers, or None for the sandbox.
+    sandbox_seconds: the sandbox's durations, which the product also uses for progress and polling.
+    None uses the sandbox's defaults, and the durations of the real models for progress and polling.
+    encrypt_payloads: encrypt the payloads that Temporal stores. A codec endpoint decrypts them for
+    the Web UI.
     """
 
     folder: Path
@@ -95,11 +96,12 @@ class Config:
 
 
 def read_config(environment: Mapping[str, str], *, live: bool) -> Config:
-    """The stack that the environment describes. Raises LocalError for a wrong port or
-    missing keys.
+    """Return the configuration that the environment describes.
+
+    Raise LocalError for an invalid port or a missing key.
     """
     folder = Path(environment.get("TAKEONE_DATA_DIR") or ROOT / "var").expanduser().resolve()
-    # Real money has its own books: a job of one world must never be looked up in the other.
+    # Real purchases have a ledger of their own, so that no job is looked up at the wrong providers.
     return Config(
         folder=folder / "live" if live else folder,
         ports=_read_ports(environment),
@@ -110,10 +112,10 @@ def read_config(environment: Mapping[str, str], *, live: bool) -> Config:
 
 
 def _yes_or_no(variable: str, environment: Mapping[str, str]) -> bool:
-    said = environment.get(variable, "").lower()
-    if said not in ("", "0", "1", "false", "true"):
-        raise LocalError(f"{variable} must be true or false, not {said!r}")
-    return said in ("1", "true")
+    text = environment.get(variable, "").lower()
+    if text not in ("", "0", "1", "false", "true"):
+        raise LocalError(f"{variable} must be true or false, not {text!r}")
+    return text in ("1", "true")
 
 
 def variable_of(port: str) -> str:

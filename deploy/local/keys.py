@@ -1,6 +1,4 @@
-"""Passwords and keys of one local stack: made once, kept in its data folder, readable by its owner
-alone.
-"""
+"""Passwords and keys of one local stack: created once, stored in its data folder with mode 0600."""
 
 import base64
 import json
@@ -27,7 +25,10 @@ def _signing_secret() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class LocalKeys:
-    """Nothing here opens anything outside this machine: the sandbox takes any provider key."""
+    """Generated secrets of one local stack.
+
+    They open nothing outside this machine: the sandbox accepts any provider key.
+    """
 
     postgres_password: str = field(default_factory=_text)
     application_password: str = field(default_factory=_text)
@@ -40,8 +41,9 @@ class LocalKeys:
 
 
 def keep_keys(folder: Path) -> LocalKeys:
-    """The keys of this folder; what is missing is made. Raises LocalError if data is there whose
-    keys are lost.
+    """Return the keys of this folder, creating those that are missing.
+
+    Raise LocalError if the folder has data but its keys are lost.
     """
     path = folder / FILE_NAME
     kept: dict[str, str] = {}
@@ -49,7 +51,7 @@ def keep_keys(folder: Path) -> LocalKeys:
         kept = _read(path)
     elif (folder / "postgres").exists():
         raise LocalError(
-            f"{path} is gone, and with it the keys to {folder}: put it back, or remove the folder"
+            f"{path} is missing, and with it the keys of {folder}: restore it, or remove the folder"
         )
     names = {item.name for item in fields(LocalKeys)}
     keys = LocalKeys(**{name: value for name, value in kept.items() if name in names})
@@ -63,7 +65,7 @@ def _read(path: Path) -> dict[str, str]:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise LocalError(
-            f"{path} is damaged ({error}): put a good copy back, or remove its folder"
+            f"{path} is damaged ({error}): restore a good copy, or remove its folder"
         ) from None
 
 

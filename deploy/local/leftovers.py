@@ -1,4 +1,4 @@
-"""One stack per data folder, and what a killed one has left running."""
+"""A lock that allows one stack per data folder, and cleanup after a killed stack."""
 
 import fcntl
 import json
@@ -19,8 +19,9 @@ EXEC_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """What identifies a process for sure: pids come round again, a pid with its start time and
-    command does not.
+    """Identity of a process.
+
+    Pids are reused; a pid together with its start time and command is not.
     """
 
     name: str
@@ -31,15 +32,16 @@ class Started:
 
     @classmethod
     def of(cls, name: str, pid: int, stop_seconds: float) -> "Started | None":
-        """None if it is gone already. Waits, at most a second, for a process that has just begun to
-        be told apart.
+        """Return the identity of a process, or None if it has ended.
+
+        Waits up to a second for a new process to receive its command line.
         """
         try:
             process = psutil.Process(pid)
             command = process.cmdline()
             until = time.monotonic() + EXEC_SECONDS
-            # Linux answers an empty command line while exec still sets the new program up, and for
-            # a zombie.
+            # Linux returns an empty command line for a zombie, and while exec still sets the new
+            # program up.
             while (
                 not command
                 and time.monotonic() < until
@@ -58,7 +60,7 @@ class Started:
             return None
 
     def process(self) -> psutil.Process | None:
-        """The process if it still runs and is the same."""
+        """Return the process if it still runs and has the same identity."""
         try:
             process = psutil.Process(self.pid)
             same = (
@@ -70,49 +72,58 @@ class Started:
 
 
 @contextmanager
-def only_one(folder: Path) -> Generator[None]:
-    """Hold the folder's lock; the system releases it however we end. Raises LocalError if another
-    holds it.
+def exclusive(folder: Path) -> Generator[None]:
+    """Hold the folder's lock, which the system also releases when this process is killed.
+
+    Raise LocalError if another process holds it.
     """
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise LocalError(
-                f"Takeone already runs on {folder}: stop it (Ctrl-C there), or set TAKEONE_DATA_DIR and other ports"
+                f"Takeone already runs in {folder}: stop it (Ctrl-C there), or set TAKEONE_DATA_DIR and other ports"
             ) from None
         yield
 
 
 def note_started(folder: Path, started: Sequence[Started]) -> None:
-    """Keep what runs, for the next start."""
+    """Record the running processes for the next start."""
     path = folder / "processes.json"
     new = path.with_suffix(".new")
-    new.write_text(json.dumps([asdict(one) for one in started], indent=2) + "\n", encoding="utf-8")
+    new.write_text(
+        json.dumps([asdict(process) for process in started], indent=2) + "\n", encoding="utf-8"
+    )
     new.replace(path)
 
 
 def stop_leftovers(folder: Path) -> list[Started]:
-    """Stop what an earlier stack of this folder, killed itself, has left running; what was stopped.
-    Newest first.
+    """Stop the processes that a killed stack of this folder left running, newest first.
+
+    Return those that were stopped.
     """
     try:
         noted = [
-            Started(**one)
-            for one in json.loads((folder / "processes.json").read_text(encoding="utf-8"))
+            Started(**entry)
+            for entry in json.loads((folder / "processes.json").read_text(encoding="utf-8"))
         ]
     except (FileNotFoundError, ValueError, TypeError):
         return []
-    found = [(one, process) for one in reversed(noted) if (process := one.process()) is not None]
+    running = [
+        (started, process)
+        for started in reversed(noted)
+        if (process := started.process()) is not None
+    ]
     began = time.monotonic()
-    for _, process in found:
+    for _, process in running:
         with suppress(psutil.NoSuchProcess):
-            # PostgreSQL reads SIGINT as "end sessions and stop"; the others take it like SIGTERM.
+            # On SIGINT PostgreSQL ends its sessions and stops; for the others it is equal to
+            # SIGTERM.
             process.send_signal(signal.SIGINT)
-    for one, process in found:
-        _end(process, max(0.0, began + one.stop_seconds - time.monotonic()))
+    for started, process in running:
+        _end(process, max(0.0, began + started.stop_seconds - time.monotonic()))
     note_started(folder, [])
-    return [one for one, _ in found]
+    return [started for started, _ in running]
 
 
 def _end(process: psutil.Process, seconds: float) -> None:

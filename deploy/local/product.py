@@ -1,6 +1,4 @@
-"""The product's own processes and their environment, in which nothing is left of the caller's keys
-and addresses.
-"""
+"""The product's processes and their environment, free of the caller's keys and addresses."""
 
 import subprocess
 import sys
@@ -19,8 +17,8 @@ from deploy.local.servers.temporal import NAMESPACE
 
 APPLICATION_ROLE = "takeone"
 BUCKET = "takeone"
-# Whatever the product, its SDKs and its servers read; each could send a local run somewhere else,
-# or spend money.
+# Variables that the product, its SDKs or its servers read: each could redirect a local run or spend
+# money.
 FOREIGN = (
     "AWS_", "FAL_", "REPLICATE_", "ELEVENLABS_", "TEMPORAL_", "S3_", "CDN_", "DATABASE_", "SANDBOX_", "PG",
     "API_", "WORKER_", "METRICS_", "SDK_METRICS_", "PUBLIC_URL", "ENCRYPTION_KEYS", "ALLOWED_PRIVATE_HOSTS", "EGRESS_",
@@ -40,7 +38,7 @@ def s3_access(config: Config, keys: LocalKeys) -> S3Access:
 def product_environment(
     config: Config, keys: LocalKeys, outer: Mapping[str, str]
 ) -> dict[str, str]:
-    """The settings of the API, the worker and the administration, whole."""
+    """Return the complete settings of the API, the worker and the administration commands."""
     access = s3_access(config, keys)
     login = f"{APPLICATION_ROLE}:{keys.application_password}"
     return without_foreign(outer) | {
@@ -49,7 +47,7 @@ def product_environment(
         "DATABASE_OWNER_URL": superuser_dsn(config.ports.postgres, keys.postgres_password),
         "TEMPORAL_ADDRESS": f"127.0.0.1:{config.ports.temporal}",
         "TEMPORAL_NAMESPACE": NAMESPACE,
-        # An empty file: a profile of the user must not add keys or TLS.
+        # An empty file, because a profile of the user must not add keys or TLS.
         "TEMPORAL_CONFIG_FILE": str(config.folder / "temporal.toml"),
         "API_HOST": "127.0.0.1",
         "API_PORT": str(config.ports.api),
@@ -63,7 +61,7 @@ def product_environment(
         "ENCRYPTION_KEYS": keys.encryption_key,
         "TEMPORAL_ENCRYPT_PAYLOADS": str(config.encrypt_payloads),
         "ALLOWED_PRIVATE_HOSTS": "127.0.0.1,localhost",
-        # Loads and loops of one's own are what a local stack is for.
+        # Load tests against the local stack must not be limited.
         "RATE_LIMIT_WRITES": "0",
         "RATE_LIMIT_READS": "0",
         **_provider_environment(config, keys),
@@ -95,8 +93,9 @@ def _provider_environment(config: Config, keys: LocalKeys) -> dict[str, str]:
 
 
 def without_foreign(outer: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment without anything that could steer a part; loopback never goes
-    through a proxy.
+    """Return the caller's environment without variables that could redirect a process.
+
+    Loopback never goes through a proxy.
     """
     kept = {name: value for name, value in outer.items() if not name.upper().startswith(FOREIGN)}
     direct = ",".join(
@@ -106,7 +105,7 @@ def without_foreign(outer: Mapping[str, str]) -> dict[str, str]:
 
 
 def sandbox(config: Config, keys: LocalKeys, outer: Mapping[str, str]) -> Part:
-    """The stand-in for the providers."""
+    """Return the sandbox process, which stands in for the providers."""
     environment = without_foreign(outer) | {
         "PYTHONPATH": str(ROOT),
         "SANDBOX_PORT": str(config.ports.sandbox),
@@ -158,14 +157,16 @@ def worker(config: Config, environment: Mapping[str, str]) -> Part:
         address=f"http://127.0.0.1:{config.ports.worker_metrics}/metrics",
         ready=partial(_polls, f"http://127.0.0.1:{config.ports.worker_sdk_metrics}/metrics"),
         folder=config.folder,
-        # It lets create calls end, which may take 25 s: cutting one off makes its outcome unknown.
+        # The worker lets create calls finish, which may take 25 s: aborting one makes its outcome
+        # unknown.
         stop_seconds=30.0,
     )
 
 
 def codec(config: Config, environment: Mapping[str, str]) -> Part:
-    """Shows the Web UI what is encrypted. It knows the keys and nothing else; whoever can reach
-    loopback may ask it.
+    """Return the codec process, which decrypts payloads for the Web UI.
+
+    It has the encryption keys and nothing else; any program that reaches loopback may use it.
     """
     ui_port = config.ports.temporal_ui
     settings = {
@@ -186,8 +187,9 @@ def codec(config: Config, environment: Mapping[str, str]) -> Part:
 
 
 def run_tool(config: Config, environment: Mapping[str, str], *arguments: str) -> str:
-    """Run one of the product's modules and return its output. Raises PartFailedError with the last
-    line it said.
+    """Run a module of the product and return its output.
+
+    Raise PartFailedError with the last line of its output if it fails.
     """
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
@@ -199,10 +201,10 @@ def run_tool(config: Config, environment: Mapping[str, str], *arguments: str) ->
         check=False,
     )
     if done.returncode != 0:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()] or [
+        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()] or [
             "no reason given"
         ]
-        raise PartFailedError(f"{arguments[0]} ended with code {done.returncode}: {said[-1]}")
+        raise PartFailedError(f"{arguments[0]} ended with code {done.returncode}: {lines[-1]}")
     return done.stdout
 
 
@@ -216,6 +218,6 @@ async def _ok(url: str) -> str:
 
 
 async def _polls(sdk_metrics_url: str) -> None:
-    """The worker's own metrics are there before its work; its pollers are not."""
+    """Raise until the worker polls Temporal; its metrics endpoint is up before that."""
     if 'poller_type="workflow_task"' not in await _ok(sdk_metrics_url):
-        raise PartFailedError("it asks Temporal for no work yet")
+        raise PartFailedError("it does not poll Temporal yet")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deploy.local.config import Config
 from deploy.local.keys import LocalKeys, keep_keys
-from deploy.local.leftovers import Started, note_started, only_one, stop_leftovers
+from deploy.local.leftovers import Started, exclusive, note_started, stop_leftovers
 from deploy.local.ports import is_free
 from deploy.local.product import (
     api,
@@ -31,7 +31,7 @@ from deploy.local.servers.temporal import temporal
 NEEDED_FREE_BYTES = 500_000_000
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
-# Whoever has run that long has recovered; the next end starts with the shortest pause again.
+# A process that ran this long has recovered: its next restart waits the shortest pause again.
 RECOVERED_SECONDS = 60.0
 
 PART_NAMES = {
@@ -41,7 +41,7 @@ PART_NAMES = {
     "TEMPORAL_UI_PORT": "the Temporal Web UI",
     "CODEC_PORT": "the codec endpoint of the Web UI",
     "POSTGRES_PORT": "PostgreSQL",
-    "S3_PORT": "the S3 server, which needs eight in a row",
+    "S3_PORT": "the S3 server, which needs eight consecutive ports",
     "API_METRICS_PORT": "metrics of the API",
     "WORKER_METRICS_PORT": "metrics of the worker",
     "WORKER_SDK_METRICS_PORT": "metrics of the worker's Temporal SDK",
@@ -52,7 +52,7 @@ Say = Callable[[str], None]
 
 
 class Stack:
-    """The running parts of one data folder."""
+    """The running processes of one data folder."""
 
     def __init__(
         self, config: Config, keys: LocalKeys, environment: Mapping[str, str], say: Say
@@ -66,8 +66,9 @@ class Stack:
         self._watchers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start everything, in the order of need. Raises LocalError; whoever calls stops what has
-        started.
+        """Start everything in the order of dependencies.
+
+        Raise LocalError; the caller then stops what has started.
         """
         config, logs, ports = self.config, self.config.logs, self.config.ports
         servers = [
@@ -99,7 +100,7 @@ class Stack:
         await self.run_parts(processes)
 
     async def run_parts(self, *stages: list[Part]) -> None:
-        """Start parts, stage after stage, and from then on start again whichever ends."""
+        """Start processes stage by stage, and from then on restart each that ends."""
         for stage in stages:
             await self._start_together(stage)
         watched = {task.get_name() for task in self._watchers}
@@ -109,7 +110,10 @@ class Stack:
         ]
 
     async def stop(self) -> None:
-        """Stop in reverse order, what started together together. Repeating is safe."""
+        """Stop the stages in reverse order, each stage at once.
+
+        Repeating is safe.
+        """
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
@@ -118,13 +122,16 @@ class Stack:
             await asyncio.gather(*(self._stop_one(name) for name in self._stages.pop()))
 
     def kill(self) -> None:
-        """End everything at once; the data stands it."""
+        """Kill every process; stored data stays intact."""
         for running in self._running.values():
             with contextlib.suppress(ProcessLookupError):
                 running.process.kill()
 
     def pid_of(self, name: str) -> int:
-        """The process that is this part now. Raises KeyError for a part that has not started."""
+        """Return the current process id of a part.
+
+        Raise KeyError for a part that has not started.
+        """
         return self._running[name].pid
 
     async def _stop_one(self, name: str) -> None:
@@ -145,7 +152,7 @@ class Stack:
         began = time.monotonic()
         running = await self._launch(part)
         await running.wait_ready()
-        # by now each is the program it was started for, also where a shell or wrapper came first
+        # By now each process runs its final program, even if a shell or a wrapper started it.
         self._note()
         self._say(f"  {part.name:<11} healthy {time.monotonic() - began:5.1f} s   {part.address}")
 
@@ -156,7 +163,7 @@ class Stack:
         return running
 
     async def _keep(self, name: str) -> None:
-        """Start a part again whenever it ends."""
+        """Restart a process whenever it ends."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             running = self._running[name]
@@ -164,13 +171,13 @@ class Stack:
             running.part.clean()
             if time.monotonic() - running.started_monotonic > RECOVERED_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-            self._say(f"{name} {how}; starting it again in {pause:g} s (log: {running.part.log})")
+            reason = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            self._say(f"{name} {reason}: restarting it in {pause:g} s (log: {running.part.log})")
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             try:
                 running = await self._launch(running.part)
-                self._say(f"{name} serves again after {await running.wait_ready():.1f} s")
+                self._say(f"{name} is ready again after {await running.wait_ready():.1f} s")
             except (PartFailedError, OSError) as error:
                 self._say(str(error))
                 await self._running[name].stop()
@@ -180,18 +187,19 @@ class Stack:
             Started.of(name, running.pid, running.part.stop_seconds)
             for name, running in self._running.items()
         ]
-        note_started(self.config.folder, [one for one in started if one is not None])
+        note_started(self.config.folder, [process for process in started if process is not None])
 
 
 @asynccontextmanager
 async def prepared(config: Config, say: Say) -> AsyncGenerator[Stack]:
-    """A stack that may be started: its folder is ours alone, disk and ports are free. Stopped at
-    the end.
+    """Yield a stack that is ready to start, and stop it at the end.
+
+    Locks the folder, stops leftover processes, and checks the disk and the ports.
     """
     config.folder.mkdir(parents=True, exist_ok=True)
-    with only_one(config.folder):
-        for one in await asyncio.to_thread(stop_leftovers, config.folder):
-            say(f"Stopped {one.name} (process {one.pid}), left running by an earlier, killed start")
+    with exclusive(config.folder):
+        for process in await asyncio.to_thread(stop_leftovers, config.folder):
+            say(f"Stopped {process.name} (process {process.pid}), left running by a killed start")
         check_disk(config.folder)
         check_ports(config)
         config.logs.mkdir(exist_ok=True)
@@ -205,17 +213,17 @@ async def prepared(config: Config, say: Say) -> AsyncGenerator[Stack]:
 
 
 def check_disk(folder: Path, needed_bytes: int = NEEDED_FREE_BYTES) -> None:
-    """Raises LocalError if the disk of the folder is nearly full."""
+    """Raise LocalError if the disk of the folder is nearly full."""
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise LocalError(
             f"Only {free // 1_000_000} MB are free on the disk of {folder}, {needed_bytes // 1_000_000} MB are "
-            "needed: free some, or set TAKEONE_DATA_DIR to a folder on another disk"
+            "needed: free some space, or set TAKEONE_DATA_DIR to a folder on another disk"
         )
 
 
 def check_ports(config: Config) -> None:
-    """Raises LocalError for the first port that somebody else listens on."""
+    """Raise LocalError for the first port that another program listens on."""
     for variable, port in config.ports.by_variable():
         if variable == "SANDBOX_PORT" and config.live is not None:
             continue
@@ -224,5 +232,5 @@ def check_ports(config: Config) -> None:
         if not is_free(port):
             raise LocalError(
                 f"Port {port} ({PART_NAMES[variable]}) is in use by another program: "
-                f"stop that, or choose another with {variable}=PORT"
+                f"stop it, or choose another port with {variable}=PORT"
             )

@@ -1,6 +1,4 @@
-"""`python -m tests.bench`: the product beside a bare Temporal workflow with the
-same checkpoints.
-"""
+"""`python -m tests.bench`: compare the product with a bare workflow of the same checkpoints."""
 
 import argparse
 import asyncio
@@ -31,8 +29,10 @@ SAMPLED_HISTORIES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """limit_seconds: no execution of a round is ordered later, however slow the machine is.
-    hold_seconds: of a round that only holds money.
+    """The size of a run.
+
+    limit_seconds: no execution of a round starts later. hold_seconds: the duration of a round that
+    only holds money.
     """
 
     pairs: int
@@ -113,7 +113,7 @@ async def measure(
 
 
 async def _events(servers: Servers, rounds: list[Round]) -> list[tuple[int, int]]:
-    """Some of every round: under load the same steps may take more or fewer workflow tasks."""
+    """Sample every round, because the number of workflow tasks varies with the load."""
     sampled: list[Finished] = [
         finished for one in rounds for finished in one.finished[-SAMPLED_HISTORIES:]
     ]
@@ -143,7 +143,7 @@ async def bench(extent: Extent, tell: Callable[[str], None]) -> int:
 
 
 async def _until_stopped(extent: Extent) -> int:
-    """SIGTERM ends it as Ctrl-C does: the servers are stopped first."""
+    """Handle SIGTERM like Ctrl-C: stop the servers first."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -159,8 +159,7 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="one pair of short rounds: does it run at all?"
     )
-    # Each workflow imports its module anew: where byte code may not be kept, it would be compiled
-    # each time.
+    # Each workflow imports its module again, which would be compiled each time without byte code.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     extent = QUICK if parser.parse_args().quick else FULL
     try:

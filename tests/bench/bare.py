@@ -1,8 +1,7 @@
-"""The smallest Temporal workflow with the product's checkpoints: what a video costs without any of
-our promises.
+"""The smallest Temporal workflow with the product's checkpoints: the cost without guarantees.
 
-Same steps, same kinds of activity, same waits, same place in time. Nothing else: no rows, no money,
-no look-up of a lost answer, no cancel, no search attributes, no signatures.
+It has the same steps, kinds of activities and waits at the same times. It has no rows, no money, no
+lookup of a lost answer, no cancel, no search attributes and no signatures.
 """
 
 import asyncio
@@ -24,8 +23,9 @@ _ONCE = RetryPolicy(maximum_attempts=1)
 
 @workflow.defn(name="bare_video")
 class BareVideoWorkflow:
-    """claim · image: submit, wait, settle, store beside the rest · video: the same · finish and
-    start the delivery.
+    """Claim, buy the image, buy the video, finish, and start the delivery.
+
+    Each step is submitted, awaited and settled; the image is stored while the video is made.
     """
 
     @workflow.run

@@ -1,6 +1,4 @@
-"""The side effects of the bare workflow: the HTTP calls that nobody can do without, done in the
-shortest way.
-"""
+"""The side effects of the bare workflow: the minimum of HTTP calls."""
 
 import asyncio
 import time
@@ -15,14 +13,15 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 PROMPT = "a paper boat on a rainy street"
-BEAT_SECONDS = 1.5
+HEARTBEAT_SECONDS = 1.5
 NOT_READY_PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BareOrder:
-    """key: for ids. The waits are the provider's own: this side knows them, as no real client
-    could.
+    """An order of a video. key: a prefix for ids.
+
+    The waits are the provider's, which a real client could not obtain.
     """
 
     key: str
@@ -54,7 +53,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waited:
-    """result_url: answers with the result from ready_at (Unix seconds) on."""
+    """A sent job. result_url: returns the result from ready_at (Unix seconds) on."""
 
     key: str
     provider: str
@@ -103,7 +102,7 @@ class BareActivities:
 
     @activity.defn(name="bare_note")
     async def note(self, order: BareOrder) -> None:
-        """A checkpoint with nothing behind it: where the product has a transaction."""
+        """Do nothing: a checkpoint in place of a transaction of the product."""
 
     @activity.defn(name="bare_submit")
     async def submit(self, asked: Sent) -> Waited:
@@ -122,11 +121,11 @@ class BareActivities:
 
     @activity.defn(name="bare_wait")
     async def wait(self, waited: Waited) -> Made:
-        """Sleeps until the result is due, beating, then asks for it: no callback, no early poll."""
+        """Sleep with heartbeats until the result is due, then request it without earlier polls."""
         headers = {"authorization": self.authorization[waited.provider]}
         while (rest := waited.ready_at - time.time()) > 0:
             activity.heartbeat()
-            await asyncio.sleep(min(rest, BEAT_SECONDS))
+            await asyncio.sleep(min(rest, HEARTBEAT_SECONDS))
         while True:
             answer = await self.http.get(waited.result_url, headers=headers)
             url = _result(waited.provider, answer)
@@ -153,9 +152,9 @@ class BareActivities:
 
 
 def _result(provider: str, answer: httpx.Response) -> str | None:
-    """The file's address; None: not ready yet. Raises for anything else."""
+    """Return the file's URL, None if it is not ready. Raises for any other response."""
     if provider == "fal":
-        if answer.status_code == 400:  # asked for too early
+        if answer.status_code == 400:  # requested too early
             return None
         return answer.raise_for_status().json()["images"][0]["url"]
     prediction = answer.raise_for_status().json()

@@ -1,6 +1,4 @@
-"""`python -m tests.bench.bare_worker`: the bare side's worker, shaped like the product's. Until
-SIGTERM.
-"""
+"""`python -m tests.bench.bare_worker`: run the bare workflow's worker until SIGTERM."""
 
 import asyncio
 import signal
@@ -67,7 +65,7 @@ async def serve(settings: WorkerProcess) -> None:
 def make_workers(
     client: Client, activities: BareActivities, settings: WorkerProcess
 ) -> list[Worker]:
-    """The product's queues, slots and options, under names of our own."""
+    """Return workers with the product's slots and options on separate queues."""
 
     def worker(queue: str, slots: int, *served: Any, **more: Any) -> Worker:
         return Worker(

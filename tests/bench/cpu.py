@@ -1,4 +1,4 @@
-"""How much processor time each part took."""
+"""The processor time of each part."""
 
 import os
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class CpuReading:
         return {name: max(0.0, self.seconds[name] - before.seconds[name]) for name in self.seconds}
 
     def others_since(self, before: "CpuReading") -> float:
-        """Processor seconds that programs which are not ours took from the same machine."""
+        """Return the processor seconds of unrelated programs on the same machine."""
         busy = self.machine_busy_seconds - before.machine_busy_seconds
         return max(0.0, busy - sum(self.since(before).values()))
 
@@ -40,7 +40,7 @@ def _machine_busy_seconds() -> float:
 
 
 def _seconds(pid: int, *, with_children: bool) -> float:
-    """User and system time of a process; of its children too, and of those that have ended."""
+    """Return user and system time of a process and its children, also of ended children."""
     try:
         root = psutil.Process(pid)
         tree = [root, *(root.children(recursive=True) if with_children else [])]

@@ -1,4 +1,4 @@
-"""What an execution leaves in Temporal's history, read back from the server."""
+"""The events of an execution in Temporal's history."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _OTHERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow:
-    """Events of one kind: in the execution's own workflow, and in its delivery's."""
+    """The number of events of one kind in the workflows of an execution and of its delivery."""
 
     what: str
     execution: int
@@ -39,7 +39,7 @@ class EventRow:
 
 
 async def count_events(client: Client, finished: Finished) -> tuple[int, int]:
-    """Of the execution's workflow and of its delivery's, once both have closed."""
+    """Count the events of the execution's and the delivery's workflow after both have closed."""
     execution, delivery = [
         await _events(client, workflow_id) for workflow_id in finished.workflow_ids
     ]
@@ -47,7 +47,7 @@ async def count_events(client: Client, finished: Finished) -> tuple[int, int]:
 
 
 async def explain_events(client: Client, finished: Finished) -> list[EventRow]:
-    """Every event of one execution, by what it is for; in the order of their first appearance."""
+    """Count the events of one execution by purpose, in the order of first appearance."""
     execution, delivery = [
         _kinds(await _events(client, workflow_id)) for workflow_id in finished.workflow_ids
     ]
@@ -69,9 +69,7 @@ async def _events(client: Client, workflow_id: str) -> Sequence[HistoryEvent]:
 
 
 def _kinds(events: Sequence[HistoryEvent]) -> Counter[str]:
-    """Activities by their name (their three events together), workflow tasks together, the rest by
-    type.
-    """
+    """Count events: activities by name (three events each), workflow tasks, the rest by type."""
     scheduled = {
         event.event_id: event.activity_task_scheduled_event_attributes.activity_type.name
         for event in events
@@ -91,7 +89,7 @@ def _kind(event: HistoryEvent, scheduled: dict[int, str]) -> str:
 
 
 def _local_activity(event: HistoryEvent) -> str | None:
-    """The name in a local activity's marker, which is a JSON text of the SDK's core."""
+    """Return the name in a local activity's marker, which is JSON of the SDK's core."""
     for payloads in event.marker_recorded_event_attributes.details.values():
         for payload in payloads.payloads:
             text = payload.data.decode(errors="replace")

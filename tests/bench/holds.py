@@ -1,5 +1,4 @@
-"""Durable holds a second of one hot user: executions accepted through the store, as the API accepts
-them.
+"""Durable holds per second of one user: executions accepted through the store like by the API.
 
 Each is a transaction of its own with its rows, its charges, its ledger entries, the user's load and
 budget and the service's day, committed to disk. All of them wait for the same rows: this is what
@@ -28,13 +27,13 @@ CONNECTIONS = 8
 WARM_UP_SECONDS = 1.0
 NAME = "holds"
 PLENTY = UserLimits(monthly_videos=10**9, monthly_nano_usd=NanoUsd(10**18))
-"""Never reached, so that every hold is checked and none is refused."""
+"""Limits that are never reached: every hold is checked and none is refused."""
 LIMITS = ConcurrencyLimits(open_executions=10**9, running_executions=10**9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holds:
-    """connections: how many ordered at once."""
+    """The result. connections: the number of concurrent transactions."""
 
     number: int
     seconds: float
@@ -46,8 +45,9 @@ class Holds:
 
 
 async def measure_holds(owner_url: str, application_url: str, *, seconds: float) -> Holds:
-    """In a database of its own beside the product's, where nobody starts what was accepted. Raises
-    AssertionError if the counters are not what was held.
+    """Measure holds in a separate database, where no worker starts the accepted executions.
+
+    Raises AssertionError if the counters differ from the holds.
     """
     async with (
         _database(owner_url, application_url) as url,
@@ -82,9 +82,7 @@ async def _hold(database: Database, user_id: UserId, seconds: float) -> Holds:
 
 @asynccontextmanager
 async def _database(owner_url: str, application_url: str) -> AsyncGenerator[str]:
-    """The address of a new, migrated database on the same server, as the application; dropped at
-    the end.
-    """
+    """Create a migrated database on the same server, yield its application URL, and drop it."""
     await _execute(owner_url, f"CREATE DATABASE {NAME}")
     try:
         url = _named(application_url)

@@ -1,4 +1,4 @@
-"""Where both sides' webhooks arrive: an address per execution, and the moment its event came."""
+"""The receiver of both sides' webhooks: a URL per execution and the time of its event."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ class Arrival:
 
 @dataclass(slots=True)
 class Inbox:
-    """A plain HTTP server with keep-alive, cheap enough to be no part of what is measured."""
+    """An HTTP server with keep-alive that is cheap enough not to influence the measurement."""
 
     url: str = ""
     _waiting: dict[str, "asyncio.Future[Arrival]"] = field(
@@ -54,7 +54,7 @@ class Inbox:
 
     @contextmanager
     def expecting(self, key: str) -> Generator["asyncio.Future[Arrival]"]:
-        """The first event sent to the address of this key. Enter before ordering."""
+        """Wait for the first event sent to the URL of this key; enter it before ordering."""
         future: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()
         self._waiting[key] = future
         try:

@@ -1,4 +1,4 @@
-"""A closed loop: so many lanes, each ordering the next execution when its last one has arrived."""
+"""A closed load loop: each lane orders its next execution when the previous one has ended."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ class Round:
 
     @property
     def cpu_ms(self) -> float:
-        """Processor time of all parts together, per execution."""
+        """Return the processor milliseconds of all parts per execution."""
         return 1000 * sum(self.cpu_seconds.values()) / len(self.finished)
 
     @property
@@ -36,15 +36,14 @@ class Round:
         return len(self.finished) / self.wall_seconds
 
     def added_seconds(self, provider_seconds: float) -> list[float]:
-        """What each took beyond the provider's own time, shortest first."""
+        """Return the seconds beyond the provider's own time, shortest first."""
         return sorted(one.seconds - provider_seconds for one in self.finished)
 
 
 async def run_round(
     side: Side, *, executions: int, in_flight: int, limit_seconds: float, pids: dict[str, int]
 ) -> Round:
-    """Until so many executions are ordered, or the limit is over; what is under way is waited for
-    and counted.
+    """Run until this many executions are ordered or the time limit ends; await and count open ones.
 
     The time runs from the first order to the last arrival, so the slow end of a round counts, for
     both sides.

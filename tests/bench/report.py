@@ -1,6 +1,4 @@
-"""The rounds as a table. Ratios per pair, because only the two rounds of a pair met the same minute
-of this machine.
-"""
+"""The table of rounds, with ratios per pair, because machine load varies between pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ THROUGHPUT_AIM, EVENTS_AIM, ADDED_AIM_SECONDS, HOLDS_AIM = 0.8, 60, 0.5, 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A product round and the bare round beside it."""
+    """A product round and the bare round that ran next to it."""
 
     product: Round
     bare: Round
@@ -23,8 +21,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """fifty: pairs under load; one: pairs with one in flight. events: (execution, delivery) by
-    side's name.
+    """The results of a run.
+
+    fifty: pairs under load. one: pairs with one execution in flight. events: (execution, delivery)
+    by the name of the side.
 
     holds: rounds of one hot user's holds, without any workflow.
     """

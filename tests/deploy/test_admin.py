@@ -39,4 +39,4 @@ def test_admin_without_a_stack_says_what_to_do(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr == f"There is no stack in {tmp_path} yet: run `make up` first\n"
+    assert done.stderr == f"No stack was started in {tmp_path} yet: run `make up` first\n"

@@ -15,7 +15,7 @@ import pytest
 
 from deploy.local.config import Config, Ports, read_config, variable_of
 from deploy.local.keys import keep_keys
-from deploy.local.leftovers import Started, note_started, only_one, stop_leftovers
+from deploy.local.leftovers import Started, exclusive, note_started, stop_leftovers
 from deploy.local.product import product_environment, without_foreign
 from deploy.local.servers.process import LocalError, Part
 from deploy.local.stack import PART_NAMES, Stack, check_disk, check_ports, prepared
@@ -128,7 +128,7 @@ def test_keys_lost_while_data_is_there_is_one_line(tmp_path: Path) -> None:
     keep_keys(tmp_path)
     (tmp_path / "postgres").mkdir()
     (tmp_path / "local.json").unlink()
-    with pytest.raises(LocalError, match=r"local\.json is gone"):
+    with pytest.raises(LocalError, match=r"local\.json is missing"):
         keep_keys(tmp_path)
 
 
@@ -152,9 +152,9 @@ def test_disk_nearly_full_is_one_line(tmp_path: Path) -> None:
 
 
 def test_second_start_on_a_folder_is_refused(tmp_path: Path) -> None:
-    with only_one(tmp_path), pytest.raises(LocalError, match="already runs"), only_one(tmp_path):
+    with exclusive(tmp_path), pytest.raises(LocalError, match="already runs"), exclusive(tmp_path):
         pytest.fail("two hold one lock")
-    with only_one(tmp_path):
+    with exclusive(tmp_path):
         assert (tmp_path / "lock").exists()
 
 
@@ -199,10 +199,10 @@ async def test_stack_starts_a_killed_part_again_and_stops_all(tmp_path: Path) ->
     assert [one["name"] for one in noted] == ["One", "Two"]
     os.kill(noted[0]["pid"], 9)
     for _ in range(400):
-        if any("One serves again" in line for line in said):
+        if any("One is ready again" in line for line in said):
             break
         await asyncio.sleep(0.05)
-    assert any("One was ended by signal 9; starting it again in 0.5 s" in line for line in said)
+    assert any("One was killed by signal 9: restarting it in 0.5 s" in line for line in said)
     again = json.loads((tmp_path / "processes.json").read_text())
     assert again[0]["pid"] != noted[0]["pid"]
     await stack.stop()
@@ -220,9 +220,7 @@ async def test_prepared_stops_what_a_killed_start_left(tmp_path: Path) -> None:
         note_started(tmp_path, [started])
         async with prepared(config, said.append):
             assert started.process() is None
-    assert said == [
-        f"Stopped Worker (process {left.pid}), left running by an earlier, killed start"
-    ]
+    assert said == [f"Stopped Worker (process {left.pid}), left running by a killed start"]
 
 
 def test_command_line_says_one_line_and_ends(tmp_path: Path) -> None:

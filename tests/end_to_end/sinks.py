@@ -1,4 +1,4 @@
-"""All that the stack leaves behind and shows: what somebody finds who looks for secrets."""
+"""Everything that the stack stores or shows, to be searched for secrets."""
 
 import asyncio
 import subprocess
@@ -31,7 +31,7 @@ OURS_ALONE = ("local.json", "s3.json")
 async def collect(
     world: World, answers: Iterable[httpx.Response], workflow_ids: Iterable[str]
 ) -> list[Sink]:
-    """workflow_ids: beside those of the world's executions and of their webhooks."""
+    """workflow_ids: in addition to those of the world's executions and of their webhooks."""
     delivered = await world.rows(
         "SELECT event_id, delivery FROM webhooks WHERE user_id = $1", world.user.user_id
     )

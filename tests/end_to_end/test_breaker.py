@@ -17,7 +17,7 @@ SOON = "UPDATE provider_states SET probe_at = now() + interval '2 s' WHERE tripp
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("status", [401, 402])
-async def test_what_a_provider_refuses_us_waits_and_completes_when_it_accepts_again(
+async def test_refused_executions_wait_and_complete_when_the_provider_accepts(
     world: World, status: int
 ) -> None:
     waiting = [await world.generate(**MODELS)]
@@ -34,7 +34,7 @@ async def test_what_a_provider_refuses_us_waits_and_completes_when_it_accepts_ag
     refused = await world.api.post("/api/generate-video", json={"prompt": "not now", **MODELS})
     assert (refused.status_code, refused.json()["code"]) == (503, "provider_not_accepting")
     assert int(refused.headers["retry-after"]) >= 1
-    await world.until_fired(ordered, times=2, seconds=30)  # the one that tried was refused, too
+    await world.until_fired(ordered, times=2, seconds=30)  # the probe was refused, too
     await world.until_true(sooner, "the breaker is not open any more")
     for execution_id in waiting:
         assert (await world.until_final(execution_id, seconds=150))["status"] == "completed"

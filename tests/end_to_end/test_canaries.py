@@ -38,7 +38,7 @@ def _whsec() -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Canaries:
-    """secrets: by what they are. answers: all that the API has said to this user."""
+    """secrets: by their purpose. answers: all API responses to this user."""
 
     world: World
     secrets: dict[str, str]
@@ -154,7 +154,7 @@ async def _failed_and_retried(canaries: Canaries) -> str:
 
 @asynccontextmanager
 async def _without_tables(world: World, *tables: str) -> AsyncGenerator[None]:
-    """As after a migration that went wrong: what needs them meets an error that nobody expected."""
+    """Rename tables as after a failed migration, so that requests fail with unexpected errors."""
     for table in tables:
         await world.rows(f"ALTER TABLE {table} RENAME TO {table}_away")
     try:
@@ -166,7 +166,7 @@ async def _without_tables(world: World, *tables: str) -> AsyncGenerator[None]:
 
 async def _crashed(canaries: Canaries, execution_id: str, *, killed: bool) -> None:
     """Bugs in the API and in the end of an execution; the worker is killed meanwhile, or not: it
-    all goes on.
+    all continues.
     """
     world = canaries.world
     body = {
@@ -195,7 +195,7 @@ def _bugs_of_the_worker(world: World) -> int:
 
 
 async def _own_key(canaries: Canaries) -> None:
-    """Bought with the user's own key, whatever the provider says to it."""
+    """Buy with the user's own key, whatever the provider returns."""
     world = canaries.world
     put = await world.api.put(
         "/api/provider-keys/fal", json={"key": canaries.secrets["user's own provider key"]}
@@ -207,7 +207,7 @@ async def _own_key(canaries: Canaries) -> None:
     assert (await world.api.get("/api/provider-keys")).status_code == 200
 
 
-async def _desk(canaries: Canaries) -> None:
+async def _show_account(canaries: Canaries) -> None:
     """Everything that shows endpoints, keys and webhooks."""
     world = canaries.world
     for path in ("/api/endpoints", "/api/keys", "/api/webhooks", "/api/executions", "/api/usage"):
@@ -228,11 +228,11 @@ async def _everything(canaries: Canaries, *, killed: bool = False) -> None:
     assert (await world.ended(retried))["status"] == "completed"
     await _own_key(canaries)
 
-    async def told() -> bool:
+    async def webhooks_arrived() -> bool:
         return all(world.webhooks_of(execution_id) for execution_id in world.ids)
 
-    await world.until_true(told, "a webhook is missing", seconds=40)
-    await _desk(canaries)
+    await world.until_true(webhooks_arrived, "a webhook is missing", seconds=40)
+    await _show_account(canaries)
 
 
 @pytest.mark.timeout(180)

@@ -1,5 +1,5 @@
 """A cancel at every stage, twice, and racing the end: the provider is asked once, its real cost is
-settled, the hold is released to the nano-dollar, and the user hears of one end.
+settled, the hold is released to the nano-dollar, and the user receives one end event.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ Cancels = asyncio.Future[tuple[dict[str, Any], dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """Where the cancel comes, and what must come of it.
+    """Where the cancel comes, and the expected result.
 
     order: makes an execution that has come to this stage. lost: what happens to the provider's
     answer to the cancel. bought: provider jobs. asked: whether the provider is asked to end one;
-    None: it may be too late for it. last: how the bill says that the last of them ended. charged:
+    None: it may be too late for it. last: the end of the last of them on the bill. charged:
     what of it, by provider.
     """
 
@@ -142,7 +142,7 @@ STAGES = {
 
 
 async def _cancelled_twice(world: World, provider: str, stage: Stage) -> tuple[str, Cancels]:
-    """An execution at a stage, and two cancels of it at once that go on by themselves."""
+    """Order an execution up to a stage and start two concurrent cancels of it."""
     execution_id = await stage.order(world, provider)
     ordered = (
         await world.fault(**stage.lost, provider=provider, operation="cancel")
@@ -159,7 +159,7 @@ async def _cancelled_twice(world: World, provider: str, stage: Stage) -> tuple[s
 
 
 @pytest.mark.timeout(180)
-async def test_cancel_at_every_stage_settles_what_the_provider_says(world: World) -> None:
+async def test_cancel_at_every_stage_settles_the_provider_bill(world: World) -> None:
     await world.settings(history_lag_seconds=LIST_LAG_SECONDS)
     orders: dict[tuple[str, str], tuple[str, Cancels]] = {}
     for name, stage in STAGES.items():
@@ -210,7 +210,7 @@ async def _check(
 async def _check_truth(
     world: World, execution_id: str, answers: Iterable[dict[str, Any]], name: str
 ) -> None:
-    """The money is the bill; what the cancels answered was true; its user hears of one end."""
+    """The money is the bill; what the cancels answered was true; its user receives one end."""
     spent = await world.check_money(execution_id)
     seen = await world.get(execution_id)
     for answer in answers:
@@ -252,7 +252,7 @@ async def test_cancel_before_anything_is_sent_buys_nothing(world: World) -> None
     await world.check_budget()
 
 
-async def test_cancel_that_races_the_end_is_true_whoever_wins(world: World) -> None:
+async def test_cancel_that_races_the_end_reports_the_true_result(world: World) -> None:
     """Each video is cancelled at another moment around its end."""
     await world.settings(video_seconds=3.0)
     offsets = (-1.5, -0.2, -0.07, 0.0, 0.2)

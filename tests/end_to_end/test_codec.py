@@ -59,7 +59,7 @@ async def test_codec_endpoint_decodes_a_history_fetched_raw(world: World) -> Non
     assert ENCODING not in decoded
 
 
-async def test_command_line_of_temporal_shows_a_workflow_with_the_codec_endpoint_alone(
+async def test_temporal_cli_shows_a_workflow_through_the_codec_endpoint(
     world: World,
 ) -> None:
     execution_id, config = await _ended(world), world.stack.config

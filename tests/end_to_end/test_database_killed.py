@@ -1,5 +1,6 @@
-"""PostgreSQL killed ten times under load: what was accepted ends, is paid for once, told once; and
-it is soon over.
+"""PostgreSQL killed ten times under load: accepted executions end, are paid once and reported once.
+
+The outage ends soon after PostgreSQL is back.
 """
 
 import asyncio
@@ -61,9 +62,7 @@ class Buyers:
             await asyncio.sleep(2.0 if answer.status_code == 202 else 0.2)
 
     async def until_green(self) -> float:
-        """Seconds from PostgreSQL's first answer until an order is accepted and the API says that
-        it is ready.
-        """
+        """Return the seconds from PostgreSQL's first answer until the API is ready and accepts."""
         await self.world.until_true(
             self._database_answers, "PostgreSQL does not come back", seconds=60, every=0.1
         )

@@ -1,6 +1,4 @@
-"""A provider that says no, or says nothing: a code, a sentence, what was spent; and never a second
-payment.
-"""
+"""Providers that refuse or do not answer: a failure code, a message, the cost, and one payment."""
 
 from typing import Any
 

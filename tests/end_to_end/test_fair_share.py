@@ -62,7 +62,7 @@ async def wide_stack() -> AsyncGenerator[Stack]:
 
 
 @pytest.mark.timeout(600)
-async def test_single_execution_of_one_user_is_not_behind_the_hundreds_of_another(
+async def test_single_execution_does_not_wait_behind_hundreds_of_another_user(
     narrow_stack: Stack,
 ) -> None:
     async with World.open(narrow_stack) as flood, World.open(narrow_stack) as single:
@@ -99,10 +99,10 @@ async def test_single_execution_of_one_user_is_not_behind_the_hundreds_of_anothe
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-async def test_single_execution_of_one_user_is_not_behind_the_five_thousand_of_another(
+async def test_single_execution_does_not_wait_behind_five_thousand(
     wide_stack: Stack,
 ) -> None:
-    """With the limits as they are set by default."""
+    """This uses the default limits."""
     async with World.open(wide_stack) as flood, World.open(wide_stack) as single:
         assert (await flood.control.post("/reset")).is_success
         await flood.settings(tiny_media=True, image_seconds=0.4, video_seconds=1.0)

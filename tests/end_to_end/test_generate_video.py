@@ -53,7 +53,7 @@ async def test_generate_video_delivers_a_video_that_moves(world: World) -> None:
     assert sum(one != other for one, other in pairwise(frames)) > 60, "the picture does not move"
 
 
-async def test_generate_video_webhook_is_signed_and_says_what_the_status_says(world: World) -> None:
+async def test_generate_video_webhook_is_signed_and_equals_the_status(world: World) -> None:
     execution_id = await world.generate()
     seen = await world.ended(execution_id)
     body = await world.webhook(execution_id)

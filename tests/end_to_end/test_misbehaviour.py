@@ -1,6 +1,6 @@
-"""Providers that misbehave: throttle in every spelling, lose answers, answer rubbish, bill
-otherwise than asked, go away. Whatever they do, each step is bought once, what they billed is
-what is settled, and nobody hammers them.
+"""Providers that misbehave: wrong answers, late answers, throttling and outages.
+
+Each step is bought once, the ledger equals the provider's bill, and retries stay within limits.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ HERD = WAITING // 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Oddity:
-    """A fault that one step meets once, and what must come of it.
+    """A fault that one step meets once, and the expected result.
 
     lines: on the bill. factor: what is billed for the odd step, in hundredths of its price.
     """
@@ -134,7 +134,7 @@ async def test_throttled_in_every_spelling_is_sent_again_in_measure(world: World
         {"retry_after": soon},
         {},
     ]
-    # Replicate says it in words too, which count where the header says nothing.
+    # Replicate also states the delay in the message, which counts without a header.
     words = {"message": "Request was throttled. Your rate limit resets in ~1s."}
     storms = [
         await world.fault(
@@ -172,7 +172,7 @@ async def _pauses(world: World, execution_id: str) -> list[float]:
     return [later - sooner for one in times.values() for sooner, later in pairwise(one)]
 
 
-async def test_throttled_for_ten_to_the_ninth_seconds_waits_a_few_minutes_and_can_be_cancelled(
+async def test_absurd_retry_after_is_limited_and_can_be_cancelled(
     world: World,
 ) -> None:
     client = await Client.connect(world.stack.environment["TEMPORAL_ADDRESS"])
@@ -233,7 +233,7 @@ async def test_stuck_for_ever_is_ended_by_its_deadline(world: World) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_provider_down_with_many_waiting_meets_no_herd_when_it_is_back(world: World) -> None:
+async def test_recovered_provider_receives_no_burst_of_requests(world: World) -> None:
     downs = [await world.fault("down", provider=provider) for provider in MODELS]
     batches = [
         asyncio.gather(*(world.generate(**models) for _ in range(WAITING // 2)))

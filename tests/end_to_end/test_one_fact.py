@@ -1,6 +1,4 @@
-"""Two systems, one fact: whatever dies between them, and whoever asks twice, there is one
-execution, one end and one event of it.
-"""
+"""Database and Temporal agree: one execution, one end and one event after any crash or repeat."""
 
 import asyncio
 import json
@@ -25,7 +23,7 @@ Stage = Callable[[World, str], Awaitable[str]]
 
 @asynccontextmanager
 async def _end_is_locked(world: World, execution_id: str) -> AsyncGenerator[None]:
-    """Nobody can end the execution meanwhile; all else goes on. Left once somebody has tried."""
+    """Lock the execution against its end until a transaction waits for the lock."""
     connection = await asyncpg.connect(world.owner_dsn)
     try:
         async with connection.transaction():
@@ -33,7 +31,7 @@ async def _end_is_locked(world: World, execution_id: str) -> AsyncGenerator[None
             assert await connection.fetchval(sql, execution_id)
             yield
 
-            async def somebody_waits() -> bool:
+            async def has_waiter() -> bool:
                 return bool(
                     await world.rows(
                         """SELECT 1 FROM pg_stat_activity
@@ -41,17 +39,15 @@ async def _end_is_locked(world: World, execution_id: str) -> AsyncGenerator[None
                     )
                 )
 
-            await world.until_true(somebody_waits, "nobody has tried to end it")
+            await world.until_true(has_waiter, "nobody has tried to end it")
             os.kill(world.stack.pid_of("Temporal"), signal.SIGSTOP)
     finally:
         await connection.close()
 
 
 @pytest.mark.timeout(150)
-async def test_worker_killed_between_the_end_and_its_delivery_tells_one_event(world: World) -> None:
-    """One execution has just ended, and its delivery could not be ordered yet; of another the
-    receiver has the webhook, and has not answered. Then the worker dies.
-    """
+async def test_worker_killed_before_a_delivery_sends_one_event(world: World) -> None:
+    """The worker dies before the delivery of one execution is started, and during another's."""
     answered = asyncio.Event()
 
     async def wait(writer: asyncio.StreamWriter) -> None:
@@ -148,7 +144,7 @@ async def _answered(world: World, key: str, request: Mapping[str, object]) -> ht
 
 @asynccontextmanager
 async def _sent(world: World, key: str, request: Mapping[str, object]) -> AsyncGenerator[None]:
-    """A request on a connection that is reset at the end; nobody has read the answer."""
+    """Send a request and reset the connection without reading the response."""
     address = urlsplit(world.stack.config.api_url)
     body = json.dumps(request).encode()
     head = (
@@ -208,7 +204,7 @@ TERMINATED: dict[Stage, int] = {_waiting: 0, _submitting: 1, _unknown: 1, _runni
 
 @pytest.mark.guarantee("G3")
 @pytest.mark.timeout(180)
-async def test_terminated_by_an_operator_is_closed_paid_and_told_within_a_minute(
+async def test_terminated_workflow_is_closed_paid_and_reported_within_a_minute(
     world: World,
 ) -> None:
     client = await Client.connect(world.stack.environment["TEMPORAL_ADDRESS"])

@@ -1,5 +1,6 @@
-"""Storage goes away after the render, and the worker is asked to stop in the middle of its create
-calls: nothing is bought again, nothing becomes unknown.
+"""Storage that is unavailable after the render, and a worker that stops during its create calls.
+
+No step is bought again and no job becomes unknown.
 """
 
 import asyncio
@@ -50,7 +51,7 @@ async def test_storage_outage_after_the_render_fetches_again_and_buys_nothing(wo
         await asyncio.sleep(OUTAGE_SECONDS)
         assert await _stored(world, kept, moved) == 0
     finally:
-        os.kill(pid, signal.SIGKILL)  # whoever still waits for an answer gets none
+        os.kill(pid, signal.SIGKILL)  # open requests get no response
     for execution_id in (kept, moved):
         seen = await world.until_final(execution_id, seconds=90)
         assert seen["status"] == "completed", seen
@@ -77,9 +78,7 @@ async def _stored(world: World, *ids: str) -> int:
 
 
 async def _expire_address(world: World, execution_id: str) -> None:
-    """As if the address that the provider gave were not valid any more: the one we kept leads
-    nowhere.
-    """
+    """Replace the stored output URL with an invalid one, as if it had expired."""
     changed = await world.rows(
         """UPDATE jobs
            SET report = jsonb_set(report, '{outputs,0,url}', to_jsonb((report #>> '{outputs,0,url}') || 'x'))

@@ -80,7 +80,7 @@ async def calls_by_key(world: World) -> dict[str, set[str]]:
 
 
 @pytest.mark.timeout(120)
-async def test_what_each_user_buys_is_on_the_account_of_the_key_it_was_bought_with(
+async def test_each_purchase_is_billed_to_the_account_of_its_key(
     world: World,
 ) -> None:
     await world.settings(video_seconds=3.0)
@@ -134,7 +134,7 @@ async def test_what_each_user_buys_is_on_the_account_of_the_key_it_was_bought_wi
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-async def test_own_key_that_is_refused_fails_its_users_execution_and_nobody_elses(
+async def test_refused_own_key_fails_only_its_users_executions(
     world: World,
 ) -> None:
     async with another_user(world) as bobs:

@@ -28,7 +28,7 @@ def _handle(client: Client, execution_id: str) -> Handle:
 
 async def _reset(client: Client, execution_id: str, place: float) -> Handle:
     """Back to one of its workflow tasks, from the first to the last; the handle of the run that
-    goes on from there.
+    continues from there.
     """
     description = await _handle(client, execution_id).describe()
     history = await client.get_workflow_handle(
@@ -102,7 +102,7 @@ async def test_workflow_reset_or_started_again_after_its_end_changes_nothing(wor
         assert outcome.status in (
             None,
             "completed",
-        )  # None: the run found its generation ended, and went away
+        )  # None: the run found its generation ended, and returned
     assert (await (await _start_again(client, execution_id)).result()).status is None
     await asyncio.sleep(0.5)
     assert len(world.webhooks_of(execution_id)) == 1

@@ -1,5 +1,6 @@
-"""The database is restored to the past while everything runs: noticed, nothing is sent, recovered,
-nothing is bought again.
+"""A restore from an older backup under load: it is detected, sends stop, and recovery completes.
+
+Nothing is bought again.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ KEY = "the same request"
 
 @pytest.fixture
 async def lifted(world: World) -> AsyncGenerator[None]:
-    """Whatever fails here: the other tests go on."""
+    """Remove pauses after a failure, so that other tests can continue."""
     yield
     await world.rows("DELETE FROM submit_pauses RETURNING scope")
 
@@ -50,7 +51,7 @@ async def _order(world: World) -> httpx.Response:
 
 
 async def _until_marked(world: World) -> None:
-    """The mark is written every second."""
+    """Wait for the high-water mark, which is written every second."""
     await asyncio.sleep(2.5)
 
 
@@ -69,7 +70,7 @@ def _recover(world: World, *options: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.timeout(180)
 @pytest.mark.usefixtures("lifted")
-async def test_restored_database_is_noticed_and_recovered_and_nothing_is_bought_again(
+async def test_restored_database_is_detected_and_recovered_without_new_purchases(
     world: World,
 ) -> None:
     stack = world.stack
@@ -119,12 +120,12 @@ async def test_restored_database_is_noticed_and_recovered_and_nothing_is_bought_
     }
 
     asked = await asyncio.to_thread(_recover, world)
-    assert (asked.returncode, "no terminal: say --yes" in asked.stderr) == (2, True), asked.stderr
+    assert (asked.returncode, "confirm with --yes" in asked.stderr) == (2, True), asked.stderr
     assert "Traceback" not in asked.stderr
     assert await _paused(world)
     ran = await asyncio.to_thread(_recover, world, "--yes")
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "FOR A PERSON" not in ran.stdout, ran.stdout
+    assert "FOR AN OPERATOR" not in ran.stdout, ran.stdout
     assert not await _paused(world)
     for execution_id in everything:
         seen = await world.ended(execution_id)

@@ -1,6 +1,4 @@
-"""A user's running executions: never more than may, in the order they came, and whatever ends makes
-room.
-"""
+"""The running limit of a user: further executions wait in the queue until a slot is free."""
 
 import asyncio
 
@@ -56,7 +54,7 @@ async def test_ten_executions_run_two_at_a_time_in_their_order(world: World) -> 
 
 
 @pytest.mark.timeout(120)
-async def test_waiting_execution_holds_nothing_of_temporal_and_is_cancelled_from_the_queue(
+async def test_queued_execution_has_no_workflow_and_can_be_cancelled(
     world: World,
 ) -> None:
     await _limit(world, 1)
@@ -74,7 +72,7 @@ async def test_waiting_execution_holds_nothing_of_temporal_and_is_cancelled_from
     (row,) = await world.rows(LOADS, world.user.user_id)
     assert (row["open_executions"], row["running_executions"]) == (2, 1)
     await world.settings(video_seconds=1.0)
-    await world.cancel(running)  # its end makes room
+    await world.cancel(running)  # its end frees a slot
     assert (await world.ended(behind, seconds=60))["status"] == "completed"
     await world.ended(running)
     await _at_rest(world)

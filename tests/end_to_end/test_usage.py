@@ -1,6 +1,4 @@
-"""A month's usage on the whole stack: equal to the provider's bill, its thresholds told to the
-account.
-"""
+"""A month's usage on the whole stack: equal to the provider's bill, with budget alerts."""
 
 import asyncio
 from typing import Any
@@ -28,7 +26,7 @@ async def usage(world: World) -> dict[str, Any]:
     return answer.json()
 
 
-async def test_usage_is_what_was_billed_and_each_threshold_is_told_once(world: World) -> None:
+async def test_usage_equals_the_bill_and_each_alert_arrives_once(world: World) -> None:
     user = world.user.user_id
     async with Receiver.open() as account:
         await administer(
@@ -41,10 +39,12 @@ async def test_usage_is_what_was_billed_and_each_threshold_is_told_once(world: W
         for execution_id in executions:
             assert (await world.ended(execution_id))["status"] == "completed"
 
-        async def told_three_times() -> bool:
+        async def three_alerts_arrived() -> bool:
             return len(account.received) >= 3
 
-        await world.until_true(told_three_times, lambda: f"told: {account.received}", seconds=60)
+        await world.until_true(
+            three_alerts_arrived, lambda: f"told: {account.received}", seconds=60
+        )
         told = [
             Webhook(world.user.webhook_secret).verify(one.body, one.headers)
             for one in account.received
@@ -61,4 +61,4 @@ async def test_usage_is_what_was_billed_and_each_threshold_is_told_once(world: W
     assert seen["videos"] == {"limit": 2, "held": 0, "settled": 2, "left": 0}
     assert [one["percent"] for one in seen["thresholds"]] == [50, 80, 100]
     own = [body for body in world.receiver.received if b"budget." in body.body]
-    assert own == []  # the address of a request hears of its execution alone
+    assert own == []  # the webhook URL of a request receives only its own execution

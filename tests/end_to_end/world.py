@@ -218,7 +218,7 @@ class World:
         await self.until_true(committed, "the cancel was not committed")
 
     async def release_held(self, provider: str) -> None:
-        """Let the calls that are held at a provider go on."""
+        """Release the calls that are held at a provider."""
         for fault in (await self.control.get("/faults")).json()["faults"]:
             if (fault["fault"], fault["provider"]) == ("hold", provider):
                 answer = await self.control.post("/release", json={"id": fault["id"]})
@@ -321,7 +321,7 @@ class World:
             assert await list_findings(conn) == []
 
     async def check_bought(self, expected: dict[str, int]) -> None:
-        """How much each execution bought, and that nothing was bought beside them."""
+        """Check how much each execution bought, and that nothing else was bought."""
         bought = {execution_id: len(await self.bill_of(execution_id)) for execution_id in expected}
         assert bought == expected
         assert len(await self.bill()) == sum(expected.values()), (
@@ -361,7 +361,7 @@ class World:
 
 
 def _job_of(token: str | None) -> str | None:
-    """The job that a callback token of ours names: its first sixteen bytes."""
+    """Return the job of a callback token, which is in its first sixteen bytes."""
     if token is None:
         return None
     raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))

@@ -12,7 +12,7 @@ from core.domain.messages.jobs import FindOutcome
 from core.domain.states import JobState
 from core.maintenance.histories import JobFate, RecordedJob
 from core.maintenance.recovery import Recovery
-from core.store.recovery.start_memo import Accepted
+from core.store.recovery.start_memo import StartMemo
 from tests.activities.test_own_keys import (
     ALICE,
     ALICE_NEW,
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.usefixtures("no_restore_marker"), pytest.mark.guarante
 LOST = "DELETE FROM provider_keys"
 
 
-async def lost_answer(harness: ActivityHarness) -> tuple[AcceptedRows, ProviderKeyId, Accepted]:
+async def lost_answer(harness: ActivityHarness) -> tuple[AcceptedRows, ProviderKeyId, StartMemo]:
     """A send with a user's own key that was accepted, and never answered: its history names
     no key.
     """
@@ -46,7 +46,7 @@ async def lost_answer(harness: ActivityHarness) -> tuple[AcceptedRows, ProviderK
     return one, key, accepted
 
 
-def unanswered(accepted: Accepted) -> RecordedJob:
+def unanswered(accepted: StartMemo) -> RecordedJob:
     return RecordedJob(
         fate=JobFate.UNKNOWN,
         send_number=1,
@@ -59,7 +59,7 @@ async def recovered(
     harness: ActivityHarness,
     monkeypatch: pytest.MonkeyPatch,
     one: AcceptedRows,
-    accepted: Accepted,
+    accepted: StartMemo,
     past: RecordedJob,
 ) -> Recovery:
     return await recover(

@@ -57,7 +57,7 @@ def long_functions(path: Path) -> Iterator[str]:
 TO_SHORTEN = {
     "tests/api/test_openapi.py: test_openapi_has_every_route_and_each_lists_its_problems",
     "tests/end_to_end/test_restore.py: "
-    "test_restored_database_is_noticed_and_recovered_and_nothing_is_bought_again",
+    "test_restored_database_is_detected_and_recovered_without_new_purchases",
     "tests/cli/test_providers.py: test_providers_are_shown_and_reset_and_that_is_written_down",
 }
 TO_SPLIT = {

@@ -1,4 +1,4 @@
-"""The product's API as the demo uses it."""
+"""A client of the product's HTTP API, for the demo."""
 
 import asyncio
 import secrets
@@ -10,10 +10,10 @@ from pydantic.alias_generators import to_camel
 
 from deploy.local.servers.process import LocalError
 
-# A part that was killed is back by then.
+# A killed process has restarted within this time.
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.5
-# The same request is still being answered, or too many were sent.
+# 409: the same request is still in progress. 429: too many requests.
 _LATER = (409, 429)
 
 
@@ -70,15 +70,16 @@ Read = TypeVar("Read", bound=_Answer)
 
 
 class ProductClient:
-    """One user's requests. What meets a dead or restarting API is repeated: with an idempotency key
-    that is safe.
+    """One user's requests.
+
+    Requests are repeated while the API is down or restarting; the idempotency key makes this safe.
     """
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
     async def generate_video(self, request: dict[str, Any]) -> str:
-        """Order a video; the id of its execution."""
+        """Order a video and return the id of its execution."""
         headers = {"Idempotency-Key": secrets.token_hex(16)}
         accepted = await self._call(
             "POST", "/api/generate-video", Accepted, json=request, headers=headers
@@ -106,5 +107,5 @@ class ProductClient:
                     await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError:
             raise LocalError(
-                f"{method} {path} had no answer for {PATIENCE_SECONDS:.0f} s: {problem}"
+                f"{method} {path} got no response for {PATIENCE_SECONDS:.0f} s: {problem}"
             ) from None

@@ -1,4 +1,4 @@
-"""What one video costs at most, before anything is started or bought."""
+"""The highest possible price of one video, calculated before anything is started or bought."""
 
 import asyncio
 from dataclasses import dataclass
@@ -27,8 +27,9 @@ class StepPrice:
 def video_price(
     keys: ProviderKeys, *, prompt: str, duration_seconds: int, resolution: str
 ) -> list[StepPrice]:
-    """The worst price of each step with the default models, from the product's price book. Nothing
-    is sent.
+    """Return the highest price of each step with the default models.
+
+    The prices come from the product's price book; no request is sent.
     """
     return asyncio.run(_prices(keys, prompt, duration_seconds, resolution))
 
@@ -42,10 +43,10 @@ async def _prices(
     priced: list[StepPrice] = []
     async with Providers.open(settings) as providers:
         for kind in (StepKind.IMAGE, StepKind.VIDEO):
-            found = providers.default_model(kind)
-            if found is None:
-                raise LocalError(f"No model on offer makes a {kind}")
-            provider, model = found
+            offer = providers.default_model(kind)
+            if offer is None:
+                raise LocalError(f"No enabled model makes a {kind}")
+            provider, model = offer
             inputs = ModelInputs(
                 prompt=prompt,
                 duration_seconds=duration_seconds

@@ -1,4 +1,4 @@
-"""The demo: one request through the running product, as an API client makes it."""
+"""The demo: one request to the running product, sent as an API client would."""
 
 import asyncio
 import time
@@ -21,18 +21,19 @@ DURATION_SECONDS = 5
 RESOLUTION = "720p"
 POLL_SECONDS = 0.3
 WEBHOOK_SECONDS = 60.0
-# Longer than any model takes. The sandbox needs seconds, even if a part is killed meanwhile.
+# Longer than any model takes. The sandbox needs seconds, even if a process is killed meanwhile.
 LIVE_RUN_SECONDS = 3600.0
 SANDBOX_RUN_SECONDS = 300.0
-# More than the sandbox's price of one video, which is not real money.
+# Above the sandbox's price of one video, which is not real money.
 SANDBOX_BUDGET_USD = Decimal(5)
 
 
 async def demo(stack: Stack, prices: list[StepPrice]) -> int:
-    """Make one video, show its result and cost, and return exit code 0.
+    """Make one video, print its result and cost, and return exit code 0.
 
-    prices: the real providers' highest prices, which become the user's budget, so that the demo
-    cannot cost more. Empty for the sandbox. Raises LocalError if a result is not as promised.
+    prices: the real providers' highest prices, which become the user's budget and so the most that
+    the demo can cost. Empty for the sandbox.
+    Raise LocalError if a result is wrong or missing.
     """
     console = make_console()
     budget = sum((price.usd for price in prices), Decimal(0)) or SANDBOX_BUDGET_USD
@@ -108,13 +109,13 @@ async def _make_video(
 async def _show_result(stack: Stack, console: Console, execution: Execution, inbox: Inbox) -> None:
     url = (execution.result or {}).get("videoUrl")
     if not isinstance(url, str):
-        raise LocalError(f"{execution.id} is completed without a video address")
+        raise LocalError(f"{execution.id} is completed but has no video address")
     video = await asyncio.to_thread(check_video, url)
     try:
         event = await asyncio.wait_for(inbox.event_of(execution.id), WEBHOOK_SECONDS)
     except TimeoutError:
-        refused = f"; refused: {', '.join(inbox.refused)}" if inbox.refused else ""
-        raise LocalError(f"No webhook came within {WEBHOOK_SECONDS:.0f} s{refused}") from None
+        refused = f"; rejected: {', '.join(inbox.refused)}" if inbox.refused else ""
+        raise LocalError(f"No webhook arrived within {WEBHOOK_SECONDS:.0f} s{refused}") from None
     console.print(cost_table(execution))
     workflow_url = f"{stack.config.temporal_ui_url}/namespaces/default/workflows/{execution.id}"
     for name, text in (

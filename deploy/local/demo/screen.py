@@ -1,4 +1,4 @@
-"""What the demo prints: the progress, the costs, and what to try next."""
+"""The demo's terminal output: progress, costs and next steps."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -13,14 +13,14 @@ from deploy.local.demo.client import Execution
 
 LINE_WIDTH = 120
 BAR_WIDTH = 20
-"""With it, the line of the progress bar fits into 80 columns."""
+"""Width at which the line with the progress bar fits into 80 columns."""
 LINE_EVERY_PERCENT = 10
 
 Update = Callable[[Execution], None]
 
 
 def make_console() -> Console:
-    """Return a console that keeps addresses in one piece, with or without a terminal."""
+    """Return a console that never breaks an address over two lines."""
     plain = Console(highlight=False)
     return plain if plain.is_terminal else Console(highlight=False, width=LINE_WIDTH, no_color=True)
 
@@ -36,7 +36,7 @@ def progress_of(console: Console) -> Generator[Update]:
 
 
 def _lines(console: Console) -> Update:
-    """Print a line for each new step, and for each further tenth of the progress."""
+    """Print a line for each new step and for each further tenth of the progress."""
     printed: tuple[str, int] | None = None
 
     def update(execution: Execution) -> None:
@@ -100,7 +100,7 @@ def cost_table(execution: Execution) -> Table:
 
 
 def show_next_steps(console: Console, config: Config, api_key: str) -> None:
-    """Print commands to copy: an own request, the Web UI, and the tests."""
+    """Print commands to copy: a request of your own, the Web UI, and the tests."""
     if console.is_terminal:
         console.print("\n[bold]Try next[/bold] (in a second terminal; Ctrl-C here stops Takeone)")
     else:
@@ -114,7 +114,7 @@ def show_next_steps(console: Console, config: Config, api_key: str) -> None:
         f"       API page: {config.api_url}/docs",
         "  2. Watch each step of it in the Temporal Web UI:",
         f"       {config.temporal_ui_url}",
-        "  3. Kill servers in the middle of it, and see that nothing is paid twice:",
+        "  3. Kill servers in the middle of a video and check that nothing is paid twice:",
         "       make test        then read: docs/tutorial/first-video.md",
     ):
         console.print(line, soft_wrap=True, markup=False)

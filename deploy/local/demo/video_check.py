@@ -1,4 +1,4 @@
-"""Check that a video plays, by decoding every frame."""
+"""A check that a video plays: every frame is decoded."""
 
 import io
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ DOWNLOAD_TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoFacts:
-    """The facts that decoding a video shows."""
+    """Properties of a decoded video."""
 
     width: int
     height: int
@@ -28,7 +28,10 @@ class VideoFacts:
 
 
 def check_video(url: str) -> VideoFacts:
-    """Download a video and decode all of it. Raises LocalError if it does not play."""
+    """Download a video and decode all of it.
+
+    Raise LocalError if it does not play.
+    """
     try:
         answer = httpx.get(
             url, timeout=DOWNLOAD_TIMEOUT_SECONDS, trust_env=False, follow_redirects=True
@@ -42,7 +45,10 @@ def check_video(url: str) -> VideoFacts:
 
 
 def decode(content: bytes) -> VideoFacts:
-    """Decode every frame. Raises FFmpegError or ValueError if that fails."""
+    """Decode every frame.
+
+    Raise FFmpegError or ValueError if that fails.
+    """
     with av.open(io.BytesIO(content), "r") as container:
         if not container.streams.video:
             raise ValueError("it has no video stream")

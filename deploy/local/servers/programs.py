@@ -1,4 +1,4 @@
-"""Programs that Python packages put beside the interpreter."""
+"""Programs that Python packages install next to the interpreter."""
 
 import sys
 from pathlib import Path
@@ -7,8 +7,8 @@ from deploy.local.servers.process import PartFailedError
 
 
 def program(name: str) -> Path:
-    """A program of this Python environment, never one of the same name elsewhere on the PATH."""
+    """Return a program of this Python environment, never one from elsewhere on the PATH."""
     path = Path(sys.prefix) / "bin" / name
     if not path.exists():
-        raise PartFailedError(f"{name} is not in {path.parent}: run 'make clean', then again")
+        raise PartFailedError(f"{name} is not in {path.parent}: run 'make clean', then try again")
     return path

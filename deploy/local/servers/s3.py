@@ -1,4 +1,4 @@
-"""An S3 server (SeaweedFS) from its Python package: everything in one process and one folder."""
+"""An S3 server (SeaweedFS) from its Python package: one process and one folder."""
 
 import json
 from dataclasses import dataclass
@@ -11,15 +11,16 @@ from aiobotocore.config import AioConfig
 from deploy.local.servers.process import Part
 from deploy.local.servers.programs import program
 
-# One public port, and seven between the server's own halves.
+# One public port, and seven between the server's internal parts.
 PORTS = 8
 HEALTH_KEY = "health"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Access:
-    """Where the server is and who may write. Anyone may read an object whose address they know,
-    nobody may list.
+    """Address of the server and the credentials for writing.
+
+    Anonymous clients can read an object by its address but cannot list the bucket.
     """
 
     endpoint_url: str
@@ -29,8 +30,9 @@ class S3Access:
 
 
 def s3(folder: Path, ports: tuple[int, ...], access: S3Access, *, log: Path) -> Part:
-    """SeaweedFS on 127.0.0.1:ports[0] with its data in `folder`/s3; makes the bucket. `ports`:
-    eight of them.
+    """Return SeaweedFS on 127.0.0.1:ports[0] with its data in `folder`/s3.
+
+    Creates the bucket. `ports`: eight ports.
     """
     data = folder.resolve() / "s3"
     port, port_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc = ports
@@ -41,9 +43,9 @@ def s3(folder: Path, ports: tuple[int, ...], access: S3Access, *, log: Path) -> 
         f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
         "-s3", f"-s3.port={port}", f"-s3.port.grpc={port_grpc}", f"-s3.config={data / 's3.json'}",
         "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-s3.autoCreateBucket=false",
-        # One master needs no election: waiting for one costs 4 to 22 s at each start.
+        # A single master needs no election, which would add 4 to 22 s to each start.
         "-master.peers=none", "-volume.preStopSeconds=0", "-filer.disableHttp",
-        # Many small volumes, no preallocation, and no refusal on a disk that others have filled.
+        # Many small volumes, no preallocation, and writes accepted even on a nearly full disk.
         "-master.volumeSizeLimitMB=256", "-volume.max=0", "-volume.minFreeSpace=50MiB",
     ]  # fmt: skip
     return Part(
@@ -55,7 +57,7 @@ def s3(folder: Path, ports: tuple[int, ...], access: S3Access, *, log: Path) -> 
         prepare=partial(_configure, data, access),
         clean=partial(_remove_sockets, ports),
         folder=folder,
-        # Its own farewell takes up to 25 s. What it acknowledged is in its files before.
+        # Its graceful stop takes up to 25 s. Acknowledged writes are already in its files.
         stop_seconds=1.5,
     )
 
@@ -76,14 +78,14 @@ def _configure(data: Path, access: S3Access) -> None:
 
 
 def _remove_sockets(ports: tuple[int, ...]) -> None:
-    """A killed server leaves its Unix sockets; their places and names are fixed in the program."""
+    """Remove the Unix sockets that a killed server leaves; their paths are fixed in the program."""
     for port in ports:
         for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - the server's choice
             socket.unlink(missing_ok=True)
 
 
 async def _writes(access: S3Access) -> None:
-    """Only a write shows that all halves have found each other."""
+    """Raise until a write succeeds: only that shows that all internal parts are connected."""
     async with aioboto3.Session().client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
         "s3",
         endpoint_url=access.endpoint_url,

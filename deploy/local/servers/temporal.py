@@ -1,4 +1,4 @@
-"""The Temporal server with its Web UI from its Python package; its database is a file."""
+"""The Temporal server with its Web UI from its Python package, with a SQLite database."""
 
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from deploy.local.servers.programs import program
 NAMESPACE = "default"
 DYNAMIC_CONFIG = {
     "matching.enableFairness": "true",
-    # One partition per queue is enough for one machine, and keeps order and latency.
+    # One partition per queue is enough for one machine; it preserves order and lowers latency.
     "matching.numTaskqueueReadPartitions": "1",
     "matching.numTaskqueueWritePartitions": "1",
     "frontend.WorkflowPauseEnabled": "true",
@@ -28,16 +28,16 @@ def temporal(
     log: Path,
     codec_url: str | None = None,
 ) -> Part:
-    """The server on 127.0.0.1:port, the Web UI on ui_port (None: without), the data in
-    `folder`/temporal.db.
+    """Return the server on 127.0.0.1:port with its data in `folder`/temporal.db.
 
-    codec_url: where the Web UI has payloads decrypted.
+    ui_port: port of the Web UI, None for no Web UI.
+    codec_url: the codec endpoint that decrypts payloads for the Web UI.
     """
     options = [
         "--ip=127.0.0.1", f"--port={port}", f"--metrics-port={metrics_port}", f"--namespace={NAMESPACE}",
         f"--db-filename={folder.resolve() / 'temporal.db'}", "--log-level=warn",
-        # A write-ahead log without a sync per commit: outlives the process; PostgreSQL is the truth
-        # after a power cut.
+        # A write-ahead log without a sync per commit survives a killed process. After a power cut,
+        # PostgreSQL is the record.
         "--sqlite-pragma=journal_mode=wal", "--sqlite-pragma=synchronous=1",
     ]  # fmt: skip
     options += (

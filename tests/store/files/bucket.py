@@ -1,4 +1,4 @@
-"""A bucket for the tests of object storage, and ways to look into it behind the store's back."""
+"""A bucket for the tests of object storage, and direct access to its content."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ async def assert_nothing_stored(store: ObjectStore, s3: S3Client, key: str) -> N
 
 async def wait_for_uploads(s3: S3Client, key: str, count: int) -> None:
     async with asyncio.timeout(5):
-        while len(await list_uploads(s3, key)) != count:  # noqa: ASYNC110 - the server tells nobody
+        while len(await list_uploads(s3, key)) != count:  # noqa: ASYNC110 - the server has no notification
             await asyncio.sleep(0.02)

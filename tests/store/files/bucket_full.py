@@ -1,8 +1,7 @@
-"""`python -m tests.store.files.bucket_full FOLDER`, with FOLDER on a small disk: the disk of the S3
-server is filled.
+"""`python -m tests.store.files.bucket_full FOLDER`: fill the disk of an S3 server.
 
-What cannot be stored is an error that is tried again, and leaves nothing to be seen; with room it
-is stored.
+FOLDER is on a small disk. A file that does not fit raises a retryable error and leaves no visible
+object; it is stored after space was freed.
 """
 
 import asyncio
@@ -21,8 +20,8 @@ from tests.store.files.file_server import mp4_bytes
 from tests.support.small_disk import Filler
 
 FILE_BYTES = 20_000_000
-ROOM_SECONDS = 150.0
-"""The server looks at its disk once a minute."""
+SPACE_SECONDS = 150.0
+"""The server checks its disk once a minute."""
 
 
 async def _chunks(content: bytes) -> AsyncIterator[bytes]:
@@ -41,7 +40,7 @@ async def _put(store: ObjectStore, key: str, content: bytes) -> StoredObject:
 
 
 async def _until_full(store: ObjectStore, content: bytes) -> str:
-    """A key that could not be stored."""
+    """Store files until the disk is full; return the key of the refused file."""
     for number in range(20):
         key = f"videos/{number}.mp4"
         try:
@@ -52,7 +51,7 @@ async def _until_full(store: ObjectStore, content: bytes) -> str:
 
 
 async def _until_stored(store: ObjectStore, key: str, content: bytes) -> StoredObject:
-    async with asyncio.timeout(ROOM_SECONDS):
+    async with asyncio.timeout(SPACE_SECONDS):
         while True:
             try:
                 return await _put(store, key, content)

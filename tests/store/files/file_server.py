@@ -1,7 +1,6 @@
-"""A file server that does to a download what file servers do: serve, stall, drip, cut, lie,
-redirect, compress.
+"""A file server that serves, stalls, drips, cuts, misdeclares, redirects and compresses downloads.
 
-It speaks HTTP/1.1 by hand, because a well-behaved server library would not let it lie.
+It writes HTTP/1.1 directly, because a server library would not send invalid responses.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ Send = Callable[[bytes], Awaitable[None]]
 
 
 def mp4_bytes(size_bytes: int) -> bytes:
-    """Bytes that pass for an MP4 by their start; the rest is the same each time and nowhere
-    repeats.
-    """
+    """Return bytes with the start of an MP4; the rest is deterministic and does not repeat."""
     return (MP4_HEAD + random.Random(1).randbytes(size_bytes))[:size_bytes]
 
 
@@ -30,7 +27,7 @@ def mp4_bytes(size_bytes: int) -> bytes:
 class FileServer:
     url: str
     requests: list[str] = field(default_factory=list[str])
-    """Heads of the requests, as they came."""
+    """The heads of the received requests."""
     open_connections: int = 0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -91,7 +88,7 @@ async def _file(send: Send, size: str) -> None:
 
 
 async def _large(send: Send, size: str) -> None:
-    """A file that is made while it is sent, so that no size is too much."""
+    """Send a file that is generated on the fly, so that its size has no limit."""
     left = int(size) - len(MP4_HEAD)
     await send(_head("200 OK", Content_Length=size) + MP4_HEAD)
     while left:
@@ -234,7 +231,7 @@ ODD_HEADS = {
     "port-place": b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:99999/\r\nContent-Length: 0\r\n\r\n",
     "nothing": b"",
 }
-"""Heads of answers that no honest server gives."""
+"""Malformed response heads."""
 
 ANSWERS: dict[str, Callable[[Send, str], Awaitable[None]]] = {
     "file": _file,

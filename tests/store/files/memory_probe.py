@@ -1,4 +1,4 @@
-"""Stores one large download in a process of its own and prints what that took."""
+"""Store one large download in its own process and print its duration and memory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from core.store.files.object_storage import ObjectStore
 
 
 def peak_resident_bytes() -> int:
-    """Of this program alone; getrusage would count the parent's memory before the program was
-    loaded.
-    """
+    """Return the peak of this program; getrusage would include the parent's memory before exec."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -26,7 +24,7 @@ def peak_resident_bytes() -> int:
 
 
 async def main(url: str, key: str, settings: dict[str, str]) -> None:
-    beats: list[int] = []
+    progress: list[int] = []
     async with (
         httpx.AsyncClient() as client,
         ObjectStore.open(**settings, cdn_base_url=None) as store,
@@ -36,7 +34,11 @@ async def main(url: str, key: str, settings: dict[str, str]) -> None:
         started_at = time.monotonic()
         async with open_source(client, url, max_bytes=2 << 30, total_seconds=100) as chunks:
             stored = await store.put_stream(
-                key, chunks, expected=MediaKind.VIDEO, max_bytes=2 << 30, on_progress=beats.append
+                key,
+                chunks,
+                expected=MediaKind.VIDEO,
+                max_bytes=2 << 30,
+                on_progress=progress.append,
             )
         report = {
             "size_bytes": stored.size_bytes,
@@ -44,7 +46,7 @@ async def main(url: str, key: str, settings: dict[str, str]) -> None:
             "seconds": time.monotonic() - started_at,
             "idle_bytes": idle_bytes,
             "more_bytes": peak_resident_bytes() - idle_bytes,
-            "beats": len(beats),
+            "progress": len(progress),
         }
     sys.stdout.write(json.dumps(report))
 

@@ -1,4 +1,4 @@
-"""Assets in rows."""
+"""Assets: their order and their uniqueness."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ def asset(ref: JobRef, asset_id: str, number: int, kind: StepKind) -> Asset:
     )
 
 
-async def test_assets_are_listed_in_the_order_of_the_plan_whatever_their_ids(
+async def test_assets_are_listed_in_plan_order(
     fresh_database: FreshDatabase,
 ) -> None:
     async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
@@ -47,12 +47,10 @@ async def listed_in_order(database: Database) -> None:
     ]
 
 
-async def test_an_output_that_many_tries_write_at_once_has_one_row(
+async def test_concurrent_inserts_of_an_output_create_one_row(
     fresh_database: FreshDatabase,
 ) -> None:
-    """A row has three unique keys, and any of them may be the one that two tries meet on: rounds
-    enough to meet all.
-    """
+    """A concurrent insert may collide on any of three unique keys; 100 rounds reach all of them."""
     async with Database.open(fresh_database.application_dsn, max_connections=8) as database:
         one = await accept(database, new_execution(await new_user(database)))
 

@@ -1,4 +1,4 @@
-"""A disk that is full: object storage's."""
+"""Object storage on a full disk."""
 
 import pytest
 
@@ -9,8 +9,10 @@ pytestmark = pytest.mark.guarantee("G5")
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_bucket_without_room_shows_nothing_and_takes_the_file_when_there_is_some() -> None:
+def test_full_bucket_shows_no_object_until_space_is_freed() -> None:
     with disk_folder() as folder:
-        told = run_on_small_disk("tests.store.files.bucket_full", folder, size="400m", seconds=280)
+        output = run_on_small_disk(
+            "tests.store.files.bucket_full", folder, size="400m", seconds=280
+        )
 
-    assert told == "full, and then stored\n"
+    assert output == "full, and then stored\n"

@@ -31,12 +31,12 @@ MIB = 1024 * 1024
 async def files() -> AsyncGenerator[FileServer]:
     async with file_server() as served:
         yield served
-        await served.wait_until_closed()  # also after a failure nothing is left open
+        await served.wait_until_closed()  # no connection stays open, also after a failure
 
 
 @pytest.fixture
 async def client() -> AsyncGenerator[httpx.AsyncClient]:
-    """Carries everything that must not reach a file server."""
+    """A client with credentials and defaults that must not reach a file server."""
     async with httpx.AsyncClient(
         headers={"Authorization": "Key provider-secret", "X-Ours": "1"},
         cookies={"session": "ours"},
@@ -75,7 +75,7 @@ async def test_open_source_gives_the_whole_body(
     assert await fetch(client, f"{files.url}/{kind}/3000000") == mp4_bytes(3_000_000)
 
 
-async def test_open_source_sends_nothing_of_ours(
+async def test_open_source_sends_no_client_credentials(
     files: FileServer, client: httpx.AsyncClient
 ) -> None:
     await fetch(client, f"{files.url}/redirects/1?signature=theirs")
@@ -96,10 +96,8 @@ async def test_open_source_cut_off_is_truncated(
         await fetch(client, f"{files.url}/{kind}/200000")
 
 
-async def test_open_source_short_of_its_declared_length_is_truncated_on_any_transport() -> None:
-    """HTTP/1.1 is checked by the client library itself; other transports hand the bytes on as they
-    are.
-    """
+async def test_open_source_shorter_than_declared_is_truncated() -> None:
+    """The HTTP client checks the length of HTTP/1.1 bodies itself, but not of other transports."""
 
     async def short(_: httpx.Request) -> httpx.Response:
         return httpx.Response(
@@ -128,7 +126,7 @@ async def test_open_source_in_trouble_is_retryable(
     assert raised.value.retryable
 
 
-async def test_open_source_nobody_listens_is_retryable(
+async def test_open_source_closed_port_is_retryable(
     client: httpx.AsyncClient, files: FileServer
 ) -> None:
     with pytest.raises(SourceUnavailableError):
@@ -138,7 +136,7 @@ async def test_open_source_nobody_listens_is_retryable(
 async def test_open_source_declared_too_large_reads_no_byte(
     files: FileServer, client: httpx.AsyncClient
 ) -> None:
-    """The server would keep us waiting for the body: the answer comes from its head."""
+    """The response head decides, because the server never sends the body."""
     started_at = time.monotonic()
     with pytest.raises(TooLargeError):
         await fetch(client, f"{files.url}/claims/{10 * MIB + 1}")
@@ -202,7 +200,7 @@ async def test_open_source_keeps_nothing_of_what_follows_a_compressed_body(
 
 
 @pytest.mark.parametrize("head", ODD_HEADS)
-async def test_open_source_head_that_nobody_honest_sends_is_a_failure_of_ours(
+async def test_open_source_malformed_head_is_a_media_error(
     files: FileServer, client: httpx.AsyncClient, head: str
 ) -> None:
     with pytest.raises(MediaError):

@@ -106,7 +106,7 @@ async def test_delete_is_repeatable(store: ObjectStore, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "error", "says"),
+    ("setting", "value", "error", "setting_name"),
     [
         ("bucket", "no-such-bucket", StorageRefusedError, "S3_BUCKET"),
         ("secret_access_key", "wrong", StorageRefusedError, "AWS_SECRET_ACCESS_KEY"),
@@ -114,11 +114,11 @@ async def test_delete_is_repeatable(store: ObjectStore, key: str) -> None:
         ("endpoint_url", "http://127.0.0.1:1", StorageUnavailableError, "S3_ENDPOINT_URL"),
     ],
 )
-async def test_check_says_what_to_mend(
-    s3_settings: dict[str, str], setting: str, value: str, error: type[Exception], says: str
+async def test_check_names_the_wrong_setting(
+    s3_settings: dict[str, str], setting: str, value: str, error: type[Exception], setting_name: str
 ) -> None:
     async with ObjectStore.open(**{**s3_settings, setting: value}, cdn_base_url=None) as wrong:
-        with pytest.raises(error, match=says):
+        with pytest.raises(error, match=setting_name):
             await wrong.check()
 
 

@@ -1,4 +1,4 @@
-"""Uploads: complete and checked, or nothing."""
+"""Uploads: a complete and checked object, or no object."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_put_stream_takes_chunks_larger_than_a_part(store: ObjectStore, ke
 
 
 async def test_put_stream_sends_equal_parts(store: ObjectStore, s3: S3Client, key: str) -> None:
-    """R2 insists on it. The last part may be shorter."""
+    """R2 requires equal parts; the last part may be shorter."""
     await put(store, key, chunks_of(mp4_bytes(2 * PART_BYTES + 5)))
     sizes = [
         (await s3.head_object(Bucket=BUCKET, Key=key, PartNumber=n))["ContentLength"]
@@ -103,15 +103,15 @@ async def test_stored_object_answers_ranges_with_safe_headers(
 async def test_put_stream_reports_progress_that_never_falls(
     store: ObjectStore, key: str, size: int
 ) -> None:
-    beats: list[int] = []
-    await put(store, key, chunks_of(mp4_bytes(size), 1 * MIB), on_progress=beats.append)
-    assert beats == sorted(beats)
-    assert beats[-1] == size
-    assert len(beats) >= -(-size // MIB)
+    progress: list[int] = []
+    await put(store, key, chunks_of(mp4_bytes(size), 1 * MIB), on_progress=progress.append)
+    assert progress == sorted(progress)
+    assert progress[-1] == size
+    assert len(progress) >= -(-size // MIB)
 
 
 async def test_put_stream_decides_the_type_by_the_bytes(store: ObjectStore, key: str) -> None:
-    """Also when the first chunks are shorter than any magic."""
+    """This holds even if the first chunks are shorter than any file signature."""
     content = b"\x89PNG\r\n\x1a\n" + bytes(500)
     stored = await put(store, key, chunks_of(content, 1), expected=MediaKind.IMAGE)
     assert stored.content_type == "image/png"
@@ -132,7 +132,7 @@ async def test_put_stream_wrong_content_stores_nothing(
 
     with pytest.raises(WrongContentError, match="expected video"):
         await put(store, key, page())
-    assert taken <= 1000  # seen at once, not after a whole part
+    assert taken <= 1000  # detected in the first chunk, not after a whole part
     await assert_nothing_stored(store, s3, key)
 
 
@@ -180,7 +180,7 @@ async def test_put_stream_truncated_download_stores_nothing(
 async def test_put_stream_cancelled_leaves_nothing(
     store: ObjectStore, s3: S3Client, key: str, at: int
 ) -> None:
-    """Cancelled while the source keeps us waiting, at different points of the upload."""
+    """The upload is cancelled at different points while it waits for the source."""
     waiting = asyncio.Event()
 
     async def stalls() -> AsyncIterator[bytes]:
@@ -321,7 +321,7 @@ async def test_one_gib_goes_through_in_bounded_memory(
     expected.update(BLOCK[: MIB - len(MP4_HEAD)])
     assert report["size_bytes"] == GIB
     assert report["sha256"] == expected.hexdigest()
-    assert report["beats"] > GIB // PART_BYTES
+    assert report["progress"] > GIB // PART_BYTES
     assert 2 * MIB < report["more_bytes"] < 150 * MIB, report
     tail = await download(store, key, Range="bytes=-1000")
     assert tail.content == BLOCK[: MIB - len(MP4_HEAD)][-1000:]

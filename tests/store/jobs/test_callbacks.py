@@ -1,4 +1,4 @@
-"""Callbacks in rows: early, repeated, of an earlier send, of nobody."""
+"""Callbacks: early, repeated, of an earlier send, and for unknown jobs."""
 
 from collections.abc import AsyncGenerator
 
@@ -19,7 +19,7 @@ from tests.support.servers import PostgresServer, new_database
 async def database(
     postgres_server: PostgresServer, template_database: str
 ) -> AsyncGenerator[Database]:
-    """One for all tests here: each has users of its own."""
+    """Share one database among the tests of this module; each test creates its own users."""
     async with (
         new_database(postgres_server, template_database) as fresh,
         Database.open(fresh.application_dsn, max_connections=4) as opened,
@@ -28,7 +28,7 @@ async def database(
 
 
 async def sent(database: Database) -> JobRef:
-    """A job whose first send is out."""
+    """Return a job whose first send has no answer yet."""
     image = (await accept(database, new_execution(await new_user(database)))).image
     async with database.as_user(image.user_id) as conn:
         assert await begin_send(conn, image, 1, {}, {})
@@ -44,7 +44,7 @@ async def call(
     delivery: str = "",
     provider: str = "fal",
 ) -> CallbackOutcome:
-    """name: the provider's id of the job."""
+    """Record a callback. name: the provider's id of the job."""
     new = NewCallback(
         provider=provider,
         delivery_id=delivery or f"delivery-{job_id}-{send}-{name}",
@@ -67,7 +67,7 @@ def handle(job_id: JobId) -> ProviderHandle:
     return ProviderHandle(provider="fal", model=IMAGE_MODEL, provider_job_id=name, urls=urls)
 
 
-async def test_callback_before_the_answer_is_adopted_and_the_answer_adds_its_addresses(
+async def test_callback_before_the_answer_is_adopted(
     database: Database,
 ) -> None:
     job = await sent(database)
@@ -87,7 +87,7 @@ async def test_callback_for_an_unknown_send_is_adopted(database: Database) -> No
     assert await state(database, job) is JobState.SUBMITTED
 
 
-async def test_callback_repeated_is_kept_once(database: Database) -> None:
+async def test_repeated_callback_is_stored_once(database: Database) -> None:
     job = await sent(database)
     outcomes = [await call(database, job.job_id, delivery=f"same-{job.job_id}") for _ in range(3)]
     assert outcomes == [CallbackOutcome.ADOPTED, CallbackOutcome.RECORDED, CallbackOutcome.RECORDED]
@@ -97,7 +97,7 @@ async def test_callback_repeated_is_kept_once(database: Database) -> None:
         )
 
 
-async def test_callback_of_a_superseded_send_is_evidence_and_changes_nothing(
+async def test_callback_of_a_superseded_send_changes_no_state(
     database: Database,
 ) -> None:
     job = await sent(database)
@@ -116,8 +116,8 @@ async def test_callback_of_a_superseded_send_is_evidence_and_changes_nothing(
     assert tuple(row) == (f"late-{job.job_id}", False)
 
 
-async def test_callback_with_an_id_that_another_job_owns_is_not_adopted(database: Database) -> None:
-    """The address and the body do not belong together."""
+async def test_callback_with_the_id_of_another_job_is_refused(database: Database) -> None:
+    """The callback URL does not match the body."""
     first, second = await sent(database), await sent(database)
     assert await call(database, first.job_id, name="owned") is CallbackOutcome.ADOPTED
     assert (
@@ -127,7 +127,7 @@ async def test_callback_with_an_id_that_another_job_owns_is_not_adopted(database
     assert await state(database, second) is JobState.SUBMITTING
 
 
-async def test_callback_for_nobody_is_unknown_and_not_kept(database: Database) -> None:
+async def test_callback_for_an_unknown_job_is_not_stored(database: Database) -> None:
     job = await sent(database)
     assert await call(database, new_job_id()) is CallbackOutcome.UNKNOWN_JOB
     assert await call(database, job.job_id, provider="replicate") is CallbackOutcome.UNKNOWN_JOB

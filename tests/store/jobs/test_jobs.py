@@ -1,4 +1,4 @@
-"""Jobs in rows: every move accepts exactly the states of the table, and zombies change nothing."""
+"""Jobs: every transition accepts exactly the states of the table; late writers change nothing."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
@@ -39,7 +39,7 @@ async def fresh(
 
 @pytest.fixture(scope="module")
 async def database(fresh: FreshDatabase) -> AsyncGenerator[Database]:
-    """One for all tests here: each has users of its own."""
+    """Share one database among the tests of this module; each test creates its own users."""
     async with Database.open(fresh.application_dsn, max_connections=6) as opened:
         yield opened
 
@@ -53,8 +53,9 @@ async def accepted(database: Database) -> Accepted:
 
 
 async def put_in(fresh: FreshDatabase, job_id: JobId, state: JobState, *, never_sent: bool) -> None:
-    """By hand: a job in this state, whose first send is the current one. never_sent: unless it
-    waits for that.
+    """Set a job's state directly, with send 1 as the current send.
+
+    never_sent: a waiting job has no send yet.
     """
     connection = await asyncpg.connect(fresh.owner_dsn)
     try:
@@ -206,7 +207,7 @@ async def test_late_answer_of_the_current_send_is_adopted(database: Database) ->
         assert await mark_submitted(conn, image.job_id, 1, handle(image.job_id))
         assert await mark_submitted(
             conn, image.job_id, 1, handle(image.job_id)
-        )  # the callback was faster: success
+        )  # the callback was faster, which is success
         assert not await mark_submitted(conn, image.job_id, 1, handle("another"))
 
 
@@ -224,7 +225,7 @@ async def test_late_answers_of_a_superseded_send_change_nothing(database: Databa
 
 
 async def test_serials_of_sends_only_grow(database: Database) -> None:
-    """They tell a database that went back to the past."""
+    """A smaller serial reveals a database that was restored from an older backup."""
     serials: list[int] = []
     for _ in range(3):
         image = (await accepted(database)).image
@@ -260,7 +261,7 @@ async def test_intent_is_refused_while_its_submits_are_paused(
         assert await begin_send(conn, image, 1, {}, {}) is not None
 
 
-async def test_deadline_counts_from_the_latest_send_and_not_while_nothing_is_sent(
+async def test_deadline_counts_from_the_latest_send_only(
     database: Database,
 ) -> None:
     image = (await accepted(database)).image
@@ -281,7 +282,7 @@ async def test_deadline_counts_from_the_latest_send_and_not_while_nothing_is_sen
 
 
 @pytest.mark.parametrize("late", [True, False])
-async def test_job_that_waits_at_the_executions_deadline_fails_of_its_last_refusal(
+async def test_waiting_job_fails_with_its_refusal_at_the_deadline(
     database: Database, fresh: FreshDatabase, late: bool
 ) -> None:
     one = await accepted(database)
@@ -312,8 +313,8 @@ async def test_intent_is_taken_back_by_its_own_sender_alone(database: Database) 
     async with database.as_user(image.user_id) as conn:
         assert await withdraw_send(conn, image.job_id, "me") is None
         assert await begin_send(conn, image, 1, {}, {}, sender="me")
-        assert await withdraw_send(conn, image.job_id, "somebody else") is None
-        assert await mark_unknown(conn, image.job_id, 1)  # somebody has begun to look for it
+        assert await withdraw_send(conn, image.job_id, "another sender") is None
+        assert await mark_unknown(conn, image.job_id, 1)  # another caller has begun to look for it
         assert await withdraw_send(conn, image.job_id, "me") == 1
         assert (await get_job(conn, image.job_id)).state is JobState.WAITING
         assert await begin_send(conn, image, 2, {}, {}, sender="successor")
@@ -321,7 +322,7 @@ async def test_intent_is_taken_back_by_its_own_sender_alone(database: Database) 
         assert (await get_job(conn, image.job_id)).state is JobState.SUBMITTING
 
 
-async def test_late_answer_of_a_send_held_to_be_absent_is_adopted_before_another_send(
+async def test_late_answer_is_adopted_before_the_next_send(
     database: Database,
 ) -> None:
     image = (await accepted(database)).image

@@ -1,4 +1,4 @@
-"""Orphans in rows: one for each id, never the job of a step, always a bill."""
+"""Orphans: one per provider id, never the job of a step, always with a bill."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -101,7 +101,7 @@ async def test_orphan_carries_the_send_it_came_from(database: Database) -> None:
     assert len(serials) == 3
 
 
-async def test_orphan_of_no_send_or_of_an_id_with_an_owner_is_not_made(database: Database) -> None:
+async def test_orphan_requires_a_send_and_a_free_id(database: Database) -> None:
     one, other = await replaced(database), await replaced(database)
     await orphaned(database, one)
     async with database.as_user(other.user_id) as conn:
@@ -134,8 +134,8 @@ async def test_orphan_is_never_the_job_of_its_step(database: Database) -> None:
     assert [job.orphan for job in record.jobs if job.step == IMAGE] == [False, True]
 
 
-async def test_orphan_has_an_owner_and_an_open_bill_until_it_is_settled(database: Database) -> None:
-    """Also while its execution runs, and although nothing is held for it."""
+async def test_orphan_has_an_open_bill_until_it_is_settled(database: Database) -> None:
+    """This holds while its execution runs and although an orphan has no hold."""
     one = await replaced(database)
     orphan = await orphaned(database, one)
     name = ProviderJobId(f"theirs-{one.image.job_id}")

@@ -1,4 +1,4 @@
-"""What the state machine of the money stands on: a database and a loop of its own."""
+"""The test bench of the money state machine: its own database and event loop."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Bench:
-    """A database and a loop of its own: hypothesis calls its rules from outside of any."""
+    """A database and an event loop, because hypothesis calls its rules outside of any loop."""
 
     runner: asyncio.Runner
     stack: AsyncExitStack

@@ -1,4 +1,4 @@
-"""Right books of one user, for what is planted in them, and for what is held against them."""
+"""A correct ledger of one user, in which tests plant errors or which they compare with bills."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -39,10 +39,12 @@ ORPHAN_COST = NanoUsd(77)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """completed: image settled with an overage, its video below the hold. failed: image released.
-    running: all held.
+    """A user's ledger with three executions.
 
-    orphan: a second purchase of the completed image. released: the failed one's image.
+    completed: the image is settled with an overage, the video below its hold. failed: the image is
+    released. running: everything is held.
+
+    orphan: a second purchase of the completed image. released: the image of the failed execution.
     """
 
     database: FreshDatabase
@@ -72,7 +74,7 @@ def handle(name: str) -> ProviderHandle:
 
 
 async def buy(database: Database, one: Accepted, name: str, cost: int) -> None:
-    """The image of an execution, sent, accepted, completed and settled."""
+    """Send, accept, complete and settle the image of an execution."""
     async with database.as_user(one.user_id) as conn:
         assert await begin_send(conn, one.image, 1, REQUEST, {"prompt": "A paper boat"})
         assert await mark_submitted(conn, one.image.job_id, 1, handle(name))
@@ -82,7 +84,7 @@ async def buy(database: Database, one: Accepted, name: str, cost: int) -> None:
 
 
 async def end(database: Database, one: Accepted, status: ExecutionStatus) -> None:
-    """As the finish activity does: what was never sent goes back, the video is counted."""
+    """End an execution like the finish activity: release unsent jobs and count the video."""
     async with database.as_user(one.user_id) as conn:
         moves = [
             await release_charge(conn, job_id)
@@ -121,7 +123,7 @@ async def write_books(fresh: FreshDatabase) -> Books:
 
 @pytest.fixture(scope="module")
 async def written(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Books]:
-    """Right books, that no test changes: each gets a copy."""
+    """A correct ledger that no test changes; each test gets a copy."""
     async with new_database(postgres_server, template_database) as fresh:
         yield await write_books(fresh)
 

@@ -1,7 +1,7 @@
-"""The books in a few lines of arithmetic: what every operation on money must come to, whatever came
-before it.
+"""A model of the ledger: the expected result of every operation on money.
 
-Months are counted from 0; `now` is the present one. Each has but one day, which has its number.
+Months are numbered from 0, and `now` is the current month. Each month has one day with the same
+number.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from tests.support.rows import Accepted
 
 @dataclass(slots=True)
 class Limits:
-    """None: no limit."""
+    """The limits of a user; None: no limit."""
 
     nano_usd: int | None = None
     videos: int | None = None
@@ -23,7 +23,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Sums:
-    """Of a month, or a day."""
+    """The sums of a month or a day."""
 
     held: int = 0
     settled: int = 0
@@ -33,9 +33,7 @@ class Sums:
 
 @dataclass(slots=True, kw_only=True)
 class Bought:
-    """A job and its charge. sent: it may have been bought. named: the provider has given it
-    an id.
-    """
+    """A job and its charge. sent: it may have been bought. named: it has a provider id."""
 
     ref: JobRef
     month: int
@@ -79,8 +77,8 @@ class Model:
     def day_of(self, month: int) -> Sums:
         return self.days.setdefault(month, Sums())
 
-    def has_room(self, user_id: UserId, amount: int) -> bool:
-        """The guard: a hold never passes a limit."""
+    def fits_limits(self, user_id: UserId, amount: int) -> bool:
+        """Return whether a hold of this amount fits all limits."""
         limits, month, day = (
             self.limits[user_id],
             self.month_of(user_id, self.now),
@@ -105,8 +103,9 @@ class Model:
             self.ledger[LedgerKind.HELD] += job.held
 
     def orphan(self, order: Ordered, job: Bought, ref: JobRef) -> None:
-        """A second purchase, found today, in the month of the first. What was assumed for the
-        first, if nobody knows its name, was for this one.
+        """Add a second purchase, found today, in the month of the first.
+
+        If the first job has no provider id, its assumed cost belongs to this purchase.
         """
         order.jobs.append(
             Bought(
@@ -122,7 +121,7 @@ class Model:
             self._adjust(job, 0, CostBasis.ASSUMED)
 
     def book(self, job: Bought, cost: int, basis: CostBasis) -> bool:
-        """What was billed. False: another bill was booked before, and stays."""
+        """Book a bill; return False if another bill was booked before, which stays."""
         if job.state is ChargeState.HELD:
             job.state, job.basis, job.settled = ChargeState.SETTLED, basis, cost
             self._move(job, held=-job.held, settled=cost)
@@ -147,7 +146,7 @@ class Model:
         self.ledger[LedgerKind.ADJUSTMENT] += difference
 
     def release(self, job: Bought) -> bool:
-        """False: its money had ended before."""
+        """Release a hold; return False if the charge had already ended."""
         if job.state is not ChargeState.HELD:
             return False
         job.state = ChargeState.RELEASED
@@ -156,7 +155,7 @@ class Model:
         return True
 
     def refund(self, job: Bought, amount: int) -> bool:
-        """False: that much was not billed."""
+        """Book a refund; return False if the amount exceeds the bill."""
         if (
             job.state is not ChargeState.SETTLED
             or job.basis is CostBasis.ASSUMED

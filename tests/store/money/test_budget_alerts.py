@@ -1,6 +1,4 @@
-"""Thresholds of a month's budget: told once each, in the transaction that reaches them, whatever
-reaches them.
-"""
+"""Budget alerts: each threshold of a month is reported once, in the transaction that reaches it."""
 
 import asyncio
 import json
@@ -25,8 +23,8 @@ from core.store.jobs.sends import begin_send
 from core.store.money.budget_counters import count_video
 from core.store.money.charges import BudgetExceededError, release_hold
 from core.store.money.settlement import record_cost, settle_charge
-from core.store.recovery.start_memo import Accepted as RecoveredExecution
 from core.store.recovery.start_memo import Rebuilt, get_accepted, rebuild
+from core.store.recovery.start_memo import StartMemo as RecoveredExecution
 from core.store.webhooks.endpoints import set_webhook_url
 from tests.support.rows import (
     IMAGE_PRICE,
@@ -43,7 +41,7 @@ pytestmark = pytest.mark.guarantee("G4")
 
 PRICE = IMAGE_PRICE + VIDEO_PRICE
 URL = "https://account.example/hooks"
-Told = list[tuple[str, int]]
+Alerts = list[tuple[str, int]]
 ALL_OF_BOTH = sorted((kind, percent) for kind in ("usd", "videos") for percent in (50, 80, 100))
 
 
@@ -51,7 +49,7 @@ ALL_OF_BOTH = sorted((kind, percent) for kind in ("usd", "videos") for percent i
 async def fresh(
     postgres_server: PostgresServer, template_database: str
 ) -> AsyncGenerator[FreshDatabase]:
-    """One for all tests here: each has users of its own."""
+    """Share one database among the tests of this module; each test creates its own users."""
     async with new_database(postgres_server, template_database) as made:
         yield made
 
@@ -69,7 +67,7 @@ async def account(
     videos: int | None = None,
     url: str | None = URL,
 ) -> UserId:
-    """A user whose month has room for so many executions by money, and so many videos."""
+    """Create a user whose month allows this many executions by cost, and this many videos."""
     money = None if executions is None else NanoUsd(executions * PRICE)
     user_id = await new_user(database, UserLimits(monthly_videos=videos, monthly_nano_usd=money))
     async with database.as_system() as conn:
@@ -82,7 +80,7 @@ async def hold(database: Database, user_id: UserId, count: int = 1) -> list[Acce
 
 
 async def bodies(database: Database, user_id: UserId) -> list[dict[str, Any]]:
-    """What was told, in the order it was written."""
+    """Return the bodies of the alerts, in the order it was written."""
     async with database.as_user(user_id) as conn:
         rows = await conn.fetch(
             "SELECT body FROM webhooks WHERE execution_id IS NULL ORDER BY created_at, event_id"
@@ -90,23 +88,23 @@ async def bodies(database: Database, user_id: UserId) -> list[dict[str, Any]]:
     return [json.loads(row["body"]) for row in rows]
 
 
-async def told(database: Database, user_id: UserId) -> Told:
+async def alerts(database: Database, user_id: UserId) -> Alerts:
     return sorted((body["kind"], body["percent"]) for body in await bodies(database, user_id))
 
 
-async def test_thresholds_are_told_by_the_hold_that_reaches_them(database: Database) -> None:
+async def test_hold_that_reaches_thresholds_sends_alerts(database: Database) -> None:
     user_id = await account(database, executions=10, videos=20)
-    seen: dict[int, Told] = {}
+    seen: dict[int, Alerts] = {}
     for number in range(1, 11):
         await hold(database, user_id)
-        seen[number] = await told(database, user_id)
+        seen[number] = await alerts(database, user_id)
     half, most = [("usd", 50)], [("usd", 50), ("usd", 80)]
 
     assert [seen[number] for number in (4, 5, 7, 8, 9)] == [[], half, half, most, most]
     assert seen[10] == [("usd", 50), ("usd", 80), ("usd", 100), ("videos", 50)]
 
 
-async def test_threshold_event_says_what_was_reached_and_when_it_resets(database: Database) -> None:
+async def test_alert_states_the_threshold_and_its_reset_time(database: Database) -> None:
     user_id = await account(database, executions=2, videos=2)
     await hold(database, user_id)
     money, videos = sorted(await bodies(database, user_id), key=lambda body: body["kind"])
@@ -139,7 +137,7 @@ async def test_threshold_event_says_what_was_reached_and_when_it_resets(database
     assert "currency" not in videos
 
 
-async def test_thresholds_in_a_burst_are_told_once_each(database: Database) -> None:
+async def test_concurrent_holds_send_each_alert_once(database: Database) -> None:
     user_id = await account(database, executions=10, videos=10)
     results = await asyncio.gather(
         *(accept(database, new_execution(user_id), claimed=False) for _ in range(40)),
@@ -148,67 +146,65 @@ async def test_thresholds_in_a_burst_are_told_once_each(database: Database) -> N
 
     assert sum(isinstance(result, Accepted) for result in results) == 10
     assert sum(isinstance(result, BudgetExceededError) for result in results) == 30
-    assert await told(database, user_id) == ALL_OF_BOTH
+    assert await alerts(database, user_id) == ALL_OF_BOTH
 
 
-async def test_one_hold_that_reaches_several_thresholds_tells_each(database: Database) -> None:
+async def test_hold_that_reaches_several_thresholds_sends_an_alert_each(database: Database) -> None:
     user_id = await account(database, executions=1)
     await hold(database, user_id)
 
-    assert await told(database, user_id) == [("usd", 50), ("usd", 80), ("usd", 100)]
+    assert await alerts(database, user_id) == [("usd", 50), ("usd", 80), ("usd", 100)]
 
 
-async def test_hold_that_is_refused_tells_nothing(database: Database) -> None:
-    """Its transaction is rolled back: also what it reached by one measure before the
-    other refused.
-    """
+async def test_refused_hold_sends_no_alert(database: Database) -> None:
+    """The rollback also discards a threshold that one measure reached before the other refused."""
     user_id = await account(database, executions=100, videos=0)
     with pytest.raises(BudgetExceededError):
         await hold(database, user_id)
 
-    assert await told(database, user_id) == []
+    assert await alerts(database, user_id) == []
 
 
-async def test_threshold_that_is_passed_again_is_not_told_again(database: Database) -> None:
-    """Neither after a release, nor after a raised limit."""
+async def test_threshold_reached_again_sends_no_second_alert(database: Database) -> None:
+    """This holds after a release and after a raised limit."""
     user_id = await account(database, executions=2)
     (one,) = await hold(database, user_id)
     half = [("usd", 50)]
-    assert await told(database, user_id) == half
+    assert await alerts(database, user_id) == half
     async with database.as_user(user_id) as conn:
         assert await release_hold(conn, one.image.job_id)
         assert await release_hold(conn, one.video.job_id)
     await hold(database, user_id)
-    assert await told(database, user_id) == half
+    assert await alerts(database, user_id) == half
     async with database.as_system() as conn:
         await set_limits(
             conn, user_id, UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(4 * PRICE))
         )
     await hold(database, user_id)
 
-    assert await told(database, user_id) == half
+    assert await alerts(database, user_id) == half
 
 
-async def test_limit_that_is_lowered_to_what_is_used_is_told_at_once(database: Database) -> None:
-    """No later hold could: they are all refused."""
+async def test_limit_lowered_to_current_usage_sends_alerts(database: Database) -> None:
+    """No later hold could send them, because every hold is refused."""
     user_id = await account(database, executions=10)
     await hold(database, user_id, 2)
-    assert await told(database, user_id) == []
+    assert await alerts(database, user_id) == []
     async with database.as_system() as conn:
         await set_limits(
             conn, user_id, UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(2 * PRICE))
         )
 
-    assert await told(database, user_id) == [("usd", 50), ("usd", 80), ("usd", 100)]
+    assert await alerts(database, user_id) == [("usd", 50), ("usd", 80), ("usd", 100)]
 
 
 async def test_cost_above_its_hold_reaches_thresholds(database: Database) -> None:
     user_id = await account(database, executions=3)
     (one,) = await hold(database, user_id)
-    assert await told(database, user_id) == []
+    assert await alerts(database, user_id) == []
     async with database.as_user(user_id) as conn:
         await settle_charge(conn, one.video.job_id, NanoUsd(2 * VIDEO_PRICE), CostBasis.REPORTED)
-    assert await told(database, user_id) == [("usd", 50)]
+    assert await alerts(database, user_id) == [("usd", 50)]
 
 
 async def test_adjustment_upwards_reaches_thresholds(database: Database) -> None:
@@ -218,7 +214,7 @@ async def test_adjustment_upwards_reaches_thresholds(database: Database) -> None
         await settle_charge(conn, one.video.job_id, NanoUsd(1), CostBasis.ASSUMED)
         await record_cost(conn, one.video.job_id, NanoUsd(3 * PRICE), CostBasis.REPORTED)
         await record_cost(conn, one.video.job_id, NanoUsd(3 * PRICE), CostBasis.REPORTED)
-    assert await told(database, user_id) == [("usd", 50), ("usd", 80), ("usd", 100)]
+    assert await alerts(database, user_id) == [("usd", 50), ("usd", 80), ("usd", 100)]
 
 
 async def orphan_of(conn: Connection, one: Accepted) -> None:
@@ -239,7 +235,7 @@ async def test_orphan_reaches_thresholds(database: Database) -> None:
     one = await accept(database, new_execution(user_id))
     async with database.as_user(user_id) as conn:
         await orphan_of(conn, one)
-    assert await told(database, user_id) == [("usd", 50)]
+    assert await alerts(database, user_id) == [("usd", 50)]
 
 
 async def test_retry_that_buys_nothing_counts_its_video(database: Database) -> None:
@@ -252,16 +248,16 @@ async def test_retry_that_buys_nothing_counts_its_video(database: Database) -> N
         await count_video(conn, one.execution_id, completed=False)
     async with database.as_system() as conn:
         await set_limits(conn, user_id, UserLimits(monthly_videos=1, monthly_nano_usd=None))
-    assert await told(database, user_id) == []
+    assert await alerts(database, user_id) == []
     async with database.as_user(user_id) as conn:
         ended = await lock_execution(conn, user_id, one.execution_id)
         assert ended is not None
         await queue_again(conn, ended, [], {})
 
-    assert await told(database, user_id) == [("videos", 50), ("videos", 80), ("videos", 100)]
+    assert await alerts(database, user_id) == [("videos", 50), ("videos", 80), ("videos", 100)]
 
 
-async def test_account_without_an_address_is_told_nothing_and_its_thresholds_are_kept(
+async def test_account_without_an_endpoint_records_thresholds_without_alerts(
     database: Database,
 ) -> None:
     user_id = await account(database, executions=2, url=None)
@@ -270,7 +266,7 @@ async def test_account_without_an_address_is_told_nothing_and_its_thresholds_are
         await set_webhook_url(conn, user_id, URL)
     await hold(database, user_id)
 
-    assert await told(database, user_id) == [("usd", 80), ("usd", 100)]
+    assert await alerts(database, user_id) == [("usd", 80), ("usd", 100)]
     async with database.as_user(user_id) as conn:
         rows = await conn.fetch(
             "SELECT percent, event_id IS NULL AS untold FROM budget_alerts ORDER BY percent"
@@ -278,12 +274,12 @@ async def test_account_without_an_address_is_told_nothing_and_its_thresholds_are
     assert [tuple(row) for row in rows] == [(50, True), (80, False), (100, False)]
 
 
-async def test_thresholds_begin_anew_with_the_month_and_a_past_one_is_not_told(
+async def test_new_month_resets_thresholds_and_a_past_month_sends_none(
     database: Database, fresh: FreshDatabase
 ) -> None:
     user_id = await account(database, executions=2)
     (before,) = await hold(database, user_id)
-    assert await told(database, user_id) == [("usd", 50)]
+    assert await alerts(database, user_id) == [("usd", 50)]
     owner = await asyncpg.connect(fresh.owner_dsn)
     try:
         await owner.execute("UPDATE budget_alerts SET event_id = NULL WHERE user_id = $1", user_id)
@@ -294,18 +290,18 @@ async def test_thresholds_begin_anew_with_the_month_and_a_past_one_is_not_told(
             )
     finally:
         await owner.close()
-    async with database.as_user(user_id) as conn:  # far more than all of a month that is over
+    async with database.as_user(user_id) as conn:  # far above the limit of the previous month
         await settle_charge(conn, before.video.job_id, NanoUsd(9 * PRICE), CostBasis.REPORTED)
-    assert await told(database, user_id) == []
+    assert await alerts(database, user_id) == []
     await hold(database, user_id)
 
-    assert await told(database, user_id) == [("usd", 50)]
+    assert await alerts(database, user_id) == [("usd", 50)]
 
 
-async def test_threshold_that_a_restored_database_forgot_has_its_old_event(
+async def test_threshold_lost_by_a_restore_keeps_its_event_id(
     fresh_database: FreshDatabase,
 ) -> None:
-    """The receiver knows it by its id, and a delivery that was made is known to have been."""
+    """The receiver recognizes the event by its id, and a completed delivery is not repeated."""
     async with Database.open(fresh_database.application_dsn) as database:
         user_id = await account(database, executions=2)
         (one,) = await hold(database, user_id)

@@ -1,6 +1,4 @@
-"""Money in rows: held, settled, released; and the ledger, the charges and the budgets always say
-the same.
-"""
+"""Charges: holds, settlements and releases keep the ledger, the charges and the budgets equal."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -44,7 +42,7 @@ PRICE = IMAGE_PRICE + VIDEO_PRICE
 async def database(
     postgres_server: PostgresServer, template_database: str
 ) -> AsyncGenerator[Database]:
-    """One for all tests here: each has users of its own."""
+    """Share one database among the tests of this module; each test creates its own users."""
     async with (
         new_database(postgres_server, template_database) as fresh,
         Database.open(fresh.application_dsn, max_connections=12) as opened,
@@ -71,9 +69,7 @@ BILLS = [0, 1, 5 * PART, 10 * PART - 1, 10 * PART, 10 * PART + 1, 13 * PART, 100
 
 @pytest.mark.parametrize("cost", BILLS)
 async def test_settle_charge_books_every_nano_dollar(database: Database, cost: int) -> None:
-    """Also where the provider bills something else than was quoted: as reported, the excess an
-    explicit overage.
-    """
+    """A bill above the quote is booked as reported, with the excess as an explicit overage."""
     one = await accepted(database)
     assert await kinds(database, one) == {"held": PRICE}
     async with database.as_user(one.user_id) as conn:
@@ -111,7 +107,7 @@ async def test_settle_charge_by_many_at_once_is_one_settlement(database: Databas
     assert (await kinds(database, one))["settled"] == VIDEO_PRICE
 
 
-async def test_settle_charge_with_another_amount_is_a_conflict_and_changes_nothing(
+async def test_settle_charge_with_another_amount_is_a_conflict(
     database: Database,
 ) -> None:
     one = await accepted(database)
@@ -125,7 +121,7 @@ async def test_settle_charge_with_another_amount_is_a_conflict_and_changes_nothi
 
 
 async def test_settle_charge_books_an_orphan_as_one(database: Database) -> None:
-    """Nothing was held for it; it counts against the budget all the same."""
+    """An orphan has no hold but counts against the budget."""
     one = await accepted(database)
     async with database.as_user(one.user_id) as conn:
         assert await begin_send(conn, one.video, 1, {"url": "x"}, {"prompt": "x"})
@@ -148,7 +144,7 @@ async def test_settle_charge_books_an_orphan_as_one(database: Database) -> None:
     assert (money.open_bills, money.settled_nano_usd) == (2, 77)
 
 
-async def test_release_charge_gives_the_hold_back_once(database: Database) -> None:
+async def test_release_charge_releases_the_hold_once(database: Database) -> None:
     one = await accepted(database)
     async with database.as_user(one.user_id) as conn:
         move = await release_charge(conn, one.image.job_id)
@@ -159,7 +155,7 @@ async def test_release_charge_gives_the_hold_back_once(database: Database) -> No
     assert await kinds(database, one) == {"held": PRICE, "released": IMAGE_PRICE}
 
 
-async def test_hold_of_a_hundred_at_once_with_room_for_ten_is_exactly_ten(
+async def test_hundred_concurrent_holds_never_exceed_the_limit(
     database: Database,
 ) -> None:
     limits = UserLimits(monthly_videos=None, monthly_nano_usd=NanoUsd(11 * PRICE - 1))
@@ -179,7 +175,7 @@ async def test_hold_of_a_hundred_at_once_with_room_for_ten_is_exactly_ten(
         assert await conn.fetchval("SELECT count(*) FROM executions") == 10
 
 
-async def test_hold_counts_videos_and_gives_back_those_that_did_not_complete(
+async def test_hold_counts_videos_and_releases_those_not_completed(
     database: Database,
 ) -> None:
     user_id = await new_user(database, UserLimits(monthly_videos=1, monthly_nano_usd=None))

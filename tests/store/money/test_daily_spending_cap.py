@@ -1,4 +1,4 @@
-"""The daily stop of the whole service, over all users; set and shown by hand."""
+"""The daily spending cap over all users, and the commands that set and show it."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -45,7 +45,7 @@ async def limit(database: Database, nano_usd: int | None) -> None:
 
 
 async def today(database: Database) -> tuple[int, int]:
-    """Held and settled; and they are what the charges of the day say."""
+    """Return the held and settled sums of today after checking them against the charges."""
     async with database.as_system() as conn:
         now = await get_service_today(conn)
         row = await conn.fetchrow(
@@ -58,7 +58,7 @@ async def today(database: Database) -> tuple[int, int]:
     return now.held_nano_usd, now.settled_nano_usd
 
 
-async def test_daily_limit_with_room_for_ten_of_many_users_is_exactly_ten(
+async def test_daily_limit_is_never_exceeded_by_concurrent_users(
     database: Database,
 ) -> None:
     await limit(database, 11 * PRICE - 1)
@@ -82,7 +82,7 @@ async def test_daily_limit_with_room_for_ten_of_many_users_is_exactly_ten(
             assert open_executions == await conn.fetchval("SELECT count(*) FROM executions")
 
 
-async def test_daily_limit_counts_what_things_really_cost(database: Database) -> None:
+async def test_daily_limit_counts_settled_costs(database: Database) -> None:
     user_id = await new_user(database)
     one = await accept(database, new_execution(user_id))
     await limit(database, PRICE)
@@ -97,7 +97,7 @@ async def test_daily_limit_counts_what_things_really_cost(database: Database) ->
     async with database.as_user(user_id) as conn:
         await settle_charge(
             conn, other.video.job_id, NanoUsd(5 * PRICE), CostBasis.REPORTED
-        )  # commits all the same
+        )  # commits despite the limit
     assert await today(database) == (IMAGE_PRICE, 5 * PRICE)
     with pytest.raises(ServiceBudgetExceededError):
         await accept(database, new_execution(user_id))
@@ -105,14 +105,14 @@ async def test_daily_limit_counts_what_things_really_cost(database: Database) ->
     await accept(database, new_execution(user_id))
 
 
-async def test_first_hold_of_a_day_is_refused_by_its_limit_too(database: Database) -> None:
+async def test_first_hold_of_a_day_respects_the_limit(database: Database) -> None:
     await limit(database, PRICE - 1)
     with pytest.raises(ServiceBudgetExceededError):
         await accept(database, new_execution(await new_user(database)))
     assert await today(database) == (0, 0)
 
 
-async def test_bill_of_yesterday_counts_yesterday(
+async def test_bill_of_yesterday_counts_against_yesterday(
     fresh_database: FreshDatabase, database: Database
 ) -> None:
     one = await accept(database, new_execution(await new_user(database)))
@@ -164,7 +164,7 @@ async def test_admin_sets_and_shows_the_daily_limit(
     ]
 
 
-async def test_admin_sets_what_a_user_may_have_under_way(fresh_database: FreshDatabase) -> None:
+async def test_admin_sets_the_concurrency_limit_of_a_user(fresh_database: FreshDatabase) -> None:
     url = fresh_database.application_dsn
     made = (await run_admin(url, "users", "create", "Ada", "--running-executions", "3")).json
     assert (made["openExecutions"], made["runningExecutions"]) == ("default", 3)

@@ -1,4 +1,4 @@
-"""`ledger check`: silent over right books, and every error planted in them is found, by name."""
+"""`ledger check`: a correct ledger has no findings, and each planted error is found by name."""
 
 import json
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.guarantee("G3", "G4", "G6")
 __all__ = ["books", "written"]
 
 
-async def test_check_of_right_books_finds_nothing(written: Books) -> None:
+async def test_check_of_a_correct_ledger_finds_nothing(written: Books) -> None:
     assert await written.findings() == []
     async with (
         Database.open(written.database.application_dsn, max_connections=1) as database,
@@ -28,7 +28,7 @@ async def test_check_of_right_books_finds_nothing(written: Books) -> None:
     assert totals.settled_nano_usd == 5 * IMAGE_PRICE + ORPHAN_COST + 3
 
 
-# What is planted, as the owner; the checks that must find it; a word of what they say.
+# SQL that plants an error as the owner, the checks that must find it, and text of their report.
 PLANTED: dict[str, tuple[str, set[str], str]] = {
     "an entry is gone": (
         "DELETE FROM ledger_entries WHERE kind = 'overage'",
@@ -195,7 +195,7 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
 
 
 @pytest.mark.parametrize("name", PLANTED)
-async def test_check_finds_what_was_planted(written: Books, name: str) -> None:
+async def test_check_finds_the_planted_error(written: Books, name: str) -> None:
     sql, checks, text = PLANTED[name]
     # $1: the waiting image job of the running execution. $2: the failed execution.
     sql = sql.replace("$1", f"'{written.running.image.job_id}'").replace(
@@ -215,13 +215,13 @@ async def test_check_finds_what_was_planted(written: Books, name: str) -> None:
     assert any(text in one.text for one in found), found
 
 
-def test_every_check_has_something_planted() -> None:
+def test_every_check_has_a_planted_error() -> None:
     assert set().union(*(checks for _, checks, _ in PLANTED.values())) == set(CHECKS) - {
         "append-only"
     }
 
 
-async def test_check_finds_a_right_to_change_the_ledger(books: Books) -> None:
+async def test_check_finds_a_grant_to_change_the_ledger(books: Books) -> None:
     await books.as_owner("GRANT UPDATE (amount_nano_usd) ON ledger_entries TO takeone_app")
     await books.as_owner("GRANT TRUNCATE ON audit_log TO takeone_system")
     assert await books.findings() == [
@@ -230,8 +230,8 @@ async def test_check_finds_a_right_to_change_the_ledger(books: Books) -> None:
     ]
 
 
-async def test_check_takes_a_lowered_limit_for_what_it_is(books: Books) -> None:
-    """What was held under the old limit is no finding; the audit log knows that limit."""
+async def test_check_accepts_holds_above_a_lowered_limit(books: Books) -> None:
+    """A hold under the old limit is no finding, because the audit log records that limit."""
     url = books.database.application_dsn
     limits = ("--monthly-usd", "0", "--monthly-videos", "0")
     assert (await run_admin(url, "users", "set-limits", books.user_id, *limits)).code == 0
@@ -245,13 +245,13 @@ async def test_check_takes_a_lowered_limit_for_what_it_is(books: Books) -> None:
     }
 
 
-async def test_check_takes_an_overage_past_the_limit_for_what_it_is(books: Books) -> None:
+async def test_check_accepts_an_overage_above_the_limit(books: Books) -> None:
     async with Database.open(books.database.application_dsn, max_connections=1) as database:
         await buy(database, books.running, "req-dear", 100 * LIMIT)
     assert await books.findings() == []
 
 
-async def test_check_command_says_that_everything_adds_up(written: Books) -> None:
+async def test_check_command_reports_a_balanced_ledger(written: Books) -> None:
     url = written.database.application_dsn
     said = await run_process(url, "ledger", "check", as_text=True)
     assert (said.code, said.err) == (0, "")
@@ -264,7 +264,7 @@ async def test_check_command_says_that_everything_adds_up(written: Books) -> Non
     )
 
 
-async def test_check_command_ends_with_1_and_a_line_for_each_finding(books: Books) -> None:
+async def test_check_command_exits_1_with_a_line_per_finding(books: Books) -> None:
     url = books.database.application_dsn
     await books.as_owner("UPDATE budgets SET settled_nano_usd = settled_nano_usd - 1")
     said = await run_process(url, "ledger", "check", as_text=True)
@@ -280,7 +280,7 @@ async def test_check_command_ends_with_1_and_a_line_for_each_finding(books: Book
 
 
 async def test_check_reads_one_snapshot_and_writes_nothing(books: Books) -> None:
-    """What commits while it reads is not half seen."""
+    """A transaction that commits during the check is not partly visible."""
     async with (
         Database.open(books.database.application_dsn, max_connections=2) as database,
         database.reading_all() as conn,

@@ -1,6 +1,7 @@
-"""Any sequence of operations on money, on real PostgreSQL, against a small model: the same sums
-after every step, nothing that the check of the books finds, and no hold where the model has no
-room.
+"""Random sequences of money operations on PostgreSQL, compared with a small model.
+
+After each operation the sums equal those of the model. A hold is refused exactly if it exceeds a
+limit.
 """
 
 import asyncio
@@ -53,8 +54,7 @@ pytestmark = pytest.mark.guarantee("G3", "G4")
 
 USERS = 2
 EMPTY = "TRUNCATE users, daily_spending, audit_log CASCADE; UPDATE service_limits SET daily_nano_usd = NULL"
-# A month goes by: everything that is there becomes a month older. In two moves, so that no two rows
-# ever meet.
+# Moves all rows one month back, in two steps so that no two rows ever collide.
 MONTH = """
 UPDATE budgets SET budget_month = budget_month + interval '1000 months';
 UPDATE budgets SET budget_month = budget_month - interval '1001 months';
@@ -86,9 +86,7 @@ def bench(postgres_server: PostgresServer, template_database: str) -> Generator[
 class Money(RuleBasedStateMachine):
     bench: Bench
     seen: set[str]
-    """What has happened in all sequences: entries by kind, refused holds, assumed costs taken back
-    for an orphan.
-    """
+    """The results reached in all sequences: entry kinds, refused holds, reversed assumed costs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +98,7 @@ class Money(RuleBasedStateMachine):
 
     @initialize(named=strategies.booleans())
     def begin(self, named: bool) -> None:
-        """With two jobs that were sent: nearly everything needs one."""
+        """Start with two sent jobs, which most rules require."""
         self.hold(0, 3_000_000, 300_000_000)
         for _ in range(2):
             self.send(0, named=named)
@@ -113,14 +111,14 @@ class Money(RuleBasedStateMachine):
             replace(step, quote=quote_at(NanoUsd(price)))
             for step, price in zip(new.steps, (image, video), strict=True)
         )
-        room = self.model.has_room(user_id, image + video)
+        fits = self.model.fits_limits(user_id, image + video)
         try:
             accepted = self.bench.run(accept(self.bench.database, replace(new, steps=tuple(steps))))
         except (BudgetExceededError, ServiceBudgetExceededError):
-            assert not room
+            assert not fits
             self.seen.add("refused")
             return
-        assert room, "a hold passed a limit"
+        assert fits, "a hold passed a limit"
         self.model.hold(accepted, (image, video))
 
     def _jobs(
@@ -136,7 +134,7 @@ class Money(RuleBasedStateMachine):
     @precondition(lambda self: self._jobs(sent=False, is_open=True))
     @rule(pick=picks, named=strategies.booleans())
     def send(self, pick: int, named: bool) -> None:
-        """named: the provider has answered; else nobody knows what became of it."""
+        """Send a job. named: the provider returned an id; otherwise the result is unknown."""
         jobs = self._jobs(sent=False, is_open=True)
         _, job = jobs[pick % len(jobs)]
         self.bench.run(self._send(job, self.bench.new_name() if named else None))
@@ -161,14 +159,14 @@ class Money(RuleBasedStateMachine):
         pick=picks, tenths=strategies.integers(0, 30), more=strategies.integers(0, 9), basis=bases
     )
     def settle(self, pick: int, tenths: int, more: int, basis: CostBasis) -> None:
-        """The first bill of a job: nothing, or up to three times what is held."""
+        """Settle the first bill of a job, with 0 to 3 times its hold."""
         job = self._held()[pick % len(self._held())]
         self._bill(job, job.held * tenths // 10 + more, basis)
 
     @precondition(lambda self: bool(self._ended()))
     @rule(pick=picks, cost=costs, again=strategies.booleans())
     def correct(self, pick: int, cost: int, again: bool) -> None:
-        """Another bill, by the provider's word. again: the same one."""
+        """Book another bill from the provider. again: repeat the same bill."""
         open_to_it = [
             job
             for job in self._ended()
@@ -194,7 +192,7 @@ class Money(RuleBasedStateMachine):
     @precondition(lambda self: any(not job.named for _, job in self._jobs(sent=True)))
     @rule(pick=picks)
     def release(self, pick: int) -> None:
-        """The provider's list has shown that it was never accepted."""
+        """Release a job that the provider's list proved to be never accepted."""
         jobs = [job for _, job in self._jobs(sent=True) if not job.named]
         job = jobs[pick % len(jobs)]
         assert self.bench.run(self._release(job.ref)) == self.model.release(job)
@@ -206,7 +204,7 @@ class Money(RuleBasedStateMachine):
     @precondition(lambda self: any(not job.orphan for _, job in self._jobs(sent=True)))
     @rule(pick=picks)
     def orphan(self, pick: int) -> None:
-        """Its send turns out to have bought something that it does not use."""
+        """Record a purchase of a send that its job does not use."""
         jobs = [(order, job) for order, job in self._jobs(sent=True) if not job.orphan]
         order, job = jobs[pick % len(jobs)]
         self.model.orphan(order, job, self.bench.run(self._orphan(job.ref)))
@@ -219,10 +217,8 @@ class Money(RuleBasedStateMachine):
 
     @precondition(lambda self: bool(self._nameless()))
     @rule(pick=picks, amount=costs.filter(bool))
-    def take_back(self, pick: int, amount: int) -> None:
-        """Its cost was assumed by hand; then its send turns out to be an orphan, with a bill of its
-        own.
-        """
+    def orphan_after_assumed_cost(self, pick: int, amount: int) -> None:
+        """Assume a job's cost, then record its send as an orphan with its own bill."""
         order, job = self._nameless()[pick % len(self._nameless())]
         self._bill(job, amount, CostBasis.ASSUMED)
         self.model.orphan(order, job, self.bench.run(self._orphan(job.ref)))
@@ -259,7 +255,7 @@ class Money(RuleBasedStateMachine):
         status=strategies.sampled_from([status for status in ExecutionStatus if status.ended]),
     )
     def end(self, pick: int, status: ExecutionStatus) -> None:
-        """Completed, failed, cancelled, or past its deadline: what was not sent goes back."""
+        """End an execution and release the holds of jobs that were not sent."""
         orders = self._open_orders()
         order = orders[pick % len(orders)]
         self.bench.run(self._end(order, status))
@@ -321,7 +317,7 @@ class Money(RuleBasedStateMachine):
         user=picks, price=prices, short=strategies.sampled_from([0, 1]), daily=strategies.booleans()
     )
     def hold_up_to_a_limit(self, user: int, price: int, short: int, daily: bool) -> None:
-        """With room for exactly this, or for a nano-dollar less."""
+        """Hold exactly the remaining amount, or one nano-dollar more than it."""
         model = self.model
         sums = (
             model.day_of(model.now)
@@ -331,12 +327,12 @@ class Money(RuleBasedStateMachine):
         limit = max(0, sums.held + sums.settled + 2 * price - short)
         self.change_daily_limit(
             limit if daily else None
-        )  # one limit at a time: no other one refuses first
+        )  # one limit at a time, so that no other limit refuses first
         self.change_limits(user, None if daily else limit, None)
         self.hold(user, price, price)
 
     @rule()
-    def let_a_month_go_by(self) -> None:
+    def advance_a_month(self) -> None:
         self.bench.run(self.bench.owner.execute(MONTH))
         self.model.now += 1
 
@@ -405,14 +401,14 @@ def _usd(nano_usd: int | None) -> str | None:
     return None if nano_usd is None else usd_text(nano_usd)
 
 
-@pytest.mark.timeout(600)  # when it fails, its sequence is made short
-def test_money_is_what_the_model_says_after_any_sequence_of_operations(bench: Bench) -> None:
+@pytest.mark.timeout(600)  # after a failure, hypothesis shrinks the sequence
+def test_ledger_matches_the_model_after_any_sequence(bench: Bench) -> None:
     Money.bench, Money.seen = bench, set()
     run_state_machine_as_test(
         Money,
         settings=settings(
             max_examples=35,
-            derandomize=True,  # what it has to reach, it reaches every time
+            derandomize=True,  # every run must reach the same results
             stateful_step_count=20,
             deadline=None,
             database=None,

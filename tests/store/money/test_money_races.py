@@ -1,7 +1,7 @@
-"""Late answers, callbacks, the sweep, cancels and hands, one upon the other: in the end the books
-say what the provider's own bill says, each bill is booked once, and no hold is left.
+"""Concurrent late answers, callbacks, reconciler runs, cancels and manual changes.
 
-The sequences that matter are made exact by locks and transactions left open, not by chance.
+The ledger always ends equal to the provider's bill: each bill is booked once and no hold remains.
+Locks and open transactions make the critical interleavings deterministic.
 """
 
 import asyncio
@@ -41,8 +41,9 @@ async def terminated(harness: ActivityHarness, one: Accepted) -> None:
 
 
 async def given_up(harness: ActivityHarness, fault: str) -> Accepted:
-    """Sent with a fault, terminated, and given up by the sweep; no list shows what became of it, if
-    it was accepted.
+    """Send with a fault, terminate the execution, and let the reconciler give the job up.
+
+    If the provider accepted the send, its list does not show it.
     """
     harness.sandbox.set(history_hidden=fault == "drop_after_accept")
     one = await harness.accepted()
@@ -57,7 +58,7 @@ async def given_up(harness: ActivityHarness, fault: str) -> Accepted:
 
 
 async def provider_ended(harness: ActivityHarness) -> str:
-    """The provider's id of the only job that it has accepted, when it has ended."""
+    """Wait until the only accepted job has ended; return its provider id."""
     await asyncio.to_thread(
         harness.sandbox.wait_until, lambda: harness.bill()[0]["state"] != "open"
     )
@@ -91,14 +92,14 @@ async def answered(harness: ActivityHarness, ref: JobRef, name: str, *, send: in
         await record_result(conn, ref, send, interpret(answer))
 
 
-async def swept(harness: ActivityHarness, rounds: int = 3) -> None:
+async def run_reconciler(harness: ActivityHarness, rounds: int = 3) -> None:
     for _ in range(rounds):
         await harness.as_owner("UPDATE jobs SET updated_at = now() - interval '2 min'")
         await harness.open_bills.settle()
 
 
 async def booked(harness: ActivityHarness, one: Accepted) -> tuple[int, int]:
-    """What the user has spent, and how much of it is still held; and the books balance."""
+    """Return the user's settled and held sums after checking that the ledger balances."""
     async with harness.database.as_system() as conn:
         await assert_books_balance(conn, one.user_id)
         row = await conn.fetchrow(
@@ -129,7 +130,7 @@ LEARNED = pytest.mark.parametrize(
 
 
 @LEARNED
-async def test_bill_settled_by_hand_is_corrected_when_its_id_is_learned(
+async def test_manual_settlement_is_corrected_when_the_id_arrives(
     harness: ActivityHarness, learn: Learn
 ) -> None:
     one = await given_up(harness, "drop_after_accept")
@@ -137,12 +138,12 @@ async def test_bill_settled_by_hand_is_corrected_when_its_id_is_learned(
     async with harness.database.as_system() as conn:
         await settle_by_hand(conn, one.image.job_id, NanoUsd(5 * billed(harness)))
     await learn(harness, one.image, name)
-    await swept(harness)
+    await run_reconciler(harness)
     assert await booked(harness, one) == (billed(harness), 0)
 
 
 @LEARNED
-async def test_hold_released_by_hand_is_paid_when_its_id_is_learned(
+async def test_manual_release_is_paid_when_the_id_arrives(
     harness: ActivityHarness, learn: Learn
 ) -> None:
     one = await given_up(harness, "drop_after_accept")
@@ -151,7 +152,7 @@ async def test_hold_released_by_hand_is_paid_when_its_id_is_learned(
         await release_by_hand(conn, one.image.job_id)
     for _ in range(2):
         await learn(harness, one.image, name)
-    await swept(harness)
+    await run_reconciler(harness)
     assert await booked(harness, one) == (billed(harness), 0)
 
 
@@ -159,12 +160,10 @@ async def test_hold_released_by_hand_is_paid_when_its_id_is_learned(
     "learn",
     [pytest.param(called_back, id="callback"), pytest.param(answered, id="answer")],
 )
-async def test_hold_released_by_hand_while_its_id_is_learned_is_paid(
+async def test_manual_release_is_paid_when_the_id_arrives_concurrently(
     harness: ActivityHarness, learn: Learn
 ) -> None:
-    """The late word comes while the release is not committed yet: it must not be bound to money
-    that is gone.
-    """
+    """The late id arrives before the release commits; it must not be bound to an ended charge."""
     one = await given_up(harness, "drop_after_accept")
     name = await provider_ended(harness)
     async with harness.database.as_system() as conn:
@@ -172,7 +171,7 @@ async def test_hold_released_by_hand_while_its_id_is_learned_is_paid(
         late = asyncio.ensure_future(learn(harness, one.image, name))
         await blocked(harness)
     await late
-    await swept(harness)
+    await run_reconciler(harness)
     assert await booked(harness, one) == (billed(harness), 0)
 
 
@@ -180,19 +179,17 @@ async def test_hold_released_by_hand_while_its_id_is_learned_is_paid(
     "learn",
     [pytest.param(called_back, id="callback"), pytest.param(answered, id="answer")],
 )
-async def test_hold_released_by_the_sweep_while_its_id_is_learned_is_paid(
+async def test_reconciler_release_is_paid_when_the_id_arrives_concurrently(
     harness: ActivityHarness, learn: Learn
 ) -> None:
-    """The sweep has read that nobody knows the send, and gives its hold back: the callback comes in
-    between.
-    """
+    """The callback arrives after the reconciler has read that the send is absent."""
     one = await given_up(harness, "drop_before_accept")
     await harness.as_owner(A_MINUTE_AGO, one.image.job_id)
     other = await harness.accepted()
     harness.sandbox.set(history_hidden=True)
     await harness.run(harness.jobs.submit, other.image)
     name = await provider_ended(harness)
-    # The purchase is the first one's: it was accepted after all, and the list had said otherwise.
+    # The first send was accepted although the provider's list did not show it.
     await harness.as_owner(
         "UPDATE jobs SET provider_job_id = 'gone', send_number = 1 WHERE job_id = $1",
         other.image.job_id,
@@ -204,19 +201,19 @@ async def test_hold_released_by_the_sweep_while_its_id_is_learned_is_paid(
             await connection.execute(
                 "SELECT FROM budgets WHERE user_id = $1 FOR UPDATE", one.user_id
             )
-            sweep = asyncio.ensure_future(swept(harness, rounds=1))
-            await blocked(harness)  # the release is written, and not committed
+            sweep = asyncio.ensure_future(run_reconciler(harness, rounds=1))
+            await blocked(harness)  # the release is written but not committed
             late = asyncio.ensure_future(learn(harness, one.image, name))
             await asyncio.sleep(0.3)
         await asyncio.gather(sweep, late)
     finally:
         await connection.close()
-    await swept(harness)
+    await run_reconciler(harness)
     assert await booked(harness, one) == (billed(harness), 0)
 
 
 async def blocked(harness: ActivityHarness) -> None:
-    """Until some transaction waits for another's lock."""
+    """Wait until a transaction waits for the lock of another."""
     connection = await asyncpg.connect(harness.owner_dsn)
     try:
         for _ in range(250):
@@ -228,10 +225,10 @@ async def blocked(harness: ActivityHarness) -> None:
     pytest.fail("nobody waits for a lock: the race did not happen")
 
 
-async def test_hold_goes_back_although_an_earlier_send_was_bought(harness: ActivityHarness) -> None:
-    """Send 1 was held to be absent and is an orphan now; send 2 was never accepted: its hold is
-    nobody's.
-    """
+async def test_hold_is_released_although_an_earlier_send_was_bought(
+    harness: ActivityHarness,
+) -> None:
+    """Send 1 appeared absent and is now an orphan; send 2 was never accepted, so its hold ends."""
     harness.sandbox.set(history_hidden=True)
     one = await harness.accepted()
     harness.sandbox.fault("drop_after_accept")
@@ -245,25 +242,27 @@ async def test_hold_goes_back_although_an_earlier_send_was_bought(harness: Activ
     await terminated(harness, one)
     harness.sandbox.set(history_hidden=False)
     await harness.as_owner(A_MINUTE_AGO, one.image.job_id)
-    await swept(harness)
+    await run_reconciler(harness)
     assert await booked(harness, one) == (billed(harness), 0)
 
 
-async def test_hold_goes_back_when_a_given_up_send_turns_out_to_be_refused(
+async def test_hold_is_released_when_a_late_answer_is_a_refusal(
     harness: ActivityHarness,
 ) -> None:
-    """The answer is certain, only late: no list has to be asked, and none would know."""
+    """A late but certain answer needs no lookup."""
     one = await given_up(harness, "drop_before_accept")
     harness.sandbox.set(history_hidden=True)
     refusal = Failure.of(FailureCode.PROVIDER_RATE_LIMITED)
     answer = CreateAnswer(outcome=CreateOutcome.NOT_ACCEPTED, failure=refusal, status_code=429)
     async with harness.database.as_user(one.user_id) as conn:
         await record_result(conn, one.image, 1, interpret(answer))
-    await swept(harness)
+    await run_reconciler(harness)
     assert await booked(harness, one) == (0, 0)
 
 
-async def test_bill_that_everybody_learns_at_once_is_booked_once(harness: ActivityHarness) -> None:
+async def test_bill_reported_by_all_sources_at_once_is_booked_once(
+    harness: ActivityHarness,
+) -> None:
     one = await given_up(harness, "drop_after_accept")
     name = await provider_ended(harness)
     await asyncio.gather(
@@ -272,13 +271,13 @@ async def test_bill_that_everybody_learns_at_once_is_booked_once(harness: Activi
         by_hand(harness, one.image, name),
         *(harness.open_bills.settle() for _ in range(2)),
     )
-    await swept(harness)
+    await run_reconciler(harness)
     assert await booked(harness, one) == (billed(harness), 0)
     async with harness.database.as_system() as conn:
         assert await conn.fetchval("SELECT count(*) FROM jobs WHERE orphan") == 0
 
 
-async def test_second_id_of_one_send_is_an_orphan_and_both_are_paid(
+async def test_second_id_of_a_send_is_a_paid_orphan(
     harness: ActivityHarness,
 ) -> None:
     one, other = await given_up(harness, "drop_after_accept"), await harness.accepted()
@@ -293,11 +292,11 @@ async def test_second_id_of_one_send_is_an_orphan_and_both_are_paid(
     for name in (*names, *names):
         await called_back(harness, one.image, name)
         await answered(harness, one.image, name)
-    await swept(harness)
+    await run_reconciler(harness)
     assert await booked(harness, one) == (billed(harness), 0)
 
 
-async def test_late_answer_and_a_look_up_of_the_same_send_do_not_block_each_other(
+async def test_late_answer_and_lookup_do_not_deadlock(
     harness: ActivityHarness,
 ) -> None:
     harness.sandbox.set(history_hidden=True)

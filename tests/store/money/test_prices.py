@@ -1,6 +1,4 @@
-"""The price that a job was quoted by stays with its charge: as it was written, and for as long as
-there is a bill.
-"""
+"""The quoted price of a job: stored with its charge and never changed."""
 
 from typing import Any
 
@@ -13,8 +11,8 @@ from core.domain.prices import price_from_json
 from core.store.database import Database
 from core.store.jobs.orphans import record_orphan
 from core.store.jobs.sends import begin_send, get_send
-from core.store.recovery.start_memo import Accepted as RecoveredExecution
 from core.store.recovery.start_memo import Rebuilt, get_accepted, rebuild
+from core.store.recovery.start_memo import StartMemo as RecoveredExecution
 from tests.support.rows import MEGAPIXEL, VIDEO_SECOND, accept, new_execution, new_user
 from tests.support.servers import FreshDatabase
 
@@ -36,7 +34,7 @@ async def test_price_of_a_job_is_read_with_its_send(fresh_database: FreshDatabas
         assert price_from_json(send.price) == MEGAPIXEL
 
 
-async def test_price_of_an_orphan_is_that_of_the_job_that_was_sent(
+async def test_price_of_an_orphan_is_that_of_its_job(
     fresh_database: FreshDatabase,
 ) -> None:
     async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
@@ -49,7 +47,7 @@ async def test_price_of_an_orphan_is_that_of_the_job_that_was_sent(
             assert price_from_json((await get_send(conn, orphan, 1)).price) == MEGAPIXEL
 
 
-async def test_price_comes_back_with_a_database_that_is_rebuilt(
+async def test_price_is_restored_with_a_rebuilt_database(
     fresh_database: FreshDatabase,
 ) -> None:
     async with Database.open(fresh_database.application_dsn, max_connections=2) as database:

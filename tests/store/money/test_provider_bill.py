@@ -30,20 +30,20 @@ async def bill(books: Books, folder: Path, text: str, *more: str) -> tuple[int |
     return ran.code, (ran.out or ran.err).splitlines()
 
 
-async def test_bill_that_is_the_ledger_has_no_finding(written: Books, tmp_path: Path) -> None:
+async def test_bill_equal_to_the_ledger_has_no_finding(written: Books, tmp_path: Path) -> None:
     code, lines = await bill(written, tmp_path, CSV.format(done=5 * IMAGE_PRICE))
     assert (code, lines[0]) == (0, "bill: 2 jobs, 0.01500008 USD billed, 0.01500008 USD settled")
-    # Its lines add up: a refund is a negative one.
+    # Lines of one job are added; a refund is a negative line.
     code, _ = await bill(
         written, tmp_path, CSV.format(done=6 * IMAGE_PRICE) + f"req-done,-{IMAGE_PRICE}\n"
     )
     assert code == 0
-    # The provider named: only its own lines and jobs.
+    # With --provider, only that provider's lines and jobs are compared.
     code, _ = await bill(written, tmp_path, "provider_job_id,nano_usd\n", "--provider", "replicate")
     assert code == 0
 
 
-async def test_bill_that_differs_is_told_line_by_line(written: Books, tmp_path: Path) -> None:
+async def test_differing_bill_is_reported_line_by_line(written: Books, tmp_path: Path) -> None:
     header = "provider,provider_job_id,nano_usd\n"
     text = header + "fal,req-done,1\nfal,req-nobody,500\nreplicate,req-orphan,80\nfal,zero,0\n"
     code, lines = await bill(written, tmp_path, text)
@@ -57,9 +57,7 @@ async def test_bill_that_differs_is_told_line_by_line(written: Books, tmp_path: 
     ]
 
 
-async def test_bill_of_what_is_not_settled_yet_is_open_and_no_finding(
-    books: Books, tmp_path: Path
-) -> None:
+async def test_unsettled_job_in_the_bill_is_no_finding(books: Books, tmp_path: Path) -> None:
     async with (
         Database.open(books.database.application_dsn, max_connections=1) as database,
         database.as_user(books.user_id) as conn,

@@ -1,6 +1,4 @@
-"""Users' own provider keys in rows: one current one, each opened in its own row alone, erased when
-nothing needs it.
-"""
+"""Users' own provider keys: one current key, bound to its row, erased when no job needs it."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -46,7 +44,7 @@ WAIT_SECONDS = 0.3
 async def database(
     postgres_server: PostgresServer, template_database: str
 ) -> AsyncGenerator[Database]:
-    """One for all tests here: each has users of its own."""
+    """Share one database among the tests of this module; each test creates its own users."""
     async with (
         new_database(postgres_server, template_database) as fresh,
         Database.open(fresh.application_dsn, max_connections=10) as opened,
@@ -84,7 +82,7 @@ async def erase(database: Database) -> list[ProviderKeyId]:
 
 
 async def bought(database: Database) -> tuple[Accepted, ProviderKey]:
-    """An execution whose image is at the provider, bought with its user's own key."""
+    """Return an execution whose image was submitted with its user's own key."""
     one = await accept(database, new_execution(await new_user(database)))
     key = await put(database, one.user_id)
     async with database.as_user(one.user_id) as conn:
@@ -102,7 +100,7 @@ async def settle(database: Database, job_id: JobId, user_id: UserId) -> None:
         await settle_charge(conn, job_id, NanoUsd(IMAGE_PRICE), CostBasis.COMPUTED)
 
 
-async def test_each_put_is_a_new_version_and_the_one_before_is_kept(database: Database) -> None:
+async def test_put_creates_a_version_and_keeps_the_previous_key(database: Database) -> None:
     user_id = await new_user(database)
     assert await current(database, user_id) is None
     first, second = await put(database, user_id), await put(database, user_id, SECOND)
@@ -118,7 +116,7 @@ async def test_each_put_is_a_new_version_and_the_one_before_is_kept(database: Da
     assert [(key.version, key.is_current) for key in listed] == [(2, True), (1, False)]
 
 
-async def test_puts_at_once_leave_one_current(database: Database) -> None:
+async def test_concurrent_puts_leave_one_current_key(database: Database) -> None:
     user_id = await new_user(database)
     made = await asyncio.gather(
         *(put(database, user_id, f"{FIRST}-{number}") for number in range(6))
@@ -129,7 +127,7 @@ async def test_puts_at_once_leave_one_current(database: Database) -> None:
     assert await current(database, user_id) == newest.provider_key_id
 
 
-async def test_key_lies_sealed_and_opens_in_its_own_row_alone(database: Database) -> None:
+async def test_key_is_sealed_and_opens_only_in_its_own_row(database: Database) -> None:
     ada, bob = await new_user(database), await new_user(database)
     hers, older, newer = (
         await put(database, ada),
@@ -148,7 +146,7 @@ async def test_key_lies_sealed_and_opens_in_its_own_row_alone(database: Database
         assert not any(FIRST.encode() in blob or b"first" in blob for blob in blobs)
         for row, blob in zip(
             rows, blobs[1:] + blobs[:1], strict=True
-        ):  # each gets that of another row
+        ):  # each row gets the secret of another row
             await conn.execute(
                 "UPDATE secrets SET sealed = $2 WHERE owner_id = $1",
                 row.provider_key_id,
@@ -178,7 +176,7 @@ async def test_key_of_another_user_is_neither_seen_nor_used(database: Database) 
                 )
 
 
-async def test_job_takes_no_key_of_another_provider(database: Database) -> None:
+async def test_job_cannot_use_a_key_of_another_provider(database: Database) -> None:
     one, _ = await bought(database)
     other = await put(database, one.user_id, provider="replicate")
     with pytest.raises(asyncpg.ForeignKeyViolationError):
@@ -190,7 +188,7 @@ async def test_job_takes_no_key_of_another_provider(database: Database) -> None:
             )
 
 
-async def test_what_a_test_said_is_kept(database: Database) -> None:
+async def test_result_of_a_key_test_is_stored(database: Database) -> None:
     user_id = await new_user(database)
     key = await put(database, user_id)
     async with database.as_user(user_id) as conn:
@@ -201,7 +199,7 @@ async def test_what_a_test_said_is_kept(database: Database) -> None:
     assert listed.tested_at is not None
 
 
-async def test_key_that_nothing_needs_is_erased_and_the_current_one_never(
+async def test_unneeded_key_is_erased_but_never_the_current_key(
     database: Database,
 ) -> None:
     user_id = await new_user(database)
@@ -224,9 +222,7 @@ async def test_key_that_nothing_needs_is_erased_and_the_current_one_never(
 
 
 @pytest.mark.parametrize("how", ["replaced", "deleted"])
-async def test_key_is_kept_until_the_last_job_bought_with_it_has_its_bill(
-    database: Database, how: str
-) -> None:
+async def test_key_is_kept_until_its_last_bill_is_settled(database: Database, how: str) -> None:
     one, key = await bought(database)
     if how == "replaced":
         await put(database, one.user_id, SECOND)
@@ -241,20 +237,20 @@ async def test_key_is_kept_until_the_last_job_bought_with_it_has_its_bill(
             conn, one.image.job_id, JobState.COMPLETED, None, expected=(JobState.SUBMITTED,)
         )
     assert kept.open_jobs == 1
-    assert key.provider_key_id not in await erase(database)  # ended, and its bill is open
+    assert key.provider_key_id not in await erase(
+        database
+    )  # the job has ended but its bill is open
     await settle(database, one.image.job_id, one.user_id)
     assert key.provider_key_id not in await erase(
         database
-    )  # its file may have to be asked for again
+    )  # its output may have to be requested again
     async with database.as_user(one.user_id) as conn:
         await end(conn, one)
     assert key.provider_key_id in await erase(database)
 
 
 async def test_key_of_an_orphan_is_kept_until_its_bill(database: Database) -> None:
-    """A superseded send that was accepted after all is ended and billed with the key it was sent
-    with.
-    """
+    """A superseded send that was accepted is ended and billed with the key of that send."""
     one = await accept(database, new_execution(await new_user(database)))
     first = await put(database, one.user_id)
     async with database.as_user(one.user_id) as conn:
@@ -265,7 +261,7 @@ async def test_key_of_an_orphan_is_kept_until_its_bill(database: Database) -> No
         await begin_send(conn, one.image, 2, REQUEST, {}, provider_key_id=second.provider_key_id)
     assert first.provider_key_id not in await erase(
         database
-    )  # the job is open: its first send may still turn up
+    )  # the job is open, so its first send may still be found
     async with database.as_user(one.user_id) as conn:
         orphan = await record_orphan(conn, one.image.job_id, 1, handle(f"late-{one.image.job_id}"))
         assert orphan is not None
@@ -282,12 +278,10 @@ async def test_key_of_an_orphan_is_kept_until_its_bill(database: Database) -> No
     assert first.provider_key_id in await erase(database)
 
 
-async def test_key_that_something_is_about_to_be_bought_with_is_not_erased(
+async def test_key_of_an_uncommitted_intent_is_not_erased(
     database: Database,
 ) -> None:
-    """The intent has chosen the key and not committed: whoever deletes it waits, and then sees the
-    job.
-    """
+    """A deletion waits for the intent that chose the key to commit, and then sees the job."""
     one = await accept(database, new_execution(await new_user(database)))
     key = await put(database, one.user_id)
 
@@ -308,7 +302,7 @@ async def test_key_that_something_is_about_to_be_bought_with_is_not_erased(
 
 
 async def test_intent_that_waits_for_a_replacement_gets_the_new_key(database: Database) -> None:
-    """Not the service's own, which would be somebody else's money."""
+    """The service's key would charge the wrong account."""
     user_id = await new_user(database)
     await put(database, user_id)
     async with database.as_user(user_id) as conn:
@@ -319,7 +313,7 @@ async def test_intent_that_waits_for_a_replacement_gets_the_new_key(database: Da
     assert await waiting == second.provider_key_id
 
 
-async def test_intent_that_waits_for_a_deletion_gets_none(database: Database) -> None:
+async def test_intent_that_waits_for_a_deletion_gets_no_key(database: Database) -> None:
     user_id = await new_user(database)
     await put(database, user_id)
     async with database.as_user(user_id) as conn:

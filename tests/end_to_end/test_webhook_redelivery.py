@@ -1,6 +1,4 @@
-"""The webhook desk on the whole stack: an endpoint says 410, is enabled again, and gets what it has
-missed.
-"""
+"""Webhook redelivery: an endpoint returns 410, is enabled again and receives what it missed."""
 
 from typing import Any
 
@@ -25,7 +23,7 @@ async def received(world: World, receiver: Receiver, count: int) -> None:
     await world.until_true(came, lambda: f"received: {receiver.received}", seconds=40)
 
 
-async def test_default_endpoint_that_said_410_gets_what_it_missed_signed_with_both_secrets(
+async def test_reenabled_endpoint_receives_missed_events_with_both_signatures(
     world: World,
 ) -> None:
     async with Receiver.open(reply(410), reply(200)) as receiver:
