@@ -45,6 +45,7 @@ CLEAN = (
     "core/store/webhooks/",
     "core/webhooks/",
     "deploy/",
+    "sandbox/",
     "tests/activities/",
     "tests/bench/",
     "tests/end_to_end/",
