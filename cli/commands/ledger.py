@@ -1,4 +1,4 @@
-"""`takeone-admin ledger`: the consistency of the ledger, and its comparison with a bill."""
+"""`takeone-admin ledger`: checks of the ledger, and its comparison with a bill."""
 
 import asyncio
 from dataclasses import asdict
