@@ -116,7 +116,7 @@ class WebhookActivities:
                 else:
                     number = None
                     # Recorded, so that the reconciler does not take it for a lost delivery.
-                    await webhooks.put_back(conn, order, seconds=retry_seconds)
+                    await webhooks.defer_delivery(conn, order, seconds=retry_seconds)
             if number is None:
                 _raise_no_slot(retry_seconds)
             return await self._send_and_record(order, webhook, secrets, number)

@@ -17,7 +17,7 @@ PROGRAM = "takeone-admin"
 
 app = typer.Typer(
     name=PROGRAM,
-    help="Operate Takeone: users, keys, limits, jobs that need a decision, pauses, and the books.\n\n"
+    help="Operate Takeone: users, keys, limits, jobs that need a decision, pauses, and the ledger.\n\n"
     "Commands read and write the database directly. Every change is recorded in the audit log; "
     "secrets are printed once. Each command prints a table, or JSON with --json.",
     epilog="Settings: DATABASE_URL and ENCRYPTION_KEYS, from the environment or .env. "

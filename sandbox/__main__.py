@@ -38,7 +38,7 @@ def main() -> int:
     )
     sys.stdout.flush()
     for number in (signal.SIGTERM, signal.SIGINT):
-        # The server stops on them, and then raises them again; by then there is nothing left to do.
+        # The server stops on these signals and then raises them again, after its shutdown.
         signal.signal(number, _ignore)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, proxy_headers=False, lifespan="on", timeout_graceful_shutdown=1,
@@ -49,12 +49,13 @@ def main() -> int:
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """A signal handler."""
+    """Ignore the signal."""
 
 
 def _listener(options: Options) -> socket.socket:
-    """Bound before anything is said, so that the line at the start is true and port 0 gets its
-    number.
+    """Return a bound socket.
+
+    It is bound before the start line is printed, so that port 0 has its number by then.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         options.host, options.port, type=socket.SOCK_STREAM

@@ -1,5 +1,6 @@
-"""The test bench: faults, settings, the bill, and what has happened so far. No key:
-loopback only.
+"""The control routes: faults, settings, the bill and records of past calls.
+
+They need no key: serve them on a loopback address only.
 """
 
 import json
@@ -12,34 +13,34 @@ from starlette.routing import BaseRoute, Route
 
 from sandbox.callbacks.sender import Callbacks
 from sandbox.faults.book import Fault, FaultBook, FaultError
-from sandbox.faults.breakpoints import HOWS, ParkingLot
-from sandbox.http.exchange import json_answer
-from sandbox.http.route_context import Desk
+from sandbox.faults.breakpoints import RELEASE_MODES, Breakpoints
+from sandbox.http.exchange import json_response
+from sandbox.http.route_context import RouteContext
 from sandbox.jobs.store import job_view
-from sandbox.settings import Json, Settings, SettingsError, as_object, changed
+from sandbox.settings import Json, Settings, SettingsError, as_object, with_changes
 
 
-class Switchboard:
-    """The settings in force."""
+class ActiveSettings:
+    """The settings in force and those to return to on a reset."""
 
-    def __init__(self, start: Settings) -> None:
-        self.start = start
-        self.now = start
+    def __init__(self, initial: Settings) -> None:
+        self.initial = initial
+        self.current = initial
 
 
 class Control:
     def __init__(
         self,
-        switchboard: Switchboard,
-        desk: Desk,
+        settings: ActiveSettings,
+        context: RouteContext,
         faults: FaultBook,
-        lot: ParkingLot,
+        breakpoints: Breakpoints,
         callbacks: Callbacks,
     ) -> None:
-        self._switchboard = switchboard
-        self._desk = desk
+        self._settings = settings
+        self._context = context
         self._faults = faults
-        self._lot = lot
+        self._breakpoints = breakpoints
         self._callbacks = callbacks
 
     def routes(self) -> list[BaseRoute]:
@@ -66,85 +67,92 @@ class Control:
         ]
 
     async def bill(self, request: Request) -> Response:
-        return json_answer(self._desk.workshop.bill.view())
+        return json_response(self._context.runner.bill.view())
 
     async def jobs(self, request: Request) -> Response:
-        return json_answer({"jobs": [job_view(job) for job in self._desk.jobs.all()]})
+        return json_response({"jobs": [job_view(job) for job in self._context.jobs.all()]})
 
     async def callbacks(self, request: Request) -> Response:
-        return json_answer({"callbacks": self._callbacks.tries})
+        return json_response({"callbacks": self._callbacks.tries})
 
     async def requests(self, request: Request) -> Response:
-        return json_answer(self._desk.requests_view())
+        return json_response(self._context.requests_view())
 
     async def calls(self, request: Request) -> Response:
-        return json_answer({"calls": list(self._desk.exchange.calls)})
+        return json_response({"calls": list(self._context.exchange.calls)})
 
     async def settings(self, request: Request) -> Response:
-        return json_answer(asdict(self._switchboard.now))
+        return json_response(asdict(self._settings.current))
 
     async def change_settings(self, request: Request) -> Response:
         try:
-            self._switchboard.now = changed(self._switchboard.now, await _object(request))
+            self._settings.current = with_changes(self._settings.current, await _object(request))
         except (SettingsError, ValueError) as error:
-            return json_answer({"error": str(error)}, 422)
-        return json_answer(asdict(self._switchboard.now))
+            return json_response({"error": str(error)}, 422)
+        return json_response(asdict(self._settings.current))
 
     async def faults(self, request: Request) -> Response:
-        return json_answer({"faults": [self._view(fault) for fault in self._faults.all()]})
+        return json_response({"faults": [self._view(fault) for fault in self._faults.all()]})
 
     def _view(self, fault: Fault) -> Json:
-        calls = self._lot.views(fault.id)
+        calls = self._breakpoints.views(fault.id)
         held = sum(call["state"] == "parked" for call in calls)
         return fault.view() | {"parked": held, "parked_total": len(calls), "parked_calls": calls}
 
     async def release(self, request: Request) -> Response:
         order = as_object(json.loads(await request.body() or b"{}")) or {}
         fault_id, how = order.get("id"), order.get("how", "go_on")
-        if set(order) - {"id", "how"} or how not in HOWS or not isinstance(fault_id, str | None):
-            return json_answer(
-                {"error": f"id is of a fault, or absent; how one of {', '.join(HOWS)}"}, 422
+        if (
+            set(order) - {"id", "how"}
+            or how not in RELEASE_MODES
+            or not isinstance(fault_id, str | None)
+        ):
+            return json_response(
+                {
+                    "error": f"id must be a fault's id or absent, and how one of {', '.join(RELEASE_MODES)}"
+                },
+                422,
             )
-        return json_answer({"released": self._lot.release(fault_id, how)})
+        return json_response({"released": self._breakpoints.release(fault_id, how)})
 
     async def add_fault(self, request: Request) -> Response:
         try:
             fault = self._faults.add(await _object(request))
         except (FaultError, ValueError) as error:
-            return json_answer({"error": str(error)}, 422)
-        return json_answer(self._view(fault), 201)
+            return json_response({"error": str(error)}, 422)
+        return json_response(self._view(fault), 201)
 
     async def remove_faults(self, request: Request) -> Response:
         self._faults.clear()
-        self._lot.release(None, "go_on")
+        self._breakpoints.release(None, "go_on")
         return Response(status_code=204)
 
     async def remove_fault(self, request: Request) -> Response:
         removed = self._faults.remove(request.path_params["id"])
-        self._lot.release(request.path_params["id"], "go_on")
+        self._breakpoints.release(request.path_params["id"], "go_on")
         return (
-            Response(status_code=204) if removed else json_answer({"error": "no such fault"}, 404)
+            Response(status_code=204) if removed else json_response({"error": "no such fault"}, 404)
         )
 
     async def reset(self, request: Request) -> Response:
-        """Forget everything and begin a new bill file; settings are as at the start again."""
-        self._lot.clear()
-        await self._desk.workshop.stop()
-        await self._desk.workshop.bill.start_anew()
-        self._desk.jobs.clear()
-        self._desk.clear()
-        self._desk.exchange.calls.clear()
+        """Delete all jobs and records, start a new bill file and restore the initial settings."""
+        self._breakpoints.clear()
+        await self._context.runner.stop()
+        await self._context.runner.bill.rotate()
+        self._context.jobs.clear()
+        self._context.clear()
+        self._context.exchange.calls.clear()
         self._faults.clear()
         self._callbacks.tries.clear()
-        self._switchboard.now = self._switchboard.start
+        self._settings.current = self._settings.initial
         return Response(status_code=204)
 
     async def health(self, request: Request) -> Response:
-        return json_answer({"status": "ok"})
+        return json_response({"status": "ok"})
 
 
 async def _object(request: Request) -> Json:
     body = as_object(json.loads(await request.body()))
     if body is None:
-        raise ValueError("a JSON object is expected")
+        raise ValueError("the body must be a JSON object")
     return body

@@ -1,4 +1,4 @@
-"""The models on offer: what input they take, what they make of it, and what it costs.
+"""The offered models: their input fields, the output that they produce and their prices.
 
 Inputs, defaults and prices as the vendors published them (read 2026-09 to 2026-11).
 """
@@ -27,17 +27,17 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """One input field that the model refuses. Each vendor words it in its own way."""
+    """An input field that the model rejects. Each vendor has its own error format."""
 
     field: str
     rule: Literal["required", "type", "choice", "minimum", "maximum"]
-    asked: Field
+    spec: Field
     value: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is to be made, with every default filled in."""
+    """The output to produce, with every default filled in."""
 
     kind: Literal["image", "video"]
     prompt: str
@@ -49,17 +49,17 @@ class Order:
     seconds: int = 0
     resolution: str = ""
     source_url: str | None = None
-    # the picture's own shape decides; width and height are then a guess until it has been loaded
+    # True: the source picture's shape decides; width and height are an estimate until it is loaded
     follows_source: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """units: the billed quantity in the model's own unit."""
+    """A price: `units` is the billed quantity in the model's own unit."""
 
     units: int
     unit_nano_usd: int
-    first_units: int = 0  # covered by `first_nano_usd`, however few are used
+    first_units: int = 0  # covered by `first_nano_usd`, a minimum charge
     first_nano_usd: int = 0
 
     @property
@@ -81,32 +81,30 @@ class Model:
 
 
 def violations(model: Model, body: Mapping[str, Any]) -> list[Violation]:
-    """Everything wrong with an input; unknown fields are ignored, as the vendors do."""
-    found: list[Violation] = []
-    for name, asked in model.fields.items():
+    """Return all violations in an input; unknown fields are ignored, as the vendors do."""
+    broken: list[Violation] = []
+    for name, spec in model.fields.items():
         value = body.get(name)
         if value is None:
-            if asked.required:
-                found.append(Violation(field=name, rule="required", asked=asked))
+            if spec.required:
+                broken.append(Violation(field=name, rule="required", spec=spec))
             continue
-        rule = _broken_rule(asked, value)
+        rule = _broken_rule(spec, value)
         if rule is not None:
-            found.append(Violation(field=name, rule=rule, asked=asked, value=value))
-    return found
+            broken.append(Violation(field=name, rule=rule, spec=spec, value=value))
+    return broken
 
 
-def _broken_rule(
-    asked: Field, value: Any
-) -> Literal["type", "choice", "minimum", "maximum"] | None:
-    if asked.kind == "size" and isinstance(value, dict):
+def _broken_rule(spec: Field, value: Any) -> Literal["type", "choice", "minimum", "maximum"] | None:
+    if spec.kind == "size" and isinstance(value, dict):
         return None if _is_size(value) else "type"  # pyright: ignore[reportUnknownArgumentType] # JSON
-    if asked.choices:
-        return None if value in asked.choices else "choice"
-    if not _has_type(asked.kind, value):
+    if spec.choices:
+        return None if value in spec.choices else "choice"
+    if not _has_type(spec.kind, value):
         return "type"
-    if asked.minimum is not None and value < asked.minimum:
+    if spec.minimum is not None and value < spec.minimum:
         return "minimum"
-    if asked.maximum is not None and value > asked.maximum:
+    if spec.maximum is not None and value > spec.maximum:
         return "maximum"
     return None
 
@@ -132,10 +130,10 @@ def _is_size(value: dict[Any, Any]) -> bool:
     )
 
 
-def _filled(fields: Mapping[str, Field], body: Json) -> Json:
+def _with_defaults(fields: Mapping[str, Field], body: Json) -> Json:
     return {
-        name: body[name] if body.get(name) is not None else asked.default
-        for name, asked in fields.items()
+        name: body[name] if body.get(name) is not None else spec.default
+        for name, spec in fields.items()
     }
 
 
@@ -144,7 +142,7 @@ ASPECT_RATIOS = ("16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "9:21")
 
 
 def video_size(resolution: str, aspect_ratio: str) -> tuple[int, int]:
-    """Width and height; the long side is rounded up to a multiple of 16 (480p 16:9 is 864x480)."""
+    """Return width and height; the long side is a multiple of 16 (480p 16:9 is 864x480)."""
     across, down = (int(part) for part in aspect_ratio.split(":"))
     short = SHORT_SIDE[resolution]
     long = math.ceil(short * max(across, down) / min(across, down) / 16) * 16
@@ -161,8 +159,8 @@ def nearest_aspect_ratio(width: int, height: int) -> str:
     return min(ASPECT_RATIOS, key=distance)
 
 
-def fitted(order: Order, width: int, height: int) -> Order:
-    """The order once its source picture's size is known."""
+def fit_to_source(order: Order, width: int, height: int) -> Order:
+    """Return the order with the size that follows from its source picture."""
     if not order.follows_source:
         return order
     new_width, new_height = video_size(order.resolution, nearest_aspect_ratio(width, height))
@@ -198,7 +196,7 @@ FAL_FLUX_FIELDS: Mapping[str, Field] = {
 
 
 def _fal_flux_order(body: Json) -> Order:
-    filled = _filled(FAL_FLUX_FIELDS, body)
+    filled = _with_defaults(FAL_FLUX_FIELDS, body)
     size = as_object(filled["image_size"])
     width, height = (size["width"], size["height"]) if size else FAL_SIZES[filled["image_size"]]
     return Order(
@@ -208,7 +206,7 @@ def _fal_flux_order(body: Json) -> Order:
 
 
 def _megapixel_price(order: Order) -> Price:
-    """$0.003 a megapixel, each picture rounded up."""
+    """Return $0.003 per megapixel, with each picture rounded up."""
     return Price(
         units=order.count * math.ceil(order.width * order.height / 1_000_000),
         unit_nano_usd=3_000_000,
@@ -229,7 +227,7 @@ FAL_SEEDANCE_FIELDS: Mapping[str, Field] = {
 
 
 def _fal_seedance_order(body: Json) -> Order:
-    filled = _filled(FAL_SEEDANCE_FIELDS, body)
+    filled = _with_defaults(FAL_SEEDANCE_FIELDS, body)
     follows = filled["aspect_ratio"] == "auto"
     width, height = video_size(filled["resolution"], "16:9" if follows else filled["aspect_ratio"])
     return Order(
@@ -240,7 +238,7 @@ def _fal_seedance_order(body: Json) -> Order:
 
 
 def _token_price(order: Order) -> Price:
-    """$2.50 a million tokens; tokens = height x width x 24 x seconds / 1024, rounded up."""
+    """Return $2.50 per million tokens: height x width x 24 x seconds / 1024, rounded up."""
     tokens = math.ceil(order.height * order.width * FRAMES_PER_SECOND * order.seconds / 1024)
     return Price(units=tokens, unit_nano_usd=2_500)
 
@@ -256,7 +254,7 @@ FAL_KLING_FIELDS: Mapping[str, Field] = {
 
 
 def _fal_kling_order(body: Json) -> Order:
-    filled = _filled(FAL_KLING_FIELDS, body)
+    filled = _with_defaults(FAL_KLING_FIELDS, body)
     return Order(
         kind="video", prompt=filled["prompt"], seed=None, width=1280, height=720,
         seconds=int(filled["duration"]), resolution="720p", source_url=filled["image_url"], follows_source=True,
@@ -264,7 +262,7 @@ def _fal_kling_order(body: Json) -> Order:
 
 
 def _kling_price(order: Order) -> Price:
-    """$0.35 for five seconds, then $0.07 a second."""
+    """Return $0.35 for the first five seconds, then $0.07 per second."""
     return Price(
         units=order.seconds, unit_nano_usd=70_000_000, first_units=5, first_nano_usd=350_000_000
     )
@@ -290,7 +288,7 @@ REPLICATE_FLUX_FIELDS: Mapping[str, Field] = {
 
 
 def _replicate_flux_order(body: Json) -> Order:
-    filled = _filled(REPLICATE_FLUX_FIELDS, body)
+    filled = _with_defaults(REPLICATE_FLUX_FIELDS, body)
     width, height = REPLICATE_FLUX_SIZES[filled["aspect_ratio"]]
     if filled["megapixels"] == "0.25":
         width, height = width // 2, height // 2
@@ -301,7 +299,7 @@ def _replicate_flux_order(body: Json) -> Order:
 
 
 def _picture_price(order: Order) -> Price:
-    """$0.003 a picture."""
+    """Return $0.003 per picture."""
     return Price(units=order.count, unit_nano_usd=3_000_000)
 
 
@@ -319,7 +317,7 @@ REPLICATE_SEEDANCE_FIELDS: Mapping[str, Field] = {
 
 
 def _replicate_seedance_order(body: Json) -> Order:
-    filled = _filled(REPLICATE_SEEDANCE_FIELDS, body)
+    filled = _with_defaults(REPLICATE_SEEDANCE_FIELDS, body)
     width, height = video_size(filled["resolution"], filled["aspect_ratio"])
     return Order(
         kind="video", prompt=filled["prompt"], seed=filled["seed"], width=width, height=height,
@@ -332,7 +330,7 @@ REPLICATE_SECOND_NANO_USD = {"480p": 30_000_000, "720p": 60_000_000, "1080p": 15
 
 
 def _second_price(order: Order) -> Price:
-    """$0.03, $0.06 or $0.15 a second of output, by resolution."""
+    """Return $0.03, $0.06 or $0.15 per second of output, by resolution."""
     return Price(units=order.seconds, unit_nano_usd=REPLICATE_SECOND_NANO_USD[order.resolution])
 
 

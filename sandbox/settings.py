@@ -1,9 +1,9 @@
-"""What the sandbox is started with (Options) and what can be changed while it runs (Settings)."""
+"""Start options of the sandbox and the settings that can change while it runs."""
 
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,45 +12,39 @@ Json = dict[str, Any]
 
 
 def as_object(value: Any) -> Json | None:
-    """A JSON value, if it is an object."""
+    """Return a JSON value if it is an object."""
     return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType] # JSON keys are strings
 
 
-DEFAULT_WEBHOOK_SECRET = "whsec_c2FuZGJveC1yZXBsaWNhdGUtd2ViaG9vay1zZWNyZXQ="  # noqa: S105 # public on purpose: local runs verify with it
+DEFAULT_WEBHOOK_SECRET = "whsec_c2FuZGJveC1yZXBsaWNhdGUtd2ViaG9vay1zZWNyZXQ="  # noqa: S105 # public: local runs verify with it
 DAY_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Changeable by `PUT /__control/settings`; back to the start values on reset. Times
-    in seconds.
-    """
+    """Settings that `PUT /__control/settings` changes and a reset restores. Times in seconds."""
 
     image_seconds: float = 1.0
     video_seconds: float = 4.0
     submit_seconds: float = 0.0
-    queue_seconds: float = (
-        0.2  # the part of the latency a job waits before it runs; at most half of it
-    )
-    history_lag_seconds: float = 0.0  # how late lists and history learn of a job
+    queue_seconds: float = 0.2  # the part of the latency spent queued; at most half of it
+    history_lag_seconds: float = 0.0  # delay until a job appears in lists and history
     history_hides_running: bool = True  # fal's history: unfinished requests are not shown
-    list_hides_running: bool = False  # Replicate's list: likewise (the vendor's does show them)
-    history_hidden: bool = False  # lists and history answer, and show nothing
-    # fal: 7 days, Replicate: 1 hour, unless set here for both
+    list_hides_running: bool = False  # the same for Replicate's list (the vendor's shows them)
+    history_hidden: bool = False  # lists and history return empty pages
+    # For both vendors; None: 7 days for fal, 1 hour for Replicate.
     result_life_seconds: float | None = None
-    # Replicate removes input, output and logs after an hour; fal its payloads after 30 days
+    # None: Replicate removes input, output and logs after 1 hour, fal its payloads after 30 days.
     data_life_seconds: float | None = None
     callbacks: bool = True
     callback_retry_seconds: list[float] = field(default_factory=lambda: [1.0, 2.0, 4.0, 8.0, 16.0])
     callback_timeout_seconds: float = 15.0
-    tiny_media: bool = (
-        False  # 64 pixels wide, cached; durations, prices and billed units stay as asked
-    )
-    fal_validates_at_submit: bool = (
-        False  # the real queue accepts anything, and the model refuses it
-    )
-    replicate_creates_per_minute: int = 0  # 0: no limit; the vendor's is 600
-    revoked_keys: tuple[str, ...] = ()  # answered with 401, of whatever account
+    # Files are 64 pixels wide and cached; durations, prices and billed units do not change.
+    tiny_media: bool = False
+    # False: like the real queue, accept any input and let the model reject it.
+    fal_validates_at_submit: bool = False
+    replicate_creates_per_minute: int = 0  # 0: no limit; the vendor's limit is 600
+    revoked_keys: tuple[str, ...] = ()  # rejected with 401, for every account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +62,11 @@ class Options:
 
 
 class SettingsError(ValueError):
-    """A setting that doesn't exist, or has the wrong type."""
+    """The setting does not exist or the value has the wrong type."""
 
 
-def changed(settings: Settings, changes: Json) -> Settings:
-    """Settings with the named ones replaced. Raises SettingsError; then nothing is changed."""
+def with_changes(settings: Settings, changes: Json) -> Settings:
+    """Return the settings with these changes. Raise SettingsError if any of them is invalid."""
     known = {item.name: item for item in fields(Settings)}
     checked: Json = {}
     for name, value in changes.items():
@@ -96,116 +90,81 @@ def _checked(name: str, value: Any, example: Any) -> Any:
         return None
     elif isinstance(value, int | float) and _is_number(value) and value >= 0:
         return int(value) if isinstance(example, int) else float(value)
-    raise SettingsError(f"setting {name!r} can't be {value!r}")
+    raise SettingsError(f"setting {name!r} cannot be {value!r}")
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+# Option, type, default and help; the environment variable is SANDBOX_ and the option's name.
+OPTIONS: tuple[tuple[str, Callable[[str], Any], str | None, str], ...] = (
+    ("--host", str, "127.0.0.1", "SANDBOX_HOST (127.0.0.1)"),
+    ("--port", int, "8090", "SANDBOX_PORT (8090)"),
+    ("--data-dir", Path, "var/sandbox",
+     "jobs, files and the bill; SANDBOX_DATA_DIR (var/sandbox)"),
+    ("--public-url", str, None,
+     "start of the addresses in responses; SANDBOX_PUBLIC_URL (the Host header of the request)"),
+    ("--image-seconds", float, "1.0", "latency of an image; SANDBOX_IMAGE_SECONDS (1.0)"),
+    ("--video-seconds", float, "4.0", "latency of a video; SANDBOX_VIDEO_SECONDS (4.0)"),
+    ("--submit-seconds", float, "0.0",
+     "latency of the response to a create call; SANDBOX_SUBMIT_SECONDS (0.0)"),
+    ("--settings", str, "{}",
+     "initial settings as a JSON object, as for PUT /__control/settings; SANDBOX_SETTINGS (none)"),
+    ("--fal-key", str, None,
+     "if set, other fal keys get 401; SANDBOX_FAL_KEY (any non-empty key is valid)"),
+    ("--replicate-token", str, None,
+     "if set, other Replicate tokens get 401; SANDBOX_REPLICATE_TOKEN (any non-empty token)"),
+    ("--replicate-webhook-secret", str, DEFAULT_WEBHOOK_SECRET,
+     f"signs Replicate callbacks; SANDBOX_REPLICATE_WEBHOOK_SECRET ({DEFAULT_WEBHOOK_SECRET})"),
+    ("--tls-cert", Path, None, "PEM file; SANDBOX_TLS_CERT (no TLS)"),
+    ("--tls-key", Path, None, "PEM file; SANDBOX_TLS_KEY (no TLS)"),
+)  # fmt: skip
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sandbox",
-        description="A stand-in for fal's queue API and Replicate's predictions API, on HTTP, with a bill "
-        "of its own and faults on command. See sandbox/README.md.",
-        epilog="Each option can also be given as an environment variable, named in its line.",
+        description="A stand-in for fal's queue API and Replicate's predictions API over HTTP, with its "
+        "own bill and with faults on request. See sandbox/README.md.",
+        epilog="Each option can also be set by the environment variable in its line.",
     )
-    env = os.environ.get
-    add = parser.add_argument
-    add("--host", default=env("SANDBOX_HOST", "127.0.0.1"), help="SANDBOX_HOST (127.0.0.1)")
-    add("--port", type=int, default=env("SANDBOX_PORT", "8090"), help="SANDBOX_PORT (8090)")
-    add(
-        "--data-dir",
-        type=Path,
-        default=env("SANDBOX_DATA_DIR", "var/sandbox"),
-        help="jobs, files and the bill; SANDBOX_DATA_DIR (var/sandbox)",
-    )
-    add(
-        "--public-url",
-        default=env("SANDBOX_PUBLIC_URL"),
-        help="start of the addresses in answers; SANDBOX_PUBLIC_URL (the Host header of the request)",
-    )
-    add(
-        "--image-seconds",
-        type=float,
-        default=env("SANDBOX_IMAGE_SECONDS", "1.0"),
-        help="latency of an image; SANDBOX_IMAGE_SECONDS (1.0)",
-    )
-    add(
-        "--video-seconds",
-        type=float,
-        default=env("SANDBOX_VIDEO_SECONDS", "4.0"),
-        help="latency of a video; SANDBOX_VIDEO_SECONDS (4.0)",
-    )
-    add(
-        "--submit-seconds",
-        type=float,
-        default=env("SANDBOX_SUBMIT_SECONDS", "0.0"),
-        help="latency of the answer to a create call; SANDBOX_SUBMIT_SECONDS (0.0)",
-    )
-    add(
-        "--settings",
-        default=env("SANDBOX_SETTINGS", "{}"),
-        metavar="JSON",
-        help="start values of any settings, as for PUT /__control/settings; SANDBOX_SETTINGS (none)",
-    )
-    add(
-        "--fal-key",
-        default=env("SANDBOX_FAL_KEY"),
-        help="if given, other fal keys get 401; SANDBOX_FAL_KEY (any non-empty key is taken)",
-    )
-    add(
-        "--replicate-token",
-        default=env("SANDBOX_REPLICATE_TOKEN"),
-        help="if given, other Replicate tokens get 401; SANDBOX_REPLICATE_TOKEN (any non-empty one)",
-    )
-    add(
-        "--replicate-webhook-secret",
-        default=env("SANDBOX_REPLICATE_WEBHOOK_SECRET", DEFAULT_WEBHOOK_SECRET),
-        help=f"signs Replicate callbacks; SANDBOX_REPLICATE_WEBHOOK_SECRET ({DEFAULT_WEBHOOK_SECRET})",
-    )
-    add(
-        "--tls-cert",
-        type=Path,
-        default=env("SANDBOX_TLS_CERT"),
-        help="PEM file; SANDBOX_TLS_CERT (no TLS)",
-    )
-    add(
-        "--tls-key",
-        type=Path,
-        default=env("SANDBOX_TLS_KEY"),
-        help="PEM file; SANDBOX_TLS_KEY (no TLS)",
-    )
+    for option, kind, default, text in OPTIONS:
+        variable = f"SANDBOX_{option.removeprefix('--').replace('-', '_').upper()}"
+        parser.add_argument(
+            option, type=kind, default=os.environ.get(variable, default), help=text,
+            metavar="JSON" if option == "--settings" else None,
+        )  # fmt: skip
     return parser
 
 
 def options_from(arguments: Sequence[str]) -> Options:
-    """Options from the command line, else from the environment. Ends the process on wrong ones."""
+    """Return the options from the command line, else the environment. Exit on invalid options."""
     parser = _parser()
-    given = parser.parse_args(arguments)
-    if (given.tls_cert is None) != (given.tls_key is None):
+    parsed = parser.parse_args(arguments)
+    if (parsed.tls_cert is None) != (parsed.tls_key is None):
         parser.error("--tls-cert and --tls-key go together")
     for name in ("image_seconds", "video_seconds", "submit_seconds"):
-        if getattr(given, name) < 0:
-            parser.error(f"--{name.replace('_', '-')} can't be negative")
+        if getattr(parsed, name) < 0:
+            parser.error(f"--{name.replace('_', '-')} cannot be negative")
     seconds = {
-        name: getattr(given, name) for name in ("image_seconds", "video_seconds", "submit_seconds")
+        name: getattr(parsed, name) for name in ("image_seconds", "video_seconds", "submit_seconds")
     }
     try:
-        settings = changed(Settings(**seconds), as_object(json.loads(given.settings)) or {})
+        settings = with_changes(Settings(**seconds), as_object(json.loads(parsed.settings)) or {})
     except ValueError as error:
         parser.error(f"--settings: {error}")
-    if not given.replicate_webhook_secret.startswith("whsec_"):
+    if not parsed.replicate_webhook_secret.startswith("whsec_"):
         parser.error("--replicate-webhook-secret must start with whsec_")
     return Options(
-        host=given.host,
-        port=given.port,
-        data_dir=given.data_dir,
-        public_url=given.public_url.rstrip("/") if given.public_url else None,
-        fal_key=given.fal_key or None,
-        replicate_token=given.replicate_token or None,
-        replicate_webhook_secret=given.replicate_webhook_secret,
-        tls_cert=given.tls_cert,
-        tls_key=given.tls_key,
+        host=parsed.host,
+        port=parsed.port,
+        data_dir=parsed.data_dir,
+        public_url=parsed.public_url.rstrip("/") if parsed.public_url else None,
+        fal_key=parsed.fal_key or None,
+        replicate_token=parsed.replicate_token or None,
+        replicate_webhook_secret=parsed.replicate_webhook_secret,
+        tls_cert=parsed.tls_cert,
+        tls_key=parsed.tls_key,
         settings=settings,
     )

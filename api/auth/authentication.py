@@ -61,7 +61,7 @@ async def authenticate(
 
 
 async def _by_key(request: Request, services: Services, key: ApiKey) -> Caller:
-    async with services.database.alone() as conn:
+    async with services.database.without_transaction() as conn:
         admission = await admit_request(conn, key, class_of(request), services.rates)
     if admission is None or not key.matches(admission.secret_sha256) or not admission.usable:
         raise _unauthenticated()
@@ -80,7 +80,7 @@ async def _by_token(request: Request, services: Services, issuer: Issuer, token:
         raise _unauthenticated() from None
     except KeysUnavailableError:
         raise unavailable(ISSUER_UNREACHABLE) from None
-    async with services.database.alone() as conn:
+    async with services.database.without_transaction() as conn:
         admission = await admit_identity(
             conn,
             identity.issuer,

@@ -1,4 +1,4 @@
-"""`takeone-admin ledger`: the consistency of the books, and their comparison with a bill."""
+"""`takeone-admin ledger`: checks of the ledger, and its comparison with a bill."""
 
 import asyncio
 from dataclasses import asdict
@@ -21,7 +21,9 @@ from core.store.money.reports.provider_bill import (
 )
 from core.store.operator import RefusedError, row_json
 
-app = typer.Typer(help="Check the books, alone or against a provider's bill.", no_args_is_help=True)
+app = typer.Typer(
+    help="Check the ledger, alone or against a provider's bill.", no_args_is_help=True
+)
 
 
 @app.command(

@@ -1,10 +1,24 @@
 """Every way a request can fail, as one closed list of codes.
 
-| who must act | for example |
-|---|---|
-| the user | invalid_request, not_found, budget_exceeded, content_moderated |
-| the operator | provider_auth_failed, service_budget_exceeded, submission_unknown |
-| none, a later attempt may succeed | provider_rate_limited, storage_unavailable |
+    the request             invalid_request, unauthenticated, insufficient_scope, not_found,
+                            method_not_allowed, unsupported_media_type, payload_too_large,
+                            malformed_request, request_timed_out, idempotency_conflict,
+                            idempotency_in_progress, rate_limited, budget_exceeded,
+                            max_cost_exceeded, open_limit_reached, content_moderated,
+                            provider_rejected_input, provider_key_refused, execution_not_ended,
+                            nothing_to_retry, possible_double_cost, endpoint_exists,
+                            endpoint_disabled
+    the operator must act   provider_auth_failed, provider_credit_exhausted,
+                            provider_model_unavailable, provider_not_accepting,
+                            service_budget_exceeded
+    usually temporary       provider_rate_limited, provider_unavailable, storage_unavailable,
+                            service_unavailable
+    the outcome of a job    provider_failed, provider_timed_out, provider_empty_output,
+                            provider_bad_response, submission_unknown, output_expired,
+                            output_invalid, output_too_large, output_address_refused,
+                            deadline_exceeded
+    ended by request        cancelled, terminated
+    a defect of the service internal_error
 
 Two total tables map this list: to Temporal errors (core/platform/temporal/failures.py) and to HTTP
 responses (api/http/problems.py).

@@ -1,6 +1,4 @@
-"""Ids: a prefix that shows the kind, and a UUIDv7 in hex, so that ids sort by the time they were
-made.
-"""
+"""Ids: a prefix that shows the kind, then a UUIDv7 in hex, so that ids sort by creation time."""
 
 from datetime import date
 from hashlib import sha256
@@ -18,7 +16,7 @@ EventId = NewType("EventId", str)
 EndpointId = NewType("EndpointId", str)
 ProviderKeyId = NewType("ProviderKeyId", str)
 ProviderJobId = NewType("ProviderJobId", str)
-"""The id a provider gave to a job. Theirs, so no prefix of ours."""
+"""The provider's id of a job, without a prefix of this service."""
 
 
 def _new(prefix: str) -> str:
@@ -66,29 +64,33 @@ def new_secret_id() -> str:
 
 
 def derived_event_id(execution_id: ExecutionId, generation: int) -> EventId:
-    """The event of an end. Whoever ends this generation, and however often (a restored database),
-    says the same id.
+    """Return the id of the event of a generation's end.
+
+    It is always the same, so a second end after a database restore sends no second event.
     """
     return EventId(_derived("evt_", execution_id, str(generation)))
 
 
 def threshold_event_id(user_id: UserId, month: date, measure: str, percent: int) -> EventId:
-    """The event of a month's threshold: told once, also by a database that was restored to before
-    it.
+    """Return the id of the event of a month's threshold.
+
+    It is always the same, so a database restore does not send the event a second time.
     """
     return EventId(_derived("evt_", user_id, f"{month:%Y-%m}/{measure}/{percent}"))
 
 
 def derived_asset_id(job_id: JobId, output_number: int) -> AssetId:
-    """A file that is recorded again, after a database was restored, keeps the address that was
-    given out.
+    """Return the id of an output file of a job.
+
+    It is always the same, so a file recorded again after a database restore keeps its address.
     """
     return AssetId(_derived("asset_", job_id, str(output_number)))
 
 
 def _derived(prefix: str, parent: str, name: str) -> str:
-    """A UUIDv7 with the time of the parent's id; its 74 random bits are a hash."""
-    made = parent.rpartition("_")[2][:12]
+    """Return a UUIDv7 with the time of the parent's id and a hash as its 74 random bits."""
+    time_digits = parent.rpartition("_")[2][:12]
     bits = int.from_bytes(sha256(f"{prefix}{parent}/{name}".encode()).digest()[:10], "big")
     variant = 0x8000 | bits & 0x3FFF
-    return f"{prefix}{made}7{bits >> 14 & 0xFFF:03x}{variant:04x}{bits >> 26 & 0xFFFFFFFFFFFF:012x}"
+    random_digits = f"7{bits >> 14 & 0xFFF:03x}{variant:04x}{bits >> 26 & 0xFFFFFFFFFFFF:012x}"
+    return f"{prefix}{time_digits}{random_digits}"

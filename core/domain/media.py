@@ -1,9 +1,8 @@
-"""Files that providers make: which kinds and content types we keep, and what can be wrong with one.
+"""Files that providers produce: the accepted content types, their detection, and their errors.
 
-What a file is, is read from its first bytes and never from a header or a name: those are claims of
-somebody else, and a browser would act on them. The table is our own because the `filetype` package
-calls QuickTime files that also name `isom` MP4, and does not know plain `iso5`, `iso6` or `dash`
-files (1.2.0).
+A file's type is read from its first bytes. Headers and names are not trusted, because browsers act
+on the type that this service sends. The `filetype` package (1.2.0) is not used: it detects
+QuickTime files that also list `isom` as MP4, and does not detect plain `iso5`, `iso6` and `dash`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 SNIFF_BYTES = 256
-"""How many first bytes decide. A WebM header names its type within the first hundred."""
+"""Number of first bytes that are read. A WebM header contains its type within the first hundred."""
 
 
 class MediaKind(StrEnum):
@@ -26,8 +25,7 @@ CONTENT_TYPES: dict[MediaKind, frozenset[str]] = {
     MediaKind.VIDEO: frozenset({"video/mp4", "video/webm", "video/quicktime"}),
     MediaKind.AUDIO: frozenset({"audio/mpeg", "audio/wav", "audio/ogg", "audio/flac", "audio/mp4"}),
 }
-"""Nothing here can carry a script (no SVG, no HTML): the files are shown inline under our address.
-"""
+"""No type that can contain a script (SVG, HTML), because files are served inline on our domain."""
 
 
 EXTENSIONS: dict[str, str] = {
@@ -43,7 +41,7 @@ EXTENSIONS: dict[str, str] = {
     "audio/flac": "flac",
     "audio/mp4": "m4a",
 }
-"""What a stored file's name ends in, for each content type we keep."""
+"""File name extension of each stored content type."""
 
 
 class MediaError(Exception):
@@ -66,56 +64,47 @@ class MediaError(Exception):
 
 
 class WrongContentError(MediaError):
-    """The first bytes are not of an allowed type. Fetching again gives the same: the operator asks
-    the provider.
-    """
+    """The first bytes are not of an allowed type, and another fetch returns the same file."""
 
 
 class TooLargeError(MediaError):
-    """The file passes the size limit. The user asks for less, or the operator raises the limit."""
+    """The file exceeds the size limit."""
 
 
 class SourceGoneError(MediaError):
-    """The provider gives the file out no more (403, 404, 410 …). Only buying it again helps: its
-    user decides.
-    """
+    """The provider no longer serves the file (403, 404, 410 …), so it must be bought again."""
 
 
 class SourceRefusedError(MediaError):
-    """The file lies where we do not call: inside a private network. The operator allows it, or asks
-    the provider.
-    """
+    """The file's address may not be called, for example because it is in a private network."""
 
 
 class TruncatedError(MediaError):
-    """The provider's answer ended before the file did. We fetch it again."""
+    """The provider's response ended before the end of the file."""
 
     retryable = True
 
 
 class SourceUnavailableError(MediaError):
-    """The provider's file server failed, stalled or was too slow. We fetch the file again."""
+    """The provider's file server failed, stalled or was too slow."""
 
     retryable = True
 
 
 class StorageUnavailableError(MediaError):
-    """Our object storage failed or could not be reached. We store again; if it lasts, the operator
-    looks.
-    """
+    """The object storage failed or could not be reached."""
 
     retryable = True
 
 
 class StorageRefusedError(MediaError):
-    """Our object storage refuses: wrong bucket, keys or rights. The operator mends what the text
-    names.
-    """
+    """The object storage refused the request: wrong bucket, keys or permissions."""
 
 
 def content_type_of(head: bytes) -> str | None:
-    """The content type that a file's first SNIFF_BYTES show; None if it is none
-    of CONTENT_TYPES.
+    """Return the content type that the first SNIFF_BYTES of a file show.
+
+    None: the file has none of CONTENT_TYPES.
     """
     for magic, content_type in _MAGIC:
         if head.startswith(magic):
@@ -130,7 +119,7 @@ def content_type_of(head: bytes) -> str | None:
 
 
 def require_kind(head: bytes, expected: MediaKind) -> str:
-    """The content type of a file that must be of this kind, else WrongContentError."""
+    """Return the content type of a file of this kind. Raise WrongContentError for another kind."""
     content_type = content_type_of(head)
     if content_type not in CONTENT_TYPES[expected]:
         seen = content_type or f"unknown bytes {head[:12].hex(' ')}"
@@ -165,9 +154,7 @@ _NOT_VIDEO_BRANDS = frozenset(
 
 
 def _iso_media_type(brand: bytes) -> str | None:
-    """By the major brand alone: it says how the file is meant to be read, the others how else it
-    can be.
-    """
+    """Return the content type for a major brand; the compatible brands do not define the type."""
     if brand == b"qt  ":
         return "video/quicktime"
     if brand in {b"M4A ", b"M4B ", b"M4P ", b"F4A "}:
@@ -176,8 +163,9 @@ def _iso_media_type(brand: bytes) -> str | None:
 
 
 def _is_mp3_frame(head: bytes) -> bool:
-    """An MPEG layer III frame header with no reserved value (a UTF-16 mark or a JPEG does not
-    pass).
+    """Return whether a file starts with an MPEG layer III frame header without reserved values.
+
+    The check for reserved values rejects a UTF-16 byte order mark and a JPEG.
     """
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return False

@@ -1,8 +1,7 @@
-"""Money is an integer of nano-USD inside and a decimal string on the wire.
+"""Money: an integer of nano-USD in the service, a decimal string in requests and responses.
 
-One rounding rule, used once, at the price book.
-
-Nano, because fal bills in nano-dollars and $0.00015 a character must be exact.
+The unit is the nano-dollar because fal bills in it and $0.00015 per character must be exact.
+Amounts are rounded in one place, where the price book prices a quantity.
 """
 
 from decimal import ROUND_HALF_UP, Decimal
@@ -15,9 +14,7 @@ _ONE = Decimal(1)
 
 
 def nano_usd(usd: str) -> NanoUsd:
-    """A written dollar amount ("0.003") as nano-USD. Raises ValueError for anything finer than a
-    nano-dollar.
-    """
+    """Convert decimal text in USD ("0.003"). Raise ValueError if it is finer than a nano-dollar."""
     nano = Decimal(usd) * NANO_PER_USD
     if nano != nano.to_integral_value():
         raise ValueError(f"{usd} USD is finer than a nano-dollar")
@@ -25,14 +22,12 @@ def nano_usd(usd: str) -> NanoUsd:
 
 
 def round_nano_usd(exact_nano_usd: Decimal) -> NanoUsd:
-    """The one rounding rule: half up, to a whole nano-dollar."""
+    """Round half up to a whole nano-dollar."""
     return NanoUsd(int(exact_nano_usd.quantize(_ONE, rounding=ROUND_HALF_UP)))
 
 
 def usd_text(amount_nano_usd: int) -> str:
-    """Nano-USD as the decimal string of the wire: exact, without trailing zeros ("0.003", "12",
-    "-0.5").
-    """
+    """Return nano-USD as exact decimal text without trailing zeros ("0.003", "12", "-0.5")."""
     sign = "-" if amount_nano_usd < 0 else ""
     whole, nano = divmod(abs(amount_nano_usd), NANO_PER_USD)
     fraction = f"{nano:09d}".rstrip("0")

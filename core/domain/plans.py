@@ -1,4 +1,4 @@
-"""Plans: the steps of an execution, what each needs from others, and how far along it is."""
+"""Plans: the steps of an execution, their dependencies, and their progress."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,8 +17,10 @@ class StepKind(StrEnum):
 
 
 class OnFailure(StrEnum):
-    """STOP: no new submits, paid siblings that run are finished and stored. CONTINUE: the plan goes
-    on without it.
+    """The effect of a failed step on its plan.
+
+    STOP: nothing more is submitted; running jobs are paid, so they are finished and stored.
+    CONTINUE: the other steps continue.
     """
 
     STOP = "stop"
@@ -66,7 +68,7 @@ class Plan:
             for need in step.needs:
                 if need not in names[:position]:
                     raise ValueError(
-                        f"step {step.name!r} needs {need!r}, which does not come before it"
+                        f"step {step.name!r} needs {need!r}, which must be an earlier step"
                     )
 
     def step(self, name: str) -> Step:
@@ -83,9 +85,9 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """What a step asks of a model, in our words; an adapter translates it.
+    """A step's input in provider-independent form, which the provider's adapter translates.
 
-    None: the model's default, sent explicitly if it bears price.
+    None: the model's default, sent explicitly if it affects the price.
     """
 
     prompt: str
@@ -105,11 +107,11 @@ class StepProgress:
 
 
 def progress_percent(steps: Sequence[StepProgress], now: datetime) -> int:
-    """0 to 99, weighted by usual durations; 100 belongs to the completed execution alone.
+    """Return 0 to 99, weighted by usual durations; only a completed execution has 100.
 
-    Never falls within a generation: a step that runs counts by its age, at most nine tenths of its
-    weight, until it is done; one that failed or was cancelled on the way goes on counting like
-    that, or its end would take it all back.
+    The value never falls within a generation. A running step counts by its age, up to 90 % of its
+    weight. A failed or cancelled step keeps counting in the same way, so that its end does not
+    reduce the value.
     """
     total = sum(step.usual_seconds for step in steps)
     done = 0.0
@@ -123,7 +125,7 @@ def progress_percent(steps: Sequence[StepProgress], now: datetime) -> int:
 
 
 def parameters_to_json(parameters: Parameters) -> dict[str, object]:
-    """For the row of the step; leaves out what was not asked for."""
+    """Return the parameters for the step's row, without those that are not set."""
     plain: dict[str, object] = {"prompt": parameters.prompt}
     for name in ("duration_seconds", "resolution", "aspect_ratio", "seed"):
         value: object = getattr(parameters, name)
@@ -135,7 +137,7 @@ def parameters_to_json(parameters: Parameters) -> dict[str, object]:
 
 
 def parameters_from_json(plain: Mapping[str, object]) -> Parameters:
-    """The inverse of parameters_to_json. Raises TypeError for a row that was not written by it."""
+    """Read the output of parameters_to_json. Raise TypeError for anything else."""
     image = plain.get("image")
     return Parameters(
         prompt=_text(plain["prompt"]) or "",
@@ -152,7 +154,7 @@ def plan_to_json(plan: Plan) -> dict[str, object]:
 
 
 def plan_from_json(plain: Mapping[str, object]) -> Plan:
-    """The inverse of plan_to_json. Raises TypeError or ValueError for anything else."""
+    """Read the output of plan_to_json. Raise TypeError or ValueError for anything else."""
     match plain:
         case {
             "type": str(type_),

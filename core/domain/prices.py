@@ -1,6 +1,4 @@
-"""Prices: what a unit of a model costs, what a job of it may cost, and how that is kept with the
-money it holds.
-"""
+"""Prices per unit, quotes of jobs, and the form in which a price is stored with its charge."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +10,7 @@ from core.domain.money import NANO_PER_USD, NanoUsd
 
 
 class Unit(StrEnum):
-    """What providers count. How a job is counted in each: core.providers.pricing.count."""
+    """The units that providers bill; core.providers.pricing.count counts a job in each of them."""
 
     IMAGE = "image"
     MEGAPIXEL = "megapixel"
@@ -24,11 +22,11 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What one unit of a model costs: an entry of the price book.
+    """The cost of one unit of a model: an entry of the price book.
 
-    unit_nano_usd: exact, also below a nano-dollar.
-    when: the parameters this price is for ({"resolution": "720p"}); empty: always.
-    source, read_on: where the number was read, and the day (ISO).
+    unit_nano_usd: exact, may have a fraction.
+    when: the parameters for which the price applies ({"resolution": "720p"}); empty: all.
+    source, read_on: where the price was read, and the day (ISO 8601).
     """
 
     unit: Unit
@@ -43,18 +41,18 @@ class Price:
 
     @property
     def unit_usd_text(self) -> str:
-        """As on the wire: exact, without trailing zeros ("0.0000025")."""
+        """The price in USD as exact decimal text without trailing zeros ("0.0000025")."""
         usd = self.unit_nano_usd.scaleb(1 - len(str(NANO_PER_USD)))
         return format(usd.normalize(), "f") if usd else "0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """What a job may cost. price: the entry it is counted by; kept with the hold, and what the job
-    is settled by.
+    """The possible cost of a job.
 
-    low, expected: of a job that completes; estimates. worst: the most that the price book allows;
-    this is held.
+    price: the entry of the price book, stored with the hold; the job is settled at it.
+    low, expected: estimates for a job that completes.
+    worst: the highest cost by the price book; this amount is held.
     """
 
     price: Price
@@ -64,11 +62,11 @@ class Quote:
 
     def __post_init__(self) -> None:
         if not 0 <= self.low_nano_usd <= self.expected_nano_usd <= self.worst_nano_usd:
-            raise ValueError("a quote is 0 <= low <= expected <= worst")
+            raise ValueError("a quote must satisfy 0 <= low <= expected <= worst")
 
 
 def price_to_json(price: Price) -> dict[str, object]:
-    """For the row of the charge that is held at it."""
+    """Return the price for the row of a charge."""
     return {
         "unit": price.unit.value,
         "unit_nano_usd": str(price.unit_nano_usd),
@@ -79,7 +77,7 @@ def price_to_json(price: Price) -> dict[str, object]:
 
 
 def price_from_json(plain: Mapping[str, object]) -> Price:
-    """The inverse of price_to_json. Raises TypeError or ValueError for anything else."""
+    """Read the output of price_to_json. Raise TypeError or ValueError for anything else."""
     match plain:
         case {
             "unit": str(unit),

@@ -1,6 +1,6 @@
-"""What a retry keeps, what it goes on with, and what it buys again.
+"""The decision of a retry for each step: keep its result, continue its job, or buy it again.
 
-Pure: decided from the purchases of each step, as they are under the lock of their execution.
+The decision depends only on the purchases of the steps, read under the lock of their execution.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,10 +20,11 @@ _FILE_IS_LOST: Final = frozenset(
 
 
 class Fate(StrEnum):
-    """KEPT: completed, and its file is stored or may still be fetched. CONTINUED: the same purchase
-    goes on.
+    """The decision for a step.
 
-    BOUGHT: a new job supersedes the last one.
+    KEPT: the step completed, and its file is stored or may still be fetched.
+    CONTINUED: the retry waits for the existing job.
+    BOUGHT: a new job replaces the last one.
     """
 
     KEPT = "kept"
@@ -33,11 +34,12 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purchase:
-    """One job of a step, whichever generation bought it.
+    """One job of a step, of any generation.
 
-    report: how the provider says it ended; None: it has not said. produced: that report lists
-    files. stored: we hold them all. bill_open: its real cost is not booked; cost_nano_usd is then
-    the most it may be: what was held for it, of an orphan for its step.
+    report: the end state that the provider reported; None: none yet.
+    produced: the report lists files. stored: all of them are in object storage.
+    bill_open: the real cost is not booked. cost_nano_usd is then the highest possible cost: the
+    amount held for the job or, for an orphan, for its step.
     """
 
     job_id: JobId
@@ -57,11 +59,12 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRetry:
-    """job: what is kept or continued; of a step that is bought, none. last: the step's latest
-    purchase so far.
+    """The decision for one step of a retry.
 
-    doubtful: of a step that is bought, the purchases that may still complete and be billed: buying
-    it again may cost it twice.
+    last: the step's latest purchase so far.
+    job: the purchase that is kept or continued; None if the step is bought again.
+    doubtful: for a step that is bought again, the purchases that may still complete and be billed,
+    so that the step may cost twice.
     """
 
     step: Step
@@ -74,61 +77,74 @@ class StepRetry:
 def decide_retry(
     plan: Plan, purchases: Sequence[Purchase], error: FailureCode | None
 ) -> tuple[StepRetry, ...]:
-    """purchases: of all steps, of each the oldest first. error: what the execution ended with."""
+    """Decide for each step of the plan.
+
+    purchases: those of all steps, oldest first within a step.
+    error: the failure with which the execution ended.
+    """
     last = {purchase.step: purchase for purchase in purchases if not purchase.orphan}
     decided: list[StepRetry] = []
     for step in plan.steps:
         users = [last[other.name] for other in plan.steps if step.name in other.needs]
-        lost = _is_lost(error if step.name == plan.result_step else None, users)
-        earlier = [one for one in purchases if one.step == step.name and one is not last[step.name]]
-        decided.append(_decide(step, last[step.name], earlier, lost=lost))
+        lost = _file_is_lost(error if step.name == plan.result_step else None, users)
+        latest = last[step.name]
+        earlier = [
+            purchase
+            for purchase in purchases
+            if purchase.step == step.name and purchase is not latest
+        ]
+        decided.append(_decide(step, latest, earlier, lost=lost))
     return tuple(decided)
 
 
 def _decide(step: Step, last: Purchase, earlier: Sequence[Purchase], *, lost: bool) -> StepRetry:
     if last.state.ended and _completed(last) and (last.stored or not lost):
         return StepRetry(step=step, fate=Fate.KEPT, last=last, job=last)
-    if _goes_on(last):
+    if _can_continue(last):
         return StepRetry(step=step, fate=Fate.CONTINUED, last=last, job=last)
-    late = [one for one in earlier if _came_late(one)]
-    if late:
-        return StepRetry(step=step, fate=Fate.KEPT, last=last, job=late[-1])
-    doubtful = tuple(one for one in (last, *earlier) if _may_still_come(one))
+    unused = [purchase for purchase in earlier if _completed_unused(purchase)]
+    if unused:
+        return StepRetry(step=step, fate=Fate.KEPT, last=last, job=unused[-1])
+    doubtful = tuple(purchase for purchase in (last, *earlier) if _outcome_is_unknown(purchase))
     return StepRetry(step=step, fate=Fate.BOUGHT, last=last, job=None, doubtful=doubtful)
 
 
-def _is_lost(error: FailureCode | None, users: Iterable[Purchase]) -> bool:
-    """Whether a file that is not stored cannot be had any more: storing it said so, or the step
-    that needs it.
+def _file_is_lost(error: FailureCode | None, users: Iterable[Purchase]) -> bool:
+    """Return whether a file that is not stored can no longer be fetched.
+
+    error: the failure of storing it. users: the purchases of the steps that need it.
     """
     return error in _FILE_IS_LOST or any(
         user.failure in _FILE_IS_LOST
-        and not user.has_provider_id  # with one, it is its own file that is gone
+        and not user.has_provider_id  # otherwise the failure is about the user's own file
         for user in users
     )
 
 
 def _completed(purchase: Purchase) -> bool:
-    """Also one that was given up: its late report stands."""
+    """Return whether the provider reported a result, possibly after the job was given up."""
     return purchase.report is JobState.COMPLETED and purchase.produced
 
 
-def _came_late(purchase: Purchase) -> bool:
-    """Bought beside the step's later jobs, and completed when nobody waited for it. One that was
-    used before, and then superseded, has lost its file.
+def _completed_unused(purchase: Purchase) -> bool:
+    """Return whether an earlier purchase completed after it was replaced, so its file is unused.
+
+    An earlier purchase whose file was used was replaced because that file is lost.
     """
     given_up = purchase.state in (JobState.FAILED, JobState.CANCELLED)
     return _completed(purchase) and (given_up or (purchase.orphan and purchase.state.ended))
 
 
-def _may_still_come(purchase: Purchase) -> bool:
-    """Nobody knows its end, whoever bought it: the last one, one before it, or an orphan."""
+def _outcome_is_unknown(purchase: Purchase) -> bool:
+    """Return whether a purchase was sent and the provider has not reported its end."""
     return purchase.sent and purchase.bill_open and purchase.report is None
 
 
-def _goes_on(purchase: Purchase) -> bool:
-    """Not ended, or given up although the provider has it; unless the provider was told to
-    end it.
+def _can_continue(purchase: Purchase) -> bool:
+    """Return whether the retry can wait for this job instead of buying another.
+
+    True for a job that has not ended, and for a job that was given up but accepted by the provider,
+    unless a cancel was sent.
     """
     if not purchase.state.ended:
         return (

@@ -1,16 +1,15 @@
-"""What a credential may be used for. Each stands for itself: `admin` implies neither of
-the others.
-"""
+"""The scopes of a credential; no scope implies another."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class Scope(StrEnum):
-    """read: look at what is the user's. generate: start, change, cancel and retry work, and spend
-    with it.
+    """A permission of a credential.
 
-    admin: what outlives a request: API keys, provider keys, endpoints and their secrets.
+    read: read the user's data.
+    generate: start, change, cancel and retry executions, which spends money.
+    admin: manage API keys, provider keys, and webhook endpoints with their secrets.
     """
 
     READ = "read"
@@ -20,4 +19,4 @@ class Scope(StrEnum):
 
 ALL_SCOPES: Final = frozenset(Scope)
 USUAL_SCOPES: Final = frozenset({Scope.READ, Scope.GENERATE})
-"""What an application needs that orders videos, and all that it gets where nothing is said."""
+"""The scopes that an application needs to generate videos, and the default of a credential."""

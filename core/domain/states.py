@@ -1,7 +1,7 @@
-"""The states of executions, jobs and charges, and the moves between them.
+"""The states of executions, jobs and charges, and the transitions between them.
 
-Every move in SQL names the state it expects; zero rows is an answer. These tables are what the SQL
-is tested against.
+Each transition in SQL checks the current state and changes no row if it differs. Tests compare the
+SQL with these tables.
 """
 
 from enum import StrEnum
@@ -25,9 +25,11 @@ class ExecutionStatus(StrEnum):
 
 
 class JobState(StrEnum):
-    """WAITING: may be sent. SUBMITTING: intent committed, the answer is out.
+    """The state of a job.
 
-    UNKNOWN: sent perhaps; it is looked up, never re-sent.
+    WAITING: may be sent.
+    SUBMITTING: the intent to send is committed, and there is no response yet.
+    UNKNOWN: perhaps sent; the job is looked up and never sent again.
     """
 
     WAITING = "waiting"
@@ -44,9 +46,11 @@ class JobState(StrEnum):
 
 
 class ChargeState(StrEnum):
-    """HELD: money is set aside, the bill is open. SETTLED: the real cost is booked.
+    """The state of a charge.
 
-    RELEASED: never sent, nothing was paid.
+    HELD: the highest possible cost is reserved, and the real cost is open.
+    SETTLED: the real cost is booked.
+    RELEASED: the job was never sent, so nothing was paid.
     """
 
     HELD = "held"
@@ -55,9 +59,7 @@ class ChargeState(StrEnum):
 
 
 class CostBasis(StrEnum):
-    """Where a settled cost comes from: the provider said so, the price book computed it, or it had
-    to be assumed.
-    """
+    """The source of a settled cost: the provider's report, the price book, or an assumption."""
 
     REPORTED = "reported"
     COMPUTED = "computed"
@@ -65,8 +67,9 @@ class CostBasis(StrEnum):
 
 
 class LedgerKind(StrEnum):
-    """Amounts are never negative, but an adjustment's; a released and a refunded one is
-    taken away.
+    """The kind of a ledger entry.
+
+    Only an adjustment may be negative. Released and refunded amounts are subtracted.
     """
 
     HELD = "held"
@@ -91,7 +94,8 @@ EXECUTION_MOVES: Final[dict[ExecutionStatus, frozenset[ExecutionStatus]]] = {
 }
 
 JOB_MOVES: Final[dict[JobState, frozenset[JobState]]] = {
-    # To submitted: its last send was held to be absent, and its answer or callback came after all.
+    # To submitted: the look-up reported the last send as absent, and its response or callback
+    # arrived later.
     JobState.WAITING: frozenset(
         {JobState.SUBMITTING, JobState.SUBMITTED, JobState.FAILED, JobState.CANCELLED}
     ),
@@ -109,6 +113,8 @@ RETRY_MOVES: Final[dict[JobState, frozenset[JobState]]] = {
     JobState.FAILED: frozenset({JobState.COMPLETED, JobState.SUBMITTED}),
     JobState.CANCELLED: frozenset({JobState.COMPLETED, JobState.SUBMITTED}),
 }
-"""Of a job that had ended, by a retry of its execution alone: to completed by its late report, to
-submitted because the provider has it after all and still works on it.
+"""Transitions of an ended job, which only a retry of its execution makes.
+
+To completed: the provider reported a result late. To submitted: the provider accepted the job and
+still works on it.
 """

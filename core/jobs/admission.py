@@ -103,7 +103,7 @@ class ProviderAdmission:
             send_number=job.send_number,
         )
 
-    async def why_never_sent(self, conn: Connection, job: JobRecord) -> Failure:
+    async def get_unsent_failure(self, conn: Connection, job: JobRecord) -> Failure:
         """Return the failure of a job that was not sent before its execution's deadline."""
         tripped = await list_tripped(conn, [job.scope])
         return _refused_failure(job) if tripped else Failure.of(FailureCode.DEADLINE_EXCEEDED)

@@ -61,7 +61,7 @@ class JobLookup:
                     await mark_unknown(conn, ref.job_id, job.send_number)
                     send = await get_send(conn, ref.job_id, job.send_number)
                 provider = await self.keys.of_job(self.providers, job)
-                result, retry_after_seconds = await self._try_look(provider, ref, job, send)
+                result, retry_after_seconds = await self._try_read_list(provider, ref, job, send)
                 if result is not None:
                     return result
                 horizon = self._horizon_seconds(job) if provider is not None else 0.0
@@ -75,20 +75,20 @@ class JobLookup:
                     poll_schedule.at_least(pause, retry_after_seconds), wake
                 )
 
-    async def _try_look(
+    async def _try_read_list(
         self, provider: Provider | None, ref: JobRef, job: JobRecord, send: SendRecord
     ) -> tuple[FindJobResult | None, float]:
         """Look once; also return the provider's Retry-After, 0 without one."""
         if provider is None:
             return None, 0.0
         try:
-            return await self._look(provider, ref, job, send), 0.0
+            return await self._read_list(provider, ref, job, send), 0.0
         except ProviderUnavailableError as error:
             metrics.PROVIDER_CALLS.labels(job.provider, "list", "unavailable").inc()
             log.info("send.lookup_failed", job_id=ref.job_id, reason=str(error))
             return None, error.retry_after_seconds
 
-    async def _look(
+    async def _read_list(
         self, provider: Provider, ref: JobRef, job: JobRecord, send: SendRecord
     ) -> FindJobResult | None:
         """Read the provider's list once. Return None while the outcome stays unknown.

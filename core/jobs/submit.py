@@ -96,7 +96,7 @@ class JobSubmitter:
                     self.serial_watch.check(known, intent.serial)
         except DATABASE_DOWN as error:
             log.warning("send.intent_interrupted", **_ids(ref), reason=type(error).__name__)
-            return await self._take_back(ref, sender)
+            return await self._withdraw_intent(ref, sender)
         if not isinstance(intent, _Intent):
             return intent
         self.serial_watch.note(intent.serial)
@@ -119,7 +119,7 @@ class JobSubmitter:
         keyed = replace(job, provider_key_id=await current_key(conn, ref.user_id, job.provider))
         if job.late:
             return await refuse_unsent(
-                conn, ref, job.failure or await self.admission.why_never_sent(conn, keyed)
+                conn, ref, job.failure or await self.admission.get_unsent_failure(conn, keyed)
             )
         provider = await self.keys.open(conn, self.providers, job.provider, keyed.provider_key_id)
         if provider is None:
@@ -204,7 +204,7 @@ class JobSubmitter:
         async with self.database.as_user(ref.user_id) as conn:
             return await record_result(conn, ref, number, result)
 
-    async def _take_back(self, ref: JobRef, sender: str) -> SubmitJobResult:
+    async def _withdraw_intent(self, ref: JobRef, sender: str) -> SubmitJobResult:
         """Undo an intent whose COMMIT got no answer: it may be committed, but nothing was sent.
 
         Raises the database's errors while it stays down; `find` then reads the job's row later.

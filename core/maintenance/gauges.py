@@ -11,7 +11,7 @@ from core.platform.observability import metrics
 from core.platform.temporal.client import queue_backlogs
 from core.store.database import Database
 from core.store.executions.unfinished import count_open_bills, count_unknown
-from core.store.money.reports.undelivered_spend import Fruitless, measure_undelivered
+from core.store.money.reports.undelivered_spend import UndeliveredOutcome, measure_undelivered
 
 ENDED_WITHIN_SECONDS: Final = 7 * 86_400.0
 """The age up to which failed executions with costs are counted: an operator reacts within a week.
@@ -52,7 +52,7 @@ class Gauges:
                 ended_within_seconds=ENDED_WITHIN_SECONDS,
                 pending_for_seconds=PENDING_FOR_SECONDS,
             )
-        for outcome in Fruitless:
+        for outcome in UndeliveredOutcome:
             spend = measured.get(outcome)
             metrics.SPENT_UNDELIVERED.labels(outcome).set(spend.nano_usd if spend else 0)
             metrics.SPENT_UNDELIVERED_OLDEST.labels(outcome).set(

@@ -30,7 +30,7 @@ from core.domain.messages.jobs import (
 from core.domain.states import ExecutionStatus
 from core.maintenance.workflow_queries import accepted_of
 from core.platform.temporal.client import RPC_TIMEOUT
-from core.store.recovery.start_memo import Accepted
+from core.store.recovery.start_memo import StartMemo
 
 SUBMIT, FIND = "submit_job", "find_job"
 CANCEL_SIGNAL = "cancel_requested"
@@ -76,7 +76,7 @@ class RecordedJob:
 class RecordedExecution:
     """An execution as Temporal recorded it. cancel_reason: of a cancel that is in effect."""
 
-    accepted: Accepted
+    accepted: StartMemo
     is_open: bool
     cancel_reason: str | None
     jobs: dict[JobId, RecordedJob]
@@ -150,7 +150,7 @@ class ExecutionHistories:
         )
 
 
-def _jobs_at_start(accepted: Accepted, at: datetime) -> dict[JobId, RecordedJob]:
+def _jobs_at_start(accepted: StartMemo, at: datetime) -> dict[JobId, RecordedJob]:
     """Return the jobs as the memo holds them."""
     fates = {
         "waiting": JobFate.WAITING,
@@ -181,7 +181,7 @@ def _jobs_at_start(accepted: Accepted, at: datetime) -> dict[JobId, RecordedJob]
     return jobs
 
 
-def _own_keys(accepted: Accepted) -> dict[JobId, ProviderKeyId | None]:
+def _own_keys(accepted: StartMemo) -> dict[JobId, ProviderKeyId | None]:
     return {JobId(job["job_id"]): accepted.current_key(job["provider"]) for job in accepted.jobs}
 
 

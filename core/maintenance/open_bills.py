@@ -120,7 +120,7 @@ class OpenBillSettler:
         for bill in bills:
             job_id = bill.ref.job_id
             try:
-                await self._look_at(bill.ref, current_round)
+                await self._process(bill.ref, current_round)
             except ProviderUnavailableError as error:
                 log.info(
                     "open_bill.read_failed",
@@ -131,7 +131,7 @@ class OpenBillSettler:
             except UNSETTLEABLE as error:
                 log.error("open_bill.settlement_failed", job_id=job_id, reason=repr(error))  # noqa: TRY400 - no trace
 
-    async def _look_at(self, ref: JobRef, current_round: _Round) -> None:
+    async def _process(self, ref: JobRef, current_round: _Round) -> None:
         async with self.database.as_system() as conn:
             abandoned = await lock_ended(conn, ref.execution_id)
             job = await get_job(conn, ref.job_id)
@@ -147,7 +147,7 @@ class OpenBillSettler:
         if job.handle is not None:
             await self._settle_known(ref, job, job.handle, current_round)
         else:
-            await self._look_for(ref, job, current_round)
+            await self._search_send(ref, job, current_round)
 
     async def _settle_known(
         self, ref: JobRef, job: JobRecord, handle: ProviderHandle, current_round: _Round
@@ -208,7 +208,7 @@ class OpenBillSettler:
         metrics.PROVIDER_CALLS.labels(job.provider, "cancel", outcome.value).inc()
         log.info("open_bill.cancel_requested", job_id=ref.job_id, outcome=outcome)
 
-    async def _look_for(self, ref: JobRef, job: JobRecord, current_round: _Round) -> None:
+    async def _search_send(self, ref: JobRef, job: JobRecord, current_round: _Round) -> None:
         """Search a failed job's unknown send: in stored callbacks and answers, then in the list."""
         known = known_model(self.providers, job)
         if known is None or job.state is not JobState.FAILED:

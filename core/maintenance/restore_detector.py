@@ -125,7 +125,7 @@ class RestoreDetector:
         """Check every second until the database is behind, then set `serial_watch.behind`."""
         while not self.serial_watch.behind.is_set():
             try:
-                await self._look()
+                await self._check_once()
             except DatabaseBehindError:
                 self.serial_watch.behind.set()
             except MarkerUnreadableError as error:
@@ -141,7 +141,7 @@ class RestoreDetector:
         self._report_behind(None, None)
         await self._pause()
 
-    async def _look(self) -> None:
+    async def _check_once(self) -> None:
         position = await self._position()
         if not self.leads():
             self._led = False

@@ -17,7 +17,7 @@ from core.domain.messages.executions import ExecutionOutcome
 from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
 from core.ordering.workflow_starts import ACCEPTED_MEMO, delivery_workflow_id
 from core.platform.temporal.client import RPC_TIMEOUT
-from core.store.recovery.start_memo import Accepted, unpacked
+from core.store.recovery.start_memo import StartMemo, unpacked
 
 NOT_FOUND: Final = "not_found"
 COMPLETED: Final = "completed"
@@ -71,10 +71,10 @@ async def is_delivered(client: Client, order: DeliveryOrder) -> bool:
     return result.outcome is AttemptOutcome.DELIVERED
 
 
-async def accepted_of(run: WorkflowExecution) -> Accepted | None:
+async def accepted_of(run: WorkflowExecution) -> StartMemo | None:
     """Return what was accepted, from the memo of a run; None if it has no memo."""
     text: str | None = await run.memo_value(ACCEPTED_MEMO, None)
-    return Accepted(document=unpacked(text)) if text is not None else None
+    return StartMemo(document=unpacked(text)) if text is not None else None
 
 
 async def _describe(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:

@@ -63,7 +63,7 @@ def after_commit(act: Callable[[], None]) -> None:
 
 
 @asynccontextmanager
-async def _collecting_acts() -> AsyncGenerator[None]:
+async def _run_after_commit() -> AsyncGenerator[None]:
     """Run the functions passed to `after_commit` unless the transaction raises."""
     acts: list[Callable[[], None]] = []
     outer = _after_commit.get()
@@ -151,7 +151,7 @@ class Database:
         connection.
         """
         try:
-            async with self.alone():
+            async with self.without_transaction():
                 return
         except UnsafeLoginError:
             raise
@@ -162,7 +162,7 @@ class Database:
     async def as_user(self, user_id: UserId) -> AsyncGenerator[Connection]:
         """Open a transaction that sees and changes only this user's rows."""
         async with (
-            _collecting_acts(),
+            _run_after_commit(),
             self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
             connection.transaction(),
         ):
@@ -185,7 +185,7 @@ class Database:
         administration only.
         """
         async with (
-            _collecting_acts(),
+            _run_after_commit(),
             self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
             connection.transaction(),
         ):
@@ -203,7 +203,7 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def alone(self) -> AsyncGenerator[Connection]:
+    async def without_transaction(self) -> AsyncGenerator[Connection]:
         """Open a connection without a transaction; its statements see no user's rows.
 
         For database functions that set their role themselves: their locks end with the statement,

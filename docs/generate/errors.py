@@ -2,15 +2,16 @@
 
 from api.http.problem_texts import TITLES
 from api.http.problems import STATUS
-from core.domain.failures import FAILURES, FailureCode
+from core.domain.failures import FAILURES, Acts, FailureCode
 from docs.generate.markdown import code, page, table
 
 INTRO = """\
 Every failure has one code from this closed list. A refused request is answered with a problem
 document (`application/problem+json`, RFC 9457) that has the code; a failed execution has the code
 in its `error`. *Retryable* means that the same request may succeed later without a change. *Acts*
-is the party that has to change something first. Many of these codes end an execution and never
-answer a request; their HTTP status is then what a synchronous request would have received."""
+is the party that has to change something first; empty where waiting is enough. Many of these codes
+end an execution and never answer a request; their HTTP status is then what a synchronous request
+would have received."""
 
 EXAMPLE = """\
 ## A problem document
@@ -34,10 +35,15 @@ def render() -> str:
             str(STATUS[failure]),
             TITLES[failure],
             "yes" if FAILURES[failure].retryable else "no",
-            FAILURES[failure].acts.value,
+            _party(FAILURES[failure].acts),
             FAILURES[failure].sentence,
         )
         for failure in FailureCode
     ]
     columns = ("code", "status", "title", "retryable", "acts", "text")
     return page("Error codes", INTRO, table(columns, rows), EXAMPLE)
+
+
+def _party(acts: Acts) -> str:
+    """Return the party that has to act; empty if the condition ends by itself."""
+    return "" if acts is Acts.NOBODY else acts.value

@@ -1,4 +1,4 @@
-"""Calling back: signed, repeated until acknowledged, and misbehaving on command."""
+"""Callbacks: signed, repeated until acknowledged, and with requested faults."""
 
 import asyncio
 import base64
@@ -13,8 +13,8 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sandbox.callbacks import signatures
-from sandbox.faults.book import CALLBACKS, HELD_CALLBACKS, FaultBook
-from sandbox.faults.breakpoints import How, ParkingLot
+from sandbox.faults.book import CALLBACK_HOLDS, CALLBACKS, FaultBook
+from sandbox.faults.breakpoints import Breakpoints, ReleaseMode
 from sandbox.http.accounts import MAIN, webhook_secret
 from sandbox.jobs.bill import timestamp
 from sandbox.jobs.store import Job
@@ -23,7 +23,7 @@ from sandbox.settings import Json, Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One event on its way to one address. `id` stays the same on every try."""
+    """An event for one address. `id` is the same on every try."""
 
     id: str
     job: Job
@@ -32,41 +32,39 @@ class Message:
 
 
 class Callbacks:
-    """The tries are kept in memory for `GET /__control/callbacks`."""
+    """Sender of callbacks; keeps its tries in memory for `GET /__control/callbacks`."""
 
     def __init__(
-        self, *, settings: Callable[[], Settings], faults: FaultBook, lot: ParkingLot, fal_key: Ed25519PrivateKey,
-        replicate_secret: str,
+        self, *, settings: Callable[[], Settings], faults: FaultBook, breakpoints: Breakpoints,
+        fal_key: Ed25519PrivateKey, replicate_secret: str,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._faults = faults
-        self._lot = lot
+        self._breakpoints = breakpoints
         self._fal_key = fal_key
         self._replicate_secret = replicate_secret
-        # The vendors refuse private targets; here the caller is usually on this machine, with a
-        # certificate of its own making. No redirects, as they do.
+        # Unlike at the vendors, private targets and self-signed certificates are allowed, because
+        # the caller is usually on this machine. Like at the vendors, redirects are not followed.
         limits = httpx.Limits(max_connections=None)
         self._client = httpx.AsyncClient(
             follow_redirects=False,
             trust_env=False,
-            verify=False,  # noqa: S501 - as said above
+            verify=False,  # noqa: S501 - see above
             limits=limits,
         )
         self.tries: list[Json] = []
 
     async def deliver(self, job: Job, event: str, body: Json) -> bool:
-        """Send one event, with repeats if it is the last one of its job. True if it was
-        acknowledged.
-        """
+        """Send an event; repeat the last event of a job. Return whether it was acknowledged."""
         if job.callback_url is None or not self._settings().callbacks:
             return False
         message = Message(
             id=f"msg_{uuid.uuid4().hex}", job=job, event=event, body=json.dumps(body).encode()
         )
-        if await self._held(job) != "go_on":
+        if await self._wait_if_held(job) != "go_on":
             self._record(message, number=0, outcome="lost", status=None)
             return False
-        job.told = "ended" if job.ended else job.told
+        job.reported_state = "ended" if job.ended else job.reported_state
         fault = self._faults.take(
             job.provider, job.model, "callback", CALLBACKS, provider_job_id=job.id
         )
@@ -79,21 +77,23 @@ class Callbacks:
             await self._try(message, number=1, forged=True)
             if not fault.params.get("also", False):
                 return False
-        acknowledged = await self._repeatedly(message)
+        acknowledged = await self._send_with_retries(message)
         if fault is not None and fault.fault == "callback_duplicate":
             for number in range(int(fault.params.get("copies", 1))):
                 await self._try(message, number=number + 2)
         return acknowledged
 
-    async def _held(self, job: Job) -> How:
+    async def _wait_if_held(self, job: Job) -> ReleaseMode:
         fault = self._faults.take(
-            job.provider, job.model, "callback", HELD_CALLBACKS, provider_job_id=job.id
+            job.provider, job.model, "callback", CALLBACK_HOLDS, provider_job_id=job.id
         )
         if fault is None:
             return "go_on"
-        return await self._lot.park(fault.id, {"provider_job_id": job.id}, lambda: False, None)
+        return await self._breakpoints.hold(
+            fault.id, {"provider_job_id": job.id}, lambda: False, None
+        )
 
-    async def _repeatedly(self, message: Message) -> bool:
+    async def _send_with_retries(self, message: Message) -> bool:
         waits = self._settings().callback_retry_seconds if message.event == "completed" else []
         for number, wait in enumerate([*waits, None], start=1):
             status = await self._try(message, number=number)
@@ -106,7 +106,7 @@ class Callbacks:
         return False
 
     async def _try(self, message: Message, *, number: int, forged: bool = False) -> int | None:
-        """The receiver's status, or None if it couldn't be reached."""
+        """Send once; return the receiver's status, or None if it is unreachable."""
         status, outcome = None, "forged" if forged else "sent"
         try:
             response = await self._client.post(

@@ -1,6 +1,4 @@
-"""How each vendor signs its callbacks. fal: Ed25519 with a published key set; Replicate: Standard
-Webhooks.
-"""
+"""Callback signatures: fal uses Ed25519 with a key set, Replicate Standard Webhooks."""
 
 import base64
 import hashlib
@@ -23,7 +21,7 @@ FAL_USER_ID = "sandbox-user"
 def fal_headers(
     key: Ed25519PrivateKey, *, request_id: str, user_id: str, unix_seconds: int, body: bytes
 ) -> dict[str, str]:
-    """Signed: request id, user id, timestamp and the body's sha256 in hex, one a line."""
+    """Sign the request id, user id, timestamp and hex SHA-256 of the body, on a line each."""
     message = "\n".join((request_id, user_id, str(unix_seconds), hashlib.sha256(body).hexdigest()))
     return {
         "X-Fal-Webhook-Request-Id": request_id,
@@ -36,7 +34,7 @@ def fal_headers(
 def replicate_headers(
     secret: str, *, webhook_id: str, unix_seconds: int, body: bytes
 ) -> dict[str, str]:
-    """Signed with the decoded part after `whsec_`: id, timestamp and body, joined by dots."""
+    """Sign id, timestamp and body, joined by dots, with the decoded part after `whsec_`."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     digest = hmac.new(key, f"{webhook_id}.{unix_seconds}.".encode() + body, hashlib.sha256).digest()
     return {
@@ -52,8 +50,8 @@ def key_set(key: Ed25519PrivateKey) -> Json:
     return {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x}]}
 
 
-def kept_key(path: Path) -> Ed25519PrivateKey:
-    """The signing key of this data folder: made at the first start, the same ever after."""
+def load_or_create_key(path: Path) -> Ed25519PrivateKey:
+    """Return the data folder's signing key; the first start creates it."""
     if not path.exists():
         key = Ed25519PrivateKey.generate()
         path.write_bytes(key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))

@@ -1,10 +1,10 @@
-"""fal's words: the bodies and headers of its queue API, its history and its callbacks."""
+"""The response bodies and headers of fal's queue API, history and callbacks."""
 
 from typing import Any
 
 from starlette.responses import Response
 
-from sandbox.http.exchange import json_answer
+from sandbox.http.exchange import json_response
 from sandbox.jobs.bill import timestamp
 from sandbox.jobs.runner import MODERATION_TYPE, model_of
 from sandbox.jobs.store import Job
@@ -38,7 +38,7 @@ REFUSALS = {
 
 
 def app_of(endpoint_id: str) -> str:
-    """Status, result and cancel know an endpoint by owner and app only."""
+    """Return owner and app of an endpoint; status, result and cancel URLs have no more."""
     return "/".join(endpoint_id.split("/")[:2])
 
 
@@ -57,22 +57,23 @@ def submitted(job: Job, base_url: str, queue_position: int) -> Json:
 
 
 def status(job: Job, base_url: str, queue_position: int, *, with_logs: bool) -> Response:
-    """202 until it has ended; there is no status for failed or cancelled, only COMPLETED with an
-    error.
+    """Return 202 until the job has ended.
+
+    A failed or cancelled job is COMPLETED with an error; fal has no other status for it.
     """
     word = {"queued": "IN_QUEUE", "running": "IN_PROGRESS"}.get(job.state, "COMPLETED")
     body: Json = {"status": word, "request_id": job.id} | addresses(job, base_url)
     if word == "IN_QUEUE":
-        return json_answer(body | {"queue_position": queue_position}, 202)
+        return json_response(body | {"queue_position": queue_position}, 202)
     body["logs"] = _logs(job) if with_logs else None
     if word == "IN_PROGRESS":
-        return json_answer(body, 202)
+        return json_response(body, 202)
     ran = (job.ended_at or 0) - (job.started_at or job.ended_at or 0)
     body["metrics"] = {"inference_time": round(ran, 3)}
     if job.state != "succeeded":
         error = failure(job)
         body |= {"error": error_text(error), "error_type": error["type"]}
-    return json_answer(body)
+    return json_response(body)
 
 
 def _logs(job: Job) -> list[Json]:
@@ -105,25 +106,25 @@ def error_text(error: Json) -> str:
 
 
 def result(job: Job, base_url: str) -> Response:
-    """The model's own output, or its own status code and error."""
+    """Return the model's output, or its status code and error."""
     headers = {"x-fal-request-id": job.id}
     if not job.ended:
         return infrastructure(400, "bad_request", "Request is still in progress", headers)
     if job.state == "succeeded":
         if job.billable_units is not None:
             headers["x-fal-billable-units"] = str(job.billable_units)
-        return json_answer(output(job, base_url), 200, headers)
+        return json_response(output(job, base_url), 200, headers)
     error = failure(job)
     if error["type"] in INFRASTRUCTURE:
         return infrastructure(error["status"], error["type"], error["message"], headers)
     headers["X-Fal-Retryable"] = "true" if error["type"] in RETRYABLE else "false"
-    return json_answer({"detail": details(job, error)}, error["status"], headers)
+    return json_response({"detail": details(job, error)}, error["status"], headers)
 
 
 def infrastructure(
     code: int, kind: str, message: str, headers: dict[str, str] | None = None
 ) -> Response:
-    return json_answer(
+    return json_response(
         {"detail": message, "error_type": kind}, code, {"X-Fal-Error-Type": kind} | (headers or {})
     )
 
@@ -150,17 +151,17 @@ def details(job: Job, error: Json) -> list[Json]:
     return [detail | ({"url": error["url"]} if error.get("url") else {})]
 
 
-def invalid(found: list[Violation], body: Json) -> list[Json]:
-    """Pydantic's way of refusing an input."""
-    return [{"loc": ["body", item.field]} | _violation(item, body) for item in found]
+def invalid(broken: list[Violation], body: Json) -> list[Json]:
+    """Return the violations in the format of Pydantic."""
+    return [{"loc": ["body", item.field]} | _violation(item, body) for item in broken]
 
 
 def _violation(item: Violation, body: Json) -> Json:
-    asked = item.asked
+    spec = item.spec
     if item.rule == "required":
         return {"type": "missing", "msg": "Field required", "input": body}
     if item.rule == "choice":
-        choices = [f"'{choice}'" for choice in asked.choices]
+        choices = [f"'{choice}'" for choice in spec.choices]
         expected = f"{', '.join(choices[:-1])} or {choices[-1]}"
         return {
             "type": "literal_error",
@@ -169,23 +170,23 @@ def _violation(item: Violation, body: Json) -> Json:
             "ctx": {"expected": expected},
         }
     if item.rule == "minimum":
-        return {"type": "greater_than_equal", "msg": f"Input should be greater than or equal to {asked.minimum:g}",
-                "input": item.value, "ctx": {"ge": asked.minimum}}  # fmt: skip
+        return {"type": "greater_than_equal", "msg": f"Input should be greater than or equal to {spec.minimum:g}",
+                "input": item.value, "ctx": {"ge": spec.minimum}}  # fmt: skip
     if item.rule == "maximum":
-        return {"type": "less_than_equal", "msg": f"Input should be less than or equal to {asked.maximum:g}",
-                "input": item.value, "ctx": {"le": asked.maximum}}  # fmt: skip
-    kind, word = _type_words(asked)
+        return {"type": "less_than_equal", "msg": f"Input should be less than or equal to {spec.maximum:g}",
+                "input": item.value, "ctx": {"le": spec.maximum}}  # fmt: skip
+    kind, word = _type_words(spec)
     return {"type": kind, "msg": f"Input should be a valid {word}", "input": item.value}
 
 
-def _type_words(asked: Field) -> tuple[str, str]:
+def _type_words(spec: Field) -> tuple[str, str]:
     return {
         "string": ("string_type", "string"),
         "integer": ("int_type", "integer"),
         "number": ("float_type", "number"),
         "boolean": ("bool_type", "boolean"),
         "size": ("model_type", "dictionary with width and height"),
-    }[asked.kind]
+    }[spec.kind]
 
 
 def output(job: Job, base_url: str) -> Json:
@@ -250,13 +251,13 @@ def history_item(job: Job, *, payloads: bool) -> Json:
 
 
 def refusal(status: int, params: Json) -> Response:
-    """An ordered refusal, in fal's form."""
+    """Return a requested error in fal's format."""
     headers: dict[str, str] = {}
     if "retry_after" in params:
         headers["Retry-After"] = str(params["retry_after"])
     if status == 429:
         headers["X-Fal-Needs-Retry"] = "1"
-        return json_answer(
+        return json_response(
             {
                 "detail": "Concurrent requests limit exceeded",
                 "error_type": "concurrent_requests_limit",
@@ -271,7 +272,7 @@ def refusal(status: int, params: Json) -> Response:
             "type": "missing",
             "input": {},
         }
-        return json_answer({"detail": [detail]}, 422, headers | {"X-Fal-Retryable": "false"})
+        return json_response({"detail": [detail]}, 422, headers | {"X-Fal-Retryable": "false"})
     if status >= 500:
         kind = {
             502: "runner_incomplete_response",
@@ -281,6 +282,6 @@ def refusal(status: int, params: Json) -> Response:
         return infrastructure(
             status, kind.get(status, "internal_error"), "Internal server error", headers
         )
-    return json_answer(
+    return json_response(
         {"detail": params.get("message", REFUSALS.get(status, "Bad request"))}, status, headers
     )

@@ -1,4 +1,4 @@
-"""Faults on command: what goes wrong, where, and how often."""
+"""The faults that tests request: what fails, at which operation and how often."""
 
 import itertools
 import time
@@ -13,9 +13,9 @@ from sandbox.settings import Json, as_object
 
 OPERATIONS = ("create", "status", "result", "cancel", "list", "file", "callback", "keys", "*")
 
-# On HTTP answers; `operation` says on which (create unless given).
-# `hold` stands in three places, told apart by its stage.
-UNREAD = frozenset({"hold before_read"})
+# Faults of HTTP responses; `operation` selects the call (default: create).
+# `hold` has three places, one for each stage.
+BEFORE_READ = frozenset({"hold before_read"})
 BEFORE = frozenset(
     {
         "drop_before_accept",
@@ -35,7 +35,7 @@ AFTER = frozenset(
 )  # fmt: skip
 ANSWERS = BEFORE | AFTER
 STAGES = ("before_read", "before_accept", "after_accept")
-# The others have one place where they make sense, whatever `operation` says.
+# Each other fault has one fixed place; `operation` has no effect on it.
 JOBS = frozenset(
     {
         "stuck",
@@ -49,18 +49,18 @@ JOBS = frozenset(
 )
 FILES = frozenset({"wrong_bytes", "expired_file", "slow_file"})
 CALLBACKS = frozenset({"callback_duplicate", "callback_forged", "callback_lost", "callback_late"})
-HELD_CALLBACKS = frozenset(f"hold {stage}" for stage in STAGES)
+CALLBACK_HOLDS = frozenset(f"hold {stage}" for stage in STAGES)
 STATUSES = frozenset({"unknown_status"})
 BACKWARDS = frozenset({"status_backwards"})
 CANCELS = frozenset({"cancel_loses"})
 ALL = frozenset(
     name.split()[0]
-    for name in UNREAD | ANSWERS | JOBS | FILES | CALLBACKS | STATUSES | BACKWARDS | CANCELS
+    for name in BEFORE_READ | ANSWERS | JOBS | FILES | CALLBACKS | STATUSES | BACKWARDS | CANCELS
 )
 
 
 class FaultError(ValueError):
-    """A fault that can't be ordered as described."""
+    """The requested fault is invalid."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class Fault:
 
     @property
     def place(self) -> str:
-        """Its name, and the stage of a `hold`."""
+        """Return the fault's name, with the stage of a `hold`."""
         return f"hold {self.params['stage']}" if self.fault == "hold" else self.fault
 
     def view(self) -> Json:
@@ -112,13 +112,17 @@ class FaultBook:
         self._numbers = itertools.count(1)
 
     def add(self, order: Json) -> Fault:
-        """Raises FaultError, naming what is wrong."""
+        """Add a fault. Raise FaultError that names the invalid field."""
         name = order.get("fault")
         if name not in ALL:
             raise FaultError(f"unknown fault {name!r}; known: {', '.join(sorted(ALL))}")
         if extra := set(order) - {"provider", "model", "operation", "fault", "times", "params"}:
             raise FaultError(f"unknown fields: {', '.join(sorted(extra))}")
-        operation = order.get("operation", _home(name)) if name in ORDERED_PLACES else _home(name)
+        operation = (
+            order.get("operation", _default_operation(name))
+            if name in ORDERED_PLACES
+            else _default_operation(name)
+        )
         if operation not in OPERATIONS:
             raise FaultError(f"unknown operation {operation!r}; known: {', '.join(OPERATIONS)}")
         provider, params = order.get("provider", "*"), as_object(order.get("params", {}))
@@ -126,7 +130,7 @@ class FaultBook:
         if provider not in {"fal", "replicate", "*"}:
             raise FaultError(f"unknown provider {provider!r}; known: fal, replicate, *")
         if not isinstance(times, int) or isinstance(times, bool) or params is None:
-            raise FaultError("times is an integer (-1: for ever), params an object")
+            raise FaultError("times must be an integer (-1: without limit) and params an object")
         _check(name, params)
         fault = Fault(
             id=f"fault-{next(self._numbers)}", provider=provider, model=order.get("model", "*"),
@@ -139,8 +143,9 @@ class FaultBook:
         self, provider: Provider, model: str | None, operation: str, places: frozenset[str],
         when: Callable[[Fault], bool] = lambda _: True, **about: Any,
     ) -> Fault | None:  # fmt: skip
-        """The first fault ordered for this place, marked as fired. `about` is kept with
-        the mark.
+        """Return the first active fault for this place, or None, and record that it fired.
+
+        `about` is stored in the record.
         """
         for fault in self._faults.values():
             if fault.place in places and fault.fits(provider, model, operation) and when(fault):
@@ -158,26 +163,26 @@ class FaultBook:
         self._faults.clear()
 
 
-# These go where `operation` says.
-ORDERED_PLACES = (ANSWERS | {"hold"}) - HELD_CALLBACKS
+# Faults whose place depends on `operation`.
+ORDERED_PLACES = (ANSWERS | {"hold"}) - CALLBACK_HOLDS
 
 
 def _check(name: str, params: Json) -> None:
-    """Puts in the defaults of parameters that decide where a fault stands. Raises FaultError."""
+    """Fill in default parameters that decide a fault's place. Raise FaultError if invalid."""
     if name == "hold" and params.setdefault("stage", "before_accept") not in STAGES:
         raise FaultError(f"unknown stage {params['stage']!r}; known: {', '.join(STAGES)}")
     if name == "hold" and params.get("when_gone", "go_on") not in {"go_on", "drop", "stay"}:
-        raise FaultError("when_gone is go_on, drop or stay")
+        raise FaultError("when_gone must be go_on, drop or stay")
     if name == "bill_factor":
         try:
             fine = isinstance(params.get("factor"), str) and 0 <= Decimal(params["factor"]) <= 1000
         except InvalidOperation:
             fine = False
         if not fine:
-            raise FaultError("factor is a decimal number as text, from 0 to 1000")
+            raise FaultError("factor must be a decimal number as text, from 0 to 1000")
 
 
-def _home(name: str) -> str:
+def _default_operation(name: str) -> str:
     if name == "down":
         return "*"
     if name in FILES:

@@ -1,6 +1,4 @@
-"""Calls held at a named moment until they are released, so that a test can kill or stop somebody
-just then.
-"""
+"""Breakpoints: calls held at a named stage, so that a test can kill a process there."""
 
 import asyncio
 import time
@@ -11,37 +9,38 @@ from typing import Literal, get_args
 from sandbox.jobs.bill import timestamp
 from sandbox.settings import Json
 
-How = Literal["go_on", "drop", "reset"]
-HOWS: tuple[How, ...] = get_args(How)
-_LOOK_SECONDS = 0.02  # how soon it is noticed that a held call's client has gone
+ReleaseMode = Literal["go_on", "drop", "reset"]
+RELEASE_MODES: tuple[ReleaseMode, ...] = get_args(ReleaseMode)
+_CHECK_SECONDS = 0.02  # interval of the check for a disconnected client
 
 
 @dataclass(slots=True, kw_only=True)
-class Parked:
-    """One held call. state: parked, then released, or gone when its client went first."""
+class HeldCall:
+    """A held call: `parked`, then `released`, or `gone` if its client disconnected first."""
 
     fault_id: str
     about: Json
     at: float = field(default_factory=time.time)
     state: Literal["parked", "released", "gone"] = "parked"
-    how: How = "go_on"
+    how: ReleaseMode = "go_on"
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
     def view(self) -> Json:
         return {"time": timestamp(self.at), "state": self.state} | self.about
 
 
-class ParkingLot:
+class Breakpoints:
     def __init__(self) -> None:
-        self._calls: list[Parked] = []
+        self._calls: list[HeldCall] = []
 
-    async def park(
-        self, fault_id: str, about: Json, gone: Callable[[], bool], when_gone: How | None
-    ) -> How:
-        """Until it is released, and then how. when_gone: how it goes on without its client; None:
-        it stays.
+    async def hold(
+        self, fault_id: str, about: Json, gone: Callable[[], bool], when_gone: ReleaseMode | None
+    ) -> ReleaseMode:
+        """Wait until the call is released, and return how to continue.
+
+        when_gone: how to continue once its client has disconnected; None: stay held.
         """
-        call = Parked(fault_id=fault_id, about=about)
+        call = HeldCall(fault_id=fault_id, about=about)
         self._calls.append(call)
         while not call.released.is_set():
             if call.state == "parked" and gone():
@@ -49,13 +48,13 @@ class ParkingLot:
                 if when_gone is not None:
                     return when_gone
             try:
-                await asyncio.wait_for(call.released.wait(), _LOOK_SECONDS)
+                await asyncio.wait_for(call.released.wait(), _CHECK_SECONDS)
             except TimeoutError:
                 continue
         return call.how
 
-    def release(self, fault_id: str | None, how: How) -> int:
-        """The calls held by one fault, or by all: how many went on."""
+    def release(self, fault_id: str | None, how: ReleaseMode) -> int:
+        """Release the calls held by a fault, or all calls. Return how many were held."""
         waiting = [
             call
             for call in self._calls
@@ -72,6 +71,6 @@ class ParkingLot:
         return [call.view() for call in self._calls if call.fault_id == fault_id]
 
     def clear(self) -> None:
-        """Whoever is held goes nowhere."""
+        """Drop all held calls and delete the records."""
         self.release(None, "drop")
         self._calls.clear()

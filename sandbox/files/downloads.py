@@ -1,6 +1,4 @@
-"""Produced files as the vendors' CDNs serve them: no key, HEAD and ranges, gone after
-their life.
-"""
+"""Download routes like the vendors' CDNs: no key, HEAD and ranges, and an expiry."""
 
 import asyncio
 import time
@@ -34,7 +32,7 @@ class Downloads:
         if file is None or self._gone(file):
             return Response("Not Found", 404, media_type="text/plain")
         served = FileResponse(self._jobs.path_of(file), media_type=file.content_type)
-        if request.method == "HEAD":  # faults are for those who fetch
+        if request.method == "HEAD":  # faults apply to downloads only
             return served
         fault = self._faults.take(file.provider, file.model, "file", FILES, path=request.url.path)
         if fault is not None:
@@ -59,7 +57,7 @@ class Downloads:
     def _faulty(self, file: StoredFile, fault: Fault, served: FileResponse) -> Response:
         params, path = fault.params, self._jobs.path_of(file)
         if fault.fault == "expired_file":
-            self._jobs.save_file(replace(file, expires_at=0.0))  # expiry is final
+            self._jobs.save_file(replace(file, expires_at=0.0))  # expiry is permanent
             return Response("Not Found", int(params.get("status", 404)), media_type="text/plain")
         if fault.fault == "slow_file":
             size = path.stat().st_size
@@ -75,10 +73,10 @@ class Downloads:
 
 
 def _wrong(file: StoredFile, path: Path, form: str) -> Response:
-    """Under the right content type: a page of HTML, another kind of file, half of the file, or
-    nothing at all.
+    """Return wrong bytes under the right content type.
 
-    `cut` announces the whole length and closes after half of it.
+    The body is an HTML page, another kind of file, half of the file, or empty. `cut` announces the
+    whole length and closes the connection after half of it.
     """
     content = path.read_bytes()
     if form == "truncated":
@@ -112,7 +110,7 @@ async def _drip(content: bytes, chunk_bytes: int, seconds_per_chunk: float) -> A
 
 
 async def _zeros(size: int) -> AsyncIterator[bytes]:
-    """Begins like an MP4, so that only its size gives it away."""
+    """Yield a body that begins like an MP4, so that only its size shows the fault."""
     head = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41"[:size]
     yield head
     left, chunk = size - len(head), bytes(262_144)

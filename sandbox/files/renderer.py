@@ -1,9 +1,7 @@
 # Pillow's resize and PyAV's frames and packets are typed only in part.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
-"""Pictures and videos, really made: Pillow draws, PyAV encodes H.264. Everything here blocks: run
-it in a thread.
-"""
+"""Rendering of pictures (Pillow) and H.264 videos (PyAV). All functions block: run in a thread."""
 
 import io
 import random
@@ -27,38 +25,39 @@ CONTENT_TYPES = {
     "png": "image/png",
     "webp": "image/webp",
 }
-Image.MAX_IMAGE_PIXELS = 64_000_000  # beyond this Pillow warns, beyond twice this it refuses
+Image.MAX_IMAGE_PIXELS = 64_000_000  # Pillow warns above this size and raises above twice this size
 
 
-class NotAPictureError(ValueError):
-    """The bytes of an input picture can't be decoded."""
+class InvalidPictureError(ValueError):
+    """The bytes of an input picture cannot be decoded."""
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
-    return _opened(data).size
+    return _decode(data).size
 
 
-def _opened(data: bytes) -> Image.Image:
+def _decode(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise NotAPictureError(str(error)) from error
+        raise InvalidPictureError(str(error)) from error
     return image
 
 
 def tiny(width: int, height: int) -> tuple[int, int]:
-    """The same shape, 64 pixels wide, sides even as yuv420p wants them."""
+    """Return the same shape, 64 pixels wide, with even sides as yuv420p requires."""
     return TINY_WIDTH, max(2, round(height * TINY_WIDTH / width / 2) * 2)
 
 
 def picture(
     *, prompt: str, width: int, height: int, seed: int, image_format: str, black: bool = False
 ) -> bytes:
-    """An encoded picture of exactly this size with the prompt's words in it; the same seed, the
-    same picture.
+    """Return an encoded picture of exactly this size that shows the prompt.
+
+    The same seed gives the same picture.
     """
-    image = Image.new("RGB", (width, height)) if black else _drawn(prompt, width, height, seed)
+    image = Image.new("RGB", (width, height)) if black else _draw_scene(prompt, width, height, seed)
     encoded = io.BytesIO()
     image.save(encoded, PIL_FORMATS[image_format], quality=85)
     return encoded.getvalue()
@@ -72,12 +71,12 @@ def tiny_picture(width: int, height: int, image_format: str) -> bytes:
     )
 
 
-def _drawn(prompt: str, width: int, height: int, seed: int) -> Image.Image:
-    chance = random.Random(seed)
-    image = _sky(chance, width, height)
+def _draw_scene(prompt: str, width: int, height: int, seed: int) -> Image.Image:
+    rng = random.Random(seed)
+    image = _sky(rng, width, height)
     draw = ImageDraw.Draw(image, "RGBA")
     size = min(width, height)
-    sun_x, sun_y = chance.uniform(0.15, 0.85) * width, chance.uniform(0.12, 0.35) * height
+    sun_x, sun_y = rng.uniform(0.15, 0.85) * width, rng.uniform(0.12, 0.35) * height
     for radius, alpha in ((0.16, 40), (0.12, 70), (0.08, 255)):
         reach = radius * size
         draw.ellipse(
@@ -85,31 +84,31 @@ def _drawn(prompt: str, width: int, height: int, seed: int) -> Image.Image:
             fill=(255, 240, 205, alpha),
         )
     for layer in range(4):
-        _hill(draw, chance, width, height, layer)
+        _hill(draw, rng, width, height, layer)
     if prompt and size >= 48:
         _words(draw, prompt, width, height)
     return image
 
 
-def _sky(chance: random.Random, width: int, height: int) -> Image.Image:
-    """A gradient between four related colours."""
-    hue = chance.randrange(256)
+def _sky(rng: random.Random, width: int, height: int) -> Image.Image:
+    """Draw a gradient between four related colours."""
+    hue = rng.randrange(256)
     corners = Image.new("HSV", (2, 2))
     for x in range(2):
         for y in range(2):
-            shade = (hue + chance.randrange(-28, 28)) % 256
-            corners.putpixel((x, y), (shade, chance.randrange(90, 150), chance.randrange(175, 245)))
+            shade = (hue + rng.randrange(-28, 28)) % 256
+            corners.putpixel((x, y), (shade, rng.randrange(90, 150), rng.randrange(175, 245)))
     small = corners.convert("RGB").resize((64, 64), Image.Resampling.BICUBIC)
     return small.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _hill(
-    draw: ImageDraw.ImageDraw, chance: random.Random, width: int, height: int, layer: int
+    draw: ImageDraw.ImageDraw, rng: random.Random, width: int, height: int, layer: int
 ) -> None:
     base = height * (0.55 + 0.12 * layer)
     steps = 12
     ridge = [
-        (width * step / steps, base + chance.uniform(-0.06, 0.06) * height)
+        (width * step / steps, base + rng.uniform(-0.06, 0.06) * height)
         for step in range(steps + 1)
     ]
     points = [(0.0, float(height)), *ridge, (float(width), float(height))]
@@ -117,7 +116,7 @@ def _hill(
 
 
 def _words(draw: ImageDraw.ImageDraw, prompt: str, width: int, height: int) -> None:
-    """The prompt, wrapped on a dark panel in the lower part, as large as fits."""
+    """Write the prompt on a dark panel in the lower part, in the largest font that fits."""
     shown = " ".join(prompt.split())[:500] or " "
     for size in range(max(12, height // 14), 9, -2):
         font = ImageFont.load_default(size)
@@ -140,17 +139,17 @@ def _words(draw: ImageDraw.ImageDraw, prompt: str, width: int, height: int) -> N
 def video(
     *, source: bytes | None, prompt: str, width: int, height: int, seconds: int, seed: int
 ) -> bytes:
-    """An MP4 (H.264, yuv420p, index first) of exactly `seconds` at 24 frames a second.
+    """Return an MP4 (H.264, yuv420p, index first) of exactly `seconds` at 24 frames per second.
 
-    source: the picture to move over; without one, a picture is drawn. Raises NotAPictureError.
+    It pans over `source`; without a source, a picture is drawn. Raise InvalidPictureError.
     """
     still = (
-        _opened(source).convert("RGB")
+        _decode(source).convert("RGB")
         if source is not None
-        else _drawn(prompt, width, height, seed)
+        else _draw_scene(prompt, width, height, seed)
     )
-    return _encoded(
-        _moving(_covering(still, width, height), width, height, seconds, seed), width, height
+    return _encode(
+        _frames(_crop_to_fill(still, width, height), width, height, seconds, seed), width, height
     )
 
 
@@ -162,10 +161,8 @@ def tiny_video(width: int, height: int, seconds: int) -> bytes:
     )
 
 
-def _covering(still: Image.Image, width: int, height: int) -> Image.Image:
-    """The middle of the picture in the video's shape, slightly larger than the video to
-    zoom into.
-    """
+def _crop_to_fill(still: Image.Image, width: int, height: int) -> Image.Image:
+    """Return the middle of the picture, scaled to the size of the video."""
     scale = max(width / still.width, height / still.height)
     crop_width, crop_height = width / scale, height / scale
     left, top = (still.width - crop_width) / 2, (still.height - crop_height) / 2
@@ -174,14 +171,12 @@ def _covering(still: Image.Image, width: int, height: int) -> Image.Image:
     )
 
 
-def _moving(
+def _frames(
     still: Image.Image, width: int, height: int, seconds: int, seed: int
 ) -> Iterator[Image.Image]:
-    """A slow zoom towards a point chosen by the seed, with a soft light that crosses
-    the picture.
-    """
-    chance = random.Random(seed)
-    aim_x, aim_y = chance.uniform(0.2, 0.8), chance.uniform(0.2, 0.8)
+    """Yield the frames: a slow zoom to a seeded point while a soft light crosses the picture."""
+    rng = random.Random(seed)
+    aim_x, aim_y = rng.uniform(0.2, 0.8), rng.uniform(0.2, 0.8)
     reach = max(4, min(width, height) // 6)
     glow = Image.new("L", (2 * reach, 2 * reach))
     ImageDraw.Draw(glow).ellipse((reach // 2, reach // 2, reach * 3 // 2, reach * 3 // 2), fill=150)
@@ -199,8 +194,8 @@ def _moving(
         yield frame
 
 
-def _encoded(frames: Iterator[Image.Image], width: int, height: int) -> bytes:
-    # A real file: to put the index first, the muxer opens what it wrote again by name.
+def _encode(frames: Iterator[Image.Image], width: int, height: int) -> bytes:
+    # To put the index first, the muxer reopens its output by name: it needs a real file.
     with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
         _encode_to(file.name, frames, width, height)
         return Path(file.name).read_bytes()

@@ -1,4 +1,4 @@
-"""Input pictures in, produced files out."""
+"""Fetching of input pictures and production of output files."""
 
 import asyncio
 import base64
@@ -12,7 +12,7 @@ import httpx
 
 from sandbox.files import renderer as media
 from sandbox.jobs.store import Job, Jobs, StoredFile
-from sandbox.models import Order, fitted
+from sandbox.models import Order, fit_to_source
 from sandbox.settings import Json
 
 SOURCE_BYTES = 20 * 1024 * 1024
@@ -20,9 +20,7 @@ SOURCE_SECONDS = 20.0
 
 
 class SourceError(Exception):
-    """The model can't work with its input. `detail` is neutral; each vendor words it in its own
-    way.
-    """
+    """The model cannot use its input. `detail` is neutral; each vendor has its own wording."""
 
     def __init__(self, detail: Json) -> None:
         super().__init__(str(detail))
@@ -32,14 +30,15 @@ class SourceError(Exception):
 class Files:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
-        self._client = httpx.AsyncClient(follow_redirects=True, trust_env=False, verify=False)  # noqa: S501 # local sources have certificates of their own making
+        self._client = httpx.AsyncClient(follow_redirects=True, trust_env=False, verify=False)  # noqa: S501 # local sources have self-signed certificates
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="render")
 
     async def make(
         self, job: Job, order: Order, *, tiny: bool, black: bool, life_seconds: float
     ) -> tuple[Order, list[Json]]:
-        """Render and keep the files of an order; returns it as fitted to its source. Raises
-        SourceError.
+        """Render and store the files of an order.
+
+        Return the order fitted to its source picture, and the files. Raise SourceError.
         """
         source = None if order.source_url is None else await self._source(job, order.source_url)
         loop = asyncio.get_running_loop()
@@ -47,7 +46,7 @@ class Files:
             order, contents = await loop.run_in_executor(
                 self._threads, _render, order, source, tiny, black
             )
-        except media.NotAPictureError as error:
+        except media.InvalidPictureError as error:
             raise SourceError(
                 _unreadable(order.source_url, "The image can't be decoded")
             ) from error
@@ -63,7 +62,7 @@ class Files:
                 name=name, job_id=job.id, provider=job.provider, model=job.model, content_type=content_type,
                 created_at=now, expires_at=now + life_seconds,
             )  # fmt: skip
-            self._jobs.keep_file(file, content)
+            self._jobs.add_file(file, content)
             outputs.append(
                 {"name": name, "content_type": content_type, "bytes": len(content),
                  "width": order.width, "height": order.height, "seconds": order.seconds}
@@ -74,10 +73,8 @@ class Files:
         if url.startswith("data:"):
             return _data_uri(url)
         name = url.rsplit("/", 1)[-1]
-        if url in {
-            f"{job.base_url}/files/{name}",
-            f"{job.base_url}/replicate/v1/files/{name}",
-        }:  # one of ours: no detour over the network
+        own = (f"{job.base_url}/files/{name}", f"{job.base_url}/replicate/v1/files/{name}")
+        if url in own:  # read from disk instead of over the network
             file = self._jobs.find_file(name)
             if file is None or file.expires_at < time.time():
                 raise SourceError(_unreachable(url))
@@ -111,7 +108,7 @@ def _render(
     order: Order, source: bytes | None, tiny: bool, black: bool
 ) -> tuple[Order, list[bytes]]:
     if source is not None:
-        order = fitted(order, *media.picture_size(source))
+        order = fit_to_source(order, *media.picture_size(source))
     seed = order.seed or 0
     if order.kind == "video":
         if tiny:

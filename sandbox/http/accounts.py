@@ -1,7 +1,7 @@
-"""Whose key a call came with. One that ends in `#name` is of the account of that name, all others
-are of the main one.
+"""Accounts of callers, derived from their keys.
 
-An account sees its own jobs alone, and Replicate signs its callbacks with a secret of its own.
+A key that ends in `#name` belongs to the account of that name, all others to the main account.
+An account sees only its own jobs, and Replicate signs its callbacks with its own secret.
 """
 
 import base64
@@ -13,7 +13,7 @@ MAIN = ""
 
 
 def key_of(request: Request) -> str:
-    """As it stands behind `Key`, `Bearer` or `Token`; empty if there is none."""
+    """Return the key after `Key`, `Bearer` or `Token`, or an empty string without one."""
     return request.headers.get("authorization", "").partition(" ")[2].strip()
 
 
@@ -22,8 +22,9 @@ def account_of(request: Request) -> str:
 
 
 def is_refused(request: Request, expected: str | None, revoked: tuple[str, ...]) -> bool:
-    """expected: the only key of the main account; None: any is taken. Other accounts have any,
-    until it is revoked.
+    """Return whether the call's key is missing, wrong or revoked.
+
+    expected: the only valid key of the main account; None: any key. Other accounts accept any key.
     """
     key = key_of(request)
     wrong = expected is not None and account_of(request) == MAIN and key != expected
@@ -31,7 +32,7 @@ def is_refused(request: Request, expected: str | None, revoked: tuple[str, ...])
 
 
 def webhook_secret(main: str, account: str) -> str:
-    """What Replicate signs an account's callbacks with."""
+    """Return the secret with which Replicate signs an account's callbacks."""
     if account == MAIN:
         return main
     return (

@@ -1,4 +1,4 @@
-"""One vendor request and its answer, with the faults that were ordered for it."""
+"""Processing of one vendor request, with the faults requested for it."""
 
 import asyncio
 import json
@@ -10,17 +10,17 @@ from typing import Any, Protocol
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from sandbox.faults.book import AFTER, ANSWERS, BEFORE, STATUSES, UNREAD, Fault, FaultBook
-from sandbox.faults.breakpoints import How, ParkingLot
+from sandbox.faults.book import AFTER, ANSWERS, BEFORE, BEFORE_READ, STATUSES, Fault, FaultBook
+from sandbox.faults.breakpoints import Breakpoints, ReleaseMode
 from sandbox.http.accounts import account_of, key_of
 from sandbox.jobs.bill import timestamp
 from sandbox.models import Provider
 from sandbox.settings import Json
 
 KEPT_CALLS = 20_000
-TRANSPORT = "sandbox.transport"  # where app.py leaves the connection in the request's scope
-GATED = "sandbox.gated"  # set in the scope of a request that has passed the gate
-HTML_PAGE = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"  # noqa: E501 # one page
+TRANSPORT = "sandbox.transport"  # key of the connection in the request's scope, set in app.py
+RECEIVED = "sandbox.received"  # set in the scope of a request whose body has been read
+HTML_PAGE = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"  # noqa: E501 # a single page
 STATUS_LINES = {
     200: "200 OK",
     500: "500 Internal Server Error",
@@ -30,7 +30,7 @@ STATUS_LINES = {
 
 
 class Vendor(Protocol):
-    """How a vendor words a refusal that was ordered."""
+    """Builder of a requested error response in a vendor's format."""
 
     def __call__(self, status: int, params: Json) -> Response: ...
 
@@ -38,7 +38,7 @@ class Vendor(Protocol):
 Handler = Callable[[], Awaitable[Response]]
 
 
-def json_answer(
+def json_response(
     body: Any,
     status: int = 200,
     headers: dict[str, str] | None = None,
@@ -48,36 +48,37 @@ def json_answer(
 
 
 async def drop(request: Request, params: Json) -> Response:
-    """Close the connection with no byte of an answer: orderly, or with a reset (`how: "reset"`)."""
+    """Close the connection without a response: orderly, or with a reset (`how: "reset"`)."""
     transport: asyncio.Transport = request.scope[TRANSPORT]
     if params.get("how") == "reset":
         transport.abort()
     else:
         transport.close()
-    while not await request.is_disconnected():  # noqa: ASYNC110 # the server tells it by this call only
+    while not await request.is_disconnected():  # noqa: ASYNC110 # the server reports it only through this call
         await asyncio.sleep(0.01)
-    return Response()  # goes nowhere
+    return Response()  # never sent
 
 
 class Exchange:
     def __init__(
-        self, faults: FaultBook, lot: ParkingLot, refusals: dict[Provider, Vendor]
+        self, faults: FaultBook, breakpoints: Breakpoints, refusals: dict[Provider, Vendor]
     ) -> None:
         self._faults = faults
-        self._lot = lot
+        self._breakpoints = breakpoints
         self._refusals = refusals
-        # Every call that arrived, what became of it or not. Kept in memory: a restart forgets it.
+        # Every received call, with or without a response. In memory only: lost on a restart.
         self.calls: deque[Json] = deque(maxlen=KEPT_CALLS)
 
-    async def gate(
+    async def receive(
         self, request: Request, provider: Provider, model: str | None, operation: str
     ) -> Response | None:
-        """Before anything of the body is read. A response, which goes nowhere, if the call ends
-        here.
+        """Record the call, apply holds before the read, and read the body.
+
+        Return a response, which is never sent, if the call ends here.
         """
-        if request.scope.get(GATED, False):
+        if request.scope.get(RECEIVED, False):
             return None
-        request.scope[GATED] = True
+        request.scope[RECEIVED] = True
         called = {
             "time": timestamp(time.time()),
             "provider": provider,
@@ -92,24 +93,24 @@ class Exchange:
             provider,
             model,
             operation,
-            UNREAD,
-            lambda fault: _meant(fault, request),
+            BEFORE_READ,
+            lambda fault: _is_for_account_of(fault, request),
             path=request.url.path,
         )
-        how: How = "go_on" if fault is None else await self._hold(request, fault)
+        how: ReleaseMode = "go_on" if fault is None else await self._hold(request, fault)
         if how != "go_on":
             return await drop(request, {"how": how})
         try:
-            await request.body()  # read wholly, as a server that then fails would have
+            await request.body()  # read completely, as a server that fails later does
         except ClientDisconnect:
             return Response()
         return None
 
-    async def _hold(self, request: Request, fault: Fault) -> How:
+    async def _hold(self, request: Request, fault: Fault) -> ReleaseMode:
         transport: asyncio.Transport = request.scope[TRANSPORT]
-        told: dict[str, How | None] = {"go_on": "go_on", "drop": "drop", "stay": None}
-        when_gone = told[fault.params.get("when_gone", "go_on")]
-        return await self._lot.park(
+        modes: dict[str, ReleaseMode | None] = {"go_on": "go_on", "drop": "drop", "stay": None}
+        when_gone = modes[fault.params.get("when_gone", "go_on")]
+        return await self._breakpoints.hold(
             fault.id, {"path": request.url.path}, transport.is_closing, when_gone
         )
 
@@ -121,8 +122,8 @@ class Exchange:
         operation: str,
         handler: Handler,
     ) -> Response:
-        """The handler's answer, or what an ordered fault makes of it."""
-        if (ended := await self.gate(request, provider, model, operation)) is not None:
+        """Return the handler's response, changed by a matching fault."""
+        if (ended := await self.receive(request, provider, model, operation)) is not None:
             return ended
         names = ANSWERS | STATUSES if operation == "status" else ANSWERS
         fault = self._faults.take(
@@ -130,7 +131,7 @@ class Exchange:
             model,
             operation,
             names,
-            lambda fault: _meant(fault, request),
+            lambda fault: _is_for_account_of(fault, request),
             path=request.url.path,
         )
         if fault is None:
@@ -165,8 +166,8 @@ class Exchange:
         return refusal(int(params.get("status", 503)), params)
 
 
-def _meant(fault: Fault, request: Request) -> bool:
-    """Ordered for every account, or for that of the call."""
+def _is_for_account_of(fault: Fault, request: Request) -> bool:
+    """Return whether the fault applies to all accounts or to the caller's account."""
     return fault.params.get("account", account_of(request)) == account_of(request)
 
 
@@ -196,13 +197,13 @@ async def _after(request: Request, provider: Provider, fault: Fault, answer: Res
             for key, value in body.items()
             if key in {"status", "queue_position", "model", "input"}
         }
-        return json_answer(kept, answer.status_code)
+        return json_response(kept, answer.status_code)
     unknown = "PAUSED" if provider == "fal" else "queued_for_review"
-    return json_answer(body | {"status": params.get("status", unknown)}, answer.status_code)
+    return json_response(body | {"status": params.get("status", unknown)}, answer.status_code)
 
 
 async def _hang(request: Request, seconds: float) -> None:
-    """Wait that long, or until the caller has gone."""
+    """Wait for these seconds or until the caller disconnects."""
     end = asyncio.get_running_loop().time() + seconds
     while asyncio.get_running_loop().time() < end and not await request.is_disconnected():  # noqa: ASYNC110 # as above
         await asyncio.sleep(min(0.05, seconds))
@@ -214,7 +215,7 @@ def _html(status: int) -> Response:
 
 
 async def _spaces(size: int) -> AsyncIterator[bytes]:
-    """A body that begins like JSON and doesn't end within any sane limit."""
+    """Yield a body that begins like JSON and exceeds any sensible limit."""
     yield b'{"padding": "'
     chunk = b" " * 65536
     for _ in range(size // len(chunk)):

@@ -1,4 +1,4 @@
-"""What both vendors' routes share: the workshop, the exchange, the count of create calls."""
+"""State shared by both vendors' routes: the job runner, the exchange and create call records."""
 
 import time
 from collections import Counter, defaultdict, deque
@@ -9,7 +9,7 @@ from starlette.requests import Request
 from sandbox.faults.book import BACKWARDS, CANCELS, FaultBook
 from sandbox.http.exchange import Exchange
 from sandbox.jobs.bill import timestamp, token_of
-from sandbox.jobs.runner import Workshop
+from sandbox.jobs.runner import JobRunner
 from sandbox.jobs.store import Job, Jobs
 from sandbox.models import Provider
 from sandbox.settings import Json
@@ -17,11 +17,11 @@ from sandbox.settings import Json
 KEPT_REQUESTS = 10_000
 
 
-class Desk:
+class RouteContext:
     def __init__(
-        self, *, workshop: Workshop, exchange: Exchange, faults: FaultBook, public_url: str | None
+        self, *, runner: JobRunner, exchange: Exchange, faults: FaultBook, public_url: str | None
     ) -> None:
-        self.workshop = workshop
+        self.runner = runner
         self.exchange = exchange
         self._faults = faults
         self._public_url = public_url
@@ -31,38 +31,34 @@ class Desk:
 
     @property
     def jobs(self) -> Jobs:
-        return self.workshop.jobs
+        return self.runner.jobs
 
     def base_url(self, request: Request) -> str:
         return self._public_url or str(request.base_url).rstrip("/")
 
     def cancel_loses(self, job: Job) -> bool:
-        """An ordered lost race: the cancel is acknowledged, and the job completes all the same."""
+        """Return whether a fault makes this cancel acknowledged without effect."""
         return (
             self._faults.take(job.provider, job.model, "cancel", CANCELS, provider_job_id=job.id)
             is not None
         )
 
-    def as_told(self, job: Job) -> Job:
-        """What a status read tells: the truth, or, ordered to go backwards, that the job is queued
-        (again).
-        """
+    def as_reported(self, job: Job) -> Job:
+        """Return the job as a status read reports it: `queued` again under `status_backwards`."""
         fault = self._faults.take(
             job.provider, job.model, "status", BACKWARDS, provider_job_id=job.id,
-            when=lambda fault: job.told in {"ended", fault.params.get("after", "running")},
+            when=lambda fault: job.reported_state in {"ended", fault.params.get("after", "running")},
         )  # fmt: skip
         if fault is not None:
             return replace(job, state="queued", started_at=None, ended_at=None, error=None)
         if job.state != "queued":
-            job.told = "ended" if job.ended else "running"
+            job.reported_state = "ended" if job.ended else "running"
         return job
 
     def count_create(
         self, request: Request, provider: Provider, model: str, callback_url: str | None
     ) -> None:
-        """Every create call that arrives, refused and dropped ones too. Kept in memory: a restart
-        forgets it.
-        """
+        """Record a create call, also if it is rejected or dropped. In memory only."""
         self._counts[provider] += 1
         self._times[provider].append(time.monotonic())
         self._creates.append(

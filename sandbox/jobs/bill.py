@@ -1,8 +1,8 @@
-"""What the sandbox charges: an append-only file of JSON lines, on disk before the answer goes out.
+"""The bill: an append-only file of JSON lines, synced to disk before a response is sent.
 
-A paid job writes two lines: `accepted` with the price of what was asked, and once it has ended an
-`outcome` with what is charged. The folded view joins them. The product never reads this; tests
-judge the product by it.
+A paid job writes two lines: `accepted` with the price of the request and, when it has ended,
+`outcome` with the charge. The view joins them. The product never reads the bill; tests compare the
+product's records with it.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ def timestamp(at: float) -> str:
 
 
 def token_of(callback_url: str | None) -> str | None:
-    """The last path segment of a callback address: how a caller marks its request."""
+    """Return the last path segment of a callback address, which identifies the caller's request."""
     if callback_url is None:
         return None
     return callback_url.split("?")[0].rstrip("/").rsplit("/", 1)[-1] or None
@@ -39,7 +39,7 @@ class Bill:
         self._file = self._opened()
 
     def _opened(self) -> IO[bytes]:
-        """Read what is there; a last line cut off by a crash is removed."""
+        """Read the existing lines and open the file; remove a last line that a crash cut off."""
         good = 0
         if self._path.exists():
             with self._path.open("rb") as file:
@@ -67,17 +67,15 @@ class Bill:
             line[key] = event[key]
         line["ended_at"] = event["time"]
 
-    def knows(self, job_id: str) -> bool:
+    def contains(self, job_id: str) -> bool:
         return job_id in self._lines
 
     def is_open(self, job_id: str) -> bool:
         return self._lines[job_id]["state"] == "open"
 
     async def accept(self, job: Job, price_nano_usd: int) -> None:
-        """One line for one accepted job. Returns once it is on disk; repeating for the same job
-        adds nothing.
-        """
-        if self.knows(job.id):
+        """Add the line of an accepted job and wait until it is on disk. Safe to repeat."""
+        if self.contains(job.id):
             return
         self._append(
             {
@@ -95,7 +93,7 @@ class Bill:
         await self.flush()
 
     def close(self, job: Job) -> None:
-        """The outcome of an accepted job, on disk with the next flush; repeating adds nothing."""
+        """Add the outcome of an accepted job, on disk with the next flush. Safe to repeat."""
         if not self.is_open(job.id):
             return
         self._append(
@@ -116,8 +114,9 @@ class Bill:
         self._appended += 1
 
     async def flush(self) -> None:
-        """Everything appended so far is on disk; lines that arrive during a sync share the next
-        one.
+        """Wait until all lines appended so far are on disk.
+
+        Lines that arrive during a sync share the next sync.
         """
         mine = self._appended
         async with self._lock:
@@ -136,8 +135,8 @@ class Bill:
         lines = list(self._lines.values())
         return {"lines": lines, "total_nano_usd": sum(line["billed_nano_usd"] for line in lines)}
 
-    async def start_anew(self) -> None:
-        """Put the file aside under a dated name and begin an empty one."""
+    async def rotate(self) -> None:
+        """Rename the file to a dated name and start an empty file."""
         async with self._lock:
             self._file.close()
             if self._path.stat().st_size:

@@ -1,4 +1,4 @@
-"""Takes jobs in, makes what they ask for, ends them, bills them, and sees to their callbacks."""
+"""The life of a job: accept, produce, end, bill and send callbacks."""
 
 import asyncio
 import contextlib
@@ -24,8 +24,8 @@ MODERATION_TYPE = "content_policy_violation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What a create call asked for, vendor headers read."""
+class CreateRequest:
+    """A create call with its vendor headers parsed."""
 
     model: Model
     input: Json
@@ -39,49 +39,45 @@ class Request:
     stores_io: bool = True
 
 
-class Workshop:
+class JobRunner:
     def __init__(
         self, *, settings: Callable[[], Settings], jobs: Jobs, bill: Bill, files: Files, faults: FaultBook,
-        callbacks: Callbacks, announcements: dict[str, Callable[[Job], Json]],
+        callbacks: Callbacks, callback_bodies: dict[str, Callable[[Job], Json]],
     ) -> None:  # fmt: skip
-        """announcements: by provider, the body of a callback about a job."""
+        """Take the functions that build a job's callback body, by provider, as callback_bodies."""
         self.settings = settings
         self.jobs = jobs
         self.bill = bill
         self.files = files
         self.faults = faults
         self._callbacks = callbacks
-        self._announcements = announcements
+        self._callback_bodies = callback_bodies
         self._work: dict[str, asyncio.Task[None]] = {}
-        self._talk: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._changed: dict[str, asyncio.Event] = {}
 
-    async def accept(self, request: Request) -> Job:
-        """A paid job from here on: its row and its line on the bill are written before this
-        returns.
-        """
+    async def accept(self, request: CreateRequest) -> Job:
+        """Create a paid job. Its row and its line on the bill are written before this returns."""
         job = self._new_job(request)
         fault = self.faults.take(job.provider, job.model, "create", JOBS, provider_job_id=job.id)
         if fault is not None:
             job.faults.append({"fault": fault.fault, "params": fault.params})
         if job.fault("callback_early") is not None:
             job.latency_seconds = job.queue_seconds = 0.0
-        await self._take_in(job)
-        if (
-            job.fault("accept_twice") is not None
-        ):  # one call, two paid jobs; the caller learns of the first
-            await self._take_in(self._new_job(request))
+        await self._store_and_begin(job)
+        if job.fault("accept_twice") is not None:  # two paid jobs; the response names the first
+            await self._store_and_begin(self._new_job(request))
         if job.fault("callback_early") is not None:
             await self.wait_for(job, lambda: job.announced, 60)
         await asyncio.sleep(self.settings().submit_seconds)
         return job
 
-    async def _take_in(self, job: Job) -> None:
+    async def _store_and_begin(self, job: Job) -> None:
         self.jobs.save(job)
         await self.bill.accept(job, self._price(job))
         self._begin(job)
 
-    def _new_job(self, request: Request) -> Job:
+    def _new_job(self, request: CreateRequest) -> Job:
         settings, model, now = self.settings(), request.model, time.time()
         latency = settings.image_seconds if model.kind == "image" else settings.video_seconds
         return Job(
@@ -96,19 +92,17 @@ class Workshop:
 
     @staticmethod
     def _seed(body: Json) -> int:
-        asked = body.get("seed")
-        given = isinstance(asked, int) and not isinstance(asked, bool) and asked != -1
-        return int(asked) if given else random.randrange(2**31)  # pyright: ignore[reportArgumentType] # checked above
+        seed = body.get("seed")
+        fixed = isinstance(seed, int) and not isinstance(seed, bool) and seed != -1
+        return int(seed) if fixed else random.randrange(2**31)  # pyright: ignore[reportArgumentType] # checked above
 
     def _price(self, job: Job) -> int:
-        """What the job costs if it succeeds as asked; nothing for input that the model is going to
-        refuse.
-        """
+        """Return the price of a success, or 0 for input that the model will reject."""
         model = model_of(job)
         return 0 if violations(model, job.input) else model.price(model.order(job.input)).nano_usd
 
     async def wait_for(self, job: Job, condition: Callable[[], bool], seconds: float) -> bool:
-        """Until the condition holds or the time is up."""
+        """Wait until the condition holds; return False when the time is up."""
         end = time.monotonic() + seconds
         while not condition():
             event = self._changed.setdefault(job.id, asyncio.Event())
@@ -121,9 +115,7 @@ class Workshop:
         return True
 
     async def resume(self) -> None:
-        """After a start: bill what a crash kept from the bill, go on with unfinished jobs and
-        unheard callbacks.
-        """
+        """Repair the bill after a crash and resume unfinished jobs and callbacks."""
         for file in self.jobs.all_files():
             if file.expires_at < time.time():
                 self.jobs.remove_file(file)
@@ -134,11 +126,11 @@ class Workshop:
                 continue
             self.bill.close(job)
             if not job.announced:
-                self._say(self._announce_end(job))
+                self._run_in_background(self._finish(job))
         await self.bill.flush()
 
     def live(self) -> list[Job]:
-        """The jobs being worked on."""
+        """Return the jobs in progress."""
         return [job for job_id in self._work if (job := self.jobs.find(job_id)) is not None]
 
     def _begin(self, job: Job) -> None:
@@ -154,8 +146,8 @@ class Workshop:
                 await self._produce(job, making)
         except TimeoutError:
             self._end(job, "canceled", charge_run=True, by_deadline=True)
-        except Exception as error:  # noqa: BLE001 # a job must end, whatever broke; the vendors say as little
-            sys.stderr.write(f"sandbox: job {job.id} broke: {error!r}\n")
+        except Exception as error:  # noqa: BLE001 # a job must end on any error
+            sys.stderr.write(f"sandbox: job {job.id} failed: {error!r}\n")
             self._fail(
                 job,
                 {
@@ -169,7 +161,7 @@ class Workshop:
             self._work.pop(job.id, None)
 
     async def _start(self, job: Job) -> bool:
-        """Through the queue. False if a deadline ended the job there."""
+        """Wait in the queue. Return False if a deadline ended the job there."""
         if job.state == "running":
             return True
         start_at = job.created_at + job.queue_seconds
@@ -186,7 +178,7 @@ class Workshop:
         job.state, job.started_at = "running", time.time()
         self._save(job)
         if "start" in job.callback_events and job.callback_url is not None:
-            self._say(self._announce(job, "start"))
+            self._run_in_background(self._send_callback(job, "start"))
         return True
 
     async def _produce(self, job: Job, making: "asyncio.Task[list[Json]]") -> None:
@@ -194,7 +186,7 @@ class Workshop:
             await asyncio.Event().wait()
         if (fails := job.fault("fail_after")) is not None:
             await asyncio.sleep(float(fails.get("seconds", 0.5)))
-            self._fail(job, _ordered_error(fails))
+            self._fail(job, _requested_error(fails))
             return
         try:
             outputs = await making
@@ -203,7 +195,7 @@ class Workshop:
             return
         await asyncio.sleep(max(0.0, job.created_at + job.latency_seconds - time.time()))
         moderated = job.fault("moderated")
-        if moderated is not None and not blackened(job):
+        if moderated is not None and not is_blackened(job):
             self._fail(
                 job, {"status": 422, "type": MODERATION_TYPE, "message": "", "field": "prompt"}
             )
@@ -213,9 +205,9 @@ class Workshop:
 
     async def _make(self, job: Job) -> list[Json]:
         model = model_of(job)
-        if found := violations(model, job.input):
+        if broken := violations(model, job.input):
             raise SourceError(
-                {"status": 422, "type": "invalid", "fields": [item.field for item in found]}
+                {"status": 422, "type": "invalid", "fields": [item.field for item in broken]}
             )
         settings = self.settings()
         life = (
@@ -224,7 +216,7 @@ class Workshop:
             or DEFAULT_RESULT_LIFE_SECONDS[job.provider]
         )
         order, outputs = await self.files.make(
-            job, replace(model.order(job.input), seed=job.seed), tiny=settings.tiny_media, black=blackened(job),
+            job, replace(model.order(job.input), seed=job.seed), tiny=settings.tiny_media, black=is_blackened(job),
             life_seconds=life,
         )  # fmt: skip
         job.billable_units, job.billed_nano_usd = _billed(job, model.price(order))
@@ -237,12 +229,13 @@ class Workshop:
     def _end(
         self, job: Job, state: State, *, charge_run: bool = False, by_deadline: bool = False
     ) -> None:
-        """The only way into an end state. Charged: successes, and (Replicate) the seconds a
-        cancelled video ran.
+        """Move the job to an end state; nothing else does.
+
+        Successes are charged, and on Replicate the seconds that a cancelled video ran.
         """
         if job.ended:
             return
-        # A deadline's timer may ring a moment early; nobody should see an end before it.
+        # A deadline's timer may fire slightly early; the reported end must not precede it.
         passed_at = (job.end_deadline_at or 0.0) if by_deadline else 0.0
         job.state, job.ended_at = state, max(time.time(), passed_at)
         if state != "succeeded":
@@ -252,12 +245,10 @@ class Workshop:
         job.announced = job.callback_url is None
         self.bill.close(job)
         self._save(job)
-        self._say(self._announce_end(job))
+        self._run_in_background(self._finish(job))
 
     async def cancel(self, job: Job) -> None:
-        """Stop now, if it isn't too late. A Replicate video that ran is charged for the time;
-        nothing else is.
-        """
+        """Cancel a job that has not ended. Only a Replicate video that ran is charged."""
         if job.ended:
             return
         work = self._work.pop(job.id, None)
@@ -272,28 +263,28 @@ class Workshop:
         if event is not None:
             event.set()
 
-    def _say(self, words: Any) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(words)
-        self._talk.add(task)
-        task.add_done_callback(self._talk.discard)
+    def _run_in_background(self, coroutine: Any) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
-    async def _announce(self, job: Job, event: str) -> None:
-        await self._callbacks.deliver(job, event, self._announcements[job.provider](job))
+    async def _send_callback(self, job: Job, event: str) -> None:
+        await self._callbacks.deliver(job, event, self._callback_bodies[job.provider](job))
 
-    async def _announce_end(self, job: Job) -> None:
+    async def _finish(self, job: Job) -> None:
         await self.bill.flush()
         if job.callback_url is None:
             return
         if "output" in job.callback_events and job.outputs:
-            await self._announce(job, "output")
+            await self._send_callback(job, "output")
         if "completed" in job.callback_events:
-            await self._announce(job, "completed")
+            await self._send_callback(job, "completed")
         job.announced = True
         self._save(job)
 
     async def stop(self) -> None:
-        """Drop the work in hand; it goes on at the next start."""
-        tasks = [*self._work.values(), *self._talk]
+        """Cancel the work in progress; the next start resumes it."""
+        tasks = [*self._work.values(), *self._background]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -303,25 +294,19 @@ class Workshop:
 def model_of(job: Job) -> Model:
     model = find_model(job.provider, job.model)
     if model is None:
-        raise LookupError(
-            f"job {job.id} names the model {job.model}, which isn't on offer any more"
-        )
+        raise LookupError(f"job {job.id} has the model {job.model}, which is no longer offered")
     return model
 
 
-def blackened(job: Job) -> bool:
-    """fal answers a moderated picture with a black one, and charges it (unless ordered as an
-    error).
-    """
+def is_blackened(job: Job) -> bool:
+    """Return whether fal replaces this moderated picture with a charged black one."""
     params = job.fault("moderated")
     is_fal_picture = job.provider == "fal" and model_of(job).kind == "image"
     return params is not None and is_fal_picture and params.get("form", "nsfw") == "nsfw"
 
 
 def _billed(job: Job, price: Price) -> tuple[float, int]:
-    """Units and nano-USD (rounded up) of a success; a `bill_factor` makes them differ from the
-    price list.
-    """
+    """Return units and nano-USD (rounded up) of a success, multiplied by any `bill_factor`."""
     params = job.fault("bill_factor")
     if params is None:
         return price.units, price.nano_usd
@@ -331,22 +316,22 @@ def _billed(job: Job, price: Price) -> tuple[float, int]:
 
 
 def _charge_for_run(job: Job) -> tuple[float | None, int]:
-    """Seconds run, rounded up, at most the seconds asked for, at the model's price a second.
-    Pictures: nothing.
+    """Return the charge of a cancelled run: nothing, except for a Replicate video.
+
+    A video costs the seconds that it ran, rounded up, at most the requested seconds.
     """
     model = model_of(job)
     if job.provider != "replicate" or model.kind != "video" or job.started_at is None:
         return None, 0
     order: Order = model.order(job.input)
-    ran = round(
-        (job.ended_at or time.time()) - job.started_at, 6
-    )  # as `metrics.predict_time` tells it
+    # Equal to the reported `metrics.predict_time`.
+    ran = round((job.ended_at or time.time()) - job.started_at, 6)
     seconds = min(order.seconds, max(1, math.ceil(ran)))
     price = model.price(replace(order, seconds=seconds))
     return price.units, price.nano_usd
 
 
-def _ordered_error(params: Json) -> Json:
+def _requested_error(params: Json) -> Json:
     return {
         "status": int(params.get("status", 500)),
         "type": params.get("type", "internal_server_error"),

@@ -1,6 +1,4 @@
-"""The jobs the sandbox was asked for and the files they made, kept in SQLite so that kill -9 loses
-none.
-"""
+"""Jobs and their files, stored in SQLite so that they survive a kill of the process."""
 
 import json
 import secrets
@@ -19,20 +17,18 @@ ENDED: frozenset[State] = frozenset({"succeeded", "failed", "canceled", "aborted
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """Times are unix seconds. Vendors' words for states and errors are put in by their
-    own modules.
-    """
+    """A job. Times are Unix seconds; states and errors are neutral, without vendors' terms."""
 
     id: str
     provider: Provider
     model: str
     input: Json
-    base_url: str  # how the caller reached us: the start of addresses in callbacks
+    base_url: str  # as the caller addressed the sandbox: the prefix of URLs in callbacks
     created_at: float
     queue_seconds: float
     latency_seconds: float
     seed: int
-    account: str = ""  # whose key it was created with
+    account: str = ""  # of the key that created the job
     callback_url: str | None = None
     callback_events: list[str] = field(default_factory=lambda: ["completed"])
     start_deadline_at: float | None = None
@@ -44,23 +40,21 @@ class Job:
     started_at: float | None = None
     ended_at: float | None = None
     error: Json | None = None  # {"status", "type", "message", "field", "url"}
-    outputs: list[Json] = field(
-        default_factory=list[Json]
-    )  # {"name", "content_type", "bytes", "width", "height"}
+    # Each with name, content_type, bytes, width, height and seconds.
+    outputs: list[Json] = field(default_factory=list[Json])
     moderated: bool = False
-    billable_units: float | None = None  # whole, but for a `bill_factor`
+    billable_units: float | None = None  # whole, except with a `bill_factor`
     billed_nano_usd: int = 0
-    told: Literal["queued", "running", "ended"] = (
-        "queued"  # the furthest state a status read or callback has told
-    )
-    announced: bool = False  # the end has been called back, given up, or was never asked for
+    # The latest state that a status read or callback has reported; stored and shown as `told`.
+    reported_state: Literal["queued", "running", "ended"] = "queued"
+    announced: bool = False  # no callback about the end is due (any more)
 
     @property
     def ended(self) -> bool:
         return self.state in ENDED
 
     def fault(self, name: str) -> Json | None:
-        """The parameters of a fault bound to this job."""
+        """Return the parameters of a fault bound to this job."""
         return next((item["params"] for item in self.faults if item["fault"] == name), None)
 
 
@@ -73,7 +67,7 @@ class StoredFile:
     content_type: str
     created_at: float
     expires_at: float
-    details: Json = field(default_factory=Json)  # of an upload; those have no job
+    details: Json = field(default_factory=Json)  # of an upload, which has no job
 
 
 def new_job_id(provider: Provider) -> str:
@@ -93,23 +87,23 @@ SAVE_FILE = "INSERT INTO files (name, body) VALUES (?, ?) ON CONFLICT (name) DO 
 
 
 class Jobs:
-    """All jobs in memory, each change written through. Used on the event loop only; a write takes
-    microseconds.
+    """All jobs in memory, with each change written to the database.
+
+    Call it on the event loop only; a write takes microseconds.
     """
 
     def __init__(self, data_dir: Path) -> None:
         self._files_dir = data_dir / "files"
         self._files_dir.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(data_dir / "jobs.sqlite3", isolation_level=None)
-        # Written to the operating system at once, which outlives the process; the bill is what is
-        # synced to disk.
+        # Writes reach the operating system, which outlives the process. Only the bill is synced.
         self._database.execute("PRAGMA journal_mode = WAL").close()
         self._database.execute("PRAGMA synchronous = OFF").close()
         self._database.executescript(SCHEMA).close()
         self._jobs: dict[str, Job] = {}
         self._files: dict[str, StoredFile] = {}
         for (body,) in self._database.execute("SELECT body FROM jobs ORDER BY number"):
-            job = Job(**json.loads(body))
+            job = _job_from(json.loads(body))
             self._jobs[job.id] = job
         for (body,) in self._database.execute("SELECT body FROM files"):
             file = StoredFile(**json.loads(body))
@@ -117,16 +111,16 @@ class Jobs:
 
     def save(self, job: Job) -> None:
         self._jobs[job.id] = job
-        self._database.execute(SAVE_JOB, (job.id, json.dumps(asdict(job)))).close()
+        self._database.execute(SAVE_JOB, (job.id, json.dumps(job_view(job)))).close()
 
     def find(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)
 
     def all(self, provider: Provider | None = None) -> list[Job]:
-        """Oldest first."""
+        """Return the jobs, oldest first."""
         return [job for job in self._jobs.values() if provider is None or job.provider == provider]
 
-    def keep_file(self, file: StoredFile, content: bytes) -> None:
+    def add_file(self, file: StoredFile, content: bytes) -> None:
         self.path_of(file).write_bytes(content)
         self.save_file(file)
 
@@ -138,7 +132,7 @@ class Jobs:
         return self._files.get(name)
 
     def all_files(self) -> list[StoredFile]:
-        """Oldest first."""
+        """Return the files, oldest first."""
         return list(self._files.values())
 
     def remove_file(self, file: StoredFile) -> None:
@@ -162,4 +156,10 @@ class Jobs:
 
 
 def job_view(job: Job) -> dict[str, Any]:
-    return asdict(job)
+    view = asdict(job)
+    view["told"] = view.pop("reported_state")
+    return view
+
+
+def _job_from(view: dict[str, Any]) -> Job:
+    return Job(reported_state=view.pop("told"), **view)

@@ -1,11 +1,11 @@
-"""Replicate's words: the prediction object, problem details, and its callbacks."""
+"""Replicate's response bodies: the prediction object, problem details and callbacks."""
 
 import time
 from typing import Any
 
 from starlette.responses import Response
 
-from sandbox.http.exchange import json_answer
+from sandbox.http.exchange import json_response
 from sandbox.jobs.bill import timestamp
 from sandbox.jobs.runner import MODERATION_TYPE, model_of
 from sandbox.jobs.store import Job, State
@@ -41,8 +41,9 @@ TITLES = {
 
 
 def prediction(job: Job, base_url: str, data_life_seconds: float, *, early: bool = False) -> Json:
-    """The object of every answer and callback. early: the state as of creation, whatever happened
-    since.
+    """Return the prediction object of a response or callback.
+
+    early: show the state at creation, even if the job has progressed since.
     """
     start = f"{base_url}/replicate/v1/predictions/{job.id}"
     state: State = "queued" if early else job.state
@@ -91,7 +92,7 @@ def _ending(job: Job, base_url: str, data_life_seconds: float) -> Json:
 
 
 def _billing_metrics(job: Job) -> Json:
-    """The vendor's own names of what it bills a model by, and how much of it."""
+    """Return the billed quantities under the vendor's names."""
     model = model_of(job)
     if model.kind == "image":
         return {"image_output_count": job.billable_units}
@@ -123,19 +124,19 @@ def problem(
 ) -> Response:
     title, usual = TITLES.get(status, ("Error", "Error"))
     body = {"title": title, "detail": detail or usual, "status": status} | more
-    return json_answer(body, status, headers, "application/problem+json")
+    return json_response(body, status, headers, "application/problem+json")
 
 
 def throttled(params: Json) -> Response:
     headers = {"Retry-After": str(params["retry_after"])} if "retry_after" in params else None
     detail = params.get("message", "Request was throttled. Your rate limit resets in ~30s.")
-    return json_answer(
+    return json_response(
         {"title": "Too Many Requests", "detail": detail, "status": 429}, 429, headers
     )
 
 
 def refusal(status: int, params: Json) -> Response:
-    """An ordered refusal, in Replicate's form."""
+    """Return a requested error in Replicate's format."""
     if status == 429:
         return throttled(params)
     if status == 422:
@@ -143,8 +144,8 @@ def refusal(status: int, params: Json) -> Response:
     return problem(status, params.get("message"))
 
 
-def invalid(found: list[Violation]) -> Response:
-    return invalid_fields([_violation(item) for item in found])
+def invalid(broken: list[Violation]) -> Response:
+    return invalid_fields([_violation(item) for item in broken])
 
 
 def invalid_fields(fields: list[tuple[str, str, str]]) -> Response:
@@ -154,24 +155,24 @@ def invalid_fields(fields: list[tuple[str, str, str]]) -> Response:
 
 
 def _violation(item: Violation) -> tuple[str, str, str]:
-    asked, name = item.asked, f"input.{item.field}"
+    spec, name = item.spec, f"input.{item.field}"
     if item.rule == "required":
         return "required", "input", f"{item.field} is required"
     if item.rule == "choice":
-        choices = ", ".join(f'"{choice}"' for choice in asked.choices)
+        choices = ", ".join(f'"{choice}"' for choice in spec.choices)
         return "enum", name, f"{item.field} must be one of the following: {choices}"
     if item.rule == "minimum":
-        return "number_gte", name, f"Must be greater than or equal to {asked.minimum:g}"
+        return "number_gte", name, f"Must be greater than or equal to {spec.minimum:g}"
     if item.rule == "maximum":
-        return "number_lte", name, f"Must be less than or equal to {asked.maximum:g}"
+        return "number_lte", name, f"Must be less than or equal to {spec.maximum:g}"
     return (
         "invalid_type",
         name,
-        f"Invalid type. Expected: {asked.kind}, given: {_given(item.value)}",
+        f"Invalid type. Expected: {spec.kind}, given: {_json_type(item.value)}",
     )
 
 
-def _given(value: Any) -> str:
+def _json_type(value: Any) -> str:
     names = {
         "bool": "boolean",
         "int": "integer",

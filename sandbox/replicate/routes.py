@@ -1,4 +1,4 @@
-"""Replicate: predictions (create, get, list, cancel), models, and the webhook secret."""
+"""Replicate's routes: predictions (create, get, list, cancel), models and the webhook secret."""
 
 import json
 import math
@@ -13,12 +13,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from sandbox.http.accounts import account_of, is_refused, webhook_secret
-from sandbox.http.exchange import json_answer
-from sandbox.http.route_context import Desk
-from sandbox.jobs import runner as work
+from sandbox.http.exchange import json_response
+from sandbox.http.route_context import RouteContext
+from sandbox.jobs.runner import CreateRequest
 from sandbox.jobs.store import Job
 from sandbox.models import Model, find_model, violations
-from sandbox.replicate import responses as answers
+from sandbox.replicate import responses
 from sandbox.settings import DAY_SECONDS, Json, as_object
 
 PAGE = 100
@@ -30,7 +30,7 @@ UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
 
 
 class InputError(ValueError):
-    """The body of a create call is refused; holds the answer."""
+    """The body of a create call is invalid; holds the error response."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__(answer.status_code)
@@ -38,8 +38,10 @@ class InputError(ValueError):
 
 
 class Replicate:
-    def __init__(self, desk: Desk, webhook_secret: str, expected_token: str | None) -> None:
-        self._desk = desk
+    def __init__(
+        self, context: RouteContext, webhook_secret: str, expected_token: str | None
+    ) -> None:
+        self._context = context
         self._webhook_secret = webhook_secret
         self._expected_token = expected_token
 
@@ -56,29 +58,31 @@ class Replicate:
             Route(f"{start}/account", self.account, methods=["GET"]),
         ]
 
-    def refused_token(self, request: Request) -> Response | None:
+    def token_refusal(self, request: Request) -> Response | None:
         scheme = request.headers.get("authorization", "").partition(" ")[0]
-        revoked = self._desk.workshop.settings().revoked_keys
+        revoked = self._context.runner.settings().revoked_keys
         if scheme.lower() not in {"bearer", "token"} or is_refused(
             request, self._expected_token, revoked
         ):
-            return answers.problem(401)
+            return responses.problem(401)
         return None
 
     def _data_life(self) -> float:
-        life = self._desk.workshop.settings().data_life_seconds
+        life = self._context.runner.settings().data_life_seconds
         return DATA_LIFE_SECONDS if life is None else life
 
     def _view(self, request: Request, job: Job, *, early: bool = False) -> Json:
-        return answers.prediction(job, self._desk.base_url(request), self._data_life(), early=early)
+        return responses.prediction(
+            job, self._context.base_url(request), self._data_life(), early=early
+        )
 
     def callback(self, job: Job) -> Json:
-        return answers.prediction(job, job.base_url, self._data_life())
+        return responses.prediction(job, job.base_url, self._data_life())
 
     def _limits(self, answer: Response, *, create: bool) -> Response:
-        """The rate limit headers that every answer carries."""
+        """Add the rate limit headers that every response has."""
         limit = CREATES_PER_MINUTE if create else OTHERS_PER_MINUTE
-        used = self._desk.creates_in_last_minute("replicate") if create else 1
+        used = self._context.creates_in_last_minute("replicate") if create else 1
         answer.headers["ratelimit-remaining"] = str(max(0, limit - used))
         answer.headers["ratelimit-reset"] = "1"
         return answer
@@ -86,13 +90,13 @@ class Replicate:
     async def create(self, request: Request) -> Response:
         in_path = _model_name(request, {}) or None
         if (
-            ended := await self._desk.exchange.gate(request, "replicate", in_path, "create")
+            ended := await self._context.exchange.receive(request, "replicate", in_path, "create")
         ) is not None:
             return ended
         body = await _json_object(request)
         name = _model_name(request, body or {})
         webhook = (body or {}).get("webhook")
-        self._desk.count_create(
+        self._context.count_create(
             request, "replicate", name, webhook if isinstance(webhook, str) else None
         )
 
@@ -103,90 +107,86 @@ class Replicate:
                 answer = refused.answer
             return self._limits(answer, create=True)
 
-        return await self._desk.exchange(request, "replicate", name, "create", handler)
+        return await self._context.exchange(request, "replicate", name, "create", handler)
 
     async def _accept(self, request: Request, name: str, body: Json | None) -> Response:
-        if (refused := self.refused_token(request)) is not None:
+        if (refused := self.token_refusal(request)) is not None:
             return refused
-        limit = self._desk.workshop.settings().replicate_creates_per_minute
-        if limit and self._desk.creates_in_last_minute("replicate") > limit:
-            return answers.throttled({})
+        limit = self._context.runner.settings().replicate_creates_per_minute
+        if limit and self._context.creates_in_last_minute("replicate") > limit:
+            return responses.throttled({})
         model = find_model("replicate", name)
         if model is None:
-            return answers.problem(404)
+            return responses.problem(404)
         if body is None:
-            return answers.problem(400, "The request body is not valid JSON")
-        order = work.Request(
+            return responses.problem(400, "The request body is not valid JSON")
+        order = CreateRequest(
             model=model,
             input=_input(model, body),
-            base_url=self._desk.base_url(request),
+            base_url=self._context.base_url(request),
             account=account_of(request),
             callback_url=_webhook(body),
             callback_events=_events(body),
             end_within_seconds=_cancel_after(request),
         )
         wait = _wait_seconds(request)
-        job = await self._desk.workshop.accept(order)
+        job = await self._context.runner.accept(order)
         if wait is None:
-            return json_answer(self._view(request, job, early=True), 201)
-        done = await self._desk.workshop.wait_for(job, lambda: job.ended, wait)
-        # An answer without all outputs says `starting`, even if it runs: the vendor's client counts
-        # on that.
+            return json_response(self._view(request, job, early=True), 201)
+        done = await self._context.runner.wait_for(job, lambda: job.ended, wait)
+        # The vendor's client requires `starting` in a response without all outputs, even if the
+        # prediction runs.
         view = self._view(request, job, early=not done)
-        return json_answer(view, 201 if done else 202, {"Preference-Applied": f"wait={wait:g}"})
+        return json_response(view, 201 if done else 202, {"Preference-Applied": f"wait={wait:g}"})
 
     async def get(self, request: Request) -> Response:
         async def answer(job: Job) -> Response:
-            return json_answer(self._view(request, self._desk.as_told(job)))
+            return json_response(self._view(request, self._context.as_reported(job)))
 
-        return await self._about(request, "status", answer)
+        return await self._for_job(request, "status", answer)
 
     async def cancel(self, request: Request) -> Response:
         async def answer(job: Job) -> Response:
-            if not job.ended and not self._desk.cancel_loses(job):
-                await self._desk.workshop.cancel(job)
-            return json_answer(self._view(request, job))
+            if not job.ended and not self._context.cancel_loses(job):
+                await self._context.runner.cancel(job)
+            return json_response(self._view(request, job))
 
-        return await self._about(request, "cancel", answer)
+        return await self._for_job(request, "cancel", answer)
 
-    async def _about(self, request: Request, operation: str, answer: Any) -> Response:
-        found = self._desk.jobs.find(request.path_params["id"])
-        theirs = (
-            found is not None
-            and found.provider == "replicate"
-            and found.account == account_of(request)
-        )
-        job = found if theirs else None
+    async def _for_job(self, request: Request, operation: str, answer: Any) -> Response:
+        job = self._context.jobs.find(request.path_params["id"])
+        if job is not None and (job.provider, job.account) != ("replicate", account_of(request)):
+            job = None
 
         async def handler() -> Response:
-            refused = self.refused_token(request)
+            refused = self.token_refusal(request)
             if refused is None and job is None:
-                refused = answers.problem(404)
+                refused = responses.problem(404)
             return self._limits(refused or await answer(job), create=False)
 
-        return await self._desk.exchange(
+        return await self._context.exchange(
             request, "replicate", job.model if job else None, operation, handler
         )
 
     async def list(self, request: Request) -> Response:
         async def handler() -> Response:
-            return self._limits(self.refused_token(request) or self._page(request), create=False)
+            return self._limits(self.token_refusal(request) or self._page(request), create=False)
 
-        return await self._desk.exchange(request, "replicate", None, "list", handler)
+        return await self._context.exchange(request, "replicate", None, "list", handler)
 
     def _page(self, request: Request) -> Response:
-        """Newest first, a hundred a page; the cursor is the number of predictions before it."""
-        query, settings, now = request.query_params, self._desk.workshop.settings(), time.time()
+        """Return a page of 100, newest first; the cursor is the number of earlier predictions."""
+        query, settings, now = request.query_params, self._context.runner.settings(), time.time()
         try:
-            after = _moment(query.get("created_after"))
-            before = _moment(query.get("created_before"))
+            after = _parse_time(query.get("created_after"))
+            before = _parse_time(query.get("created_before"))
             offset = int(query.get("cursor", "0"))
         except ValueError:
-            return answers.problem(400, "Invalid date or cursor")
+            return responses.problem(400, "Invalid date or cursor")
         newest = now - settings.history_lag_seconds
         shown = [
             job
-            for job in reversed(self._desk.jobs.all("replicate"))
+            for job in reversed(self._context.jobs.all("replicate"))
             if not settings.history_hidden
             and job.account == account_of(request)
             and (job.ended_at or math.inf if settings.list_hides_running else job.created_at)
@@ -194,14 +194,14 @@ class Replicate:
             and (after is None or job.created_at >= after)
             and (before is None or job.created_at < before)
         ]
-        # The API's own address, as its caller knows it: its key goes there again.
+        # The address that the caller used: the caller sends its key there again.
         start = f"{str(request.base_url).rstrip('/')}/replicate/v1/predictions"
         kept = {key: query[key] for key in ("created_after", "created_before") if key in query}
 
         def address(cursor: int) -> str:
             return f"{start}?{urlencode(kept | {'cursor': cursor})}"
 
-        return json_answer(
+        return json_response(
             {
                 "previous": address(max(0, offset - PAGE)) if offset else None,
                 "next": address(offset + PAGE) if offset + PAGE < len(shown) else None,
@@ -211,12 +211,12 @@ class Replicate:
 
     async def model(self, request: Request) -> Response:
         name = f"{request.path_params['owner']}/{request.path_params['name']}"
-        if (refused := self.refused_token(request)) is not None:
+        if (refused := self.token_refusal(request)) is not None:
             return refused
         if find_model("replicate", name) is None:
-            return answers.problem(404)
+            return responses.problem(404)
         owner, short = name.split("/")
-        return json_answer(
+        return json_response(
             {
                 "url": f"https://replicate.com/{name}", "owner": owner, "name": short, "description": None,
                 "visibility": "public", "github_url": None, "paper_url": None, "license_url": None,
@@ -227,13 +227,13 @@ class Replicate:
     async def secret(self, request: Request) -> Response:
         async def handler() -> Response:
             secret = webhook_secret(self._webhook_secret, account_of(request))
-            return self.refused_token(request) or json_answer({"key": secret})
+            return self.token_refusal(request) or json_response({"key": secret})
 
-        return await self._desk.exchange(request, "replicate", None, "keys", handler)
+        return await self._context.exchange(request, "replicate", None, "keys", handler)
 
     async def account(self, request: Request) -> Response:
-        whose = {"type": "user", "username": "sandbox", "name": "Sandbox", "github_url": None}
-        return self.refused_token(request) or json_answer(whose)
+        account = {"type": "user", "username": "sandbox", "name": "Sandbox", "github_url": None}
+        return self.token_refusal(request) or json_response(account)
 
 
 async def _json_object(request: Request) -> Json | None:
@@ -244,7 +244,7 @@ async def _json_object(request: Request) -> Json | None:
 
 
 def _model_name(request: Request, body: Json) -> str:
-    """From the path, else from `version`: `owner/name`, with or without `:<64 hex>`."""
+    """Return `owner/name` from the path, else from `version` without its `:<64 hex>`."""
     if "owner" in request.path_params:
         return f"{request.path_params['owner']}/{request.path_params['name']}"
     return str(body.get("version", "")).split(":")[0]
@@ -253,12 +253,12 @@ def _model_name(request: Request, body: Json) -> str:
 def _input(model: Model, body: Json) -> Json:
     checked = as_object(body.get("input"))
     if checked is None:
-        raise InputError(answers.invalid_fields([("required", "(root)", "input is required")]))
-    if found := violations(model, checked):
-        raise InputError(answers.invalid(found))
+        raise InputError(responses.invalid_fields([("required", "(root)", "input is required")]))
+    if broken := violations(model, checked):
+        raise InputError(responses.invalid(broken))
     if checked.get("last_frame_image") and not checked.get("image"):
         raise InputError(
-            answers.invalid_fields([("dependency", "input", "last_frame_image needs image")])
+            responses.invalid_fields([("dependency", "input", "last_frame_image needs image")])
         )
     for name, value in checked.items():
         if (
@@ -267,7 +267,9 @@ def _input(model: Model, body: Json) -> Json:
             and len(value) > DATA_URI_BYTES * 4 // 3 + 128
         ):
             raise InputError(
-                answers.invalid_fields([("too_large", f"input.{name}", "Data URI is over 256 kB")])
+                responses.invalid_fields(
+                    [("too_large", f"input.{name}", "Data URI is over 256 kB")]
+                )
             )
     return checked
 
@@ -278,24 +280,24 @@ def _webhook(body: Json) -> str | None:
         return None
     if not isinstance(url, str) or urlsplit(url).scheme not in {"http", "https"}:
         raise InputError(
-            answers.invalid_fields([("format", "webhook", "Does not match format 'uri'")])
+            responses.invalid_fields([("format", "webhook", "Does not match format 'uri'")])
         )
     return url
 
 
 def _events(body: Json) -> tuple[str, ...]:
-    """Every event, unless filtered."""
-    wished: Any = body.get("webhook_events_filter")
-    if wished is None:
+    """Return the requested events; without a filter, all events."""
+    selected: Any = body.get("webhook_events_filter")
+    if selected is None:
         return EVENTS
-    if not isinstance(wished, list) or not set(map(str, wished)) <= set(EVENTS):  # pyright: ignore[reportUnknownArgumentType] # JSON
+    if not isinstance(selected, list) or not set(map(str, selected)) <= set(EVENTS):  # pyright: ignore[reportUnknownArgumentType] # JSON
         text = "must be some of start, output, logs, completed"
-        raise InputError(answers.invalid_fields([("enum", "webhook_events_filter", text)]))
-    return tuple(map(str, wished))  # pyright: ignore[reportUnknownArgumentType] # JSON
+        raise InputError(responses.invalid_fields([("enum", "webhook_events_filter", text)]))
+    return tuple(map(str, selected))  # pyright: ignore[reportUnknownArgumentType] # JSON
 
 
 def _cancel_after(request: Request) -> float | None:
-    """`Cancel-After`: a number with h, m or s, several in a row, 5 seconds to 24 hours."""
+    """Parse `Cancel-After`: numbers with h, m or s, in total 5 seconds to 24 hours."""
     text = request.headers.get("cancel-after")
     if text is None:
         return None
@@ -306,15 +308,17 @@ def _cancel_after(request: Request) -> float | None:
         "".join(number + unit for number, unit in parts) != squeezed
         or not 5 <= seconds <= DAY_SECONDS
     ):
-        raise InputError(answers.problem(422, "Cancel-After must be a duration between 5s and 24h"))
+        raise InputError(
+            responses.problem(422, "Cancel-After must be a duration between 5s and 24h")
+        )
     return seconds
 
 
 def _wait_seconds(request: Request) -> float | None:
-    """`Prefer: wait` or `wait=1..60`."""
+    """Parse `Prefer: wait` or `wait=1..60`."""
     match = re.search(r"\bwait(?:=(\d+))?\b", request.headers.get("prefer", ""))
     return None if match is None else min(60.0, max(1.0, float(match[1] or 60)))
 
 
-def _moment(text: str | None) -> float | None:
+def _parse_time(text: str | None) -> float | None:
     return None if text is None else datetime.fromisoformat(text.replace(" ", "+")).timestamp()

@@ -1,4 +1,4 @@
-"""Replicate's files API: pictures uploaded to be the input of a prediction. They live for a day."""
+"""Replicate's files API: uploads of input pictures, which expire after a day."""
 
 import email
 import email.policy
@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from sandbox.http.exchange import json_answer
-from sandbox.http.route_context import Desk
+from sandbox.http.exchange import json_response
+from sandbox.http.route_context import RouteContext
 from sandbox.jobs.bill import timestamp
 from sandbox.jobs.store import StoredFile
-from sandbox.replicate import responses as answers
+from sandbox.replicate import responses
 from sandbox.replicate.routes import Replicate
 from sandbox.settings import DAY_SECONDS, Json, as_object
 
@@ -25,8 +25,8 @@ UPLOAD_BYTES = 100 * 1024 * 1024
 
 
 class Uploads:
-    def __init__(self, desk: Desk, replicate: Replicate) -> None:
-        self._desk = desk
+    def __init__(self, context: RouteContext, replicate: Replicate) -> None:
+        self._context = context
         self._replicate = replicate
 
     def routes(self) -> list[BaseRoute]:
@@ -39,13 +39,13 @@ class Uploads:
 
     async def create(self, request: Request) -> Response:
         body = await request.body()
-        if (refused := self._replicate.refused_token(request)) is not None:
+        if (refused := self._replicate.token_refusal(request)) is not None:
             return refused
         if len(body) > UPLOAD_BYTES:
-            return answers.problem(413)
+            return responses.problem(413)
         parts = _parts(request.headers.get("content-type", ""), body)
         if "content" not in parts:
-            return answers.invalid_fields([("required", "content", "content is required")])
+            return responses.invalid_fields([("required", "content", "content is required")])
         name, content_type, content = parts["content"]
         now = time.time()
         file = StoredFile(
@@ -59,8 +59,8 @@ class Uploads:
                 "md5": hashlib.md5(content, usedforsecurity=False).hexdigest(),
             },
         )  # fmt: skip
-        self._desk.jobs.keep_file(file, content)
-        return json_answer(self._view(request, file), 201)
+        self._context.jobs.add_file(file, content)
+        return json_response(self._view(request, file), 201)
 
     def _view(self, request: Request, file: StoredFile) -> Json:
         details = file.details
@@ -74,11 +74,11 @@ class Uploads:
             "metadata": details["metadata"],
             "created_at": timestamp(file.created_at),
             "expires_at": timestamp(file.expires_at),
-            "urls": {"get": f"{self._desk.base_url(request)}{PATH}/{file.name}"},
+            "urls": {"get": f"{self._context.base_url(request)}{PATH}/{file.name}"},
         }
 
     def _find(self, request: Request) -> StoredFile | None:
-        file = self._desk.jobs.find_file(request.path_params["id"])
+        file = self._context.jobs.find_file(request.path_params["id"])
         return (
             file
             if file is not None and file.job_id == "" and file.expires_at > time.time()
@@ -87,43 +87,43 @@ class Uploads:
 
     async def get(self, request: Request) -> Response:
         file = self._find(request)
-        refused = self._replicate.refused_token(request)
+        refused = self._replicate.token_refusal(request)
         return refused or (
-            answers.problem(404) if file is None else json_answer(self._view(request, file))
+            responses.problem(404) if file is None else json_response(self._view(request, file))
         )
 
     async def list(self, request: Request) -> Response:
-        if (refused := self._replicate.refused_token(request)) is not None:
+        if (refused := self._replicate.token_refusal(request)) is not None:
             return refused
         files = [
             file
-            for file in self._desk.jobs.all_files()
+            for file in self._context.jobs.all_files()
             if file.job_id == "" and file.expires_at > time.time()
         ]
         views = [self._view(request, file) for file in reversed(files)]
-        return json_answer({"previous": None, "next": None, "results": views})
+        return json_response({"previous": None, "next": None, "results": views})
 
     async def delete(self, request: Request) -> Response:
         file = self._find(request)
-        if (refused := self._replicate.refused_token(request)) is not None:
+        if (refused := self._replicate.token_refusal(request)) is not None:
             return refused
         if file is None:
-            return answers.problem(404)
-        self._desk.jobs.remove_file(file)
+            return responses.problem(404)
+        self._context.jobs.remove_file(file)
         return Response(status_code=204)
 
 
 def _parts(content_type: str, body: bytes) -> dict[str, tuple[str, str, bytes]]:
-    """The parts of a multipart form: name → file name, content type, bytes."""
+    """Return the parts of a multipart form: name → file name, content type, bytes."""
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
     message = email.message_from_bytes(head + body, policy=email.policy.HTTP)
-    found: dict[str, tuple[str, str, bytes]] = {}
+    result: dict[str, tuple[str, str, bytes]] = {}
     for part in message.iter_parts():
         name: Any = part.get_param("name", header="content-disposition")
         content: Any = part.get_payload(decode=True)
         if isinstance(name, str) and isinstance(content, bytes):
-            found[name] = (part.get_filename() or "file", part.get_content_type(), content)
-    return found
+            result[name] = (part.get_filename() or "file", part.get_content_type(), content)
+    return result
 
 
 def _metadata(part: tuple[str, str, bytes] | None) -> Json:

@@ -27,7 +27,7 @@ from core.store.recovery.restore_marker import (
     DATABASE_BEHIND,
     read_marker,
 )
-from core.store.recovery.start_memo import Accepted, get_accepted, packed, unpacked
+from core.store.recovery.start_memo import StartMemo, get_accepted, packed, unpacked
 from tests.support.activity_harness import ActivityHarness
 from tests.support.fake_temporal import FakeTemporal
 from tests.support.restore_marker import put_marker
@@ -37,9 +37,9 @@ from tests.support.rows import accept, assert_books_balance, new_execution, new_
 pytestmark = [pytest.mark.usefixtures("no_restore_marker"), pytest.mark.guarantee("G1", "G4")]
 
 
-async def document(harness: ActivityHarness, rows: AcceptedRows) -> Accepted:
+async def document(harness: ActivityHarness, rows: AcceptedRows) -> StartMemo:
     async with harness.database.as_user(rows.user_id) as conn:
-        return Accepted(document=await get_accepted(conn, rows.execution_id))
+        return StartMemo(document=await get_accepted(conn, rows.execution_id))
 
 
 async def forget(harness: ActivityHarness) -> None:
@@ -79,7 +79,7 @@ class FakeHistories(ExecutionHistories):
 
 
 def recorded(
-    accepted: Accepted,
+    accepted: StartMemo,
     jobs: dict[JobId, RecordedJob],
     *,
     is_open: bool = False,
@@ -136,7 +136,7 @@ async def test_recover_makes_the_rows_of_an_execution_again(
         await insert_execution(conn, new)
     before = await row(harness, f"SELECT {columns} FROM executions")
     async with harness.database.as_user(user_id) as conn:
-        accepted = Accepted(document=await get_accepted(conn, new.execution_id))
+        accepted = StartMemo(document=await get_accepted(conn, new.execution_id))
     await forget(harness)
     past = FakeHistories(recorded(accepted, {}, is_open=True))
     recovery = await recover(harness, monkeypatch, past)
@@ -337,7 +337,7 @@ async def test_recover_that_cannot_go_on_leaves_everything_paused(
     one = await harness.accepted()
     accepted = await document(harness, one)
     await forget(harness)
-    broken = Accepted(
+    broken = StartMemo(
         document={**accepted.document, "jobs": [{**accepted.jobs[0], "state": "no such state"}]}
     )
     with pytest.raises(RecoveryError, match=one.execution_id):
@@ -386,7 +386,7 @@ async def test_accepted_execution_of_a_retry_is_raised_to_its_generation(
     held = {**charge, "job_id": "job_second", "charge_id": "chg_second"}
     rest = [item for item in old.jobs if item["job_id"] != first["job_id"]]
     charges = [item for item in old.charges.values() if item["job_id"] != first["job_id"]]
-    retried = Accepted(
+    retried = StartMemo(
         document={
             **old.document,
             "execution": {**old.document["execution"], "generation": 2},

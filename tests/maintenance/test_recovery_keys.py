@@ -12,7 +12,7 @@ from core.domain.messages.jobs import FindOutcome
 from core.domain.states import JobState
 from core.maintenance.histories import JobFate, RecordedJob
 from core.maintenance.recovery import Recovery
-from core.store.recovery.start_memo import Accepted
+from core.store.recovery.start_memo import StartMemo
 from tests.activities.test_own_keys import (
     ALICE,
     ALICE_NEW,
@@ -28,10 +28,12 @@ from tests.support.rows import Accepted as AcceptedRows
 
 pytestmark = [pytest.mark.usefixtures("no_restore_marker"), pytest.mark.guarantee("G1")]
 
-LOST = "DELETE FROM provider_keys"
+LOST = """
+WITH values_lost AS (DELETE FROM secrets WHERE kind LIKE 'provider_key/%') DELETE FROM provider_keys
+"""
 
 
-async def lost_answer(harness: ActivityHarness) -> tuple[AcceptedRows, ProviderKeyId, Accepted]:
+async def lost_answer(harness: ActivityHarness) -> tuple[AcceptedRows, ProviderKeyId, StartMemo]:
     """A send with a user's own key that was accepted, and never answered: its history names
     no key.
     """
@@ -46,7 +48,7 @@ async def lost_answer(harness: ActivityHarness) -> tuple[AcceptedRows, ProviderK
     return one, key, accepted
 
 
-def unanswered(accepted: Accepted) -> RecordedJob:
+def unanswered(accepted: StartMemo) -> RecordedJob:
     return RecordedJob(
         fate=JobFate.UNKNOWN,
         send_number=1,
@@ -59,7 +61,7 @@ async def recovered(
     harness: ActivityHarness,
     monkeypatch: pytest.MonkeyPatch,
     one: AcceptedRows,
-    accepted: Accepted,
+    accepted: StartMemo,
     past: RecordedJob,
 ) -> Recovery:
     return await recover(
@@ -102,7 +104,7 @@ async def test_recover_makes_no_call_without_the_original_key(
     recovery = await recovered(harness, monkeypatch, one, accepted, past)
     image = await harness.job(one.image)
     assert (image.state, image.provider_key_id) == (JobState.SUBMITTED, key)
-    assert any("settle it by hand" in line for line in recovery.for_operator)
+    assert any("settle the job by hand" in line for line in recovery.for_operator)
     await harness.as_owner(
         "UPDATE jobs SET deadline_at = now() WHERE job_id = $1", one.image.job_id
     )

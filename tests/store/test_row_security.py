@@ -182,7 +182,7 @@ async def test_connection_without_a_user_sees_no_row_of_any_table(tenants: Tenan
         )
         if not table.app_selects:
             continue
-        async with tenants.database.alone() as conn:
+        async with tenants.database.without_transaction() as conn:
             assert await conn.fetchval("SELECT current_user") == "takeone_app"
             assert await _seen(conn, table) == [], table.name
         async with tenants.database.as_user(UserId("")) as conn:

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLEAN = (
     "activities/",
     "api/",
+    "core/domain/",
     "core/jobs/",
     "core/maintenance/",
     "core/ordering/",
@@ -44,6 +45,7 @@ CLEAN = (
     "core/store/webhooks/",
     "core/webhooks/",
     "deploy/",
+    "sandbox/",
     "tests/activities/",
     "tests/bench/",
     "tests/end_to_end/",

@@ -5,15 +5,13 @@ import re
 from docs.generate.log_events import log_events
 
 NAME = re.compile(r"[a-z_]+(\.[a-z_]+)+")
-TO_CONVERT = ("api/", "core/platform/oidc/", "core/store/")
-"""Folders whose log calls still have sentences. An entry goes when its folder is converted."""
 
 
 def test_log_events_are_dotted_literals() -> None:
     wrong = [
         f"{call.path}:{call.line}: {call.event!r}"
         for call in log_events()
-        if not call.path.startswith(TO_CONVERT) and not NAME.fullmatch(call.event)
+        if not NAME.fullmatch(call.event)
     ]
     assert wrong == []
 
@@ -21,8 +19,7 @@ def test_log_events_are_dotted_literals() -> None:
 def test_event_has_the_same_level_everywhere() -> None:
     levels: dict[str, set[str]] = {}
     for call in log_events():
-        if NAME.fullmatch(call.event):
-            levels.setdefault(call.event, set()).add(call.level)
+        levels.setdefault(call.event, set()).add(call.level)
     assert {name: seen for name, seen in levels.items() if len(seen) > 1} == {}
 
 

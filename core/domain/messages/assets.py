@@ -1,4 +1,4 @@
-"""Messages about assets: files that we hold in object storage."""
+"""Messages about assets: files in object storage."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,9 @@ from core.domain.ids import AssetId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreAssetResult:
-    """failure: set when the file can never be stored (expired, not a video, too large); time-outs
-    and outages are retried instead.
+    """The stored asset, or the reason why the file can never be stored.
+
+    failure: expired, not a video, too large. Time-outs and outages are retried instead.
     """
 
     asset_id: AssetId | None

@@ -1,4 +1,4 @@
-"""Messages about executions: the order that starts a workflow, what it claims, how it ends."""
+"""Messages about executions: the workflow's input, the claim, and the result."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,7 +29,7 @@ class ExecutionRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepJob:
-    """The job of a step as it was when it was claimed. stored: its files are ours already."""
+    """The job of a step at the time of the claim. stored: its files are in object storage."""
 
     step: str
     job_id: JobId
@@ -38,10 +38,13 @@ class StepJob:
 
 
 class ClaimOutcome(StrEnum):
-    """CLAIMED: this run walks the plan. CANCELLED: a cancel came before the start.
+    """The result of a claim.
 
-    WAITING: as many of its user run as may; it stays queued, and another run is started when there
-    is room. LOST: another generation has it, or it has ended.
+    CLAIMED: this run executes the plan.
+    CANCELLED: the execution was cancelled before its start.
+    WAITING: the user's concurrency limit is reached; the execution stays queued and is started
+    again when a slot is free.
+    LOST: another generation has the execution, or it has ended.
     """
 
     CLAIMED = "claimed"
@@ -64,7 +67,7 @@ class CancelInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishInput:
-    """status: how the walk ended. failure: of the step that stopped it, or the cancel."""
+    """The end of a run. failure: that of the step that stopped the plan, or the cancel."""
 
     execution: ExecutionRef
     status: ExecutionStatus
@@ -73,7 +76,7 @@ class FinishInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionOutcome:
-    """What the workflow returns and an operator reads in the Web UI."""
+    """The workflow's result, which Temporal's Web UI shows to operators."""
 
     status: ExecutionStatus | None
     spent_nano_usd: int = 0

@@ -1,6 +1,4 @@
-"""Messages about jobs: between workflow and activities, and between activities, providers and
-store.
-"""
+"""Messages about jobs, between workflows, activities, providers and store."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +13,7 @@ from core.domain.states import JobState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRef:
-    """Names a job to an activity. Everything else about it lives in rows."""
+    """The job that an activity works on; everything else about the job is in its rows."""
 
     user_id: UserId
     execution_id: ExecutionId
@@ -24,21 +22,22 @@ class JobRef:
 
 
 def key_scope(provider: str, provider_key_id: ProviderKeyId | None) -> str:
-    """By whose key a provider is asked: its name for the service's, and with `/pkey_…` for a user's
-    own.
+    """Return the scope of limits, pauses and circuit breakers, which apply to one provider key.
 
-    Limits, pauses and breakers are kept by it: what a provider says of one key holds for no other.
+    The provider's name for the service's key, with `/pkey_…` appended for a user's own key.
     """
     return provider if provider_key_id is None else f"{provider}/{provider_key_id}"
 
 
 class SubmitOutcome(StrEnum):
-    """SUBMITTED: the provider has it. NOT_SENT: certainly not accepted, may be sent again.
+    """The result of a create request.
 
-    REFUSED: it has failed for good.
-
-    UNKNOWN: look it up. STOPPED: the execution is cancelled or of another generation, nothing was
-    sent. ENDED: the job had already ended (a retry that reuses it, a replayed history).
+    SUBMITTED: the provider accepted the job.
+    NOT_SENT: the job was certainly not accepted and may be sent again.
+    REFUSED: the job has failed.
+    UNKNOWN: the job must be looked up.
+    STOPPED: nothing was sent; the execution is cancelled or has another generation.
+    ENDED: the job had already ended (a retry that reuses it, a replayed history).
     """
 
     SUBMITTED = "submitted"
@@ -51,12 +50,13 @@ class SubmitOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitJobResult:
-    """retry_after_seconds: what the provider asked for, with NOT_SENT; 0 if it did not say.
-    held_back: with NOT_SENT, by us: there was no room at the provider, or it takes nothing now.
-    It was not tried.
+    """The result of a create request, with the job's row after it.
 
-    send_number, provider_job_id, provider_key_id: as they are in the job's row now. Nobody decides
-    by them: from the history they are known when the database was restored to the past.
+    retry_after_seconds: with NOT_SENT, the pause that the provider requested, or 0.
+    held_back: with NOT_SENT, no request was made, because of the concurrency limit, a pause or an
+    open circuit breaker.
+    send_number, provider_job_id, provider_key_id: the values in the job's row. No decision uses
+    them; they are in the history so that a database restored from an older backup can be repaired.
     """
 
     outcome: SubmitOutcome
@@ -69,10 +69,12 @@ class SubmitJobResult:
 
 
 class FindOutcome(StrEnum):
-    """FOUND: the provider has it. ABSENT: it was never accepted, and may be sent. ENDED: it has
-    ended meanwhile.
+    """The result of looking up a job with an unknown create request.
 
-    GIVEN_UP: past its deadline nobody knows; the job has failed, its hold stays.
+    FOUND: the provider accepted the job.
+    ABSENT: the job was never accepted and may be sent.
+    ENDED: the job has ended meanwhile.
+    GIVEN_UP: the outcome is unknown after the deadline; the job has failed and its hold stays.
     """
 
     FOUND = "found"
@@ -83,7 +85,7 @@ class FindOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindJobResult:
-    """send_number, provider_job_id, provider_key_id: as in SubmitJobResult."""
+    """The result of a look-up; the last three fields have the meaning of SubmitJobResult's."""
 
     outcome: FindOutcome
     failure: Failure | None = None
@@ -94,14 +96,14 @@ class FindJobResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitJobResult:
-    """The report itself is in the job's row: what a provider produced is not for histories."""
+    """The end state of a job; the provider's report is only in the job's row."""
 
     state: JobState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettleJobResult:
-    """execution_spent_nano_usd: what the whole execution has spent so far."""
+    """The job after settlement. execution_spent_nano_usd: spent so far by the whole execution."""
 
     state: JobState
     execution_spent_nano_usd: NanoUsd
@@ -109,9 +111,12 @@ class SettleJobResult:
 
 
 class CancelOutcome(StrEnum):
-    """CANCELLED: it will not run. REQUESTED: it may still complete. TOO_LATE: it had ended.
+    """The result of a cancel request.
 
-    NOTHING: there was nothing to cancel.
+    CANCELLED: the job will not run.
+    REQUESTED: the job may still complete.
+    TOO_LATE: the job had ended.
+    NOTHING: there was no job to cancel.
     """
 
     CANCELLED = "cancelled"
@@ -127,8 +132,10 @@ class CancelJobResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderHandle:
-    """How a provider knows a job. urls: addresses it gave with the id, by the provider's own names;
-    empty after an adoption by id alone.
+    """The identity of a job at its provider.
+
+    urls: addresses that the provider returned with the id, by the provider's own names; empty for a
+    job that was adopted by its id alone.
     """
 
     provider: str
@@ -147,13 +154,12 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobReport:
-    """What a provider says of a job, in our words. Unknown provider statuses are SUBMITTED: still
-    running.
+    """A provider's report of a job, translated; unknown provider statuses are SUBMITTED.
 
-    billed_units: the quantity the provider says it billed, in the model's own unit, as exact
-    decimal text; None if it does not say.
-    run_seconds: how long it ran at the provider, if it says.
-    charged: False where the provider's rules say this end costs nothing; True or None: price it.
+    billed_units: the quantity that the provider billed, in the model's own unit, as exact decimal
+    text; None if not reported.
+    run_seconds: the run time at the provider, if reported.
+    charged: False if this end costs nothing by the provider's rules; True or None: it is priced.
     """
 
     state: JobState

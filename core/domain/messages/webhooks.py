@@ -1,4 +1,4 @@
-"""Messages about webhooks: events that we deliver to a user's address."""
+"""Messages about webhooks: events that are delivered to a user's endpoint."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from core.domain.ids import EventId, UserId
 
 
 class EventType(StrEnum):
-    """What a user is told: about an execution, the account, or an endpoint."""
+    """The type of an event about an execution, the account, or an endpoint."""
 
     EXECUTION_COMPLETED = "execution.completed"
     EXECUTION_FAILED = "execution.failed"
@@ -24,7 +24,7 @@ class WebhookState(StrEnum):
 
 
 class FailedReason(StrEnum):
-    """Why nobody tries any more. STOPPED: an operator ended the delivery, or it ran out of time."""
+    """Why a delivery failed. STOPPED: an operator ended the delivery, or its time ran out."""
 
     EXHAUSTED = "exhausted"
     GONE = "gone"
@@ -34,8 +34,9 @@ class FailedReason(StrEnum):
 
 
 class DisabledReason(StrEnum):
-    """Why nothing is sent to an endpoint. USER: asked for. GONE: it said 410. FAILING: for days
-    nothing else.
+    """Why an endpoint is disabled.
+
+    USER: by the user. GONE: the receiver returned 410. FAILING: all attempts failed for days.
     """
 
     USER = "user"
@@ -45,8 +46,9 @@ class DisabledReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryOrder:
-    """Deliver one event. delivery: 1 for the first, counts up with every resend; the body is the
-    same for all of them.
+    """The delivery of one event.
+
+    delivery: 1 for the first, then one more for each resend; the body is always the same.
     """
 
     user_id: UserId
@@ -55,9 +57,12 @@ class DeliveryOrder:
 
 
 class AttemptOutcome(StrEnum):
-    """DELIVERED: 2xx. RETRY: try again by the schedule. GONE: the receiver said 410, never again.
+    """The result of an attempt.
 
-    EXHAUSTED: the schedule is over.
+    DELIVERED: the receiver returned 2xx.
+    RETRY: another attempt follows by the schedule.
+    GONE: the receiver returned 410, so no attempt follows.
+    EXHAUSTED: the schedule has no further attempt.
     """
 
     DELIVERED = "delivered"

@@ -124,7 +124,7 @@ CHARGE_CONFLICTS = Counter(
 )
 SUBMITS_HELD_BACK = Counter(
     "takeone_submits_held_back_total",
-    "Submits that sent nothing: no room at the provider, a Retry-After of its, or its open breaker.",
+    "Submits that were deferred: no capacity at the provider, its Retry-After, or its open breaker.",
     ["provider", "outcome"],
 )
 BREAKER_TRIPS = Counter(
@@ -145,11 +145,11 @@ WEBHOOK_ATTEMPTS = Counter(
 )
 WEBHOOKS_PUT_BACK = Counter(
     "takeone_webhooks_put_back_total",
-    "Tries that were not made yet, as many of the same endpoint or user as may be were under way in this process.",
+    "Webhook attempts that were postponed, because of the limit per endpoint or user in this process.",
 )
 ENDPOINTS_DISABLED = Counter(
     "takeone_endpoints_disabled_total",
-    "Endpoints that nothing is sent to any more: they said 410 (gone), or failed for days (failing).",
+    "Endpoints that were disabled: they answered 410 (gone), or failed for days (failing).",
     ["code"],
 )
 CALLBACKS = Counter(

@@ -88,8 +88,9 @@ async def admit_request(
 ) -> Admission | None:
     """Look up a key and count one request of it if it is admitted. None: no key has its prefix.
 
-    conn: outside a transaction (Database.alone), so that requests of one key do not wait for each
-    other's COMMIT. The caller must compare the secret; with a wrong one nothing is counted.
+    conn: outside a transaction (Database.without_transaction), so that requests of one key do
+    not wait for each other's COMMIT. The caller must compare the secret; with a wrong one nothing
+    is counted.
     """
     row = await conn.fetchrow(
         ADMIT_REQUEST,

@@ -118,7 +118,7 @@ async def take_slot(conn: Connection, request: SlotRequest) -> Admitted | Deferr
             claimed = await claim_probe(conn, request.scope, request.job_id)
             decision = decision if claimed else Deferral(by=DeferredBy.BREAKER, seconds=1.0)
         if isinstance(decision, Deferral):
-            await _keep_place(conn, request, decision)
+            await _keep_queue_position(conn, request, decision)
         elif row["waited"]:
             await conn.execute(DELETE_WAITER, request.job_id)
     return decision
@@ -132,7 +132,7 @@ async def check_slot(conn: Connection, request: SlotRequest) -> Deferral | None:
     decision = _decide(await _get_capacity(conn, request), request, 0)
     if isinstance(decision, Admitted):
         return None
-    await _keep_place(conn, request, decision)
+    await _keep_queue_position(conn, request, decision)
     return decision
 
 
@@ -151,7 +151,7 @@ async def _get_capacity(conn: Connection, request: SlotRequest) -> asyncpg.Recor
     return row
 
 
-async def _keep_place(conn: Connection, request: SlotRequest, decision: Deferral) -> None:
+async def _keep_queue_position(conn: Connection, request: SlotRequest, decision: Deferral) -> None:
     """Keep the job's position in the queue, which only jobs that wait for capacity have."""
     if decision.by is DeferredBy.CAPACITY:
         await conn.execute(

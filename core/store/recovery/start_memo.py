@@ -85,8 +85,8 @@ class Rebuilt(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """The document, read."""
+class StartMemo:
+    """The document that a memo contains: an execution as it was accepted."""
 
     document: Mapping[str, Any]
 
@@ -142,7 +142,7 @@ async def has_ended(conn: Connection, execution_id: ExecutionId) -> bool:
     return bool(await conn.fetchval(HAS_ENDED, execution_id))
 
 
-async def compare(conn: Connection, accepted: Accepted) -> Rebuilt:
+async def compare(conn: Connection, accepted: StartMemo) -> Rebuilt:
     """Return what `rebuild` would do, and lock the row until COMMIT. As system."""
     if not await conn.fetchval(USER_EXISTS, accepted.user_id):
         return Rebuilt.NO_USER
@@ -225,7 +225,7 @@ ON CONFLICT DO NOTHING
 """
 
 
-async def rebuild(conn: Connection, accepted: Accepted) -> Rebuilt:
+async def rebuild(conn: Connection, accepted: StartMemo) -> Rebuilt:
     """Restore missing rows in the caller's transaction. Repeating is safe. As system."""
     rebuilt = await compare(conn, accepted)
     if rebuilt in (Rebuilt.NO_USER, Rebuilt.NOTHING):
@@ -249,7 +249,7 @@ async def rebuild(conn: Connection, accepted: Accepted) -> Rebuilt:
     return rebuilt
 
 
-async def _make_job(conn: Connection, accepted: Accepted, job: Mapping[str, Any]) -> None:
+async def _make_job(conn: Connection, accepted: StartMemo, job: Mapping[str, Any]) -> None:
     """Restore a job with its money. A completed job that the workflow uses becomes submitted, so
     that its provider is polled again.
     """

@@ -228,17 +228,17 @@ async def mark_failed(conn: Connection, order: DeliveryOrder, reason: FailedReas
     return await conn.fetchval(MARK_FAILED, order.event_id, order.delivery, reason) is not None
 
 
-PUT_BACK = """
+DEFER_DELIVERY = """
 UPDATE webhooks SET deferred_until = now() + make_interval(secs => $3)
 WHERE event_id = $1 AND delivery = $2 AND state = 'pending'
 """
 
 
-async def put_back(conn: Connection, order: DeliveryOrder, *, seconds: float) -> None:
+async def defer_delivery(conn: Connection, order: DeliveryOrder, *, seconds: float) -> None:
     """Record until when the next attempt waits for capacity, so that the reconciler leaves it
     alone.
     """
-    await conn.execute(PUT_BACK, order.event_id, order.delivery, seconds)
+    await conn.execute(DEFER_DELIVERY, order.event_id, order.delivery, seconds)
 
 
 # A running delivery has an attempt at least once a day plus jitter (activities/webhooks.py). A

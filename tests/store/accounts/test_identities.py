@@ -36,7 +36,7 @@ async def _admit(
     user_id: UserId | None = None,
     limits: RateLimits = NO_LIMITS,
 ) -> IdentityAdmission | None:
-    async with database.alone() as conn:
+    async with database.without_transaction() as conn:
         return await admit_identity(conn, ISSUER, subject, user_id, RouteClass.READS, limits)
 
 
@@ -106,7 +106,7 @@ async def test_users_read_only_their_identities_and_change_none(database: Databa
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         async with database.as_user(ada) as conn:
             await unlink_identity(conn, ISSUER, "one")
-    async with database.alone() as conn:
+    async with database.without_transaction() as conn:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await conn.fetch(
                 "SELECT * FROM count_request('key_x', 'usr_x', 'reads', 1, 5, interval '1 s')"

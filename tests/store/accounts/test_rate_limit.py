@@ -47,7 +47,7 @@ class RateLimiter:
         *,
         key: ApiKey | None = None,
     ) -> Admission | None:
-        async with self.database.alone() as conn:
+        async with self.database.without_transaction() as conn:
             return await admit_request(conn, key or self.key, route_class, limits)
 
     async def rate(self, route_class: RouteClass = WRITES, limits: RateLimits = LIMITS) -> Rate:
@@ -245,7 +245,7 @@ async def test_rate_table_is_unlogged_and_hidden_from_users(limiter: RateLimiter
         )
         == b"u"
     )
-    async with limiter.database.alone() as conn:
+    async with limiter.database.without_transaction() as conn:
         assert await conn.fetchval("SELECT current_user") == "takeone_app", (
             "the role outlived the function"
         )

@@ -50,7 +50,7 @@ async def _new(database: Database, *, expires_days: int | None = None) -> tuple[
 
 async def _admit(database: Database, key: ApiKey) -> Admission | None:
     unlimited = RateLimits(writes=0, reads=0, window_seconds=1)
-    async with database.alone() as conn:
+    async with database.without_transaction() as conn:
         return await admit_request(conn, key, RouteClass.READS, unlimited)
 
 

@@ -23,8 +23,8 @@ from core.store.jobs.sends import begin_send
 from core.store.money.budget_counters import count_video
 from core.store.money.charges import BudgetExceededError, release_hold
 from core.store.money.settlement import record_cost, settle_charge
-from core.store.recovery.start_memo import Accepted as RecoveredExecution
 from core.store.recovery.start_memo import Rebuilt, get_accepted, rebuild
+from core.store.recovery.start_memo import StartMemo as RecoveredExecution
 from core.store.webhooks.endpoints import set_webhook_url
 from tests.support.rows import (
     IMAGE_PRICE,

@@ -11,8 +11,8 @@ from core.domain.prices import price_from_json
 from core.store.database import Database
 from core.store.jobs.orphans import record_orphan
 from core.store.jobs.sends import begin_send, get_send
-from core.store.recovery.start_memo import Accepted as RecoveredExecution
 from core.store.recovery.start_memo import Rebuilt, get_accepted, rebuild
+from core.store.recovery.start_memo import StartMemo as RecoveredExecution
 from tests.support.rows import MEGAPIXEL, VIDEO_SECOND, accept, new_execution, new_user
 from tests.support.servers import FreshDatabase
 

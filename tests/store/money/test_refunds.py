@@ -83,7 +83,9 @@ async def test_repeated_refund_changes_nothing(
     one = await bought(database)
     name = one.image.job_id
     assert [(await refund(database, name, 4)).changed for _ in range(2)] == [True, False]
-    with pytest.raises(RefusedError, match=r"has a refund of 0\.000000004 USD without a reference"):
+    with pytest.raises(
+        RefusedError, match=r"already has a refund of 0\.000000004 USD without a reference"
+    ):
         await refund(database, name, 5)
     assert [(await refund(database, name, 5, "credit 7")).changed for _ in range(2)] == [
         True,
@@ -106,10 +108,10 @@ async def test_concurrent_repeats_of_a_refund_book_it_once(database: Database) -
 
 async def test_refund_is_never_more_than_was_billed(database: Database) -> None:
     one = await bought(database)
-    with pytest.raises(RefusedError, match="no more can come back"):
+    with pytest.raises(RefusedError, match=r"cannot exceed the cost of .*, 0\.\d+ USD"):
         await refund(database, one.image.job_id, COST + 1)
     await refund(database, one.image.job_id, COST)
-    with pytest.raises(RefusedError, match="costs 0 USD"):
+    with pytest.raises(RefusedError, match=r", 0 USD\."):
         await refund(database, one.image.job_id, 1, "more")
     assert (await money_of(database, one))[:2] == (0, 0)
 
@@ -124,13 +126,13 @@ async def _refuse_what_was_not_billed(database: Database) -> None:
     with pytest.raises(RefusedError, match="is open"):
         await refund(database, one.image.job_id, 1)
     await settle(database, one.image, IMAGE_PRICE)
-    with pytest.raises(RefusedError, match="was assumed"):
+    with pytest.raises(RefusedError, match="is assumed"):
         await refund(database, one.image.job_id, 1)
     other = await given_up(database)
     await settle(database, other.image, 0)
-    with pytest.raises(RefusedError, match="nothing was billed"):
+    with pytest.raises(RefusedError, match="Nothing was billed"):
         await refund(database, other.image.job_id, 1)
-    with pytest.raises(LookupError, match="no job job_none"):
+    with pytest.raises(LookupError, match="job_none does not exist"):
         await refund(database, JobId("job_none"), 1)
 
 

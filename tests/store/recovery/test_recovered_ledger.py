@@ -14,8 +14,7 @@ from core.store.executions.executions import NewExecution, claim_execution
 from core.store.executions.retries import lock_execution, lock_purchases, queue_again
 from core.store.money.refunds import refund_by_hand
 from core.store.money.reports.ledger_check import list_findings
-from core.store.recovery.start_memo import Accepted as Document
-from core.store.recovery.start_memo import Rebuilt, get_accepted, rebuild
+from core.store.recovery.start_memo import Rebuilt, StartMemo, get_accepted, rebuild
 from tests.store.money.books import buy, end
 from tests.support.rows import (
     IMAGE_PRICE,
@@ -33,7 +32,7 @@ pytestmark = pytest.mark.guarantee("G3")
 COST = 3 * IMAGE_PRICE
 
 
-async def retried(database: Database, one: Accepted) -> Document:
+async def retried(database: Database, one: Accepted) -> StartMemo:
     """Retry a failed execution and return the document that its workflow carries."""
     async with database.as_user(one.user_id) as conn:
         execution = await lock_execution(conn, one.user_id, one.execution_id)
@@ -48,10 +47,10 @@ async def retried(database: Database, one: Accepted) -> Document:
             if item.fate is Fate.BOUGHT
         }
         assert await queue_again(conn, execution, steps, quotes, ConcurrencyLimits())
-        return Document(document=await get_accepted(conn, one.execution_id))
+        return StartMemo(document=await get_accepted(conn, one.execution_id))
 
 
-async def recovered(fresh: FreshDatabase, document: Document, expected: Rebuilt) -> list[str]:
+async def recovered(fresh: FreshDatabase, document: StartMemo, expected: Rebuilt) -> list[str]:
     """Return the findings of the ledger check after two recoveries.
 
     The second recovery repeats the first one, as after a recovery that was killed.

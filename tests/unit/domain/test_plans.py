@@ -97,9 +97,9 @@ def test_plan_with_a_name_twice_is_refused() -> None:
 
 
 @pytest.mark.parametrize("needs", [("b",), ("a",), ("nobody",)])
-def test_plan_whose_step_needs_what_does_not_come_before_is_refused(needs: tuple[str, ...]) -> None:
+def test_plan_refuses_a_step_that_needs_a_later_one(needs: tuple[str, ...]) -> None:
     """A later step, itself, or none at all: so a plan has no circle."""
-    with pytest.raises(ValueError, match="does not come before it"):
+    with pytest.raises(ValueError, match="must be an earlier step"):
         plan(step("a", *needs), step("b"))
 
 

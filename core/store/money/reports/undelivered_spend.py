@@ -7,7 +7,7 @@ from core.domain.money import NanoUsd
 from core.store.database import Connection
 
 
-class Fruitless(StrEnum):
+class UndeliveredOutcome(StrEnum):
     """Why nothing was delivered.
 
     FAILED, CANCELLED: the execution ended without a result, and no retry has completed.
@@ -53,14 +53,14 @@ class Undelivered:
 
 async def measure_undelivered(
     conn: Connection, *, ended_within_seconds: float, pending_for_seconds: float
-) -> dict[Fruitless, Undelivered]:
+) -> dict[UndeliveredOutcome, Undelivered]:
     """Return the spending per outcome; outcomes without spending are absent.
 
     ended_within_seconds: how far to look back. pending_for_seconds: the age of a late webhook.
     """
     rows = await conn.fetch(MEASURE_UNDELIVERED, ended_within_seconds, pending_for_seconds)
     return {
-        Fruitless(row["outcome"]): Undelivered(
+        UndeliveredOutcome(row["outcome"]): Undelivered(
             nano_usd=row["nano_usd"], oldest_seconds=row["oldest_seconds"]
         )
         for row in rows
