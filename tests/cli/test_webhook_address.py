@@ -1,4 +1,4 @@
-"""`users set-webhook`: an account's address, as an operator sets it."""
+"""`takeone-admin users set-webhook`: setting and removing an account's webhook address."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.support.servers import FreshDatabase
 URL = "https://account.example/hooks?token=hush"
 
 
-async def test_account_gets_an_address_and_loses_it(fresh_database: FreshDatabase) -> None:
+async def test_account_webhook_address_is_set_and_removed(fresh_database: FreshDatabase) -> None:
     url = fresh_database.application_dsn
     user = (await run_admin(url, "users", "create", "Ada")).json["userId"]
 
@@ -49,7 +49,7 @@ async def test_account_gets_an_address_and_loses_it(fresh_database: FreshDatabas
         (URL, 1, "no user usr_none"),
     ],
 )
-async def test_account_address_that_does_not_fit_is_refused(
+async def test_invalid_account_webhook_address_is_refused(
     fresh_database: FreshDatabase, address: str, code: int, said: str
 ) -> None:
     ran = await run_admin(
