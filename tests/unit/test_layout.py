@@ -1,6 +1,4 @@
-"""The house rules that no linter knows: sizes, vendors' names, and that everything named is
-registered.
-"""
+"""House rules without a linter: sizes, places of vendors' names, and registered activities."""
 
 import ast
 import inspect
@@ -32,7 +30,7 @@ MAY_NAME_VENDORS = (
     "core/platform/settings/providers.py",
     "core/platform/observability/redaction.py",
 )
-"""The last: what their keys look like, so that none is ever logged."""
+"""The last one contains the form of vendors' keys, so that no key is logged."""
 VENDOR = re.compile(
     rf"(?<![a-z]){'|(?<![a-z])'.join(f'{name}(?![a-z])' for name in PROVIDER_NAMES)}", re.IGNORECASE
 )
@@ -96,7 +94,7 @@ def test_no_file_is_over_four_hundred_lines() -> None:
 
 
 def code_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Names and strings, without comments and docstrings."""
+    """Yield names and strings with their lines, without comments and docstrings."""
     text = path.read_text(encoding="utf-8")
     prose: set[int] = set()
     for node in ast.walk(ast.parse(text)):
@@ -112,15 +110,15 @@ def code_of(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def test_no_vendor_is_named_outside_its_place() -> None:
-    """A new provider is one file and one line."""
-    found = [
+    """A new provider changes only these files."""
+    outside = [
         f"{path.relative_to(ROOT)}:{line}: {code}"
         for path in files(PRODUCT)
         if not str(path.relative_to(ROOT)).startswith(MAY_NAME_VENDORS)
         for line, code in code_of(path)
         if VENDOR.search(code)
     ]
-    assert found == []
+    assert outside == []
 
 
 @pytest.mark.parametrize("code", ["fal", '"fal-ai/flux"', "REPLICATE_URL", "fal_key"])
@@ -130,9 +128,7 @@ def test_vendor_is_recognised(code: str) -> None:
 
 
 def defined_activities() -> set[str]:
-    """Everything with @activity.defn, by its name in the source: also what nobody hands to a
-    worker.
-    """
+    """Return the names of all activities in the source, also of unregistered ones."""
     pattern = re.compile(r'@activity\.defn\(name="([a-z_]+)"\)')
     return {
         name
@@ -180,7 +176,7 @@ def test_every_activity_is_registered_on_exactly_one_queue() -> None:
     assert sorted(handed) == sorted(defined_activities()) != []
 
 
-def test_every_queue_that_workflows_use_has_a_worker_with_that_activity() -> None:
+def test_every_queue_of_a_workflow_has_a_worker() -> None:
     queues = registered()
     pattern = re.compile(r"(\w+Activities)\.(\w+),\s+\w+,\s+task_queue=(policies\.\w+)")
     uses = [

@@ -1,6 +1,4 @@
-"""Derived ids: the same for the same thing, another for another, and sorted like what they belong
-to.
-"""
+"""Derived ids: deterministic, unique, and sorted like the ids of their parents."""
 
 from uuid import UUID
 
@@ -25,7 +23,7 @@ def test_derived_event_id_is_the_same_for_the_same_end() -> None:
     assert len(ids) == 6
 
 
-def test_derived_ids_are_uuids_of_version_7_with_the_time_of_their_parent() -> None:
+def test_derived_ids_are_uuid7_with_their_parents_time() -> None:
     execution_id, job_id = new_execution_id(), new_job_id()
     for derived, parent in (
         (derived_event_id(execution_id, 3), execution_id),

@@ -50,7 +50,7 @@ def ftyp(major: bytes, *compatible: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("form", "expected"), [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/webp")]
 )
-def test_content_type_of_real_pictures(form: str, expected: str) -> None:
+def test_content_type_of_real_images(form: str, expected: str) -> None:
     assert content_type_of(picture(form)[:SNIFF_BYTES]) == expected
 
 
@@ -65,7 +65,7 @@ def test_content_type_of_real_pictures(form: str, expected: str) -> None:
         ("mpegts", "libx264", None),
     ],
 )
-def test_content_type_of_real_films(container: str, codec: str, expected: str | None) -> None:
+def test_content_type_of_real_videos(container: str, codec: str, expected: str | None) -> None:
     assert content_type_of(film(container, codec)[:SNIFF_BYTES]) == expected
 
 
@@ -106,14 +106,14 @@ def test_content_type_of_anything_is_allowed_or_none(head: bytes) -> None:
     assert content_type is None or content_type in frozenset[str]().union(*CONTENT_TYPES.values())
 
 
-def test_content_types_carry_no_scripts_and_name_their_kind() -> None:
+def test_content_types_contain_no_scripts_and_match_their_kind() -> None:
     for kind in MediaKind:
         assert CONTENT_TYPES[kind]
         assert all(content_type.startswith(f"{kind}/") for content_type in CONTENT_TYPES[kind])
     assert "image/svg+xml" not in CONTENT_TYPES[MediaKind.IMAGE]
 
 
-def test_require_kind_gives_the_type_or_says_what_came() -> None:
+def test_require_kind_returns_the_type_or_names_the_content() -> None:
     assert require_kind(picture("PNG"), MediaKind.IMAGE) == "image/png"
     with pytest.raises(WrongContentError, match="expected video, the file is image/png"):
         require_kind(picture("PNG"), MediaKind.VIDEO)
@@ -121,8 +121,8 @@ def test_require_kind_gives_the_type_or_says_what_came() -> None:
         require_kind(b"<!doctype html>", MediaKind.VIDEO)
 
 
-def test_media_errors_are_all_drawn_in_the_tree() -> None:
-    """Each with what its place in the tree says about trying again."""
+def test_media_error_tree_lists_every_class() -> None:
+    """The tree shows for each class whether it is retryable."""
     drawn = {
         line.split()[1]: line.split()[2] == "retryable"
         for line in (MediaError.__doc__ or "").splitlines()

@@ -1,4 +1,4 @@
-"""Metrics: named and labelled as promised, served on a listener of their own."""
+"""Metrics: documented names and labels, served on a listener of their own."""
 
 import socket
 import time
@@ -73,7 +73,7 @@ def free_port() -> int:
 
 
 def declared() -> dict[str, set[str]]:
-    """Name as exposed → labels, of everything core/platform/observability/metrics.py declares."""
+    """Return the labels of every declared metric by its exposed name."""
     found: dict[str, set[str]] = {}
     for metric in vars(metrics).values():
         if isinstance(metric, metrics.Counter | metrics.Gauge | metrics.Histogram):
@@ -85,7 +85,7 @@ def declared() -> dict[str, set[str]]:
     return found
 
 
-def test_metrics_are_declared_as_promised() -> None:
+def test_metrics_have_the_documented_names_and_labels() -> None:
     found = declared()
     assert PROMISED.items() <= found.items()
     assert all(name.startswith("takeone_") for name in found)
@@ -111,7 +111,7 @@ def test_metrics_are_served_on_their_own_listener(registry: CollectorRegistry) -
         httpx.get(f"http://127.0.0.1:{server.port}/metrics")
 
 
-def test_metrics_port_busy_is_one_clear_line(busy_port: int, registry: CollectorRegistry) -> None:
+def test_busy_metrics_port_raises_one_line(busy_port: int, registry: CollectorRegistry) -> None:
     with pytest.raises(MetricsPortError) as refused:
         start_metrics_server("127.0.0.1", busy_port, registry)
     text = str(refused.value)
@@ -148,7 +148,7 @@ async def drop(_message: Message) -> None:
     pass
 
 
-async def test_request_metric_has_no_series_per_made_up_path_or_method() -> None:
+async def test_request_metric_has_bounded_label_values() -> None:
     app = AccessLog(answer_404)
     for number in range(20):
         scope = {"type": "http", "method": f"METHOD{number}", "path": f"/made-up/{number}"}

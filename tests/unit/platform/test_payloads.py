@@ -1,6 +1,4 @@
-"""Payloads that Temporal keeps: sealed, opened with any configured key, and those in clear read as
-they are.
-"""
+"""Payloads stored by Temporal: sealed, opened with any configured key, also read in clear."""
 
 import base64
 
@@ -39,18 +37,18 @@ async def test_payload_is_sealed_whole_and_opened_by_another_process() -> None:
     assert await codec(NEW).decode([sealed]) == [CLEAR]
 
 
-async def test_payload_in_clear_is_read_whatever_is_set() -> None:
+async def test_payload_in_clear_is_always_readable() -> None:
     for encrypt in (True, False):
         assert await codec(NEW, encrypt=encrypt).decode([CLEAR]) == [CLEAR]
 
 
-async def test_payload_is_written_in_clear_and_read_sealed_where_encryption_is_off() -> None:
+async def test_codec_without_encryption_writes_clear_and_reads_sealed() -> None:
     off = codec(NEW, encrypt=False)
     assert await off.encode([CLEAR]) == [CLEAR]
     assert await off.decode(await codec(NEW).encode([CLEAR])) == [CLEAR]
 
 
-async def test_payload_of_an_older_key_is_opened_and_new_ones_take_the_newest() -> None:
+async def test_codec_opens_older_keys_and_seals_with_the_newest() -> None:
     (before,) = await codec(OLD).encode([CLEAR])
     rotated = codec(NEW, OLD)
     assert await rotated.decode([before]) == [CLEAR]
@@ -60,9 +58,7 @@ async def test_payload_of_an_older_key_is_opened_and_new_ones_take_the_newest() 
         await codec(OLD).decode([after])
 
 
-async def test_payload_whose_key_is_gone_is_an_error_for_a_worker_and_left_alone_for_a_person() -> (
-    None
-):
+async def test_missing_key_raises_in_decode_and_not_in_display() -> None:
     (sealed,) = await codec(NEW).encode([CLEAR])
     stranger = codec(OLD)
     with pytest.raises(UnknownKeyError) as refused:
@@ -89,14 +85,14 @@ async def test_payload_that_was_changed_is_refused(change: str) -> None:
         await codec(NEW, OLD).decode([sealed])
 
 
-async def test_payload_twice_the_same_looks_different_in_one_process_and_across() -> None:
+async def test_same_payload_is_sealed_differently_each_time() -> None:
     one, other = codec(NEW), codec(NEW)
     seen = {payload.data for each in (one, one, other) for payload in await each.encode([CLEAR])}
     assert len(seen) == 3
     assert len({data[:16] for data in seen}) == 2, "each process has a salt of its own"
 
 
-async def test_payload_that_somebody_else_sealed_is_not_touched() -> None:
+async def test_payload_of_another_codec_is_unchanged() -> None:
     theirs = Payload(metadata={"encoding": ENCODING}, data=b"by another codec")
     assert await codec(NEW).decode([theirs]) == [theirs]
 
@@ -135,7 +131,7 @@ async def test_setting_switches_encryption_of_payloads(
         ({"CODEC_ORIGINS": "https://ui.example.com/path"}, "CODEC_ORIGINS"),
     ],
 )
-def test_codec_settings_that_would_open_it_are_refused(
+def test_unsafe_codec_settings_are_refused(
     variables: dict[str, str],
     named: str,
     monkeypatch: pytest.MonkeyPatch,

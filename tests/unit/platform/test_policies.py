@@ -1,4 +1,4 @@
-"""Deadlines nest, or a stop would cut a paid call."""
+"""Deadlines: each fits into the one around it, so that a shutdown interrupts no paid call."""
 
 import pytest
 
@@ -25,11 +25,11 @@ def test_policies_transfer_ends_before_its_activity() -> None:
     assert policies.STORE_START_TO_CLOSE.total_seconds() > policies.TRANSFER_SECONDS
 
 
-def test_policies_stale_upload_is_older_than_any_living_one() -> None:
+def test_policies_stale_upload_age_exceeds_every_transfer() -> None:
     assert policies.STALE_UPLOAD > policies.STORE_START_TO_CLOSE
 
 
-def test_policies_webhooks_are_tried_for_three_days() -> None:
+def test_policies_webhook_attempts_last_three_days() -> None:
     assert len(policies.RETRY_DELAYS_SECONDS) >= 9
     assert sum(policies.RETRY_DELAYS_SECONDS) >= 72 * 3600
 

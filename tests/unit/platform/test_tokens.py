@@ -1,4 +1,4 @@
-"""Callback tokens: what we signed verifies, nothing else does."""
+"""Callback tokens: only tokens signed by this service are valid."""
 
 import base64
 from string import ascii_letters, digits
@@ -17,7 +17,7 @@ NUMBERS = st.integers(min_value=1, max_value=2**32 - 1)
 
 
 @given(uuid=st.uuids(), number=NUMBERS)
-def test_token_names_the_job_and_the_send_it_was_signed_for(uuid: object, number: int) -> None:
+def test_token_verifies_to_its_job_and_send(uuid: object, number: int) -> None:
     job_id = JobId("job_" + str(uuid).replace("-", ""))
     token = TOKENS.sign(job_id, number)
     assert TOKENS.verify(token) == (job_id, number)
@@ -42,7 +42,7 @@ def test_token_that_is_any_text_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("cut", range(48))
-def test_token_cut_or_grown_is_refused(cut: int) -> None:
+def test_shortened_or_extended_token_is_refused(cut: int) -> None:
     token = TOKENS.sign(new_job_id(), 1)
     assert len(token) == 48
     assert TOKENS.verify(token[:cut]) is None
