@@ -37,7 +37,10 @@ class TestUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """http: sends no key. new_user: another user, with a client of its own."""
+    """A running API.
+
+    http: sends no key. new_user: returns another user with a client of its own.
+    """
 
     services: Services
     database: Database
@@ -96,7 +99,7 @@ async def running_api(settings: ApiProcess) -> AsyncGenerator[Api]:
 
 @pytest.fixture(scope="session")
 async def temporal_address(temporal_server: TemporalServer) -> str:
-    """A Temporal that knows our search attributes, as after the stack's start."""
+    """Return a Temporal server with the product's search attributes."""
     await ensure_search_attributes(await Client.connect(temporal_server.address))
     return temporal_server.address
 
@@ -118,9 +121,7 @@ async def user(api: Api) -> AsyncGenerator[TestUser]:
 async def shared_api(
     postgres_server: PostgresServer, template_database: str, temporal_address: str
 ) -> AsyncGenerator[Api]:
-    """An API that a whole file shares: for requests that are refused, or whose rows do
-    not matter.
-    """
+    """Yield an API shared by a file: for requests that are refused, or whose rows do not matter."""
     async with (
         new_database(postgres_server, template_database) as database,
         running_api(api_settings(database, temporal_address)) as api,
@@ -130,7 +131,7 @@ async def shared_api(
 
 @pytest.fixture(scope="module")
 async def api_once(shared_api: Api) -> AsyncGenerator[TestUser]:
-    """A user of the shared API."""
+    """Return a user of the shared API."""
     user = await shared_api.new_user()
     async with user.http:
         yield user

@@ -1,8 +1,7 @@
-"""A crowd of slow clients, as a process of its own: `python -m tests.api.crowd PORT CLIENTS
-SECONDS`.
+"""Many slow clients in one process: `python -m tests.api.crowd PORT CLIENTS SECONDS`.
 
-Whoever is cut off comes back at once. Prints as JSON how many connections it had, and how long the
-longest one lasted.
+A client whose connection is closed reconnects at once. Prints the number of connections and the
+longest connection's seconds as JSON.
 """
 
 import asyncio
@@ -58,7 +57,7 @@ async def _slow_reader(client: Raw) -> None:
 MANNERS: tuple[Manner, ...] = (_silent, _slow_head, _slow_body, _no_reader, _slow_reader)
 
 
-async def _come_again(port: int, manner: Manner, until: float, lifetimes: list[float]) -> None:
+async def _reconnect(port: int, manner: Manner, until: float, lifetimes: list[float]) -> None:
     while time.monotonic() < until:
         with suppress(OSError, TimeoutError):
             async with raw(port, receive_buffer_bytes=2048) as client:
@@ -76,7 +75,7 @@ async def main(port: int, clients: int, seconds: float) -> None:
     until = time.monotonic() + seconds
     lifetimes: list[float] = []
     crowd = (
-        _come_again(port, MANNERS[number % len(MANNERS)], until, lifetimes)
+        _reconnect(port, MANNERS[number % len(MANNERS)], until, lifetimes)
         for number in range(clients)
     )
     await asyncio.gather(*crowd)

@@ -1,8 +1,7 @@
-"""`python -m tests.api.disk_full FOLDER`, with FOLDER on a small disk: PostgreSQL's disk is filled
-under the API.
+"""PostgreSQL on a disk that fills up under the API: `python -m tests.api.disk_full FOLDER`.
 
-First its tables cannot grow, then its log cannot go on, which ends it. What was acknowledged is
-there afterwards, whole; what was refused is not.
+FOLDER is on a small disk. First the tables cannot grow; then the write-ahead log cannot grow, which
+stops PostgreSQL. Afterwards every acknowledged order is complete and no refused order exists.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ from tests.support.part_servers import PASSWORD
 from tests.support.servers import FreshDatabase, PostgresServer
 from tests.support.small_disk import Filler
 
-GREEN_SECONDS = 10.0
+READY_SECONDS = 10.0
 
 
 async def _order(user: TestUser, prompt: str) -> httpx.Response:
@@ -37,7 +36,10 @@ async def _order(user: TestUser, prompt: str) -> httpx.Response:
 
 
 async def _tables_cannot_grow(user: TestUser) -> list[str]:
-    """Orders until one is refused, and some more. Those that were accepted."""
+    """Order until one is refused, and a few times more.
+
+    Return the accepted orders.
+    """
     accepted: list[str] = []
     refused = 0
     for number in range(400):
@@ -55,10 +57,8 @@ def _has_panicked(log: Path) -> bool:
     return "PANIC" in log.read_text(errors="replace")
 
 
-async def _log_cannot_go_on(owner_dsn: str, log: Path) -> None:
-    """Ask for a new file of it until PostgreSQL ends itself: that is how it keeps what it has
-    acknowledged.
-    """
+async def _log_cannot_grow(owner_dsn: str, log: Path) -> None:
+    """Request a new log file until PostgreSQL stops itself, which protects acknowledged data."""
     for _ in range(50):
         try:
             owner = await asyncpg.connect(owner_dsn)
@@ -72,8 +72,8 @@ async def _log_cannot_go_on(owner_dsn: str, log: Path) -> None:
     raise AssertionError("PostgreSQL found room for its log")
 
 
-async def _until_green(user: TestUser, owner_dsn: str) -> tuple[str, float]:
-    """The first order that is accepted, and its seconds from PostgreSQL's first answer."""
+async def _until_ready(user: TestUser, owner_dsn: str) -> tuple[str, float]:
+    """Return the first accepted order and its seconds since PostgreSQL's first response."""
     async with asyncio.timeout(60):
         while True:
             try:
@@ -102,16 +102,18 @@ async def _run(folder: Path, part: Part, server: PostgresServer) -> None:
         filler = Filler(folder)
         filler.fill()
         acknowledged |= set(await _tables_cannot_grow(user))
-        assert (await user.http.get("/api/executions")).status_code == 200  # reading needs no room
+        assert (
+            await user.http.get("/api/executions")
+        ).status_code == 200  # reading needs no disk space
         await check_whole(owner_dsn, api.database, acknowledged)
         _say(f"tables could not grow: {len(acknowledged)} accepted, the rest refused")
 
-        await _log_cannot_go_on(owner_dsn, part.log)
+        await _log_cannot_grow(owner_dsn, part.log)
         refused = await _order(user, "into the outage")
         check_refused(refused)
         check_refused(await user.http.get("/api/executions"))
         check_refused(await api.http.get("/readyz"))
-        _say("its log could not go on: PostgreSQL ended, all is refused")
+        _say("the log could not grow: PostgreSQL stopped, all orders refused")
 
         filler.give_back()
         running = server.running
@@ -119,17 +121,17 @@ async def _run(folder: Path, part: Part, server: PostgresServer) -> None:
         if running.has_ended():
             running = await start_ready(part)
         try:
-            first, green_seconds = await _until_green(user, owner_dsn)
-            assert green_seconds <= GREEN_SECONDS
+            first, ready_seconds = await _until_ready(user, owner_dsn)
+            assert ready_seconds <= READY_SECONDS
             await check_whole(
                 owner_dsn, api.database, {*acknowledged, first}, more=1
-            )  # one had no answer
+            )  # the order without a response
             for execution_id in acknowledged:
                 assert (await user.http.get(f"/api/executions/{execution_id}")).json()[
                     "status"
                 ] == "queued"
             _say(
-                f"room was made: green after {green_seconds:.1f} s, nothing lost, the books add up"
+                f"space was freed: ready after {ready_seconds:.1f} s, nothing lost, the ledger balances"
             )
         finally:
             await running.stop()

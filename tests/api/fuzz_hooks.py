@@ -1,6 +1,6 @@
-"""What Schemathesis cannot know of this API, loaded by it: see tests/api/test_openapi_fuzz.py.
+"""Facts about this API for Schemathesis, which loads this file: see tests/api/test_openapi_fuzz.py.
 
-FUZZ_KEPT_KEYS: ids of API keys, comma separated, that it must not revoke: they are its own.
+FUZZ_KEPT_KEYS: ids of API keys, comma separated, that must not be revoked: Schemathesis uses them.
 FUZZ_CANCELS: how many executions it may cancel.
 """
 
@@ -16,7 +16,7 @@ from schemathesis.generation.case import Case
 from schemathesis.openapi.checks import RejectedPositiveData
 
 Hook = Callable[..., bool]
-hook = cast("Callable[[Hook], Hook]", schemathesis.hook)  # pyright: ignore[reportUnknownMemberType] - it says less
+hook = cast("Callable[[Hook], Hook]", schemathesis.hook)  # pyright: ignore[reportUnknownMemberType] - incomplete annotations
 
 KEPT_KEYS = frozenset(filter(None, os.environ.get("FUZZ_KEPT_KEYS", "").split(",")))
 
@@ -45,16 +45,14 @@ BEYOND_SCHEMAS = re.compile(
         )
     )
 )
-"""What may be wrong with a request that fits its schema: what fields mean together, what was chosen
-elsewhere.
-"""
+"""Problems of requests that match their schema: rules between fields, or stored state."""
 ADDRESSES = ("url", "webhook")
-"""Which addresses may be called is a page of rules."""
+"""Allowed addresses follow rules that no schema can express."""
 CODES = ("max_cost_exceeded", "idempotency_conflict")
 
 
 cancels_left = int(os.environ.get("FUZZ_CANCELS", "0"))
-"""Each waits five seconds for an end that nobody brings about here."""
+"""A cancel waits five seconds for an end, and no worker runs here."""
 
 
 @hook
@@ -75,7 +73,7 @@ def filter_case(context: HookContext, case: Case[Any]) -> bool:
 def filter_failure(
     context: HookContext, failure: Failure, case: Case[Any], response: Response
 ) -> bool:
-    """False drops it: the request fits the schema, and the answer says what no schema can."""
+    """Drop a failure if the request matches its schema and the problem is beyond any schema."""
     if not isinstance(failure, RejectedPositiveData) or response.status_code not in (402, 422):
         return True
     problem: dict[str, Any] = response.json()

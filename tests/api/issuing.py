@@ -19,7 +19,7 @@ AUDIENCE: Final = "takeone"
 DISCOVERY: Final = "/.well-known/openid-configuration"
 KEYS: Final = "/keys"
 NULL: Final = "(null)"
-"""Stands for a claim that is there, and null."""
+"""A claim that is present with the value null."""
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -45,7 +45,7 @@ class SigningKey:
 
 @cache
 def signing_key(kid: str, algorithm: str = "RS256", *, rsa_bits: int = 2048) -> SigningKey:
-    """The same for the same name: making one of RSA takes a while."""
+    """Return the same key for the same name: creating an RSA key is slow."""
     private: PrivateKey
     if algorithm == "ES256":
         private = ec.generate_private_key(ec.SECP256R1())
@@ -57,8 +57,9 @@ def signing_key(kid: str, algorithm: str = "RS256", *, rsa_bits: int = 2048) -> 
 
 
 def claims_of(issuer: str, subject: str, **changed: Any) -> dict[str, Any]:
-    """What a good token says. A claim that is changed to None is left out; to a time span: that
-    long from now.
+    """Return the claims of a valid token, with changes.
+
+    A claim changed to None is left out; a time span means that long from now.
     """
     now = int(time.time())
     claims = {
@@ -81,20 +82,23 @@ def claims_of(issuer: str, subject: str, **changed: Any) -> dict[str, Any]:
 
 
 def signed(key: SigningKey, claims: Mapping[str, Any], **header: Any) -> str:
-    """Whatever the claims and the header say."""
+    """Return a signed token with any claims and header."""
     body = f"{encoded({'alg': key.algorithm, 'typ': 'JWT', 'kid': key.kid, **header})}.{encoded(claims)}"
     return f"{body}.{encoded(get_default_algorithms()[key.algorithm].sign(body.encode(), key.private))}"
 
 
 def encoded(value: object) -> str:
-    """A part of a token: bytes as they are, anything else as JSON."""
+    """Encode a part of a token: bytes unchanged, anything else as JSON."""
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 @dataclass(slots=True)
 class IssuerServer:
-    """documents: by path, as bytes, with their status. asked: the paths that were asked for."""
+    """An issuer on a real socket.
+
+    documents: by path, as bytes, with their status. asked: requested paths.
+    """
 
     url: str = ""
     documents: dict[str, tuple[int, bytes]] = field(default_factory=dict[str, tuple[int, bytes]])
@@ -115,7 +119,7 @@ class IssuerServer:
             await issuer.stop()
 
     async def start(self) -> None:
-        """Where it was before, if it was."""
+        """Start the server, at its earlier port if it had one."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self._port}"
@@ -127,10 +131,10 @@ class IssuerServer:
             self._server = None
 
     def publish(self, *keys: SigningKey, more: tuple[object, ...] = ()) -> None:
-        self.tell(KEYS, {"keys": [*(key.public_jwk for key in keys), *more]})
-        self.tell(DISCOVERY, {"issuer": self.url, "jwks_uri": self.url + KEYS})
+        self.publish_document(KEYS, {"keys": [*(key.public_jwk for key in keys), *more]})
+        self.publish_document(DISCOVERY, {"issuer": self.url, "jwks_uri": self.url + KEYS})
 
-    def tell(self, path: str, document: object, status: int = 200) -> None:
+    def publish_document(self, path: str, document: object, status: int = 200) -> None:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
         self.documents[path] = (status, body)
 

@@ -1,6 +1,4 @@
-"""What a client can ask of the API, read from its OpenAPI document: each operation with all that it
-takes.
-"""
+"""The operations of the API with all their parameters, read from the OpenAPI document."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,8 +9,10 @@ _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """takes: `path execution_id`, `query cursor`, `header Idempotency-Key`, `body webhook`; fields
-    of objects within a body with dots. example: a body that it accepts, None if it takes none.
+    """An operation.
+
+    takes: `path execution_id`, `query cursor`, `header Idempotency-Key`, `body webhook`; nested
+    fields of a body with dots. example: a valid body, None if the operation takes none.
     """
 
     method: str
@@ -27,7 +27,7 @@ class Operation:
 
 
 def operations_of(document: Mapping[str, Any]) -> list[Operation]:
-    """In the order of the document, what deletes last."""
+    """Return operations in document order, with deletions last."""
     found = [
         _operation(document, path, method, item)
         for path, methods in document["paths"].items()
@@ -65,7 +65,7 @@ def _operation(
 def _schema_examples(
     document: Mapping[str, Any], schema: Mapping[str, Any]
 ) -> Iterator[Mapping[str, Any]]:
-    """The examples that the schema of a body declares, also where the body is optional."""
+    """Return the examples that a body's schema declares, also if the body is optional."""
     yield from schema.get("examples", ())
     if "$ref" in schema:
         *_, model = str(schema["$ref"]).split("/")
@@ -77,7 +77,7 @@ def _schema_examples(
 def _fields(
     document: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "", depth: int = 6
 ) -> Iterator[str]:
-    """Every named field of a schema, also of the objects and lists in it."""
+    """Return every named field of a schema, including fields of nested objects and lists."""
     if depth == 0:
         return
     reference = schema.get("$ref")

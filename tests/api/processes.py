@@ -1,6 +1,4 @@
-"""`python -m api` as processes: for what must hold across them, and for what only a
-process shows.
-"""
+"""`python -m api` as processes, for tests across processes."""
 
 import asyncio
 import base64
@@ -20,7 +18,10 @@ from tests.support.servers import FreshDatabase
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """http: sends the key it was opened with."""
+    """A running process.
+
+    http: sends the API key that it was opened with.
+    """
 
     process: Process
     url: str
@@ -61,7 +62,10 @@ async def start_api(environment: dict[str, str], *arguments: str) -> Process:
 async def served(
     database: FreshDatabase, temporal_address: str, api_key: str, **environment: str
 ) -> AsyncGenerator[Served]:
-    """One process that answers. Its end is the caller's, or a kill."""
+    """Yield one ready process.
+
+    The caller stops it, or kills it.
+    """
     api_port, metrics_port = free_ports(2)
     ports = {"API_PORT": str(api_port), "METRICS_PORT": str(metrics_port)}
     process = await start_api(
@@ -91,8 +95,9 @@ async def served(
 async def two_served(
     database: FreshDatabase, temporal_address: str, api_key: str, **environment: str
 ) -> AsyncGenerator[tuple[Served, Served]]:
-    """Two on one database. Quiet: nobody reads what a crowd makes them log, and a full pipe would
-    stop them.
+    """Yield two processes on one database.
+
+    They log errors only: their output is not read, and a full pipe would block them.
     """
     quiet = {"LOG_LEVEL": "ERROR", **environment}
     async with AsyncExitStack() as stack:

@@ -1,6 +1,4 @@
-"""A client without manners: bytes on a socket, as slowly as it likes, that sees how its connection
-stands.
-"""
+"""A client on a raw socket that controls each byte and observes the state of its connection."""
 
 import asyncio
 import json
@@ -12,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 ESTABLISHED = 1
-"""tcp_info's state; every other one: the server has ended it."""
+"""The state in tcp_info; in any other state the server has closed the connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raw:
-    """One connection, since `opened_at` (monotonic)."""
+    """A connection, opened at `opened_at` (monotonic)."""
 
     sock: socket.socket
     opened_at: float
@@ -26,14 +24,14 @@ class Raw:
         await asyncio.get_running_loop().sock_sendall(self.sock, data)
 
     async def receive(self, most: int = 65536) -> bytes:
-        """b"" when the server has closed, and also when it has reset the connection."""
+        """Return received bytes, or b"" if the server has closed or reset the connection."""
         try:
             return await asyncio.get_running_loop().sock_recv(self.sock, most)
         except ConnectionError:
             return b""
 
     async def receive_all(self) -> bytes:
-        """Until the server closes."""
+        """Receive until the server closes."""
         parts: list[bytes] = []
         while part := await self.receive():
             parts.append(part)
@@ -44,7 +42,10 @@ class Raw:
         return self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == ESTABLISHED
 
     async def ended_after(self, at_most_seconds: float, look_seconds: float = 0.05) -> float:
-        """Seconds from its opening to its end by the server, read or not. Raises TimeoutError."""
+        """Return the seconds until the server closed the connection, without reading.
+
+        Raise TimeoutError.
+        """
         while self.is_open:
             if time.monotonic() - self.opened_at > at_most_seconds:
                 raise TimeoutError(f"open for more than {at_most_seconds} s")
@@ -54,8 +55,9 @@ class Raw:
 
 @asynccontextmanager
 async def raw(port: int, *, receive_buffer_bytes: int | None = None) -> AsyncGenerator[Raw]:
-    """receive_buffer_bytes: how much the kernel takes of what is not read; the least it allows is
-    about 2 KB.
+    """Connect.
+
+    receive_buffer_bytes: the kernel's receive buffer; the minimum is about 2 KB.
     """
     with socket.socket() as sock:
         sock.setblocking(False)
@@ -80,7 +82,7 @@ class RawAnswer:
 
 
 def first_answer(data: bytes) -> RawAnswer:
-    """The first answer in what came, by its Content-Length."""
+    """Return the first response in the received bytes, by its Content-Length."""
     head, _, rest = data.partition(b"\r\n\r\n")
     status_line, *lines = head.decode("latin-1").split("\r\n")
     headers = {

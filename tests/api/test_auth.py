@@ -1,4 +1,4 @@
-"""Who may ask: keys that are ours, known, and neither revoked, expired nor of a disabled user."""
+"""API keys: refused if unknown, revoked, expired, or of a disabled user."""
 
 import pytest
 

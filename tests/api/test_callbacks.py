@@ -1,4 +1,4 @@
-"""Callbacks: verified by address and signature, written down once, and the waiter woken."""
+"""Callbacks: verified by address and signature, stored once, announced to the waiting activity."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ SECRET = base64.b64encode(bytes(24)).decode()  # as in the settings of these tes
 
 
 async def _sending(api: Api, user: TestUser) -> tuple[Walk, JobId]:
-    """An execution whose video is out, its answer not known."""
+    """Insert an execution whose video was sent without a known response."""
     answer = await user.http.post("/api/generate-video", json={"prompt": "A paper boat"})
     walk = await Walk.claimed(api.database, user.user_id, answer.json()["executionId"])
     await walk.submit("image", "fal", "image-1")
@@ -73,18 +73,18 @@ async def test_callback_adopts_the_id_and_wakes_the_waiter(
     api: Api, user: TestUser, fresh_database: FreshDatabase
 ) -> None:
     _, job_id = await _sending(api, user)
-    heard: asyncio.Queue[str] = asyncio.Queue()
+    received: asyncio.Queue[str] = asyncio.Queue()
     listener = await asyncpg.connect(fresh_database.application_dsn)
 
-    def hear(_connection: object, _pid: int, _channel: str, payload: object) -> None:
-        heard.put_nowait(str(payload))
+    def receive(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+        received.put_nowait(str(payload))
 
-    await listener.add_listener(CHANNEL, hear)
+    await listener.add_listener(CHANNEL, receive)
 
     answer = await _call(api, job_id)
 
     assert (answer.status_code, answer.json()) == (200, {})
-    assert await asyncio.wait_for(heard.get(), 5) == job_id
+    assert await asyncio.wait_for(received.get(), 5) == job_id
     await listener.close()
     job = await _job(api, job_id)
     assert (job["state"], job["provider_job_id"]) == ("submitted", "p1")

@@ -1,4 +1,4 @@
-"""The codec endpoint over HTTP: what it shows, to whom, and to which pages."""
+"""The codec endpoint over HTTP: decryption, authentication and allowed origins."""
 
 import asyncio
 import base64
@@ -27,7 +27,7 @@ CLEAR = Payload(metadata={"encoding": b"json/plain"}, data=b'"a red kite"')
 
 @asynccontextmanager
 async def codec(**settings: str) -> AsyncGenerator[httpx.AsyncClient]:
-    """The process, as an operator runs it."""
+    """Start the process as an operator does."""
     (port,) = free_ports(1)
     environment = {
         "PATH": os.environ["PATH"],
@@ -80,8 +80,10 @@ def basic(password: str) -> dict[str, str]:
     return {"authorization": f"Basic {base64.b64encode(f'anybody:{password}'.encode()).decode()}"}
 
 
-async def test_codec_shows_what_it_can_and_leaves_the_rest(guarded: httpx.AsyncClient) -> None:
-    """Sealed, in clear, sealed with a key that is gone: one answer, in their order."""
+async def test_codec_decrypts_payloads_and_leaves_unreadable_ones(
+    guarded: httpx.AsyncClient,
+) -> None:
+    """Encrypted, in clear, encrypted with a lost key: one response keeps their order."""
     lost = sealed(OTHER_KEY)
     answer = await guarded.post("/decode", content=as_body(sealed(), CLEAR, lost), headers=bearer())
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
@@ -90,7 +92,7 @@ async def test_codec_shows_what_it_can_and_leaves_the_rest(guarded: httpx.AsyncC
 
 
 @pytest.mark.parametrize("headers", [bearer(), basic(TOKEN)], ids=["bearer", "basic"])
-async def test_codec_takes_the_token_from_a_program_and_from_a_browser(
+async def test_codec_accepts_bearer_and_basic_tokens(
     guarded: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     assert (
@@ -124,7 +126,7 @@ async def test_codec_without_the_token_shows_nothing(
         assert b"kite" not in answer.content
 
 
-async def test_codec_answers_only_pages_of_the_web_ui(guarded: httpx.AsyncClient) -> None:
+async def test_codec_allows_only_origins_of_the_web_ui(guarded: httpx.AsyncClient) -> None:
     asked = {
         "access-control-request-method": "POST",
         "access-control-request-headers": "authorization,x-namespace",
@@ -151,7 +153,7 @@ async def test_codec_answers_only_pages_of_the_web_ui(guarded: httpx.AsyncClient
     [b"", b"{", b"\xff\xfe", b'{"payloads": 1}', b'{"else": []}', b"[" * 50_000],
     ids=["empty", "cut", "not utf-8", "number", "another field", "deep"],
 )
-async def test_codec_refuses_what_is_not_payloads(guarded: httpx.AsyncClient, body: bytes) -> None:
+async def test_codec_refuses_invalid_payloads(guarded: httpx.AsyncClient, body: bytes) -> None:
     assert (await guarded.post("/decode", content=body, headers=bearer())).status_code == 400
 
 
@@ -161,13 +163,13 @@ async def test_codec_refuses_a_body_that_is_too_large(guarded: httpx.AsyncClient
 
 
 async def test_codec_encrypts_nothing(guarded: httpx.AsyncClient) -> None:
-    """Whoever may look at workflows cannot make payloads for them."""
+    """Readers of workflows cannot create payloads."""
     assert (
         await guarded.post("/encode", content=as_body(CLEAR), headers=bearer())
     ).status_code == 404
 
 
-async def test_codec_on_loopback_without_a_token_shows_what_it_is_asked() -> None:
+async def test_codec_on_loopback_needs_no_token() -> None:
     async with codec() as http:
         answer = await http.post("/decode", content=as_body(sealed()))
     assert ParseDict(answer.json(), Payloads()).payloads[0] == CLEAR

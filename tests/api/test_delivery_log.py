@@ -1,4 +1,4 @@
-"""The delivery log over HTTP: what was sent, every try of it, and sending it once more."""
+"""The delivery log over HTTP: sent webhooks, their attempts, and redelivery."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,7 +26,10 @@ BODY = b'{"type":"execution.completed","sequence":1}'
 
 
 async def store(api: Api, user: TestUser, *, url: str = URL, failed: bool = False) -> Stored:
-    """A webhook of an execution of its own. failed: after one try."""
+    """Store a webhook of a new execution.
+
+    failed: after one attempt.
+    """
     stored = Stored(user_id=user.user_id, execution_id=new_execution_id(), event_id=new_event_id())
     async with api.database.as_system() as conn:
         await conn.execute(INSERT_EXECUTION, stored.execution_id, user.user_id)
@@ -58,7 +61,7 @@ async def listed(user: TestUser, **query: str) -> list[str]:
     return [one["id"] for one in answer.json()["data"]]
 
 
-async def test_log_shows_a_webhook_with_its_body_and_every_try(api: Api, user: TestUser) -> None:
+async def test_log_shows_a_webhook_with_body_and_attempts(api: Api, user: TestUser) -> None:
     stored = await store(api, user, failed=True)
     shown: dict[str, Any] = (await user.http.get(f"/api/webhooks/{stored.event_id}")).json()
     assert shown["body"] == {"type": "execution.completed", "sequence": 1}
@@ -86,7 +89,7 @@ async def test_log_shows_a_webhook_with_its_body_and_every_try(api: Api, user: T
     }
 
 
-async def test_log_is_filtered_and_its_pages_stand_still(api: Api, user: TestUser) -> None:
+async def test_log_filters_and_has_stable_pages(api: Api, user: TestUser) -> None:
     stored = [
         await store(api, user, url=f"{URL}/{number % 2}", failed=number == 3) for number in range(7)
     ]
@@ -123,13 +126,13 @@ async def test_log_is_filtered_and_its_pages_stand_still(api: Api, user: TestUse
         ({"before": "now"}, 422),
     ],
 )
-async def test_log_of_what_is_not_there_is_refused(
+async def test_log_of_an_unknown_webhook_is_refused(
     api_once: TestUser, query: dict[str, str], status: int
 ) -> None:
     assert (await api_once.http.get("/api/webhooks", params=query)).status_code == status
 
 
-async def test_webhook_is_resent_by_a_delivery_of_its_own(api: Api, user: TestUser) -> None:
+async def test_resent_webhook_has_its_own_delivery(api: Api, user: TestUser) -> None:
     stored = await store(api, user, failed=True)
     for delivery in (2, 3):
         answer = await user.http.post(f"/api/webhooks/{stored.event_id}/resend")
@@ -154,7 +157,7 @@ async def test_webhook_of_a_disabled_endpoint_is_not_resent(api: Api, user: Test
     assert (shown["state"], shown["delivery"]) == ("failed", 1)
 
 
-async def test_range_is_resent_in_pages_but_for_what_is_disabled(
+async def test_range_is_resent_in_pages_without_disabled_endpoints(
     api: Api, user: TestUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.webhooks.deliveries.MAX_RESENT", 3)
@@ -188,7 +191,7 @@ async def test_range_is_resent_in_pages_but_for_what_is_disabled(
     assert found[pending.event_id] == ("pending", 1)
 
 
-async def test_range_is_resent_of_one_endpoint_and_of_what_was_delivered(
+async def test_range_can_include_delivered_webhooks_of_one_endpoint(
     api: Api, user: TestUser
 ) -> None:
     here, there = await store(api, user), await store(api, user, url=f"{URL}/there")
@@ -229,7 +232,7 @@ DAY = {"from": "2026-11-22T00:00:00Z", "to": "2026-11-23T00:00:00Z"}
         (DAY, 200),
     ],
 )
-async def test_range_that_does_not_fit_is_refused(
+async def test_invalid_range_is_refused(
     api_once: TestUser, body: dict[str, Any], status: int
 ) -> None:
     answer = await api_once.http.post("/api/webhooks/resend", json=body)

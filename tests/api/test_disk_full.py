@@ -1,6 +1,4 @@
-"""A disk that is full: PostgreSQL's, under the API. Orders are refused, none is half-written, and
-it goes on.
-"""
+"""A full disk of PostgreSQL: orders are refused, none is half-written, and the API recovers."""
 
 import pytest
 
@@ -10,12 +8,12 @@ pytestmark = pytest.mark.guarantee("G5")
 
 
 @pytest.mark.long
-def test_disk_of_postgresql_that_is_full_loses_nothing_and_halves_nothing() -> None:
+def test_full_postgresql_disk_loses_and_truncates_nothing() -> None:
     with disk_folder() as folder:
-        told = run_on_small_disk("tests.api.disk_full", folder, size="160m", seconds=110)
+        output = run_on_small_disk("tests.api.disk_full", folder, size="160m", seconds=110)
 
-    assert [line.partition(":")[0] for line in told.splitlines()] == [
+    assert [line.partition(":")[0] for line in output.splitlines()] == [
         "tables could not grow",
-        "its log could not go on",
-        "room was made",
+        "the log could not grow",
+        "space was freed",
     ]

@@ -1,6 +1,4 @@
-"""Endpoints over HTTP: made, listed, changed, switched, tested, deleted; and which one hears of a
-request.
-"""
+"""Webhook endpoints over HTTP: their life cycle, and which endpoint receives a request's events."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,7 +29,7 @@ async def post(
     return answer.json()
 
 
-async def test_endpoint_is_made_listed_and_read(shared_api: Api) -> None:
+async def test_endpoint_is_created_listed_and_read(shared_api: Api) -> None:
     user = await shared_api.new_user()
     async with user.http:
         made = await make(user, description="production")
@@ -61,7 +59,7 @@ async def test_endpoint_is_made_listed_and_read(shared_api: Api) -> None:
         assert (junk.status_code, junk.json()["code"]) == (422, "invalid_request")
 
 
-async def test_endpoint_of_an_address_is_made_once(shared_api: Api, api_once: TestUser) -> None:
+async def test_endpoint_of_an_address_is_created_once(shared_api: Api, api_once: TestUser) -> None:
     made = await make(api_once, f"{URL}/once")
     again = await api_once.http.post("/api/endpoints", json={"url": f"{URL}/once"})
     assert (again.status_code, again.json()["code"]) == (409, "endpoint_exists")
@@ -85,7 +83,7 @@ async def test_endpoint_of_an_address_is_made_once(shared_api: Api, api_once: Te
         ({"url": URL, "id": "end_1"}, "id"),
     ],
 )
-async def test_endpoint_that_does_not_fit_is_refused(
+async def test_invalid_endpoint_is_refused(
     api_once: TestUser, body: dict[str, Any], field: str
 ) -> None:
     answer = await api_once.http.post("/api/endpoints", json=body)
@@ -95,7 +93,7 @@ async def test_endpoint_that_does_not_fit_is_refused(
     assert body.get("url") not in urls
 
 
-async def test_default_is_one_and_hears_of_requests_that_name_no_webhook(
+async def test_single_default_endpoint_receives_events_of_plain_requests(
     api: Api, user: TestUser
 ) -> None:
     one, two = (
@@ -110,7 +108,7 @@ async def test_default_is_one_and_hears_of_requests_that_name_no_webhook(
             if one["default"]
         ]
 
-    async def told(**more: str) -> str | None:
+    async def webhook_url(**more: str) -> str | None:
         accepted = await post(user, "/api/generate-video", {"prompt": PROMPT, **more}, status=202)
         shown = (await user.http.get(f"/api/executions/{accepted['executionId']}")).json()[
             "webhook"
@@ -118,8 +116,8 @@ async def test_default_is_one_and_hears_of_requests_that_name_no_webhook(
         return None if shown is None else shown["url"]
 
     assert await defaults() == [two["id"]]
-    assert await told() == f"{URL}/2"
-    assert await told(webhook="https://elsewhere.example/") == "https://elsewhere.example/"
+    assert await webhook_url() == f"{URL}/2"
+    assert await webhook_url(webhook="https://elsewhere.example/") == "https://elsewhere.example/"
     changed = await user.http.patch(
         f"/api/endpoints/{one['id']}", json={"default": True, "description": "first"}
     )
@@ -129,11 +127,11 @@ async def test_default_is_one_and_hears_of_requests_that_name_no_webhook(
         "first",
     )
     assert await defaults() == [one["id"]]
-    assert await told() == f"{URL}/1"
+    assert await webhook_url() == f"{URL}/1"
     await user.http.patch(f"/api/endpoints/{two['id']}", json={"default": False})
     assert await defaults() == [one["id"]]
     await user.http.patch(f"/api/endpoints/{one['id']}", json={"default": False})
-    assert (await defaults(), await told()) == ([], None)
+    assert (await defaults(), await webhook_url()) == ([], None)
 
 
 async def test_secret_of_an_endpoint_is_shown_once_and_kept_sealed(
@@ -166,7 +164,7 @@ async def test_secret_of_an_endpoint_is_shown_once_and_kept_sealed(
 @pytest.mark.parametrize(
     "body", [{"overlapHours": 169}, {"overlapHours": -1}, {"overlapHours": 1.5}, {"secret": "x"}]
 )
-async def test_rotation_that_does_not_fit_is_refused(
+async def test_invalid_rotation_is_refused(
     shared_api: Api, path: str, body: dict[str, Any]
 ) -> None:
     user = await shared_api.new_user()
@@ -206,9 +204,7 @@ async def test_endpoint_is_switched_off_and_on_and_tested(api: Api, user: TestUs
     await handle.terminate()
 
 
-async def test_endpoint_that_was_deleted_is_not_there_and_its_log_is(
-    api: Api, user: TestUser
-) -> None:
+async def test_deleted_endpoint_is_404_but_its_log_remains(api: Api, user: TestUser) -> None:
     made = await make(user, default=True, secret="a secret of my own choice")
     path = f"/api/endpoints/{made['id']}"
     sent = await post(user, f"{path}/test", status=202)
@@ -231,8 +227,8 @@ async def test_endpoint_that_was_deleted_is_not_there_and_its_log_is(
     assert (await make(user))["id"] != made["id"]
 
 
-async def test_default_that_is_resolved_stays_with_its_request(api: Api, user: TestUser) -> None:
-    """Also if it is deleted, or another is the default, before the end."""
+async def test_resolved_default_endpoint_stays_with_its_request(api: Api, user: TestUser) -> None:
+    """Deleting it or choosing another default does not affect open requests."""
     made = await make(user, default=True)
     accepted = await post(user, "/api/generate-video", {"prompt": PROMPT}, status=202)
     await user.http.delete(f"/api/endpoints/{made['id']}")

@@ -1,9 +1,8 @@
-"""Every route, with every id that it takes, asked by one user with another's: answered as for an id
-that never was.
+"""Isolation of users: every route answers another user's id like an id that does not exist.
 
-With row security, and by the queries alone. Made from the OpenAPI document. A route that takes
-something this file does not know fails here until it is said what it names: whose thing (NAMES,
-with a maker in `_things`), or nobody's (PLAIN).
+Checked with row security, and without it, so that each query must filter by user. Generated from
+the OpenAPI document. A route with an unclassified parameter fails here until the parameter is added
+to NAMES (an object of a user, created in `_things`) or to PLAIN (no object).
 """
 
 import json
@@ -41,7 +40,7 @@ NAMES: Final[Mapping[str, str]] = {
     "query endpointId": "endpoint",
     "body endpointId": "endpoint",
 }
-"""What a parameter names, if it names something of a user's."""
+"""The kind of user's object that a parameter names."""
 
 CURSORS: Final[Mapping[str, str]] = {
     "GET /api/executions": "execution cursor",
@@ -49,7 +48,7 @@ CURSORS: Final[Mapping[str, str]] = {
     "GET /api/webhooks": "webhook cursor",
     "POST /api/webhooks/resend": "webhook cursor",
 }
-"""A cursor carries the id of the last thing seen."""
+"""A cursor carries the id of the last item."""
 A_CURSOR: Final = ("query cursor", "body cursor")
 
 PLAIN: Final = {
@@ -61,19 +60,19 @@ PLAIN: Final = {
     "body url", "body description", "body default", "body secret", "body overlapHours",
     "body from", "body to", "body state",
 }  # fmt: skip
-"""Names nothing that anybody owns."""
+"""Parameters that name no user's object."""
 
 OWN_NAMES: Final[Mapping[str, str]] = {
     "header Idempotency-Key": "a key of hers",
     "path provider": "fal",
 }
-"""Names that each user gives by themselves: the same text means another thing for each."""
+"""Names chosen by each user: the same text means a different object for each."""
 
 NOT_FOR_USERS: Final = {"POST /callbacks/{provider}/{token}"}
-"""Its address is its right: whoever can make the token may use it, see test_callbacks.py."""
+"""Authorised by the signed address alone, see test_callbacks.py."""
 
 BODIES: Final[Mapping[str, Mapping[str, Any]]] = {}
-"""A body that the route accepts, where the document's first example would not do."""
+"""A valid body for a route whose first documented example does not fit."""
 
 IDS = re.compile(r"\b[a-z]+_[0-9a-f]{32}\b")
 LIST_TABLES = """
@@ -84,8 +83,9 @@ ORDER BY table_name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Two:
-    """ada owns one of each thing; bob asks. things: by what NAMES calls them, ada's and one that
-    never was.
+    """Two users: ada owns one object of each kind; bob sends the requests.
+
+    things: by the kinds in NAMES, ada's id and an id that does not exist.
     """
 
     api: Api
@@ -96,7 +96,7 @@ class Two:
     things: Mapping[str, tuple[str, str]]
 
     async def rows_of_ada(self) -> dict[str, list[str]]:
-        """All that the database holds of hers."""
+        """Return all of ada's rows."""
         tables = [row["table_name"] for row in await self.owner.fetch(LIST_TABLES)]
         rows: dict[str, list[str]] = {}
         for table in tables:
@@ -114,7 +114,7 @@ async def two(
     template_database: str,
     temporal_address: str,
 ) -> AsyncGenerator[Two]:
-    """Once as it is; and once without row security, so that each query must name its user."""
+    """Yield the users with row security, and once more without it."""
     async with (
         new_database(postgres_server, template_database) as database,
         running_api(api_settings(database, temporal_address)) as api,
@@ -139,7 +139,7 @@ async def two(
 
 
 async def _things(api: Api, ada: TestUser, database: FreshDatabase) -> dict[str, tuple[str, str]]:
-    """One of each of hers, in a state in which its routes answer her."""
+    """Create one object of each kind for ada, in a state in which its routes return it."""
     failed = ended.Left(state=JobState.FAILED, failure=FailureCode.PROVIDER_FAILED, released=True)
     one = await ended.end(api.database, ada.user_id, failed)
     (asset_id,) = await _column(
@@ -171,7 +171,7 @@ async def _things(api: Api, ada: TestUser, database: FreshDatabase) -> dict[str,
 
 
 def _never(thing: str) -> str:
-    """An id of the same form that was never given to anything."""
+    """Return an id of the same form that does not exist."""
     return f"{thing.rpartition('_')[0]}_{uuid7().hex}"
 
 
@@ -184,7 +184,7 @@ async def _column(database: FreshDatabase, sql: str, *arguments: object) -> list
 
 
 def _kind(operation: Operation, taken: str) -> str | None:
-    """What it names, if that is something of a user's."""
+    """Return the kind of user's object that a parameter names, if any."""
     if taken in A_CURSOR:
         return CURSORS[operation.name]
     return NAMES.get(taken)
@@ -199,8 +199,9 @@ def _is_known(operation: Operation, taken: str) -> bool:
 async def _ask(
     http: httpx.AsyncClient, operation: Operation, given: Mapping[str, str], **sent: str | None
 ) -> httpx.Response:
-    """given: values for what it takes; the rest of its body is one that it accepts. sent: more
-    headers.
+    """Send a request.
+
+    given: values of its parameters; the rest of its body is a valid example. sent: more headers.
     """
     path = operation.path
     query: dict[str, str] = {}
@@ -225,7 +226,7 @@ async def _ask(
 
 
 def _given(two: Two, operation: Operation, index: int) -> dict[str, str]:
-    """Everything of a user's that it must be given: hers (0), or what never was (1)."""
+    """Return the parameters that name an object: ada's ids (0), or ids that do not exist (1)."""
     kinds = {taken: _kind(operation, taken) for taken in operation.takes}
     given = {
         taken: two.things[kind][index]
@@ -239,8 +240,8 @@ def _given(two: Two, operation: Operation, index: int) -> dict[str, str]:
     }
 
 
-def _told(answer: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
-    """All that an answer says, but for the address that was asked."""
+def _visible_response(answer: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
+    """Return the whole response except the address of the request."""
     content = answer.content
     if answer.headers.get("content-type") == "application/problem+json":
         document = answer.json()
@@ -250,7 +251,7 @@ def _told(answer: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
     return answer.status_code, content, headers
 
 
-async def test_every_route_takes_only_what_this_test_knows(two: Two) -> None:
+async def test_every_route_parameter_is_classified_here(two: Two) -> None:
     assert len(two.operations) >= 12
     unknown = [
         f"{operation.name}: {taken}"
@@ -264,7 +265,7 @@ async def test_every_route_takes_only_what_this_test_knows(two: Two) -> None:
     assert set(BODIES) | set(CURSORS) | NOT_FOR_USERS <= names, "known, and not there"
 
 
-async def test_foreign_id_is_answered_like_one_that_never_was(two: Two) -> None:
+async def test_foreign_id_is_answered_like_an_unknown_id(two: Two) -> None:
     before = await two.rows_of_ada()
     hers = set(IDS.findall(json.dumps(before)))
     assert two.ada.user_id in hers
@@ -282,11 +283,11 @@ async def test_foreign_id_is_answered_like_one_that_never_was(two: Two) -> None:
             nobodys = await _ask(
                 two.bob.http, operation, _given(two, operation, 1) | {taken: never}
             )
-            told = _told(ours)
-            as_it_must = told == _told(nobodys) and (
-                ours.status_code == 404 if taken[:4] == "path" else told[0] < 500
+            shown = _visible_response(ours)
+            as_it_must = shown == _visible_response(nobodys) and (
+                ours.status_code == 404 if taken[:4] == "path" else shown[0] < 500
             )
-            if not as_it_must or any(one in str(told) for one in hers):
+            if not as_it_must or any(one in str(shown) for one in hers):
                 wrong.append(f"{operation.name} with {taken}: {ours.status_code} {ours.text}")
             asked.add(kind)
     assert wrong == []
@@ -294,8 +295,8 @@ async def test_foreign_id_is_answered_like_one_that_never_was(two: Two) -> None:
     assert await two.rows_of_ada() == before, "something of hers was touched"
 
 
-async def test_route_without_a_foreign_id_tells_and_touches_nothing_of_anothers(two: Two) -> None:
-    """Lists, and what is named by each user: with a name that she has used."""
+async def test_route_without_ids_neither_shows_nor_changes_foreign_data(two: Two) -> None:
+    """Lists, and routes with names that each user chooses, here a name that ada used."""
     used = await _ask(
         two.ada.http,
         _operation(two, "POST /api/generate-video"),
@@ -315,15 +316,13 @@ async def test_route_without_a_foreign_id_tells_and_touches_nothing_of_anothers(
         assert answer.status_code < 500, where
         if operation.needs_user:
             assert answer.status_code not in (401, 403, 415, 422), where
-        told = answer.text + str(dict(answer.headers))
-        assert [one for one in hers if one in told] == [], where
+        shown = answer.text + str(dict(answer.headers))
+        assert [one for one in hers if one in shown] == [], where
     assert await two.rows_of_ada() == before, "something of hers was touched"
 
 
-async def test_same_ids_lead_their_owner_somewhere(two: Two) -> None:
-    """So that a 404 above was for who asked, and not for what was asked. Last: these
-    change things.
-    """
+async def test_owner_reaches_the_same_ids(two: Two) -> None:
+    """Shows that a 404 above depends on the user. Runs last, because it changes the objects."""
     for operation in two.operations:
         if operation.name in NOT_FOR_USERS:
             continue
@@ -339,8 +338,8 @@ async def test_same_ids_lead_their_owner_somewhere(two: Two) -> None:
             )
 
 
-async def test_no_route_but_the_known_answers_without_a_key(two: Two) -> None:
-    """Asked for her things with no key, with half a key, and with a key in another form."""
+async def test_only_listed_routes_answer_without_a_key(two: Two) -> None:
+    """Requests for ada's objects with no key, half a key, and a key in another form."""
     free = {operation.name for operation in two.operations if not operation.needs_user}
     assert free == {"GET /healthz", "GET /readyz", *NOT_FOR_USERS}
     for operation in two.operations:

@@ -1,4 +1,4 @@
-"""Alive and ready."""
+"""Liveness and readiness."""
 
 import asyncpg
 
@@ -36,10 +36,10 @@ async def test_readyz_names_the_migration_that_has_not_run(
     assert last in answer.json()["detail"]
 
 
-async def test_readyz_says_so_where_no_migration_ever_ran(
+async def test_readyz_reports_an_empty_database(
     postgres_server: PostgresServer, template_database: str, temporal_address: str
 ) -> None:
-    assert template_database  # the roles are there; the database is empty
+    assert template_database  # the roles exist; the database is empty
     async with (
         new_database(postgres_server) as empty,
         running_api(api_settings(empty, temporal_address)) as api,

@@ -22,7 +22,7 @@ async def issuer() -> AsyncGenerator[IssuerServer]:
 
 
 class FakeClock:
-    """Seconds that pass only when a test says so."""
+    """A clock that advances only when a test sets it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -58,7 +58,7 @@ async def test_keys_are_read_from_the_configured_url(issuer: IssuerServer) -> No
 
 
 async def test_trailing_slash_is_part_of_the_issuer(issuer: IssuerServer) -> None:
-    issuer.tell(DISCOVERY, {"issuer": issuer.url + "/", "jwks_uri": issuer.url + KEYS})
+    issuer.publish_document(DISCOVERY, {"issuer": issuer.url + "/", "jwks_uri": issuer.url + KEYS})
     async with IssuerKeys.open(issuer.url + "/", None) as keys:
         assert await keys.find("first") is not None
     async with IssuerKeys.open(issuer.url, None) as keys:
@@ -93,7 +93,7 @@ async def test_trailing_slash_is_part_of_the_issuer(issuer: IssuerServer) -> Non
 async def test_unusable_documents_make_keys_unavailable(
     issuer: IssuerServer, keys: IssuerKeys, path: str, status: int, body: bytes
 ) -> None:
-    issuer.tell(path, body.replace(b"ISSUER", issuer.url.encode()), status)
+    issuer.publish_document(path, body.replace(b"ISSUER", issuer.url.encode()), status)
     with pytest.raises(KeysUnavailableError):
         await keys.find("first")
     assert path in issuer.asked

@@ -1,6 +1,4 @@
-"""/api/keys: made with no more than what one has, shown once, listed without secrets, refused when
-revoked.
-"""
+"""/api/keys: scopes limited to the creator's, secret shown once, revocation."""
 
 import asyncio
 import time
@@ -74,7 +72,7 @@ async def test_key_works_at_once_and_is_shown_once(api: Api, user: TestUser) -> 
     assert made["apiKey"].removeprefix(f"tko_{made['prefix']}_") not in listing.text
 
 
-async def test_key_without_a_wish_gets_what_an_application_needs_and_never_ends(
+async def test_key_has_application_scopes_and_no_expiry_by_default(
     user: TestUser,
 ) -> None:
     made = await _made(user.http)
@@ -118,7 +116,7 @@ async def test_key_cannot_give_a_scope_that_it_lacks(api: Api, user: TestUser) -
     ],
     ids=str,
 )
-async def test_key_that_does_not_fit_is_refused_by_field(
+async def test_invalid_key_is_refused_by_field(
     api_once: TestUser, body: dict[str, Any], field: str
 ) -> None:
     answer = await api_once.http.post("/api/keys", json=body)
@@ -128,7 +126,7 @@ async def test_key_that_does_not_fit_is_refused_by_field(
     assert len(await _listed(api_once.http)) == 1
 
 
-async def test_revoked_key_is_refused_and_stays_so(api: Api, user: TestUser) -> None:
+async def test_revoked_key_stays_refused(api: Api, user: TestUser) -> None:
     made = await _made(user.http)
     other = await _made(user.http)
     async with _with(api, made["apiKey"]) as http, _with(api, other["apiKey"]) as untouched:
@@ -150,7 +148,7 @@ async def test_key_may_revoke_itself(user: TestUser) -> None:
     assert (await user.http.get("/api/keys")).status_code == 401
 
 
-async def test_key_of_another_user_is_one_that_never_was(api: Api, user: TestUser) -> None:
+async def test_key_of_another_user_is_unknown(api: Api, user: TestUser) -> None:
     stranger = await api.new_user()
     async with stranger.http as http:
         answers = [
@@ -164,10 +162,8 @@ async def test_key_of_another_user_is_one_that_never_was(api: Api, user: TestUse
     assert (await user.http.get("/api/executions")).status_code == 200
 
 
-async def test_database_keeps_a_user_from_anothers_keys_and_from_the_hash_of_its_own(
-    api: Api, user: TestUser
-) -> None:
-    """The second wall: also a query that forgot its user."""
+async def test_row_security_hides_foreign_keys_and_all_key_hashes(api: Api, user: TestUser) -> None:
+    """Row security protects even if a query does not filter by user."""
     stranger = await api.new_user()
     async with api.database.as_user(stranger.user_id) as conn:
         assert await conn.fetchval("SELECT array_agg(key_id) FROM api_keys") == [stranger.key_id]
@@ -191,7 +187,7 @@ async def test_database_keeps_a_user_from_anothers_keys_and_from_the_hash_of_its
     assert (await user.http.get("/api/executions")).status_code == 200
 
 
-async def test_keys_are_as_many_as_may_be_also_when_made_at_once(api: Api, user: TestUser) -> None:
+async def test_key_limit_holds_for_concurrent_requests(api: Api, user: TestUser) -> None:
     async with api.database.as_system() as conn:
         for _ in range(MAX_KEYS - 4):
             await insert_api_key(conn, user.user_id, "one of many")
@@ -206,9 +202,7 @@ async def test_keys_are_as_many_as_may_be_also_when_made_at_once(api: Api, user:
     await _made(user.http)
 
 
-async def test_limits_that_an_operator_gave_a_key_hold_for_those_it_makes(
-    api: Api, user: TestUser
-) -> None:
+async def test_created_keys_inherit_their_creators_rate_limits(api: Api, user: TestUser) -> None:
     rates = KeyRates(writes=7, reads=0)
     async with api.database.as_system() as conn:
         await set_key_rates(conn, user.key_id, rates)

@@ -65,7 +65,7 @@ def test_json_that_is_not_strict_is_refused(body: bytes, said: str) -> None:
     assert said in json.dumps(caught.value.members, ensure_ascii=False)
 
 
-def test_json_keeps_texts_and_numbers_as_they_are() -> None:
+def test_json_preserves_texts_and_numbers() -> None:
     body: dict[str, Any] = {"a": "\U0001f980 é \\u0000", "b": [1, 2.5, True, None], "c": {"d": -7}}
 
     assert parse_json(json.dumps(body).encode()) == body
@@ -74,7 +74,7 @@ def test_json_keeps_texts_and_numbers_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("text", "number"), [("5.0", 5), ("5e0", 5), ("-2.50e1", -25), ("0.5", 0.5), ("1e300", 1e300)]
 )
-def test_json_whole_number_is_one_however_it_is_written(text: str, number: float) -> None:
+def test_json_integer_may_be_written_in_any_form(text: str, number: float) -> None:
     read = parse_json(f'{{"a": {text}}}'.encode())["a"]
 
     assert (read, type(read)) == (number, type(number))
@@ -179,9 +179,7 @@ async def test_body_is_utf8_or_415(api_once: TestUser, content_type: str, status
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "Identity, GZIP", "x"])
-async def test_body_that_would_have_to_be_unpacked_is_415(
-    api_once: TestUser, encoding: str
-) -> None:
+async def test_compressed_body_is_415(api_once: TestUser, encoding: str) -> None:
     bomb = gzip.compress(b" " * 20_000_000)
     answer = await api_once.http.post(
         "/api/generate-video",
@@ -193,7 +191,7 @@ async def test_body_that_would_have_to_be_unpacked_is_415(
     assert answer.headers["accept-encoding"] == "identity"
 
 
-async def test_body_that_says_it_is_not_packed_is_read(api_once: TestUser) -> None:
+async def test_body_with_identity_encoding_is_read(api_once: TestUser) -> None:
     answer = await api_once.http.post(
         "/api/generate-video", json={"prompt": "x"}, headers={"Content-Encoding": "identity"}
     )
@@ -218,7 +216,7 @@ async def test_every_route_with_a_body_reads_strict_json(shared_api: Api) -> Non
     assert [route.path for route in with_body if not isinstance(route, StrictJsonRoute)] == []
 
 
-async def test_body_of_somebody_without_a_key_is_not_looked_at(shared_api: Api) -> None:
+async def test_body_without_a_key_is_not_parsed(shared_api: Api) -> None:
     answer = await shared_api.http.post("/api/generate-video", content=b"{")
 
     assert answer.status_code == 401

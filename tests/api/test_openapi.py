@@ -1,6 +1,4 @@
-"""The description of the API: complete, referring to nothing that is missing, with examples that
-hold.
-"""
+"""The OpenAPI document: complete, with references that resolve and examples that are valid."""
 
 import re
 from collections.abc import Iterator
@@ -100,7 +98,7 @@ async def test_openapi_has_every_route_and_each_lists_its_problems(api: Api) -> 
     )
 
 
-async def test_openapi_references_all_lead_somewhere(api: Api) -> None:
+async def test_openapi_references_resolve(api: Api) -> None:
     document = await _document(api)
 
     references = {found["$ref"] for found in _walk(document) if "$ref" in found}
@@ -112,7 +110,7 @@ async def test_openapi_references_all_lead_somewhere(api: Api) -> None:
     assert document["openapi"].startswith("3.1")
 
 
-async def test_openapi_examples_hold(api: Api, user: TestUser) -> None:
+async def test_openapi_examples_are_valid(api: Api, user: TestUser) -> None:
     document = await _document(api)
 
     examples = document["components"]["schemas"]["GenerateVideoRequest"]["examples"]
@@ -131,7 +129,7 @@ async def test_openapi_examples_hold(api: Api, user: TestUser) -> None:
         assert Problem.model_validate(problem).status in STATUS.values()
 
 
-async def test_docs_page_is_there(api: Api) -> None:
+async def test_docs_page_is_served(api: Api) -> None:
     answer = await api.http.get("/docs")
 
     assert answer.status_code == 200

@@ -1,8 +1,7 @@
-"""Requests made from our own description of the API: no 5xx, no answer that it does not know,
-nobody sees another's.
+"""Requests generated from the OpenAPI document: no 5xx, no undocumented response, no foreign data.
 
-Schemathesis makes them, with all its checks: examples, the edges of every schema, random ones, and
-walks along links.
+Schemathesis generates them with all its checks: examples, schema boundaries, random values and
+sequences along links.
 """
 
 import asyncio
@@ -40,7 +39,7 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
-    """folder: for the configuration. kept: the keys' ids, comma separated."""
+    """folder: for the configuration. kept: ids of the API keys in use, comma separated."""
 
     api: Served
     keys: tuple[str, ...]
@@ -48,9 +47,7 @@ class _Target:
     folder: Path
 
     def configuration(self) -> Path:
-        """Ours, and two users who must not see each other's, in a file of the form that
-        it takes.
-        """
+        """Write a Schemathesis configuration with the API's address and two isolated users."""
         headers = [[{"name": "Authorization", "value": f"Bearer {key}"}] for key in self.keys]
         known = [
             {"name": f"user {number}", "fixedHeaders": one} for number, one in enumerate(headers)
@@ -107,11 +104,9 @@ async def _run(target: _Target, *options: str, cancels: int) -> str:
     return text
 
 
-@pytest.mark.timeout(300)  # ten seconds, on a machine that has nothing else to do
+@pytest.mark.timeout(300)  # ten seconds on an otherwise idle machine
 async def test_described_requests_get_described_answers(target: _Target) -> None:
-    """Four phases, a good thousand requests: always the same ones, as long as the
-    description is.
-    """
+    """Run four phases with over a thousand requests, which depend on the document alone."""
     said = await _run(target, "--max-examples", "5", cancels=0)
 
     assert int(re.findall(r"(\d+) generated", said)[0]) > 500

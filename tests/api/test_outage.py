@@ -1,6 +1,4 @@
-"""PostgreSQL stops answering, or dies: requests end in a 503 and not in silence; when it is back,
-so is the API.
-"""
+"""PostgreSQL hangs or is killed: requests end with 503, and the API recovers with it."""
 
 import asyncio
 import os
@@ -32,7 +30,7 @@ BUYERS = 6
 
 @dataclass(slots=True)
 class Line:
-    """A line to a server that can be frozen: bytes are neither refused nor passed on."""
+    """A connection proxy that can be frozen: it neither refuses bytes nor passes them on."""
 
     port: int = 0
     open: asyncio.Event = field(default_factory=asyncio.Event)
@@ -100,7 +98,7 @@ async def test_api_answers_503_while_postgresql_is_silent_and_recovers(
             assert {answer.status_code for answer in (listed, ready, posted)} == {503}
             assert (
                 waited_seconds < 30
-            )  # for a connection 8 s, for a statement 10 s, for its rollback the same
+            )  # 8 s for a connection, 10 s for a statement, 10 s for its rollback
 
             line.open.set()
             assert (await user.http.get("/api/executions")).status_code == 200
@@ -109,7 +107,7 @@ async def test_api_answers_503_while_postgresql_is_silent_and_recovers(
 
 @dataclass(slots=True)
 class OwnPostgres:
-    """A server that this test may kill. It keeps what it has committed, as one that is meant to."""
+    """A server that this test may kill; it is durable, like a production server."""
 
     part: Part
     running: Running
@@ -130,7 +128,7 @@ class OwnPostgres:
         assert await self.running.wait_ended() == -signal.SIGKILL
 
     async def come_back(self) -> None:
-        """Its sessions may outlive it for a moment, and it does not start beside them."""
+        """Restart, repeatedly if necessary: old sessions may block the start for a moment."""
         for _ in range(50):
             try:
                 self.running = await start_ready(self.part)
@@ -154,8 +152,9 @@ async def own_postgres(servers_folder: Path) -> AsyncGenerator[OwnPostgres]:
 
 @dataclass(slots=True)
 class Buyers:
-    """They order one video after the other, each under a key of its own. When each answer came, and
-    what it was.
+    """Clients that order one video after the other, each with a new key.
+
+    Records the time and the result of each response.
     """
 
     user: TestUser
@@ -188,11 +187,11 @@ class Buyers:
 
     async def until_accepted_after(self, moment: float) -> None:
         async with asyncio.timeout(30):
-            while self.last_accepted_at < moment:  # noqa: ASYNC110 - answers set no event
+            while self.last_accepted_at < moment:  # noqa: ASYNC110 - responses set no event
                 await asyncio.sleep(0.02)
 
 
-async def test_postgresql_killed_under_load_loses_nothing_that_was_accepted(
+async def test_postgresql_killed_under_load_loses_no_accepted_execution(
     own_postgres: OwnPostgres, temporal_address: str
 ) -> None:
     database = own_postgres.database
@@ -219,8 +218,7 @@ async def test_postgresql_killed_under_load_loses_nothing_that_was_accepted(
 
         assert buyers.refused, "nobody has met the outage"
         await check_whole(database.owner_dsn, api.database, buyers.accepted.values(), more=BUYERS)
-        # A refused order may have been committed with its answer lost: under its key it is the same
-        # one.
+        # A refused order may have been committed with its response lost: the same key returns it.
         for key in buyers.refused:
             assert (await buyers.order(key)).status_code == 202
         await check_whole(database.owner_dsn, api.database, buyers.accepted.values())

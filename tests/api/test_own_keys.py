@@ -1,6 +1,4 @@
-"""What the API does for users with provider keys of their own: callbacks of their accounts, models,
-refusals.
-"""
+"""Provider keys of users in the API: callbacks of their accounts, models, refusals."""
 
 import json
 from collections.abc import AsyncGenerator, Iterator
@@ -45,8 +43,10 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 async def keyed_api(
     postgres_server: PostgresServer, template_database: str, temporal_address: str, sandbox: Sandbox
 ) -> AsyncGenerator[Api]:
-    """The service's own account has a secret in the settings; that of others is asked for with
-    their keys.
+    """Start an API.
+
+    The settings have the webhook secret of the service's account; others are fetched with users'
+    keys.
     """
     async with new_database(postgres_server, template_database) as database:
         at_the_sandbox = {"replicate_base_url": f"{sandbox.url}/replicate"}
@@ -71,7 +71,7 @@ async def put(api: Api, user: TestUser, key: str = ALICE) -> ProviderKeyId:
 
 
 async def sent_with(api: Api, user: TestUser, key: ProviderKeyId) -> JobId:
-    """The job of a video that was sent with a key, its answer not known."""
+    """Return the job of a video that was sent with a key and has no known response."""
     answer = await user.http.post(PATH, json=BODY)
     walk = await Walk.claimed(api.database, user.user_id, answer.json()["executionId"])
     ref = JobRef(
@@ -107,7 +107,7 @@ def secret_of(sandbox: Sandbox, key: str) -> str:
     return secret
 
 
-async def test_callback_is_verified_with_the_account_that_its_send_was_made_with(
+async def test_callback_is_verified_with_the_account_of_its_send(
     keyed_api: Api, alice: TestUser, sandbox: Sandbox
 ) -> None:
     job_id = await sent_with(keyed_api, alice, await put(keyed_api, alice))
@@ -125,16 +125,16 @@ async def test_callback_is_verified_with_the_account_that_its_send_was_made_with
         )
 
 
-async def test_callback_at_the_address_of_another_provider_is_not_asked_about_with_the_key(
+async def test_callback_for_another_provider_does_not_use_the_key(
     keyed_api: Api, alice: TestUser, sandbox: Sandbox
 ) -> None:
-    """The key of one provider goes to no other, and is not taken for one of that afterwards."""
+    """A key is sent only to its own provider, and does not count as a key of another."""
     job_id = await sent_with(keyed_api, alice, await put(keyed_api, alice))
     assert await call_back(keyed_api, job_id, secret_of(sandbox, ALICE), provider="fal") == 401
     assert await call_back(keyed_api, job_id, secret_of(sandbox, ALICE)) == 200
 
 
-async def test_callback_of_a_send_whose_key_is_gone_is_404(
+async def test_callback_of_a_send_with_a_deleted_key_is_404(
     keyed_api: Api, alice: TestUser, sandbox: Sandbox
 ) -> None:
     key = await put(keyed_api, alice)
@@ -149,7 +149,7 @@ async def test_callback_of_a_send_whose_key_is_gone_is_404(
     assert await call_back(keyed_api, job_id, secret_of(sandbox, ALICE)) == 404
 
 
-async def test_provider_without_a_key_of_the_services_is_offered_to_users_who_have_one(
+async def test_provider_without_a_service_key_needs_a_users_key(
     postgres_server: PostgresServer, template_database: str, temporal_address: str
 ) -> None:
     async with new_database(postgres_server, template_database) as database:
@@ -172,7 +172,7 @@ async def test_provider_without_a_key_of_the_services_is_offered_to_users_who_ha
                     assert (await one.http.post(PATH, json=BODY)).status_code == status
 
 
-async def test_request_asks_the_breaker_of_the_key_that_it_would_be_bought_with(api: Api) -> None:
+async def test_request_checks_the_breaker_of_its_own_key(api: Api) -> None:
     users = [await api.new_user() for _ in range(3)]
     mine, theirs = await put(api, users[0]), await put(api, users[1])
     assert mine != theirs

@@ -1,4 +1,4 @@
-"""Errors: the table is total, and every error is a problem without internals."""
+"""Errors: the tables are complete, and every error is a problem without internals."""
 
 import json
 from dataclasses import replace
@@ -44,7 +44,7 @@ def test_problem_has_all_members(code: FailureCode) -> None:
         ("GET", "/api/executions", 401, "unauthenticated"),
     ],
 )
-async def test_problem_answers_what_the_framework_refuses(
+async def test_problem_is_returned_for_framework_errors(
     shared_api: Api, method: str, path: str, status: int, code: str
 ) -> None:
     answer = await shared_api.http.request(method, path)
@@ -68,7 +68,7 @@ async def test_problem_answers_what_the_framework_refuses(
         ("DELETE", "/api/webhooks/resend", "POST"),
     ],
 )
-async def test_problem_names_every_method_that_an_address_takes(
+async def test_problem_names_every_allowed_method(
     shared_api: Api, method: str, path: str, allowed: str
 ) -> None:
     answer = await shared_api.http.request(method, path)
@@ -76,7 +76,7 @@ async def test_problem_names_every_method_that_an_address_takes(
     assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
-async def test_problem_of_an_unexpected_error_is_500_and_tells_nothing(
+async def test_problem_of_an_unexpected_error_reveals_nothing(
     api: Api, user: TestUser, fresh_database: FreshDatabase
 ) -> None:
     owner = await asyncpg.connect(fresh_database.owner_dsn)
@@ -102,7 +102,7 @@ async def _accepted(user: TestUser) -> str:
     return execution_id
 
 
-async def test_problem_while_the_database_is_away_is_503_soon(
+async def test_problem_while_the_database_is_down_is_503_soon(
     fresh_database: FreshDatabase, temporal_server: TemporalServer
 ) -> None:
     away = replace(fresh_database, application_dsn="postgresql://takeone:test@127.0.0.1:9/takeone")

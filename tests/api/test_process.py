@@ -1,4 +1,4 @@
-"""`python -m api` as a process: its port, its metrics, its end."""
+"""`python -m api` as a process: port, metrics and shutdown."""
 
 import asyncio
 import os
@@ -63,7 +63,7 @@ async def test_api_process_answers_413_to_an_endless_body(
             b"POST /api/generate-video HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Transfer-Encoding: chunked\r\nAuthorization: " + key.encode() + b"\r\n\r\n"
         )
-        for _ in range(20):  # and never an end
+        for _ in range(20):  # and never ends
             writer.write(b"2000\r\n" + b" " * 0x2000 + b"\r\n")
         status = await asyncio.wait_for(reader.readline(), 10)
         writer.close()
@@ -71,7 +71,7 @@ async def test_api_process_answers_413_to_an_endless_body(
     assert b" 413 " in status
 
 
-async def test_api_process_calls_a_client_that_left_no_error_of_its_own(
+async def test_api_process_logs_no_error_for_a_disconnected_client(
     fresh_database: FreshDatabase, temporal_address: str
 ) -> None:
     async with _served(fresh_database, temporal_address) as api:
@@ -93,7 +93,7 @@ async def test_api_process_calls_a_client_that_left_no_error_of_its_own(
     assert b'"route": "/api/generate-video", "status": 422' in err
 
 
-async def test_api_process_finishes_what_has_begun_and_exits_0(
+async def test_api_process_finishes_open_requests_and_exits_0(
     fresh_database: FreshDatabase, temporal_address: str
 ) -> None:
     async with _served(fresh_database, temporal_address) as api:
@@ -115,7 +115,7 @@ async def test_api_process_finishes_what_has_begun_and_exits_0(
     assert api.http.headers["authorization"].split("_")[-1].encode() not in err
 
 
-async def test_api_process_says_in_one_line_that_its_port_is_busy() -> None:
+async def test_api_process_reports_a_busy_port_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for name in ("API_PORT", "METRICS_PORT"):
@@ -140,7 +140,7 @@ async def test_api_process_names_every_missing_setting() -> None:
         assert any(line.startswith(f"{name}:") for line in err.decode().splitlines()), name
 
 
-async def test_api_process_says_in_one_line_that_a_key_cannot_be_one() -> None:
+async def test_api_process_reports_an_invalid_key_in_one_line() -> None:
     process = await start_api(
         api_environment(
             "postgresql://x@127.0.0.1:9/x",

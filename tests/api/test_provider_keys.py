@@ -1,4 +1,4 @@
-"""`/api/provider-keys`: put, list, test, delete; and that a key goes in and never comes out."""
+"""`/api/provider-keys`: store, list, test, delete; a stored key never appears in any output."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ KEYS = {"fal": FAL_KEY, "replicate": REPLICATE_TOKEN}
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """Takes these keys and no others."""
+    """Start a sandbox that accepts only these keys."""
     arguments = ("--fal-key", FAL_KEY, "--replicate-token", REPLICATE_TOKEN)
     sandbox = Sandbox(tmp_path_factory.mktemp("keyed-sandbox"), *arguments)
     yield sandbox
@@ -66,7 +66,7 @@ async def put(user: TestUser, provider: str = "fal", key: str = FAL_KEY) -> http
 
 
 async def kept(api: Api, user: TestUser, provider: str = "fal") -> str | None:
-    """The current key in clear, as what is bought would be bought with it."""
+    """Return the current key in clear, as a purchase would use it."""
     async with api.database.as_user(user.user_id) as conn:
         provider_key_id = await current_key(conn, user.user_id, provider)
         return (
@@ -76,7 +76,9 @@ async def kept(api: Api, user: TestUser, provider: str = "fal") -> str | None:
         )
 
 
-async def test_key_is_put_listed_masked_replaced_and_deleted(keyed_api: Api, ada: TestUser) -> None:
+async def test_provider_key_is_stored_masked_replaced_and_deleted(
+    keyed_api: Api, ada: TestUser
+) -> None:
     assert (await ada.http.get("/api/provider-keys")).json() == {"data": []}
     first = (await put(ada, key=WRONG)).json()
     assert (first["provider"], first["version"], first["state"]) == ("fal", 1, "current")
@@ -103,9 +105,7 @@ async def test_key_is_put_listed_masked_replaced_and_deleted(keyed_api: Api, ada
     assert (again.status_code, again.json()["code"]) == (404, "not_found")
 
 
-async def test_key_in_use_is_listed_until_its_last_job_is_over(
-    keyed_api: Api, ada: TestUser
-) -> None:
+async def test_key_in_use_is_listed_until_its_last_job_ends(keyed_api: Api, ada: TestUser) -> None:
     key_id = ProviderKeyId((await put(ada)).json()["id"])
     one = await accept(keyed_api.database, new_execution(ada.user_id))
     async with keyed_api.database.as_user(ada.user_id) as conn:
@@ -145,9 +145,7 @@ async def test_key_is_tested_at_its_provider(ada: TestUser, provider: str) -> No
         assert listed["testedAt"] is not None
 
 
-async def test_key_whose_provider_is_away_is_neither_taken_nor_refused(
-    api: Api, user: TestUser
-) -> None:
+async def test_provider_key_test_reports_an_unreachable_provider(api: Api, user: TestUser) -> None:
     assert NOWHERE == "http://127.0.0.1:9"
     await put(user)
     answer = await user.http.post("/api/provider-keys/fal/test")
@@ -156,9 +154,7 @@ async def test_key_whose_provider_is_away_is_neither_taken_nor_refused(
 
 @pytest.mark.parametrize("method", ["put", "post", "delete"])
 @pytest.mark.parametrize("provider", ["nobody", "FAL", "fal%2F", "%00"])
-async def test_provider_that_is_none_is_not_found(
-    ada: TestUser, method: str, provider: str
-) -> None:
+async def test_unknown_provider_is_not_found(ada: TestUser, method: str, provider: str) -> None:
     path = f"/api/provider-keys/{provider}" + ("/test" if method == "post" else "")
     answer = await ada.http.request(
         method, path, json={"key": FAL_KEY} if method == "put" else None
@@ -196,7 +192,7 @@ async def test_wrong_body_is_refused_without_repeating_it(
 @pytest.mark.parametrize(
     "scopes", [{Scope.READ}, {Scope.GENERATE}, {Scope.READ, Scope.GENERATE}], ids=len
 )
-async def test_who_may_not_administer_may_not_touch_keys(
+async def test_provider_keys_need_the_admin_scope(
     keyed_api: Api, ada: TestUser, scopes: set[Scope]
 ) -> None:
     await put(ada)
@@ -214,7 +210,7 @@ async def test_who_may_not_administer_may_not_touch_keys(
     assert await kept(keyed_api, ada) == FAL_KEY
 
 
-async def test_keys_of_others_are_nowhere(keyed_api: Api, ada: TestUser) -> None:
+async def test_provider_keys_of_other_users_are_invisible(keyed_api: Api, ada: TestUser) -> None:
     await put(ada)
     bob = await keyed_api.new_user()
     async with bob.http:
@@ -228,7 +224,7 @@ async def test_keys_of_others_are_nowhere(keyed_api: Api, ada: TestUser) -> None
 async def test_key_is_in_no_answer_and_no_log(
     ada: TestUser, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither in our lines nor in those of the libraries, at DEBUG, before anything is redacted."""
+    """Checks the product's and the libraries' log lines at DEBUG level, before redaction."""
     said = ""
     with caplog.at_level(logging.DEBUG):
         for provider, key in KEYS.items():
@@ -241,6 +237,6 @@ async def test_key_is_in_no_answer_and_no_log(
             ).status_code == 422
     captured = capsys.readouterr()
     logged = captured.out + captured.err + caplog.text
-    assert logged.count("provider_key.tested") >= len(KEYS)  # it was logged at all
+    assert logged.count("provider_key.tested") >= len(KEYS)  # the log has lines of this request
     assert "send_request_headers" in logged
     assert "canary0123456789" not in said + logged

@@ -1,6 +1,4 @@
-"""Rate limits over HTTP: exact across processes, told in every answer, and no other
-key's business.
-"""
+"""Rate limits over HTTP: exact across processes, stated in each response, separate for each key."""
 
 import asyncio
 import re
@@ -23,7 +21,7 @@ BODY = {"prompt": "A paper boat", "duration": 2}
 
 @pytest.fixture
 async def limited(fresh_database: FreshDatabase, temporal_address: str) -> AsyncGenerator[Api]:
-    """3 writes and 6 reads in 15 minutes."""
+    """Start an API with 3 writes and 6 reads per 15 minutes."""
     limits = {"rate_limit_writes": 3, "rate_limit_reads": 6}
     settings = api_settings(fresh_database, temporal_address).model_copy(update=limits)
     async with running_api(settings) as api:
@@ -31,14 +29,14 @@ async def limited(fresh_database: FreshDatabase, temporal_address: str) -> Async
 
 
 @pytest.fixture
-async def somebody(limited: Api) -> AsyncGenerator[TestUser]:
+async def caller(limited: Api) -> AsyncGenerator[TestUser]:
     user = await limited.new_user()
     async with user.http:
         yield user
 
 
 def _left(answer: httpx.Response) -> tuple[str, int, int]:
-    """Class, remaining, seconds."""
+    """Return class, remaining requests and seconds."""
     match = re.fullmatch(r'"(writes|reads)";r=(\d+);t=(\d+)', answer.headers["ratelimit"])
     assert match is not None
     return match[1], int(match[2]), int(match[3])
@@ -57,7 +55,7 @@ async def test_limit_is_exact_across_two_processes(
     limit = {
         "RATE_LIMIT_WRITES": "60",
         "RATE_LIMIT_READS": "200",
-        # So long that no request becomes available again while the test runs.
+        # Long enough that no request becomes available again while the test runs.
         "RATE_LIMIT_WINDOW_SECONDS": "86400",
     }
     async with two_served(fresh_database, temporal_address, api_key, **limit) as apis:
@@ -79,11 +77,11 @@ async def test_limit_is_exact_across_two_processes(
     assert {answer.status_code for answer in late} == {429}
 
 
-async def test_refusal_says_when_and_consumes_nothing(limited: Api, somebody: TestUser) -> None:
+async def test_refusal_has_retry_after_and_consumes_nothing(limited: Api, caller: TestUser) -> None:
     for _ in range(3):
-        assert (await somebody.http.post(PATH, json=BODY)).status_code == 202
+        assert (await caller.http.post(PATH, json=BODY)).status_code == 202
     for _ in range(5):
-        answer = await somebody.http.post(PATH, json=BODY)
+        answer = await caller.http.post(PATH, json=BODY)
 
         problem = answer.json()
         assert (answer.status_code, problem["code"], problem["retryable"]) == (
@@ -98,21 +96,23 @@ async def test_refusal_says_when_and_consumes_nothing(limited: Api, somebody: Te
             "class": "writes", "limit": 3, "windowSeconds": 900, "remaining": 0, "resetSeconds": seconds
         }  # fmt: skip
         assert 290 <= seconds <= 300
-    assert (await somebody.http.get("/api/executions")).status_code == 200, "reads have their own"
+    assert (await caller.http.get("/api/executions")).status_code == 200, "reads have their own"
     other = await limited.new_user()
     async with other.http:
         assert (await other.http.post(PATH, json=BODY)).status_code == 202
 
 
-async def test_every_answer_to_a_key_says_what_is_left(limited: Api, somebody: TestUser) -> None:
+async def test_every_response_states_the_remaining_allowance(
+    limited: Api, caller: TestUser
+) -> None:
     answers = [
-        await somebody.http.post(PATH, json={"prompt": ""}),
-        await somebody.http.post("/api/executions/exec_none/cancel"),
-        await somebody.http.get("/api/executions"),
-        await somebody.http.get("/api/executions/exec_none"),
-        await somebody.http.post("/api/quotes", json=BODY),
-        await somebody.http.post(PATH, json=BODY),
-        await somebody.http.delete("/api/keys/key_none"),
+        await caller.http.post(PATH, json={"prompt": ""}),
+        await caller.http.post("/api/executions/exec_none/cancel"),
+        await caller.http.get("/api/executions"),
+        await caller.http.get("/api/executions/exec_none"),
+        await caller.http.post("/api/quotes", json=BODY),
+        await caller.http.post(PATH, json=BODY),
+        await caller.http.delete("/api/keys/key_none"),
     ]
     told = [(answer.status_code, *_left(answer)[:2]) for answer in answers]
     assert told == [
@@ -127,19 +127,19 @@ async def test_every_answer_to_a_key_says_what_is_left(limited: Api, somebody: T
     nobody = [
         await limited.http.get("/api/executions"),
         await limited.http.get("/healthz"),
-        await somebody.http.get("/nothing/here"),
+        await caller.http.get("/nothing/here"),
     ]
     assert [answer.status_code for answer in nobody] == [401, 200, 404]
     assert all("ratelimit" not in answer.headers for answer in nobody)
 
 
-async def test_key_with_limits_of_its_own(limited: Api, somebody: TestUser) -> None:
+async def test_key_with_limits_of_its_own(limited: Api, caller: TestUser) -> None:
     async with limited.database.as_system() as conn:
-        await set_key_rates(conn, somebody.key_id, KeyRates(writes=1, reads=0))
-    assert (await somebody.http.post(PATH, json=BODY)).headers[
+        await set_key_rates(conn, caller.key_id, KeyRates(writes=1, reads=0))
+    assert (await caller.http.post(PATH, json=BODY)).headers[
         "ratelimit-policy"
     ] == '"writes";q=1;w=900'
-    assert (await somebody.http.post(PATH, json=BODY)).status_code == 429
-    free = [await somebody.http.get("/api/executions") for _ in range(10)]
+    assert (await caller.http.post(PATH, json=BODY)).status_code == 429
+    free = [await caller.http.get("/api/executions") for _ in range(10)]
     assert {answer.status_code for answer in free} == {200}
     assert all("ratelimit" not in answer.headers for answer in free)

@@ -1,4 +1,4 @@
-"""Scopes: each route asks for the one that its documentation names, and no other stands for it."""
+"""Scopes: each route requires its documented scope, and no other scope replaces it."""
 
 import re
 from typing import Any, Final
@@ -20,7 +20,7 @@ SCOPES_KNOWN: Final = {
     "GET /api/keys": Scope.ADMIN,
     "PUT /api/provider-keys/{provider}": Scope.ADMIN,
 }
-"""Some, from outside the documentation that the test below is made of."""
+"""Samples with fixed values, because the test below reads the document itself."""
 
 
 async def _client(api: Api, user: TestUser, scopes: frozenset[Scope]) -> httpx.AsyncClient:
@@ -33,7 +33,7 @@ async def _client(api: Api, user: TestUser, scopes: frozenset[Scope]) -> httpx.A
 
 
 async def _operations(api: Api) -> dict[str, Scope]:
-    """By method and path, for every route that asks who it is."""
+    """Return the scope by method and path, for every route that authenticates."""
     document: dict[str, Any] = (await api.http.get("/openapi.json")).json()
     return {
         f"{method.upper()} {path}": Scope(operation["security"][0]["apiKey"][0])
@@ -43,7 +43,7 @@ async def _operations(api: Api) -> dict[str, Scope]:
     }
 
 
-async def test_documented_scopes_are_those_that_were_decided(shared_api: Api) -> None:
+async def test_documented_scopes_match_the_fixed_list(shared_api: Api) -> None:
     operations = await _operations(shared_api)
 
     assert SCOPES_KNOWN.items() <= operations.items()
@@ -51,7 +51,7 @@ async def test_documented_scopes_are_those_that_were_decided(shared_api: Api) ->
 
 
 @pytest.mark.parametrize("scope", sorted(ALL_SCOPES))
-async def test_route_is_open_to_its_own_scope_and_closed_to_all_others_together(
+async def test_route_accepts_only_its_own_scope(
     shared_api: Api, api_once: TestUser, scope: Scope
 ) -> None:
     operations = {
@@ -75,10 +75,8 @@ async def test_route_is_open_to_its_own_scope_and_closed_to_all_others_together(
             assert admitted.status_code < 500, (name, admitted.text)
 
 
-async def test_refusal_for_its_scope_says_nothing_of_what_it_was_asked_for(
-    api: Api, user: TestUser
-) -> None:
-    """An id that is there and one that never was are refused alike, and nothing is done."""
+async def test_scope_refusal_reveals_nothing_about_the_resource(api: Api, user: TestUser) -> None:
+    """An existing id and an unknown id are refused alike, and nothing changes."""
     made = await user.http.post("/api/generate-video", json={"prompt": "A paper boat"})
     execution_id: str = made.json()["executionId"]
     async with await _client(api, user, ALL_SCOPES - {Scope.GENERATE}) as http:

@@ -1,6 +1,4 @@
-"""Tokens of an issuer over HTTP: a second way in, for those it signed for us, now, and for nobody
-else.
-"""
+"""OIDC tokens over HTTP: accepted only with a valid signature, audience and time."""
 
 import hashlib
 import hmac
@@ -42,7 +40,10 @@ PATH = "/api/executions"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """An API that trusts an issuer. ada: linked to SUBJECT."""
+    """An API that trusts an issuer.
+
+    ada: linked to SUBJECT.
+    """
 
     api: Api
     issuer: IssuerServer
@@ -75,7 +76,7 @@ def _settings(database: FreshDatabase, temporal_address: str, issuer: str, **mor
 async def world(
     postgres_server: PostgresServer, template_database: str, temporal_address: str
 ) -> AsyncGenerator[World]:
-    """Shared by the tests of this file: each asks, none changes what the others ask."""
+    """Start an API shared by this file: no test changes what another test reads."""
     encryption = {**OTHER.public_jwk, "kid": "encryption", "use": "enc"}
     symmetric = {
         "kty": "oct",
@@ -105,7 +106,7 @@ async def world(
 
 
 @pytest.mark.parametrize("key", [RSA, EC, ED], ids=lambda key: key.algorithm)
-async def test_token_is_its_users_way_in(world: World, key: SigningKey) -> None:
+async def test_token_authenticates_its_user(world: World, key: SigningKey) -> None:
     made = (
         await world.ada.http.post("/api/generate-video", json={"prompt": "A paper boat"})
     ).json()["executionId"]
@@ -120,14 +121,14 @@ async def test_token_is_its_users_way_in(world: World, key: SigningKey) -> None:
     [
         ({"aud": ["somebody else", AUDIENCE]}, {}),
         ({"exp": timedelta(seconds=60.5)}, {}),
-        ({"nbf": timedelta(seconds=5)}, {}),  # a clock that is a little ahead
+        ({"nbf": timedelta(seconds=5)}, {}),  # a clock that is slightly ahead
         ({}, {"typ": "at+jwt"}),
         ({}, {"typ": "application/at+jwt"}),
         ({"scope": "openid read profile"}, {}),
     ],
     ids=str,
 )
-async def test_token_may_have_other_good_forms(
+async def test_token_is_accepted_in_other_valid_forms(
     world: World, changed: dict[str, Any], header: dict[str, Any]
 ) -> None:
     assert (await world.ask(signed(RSA, world.claims(**changed), **header))).status_code == 200
@@ -160,9 +161,7 @@ async def test_token_may_have_other_good_forms(
     ],
     ids=lambda changed: str(changed)[:40],
 )
-async def test_token_that_says_the_wrong_thing_is_401(
-    world: World, changed: dict[str, Any]
-) -> None:
+async def test_token_with_a_wrong_claim_is_401(world: World, changed: dict[str, Any]) -> None:
     _assert_refused(await world.ask(world.token(**changed)))
 
 
@@ -171,7 +170,7 @@ def _unsigned(world: World) -> str:
 
 
 def _with_the_public_key_as_secret(world: World) -> str:
-    """What a library falls for that lets the token choose the algorithm."""
+    """Return a token that misleads libraries which trust the token's algorithm."""
     secret = RSA.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     body = f"{encoded({'alg': 'HS256', 'kid': RSA.kid})}.{encoded(world.claims())}"
     return f"{body}.{encoded(hmac.digest(secret, body.encode(), hashlib.sha256))}"
@@ -226,9 +225,7 @@ FORGERIES: dict[str, Callable[[World], str]] = {
 
 
 @pytest.mark.parametrize("forgery", list(FORGERIES))
-async def test_token_that_the_issuer_did_not_sign_for_this_is_401(
-    world: World, forgery: str
-) -> None:
+async def test_token_without_a_valid_issuer_signature_is_401(world: World, forgery: str) -> None:
     _assert_refused(await world.ask(FORGERIES[forgery](world)))
     assert (await world.ask(world.token())).status_code == 200
 
@@ -255,7 +252,7 @@ SCOPES_OF_CLAIMS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("claims", "allowed"), SCOPES_OF_CLAIMS, ids=str)
-async def test_token_may_do_what_its_scopes_say(
+async def test_token_is_limited_to_its_scopes(
     world: World, claims: dict[str, Any], allowed: str
 ) -> None:
     token = world.token(**claims)
@@ -284,7 +281,7 @@ async def test_key_that_is_made_with_a_token_names_its_subject(world: World) -> 
     assert [entry["madeBy"] for entry in listed if entry["id"] == made.json()["id"]] == [SUBJECT]
 
 
-async def test_subject_speaks_for_its_user_until_it_is_unlinked_or_the_user_disabled(
+async def test_subject_is_refused_after_unlinking_or_disabling(
     world: World,
 ) -> None:
     bob = await world.api.new_user()
@@ -314,9 +311,7 @@ async def test_keys_of_the_issuer_are_read_once_for_many_tokens(world: World) ->
 async def test_requests_with_tokens_are_counted_by_user(
     fresh_database: FreshDatabase, temporal_address: str
 ) -> None:
-    """Two subjects of one user share its allowance; its API key has its own, and so has another
-    user.
-    """
+    """Subjects of one user share an allowance; its API key and other users have their own."""
     async with IssuerServer.open(RSA) as issuer:
         settings = _settings(fresh_database, temporal_address, issuer.url, rate_limit_reads=3)
         async with running_api(settings) as api:
@@ -357,7 +352,7 @@ async def test_claim_may_name_the_user_instead_of_a_link(
     assert linked.status_code == 401, "a link counted beside the claim"
 
 
-async def test_without_an_issuer_a_token_is_nothing(shared_api: Api) -> None:
+async def test_token_without_a_configured_issuer_is_401(shared_api: Api) -> None:
     headers = {"Authorization": f"Bearer {signed(RSA, claims_of(BASE_URL, SUBJECT))}"}
 
     assert (await shared_api.http.get(PATH, headers=headers)).status_code == 401
@@ -373,7 +368,7 @@ async def test_issuer_that_cannot_be_read_is_503_for_tokens_alone(
         ada = await api.new_user()
         await _link(api, issuer.url, SUBJECT, ada.user_id)
         world = World(api=api, issuer=issuer, ada=ada)
-        issuer.tell(KEYS, {}, status=500)
+        issuer.publish_document(KEYS, {}, status=500)
         away = await world.ask(world.token())
         by_key = await ada.http.get(PATH)
 

@@ -1,4 +1,4 @@
-"""What a month has used, as its user reads it."""
+"""Monthly usage as returned to a user."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -33,7 +33,7 @@ async def _post(user: TestUser) -> str:
 
 
 async def _completed(api: Api, user: TestUser, *, cost: int) -> None:
-    """One execution to its end; its two jobs cost the same."""
+    """Run one execution to its end; both of its jobs cost the same."""
     walk = await Walk.claimed(api.database, user.user_id, await _post(user))
     for step, provider in (("image", "fal"), ("video", "replicate")):
         await walk.submit(step, provider, f"{provider}-{walk.ref.execution_id}")
@@ -47,7 +47,7 @@ def _sum(parts: list[dict[str, Any]], name: str) -> str:
     return usd_text(sum(nano_usd(part[name]) for part in parts))
 
 
-async def test_usage_of_nothing_is_zero_with_the_limits_and_the_reset(api: Api) -> None:
+async def test_unused_month_shows_zero_limits_and_reset(api: Api) -> None:
     user = await api.new_user(LIMITS)
     read = await _read(user)
 
@@ -66,18 +66,18 @@ async def test_usage_of_nothing_is_zero_with_the_limits_and_the_reset(api: Api) 
     }
 
 
-async def test_usage_without_limits_has_nothing_left_to_tell(user: TestUser) -> None:
+async def test_usage_without_limits_has_no_remaining_amount(user: TestUser) -> None:
     read = await _read(user)
 
     assert (read["usd"]["limit"], read["usd"]["left"]) == (None, None)
     assert (read["videos"]["limit"], read["videos"]["left"]) == (None, None)
 
 
-async def test_usage_by_day_and_by_model_add_up_to_the_month(api: Api) -> None:
+async def test_usage_by_day_and_model_sums_to_the_month(api: Api) -> None:
     user, other = await api.new_user(LIMITS), await api.new_user(LIMITS)
     await _completed(api, user, cost=1_000_001)
     held = await _read(other)
-    assert held["usd"]["held"] == "0"  # nobody else's
+    assert held["usd"]["held"] == "0"  # excluded: another user's
     await _post(user)
     read = await _read(user)
 
@@ -103,9 +103,7 @@ async def test_usage_by_day_and_by_model_add_up_to_the_month(api: Api) -> None:
 
 
 async def test_usage_of_another_month_has_its_own_rows(api: Api) -> None:
-    """Held in one month, billed in the next: all of it belongs to the first, its late part to its
-    last day.
-    """
+    """A cost billed a month after its hold counts on the last day of the hold's month."""
     user = await api.new_user(LIMITS)
     await _completed(api, user, cost=7)
     async with api.database.as_system() as conn:
@@ -134,13 +132,13 @@ async def test_usage_of_another_month_has_its_own_rows(api: Api) -> None:
         "?month=2026-1",
     ],
 )
-async def test_usage_of_what_is_no_month_is_refused(api_once: TestUser, query: str) -> None:
+async def test_usage_of_an_invalid_month_is_refused(api_once: TestUser, query: str) -> None:
     answer = await api_once.http.get(f"/api/usage{query}")
 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
-async def test_usage_is_its_users_alone(shared_api: Api) -> None:
+async def test_usage_needs_an_api_key(shared_api: Api) -> None:
     assert (await shared_api.http.get("/api/usage")).status_code == 401
 
 

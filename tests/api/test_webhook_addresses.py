@@ -1,4 +1,4 @@
-"""A webhook address that leads inside is refused before anything is accepted."""
+"""Webhook addresses in private networks are refused before anything is accepted."""
 
 import pytest
 
@@ -29,7 +29,7 @@ PROMPT = "A paper boat on a rainy street"
         "https://example.com:5432/",
     ],
 )
-async def test_webhook_address_that_leads_inside_is_422_and_accepts_nothing(
+async def test_webhook_address_in_a_private_network_is_422(
     shared_api: Api, api_once: TestUser, url: str
 ) -> None:
     answer = await api_once.http.post(PATH, json={"prompt": PROMPT, "webhook": url})
@@ -45,7 +45,7 @@ async def test_webhook_address_that_leads_inside_is_422_and_accepts_nothing(
         )
 
 
-async def test_endpoint_address_that_leads_inside_is_422(api_once: TestUser) -> None:
+async def test_endpoint_address_in_a_private_network_is_422(api_once: TestUser) -> None:
     answer = await api_once.http.post("/api/endpoints", json={"url": "http://169.254.169.254/"})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "url"), answer.text
     assert (await api_once.http.get("/api/endpoints")).json()["data"] == []

@@ -1,4 +1,4 @@
-"""An execution taken through its states by the store's own functions, as the worker does it."""
+"""An execution moved through its states by the store's functions, as the worker does it."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class Walk:
         return cls(database=database, ref=ref, jobs={job.step: job.job_id for job in claim.jobs})
 
     async def send(self, step: str, number: int = 1) -> JobId:
-        """The intent alone: submitting."""
+        """Commit the intent only: submitting."""
         job_id = self.jobs[step]
         job = JobRef(
             user_id=self.ref.user_id,

@@ -1,6 +1,4 @@
-"""What holds while a part of the service is away: refusals are clear, and what was accepted is
-there, whole.
-"""
+"""Checks for outages: refusals are clear, and accepted executions are complete."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -22,7 +20,7 @@ FROM executions AS e
 
 
 def check_refused(answer: httpx.Response) -> None:
-    """A 503 that says what to do: it is worth repeating, and when."""
+    """Check for a 503 that states when to repeat the request."""
     assert answer.status_code == 503, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert 1 <= int(answer.headers["retry-after"]) <= 60
@@ -34,8 +32,9 @@ def check_refused(answer: httpx.Response) -> None:
 async def check_whole(
     owner_dsn: str, database: Database, accepted: Collection[str], *, more: int = 0
 ) -> None:
-    """Each accepted video with its two steps, jobs and holds; no other but `more` at most; and the
-    books add up.
+    """Check that each accepted video has both steps, jobs and holds, and that the ledger balances.
+
+    more: the largest number of further executions.
     """
     owner = await asyncpg.connect(owner_dsn)
     try:

@@ -108,7 +108,7 @@ async def test_baseline_pays_again_when_an_answer_is_lost(stage: Stage) -> None:
     assert extra_paid(stage.sandbox.bill()["lines"], [run.token for run in runs]) == 2
 
 
-async def test_begin_refuses_what_the_bill_could_not_tell_apart(
+async def test_begin_refuses_tokens_that_are_not_unique(
     temporal_server: TemporalServer,
 ) -> None:
     client = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)

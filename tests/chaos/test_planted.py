@@ -61,7 +61,7 @@ def test_planted_bugs_name_cases_that_exist() -> None:
 
 
 @pytest.mark.parametrize("source", ["nothing of it", "twice twice"])
-def test_planting_refuses_a_source_that_has_changed(tmp_path: Path, source: str) -> None:
+def test_planting_refuses_a_changed_source(tmp_path: Path, source: str) -> None:
     (tmp_path / "file.py").write_text(source, encoding="utf-8")
     bug = Bug(name="bug", what="", edits=(Edit(file="file.py", old="twice", new="once"),), cases=())
     with pytest.raises(AnchorError, match=r"in file\.py"):

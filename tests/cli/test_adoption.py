@@ -1,4 +1,4 @@
-"""Jobs adopted by hand, on real rows; and against those who learn the same id at the same time."""
+"""`takeone-admin jobs adopt`, also while a workflow or a callback adopts the same id."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -41,7 +41,7 @@ async def database(
         yield opened
 
 
-async def test_adopt_gives_an_unknown_job_its_id_and_wakes_who_looks_for_it(
+async def test_adopt_stores_the_id_and_wakes_the_workflow(
     database: Database,
 ) -> None:
     one = await sent(database)
@@ -63,7 +63,7 @@ async def test_adopt_gives_an_unknown_job_its_id_and_wakes_who_looks_for_it(
     assert (job.state, job.handle.provider_job_id) == (JobState.SUBMITTED, "req-1")
 
 
-async def test_adopt_again_is_the_same_success_without_a_change(database: Database) -> None:
+async def test_repeated_adopt_succeeds_without_a_change(database: Database) -> None:
     one = await sent(database)
     await adopt(database, one.image, "req-again")
     before = await job_of(database, one.image)
@@ -75,7 +75,7 @@ async def test_adopt_again_is_the_same_success_without_a_change(database: Databa
     assert (after.state, after.handle) == (before.state, before.handle)
 
 
-async def test_adopt_again_of_a_job_that_is_completed_does_not_say_it_was_given_up(
+async def test_repeated_adopt_of_a_completed_job_reports_completion(
     database: Database,
 ) -> None:
     one = await sent(database)
@@ -89,7 +89,7 @@ async def test_adopt_again_of_a_job_that_is_completed_does_not_say_it_was_given_
     assert (again.changed, again.outcome) == (False, Adoption.ALREADY)
 
 
-async def test_adopt_leaves_a_given_up_job_ended_and_its_bill_to_the_sweep(
+async def test_adopt_leaves_an_abandoned_jobs_bill_to_the_reconciler(
     database: Database,
 ) -> None:
     one = await given_up(database)
@@ -103,7 +103,7 @@ async def test_adopt_leaves_a_given_up_job_ended_and_its_bill_to_the_sweep(
     assert await entries(database, one.image) == {"held": IMAGE_PRICE}
 
 
-async def test_adopt_takes_a_send_that_a_list_did_not_show(database: Database) -> None:
+async def test_adopt_accepts_a_send_missing_from_the_providers_list(database: Database) -> None:
     one = await sent(database, sends=1)
     async with database.as_user(one.user_id) as conn:
         await mark_waiting(conn, one.image.job_id, 1)
@@ -112,7 +112,7 @@ async def test_adopt_takes_a_send_that_a_list_did_not_show(database: Database) -
     assert (await job_of(database, one.image)).state is JobState.SUBMITTED
 
 
-async def test_adopt_of_an_earlier_send_is_an_orphan_that_leaves_the_job_as_it_is(
+async def test_adopt_of_an_earlier_send_creates_an_orphan(
     database: Database,
 ) -> None:
     one = await sent(database, sends=2)
@@ -127,7 +127,7 @@ async def test_adopt_of_an_earlier_send_is_an_orphan_that_leaves_the_job_as_it_i
         await assert_books_balance(conn, one.user_id)
 
 
-async def test_adopt_after_the_hold_went_back_books_it_as_an_orphan(database: Database) -> None:
+async def test_adopt_after_a_release_creates_an_orphan(database: Database) -> None:
     one = await given_up(database)
     async with database.as_system() as conn:
         await release_by_hand(conn, one.image.job_id)
@@ -139,7 +139,7 @@ async def test_adopt_after_the_hold_went_back_books_it_as_an_orphan(database: Da
     assert await entries(database, one.image) == {"held": IMAGE_PRICE, "released": IMAGE_PRICE}
 
 
-async def test_adopt_refuses_what_belongs_to_another_job_and_says_to_which(
+async def test_adopt_refuses_and_names_another_jobs_id(
     database: Database,
 ) -> None:
     owner, one = await sent(database), await sent(database)
@@ -150,7 +150,7 @@ async def test_adopt_refuses_what_belongs_to_another_job_and_says_to_which(
     assert (await job_of(database, one.image)).handle is None
 
 
-async def test_adopt_refuses_an_id_that_the_provider_called_back_for_another_job(
+async def test_adopt_refuses_an_id_from_another_jobs_callback(
     database: Database,
 ) -> None:
     other, one = await sent(database), await sent(database)
@@ -167,7 +167,7 @@ async def test_adopt_refuses_an_id_that_the_provider_called_back_for_another_job
     assert other.image.job_id in said
 
 
-async def test_adopt_refuses_what_cannot_be(database: Database) -> None:
+async def test_adopt_refuses_impossible_ids_and_states(database: Database) -> None:
     one, fresh = (
         await sent(database),
         await accept(database, new_execution(await new_user(database))),
@@ -196,7 +196,7 @@ async def test_adopt_refuses_a_second_id(database: Database) -> None:
     )
 
 
-async def test_adopt_while_find_adopts_the_same_id_is_one_job_for_both(database: Database) -> None:
+async def test_concurrent_adopt_and_lookup_agree_on_one_job(database: Database) -> None:
     for round_ in range(5):
         one = await sent(database)
         name = f"req-race-{round_}"
@@ -213,7 +213,7 @@ async def test_adopt_while_find_adopts_the_same_id_is_one_job_for_both(database:
         assert (await job_of(database, one.image)).handle.provider_job_id == name
 
 
-async def test_adopt_of_one_id_for_two_jobs_at_once_is_one_owner(database: Database) -> None:
+async def test_concurrent_adopts_of_one_id_have_one_owner(database: Database) -> None:
     for round_ in range(5):
         refs = [(await sent(database)).image for _ in range(2)]
         done = await asyncio.gather(

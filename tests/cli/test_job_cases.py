@@ -1,4 +1,4 @@
-"""What an operator reads of jobs, and pauses."""
+"""`takeone-admin jobs list` and `show`, and pausing submissions."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
@@ -39,7 +39,7 @@ Scene = Callable[[Database], Awaitable[Accepted]]
         (given_up, {None, "submission-unknown", "open-bills"}),
     ],
 )
-async def test_list_shows_each_case_under_its_states(
+async def test_list_shows_each_case_by_state(
     database: Database, scene: Scene, listed: set[str | None]
 ) -> None:
     one = await scene(database)
@@ -50,7 +50,7 @@ async def test_list_shows_each_case_under_its_states(
         assert one.video.job_id not in [case["jobId"] for case in cases]
 
 
-async def test_list_shows_a_job_whose_send_could_not_be_made_again(database: Database) -> None:
+async def test_list_shows_a_job_whose_send_cannot_be_repeated(database: Database) -> None:
     one = await sent(database)
     async with database.as_system() as conn:
         await conn.execute(
@@ -60,7 +60,7 @@ async def test_list_shows_a_job_whose_send_could_not_be_made_again(database: Dat
     assert one.image.job_id in [case["jobId"] for case in cases]
 
 
-async def test_list_filters_by_provider_and_age_and_shows_what_a_person_needs(
+async def test_list_filters_by_provider_and_age_and_shows_details(
     database: Database,
 ) -> None:
     one = await sent(database, sends=2)
@@ -106,7 +106,7 @@ async def test_list_filters_by_provider_and_age_and_shows_what_a_person_needs(
     assert one.image.job_id in [orphan["supersedes"] for orphan in orphans]
 
 
-async def test_show_blanks_the_callback_token_and_says_what_to_search_for(
+async def test_show_redacts_the_callback_token_and_prints_search_terms(
     database: Database,
 ) -> None:
     one = await accept(database, new_execution(await new_user(database)))
@@ -129,9 +129,7 @@ async def test_show_blanks_the_callback_token_and_says_what_to_search_for(
 
 
 @pytest.mark.parametrize("of", ["all", "provider", "user"])
-async def test_pause_stops_sends_of_its_scope_alone_until_it_is_resumed(
-    database: Database, of: str
-) -> None:
+async def test_pause_stops_sends_of_its_scope_until_resumed(database: Database, of: str) -> None:
     one, other = [await accept(database, new_execution(await new_user(database))) for _ in range(2)]
     scope = {"all": ALL, "provider": provider_scope("fal"), "user": user_scope(one.user_id)}[of]
 

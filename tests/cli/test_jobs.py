@@ -31,7 +31,7 @@ async def audited(database: Database) -> list[tuple[str, str, str, Any]]:
         ]
 
 
-async def test_jobs_are_found_adopted_and_written_down(
+async def test_jobs_are_listed_adopted_and_audited(
     fresh_database: FreshDatabase, database: Database
 ) -> None:
     url = fresh_database.application_dsn
@@ -44,7 +44,7 @@ async def test_jobs_are_found_adopted_and_written_down(
         url, "jobs", "adopt", job, "req-0", "--send", "1", "--note", "seen in the list"
     )
     assert (late.json["outcome"], late.json["changed"]) == ("orphan", True)
-    assert late.err == ""  # what it did is its result, not a log line
+    assert late.err == ""  # The command's output is its result and not a log line.
     again = await run_admin(url, "jobs", "adopt", job, "req-1", "--actor", "Ada")
     assert (again.json["outcome"], again.json["providerJobId"]) == ("submitted", "req-1")
     same = (await run_admin(url, "jobs", "adopt", job, "req-1")).json
@@ -59,7 +59,7 @@ async def test_jobs_are_found_adopted_and_written_down(
     assert (shown["job"]["state"], len(shown["sends"]), len(shown["audit"])) == ("submitted", 2, 2)
 
 
-async def test_jobs_settle_and_release_print_the_money_exactly(
+async def test_settle_and_release_print_exact_amounts(
     fresh_database: FreshDatabase, database: Database
 ) -> None:
     url = fresh_database.application_dsn
@@ -89,7 +89,7 @@ async def test_jobs_settle_and_release_print_the_money_exactly(
     assert [entry["detail"]["note"] for entry in found] == ["bill 7"]
 
 
-async def test_jobs_settle_wants_a_sure_hand_for_much_money(
+async def test_settle_of_a_large_amount_needs_confirmation(
     fresh_database: FreshDatabase, database: Database
 ) -> None:
     url = fresh_database.application_dsn
@@ -110,7 +110,7 @@ async def test_jobs_settle_wants_a_sure_hand_for_much_money(
     [("settle", "--usd", "1"), ("release",), ("adopt", "req-1"), ("show",)],
     ids=lambda v: v[0],
 )
-async def test_jobs_of_an_unknown_job_is_no_such_row(
+async def test_commands_on_an_unknown_job_report_no_such_row(
     fresh_database: FreshDatabase, verb: tuple[str, ...]
 ) -> None:
     done = await run_admin(fresh_database.application_dsn, "jobs", verb[0], "job_x", *verb[1:])
@@ -134,7 +134,7 @@ def test_dollars_are_read_to_the_nano_dollar(usd: str, nano: int) -> None:
     assert exact_usd(usd) == nano
 
 
-async def test_jobs_refuse_with_one_line_code_two_and_no_trace(
+async def test_jobs_refusals_are_one_line_with_exit_code_2(
     fresh_database: FreshDatabase, database: Database
 ) -> None:
     url = fresh_database.application_dsn
@@ -190,7 +190,7 @@ async def test_submits_pause_and_resume(fresh_database: FreshDatabase, database:
     ]
 
 
-async def test_audit_has_every_change_of_users_and_keys_without_their_secrets(
+async def test_audit_has_every_user_and_key_change_without_secrets(
     fresh_database: FreshDatabase, database: Database
 ) -> None:
     url = fresh_database.application_dsn
@@ -216,7 +216,7 @@ async def test_audit_has_every_change_of_users_and_keys_without_their_secrets(
         assert secret not in str(found)
 
 
-async def test_actor_is_the_person_behind_sudo(
+async def test_actor_is_the_user_who_ran_sudo(
     fresh_database: FreshDatabase, database: Database
 ) -> None:
     url = fresh_database.application_dsn

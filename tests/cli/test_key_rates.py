@@ -1,4 +1,4 @@
-"""`keys set-rate`: a key's own limits, changed one by one, and written down."""
+"""`takeone-admin keys set-rate`: changing a key's own rate limits."""
 
 import pytest
 
@@ -33,7 +33,7 @@ async def test_admin_sets_the_rates_of_a_key(fresh_database: FreshDatabase) -> N
         (["key_none", "--reads", "-1"], 2, "reads"),
     ],
 )
-async def test_admin_refuses_rates_that_are_none(
+async def test_admin_refuses_invalid_rates(
     fresh_database: FreshDatabase, arguments: list[str], code: int, said: str
 ) -> None:
     ran = await run_admin(fresh_database.application_dsn, "keys", "set-rate", *arguments)

@@ -10,7 +10,7 @@ from tests.support.servers import FreshDatabase
 SUBJECT = ("--issuer", "https://issuer.example/", "--subject", "auth0|ada")
 
 
-async def test_admin_makes_keys_with_scopes(fresh_database: FreshDatabase) -> None:
+async def test_admin_creates_keys_with_scopes(fresh_database: FreshDatabase) -> None:
     url = fresh_database.application_dsn
     user = (await run_admin(url, "users", "create", "Ada")).json["userId"]
     some = (
@@ -77,7 +77,7 @@ async def test_admin_links_a_subject_lists_and_unlinks_it(fresh_database: FreshD
         (["users", "identities", "usr_none"], 1, "no user usr_none"),
     ],
 )
-async def test_admin_refuses_keys_and_links_that_do_not_fit(
+async def test_admin_refuses_invalid_keys_and_links(
     fresh_database: FreshDatabase, arguments: list[str], code: int, said: str
 ) -> None:
     ran = await run_admin(fresh_database.application_dsn, *arguments)

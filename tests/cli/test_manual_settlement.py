@@ -1,4 +1,4 @@
-"""Bills booked by hand: once, to the nano-dollar, and in the end as the provider says."""
+"""`takeone-admin jobs settle`, `release` and `adjust`: exact, and applied once."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -48,7 +48,7 @@ async def database(
 
 
 @pytest.mark.parametrize("cost", [1, IMAGE_PRICE, 3 * IMAGE_PRICE])
-async def test_settle_books_the_bill_of_a_given_up_job_as_assumed(
+async def test_settle_of_an_abandoned_job_has_quality_assumed(
     database: Database, cost: int
 ) -> None:
     one = await given_up(database)
@@ -65,9 +65,7 @@ async def test_settle_books_the_bill_of_a_given_up_job_as_assumed(
 
 
 @pytest.mark.parametrize("way", ["settle", "release"])
-async def test_settle_with_nothing_and_release_give_the_hold_back(
-    database: Database, way: str
-) -> None:
+async def test_settle_with_zero_and_release_free_the_hold(database: Database, way: str) -> None:
     one = await given_up(database)
     for changed in (True, False):
         async with database.as_system() as conn:
@@ -82,7 +80,7 @@ async def test_settle_with_nothing_and_release_give_the_hold_back(
     assert await entries(database, one.image) == {"held": IMAGE_PRICE, "released": IMAGE_PRICE}
 
 
-async def test_release_refuses_what_the_provider_has_confirmed(database: Database) -> None:
+async def test_release_refuses_a_confirmed_job(database: Database) -> None:
     one = await given_up(database)
     await adopt(database, one.image, "req-confirmed")
     async with database.as_system() as conn:
@@ -93,7 +91,7 @@ async def test_release_refuses_what_the_provider_has_confirmed(database: Databas
     assert (booked["settled"], booked["released"]) == (0, IMAGE_PRICE)
 
 
-async def test_settle_refuses_what_still_goes_on(database: Database) -> None:
+async def test_settle_refuses_a_job_in_progress(database: Database) -> None:
     one = await sent(database)
     assert "adopt its id, or wait" in await refused(settle(database, one.image, 1))
     assert "waiting" in await refused(settle(database, one.video, 1))
@@ -105,7 +103,7 @@ async def test_settle_refuses_what_still_goes_on(database: Database) -> None:
     assert await entries(database, one.image) == {"held": IMAGE_PRICE}
 
 
-async def test_settle_of_an_unknown_job_of_an_ended_execution_waits_for_the_sweep(
+async def test_settle_of_an_unknown_job_waits_for_the_reconciler(
     database: Database,
 ) -> None:
     one = await sent(database)
@@ -114,7 +112,7 @@ async def test_settle_of_an_unknown_job_of_an_ended_execution_waits_for_the_swee
     assert "reconciler gives it up" in await refused(settle(database, one.image, 1))
 
 
-async def test_settle_closes_a_submitted_job_that_nobody_waits_for(database: Database) -> None:
+async def test_settle_closes_a_submitted_job_without_a_workflow(database: Database) -> None:
     one = await sent(database)
     await adopt(database, one.image, "req-silent")
     async with database.as_user(one.user_id) as conn:
@@ -124,14 +122,14 @@ async def test_settle_closes_a_submitted_job_that_nobody_waits_for(database: Dat
     assert await entries(database, one.image) == {"held": IMAGE_PRICE, "settled": IMAGE_PRICE}
 
 
-async def test_settle_twice_at_once_is_one_entry(database: Database) -> None:
+async def test_concurrent_settles_write_one_entry(database: Database) -> None:
     one = await given_up(database)
     done = await asyncio.gather(*(settle(database, one.image, IMAGE_PRICE) for _ in range(8)))
     assert sorted(booked.changed for booked in done) == [False] * 7 + [True]
     assert await entries(database, one.image) == {"held": IMAGE_PRICE, "settled": IMAGE_PRICE}
 
 
-async def test_settle_and_release_at_once_is_one_of_them(database: Database) -> None:
+async def test_concurrent_settle_and_release_apply_only_one(database: Database) -> None:
     one = await given_up(database)
 
     async def release() -> ManualSettlement:
@@ -145,14 +143,14 @@ async def test_settle_and_release_at_once_is_one_of_them(database: Database) -> 
 
 
 @pytest.mark.parametrize("real", [0, IMAGE_PRICE - 1, IMAGE_PRICE, 10 * IMAGE_PRICE])
-async def test_settle_against_the_late_settlement_ends_with_the_real_cost(
+async def test_settle_racing_the_reconciler_ends_with_the_real_cost(
     database: Database, real: int
 ) -> None:
-    """Whoever is first: what the provider billed is what the books say."""
+    """In either order, the ledger ends with the amount that the provider billed."""
     one = await given_up(database)
     await adopt(database, one.image, f"req-both-ways-{real}")
 
-    async def by_the_sweep() -> None:
+    async def by_the_reconciler() -> None:
         async with database.as_system() as conn:
             report = JobReport(state=JobState.COMPLETED, outputs=(), billed_units="1")
             await mark_reported(conn, one.image.job_id, report)
@@ -160,7 +158,7 @@ async def test_settle_against_the_late_settlement_ends_with_the_real_cost(
 
     done = await asyncio.gather(
         settle(database, one.image, IMAGE_PRICE, confirmed=True),
-        by_the_sweep(),
+        by_the_reconciler(),
         return_exceptions=True,
     )
     assert done[1] is None
@@ -170,7 +168,7 @@ async def test_settle_against_the_late_settlement_ends_with_the_real_cost(
 
 
 @pytest.mark.parametrize("real", [0, IMAGE_PRICE - 1, 10 * IMAGE_PRICE])
-async def test_adjust_books_the_difference_once(database: Database, real: int) -> None:
+async def test_adjust_writes_the_difference_once(database: Database, real: int) -> None:
     one = await given_up(database)
     await settle(database, one.image, IMAGE_PRICE)
 
@@ -188,7 +186,7 @@ async def test_adjust_books_the_difference_once(database: Database, real: int) -
             await adjust_charge(conn, one.image.job_id, NanoUsd(real + 1), CostBasis.REPORTED)
 
 
-async def test_adjust_makes_a_released_charge_what_was_billed(database: Database) -> None:
+async def test_adjust_corrects_a_released_charge(database: Database) -> None:
     one = await given_up(database)
     async with database.as_system() as conn:
         await release_by_hand(conn, one.image.job_id)
@@ -199,7 +197,7 @@ async def test_adjust_makes_a_released_charge_what_was_billed(database: Database
     assert (await entries(database, one.image))["adjustment"] == 5
 
 
-async def test_adjust_leaves_the_providers_own_word_and_open_bills_alone(
+async def test_adjust_refuses_confirmed_costs_and_open_bills(
     database: Database,
 ) -> None:
     one = await given_up(database)
@@ -212,7 +210,7 @@ async def test_adjust_leaves_the_providers_own_word_and_open_bills_alone(
     assert await entries(database, one.image) == {"held": IMAGE_PRICE, "settled": IMAGE_PRICE}
 
 
-async def test_orphan_settled_by_hand_is_booked_as_one(database: Database) -> None:
+async def test_orphan_settled_by_hand_writes_an_orphan_entry(database: Database) -> None:
     one = await sent(database, sends=2)
     async with database.as_system() as conn:
         orphan = await record_orphan(conn, one.image.job_id, 1, handle("req-orphan-by-hand"))
@@ -226,7 +224,7 @@ async def test_orphan_settled_by_hand_is_booked_as_one(database: Database) -> No
         await assert_books_balance(conn, one.user_id)
 
 
-async def test_late_callback_after_a_release_is_paid_once_more_as_an_orphan(
+async def test_late_callback_after_a_release_charges_an_orphan(
     database: Database,
 ) -> None:
     one = await given_up(database)

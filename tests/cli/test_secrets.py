@@ -35,7 +35,7 @@ async def database(fresh_database: FreshDatabase) -> AsyncGenerator[Database]:
 
 
 async def seed(database: Database, number: int) -> list[UserId]:
-    """So many users, their secrets under the old key."""
+    """Insert users whose secrets are encrypted with the old key."""
     sealer = Sealer([OLD_KEY])
     users = [new_user_id() for _ in range(number)]
     secrets = [
@@ -72,7 +72,7 @@ async def test_secrets_are_rotated_and_counted(
     assert (before["newest"], before["toRotate"]) == (NEW, 3)
     assert before["kinds"] == [{"kind": "webhook_secret", "keyId": OLD, "sealed": 3}]
 
-    # Without the old key nothing can be done, and it is said which one is missing.
+    # Without the old key nothing can be re-encrypted; the error names the missing key.
     refused = await run_admin(url, "secrets", "rotate", more=keys(NEW_KEY))
     assert refused.code == 1
     assert f"sealed with key {OLD}" in refused.out
@@ -102,9 +102,7 @@ async def test_secrets_are_rotated_and_counted(
     assert by_ada.detail == {"toRotate": 3}
 
 
-async def test_rotation_that_was_killed_goes_on_where_it_was(
-    fresh_database: FreshDatabase, database: Database
-) -> None:
+async def test_killed_rotation_resumes(fresh_database: FreshDatabase, database: Database) -> None:
     users = await seed(database, USERS)
     url, both = fresh_database.application_dsn, keys(NEW_KEY, OLD_KEY)
     process = await asyncio.create_subprocess_exec(
@@ -126,7 +124,7 @@ async def test_rotation_that_was_killed_goes_on_where_it_was(
     assert await process.wait() == -signal.SIGKILL
 
     left = (await run_admin(url, "secrets", "status", more=both)).json["toRotate"]
-    assert 0 < left <= USERS - 10  # it was killed in the middle
+    assert 0 < left <= USERS - 10  # The rotation was killed halfway.
     rest = (await run_admin(url, "secrets", "rotate", more=both)).json
     assert (sum(rest["rotated"].values()), rest["left"]) == (left, 0)
     async with database.as_system() as conn:

@@ -7,7 +7,7 @@ from tests.support.admin import run_admin, run_process
 from tests.support.servers import FreshDatabase
 
 
-async def test_admin_makes_a_user_and_shows_the_secrets_once(fresh_database: FreshDatabase) -> None:
+async def test_admin_creates_a_user_and_shows_secrets_once(fresh_database: FreshDatabase) -> None:
     url = fresh_database.application_dsn
     made = (
         await run_process(
@@ -87,7 +87,7 @@ async def test_admin_refuses_with_one_clear_line(
     assert "Traceback" not in ran.err
 
 
-async def test_admin_says_in_one_line_that_the_database_is_away() -> None:
+async def test_admin_reports_a_database_outage_in_one_line() -> None:
     ran = await run_process(
         "postgresql://takeone:secret-password@127.0.0.1:9/takeone", "users", "list"
     )

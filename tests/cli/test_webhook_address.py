@@ -1,4 +1,4 @@
-"""`users set-webhook`: an account's address, as an operator sets it."""
+"""`takeone-admin users set-webhook`: setting and removing an account's webhook address."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.support.servers import FreshDatabase
 URL = "https://account.example/hooks?token=hush"
 
 
-async def test_account_gets_an_address_and_loses_it(fresh_database: FreshDatabase) -> None:
+async def test_account_webhook_address_is_set_and_removed(fresh_database: FreshDatabase) -> None:
     url = fresh_database.application_dsn
     user = (await run_admin(url, "users", "create", "Ada")).json["userId"]
 
@@ -45,11 +45,11 @@ async def test_account_gets_an_address_and_loses_it(fresh_database: FreshDatabas
         ("account.example", 2, "http:// or https://"),
         ("https://ada:secret@account.example/", 2, "no user or password"),
         ("https://account.example/a b", 2, "is not a URL"),
-        (f"https://account.example/{'a' * 2048}", 2, "must not pass 2048 characters"),
+        (f"https://account.example/{'a' * 2048}", 2, "must have at most 2048 characters"),
         (URL, 1, "no user usr_none"),
     ],
 )
-async def test_account_address_that_does_not_fit_is_refused(
+async def test_invalid_account_webhook_address_is_refused(
     fresh_database: FreshDatabase, address: str, code: int, said: str
 ) -> None:
     ran = await run_admin(

@@ -1,4 +1,4 @@
-"""`make user`: the administration of the running stack, with its settings."""
+"""`make user`: administration commands with the settings of the running stack."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def test_admin_of_a_stopped_stack_asks_whether_it_runs(tmp_path: Path) -> None:
     )
 
 
-def test_admin_without_a_stack_says_what_to_do(tmp_path: Path) -> None:
+def test_admin_without_a_stack_names_the_command_to_run(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "deploy.local", "admin", "users", "list"],
         env={**os.environ, "TAKEONE_DATA_DIR": str(tmp_path)},

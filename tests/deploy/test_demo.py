@@ -1,4 +1,4 @@
-"""The demo believes only what it has checked."""
+"""The demo's checks of webhooks and videos, its output and its client."""
 
 import asyncio
 import base64
@@ -85,7 +85,7 @@ def test_verify_refuses_another_body_secret_or_time() -> None:
         verify(SECRET, aged, BODY)
 
 
-async def test_receiver_keeps_verified_events_and_refuses_the_rest() -> None:
+async def test_receiver_keeps_only_verified_events() -> None:
     with receiving(SECRET) as inbox:
         async with httpx.AsyncClient(trust_env=False) as client:
             forged = await client.post(
@@ -116,7 +116,7 @@ def test_decode_counts_every_frame() -> None:
     assert (film.width, film.height, film.frames, film.seconds) == (64, 48, 48, 2.0)
 
 
-def test_watch_refuses_what_does_not_play(tmp_path: Path) -> None:
+def test_check_refuses_a_video_that_does_not_play(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="does not play"):
         check_video("http://127.0.0.1:9/none.mp4")
     with pytest.raises((ValueError, FFmpegError)):
@@ -154,7 +154,7 @@ def test_cost_table_has_each_step_and_the_total() -> None:
     assert ["total", "0.303", "0.003"] in rows
 
 
-def test_price_of_the_demo_is_the_price_book_s() -> None:
+def test_price_of_the_demo_comes_from_the_price_book() -> None:
     keys = ProviderKeys(fal_key="id:secret", replicate_api_token="r8_token")
     prices = video_price(keys, prompt="a boat", duration_seconds=5, resolution="720p")
     assert [price.step for price in prices] == ["image", "video"]
@@ -162,7 +162,7 @@ def test_price_of_the_demo_is_the_price_book_s() -> None:
     assert longer[1].usd == 2 * prices[1].usd > 0
 
 
-async def test_client_repeats_one_request_over_a_restart_and_passes_a_refusal_on() -> None:
+async def test_client_repeats_a_request_during_a_restart_but_not_refusals() -> None:
     answers = [
         httpx.ConnectError("down"),
         httpx.Response(503),

@@ -1,6 +1,4 @@
-"""What the image, compose and .env.example say, held against the code and judged by the tools' own
-parsers.
-"""
+"""Image, Compose file and .env.example, checked against the code and by the tools' parsers."""
 
 import ast
 import json
@@ -59,13 +57,13 @@ def known_settings() -> dict[str, list[FieldInfo]]:
 
 
 def compose_variables() -> set[str]:
-    """What compose.yaml takes from .env by name, and the one that Compose itself reads there."""
+    """Return the variables that compose.yaml or Compose itself reads from .env."""
     text = (ROOT / "deploy/compose.yaml").read_text()
     return {*re.findall(r"(?<!\$)\$\{([A-Z0-9_]+)", text), "COMPOSE_PROFILES"}
 
 
 def example() -> Iterator[tuple[str, str, bool, str]]:
-    """Name, value, whether it is set (not `# NAME=`), and the comment above it as one line."""
+    """Return each setting's name, its value, whether it is set (not `# NAME=`), and its comment."""
     comment: list[str] = []
     for line in (ROOT / ".env.example").read_text().splitlines():
         if found := re.fullmatch(r"(# )?([A-Z][A-Z0-9_]+)=(.*)", line):
@@ -75,13 +73,13 @@ def example() -> Iterator[tuple[str, str, bool, str]]:
             comment = [*comment, line.removeprefix("# ")] if line else []
 
 
-def test_env_example_names_exactly_the_settings_and_what_compose_asks_for() -> None:
+def test_env_example_names_exactly_the_settings_and_compose_variables() -> None:
     names = [name for name, _, _, _ in example()]
     assert len(names) == len(set(names))
     assert set(names) == known_settings().keys() | compose_variables()
 
 
-def test_env_example_says_what_each_setting_means() -> None:
+def test_env_example_explains_each_setting() -> None:
     comments = {name: comment for name, _, _, comment in example()}
     silent = [
         name
@@ -91,7 +89,7 @@ def test_env_example_says_what_each_setting_means() -> None:
     assert silent == []
 
 
-def test_env_example_shows_the_defaults_of_what_it_leaves_out() -> None:
+def test_env_example_shows_the_defaults_of_unset_settings() -> None:
     shown = {name: value for name, value, is_set, _ in example() if not is_set}
     wrong: dict[str, str] = {}
     for name, fields in known_settings().items():
@@ -100,20 +98,18 @@ def test_env_example_shows_the_defaults_of_what_it_leaves_out() -> None:
                 "" if field.get_default() in (None, ()) else str(field.get_default())
                 for field in fields
             }
-            # One that differs from process to process has no value to show.
+            # Settings that differ between processes have no single default to show.
             if shown[name] != (defaults.pop() if len(defaults) == 1 else ""):
                 wrong[name] = shown[name]
     assert wrong == {}
 
 
-# ---- .env, made as the documentation says
+# ---- .env, created as documented
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the deployment's files, and the .env that the command in docs/how-to/deploy.md
-    makes.
-    """
+    """Return a folder with the deployment files and the .env of docs/how-to/deploy.md."""
     folder = tmp_path_factory.mktemp("checkout")
     (folder / ".env.example").write_text((ROOT / ".env.example").read_text())
     (folder / "deploy").symlink_to(ROOT / "deploy")
@@ -124,7 +120,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.usefixtures("env_file_is_read")
-def test_documented_command_makes_settings_that_every_process_takes(
+def test_documented_command_creates_settings_that_every_process_accepts(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "change-me" not in (checkout / ".env").read_text()
@@ -140,7 +136,7 @@ def test_documented_command_makes_settings_that_every_process_takes(
 
 
 def compose(checkout: Path, *arguments: str, **environment: str) -> str:
-    """What Compose itself makes of the files; it needs no engine for that."""
+    """Return the configuration that Compose resolves; this needs no container engine."""
     done = subprocess.run(
         [
             str(PROGRAMS / "docker-compose"),
@@ -191,7 +187,7 @@ def test_compose_publishes_only_the_proxy_beyond_loopback(services: dict[str, An
     assert "worker" not in {name for name, _ in published}, "a fixed port would forbid --scale"
 
 
-def test_compose_waits_for_what_can_come_true(services: dict[str, Any]) -> None:
+def test_compose_conditions_can_be_met(services: dict[str, Any]) -> None:
     waits = [
         (other, wanted["condition"])
         for service in services.values()
@@ -206,20 +202,22 @@ def test_compose_waits_for_what_can_come_true(services: dict[str, Any]) -> None:
         else:
             assert condition == "service_completed_successfully"
             assert "restart" not in services[other], f"{other} would start again and again"
-    # `up --wait` fails on a service that ends, unless another one waits for its end.
+    # `up --wait` fails on a service that exits, unless another service waits for its completion.
     assert {name for name, service in services.items() if "restart" not in service} == {
         other for other, condition in waits if condition == "service_completed_successfully"
     }
 
 
 @pytest.mark.parametrize("name", get_args(Product))
-def test_compose_gives_a_process_only_settings(services: dict[str, Any], name: Product) -> None:
+def test_compose_gives_each_process_only_known_settings(
+    services: dict[str, Any], name: Product
+) -> None:
     assert services[name]["environment"].keys() <= known_settings().keys() | compose_variables()
     assert services[name]["read_only"]
     assert services[name]["cap_drop"] == ["ALL"]
 
 
-def test_compose_keeps_the_owners_secrets_from_what_serves(services: dict[str, Any]) -> None:
+def test_compose_hides_owner_passwords_from_the_api_and_worker(services: dict[str, Any]) -> None:
     for name in ("api", "worker"):
         environment: dict[str, str] = services[name]["environment"]
         assert [environment[secret] for secret in OWNERS_SECRETS] == ["", "", ""]
@@ -231,11 +229,11 @@ def test_compose_keeps_the_owners_secrets_from_what_serves(services: dict[str, A
         assert not set(secrets) & set(environment.values())
 
 
-def test_compose_lets_a_worker_end_its_paid_calls(services: dict[str, Any]) -> None:
+def test_compose_gives_a_worker_time_to_finish_paid_calls(services: dict[str, Any]) -> None:
     assert int(services["worker"]["stop_grace_period"].removesuffix("s")) > EXIT_SECONDS
 
 
-def test_compose_without_profiles_is_the_product_alone(checkout: Path) -> None:
+def test_compose_without_profiles_runs_only_the_product(checkout: Path) -> None:
     assert (
         compose(checkout, "--services", COMPOSE_PROFILES="none").split().sort()
         == ["api", "migrate", "worker"].sort()
@@ -246,7 +244,7 @@ def test_compose_without_profiles_is_the_product_alone(checkout: Path) -> None:
 
 
 def copied(stage: str) -> set[str]:
-    """What a stage of the Dockerfile takes from the build context."""
+    """Return the paths that a stage of the Dockerfile copies from the build context."""
     text = (ROOT / "deploy/Dockerfile").read_text()
     (body,) = [
         part
@@ -275,13 +273,13 @@ def test_dockerfile_passes_its_linter() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_image_has_the_products_packages_and_no_others() -> None:
+def test_image_has_only_the_products_packages() -> None:
     files = {source.removesuffix(".py") for source in copied(" AS code")}
     assert files == PRODUCT | {"pyproject.toml"}
     assert copied(" AS sandbox-code") == {"sandbox"}
 
 
-def test_dockerignore_lets_in_what_the_image_copies_and_nothing_else() -> None:
+def test_dockerignore_admits_only_what_the_image_copies() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     assert lines[1] == "*"
     wanted = copied(" AS wheels") | copied(" AS code") | copied(" AS sandbox-code")
@@ -289,7 +287,7 @@ def test_dockerignore_lets_in_what_the_image_copies_and_nothing_else() -> None:
 
 
 def image_distributions() -> set[str]:
-    """The base dependencies with all that they need, as installed here."""
+    """Return the base dependencies with their own dependencies, as installed here."""
     found: set[str] = set()
     waiting = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
     seen: set[tuple[str, frozenset[str]]] = set()
@@ -311,9 +309,7 @@ def image_distributions() -> set[str]:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Top-level names of what a file imports when it runs; what is for the type checker alone is
-    left out.
-    """
+    """Return the top-level packages that a file imports at run time."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
@@ -325,7 +321,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from imported(node)
 
 
-def test_product_imports_nothing_that_the_image_lacks() -> None:
+def test_product_imports_only_packages_of_the_image() -> None:
     available, owners = image_distributions(), packages_distributions()
     assert {"temporalio", "uvloop"} <= available, "the walk over the dependencies went nowhere"
     assert not {"pillow", "pytest", "psutil", "av"} & available

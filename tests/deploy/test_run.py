@@ -1,4 +1,4 @@
-"""The commands a stranger types, on the real parts."""
+"""The commands of the README, run on real servers."""
 
 import json
 import os
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def environment(servers_folder: Path) -> Generator[dict[str, str]]:
-    """A data folder and ports of its own, and provider keys that must never be used."""
+    """Return a data folder, free ports, and provider keys that must never be used."""
     folder = servers_folder / "stack"
     yield {
         **os.environ,
@@ -64,7 +64,7 @@ def run(environment: dict[str, str], *arguments: str) -> Generator[subprocess.Po
 
 
 @pytest.mark.timeout(180)
-def test_demo_after_a_killed_start_makes_a_video_and_leaves_nothing_running(
+def test_demo_after_a_killed_start_makes_a_video_and_stops(
     environment: dict[str, str],
 ) -> None:
     folder = Path(environment["TAKEONE_DATA_DIR"])
@@ -100,7 +100,7 @@ def test_demo_after_a_killed_start_makes_a_video_and_leaves_nothing_running(
     assert [round(float(usd) * 1e9) for usd in charged] == [billed]
 
 
-def test_demo_live_without_terminal_asks_nobody_and_buys_nothing(
+def test_live_demo_without_a_terminal_buys_nothing(
     environment: dict[str, str],
 ) -> None:
     with run(environment, "demo", "--live") as demo:
@@ -114,7 +114,7 @@ def test_demo_live_without_terminal_asks_nobody_and_buys_nothing(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become another user")
-def test_postgres_in_a_folder_closed_to_its_user_says_what_to_do(tmp_path: Path) -> None:
+def test_postgres_in_an_unreadable_folder_explains_the_remedy(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     part = postgres(closed / "data", 1, "secret", log=tmp_path / "log")

@@ -1,4 +1,4 @@
-"""The embedded servers serve, and what they acknowledged outlives `kill -9`."""
+"""The embedded servers: readiness, and durability of acknowledged data after `kill -9`."""
 
 from pathlib import Path
 
@@ -72,7 +72,7 @@ async def test_temporal_serves_its_namespace(temporal_server: TemporalServer) ->
     assert (client.namespace, found) == (temporal_server.namespace, [])
 
 
-async def test_s3_objects_are_public_by_address_and_nothing_else_is(s3_server: S3Server) -> None:
+async def test_s3_objects_are_public_by_address_only(s3_server: S3Server) -> None:
     await put(s3_server.access, "films/one.bin", b"0123456789")
     async with httpx.AsyncClient() as client:
         part = await client.get(
@@ -90,7 +90,7 @@ async def test_s3_objects_are_public_by_address_and_nothing_else_is(s3_server: S
         assert (await client.get(f"{s3_server.public_url}/films/one.bin")).content == b"0123456789"
 
 
-async def test_s3_kill_keeps_objects_and_serves_soon_again(servers_folder: Path) -> None:
+async def test_s3_kill_keeps_objects_and_restarts_quickly(servers_folder: Path) -> None:
     ports = free_ports(PORTS)
     access = S3Access(
         endpoint_url=f"http://127.0.0.1:{ports[0]}",
@@ -115,7 +115,7 @@ async def test_s3_kill_keeps_objects_and_serves_soon_again(servers_folder: Path)
         await running.stop()
 
 
-async def test_part_that_ends_at_start_says_why(tmp_path: Path) -> None:
+async def test_part_that_ends_at_start_reports_the_reason(tmp_path: Path) -> None:
     async def never() -> None:
         raise ConnectionError
 

@@ -1,6 +1,4 @@
-"""What can go wrong before the start is one line; what is left running is found; what dies is
-started again.
-"""
+"""The local stack: one-line errors before the start, leftover processes, and restarts."""
 
 import asyncio
 import json
@@ -61,7 +59,7 @@ def test_config_wrong_environment_is_one_line(
 
 
 @pytest.mark.parametrize("said", ["", "false", "true"])
-def test_config_encrypts_what_temporal_keeps_if_asked(said: str, tmp_path: Path) -> None:
+def test_config_can_encrypt_temporal_payloads(said: str, tmp_path: Path) -> None:
     config = read_config(
         {"TAKEONE_DATA_DIR": str(tmp_path), "TEMPORAL_ENCRYPT_PAYLOADS": said}, live=False
     )
@@ -74,7 +72,7 @@ def test_config_encrypts_what_temporal_keeps_if_asked(said: str, tmp_path: Path)
     )
 
 
-def test_environment_of_the_product_has_no_real_key_and_no_foreign_address(tmp_path: Path) -> None:
+def test_product_environment_has_no_real_keys_or_foreign_addresses(tmp_path: Path) -> None:
     outer = {
         **REAL_KEYS,
         "FAL_QUEUE_URL": "https://queue.fal.run",
@@ -109,7 +107,7 @@ def test_environment_of_the_product_has_no_real_key_and_no_foreign_address(tmp_p
     assert not {"FAL_QUEUE_URL", "FAL_API_URL", "FAL_JWKS_URL", "REPLICATE_BASE_URL"} & set(real)
 
 
-def test_environment_without_foreign_keeps_other_names() -> None:
+def test_filtered_environment_keeps_other_variables() -> None:
     assert without_foreign({"PATH": "/bin", "S3_BUCKET": "x"})["PATH"] == "/bin"
     assert "S3_BUCKET" not in without_foreign({"S3_BUCKET": "x"})
 
@@ -158,14 +156,14 @@ def test_second_start_on_a_folder_is_refused(tmp_path: Path) -> None:
         assert (tmp_path / "lock").exists()
 
 
-def test_leftovers_are_stopped_and_strangers_are_not(tmp_path: Path) -> None:
+def test_leftover_processes_are_stopped_and_others_are_not(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
     with subprocess.Popen(command) as ours, subprocess.Popen(command) as stranger:
         try:
             left, other = Started.of("Worker", ours.pid, 5.0), Started.of("API", stranger.pid, 5.0)
             assert left is not None
             assert other is not None
-            # The stranger has the pid and the command of one of ours, but began at another time.
+            # This process has the pid and the command of a leftover, but another start time.
             reused = replace(other, created=other.created - 100)
             note_started(tmp_path, [left, reused])
             assert stop_leftovers(tmp_path) == [left]
@@ -190,7 +188,7 @@ def sleeper(name: str, folder: Path) -> Part:
     )
 
 
-async def test_stack_starts_a_killed_part_again_and_stops_all(tmp_path: Path) -> None:
+async def test_stack_restarts_a_killed_part_and_stops_all(tmp_path: Path) -> None:
     said: list[str] = []
     config = free_config(tmp_path)
     stack = Stack(config, keep_keys(tmp_path), os.environ, said.append)
@@ -210,7 +208,7 @@ async def test_stack_starts_a_killed_part_again_and_stops_all(tmp_path: Path) ->
     assert all(Started(**one).process() is None for one in again)
 
 
-async def test_prepared_stops_what_a_killed_start_left(tmp_path: Path) -> None:
+async def test_prepared_stops_processes_left_by_a_killed_start(tmp_path: Path) -> None:
     config, said = free_config(tmp_path), list[str]()
     async with prepared(config, said.append):
         assert (tmp_path / "temporal.toml").read_text() == ""
@@ -223,7 +221,7 @@ async def test_prepared_stops_what_a_killed_start_left(tmp_path: Path) -> None:
     assert said == [f"Stopped Worker (process {left.pid}), left running by a killed start"]
 
 
-def test_command_line_says_one_line_and_ends(tmp_path: Path) -> None:
+def test_command_line_prints_one_line_and_exits(tmp_path: Path) -> None:
     environment = {
         "PATH": os.environ["PATH"],
         "TAKEONE_DATA_DIR": str(tmp_path),

@@ -28,7 +28,9 @@ from tests.support.rows import Accepted as AcceptedRows
 
 pytestmark = [pytest.mark.usefixtures("no_restore_marker"), pytest.mark.guarantee("G1")]
 
-LOST = "DELETE FROM provider_keys"
+LOST = """
+WITH values_lost AS (DELETE FROM secrets WHERE kind LIKE 'provider_key/%') DELETE FROM provider_keys
+"""
 
 
 async def lost_answer(harness: ActivityHarness) -> tuple[AcceptedRows, ProviderKeyId, StartMemo]:
@@ -102,7 +104,7 @@ async def test_recover_makes_no_call_without_the_original_key(
     recovery = await recovered(harness, monkeypatch, one, accepted, past)
     image = await harness.job(one.image)
     assert (image.state, image.provider_key_id) == (JobState.SUBMITTED, key)
-    assert any("settle it by hand" in line for line in recovery.for_operator)
+    assert any("settle the job by hand" in line for line in recovery.for_operator)
     await harness.as_owner(
         "UPDATE jobs SET deadline_at = now() WHERE job_id = $1", one.image.job_id
     )

@@ -88,7 +88,7 @@ class ActivityHarness:
             return await get_job(conn, ref.job_id)
 
     async def charge(self, ref: JobRef) -> tuple[str, int]:
-        """Return the state and settled amount of a job's charge; check that the books balance."""
+        """Return the state and settled amount of a job's charge; check that the ledger balances."""
         async with self.database.as_user(ref.user_id) as conn:
             row = await conn.fetchrow(
                 "SELECT state, settled_nano_usd FROM charges WHERE job_id = $1", ref.job_id

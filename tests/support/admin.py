@@ -44,7 +44,10 @@ async def run_process(
     more: Mapping[str, str] | None = None,
     as_text: bool = False,
 ) -> Ran:
-    """Run the program as an operator does. more: environment variables in addition."""
+    """Run the program as an operator does.
+
+    more: additional environment variables.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -1,6 +1,4 @@
-"""A TCP proxy before PostgreSQL that cuts a connection right after a COMMIT was carried out, or
-before it got there.
-"""
+"""A TCP proxy for PostgreSQL that cuts a connection right before or right after a COMMIT."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -15,10 +13,11 @@ CHUNK = 65536
 
 @dataclass(slots=True, kw_only=True)
 class Cut:
-    """dsn: through the proxy. Set `when` to arm it for one COMMIT of a transaction that wrote
-    `having`.
+    """A cut to make.
 
-    stays_away: no new connection gets through after it. fired: how often it has cut.
+    dsn: leads through the proxy. Set `when` to arm it for one COMMIT of a transaction that wrote
+    `having`.
+    stays_away: later connections are refused. fired: number of cuts made.
     """
 
     dsn: str
@@ -29,7 +28,7 @@ class Cut:
     _seen: set[int] = field(default_factory=set[int])
 
     def sees(self, connection: int, data: bytes) -> bool:
-        """Whether these bytes from the client are the COMMIT to cut."""
+        """Return whether these bytes from the client are the COMMIT to cut."""
         if self.having in data:
             self._seen.add(connection)
         if self.when == "never" or COMMIT not in data or connection not in self._seen:
@@ -83,19 +82,19 @@ async def cutting(dsn: str) -> AsyncGenerator[Cut]:
 async def _up(
     cut: Cut, reader: asyncio.StreamReader, server: asyncio.StreamWriter, down: "asyncio.Task[None]"
 ) -> None:
-    """Client to server, until one of them ends or the cut is made."""
+    """Copy from client to server until one of them ends or the cut is made."""
     while data := await reader.read(CHUNK):
         if not cut.sees(id(server), data):
             server.write(data)
             await server.drain()
             continue
         when, cut.when = cut.when, "never"
-        down.cancel()  # the client hears no more
+        down.cancel()  # The client receives nothing more.
         await asyncio.gather(down, return_exceptions=True)
         if when == "after":
             server.write(data)
             await server.drain()
-            await asyncio.sleep(0.2)  # it is carried out meanwhile
+            await asyncio.sleep(0.2)  # The server carries the COMMIT out meanwhile.
         return
 
 

@@ -33,7 +33,7 @@ STOP_SECONDS = 20.0
 class KeptServers:
     """The addresses of the servers, and the process that runs them.
 
-    created: its start time, which tells it from a later process with the same pid.
+    created: its start time, which distinguishes it from a later process with the same pid.
     """
 
     pid: int

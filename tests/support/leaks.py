@@ -1,6 +1,4 @@
-"""Looks for secrets in what a service leaves behind, also in the spellings that hide them from a
-plain search.
-"""
+"""A search for secrets in a service's output, including encoded spellings."""
 
 import base64
 import re
@@ -9,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 MIN_SECRET_BYTES = 12
-"""Shorter ones would be found by chance."""
+"""Shorter secrets would match by chance."""
 _BYTEA = re.compile(rb"\\\\?x((?:[0-9a-f]{2}){8,})")
 
 
@@ -21,7 +19,7 @@ class Leak:
 
 
 def find_leaks(sinks: Iterable[tuple[str, bytes]], secrets: Mapping[str, bytes]) -> list[Leak]:
-    """Every secret in every sink, by their names. Never says what it found."""
+    """Return every secret found in every sink, by name, without revealing the secret itself."""
     needles = [
         (name, spelling, needle)
         for name, secret in secrets.items()
@@ -36,8 +34,9 @@ def find_leaks(sinks: Iterable[tuple[str, bytes]], secrets: Mapping[str, bytes])
 
 
 def spellings(secret: bytes) -> dict[str, bytes]:
-    """What to look for. Base64 has three spellings, by where in the encoded text the
-    secret begins.
+    """Return the texts to search for.
+
+    Base64 has three spellings, depending on the offset of the secret in the encoded text.
     """
     if len(secret) < MIN_SECRET_BYTES:
         raise ValueError(f"a secret of {len(secret)} bytes would be found by chance")
@@ -59,15 +58,13 @@ def spellings(secret: bytes) -> dict[str, bytes]:
 
 
 def _base64(secret: bytes, shift: int) -> bytes:
-    """The characters of base64 that are the secret's alone, if `shift` bytes of something else
-    stand before it.
-    """
+    """Return the base64 characters that depend on the secret alone, after `shift` other bytes."""
     first = -(-8 * shift // 6)
     last = 8 * (shift + len(secret)) // 6
     return base64.b64encode(bytes(shift) + secret + bytes(3))[first:last]
 
 
 def unfolded(dump: bytes) -> Iterator[bytes]:
-    """A dump of PostgreSQL, and the content of each byte string in it."""
+    """Return a dump of PostgreSQL and the decoded content of each byte string in it."""
     yield dump
     yield b"\n".join(bytes.fromhex(found[1].decode()) for found in _BYTEA.finditer(dump))

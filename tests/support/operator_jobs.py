@@ -1,4 +1,4 @@
-"""Jobs in the states that an operator meets, and what is done to them by hand."""
+"""Jobs in the states that need an operator, and the operator's actions on them."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -38,7 +38,7 @@ REQUEST = {
 
 
 async def sent(database: Database, *, sends: int = 1) -> Accepted:
-    """An execution whose image job is in its last send; the sends before were held to be absent."""
+    """Return an execution whose image job is in its last send; earlier sends were found absent."""
     one = await accept(database, new_execution(await new_user(database)))
     async with database.as_user(one.user_id) as conn:
         for number in range(1, sends + 1):
@@ -51,7 +51,10 @@ async def sent(database: Database, *, sends: int = 1) -> Accepted:
 
 
 async def given_up(database: Database, *, ended: bool = True, sends: int = 1) -> Accepted:
-    """The image job has failed as submission_unknown, its bill open; ended: its execution, too."""
+    """Return an execution whose image job failed as submission_unknown, with its bill open.
+
+    ended: the execution has ended too.
+    """
     one = await sent(database, sends=sends)
     failure = Failure.of(FailureCode.SUBMISSION_UNKNOWN)
     async with database.as_user(one.user_id) as conn:
@@ -95,7 +98,7 @@ async def job_of(database: Database, ref: JobRef) -> Any:
 
 
 async def entries(database: Database, ref: JobRef) -> dict[str, int]:
-    """The ledger of a job by kind; and all books of its user balance."""
+    """Return a job's ledger entries by kind; check that its user's ledger balances."""
     async with database.as_system() as conn:
         await assert_books_balance(conn, ref.user_id)
         rows = await conn.fetch(

@@ -1,6 +1,4 @@
-"""Rules for tests whose receivers and file servers are on this machine: it is let in by name,
-nothing else is.
-"""
+"""Outbound rules for tests: receivers and file servers on this machine are allowed by name."""
 
 from core.platform.egress.client import Outbound
 from core.platform.egress.rules import OutboundRules

@@ -1,6 +1,4 @@
-"""A webhook receiver that can misbehave: real sockets, answers programmed by the test, everything
-it was sent kept.
-"""
+"""A webhook receiver on real sockets with programmed responses, which records every request."""
 
 import asyncio
 import contextlib
@@ -23,7 +21,7 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """One request. Header names in lower case."""
+    """A request, with header names in lower case."""
 
     path: str
     headers: dict[str, str]
@@ -31,7 +29,7 @@ class Received:
 
 
 def reply(status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
-    """A whole answer."""
+    """Return a complete response."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         lines = [f"HTTP/1.1 {status} Programmed", f"content-length: {len(body)}"]
@@ -43,7 +41,7 @@ def reply(status: int, body: bytes = b"", headers: Mapping[str, str] | None = No
 
 
 def raw(data: bytes) -> Answer:
-    """These bytes, then the connection is closed."""
+    """Send these bytes, then close the connection."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -53,17 +51,17 @@ def raw(data: bytes) -> Answer:
 
 
 async def hang(_writer: asyncio.StreamWriter) -> None:
-    """Never an answer."""
+    """Never respond."""
     await asyncio.sleep(60)
 
 
 async def drop(writer: asyncio.StreamWriter) -> None:
-    """A reset instead of an answer."""
+    """Reset the connection instead of responding."""
     writer.transport.abort()
 
 
 def drip(head: bytes, *, every_seconds: float = 0.05) -> Answer:
-    """`head` at once, then a byte at a time for ever: each read is quick, the whole never ends."""
+    """Send `head` at once, then single bytes without end: only the whole response is slow."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
@@ -76,7 +74,7 @@ def drip(head: bytes, *, every_seconds: float = 0.05) -> Answer:
 
 
 def flood(size_bytes: int, sent: list[int]) -> Answer:
-    """200 with a very large body; `sent` counts what the other side let us write."""
+    """Send status 200 with a very large body; `sent` counts the bytes that the client accepted."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {size_bytes}\r\n\r\n".encode())
@@ -91,7 +89,10 @@ def flood(size_bytes: int, sent: list[int]) -> Answer:
 
 @dataclass(slots=True)
 class Receiver:
-    """answers: one for each request, in order; the last one repeats."""
+    """A receiver.
+
+    answers: one for each request, in order; the last one repeats.
+    """
 
     url: str
     answers: list[Answer] = field(default_factory=lambda: [reply(200)])
@@ -141,7 +142,7 @@ class Receiver:
 
 
 def self_signed(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS for 127.0.0.1 that no authority vouches for, and its certificate."""
+    """Return a TLS context for 127.0.0.1 with a self-signed certificate, and the certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)

@@ -1,6 +1,4 @@
-"""Rows that jobs need: a user with limits, and an execution of image → video, accepted as the API
-accepts it.
-"""
+"""Rows that jobs need: a user with limits, and an accepted execution of image → video."""
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -44,7 +42,7 @@ VIDEO_SECOND = Price(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """An execution with its two waiting jobs and their held money."""
+    """An execution with its two waiting jobs and their holds."""
 
     user_id: UserId
     execution_id: ExecutionId
@@ -57,7 +55,7 @@ class Accepted:
 
 
 def quote_at(nano_usd: NanoUsd, price: Price = PICTURE) -> Quote:
-    """A job that costs just this."""
+    """Return the quote of a job with exactly this price."""
     return Quote(
         price=price, low_nano_usd=nano_usd, expected_nano_usd=nano_usd, worst_nano_usd=nano_usd
     )
@@ -128,7 +126,10 @@ def new_execution(
 
 
 async def accept(database: Database, new: NewExecution, *, claimed: bool = True) -> Accepted:
-    """Its rows; claimed: a workflow has begun with it. Raises BudgetExceededError."""
+    """Insert the rows of an accepted execution.
+
+    claimed: a workflow has started it. Raise BudgetExceededError.
+    """
     ref = ExecutionRef(user_id=new.user_id, execution_id=new.execution_id, generation=1)
     async with database.as_user(new.user_id) as conn:
         await insert_execution(conn, new)
@@ -153,7 +154,7 @@ async def accept(database: Database, new: NewExecution, *, claimed: bool = True)
 
 
 async def assert_books_balance(conn: Connection, user_id: UserId) -> None:
-    """The ledger, the charges and the budgets say the same, to the nano-dollar."""
+    """Check that the ledger, the charges and the budgets agree to the nano-dollar."""
     entries = await conn.fetch(
         "SELECT kind, sum(amount_nano_usd)::bigint AS amount FROM ledger_entries WHERE user_id = $1 GROUP BY kind",
         user_id,

@@ -1,4 +1,4 @@
-"""Clients of Temporal that read and write encrypted payloads, as the product's processes do."""
+"""Temporal clients that read and write encrypted payloads, as the product's processes do."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,10 @@ from core.platform.temporal.payload_encryption import payload_converter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayloadKeys:
-    """What of the settings says how. keys: newest first."""
+    """The encryption settings.
+
+    keys: newest first.
+    """
 
     keys: tuple[bytes, ...]
     temporal_encrypt_payloads: bool = True
@@ -19,7 +22,7 @@ class PayloadKeys:
 
 
 def like(client: Client, keys: PayloadKeys) -> Client:
-    """Another client on the same connection."""
+    """Return another client on the same connection."""
     config = client.config()
     config["data_converter"] = payload_converter(keys)
     return Client(**config)

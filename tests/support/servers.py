@@ -30,26 +30,29 @@ MIGRATIONS = files("core.store").joinpath("migrations")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresServer:
-    """running: the process, unless it belongs to `make test-up`. A test that kills a server starts
-    its own.
+    """A PostgreSQL server.
+
+    running: the process, unless it belongs to `make test-up`. A test that kills a server starts its
+    own.
     """
 
     port: int
     running: Running | None = None
 
     def owner_dsn(self, database: str = "postgres") -> str:
-        """Address as the superuser, who owns all tables."""
+        """Return the address of the superuser, who owns all tables."""
         return superuser_dsn(self.port, PASSWORD, database)
 
     def application_dsn(self, database: str) -> str:
-        """Address as the login role of api and worker."""
+        """Return the address of the login role of API and worker."""
         return f"postgresql://{APPLICATION_ROLE}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreshDatabase:
-    """A migrated, empty database of one test. `owner_dsn`: superuser; `application_dsn`: what api
-    and worker use.
+    """A migrated, empty database of one test.
+
+    `owner_dsn`: superuser; `application_dsn`: the role of API and worker.
     """
 
     name: str
@@ -71,7 +74,7 @@ class S3Server:
 
     @property
     def public_url(self) -> str:
-        """What goes in front of an object key for a plain GET."""
+        """Return the address prefix of an object for a plain GET."""
         return f"{self.access.endpoint_url}/{self.access.bucket}"
 
 

@@ -1,6 +1,6 @@
-"""A program on a disk of its own that is small: a tmpfs in a mount namespace that ends with it.
+"""A program with a small disk of its own: a tmpfs in a mount namespace.
 
-It sees the machine as it is, but for one folder. Needs root, or the right to make user namespaces.
+Everything else of the machine is visible. Needs root, or the right to create user namespaces.
 """
 
 import os
@@ -23,14 +23,14 @@ def _command(folder: Path, size: str, *program: str) -> tuple[str, ...]:
     inside = ("sh", "-c", _MOUNT, "sh", size, str(folder))
     if os.geteuid() == 0:
         return ("unshare", "--mount", *inside, *program)
-    # Whoever mounts must be root there, and PostgreSQL must not: the way back to ourselves is a
-    # namespace in it.
+    # Mounting needs root in the namespace, but PostgreSQL must not run as root: an inner namespace
+    # maps back to the original user.
     back = ("unshare", "--user", f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}")
     return ("unshare", "--user", "--map-root-user", "--mount", *inside, *back, *program)
 
 
 def _refusal(folder: Path) -> str | None:
-    """Why this machine allows no such disk."""
+    """Return the reason why this machine does not allow such a disk."""
     try:
         tried = subprocess.run(
             _command(folder, "1m", "true"), capture_output=True, text=True, check=False
@@ -41,10 +41,10 @@ def _refusal(folder: Path) -> str | None:
 
 
 def run_on_small_disk(module: str, folder: Path, *, size: str, seconds: float) -> str:
-    """What `python -m module folder` prints, with `folder` on a small disk; it must end with code
-    0.
+    """Return the output of `python -m module folder` with `folder` on a small disk.
 
-    Skips the test where that is not allowed, but on a CI server, where nothing is left out.
+    The program must exit with code 0. Skips the test where this is not allowed, except on a CI
+    server.
     """
     refusal = _refusal(folder)
     if refusal is not None:
@@ -65,9 +65,7 @@ def run_on_small_disk(module: str, folder: Path, *, size: str, seconds: float) -
 
 @contextmanager
 def disk_folder() -> Generator[Path]:
-    """Where a disk can be mounted, and PostgreSQL's own system user can enter too, when the tests
-    run as root.
-    """
+    """Return a mount point that PostgreSQL's system user can enter when tests run as root."""
     outer = Path(tempfile.mkdtemp(prefix="takeone-disk-"))
     outer.chmod(0o711)
     inner = outer / "disk"
@@ -79,7 +77,7 @@ def disk_folder() -> Generator[Path]:
 
 
 class Filler:
-    """What takes all the room on a disk, until it is given back."""
+    """A file that fills a disk until it is removed."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "filler"

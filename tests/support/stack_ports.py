@@ -1,4 +1,4 @@
-"""Ports for a whole stack, free now."""
+"""Free ports for a whole stack."""
 
 from dataclasses import fields
 
@@ -10,8 +10,9 @@ TRIES = 100
 
 
 def free_stack_ports() -> Ports:
-    """All different; S3's is the first of as many in a row as it needs. Raises RuntimeError if
-    there are none.
+    """Return distinct free ports; the S3 port starts a free range of the size that S3 needs.
+
+    Raise RuntimeError if no such ports are free.
     """
     names = [field.name for field in fields(Ports) if field.name != "s3"]
     chosen = dict(zip(names, free_ports(len(names)), strict=True))

@@ -40,7 +40,7 @@ class Stored:
 
 
 async def insert_execution(database: Database) -> tuple[UserId, ExecutionId]:
-    """A user whose secret is DEFAULT_SECRET, with one completed execution."""
+    """Insert a user whose secret is DEFAULT_SECRET, with one completed execution."""
     user_id, execution_id = new_user_id(), new_execution_id()
     async with database.as_system() as conn:
         await conn.execute(INSERT_USER, user_id)
@@ -76,8 +76,9 @@ def new_webhook(
 async def store_webhook(
     database: Database, url: str, *, secret: str | None = None, body: bytes = BODY
 ) -> Stored:
-    """A pending webhook to this address. secret: the request's own; None means that the user's
-    default signs.
+    """Store a pending webhook to this address.
+
+    secret: the request's own; None uses the user's default.
     """
     user_id, _ = await insert_execution(database)
     return await another_webhook(database, user_id, url, secret=secret, body=body)
@@ -86,7 +87,7 @@ async def store_webhook(
 async def another_webhook(
     database: Database, user_id: UserId, url: str, *, secret: str | None = None, body: bytes = BODY
 ) -> Stored:
-    """One more of the same user, of an execution of its own."""
+    """Store another webhook of the same user, for a new execution."""
     execution_id = new_execution_id()
     async with database.as_system() as conn:
         await conn.execute(INSERT_EXECUTION, execution_id, user_id)
