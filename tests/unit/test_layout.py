@@ -1,4 +1,4 @@
-"""House rules without a linter: sizes, places of vendors' names, and registered activities."""
+"""Layout rules beyond the linter: sizes, vendors' names and registered activities."""
 
 import ast
 import inspect
@@ -30,7 +30,7 @@ MAY_NAME_VENDORS = (
     "core/platform/settings/providers.py",
     "core/platform/observability/redaction.py",
 )
-"""The last one contains the form of vendors' keys, so that no key is logged."""
+"""The last file has the forms of vendors' keys, for redaction in logs."""
 VENDOR = re.compile(
     rf"(?<![a-z]){'|(?<![a-z])'.join(f'{name}(?![a-z])' for name in PROVIDER_NAMES)}", re.IGNORECASE
 )
@@ -94,7 +94,7 @@ def test_no_file_is_over_four_hundred_lines() -> None:
 
 
 def code_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield names and strings with their lines, without comments and docstrings."""
+    """Yield names and strings, without comments and docstrings."""
     text = path.read_text(encoding="utf-8")
     prose: set[int] = set()
     for node in ast.walk(ast.parse(text)):
@@ -109,16 +109,16 @@ def code_of(path: Path) -> Iterator[tuple[int, str]]:
             yield token.start[0], token.string
 
 
-def test_no_vendor_is_named_outside_its_place() -> None:
-    """A new provider changes only these files."""
-    outside = [
+def test_no_vendor_is_named_outside_its_modules() -> None:
+    """A new provider needs only its own module and a line in the registry."""
+    found = [
         f"{path.relative_to(ROOT)}:{line}: {code}"
         for path in files(PRODUCT)
         if not str(path.relative_to(ROOT)).startswith(MAY_NAME_VENDORS)
         for line, code in code_of(path)
         if VENDOR.search(code)
     ]
-    assert outside == []
+    assert found == []
 
 
 @pytest.mark.parametrize("code", ["fal", '"fal-ai/flux"', "REPLICATE_URL", "fal_key"])
@@ -128,7 +128,7 @@ def test_vendor_is_recognised(code: str) -> None:
 
 
 def defined_activities() -> set[str]:
-    """Return the names of all activities in the source, also of unregistered ones."""
+    """Return the names of all @activity.defn in the source, registered or not."""
     pattern = re.compile(r'@activity\.defn\(name="([a-z_]+)"\)')
     return {
         name
@@ -176,7 +176,7 @@ def test_every_activity_is_registered_on_exactly_one_queue() -> None:
     assert sorted(handed) == sorted(defined_activities()) != []
 
 
-def test_every_queue_of_a_workflow_has_a_worker() -> None:
+def test_every_queue_of_a_workflow_has_its_activity() -> None:
     queues = registered()
     pattern = re.compile(r"(\w+Activities)\.(\w+),\s+\w+,\s+task_queue=(policies\.\w+)")
     uses = [
@@ -191,5 +191,5 @@ def test_every_queue_of_a_workflow_has_a_worker() -> None:
         name = getattr(getattr(dict(modules)[owner], method), "__temporal_activity_definition").name
         matching = [names for expression, names in queues.items() if expression.startswith(queue)]
         assert any(name in names for names in matching), (
-            f"{name} is ordered on {queue}, where nobody does it"
+            f"no worker of {queue} has the activity {name}"
         )

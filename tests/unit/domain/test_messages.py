@@ -1,4 +1,4 @@
-"""Messages in histories: every stored message stays readable."""
+"""Messages in histories: old messages stay readable."""
 
 import json
 from typing import Any
@@ -47,7 +47,7 @@ def _without_new(now: Any, golden: Any) -> Any:
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_message_of_newer_code_decodes_in_this_code(name: str) -> None:
-    """Unknown fields are ignored, because two versions run during a deployment."""
+    """Unknown fields are ignored, because two versions run at once during a deployment."""
     newer = encoded(MESSAGES[name]) | {"added_later": {"a": 1}}
     assert decoded(json.dumps(newer).encode(), MESSAGES[name]) == MESSAGES[name]
 

@@ -1,4 +1,4 @@
-"""The transition tables: total, with every state reachable and ended states final."""
+"""The move tables: total, with every state reachable and end states final."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -32,7 +32,7 @@ def test_moves_are_total_and_reach_every_state(moves: Moves, start: StrEnum) -> 
 
 
 @pytest.mark.parametrize("state", JobState)
-def test_ended_job_has_no_transition(state: JobState) -> None:
+def test_job_that_has_ended_never_moves_again(state: JobState) -> None:
     assert state.ended is (not JOB_MOVES[state])
 
 
@@ -43,17 +43,17 @@ def test_job_can_end_from_every_open_state(state: JobState) -> None:
 
 
 def test_job_is_sent_only_from_waiting() -> None:
-    """An unknown send must be confirmed as absent before the job is sent again."""
+    """An unknown send is repeated only after the job was found absent at the provider."""
     into_submitting = {state for state, to in JOB_MOVES.items() if JobState.SUBMITTING in to}
     assert into_submitting == {JobState.WAITING}
 
 
-def test_unknown_job_cannot_become_cancelled() -> None:
+def test_job_of_unknown_fate_is_never_marked_cancelled() -> None:
     assert JobState.CANCELLED not in JOB_MOVES[JobState.UNKNOWN] | JOB_MOVES[JobState.SUBMITTING]
 
 
 @pytest.mark.parametrize("status", ExecutionStatus)
-def test_ended_execution_changes_only_by_a_retry(status: ExecutionStatus) -> None:
+def test_ended_execution_is_reopened_only_by_a_retry(status: ExecutionStatus) -> None:
     assert not status.ended or EXECUTION_MOVES[status] <= {ExecutionStatus.QUEUED}
 
 

@@ -1,4 +1,4 @@
-"""Logs: one line per event, also from libraries, without secrets."""
+"""Logs: one line per event from any library, without secrets."""
 
 import asyncio
 import json
@@ -88,7 +88,7 @@ def test_log_below_the_level_is_silent(lines: ReadLines) -> None:
 @pytest.mark.parametrize(
     "name", ["uvicorn.error", "temporalio.core", "httpx", "asyncpg", "anything"]
 )
-def test_log_of_a_library_has_the_same_format(name: str, lines: ReadLines) -> None:
+def test_log_of_a_library_has_the_standard_format(name: str, lines: ReadLines) -> None:
     configure_logging()
     logging.getLogger(name).warning(
         "pool of %s is %d full", "db", 3, extra={"color_message": "x", "note": "extra"}
@@ -104,7 +104,7 @@ def test_log_of_a_library_has_the_same_format(name: str, lines: ReadLines) -> No
     assert line["time"].endswith("Z")
 
 
-def test_log_entry_is_always_one_line(lines: ReadLines) -> None:
+def test_log_event_is_always_one_line(lines: ReadLines) -> None:
     configure_logging()
     get_logger("jobs").info(
         "two\nlines",
@@ -159,8 +159,8 @@ def test_log_of_an_exception_has_its_trace_without_secrets(lines: ReadLines) -> 
         assert "planted" not in json.dumps(line)
 
 
-def test_uncaught_error_is_logged_as_one_line(tmp_path: Path) -> None:
-    """In a real process, the last output is one redacted JSON line and the exit code is 1."""
+def test_uncaught_error_is_logged_in_one_line(tmp_path: Path) -> None:
+    """In a real process: the last output is a redacted JSON line and the exit code is 1."""
     program = (
         "from core.platform.observability.logging import configure_logging\n"
         "configure_logging()\n"
@@ -244,7 +244,7 @@ def test_log_for_a_terminal_is_text_without_secrets(capsys: pytest.CaptureFixtur
         (f"data:image/png;base64,{'A' * 200}", "data:image/png;base64,[cut]"),
     ],
 )
-def test_redactor_removes_secrets_by_form(text: str, expected: str | None) -> None:
+def test_redactor_blanks_secrets_by_form(text: str, expected: str | None) -> None:
     redacted = Redactor().text(text)
     if expected is not None:
         assert redacted == expected
@@ -271,7 +271,7 @@ def test_redactor_keeps_other_text(text: str) -> None:
     assert Redactor().text(text) == text
 
 
-def test_redactor_removes_values_by_name_at_any_depth() -> None:
+def test_redactor_blanks_by_name_at_any_depth() -> None:
     fields: dict[object, object] = {
         "headers": {"X-Api-Key": "planted", "Authorization": b"planted", "accept": "json"},
         "calls": [{"callback_token": "planted"}, ("whsec_plantedplanted", 3)],
@@ -290,7 +290,7 @@ def test_redactor_removes_values_by_name_at_any_depth() -> None:
     assert redacted["url"] == "https://h/x?sig=[redacted]"
 
 
-def test_redactor_limits_recursive_and_huge_values() -> None:
+def test_redactor_handles_cyclic_and_huge_values() -> None:
     loop: list[object] = []
     loop.append(loop)
     assert "planted" not in str(Redactor().value([loop, "whsec_plantedplanted"]))
@@ -302,7 +302,7 @@ def test_redactor_limits_recursive_and_huge_values() -> None:
     st.text(max_size=40),
     st.text(max_size=40),
 )
-def test_redactor_removes_exact_secrets(secret: str, before: str, after: str) -> None:
+def test_redactor_blanks_exact_secrets_anywhere(secret: str, before: str, after: str) -> None:
     assume(secret not in "[redacted]")
     assert secret not in Redactor([secret]).text(before + secret + after)
 
@@ -364,7 +364,7 @@ async def test_access_log_has_route_and_status_but_no_token(lines: ReadLines) ->
 @pytest.mark.parametrize(
     ("path", "expected"), [("/healthz", []), ("/nothing", [404]), ("/broken", [500])]
 )
-async def test_access_log_omits_only_successful_probes(
+async def test_access_log_is_quiet_about_healthy_probes_only(
     path: str, expected: list[int], lines: ReadLines
 ) -> None:
     configure_logging()
@@ -375,7 +375,7 @@ async def test_access_log_omits_only_successful_probes(
     ] == expected
 
 
-async def test_uvicorn_logs_in_the_same_format_without_access_lines(lines: ReadLines) -> None:
+async def test_uvicorn_logs_in_the_standard_format_without_access_lines(lines: ReadLines) -> None:
     configure_logging()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     server = uvicorn.Server(

@@ -1,4 +1,4 @@
-"""The settings of token issuers: complete or absent, with addresses that cannot be intercepted."""
+"""OIDC issuer settings: complete or absent, and only over HTTPS."""
 
 import pytest
 from pydantic import ValidationError
@@ -41,7 +41,7 @@ def test_oidc_issuer_is_kept_unchanged(issuer: str) -> None:
     ],
     ids=str,
 )
-def test_incomplete_or_untrusted_oidc_settings_are_refused(
+def test_incomplete_or_insecure_oidc_settings_are_rejected(
     settings: dict[str, str], named: str
 ) -> None:
     with pytest.raises(ValidationError) as refused:

@@ -1,4 +1,4 @@
-"""Deadlines: each fits into the one around it, so that a shutdown interrupts no paid call."""
+"""Deadlines nest, so that a shutdown does not interrupt a paid call."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def test_policies_deadlines_nest() -> None:
     create = policies.CREATE_CALL_SECONDS
     start_to_close = (
         policies.SUBMIT_START_TO_CLOSE.total_seconds() - policies.SLOT_WAIT_SECONDS
-    )  # a stop ends the wait
+    )  # a shutdown ends the wait
     graceful = policies.GRACEFUL_SHUTDOWN.total_seconds()
     send_within = policies.SEND_WITHIN_SECONDS
     assert send_within < create < start_to_close < graceful < policies.EXIT_SECONDS
@@ -25,11 +25,11 @@ def test_policies_transfer_ends_before_its_activity() -> None:
     assert policies.STORE_START_TO_CLOSE.total_seconds() > policies.TRANSFER_SECONDS
 
 
-def test_policies_stale_upload_age_exceeds_every_transfer() -> None:
+def test_policies_stale_upload_is_older_than_any_living_one() -> None:
     assert policies.STALE_UPLOAD > policies.STORE_START_TO_CLOSE
 
 
-def test_policies_webhook_attempts_last_three_days() -> None:
+def test_policies_webhooks_are_tried_for_three_days() -> None:
     assert len(policies.RETRY_DELAYS_SECONDS) >= 9
     assert sum(policies.RETRY_DELAYS_SECONDS) >= 72 * 3600
 

@@ -27,7 +27,7 @@ BODY = '{"test": 2432232314}'
 
 
 def test_signature_of_the_specification_s_example_is_exact() -> None:
-    """The test vector of the Standard Webhooks reference libraries."""
+    """The vector that Standard Webhooks publishes with its reference libraries."""
     signature = standard_webhooks_signature(
         SECRET, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, BODY.encode()
     )
@@ -38,7 +38,7 @@ def now() -> int:
     return int(datetime.now(UTC).timestamp())
 
 
-def test_headers_are_accepted_by_the_official_package() -> None:
+def test_headers_are_accepted_by_official_package() -> None:
     headers = signature_headers(SECRET, "evt_1", now(), BODY.encode())
     assert Webhook(SECRET).verify(BODY, headers) == {"test": 2432232314}
     with pytest.raises(WebhookVerificationError):
@@ -48,13 +48,13 @@ def test_headers_are_accepted_by_the_official_package() -> None:
 
 
 @given(text=st.text(min_size=1).filter(lambda text: not text.startswith("whsec_")), body=st.text())
-def test_official_package_accepts_headers_of_any_text_secret(text: str, body: str) -> None:
+def test_headers_of_any_secret_are_accepted_by_official_package(text: str, body: str) -> None:
     headers = signature_headers(text, "evt_1", now(), body.encode())
     Webhook(text.encode()).verify(body, headers, json_parse=False)
 
 
-def test_headers_during_rotation_are_accepted_with_both_secrets() -> None:
-    """The plain signature of the body uses the new secret."""
+def test_headers_while_a_secret_is_replaced_are_accepted_with_both() -> None:
+    """And the plain signature of the body is the new one's."""
     new = "whsec_" + base64.b64encode(bytes(32)).decode()
     headers = signature_headers(new, "evt_1", now(), BODY.encode(), previous=SECRET)
     for secret in (new, SECRET):
@@ -126,7 +126,7 @@ def sent(secret: str, change: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("secret", "change", "accepted"), CASES)
-def test_documented_python_verifier_accepts_only_valid_signatures(
+def test_documented_python_verifier_accepts_exactly_what_we_sign(
     secret: str, change: dict[str, str], accepted: bool
 ) -> None:
     names: dict[str, Any] = {}
@@ -139,7 +139,7 @@ def test_documented_python_verifier_accepts_only_valid_signatures(
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="there is no node on this machine")
 @pytest.mark.parametrize(("secret", "change", "accepted"), CASES)
-def test_documented_node_verifier_accepts_only_valid_signatures(
+def test_documented_node_verifier_accepts_exactly_what_we_sign(
     secret: str, change: dict[str, str], accepted: bool
 ) -> None:
     call = json.dumps([secret, sent(secret, change), BODY])
