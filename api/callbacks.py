@@ -33,8 +33,10 @@ router = APIRouter(tags=["callbacks"])
     ),
 )
 async def receive_callback(request: Request, provider: str, token: str) -> dict[str, Any]:
-    """For providers only. The path carries a token of this service, the body a signature of the
-    provider; both are verified. Repeating is safe.
+    """Receive a callback; only providers call this address.
+
+    The path contains a token of this service, and the body is signed by the provider. Both are
+    verified. Repeating is safe.
     """
     services = services_of(request)
     job_id, send_number = _verify_token(services, provider, token)

@@ -27,13 +27,13 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz", summary="Check liveness")
 async def healthz() -> Health:
-    """The process answers. No other system is contacted."""
+    """Return success if the process serves requests; no other system is contacted."""
     return Health()
 
 
 @router.get("/readyz", summary="Check readiness", responses=problems())
 async def readyz(request: Request) -> Readiness:
-    """PostgreSQL is reachable and has this version's migrations.
+    """Return success if PostgreSQL is reachable and has this version's migrations.
 
     Temporal may be unreachable: requests are accepted and start later.
     """

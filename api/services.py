@@ -30,11 +30,13 @@ from core.store.files.object_storage import ObjectStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """temporal: connects at its first call. public_base_url: URL of the API for others, without a
-    trailing slash.
+    """The clients and settings that requests share.
 
+    temporal: connects at its first call.
+    public_base_url: URL at which clients reach the API, without a trailing slash.
     files_are_public: stored files have permanent URLs on a CDN; otherwise URLs are signed and
-    expire. issuer: identity provider whose tokens are accepted in addition to API keys.
+    expire.
+    issuer: identity provider whose tokens are accepted in addition to API keys.
     """
 
     database: Database

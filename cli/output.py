@@ -29,9 +29,7 @@ class Shown:
 def show(
     data: object, as_json: bool, *, columns: Sequence[str] | None = None, code: int = 0
 ) -> Shown:
-    """Render the result of a command. columns: the fields of each row that its table has; default
-    all.
-    """
+    """Render the result of a command. columns: the fields that the table has; default: all."""
     text = _as_json(data) if as_json else _as_text(data, columns)
     return Shown(text, code)
 

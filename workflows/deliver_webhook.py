@@ -11,8 +11,9 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn(name="deliver_webhook")
 class DeliverWebhookWorkflow:
-    """One delivery of one event. A single activity makes all attempts, so pauses of days add no
-    history.
+    """One delivery of one event.
+
+    A single activity makes all attempts, so pauses of days add no history.
     """
 
     @workflow.run

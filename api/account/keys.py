@@ -67,8 +67,10 @@ class NewKeyRequest(RequestBody):
 
 
 class Key(ResponseBody):
-    """prefix: the characters after `tko_`. madeBy: the key id or token subject that created the
-    key; null: an operator did. lastUsedAt: to the minute.
+    """An API key, without its secret.
+
+    prefix: the characters after `tko_`. madeBy: the key id or token subject that created the key;
+    null: an operator did. lastUsedAt: to the minute.
     """
 
     id: str
@@ -111,8 +113,9 @@ class NewKey(ResponseBody):
 async def create_key(
     request: Request, response: Response, admin: Admin, body: NewKeyRequest
 ) -> NewKey:
-    """The key is shown once and works immediately. It stays valid when the key that created it is
-    revoked.
+    """Return a new key, which is shown once and works immediately.
+
+    It stays valid when the key that created it is revoked.
     """
     scopes = frozenset(body.scopes)
     if not scopes <= admin.scopes:
@@ -149,8 +152,9 @@ async def create_key(
 
 @router.get("/keys", summary="List API keys", responses=problems(FailureCode.UNAUTHENTICATED))
 async def read_keys(request: Request, user_id: AdminUser) -> KeyList:
-    """Valid keys first, then expired and revoked ones, each newest first, at most 200. Without
-    secrets.
+    """Return at most 200 keys, without secrets.
+
+    Valid keys come first, then expired and revoked keys, each newest first.
     """
     async with services_of(request).database.reading_as(user_id) as conn:
         return KeyList(data=[_key(entry) for entry in await list_api_keys(conn, user_id)])
@@ -177,8 +181,9 @@ def _key(entry: KeyEntry) -> Key:
     responses=problems(FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND),
 )
 async def revoke_key(request: Request, admin: Admin, key_id: str) -> None:
-    """Every process rejects the key from its next request. A key may revoke itself. Repeating is
-    safe.
+    """Revoke a key; every process rejects its next request.
+
+    A key may revoke itself. Repeating is safe.
     """
     revoked_at = None
     if KEY_ID.fullmatch(key_id):

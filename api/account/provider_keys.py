@@ -1,6 +1,4 @@
-"""Routes of the account's own keys at providers: put, list, test, delete. No response contains a
-key.
-"""
+"""Routes of the account's own keys at providers, which no response contains."""
 
 from typing import Annotated, Final, Literal
 
@@ -53,10 +51,11 @@ class ProviderKeyRequest(RequestBody):
 
 
 class OwnProviderKey(ResponseBody):
-    """version: 1, 2, … of the account's keys at this provider. state: new purchases use the
-    `current` key. hint: its last four characters.
+    """A provider key of the account, without its secret.
 
-    A replaced or deleted key is listed until the last of its openJobs has ended; then it is erased.
+    version: 1, 2, … of the account's keys at this provider. state: new purchases use the `current`
+    key. hint: its last four characters. A replaced or deleted key is listed until the last of its
+    openJobs has ended; then it is erased.
     """
 
     id: str
@@ -105,7 +104,7 @@ class DeletedProviderKey(ResponseBody):
 async def put_provider_key(
     request: Request, user_id: AdminUser, provider: str, body: ProviderKeyRequest
 ) -> OwnProviderKey:
-    """New purchases use this key. Open jobs keep the key that they were bought with."""
+    """Use this key for new purchases; open jobs keep the key that they were bought with."""
     services = services_of(request)
     _check_provider(provider)
     async with services.database.as_user(user_id) as conn:
@@ -139,8 +138,9 @@ async def read_provider_keys(request: Request, user_id: AdminUser) -> OwnProvide
 async def test_provider_key(
     request: Request, user_id: AdminUser, provider: str
 ) -> TestedProviderKey:
-    """Sends a free read to the provider, for up to ten seconds. If the provider accepts the key,
-    jobs that were paused because it had refused the key continue.
+    """Send a free read request to the provider, for up to ten seconds.
+
+    If the provider accepts the key, jobs that were paused because it had refused the key continue.
     """
     services = services_of(request)
     _check_provider(provider)
@@ -181,8 +181,9 @@ async def _check_key(services: Services, provider: str, key: str) -> KeyTest:
 async def delete_provider_key(
     request: Request, user_id: AdminUser, provider: str
 ) -> DeletedProviderKey:
-    """No new purchase uses the key. It is erased at once, or when the last job that was bought with
-    it has ended.
+    """Exclude the key from new purchases, and erase it.
+
+    It is erased at once, or when the last job that was bought with it has ended.
     """
     services = services_of(request)
     _check_provider(provider)

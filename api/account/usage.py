@@ -78,8 +78,10 @@ class Threshold(ResponseBody):
 
 
 class MonthUsage(ResponseBody):
-    """A calendar month in UTC. Money belongs to the month in which it was held. byDay and byModel
-    add up to usd and videos. resetsAt: the start of the next month.
+    """The usage of a calendar month in UTC.
+
+    Money belongs to the month in which it was held. byDay and byModel add up to usd and videos.
+    resetsAt: the start of the next month.
     """
 
     month: str

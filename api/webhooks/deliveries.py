@@ -69,8 +69,9 @@ router = APIRouter(prefix="/api", tags=["webhooks"], route_class=StrictJsonRoute
 async def read_webhooks(
     request: Request, user_id: CurrentUser, query: Annotated[WebhookQuery, Query()]
 ) -> WebhookList:
-    """Newest first. Follow `nextCursor` with the same filters; new webhooks do not shift the
-    pages.
+    """Return a page of webhooks, newest first.
+
+    Follow `nextCursor` with the same filters; new webhooks do not shift the pages.
     """
     before = decode_place(query.cursor) if query.cursor is not None else None
     async with services_of(request).database.reading_as(user_id) as conn:
@@ -119,7 +120,7 @@ async def _check_endpoint(conn: Connection, user_id: UserId, text: str | None) -
     responses=problems(FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND),
 )
 async def read_webhook(request: Request, user_id: CurrentUser, event_id: str) -> WebhookDetail:
-    """The body and every attempt, from one snapshot."""
+    """Return the body and every attempt, from one snapshot."""
     async with services_of(request).database.reading_as(user_id) as conn:
         entry, body = await _find(conn, user_id, event_id)
         attempts = await list_attempts(conn, entry.event_id)
@@ -149,8 +150,9 @@ async def read_webhook(request: Request, user_id: CurrentUser, event_id: str) ->
     ),
 )
 async def resend_webhooks(request: Request, user_id: AdminUser, body: ResendRequest) -> Resent:
-    """Resends the webhooks of a time range, oldest first, at most a thousand per request. Each
-    keeps its id and body and starts a new schedule of attempts.
+    """Resend the webhooks of a time range, oldest first, at most a thousand per request.
+
+    Each keeps its id and body and starts a new schedule of attempts.
     """
     if body.to <= body.from_:
         raise invalid_field("to", "must be later than from")
@@ -185,8 +187,9 @@ async def resend_webhooks(request: Request, user_id: AdminUser, body: ResendRequ
     ),
 )
 async def resend_webhook(request: Request, user_id: AdminUser, event_id: str) -> LoggedWebhook:
-    """Keeps the id and body and starts a new schedule of attempts. A delivery in progress stops
-    before its next attempt.
+    """Start a new schedule of attempts with the same id and body.
+
+    A delivery in progress stops before its next attempt.
     """
     services = services_of(request)
     async with services.database.as_user(user_id) as conn:
@@ -208,8 +211,9 @@ def endpoint_closed(reason: FailedReason | None) -> ProblemError:
 
 
 async def start_resend(services: Services, order: DeliveryOrder) -> LoggedWebhook:
-    """Start a committed delivery and return its log entry. If Temporal is unreachable, the
-    reconciler starts the delivery later.
+    """Start a committed delivery and return its log entry.
+
+    If Temporal is unreachable, the reconciler starts the delivery later.
     """
     try:
         async with asyncio.timeout(START_RPC_TIMEOUT.total_seconds()):
@@ -236,8 +240,9 @@ async def rotate_account_secret(
     user_id: AdminUser,
     body: RotateSecretRequest = DEFAULT_ROTATION,
 ) -> RotatedSecret:
-    """The new secret is shown once and signs immediately. Until `previousUntil` the previous secret
-    also signs.
+    """Return a new secret, which is shown once and signs immediately.
+
+    Until `previousUntil` the previous secret also signs.
     """
     services = services_of(request)
     overlap = timedelta(hours=body.overlap_hours)
@@ -251,8 +256,9 @@ async def rotate_account_secret(
 
 
 async def _find(conn: Connection, user_id: UserId, event_id: str) -> tuple[LogEntry, bytes]:
-    """Return the log entry and the body. Raise ProblemError if the webhook is unknown or another
-    user's.
+    """Return the log entry and the body.
+
+    Raise ProblemError if the webhook is unknown or another user's.
     """
     if EVENT_ID.fullmatch(event_id):
         webhook = await find_webhook(conn, user_id, EventId(event_id))

@@ -52,8 +52,9 @@ router = APIRouter(prefix="/api", tags=["endpoints"], route_class=StrictJsonRout
 async def create_endpoint(
     request: Request, user_id: AdminUser, body: NewEndpointRequest
 ) -> Endpoint:
-    """A `webhook` in a request also creates an endpoint. Create it here first to give it a
-    description or a secret.
+    """Create an endpoint with an optional description and secret.
+
+    A `webhook` in a request also creates an endpoint, without either.
     """
     services = services_of(request)
     check_webhook_url(services.outbound, "url", body.url)
@@ -84,8 +85,9 @@ async def create_endpoint(
 async def read_endpoints(
     request: Request, user_id: CurrentUser, query: Annotated[EndpointQuery, Query()]
 ) -> EndpointList:
-    """Newest first. Includes endpoints that the `webhook` of a request created. Follow
-    `nextCursor`.
+    """Return a page of endpoints, newest first.
+
+    They include endpoints that the `webhook` of a request created. Follow `nextCursor`.
     """
     before = decode_endpoint_cursor(query.cursor) if query.cursor is not None else None
     async with services_of(request).database.reading_as(user_id) as conn:
@@ -116,7 +118,7 @@ async def read_endpoint(request: Request, user_id: CurrentUser, endpoint_id: str
 async def change_endpoint(
     request: Request, user_id: AdminUser, endpoint_id: str, body: ChangeEndpointRequest
 ) -> Endpoint:
-    """New requests use the new default endpoint; earlier requests keep theirs."""
+    """Change the given fields; a new default endpoint applies to new requests only."""
     async with services_of(request).database.as_user(user_id) as conn:
         endpoint = await _find(conn, user_id, endpoint_id)
         if body.description is not None:
@@ -142,8 +144,10 @@ async def rotate_secret(
     endpoint_id: str,
     body: RotateSecretRequest = DEFAULT_ROTATION,
 ) -> RotatedSecret:
-    """The new secret is shown once. An endpoint's first secret replaces the account's. Until
-    `previousUntil` the previous secret also signs.
+    """Return a new secret, which is shown once.
+
+    An endpoint's first secret replaces the account's. Until `previousUntil` the previous secret
+    also signs.
     """
     services = services_of(request)
     overlap = timedelta(hours=body.overlap_hours)
@@ -180,8 +184,9 @@ async def disable_endpoint(request: Request, user_id: AdminUser, endpoint_id: st
     responses=problems(*_ONE_ENDPOINT),
 )
 async def enable_endpoint(request: Request, user_id: AdminUser, endpoint_id: str) -> Endpoint:
-    """Also enables an endpoint that was disabled automatically. `POST /api/webhooks/resend` resends
-    what failed meanwhile. Repeating is safe.
+    """Enable an endpoint, also one that was disabled automatically.
+
+    `POST /api/webhooks/resend` resends the webhooks that failed meanwhile. Repeating is safe.
     """
     return await _switch(request, user_id, endpoint_id, disabled=False)
 
@@ -215,8 +220,9 @@ async def test_endpoint(request: Request, user_id: AdminUser, endpoint_id: str) 
     responses=problems(*_ONE_ENDPOINT),
 )
 async def delete_endpoint(request: Request, user_id: AdminUser, endpoint_id: str) -> Response:
-    """Its secrets are erased and its pending webhooks fail. Its delivery log is kept. A request
-    with the same `webhook` creates a new endpoint.
+    """Erase the endpoint's secrets, fail its pending webhooks, and keep its delivery log.
+
+    A request with the same `webhook` creates a new endpoint.
     """
     async with services_of(request).database.as_user(user_id) as conn:
         endpoint = await _find(conn, user_id, endpoint_id)

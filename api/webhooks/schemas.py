@@ -117,10 +117,10 @@ class ResendRequest(RequestBody):
 
 
 class Endpoint(ResponseBody):
-    """default: receives account events, and the events of requests without a webhook. ownSecret:
-    false if the account's secret signs. previousSecretUntil: until then the previous secret also
-    signs.
+    """An endpoint that receives webhooks.
 
+    default: receives account events, and the events of requests without a webhook. ownSecret: false
+    if the account's secret signs. previousSecretUntil: until then the previous secret also signs.
     failingSince: every attempt since then failed. lastSuccessAt: to the minute. disabledReason:
     user (by request), gone (the endpoint returned 410), failing (only failures for days).
     """
@@ -153,8 +153,10 @@ class EndpointQuery(QueryParameters):
 
 
 class RotatedSecret(ResponseBody):
-    """secret: the new secret, which no other response contains. previousUntil: until then the
-    previous secret also signs; null: it does not.
+    """A new signing secret.
+
+    secret: no other response contains it. previousUntil: until then the previous secret also signs;
+    null: it does not.
     """
 
     secret: Annotated[str, Field(repr=False)]
@@ -162,9 +164,9 @@ class RotatedSecret(ResponseBody):
 
 
 class LoggedWebhook(ResponseBody):
-    """An event for an endpoint. sequence: 1, 2, … among the events of its execution. delivery: 1,
-    plus one for each resend.
+    """An event for an endpoint.
 
+    sequence: 1, 2, … among the events of its execution. delivery: 1, plus one for each resend.
     executionId, generation, sequence: null for events about the account or an endpoint.
     failedReason: why attempts have stopped. attempts: of all deliveries together.
     """
@@ -188,8 +190,10 @@ class LoggedWebhook(ResponseBody):
 
 
 class Attempt(ResponseBody):
-    """One attempt. durationMs: null while it runs, or if its process was lost. error: null on
-    success. responseExcerpt: the beginning of the response body.
+    """One attempt.
+
+    durationMs: null while it runs, or if its process was lost. error: null on success.
+    responseExcerpt: the beginning of the response body.
     """
 
     delivery: int
@@ -225,8 +229,10 @@ class WebhookQuery(QueryParameters):
 
 
 class Resent(ResponseBody):
-    """resent: webhooks whose delivery starts within half a minute. skipped: webhooks whose endpoint
-    is disabled or deleted. nextCursor: repeat the request with it as `cursor`; null: all done.
+    """The result of a page of resends.
+
+    resent: webhooks whose delivery starts within half a minute. skipped: webhooks whose endpoint is
+    disabled or deleted. nextCursor: repeat the request with it as `cursor`; null: all done.
     """
 
     resent: int

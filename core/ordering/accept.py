@@ -43,8 +43,10 @@ class VideoOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedExecution:
-    """A committed order. has_slot: it may run at once; otherwise it is started when another
-    execution of the user has ended.
+    """A committed order.
+
+    has_slot: it may run at once; otherwise it is started when another execution of the user has
+    ended.
     """
 
     order: ExecutionOrder

@@ -19,11 +19,11 @@ MIN_RETRY_SECONDS: Final = 5
 
 
 async def check_breakers(conn: Connection, user_id: UserId, providers: Iterable[str]) -> None:
-    """Check the breaker of each key that the order would be bought with: the user's own key at a
-    provider, else the service's.
+    """Check the breaker of each key that the order would use.
 
-    An open breaker admits one order in each of its pauses, so that some order tries whether the
-    provider accepts again. Call in the transaction that accepts, before it locks any row.
+    That is the user's own key at a provider, else the service's. An open breaker admits one order
+    in each of its pauses, so that some order tries whether the provider accepts again. Call in the
+    transaction that accepts, before it locks any row.
     Raises ProviderNotAcceptingError, UserKeyRefusedError.
     """
     own_keys = await list_current(conn, user_id)

@@ -51,9 +51,7 @@ def models_for_step(catalogue: Providers, kind: StepKind) -> tuple[tuple[Provide
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """The parameters that a request gets where it names none. None: the model takes no such
-    parameter.
-    """
+    """The default parameters of requests. None: the model has no such parameter."""
 
     duration_seconds: int | None
     resolution: str | None

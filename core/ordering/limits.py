@@ -36,8 +36,10 @@ class LimitReachedError(Exception):
 async def explain_limit(
     services: OrderingServices, user_id: UserId, reached: LimitReachedError
 ) -> OrderingError:
-    """Return the error for the caller. Call after the rollback: the accepting transaction holds
-    locks on rows that other users' orders wait for.
+    """Return the error for the caller.
+
+    Call after the rollback: the accepting transaction holds locks on rows that other users' orders
+    wait for.
     """
     error, needed = reached.error, reached.needed_nano_usd
     if isinstance(error, OpenLimitReachedError):

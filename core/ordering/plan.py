@@ -205,9 +205,7 @@ def _new_step(
 
 
 def pricing_inputs(model: Model, parameters: Parameters) -> ModelInputs:
-    """Return the inputs of the job as it will be sent, without the image's address, which no price
-    depends on.
-    """
+    """Return the job's inputs as sent, without the image's address: no price depends on it."""
     return ModelInputs(
         prompt=parameters.prompt,
         duration_seconds=parameters.duration_seconds or model.default_duration_seconds,

@@ -99,8 +99,9 @@ async def signal_cancel(
 
 
 async def start_delivery(client: Client, order: DeliveryOrder) -> bool:
-    """Start the delivery of a webhook, or find it running. False: it was started before and has
-    closed.
+    """Start the delivery of a webhook, or find it running.
+
+    Return False if it was started before and has closed.
     """
     workflow_id = delivery_workflow_id(order)
     try:

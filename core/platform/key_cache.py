@@ -18,11 +18,13 @@ class KeysUnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheLimits:
-    """max_age_seconds: older keys are not used. refresh_after_seconds: older keys are used and
-    fetched again in the background.
+    """The limits of a cache.
 
+    max_age_seconds: older keys are not used.
+    refresh_after_seconds: older keys are used and fetched again in the background.
     pause_seconds: least time between two fetches, because a forged signature or an invented key id
-    must not cause a fetch each. first_pause_seconds: the same while no keys are known.
+    must not cause a fetch each.
+    first_pause_seconds: the same while the cache is empty.
     """
 
     max_age_seconds: float
@@ -32,7 +34,7 @@ class CacheLimits:
 
 
 class KeyCache(Generic[K]):
-    """fetch: raises KeysUnavailableError."""
+    """A cache of the keys that `fetch` returns; `fetch` may raise KeysUnavailableError."""
 
     def __init__(
         self, fetch: FetchedBy[K], limits: CacheLimits, *, clock: Clock = time.monotonic

@@ -1,6 +1,4 @@
-"""Addresses as strings: what a setting may hold, and whether a provider can call us back. Nothing
-is resolved.
-"""
+"""Checks of URLs as text, without name resolution: settings, webhooks, callback addresses."""
 
 import re
 from ipaddress import ip_address
@@ -14,12 +12,13 @@ Reach = Literal["loopback", "private", "public"]
 
 
 def checked_url(value: str) -> str:
-    """An http(s) address with a host and no user, query or fragment; without slashes at the end.
-    Else ValueError.
+    """Return an http(s) address without its trailing slashes.
+
+    Raise ValueError unless it has a host and no user, query or fragment.
     """
     try:
         parts = urlsplit(value)
-        _ = parts.port  # raises where it is not a number up to 65535
+        _ = parts.port  # raises if it is not a number up to 65535
     except ValueError:
         raise ValueError("not a URL") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -30,9 +29,7 @@ def checked_url(value: str) -> str:
 
 
 def checked_origin(value: str) -> str:
-    """What a browser names as the origin of a page: an http(s) address without a path. Else
-    ValueError.
-    """
+    """Return the origin of a page as browsers send it. Raise ValueError if it has a path."""
     checked = checked_url(value)
     if urlsplit(checked).path:
         raise ValueError("must have no path")
@@ -40,7 +37,7 @@ def checked_origin(value: str) -> str:
 
 
 def webhook_url(value: str) -> str:
-    """An address that a user may have webhooks sent to, unchanged. Else ValueError."""
+    """Return a valid webhook address unchanged. Raise ValueError for any other text."""
     try:
         parts = urlsplit(value)
         port, host = parts.port, httpx.URL(value).host
@@ -53,21 +50,19 @@ def webhook_url(value: str) -> str:
     if port == 0 or re.search(r"[\s\\\x00-\x1f\x7f]", value):
         raise ValueError("is not a URL")
     if len(value) > MAX_URL_CHARS:
-        raise ValueError(f"must not pass {MAX_URL_CHARS} characters")
+        raise ValueError(f"must have at most {MAX_URL_CHARS} characters")
     return value
 
 
 def url_host_port(host: str, port: int) -> str:
-    """host:port for a URL; an address that means "all interfaces" becomes this
-    machine's loopback.
-    """
+    """Return host:port for a URL; the address of all interfaces becomes the loopback address."""
     if host in ("0.0.0.0", "::", ""):  # noqa: S104 - recognised here, not bound
         host = "127.0.0.1"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def reach(url: str) -> Reach:
-    """From where a URL can be reached, by its host's spelling alone.
+    """Return from where a URL can be reached, judged by the text of its host.
 
     A name without a dot (a service of a compose file) and the usual internal suffixes are private.
     """
@@ -85,11 +80,11 @@ def reach(url: str) -> Reach:
 
 
 def callback_base_url(public_url: str, provider_base_url: str) -> str | None:
-    """The address a provider may be given for callbacks, or None where it could not reach it: then
-    polling does it.
+    """Return the address for a provider's callbacks, or None if the provider cannot reach it.
 
-    A real provider needs public https. One on this machine (the sandbox) reaches whatever we reach;
-    one on a private network everything but our loopback.
+    Without callbacks, jobs are polled. A provider on the internet needs a public https address. A
+    provider on this machine (the sandbox) reaches every address, and one on a private network
+    reaches every address except our loopback.
     """
     provider, ours = reach(provider_base_url), reach(public_url)
     if provider == "loopback":
@@ -100,10 +95,10 @@ def callback_base_url(public_url: str, provider_base_url: str) -> str | None:
 
 
 def callback_note(provider: str, public_url: str, provider_base_url: str) -> str:
-    """One sentence for the start log: will this provider call back, and if not, why."""
+    """Return a sentence for the start log: whether this provider sends callbacks, or why not."""
     if callback_base_url(public_url, provider_base_url):
-        return f"{provider} announces finished jobs by callback to {public_url}; polling is the backstop."
+        return f"{provider} reports finished jobs to {public_url} by callback, alongside polling."
     return (
-        f"{provider} cannot reach {public_url} (that takes a public https address in PUBLIC_URL): "
-        "callbacks are not asked for, finished jobs are found by polling."
+        f"{provider} cannot reach {public_url}, so its jobs are tracked by polling only. "
+        "Callbacks require a public https address in PUBLIC_URL."
     )

@@ -45,7 +45,7 @@ async def test_account_webhook_address_is_set_and_removed(fresh_database: FreshD
         ("account.example", 2, "http:// or https://"),
         ("https://ada:secret@account.example/", 2, "no user or password"),
         ("https://account.example/a b", 2, "is not a URL"),
-        (f"https://account.example/{'a' * 2048}", 2, "must not pass 2048 characters"),
+        (f"https://account.example/{'a' * 2048}", 2, "must have at most 2048 characters"),
         (URL, 1, "no user usr_none"),
     ],
 )

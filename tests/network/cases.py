@@ -1,15 +1,13 @@
-"""What is tried inside the namespace. Shared by the script there and the test here: equal in every
-process.
-"""
+"""The tried addresses and names, shared by the script in the namespace and the test."""
 
 from typing import Final
 
 PUBLIC: Final = ("93.184.216.34", "2606:2800:21f::34")
 PRIVATE: Final = "10.0.0.5"
 UNROUTED: Final = "93.184.216.99"
-"""Public, and nobody has it."""
+"""Public, without a server."""
 PROXY: Final = ("10.9.9.9", "fd00::9")
-"""The egress proxy's addresses; it listens at the first."""
+"""Addresses of the egress proxy, which listens on the first."""
 
 FORBIDDEN: Final = (
     "127.0.0.1",
@@ -57,7 +55,7 @@ FORBIDDEN: Final = (
     "2606:2800:21f::5efe:10.0.0.5",
     "2606:2800:21f::200:5efe:10.0.0.5",
 )
-"""Every one has a web server in the namespace, and a plain client reaches it."""
+"""Each has a web server in the namespace, which a plain client reaches."""
 
 SPELLINGS: Final = (
     "0.0.0.0",
@@ -69,7 +67,7 @@ SPELLINGS: Final = (
     "localhost",
     "[::]",
 )
-"""Other ways to say this machine; most resolvers take them all."""
+"""Other spellings of the local machine, which most resolvers accept."""
 
 NAMES: Final = (
     "localhost",
@@ -79,13 +77,13 @@ NAMES: Final = (
     "printer.local",
     "ok.example.com.lan",
 )
-"""Names that are not even looked up."""
+"""Names that are never looked up."""
 
 PORTS: Final = (22, 8090)
 
 
 def name_of(address: str) -> str:
-    """A public name whose only address this is."""
+    """Return a public name that resolves to this address only."""
     return f"to-{address.replace(':', 'x').replace('.', '-')}.example.net"
 
 

@@ -1,5 +1,6 @@
-"""Run in a namespace of its own: tries what strangers may name, with the product as it is, and
-prints what happened.
+"""The script in its own namespace: calls user-supplied addresses with the unmodified product.
+
+The results are printed as JSON.
 """
 
 import asyncio
@@ -36,9 +37,8 @@ from tests.network.world import World, add_addresses
 
 Seen = dict[str, Any]
 HANGING = 100
-NO_TLS = ssl.SSLContext(
-    ssl.PROTOCOL_TLS_CLIENT
-)  # with no authority: making one with all of them takes its time
+# Without certificate authorities: loading all of them takes time.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 LISTED = OutboundRules(allowed_private_hosts=frozenset({(PRIVATE, 8090), ("files.corp", None)}))
 PROXIED = OutboundRules(egress_proxy_url="http://user:secret@proxy.corp.internal:3128")
 RECORDS: dict[str, list[list[str]]] = {
@@ -66,7 +66,7 @@ RECORDS: dict[str, list[list[str]]] = {
 
 
 class Trial:
-    """One process's rules, and what came of every try."""
+    """Calls under the given outbound rules."""
 
     def __init__(self, world: World, rules: OutboundRules) -> None:
         self._world = world
@@ -76,7 +76,7 @@ class Trial:
         self._downloads = self._outbound.client(tls=tls)
 
     async def post(self, url: str) -> Seen:
-        """A webhook's try: its error, and who was reached."""
+        """Send a webhook; return its error and the reached addresses."""
         before = len(self._world.hits)
         began = time.monotonic()
         answer: Answer = await post_webhook(url, {}, b"{}", self._http)
@@ -89,7 +89,7 @@ class Trial:
         }
 
     async def fetch(self, url: str) -> Seen:
-        """A provider's file: its failure, and who was reached."""
+        """Download a provider's file; return the error and the reached addresses."""
         before = len(self._world.hits)
         error = None
         try:
@@ -104,7 +104,7 @@ class Trial:
 
 
 async def control(world: World, url: str) -> list[str]:
-    """Who an ordinary client reaches."""
+    """Return the addresses that a plain client reaches."""
     before = len(world.hits)
     async with httpx.AsyncClient(trust_env=False, timeout=5, verify=NO_TLS) as client:
         try:
@@ -115,9 +115,7 @@ async def control(world: World, url: str) -> list[str]:
 
 
 async def hanging(trial: Trial, meanwhile: Callable[[], Awaitable[Seen]]) -> Seen:
-    """Many names whose server is silent, and in the midst of them one that is not, and all the
-    rest.
-    """
+    """Look up many names whose server is silent, and meanwhile run all other cases."""
     threads = len(os.listdir("/proc/self/task"))
     stuck = [
         asyncio.create_task(trial.post(f"http://hang{number}.example.com/"))
@@ -130,8 +128,8 @@ async def hanging(trial: Trial, meanwhile: Callable[[], Awaitable[Seen]]) -> See
     ended = await asyncio.gather(*stuck)
     seen["hanging"] = {
         "honest": honest,
-        "errors": sorted({str(one["error"]) for one in ended}),
-        "longest": max(one["seconds"] for one in ended),
+        "errors": sorted({str(item["error"]) for item in ended}),
+        "longest": max(item["seconds"] for item in ended),
         "more_threads": more_threads,
     }
     return seen

@@ -1,6 +1,4 @@
-"""A name server that says what it is told to: addresses, chains, another one each time, or nothing
-at all.
-"""
+"""A scripted name server: addresses, chains, changing answers, or no answer."""
 
 import asyncio
 import socket
@@ -15,11 +13,10 @@ TRUNCATED = "truncated"
 
 @dataclass(slots=True)
 class Names(asyncio.DatagramProtocol):
-    """records: of each name its answers in turn, the last one repeats; an answer is addresses, or a
-    name of its own.
+    """A name server with answers by name, used in turn; the last answer repeats.
 
-    An empty answer is never sent; TRUNCATED asks to come again by TCP, where nobody speaks. asked:
-    every question.
+    An answer is a list of addresses, or another name. An empty answer is never sent. TRUNCATED
+    requests a retry over TCP, where the server is silent. `asked` holds all questions.
     """
 
     records: dict[str, list[list[str]]]
@@ -32,9 +29,9 @@ class Names(asyncio.DatagramProtocol):
     async def serve(self, address: str) -> None:
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: self, local_addr=(address, 53))
-        self._silent = await asyncio.start_server(self._say_nothing, address, 53)
+        self._silent = await asyncio.start_server(self._stay_silent, address, 53)
 
-    def _say_nothing(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _stay_silent(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._waiting.append((reader, writer))
 
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - a datagram transport is what it gets
@@ -87,5 +84,5 @@ def _encoded(name: str) -> bytes:
 
 
 def _record(name: str, kind: int, content: bytes) -> bytes:
-    """It may be kept for no time at all."""
+    """Return a resource record with a TTL of 0."""
     return _encoded(name) + struct.pack(">HHIH", kind, 1, 0, len(content)) + content

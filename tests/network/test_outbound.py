@@ -1,5 +1,6 @@
-"""What a stranger may name is called at public addresses alone: the product, unmodified, in a
-network namespace with real servers at public and at forbidden addresses.
+"""User-supplied addresses are called only if they are public.
+
+The unmodified product runs in a network namespace with servers at public and forbidden addresses.
 """
 
 import asyncio
@@ -60,7 +61,7 @@ async def run(*command: str) -> tuple[int, str, str]:
 
 @pytest.fixture(scope="module")
 async def seen() -> Seen:
-    """Everything that was tried, once."""
+    """Run all cases once and return the results."""
     problem = "there is no `unshare`"
     if shutil.which("unshare") is not None:
         code, _, problem = await run(*UNSHARE, "true")
@@ -74,15 +75,15 @@ async def seen() -> Seen:
 
 
 def answers(address: str) -> str:
-    """Whose server a client reaches with this address."""
+    """Return the address of the server that a client reaches with this address."""
     parsed = ip_address(address)
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
     return str(mapped or parsed)
 
 
 @pytest.mark.parametrize("address", FORBIDDEN)
-def test_forbidden_address_is_reached_by_others_and_never_by_us(seen: Seen, address: str) -> None:
-    """As it stands in a URL and as what a name resolves to, for webhooks and for files."""
+def test_forbidden_address_is_never_reached(seen: Seen, address: str) -> None:
+    """As a literal and as a resolved name, for webhooks and files; a plain client reaches it."""
     assert seen[f"control {address}"] == [answers(address)]
     assert seen[f"control name {address}"] == [answers(address)]
     for how in ("literal", "name"):
@@ -99,7 +100,7 @@ def test_other_spellings_of_this_machine_are_refused(seen: Seen, host: str) -> N
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_internal_name_is_not_even_looked_up(seen: Seen, name: str) -> None:
+def test_internal_name_is_never_looked_up(seen: Seen, name: str) -> None:
     assert seen[f"forbidden name {name}"]["error"] == "address_refused"
     assert [asked for asked, _ in seen["asked"] if asked == name] == []
 
@@ -117,21 +118,19 @@ def test_other_ports_are_refused(seen: Seen, port: int) -> None:
     "case", ["ok", "hook", "chain", "first-dead", *(f"public {address}" for address in PUBLIC)]
 )
 def test_public_address_is_reached(seen: Seen, case: str) -> None:
-    """By name, through a chain of names, past a first address where nobody is, and as it stands."""
+    """By name, through a chain of names, past an unreachable first address, and as a literal."""
     assert (seen[case]["error"], seen[case]["status"]) == (None, 200)
     assert len(seen[case]["reached"]) == 1
     assert seen[case]["reached"][0] in PUBLIC
 
 
 @pytest.mark.parametrize("case", ["mixed", "mixed6", "bad-chain"])
-def test_one_forbidden_address_of_a_name_spoils_it(seen: Seen, case: str) -> None:
+def test_name_with_a_forbidden_address_is_refused(seen: Seen, case: str) -> None:
     assert (seen[case]["error"], seen[case]["reached"]) == ("address_refused", [])
 
 
-def test_rebinding_name_is_called_where_it_was_judged(seen: Seen) -> None:
-    """Public when it is asked first, this machine ever after: nothing is asked between the check
-    and the call.
-    """
+def test_rebinding_name_is_called_at_the_checked_address(seen: Seen) -> None:
+    """The name is public at first and local afterwards; no lookup is between check and call."""
     assert (seen["rebind"]["error"], seen["rebind"]["reached"]) == (None, [PUBLIC[0]])
     assert (seen["rebind again"]["error"], seen["rebind again"]["reached"]) == (
         "address_refused",
@@ -140,14 +139,14 @@ def test_rebinding_name_is_called_where_it_was_judged(seen: Seen) -> None:
     assert seen["control rebind"] == ["127.0.0.1"]
 
 
-def test_name_is_asked_for_once_and_not_in_our_own_domains(seen: Seen) -> None:
+def test_name_is_looked_up_once_without_search_domains(seen: Seen) -> None:
     asked = [(name, kind) for name, kind in seen["asked"] if name == "chain.example.com"]
     assert len(asked) == len({kind for _, kind in asked}) == 2
     posted = [name for name, _ in seen["asked"] if name.endswith("example.org")]
     assert [name for name in posted if name.startswith(("hook.", "none.", "chain."))] == []
 
 
-def test_names_that_hang_hold_up_nobody_else(seen: Seen) -> None:
+def test_hanging_lookups_do_not_delay_other_calls(seen: Seen) -> None:
     hanging = seen["hanging"]
     assert (hanging["honest"]["error"], hanging["honest"]["seconds"] < 1.0) == (None, True)
     assert hanging["errors"] == ["name_not_resolved"]
@@ -156,7 +155,7 @@ def test_names_that_hang_hold_up_nobody_else(seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("case", ["none", "truncated"])
-def test_name_without_an_answer_is_a_category(seen: Seen, case: str) -> None:
+def test_name_without_an_answer_has_an_error_category(seen: Seen, case: str) -> None:
     assert seen[case]["error"] == "name_not_resolved"
     assert seen[case]["seconds"] < 8.0
 
@@ -172,7 +171,7 @@ def test_redirect_is_not_followed_by_a_webhook(seen: Seen) -> None:
     assert len(seen["redirect"]["reached"]) == 1
 
 
-def test_redirect_of_a_file_is_judged_anew(seen: Seen) -> None:
+def test_redirect_of_a_file_is_checked_again(seen: Seen) -> None:
     assert (seen["file"]["error"], len(seen["file"]["reached"])) == (None, 1)
     assert (seen["file redirect"]["error"], len(seen["file redirect"]["reached"])) == (None, 2)
     for to in (
@@ -186,7 +185,7 @@ def test_redirect_of_a_file_is_judged_anew(seen: Seen) -> None:
         assert tried["reached"][0] in PUBLIC
 
 
-def test_listed_private_host_is_reached_and_nothing_beside_it(seen: Seen) -> None:
+def test_only_the_listed_private_host_is_reached(seen: Seen) -> None:
     assert (seen["listed"]["error"], seen["listed"]["reached"]) == (None, [PRIVATE])
     assert (seen["listed name"]["error"], seen["listed name"]["reached"]) == (None, [PRIVATE])
     for case in ("listed, other port", "listed, by another name"):

@@ -1,6 +1,4 @@
-"""A network of its own, in a namespace: public and forbidden addresses on the loopback, and servers
-on all of them.
-"""
+"""An isolated network: public and forbidden addresses on the loopback, each with servers."""
 
 import asyncio
 import contextlib
@@ -32,7 +30,7 @@ SEARCHED = "corp.example.org"
 
 @dataclass(slots=True)
 class Hit:
-    """A request that came in. to: the address it was made to; by: where it came from."""
+    """A received request: its target address, its source address and its path."""
 
     to: str
     by: str
@@ -41,8 +39,10 @@ class Hit:
 
 @dataclass(slots=True)
 class World:
-    """hits: what reached any web server. tunnels: what the egress proxy was asked for, with its
-    Authorization.
+    """The servers of the namespace.
+
+    hits: requests to any web server. tunnels: targets requested from the egress proxy, with their
+    credentials.
     """
 
     names: Names
@@ -53,7 +53,7 @@ class World:
 
     @classmethod
     async def make(cls, records: dict[str, list[list[str]]]) -> "World":
-        """In a fresh network and mount namespace, as its root, after `add_addresses`."""
+        """Start the servers, as root of a fresh network and mount namespace with its addresses."""
         folder = Path(tempfile.mkdtemp())
         resolv = folder / "resolv.conf"
         resolv.write_text(f"nameserver 127.0.0.1\nsearch {SEARCHED}\noptions ndots:5\n")
@@ -73,7 +73,7 @@ class World:
         return world
 
     async def _web(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """`/to/ADDRESS`: a redirect there. Else a short film."""
+        """Respond to `/to/ADDRESS` with a redirect there, else with a short video."""
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             path = head.split(" ")[1]
@@ -127,15 +127,13 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def _plain(address: str) -> object:
-    """One spelling; an IPv4 address in its IPv6 dress is the IPv4 one: that is who answers."""
+    """Return the canonical address; an IPv4-mapped IPv6 address becomes IPv4."""
     parsed = ip_address(address.partition("%")[0])
     return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def add_addresses() -> None:
-    """Every address that is spoken of, on the loopback. Not within a loop: netlink needs a plain
-    one.
-    """
+    """Add all addresses to the loopback. Call it outside an event loop: netlink runs its own."""
     with IPRoute() as opened:
         route: Any = opened  # its types are incomplete
         (index,) = route.link_lookup(ifname="lo")
@@ -147,7 +145,7 @@ def add_addresses() -> None:
 
 
 def make_authority(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS for this name, and the certificate of the authority that vouches for it."""
+    """Return a server's TLS context for this name, and its authority's certificate."""
     now = datetime.now(UTC)
 
     def certificate(subject: str, issuer: str) -> x509.CertificateBuilder:

@@ -17,7 +17,7 @@ def provider_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandb
 
 @pytest.fixture
 def sandbox(provider_sandbox: Sandbox) -> Sandbox:
-    """Emptied, and quick."""
+    """Return the session's sandbox, emptied and with short latencies."""
     provider_sandbox.reset()
     return provider_sandbox
 

@@ -16,10 +16,10 @@ HTML = {"content-type": "text/html"}
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """script: what the other side does; None: nobody is there.
+    """A case: a server's script and the address of the request. No script: no server listens.
 
-    address: where the request goes. {port}: the script's, {full}: one that takes no more
-    connections, {tls}: one with a certificate that nobody trusts. seconds: the whole of the call.
+    address: target of the request. {port}: the script's port, {full}: a port that takes no more
+    connections, {tls}: one with an untrusted certificate. seconds: time limit of the call.
     late: the time to send is over when it begins.
     """
 
@@ -34,9 +34,7 @@ def answer(status: int, body: object, headers: dict[str, str] | None = None) -> 
 
 
 def raw(*parts: bytes, pause: float = 0.0, reset: bool = False, seconds: float = 3.0) -> Case:
-    """The request is read, then these bytes are written, as they are, and the connection
-    is closed.
-    """
+    """Read the request, write these bytes unchanged and close the connection."""
 
     async def script(line: Line) -> None:
         await line.read()
@@ -50,19 +48,20 @@ def raw(*parts: bytes, pause: float = 0.0, reset: bool = False, seconds: float =
 
 
 def page(status: int, body: object, *, version: str = "1.1", length: int | None = None) -> bytes:
-    """An answer as bytes. length: what it says of its body; None: nothing, the end of the
-    connection is its end.
+    """Return a response as bytes.
+
+    length: its content-length header; None: no header, the body ends with the connection.
     """
     raw_body = body if isinstance(body, bytes) else json.dumps(body).encode()
-    said = "" if length is None else f"content-length: {length}\r\n"
+    length_header = "" if length is None else f"content-length: {length}\r\n"
     return (
-        f"HTTP/{version} {status} -\r\ncontent-type: application/json\r\n{said}\r\n".encode()
+        f"HTTP/{version} {status} -\r\ncontent-type: application/json\r\n{length_header}\r\n".encode()
         + raw_body
     )
 
 
 async def close_unread(_: Line) -> None:
-    """The connection is accepted and closed."""
+    """Close the accepted connection without reading."""
 
 
 async def reset_unread(line: Line) -> None:
@@ -105,7 +104,7 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
     return b"HTTP/1.1 200 -\r\ntransfer-encoding: chunked\r\n\r\n" + body + end
 
 
-# Nothing left, so that it is certain without any word of the provider's.
+# The request was not sent completely: the outcome is certain without a response.
 TRANSPORT: dict[str, tuple[Case, ...]] = {
     "name not known (DNS)": (Case(address="http://provider.invalid"),),
     "connection refused": (Case(),),

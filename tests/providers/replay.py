@@ -1,4 +1,4 @@
-"""Recordings: what a provider answered, and what that means in our words."""
+"""Recordings: a provider's responses and their expected interpretation."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -10,7 +10,7 @@ from tests.providers.wire import Line, Wire, serving
 
 FOLDER = Path(__file__).parent / "recordings"
 
-# Every vendor has these; what else it has depends on what it can say.
+# Required of every vendor; other recordings depend on the vendor's API.
 REQUIRED = frozenset(
     {"create_accepted", "create_unauthorized", "create_no_credit", "create_throttled", "create_invalid",
      "create_gateway_error", "status_running", "status_unknown", "status_completed", "status_failed",
@@ -34,37 +34,42 @@ def load(vendor: str, name: str) -> Recording:
 async def replaying(
     recording: Recording, sent: dict[str, Any] | None = None
 ) -> AsyncGenerator[Wire]:
-    """Answers each call with the next exchange recorded for it; `sent` fills the places that echo a
-    create call.
+    """Respond to each call with its next recorded exchange.
+
+    `sent` replaces the placeholders that echo a create call.
     """
     waiting = list(recording["exchanges"])
 
     async def script(line: Line) -> None:
         while True:
-            heard = await line.read()
-            asked = f"{heard.method} {heard.path}"
-            exchange = next((item for item in waiting if item["request"] == asked), None)
+            request = await line.read()
+            call = f"{request.method} {request.path}"
+            exchange = next((item for item in waiting if item["request"] == call), None)
             if exchange is None:
-                await line.answer(418, {"error": f"nothing recorded for {asked}"})
+                await line.answer(418, {"error": f"no exchange recorded for {call}"})
                 continue
             waiting.remove(exchange)
-            body = _filled(exchange["body"], wire.url, sent or {})
+            body = _with_placeholders_replaced(exchange["body"], wire.url, sent or {})
             raw = body.encode() if isinstance(body, str) else body
             await line.answer(exchange["status"], raw, exchange["headers"])
 
     async with serving(script) as wire:
         yield wire
-        assert not waiting, f"never asked for: {[item['request'] for item in waiting]}"
+        assert not waiting, f"exchanges not used: {[item['request'] for item in waiting]}"
 
 
-def _filled(value: Any, base_url: str, sent: dict[str, Any]) -> Any:
-    """{base} is where the replay listens; {sent}, {sent.input}: that body; {sent:prompt=x}: with
-    one value changed.
+def _with_placeholders_replaced(value: Any, base_url: str, sent: dict[str, Any]) -> Any:
+    """Return the value with its placeholders replaced.
+
+    {base}: address of the replay. {sent}, {sent.input}: the create call's body.
+    {sent:prompt=x}: the body with one value changed.
     """
     if isinstance(value, dict):
-        return {name: _filled(item, base_url, sent) for name, item in value.items()}  # pyright: ignore[reportUnknownVariableType]  # JSON
+        return {
+            name: _with_placeholders_replaced(item, base_url, sent) for name, item in value.items()
+        }  # pyright: ignore[reportUnknownVariableType]  # JSON
     if isinstance(value, list):
-        return [_filled(item, base_url, sent) for item in value]  # pyright: ignore[reportUnknownVariableType]  # JSON
+        return [_with_placeholders_replaced(item, base_url, sent) for item in value]  # pyright: ignore[reportUnknownVariableType]  # JSON
     if not isinstance(value, str):
         return value
     if not value.startswith("{sent"):

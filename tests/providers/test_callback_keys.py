@@ -1,6 +1,4 @@
-"""Keys of callbacks: kept a day, renewed when they do not fit, and never fetched once
-per forgery.
-"""
+"""Callback keys: cached for a day, renewed on a mismatch, with a limited fetch rate."""
 
 import asyncio
 
@@ -16,7 +14,7 @@ from core.providers.port import CallbackUnverifiableError, ProviderUnavailableEr
 
 
 class Source:
-    """The provider's side: the key it has now, or none; and a clock."""
+    """A provider's current key, or none, and a clock."""
 
     def __init__(self) -> None:
         self.key: str | None = "first"
@@ -52,7 +50,7 @@ async def test_keys_are_renewed_after_a_day() -> None:
     assert source.fetches == 2
 
 
-async def test_changed_key_is_fetched_when_the_old_does_not_fit() -> None:
+async def test_changed_key_is_fetched_on_a_mismatch() -> None:
     source = Source()
     await source.accepts("first")
     source.key, source.now = "second", LIMITS.pause_seconds
@@ -60,7 +58,7 @@ async def test_changed_key_is_fetched_when_the_old_does_not_fit() -> None:
     assert source.fetches == 2
 
 
-async def test_forgeries_fetch_once_a_pause() -> None:
+async def test_forgeries_cause_at_most_one_fetch_per_pause() -> None:
     source = Source()
     for _ in range(50):
         assert not await source.accepts("forged")
@@ -70,7 +68,7 @@ async def test_forgeries_fetch_once_a_pause() -> None:
     assert source.fetches == 2
 
 
-async def test_outage_is_unverifiable_and_asked_about_once_a_pause() -> None:
+async def test_outage_is_unverifiable_with_one_fetch_per_pause() -> None:
     source = Source()
     source.key = None
     for _ in range(10):
@@ -81,7 +79,7 @@ async def test_outage_is_unverifiable_and_asked_about_once_a_pause() -> None:
     assert await source.accepts("first")
 
 
-async def test_outage_does_not_hurt_who_has_the_key() -> None:
+async def test_outage_does_not_affect_cached_keys() -> None:
     source = Source()
     await source.accepts("first")
     source.key, source.now = None, LIMITS.pause_seconds
@@ -100,5 +98,5 @@ def test_unusable_keys_are_skipped(jwks: object) -> None:
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_%%%", "MDEy", "whsec_é"])
-def test_unusable_secret_is_none(secret: str) -> None:
+def test_unusable_secret_is_rejected(secret: str) -> None:
     assert standard_webhooks_key(secret) is None

@@ -1,6 +1,4 @@
-"""What holds for every model of every provider: what is sent, what it costs, and that no secret
-gets out.
-"""
+"""Properties of every model of every provider: requests, prices and secrecy of keys."""
 
 import ast
 import json
@@ -45,7 +43,7 @@ async def every_model() -> list[tuple[Provider, Model]]:
         return [pair for kind in StepKind for pair in providers.models(kind)]
 
 
-async def test_every_parameter_a_model_claims_changes_the_body() -> None:
+async def test_every_declared_parameter_changes_the_request_body() -> None:
     for provider, model in await every_model():
         bodies = [
             repr(
@@ -57,11 +55,9 @@ async def test_every_parameter_a_model_claims_changes_the_body() -> None:
 
 
 def changes_of(model: Model) -> list[tuple[bool | None, dict[str, object]]]:
-    """Each value that a model claims to take and that is not its default; and whether a picture
-    goes with it.
-    """
+    """Return each accepted value that is not the default, and whether it needs a picture."""
     limits = model.limits
-    # A picture brings its own shape, unless the model insists on one.
+    # A picture has its own shape, unless the model requires a shape.
     fields = (
         (None, "prompt", ("another",), None),
         (None, "duration_seconds", limits.durations_seconds, model.default_duration_seconds),
@@ -83,7 +79,7 @@ def changes_of(model: Model) -> list[tuple[bool | None, dict[str, object]]]:
     ]
 
 
-async def test_defaults_are_sent_as_if_they_were_asked_for() -> None:
+async def test_defaults_are_sent_like_explicit_values() -> None:
     for provider, model in await every_model():
         image = model.limits.needs_image
         asked = full_inputs(model, image=image)
@@ -94,7 +90,7 @@ async def test_defaults_are_sent_as_if_they_were_asked_for() -> None:
         )
 
 
-async def test_what_a_model_does_not_take_is_refused() -> None:
+async def test_unsupported_inputs_are_rejected() -> None:
     for provider, model in await every_model():
         wrong: list[dict[str, object]] = [
             {"duration_seconds": 31},
@@ -110,7 +106,7 @@ async def test_what_a_model_does_not_take_is_refused() -> None:
                 provider.create_request(model, full_inputs(model, image=None, **change), None)
 
 
-async def test_callback_is_asked_for_only_with_an_address() -> None:
+async def test_callback_is_requested_only_with_an_address() -> None:
     for provider, model in await every_model():
         without = provider.create_request(model, full_inputs(model), None)
         with_one = provider.create_request(model, full_inputs(model), CALLBACK_URL)
@@ -118,14 +114,14 @@ async def test_callback_is_asked_for_only_with_an_address() -> None:
         assert "us.example" in repr(with_one)
 
 
-async def test_request_survives_being_stored() -> None:
-    """The intent is a row: JSON and back is the same request."""
+async def test_request_survives_storage() -> None:
+    """The intent is stored as JSON, which restores to the same request."""
     for provider, model in await every_model():
         request = provider.create_request(model, full_inputs(model), CALLBACK_URL)
         assert CreateRequest(**json.loads(json.dumps(asdict(request)))) == request
 
 
-async def test_price_is_whole_nano_usd_and_never_below_a_full_success() -> None:
+async def test_price_is_whole_nano_usd_and_covers_a_full_success() -> None:
     for provider, model in await every_model():
         assert model.prices
         assert all(
@@ -162,7 +158,7 @@ async def test_price_is_whole_nano_usd_and_never_below_a_full_success() -> None:
         ("black-forest-labs/flux-schnell", None, None, "16:9", 0.003, 0.003),
     ],
 )
-async def test_price_is_what_the_vendor_publishes(
+async def test_price_equals_the_published_price(
     model_id: str,
     seconds: int | None,
     resolution: str | None,
@@ -188,12 +184,12 @@ async def test_price_is_what_the_vendor_publishes(
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
 async def test_key_is_in_no_text(vendor: str) -> None:
-    """Even of a provider that repeats our key in everything it says."""
-    said = {"detail": f"key {KEYS[0]} {KEYS[1]}", "status": f"{KEYS[0]}", "error": f"{KEYS[1]}"}
+    """Also if the provider repeats the key in its responses."""
+    body = {"detail": f"key {KEYS[0]} {KEYS[1]}", "status": f"{KEYS[0]}", "error": f"{KEYS[1]}"}
     texts: list[str] = []
     for status in (200, 401, 422, 500):
         async with (
-            serving(answering(status, said)) as wire,
+            serving(answering(status, body)) as wire,
             Providers.open(settings(wire.url)) as providers,
         ):
             provider = providers.provider(vendor)
@@ -210,8 +206,8 @@ async def test_key_is_in_no_text(vendor: str) -> None:
         assert all(key not in text for text in texts)
 
 
-async def test_short_key_is_not_repeated_either() -> None:
-    """One that looks like no key is known by its value."""
+async def test_short_key_is_not_repeated() -> None:
+    """A key of an unknown form is recognised by its value."""
     async with serving(answering(422, {"detail": "bad ab:cd12 or r8_ef34 here"})) as wire:
         here = settings(
             wire.url, fal_key=SecretStr("ab:cd12"), replicate_api_token=SecretStr("r8_ef34")
@@ -227,8 +223,8 @@ async def test_short_key_is_not_repeated_either() -> None:
                 assert key not in text
 
 
-async def test_short_key_does_not_break_the_answer_to_a_paid_call() -> None:
-    """A made-up key may be a word of an address in the answer."""
+async def test_short_key_does_not_break_a_paid_response() -> None:
+    """A short key may occur in an address of the response."""
     answer = {
         "id": "p1",
         "status": "starting",
@@ -245,7 +241,7 @@ async def test_short_key_does_not_break_the_answer_to_a_paid_call() -> None:
 
 
 @pytest.mark.parametrize("key", ["", "with space", "line\nbreak", "ümlaut"])
-async def test_key_that_no_header_carries_stops_the_start(key: str) -> None:
+async def test_key_that_is_invalid_in_a_header_prevents_start(key: str) -> None:
     broken = settings(OFFLINE)
     for field in ("fal_key", "replicate_api_token"):
         with pytest.raises(ValueError, match="the key of") as raised:
@@ -254,7 +250,7 @@ async def test_key_that_no_header_carries_stops_the_start(key: str) -> None:
         assert not key or key not in str(raised.value)
 
 
-def test_importing_and_opening_connects_to_nothing() -> None:
+def test_import_and_open_make_no_connection() -> None:
     code = """
 import asyncio, socket
 def refuse(*_): raise AssertionError("connected")
@@ -269,16 +265,16 @@ asyncio.run(main())
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=30)
 
 
-def test_vendors_are_named_in_their_own_rooms_alone() -> None:
-    """Comments and docstrings may tell; code may not know."""
+def test_vendors_are_named_only_in_their_own_modules() -> None:
+    """Comments and docstrings are exempt."""
     vendor = re.compile(
         rf"(?<![a-z])({'|'.join(PROVIDER_NAMES)}|bytedance|black-forest-labs)(?![a-z])",
         re.IGNORECASE,
     )
     named = [
         f"{path.relative_to(ROOT)}: {text}"
-        for room in ("activities", "api", "cli", "core", "workflows")
-        for path in (ROOT / room).rglob("*.py")
+        for folder in ("activities", "api", "cli", "core", "workflows")
+        for path in (ROOT / folder).rglob("*.py")
         if not str(path.relative_to(ROOT)).startswith(MAY_NAME_VENDORS)
         for text in code_texts(path)
         if vendor.search(text)
@@ -287,13 +283,13 @@ def test_vendors_are_named_in_their_own_rooms_alone() -> None:
 
 
 def code_texts(path: Path) -> list[str]:
-    """Names and string literals; no docstrings, which are statements of their own."""
+    """Return names and string literals without docstrings."""
     tree = ast.parse(path.read_text())
-    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     texts: list[str] = []
     for node in ast.walk(tree):
         match node:
-            case ast.Constant(value=str(text)) if id(node) not in told:
+            case ast.Constant(value=str(text)) if id(node) not in docstrings:
                 texts.append(text)
             case (
                 ast.Name(id=name)

@@ -1,6 +1,4 @@
-"""What every provider must hold: the registry is run against recordings. A provider without them
-fails.
-"""
+"""The contract of every provider, checked against its required recordings."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -46,20 +44,20 @@ def model_of(provider: Provider, recording: replay.Recording) -> Model:
 
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
-def test_recordings_are_there(vendor: str) -> None:
+def test_required_recordings_exist(vendor: str) -> None:
     assert set(replay.names(vendor)) >= replay.REQUIRED
     assert all(replay.load(vendor, name)["source"] for name in replay.names(vendor))
 
 
 def test_contract_runs_over_all_vendor_files() -> None:
     vendors = ROOT / "core" / "providers" / "vendors"
-    rooms = {path.parent.name for path in vendors.glob("*/*.py")}
+    folders = {path.parent.name for path in vendors.glob("*/*.py")}
     assert {path.name for path in vendors.glob("*.py")} == {"__init__.py"}
-    assert rooms == set(PROVIDER_NAMES)
+    assert folders == set(PROVIDER_NAMES)
 
 
 @pytest.mark.parametrize(("vendor", "name"), cases("create_"))
-async def test_create_means_what_was_recorded(vendor: str, name: str) -> None:
+async def test_create_is_interpreted_as_recorded(vendor: str, name: str) -> None:
     recording = replay.load(vendor, name)
     expect = recording["expect"]
     async with replay.replaying(recording) as wire, Providers.open(settings(wire.url)) as providers:
@@ -67,7 +65,7 @@ async def test_create_means_what_was_recorded(vendor: str, name: str) -> None:
         model = model_of(provider, recording)
         request = provider.create_request(model, full_inputs(model), CALLBACK_URL)
         answer = await submit(provider, request)
-        assert len(wire.heard) == 1
+        assert len(wire.received) == 1
     assert answer.outcome == expect["outcome"]
     assert (answer.failure.code if answer.failure else None) == expect.get("failure")
     assert answer.retry_after_seconds == expect.get("retry_after_seconds", 0)
@@ -78,7 +76,7 @@ async def test_create_means_what_was_recorded(vendor: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("vendor", "name"), cases("status_"))
-async def test_status_means_what_was_recorded(vendor: str, name: str) -> None:
+async def test_status_is_interpreted_as_recorded(vendor: str, name: str) -> None:
     recording = replay.load(vendor, name)
     expect = recording["expect"]
     async with replay.replaying(recording) as wire, Providers.open(settings(wire.url)) as providers:
@@ -109,7 +107,7 @@ def check_report(report: JobReport, expect: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("vendor", "name"), cases("find_"))
-async def test_find_means_what_was_recorded(vendor: str, name: str) -> None:
+async def test_find_is_interpreted_as_recorded(vendor: str, name: str) -> None:
     recording = replay.load(vendor, name)
     expect = recording["expect"]
     sent_at = datetime.fromisoformat(recording["sent_at"])
@@ -134,7 +132,7 @@ async def test_find_means_what_was_recorded(vendor: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("vendor", "name"), cases("cancel_"))
-async def test_cancel_twice_answers_the_same(vendor: str, name: str) -> None:
+async def test_repeated_cancel_returns_the_same_result(vendor: str, name: str) -> None:
     recording = replay.load(vendor, name)
     async with replay.replaying(recording) as wire, Providers.open(settings(wire.url)) as providers:
         provider = providers.provider(vendor)
@@ -144,7 +142,7 @@ async def test_cancel_twice_answers_the_same(vendor: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("vendor", "name"), cases("check_"))
-async def test_key_is_taken_or_refused_by_the_provider_itself(vendor: str, name: str) -> None:
+async def test_key_check_returns_the_providers_decision(vendor: str, name: str) -> None:
     recording = replay.load(vendor, name)
     expect = recording["expect"]
     own = {
@@ -158,19 +156,19 @@ async def test_key_is_taken_or_refused_by_the_provider_itself(vendor: str, name:
                 await provider.check_key()
         else:
             assert await provider.check_key() is expect["taken"]
-        assert own[vendor] in wire.heard[0].headers["authorization"]
+        assert own[vendor] in wire.received[0].headers["authorization"]
 
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
 @pytest.mark.parametrize("seconds", [0, 299, -299])
-async def test_callback_of_the_provider_is_believed(vendor: str, seconds: int) -> None:
+async def test_callback_of_the_provider_is_accepted(vendor: str, seconds: int) -> None:
     recording = replay.load(vendor, "callback_valid")
     at = recording["asked_at"] + seconds
     async with (
         replay.replaying(recording) as wire,
         Providers.open(settings(wire.url), now=lambda: at) as providers,
     ):
-        for _ in range(2):  # the second time with the keys of the first
+        for _ in range(2):  # the second verification uses the cached keys
             seen = await providers.provider(vendor).verify_callback(
                 recording["headers"], recording["body"].encode()
             )
@@ -180,7 +178,9 @@ async def test_callback_of_the_provider_is_believed(vendor: str, seconds: int) -
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
 @pytest.mark.parametrize("seconds", [301, -301])
-async def test_old_callback_is_refused_though_well_signed(vendor: str, seconds: int) -> None:
+async def test_old_callback_is_rejected_despite_a_valid_signature(
+    vendor: str, seconds: int
+) -> None:
     recording = replay.load(vendor, "callback_valid")
     async with Providers.open(
         settings(OFFLINE), now=lambda: recording["asked_at"] + seconds
@@ -241,7 +241,7 @@ def bad_callbacks(recording: replay.Recording) -> list[tuple[dict[str, str], byt
 
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
-async def test_bad_callback_is_refused(vendor: str) -> None:
+async def test_invalid_callback_is_rejected(vendor: str) -> None:
     recording = replay.load(vendor, "callback_valid")
     async with (
         replay.replaying(recording) as wire,
@@ -250,9 +250,8 @@ async def test_bad_callback_is_refused(vendor: str) -> None:
         for headers, body in bad_callbacks(recording):
             with pytest.raises(CallbackRefusedError):
                 await providers.provider(vendor).verify_callback(headers, body)
-        # One fetch of the keys, however many forgeries: a second one would be a call that is not
-        # recorded.
-        assert len(wire.heard) == 1
+        # The keys are fetched once for all forgeries: a second fetch has no recorded exchange.
+        assert len(wire.received) == 1
 
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
@@ -272,7 +271,7 @@ async def test_callback_without_keys_is_unverifiable(vendor: str, body: str) -> 
                 await providers.provider(vendor).verify_callback(
                     recording["headers"], recording["body"].encode()
                 )
-        assert len(wire.heard) == 1
+        assert len(wire.received) == 1
 
 
 MALFORMED = [
@@ -311,8 +310,8 @@ async def test_unreachable_provider_is_unavailable(vendor: str) -> None:
 
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
-async def test_key_goes_to_the_providers_host_alone(vendor: str) -> None:
-    """A handle with strange addresses is asked for at the address built from its id."""
+async def test_key_is_sent_only_to_the_providers_host(vendor: str) -> None:
+    """A job whose handle has foreign addresses is read at the address built from its id."""
     async with serving(answering(500, {})) as evil, serving(answering(404, {})) as wire:
         urls = dict.fromkeys(
             ("get", "cancel", "status_url", "response_url", "cancel_url"), f"{evil.url}/x"
@@ -323,7 +322,8 @@ async def test_key_goes_to_the_providers_host_alone(vendor: str) -> None:
             with pytest.raises(ProviderUnavailableError):
                 await provider.status(handle)
             await provider.cancel(handle)
-        assert (evil.connections, len(wire.heard)) == (0, 2)
+        assert (evil.connections, len(wire.received)) == (0, 2)
         assert all(
-            any(key in heard.headers["authorization"] for key in KEYS) for heard in wire.heard
+            any(key in request.headers["authorization"] for key in KEYS)
+            for request in wire.received
         )

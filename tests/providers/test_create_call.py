@@ -1,5 +1,6 @@
-"""The paid POST on a real socket: where it goes, what of its answer is kept. What it means:
-test_create_table.py.
+"""The paid POST on a real socket: its target and the stored part of its response.
+
+The interpretation of responses is tested in test_create_table.py.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ def code_of(answer: CreateAnswer) -> FailureCode | None:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_answer_with_an_id_is_accepted(vendor: str) -> None:
+async def test_response_with_an_id_is_accepted(vendor: str) -> None:
     async with serving(answering(201, ACCEPTED)) as wire:
         answer = await send(wire.url, vendor)
     assert (answer.outcome, answer.failure) == (CreateOutcome.ACCEPTED, None)
@@ -49,7 +50,7 @@ async def silence(line: Line) -> None:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_throttled_create_waits_as_asked(vendor: str) -> None:
+async def test_throttled_create_waits_as_requested(vendor: str) -> None:
     async with serving(answering(429, {"detail": "Slow."}, {"retry-after": "12"})) as wire:
         answer = await send(wire.url, vendor)
     assert (answer.retry_after_seconds, answer.failure and answer.failure.retryable) == (12, True)
@@ -68,7 +69,7 @@ async def test_throttled_create_waits_as_asked(vendor: str) -> None:
         ({"detail": "Request was throttled."}, {}, 0),
     ],
 )
-async def test_replicate_throttling_is_read_where_it_stands(
+async def test_replicate_throttling_is_read_from_body_or_header(
     body: object, headers: dict[str, str], seconds: float
 ) -> None:
     async with serving(answering(429, body, headers)) as wire:
@@ -76,7 +77,7 @@ async def test_replicate_throttling_is_read_where_it_stands(
     assert answer.retry_after_seconds == seconds
 
 
-async def test_every_send_has_a_connection_of_its_own() -> None:
+async def test_every_send_has_its_own_connection() -> None:
     async with serving(answering(200, ACCEPTED)) as wire:
         async with Providers.open(settings(wire.url)) as providers:
             provider = providers.provider("fal")
@@ -84,11 +85,11 @@ async def test_every_send_has_a_connection_of_its_own() -> None:
             request = provider.create_request(model, full_inputs(model), None)
             for _ in range(3):
                 await submit(provider, request)
-        assert (wire.connections, len(wire.heard)) == (3, 3)
-        assert {heard.headers["connection"] for heard in wire.heard} == {"close"}
+        assert (wire.connections, len(wire.received)) == (3, 3)
+        assert {request.headers["connection"] for request in wire.received} == {"close"}
 
 
-async def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_environment_proxies_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(answering(200, ACCEPTED)) as wire, serving(answering(500, {})) as proxy:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
@@ -126,7 +127,7 @@ async def test_request_for_another_host_is_not_sent(vendor: str) -> None:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_addresses_on_other_hosts_are_forgotten(vendor: str) -> None:
+async def test_addresses_on_other_hosts_are_dropped(vendor: str) -> None:
     evil = "http://evil.example/x"
     body = ACCEPTED | {
         "status_url": evil,
@@ -152,9 +153,9 @@ def test_same_origin_is_scheme_host_and_port(url: str, same: bool) -> None:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_refusal_repeats_no_key_and_no_address(vendor: str) -> None:
-    told = f"Bad input at https://internal.example/x?k=1 with {KEYS[0]} and {KEYS[1]} on 10.0.0.7:99 in /srv/main.py"
-    async with serving(answering(422, {"detail": told})) as wire:
+async def test_rejection_text_contains_no_key_or_address(vendor: str) -> None:
+    message = f"Bad input at https://internal.example/x?k=1 with {KEYS[0]} and {KEYS[1]} on 10.0.0.7:99 in /srv/main.py"
+    async with serving(answering(422, {"detail": message})) as wire:
         answer = await send(wire.url, vendor)
     text = repr(answer)
     for secret in (*KEYS, "internal.example", "10.0.0.7", "/srv/app"):

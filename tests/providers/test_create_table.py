@@ -1,4 +1,4 @@
-"""The tables of docs/reference/create-calls.md: each row is run on a raw socket and compared."""
+"""The tables of docs/reference/create-calls.md: each row compared with a run on a raw socket."""
 
 import asyncio
 import re
@@ -23,7 +23,7 @@ SOURCES = {"documented", "client", "recorded", "socket", "our rule"}
 
 
 def tables() -> dict[str, dict[str, tuple[str, str, str]]]:
-    """By provider, by what happened: class, then, source."""
+    """Return class, action and source by provider and event."""
     found: dict[str, dict[str, tuple[str, str, str]]] = {}
     for section in re.split(
         r"^### Create calls: ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE
@@ -48,7 +48,7 @@ def test_every_provider_has_a_table_and_every_row_its_source() -> None:
 
 @pytest.fixture
 def full_port() -> Iterator[int]:
-    """A port whose queue of connections is full: the kernel answers no more."""
+    """Yield a port whose connection queue is full, so that the kernel accepts no more."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -65,7 +65,7 @@ def full_port() -> Iterator[int]:
 async def other_side(
     case: Case, ca: Path, full_port: int
 ) -> AsyncGenerator[tuple[str, Wire | None]]:
-    """The address that the case's request goes to, and what listens there, if anything does."""
+    """Yield the address of the case's request, with the case's server running if it has one."""
     ports = {"port": free_port(), "full": full_port}
     if case.script is not None:
         async with serving(case.script) as wire:
@@ -96,7 +96,9 @@ def then(answer: CreateAnswer) -> str:
     [(vendor, what) for vendor in PROVIDER_NAMES for what in ROWS],
     ids=lambda text: text[:40],
 )
-async def test_row_is_what_happens(vendor: str, what: str, test_ca: Path, full_port: int) -> None:
+async def test_row_matches_the_observed_result(
+    vendor: str, what: str, test_ca: Path, full_port: int
+) -> None:
     expected = TABLES[vendor][what]
     for number, case in enumerate(ROWS[what]):
         async with (
@@ -113,4 +115,4 @@ async def test_row_is_what_happens(vendor: str, what: str, test_ca: Path, full_p
             await asyncio.sleep(0)
         assert (answer.outcome.replace("_", " "), then(answer)) == expected[:2], (number, answer)
         assert len(answer.note) < 60
-        assert wire is None or (wire.connections == 1 and len(wire.heard) <= 1)
+        assert wire is None or (wire.connections == 1 and len(wire.received) <= 1)

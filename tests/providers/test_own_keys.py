@@ -1,6 +1,4 @@
-"""Adapters with a user's own key: what goes with it, and where it never goes; adapters without any
-send nothing.
-"""
+"""Adapters with a user's own key send it only to the provider; without a key they send nothing."""
 
 import json
 from collections.abc import Mapping
@@ -48,7 +46,7 @@ def signed(secret: str) -> tuple[dict[str, str], bytes]:
 
 
 async def ask_everything(provider: Provider, handle: ProviderHandle) -> None:
-    """Every call that an adapter can make, whatever is answered."""
+    """Make every call of an adapter and ignore the results."""
     model = provider.models[0]
     request = provider.create_request(model, full_inputs(model), None)
     await submit(provider, request)
@@ -65,23 +63,21 @@ async def ask_everything(provider: Provider, handle: ProviderHandle) -> None:
 
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
-async def test_own_key_goes_with_every_call_and_the_services_with_none(vendor: str) -> None:
+async def test_every_call_uses_the_own_key_only(vendor: str) -> None:
     async with serving(answering(200, {})) as wire, Providers.open(settings(wire.url)) as providers:
         provider = providers.keyed(vendor, OWN)
         await ask_everything(provider, handle_of(provider, provider.models[0]))
-        used = {heard.headers["authorization"] for heard in wire.heard}
-        assert len(wire.heard) >= 5
+        used = {request.headers["authorization"] for request in wire.received}
+        assert len(wire.received) >= 5
     assert used == {f"{SCHEMES[vendor]} {OWN}"}
 
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
-async def test_own_key_never_goes_to_an_address_that_an_answer_names(vendor: str) -> None:
-    """Neither to a file's nor to one that claims to be the job's, nor to the next page of
-    a list.
-    """
+async def test_own_key_is_not_sent_to_addresses_in_responses(vendor: str) -> None:
+    """Neither to a file's address, nor to a job's, nor to the next page of a list."""
     async with serving(answering(200, {"status": "IN_PROGRESS"})) as other:
         names = ("status_url", "response_url", "cancel_url", "get", "cancel")
-        said = {
+        body = {
             "id": "p1",
             "request_id": "p1",
             "status": {"fal": "COMPLETED", "replicate": "succeeded"}[vendor],
@@ -94,7 +90,7 @@ async def test_own_key_never_goes_to_an_address_that_an_answer_names(vendor: str
             "next": f"{other.url}/next",
         }
         async with (
-            serving(answering(200, said)) as wire,
+            serving(answering(200, body)) as wire,
             Providers.open(settings(wire.url)) as providers,
         ):
             provider = providers.keyed(vendor, OWN)
@@ -106,12 +102,12 @@ async def test_own_key_never_goes_to_an_address_that_an_answer_names(vendor: str
             report = await provider.status(handle)
         assert [output.url for output in report.outputs]
         assert all(output.url.startswith(other.url) for output in report.outputs)
-        assert wire.heard
+        assert wire.received
         assert other.connections == 0
 
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
-async def test_key_that_cannot_be_one_is_refused_without_being_shown(vendor: str) -> None:
+async def test_malformed_key_is_rejected_without_being_shown(vendor: str) -> None:
     async with Providers.open(settings("http://127.0.0.1:9")) as providers:
         with pytest.raises(ValueError, match="the key of") as raised:
             providers.keyed(vendor, "with space in it")
@@ -120,8 +116,8 @@ async def test_key_that_cannot_be_one_is_refused_without_being_shown(vendor: str
     assert "with space" not in str(raised.value)
 
 
-async def test_callbacks_of_a_users_account_are_not_verified_with_the_services_secret() -> None:
-    """It is asked for with the user's key."""
+async def test_callbacks_of_a_users_account_use_the_accounts_secret() -> None:
+    """The secret is fetched with the user's key."""
     theirs = {"key": "whsec_" + "B" * 32}
     async with serving(answering(200, theirs)) as wire:
         here = settings(wire.url, replicate_webhook_secret=SecretStr(WEBHOOK_SECRET))
@@ -130,16 +126,18 @@ async def test_callbacks_of_a_users_account_are_not_verified_with_the_services_s
             assert (
                 await providers.provider("replicate").verify_callback(headers, body)
             ).provider_job_id == "p1"
-            assert wire.heard == []
+            assert wire.received == []
             with pytest.raises(CallbackRefusedError):
                 await providers.keyed("replicate", OWN).verify_callback(headers, body)
             headers, body = signed(theirs["key"])
             assert await providers.keyed("replicate", OWN).verify_callback(headers, body)
-            assert {heard.headers["authorization"] for heard in wire.heard} == {f"Bearer {OWN}"}
+            assert {request.headers["authorization"] for request in wire.received} == {
+                f"Bearer {OWN}"
+            }
 
 
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
-async def test_provider_without_a_key_is_known_and_nothing_is_sent_by_it(vendor: str) -> None:
+async def test_provider_without_a_key_exists_and_sends_nothing(vendor: str) -> None:
     async with serving(answering(200, {})) as wire:
         keyless = settings(
             wire.url, **{{"fal": "fal_key", "replicate": "replicate_api_token"}[vendor]: None}
@@ -165,6 +163,6 @@ async def test_provider_without_a_key_is_known_and_nothing_is_sent_by_it(vendor:
                 providers.provider(vendor)
             own = providers.keyed(vendor, OWN)
             await submit(own, own.create_request(model, full_inputs(model), None))
-        assert [heard.headers["authorization"] for heard in wire.heard] == [
+        assert [request.headers["authorization"] for request in wire.received] == [
             f"{SCHEMES[vendor]} {OWN}"
         ]

@@ -1,6 +1,4 @@
-"""Prices: every unit is counted as its vendors count it, amounts are exact, and what is stored
-comes back.
-"""
+"""Prices: units are counted like the vendors', amounts are exact, and storage is lossless."""
 
 import json
 from dataclasses import replace
@@ -32,17 +30,17 @@ pytestmark = pytest.mark.guarantee("G3")
 
 PAGE, DAY = "the vendor's page", "2026-11-01"
 
-# What a vendor publishes: a price of one unit, and what a job of that size costs.
+# Published by the vendors: the price of a unit and the cost of a job of this size.
 PUBLISHED = [
     (Unit.IMAGE, 3_000_000, Volume(images=4, pixels=1344 * 768), 12_000_000),
     (Unit.MEGAPIXEL, 3_000_000, Volume(images=1, pixels=1280 * 720), 3_000_000),
-    # rounded up, as it is billed
+    # rounded up, like the bill
     (Unit.MEGAPIXEL, 3_000_000, Volume(images=1, pixels=1024 * 1024), 6_000_000),
-    # each picture by itself
+    # each picture is rounded up
     (Unit.MEGAPIXEL, 3_000_000, Volume(images=2, pixels=1_000_001), 12_000_000),
     (Unit.SECOND, 150_000_000, Volume(seconds=12), 1_800_000_000),
     (Unit.TOKEN, 2_500, Volume(pixels=1920 * 1088, frames=120), 612_000_000),  # "about $0.62"
-    (Unit.TOKEN, 2_500, Volume(pixels=1000, frames=1), 2_500),  # a part of a token is one
+    (Unit.TOKEN, 2_500, Volume(pixels=1000, frames=1), 2_500),  # rounded up to a whole token
     (Unit.TOKEN, 2_500, Volume(tokens=1_000_000), 2_500_000_000),
     (Unit.CHARACTER, 150_000, Volume(characters=500), 75_000_000),
     (Unit.GPU_SECOND, 1_400_000, Volume(gpu_seconds=Decimal("12.345")), 17_283_000),
@@ -51,13 +49,13 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize(("unit", "unit_nano_usd", "volume", "nano_usd"), PUBLISHED)
-def test_price_of_a_unit_is_what_is_published(
+def test_price_of_a_unit_equals_the_published_price(
     unit: Unit, unit_nano_usd: int | str, volume: Volume, nano_usd: int
 ) -> None:
     assert cost_of(entry(unit, unit_nano_usd, PAGE, DAY), volume) == nano_usd
 
 
-def test_units_are_a_closed_list_and_each_has_a_published_case() -> None:
+def test_every_unit_has_a_published_case() -> None:
     assert {unit for unit, *_ in PUBLISHED} == set(Unit)
     assert {unit.value for unit in Unit} == {
         "image",
@@ -70,7 +68,7 @@ def test_units_are_a_closed_list_and_each_has_a_published_case() -> None:
 
 
 @pytest.mark.parametrize("unit", Unit)
-def test_count_of_nothing_is_nothing_and_of_more_is_never_less(unit: Unit) -> None:
+def test_count_is_zero_for_nothing_and_monotonic(unit: Unit) -> None:
     one = Volume(
         images=1, pixels=900_000, frames=24, seconds=1, characters=10, gpu_seconds=Decimal("0.25")
     )
@@ -91,16 +89,14 @@ def test_count_of_nothing_is_nothing_and_of_more_is_never_less(unit: Unit) -> No
 def test_cost_of_the_quoted_quantity_is_the_quote(
     unit: Unit, units: Decimal, price: Decimal
 ) -> None:
-    """Whoever says the quantity, we or the provider: the same units at the same price are the same
-    money.
-    """
+    """The quoted quantity and the same quantity from the provider cost the same."""
     volume = _holding(unit, units)
     book = entry(unit, str(price), PAGE, DAY)
     quote = quote_of(book, volume)
     assert quote.low_nano_usd == quote.expected_nano_usd == quote.worst_nano_usd
-    said = reported_cost(str(count(unit, volume)), book)
-    assert said is not None
-    assert (said.nano_usd, said.basis) == (quote.worst_nano_usd, CostBasis.REPORTED)
+    cost = reported_cost(str(count(unit, volume)), book)
+    assert cost is not None
+    assert (cost.nano_usd, cost.basis) == (quote.worst_nano_usd, CostBasis.REPORTED)
     assert abs(quote.worst_nano_usd - count(unit, volume) * price) <= Decimal("0.5")
 
 
@@ -126,7 +122,7 @@ def _holding(unit: Unit, units: Decimal) -> Volume:
     nano_usd=st.decimals(min_value=0, max_value=10**15, places=6),
     when=st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=2),
 )
-def test_price_survives_being_stored(unit: Unit, nano_usd: Decimal, when: dict[str, str]) -> None:
+def test_price_survives_storage(unit: Unit, nano_usd: Decimal, when: dict[str, str]) -> None:
     price = Price(unit=unit, unit_nano_usd=nano_usd, source=PAGE, read_on=DAY, when=when)
     assert price_from_json(json.loads(json.dumps(price_to_json(price)))) == price
 
@@ -146,7 +142,7 @@ STORED = price_to_json(entry(Unit.TOKEN, 2_500, PAGE, DAY))
         {name: value for name, value in STORED.items() if name != "when"},
     ],
 )
-def test_price_that_is_none_is_refused(plain: dict[str, object]) -> None:
+def test_malformed_price_is_rejected(plain: dict[str, object]) -> None:
     with pytest.raises((TypeError, ValueError)):
         price_from_json(plain)
 
@@ -165,7 +161,7 @@ def test_price_of_a_unit_is_written_exactly(nano_usd: str, text: str) -> None:
     assert entry(Unit.TOKEN, nano_usd, PAGE, DAY).unit_usd_text == text
 
 
-def test_quote_is_in_order() -> None:
+def test_quote_requires_ordered_amounts() -> None:
     price = entry(Unit.SECOND, 1, PAGE, DAY)
     with pytest.raises(ValueError, match="low <= expected <= worst"):
         Quote(
@@ -190,7 +186,7 @@ MODEL = Model(
 )
 
 
-def test_model_is_sold_as_far_as_it_has_a_price() -> None:
+def test_model_is_limited_to_its_priced_parameters() -> None:
     assert sellable(replace(MODEL, prices=())) is None
     assert sellable(replace(MODEL, limits=Limits(resolutions=("480p",)))) is None
     sold = sellable(MODEL)

@@ -1,4 +1,4 @@
-"""Reading what a provider says: bounded, scrubbed, and never an exception."""
+"""Parsing of provider responses: bounded, scrubbed, and without exceptions."""
 
 import json
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
      ("Sun, 22 Nov 2026 11:01:00 +0100", 60), ("Fri, 31 Dec 2999 23:59:59 GMT", 300),
      ("Sun, 99 Nov 2026 10:01:00 GMT", 0), ("Sun, 22 Nov 99999999999 10:01:00 GMT", 0), (None, 0)],
 )  # fmt: skip
-def test_retry_after_every_spelling_is_bounded_seconds(header: str | None, seconds: float) -> None:
+def test_retry_after_is_bounded_seconds_in_every_format(header: str | None, seconds: float) -> None:
     assert retry_after_seconds(header, NOW) == seconds
 
 
@@ -45,7 +45,7 @@ def test_retry_after_every_spelling_is_bounded_seconds(header: str | None, secon
     | st.floats().map(str)
     | st.integers().map(str)
 )
-def test_retry_after_that_nobody_thought_of_is_bounded_too(header: str) -> None:
+def test_retry_after_of_unknown_format_is_bounded(header: str) -> None:
     assert 0 <= retry_after_seconds(header, NOW) <= RETRY_AFTER_MAX_SECONDS
 
 
@@ -57,7 +57,7 @@ def test_scrubbed_text_is_short_and_plain() -> None:
     assert text.startswith("wide word word")
 
 
-def test_answer_shows_no_body() -> None:
+def test_repr_of_a_response_has_no_body() -> None:
     assert "sesame" not in repr(Response(status_code=200, headers={}, body=b"sesame"))
 
 
@@ -96,7 +96,7 @@ BODIES = OBJECTS.map(lambda body: json.dumps(body).encode()) | st.binary(max_siz
 
 @pytest.mark.guarantee("G1")
 @pytest.mark.parametrize("vendor", PROVIDER_NAMES)
-async def test_no_answer_breaks_our_reading_of_it(vendor: str) -> None:
+async def test_no_response_raises_an_exception(vendor: str) -> None:
     answers: list[tuple[int, bytes, str]] = []
 
     @effort(max_examples=200, database=None)

@@ -1,6 +1,4 @@
-"""The real adapters against the sandbox over HTTP. Its own bill judges what our adapters say a job
-cost.
-"""
+"""The adapters against the sandbox over HTTP, with reported costs compared with its bill."""
 
 import asyncio
 import time
@@ -44,7 +42,7 @@ def found(catalogue: Providers, model_id: str) -> tuple[Provider, Model]:
 
 
 async def picture(catalogue: Providers) -> str:
-    """The address of a picture that the sandbox has made."""
+    """Return the address of a picture from the sandbox."""
     provider, model = found(catalogue, FAL_IMAGE)
     report = await ended(provider, await submitted(provider, model, full_inputs(model)))
     return report.outputs[0].url
@@ -90,7 +88,7 @@ def creates(sandbox: Sandbox) -> int:
 
 
 @pytest.mark.parametrize("model_id", MODELS)
-async def test_job_costs_what_the_bill_says(
+async def test_job_cost_equals_the_bill(
     sandbox: Sandbox, catalogue: Providers, model_id: str
 ) -> None:
     provider, model = found(catalogue, model_id)
@@ -110,9 +108,7 @@ async def test_job_costs_what_the_bill_says(
 async def test_hold_covers_the_bill_in_every_shape(
     sandbox: Sandbox, catalogue: Providers, model_id: str
 ) -> None:
-    """The price the sandbox notes when it accepts, for every ratio and resolution: never above
-    ours.
-    """
+    """The sandbox's price at the accept is at most the hold, for every ratio and resolution."""
     sandbox.set(video_seconds=0.0, image_seconds=0.0)
     provider, model = found(catalogue, model_id)
     base = await inputs_for(catalogue, model)
@@ -142,7 +138,7 @@ async def test_hold_covers_the_bill_in_every_shape(
         ("fail_after", {FailureCode.PROVIDER_FAILED}),
     ],
 )
-async def test_failed_job_costs_what_the_bill_says(
+async def test_failed_job_cost_equals_the_bill(
     sandbox: Sandbox, catalogue: Providers, model_id: str, fault: str, codes: set[FailureCode]
 ) -> None:
     provider, model = found(catalogue, model_id)
@@ -190,7 +186,7 @@ async def sent(
 
 
 async def looked_up(provider: Provider, lookup: Lookup) -> ProviderHandle:
-    """fal shows a job once it has ended, so it may take several looks."""
+    """Look up until the job appears: fal lists a job only once it has ended."""
     async with asyncio.timeout(15):
         while True:
             answer = await provider.find(lookup)
@@ -257,7 +253,7 @@ async def test_unknown_status_is_still_running(sandbox: Sandbox, catalogue: Prov
 
 @pytest.mark.parametrize("model_id", MODELS)
 @pytest.mark.parametrize("queue_seconds", [0.0, 5.0])
-async def test_cancelled_job_costs_what_the_bill_says(
+async def test_cancelled_job_cost_equals_the_bill(
     sandbox: Sandbox, catalogue: Providers, model_id: str, queue_seconds: float
 ) -> None:
     provider, model = found(catalogue, model_id)

@@ -1,4 +1,4 @@
-"""A request whose time to be sent is over: not one byte of it leaves, and that is certain."""
+"""A request past its send deadline: no byte of it is sent."""
 
 import asyncio
 import os
@@ -48,9 +48,7 @@ def serving_context(ca: Path) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
-async def test_too_late_means_that_the_connection_carries_nothing(
-    encrypted: bool, test_ca: Path
-) -> None:
+async def test_no_byte_is_sent_after_the_deadline(encrypted: bool, test_ca: Path) -> None:
     came: list[bytes] = []
 
     async def script(line: Line) -> None:
@@ -65,7 +63,7 @@ async def test_too_late_means_that_the_connection_carries_nothing(
     assert (sent.bytes_left, sent.response, sent.note) == (False, None, "too late to send")
 
 
-async def test_too_late_is_not_accepted_and_may_be_sent_again() -> None:
+async def test_too_late_request_may_be_sent_again() -> None:
     async with (
         serving(answering(200, {"request_id": "abc"})) as wire,
         Providers.open(settings(wire.url)) as providers,
@@ -84,7 +82,7 @@ async def test_too_late_is_not_accepted_and_may_be_sent_again() -> None:
 
 
 async def test_too_late_between_head_and_body_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The head is out: what the other side makes of it, nobody knows. The body stays here."""
+    """The headers were sent, so the outcome is unknown. The body is not sent."""
     came: list[bytes] = []
     readings = iter([10.0, 10.2])
 
@@ -137,7 +135,7 @@ def read_to_the_end(connection: ssl.SSLSocket) -> bytes:
 @pytest.mark.guarantee("G1")
 @pytest.mark.parametrize("stopped", [False, True])
 def test_stopped_process_that_wakes_writes_nothing(stopped: bool, test_ca: Path) -> None:
-    """Stopped where it hurts: connected, in the middle of the TLS handshake, about to send."""
+    """The process is stopped during the TLS handshake, just before the send."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(20)
         with child(f"https://127.0.0.1:{listener.getsockname()[1]}", test_ca) as process:
@@ -150,17 +148,15 @@ def test_stopped_process_that_wakes_writes_nothing(stopped: bool, test_ca: Path)
                 os.kill(process.pid, signal.SIGCONT)
             with serving_context(test_ca).wrap_socket(connection, server_side=True) as line:
                 came = read_to_the_end(line)
-            said, _ = process.communicate(timeout=20)
+            output, _ = process.communicate(timeout=20)
     assert (came == b"") is stopped
-    assert ("bytes_left=False" in said) is stopped
-    assert ("too late to send" in said) is stopped
+    assert ("bytes_left=False" in output) is stopped
+    assert ("too late to send" in output) is stopped
 
 
 @pytest.mark.guarantee("G1")
-async def test_kernel_gives_up_what_it_cannot_deliver() -> None:
-    """Read from the client's own socket, found among this process's by the address it is connected
-    to.
-    """
+async def test_kernel_aborts_undeliverable_data() -> None:
+    """The client's socket is identified by its peer address and its option is read."""
     patience: list[int] = []
 
     async def script(line: Line) -> None:
@@ -187,7 +183,7 @@ def user_timeout_of(number: int, local: object) -> list[int]:
         return [copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)] if ours else []
 
 
-def test_boot_clock_counts_on_and_is_that_of_the_machine() -> None:
+def test_boot_clock_is_the_machines_and_advances() -> None:
     before = boot_seconds()
     select.select([], [], [], 0.05)
     assert 0.05 <= boot_seconds() - before < 5
@@ -195,10 +191,8 @@ def test_boot_clock_counts_on_and_is_that_of_the_machine() -> None:
         assert abs(time.clock_gettime(time.CLOCK_BOOTTIME) - clock.boot_seconds()) < 1
 
 
-def test_limits_of_a_send_nest() -> None:
-    """Connecting ends while it may still be sent; past any horizon nothing leaves, and real ones
-    outlive the kernel.
-    """
+def test_limits_of_a_send_are_ordered() -> None:
+    """The connect limit is within the send limit, and the horizons exceed the kernel's timeout."""
     assert CONNECT_SECONDS < SEND_WITHIN_SECONDS < CREATE_CALL_SECONDS
     horizons = [name for name in ProviderSettings.model_fields if name.endswith("horizon_seconds")]
     assert len(horizons) == 3

@@ -1,4 +1,4 @@
-"""A server that does with a connection exactly what a test says, and providers that talk to it."""
+"""A scripted raw server, and provider settings that use it."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ KEYS = (FAL_KEY, REPLICATE_TOKEN, WEBHOOK_SECRET)
 
 
 def settings(base_url: str, **more: object) -> ProviderSettings:
-    """Every provider, all at one address."""
+    """Return settings with every provider at this address."""
     return ProviderSettings(
         fal_key=SecretStr(FAL_KEY),
         fal_queue_url=f"{base_url}/fal/queue",
@@ -37,12 +37,13 @@ def settings(base_url: str, **more: object) -> ProviderSettings:
 
 
 def full_inputs(model: Model, *, image: bool | None = None, **changes: object) -> ModelInputs:
-    """Everything that a model claims to take. image: with a picture or without; None: with one if
-    it takes one.
+    """Return a value for every input of the model.
+
+    image: with or without a picture; None: with a picture if the model accepts one.
     """
     limits = model.limits
     with_image = limits.takes_image if image is None else image
-    asked: dict[str, object] = {
+    inputs: dict[str, object] = {
         "prompt": "a red kite over a harbour",
         "duration_seconds": model.default_duration_seconds,
         "resolution": model.default_resolution,
@@ -50,7 +51,7 @@ def full_inputs(model: Model, *, image: bool | None = None, **changes: object) -
         "seed": 811 if limits.takes_seed else None,
         "image_url": "https://pictures.example/kite.png" if with_image else None,
     }
-    return ModelInputs(**(asked | changes))  # pyright: ignore[reportArgumentType]  # a table of fields
+    return ModelInputs(**(inputs | changes))  # pyright: ignore[reportArgumentType]  # a table of fields
 
 
 def handle_of(provider: Provider, model: Model, job_id: str = "5f0c7d0e11114222") -> ProviderHandle:
@@ -66,13 +67,13 @@ async def submit(
     timeout_seconds: float = 3.0,
     ago_seconds: float = 0.0,
 ) -> CreateAnswer:
-    """A send whose intent began so long ago."""
+    """Send a request whose intent began `ago_seconds` ago."""
     not_after = boot_seconds() - ago_seconds + SEND_WITHIN_SECONDS
     return await provider.submit(request, timeout_seconds=timeout_seconds, not_after=not_after)
 
 
 def free_port() -> int:
-    """Nobody listens there."""
+    """Return a port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -80,8 +81,8 @@ def free_port() -> int:
 
 
 @dataclass
-class Heard:
-    """A request as it arrived."""
+class ReceivedRequest:
+    """A request as received."""
 
     method: str
     target: str
@@ -95,18 +96,16 @@ class Heard:
 
 @dataclass
 class Wire:
-    """url: where it listens. heard: every request read so far. connections: how many
-    were opened.
-    """
+    """A server: its address, the requests read so far and the number of connections."""
 
     url: str = ""
-    heard: list[Heard] = field(default_factory=list[Heard])
+    received: list[ReceivedRequest] = field(default_factory=list[ReceivedRequest])
     connections: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Line:
-    """One connection, as the script sees it."""
+    """A connection of the script."""
 
     def __init__(
         self, wire: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -115,25 +114,27 @@ class Line:
         self._reader = reader
         self._writer = writer
 
-    async def read_headers(self) -> Heard:
+    async def read_headers(self) -> ReceivedRequest:
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *rest = head.strip().split("\r\n")
         method, target, _ = first.split(" ")
         pairs = (line.partition(":") for line in rest)
-        heard = Heard(
+        request = ReceivedRequest(
             method, target, {name.lower(): value.strip() for name, _, value in pairs}, b""
         )
-        self._wire.heard.append(heard)
+        self._wire.received.append(request)
         self._wire.arrived.set()
-        return heard
+        return request
 
-    async def read(self) -> Heard:
-        heard = await self.read_headers()
-        heard.body = await self._reader.readexactly(int(heard.headers.get("content-length", "0")))
-        return heard
+    async def read(self) -> ReceivedRequest:
+        request = await self.read_headers()
+        request.body = await self._reader.readexactly(
+            int(request.headers.get("content-length", "0"))
+        )
+        return request
 
     async def read_all(self) -> bytes:
-        """Everything, until the other side closes, however rudely."""
+        """Read until the peer closes or resets the connection."""
         came = b""
         try:
             while part := await self._reader.read(65536):
@@ -144,7 +145,7 @@ class Line:
 
     @property
     def peer(self) -> object:
-        """The other side's address."""
+        """Return the peer's address."""
         return self._writer.get_extra_info("peername")
 
     async def write(self, raw: bytes) -> None:
@@ -154,7 +155,7 @@ class Line:
     async def answer(
         self, status: int, body: object, headers: dict[str, str] | None = None
     ) -> None:
-        """body: bytes as they are, anything else as JSON."""
+        """Send a response; a body that is not bytes is sent as JSON."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = {
             "content-type": "application/json",
@@ -174,7 +175,7 @@ Script = Callable[[Line], Awaitable[None]]
 
 @asynccontextmanager
 async def serving(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Wire]:
-    """Runs the script once for every connection, then closes the connection."""
+    """Run the script for every connection, then close the connection."""
     wire = Wire()
 
     async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -196,7 +197,7 @@ async def serving(script: Script, *, tls: ssl.SSLContext | None = None) -> Async
 
 
 def answering(status: int, body: object, headers: dict[str, str] | None = None) -> Script:
-    """Every request gets this answer."""
+    """Return a script that sends this response to every request."""
 
     async def script(line: Line) -> None:
         while True:

@@ -20,7 +20,7 @@ def running_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbo
 
 @pytest.fixture
 def sandbox(running_sandbox: Sandbox) -> Sandbox:
-    """Emptied, and quick."""
+    """Return the session's sandbox, emptied and with short latencies."""
     running_sandbox.reset()
     return running_sandbox
 
@@ -33,9 +33,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="session")
 def test_ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a CA (`ca.pem`) and a certificate of it for 127.0.0.1
-    (`cert.pem`, `key.pem`).
-    """
+    """Return a folder with `ca.pem`, and `cert.pem` and `key.pem` for 127.0.0.1."""
     folder = tmp_path_factory.mktemp("tls")
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Test CA")])

@@ -1,4 +1,4 @@
-"""A sandbox in a process of its own, and a receiver for its callbacks."""
+"""A sandbox in its own process, and a receiver for its callbacks."""
 
 import http.server
 import json
@@ -32,7 +32,7 @@ QUICK = {"image_seconds": 0.2, "video_seconds": 0.3, "queue_seconds": 0.05, "tin
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Ours, without proxies and real keys."""
+    """Return this process's environment without proxies and real keys."""
     dropped = ("SANDBOX_", "FAL_", "REPLICATE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
     return {
         key: value for key, value in os.environ.items() if not key.upper().startswith(dropped)
@@ -48,7 +48,7 @@ class Sandbox:
         self.start()
 
     def start(self) -> None:
-        """Also again after a stop or a kill, on the same port and data folder."""
+        """Start, also again after a stop or kill, with the same port and data folder."""
         command = [
             sys.executable,
             "-m",
@@ -95,10 +95,10 @@ class Sandbox:
                     return
             except httpx.TransportError:
                 pass
-            assert time.monotonic() < end, "waited in vain"
+            assert time.monotonic() < end, "the condition did not become true in time"
             time.sleep(0.02)
 
-    # The control panel
+    # Control routes
 
     def reset(self, **settings: Any) -> None:
         assert self.client.post("/__control/reset").status_code == 204
@@ -126,7 +126,7 @@ class Sandbox:
     # fal
 
     def submit(self, model: str = FLUX, **body: Any) -> httpx.Response:
-        """`callback`: where to; `headers`: more of them; the rest is the model's input."""
+        """Submit a request; `callback` and `headers` are apart, the rest is the model's input."""
         callback, headers = body.pop("callback", None), body.pop("headers", {})
         query = {"fal_webhook": callback} if callback else None
         return self.client.post(
@@ -137,7 +137,7 @@ class Sandbox:
         return self.client.get(address, headers=FAL)
 
     def fal_result(self, submitted: httpx.Response) -> httpx.Response:
-        """The result, once there is one."""
+        """Wait for the result and return it."""
         assert submitted.status_code == 200, submitted.text
         self.wait_until(lambda: self.fal_get(submitted.json()["status_url"]).status_code == 200)
         return self.fal_get(submitted.json()["response_url"])
@@ -156,7 +156,7 @@ class Sandbox:
         ).json()
 
     def predicted(self, created: httpx.Response) -> dict[str, Any]:
-        """The prediction, once it has ended."""
+        """Wait until the prediction has ended and return it."""
         assert created.status_code == 201, created.text
         prediction_id = created.json()["id"]
         self.wait_until(
@@ -177,7 +177,7 @@ class Received:
 
 
 class Receiver:
-    """Takes callbacks on a free port; `statuses` are answered first, one a request, then 200."""
+    """Receiver of callbacks on a free port; responds with each of `statuses`, then with 200."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
@@ -196,7 +196,7 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Quiet."""
+                """Log nothing."""
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = False

@@ -1,4 +1,4 @@
-"""Keys of several accounts: each sees its own jobs alone, and is signed for by itself."""
+"""Accounts: each sees only its own jobs and has its own webhook secret."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ FAL_ALICE, FAL_BOB = {"Authorization": "Key id:any#alice"}, {"Authorization": "K
 PROMPT: dict[str, Any] = {"input": {"prompt": "a kite"}}
 
 
-def test_prediction_is_seen_by_its_own_account_alone(sandbox: Sandbox) -> None:
+def test_prediction_is_visible_to_its_account_only(sandbox: Sandbox) -> None:
     made = sandbox.predict(**PROMPT, headers=ALICE).json()["id"]
     main = sandbox.predict(**PROMPT).json()["id"]
     for headers, status, listed in ((ALICE, 200, [made]), (BOB, 404, []), ({}, 404, [main])):
@@ -29,7 +29,7 @@ def test_prediction_is_seen_by_its_own_account_alone(sandbox: Sandbox) -> None:
     assert [line["account"] for line in sandbox.bill()["lines"]] == ["alice", ""]
 
 
-def test_fal_request_is_seen_by_its_own_account_alone(sandbox: Sandbox) -> None:
+def test_fal_request_is_visible_to_its_account_only(sandbox: Sandbox) -> None:
     submitted = sandbox.submit(prompt="a kite", headers=FAL_ALICE)
     address = submitted.json()["status_url"]
     sandbox.wait_until(
@@ -53,7 +53,7 @@ def test_secret_of_each_account_is_its_own(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("status", [402, 429])
-def test_fault_of_an_account_meets_its_calls_alone(sandbox: Sandbox, status: int) -> None:
+def test_fault_of_an_account_affects_only_its_calls(sandbox: Sandbox, status: int) -> None:
     fault = "refuse_429" if status == 429 else "refuse"
     order = sandbox.fault(fault, params={"account": "alice", "status": status}, times=-1)
     assert sandbox.predict(**PROMPT, headers=BOB).status_code == 201
@@ -63,7 +63,7 @@ def test_fault_of_an_account_meets_its_calls_alone(sandbox: Sandbox, status: int
     assert sandbox.fired(order) == 1
 
 
-def test_revoked_key_is_refused_and_another_of_the_account_is_not(sandbox: Sandbox) -> None:
+def test_revoked_key_is_rejected_but_not_the_accounts_other_keys(sandbox: Sandbox) -> None:
     sandbox.set(revoked_keys=["r8_any#alice"])
     assert sandbox.predict(**PROMPT, headers=ALICE).status_code == 401
     other = {"Authorization": "Bearer r8_other#alice"}

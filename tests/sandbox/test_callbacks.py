@@ -1,4 +1,4 @@
-"""Callbacks as the receivers see them."""
+"""Callbacks as received."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ from tests.sandbox.process import FLUX, SEEDANCE, Received, Receiver, Sandbox
 
 
 def is_signed_by_fal(sandbox: Sandbox, callback: Received) -> bool:
-    """The vendor's recipe, step by step, with the published keys."""
+    """Verify as the vendor documents it, with the published keys."""
     headers = callback.headers
     assert abs(time.time() - int(headers["x-fal-webhook-timestamp"])) < 300
     lines = [headers[f"x-fal-webhook-{name}"] for name in ("request-id", "user-id", "timestamp")]
@@ -56,7 +56,7 @@ def test_fal_callback_carries_the_output_and_is_signed(
     assert sandbox.bill()["lines"][0]["token"] == "t0ken"
 
 
-def test_fal_callback_of_a_failure_says_error(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_fal_callback_of_a_failure_has_status_error(sandbox: Sandbox, receiver: Receiver) -> None:
     sandbox.submit(SEEDANCE, prompt="no picture", callback=f"{receiver.url}/x")
     sandbox.wait_until(lambda: len(receiver.received) == 1)
     body = receiver.received[0].json()
@@ -101,7 +101,7 @@ def test_callback_is_repeated_with_the_same_id_until_acknowledged(
     assert [(item["try"], item["status"]) for item in tries()] == [(1, 500), (2, 503), (3, 200)]
 
 
-def test_callback_is_given_up_after_a_redirect(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_callback_is_not_repeated_after_a_redirect(sandbox: Sandbox, receiver: Receiver) -> None:
     receiver.statuses = [307]
     sandbox.submit(prompt="a", callback=f"{receiver.url}/x")
     sandbox.wait_until(lambda: len(receiver.received) == 1)
@@ -124,7 +124,7 @@ def test_callback_lost_is_never_sent(sandbox: Sandbox, receiver: Receiver) -> No
     assert receiver.received == []
 
 
-def test_callback_late_comes_late(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_callback_late_delays_the_callback(sandbox: Sandbox, receiver: Receiver) -> None:
     fault = sandbox.fault("callback_late", params={"seconds": 0.6})
     sandbox.fal_result(sandbox.submit(prompt="a", callback=f"{receiver.url}/x"))
     done_at = time.time()
@@ -133,7 +133,7 @@ def test_callback_late_comes_late(sandbox: Sandbox, receiver: Receiver) -> None:
     assert sandbox.fired(fault) == 1
 
 
-def test_callback_duplicate_comes_twice(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_callback_duplicate_is_sent_twice(sandbox: Sandbox, receiver: Receiver) -> None:
     fault = sandbox.fault("callback_duplicate", provider="fal")
     sandbox.submit(prompt="a", callback=f"{receiver.url}/x")
     sandbox.wait_until(lambda: len(receiver.received) == 2)
@@ -166,7 +166,7 @@ def test_callback_forged_has_a_bad_signature(
 
 
 @pytest.mark.parametrize("provider", ["fal", "replicate"])
-def test_callback_early_overtakes_the_answer(
+def test_callback_early_precedes_the_create_response(
     sandbox: Sandbox, receiver: Receiver, provider: str
 ) -> None:
     fault = sandbox.fault("callback_early", provider=provider)

@@ -1,4 +1,4 @@
-"""fal's wire format, status by status."""
+"""The wire format of fal's API."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from tests.sandbox.process import FAL, FLUX, KLING, PIXEL, SEEDANCE, Sandbox
 
 
-def test_submit_answers_addresses_of_owner_and_app_only(sandbox: Sandbox) -> None:
+def test_submit_returns_addresses_of_owner_and_app_only(sandbox: Sandbox) -> None:
     body = sandbox.submit(prompt="a").json()
     start = f"{sandbox.url}/fal/queue/fal-ai/flux/requests/{body['request_id']}"
     assert body["status"] == "IN_QUEUE"
@@ -78,7 +78,7 @@ def test_result_reports_the_units_that_the_bill_charges(
     assert (line["state"], line["billed"], line["billed_nano_usd"]) == ("succeeded", True, nano_usd)
 
 
-def test_result_of_an_image_and_of_videos_has_the_models_fields(sandbox: Sandbox) -> None:
+def test_results_have_the_fields_of_their_model(sandbox: Sandbox) -> None:
     image = sandbox.fal_result(sandbox.submit(prompt="a", seed=9, output_format="png")).json()
     assert set(image) == {"images", "timings", "seed", "has_nsfw_concepts", "prompt"}
     assert set(image["images"][0]) == {"url", "width", "height", "content_type"}
@@ -105,7 +105,7 @@ def test_result_of_an_image_and_of_videos_has_the_models_fields(sandbox: Sandbox
         ({"prompt": "a", "image_url": PIXEL, "seed": "7"}, "seed", "int_type"),
     ],
 )
-def test_wrong_input_is_taken_and_refused_by_the_model(
+def test_invalid_input_is_accepted_then_rejected_by_the_model(
     sandbox: Sandbox, order: dict[str, Any], field: str, kind: str
 ) -> None:
     submitted = sandbox.submit(SEEDANCE, **order)
@@ -136,7 +136,7 @@ def test_unusable_picture_is_a_model_error(sandbox: Sandbox, url: str, kind: str
     assert sandbox.bill()["total_nano_usd"] == 0
 
 
-def test_unknown_model_request_and_key_are_refused_in_fals_form(sandbox: Sandbox) -> None:
+def test_unknown_model_request_and_key_are_rejected_in_fals_format(sandbox: Sandbox) -> None:
     assert sandbox.submit("fal-ai/nothing", prompt="a").status_code == 404
     missing = sandbox.fal_get("/fal/queue/fal-ai/flux/requests/no-such-id/status")
     assert (missing.status_code, missing.json()) == (404, {"status": "NOT_FOUND"})
@@ -149,7 +149,7 @@ def test_unknown_model_request_and_key_are_refused_in_fals_form(sandbox: Sandbox
     assert sandbox.bill()["lines"] == []
 
 
-def test_cancel_answers_ok_requested_too_late_and_not_found(sandbox: Sandbox) -> None:
+def test_cancel_reports_ok_requested_too_late_and_not_found(sandbox: Sandbox) -> None:
     sandbox.set(queue_seconds=30, image_seconds=60)
     queued = sandbox.submit(prompt="a").json()
     sandbox.set(queue_seconds=0)

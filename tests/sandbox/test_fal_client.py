@@ -1,4 +1,4 @@
-"""The unmodified fal-client, over TLS, as the judge."""
+"""The unmodified fal-client against the sandbox, over TLS."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Each fault fires, and does what it says."""
+"""Each fault fires and has its documented effect."""
 
 import json
 import time
@@ -33,7 +33,7 @@ def image_url(sandbox: Sandbox) -> str:
         ("hang", {"seconds": 0.2}, 0),
     ],
 )
-def test_dropped_connection_brings_no_byte(
+def test_dropped_connection_has_no_response(
     sandbox: Sandbox, provider: str, fault: str, params: dict[str, Any], accepted: int
 ) -> None:
     fault_id = sandbox.fault(fault, provider=provider, params=params)
@@ -48,7 +48,7 @@ def test_dropped_connection_brings_no_byte(
     )
 
 
-def test_dropped_connection_over_tls_brings_no_byte(tls_sandbox: Sandbox) -> None:
+def test_dropped_connection_over_tls_has_no_response(tls_sandbox: Sandbox) -> None:
     tls_sandbox.reset()
     tls_sandbox.fault("drop_after_accept")
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
@@ -57,14 +57,14 @@ def test_dropped_connection_over_tls_brings_no_byte(tls_sandbox: Sandbox) -> Non
 
 
 @pytest.mark.parametrize("provider", ["fal", "replicate"])
-def test_answer_502_after_accept_is_a_proxys_page(sandbox: Sandbox, provider: str) -> None:
+def test_answer_502_after_accept_is_a_proxy_page(sandbox: Sandbox, provider: str) -> None:
     fault_id = sandbox.fault("answer_502_after_accept")
     answer = create(sandbox, provider)
     assert (answer.status_code, answer.headers["content-type"]) == (502, "text/html; charset=utf-8")
     assert (len(sandbox.bill()["lines"]), sandbox.fired(fault_id)) == (1, 1)
 
 
-def test_answer_late_is_accepted_at_once_and_answered_late(sandbox: Sandbox) -> None:
+def test_answer_late_accepts_at_once_and_responds_late(sandbox: Sandbox) -> None:
     fault_id = sandbox.fault("answer_late", params={"seconds": 1})
     with pytest.raises(httpx.ReadTimeout):
         sandbox.client.post(f"/fal/queue/{FLUX}", json={"prompt": "a"}, headers=FAL, timeout=0.3)
@@ -79,7 +79,7 @@ def test_answer_late_is_accepted_at_once_and_answered_late(sandbox: Sandbox) -> 
     "retry_after",
     [None, "7", "0", "1.5", "Wed, 21 Oct 2037 07:28:00 GMT", "soon", "-1", "1000000000"],
 )
-def test_refuse_429_has_the_vendors_body_and_any_retry_after(
+def test_refuse_429_has_the_vendors_body_and_retry_after(
     sandbox: Sandbox, retry_after: str | None
 ) -> None:
     fault_id = sandbox.fault(
@@ -97,7 +97,7 @@ def test_refuse_429_has_the_vendors_body_and_any_retry_after(
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 415, 422])
-def test_refuse_has_the_vendors_form(sandbox: Sandbox, status: int) -> None:
+def test_refuse_has_the_vendors_format(sandbox: Sandbox, status: int) -> None:
     sandbox.fault("refuse", times=-1, params={"status": status})
     fal, replicate = create(sandbox, "fal"), create(sandbox, "replicate")
     assert [fal.status_code, replicate.status_code] == [status, status]
@@ -116,7 +116,9 @@ def test_error_5xx_before_accept_accepts_nothing(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("provider", ["fal", "replicate"])
-def test_malformed_html_and_huge_answers_come_after_accept(sandbox: Sandbox, provider: str) -> None:
+def test_malformed_html_and_huge_responses_follow_the_accept(
+    sandbox: Sandbox, provider: str
+) -> None:
     sandbox.fault("malformed_json")
     with pytest.raises(json.JSONDecodeError):
         create(sandbox, provider).json()
@@ -128,7 +130,7 @@ def test_malformed_html_and_huge_answers_come_after_accept(sandbox: Sandbox, pro
     assert len(sandbox.bill()["lines"]) == 3
 
 
-def test_faults_on_other_operations_leave_the_job_alone(sandbox: Sandbox) -> None:
+def test_faults_on_other_operations_do_not_affect_the_job(sandbox: Sandbox) -> None:
     submitted = sandbox.submit(prompt="a")
     addresses = submitted.json()
     sandbox.fault("refuse_429", operation="status")
@@ -177,7 +179,7 @@ def test_stuck_never_ends_until_cancelled(sandbox: Sandbox) -> None:
     assert sandbox.bill()["total_nano_usd"] == 0
 
 
-def test_fail_after_ends_with_the_ordered_error(sandbox: Sandbox) -> None:
+def test_fail_after_ends_with_the_requested_error(sandbox: Sandbox) -> None:
     params = {
         "seconds": 0.1,
         "status": 504,
@@ -199,7 +201,7 @@ def test_fail_after_ends_with_the_ordered_error(sandbox: Sandbox) -> None:
     assert [line["billed"] for line in sandbox.bill()["lines"]] == [False, False, False]
 
 
-def test_moderated_is_told_as_each_model_does(sandbox: Sandbox) -> None:
+def test_moderated_is_reported_in_the_format_of_each_model(sandbox: Sandbox) -> None:
     sandbox.set(tiny_media=False)
     fault_id = sandbox.fault("moderated", times=3)
     picture = sandbox.fal_result(create(sandbox, "fal"))
@@ -216,7 +218,7 @@ def test_moderated_is_told_as_each_model_does(sandbox: Sandbox) -> None:
     assert sandbox.fired(fault_id) == 3
 
 
-def test_empty_output_succeeds_with_nothing(sandbox: Sandbox) -> None:
+def test_empty_output_succeeds_without_output(sandbox: Sandbox) -> None:
     sandbox.fault("empty_output", times=-1)
     assert sandbox.fal_result(create(sandbox, "fal")).json()["images"] == []
     assert sandbox.fal_result(sandbox.submit(KLING, prompt="a", image_url=PIXEL)).json() == {
@@ -230,7 +232,7 @@ def test_empty_output_succeeds_with_nothing(sandbox: Sandbox) -> None:
     ("form", "start"),
     [("html", b"<html>"), ("magic", b"%PDF"), ("truncated", b"\xff\xd8"), ("empty", b"")],
 )
-def test_wrong_bytes_come_under_the_right_type(sandbox: Sandbox, form: str, start: bytes) -> None:
+def test_wrong_bytes_have_the_right_content_type(sandbox: Sandbox, form: str, start: bytes) -> None:
     url = image_url(sandbox)
     right = sandbox.client.get(url).content
     fault_id = sandbox.fault("wrong_bytes", params={"form": form})
@@ -243,14 +245,14 @@ def test_wrong_bytes_come_under_the_right_type(sandbox: Sandbox, form: str, star
     assert sandbox.client.get(url).content == right
 
 
-def test_cut_file_breaks_off_before_its_announced_length(sandbox: Sandbox) -> None:
+def test_cut_file_ends_before_its_announced_length(sandbox: Sandbox) -> None:
     url = image_url(sandbox)
     sandbox.fault("wrong_bytes", params={"form": "cut"})
     with pytest.raises(httpx.RemoteProtocolError):
         sandbox.client.get(url)
 
 
-def test_expired_file_is_gone_for_good(sandbox: Sandbox) -> None:
+def test_expired_file_is_permanently_gone(sandbox: Sandbox) -> None:
     url = image_url(sandbox)
     fault_id = sandbox.fault("expired_file", params={"status": 410})
     assert [sandbox.client.get(url).status_code for _ in range(2)] == [410, 404]
@@ -268,7 +270,7 @@ def test_slow_and_huge_files_stream(sandbox: Sandbox) -> None:
     assert len(sandbox.client.get(url).content) == 5_000_000
 
 
-def test_unknown_status_is_one_no_client_knows(sandbox: Sandbox) -> None:
+def test_unknown_status_is_outside_the_vendors_api(sandbox: Sandbox) -> None:
     fault_id = sandbox.fault("unknown_status", times=2)
     fal, replicate = create(sandbox, "fal").json(), create(sandbox, "replicate").json()
     assert sandbox.fal_get(fal["status_url"]).json()["status"] == "PAUSED"
@@ -300,14 +302,14 @@ def test_cancel_loses_and_the_job_completes_and_is_billed(sandbox: Sandbox) -> N
         [],
     ],
 )
-def test_wrong_orders_are_refused_with_a_reason(sandbox: Sandbox, order: Any) -> None:
+def test_invalid_faults_are_rejected_with_a_reason(sandbox: Sandbox, order: Any) -> None:
     answer = sandbox.client.post("/__control/faults", json=order)
     assert answer.status_code == 422
     assert answer.json()["error"]
     assert sandbox.client.get("/__control/faults").json() == {"faults": []}
 
 
-def test_faults_are_taken_back_one_by_one_or_all(sandbox: Sandbox) -> None:
+def test_faults_are_removed_individually_or_all(sandbox: Sandbox) -> None:
     one, two = sandbox.fault("refuse"), sandbox.fault("refuse", params={"status": 403})
     assert sandbox.client.delete(f"/__control/faults/{one}").status_code == 204
     assert sandbox.client.delete(f"/__control/faults/{one}").status_code == 404
@@ -321,7 +323,7 @@ def test_faults_are_taken_back_one_by_one_or_all(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"nonsense": 1}, {"image_seconds": "1"}, {"callbacks": 1}, {"video_seconds": -1}]
 )
-def test_wrong_settings_are_refused_and_change_nothing(
+def test_invalid_settings_are_rejected_and_change_nothing(
     sandbox: Sandbox, wrong: dict[str, Any]
 ) -> None:
     before = sandbox.client.get("/__control/settings").json()

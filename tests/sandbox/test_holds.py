@@ -1,4 +1,4 @@
-"""Calls held at a named moment: what has been done by then, and how they go on."""
+"""Held calls: what has been processed at each stage, and how they continue."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ def fault(sandbox: Sandbox, fault_id: str) -> dict[str, Any]:
     )
 
 
-def parked(sandbox: Sandbox, fault_id: str, count: int = 1) -> None:
+def wait_until_held(sandbox: Sandbox, fault_id: str, count: int = 1) -> None:
     sandbox.wait_until(lambda: fault(sandbox, fault_id)["parked"] == count)
 
 
@@ -49,12 +49,12 @@ def lines(sandbox: Sandbox) -> int:
 
 @pytest.mark.parametrize("provider", ["fal", "replicate"])
 @pytest.mark.parametrize(("stage", "billed"), STAGES.items())
-def test_held_create_goes_on_when_released(
+def test_held_create_continues_when_released(
     sandbox: Sandbox, calls: ThreadPoolExecutor, provider: str, stage: str, billed: int
 ) -> None:
     fault_id = sandbox.fault("hold", provider=provider, params={"stage": stage})
     call = calls.submit(create, sandbox, provider)
-    parked(sandbox, fault_id)
+    wait_until_held(sandbox, fault_id)
     assert not call.done()
     assert (lines(sandbox), sandbox.fired(fault_id)) == (billed, 1)
     assert create(sandbox, provider).status_code in {200, 201}, "one only is held"
@@ -71,12 +71,12 @@ def test_held_create_goes_on_when_released(
 
 @pytest.mark.parametrize("how", ["drop", "reset"])
 @pytest.mark.parametrize(("stage", "billed"), STAGES.items())
-def test_held_create_is_dropped_as_ordered(
+def test_held_create_is_dropped_on_release(
     sandbox: Sandbox, calls: ThreadPoolExecutor, stage: str, billed: int, how: str
 ) -> None:
     fault_id = sandbox.fault("hold", params={"stage": stage})
     call = calls.submit(create, sandbox, "replicate")
-    parked(sandbox, fault_id)
+    wait_until_held(sandbox, fault_id)
     release(sandbox, how=how)
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         call.result(5)
@@ -86,14 +86,14 @@ def test_held_create_is_dropped_as_ordered(
 @pytest.mark.parametrize(
     ("stage", "when_gone", "billed"),
     [
-        ("before_read", "go_on", 0),  # nobody is left to read from
+        ("before_read", "go_on", 0),  # the caller has disconnected: nothing left to read
         ("before_accept", "go_on", 1),
         ("before_accept", "drop", 0),
         ("after_accept", "go_on", 1),
     ],
 )
 @pytest.mark.parametrize("provider", ["fal", "replicate"])
-def test_held_call_whose_client_went_is_noticed(
+def test_held_call_is_marked_gone_when_its_client_disconnects(
     sandbox: Sandbox, provider: str, stage: str, when_gone: str, billed: int
 ) -> None:
     fault_id = sandbox.fault("hold", params={"stage": stage, "when_gone": when_gone})
@@ -107,7 +107,7 @@ def test_held_call_whose_client_went_is_noticed(
     assert lines(sandbox) == billed + 1
 
 
-def test_held_call_may_stay_without_its_client_and_be_accepted_late(sandbox: Sandbox) -> None:
+def test_held_call_can_stay_and_be_accepted_without_client(sandbox: Sandbox) -> None:
     fault_id = sandbox.fault("hold", params={"stage": "before_accept", "when_gone": "stay"})
     _give_up(sandbox, "fal")
     sandbox.wait_until(lambda: fault(sandbox, fault_id)["parked_calls"][0]["state"] == "gone")
@@ -117,7 +117,7 @@ def test_held_call_may_stay_without_its_client_and_be_accepted_late(sandbox: San
 
 
 def _give_up(sandbox: Sandbox, provider: str) -> None:
-    """A create call whose caller does not wait for the answer."""
+    """Send a create call without waiting for the response."""
     path, body, headers = f"/fal/queue/{FLUX}", {"prompt": "a"}, FAL
     if provider == "replicate":
         path, body = (
@@ -153,21 +153,21 @@ def test_other_operations_can_be_held_too(
     sandbox.fal_result(submitted)
     fault_id = sandbox.fault("hold", operation=operation, params={"stage": stage})
     call: Future[httpx.Response] = calls.submit(OTHERS[operation], sandbox, submitted.json())
-    parked(sandbox, fault_id)
+    wait_until_held(sandbox, fault_id)
     release(sandbox)
     assert call.result(5).status_code == (400 if operation == "cancel" else 200)
 
 
-def test_held_callback_comes_when_released_or_never(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_held_callback_is_sent_only_when_released(sandbox: Sandbox, receiver: Receiver) -> None:
     fault_id = sandbox.fault("hold", operation="callback", times=2)
     sandbox.submit(prompt="a", callback=f"{receiver.url}/one")
-    parked(sandbox, fault_id)
+    wait_until_held(sandbox, fault_id)
     assert sandbox.bill()["lines"][0]["state"] == "succeeded"
     assert receiver.received == []
     release(sandbox, id=fault_id)
     sandbox.wait_until(lambda: [item.path for item in receiver.received] == ["/one"])
     sandbox.submit(prompt="a", callback=f"{receiver.url}/two")
-    parked(sandbox, fault_id)
+    wait_until_held(sandbox, fault_id)
     release(sandbox, id=fault_id, how="drop")
     sandbox.wait_until(
         lambda: len(sandbox.client.get("/__control/callbacks").json()["callbacks"]) == 2
@@ -175,38 +175,38 @@ def test_held_callback_comes_when_released_or_never(sandbox: Sandbox, receiver: 
     assert [item.path for item in receiver.received] == ["/one"]
 
 
-def test_removing_the_fault_lets_its_calls_go_on(
+def test_removing_the_fault_continues_its_calls(
     sandbox: Sandbox, calls: ThreadPoolExecutor
 ) -> None:
     fault_id = sandbox.fault("hold", times=-1)
     held = [calls.submit(create, sandbox, "fal") for _ in range(3)]
-    parked(sandbox, fault_id, 3)
+    wait_until_held(sandbox, fault_id, 3)
     assert sandbox.client.delete(f"/__control/faults/{fault_id}").status_code == 204
     assert [call.result(5).status_code for call in held] == [200, 200, 200]
 
 
-def test_reset_drops_what_is_held(sandbox: Sandbox, calls: ThreadPoolExecutor) -> None:
+def test_reset_drops_held_calls(sandbox: Sandbox, calls: ThreadPoolExecutor) -> None:
     fault_id = sandbox.fault("hold")
     call = calls.submit(create, sandbox, "fal")
-    parked(sandbox, fault_id)
+    wait_until_held(sandbox, fault_id)
     sandbox.reset()
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         call.result(5)
     assert lines(sandbox) == 0
 
 
-def test_wrong_release_is_refused(sandbox: Sandbox) -> None:
+def test_invalid_release_is_rejected(sandbox: Sandbox) -> None:
     for order in ({"how": "gently"}, {"id": 7}, {"name": "x"}):
         assert sandbox.client.post("/__control/release", json=order).status_code == 422
     assert sandbox.client.post("/__control/release").json() == {"released": 0}
 
 
-def test_sandbox_stops_with_calls_held(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_sandbox_stops_while_calls_are_held(tmp_path_factory: pytest.TempPathFactory) -> None:
     own = Sandbox(tmp_path_factory.mktemp("held"))
     fault_id = own.fault("hold")
     thread = threading.Thread(target=_ignore_the_end, args=(own.url,))
     thread.start()
-    parked(own, fault_id)
+    wait_until_held(own, fault_id)
     assert own.stop() == 0
     thread.join()
 

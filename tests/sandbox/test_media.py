@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false
 # (Pillow and PyAV are typed only in part.)
-"""What the sandbox makes is decoded and looked at."""
+"""The produced pictures and videos, decoded."""
 
 import io
 import itertools
@@ -20,7 +20,7 @@ def decoded(content: bytes) -> list[Image.Image]:
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """Mean difference of two frames, 0 to 255."""
+    """Return the mean difference of two frames, 0 to 255."""
     return sum(ImageStat.Stat(ImageChops.difference(one, other)).mean) / 3
 
 
@@ -43,13 +43,13 @@ def test_picture_shows_the_prompt_and_repeats_with_its_seed() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["", "x" * 500, "a\u0000b", "漢字 🎈", "word " * 100, "\ud800"])
-def test_picture_takes_any_prompt(prompt: str) -> None:
+def test_picture_accepts_any_prompt(prompt: str) -> None:
     assert media.picture(
         prompt=prompt, width=256, height=144, seed=1, image_format="jpeg"
     ).startswith(b"\xff\xd8")
 
 
-def test_video_from_the_api_has_the_asked_length_size_and_moves(sandbox: Sandbox) -> None:
+def test_video_has_the_requested_length_and_size_and_moves(sandbox: Sandbox) -> None:
     sandbox.set(tiny_media=False)
     image = sandbox.fal_result(
         sandbox.submit(prompt="a red kite", image_size="landscape_16_9")
@@ -83,7 +83,7 @@ def test_video_from_the_api_has_the_asked_length_size_and_moves(sandbox: Sandbox
     assert difference(frames[0], frames[-1]) > 5
 
 
-def test_five_seconds_of_720p_cost_little_cpu() -> None:
+def test_five_seconds_of_720p_use_little_cpu() -> None:
     started = time.process_time()
     assert (
         len(
@@ -94,7 +94,7 @@ def test_five_seconds_of_720p_cost_little_cpu() -> None:
     assert time.process_time() - started < 12  # about 2.5 s on an idle core; this one is shared
 
 
-def test_tiny_video_keeps_the_asked_length_and_shape(sandbox: Sandbox) -> None:
+def test_tiny_video_keeps_the_requested_length_and_shape(sandbox: Sandbox) -> None:
     order = {"prompt": "fly", "duration": 7, "resolution": "720p", "aspect_ratio": "9:16"}
     done = sandbox.predicted(sandbox.predict("bytedance/seedance-1-pro", input=order))
     content = sandbox.client.get(done["output"]).content

@@ -1,4 +1,4 @@
-"""Faults of a provider as a whole, of its bill and of its memory."""
+"""Faults of a whole provider, of its bill and of its lists."""
 
 import time
 from typing import Any
@@ -36,7 +36,7 @@ def status(sandbox: Sandbox, provider: str, body: dict[str, Any]) -> str:
 @pytest.mark.parametrize(("provider", "done", "queued"), [
     ("fal", "COMPLETED", "IN_QUEUE"), ("replicate", "succeeded", "starting"),
 ])  # fmt: skip
-def test_status_goes_backwards_once_it_was_ahead(
+def test_status_goes_backwards_once(
     sandbox: Sandbox, provider: str, done: str, queued: str
 ) -> None:
     fault_id = sandbox.fault("status_backwards", times=2, params={"after": "ended"})
@@ -56,7 +56,7 @@ def test_status_goes_backwards_after_running(sandbox: Sandbox) -> None:
     sandbox.client.put(body["cancel_url"], headers=FAL)
 
 
-def test_status_goes_backwards_after_a_callback_said_done(
+def test_status_goes_backwards_after_a_completed_callback(
     sandbox: Sandbox, receiver: Receiver
 ) -> None:
     sandbox.fault("status_backwards")
@@ -68,7 +68,7 @@ def test_status_goes_backwards_after_a_callback_said_done(
 @pytest.mark.parametrize(("factor", "units", "nano_usd"), [
     ("0", "0", 0), ("0.5", "0.5", 1_500_000), ("1.3", "1.3", 3_900_000), ("10", "10", 30_000_000),
 ])  # fmt: skip
-def test_bill_factor_is_billed_and_reported_as_each_vendor_does(
+def test_bill_factor_is_billed_and_reported_in_each_vendors_format(
     sandbox: Sandbox, factor: str, units: str, nano_usd: int
 ) -> None:
     fault_id = sandbox.fault("bill_factor", times=3, params={"factor": factor})
@@ -89,7 +89,7 @@ def test_bill_factor_is_billed_and_reported_as_each_vendor_does(
     assert sandbox.fired(fault_id) == 3
 
 
-def test_bill_factor_of_tokens_is_whole_where_it_can_be(sandbox: Sandbox) -> None:
+def test_bill_factor_of_tokens_is_an_integer_if_possible(sandbox: Sandbox) -> None:
     sandbox.fault("bill_factor", params={"factor": "0.5"})
     result = sandbox.fal_result(
         sandbox.submit(
@@ -133,7 +133,7 @@ def test_accept_twice_makes_two_paid_jobs_that_both_call_back(
 
 
 @pytest.mark.parametrize("provider", ["fal", "replicate"])
-def test_no_id_is_a_success_that_names_no_job(sandbox: Sandbox, provider: str) -> None:
+def test_no_id_is_a_success_without_a_job_id(sandbox: Sandbox, provider: str) -> None:
     fault_id = sandbox.fault("no_id")
     answer = create(sandbox, provider)
     assert answer.status_code in {200, 201}
@@ -184,7 +184,7 @@ def test_down_ends_by_itself_after_its_seconds(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("provider", ["fal", "replicate"])
 @pytest.mark.parametrize("status", [500, 502, 503])
-def test_billed_5xx_can_come_in_the_vendors_form(
+def test_billed_5xx_can_have_the_vendors_format(
     sandbox: Sandbox, provider: str, status: int
 ) -> None:
     sandbox.fault("answer_502_after_accept", params={"status": status, "form": "vendor"})
@@ -194,7 +194,9 @@ def test_billed_5xx_can_come_in_the_vendors_form(
 
 
 @pytest.mark.parametrize("provider", ["fal", "replicate"])
-def test_ten_megabytes_come_after_accept_or_instead(sandbox: Sandbox, provider: str) -> None:
+def test_ten_megabyte_response_follows_or_replaces_the_accept(
+    sandbox: Sandbox, provider: str
+) -> None:
     sandbox.fault("huge_body", params={"bytes": 10_000_000})
     sandbox.fault("huge_body", params={"bytes": 10_000_000, "accept": False})
     assert [len(create(sandbox, provider).content) > 9_900_000 for _ in range(2)] == [True, True]
@@ -202,9 +204,7 @@ def test_ten_megabytes_come_after_accept_or_instead(sandbox: Sandbox, provider: 
 
 
 @pytest.mark.parametrize("lag_seconds", [0.0, 0.6])
-def test_lists_show_a_running_job_at_once_or_after_the_lag(
-    sandbox: Sandbox, lag_seconds: float
-) -> None:
+def test_lists_show_a_running_job_after_the_lag(sandbox: Sandbox, lag_seconds: float) -> None:
     sandbox.set(history_lag_seconds=lag_seconds, history_hides_running=False, image_seconds=30)
     began = time.monotonic()
     fal, replicate = create(sandbox, "fal").json(), create(sandbox, "replicate").json()
@@ -221,7 +221,7 @@ def test_lists_show_a_running_job_at_once_or_after_the_lag(
 
 
 @pytest.mark.parametrize("lag_seconds", [0.0, 0.5])
-def test_lists_can_hide_running_jobs_of_both(sandbox: Sandbox, lag_seconds: float) -> None:
+def test_both_lists_can_hide_running_jobs(sandbox: Sandbox, lag_seconds: float) -> None:
     sandbox.set(
         history_hides_running=True,
         list_hides_running=True,
@@ -254,13 +254,13 @@ def test_lists_can_hide_running_jobs_of_both(sandbox: Sandbox, lag_seconds: floa
         {"fault": "bill_factor", "params": {"factor": "NaN"}},
     ],
 )
-def test_wrong_orders_are_refused(sandbox: Sandbox, order: dict[str, Any]) -> None:
+def test_invalid_faults_are_rejected(sandbox: Sandbox, order: dict[str, Any]) -> None:
     answer = sandbox.client.post("/__control/faults", json=order)
     assert answer.status_code == 422
     assert answer.json()["error"]
 
 
-def test_kling_takes_a_factor_too(sandbox: Sandbox) -> None:
+def test_bill_factor_applies_to_kling(sandbox: Sandbox) -> None:
     sandbox.fault("bill_factor", params={"factor": "2"})
     result = sandbox.fal_result(sandbox.submit(KLING, prompt="a", image_url=PIXEL))
     assert result.headers["x-fal-billable-units"] == "10"

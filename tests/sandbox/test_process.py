@@ -1,4 +1,4 @@
-"""Starting, stopping, being killed, coming back."""
+"""Start, stop and kill of the sandbox process, and its state afterwards."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ from tests.sandbox.process import FLUX, QUICK, ROOT, Receiver, Sandbox, environm
 
 @pytest.fixture
 def own_sandbox(tmp_path: Path) -> Iterator[Sandbox]:
-    """One that a test may kill."""
+    """Return a sandbox that the test may kill."""
     sandbox = Sandbox(tmp_path / "data")
     sandbox.set(**QUICK)
     yield sandbox
@@ -65,7 +65,7 @@ def test_kill_keeps_jobs_and_bill_and_unfinished_jobs_finish(
     )
 
 
-def test_settings_given_at_the_start_are_there_again_after_a_kill_and_a_reset(
+def test_initial_settings_apply_again_after_a_kill_or_reset(
     tmp_path: Path,
 ) -> None:
     given = json.dumps({"history_hides_running": False, "image_seconds": 0.5})
@@ -83,7 +83,7 @@ def test_settings_given_at_the_start_are_there_again_after_a_kill_and_a_reset(
         sandbox.stop()
 
 
-def test_kill_in_the_middle_of_accepting_loses_no_bill_line(own_sandbox: Sandbox) -> None:
+def test_kill_during_the_accept_loses_no_bill_line(own_sandbox: Sandbox) -> None:
     for number in range(20):
         own_sandbox.submit(prompt=str(number))
     own_sandbox.stop(signal.SIGKILL)
@@ -98,7 +98,7 @@ def test_kill_in_the_middle_of_accepting_loses_no_bill_line(own_sandbox: Sandbox
     assert all(json.loads(line) for line in bill.read_bytes().splitlines())
 
 
-def test_bill_is_appended_to_and_begun_anew_by_reset(own_sandbox: Sandbox) -> None:
+def test_bill_is_append_only_and_reset_starts_a_new_file(own_sandbox: Sandbox) -> None:
     bill = own_sandbox.data_dir / "bill.jsonl"
     own_sandbox.fal_result(own_sandbox.submit(prompt="a", seed=3))
     before = bill.read_bytes()
@@ -122,7 +122,7 @@ def test_bill_is_appended_to_and_begun_anew_by_reset(own_sandbox: Sandbox) -> No
     assert old.read_bytes().startswith(before)
 
 
-def test_sigterm_ends_cleanly_also_with_a_caller_hanging(own_sandbox: Sandbox) -> None:
+def test_sigterm_stops_cleanly_while_a_call_hangs(own_sandbox: Sandbox) -> None:
     own_sandbox.set(image_seconds=60)
     own_sandbox.submit(prompt="unfinished")
     own_sandbox.fault("hang")
@@ -144,7 +144,7 @@ def test_sigterm_ends_cleanly_also_with_a_caller_hanging(own_sandbox: Sandbox) -
     assert not caller.is_alive()
 
 
-def test_busy_port_is_one_clear_line(own_sandbox: Sandbox, tmp_path: Path) -> None:
+def test_busy_port_is_reported_in_one_line(own_sandbox: Sandbox, tmp_path: Path) -> None:
     port = str(own_sandbox.port)
     other = started("--port", port, "--data-dir", str(tmp_path / "other"))
     assert other.returncode == 1
@@ -153,7 +153,7 @@ def test_busy_port_is_one_clear_line(own_sandbox: Sandbox, tmp_path: Path) -> No
     )
 
 
-def test_unusable_data_folder_is_one_clear_line(tmp_path: Path) -> None:
+def test_unusable_data_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     run = started("--port", "0", "--data-dir", str(tmp_path / "file"))
     assert run.returncode == 1
@@ -171,7 +171,7 @@ def test_help_names_every_variable() -> None:
     assert "whsec_c2FuZGJveC1yZXBsaWNhdGUtd2ViaG9vay1zZWNyZXQ=" in text
 
 
-def test_wrong_options_are_refused() -> None:
+def test_invalid_options_are_rejected() -> None:
     assert started("--tls-cert", "cert.pem").returncode == 2
     assert started("--image-seconds", "-1").returncode == 2
     for settings in ("{", '{"image_second": 1}', '{"history_hides_running": 1}'):
@@ -180,7 +180,7 @@ def test_wrong_options_are_refused() -> None:
     assert started(SANDBOX_REPLICATE_WEBHOOK_SECRET="secret").returncode == 2
 
 
-def test_given_keys_and_public_url_are_used(tmp_path: Path) -> None:
+def test_keys_and_public_url_options_are_used(tmp_path: Path) -> None:
     public = "https://sandbox.test/x"
     arguments = (
         "--fal-key",

@@ -1,4 +1,4 @@
-"""Replicate's wire format, status by status."""
+"""The wire format of Replicate's API."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -54,7 +54,7 @@ def test_prediction_goes_through_its_statuses(sandbox: Sandbox) -> None:
         (SEEDANCE, {}, 750_000_000),
     ],
 )
-def test_success_is_billed_by_the_price_list(
+def test_success_is_billed_at_the_list_price(
     sandbox: Sandbox, model: str, order: dict[str, Any], nano_usd: int
 ) -> None:
     done = sandbox.predicted(sandbox.predict(model, input={"prompt": "a"} | order))
@@ -62,7 +62,7 @@ def test_success_is_billed_by_the_price_list(
     assert sandbox.bill()["total_nano_usd"] == nano_usd
 
 
-def test_prefer_wait_answers_201_when_done_and_202_when_not(sandbox: Sandbox) -> None:
+def test_prefer_wait_returns_201_when_done_else_202(sandbox: Sandbox) -> None:
     done = sandbox.predict(input={"prompt": "a"}, headers={"Prefer": "wait"})
     assert (done.status_code, done.json()["status"]) == (201, "succeeded")
     assert done.headers["preference-applied"] == "wait=60"
@@ -90,7 +90,7 @@ def test_prefer_wait_answers_201_when_done_and_202_when_not(sandbox: Sandbox) ->
         ),
     ],
 )
-def test_wrong_input_is_refused_at_once(
+def test_invalid_input_is_rejected_at_once(
     sandbox: Sandbox, order: dict[str, Any], fields: set[tuple[str, str]]
 ) -> None:
     answer = sandbox.predict(SEEDANCE, input=order)
@@ -108,7 +108,7 @@ def test_unreachable_picture_fails_the_prediction(sandbox: Sandbox) -> None:
     assert sandbox.bill()["total_nano_usd"] == 0
 
 
-def test_token_model_and_prediction_are_looked_for(sandbox: Sandbox) -> None:
+def test_unknown_token_model_and_prediction_are_rejected(sandbox: Sandbox) -> None:
     path = f"/replicate/v1/models/{FLUX}/predictions"
     assert sandbox.client.post(path, json={"input": {"prompt": "a"}}).json() == {
         "title": "Unauthenticated", "detail": "You did not pass a valid authentication token", "status": 401,
@@ -121,7 +121,7 @@ def test_token_model_and_prediction_are_looked_for(sandbox: Sandbox) -> None:
     )
 
 
-def test_cancel_before_the_start_is_free_and_after_it_charged_by_the_second(
+def test_cancel_is_free_in_queue_and_charged_per_second_running(
     sandbox: Sandbox,
 ) -> None:
     sandbox.set(queue_seconds=20, video_seconds=60)
@@ -136,11 +136,11 @@ def test_cancel_before_the_start_is_free_and_after_it_charged_by_the_second(
         assert (answer.status_code, answer.json()["status"]) == (200, "canceled")
     free, charged = sandbox.bill()["lines"]
     assert (free["state"], free["billed_nano_usd"]) == ("canceled", 0)
-    assert charged["billable_units"] >= 2  # more on a machine that was held up
+    assert charged["billable_units"] >= 2  # more on a slow machine
     assert charged["billed_nano_usd"] == charged["billable_units"] * 60_000_000
 
 
-def test_cancel_after_aborts_what_waits_and_cancels_what_runs(sandbox: Sandbox) -> None:
+def test_cancel_after_aborts_queued_and_cancels_running_predictions(sandbox: Sandbox) -> None:
     sandbox.set(queue_seconds=20, video_seconds=60)
     order, headers = {"prompt": "a", "resolution": "480p"}, {"Cancel-After": "5s"}
     waiting = sandbox.predict(SEEDANCE, input=order, headers=headers)
@@ -159,7 +159,7 @@ def test_cancel_after_aborts_what_waits_and_cancels_what_runs(sandbox: Sandbox) 
         )
 
 
-def test_list_knows_running_ones_and_time_windows(sandbox: Sandbox) -> None:
+def test_list_has_running_predictions_and_time_filters(sandbox: Sandbox) -> None:
     sandbox.set(image_seconds=20)
     first = sandbox.predict(input={"prompt": "first"}).json()
     time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The unmodified replicate client as the judge."""
+"""The unmodified replicate client against the sandbox."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ SEEDANCE = "bytedance/seedance-1-pro"
 
 @pytest.fixture
 def client(sandbox: Sandbox) -> Iterator[Client]:
-    with httpx.HTTPTransport() as transport:  # the client itself can't be closed
+    with httpx.HTTPTransport() as transport:  # the client itself cannot be closed
         yield Client(api_token="r8_token", base_url=f"{sandbox.url}/replicate", transport=transport)
 
 

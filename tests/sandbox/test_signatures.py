@@ -1,4 +1,4 @@
-"""Both signature schemes against vectors that the vendors' own verifiers accepted."""
+"""Both signature schemes against vectors that the vendors' verifiers accepted."""
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 

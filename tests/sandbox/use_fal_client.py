@@ -1,5 +1,6 @@
-"""Run in a process of its own, because fal-client reads its hosts when it is imported. Prints what
-it saw as JSON.
+"""A run of fal-client in its own process, because it reads its hosts at import.
+
+The results are printed as JSON.
 """
 
 import json

@@ -55,9 +55,9 @@ def body_signature(secret: str, body: bytes) -> str:
 def signature_headers(
     secret: str, event_id: str, timestamp: int, body: bytes, *, previous: str | None = None
 ) -> dict[str, str]:
-    """Return the headers with which a receiver verifies an attempt. timestamp: of this attempt, in
-    Unix seconds.
+    """Return the headers with which a receiver verifies an attempt.
 
+    timestamp: of this attempt, in Unix seconds.
     previous: a replaced secret that still signs; only Standard Webhooks allows several signatures.
     """
     signing = [secret] if previous is None else [secret, previous]

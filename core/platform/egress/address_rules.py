@@ -1,8 +1,7 @@
-"""Which addresses and names of a foreign machine may be called. Pure: nothing is resolved here.
+"""The addresses and names that requests to external URLs may use; nothing is resolved here.
 
-The tables are our own, from the IANA special-purpose address registries (as of 2025) and the
-addresses of the cloud providers' metadata services: what the standard library calls global leaves
-out too much for this purpose.
+The tables contain the IANA special-purpose address registries (as of 2025) and the addresses of the
+cloud providers' metadata services. The standard library's `is_global` accepts several of them.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -17,8 +16,8 @@ _IPV4: Final = tuple(
         ("10.0.0.0/8", "private"),
         ("100.64.0.0/10", "carrier-grade NAT"),  # also Alibaba Cloud's metadata, 100.100.100.200
         ("127.0.0.0/8", "loopback"),
-        ("168.63.129.16/32", "metadata"),  # Azure's; by its looks an ordinary public address
-        ("169.254.0.0/16", "link-local"),  # also everybody else's metadata, 169.254.169.254
+        ("168.63.129.16/32", "metadata"),  # Azure's, in a public range
+        ("169.254.0.0/16", "link-local"),  # also most clouds' metadata, 169.254.169.254
         ("172.16.0.0/12", "private"),
         ("192.0.0.0/24", "reserved"),  # also Oracle Cloud's metadata, 192.0.0.192
         ("192.0.2.0/24", "documentation"),
@@ -53,7 +52,7 @@ _IPV6: Final = tuple(
         ("2001:db8::/32", "documentation"),
         ("2002::/16", "6to4"),
         ("2620:4f:8000::/48", "reserved"),  # AS112
-        ("3ffe::/16", "reserved"),  # 6bone, given back
+        ("3ffe::/16", "reserved"),  # the former 6bone
         ("3fff::/20", "documentation"),
         ("5f00::/16", "segment routing"),
         ("fc00::/7", "private"),  # also Amazon's metadata, fd00:ec2::254
@@ -100,9 +99,9 @@ _FORBIDDEN_SUFFIXES: Final = (
 
 
 def refusal(address: str | Address) -> str | None:
-    """Why this address may not be called, in a word or two; None: it is an ordinary public one.
+    """Return why this address may not be called, or None for an ordinary public address.
 
-    An IPv6 address that carries IPv4 ones is also judged by them. Fails closed: what is no address
+    An IPv6 address that contains IPv4 addresses is also judged by them. Text that is not an address
     is refused.
     """
     try:
@@ -118,42 +117,39 @@ def _refusal_v6(address: IPv6Address) -> str | None:
     if address.scope_id is not None:
         return "an address of one link"
     special = next((reason for network, reason in _IPV6 if address in network), None)
-    inside = next((reason for inner in carried(address) if (reason := refusal(inner))), None)
+    inside = next((reason for inner in contained(address) if (reason := refusal(inner))), None)
     if special is not None:
         return special if inside is None else f"{special}, {inside} inside"
     if inside is not None:
         return f"{inside} inside"
-    if address in _NAT64:  # how a network without IPv4 reaches the public one
+    if address in _NAT64:  # a network without IPv4 reaches public IPv4 addresses by this prefix
         return None
     return None if address in _IPV6_GLOBAL else "outside the global range"
 
 
-def carried(address: IPv6Address) -> tuple[IPv4Address, ...]:
-    """Every IPv4 address that an IPv6 one may lead to: a tunnel's or a translator's end. Some have
-    several.
-    """
+def contained(address: IPv6Address) -> tuple[IPv4Address, ...]:
+    """Return every IPv4 address that a tunnel or translator may reach by this IPv6 address."""
     bits = int(address)
-    found: list[int] = []
+    inner: list[int] = []
     if bits > 1 and any(address in network for network in _IN_LAST_BITS):
-        found.append(bits & _ALL_32)
+        inner.append(bits & _ALL_32)
     if address in _SIX_TO_FOUR:
-        found.append(bits >> 80 & _ALL_32)
-    if address in _TEREDO:  # the server, and the client, whose bits are flipped
-        found += [bits >> 64 & _ALL_32, ~bits & _ALL_32]
-    if (
-        address in _LOCAL_NAT64
-    ):  # a prefix of /96 or of /48, RFC 6052; in the latter bits 64 to 71 are left out
-        found += [bits & _ALL_32, (bits >> 64 & 0xFFFF) << 16 | bits >> 40 & 0xFFFF]
+        inner.append(bits >> 80 & _ALL_32)
+    if address in _TEREDO:  # the server, and the client, whose bits are inverted
+        inner += [bits >> 64 & _ALL_32, ~bits & _ALL_32]
+    # A prefix of /96 or of /48 (RFC 6052); the latter leaves out bits 64 to 71.
+    if address in _LOCAL_NAT64:
+        inner += [bits & _ALL_32, (bits >> 64 & 0xFFFF) << 16 | bits >> 40 & 0xFFFF]
     if bits >> 32 & _ALL_32 in _ISATAP:
-        found.append(bits & _ALL_32)
-    return tuple(IPv4Address(each) for each in found)
+        inner.append(bits & _ALL_32)
+    return tuple(IPv4Address(each) for each in inner)
 
 
 def literal(host: str) -> Address | None:
-    """The address that a host of a URL spells out; None where it is a name.
+    """Return the IP address that a URL's host contains, or None if the host is a name.
 
-    Raises ValueError for numbers that some resolvers would take for an IPv4 address and others not
-    (`127.1`, `0x7f.1`).
+    Raise ValueError for numbers that only some resolvers read as an IPv4 address (`127.1`,
+    `0x7f.1`).
     """
     bare = host.removeprefix("[").removesuffix("]").rstrip(".")
     try:
@@ -166,7 +162,7 @@ def literal(host: str) -> Address | None:
 
 
 def name_refusal(name: str) -> str | None:
-    """Why this name may not be looked up; None: it may belong to a public machine."""
+    """Return why this name may not be looked up, or None if it may be a public name."""
     bare = name.rstrip(".").lower()
     if bare in _FORBIDDEN_NAMES or bare.endswith(_FORBIDDEN_SUFFIXES):
         return "a name of an internal network"

@@ -1,6 +1,4 @@
-"""Where this service may call on a stranger's word: webhook addresses, and those of a provider's
-files. Pure.
-"""
+"""The rules for requests to URLs that users and providers supply: webhooks and file downloads."""
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -15,10 +13,9 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def host_and_port(text: str) -> tuple[str, int | None]:
-    """Of `host`, `host:port`, `[IPv6]`, `[IPv6]:port` or a bare IPv6 address; the host as
-    `plain_host` spells it.
+    """Split `host`, `host:port`, `[IPv6]`, `[IPv6]:port` or a bare IPv6 address.
 
-    Raises ValueError.
+    The host has the form of `plain_host`. Raise ValueError for any other text.
     """
     try:
         return plain_host(str(ip_address(text))), None
@@ -36,8 +33,9 @@ def host_and_port(text: str) -> tuple[str, int | None]:
 
 
 def plain_host(host: str) -> str:
-    """One spelling for a host: small letters, no brackets, no dot at the end, addresses in their
-    usual form.
+    """Return a host in its normal form.
+
+    Names are in lower case without a trailing dot, addresses in their usual form without brackets.
     """
     bare = host.removeprefix("[").removesuffix("]").rstrip(".").lower()
     try:
@@ -48,11 +46,12 @@ def plain_host(host: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboundRules:
-    """allowed_private_hosts: for these nothing is refused, whatever they resolve to; a port of None
-    stands for all.
+    """The rules of a process.
 
-    It is the host of the URL that must be listed: a name that resolves to a listed address is still
-    refused. egress_proxy_url: http, maybe with user and password; what was allowed goes through it.
+    allowed_private_hosts: hosts and ports that are always allowed, independent of the addresses
+    to which the name resolves; port None: all ports. The URL's host itself must be listed: a name
+    that resolves to a listed address is still refused.
+    egress_proxy_url: http, with optional user and password; used for all allowed requests.
     """
 
     allowed_private_hosts: frozenset[tuple[str, int | None]] = frozenset()
@@ -63,9 +62,7 @@ class OutboundRules:
         return not self.allowed_private_hosts.isdisjoint({(plain, port), (plain, None)})
 
     def refusal(self, host: str, port: int) -> str | None:
-        """What is wrong with a host and a port, as far as can be told without looking the name up;
-        None: nothing.
-        """
+        """Return why a host and port may not be called, without looking up the name, or None."""
         if self.lists(host, port):
             return None
         if port not in ALLOWED_PORTS:
@@ -78,6 +75,6 @@ class OutboundRules:
         return None if reason is None else f"must lead to a public address (this is: {reason})"
 
     def url_refusal(self, url: str) -> str | None:
-        """The same for a URL of http or https. Raises httpx.InvalidURL."""
+        """Return why an http(s) URL may not be called, or None. Raise httpx.InvalidURL."""
         parsed = httpx.URL(url)
         return self.refusal(parsed.host, parsed.port or _DEFAULT_PORTS.get(parsed.scheme, 0))

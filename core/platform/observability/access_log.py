@@ -1,6 +1,4 @@
-"""One log line and one measurement per HTTP request, in place of uvicorn's access log. Plain ASGI
-middleware.
-"""
+"""ASGI middleware with one log line and one measurement per request, for uvicorn's access log."""
 
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -16,15 +14,16 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 UNMATCHED_ROUTE = "unmatched"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Probes come every few seconds and say nothing unless they fail.
+# Probes arrive every few seconds; only their failures are logged.
 _QUIET_ROUTES = frozenset({"/healthz", "/readyz"})
 
 log = get_logger(__name__)
 
 
 class AccessLog:
-    """Wraps an app that leaves its route in the scope, as Starlette does. The query never gets into
-    the log.
+    """Middleware for an app that stores its route in the scope, as Starlette does.
+
+    The query is never logged, because it may contain secrets.
     """
 
     def __init__(self, app: App) -> None:
@@ -34,17 +33,17 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500  # what the server answers if the app raises before it has begun to answer
+        status = 500  # the server's response if the app raises before its response starts
         start = time.perf_counter()
 
-        async def remember_status(message: Message) -> None:
+        async def send_and_store_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
             await send(message)
 
         try:
-            await self._app(scope, receive, remember_status)
+            await self._app(scope, receive, send_and_store_status)
         finally:
             _record(scope, status, time.perf_counter() - start)
 
@@ -55,7 +54,7 @@ def _record(scope: Message, status: int, seconds: float) -> None:
     API_REQUEST_DURATION.labels(route, method, str(status)).observe(seconds)
     if route in _QUIET_ROUTES and status < 400:
         return
-    # The path goes through the redactor like any text: a callback's token is blanked there.
+    # The redactor removes the token of a callback's path, as in any text.
     log.info(
         "http.request_served",
         method=method,

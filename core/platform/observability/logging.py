@@ -1,8 +1,10 @@
-"""Logs: one line per event on stderr, constant text plus fields, secrets blanked; ours and the
-libraries' alike.
+"""Logging: one line per event on stderr with a constant name and fields, also for libraries.
 
-log = get_logger(__name__) with bind(execution_id=execution_id):
-    log.info("job submitted", provider="fal", attempt=1)
+    log = get_logger(__name__)
+    with bind(execution_id=execution_id):
+        log.info("job.submitted", provider="fal", attempt=1)
+
+Secrets are removed from every line.
 """
 
 import logging
@@ -20,7 +22,7 @@ from core.platform.observability.redaction import Redactor
 
 Fields = MutableMapping[str, Any]
 
-# These say too much, or secrets, below warning, whatever LOG_LEVEL asks for.
+# Below warning, these log secrets or very many lines, so LOG_LEVEL does not apply to them.
 _LOUD_LIBRARIES = (
     "aiobotocore",
     "aioboto3",
@@ -41,10 +43,9 @@ def configure_logging(
     *,
     secrets: Iterable[str] = (),
 ) -> None:
-    """Send everything that logs in this process to stderr in one form. Called by entry points;
-    again replaces it.
+    """Send all logs of this process to stderr in one format; a later call replaces the earlier.
 
-    secrets: exact values to blank wherever they appear, see `settings.secret_values`.
+    secrets: exact values to remove wherever they appear, see `settings.load.secret_values`.
     """
     redactor = Redactor(secrets)
     shared: list[structlog.typing.Processor] = [
@@ -88,15 +89,17 @@ def configure_logging(
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger; takes constant text and fields. Works before `configure_logging`, then for
-    terminals only.
+    """Return a logger for constant event names with fields.
+
+    Before `configure_logging` it writes in structlog's default format.
     """
     return structlog.stdlib.get_logger(name)
 
 
 def bind(**ids: str | int) -> AbstractContextManager[None]:
-    """Fields for every line logged inside the `with`, in this task and those it starts, libraries'
-    lines included.
+    """Add fields to every line, also of libraries, that is logged inside the `with` block.
+
+    They apply to this task and to the tasks that it starts.
     """
     return cast("AbstractContextManager[None]", structlog.contextvars.bound_contextvars(**ids))
 
@@ -110,19 +113,18 @@ def _route_everything_to(handler: logging.Handler, level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    logging.getLogger(
-        "uvicorn.access"
-    ).disabled = True  # `core.platform.observability.access_log` has one line per request instead
+    # `core.platform.observability.access_log` logs each request instead.
+    logging.getLogger("uvicorn.access").disabled = True
     for name in _LOUD_LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-    # A line for every poll of every job is for somebody who is looking for something.
+    # httpx logs a line for every poll of every job, which is only useful for debugging.
     logging.getLogger("httpx").setLevel(
         root.level if root.level <= logging.DEBUG else logging.WARNING
     )
 
 
 def _stamp(_logger: object, _method: str, fields: Fields) -> Fields:
-    """Time of the record, not of the rendering: the Temporal core's lines arrive a little later."""
+    """Add the record's creation time: lines of the Temporal core are rendered somewhat later."""
     record: logging.LogRecord | None = fields.get("_record")
     created = record.created if record else time.time()
     fields["time"] = (

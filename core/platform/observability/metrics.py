@@ -1,9 +1,8 @@
-"""Prometheus metrics, all of them. Labels come from bounded sets (types, vendors, models, outcomes,
-routes), never ids, URLs or error text.
+"""All Prometheus metrics, and the listener that serves them.
 
-Counters of a process start at zero with it; sums and rates over processes are Prometheus' business.
-The Temporal SDK serves its own metrics, worker slots among them, on a listener of its own
-(SDK_METRICS_PORT).
+Label values come from bounded sets (types, providers, models, outcomes, routes), never from ids,
+URLs or error texts. Counters start at zero with each process; Prometheus aggregates over processes.
+The Temporal SDK serves its own metrics, including worker slots, on SDK_METRICS_PORT.
 """
 
 import errno
@@ -23,9 +22,9 @@ from prometheus_client import (
     start_http_server,
 )
 
-# Requests of ours: from a row read to a request that waits for a cancel (5 s).
+# API requests: from one that reads a row to one that waits for a cancel (5 s).
 _REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-# Provider work: an image of a second to a video that waits half an hour in a queue.
+# Jobs: from an image of one second to a video that waits for half an hour in a queue.
 _WORK_BUCKETS: Final = (
     1.0,
     2.0,
@@ -45,11 +44,11 @@ _CALL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 18.0)
 
 EXECUTIONS_STARTED = Counter(
     "takeone_executions_started_total",
-    "Executions that began to run; a retry begins again.",
+    "Executions that started to run, counted again for each retry.",
     ["type"],
 )
 EXECUTIONS_COMPLETED = Counter(
-    "takeone_executions_completed_total", "Executions that delivered their result.", ["type"]
+    "takeone_executions_completed_total", "Executions that completed.", ["type"]
 )
 EXECUTIONS_FAILED = Counter(
     "takeone_executions_failed_total",
@@ -57,17 +56,17 @@ EXECUTIONS_FAILED = Counter(
     ["type", "code"],
 )
 EXECUTIONS_CANCELLED = Counter(
-    "takeone_executions_cancelled_total", "Executions that ended by a cancel.", ["type"]
+    "takeone_executions_cancelled_total", "Executions that were cancelled.", ["type"]
 )
 EXECUTION_DURATION = Histogram(
     "takeone_execution_duration_seconds",
-    "From accepted to the end state.",
+    "Time from acceptance of an execution to its end.",
     ["type", "outcome"],
     buckets=_WORK_BUCKETS,
 )
 JOB_DURATION = Histogram(
     "takeone_job_duration_seconds",
-    "From a job's create request to its end state, the provider's queue included.",
+    "Time from a job's create request to its end, including the provider's queue.",
     ["provider", "model", "outcome"],
     buckets=_WORK_BUCKETS,
 )
@@ -83,43 +82,43 @@ LEDGER_NANO_USD = Counter(
 )
 SPENT_UNDELIVERED = Gauge(
     "takeone_spent_undelivered_nano_usd",
-    "Money settled on executions that ended lately and gave their user nothing, in nano-dollars, by what went wrong.",
+    "Money settled on recently ended executions without a result, in nano-dollars, by outcome.",
     ["outcome"],
 )
 SPENT_UNDELIVERED_OLDEST = Gauge(
     "takeone_spent_undelivered_oldest_seconds",
-    "How long ago the oldest of these executions ended.",
+    "Time since the end of the oldest of these executions.",
     ["outcome"],
 )
 PROVIDER_CALLS = Counter(
     "takeone_provider_calls_total",
-    "HTTP calls to providers, by what came of them.",
+    "HTTP requests to providers, by outcome.",
     ["provider", "operation", "outcome"],
 )
 PROVIDER_CALL_DURATION = Histogram(
     "takeone_provider_call_duration_seconds",
-    "Time a provider's API took to answer.",
+    "Response time of a provider's API.",
     ["provider", "operation"],
     buckets=_CALL_BUCKETS,
 )
 JOBS_UNKNOWN = Gauge(
     "takeone_jobs_unknown",
-    "Jobs whose create request has an unknown fate and is being looked up.",
+    "Jobs whose create request has an unknown outcome and is being looked up.",
     ["provider"],
 )
 OPEN_BILLS = Gauge(
     "takeone_open_bills",
-    "Jobs of ended executions whose real cost is not known yet; one that stays deserves a look.",
+    "Jobs of ended executions whose real cost is not known yet; investigate a lasting value.",
     ["provider"],
 )
 ORPHAN_JOBS = Counter(
     "takeone_orphan_jobs_total",
-    "Purchases that no job waits for: their send had been replaced.",
+    "Purchases whose send had been replaced, so that no job uses them.",
     ["provider"],
 )
 CHARGE_CONFLICTS = Counter(
     "takeone_charge_conflicts_total",
-    "Jobs whose money had been ended with another amount than they cost; each wants a person.",
+    "Jobs whose charge was ended with an amount other than their cost; an operator must act.",
     ["provider"],
 )
 SUBMITS_HELD_BACK = Counter(
@@ -129,19 +128,21 @@ SUBMITS_HELD_BACK = Counter(
 )
 BREAKER_TRIPS = Counter(
     "takeone_provider_breaker_trips_total",
-    "Create calls by which a provider refused this service itself: its key, or its credit.",
+    "Create calls that a provider refused because of this service's key or credit.",
     ["provider", "code"],
 )
 BREAKER_OPEN = Gauge(
     "takeone_provider_breaker_open",
-    "1 while a provider refuses this service, and nothing is sent there.",
+    "1 while the provider's circuit breaker is open and nothing is sent to it.",
     ["provider"],
 )
 IN_FLIGHT = Gauge(
-    "takeone_provider_in_flight", "Jobs that may run at a provider, over all workers.", ["provider"]
+    "takeone_provider_in_flight",
+    "Jobs that may be running at a provider, over all workers.",
+    ["provider"],
 )
 WEBHOOK_ATTEMPTS = Counter(
-    "takeone_webhook_attempts_total", "Tries to deliver a webhook, by outcome.", ["outcome"]
+    "takeone_webhook_attempts_total", "Attempts to deliver a webhook, by outcome.", ["outcome"]
 )
 WEBHOOKS_PUT_BACK = Counter(
     "takeone_webhooks_put_back_total",
@@ -159,19 +160,19 @@ CALLBACKS = Counter(
 )
 API_REQUEST_DURATION = Histogram(
     "takeone_api_request_duration_seconds",
-    "Time to answer a request, by route template.",
+    "Response time of a request, by route template.",
     ["route", "method", "status"],
     buckets=_REQUEST_BUCKETS,
 )
 TASK_QUEUE_BACKLOG = Gauge(
     "takeone_task_queue_backlog",
-    "Tasks that wait in Temporal for a worker (kind: workflow, activity).",
+    "Tasks that wait in Temporal for a worker, by kind: workflow or activity.",
     ["task_queue", "kind"],
 )
 
 
 class MetricsPortError(Exception):
-    """The metrics listener cannot be opened. Its text is one line for a person."""
+    """The metrics listener cannot be opened; the text is one line for the operator."""
 
 
 class MetricsServer:
@@ -183,7 +184,7 @@ class MetricsServer:
         self.port: int = server.server_port
 
     def stop(self) -> None:
-        """Free the port."""
+        """Stop the listener and free the port."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -192,21 +193,22 @@ class MetricsServer:
 def start_metrics_server(
     host: str, port: int, registry: CollectorRegistry = REGISTRY
 ) -> MetricsServer | None:
-    """Serve `/metrics` on a listener and thread of its own; port 0: no metrics, None. Raises
-    MetricsPortError.
+    """Serve `/metrics` in a thread of its own, or return None for port 0.
+
+    Raise MetricsPortError if the port cannot be opened.
     """
     if port == 0:
         return None
     try:
         return MetricsServer(*start_http_server(port, addr=host, registry=registry))
     except OSError as error:
-        why = (
+        reason = (
             "is already in use"
             if error.errno == errno.EADDRINUSE
             else f"cannot be opened ({error.strerror})"
         )
         raise MetricsPortError(
-            f"METRICS_PORT: {host}:{port} {why}; choose another port, or 0 for none"
+            f"METRICS_PORT: {host}:{port} {reason}; choose another port, or 0 for none"
         ) from error
 
 
@@ -216,7 +218,7 @@ class _Timed(Protocol):
 
 @contextmanager
 def timed(duration: _Timed) -> Generator[None]:
-    """Observe how long the `with` took, also when it raised."""
+    """Observe the duration of the `with` block, also if it raises."""
     start = time.perf_counter()
     try:
         yield

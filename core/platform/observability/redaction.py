@@ -1,6 +1,4 @@
-"""Secrets out of whatever is logged: by name of the field, by form of the text, and by
-exact value.
-"""
+"""Removal of secrets from logs, by the name of a field, the form of a text, and exact values."""
 
 import math
 import re
@@ -18,8 +16,7 @@ _SENSITIVE_NAMES = (
 )
 _SENSITIVE_FIELD = re.compile(rf"(?:^|[_.-])(?:{_SENSITIVE_NAMES})$", re.IGNORECASE)
 
-# A query parameter keeps its value only if it is one of these: a signed URL may spell its secret in
-# any way.
+# All other query parameters lose their value, because a signed URL's secret may have any name.
 _PLAIN_PARAMETERS = frozenset(
     {
         "limit",
@@ -81,9 +78,7 @@ _RULES: Final[list[tuple[re.Pattern[str], str]]] = [
 
 
 class Redactor:
-    """Blanks secrets. `secrets` are exact values that must never appear; the rest goes by name and
-    form.
-    """
+    """A filter that removes secrets by name and form, and the exact values in `secrets`."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         exact = sorted(
@@ -94,7 +89,7 @@ class Redactor:
         self._exact = re.compile("|".join(map(re.escape, exact))) if exact else None
 
     def text(self, value: str) -> str:
-        """The text without secrets, cut to MAX_TEXT_CHARACTERS."""
+        """Return the text without secrets, cut to MAX_TEXT_CHARACTERS."""
         if self._exact:
             value = self._exact.sub(REDACTED, value)
         if len(value) > MAX_TEXT_CHARACTERS:
@@ -105,15 +100,16 @@ class Redactor:
         return value
 
     def value(self, value: object, depth: int = 0) -> object:
-        """The same for any field: containers are walked, unknown objects become their redacted
-        text.
+        """Return any value without secrets, including those in containers.
+
+        Objects of unknown types become text.
         """
         if (
             value is None
             or isinstance(value, bool | int)
             or (isinstance(value, float) and math.isfinite(value))
         ):
-            return value  # NaN and infinity are no JSON: they become text below
+            return value  # NaN and infinity become text below, because JSON has neither
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, bytes):
@@ -126,7 +122,7 @@ class Redactor:
         return self.text(str(value))
 
     def fields(self, fields: Mapping[object, object], depth: int = 0) -> dict[str, object]:
-        """Each field by its name, then by its value."""
+        """Return the fields without secrets: a sensitive name removes the whole value."""
         return {
             self.text(str(name)): REDACTED
             if value is not None and _SENSITIVE_FIELD.search(str(name))

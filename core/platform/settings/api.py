@@ -1,4 +1,4 @@
-"""Settings of the API process and of its public address."""
+"""Settings of the API process, of its public address, and of the limits per user."""
 
 from typing import Annotated
 
@@ -57,4 +57,17 @@ class ServerSettings(Settings):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)] = Field(
         default=(),
         description="comma-separated origins of pages that may call the API from a browser; default: none",
+    )
+
+
+class LimitSettings(Settings):
+    """Concurrency limits of users without their own limit; the same for API and worker."""
+
+    open_executions_per_user: Annotated[int, Field(ge=0)] = Field(
+        default=10_000,
+        description="maximum open executions per user; further requests are rejected",
+    )
+    running_executions_per_user: Annotated[int, Field(ge=1)] = Field(
+        default=500,
+        description="maximum running executions per user; further ones wait in the database",
     )

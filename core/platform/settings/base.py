@@ -1,8 +1,8 @@
-"""The base class of all settings, and field types that several groups share."""
+"""The base class of all settings, shared field types, and the settings of logging."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.platform.urls import checked_url
@@ -37,3 +37,19 @@ class Settings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
     )
+
+
+class LogSettings(Settings):
+    """Level and format of the process's log."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="INFO", description="lowest level that is logged"
+    )
+    log_format: Literal["json", "text"] = Field(
+        default="json", description="json: one object per line; text: for a terminal"
+    )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value

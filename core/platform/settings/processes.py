@@ -3,15 +3,13 @@
 A variable's name is the field's name in capitals.
 """
 
-from core.platform.settings.api import ApiSettings, ServerSettings
-from core.platform.settings.database import DatabaseSettings
+from core.platform.settings.api import ApiSettings, LimitSettings, ServerSettings
+from core.platform.settings.base import LogSettings
 from core.platform.settings.egress import OutboundSettings
 from core.platform.settings.encryption import CodecSettings, PayloadSettings, SecuritySettings
-from core.platform.settings.limits import LimitSettings
-from core.platform.settings.logs import LogSettings
 from core.platform.settings.oidc import OidcSettings
 from core.platform.settings.providers import ProviderSettings
-from core.platform.settings.storage import StorageSettings
+from core.platform.settings.stores import DatabaseSettings, StorageSettings
 from core.platform.settings.temporal import TemporalSettings
 from core.platform.settings.worker import WorkerSettings
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from core.domain.ids import UserId
 from core.platform.observability.logging import get_logger
-from core.platform.settings.limits import LimitSettings
+from core.platform.settings.api import LimitSettings
 from core.store.database import Connection
 
 log = get_logger(__name__)

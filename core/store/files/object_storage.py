@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_s3.type_defs import LifecycleRuleOutputTypeDef
 
-    from core.platform.settings.storage import StorageSettings
+    from core.platform.settings.stores import StorageSettings
 
 READ_BYTES = 256 * 1024
 ABANDONED_UPLOADS_RULE = "takeone-abandoned-uploads"

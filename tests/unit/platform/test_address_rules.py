@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.platform.egress.address_rules import carried, literal, name_refusal, refusal
+from core.platform.egress.address_rules import contained, literal, name_refusal, refusal
 from core.platform.egress.rules import OutboundRules, host_and_port
 from tests.network.cases import FORBIDDEN, PUBLIC
 
@@ -91,7 +91,7 @@ def test_what_the_standard_library_calls_global_and_is_not_is_refused(address: s
 def test_ipv4_in_any_dress_is_found_and_judged(inner: IPv4Address) -> None:
     for form, address in dressed(inner).items():
         if int(address) > 1:
-            assert inner in carried(address), form
+            assert inner in contained(address), form
         if refusal(inner):
             assert refusal(address), form
 

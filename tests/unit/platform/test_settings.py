@@ -10,11 +10,11 @@ import pytest
 
 from core.platform.settings.api import PublicAddressSettings
 from core.platform.settings.base import Settings
-from core.platform.settings.database import DatabaseSettings
 from core.platform.settings.egress import OutboundSettings
 from core.platform.settings.load import describe_settings, load, secret_values
 from core.platform.settings.processes import AdminProcess, ApiProcess, MigrateProcess, WorkerProcess
 from core.platform.settings.providers import ProviderSettings
+from core.platform.settings.stores import DatabaseSettings
 from core.platform.settings.temporal import TemporalSettings
 from core.platform.urls import callback_base_url, callback_note, checked_url, reach
 

@@ -1,10 +1,10 @@
-"""Settings of PostgreSQL."""
+"""Settings of PostgreSQL and of object storage."""
 
 from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
 
-from core.platform.settings.base import Settings
+from core.platform.settings.base import Settings, Url
 
 
 class DatabaseSettings(Settings):
@@ -33,3 +33,21 @@ class DatabaseSettings(Settings):
     def owner_url(self) -> SecretStr:
         """The address for migrations."""
         return self.database_owner_url or self.database_url
+
+
+class StorageSettings(Settings):
+    """Object storage: AWS S3, Cloudflare R2 or another S3-compatible server."""
+
+    s3_endpoint_url: Url | None = Field(
+        default=None, description="address of the S3 server; default: AWS"
+    )
+    s3_bucket: str = Field(
+        description="bucket for produced files", examples=["takeone-assets"], min_length=3
+    )
+    aws_access_key_id: str = Field(description="access key of the bucket", examples=["AKIA..."])
+    aws_secret_access_key: SecretStr = Field(description="secret of the access key")
+    aws_region: str = Field(default="us-east-1", description="region of the bucket; R2: auto")
+    cdn_base_url: Url | None = Field(
+        default=None,
+        description="public address in front of the bucket; default: none, links are presigned and expire",
+    )
