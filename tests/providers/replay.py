@@ -66,8 +66,9 @@ def _with_placeholders_replaced(value: Any, base_url: str, sent: dict[str, Any])
     """
     if isinstance(value, dict):
         return {
-            name: _with_placeholders_replaced(item, base_url, sent) for name, item in value.items()
-        }  # pyright: ignore[reportUnknownVariableType]  # JSON
+            name: _with_placeholders_replaced(item, base_url, sent)
+            for name, item in value.items()  # pyright: ignore[reportUnknownVariableType]  # JSON
+        }
     if isinstance(value, list):
         return [_with_placeholders_replaced(item, base_url, sent) for item in value]  # pyright: ignore[reportUnknownVariableType]  # JSON
     if not isinstance(value, str):

@@ -71,7 +71,7 @@ CLEAN = (
     "tests/store/test_row_security.py",
     "tests/store/test_sql.py",
     "tests/store/webhooks/",
-    "tests/unit/test_language.py",
+    "tests/unit/",
     "tests/workflows/",
     "worker.py",
     "workflows/",

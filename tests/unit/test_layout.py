@@ -1,6 +1,4 @@
-"""The house rules that no linter knows: sizes, vendors' names, and that everything named is
-registered.
-"""
+"""Layout rules beyond the linter: sizes, vendors' names and registered activities."""
 
 import ast
 import inspect
@@ -32,7 +30,7 @@ MAY_NAME_VENDORS = (
     "core/platform/settings/providers.py",
     "core/platform/observability/redaction.py",
 )
-"""The last: what their keys look like, so that none is ever logged."""
+"""The last file has the forms of vendors' keys, for redaction in logs."""
 VENDOR = re.compile(
     rf"(?<![a-z]){'|(?<![a-z])'.join(f'{name}(?![a-z])' for name in PROVIDER_NAMES)}", re.IGNORECASE
 )
@@ -96,7 +94,7 @@ def test_no_file_is_over_four_hundred_lines() -> None:
 
 
 def code_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Names and strings, without comments and docstrings."""
+    """Yield names and strings, without comments and docstrings."""
     text = path.read_text(encoding="utf-8")
     prose: set[int] = set()
     for node in ast.walk(ast.parse(text)):
@@ -111,8 +109,8 @@ def code_of(path: Path) -> Iterator[tuple[int, str]]:
             yield token.start[0], token.string
 
 
-def test_no_vendor_is_named_outside_its_place() -> None:
-    """A new provider is one file and one line."""
+def test_no_vendor_is_named_outside_its_modules() -> None:
+    """A new provider needs only its own module and a line in the registry."""
     found = [
         f"{path.relative_to(ROOT)}:{line}: {code}"
         for path in files(PRODUCT)
@@ -130,9 +128,7 @@ def test_vendor_is_recognised(code: str) -> None:
 
 
 def defined_activities() -> set[str]:
-    """Everything with @activity.defn, by its name in the source: also what nobody hands to a
-    worker.
-    """
+    """Return the names of all @activity.defn in the source, registered or not."""
     pattern = re.compile(r'@activity\.defn\(name="([a-z_]+)"\)')
     return {
         name
@@ -180,7 +176,7 @@ def test_every_activity_is_registered_on_exactly_one_queue() -> None:
     assert sorted(handed) == sorted(defined_activities()) != []
 
 
-def test_every_queue_that_workflows_use_has_a_worker_with_that_activity() -> None:
+def test_every_queue_of_a_workflow_has_its_activity() -> None:
     queues = registered()
     pattern = re.compile(r"(\w+Activities)\.(\w+),\s+\w+,\s+task_queue=(policies\.\w+)")
     uses = [
@@ -195,5 +191,5 @@ def test_every_queue_that_workflows_use_has_a_worker_with_that_activity() -> Non
         name = getattr(getattr(dict(modules)[owner], method), "__temporal_activity_definition").name
         matching = [names for expression, names in queues.items() if expression.startswith(queue)]
         assert any(name in names for names in matching), (
-            f"{name} is ordered on {queue}, where nobody does it"
+            f"no worker of {queue} has the activity {name}"
         )

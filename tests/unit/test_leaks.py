@@ -1,4 +1,4 @@
-"""The search for leaked secrets finds what it should, however it is spelled, and nothing else."""
+"""The search for leaked secrets finds every encoding of a secret and nothing else."""
 
 import base64
 import json
@@ -39,7 +39,7 @@ SPELLINGS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
-def test_leak_is_found_in_every_spelling(name: str) -> None:
+def test_leak_is_found_in_every_encoding(name: str) -> None:
     sinks = [
         ("here", b"x" * 7 + SPELLINGS[name](SECRET) + b"y" * 5),
         ("not here", b"nothing of it"),
@@ -60,6 +60,6 @@ def test_sealed_secret_is_no_leak() -> None:
         assert find_leaks([("row", content)], {"planted": SECRET}) == []
 
 
-def test_secret_that_is_too_short_to_look_for_is_refused() -> None:
+def test_secret_that_is_too_short_is_rejected() -> None:
     with pytest.raises(ValueError, match="by chance"):
         spellings(b"short")

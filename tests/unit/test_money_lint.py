@@ -1,6 +1,4 @@
-"""Money is never a float: not in the files that are about money, not in a name that is an amount,
-not in a column.
-"""
+"""Money is never a float, in money modules, in variables that hold amounts and in columns."""
 
 import ast
 from collections.abc import Iterator
@@ -34,17 +32,17 @@ MONEY_FILES = (
     "core/store/money/reports/usage.py",
     "core/jobs/settlement.py",
 )
-"""About nothing but money: no float at all."""
+"""Modules that handle only money: no float at all."""
 AMOUNTS = ("nano_usd", "_usd", "usd_")
-"""What an amount is called, everywhere."""
-SHOWN_ALONE = {
-    # Temporal's Web UI filters by it, in the only kind of number that it has for fractions.
+"""Parts of names that mark an amount, everywhere."""
+ONLY_DISPLAYED = {
+    # A search attribute of Temporal: doubles are its only type for fractions.
     "workflows/execution.py: outcome.spent_nano_usd / NANO_PER_USD",
 }
 
 
 def floats_in(source: str) -> list[str]:
-    """Every float, float type, true division and rounding, with its line."""
+    """Return every float, float type, true division and rounding, with its line."""
     return [f"{line}: {what}" for line, what in _floats(ast.parse(source))]
 
 
@@ -59,9 +57,7 @@ def _floats(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def floating_amounts_in(source: str) -> list[str]:
-    """Every calculation, conversion or declaration that makes a float of a name that is an amount,
-    with its line.
-    """
+    """Return every expression or declaration that makes an amount a float, with its line."""
     found: list[str] = []
     for node in ast.walk(ast.parse(source)):
         touched = _touched(node)
@@ -73,7 +69,7 @@ def floating_amounts_in(source: str) -> list[str]:
 
 
 def _touched(node: ast.AST) -> list[ast.AST]:
-    """The parts that become one value."""
+    """Return the node if it calculates, converts or declares a value."""
     if isinstance(node, ast.BinOp | ast.AugAssign | ast.AnnAssign | ast.Call | ast.arg):
         return [node]
     if isinstance(node, ast.Assign | ast.keyword):
@@ -117,7 +113,7 @@ def _is_amount(name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", MONEY_FILES)
-def test_file_about_money_has_no_float(name: str) -> None:
+def test_money_module_has_no_float(name: str) -> None:
     assert floats_in((ROOT / name).read_text(encoding="utf-8")) == []
 
 
@@ -128,7 +124,7 @@ def test_no_amount_becomes_a_float_anywhere() -> None:
         for path in sorted((ROOT / folder).rglob("*.py"))
         for line in floating_amounts_in(path.read_text(encoding="utf-8"))
     }
-    assert found == SHOWN_ALONE
+    assert found == ONLY_DISPLAYED
 
 
 @pytest.mark.parametrize(
@@ -144,7 +140,7 @@ def test_no_amount_becomes_a_float_anywhere() -> None:
         "x = float('0.1')",
     ],
 )
-def test_lint_sees_a_float(source: str) -> None:
+def test_lint_finds_a_float(source: str) -> None:
     assert len(floats_in(source)) == 1
 
 
@@ -165,7 +161,7 @@ def test_lint_sees_a_float(source: str) -> None:
         "hold(amount_nano_usd=1.5)",
     ],
 )
-def test_lint_sees_an_amount_become_a_float(source: str) -> None:
+def test_lint_finds_an_amount_that_becomes_a_float(source: str) -> None:
     assert floating_amounts_in(source) != []
 
 
@@ -179,7 +175,7 @@ def test_lint_sees_an_amount_become_a_float(source: str) -> None:
         "NANO_PER_USD = 1_000_000_000",
     ],
 )
-def test_lint_leaves_whole_amounts_alone(source: str) -> None:
+def test_lint_accepts_integer_amounts(source: str) -> None:
     assert floating_amounts_in(source) == []
 
 
@@ -189,7 +185,7 @@ WHERE table_schema = 'public'
 """
 
 
-async def test_amounts_lie_in_columns_of_whole_numbers(fresh_database: FreshDatabase) -> None:
+async def test_amounts_have_integer_columns(fresh_database: FreshDatabase) -> None:
     connection = await asyncpg.connect(fresh_database.owner_dsn)
     try:
         kinds = {row["name"]: row["kind"] for row in await connection.fetch(COLUMNS)}

@@ -1,4 +1,4 @@
-"""When to look: often about when a job should be ready, never hot, never for ever."""
+"""Poll intervals: short when a job should be ready, bounded below and above."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -41,9 +41,7 @@ def job(
     cancelled: float | None = None,
     called: bool = False,
 ) -> JobRecord:
-    """age: seconds since it was submitted. cancelled: seconds since its provider was asked to end
-    it.
-    """
+    """Return a job submitted `age` seconds ago and cancelled `cancelled` seconds ago."""
     return JobRecord(
         job_id=JobId("job_1"),
         execution_id=ExecutionId("exec_1"),
@@ -75,25 +73,25 @@ def job(
 
 
 @given(age=st.floats(0, 100_000), usual=st.integers(1, 10_000))
-def test_poll_pause_is_never_hot_and_never_long(age: float, usual: int) -> None:
+def test_poll_pause_is_bounded_below_and_above(age: float, usual: int) -> None:
     assert MIN_POLL_SECONDS <= poll_seconds(job(age=age, usual=usual)) <= MAX_POLL_SECONDS
 
 
-def test_poll_is_quickest_when_the_job_should_be_ready() -> None:
+def test_poll_is_most_frequent_when_the_job_should_be_ready() -> None:
     assert poll_seconds(job(age=60)) == MIN_POLL_SECONDS
-    assert poll_seconds(job(age=0)) == MIN_POLL_SECONDS  # most refusals come within seconds
+    assert poll_seconds(job(age=0)) == MIN_POLL_SECONDS  # most rejections come within seconds
     assert poll_seconds(job(age=600)) == poll_seconds(job(age=100, usual=1000)) == MAX_POLL_SECONDS
     assert poll_seconds(job(age=0, cancelled=1)) == MIN_POLL_SECONDS
 
 
-def test_poll_is_due_at_the_first_look_after_a_callback_or_a_long_pause() -> None:
+def test_poll_is_due_after_a_callback_or_long_pause() -> None:
     assert not poll_is_due(job(age=1))
     assert poll_is_due(job(age=1, called=True))
     assert poll_is_due(job(age=30))
     assert poll_is_due(job(age=1, cancelled=0))
 
 
-def test_wait_is_over_past_the_deadline_or_past_the_grace_of_a_cancel() -> None:
+def test_wait_ends_after_the_deadline_or_cancel_grace_period() -> None:
     grace = CANCEL_GRACE.total_seconds()
     assert [wait_is_over(job()), wait_is_over(job(late=True))] == [False, True]
     assert [
@@ -108,10 +106,8 @@ def test_find_pauses_grow_and_the_last_one_repeats() -> None:
     assert find_seconds(job(cancelled=1), 1000) == CANCELLED_FIND_SECONDS
 
 
-def test_find_goes_on_past_the_deadline_until_the_horizon_has_passed() -> None:
-    """A worker killed between intent and POST is sent again in the end: it is not given up before
-    its horizon.
-    """
+def test_find_continues_past_the_deadline_until_the_horizon() -> None:
+    """A job whose worker was killed before the POST is kept until its horizon, then sent again."""
     late = job(late=True)
     assert not find_is_over(late, send_age_seconds=1080, horizon_seconds=1080)
     assert find_is_over(
@@ -120,7 +116,7 @@ def test_find_goes_on_past_the_deadline_until_the_horizon_has_passed() -> None:
     assert not find_is_over(job(), send_age_seconds=100_000, horizon_seconds=1080)
 
 
-def test_find_waits_a_while_for_a_cancelled_job_and_not_past_the_executions_deadline() -> None:
+def test_find_of_a_cancelled_job_ends_at_grace_or_deadline() -> None:
     grace = CANCEL_GRACE.total_seconds()
     assert not find_is_over(job(cancelled=grace - 1), send_age_seconds=1, horizon_seconds=1080)
     assert find_is_over(job(cancelled=grace + 1), send_age_seconds=1, horizon_seconds=1080)
@@ -130,13 +126,13 @@ def test_find_waits_a_while_for_a_cancelled_job_and_not_past_the_executions_dead
 
 
 @given(seconds=st.floats(0.1, 100), chance=st.floats(0, 1))
-def test_pause_is_jittered_within_its_part_and_around_itself(seconds: float, chance: float) -> None:
+def test_pause_is_jittered_around_its_value(seconds: float, chance: float) -> None:
     pause = jittered(seconds, chance)
     assert seconds * (1 - JITTER) * 0.999 <= pause <= seconds * (1 + JITTER) * 1.001
     assert jittered(seconds, 0) < jittered(seconds, 0.5) < jittered(seconds, 1)
 
 
-def test_pause_is_no_shorter_than_a_provider_asks_and_never_absurd() -> None:
+def test_pause_respects_a_providers_minimum_and_is_bounded() -> None:
     assert at_least(5, 0) == 5
     assert at_least(5, 20) == 20
     assert at_least(5, -1) == 5

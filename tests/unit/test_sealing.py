@@ -21,7 +21,7 @@ NEW = b"n" * 32
 
 
 @given(st.binary(max_size=2000) | st.text(max_size=500), st.text(max_size=40))
-def test_sealed_opens_to_the_same(plaintext: bytes | str, context: str) -> None:
+def test_sealed_value_opens_to_the_same_value(plaintext: bytes | str, context: str) -> None:
     sealer = Sealer([NEW])
     opened = sealer.open(sealer.seal(plaintext, context=context), context=context)
     assert opened == (plaintext if isinstance(plaintext, bytes) else plaintext.encode())

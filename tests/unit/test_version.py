@@ -10,7 +10,7 @@ SOURCES = ("activities", "api", "cli", "core", "deploy", "workflows")
 
 
 def test_version_is_written_only_in_pyproject() -> None:
-    """Code, Dockerfile and compose file contain no copy that a release could forget."""
+    """Code, Dockerfile and compose file contain no copy that could become stale."""
     files = [
         path
         for folder in SOURCES

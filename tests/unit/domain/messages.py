@@ -105,7 +105,7 @@ MESSAGES: dict[str, Any] = {
 
 
 def encoded(message: Any) -> Any:
-    """As it lies in a history: JSON by Temporal's default converter."""
+    """Return the message as stored in a history: JSON of Temporal's default converter."""
     (payload,) = DataConverter.default.payload_converter.to_payloads([message])
     return json.loads(payload.data)
 

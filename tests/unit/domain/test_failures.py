@@ -1,4 +1,4 @@
-"""The closed list of failures, and the table from failure to Temporal."""
+"""The closed list of failures and their mapping to Temporal errors."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ def test_failures_table_is_total() -> None:
 
 
 @pytest.mark.parametrize("code", FailureCode)
-def test_failure_has_a_sentence_for_a_person(code: FailureCode) -> None:
+def test_failure_has_a_user_facing_sentence(code: FailureCode) -> None:
     sentence = FAILURES[code].sentence
     assert sentence[0].isupper()
     assert sentence.endswith(".")
@@ -22,24 +22,24 @@ def test_failure_has_a_sentence_for_a_person(code: FailureCode) -> None:
     assert Failure.of(code).message == sentence
 
 
-def test_failures_have_sentences_of_their_own() -> None:
+def test_sentences_of_failures_are_unique() -> None:
     assert len({kind.sentence for kind in FAILURES.values()}) == len(FAILURES)
 
 
-def test_failure_that_only_its_user_can_mend_is_not_retried_unchanged() -> None:
-    """But for the cancel, which the user takes back by asking again."""
+def test_failure_that_needs_the_user_is_not_retryable() -> None:
+    """Except for a cancellation, which the user revokes with a retry."""
     retried = {code for code, kind in FAILURES.items() if kind.retryable and kind.acts is Acts.USER}
     assert retried == {FailureCode.CANCELLED}
 
 
-def test_failure_cuts_what_came_from_outside() -> None:
+def test_failure_truncates_external_text() -> None:
     failure = Failure.of(FailureCode.PROVIDER_REJECTED_INPUT, "x" * 10_000)
     assert len(failure.message) == MESSAGE_MAX_CHARS
     assert failure.message.startswith(FAILURES[failure.code].sentence)
 
 
 @pytest.mark.parametrize("code", FailureCode)
-def test_retry_later_never_lets_a_final_failure_loop(code: FailureCode) -> None:
+def test_retry_later_never_retries_a_final_failure(code: FailureCode) -> None:
     error = retry_later(Failure.of(code), after_seconds=2.5)
     assert error.type == code.value
     assert error.non_retryable is not FAILURES[code].retryable
@@ -47,11 +47,11 @@ def test_retry_later_never_lets_a_final_failure_loop(code: FailureCode) -> None:
     assert error.category is ApplicationErrorCategory.BENIGN
 
 
-def test_retry_later_without_a_wish_follows_the_policy() -> None:
+def test_retry_later_without_a_delay_follows_the_policy() -> None:
     assert retry_later(Failure.of(FailureCode.PROVIDER_UNAVAILABLE)).next_retry_delay is None
 
 
-def test_hand_over_is_tried_again_at_once() -> None:
+def test_hand_over_is_retried_at_once() -> None:
     error = hand_over()
     assert not error.non_retryable
     assert error.next_retry_delay is not None

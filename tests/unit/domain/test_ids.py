@@ -1,6 +1,4 @@
-"""Derived ids: the same for the same thing, another for another, and sorted like what they belong
-to.
-"""
+"""Derived ids: deterministic, unique, and sorted like their parents."""
 
 from uuid import UUID
 
@@ -14,7 +12,7 @@ from core.domain.ids import (
 )
 
 
-def test_derived_event_id_is_the_same_for_the_same_end() -> None:
+def test_derived_event_id_is_deterministic_for_an_end() -> None:
     execution_id = new_execution_id()
     assert derived_event_id(execution_id, 1) == derived_event_id(ExecutionId(str(execution_id)), 1)
     ids = {
@@ -25,7 +23,7 @@ def test_derived_event_id_is_the_same_for_the_same_end() -> None:
     assert len(ids) == 6
 
 
-def test_derived_ids_are_uuids_of_version_7_with_the_time_of_their_parent() -> None:
+def test_derived_ids_are_uuid7_with_the_parents_time() -> None:
     execution_id, job_id = new_execution_id(), new_job_id()
     for derived, parent in (
         (derived_event_id(execution_id, 3), execution_id),
@@ -37,7 +35,7 @@ def test_derived_ids_are_uuids_of_version_7_with_the_time_of_their_parent() -> N
         assert uuid != made
 
 
-def test_derived_asset_id_names_one_output() -> None:
+def test_derived_asset_id_identifies_an_output() -> None:
     job_id = JobId(new_job_id())
     assert derived_asset_id(job_id, 0) != derived_asset_id(job_id, 1)
     assert derived_asset_id(job_id, 0).startswith("asset_")

@@ -1,5 +1,5 @@
 # pyright: reportUnknownMemberType=false
-# The types of `av` leave its packets open.
+# The types of `av` do not cover packets.
 from __future__ import annotations
 
 import io
@@ -65,7 +65,7 @@ def test_content_type_of_real_pictures(form: str, expected: str) -> None:
         ("mpegts", "libx264", None),
     ],
 )
-def test_content_type_of_real_films(container: str, codec: str, expected: str | None) -> None:
+def test_content_type_of_real_videos(container: str, codec: str, expected: str | None) -> None:
     assert content_type_of(film(container, codec)[:SNIFF_BYTES]) == expected
 
 
@@ -101,19 +101,19 @@ def test_content_type_of_heads(head: bytes, expected: str | None) -> None:
 
 
 @given(st.binary(max_size=SNIFF_BYTES))
-def test_content_type_of_anything_is_allowed_or_none(head: bytes) -> None:
+def test_content_type_of_any_bytes_is_allowed_or_none(head: bytes) -> None:
     content_type = content_type_of(head)
     assert content_type is None or content_type in frozenset[str]().union(*CONTENT_TYPES.values())
 
 
-def test_content_types_carry_no_scripts_and_name_their_kind() -> None:
+def test_content_types_allow_no_scripts_and_match_their_kind() -> None:
     for kind in MediaKind:
         assert CONTENT_TYPES[kind]
         assert all(content_type.startswith(f"{kind}/") for content_type in CONTENT_TYPES[kind])
     assert "image/svg+xml" not in CONTENT_TYPES[MediaKind.IMAGE]
 
 
-def test_require_kind_gives_the_type_or_says_what_came() -> None:
+def test_require_kind_returns_the_type_or_reports_the_mismatch() -> None:
     assert require_kind(picture("PNG"), MediaKind.IMAGE) == "image/png"
     with pytest.raises(WrongContentError, match="expected video, the file is image/png"):
         require_kind(picture("PNG"), MediaKind.VIDEO)
@@ -121,8 +121,8 @@ def test_require_kind_gives_the_type_or_says_what_came() -> None:
         require_kind(b"<!doctype html>", MediaKind.VIDEO)
 
 
-def test_media_errors_are_all_drawn_in_the_tree() -> None:
-    """Each with what its place in the tree says about trying again."""
+def test_media_errors_are_all_documented_in_the_tree() -> None:
+    """Each is listed with the retry behaviour of its place in the tree."""
     drawn = {
         line.split()[1]: line.split()[2] == "retryable"
         for line in (MediaError.__doc__ or "").splitlines()

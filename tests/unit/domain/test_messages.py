@@ -1,4 +1,4 @@
-"""Messages in histories: what was written once is read for ever."""
+"""Messages in histories: old messages stay readable."""
 
 import json
 from typing import Any
@@ -47,9 +47,7 @@ def _without_new(now: Any, golden: Any) -> Any:
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_message_of_newer_code_decodes_in_this_code(name: str) -> None:
-    """A field that we do not know is left aside: two versions run side by side during
-    a deployment.
-    """
+    """Unknown fields are ignored, because two versions run at once during a deployment."""
     newer = encoded(MESSAGES[name]) | {"added_later": {"a": 1}}
     assert decoded(json.dumps(newer).encode(), MESSAGES[name]) == MESSAGES[name]
 

@@ -1,4 +1,4 @@
-"""Money: exact in both directions, rounded once, half up."""
+"""Money: exact conversion in both directions, rounded once, half up."""
 
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -19,7 +19,7 @@ def test_usd_text_and_nano_usd_are_inverse(amount: int) -> None:
 
 
 @given(amount=AMOUNTS)
-def test_usd_text_is_the_exact_number_in_its_shortest_plain_form(amount: int) -> None:
+def test_usd_text_is_exact_and_shortest(amount: int) -> None:
     text = usd_text(amount)
     assert Decimal(text) * NANO_PER_USD == amount
     assert "e" not in text.lower()
@@ -45,7 +45,7 @@ def test_usd_text_examples(amount: int, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0.0000000001", "1e-10", "0.0030000001"])
-def test_nano_usd_refuses_what_is_finer_than_a_nano_dollar(text: str) -> None:
+def test_nano_usd_rejects_fractions_of_a_nano_dollar(text: str) -> None:
     with pytest.raises(ValueError, match="finer than a nano-dollar"):
         nano_usd(text)
 
@@ -55,11 +55,11 @@ def test_nano_usd_refuses_what_is_finer_than_a_nano_dollar(text: str) -> None:
         min_value=0, max_value=10**15, allow_nan=False, allow_infinity=False, places=6
     )
 )
-def test_round_nano_usd_is_half_up_and_never_off_by_more_than_half(exact: Decimal) -> None:
+def test_round_nano_usd_is_half_up_within_a_half(exact: Decimal) -> None:
     rounded = round_nano_usd(exact)
     assert rounded == int(exact.to_integral_value(rounding=ROUND_HALF_UP))
     assert abs(Decimal(rounded) - exact) <= Decimal("0.5")
-    assert round_nano_usd(Decimal(rounded)) == rounded  # once is enough: twice changes nothing
+    assert round_nano_usd(Decimal(rounded)) == rounded  # idempotent
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Plans: which are valid, that they survive their rows, and that progress never falls."""
+"""Plans: validation, lossless storage, and progress that never decreases."""
 
 import json
 from dataclasses import replace
@@ -69,11 +69,11 @@ def plans(draw: st.DrawFn) -> Plan:
 
 
 @given(drawn=plans())
-def test_plan_survives_its_row(drawn: Plan) -> None:
+def test_plan_survives_storage(drawn: Plan) -> None:
     assert plan_from_json(json.loads(json.dumps(plan_to_json(drawn)))) == drawn
 
 
-def test_plan_that_was_not_written_by_us_is_refused() -> None:
+def test_malformed_plan_is_rejected() -> None:
     for broken in ({}, {"type": "generate-video"}):
         with pytest.raises(TypeError):
             plan_from_json(broken)
@@ -91,19 +91,19 @@ def test_plan_needs_one_to_fifty_steps() -> None:
         plan(*(step(f"s{number}") for number in range(MAX_STEPS + 1)))
 
 
-def test_plan_with_a_name_twice_is_refused() -> None:
+def test_plan_with_a_duplicate_name_is_rejected() -> None:
     with pytest.raises(ValueError, match="same name"):
         plan(step("a"), step("a"))
 
 
 @pytest.mark.parametrize("needs", [("b",), ("a",), ("nobody",)])
 def test_plan_refuses_a_step_that_needs_a_later_one(needs: tuple[str, ...]) -> None:
-    """A later step, itself, or none at all: so a plan has no circle."""
+    """A later step, the step itself or an unknown step, so that a plan has no cycle."""
     with pytest.raises(ValueError, match="must be an earlier step"):
         plan(step("a", *needs), step("b"))
 
 
-def test_plan_without_its_result_step_is_refused() -> None:
+def test_plan_without_its_result_step_is_rejected() -> None:
     with pytest.raises(ValueError, match="not in the plan"):
         plan(step("a"), result="b")
 
@@ -119,23 +119,21 @@ def test_plan_without_its_result_step_is_refused() -> None:
         image=st.none() | st.builds(Reference, step=TEXT, output=st.integers(0, 9)),
     )
 )
-def test_parameters_survive_their_row(drawn: Parameters) -> None:
+def test_parameters_survive_storage(drawn: Parameters) -> None:
     assert parameters_from_json(json.loads(json.dumps(parameters_to_json(drawn)))) == drawn
 
 
 @pytest.mark.parametrize(
     "broken", [{"prompt": 1}, {"prompt": "x", "seed": "1"}, {"prompt": "x", "image": "image"}]
 )
-def test_parameters_that_were_not_written_by_us_are_refused(broken: dict[str, object]) -> None:
+def test_malformed_parameters_are_rejected(broken: dict[str, object]) -> None:
     with pytest.raises(TypeError):
         parameters_from_json(broken)
 
 
 @st.composite
 def walks(draw: st.DrawFn) -> list[tuple[list[StepProgress], datetime]]:
-    """What a generation looks like from its first row on, by legal moves alone; going on is
-    likelier than ending.
-    """
+    """Draw the progress of a generation over time, by legal moves that favour open states."""
     usual = draw(st.lists(st.integers(1, 200), min_size=1, max_size=3))
     steps = [
         StepProgress(name=str(number), usual_seconds=seconds, state=JobState.WAITING)
@@ -144,7 +142,7 @@ def walks(draw: st.DrawFn) -> list[tuple[list[StepProgress], datetime]]:
     at, seen = NOW, [(steps, NOW)]
     for _ in range(draw(st.integers(1, 20))):
         at += timedelta(seconds=draw(st.integers(0, 100)))
-        seen.append((steps, at))  # time alone, then a move
+        seen.append((steps, at))  # only time passes, then a move
         moving = draw(st.integers(0, len(steps) - 1))
         choices = sorted(JOB_MOVES[steps[moving].state], key=lambda state: (state.ended, state))
         if choices:
@@ -158,17 +156,17 @@ def walks(draw: st.DrawFn) -> list[tuple[list[StepProgress], datetime]]:
 
 
 @given(walk=walks())
-def test_progress_never_falls_and_stays_below_a_hundred(
+def test_progress_never_decreases_and_stays_below_100(
     walk: list[tuple[list[StepProgress], datetime]],
 ) -> None:
-    """A hundred belongs to the completed execution alone."""
+    """Only a completed execution has 100."""
     percents = [progress_percent(steps, now) for steps, now in walk]
     assert all(before <= after for before, after in pairwise(percents)), percents
     assert all(0 <= percent <= 99 for percent in percents)
 
 
 def progress(*steps: tuple[int, JobState, int]) -> int:
-    """Steps as (usual seconds, state, age in seconds)."""
+    """Return the progress of steps given as (usual seconds, state, age in seconds)."""
     return progress_percent(
         [
             StepProgress(
@@ -183,13 +181,13 @@ def progress(*steps: tuple[int, JobState, int]) -> int:
     )
 
 
-def test_progress_is_weighted_by_the_usual_durations() -> None:
+def test_progress_is_weighted_by_usual_durations() -> None:
     assert progress((4, JobState.COMPLETED, 0), (60, JobState.WAITING, 0)) == 6
     assert progress((4, JobState.COMPLETED, 0), (60, JobState.SUBMITTED, 30)) == 52
     assert progress((4, JobState.WAITING, 0), (60, JobState.COMPLETED, 0)) == 92
 
 
-def test_progress_of_a_step_that_takes_too_long_waits_at_nine_tenths() -> None:
+def test_progress_of_a_slow_step_stops_at_90_percent() -> None:
     assert progress((100, JobState.SUBMITTED, 100_000)) == 89
     assert progress((100, JobState.COMPLETED, 0)) == 99
     assert progress_percent([], NOW) == 0

@@ -1,4 +1,4 @@
-"""The move tables: total, every state reachable, what has ended stays ended."""
+"""The move tables: total, with every state reachable and end states final."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -43,19 +43,19 @@ def test_job_can_end_from_every_open_state(state: JobState) -> None:
 
 
 def test_job_is_sent_only_from_waiting() -> None:
-    """An unknown send must never become a second one without being found absent first."""
+    """An unknown send is repeated only after the job was found absent at the provider."""
     into_submitting = {state for state, to in JOB_MOVES.items() if JobState.SUBMITTING in to}
     assert into_submitting == {JobState.WAITING}
 
 
-def test_job_whose_fate_is_unknown_is_never_called_cancelled() -> None:
+def test_job_of_unknown_fate_is_never_marked_cancelled() -> None:
     assert JobState.CANCELLED not in JOB_MOVES[JobState.UNKNOWN] | JOB_MOVES[JobState.SUBMITTING]
 
 
 @pytest.mark.parametrize("status", ExecutionStatus)
-def test_execution_that_has_ended_only_leaves_by_a_retry(status: ExecutionStatus) -> None:
+def test_ended_execution_is_reopened_only_by_a_retry(status: ExecutionStatus) -> None:
     assert not status.ended or EXECUTION_MOVES[status] <= {ExecutionStatus.QUEUED}
 
 
-def test_execution_that_completed_is_final() -> None:
+def test_completed_execution_is_final() -> None:
     assert EXECUTION_MOVES[ExecutionStatus.COMPLETED] == frozenset()

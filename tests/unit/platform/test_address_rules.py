@@ -1,6 +1,4 @@
-"""Which addresses are public: our tables, held against the standard library's and against every way
-to carry IPv4.
-"""
+"""Address rules compared with the standard library and with all embeddings of IPv4."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -20,8 +18,8 @@ V6 = st.integers(0, 2**128 - 1).map(IPv6Address) | st.integers(0, 2**125 - 1).ma
 )
 
 
-def dressed(inner: IPv4Address) -> dict[str, IPv6Address]:
-    """An IPv4 address in every form that carries one."""
+def embedded(inner: IPv4Address) -> dict[str, IPv6Address]:
+    """Return the IPv4 address in every IPv6 form that embeds one."""
     bits, any_public = int(inner), int(IPv6Address("2606:4700::"))
     return {
         "compatible": IPv6Address(bits),
@@ -48,7 +46,7 @@ def test_refusal_of_every_forbidden_address(address: str) -> None:
 @pytest.mark.parametrize(
     "address", ["224.0.0.1", "239.1.2.3", "255.255.255.255", "0.0.0.0", "::", "ff02::1", "fe80::1"]
 )
-def test_refusal_of_what_no_server_has(address: str) -> None:
+def test_refusal_of_addresses_without_servers(address: str) -> None:
     assert refusal(address)
 
 
@@ -60,15 +58,13 @@ def test_refusal_of_what_no_server_has(address: str) -> None:
     ],
 )  # fmt: skip
 def test_public_address_is_not_refused(address: str) -> None:
-    """Also those beside a forbidden network, and what a network without IPv4 reaches the public one
-    by.
-    """
+    """Also neighbours of a forbidden network, and NAT64 addresses of public IPv4 addresses."""
     assert refusal(address) is None
 
 
 @given(V4 | V6)
 @example(IPv4Address("192.88.99.1"))
-def test_what_the_standard_library_calls_private_is_refused(
+def test_private_address_of_the_standard_library_is_refused(
     address: IPv4Address | IPv6Address,
 ) -> None:
     if refusal(address) is None:
@@ -80,7 +76,7 @@ def test_what_the_standard_library_calls_private_is_refused(
     "address",
     ["192.88.99.1", "168.63.129.16", "64:ff9b::a00:5", "2002:a00:5::1", "4000::1", "::a00:5"],
 )
-def test_what_the_standard_library_calls_global_and_is_not_is_refused(address: str) -> None:
+def test_address_wrongly_global_in_the_standard_library_is_refused(address: str) -> None:
     assert refusal(address)
 
 
@@ -88,8 +84,8 @@ def test_what_the_standard_library_calls_global_and_is_not_is_refused(address: s
 @example(IPv4Address("127.0.0.1"))
 @example(IPv4Address("169.254.169.254"))
 @example(IPv4Address("8.8.8.8"))
-def test_ipv4_in_any_dress_is_found_and_judged(inner: IPv4Address) -> None:
-    for form, address in dressed(inner).items():
+def test_embedded_ipv4_is_extracted_and_checked(inner: IPv4Address) -> None:
+    for form, address in embedded(inner).items():
         if int(address) > 1:
             assert inner in contained(address), form
         if refusal(inner):
@@ -106,7 +102,7 @@ def test_literal_address_of_a_host(host: str, address: str) -> None:
 @pytest.mark.parametrize(
     "host", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "1.2.3.0x4", "1.2.3.4.5", "[::g]"]
 )
-def test_number_that_is_no_usual_address_is_neither_name_nor_address(host: str) -> None:
+def test_unusual_numeric_address_is_rejected(host: str) -> None:
     with pytest.raises(ValueError, match="usual form"):
         literal(host)
 
@@ -146,7 +142,7 @@ def test_public_name_is_not_refused(name: str) -> None:
         ("http://[::1]/", True),
     ],
 )
-def test_rules_judge_a_url_by_its_spelling(url: str, refused: bool) -> None:
+def test_rules_check_a_url_without_lookup(url: str, refused: bool) -> None:
     hosts = frozenset(map(host_and_port, ("10.0.0.5:9000", "sandbox", "[::1]:5000")))
     assert bool(OutboundRules(allowed_private_hosts=hosts).url_refusal(url)) is refused
 

@@ -1,4 +1,4 @@
-"""Logs: one line per event, whoever logs, and no secret in any of them."""
+"""Logs: one line per event from any library, without secrets."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ ReadLines = Callable[[], list[Line]]
 
 @pytest.fixture(autouse=True)
 def logging_restored() -> Generator[None]:
-    """Logging is the process' own; each test gives back what it found."""
+    """Restore the process-wide logging configuration after each test."""
     root = logging.getLogger()
     handlers, level, hook = root.handlers[:], root.level, sys.excepthook
     yield
@@ -88,7 +88,7 @@ def test_log_below_the_level_is_silent(lines: ReadLines) -> None:
 @pytest.mark.parametrize(
     "name", ["uvicorn.error", "temporalio.core", "httpx", "asyncpg", "anything"]
 )
-def test_log_of_a_library_has_our_form(name: str, lines: ReadLines) -> None:
+def test_log_of_a_library_has_the_standard_format(name: str, lines: ReadLines) -> None:
     configure_logging()
     logging.getLogger(name).warning(
         "pool of %s is %d full", "db", 3, extra={"color_message": "x", "note": "extra"}
@@ -104,7 +104,7 @@ def test_log_of_a_library_has_our_form(name: str, lines: ReadLines) -> None:
     assert line["time"].endswith("Z")
 
 
-def test_log_keeps_to_one_line_whatever_is_logged(lines: ReadLines) -> None:
+def test_log_event_is_always_one_line(lines: ReadLines) -> None:
     configure_logging()
     get_logger("jobs").info(
         "two\nlines",
@@ -159,8 +159,8 @@ def test_log_of_an_exception_has_its_trace_without_secrets(lines: ReadLines) -> 
         assert "planted" not in json.dumps(line)
 
 
-def test_uncaught_error_is_a_line_too(tmp_path: Path) -> None:
-    """As a real process: the last words are one JSON line, redacted, and the exit code is 1."""
+def test_uncaught_error_is_logged_in_one_line(tmp_path: Path) -> None:
+    """In a real process: the last output is a redacted JSON line and the exit code is 1."""
     program = (
         "from core.platform.observability.logging import configure_logging\n"
         "configure_logging()\n"
@@ -267,7 +267,7 @@ def test_redactor_blanks_secrets_by_form(text: str, expected: str | None) -> Non
         "GET https://example.com:8080/path?cursor=a@b",
     ],
 )
-def test_redactor_leaves_the_rest_alone(text: str) -> None:
+def test_redactor_keeps_other_text(text: str) -> None:
     assert Redactor().text(text) == text
 
 
@@ -290,7 +290,7 @@ def test_redactor_blanks_by_name_at_any_depth() -> None:
     assert redacted["url"] == "https://h/x?sig=[redacted]"
 
 
-def test_redactor_ends_on_endless_and_huge_values() -> None:
+def test_redactor_handles_cyclic_and_huge_values() -> None:
     loop: list[object] = []
     loop.append(loop)
     assert "planted" not in str(Redactor().value([loop, "whsec_plantedplanted"]))
@@ -375,7 +375,7 @@ async def test_access_log_is_quiet_about_healthy_probes_only(
     ] == expected
 
 
-async def test_uvicorn_logs_in_our_form_without_its_access_lines(lines: ReadLines) -> None:
+async def test_uvicorn_logs_in_the_standard_format_without_access_lines(lines: ReadLines) -> None:
     configure_logging()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     server = uvicorn.Server(

@@ -1,4 +1,4 @@
-"""Metrics: named and labelled as promised, served on a listener of their own."""
+"""Metrics: documented names and labels, served on a separate listener."""
 
 import socket
 import time
@@ -73,7 +73,7 @@ def free_port() -> int:
 
 
 def declared() -> dict[str, set[str]]:
-    """Name as exposed → labels, of everything core/platform/observability/metrics.py declares."""
+    """Return exposed name → labels of all metrics in core/platform/observability/metrics.py."""
     found: dict[str, set[str]] = {}
     for metric in vars(metrics).values():
         if isinstance(metric, metrics.Counter | metrics.Gauge | metrics.Histogram):
@@ -85,14 +85,14 @@ def declared() -> dict[str, set[str]]:
     return found
 
 
-def test_metrics_are_declared_as_promised() -> None:
+def test_metrics_match_the_documented_names_and_labels() -> None:
     found = declared()
     assert PROMISED.items() <= found.items()
     assert all(name.startswith("takeone_") for name in found)
     assert set[str]().union(*found.values()) <= BOUNDED_LABELS
 
 
-def test_metrics_are_served_on_their_own_listener(registry: CollectorRegistry) -> None:
+def test_metrics_are_served_on_a_separate_listener(registry: CollectorRegistry) -> None:
     calls = Counter("calls_total", "Calls of the test.", ["provider"], registry=registry)
     calls.labels("fal").inc(3)
     server = start_metrics_server("127.0.0.1", free_port(), registry)
@@ -111,7 +111,9 @@ def test_metrics_are_served_on_their_own_listener(registry: CollectorRegistry) -
         httpx.get(f"http://127.0.0.1:{server.port}/metrics")
 
 
-def test_metrics_port_busy_is_one_clear_line(busy_port: int, registry: CollectorRegistry) -> None:
+def test_busy_metrics_port_is_reported_in_one_line(
+    busy_port: int, registry: CollectorRegistry
+) -> None:
     with pytest.raises(MetricsPortError) as refused:
         start_metrics_server("127.0.0.1", busy_port, registry)
     text = str(refused.value)
@@ -121,11 +123,11 @@ def test_metrics_port_busy_is_one_clear_line(busy_port: int, registry: Collector
     )
 
 
-def test_metrics_port_zero_is_no_listener(registry: CollectorRegistry) -> None:
+def test_metrics_port_zero_starts_no_listener(registry: CollectorRegistry) -> None:
     assert start_metrics_server("127.0.0.1", 0, registry) is None
 
 
-def test_timed_observes_also_when_it_raises(registry: CollectorRegistry) -> None:
+def test_timed_observes_also_on_an_exception(registry: CollectorRegistry) -> None:
     duration = metrics.Histogram("work_seconds", "Work of the test.", registry=registry)
     with timed(duration):
         time.sleep(0.01)
@@ -148,7 +150,7 @@ async def drop(_message: Message) -> None:
     pass
 
 
-async def test_request_metric_has_no_series_per_made_up_path_or_method() -> None:
+async def test_request_metric_ignores_unknown_paths_and_methods() -> None:
     app = AccessLog(answer_404)
     for number in range(20):
         scope = {"type": "http", "method": f"METHOD{number}", "path": f"/made-up/{number}"}

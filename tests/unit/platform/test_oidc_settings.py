@@ -1,6 +1,4 @@
-"""The settings of token issuers: whole or none, and never an address that anybody on the way could
-answer for.
-"""
+"""OIDC issuer settings: complete or absent, and only over HTTPS."""
 
 import pytest
 from pydantic import ValidationError
@@ -20,7 +18,7 @@ def test_oidc_is_off_by_default() -> None:
     "issuer",
     ["https://ada.eu.auth0.example/", "https://issuer.example/realms/a", "http://127.0.0.1:8080"],
 )
-def test_oidc_issuer_is_kept_letter_by_letter(issuer: str) -> None:
+def test_oidc_issuer_is_kept_unchanged(issuer: str) -> None:
     assert _load(oidc_issuer=issuer, oidc_audience="takeone").oidc_issuer == issuer
 
 
@@ -43,7 +41,9 @@ def test_oidc_issuer_is_kept_letter_by_letter(issuer: str) -> None:
     ],
     ids=str,
 )
-def test_oidc_that_is_half_or_not_trusted_is_refused(settings: dict[str, str], named: str) -> None:
+def test_incomplete_or_insecure_oidc_settings_are_rejected(
+    settings: dict[str, str], named: str
+) -> None:
     with pytest.raises(ValidationError) as refused:
         _load(**settings)
     assert [error["loc"] for error in refused.value.errors()] == [(named,)]

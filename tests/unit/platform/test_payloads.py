@@ -1,6 +1,4 @@
-"""Payloads that Temporal keeps: sealed, opened with any configured key, and those in clear read as
-they are.
-"""
+"""Temporal payloads: sealed, opened with any configured key, and readable if unencrypted."""
 
 import base64
 
@@ -30,7 +28,7 @@ def codec(*keys: bytes, encrypt: bool = True) -> SealedPayloads:
     return payload_codec(keys, encrypt=encrypt)
 
 
-async def test_payload_is_sealed_whole_and_opened_by_another_process() -> None:
+async def test_payload_is_sealed_and_opened_by_another_process() -> None:
     (sealed,) = await codec(NEW).encode([CLEAR])
     assert sealed.metadata == {"encoding": ENCODING, KEY_ID: key_id(NEW).encode()}
     assert b"json" not in sealed.SerializeToString()
@@ -39,18 +37,18 @@ async def test_payload_is_sealed_whole_and_opened_by_another_process() -> None:
     assert await codec(NEW).decode([sealed]) == [CLEAR]
 
 
-async def test_payload_in_clear_is_read_whatever_is_set() -> None:
+async def test_unencrypted_payload_is_always_readable() -> None:
     for encrypt in (True, False):
         assert await codec(NEW, encrypt=encrypt).decode([CLEAR]) == [CLEAR]
 
 
-async def test_payload_is_written_in_clear_and_read_sealed_where_encryption_is_off() -> None:
+async def test_disabled_encryption_writes_plain_and_reads_sealed_payloads() -> None:
     off = codec(NEW, encrypt=False)
     assert await off.encode([CLEAR]) == [CLEAR]
     assert await off.decode(await codec(NEW).encode([CLEAR])) == [CLEAR]
 
 
-async def test_payload_of_an_older_key_is_opened_and_new_ones_take_the_newest() -> None:
+async def test_rotated_codec_opens_old_and_seals_with_newest_key() -> None:
     (before,) = await codec(OLD).encode([CLEAR])
     rotated = codec(NEW, OLD)
     assert await rotated.decode([before]) == [CLEAR]
@@ -60,9 +58,7 @@ async def test_payload_of_an_older_key_is_opened_and_new_ones_take_the_newest() 
         await codec(OLD).decode([after])
 
 
-async def test_payload_whose_key_is_gone_is_an_error_for_a_worker_and_left_alone_for_a_person() -> (
-    None
-):
+async def test_missing_key_fails_a_worker_but_not_the_viewer() -> None:
     (sealed,) = await codec(NEW).encode([CLEAR])
     stranger = codec(OLD)
     with pytest.raises(UnknownKeyError) as refused:
@@ -72,7 +68,7 @@ async def test_payload_whose_key_is_gone_is_an_error_for_a_worker_and_left_alone
 
 
 @pytest.mark.parametrize("change", ["salt", "nonce", "text", "tag", "cut", "empty", "key id"])
-async def test_payload_that_was_changed_is_refused(change: str) -> None:
+async def test_modified_payload_is_rejected(change: str) -> None:
     (sealed,) = await codec(NEW, OLD).encode([CLEAR])
     at = {"salt": 0, "nonce": 20, "text": 40, "tag": len(sealed.data) - 1}
     data = bytearray(sealed.data)
@@ -89,14 +85,14 @@ async def test_payload_that_was_changed_is_refused(change: str) -> None:
         await codec(NEW, OLD).decode([sealed])
 
 
-async def test_payload_twice_the_same_looks_different_in_one_process_and_across() -> None:
+async def test_equal_payloads_have_different_ciphertexts() -> None:
     one, other = codec(NEW), codec(NEW)
     seen = {payload.data for each in (one, one, other) for payload in await each.encode([CLEAR])}
     assert len(seen) == 3
     assert len({data[:16] for data in seen}) == 2, "each process has a salt of its own"
 
 
-async def test_payload_that_somebody_else_sealed_is_not_touched() -> None:
+async def test_payload_of_another_codec_is_not_changed() -> None:
     theirs = Payload(metadata={"encoding": ENCODING}, data=b"by another codec")
     assert await codec(NEW).decode([theirs]) == [theirs]
 
@@ -116,13 +112,13 @@ def set_all(monkeypatch: pytest.MonkeyPatch, **more: str) -> None:
 
 
 @pytest.mark.parametrize("process", [ApiProcess, WorkerProcess])
-@pytest.mark.parametrize("said", ["true", "false"])
-async def test_setting_switches_encryption_of_payloads(
-    process: type[ApiProcess | WorkerProcess], said: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("setting", ["true", "false"])
+async def test_setting_enables_encryption_of_payloads(
+    process: type[ApiProcess | WorkerProcess], setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_all(monkeypatch, TEMPORAL_ENCRYPT_PAYLOADS=said)
+    set_all(monkeypatch, TEMPORAL_ENCRYPT_PAYLOADS=setting)
     (payload,) = await payload_converter(load(process)).encode(["a prompt"])
-    assert (b"a prompt" in payload.data) == (said == "false")
+    assert (b"a prompt" in payload.data) == (setting == "false")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +131,7 @@ async def test_setting_switches_encryption_of_payloads(
         ({"CODEC_ORIGINS": "https://ui.example.com/path"}, "CODEC_ORIGINS"),
     ],
 )
-def test_codec_settings_that_would_open_it_are_refused(
+def test_insecure_codec_settings_are_rejected(
     variables: dict[str, str],
     named: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -145,7 +141,7 @@ def test_codec_settings_that_would_open_it_are_refused(
     assert refusal(CodecProcess, capsys).startswith(f"{named}: ")
 
 
-def test_codec_settings_on_loopback_need_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codec_settings_on_loopback_require_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, CODEC_ORIGINS="https://UI.example.com/, http://localhost:8233")
     settings = load(CodecProcess)
     assert (settings.codec_token, settings.origins()) == (

@@ -1,4 +1,4 @@
-"""Deadlines nest, or a stop would cut a paid call."""
+"""Deadlines nest, so that a shutdown does not interrupt a paid call."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def test_policies_deadlines_nest() -> None:
     create = policies.CREATE_CALL_SECONDS
     start_to_close = (
         policies.SUBMIT_START_TO_CLOSE.total_seconds() - policies.SLOT_WAIT_SECONDS
-    )  # a stop ends the wait
+    )  # a shutdown ends the wait
     graceful = policies.GRACEFUL_SHUTDOWN.total_seconds()
     send_within = policies.SEND_WITHIN_SECONDS
     assert send_within < create < start_to_close < graceful < policies.EXIT_SECONDS

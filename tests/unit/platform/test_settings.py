@@ -1,4 +1,4 @@
-"""Settings: what a process reads, refuses and says."""
+"""Settings: the variables of each process, validation and error texts."""
 
 import base64
 import os
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("env_file_is_read")
 
 @pytest.fixture(autouse=True)
 def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither variables nor a .env of whoever runs the tests."""
+    """Remove the environment variables and the .env file of the test run."""
     for name in list(os.environ):
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -83,7 +83,7 @@ def test_settings_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPat
     assert api.allowed_private_hosts == ()
 
 
-def test_settings_missing_ones_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_report_each_missing_one_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     lines = refusal(WorkerProcess, capsys)
     named = sorted(line.partition(":")[0] for line in lines)
     assert named == [
@@ -98,7 +98,7 @@ def test_settings_missing_ones_are_one_line_each(capsys: pytest.CaptureFixture[s
     assert any("FAL_KEY" in line for line in lines)
 
 
-def test_settings_of_migrations_ask_for_the_database_only(
+def test_settings_of_migrations_require_only_the_database(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [line] = refusal(MigrateProcess, capsys)
@@ -135,7 +135,7 @@ def test_settings_of_migrations_ask_for_the_database_only(
         ("REPLICATE_HORIZON_SECONDS", "5"),
     ],
 )
-def test_settings_wrong_one_is_named_without_its_value(
+def test_settings_error_names_the_variable_without_its_value(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_all(monkeypatch, {**COMPLETE, variable: value})
@@ -147,8 +147,8 @@ def test_settings_wrong_one_is_named_without_its_value(
 
 
 @pytest.mark.parametrize("process", ["ApiProcess", "WorkerProcess"])
-def test_settings_wrong_ones_exit_with_2(process: str, tmp_path: Path) -> None:
-    """As a real process: exit code 2, the lines on stderr, no traceback."""
+def test_invalid_settings_exit_with_2(process: str, tmp_path: Path) -> None:
+    """In a real process: exit code 2, the lines on stderr, no traceback."""
     program = (
         "from core.platform.settings import processes\n"
         "from core.platform.settings.load import load\n"
@@ -170,7 +170,7 @@ def test_settings_wrong_ones_exit_with_2(process: str, tmp_path: Path) -> None:
     ]
 
 
-def test_settings_from_env_file_lose_against_the_environment(
+def test_settings_of_the_environment_override_the_env_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     Path(".env").write_text(
@@ -242,7 +242,7 @@ def test_settings_private_hosts_are_split(monkeypatch: pytest.MonkeyPatch) -> No
         ("EGRESS_PROXY_URL", "http://proxy.example.com/path"),
     ],
 )
-def test_settings_outbound_that_say_nothing_usable_stop_the_start(
+def test_settings_reject_unusable_outbound_values(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_all(monkeypatch, {name: value})
@@ -329,7 +329,7 @@ def test_reach_of_an_address(url: str, expected: str) -> None:
         ("http://api:8080", "http://127.0.0.1:8090", True),
     ],
 )
-def test_callback_is_asked_for_only_where_it_can_arrive(
+def test_callback_is_requested_only_at_a_reachable_address(
     public_url: str, provider: str, reachable: bool
 ) -> None:
     assert callback_base_url(public_url, provider) == (public_url if reachable else None)

@@ -17,7 +17,7 @@ NUMBERS = st.integers(min_value=1, max_value=2**32 - 1)
 
 
 @given(uuid=st.uuids(), number=NUMBERS)
-def test_token_names_the_job_and_the_send_it_was_signed_for(uuid: object, number: int) -> None:
+def test_token_contains_its_job_and_send(uuid: object, number: int) -> None:
     job_id = JobId("job_" + str(uuid).replace("-", ""))
     token = TOKENS.sign(job_id, number)
     assert TOKENS.verify(token) == (job_id, number)
@@ -30,19 +30,19 @@ def test_token_names_the_job_and_the_send_it_was_signed_for(uuid: object, number
     position=st.integers(min_value=0, max_value=47),
     letter=st.sampled_from(ALPHABET),
 )
-def test_token_with_any_letter_changed_is_refused(number: int, position: int, letter: str) -> None:
+def test_token_with_a_changed_letter_is_rejected(number: int, position: int, letter: str) -> None:
     token = TOKENS.sign(new_job_id(), number)
     changed = token[:position] + letter + token[position + 1 :]
     assert changed == token or TOKENS.verify(changed) is None
 
 
 @given(text=st.text(max_size=80))
-def test_token_that_is_any_text_is_refused(text: str) -> None:
+def test_arbitrary_text_is_rejected_as_token(text: str) -> None:
     assert TOKENS.verify(text) is None
 
 
 @pytest.mark.parametrize("cut", range(48))
-def test_token_cut_or_grown_is_refused(cut: int) -> None:
+def test_shortened_or_extended_token_is_rejected(cut: int) -> None:
     token = TOKENS.sign(new_job_id(), 1)
     assert len(token) == 48
     assert TOKENS.verify(token[:cut]) is None
