@@ -1,19 +1,20 @@
-"""Chaos: the real stack, faults at exact moments, and a judge that believes outside witnesses
-alone.
+"""Fault injection on the real stack, judged by independent evidence.
 
     python -m tests.chaos --trials 10        every exact crash point; a table; exit code 1 if
-                                             anything is red or void
-    python -m tests.chaos --case NAME        one of them (--list names them)
+                                             any case is red or void
+    python -m tests.chaos --case NAME        one case (--list prints the names)
 
-gate.py, links.py, *_tap(s).py   proxies before PostgreSQL, Temporal, S3 and the providers, that
-                                 hold a named moment
-arena.py                         the processes; each talks to its servers through proxies of its own
-cases.py, faults.py, rounds.py   what is held where, what then dies, one round of it
-load.py, oracle.py               the customer, the judge
-results.py, report.py            what each case has shown, the table
+testbed.py                       the processes, each with its own proxies to its servers
+links.py, *_tap(s).py, traps.py  the proxies, which recognise and hold named moments
+cases.py, faults.py, rounds.py   the crash points, the faults, one round of cases
+random_faults.py                 random faults under load
+load.py, judge.py                the customers, the judge
+results.py, report.py            results by case, the table
+planted.py                       planted bugs that the judge must notice
+baseline/                        the bare Temporal workflow, for comparison
 
-For what else lives here: `running_arena(say, product_root=FOLDER)` starts the stack with the
-sources of another folder (a copy with a planted bug); `Session.of(arena, Random(seed), say)` and
+For other programs: `running_testbed(say, product_root=FOLDER)` starts the stack with the sources
+of another folder (a copy with a planted bug); `Session.of(testbed, Random(seed), say)` and
 `await session.round(by_name([...]), 4)` run cases on it; `session.results[name].is_red` is the
 verdict. `report.table_rows` takes any list of `CaseResult`.
 """

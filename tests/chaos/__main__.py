@@ -1,6 +1,4 @@
-"""`python -m tests.chaos`: kills, stops and cuts the real stack at named moments, and lets outside
-witnesses judge.
-"""
+"""Fault injection on the real stack at named moments: `python -m tests.chaos`."""
 
 import argparse
 import asyncio
@@ -12,26 +10,24 @@ from pathlib import Path
 from random import Random, SystemRandom
 
 from deploy.local.servers.process import LocalError
-from tests.chaos.arena import Arena, running_arena
-from tests.chaos.baseline.beside import CASES as BASELINE_CASES
-from tests.chaos.baseline.beside import beside
+from tests.chaos.baseline.comparison import CASES as BASELINE_CASES
+from tests.chaos.baseline.comparison import running_baseline
 from tests.chaos.cases import ALL, Case, UnknownCaseError, by_name, families
 from tests.chaos.planted import UnknownBugError, named, prove
+from tests.chaos.random_faults import run_random_faults
 from tests.chaos.report import as_markdown, as_text, conclusion, progress, table_rows
 from tests.chaos.rounds import ONE_OF, Round, Session
-from tests.chaos.soup import soup
+from tests.chaos.testbed import Testbed, running_testbed
 
 HELD_AT_ONCE = 24
-"""Executions held in one round: two cores bring about so many to their points before the first one
-must be let go.
-"""
+"""Executions held in one round: the limit that two cores bring to their points before time-outs."""
 HELD_AT_A_POINT = 6
 ZOMBIES = 4
-"""A stopped worker keeps its locks on rows until its time-outs, so few are held there."""
+"""A stopped worker keeps its row locks until its time-outs, so few executions are held there."""
 IN_FLIGHT = 24
-"""Orders of a round whose fault takes whatever is in flight."""
+"""Orders in a round whose fault affects whatever is in flight."""
 ATTEMPTS = 3
-"""Rounds for a case whose point was not reached, before it is void."""
+"""Rounds for a case whose point was not reached, before the case is void."""
 
 
 def say(text: str) -> None:
@@ -42,12 +38,11 @@ def say(text: str) -> None:
 def rounds_of(
     cases: list[Case], per_case: int, held_at_once: int = HELD_AT_ONCE
 ) -> list[list[Case]]:
-    """Families cut into rounds that hold no more than two cores can bring to their points. A cut
-    holds nothing.
+    """Divide families into rounds that hold at most as many executions as two cores can serve.
 
-    First those that leave the rest of the stack serving, so that the next can begin meanwhile.
-    While a worker is stopped, the other one has to live on to overtake it: after it come faults of
-    APIs and wires.
+    A cut holds nothing. Faults that leave the rest of the stack running come first, so that the
+    next round can begin meanwhile. A stopped worker needs the other worker to overtake it, so
+    faults of APIs and connections follow it.
     """
     size = max(1, held_at_once // per_case)
     rounds: list[list[Case]] = []
@@ -72,7 +67,10 @@ async def run_pass(
     held_at_once: int = HELD_AT_ONCE,
     until: float | None = None,
 ) -> list[Round]:
-    """Every case once, each round as soon as the one before lets it. They are not judged yet."""
+    """Run every case once, each round as soon as the previous one allows it.
+
+    The rounds are not judged yet.
+    """
     rounds: list[Round] = []
     for chosen in rounds_of(cases, per_case, held_at_once):
         if until is not None and time.monotonic() > until:
@@ -85,7 +83,7 @@ async def run_pass(
 
 
 async def run_cases(session: Session, cases: list[Case], trials: int) -> None:
-    """Every case until it has its trials."""
+    """Run every case until it has its trials."""
 
     def is_due(case: Case) -> bool:
         result = session.results.get(case.name)
@@ -96,9 +94,9 @@ async def run_cases(session: Session, cases: list[Case], trials: int) -> None:
 
 
 async def run_long(session: Session, cases: list[Case], options: argparse.Namespace) -> None:
-    """All cases, then soup, again and again, until the time is over or the steps are reached.
+    """Repeat all cases and the random fault mix until the time or the number of steps is reached.
 
-    A pass is judged after its soup. Cases chosen by name go without soup.
+    A pass is judged after its random fault mix. Cases selected by name run without the mix.
     """
     began = time.monotonic()
     until = began + 60 * (options.minutes or 24 * 60)
@@ -109,19 +107,19 @@ async def run_long(session: Session, cases: list[Case], options: argparse.Namesp
         rounds = await run_pass(session, cases, min(options.trials, HELD_AT_A_POINT), until=until)
         left = until - time.monotonic()
         if not options.case and left > options.soup_seconds / 2:
-            await soup(session, min(options.soup_seconds, left))
+            await run_random_faults(session, min(options.soup_seconds, left))
         await session.judge(rounds)
         seconds = time.monotonic() - began
         say(f"Pass {number}: {progress(list(session.results.values()))}, {seconds:.0f} s")
 
 
 async def baseline(
-    arena: Arena, cases: list[Case], options: argparse.Namespace
+    testbed: Testbed, cases: list[Case], options: argparse.Namespace
 ) -> list[tuple[str, ...]]:
-    """The bare Temporal workflow under those of the faults that it can meet."""
+    """Run the bare Temporal workflow under those faults that apply to it."""
     if options.soup or options.no_baseline:
         return []
-    async with beside(arena, say) as bare:
+    async with running_baseline(testbed, say) as bare:
         chosen = [case.name for case in cases if case.name in BASELINE_CASES]
         return [outcome.row() for outcome in await bare.run(min(options.trials, 5), chosen)]
 
@@ -130,18 +128,21 @@ async def chaos(options: argparse.Namespace) -> int:
     began = time.monotonic()
     cases = by_name(options.case) or list(ALL)
     say(f"Seed {options.seed}. Starting two APIs, two workers, and what they stand on ...")
-    async with running_arena(say, keep=options.keep) as arena:
-        session = Session.of(arena, Random(options.seed), say)
+    async with running_testbed(say, keep=options.keep) as testbed:
+        session = Session.of(testbed, Random(options.seed), say)
         say(f"Started in {time.monotonic() - began:.0f} s.")
         if options.soup:
-            await soup(session, 60 * (options.minutes or 2))
+            await run_random_faults(session, 60 * (options.minutes or 2))
         elif options.minutes or options.until_steps:
             await run_long(session, cases, options)
         else:
             await run_cases(session, cases, options.trials)
         await session.customers.close()
-        held, books = await session.oracle.held_in_budgets(), await session.oracle.books()
-        baseline_rows = await baseline(arena, cases, options)
+        held, books = (
+            await session.evidence.held_in_budgets(),
+            await session.evidence.ledger_findings(),
+        )
+        baseline_rows = await baseline(testbed, cases, options)
     results = list(session.results.values())
     rows = [*table_rows(results, session.bystanders), *baseline_rows]
     note = f"{conclusion(results)} Seed {options.seed}, {time.monotonic() - began:.0f} s."
@@ -151,9 +152,7 @@ async def chaos(options: argparse.Namespace) -> int:
     for line in books:
         say(f"RED ledger check: {line}")
     if not books:
-        say(
-            "ledger check: everything adds up, and the ledger is the sandbox's bill, to the nano-dollar"
-        )
+        say("ledger check: the ledger balances and equals the sandbox's bill, to the nano-dollar")
     for result in results:
         for text in [
             *result.broken,
@@ -174,7 +173,7 @@ async def chaos(options: argparse.Namespace) -> int:
 
 
 async def _until_stopped(options: argparse.Namespace) -> int:
-    """SIGTERM ends it as Ctrl-C does: the stack is stopped first."""
+    """Handle SIGTERM like Ctrl-C: the stack is stopped first."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -188,13 +187,11 @@ async def _until_stopped(options: argparse.Namespace) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--trials", type=int, default=10, help="executions at each point (10)")
-    parser.add_argument("--minutes", type=float, help="all cases, again and again, for so long")
+    parser.add_argument("--minutes", type=float, help="repeat all cases for this time")
     parser.add_argument(
-        "--until-steps", type=int, help="again and again, until so many paid steps met a fault"
+        "--until-steps", type=int, help="repeat until this number of paid steps met a fault"
     )
-    parser.add_argument(
-        "--case", action="append", default=[], help="only this case; may be given again"
-    )
+    parser.add_argument("--case", action="append", default=[], help="only this case; repeatable")
     parser.add_argument(
         "--soup",
         action="store_true",
@@ -211,20 +208,25 @@ def main() -> int:
         "--keep", action="store_true", help="leave the stack's folder with its logs"
     )
     parser.add_argument(
-        "--no-baseline", action="store_true", help="without the bare Temporal workflow beside ours"
+        "--no-baseline",
+        action="store_true",
+        help="skip the comparison with the bare Temporal workflow",
     )
     parser.add_argument(
-        "--planted", nargs="*", metavar="BUG", help="do the planted bugs (all, or these) turn red?"
+        "--planted",
+        nargs="*",
+        metavar="BUG",
+        help="check that the planted bugs (all, or these) turn red",
     )
-    parser.add_argument("--list", action="store_true", help="the cases, and nothing else")
+    parser.add_argument("--list", action="store_true", help="print the cases and exit")
     options = parser.parse_args()
     try:
         by_name(options.case)
         named(options.planted or [])
     except (UnknownCaseError, UnknownBugError) as error:
         parser.exit(2, f"{error}\n")
-    # Each workflow imports its module anew: where byte code may not be kept, it would be compiled
-    # each time.
+    # Each workflow imports its module again, so byte code must be stored even where that is
+    # switched off.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if options.list:
         for case in ALL:

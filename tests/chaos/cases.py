@@ -1,4 +1,4 @@
-"""The exact crash points. Each says at which named moment work is held, and what then dies.
+"""The exact crash points: each case names the moment at which work is held, and its fault.
 
 Cases with the same fault and the same setting share a round: many executions held at different
 points, one kill.
@@ -10,16 +10,16 @@ from enum import StrEnum
 from typing import Any, Final
 
 from deploy.local.servers.process import LocalError
-from tests.chaos.gate import Verdict
+from tests.chaos.traps import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """How the sandbox behaves in a round. faults: as for `POST /__control/faults`; each has to
-    fire.
+    """The sandbox's behaviour in a round.
 
-    hides_running: fal's history does not show what still runs; only where nothing makes a run
-    longer than a horizon.
+    faults: as for `POST /__control/faults`; each must fire.
+    hides_running: fal's history omits running requests; only where no run takes longer than a
+    horizon.
     """
 
     image_seconds: float = 0.3
@@ -31,10 +31,11 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """side: whose wires the moment is on: `worker`, `workers` (both), `api`, `receiver`; `none`:
-    all in flight.
+    """A case.
 
-    fault: a name in faults.py. verdict: what becomes of the held bytes after the fault. at_once:
+    side: processes whose connections have the moment: `worker`, `workers` (both), `api`,
+    `receiver`; `none`: everything in flight.
+    fault: a name in faults.py. verdict: what happens to the held bytes after the fault. at_once:
     the verdict itself is the fault. sent_once: no send held here may be lost.
     """
 
@@ -51,9 +52,7 @@ class Case:
 
 
 class Phase(StrEnum):
-    """Of a paid step, when the fault came: intent to answer; answer to cost; anything before and
-    after.
-    """
+    """Phase of a paid step at the fault: intent to response; response to cost; anything else."""
 
     PAYING = "intent to answer"
     BOUGHT = "answer to cost"
@@ -214,7 +213,10 @@ class UnknownCaseError(LocalError):
 
 
 def by_name(names: list[str]) -> list[Case]:
-    """Raises UnknownCaseError."""
+    """Return the cases with these names.
+
+    Raise UnknownCaseError.
+    """
     known = {case.name: case for case in ALL}
     if unknown := [name for name in names if name not in known]:
         raise UnknownCaseError(f"no case {unknown[0]}: --list shows them")
@@ -222,12 +224,12 @@ def by_name(names: list[str]) -> list[Case]:
 
 
 HOT: Final = ("commit:accept", "commit:settle", "commit:finish")
-"""Before these COMMITs the service's day is locked, last of all: no other that moves money gets by.
+"""Before these COMMITs the service's day is locked, which blocks all other money transactions.
 """
 
 
 def families(cases: list[Case]) -> list[list[Case]]:
-    """Cases that can share a round, in their order."""
+    """Return groups of cases that can share a round, in their order."""
     found: dict[object, list[Case]] = {}
     for case in cases:
         key = case.name if case.alone or case.moment in HOT else (case.fault, repr(case.setting))
@@ -240,7 +242,7 @@ HOLD_SECONDS: Final = (
     (("commit:", "committed:"), 5.0),  # a transaction of a workflow has 8 s
     (("",), 9.0),
 )
-"""Nothing is held longer before the fault: its own time-out must not be what ends it."""
+"""Maximum hold before the fault, so that no time-out of the product ends it first."""
 
 
 def hold_seconds(moment: str) -> float:

@@ -1,6 +1,4 @@
-"""What is done to the stack once enough is held, and what has to be seen for it to count
-as done.
-"""
+"""The faults: what is done to the stack once enough is held, and the conditions for it to count."""
 
 import asyncio
 import signal
@@ -19,25 +17,26 @@ from temporalio.client import Client
 from temporalio.client import WorkflowExecution as Listed
 
 from deploy.local.servers.temporal import NAMESPACE
-from tests.chaos.arena import APIS, RESTART_SECONDS, SANDBOX_SETTINGS, SERVERS, WORKERS, Arena
 from tests.chaos.cases import Setting
+from tests.chaos.testbed import APIS, RESTART_SECONDS, SANDBOX_SETTINGS, SERVERS, WORKERS, Testbed
 
 EXIT_SECONDS: Final = 30.0
 DRAIN_HOLD_SECONDS: Final = 2.0
 ZOMBIE_LATE_SECONDS: Final = 6.0
-"""What a woken zombie gets to do its harm."""
+"""Time in which a resumed zombie process could do harm."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Strike:
-    """One fault as it happened. fired_at, back_at (all serve again): wall clock. void: why it does
-    not count.
+class Injection:
+    """One injected fault.
+
+    fired_at, back_at (everything is ready again): wall clock. void: why it does not count.
     """
 
-    arena: Arena
+    testbed: Testbed
     worker: str
     api: str
-    let_go: Callable[[], None]
+    release: Callable[[], None]
     overtaken: Callable[[], Awaitable[None]]
     fired_at: float = 0.0
     back_at: float | None = None
@@ -47,69 +46,69 @@ class Strike:
     def kill(self, *names: str) -> None:
         self.fired_at = time.time()
         for name in names:
-            self.arena.signal(name, signal.SIGKILL)
+            self.testbed.signal(name, signal.SIGKILL)
 
     async def back(self, *names: str) -> None:
-        await self.arena.until_up(names, self.fired_at)
-        ended = {incident.name: incident for incident in self.arena.ends_since(self.fired_at)}
+        await self.testbed.until_up(names, self.fired_at)
+        ended = {incident.name: incident for incident in self.testbed.ends_since(self.fired_at)}
         self.void += [
             f"{name} was not killed" for name in names if ended[name].code != -signal.SIGKILL
         ]
         self.back_at = max(incident.ready_at or 0.0 for incident in ended.values())
 
 
-Fault = Callable[[Strike], Awaitable[None]]
+Fault = Callable[[Injection], Awaitable[None]]
 
 
-def _killing(*chosen: str | Callable[[Strike], str]) -> Fault:
-    async def strike(it: Strike) -> None:
+def _killing(*chosen: str | Callable[[Injection], str]) -> Fault:
+    async def inject(it: Injection) -> None:
         names = [one if isinstance(one, str) else one(it) for one in chosen]
         it.kill(*names)
-        it.let_go()
+        it.release()
         await it.back(*names)
 
-    return strike
+    return inject
 
 
-async def _kill_workers_for_a_while(it: Strike) -> None:
-    it.arena.restart_seconds = 4.0
+async def _kill_workers_for_a_while(it: Injection) -> None:
+    it.testbed.restart_seconds = 4.0
     try:
         it.kill(*WORKERS)
-        it.let_go()
+        it.release()
         await it.back(*WORKERS)
     finally:
-        it.arena.restart_seconds = RESTART_SECONDS
+        it.testbed.restart_seconds = RESTART_SECONDS
 
 
-async def _cut(it: Strike) -> None:
-    """The cuts were made as their moments came."""
+async def _cut(it: Injection) -> None:
+    """Do nothing: the connections were cut when their moments came."""
     it.fired_at = it.back_at = time.time()
 
 
-async def _stop_worker(it: Strike) -> None:
+async def _stop_worker(it: Injection) -> None:
     it.fired_at = time.time()
-    pid = it.arena.pid_of(it.worker)
-    it.arena.signal(it.worker, signal.SIGSTOP)
+    pid = it.testbed.pid_of(it.worker)
+    it.testbed.signal(it.worker, signal.SIGSTOP)
     try:
-        it.let_go()  # what it waited for lies in its socket when it wakes
+        it.release()  # Data for the stopped worker waits in its socket until it resumes.
         await it.overtaken()
         if psutil.Process(pid).status() != psutil.STATUS_STOPPED:
             it.void.append("the worker was not stopped all the time")
     finally:
-        it.arena.signal(it.worker, signal.SIGCONT)
+        it.testbed.signal(it.worker, signal.SIGCONT)
     it.back_at = time.time()
     await asyncio.sleep(ZOMBIE_LATE_SECONDS)
-    if any(one.name == it.worker for one in it.arena.ends_since(it.fired_at)):
+    if any(one.name == it.worker for one in it.testbed.ends_since(it.fired_at)):
         it.broken.append("the woken worker ended")
 
 
-async def _term_worker(it: Strike) -> None:
+async def _term_worker(it: Injection) -> None:
     it.fired_at = time.time()
-    it.arena.signal(it.worker, signal.SIGTERM)
+    it.testbed.signal(it.worker, signal.SIGTERM)
     await asyncio.sleep(DRAIN_HOLD_SECONDS)
-    it.let_go()
-    await it.arena.until_up((it.worker,), it.fired_at)
-    (ended, *_) = [one for one in it.arena.ends_since(it.fired_at) if one.name == it.worker]
+    it.release()
+    await it.testbed.until_up((it.worker,), it.fired_at)
+    (ended, *_) = [one for one in it.testbed.ends_since(it.fired_at) if one.name == it.worker]
     it.back_at = ended.ready_at
     if ended.code != 0:
         it.broken.append(f"SIGTERM ended the worker with code {ended.code}")
@@ -117,12 +116,10 @@ async def _term_worker(it: Strike) -> None:
         it.broken.append(f"SIGTERM took {ended.ended_at - it.fired_at:.0f} s")
 
 
-async def _reset_workflows(it: Strike) -> None:
-    """As an operator does it in the Web UI: every running execution goes back to its first workflow
-    task.
-    """
+async def _reset_workflows(it: Injection) -> None:
+    """Reset every running execution to its first workflow task, as in the Web UI."""
     client = await Client.connect(
-        f"127.0.0.1:{it.arena.config.ports.temporal}", namespace=NAMESPACE
+        f"127.0.0.1:{it.testbed.config.ports.temporal}", namespace=NAMESPACE
     )
     running = client.list_workflows("WorkflowType = 'execution' AND ExecutionStatus = 'Running'")
     found = [workflow async for workflow in running]
@@ -132,7 +129,7 @@ async def _reset_workflows(it: Strike) -> None:
 
 
 async def _reset(client: Client, workflow: Listed) -> bool:
-    """False: its first task is not done yet."""
+    """Return False if the first task is not completed yet."""
     async for event in client.get_workflow_handle(
         workflow.id, run_id=workflow.run_id
     ).fetch_history_events():
@@ -166,7 +163,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
 }
 
 
-async def set_sandbox(arena: Arena, setting: Setting) -> None:
+async def set_sandbox(testbed: Testbed, setting: Setting) -> None:
     settings = {
         **SANDBOX_SETTINGS,
         "image_seconds": setting.image_seconds,
@@ -175,7 +172,7 @@ async def set_sandbox(arena: Arena, setting: Setting) -> None:
         "history_hides_running": setting.hides_running,
     }
     async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as http:
-        (await http.delete(f"{arena.control_url}/faults")).raise_for_status()
-        (await http.put(f"{arena.control_url}/settings", json=settings)).raise_for_status()
+        (await http.delete(f"{testbed.control_url}/faults")).raise_for_status()
+        (await http.put(f"{testbed.control_url}/settings", json=settings)).raise_for_status()
         for fault in setting.faults:
-            (await http.post(f"{arena.control_url}/faults", json=fault)).raise_for_status()
+            (await http.post(f"{testbed.control_url}/faults", json=fault)).raise_for_status()

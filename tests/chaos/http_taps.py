@@ -1,10 +1,9 @@
-"""Read along on HTTP: to a provider and to object storage (HTTP/1.1), and to Temporal (gRPC, which
-is HTTP/2).
+"""Taps for HTTP/1.1 to a provider and to object storage, and for gRPC (HTTP/2) to Temporal.
 
 Provider: `create:sent` before the paid POST reaches the provider, `create:answered` before its
-answer comes back (it is billed by then), `poll:sent`. Storage: `put:sent`, `put:answered`.
+response comes back (it is billed by then), `poll:sent`. Storage: `put:sent`, `put:answered`.
 Temporal: `rpc:METHOD` before the server has the request, `done:METHOD` before the client has the
-answer.
+response.
 """
 
 import re
@@ -27,7 +26,10 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class ProviderTap:
-    """Requests are small, so each is kept until it is whole."""
+    """A tap for a provider.
+
+    Requests are small, so each is buffered until it is complete.
+    """
 
     def __init__(self, line: Line) -> None:
         self._line = line
@@ -59,8 +61,10 @@ class ProviderTap:
 
 
 class StorageTap:
-    """Uploads are streamed, so the moment is their first bytes. The key in the path tells whose
-    they are.
+    """A tap for object storage.
+
+    Uploads are streamed, so the moment is their first bytes. The key in the path identifies the
+    order.
     """
 
     def __init__(self, line: Line) -> None:
@@ -85,7 +89,7 @@ class StorageTap:
 
 
 def _request_length(buffer: bytearray) -> int | None:
-    """Head and body of the first request; None if it is not whole yet."""
+    """Return the length of head and body of the first request; None if it is incomplete."""
     end = buffer.find(b"\r\n\r\n")
     if end < 0:
         return None
@@ -100,9 +104,11 @@ _END_STREAM, _END_HEADERS, _PADDED, _PRIORITY = 1, 4, 8, 32
 
 
 class TemporalTap:
-    """A request is kept back by keeping the data of its stream alone: the others on the connection
-    go on. An answer is kept back with everything behind it, because header compression allows no
-    other order.
+    """A tap for Temporal.
+
+    A request is held by holding the data of its stream alone; other streams of the connection
+    continue. A response is held with everything behind it, because header compression requires the
+    original order.
     """
 
     def __init__(self, line: Line) -> None:
@@ -179,9 +185,7 @@ class TemporalTap:
 
 
 def _message(data: bytes) -> bytes:
-    """What a gRPC message says, as far as it is in its first frame: one byte tells whether the rest
-    is packed.
-    """
+    """Return a gRPC message's content in its first frame; the first byte states the compression."""
     if data[:1] != b"\1":
         return data
     try:
@@ -191,7 +195,7 @@ def _message(data: bytes) -> bytes:
 
 
 def _take_frame(buffer: bytearray) -> bytes:
-    """The first whole frame, or nothing."""
+    """Return the first complete frame, or nothing."""
     if len(buffer) < 9:
         return b""
     length = 9 + int.from_bytes(buffer[:3], "big")
@@ -203,5 +207,5 @@ def _take_frame(buffer: bytearray) -> bytes:
 
 
 def _parts(frame: bytes) -> tuple[int, int, int, bytes]:
-    """Type, flags, stream and body."""
+    """Return type, flags, stream and body."""
     return frame[3], frame[4], int.from_bytes(frame[5:9], "big") & 0x7FFFFFFF, frame[9:]

@@ -1,9 +1,7 @@
-"""TCP proxies before the servers, one for each client process and server, that can stop at a named
-moment.
+"""TCP proxies, one for each client process and server, that can stop at a named moment.
 
-A `Link` listens on a loopback port and passes bytes to its server. A tap reads along, both ways,
-and names moments. What a trap takes is kept back together with everything behind it, until the
-verdict.
+A `Link` listens on a loopback port and passes bytes to its server. A tap reads both directions and
+names moments. What a trap takes is held with everything behind it, until the verdict.
 """
 
 import asyncio
@@ -14,7 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
-from tests.chaos.gate import Gate, Verdict
+from tests.chaos.traps import TrapSet, Verdict
 
 CHUNK_BYTES = 65536
 _TOKENS = re.compile(rb"(?:exec|job|evt)_[0-9a-f]{32}|chaos-\d{6}")
@@ -22,14 +20,12 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: close by reset
 
 
 def tokens_in(data: bytes) -> frozenset[str]:
-    """Whose bytes these are: our ids, and the number in a prompt."""
+    """Return the tokens in these bytes: the product's ids, and the number in a prompt."""
     return frozenset(found.decode() for found in _TOKENS.findall(data))
 
 
 class Flow:
-    """One direction of a connection, or one stream of it: while it is blocked, its bytes pile up
-    here.
-    """
+    """One direction or one stream of a connection, which buffers its bytes while it is blocked."""
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
@@ -57,8 +53,9 @@ class Flow:
 
 
 class Tap(Protocol):
-    """Reads along. Whatever it is given, it sends on by line.up or line.down, after naming its
-    moments.
+    """A reader of a connection.
+
+    It names the moments of the bytes it receives and passes them on by line.up or line.down.
     """
 
     def up(self, data: bytes) -> None: ...
@@ -67,7 +64,7 @@ class Tap(Protocol):
 
 
 class PlainTap:
-    """Knows nothing."""
+    """A tap that names no moments."""
 
     def __init__(self, line: "Line") -> None:
         self._line = line
@@ -83,37 +80,41 @@ class Line:
     """One connection through a link."""
 
     def __init__(
-        self, process: str, gate: Gate, client: asyncio.StreamWriter, server: asyncio.StreamWriter
+        self,
+        process: str,
+        trap_set: TrapSet,
+        client: asyncio.StreamWriter,
+        server: asyncio.StreamWriter,
     ) -> None:
         self._process = process
-        self._gate = gate
+        self._trap_set = trap_set
         self._client = client
         self._server = server
-        self._parked = 0
-        self._no_more_parked = asyncio.Event()
-        self._no_more_parked.set()
+        self._held_count = 0
+        self._nothing_held = asyncio.Event()
+        self._nothing_held.set()
         self.up = Flow(lambda data: _write(server, data))
         self.down = Flow(lambda data: _write(client, data))
 
     def meet(self, moment: str, tokens: frozenset[str], flow: Flow) -> None:
-        """Name a moment before its bytes are sent on `flow`."""
+        """Report a moment before its bytes are sent on `flow`."""
         flow.block()
-        self._parked += 1
-        self._no_more_parked.clear()
+        self._held_count += 1
+        self._nothing_held.clear()
 
         def decide(verdict: Verdict) -> None:
-            self._parked -= 1
+            self._held_count -= 1
             if verdict is Verdict.DROP:
                 self.cut()
             flow.unblock()
-            if self._parked == 0:
-                self._no_more_parked.set()
+            if self._held_count == 0:
+                self._nothing_held.set()
 
-        if not self._gate.meet(self._process, moment, tokens, decide):
+        if not self._trap_set.meet(self._process, moment, tokens, decide):
             decide(Verdict.GO_ON)
 
     def cut(self) -> None:
-        """Both ends see a reset."""
+        """Reset both ends."""
         for writer in (self._client, self._server):
             with contextlib.suppress(OSError, AttributeError):
                 writer.get_extra_info("socket").setsockopt(
@@ -122,19 +123,23 @@ class Line:
             writer.transport.abort()
 
     async def settled(self) -> None:
-        """Nothing of it is parked."""
-        await self._no_more_parked.wait()
+        """Wait until nothing of it is held."""
+        await self._nothing_held.wait()
 
 
 class Link:
-    """A proxy for one client process. `port` is where that process is told its server is."""
+    """A proxy for one client process, which uses `port` as its server's port."""
 
     def __init__(
-        self, process: str, gate: Gate, targets: Callable[[], list[int]], tap: Callable[[Line], Tap]
+        self,
+        process: str,
+        trap_set: TrapSet,
+        targets: Callable[[], list[int]],
+        tap: Callable[[Line], Tap],
     ) -> None:
-        """targets: ports of the server, the first that takes a connection gets it."""
+        """targets: ports of the server; the first that accepts a connection is used."""
         self._process = process
-        self._gate = gate
+        self._trap_set = trap_set
         self._targets = targets
         self._tap = tap
         self._listener: asyncio.Server | None = None
@@ -155,7 +160,7 @@ class Link:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cut(self) -> int:
-        """Reset every connection that is open now; how many there were."""
+        """Reset every open connection and return their number."""
         lines = list(self._lines)
         for line in lines:
             line.cut()
@@ -172,7 +177,7 @@ class Link:
             client.transport.abort()
             return
         answers, server = connected
-        line = Line(self._process, self._gate, client, server)
+        line = Line(self._process, self._trap_set, client, server)
         self._lines.add(line)
         tap = self._tap(line)
         pumps = [
@@ -181,7 +186,7 @@ class Link:
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            await line.settled()  # what a dead process had sent before may still be let through
+            await line.settled()  # Data that a dead process sent before may still be passed on.
             if pumps[0].done() and not pumps[1].done():
                 await _half_closed(server, pumps[1])
         finally:
@@ -200,9 +205,7 @@ class Link:
 
 
 async def _half_closed(server: asyncio.StreamWriter, answering: "asyncio.Task[None]") -> None:
-    """The client has gone: what it sent last still reaches the server before the
-    connection ends.
-    """
+    """Wait, after the client has closed, until its last data has reached the server."""
     with contextlib.suppress(OSError, TimeoutError):
         await asyncio.wait_for(server.drain(), 1)
         if server.can_write_eof():

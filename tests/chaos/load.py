@@ -1,4 +1,4 @@
-"""Orders as a customer makes them, and the webhooks that came back."""
+"""Customers that order videos, and the webhooks that they receive."""
 
 import asyncio
 import json
@@ -8,15 +8,16 @@ from pathlib import Path
 
 import httpx
 
-from tests.chaos.arena import Arena
+from tests.chaos.testbed import Testbed
 
 PATIENCE_SECONDS = 60.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Order:
-    """One request. number: in its prompt, so that the provider's bill tells whose a line is.
+    """One request.
 
+    number: in its prompt, so that a line of the provider's bill can be assigned.
     execution_id: from the 202; None: not accepted. Times by the wall clock.
     """
 
@@ -33,7 +34,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """One webhook delivery. held: the receiver never answered it."""
+    """One webhook delivery.
+
+    held: the receiver never responded.
+    """
 
     at: float
     event_id: str
@@ -43,14 +47,14 @@ class Arrival:
 
 @dataclass(slots=True)
 class Customers:
-    """Makes orders, and repeats what met a dead API with the same idempotency key."""
+    """Makes orders, and repeats failed requests with the same idempotency key."""
 
-    arena: Arena
+    testbed: Testbed
     orders: list[Order] = field(default_factory=list[Order])
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
 
     def order(self) -> Order:
-        """Begin one more; it is repeated in the background until it is accepted."""
+        """Begin one more order; it is repeated in the background until it is accepted."""
         order = Order(number=len(self.orders) + 1, began_at=time.time())
         self.orders.append(order)
         task = asyncio.create_task(self._insist(order))
@@ -68,21 +72,21 @@ class Customers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _insist(self, order: Order) -> None:
-        customer = self.arena.customers[order.number % len(self.arena.customers)]
+        customer = self.testbed.customers[order.number % len(self.testbed.customers)]
         body = {
             "prompt": f"{order.token}: a red kite over a grey harbour",
             "duration": 2,
             "resolution": "480p",
-            "webhook": f"{self.arena.receiver_url}/hook",
+            "webhook": f"{self.testbed.receiver_url}/hook",
         }
         headers = {"authorization": f"Bearer {customer.api_key}", "idempotency-key": order.token}
         until = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < until:
             try:
-                # A connection for each try: the next one may reach the other API.
+                # A connection for each attempt: the next one may reach the other API.
                 async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as http:
                     answer = await http.post(
-                        f"{self.arena.api_url}/api/generate-video", json=body, headers=headers
+                        f"{self.testbed.api_url}/api/generate-video", json=body, headers=headers
                     )
             except httpx.TransportError as error:
                 order.refused = type(error).__name__
@@ -92,14 +96,14 @@ class Customers:
                     order.accepted_at = time.time()
                     return
                 order.refused = f"{answer.status_code} {answer.text[:200]}"
-                # 409: what a dead connection left behind is still being answered.
+                # 409: the request of a dead connection is still in progress.
                 if answer.status_code < 500 and answer.status_code != 409:
                     return
             await asyncio.sleep(0.3)
 
 
 class Mailbox:
-    """The receiver's log, read as it grows."""
+    """The receiver's log, read incrementally."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -124,6 +128,6 @@ class Mailbox:
             self.of.setdefault(execution_id, []).append(arrival)
 
     def delivered(self, execution_id: str | None) -> Arrival | None:
-        """The first that the receiver answered."""
+        """Return the first delivery that the receiver acknowledged."""
         arrivals = self.of.get(execution_id or "", [])
         return next((arrival for arrival in arrivals if not arrival.held), None)

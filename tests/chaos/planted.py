@@ -1,15 +1,14 @@
-"""Planted bugs: would the judge notice? Each is made in a copy of the product, and has to turn its
-cases red.
+"""Planted bugs: each must turn its cases red in a copy of the product.
 
-    python -m tests.chaos --planted [NAME ...]   all of them, or these; first the product as it is:
-                                                 that has to be green
+    python -m tests.chaos --planted [NAME ...]   all bugs, or these; the unchanged product runs
+                                                 first and must be green
 
-A bug is an exact text and what stands there instead. A text that is not in the present source
-exactly once is an error: then the product has changed, and the bug has to be thought of anew.
+A bug is a replacement of an exact text. A text that is not in the current source exactly once is
+an error: the product has changed, and the bug must be adapted.
 
-Not here is what a second safeguard hides: a woken zombie sends late only if the time-outs of its
-database and of its activity let it come that far, which is a race that it mostly loses. Those
-safeguards have tests of their own.
+A bug that a second safeguard hides is not planted: a resumed zombie process sends late only if the
+time-outs of its database connection and of its activity allow it, which is a race that it mostly
+loses. Those safeguards have tests of their own.
 """
 
 import shutil
@@ -24,14 +23,14 @@ from typing import Final
 
 from deploy.local.config import ROOT
 from deploy.local.servers.process import LocalError
-from tests.chaos.arena import running_arena
 from tests.chaos.cases import Case, Setting, by_name
 from tests.chaos.rounds import Session
+from tests.chaos.testbed import running_testbed
 
 HELD = 3
 """Executions at a case's point in one round."""
 ROUNDS = 3
-"""Tries to reach the point before a case is void."""
+"""Attempts to reach the point before a case is void."""
 _NOT_COPIED = shutil.ignore_patterns(".*", "var", "tests", "node_modules", "__pycache__")
 
 
@@ -45,7 +44,10 @@ class AnchorError(LocalError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """file: from the root of the sources."""
+    """A replacement of text.
+
+    file: relative to the root of the sources.
+    """
 
     file: str
     old: str
@@ -54,7 +56,10 @@ class Edit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bug:
-    """cases: names of those that have to turn red, of cases.py or of OWN_CASES."""
+    """A planted bug.
+
+    cases: names in cases.py or OWN_CASES that must turn red.
+    """
 
     name: str
     what: str
@@ -62,8 +67,8 @@ class Bug:
     cases: tuple[str, ...]
 
 
-# A callback often tells the id of what a bug has lost, before the bug has done harm: it heals. Here
-# none comes.
+# A callback often reveals the id that a bug has lost before the bug does harm, which repairs it. No
+# callback arrives here.
 _QUIET: Final = Setting(hides_running=True, image_seconds=1.0, video_seconds=1.0, callbacks=False)
 
 
@@ -75,8 +80,8 @@ def _billed(status: int) -> Case:
         fault="cut",
         side="none",
         alone=True,
-        # So often that each step of each order meets it once; or else whoever sends again would
-        # never come to an end.
+        # Frequent enough for each step of each order to meet it once, but not so frequent that
+        # repeated sends would never succeed.
         setting=replace(
             _QUIET,
             faults=({"fault": "answer_502_after_accept", "times": 2 * HELD, "params": params},),
@@ -192,7 +197,7 @@ BUGS: Final = (
                 old='    if charge is not None and charge["state"] != ChargeState.HELD:\n',
                 new="    if charge is None:\n",
             ),
-            # Or the CHECK of the budget would be what finds it.
+            # Otherwise the CHECK of the budget would find it.
             Edit(
                 file="core/store/money/budget_counters.py",
                 old="SET held_nano_usd = held_nano_usd - $3,",
@@ -289,7 +294,10 @@ BUGS: Final = (
 
 
 def named(names: Sequence[str]) -> list[Bug]:
-    """Those bugs; all without names. Raises UnknownBugError."""
+    """Return the bugs with these names, all without names.
+
+    Raise UnknownBugError.
+    """
     known = {bug.name: bug for bug in BUGS}
     if unknown := [name for name in names if name not in known]:
         raise UnknownBugError(f"no bug {unknown[0]}; known: {', '.join(known)}")
@@ -301,7 +309,10 @@ def case_of(name: str) -> Case:
 
 
 def plant(bug: Bug, root: Path) -> None:
-    """Raises AnchorError; then nothing is changed in the file whose text was not found."""
+    """Replace the text of a bug.
+
+    Raise AnchorError, without a change, if a text is not in its file exactly once.
+    """
     for edit in bug.edits:
         path = root / edit.file
         source = path.read_text(encoding="utf-8")
@@ -312,9 +323,7 @@ def plant(bug: Bug, root: Path) -> None:
 
 @contextmanager
 def copied(source: Path) -> Generator[Path]:
-    """The product's sources as they lie there, uncommitted changes too, in a folder of
-    their own.
-    """
+    """Return a temporary copy of the product's sources, including uncommitted changes."""
     folder = Path(tempfile.mkdtemp(prefix="takeone-planted-"))
     try:
         shutil.copytree(source, folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
@@ -325,9 +334,9 @@ def copied(source: Path) -> Generator[Path]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What one run on one copy has shown. red: by case, what the judge found. broken: by case, what
-    else went wrong.
+    """The result of one run on one copy.
 
+    red: the judge's findings by case. broken: other failures by case.
     void: cases whose point was not reached.
     """
 
@@ -340,8 +349,8 @@ class Verdict:
 async def judge(say: Callable[[str], None], root: Path, names: Iterable[str], seed: int) -> Verdict:
     """Run cases on the sources in root."""
     began, red, broken, void = time.monotonic(), dict[str, str](), dict[str, str](), list[str]()
-    async with running_arena(say, product_root=root) as arena:
-        session = Session.of(arena, Random(seed), say)
+    async with running_testbed(say, product_root=root) as testbed:
+        session = Session.of(testbed, Random(seed), say)
         for name in names:
             for _ in range(ROUNDS):
                 await session.round([case_of(name)], HELD)
@@ -359,7 +368,7 @@ async def judge(say: Callable[[str], None], root: Path, names: Iterable[str], se
 
 
 async def prove(say: Callable[[str], None], bugs: list[Bug], seed: int) -> int:
-    """0: the product as it is is green in every case, and each bug turns each of its cases red."""
+    """Return 0 if the unchanged product is green and each bug turns each of its cases red."""
     wrong = 0
     with copied(ROOT) as snapshot:
         names = list(dict.fromkeys(name for bug in bugs for name in bug.cases))

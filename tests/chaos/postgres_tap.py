@@ -1,7 +1,7 @@
-"""Reads along between a process and PostgreSQL: which transaction commits, and when it has.
+"""A tap for PostgreSQL that names transactions at their commit.
 
-Moments: `commit:LABEL` before the server sees COMMIT, `committed:LABEL` before the client hears
-that it is done.
+Moments: `commit:LABEL` before the server receives COMMIT, `committed:LABEL` before the client
+receives its confirmation.
 """
 
 import re
@@ -10,10 +10,10 @@ from typing import Final
 
 from tests.chaos.links import Line, tokens_in
 
-# Requests before the first message: their answer is one byte.
+# Requests before the first message: their response is one byte.
 _ENCRYPTION_REQUESTS: Final = (80877103, 80877104)
 
-# What a transaction is, by what it wrote; the first that fits.
+# A transaction's label, by the statement it ran; the first match counts.
 _LABELS: Final = tuple(
     (label, re.compile(sql, re.IGNORECASE))
     for label, sql in (
@@ -33,14 +33,15 @@ _LABELS: Final = tuple(
 
 
 def label_of(statements: list[str]) -> str:
-    """`other` for what nobody waits for."""
+    """Return the label of a transaction; `other` if no trap waits for it."""
     text = " ; ".join(" ".join(sql.split()) for sql in statements)
     return next((label for label, pattern in _LABELS if pattern.search(text)), "other")
 
 
 class PostgresTap:
-    """One connection. asyncpg runs one query at a time on each, so the answer that follows COMMIT
-    is COMMIT's.
+    """A tap for one connection.
+
+    asyncpg runs one query at a time on each, so the response after COMMIT is COMMIT's.
     """
 
     def __init__(self, line: Line) -> None:
@@ -113,7 +114,7 @@ class PostgresTap:
 
 
 def _message_length(buffer: bytearray) -> int:
-    """Of the first message with its type; 0 if it is not whole yet."""
+    """Return the length of the first message with its type; 0 if it is incomplete."""
     if len(buffer) < 5:
         return 0
     length = 1 + int.from_bytes(buffer[1:5], "big")

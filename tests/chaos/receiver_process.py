@@ -1,8 +1,8 @@
-"""`python -m tests.chaos.receiver_process PORT LOG`: the customer's side, as a process of its own.
+"""The customer's webhook receiver as a process: `python -m tests.chaos.receiver_process PORT LOG`.
 
-Every webhook is a line of the log, written before it is answered: `{"t", "id", "held", "body"}`.
-Control: `POST /__control/hold/N` leaves the next N without an answer until `POST
-/__control/release`; `GET /__control`: who is held.
+Every webhook is a line of the log, written before the response: `{"t", "id", "held", "body"}`.
+Control: `POST /__control/hold/N` leaves the next N without a response until `POST
+/__control/release`; `GET /__control`: the held webhooks.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The table, and the bound that so many faults without a second payment allow to state."""
+"""The table of results, and the statistical bound that they allow."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from math import comb
 from statistics import median
 
 from tests.chaos.cases import Phase
-from tests.chaos.oracle import Finding
+from tests.chaos.judge import Finding
 from tests.chaos.results import CaseResult
 
 HEAD = ("fault", "trials", "extra paid", "lost", "stuck", "dup. events", "not completed", "ledger minus bill, nano-USD",
@@ -14,9 +14,7 @@ HEAD = ("fault", "trials", "extra paid", "lost", "stuck", "dup. events", "not co
 
 
 def upper_bound(failures: int, trials: int, confidence: float = 0.95) -> float:
-    """One-sided upper bound of a probability (Clopper-Pearson, exact); without failures
-    nearly 3/n.
-    """
+    """Return the one-sided upper bound of a probability (Clopper-Pearson); 3/n without failures."""
     if trials == 0 or failures >= trials:
         return 1.0
     low, high = failures / trials, 1.0
@@ -95,7 +93,7 @@ def as_markdown(rows: Sequence[tuple[str, ...]], note: str) -> str:
 
 
 def progress(results: Sequence[CaseResult]) -> str:
-    """What has been judged so far, in a line."""
+    """Return the judged results so far as one line."""
     findings = [finding for result in results for finding in result.findings]
     faults, extra = (
         sum(result.phases.total() for result in results),
@@ -106,7 +104,7 @@ def progress(results: Sequence[CaseResult]) -> str:
 
 
 def conclusion(results: Sequence[CaseResult]) -> str:
-    """How many faults, and what they allow to say."""
+    """Return the number of faults and the bound that follows."""
     findings = [finding for result in results for finding in result.findings]
     phases = sum((result.phases for result in results), Counter[str]())
     executions = len({finding.order.token for finding in findings})

@@ -1,16 +1,17 @@
-"""What the rounds have shown of each case."""
+"""Results of the rounds by case."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.chaos.cases import Case
-from tests.chaos.oracle import Finding
+from tests.chaos.judge import Finding
 
 
 @dataclass(slots=True, kw_only=True)
 class CaseResult:
-    """What one case has shown so far. trials: executions that were at the point when the fault
-    came.
+    """Results of one case so far.
+
+    trials: executions that were at the point when the fault came.
     """
 
     case: Case

@@ -1,6 +1,4 @@
-"""One round: traps set, orders made until work is held at every point, one fault, everything
-awaited, judged.
-"""
+"""Rounds: set traps, order until work is held at every point, inject one fault, wait, judge."""
 
 import asyncio
 import contextlib
@@ -12,23 +10,22 @@ from typing import Any, Final
 
 import httpx
 
-from tests.chaos.arena import APIS, WORKERS, Arena
 from tests.chaos.cases import Case, Phase, Setting, hold_seconds, phase_of
-from tests.chaos.faults import FAULTS, Strike
+from tests.chaos.faults import FAULTS, Injection
 from tests.chaos.faults import set_sandbox as set_sandbox
-from tests.chaos.gate import Trap, Verdict
+from tests.chaos.judge import Finding, Judge
 from tests.chaos.load import Customers, Mailbox, Order
-from tests.chaos.oracle import Finding, Oracle
 from tests.chaos.results import CaseResult
+from tests.chaos.testbed import APIS, WORKERS, Testbed
+from tests.chaos.traps import Trap, Verdict
 
 HOLD_LEFT_FOR_LAST_SECONDS = 2.0
 FILL_SECONDS = 20.0
-"""For all points to be reached. Most are reached within two seconds of an order."""
+"""Limit for reaching all points. Most are reached within two seconds of an order."""
 DEADLINE_SECONDS = 100.0
-"""From the fault to the last webhook; what has not ended by then is lost."""
+"""Limit from the fault to the last webhook; whatever has not ended by then is lost."""
 OVERTAKEN_SECONDS = 180.0
-"""Temporal goes on giving tasks to a stopped worker's open polls, a minute long, and each comes
-back by a time-out.
+"""Temporal dispatches tasks to a stopped worker's open polls for a minute; each must time out.
 """
 ORDERS_PER_SECOND = 10
 ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {
@@ -38,65 +35,66 @@ ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "kill api": APIS,
     "cut": (),
 }
-"""Faults that take one of these, while the others serve on; in the order in which they follow each
-other best.
-"""
+"""Faults that affect one of these processes while the others serve, in the most efficient order."""
 BACKLOG = 30
-"""Orders of earlier rounds still on their way when the next round begins."""
+"""Orders of earlier rounds still in progress when the next round begins."""
 UNDER_WAY = 30
-"""Orders that are neither held nor done: more would only wait for each other on two cores."""
+"""Orders that are neither held nor finished: more would only compete for two cores."""
 AT_ONCE = 6
 PAUSE_SECONDS = 0.25
 
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """All rounds on one arena. bystanders: orders that were at no point of a case; they must come
-    out right, too.
+    """All rounds on one testbed.
+
+    bystanders: orders that were at no point of a case; they must succeed, too.
     """
 
-    arena: Arena
+    testbed: Testbed
     random: Random
     say: Callable[[str], None]
     customers: Customers
     mailbox: Mailbox
-    oracle: Oracle
+    evidence: Judge
     results: dict[str, CaseResult] = field(default_factory=dict[str, CaseResult])
     bystanders: list[Finding] = field(default_factory=list[Finding])
     recovering: dict[str, "Round"] = field(default_factory=dict[str, "Round"])
 
     @property
     def faults(self) -> int:
-        """Fault-injected paid steps that have been judged."""
+        """Return the number of judged paid steps with an injected fault."""
         return sum(result.phases.total() for result in self.results.values())
 
     @classmethod
-    def of(cls, arena: Arena, random: Random, say: Callable[[str], None]) -> "Session":
-        mailbox = Mailbox(arena.receiver_log)
+    def of(cls, testbed: Testbed, random: Random, say: Callable[[str], None]) -> "Session":
+        mailbox = Mailbox(testbed.receiver_log)
         return cls(
-            arena=arena,
+            testbed=testbed,
             random=random,
             say=say,
-            customers=Customers(arena),
+            customers=Customers(testbed),
             mailbox=mailbox,
-            oracle=Oracle(arena, mailbox),
+            evidence=Judge(testbed, mailbox),
         )
 
     async def round(self, cases: list[Case], per_case: int) -> None:
-        """Cases of one family, each with at most so many executions held; until all is judged."""
+        """Run and judge cases of one family, each with at most this number of held executions."""
         await self.judge([await self.attack(cases, per_case)])
 
     async def attack(self, cases: list[Case], per_case: int) -> "Round":
-        """Up to the moment when what was killed serves again. Other rounds may follow before it is
-        judged.
+        """Run until the killed processes are ready again.
+
+        Other rounds may follow before it is judged.
         """
         one = await self.begin(cases, per_case)
         await one.over()
         return one
 
     async def begin(self, cases: list[Case], per_case: int) -> "Round":
-        """Up to the fault. It goes on by itself, and a round that begins next takes a process that
-        is not in one.
+        """Run until the fault.
+
+        The round continues in the background; the next round uses a process without a fault.
         """
         one = Round(session=self, cases=cases, per_case=per_case)
         kind = ONE_OF.get(cases[0].fault, ())
@@ -109,14 +107,13 @@ class Session:
             alone=not kind or bool(cases[0].setting.faults),
         )
         self.say(
-            f"  {cases[0].fault} {one.victim or ''}: {one.struck} struck after {time.monotonic() - one.began:.1f} s"
+            f"  {cases[0].fault} {one.victim or ''}: {one.reached_count} at their points"
+            f" after {time.monotonic() - one.began:.1f} s"
         )
         return one
 
     async def _until_few_wait(self) -> None:
-        """What earlier rounds left must not pile up until it misses its deadline. At most for so
-        long.
-        """
+        """Wait, up to a limit, so that orders of earlier rounds do not accumulate."""
         until = time.monotonic() + DEADLINE_SECONDS
         while time.monotonic() < until:
             self.mailbox.look()
@@ -129,14 +126,14 @@ class Session:
             await asyncio.sleep(0.25)
 
     async def _until_free(self, kind: tuple[str, ...]) -> None:
-        """One of these is in no fault; nothing named: no process is."""
+        """Wait until one of these processes has no fault; without names, until none has."""
         while self._in_fault(kind) and (not kind or self._in_fault(kind) == set(kind)):
             await asyncio.wait(
-                [one.going_on for one in self._going()], return_when=asyncio.FIRST_COMPLETED
+                [one.background for one in self._going()], return_when=asyncio.FIRST_COMPLETED
             )
 
     def _going(self) -> "list[Round]":
-        return [one for one in self.recovering.values() if not one.going_on.done()]
+        return [one for one in self.recovering.values() if not one.background.done()]
 
     def _in_fault(self, names: tuple[str, ...]) -> set[str]:
         mine = {one.victim for one in self._going()}
@@ -148,8 +145,9 @@ class Session:
         )
 
     async def judge(self, rounds: "list[Round]") -> None:
-        """What became of all orders of these rounds. An order of one may have been held at a point
-        of the next.
+        """Judge all orders of these rounds.
+
+        An order of one round may have been held at a point of the next.
         """
         await asyncio.gather(*(one.over() for one in rounds))
         findings = [
@@ -164,7 +162,7 @@ class Session:
             self.say(f"  {one.cases[0].fault:<20} {', '.join(shown)}; {one.seconds:.0f} s")
         self.bystanders += [finding for finding in findings if finding.order.token not in assigned]
         red = [f"RED {finding.explain()}" for finding in findings if finding.is_red]
-        for text in [*red, *(f"RED {text}" for one in rounds for text in one.strike.broken)]:
+        for text in [*red, *(f"RED {text}" for one in rounds for text in one.injection.broken)]:
             self.say(f"    {text}")
 
 
@@ -175,72 +173,76 @@ class Round:
     per_case: int
     traps: dict[str, Trap] = field(default_factory=dict[str, Trap])
     orders: list[Order] = field(default_factory=list[Order])
-    strike: Strike = field(init=False)
+    injection: Injection = field(init=False)
     seconds: float = 0.0
     began: float = field(default_factory=time.monotonic)
     in_flight: dict[str, Phase] = field(default_factory=dict[str, Phase])
     held_webhooks: list[str] = field(default_factory=list[str])
-    going_on: "asyncio.Task[None]" = field(init=False)
+    background: "asyncio.Task[None]" = field(init=False)
     victim: str = ""
     _let_go_event: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def attack(self, *, worker: str, api: str, alone: bool) -> None:
-        """Until the fault has come and what was held is let go; if alone, until all serve again."""
-        arena, fault = self.session.arena, self.cases[0].fault
-        self.strike = Strike(
-            arena=arena, worker=worker, api=api, let_go=self._let_go, overtaken=self._overtaken
+        """Run until everything held is released; if alone, until all processes are ready again."""
+        testbed, fault = self.session.testbed, self.cases[0].fault
+        self.injection = Injection(
+            testbed=testbed,
+            worker=worker,
+            api=api,
+            release=self._release_held,
+            overtaken=self._overtaken,
         )
         self.victim = next((name for name in ONE_OF.get(fault, ()) if name in (worker, api)), "")
         setting = self.cases[0].setting
-        await set_sandbox(arena, setting)
+        await set_sandbox(testbed, setting)
         self._arm()
         try:
             await self._fill()
-            arena.gate.disarm()
+            testbed.trap_set.disarm()
             await self._note_in_flight()
         except BaseException:
-            arena.gate.release_all(Verdict.GO_ON)
+            testbed.trap_set.release_all(Verdict.GO_ON)
             raise
-        self.going_on = asyncio.create_task(self._go_on())
+        self.background = asyncio.create_task(self._continue())
         self.session.recovering[self.victim] = self
         await self._let_go_event.wait()
         if alone:
-            await self.going_on
+            await self.background
         await self._check_fired(setting)
 
-    async def _go_on(self) -> None:
+    async def _continue(self) -> None:
         try:
-            await FAULTS[self.cases[0].fault](self.strike)
+            await FAULTS[self.cases[0].fault](self.injection)
         except TimeoutError as error:
-            self.strike.broken.append(str(error) or "not everything came back")
+            self.injection.broken.append(str(error) or "not everything came back")
         finally:
-            self._let_go()
+            self._release_held()
             if any(case.side == "receiver" for case in self.cases):
                 await self._receiver("release")
 
     @property
-    def struck(self) -> int:
-        """How many executions were at its points; not judged yet."""
-        held = sum(len(trap.parked) for trap in self.traps.values())
+    def reached_count(self) -> int:
+        """Return the number of executions at its points, not judged yet."""
+        held = sum(len(trap.held_moments) for trap in self.traps.values())
         return held + len(self.in_flight if not self.traps else ()) + len(self.held_webhooks)
 
     async def over(self) -> None:
-        """What was killed serves again."""
-        await self.going_on
+        """Wait until the killed processes are ready again."""
+        await self.background
 
     async def judge(self) -> list[Finding]:
-        """What became of every order, once all have their webhooks or the deadline is over."""
+        """Return each order's finding, once all have their webhooks or the deadline has passed."""
         with contextlib.suppress(TimeoutError):
             await self._recovered()
-        findings = await self.session.oracle.judge(self.orders)
+        findings = await self.session.evidence.judge(self.orders)
         self.seconds = time.monotonic() - self.began
         return findings
 
     def _arm(self) -> None:
         sides = {
-            "worker": frozenset({self.strike.worker}),
+            "worker": frozenset({self.injection.worker}),
             "workers": frozenset(WORKERS),
-            "api": frozenset({self.strike.api}),
+            "api": frozenset({self.injection.api}),
         }
         if self.cases[0].fault == "cut":
             sides["api"] = frozenset(APIS)
@@ -251,16 +253,16 @@ class Round:
                 moment=case.moment,
                 limit=self.per_case,
                 at_once=case.verdict if case.at_once else None,
-                # They come all the time, or may be held only shortly.
+                # These moments are frequent, or may be held only briefly.
                 last=case.moment.startswith(("rpc:", "done:")),
             )
             for case in self.cases
             if case.side in sides
         }
-        self.session.arena.gate.arm(self.traps.values())
+        self.session.testbed.trap_set.arm(self.traps.values())
 
     async def _fill(self) -> None:
-        """Order until every trap is full, or nothing may be held any longer."""
+        """Order until every trap is full or the hold limit is reached."""
         receiving = any(case.side == "receiver" for case in self.cases)
         if receiving:
             await self._receiver(f"hold/{self.per_case}")
@@ -270,17 +272,17 @@ class Round:
         until = time.monotonic() + FILL_SECONDS
         at_once = all(trap.at_once for trap in self.traps.values()) and not receiving
         while time.monotonic() < until:
-            missing = sum(trap.limit - len(trap.parked) for trap in self.traps.values())
+            missing = sum(trap.limit - len(trap.held_moments) for trap in self.traps.values())
             if receiving:
                 missing += self.per_case - len(await self._held_webhooks())
             if not missing:
                 return
             if not at_once and self._is_hold_over(HOLD_LEFT_FOR_LAST_SECONDS):
-                self.session.arena.gate.arm_last()
+                self.session.testbed.trap_set.arm_last()
             if not at_once and self._is_hold_over():
                 return
             under_way = sum(self._is_under_way(order) for order in self.orders)
-            held = sum(len(trap.parked) for trap in self.traps.values())
+            held = sum(len(trap.held_moments) for trap in self.traps.values())
             waiting = under_way - held
             for _ in range(min(AT_ONCE, 2 * missing + 2 - waiting, UNDER_WAY - waiting)):
                 self.orders.append(self.session.customers.order())
@@ -291,11 +293,11 @@ class Round:
         return any(
             now - one.at_monotonic > hold_seconds(one.moment)
             for trap in self.traps.values()
-            for one in trap.parked
+            for one in trap.held_moments
         )
 
     async def _fill_evenly(self) -> None:
-        """Spread over the time an execution takes, so that the fault finds some at every stage."""
+        """Spread orders over time, so that the fault meets executions at every stage."""
         seconds = max(2.5, self.per_case / ORDERS_PER_SECOND)
         for _ in range(self.per_case):
             self.orders.append(self.session.customers.order())
@@ -307,7 +309,7 @@ class Round:
     async def _note_in_flight(self) -> None:
         self.session.mailbox.look()
         steps = {
-            token: phase for (token, _), phase in (await self.session.oracle.open_steps()).items()
+            token: phase for (token, _), phase in (await self.session.evidence.open_steps()).items()
         }
         tokens = [order.token for order in self.orders if self._is_under_way(order)]
         self.in_flight = {token: steps.get(token, Phase.ELSEWHERE) for token in tokens}
@@ -315,14 +317,17 @@ class Round:
             await self._held_webhooks() if "receiver" in {case.side for case in self.cases} else []
         )
 
-    def _let_go(self) -> None:
+    def _release_held(self) -> None:
         verdicts = {case.name: case.verdict for case in self.cases}
         for name, trap in self.traps.items():
-            self.session.arena.gate.release(trap, verdicts[name])
+            self.session.testbed.trap_set.release(trap, verdicts[name])
         self._let_go_event.set()
 
     async def _recovered(self) -> None:
-        """Every order has its answer and its webhook. Raises TimeoutError."""
+        """Wait until every order has its response and its webhook.
+
+        Raise TimeoutError.
+        """
         mailbox = self.session.mailbox
         async with asyncio.timeout(DEADLINE_SECONDS):
             while True:
@@ -338,23 +343,24 @@ class Round:
                 await asyncio.sleep(0.1)
 
     async def _overtaken(self) -> None:
-        """For everything held, somebody else has gone on: its next purchase, or its webhook. Raises
-        TimeoutError.
+        """Wait until another worker has continued every held execution up to a purchase or webhook.
+
+        Raise TimeoutError.
         """
         held = {
             token
             for trap in self.traps.values()
-            for parked in trap.parked
-            for token in parked.tokens
+            for held in trap.held_moments
+            for token in held.tokens
         }
-        before = await self.session.oracle.bill()
-        rows = await self.session.oracle.tokens_of(list(held))
+        before = await self.session.evidence.bill()
+        rows = await self.session.evidence.tokens_of(list(held))
         until = time.monotonic() + OVERTAKEN_SECONDS
         while True:
             await asyncio.sleep(0.5)
             self.session.mailbox.look()
-            now = await self.session.oracle.bill()
-            # Of all orders: one of an earlier round may be held here.
+            now = await self.session.evidence.bill()
+            # All orders count: one of an earlier round may be held here.
             execution_ids = {
                 order.token: order.execution_id for order in self.session.customers.orders
             }
@@ -371,32 +377,32 @@ class Round:
 
     async def _receiver(self, word: str) -> dict[str, Any]:
         async with httpx.AsyncClient(trust_env=False, verify=False, timeout=5) as http:
-            return (await http.post(f"{self.session.arena.receiver_url}/__control/{word}")).json()
+            return (await http.post(f"{self.session.testbed.receiver_url}/__control/{word}")).json()
 
     async def _held_webhooks(self) -> list[str]:
         return [one["execution_id"] for one in (await self._receiver("look"))["held"]]
 
     async def _check_fired(self, setting: Setting) -> None:
         async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as http:
-            control = self.session.arena.control_url
+            control = self.session.testbed.control_url
             faults: list[dict[str, Any]] = (await http.get(f"{control}/faults")).json()["faults"]
         for wanted in setting.faults:
             if not any(fault["fault"] == wanted["fault"] and fault["fired"] for fault in faults):
-                self.strike.void.append(f"{wanted['fault']} did not fire")
+                self.injection.void.append(f"{wanted['fault']} did not fire")
 
     def assign(self, findings: list[Finding]) -> tuple[list[str], set[str]]:
-        """Give each case the findings that were at its point; how many each got, and which orders
-        they are.
-        """
+        """Assign findings to cases by the points they reached; return a summary and the orders."""
         shown: list[str] = []
         assigned: set[str] = set()
         for case in self.cases:
             result = self.session.results.setdefault(case.name, CaseResult(case=case))
             result.rounds += 1
             mine = self._findings_of(case, findings)
-            if self.strike.void or not mine:
-                result.voids += self.strike.void or ["nothing was at this point"]
-                shown.append(f"{case.name} VOID ({'; '.join(self.strike.void) or 'not reached'})")
+            if self.injection.void or not mine:
+                result.voids += self.injection.void or ["nothing was at this point"]
+                shown.append(
+                    f"{case.name} VOID ({'; '.join(self.injection.void) or 'not reached'})"
+                )
                 continue
             self._add(result, mine)
             assigned |= {finding.order.token for finding in mine}
@@ -409,17 +415,17 @@ class Round:
             result.phases.update(self.in_flight[finding.order.token] for finding in mine)
         else:
             result.phases[phase_of(result.case.moment)] += len(mine)
-        result.broken += self.strike.broken
+        result.broken += self.injection.broken
         for finding in mine:
             if result.case.sent_once:
-                held = self.traps[result.case.name].parked
+                held = self.traps[result.case.name].held_moments
                 result.broken += finding.sent_again(
                     [one.at for one in held if one.tokens & finding.names]
                 )
             at = finding.first_webhook_at
-            if at is not None and at > self.strike.fired_at:
-                result.recovered_seconds.append(at - self.strike.fired_at)
-                result.since_restart_seconds.append(max(0.0, at - (self.strike.back_at or at)))
+            if at is not None and at > self.injection.fired_at:
+                result.recovered_seconds.append(at - self.injection.fired_at)
+                result.since_restart_seconds.append(max(0.0, at - (self.injection.back_at or at)))
 
     def _findings_of(self, case: Case, findings: list[Finding]) -> list[Finding]:
         if case.side == "none":
@@ -428,5 +434,9 @@ class Round:
             return [
                 finding for finding in findings if finding.order.execution_id in self.held_webhooks
             ]
-        parked = [one.tokens for one in self.traps[case.name].parked]
-        return [finding for finding in findings if any(tokens & finding.names for tokens in parked)]
+        held_moments = [one.tokens for one in self.traps[case.name].held_moments]
+        return [
+            finding
+            for finding in findings
+            if any(tokens & finding.names for tokens in held_moments)
+        ]

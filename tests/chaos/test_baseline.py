@@ -1,6 +1,4 @@
-"""The baseline works without faults, and pays again when its worker is killed: else it would be no
-comparison.
-"""
+"""The baseline succeeds without faults and pays twice when its worker is killed."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -75,9 +73,7 @@ async def test_baseline_makes_a_video_and_sends_its_webhook(stage: Stage) -> Non
 
 
 async def test_baseline_pays_again_when_its_worker_dies_before_the_answer(stage: Stage) -> None:
-    """The paid call of each video is held after it was billed; the worker is killed there, and
-    started again.
-    """
+    """The paid call of each video is held once billed; then the worker is killed and restarted."""
     tokens = [f"chaos-80001{number}" for number in range(3)]
     fault_id = stage.sandbox.fault(
         "hold",
@@ -89,7 +85,7 @@ async def test_baseline_pays_again_when_its_worker_dies_before_the_answer(stage:
         stage.client, tokens, webhook=stage.receiver.url, call_limit_seconds=SOON_SECONDS
     )
     async with asyncio.timeout(15):
-        while (await stage.fault_of(fault_id))["parked_total"] < 3:  # noqa: ASYNC110 - the sandbox is asked
+        while (await stage.fault_of(fault_id))["held_total"] < 3:  # noqa: ASYNC110 - polls the sandbox
             await asyncio.sleep(0.05)
     await stage.worker.kill()
     stage.worker.part.clean()

@@ -1,6 +1,4 @@
-"""The planted bugs fit the present source. That they are found is what `python -m tests.chaos
---planted` shows.
-"""
+"""The planted bugs match the current source; `python -m tests.chaos --planted` runs them."""
 
 import ast
 from pathlib import Path

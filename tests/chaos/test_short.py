@@ -1,23 +1,21 @@
-"""The short form of `make chaos`: every exact crash point once, on one arena, one round right after
-the other.
-"""
+"""The short form of `make chaos`: every exact crash point once, on one testbed."""
 
 from random import Random
 
 import pytest
 
 from tests.chaos.__main__ import run_pass
-from tests.chaos.arena import running_arena
 from tests.chaos.cases import ALL
 from tests.chaos.report import upper_bound
 from tests.chaos.rounds import Session
+from tests.chaos.testbed import running_testbed
 
 pytestmark = pytest.mark.guarantee("G1")
 
 ATTEMPTS = 3
 IN_FLIGHT = 5
 HELD_AT_ONCE = 14
-# Of the faults that come at no exact point, those that others here do not hold already.
+# Random faults at no exact point, which the other tests here do not hold.
 IN_FLIGHT_CASES = {
     "temporal-dies",
     "postgres-dies",
@@ -31,19 +29,19 @@ SHORT = [case for case in ALL if not case.alone or case.name in IN_FLIGHT_CASES]
 
 @pytest.mark.timeout(
     700
-)  # a minute and a half; whoever stalls is waited for, so that it is told who
+)  # a minute and a half; a stalled order is waited for, so that its finding is shown
 async def test_every_crash_point_pays_once_and_loses_nothing() -> None:
     said: list[str] = []
-    async with running_arena(said.append) as arena:
-        session = Session.of(arena, Random(7), said.append)
+    async with running_testbed(said.append) as testbed:
+        session = Session.of(testbed, Random(7), said.append)
         due = SHORT
         for _ in range(ATTEMPTS):
             await session.judge(
                 await run_pass(session, due, 1, in_flight=IN_FLIGHT, held_at_once=HELD_AT_ONCE)
             )
             due = [case for case in due if not session.results[case.name].trials]
-        assert await session.oracle.held_in_budgets() == 0
-        assert await session.oracle.books() == []
+        assert await session.evidence.held_in_budgets() == 0
+        assert await session.evidence.ledger_findings() == []
     red = [one.explain() for one in session.bystanders if one.is_red]
     red += [
         one.explain()

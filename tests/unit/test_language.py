@@ -49,6 +49,7 @@ CLEAN = (
     "tests/bench/",
     "tests/end_to_end/",
     "tests/api/",
+    "tests/chaos/",
     "tests/cli/",
     "tests/deploy/",
     "tests/support/",

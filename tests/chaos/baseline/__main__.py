@@ -1,5 +1,6 @@
-"""`python -m tests.chaos.baseline worker [FILE]`: serve until SIGTERM. FILE is written once work is
-taken.
+"""A baseline worker that serves until SIGTERM: `python -m tests.chaos.baseline worker [FILE]`.
+
+FILE is written once the worker polls for work.
 """
 
 import asyncio

@@ -1,6 +1,4 @@
-"""The calls, in plain httpx: none of the official clients' own re-sending, which would make it
-worse.
-"""
+"""The baseline's provider calls in plain httpx, without the retries of the official clients."""
 
 import asyncio
 import os
@@ -21,8 +19,10 @@ TIMEOUT_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """token: for the bill; the prompt begins with it. call_limit_seconds: 0 takes the workflow's
-    own.
+    """An order.
+
+    token: identifies the order in the bill; the prompt begins with it. call_limit_seconds: 0 uses
+    the workflow's limit.
     """
 
     execution_id: str
@@ -56,7 +56,7 @@ class Activities:
 
     @activity.defn(name="baseline_make_image")
     async def make_image(self, order: Order) -> str:
-        """Submitted and waited for in one go, like the vendor's `subscribe`."""
+        """Submit and wait in one activity, like the vendor's `subscribe`."""
         headers = {"authorization": f"Key {self.addresses.fal_key}"}
         accepted = await self._json(
             "POST",
@@ -64,7 +64,8 @@ class Activities:
             headers,
             {"prompt": order.prompt, "image_size": {"width": 1280, "height": 720}, "num_images": 1},
         )
-        # Not the addresses in the answer: they lead past whatever stands before the provider.
+        # The addresses in the response are not used: they bypass the proxy in front of the
+        # provider.
         request = f"{self.addresses.fal_queue_url}/{IMAGE_APP}/requests/{accepted['request_id']}"
         while (await self._json("GET", f"{request}/status", headers))["status"] != "COMPLETED":  # noqa: ASYNC110 - polls
             await asyncio.sleep(POLL_SECONDS)

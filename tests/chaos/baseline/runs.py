@@ -1,4 +1,4 @@
-"""Begin runs of the baseline, wait for their end, and read their bill."""
+"""Start runs of the baseline, wait for their end, and read their bill."""
 
 import asyncio
 import re
@@ -22,7 +22,10 @@ _POLL_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """token: `chaos-` and six digits, at the start of its prompts. execution_id: in its webhook."""
+    """A run.
+
+    token: `chaos-` and six digits, at the start of its prompts. execution_id: in its webhook.
+    """
 
     token: str
     execution_id: str
@@ -30,7 +33,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """ended_at: None: it had not, and is terminated now. completed: every step, its webhook too."""
+    """A run's end.
+
+    ended_at: None if the run had to be terminated. completed: every step and the webhook succeeded.
+    """
 
     run: Run
     completed: bool
@@ -40,7 +46,10 @@ class Ended:
 async def begin(
     client: Client, tokens: Sequence[str], *, webhook: str, call_limit_seconds: float = 0.0
 ) -> list[Run]:
-    """One workflow for each token; which has to be `chaos-` and six digits, used once."""
+    """Start a workflow for each token.
+
+    A token must be `chaos-` and six digits, and is used once.
+    """
     if wrong := [token for token in tokens if not _TOKEN.fullmatch(token)]:
         raise ValueError(f"not a token: {wrong[0]}")
 
@@ -61,9 +70,7 @@ async def begin(
 
 
 async def until_ended(client: Client, runs: Iterable[Run], *, within_seconds: float) -> list[Ended]:
-    """What became of each; whatever runs still when the time is over is terminated and has
-    no end.
-    """
+    """Return the end of each run; runs still open at the time limit are terminated."""
     loop = asyncio.get_running_loop()
     until = loop.time() + within_seconds
     return list(await asyncio.gather(*(_until_ended(client, run, until) for run in runs)))
@@ -85,7 +92,7 @@ async def _until_ended(client: Client, run: Run, until_monotonic: float) -> Ende
 
 
 def extra_paid(lines: Iterable[Mapping[str, Any]], tokens: Iterable[str]) -> int:
-    """Accepted calls beyond the first of each step: of each model, under each of the tokens."""
+    """Return the accepted calls beyond the first of each step, by model and token."""
     models: dict[str, list[str]] = defaultdict(list)
     for line in lines:
         match = _TOKEN.match(str(line["input"].get("prompt", "")))
@@ -95,7 +102,10 @@ def extra_paid(lines: Iterable[Mapping[str, Any]], tokens: Iterable[str]) -> int
 
 
 def baseline_worker(name: str, environment: Mapping[str, str], *, folder: Path, log: Path) -> Part:
-    """environment: see the package; PYTHONPATH must lead to these tests."""
+    """Return a worker as a part.
+
+    environment: see the package; PYTHONPATH must lead to these tests.
+    """
     ready = folder / f"{name.lower().replace(' ', '')}.ready"
 
     async def takes_work() -> None:

@@ -1,4 +1,4 @@
-"""As the tutorials have it: each call in an activity, retried by the server until it succeeds."""
+"""The workflow of the tutorials: each call is an activity, retried until it succeeds."""
 
 from datetime import timedelta
 
@@ -9,8 +9,9 @@ with workflow.unsafe.imports_passed_through():
 
 QUEUE = "baseline"
 CALL_LIMIT = timedelta(seconds=30)
-"""A start-to-close is a must. Shorter ones make a killed worker's work move on sooner, and slow
-calls be paid twice.
+"""The start-to-close limit, which Temporal requires.
+
+A shorter limit resumes a killed worker's work sooner, but pays slow calls twice.
 """
 POLL_LIMIT = timedelta(minutes=10)
 HEARTBEAT = timedelta(seconds=10)
@@ -18,8 +19,9 @@ HEARTBEAT = timedelta(seconds=10)
 
 @workflow.defn(name="baseline_video")
 class BaselineVideoWorkflow:
-    """image · submit video · poll · webhook. No retry policy is given: the default has no limit of
-    attempts.
+    """Image · submit video · poll · webhook.
+
+    No retry policy is set: the default has no limit of attempts.
     """
 
     @workflow.run

@@ -1,7 +1,6 @@
-"""The baseline on the product's arena, under the product's faults: the same moments held, workers
-killed.
+"""The baseline on the product's testbed: the same moments are held, and workers are killed.
 
-python -m tests.chaos.baseline.beside [TRIALS]     an arena of its own, and every case on it
+python -m tests.chaos.baseline.comparison [TRIALS]     starts a testbed and runs every case on it
 """
 
 import asyncio
@@ -22,14 +21,14 @@ from temporalio.client import Client
 from deploy.local.config import ROOT
 from deploy.local.servers.process import PartFailedError, Running, start, start_ready
 from deploy.local.servers.temporal import NAMESPACE
-from tests.chaos.arena import RESTART_SECONDS, Arena, running_arena
 from tests.chaos.baseline.runs import Ended, Run, baseline_worker, begin, extra_paid, until_ended
 from tests.chaos.cases import Case, by_name
-from tests.chaos.gate import Trap, Verdict
 from tests.chaos.http_taps import ProviderTap
 from tests.chaos.links import Link
 from tests.chaos.report import as_text
 from tests.chaos.rounds import set_sandbox
+from tests.chaos.testbed import RESTART_SECONDS, Testbed, running_testbed
+from tests.chaos.traps import Trap, Verdict
 
 CASES: Final = (
     "worker-before-post",
@@ -40,20 +39,19 @@ CASES: Final = (
     "cut-after-billing",
     "workers-die",
 )
-"""Those of the product's cases whose moment is on the provider's wire, or on none: the baseline has
-no others.
-"""
+"""The product's cases whose moment is on the provider's connection, or on none."""
 NAMES: Final = ("Baseline 1", "Baseline 2")
 FIRST_NUMBER = 500_001
-"""In the prompts, far from the product's own."""
+"""Numbers in the prompts, separate from the product's."""
 FILL_SECONDS = 14.0
 DEADLINE_SECONDS = 150.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What one case has done to the baseline. trials: runs that were at the point when the fault
-    came.
+    """Results of one case on the baseline.
+
+    trials: runs that were at the point when the fault came.
     """
 
     case: Case
@@ -63,7 +61,7 @@ class Outcome:
     recovered_seconds: list[float] = field(default_factory=list[float])
 
     def row(self) -> tuple[str, ...]:
-        """Columns as in report.py; what only the product's rows could tell is left out."""
+        """Return the columns of report.py, without those that need the product's rows."""
         seconds = self.recovered_seconds
         spread = f"{median(seconds):.1f} / {max(seconds):.1f}" if seconds else "-"
         counts = (str(self.trials), str(self.extra), str(self.lost))
@@ -71,12 +69,13 @@ class Outcome:
 
 
 @dataclass(slots=True, kw_only=True)
-class Beside:
-    """Two baseline workers on an arena. A worker that ends is started again after the arena's own
-    pause.
+class BaselineWorkers:
+    """Two baseline workers on a testbed.
+
+    A worker that ends is restarted after the testbed's pause.
     """
 
-    arena: Arena
+    testbed: Testbed
     client: Client
     say: Callable[[str], None]
     outcomes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
@@ -84,8 +83,9 @@ class Beside:
     _number: int = FIRST_NUMBER
 
     async def run(self, trials: int, cases: Sequence[str] = CASES) -> list[Outcome]:
-        """Each case, with so many runs at its point. A round that did not reach it is repeated
-        twice.
+        """Run each case with this number of runs at its point.
+
+        A round that did not reach the point is repeated twice.
         """
         for case in by_name(list(cases)):
             outcome = self.outcomes.setdefault(case.name, Outcome(case=case))
@@ -97,7 +97,7 @@ class Beside:
 
     async def _round(self, outcome: Outcome, trials: int) -> None:
         case, began = outcome.case, time.monotonic()
-        await set_sandbox(self.arena, case.setting)
+        await set_sandbox(self.testbed, case.setting)
         trap = Trap(
             name=case.name,
             processes=frozenset(NAMES if case.side in ("workers", "none") else NAMES[:1]),
@@ -105,16 +105,16 @@ class Beside:
             limit=trials,
             at_once=case.verdict if case.at_once else None,
         )
-        self.arena.gate.arm([trap] if case.moment else [])
+        self.testbed.trap_set.arm([trap] if case.moment else [])
         runs = await self._fill(trap, trials)
-        self.arena.gate.disarm()
+        self.testbed.trap_set.disarm()
         fired_at = time.time()
         if not case.at_once:
             for name in NAMES if case.side == "none" else NAMES[:1]:
                 self._running[name].process.send_signal(signal.SIGKILL)
-        self.arena.gate.release(trap, case.verdict)
+        self.testbed.trap_set.release(trap, case.verdict)
         ends = await until_ended(self.client, runs, within_seconds=DEADLINE_SECONDS)
-        self.arena.gate.release_all(Verdict.GO_ON)
+        self.testbed.trap_set.release_all(Verdict.GO_ON)
         await self._note(outcome, ends, await self._at_point(trap, ends, fired_at), fired_at)
         self.say(
             f"  bare Temporal        {case.name}: {outcome.trials} trials, {outcome.extra} extra paid, "
@@ -122,9 +122,7 @@ class Beside:
         )
 
     async def _fill(self, trap: Trap, trials: int) -> list[Run]:
-        """As many as are to be held, and twice as many, since only one worker's are; then until the
-        trap is full.
-        """
+        """Start twice the number, since only one worker's runs are held, and wait for the trap."""
         tokens = [
             f"chaos-{self._number + at:06d}"
             for at in range(trials if not trap.moment else 3 * trials)
@@ -132,15 +130,15 @@ class Beside:
         self._number += len(tokens)
         runs: list[Run] = []
         for token in tokens:
-            runs += await begin(self.client, [token], webhook=f"{self.arena.receiver_url}/hook")
+            runs += await begin(self.client, [token], webhook=f"{self.testbed.receiver_url}/hook")
             await asyncio.sleep(0.05)
         until = time.monotonic() + FILL_SECONDS
-        while trap.moment and not trap.is_full and time.monotonic() < until:  # noqa: ASYNC110 - a gate sets no event
+        while trap.moment and not trap.is_full and time.monotonic() < until:  # noqa: ASYNC110 - a trap sets no event
             await asyncio.sleep(0.05)
         return runs
 
     async def _at_point(self, trap: Trap, ends: Sequence[Ended], fired_at: float) -> set[str]:
-        """Tokens of the runs that were held; of all that had not ended, if nothing was."""
+        """Return the tokens of the held runs, or of all open runs if none was held."""
         if not trap.moment:
             return {
                 end.run.token
@@ -148,7 +146,7 @@ class Beside:
                 if end.ended_at is None or end.ended_at.timestamp() > fired_at
             }
         of_job = {line["provider_job_id"]: line["input"]["prompt"] for line in await self._bill()}
-        seen = {token for parked in trap.parked for token in parked.tokens}
+        seen = {token for held in trap.held_moments for token in held.tokens}
         return {of_job.get(token, token)[: len("chaos-000000")] for token in seen}
 
     async def _note(
@@ -164,13 +162,13 @@ class Beside:
 
     async def _bill(self) -> list[dict[str, Any]]:
         async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
-            lines: list[dict[str, Any]] = (await http.get(f"{self.arena.control_url}/bill")).json()[
-                "lines"
-            ]
+            lines: list[dict[str, Any]] = (
+                await http.get(f"{self.testbed.control_url}/bill")
+            ).json()["lines"]
         return lines
 
     async def keep(self, name: str) -> None:
-        """Start a worker again whenever it ends."""
+        """Restart a worker whenever it ends."""
         while True:
             running = self._running[name]
             await running.wait_ended()
@@ -183,9 +181,9 @@ class Beside:
                 self.say(f"  {error}")
 
     async def begin_worker(self, name: str, provider_port: int) -> None:
-        config, provider = self.arena.config, f"http://127.0.0.1:{provider_port}"
+        config, provider = self.testbed.config, f"http://127.0.0.1:{provider_port}"
         environment = {
-            **self.arena.environment,
+            **self.testbed.environment,
             "PYTHONPATH": str(ROOT),
             "FAL_QUEUE_URL": f"{provider}/fal/queue",
             "REPLICATE_BASE_URL": f"{provider}/replicate",
@@ -201,14 +199,16 @@ class Beside:
 
 
 @asynccontextmanager
-async def beside(arena: Arena, say: Callable[[str], None]) -> AsyncGenerator[Beside]:
-    """Two baseline workers on the arena's servers, each with a proxy of its own before the
-    providers.
-    """
-    client = await Client.connect(f"127.0.0.1:{arena.config.ports.temporal}", namespace=NAMESPACE)
-    one = Beside(arena=arena, client=client, say=say)
+async def running_baseline(
+    testbed: Testbed, say: Callable[[str], None]
+) -> AsyncGenerator[BaselineWorkers]:
+    """Start two baseline workers on the testbed's servers, each with a proxy for the providers."""
+    client = await Client.connect(f"127.0.0.1:{testbed.config.ports.temporal}", namespace=NAMESPACE)
+    one = BaselineWorkers(testbed=testbed, client=client, say=say)
     links = {
-        name: Link(name, arena.gate, partial(list[int], (arena.config.ports.sandbox,)), ProviderTap)
+        name: Link(
+            name, testbed.trap_set, partial(list[int], (testbed.config.ports.sandbox,)), ProviderTap
+        )
         for name in NAMES
     }
     keepers: list[asyncio.Task[None]] = []
@@ -234,7 +234,7 @@ def say(text: str) -> None:
 
 
 async def main(trials: int) -> None:
-    async with running_arena(say) as arena, beside(arena, say) as baseline:
+    async with running_testbed(say) as testbed, running_baseline(testbed, say) as baseline:
         outcomes = await baseline.run(trials)
     say(f"\n{as_text([outcome.row() for outcome in outcomes])}")
 

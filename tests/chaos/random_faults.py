@@ -1,6 +1,4 @@
-"""Soup: under load, every few seconds something of the stack is killed, stopped or cut. The seed
-says what.
-"""
+"""The random fault mix: under load, a process or a connection fails every few seconds, by seed."""
 
 import asyncio
 import contextlib
@@ -10,73 +8,84 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from tests.chaos.arena import APIS, SERVERS, WORKERS, Arena
 from tests.chaos.cases import Case, Phase
 from tests.chaos.load import Order
 from tests.chaos.results import CaseResult
 from tests.chaos.rounds import Session, set_sandbox
+from tests.chaos.testbed import APIS, SERVERS, WORKERS, Testbed
 
 ORDER_SECONDS = 0.25
 UNDER_WAY = 60
-"""No order is made while so many are under way: two cores that are struck all the time finish fewer
-than come, and a backlog would only be waited for at the end.
+"""No order is made while this number is in progress.
+
+Two cores under constant faults finish fewer orders than arrive, and a backlog would only prolong
+the end.
 """
 DEADLINE_SECONDS = 150.0
 WIRES: Final = ("postgres", "temporal", "provider", "s3")
-SOUP: Final = Case(
+RANDOM_FAULTS: Final = Case(
     name="soup", what="random kills, stops and cuts under load", fault="soup", side="none"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blow:
-    """at: seconds after the start. how: kill; stop (for `seconds`); cut (of one wire)."""
+class ScheduledFault:
+    """A scheduled fault.
+
+    at: seconds after the start. how: kill; stop (for `seconds`); cut (of one connection).
+    """
 
     at: float
     how: str
-    whom: str
+    target: str
     seconds: float = 0.0
     wire: str = ""
 
     def __str__(self) -> str:
         more = f"for {self.seconds:.1f} s" if self.seconds else self.wire
-        return f"{self.at:6.1f} s  {self.how} {self.whom} {more}".rstrip()
+        return f"{self.at:6.1f} s  {self.how} {self.target} {more}".rstrip()
 
 
-def schedule(random: Random, seconds: float) -> list[Blow]:
-    """The same for the same seed."""
-    blows: list[Blow] = []
+def schedule(random: Random, seconds: float) -> list[ScheduledFault]:
+    """Return the same schedule for the same seed."""
+    scheduled: list[ScheduledFault] = []
     at = random.uniform(2, 4)
     while at < seconds:
         how = random.choices(("kill", "stop", "cut"), (5, 2, 2))[0]
         if how == "kill":
-            blows.append(
-                Blow(
+            scheduled.append(
+                ScheduledFault(
                     at=at,
                     how=how,
-                    whom=random.choice((*APIS, *APIS, *WORKERS, *WORKERS, *WORKERS, *SERVERS)),
+                    target=random.choice((*APIS, *APIS, *WORKERS, *WORKERS, *WORKERS, *SERVERS)),
                 )
             )
         elif how == "stop":
-            whom = random.choice((*APIS, *WORKERS, *WORKERS, "Temporal", "PostgreSQL", "Sandbox"))
-            blows.append(Blow(at=at, how=how, whom=whom, seconds=random.uniform(1, 12)))
+            target = random.choice((*APIS, *WORKERS, *WORKERS, "Temporal", "PostgreSQL", "Sandbox"))
+            scheduled.append(
+                ScheduledFault(at=at, how=how, target=target, seconds=random.uniform(1, 12))
+            )
         else:
-            blows.append(
-                Blow(
-                    at=at, how=how, whom=random.choice((*APIS, *WORKERS)), wire=random.choice(WIRES)
+            scheduled.append(
+                ScheduledFault(
+                    at=at,
+                    how=how,
+                    target=random.choice((*APIS, *WORKERS)),
+                    wire=random.choice(WIRES),
                 )
             )
         at += random.uniform(2, 6)
-    return blows
+    return scheduled
 
 
-async def soup(session: Session, seconds: float) -> None:
-    """Load and blows for so long, then rest; every order is judged, those that were in flight at a
-    blow count.
+async def run_random_faults(session: Session, seconds: float) -> None:
+    """Apply load and faults, then wait and judge every order.
+
+    Orders in flight at a fault count as trials.
     """
-    blows = schedule(session.random, seconds)
-    session.say("\n".join(["Schedule:", *(f"  {blow}" for blow in blows)]))
-    await set_sandbox(session.arena, SOUP.setting)
+    scheduled = schedule(session.random, seconds)
+    session.say("\n".join(["Schedule:", *(f"  {fault}" for fault in scheduled)]))
+    await set_sandbox(session.testbed, RANDOM_FAULTS.setting)
     first = len(session.customers.orders)
     hit: dict[str, Phase] = {}
     steps: dict[tuple[str, str], Phase] = {}
@@ -84,8 +93,8 @@ async def soup(session: Session, seconds: float) -> None:
     began = time.monotonic()
     waking: list[asyncio.Task[None]] = []
     try:
-        for blow in blows:
-            await asyncio.sleep(max(0.0, began + blow.at - time.monotonic()))
+        for fault in scheduled:
+            await asyncio.sleep(max(0.0, began + fault.at - time.monotonic()))
             session.mailbox.look()
             under_way = [
                 order.token
@@ -93,10 +102,10 @@ async def soup(session: Session, seconds: float) -> None:
                 if session.mailbox.delivered(order.execution_id) is None
             ]
             hit |= dict.fromkeys(under_way, Phase.ELSEWHERE)
-            steps |= await session.oracle.open_steps()
-            waking += _strike(session.arena, blow)
+            steps |= await session.evidence.open_steps()
+            waking += _inject(session.testbed, fault)
             session.say(
-                f"  {time.monotonic() - began:6.1f} s  {blow.how} {blow.whom} {blow.wire}; {len(hit)} hit so far"
+                f"  {time.monotonic() - began:6.1f} s  {fault.how} {fault.target} {fault.wire}; {len(hit)} hit so far"
             )
     finally:
         ordering.cancel()
@@ -104,16 +113,16 @@ async def soup(session: Session, seconds: float) -> None:
         await asyncio.gather(*waking)
     mine = session.customers.orders[first:]
     await _rest(session, mine)
-    findings = await session.oracle.judge(mine)
+    findings = await session.evidence.judge(mine)
     for finding in findings:
         if finding.is_red:
             session.say(f"    RED {finding.explain()}")
-    # Once for each paid step that a blow found open, and once for an execution without such a step.
+    # Once for each paid step open at the fault, and once for an execution without an open step.
     steps = {(token, step): phase for (token, step), phase in steps.items() if token in hit}
     caught = {token for token, _ in steps}
-    result = session.results.setdefault(SOUP.name, CaseResult(case=SOUP))
+    result = session.results.setdefault(RANDOM_FAULTS.name, CaseResult(case=RANDOM_FAULTS))
     result.findings += [finding for finding in findings if finding.order.token in hit]
-    result.rounds += len(blows)
+    result.rounds += len(scheduled)
     result.phases.update(
         [*steps.values(), *(phase for token, phase in hit.items() if token not in caught)]
     )
@@ -132,27 +141,30 @@ async def _order(session: Session, first: int) -> None:
         await asyncio.sleep(ORDER_SECONDS)
 
 
-def _strike(arena: Arena, blow: Blow) -> list["asyncio.Task[None]"]:
-    """What is down already takes no blow. Returns what wakes a stopped process."""
-    if blow.how == "cut":
-        arena.link(blow.whom, blow.wire).cut()
+def _inject(testbed: Testbed, fault: ScheduledFault) -> list["asyncio.Task[None]"]:
+    """Inject the fault, except into a process that is down.
+
+    Return the tasks that resume stopped processes.
+    """
+    if fault.how == "cut":
+        testbed.link(fault.target, fault.wire).cut()
         return []
     try:
-        arena.signal(blow.whom, signal.SIGKILL if blow.how == "kill" else signal.SIGSTOP)
+        testbed.signal(fault.target, signal.SIGKILL if fault.how == "kill" else signal.SIGSTOP)
     except ProcessLookupError:
         return []
     return (
-        [asyncio.create_task(_wake(arena.pid_of(blow.whom), arena, blow))]
-        if blow.how == "stop"
+        [asyncio.create_task(_wake(testbed.pid_of(fault.target), testbed, fault))]
+        if fault.how == "stop"
         else []
     )
 
 
-async def _wake(pid: int, arena: Arena, blow: Blow) -> None:
-    await asyncio.sleep(blow.seconds)
-    with contextlib.suppress(ProcessLookupError):  # killed while it was stopped
-        if arena.pid_of(blow.whom) == pid:
-            arena.signal(blow.whom, signal.SIGCONT)
+async def _wake(pid: int, testbed: Testbed, fault: ScheduledFault) -> None:
+    await asyncio.sleep(fault.seconds)
+    with contextlib.suppress(ProcessLookupError):  # it was killed while it was stopped
+        if testbed.pid_of(fault.target) == pid:
+            testbed.signal(fault.target, signal.SIGCONT)
 
 
 async def _rest(session: Session, orders: list[Order]) -> None:

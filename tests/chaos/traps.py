@@ -1,8 +1,7 @@
-"""Named moments on the wire, and the traps that wait for them.
+"""Named moments on a connection, and the traps that wait for them.
 
-A wire tap reports every moment it recognises (`commit:intent`, `create:answered`,
-`rpc:StartWorkflowExecution` …). A trap that fits takes it: the bytes of that moment stay with us
-until a verdict.
+A tap reports every moment it recognises (`commit:intent`, `create:answered`,
+`rpc:StartWorkflowExecution` …). A matching trap holds the bytes of that moment until a verdict.
 """
 
 import asyncio
@@ -13,16 +12,21 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """go_on: the bytes held are passed on. drop: the connection is cut, and they are lost."""
+    """What happens to held bytes.
+
+    go_on: they are passed on. drop: the connection is cut, and they are lost.
+    """
 
     GO_ON = "go_on"
     DROP = "drop"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Parked:
-    """One held moment. tokens: the ids and prompt numbers that went by on it, to tell whose it is.
-    at: wall clock.
+class HeldMoment:
+    """One held moment.
+
+    tokens: the ids and prompt numbers seen on the connection, which identify its orders. at: wall
+    clock.
     """
 
     process: str
@@ -35,10 +39,10 @@ class Parked:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Trap:
-    """Takes the next `limit` moments of this name at these processes. at_once: the verdict comes
-    with the moment.
+    """A trap for the next `limit` moments of this name at these processes.
 
-    last: it waits until all others are full, because its moment comes all the time.
+    at_once: the verdict comes with the moment.
+    last: wait until all others are full, because this moment is frequent.
     """
 
     name: str
@@ -47,12 +51,12 @@ class Trap:
     limit: int
     at_once: Verdict | None = None
     last: bool = False
-    parked: list[Parked] = field(default_factory=list[Parked])
+    held_moments: list[HeldMoment] = field(default_factory=list[HeldMoment])
     armed: bool = True
 
     @property
     def is_full(self) -> bool:
-        return len(self.parked) >= self.limit
+        return len(self.held_moments) >= self.limit
 
     def fits(self, process: str, moment: str) -> bool:
         return (
@@ -60,8 +64,11 @@ class Trap:
         )
 
 
-class Gate:
-    """All traps of the moment. Several may wait for one moment: the first with room takes it."""
+class TrapSet:
+    """All current traps.
+
+    Of several traps for one moment, the first with a free slot takes it.
+    """
 
     def __init__(self) -> None:
         self._traps: list[Trap] = []
@@ -76,23 +83,23 @@ class Gate:
             trap.armed = others_full or not trap.last
 
     def arm_last(self) -> None:
-        """There is no more time to wait for the others."""
+        """Arm the last traps without waiting for the others any longer."""
         for trap in self._traps:
             trap.armed = True
 
     def disarm(self) -> None:
-        """Nothing more is taken; what is parked waits for its verdict."""
+        """Take no more moments; held moments wait for their verdict."""
         for trap in self._traps:
             trap.armed = False
 
     def meet(
         self, process: str, moment: str, tokens: frozenset[str], decide: Callable[[Verdict], None]
     ) -> bool:
-        """True: a trap took it, and will say what becomes of it."""
+        """Return whether a trap took the moment; the trap then decides its outcome."""
         trap = next((trap for trap in self._traps if trap.fits(process, moment)), None)
         if trap is None:
             return False
-        parked = Parked(
+        held = HeldMoment(
             process=process,
             moment=moment,
             tokens=tokens,
@@ -100,19 +107,22 @@ class Gate:
             at_monotonic=time.monotonic(),
             decide=_once(decide),
         )
-        trap.parked.append(parked)
+        trap.held_moments.append(held)
         if trap.is_full:
             self._wake_last()
         if trap.at_once is not None:
-            asyncio.get_running_loop().call_soon(parked.decide, trap.at_once)
+            asyncio.get_running_loop().call_soon(held.decide, trap.at_once)
         return True
 
     def release(self, trap: Trap, verdict: Verdict) -> None:
-        for parked in trap.parked:
-            parked.decide(verdict)
+        for held in trap.held_moments:
+            held.decide(verdict)
 
     def release_all(self, verdict: Verdict) -> None:
-        """For the end of a round: nobody stays parked. What had its verdict keeps it."""
+        """Release everything at the end of a round.
+
+        Earlier verdicts stay.
+        """
         self.disarm()
         for trap in self._traps:
             self.release(trap, verdict)

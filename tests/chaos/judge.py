@@ -1,5 +1,7 @@
-"""The judge. It believes outside witnesses alone: the sandbox's bill, the receiver's log, the
-object store, and the database at rest (what is open, what is held, what the ledger says).
+"""The judge, which uses independent evidence only.
+
+Evidence: the sandbox's bill, the receiver's log, the object store, and the database at rest (open
+bills, holds, the ledger).
 """
 
 import asyncio
@@ -17,9 +19,9 @@ import httpx
 from core.store.database import Database
 from core.store.money.reports.ledger_check import list_findings
 from core.store.money.reports.provider_bill import Key, compare_bill
-from tests.chaos.arena import Arena
 from tests.chaos.cases import Phase
 from tests.chaos.load import Mailbox, Order
+from tests.chaos.testbed import Testbed
 
 REST_SECONDS = 60.0
 _NUMBER = re.compile(r"chaos-(\d{6})")
@@ -64,8 +66,10 @@ BUDGETS_HELD = "SELECT coalesce(sum(held_nano_usd + held_videos), 0)::bigint AS 
 
 @dataclass(slots=True, kw_only=True)
 class Finding:
-    """What became of one order. names: every id by which it may have been seen on a wire. sends:
-    the outcome of each, and when it was sent (wall clock), in that order.
+    """The result of one order.
+
+    names: every id that may identify it on a connection. sends: the outcome and time (wall clock)
+    of each, in order.
     """
 
     order: Order
@@ -98,9 +102,10 @@ class Finding:
         )
 
     def sent_again(self, held_at: list[float]) -> list[str]:
-        """What a graceful stop lost of the sends that were held at these times. Steps are bought
-        one after the other, so it is the last one before; another fault may have struck the
-        others.
+        """Return the held sends that a graceful stop lost.
+
+        Steps are bought in sequence, so the lost send is the last one before the stop; another
+        fault may have affected the others.
         """
         outcomes = {
             next((out for sent_at, out in reversed(self.sends) if sent_at <= at), "none")
@@ -112,7 +117,7 @@ class Finding:
         ]
 
     def explain(self) -> str:
-        """One line for a person."""
+        """Return one line for a person."""
         said = [
             f"{self.extra} extra paid" if self.extra else "",
             "lost" if self.lost else "",
@@ -131,21 +136,19 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Oracle:
-    arena: Arena
+class Judge:
+    testbed: Testbed
     mailbox: Mailbox
 
     async def judge(
         self, orders: list[Order], *, rest_seconds: float = REST_SECONDS
     ) -> list[Finding]:
-        """Wait until the database is at rest about these orders, at most so long; then what became
-        of each.
-        """
+        """Wait, up to a limit, for the database to be at rest, and return the orders' findings."""
         rows = await self._at_rest(orders, rest_seconds)
         lines = await self.bill()
         self.mailbox.look()
         found = [self._judge(order, rows[order.token], lines[order.token]) for order in orders]
-        # Hundreds of files at once wait for a connection for longer than any one of them may take.
+        # Hundreds of concurrent files wait longer for a connection than a single file may take.
         async with httpx.AsyncClient(
             trust_env=False, verify=False, timeout=httpx.Timeout(20, pool=None)
         ) as http:
@@ -155,11 +158,11 @@ class Oracle:
         return found
 
     async def bill(self) -> dict[str, list[dict[str, Any]]]:
-        """The sandbox's lines by the token in their prompt."""
+        """Return the sandbox's lines by the token in their prompt."""
         async with httpx.AsyncClient(trust_env=False, verify=False, timeout=20) as http:
-            lines: list[dict[str, Any]] = (await http.get(f"{self.arena.control_url}/bill")).json()[
-                "lines"
-            ]
+            lines: list[dict[str, Any]] = (
+                await http.get(f"{self.testbed.control_url}/bill")
+            ).json()["lines"]
         by_token: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for line in lines:
             match = _NUMBER.match(str(line["input"].get("prompt", "")))
@@ -167,45 +170,45 @@ class Oracle:
         return by_token
 
     async def tokens_of(self, names: list[str]) -> set[str]:
-        """The prompts' tokens of what was seen on a wire: ids of executions and jobs, or the tokens
-        themselves.
-        """
-        rows = await self.arena.rows(TOKENS, names)
+        """Return the prompt tokens of execution ids, job ids or tokens seen on a connection."""
+        rows = await self.testbed.rows(TOKENS, names)
         return {row["token"] for row in rows} | {
             name for name in names if name.startswith("chaos-")
         }
 
     async def open_steps(self) -> dict[tuple[str, str], Phase]:
-        """Token and name of every paid step whose intent is committed, and whose cost is not.
-        Empty: nobody can say.
+        """Return token and name of every paid step with a committed intent and no cost.
+
+        Empty if the database cannot be read.
         """
         rows: list[dict[str, Any]] = []
         with contextlib.suppress(
             OSError, TimeoutError, asyncpg.PostgresError
-        ):  # it may be the one that is down
-            rows = await asyncio.wait_for(self.arena.rows(OPEN_STEPS), 1)
+        ):  # the database itself may be down
+            rows = await asyncio.wait_for(self.testbed.rows(OPEN_STEPS), 1)
         return {
             (row["token"], row["step"]): Phase.BOUGHT if row["answered"] else Phase.PAYING
             for row in rows
         }
 
     async def held_in_budgets(self) -> int:
-        """Money and videos still held for anybody: 0 at rest."""
-        return (await self.arena.rows(BUDGETS_HELD))[0]["held"]
+        """Return all money and videos still held: 0 at rest."""
+        return (await self.testbed.rows(BUDGETS_HELD))[0]["held"]
 
-    async def books(self) -> list[str]:
-        """What `ledger check` says over all rows, and beside the sandbox's own bill. At rest:
-        nothing.
+    async def ledger_findings(self) -> list[str]:
+        """Return the findings of `ledger check` over all rows and against the sandbox's bill.
+
+        A database at rest has no finding.
         """
         async with httpx.AsyncClient(trust_env=False, verify=False, timeout=20) as http:
-            lines: list[dict[str, Any]] = (await http.get(f"{self.arena.control_url}/bill")).json()[
-                "lines"
-            ]
+            lines: list[dict[str, Any]] = (
+                await http.get(f"{self.testbed.control_url}/bill")
+            ).json()["lines"]
         billed: dict[Key, int] = {
             (line["provider"], line["provider_job_id"]): line["billed_nano_usd"] for line in lines
         }
         async with (
-            Database.open(self.arena.environment["DATABASE_URL"], max_connections=1) as database,
+            Database.open(self.testbed.environment["DATABASE_URL"], max_connections=1) as database,
             database.reading_all() as conn,
         ):
             findings = await list_findings(conn)
@@ -220,7 +223,7 @@ class Oracle:
         until = loop.time() + seconds
         while True:
             rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-            for row in await self.arena.rows(EXECUTIONS, [order.token for order in orders]):
+            for row in await self.testbed.rows(EXECUTIONS, [order.token for order in orders]):
                 rows[row["prompt"][: len(orders[0].token)]].append(row)
             restless = any(_is_restless(row) for found in rows.values() for row in found)
             if not restless or loop.time() > until:
@@ -283,7 +286,7 @@ def _is_restless(row: dict[str, Any]) -> bool:
 async def _check_files(
     http: httpx.AsyncClient, finding: Finding, rows: list[dict[str, Any]]
 ) -> None:
-    """What the result promises is in the object store, byte for byte."""
+    """Check that the object store has every file of the result, byte for byte."""
     for row in rows:
         if row["status"] != "completed" or not row["result"]:
             continue

@@ -1,6 +1,4 @@
-"""The real stack as processes, with a proxy of ours on every wire: two APIs, two workers, and what
-they stand on.
-"""
+"""The real stack as processes, two APIs and two workers, with a proxy on every connection."""
 
 import asyncio
 import base64
@@ -43,21 +41,19 @@ from deploy.local.servers.postgres import postgres
 from deploy.local.servers.process import Part, PartFailedError, Running, start
 from deploy.local.servers.s3 import s3
 from deploy.local.servers.temporal import temporal
-from tests.chaos.gate import Gate
 from tests.chaos.http_taps import ProviderTap, StorageTap, TemporalTap
 from tests.chaos.links import Line, Link, PlainTap, Tap
 from tests.chaos.postgres_tap import PostgresTap
+from tests.chaos.traps import TrapSet
 from tests.support.stack_ports import free_stack_ports
 
 WORKERS: Final = ("Worker 1", "Worker 2")
 APIS: Final = ("API 1", "API 2")
 SERVERS: Final = ("PostgreSQL", "Temporal", "S3", "Sandbox")
 RESTART_SECONDS = 0.5
-"""What a supervisor takes to notice an end and start the process again."""
+"""The time in which a supervisor notices an end and restarts the process."""
 USERS = 200
-"""A user's budget row is locked while a transaction that moves money is held: this many can be held
-at once.
-"""
+"""Transactions that can be held at once: each locks its user's budget row."""
 
 SHORT_HORIZONS: Final[Mapping[str, str]] = {
     "FAL_START_DEADLINE_SECONDS": "5",
@@ -66,14 +62,14 @@ SHORT_HORIZONS: Final[Mapping[str, str]] = {
     "FAL_HORIZON_SECONDS": "6",
     "REPLICATE_HORIZON_SECONDS": "6",
 }
-"""The sandbox's lists have no lag, so a few seconds without a match are certainty here."""
+"""The sandbox's lists have no lag, so a few seconds without a match are conclusive here."""
 SANDBOX_SETTINGS: Final[Mapping[str, object]] = {
     "image_seconds": 0.3,
     "video_seconds": 0.6,
     "queue_seconds": 0.0,
     "tiny_media": True,
-    # Killed, stopped or short of processor time, it takes ten seconds for a run of 0.3: a history
-    # that hid what runs would break the horizon of six that it is given here.
+    # If killed, stopped or short of processor time, a run of 0.3 s takes ten seconds: a history
+    # that hides running work would break the horizon of six seconds set here.
     "history_hides_running": False,
 }
 ROOM_TO_HOLD: Final[Mapping[str, str]] = {
@@ -82,13 +78,13 @@ ROOM_TO_HOLD: Final[Mapping[str, str]] = {
     "ASSET_SLOTS": "60",
     "EXECUTION_SLOTS": "200",
 }
-"""What is held keeps its slot and its connection. PostgreSQL takes four such pools."""
+"""A held transaction keeps its slot and its connection. PostgreSQL accepts four such pools."""
 POSTGRES_CONNECTIONS = 400
 
 
 @dataclass(slots=True, kw_only=True)
 class Incident:
-    """One end of a process, and its next readiness; by the wall clock."""
+    """One end of a process and its next readiness, by the wall clock."""
 
     name: str
     ended_at: float
@@ -102,13 +98,13 @@ class Customer:
 
 
 @dataclass(slots=True, kw_only=True)
-class Arena:
+class Testbed:
     config: Config
     keys: LocalKeys
     environment: dict[str, str]
     say: Callable[[str], None]
     product_root: Path = ROOT
-    gate: Gate = field(default_factory=Gate)
+    trap_set: TrapSet = field(default_factory=TrapSet)
     incidents: list[Incident] = field(default_factory=list[Incident])
     customers: list[Customer] = field(default_factory=list[Customer])
     restart_seconds: float = RESTART_SECONDS
@@ -170,7 +166,10 @@ class Arena:
         await asyncio.gather(*(self._begin(part) for part in parts))
 
     async def stop(self) -> None:
-        """In reverse, each by its own pid. Repeating is safe."""
+        """Stop in reverse order, each process by its own pid.
+
+        Repeating is safe.
+        """
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -192,17 +191,18 @@ class Arena:
         return self._running[name].pid
 
     def link(self, process: str, server: str) -> Link:
-        """The proxy between a process and `postgres`, `temporal`, `provider` or `s3`."""
+        """Return the proxy between a process and `postgres`, `temporal`, `provider` or `s3`."""
         return self._links[process, server]
 
     async def until_up(
         self, names: tuple[str, ...], since: float, timeout_seconds: float = 60
     ) -> None:
-        """Until each of them has ended since then (wall clock) and serves again. Raises
-        TimeoutError.
+        """Wait until each process has ended since this time (wall clock) and is ready again.
+
+        Raise TimeoutError.
         """
         async with asyncio.timeout(timeout_seconds):
-            while not all(self._is_up_since(name, since) for name in names):  # noqa: ASYNC110 - the keepers set no event
+            while not all(self._is_up_since(name, since) for name in names):  # noqa: ASYNC110 - the supervisors set no event
                 await asyncio.sleep(0.05)
 
     def ends_since(self, since: float) -> list[Incident]:
@@ -219,7 +219,7 @@ class Arena:
         self._keepers.append(asyncio.create_task(self._keep(part.name), name=part.name))
 
     async def _keep(self, name: str) -> None:
-        """Start a part again whenever it ends, always after the same short pause."""
+        """Restart a part whenever it ends, always after the same short pause."""
         while True:
             running = self._running[name]
             code = await running.wait_ended()
@@ -249,7 +249,7 @@ class Arena:
         ports = self.config.ports
         api_ports, metrics = free_ports(2), iter(free_ports(6))
         around = cycle(((api_ports[0], api_ports[1]), (api_ports[1], api_ports[0])))
-        self._front = Link("clients", self.gate, lambda: list(next(around)), PlainTap)
+        self._front = Link("clients", self.trap_set, lambda: list(next(around)), PlainTap)
         await self._front.open()
         parts: list[Part] = []
         for name, port in zip(APIS, api_ports, strict=True):
@@ -272,7 +272,7 @@ class Arena:
         return replace(part, name=name, log=log, command=command)
 
     async def _environment_of(self, process: str, config: Config) -> dict[str, str]:
-        """Its servers' addresses are the ports of its own proxies."""
+        """Return an environment whose server addresses are the process's own proxies."""
         plain, ports = product_environment(config, self.keys, os.environ), self.config.ports
         targets: dict[str, tuple[int, Callable[[Line], Tap]]] = {
             "postgres": (ports.postgres, PostgresTap),
@@ -283,7 +283,7 @@ class Arena:
         through: dict[str, int] = {}
         for server, (port, tap) in targets.items():
             link = self._links[process, server] = Link(
-                process, self.gate, partial(list[int], (port,)), tap
+                process, self.trap_set, partial(list[int], (port,)), tap
             )
             await link.open()
             through[server] = link.port
@@ -326,7 +326,7 @@ class Arena:
         )
 
     async def rows(self, sql: str, *arguments: Any) -> list[dict[str, Any]]:
-        """As the owner, past every proxy."""
+        """Query as the owner, without a proxy."""
         connection = await asyncpg.connect(self.owner_dsn)
         try:
             return [dict(row) for row in await connection.fetch(sql, *arguments)]
@@ -335,13 +335,14 @@ class Arena:
 
 
 def _with_connections(part: Part) -> Part:
-    """The last of two settings counts."""
+    """Add a limit of connections; the last of two settings counts."""
     return replace(part, command=(*part.command, "-c", f"max_connections={POSTGRES_CONNECTIONS}"))
 
 
 def _as_provider(part: Part, url: str) -> Part:
-    """url: what its answers name. Killed, it begins again with these settings, and not
-    with others.
+    """Return the sandbox as a provider.
+
+    url: the address in its responses. After a kill it restarts with the same settings.
     """
     more = {"SANDBOX_PUBLIC_URL": url, "SANDBOX_SETTINGS": json.dumps(SANDBOX_SETTINGS)}
     return replace(part, environment={**(part.environment or {}), **more})
@@ -349,18 +350,20 @@ def _as_provider(part: Part, url: str) -> Part:
 
 def _new_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="takeone-chaos-"))
-    folder.chmod(0o711)  # PostgreSQL's own system user enters it, when we are root
+    folder.chmod(
+        0o711
+    )  # PostgreSQL's system user must be able to enter it when the tests run as root.
     (folder / "logs").mkdir()
     return folder
 
 
 @asynccontextmanager
-async def running_arena(
+async def running_testbed(
     say: Callable[[str], None], *, product_root: Path = ROOT, keep: bool = False
-) -> AsyncGenerator[Arena]:
-    """Everything started on free ports in a folder of its own, and stopped again by its pids.
+) -> AsyncGenerator[Testbed]:
+    """Start everything on free ports in a new folder, and stop it by its pids.
 
-    product_root: where the product's sources are (the planted bugs live in a copy). keep: leave the
+    product_root: folder of the product's sources (planted bugs live in a copy). keep: leave the
     logs.
     """
     folder = _new_folder()
@@ -368,14 +371,14 @@ async def running_arena(
     make_temporal_config(folder)
     keys = keep_keys(folder)
     environment = product_environment(config, keys, os.environ)
-    arena = Arena(
+    testbed = Testbed(
         config=config, keys=keys, environment=environment, say=say, product_root=product_root
     )
     try:
-        await arena.start()
-        yield arena
+        await testbed.start()
+        yield testbed
     finally:
-        await arena.stop()
+        await testbed.stop()
         if keep:
             say(f"Logs are kept in {config.logs}")
         else:
