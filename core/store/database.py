@@ -1,6 +1,4 @@
-"""Connections and transactions: one transaction per request or activity, opened at the edge. Store
-functions never commit.
-"""
+"""Connections and transactions: one for each request or activity; store functions never commit."""
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -181,8 +179,9 @@ class Database:
 
     @asynccontextmanager
     async def as_system(self) -> AsyncGenerator[Connection]:
-        """Open a transaction that sees all users: for authentication, callbacks, reconciliation and
-        administration only.
+        """Open a transaction that sees all users.
+
+        Only for authentication, callbacks, reconciliation and administration.
         """
         async with (
             _run_after_commit(),

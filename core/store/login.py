@@ -22,8 +22,10 @@ class UnsafeLoginError(asyncpg.InvalidAuthorizationSpecificationError):
 
 
 async def refuse_unsafe_login(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Check a new connection: its login and every role that it can take must not be a superuser,
-    have BYPASSRLS or own a table. Raises UnsafeLoginError.
+    """Check the login of a new connection. Raises UnsafeLoginError.
+
+    The login and every role that it can take must not be a superuser, have BYPASSRLS or own a
+    table.
     """
     role = await connection.fetchrow(FIND_UNSAFE_ROLE)
     if role is None:

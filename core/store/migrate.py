@@ -1,8 +1,7 @@
-"""`python -m core.store.migrate`: bring the database to this version. Run it as the owner role;
-repeating is safe.
+"""`python -m core.store.migrate`: bring the database to this version.
 
-Each file in core/store/migrations runs once, in order, in its own transaction. A lock makes
-concurrent runs wait for each other.
+Run it as the owner role; repeating is safe. Each file in core/store/migrations runs once, in order,
+in its own transaction. A lock makes concurrent runs wait for each other.
 """
 
 import argparse
@@ -41,11 +40,11 @@ def migration_names() -> list[str]:
 
 
 async def migrate(owner_dsn: str, application_dsn: str | None = None) -> list[str]:
-    """Run the pending migrations and return their names. With an application DSN, also create its
-    login role and grant it the roles of the product.
+    """Run the pending migrations and return their names.
 
-    Safe to repeat and to run from several processes at once. Raises asyncpg errors; a failed
-    migration is rolled back.
+    With an application DSN, also create its login role and grant it the roles of the product. Safe
+    to repeat and to run from several processes at once. Raises asyncpg errors; a failed migration
+    is rolled back.
     """
     connection = await asyncpg.connect(owner_dsn)
     try:

@@ -9,8 +9,9 @@ _MONEY_SUFFIX: Final = "_nano_usd"
 
 
 class RefusedError(Exception):
-    """The command does not apply to the current state. Nothing was changed. The text is one line
-    for a person.
+    """The command does not apply to the current state, and nothing was changed.
+
+    The text is one line for the operator.
     """
 
 

@@ -17,8 +17,10 @@ ORDER BY audit_id DESC LIMIT $2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """An operator action. action: the command ('jobs adopt'). target: the id of the changed object.
-    detail: JSON without secrets.
+    """An operator action.
+
+    action: the command ('jobs adopt'). target: the id of the changed object. detail: JSON without
+    secrets.
     """
 
     audit_id: int

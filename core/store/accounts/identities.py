@@ -72,10 +72,10 @@ GET_IDENTITY = (
 
 
 async def link_identity(conn: Connection, issuer: str, subject: str, user_id: UserId) -> Identity:
-    """Link a subject to a user and return the identity. An existing link stays unchanged, so the
-    result may have another user. Repeating is safe.
+    """Link a subject to a user and return the identity.
 
-    Raises LookupError: no such user. As system.
+    An existing link stays unchanged, so the result may have another user. Repeating is safe. Raises
+    LookupError: no such user. As system.
     """
     await conn.execute(INSERT_IDENTITY, issuer, subject, user_id)
     row = await conn.fetchrow(GET_IDENTITY, issuer, subject)

@@ -17,8 +17,9 @@ from core.store.database import Connection
 
 
 class RouteClass(StrEnum):
-    """Writes start, spend or change something; reads are all other requests. Each class has its own
-    limit.
+    """The class of a request; each class has its own limit.
+
+    Writes start, spend or change something; reads are all other requests.
     """
 
     WRITES = "writes"

@@ -138,10 +138,10 @@ async def lock_limits(conn: Connection, user_id: UserId) -> UserLimits:
 
 
 async def set_limits(conn: Connection, user_id: UserId, limits: UserLimits) -> None:
-    """Set a user's limits from the next hold on. Money already held or spent stays, also above a
-    lower limit.
+    """Set a user's limits from the next hold on.
 
-    Locks the user's budget: call it last before COMMIT.
+    Money already held or spent stays, also above a lower limit. Locks the user's budget: call it
+    last before COMMIT.
     """
     await conn.execute(UPDATE_LIMITS, user_id, *_in_columns(limits))
     await note_thresholds(conn, user_id)
@@ -249,9 +249,9 @@ ORDER BY revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) DESC,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyEntry:
-    """A key without its secret. rate_writes, rate_reads: its own limits; None: the settings'; 0: no
-    limit.
+    """A key without its secret.
 
+    rate_writes, rate_reads: its own limits; None: the settings'; 0: no limit.
     made_by: the id of the key, or the subject of the token, that created it; None: an operator.
     """
 

@@ -1,9 +1,8 @@
-"""Counters of a user's open and running executions, changed in the transaction that changes a
-status.
+"""Counters of a user's open and running executions.
 
-An execution is open from its acceptance to its end (queued or running), and running from its claim.
-Lock order: a user's counters after the rows of executions, jobs and charges, and before the
-budgets.
+They change in the transaction that changes a status. An execution is open from its acceptance to
+its end (queued or running), and running from its claim. Lock order: a user's counters after the
+rows of executions, jobs and charges, and before the budgets.
 """
 
 from dataclasses import dataclass
@@ -50,8 +49,9 @@ RETURNING c.user_id
 
 
 async def take_running_slot(conn: Connection, user_id: UserId, limits: ConcurrencyLimits) -> bool:
-    """Count one more running execution, in the transaction that claims it. False: the limit is
-    reached.
+    """Count one more running execution, in the transaction that claims it.
+
+    Return False if the limit is reached.
     """
     return await conn.fetchval(TAKE_RUNNING_SLOT, user_id, limits.running_executions) is not None
 

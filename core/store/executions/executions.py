@@ -93,10 +93,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 async def insert_execution(
     conn: Connection, new: NewExecution, limits: ConcurrencyLimits = NO_LIMITS
 ) -> bool:
-    """Accept an execution: its row, steps and jobs, and the held money. Return whether it can run
-    at once.
+    """Accept an execution: its row, steps and jobs, and the held money.
 
-    Raises OpenLimitReachedError, BudgetExceededError, ServiceBudgetExceededError: roll back.
+    Return whether it can run at once. Raises OpenLimitReachedError, BudgetExceededError,
+    ServiceBudgetExceededError: roll back.
     """
     await conn.execute(
         INSERT_EXECUTION,

@@ -34,11 +34,10 @@ TRY_LOCK_KEY = "SELECT pg_try_advisory_xact_lock($1)"
 
 
 async def try_lock_key(conn: Connection, user_id: UserId, key: str) -> bool:
-    """Lock a key until the end of the transaction, without waiting. False: another transaction
-    holds it.
+    """Lock a key until the end of the transaction, without waiting.
 
-    A later `find_answer` sees the response of that transaction, which releases the lock after its
-    COMMIT.
+    Return False if another transaction holds it. A later `find_answer` sees the response of that
+    transaction, which releases the lock after its COMMIT.
     """
     # Two keys with the same lock only wait for each other.
     digest = hashlib.sha256(f"{user_id} {key}".encode()).digest()
@@ -55,8 +54,9 @@ RETURNING k.key
 
 
 async def insert_answer(conn: Connection, user_id: UserId, key: str, answer: StoredAnswer) -> bool:
-    """Store a response in the transaction that handled the request and locked the key. False: a
-    response is stored already.
+    """Store a response in the transaction that handled the request and locked the key.
+
+    Return False if a response is stored already.
     """
     return (
         await conn.fetchval(INSERT_ANSWER, user_id, key, answer.request_sha256, answer.answer)

@@ -30,8 +30,10 @@ FOR NO KEY UPDATE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedExecution:
-    """An execution to retry. error: of its last generation. max_cost_nano_usd: the limit for the
-    cost of all generations together.
+    """An execution to retry.
+
+    error: of its last generation. max_cost_nano_usd: the limit for the cost of all generations
+    together.
     """
 
     execution_id: ExecutionId
@@ -59,8 +61,9 @@ class MaxCostExceededError(Exception):
 async def lock_execution(
     conn: Connection, user_id: UserId, execution_id: ExecutionId
 ) -> LockedExecution | None:
-    """Return the execution, locked until COMMIT. None: it does not exist, or belongs to another
-    user.
+    """Return the execution, locked until COMMIT.
+
+    None: it does not exist, or belongs to another user.
     """
     row = await conn.fetchrow(LOCK_EXECUTION, execution_id, user_id)
     if row is None:
@@ -232,8 +235,9 @@ async def _buy_again(
 
 
 async def _close(conn: Connection, last: Purchase) -> None:
-    """Close a job that has ended or been cancelled at its provider; the reconciler settles its
-    bill.
+    """Close a job that has ended or been cancelled at its provider.
+
+    The reconciler settles its bill.
     """
     if last.state is JobState.SUBMITTED:
         await conn.execute(

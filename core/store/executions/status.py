@@ -17,9 +17,9 @@ from core.store.database import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
-    """A job with its step and money. send_number: the number of sends. held_nano_usd: the original
-    hold.
+    """A job with its step and money.
 
+    send_number: the number of sends. held_nano_usd: the original hold.
     orphan: a purchase that its step does not use; only its cost counts.
     """
 
@@ -73,8 +73,10 @@ class WebhookStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionStatusRecord:
-    """An execution. jobs: in plan order, the current job of a step last. progress: stays at its
-    last value when the execution ends.
+    """An execution.
+
+    jobs: in plan order, the current job of a step last. progress: stays at its last value when the
+    execution ends.
     """
 
     execution_id: ExecutionId

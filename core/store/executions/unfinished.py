@@ -61,8 +61,9 @@ FRONT = Place(number=-1, execution_id=ExecutionId(""))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredOrder:
-    """The stored arguments of an execution's workflow. Reading the plan is a separate step that can
-    fail.
+    """The stored arguments of an execution's workflow.
+
+    Reading the plan is a separate step that can fail.
     """
 
     ref: ExecutionRef
@@ -76,8 +77,9 @@ class StoredOrder:
         return str(self.request.get("prompt", ""))
 
     def order(self) -> ExecutionOrder:
-        """Return the workflow's input. Raises LookupError, TypeError or ValueError for an invalid
-        plan.
+        """Return the workflow's input.
+
+        Raises LookupError, TypeError or ValueError for an invalid plan.
         """
         return ExecutionOrder(
             execution_id=self.ref.execution_id,
@@ -101,10 +103,9 @@ async def list_queued(
     after: Place,
     limit: int,
 ) -> list[StoredOrder]:
-    """What is queued, should have been started by now, and may run: a page at a time, in turns by
-    user.
+    """List a page of queued executions that should have been started, in turns by user.
 
-    Late, or to be cancelled: whatever runs. late: past its deadqueue.
+    They have a free slot, are past their deadline (late), or are to be cancelled.
     """
     default = limits.running_executions
     rows = await conn.fetch(
@@ -125,10 +126,10 @@ async def list_queued(
 async def find_next(
     conn: Connection, user_id: UserId, limits: ConcurrencyLimits
 ) -> StoredOrder | None:
-    """Return the queued execution of a user to start after another one has ended. None: no queued
-    execution, or no free slot.
+    """Return the queued execution of a user to start after another one has ended.
 
-    Exact in the transaction that ended the other one, which holds the lock of the user's counters.
+    None: no queued execution, or no free slot. Exact in the transaction that ended the other one,
+    which holds the lock of the user's counters.
     """
     row = await conn.fetchrow(FIND_NEXT, user_id, limits.running_executions)
     return (

@@ -80,12 +80,12 @@ async def insert_charges(
         conn,
         [
             Entry(
-                operation_id=f"held/{one}",
+                operation_id=f"held/{charge_id}",
                 kind=LedgerKind.HELD,
-                charge_id=one,
+                charge_id=charge_id,
                 amount_nano_usd=hold.held_nano_usd,
             )
-            for one, hold in zip(ids, holds, strict=True)
+            for charge_id, hold in zip(ids, holds, strict=True)
         ],
     )
     return NanoUsd(sum(hold.held_nano_usd for hold in holds))

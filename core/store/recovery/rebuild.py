@@ -37,7 +37,7 @@ SELECT setval('send_serials', greatest(last_value, $1, (SELECT coalesce(max(seri
 
 
 async def raise_serials(conn: Connection, serial: int) -> None:
-    """Number the next send well above the restore marker and above every row of the database."""
+    """Set the next send number well above the restore marker and every row of the database."""
     await conn.execute(RAISE_SERIALS, serial + UNMARKED_SERIALS)
 
 
@@ -113,10 +113,10 @@ async def advance_job(
     submitted_at: datetime | None = None,
     provider_key_id: ProviderKeyId | None = None,
 ) -> bool:
-    """Move a job to the state of its send with this number. False: the job has a later send, or has
-    ended.
+    """Move a job to the state of its send with this number.
 
-    provider_key_id: of this send; ignored for a waiting job.
+    Return False if the job has a later send, or has ended. provider_key_id: of this send; ignored
+    for a waiting job.
     """
     arguments = (provider_job_id, submitted_at, provider_key_id)
     return await conn.fetchval(ADVANCE_JOB, job_id, state, number, *arguments) is not None

@@ -26,8 +26,9 @@ class MarkerUnreadableError(Exception):
 
 
 class DatabaseBehindError(Exception):
-    """The database appears to have been restored from an older backup. Jobs marked unsent may
-    already have been billed, so nothing may be sent.
+    """The database appears to have been restored from an older backup.
+
+    Jobs marked unsent may already have been billed, so nothing may be sent.
     """
 
 
@@ -122,8 +123,9 @@ GET_MAX_SERIAL = "SELECT coalesce(max(serial), 0) FROM sends"
 
 
 class SerialWatch:
-    """The highest committed serial that this process has seen. A database with less is a restored
-    one.
+    """The highest committed serial that this process has seen.
+
+    A database with a lower serial has been restored.
     """
 
     def __init__(self, known: int = 0) -> None:

@@ -71,10 +71,10 @@ async def get_accepted(conn: Connection, execution_id: ExecutionId) -> dict[str,
 
 
 class Rebuilt(StrEnum):
-    """The state of the rows. MADE: they were missing. RAISED: they had an earlier generation. OPEN:
-    they existed and had not ended.
+    """The state of the rows.
 
-    NOTHING: they had ended, or were newer. NO_USER: the database does not have the user.
+    MADE: they were missing. RAISED: they had an earlier generation. OPEN: they existed and had not
+    ended. NOTHING: they had ended, or were newer. NO_USER: the database does not have the user.
     """
 
     MADE = "made"
@@ -250,8 +250,9 @@ async def rebuild(conn: Connection, accepted: StartMemo) -> Rebuilt:
 
 
 async def _make_job(conn: Connection, accepted: StartMemo, job: Mapping[str, Any]) -> None:
-    """Restore a job with its money. A completed job that the workflow uses becomes submitted, so
-    that its provider is polled again.
+    """Restore a job with its money.
+
+    A completed job that the workflow uses becomes submitted, so that its provider is polled again.
     """
     state = JobState(job["state"])
     if job.get("provider_key_id") is not None:

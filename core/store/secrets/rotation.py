@@ -70,8 +70,10 @@ class BrokenSecret:
 
 @dataclass(slots=True, kw_only=True)
 class Rotation:
-    """The result of a rotation. broken: secrets that the last pass could not open, and left as they
-    are; examples: the first of them. left: secrets that are not under the newest key at the end.
+    """The result of a rotation.
+
+    broken: secrets that the last pass could not open and did not change; examples: the first of
+    them. left: secrets that are not under the newest key at the end.
     """
 
     rotated: dict[str, int] = field(default_factory=dict[str, int])

@@ -138,7 +138,7 @@ EXECUTION_EXISTS = "SELECT EXISTS (SELECT FROM executions WHERE execution_id = $
 
 
 async def has_execution(conn: Connection, user_id: UserId, execution_id: ExecutionId) -> bool:
-    """False also of another user's."""
+    """Return whether the user has such an execution."""
     return await conn.fetchval(EXECUTION_EXISTS, execution_id, user_id)
 
 
@@ -146,15 +146,13 @@ ENDPOINT_EXISTS = "SELECT EXISTS (SELECT FROM endpoints WHERE endpoint_id = $1 A
 
 
 async def has_endpoint(conn: Connection, user_id: UserId, endpoint_id: EndpointId) -> bool:
-    """True also of one that was deleted: its log is still there. False also of another user's."""
+    """Return whether the user has or had such an endpoint; the log of a deleted one is kept."""
     return await conn.fetchval(ENDPOINT_EXISTS, endpoint_id, user_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResendRange:
-    """Events made from then on and before then, in this state. after: the last one of the page
-    before.
-    """
+    """A page of events of a time range in a state. after: the last event of the previous page."""
 
     created_from: datetime
     created_before: datetime
@@ -191,8 +189,10 @@ ORDER BY page.created_at, page.event_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resent:
-    """A page of resends. skipped: events whose endpoint is disabled or deleted. next_after: where
-    the next page begins; None: this was the last page.
+    """A page of resends.
+
+    skipped: events whose endpoint is disabled or deleted. next_after: the start of the next page;
+    None: this was the last page.
     """
 
     resent: int
@@ -201,8 +201,9 @@ class Resent:
 
 
 async def resend_page(conn: Connection, user_id: UserId, range_: ResendRange) -> Resent:
-    """Create one more delivery of each event of a range, one page at a time; the reconciler starts
-    them. Every call creates more deliveries.
+    """Create one more delivery of each event of a range, one page at a time.
+
+    The reconciler starts them. Every call creates more deliveries.
     """
     after = range_.after
     rows = await conn.fetch(

@@ -69,6 +69,7 @@ async def disable(
     conn: Connection, endpoint_id: EndpointId, reason: DisabledReason
 ) -> Disabled | None:
     """Disable an endpoint and store an event for the default endpoint, if that is another one.
+
     None: it was disabled before.
     """
     row = await conn.fetchrow(DISABLE, endpoint_id, reason)

@@ -26,9 +26,10 @@ class EndpointExistsError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """An endpoint. has_secret: its own secret signs; otherwise the user's default.
-    previous_secret_until: the previous secret also signs until then.
+    """An endpoint.
 
+    has_secret: its own secret signs; otherwise the user's default. previous_secret_until: the
+    previous secret also signs until then.
     failing_since: the start of the current run of failures. last_success_at: to the minute.
     """
 

@@ -152,9 +152,9 @@ GET_LAST_NUMBER = (
 
 
 async def begin_attempt(conn: Connection, order: DeliveryOrder) -> int | None:
-    """Record the start of an attempt and return its number within the delivery. Commit it before
-    any byte leaves.
+    """Record the start of an attempt and return its number within the delivery.
 
+    Commit it before any byte is sent.
     None: the event was delivered, has failed, or has a newer delivery. An attempt that never
     started (PostgreSQL unavailable, a worker lost) has no number, so it does not shorten the retry
     schedule.
@@ -171,8 +171,9 @@ async def get_last_attempt_number(conn: Connection, order: DeliveryOrder) -> int
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnd:
-    """The result of an attempt. error: a category; None if delivered. response_excerpt: the first
-    KB of text, redacted.
+    """The result of an attempt.
+
+    error: a category; None if delivered. response_excerpt: the first KB of text, redacted.
     """
 
     duration_ms: int
@@ -215,15 +216,17 @@ RETURNING event_id
 
 
 async def mark_delivered(conn: Connection, order: DeliveryOrder) -> bool:
-    """Record that the receiver accepted the event. False: it was recorded before, or there is a
-    newer delivery (repeating is safe).
+    """Record that the receiver accepted the event. Repeating is safe.
+
+    Return False if it was recorded before, or if there is a newer delivery.
     """
     return await conn.fetchval(MARK_DELIVERED, order.event_id, order.delivery) is not None
 
 
 async def mark_failed(conn: Connection, order: DeliveryOrder, reason: FailedReason) -> bool:
-    """End a delivery that will not be attempted again. False: it has ended, or there is a newer
-    delivery (repeating is safe).
+    """End a delivery that will not be attempted again. Repeating is safe.
+
+    Return False if it has ended, or if there is a newer delivery.
     """
     return await conn.fetchval(MARK_FAILED, order.event_id, order.delivery, reason) is not None
 
@@ -235,9 +238,7 @@ WHERE event_id = $1 AND delivery = $2 AND state = 'pending'
 
 
 async def defer_delivery(conn: Connection, order: DeliveryOrder, *, seconds: float) -> None:
-    """Record until when the next attempt waits for capacity, so that the reconciler leaves it
-    alone.
-    """
+    """Record until when the next attempt waits for capacity, for the reconciler to ignore it."""
     await conn.execute(DEFER_DELIVERY, order.event_id, order.delivery, seconds)
 
 
@@ -259,8 +260,7 @@ ORDER BY w.event_id LIMIT $3
 async def list_pending(
     conn: Connection, *, older_than_seconds: float, limit: int, after: str = ""
 ) -> list[DeliveryOrder]:
-    """List pending deliveries without an attempt for longer than the schedule allows, one page at a
-    time.
+    """List a page of pending deliveries without an attempt for longer than the schedule allows.
 
     Starting a delivery that is running is harmless: the workflow id is the same. As system.
     """
@@ -284,10 +284,10 @@ RETURNING w.user_id, w.event_id, w.delivery
 
 
 async def next_delivery(conn: Connection, event_id: EventId) -> DeliveryOrder:
-    """Start another delivery of the same body with a new schedule. A running delivery stops before
-    its next attempt.
+    """Start another delivery of the same body with a new schedule.
 
-    Every call is one more delivery. Raises WebhookNotFoundError, EndpointClosedError.
+    A running delivery stops before its next attempt. Every call is one more delivery. Raises
+    WebhookNotFoundError, EndpointClosedError.
     """
     row = await conn.fetchrow(NEXT_DELIVERY, event_id)
     if row is None:

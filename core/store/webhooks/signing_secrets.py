@@ -64,8 +64,10 @@ async def find_signing_secrets(conn: Connection, event_id: EventId) -> SigningSe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSecret:
-    """A replaced secret. secret: in clear, to be shown once. previous_until: the previous secret
-    also signs until then; None: it does not.
+    """A replaced secret.
+
+    secret: in clear, to be shown once. previous_until: the previous secret also signs until then;
+    None: it does not.
     """
 
     secret: str = field(repr=False)
