@@ -82,7 +82,7 @@ class Acts(StrEnum):
 
     USER = "user"
     OPERATOR = "operator"
-    NOBODY = "nobody"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,17 +119,17 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     ),
     FailureCode.PAYLOAD_TOO_LARGE: _kind(False, Acts.USER, "The request body is too large."),
     FailureCode.MALFORMED_REQUEST: _kind(False, Acts.USER, "The request is not valid HTTP/1.1."),
-    FailureCode.REQUEST_TIMED_OUT: _kind(True, Acts.NOBODY, "The request did not arrive in time."),
+    FailureCode.REQUEST_TIMED_OUT: _kind(True, Acts.NONE, "The request did not arrive in time."),
     FailureCode.IDEMPOTENCY_CONFLICT: _kind(
         False, Acts.USER, "This Idempotency-Key was already used with a different request body."
     ),
     FailureCode.IDEMPOTENCY_IN_PROGRESS: _kind(
         True,
-        Acts.NOBODY,
+        Acts.NONE,
         "The first request with this Idempotency-Key is still in progress. Retry shortly.",
     ),
     FailureCode.RATE_LIMITED: _kind(
-        True, Acts.NOBODY, "Too many requests. Retry after the time in the Retry-After header."
+        True, Acts.NONE, "Too many requests. Retry after the time in the Retry-After header."
     ),
     FailureCode.BUDGET_EXCEEDED: _kind(
         False, Acts.USER, "The remaining budget does not cover the possible cost of this request."
@@ -140,7 +140,7 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
         "The request may cost more than its maxCost. Raise maxCost or request less.",
     ),
     FailureCode.OPEN_LIMIT_REACHED: _kind(
-        True, Acts.NOBODY, "Too many open executions for this account. Wait for one to finish."
+        True, Acts.NONE, "Too many open executions for this account. Wait for one to finish."
     ),
     FailureCode.CONTENT_MODERATED: _kind(
         False, Acts.USER, "The provider rejected the content of this request."
@@ -151,13 +151,13 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.PROVIDER_KEY_REFUSED: _kind(
         False, Acts.USER, "The provider rejected your own provider key. Replace the key."
     ),
-    FailureCode.EXECUTION_NOT_ENDED: _kind(True, Acts.NOBODY, "The execution has not ended yet."),
+    FailureCode.EXECUTION_NOT_ENDED: _kind(True, Acts.NONE, "The execution has not ended yet."),
     FailureCode.NOTHING_TO_RETRY: _kind(
         False, Acts.USER, "The execution has completed, so there is nothing to retry."
     ),
     FailureCode.POSSIBLE_DOUBLE_COST: _kind(
         True,
-        Acts.NOBODY,
+        Acts.NONE,
         "A retry may buy a step again whose last purchase has an unknown outcome.",
     ),
     FailureCode.ENDPOINT_EXISTS: _kind(
@@ -188,24 +188,24 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
         True, Acts.OPERATOR, "This service has reached its daily spending cap."
     ),
     FailureCode.PROVIDER_RATE_LIMITED: _kind(
-        True, Acts.NOBODY, "The provider limits the rate of requests."
+        True, Acts.NONE, "The provider limits the rate of requests."
     ),
-    FailureCode.PROVIDER_UNAVAILABLE: _kind(True, Acts.NOBODY, "The provider is unavailable."),
-    FailureCode.STORAGE_UNAVAILABLE: _kind(True, Acts.NOBODY, "The object storage is unavailable."),
+    FailureCode.PROVIDER_UNAVAILABLE: _kind(True, Acts.NONE, "The provider is unavailable."),
+    FailureCode.STORAGE_UNAVAILABLE: _kind(True, Acts.NONE, "The object storage is unavailable."),
     FailureCode.SERVICE_UNAVAILABLE: _kind(
-        True, Acts.NOBODY, "This service is temporarily unavailable."
+        True, Acts.NONE, "This service is temporarily unavailable."
     ),
     FailureCode.PROVIDER_FAILED: _kind(
-        True, Acts.NOBODY, "The provider failed to complete this step."
+        True, Acts.NONE, "The provider failed to complete this step."
     ),
     FailureCode.PROVIDER_TIMED_OUT: _kind(
-        True, Acts.NOBODY, "The provider did not complete this step in time."
+        True, Acts.NONE, "The provider did not complete this step in time."
     ),
     FailureCode.PROVIDER_EMPTY_OUTPUT: _kind(
-        True, Acts.NOBODY, "The provider completed this step without producing a file."
+        True, Acts.NONE, "The provider completed this step without producing a file."
     ),
     FailureCode.PROVIDER_BAD_RESPONSE: _kind(
-        True, Acts.NOBODY, "The provider's response could not be interpreted."
+        True, Acts.NONE, "The provider's response could not be interpreted."
     ),
     FailureCode.SUBMISSION_UNKNOWN: _kind(
         False, Acts.OPERATOR, "It is unknown whether the provider accepted this step."
@@ -221,7 +221,7 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
         "The provider's file is at an address that this service may not call.",
     ),
     FailureCode.DEADLINE_EXCEEDED: _kind(
-        True, Acts.NOBODY, "The request did not complete before its deadline."
+        True, Acts.NONE, "The request did not complete before its deadline."
     ),
     FailureCode.CANCELLED: _kind(True, Acts.USER, "The request was cancelled."),
     FailureCode.TERMINATED: _kind(True, Acts.OPERATOR, "An operator terminated the request."),

@@ -19,7 +19,7 @@ _FILE_IS_LOST: Final = frozenset(
 )
 
 
-class Fate(StrEnum):
+class RetryAction(StrEnum):
     """The decision for a step.
 
     KEPT: the step completed, and its file is stored or may still be fetched.
@@ -68,7 +68,7 @@ class StepRetry:
     """
 
     step: Step
-    fate: Fate
+    action: RetryAction
     last: Purchase
     job: Purchase | None
     doubtful: tuple[Purchase, ...] = ()
@@ -99,14 +99,14 @@ def decide_retry(
 
 def _decide(step: Step, last: Purchase, earlier: Sequence[Purchase], *, lost: bool) -> StepRetry:
     if last.state.ended and _completed(last) and (last.stored or not lost):
-        return StepRetry(step=step, fate=Fate.KEPT, last=last, job=last)
+        return StepRetry(step=step, action=RetryAction.KEPT, last=last, job=last)
     if _can_continue(last):
-        return StepRetry(step=step, fate=Fate.CONTINUED, last=last, job=last)
+        return StepRetry(step=step, action=RetryAction.CONTINUED, last=last, job=last)
     unused = [purchase for purchase in earlier if _completed_unused(purchase)]
     if unused:
-        return StepRetry(step=step, fate=Fate.KEPT, last=last, job=unused[-1])
+        return StepRetry(step=step, action=RetryAction.KEPT, last=last, job=unused[-1])
     doubtful = tuple(purchase for purchase in (last, *earlier) if _outcome_is_unknown(purchase))
-    return StepRetry(step=step, fate=Fate.BOUGHT, last=last, job=None, doubtful=doubtful)
+    return StepRetry(step=step, action=RetryAction.BOUGHT, last=last, job=None, doubtful=doubtful)
 
 
 def _file_is_lost(error: FailureCode | None, users: Iterable[Purchase]) -> bool:

@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from core.domain.ids import ExecutionId, JobId, UserId
 from core.domain.messages.executions import ExecutionOrder
 from core.domain.money import NanoUsd
-from core.domain.retries import Fate, StepRetry, decide_retry
+from core.domain.retries import RetryAction, StepRetry, decide_retry
 from core.domain.states import ExecutionStatus, JobState
 from core.ordering.accept import QueuedExecution
 from core.ordering.breakers import check_breakers
@@ -125,7 +125,7 @@ async def retry_execution(services: OrderingServices, order: RetryOrder, render:
 async def _queue(
     services: OrderingServices, conn: Connection, order: RetryOrder, render: Render
 ) -> QueuedExecution:
-    """Decide the fate of each step, and write it under the lock of the execution's row.
+    """Decide the action for each step, and write it under the lock of the execution's row.
 
     Of two retries at once, the second waits for the lock and then finds a queued execution.
     """
@@ -138,14 +138,14 @@ async def _queue(
     if not order.accepts_double_cost:
         _check_double_cost(steps)
     parameters = await list_parameters(conn, order.execution_id)
-    to_buy = [item.step for item in steps if item.fate is Fate.BOUGHT]
+    to_buy = [item.step for item in steps if item.action is RetryAction.BOUGHT]
     await check_breakers(conn, order.user_id, {step.provider for step in to_buy})
     catalogue = await get_catalogue_in(conn, services.providers, order.user_id)
     quotes = {step.name: quote_step(catalogue, step, parameters[step.name]) for step in to_buy}
     retry = QueuedRetry(
         execution_id=execution.execution_id,
         generation=execution.generation + 1,
-        kept=[_kept(item) for item in steps if item.fate is not Fate.BOUGHT],
+        kept=[_kept(item) for item in steps if item.action is not RetryAction.BOUGHT],
         to_buy=[StepCost(step=step, nano_usd=quotes[step.name].worst_nano_usd) for step in to_buy],
     )
     body = render(retry)
@@ -195,7 +195,7 @@ def _kept(item: StepRetry) -> KeptPurchase:
     return KeptPurchase(
         step=item.step.name,
         job_id=job.job_id,
-        state=JobState.COMPLETED if item.fate is Fate.KEPT else state,
+        state=JobState.COMPLETED if item.action is RetryAction.KEPT else state,
         cost_nano_usd=job.cost_nano_usd,
     )
 

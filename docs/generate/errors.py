@@ -46,4 +46,4 @@ def render() -> str:
 
 def _party(acts: Acts) -> str:
     """Return the party that has to act; empty if the condition ends by itself."""
-    return "" if acts is Acts.NOBODY else acts.value
+    return "" if acts is Acts.NONE else acts.value

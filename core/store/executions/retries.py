@@ -13,7 +13,7 @@ from core.domain.ids import ExecutionId, JobId, UserId, new_job_id
 from core.domain.money import NanoUsd
 from core.domain.plans import Parameters, Plan, parameters_from_json, plan_from_json
 from core.domain.prices import Quote
-from core.domain.retries import Fate, Purchase, StepRetry
+from core.domain.retries import Purchase, RetryAction, StepRetry
 from core.domain.states import ExecutionStatus, JobState
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import ConcurrencyLimits
@@ -191,12 +191,12 @@ async def queue_again(
         raise ValueError(f"{execution_id} has not ended, or was not locked")
     holds: list[Hold] = []
     for item in steps:
-        if item.fate is Fate.BOUGHT:
+        if item.action is RetryAction.BOUGHT:
             holds.append(
                 await _buy_again(conn, execution, item, generation, quotes[item.step.name])
             )
             continue
-        if item.job is not None and item.fate is Fate.CONTINUED:
+        if item.job is not None and item.action is RetryAction.CONTINUED:
             await conn.execute(CONTINUE_JOB, item.job.job_id)
         elif item.job is not None:
             await _close(conn, item.last)

@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.money import NanoUsd
 from core.domain.plans import StepKind
-from core.domain.retries import Fate, decide_retry
+from core.domain.retries import RetryAction, decide_retry
 from core.domain.states import ExecutionStatus
 from core.store.database import Database
 from core.store.executions.concurrency_counters import ConcurrencyLimits
@@ -44,7 +44,7 @@ async def retried(database: Database, one: Accepted) -> StartMemo:
         quotes = {
             item.step.name: quote_at(prices[item.step.kind])
             for item in steps
-            if item.fate is Fate.BOUGHT
+            if item.action is RetryAction.BOUGHT
         }
         assert await queue_again(conn, execution, steps, quotes, ConcurrencyLimits())
         return StartMemo(document=await get_accepted(conn, one.execution_id))
