@@ -1,4 +1,4 @@
-# Two commands on a fresh machine: `make demo` and `make test`. They need Python 3.11 or newer, and make.
+# On a fresh machine `make demo` and `make test` need only Python 3.11 or newer and make.
 SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -26,16 +26,16 @@ up: .venv/.ready  ## start everything and keep it running
 user: .venv/.ready  ## create a user with an API key in the running stack: make user NAME=me
 	@$(BIN)/python -m deploy.local admin users create "$(or $(NAME),me)"
 
-check: .venv/.ready lint types imports  ## format, lint, types, import rules, unit tests: under a minute
+check: .venv/.ready lint types imports  ## run format, lint, type and import checks and the unit tests: under a minute
 	@$(BIN)/pytest tests/unit tests/chaos/test_planted.py --numprocesses 2
 
-test: .venv/.ready lint types imports  ## everything a release needs: check, and all tests but the long ones
+test: .venv/.ready lint types imports  ## run what a release needs: the checks, and all tests except the long ones
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-test-long: .venv/.ready  ## the tests that take minutes: repeated outages, a full disk, slow clients
+test-long: .venv/.ready  ## run the tests that take minutes: repeated outages, a full disk, slow clients
 	@$(BIN)/pytest -m long --timeout 900
 
-t: .venv/.ready  ## some tests, on the servers of test-up if they run: make t T=tests/cli
+t: .venv/.ready  ## run some tests, on the servers of test-up if they are running: make t T=tests/cli
 	@$(BIN)/pytest $(T)
 
 test-up: .venv/.ready  ## keep PostgreSQL, Temporal and S3 running for `make t`
@@ -56,9 +56,9 @@ imports: .venv/.ready
 bench: .venv/.ready  ## compare the product with a bare Temporal workflow
 	@$(BIN)/python -m tests.bench
 
-chaos: .venv/.ready  ## inject faults at exact moments (TRIALS=10 MINUTES= SEED= CASE= SOUP=1 PLANTED=1)
+chaos: .venv/.ready  ## inject faults into the real stack (TRIALS=10 MINUTES= SEED= CASE= SOUP=1 PLANTED=1)
 	@$(BIN)/python -m tests.chaos $(if $(TRIALS),--trials $(TRIALS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(foreach case,$(CASE),--case $(case)) $(if $(SOUP),--soup) $(if $(PLANTED),--planted $(filter-out 1,$(PLANTED)))
 
-clean:  ## remove the environment and local data (but not var/live, the records of real money)
+clean:  ## remove the environment and local data, except var/live: records of real purchases
 	rm -rf .venv
 	[ ! -d var ] || find var -mindepth 1 -maxdepth 1 ! -name live -exec rm -rf {} +

@@ -29,6 +29,8 @@ class ActiveSettings:
 
 
 class Control:
+    """The routes below `/__control`."""
+
     def __init__(
         self,
         settings: ActiveSettings,

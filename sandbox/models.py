@@ -17,6 +17,8 @@ Kind = Literal["string", "integer", "number", "boolean", "size"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
+    """An input field of a model and its constraints."""
+
     kind: Kind
     required: bool = False
     default: Any = None
@@ -69,6 +71,8 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
+    """An offered model: its input fields, its output and its price."""
+
     provider: Provider
     name: str
     kind: Literal["image", "video"]

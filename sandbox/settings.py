@@ -49,6 +49,8 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
+    """The start options, from the command line or the environment."""
+
     host: str
     port: int
     data_dir: Path

@@ -29,6 +29,8 @@ PAYLOAD_LIFE_SECONDS = 30 * DAY_SECONDS
 
 
 class Fal:
+    """The routes below `/fal`."""
+
     def __init__(
         self, context: RouteContext, key: Ed25519PrivateKey, expected_key: str | None
     ) -> None:

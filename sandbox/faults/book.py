@@ -65,6 +65,8 @@ class FaultError(ValueError):
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
+    """A requested fault and the records of its firing; `times` is -1 without a limit."""
+
     id: str
     provider: str
     model: str
@@ -107,6 +109,8 @@ class Fault:
 
 
 class FaultBook:
+    """The faults in force, in the order in which they were added."""
+
     def __init__(self) -> None:
         self._faults: dict[str, Fault] = {}
         self._numbers = itertools.count(1)

@@ -30,6 +30,8 @@ class HeldCall:
 
 
 class Breakpoints:
+    """The held calls of all `hold` faults."""
+
     def __init__(self) -> None:
         self._calls: list[HeldCall] = []
 

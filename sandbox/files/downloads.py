@@ -19,6 +19,8 @@ DEFAULT_HUGE_BYTES = 2 * 1024 * 1024 * 1024
 
 
 class Downloads:
+    """The route of produced files, with the faults of files."""
+
     def __init__(self, jobs: Jobs, faults: FaultBook, exchange: Exchange) -> None:
         self._jobs = jobs
         self._faults = faults

@@ -28,6 +28,8 @@ class SourceError(Exception):
 
 
 class Files:
+    """Fetches source pictures and renders the files of jobs in threads."""
+
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
         self._client = httpx.AsyncClient(follow_redirects=True, trust_env=False, verify=False)  # noqa: S501 # local sources have self-signed certificates

@@ -60,6 +60,8 @@ async def drop(request: Request, params: Json) -> Response:
 
 
 class Exchange:
+    """Runs the handlers of vendor calls, applies faults and records the calls."""
+
     def __init__(
         self, faults: FaultBook, breakpoints: Breakpoints, refusals: dict[Provider, Vendor]
     ) -> None:

@@ -18,6 +18,8 @@ KEPT_REQUESTS = 10_000
 
 
 class RouteContext:
+    """What the routes of both vendors share, with a record of create calls."""
+
     def __init__(
         self, *, runner: JobRunner, exchange: Exchange, faults: FaultBook, public_url: str | None
     ) -> None:

@@ -29,6 +29,8 @@ def token_of(callback_url: str | None) -> str | None:
 
 
 class Bill:
+    """The bill file and its lines; lines are kept in memory for the view."""
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lines: dict[str, Json] = {}  # by provider job id, in the order of acceptance

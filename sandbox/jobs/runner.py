@@ -40,6 +40,8 @@ class CreateRequest:
 
 
 class JobRunner:
+    """Runs jobs, one asyncio task each, from the accept to the last callback."""
+
     def __init__(
         self, *, settings: Callable[[], Settings], jobs: Jobs, bill: Bill, files: Files, faults: FaultBook,
         callbacks: Callbacks, callback_bodies: dict[str, Callable[[Job], Json]],

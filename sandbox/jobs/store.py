@@ -60,6 +60,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFile:
+    """A produced or uploaded file; its content is in the data folder."""
+
     name: str
     job_id: str
     provider: Provider

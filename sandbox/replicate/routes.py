@@ -38,6 +38,8 @@ class InputError(ValueError):
 
 
 class Replicate:
+    """The routes below `/replicate/v1`, except the files API."""
+
     def __init__(
         self, context: RouteContext, webhook_secret: str, expected_token: str | None
     ) -> None:

@@ -25,6 +25,8 @@ UPLOAD_BYTES = 100 * 1024 * 1024
 
 
 class Uploads:
+    """The routes below `/replicate/v1/files`."""
+
     def __init__(self, context: RouteContext, replicate: Replicate) -> None:
         self._context = context
         self._replicate = replicate

@@ -225,7 +225,7 @@ async def _ask(
     return await http.request(operation.method, path, params=query, headers=headers, json=body)
 
 
-def _given(two: Two, operation: Operation, index: int) -> dict[str, str]:
+def _parameter_values(two: Two, operation: Operation, index: int) -> dict[str, str]:
     """Return the parameters that name an object: ada's ids (0), or ids that do not exist (1)."""
     kinds = {taken: _kind(operation, taken) for taken in operation.takes}
     given = {
@@ -260,9 +260,11 @@ async def test_every_route_parameter_is_classified_here(two: Two) -> None:
         for taken in sorted(operation.takes)
         if not _is_known(operation, taken)
     ]
-    assert unknown == [], "say in this file whose thing it names, or that it names nobody's"
+    assert unknown == [], "add the parameter to NAMES or PLAIN"
     names = {operation.name for operation in two.operations}
-    assert set(BODIES) | set(CURSORS) | NOT_FOR_USERS <= names, "known, and not there"
+    assert set(BODIES) | set(CURSORS) | NOT_FOR_USERS <= names, (
+        "classified, but not in the OpenAPI document"
+    )
 
 
 async def test_foreign_id_is_answered_like_an_unknown_id(two: Two) -> None:
@@ -270,7 +272,7 @@ async def test_foreign_id_is_answered_like_an_unknown_id(two: Two) -> None:
     hers = set(IDS.findall(json.dumps(before)))
     assert two.ada.user_id in hers
     wrong: list[str] = []
-    asked: set[str] = set()
+    covered: set[str] = set()
     for operation in two.operations:
         if operation.name in NOT_FOR_USERS:
             continue
@@ -279,20 +281,24 @@ async def test_foreign_id_is_answered_like_an_unknown_id(two: Two) -> None:
             if kind is None:
                 continue
             foreign, never = two.things[kind]
-            ours = await _ask(two.bob.http, operation, _given(two, operation, 0) | {taken: foreign})
-            nobodys = await _ask(
-                two.bob.http, operation, _given(two, operation, 1) | {taken: never}
+            foreign_answer = await _ask(
+                two.bob.http, operation, _parameter_values(two, operation, 0) | {taken: foreign}
             )
-            shown = _visible_response(ours)
-            as_it_must = shown == _visible_response(nobodys) and (
-                ours.status_code == 404 if taken[:4] == "path" else shown[0] < 500
+            unknown_answer = await _ask(
+                two.bob.http, operation, _parameter_values(two, operation, 1) | {taken: never}
             )
-            if not as_it_must or any(one in str(shown) for one in hers):
-                wrong.append(f"{operation.name} with {taken}: {ours.status_code} {ours.text}")
-            asked.add(kind)
+            shown = _visible_response(foreign_answer)
+            is_same = shown == _visible_response(unknown_answer) and (
+                foreign_answer.status_code == 404 if taken[:4] == "path" else shown[0] < 500
+            )
+            if not is_same or any(one in str(shown) for one in hers):
+                wrong.append(
+                    f"{operation.name} with {taken}: {foreign_answer.status_code} {foreign_answer.text}"
+                )
+            covered.add(kind)
     assert wrong == []
-    assert asked == set(two.things), "something of hers was never asked for"
-    assert await two.rows_of_ada() == before, "something of hers was touched"
+    assert covered == set(two.things), "a kind of object has no route"
+    assert await two.rows_of_ada() == before, "a row of ada was changed"
 
 
 async def test_route_without_ids_neither_shows_nor_changes_foreign_data(two: Two) -> None:
@@ -318,7 +324,7 @@ async def test_route_without_ids_neither_shows_nor_changes_foreign_data(two: Two
             assert answer.status_code not in (401, 403, 415, 422), where
         shown = answer.text + str(dict(answer.headers))
         assert [one for one in hers if one in shown] == [], where
-    assert await two.rows_of_ada() == before, "something of hers was touched"
+    assert await two.rows_of_ada() == before, "a row of ada was changed"
 
 
 async def test_owner_reaches_the_same_ids(two: Two) -> None:
@@ -331,7 +337,7 @@ async def test_owner_reaches_the_same_ids(two: Two) -> None:
                 continue
             foreign, _ = two.things[_kind(operation, taken) or ""]
             answer = await _ask(
-                two.ada.http, operation, _given(two, operation, 0) | {taken: foreign}
+                two.ada.http, operation, _parameter_values(two, operation, 0) | {taken: foreign}
             )
             assert answer.status_code < 400, (
                 f"{operation.name} with {taken}: {answer.status_code} {answer.text}"
@@ -347,7 +353,7 @@ async def test_only_listed_routes_answer_without_a_key(two: Two) -> None:
             continue
         for key in (None, "Bearer ", f"Bearer {two.bob.api_key[:-1]}", f"Basic {two.bob.api_key}"):
             answer = await _ask(
-                two.api.http, operation, _given(two, operation, 0), authorization=key
+                two.api.http, operation, _parameter_values(two, operation, 0), authorization=key
             )
             assert answer.status_code == 401, (
                 f"{operation.name}: {answer.status_code} {answer.text}"

@@ -216,7 +216,7 @@ async def test_postgresql_killed_under_load_loses_no_accepted_execution(
         buyers.stopping = True
         await asyncio.gather(*buying)
 
-        assert buyers.refused, "nobody has met the outage"
+        assert buyers.refused, "no request met the outage"
         await check_whole(database.owner_dsn, api.database, buyers.accepted.values(), more=BUYERS)
         # A refused order may have been committed with its response lost: the same key returns it.
         for key in buyers.refused:

@@ -124,13 +124,13 @@ async def test_every_response_states_the_remaining_allowance(
         (202, "writes", 1),
         (404, "reads", 1),
     ]
-    nobody = [
+    without_key = [
         await limited.http.get("/api/executions"),
         await limited.http.get("/healthz"),
         await caller.http.get("/nothing/here"),
     ]
-    assert [answer.status_code for answer in nobody] == [401, 200, 404]
-    assert all("ratelimit" not in answer.headers for answer in nobody)
+    assert [answer.status_code for answer in without_key] == [401, 200, 404]
+    assert all("ratelimit" not in answer.headers for answer in without_key)
 
 
 async def test_key_with_limits_of_its_own(limited: Api, caller: TestUser) -> None:

@@ -349,7 +349,7 @@ async def test_claim_may_name_the_user_instead_of_a_link(
             linked = await world.ask(world.token())
 
     assert [answer.status_code for answer in answers] == [200, 401, 401, 401, 401, 401]
-    assert linked.status_code == 401, "a link counted beside the claim"
+    assert linked.status_code == 401, "a link was accepted in addition to the claim"
 
 
 async def test_token_without_a_configured_issuer_is_401(shared_api: Api) -> None:
@@ -369,9 +369,9 @@ async def test_issuer_that_cannot_be_read_is_503_for_tokens_alone(
         await _link(api, issuer.url, SUBJECT, ada.user_id)
         world = World(api=api, issuer=issuer, ada=ada)
         issuer.publish_document(KEYS, {}, status=500)
-        away = await world.ask(world.token())
+        unavailable = await world.ask(world.token())
         by_key = await ada.http.get(PATH)
 
-    assert (away.status_code, away.json()["code"]) == (503, "service_unavailable")
-    assert int(away.headers["retry-after"]) > 0
+    assert (unavailable.status_code, unavailable.json()["code"]) == (503, "service_unavailable")
+    assert int(unavailable.headers["retry-after"]) > 0
     assert by_key.status_code == 200

@@ -1,4 +1,4 @@
-"""OIDC issuer settings: complete or absent, and only over HTTPS."""
+"""OIDC issuer settings: complete or absent; plain HTTP only for a loopback address."""
 
 import pytest
 from pydantic import ValidationError
