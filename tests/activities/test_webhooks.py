@@ -444,5 +444,7 @@ async def test_resend_sends_the_same_body_and_stops_the_older_delivery(database:
 
 
 def test_documentation_lists_every_error() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "webhooks.md").read_text(
+        encoding="utf-8"
+    )
     assert [error for error in AttemptError if f"`{error}`" not in page] == []

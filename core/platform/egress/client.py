@@ -99,6 +99,8 @@ class _GuardedTransport(httpx.AsyncHTTPTransport):
             )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not request.url.host:
+            raise httpx.UnsupportedProtocol("the URL has no host", request=request)
         reason = self._rules.url_refusal(str(request.url))
         if reason is not None:
             raise _refused(request.url.host, reason)
@@ -155,8 +157,10 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
                 results = await loop.run_in_executor(self._threads, _lookup, host)
         except TimeoutError:
             raise NameNotResolvedError("the name lookup timed out") from None
-        except (OSError, UnicodeError):
+        except OSError:
             raise NameNotResolvedError("the name has no address") from None
+        if not results:
+            raise NameNotResolvedError("the name has no address")
         return tuple(dict.fromkeys(results))
 
     async def _connect_to_first(
@@ -173,7 +177,12 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
 
 
 def _lookup(host: str) -> list[str]:
-    return [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    """Return the addresses of a host; none for a name that DNS cannot express (`two..dots`)."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        return []
+    return [str(info[4][0]) for info in found]
 
 
 def _refused(host: str, reason: str) -> AddressRefusedError:
