@@ -176,7 +176,7 @@ async def test_execution_of_another_user_is_an_identical_404(
     method = "POST" if path.endswith("cancel") else "GET"
 
     answers: list[httpx.Response] = [
-        await other.http.request(method, path.format(each))
+        await other.http.request(method, path.format(each), headers={"X-Request-Id": "same"})
         for each in [*ids, "junk", "exec_", "%00", "é" * 300]
     ]
 

@@ -54,7 +54,7 @@ async def test_accepted_document_fits_into_a_memo(
     kept = dict((await document(harness, one)).document)
     assert unpacked(packed(kept)) == kept
     assert len(packed(kept)) < 1900, "Temporal's client warns from 2 kB on"
-    with pytest.raises(ValueError, match="not what was accepted"):
+    with pytest.raises(ValueError, match="not a start memo"):
         unpacked("bm90IHppcHBlZA==")
 
 
