@@ -39,8 +39,7 @@ _forget_outside()
 
 
 STACKS = ("chaos", "end_to_end")
-"""Tests that wait most of their time, for whole stacks: first, so that the rest runs beside them.
-"""
+"""Tests that mostly wait for whole stacks. They start first, so that other tests run meanwhile."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

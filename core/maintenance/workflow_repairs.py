@@ -28,19 +28,16 @@ from core.ordering.workflow_starts import signal_cancel, start_delivery, start_e
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
 from core.store.database import DATABASE_DOWN, Database
-from core.store.executions.executions import (
-    RunningExecution,
-    find_ended,
-    list_running,
-    mark_cancel_requested,
-)
+from core.store.executions.executions import find_ended, mark_cancel_requested
 from core.store.executions.unfinished import (
     FRONT,
     Place,
+    RunningExecution,
     StoredOrder,
     get_order,
     is_open,
     list_queued,
+    list_running,
 )
 from core.store.jobs.callbacks import notify_open_jobs
 from core.store.recovery.restore_marker import pause_behind

@@ -1,7 +1,7 @@
 """The prose rules that a program can check: word list, test names, line length of the docs.
 
 `python -m tests.unit.test_language PATH…` prints `file:line: phrase → suggestion` for any path.
-When a folder has no findings, its owner adds it to CLEAN and the test keeps it so.
+Every path in CLEAN must have no findings.
 """
 
 import ast
@@ -20,47 +20,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 CLEAN = (
+    ".env.example",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "SECURITY.md",
     "activities/",
     "api/",
     "cli/",
-    "core/domain/",
-    "core/jobs/",
-    "core/maintenance/",
-    "core/ordering/",
-    "core/platform/",
-    "core/providers/",
-    "core/store/",
-    "core/webhooks/",
+    "core/",
     "deploy/",
+    "docs/",
     "sandbox/",
-    "tests/activities/",
-    "tests/bench/",
-    "tests/end_to_end/",
-    "tests/api/",
-    "tests/chaos/",
-    "tests/cli/",
-    "tests/deploy/",
-    "tests/support/",
-    "tests/maintenance/",
-    "tests/network/",
-    "tests/providers/",
-    "tests/sandbox/",
-    "tests/store/accounts/",
-    "tests/store/executions/",
-    "tests/store/files/",
-    "tests/store/jobs/",
-    "tests/store/money/",
-    "tests/store/providers/",
-    "tests/store/recovery/",
-    "tests/store/secrets/",
-    "tests/store/test_database.py",
-    "tests/store/test_login.py",
-    "tests/store/test_migrate.py",
-    "tests/store/test_row_security.py",
-    "tests/store/test_sql.py",
-    "tests/store/webhooks/",
-    "tests/unit/",
-    "tests/workflows/",
+    "tests/",
     "worker.py",
     "workflows/",
 )

@@ -179,10 +179,10 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
 def _lookup(host: str) -> list[str]:
     """Return the addresses of a host; none for a name that DNS cannot express (`two..dots`)."""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except UnicodeError:
         return []
-    return [str(info[4][0]) for info in found]
+    return [str(info[4][0]) for info in infos]
 
 
 def _refused(host: str, reason: str) -> AddressRefusedError:

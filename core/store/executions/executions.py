@@ -354,43 +354,6 @@ async def get_progress(conn: Connection, execution_id: ExecutionId) -> int:
     return progress_percent(steps, rows[0]["now"]) if rows else 0
 
 
-LIST_RUNNING = """
-SELECT execution_id, user_id, generation, plan ->> 'type' AS type, cancel_reason, deadline_at < now() AS late
-FROM executions
-WHERE status = 'running' AND started_at < now() - make_interval(secs => $1) AND execution_id > $2
-ORDER BY execution_id LIMIT $3
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningExecution:
-    ref: ExecutionRef
-    cancel_reason: str | None
-    late: bool
-
-
-async def list_running(
-    conn: Connection, *, older_than_seconds: float, after: str, limit: int
-) -> list[RunningExecution]:
-    """List running executions in id order, one page at a time, for the reconciler.
-
-    cancel_reason: of a requested cancel. late: past the deadline.
-    """
-    rows = await conn.fetch(LIST_RUNNING, older_than_seconds, after, limit)
-    return [
-        RunningExecution(
-            ref=ExecutionRef(
-                user_id=row["user_id"],
-                execution_id=row["execution_id"],
-                generation=row["generation"],
-            ),
-            cancel_reason=row["cancel_reason"],
-            late=row["late"],
-        )
-        for row in rows
-    ]
-
-
 def failure_to_json(failure: Failure | None) -> dict[str, Any] | None:
     return {"code": failure.code, "message": failure.message} if failure is not None else None
 

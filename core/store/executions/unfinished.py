@@ -272,3 +272,39 @@ async def count_unknown(conn: Connection) -> dict[str, int]:
 async def count_open_bills(conn: Connection) -> dict[str, int]:
     """Count the held charges of orphans and ended executions, by provider."""
     return {row["provider"]: row["number"] for row in await conn.fetch(COUNT_OPEN_BILLS)}
+
+
+LIST_RUNNING = """
+SELECT execution_id, user_id, generation, plan ->> 'type' AS type, cancel_reason, deadline_at < now() AS late
+FROM executions
+WHERE status = 'running' AND started_at < now() - make_interval(secs => $1) AND execution_id > $2
+ORDER BY execution_id LIMIT $3
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningExecution:
+    """A running execution. late: past its deadline."""
+
+    ref: ExecutionRef
+    cancel_reason: str | None
+    late: bool
+
+
+async def list_running(
+    conn: Connection, *, older_than_seconds: float, after: str, limit: int
+) -> list[RunningExecution]:
+    """List running executions in id order, one page at a time, for the reconciler."""
+    rows = await conn.fetch(LIST_RUNNING, older_than_seconds, after, limit)
+    return [
+        RunningExecution(
+            ref=ExecutionRef(
+                user_id=row["user_id"],
+                execution_id=row["execution_id"],
+                generation=row["generation"],
+            ),
+            cancel_reason=row["cancel_reason"],
+            late=row["late"],
+        )
+        for row in rows
+    ]
