@@ -85,7 +85,7 @@ async def test_baseline_pays_again_when_its_worker_dies_before_the_answer(stage:
         stage.client, tokens, webhook=stage.receiver.url, call_limit_seconds=SOON_SECONDS
     )
     async with asyncio.timeout(15):
-        while (await stage.fault_of(fault_id))["held_total"] < 3:  # noqa: ASYNC110 - polls the sandbox
+        while (await stage.fault_of(fault_id))["parked_total"] < 3:  # noqa: ASYNC110 - polls the sandbox
             await asyncio.sleep(0.05)
     await stage.worker.kill()
     stage.worker.part.clean()
