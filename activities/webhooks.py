@@ -3,7 +3,6 @@
 Each attempt is recorded before it begins and after it ends, with the health of its endpoint.
 """
 
-import hashlib
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -34,16 +33,12 @@ from core.platform.observability.metrics import (
     WEBHOOKS_PUT_BACK,
 )
 from core.platform.temporal.heartbeats import heartbeats
-from core.platform.temporal.policies import (
-    JITTER,
-    MAX_RETRY_AFTER_SECONDS,
-    RETRY_DELAYS_SECONDS,
-)
 from core.store.database import Connection, Database, after_commit
 from core.store.webhooks import events as webhooks
 from core.store.webhooks.endpoint_health import Disabled, disable, note_failure, note_success
 from core.store.webhooks.signing_secrets import SigningSecrets, find_signing_secrets
 from core.webhooks.concurrency import AttemptSlots, slot_retry_seconds
+from core.webhooks.retry_schedule import retry_delay_seconds
 from core.webhooks.sender import Answer, AttemptError, WebhookHttpSettings, post_webhook
 
 log = get_logger(__name__)
@@ -53,21 +48,6 @@ NO_SLOT: Final = "WebhookPutBack"
 """Error types in Temporal. The second is a wire name."""
 OWN_ERRORS: Final = frozenset({AttemptError.SECRET_UNUSABLE})
 """Errors of this service, which do not count against the endpoint."""
-
-
-def retry_delay_seconds(
-    order: DeliveryOrder, number: int, retry_after_seconds: float | None
-) -> float | None:
-    """Return the pause after the attempt of this number; None if the schedule is over.
-
-    The result is deterministic, jitter included.
-    """
-    if number > len(RETRY_DELAYS_SECONDS):
-        return None
-    digest = hashlib.sha256(f"{order.event_id}/{order.delivery}/{number}".encode()).digest()
-    spread = int.from_bytes(digest[:8], "big") / 2**64  # 0 to 1
-    delay = RETRY_DELAYS_SECONDS[number - 1] * (1 + JITTER * spread)
-    return max(delay, min(retry_after_seconds or 0.0, MAX_RETRY_AFTER_SECONDS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,11 +15,10 @@ from standardwebhooks.webhooks import Webhook
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
-from activities.webhooks import WebhookActivities, retry_delay_seconds
+from activities.webhooks import WebhookActivities
 from core.domain.ids import EventId, UserId, new_event_id
 from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder, WebhookState
 from core.platform.crypto.sealing import Sealer
-from core.platform.temporal.policies import RETRY_DELAYS_SECONDS
 from core.store.database import Database
 from core.store.webhooks.events import (
     AttemptRecord,
@@ -29,6 +28,7 @@ from core.store.webhooks.events import (
     list_attempts,
     next_delivery,
 )
+from core.webhooks.retry_schedule import RETRY_DELAYS_SECONDS, retry_delay_seconds
 from core.webhooks.sender import AttemptError, WebhookHttpSettings
 from deploy.local.ports import free_ports
 from tests.support.outbound import LOCAL_HTTP

@@ -15,10 +15,11 @@ from temporalio.worker import Replayer, Worker
 
 from activities.webhooks import WebhookActivities
 from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder, WebhookState
-from core.platform.temporal.policies import RETRY_DELAYS_SECONDS, WEBHOOKS_QUEUE
+from core.platform.temporal.policies import WEBHOOKS_QUEUE
 from core.store.database import Database
 from core.store.webhooks.events import AttemptRecord, get_webhook, list_attempts
 from core.webhooks.concurrency import AttemptSlots
+from core.webhooks.retry_schedule import RETRY_DELAYS_SECONDS
 from deploy.local.servers.programs import program
 from tests.support.outbound import LOCAL_HTTP
 from tests.support.receiver import Receiver, drop, hang, reply

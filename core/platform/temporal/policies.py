@@ -158,29 +158,6 @@ LOST_ATTEMPT: Final = RetryPolicy(
 attempt sets its own delay. There is no attempt limit here: the schedule counts recorded attempts.
 """
 
-_MINUTE, _HOUR = 60, 3600
-RETRY_DELAYS_SECONDS: Final = (
-    5,
-    5 * _MINUTE,
-    30 * _MINUTE,
-    2 * _HOUR,
-    5 * _HOUR,
-    10 * _HOUR,
-    14 * _HOUR,
-    20 * _HOUR,
-    24 * _HOUR,
-)
-"""The retry schedule after the immediate first attempt: ten attempts in just over three days, as
-Standard Webhooks advises. Short network errors, deployments and a lost weekend are each followed
-by an attempt.
-"""
-JITTER: Final = 0.15
-"""The share of a delay that is added at random, so that attempts that failed together spread out.
-It never shortens a delay: the schedule always spans at least 75 hours.
-"""
-MAX_RETRY_AFTER_SECONDS: Final = 24 * _HOUR
-"""The limit of a receiver's Retry-After: the longest delay of the schedule itself."""
-
 ATTEMPTS_PER_ENDPOINT: Final = 10
 """Concurrent attempts in a process. A receiver that hangs occupies each for 15 s."""
 ATTEMPTS_PER_FAILING_ENDPOINT: Final = 2
