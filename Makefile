@@ -29,8 +29,9 @@ user: .venv/.ready  ## create a user with an API key in the running stack: make 
 check: .venv/.ready lint types imports  ## run format, lint, type and import checks and the unit tests: under a minute
 	@$(BIN)/pytest tests/unit tests/chaos/test_planted.py --numprocesses 2
 
+# Three processes on two cores: the tests of whole stacks mostly wait.
 test: .venv/.ready lint types imports  ## run what a release needs: the checks, and all tests except the long ones
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 test-long: .venv/.ready  ## run the tests that take minutes: repeated outages, a full disk, slow clients
 	@$(BIN)/pytest -m long --timeout 900
