@@ -1,5 +1,8 @@
 """Settings of the providers: keys, addresses, deadlines, horizons, and request limits."""
 
+import base64
+import binascii
+import re
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -8,6 +11,7 @@ from core.platform.settings.base import Horizon, InFlight, PerSecond, Settings, 
 
 # Replicate lists a prediction's input for one hour, so a look-up must end earlier.
 REPLICATE_INPUT_LIFE_SECONDS = 3600
+_HEADER_TEXT = re.compile(r"[!-~]+")
 
 
 class ProviderSettings(Settings):
@@ -100,6 +104,26 @@ class ProviderSettings(Settings):
         default=10,
         description="Replicate create calls and cancels per second over all workers; 0: no limit",
     )
+
+    @field_validator("fal_key", "replicate_api_token")
+    @classmethod
+    def _header_text(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _HEADER_TEXT.fullmatch(value.get_secret_value()):
+            raise ValueError("has characters that a header cannot carry, for example a space")
+        return value
+
+    @field_validator("replicate_webhook_secret")
+    @classmethod
+    def _signing_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            prefix, _, encoded = value.get_secret_value().partition("_")
+            try:
+                base64.b64decode(encoded, validate=True)
+            except binascii.Error:
+                prefix = ""
+            if prefix != "whsec":
+                raise ValueError("must be whsec_ followed by base64")
+        return value
 
     @field_validator("replicate_api_token")
     @classmethod
