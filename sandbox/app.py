@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from email.utils import formatdate
 
 from starlette.applications import Starlette
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.callbacks.sender import Callbacks
@@ -62,7 +63,27 @@ class TransportInScope:
                 pass
 
 
-def build(options: Options) -> ASGIApp:
+class ControlOnItsOwnPort:
+    """Serve the control routes on the control port, and all other routes elsewhere.
+
+    A program that may call the providers, for example with a webhook, must not reach the control
+    routes.
+    """
+
+    def __init__(self, app: ASGIApp, control_port: int) -> None:
+        self._app = app
+        self._control_port = control_port
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            is_control = scope["path"].startswith("/__control")
+            if is_control != (scope["server"][1] == self._control_port):
+                await Response(status_code=404)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def build(options: Options, *, control_port: int) -> ASGIApp:
     options.data_dir.mkdir(parents=True, exist_ok=True)
     key = load_or_create_key(options.data_dir / "fal-signing-key")
     settings = ActiveSettings(options.settings)
@@ -111,4 +132,6 @@ def build(options: Options) -> ASGIApp:
         *Uploads(context, replicate).routes(),
         *Downloads(jobs, faults, exchange).routes(),
     ]
-    return TransportInScope(Starlette(routes=routes, lifespan=lifespan), settings)
+    return TransportInScope(
+        ControlOnItsOwnPort(Starlette(routes=routes, lifespan=lifespan), control_port), settings
+    )

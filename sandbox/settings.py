@@ -55,6 +55,8 @@ class Options:
 
     host: str
     port: int
+    control_host: str
+    control_port: int
     data_dir: Path
     public_url: str | None
     fal_key: str | None
@@ -105,6 +107,9 @@ def _is_number(value: Any) -> bool:
 OPTIONS: tuple[tuple[str, Callable[[str], Any], str | None, str], ...] = (
     ("--host", str, "127.0.0.1", "SANDBOX_HOST (127.0.0.1)"),
     ("--port", int, "8090", "SANDBOX_PORT (8090)"),
+    ("--control-host", str, "127.0.0.1", "SANDBOX_CONTROL_HOST (127.0.0.1)"),
+    ("--control-port", int, None,
+     "port of the control routes, which need no key; SANDBOX_CONTROL_PORT (one above --port)"),
     ("--data-dir", Path, "var/sandbox",
      "jobs, files and the bill; SANDBOX_DATA_DIR (var/sandbox)"),
     ("--public-url", str, None,
@@ -146,6 +151,10 @@ def options_from(arguments: Sequence[str]) -> Options:
     """Return the options from the command line, else the environment. Exit on invalid options."""
     parser = _parser()
     parsed = parser.parse_args(arguments)
+    if parsed.control_port is None:
+        parsed.control_port = parsed.port + 1 if parsed.port else 0
+    if parsed.port and parsed.control_port == parsed.port:
+        parser.error("--control-port and --port must differ: the control routes need no key")
     if (parsed.tls_cert is None) != (parsed.tls_key is None):
         parser.error("--tls-cert and --tls-key go together")
     for name in ("image_seconds", "video_seconds", "submit_seconds"):
@@ -163,6 +172,8 @@ def options_from(arguments: Sequence[str]) -> Options:
     return Options(
         host=parsed.host,
         port=parsed.port,
+        control_host=parsed.control_host,
+        control_port=parsed.control_port,
         data_dir=parsed.data_dir,
         public_url=parsed.public_url.rstrip("/") if parsed.public_url else None,
         fal_key=parsed.fal_key or None,

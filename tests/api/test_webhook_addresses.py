@@ -55,7 +55,7 @@ async def test_webhook_address_that_an_operator_allows_is_accepted(
     fresh_database: FreshDatabase, temporal_address: str
 ) -> None:
     settings = api_settings(fresh_database, temporal_address).model_copy(
-        update={"allowed_private_hosts": ("127.0.0.1:5000", "receiver")}
+        update={"allowed_private_hosts": ("127.0.0.1:5000", "receiver:9999")}
     )
     async with running_api(settings) as api:
         user = await api.new_user()

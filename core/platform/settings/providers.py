@@ -1,5 +1,8 @@
 """Settings of the providers: keys, addresses, deadlines, horizons, and request limits."""
 
+import base64
+import binascii
+import re
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -17,6 +20,7 @@ is retransmitted, may have a shorter horizon.
 """
 LOOKUP_CONFIRM_SECONDS = 60
 """Between the two looks at a list that prove a send absent; shorter on this machine only."""
+_HEADER_TEXT = re.compile(r"[!-~]+")
 
 
 class ProviderSettings(Settings):
@@ -116,6 +120,26 @@ class ProviderSettings(Settings):
         description="time between the two looks at a provider's list that prove a send absent",
         validate_default=True,
     )
+
+    @field_validator("fal_key", "replicate_api_token")
+    @classmethod
+    def _header_text(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _HEADER_TEXT.fullmatch(value.get_secret_value()):
+            raise ValueError("has characters that a header cannot carry, for example a space")
+        return value
+
+    @field_validator("replicate_webhook_secret")
+    @classmethod
+    def _signing_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            prefix, _, encoded = value.get_secret_value().partition("_")
+            try:
+                base64.b64decode(encoded, validate=True)
+            except binascii.Error:
+                prefix = ""
+            if prefix != "whsec":
+                raise ValueError("must be whsec_ followed by base64")
+        return value
 
     @field_validator("replicate_api_token")
     @classmethod
