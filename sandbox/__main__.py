@@ -40,6 +40,7 @@ def main() -> int:
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, proxy_headers=False, lifespan="on", timeout_graceful_shutdown=1,
         ssl_certfile=options.tls_cert, ssl_keyfile=options.tls_key, ws="none",
+        date_header=False,  # the application adds it
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listener, control])
     return 0

@@ -32,6 +32,8 @@ class Settings:
     history_hides_running: bool = True  # fal's history: unfinished requests are not shown
     list_hides_running: bool = False  # the same for Replicate's list (the vendor's shows them)
     history_hidden: bool = False  # lists and history return empty pages
+    # The provider's clock, in Date headers and in lists, is this much behind the machine's.
+    clock_behind_seconds: float = 0.0
     # For both vendors; None: 7 days for fal, 1 hour for Replicate.
     result_life_seconds: float | None = None
     # None: Replicate removes input, output and logs after 1 hour, fal its payloads after 30 days.

@@ -61,6 +61,7 @@ SHORT_HORIZONS: Final[Mapping[str, str]] = {
     "FAL_IMAGE_HORIZON_SECONDS": "6",
     "FAL_HORIZON_SECONDS": "6",
     "REPLICATE_HORIZON_SECONDS": "6",
+    "LOOKUP_CONFIRM_SECONDS": "1",
 }
 """The sandbox's lists have no lag, so a few seconds without a match are conclusive here."""
 SANDBOX_SETTINGS: Final[Mapping[str, object]] = {

@@ -7,9 +7,18 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from core.platform.crypto.webhook_signatures import SECRET_PREFIX, standard_webhooks_key
 from core.platform.settings.base import Horizon, InFlight, PerSecond, Settings, Url
+from core.platform.urls import reach
 
 # Replicate lists a prediction's input for one hour, so a look-up must end earlier.
 REPLICATE_INPUT_LIFE_SECONDS = 3600
+SHORTEST_HORIZON_SECONDS = 21
+"""More than the limit of a send (5 s) and the kernel's retransmission of its bytes (15 s) together.
+
+Until then the provider may still receive a request. Only a provider on this machine, where nothing
+is retransmitted, may have a shorter horizon.
+"""
+LOOKUP_CONFIRM_SECONDS = 60
+"""Between the two looks at a list that prove a send absent; shorter on this machine only."""
 _HEADER_TEXT = re.compile(r"[!-~]+")
 
 
@@ -104,6 +113,13 @@ class ProviderSettings(Settings):
         description="Replicate create calls and cancels per second over all workers; 0: no limit",
     )
 
+    # Declared last, so that its validator can see every address.
+    lookup_confirm_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = Field(
+        default=LOOKUP_CONFIRM_SECONDS,
+        description="time between the two looks at a provider's list that prove a send absent",
+        validate_default=True,
+    )
+
     @field_validator("fal_key", "replicate_api_token")
     @classmethod
     def _header_text(cls, value: SecretStr | None) -> SecretStr | None:
@@ -130,6 +146,28 @@ class ProviderSettings(Settings):
             )
         return value
 
+    @field_validator(
+        "fal_horizon_seconds", "fal_image_horizon_seconds", "replicate_horizon_seconds"
+    )
+    @classmethod
+    def _past_delivery(cls, value: int, info: ValidationInfo) -> int:
+        vendor = str(info.field_name).partition("_")[0]
+        if value < SHORTEST_HORIZON_SECONDS and not _all_local(info, vendor):
+            raise ValueError(
+                f"must be at least {SHORTEST_HORIZON_SECONDS} unless the provider is on this "
+                "machine, because a request may still arrive until then"
+            )
+        return value
+
+    @field_validator("lookup_confirm_seconds")
+    @classmethod
+    def _apart(cls, value: float, info: ValidationInfo) -> float:
+        if value < LOOKUP_CONFIRM_SECONDS and not _all_local(info, ""):
+            raise ValueError(
+                f"must be at least {LOOKUP_CONFIRM_SECONDS} unless every provider is on this machine"
+            )
+        return value
+
     @field_validator("fal_horizon_seconds", "fal_image_horizon_seconds")
     @classmethod
     def _past_the_start(cls, value: int, info: ValidationInfo) -> int:
@@ -138,3 +176,15 @@ class ProviderSettings(Settings):
         if value <= start_deadline:
             raise ValueError(f"must be longer than {name.upper()} ({start_deadline})")
         return value
+
+
+_ADDRESSES = ("fal_queue_url", "fal_api_url", "replicate_base_url")
+
+
+def _all_local(info: ValidationInfo, vendor: str) -> bool:
+    """Return whether the addresses of a vendor, or of all for "", are on this machine."""
+    return all(
+        reach(info.data.get(name, "")) == "loopback"
+        for name in _ADDRESSES
+        if name.startswith(vendor)
+    )
