@@ -7,7 +7,6 @@ import sys
 from contextlib import AsyncExitStack
 from typing import Final
 
-import asyncpg
 import uvloop
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -20,10 +19,16 @@ from core.platform.observability.logging import configure_logging, get_logger
 from core.platform.observability.metrics import MetricsPortError, start_metrics_server
 from core.platform.settings.load import describe_settings, load, secret_values
 from core.platform.settings.processes import WorkerProcess
-from core.platform.temporal.client import TemporalConnectError, connect_with_retries
+from core.platform.temporal.client import (
+    SearchAttributeTypeError,
+    TemporalConnectError,
+    TemporalSettingsError,
+    connect_with_retries,
+)
 from core.platform.temporal.payload_encryption import payload_converter
 from core.platform.temporal.policies import task_queues
 from core.store.database import DATABASE_DOWN, Database
+from core.store.login import LoginRefusedError, UnsafeLoginError
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 from workflows.execution import ExecutionWorkflow
 
@@ -135,8 +140,11 @@ def main() -> int:
         return 2
     try:
         return uvloop.run(serve(settings))
-    except asyncpg.InvalidAuthorizationSpecificationError as error:
+    except (UnsafeLoginError, LoginRefusedError) as error:
         sys.stderr.write(f"DATABASE_URL: {error}\n")
+        return 2
+    except (TemporalSettingsError, SearchAttributeTypeError) as error:
+        sys.stderr.write(f"{error}\n")
         return 2
     except (TemporalConnectError, RPCError, *DATABASE_DOWN) as error:
         sys.stderr.write(f"{' '.join(str(error).split()) or type(error).__name__}\n")

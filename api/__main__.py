@@ -18,7 +18,7 @@ from core.platform.observability.metrics import MetricsPortError, start_metrics_
 from core.platform.settings.load import describe_settings, load, secret_values
 from core.platform.settings.processes import ApiProcess
 from core.platform.temporal.client import TemporalConnectError
-from core.store.login import UnsafeLoginError
+from core.store.login import LoginRefusedError, UnsafeLoginError
 
 log = get_logger(__name__)
 
@@ -38,7 +38,7 @@ def main() -> int:
         metrics = start_metrics_server(settings.metrics_host, settings.metrics_port)
     except (PortError, MetricsPortError) as error:
         sys.stderr.write(f"{error}\n")
-        return 1
+        return 2
     with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_serve(settings, listener))
     if metrics is not None:
@@ -66,10 +66,10 @@ async def _serve(settings: ApiProcess, listener: socket.socket) -> int:
             services = await stack.enter_async_context(open_services(settings))
         except (TemporalConnectError, ValueError) as error:  # a setting is invalid where it is used
             sys.stderr.write(f"{error}\n")
-            return 1
+            return 2
         try:
             await services.database.refuse_unsafe_login()
-        except UnsafeLoginError as error:
+        except (UnsafeLoginError, LoginRefusedError) as error:
             sys.stderr.write(f"DATABASE_URL: {error}\n")
             return 2
         # uvicorn handles both signals while it serves and raises them again at its end, when they

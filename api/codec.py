@@ -136,7 +136,7 @@ def main() -> int:
     except OSError as error:
         place = f"{settings.codec_host}:{settings.codec_port}"
         sys.stderr.write(f"CODEC_HOST, CODEC_PORT: cannot listen on {place}: {error.strerror}\n")
-        return 1
+        return 2
     log.info("server.listening", address=f"http://{settings.codec_host}:{settings.codec_port}")
     with listener, suppress(KeyboardInterrupt):
         asyncio.run(serve(AccessLog(app), listener, MAX_CONNECTIONS))

@@ -14,6 +14,7 @@ from core.platform.observability.logging import configure_logging
 from core.platform.settings.load import load, secret_values
 from core.platform.settings.processes import AdminProcess
 from core.store.database import DATABASE_DOWN, Connection, Database
+from core.store.login import lasting_refusal
 from core.store.operator import RefusedError
 
 
@@ -99,6 +100,8 @@ def explain(error: Exception) -> tuple[ExitCode, str]:
         return ExitCode.MUST_RECOVER, str(error)
     if isinstance(error, asyncpg.UndefinedTableError):
         return ExitCode.FAILED, "the database has no tables yet: run python -m core.store.migrate"
+    if (reason := lasting_refusal(error)) is not None:
+        return ExitCode.REFUSED, f"DATABASE_URL: {reason}"
     if isinstance(error, (*DATABASE_DOWN, asyncpg.PostgresError)):
         return ExitCode.FAILED, f"the database cannot be used: {error or type(error).__name__}"
     raise error

@@ -1,11 +1,14 @@
 """Composition of the sandbox as one ASGI application."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.callbacks.sender import Callbacks
 from sandbox.callbacks.signatures import load_or_create_key
@@ -28,10 +31,14 @@ from sandbox.settings import Json, Options
 
 
 class TransportInScope:
-    """Put the connection in the request's scope for the faults that cut it; ASGI hides it."""
+    """Put the connection in the request's scope for the faults that cut it; ASGI hides it.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Also add the Date header, by the provider's clock.
+    """
+
+    def __init__(self, app: ASGIApp, settings: ActiveSettings) -> None:
         self._app = app
+        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -39,8 +46,16 @@ class TransportInScope:
             return
         transport: asyncio.Transport = getattr(send, "__self__").transport  # noqa: B009 # the server's request cycle
         scope[TRANSPORT] = transport
+
+        async def send_dated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                at = time.time() - self._settings.current.clock_behind_seconds
+                date = (b"date", formatdate(at, usegmt=True).encode())
+                message["headers"] = [*message.get("headers", ()), date]
+            await send(message)
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send_dated)
         except asyncio.CancelledError:
             # The process ends while a call hangs: close without a response instead of sending 500.
             transport.abort()
@@ -48,7 +63,27 @@ class TransportInScope:
                 pass
 
 
-def build(options: Options) -> ASGIApp:
+class ControlOnItsOwnPort:
+    """Serve the control routes on the control port, and all other routes elsewhere.
+
+    A program that may call the providers, for example with a webhook, must not reach the control
+    routes.
+    """
+
+    def __init__(self, app: ASGIApp, control_port: int) -> None:
+        self._app = app
+        self._control_port = control_port
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            is_control = scope["path"].startswith("/__control")
+            if is_control != (scope["server"][1] == self._control_port):
+                await Response(status_code=404)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def build(options: Options, *, control_port: int) -> ASGIApp:
     options.data_dir.mkdir(parents=True, exist_ok=True)
     key = load_or_create_key(options.data_dir / "fal-signing-key")
     settings = ActiveSettings(options.settings)
@@ -97,4 +132,6 @@ def build(options: Options) -> ASGIApp:
         *Uploads(context, replicate).routes(),
         *Downloads(jobs, faults, exchange).routes(),
     ]
-    return TransportInScope(Starlette(routes=routes, lifespan=lifespan))
+    return TransportInScope(
+        ControlOnItsOwnPort(Starlette(routes=routes, lifespan=lifespan), control_port), settings
+    )

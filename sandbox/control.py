@@ -1,6 +1,6 @@
 """The control routes: faults, settings, the bill and records of past calls.
 
-They need no key: serve them on a loopback address only.
+They need no key, so they have a port of their own: serve it on a loopback address only.
 """
 
 import json

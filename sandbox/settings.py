@@ -32,6 +32,8 @@ class Settings:
     history_hides_running: bool = True  # fal's history: unfinished requests are not shown
     list_hides_running: bool = False  # the same for Replicate's list (the vendor's shows them)
     history_hidden: bool = False  # lists and history return empty pages
+    # The provider's clock, in Date headers and in lists, is this much behind the machine's.
+    clock_behind_seconds: float = 0.0
     # For both vendors; None: 7 days for fal, 1 hour for Replicate.
     result_life_seconds: float | None = None
     # None: Replicate removes input, output and logs after 1 hour, fal its payloads after 30 days.
@@ -53,6 +55,8 @@ class Options:
 
     host: str
     port: int
+    control_host: str
+    control_port: int
     data_dir: Path
     public_url: str | None
     fal_key: str | None
@@ -103,6 +107,9 @@ def _is_number(value: Any) -> bool:
 OPTIONS: tuple[tuple[str, Callable[[str], Any], str | None, str], ...] = (
     ("--host", str, "127.0.0.1", "SANDBOX_HOST (127.0.0.1)"),
     ("--port", int, "8090", "SANDBOX_PORT (8090)"),
+    ("--control-host", str, "127.0.0.1", "SANDBOX_CONTROL_HOST (127.0.0.1)"),
+    ("--control-port", int, None,
+     "port of the control routes, which need no key; SANDBOX_CONTROL_PORT (one above --port)"),
     ("--data-dir", Path, "var/sandbox",
      "jobs, files and the bill; SANDBOX_DATA_DIR (var/sandbox)"),
     ("--public-url", str, None,
@@ -144,6 +151,10 @@ def options_from(arguments: Sequence[str]) -> Options:
     """Return the options from the command line, else the environment. Exit on invalid options."""
     parser = _parser()
     parsed = parser.parse_args(arguments)
+    if parsed.control_port is None:
+        parsed.control_port = parsed.port + 1 if parsed.port else 0
+    if parsed.port and parsed.control_port == parsed.port:
+        parser.error("--control-port and --port must differ: the control routes need no key")
     if (parsed.tls_cert is None) != (parsed.tls_key is None):
         parser.error("--tls-cert and --tls-key go together")
     for name in ("image_seconds", "video_seconds", "submit_seconds"):
@@ -161,6 +172,8 @@ def options_from(arguments: Sequence[str]) -> Options:
     return Options(
         host=parsed.host,
         port=parsed.port,
+        control_host=parsed.control_host,
+        control_port=parsed.control_port,
         data_dir=parsed.data_dir,
         public_url=parsed.public_url.rstrip("/") if parsed.public_url else None,
         fal_key=parsed.fal_key or None,

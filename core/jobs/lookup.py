@@ -8,14 +8,15 @@ from core.domain.ids import ProviderKeyId
 from core.domain.messages.jobs import FindJobResult, FindOutcome, JobRef
 from core.domain.states import JobState
 from core.jobs import poll_schedule
+from core.jobs.absence import AbsenceProof
 from core.jobs.key_ring import KeyRing, known_model
 from core.jobs.wakeups import Wakeups
+from core.platform.clock import ClockOffset
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
-from core.platform.temporal.heartbeats import sleep_with_heartbeats
+from core.platform.temporal.heartbeats import heartbeats, sleep_with_heartbeats
 from core.providers.port import (
     CreateRequest,
-    FindAnswer,
     Lookup,
     Provider,
     ProviderUnavailableError,
@@ -31,6 +32,7 @@ from core.store.jobs.sends import (
     mark_submitted,
     mark_unknown,
     mark_waiting,
+    read_clock,
 )
 
 log = get_logger(__name__)
@@ -53,6 +55,7 @@ class JobLookup:
         """
         with self.wakeups.of(ref.job_id) as wake:
             looks = 0
+            proof = AbsenceProof(apart_seconds=self.providers.looks_apart_seconds)
             while True:
                 async with self.database.as_user(ref.user_id) as conn:
                     job = await get_job(conn, ref.job_id)
@@ -60,13 +63,18 @@ class JobLookup:
                         return _decided_elsewhere(job)
                     await mark_unknown(conn, ref.job_id, job.send_number)
                     send = await get_send(conn, ref.job_id, job.send_number)
+                    clock = await read_clock(conn)
                 provider = await self.keys.of_job(self.providers, job)
-                result, retry_after_seconds = await self._try_read_list(provider, ref, job, send)
+                look = _Look(ref=ref, job=job, send=send, clock=clock, proof=proof)
+                async with heartbeats():
+                    result, retry_after_seconds = await self._try_read_list(provider, look)
                 if result is not None:
                     return result
                 horizon = self._horizon_seconds(job) if provider is not None else 0.0
                 if poll_schedule.find_is_over(
-                    job, send_age_seconds=send.age_seconds, horizon_seconds=horizon
+                    job,
+                    send_age_seconds=send.age_seconds,
+                    horizon_seconds=horizon + self.providers.looks_apart_seconds,
                 ):
                     return await self._give_up(ref)
                 looks += 1
@@ -76,34 +84,29 @@ class JobLookup:
                 )
 
     async def _try_read_list(
-        self, provider: Provider | None, ref: JobRef, job: JobRecord, send: SendRecord
+        self, provider: Provider | None, look: "_Look"
     ) -> tuple[FindJobResult | None, float]:
         """Look once; also return the provider's Retry-After, 0 without one."""
         if provider is None:
             return None, 0.0
         try:
-            return await self._read_list(provider, ref, job, send), 0.0
+            return await self._read_list(provider, look), 0.0
         except ProviderUnavailableError as error:
-            metrics.PROVIDER_CALLS.labels(job.provider, "list", "unavailable").inc()
-            log.info("send.lookup_failed", job_id=ref.job_id, reason=str(error))
+            metrics.PROVIDER_CALLS.labels(look.job.provider, "list", "unavailable").inc()
+            log.info("send.lookup_failed", job_id=look.ref.job_id, reason=str(error))
             return None, error.retry_after_seconds
 
-    async def _read_list(
-        self, provider: Provider, ref: JobRef, job: JobRecord, send: SendRecord
-    ) -> FindJobResult | None:
+    async def _read_list(self, provider: Provider, look: "_Look") -> FindJobResult | None:
         """Read the provider's list once. Return None while the outcome stays unknown.
 
         Raises ProviderUnavailableError.
         """
-        answer = await provider.find(
-            Lookup(request=CreateRequest(**send.request), sent_at=send.sent_at)
-        )
+        ref, job, send = look.ref, look.job, look.send
+        answer = await provider.find(lookup_of(send, look.clock))
         metrics.PROVIDER_CALLS.labels(job.provider, "list", "answered").inc()
         # As system: a match may belong to another user, which the provider cannot distinguish.
         async with self.database.as_system() as conn:
-            owned = await list_owned(
-                conn, job.provider, [match.provider_job_id for match in answer.matches]
-            )
+            owned = await list_owned(conn, job.provider, answer.job_ids)
             ambiguous = await has_identical_open_send(conn, ref.job_id, job.send_number)
         async with self.database.as_user(ref.user_id) as conn:
             free = [match for match in answer.matches if match.provider_job_id not in owned]
@@ -123,14 +126,15 @@ class JobLookup:
                     provider_job_id=provider_job_id,
                     provider_key_id=job.provider_key_id,
                 )
-            if not free and self._proves_absence(job, send, answer):
+            if not free and look.proof.add(
+                answer,
+                owned,
+                look.clock,
+                sent_until=send.sent_until,
+                horizon_seconds=self._horizon_seconds(job),
+            ):
                 return await _record_absent(conn, ref, send.number, job.provider_key_id)
         return None
-
-    def _proves_absence(self, job: JobRecord, send: SendRecord, answer: FindAnswer) -> bool:
-        """Return whether a list without the send proves that it was never accepted."""
-        horizon_seconds = self._horizon_seconds(job)
-        return answer.authoritative and 0 < horizon_seconds < send.age_seconds
 
     def _horizon_seconds(self, job: JobRecord) -> float:
         """Return the provider's horizon; 0 for a removed model, whose absence cannot be proven."""
@@ -153,6 +157,27 @@ class JobLookup:
             send_number=job.send_number,
             provider_key_id=job.provider_key_id,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """One look for a send. clock: the database's. proof: shared by the looks of a search."""
+
+    ref: JobRef
+    job: JobRecord
+    send: SendRecord
+    clock: ClockOffset
+    proof: AbsenceProof
+
+
+def lookup_of(send: SendRecord, clock: ClockOffset) -> Lookup:
+    """Return the look-up of a send. clock: the database's, read just before."""
+    return Lookup(
+        request=CreateRequest(**send.request),
+        sent_from=send.sent_from,
+        sent_until=send.sent_until,
+        clock=clock,
+    )
 
 
 async def _record_absent(

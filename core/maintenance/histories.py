@@ -5,7 +5,7 @@ its activities returned since.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -57,7 +57,10 @@ class JobFate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedJob:
-    """A job as Temporal recorded it. at: when its last send was scheduled.
+    """A job as Temporal recorded it.
+
+    at, until: the earliest and the latest possible time of its last send, from the scheduling of
+    its activity until the result (until=None: no result is recorded).
 
     provider_key_id: the user's own key of that send. key_known: the activity's result named the
     key; otherwise it is the key that the user had when the workflow was started.
@@ -66,6 +69,7 @@ class RecordedJob:
     fate: JobFate
     send_number: int
     at: datetime
+    until: datetime | None = None
     provider_job_id: ProviderJobId | None = None
     failure: Failure | None = None
     provider_key_id: ProviderKeyId | None = None
@@ -176,7 +180,9 @@ def _jobs_at_start(accepted: StartMemo, at: datetime) -> dict[JobId, RecordedJob
                 provider_job_id=job.get("provider_job_id"),
                 provider_key_id=job.get("provider_key_id"),
                 key_known=True,
-                at=datetime.fromisoformat(job["submitted_at"]) if "submitted_at" in job else at,
+                # The memo does not have the time of a send: it was between these two.
+                at=datetime.fromisoformat(job.get("submitted_at") or job["created_at"]),
+                until=at,
             )
     return jobs
 
@@ -262,7 +268,8 @@ class HistoryReader:
         if name == SUBMIT:
             submitted = await self._decode(completed.result.payloads, SubmitJobResult)
             fate = _AFTER_SUBMIT[submitted.outcome]
-            self.jobs[job_id] = _after_result(fate, submitted, before, now)
+            result = _after_result(fate, submitted, before, now)
+            self.jobs[job_id] = replace(result, until=event.event_time.ToDatetime(tzinfo=UTC))
         else:
             lookup = await self._decode(completed.result.payloads, FindJobResult)
             self.jobs[job_id] = _after_result(_AFTER_FIND[lookup.outcome], lookup, before, now)
@@ -316,6 +323,7 @@ def _after_result(
         provider_job_id=result.provider_job_id,
         failure=failure if fate is JobFate.FAILED else None,
         at=now.at,
+        until=now.until,
         provider_key_id=result.provider_key_id,
         key_known=True,
     )

@@ -162,7 +162,8 @@ class JobRecovery:
             job.user_id,
             request=asdict(request),
             inputs=asdict(inputs),
-            sent_at=recorded.at,
+            sent_from=recorded.at,
+            sent_until=recorded.until,
             provider_job_id=recorded.provider_job_id,
             provider_key_id=recorded.provider_key_id,
         )

@@ -5,6 +5,7 @@ provider's cost is known, or until the send is proven to be absent.
 """
 
 import time
+from collections import OrderedDict
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,14 +18,15 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import JobId, ProviderJobId
 from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.domain.states import JobState
+from core.jobs.absence import AbsenceProof
 from core.jobs.key_ring import KeyRing, known_model
+from core.jobs.lookup import lookup_of
 from core.jobs.settlement import real_cost
+from core.platform.clock import ClockOffset
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
 from core.providers.port import (
-    CreateRequest,
     FindAnswer,
-    Lookup,
     Model,
     Provider,
     ProviderUnavailableError,
@@ -48,13 +50,15 @@ from core.store.jobs.jobs import (
     mark_reported,
 )
 from core.store.jobs.orphans import record_orphan
-from core.store.jobs.sends import SendRecord, get_send, has_identical_open_send
+from core.store.jobs.sends import SendRecord, get_send, has_identical_open_send, read_clock
 from core.store.money.charges import ChargeConflictError, release_hold
 from core.store.money.settlement import record_cost
 
 log = get_logger(__name__)
 
 PAGE: Final = 50
+MAX_PROOFS: Final = 10_000
+"""Sends whose looks are kept in memory between rounds."""
 SLOW_SECONDS: Final = 5.0
 """A call of a provider that takes longer is not made again in the same round."""
 UNSETTLEABLE: Final = (
@@ -108,6 +112,9 @@ class OpenBillSettler:
     database: Database
     providers: Providers
     keys: KeyRing
+    _proofs: OrderedDict[tuple[JobId, int], AbsenceProof] = field(
+        default_factory=OrderedDict[tuple[JobId, int], AbsenceProof], init=False, repr=False
+    )
 
     async def settle(self) -> None:
         """Look once at each open bill that is due; safe to repeat.
@@ -221,14 +228,13 @@ class OpenBillSettler:
                 await _release(conn, ref.job_id)
                 return
             send = await get_send(conn, ref.job_id, job.send_number)
+            clock = await read_clock(conn)
         provider = await self.keys.of_job(self.providers, job)
         if provider is None or current_round.skips(job, _Call.LIST):
             return
         with current_round.observe(job, _Call.LIST):
-            answer = await provider.find(
-                Lookup(request=CreateRequest(**send.request), sent_at=send.sent_at)
-            )
-        await self._apply_list(ref, job, known, send, answer)
+            answer = await provider.find(lookup_of(send, clock))
+        await self._apply_list(ref, job, known, send, answer, clock)
 
     async def _apply_list(
         self,
@@ -237,14 +243,13 @@ class OpenBillSettler:
         known: tuple[Provider, Model],
         send: SendRecord,
         answer: FindAnswer,
+        clock: ClockOffset,
     ) -> None:
         """Adopt the one free match, or release the hold of a send that is proven absent."""
         provider, model = known
         async with self.database.as_system() as conn:
             await lock_job(conn, ref.job_id)  # a callback that arrives now waits for this decision
-            owned = await list_owned(
-                conn, job.provider, [match.provider_job_id for match in answer.matches]
-            )
+            owned = await list_owned(conn, job.provider, answer.job_ids)
             free = [match for match in answer.matches if match.provider_job_id not in owned]
             if len(free) == 1 and not await has_identical_open_send(
                 conn, ref.job_id, job.send_number
@@ -253,12 +258,26 @@ class OpenBillSettler:
                     log.warning("open_bill.send_found", job_id=ref.job_id)
             elif free:  # several matches, or a twin: no list shows which one is this send
                 _report_ambiguous(ref, [match.provider_job_id for match in free])
-            elif answer.authoritative and send.age_seconds > provider.certainty_horizon_seconds(
-                model
+            elif self._proof(ref.job_id, send.number).add(
+                answer,
+                owned,
+                clock,
+                sent_until=send.sent_until,
+                horizon_seconds=provider.certainty_horizon_seconds(model),
             ):
                 reported = _of_send(await list_known_ids(conn, ref.job_id), job.send_number)
                 if not reported:
                     await _release(conn, ref.job_id)
+
+    def _proof(self, job_id: JobId, number: int) -> AbsenceProof:
+        """Return the looks at a send's list so far; the oldest sends are forgotten first."""
+        proof = self._proofs.pop((job_id, number), None) or AbsenceProof(
+            apart_seconds=self.providers.looks_apart_seconds
+        )
+        self._proofs[job_id, number] = proof
+        while len(self._proofs) > MAX_PROOFS:
+            self._proofs.popitem(last=False)
+        return proof
 
 
 async def _release(conn: Connection, job_id: JobId) -> None:

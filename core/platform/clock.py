@@ -1,6 +1,9 @@
-"""The clock that limits how late a paid request may be sent."""
+"""The clock that limits how late a paid request may be sent, and comparisons of other clocks."""
 
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 # Only Linux has CLOCK_BOOTTIME. Elsewhere the monotonic clock may stop while the machine sleeps.
@@ -16,3 +19,41 @@ def boot_seconds() -> float:
     clock inside a virtual machine counts the time for which its host paused it.
     """
     return time.clock_gettime(_CLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockOffset:
+    """By how many seconds a remote clock (unix time) is ahead of `boot_seconds`, as an interval.
+
+    Two remote clocks are compared by their offsets, so a wrong clock of this machine does not
+    matter.
+    """
+
+    low: float
+    high: float
+
+    @classmethod
+    def measured(
+        cls, at: datetime, *, before: float, after: float, resolution_seconds: float = 0.0
+    ) -> "ClockOffset":
+        """Return the offset of a clock that showed `at` between two readings of boot_seconds."""
+        shown = at.timestamp()
+        return cls(shown - after, shown + resolution_seconds - before)
+
+    def joined(self, other: "ClockOffset") -> "ClockOffset":
+        """Return the smallest interval that contains both."""
+        return ClockOffset(min(self.low, other.low), max(self.high, other.high))
+
+    def is_within(self, seconds: float, other: "ClockOffset") -> bool:
+        """Return whether the two clocks certainly differ by at most this much."""
+        return self.high - other.low <= seconds and other.high - self.low <= seconds
+
+
+def joined_clocks(clocks: Iterable[ClockOffset | None]) -> ClockOffset | None:
+    """Return the smallest interval that contains all; None without any, or if one is missing."""
+    joined: ClockOffset | None = None
+    for clock in clocks:
+        if clock is None:
+            return None
+        joined = clock if joined is None else joined.joined(clock)
+    return joined

@@ -9,7 +9,7 @@ import json
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
@@ -19,7 +19,7 @@ import httpx
 from core.platform.clock import boot_seconds
 from core.providers.handles import same_origin
 from core.providers.port import CreateRequest, ProviderUnavailableError
-from core.providers.responses import Response
+from core.providers.responses import Response, shown_clock
 
 BODY_MAX_BYTES = 1024 * 1024
 CONNECT_SECONDS = 4.0
@@ -166,6 +166,7 @@ class ProviderHttp:
         Raises ProviderUnavailableError if no complete response arrived.
         """
         try:
+            before = boot_seconds()
             async with asyncio.timeout(READ_SECONDS):
                 request = self._reads.build_request(
                     method,
@@ -176,7 +177,10 @@ class ProviderHttp:
                         **(headers or {}),
                     },
                 )
-                return await _read_response(self._reads, request, headers or {})
+                response = await _read_response(self._reads, request, headers or {})
+                date = response.headers.get("date")
+                clock = shown_clock(date, before=before, after=boot_seconds())
+                return replace(response, clock=clock)
         except (
             httpx.HTTPError,
             httpx.InvalidURL,

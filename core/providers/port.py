@@ -6,7 +6,7 @@ the submit activity alone decides what is sent, and when.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from core.domain.money import NanoUsd
 from core.domain.plans import StepKind
 from core.domain.prices import Price, Quote
 from core.domain.states import CostBasis
+from core.platform.clock import ClockOffset, boot_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +107,20 @@ class CreateAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
-    """A send with an unknown outcome.
+    """A send with an unknown outcome, and the time of the look, both by the database's clock.
 
-    sent_at: when its intent was committed, just before the request left.
+    sent_from, sent_until: the earliest and the latest time at which its intent can have been
+    committed. They are equal unless the send was rebuilt by a recovery. clock: the database's.
     """
 
     request: CreateRequest
-    sent_at: datetime
+    sent_from: datetime
+    sent_until: datetime
+    clock: ClockOffset
+
+    @property
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(boot_seconds() + self.clock.low, UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,11 +128,23 @@ class FindAnswer:
     """The result of a look-up.
 
     matches: every job at the provider that could be this send, oldest first.
+    doubtful: listed jobs that may be this send although they do not match exactly; only those that
+    are known to belong to other sends do not prevent a proof of absence.
     authoritative: past its lag, the list would show the job in any state if it existed.
+    looked_at: the reading of boot_seconds before the list was read.
+    clock: the provider's, over all responses; None if a response did not show it.
     """
 
     matches: tuple[ProviderHandle, ...]
+    doubtful: tuple[ProviderJobId, ...] = ()
     authoritative: bool
+    looked_at: float
+    clock: ClockOffset | None
+
+    @property
+    def job_ids(self) -> list[ProviderJobId]:
+        """Return the ids of all jobs in this answer."""
+        return [*(match.provider_job_id for match in self.matches), *self.doubtful]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

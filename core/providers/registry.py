@@ -120,16 +120,19 @@ class Providers:
         without_key: Sequence[Provider] = (),
         keyed: Keyed | None = None,
         usual_seconds: Mapping[StepKind, int] | None = None,
+        looks_apart_seconds: float = 60.0,
     ) -> None:
         """Group adapters by how they are offered.
 
         without_key: adapters that cannot send, offered only to users with their own key.
-        keyed: makes an adapter from a name and a user's own key.
+        keyed: makes an adapter from a name and a user's own key. looks_apart_seconds: between
+        the two looks at a list that prove a send absent.
         """
         self._providers = {provider.name: provider for provider in providers}
         self._without_key = {provider.name: provider for provider in without_key}
         self._keyed = keyed
         self._usual_seconds = usual_seconds or {}
+        self.looks_apart_seconds = looks_apart_seconds
 
     @classmethod
     @asynccontextmanager
@@ -155,6 +158,7 @@ class Providers:
                 ],
                 keyed=lambda name, key: _OFFERS[name].make(settings, http, now, key),
                 usual_seconds=_usual_seconds(settings),
+                looks_apart_seconds=settings.lookup_confirm_seconds,
             )
 
     @property

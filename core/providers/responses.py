@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final, cast
 
+from core.platform.clock import ClockOffset
 from core.providers.port import ProviderUnavailableError
 
 RETRY_AFTER_MAX_SECONDS = 300.0
@@ -24,12 +25,13 @@ _DETAIL_MAX_CHARS = 160
 class Response:
     """A complete HTTP response whose body is within the size limit.
 
-    headers: names in lower case.
+    headers: names in lower case. clock: the provider's, by the Date header.
     """
 
     status_code: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    clock: ClockOffset | None = None
 
     @property
     def ok(self) -> bool:
@@ -77,6 +79,19 @@ def _reject_duplicate_names(pairs: list[tuple[str, object]]) -> None:
 def requested_delay(response: Response) -> float:
     """Return the response's Retry-After in seconds, or 0 without one."""
     return retry_after_seconds(response.headers.get("retry-after"), datetime.now(UTC))
+
+
+def shown_clock(date: str | None, *, before: float, after: float) -> ClockOffset | None:
+    """Return the clock that a Date header shows, or None without a usable header.
+
+    before, after: readings of boot_seconds around the call until its headers arrived.
+    """
+    try:
+        at = parsedate_to_datetime(date or "")
+    except (ValueError, OverflowError):
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return ClockOffset.measured(at, before=before, after=after, resolution_seconds=1.0)
 
 
 def unavailable(response: Response) -> ProviderUnavailableError:

@@ -12,7 +12,12 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from core.domain.ids import UserId
-from core.store.login import UnsafeLoginError, refuse_unsafe_login
+from core.store.login import (
+    LoginRefusedError,
+    UnsafeLoginError,
+    lasting_refusal,
+    refuse_unsafe_login,
+)
 
 NewConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
@@ -177,7 +182,7 @@ class Database:
             pool.terminate()
 
     async def refuse_unsafe_login(self) -> None:
-        """Check the login at the start of a process. Raises UnsafeLoginError.
+        """Check the login at the start of a process. Raises UnsafeLoginError, LoginRefusedError.
 
         While PostgreSQL is unavailable or has no roles yet, the check is left to the first
         connection.
@@ -187,8 +192,10 @@ class Database:
                 return
         except UnsafeLoginError:
             raise
-        except (*DATABASE_DOWN, asyncpg.PostgresError):
-            return
+        except (*DATABASE_DOWN, asyncpg.PostgresError) as error:
+            reason = lasting_refusal(error)
+            if reason is not None:
+                raise LoginRefusedError(reason) from None
 
     @asynccontextmanager
     async def as_user(self, user_id: UserId) -> AsyncGenerator[Connection]:

@@ -1,5 +1,7 @@
 """The check that row security holds for the login of a process."""
 
+import ssl
+
 import asyncpg
 
 FIND_UNSAFE_ROLE = """
@@ -19,6 +21,39 @@ LIMIT 1
 
 class UnsafeLoginError(asyncpg.InvalidAuthorizationSpecificationError):
     """The login could bypass row security. The text is one line for a person."""
+
+
+class LoginRefusedError(Exception):
+    """No connection can succeed with this address. The text is one line without parts of it."""
+
+
+def lasting_refusal(error: Exception) -> str | None:
+    """Return one line for an error of a new connection that waiting cannot cure, else None."""
+    match error:
+        case UnsafeLoginError():
+            return str(error)
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            return (
+                "PostgreSQL refused the login. Check the user and the password, and whether "
+                "pg_hba.conf admits them from here with this sslmode"
+            )
+        case asyncpg.InvalidCatalogNameError():
+            return "the database does not exist. Create it, or correct its name"
+        case asyncpg.UndefinedObjectError() | asyncpg.CantChangeRuntimeParamError():
+            return "PostgreSQL does not accept a parameter of the address"
+        case ssl.SSLError():
+            return (
+                "TLS failed. The server's certificate must be valid for its host name and issued "
+                "by sslrootcert (system: the public certificate authorities)"
+            )
+        case asyncpg.ClientConfigurationError():
+            return "the driver does not accept a parameter of the address, or lacks sslrootcert"
+        case ConnectionError() if "rejected SSL upgrade" in str(error):
+            return (
+                "the server has no TLS. Enable it there, or use sslmode=prefer on your own network"
+            )
+        case _:
+            return None
 
 
 async def refuse_unsafe_login(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

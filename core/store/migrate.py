@@ -14,6 +14,7 @@ import asyncpg
 
 from core.platform.settings.load import describe_settings, load
 from core.platform.settings.processes import MigrateProcess
+from core.store.login import lasting_refusal
 
 LOCK_KEY = 0x7A4B_0001
 LOCK_TIMEOUT = "10s"
@@ -72,8 +73,6 @@ async def _ensure_login(
     """Create the application's login role if it is missing, and grant it the two roles."""
     parts = urlsplit(application_dsn)
     login = _login(application_dsn)
-    if not login:
-        raise ValueError("DATABASE_URL names no user")
     quoted = await connection.fetchval("SELECT quote_ident($1)", login)
     if not await connection.fetchval(ROLE_EXISTS, login):
         password = await connection.fetchval(
@@ -103,6 +102,9 @@ def main() -> int:
         settings.owner_url.get_secret_value(),
         settings.database_url.get_secret_value(),
     )
+    if not _login(application_dsn):
+        print("DATABASE_URL: must name a user before the @", file=sys.stderr)
+        return 2
     if _login(owner_dsn) == _login(application_dsn):
         print(
             "DATABASE_OWNER_URL: must name another role than DATABASE_URL: the owner of the tables can switch row "
@@ -113,6 +115,11 @@ def main() -> int:
     try:
         names = asyncio.run(migrate(owner_dsn, application_dsn))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        reason = lasting_refusal(error)
+        if reason is not None:
+            variable = "DATABASE_OWNER_URL" if settings.database_owner_url else "DATABASE_URL"
+            print(f"{variable}: {reason}", file=sys.stderr)
+            return 2
         print(f"The database could not be migrated: {error}", file=sys.stderr)
         return 1
     print(

@@ -147,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m deploy.local",
         description=__doc__,
         epilog=f"Settings: TAKEONE_DATA_DIR (the folder for everything, default ./var); ports: {ports}. "
+        "ALLOWED_PRIVATE_HOSTS: host:port of webhook receivers on this machine (127.0.0.1:9000,localhost:9000). "
         "FAL_KEY and REPLICATE_API_TOKEN are used with --live only, and never otherwise.",
     )
     parser.add_argument(

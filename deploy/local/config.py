@@ -10,6 +10,9 @@ from deploy.local.servers.s3 import PORTS as S3_PORTS
 ROOT = Path(__file__).resolve().parents[2]
 
 
+DEFAULT_RECEIVERS = ("127.0.0.1:9000", "localhost:9000")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """Loopback ports.
@@ -20,6 +23,8 @@ class Ports:
 
     api: int = 8080
     sandbox: int = 8090
+    sandbox_control: int = 8091
+    demo_webhook: int = 9001
     temporal: int = 7233
     temporal_ui: int = 8233
     codec: int = 8234
@@ -64,6 +69,7 @@ class Config:
     live: keys of the real providers, or None for the sandbox.
     sandbox_seconds: the sandbox's durations, which the product also uses for progress and polling.
     None uses the sandbox's defaults, and the durations of the real models for progress and polling.
+    receivers: host:port of the webhook receivers on this machine; webhooks reach no other port.
     encrypt_payloads: encrypt the payloads that Temporal stores. A codec endpoint decrypts them for
     the Web UI.
     """
@@ -72,6 +78,7 @@ class Config:
     ports: Ports
     live: ProviderKeys | None
     sandbox_seconds: SandboxSeconds | None = None
+    receivers: tuple[str, ...] = DEFAULT_RECEIVERS
     encrypt_payloads: bool = False
 
     @property
@@ -85,6 +92,10 @@ class Config:
     @property
     def sandbox_url(self) -> str:
         return f"http://127.0.0.1:{self.ports.sandbox}"
+
+    @property
+    def sandbox_control_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.sandbox_control}/__control"
 
     @property
     def temporal_ui_url(self) -> str:
@@ -106,6 +117,7 @@ def read_config(environment: Mapping[str, str], *, live: bool) -> Config:
         folder=folder / "live" if live else folder,
         ports=_read_ports(environment),
         live=_read_keys(environment) if live else None,
+        receivers=_read_receivers(environment),
         sandbox_seconds=None if live else _read_sandbox_seconds(environment),
         encrypt_payloads=_yes_or_no("TEMPORAL_ENCRYPT_PAYLOADS", environment),
     )
@@ -143,6 +155,18 @@ def _port(variable: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536 - S3_PORTS):
         raise LocalError(f"{variable} must be a port number, not {text!r}")
     return int(text)
+
+
+def _read_receivers(environment: Mapping[str, str]) -> tuple[str, ...]:
+    text = environment.get("ALLOWED_PRIVATE_HOSTS", "")
+    receivers = tuple(part.strip() for part in text.split(",") if part.strip())
+    for receiver in receivers:
+        host, _, port = receiver.rpartition(":")
+        if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise LocalError(
+                f"ALLOWED_PRIVATE_HOSTS must list host:port of webhook receivers, not {receiver!r}"
+            )
+    return receivers or DEFAULT_RECEIVERS
 
 
 def _read_sandbox_seconds(environment: Mapping[str, str]) -> SandboxSeconds:

@@ -60,12 +60,18 @@ def product_environment(
         "CDN_BASE_URL": f"{access.endpoint_url}/{access.bucket}",
         "ENCRYPTION_KEYS": keys.encryption_key,
         "TEMPORAL_ENCRYPT_PAYLOADS": str(config.encrypt_payloads),
-        "ALLOWED_PRIVATE_HOSTS": "127.0.0.1,localhost",
+        "ALLOWED_PRIVATE_HOSTS": ",".join(_private_hosts(config)),
         # Load tests against the local stack must not be limited.
         "RATE_LIMIT_WRITES": "0",
         "RATE_LIMIT_READS": "0",
         **_provider_environment(config, keys),
     }
+
+
+def _private_hosts(config: Config) -> list[str]:
+    """Return the only services of this machine that webhooks and downloads may reach."""
+    hosts = [f"127.0.0.1:{config.ports.demo_webhook}", *config.receivers]
+    return hosts if config.live else [f"127.0.0.1:{config.ports.sandbox}", *hosts]
 
 
 def _provider_environment(config: Config, keys: LocalKeys) -> dict[str, str]:
@@ -109,6 +115,7 @@ def sandbox(config: Config, keys: LocalKeys, outer: Mapping[str, str]) -> Part:
     environment = without_foreign(outer) | {
         "PYTHONPATH": str(ROOT),
         "SANDBOX_PORT": str(config.ports.sandbox),
+        "SANDBOX_CONTROL_PORT": str(config.ports.sandbox_control),
         "SANDBOX_DATA_DIR": str(config.folder / "sandbox"),
         "SANDBOX_FAL_KEY": keys.sandbox_fal_key,
         "SANDBOX_REPLICATE_TOKEN": keys.sandbox_replicate_token,
@@ -125,7 +132,7 @@ def sandbox(config: Config, keys: LocalKeys, outer: Mapping[str, str]) -> Part:
         environment=environment,
         log=config.logs / "sandbox.log",
         address=config.sandbox_url,
-        ready=partial(_ok, f"{config.sandbox_url}/__control/health"),
+        ready=partial(_ok, f"{config.sandbox_control_url}/health"),
         folder=config.folder,
         stop_seconds=5.0,
     )

@@ -37,6 +37,8 @@ RECOVERED_SECONDS = 60.0
 PART_NAMES = {
     "API_PORT": "the API",
     "SANDBOX_PORT": "the provider sandbox",
+    "SANDBOX_CONTROL_PORT": "the sandbox's control routes",
+    "DEMO_WEBHOOK_PORT": "the demo's webhook receiver",
     "TEMPORAL_PORT": "Temporal",
     "TEMPORAL_UI_PORT": "the Temporal Web UI",
     "CODEC_PORT": "the codec endpoint of the Web UI",
@@ -225,7 +227,7 @@ def check_disk(folder: Path, needed_bytes: int = NEEDED_FREE_BYTES) -> None:
 def check_ports(config: Config) -> None:
     """Raise LocalError for the first port that another program listens on."""
     for variable, port in config.ports.by_variable():
-        if variable == "SANDBOX_PORT" and config.live is not None:
+        if variable.startswith("SANDBOX_") and config.live is not None:
             continue
         if variable == "CODEC_PORT" and not config.encrypt_payloads:
             continue

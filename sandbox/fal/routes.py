@@ -238,6 +238,7 @@ class Fal:
 
     def _history(self, request: Request, names: list[str]) -> Response:
         query = request.query_params
+        behind = self._context.runner.settings().clock_behind_seconds
         if not names:
             error = {"type": "validation_error", "message": "endpoint_id: Required"}
             return json_response({"error": error}, 400)
@@ -255,8 +256,8 @@ class Fal:
             )
         shown = [
             job
-            for job in self._visible_jobs()
-            if job.model in names
+            for listed in self._visible_jobs()
+            if (job := listed.shown_earlier(behind)).model in names
             and job.account == account_of(request)
             and start <= (job.ended_at or job.created_at)
             and job.created_at < end

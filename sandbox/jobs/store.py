@@ -4,7 +4,7 @@ import json
 import secrets
 import sqlite3
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +52,15 @@ class Job:
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    def shown_earlier(self, seconds: float) -> "Job":
+        """Return a copy as a provider shows it whose clock is behind by this much."""
+        return replace(
+            self,
+            created_at=self.created_at - seconds,
+            started_at=None if self.started_at is None else self.started_at - seconds,
+            ended_at=None if self.ended_at is None else self.ended_at - seconds,
+        )
 
     def fault(self, name: str) -> Json | None:
         """Return the parameters of a fault bound to this job."""

@@ -188,11 +188,12 @@ class Replicate:
         newest = now - settings.history_lag_seconds
         shown = [
             job
-            for job in reversed(self._context.jobs.all("replicate"))
+            for listed in reversed(self._context.jobs.all("replicate"))
             if not settings.history_hidden
-            and job.account == account_of(request)
-            and (job.ended_at or math.inf if settings.list_hides_running else job.created_at)
+            and listed.account == account_of(request)
+            and (listed.ended_at or math.inf if settings.list_hides_running else listed.created_at)
             <= newest
+            and (job := listed.shown_earlier(settings.clock_behind_seconds))
             and (after is None or job.created_at >= after)
             and (before is None or job.created_at < before)
         ]

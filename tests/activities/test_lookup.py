@@ -10,12 +10,14 @@ from core.domain.messages.executions import CancelInput
 from core.domain.messages.jobs import FindOutcome, JobRef, SubmitOutcome
 from core.domain.states import JobState
 from core.platform.temporal.policies import CANCEL_GRACE
-from tests.support.activity_harness import ActivityHarness
+from tests.support.activity_harness import FLUX, REPLICATE_FLUX, ActivityHarness
 from tests.support.rows import Accepted
 
 pytestmark = pytest.mark.guarantee("G1")
 
 WOKEN_SECONDS = 1.5
+HORIZON_SECONDS = 6.0
+OLDER = "UPDATE sends SET sent_at = sent_at - make_interval(secs => $2) WHERE job_id = $1"
 LATE = "UPDATE jobs SET deadline_at = now() - interval '1 s' WHERE job_id = $1"
 CANCELLED_BEFORE = """
 UPDATE executions SET cancel_requested_at = now() - make_interval(secs => $2), cancel_reason = 'enough'
@@ -34,11 +36,7 @@ async def unknown(harness: ActivityHarness, fault: str = "drop_before_accept") -
 
 
 async def make_send_older(harness: ActivityHarness, image: JobRef, seconds: float) -> None:
-    await harness.as_owner(
-        "UPDATE sends SET sent_at = sent_at - make_interval(secs => $2) WHERE job_id = $1",
-        image.job_id,
-        seconds,
-    )
+    await harness.as_owner(OLDER, image.job_id, seconds)
 
 
 async def test_find_continues_past_the_deadline_until_the_horizon(
@@ -55,6 +53,54 @@ async def test_find_continues_past_the_deadline_until_the_horizon(
     assert (await harness.run(harness.jobs.submit, image)).outcome is SubmitOutcome.SUBMITTED
     assert (await harness.run(harness.jobs.wait, image)).state is JobState.COMPLETED
     assert len(harness.bill()) == 1
+
+
+@pytest.mark.parametrize("behind_seconds", [45.0, 600.0])
+@pytest.mark.parametrize("provider", ["replicate", "fal"])
+async def test_send_is_found_at_a_provider_whose_clock_is_behind(
+    harness: ActivityHarness, provider: str, behind_seconds: float
+) -> None:
+    """The answer is lost and no callback arrives: it is listed minutes before its own send."""
+    model = REPLICATE_FLUX if provider == "replicate" else FLUX
+    image = (await harness.accepted(image_model=model, image_provider=provider)).image
+    harness.sandbox.set(clock_behind_seconds=behind_seconds)
+    order = harness.sandbox.fault("drop_after_accept")
+    assert (await harness.run(harness.jobs.submit, image)).outcome is SubmitOutcome.UNKNOWN
+    assert harness.sandbox.fired(order) == 1
+    await harness.as_owner(OLDER, image.job_id, HORIZON_SECONDS)
+    assert (await harness.run(harness.jobs.find, image)).outcome is FindOutcome.FOUND
+    assert len(harness.bill()) == 1
+
+
+async def test_list_with_another_clock_proves_no_absence(harness: ActivityHarness) -> None:
+    image = (await unknown(harness)).image
+    harness.sandbox.set(clock_behind_seconds=45.0)
+    await make_send_older(harness, image, 60)
+    looking = asyncio.create_task(harness.run(harness.jobs.find, image))
+    await asyncio.to_thread(harness.sandbox.wait_until, lambda: lists(harness) >= 3)
+    assert not looking.done()
+    looking.cancel()
+
+
+async def test_rebuilt_send_is_found_at_the_end_of_its_interval(harness: ActivityHarness) -> None:
+    """Its activity was scheduled 25 minutes before its worker could send."""
+    image = (await harness.accepted()).image
+    order = harness.sandbox.fault("drop_after_accept")
+    assert (await harness.run(harness.jobs.submit, image)).outcome is SubmitOutcome.UNKNOWN
+    assert harness.sandbox.fired(order) == 1
+    await harness.as_owner(
+        "UPDATE sends SET sent_until = sent_at, sent_at = sent_at - interval '25 min'"
+        " WHERE job_id = $1",
+        image.job_id,
+    )
+    assert (await harness.run(harness.jobs.find, image)).outcome is FindOutcome.FOUND
+    assert len(harness.bill()) == 1
+
+
+def lists(harness: ActivityHarness) -> int:
+    """Return how many list calls the sandbox has received."""
+    calls = harness.sandbox.client.get("/__control/calls").json()["calls"]
+    return sum(call["operation"] == "list" for call in calls)
 
 
 async def test_cancel_wakes_find_which_looks_for_the_grace(

@@ -49,7 +49,10 @@ class HeldProvider:
 
 def held(harness: ActivityHarness, gate: asyncio.Event) -> JobActivities:
     provider = HeldProvider(harness.providers.provider("replicate"), gate)
-    return dataclasses.replace(harness.jobs, providers=Providers([cast("Provider", provider)]))
+    providers = Providers(
+        [cast("Provider", provider)], looks_apart_seconds=harness.providers.looks_apart_seconds
+    )
+    return dataclasses.replace(harness.jobs, providers=providers)
 
 
 async def until(harness: ActivityHarness, ref: JobRef, state: JobState) -> None:
@@ -66,8 +69,8 @@ async def found_absent(harness: ActivityHarness, ref: JobRef) -> None:
 
 
 async def answered_late(harness: ActivityHarness, ref: JobRef) -> "asyncio.Task[Any]":
-    """Submit a job whose accepted answer arrives two seconds later."""
-    order = harness.sandbox.fault("answer_late", params={"seconds": 2.0})
+    """Submit a job whose accepted answer arrives after two looks at the list."""
+    order = harness.sandbox.fault("answer_late", params={"seconds": 3.0})
     zombie = asyncio.create_task(harness.run(harness.jobs.submit, ref))
     await asyncio.to_thread(harness.sandbox.wait_until, lambda: len(harness.bill()) == 1)
     assert harness.sandbox.fired(order) == 1
@@ -194,7 +197,7 @@ async def test_superseded_send_becomes_a_settled_orphan(
 ) -> None:
     one = await harness.accepted()
     image = one.image
-    harness.sandbox.set(image_seconds=3.0)
+    harness.sandbox.set(image_seconds=6.0)
     zombie = await answered_late(harness, image)
     await found_absent(harness, image)
     assert (await harness.run(harness.jobs.submit, image)).outcome is SubmitOutcome.SUBMITTED

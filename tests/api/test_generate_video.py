@@ -177,7 +177,7 @@ async def test_generate_video_accepts_every_offered_model(
         ({"webhookSecret": "whsec_" + "A" * 28}, "webhookSecret"),
         ({"webhookSecret": "whsec_not base64 not base64 not base64"}, "webhookSecret"),
         ({"webhookSecret": ""}, "webhookSecret"),
-        ({"webhookSecret": "x" * 16}, "webhookSecret"),  # requires a webhook
+        ({"webhookSecret": "a text of sixteen or more"}, "webhookSecret"),  # requires a webhook
         ({"metadata": []}, "metadata"),
         ({"metadata": {"a": {}}}, "metadata"),
         ({"metadata": {"a": None}}, "metadata"),

@@ -125,7 +125,7 @@ async def test_api_process_reports_a_busy_port_in_one_line() -> None:
             process = await start_api({**environment, name: port})
             _, err = await process.communicate()
 
-            assert process.returncode == 1
+            assert process.returncode == 2
             (line,) = err.decode().splitlines()
             assert name in line
             assert port in line
@@ -151,9 +151,9 @@ async def test_api_process_reports_an_invalid_key_in_one_line() -> None:
     )
     _, err = await process.communicate()
 
-    assert process.returncode == 1
+    assert process.returncode == 2
     (line,) = err.decode().splitlines()
-    assert "replicate" in line
+    assert line.startswith("REPLICATE_API_TOKEN: ")
     assert "r8 with" not in line
 
 

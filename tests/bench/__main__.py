@@ -21,6 +21,7 @@ from tests.bench.load import Round, run_round
 from tests.bench.report import Pair, Results, report
 from tests.bench.servers import Servers, machine, running_servers
 from tests.bench.sides import BareSide, Finished, NotCompletedError, ProductSide, Side
+from tests.support.stack_ports import receiver_port
 
 IMAGE_SECONDS = VIDEO_SECONDS = 0.5
 IN_FLIGHT = 50
@@ -128,7 +129,7 @@ async def bench(extent: Extent, tell: Callable[[str], None]) -> int:
     )
     async with (
         running_servers(tell, image_seconds=IMAGE_SECONDS, video_seconds=VIDEO_SECONDS) as servers,
-        Inbox.open() as inbox,
+        Inbox.open(receiver_port(servers.config)) as inbox,
         httpx.AsyncClient(
             base_url=servers.config.api_url,
             trust_env=False,

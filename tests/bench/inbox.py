@@ -27,7 +27,7 @@ class Inbox:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls) -> AsyncGenerator["Inbox"]:
+    async def open(cls, port: int) -> AsyncGenerator["Inbox"]:
         inbox = cls()
         connections: set[asyncio.StreamWriter] = set()
 
@@ -39,7 +39,7 @@ class Inbox:
             connections.discard(writer)
             writer.close()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=512)
+        server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=512)
         inbox.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield inbox

@@ -24,7 +24,7 @@ from deploy.local.servers.process import Part, PartFailedError
 from deploy.local.servers.temporal import NAMESPACE
 from deploy.local.stack import prepared
 from tests.bench.bare import QUEUE
-from tests.support.stack_ports import free_stack_ports
+from tests.support.stack_ports import free_receivers, free_stack_ports
 
 Say = Callable[[str], None]
 
@@ -51,7 +51,7 @@ async def running_servers(
 ) -> AsyncGenerator[Servers]:
     """Started once, all stopped by their pids at the end, the folder removed."""
     folder = _new_folder()
-    config = Config(folder=folder, ports=free_stack_ports(), live=None)
+    config = Config(folder=folder, ports=free_stack_ports(), live=None, receivers=free_receivers())
     try:
         async with prepared(config, say) as stack:
             await stack.start()
@@ -111,9 +111,7 @@ async def _set_sandbox(config: Config, image_seconds: float, video_seconds: floa
         "tiny_media": True,
     }
     async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
-        (
-            await http.put(f"{config.sandbox_url}/__control/settings", json=settings)
-        ).raise_for_status()
+        (await http.put(f"{config.sandbox_control_url}/settings", json=settings)).raise_for_status()
 
 
 def machine() -> str:

@@ -278,14 +278,9 @@ BUGS: Final = (
         what="a list that does not show the send is believed at once, not after the horizon",
         edits=(
             Edit(
-                file="core/jobs/lookup.py",
-                old="0 < horizon_seconds < send.age_seconds",
-                new="0 < horizon_seconds",
-            ),
-            Edit(
-                file="core/providers/vendors/fal/adapter.py",
-                old="authoritative=complete and past and not match.ambiguous",
-                new="authoritative=complete and not match.ambiguous",
+                file="core/jobs/absence.py",
+                old="            age_seconds > horizon_seconds\n            and answer.looked_at",
+                new="            age_seconds > horizon_seconds - 6\n            and answer.looked_at",
             ),
         ),
         cases=("cut-after-billing-quiet",),

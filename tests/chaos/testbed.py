@@ -45,7 +45,7 @@ from tests.chaos.http_taps import ProviderTap, StorageTap, TemporalTap
 from tests.chaos.links import Line, Link, PlainTap, Tap
 from tests.chaos.postgres_tap import PostgresTap
 from tests.chaos.traps import TrapSet
-from tests.support.stack_ports import free_stack_ports
+from tests.support.stack_ports import free_receivers, free_stack_ports, receiver_port
 
 WORKERS: Final = ("Worker 1", "Worker 2")
 APIS: Final = ("API 1", "API 2")
@@ -61,6 +61,7 @@ SHORT_HORIZONS: Final[Mapping[str, str]] = {
     "FAL_IMAGE_HORIZON_SECONDS": "6",
     "FAL_HORIZON_SECONDS": "6",
     "REPLICATE_HORIZON_SECONDS": "6",
+    "LOOKUP_CONFIRM_SECONDS": "1",
 }
 """The sandbox's lists have no lag, so a few seconds without a match are conclusive here."""
 SANDBOX_SETTINGS: Final[Mapping[str, object]] = {
@@ -125,7 +126,7 @@ class Testbed:
 
     @property
     def control_url(self) -> str:
-        return f"{self.config.sandbox_url}/__control"
+        return self.config.sandbox_control_url
 
     @property
     def receiver_url(self) -> str:
@@ -137,7 +138,7 @@ class Testbed:
 
     async def start(self) -> None:
         config, logs, ports = self.config, self.config.logs, self.config.ports
-        (self._receiver_port,) = free_ports(1)
+        self._receiver_port = receiver_port(config)
         servers = [
             _with_connections(
                 postgres(
@@ -367,7 +368,7 @@ async def running_testbed(
     logs.
     """
     folder = _new_folder()
-    config = Config(folder=folder, ports=free_stack_ports(), live=None)
+    config = Config(folder=folder, ports=free_stack_ports(), live=None, receivers=free_receivers())
     make_temporal_config(folder)
     keys = keep_keys(folder)
     environment = product_environment(config, keys, os.environ)

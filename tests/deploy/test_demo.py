@@ -86,7 +86,7 @@ def test_verify_refuses_another_body_secret_or_time() -> None:
 
 
 async def test_receiver_keeps_only_verified_events() -> None:
-    with receiving(SECRET) as inbox:
+    with receiving(SECRET, 0) as inbox:
         async with httpx.AsyncClient(trust_env=False) as client:
             forged = await client.post(
                 inbox.url, content=BODY, headers=headers_now("another secret of 16")

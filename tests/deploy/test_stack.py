@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from core.platform.egress.rules import OutboundRules, host_and_port
 from deploy.local.config import Config, Ports, read_config, variable_of
 from deploy.local.keys import keep_keys
 from deploy.local.leftovers import Started, exclusive, note_started, stop_leftovers
@@ -105,6 +106,24 @@ def test_product_environment_has_no_real_keys_or_foreign_addresses(tmp_path: Pat
     real = product_environment(live, keys, outer)
     assert (real["FAL_KEY"], real["REPLICATE_API_TOKEN"]) == ("real:key", "r8_real")
     assert not {"FAL_QUEUE_URL", "FAL_API_URL", "FAL_JWKS_URL", "REPLICATE_BASE_URL"} & set(real)
+
+
+def test_webhooks_reach_only_listed_ports_of_this_machine(tmp_path: Path) -> None:
+    config, keys = read_config({"TAKEONE_DATA_DIR": str(tmp_path)}, live=False), keep_keys(tmp_path)
+    listed = product_environment(config, keys, {})["ALLOWED_PRIVATE_HOSTS"].split(",")
+    rules = OutboundRules(allowed_private_hosts=frozenset(map(host_and_port, listed)))
+    ports = config.ports
+    allowed = {ports.sandbox, ports.demo_webhook, 9000}
+    for port in {*allowed, *(port for _, port in ports.by_variable())}:
+        refused = rules.url_refusal(f"http://127.0.0.1:{port}/") is not None
+        assert refused is (port not in allowed), port
+
+
+def test_config_lists_receivers_of_the_caller(tmp_path: Path) -> None:
+    outer = {"TAKEONE_DATA_DIR": str(tmp_path), "ALLOWED_PRIVATE_HOSTS": "localhost:3000"}
+    assert read_config(outer, live=False).receivers == ("localhost:3000",)
+    with pytest.raises(LocalError, match="ALLOWED_PRIVATE_HOSTS must list host:port"):
+        read_config(outer | {"ALLOWED_PRIVATE_HOSTS": "localhost"}, live=False)
 
 
 def test_filtered_environment_keeps_other_variables() -> None:

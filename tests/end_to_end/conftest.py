@@ -10,7 +10,7 @@ import pytest
 from deploy.local.config import Config
 from deploy.local.stack import Stack, prepared
 from tests.end_to_end.world import World
-from tests.support.stack_ports import free_stack_ports
+from tests.support.stack_ports import free_receivers, free_stack_ports
 
 FAST_HORIZONS = {
     "FAL_START_DEADLINE_SECONDS": "1",
@@ -18,6 +18,7 @@ FAST_HORIZONS = {
     "FAL_IMAGE_HORIZON_SECONDS": "6",
     "FAL_HORIZON_SECONDS": "6",
     "REPLICATE_HORIZON_SECONDS": "6",
+    "LOOKUP_CONFIRM_SECONDS": "1",
 }
 """The sandbox's lists have no lag, so a few seconds without a match are certainty here."""
 
@@ -29,7 +30,13 @@ async def stack() -> AsyncGenerator[Stack]:
             name, 0o711
         )  # PostgreSQL's own system user has to get in when the tests run as root
         async with prepared(
-            Config(folder=Path(name), ports=free_stack_ports(), live=None, encrypt_payloads=True),
+            Config(
+                folder=Path(name),
+                ports=free_stack_ports(),
+                live=None,
+                receivers=free_receivers(),
+                encrypt_payloads=True,
+            ),
             lambda _line: None,
         ) as stack:
             stack.environment |= {**FAST_HORIZONS, "LOG_LEVEL": "DEBUG"}

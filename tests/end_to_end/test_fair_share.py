@@ -22,7 +22,7 @@ import pytest
 from deploy.local.config import Config
 from deploy.local.stack import Stack, prepared
 from tests.end_to_end.world import MODELS, World
-from tests.support.stack_ports import free_stack_ports
+from tests.support.stack_ports import free_receivers, free_stack_ports
 
 pytestmark = pytest.mark.guarantee("G7")
 
@@ -40,7 +40,9 @@ async def fair_stack(environment: dict[str, str]) -> AsyncGenerator[Stack]:
         os.chmod(
             name, 0o711
         )  # PostgreSQL's own system user has to get in when the tests run as root
-        config = Config(folder=Path(name), ports=free_stack_ports(), live=None)
+        config = Config(
+            folder=Path(name), ports=free_stack_ports(), live=None, receivers=free_receivers()
+        )
         async with prepared(config, lambda _line: None) as stack:
             stack.environment |= environment
             await stack.start()

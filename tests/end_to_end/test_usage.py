@@ -10,6 +10,7 @@ from core.domain.money import nano_usd
 from deploy.local.product import run_tool
 from tests.end_to_end.world import World
 from tests.support.receiver import Receiver
+from tests.support.stack_ports import receiver_port
 
 pytestmark = pytest.mark.guarantee("G4")
 
@@ -28,7 +29,7 @@ async def usage(world: World) -> dict[str, Any]:
 
 async def test_usage_equals_the_bill_and_each_alert_arrives_once(world: World) -> None:
     user = world.user.user_id
-    async with Receiver.open() as account:
+    async with Receiver.open(port=receiver_port(world.stack.config)) as account:
         await administer(
             world, "users", "set-limits", user, "--monthly-videos", "2", "--monthly-usd", "1000"
         )

@@ -6,6 +6,7 @@ from standardwebhooks.webhooks import Webhook
 
 from tests.end_to_end.world import World
 from tests.support.receiver import Receiver, reply
+from tests.support.stack_ports import receiver_port
 
 
 async def asked(
@@ -26,7 +27,9 @@ async def received(world: World, receiver: Receiver, count: int) -> None:
 async def test_reenabled_endpoint_receives_missed_events_with_both_signatures(
     world: World,
 ) -> None:
-    async with Receiver.open(reply(410), reply(200)) as receiver:
+    async with Receiver.open(
+        reply(410), reply(200), port=receiver_port(world.stack.config)
+    ) as receiver:
         made = await asked(world, "POST", "/api/endpoints", {"url": receiver.url, "default": True})
         endpoint = f"/api/endpoints/{made['id']}"
         execution_id = await world.generate(webhook=None)

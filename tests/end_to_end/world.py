@@ -25,6 +25,7 @@ from deploy.local.product import run_tool
 from deploy.local.stack import Stack
 from tests.support.receiver import Receiver
 from tests.support.sealed import PayloadKeys, like
+from tests.support.stack_ports import receiver_port
 
 PROMPT = "a red kite over a grey harbour"
 ENDED = ("completed", "failed", "cancelled")
@@ -66,9 +67,9 @@ class World:
                 trust_env=False,
             ) as api,
             httpx.AsyncClient(
-                base_url=f"{stack.config.sandbox_url}/__control", timeout=10, trust_env=False
+                base_url=stack.config.sandbox_control_url, timeout=10, trust_env=False
             ) as control,
-            Receiver.open() as receiver,
+            Receiver.open(port=receiver_port(stack.config)) as receiver,
         ):
             world = cls(
                 stack=stack,

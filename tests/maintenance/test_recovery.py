@@ -3,7 +3,8 @@ bought.
 """
 
 import asyncio
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -193,6 +194,27 @@ async def test_recover_leaves_an_unknown_send_to_find(
     await recover(harness, monkeypatch, FakeHistories(recorded(accepted, {one.image.job_id: past})))
     assert (await harness.job(one.image)).state is JobState.UNKNOWN
     assert await row(harness, "SELECT request, inputs FROM sends") == before
+    assert (await harness.run(harness.jobs.find, one.image)).outcome is FindOutcome.FOUND
+    assert len(harness.bill()) == 1
+
+
+async def test_recovered_send_may_have_been_made_until_now(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its activity was scheduled long before a worker could send, and recorded no result."""
+    one = await harness.accepted()
+    accepted = await document(harness, one)
+    lost = harness.sandbox.fault("drop_after_accept")
+    await harness.run(harness.jobs.submit, one.image)
+    assert harness.sandbox.fired(lost) == 1
+    past = await sent(harness, one.image)
+    past = replace(past, at=past.at - timedelta(minutes=25))
+    await forget(harness)
+    await recover(harness, monkeypatch, FakeHistories(recorded(accepted, {one.image.job_id: past})))
+    interval = await row(
+        harness, "SELECT sent_at, sent_until > now() - interval '1 min' FROM sends"
+    )
+    assert interval == (past.at, True)
     assert (await harness.run(harness.jobs.find, one.image)).outcome is FindOutcome.FOUND
     assert len(harness.bill()) == 1
 

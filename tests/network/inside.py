@@ -39,7 +39,7 @@ Seen = dict[str, Any]
 HANGING = 100
 # Without certificate authorities: loading all of them takes time.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-LISTED = OutboundRules(allowed_private_hosts=frozenset({(PRIVATE, 8090), ("files.corp", None)}))
+LISTED = OutboundRules(allowed_private_hosts=frozenset({(PRIVATE, 8090), ("files.corp", 8090)}))
 PROXIED = OutboundRules(egress_proxy_url="http://user:secret@proxy.corp.internal:3128")
 RECORDS: dict[str, list[list[str]]] = {
     "ok.example.com": [list(PUBLIC)],

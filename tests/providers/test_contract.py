@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.domain.messages.jobs import JobReport
+from core.platform.clock import ClockOffset, boot_seconds
 from core.providers.port import (
     CallbackRefusedError,
     CallbackUnverifiableError,
@@ -116,7 +117,8 @@ async def test_find_is_interpreted_as_recorded(vendor: str, name: str) -> None:
         provider = offline.provider(vendor)
         model = model_of(provider, recording)
         request = provider.create_request(model, full_inputs(model), CALLBACK_URL)
-    lookup = Lookup(request=request, sent_at=sent_at)
+    clock = ClockOffset(asked_at - boot_seconds(), asked_at - boot_seconds())
+    lookup = Lookup(request=request, sent_from=sent_at, sent_until=sent_at, clock=clock)
     async with (
         replay.replaying(recording, dict(request.body)) as wire,
         Providers.open(settings(wire.url), now=lambda: asked_at) as providers,
@@ -128,7 +130,7 @@ async def test_find_is_interpreted_as_recorded(vendor: str, name: str) -> None:
             return
         found = await provider.find(lookup)
     assert [match.provider_job_id for match in found.matches] == expect["matches"]
-    assert found.authoritative == expect["authoritative"]
+    assert (found.authoritative and not found.doubtful) == expect["authoritative"]
 
 
 @pytest.mark.parametrize(("vendor", "name"), cases("cancel_"))
@@ -289,9 +291,12 @@ async def test_malformed_read_is_unavailable(vendor: str, body: bytes) -> None:
     ):
         provider = providers.provider(vendor)
         model = provider.models[0]
+        sent_at = datetime.fromisoformat("2026-11-22T10:00:00Z")
         lookup = Lookup(
             request=provider.create_request(model, full_inputs(model), None),
-            sent_at=datetime.fromisoformat("2026-11-22T10:00:00Z"),
+            sent_from=sent_at,
+            sent_until=sent_at,
+            clock=ClockOffset(0, 0),
         )
         for call in (provider.status(handle_of(provider, model)), provider.find(lookup)):
             with pytest.raises(ProviderUnavailableError) as raised:

@@ -11,6 +11,7 @@ from standardwebhooks import Webhook
 
 from core.domain.failures import FailureCode
 from core.domain.messages.jobs import ProviderHandle
+from core.platform.clock import ClockOffset
 from core.providers.port import (
     CallbackRefusedError,
     CreateOutcome,
@@ -53,7 +54,11 @@ async def ask_everything(provider: Provider, handle: ProviderHandle) -> None:
     for asked in (
         provider.status(handle),
         provider.cancel(handle),
-        provider.find(Lookup(request=request, sent_at=LONG_AGO)),
+        provider.find(
+            Lookup(
+                request=request, sent_from=LONG_AGO, sent_until=LONG_AGO, clock=ClockOffset(0, 0)
+            )
+        ),
         provider.check_key(),
     ):
         try:

@@ -1,7 +1,6 @@
 """The adapters against the sandbox over HTTP, with reported costs compared with its bill."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +11,7 @@ from core.domain.failures import FailureCode
 from core.domain.messages.jobs import CancelOutcome, JobReport, ProviderHandle
 from core.domain.plans import StepKind
 from core.domain.states import JobState
+from core.platform.clock import ClockOffset, boot_seconds
 from core.providers.port import (
     CallbackRefusedError,
     CreateAnswer,
@@ -179,9 +179,10 @@ async def sent(
     provider: Provider, model: Model, inputs: ModelInputs, *, timeout_seconds: float = 5
 ) -> tuple[CreateAnswer, Lookup]:
     request: CreateRequest = provider.create_request(model, inputs, None)
-    at = datetime.now(UTC)
+    before, at = boot_seconds(), datetime.now(UTC)
+    clock = ClockOffset.measured(at, before=before, after=boot_seconds())
     return await submit(provider, request, timeout_seconds=timeout_seconds), Lookup(
-        request=request, sent_at=at
+        request=request, sent_from=at, sent_until=at, clock=clock
     )
 
 
@@ -207,22 +208,21 @@ async def test_late_answer_is_unknown(sandbox: Sandbox, catalogue: Providers) ->
 
 
 @pytest.mark.parametrize("model_id", [FAL_IMAGE, REPLICATE_VIDEO])
-async def test_send_that_never_arrived_is_absent_past_the_horizon(
-    sandbox: Sandbox, model_id: str
+async def test_list_without_the_send_is_authoritative_and_shows_the_clock(
+    sandbox: Sandbox, catalogue: Providers, model_id: str
 ) -> None:
-    late = 0.0
-
-    async with Providers.open(settings(sandbox.url), now=lambda: time.time() + late) as catalogue:
-        provider, model = found(catalogue, model_id)
-        sandbox.fault("drop_before_accept")
-        answer, lookup = await sent(provider, model, full_inputs(model, image=False))
-        assert answer.outcome is CreateOutcome.UNKNOWN
-        early = await provider.find(lookup)
-        late = 3600.0
-        past = await provider.find(lookup)
-    assert (early.matches, past.matches, past.authoritative) == ((), (), True)
-    # Replicate lists what runs; fal only what has ended, so that it proves nothing before.
-    assert early.authoritative is (provider.name == "replicate")
+    provider, model = found(catalogue, model_id)
+    sandbox.fault("drop_before_accept")
+    answer, lookup = await sent(provider, model, full_inputs(model, image=False))
+    assert answer.outcome is CreateOutcome.UNKNOWN
+    look = await provider.find(lookup)
+    assert (look.matches, look.authoritative) == ((), True)
+    assert look.clock is not None
+    assert look.clock.is_within(5, lookup.clock)
+    sandbox.set(clock_behind_seconds=60)
+    look = await provider.find(lookup)
+    assert look.clock is not None
+    assert not look.clock.is_within(50, lookup.clock)
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 415, 422, 429])

@@ -39,12 +39,23 @@ def environment(**more: str) -> dict[str, str]:
     } | more
 
 
+class Client(httpx.Client):
+    """A client of the providers' port whose calls below /__control go to the control port."""
+
+    control_url = ""
+
+    def build_request(self, method: str, url: httpx.URL | str, **rest: Any) -> httpx.Request:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if str(url).startswith("/__control"):
+            url = f"{self.control_url}{str(url).removeprefix('/__control')}"
+        return super().build_request(method, url, **rest)
+
+
 class Sandbox:
     def __init__(self, data_dir: Path, *arguments: str, tls_ca: Path | None = None) -> None:
         self.data_dir = data_dir
         self._arguments = arguments
         self._tls_ca = tls_ca
-        self._port = 0
+        self._port = self._control_port = 0
         self.start()
 
     def start(self) -> None:
@@ -55,6 +66,8 @@ class Sandbox:
             "sandbox",
             "--port",
             str(self._port),
+            "--control-port",
+            str(self._control_port),
             "--data-dir",
             str(self.data_dir),
         ]
@@ -71,7 +84,12 @@ class Sandbox:
         self.url = self.first_line.split()[2].removesuffix("/fal/queue")
         self._port = int(self.url.rsplit(":", 1)[1])
         verify: Any = ssl.create_default_context(cafile=self._tls_ca) if self._tls_ca else True
-        self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False, verify=verify)
+        self.control_url = next(
+            part for part in self.first_line.replace(",", "").split() if part.endswith("/__control")
+        )
+        self._control_port = int(self.control_url.split(":")[2].split("/")[0])
+        self.client = Client(base_url=self.url, timeout=30, trust_env=False, verify=verify)
+        self.client.control_url = self.control_url
         self.wait_until(lambda: self.client.get("/__control/health").status_code == 200)
 
     @property

@@ -65,6 +65,17 @@ def test_kill_keeps_jobs_and_bill_and_unfinished_jobs_finish(
     )
 
 
+def test_control_routes_are_on_their_own_port_only(own_sandbox: Sandbox) -> None:
+    with httpx.Client(trust_env=False) as http:
+        for method in ("GET", "POST", "DELETE"):
+            for path in ("/__control/faults", "/__control/reset", "/__control/bill", "/__control"):
+                assert http.request(method, f"{own_sandbox.url}{path}").status_code == 404
+        assert http.get(f"{own_sandbox.control_url}/health").status_code == 200
+        providers = own_sandbox.control_url.removesuffix("/__control")
+        assert http.get(f"{providers}/fal/.well-known/jwks.json").status_code == 404
+        assert http.get(f"{own_sandbox.url}/fal/.well-known/jwks.json").status_code == 200
+
+
 def test_initial_settings_apply_again_after_a_kill_or_reset(
     tmp_path: Path,
 ) -> None:

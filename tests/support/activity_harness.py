@@ -129,6 +129,7 @@ def provider_settings(url: str) -> ProviderSettings:
             "replicate_base_url": f"{url}/replicate",
             "replicate_webhook_secret": DEFAULT_WEBHOOK_SECRET,
             "replicate_horizon_seconds": 6,
+            "lookup_confirm_seconds": 0.001,
         }
     )
 

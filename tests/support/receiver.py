@@ -102,12 +102,12 @@ class Receiver:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, *answers: Answer, tls: ssl.SSLContext | None = None
+        cls, *answers: Answer, tls: ssl.SSLContext | None = None, port: int = 0
     ) -> AsyncGenerator["Receiver"]:
         receiver = cls("")
         if answers:
             receiver.answers = list(answers)
-        server = await asyncio.start_server(receiver._accept, "127.0.0.1", 0, ssl=tls)
+        server = await asyncio.start_server(receiver._accept, "127.0.0.1", port, ssl=tls)
         port = server.sockets[0].getsockname()[1]
         receiver.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/hook"
         try:

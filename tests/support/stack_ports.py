@@ -2,11 +2,24 @@
 
 from dataclasses import fields
 
-from deploy.local.config import Ports
+from deploy.local.config import Config, Ports
 from deploy.local.ports import free_ports, is_free
 from deploy.local.servers.s3 import PORTS as S3_PORTS
 
 TRIES = 100
+RECEIVERS = 4
+"""Webhook receivers that one test may have open at once."""
+
+
+def free_receivers() -> tuple[str, ...]:
+    """Return the webhook receivers of a stack, on free ports of this machine."""
+    return tuple(f"127.0.0.1:{port}" for port in free_ports(RECEIVERS))
+
+
+def receiver_port(config: Config) -> int:
+    """Return a port on which the stack's webhooks reach a receiver and none listens yet."""
+    ports = (int(receiver.rpartition(":")[2]) for receiver in config.receivers)
+    return next(port for port in ports if is_free(port))
 
 
 def free_stack_ports() -> Ports:

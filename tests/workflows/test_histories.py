@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -33,6 +33,7 @@ from core.maintenance.histories import (
 JOB = JobId("job_1")
 REF = JobRef(user_id=UserId("usr_1"), execution_id=ExecutionId("exec_1"), job_id=JOB, generation=1)
 AT = datetime(2026, 1, 2, tzinfo=UTC)
+ANSWERED = AT + timedelta(minutes=20)
 LOST = "lost"
 P1 = ProviderJobId("p1")
 AT_START, LATER = ProviderKeyId("pkey_1"), ProviderKeyId("pkey_2")
@@ -60,6 +61,7 @@ async def activity(numbers: Iterator[int], name: str, result: Any) -> list[Histo
     done = HistoryEvent(
         event_id=next(numbers), event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
     )
+    done.event_time.FromDatetime(ANSWERED)
     done.activity_task_completed_event_attributes.scheduled_event_id = ordered.event_id
     done.activity_task_completed_event_attributes.result.CopyFrom(await payloads(result))
     return [ordered, done]
@@ -141,8 +143,14 @@ async def test_history_shows_the_last_send(
     for name, result in answers:
         for event in await activity(numbers, name, result):
             await reading.read(event)
+    submits = [result for name, result in answers if name == "submit_job"]
     expected = RecordedJob(
-        fate=fate, send_number=number, at=AT, provider_job_id=provider_job_id, failure=failure
+        fate=fate,
+        send_number=number,
+        at=AT,
+        until=ANSWERED if submits and submits[-1] != LOST else None,
+        provider_job_id=provider_job_id,
+        failure=failure,
     )
     assert {job_id: replace(past, key_known=False) for job_id, past in reading.jobs.items()} == {
         JOB: expected

@@ -12,24 +12,21 @@ ALLOWED_PORTS: Final = frozenset({80, 443, 8080, 8443})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
-def host_and_port(text: str) -> tuple[str, int | None]:
-    """Split `host`, `host:port`, `[IPv6]`, `[IPv6]:port` or a bare IPv6 address.
+def host_and_port(text: str) -> tuple[str, int]:
+    """Split `host:port` or `[IPv6]:port`; the host has the form of `plain_host`.
 
-    The host has the form of `plain_host`. Raise ValueError for any other text.
+    Raise ValueError for any other text. A host without a port would admit every service on it.
     """
-    try:
-        return plain_host(str(ip_address(text))), None
-    except ValueError:
-        pass
-    host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
-    if not colon:
-        host, port = text, ""
-    elif not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"{text!r} is not a host or host:port")
-    if not host or any(character in host for character in "/@?#* "):
-        raise ValueError(f"{text!r} is not a host or host:port")
+    host, _, port = text.rpartition(":")
+    if (
+        not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)
+        or not host
+        or any(character in host for character in "/@?#* ")
+        or (":" in host and not host.startswith("["))
+    ):
+        raise ValueError(f"{text!r} is not host:port or [IPv6]:port; name each port")
     literal(host)
-    return plain_host(host), int(port) if port else None
+    return plain_host(host), int(port)
 
 
 def plain_host(host: str) -> str:
@@ -49,17 +46,16 @@ class OutboundRules:
     """The rules of a process.
 
     allowed_private_hosts: hosts and ports that are always allowed, independent of the addresses
-    to which the name resolves; port None: all ports. The URL's host itself must be listed: a name
-    that resolves to a listed address is still refused.
+    to which the name resolves. The URL's host itself must be listed: a name that resolves to a
+    listed address is still refused.
     egress_proxy_url: http, with optional user and password; used for all allowed requests.
     """
 
-    allowed_private_hosts: frozenset[tuple[str, int | None]] = frozenset()
+    allowed_private_hosts: frozenset[tuple[str, int]] = frozenset()
     egress_proxy_url: str | None = field(default=None, repr=False)
 
     def lists(self, host: str, port: int) -> bool:
-        plain = plain_host(host)
-        return not self.allowed_private_hosts.isdisjoint({(plain, port), (plain, None)})
+        return (plain_host(host), port) in self.allowed_private_hosts
 
     def refusal(self, host: str, port: int) -> str | None:
         """Return why a host and port may not be called, without looking up the name, or None."""

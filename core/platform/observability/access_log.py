@@ -13,6 +13,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 UNMATCHED_ROUTE = "unmatched"
+MAX_PATH_CHARACTERS = 300
+"""Of a path in the log. The paths of this API are shorter, and a client can send 64 kB."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Probes arrive every few seconds; only their failures are logged.
 _QUIET_ROUTES = frozenset({"/healthz", "/readyz"})
@@ -58,7 +60,7 @@ def _record(scope: Message, status: int, seconds: float) -> None:
     log.info(
         "http.request_served",
         method=method,
-        path=scope["path"],
+        path=scope["path"][:MAX_PATH_CHARACTERS],
         route=route,
         status=status,
         duration_ms=round(seconds * 1000, 1),

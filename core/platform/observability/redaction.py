@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, cast
 
 REDACTED: Final = "[redacted]"
@@ -44,11 +44,23 @@ _PLAIN_PARAMETERS = frozenset(
 )
 _QUERY = re.compile(r"\?([\w.%~\[\]-]+=[^\s\"'<>]*)")
 
-_RULES: Final[list[tuple[re.Pattern[str], str]]] = [
+
+def _redact_connection_password(match: re.Match[str]) -> str:
+    """Redact up to the last @, because a raw password may contain any character."""
+    before, at, after = match[2].rpartition("@")
+    return f"{match[1]}:{REDACTED}@{after}" if at and before else match[0]
+
+
+# Texts come from strangers (a request's path), so each pattern takes linear time: it cannot match
+# from many positions and then read the same long text again from each.
+_RULES: Final[list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]]] = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        # postgresql://user:pass@host: a raw password may hold any sign, so up to the last @
-        (r"(?i)\b((?:postgres(?:ql)?|rediss?|amqps?)://[^\s:@/]*):\S+@", r"\1:[redacted]@"),
+        # postgresql://user:pass@host
+        (
+            r"(?i)\b((?:postgres(?:ql)?|rediss?|amqps?)://[^\s:@/]*):(\S+)",
+            _redact_connection_password,
+        ),
         (r"(://[^\s:/@]*):[^\s/@]+@", r"\1:[redacted]@"),
         # the token of a callback address, also percent-encoded inside another URL
         (r"(?i)(callbacks(?:/|%2F)[\w-]+(?:/|%2F))[^\s/?&#\"'%<>]+", r"\1[redacted]"),
@@ -65,11 +77,11 @@ _RULES: Final[list[tuple[re.Pattern[str], str]]] = [
         (r"\b(r8_|sk_|tko_|whsec_)[\w+/=-]{6,}", r"\1[redacted]"),
         # password=…, "token": "…", 'api_key': '…'
         (
-            rf"(?i)\b((?:[a-z]+[_-])*(?:{_SENSITIVE_NAMES})=)(?!\[redacted])[^\s&\"',;)}}]+",
+            rf"(?i)(?<![^\W_])((?:{_SENSITIVE_NAMES})=)(?!\[redacted])[^\s&\"',;)}}]+",
             r"\1[redacted]",
         ),
         (
-            rf"(?i)\b((?:[a-z]+[_-])*(?:{_SENSITIVE_NAMES})\\?[\"']\s*[:,]\s*b?\\?[\"'])(?!\[redacted])[^\"'\\]+",
+            rf"(?i)(?<![^\W_])((?:{_SENSITIVE_NAMES})\\?[\"']\s*[:,]\s*b?\\?[\"'])(?!\[redacted])[^\"'\\]+",
             r"\1[redacted]",
         ),
         (r"(data:[\w.+-]+/[\w.+-]+;base64,)[\w+/=]{40,}", r"\1[cut]"),

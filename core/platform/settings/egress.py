@@ -16,8 +16,8 @@ class OutboundSettings(Settings):
     allowed_private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)] = (
         Field(
             default=(),
-            description="private hosts that webhooks and file downloads may use (comma-separated, host or host:port)",
-            examples=["localhost,10.0.0.5:9000"],
+            description="private hosts that webhooks and file downloads may use (comma-separated, each host:port)",
+            examples=["localhost:9000,10.0.0.5:9000"],
         )
     )
     egress_proxy_url: SecretStr | None = Field(

@@ -2,7 +2,7 @@
 
 import sys
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -39,8 +39,15 @@ def secret_values(settings: Settings) -> list[str]:
     """Return the secret values in the settings, which `configure_logging` removes from logs."""
     secrets = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
     parts = [part.strip() for secret in secrets for part in secret.split(",")]
-    passwords = [urlsplit(secret).password or "" for secret in secrets if "://" in secret]
-    return [*secrets, *parts, *passwords]
+    passwords = [_password(secret) for secret in secrets if "://" in secret]
+    return [*secrets, *parts, *passwords, *map(unquote, passwords)]
+
+
+def _password(url: str) -> str:
+    try:
+        return urlsplit(url).password or ""
+    except ValueError:  # not an address after all
+        return ""
 
 
 def _default_note(field: FieldInfo) -> str:

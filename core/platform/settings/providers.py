@@ -1,13 +1,25 @@
 """Settings of the providers: keys, addresses, deadlines, horizons, and request limits."""
 
+import re
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from core.platform.crypto.webhook_signatures import SECRET_PREFIX, standard_webhooks_key
 from core.platform.settings.base import Horizon, InFlight, PerSecond, Settings, Url
+from core.platform.urls import reach
 
 # Replicate lists a prediction's input for one hour, so a look-up must end earlier.
 REPLICATE_INPUT_LIFE_SECONDS = 3600
+SHORTEST_HORIZON_SECONDS = 21
+"""More than the limit of a send (5 s) and the kernel's retransmission of its bytes (15 s) together.
+
+Until then the provider may still receive a request. Only a provider on this machine, where nothing
+is retransmitted, may have a shorter horizon.
+"""
+LOOKUP_CONFIRM_SECONDS = 60
+"""Between the two looks at a list that prove a send absent; shorter on this machine only."""
+_HEADER_TEXT = re.compile(r"[!-~]+")
 
 
 class ProviderSettings(Settings):
@@ -101,12 +113,58 @@ class ProviderSettings(Settings):
         description="Replicate create calls and cancels per second over all workers; 0: no limit",
     )
 
+    # Declared last, so that its validator can see every address.
+    lookup_confirm_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = Field(
+        default=LOOKUP_CONFIRM_SECONDS,
+        description="time between the two looks at a provider's list that prove a send absent",
+        validate_default=True,
+    )
+
+    @field_validator("fal_key", "replicate_api_token")
+    @classmethod
+    def _header_text(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _HEADER_TEXT.fullmatch(value.get_secret_value()):
+            raise ValueError("has characters that a header cannot carry, for example a space")
+        return value
+
+    @field_validator("replicate_webhook_secret")
+    @classmethod
+    def _signing_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            secret = value.get_secret_value()
+            if not secret.startswith(SECRET_PREFIX):
+                raise ValueError("must be whsec_ followed by base64")
+            standard_webhooks_key(secret)
+        return value
+
     @field_validator("replicate_api_token")
     @classmethod
     def _one_provider(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None and info.data.get("fal_key") is None:
             raise ValueError(
                 "not set, and FAL_KEY is not set either: set the key of at least one provider"
+            )
+        return value
+
+    @field_validator(
+        "fal_horizon_seconds", "fal_image_horizon_seconds", "replicate_horizon_seconds"
+    )
+    @classmethod
+    def _past_delivery(cls, value: int, info: ValidationInfo) -> int:
+        vendor = str(info.field_name).partition("_")[0]
+        if value < SHORTEST_HORIZON_SECONDS and not _all_local(info, vendor):
+            raise ValueError(
+                f"must be at least {SHORTEST_HORIZON_SECONDS} unless the provider is on this "
+                "machine, because a request may still arrive until then"
+            )
+        return value
+
+    @field_validator("lookup_confirm_seconds")
+    @classmethod
+    def _apart(cls, value: float, info: ValidationInfo) -> float:
+        if value < LOOKUP_CONFIRM_SECONDS and not _all_local(info, ""):
+            raise ValueError(
+                f"must be at least {LOOKUP_CONFIRM_SECONDS} unless every provider is on this machine"
             )
         return value
 
@@ -118,3 +176,15 @@ class ProviderSettings(Settings):
         if value <= start_deadline:
             raise ValueError(f"must be longer than {name.upper()} ({start_deadline})")
         return value
+
+
+_ADDRESSES = ("fal_queue_url", "fal_api_url", "replicate_base_url")
+
+
+def _all_local(info: ValidationInfo, vendor: str) -> bool:
+    """Return whether the addresses of a vendor, or of all for "", are on this machine."""
+    return all(
+        reach(info.data.get(name, "")) == "loopback"
+        for name in _ADDRESSES
+        if name.startswith(vendor)
+    )

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 
 from core.platform.settings.base import Settings, Url
+from core.platform.settings.postgres_url import checked_postgres_url
 
 
 class DatabaseSettings(Settings):
@@ -25,9 +26,7 @@ class DatabaseSettings(Settings):
     @field_validator("database_url", "database_owner_url")
     @classmethod
     def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("must start with postgresql://")
-        return value
+        return value and SecretStr(checked_postgres_url(value.get_secret_value()))
 
     @property
     def owner_url(self) -> SecretStr:

@@ -57,6 +57,10 @@ class TemporalConnectError(Exception):
     """Temporal is unreachable or its settings are wrong. The text is one line for an operator."""
 
 
+class TemporalSettingsError(TemporalConnectError):
+    """A setting is wrong, so that waiting cannot help."""
+
+
 class SearchAttributeTypeError(Exception):
     """A search attribute of this product is registered with another type.
 
@@ -85,7 +89,7 @@ async def connect(
             override_env_vars=settings.sdk_environment()
         )
     except (ValueError, RuntimeError, OSError) as error:
-        raise TemporalConnectError(
+        raise TemporalSettingsError(
             f"TEMPORAL_CONFIG_FILE or another TEMPORAL_* variable: {error}"
         ) from error
     config["target_host"] = settings.temporal_address or config.get("target_host", DEFAULT_ADDRESS)
@@ -127,6 +131,8 @@ async def connect_with_retries(
                 settings, payloads=payloads, metrics_port=metrics_port, metrics_host=metrics_host
             )
             await ensure_search_attributes(client)
+        except TemporalSettingsError:
+            raise
         except TemporalConnectError as error:
             log.warning("temporal.connection_failed", reason=str(error))
             await asyncio.sleep(CONNECT_RETRY_SECONDS)
@@ -273,6 +279,6 @@ def _runtime(metrics_address: str | None) -> Runtime:
     try:
         return Runtime(telemetry=telemetry)
     except (RuntimeError, ValueError, OSError) as error:
-        raise TemporalConnectError(
+        raise TemporalSettingsError(
             f"SDK_METRICS_PORT: {metrics_address} cannot be opened: {error}"
         ) from error

@@ -12,6 +12,7 @@ from typing import Any
 from core.domain.failures import Failure
 from core.domain.ids import JobId, ProviderKeyId
 from core.domain.messages.jobs import JobRef, ProviderHandle
+from core.platform.clock import ClockOffset, boot_seconds
 from core.store.database import Connection
 from core.store.executions.executions import failure_to_json
 from core.store.jobs.jobs import lock_job
@@ -90,19 +91,24 @@ async def withdraw_send(conn: Connection, job_id: JobId, sender: str) -> int | N
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRecord:
-    """A request to a provider. price: as it was quoted and stored (see `price_from_json`)."""
+    """A request to a provider. price: as it was quoted and stored (see `price_from_json`).
+
+    sent_from, sent_until: the earliest and the latest possible time of the send.
+    """
 
     number: int
     request: Mapping[str, Any]
     inputs: Mapping[str, Any]
     price: Mapping[str, Any]
-    sent_at: datetime
+    sent_from: datetime
+    sent_until: datetime
     age_seconds: float
 
 
 GET_SEND = """
-SELECT s.number, s.request, s.inputs, c.price, s.sent_at,
-       extract(epoch FROM now() - s.sent_at)::float8 AS age_seconds
+SELECT s.number, s.request, s.inputs, c.price, s.sent_at AS sent_from,
+       coalesce(s.sent_until, s.sent_at) AS sent_until,
+       extract(epoch FROM now() - coalesce(s.sent_until, s.sent_at))::float8 AS age_seconds
 FROM sends AS s JOIN charges AS c ON c.job_id = s.job_id WHERE s.job_id = $1 AND s.number = $2
 """
 
@@ -113,6 +119,13 @@ async def get_send(conn: Connection, job_id: JobId, number: int) -> SendRecord:
     if row is None:
         raise LookupError(f"job {job_id} has no send {number}")
     return SendRecord(**dict(row))
+
+
+async def read_clock(conn: Connection) -> ClockOffset:
+    """Return the database's clock, by which sends are dated."""
+    before = boot_seconds()
+    at: datetime = await conn.fetchval("SELECT clock_timestamp()")
+    return ClockOffset.measured(at, before=before, after=boot_seconds())
 
 
 # Also in state waiting: a send that appeared to be absent may have been accepted after all.

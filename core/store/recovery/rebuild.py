@@ -56,9 +56,10 @@ async def renumber_last(conn: Connection, serial: int) -> None:
 
 
 INSERT_RECOVERED_SEND = """
-INSERT INTO sends (job_id, number, user_id, request, inputs, sent_at, outcome, provider_job_id, sender, note,
-                   provider_key_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'made again by a recovery', $10)
+INSERT INTO sends (job_id, number, user_id, request, inputs, sent_at, sent_until, outcome, provider_job_id, sender,
+                   note, provider_key_id)
+VALUES ($1, $2, $3, $4, $5, $6, greatest($6, coalesce($11, clock_timestamp())), $7, $8, $9,
+        'made again by a recovery', $10)
 ON CONFLICT DO NOTHING
 """
 
@@ -71,21 +72,26 @@ async def insert_recovered_send(
     *,
     request: Mapping[str, Any],
     inputs: Mapping[str, Any],
-    sent_at: datetime,
+    sent_from: datetime,
+    sent_until: datetime | None,
     provider_job_id: ProviderJobId | None,
     provider_key_id: ProviderKeyId | None,
 ) -> None:
-    """Restore the row of a send that the database has lost. Repeating is safe."""
+    """Restore the row of a send that the database has lost. Repeating is safe.
+
+    sent_from, sent_until: when it can have been made; None: until now.
+    """
     outcome = "found" if provider_job_id is not None else None
     arguments = (
         user_id,
         dict(request),
         dict(inputs),
-        sent_at,
+        sent_from,
         outcome,
         provider_job_id,
         SENDER,
         provider_key_id,
+        sent_until,
     )
     await conn.execute(INSERT_RECOVERED_SEND, job_id, number, *arguments)
 

@@ -46,7 +46,7 @@ async def demo(stack: Stack, prices: list[StepPrice]) -> int:
         trust_env=False,
         timeout=10,
     ) as http:
-        with receiving(user.webhook_secret) as inbox:
+        with receiving(user.webhook_secret, stack.config.ports.demo_webhook) as inbox:
             execution = await _make_video(stack, ProductClient(http), console, inbox)
             await _show_result(stack, console, execution, inbox)
     show_next_steps(console, stack.config, user.api_key)

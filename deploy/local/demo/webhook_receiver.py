@@ -56,8 +56,8 @@ def verify(secret: str, headers: Mapping[str, str], body: bytes) -> dict[str, An
 
 
 @contextmanager
-def receiving(secret: str) -> Generator[Inbox]:
-    """Listen on a free loopback port in a separate thread.
+def receiving(secret: str, port: int) -> Generator[Inbox]:
+    """Listen on a loopback port in a separate thread; 0: any free port.
 
     Requires a running event loop.
     """
@@ -80,7 +80,7 @@ def receiving(secret: str) -> Generator[Inbox]:
         def log_message(self, format: str, *args: Any) -> None:
             """Print nothing: the terminal belongs to the demo."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     inbox = Inbox(url=f"http://127.0.0.1:{server.server_address[1]}/webhook", secret=secret)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     thread.start()

@@ -134,7 +134,7 @@ def test_public_name_is_not_refused(name: str) -> None:
         ("http://10.0.0.5:9000/", False),
         ("http://10.0.0.5/", True),
         ("http://10.0.0.6:9000/", True),
-        ("http://sandbox:1234/", False),
+        ("http://sandbox:1234/", True),
         ("http://SANDBOX./", False),
         ("http://sandbox.example/", False),
         ("http://[::1]:5000/", False),
@@ -143,7 +143,7 @@ def test_public_name_is_not_refused(name: str) -> None:
     ],
 )
 def test_rules_check_a_url_without_lookup(url: str, refused: bool) -> None:
-    hosts = frozenset(map(host_and_port, ("10.0.0.5:9000", "sandbox", "[::1]:5000")))
+    hosts = frozenset(map(host_and_port, ("10.0.0.5:9000", "sandbox:80", "[::1]:5000")))
     assert bool(OutboundRules(allowed_private_hosts=hosts).url_refusal(url)) is refused
 
 

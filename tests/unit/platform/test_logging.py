@@ -19,7 +19,7 @@ from fastapi import APIRouter, FastAPI
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from core.platform.observability.access_log import AccessLog
+from core.platform.observability.access_log import MAX_PATH_CHARACTERS, AccessLog
 from core.platform.observability.logging import bind, configure_logging, get_logger
 from core.platform.observability.redaction import MAX_TEXT_CHARACTERS, Redactor
 
@@ -359,6 +359,26 @@ async def test_access_log_has_route_and_status_but_no_token(lines: ReadLines) ->
         "/callbacks/fal/[redacted]",
         "/callbacks/{provider}/{token}",
     )
+
+
+async def test_access_log_cuts_a_long_path_before_redaction(
+    lines: ReadLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_logging()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    redacted: list[str] = []
+    text_without_secrets = Redactor.text
+
+    def text(self: Redactor, value: str) -> str:
+        redacted.append(value)
+        return text_without_secrets(self, value)
+
+    monkeypatch.setattr(Redactor, "text", text)
+    await with_client(lambda client: client.get(f"/{'a-' * 8000}"))
+    [line] = lines()
+    assert line["path"].startswith("/a-a-a-")
+    assert len(line["path"]) <= MAX_PATH_CHARACTERS
+    assert max(map(len, redacted)) <= MAX_PATH_CHARACTERS
 
 
 @pytest.mark.parametrize(

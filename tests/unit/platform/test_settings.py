@@ -214,18 +214,16 @@ def test_settings_show_no_secret_when_printed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_settings_private_hosts_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_all(monkeypatch, {"ALLOWED_PRIVATE_HOSTS": "localhost:8090, Sandbox ,[::1]:9000,FE80::1"})
+    set_all(monkeypatch, {"ALLOWED_PRIVATE_HOSTS": "localhost:8090, Sandbox:80 ,[::1]:9000"})
     assert load(OutboundSettings).allowed_private_hosts == (
         "localhost:8090",
-        "sandbox",
+        "sandbox:80",
         "[::1]:9000",
-        "fe80::1",
     )
     assert load(OutboundSettings).outbound_rules().allowed_private_hosts == {
         ("localhost", 8090),
-        ("sandbox", None),
+        ("sandbox", 80),
         ("::1", 9000),
-        ("fe80::1", None),
     }
 
 
@@ -233,10 +231,14 @@ def test_settings_private_hosts_are_split(monkeypatch: pytest.MonkeyPatch) -> No
     ("name", "value"),
     [
         ("ALLOWED_PRIVATE_HOSTS", "http://localhost"),
+        ("ALLOWED_PRIVATE_HOSTS", "localhost"),
+        ("ALLOWED_PRIVATE_HOSTS", "127.0.0.1"),
+        ("ALLOWED_PRIVATE_HOSTS", "::1"),
+        ("ALLOWED_PRIVATE_HOSTS", "[::1]"),
         ("ALLOWED_PRIVATE_HOSTS", "localhost:port"),
         ("ALLOWED_PRIVATE_HOSTS", "localhost:70000"),
         ("ALLOWED_PRIVATE_HOSTS", "10.0.0.0/8"),
-        ("ALLOWED_PRIVATE_HOSTS", "127.1"),
+        ("ALLOWED_PRIVATE_HOSTS", "127.1:9000"),
         ("EGRESS_PROXY_URL", "https://proxy.example.com"),
         ("EGRESS_PROXY_URL", "proxy.example.com:3128"),
         ("EGRESS_PROXY_URL", "http://proxy.example.com/path"),

@@ -6,7 +6,7 @@ Source: docs.fal.ai and fal's own clients, read 2026-11.
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -15,12 +15,13 @@ from core.domain.messages.jobs import CancelOutcome, JobReport, ProviderHandle
 from core.domain.plans import StepKind
 from core.domain.prices import Quote
 from core.domain.states import CostBasis, JobState
+from core.platform.clock import ClockOffset, boot_seconds, joined_clocks
 from core.providers.callbacks import FetchedKeys, checked_timestamp, ed25519_keys, verify_ed25519
 from core.providers.create_outcome import create_outcome
 from core.providers.handles import HandleFactory
 from core.providers.http import ProviderHttp, checked_key
 from core.providers.inputs import check_complete, check_inputs
-from core.providers.matching import CLOCK_SKEW, MAX_PAGES, match_candidates
+from core.providers.matching import MAX_PAGES, WINDOW, match_candidates
 from core.providers.port import (
     Callback,
     CallbackRefusedError,
@@ -156,35 +157,39 @@ class FalProvider:
 
         The result is therefore authoritative only past the model's horizon.
         """
-        model = next(
-            (model for model in self.models if model.id == lookup.request.model), SEEDANCE_PRO
-        )
-        horizon = timedelta(seconds=self._horizon_seconds[model.kind])
-        items, complete = await self._history(lookup, lookup.sent_at + horizon)
+        looked_at = boot_seconds()
+        items, complete, clock = await self._history(lookup)
         candidates = [
             read_candidate(item)
             for item in items
             if item.get("endpoint_id") == lookup.request.model
         ]
-        match = match_candidates(candidates, lookup.request.body, lookup.sent_at)
-        past = datetime.fromtimestamp(self._now(), UTC) - lookup.sent_at > horizon
+        match = match_candidates(candidates, lookup.request.body, lookup, clock)
         return FindAnswer(
             matches=self._handles.make_all(lookup.request.model, match.job_ids),
-            authoritative=complete and past and not match.ambiguous,
+            doubtful=tuple(map(ProviderJobId, match.doubtful)),
+            authoritative=complete and not match.ambiguous,
+            looked_at=looked_at,
+            clock=clock,
         )
 
     async def _history(
-        self, lookup: Lookup, until: datetime
-    ) -> tuple[list[Mapping[str, object]], bool]:
-        """Return the endpoint's requests around the send, and whether all of them were read."""
+        self, lookup: Lookup
+    ) -> tuple[list[Mapping[str, object]], bool, ClockOffset | None]:
+        """Return the endpoint's requests around the send, whether that is all, and fal's clock."""
+        model = next(
+            (model for model in self.models if model.id == lookup.request.model), SEEDANCE_PRO
+        )
+        horizon = timedelta(seconds=self._horizon_seconds[model.kind])
         query = {
             "endpoint_id": lookup.request.model,
-            "start": iso_utc(lookup.sent_at - CLOCK_SKEW),
-            "end": iso_utc(until + CLOCK_SKEW),
+            "start": iso_utc(lookup.sent_from - WINDOW),
+            "end": iso_utc(lookup.sent_until + horizon + WINDOW),
             "expand": "payloads",
             "limit": "100",
         }
         items: list[Mapping[str, object]] = []
+        clocks: list[ClockOffset | None] = []
         for _ in range(MAX_PAGES):
             response = await self._http.read(
                 "GET", f"{self._history_url}?{urlencode(query)}", self._auth
@@ -192,12 +197,13 @@ class FalProvider:
             page = response.object()
             if response.status_code != 200 or not isinstance(page.get("items"), list):
                 raise unavailable(response)
+            clocks.append(response.clock)
             items += [as_object(item) for item in as_list(page["items"])]
             cursor = as_text(page.get("next_cursor"))
             if not cursor:
-                return items, page.get("has_more") is not True
+                return items, page.get("has_more") is not True, joined_clocks(clocks)
             query["cursor"] = cursor
-        return items, False
+        return items, False, None
 
     async def status(self, handle: ProviderHandle) -> JobReport:
         """Read a job's state, and its result once it has ended.

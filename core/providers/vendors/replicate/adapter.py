@@ -6,7 +6,6 @@ Source: replicate.com/docs, read 2026-11.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -14,6 +13,7 @@ from core.domain.ids import ProviderJobId
 from core.domain.messages.jobs import CancelOutcome, JobReport, ProviderHandle
 from core.domain.prices import Quote
 from core.domain.states import CostBasis, JobState
+from core.platform.clock import ClockOffset, boot_seconds, joined_clocks
 from core.providers.callbacks import (
     FetchedKeys,
     checked_timestamp,
@@ -24,7 +24,7 @@ from core.providers.create_outcome import create_outcome
 from core.providers.handles import HandleFactory, same_origin
 from core.providers.http import ProviderHttp, checked_key
 from core.providers.inputs import check_complete, check_inputs
-from core.providers.matching import CLOCK_SKEW, MAX_PAGES, match_candidates
+from core.providers.matching import MAX_PAGES, WINDOW, match_candidates
 from core.providers.port import (
     Callback,
     CallbackRefusedError,
@@ -55,8 +55,6 @@ from core.providers.vendors.replicate.wire import (
     read_report,
 )
 
-# A prediction is created during its create call; the rest of the window is for clock differences.
-_LIST_WINDOW: Final = timedelta(minutes=10)
 _CANCEL_OUTCOMES: Final[Mapping[str, CancelOutcome]] = {
     "canceled": CancelOutcome.CANCELLED,
     "succeeded": CancelOutcome.TOO_LATE,
@@ -163,39 +161,47 @@ class ReplicateProvider:
 
         Their inputs are listed for an hour; later a look-up is not authoritative.
         """
-        items, complete = await self._list(lookup)
+        looked_at = boot_seconds()
+        items, complete, clock = await self._list(lookup)
         candidates = [
             read_candidate(item, lookup)
             for item in items
             if item.get("model") == lookup.request.model
         ]
         inputs = as_object(lookup.request.body.get("input"))
-        match = match_candidates(candidates, inputs, lookup.sent_at)
+        match = match_candidates(candidates, inputs, lookup, clock)
         return FindAnswer(
             matches=self._handles.make_all(lookup.request.model, match.job_ids),
+            doubtful=tuple(map(ProviderJobId, match.doubtful)),
             authoritative=complete and not match.ambiguous,
+            looked_at=looked_at,
+            clock=clock,
         )
 
-    async def _list(self, lookup: Lookup) -> tuple[list[Mapping[str, object]], bool]:
-        """Return the predictions around the send, and whether all of them were read."""
+    async def _list(
+        self, lookup: Lookup
+    ) -> tuple[list[Mapping[str, object]], bool, ClockOffset | None]:
+        """Return the predictions around the send, whether that is all, and Replicate's clock."""
         query = {
-            "created_after": iso_utc(lookup.sent_at - CLOCK_SKEW),
-            "created_before": iso_utc(lookup.sent_at + _LIST_WINDOW),
+            "created_after": iso_utc(lookup.sent_from - WINDOW),
+            "created_before": iso_utc(lookup.sent_until + WINDOW),
         }
         url = f"{self._api_url}/predictions?{urlencode(query)}"
         items: list[Mapping[str, object]] = []
+        clocks: list[ClockOffset | None] = []
         for _ in range(MAX_PAGES):
             response = await self._http.read("GET", url, self._auth)
             page = response.object()
             if response.status_code != 200 or not isinstance(page.get("results"), list):
                 raise unavailable(response)
+            clocks.append(response.clock)
             items += [as_object(item) for item in as_list(page["results"])]
             if page.get("next") is None:
-                return items, True
+                return items, True, joined_clocks(clocks)
             url = as_text(page.get("next"))
             if not same_origin(url, self._api_url):
-                return items, False
-        return items, False
+                return items, False, None
+        return items, False, None
 
     async def status(self, handle: ProviderHandle) -> JobReport:
         """Read a job's state and result.
