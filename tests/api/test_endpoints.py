@@ -276,3 +276,10 @@ async def test_resolved_default_endpoint_stays_with_its_request(api: Api, user: 
             ExecutionId(accepted["executionId"]),
         )
     assert url == URL
+
+
+async def test_endpoint_is_found_by_any_spelling_of_its_url(api: Api, user: TestUser) -> None:
+    made = await make(user, "https://xn--bcher-kva.example/hook")
+    for url in ("HTTPS://B\u00dcCHER.example:443/hook", "https://b\u00fccher.example/x/../hook#a"):
+        again = await user.http.post("/api/endpoints", json={"url": url})
+        assert (again.status_code, again.json()["endpointId"]) == (409, made["id"])
