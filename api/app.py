@@ -17,6 +17,7 @@ from api.http.error_handlers import UnexpectedErrors, install_error_handlers
 from api.http.head_requests import HeadRequests
 from api.http.recovery_admission import refuse_during_recovery
 from api.http.request_ids import RequestIds
+from api.http.schemas import refuse_repeated_parameters
 from api.services import Services
 from api.webhooks import deliveries, endpoints
 from core.platform.observability.access_log import AccessLog
@@ -59,6 +60,7 @@ def create_app(services: Services, *, cors_origins: Sequence[str] = ()) -> FastA
         openapi_tags=openapi.TAGS,
         redirect_slashes=False,
         redoc_url=None,
+        dependencies=[Depends(refuse_repeated_parameters)],
     )
     app.state.services = services
     for router in (generate_video.router, retry.router):

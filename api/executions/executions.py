@@ -57,7 +57,9 @@ async def list_own_executions(
     selection = ExecutionFilter(
         limit=query.limit,
         before_id=decode_cursor(query.cursor) if query.cursor is not None else None,
-        status=query.status,
+        statuses=query.status,
+        metadata_key=query.metadata_key,
+        metadata_value=query.metadata_value,
         type=query.type,
         created_after=query.created_after,
         created_before=query.created_before,

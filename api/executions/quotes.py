@@ -70,7 +70,7 @@ async def create_quote(request: Request, user_id: CurrentUser, body: GenerateVid
     `GET /api/usage`.
     """
     services = services_of(request).ordering
-    plan = await quote_video(services, user_id, body.video_request())
+    plan = await quote_video(services, user_id, body.video_request(), webhook_url=body.webhook)
     return Quote(
         jobs=[_job(item) for item in plan.steps],
         low=usd_text(plan.low_nano_usd),

@@ -1,6 +1,7 @@
 """Request bodies and query parameters of executions."""
 
 import json
+import unicodedata
 from typing import Annotated
 
 from pydantic import (
@@ -28,9 +29,20 @@ MAX_METADATA_NUMBER = 2**53
 MetadataValue = StrictStr | StrictInt | StrictFloat | StrictBool
 
 
+# Fillers that Unicode classifies as letters or symbols although they show nothing.
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+
+
 def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be blank")
+    """Refuse a text without a visible character: spaces, controls, joiners, marks alone."""
+    if not any(unicodedata.category(sign)[0] in "LNPS" for sign in value if sign not in _BLANK):
+        raise ValueError("must have a visible character")
+    return value
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("contains the character NUL")
     return value
 
 
@@ -142,9 +154,25 @@ class RetryRequest(RequestBody):
 
 
 class ListExecutionsQuery(QueryParameters):
-    status: ExecutionStatus | None = None
+    status: Annotated[list[ExecutionStatus], Field(max_length=len(ExecutionStatus))] = Field(
+        default_factory=list[ExecutionStatus],
+        description="May be repeated: executions in any of the statuses.",
+    )
     type: PlanType | None = None
+    metadata_key: Annotated[str, Field(max_length=200), AfterValidator(_without_nul)] | None = (
+        Field(None, description="Executions whose metadata has this name.")
+    )
+    metadata_value: (
+        Annotated[str, Field(max_length=MAX_METADATA_BYTES), AfterValidator(_without_nul)] | None
+    ) = Field(None, description="With `metadataKey`: its value, as text.")
     created_after: QueryTime | None = None
     created_before: QueryTime | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     cursor: Annotated[str, Field(max_length=200)] | None = None
+
+    @field_validator("metadata_value")
+    @classmethod
+    def _needs_key(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("metadata_key") is None:
+            raise ValueError("requires metadataKey")
+        return value

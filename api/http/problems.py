@@ -111,6 +111,8 @@ def invalid_field(
     return invalid_fields([error])
 
 
+MAX_FIELD_ERRORS: Final = 50
+"""Fields that one problem names: a small body can have thousands of unknown names."""
 _LOCATIONS: Final = frozenset({"query", "path", "header", "body"})
 """What FastAPI puts before the name of a field."""
 
@@ -119,6 +121,8 @@ def validation_problem(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
     """Return pydantic's errors field by field, without the values that were sent."""
     fields: dict[str, dict[str, object]] = {}
     for error in errors:
+        if len(fields) == MAX_FIELD_ERRORS:
+            break
         names = [str(part) for part in error["loc"] if part not in _LOCATIONS]
         field = names[0][:100] if names else "body"
         fields.setdefault(field, {"field": field, "detail": _field_detail(error)})

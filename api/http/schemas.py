@@ -1,8 +1,10 @@
 """Base classes and field types of all request and response bodies, and the problem document."""
 
+from collections import Counter
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
+from fastapi import Request
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -14,7 +16,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from api.http.problems import ProblemError
+from api.http.problems import ProblemError, invalid_field
 from api.http.strict_json import UnreadableBody
 from core.domain.failures import FailureCode
 
@@ -52,6 +54,19 @@ class ResponseBody(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, validate_by_alias=True, validate_by_name=True, frozen=True
     )
+
+
+ANY_OF: Final = frozenset({"status"})
+"""Query parameters that may be repeated: any of their values."""
+
+
+def refuse_repeated_parameters(request: Request) -> None:
+    """Raise ProblemError: of two values, a proxy and this service might read different ones."""
+    names = Counter(name for name, _ in request.query_params.multi_items())
+    repeated = {name for name, number in names.items() if number > 1} - ANY_OF
+    if repeated and request.url.path.startswith("/api/"):
+        name = min(repeated)
+        raise invalid_field(name[:100], "may be given once only")
 
 
 class QueryParameters(BaseModel):

@@ -61,7 +61,10 @@ def check_encoding(request: Request) -> None:
         )
     _, *parameters = request.headers.get("content-type", "").lower().split(";")
     pairs = (parameter.partition("=") for parameter in parameters)
-    if {value.strip(' "') for name, _, value in pairs if name.strip() == "charset"} - {"utf-8"}:
+    if {value.strip(' "') for name, _, value in pairs if name.strip() == "charset"} - {
+        "utf-8",
+        "utf8",
+    }:
         raise ProblemError(FailureCode.UNSUPPORTED_MEDIA_TYPE, BODY_NOT_UTF8)
 
 

@@ -5,11 +5,11 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api.auth.authentication import AdminUser, CurrentUser
+from api.auth.authentication import Admin, AdminUser, Caller, CurrentUser, insufficient_scope
 from api.http.ids import ENDPOINT_ID, decode_endpoint_cursor, encode_cursor
 from api.http.openapi import problems
 from api.http.problem_texts import ENDPOINT_FOR_URL_EXISTS
-from api.http.problems import ProblemError, not_found
+from api.http.problems import ProblemError, invalid_field, not_found
 from api.http.strict_json import StrictJsonRoute
 from api.services import services_of
 from api.webhooks.deliveries import endpoint_closed, start_resend
@@ -28,6 +28,7 @@ from api.webhooks.schemas import (
 from core.domain.failures import FailureCode
 from core.domain.ids import EndpointId, UserId, new_event_id
 from core.domain.messages.webhooks import DeliveryOrder, EventType
+from core.domain.scopes import Scope
 from core.domain.webhook_payload import endpoint_test_body
 from core.platform.observability.logging import get_logger
 from core.store.database import Connection
@@ -49,17 +50,19 @@ router = APIRouter(prefix="/api", tags=["endpoints"], route_class=StrictJsonRout
     summary="Create an endpoint",
     responses=problems(FailureCode.UNAUTHENTICATED, FailureCode.ENDPOINT_EXISTS, *_WITH_BODY),
 )
-async def create_endpoint(
-    request: Request, user_id: AdminUser, body: NewEndpointRequest
-) -> Endpoint:
+async def create_endpoint(request: Request, caller: Admin, body: NewEndpointRequest) -> Endpoint:
     """Create an endpoint with an optional description and secret.
 
-    A `webhook` in a request also creates an endpoint, without either.
+    A `webhook` in a request also creates an endpoint, without either. A default endpoint receives
+    the account's data, so `default` also needs the scope `read`.
     """
-    services = services_of(request)
+    services, user_id = services_of(request), caller.user_id
+    _check_default(caller, default=body.default)
     check_webhook_url(services.outbound, "url", body.url)
     try:
         async with services.database.as_user(user_id) as conn:
+            if not await endpoints.may_have_endpoint(conn, user_id, body.url):
+                raise invalid_field("url", endpoints.TOO_MANY_ENDPOINTS)
             endpoint_id = await endpoints.insert_endpoint(conn, user_id, body.url, body.description)
             if body.secret is not None:
                 await set_first_secret(conn, services.secrets, endpoint_id, user_id, body.secret)
@@ -116,9 +119,14 @@ async def read_endpoint(request: Request, user_id: CurrentUser, endpoint_id: str
     responses=problems(*_ONE_ENDPOINT, *_WITH_BODY),
 )
 async def change_endpoint(
-    request: Request, user_id: AdminUser, endpoint_id: str, body: ChangeEndpointRequest
+    request: Request, caller: Admin, endpoint_id: str, body: ChangeEndpointRequest
 ) -> Endpoint:
-    """Change the given fields; a new default endpoint applies to new requests only."""
+    """Change the given fields; a new default endpoint applies to new requests only.
+
+    `default: true` also needs the scope `read`.
+    """
+    user_id = caller.user_id
+    _check_default(caller, default=body.default)
     async with services_of(request).database.as_user(user_id) as conn:
         endpoint = await _find(conn, user_id, endpoint_id)
         if body.description is not None:
@@ -229,6 +237,11 @@ async def delete_endpoint(request: Request, user_id: AdminUser, endpoint_id: str
         await endpoints.delete_endpoint(conn, endpoint.endpoint_id)
     log.info("endpoint.deleted", user_id=user_id, endpoint_id=endpoint_id)
     return Response(status_code=204)
+
+
+def _check_default(caller: Caller, *, default: bool | None) -> None:
+    if default and Scope.READ not in caller.scopes:
+        raise insufficient_scope(Scope.READ)
 
 
 async def _switch(

@@ -10,19 +10,23 @@ from api.http.problems import invalid_field
 from core.platform.egress.rules import OutboundRules
 from core.platform.urls import MAX_URL_CHARS, webhook_url
 
+MIN_DIFFERENT_BYTES = 8
 _WHSEC = "whsec_"
 
 
 def _webhook_secret(value: str) -> str:
+    key = value.encode()
     if value.startswith(_WHSEC):
         try:
-            decoded = base64.b64decode(value.removeprefix(_WHSEC), validate=True)
+            key = decoded = base64.b64decode(value.removeprefix(_WHSEC), validate=True)
         except (binascii.Error, ValueError):
             raise ValueError("begins with whsec_, so base64 must follow") from None
         if not 24 <= len(decoded) <= 64:
             raise ValueError("must have 24 to 64 bytes after whsec_")
     elif not 16 <= len(value) <= 256:
         raise ValueError("must be whsec_ with base64, or a text of 16 to 256 characters")
+    if len(set(key)) < MIN_DIFFERENT_BYTES or key in (key + key)[1:-1]:
+        raise ValueError("is easy to guess: use a random secret, for example openssl rand -hex 32")
     return value
 
 

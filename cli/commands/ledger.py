@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from cli.options import AsJson, plain_text
+from cli.options import Actor, AsJson, plain_text
 from cli.output import Shown, show
-from cli.session import ExitCode, snapshot
+from cli.session import ExitCode, snapshot, transaction
 from core.domain.money import usd_text
+from core.store.accounts.audit import record
 from core.store.database import Connection
 from core.store.money.reports.ledger_check import Finding, Totals, count_totals, list_findings
 from core.store.money.reports.provider_bill import (
@@ -20,6 +21,7 @@ from core.store.money.reports.provider_bill import (
     read_bill,
 )
 from core.store.operator import RefusedError, row_json
+from core.store.recovery.counter_repair import repair_counters
 
 app = typer.Typer(
     help="Check the ledger, alone or against a provider's bill.", no_args_is_help=True
@@ -27,7 +29,7 @@ app = typer.Typer(
 
 
 @app.command(
-    epilog="Exit code 1: a check found something; one line for each. "
+    epilog="Exit code 1: a check found something that is not repaired; one line for each. "
     "Example: takeone-admin ledger check --provider-bill bill.csv --provider NAME"
 )
 async def check(
@@ -50,9 +52,27 @@ async def check(
             help="The provider that wrote the bill. Default: all.",
         ),
     ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Derive the day of each charge and the counters of months, days and users again. "
+            "The ledger and the amounts of charges never change.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --repair: show the repair, change nothing.")
+    ] = False,
+    actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
-    """Check sums, holds and limits over all rows. Changes nothing."""
+    """Check sums, holds and limits over all rows. Changes nothing without --repair."""
+    if repair:
+        if provider_bill is not None:
+            raise RefusedError("--repair and --provider-bill cannot be combined: repair first")
+        return await _repair(context, actor, dry_run=dry_run, as_json=as_json)
+    if dry_run:
+        raise RefusedError("--dry-run belongs to --repair: a check alone changes nothing")
     async with snapshot(context) as conn:
         totals, findings = await count_totals(conn), await list_findings(conn)
         bill = None
@@ -63,6 +83,32 @@ async def check(
     if as_json:
         return show(_report(totals, findings, bill), as_json, code=code)
     return Shown(_as_text(totals, findings, bill), code)
+
+
+async def _repair(context: typer.Context, actor: str, *, dry_run: bool, as_json: bool) -> Shown:
+    async with transaction(context) as conn:
+        repair = await repair_counters(conn, dry_run=dry_run)
+        if repair.repaired and not dry_run:
+            detail = {"repaired": [_line(finding) for finding in repair.repaired[:100]]}
+            await record(conn, actor, "ledger repair", "ledger", detail)
+    code = ExitCode.FAILED if repair.remaining else ExitCode.DONE
+    if as_json:
+        report = {
+            "ok": not repair.remaining,
+            "dryRun": dry_run,
+            "repaired": [asdict(finding) for finding in repair.repaired],
+            "findings": [asdict(finding) for finding in repair.remaining],
+        }
+        return show(report, as_json, code=code)
+    done = "would repair" if dry_run else "repaired"
+    lines = [f"{done}: {_line(finding)}" for finding in repair.repaired]
+    lines += [_line(finding) for finding in repair.remaining]
+    lines.append(f"{len(repair.repaired)} {done}, {len(repair.remaining)} remaining")
+    return Shown("\n".join(lines), code)
+
+
+def _line(finding: Finding) -> str:
+    return f"{finding.check}: {finding.target}: {finding.text}"
 
 
 async def _compare(conn: Connection, path: Path, provider: str | None) -> Comparison:
@@ -90,7 +136,7 @@ def _report(totals: Totals, findings: list[Finding], bill: Comparison | None) ->
 
 
 def _as_text(totals: Totals, findings: list[Finding], bill: Comparison | None) -> str:
-    lines = [f"{finding.check}: {finding.target}: {finding.text}" for finding in findings]
+    lines = [_line(finding) for finding in findings]
     if bill is not None:
         lines += [f"open: {line}" for line in bill.open]
         billed, settled = usd_text(bill.billed_nano_usd), usd_text(bill.settled_nano_usd)

@@ -18,6 +18,7 @@ from core.platform.egress.rules import OutboundRules
 from core.platform.observability.logging import get_logger
 from core.store.database import Connection
 from core.store.executions.executions import NewExecution, insert_execution
+from core.store.webhooks.endpoints import TOO_MANY_ENDPOINTS, may_have_endpoint
 from core.store.webhooks.signing_secrets import seal_request_secret
 
 log = get_logger(__name__)
@@ -90,7 +91,8 @@ async def _queue(
     services: OrderingServices, conn: Connection, order: VideoOrder, render: Render
 ) -> QueuedExecution:
     """Plan, price and hold the order, and write its rows and its answer."""
-    _check_webhook_url(services.outbound, order.webhook_url)
+    check_webhook_url(services.outbound, order.webhook_url)
+    await _check_endpoints(conn, order)
     catalogue = await get_catalogue_in(conn, services.providers, order.user_id)
     plan = plan_video(catalogue, order.request)
     _check_max_cost(plan, order.max_cost_nano_usd)
@@ -112,11 +114,19 @@ async def _queue(
     )
 
 
-def _check_webhook_url(rules: OutboundRules, url: str | None) -> None:
+def check_webhook_url(rules: OutboundRules, url: str | None) -> None:
     """Check the address itself. Names are resolved and checked at each delivery attempt."""
     reason = rules.url_refusal(url) if url is not None else None
     if reason is not None:
         raise InvalidFieldsError(FieldError(field="webhook", detail=reason))
+
+
+async def _check_endpoints(conn: Connection, order: VideoOrder) -> None:
+    """Refuse an address that would need one endpoint too many when its webhook is due."""
+    if order.webhook_url is None:
+        return
+    if not await may_have_endpoint(conn, order.user_id, order.webhook_url):
+        raise InvalidFieldsError(FieldError(field="webhook", detail=TOO_MANY_ENDPOINTS))
 
 
 def _check_max_cost(plan: PricedPlan, max_cost_nano_usd: NanoUsd | None) -> None:

@@ -3,6 +3,7 @@
 from core.domain.ids import UserId
 from core.domain.plans import Parameters, Step
 from core.domain.prices import Quote
+from core.ordering.accept import check_webhook_url
 from core.ordering.catalogue import get_catalogue
 from core.ordering.errors import ModelNotOfferedError
 from core.ordering.plan import PricedPlan, VideoRequest, plan_video, pricing_inputs
@@ -11,12 +12,17 @@ from core.providers.registry import Providers
 
 
 async def quote_video(
-    services: OrderingServices, user_id: UserId, request: VideoRequest
+    services: OrderingServices,
+    user_id: UserId,
+    request: VideoRequest,
+    *,
+    webhook_url: str | None = None,
 ) -> PricedPlan:
     """Return the priced plan of a request. Nothing is held, stored or started.
 
     Raises InvalidFieldsError. Budgets and other limits are not checked.
     """
+    check_webhook_url(services.outbound, webhook_url)
     return plan_video(await get_catalogue(services, user_id), request)
 
 

@@ -6,8 +6,10 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import httpx
+import idna
 
 MAX_URL_CHARS: Final = 2048
+MAX_LABEL_CHARS: Final = 63
 Reach = Literal["loopback", "private", "public"]
 
 
@@ -37,10 +39,15 @@ def checked_origin(value: str) -> str:
 
 
 def webhook_url(value: str) -> str:
-    """Return a valid webhook address unchanged. Raise ValueError for any other text."""
+    """Return a webhook address in its normal form, by which endpoints are compared.
+
+    Scheme and host are in lower case, the host in ASCII, without a default port or a fragment, and
+    with a path. Raise ValueError for any other text.
+    """
     try:
         parts = urlsplit(value)
-        port, host = parts.port, httpx.URL(value).host
+        port, host = parts.port, ascii_host(parts.hostname or "")
+        normal = httpx.URL(_with_host(value, parts.netloc, host)).copy_with(fragment=None)
     except (ValueError, httpx.InvalidURL):
         raise ValueError("is not a URL") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not host:
@@ -51,7 +58,31 @@ def webhook_url(value: str) -> str:
         raise ValueError("is not a URL")
     if len(value) > MAX_URL_CHARS:
         raise ValueError(f"must have at most {MAX_URL_CHARS} characters")
-    return value
+    return str(normal.copy_with(raw_path=normal.raw_path))  # "/" where there is no path
+
+
+def ascii_host(host: str) -> str:
+    """Return a host name in ASCII (UTS 46, non-transitional). Raise ValueError if it has no form.
+
+    Names in ASCII, also in Punycode, are only put in lower case.
+    """
+    if host.isascii():
+        return host.lower()
+    labels = idna.uts46_remap(host, std3_rules=True, transitional=False).split(".")
+    encoded = [
+        label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}"
+        for label in labels
+    ]
+    if any(len(label) > MAX_LABEL_CHARS for label in encoded):
+        raise ValueError("has a label that is too long")
+    return ".".join(encoded)
+
+
+def _with_host(url: str, netloc: str, host: str) -> str:
+    login, at, _ = netloc.rpartition("@")
+    port = re.search(r":[0-9]*$", netloc)
+    bracketed = f"[{host}]" if ":" in host else host
+    return url.replace(netloc, f"{login}{at}{bracketed}{port[0] if port else ''}", 1)
 
 
 def url_host_port(host: str, port: int) -> str:

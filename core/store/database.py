@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Final, TypeAlias
 
 import asyncpg
@@ -49,9 +51,18 @@ SET_SYSTEM = "SET LOCAL ROLE takeone_system"
 SET_APP = f"SET LOCAL ROLE {APP_ROLE}"
 
 
-_after_commit: ContextVar[list[Callable[[], None]] | None] = ContextVar(
-    "after_commit", default=None
-)
+@dataclass(slots=True)
+class _Transaction:
+    """What a transaction still has to do. last: by order, what runs right before COMMIT."""
+
+    connection: "Connection | None" = None
+    last: list[tuple[str, Callable[[Connection], Awaitable[object]]]] = field(
+        default_factory=list[tuple[str, Callable[[Connection], Awaitable[object]]]]
+    )
+    after: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+
+
+_transaction: ContextVar[_Transaction | None] = ContextVar("transaction", default=None)
 
 
 def after_commit(act: Callable[[], None]) -> None:
@@ -60,22 +71,45 @@ def after_commit(act: Callable[[], None]) -> None:
     Applies to the innermost transaction of the task; without one, the function is not called. act:
     must be quick and must not raise.
     """
-    acts = _after_commit.get()
-    if acts is not None:
-        acts.append(act)
+    transaction = _transaction.get()
+    if transaction is not None:
+        transaction.after.append(act)
+
+
+async def last_before_commit(
+    conn: Connection, order: str, act: Callable[[Connection], Awaitable[object]]
+) -> None:
+    """Run a statement on a row that all users share as the last one before COMMIT.
+
+    So the row's lock is held for one round trip, however much the transaction still reads. order:
+    the acts of a transaction run in this order, which is therefore the lock order. Outside the
+    transactions of `Database` the act runs at once. A rollback to a savepoint does not withdraw
+    the act: call this last in a savepoint.
+    """
+    transaction = _transaction.get()
+    if transaction is not None and transaction.connection is conn:
+        transaction.last.append((order, act))
+    else:
+        await act(conn)
 
 
 @asynccontextmanager
-async def _run_after_commit() -> AsyncGenerator[None]:
-    """Run the functions passed to `after_commit` unless the transaction raises."""
-    acts: list[Callable[[], None]] = []
-    outer = _after_commit.get()
-    _after_commit.set(acts)
+async def _follow(
+    connecting: AbstractAsyncContextManager[Connection],
+) -> AsyncGenerator[Connection]:
+    """Open a transaction; run what was registered for its end, unless it raises."""
+    transaction = _Transaction()
+    outer = _transaction.get()
+    _transaction.set(transaction)
     try:
-        yield
+        async with connecting as connection, connection.transaction():
+            transaction.connection = connection
+            yield connection
+            for _, act in sorted(transaction.last, key=itemgetter(0)):
+                await act(connection)
     finally:
-        _after_commit.set(outer)
-    for act in acts:
+        _transaction.set(outer)
+    for act in transaction.after:
         act()
 
 
@@ -166,11 +200,7 @@ class Database:
     @asynccontextmanager
     async def as_user(self, user_id: UserId) -> AsyncGenerator[Connection]:
         """Open a transaction that sees and changes only this user's rows."""
-        async with (
-            _run_after_commit(),
-            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
-            connection.transaction(),
-        ):
+        async with _follow(self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)) as connection:
             await connection.execute(SET_USER, user_id)
             yield connection
 
@@ -190,11 +220,7 @@ class Database:
 
         Only for authentication, callbacks, reconciliation and administration.
         """
-        async with (
-            _run_after_commit(),
-            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
-            connection.transaction(),
-        ):
+        async with _follow(self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)) as connection:
             await connection.execute(SET_SYSTEM)
             yield connection
 

@@ -7,6 +7,8 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from core.domain.ids import EventId, ExecutionId, new_endpoint_id
+from core.domain.scopes import Scope
+from core.store.accounts.users import insert_api_key
 from core.store.webhooks.events import get_webhook
 from tests.api.conftest import Api, TestUser
 from tests.support.secrets import opened_secrets
@@ -80,6 +82,10 @@ async def test_endpoint_of_an_address_is_created_once(shared_api: Api, api_once:
         ({"url": URL, "description": "line\nbreak"}, "description"),
         ({"url": URL, "default": "yes"}, "default"),
         ({"url": URL, "secret": "short"}, "secret"),
+        ({"url": URL, "secret": "a" * 16}, "secret"),
+        ({"url": URL, "secret": "abababab" * 4}, "secret"),
+        ({"url": URL, "secret": "abcdefghij" * 2}, "secret"),
+        ({"url": URL, "secret": f"whsec_{'A' * 32}"}, "secret"),
         ({"url": URL, "id": "end_1"}, "id"),
     ],
 )
@@ -91,6 +97,36 @@ async def test_invalid_endpoint_is_refused(
     assert [error["field"] for error in answer.json()["errors"]] == [field]
     urls = [one["url"] for one in (await api_once.http.get("/api/endpoints")).json()["data"]]
     assert body.get("url") not in urls
+
+
+async def test_default_endpoint_needs_the_scope_read(api: Api, user: TestUser) -> None:
+    async with api.database.as_system() as conn:
+        made = await insert_api_key(conn, user.user_id, "a", scopes=frozenset({Scope.ADMIN}))
+    as_admin = {"Authorization": f"Bearer {made.key.text}"}
+    plain = await user.http.post("/api/endpoints", json={"url": URL}, headers=as_admin)
+    assert plain.status_code == 201, plain.text
+    for method, path, body in (
+        ("POST", "/api/endpoints", {"url": f"{URL}/2", "default": True}),
+        ("PATCH", f"/api/endpoints/{plain.json()['id']}", {"default": True}),
+    ):
+        refused = await user.http.request(method, path, json=body, headers=as_admin)
+        assert (refused.status_code, refused.json()["missingScopes"]) == (403, ["read"])
+    (kept,) = (await user.http.get("/api/endpoints")).json()["data"]
+    assert kept["default"] is False
+
+
+async def test_number_of_endpoints_is_limited(
+    api: Api, user: TestUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.store.webhooks.endpoints.MAX_ENDPOINTS", 2)
+    for number in (1, 2):
+        await make(user, f"{URL}/{number}")
+    refused = await user.http.post("/api/endpoints", json={"url": f"{URL}/3"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "url")
+    for url, status in ((f"{URL}/3", 422), (f"{URL}/2", 202)):
+        body = {"prompt": "A paper boat", "webhook": url}
+        answer = await user.http.post("/api/generate-video", json=body)
+        assert answer.status_code == status, answer.text
 
 
 async def test_single_default_endpoint_receives_events_of_plain_requests(
@@ -153,9 +189,11 @@ async def test_secret_of_an_endpoint_is_shown_once_and_kept_sealed(
     assert opened == [rotated["secret"], "a secret of my own choice"]
     assert not any(secret in str([dict(row) for row in rows]) for secret in opened)
     at_once = (
-        await user.http.post(f"{path}/rotate-secret", json={"overlapHours": 0, "secret": "x" * 16})
+        await user.http.post(
+            f"{path}/rotate-secret", json={"overlapHours": 0, "secret": "another secret of mine"}
+        )
     ).json()
-    assert at_once == {"secret": "x" * 16, "previousUntil": None}
+    assert at_once == {"secret": "another secret of mine", "previousUntil": None}
 
 
 @pytest.mark.parametrize(
@@ -238,3 +276,10 @@ async def test_resolved_default_endpoint_stays_with_its_request(api: Api, user: 
             ExecutionId(accepted["executionId"]),
         )
     assert url == URL
+
+
+async def test_endpoint_is_found_by_any_spelling_of_its_url(api: Api, user: TestUser) -> None:
+    made = await make(user, "https://xn--bcher-kva.example/hook")
+    for url in ("HTTPS://B\u00dcCHER.example:443/hook", "https://b\u00fccher.example/x/../hook#a"):
+        again = await user.http.post("/api/endpoints", json={"url": url})
+        assert (again.status_code, again.json()["endpointId"]) == (409, made["id"])

@@ -247,13 +247,20 @@ async def test_list_filters(api: Api, user: TestUser) -> None:
     await walk.end(ExecutionStatus.CANCELLED, progress=0)
     at = (await _read(user, old))["createdAt"]
 
-    async def ids(**params: str) -> list[str]:
+    async def ids(**params: str | list[str]) -> list[str]:
         answer = await user.http.get("/api/executions", params=params)
         assert answer.status_code == 200, answer.text
         return [entry["id"] for entry in answer.json()["data"]]
 
     assert await ids(status="cancelled") == [old]
     assert await ids(status="queued") == [new]
+    assert await ids(status=["queued", "cancelled"]) == [new, old]
+    assert await ids(status=["failed", "cancelled"]) == [old]
+    assert await ids(metadataKey="order") == [new, old]
+    assert await ids(metadataKey="order", metadataValue="A-1") == [new, old]
+    assert await ids(metadataKey="n", metadataValue="2.5", status="queued") == [new]
+    assert await ids(metadataKey="order", metadataValue="A-2") == []
+    assert await ids(metadataKey="other") == []
     assert await ids(type="generate-video") == [new, old]
     assert await ids(createdAfter=at) == [new]
     assert await ids(createdBefore=at) == []
@@ -268,7 +275,13 @@ async def test_list_filters(api: Api, user: TestUser) -> None:
         ({"limit": "many"}, "limit"),
         ({"status": "done"}, "status"),
         ({"status": "\0"}, "status"),
+        ({"status": ["queued", "done"]}, "status"),
         ({"type": "other"}, "type"),
+        ({"limit": ["1", "2"]}, "limit"),
+        ({"type": ["generate-video", "generate-video"]}, "type"),
+        ({"metadataValue": "A-1"}, "metadataValue"),
+        ({"metadataKey": "\0"}, "metadataKey"),
+        ({"metadataKey": "a", "metadataValue": "\0"}, "metadataValue"),
         ({"cursor": "junk"}, "cursor"),
         ({"cursor": "ZXhlY18x"}, "cursor"),
         ({"cursor": "é"}, "cursor"),
@@ -280,7 +293,7 @@ async def test_list_filters(api: Api, user: TestUser) -> None:
     ],
 )
 async def test_list_names_the_invalid_parameter(
-    api_once: TestUser, params: dict[str, str], field: str
+    api_once: TestUser, params: dict[str, Any], field: str
 ) -> None:
     answer = await api_once.http.get("/api/executions", params=params)
 

@@ -139,6 +139,9 @@ async def test_generate_video_accepts_every_offered_model(
         ({"prompt": ""}, "prompt"),
         ({"prompt": "x" * 501}, "prompt"),
         ({"prompt": " \n\t"}, "prompt"),
+        ({"prompt": "\u200b\u00ad\ufeff"}, "prompt"),
+        ({"prompt": "\u2800 \u3164\ufe0f\u0301"}, "prompt"),
+        ({"prompt": "\x01\x7f\u202e"}, "prompt"),
         ({"prompt": None}, "prompt"),
         ({"prompt": 5}, "prompt"),
         ({"prompt": ["x"]}, "prompt"),
@@ -177,7 +180,7 @@ async def test_generate_video_accepts_every_offered_model(
         ({"webhookSecret": "whsec_" + "A" * 28}, "webhookSecret"),
         ({"webhookSecret": "whsec_not base64 not base64 not base64"}, "webhookSecret"),
         ({"webhookSecret": ""}, "webhookSecret"),
-        ({"webhookSecret": "x" * 16}, "webhookSecret"),  # requires a webhook
+        ({"webhookSecret": "a text of sixteen or more"}, "webhookSecret"),  # requires a webhook
         ({"metadata": []}, "metadata"),
         ({"metadata": {"a": {}}}, "metadata"),
         ({"metadata": {"a": None}}, "metadata"),

@@ -165,6 +165,8 @@ async def test_body_of_another_type_is_415(api_once: TestUser, content_type: str
     ("content_type", "status"),
     [
         ("application/json; charset=utf-8", 202),
+        ("application/json; charset=utf8", 202),
+        ('application/json; charset="UTF8"', 202),
         ('Application/JSON;Charset="UTF-8"', 202),
         ("application/json; charset=utf-16", 415),
         ("application/json; charset=latin-1; charset=utf-8", 415),

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from api.http.problem_texts import TITLES
-from api.http.problems import STATUS, ProblemError, problem_document
+from api.http.problems import STATUS, ProblemError, problem_document, validation_problem
 from core.domain.failures import FailureCode
 from core.store.accounts.api_key_format import new_api_key
 from tests.api.conftest import Api, TestUser, api_settings, running_api
@@ -17,6 +17,14 @@ from tests.support.servers import FreshDatabase, TemporalServer
 def test_problem_tables_are_total() -> None:
     assert set(STATUS) == set(TITLES) == set(FailureCode)
     assert all(400 <= status <= 599 for status in STATUS.values())
+
+
+def test_problem_names_at_most_50_fields() -> None:
+    unknown = [{"loc": ("body", f"x{n}"), "type": "extra_forbidden", "msg": ""} for n in range(999)]
+    problem = validation_problem(unknown)
+    errors = problem_document(problem, "/api/x", "req_1")["errors"]
+    assert len(errors) == 50
+    assert "x50" not in problem.detail
 
 
 @pytest.mark.parametrize("code", FailureCode)

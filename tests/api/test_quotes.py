@@ -89,7 +89,7 @@ async def test_quote_starts_and_spends_nothing(
         {
             **BODY,
             "webhook": "https://example.com/",
-            "webhookSecret": "x" * 16,
+            "webhookSecret": "a text of sixteen or more",
             "metadata": {"a": 1},
         },
     ):
@@ -126,7 +126,7 @@ async def test_quote_returns_unit_and_price(api_once: TestUser) -> None:
         ({"duration": 30}, "duration"),
         ({"resolution": "8K"}, "resolution"),
         ({"videoModel": "nobody/nothing"}, "videoModel"),
-        ({"webhookSecret": "x" * 16}, "webhookSecret"),
+        ({"webhookSecret": "a text of sixteen or more"}, "webhookSecret"),
         ({"unknown": 1}, "unknown"),
     ],
 )

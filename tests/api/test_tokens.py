@@ -246,6 +246,8 @@ SCOPES_OF_CLAIMS: list[tuple[dict[str, Any], str]] = [
     ({"scope": "read", "scp": ["admin"]}, "read"),
     ({"scope": "openid profile"}, ""),
     ({"scope": ""}, ""),
+    ({"scope": "read\u00a0admin generate\tadmin\nadmin"}, ""),
+    ({"scope": "read\u2003admin generate"}, "generate"),
     ({"scope": 7, "scp": "admin"}, ""),
     ({"scp": [["admin"], None, "READ"]}, ""),
 ]

@@ -32,6 +32,8 @@ PROMPT = "A paper boat on a rainy street"
 async def test_webhook_address_in_a_private_network_is_422(
     shared_api: Api, api_once: TestUser, url: str
 ) -> None:
+    quote = await api_once.http.post("/api/quotes", json={"prompt": PROMPT, "webhook": url})
+    assert (quote.status_code, quote.json()["errors"][0]["field"]) == (422, "webhook")
     answer = await api_once.http.post(PATH, json={"prompt": PROMPT, "webhook": url})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), answer.text
     (error,) = answer.json()["errors"]

@@ -99,11 +99,11 @@ class _GuardedTransport(httpx.AsyncHTTPTransport):
             )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if not request.url.host:
+        if not request.url.raw_host:
             raise httpx.UnsupportedProtocol("the URL has no host", request=request)
         reason = self._rules.url_refusal(str(request.url))
         if reason is not None:
-            raise _refused(request.url.host, reason)
+            raise _refused(request.url.raw_host.decode("ascii"), reason)
         return await super().handle_async_request(request)
 
 

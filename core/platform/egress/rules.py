@@ -73,4 +73,6 @@ class OutboundRules:
     def url_refusal(self, url: str) -> str | None:
         """Return why an http(s) URL may not be called, or None. Raise httpx.InvalidURL."""
         parsed = httpx.URL(url)
-        return self.refusal(parsed.host, parsed.port or _DEFAULT_PORTS.get(parsed.scheme, 0))
+        return self.refusal(
+            parsed.raw_host.decode("ascii"), parsed.port or _DEFAULT_PORTS.get(parsed.scheme, 0)
+        )

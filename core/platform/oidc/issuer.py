@@ -105,12 +105,15 @@ class Issuer:
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[Scope]:
-    """Return the scopes of this service in the token, or the usual ones without a scope claim."""
+    """Return the scopes of this service in the token, or the usual ones without a scope claim.
+
+    Only U+0020 separates scopes (RFC 6749).
+    """
     claim = claims.get("scope")
     claim = claims.get("scp") if claim is None else claim
     if claim is None:
         return USUAL_SCOPES
-    words = claim.split() if isinstance(claim, str) else claim
+    words = claim.split(" ") if isinstance(claim, str) else claim
     if not isinstance(words, list):
         return frozenset()
     return frozenset(

@@ -1,12 +1,11 @@
 """Settings of the providers: keys, addresses, deadlines, horizons, and request limits."""
 
-import base64
-import binascii
 import re
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from core.platform.crypto.webhook_signatures import SECRET_PREFIX, standard_webhooks_key
 from core.platform.settings.base import Horizon, InFlight, PerSecond, Settings, Url
 from core.platform.urls import reach
 
@@ -132,13 +131,10 @@ class ProviderSettings(Settings):
     @classmethod
     def _signing_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            prefix, _, encoded = value.get_secret_value().partition("_")
-            try:
-                base64.b64decode(encoded, validate=True)
-            except binascii.Error:
-                prefix = ""
-            if prefix != "whsec":
+            secret = value.get_secret_value()
+            if not secret.startswith(SECRET_PREFIX):
                 raise ValueError("must be whsec_ followed by base64")
+            standard_webhooks_key(secret)
         return value
 
     @field_validator("replicate_api_token")

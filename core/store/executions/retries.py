@@ -132,10 +132,12 @@ async def list_parameters(conn: Connection, execution_id: ExecutionId) -> dict[s
     return {row["name"]: parameters_from_json(row["parameters"]) for row in rows}
 
 
+# The time allowed counts from the claim, so time in the queue does not lengthen the next deadline.
 QUEUE_AGAIN = """
 UPDATE executions
 SET status = 'queued', generation = generation + 1, progress = 0, result = NULL, error = NULL,
-    cancel_requested_at = NULL, cancel_reason = NULL, deadline_at = now() + (deadline_at - queued_at),
+    cancel_requested_at = NULL, cancel_reason = NULL,
+    deadline_at = now() + (deadline_at - coalesce(started_at, queued_at)),
     queued_at = now(), started_at = NULL, ended_at = NULL, updated_at = now(),
     budget_month = date_trunc('month', now() AT TIME ZONE 'UTC')::date
 WHERE execution_id = $1 AND generation = $2 AND status IN ('failed', 'cancelled')

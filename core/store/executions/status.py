@@ -212,11 +212,16 @@ def _execution_status(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionFilter:
-    """What to list. before_id: the last id of the previous page. limit: the page size."""
+    """What to list. before_id: the last id of the previous page. limit: the page size.
+
+    statuses: any of them; none: all. metadata_value: the value of metadata_key, as text.
+    """
 
     limit: int
     before_id: ExecutionId | None = None
-    status: ExecutionStatus | None = None
+    statuses: Sequence[ExecutionStatus] = ()
+    metadata_key: str | None = None
+    metadata_value: str | None = None
     type: PlanType | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
@@ -225,11 +230,13 @@ class ExecutionFilter:
 LIST_IDS = """
 SELECT execution_id FROM executions
 WHERE ($1::text IS NULL OR execution_id < $1)
-  AND ($2::text IS NULL OR status = $2)
+  AND (cardinality($2::text[]) = 0 OR status = ANY($2))
   AND ($3::text IS NULL OR type = $3)
   AND ($4::timestamptz IS NULL OR created_at > $4)
   AND ($5::timestamptz IS NULL OR created_at < $5)
   AND user_id = $6
+  AND ($8::text IS NULL OR metadata ? $8)
+  AND ($9::text IS NULL OR metadata ->> $8 = $9)
 ORDER BY execution_id DESC LIMIT $7
 """
 
@@ -249,12 +256,14 @@ async def list_executions(
     rows = await conn.fetch(
         LIST_IDS,
         filter_.before_id,
-        filter_.status,
+        list(filter_.statuses),
         filter_.type,
         filter_.created_after,
         filter_.created_before,
         user_id,
         filter_.limit + 1,
+        filter_.metadata_key,
+        filter_.metadata_value,
     )
     ids = [ExecutionId(row["execution_id"]) for row in rows]
     page = ids[: filter_.limit]

@@ -6,9 +6,10 @@ The day's row is shared by all users: it is locked last before COMMIT, after eve
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 
 from core.domain.money import NanoUsd
-from core.store.database import Connection
+from core.store.database import Connection, last_before_commit
 
 
 class ServiceBudgetExceededError(Exception):
@@ -33,13 +34,18 @@ SET held_nano_usd = d.held_nano_usd - $2::bigint, settled_nano_usd = d.settled_n
 
 
 async def move_days(conn: Connection, moves: Iterable[DayMove]) -> None:
-    """Apply moves to their days; the cap is not checked. Call it once, last before COMMIT."""
+    """Apply moves to their days right before COMMIT; the cap is not checked."""
     days: dict[date, tuple[int, int]] = {}
     for move in moves:
         held, settled = days.get(move.day, (0, 0))
         days[move.day] = (held + move.held_nano_usd, settled + move.settled_nano_usd)
-    for day in sorted(days):  # a fixed lock order
-        await conn.execute(MOVE_DAY, day, *days[day])
+    for day, amounts in days.items():
+        # The ISO date as the order: days are locked from the oldest to the newest.
+        await last_before_commit(conn, day.isoformat(), partial(_move_day, day, *amounts))
+
+
+async def _move_day(day: date, held: int, settled: int, conn: Connection) -> None:
+    await conn.execute(MOVE_DAY, day, held, settled)
 
 
 GET_SERVICE = """

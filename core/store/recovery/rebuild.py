@@ -198,7 +198,7 @@ async def insert_lost_key(
 
 REQUEUE_EXECUTION = """
 UPDATE executions
-SET status = 'queued', deadline_at = greatest(deadline_at, now() + (deadline_at - queued_at)), queued_at = now(),
+SET status = 'queued', deadline_at = now() + (deadline_at - coalesce(started_at, queued_at)), queued_at = now(),
     started_at = NULL, updated_at = now(),
     cancel_requested_at = CASE WHEN $3::text IS NULL THEN cancel_requested_at
                                ELSE coalesce(cancel_requested_at, now()) END,

@@ -200,9 +200,9 @@ RETURNING j.job_id
 """
 MAKE_CHARGE = """
 INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, price, budget_month,
-                     created_at)
+                     budget_day, created_at)
 SELECT r.charge_id, r.job_id, r.execution_id, r.user_id, r.provider, r.model, r.held_nano_usd, r.price, r.budget_month,
-       r.created_at
+       r.budget_day, r.created_at
 FROM jsonb_populate_record(NULL::charges, $1) AS r
 ON CONFLICT DO NOTHING
 RETURNING charge_id

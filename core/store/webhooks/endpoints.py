@@ -7,6 +7,7 @@ keeps its row for the delivery log; its URL can get a new endpoint.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 import asyncpg
 
@@ -14,6 +15,13 @@ from core.domain.ids import EndpointId, UserId, new_endpoint_id
 from core.domain.messages.webhooks import DisabledReason
 from core.store.database import Connection
 from core.store.secrets.secrets import delete_secrets
+
+MAX_ENDPOINTS: Final = 10_000
+"""Endpoints of a user; a request's `webhook` creates one, too."""
+TOO_MANY_ENDPOINTS: Final = (
+    f"would be a new endpoint, and the account has {MAX_ENDPOINTS}, the most allowed. Use the URL of "
+    "an existing endpoint, or delete endpoints that are no longer used"
+)
 
 
 class EndpointExistsError(Exception):
@@ -97,6 +105,22 @@ ON CONFLICT (user_id, md5(url)) WHERE deleted_at IS NULL DO NOTHING
 RETURNING endpoint_id
 """
 FIND_BY_URL = "SELECT endpoint_id FROM endpoints WHERE user_id = $1 AND md5(url) = md5($2) AND deleted_at IS NULL"
+
+
+MAY_HAVE = """
+SELECT EXISTS (SELECT FROM endpoints WHERE user_id = $1 AND md5(url) = md5($2) AND deleted_at IS NULL)
+    OR (SELECT count(*) FROM (
+        SELECT FROM endpoints WHERE user_id = $1 AND deleted_at IS NULL LIMIT $3
+    ) AS present) < $3
+"""
+
+
+async def may_have_endpoint(conn: Connection, user_id: UserId, url: str) -> bool:
+    """Return whether the user has an endpoint of this URL, or fewer endpoints than allowed.
+
+    Concurrent requests may exceed the limit by their number.
+    """
+    return await conn.fetchval(MAY_HAVE, user_id, url, MAX_ENDPOINTS)
 
 
 async def insert_endpoint(

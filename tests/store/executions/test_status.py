@@ -191,7 +191,7 @@ async def test_list_has_no_next_page_after_a_full_last_page(
             conn, user_id, ExecutionFilter(limit=2, before_id=first.next_before_id)
         )
         none = await list_executions(
-            conn, user_id, ExecutionFilter(limit=2, status=ExecutionStatus.RUNNING)
+            conn, user_id, ExecutionFilter(limit=2, statuses=[ExecutionStatus.RUNNING])
         )
 
     assert [record.execution_id for record in (*first.data, *last.data)] == ids[::-1]

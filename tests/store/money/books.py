@@ -9,10 +9,14 @@ import pytest
 from core.domain.ids import JobId, ProviderJobId, UserId
 from core.domain.messages.jobs import JobReport, ProviderHandle
 from core.domain.money import NanoUsd
+from core.domain.plans import StepKind
+from core.domain.retries import RetryAction, decide_retry
 from core.domain.states import CostBasis, ExecutionStatus, JobState
 from core.store.accounts.users import UserLimits
 from core.store.database import Database
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import mark_ended
+from core.store.executions.retries import lock_execution, lock_purchases, queue_again
 from core.store.jobs.jobs import cancel_waiting_jobs, mark_reported
 from core.store.jobs.orphans import record_orphan
 from core.store.jobs.sends import begin_send, mark_submitted
@@ -30,6 +34,7 @@ from tests.support.rows import (
     accept,
     new_execution,
     new_user,
+    quote_at,
 )
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
@@ -95,6 +100,23 @@ async def end(database: Database, one: Accepted, status: ExecutionStatus) -> Non
             assert move is not None
             await move_budget(conn, move)
         await count_video(conn, one.execution_id, completed=status is ExecutionStatus.COMPLETED)
+
+
+async def retry(database: Database, one: Accepted) -> None:
+    """Queue the next generation of an execution that has ended."""
+    async with database.as_user(one.user_id) as conn:
+        execution = await lock_execution(conn, one.user_id, one.execution_id)
+        assert execution is not None
+        steps = decide_retry(
+            execution.plan, await lock_purchases(conn, one.execution_id), execution.error
+        )
+        prices = {StepKind.IMAGE: IMAGE_PRICE, StepKind.VIDEO: VIDEO_PRICE}
+        quotes = {
+            item.step.name: quote_at(prices[item.step.kind])
+            for item in steps
+            if item.action is RetryAction.BOUGHT
+        }
+        assert await queue_again(conn, execution, steps, quotes, ConcurrencyLimits())
 
 
 async def write_books(fresh: FreshDatabase) -> Books:

@@ -134,6 +134,16 @@ async def test_bill_of_yesterday_counts_against_yesterday(
     assert shown["leftUsd"] == usd_text(VIDEO_PRICE)
 
 
+async def test_settlement_locks_the_shared_day_only_for_its_commit(database: Database) -> None:
+    one = await accept(database, new_execution(await new_user(database)))
+    async with database.as_user(one.user_id) as conn:
+        await settle_charge(conn, one.video.job_id, NanoUsd(7), CostBasis.REPORTED)
+        async with database.as_system() as other:  # another user's settlement, meanwhile
+            locked = "SELECT held_nano_usd FROM daily_spending FOR UPDATE NOWAIT"
+            assert await other.fetchval(locked) == PRICE
+    assert await today(database) == (IMAGE_PRICE, 7)
+
+
 async def test_admin_sets_and_shows_the_daily_limit(
     fresh_database: FreshDatabase, database: Database
 ) -> None:

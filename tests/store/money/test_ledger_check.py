@@ -168,8 +168,13 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
     "a day is gone": ("DELETE FROM daily_spending", {"days"}, "held by all users"),
     "a charge of another day": (
         "UPDATE charges SET budget_day = budget_day - 1 WHERE job_id = $1",
-        {"days"},
+        {"days", "charge-days"},
         "held by all users: 0.003 USD, not 0 USD",
+    ),
+    "a charge created on another day": (
+        "UPDATE charges SET created_at = created_at - interval '1 day' WHERE job_id = $1",
+        {"charge-days"},
+        "not on the day of its hold",
     ),
     "money held past the day's limit": (
         "UPDATE service_limits SET daily_nano_usd = 5",
@@ -277,6 +282,51 @@ async def test_check_command_exits_1_with_a_line_per_finding(books: Books) -> No
     ran = await run_admin(url, "ledger", "check")
     answer = json.loads(ran.out)
     assert (ran.code, answer["ok"], len(answer["findings"])) == (1, False, 2)
+
+
+# What a recovery of earlier versions left behind: held on one day, counted as settled on another.
+WRONG_DAYS = """
+UPDATE charges SET created_at = created_at - interval '40 days';
+INSERT INTO daily_spending (day, held_nano_usd) SELECT day - 40, 303000000 FROM daily_spending;
+UPDATE daily_spending SET held_nano_usd = 0 WHERE settled_nano_usd > 0;
+UPDATE budgets SET held_videos = 5;
+UPDATE concurrency_counters SET open_executions = 7
+"""
+
+
+async def test_repair_derives_days_and_counters_again(books: Books) -> None:
+    url = books.database.application_dsn
+    await books.as_owner(WRONG_DAYS)
+    found = await books.findings()
+    assert {check for check, _, _ in found} == {"charge-days", "days", "videos", "concurrency"}
+    said = await run_process(url, "ledger", "check", "--repair", "--dry-run", as_text=True)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines()[-1] == f"{len(found)} would repair, 0 remaining"
+    assert await books.findings() == found, "a dry run changes nothing"
+    answer = (await run_admin(url, "ledger", "check", "--repair", "--actor", "Ada")).json
+    assert (answer["ok"], len(answer["repaired"]), answer["findings"]) == (True, len(found), [])
+    assert await books.findings() == []
+    (entry,) = (await run_admin(url, "audit", "list")).json
+    assert (entry["actor"], entry["action"]) == ("Ada", "ledger repair")
+    assert (await run_admin(url, "ledger", "check", "--repair")).json["repaired"] == []
+    assert len((await run_admin(url, "audit", "list")).json) == 1
+
+
+async def test_repair_reports_what_it_cannot_repair(books: Books) -> None:
+    url = books.database.application_dsn
+    await books.as_owner("UPDATE jobs SET send_number = 0 WHERE orphan")
+    ran = await run_admin(url, "ledger", "check", "--repair")
+    assert (ran.code, [one["check"] for one in json.loads(ran.out)["findings"]]) == (1, ["jobs"])
+
+
+async def test_repair_derives_nothing_from_a_broken_ledger(books: Books) -> None:
+    url = books.database.application_dsn
+    await books.as_owner("DELETE FROM ledger_entries WHERE kind = 'overage'")
+    await books.as_owner("UPDATE concurrency_counters SET open_executions = 7")
+    before = await books.findings()
+    refused = await run_process(url, "ledger", "check", "--repair", as_text=True)
+    assert (refused.code, "differs from the ledger" in refused.err) == (2, True)
+    assert await books.findings() == before
 
 
 async def test_check_reads_one_snapshot_and_writes_nothing(books: Books) -> None:

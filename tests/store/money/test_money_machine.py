@@ -58,7 +58,8 @@ EMPTY = "TRUNCATE users, daily_spending, audit_log CASCADE; UPDATE service_limit
 MONTH = """
 UPDATE budgets SET budget_month = budget_month + interval '1000 months';
 UPDATE budgets SET budget_month = budget_month - interval '1001 months';
-UPDATE charges SET budget_month = budget_month - interval '1 month', budget_day = budget_day - 31;
+UPDATE charges SET budget_month = budget_month - interval '1 month', budget_day = budget_day - 31,
+    created_at = created_at - interval '31 days';
 UPDATE ledger_entries SET budget_month = budget_month - interval '1 month';
 UPDATE executions SET budget_month = budget_month - interval '1 month';
 UPDATE daily_spending SET day = day + 31000;

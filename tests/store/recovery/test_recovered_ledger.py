@@ -1,21 +1,22 @@
 """The ledger of a recovered database is consistent, whichever state the backup contains."""
 
 from contextlib import AsyncExitStack
+from copy import deepcopy
+from datetime import date, datetime, timedelta
+from typing import Any
 
+import asyncpg
 import pytest
 
 from core.domain.money import NanoUsd
-from core.domain.plans import StepKind
-from core.domain.retries import RetryAction, decide_retry
 from core.domain.states import ExecutionStatus
 from core.store.database import Database
-from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import NewExecution, claim_execution
-from core.store.executions.retries import lock_execution, lock_purchases, queue_again
+from core.store.money.charges import release_hold
 from core.store.money.refunds import refund_by_hand
 from core.store.money.reports.ledger_check import list_findings
 from core.store.recovery.start_memo import Rebuilt, StartMemo, get_accepted, rebuild
-from tests.store.money.books import buy, end
+from tests.store.money.books import buy, end, retry
 from tests.support.rows import (
     IMAGE_PRICE,
     VIDEO_PRICE,
@@ -23,31 +24,12 @@ from tests.support.rows import (
     accept,
     new_execution,
     new_user,
-    quote_at,
 )
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 pytestmark = pytest.mark.guarantee("G3")
 
 COST = 3 * IMAGE_PRICE
-
-
-async def retried(database: Database, one: Accepted) -> StartMemo:
-    """Retry a failed execution and return the document that its workflow carries."""
-    async with database.as_user(one.user_id) as conn:
-        execution = await lock_execution(conn, one.user_id, one.execution_id)
-        assert execution is not None
-        steps = decide_retry(
-            execution.plan, await lock_purchases(conn, one.execution_id), execution.error
-        )
-        prices = {StepKind.IMAGE: IMAGE_PRICE, StepKind.VIDEO: VIDEO_PRICE}
-        quotes = {
-            item.step.name: quote_at(prices[item.step.kind])
-            for item in steps
-            if item.action is RetryAction.BOUGHT
-        }
-        assert await queue_again(conn, execution, steps, quotes, ConcurrencyLimits())
-        return StartMemo(document=await get_accepted(conn, one.execution_id))
 
 
 async def recovered(fresh: FreshDatabase, document: StartMemo, expected: Rebuilt) -> list[str]:
@@ -105,6 +87,66 @@ async def test_ledger_is_consistent_after_a_recovery_of_a_retry(
         assert one is not None
         assert backup is not None
         async with Database.open(url, max_connections=4) as database:
-            document = await retried(database, one)
+            await retry(database, one)
+            async with database.as_user(one.user_id) as conn:
+                document = StartMemo(document=await get_accepted(conn, one.execution_id))
         expected = Rebuilt.MADE if backed_up == "nothing" else Rebuilt.RAISED
         assert await recovered(backup, document, expected) == []
+
+
+def earlier(document: StartMemo, days: int) -> StartMemo:
+    """Return the memo of an execution that was accepted this many days earlier."""
+
+    def moved(at: str) -> str:
+        return (datetime.fromisoformat(at) - timedelta(days=days)).isoformat()
+
+    plain: dict[str, Any] = deepcopy(dict(document.document))
+    for name in ("created_at", "queued_at", "deadline_at"):
+        plain["execution"][name] = moved(plain["execution"][name])
+    for row in (*plain["jobs"], *plain["charges"]):
+        row["created_at"] = moved(row["created_at"])
+    for charge in plain["charges"]:
+        day = date.fromisoformat(charge["budget_day"]) - timedelta(days=days)
+        charge["budget_day"] = day.isoformat()
+        charge["budget_month"] = day.replace(day=1).isoformat()
+        plain["execution"]["budget_month"] = charge["budget_month"]
+    return StartMemo(document=plain)
+
+
+async def days_of(database: Database) -> list[tuple[int, int]]:
+    """Return what each day holds and has settled, the oldest day first."""
+    async with database.as_system() as conn:
+        rows = await conn.fetch(
+            "SELECT held_nano_usd, settled_nano_usd FROM daily_spending ORDER BY day"
+        )
+        return [(row["held_nano_usd"], row["settled_nano_usd"]) for row in rows]
+
+
+@pytest.mark.parametrize("days", [1, 31, 400])
+async def test_later_recovery_counts_on_the_day_of_the_hold(
+    fresh_database: FreshDatabase, days: int
+) -> None:
+    """Held money of the recovered execution leaves its own day, never another customer's."""
+    async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
+        one = await accept(database, new_execution(await new_user(database)))
+        async with database.as_user(one.user_id) as conn:
+            document = earlier(StartMemo(document=await get_accepted(conn, one.execution_id)), days)
+        owner = await asyncpg.connect(fresh_database.owner_dsn)
+        await owner.execute("TRUNCATE executions, budgets, daily_spending CASCADE")  # the restore
+        await owner.close()
+        other = await accept(database, new_execution(await new_user(database)))
+        for _ in range(2):  # the second recovery repeats the first one
+            async with database.as_system() as conn:
+                await rebuild(conn, document)
+        held = IMAGE_PRICE + VIDEO_PRICE
+        assert await days_of(database) == [(held, 0), (held, 0)]
+        async with database.as_user(one.user_id) as conn:
+            await claim_execution(conn, one.ref)
+        await buy(database, one, "req-recovered", COST)
+        async with database.as_user(one.user_id) as conn:
+            await release_hold(conn, one.video.job_id)
+        assert await days_of(database) == [(0, COST), (held, 0)]
+        await buy(database, other, "req-other", COST)
+        assert await days_of(database) == [(0, COST), (VIDEO_PRICE, COST)]
+        async with database.reading_all() as conn:
+            assert await list_findings(conn) == []

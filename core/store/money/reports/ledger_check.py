@@ -246,6 +246,14 @@ WHERE c.amount - coalesce(u.amount, 0) > e.max_cost_nano_usd
 ORDER BY 1
 """
 
+# An orphan counts on the day on which it was found; any other charge on the day of its hold.
+CHARGE_DAYS = """
+SELECT charge_id AS target, 'counts on ' || budget_day || ', not on the day of its hold, '
+       || (created_at AT TIME ZONE 'UTC')::date AS what
+FROM charges WHERE budget_day <> (created_at AT TIME ZONE 'UTC')::date
+ORDER BY 1
+"""
+
 DAYS = """
 WITH charged AS (
     SELECT budget_day AS day, sum(held_nano_usd) FILTER (WHERE state = 'held') AS held,
@@ -332,6 +340,7 @@ CHECKS: Final[Mapping[str, LiteralString]] = {
     "dollar-limits": DOLLAR_LIMITS,
     "video-limits": VIDEO_LIMITS,
     "max-costs": MAX_COSTS,
+    "charge-days": CHARGE_DAYS,
     "days": DAYS,
     "daily-limits": DAILY_LIMITS,
     "concurrency": CONCURRENCY,
