@@ -20,10 +20,11 @@ from core.jobs.submit import JobSubmitter
 from core.maintenance.histories import ExecutionHistories, NoMemoError
 from core.maintenance.job_recovery import JobRecovery
 from core.maintenance.restore_detector import detect_restore
+from core.platform.temporal.policies import SUBMIT_START_TO_CLOSE
 from core.store.accounts.audit import record
 from core.store.database import DATABASE_DOWN, SET_SYSTEM, Database
 from core.store.files.object_storage import ObjectStore
-from core.store.jobs.submit_pauses import ALL, resume
+from core.store.jobs.sends import count_in_flight
 from core.store.recovery.rebuild import (
     LOCK_KEY,
     TRY_LOCK,
@@ -37,6 +38,7 @@ from core.store.recovery.restore_marker import (
     RestoreMarker,
     get_position,
     pause_behind,
+    resume_recovered,
     write_marker,
 )
 from core.store.recovery.start_memo import Rebuilt, compare, has_ended, rebuild
@@ -45,6 +47,8 @@ CLOCK_SLACK: Final = timedelta(minutes=1)
 """How far the clocks of PostgreSQL and Temporal may differ."""
 SETTLE_SECONDS: Final = 3.0
 """Time for running workers to notice the pause, and for Temporal's index to catch up."""
+
+IN_FLIGHT_POLL_SECONDS: Final = 0.5
 
 
 class RecoveryError(Exception):
@@ -141,6 +145,7 @@ class Recovery:
                 await pause_behind(conn)
             self.show("paused: no worker takes work, nothing is sent")
             await asyncio.sleep(SETTLE_SECONDS)
+            await self._wait_for_sends()
             survey = await self.survey(since)
             async with self.database.as_system() as conn:
                 await raise_serials(conn, survey.marker.serial if survey.marker is not None else 0)
@@ -156,6 +161,19 @@ class Recovery:
             self.for_operator += jobs.for_operator
             self._add_unrecovered(survey)
             await self._end(survey, actor)
+
+    async def _wait_for_sends(self) -> None:
+        """Wait until no running worker can be within a send that it began before the pause."""
+        shown = False
+        while True:
+            async with self.database.as_system() as conn:
+                sends = await count_in_flight(conn, SUBMIT_START_TO_CLOSE.total_seconds())
+            if not sends:
+                return
+            if not shown:
+                self.show(f"waiting for {sends} sends that began before the pause")
+                shown = True
+            await asyncio.sleep(IN_FLIGHT_POLL_SECONDS)
 
     async def _recover(self, execution_id: ExecutionId, jobs: JobRecovery) -> str:
         """Recover one execution and queue it for another run. Return what was done."""
@@ -215,4 +233,4 @@ class Recovery:
                 "forAPerson": self.for_operator[:100],
             }
             await record(conn, actor, "recover", position.database, detail)
-            await resume(conn, ALL)
+            await resume_recovered(conn)

@@ -19,8 +19,21 @@ from core.ordering.workflow_starts import ACCEPTED_MEMO, delivery_workflow_id
 from core.platform.temporal.client import RPC_TIMEOUT
 from core.store.recovery.start_memo import StartMemo, unpacked
 
-NOT_FOUND: Final = "not_found"
 COMPLETED: Final = "completed"
+TIMED_OUT: Final = "timed_out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatestRun:
+    """The latest run of an execution's workflow.
+
+    close_status: None while it runs. task_attempts: of its current workflow task; it
+    grows while no worker can execute the workflow's code or read its history.
+    """
+
+    run_id: str
+    close_status: str | None
+    task_attempts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +47,19 @@ class CompletedRun:
     started_at: datetime
 
 
-async def find_close_status(client: Client, execution_id: ExecutionId) -> str | None:
-    """Return how the latest run of an execution closed: a status, NOT_FOUND, or None if it runs."""
+async def find_latest_run(client: Client, execution_id: ExecutionId) -> LatestRun | None:
+    """Return the latest run of an execution; None if Temporal has none."""
     description = await _describe(client, execution_id)
     if description is None:
-        return NOT_FOUND
+        return None
     status = description.status
-    return None if status in (None, WorkflowExecutionStatus.RUNNING) else status.name.lower()
+    return LatestRun(
+        run_id=description.run_id,
+        close_status=None
+        if status in (None, WorkflowExecutionStatus.RUNNING)
+        else status.name.lower(),
+        task_attempts=description.raw_description.pending_workflow_task.attempt,
+    )
 
 
 async def find_completed_run(client: Client, execution_id: ExecutionId) -> CompletedRun | None:

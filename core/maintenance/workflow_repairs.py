@@ -19,14 +19,21 @@ from core.domain.messages.webhooks import DeliveryOrder
 from core.domain.states import ExecutionStatus
 from core.maintenance.workflow_queries import (
     COMPLETED,
-    NOT_FOUND,
-    find_close_status,
+    TIMED_OUT,
+    LatestRun,
     find_completed_run,
+    find_latest_run,
     is_delivered,
 )
-from core.ordering.workflow_starts import signal_cancel, start_delivery, start_execution
+from core.ordering.workflow_starts import (
+    signal_cancel,
+    start_delivery,
+    start_execution,
+    terminate_workflow,
+)
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
+from core.platform.temporal.policies import DELIVERY_RUN_TIMEOUT, END_SLACK
 from core.store.database import DATABASE_DOWN, Database
 from core.store.executions.executions import find_ended, mark_cancel_requested
 from core.store.executions.unfinished import (
@@ -41,7 +48,12 @@ from core.store.executions.unfinished import (
 )
 from core.store.jobs.callbacks import notify_open_jobs
 from core.store.recovery.restore_marker import pause_behind
-from core.store.webhooks.events import list_pending, mark_delivered, resume_delivery
+from core.store.webhooks.events import (
+    fail_overdue,
+    list_pending,
+    mark_delivered,
+    resume_delivery,
+)
 
 Item = TypeVar("Item")
 log = get_logger(__name__)
@@ -58,6 +70,10 @@ SIGNAL_AGAIN_SECONDS: Final = 60.0
 """A cancel that Temporal accepted is repeated after this time only: each signal is a history event.
 """
 SIGNALS_REMEMBERED: Final = 10_000
+STUCK_TASK_ATTEMPTS: Final = 5
+"""Tries of a workflow task after which a late execution's workflow counts as stuck. The server's
+pauses between them grow to minutes; a restarted worker needs one try.
+"""
 MAX_TEMPORAL_FAILURES: Final = 3
 """Stop after this many consecutive failures: Temporal is down, not one row wrong."""
 PAGE: Final = 200
@@ -95,18 +111,31 @@ class WorkflowRepairs:
     async def check_running(self) -> None:
         """Compare running executions with their workflows; one page in each run.
 
-        End executions whose workflow was terminated or failed, start those that Temporal does not
-        have, repeat lost cancels, and cancel those that are past their deadline.
+        End executions whose workflow was terminated, failed or cannot progress, start those that
+        Temporal does not have, repeat lost cancels, and cancel those that are past their deadline.
         """
         async with self.database.as_system() as conn:
             page = await list_running(
-                conn, older_than_seconds=CHECK_AFTER_SECONDS, after=self._running_after, limit=PAGE
+                conn,
+                older_than_seconds=CHECK_AFTER_SECONDS,
+                overdue_seconds=END_SLACK.total_seconds(),
+                after=self._running_after,
+                limit=PAGE,
             )
         self._running_after = page[-1].ref.execution_id if len(page) == PAGE else ""
         await _for_each(page, self._check)
 
     async def start_deliveries(self) -> None:
-        """Start deliveries whose start was lost or whose workflow an operator terminated."""
+        """Start deliveries whose start was lost or whose workflow an operator terminated.
+
+        End those that are past the limit of a delivery: their workflow could not record its end.
+        """
+        async with self.database.as_system() as conn:
+            failed = await fail_overdue(
+                conn, older_than_seconds=DELIVERY_RUN_TIMEOUT.total_seconds()
+            )
+        for event_id in failed:
+            log.error("reconciler.delivery_lost", event_id=event_id)
         after = ""
         while True:
             async with self.database.as_system() as conn:
@@ -129,22 +158,42 @@ class WorkflowRepairs:
 
     async def _check(self, execution: RunningExecution) -> None:
         ref = execution.ref
-        status = await find_close_status(self.client, ref.execution_id)
-        if status is not None and not await self._is_open(ref):
-            return  # it ended between the two reads, as most do
-        if status == NOT_FOUND:
-            await self._start_again(ref.execution_id)
-        elif status is not None:
-            if await self._is_restored(ref):
-                return
-            if status == COMPLETED:
-                await self._start_again(ref.execution_id)
-            else:
-                await self._end_closed(ref, status)
+        run = await find_latest_run(self.client, ref.execution_id)
+        if run is None or run.close_status is not None:
+            await self._start_or_end_closed(execution, run)
+        elif execution.overdue or (execution.late and run.task_attempts >= STUCK_TASK_ATTEMPTS):
+            await self._end_stuck(ref, run)
         elif execution.cancel_reason is not None:
             await self._signal_cancel(ref, execution.cancel_reason)
         elif execution.late:
             await self._cancel_late(ref)
+
+    async def _start_or_end_closed(
+        self, execution: RunningExecution, run: LatestRun | None
+    ) -> None:
+        """Start or end a running execution without a running workflow."""
+        ref = execution.ref
+        if not await self._is_open(ref):
+            return  # it ended between the two reads, as most do
+        if run is not None and await self._is_restored(ref):
+            return
+        status = run.close_status if run is not None else None
+        if execution.overdue:
+            await self._end_closed(ref, status or "not_found", FailureCode.DEADLINE_EXCEEDED)
+        elif status in (None, COMPLETED, TIMED_OUT):
+            # A run times out before the execution if it waited long for its first worker.
+            await self._start_again(ref.execution_id)
+        elif status == "terminated":
+            await self._end_closed(ref, status, FailureCode.TERMINATED)
+        else:
+            await self._end_closed(ref, status, FailureCode.INTERNAL_ERROR)
+
+    async def _end_stuck(self, ref: ExecutionRef, run: LatestRun) -> None:
+        """Close a workflow that cannot end itself, and end its execution."""
+        if await terminate_workflow(
+            self.client, ref.execution_id, run_id=run.run_id, reason="past its deadline"
+        ):
+            await self._end_closed(ref, "stuck", FailureCode.DEADLINE_EXCEEDED)
 
     async def _cancel_late(self, ref: ExecutionRef) -> None:
         reason = FailureCode.DEADLINE_EXCEEDED
@@ -200,9 +249,8 @@ class WorkflowRepairs:
         await start_execution(self.client, self.database, stored.order(), prompt=stored.prompt)
         log.warning("reconciler.execution_restarted", execution_id=execution_id)
 
-    async def _end_closed(self, ref: ExecutionRef, status: str) -> None:
+    async def _end_closed(self, ref: ExecutionRef, status: str, code: FailureCode) -> None:
         """End an execution whose workflow has closed. What was sent stays an open bill."""
-        code = FailureCode.TERMINATED if status == "terminated" else FailureCode.INTERNAL_ERROR
         if await self._fail(ref, code):
             log.error(
                 "reconciler.workflow_lost", execution_id=ref.execution_id, workflow_status=status

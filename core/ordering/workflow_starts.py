@@ -1,6 +1,7 @@
 """Start and signal workflows. Every function here is safe to repeat."""
 
 import asyncio
+from datetime import timedelta
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import (
@@ -18,9 +19,15 @@ from core.domain.messages.executions import ExecutionOrder
 from core.domain.messages.webhooks import DeliveryOrder
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
-from core.platform.temporal.policies import EXECUTIONS_QUEUE, START_RPC_TIMEOUT
+from core.platform.temporal.policies import (
+    DELIVERY_RUN_TIMEOUT,
+    END_SLACK,
+    EXECUTIONS_QUEUE,
+    START_RPC_TIMEOUT,
+)
 from core.platform.temporal.search_attributes import PLAN_TYPE, PROVIDER, STATUS, USER_ID
 from core.store.database import DATABASE_DOWN, Database
+from core.store.executions.unfinished import get_seconds_left
 from core.store.recovery.start_memo import get_accepted, packed
 
 EXECUTION_WORKFLOW = "execution"
@@ -40,9 +47,11 @@ async def start_execution(
 
     The run claims its generation first, so several starts are harmless. Its memo holds the accepted
     rows, from which they are rebuilt after the database was restored from an older backup.
+    The server ends a run that is still open some time after the deadline.
     """
     async with database.as_user(order.user_id) as conn:
         accepted = await get_accepted(conn, order.execution_id)
+        seconds_left = await get_seconds_left(conn, order.execution_id)
     await client.start_workflow(
         EXECUTION_WORKFLOW,
         order,
@@ -51,6 +60,7 @@ async def start_execution(
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         priority=Priority(fairness_key=order.user_id),
+        run_timeout=timedelta(seconds=seconds_left) + END_SLACK,
         memo={ACCEPTED_MEMO: packed(accepted)},
         static_summary=f"{order.plan.type}: {_short(prompt)}",
         search_attributes=TypedSearchAttributes(
@@ -98,6 +108,21 @@ async def signal_cancel(
     return True
 
 
+async def terminate_workflow(
+    client: Client, workflow_id: str, *, reason: str, run_id: str | None = None
+) -> bool:
+    """Terminate a run of a workflow, by default its latest. Return False if it has closed."""
+    try:
+        await client.get_workflow_handle(workflow_id, run_id=run_id).terminate(
+            reason=reason, rpc_timeout=START_RPC_TIMEOUT
+        )
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return True
+
+
 async def start_delivery(client: Client, order: DeliveryOrder) -> bool:
     """Start the delivery of a webhook, or find it running.
 
@@ -112,6 +137,7 @@ async def start_delivery(client: Client, order: DeliveryOrder) -> bool:
             task_queue=EXECUTIONS_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             priority=Priority(fairness_key=order.user_id),
+            run_timeout=DELIVERY_RUN_TIMEOUT,
             rpc_timeout=START_RPC_TIMEOUT,
         )
     except WorkflowAlreadyStartedError:

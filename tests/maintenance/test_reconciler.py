@@ -14,8 +14,8 @@ from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ClaimOutcome, ExecutionOrder, FinishInput
 from core.domain.messages.webhooks import DeliveryOrder
 from core.domain.states import ExecutionStatus, JobState
-from core.maintenance.workflow_queries import NOT_FOUND
 from core.platform.observability import metrics
+from core.platform.temporal.policies import DELIVERY_RUN_TIMEOUT, END_SLACK
 from core.store.executions.executions import claim_execution
 from core.store.webhooks.events import get_webhook, mark_delivered
 from tests.maintenance.reconciling import (
@@ -26,7 +26,7 @@ from tests.maintenance.reconciling import (
     run_task,
 )
 from tests.support.activity_harness import ActivityHarness
-from tests.support.fake_temporal import UNREACHABLE, FakeTemporal
+from tests.support.fake_temporal import NOT_FOUND, UNREACHABLE, FakeTemporal
 from tests.support.rows import Accepted, accept, new_execution, new_user
 
 pytestmark = pytest.mark.guarantee("G3")
@@ -364,3 +364,75 @@ async def test_reconciler_counts_what_is_not_known_yet(harness: ActivityHarness)
     await run_task(harness, temporal, "measure_jobs")
     assert gauges("replicate") == (0, 1)
     metrics.OPEN_BILLS.clear()
+
+
+async def make_late(harness: ActivityHarness, seconds: float) -> None:
+    await make_older(harness)
+    await harness.as_owner(
+        f"UPDATE executions SET deadline_at = now() - make_interval(secs => {seconds})"
+    )
+
+
+OVERDUE_SECONDS = END_SLACK.total_seconds() + 1
+
+
+@pytest.mark.parametrize(
+    ("late_seconds", "task_attempts", "ends"),
+    [(OVERDUE_SECONDS, 1, True), (1, 5, True), (1, 1, False), (-600, 5, False)],
+)
+async def test_reconciler_closes_a_late_workflow_that_cannot_progress(
+    harness: ActivityHarness, *, late_seconds: float, task_attempts: int, ends: bool
+) -> None:
+    one = await harness.accepted(webhook_url="http://receiver.test/")
+    await make_late(harness, late_seconds)
+    temporal = FakeTemporal(task_attempts=task_attempts)
+    await run_task(harness, temporal, "check_running")
+    assert temporal.terminated == ([one.execution_id] if ends else [])
+    assert await status(harness, one) == (
+        ("failed", "deadline_exceeded") if ends else ("running", None)
+    )
+    assert (await harness.charge(one.video))[0] == ("released" if ends else "held")
+    assert len(harness.deliveries) == (1 if ends else 0)
+
+
+@pytest.mark.parametrize("close_status", ["timed_out", "terminated", NOT_FOUND])
+async def test_reconciler_ends_a_closed_workflow_past_its_deadline(
+    harness: ActivityHarness, close_status: str
+) -> None:
+    one = await harness.accepted()
+    await make_late(harness, OVERDUE_SECONDS)
+    temporal = FakeTemporal(close_status=close_status)
+    await run_task(harness, temporal, "check_running")
+    assert temporal.started == []
+    assert await status(harness, one) == ("failed", "deadline_exceeded")
+
+
+async def test_reconciler_restarts_a_run_that_timed_out_early(harness: ActivityHarness) -> None:
+    one = await harness.accepted()
+    await make_late(harness, -600)
+    temporal = FakeTemporal(close_status="timed_out")
+    await run_task(harness, temporal, "check_running")
+    assert temporal.started == [one.execution_id]
+    [timeout] = temporal.run_timeouts
+    assert timeout is not None
+    assert 0 < (timeout - END_SLACK).total_seconds() <= 600
+
+
+async def test_reconciler_fails_a_delivery_that_cannot_end_itself(
+    harness: ActivityHarness,
+) -> None:
+    temporal = FakeTemporal()
+    one, order = await left_behind(harness, temporal)
+    limit = DELIVERY_RUN_TIMEOUT.total_seconds()
+
+    async def state_after(seconds: float) -> str:
+        await harness.as_owner(
+            f"UPDATE webhooks SET pending_since = now() - make_interval(secs => {seconds})"
+        )
+        await run_task(harness, temporal, "start_deliveries")
+        async with harness.database.as_user(one.user_id) as conn:
+            return (await get_webhook(conn, order.event_id)).state
+
+    assert await state_after(limit - 60) == "pending"
+    assert await state_after(limit + 1) == "failed"
+    assert temporal.run_timeouts[-1] == DELIVERY_RUN_TIMEOUT

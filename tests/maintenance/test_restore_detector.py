@@ -14,7 +14,7 @@ from core.maintenance.restore_detector import RestoreDetector, detect_restore
 from core.maintenance.workflow_queries import CompletedRun
 from core.store.database import Database
 from core.store.files.object_storage import ObjectStore
-from core.store.jobs.submit_pauses import ALL, list_pauses, pause, resume
+from core.store.jobs.submit_pauses import ALL, DATABASE, list_pauses, pause
 from core.store.login import UnsafeLoginError
 from core.store.recovery.restore_marker import (
     DATABASE_BEHIND,
@@ -24,6 +24,7 @@ from core.store.recovery.restore_marker import (
     RestoreMarker,
     SerialWatch,
     read_marker,
+    resume_recovered,
 )
 from tests.maintenance.reconciling import make_older, run_all_tasks, run_task
 from tests.support.activity_harness import ActivityHarness
@@ -38,7 +39,7 @@ pytestmark = [pytest.mark.usefixtures("no_restore_marker"), pytest.mark.guarante
 async def recovered(harness: ActivityHarness) -> None:
     await put_marker(harness, 0)
     async with harness.database.as_system() as conn:
-        await resume(conn, ALL)
+        await resume_recovered(conn)
 
 
 async def reasons(harness: ActivityHarness) -> list[str]:
@@ -115,7 +116,7 @@ async def test_start_waits_until_the_database_is_recovered(
     assert not starting.done()
     async with harness.database.as_system() as conn:
         assert [(one.scope, one.reason) for one in await list_pauses(conn)] == [
-            (ALL, DATABASE_BEHIND)
+            (DATABASE, DATABASE_BEHIND)
         ]
     await recovered(harness)
     async with asyncio.timeout(5):
@@ -176,14 +177,27 @@ async def test_first_start_needs_no_mark_and_the_leader_writes_it(harness: Activ
     assert kept.serial == 1
 
 
-async def test_pause_of_a_database_behind_outranks_one_by_hand(harness: ActivityHarness) -> None:
+async def test_pause_of_a_restored_database_is_apart_from_an_operators(
+    harness: ActivityHarness,
+) -> None:
     async with harness.database.as_system() as conn:
         await pause(conn, ALL, "maintenance")
     await put_marker(harness, 7)
     _, _, behind = await detect_restore(harness.database, harness.objects)
+    assert behind
+    assert await reasons(harness) == ["maintenance", DATABASE_BEHIND]
+    await recovered(harness)
+    assert await reasons(harness) == ["maintenance"]
+
+
+async def test_pause_of_the_first_version_counts_and_ends(harness: ActivityHarness) -> None:
+    """It was a row of ALL with the reason."""
     async with harness.database.as_system() as conn:
-        (found,) = await list_pauses(conn)
-    assert (behind, found.reason) == (True, DATABASE_BEHIND)
+        await pause(conn, ALL, DATABASE_BEHIND)
+    _, _, behind = await detect_restore(harness.database, harness.objects)
+    assert behind
+    await recovered(harness)
+    assert await reasons(harness) == []
 
 
 @pytest.mark.parametrize("claimed", [False, True])

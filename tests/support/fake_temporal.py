@@ -5,7 +5,7 @@ The client is the real one; an interceptor records its calls and answers them wi
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from temporalio.api.history.v1 import HistoryEvent
@@ -18,6 +18,7 @@ from temporalio.client import (
     OutboundInterceptor,
     SignalWorkflowInput,
     StartWorkflowInput,
+    TerminateWorkflowInput,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowHandle,
@@ -31,7 +32,7 @@ from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ExecutionOrder, ExecutionOutcome
 from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
 from core.domain.states import ExecutionStatus
-from core.maintenance.workflow_queries import NOT_FOUND, CompletedRun
+from core.maintenance.workflow_queries import CompletedRun
 from core.ordering.workflow_starts import (
     ACCEPTED_MEMO,
     EXECUTION_WORKFLOW,
@@ -39,6 +40,8 @@ from core.ordering.workflow_starts import (
 )
 from core.store.recovery.start_memo import packed
 
+NOT_FOUND = "not_found"
+"""The close status of a workflow that Temporal does not have."""
 UNREACHABLE = RPCError("Temporal is down", RPCStatusCode.UNAVAILABLE, b"")
 
 
@@ -49,7 +52,7 @@ class FakeTemporal(Interceptor):
     close_status: of every execution's workflow, lower case; None: it runs. completed_run: instead,
     every execution's workflow completed with this run. delivered, closed: deliveries that were
     started before and closed, with the receiver's acceptance or without. on_start, on_describe,
-    on_deliver: called first, and may raise.
+    on_deliver: called first, and may raise. task_attempts: of every pending workflow task.
     """
 
     close_status: str | None = None
@@ -61,6 +64,9 @@ class FakeTemporal(Interceptor):
     on_deliver: Callable[[DeliveryOrder], Awaitable[None]] | None = None
     started: list[ExecutionId] = field(default_factory=list[ExecutionId])
     cancelled: list[tuple[ExecutionId, str]] = field(default_factory=list[tuple[ExecutionId, str]])
+    task_attempts: int = 1
+    run_timeouts: list[timedelta | None] = field(default_factory=list[timedelta | None])
+    terminated: list[str] = field(default_factory=list[str])
     deliveries: list[DeliveryOrder] = field(default_factory=list[DeliveryOrder])
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
@@ -96,6 +102,7 @@ class _Answers(OutboundInterceptor):
 
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
         fake, order = self._fake, input.args[0]
+        fake.run_timeouts.append(input.run_timeout)
         if input.workflow == EXECUTION_WORKFLOW:
             if fake.on_start is not None:
                 await fake.on_start(order)
@@ -113,6 +120,9 @@ class _Answers(OutboundInterceptor):
         assert generation > 0
         self._fake.cancelled.append((ExecutionId(input.id), reason))
 
+    async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
+        self._fake.terminated.append(input.id)
+
     async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
         status, memo = await self._status(input.id)
         if status == NOT_FOUND:
@@ -122,6 +132,8 @@ class _Answers(OutboundInterceptor):
         info.execution.workflow_id = input.id
         info.execution.run_id = "run"
         info.status = int(WorkflowExecutionStatus[status.upper()])  # pyright: ignore[reportAttributeAccessIssue]
+        if status == "running":
+            raw.pending_workflow_task.attempt = self._fake.task_attempts
         run = self._fake.completed_run
         info.start_time.FromDatetime(run.started_at if run is not None else datetime.now(UTC))
         for name, value in memo.items():

@@ -122,6 +122,12 @@ covers clock differences.
 STORING_SLACK: Final = STORE_SCHEDULE_TO_CLOSE + timedelta(minutes=5)
 """What an execution may take beyond the deadlines of its jobs: storing, and time between steps."""
 
+END_SLACK: Final = CANCEL_SCHEDULE_TO_CLOSE + CANCEL_GRACE + WATCH_SLACK + STORING_SLACK
+"""How long a workflow that can progress may take beyond the execution's deadline: it cancels its
+jobs and stores what they delivered. The server ends the run after this time, since a workflow
+whose code or key is missing cannot end itself.
+"""
+
 FIND_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Between look-ups of a send. The first is immediate: most lists show a job within a second."""
 MIN_POLL_SECONDS: Final = 1.0
@@ -149,6 +155,8 @@ DELIVERY_SCHEDULE_TO_CLOSE: Final = timedelta(days=12)
 """All attempts: the schedule takes 3.2 days (3.7 with jitter), or nine if the receiver asks for a
 day after each. The rest covers outages of this service.
 """
+DELIVERY_RUN_TIMEOUT: Final = DELIVERY_SCHEDULE_TO_CLOSE + timedelta(days=1)
+"""The server ends a delivery that cannot record its own end."""
 LOST_ATTEMPT: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=2.0,

@@ -147,6 +147,25 @@ async def get_order(conn: Connection, execution_id: ExecutionId) -> StoredOrder:
     return StoredOrder(ref=_ref(row), plan=row["plan"], request=row["request"])
 
 
+# The deadline of a queued execution counts from its claim.
+GET_SECONDS_LEFT = """
+SELECT extract(epoch FROM CASE WHEN status = 'queued' THEN deadline_at - queued_at
+                               ELSE greatest(deadline_at - now(), interval '0') END)::float8
+FROM executions WHERE execution_id = $1
+"""
+
+
+async def get_seconds_left(conn: Connection, execution_id: ExecutionId) -> float:
+    """Return the time from now to the deadline; of a queued execution if it were claimed now.
+
+    Raises LookupError if the execution does not exist.
+    """
+    seconds: float | None = await conn.fetchval(GET_SECONDS_LEFT, execution_id)
+    if seconds is None:
+        raise LookupError(f"no execution {execution_id}")
+    return seconds
+
+
 IS_OPEN = """
 SELECT EXISTS (
     SELECT FROM executions
@@ -275,7 +294,8 @@ async def count_open_bills(conn: Connection) -> dict[str, int]:
 
 
 LIST_RUNNING = """
-SELECT execution_id, user_id, generation, plan ->> 'type' AS type, cancel_reason, deadline_at < now() AS late
+SELECT execution_id, user_id, generation, plan ->> 'type' AS type, cancel_reason, deadline_at < now() AS late,
+       deadline_at < now() - make_interval(secs => $4) AS overdue
 FROM executions
 WHERE status = 'running' AND started_at < now() - make_interval(secs => $1) AND execution_id > $2
 ORDER BY execution_id LIMIT $3
@@ -284,18 +304,22 @@ ORDER BY execution_id LIMIT $3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningExecution:
-    """A running execution. late: past its deadline."""
+    """A running execution.
+
+    late: past its deadline. overdue: for so long that its workflow cannot progress.
+    """
 
     ref: ExecutionRef
     cancel_reason: str | None
     late: bool
+    overdue: bool
 
 
 async def list_running(
-    conn: Connection, *, older_than_seconds: float, after: str, limit: int
+    conn: Connection, *, older_than_seconds: float, overdue_seconds: float, after: str, limit: int
 ) -> list[RunningExecution]:
     """List running executions in id order, one page at a time, for the reconciler."""
-    rows = await conn.fetch(LIST_RUNNING, older_than_seconds, after, limit)
+    rows = await conn.fetch(LIST_RUNNING, older_than_seconds, after, limit, overdue_seconds)
     return [
         RunningExecution(
             ref=ExecutionRef(
@@ -305,6 +329,7 @@ async def list_running(
             ),
             cancel_reason=row["cancel_reason"],
             late=row["late"],
+            overdue=row["overdue"],
         )
         for row in rows
     ]

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from core.store.database import SET_SYSTEM, Connection, NewConnection
 from core.store.files.object_storage import ObjectStore
-from core.store.jobs.submit_pauses import ALL
+from core.store.jobs.submit_pauses import ALL, DATABASE, pause
 
 MARKER_KEY: Final = "takeone/high-water.json"
 DATABASE_BEHIND: Final = "database_behind"
@@ -80,9 +80,12 @@ async def write_marker(objects: ObjectStore, marker: RestoreMarker) -> None:
     await objects.write_small(MARKER_KEY, marker_to_json(marker), content_type="application/json")
 
 
+_SCOPES: Final = (DATABASE, ALL)
+"""The scopes of the pause. Version 0.1 used ALL, in which an operator may have a pause too."""
+
 GET_POSITION = """
 SELECT (SELECT coalesce(max(serial), 0) FROM sends) AS serial,
-       (SELECT reason FROM submit_pauses WHERE scope = $1) AS pause_reason,
+       EXISTS (SELECT FROM submit_pauses WHERE scope = ANY($1::text[]) AND reason = $2) AS behind,
        current_database() || ' at ' || coalesce(host(inet_server_addr()), 'local') || ':' || inet_server_port()
            AS database
 """
@@ -99,24 +102,26 @@ class Position:
 
 async def get_position(conn: Connection) -> Position:
     """Return the position of the database. As system."""
-    row = await conn.fetchrow(GET_POSITION, ALL)
+    row = await conn.fetchrow(GET_POSITION, _SCOPES, DATABASE_BEHIND)
     assert row is not None  # noqa: S101 - a SELECT without FROM
     return Position(
         serial=row["serial"],
         database=row["database"] or "",
-        behind=row["pause_reason"] == DATABASE_BEHIND,
+        behind=row["behind"],
     )
 
 
-PAUSE_BEHIND = """
-INSERT INTO submit_pauses (scope, reason) VALUES ($1, $2)
-ON CONFLICT (scope) DO UPDATE SET reason = excluded.reason, created_at = now()
-"""
-
-
 async def pause_behind(conn: Connection) -> None:
-    """Pause all sends until the database is recovered; replaces an operator's pause. As system."""
-    await conn.execute(PAUSE_BEHIND, ALL, DATABASE_BEHIND)
+    """Pause all sends until the database is recovered, apart from operators' pauses. As system."""
+    await pause(conn, DATABASE, DATABASE_BEHIND)
+
+
+RESUME_RECOVERED = "DELETE FROM submit_pauses WHERE scope = ANY($1::text[]) AND reason = $2"
+
+
+async def resume_recovered(conn: Connection) -> None:
+    """End the pause of a recovered database; operators' own pauses stay. As system."""
+    await conn.execute(RESUME_RECOVERED, _SCOPES, DATABASE_BEHIND)
 
 
 GET_MAX_SERIAL = "SELECT coalesce(max(serial), 0) FROM sends"

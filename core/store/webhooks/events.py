@@ -275,7 +275,7 @@ async def list_pending(
 NEXT_DELIVERY = """
 UPDATE webhooks AS w
 SET delivery = w.delivery + 1, state = 'pending', failed_reason = NULL, deferred_until = NULL, ended_at = NULL,
-    endpoint_id = e.endpoint_id
+    endpoint_id = e.endpoint_id, pending_since = now()
 FROM endpoints AS e
 WHERE w.event_id = $1 AND e.user_id = w.user_id AND md5(e.url) = md5(w.url)
   AND e.deleted_at IS NULL AND e.disabled_at IS NULL
@@ -296,6 +296,19 @@ async def next_delivery(conn: Connection, event_id: EventId) -> DeliveryOrder:
     return DeliveryOrder(user_id=row["user_id"], event_id=row["event_id"], delivery=row["delivery"])
 
 
+FAIL_OVERDUE = """
+UPDATE webhooks SET state = 'failed', failed_reason = 'stopped', ended_at = now()
+WHERE state = 'pending' AND pending_since < now() - make_interval(secs => $1)
+RETURNING event_id
+"""
+
+
+async def fail_overdue(conn: Connection, *, older_than_seconds: float) -> list[EventId]:
+    """End deliveries that could not record their own end. As system."""
+    return [EventId(row["event_id"]) for row in await conn.fetch(FAIL_OVERDUE, older_than_seconds)]
+
+
+# pending_since stays: repeated resumes do not prolong a delivery.
 RESUME_DELIVERY = """
 UPDATE webhooks SET delivery = delivery + 1, deferred_until = NULL
 WHERE event_id = $1 AND delivery = $2 AND state = 'pending'
