@@ -102,7 +102,7 @@ class JobLookup:
         Raises ProviderUnavailableError.
         """
         ref, job, send = look.ref, look.job, look.send
-        answer = await provider.find(lookup_of(send, look.clock))
+        answer = await provider.find(lookup_of(send, look.clock, look.proof.apart_seconds))
         metrics.PROVIDER_CALLS.labels(job.provider, "list", "answered").inc()
         # As system: a match may belong to another user, which the provider cannot distinguish.
         async with self.database.as_system() as conn:
@@ -170,13 +170,14 @@ class _Look:
     proof: AbsenceProof
 
 
-def lookup_of(send: SendRecord, clock: ClockOffset) -> Lookup:
+def lookup_of(send: SendRecord, clock: ClockOffset, looks_apart_seconds: float) -> Lookup:
     """Return the look-up of a send. clock: the database's, read just before."""
     return Lookup(
         request=CreateRequest(**send.request),
         sent_from=send.sent_from,
         sent_until=send.sent_until,
         clock=clock,
+        list_age_seconds=looks_apart_seconds / 2,
     )
 
 

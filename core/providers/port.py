@@ -111,12 +111,14 @@ class Lookup:
 
     sent_from, sent_until: the earliest and the latest time at which its intent can have been
     committed. They are equal unless the send was rebuilt by a recovery. clock: the database's.
+    list_age_seconds: how old a part of the list may be that was read for another look-up.
     """
 
     request: CreateRequest
     sent_from: datetime
     sent_until: datetime
     clock: ClockOffset
+    list_age_seconds: float = 30.0
 
     @property
     def now(self) -> datetime:
