@@ -34,10 +34,13 @@ from core.store.recovery.rebuild import (
     requeue_execution,
 )
 from core.store.recovery.restore_marker import (
+    MarkerChangedError,
     MarkerUnreadableError,
+    Position,
     RestoreMarker,
     get_position,
     pause_behind,
+    read_marker,
     resume_recovered,
     write_marker,
 )
@@ -49,6 +52,7 @@ SETTLE_SECONDS: Final = 3.0
 """Time for running workers to notice the pause, and for Temporal's index to catch up."""
 
 IN_FLIGHT_POLL_SECONDS: Final = 0.5
+MARKER_TRIES: Final = 5
 
 
 class RecoveryError(Exception):
@@ -217,13 +221,7 @@ class Recovery:
 
     async def _end(self, survey: Survey, actor: str) -> None:
         """Lower the restore marker to the database, write the audit record, resume submits."""
-        async with self.database.as_system() as conn:
-            await renumber_last(conn, survey.marker.serial if survey.marker is not None else 0)
-            position = await get_position(conn)
-        await write_marker(
-            self.objects,
-            RestoreMarker(serial=position.serial, at=datetime.now(UTC), database=position.database),
-        )
+        position = await self._replace_marker()
         async with self.database.as_system() as conn:
             detail = {
                 "since": survey.since.isoformat() if survey.since is not None else None,
@@ -234,3 +232,30 @@ class Recovery:
             }
             await record(conn, actor, "recover", position.database, detail)
             await resume_recovered(conn)
+
+    async def _replace_marker(self) -> Position:
+        """Lower the restore marker to the database and return its position.
+
+        A worker of the older database may still write the marker; then number the last send anew,
+        above that.
+        """
+        for _ in range(MARKER_TRIES):
+            try:
+                marker = await read_marker(self.objects)
+                serial, version = (marker.serial, marker.version) if marker else (0, None)
+            except MarkerUnreadableError as error:
+                serial, version = 0, error.version
+            async with self.database.as_system() as conn:
+                await renumber_last(conn, serial)
+                position = await get_position(conn)
+            new = RestoreMarker(
+                serial=position.serial, at=datetime.now(UTC), database=position.database
+            )
+            try:
+                await write_marker(self.objects, new, replaces=version)
+            except MarkerChangedError:
+                continue
+            return position
+        raise RecoveryError(
+            "another process keeps writing the restore marker: stop the workers, then recover again"
+        )

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from temporalio.testing import ActivityEnvironment
@@ -13,7 +14,7 @@ from core.domain.states import JobState
 from core.maintenance.restore_detector import RestoreDetector, detect_restore
 from core.maintenance.workflow_queries import CompletedRun
 from core.store.database import Database
-from core.store.files.object_storage import ObjectStore
+from core.store.files.object_storage import ObjectChangedError, ObjectStore
 from core.store.jobs.submit_pauses import ALL, DATABASE, list_pauses, pause
 from core.store.login import UnsafeLoginError
 from core.store.recovery.restore_marker import (
@@ -143,7 +144,7 @@ async def test_start_waits_for_an_unreadable_mark(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.maintenance.restore_detector.RECHECK_SECONDS", 0.05)
-    await harness.objects.write_small(MARKER_KEY, b"", content_type="application/json")
+    await harness.objects.write_small(MARKER_KEY, b"", content_type="text/plain", replaces=None)
     with pytest.raises(MarkerUnreadableError):
         await read_marker(harness.objects)
     stopping = asyncio.Event()
@@ -269,6 +270,41 @@ async def test_new_leader_accepts_a_late_write_of_the_old(
         watching.cancel()
     assert not serial_watch.behind.is_set()
     assert await reasons(harness) == []
+
+
+async def test_stopped_leader_overwrites_no_newer_marker(harness: ActivityHarness) -> None:
+    """Its write of an older serial leaves the process only after the new leader has written."""
+    one = await harness.accepted()
+    await harness.run(harness.jobs.submit, one.image)
+    stopped = keeper(harness, SerialWatch())
+    written = stopped.objects.write_small
+    conflicts: list[str] = []
+
+    async def write_late(key: str, content: bytes, **options: Any) -> str:
+        await put_marker(harness, 2)
+        await harness.as_owner("UPDATE sends SET serial = 2")  # the send that the marker is of
+        try:
+            return await written(key, content, **options)
+        except ObjectChangedError:
+            conflicts.append(key)
+            raise
+
+    objects = Mock(wraps=harness.objects)
+    objects.write_small = write_late
+    stopped.objects = objects
+    watching = asyncio.create_task(stopped.watch())
+    try:
+        async with asyncio.timeout(10):
+            while not conflicts:  # noqa: ASYNC110 - set without an event
+                await asyncio.sleep(0.05)
+            kept = await read_marker(harness.objects)
+            assert kept is not None
+            assert kept.serial == 2
+            while stopped.serial_watch.known < 2:  # noqa: ASYNC110 - set without an event
+                await asyncio.sleep(0.05)
+    finally:
+        watching.cancel()
+    assert await reasons(harness) == [], "the conflict is no sign of a restore"
 
 
 async def test_recovery_that_ends_between_the_two_readings_is_no_alarm(
