@@ -35,6 +35,10 @@ UNDELIVERED_SECONDS = 15.0
 The kernel's default is minutes: a request could arrive after its absence was taken as proven.
 Must be less than every provider's horizon.
 """
+DELIVERY_SECONDS = 20
+"""After an intent's commit, bytes of its request arrive within the limit of a send (5 s) and the
+kernel's retransmission.
+"""
 READ_SECONDS = 10.0
 """One read (status, list, cancel, keys), from connecting to the last byte."""
 SHORTEST_SECRET = 16

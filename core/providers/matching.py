@@ -8,11 +8,14 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import cast
 
+from core.domain.ids import ProviderJobId
 from core.platform.clock import ClockOffset
 from core.providers.port import Lookup
 
 CLOCK_SKEW = timedelta(seconds=30)
 """How much earlier than the send a matching job may be listed and still be taken for it."""
+MAX_LATER = 500
+"""Jobs that `later_jobs` returns at most, the earliest first."""
 WINDOW = timedelta(minutes=15)
 """How far a look-up's window extends before the earliest and after the latest time of the send.
 
@@ -41,12 +44,30 @@ class Candidate:
     """A job in a provider's list, reduced to what a look-up compares.
 
     inputs: None if the list does not show them (any more). callback: a fingerprint of its address.
+    listable_at: from when the provider lists it, apart from the list's lag: its creation, or its
+    end where only ended jobs are listed.
     """
 
     job_id: str | None
     sent_at: datetime | None
     inputs: Inputs | None
     callback: bytes | None = None
+    listable_at: datetime | None = None
+
+
+def later_jobs(
+    candidates: Iterable[Candidate], lookup: Lookup, settled_seconds: float
+) -> tuple[ProviderJobId, ...]:
+    """Return the jobs that became listable when the send must have been listable too."""
+    settled_at = lookup.sent_until + timedelta(seconds=settled_seconds)
+    later = sorted(
+        (candidate.listable_at, candidate.job_id)
+        for candidate in candidates
+        if candidate.listable_at is not None
+        and candidate.listable_at > settled_at
+        and candidate.job_id is not None
+    )
+    return tuple(ProviderJobId(job_id) for _, job_id in later[:MAX_LATER])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,13 @@ Every change names the state it expects and the send it concerns. Changing no ro
 another process was faster.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from core.domain.failures import Failure
-from core.domain.ids import JobId, ProviderKeyId
+from core.domain.ids import JobId, ProviderJobId, ProviderKeyId
 from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.platform.clock import ClockOffset, boot_seconds
 from core.store.database import Connection
@@ -198,6 +198,24 @@ async def has_identical_open_send(conn: Connection, job_id: JobId, number: int) 
     may belong to one account. Call it as system.
     """
     return bool(await conn.fetchval(HAS_IDENTICAL_OPEN_SEND, job_id, number))
+
+
+HAS_LATER_SEND = """
+SELECT EXISTS (
+    SELECT FROM jobs AS other
+    JOIN sends AS later ON later.job_id = other.job_id AND later.number = other.send_number
+    JOIN sends AS mine ON mine.job_id = $1 AND mine.number = $2
+    WHERE other.provider = $3 AND other.provider_job_id = ANY($4::text[])
+      AND later.serial > mine.serial AND later.sent_at > coalesce(mine.sent_until, mine.sent_at)
+)
+"""
+
+
+async def has_later_send(
+    conn: Connection, job_id: JobId, number: int, provider: str, listed: Sequence[ProviderJobId]
+) -> bool:
+    """Return whether one of these listed jobs was sent after this send. Call it as system."""
+    return bool(await conn.fetchval(HAS_LATER_SEND, job_id, number, provider, list(listed)))
 
 
 MARK_UNKNOWN = """

@@ -20,10 +20,10 @@ from core.domain.states import CostBasis, JobState
 from core.providers.callbacks import FetchedKeys, checked_timestamp, ed25519_keys, verify_ed25519
 from core.providers.create_outcome import create_outcome
 from core.providers.handles import HandleFactory
-from core.providers.http import ProviderHttp, checked_key
+from core.providers.http import DELIVERY_SECONDS, ProviderHttp, checked_key
 from core.providers.inputs import check_complete, check_inputs
 from core.providers.lists import ListApi, ListReader
-from core.providers.matching import WINDOW, Candidate, Inputs, match_candidates
+from core.providers.matching import WINDOW, Candidate, Inputs, later_jobs, match_candidates
 from core.providers.port import (
     Callback,
     CallbackRefusedError,
@@ -45,7 +45,12 @@ from core.providers.responses import (
     parsed_json,
     unavailable,
 )
-from core.providers.vendors.fal.catalogue import FLUX_SCHNELL, SEEDANCE_PRO, volumes
+from core.providers.vendors.fal.catalogue import (
+    FLUX_SCHNELL,
+    LONGEST_RUN_SECONDS,
+    SEEDANCE_PRO,
+    volumes,
+)
 from core.providers.vendors.fal.wire import (
     BODIES,
     cancelled_report,
@@ -105,6 +110,10 @@ class FalProvider:
     def certainty_horizon_seconds(self, model: Model) -> int:
         """Return the start deadline plus the longest run plus the history's lag."""
         return self._horizon_seconds[model.kind]
+
+    def settled_seconds(self, model: Model) -> int:
+        """Return the delivery of the request plus the start deadline plus the longest run."""
+        return DELIVERY_SECONDS + self._start_seconds[model.kind] + LONGEST_RUN_SECONDS[model.kind]
 
     def quote(self, model: Model, inputs: ModelInputs) -> Quote:
         check_inputs(model, inputs)
@@ -177,6 +186,7 @@ class FalProvider:
             authoritative=listed.complete and not match.ambiguous,
             looked_at=listed.looked_at,
             clock=listed.clock,
+            later=later_jobs(listed.jobs, lookup, self.settled_seconds(model)),
         )
 
     def _history(self, model_id: str) -> ListApi:

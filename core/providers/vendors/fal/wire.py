@@ -79,6 +79,7 @@ def read_candidate(item: Mapping[str, object]) -> Candidate:
         job_id=as_job_id(item.get("request_id")),
         sent_at=as_time(item.get("sent_at")),
         inputs=Inputs.of(inputs) if inputs else None,
+        listable_at=as_time(item.get("ended_at")),
     )
 
 

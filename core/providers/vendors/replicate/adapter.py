@@ -22,7 +22,7 @@ from core.providers.callbacks import (
 )
 from core.providers.create_outcome import create_outcome
 from core.providers.handles import HandleFactory, same_origin
-from core.providers.http import ProviderHttp, checked_key
+from core.providers.http import DELIVERY_SECONDS, ProviderHttp, checked_key
 from core.providers.inputs import check_complete, check_inputs
 from core.providers.lists import ListApi, ListReader
 from core.providers.matching import (
@@ -30,6 +30,7 @@ from core.providers.matching import (
     Candidate,
     Inputs,
     fingerprint_of_text,
+    later_jobs,
     match_candidates,
 )
 from core.providers.port import (
@@ -61,6 +62,8 @@ from core.providers.vendors.replicate.wire import (
     read_report,
 )
 
+_CREATION_SECONDS: Final = 40
+"""From the arrival of a request until its prediction exists; in practice less than a second."""
 _CANCEL_OUTCOMES: Final[Mapping[str, CancelOutcome]] = {
     "canceled": CancelOutcome.CANCELLED,
     "succeeded": CancelOutcome.TOO_LATE,
@@ -110,6 +113,11 @@ class ReplicateProvider:
     def certainty_horizon_seconds(self, model: Model) -> int:
         """Return the list's lag; running predictions are listed, so run time does not count."""
         return self._horizon_seconds
+
+    def settled_seconds(self, model: Model) -> int:
+        """Return the delivery of the request and a margin: predictions are listed from creation."""
+        del model
+        return DELIVERY_SECONDS + _CREATION_SECONDS
 
     def quote(self, model: Model, inputs: ModelInputs) -> Quote:
         check_inputs(model, inputs)
@@ -186,6 +194,7 @@ class ReplicateProvider:
             authoritative=listed.complete and not match.ambiguous,
             looked_at=listed.looked_at,
             clock=listed.clock,
+            later=later_jobs(listed.jobs, lookup, DELIVERY_SECONDS + _CREATION_SECONDS),
         )
 
     def _list(self, model_id: str) -> ListApi:

@@ -101,6 +101,7 @@ def read_candidate(item: Mapping[str, object]) -> Candidate:
         sent_at=as_time(item.get("created_at")),
         inputs=Inputs.of(inputs) if inputs else None,
         callback=fingerprint_of_text(webhook) if webhook else None,
+        listable_at=as_time(item.get("created_at")),
     )
 
 
