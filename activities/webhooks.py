@@ -3,6 +3,7 @@
 Each attempt is recorded before it begins and after it ends, with the health of its endpoint.
 """
 
+import json
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -157,7 +158,8 @@ class WebhookActivities:
         try:
             secret = secrets.current.open(self.sealer)
             previous = self._previous_secret(webhook, secrets)
-            headers = signature_headers(
+            own = secrets.headers.open(self.sealer) if secrets.headers is not None else "{}"
+            headers: dict[str, str] = json.loads(own) | signature_headers(
                 secret, webhook.event_id, int(time.time()), webhook.body, previous=previous
             )
         except (SealError, UnusableSecretError, UnicodeDecodeError) as problem:

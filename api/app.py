@@ -16,8 +16,10 @@ from api.http.body_limits import BodyLimits
 from api.http.error_handlers import UnexpectedErrors, install_error_handlers
 from api.http.head_requests import HeadRequests
 from api.http.recovery_admission import refuse_during_recovery
+from api.http.request_heads import RequestHeads
 from api.http.request_ids import RequestIds
 from api.http.schemas import refuse_repeated_parameters
+from api.http.security_headers import SecurityHeaders
 from api.services import Services
 from api.webhooks import deliveries, endpoints
 from core.platform.observability.access_log import AccessLog
@@ -88,5 +90,7 @@ def _add_middleware(app: FastAPI, cors_origins: Sequence[str]) -> None:
             expose_headers=list(RESPONSE_HEADERS),
             max_age=CORS_MAX_AGE_SECONDS,
         )
+    app.add_middleware(RequestHeads)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(AccessLog)
     app.add_middleware(RequestIds)

@@ -21,6 +21,8 @@ from core.store.migrate import migration_names
 CHECK_SECONDS: Final = 2.0
 """Shorter than the time-out of usual probes."""
 
+RESULT_SECONDS: Final = 1.0
+
 log = get_logger(__name__)
 router = APIRouter(tags=["health"])
 
@@ -35,9 +37,18 @@ async def healthz() -> Health:
 async def readyz(request: Request) -> Readiness:
     """Return success if PostgreSQL is reachable and has this version's migrations.
 
-    Temporal may be unreachable: requests are accepted and start later.
+    Temporal may be unreachable: requests are accepted and start later. A result holds for a second,
+    so that probes from many clients cost as much as one.
     """
-    services = services_of(request)
+    state, now = request.app.state, asyncio.get_running_loop().time()
+    shared: tuple[float, asyncio.Task[Readiness]] | None = getattr(state, "readiness", None)
+    if shared is None or (shared[1].done() and now >= shared[0] + RESULT_SECONDS):
+        shared = now, asyncio.create_task(_check(services_of(request)))
+        state.readiness = shared
+    return await asyncio.shield(shared[1])
+
+
+async def _check(services: Services) -> Readiness:
     _, temporal_up = await asyncio.gather(_check_database(services), _is_temporal_up(services))
     return Readiness(temporal="ok" if temporal_up else "degraded")
 

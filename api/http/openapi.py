@@ -1,5 +1,6 @@
 """What OpenAPI cannot take from the types: problems, rate headers, request ids and scopes."""
 
+import hashlib
 import json
 from copy import deepcopy
 from functools import cache
@@ -123,8 +124,16 @@ def _serve_from_memory(app: FastAPI) -> None:
     def document_bytes() -> bytes:
         return json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
 
-    async def respond(_request: Request) -> Response:
-        return Response(document_bytes(), media_type="application/json")
+    @cache
+    def tag() -> str:
+        return f'"{hashlib.sha256(document_bytes()).hexdigest()[:32]}"'
+
+    async def respond(request: Request) -> Response:
+        headers = {"ETag": tag(), "Cache-Control": "no-cache"}
+        known = request.headers.get("if-none-match", "").replace("W/", "").split(",")
+        if {tag(), "*"} & {each.strip() for each in known}:
+            return Response(status_code=304, headers=headers)
+        return Response(document_bytes(), media_type="application/json", headers=headers)
 
     for index, route in enumerate(app.routes):
         if isinstance(route, Route) and route.path == app.openapi_url:

@@ -17,6 +17,7 @@ TITLES: Final[dict[FailureCode, str]] = {
     FailureCode.METHOD_NOT_ALLOWED: "Method not allowed",
     FailureCode.UNSUPPORTED_MEDIA_TYPE: "Unsupported media type",
     FailureCode.PAYLOAD_TOO_LARGE: "Body too large",
+    FailureCode.TRANSFER_CODING_UNSUPPORTED: "Transfer coding not supported",
     FailureCode.MALFORMED_REQUEST: "Malformed request",
     FailureCode.REQUEST_TIMED_OUT: "Request timed out",
     FailureCode.IDEMPOTENCY_CONFLICT: "Idempotency key conflict",
@@ -82,6 +83,8 @@ BODY_COMPRESSED: Final = (
 )
 BODY_NOT_UTF8: Final = "JSON must be encoded as UTF-8 (RFC 8259)."
 FIELDS_INVALID: Final = "Invalid fields: {fields}. The member errors describes each of them."
+
+HOST_INVALID: Final = "The request needs exactly one Host header with a host and an optional port."
 
 # Service state
 DATABASE_UNREACHABLE: Final = "PostgreSQL cannot be reached."

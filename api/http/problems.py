@@ -24,6 +24,7 @@ STATUS: Final[dict[FailureCode, int]] = {
     FailureCode.METHOD_NOT_ALLOWED: 405,
     FailureCode.UNSUPPORTED_MEDIA_TYPE: 415,
     FailureCode.PAYLOAD_TOO_LARGE: 413,
+    FailureCode.TRANSFER_CODING_UNSUPPORTED: 501,
     FailureCode.MALFORMED_REQUEST: 400,
     FailureCode.REQUEST_TIMED_OUT: 408,
     FailureCode.IDEMPOTENCY_CONFLICT: 422,

@@ -9,6 +9,7 @@ from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from core.platform.observability.logging import get_logger
 
@@ -27,6 +28,20 @@ RESERVED_FILES: Final = 256
 log = get_logger(__name__)
 
 
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with 501 for a body in a transfer coding that it cannot read."""
+
+    def send_400_response(self, msg: str) -> None:
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings in ([], [b"chunked"]):
+            super().send_400_response(msg)
+            return
+        self.transport.write(
+            b"HTTP/1.1 501 Not Implemented\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        )
+        self.transport.close()
+
+
 async def serve(app: ASGIApp, listener: socket.socket, max_connections: int) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in progress.
 
@@ -35,6 +50,7 @@ async def serve(app: ASGIApp, listener: socket.socket, max_connections: int) -> 
     raise_open_file_limit(max_connections + RESERVED_FILES)
     config = uvicorn.Config(
         app,
+        http=HttpProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

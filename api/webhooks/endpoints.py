@@ -34,7 +34,11 @@ from core.platform.observability.logging import get_logger
 from core.store.database import Connection
 from core.store.webhooks import endpoints
 from core.store.webhooks.account_events import insert_account_event
-from core.store.webhooks.signing_secrets import rotate_endpoint_secret, set_first_secret
+from core.store.webhooks.signing_secrets import (
+    rotate_endpoint_secret,
+    set_first_secret,
+    set_own_headers,
+)
 
 ENDPOINTS_PATH: Final = "/api/endpoints"
 _ONE_ENDPOINT: Final = (FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND)
@@ -66,6 +70,8 @@ async def create_endpoint(request: Request, caller: Admin, body: NewEndpointRequ
             endpoint_id = await endpoints.insert_endpoint(conn, user_id, body.url, body.description)
             if body.secret is not None:
                 await set_first_secret(conn, services.secrets, endpoint_id, user_id, body.secret)
+            if body.headers:
+                await set_own_headers(conn, services.secrets, endpoint_id, user_id, body.headers)
             if body.default:
                 await endpoints.set_default(conn, user_id, endpoint_id)
             created = await _find(conn, user_id, endpoint_id)
@@ -127,10 +133,15 @@ async def change_endpoint(
     """
     user_id = caller.user_id
     _check_default(caller, default=body.default)
-    async with services_of(request).database.as_user(user_id) as conn:
+    services = services_of(request)
+    async with services.database.as_user(user_id) as conn:
         endpoint = await _find(conn, user_id, endpoint_id)
         if body.description is not None:
             await endpoints.set_description(conn, endpoint.endpoint_id, body.description)
+        if body.headers is not None:
+            await set_own_headers(
+                conn, services.secrets, endpoint.endpoint_id, user_id, body.headers
+            )
         if body.default is True:
             await endpoints.set_default(conn, user_id, endpoint.endpoint_id)
         elif body.default is False and endpoint.is_default:
@@ -271,6 +282,7 @@ def _endpoint(stored: endpoints.Endpoint) -> Endpoint:
         description=stored.description,
         default=stored.is_default,
         own_secret=stored.has_secret,
+        own_headers=stored.has_headers,
         previous_secret_until=stored.previous_secret_until,
         state="disabled" if stored.disabled_at is not None else "enabled",
         disabled_at=stored.disabled_at,

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -30,6 +31,34 @@ def _webhook_secret(value: str) -> str:
     return value
 
 
+# Set by the sender, or about the connection or the body.
+_RESERVED = frozenset(
+    {
+        *("host", "content-length", "content-type", "content-encoding", "transfer-encoding"),
+        *("connection", "keep-alive", "upgrade", "te", "trailer", "expect", "proxy-connection"),
+        *("proxy-authorization", "accept-encoding", "user-agent", "x-webhook-signature"),
+    }
+)
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_VALUE = re.compile(r"[!-~](?:[ -~]{0,2046}[!-~])?")
+MAX_HEADERS = 10
+
+
+def _webhook_headers(value: dict[str, str]) -> dict[str, str]:
+    """Return the headers with names in lower case. The errors contain no value."""
+    names = [name.lower() for name in value]
+    if len(set(names)) < len(names) or not all(map(_NAME.fullmatch, names)):
+        raise ValueError("must have valid header names, each once")
+    if any(name in _RESERVED or name.startswith("webhook-") for name in names):
+        raise ValueError("has a header that is set by the sender, for example content-type")
+    if not all(map(_VALUE.fullmatch, value.values())):
+        raise ValueError("must have values of 1 to 2048 printable ASCII characters")
+    return dict(zip(names, value.values(), strict=True))
+
+
+WebhookHeaders = Annotated[
+    dict[str, str], Field(max_length=MAX_HEADERS), AfterValidator(_webhook_headers)
+]
 WebhookUrl = Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(webhook_url)]
 WebhookSecret = Annotated[str, Field(max_length=256), AfterValidator(_webhook_secret)]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field
 
 from api.http.schemas import QueryParameters, RequestBody, ResponseBody, Time, plausible_time
-from api.webhooks.fields import WebhookSecret, WebhookUrl
+from api.webhooks.fields import WebhookHeaders, WebhookSecret, WebhookUrl
 from core.domain.messages.webhooks import DisabledReason, EventType, FailedReason, WebhookState
 
 MAX_OVERLAP_HOURS = 168
@@ -61,6 +61,13 @@ class NewEndpointRequest(RequestBody):
         "any text of 16 to 256 characters. Default: the account's secret.",
         json_schema_extra={"writeOnly": True},
     )
+    headers: WebhookHeaders | None = Field(
+        None,
+        repr=False,
+        description="Sent with every webhook of this endpoint, for example "
+        "`Authorization`; at most 10. Stored encrypted and never returned.",
+        json_schema_extra={"writeOnly": True},
+    )
 
 
 class ChangeEndpointRequest(RequestBody):
@@ -72,6 +79,13 @@ class ChangeEndpointRequest(RequestBody):
 
     description: Description | None = Field(None, description="A note for people.")
     default: bool | None = Field(None, description="true: replaces the previous default endpoint.")
+    headers: WebhookHeaders | None = Field(
+        None,
+        repr=False,
+        description="Replaces all of them; `{}` removes them. Sent with every webhook of this endpoint, for example "
+        "`Authorization`; at most 10. Stored encrypted and never returned.",
+        json_schema_extra={"writeOnly": True},
+    )
 
 
 class RotateSecretRequest(RequestBody):
@@ -120,9 +134,10 @@ class Endpoint(ResponseBody):
     """An endpoint that receives webhooks.
 
     default: receives account events, and the events of requests without a webhook. ownSecret: false
-    if the account's secret signs. previousSecretUntil: until then the previous secret also signs.
-    failingSince: every attempt since then failed. lastSuccessAt: to the minute. disabledReason:
-    user (by request), gone (the endpoint returned 410), failing (only failures for days).
+    if the account's secret signs. ownHeaders: its webhooks carry headers that you have set.
+    previousSecretUntil: until then the previous secret also signs. failingSince: every attempt
+    since then failed. lastSuccessAt: to the minute. disabledReason: user (by request), gone (the
+    endpoint returned 410), failing (only failures for days).
     """
 
     id: str
@@ -130,6 +145,7 @@ class Endpoint(ResponseBody):
     description: str
     default: bool
     own_secret: bool
+    own_headers: bool
     previous_secret_until: Time | None
     state: Literal["enabled", "disabled"]
     disabled_at: Time | None

@@ -20,7 +20,7 @@ from core.store.jobs.submit_pauses import (
     user_scope,
 )
 from core.store.operator import RefusedError
-from core.store.recovery.restore_marker import DATABASE_BEHIND
+from core.store.recovery.restore_marker import DATABASE_BEHIND, get_position
 
 HAS_PROVIDER = "SELECT EXISTS (SELECT FROM steps WHERE provider = $1)"
 
@@ -89,7 +89,8 @@ async def resume_submits(
     async with transaction(context) as conn:
         scope = await _scope(conn, provider, user)
         reasons = {entry.scope: entry.reason for entry in await list_pauses(conn)}
-        if reasons.get(scope) == DATABASE_BEHIND:
+        own = reasons.get(scope) not in (None, DATABASE_BEHIND)
+        if scope == ALL and not own and (await get_position(conn)).behind:
             raise MustRecoverError(
                 "the database was restored from an older backup:"
                 " only `takeone-admin recover` ends this pause"

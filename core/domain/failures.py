@@ -2,6 +2,7 @@
 
     the request             invalid_request, unauthenticated, insufficient_scope, not_found,
                             method_not_allowed, unsupported_media_type, payload_too_large,
+                            transfer_coding_unsupported,
                             malformed_request, request_timed_out, idempotency_conflict,
                             idempotency_in_progress, rate_limited, budget_exceeded,
                             max_cost_exceeded, open_limit_reached, content_moderated,
@@ -37,6 +38,7 @@ class FailureCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     PAYLOAD_TOO_LARGE = "payload_too_large"
+    TRANSFER_CODING_UNSUPPORTED = "transfer_coding_unsupported"
     MALFORMED_REQUEST = "malformed_request"
     REQUEST_TIMED_OUT = "request_timed_out"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
@@ -118,6 +120,9 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
         False, Acts.USER, "The request body must be application/json."
     ),
     FailureCode.PAYLOAD_TOO_LARGE: _kind(False, Acts.USER, "The request body is too large."),
+    FailureCode.TRANSFER_CODING_UNSUPPORTED: _kind(
+        False, Acts.USER, "The only supported transfer coding is chunked."
+    ),
     FailureCode.MALFORMED_REQUEST: _kind(False, Acts.USER, "The request is not valid HTTP/1.1."),
     FailureCode.REQUEST_TIMED_OUT: _kind(True, Acts.NONE, "The request did not arrive in time."),
     FailureCode.IDEMPOTENCY_CONFLICT: _kind(

@@ -44,12 +44,14 @@ class AbsenceProof:
         *,
         sent_until: datetime,
         horizon_seconds: float,
+        settled_seconds: float | None = None,
     ) -> bool:
         """Add a look without a match; return whether absence is now proven.
 
         owned: those of the answer's jobs that belong to other sends. database: its clock, read just
         before the look. sent_until: the latest time of the send. horizon_seconds: the
-        provider's; 0 if unknown, which proves nothing.
+        provider's; 0 if unknown, which proves nothing. settled_seconds: the horizon without
+        the list's lag, if the list has caught up with the send; ignored if its time is doubtful.
         """
         if self._began_at is None:
             self._began_at = answer.looked_at
@@ -70,6 +72,8 @@ class AbsenceProof:
         if self._absent_at is None:
             self._absent_at = answer.looked_at
         age_seconds = answer.looked_at + database.low - sent_until.timestamp()
+        if settled_seconds is not None and not self._doubtful:
+            horizon_seconds = min(horizon_seconds, settled_seconds)
         if self._doubtful:
             age_seconds = answer.looked_at - self._began_at
         return (

@@ -28,6 +28,7 @@ from core.store.jobs.sends import (
     SendRecord,
     get_send,
     has_identical_open_send,
+    has_later_send,
     mark_send_answered,
     mark_submitted,
     mark_unknown,
@@ -102,11 +103,14 @@ class JobLookup:
         Raises ProviderUnavailableError.
         """
         ref, job, send = look.ref, look.job, look.send
-        answer = await provider.find(lookup_of(send, look.clock))
+        answer = await provider.find(lookup_of(send, look.clock, look.proof.apart_seconds))
         metrics.PROVIDER_CALLS.labels(job.provider, "list", "answered").inc()
         # As system: a match may belong to another user, which the provider cannot distinguish.
         async with self.database.as_system() as conn:
             owned = await list_owned(conn, job.provider, answer.job_ids)
+            caught_up = await has_later_send(
+                conn, ref.job_id, send.number, job.provider, answer.later
+            )
             ambiguous = await has_identical_open_send(conn, ref.job_id, job.send_number)
         async with self.database.as_user(ref.user_id) as conn:
             free = [match for match in answer.matches if match.provider_job_id not in owned]
@@ -132,6 +136,7 @@ class JobLookup:
                 look.clock,
                 sent_until=send.sent_until,
                 horizon_seconds=self._horizon_seconds(job),
+                settled_seconds=self._settled_seconds(job) if caught_up else None,
             ):
                 return await _record_absent(conn, ref, send.number, job.provider_key_id)
         return None
@@ -140,6 +145,11 @@ class JobLookup:
         """Return the provider's horizon; 0 for a removed model, whose absence cannot be proven."""
         known = known_model(self.providers, job)
         return known[0].certainty_horizon_seconds(known[1]) if known is not None else 0.0
+
+    def _settled_seconds(self, job: JobRecord) -> float | None:
+        """Return the horizon without the list's lag; None for a removed model."""
+        known = known_model(self.providers, job)
+        return known[0].settled_seconds(known[1]) if known is not None else None
 
     async def _give_up(self, ref: JobRef) -> FindJobResult:
         """Fail the job with its outcome unknown. Its hold stays; the reconciler keeps looking."""
@@ -170,13 +180,14 @@ class _Look:
     proof: AbsenceProof
 
 
-def lookup_of(send: SendRecord, clock: ClockOffset) -> Lookup:
+def lookup_of(send: SendRecord, clock: ClockOffset, looks_apart_seconds: float) -> Lookup:
     """Return the look-up of a send. clock: the database's, read just before."""
     return Lookup(
         request=CreateRequest(**send.request),
         sent_from=send.sent_from,
         sent_until=send.sent_until,
         clock=clock,
+        list_age_seconds=looks_apart_seconds / 2,
     )
 
 

@@ -233,7 +233,7 @@ class OpenBillSettler:
         if provider is None or current_round.skips(job, _Call.LIST):
             return
         with current_round.observe(job, _Call.LIST):
-            answer = await provider.find(lookup_of(send, clock))
+            answer = await provider.find(lookup_of(send, clock, self.providers.looks_apart_seconds))
         await self._apply_list(ref, job, known, send, answer, clock)
 
     async def _apply_list(

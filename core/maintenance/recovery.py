@@ -20,10 +20,11 @@ from core.jobs.submit import JobSubmitter
 from core.maintenance.histories import ExecutionHistories, NoMemoError
 from core.maintenance.job_recovery import JobRecovery
 from core.maintenance.restore_detector import detect_restore
+from core.platform.temporal.policies import SUBMIT_START_TO_CLOSE
 from core.store.accounts.audit import record
 from core.store.database import DATABASE_DOWN, SET_SYSTEM, Database
 from core.store.files.object_storage import ObjectStore
-from core.store.jobs.submit_pauses import ALL, resume
+from core.store.jobs.sends import count_in_flight
 from core.store.recovery.rebuild import (
     LOCK_KEY,
     TRY_LOCK,
@@ -33,10 +34,14 @@ from core.store.recovery.rebuild import (
     requeue_execution,
 )
 from core.store.recovery.restore_marker import (
+    MarkerChangedError,
     MarkerUnreadableError,
+    Position,
     RestoreMarker,
     get_position,
     pause_behind,
+    read_marker,
+    resume_recovered,
     write_marker,
 )
 from core.store.recovery.start_memo import Rebuilt, compare, has_ended, rebuild
@@ -45,6 +50,9 @@ CLOCK_SLACK: Final = timedelta(minutes=1)
 """How far the clocks of PostgreSQL and Temporal may differ."""
 SETTLE_SECONDS: Final = 3.0
 """Time for running workers to notice the pause, and for Temporal's index to catch up."""
+
+IN_FLIGHT_POLL_SECONDS: Final = 0.5
+MARKER_TRIES: Final = 5
 
 
 class RecoveryError(Exception):
@@ -141,6 +149,7 @@ class Recovery:
                 await pause_behind(conn)
             self.show("paused: no worker takes work, nothing is sent")
             await asyncio.sleep(SETTLE_SECONDS)
+            await self._wait_for_sends()
             survey = await self.survey(since)
             async with self.database.as_system() as conn:
                 await raise_serials(conn, survey.marker.serial if survey.marker is not None else 0)
@@ -156,6 +165,19 @@ class Recovery:
             self.for_operator += jobs.for_operator
             self._add_unrecovered(survey)
             await self._end(survey, actor)
+
+    async def _wait_for_sends(self) -> None:
+        """Wait until no running worker can be within a send that it began before the pause."""
+        shown = False
+        while True:
+            async with self.database.as_system() as conn:
+                sends = await count_in_flight(conn, SUBMIT_START_TO_CLOSE.total_seconds())
+            if not sends:
+                return
+            if not shown:
+                self.show(f"waiting for {sends} sends that began before the pause")
+                shown = True
+            await asyncio.sleep(IN_FLIGHT_POLL_SECONDS)
 
     async def _recover(self, execution_id: ExecutionId, jobs: JobRecovery) -> str:
         """Recover one execution and queue it for another run. Return what was done."""
@@ -199,13 +221,7 @@ class Recovery:
 
     async def _end(self, survey: Survey, actor: str) -> None:
         """Lower the restore marker to the database, write the audit record, resume submits."""
-        async with self.database.as_system() as conn:
-            await renumber_last(conn, survey.marker.serial if survey.marker is not None else 0)
-            position = await get_position(conn)
-        await write_marker(
-            self.objects,
-            RestoreMarker(serial=position.serial, at=datetime.now(UTC), database=position.database),
-        )
+        position = await self._replace_marker()
         async with self.database.as_system() as conn:
             detail = {
                 "since": survey.since.isoformat() if survey.since is not None else None,
@@ -215,4 +231,31 @@ class Recovery:
                 "forAPerson": self.for_operator[:100],
             }
             await record(conn, actor, "recover", position.database, detail)
-            await resume(conn, ALL)
+            await resume_recovered(conn)
+
+    async def _replace_marker(self) -> Position:
+        """Lower the restore marker to the database and return its position.
+
+        A worker of the older database may still write the marker; then number the last send anew,
+        above that.
+        """
+        for _ in range(MARKER_TRIES):
+            try:
+                marker = await read_marker(self.objects)
+                serial, version = (marker.serial, marker.version) if marker else (0, None)
+            except MarkerUnreadableError as error:
+                serial, version = 0, error.version
+            async with self.database.as_system() as conn:
+                await renumber_last(conn, serial)
+                position = await get_position(conn)
+            new = RestoreMarker(
+                serial=position.serial, at=datetime.now(UTC), database=position.database
+            )
+            try:
+                await write_marker(self.objects, new, replaces=version)
+            except MarkerChangedError:
+                continue
+            return position
+        raise RecoveryError(
+            "another process keeps writing the restore marker: stop the workers, then recover again"
+        )

@@ -19,6 +19,7 @@ from core.store.files.object_storage import ObjectStore
 from core.store.login import UnsafeLoginError
 from core.store.recovery.restore_marker import (
     DatabaseBehindError,
+    MarkerChangedError,
     MarkerUnreadableError,
     Position,
     RestoreMarker,
@@ -93,6 +94,7 @@ class RestoreDetector:
     serial_watch: SerialWatch
     leads: Callable[[], bool]
     _written: int = field(default=0, init=False)
+    _version: str | None = field(default=None, init=False)
     _led: bool = field(default=False, init=False)
     _storage_is_down: bool = field(default=False, init=False)
     _logged_at: float | None = field(default=None, init=False)
@@ -115,7 +117,6 @@ class RestoreDetector:
             else:
                 if not behind:
                     self.serial_watch.note(max(_serial(marker), position.serial))
-                    self._written = _serial(marker)
                     return True
                 self._report_behind(marker, position)
             await _sleep(stopping, RECHECK_SECONDS)
@@ -130,7 +131,11 @@ class RestoreDetector:
                 self.serial_watch.behind.set()
             except MarkerUnreadableError as error:
                 log.error("restore_detector.mark_rewritten", reason=str(error))  # noqa: TRY400 - no trace
-                self._led, self._written = True, 0
+                self._led, self._written, self._version = True, 0, error.version
+            except MarkerChangedError:
+                # Another process leads, or led until now. Compare before the next write.
+                log.info("restore_detector.mark_changed")
+                self._led = False
             except (StorageUnavailableError, StorageRefusedError) as error:
                 if not self._storage_is_down:
                     log.warning("restore_detector.mark_not_written", reason=str(error))
@@ -151,17 +156,16 @@ class RestoreDetector:
             marker = await read_marker(self.objects)
             position = await self._position()
             self._written = _serial(marker)
+            self._version = marker.version if marker is not None else None
             if position.serial < self._written:
                 self._report_behind(marker, position)
                 raise DatabaseBehindError
             self._led = True
         if position.serial > self._written:
-            await write_marker(
-                self.objects,
-                RestoreMarker(
-                    serial=position.serial, at=datetime.now(UTC), database=position.database
-                ),
+            marker = RestoreMarker(
+                serial=position.serial, at=datetime.now(UTC), database=position.database
             )
+            self._version = await write_marker(self.objects, marker, replaces=self._version)
             self._written = position.serial
         self._storage_is_down = False
 

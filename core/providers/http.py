@@ -8,7 +8,7 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from types import TracebackType
@@ -22,6 +22,11 @@ from core.providers.port import CreateRequest, ProviderUnavailableError
 from core.providers.responses import Response, shown_clock
 
 BODY_MAX_BYTES = 1024 * 1024
+"""The body of a create call's answer."""
+READ_MAX_BYTES = 8 * 1024 * 1024
+"""The body of a status or a result: as large as a provider's callback may be."""
+LIST_PAGE_SECONDS = 30.0
+"""One page of a list, from connecting to the last byte."""
 CONNECT_SECONDS = 4.0
 """Less than policies.SEND_WITHIN_SECONDS, so that a connection made in time can still send."""
 UNDELIVERED_SECONDS = 15.0
@@ -29,6 +34,10 @@ UNDELIVERED_SECONDS = 15.0
 
 The kernel's default is minutes: a request could arrive after its absence was taken as proven.
 Must be less than every provider's horizon.
+"""
+DELIVERY_SECONDS = 20
+"""After an intent's commit, bytes of its request arrive within the limit of a send (5 s) and the
+kernel's retransmission.
 """
 READ_SECONDS = 10.0
 """One read (status, list, cancel, keys), from connecting to the last byte."""
@@ -57,7 +66,7 @@ class SendDeadlineError(Exception):
 
 
 class ResponseTooLargeError(Exception):
-    """The body exceeds BODY_MAX_BYTES."""
+    """The body exceeds its limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +186,9 @@ class ProviderHttp:
                         **(headers or {}),
                     },
                 )
-                response = await _read_response(self._reads, request, headers or {})
+                response = await _read_response(
+                    self._reads, request, headers or {}, max_bytes=READ_MAX_BYTES
+                )
                 date = response.headers.get("date")
                 clock = shown_clock(date, before=before, after=boot_seconds())
                 return replace(response, clock=clock)
@@ -191,6 +202,41 @@ class ProviderHttp:
             # The error's text may contain addresses, so only its type is kept.
             raise ProviderUnavailableError(type(error).__name__) from None
 
+    async def read_list(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        feed: Callable[[bytes], None],
+        *,
+        max_bytes: int,
+    ) -> Response:
+        """Read one page of a list; a successful body goes to `feed`, part by part.
+
+        Raises ProviderUnavailableError, ResponseTooLargeError, and what `feed` raises.
+        """
+        accepted = {"accept": "application/json", "accept-encoding": "identity", **headers}
+        try:
+            async with asyncio.timeout(LIST_PAGE_SECONDS):
+                request = self._reads.build_request("GET", url, headers=accepted)
+                before = boot_seconds()
+                response = await self._reads.send(request, stream=True)
+                date = response.headers.get("date")
+                clock = shown_clock(date, before=before, after=boot_seconds())
+                try:
+                    received = 0
+                    async for part in response.aiter_bytes():
+                        received += len(part)
+                        if received > max_bytes:
+                            raise ResponseTooLargeError
+                        if response.status_code == HTTPStatus.OK:
+                            feed(part)
+                finally:
+                    await response.aclose()
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
+            raise ProviderUnavailableError(type(error).__name__) from None
+        names = {name.lower(): value for name, value in response.headers.items()}
+        return Response(status_code=response.status_code, headers=names, body=b"", clock=clock)
+
 
 class NoHttp(ProviderHttp):
     """The transport of adapters that only describe their models: it cannot send anything."""
@@ -200,7 +246,11 @@ class NoHttp(ProviderHttp):
 
 
 async def _read_response(
-    client: httpx.AsyncClient, request: httpx.Request, auth: Mapping[str, str]
+    client: httpx.AsyncClient,
+    request: httpx.Request,
+    auth: Mapping[str, str],
+    *,
+    max_bytes: int = BODY_MAX_BYTES,
 ) -> Response:
     """Return the complete response, with our key removed if the body repeats it.
 
@@ -211,7 +261,7 @@ async def _read_response(
         body = bytearray()
         async for part in response.aiter_bytes():
             body += part
-            if len(body) > BODY_MAX_BYTES:
+            if len(body) > max_bytes:
                 raise ResponseTooLargeError
     finally:
         await response.aclose()

@@ -111,12 +111,14 @@ class Lookup:
 
     sent_from, sent_until: the earliest and the latest time at which its intent can have been
     committed. They are equal unless the send was rebuilt by a recovery. clock: the database's.
+    list_age_seconds: how old a part of the list may be that was read for another look-up.
     """
 
     request: CreateRequest
     sent_from: datetime
     sent_until: datetime
     clock: ClockOffset
+    list_age_seconds: float = 30.0
 
     @property
     def now(self) -> datetime:
@@ -133,6 +135,8 @@ class FindAnswer:
     authoritative: past its lag, the list would show the job in any state if it existed.
     looked_at: the reading of boot_seconds before the list was read.
     clock: the provider's, over all responses; None if a response did not show it.
+    later: listed jobs that became listable more than `settled_seconds` after the send. If one of
+    them was sent later, the list has caught up with the send.
     """
 
     matches: tuple[ProviderHandle, ...]
@@ -140,6 +144,7 @@ class FindAnswer:
     authoritative: bool
     looked_at: float
     clock: ClockOffset | None
+    later: tuple[ProviderJobId, ...] = ()
 
     @property
     def job_ids(self) -> list[ProviderJobId]:
@@ -211,6 +216,13 @@ class Provider(Protocol):
         """Return how long after a send its absence from the provider's list is proof.
 
         Longer than policies.SEND_WITHIN_SECONDS, after which no byte of the send can leave.
+        """
+        ...
+
+    def settled_seconds(self, model: Model) -> int:
+        """Return how long after a send its job becomes listable at the latest.
+
+        The rest of the horizon is the list's lag.
         """
         ...
 

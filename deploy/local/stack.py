@@ -199,12 +199,15 @@ async def prepared(config: Config, say: Say) -> AsyncGenerator[Stack]:
     Locks the folder, stops leftover processes, and checks the disk and the ports.
     """
     config.folder.mkdir(parents=True, exist_ok=True)
+    # Databases, keys and logs. As root, PostgreSQL's system user must be able to pass through.
+    config.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
     with exclusive(config.folder):
         for process in await asyncio.to_thread(stop_leftovers, config.folder):
             say(f"Stopped {process.name} (process {process.pid}), left running by a killed start")
         check_disk(config.folder)
         check_ports(config)
         config.logs.mkdir(exist_ok=True)
+        config.logs.chmod(0o700)
         make_temporal_config(config.folder)
         keys = keep_keys(config.folder)
         stack = Stack(config, keys, product_environment(config, keys, os.environ), say)

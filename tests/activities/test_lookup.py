@@ -1,6 +1,7 @@
 """Looking for a send of unknown fate: how long, and what a cancel changes."""
 
 import asyncio
+import dataclasses
 import time
 
 import pytest
@@ -10,7 +11,8 @@ from core.domain.messages.executions import CancelInput
 from core.domain.messages.jobs import FindOutcome, JobRef, SubmitOutcome
 from core.domain.states import JobState
 from core.platform.temporal.policies import CANCEL_GRACE
-from tests.support.activity_harness import FLUX, REPLICATE_FLUX, ActivityHarness
+from core.providers.registry import Providers
+from tests.support.activity_harness import FLUX, REPLICATE_FLUX, ActivityHarness, provider_settings
 from tests.support.rows import Accepted
 
 pytestmark = pytest.mark.guarantee("G1")
@@ -95,6 +97,28 @@ async def test_rebuilt_send_is_found_at_the_end_of_its_interval(harness: Activit
     )
     assert (await harness.run(harness.jobs.find, image)).outcome is FindOutcome.FOUND
     assert len(harness.bill()) == 1
+
+
+async def test_later_job_in_the_list_shortens_the_wait(harness: ActivityHarness) -> None:
+    """fal's history has caught up once it shows a later send that ended later."""
+    usual = provider_settings(harness.sandbox.url)
+    settings = usual.model_copy(update={"fal_image_horizon_seconds": 1080})
+    async with Providers.open(settings) as providers:
+        jobs = dataclasses.replace(harness.jobs, providers=providers)
+        first, later = [
+            (await harness.accepted(image_model=FLUX, image_provider="fal")).image for _ in range(2)
+        ]
+        order = harness.sandbox.fault("drop_before_accept")
+        assert (await harness.run(jobs.submit, first)).outcome is SubmitOutcome.UNKNOWN
+        assert harness.sandbox.fired(order) == 1
+        await make_send_older(harness, first, 200)
+        looking = asyncio.create_task(harness.run(jobs.find, first))
+        await asyncio.to_thread(harness.sandbox.wait_until, lambda: lists(harness) >= 3)
+        assert not looking.done()
+        assert (await harness.run(jobs.submit, later)).outcome is SubmitOutcome.SUBMITTED
+        assert (await harness.run(jobs.wait, later)).state is JobState.COMPLETED
+        harness.wakeups.wake_all()
+        assert (await looking).outcome is FindOutcome.ABSENT
 
 
 def lists(harness: ActivityHarness) -> int:

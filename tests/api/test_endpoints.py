@@ -40,6 +40,7 @@ async def test_endpoint_is_created_listed_and_read(shared_api: Api) -> None:
         assert datetime.now(UTC) - created < timedelta(minutes=1)
         assert made == {
             "id": made["id"], "url": URL, "description": "production", "default": False, "ownSecret": False,
+        "ownHeaders": False,
             "previousSecretUntil": None, "state": "enabled", "disabledAt": None, "disabledReason": None,
             "failingSince": None, "lastSuccessAt": None, "lastFailureAt": None,
         }  # fmt: skip
@@ -283,3 +284,46 @@ async def test_endpoint_is_found_by_any_spelling_of_its_url(api: Api, user: Test
     for url in ("HTTPS://B\u00dcCHER.example:443/hook", "https://b\u00fccher.example/x/../hook#a"):
         again = await user.http.post("/api/endpoints", json={"url": url})
         assert (again.status_code, again.json()["endpointId"]) == (409, made["id"])
+
+
+async def test_own_headers_are_kept_sealed_and_never_returned(api: Api, user: TestUser) -> None:
+    made = await make(user, headers={"Authorization": "Bearer planted-value"})
+    path = f"/api/endpoints/{made['id']}"
+    assert (made["ownHeaders"], made["ownSecret"]) == (True, False)
+    assert "planted" not in str(made)
+    async with api.database.as_user(user.user_id) as conn:
+        rows = await conn.fetch("SELECT * FROM secrets WHERE owner_id = $1", made["id"])
+    assert [row["kind"] for row in rows] == ["webhook_headers"]
+    assert b"planted" not in rows[0]["sealed"]
+    for headers, has in (({"CF-Access-Client-Id": "x"}, True), ({}, False)):
+        changed = await user.http.patch(path, json={"headers": headers})
+        assert (changed.status_code, changed.json()["ownHeaders"]) == (200, has), changed.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "planted"},
+        {"webhook-id": "planted"},
+        {"X-Webhook-Signature": "planted"},
+        {"Host": "planted"},
+        {"a b": "planted"},
+        {"": "planted"},
+        {"x": ""},
+        {"x": "planted\r\ny: z"},
+        {"x": "plant\u00e9d"},
+        {"x": "planted", "X": "planted"},
+        {f"x{number}": "planted" for number in range(11)},
+        {"x": 1},
+    ],
+    ids=str,
+)
+async def test_header_that_cannot_be_sent_is_refused(
+    api_once: TestUser, headers: dict[str, Any]
+) -> None:
+    answer = await api_once.http.post(
+        "/api/endpoints", json={"url": f"{URL}/h", "headers": headers}
+    )
+    assert answer.status_code == 422, answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == ["headers"]
+    assert "planted" not in answer.text

@@ -1,7 +1,13 @@
 """Liveness and readiness."""
 
-import asyncpg
+import asyncio
 
+import asyncpg
+import pytest
+
+from api import health
+from api.http.schemas import Readiness
+from api.services import Services
 from core.store.migrate import migration_names
 from tests.api.conftest import Api, api_settings, running_api
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
@@ -48,3 +54,25 @@ async def test_readyz_reports_an_empty_database(
 
     assert answer.status_code == 503
     assert migration_names()[0] in answer.json()["detail"]
+
+
+async def test_readyz_checks_the_servers_once_a_second(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = 0
+    check = health._check  # pyright: ignore[reportPrivateUsage]
+
+    async def counted(services: Services) -> Readiness:
+        nonlocal checks
+        checks += 1
+        return await check(services)
+
+    monkeypatch.setattr(health, "_check", counted)
+    monkeypatch.setattr(health, "RESULT_SECONDS", 3600.0)
+    answers = [await api.http.get("/readyz") for _ in range(3)]
+    answers += await asyncio.gather(*(api.http.get("/readyz") for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert checks == 1
+    monkeypatch.setattr(health, "RESULT_SECONDS", 0.0)
+    await api.http.get("/readyz")
+    assert checks == 2

@@ -1,8 +1,12 @@
 """The OpenAPI document: complete, with references that resolve and examples that are valid."""
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any, cast
+
+import pytest
 
 from api.executions.requests import GenerateVideoRequest
 from api.http.problems import STATUS
@@ -134,3 +138,32 @@ async def test_docs_page_is_served(api: Api) -> None:
 
     assert answer.status_code == 200
     assert "/openapi.json" in answer.text
+    policy = answer.headers["content-security-policy"]
+    scripts = re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL)
+    assert scripts
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    assert "script-src 'self' 'sha256-" in policy
+    sources = re.findall(r"(?:src|href)=\"([^\"]+)\"", answer.text)
+    assert sources
+    assert not [source for source in sources if not source.startswith(("/", "data:"))]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/docs", "/openapi.json", "/nothing", "/api/usage"])
+async def test_every_response_has_security_headers(api: Api, path: str) -> None:
+    headers = (await api.http.get(path)).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+
+
+async def test_openapi_document_is_not_sent_again_if_unchanged(api: Api) -> None:
+    first = await api.http.get("/openapi.json")
+    tag = first.headers["etag"]
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        again = await api.http.get("/openapi.json", headers={"If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    other = await api.http.get("/openapi.json", headers={"If-None-Match": '"other"'})
+    assert (other.status_code, other.content) == (200, first.content)

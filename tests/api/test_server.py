@@ -97,7 +97,13 @@ NOT_HTTP: dict[str, bytes] = {
     ),
     "negative length": b"POST /api/quotes HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
     "endless length": (b"POST /api/quotes HTTP/1.1\r\nContent-Length: " + b"9" * 40 + b"\r\n\r\n"),
-    "unknown coding": b"POST /api/quotes HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+    "no host": b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n",
+    "two hosts": GET + b"Host: y\r\n\r\n",
+    "empty host": b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n",
+    "host with a path": b"GET /healthz HTTP/1.1\r\nHost: x/y\r\n\r\n",
+    "host with a user": b"GET /healthz HTTP/1.1\r\nHost: u@x\r\n\r\n",
+    "host with a wrong port": b"GET /healthz HTTP/1.1\r\nHost: x:port\r\n\r\n",
+    "two hosts in one": b"GET /healthz HTTP/1.1\r\nHost: x, y\r\n\r\n",
 }
 
 
@@ -110,6 +116,27 @@ async def test_malformed_http_gets_400_and_closes(api: Served, case: str) -> Non
     assert first_answer(received).status == 400
     assert received.count(b"HTTP/1.1 ") == 1
     assert (await api.http.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "identity", "x"])
+async def test_unknown_transfer_coding_gets_501_and_closes(api: Served, coding: str) -> None:
+    head = f"POST /api/quotes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {coding}\r\n\r\n"
+    async with raw(_port(api)) as client:
+        await client.send(head.encode() + b"0\r\n\r\n")
+        received = await asyncio.wait_for(client.receive_all(), 5)
+
+    assert first_answer(received).status == 501
+    assert received.count(b"HTTP/1.1 ") == 1
+
+
+async def test_hosts_of_every_valid_form_are_served(api: Served) -> None:
+    for head in ("HTTP/1.0\r\n", *(f"HTTP/1.1\r\nHost: {host}\r\n" for host in (
+        "x", "x:8080", "my_api.internal", "127.0.0.1:1", "[::1]:8080", "xn--bcher-kva.example"
+    ))):  # fmt: skip
+        async with raw(_port(api)) as client:
+            await client.send(f"GET /healthz {head}Connection: close\r\n\r\n".encode())
+            received = await asyncio.wait_for(client.receive_all(), 5)
+        assert first_answer(received).status == 200, head
 
 
 async def test_body_after_an_upgrade_is_not_read_as_a_request(api: Served) -> None:

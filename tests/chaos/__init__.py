@@ -8,6 +8,7 @@ testbed.py                       the processes, each with its own proxies to its
 links.py, *_tap(s).py, traps.py  the proxies, which recognise and hold named moments
 cases.py, faults.py, rounds.py   the crash points, the faults, one round of cases
 random_faults.py                 random faults under load
+read_faults.py                   faulty answers to the provider's reads
 load.py, judge.py                the customers, the judge
 results.py, report.py            results by case, the table
 planted.py                       planted bugs that the judge must notice

@@ -1,15 +1,17 @@
-"""The random fault mix: under load, a process or a connection fails every few seconds, by seed."""
+"""The random fault mix, by seed: under load, a process, a connection or a read fails often."""
 
 import asyncio
 import contextlib
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from tests.chaos.cases import Case, Phase
 from tests.chaos.load import Order
+from tests.chaos.read_faults import READ_FAULTS, add, count_fired, name_of
 from tests.chaos.results import CaseResult
 from tests.chaos.rounds import Session, set_sandbox
 from tests.chaos.testbed import APIS, SERVERS, WORKERS, Testbed
@@ -40,6 +42,7 @@ class ScheduledFault:
     target: str
     seconds: float = 0.0
     wire: str = ""
+    fault: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
         more = f"for {self.seconds:.1f} s" if self.seconds else self.wire
@@ -51,7 +54,7 @@ def schedule(random: Random, seconds: float) -> list[ScheduledFault]:
     scheduled: list[ScheduledFault] = []
     at = random.uniform(2, 4)
     while at < seconds:
-        how = random.choices(("kill", "stop", "cut"), (5, 2, 2))[0]
+        how = random.choices(("kill", "stop", "cut", "read"), (5, 2, 2, 6))[0]
         if how == "kill":
             scheduled.append(
                 ScheduledFault(
@@ -65,6 +68,9 @@ def schedule(random: Random, seconds: float) -> list[ScheduledFault]:
             scheduled.append(
                 ScheduledFault(at=at, how=how, target=target, seconds=random.uniform(1, 12))
             )
+        elif how == "read":
+            fault = random.choice(READ_FAULTS)
+            scheduled.append(ScheduledFault(at=at, how=how, target=name_of(fault), fault=fault))
         else:
             scheduled.append(
                 ScheduledFault(
@@ -74,7 +80,7 @@ def schedule(random: Random, seconds: float) -> list[ScheduledFault]:
                     wire=random.choice(WIRES),
                 )
             )
-        at += random.uniform(2, 6)
+        at += random.uniform(1, 4)
     return scheduled
 
 
@@ -92,6 +98,7 @@ async def run_random_faults(session: Session, seconds: float) -> None:
     ordering = asyncio.create_task(_order(session, first))
     began = time.monotonic()
     waking: list[asyncio.Task[None]] = []
+    reads = 0
     try:
         for fault in scheduled:
             await asyncio.sleep(max(0.0, began + fault.at - time.monotonic()))
@@ -103,7 +110,10 @@ async def run_random_faults(session: Session, seconds: float) -> None:
             ]
             hit |= dict.fromkeys(under_way, Phase.ELSEWHERE)
             steps |= await session.evidence.open_steps()
-            waking += _inject(session.testbed, fault)
+            if fault.fault is None:
+                waking += _inject(session.testbed, fault)
+            elif await add(session.testbed.control_url, fault.fault):
+                reads += 1
             session.say(
                 f"  {time.monotonic() - began:6.1f} s  {fault.how} {fault.target} {fault.wire}; {len(hit)} hit so far"
             )
@@ -113,6 +123,8 @@ async def run_random_faults(session: Session, seconds: float) -> None:
         await asyncio.gather(*waking)
     mine = session.customers.orders[first:]
     await _rest(session, mine)
+    fired, known = await count_fired(session.testbed.control_url)
+    session.say(f"  {reads} faulty reads added; of the last {known}, answers spoiled: {fired}")
     findings = await session.evidence.judge(mine)
     for finding in findings:
         if finding.is_red:
@@ -122,6 +134,8 @@ async def run_random_faults(session: Session, seconds: float) -> None:
     caught = {token for token, _ in steps}
     result = session.results.setdefault(RANDOM_FAULTS.name, CaseResult(case=RANDOM_FAULTS))
     result.findings += [finding for finding in findings if finding.order.token in hit]
+    if known and not fired:
+        result.voids.append("no faulty read was ever answered")
     result.rounds += len(scheduled)
     result.phases.update(
         [*steps.values(), *(phase for token, phase in hit.items() if token not in caught)]

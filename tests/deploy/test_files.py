@@ -177,6 +177,35 @@ def test_compose_pins_every_image_that_it_does_not_build(services: dict[str, Any
     assert tools.partition(":")[2] == server.partition(":")[2]
 
 
+def test_compose_gives_each_container_the_least_rights(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["pids_limit"] > 0, name
+        assert int(service["mem_limit"]) > 0, name
+        assert "privileged" not in service
+    # Temporal's images write their configuration into the container at each start.
+    writing = {name for name, service in services.items() if not service.get("read_only")}
+    assert writing <= {"temporal", "temporal-ui", "temporal-schema", "temporal-namespace"}
+
+
+def test_compose_connects_each_server_with_its_users_only(services: dict[str, Any]) -> None:
+    networks = {name: set(service["networks"]) for name, service in services.items()}
+    reached = {
+        server: {name for name in networks if networks[name] & networks[server]} - {server}
+        for server in ("postgres", "temporal-postgres", "sandbox", "codec", "proxy")
+    }
+    assert reached["postgres"] == {"api", "migrate", "worker"}
+    assert reached["temporal-postgres"] == {"temporal", "temporal-schema"}
+    assert reached["codec"] == set()
+    assert reached["proxy"] == {"api"}
+    assert not reached["sandbox"] & {"postgres", "temporal", "temporal-postgres", "proxy"}
+    for name, service in services.items():  # a server must share a network with what it waits for
+        for other in service.get("depends_on", {}):
+            if other != "migrate" and not other.endswith(("-bucket", "-namespace")):
+                assert networks[name] & networks[other], (name, other)
+
+
 def test_compose_publishes_only_the_proxy_beyond_loopback(services: dict[str, Any]) -> None:
     published = {
         (name, port.get("host_ip", "0.0.0.0"))

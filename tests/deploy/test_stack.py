@@ -126,6 +126,14 @@ def test_config_lists_receivers_of_the_caller(tmp_path: Path) -> None:
         read_config(outer | {"ALLOWED_PRIVATE_HOSTS": "localhost"}, live=False)
 
 
+async def test_data_folder_is_private(tmp_path: Path) -> None:
+    config = free_config(tmp_path / "var")
+    async with prepared(config, lambda _line: None):
+        others = 0o011 if os.geteuid() == 0 else 0  # PostgreSQL's own user passes through
+        assert config.folder.stat().st_mode & 0o777 == 0o700 | others
+        assert config.logs.stat().st_mode & 0o777 == 0o700
+
+
 def test_filtered_environment_keeps_other_variables() -> None:
     assert without_foreign({"PATH": "/bin", "S3_BUCKET": "x"})["PATH"] == "/bin"
     assert "S3_BUCKET" not in without_foreign({"S3_BUCKET": "x"})

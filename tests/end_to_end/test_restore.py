@@ -41,7 +41,7 @@ async def _bill(world: World) -> list[dict[str, Any]]:
 
 
 async def _paused(world: World) -> bool:
-    rows = await world.rows("SELECT reason FROM submit_pauses WHERE scope = 'all'")
+    rows = await world.rows("SELECT reason FROM submit_pauses WHERE scope = 'database'")
     return [row["reason"] for row in rows] == ["database_behind"]
 
 

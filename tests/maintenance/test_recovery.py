@@ -23,7 +23,7 @@ from core.maintenance.recovery import Recovery, RecoveryError
 from core.maintenance.restore_detector import detect_restore
 from core.store.executions.executions import insert_execution
 from core.store.executions.idempotency import StoredAnswer, find_answer, insert_answer
-from core.store.jobs.submit_pauses import ALL, list_pauses
+from core.store.jobs.submit_pauses import DATABASE, list_pauses
 from core.store.recovery.restore_marker import (
     DATABASE_BEHIND,
     read_marker,
@@ -366,7 +366,7 @@ async def test_recover_that_cannot_go_on_leaves_everything_paused(
         await recover(harness, monkeypatch, FakeHistories(recorded(broken, {})))
     async with harness.database.as_system() as conn:
         assert [(found.scope, found.reason) for found in await list_pauses(conn)] == [
-            (ALL, DATABASE_BEHIND)
+            (DATABASE, DATABASE_BEHIND)
         ]
     await recover(harness, monkeypatch, FakeHistories(recorded(accepted, {})))
     async with harness.database.as_system() as conn:

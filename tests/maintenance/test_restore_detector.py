@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from temporalio.testing import ActivityEnvironment
@@ -13,8 +14,8 @@ from core.domain.states import JobState
 from core.maintenance.restore_detector import RestoreDetector, detect_restore
 from core.maintenance.workflow_queries import CompletedRun
 from core.store.database import Database
-from core.store.files.object_storage import ObjectStore
-from core.store.jobs.submit_pauses import ALL, list_pauses, pause, resume
+from core.store.files.object_storage import ObjectChangedError, ObjectStore
+from core.store.jobs.submit_pauses import ALL, DATABASE, list_pauses, pause
 from core.store.login import UnsafeLoginError
 from core.store.recovery.restore_marker import (
     DATABASE_BEHIND,
@@ -24,6 +25,7 @@ from core.store.recovery.restore_marker import (
     RestoreMarker,
     SerialWatch,
     read_marker,
+    resume_recovered,
 )
 from tests.maintenance.reconciling import make_older, run_all_tasks, run_task
 from tests.support.activity_harness import ActivityHarness
@@ -38,7 +40,7 @@ pytestmark = [pytest.mark.usefixtures("no_restore_marker"), pytest.mark.guarante
 async def recovered(harness: ActivityHarness) -> None:
     await put_marker(harness, 0)
     async with harness.database.as_system() as conn:
-        await resume(conn, ALL)
+        await resume_recovered(conn)
 
 
 async def reasons(harness: ActivityHarness) -> list[str]:
@@ -115,7 +117,7 @@ async def test_start_waits_until_the_database_is_recovered(
     assert not starting.done()
     async with harness.database.as_system() as conn:
         assert [(one.scope, one.reason) for one in await list_pauses(conn)] == [
-            (ALL, DATABASE_BEHIND)
+            (DATABASE, DATABASE_BEHIND)
         ]
     await recovered(harness)
     async with asyncio.timeout(5):
@@ -142,7 +144,7 @@ async def test_start_waits_for_an_unreadable_mark(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.maintenance.restore_detector.RECHECK_SECONDS", 0.05)
-    await harness.objects.write_small(MARKER_KEY, b"", content_type="application/json")
+    await harness.objects.write_small(MARKER_KEY, b"", content_type="text/plain", replaces=None)
     with pytest.raises(MarkerUnreadableError):
         await read_marker(harness.objects)
     stopping = asyncio.Event()
@@ -176,14 +178,27 @@ async def test_first_start_needs_no_mark_and_the_leader_writes_it(harness: Activ
     assert kept.serial == 1
 
 
-async def test_pause_of_a_database_behind_outranks_one_by_hand(harness: ActivityHarness) -> None:
+async def test_pause_of_a_restored_database_is_apart_from_an_operators(
+    harness: ActivityHarness,
+) -> None:
     async with harness.database.as_system() as conn:
         await pause(conn, ALL, "maintenance")
     await put_marker(harness, 7)
     _, _, behind = await detect_restore(harness.database, harness.objects)
+    assert behind
+    assert await reasons(harness) == ["maintenance", DATABASE_BEHIND]
+    await recovered(harness)
+    assert await reasons(harness) == ["maintenance"]
+
+
+async def test_pause_of_the_first_version_counts_and_ends(harness: ActivityHarness) -> None:
+    """It was a row of ALL with the reason."""
     async with harness.database.as_system() as conn:
-        (found,) = await list_pauses(conn)
-    assert (behind, found.reason) == (True, DATABASE_BEHIND)
+        await pause(conn, ALL, DATABASE_BEHIND)
+    _, _, behind = await detect_restore(harness.database, harness.objects)
+    assert behind
+    await recovered(harness)
+    assert await reasons(harness) == []
 
 
 @pytest.mark.parametrize("claimed", [False, True])
@@ -255,6 +270,41 @@ async def test_new_leader_accepts_a_late_write_of_the_old(
         watching.cancel()
     assert not serial_watch.behind.is_set()
     assert await reasons(harness) == []
+
+
+async def test_stopped_leader_overwrites_no_newer_marker(harness: ActivityHarness) -> None:
+    """Its write of an older serial leaves the process only after the new leader has written."""
+    one = await harness.accepted()
+    await harness.run(harness.jobs.submit, one.image)
+    stopped = keeper(harness, SerialWatch())
+    written = stopped.objects.write_small
+    conflicts: list[str] = []
+
+    async def write_late(key: str, content: bytes, **options: Any) -> str:
+        await put_marker(harness, 2)
+        await harness.as_owner("UPDATE sends SET serial = 2")  # the send that the marker is of
+        try:
+            return await written(key, content, **options)
+        except ObjectChangedError:
+            conflicts.append(key)
+            raise
+
+    objects = Mock(wraps=harness.objects)
+    objects.write_small = write_late
+    stopped.objects = objects
+    watching = asyncio.create_task(stopped.watch())
+    try:
+        async with asyncio.timeout(10):
+            while not conflicts:  # noqa: ASYNC110 - set without an event
+                await asyncio.sleep(0.05)
+            kept = await read_marker(harness.objects)
+            assert kept is not None
+            assert kept.serial == 2
+            while stopped.serial_watch.known < 2:  # noqa: ASYNC110 - set without an event
+                await asyncio.sleep(0.05)
+    finally:
+        watching.cancel()
+    assert await reasons(harness) == [], "the conflict is no sign of a restore"
 
 
 async def test_recovery_that_ends_between_the_two_readings_is_no_alarm(

@@ -14,13 +14,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from core.domain.failures import FailureCode
+from core.jobs.absence import LOOKS_APART_SECONDS
 from core.platform import clock
 from core.platform.clock import boot_seconds
-from core.platform.settings.providers import ProviderSettings
+from core.platform.settings.providers import (
+    LOOKUP_CONFIRM_SECONDS,
+    SHORTEST_HORIZON_SECONDS,
+    ProviderSettings,
+)
 from core.platform.temporal.policies import CREATE_CALL_SECONDS, SEND_WITHIN_SECONDS
-from core.providers.http import CONNECT_SECONDS, UNDELIVERED_SECONDS, ProviderHttp, Sent
+from core.providers.http import (
+    CONNECT_SECONDS,
+    DELIVERY_SECONDS,
+    UNDELIVERED_SECONDS,
+    ProviderHttp,
+    Sent,
+)
 from core.providers.port import CreateOutcome, CreateRequest
 from core.providers.registry import Providers
 from tests.providers.wire import Line, answering, full_inputs, serving, settings, submit
@@ -201,3 +213,28 @@ def test_limits_of_a_send_are_ordered() -> None:
         floor = next(limit.ge for limit in field.metadata if hasattr(limit, "ge"))
         assert floor > SEND_WITHIN_SECONDS
         assert field.default > SEND_WITHIN_SECONDS + UNDELIVERED_SECONDS
+    assert SHORTEST_HORIZON_SECONDS > SEND_WITHIN_SECONDS + UNDELIVERED_SECONDS
+    assert DELIVERY_SECONDS >= SEND_WITHIN_SECONDS + UNDELIVERED_SECONDS
+    assert LOOKUP_CONFIRM_SECONDS == LOOKS_APART_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("fal_image_horizon_seconds", 20),
+        ("fal_horizon_seconds", 20),
+        ("replicate_horizon_seconds", 20),
+        ("lookup_confirm_seconds", 59),
+    ],
+)
+def test_short_waits_are_for_providers_on_this_machine(name: str, value: int) -> None:
+    start = {"fal_start_deadline_seconds": 1, "fal_image_start_deadline_seconds": 1}
+    local = "http://127.0.0.1:8090"
+    addresses = dict.fromkeys(("fal_queue_url", "fal_api_url", "replicate_base_url"), local)
+    values = {"fal_key": "key", "replicate_api_token": "key", **start, name: value}
+    ProviderSettings.model_validate({**values, **addresses})
+    for address in addresses:
+        if name.startswith((address.partition("_")[0], "lookup")):
+            real = {**addresses, address: "https://provider.example"}
+            with pytest.raises(ValidationError, match="on this machine"):
+                ProviderSettings.model_validate({**values, **real})

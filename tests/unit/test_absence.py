@@ -32,6 +32,7 @@ class Search:
         owned: tuple[str, ...] = (),
         sent_until: datetime = SENT,
         horizon_seconds: float = HORIZON,
+        settled_seconds: float | None = None,
     ) -> bool:
         """Look once. ahead, provider_ahead: of the database's and the provider's clock."""
         true = SENT.timestamp()
@@ -47,7 +48,12 @@ class Search:
         )
         database = ClockOffset(true + ahead, true + ahead)
         return self.proof.add(
-            answer, owned, database, sent_until=sent_until, horizon_seconds=horizon_seconds
+            answer,
+            owned,
+            database,
+            sent_until=sent_until,
+            horizon_seconds=horizon_seconds,
+            settled_seconds=settled_seconds,
         )
 
 
@@ -115,3 +121,19 @@ def test_horizon_counts_from_the_latest_time_of_the_send() -> None:
     assert not search.look(310, sent_until=until)
     assert not search.look(1499, sent_until=until)
     assert search.look(1501, sent_until=until)
+
+
+def test_list_that_has_caught_up_needs_no_lag() -> None:
+    search = Search()
+    assert not search.look(1)
+    assert not search.look(99, settled_seconds=100)
+    assert not search.look(101)
+    assert search.look(102, settled_seconds=100)
+
+
+def test_doubtful_send_waits_for_the_whole_horizon() -> None:
+    search = Search()
+    assert not search.look(0, ahead=60)
+    assert not search.look(100, settled_seconds=100)
+    assert not search.look(299, settled_seconds=100)
+    assert search.look(301, settled_seconds=100)

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.platform.urls import checked_url
 
 ENV_FILE = ".env"
+EXAMPLE_SECRET = "change-me"  # noqa: S105 - in each secret of .env.example
 
 Url = Annotated[str, AfterValidator(checked_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -37,6 +38,13 @@ class Settings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
     )
+
+    @field_validator("*")
+    @classmethod
+    def _changed_example(cls, value: object) -> object:
+        if isinstance(value, SecretStr) and EXAMPLE_SECRET in value.get_secret_value():
+            raise ValueError("still has the value of .env.example; set a secret of your own")
+        return value
 
 
 class LogSettings(Settings):

@@ -1,7 +1,8 @@
 """Object storage (S3, R2, or a server that speaks S3): streams in, addresses out.
 
 Only features that all of these support, tried on SeaweedFS: equal parts except the last (required
-by R2), no checksum headers beyond the signature, no conditional writes, no tags, no copies.
+by R2), no checksum headers beyond the signature, no tags, no copies. Small objects are written
+under a condition (`If-Match`, `If-None-Match: *`), which AWS S3, R2, MinIO and SeaweedFS honour.
 
 The sha256 of a file is known with its last byte. A file below one part is stored with
 `x-amz-meta-sha256`. A multipart upload fixes its metadata at the start, so its digest is kept in
@@ -16,6 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -56,6 +58,18 @@ class StoredObject:
     size_bytes: int
     sha256: str
     content_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallObject:
+    """A small object. version: changes with each write of it."""
+
+    content: bytes
+    version: str
+
+
+class ObjectChangedError(Exception):
+    """Another process has written or deleted the object since it was read."""
 
 
 class ObjectStore:
@@ -178,8 +192,8 @@ class ObjectStore:
         with storage_errors(self._bucket):
             await self._client.delete_object(Bucket=self._bucket, Key=key)
 
-    async def read_small(self, key: str) -> bytes | None:
-        """Return the content of a small object, or None."""
+    async def read_small(self, key: str) -> SmallObject | None:
+        """Return a small object, or None."""
         with storage_errors(self._bucket):
             try:
                 answer = await self._client.get_object(Bucket=self._bucket, Key=key)
@@ -188,18 +202,33 @@ class ObjectStore:
                     return None
                 raise
             async with answer["Body"] as body:
-                return await body.read()
+                return SmallObject(content=await body.read(), version=answer["ETag"])
 
-    async def write_small(self, key: str, content: bytes, *, content_type: str) -> None:
-        """Store or replace a small object that changes; caches must not keep it."""
+    async def write_small(
+        self, key: str, content: bytes, *, content_type: str, replaces: str | None
+    ) -> str:
+        """Store a small object that changes, and return its version; caches must not keep it.
+
+        replaces: the version that was read; None: there was no object. Raises ObjectChangedError if
+        that is no longer so, and perhaps after a write whose answer was lost: read it again.
+        """
+        put = partial(
+            self._client.put_object,
+            Bucket=self._bucket,
+            Key=key,
+            Body=content,
+            ContentType=content_type,
+            CacheControl="no-store",
+        )
         with storage_errors(self._bucket):
-            await self._client.put_object(
-                Bucket=self._bucket,
-                Key=key,
-                Body=content,
-                ContentType=content_type,
-                CacheControl="no-store",
-            )
+            try:
+                answer = await (put(IfNoneMatch="*") if replaces is None else put(IfMatch=replaces))
+            except ClientError as error:
+                # 404: S3, if the object that was read has been deleted.
+                if http_status(error) in (409, 412) or error_code(error) == "NoSuchKey":
+                    raise ObjectChangedError(key) from None
+                raise
+        return answer["ETag"]
 
     async def abort_stale_uploads(self, *, older_than_seconds: int) -> int:
         """Abort uploads whose process was killed; return their number.

@@ -4,29 +4,28 @@ Every change names the state it expects and the send it concerns. Changing no ro
 another process was faster.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from core.domain.failures import Failure
-from core.domain.ids import JobId, ProviderKeyId
+from core.domain.ids import JobId, ProviderJobId, ProviderKeyId
 from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.platform.clock import ClockOffset, boot_seconds
 from core.store.database import Connection
 from core.store.executions.executions import failure_to_json
 from core.store.jobs.jobs import lock_job
+from core.store.jobs.submit_pauses import lock_pauses
 
 LOCK_EXECUTION = """
 SELECT e.execution_id FROM executions AS e JOIN jobs AS j ON j.execution_id = e.execution_id
 WHERE e.execution_id = $1 AND e.generation = $2 AND e.status = 'running' AND e.cancel_requested_at IS NULL
   AND j.job_id = $3
-  AND NOT EXISTS (
-      SELECT FROM submit_pauses WHERE scope IN ('all', 'provider/' || j.provider, 'user/' || j.user_id)
-  )
-FOR SHARE OF e
+FOR SHARE OF e FOR NO KEY UPDATE OF j
 """
 
+# Waits for no lock, so nothing that it reads is older than this statement.
 BEGIN_SEND = """
 WITH begun AS (
     UPDATE jobs AS j
@@ -35,6 +34,10 @@ WITH begun AS (
     FROM executions AS e, steps AS s
     WHERE j.job_id = $1 AND j.state = 'waiting' AND j.send_number = $2 - 1
       AND e.execution_id = j.execution_id AND s.execution_id = j.execution_id AND s.name = j.step_name
+      AND NOT EXISTS (
+          SELECT FROM submit_pauses
+          WHERE scope IN ('all', 'database', 'provider/' || j.provider, 'user/' || j.user_id)
+      )
     RETURNING j.job_id, j.send_number
 )
 INSERT INTO sends (job_id, number, user_id, request, inputs, sender, provider_key_id)
@@ -62,12 +65,24 @@ async def begin_send(
     the same key.
 
     The execution's row is locked in share mode: a concurrent cancel is either visible here or waits
-    until the intent is committed.
+    until the intent is committed. So does a pause.
     """
     if await conn.fetchval(LOCK_EXECUTION, ref.execution_id, ref.generation, ref.job_id) is None:
         return None
+    await lock_pauses(conn)  # after the rows: a pause never waits for what this waits for
     arguments = (ref.user_id, dict(request), dict(inputs), sender, provider_key_id)
     return await conn.fetchval(BEGIN_SEND, ref.job_id, number, *arguments)
+
+
+COUNT_IN_FLIGHT = """
+SELECT count(*) FROM jobs AS j JOIN sends AS s ON s.job_id = j.job_id AND s.number = j.send_number
+WHERE j.state = 'submitting' AND s.sent_at > now() - make_interval(secs => $1)
+"""
+
+
+async def count_in_flight(conn: Connection, seconds: float) -> int:
+    """Return the number of sends without a result that began this recently. As system."""
+    return await conn.fetchval(COUNT_IN_FLIGHT, seconds)
 
 
 WITHDRAW_SEND = """
@@ -183,6 +198,24 @@ async def has_identical_open_send(conn: Connection, job_id: JobId, number: int) 
     may belong to one account. Call it as system.
     """
     return bool(await conn.fetchval(HAS_IDENTICAL_OPEN_SEND, job_id, number))
+
+
+HAS_LATER_SEND = """
+SELECT EXISTS (
+    SELECT FROM jobs AS other
+    JOIN sends AS later ON later.job_id = other.job_id AND later.number = other.send_number
+    JOIN sends AS mine ON mine.job_id = $1 AND mine.number = $2
+    WHERE other.provider = $3 AND other.provider_job_id = ANY($4::text[])
+      AND later.serial > mine.serial AND later.sent_at > coalesce(mine.sent_until, mine.sent_at)
+)
+"""
+
+
+async def has_later_send(
+    conn: Connection, job_id: JobId, number: int, provider: str, listed: Sequence[ProviderJobId]
+) -> bool:
+    """Return whether one of these listed jobs was sent after this send. Call it as system."""
+    return bool(await conn.fetchval(HAS_LATER_SEND, job_id, number, provider, list(listed)))
 
 
 MARK_UNKNOWN = """

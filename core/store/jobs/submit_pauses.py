@@ -1,6 +1,8 @@
 """Pauses of paid submits: during a pause, no send of its scope begins; jobs already sent continue.
 
-Rows are written as system; `begin_send` reads them in the transaction of the intent.
+Rows are written as system; `begin_send` reads them in the transaction of the intent. An intent
+holds a shared lock from that read to its COMMIT, and a new pause waits for it. So every intent is
+either committed before the pause, or sees it.
 """
 
 from dataclasses import dataclass
@@ -11,6 +13,13 @@ from core.domain.ids import UserId
 from core.store.database import Connection
 
 ALL: Final = "all"
+DATABASE: Final = "database"
+"""All submits, until a restored database is recovered. Operators pause and resume ALL instead."""
+LOCK_KEY: Final = 0x7A4B_0004
+LOCK_TIMEOUT_SECONDS: Final = 30.0
+"""Longer than the server allows a transaction to be idle, so that a stalled intent cannot prevent
+a pause.
+"""
 
 
 def provider_scope(provider: str) -> str:
@@ -25,24 +34,33 @@ def user_scope(user_id: UserId) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """A pause. scope: 'all', 'provider/NAME' or 'user/usr_…'."""
+    """A pause. scope: 'all', 'database', 'provider/NAME' or 'user/usr_…'."""
 
     scope: str
     reason: str
     created_at: datetime
 
 
+LOCK_INTENTS = "SELECT pg_advisory_xact_lock($1)"
+LOCK_PAUSES = "SELECT pg_advisory_xact_lock_shared($1)"
 PAUSE = "INSERT INTO submit_pauses (scope, reason) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING scope"
 RESUME = "DELETE FROM submit_pauses WHERE scope = $1 RETURNING scope"
 LIST_PAUSES = "SELECT scope, reason, created_at FROM submit_pauses ORDER BY scope"
 IS_PAUSED = "SELECT EXISTS (SELECT FROM submit_pauses WHERE scope = $1)"
 
 
-async def pause(conn: Connection, scope: str, reason: str) -> bool:
-    """Pause a scope: after COMMIT, no send of it begins.
+async def lock_pauses(conn: Connection) -> None:
+    """Keep the pauses as they are until COMMIT. Read them in a later statement."""
+    await conn.execute(LOCK_PAUSES, LOCK_KEY)
 
-    Return False if it was already paused; the first reason stays.
+
+async def pause(conn: Connection, scope: str, reason: str) -> bool:
+    """Pause a scope: after COMMIT, no intent to send in it is committed.
+
+    Wait for intents that are being committed. Return False if the scope was already paused; the
+    first reason stays.
     """
+    await conn.execute(LOCK_INTENTS, LOCK_KEY, timeout=LOCK_TIMEOUT_SECONDS)
     return await conn.fetchval(PAUSE, scope, reason) is not None
 
 

@@ -8,13 +8,13 @@ restore from a base backup, a sequence may be up to 32 numbers ahead.
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from core.store.database import SET_SYSTEM, Connection, NewConnection
-from core.store.files.object_storage import ObjectStore
-from core.store.jobs.submit_pauses import ALL
+from core.store.files.object_storage import ObjectChangedError, ObjectStore
+from core.store.jobs.submit_pauses import ALL, DATABASE, pause
 
 MARKER_KEY: Final = "takeone/high-water.json"
 DATABASE_BEHIND: Final = "database_behind"
@@ -22,7 +22,18 @@ DATABASE_BEHIND: Final = "database_behind"
 
 
 class MarkerUnreadableError(Exception):
-    """The restore marker cannot be parsed. The text is one line for a person."""
+    """The restore marker cannot be parsed. The text is one line for a person.
+
+    version: of the object, to replace it.
+    """
+
+    def __init__(self, version: str = "") -> None:
+        super().__init__(f"the object {MARKER_KEY} in the bucket is not a restore marker")
+        self.version = version
+
+
+class MarkerChangedError(Exception):
+    """Another process has written the marker since it was read: read and compare it again."""
 
 
 class DatabaseBehindError(Exception):
@@ -34,11 +45,15 @@ class DatabaseBehindError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreMarker:
-    """The marker. serial: of the latest committed send. database: its name, for messages."""
+    """The marker. serial: of the latest committed send. database: its name, for messages.
+
+    version: of the stored object; None before it is stored.
+    """
 
     serial: int
     at: datetime
     database: str
+    version: str | None = None
 
 
 def marker_to_json(marker: RestoreMarker) -> bytes:
@@ -56,13 +71,9 @@ def marker_from_json(content: bytes) -> RestoreMarker:
             plain["database"],
         )
     except (ValueError, TypeError, KeyError, UnicodeDecodeError):
-        raise MarkerUnreadableError(
-            f"the object {MARKER_KEY} in the bucket is not a restore marker"
-        ) from None
+        raise MarkerUnreadableError from None
     if not isinstance(serial, int) or serial < 0 or not isinstance(database, str):
-        raise MarkerUnreadableError(
-            f"the object {MARKER_KEY} in the bucket is not a restore marker"
-        )
+        raise MarkerUnreadableError
     return RestoreMarker(serial=serial, at=at.astimezone(UTC), database=database)
 
 
@@ -71,18 +82,34 @@ async def read_marker(objects: ObjectStore) -> RestoreMarker | None:
 
     Raises StorageUnavailableError, StorageRefusedError, MarkerUnreadableError.
     """
-    content = await objects.read_small(MARKER_KEY)
-    return marker_from_json(content) if content is not None else None
+    stored = await objects.read_small(MARKER_KEY)
+    if stored is None:
+        return None
+    try:
+        return replace(marker_from_json(stored.content), version=stored.version)
+    except MarkerUnreadableError:
+        raise MarkerUnreadableError(stored.version) from None
 
 
-async def write_marker(objects: ObjectStore, marker: RestoreMarker) -> None:
-    """Write the marker. Raises StorageUnavailableError, StorageRefusedError."""
-    await objects.write_small(MARKER_KEY, marker_to_json(marker), content_type="application/json")
+async def write_marker(objects: ObjectStore, marker: RestoreMarker, *, replaces: str | None) -> str:
+    """Replace the marker of this version and return the new version. None: there was no marker.
 
+    So a process that stopped after its last look cannot write an older serial over a newer one.
+    Raises MarkerChangedError, StorageUnavailableError, StorageRefusedError.
+    """
+    content, kind = marker_to_json(marker), "application/json"
+    try:
+        return await objects.write_small(MARKER_KEY, content, content_type=kind, replaces=replaces)
+    except ObjectChangedError:
+        raise MarkerChangedError from None
+
+
+_SCOPES: Final = (DATABASE, ALL)
+"""The scopes of the pause. Version 0.1 used ALL, in which an operator may have a pause too."""
 
 GET_POSITION = """
 SELECT (SELECT coalesce(max(serial), 0) FROM sends) AS serial,
-       (SELECT reason FROM submit_pauses WHERE scope = $1) AS pause_reason,
+       EXISTS (SELECT FROM submit_pauses WHERE scope = ANY($1::text[]) AND reason = $2) AS behind,
        current_database() || ' at ' || coalesce(host(inet_server_addr()), 'local') || ':' || inet_server_port()
            AS database
 """
@@ -99,24 +126,26 @@ class Position:
 
 async def get_position(conn: Connection) -> Position:
     """Return the position of the database. As system."""
-    row = await conn.fetchrow(GET_POSITION, ALL)
+    row = await conn.fetchrow(GET_POSITION, _SCOPES, DATABASE_BEHIND)
     assert row is not None  # noqa: S101 - a SELECT without FROM
     return Position(
         serial=row["serial"],
         database=row["database"] or "",
-        behind=row["pause_reason"] == DATABASE_BEHIND,
+        behind=row["behind"],
     )
 
 
-PAUSE_BEHIND = """
-INSERT INTO submit_pauses (scope, reason) VALUES ($1, $2)
-ON CONFLICT (scope) DO UPDATE SET reason = excluded.reason, created_at = now()
-"""
-
-
 async def pause_behind(conn: Connection) -> None:
-    """Pause all sends until the database is recovered; replaces an operator's pause. As system."""
-    await conn.execute(PAUSE_BEHIND, ALL, DATABASE_BEHIND)
+    """Pause all sends until the database is recovered, apart from operators' pauses. As system."""
+    await pause(conn, DATABASE, DATABASE_BEHIND)
+
+
+RESUME_RECOVERED = "DELETE FROM submit_pauses WHERE scope = ANY($1::text[]) AND reason = $2"
+
+
+async def resume_recovered(conn: Connection) -> None:
+    """End the pause of a recovered database; operators' own pauses stay. As system."""
+    await conn.execute(RESUME_RECOVERED, _SCOPES, DATABASE_BEHIND)
 
 
 GET_MAX_SERIAL = "SELECT coalesce(max(serial), 0) FROM sends"

@@ -1,4 +1,4 @@
-"""Secrets at rest: one table for webhook signing secrets and users' provider keys.
+"""Secrets at rest: one table for webhook secrets and headers, and users' provider keys.
 
 A secret belongs to an owner: a user (its default signing secret), an endpoint, an execution or a
 provider key. Its context is its row (id, kind, owner, user), so a value that is copied into another
@@ -16,6 +16,8 @@ from core.platform.crypto.sealing import Sealed, Sealer
 from core.store.database import Connection
 
 WEBHOOK_SECRET: Final = "webhook_secret"  # noqa: S105 - a kind, not a secret
+
+WEBHOOK_HEADERS: Final = "webhook_headers"
 
 
 def provider_key_kind(provider: str) -> str:
@@ -143,3 +145,11 @@ DELETE_SECRETS = "DELETE FROM secrets WHERE owner_id = $1"
 async def delete_secrets(conn: Connection, owner_id: str) -> None:
     """Delete every secret of an owner. Repeating is safe."""
     await conn.execute(DELETE_SECRETS, owner_id)
+
+
+DELETE_KIND = "DELETE FROM secrets WHERE owner_id = $1 AND kind = $2"
+
+
+async def delete_secrets_of_kind(conn: Connection, owner_id: str, kind: str) -> None:
+    """Delete every secret of one kind of an owner. Repeating is safe."""
+    await conn.execute(DELETE_KIND, owner_id, kind)

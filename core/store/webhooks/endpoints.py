@@ -36,7 +36,8 @@ class EndpointExistsError(Exception):
 class Endpoint:
     """An endpoint.
 
-    has_secret: its own secret signs; otherwise the user's default. previous_secret_until: the
+    has_secret: its own secret signs; otherwise the user's default. has_headers: its webhooks carry
+    headers of the user. previous_secret_until: the
     previous secret also signs until then.
     failing_since: the start of the current run of failures. last_success_at: to the minute.
     """
@@ -46,6 +47,7 @@ class Endpoint:
     description: str
     is_default: bool
     has_secret: bool
+    has_headers: bool
     previous_secret_until: datetime | None
     failing_since: datetime | None
     last_success_at: datetime | None
@@ -57,7 +59,9 @@ class Endpoint:
 
 FIND_ENDPOINT = """
 SELECT endpoint_id, url, description, is_default,
-       EXISTS (SELECT FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.valid_until IS NULL) AS has_secret,
+       EXISTS (SELECT FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.kind = 'webhook_secret'
+               AND s.valid_until IS NULL) AS has_secret,
+       EXISTS (SELECT FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.kind = 'webhook_headers') AS has_headers,
        (SELECT s.valid_until FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.valid_until > now())
            AS previous_secret_until,
        failing_since, last_success_at, last_failure_at, disabled_at, disabled_reason, created_at
@@ -75,7 +79,9 @@ async def find_endpoint(
 
 LIST_ENDPOINTS = """
 SELECT endpoint_id, url, description, is_default,
-       EXISTS (SELECT FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.valid_until IS NULL) AS has_secret,
+       EXISTS (SELECT FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.kind = 'webhook_secret'
+               AND s.valid_until IS NULL) AS has_secret,
+       EXISTS (SELECT FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.kind = 'webhook_headers') AS has_headers,
        (SELECT s.valid_until FROM secrets AS s WHERE s.owner_id = endpoint_id AND s.valid_until > now())
            AS previous_secret_until,
        failing_since, last_success_at, last_failure_at, disabled_at, disabled_reason, created_at

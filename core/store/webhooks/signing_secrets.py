@@ -4,6 +4,8 @@ After a secret is replaced, the previous one also signs until the overlap ends, 
 can switch at any time in between. Replacing a secret again ends the older one at once.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -12,8 +14,10 @@ from core.platform.crypto.sealing import Sealer
 from core.store.accounts.users import new_webhook_secret
 from core.store.database import Connection
 from core.store.secrets.secrets import (
+    WEBHOOK_HEADERS,
     WEBHOOK_SECRET,
     StoredSecret,
+    delete_secrets_of_kind,
     find_secret,
     insert_secret,
     lock_owner,
@@ -41,25 +45,57 @@ JOIN LATERAL (
 ) AS signer ON true
 JOIN secrets AS s ON s.owner_id = signer.owner_id AND s.kind = $2
 WHERE w.event_id = $1 AND (s.valid_until IS NULL OR s.valid_until > now())
-ORDER BY s.valid_until NULLS FIRST
+UNION ALL
+SELECT s.secret_id, s.kind, s.owner_id, s.user_id, s.key_id, s.sealed, s.valid_until
+FROM webhooks AS w JOIN secrets AS s ON s.owner_id = w.endpoint_id AND s.kind = $3
+WHERE w.event_id = $1
+ORDER BY valid_until NULLS FIRST
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningSecrets:
-    """The secret that signs an event, and the previous one while both sign."""
+    """The secret that signs an event, and the previous one while both sign.
+
+    headers: the endpoint's own headers as a JSON object; None: it has none.
+    """
 
     current: StoredSecret
     previous: StoredSecret | None
+    headers: StoredSecret | None = None
 
 
 async def find_signing_secrets(conn: Connection, event_id: EventId) -> SigningSecrets | None:
     """Return the secrets that sign an event. None: no such event, or its user has no secret."""
-    rows = await conn.fetch(GET_SIGNING_SECRETS, event_id, WEBHOOK_SECRET)
-    if not rows:
+    rows = await conn.fetch(GET_SIGNING_SECRETS, event_id, WEBHOOK_SECRET, WEBHOOK_HEADERS)
+    stored = [secret_from_row(row) for row in rows]
+    secrets = [secret for secret in stored if secret.kind == WEBHOOK_SECRET]
+    headers = [secret for secret in stored if secret.kind == WEBHOOK_HEADERS]
+    if not secrets:
         return None
-    secrets = [secret_from_row(row) for row in rows]
-    return SigningSecrets(current=secrets[0], previous=secrets[1] if len(secrets) > 1 else None)
+    return SigningSecrets(
+        current=secrets[0],
+        previous=secrets[1] if len(secrets) > 1 else None,
+        headers=headers[0] if headers else None,
+    )
+
+
+async def set_own_headers(
+    conn: Connection,
+    sealer: Sealer,
+    endpoint_id: EndpointId,
+    user_id: UserId,
+    headers: Mapping[str, str],
+) -> None:
+    """Replace the headers that an endpoint's webhooks carry in addition; empty: none."""
+    await lock_owner(conn, endpoint_id)
+    await delete_secrets_of_kind(conn, endpoint_id, WEBHOOK_HEADERS)
+    if headers:
+        text = json.dumps(dict(headers))
+        await insert_secret(
+            conn,
+            seal_secret(sealer, text, kind=WEBHOOK_HEADERS, owner_id=endpoint_id, user_id=user_id),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

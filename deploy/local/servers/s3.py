@@ -63,7 +63,7 @@ def s3(folder: Path, ports: tuple[int, ...], access: S3Access, *, log: Path) -> 
 
 
 def _configure(data: Path, access: S3Access) -> None:
-    data.mkdir(parents=True, exist_ok=True)
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
     config = data / "s3.json"
     config.touch(mode=0o600)
     key = {"accessKey": access.access_key_id, "secretKey": access.secret_access_key}

@@ -1,6 +1,8 @@
 """Jobs: every transition accepts exactly the states of the table; late writers change nothing."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from typing import Any
 
 import asyncpg
 import pytest
@@ -259,6 +261,67 @@ async def test_intent_is_refused_while_its_submits_are_paused(
             await resume(conn, provider_scope("another"))
     async with database.as_user(image.user_id) as conn:
         assert await begin_send(conn, image, 1, {}, {}) is not None
+
+
+async def started(database: Database, act: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start something and return it as soon as it waits for a lock."""
+    task = asyncio.create_task(act)
+    async with asyncio.timeout(10):
+        while not await is_waiting(database):
+            assert not task.done(), "it waited for nothing"
+            await asyncio.sleep(0.02)
+    return task
+
+
+async def is_waiting(database: Database) -> bool:
+    async with database.as_system() as conn:
+        return await conn.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid IN"
+            " (SELECT pid FROM pg_stat_activity WHERE datname = current_database()))"
+        )
+
+
+@pytest.mark.parametrize("locked", ["executions", "jobs"])
+async def test_intent_that_waited_for_a_row_sees_the_pause(database: Database, locked: str) -> None:
+    image = (await accepted(database)).image
+    serials: list[int | None] = []
+
+    async def intend() -> None:
+        async with database.as_user(image.user_id) as conn:
+            serials.append(await begin_send(conn, image, 1, {}, {}))
+
+    scope = user_scope(image.user_id)
+    lock = f"SELECT FROM {locked} WHERE execution_id = $1 FOR UPDATE"
+    async with database.as_system() as holder:
+        await holder.execute(lock, image.execution_id)
+        intent = await started(database, intend())
+        async with database.as_system() as conn:
+            assert await pause(conn, scope, "why not")  # waits for nothing
+    await intent
+    async with database.as_user(image.user_id) as conn:
+        assert serials == [None]
+        assert (await get_job(conn, image.job_id)).state is JobState.WAITING
+    async with database.as_system() as conn:
+        await resume(conn, scope)
+
+
+async def test_pause_waits_for_an_intent_that_is_not_committed(database: Database) -> None:
+    image = (await accepted(database)).image
+    scope = user_scope(image.user_id)
+    states: list[JobState] = []
+
+    async def pause_all() -> None:
+        async with database.as_system() as conn:
+            await pause(conn, scope, "why not")
+            states.append((await get_job(conn, image.job_id)).state)
+
+    async with database.as_user(image.user_id) as conn:
+        assert await begin_send(conn, image, 1, {}, {})
+        pausing = await started(database, pause_all())
+    await pausing
+    assert states == [JobState.SUBMITTING]
+    async with database.as_system() as conn:
+        await resume(conn, scope)
 
 
 async def test_deadline_counts_from_the_latest_send_only(

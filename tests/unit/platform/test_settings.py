@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.platform.settings.api import PublicAddressSettings
-from core.platform.settings.base import Settings
+from core.platform.settings.base import EXAMPLE_SECRET, Settings
 from core.platform.settings.egress import OutboundSettings
 from core.platform.settings.load import describe_settings, load, secret_values
 from core.platform.settings.processes import AdminProcess, ApiProcess, MigrateProcess, WorkerProcess
@@ -211,6 +211,26 @@ def test_settings_show_no_secret_when_printed(monkeypatch: pytest.MonkeyPatch) -
     for secret in ("pass-of-db", "aws-secret-value", "fal-secret-value", KEY_A, KEY_B):
         assert secret in "".join(secret_values(worker))
         assert secret not in text
+
+
+def test_secrets_of_the_example_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = (Path(__file__).parents[3] / ".env.example").read_text()
+    names = {line.partition("=")[0] for line in example.splitlines() if EXAMPLE_SECRET in line}
+    read = {name.lower() for name in names} & set(WorkerProcess.model_fields)
+    assert read >= {"database_url", "database_owner_url", "aws_secret_access_key"}
+    for name in read:
+        set_all(monkeypatch, COMPLETE)
+        url = f"postgresql://app:{EXAMPLE_SECRET}-app@localhost/takeone"
+        value = url if name.endswith("_url") else f"{EXAMPLE_SECRET}-key"
+        monkeypatch.setenv(name.upper(), value)
+        with pytest.raises(SystemExit):
+            load(WorkerProcess)
+        err = capsys.readouterr().err
+        assert err.startswith(f"{name.upper()}: "), err
+        assert EXAMPLE_SECRET not in err
+        monkeypatch.delenv(name.upper())
 
 
 def test_settings_private_hosts_are_split(monkeypatch: pytest.MonkeyPatch) -> None:

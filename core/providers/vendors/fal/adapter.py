@@ -6,22 +6,24 @@ Source: docs.fal.ai and fal's own clients, read 2026-11.
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import quote, urlencode
+
+import httpx
 
 from core.domain.ids import ProviderJobId
 from core.domain.messages.jobs import CancelOutcome, JobReport, ProviderHandle
 from core.domain.plans import StepKind
 from core.domain.prices import Quote
 from core.domain.states import CostBasis, JobState
-from core.platform.clock import ClockOffset, boot_seconds, joined_clocks
 from core.providers.callbacks import FetchedKeys, checked_timestamp, ed25519_keys, verify_ed25519
 from core.providers.create_outcome import create_outcome
 from core.providers.handles import HandleFactory
-from core.providers.http import ProviderHttp, checked_key
+from core.providers.http import DELIVERY_SECONDS, ProviderHttp, checked_key
 from core.providers.inputs import check_complete, check_inputs
-from core.providers.matching import MAX_PAGES, WINDOW, match_candidates
+from core.providers.lists import ListApi, ListReader
+from core.providers.matching import WINDOW, Candidate, Inputs, later_jobs, match_candidates
 from core.providers.port import (
     Callback,
     CallbackRefusedError,
@@ -36,7 +38,6 @@ from core.providers.port import (
 from core.providers.pricing import NO_COST, cost_of, find_price, quote_of, reported_cost
 from core.providers.responses import (
     as_job_id,
-    as_list,
     as_object,
     as_text,
     iso_utc,
@@ -44,7 +45,12 @@ from core.providers.responses import (
     parsed_json,
     unavailable,
 )
-from core.providers.vendors.fal.catalogue import FLUX_SCHNELL, SEEDANCE_PRO, volumes
+from core.providers.vendors.fal.catalogue import (
+    FLUX_SCHNELL,
+    LONGEST_RUN_SECONDS,
+    SEEDANCE_PRO,
+    volumes,
+)
 from core.providers.vendors.fal.wire import (
     BODIES,
     cancelled_report,
@@ -97,10 +103,15 @@ class FalProvider:
         self._start_seconds, self._horizon_seconds = start_seconds, horizon_seconds
         self._now = now
         self._keys = FetchedKeys(self._fetch_keys)
+        self._lists: dict[str, ListReader] = {}
 
     def certainty_horizon_seconds(self, model: Model) -> int:
         """Return the start deadline plus the longest run plus the history's lag."""
         return self._horizon_seconds[model.kind]
+
+    def settled_seconds(self, model: Model) -> int:
+        """Return the delivery of the request plus the start deadline plus the longest run."""
+        return DELIVERY_SECONDS + self._start_seconds[model.kind] + LONGEST_RUN_SECONDS[model.kind]
 
     def quote(self, model: Model, inputs: ModelInputs) -> Quote:
         check_inputs(model, inputs)
@@ -157,53 +168,49 @@ class FalProvider:
 
         The result is therefore authoritative only past the model's horizon.
         """
-        looked_at = boot_seconds()
-        items, complete, clock = await self._history(lookup)
-        candidates = [
-            read_candidate(item)
-            for item in items
-            if item.get("endpoint_id") == lookup.request.model
-        ]
-        match = match_candidates(candidates, lookup.request.body, lookup, clock)
+        model_id = lookup.request.model
+        model = next((model for model in self.models if model.id == model_id), SEEDANCE_PRO)
+        horizon = timedelta(seconds=self._horizon_seconds[model.kind])
+        if (reader := self._lists.get(model_id)) is None:
+            reader = self._lists[model_id] = ListReader(self._http, self._history(model_id))
+        listed = await reader.read(
+            lookup.sent_from - WINDOW, lookup.sent_until + horizon + WINDOW, lookup
+        )
+        inputs = Inputs.of(lookup.request.body)
+        match = match_candidates(listed.jobs, inputs, lookup, listed.clock)
         return FindAnswer(
-            matches=self._handles.make_all(lookup.request.model, match.job_ids),
+            matches=self._handles.make_all(model_id, match.job_ids),
             doubtful=tuple(map(ProviderJobId, match.doubtful)),
-            authoritative=complete and not match.ambiguous,
-            looked_at=looked_at,
-            clock=clock,
+            authoritative=listed.complete and not match.ambiguous,
+            looked_at=listed.looked_at,
+            clock=listed.clock,
+            later=later_jobs(listed.jobs, lookup, self.settled_seconds(model)),
         )
 
-    async def _history(
-        self, lookup: Lookup
-    ) -> tuple[list[Mapping[str, object]], bool, ClockOffset | None]:
-        """Return the endpoint's requests around the send, whether that is all, and fal's clock."""
-        model = next(
-            (model for model in self.models if model.id == lookup.request.model), SEEDANCE_PRO
+    def _history(self, model_id: str) -> ListApi:
+        def first_url(start: datetime, end: datetime | None, size: int) -> str:
+            query = {"endpoint_id": model_id, "start": iso_utc(start), "expand": "payloads"}
+            if end is not None:
+                query["end"] = iso_utc(end)
+            return f"{self._history_url}?{urlencode(query | {'limit': str(size)})}"
+
+        def next_url(url: str, members: Mapping[str, object]) -> str | None:
+            cursor = as_text(members.get("next_cursor"))
+            return str(httpx.URL(url).copy_set_param("cursor", cursor)) if cursor else None
+
+        def read_item(item: Mapping[str, object]) -> Candidate | None:
+            return read_candidate(item) if item.get("endpoint_id") == model_id else None
+
+        return ListApi(
+            headers=self._auth,
+            member="items",
+            ignored=("json_output",),
+            page_sizes=(100, 10, 1),
+            first_url=first_url,
+            next_url=next_url,
+            is_last=lambda members: members.get("has_more") is not True,
+            read_item=read_item,
         )
-        horizon = timedelta(seconds=self._horizon_seconds[model.kind])
-        query = {
-            "endpoint_id": lookup.request.model,
-            "start": iso_utc(lookup.sent_from - WINDOW),
-            "end": iso_utc(lookup.sent_until + horizon + WINDOW),
-            "expand": "payloads",
-            "limit": "100",
-        }
-        items: list[Mapping[str, object]] = []
-        clocks: list[ClockOffset | None] = []
-        for _ in range(MAX_PAGES):
-            response = await self._http.read(
-                "GET", f"{self._history_url}?{urlencode(query)}", self._auth
-            )
-            page = response.object()
-            if response.status_code != 200 or not isinstance(page.get("items"), list):
-                raise unavailable(response)
-            clocks.append(response.clock)
-            items += [as_object(item) for item in as_list(page["items"])]
-            cursor = as_text(page.get("next_cursor"))
-            if not cursor:
-                return items, page.get("has_more") is not True, joined_clocks(clocks)
-            query["cursor"] = cursor
-        return items, False, None
 
     async def status(self, handle: ProviderHandle) -> JobReport:
         """Read a job's state, and its result once it has ended.

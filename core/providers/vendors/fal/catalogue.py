@@ -70,3 +70,7 @@ def volumes(model: Model, inputs: ModelInputs) -> tuple[Volume, ...]:
     most = bound if inputs.aspect_ratio in (None, "21:9") else most
     frames = _FRAMES_PER_SECOND * (inputs.duration_seconds or model.default_duration_seconds or 0)
     return tuple(Volume(pixels=pixels, frames=frames) for pixels in (most, least, usual))
+
+
+LONGEST_RUN_SECONDS: Final[Mapping[StepKind, int]] = {StepKind.IMAGE: 120, StepKind.VIDEO: 1500}
+"""From the start of a request until its end; part of the horizons in the settings."""

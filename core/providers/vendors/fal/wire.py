@@ -8,7 +8,7 @@ from core.domain.messages.jobs import JobReport, Output
 from core.domain.plans import StepKind
 from core.domain.states import JobState
 from core.providers.create_outcome import Refusal
-from core.providers.matching import Candidate
+from core.providers.matching import Candidate, Inputs
 from core.providers.port import Model, ModelInputs
 from core.providers.pricing import billed_quantity
 from core.providers.responses import (
@@ -75,10 +75,12 @@ def read_refusal(response: Response) -> Refusal | None:
 
 def read_candidate(item: Mapping[str, object]) -> Candidate:
     """Return an item of fal's history as a candidate for a look-up."""
+    inputs = as_object(item.get("json_input"))
     return Candidate(
         job_id=as_job_id(item.get("request_id")),
         sent_at=as_time(item.get("sent_at")),
-        inputs=as_object(item.get("json_input")) or None,
+        inputs=Inputs.of(inputs) if inputs else None,
+        listable_at=as_time(item.get("ended_at")),
     )
 
 

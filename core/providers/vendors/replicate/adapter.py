@@ -6,6 +6,7 @@ Source: replicate.com/docs, read 2026-11.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -13,7 +14,6 @@ from core.domain.ids import ProviderJobId
 from core.domain.messages.jobs import CancelOutcome, JobReport, ProviderHandle
 from core.domain.prices import Quote
 from core.domain.states import CostBasis, JobState
-from core.platform.clock import ClockOffset, boot_seconds, joined_clocks
 from core.providers.callbacks import (
     FetchedKeys,
     checked_timestamp,
@@ -22,9 +22,17 @@ from core.providers.callbacks import (
 )
 from core.providers.create_outcome import create_outcome
 from core.providers.handles import HandleFactory, same_origin
-from core.providers.http import ProviderHttp, checked_key
+from core.providers.http import DELIVERY_SECONDS, ProviderHttp, checked_key
 from core.providers.inputs import check_complete, check_inputs
-from core.providers.matching import MAX_PAGES, WINDOW, match_candidates
+from core.providers.lists import ListApi, ListReader
+from core.providers.matching import (
+    WINDOW,
+    Candidate,
+    Inputs,
+    fingerprint_of_text,
+    later_jobs,
+    match_candidates,
+)
 from core.providers.port import (
     Callback,
     CallbackRefusedError,
@@ -39,7 +47,6 @@ from core.providers.port import (
 from core.providers.pricing import NO_COST, Volume, cost_of, find_price, quote_of
 from core.providers.responses import (
     as_job_id,
-    as_list,
     as_object,
     as_text,
     iso_utc,
@@ -55,6 +62,8 @@ from core.providers.vendors.replicate.wire import (
     read_report,
 )
 
+_CREATION_SECONDS: Final = 40
+"""From the arrival of a request until its prediction exists; in practice less than a second."""
 _CANCEL_OUTCOMES: Final[Mapping[str, CancelOutcome]] = {
     "canceled": CancelOutcome.CANCELLED,
     "succeeded": CancelOutcome.TOO_LATE,
@@ -99,10 +108,16 @@ class ReplicateProvider:
         if webhook_secret is not None and self._configured_secret is None:
             raise ValueError("the webhook secret of replicate must be whsec_ followed by base64")
         self._fetched_secret = FetchedKeys(self._fetch_secret)
+        self._lists: dict[str, ListReader] = {}
 
     def certainty_horizon_seconds(self, model: Model) -> int:
         """Return the list's lag; running predictions are listed, so run time does not count."""
         return self._horizon_seconds
+
+    def settled_seconds(self, model: Model) -> int:
+        """Return the delivery of the request and a margin: predictions are listed from creation."""
+        del model
+        return DELIVERY_SECONDS + _CREATION_SECONDS
 
     def quote(self, model: Model, inputs: ModelInputs) -> Quote:
         check_inputs(model, inputs)
@@ -161,47 +176,51 @@ class ReplicateProvider:
 
         Their inputs are listed for an hour; later a look-up is not authoritative.
         """
-        looked_at = boot_seconds()
-        items, complete, clock = await self._list(lookup)
-        candidates = [
-            read_candidate(item, lookup)
-            for item in items
-            if item.get("model") == lookup.request.model
-        ]
-        inputs = as_object(lookup.request.body.get("input"))
-        match = match_candidates(candidates, inputs, lookup, clock)
+        model_id, body = lookup.request.model, lookup.request.body
+        if (reader := self._lists.get(model_id)) is None:
+            reader = self._lists[model_id] = ListReader(self._http, self._list(model_id))
+        listed = await reader.read(lookup.sent_from - WINDOW, lookup.sent_until + WINDOW, lookup)
+        webhook = as_text(body.get("webhook"))
+        match = match_candidates(
+            listed.jobs,
+            Inputs.of(as_object(body.get("input"))),
+            lookup,
+            listed.clock,
+            callback=fingerprint_of_text(webhook) if webhook else None,
+        )
         return FindAnswer(
-            matches=self._handles.make_all(lookup.request.model, match.job_ids),
+            matches=self._handles.make_all(model_id, match.job_ids),
             doubtful=tuple(map(ProviderJobId, match.doubtful)),
-            authoritative=complete and not match.ambiguous,
-            looked_at=looked_at,
-            clock=clock,
+            authoritative=listed.complete and not match.ambiguous,
+            looked_at=listed.looked_at,
+            clock=listed.clock,
+            later=later_jobs(listed.jobs, lookup, DELIVERY_SECONDS + _CREATION_SECONDS),
         )
 
-    async def _list(
-        self, lookup: Lookup
-    ) -> tuple[list[Mapping[str, object]], bool, ClockOffset | None]:
-        """Return the predictions around the send, whether that is all, and Replicate's clock."""
-        query = {
-            "created_after": iso_utc(lookup.sent_from - WINDOW),
-            "created_before": iso_utc(lookup.sent_until + WINDOW),
-        }
-        url = f"{self._api_url}/predictions?{urlencode(query)}"
-        items: list[Mapping[str, object]] = []
-        clocks: list[ClockOffset | None] = []
-        for _ in range(MAX_PAGES):
-            response = await self._http.read("GET", url, self._auth)
-            page = response.object()
-            if response.status_code != 200 or not isinstance(page.get("results"), list):
-                raise unavailable(response)
-            clocks.append(response.clock)
-            items += [as_object(item) for item in as_list(page["results"])]
-            if page.get("next") is None:
-                return items, True, joined_clocks(clocks)
-            url = as_text(page.get("next"))
-            if not same_origin(url, self._api_url):
-                return items, False, None
-        return items, False, None
+    def _list(self, model_id: str) -> ListApi:
+        def first_url(start: datetime, end: datetime | None, _size: int) -> str:
+            query = {"created_after": iso_utc(start)}
+            if end is not None:
+                query["created_before"] = iso_utc(end)
+            return f"{self._api_url}/predictions?{urlencode(query)}"
+
+        def next_url(_url: str, members: Mapping[str, object]) -> str | None:
+            url = as_text(members.get("next"))
+            return url if same_origin(url, self._api_url) else None
+
+        def read_item(item: Mapping[str, object]) -> Candidate | None:
+            return read_candidate(item) if item.get("model") == model_id else None
+
+        return ListApi(
+            headers=self._auth,
+            member="results",
+            ignored=("output", "logs"),
+            page_sizes=(100,),  # not adjustable
+            first_url=first_url,
+            next_url=next_url,
+            is_last=lambda members: members.get("next") is None,
+            read_item=read_item,
+        )
 
     async def status(self, handle: ProviderHandle) -> JobReport:
         """Read a job's state and result.

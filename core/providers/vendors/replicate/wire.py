@@ -10,8 +10,8 @@ from core.domain.messages.jobs import JobReport, Output
 from core.domain.plans import StepKind
 from core.domain.states import JobState
 from core.providers.create_outcome import Refusal
-from core.providers.matching import Candidate
-from core.providers.port import Lookup, Model, ModelInputs
+from core.providers.matching import Candidate, Inputs, fingerprint_of_text
+from core.providers.port import Model, ModelInputs
 from core.providers.responses import (
     Response,
     as_job_id,
@@ -93,18 +93,15 @@ def _problem_message(body: Mapping[str, object]) -> str | None:
     return as_text(detail) or as_text(body.get("title")) or None
 
 
-def read_candidate(item: Mapping[str, object], lookup: Lookup) -> Candidate:
-    """Return a listed prediction as a candidate for a look-up.
-
-    A prediction with our callback URL is ours, whatever the list shows of its input.
-    """
-    webhook = lookup.request.body.get("webhook")
-    has_our_webhook = webhook is not None and item.get("webhook") == webhook
-    inputs = lookup.request.body.get("input") if has_our_webhook else item.get("input")
+def read_candidate(item: Mapping[str, object]) -> Candidate:
+    """Return a listed prediction as a candidate for a look-up."""
+    inputs, webhook = as_object(item.get("input")), as_text(item.get("webhook"))
     return Candidate(
         job_id=as_job_id(item.get("id")),
         sent_at=as_time(item.get("created_at")),
-        inputs=as_object(inputs) or None,
+        inputs=Inputs.of(inputs) if inputs else None,
+        callback=fingerprint_of_text(webhook) if webhook else None,
+        listable_at=as_time(item.get("created_at")),
     )
 
 

@@ -1,0 +1,24 @@
+"""The random fault mix: repeatable by seed, and made of faults that the sandbox offers."""
+
+from random import Random
+
+import pytest
+
+from sandbox.faults.book import FaultBook
+from tests.chaos.random_faults import schedule
+from tests.chaos.read_faults import READ_FAULTS, name_of
+
+
+def test_same_seed_gives_the_same_schedule() -> None:
+    assert schedule(Random(11), 240) == schedule(Random(11), 240)
+    assert schedule(Random(11), 240) != schedule(Random(12), 240)
+
+
+def test_long_schedule_contains_every_faulty_read() -> None:
+    targets = {fault.target for fault in schedule(Random(11), 3600) if fault.how == "read"}
+    assert targets == {name_of(fault) for fault in READ_FAULTS}
+
+
+@pytest.mark.parametrize("fault", READ_FAULTS, ids=name_of)
+def test_sandbox_offers_the_faulty_read(fault: dict[str, object]) -> None:
+    assert FaultBook().add(dict(fault)).operation == fault["operation"]
