@@ -104,19 +104,19 @@ async def work(
         reconciling = asyncio.create_task(reconciler.run())
         stop = asyncio.create_task(stopping.wait())
         log.info("worker.started", namespace=client.namespace, providers=activities.providers.names)
-        done, _ = await asyncio.wait({stop, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if watching in done:
-            watching.result()
+        tasks = (stop, watching, reconciling)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         log.info("worker.stopping")
-        for task in (stop, watching, reconciling):
+        for task in tasks:
             task.cancel()
         # All workers at once: a worker that waits for another's drain would still take paid calls.
         await asyncio.gather(
-            reconciling,
-            watching,
+            *tasks,
             *(worker.shutdown() for worker in workers),
             return_exceptions=True,
         )
+        for task in done:  # a loop that ended by an error ends the process, for a supervisor to see
+            task.result()
 
 
 def _parser() -> argparse.ArgumentParser:

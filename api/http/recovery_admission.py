@@ -45,6 +45,9 @@ class RecoveryAdmission:
             except CHECK_ERRORS as error:
                 log.info("restore_marker.comparison_postponed", reason=type(error).__name__)
                 await asyncio.sleep(COMPARE_AGAIN_SECONDS)
+            except Exception as error:  # recorded: the comparison must not end without a result
+                log.exception("restore_marker.comparison_crashed", reason=repr(error))
+                await asyncio.sleep(COMPARE_AGAIN_SECONDS)
             else:
                 if behind:
                     log.error("restore_marker.database_behind", advice=RECOVERY_ADVICE)

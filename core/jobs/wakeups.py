@@ -9,11 +9,9 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
-import asyncpg
-
 from core.domain.ids import JobId
 from core.platform.observability.logging import get_logger
-from core.store.database import Database
+from core.store.database import DATABASE_ERRORS, Database
 from core.store.jobs.callbacks import CHANNEL
 
 log = get_logger(__name__)
@@ -75,6 +73,8 @@ class Wakeups:
                     while True:
                         await asyncio.sleep(CHECK_SECONDS)
                         await connection.fetchval("SELECT 1", timeout=CHECK_SECONDS)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DATABASE_ERRORS as error:
                 log.warning("wakeups.listener_interrupted", reason=type(error).__name__)
-                await asyncio.sleep(RECONNECT_SECONDS)
+            except Exception as error:  # recorded: without the listener every callback waits
+                log.exception("wakeups.listener_crashed", reason=repr(error))
+            await asyncio.sleep(RECONNECT_SECONDS)

@@ -1,15 +1,17 @@
 """The reconciler: background tasks that repair state left inconsistent by a crash or an outage.
 
-It runs in every worker process, and one process leads at a time. Its tasks are independent: each
-has its own interval and time limit, and a failing or slow task delays no other.
+It runs in every worker process, and one process leads at a time, by a lease in the database. Its
+tasks are independent: each has its own interval and time limit, and a failing or slow task delays
+no other.
 """
 
 import asyncio
+import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import asyncpg
 from temporalio.client import Client
 
 from activities.executions import ExecutionActivities
@@ -17,10 +19,12 @@ from core.maintenance.cleanup import Cleanup
 from core.maintenance.gauges import Gauges
 from core.maintenance.open_bills import OpenBillSettler
 from core.maintenance.workflow_repairs import WorkflowRepairs
+from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
-from core.store.database import Connection, Database
+from core.store.database import DATABASE_ERRORS, Database
 from core.store.files.object_storage import ObjectStore
+from core.store.leases import release_lease, take_lease
 
 log = get_logger(__name__)
 
@@ -30,16 +34,13 @@ EVERY_MINUTE: Final = 60.0
 EVERY_HOUR: Final = 3600.0
 TASK_SECONDS: Final = 600.0
 """The time limit of one run of a task, far above the usual. All tasks are safe to interrupt."""
-LOCK_TIMEOUT_SECONDS: Final = 10.0
-"""How long the leader's connection may stay silent: a half-open one would block leadership."""
-LOCK_KEY: Final = 0x7A4B_0002
-TRY_LOCK: Final = "SELECT pg_try_advisory_lock($1)"
-CONNECTION_LOST: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-)
+LEASE: Final = "reconciler"
+LEASE_SECONDS: Final = 15.0
+"""How long a leader that stopped or lost the database keeps all others from leading."""
+STOP_BEFORE_SECONDS: Final = 3.0
+"""A leader that could not renew its lease stops its tasks this long before the lease expires."""
+RENEW_SECONDS: Final = 4.0
+"""Between renewals, and between tries to take the lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,46 +54,73 @@ class ReconcilerTask:
 
 @dataclass(slots=True, kw_only=True)
 class Reconciler:
-    """Runs the tasks while this process leads. leads: whether it does now."""
+    """Runs the tasks while this process holds the lease."""
 
     database: Database
     tasks: Sequence[ReconcilerTask]
     gauges: Gauges
-    leads: bool = field(default=False, init=False)
+    _token: str = field(default_factory=lambda: secrets.token_hex(16), init=False)
+    _leads_until: float = field(default=0.0, init=False)
+
+    @property
+    def leads(self) -> bool:
+        """Return whether this process leads now. Also right after it was stopped for a while."""
+        return time.monotonic() < self._leads_until
 
     async def run(self) -> None:
-        """Compete for leadership and lead, until cancelled.
-
-        The process that holds the advisory lock leads; another takes over when its connection ends.
-        """
-        while True:
-            try:
-                async with self.database.listening_connection() as connection:
-                    while True:
-                        if await connection.fetchval(
-                            TRY_LOCK, LOCK_KEY, timeout=LOCK_TIMEOUT_SECONDS
-                        ):
-                            await self.lead(connection)
-                        await asyncio.sleep(EVERY_SECONDS)
-            except CONNECTION_LOST as error:
-                log.warning("reconciler.leadership_lost", reason=type(error).__name__)
-                await asyncio.sleep(EVERY_SECONDS)
-
-    async def lead(self, lock: Connection) -> None:
-        """Run all tasks until the lock's connection fails; raise its error."""
-        self.leads = True
-        loops = [asyncio.create_task(self._repeat(task), name=task.name) for task in self.tasks]
+        """Compete for the lease and lead, until cancelled."""
         try:
             while True:
-                await asyncio.sleep(EVERY_SECONDS)
-                # The lock lasts as long as its connection.
-                await lock.fetchval("SELECT 1", timeout=LOCK_TIMEOUT_SECONDS)
+                await self._take()
+                if self.leads:
+                    await self._lead()
+                await asyncio.sleep(RENEW_SECONDS)
         finally:
-            self.leads = False
-            for loop in loops:
+            if self.leads:
+                await self._release()
+
+    async def _take(self) -> None:
+        """Take or renew the lease, if possible."""
+        began = time.monotonic()
+        try:
+            async with self.database.as_system() as conn:
+                taken = await take_lease(conn, LEASE, self._token, seconds=LEASE_SECONDS)
+        except DATABASE_ERRORS as error:
+            log.warning("reconciler.lease_not_renewed", reason=type(error).__name__)
+            return  # a lease that this process holds stays valid until its time
+        self._leads_until = began + LEASE_SECONDS - STOP_BEFORE_SECONDS if taken else 0.0
+
+    async def _lead(self) -> None:
+        """Run all tasks until the lease is lost. Raise any error of a renewal but an outage."""
+        log.info("reconciler.leadership_taken")
+        # The renewal is a task of its own: on a silent connection it waits longer than the lease.
+        renewing = asyncio.create_task(self._renew())
+        loops = [asyncio.create_task(self._repeat(task), name=task.name) for task in self.tasks]
+        try:
+            while self.leads and not renewing.done():
+                await asyncio.wait({renewing}, timeout=self._leads_until - time.monotonic())
+            if renewing.done():
+                renewing.result()
+            log.warning("reconciler.leadership_lost")
+        finally:
+            for loop in (renewing, *loops):
                 loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+            await asyncio.gather(renewing, *loops, return_exceptions=True)
             self.gauges.clear()
+
+    async def _renew(self) -> None:
+        while self.leads:
+            await asyncio.sleep(RENEW_SECONDS)
+            await self._take()
+
+    async def _release(self) -> None:
+        """Let another process lead at once."""
+        self._leads_until = 0.0
+        try:
+            async with self.database.as_system() as conn:
+                await release_lease(conn, LEASE, self._token)
+        except DATABASE_ERRORS as error:
+            log.info("reconciler.lease_not_released", reason=type(error).__name__)
 
     async def _repeat(self, task: ReconcilerTask) -> None:
         while True:
@@ -105,9 +133,10 @@ async def attempt(task: ReconcilerTask) -> None:
     try:
         async with asyncio.timeout(TASK_SECONDS):
             await task.run()
+        metrics.RECONCILER_SUCCESS.labels(task.name).set_to_current_time()
     except UNREACHABLE as error:
         log.warning("reconciler.temporal_unreachable", task=task.name, reason=type(error).__name__)
-    except CONNECTION_LOST as error:
+    except DATABASE_ERRORS as error:
         log.warning("reconciler.task_failed", task=task.name, reason=str(error))
     except Exception as error:  # recorded: one unreadable row must not end the task
         log.exception("reconciler.task_crashed", task=task.name, reason=repr(error))

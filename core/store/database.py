@@ -46,6 +46,8 @@ DATABASE_DOWN: Final[tuple[type[Exception], ...]] = (
 """Errors of a transaction while PostgreSQL is unavailable. Nothing was committed, unless COMMIT got
 no response.
 """
+DATABASE_ERRORS: Final[tuple[type[Exception], ...]] = (*DATABASE_DOWN, asyncpg.PostgresError)
+"""Everything that PostgreSQL or its connection may raise, for loops that try again later."""
 SET_USER = "SELECT set_config('takeone.user_id', $1, true)"
 SET_SYSTEM = "SET LOCAL ROLE takeone_system"
 SET_APP = f"SET LOCAL ROLE {APP_ROLE}"
@@ -246,9 +248,12 @@ class Database:
 
     @asynccontextmanager
     async def listening_connection(self) -> AsyncGenerator["asyncpg.Connection[asyncpg.Record]"]:
-        """Open a connection outside the pool, for LISTEN and for session-level advisory locks."""
+        """Open a connection outside the pool, for LISTEN."""
         connection = await asyncpg.connect(
-            self._dsn, server_settings={"role": APP_ROLE, "application_name": "takeone-listen"}
+            self._dsn,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            command_timeout=COMMAND_TIMEOUT_SECONDS,
+            server_settings={"role": APP_ROLE, "application_name": "takeone-listen"},
         )
         try:
             yield connection

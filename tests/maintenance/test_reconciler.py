@@ -1,14 +1,10 @@
 """The reconciler repairs executions and deliveries whose rows and workflows disagree."""
 
 import asyncio
-import os
-import signal
-import time
 
 import pytest
 from prometheus_client import REGISTRY
 
-import core.maintenance.reconciler
 import core.maintenance.workflow_repairs
 from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ClaimOutcome, ExecutionOrder, FinishInput
@@ -20,7 +16,6 @@ from core.store.executions.executions import claim_execution
 from core.store.webhooks.events import get_webhook, mark_delivered
 from tests.maintenance.reconciling import (
     make_older,
-    make_reconciler,
     make_repairs,
     run_all_tasks,
     run_task,
@@ -269,24 +264,6 @@ async def test_reconciler_remembers_a_bounded_number_of_cancels(
     for _ in range(2):
         await repairs.check_running()
     assert len(temporal.cancelled) == 4
-
-
-async def test_reconciler_stops_leading_when_its_connection_is_silent(
-    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(core.maintenance.reconciler, "EVERY_SECONDS", 0.01)
-    monkeypatch.setattr(core.maintenance.reconciler, "LOCK_TIMEOUT_SECONDS", 0.3)
-    async with harness.database.listening_connection() as lock:
-        backend = lock.get_server_pid()
-        os.kill(backend, signal.SIGSTOP)
-        try:
-            began = time.monotonic()
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(8):
-                    await make_reconciler(harness, FakeTemporal()).lead(lock)
-            assert time.monotonic() - began < 7, "it was the test's own limit"
-        finally:
-            os.kill(backend, signal.SIGCONT)
 
 
 async def test_reconciler_starts_again_what_temporal_does_not_know(

@@ -101,6 +101,11 @@ PROVIDER_CALL_DURATION = Histogram(
     ["provider", "operation"],
     buckets=_CALL_BUCKETS,
 )
+RECONCILER_SUCCESS = Gauge(
+    "takeone_reconciler_last_success_timestamp_seconds",
+    "When a task of the reconciler last succeeded in this process, in seconds since 1970.",
+    ["task"],
+)
 JOBS_UNKNOWN = Gauge(
     "takeone_jobs_unknown",
     "Jobs whose create request has an unknown outcome and is being looked up.",

@@ -59,7 +59,7 @@ def _nested(operation: Any, argument: Any) -> Iterator[str]:
 
 def _sample(members: Any) -> str:
     """Return one character of a class."""
-    class_only = parser.SubPattern(parser.State(), [(sre.IN, members)])  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    class_only: Any = parser.SubPattern(parser.State(), [(sre.IN, members)])  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     one: Any = re._compiler.compile(class_only)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
     return next((sample for sample in SAMPLES if one.fullmatch(sample)), "")  # pyright: ignore[reportUnknownMemberType]
 
