@@ -3,12 +3,12 @@
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 from temporalio import activity
 
-from core.domain.containers.completeness import whole_file
+from core.domain.containers.completeness import WholeFile
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import derived_asset_id
 from core.domain.media import (
@@ -117,14 +117,15 @@ class AssetActivities:
             head = await _head(chunks)
             kind = MediaKind(output.kind.value)
             content_type = require_kind(head[:SNIFF_BYTES], kind)
+            whole = WholeFile(content_type)
             stored = await self.objects.put_stream(
                 self._object_key(job, number, EXTENSIONS[content_type]),
-                whole_file(_joined(head, chunks), content_type),
+                whole.read(_joined(head, chunks)),
                 expected=kind,
                 max_bytes=MAX_BYTES,
                 on_progress=lambda _: None,
             )
-        return _asset(job, number, output, stored)
+        return replace(_asset(job, number, output, stored), media=whole.facts)
 
     async def _fetch_again(self, job: JobRecord, number: int, output: Output) -> Asset:
         """Fetch a file whose URL has expired, by the job's id at its provider.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from core.domain.containers.facts import MediaFacts
 from core.domain.failures import Failure
 from core.domain.money import usd_text
 from core.domain.plans import StepKind
@@ -25,6 +26,7 @@ def result_json(assets: Sequence[StepAsset], links: AssetLinks) -> dict[str, Any
             "contentType": item.asset.content_type,
             "sizeBytes": item.asset.size_bytes,
             "sha256": item.asset.sha256,
+            "media": _media_json(item.asset.media) if item.asset.media else None,
         }
         for item in assets
     ]
@@ -36,6 +38,18 @@ def result_json(assets: Sequence[StepAsset], links: AssetLinks) -> dict[str, Any
         "videoUrl": urls.get(StepKind.VIDEO),
         "imageUrl": urls.get(StepKind.IMAGE),
         "assets": listed,
+    }
+
+
+def _media_json(media: MediaFacts) -> dict[str, Any]:
+    return {
+        "width": media.width,
+        "height": media.height,
+        "durationSeconds": media.duration_seconds,
+        "frameRate": media.frame_rate,
+        "codec": media.codec,
+        "hasAudio": media.has_audio,
+        "faststart": media.faststart,
     }
 
 

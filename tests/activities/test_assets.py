@@ -54,6 +54,8 @@ async def test_asset_is_stored_once_under_a_race(harness: ActivityHarness) -> No
     async with httpx.AsyncClient(trust_env=False) as client:
         stored = await client.get(await harness.objects.address(asset.object_key))
     assert len(stored.content) == asset.size_bytes > 0
+    assert asset.media is not None
+    assert asset.media.width
 
 
 async def test_asset_with_expired_url_is_fetched_by_job_id(

@@ -41,6 +41,8 @@ async def test_generate_video_delivers_a_video_that_moves(world: World) -> None:
     (video,) = [asset for asset in seen["result"]["assets"] if asset["kind"] == "video"]
     assert video["sha256"] == hashlib.sha256(film.content).hexdigest()
     assert video["sizeBytes"] == len(film.content)
+    assert (video["media"]["durationSeconds"], video["media"]["frameRate"]) == (3.0, 24.0)
+    assert (video["media"]["codec"], video["media"]["hasAudio"]) == ("h264", False)
     with av.open(BytesIO(film.content), "r") as container:
         stream = container.streams.video[0]
         frames = [

@@ -26,3 +26,24 @@ def film(container: str, codec: str, **options: str) -> bytes:
             output.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
         output.mux(stream.encode())
     return file.getvalue()
+
+
+def talkie() -> bytes:
+    """Return an MP4 with a track of silence."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        video = output.add_stream("libx264", rate=10)
+        sound = output.add_stream("aac", rate=8000)
+        assert isinstance(video, av.VideoStream)
+        assert isinstance(sound, av.AudioStream)
+        video.width = video.height = 64
+        video.pix_fmt = "yuv420p"
+        silence = av.AudioFrame("fltp", "stereo", 1024)
+        silence.sample_rate = 8000
+        for plane in silence.planes:
+            plane.update(bytes(plane.buffer_size))
+        output.mux(video.encode(av.VideoFrame(64, 64, "yuv420p")))
+        output.mux(sound.encode(silence))
+        output.mux(video.encode())
+        output.mux(sound.encode())
+    return file.getvalue()

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 
 from core.domain.containers import ebml, iso, pictures, riff
+from core.domain.containers.facts import MediaFacts
 from core.domain.containers.scan import Parser, Scan
 
 _PARSERS: dict[str, Callable[[], Parser]] = {
@@ -18,13 +19,23 @@ _PARSERS: dict[str, Callable[[], Parser]] = {
 """MP3, Ogg and FLAC have no mark of their end that every encoder writes."""
 
 
-async def whole_file(chunks: AsyncIterator[bytes], content_type: str) -> AsyncIterator[bytes]:
-    """Yield the chunks of a file. Raise IncompleteError if its structure is damaged or cut off."""
-    parser = _PARSERS.get(content_type)
-    scan = Scan(parser()) if parser else None
-    async for chunk in chunks:
-        if scan:
-            scan.feed(chunk)
-        yield chunk
-    if scan:
-        scan.finish()
+class WholeFile:
+    """Checks a file of this content type while it streams by."""
+
+    def __init__(self, content_type: str) -> None:
+        parser = _PARSERS.get(content_type)
+        self._scan = Scan(parser()) if parser else None
+
+    @property
+    def facts(self) -> MediaFacts | None:
+        """Return what the headers state, after the last chunk. None for WebM, RIFF and others."""
+        return self._scan.facts if self._scan else None
+
+    async def read(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the chunks. Raise IncompleteError if the file is damaged or cut off."""
+        async for chunk in chunks:
+            if self._scan:
+                self._scan.feed(chunk)
+            yield chunk
+        if self._scan:
+            self._scan.finish()

@@ -35,6 +35,7 @@ def parse() -> Parser:
     if end is not None and position < end:
         raise IncompleteError("the file ends before its segment")
     yield SkipRest()
+    return None
 
 
 def _number(first: bytes, *, keep_marker: bool) -> Generator[Need, bytes, tuple[int, int]]:

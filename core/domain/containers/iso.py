@@ -2,6 +2,8 @@
 
 from collections.abc import Generator
 
+from core.domain.containers import moov
+from core.domain.containers.facts import MediaFacts
 from core.domain.containers.scan import Need, Parser, Read, Skip, SkipRest, read
 from core.domain.media import IncompleteError
 
@@ -11,6 +13,7 @@ def parse() -> Parser:
 
     A fragmented file that is cut between two fragments looks complete.
     """
+    facts: MediaFacts | None = None
     indexes = data_boxes = 0
     while head := (yield Read(8)):
         kind = head[4:8]
@@ -19,12 +22,15 @@ def parse() -> Parser:
         size = yield from _content_size(head)
         if size is None:
             yield SkipRest()
+        elif kind == b"moov" and size <= moov.MAX_BYTES:
+            facts = moov.facts_of((yield from read(size)), faststart=not data_boxes)
         else:
             yield Skip(size)
     if indexes != 1:
         raise IncompleteError(f"the file has {indexes} moov boxes instead of one")
     if not data_boxes:
         raise IncompleteError("the file has no mdat box")
+    return facts
 
 
 def _content_size(head: bytes) -> Generator[Need, bytes, int | None]:

@@ -13,3 +13,4 @@ def parse() -> Parser:
     if size not in _UNKNOWN_SIZES:
         yield Skip(size)
     yield SkipRest()
+    return None

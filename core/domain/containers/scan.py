@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
+from core.domain.containers.facts import MediaFacts
 from core.domain.media import IncompleteError
 
 
@@ -39,17 +40,18 @@ class SkipRest:
 
 
 Need = Read | Skip | SkipTo | SkipRest
-Parser = Generator[Need, bytes, None]
+Parser = Generator[Need, bytes, MediaFacts | None]
 
 
 class Scan:
-    """Feeds a parser with the chunks of a file."""
+    """Feeds a parser with the chunks of a file. facts: what the parser returned at the end."""
 
     def __init__(self, parser: Parser) -> None:
         self._parser = parser
         self._need: Need | None = next(parser, None)
         self._held = bytearray()
         self._skipped = 0
+        self.facts: MediaFacts | None = None
 
     def feed(self, chunk: bytes) -> None:
         """Parse the next chunk. Raises IncompleteError for a damaged structure."""
@@ -94,7 +96,8 @@ class Scan:
             self._need = self._parser.send(received)
             while self._need in {Skip(0), Read(0)}:
                 self._need = self._parser.send(b"")
-        except StopIteration:
+        except StopIteration as end:
+            self.facts = end.value
             self._need = None
 
 

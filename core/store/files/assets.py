@@ -1,7 +1,9 @@
 """Assets: the rows of files in object storage, one per output of a job."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from core.domain.containers.facts import MediaFacts
 from core.domain.ids import AssetId, ExecutionId, JobId, UserId
 from core.store.database import Connection
 
@@ -20,13 +22,14 @@ class Asset:
     size_bytes: int
     sha256: str
     content_type: str
+    media: MediaFacts | None = None
 
 
 # A concurrent repeat may violate any of the unique keys first; all identify the same file.
 INSERT_ASSET = """
 INSERT INTO assets
-    (asset_id, job_id, output_number, execution_id, user_id, kind, object_key, size_bytes, sha256, content_type)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    (asset_id, job_id, output_number, execution_id, user_id, kind, object_key, size_bytes, sha256, content_type, media)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT DO NOTHING
 """
 
@@ -45,18 +48,24 @@ async def insert_asset(conn: Connection, asset: Asset) -> None:
         asset.size_bytes,
         asset.sha256,
         asset.content_type,
+        asdict(asset.media) if asset.media else None,
     )
 
 
 LIST_JOB_ASSETS = """
-SELECT asset_id, job_id, output_number, execution_id, user_id, kind, object_key, size_bytes, sha256, content_type
+SELECT asset_id, job_id, output_number, execution_id, user_id, kind, object_key, size_bytes, sha256, content_type, media
 FROM assets WHERE job_id = $1 ORDER BY output_number
 """
 
 
 async def list_job_assets(conn: Connection, job_id: JobId) -> list[Asset]:
     """List the stored files of a job in the order of its outputs."""
-    return [Asset(**dict(row)) for row in await conn.fetch(LIST_JOB_ASSETS, job_id)]
+    return [_asset(dict(row)) for row in await conn.fetch(LIST_JOB_ASSETS, job_id)]
+
+
+def _asset(row: dict[str, Any]) -> Asset:
+    media = row.pop("media")
+    return Asset(**row, media=MediaFacts(**media) if media else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +81,7 @@ class StepAsset:
 LIST_EXECUTION_ASSETS = """
 SELECT j.step_name, j.step_name = e.plan ->> 'result_step' AS is_result,
        a.asset_id, a.job_id, a.output_number, a.execution_id, a.user_id, a.kind, a.object_key,
-       a.size_bytes, a.sha256, a.content_type
+       a.size_bytes, a.sha256, a.content_type, a.media
 FROM assets AS a
 JOIN jobs AS j ON j.job_id = a.job_id AND NOT j.orphan
 JOIN executions AS e ON e.execution_id = a.execution_id
@@ -94,7 +103,7 @@ async def list_execution_assets(conn: Connection, execution_id: ExecutionId) -> 
         plain = dict(row)
         assets.append(
             StepAsset(
-                step=plain.pop("step_name"), is_result=plain.pop("is_result"), asset=Asset(**plain)
+                step=plain.pop("step_name"), is_result=plain.pop("is_result"), asset=_asset(plain)
             )
         )
     return assets

@@ -4,13 +4,15 @@ import io
 import struct
 import wave
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from core.domain.containers.completeness import whole_file
+from core.domain.containers.completeness import WholeFile
+from core.domain.containers.facts import MediaFacts
 from core.domain.media import SNIFF_BYTES, IncompleteError, content_type_of
 from sandbox.files import renderer
-from tests.support.media_files import film, picture
+from tests.support.media_files import film, picture, talkie
 
 pytestmark = pytest.mark.guarantee("G7")
 
@@ -66,6 +68,12 @@ CUT_UNSEEN = {"mp4 in fragments"}
 
 
 async def scan(content: bytes, *, chunk_bytes: int = 100_000, like: bytes | None = None) -> bytes:
+    return (await scanned(content, chunk_bytes=chunk_bytes, like=like))[0]
+
+
+async def scanned(
+    content: bytes, *, chunk_bytes: int = 100_000, like: bytes | None = None
+) -> tuple[bytes, MediaFacts | None]:
     content_type = content_type_of((like or content)[:SNIFF_BYTES])
     assert content_type is not None
 
@@ -73,7 +81,8 @@ async def scan(content: bytes, *, chunk_bytes: int = 100_000, like: bytes | None
         for start in range(0, len(content), chunk_bytes):
             yield content[start : start + chunk_bytes]
 
-    return b"".join([chunk async for chunk in whole_file(chunks(), content_type)])
+    whole = WholeFile(content_type)
+    return b"".join([chunk async for chunk in whole.read(chunks())]), whole.facts
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -121,3 +130,56 @@ async def test_live_webm_of_unknown_sizes_passes_and_cut_is_incomplete() -> None
 async def test_bytes_after_a_picture_pass() -> None:
     for name in ("jpeg", "png", "webp"):
         assert await scan(WHOLE[name] + b"\0" * 20)
+
+
+SMALL = MediaFacts(
+    width=64,
+    height=64,
+    duration_seconds=0.3,
+    frame_rate=10.0,
+    codec="h264",
+    has_audio=False,
+    faststart=False,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("mp4", SMALL),
+        ("mp4 64-bit size", SMALL),
+        ("mov", SMALL),
+        ("mp4 index first", replace(SMALL, duration_seconds=1.0, frame_rate=24.0, faststart=True)),
+        (
+            "mp4 in fragments",
+            replace(SMALL, duration_seconds=None, frame_rate=None, faststart=True),
+        ),
+        ("jpeg", MediaFacts(width=200, height=150, codec="jpeg")),
+        ("jpeg with thumbnail", MediaFacts(width=200, height=150, codec="jpeg")),
+        ("png", MediaFacts(width=64, height=64, codec="png")),
+        ("webm", None),
+    ],
+)
+@pytest.mark.parametrize("chunk_bytes", [5, 100_000])
+async def test_facts_are_those_of_the_headers(
+    name: str, facts: MediaFacts | None, chunk_bytes: int
+) -> None:
+    assert (await scanned(WHOLE[name], chunk_bytes=chunk_bytes))[1] == facts
+
+
+async def test_facts_of_a_file_with_sound() -> None:
+    _, facts = await scanned(talkie())
+    assert facts is not None
+    assert (facts.has_audio, facts.codec) == (True, "h264")
+
+
+async def test_damaged_index_has_no_facts() -> None:
+    moov = MP4[b"moov"]
+    _, facts = await scanned(MP4[b"ftyp"] + MP4[b"mdat"] + moov[:8] + b"\xff" * (len(moov) - 8))
+    assert facts == MediaFacts(faststart=False)
+
+
+async def test_codec_that_is_no_text_is_unknown() -> None:
+    moov = MP4[b"moov"].replace(b"avc1", b"\0\0\0\1")
+    _, facts = await scanned(MP4[b"ftyp"] + MP4[b"mdat"] + moov)
+    assert facts == replace(SMALL, codec=None)
