@@ -69,10 +69,11 @@ class ActivityHarness:
         message: Message,
         *,
         seconds: float = 20,
+        environment: ActivityEnvironment | None = None,
     ) -> Result:
         """Run an activity as a worker does, with a time limit."""
         async with asyncio.timeout(seconds):
-            return await ActivityEnvironment().run(activity, message)
+            return await (environment or ActivityEnvironment()).run(activity, message)
 
     async def accepted(self, **more: Any) -> Accepted:
         """Accept and claim an execution whose image step uses Replicate: its look-ups are fast."""

@@ -18,6 +18,7 @@ import httpx
 
 from core.domain.media import (
     SourceGoneError,
+    SourceMissingError,
     SourceRefusedError,
     SourceUnavailableError,
     TooLargeError,
@@ -49,7 +50,8 @@ async def open_source(
     total_seconds: limit until the last chunk. idle_seconds: limit between two reads. Beyond either,
     SourceUnavailableError is raised.
     Raises TruncatedError for a body that is shorter than declared or cut off, SourceGoneError for
-    a refusal or an invalid URL, WrongContentError for an unsupported encoding. Repeating is safe.
+    410 or an invalid URL, SourceMissingError for another refusal, WrongContentError for an
+    unsupported encoding. Repeating is safe.
     """
     if url[:5].lower() == "data:":
         async with aclosing(_inline_chunks(url, max_bytes)) as inline:
@@ -111,8 +113,10 @@ async def _get(
 
 def _refusal(response: httpx.Response) -> SourceGoneError | SourceUnavailableError:
     status = response.status_code
-    if response.is_client_error and status not in _RETRYABLE_STATUSES:
+    if status == HTTPStatus.GONE:
         return SourceGoneError(f"the file is no longer available: {status}")
+    if response.is_client_error and status not in _RETRYABLE_STATUSES:
+        return SourceMissingError(f"the file is not available: {status}")
     return SourceUnavailableError(f"the file server returned {status}")
 
 

@@ -109,12 +109,13 @@ async def test_open_source_shorter_than_declared_is_truncated() -> None:
             await fetch(client, "http://files.example/video.mp4")
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
-async def test_open_source_refused_is_gone(
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451])
+async def test_open_source_refused_is_final_only_after_410(
     files: FileServer, client: httpx.AsyncClient, status: int
 ) -> None:
-    with pytest.raises(SourceGoneError, match=str(status)):
+    with pytest.raises(SourceGoneError, match=str(status)) as raised:
         await fetch(client, f"{files.url}/status/{status}")
+    assert raised.value.retryable_for_minutes == (status != 410)
 
 
 @pytest.mark.parametrize("status", [204, 304, 408, 425, 429, 500, 502, 503, 504])
