@@ -9,12 +9,14 @@ from datetime import datetime
 import httpx
 from temporalio import activity
 
+from core.domain.containers.completeness import whole_file
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import derived_asset_id
 from core.domain.media import (
     CONTENT_TYPES,
     EXTENSIONS,
     SNIFF_BYTES,
+    IncompleteError,
     MediaError,
     MediaKind,
     SourceGoneError,
@@ -32,7 +34,7 @@ from core.jobs.key_ring import KeyRing
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.failures import retry_later
 from core.platform.temporal.heartbeats import heartbeats
-from core.platform.temporal.policies import MISSING_FILE_RETRIED, TRANSFER_SECONDS
+from core.platform.temporal.policies import TRANSFER_SECONDS, UNUSABLE_FILE_RETRIED
 from core.providers.port import ProviderUnavailableError
 from core.providers.registry import Providers
 from core.store.database import Database
@@ -42,6 +44,9 @@ from core.store.files.object_storage import ObjectStore, StoredObject
 from core.store.jobs.jobs import JobRecord, get_job
 
 log = get_logger(__name__)
+
+UNUSABLE = (SourceGoneError, UnknownContentError, IncompleteError)
+"""A URL does not serve the file; the provider's present URL of it may."""
 
 MAX_BYTES = 2 * 1024**3
 """Ten times a minute of 4K video."""
@@ -100,7 +105,7 @@ class AssetActivities:
     async def _store_output(self, job: JobRecord, number: int, output: Output) -> Asset:
         try:
             asset = await self._transfer(job, number, output)
-        except (SourceGoneError, UnknownContentError) as error:
+        except UNUSABLE as error:
             asset = await self._fetch_again(job, number, output, error)
         async with self.database.as_user(job.user_id) as conn:
             await insert_asset(conn, asset)
@@ -119,9 +124,10 @@ class AssetActivities:
         ) as chunks:
             head = await _head(chunks)
             kind = MediaKind(output.kind.value)
+            content_type = require_kind(head[:SNIFF_BYTES], kind)
             stored = await self.objects.put_stream(
-                self._object_key(job, number, EXTENSIONS[require_kind(head[:SNIFF_BYTES], kind)]),
-                _joined(head, chunks),
+                self._object_key(job, number, EXTENSIONS[content_type]),
+                whole_file(_joined(head, chunks), content_type),
                 expected=kind,
                 max_bytes=MAX_BYTES,
                 on_progress=lambda _: None,
@@ -138,7 +144,7 @@ class AssetActivities:
         """
         try:
             return await self._transfer(job, number, await self._fresh_output(job, number))
-        except (SourceGoneError, UnknownContentError) as error:
+        except UNUSABLE as error:
             for content_type in sorted(CONTENT_TYPES[MediaKind(output.kind.value)]):
                 stored = await self.objects.head(
                     self._object_key(job, number, EXTENSIONS[content_type])
@@ -197,7 +203,7 @@ def _asset(job: JobRecord, number: int, output: Output, stored: StoredObject) ->
 
 
 def _may_appear() -> bool:
-    """Return whether to fetch a file again that its address does not serve.
+    """Return whether to fetch a file again that is missing, incomplete or no media file.
 
     The heartbeat details carry the time of the first such try to the next tries. Both times are
     those of the Temporal server, so clock differences between workers have no effect.
@@ -208,7 +214,7 @@ def _may_appear() -> bool:
     if info.heartbeat_details:
         first_at = datetime.fromisoformat(str(info.heartbeat_details[0]))
     activity.heartbeat(first_at.isoformat())
-    return tried_at - first_at < MISSING_FILE_RETRIED
+    return tried_at - first_at < UNUSABLE_FILE_RETRIED
 
 
 async def _head(chunks: AsyncIterator[bytes]) -> bytes:
@@ -234,6 +240,6 @@ def _code(error: MediaError) -> FailureCode:
         return FailureCode.OUTPUT_ADDRESS_REFUSED
     if isinstance(error, TooLargeError):
         return FailureCode.OUTPUT_TOO_LARGE
-    if isinstance(error, WrongContentError):
+    if isinstance(error, WrongContentError | IncompleteError):
         return FailureCode.OUTPUT_INVALID
     return FailureCode.STORAGE_UNAVAILABLE

@@ -55,6 +55,7 @@ class MediaError(Exception):
     │   └── SourceMissingError    minutes    the worker fetches it again
     ├── SourceRefusedError        final      the operator allows the address; the file is not lost
     ├── TruncatedError            retryable  the worker fetches it again
+    ├── IncompleteError           minutes    the worker fetches it again
     ├── SourceUnavailableError    retryable  the worker fetches it again
     ├── StorageUnavailableError   retryable  the worker stores it again
     └── StorageRefusedError       final      the operator corrects bucket, keys or permissions
@@ -101,6 +102,12 @@ class TruncatedError(MediaError):
     """The provider's response ended before the end of the file."""
 
     retryable = True
+
+
+class IncompleteError(MediaError):
+    """The provider's response is whole, but the file in it is cut off or damaged."""
+
+    retryable_for_minutes = True
 
 
 class SourceUnavailableError(MediaError):

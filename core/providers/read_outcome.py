@@ -1,7 +1,7 @@
 """The decision what the response of a read means: a failed read decides nothing about a job.
 
 `READS` lists every combination that carries an answer. Anything else is UNAVAILABLE: the caller
-reads again, with growing pauses, until the job's deadline.
+reads again at the next poll, until the job's deadline.
 """
 
 from collections.abc import Mapping

@@ -6,7 +6,7 @@ from docs.generate.markdown import code, codes, page, paragraph, table
 INTRO = """\
 What a response to a read proves. Combinations that are not listed are *unavailable*, in particular
 404, 408, 409, 429, redirects, HTML, empty, cut or oversized bodies, and connections that fail.
-Takeone reads again with growing pauses, up to the job's deadline. Both providers use this table;
+Takeone reads again at the next poll, up to the job's deadline. Both providers use this table;
 Replicate has no separate read of a result. `tests/providers/test_read_table.py` compares it with
 raw sockets."""
 

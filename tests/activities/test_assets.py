@@ -84,9 +84,11 @@ NOT_YET = {
     "403": (("refuse", {"status": 403}), FailureCode.OUTPUT_EXPIRED),
     "html": (("wrong_bytes", {"form": "html"}), FailureCode.OUTPUT_INVALID),
     "empty": (("wrong_bytes", {"form": "empty"}), FailureCode.OUTPUT_INVALID),
+    "truncated": (("wrong_bytes", {"form": "truncated"}), FailureCode.OUTPUT_INVALID),
 }
 
 
+@pytest.mark.guarantee("G7")
 @pytest.mark.parametrize("answer", NOT_YET)
 async def test_asset_that_is_not_served_yet_is_fetched_again(
     harness: ActivityHarness, answer: str
@@ -103,6 +105,7 @@ async def test_asset_that_is_not_served_yet_is_fetched_again(
     assert len(harness.bill()) == 1
 
 
+@pytest.mark.guarantee("G7")
 @pytest.mark.parametrize("answer", NOT_YET)
 async def test_asset_not_served_for_five_minutes_is_a_failure(
     harness: ActivityHarness, answer: str
