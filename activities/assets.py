@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import httpx
 from temporalio import activity
 
+from core.domain.containers.completeness import whole_file
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import derived_asset_id
 from core.domain.media import (
     CONTENT_TYPES,
     EXTENSIONS,
     SNIFF_BYTES,
+    IncompleteError,
     MediaError,
     MediaKind,
     SourceGoneError,
@@ -29,7 +31,7 @@ from core.jobs.key_ring import KeyRing
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.failures import retry_later
 from core.platform.temporal.heartbeats import heartbeats
-from core.platform.temporal.policies import TRANSFER_SECONDS
+from core.platform.temporal.policies import INCOMPLETE_TRIES, TRANSFER_SECONDS
 from core.providers.port import ProviderUnavailableError
 from core.providers.registry import Providers
 from core.store.database import Database
@@ -42,6 +44,8 @@ log = get_logger(__name__)
 
 MAX_BYTES = 2 * 1024**3
 """Ten times a minute of 4K video."""
+MIN_BYTES = 16
+"""Less does not show a file's type, so it is a cut file and not one of a wrong type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +84,7 @@ class AssetActivities:
         except MediaError as error:
             # A refusal by our storage is retried too: the file is paid for, and an operator can
             # repair the storage.
-            if error.retryable or isinstance(error, StorageRefusedError):
+            if _fetched_again(error) or isinstance(error, StorageRefusedError):
                 raise retry_later(
                     Failure.of(FailureCode.STORAGE_UNAVAILABLE, str(error))
                 ) from error
@@ -112,9 +116,10 @@ class AssetActivities:
         ) as chunks:
             head = await _head(chunks)
             kind = MediaKind(output.kind.value)
+            content_type = require_kind(head[:SNIFF_BYTES], kind)
             stored = await self.objects.put_stream(
-                self._object_key(job, number, EXTENSIONS[require_kind(head[:SNIFF_BYTES], kind)]),
-                _joined(head, chunks),
+                self._object_key(job, number, EXTENSIONS[content_type]),
+                whole_file(_joined(head, chunks), content_type),
                 expected=kind,
                 max_bytes=MAX_BYTES,
                 on_progress=lambda _: None,
@@ -190,6 +195,8 @@ async def _head(chunks: AsyncIterator[bytes]) -> bytes:
         head += chunk
         if len(head) >= SNIFF_BYTES:
             break
+    if len(head) < MIN_BYTES:
+        raise IncompleteError(f"the file ends after {len(head)} bytes")
     return head
 
 
@@ -199,6 +206,16 @@ async def _joined(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
         yield chunk
 
 
+def _fetched_again(error: MediaError) -> bool:
+    """Return whether another try may succeed.
+
+    A file server heals within minutes; a file that is incomplete in every try stays incomplete.
+    """
+    if isinstance(error, IncompleteError):
+        return activity.info().attempt < INCOMPLETE_TRIES
+    return error.retryable
+
+
 def _code(error: MediaError) -> FailureCode:
     if isinstance(error, SourceGoneError):
         return FailureCode.OUTPUT_EXPIRED
@@ -206,6 +223,6 @@ def _code(error: MediaError) -> FailureCode:
         return FailureCode.OUTPUT_ADDRESS_REFUSED
     if isinstance(error, TooLargeError):
         return FailureCode.OUTPUT_TOO_LARGE
-    if isinstance(error, WrongContentError):
+    if isinstance(error, WrongContentError | IncompleteError):
         return FailureCode.OUTPUT_INVALID
     return FailureCode.STORAGE_UNAVAILABLE

@@ -53,6 +53,7 @@ class MediaError(Exception):
     ├── SourceGoneError           final      the user retries, which buys the file again
     ├── SourceRefusedError        final      the operator allows the address; the file is not lost
     ├── TruncatedError            retryable  the worker fetches it again
+    ├── IncompleteError           retryable  the worker fetches it again, for minutes
     ├── SourceUnavailableError    retryable  the worker fetches it again
     ├── StorageUnavailableError   retryable  the worker stores it again
     └── StorageRefusedError       final      the operator corrects bucket, keys or permissions
@@ -81,6 +82,12 @@ class SourceRefusedError(MediaError):
 
 class TruncatedError(MediaError):
     """The provider's response ended before the end of the file."""
+
+    retryable = True
+
+
+class IncompleteError(MediaError):
+    """The provider's response is whole, but the file in it is cut off or damaged."""
 
     retryable = True
 

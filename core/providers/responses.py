@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import Final, cast
 
 from core.platform.clock import ClockOffset
@@ -101,20 +100,6 @@ def unavailable(response: Response) -> ProviderUnavailableError:
         retry_after_seconds=requested_delay(response),
         not_found=response.status_code in (404, 410),
     )
-
-
-def key_accepted(response: Response, member: str) -> bool:
-    """Return whether an authenticated read shows that the provider accepts its key.
-
-    member: a member that every genuine success body has.
-    Raises ProviderUnavailableError if the response proves neither.
-    """
-    body = response.object()
-    if response.status_code == HTTPStatus.OK and member in body:
-        return True
-    if response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) and body:
-        return False
-    raise unavailable(response)
 
 
 def parsed_json(body: bytes) -> object:

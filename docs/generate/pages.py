@@ -13,6 +13,7 @@ from docs.generate import (
     http_api,
     log_events,
     metrics,
+    provider_reads,
 )
 from docs.generate.markdown import ROOT
 
@@ -25,6 +26,7 @@ PAGES: Final[dict[Path, Callable[[], str]]] = {
     REFERENCE / "http-api.md": http_api.render,
     REFERENCE / "log-events.md": log_events.render,
     REFERENCE / "metrics.md": metrics.render,
+    REFERENCE / "provider-reads.md": provider_reads.render,
     evidence.PAGE: evidence.render,
 }
 

@@ -77,12 +77,14 @@ class Downloads:
 def _wrong(file: StoredFile, path: Path, form: str) -> Response:
     """Return wrong bytes under the right content type.
 
-    The body is an HTML page, another kind of file, half of the file, or empty. `cut` announces the
-    whole length and closes the connection after half of it.
+    The body is an HTML page, another kind of file, half of the file, an MP4 without its index, or
+    empty. `cut` announces the whole length and closes the connection after half of it.
     """
     content = path.read_bytes()
     if form == "truncated":
         return Response(content[: len(content) // 2], media_type=file.content_type)
+    if form == "without_index":
+        return Response(_without_index(content), media_type=file.content_type)
     if form == "cut":
         length = {"Content-Length": str(len(content))}
         return StreamingResponse(
@@ -93,6 +95,17 @@ def _wrong(file: StoredFile, path: Path, form: str) -> Response:
     if form == "empty":
         return Response(b"", media_type=file.content_type)
     return Response(HTML_PAGE.format("200 OK").encode(), media_type=file.content_type)
+
+
+def _without_index(content: bytes) -> bytes:
+    """Return an MP4 whose writer was stopped before it wrote `moov`."""
+    kept, position = b"", 0
+    while position < len(content):
+        end = position + int.from_bytes(content[position : position + 4], "big")
+        if content[position + 4 : position + 8] != b"moov":
+            kept += content[position:end]
+        position = end
+    return kept
 
 
 def _huge(file: StoredFile, params: Json) -> Response:

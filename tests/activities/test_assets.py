@@ -13,6 +13,7 @@ from activities.assets import AssetActivities
 from core.domain.failures import FailureCode
 from core.domain.messages.jobs import JobRef
 from core.platform.egress.client import Outbound
+from core.platform.temporal.policies import INCOMPLETE_TRIES
 from core.store.files.assets import list_job_assets
 from core.store.files.object_storage import ObjectStore
 from tests.support.activity_harness import ActivityHarness
@@ -72,6 +73,28 @@ async def test_asset_of_another_content_type_is_a_failure(harness: ActivityHarne
     order = harness.sandbox.fault("wrong_bytes", params={"form": "html"}, times=-1)
     result = await harness.run(harness.assets.store, image)
     assert harness.sandbox.fired(order) >= 1
+    assert result.failure is not None
+    assert result.failure.code is FailureCode.OUTPUT_INVALID
+
+
+@pytest.mark.guarantee("G7")
+@pytest.mark.parametrize("form", ["truncated", "empty"])
+async def test_incomplete_asset_is_fetched_again(harness: ActivityHarness, form: str) -> None:
+    image = await completed(harness)
+    order = harness.sandbox.fault("wrong_bytes", params={"form": form})
+    with pytest.raises(ApplicationError) as raised:
+        await harness.run(harness.assets.store, image)
+    assert not raised.value.non_retryable
+    assert harness.sandbox.fired(order) == 1
+    assert (await harness.run(harness.assets.store, image)).asset_id is not None
+
+
+@pytest.mark.guarantee("G7")
+async def test_asset_that_stays_incomplete_is_a_failure(harness: ActivityHarness) -> None:
+    image = await completed(harness)
+    order = harness.sandbox.fault("wrong_bytes", params={"form": "truncated"})
+    result = await harness.run(harness.assets.store, image, attempt=INCOMPLETE_TRIES)
+    assert harness.sandbox.fired(order) == 1
     assert result.failure is not None
     assert result.failure.code is FailureCode.OUTPUT_INVALID
 

@@ -67,15 +67,31 @@ async def silenced_proxy(dsn: str) -> AsyncGenerator[tuple[str, asyncio.Event]]:
     passing = asyncio.Event()
     passing.set()
 
+    serving: set[asyncio.Task[None]] = set()
+
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
             await passing.wait()
             writer.write(data)
-        writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         upstream, server = await asyncio.open_connection(parts.hostname, parts.port)
-        await asyncio.gather(copy(reader, server), copy(upstream, writer), return_exceptions=True)
+        copies = [
+            asyncio.create_task(copy(reader, server)),
+            asyncio.create_task(copy(upstream, writer)),
+        ]
+        try:
+            await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in copies:
+                one.cancel()
+            await asyncio.gather(*copies, return_exceptions=True)
+            for end in (server, writer):
+                end.close()
+                await asyncio.gather(end.wait_closed(), return_exceptions=True)
 
     listener = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
@@ -85,6 +101,9 @@ async def silenced_proxy(dsn: str) -> AsyncGenerator[tuple[str, asyncio.Event]]:
     finally:
         passing.set()
         listener.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
 
 async def test_partitioned_leader_stops_before_another_one_leads(

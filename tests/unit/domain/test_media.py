@@ -1,14 +1,8 @@
-# pyright: reportUnknownMemberType=false
-# The types of `av` do not cover packets.
 from __future__ import annotations
 
-import io
-
-import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from core.domain.media import (
     CONTENT_TYPES,
@@ -19,27 +13,9 @@ from core.domain.media import (
     content_type_of,
     require_kind,
 )
+from tests.support.media_files import film, picture
 
 pytestmark = pytest.mark.guarantee("G7")
-
-
-def picture(form: str) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (64, 64), "red").save(file, form)
-    return file.getvalue()
-
-
-def film(container: str, codec: str) -> bytes:
-    file = io.BytesIO()
-    with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=10)
-        assert isinstance(stream, av.VideoStream)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        for _ in range(3):
-            output.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
-        output.mux(stream.encode())
-    return file.getvalue()
 
 
 def ftyp(major: bytes, *compatible: bytes) -> bytes:

@@ -36,12 +36,12 @@ from core.providers.port import (
     ModelInputs,
 )
 from core.providers.pricing import NO_COST, cost_of, find_price, quote_of, reported_cost
+from core.providers.read_outcome import Meaning, Read, key_accepted, read_meaning
 from core.providers.responses import (
     as_job_id,
     as_object,
     as_text,
     iso_utc,
-    key_accepted,
     parsed_json,
     unavailable,
 )
@@ -55,6 +55,8 @@ from core.providers.vendors.fal.wire import (
     BODIES,
     cancelled_report,
     ended_report,
+    has_error,
+    history_shows_error,
     read_candidate,
     read_refusal,
 )
@@ -221,7 +223,7 @@ class FalProvider:
         response = await self._http.read("GET", url, self._auth)
         body = response.object()
         word = as_text(body.get("status"))
-        if response.status_code not in (200, 202) or not word:
+        if not word or read_meaning(Read.STATUS, response, member="status") is Meaning.UNAVAILABLE:
             raise unavailable(response)
         if word in ("CANCELLED", "CANCELED"):
             return cancelled_report()
@@ -230,7 +232,21 @@ class FalProvider:
         result = await self._http.read(
             "GET", self._handles.url(handle, "response_url", _path(handle)), self._auth
         )
-        return ended_report(body, result)
+        confirmed = has_error(body) or (
+            read_meaning(Read.RESULT, result) is Meaning.ERROR_CLAIMED
+            and await self._history_shows_error(handle)
+        )
+        return ended_report(body, result, error_confirmed=confirmed)
+
+    async def _history_shows_error(self, handle: ProviderHandle) -> bool:
+        """Read the history for evidence that a COMPLETED request failed, and so was not billed."""
+        query = urlencode(
+            {"endpoint_id": handle.model, "request_id": handle.provider_job_id, "limit": "1"}
+        )
+        history = await self._http.read("GET", f"{self._history_url}?{query}", self._auth)
+        if read_meaning(Read.LIST, history, member="items") is not Meaning.ANSWERED:
+            return False
+        return history_shows_error(history, handle.provider_job_id)
 
     async def cancel(self, handle: ProviderHandle) -> CancelOutcome:
         url = self._handles.url(handle, "cancel_url", f"{_path(handle)}/cancel")

@@ -11,6 +11,7 @@ from core.providers.create_outcome import Refusal
 from core.providers.matching import Candidate, Inputs
 from core.providers.port import Model, ModelInputs
 from core.providers.pricing import billed_quantity
+from core.providers.read_outcome import Meaning, Read, read_meaning
 from core.providers.responses import (
     Response,
     as_job_id,
@@ -26,8 +27,6 @@ from core.providers.vendors.fal.catalogue import FLUX_SCHNELL, SEEDANCE_PRO, pic
 
 _CANCELLED_TYPES: Final = frozenset({"client_cancelled", "client_disconnected"})
 _TIMEOUT_TYPES: Final = frozenset({"request_timeout", "startup_timeout", "generation_timeout"})
-# These statuses describe the read and not the job.
-_READ_FAILED: Final = frozenset({401, 403, 404, 408, 409, 429})
 _INPUT_REJECTED: Final = frozenset({400, 413, 415, 422})
 
 
@@ -91,21 +90,39 @@ def cancelled_report() -> JobReport:
     )
 
 
-def ended_report(status: Mapping[str, object], result: Response) -> JobReport:
+def has_error(status: Mapping[str, object]) -> bool:
+    """Return whether a COMPLETED status reports that the run failed."""
+    return bool(status.get("error") or status.get("error_type"))
+
+
+def history_shows_error(history: Response, request_id: str) -> bool:
+    """Return whether fal's history lists this request as failed.
+
+    False if the history does not show the request yet, or shows it as successful.
+    """
+    for entry in map(as_object, as_list(history.object().get("items"))):
+        status_code = entry.get("status_code")
+        if entry.get("request_id") == request_id and isinstance(status_code, int):
+            return status_code >= 400
+    return False
+
+
+def ended_report(
+    status: Mapping[str, object], result: Response, *, error_confirmed: bool
+) -> JobReport:
     """Return the report of a COMPLETED request, which may have succeeded or failed.
 
     The result's response carries the model's own status code.
+    error_confirmed: the status or the history reports that the run failed. Without it a response
+    with an error status describes the read and not the job.
     Raises ProviderUnavailableError if the result could not be read.
     """
     body = result.object()
     units = result.headers.get("x-fal-billable-units")
     units = units if billed_quantity(units) is not None else None
-    if result.status_code == 200 and body:
+    if read_meaning(Read.RESULT, result) is Meaning.ANSWERED:
         return _output_report(body, units)
-    has_error = bool(status.get("error") or status.get("error_type"))
-    if not has_error and (
-        result.ok or result.status_code in _READ_FAILED or not _has_error_format(body)
-    ):
+    if not error_confirmed:
         raise unavailable(result)
     types = _error_types(result, status.get("error_type"))
     if types & _CANCELLED_TYPES or result.status_code == 499:

@@ -45,12 +45,12 @@ from core.providers.port import (
     ModelInputs,
 )
 from core.providers.pricing import NO_COST, Volume, cost_of, find_price, quote_of
+from core.providers.read_outcome import Meaning, Read, key_accepted, read_meaning
 from core.providers.responses import (
     as_job_id,
     as_object,
     as_text,
     iso_utc,
-    key_accepted,
     parsed_json,
     unavailable,
 )
@@ -232,7 +232,8 @@ class ReplicateProvider:
             "GET", self._handles.url(handle, "get", _path(handle)), self._auth
         )
         body = response.object()
-        if response.status_code != 200 or not as_text(body.get("status")):
+        answered = read_meaning(Read.STATUS, response, member="status") is Meaning.ANSWERED
+        if not answered or not as_text(body.get("status")):
             raise unavailable(response)
         return read_report(body)
 
