@@ -100,7 +100,9 @@ class StorageSettings(Settings):
 
     @field_validator("aws_access_key_id", "aws_secret_access_key")
     @classmethod
-    def _keys_needed(cls, value: str | SecretStr | None, info: ValidationInfo) -> str | SecretStr | None:
+    def _keys_needed(
+        cls, value: str | SecretStr | None, info: ValidationInfo
+    ) -> str | SecretStr | None:
         if value is None and info.data.get("s3_credentials") == "keys":
             raise ValueError("not set")
         return value
