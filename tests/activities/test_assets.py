@@ -138,6 +138,14 @@ async def test_missing_asset_keeps_its_time_during_a_storage_outage(
     assert (await tries.run(harness, image)).asset_id is not None
 
 
+@pytest.mark.guarantee("G7")
+async def test_asset_with_meaningless_encoding_is_stored(harness: ActivityHarness) -> None:
+    image = await completed(harness)
+    order = harness.sandbox.fault("file_encoding", params={"value": "aws-chunked"})
+    assert (await harness.run(harness.assets.store, image)).asset_id is not None
+    assert harness.sandbox.fired(order) == 1
+
+
 class Tries:
     """The tries of one activity, which share heartbeat details as on a Temporal server."""
 
