@@ -75,14 +75,7 @@ async def open_services(settings: ApiProcess) -> AsyncGenerator[Services]:
             settings.database_url.get_secret_value(), max_connections=settings.database_pool_size
         ) as database,
         Providers.open(settings) as providers,
-        ObjectStore.open(
-            endpoint_url=settings.s3_endpoint_url,
-            bucket=settings.s3_bucket,
-            access_key_id=settings.aws_access_key_id,
-            secret_access_key=settings.aws_secret_access_key.get_secret_value(),
-            region=settings.aws_region,
-            cdn_base_url=settings.cdn_base_url,
-        ) as objects,
+        ObjectStore.of(settings) as objects,
         Issuer.open(settings) as issuer,
     ):
         recovery = RecoveryAdmission(database, objects)

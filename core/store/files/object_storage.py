@@ -14,19 +14,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+)
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import aioboto3
 from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
 from core.domain.media import MediaKind
 from core.platform.observability.logging import get_logger
+from core.store.files.s3_session import s3_session
 from core.store.files.uploads import (
     MAX_PARTS,
     PART_BYTES,
@@ -75,20 +80,36 @@ class ObjectChangedError(Exception):
 class ObjectStore:
     """One bucket. Every method raises StorageUnavailableError or StorageRefusedError on failure."""
 
-    def __init__(self, client: S3Client, *, bucket: str, cdn_base_url: str | None) -> None:
+    def __init__(
+        self,
+        client: S3Client,
+        *,
+        bucket: str,
+        cdn_base_url: str | None,
+        signer: S3Client | None = None,
+    ) -> None:
         self._client = client
+        self._signer = signer or client
         self._bucket = bucket
         self._cdn_base_url = cdn_base_url.rstrip("/") if cdn_base_url else None
 
     @classmethod
     def of(cls, settings: StorageSettings) -> AbstractAsyncContextManager[ObjectStore]:
         """Open the bucket that the settings name."""
+        keys, secret, token = (
+            settings.s3_credentials == "keys",
+            settings.aws_secret_access_key,
+            settings.aws_session_token,
+        )
         return cls.open(
             endpoint_url=settings.s3_endpoint_url,
+            public_endpoint_url=settings.s3_public_endpoint_url,
             bucket=settings.s3_bucket,
-            access_key_id=settings.aws_access_key_id,
-            secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+            access_key_id=settings.aws_access_key_id if keys else None,
+            secret_access_key=secret.get_secret_value() if keys and secret else None,
+            session_token=token.get_secret_value() if keys and token else None,
             region=settings.aws_region,
+            ca_bundle=str(settings.aws_ca_bundle) if settings.aws_ca_bundle else None,
             cdn_base_url=settings.cdn_base_url,
         )
 
@@ -99,21 +120,40 @@ class ObjectStore:
         *,
         endpoint_url: str | None,
         bucket: str,
-        access_key_id: str,
-        secret_access_key: str,
+        access_key_id: str | None,
+        secret_access_key: str | None,
         region: str,
         cdn_base_url: str | None,
+        session_token: str | None = None,
+        ca_bundle: str | None = None,
+        public_endpoint_url: str | None = None,
     ) -> AsyncGenerator[ObjectStore]:
-        """Open a bucket. endpoint_url: None for AWS. cdn_base_url: None for a private bucket."""
-        async with aioboto3.Session().client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
-            "s3",
-            endpoint_url=endpoint_url,
-            aws_access_key_id=access_key_id,
-            aws_secret_access_key=secret_access_key,
-            region_name=region,
-            config=_client_config(own_endpoint=endpoint_url is not None),
-        ) as client:
-            yield cls(client, bucket=bucket, cdn_base_url=cdn_base_url)
+        """Open a bucket.
+
+        endpoint_url: None for AWS. access_key_id: None for the machine's role. cdn_base_url: None
+        for a private bucket. public_endpoint_url: of signed links, if it differs.
+        """
+        session = s3_session(
+            ca_bundle=ca_bundle, role_region=region if access_key_id is None else None
+        )
+
+        def client(url: str | None) -> AbstractAsyncContextManager[S3Client]:
+            return session.client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
+                "s3",
+                endpoint_url=url,
+                aws_access_key_id=access_key_id,
+                aws_secret_access_key=secret_access_key,
+                aws_session_token=session_token,
+                region_name=region,
+                config=_client_config(own_endpoint=url is not None),
+            )
+
+        async with AsyncExitStack() as stack:
+            signer = None
+            if public_endpoint_url is not None:
+                signer = await stack.enter_async_context(client(public_endpoint_url))
+            opened = await stack.enter_async_context(client(endpoint_url))
+            yield cls(opened, bucket=bucket, cdn_base_url=cdn_base_url, signer=signer)
 
     async def check(self) -> None:
         """Check that the bucket is reachable; the error names the setting to check."""
@@ -183,7 +223,7 @@ class ObjectStore:
             return f"{self._cdn_base_url}/{quote(key)}"
         if not 1 <= expires_seconds <= MAX_ADDRESS_SECONDS:
             raise ValueError(f"expires_seconds must be 1 to {MAX_ADDRESS_SECONDS}")
-        return await self._client.generate_presigned_url(
+        return await self._signer.generate_presigned_url(
             "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=expires_seconds
         )
 
@@ -317,6 +357,4 @@ def _client_config(*, own_endpoint: bool) -> AioConfig:
         # The newer default adds CRC trailers, which some servers reject.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        # An AWS_ENDPOINT_URL in the environment must not redirect the storage.
-        ignore_configured_endpoint_urls=True,
     )

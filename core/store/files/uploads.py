@@ -10,7 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ParamValidationError,
+)
 
 from core.domain.media import (
     SNIFF_BYTES,
@@ -221,6 +227,12 @@ def storage_errors(bucket: str) -> Generator[None]:
         yield
     except ParamValidationError:
         raise  # a bug in this package, not a storage failure
+    except (NoCredentialsError, CredentialRetrievalError) as error:
+        raise StorageUnavailableError(
+            "Object storage needs credentials, and this machine has no role that provides them. "
+            "Give it one, or set S3_CREDENTIALS=keys with AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, and start again."
+        ) from error
     except BotoCoreError as error:
         raise StorageUnavailableError(
             f"Object storage is unreachable ({type(error).__name__}). "
@@ -235,7 +247,8 @@ def _refusal(error: ClientError, bucket: str) -> StorageRefusedError | StorageUn
     if status in {401, 403}:
         return StorageRefusedError(
             f"Object storage rejects the credentials for bucket {bucket!r} ({code}). "
-            "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the key's permissions "
+            "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN (only for temporary "
+            "keys), the permissions "
             "and this machine's clock."
         )
     if status == 404:

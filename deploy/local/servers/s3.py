@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import aioboto3
 from aiobotocore.config import AioConfig
 
+from core.store.files.s3_session import s3_session
 from deploy.local.servers.process import Part
 from deploy.local.servers.programs import program
 
@@ -86,7 +86,7 @@ def _remove_sockets(ports: tuple[int, ...]) -> None:
 
 async def _writes(access: S3Access) -> None:
     """Raise until a write succeeds: only that shows that all internal parts are connected."""
-    async with aioboto3.Session().client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
+    async with s3_session().client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
         "s3",
         endpoint_url=access.endpoint_url,
         aws_access_key_id=access.access_key_id,

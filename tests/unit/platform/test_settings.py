@@ -14,7 +14,7 @@ from core.platform.settings.egress import OutboundSettings
 from core.platform.settings.load import describe_settings, load, secret_values
 from core.platform.settings.processes import AdminProcess, ApiProcess, MigrateProcess, WorkerProcess
 from core.platform.settings.providers import ProviderSettings
-from core.platform.settings.stores import DatabaseSettings
+from core.platform.settings.stores import DatabaseSettings, StorageSettings
 from core.platform.settings.temporal import TemporalSettings
 from core.platform.urls import callback_base_url, callback_note, checked_url, reach
 
@@ -359,3 +359,46 @@ def test_callback_is_requested_only_at_a_reachable_address(
     assert public_url in note
     assert ("by callback" in note) == reachable
     assert "polling" in note
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://account.r2.cloudflarestorage.com/takeone",
+        "https://account.r2.cloudflarestorage.com/another",
+        "http://minio:9000/takeone/",
+        "https://storage.example.com/s3/takeone",
+        "https://takeone.s3.eu-west-1.amazonaws.com",
+        "https://takeone.nyc3.digitaloceanspaces.com",
+    ],
+)
+@pytest.mark.parametrize("variable", ["S3_ENDPOINT_URL", "S3_PUBLIC_ENDPOINT_URL"])
+def test_settings_refuse_an_endpoint_with_the_bucket(
+    variable: str,
+    address: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_all(monkeypatch, {**COMPLETE, variable: address})
+    [line] = refusal(WorkerProcess, capsys)
+    assert line.startswith(f"{variable}: contains the bucket; ")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://account.r2.cloudflarestorage.com",
+        "https://takeone.example.com",
+        "https://project.supabase.co/storage/v1/s3",
+    ],
+)
+def test_settings_accept_an_endpoint_without_the_bucket(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_all(monkeypatch, {**COMPLETE, "S3_ENDPOINT_URL": address})
+    assert load(StorageSettings).s3_endpoint_url == address
+
+
+def test_settings_of_a_role_need_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {"S3_BUCKET": "takeone", "S3_CREDENTIALS": "role"})
+    assert load(StorageSettings).aws_access_key_id is None
