@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import httpx
 from temporalio import activity
@@ -19,9 +20,11 @@ from core.domain.media import (
     MediaError,
     MediaKind,
     SourceGoneError,
+    SourceMissingError,
     SourceRefusedError,
     StorageRefusedError,
     TooLargeError,
+    UnknownContentError,
     WrongContentError,
     require_kind,
 )
@@ -31,7 +34,7 @@ from core.jobs.key_ring import KeyRing
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.failures import retry_later
 from core.platform.temporal.heartbeats import heartbeats
-from core.platform.temporal.policies import INCOMPLETE_TRIES, TRANSFER_SECONDS
+from core.platform.temporal.policies import TRANSFER_SECONDS, UNUSABLE_FILE_RETRIED
 from core.providers.port import ProviderUnavailableError
 from core.providers.registry import Providers
 from core.store.database import Database
@@ -42,10 +45,11 @@ from core.store.jobs.jobs import JobRecord, get_job
 
 log = get_logger(__name__)
 
+UNUSABLE = (SourceGoneError, UnknownContentError, IncompleteError)
+"""A URL does not serve the file; the provider's present URL of it may."""
+
 MAX_BYTES = 2 * 1024**3
 """Ten times a minute of 4K video."""
-MIN_BYTES = 16
-"""Less does not show a file's type, so it is a cut file and not one of a wrong type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +88,13 @@ class AssetActivities:
         except MediaError as error:
             # A refusal by our storage is retried too: the file is paid for, and an operator can
             # repair the storage.
-            if _fetched_again(error) or isinstance(error, StorageRefusedError):
+            if error.retryable or isinstance(error, StorageRefusedError):
                 raise retry_later(
                     Failure.of(FailureCode.STORAGE_UNAVAILABLE, str(error))
+                ) from error
+            if error.retryable_for_minutes and _may_appear():
+                raise retry_later(
+                    Failure.of(FailureCode.PROVIDER_UNAVAILABLE, str(error))
                 ) from error
             log.warning("asset.store_failed", job_id=ref.job_id, reason=type(error).__name__)
             return StoreAssetResult(asset_id=None, failure=Failure.of(_code(error)))
@@ -97,8 +105,8 @@ class AssetActivities:
     async def _store_output(self, job: JobRecord, number: int, output: Output) -> Asset:
         try:
             asset = await self._transfer(job, number, output)
-        except SourceGoneError:
-            asset = await self._fetch_again(job, number, output)
+        except UNUSABLE as error:
+            asset = await self._fetch_again(job, number, output, error)
         async with self.database.as_user(job.user_id) as conn:
             await insert_asset(conn, asset)
             kept = await list_job_assets(conn, job.job_id)
@@ -126,27 +134,31 @@ class AssetActivities:
             )
         return _asset(job, number, output, stored)
 
-    async def _fetch_again(self, job: JobRecord, number: int, output: Output) -> Asset:
-        """Fetch a file whose URL has expired, by the job's id at its provider.
+    async def _fetch_again(
+        self, job: JobRecord, number: int, output: Output, first_error: MediaError
+    ) -> Asset:
+        """Fetch a file that its URL does not serve, by the job's id at its provider.
 
-        If the provider no longer has it, look in object storage: it may have been stored before the
-        database was restored from an older backup.
+        If the provider does not serve it either, look in object storage: it may have been stored
+        before the database was restored from an older backup.
         """
         try:
             return await self._transfer(job, number, await self._fresh_output(job, number))
-        except SourceGoneError:
+        except UNUSABLE as error:
             for content_type in sorted(CONTENT_TYPES[MediaKind(output.kind.value)]):
                 stored = await self.objects.head(
                     self._object_key(job, number, EXTENSIONS[content_type])
                 )
                 if stored is not None:
                     return _asset(job, number, output, stored)
+            if not first_error.retryable_for_minutes:
+                raise first_error from error
             raise
 
     async def _fresh_output(self, job: JobRecord, number: int) -> Output:
         """Read the job again at its provider: a URL may expire earlier than its file."""
         if job.handle is None:
-            raise SourceGoneError("the job has no id at its provider")
+            raise SourceMissingError("the job has no id at its provider")
         provider = await self.keys.of_job(self.providers, job)
         if provider is None:
             raise retry_later(Failure.of(FailureCode.PROVIDER_UNAVAILABLE))
@@ -154,15 +166,17 @@ class AssetActivities:
             report = await provider.status(job.handle)
         except ProviderUnavailableError as error:
             if error.not_found:
-                raise SourceGoneError("the provider no longer has the job") from error
+                raise SourceMissingError("the provider does not return the job") from error
             raise retry_later(
                 Failure.of(FailureCode.PROVIDER_UNAVAILABLE),
                 after_seconds=error.retry_after_seconds,
             ) from error
         if not report.state.ended:  # the job had ended before: the provider's status is stale
             raise retry_later(Failure.of(FailureCode.PROVIDER_UNAVAILABLE))
+        if report.failure is not None and report.failure.code is FailureCode.OUTPUT_EXPIRED:
+            raise SourceGoneError("the provider has deleted the file")
         if number >= len(report.outputs):
-            raise SourceGoneError("the provider no longer lists the file")
+            raise SourceMissingError("the provider does not list the file")
         return report.outputs[number]
 
     def _object_key(self, job: JobRecord, number: int, extension: str) -> str:
@@ -188,6 +202,21 @@ def _asset(job: JobRecord, number: int, output: Output, stored: StoredObject) ->
     )
 
 
+def _may_appear() -> bool:
+    """Return whether to fetch a file again that is missing, incomplete or no media file.
+
+    The heartbeat details carry the time of the first such try to the next tries. Both times are
+    those of the Temporal server, so clock differences between workers have no effect.
+    """
+    info = activity.info()
+    tried_at = info.current_attempt_scheduled_time
+    first_at = tried_at
+    if info.heartbeat_details:
+        first_at = datetime.fromisoformat(str(info.heartbeat_details[0]))
+    activity.heartbeat(first_at.isoformat())
+    return tried_at - first_at < UNUSABLE_FILE_RETRIED
+
+
 async def _head(chunks: AsyncIterator[bytes]) -> bytes:
     """Read enough of a file to detect its type, which decides the extension of its key."""
     head = b""
@@ -195,8 +224,6 @@ async def _head(chunks: AsyncIterator[bytes]) -> bytes:
         head += chunk
         if len(head) >= SNIFF_BYTES:
             break
-    if len(head) < MIN_BYTES:
-        raise IncompleteError(f"the file ends after {len(head)} bytes")
     return head
 
 
@@ -204,16 +231,6 @@ async def _joined(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
     yield head
     async for chunk in rest:
         yield chunk
-
-
-def _fetched_again(error: MediaError) -> bool:
-    """Return whether another try may succeed.
-
-    A file server heals within minutes; a file that is incomplete in every try stays incomplete.
-    """
-    if isinstance(error, IncompleteError):
-        return activity.info().attempt < INCOMPLETE_TRIES
-    return error.retryable
 
 
 def _code(error: MediaError) -> FailureCode:

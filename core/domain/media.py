@@ -49,23 +49,35 @@ class MediaError(Exception):
 
     MediaError
     ├── WrongContentError         final      an operator inspects what the provider produced
+    │   └── UnknownContentError   minutes    the worker fetches it again
     ├── TooLargeError             final      the operator raises the limit; the user requests less
     ├── SourceGoneError           final      the user retries, which buys the file again
+    │   └── SourceMissingError    minutes    the worker fetches it again
     ├── SourceRefusedError        final      the operator allows the address; the file is not lost
     ├── TruncatedError            retryable  the worker fetches it again
-    ├── IncompleteError           retryable  the worker fetches it again, for minutes
+    ├── IncompleteError           minutes    the worker fetches it again
     ├── SourceUnavailableError    retryable  the worker fetches it again
     ├── StorageUnavailableError   retryable  the worker stores it again
     └── StorageRefusedError       final      the operator corrects bucket, keys or permissions
 
     Messages are shown to users and contain no signed addresses.
+
+    retryable_for_minutes: final only if it lasts for minutes: a file server may serve a file later
+    than the provider reports it.
     """
 
     retryable: ClassVar[bool] = False
+    retryable_for_minutes: ClassVar[bool] = False
 
 
 class WrongContentError(MediaError):
-    """The first bytes are not of an allowed type, and another fetch returns the same file."""
+    """The file is of a known type and of another kind; another fetch returns the same file."""
+
+
+class UnknownContentError(WrongContentError):
+    """The body is empty or of no known media type, for example a file server's HTML page."""
+
+    retryable_for_minutes = True
 
 
 class TooLargeError(MediaError):
@@ -73,7 +85,13 @@ class TooLargeError(MediaError):
 
 
 class SourceGoneError(MediaError):
-    """The provider no longer serves the file (403, 404, 410 …), so it must be bought again."""
+    """The provider has deleted the file (410, or its own report), so it must be bought again."""
+
+
+class SourceMissingError(SourceGoneError):
+    """The provider does not serve the file now (403, 404 …)."""
+
+    retryable_for_minutes = True
 
 
 class SourceRefusedError(MediaError):
@@ -89,7 +107,7 @@ class TruncatedError(MediaError):
 class IncompleteError(MediaError):
     """The provider's response is whole, but the file in it is cut off or damaged."""
 
-    retryable = True
+    retryable_for_minutes = True
 
 
 class SourceUnavailableError(MediaError):
@@ -126,11 +144,16 @@ def content_type_of(head: bytes) -> str | None:
 
 
 def require_kind(head: bytes, expected: MediaKind) -> str:
-    """Return the content type of a file of this kind. Raise WrongContentError for another kind."""
+    """Return the content type of a file of this kind.
+
+    Raise WrongContentError for media of another kind, UnknownContentError for anything else.
+    """
     content_type = content_type_of(head)
+    if content_type is None:
+        seen = f"has the unknown bytes {head[:12].hex(' ')}" if head else "is empty"
+        raise UnknownContentError(f"expected {expected}, the file {seen}")
     if content_type not in CONTENT_TYPES[expected]:
-        seen = content_type or f"unknown bytes {head[:12].hex(' ')}"
-        raise WrongContentError(f"expected {expected}, the file is {seen}")
+        raise WrongContentError(f"expected {expected}, the file is {content_type}")
     return content_type
 
 

@@ -71,14 +71,20 @@ class Downloads:
             return StreamingResponse(
                 drip, media_type=file.content_type, headers={"Content-Length": str(size)}
             )
+        if fault.fault == "file_encoding":
+            encoding = str(params.get("value", "aws-chunked"))
+            return FileResponse(
+                path, media_type=file.content_type, headers={"Content-Encoding": encoding}
+            )
         return _wrong(file, path, params.get("form", "html"))
 
 
 def _wrong(file: StoredFile, path: Path, form: str) -> Response:
     """Return wrong bytes under the right content type.
 
-    The body is an HTML page, another kind of file, half of the file, an MP4 without its index, or
-    empty. `cut` announces the whole length and closes the connection after half of it.
+    The body is an HTML page, an unknown type (`magic`), an audio file (`other_kind`), half of the
+    file, an MP4 without its index, or empty. `cut` announces the whole length and closes the
+    connection after half of it.
     """
     content = path.read_bytes()
     if form == "truncated":
@@ -92,6 +98,9 @@ def _wrong(file: StoredFile, path: Path, form: str) -> Response:
         )
     if form == "magic":
         return Response(b"%PDF-1.7\n" + content[9:], media_type=file.content_type)
+    if form == "other_kind":
+        other = b"fLaC" + bytes(len(content))
+        return Response(other, media_type=file.content_type)
     if form == "empty":
         return Response(b"", media_type=file.content_type)
     return Response(HTML_PAGE.format("200 OK").encode(), media_type=file.content_type)

@@ -3,17 +3,19 @@
 import asyncio
 import dataclasses
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
 from activities.assets import AssetActivities
 from core.domain.failures import FailureCode
+from core.domain.messages.assets import StoreAssetResult
 from core.domain.messages.jobs import JobRef
 from core.platform.egress.client import Outbound
-from core.platform.temporal.policies import INCOMPLETE_TRIES
 from core.store.files.assets import list_job_assets
 from core.store.files.object_storage import ObjectStore
 from tests.support.activity_harness import ActivityHarness
@@ -68,35 +70,118 @@ async def test_asset_with_expired_url_is_fetched_by_job_id(
     assert (await harness.run(harness.assets.store, image)).asset_id is not None
 
 
-async def test_asset_of_another_content_type_is_a_failure(harness: ActivityHarness) -> None:
+async def test_asset_of_another_kind_is_a_failure(harness: ActivityHarness) -> None:
     image = await completed(harness)
-    order = harness.sandbox.fault("wrong_bytes", params={"form": "html"}, times=-1)
+    order = harness.sandbox.fault("wrong_bytes", params={"form": "other_kind"}, times=-1)
     result = await harness.run(harness.assets.store, image)
     assert harness.sandbox.fired(order) >= 1
     assert result.failure is not None
     assert result.failure.code is FailureCode.OUTPUT_INVALID
 
 
-@pytest.mark.guarantee("G7")
-@pytest.mark.parametrize("form", ["truncated", "empty"])
-async def test_incomplete_asset_is_fetched_again(harness: ActivityHarness, form: str) -> None:
-    image = await completed(harness)
-    order = harness.sandbox.fault("wrong_bytes", params={"form": form})
-    with pytest.raises(ApplicationError) as raised:
-        await harness.run(harness.assets.store, image)
-    assert not raised.value.non_retryable
-    assert harness.sandbox.fired(order) == 1
-    assert (await harness.run(harness.assets.store, image)).asset_id is not None
+NOT_YET = {
+    "404": (("refuse", {"status": 404}), FailureCode.OUTPUT_EXPIRED),
+    "403": (("refuse", {"status": 403}), FailureCode.OUTPUT_EXPIRED),
+    "html": (("wrong_bytes", {"form": "html"}), FailureCode.OUTPUT_INVALID),
+    "empty": (("wrong_bytes", {"form": "empty"}), FailureCode.OUTPUT_INVALID),
+    "truncated": (("wrong_bytes", {"form": "truncated"}), FailureCode.OUTPUT_INVALID),
+}
 
 
 @pytest.mark.guarantee("G7")
-async def test_asset_that_stays_incomplete_is_a_failure(harness: ActivityHarness) -> None:
+@pytest.mark.parametrize("answer", NOT_YET)
+async def test_asset_that_is_not_served_yet_is_fetched_again(
+    harness: ActivityHarness, answer: str
+) -> None:
+    (fault, params), _ = NOT_YET[answer]
     image = await completed(harness)
-    order = harness.sandbox.fault("wrong_bytes", params={"form": "truncated"})
-    result = await harness.run(harness.assets.store, image, attempt=INCOMPLETE_TRIES)
-    assert harness.sandbox.fired(order) == 1
+    # Each try uses the stored URL, and then the URL that the provider returns for the job.
+    order = harness.sandbox.fault(fault, operation="file", params=params, times=4)
+    tries = Tries()
+    for _ in range(2):
+        await tries.fail(harness, image, after_seconds=120)
+    assert harness.sandbox.fired(order) == 4
+    assert (await tries.run(harness, image)).asset_id is not None
+    assert len(harness.bill()) == 1
+
+
+@pytest.mark.guarantee("G7")
+@pytest.mark.parametrize("answer", NOT_YET)
+async def test_asset_not_served_for_five_minutes_is_a_failure(
+    harness: ActivityHarness, answer: str
+) -> None:
+    (fault, params), code = NOT_YET[answer]
+    image = await completed(harness)
+    order = harness.sandbox.fault(fault, operation="file", params=params, times=-1)
+    tries = Tries()
+    await tries.fail(harness, image, after_seconds=299)
+    await tries.fail(harness, image, after_seconds=1)
+    result = await tries.run(harness, image)
+    assert harness.sandbox.fired(order) == 6
     assert result.failure is not None
-    assert result.failure.code is FailureCode.OUTPUT_INVALID
+    assert result.failure.code is code
+    assert len(harness.bill()) == 1
+
+
+async def test_missing_asset_keeps_its_time_during_a_storage_outage(
+    harness: ActivityHarness,
+) -> None:
+    """The five minutes start with the first answer that the file is missing."""
+    image = await completed(harness)
+    tries = Tries()
+    async with storage_down() as down:
+        assets: AssetActivities = dataclasses.replace(harness.assets, objects=down)
+        await tries.fail(harness, image, after_seconds=3000, assets=assets)
+    order = harness.sandbox.fault("refuse", operation="file", params={"status": 404}, times=2)
+    await tries.fail(harness, image, after_seconds=1)
+    assert harness.sandbox.fired(order) == 2
+    assert (await tries.run(harness, image)).asset_id is not None
+
+
+@pytest.mark.guarantee("G7")
+async def test_asset_with_meaningless_encoding_is_stored(harness: ActivityHarness) -> None:
+    image = await completed(harness)
+    order = harness.sandbox.fault("file_encoding", params={"value": "aws-chunked"})
+    assert (await harness.run(harness.assets.store, image)).asset_id is not None
+    assert harness.sandbox.fired(order) == 1
+
+
+class Tries:
+    """The tries of one activity, which share heartbeat details as on a Temporal server."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2026, 1, 1, tzinfo=UTC)
+        self._details: list[Any] = []
+
+    async def run(
+        self, harness: ActivityHarness, image: JobRef, assets: AssetActivities | None = None
+    ) -> StoreAssetResult:
+        environment = ActivityEnvironment()
+        environment.info = dataclasses.replace(
+            environment.info,
+            current_attempt_scheduled_time=self._now,
+            heartbeat_details=self._details,
+        )
+        environment.on_heartbeat = self._keep
+        store = (assets or harness.assets).store
+        return await harness.run(store, image, seconds=40, environment=environment)
+
+    async def fail(
+        self,
+        harness: ActivityHarness,
+        image: JobRef,
+        *,
+        after_seconds: float,
+        assets: AssetActivities | None = None,
+    ) -> None:
+        """Expect a retryable failure; the next try starts this much later."""
+        with pytest.raises(ApplicationError) as raised:
+            await self.run(harness, image, assets)
+        assert not raised.value.non_retryable
+        self._now += timedelta(seconds=after_seconds)
+
+    def _keep(self, *details: Any) -> None:
+        self._details = list(details)
 
 
 @pytest.mark.parametrize("status", [403, 404])
@@ -112,13 +197,12 @@ async def test_asset_refused_by_its_host_is_fetched_by_job_id(
     assert len(harness.bill()) == 1
 
 
-@pytest.mark.parametrize("status", [403, 404, 410])
 @pytest.mark.parametrize("job_is_known", [True, False])
 async def test_deleted_asset_is_a_failure_and_not_bought_again(
-    harness: ActivityHarness, status: int, job_is_known: bool
+    harness: ActivityHarness, job_is_known: bool
 ) -> None:
     image = await completed(harness)
-    order = harness.sandbox.fault("expired_file", times=-1, params={"status": status})
+    order = harness.sandbox.fault("expired_file", times=-1, params={"status": 410})
     if not job_is_known:
         harness.sandbox.fault("refuse", operation="status", params={"status": 404}, times=-1)
     result = await harness.run(harness.assets.store, image)

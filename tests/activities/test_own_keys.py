@@ -265,7 +265,7 @@ async def test_file_is_asked_for_again_with_its_key(harness: ActivityHarness) ->
     await harness.run(harness.jobs.submit, one.image)
     await complete(harness, one.image)
     asked = len(keys_of(harness, "status"))
-    order = harness.sandbox.fault("expired_file")
+    order = harness.sandbox.fault("expired_file", params={"status": 410})
     await put(harness, one.user_id, BOB)
     await harness.run(harness.assets.store, one.image)
     assert harness.sandbox.fired(order) == 1

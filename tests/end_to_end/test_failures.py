@@ -27,7 +27,7 @@ VIDEO = {"provider": "replicate", "operation": "create"}
         ("empty_output", {"provider": "replicate"}, "provider_empty_output", None),
         (
             "wrong_bytes",
-            {"provider": "replicate", "params": {"form": "html"}},
+            {"provider": "replicate", "params": {"form": "other_kind"}},
             "output_invalid",
             None,
         ),

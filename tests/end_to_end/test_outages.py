@@ -26,7 +26,11 @@ async def test_storage_outage_after_the_render_fetches_again_and_buys_nothing(wo
     """
     await world.settings(video_seconds=2.0)
     gone = await world.fault(
-        "expired_file", provider="fal", model=MODELS["fal"]["videoModel"], times=-1
+        "expired_file",
+        provider="fal",
+        model=MODELS["fal"]["videoModel"],
+        times=-1,
+        params={"status": 410},
     )
     # Their first downloads break off, so that none of them is at work with the old address when
     # storage is back.

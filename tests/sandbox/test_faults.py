@@ -230,7 +230,13 @@ def test_empty_output_succeeds_without_output(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(
     ("form", "start"),
-    [("html", b"<html>"), ("magic", b"%PDF"), ("truncated", b"\xff\xd8"), ("empty", b"")],
+    [
+        ("html", b"<html>"),
+        ("magic", b"%PDF"),
+        ("other_kind", b"fLaC"),
+        ("truncated", b"\xff\xd8"),
+        ("empty", b""),
+    ],
 )
 def test_wrong_bytes_have_the_right_content_type(sandbox: Sandbox, form: str, start: bytes) -> None:
     url = image_url(sandbox)
@@ -243,6 +249,16 @@ def test_wrong_bytes_have_the_right_content_type(sandbox: Sandbox, form: str, st
     assert answer.content != right
     assert sandbox.fired(fault_id) == 1
     assert sandbox.client.get(url).content == right
+
+
+def test_file_encoding_changes_the_header_alone(sandbox: Sandbox) -> None:
+    url = image_url(sandbox)
+    right = sandbox.client.get(url).content
+    fault_id = sandbox.fault("file_encoding", params={"value": "aws-chunked"})
+    answer = sandbox.client.get(url)
+    assert answer.headers["content-encoding"] == "aws-chunked"
+    assert answer.content == right
+    assert sandbox.fired(fault_id) == 1
 
 
 def test_cut_file_ends_before_its_announced_length(sandbox: Sandbox) -> None:

@@ -4,7 +4,6 @@ Temporal alone is a fake: it records what the activities start.
 """
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -70,13 +69,11 @@ class ActivityHarness:
         message: Message,
         *,
         seconds: float = 20,
-        attempt: int = 1,
+        environment: ActivityEnvironment | None = None,
     ) -> Result:
         """Run an activity as a worker does, with a time limit."""
-        environment = ActivityEnvironment()
-        environment.info = dataclasses.replace(environment.info, attempt=attempt)
         async with asyncio.timeout(seconds):
-            return await environment.run(activity, message)
+            return await (environment or ActivityEnvironment()).run(activity, message)
 
     async def accepted(self, **more: Any) -> Accepted:
         """Accept and claim an execution whose image step uses Replicate: its look-ups are fast."""

@@ -54,13 +54,15 @@ async def shielded(work: Coroutine[Any, Any, Result]) -> Result:
 async def heartbeats() -> AsyncGenerator[None]:
     """Send heartbeats alongside work that has its own time limits, so they never hide a stall.
 
-    The first heartbeat comes after a pause: work that ends sooner, as most does, sends none.
+    The first heartbeat comes after a pause: work that ends sooner, as most does, sends none. Each
+    repeats the details that the activity's previous try left.
     """
+    details = activity.info().heartbeat_details
 
     async def send_heartbeats() -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            activity.heartbeat()
+            activity.heartbeat(*details)
 
     sender = asyncio.create_task(send_heartbeats())
     try:

@@ -115,8 +115,10 @@ TRANSFER_SECONDS: Final = 14 * 60.0
 """One transfer: less than the start-to-close, so that a slow one fails with its own reason."""
 STORE_SCHEDULE_TO_CLOSE: Final = timedelta(minutes=65)
 """All tries: outlasts a storage outage of an hour. Some providers delete files after that."""
-INCOMPLETE_TRIES: Final = 15
-"""Tries after which an incomplete file is final: five minutes with the pauses of NETWORK."""
+UNUSABLE_FILE_RETRIED: Final = timedelta(minutes=5)
+"""How long a finished job's file is fetched again that is missing, incomplete or no media file: a
+CDN may serve it minutes after the job's end. The pauses are those of NETWORK.
+"""
 STALE_UPLOAD: Final = STORE_START_TO_CLOSE + timedelta(hours=1)
 """The age from which an upload has no living process: its activity ended an hour ago, which also
 covers clock differences.

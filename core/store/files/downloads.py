@@ -18,16 +18,20 @@ import httpx
 
 from core.domain.media import (
     SourceGoneError,
+    SourceMissingError,
     SourceRefusedError,
     SourceUnavailableError,
     TooLargeError,
     TruncatedError,
+    UnknownContentError,
     WrongContentError,
 )
 from core.platform.egress.client import AddressRefusedError
 
 MAX_REDIRECTS = 3
 CHUNK_BYTES = 256 * 1024
+_INFLATED = frozenset({"gzip", "x-gzip", "deflate"})
+_UNSUPPORTED = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 
 
@@ -49,7 +53,8 @@ async def open_source(
     total_seconds: limit until the last chunk. idle_seconds: limit between two reads. Beyond either,
     SourceUnavailableError is raised.
     Raises TruncatedError for a body that is shorter than declared or cut off, SourceGoneError for
-    a refusal or an invalid URL, WrongContentError for an unsupported encoding. Repeating is safe.
+    410 or an invalid URL, SourceMissingError for another refusal, UnknownContentError for an
+    unsupported encoding. Repeating is safe.
     """
     if url[:5].lower() == "data:":
         async with aclosing(_inline_chunks(url, max_bytes)) as inline:
@@ -111,8 +116,10 @@ async def _get(
 
 def _refusal(response: httpx.Response) -> SourceGoneError | SourceUnavailableError:
     status = response.status_code
-    if response.is_client_error and status not in _RETRYABLE_STATUSES:
+    if status == HTTPStatus.GONE:
         return SourceGoneError(f"the file is no longer available: {status}")
+    if response.is_client_error and status not in _RETRYABLE_STATUSES:
+        return SourceMissingError(f"the file is not available: {status}")
     return SourceUnavailableError(f"the file server returned {status}")
 
 
@@ -162,12 +169,18 @@ def _declared_bytes(response: httpx.Response) -> int | None:
 
 
 def _decoder(response: httpx.Response) -> _Inflater | None:
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding in {"", "identity"}:
+    """Return the decoder that the Content-Encoding asks for, None for a body that is not encoded.
+
+    Object storage returns what an uploader wrote there, for example `aws-chunked` or `utf-8`. So a
+    name that is not a coding is ignored, and the first bytes decide what the body is.
+    """
+    names = response.headers.get("content-encoding", "").lower().split(",")
+    codings = [name for name in map(str.strip, names) if name in _INFLATED | _UNSUPPORTED]
+    if not codings:
         return None
-    if encoding in {"gzip", "x-gzip", "deflate"}:
-        return _Inflater()
-    raise WrongContentError(f"the file has an unsupported content encoding: {encoding[:20]!r}")
+    if len(codings) > 1 or codings[0] in _UNSUPPORTED:
+        raise UnknownContentError(f"the file has an unsupported content encoding: {codings[:3]}")
+    return _Inflater()
 
 
 class _Inflater:

@@ -11,6 +11,7 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 MP4_HEAD = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41"
 BLOCK = bytes(range(256)) * 4096  # 1 MiB
@@ -203,8 +204,13 @@ async def _endless_hints(send: Send, _: str) -> None:
         await send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
 
 
-async def _brotli(send: Send, _: str) -> None:
-    await send(_head("200 OK", Content_Encoding="br", Content_Length="32") + MP4_HEAD)
+async def _encoded(send: Send, encoding: str) -> None:
+    """Send the plain file under a percent-encoded Content-Encoding."""
+    content = mp4_bytes(1000)
+    await send(
+        _head("200 OK", Content_Encoding=unquote(encoding), Content_Length=str(len(content)))
+        + content
+    )
 
 
 async def _html(send: Send, _: str) -> None:
@@ -255,6 +261,6 @@ ANSWERS: dict[str, Callable[[Send, str], Awaitable[None]]] = {
     "endless-head": _endless_head,
     "dripping-head": _dripping_head,
     "endless-hints": _endless_hints,
-    "brotli": _brotli,
+    "encoded": _encoded,
     "html": _html,
 }

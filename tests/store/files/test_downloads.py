@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import time
 import tracemalloc
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -14,6 +16,7 @@ from core.domain.media import (
     SourceUnavailableError,
     TooLargeError,
     TruncatedError,
+    UnknownContentError,
     WrongContentError,
 )
 from core.store.files.downloads import open_source
@@ -109,12 +112,13 @@ async def test_open_source_shorter_than_declared_is_truncated() -> None:
             await fetch(client, "http://files.example/video.mp4")
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
-async def test_open_source_refused_is_gone(
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451])
+async def test_open_source_refused_is_final_only_after_410(
     files: FileServer, client: httpx.AsyncClient, status: int
 ) -> None:
-    with pytest.raises(SourceGoneError, match=str(status)):
+    with pytest.raises(SourceGoneError, match=str(status)) as raised:
         await fetch(client, f"{files.url}/status/{status}")
+    assert raised.value.retryable_for_minutes == (status != 410)
 
 
 @pytest.mark.parametrize("status", [204, 304, 408, 425, 429, 500, 502, 503, 504])
@@ -218,11 +222,34 @@ async def test_open_source_head_without_an_end_is_given_up(
     assert time.monotonic() - started_at < 3
 
 
-async def test_open_source_unasked_encoding_is_refused(
-    files: FileServer, client: httpx.AsyncClient
+@pytest.mark.parametrize("encoding", ["br", "zstd", "aws-chunked, br", "gzip, gzip"])
+async def test_open_source_unsupported_encoding_is_retried_for_minutes(
+    files: FileServer, client: httpx.AsyncClient, encoding: str
 ) -> None:
-    with pytest.raises(WrongContentError, match="br"):
-        await fetch(client, f"{files.url}/brotli/")
+    with pytest.raises(UnknownContentError, match=encoding[-3:].strip()) as raised:
+        await fetch(client, f"{files.url}/encoded/{quote(encoding)}")
+    assert raised.value.retryable_for_minutes
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    ["aws-chunked", "aws-chunked, identity", "", ",", "identity", "binary", "UTF-8", "none", "x"],
+)
+async def test_open_source_ignores_what_is_not_a_coding(
+    files: FileServer, client: httpx.AsyncClient, encoding: str
+) -> None:
+    assert await fetch(client, f"{files.url}/encoded/{quote(encoding)}") == mp4_bytes(1000)
+
+
+async def test_open_source_inflates_gzip_in_a_list_of_names() -> None:
+    content = gzip.compress(mp4_bytes(1000))
+
+    async def encoded(_: httpx.Request) -> httpx.Response:
+        headers = {"content-encoding": "GZIP, aws-chunked"}
+        return httpx.Response(200, headers=headers, stream=_Bytes(content))
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(encoded)) as client:
+        assert await fetch(client, "http://files.example/video.mp4") == mp4_bytes(1000)
 
 
 @pytest.mark.parametrize("kind", ["silent/", "stall/0", "stall/100000"])

@@ -9,6 +9,7 @@ from core.domain.media import (
     SNIFF_BYTES,
     MediaError,
     MediaKind,
+    UnknownContentError,
     WrongContentError,
     content_type_of,
     require_kind,
@@ -91,17 +92,29 @@ def test_content_types_allow_no_scripts_and_match_their_kind() -> None:
 
 def test_require_kind_returns_the_type_or_reports_the_mismatch() -> None:
     assert require_kind(picture("PNG"), MediaKind.IMAGE) == "image/png"
-    with pytest.raises(WrongContentError, match="expected video, the file is image/png"):
+    with pytest.raises(WrongContentError, match="expected video, the file is image/png") as raised:
         require_kind(picture("PNG"), MediaKind.VIDEO)
-    with pytest.raises(WrongContentError, match="3c 21 64 6f 63"):
+    assert not raised.value.retryable_for_minutes
+    with pytest.raises(UnknownContentError, match="3c 21 64 6f 63"):
         require_kind(b"<!doctype html>", MediaKind.VIDEO)
+    with pytest.raises(UnknownContentError, match="the file is empty"):
+        require_kind(b"", MediaKind.VIDEO)
 
 
 def test_media_errors_are_all_documented_in_the_tree() -> None:
     """Each is listed with the retry behaviour of its place in the tree."""
     drawn = {
-        line.split()[1]: line.split()[2] == "retryable"
+        line.split("── ")[1].split()[0]: line.split("── ")[1].split()[1]
         for line in (MediaError.__doc__ or "").splitlines()
-        if line.strip().startswith(("├──", "└──"))
+        if "── " in line
     }
-    assert drawn == {error.__name__: error.retryable for error in MediaError.__subclasses__()}
+    errors = [*MediaError.__subclasses__()]
+    errors += [error for parent in errors for error in parent.__subclasses__()]
+    assert drawn == {
+        error.__name__: "retryable"
+        if error.retryable
+        else "minutes"
+        if error.retryable_for_minutes
+        else "final"
+        for error in errors
+    }

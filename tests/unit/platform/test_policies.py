@@ -26,11 +26,6 @@ def test_policies_transfer_ends_before_its_activity() -> None:
     assert policies.STORE_START_TO_CLOSE.total_seconds() > policies.TRANSFER_SECONDS
 
 
-def test_policies_incomplete_file_is_fetched_for_five_minutes() -> None:
-    pauses = [min(2.0**number, 30.0) for number in range(policies.INCOMPLETE_TRIES - 1)]
-    assert 270 <= sum(pauses) <= 330
-
-
 def test_policies_stale_upload_is_older_than_any_living_one() -> None:
     assert policies.STALE_UPLOAD > policies.STORE_START_TO_CLOSE
 
