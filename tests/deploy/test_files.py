@@ -27,6 +27,7 @@ from core.platform.settings.processes import (
     WorkerProcess,
 )
 from core.platform.temporal.policies import EXIT_SECONDS
+from deploy.local.servers.s3 import S3Access, s3
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -204,6 +205,20 @@ def test_compose_connects_each_server_with_its_users_only(services: dict[str, An
         for other in service.get("depends_on", {}):
             if other != "migrate" and not other.endswith(("-bucket", "-namespace")):
                 assert networks[name] & networks[other], (name, other)
+
+
+def test_compose_and_local_stack_have_the_same_s3_identities(
+    checkout: Path, tmp_path: Path
+) -> None:
+    settings = {"S3_BUCKET": "films", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    every = json.loads(compose(checkout, "--format", "json", COMPOSE_PROFILES="*", **settings))
+    access = S3Access(
+        endpoint_url="", bucket="films", access_key_id="key", secret_access_key="secret"
+    )
+    part = s3(tmp_path, tuple(range(1, 9)), access, log=tmp_path / "log")
+    part.prepare()
+    local = (tmp_path / "s3" / "s3.json").read_text()
+    assert json.loads(every["configs"]["s3-identities"]["content"]) == json.loads(local)
 
 
 def test_compose_publishes_only_the_proxy_beyond_loopback(services: dict[str, Any]) -> None:

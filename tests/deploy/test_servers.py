@@ -1,6 +1,8 @@
 """The embedded servers: readiness, and durability of acknowledged data after `kill -9`."""
 
-from pathlib import Path
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import aioboto3
 import asyncpg
@@ -8,11 +10,20 @@ import httpx
 import pytest
 from temporalio.client import Client
 
+from core.domain.plans import StepKind
+from core.store.recovery.restore_marker import MARKER_KEY
 from deploy.local.ports import free_ports
 from deploy.local.servers.postgres import postgres, superuser_dsn
 from deploy.local.servers.process import Part, PartFailedError, start_ready
-from deploy.local.servers.s3 import PORTS, S3Access, s3
-from tests.support.servers import FreshDatabase, PostgresServer, S3Server, TemporalServer
+from deploy.local.servers.s3 import PORTS, PUBLIC_PREFIXES, S3Access, s3
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from types_aiobotocore_s3 import S3Client
+
+    from tests.support.servers import FreshDatabase, PostgresServer, S3Server, TemporalServer
 
 
 async def test_postgres_kill_keeps_committed_rows(servers_folder: Path) -> None:
@@ -72,22 +83,47 @@ async def test_temporal_serves_its_namespace(temporal_server: TemporalServer) ->
     assert (client.namespace, found) == (temporal_server.namespace, [])
 
 
-async def test_s3_objects_are_public_by_address_only(s3_server: S3Server) -> None:
-    await put(s3_server.access, "films/one.bin", b"0123456789")
-    async with httpx.AsyncClient() as client:
-        part = await client.get(
-            f"{s3_server.public_url}/films/one.bin", headers={"Range": "bytes=2-4"}
-        )
+async def test_s3_files_are_public_by_address_only(s3_server: S3Server) -> None:
+    base = s3_server.public_url
+    await put(s3_server.access, "videos/one.mp4", b"0123456789")
+    await put(s3_server.access, MARKER_KEY, b"{}")
+    async with s3_client(s3_server.access) as s3, httpx.AsyncClient() as anonymous:
+        bucket = s3_server.access.bucket
+        upload = await s3.create_multipart_upload(Bucket=bucket, Key="videos/two.mp4")
+        uploads = await s3.list_multipart_uploads(Bucket=bucket, Prefix="videos/")
+        assert len(uploads.get("Uploads", [])) == 1
+        part = await anonymous.get(f"{base}/videos/one.mp4", headers={"Range": "bytes=2-4"})
         assert (part.status_code, part.content) == (206, b"234")
         assert part.headers["content-range"] == "bytes 2-4/10"
-        refused = [
-            await client.put(f"{s3_server.public_url}/films/two.bin", content=b"x"),
-            await client.delete(f"{s3_server.public_url}/films/one.bin"),
-            await client.get(f"{s3_server.public_url}/?list-type=2"),
-            await client.get(f"{s3_server.access.endpoint_url}/"),
+        assert (await anonymous.head(f"{base}/videos/one.mp4")).status_code == 200
+        requests = [
+            ("PUT", f"{base}/videos/two.mp4"),
+            ("DELETE", f"{base}/videos/one.mp4"),
+            ("POST", f"{base}/videos/three.mp4?uploads"),
+            ("GET", f"{base}/?list-type=2"),
+            ("GET", f"{s3_server.access.endpoint_url}/"),
+            ("GET", f"{base}/{MARKER_KEY}"),
+            ("HEAD", f"{base}/{MARKER_KEY}"),
+            ("GET", f"{base}?uploads"),
+            ("GET", f"{base}?uploads&prefix=videos/"),
+            ("GET", f"{base}/videos/two.mp4?uploads"),
+            ("GET", f"{base}/videos/two.mp4?uploadId={upload['UploadId']}"),
+            ("GET", f"{base}/videos/one.mp4?tagging"),
+            ("GET", f"{base}/.uploads/"),
+            ("GET", f"{base}?location"),
         ]
-        assert [answer.status_code for answer in refused] == [403, 403, 403, 403]
-        assert (await client.get(f"{s3_server.public_url}/films/one.bin")).content == b"0123456789"
+        answers = [(await anonymous.request(*request)).status_code for request in requests]
+        refused = dict(zip(requests, answers, strict=True))
+        assert {key: status for key, status in refused.items() if status != 403} == {}
+        assert (await anonymous.get(f"{base}/videos/one.mp4")).content == b"0123456789"
+        await s3.abort_multipart_upload(
+            Bucket=bucket, Key="videos/two.mp4", UploadId=upload["UploadId"]
+        )
+        await s3.delete_object(Bucket=bucket, Key=MARKER_KEY)
+
+
+def test_s3_public_prefixes_are_those_of_the_files() -> None:
+    assert set(PUBLIC_PREFIXES) == {f"{kind}s/" for kind in StepKind}
 
 
 async def test_s3_kill_keeps_objects_and_restarts_quickly(servers_folder: Path) -> None:
@@ -103,13 +139,13 @@ async def test_s3_kill_keeps_objects_and_restarts_quickly(servers_folder: Path) 
     folder.mkdir()
     running = await start_ready(part)
     try:
-        await put(access, "films/one.bin", b"x" * 5_000_000)
+        await put(access, "videos/one.mp4", b"x" * 5_000_000)
         await running.kill()
         running = await start_ready(part)
-        await put(access, "films/two.bin", b"y" * 5_000_000)
+        await put(access, "videos/two.mp4", b"y" * 5_000_000)
         async with httpx.AsyncClient() as client:
             for name, byte in (("one", b"x"), ("two", b"y")):
-                got = await client.get(f"{access.endpoint_url}/{access.bucket}/films/{name}.bin")
+                got = await client.get(f"{access.endpoint_url}/{access.bucket}/videos/{name}.mp4")
                 assert got.content == byte * 5_000_000
     finally:
         await running.stop()
@@ -131,11 +167,15 @@ async def test_part_that_ends_at_start_reports_the_reason(tmp_path: Path) -> Non
 
 
 async def put(access: S3Access, key: str, content: bytes) -> None:
-    async with aioboto3.Session().client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
+    async with s3_client(access) as client:
+        await client.put_object(Bucket=access.bucket, Key=key, Body=content)
+
+
+def s3_client(access: S3Access) -> AbstractAsyncContextManager[S3Client]:
+    return aioboto3.Session().client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
         "s3",
         endpoint_url=access.endpoint_url,
         aws_access_key_id=access.access_key_id,
         aws_secret_access_key=access.secret_access_key,
         region_name="us-east-1",
-    ) as client:
-        await client.put_object(Bucket=access.bucket, Key=key, Body=content)
+    )

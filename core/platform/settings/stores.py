@@ -47,6 +47,10 @@ class StorageSettings(Settings):
     s3_bucket: str = Field(
         description="bucket for produced files", examples=["takeone-assets"], min_length=3
     )
+    s3_private_bucket: Annotated[str, Field(min_length=3)] | None = Field(
+        default=None,
+        description="bucket for the restore marker, if everyone can read all of S3_BUCKET; default: S3_BUCKET",
+    )
     s3_endpoint_url: Url | None = Field(
         default=None, description="address of the S3 server; default: AWS"
     )

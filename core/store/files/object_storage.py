@@ -20,7 +20,7 @@ from contextlib import (
     aclosing,
     asynccontextmanager,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -87,10 +87,12 @@ class ObjectStore:
         bucket: str,
         cdn_base_url: str | None,
         signer: S3Client | None = None,
+        private_bucket: str | None = None,
     ) -> None:
         self._client = client
         self._signer = signer or client
         self._bucket = bucket
+        self._private_bucket = private_bucket or bucket
         self._cdn_base_url = cdn_base_url.rstrip("/") if cdn_base_url else None
 
     @classmethod
@@ -105,6 +107,7 @@ class ObjectStore:
             endpoint_url=settings.s3_endpoint_url,
             public_endpoint_url=settings.s3_public_endpoint_url,
             bucket=settings.s3_bucket,
+            private_bucket=settings.s3_private_bucket,
             access_key_id=settings.aws_access_key_id if keys else None,
             secret_access_key=secret.get_secret_value() if keys and secret else None,
             session_token=token.get_secret_value() if keys and token else None,
@@ -127,11 +130,13 @@ class ObjectStore:
         session_token: str | None = None,
         ca_bundle: str | None = None,
         public_endpoint_url: str | None = None,
+        private_bucket: str | None = None,
     ) -> AsyncGenerator[ObjectStore]:
         """Open a bucket.
 
         endpoint_url: None for AWS. access_key_id: None for the machine's role. cdn_base_url: None
         for a private bucket. public_endpoint_url: of signed links, if it differs.
+        private_bucket: of small objects, if the other one is public as a whole.
         """
         session = s3_session(
             ca_bundle=ca_bundle, role_region=region if access_key_id is None else None
@@ -153,12 +158,19 @@ class ObjectStore:
             if public_endpoint_url is not None:
                 signer = await stack.enter_async_context(client(public_endpoint_url))
             opened = await stack.enter_async_context(client(endpoint_url))
-            yield cls(opened, bucket=bucket, cdn_base_url=cdn_base_url, signer=signer)
+            yield cls(
+                opened,
+                bucket=bucket,
+                cdn_base_url=cdn_base_url,
+                signer=signer,
+                private_bucket=private_bucket,
+            )
 
     async def check(self) -> None:
-        """Check that the bucket is reachable; the error names the setting to check."""
-        with storage_errors(self._bucket):
-            await self._client.head_bucket(Bucket=self._bucket)
+        """Check that the buckets are reachable; the error names the setting to check."""
+        for bucket in dict.fromkeys((self._bucket, self._private_bucket)):
+            with storage_errors(bucket):
+                await self._client.head_bucket(Bucket=bucket)
 
     async def put_stream(
         self,
@@ -233,10 +245,20 @@ class ObjectStore:
             await self._client.delete_object(Bucket=self._bucket, Key=key)
 
     async def read_small(self, key: str) -> SmallObject | None:
-        """Return a small object, or None."""
-        with storage_errors(self._bucket):
+        """Return a small object of the private bucket, or None.
+
+        An object that an earlier setting stored in the other bucket has the version "".
+        """
+        stored = await self._get_small(self._private_bucket, key)
+        if stored is None and self._private_bucket != self._bucket:
+            earlier = await self._get_small(self._bucket, key)
+            return earlier and replace(earlier, version="")
+        return stored
+
+    async def _get_small(self, bucket: str, key: str) -> SmallObject | None:
+        with storage_errors(bucket):
             try:
-                answer = await self._client.get_object(Bucket=self._bucket, Key=key)
+                answer = await self._client.get_object(Bucket=bucket, Key=key)
             except ClientError as error:
                 if http_status(error) == 404 and error_code(error) != "NoSuchBucket":
                     return None
@@ -254,20 +276,22 @@ class ObjectStore:
         """
         put = partial(
             self._client.put_object,
-            Bucket=self._bucket,
+            Bucket=self._private_bucket,
             Key=key,
             Body=content,
             ContentType=content_type,
             CacheControl="no-store",
         )
-        with storage_errors(self._bucket):
+        with storage_errors(self._private_bucket):
             try:
-                answer = await (put(IfNoneMatch="*") if replaces is None else put(IfMatch=replaces))
+                answer = await (put(IfMatch=replaces) if replaces else put(IfNoneMatch="*"))
             except ClientError as error:
                 # 404: S3, if the object that was read has been deleted.
                 if http_status(error) in (409, 412) or error_code(error) == "NoSuchKey":
                     raise ObjectChangedError(key) from None
                 raise
+        if replaces == "" and self._private_bucket != self._bucket:
+            await self.delete(key)
         return answer["ETag"]
 
     async def abort_stale_uploads(self, *, older_than_seconds: int) -> int:

@@ -253,7 +253,8 @@ def _refusal(error: ClientError, bucket: str) -> StorageRefusedError | StorageUn
         )
     if status == 404:
         return StorageRefusedError(
-            f"Bucket {bucket!r} does not exist ({code}). Create it or set S3_BUCKET."
+            f"Bucket {bucket!r} does not exist ({code}). Create it, or correct "
+            "S3_BUCKET or S3_PRIVATE_BUCKET."
         )
     if status in {301, 307, 400}:
         return StorageRefusedError(

@@ -14,13 +14,16 @@ from deploy.local.servers.programs import program
 # One public port, and seven between the server's internal parts.
 PORTS = 8
 HEALTH_KEY = "health"
+PUBLIC_PREFIXES = ("images/", "videos/")
+"""Of the produced files; the restore marker has another one."""
+PUBLIC_POLICY = "read-produced-files"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Access:
     """Address of the server and the credentials for writing.
 
-    Anonymous clients can read an object by its address but cannot list the bucket.
+    Anonymous clients can read a produced file by its address, and nothing else.
     """
 
     endpoint_url: str
@@ -72,9 +75,19 @@ def _configure(data: Path, access: S3Access) -> None:
         "credentials": [key],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
-    config.write_text(
-        json.dumps({"identities": [writer, {"name": "anonymous", "actions": ["Read"]}]})
-    )
+    # Not the server's action `Read`, which includes listing of uploads and of their parts.
+    statement = {
+        "Effect": "Allow",
+        "Action": ["s3:GetObject"],
+        "Resource": [f"arn:aws:s3:::{access.bucket}/{prefix}*" for prefix in PUBLIC_PREFIXES],
+    }
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    reader = {"name": "anonymous", "policyNames": [PUBLIC_POLICY]}
+    identities = {
+        "identities": [writer, reader],
+        "policies": [{"name": PUBLIC_POLICY, "content": json.dumps(policy)}],
+    }
+    config.write_text(json.dumps(identities))
 
 
 def _remove_sockets(ports: tuple[int, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import aioboto3
@@ -46,7 +47,9 @@ async def s3(s3_settings: dict[str, str]) -> AsyncGenerator[S3Client]:
         region_name="auto",
         config=AioConfig(s3={"addressing_style": "path"}, signature_version="s3v4"),
     ) as client:
-        await client.create_bucket(Bucket=BUCKET)
+        # Another folder that imports this fixture may have made it.
+        with suppress(client.exceptions.BucketAlreadyOwnedByYou):
+            await client.create_bucket(Bucket=BUCKET)
         yield client
 
 

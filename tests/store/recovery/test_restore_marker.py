@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.store.files.object_storage import ObjectChangedError
+from core.store.files.object_storage import ObjectChangedError, ObjectStore
 from core.store.recovery.restore_marker import (
     MARKER_KEY,
     MarkerChangedError,
@@ -23,7 +23,7 @@ from tests.store.files.conftest import s3, s3_settings, store
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from core.store.files.object_storage import ObjectStore
+    from types_aiobotocore_s3 import S3Client
 
 pytestmark = pytest.mark.guarantee("G1")
 __all__ = ["s3", "s3_settings", "store"]
@@ -68,6 +68,30 @@ async def test_unreadable_marker_can_be_replaced(objects: ObjectStore) -> None:
         await read_marker(objects)
     await write_marker(objects, FIRST, replaces=raised.value.version)
     assert await serial(objects) == 1
+
+
+async def test_marker_moves_to_the_private_bucket(
+    objects: ObjectStore, s3: S3Client, s3_settings: dict[str, str]
+) -> None:
+    old = await write_marker(objects, FIRST, replaces=None)
+    private = "takeone-private"
+    await s3.create_bucket(Bucket=private)
+    async with ObjectStore.open(
+        **s3_settings, cdn_base_url=None, private_bucket=private
+    ) as changed:
+        read = await read_marker(changed)
+        assert read is not None
+        assert (read.serial, read.version) == (1, "")  # still detects a restore
+        await write_marker(changed, replace(FIRST, serial=2), replaces=read.version)
+        assert (await serial(changed), await serial(objects)) == (2, None)
+        with pytest.raises(MarkerChangedError):  # another process that read the earlier one
+            await write_marker(changed, FIRST, replaces=read.version)
+        with pytest.raises(MarkerChangedError):
+            await write_marker(objects, FIRST, replaces=old)
+        assert await serial(changed) == 2
+        await changed.check()
+    await s3.delete_object(Bucket=private, Key=MARKER_KEY)
+    await s3.delete_bucket(Bucket=private)
 
 
 async def test_one_of_several_simultaneous_writers_wins(objects: ObjectStore) -> None:
