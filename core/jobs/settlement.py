@@ -33,12 +33,10 @@ async def settle_ended(conn: Connection, providers: Providers, job: JobRecord) -
             conn, job.job_id, state, Failure.of(code), expected=(JobState.SUBMITTED,)
         )
         return 0
-    cancelled = job.report.state is JobState.CANCELLED
-    failure = _cancel_failure(job) if cancelled else job.report.failure
+    state = _end_state(job, job.report)
+    failure = _cancel_failure(job) if state is JobState.CANCELLED else job.report.failure
     cost = await _cost(conn, providers, job, job.report)
-    await mark_job_ended(
-        conn, job.job_id, job.report.state, failure, expected=(JobState.SUBMITTED,)
-    )
+    await mark_job_ended(conn, job.job_id, state, failure, expected=(JobState.SUBMITTED,))
     if cost is None:
         return 0
     try:
@@ -90,6 +88,18 @@ async def _cost(
     except (LookupError, TypeError, ValueError) as error:
         log.error("job.pricing_failed", job_id=job.job_id, reason=str(error))  # noqa: TRY400 - no trace
         return None
+
+
+def _end_state(job: JobRecord, report: JobReport) -> JobState:
+    """Return the state that a job ends in.
+
+    Providers call a job that was stopped before it ran "timed out" or "aborted". If the user
+    cancelled it, it is cancelled.
+    """
+    stopped = report.failure and report.failure.code is FailureCode.PROVIDER_TIMED_OUT
+    if job.cancel_requested and report.state is JobState.FAILED and stopped:
+        return JobState.CANCELLED
+    return report.state
 
 
 def _cancel_failure(job: JobRecord) -> Failure | None:

@@ -16,7 +16,7 @@ from sandbox.faults.book import JOBS, FaultBook
 from sandbox.files.store import Files, SourceError
 from sandbox.jobs.bill import Bill
 from sandbox.jobs.store import Job, Jobs, State, new_job_id
-from sandbox.models import Model, Order, Price, find_model, violations
+from sandbox.models import Model, Price, find_model, violations
 from sandbox.settings import DAY_SECONDS, Json, Settings
 
 DEFAULT_RESULT_LIFE_SECONDS = {"fal": 7 * DAY_SECONDS, "replicate": 3600.0}
@@ -233,7 +233,7 @@ class JobRunner:
     ) -> None:
         """Move the job to an end state; nothing else does.
 
-        Successes are charged, and on Replicate the seconds that a cancelled video ran.
+        Successes are charged, and on Replicate what is cancelled while it runs.
         """
         if job.ended:
             return
@@ -250,7 +250,7 @@ class JobRunner:
         self._run_in_background(self._finish(job))
 
     async def cancel(self, job: Job) -> None:
-        """Cancel a job that has not ended. Only a Replicate video that ran is charged."""
+        """Cancel a job that has not ended. Only a Replicate job that ran is charged."""
         if job.ended:
             return
         work = self._work.pop(job.id, None)
@@ -318,18 +318,14 @@ def _billed(job: Job, price: Price) -> tuple[float, int]:
 
 
 def _charge_for_run(job: Job) -> tuple[float | None, int]:
-    """Return the charge of a cancelled run: nothing, except for a Replicate video.
+    """Return the charge of a cancelled run: the full price on Replicate, nothing elsewhere.
 
-    A video costs the seconds that it ran, rounded up, at most the requested seconds.
+    Replicate does not publish its rule; this is the worst one.
     """
     model = model_of(job)
-    if job.provider != "replicate" or model.kind != "video" or job.started_at is None:
+    if job.provider != "replicate" or job.started_at is None:
         return None, 0
-    order: Order = model.order(job.input)
-    # Equal to the reported `metrics.predict_time`.
-    ran = round((job.ended_at or time.time()) - job.started_at, 6)
-    seconds = min(order.seconds, max(1, math.ceil(ran)))
-    price = model.price(replace(order, seconds=seconds))
+    price = model.price(model.order(job.input))
     return price.units, price.nano_usd
 
 

@@ -9,13 +9,14 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.jobs import JobActivities
-from core.domain.failures import FailureCode
+from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ProviderJobId
-from core.domain.messages.jobs import CancelOutcome, FindOutcome, SubmitOutcome
+from core.domain.messages.jobs import CancelOutcome, FindOutcome, JobReport, SubmitOutcome
 from core.domain.states import JobState
 from core.providers.registry import Providers
 from core.store.executions.executions import mark_cancel_requested
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
+from core.store.jobs.jobs import mark_reported
 from core.store.jobs.submit_pauses import pause, provider_scope, resume
 from tests.support.activity_harness import FLUX, REPLICATE_FLUX, ActivityHarness, provider_settings
 from tests.support.rows import IMAGE_PRICE
@@ -315,6 +316,27 @@ async def test_cancelled_job_is_charged_what_the_provider_billed(
     (line,) = harness.bill()
     assert await harness.charge(image) == ("settled", line["billed_nano_usd"])
     assert (await harness.run(harness.jobs.cancel, image)).outcome is CancelOutcome.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("cancelled", "state"), [(True, JobState.CANCELLED), (False, JobState.FAILED)]
+)
+async def test_aborted_job_is_cancelled_if_the_user_cancelled(
+    harness: ActivityHarness, cancelled: bool, state: JobState
+) -> None:
+    """A provider reports a job that was stopped in its queue as one that timed out."""
+    accepted = await harness.accepted()
+    image = accepted.image
+    await harness.run(harness.jobs.submit, image)
+    failure = Failure.of(FailureCode.PROVIDER_TIMED_OUT)
+    aborted = JobReport(state=JobState.FAILED, failure=failure, charged=False)
+    async with harness.database.as_user(accepted.user_id) as conn:
+        if cancelled:
+            await mark_cancel_requested(conn, accepted.execution_id, "enough", generation=1)
+        await mark_reported(conn, image.job_id, aborted)
+    settled = await harness.run(harness.jobs.settle, image)
+    assert (settled.state, settled.failure) == (state, None if cancelled else failure)
+    assert await harness.charge(image) == ("settled", 0)
 
 
 async def test_job_is_cancelled_at_its_provider_once(harness: ActivityHarness) -> None:

@@ -3,7 +3,6 @@
 Source: replicate.com/docs, read 2026-11.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -44,7 +43,7 @@ from core.providers.port import (
     Model,
     ModelInputs,
 )
-from core.providers.pricing import NO_COST, Volume, cost_of, find_price, quote_of
+from core.providers.pricing import NO_COST, cost_of, find_price, quote_of
 from core.providers.read_outcome import Meaning, Read, key_accepted, read_meaning
 from core.providers.responses import (
     as_job_id,
@@ -68,7 +67,7 @@ _CANCEL_OUTCOMES: Final[Mapping[str, CancelOutcome]] = {
     "canceled": CancelOutcome.CANCELLED,
     "succeeded": CancelOutcome.TOO_LATE,
     "failed": CancelOutcome.TOO_LATE,
-    "aborted": CancelOutcome.TOO_LATE,
+    "aborted": CancelOutcome.CANCELLED,
 }
 
 
@@ -127,18 +126,16 @@ class ReplicateProvider:
         """Return the cost by the price book, because Replicate reports no bill.
 
         A prediction that was stopped while it ran is charged, but Replicate does not publish how
-        much. The assumption is the seconds it ran, rounded up and at most those requested; an image
-        without an output is assumed to cost nothing.
+        much: the full price is assumed, and the bill import corrects it.
         """
         if report.charged is False:
             return NO_COST
         price, charged = find_price(model, inputs), volume(model, inputs)
-        if report.state is JobState.COMPLETED:
-            return Cost(nano_usd=cost_of(price, charged), basis=CostBasis.COMPUTED)
-        if report.run_seconds is not None:
-            run_seconds = max(1, math.ceil(report.run_seconds))
-            charged = Volume(images=0, seconds=min(charged.seconds or 0, run_seconds))
-        return Cost(nano_usd=cost_of(price, charged), basis=CostBasis.ASSUMED)
+        completed = report.state is JobState.COMPLETED
+        return Cost(
+            nano_usd=cost_of(price, charged),
+            basis=CostBasis.COMPUTED if completed else CostBasis.ASSUMED,
+        )
 
     def create_request(
         self, model: Model, inputs: ModelInputs, callback_url: str | None

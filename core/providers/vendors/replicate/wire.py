@@ -26,12 +26,26 @@ from core.providers.responses import (
 )
 from core.providers.vendors.replicate.catalogue import FLUX_SCHNELL, MODELS, SEEDANCE_PRO
 
-# Model failures have no code, only a text such as "flagged as sensitive (E005)". Nothing else
-# distinguishes moderation from other failures.
-_MODERATED: Final = re.compile(
-    r"(?i)flagged|sensitive|nsfw|moderat|content polic|safety (?:filter|check|system)"
+# Official models end a refusal with a code in parentheses; flagged content has E005.
+# Texts without a code are judged by whole phrases: a bare word such as "sensitive" also occurs in
+# other errors ("codec names are case-sensitive").
+_CODE: Final = re.compile(r"\((E[0-9]{3,4})\)")
+_MODERATION_CODES: Final = frozenset({"E005"})
+_MODERATION_PHRASES: Final = re.compile(
+    r"(?i)\bflagged (?:as|by|for)\b|\bnsfw (?:content|image|output|prompt)s?\b"
+    r"|\bsensitive (?:content|material|information)\b"
+    r"|\bcontent (?:moderation|policy|policies)\b|\bmoderation (?:policy|system|filter|check)\b"
+    r"|\b(?:rejected|blocked|refused) by (?:the )?(?:moderation|safety)\b"
+    r"|\bsafety (?:filter|check|checker|system)s?\b"
 )
 _RESETS_IN: Final = re.compile(r"resets in ~?([0-9]{1,9})\s*s")
+
+
+def _is_moderation(message: str) -> bool:
+    """Return whether a failure text means refused content: by its code, else by whole phrases."""
+    if code := _CODE.search(message):
+        return code[1] in _MODERATION_CODES
+    return _MODERATION_PHRASES.search(message) is not None
 
 
 def _picture_input(model: Model, inputs: ModelInputs) -> dict[str, object]:
@@ -80,7 +94,7 @@ def read_refusal(response: Response, now: float) -> Refusal | None:
         delay = retry_after_seconds(text, datetime.fromtimestamp(now, UTC))
     if response.status_code not in (400, 413, 415, 422):
         return Refusal(retry_after_seconds=delay)
-    if _MODERATED.search(message):
+    if _is_moderation(message):
         return Refusal(code=FailureCode.CONTENT_MODERATED)
     return Refusal(detail=scrubbed(message))
 
@@ -146,7 +160,7 @@ def _kind_of(model_id: str) -> StepKind:
 
 def _failed_report(body: Mapping[str, object]) -> JobReport:
     error = as_text(body.get("error"))
-    if _MODERATED.search(error):
+    if _is_moderation(error):
         failure = Failure.of(FailureCode.CONTENT_MODERATED)
     else:
         failure = Failure.of(FailureCode.PROVIDER_FAILED, scrubbed(error))
