@@ -5,7 +5,7 @@ import binascii
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from api.http.problems import invalid_field
 from core.platform.egress.rules import OutboundRules
@@ -57,7 +57,17 @@ def _webhook_headers(value: dict[str, str]) -> dict[str, str]:
 
 
 WebhookHeaders = Annotated[
-    dict[str, str], Field(max_length=MAX_HEADERS), AfterValidator(_webhook_headers)
+    dict[str, str],
+    Field(max_length=MAX_HEADERS),
+    AfterValidator(_webhook_headers),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": MAX_HEADERS,
+            "propertyNames": {"pattern": f"^{_NAME.pattern}$"},
+            "additionalProperties": {"type": "string", "pattern": f"^{_VALUE.pattern}$"},
+        }
+    ),
 ]
 WebhookUrl = Annotated[str, Field(max_length=MAX_URL_CHARS), AfterValidator(webhook_url)]
 WebhookSecret = Annotated[str, Field(max_length=256), AfterValidator(_webhook_secret)]

@@ -31,6 +31,7 @@ BOUNDED_LABELS = {
     "route",
     "method",
     "status",
+    "task",
     "task_queue",
     "kind",
 }
