@@ -273,9 +273,8 @@ def _check_queued(before: dict[str, Any], after: dict[str, Any], retried: dict[s
         assert execution[cleared] is None
     assert execution["progress"] == 0
     assert execution["queued_at"] > ended["queued_at"]
-    assert (
-        execution["deadline_at"] - execution["queued_at"]
-        == ended["deadline_at"] - ended["queued_at"]
+    assert execution["deadline_at"] - execution["queued_at"] == ended["deadline_at"] - (
+        ended["started_at"] or ended["queued_at"]
     )
     assert after["budget"]["held_videos"] == before["budget"]["held_videos"] + 1 == 1
     new_money = sum(
