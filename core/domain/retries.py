@@ -3,7 +3,7 @@
 The decision depends only on the purchases of the steps, read under the lock of their execution.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -75,12 +75,17 @@ class StepRetry:
 
 
 def decide_retry(
-    plan: Plan, purchases: Sequence[Purchase], error: FailureCode | None
+    plan: Plan,
+    purchases: Sequence[Purchase],
+    error: FailureCode | None,
+    *,
+    served: Collection[JobId] = (),
 ) -> tuple[StepRetry, ...]:
     """Decide for each step of the plan.
 
     purchases: those of all steps, oldest first within a step.
-    error: the failure with which the execution ended.
+    error: the failure with which the execution ended. served: jobs whose files the provider serves
+    now, although storing them failed.
     """
     last = {purchase.step: purchase for purchase in purchases if not purchase.orphan}
     decided: list[StepRetry] = []
@@ -88,6 +93,7 @@ def decide_retry(
         users = [last[other.name] for other in plan.steps if step.name in other.needs]
         lost = _file_is_lost(error if step.name == plan.result_step else None, users)
         latest = last[step.name]
+        lost = lost and latest.job_id not in served
         earlier = [
             purchase
             for purchase in purchases

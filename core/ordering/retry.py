@@ -1,7 +1,7 @@
 """Retry a failed or cancelled execution: keep what is paid for and buy the rest."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,7 @@ from core.ordering.errors import (
     PossibleDoubleCostError,
     StepCost,
 )
+from core.ordering.finished_files import find_served_jobs
 from core.ordering.idempotency import Answer, IdempotencyKey, find_replay, store_answer
 from core.ordering.limits import STORE_LIMIT_ERRORS, LimitReachedError, explain_limit
 from core.ordering.quote import quote_step
@@ -100,11 +101,12 @@ async def retry_execution(services: OrderingServices, order: RetryOrder, render:
     Raises OrderingError; then nothing was written.
     """
     try:
+        served = await find_served_jobs(services, order.user_id, order.execution_id)
         async with services.database.as_user(order.user_id) as conn:
             replay = await find_replay(conn, order.user_id, order.idempotency_key)
             if replay is not None:
                 return replay
-            queued = await _queue(services, conn, order, render)
+            queued = await _queue(services, conn, order, render, served)
     except LimitReachedError as reached:
         raise await explain_limit(services, order.user_id, reached) from None
     log.info(
@@ -123,7 +125,11 @@ async def retry_execution(services: OrderingServices, order: RetryOrder, render:
 
 
 async def _queue(
-    services: OrderingServices, conn: Connection, order: RetryOrder, render: Render
+    services: OrderingServices,
+    conn: Connection,
+    order: RetryOrder,
+    render: Render,
+    served: Collection[JobId],
 ) -> QueuedExecution:
     """Decide the action for each step, and write it under the lock of the execution's row.
 
@@ -134,7 +140,7 @@ async def _queue(
         raise ExecutionNotFoundError
     _check_ended(execution)
     purchases = await lock_purchases(conn, order.execution_id)
-    steps = decide_retry(execution.plan, purchases, execution.error)
+    steps = decide_retry(execution.plan, purchases, execution.error, served=served)
     if not order.accepts_double_cost:
         _check_double_cost(steps)
     parameters = await list_parameters(conn, order.execution_id)

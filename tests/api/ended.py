@@ -37,7 +37,8 @@ class Left:
     """The state that a job was left in.
 
     known: the provider's id is stored. cost: as billed; None while the bill is open. released: the
-    job was certainly not bought, so its hold was released.
+    job was certainly not bought, so its hold was released. url: of its file; by default, the file
+    server returns a text instead of the file.
     """
 
     state: JobState
@@ -49,6 +50,7 @@ class Left:
     cost: NanoUsd | None = None
     released: bool = False
     stored: bool = False
+    url: str = "data:,gone"
 
 
 NEVER_SENT = Left(state=JobState.WAITING, sent=False)
@@ -101,11 +103,7 @@ WHERE job_id = $1
 async def _leave(conn: Connection, job_id: JobId, left: Left, kind: StepKind) -> None:
     report = None
     if left.report is not None:
-        outputs = (
-            (Output(url="http://provider.test/file", kind=kind),)
-            if left.report is JobState.COMPLETED
-            else ()
-        )
+        outputs = (Output(url=left.url, kind=kind),) if left.report is JobState.COMPLETED else ()
         report = report_to_json(JobReport(state=left.report, outputs=outputs))
     failure = failure_to_json(Failure.of(left.failure)) if left.failure is not None else None
     provider_job_id = ProviderJobId(f"provider-{job_id}") if left.known else None

@@ -10,6 +10,7 @@ from typing import Any
 
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ExecutionId, JobId, UserId, new_job_id
+from core.domain.messages.jobs import Output
 from core.domain.money import NanoUsd
 from core.domain.plans import Parameters, Plan, parameters_from_json, plan_from_json
 from core.domain.prices import Quote
@@ -18,6 +19,7 @@ from core.domain.states import ExecutionStatus, JobState
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import NO_LIMITS, failure_to_json
+from core.store.jobs.reports import report_from_json
 from core.store.money.budget_admission import admit_execution
 from core.store.money.charges import Hold, get_money, insert_charges
 
@@ -121,6 +123,20 @@ async def lock_purchases(conn: Connection, execution_id: ExecutionId) -> list[Pu
         )
         for row in await conn.fetch(LOCK_PURCHASES, execution_id)
     ]
+
+
+LIST_REPORTS = "SELECT job_id, report FROM jobs WHERE job_id = ANY($1)"
+
+
+async def list_outputs(
+    conn: Connection, job_ids: Sequence[JobId]
+) -> dict[JobId, tuple[Output, ...]]:
+    """Return the files that the provider reported for each of these jobs."""
+    reports = {
+        row["job_id"]: report_from_json(row["report"])
+        for row in await conn.fetch(LIST_REPORTS, job_ids)
+    }
+    return {job_id: report.outputs for job_id, report in reports.items() if report is not None}
 
 
 LIST_PARAMETERS = "SELECT name, parameters FROM steps WHERE execution_id = $1"
