@@ -6,7 +6,7 @@ from typing import Final
 
 import httpx
 
-from core.domain.containers.completeness import whole_file
+from core.domain.containers.completeness import WholeFile
 from core.domain.failures import FailureCode
 from core.domain.ids import ExecutionId, JobId, UserId
 from core.domain.media import (
@@ -81,7 +81,7 @@ async def _may_be_served(client: httpx.AsyncClient, output: Output) -> bool:
                 async for chunk in chunks:
                     yield chunk
 
-            async for _ in whole_file(whole(), content_type):
+            async for _ in WholeFile(content_type).read(whole()):
                 pass
     except (SourceGoneError, WrongContentError, IncompleteError):
         return False

@@ -22,6 +22,8 @@ from tests.bench.bare_activities import BareActivities
 async def serve(settings: WorkerProcess) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    secret = settings.aws_secret_access_key
+    assert secret is not None  # the local stack signs with keys
     client = await connect(settings, payloads=DataConverter.default)
     async with (
         httpx.AsyncClient(trust_env=False, timeout=30) as http,
@@ -29,7 +31,7 @@ async def serve(settings: WorkerProcess) -> None:
             "s3",
             endpoint_url=settings.s3_endpoint_url,
             aws_access_key_id=settings.aws_access_key_id,
-            aws_secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+            aws_secret_access_key=secret.get_secret_value(),
             region_name=settings.aws_region,
             config=AioConfig(
                 request_checksum_calculation="when_required", s3={"addressing_style": "path"}

@@ -84,7 +84,7 @@ class Sandbox:
         self.url = self.first_line.split()[2].removesuffix("/fal/queue")
         self._port = int(self.url.rsplit(":", 1)[1])
         verify: Any = ssl.create_default_context(cafile=self._tls_ca) if self._tls_ca else True
-        self.control_url = next(
+        self.control_url: str = next(
             part for part in self.first_line.replace(",", "").split() if part.endswith("/__control")
         )
         self._control_port = int(self.control_url.split(":")[2].split("/")[0])
