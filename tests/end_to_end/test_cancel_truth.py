@@ -40,7 +40,7 @@ class Stage:
     asked: bool | None = True
     last: str = "canceled"
     charged: dict[str, str] = field(
-        default_factory=lambda: {"fal": "nothing", "replicate": "nothing"}
+        default_factory=lambda: {"fal": "nothing", "replicate": "all or nothing"}
     )
 
 
@@ -110,7 +110,7 @@ async def _ended(world: World, provider: str) -> str:
     return execution_id
 
 
-PART = {"fal": "nothing", "replicate": "part"}
+PART = {"fal": "nothing", "replicate": "all"}
 WHOLE = {"fal": "all", "replicate": "all"}
 STAGES = {
     # First, because it takes longest: the call is given up after ten seconds, all of which are
@@ -195,7 +195,7 @@ async def _check(
     price, billed = last["price_nano_usd"], last["billed_nano_usd"]
     right = {
         "nothing": billed == 0,
-        "part": 0 < billed < price,
+        "all or nothing": billed in (0, price),  # by whether the prediction had begun to run
         "some": billed > 0,
         "all": billed == price > 0,
     }
