@@ -1,7 +1,7 @@
 """Files of completed jobs that could not be stored: a look before a retry buys them again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final
 
 import httpx
@@ -22,7 +22,8 @@ from core.domain.messages.jobs import Output
 from core.domain.retries import RetryAction, decide_retry
 from core.ordering.services import OrderingServices
 from core.platform.egress.client import Outbound
-from core.store.executions.retries import list_outputs, lock_execution, lock_purchases
+from core.store.database import Connection
+from core.store.executions.retries import get_retried_execution, list_outputs, list_purchases
 from core.store.files.downloads import open_source
 
 LOOK_SECONDS: Final = 5.0
@@ -30,30 +31,39 @@ LOOK_SECONDS: Final = 5.0
 LOOK_BYTES: Final = 256 * 1024**2
 
 
-async def find_served_jobs(
-    services: OrderingServices, user_id: UserId, execution_id: ExecutionId
-) -> Collection[JobId]:
-    """Return the jobs that a retry would buy again although the provider may serve their files.
+async def list_lost_outputs(
+    conn: Connection, user_id: UserId, execution_id: ExecutionId
+) -> Mapping[JobId, Sequence[Output]]:
+    """Return the files of the completed jobs that a retry would buy again.
 
-    A provider that cannot be reached now proves no loss, so its jobs are returned too. No
-    transaction is open while files are read.
+    Without locks, since the retry itself decides under them: a row that another transaction holds
+    must not make a crowd of equal requests wait.
     """
-    async with services.database.as_user(user_id) as conn:
-        execution = await lock_execution(conn, user_id, execution_id)
-        if (
-            execution is None
-            or not execution.status.ended
-            or execution.error is FailureCode.OUTPUT_TOO_LARGE
-        ):
-            return ()
-        purchases = await lock_purchases(conn, execution_id)
-        steps = decide_retry(execution.plan, purchases, execution.error)
-        job_ids = [
-            item.last.job_id
-            for item in steps
-            if item.action is RetryAction.BOUGHT and item.last.produced
-        ]
-        outputs = await list_outputs(conn, job_ids)
+    execution = await get_retried_execution(conn, user_id, execution_id)
+    if (
+        execution is None
+        or not execution.status.ended
+        or execution.error is FailureCode.OUTPUT_TOO_LARGE
+    ):
+        return {}
+    purchases = await list_purchases(conn, execution_id)
+    steps = decide_retry(execution.plan, purchases, execution.error)
+    job_ids = [
+        item.last.job_id
+        for item in steps
+        if item.action is RetryAction.BOUGHT and item.last.produced
+    ]
+    return await list_outputs(conn, job_ids)
+
+
+async def find_served_jobs(
+    services: OrderingServices, outputs: Mapping[JobId, Sequence[Output]]
+) -> Collection[JobId]:
+    """Return the jobs whose files the provider may still serve.
+
+    A provider that cannot be reached now proves no loss, so its jobs are returned too. Call it
+    without an open transaction: files are read.
+    """
     if not outputs:
         return ()
     async with Outbound.open(services.outbound) as outbound, outbound.client() as client:

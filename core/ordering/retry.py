@@ -24,7 +24,7 @@ from core.ordering.errors import (
     PossibleDoubleCostError,
     StepCost,
 )
-from core.ordering.finished_files import find_served_jobs
+from core.ordering.finished_files import find_served_jobs, list_lost_outputs
 from core.ordering.idempotency import Answer, IdempotencyKey, find_replay, store_answer
 from core.ordering.limits import STORE_LIMIT_ERRORS, LimitReachedError, explain_limit
 from core.ordering.quote import quote_step
@@ -35,8 +35,8 @@ from core.platform.temporal.client import UNREACHABLE
 from core.platform.temporal.policies import START_RPC_TIMEOUT
 from core.store.database import Connection
 from core.store.executions.retries import (
-    LockedExecution,
     MaxCostExceededError,
+    RetriedExecution,
     list_parameters,
     lock_execution,
     lock_purchases,
@@ -101,7 +101,12 @@ async def retry_execution(services: OrderingServices, order: RetryOrder, render:
     Raises OrderingError; then nothing was written.
     """
     try:
-        served = await find_served_jobs(services, order.user_id, order.execution_id)
+        async with services.database.as_user(order.user_id) as conn:
+            replay = await find_replay(conn, order.user_id, order.idempotency_key)
+            if replay is not None:
+                return replay
+            outputs = await list_lost_outputs(conn, order.user_id, order.execution_id)
+        served = await find_served_jobs(services, outputs)
         async with services.database.as_user(order.user_id) as conn:
             replay = await find_replay(conn, order.user_id, order.idempotency_key)
             if replay is not None:
@@ -177,7 +182,7 @@ async def _queue(
     )
 
 
-def _check_ended(execution: LockedExecution) -> None:
+def _check_ended(execution: RetriedExecution) -> None:
     if not execution.status.ended:
         raise ExecutionNotEndedError(execution.status)
     if execution.status is ExecutionStatus.COMPLETED:

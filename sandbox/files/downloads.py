@@ -31,8 +31,10 @@ class Downloads:
 
     async def get(self, request: Request) -> Response:
         file = self._jobs.find_file(request.path_params["name"])
-        if file is None or self._gone(file):
+        if file is None:
             return Response("Not Found", 404, media_type="text/plain")
+        if self._gone(file):
+            return _expired(file)
         served = FileResponse(self._jobs.path_of(file), media_type=file.content_type)
         if request.method == "HEAD":  # faults apply to downloads only
             return served
@@ -59,8 +61,9 @@ class Downloads:
     def _faulty(self, file: StoredFile, fault: Fault, served: FileResponse) -> Response:
         params, path = fault.params, self._jobs.path_of(file)
         if fault.fault == "expired_file":
-            self._jobs.save_file(replace(file, expires_at=0.0))  # expiry is permanent
-            return Response("Not Found", int(params.get("status", 404)), media_type="text/plain")
+            file = replace(file, expires_at=0.0, expired_status=int(params.get("status", 404)))
+            self._jobs.save_file(file)  # expiry is permanent
+            return _expired(file)
         if fault.fault == "slow_file":
             size = path.stat().st_size
             drip = _drip(
@@ -77,6 +80,10 @@ class Downloads:
                 path, media_type=file.content_type, headers={"Content-Encoding": encoding}
             )
         return _wrong(file, path, params.get("form", "html"))
+
+
+def _expired(file: StoredFile) -> Response:
+    return Response("Not Found", file.expired_status, media_type="text/plain")
 
 
 def _wrong(file: StoredFile, path: Path, form: str) -> Response:

@@ -79,6 +79,7 @@ class StoredFile:
     created_at: float
     expires_at: float
     details: Json = field(default_factory=Json)  # of an upload, which has no job
+    expired_status: int = 404
 
 
 def new_job_id(provider: Provider) -> str:

@@ -271,7 +271,7 @@ def test_cut_file_ends_before_its_announced_length(sandbox: Sandbox) -> None:
 def test_expired_file_is_permanently_gone(sandbox: Sandbox) -> None:
     url = image_url(sandbox)
     fault_id = sandbox.fault("expired_file", params={"status": 410})
-    assert [sandbox.client.get(url).status_code for _ in range(2)] == [410, 404]
+    assert [sandbox.client.get(url).status_code for _ in range(2)] == [410, 410]
     assert sandbox.fired(fault_id) == 1
 
 

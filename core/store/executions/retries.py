@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from asyncpg import Record
+
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ExecutionId, JobId, UserId, new_job_id
 from core.domain.messages.jobs import Output
@@ -23,15 +25,15 @@ from core.store.jobs.reports import report_from_json
 from core.store.money.budget_admission import admit_execution
 from core.store.money.charges import Hold, get_money, insert_charges
 
-LOCK_EXECUTION = """
+GET_EXECUTION = """
 SELECT execution_id, user_id, status, generation, plan, request, error ->> 'code' AS error, max_cost_nano_usd
 FROM executions WHERE execution_id = $1 AND user_id = $2
-FOR NO KEY UPDATE
 """
+LOCK_EXECUTION = f"{GET_EXECUTION} FOR NO KEY UPDATE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LockedExecution:
+class RetriedExecution:
     """An execution to retry.
 
     error: of its last generation. max_cost_nano_usd: the limit for the cost of all generations
@@ -62,16 +64,26 @@ class MaxCostExceededError(Exception):
 
 async def lock_execution(
     conn: Connection, user_id: UserId, execution_id: ExecutionId
-) -> LockedExecution | None:
+) -> RetriedExecution | None:
     """Return the execution, locked until COMMIT.
 
     None: it does not exist, or belongs to another user.
     """
-    row = await conn.fetchrow(LOCK_EXECUTION, execution_id, user_id)
+    return _execution(await conn.fetchrow(LOCK_EXECUTION, execution_id, user_id))
+
+
+async def get_retried_execution(
+    conn: Connection, user_id: UserId, execution_id: ExecutionId
+) -> RetriedExecution | None:
+    """Return the execution as lock_execution does, without a lock."""
+    return _execution(await conn.fetchrow(GET_EXECUTION, execution_id, user_id))
+
+
+def _execution(row: Record | None) -> RetriedExecution | None:
     if row is None:
         return None
     request: Mapping[str, object] = row["request"]
-    return LockedExecution(
+    return RetriedExecution(
         execution_id=row["execution_id"],
         user_id=row["user_id"],
         status=ExecutionStatus(row["status"]),
@@ -83,9 +95,7 @@ async def lock_execution(
     )
 
 
-# These jobs stay locked until COMMIT: a late response of a provider waits and then sees the
-# decision.
-LOCK_PURCHASES = """
+LIST_PURCHASES = """
 SELECT j.job_id, j.step_name, j.state, j.orphan, j.send_number > 0 AS sent,
        j.provider_job_id IS NOT NULL AS has_provider_id, j.cancel_sent_at IS NOT NULL AS cancel_sent,
        j.report ->> 'state' AS report, jsonb_array_length(coalesce(j.report -> 'outputs', '[]')) AS outputs,
@@ -99,30 +109,38 @@ SELECT j.job_id, j.step_name, j.state, j.orphan, j.send_number > 0 AS sent,
 FROM jobs AS j LEFT JOIN charges AS c ON c.job_id = j.job_id
 WHERE j.execution_id = $1
 ORDER BY j.generation, j.job_id
-FOR UPDATE OF j
 """
+# These jobs stay locked until COMMIT: a late response of a provider waits and then sees the
+# decision.
+LOCK_PURCHASES = f"{LIST_PURCHASES} FOR UPDATE OF j"
 
 
 async def lock_purchases(conn: Connection, execution_id: ExecutionId) -> list[Purchase]:
     """List and lock every job of an execution, the latest job of a step last."""
-    return [
-        Purchase(
-            job_id=row["job_id"],
-            step=row["step_name"],
-            state=JobState(row["state"]),
-            orphan=row["orphan"],
-            sent=row["sent"],
-            has_provider_id=row["has_provider_id"],
-            cancel_sent=row["cancel_sent"],
-            report=JobState(row["report"]) if row["report"] is not None else None,
-            produced=row["outputs"] > 0,
-            stored=0 < row["outputs"] <= row["assets"],
-            failure=FailureCode(row["failure"]) if row["failure"] is not None else None,
-            bill_open=row["bill_open"],
-            cost_nano_usd=NanoUsd(row["cost_nano_usd"]),
-        )
-        for row in await conn.fetch(LOCK_PURCHASES, execution_id)
-    ]
+    return [_purchase(row) for row in await conn.fetch(LOCK_PURCHASES, execution_id)]
+
+
+async def list_purchases(conn: Connection, execution_id: ExecutionId) -> list[Purchase]:
+    """List the jobs as lock_purchases does, without a lock."""
+    return [_purchase(row) for row in await conn.fetch(LIST_PURCHASES, execution_id)]
+
+
+def _purchase(row: Record) -> Purchase:
+    return Purchase(
+        job_id=row["job_id"],
+        step=row["step_name"],
+        state=JobState(row["state"]),
+        orphan=row["orphan"],
+        sent=row["sent"],
+        has_provider_id=row["has_provider_id"],
+        cancel_sent=row["cancel_sent"],
+        report=JobState(row["report"]) if row["report"] is not None else None,
+        produced=row["outputs"] > 0,
+        stored=0 < row["outputs"] <= row["assets"],
+        failure=FailureCode(row["failure"]) if row["failure"] is not None else None,
+        bill_open=row["bill_open"],
+        cost_nano_usd=NanoUsd(row["cost_nano_usd"]),
+    )
 
 
 LIST_REPORTS = "SELECT job_id, report FROM jobs WHERE job_id = ANY($1)"
@@ -194,7 +212,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 
 async def queue_again(
     conn: Connection,
-    execution: LockedExecution,
+    execution: RetriedExecution,
     steps: Sequence[StepRetry],
     quotes: Mapping[str, Quote],
     limits: ConcurrencyLimits = NO_LIMITS,
@@ -236,7 +254,7 @@ async def queue_again(
 
 
 async def _buy_again(
-    conn: Connection, execution: LockedExecution, item: StepRetry, generation: int, quote: Quote
+    conn: Connection, execution: RetriedExecution, item: StepRetry, generation: int, quote: Quote
 ) -> Hold:
     await _close(conn, item.last)
     job_id: JobId = new_job_id()
