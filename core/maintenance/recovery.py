@@ -236,7 +236,7 @@ class Recovery:
     async def _replace_marker(self) -> Position:
         """Lower the restore marker to the database and return its position.
 
-        A worker of the older database may still write the marker; then number the last send anew,
+        A worker of the older database may still write the marker; then number the last send again,
         above that.
         """
         for _ in range(MARKER_TRIES):
