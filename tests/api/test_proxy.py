@@ -144,4 +144,5 @@ async def test_proxy_errors_are_problem_documents(proxy: Proxy) -> None:
         problem = Problem.model_validate(response.json())
         assert (response.status_code, problem.status, problem.code) == (status, status, code)
         assert response.json()["requestId"] == response.headers["x-request-id"]
+    assert large.json()["instance"] == "/", "the proxy itself refuses a declared length"
     assert int(down.headers["retry-after"]) > 0

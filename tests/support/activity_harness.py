@@ -15,7 +15,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.assets import AssetActivities
 from activities.executions import ExecutionActivities
 from activities.jobs import JobActivities
-from core.domain.messages.jobs import JobRef
+from core.domain.messages.jobs import JobRef, SubmitJobResult, SubmitOutcome
 from core.domain.messages.webhooks import DeliveryOrder
 from core.jobs.key_ring import KeyRing
 from core.jobs.wakeups import Wakeups
@@ -71,9 +71,26 @@ class ActivityHarness:
         seconds: float = 20,
         environment: ActivityEnvironment | None = None,
     ) -> Result:
-        """Run an activity as a worker does, with a time limit."""
+        """Run an activity as a worker does, with a time limit.
+
+        A send that could not connect in time, because this machine was too busy, is repeated like
+        a workflow would.
+        """
+        environment = environment or ActivityEnvironment()
         async with asyncio.timeout(seconds):
-            return await (environment or ActivityEnvironment()).run(activity, message)
+            result = await environment.run(activity, message)
+        if isinstance(message, JobRef) and await self._connect_timed_out(result, message):
+            return await self.run(activity, message, seconds=seconds, environment=environment)
+        return result
+
+    async def _connect_timed_out(self, result: object, ref: JobRef) -> bool:
+        if not isinstance(result, SubmitJobResult) or result.outcome is not SubmitOutcome.NOT_SENT:
+            return False
+        async with self.database.as_user(ref.user_id) as conn:
+            note = await conn.fetchval(
+                "SELECT note FROM sends WHERE job_id = $1 ORDER BY number DESC LIMIT 1", ref.job_id
+            )
+        return note == "ConnectTimeout"
 
     async def accepted(self, **more: Any) -> Accepted:
         """Accept and claim an execution whose image step uses Replicate: its look-ups are fast."""
