@@ -1,8 +1,9 @@
 """Connections and transactions: one for each request or activity; store functions never commit."""
 
 import json
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -48,9 +49,11 @@ no response.
 """
 DATABASE_ERRORS: Final[tuple[type[Exception], ...]] = (*DATABASE_DOWN, asyncpg.PostgresError)
 """Everything that PostgreSQL or its connection may raise, for loops that try again later."""
-SET_USER = "SELECT set_config('takeone.user_id', $1, true)"
+USER_ID: Final = re.compile(r"(usr_[0-9A-Za-z]{1,64})?")
+"""What may stand in SQL text as a user's id. The empty id is nobody's."""
 SET_SYSTEM = "SET LOCAL ROLE takeone_system"
 SET_APP = f"SET LOCAL ROLE {APP_ROLE}"
+SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
 @dataclass(slots=True)
@@ -95,16 +98,53 @@ async def last_before_commit(
         await act(conn)
 
 
+def _set_user(user_id: UserId) -> str:
+    """Return the statement that limits a transaction to a user's rows.
+
+    The id is part of the text, because a message with several statements has no parameters. Raises
+    ValueError for anything that does not look like a user's id.
+    """
+    if USER_ID.fullmatch(user_id) is None:
+        raise ValueError(f"not a user id: {user_id!r}")
+    return f"SELECT set_config('takeone.user_id', '{user_id}', true)"
+
+
+@asynccontextmanager
+async def _transaction_of(connection: Connection, begin: str) -> AsyncGenerator[None]:
+    """Run a transaction that starts with these statements, sent in one message."""
+    try:
+        await connection.execute(begin)
+        yield
+    except BaseException:
+        # The error that ended the transaction is the one to report, not that of its rollback.
+        with suppress(*DATABASE_ERRORS):
+            await connection.execute("ROLLBACK;")
+        raise
+    await connection.execute("COMMIT;")
+
+
+@asynccontextmanager
+async def savepoint(conn: Connection) -> AsyncGenerator[None]:
+    """Withdraw the statements within if one of them fails; the transaction continues."""
+    await conn.execute("SAVEPOINT nested")
+    try:
+        yield
+    except BaseException:
+        await conn.execute("ROLLBACK TO SAVEPOINT nested")
+        raise
+    await conn.execute("RELEASE SAVEPOINT nested")
+
+
 @asynccontextmanager
 async def _follow(
-    connecting: AbstractAsyncContextManager[Connection],
+    connecting: AbstractAsyncContextManager[Connection], begin: str
 ) -> AsyncGenerator[Connection]:
     """Open a transaction; run what was registered for its end, unless it raises."""
     transaction = _Transaction()
     outer = _transaction.get()
     _transaction.set(transaction)
     try:
-        async with connecting as connection, connection.transaction():
+        async with connecting as connection, _transaction_of(connection, begin):
             transaction.connection = connection
             yield connection
             for _, act in sorted(transaction.last, key=itemgetter(0)):
@@ -155,7 +195,8 @@ class Database:
     ) -> AsyncGenerator["Database"]:
         """Open a pool. Every new connection is checked before use; the errors reach its first user.
 
-        verify: an additional check. Raises UnsafeLoginError if row security would not hold.
+        verify: an additional check. Raises
+        UnsafeLoginError if row security would not hold.
         """
 
         async def prepare(connection: NewConnection) -> None:
@@ -202,18 +243,19 @@ class Database:
     @asynccontextmanager
     async def as_user(self, user_id: UserId) -> AsyncGenerator[Connection]:
         """Open a transaction that sees and changes only this user's rows."""
-        async with _follow(self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)) as connection:
-            await connection.execute(SET_USER, user_id)
+        begin = f"BEGIN; {_set_user(user_id)}"
+        acquiring = self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+        async with _follow(acquiring, begin) as connection:
             yield connection
 
     @asynccontextmanager
     async def reading_as(self, user_id: UserId) -> AsyncGenerator[Connection]:
         """Open a read-only transaction of this user with one snapshot for all reads."""
+        begin = f"{SNAPSHOT}; {_set_user(user_id)}"
         async with (
             self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
+            _transaction_of(connection, begin),
         ):
-            await connection.execute(SET_USER, user_id)
             yield connection
 
     @asynccontextmanager
@@ -222,8 +264,8 @@ class Database:
 
         Only for authentication, callbacks, reconciliation and administration.
         """
-        async with _follow(self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)) as connection:
-            await connection.execute(SET_SYSTEM)
+        acquiring = self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+        async with _follow(acquiring, f"BEGIN; {SET_SYSTEM}") as connection:
             yield connection
 
     @asynccontextmanager
@@ -231,9 +273,8 @@ class Database:
         """Open a read-only transaction over all users with one snapshot for all reads."""
         async with (
             self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
+            _transaction_of(connection, f"{SNAPSHOT}; {SET_SYSTEM}"),
         ):
-            await connection.execute(SET_SYSTEM)
             yield connection
 
     @asynccontextmanager
