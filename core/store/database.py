@@ -50,10 +50,11 @@ no response.
 DATABASE_ERRORS: Final[tuple[type[Exception], ...]] = (*DATABASE_DOWN, asyncpg.PostgresError)
 """Everything that PostgreSQL or its connection may raise, for loops that try again later."""
 USER_ID: Final = re.compile(r"(usr_[0-9A-Za-z]{1,64})?")
-"""What may stand in SQL text as a user's id. The empty id is nobody's."""
+"""What may stand in SQL text as a user's id. No user has the empty id."""
 SET_SYSTEM = "SET LOCAL ROLE takeone_system"
 SET_APP = f"SET LOCAL ROLE {APP_ROLE}"
-SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL plan_cache_mode = auto"
+"""Lists and reports: their plans depend on the values, for example on which filters are set."""
 
 
 @dataclass(slots=True)
@@ -191,11 +192,13 @@ class Database:
         dsn: str,
         *,
         max_connections: int = 20,
+        generic_plans: bool = True,
         verify: Callable[[NewConnection], Awaitable[None]] | None = None,
     ) -> AsyncGenerator["Database"]:
         """Open a pool. Every new connection is checked before use; the errors reach its first user.
 
-        verify: an additional check. Raises
+        generic_plans: plan each statement once per connection, since planning costs more than the
+        short statements of requests and activities. verify: an additional check. Raises
         UnsafeLoginError if row security would not hold.
         """
 
@@ -215,6 +218,7 @@ class Database:
                 "role": APP_ROLE,
                 "application_name": "takeone",
                 "idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS}s",
+                "plan_cache_mode": "force_generic_plan" if generic_plans else "auto",
             },
             init=prepare,
             reset=_leave_as_is,

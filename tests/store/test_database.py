@@ -9,6 +9,7 @@ from core.domain.ids import UserId
 from core.store.database import DATABASE_DOWN, Connection, Database, savepoint
 from tests.support.servers import FreshDatabase
 
+PLANS = "SHOW plan_cache_mode"
 CURRENT_USER_ID = "SELECT current_setting('takeone.user_id', true)"
 
 
@@ -154,3 +155,23 @@ async def test_transaction_reports_its_own_error_when_its_connection_is_lost(
             await _lose_the_connection(database, fresh_database.owner_dsn)
         async with database.as_user(UserId("usr_two")) as conn:
             assert await conn.fetchval(CURRENT_USER_ID) == "usr_two"
+
+
+async def test_lists_are_planned_by_their_values_and_requests_are_not(
+    fresh_database: FreshDatabase,
+) -> None:
+    user_id = UserId("usr_one")
+    async with Database.open(fresh_database.application_dsn, max_connections=1) as database:
+        async with database.as_user(user_id) as conn:
+            assert await conn.fetchval(PLANS) == "force_generic_plan"
+        async with database.reading_as(user_id) as conn:
+            assert await conn.fetchval(PLANS) == "auto"
+        async with database.reading_all() as conn:
+            assert await conn.fetchval(PLANS) == "auto"
+        async with database.as_system() as conn:
+            assert await conn.fetchval(PLANS) == "force_generic_plan"
+    async with (
+        Database.open(fresh_database.application_dsn, generic_plans=False) as database,
+        database.as_system() as conn,
+    ):
+        assert await conn.fetchval(PLANS) == "auto"
