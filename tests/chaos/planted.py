@@ -256,7 +256,7 @@ BUGS: Final = (
                 new="            age_seconds > horizon_seconds - 6\n            and answer.looked_at",
             ),
         ),
-        cases=("cut-after-billing-quiet",),
+        cases=("cut-after-billing-hidden",),
     ),
     Bug(
         name="failed-read-fails-the-job",
