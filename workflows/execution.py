@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
@@ -261,7 +262,7 @@ class ExecutionWorkflow:
             task_queue=policies.WAIT_QUEUE,
             retry_policy=policies.NETWORK,
             start_to_close_timeout=_watch_limit(step),
-            heartbeat_timeout=policies.HEARTBEAT,
+            heartbeat_timeout=policies.WAIT_HEARTBEAT,
             summary=f"{step.name}: {step.provider} is working",
         )
 
@@ -399,12 +400,14 @@ def _upsert(updates: "list[SearchAttributeUpdate[Any]]") -> None:
     workflow.upsert_search_attributes(updates)  # pyright: ignore[reportUnknownMemberType] - the SDK leaves its type open
 
 
-_AFTER_FIND = {
-    FindOutcome.FOUND: SubmitOutcome.SUBMITTED,
-    FindOutcome.ABSENT: SubmitOutcome.NOT_SENT,
-    FindOutcome.ENDED: SubmitOutcome.ENDED,
-    FindOutcome.GIVEN_UP: SubmitOutcome.REFUSED,
-}
+_AFTER_FIND: Final = MappingProxyType(
+    {
+        FindOutcome.FOUND: SubmitOutcome.SUBMITTED,
+        FindOutcome.ABSENT: SubmitOutcome.NOT_SENT,
+        FindOutcome.ENDED: SubmitOutcome.ENDED,
+        FindOutcome.GIVEN_UP: SubmitOutcome.REFUSED,
+    }
+)
 
 
 def _watch_limit(step: Step) -> timedelta:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from core.domain.ids import UserId
 from core.platform.observability.logging import get_logger
-from core.platform.settings.api import LimitSettings
+from core.platform.settings.api import QUEUE_LIMIT_SECONDS, LimitSettings
 from core.store.database import Connection
 
 log = get_logger(__name__)
@@ -17,16 +17,21 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConcurrencyLimits:
-    """The limits of users without limits of their own. None: no limit."""
+    """The limits of users without limits of their own. None: no limit.
+
+    queue_seconds: how long an execution may wait for a slot, the same for all users.
+    """
 
     open_executions: int | None = None
     running_executions: int | None = None
+    queue_seconds: float = QUEUE_LIMIT_SECONDS
 
     @classmethod
     def of(cls, settings: LimitSettings) -> "ConcurrencyLimits":
         return cls(
             open_executions=settings.open_executions_per_user,
             running_executions=settings.running_executions_per_user,
+            queue_seconds=settings.queue_limit_seconds,
         )
 
 
