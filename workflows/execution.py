@@ -280,7 +280,7 @@ class ExecutionWorkflow:
             task_queue=policies.WAIT_QUEUE,
             retry_policy=policies.NETWORK,
             start_to_close_timeout=_watch_limit(step),
-            heartbeat_timeout=policies.HEARTBEAT,
+            heartbeat_timeout=policies.WAIT_HEARTBEAT,
             summary=f"{step.name}: {step.provider} is working",
         )
 
