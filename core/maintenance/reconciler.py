@@ -124,8 +124,12 @@ class Reconciler:
             log.info("reconciler.lease_not_released", reason=type(error).__name__)
 
     async def _repeat(self, task: ReconcilerTask) -> None:
+        running = asyncio.current_task()
+        assert running is not None  # noqa: S101 - a coroutine always runs in a task
         while True:
             await attempt(task)
+            if running.cancelling():  # an error of the task has replaced the cancel
+                return
             await asyncio.sleep(task.every_seconds)
 
 

@@ -147,8 +147,8 @@ BUGS: Final = (
         edits=(
             Edit(
                 file="activities/jobs.py",
-                old="            if not job.state.ended:\n                settled_nano_usd",
-                new="            if job is not None:\n                settled_nano_usd",
+                old="            if not job.state.ended and not resend:\n                settled_nano_usd",
+                new="            if not resend:\n                settled_nano_usd",
             ),
             Edit(
                 file="core/store/money/settlement.py",
@@ -256,7 +256,7 @@ BUGS: Final = (
                 new="            age_seconds > horizon_seconds - 6\n            and answer.looked_at",
             ),
         ),
-        cases=("cut-after-billing-quiet",),
+        cases=("cut-after-billing-hidden",),
     ),
     Bug(
         name="failed-read-fails-the-job",
@@ -364,15 +364,18 @@ async def judge(say: Callable[[str], None], root: Path, names: Iterable[str], se
     async with running_testbed(say, product_root=root) as testbed:
         session = Session.of(testbed, Random(seed), say)
         for name in names:
+            others = len(session.bystanders)
             for _ in range(ROUNDS):
                 await session.round([case_of(name)], HELD)
                 if session.results[name].trials:
                     break
             result = session.results[name]
-            if not result.trials:
-                void.append(name)
-            if found := [finding for finding in result.findings if finding.is_red]:
+            # An execution that a bug ends early is no longer in flight at the round's fault.
+            findings = [*result.findings, *session.bystanders[others:]]
+            if found := [finding for finding in findings if finding.is_red]:
                 red[name] = found[0].explain()
+            elif not result.trials:
+                void.append(name)
             if result.broken:
                 broken[name] = result.broken[0]
         await session.customers.close()

@@ -72,10 +72,13 @@ FILE_FAULTS: Final[tuple[Mapping[str, Any], ...]] = (
 LOST_ANSWER: Final[Mapping[str, Any]] = {
     "operation": "create",
     "fault": "drop_after_accept",
-    "times": 1,
+    "times": TIMES,
     "params": {},
 }
-"""Added with each fault of a list, which is read only to look up a send without an answer."""
+"""Added with each fault of a list, which is read only to look up a send without an answer.
+
+There are several such sends, because a callback often reveals the id of one before its look-up.
+"""
 
 PURCHASES = """
 SELECT DISTINCT substring(e.request->>'prompt' FROM '^chaos-[0-9]{6}') AS token, j.step_name AS step

@@ -332,7 +332,9 @@ async def find_ended(conn: Connection, ref: ExecutionRef) -> EndedExecution | No
 
 
 LIST_STEP_PROGRESS = """
-SELECT DISTINCT ON (s.position) s.name, s.usual_seconds, j.state, j.submitted_at, now() AS now
+SELECT DISTINCT ON (s.position) s.name, s.usual_seconds, j.state, now() AS now,
+       least(j.submitted_at, (SELECT min(o.submitted_at) FROM jobs AS o WHERE o.supersedes = j.job_id AND o.orphan))
+           AS submitted_at
 FROM steps AS s JOIN jobs AS j ON j.execution_id = s.execution_id AND j.step_name = s.name
 WHERE s.execution_id = $1 AND NOT j.orphan
 ORDER BY s.position, j.generation DESC, j.job_id DESC
