@@ -20,6 +20,7 @@ from core.domain.messages.jobs import (
 from core.domain.states import JobState
 from core.jobs import poll_schedule
 from core.jobs.admission import ProviderAdmission
+from core.jobs.free_failures import return_if_free
 from core.jobs.key_ring import KeyRing
 from core.jobs.lookup import JobLookup
 from core.jobs.settlement import settle_ended
@@ -190,16 +191,18 @@ class JobActivities:
     async def settle(self, ref: JobRef) -> SettleJobResult:
         """Write the outcome of a job and its real cost in one transaction.
 
-        Repeating is safe: an ended job is not settled again, and the result is the same.
+        A job whose failure was transient and free waits to be sent again instead. Repeating is
+        safe: an ended job is not settled again, and the result is the same.
         """
         async with self.database.as_user(ref.user_id) as conn:
             job = await get_job(conn, ref.job_id)
             settled_nano_usd = 0
-            if not job.state.ended:
+            resend = await return_if_free(conn, ref, job)
+            if not job.state.ended and not resend:
                 settled_nano_usd = await settle_ended(conn, self.providers, job)
             ended = await get_job(conn, ref.job_id)
             money = await get_money(conn, ref.execution_id)
-        if not job.state.ended:
+        if not job.state.ended and not resend:
             _count(ended, settled_nano_usd)
             log.info(
                 "job.settled", **_ids(ref), state=ended.state, settled_nano_usd=settled_nano_usd
@@ -208,6 +211,7 @@ class JobActivities:
             state=ended.state,
             failure=ended.failure,
             execution_spent_nano_usd=money.settled_nano_usd,
+            resend=resend,
         )
 
     async def _get(self, ref: JobRef) -> JobRecord:

@@ -15,6 +15,7 @@ from typing import Final
 from temporalio.client import Client
 
 from activities.executions import ExecutionActivities
+from core.jobs.admission import ProviderAdmission
 from core.maintenance.cleanup import Cleanup
 from core.maintenance.gauges import Gauges
 from core.maintenance.open_bills import OpenBillSettler
@@ -153,6 +154,7 @@ def build_reconciler(
     objects: ObjectStore,
     executions: ExecutionActivities,
     open_bills: OpenBillSettler,
+    admission: ProviderAdmission,
     task_queues: Sequence[str],
 ) -> Reconciler:
     """Return a reconciler with all its tasks."""
@@ -180,6 +182,11 @@ def build_reconciler(
             task(
                 name="measure_undelivered_spend",
                 run=gauges.measure_undelivered_spend,
+                every_seconds=EVERY_MINUTE,
+            ),
+            task(
+                name="measure_provider_queues",
+                run=lambda: admission.measure_queues(database),
                 every_seconds=EVERY_MINUTE,
             ),
             task(name="measure_queues", run=gauges.measure_queues),

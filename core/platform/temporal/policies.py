@@ -61,6 +61,8 @@ SUBMIT_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Between sends that were certainly not accepted, unless the provider asks for a longer pause. The
 last step repeats.
 """
+TRANSIENT_BACKOFF_SECONDS: Final = (2.0, 8.0)
+"""Before each further send of a job whose last send failed at no cost: so many at most."""
 ONCE: Final = RetryPolicy(maximum_attempts=1)
 """Temporal never repeats a paid call: the workflow reads the outcome from the job's row."""
 
