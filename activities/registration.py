@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.assets import AssetActivities
 from activities.executions import ExecutionActivities
@@ -161,6 +161,9 @@ def make_workers(
                 activities.jobs.settle,
             ],
             workflows=workflows,
+            # A quarter of the worker's processor time. The bans are linted instead, and stored
+            # histories replay in the sandbox: docs/decisions/0016-workflows-without-the-sandbox.md.
+            workflow_runner=UnsandboxedWorkflowRunner(),
             max_concurrent_workflow_tasks=settings.execution_slots,
             max_concurrent_local_activities=settings.execution_slots,
             sticky_queue_schedule_to_start_timeout=policies.STICKY_SCHEDULE_TO_START,

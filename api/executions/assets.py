@@ -1,6 +1,9 @@
 """GET /api/assets/{id}/content."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import AfterValidator
 
 from api.auth.authentication import CurrentUser
 from api.http.ids import ASSET_ID
@@ -8,12 +11,29 @@ from api.http.openapi import problems
 from api.http.problems import not_found
 from api.services import services_of
 from core.domain.failures import FailureCode
+from core.domain.file_names import (
+    MAX_FILE_NAME,
+    check_file_name,
+    content_disposition,
+    download_name,
+)
 from core.domain.ids import AssetId
-from core.store.executions.status import find_object_key
+from core.store.executions.status import StoredFile, find_stored_file
 
 _PATH = "/api/assets"
 SIGNED_URL_SECONDS = 3600
 """Long enough to download a long video over a slow connection."""
+
+FileName = Annotated[
+    Annotated[str, AfterValidator(check_file_name)] | None,
+    Query(
+        max_length=MAX_FILE_NAME,
+        description="The browser saves the file under this name instead of opening it. Without a "
+        "slash, backslash or control character; the file's extension is added if it is missing. "
+        "Empty: a name from the execution and the file's kind.",
+        examples=["holiday.mp4"],
+    ),
+]
 
 router = APIRouter(prefix="/api", tags=["assets"])
 
@@ -25,23 +45,45 @@ router = APIRouter(prefix="/api", tags=["assets"])
     summary="Download an asset",
     responses={
         302: {
-            "description": "The URL of the file: permanent on a CDN, otherwise signed and temporary.",
+            "description": "The URL of the file: permanent on a CDN, otherwise signed and "
+            "temporary. With `download`, always signed.",
             "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
         },
-        **problems(FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND),
+        **problems(FailureCode.INVALID_REQUEST, FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND),
     },
 )
-async def download_asset(request: Request, user_id: CurrentUser, asset_id: str) -> Response:
+async def download_asset(
+    request: Request, user_id: CurrentUser, asset_id: str, download: FileName = None
+) -> Response:
     """Redirect to the file. This URL is permanent; the target may change with each request."""
     services = services_of(request)
-    object_key = None
+    file = None
     if ASSET_ID.fullmatch(asset_id):
         async with services.database.reading_as(user_id) as conn:
-            object_key = await find_object_key(conn, user_id, AssetId(asset_id))
-    if object_key is None:
+            file = await find_stored_file(conn, user_id, AssetId(asset_id))
+    if file is None:
         raise not_found(_PATH)
-    headers = {
-        "Location": await services.objects.address(object_key, expires_seconds=SIGNED_URL_SECONDS)
-    }
-    headers["Cache-Control"] = "private, max-age=300" if services.files_are_public else "no-store"
-    return Response(status_code=302, headers=headers)
+    permanent = services.files_are_public and download is None
+    location = await services.objects.address(
+        file.object_key,
+        expires_seconds=SIGNED_URL_SECONDS,
+        disposition=None if download is None else _disposition(file, download),
+    )
+    return Response(
+        status_code=302,
+        headers={
+            "Location": location,
+            "Cache-Control": "private, max-age=300" if permanent else "no-store",
+        },
+    )
+
+
+def _disposition(file: StoredFile, requested: str) -> str:
+    name = download_name(
+        requested,
+        execution_id=file.execution_id,
+        kind=file.kind,
+        output_number=file.output_number,
+        content_type=file.content_type,
+    )
+    return content_disposition(name)

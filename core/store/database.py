@@ -1,12 +1,13 @@
 """Connections and transactions: one for each request or activity; store functions never commit."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -96,6 +97,35 @@ async def last_before_commit(
 
 
 @asynccontextmanager
+async def _transact(
+    connecting: AbstractAsyncContextManager[Connection],
+    *,
+    isolation: Literal["read_committed", "repeatable_read"] = "read_committed",
+    readonly: bool = False,
+) -> AsyncGenerator[Connection]:
+    """Open a transaction. A cancel ends it as a cancel, also if the connection is closed.
+
+    The driver would replace the cancel by its own error, which loops take for an outage: they would
+    continue although they were cancelled.
+    """
+    cancel: asyncio.CancelledError | None = None
+    try:
+        async with (
+            connecting as connection,
+            connection.transaction(isolation=isolation, readonly=readonly),
+        ):
+            try:
+                yield connection
+            except asyncio.CancelledError as error:
+                cancel = error
+                raise
+    except Exception:
+        if cancel is not None:
+            raise cancel from None
+        raise
+
+
+@asynccontextmanager
 async def _follow(
     connecting: AbstractAsyncContextManager[Connection],
 ) -> AsyncGenerator[Connection]:
@@ -104,7 +134,7 @@ async def _follow(
     outer = _transaction.get()
     _transaction.set(transaction)
     try:
-        async with connecting as connection, connection.transaction():
+        async with _transact(connecting) as connection:
             transaction.connection = connection
             yield connection
             for _, act in sorted(transaction.last, key=itemgetter(0)):
@@ -209,10 +239,8 @@ class Database:
     @asynccontextmanager
     async def reading_as(self, user_id: UserId) -> AsyncGenerator[Connection]:
         """Open a read-only transaction of this user with one snapshot for all reads."""
-        async with (
-            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        acquiring = self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+        async with _transact(acquiring, isolation="repeatable_read", readonly=True) as connection:
             await connection.execute(SET_USER, user_id)
             yield connection
 
@@ -229,10 +257,8 @@ class Database:
     @asynccontextmanager
     async def reading_all(self) -> AsyncGenerator[Connection]:
         """Open a read-only transaction over all users with one snapshot for all reads."""
-        async with (
-            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        acquiring = self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+        async with _transact(acquiring, isolation="repeatable_read", readonly=True) as connection:
             await connection.execute(SET_SYSTEM)
             yield connection
 

@@ -218,6 +218,39 @@ async def test_asset_content_redirects_to_a_signed_url(api: Api, user: TestUser)
     assert "X-Amz-Signature" in location.params
 
 
+@pytest.mark.parametrize(
+    ("requested", "disposition"),
+    [
+        ("", 'attachment; filename="{}-video.mp4"'),
+        ("holiday", 'attachment; filename="holiday.mp4"'),
+        ("été.mp4", "attachment; filename=\"_t_.mp4\"; filename*=UTF-8''%C3%A9t%C3%A9.mp4"),
+    ],
+)
+async def test_download_redirects_to_an_address_with_a_file_name(
+    api: Api, user: TestUser, requested: str, disposition: str
+) -> None:
+    execution_id = await _post(user)
+    path = f"/api/assets/{await _insert_asset(api, user, execution_id)}/content"
+
+    answer = await user.http.get(path, params={"download": requested}, follow_redirects=False)
+
+    assert answer.status_code == 302
+    assert answer.headers["cache-control"] == "no-store"
+    parameters = httpx.URL(answer.headers["location"]).params
+    assert parameters["response-content-disposition"] == disposition.format(execution_id)
+    assert "X-Amz-Signature" in parameters
+
+
+@pytest.mark.parametrize("requested", ["../a.mp4", "a\r\nSet-Cookie: b", "a\\b", "x" * 121, ".."])
+async def test_download_under_an_unsafe_name_is_refused(user: TestUser, requested: str) -> None:
+    path = f"/api/assets/{new_asset_id()}/content"
+
+    answer = await user.http.get(path, params={"download": requested}, follow_redirects=False)
+
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == ["download"]
+
+
 async def test_list_pages_through_own_executions_newest_first(api: Api, user: TestUser) -> None:
     other = await api.new_user()
     await _post(other)

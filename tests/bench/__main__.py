@@ -14,6 +14,7 @@ from statistics import median
 import httpx
 
 from deploy.local.servers.process import LocalError
+from tests.bench import counts
 from tests.bench.histories import count_events, explain_events
 from tests.bench.holds import measure_holds
 from tests.bench.inbox import Inbox
@@ -26,6 +27,8 @@ from tests.support.stack_ports import receiver_port
 IMAGE_SECONDS = VIDEO_SECONDS = 0.5
 IN_FLIGHT = 50
 SAMPLED_HISTORIES = 3
+WARM_UP_COUNTED = 5
+"""Executions before the counted ones: prepared statements and pools are in place then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +124,16 @@ async def _events(servers: Servers, rounds: list[Round]) -> list[tuple[int, int]
     return [await count_events(servers.temporal, finished) for finished in sampled]
 
 
-async def bench(extent: Extent, tell: Callable[[str], None]) -> int:
+async def count_round_trips(
+    servers: Servers, inbox: Inbox, http: httpx.AsyncClient, executions: int
+) -> None:
+    product = ProductSide(http=http, user=servers.user, inbox=inbox)
+    for _ in range(WARM_UP_COUNTED):
+        await product.run_one()
+    say(counts.report(await counts.count(servers, product, executions=executions)))
+
+
+async def bench(extent: Extent, tell: Callable[[str], None], counted: int = 0) -> int:
     began = time.monotonic()
     tell(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}")
     tell(
@@ -137,18 +149,21 @@ async def bench(extent: Extent, tell: Callable[[str], None]) -> int:
             limits=httpx.Limits(max_connections=IN_FLIGHT),
         ) as http,
     ):
-        results = await measure(servers, inbox, http, extent)
-        tell(f"\n{report(results)}\n")
+        if counted:
+            await count_round_trips(servers, inbox, http, counted)
+        else:
+            results = await measure(servers, inbox, http, extent)
+            tell(f"\n{report(results)}\n")
     tell(f"{time.monotonic() - began:.0f} s in all")
     return 0
 
 
-async def _until_stopped(extent: Extent) -> int:
+async def _until_stopped(extent: Extent, counted: int) -> int:
     """Handle SIGTERM like Ctrl-C: stop the servers first."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await bench(extent, say)
+    return await bench(extent, say, counted)
 
 
 def main() -> int:
@@ -160,11 +175,19 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="one pair of short rounds: does it run at all?"
     )
+    parser.add_argument(
+        "--count",
+        type=int,
+        metavar="N",
+        default=0,
+        help="only count statements, transactions, calls and events of N executions, one in flight",
+    )
     # Each workflow imports its module again, which would be compiled each time without byte code.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    extent = QUICK if parser.parse_args().quick else FULL
+    given = parser.parse_args()
+    extent = QUICK if given.quick else FULL
     try:
-        return asyncio.run(_until_stopped(extent))
+        return asyncio.run(_until_stopped(extent, given.count))
     except LocalError as error:
         say(str(error))
         return 1

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from core.platform.temporal.client import queue_backlogs
 from deploy.local.config import Config
 from deploy.local.demo.client import User
 from deploy.local.product import run_tool
+from deploy.local.servers.postgres import superuser_dsn
 from deploy.local.servers.process import Part, PartFailedError
 from deploy.local.servers.temporal import NAMESPACE
 from deploy.local.stack import prepared
@@ -33,8 +34,8 @@ BARE_WORKER = "Bare worker"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Servers:
-    """pids: by the name of the part. user: without limits. The two addresses: of the product's
-    database.
+    """pids: by the name of the part. user: without limits. The addresses: of the product's database
+    for its owner and the application, and of the server for its superuser.
     """
 
     config: Config
@@ -43,17 +44,26 @@ class Servers:
     pids: dict[str, int]
     owner_url: str
     application_url: str
+    superuser_url: str
 
 
 @asynccontextmanager
 async def running_servers(
-    say: Say, *, image_seconds: float, video_seconds: float
+    say: Say,
+    *,
+    image_seconds: float,
+    video_seconds: float,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Servers]:
-    """Started once, all stopped by their pids at the end, the folder removed."""
+    """Started once, all stopped by their pids at the end, the folder removed.
+
+    environment: more settings of the product.
+    """
     folder = _new_folder()
     config = Config(folder=folder, ports=free_stack_ports(), live=None, receivers=free_receivers())
     try:
         async with prepared(config, say) as stack:
+            stack.environment |= environment or {}
             await stack.start()
             await _set_sandbox(config, image_seconds, video_seconds)
             client = await Client.connect(f"127.0.0.1:{config.ports.temporal}", namespace=NAMESPACE)
@@ -68,6 +78,7 @@ async def running_servers(
                 pids=_pids(folder),
                 owner_url=stack.environment["DATABASE_OWNER_URL"],
                 application_url=stack.environment["DATABASE_URL"],
+                superuser_url=superuser_dsn(config.ports.postgres, stack.keys.postgres_password),
             )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import AssetId, EventId, JobId
@@ -237,6 +237,7 @@ async def workers(
                 workflows=[ExecutionWorkflow],
                 activities=database,
                 max_cached_workflows=cached,
+                workflow_runner=UnsandboxedWorkflowRunner(),
                 identity=IDENTITY,
             )
         )

@@ -16,6 +16,17 @@ from core.store.database import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """The file of an asset, with what names it."""
+
+    object_key: str
+    execution_id: ExecutionId
+    kind: str
+    output_number: int
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
     """A job with its step and money.
 
@@ -273,12 +284,18 @@ async def list_executions(
     )
 
 
-FIND_OBJECT_KEY = "SELECT object_key FROM assets WHERE asset_id = $1 AND user_id = $2"
+FIND_STORED_FILE = """
+SELECT object_key, execution_id, kind, output_number, content_type
+FROM assets WHERE asset_id = $1 AND user_id = $2
+"""
 
 
-async def find_object_key(conn: Connection, user_id: UserId, asset_id: AssetId) -> str | None:
-    """Return the object key of an asset. None: it does not exist, or belongs to another user."""
-    return await conn.fetchval(FIND_OBJECT_KEY, asset_id, user_id)
+async def find_stored_file(
+    conn: Connection, user_id: UserId, asset_id: AssetId
+) -> StoredFile | None:
+    """Return the file of an asset. None: it does not exist, or belongs to another user."""
+    row = await conn.fetchrow(FIND_STORED_FILE, asset_id, user_id)
+    return None if row is None else StoredFile(**row)
 
 
 GET_BUDGET = """

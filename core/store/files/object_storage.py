@@ -244,14 +244,23 @@ class ObjectStore:
                 async for chunk in body.iter_chunks(READ_BYTES):
                     yield chunk
 
-    async def address(self, key: str, *, expires_seconds: int = 3600) -> str:
-        """Return a URL of the file: permanent on the CDN, else signed for 1 to 604800 seconds."""
-        if self._cdn_base_url:
+    async def address(
+        self, key: str, *, expires_seconds: int = 3600, disposition: str | None = None
+    ) -> str:
+        """Return a URL of the file: permanent on the CDN, else signed for 1 to 604800 seconds.
+
+        disposition: the Content-Disposition of the response, in ASCII. A CDN cannot be made to send
+        it, so such a URL is always signed.
+        """
+        if self._cdn_base_url and disposition is None:
             return f"{self._cdn_base_url}/{quote(key)}"
         if not 1 <= expires_seconds <= MAX_ADDRESS_SECONDS:
             raise ValueError(f"expires_seconds must be 1 to {MAX_ADDRESS_SECONDS}")
+        params = {"Bucket": self._bucket, "Key": key}
+        if disposition is not None:
+            params["ResponseContentDisposition"] = disposition
         return await self._signer.generate_presigned_url(
-            "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=expires_seconds
+            "get_object", Params=params, ExpiresIn=expires_seconds
         )
 
     async def delete(self, key: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from core.domain.file_names import content_disposition
 from core.domain.media import (
     StorageRefusedError,
     StorageUnavailableError,
@@ -88,6 +89,26 @@ async def test_address_is_signed_and_expires(store: ObjectStore, key: str) -> No
     for seconds in (0, 7 * 24 * 3600 + 1):
         with pytest.raises(ValueError, match="expires_seconds"):
             await store.address(key, expires_seconds=seconds)
+
+
+@pytest.mark.parametrize("cdn_base_url", [None, "https://cdn.example/v"])
+async def test_download_is_served_as_an_attachment_with_its_name(
+    store: ObjectStore, s3_settings: dict[str, str], key: str, cdn_base_url: str | None
+) -> None:
+    """Also with a CDN, whose addresses cannot ask for it."""
+    await put(store, key, chunks_of(mp4_bytes(1000)))
+    disposition = content_disposition('Größe "映画" 100%.mp4')
+    async with (
+        ObjectStore.open(**s3_settings, cdn_base_url=cdn_base_url) as objects,
+        httpx.AsyncClient() as client,
+    ):
+        address = await objects.address(key, disposition=disposition)
+        answer = await client.get(address)
+        forged = await client.get(address.replace("attachment", "inline"))
+    assert answer.content == mp4_bytes(1000)
+    assert answer.headers["content-disposition"] == disposition
+    assert answer.headers["content-type"] == "video/mp4"
+    assert forged.status_code == 403
 
 
 @pytest.mark.parametrize("base", ["https://cdn.example/v", "https://cdn.example/v/"])
