@@ -72,6 +72,7 @@ async def serve(settings: WorkerProcess) -> int:
             open_bills=OpenBillSettler(
                 database=activities.database, providers=activities.providers, keys=activities.keys
             ),
+            admission=activities.jobs.admission,
             task_queues=task_queues(activities.providers.known_names),
         )
         detector = RestoreDetector(

@@ -20,6 +20,7 @@ from core.domain.messages.jobs import (
 from core.domain.states import JobState
 from core.jobs import poll_schedule
 from core.jobs.admission import ProviderAdmission
+from core.jobs.free_failures import return_if_free
 from core.jobs.key_ring import KeyRing
 from core.jobs.lookup import JobLookup
 from core.jobs.settlement import settle_ended
@@ -109,36 +110,32 @@ class JobActivities:
         Repeating is safe: it only reads, and stores the provider's report.
         """
         with self.wakeups.of(ref.job_id) as wake:
-            woken = False
+            woken, failures = False, 0
             while True:
                 job = await self._get(ref)
                 if job.state is not JobState.SUBMITTED or job.handle is None:
                     return WaitJobResult(state=job.state)
                 if job.report is not None:
                     return WaitJobResult(state=job.report.state)
-                retry_after_seconds = 0.0
-                if woken or poll_schedule.poll_is_due(job):
-                    report, retry_after_seconds = await self._try_poll(ref, job, job.handle)
+                calls_back, retry_after_seconds = job.provider in self.callback_urls, 0.0
+                if woken or poll_schedule.look_is_due(job, calls_back=calls_back):
+                    try:
+                        report = await self._poll(ref, job, job.handle)
+                        failures = 0
+                    except ProviderUnavailableError as error:
+                        report, retry_after_seconds = None, error.retry_after_seconds
+                        failures += 1
+                        metrics.PROVIDER_CALLS.labels(job.provider, "status", "unavailable").inc()
+                        log.info("job.poll_failed", **_ids(ref), reason=str(error))
                     if report is not None:
                         return WaitJobResult(state=report.state)
                 if poll_schedule.wait_is_over(job):
                     return WaitJobResult(state=JobState.SUBMITTED)
-                pause = poll_schedule.jittered(poll_schedule.poll_seconds(job), random())  # noqa: S311 - jitter
-                await sleep_with_heartbeats(
-                    poll_schedule.at_least(pause, retry_after_seconds), wake
-                )
+                pause = poll_schedule.look_seconds(job, calls_back=calls_back, failures=failures)
+                pause = poll_schedule.jittered(pause, random())  # noqa: S311 - jitter
+                pause = poll_schedule.at_least(pause, retry_after_seconds)
+                await sleep_with_heartbeats(min(pause, poll_schedule.seconds_left(job)), wake)
                 woken = True
-
-    async def _try_poll(
-        self, ref: JobRef, job: JobRecord, handle: ProviderHandle
-    ) -> tuple[JobReport | None, float]:
-        """Poll once; also return the provider's Retry-After, 0 without one."""
-        try:
-            return await self._poll(ref, job, handle), 0.0
-        except ProviderUnavailableError as error:
-            metrics.PROVIDER_CALLS.labels(job.provider, "status", "unavailable").inc()
-            log.info("job.poll_failed", **_ids(ref), reason=str(error))
-            return None, error.retry_after_seconds
 
     async def _poll(self, ref: JobRef, job: JobRecord, handle: ProviderHandle) -> JobReport | None:
         """Read the job's status; store and return its report if it has ended.
@@ -147,7 +144,9 @@ class JobActivities:
         """
         provider = await self.keys.of_job(self.providers, job)
         if provider is None:
-            return None
+            raise ProviderUnavailableError(
+                "the provider is not configured or its key is unreadable"
+            )
         with metrics.timed(metrics.PROVIDER_CALL_DURATION.labels(job.provider, "status")):
             report = await provider.status(handle)
         metrics.PROVIDER_CALLS.labels(job.provider, "status", "answered").inc()
@@ -192,16 +191,18 @@ class JobActivities:
     async def settle(self, ref: JobRef) -> SettleJobResult:
         """Write the outcome of a job and its real cost in one transaction.
 
-        Repeating is safe: an ended job is not settled again, and the result is the same.
+        A job whose failure was transient and free waits to be sent again instead. Repeating is
+        safe: an ended job is not settled again, and the result is the same.
         """
         async with self.database.as_user(ref.user_id) as conn:
             job = await get_job(conn, ref.job_id)
             settled_nano_usd = 0
-            if not job.state.ended:
+            resend = await return_if_free(conn, ref, job)
+            if not job.state.ended and not resend:
                 settled_nano_usd = await settle_ended(conn, self.providers, job)
             ended = await get_job(conn, ref.job_id)
             money = await get_money(conn, ref.execution_id)
-        if not job.state.ended:
+        if not job.state.ended and not resend:
             _count(ended, settled_nano_usd)
             log.info(
                 "job.settled", **_ids(ref), state=ended.state, settled_nano_usd=settled_nano_usd
@@ -210,6 +211,7 @@ class JobActivities:
             state=ended.state,
             failure=ended.failure,
             execution_spent_nano_usd=money.settled_nano_usd,
+            resend=resend,
         )
 
     async def _get(self, ref: JobRef) -> JobRecord:

@@ -30,6 +30,7 @@ with workflow.unsafe.imports_passed_through():
         FindJobResult,
         FindOutcome,
         JobRef,
+        SettleJobResult,
         SubmitJobResult,
         SubmitOutcome,
         WaitJobResult,
@@ -149,17 +150,35 @@ class ExecutionWorkflow:
         if self._jobs[step.name].state is JobState.COMPLETED:
             await self._reuse(step, job)
             return
-        if not await self._submit(step, job):
+        settled = await self._buy(step, job)
+        while settled is not None and settled.resend:
+            self._show(step, JobState.WAITING)
+            pauses = policies.TRANSIENT_BACKOFF_SECONDS
+            backoff = policies.backoff_seconds(pauses, settled.resend)
+            await self._pause(policies.spread_seconds(0.0, backoff, workflow.random().random()))
+            settled = await self._buy(step, job, settled.failure)
+        if settled is None:
             return
-        self._show(step, JobState.SUBMITTED)
-        await self._wait(step, job)
-        settled = await self._database_step(JobActivities.settle, job)
-        self._spent_nano_usd = settled.execution_spent_nano_usd
         self._show(step, settled.state)
         if settled.state is JobState.COMPLETED:
             self._storing.append(asyncio.create_task(self._store(step, job)))
         elif settled.failure is not None and settled.failure.code is not FailureCode.CANCELLED:
             self._note_failure(step, settled.failure)  # a job that the user cancelled did not fail
+
+    async def _buy(
+        self, step: Step, job: JobRef, refusal: Failure | None = None
+    ) -> SettleJobResult | None:
+        """Submit a job, wait for its end and settle it; None: it was not submitted.
+
+        refusal: why the job's last send did not produce a file.
+        """
+        if not await self._submit(step, job, refusal):
+            return None
+        self._show(step, JobState.SUBMITTED)
+        await self._wait(step, job)
+        settled = await self._database_step(JobActivities.settle, job)
+        self._spent_nano_usd = settled.execution_spent_nano_usd
+        return settled
 
     async def _reuse(self, step: Step, job: JobRef) -> None:
         """Use a step that an earlier generation paid for.
@@ -171,13 +190,12 @@ class ExecutionWorkflow:
         if not self._jobs[step.name].stored:
             await self._store(step, job)
 
-    async def _submit(self, step: Step, job: JobRef) -> bool:
+    async def _submit(self, step: Step, job: JobRef, refusal: Failure | None) -> bool:
         """Submit until the provider certainly has the job (True) or certainly never will (False).
 
         A send that may have been accepted is looked up and never sent again.
         """
         tries = 0
-        refusal: Failure | None = None
         while not self._stopped:
             self._show(step, JobState.SUBMITTING)
             result = await self._try_submit(step, job)
@@ -262,7 +280,7 @@ class ExecutionWorkflow:
             task_queue=policies.WAIT_QUEUE,
             retry_policy=policies.NETWORK,
             start_to_close_timeout=_watch_limit(step),
-            heartbeat_timeout=policies.HEARTBEAT,
+            heartbeat_timeout=policies.WAIT_HEARTBEAT,
             summary=f"{step.name}: {step.provider} is working",
         )
 

@@ -28,6 +28,8 @@ router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictJsonRou
         FailureCode.BUDGET_EXCEEDED,
         FailureCode.MAX_COST_EXCEEDED,
         FailureCode.OPEN_LIMIT_REACHED,
+        FailureCode.QUEUE_FULL,
+        FailureCode.PROVIDER_QUEUE_FULL,
         FailureCode.SERVICE_BUDGET_EXCEEDED,
         FailureCode.PROVIDER_NOT_ACCEPTING,
         FailureCode.PROVIDER_KEY_REFUSED,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from fastapi import Response
@@ -140,11 +141,17 @@ def _progress(record: ExecutionStatusRecord, latest: Sequence[JobStatus]) -> Per
             name=job.step,
             usual_seconds=job.usual_seconds,
             state=job.state,
-            submitted_at=job.submitted_at,
+            submitted_at=_first_submitted_at(record.jobs, job),
         )
         for job in latest
     ]
     return progress_percent(steps, record.now)
+
+
+def _first_submitted_at(jobs: Sequence[JobStatus], job: JobStatus) -> datetime | None:
+    """Return when a job was first submitted, so that sending it again does not lower progress."""
+    sends = [job, *(other for other in jobs if other.orphan and other.supersedes == job.job_id)]
+    return min((send.submitted_at for send in sends if send.submitted_at), default=None)
 
 
 def _job(job: JobStatus) -> Job:

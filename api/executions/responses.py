@@ -85,8 +85,8 @@ class Job(ResponseBody):
         description="The job that this one replaces; of an orphan, the job that was sent."
     )
     orphan: bool = Field(
-        description="An earlier send of the step's job that turned out to be accepted. Its output "
-        "is not used."
+        description="An earlier send of the step's job that turned out to be accepted, or that "
+        "failed at no cost and was sent again. Its output is not used."
     )
     provider: str
     model: str

@@ -20,8 +20,11 @@ from core.ordering.errors import (
     MonthlyBudgetError,
     OpenExecutionsError,
     OrderingError,
+    OwnQueueFullError,
     PossibleDoubleCostError,
     ProviderNotAcceptingError,
+    ProviderQueueFullError,
+    QueueFullError,
     StepCost,
     UserKeyRefusedError,
 )
@@ -134,6 +137,35 @@ def _(error: OpenExecutionsError) -> ProblemError:
         members={"executions": {"open": error.open_executions, "limit": error.limit}},
         headers=_retry_after(OPEN_RETRY_SECONDS),
     )
+
+
+@ordering_problem.register
+def _(error: QueueFullError) -> ProblemError:
+    return ProblemError(
+        error.code,
+        f"The execution would wait about {error.wait_seconds} s for one of this account's "
+        f"{error.running_limit} slots (limit {error.limit_seconds} s). Send the request again in "
+        f"{error.retry_after_seconds} s.",
+        members={"queue": _queue(error) | {"waiting": error.waiting}},
+        headers=_retry_after(error.retry_after_seconds),
+    )
+
+
+@ordering_problem.register
+def _(error: ProviderQueueFullError) -> ProblemError:
+    key = " with your own key" if isinstance(error, OwnQueueFullError) else ""
+    return ProblemError(
+        error.code,
+        f"The execution would wait about {error.wait_seconds} s for {error.provider}{key} (limit "
+        f"{error.limit_seconds} s). Send the request again in {error.retry_after_seconds} s, or "
+        "choose a model of another provider.",
+        members={"queue": _queue(error) | {"provider": error.provider}},
+        headers=_retry_after(error.retry_after_seconds),
+    )
+
+
+def _queue(error: QueueFullError | ProviderQueueFullError) -> dict[str, object]:
+    return {"expectedSeconds": error.wait_seconds, "limitSeconds": error.limit_seconds}
 
 
 @ordering_problem.register

@@ -5,19 +5,19 @@
                             transfer_coding_unsupported,
                             malformed_request, request_timed_out, idempotency_conflict,
                             idempotency_in_progress, rate_limited, budget_exceeded,
-                            max_cost_exceeded, open_limit_reached, content_moderated,
-                            provider_rejected_input, provider_key_refused, execution_not_ended,
-                            nothing_to_retry, possible_double_cost, endpoint_exists,
-                            endpoint_disabled
+                            max_cost_exceeded, open_limit_reached, queue_full,
+                            content_moderated, provider_rejected_input, provider_key_refused,
+                            execution_not_ended, nothing_to_retry, possible_double_cost,
+                            endpoint_exists, endpoint_disabled
     the operator must act   provider_auth_failed, provider_credit_exhausted,
                             provider_model_unavailable, provider_not_accepting,
                             service_budget_exceeded
-    usually temporary       provider_rate_limited, provider_unavailable, storage_unavailable,
-                            service_unavailable
+    usually temporary       provider_queue_full, provider_rate_limited, provider_unavailable,
+                            storage_unavailable, service_unavailable
     the outcome of a job    provider_failed, provider_timed_out, provider_empty_output,
                             provider_bad_response, submission_unknown, output_expired,
                             output_invalid, output_too_large, output_address_refused,
-                            deadline_exceeded
+                            queue_timed_out, deadline_exceeded
     ended by request        cancelled, terminated
     a defect of the service internal_error
 
@@ -47,6 +47,7 @@ class FailureCode(StrEnum):
     BUDGET_EXCEEDED = "budget_exceeded"
     MAX_COST_EXCEEDED = "max_cost_exceeded"
     OPEN_LIMIT_REACHED = "open_limit_reached"
+    QUEUE_FULL = "queue_full"
     CONTENT_MODERATED = "content_moderated"
     PROVIDER_REJECTED_INPUT = "provider_rejected_input"
     PROVIDER_KEY_REFUSED = "provider_key_refused"
@@ -60,6 +61,7 @@ class FailureCode(StrEnum):
     PROVIDER_MODEL_UNAVAILABLE = "provider_model_unavailable"
     PROVIDER_NOT_ACCEPTING = "provider_not_accepting"
     SERVICE_BUDGET_EXCEEDED = "service_budget_exceeded"
+    PROVIDER_QUEUE_FULL = "provider_queue_full"
     PROVIDER_RATE_LIMITED = "provider_rate_limited"
     PROVIDER_UNAVAILABLE = "provider_unavailable"
     STORAGE_UNAVAILABLE = "storage_unavailable"
@@ -73,6 +75,7 @@ class FailureCode(StrEnum):
     OUTPUT_INVALID = "output_invalid"
     OUTPUT_TOO_LARGE = "output_too_large"
     OUTPUT_ADDRESS_REFUSED = "output_address_refused"
+    QUEUE_TIMED_OUT = "queue_timed_out"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     CANCELLED = "cancelled"
     TERMINATED = "terminated"
@@ -147,6 +150,12 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.OPEN_LIMIT_REACHED: _kind(
         True, Acts.NONE, "Too many open executions for this account. Wait for one to finish."
     ),
+    FailureCode.QUEUE_FULL: _kind(
+        True,
+        Acts.NONE,
+        "Too many executions of this account wait for a slot. Retry after the time in the "
+        "Retry-After header.",
+    ),
     FailureCode.CONTENT_MODERATED: _kind(
         False, Acts.USER, "The provider rejected the content of this request."
     ),
@@ -192,6 +201,12 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     FailureCode.SERVICE_BUDGET_EXCEEDED: _kind(
         True, Acts.OPERATOR, "This service has reached its daily spending cap."
     ),
+    FailureCode.PROVIDER_QUEUE_FULL: _kind(
+        True,
+        Acts.NONE,
+        "Too many executions wait for this provider. Retry after the time in the Retry-After "
+        "header.",
+    ),
     FailureCode.PROVIDER_RATE_LIMITED: _kind(
         True, Acts.NONE, "The provider limits the rate of requests."
     ),
@@ -224,6 +239,9 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
         False,
         Acts.OPERATOR,
         "The provider's file is at an address that this service may not call.",
+    ),
+    FailureCode.QUEUE_TIMED_OUT: _kind(
+        True, Acts.NONE, "The request waited too long for a free slot. Retry it."
     ),
     FailureCode.DEADLINE_EXCEEDED: _kind(
         True, Acts.NONE, "The request did not complete before its deadline."

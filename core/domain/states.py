@@ -103,7 +103,10 @@ JOB_MOVES: Final[dict[JobState, frozenset[JobState]]] = {
         {JobState.SUBMITTED, JobState.WAITING, JobState.UNKNOWN, JobState.FAILED}
     ),
     JobState.UNKNOWN: frozenset({JobState.SUBMITTED, JobState.WAITING, JobState.FAILED}),
-    JobState.SUBMITTED: frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED}),
+    # To waiting: the send failed at no cost, and the provider calls the failure transient.
+    JobState.SUBMITTED: frozenset(
+        {JobState.WAITING, JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED}
+    ),
     JobState.COMPLETED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),

@@ -48,6 +48,7 @@ from core.store.providers.circuit_breaker import (
     trip,
     withdraw_probe,
 )
+from core.store.providers.provider_queues import measure_provider_queues
 
 log = get_logger(__name__)
 
@@ -66,6 +67,11 @@ class ProviderAdmission:
         return cls(
             max_in_flight={name: provider_pace(settings, name).max_in_flight for name in names}
         )
+
+    async def measure_queues(self, database: Database) -> None:
+        """Measure what waits for each provider, for the admission of new orders."""
+        async with database.as_system() as conn:
+            await measure_provider_queues(conn, self.max_in_flight)
 
     async def admit(self, conn: Connection, job: JobRecord) -> Admitted | Deferral:
         """Take a slot. Call it in the intent's transaction, right before the intent."""

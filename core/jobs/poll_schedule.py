@@ -1,4 +1,4 @@
-"""Intervals between polls and look-ups, and when waiting ends. Pure functions of the job's row."""
+"""Intervals between looks at a job and look-ups, and when waiting ends. Pure functions."""
 
 from typing import Final
 
@@ -19,32 +19,75 @@ JITTER: Final = 0.25
 """The share by which a pause may be shorter or longer: jobs that wait since the same outage do not
 poll at the same moment.
 """
+EARLY_SECONDS: Final = 3.0
+"""The age of the first look without callbacks: most refusals arrive within seconds."""
+LATE_SHARE: Final = 1.3
+LATE_SECONDS: Final = 3.0
+"""With callbacks the first look is due at 1.3 times the model's usual duration and three seconds.
+"""
+FAILED_LOOK_SECONDS: Final = 1.5
+MAX_FAILED_LOOK_SECONDS: Final = 60.0
+"""The pause after the first look that could not read the status; it doubles up to a minute."""
 MAX_RETRY_AFTER_SECONDS: Final = 60.0
 """The limit of a provider's Retry-After for reads: a job is never left unread for longer."""
 
 
-def poll_seconds(job: JobRecord) -> float:
-    """Return the pause before the next poll; a callback ends it early.
+def look_seconds(job: JobRecord, *, calls_back: bool, failures: int = 0) -> float:
+    """Return the pause before the next look at a job's status; a callback ends it early.
 
-    It is short right after the send, when most refusals arrive, and around the model's usual
-    duration; it is long in between.
+    calls_back: callbacks were requested, so that a look is only a backup. failures: how many looks
+    in a row could not read the status. Such a look decides nothing and is repeated soon, with
+    growing pauses.
     """
-    if job.submitted_at is None or job.cancel_sent_at is not None:
-        return MIN_POLL_SECONDS
-    age = (job.now - job.submitted_at).total_seconds()
-    pause = min(MIN_POLL_SECONDS + age / 4, abs(job.usual_seconds - age) / 5)
-    return min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, pause))
+    if failures:
+        return min(MAX_FAILED_LOOK_SECONDS, FAILED_LOOK_SECONDS * 2 ** min(failures - 1, 10))
+    age = _age(job)
+    changed_at = job.cancel_sent_at or job.callback_at
+    if changed_at is not None:  # the end is near: the provider only has to show it
+        return _bounded((job.now - changed_at).total_seconds() / 4)
+    if calls_back:
+        due_in = first_look_seconds(job) - age
+        return due_in if due_in > 0 else _bounded(age / 4)
+    if age < EARLY_SECONDS:
+        return max(MIN_POLL_SECONDS, min(EARLY_SECONDS, job.usual_seconds / 2))
+    left = job.usual_seconds - age
+    return _bounded(max(job.usual_seconds / 10, left / 2 if left > 0 else -left / 4))
 
 
-def poll_is_due(job: JobRecord) -> bool:
-    """Return whether to poll at once when an activity starts to wait.
+def first_look_seconds(job: JobRecord) -> float:
+    """Return the age at which a callback is probably lost: the usual duration with a margin."""
+    return LATE_SHARE * job.usual_seconds + LATE_SECONDS
 
-    True after a callback, or if the job is older than its first pause because another worker waited
-    before.
+
+def look_is_due(job: JobRecord, *, calls_back: bool) -> bool:
+    """Return whether to look at once when an activity starts to wait.
+
+    True after a callback or a cancel, or if the job is older than its first pause because another
+    worker waited before.
     """
     if job.callback_at is not None or job.submitted_at is None or job.cancel_sent_at is not None:
         return True
-    return (job.now - job.submitted_at).total_seconds() >= poll_seconds(job)
+    if calls_back:
+        return _age(job) >= first_look_seconds(job)
+    return _age(job) >= look_seconds(job, calls_back=False)
+
+
+def seconds_left(job: JobRecord) -> float:
+    """Return the time until `wait_is_over`, with a margin for clocks and timers."""
+    ends_at = job.deadline_at
+    if job.cancel_sent_at is not None:
+        ends_at = job.cancel_sent_at + CANCEL_GRACE
+    return (
+        max(0.0, (ends_at - job.now).total_seconds()) if ends_at is not None else MAX_POLL_SECONDS
+    )
+
+
+def _age(job: JobRecord) -> float:
+    return (job.now - job.submitted_at).total_seconds() if job.submitted_at is not None else 0.0
+
+
+def _bounded(seconds: float) -> float:
+    return min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, seconds))
 
 
 def wait_is_over(job: JobRecord) -> bool:

@@ -64,6 +64,8 @@ class RecordedJob:
 
     provider_key_id: the user's own key of that send. key_known: the activity's result named the
     key; otherwise it is the key that the user had when the workflow was started.
+
+    retired: its accepted sends that failed at no cost, after which the workflow sent it again.
     """
 
     fate: JobFate
@@ -74,6 +76,7 @@ class RecordedJob:
     failure: Failure | None = None
     provider_key_id: ProviderKeyId | None = None
     key_known: bool = False
+    retired: "tuple[RecordedJob, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +198,8 @@ def _own_keys(accepted: StartMemo) -> dict[JobId, ProviderKeyId | None]:
 class HistoryReader:
     """Folds the events of a run, in order, into its jobs.
 
-    own_keys: the user's own keys when the run was started.
+    own_keys: the user's own keys when the run was started. _accepted: jobs that this run submitted
+    or found. A run submits such a job again only after its send failed at no cost.
     """
 
     converter: DataConverter
@@ -208,11 +212,13 @@ class HistoryReader:
     _scheduled: dict[int, tuple[str, JobId, RecordedJob | None]] = field(
         default_factory=dict[int, tuple[str, JobId, "RecordedJob | None"]]
     )
+    _accepted: set[JobId] = field(default_factory=set[JobId])
 
     async def read(self, event: HistoryEvent) -> None:
         kind = event.event_type
         if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
             self._scheduled, self.outcome, self.cancel_reason = {}, None, None
+            self._accepted = set()
         elif kind == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             await self._read_scheduled(event)
         elif kind == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
@@ -246,14 +252,20 @@ class HistoryReader:
         job_id = (await self._decode(scheduled.input.payloads, JobRef)).job_id
         before = self.jobs.get(job_id)
         self._scheduled[event.event_id] = (name, job_id, before)
-        if name == SUBMIT and (before is None or before.fate is JobFate.WAITING):
+        again = job_id in self._accepted
+        if name == SUBMIT and (before is None or before.fate is JobFate.WAITING or again):
             # Until its result is read, the submit may have sent.
             number = (before.send_number if before is not None else 0) + 1
+            retired = before.retired if before is not None else ()
+            if before is not None and again:
+                retired = (*retired, replace(before, retired=()))
+            self._accepted.discard(job_id)
             self.jobs[job_id] = RecordedJob(
                 fate=JobFate.UNKNOWN,
                 send_number=number,
                 at=event.event_time.ToDatetime(tzinfo=UTC),
                 provider_key_id=self.own_keys.get(job_id),
+                retired=retired,
             )
 
     async def _read_completed(self, event: HistoryEvent) -> None:
@@ -273,6 +285,8 @@ class HistoryReader:
         else:
             lookup = await self._decode(completed.result.payloads, FindJobResult)
             self.jobs[job_id] = _after_result(_AFTER_FIND[lookup.outcome], lookup, before, now)
+        if self.jobs[job_id].fate is JobFate.SUBMITTED:
+            self._accepted.add(job_id)
 
     async def _decode(self, payloads: Iterable[Payload], kind: type[Any]) -> Any:
         listed: Sequence[Payload] = list(payloads)
@@ -326,4 +340,8 @@ def _after_result(
         until=now.until,
         provider_key_id=result.provider_key_id,
         key_known=True,
+        # A submit that sent nothing returns the id that the job still has.
+        retired=tuple(
+            send for send in now.retired if send.provider_job_id != result.provider_job_id
+        ),
     )

@@ -22,6 +22,7 @@ from core.maintenance.histories import JobFate, RecordedJob
 from core.providers.port import CreateRequest, Provider, ProviderUnavailableError
 from core.store.database import Connection
 from core.store.jobs.jobs import JobRecord, get_job, mark_reported
+from core.store.jobs.orphans import record_orphan, return_to_waiting
 from core.store.money.charges import release_hold
 from core.store.recovery.rebuild import (
     KeyNotCertainError,
@@ -50,7 +51,7 @@ class JobRecovery:
         database = self.submitter.database
         try:
             async with database.as_system() as conn:
-                job = await get_job(conn, ref.job_id)
+                job = await self._retire_sends(conn, await get_job(conn, ref.job_id), recorded)
                 if job.state in (JobState.WAITING, JobState.SUBMITTING, JobState.UNKNOWN):
                     await self._advance(conn, job, recorded)
                 elif recorded.send_number > 0:
@@ -66,6 +67,26 @@ class JobRecovery:
             return
         if job.state is JobState.SUBMITTED and not job.orphan:
             await self._read_report(ref, job)
+
+    async def _retire_sends(
+        self, conn: Connection, job: JobRecord, recorded: RecordedJob
+    ) -> JobRecord:
+        """Keep the ids of sends after which the workflow sent the job again, as orphans.
+
+        The reconciler asks the provider for their cost, which the workflow saw to be nothing.
+        """
+        last = recorded.send_number
+        if job.state is JobState.SUBMITTED and not job.orphan and last > job.send_number:
+            await return_to_waiting(conn, job.job_id, job.send_number, job.failure)
+        for send in recorded.retired:
+            keyed, _ = await self._with_key(conn, job, send)
+            await self._insert_send(conn, job, keyed)
+            if send.provider_job_id is not None:
+                handle = ProviderHandle(
+                    provider=job.provider, model=job.model, provider_job_id=send.provider_job_id
+                )
+                await record_orphan(conn, job.job_id, send.send_number, handle)
+        return await get_job(conn, job.job_id)
 
     async def _advance(self, conn: Connection, job: JobRecord, recorded: RecordedJob) -> None:
         """Move a job that has not ended to its recorded state."""

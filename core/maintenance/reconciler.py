@@ -15,6 +15,7 @@ from typing import Final
 from temporalio.client import Client
 
 from activities.executions import ExecutionActivities
+from core.jobs.admission import ProviderAdmission
 from core.maintenance.cleanup import Cleanup
 from core.maintenance.gauges import Gauges
 from core.maintenance.open_bills import OpenBillSettler
@@ -123,8 +124,12 @@ class Reconciler:
             log.info("reconciler.lease_not_released", reason=type(error).__name__)
 
     async def _repeat(self, task: ReconcilerTask) -> None:
+        running = asyncio.current_task()
+        assert running is not None  # noqa: S101 - a coroutine always runs in a task
         while True:
             await attempt(task)
+            if running.cancelling():  # an error of the task has replaced the cancel
+                return
             await asyncio.sleep(task.every_seconds)
 
 
@@ -149,6 +154,7 @@ def build_reconciler(
     objects: ObjectStore,
     executions: ExecutionActivities,
     open_bills: OpenBillSettler,
+    admission: ProviderAdmission,
     task_queues: Sequence[str],
 ) -> Reconciler:
     """Return a reconciler with all its tasks."""
@@ -176,6 +182,11 @@ def build_reconciler(
             task(
                 name="measure_undelivered_spend",
                 run=gauges.measure_undelivered_spend,
+                every_seconds=EVERY_MINUTE,
+            ),
+            task(
+                name="measure_provider_queues",
+                run=lambda: admission.measure_queues(database),
                 every_seconds=EVERY_MINUTE,
             ),
             task(name="measure_queues", run=gauges.measure_queues),

@@ -95,7 +95,7 @@ class WorkflowRepairs:
     async def start_queued(self) -> None:
         """Start executions whose start was lost, or that waited for a slot of their user.
 
-        End those that are past their deadline. One page in each run.
+        End those that are past the queue limit. One page in each run.
         """
         async with self.database.as_system() as conn:
             page = await list_queued(
@@ -151,7 +151,8 @@ class WorkflowRepairs:
         if await self._is_restored(queued.ref):
             return
         if queued.late:
-            await self._fail(queued.ref, FailureCode.DEADLINE_EXCEEDED)
+            await self._fail(queued.ref, FailureCode.QUEUE_TIMED_OUT)
+            log.warning("execution.queue_timed_out", execution_id=queued.ref.execution_id)
             return
         await start_execution(self.client, self.database, queued.order(), prompt=queued.prompt)
         log.info("reconciler.execution_started", execution_id=queued.ref.execution_id)

@@ -12,6 +12,7 @@ from core.ordering.errors import FieldError, InvalidFieldsError, MaxCostError
 from core.ordering.idempotency import Answer, IdempotencyKey, find_replay, store_answer
 from core.ordering.limits import STORE_LIMIT_ERRORS, LimitReachedError, explain_limit
 from core.ordering.plan import PricedPlan, VideoRequest, plan_video
+from core.ordering.queue_limits import check_provider_queues
 from core.ordering.services import OrderingServices
 from core.ordering.workflow_starts import try_start_execution
 from core.platform.egress.rules import OutboundRules
@@ -100,6 +101,7 @@ async def _queue(
     body = render(new.execution_id)
     await store_answer(conn, order.user_id, order.idempotency_key, body)
     await check_breakers(conn, order.user_id, {step.provider for step in plan.plan.steps})
+    await check_provider_queues(conn, order.user_id, plan.plan.steps, services.limits)
     try:
         has_slot = await insert_execution(conn, new, services.limits)
     except STORE_LIMIT_ERRORS as error:

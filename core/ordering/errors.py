@@ -133,6 +133,39 @@ class OpenExecutionsError(OrderingError):
 
 
 @dataclass(eq=False)
+class QueueFullError(OrderingError):
+    """The order would wait too long for a slot of its user.
+
+    waiting: the user's executions without a slot, this one included. wait_seconds: the expected
+    wait. limit_seconds: the longest wait that is accepted.
+    """
+
+    code = FailureCode.QUEUE_FULL
+    waiting: int
+    running_limit: int
+    wait_seconds: int
+    limit_seconds: int
+    retry_after_seconds: int
+
+
+@dataclass(eq=False)
+class ProviderQueueFullError(OrderingError):
+    """The order would wait too long for a slot of the service's key at a provider."""
+
+    code = FailureCode.PROVIDER_QUEUE_FULL
+    provider: str
+    wait_seconds: int
+    limit_seconds: int
+    retry_after_seconds: int
+
+
+class OwnQueueFullError(ProviderQueueFullError):
+    """The order would wait too long for a slot of the user's own key at a provider."""
+
+    code = FailureCode.QUEUE_FULL
+
+
+@dataclass(eq=False)
 class MonthlyBudgetError(OrderingError):
     """The hold does not fit into the user's monthly budget. left_*: None means no limit."""
 

@@ -1,5 +1,6 @@
 """Limits that an order does not fit into: what it needs, what is left and when the limit resets."""
 
+import math
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
@@ -11,17 +12,28 @@ from core.ordering.errors import (
     MonthlyBudgetError,
     OpenExecutionsError,
     OrderingError,
+    QueueFullError,
 )
+from core.ordering.queue_limits import retry_after_seconds
 from core.ordering.services import OrderingServices
+from core.store.executions import concurrency_counters
 from core.store.executions.concurrency_counters import OpenLimitReachedError
 from core.store.executions.status import get_budget_left
 from core.store.money.charges import BudgetExceededError
 from core.store.money.daily_spending_cap import ServiceBudgetExceededError, get_service_today
 
 StoreLimitError: TypeAlias = (
-    OpenLimitReachedError | BudgetExceededError | ServiceBudgetExceededError
+    OpenLimitReachedError
+    | concurrency_counters.QueueFullError
+    | BudgetExceededError
+    | ServiceBudgetExceededError
 )
-STORE_LIMIT_ERRORS: Final = (OpenLimitReachedError, BudgetExceededError, ServiceBudgetExceededError)
+STORE_LIMIT_ERRORS: Final = (
+    OpenLimitReachedError,
+    concurrency_counters.QueueFullError,
+    BudgetExceededError,
+    ServiceBudgetExceededError,
+)
 
 
 class LimitReachedError(Exception):
@@ -44,6 +56,14 @@ async def explain_limit(
     error, needed = reached.error, reached.needed_nano_usd
     if isinstance(error, OpenLimitReachedError):
         return OpenExecutionsError(open_executions=error.open_executions, limit=error.limit)
+    if isinstance(error, concurrency_counters.QueueFullError):
+        return QueueFullError(
+            waiting=error.waiting,
+            running_limit=error.running_limit,
+            wait_seconds=math.ceil(error.wait_seconds),
+            limit_seconds=int(services.limits.longest_wait_seconds),
+            retry_after_seconds=retry_after_seconds(error.wait_seconds, services.limits),
+        )
     async with services.database.reading_as(user_id) as conn:
         if isinstance(error, BudgetExceededError):
             left = await get_budget_left(conn, user_id)

@@ -27,6 +27,7 @@ from core.ordering.errors import (
 from core.ordering.finished_files import find_served_jobs, list_lost_outputs
 from core.ordering.idempotency import Answer, IdempotencyKey, find_replay, store_answer
 from core.ordering.limits import STORE_LIMIT_ERRORS, LimitReachedError, explain_limit
+from core.ordering.queue_limits import check_provider_queues
 from core.ordering.quote import quote_step
 from core.ordering.services import OrderingServices
 from core.ordering.workflow_starts import try_start_execution
@@ -151,6 +152,7 @@ async def _queue(
     parameters = await list_parameters(conn, order.execution_id)
     to_buy = [item.step for item in steps if item.action is RetryAction.BOUGHT]
     await check_breakers(conn, order.user_id, {step.provider for step in to_buy})
+    await check_provider_queues(conn, order.user_id, to_buy, services.limits)
     catalogue = await get_catalogue_in(conn, services.providers, order.user_id)
     quotes = {step.name: quote_step(catalogue, step, parameters[step.name]) for step in to_buy}
     retry = QueuedRetry(

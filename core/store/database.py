@@ -111,20 +111,6 @@ def _set_user(user_id: UserId) -> str:
 
 
 @asynccontextmanager
-async def _transaction_of(connection: Connection, begin: str) -> AsyncGenerator[None]:
-    """Run a transaction that starts with these statements, sent in one message."""
-    try:
-        await connection.execute(begin)
-        yield
-    except BaseException:
-        # The error that ended the transaction is the one to report, not that of its rollback.
-        with suppress(*DATABASE_ERRORS):
-            await connection.execute("ROLLBACK;")
-        raise
-    await connection.execute("COMMIT;")
-
-
-@asynccontextmanager
 async def savepoint(conn: Connection) -> AsyncGenerator[None]:
     """Withdraw the statements within if one of them fails; the transaction continues."""
     await conn.execute("SAVEPOINT nested")
@@ -137,6 +123,33 @@ async def savepoint(conn: Connection) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
+async def _transact(
+    connecting: AbstractAsyncContextManager[Connection], begin: str
+) -> AsyncGenerator[Connection]:
+    """Open a transaction that starts with these statements, sent in one message.
+
+    An error or a cancel ends it as itself, also if the connection is closed. An error of the
+    rollback in its place would look like an outage, after which loops continue.
+    """
+    failed: BaseException | None = None
+    try:
+        async with connecting as connection:
+            try:
+                await connection.execute(begin)
+                yield connection
+            except BaseException as error:
+                failed = error
+                with suppress(*DATABASE_ERRORS):
+                    await connection.execute("ROLLBACK;")
+                raise
+            await connection.execute("COMMIT;")
+    except Exception as error:
+        if failed is not None and error is not failed:
+            raise failed from None
+        raise
+
+
+@asynccontextmanager
 async def _follow(
     connecting: AbstractAsyncContextManager[Connection], begin: str
 ) -> AsyncGenerator[Connection]:
@@ -145,7 +158,7 @@ async def _follow(
     outer = _transaction.get()
     _transaction.set(transaction)
     try:
-        async with connecting as connection, _transaction_of(connection, begin):
+        async with _transact(connecting, begin) as connection:
             transaction.connection = connection
             yield connection
             for _, act in sorted(transaction.last, key=itemgetter(0)):
@@ -256,10 +269,8 @@ class Database:
     async def reading_as(self, user_id: UserId) -> AsyncGenerator[Connection]:
         """Open a read-only transaction of this user with one snapshot for all reads."""
         begin = f"{SNAPSHOT}; {_set_user(user_id)}"
-        async with (
-            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
-            _transaction_of(connection, begin),
-        ):
+        acquiring = self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+        async with _transact(acquiring, begin) as connection:
             yield connection
 
     @asynccontextmanager
@@ -275,10 +286,8 @@ class Database:
     @asynccontextmanager
     async def reading_all(self) -> AsyncGenerator[Connection]:
         """Open a read-only transaction over all users with one snapshot for all reads."""
-        async with (
-            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection,
-            _transaction_of(connection, f"{SNAPSHOT}; {SET_SYSTEM}"),
-        ):
+        acquiring = self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+        async with _transact(acquiring, f"{SNAPSHOT}; {SET_SYSTEM}") as connection:
             yield connection
 
     @asynccontextmanager

@@ -110,9 +110,9 @@ def result(job: Job, base_url: str) -> Response:
     headers = {"x-fal-request-id": job.id}
     if not job.ended:
         return infrastructure(400, "bad_request", "Request is still in progress", headers)
+    if job.billable_units is not None:
+        headers["x-fal-billable-units"] = str(job.billable_units)
     if job.state == "succeeded":
-        if job.billable_units is not None:
-            headers["x-fal-billable-units"] = str(job.billable_units)
         return json_response(output(job, base_url), 200, headers)
     error = failure(job)
     if error["type"] in INFRASTRUCTURE:

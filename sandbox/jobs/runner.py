@@ -187,6 +187,8 @@ class JobRunner:
         if job.fault("stuck") is not None:
             await asyncio.Event().wait()
         if (fails := job.fault("fail_after")) is not None:
+            if fails.get("billed"):
+                await making  # sets the price
             await asyncio.sleep(float(fails.get("seconds", 0.5)))
             self._fail(job, _requested_error(fails))
             return
@@ -233,14 +235,16 @@ class JobRunner:
     ) -> None:
         """Move the job to an end state; nothing else does.
 
-        Successes are charged, and on Replicate what is cancelled while it runs.
+        Successes are charged, and on Replicate what is cancelled while it runs. A `fail_after` may
+        order a bill for a failure.
         """
         if job.ended:
             return
         # A deadline's timer may fire slightly early; the reported end must not precede it.
         passed_at = (job.end_deadline_at or 0.0) if by_deadline else 0.0
         job.state, job.ended_at = state, max(time.time(), passed_at)
-        if state != "succeeded":
+        billed_failure = state == "failed" and (job.fault("fail_after") or {}).get("billed")
+        if state != "succeeded" and not billed_failure:
             job.billable_units, job.billed_nano_usd = (
                 _charge_for_run(job) if charge_run else (None, 0)
             )

@@ -139,6 +139,63 @@ async def test_open_limit_refuses_until_one_has_ended(api: Api) -> None:
             assert answer.json()["retryable"] is True
 
 
+DAY_SHARE = 43_200
+"""The longest expected wait of an accepted order: half of the queue limit."""
+
+
+async def test_order_is_refused_while_its_users_queue_is_too_long(api: Api) -> None:
+    """The user's executions took long recently; the last one would wait for them."""
+    user = await api.new_user(_limited(running_executions=2))
+    async with user.http:
+        ended = await end(api.database, user.user_id, NEVER_SENT)
+        accepted = [(await user.http.post(PATH, json=BODY)).status_code for _ in range(3)]
+        assert accepted == [202, 202, 202]
+        await _set_recent(api, user, DAY_SHARE + 100)
+        for path, body in ((PATH, BODY), (f"/api/executions/{ended.execution_id}/retry", {})):
+            answer = await user.http.post(path, json=body)
+            assert _code(answer) == (429, "queue_full")
+            assert answer.headers["retry-after"] == "100"
+            assert answer.json()["queue"] == {
+                "waiting": 2,
+                "expectedSeconds": DAY_SHARE + 100,
+                "limitSeconds": DAY_SHARE,
+            }
+        await _set_recent(api, user, DAY_SHARE)
+        assert (await user.http.post(PATH, json=BODY)).status_code == 202
+
+
+async def _set_recent(api: Api, user: TestUser, seconds: float) -> None:
+    async with api.database.as_system() as conn:
+        await conn.execute(
+            "UPDATE concurrency_counters SET recent_run_seconds = $2 WHERE user_id = $1",
+            user.user_id,
+            float(seconds),
+        )
+
+
+async def test_order_is_refused_while_its_provider_queue_is_too_long(api: Api) -> None:
+    """Only a user with a large share of the provider's queue waits for it."""
+    heavy, light = await api.new_user(), await api.new_user()
+    async with heavy.http, light.http:
+        ended = await end(api.database, heavy.user_id, NEVER_SENT)
+        await heavy.http.post(PATH, json=BODY)
+        async with api.database.as_system() as conn:
+            await conn.execute(
+                "INSERT INTO provider_queues (provider, jobs, users, work_seconds, slots)"
+                " SELECT name, 20000, 2, 20000 * 100, 20 FROM unnest(ARRAY['fal', 'replicate']) AS name"
+            )
+            await conn.execute(
+                "UPDATE concurrency_counters SET open_executions = 10000 WHERE user_id = $1",
+                heavy.user_id,
+            )
+        for path, body in ((PATH, BODY), (f"/api/executions/{ended.execution_id}/retry", {})):
+            answer = await heavy.http.post(path, json=body)
+            assert _code(answer) == (503, "provider_queue_full")
+            assert answer.headers["retry-after"] == str(100_000 - DAY_SHARE)
+            assert answer.json()["queue"]["expectedSeconds"] == 100_000
+        assert (await light.http.post(PATH, json=BODY)).status_code == 202
+
+
 async def test_daily_limit_refuses_until_midnight(api: Api, user: TestUser) -> None:
     ended = await end(api.database, user.user_id, NEVER_SENT)
     async with api.database.as_system() as conn:

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -49,13 +49,21 @@ class Servers:
 
 @asynccontextmanager
 async def running_servers(
-    say: Say, *, image_seconds: float, video_seconds: float
+    say: Say,
+    *,
+    image_seconds: float,
+    video_seconds: float,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Servers]:
-    """Started once, all stopped by their pids at the end, the folder removed."""
+    """Started once, all stopped by their pids at the end, the folder removed.
+
+    environment: more settings of the product.
+    """
     folder = _new_folder()
     config = Config(folder=folder, ports=free_stack_ports(), live=None, receivers=free_receivers())
     try:
         async with prepared(config, say) as stack:
+            stack.environment |= environment or {}
             await stack.start()
             await _set_sandbox(config, image_seconds, video_seconds)
             client = await Client.connect(f"127.0.0.1:{config.ports.temporal}", namespace=NAMESPACE)

@@ -16,6 +16,7 @@ from tests.chaos.cases import ALL, Case, UnknownCaseError, by_name, families
 from tests.chaos.planted import UnknownBugError, named, prove
 from tests.chaos.random_faults import run_random_faults
 from tests.chaos.report import as_markdown, as_text, conclusion, progress, table_rows
+from tests.chaos.results import CaseResult
 from tests.chaos.rounds import ONE_OF, Round, Session
 from tests.chaos.testbed import Testbed, running_testbed
 
@@ -154,13 +155,7 @@ async def chaos(options: argparse.Namespace) -> int:
     if not books:
         say("ledger check: the ledger balances and equals the sandbox's bill, to the nano-dollar")
     for result in results:
-        for text in [
-            *result.broken,
-            *(finding.explain() for finding in result.findings if finding.is_red),
-        ]:
-            say(f"RED {result.case.name}: {text}")
-        if not result.trials:
-            say(f"VOID {result.case.name}: {'; '.join(result.voids)}")
+        _explain(result)
     if options.markdown:
         options.markdown.write_text(as_markdown(rows, note), encoding="utf-8")
     red = (
@@ -170,6 +165,18 @@ async def chaos(options: argparse.Namespace) -> int:
         or any(one.is_red for one in session.bystanders)
     )
     return 1 if red or any(not result.trials for result in results) else 0
+
+
+def _explain(result: CaseResult) -> None:
+    for text in [
+        *result.broken,
+        *(finding.explain() for finding in result.findings if finding.is_red),
+    ]:
+        say(f"RED {result.case.name}: {text}")
+    for name, count in sorted(result.fired.items()):
+        say(f"spoiled reads: {name} {count}")
+    if not result.trials:
+        say(f"VOID {result.case.name}: {'; '.join(result.voids)}")
 
 
 async def _until_stopped(options: argparse.Namespace) -> int:

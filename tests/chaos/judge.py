@@ -139,6 +139,8 @@ class Finding:
 class Judge:
     testbed: Testbed
     mailbox: Mailbox
+    _file_sizes: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
+    _reading_sizes: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def judge(
         self, orders: list[Order], *, rest_seconds: float = REST_SECONDS
@@ -148,14 +150,35 @@ class Judge:
         lines = await self.bill()
         self.mailbox.look()
         found = [self._judge(order, rows[order.token], lines[order.token]) for order in orders]
+        sizes = [await self._produced_sizes(lines[order.token]) for order in orders]
         # Hundreds of concurrent files wait longer for a connection than a single file may take.
         async with httpx.AsyncClient(
             trust_env=False, verify=False, timeout=httpx.Timeout(20, pool=None)
         ) as http:
             await asyncio.gather(
-                *(_check_files(http, finding, rows[finding.order.token]) for finding in found)
+                *(
+                    _check_files(http, finding, rows[finding.order.token], produced)
+                    for finding, produced in zip(found, sizes, strict=True)
+                )
             )
         return found
+
+    async def _produced_sizes(self, lines: list[dict[str, Any]]) -> frozenset[int]:
+        """Return the sizes of the files that these lines of the bill paid for."""
+        names = [line["provider_job_id"] for line in lines]
+        async with self._reading_sizes:
+            if not self._file_sizes.keys() >= set(names):
+                async with httpx.AsyncClient(trust_env=False, verify=False, timeout=20) as http:
+                    jobs: list[dict[str, Any]] = (
+                        await http.get(f"{self.testbed.control_url}/jobs")
+                    ).json()["jobs"]
+                self._file_sizes |= {
+                    job["id"]: frozenset(output["bytes"] for output in job["outputs"])
+                    for job in jobs
+                    if job["outputs"]
+                }
+        none = frozenset[int]()
+        return none.union(*(self._file_sizes.get(name, none) for name in names))
 
     async def bill(self) -> dict[str, list[dict[str, Any]]]:
         """Return the sandbox's lines by the token in their prompt."""
@@ -284,9 +307,15 @@ def _is_restless(row: dict[str, Any]) -> bool:
 
 
 async def _check_files(
-    http: httpx.AsyncClient, finding: Finding, rows: list[dict[str, Any]]
+    http: httpx.AsyncClient,
+    finding: Finding,
+    rows: list[dict[str, Any]],
+    produced_sizes: frozenset[int],
 ) -> None:
-    """Check that the object store has every file of the result, byte for byte."""
+    """Check that the object store has every file of the result, byte for byte.
+
+    produced_sizes: of the files as the provider made them; a part of one is no result.
+    """
     for row in rows:
         if row["status"] != "completed" or not row["result"]:
             continue
@@ -308,3 +337,5 @@ async def _check_files(
                 finding.broken.append(
                     f"{asset['kind']} file is not what was promised ({answer.status_code})"
                 )
+            elif len(answer.content) not in produced_sizes:
+                finding.broken.append(f"{asset['kind']} file is not what the provider made")

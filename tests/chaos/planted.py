@@ -16,19 +16,17 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Final
 
 from deploy.local.config import ROOT
 from deploy.local.servers.process import LocalError
-from tests.chaos.cases import Case, Setting, by_name
+from tests.chaos.planted_cases import CALM, HELD, case_of
 from tests.chaos.rounds import Session
 from tests.chaos.testbed import running_testbed
 
-HELD = 3
-"""Executions at a case's point in one round."""
 ROUNDS = 3
 """Attempts to reach the point before a case is void."""
 _NOT_COPIED = shutil.ignore_patterns(".*", "var", "tests", "node_modules", "__pycache__")
@@ -58,7 +56,7 @@ class Edit:
 class Bug:
     """A planted bug.
 
-    cases: names in cases.py or OWN_CASES that must turn red.
+    cases: names in cases.py or planted_cases.py that must turn red.
     """
 
     name: str
@@ -66,41 +64,6 @@ class Bug:
     edits: tuple[Edit, ...]
     cases: tuple[str, ...]
 
-
-# A callback often reveals the id that a bug has lost before the bug does harm, which repairs it. No
-# callback arrives here.
-_QUIET: Final = Setting(hides_running=True, image_seconds=1.0, video_seconds=1.0, callbacks=False)
-
-
-def _billed(status: int) -> Case:
-    params = {"status": status, "form": "vendor"}
-    return Case(
-        name=f"billed-{status}",
-        what=f"the provider accepts, bills, and answers {status} in its own words",
-        fault="cut",
-        side="none",
-        alone=True,
-        # Frequent enough for each step of each order to meet it once, but not so frequent that
-        # repeated sends would never succeed.
-        setting=replace(
-            _QUIET,
-            faults=({"fault": "answer_502_after_accept", "times": 2 * HELD, "params": params},),
-        ),
-    )
-
-
-CALM: Final = Case(name="calm", what="no fault at all", fault="cut", side="none", alone=True)
-"""A bug that shows without a fault proves nothing about the faults."""
-_OWN: Final = (
-    CALM,
-    _billed(409),
-    _billed(500),
-    replace(by_name(["cut-after-billing"])[0], name="cut-after-billing-quiet", setting=_QUIET),
-    replace(
-        by_name(["worker-after-billing"])[0], name="worker-after-billing-quiet", setting=_QUIET
-    ),
-)
-OWN_CASES: Final = {case.name: case for case in _OWN}
 
 _COMMITTED: Final = """\
         except DATABASE_DOWN as error:
@@ -127,6 +90,16 @@ _IF_KNOWN: Final = (
     "            return await sent_already"
 )
 _IF_ENDED: Final = "        if job.state.ended:\n            return await sent_already"
+_MISSING: Final = """\
+    \"""The provider does not serve the file now (403, 404 …).\"""
+
+    retryable_for_minutes = True
+"""
+_UNKNOWN: Final = """\
+    \"""The body is empty or of no known media type, for example a file server's HTML page.\"""
+
+    retryable_for_minutes = True
+"""
 _WHERE_WAITING: Final = "j.state = 'waiting' AND j.send_number = $2 - 1"
 
 BUGS: Final = (
@@ -174,8 +147,8 @@ BUGS: Final = (
         edits=(
             Edit(
                 file="activities/jobs.py",
-                old="            if not job.state.ended:\n                settled_nano_usd",
-                new="            if job is not None:\n                settled_nano_usd",
+                old="            if not job.state.ended and not resend:\n                settled_nano_usd",
+                new="            if not resend:\n                settled_nano_usd",
             ),
             Edit(
                 file="core/store/money/settlement.py",
@@ -283,7 +256,55 @@ BUGS: Final = (
                 new="            age_seconds > horizon_seconds - 6\n            and answer.looked_at",
             ),
         ),
-        cases=("cut-after-billing-quiet",),
+        cases=("cut-after-billing-hidden",),
+    ),
+    Bug(
+        name="failed-read-fails-the-job",
+        what="an error status of the result's read is taken for a failure of the job",
+        edits=(
+            Edit(
+                file="core/providers/vendors/fal/wire.py",
+                old="    if not error_confirmed:\n        raise unavailable(result)\n",
+                new="",
+            ),
+        ),
+        cases=("result-504", "result-400"),
+    ),
+    Bug(
+        name="missing-is-expired",
+        what="the first 404 of a file is taken for its deletion",
+        edits=(
+            Edit(
+                file="core/domain/media.py",
+                old=_MISSING,
+                new=_MISSING.replace("True", "False"),
+            ),
+        ),
+        cases=("file-404",),
+    ),
+    Bug(
+        name="page-is-the-file",
+        what="an HTML page in place of a file is taken for a wrong file",
+        edits=(
+            Edit(
+                file="core/domain/media.py",
+                old=_UNKNOWN,
+                new=_UNKNOWN.replace("True", "False"),
+            ),
+        ),
+        cases=("file-html",),
+    ),
+    Bug(
+        name="half-a-file-is-stored",
+        what="a file is stored without a check that it is complete",
+        edits=(
+            Edit(
+                file="activities/assets.py",
+                old="                whole.read(_joined(head, chunks)),\n",
+                new="                _joined(head, chunks),\n",
+            ),
+        ),
+        cases=("file-half",),
     ),
 )
 
@@ -297,10 +318,6 @@ def named(names: Sequence[str]) -> list[Bug]:
     if unknown := [name for name in names if name not in known]:
         raise UnknownBugError(f"no bug {unknown[0]}; known: {', '.join(known)}")
     return [known[name] for name in names] or list(BUGS)
-
-
-def case_of(name: str) -> Case:
-    return OWN_CASES[name] if name in OWN_CASES else by_name([name])[0]
 
 
 def plant(bug: Bug, root: Path) -> None:
@@ -347,15 +364,18 @@ async def judge(say: Callable[[str], None], root: Path, names: Iterable[str], se
     async with running_testbed(say, product_root=root) as testbed:
         session = Session.of(testbed, Random(seed), say)
         for name in names:
+            others = len(session.bystanders)
             for _ in range(ROUNDS):
                 await session.round([case_of(name)], HELD)
                 if session.results[name].trials:
                     break
             result = session.results[name]
-            if not result.trials:
-                void.append(name)
-            if found := [finding for finding in result.findings if finding.is_red]:
+            # An execution that a bug ends early is no longer in flight at the round's fault.
+            findings = [*result.findings, *session.bystanders[others:]]
+            if found := [finding for finding in findings if finding.is_red]:
                 red[name] = found[0].explain()
+            elif not result.trials:
+                void.append(name)
             if result.broken:
                 broken[name] = result.broken[0]
         await session.customers.close()

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tests.chaos.cases import Case, Phase
 from tests.chaos.load import Order
-from tests.chaos.read_faults import READ_FAULTS, add, count_fired, name_of
+from tests.chaos.read_faults import FILE_FAULTS, READ_FAULTS, SpoiledReads, name_of
 from tests.chaos.results import CaseResult
 from tests.chaos.rounds import Session, set_sandbox
 from tests.chaos.testbed import APIS, SERVERS, WORKERS, Testbed
@@ -34,7 +34,8 @@ RANDOM_FAULTS: Final = Case(
 class ScheduledFault:
     """A scheduled fault.
 
-    at: seconds after the start. how: kill; stop (for `seconds`); cut (of one connection).
+    at: seconds after the start. how: kill; stop (for `seconds`); cut (of one connection); read or
+    file (a fault of the sandbox).
     """
 
     at: float
@@ -54,7 +55,7 @@ def schedule(random: Random, seconds: float) -> list[ScheduledFault]:
     scheduled: list[ScheduledFault] = []
     at = random.uniform(2, 4)
     while at < seconds:
-        how = random.choices(("kill", "stop", "cut", "read"), (5, 2, 2, 6))[0]
+        how = random.choices(("kill", "stop", "cut", "read", "file"), (5, 2, 2, 4, 3))[0]
         if how == "kill":
             scheduled.append(
                 ScheduledFault(
@@ -68,8 +69,8 @@ def schedule(random: Random, seconds: float) -> list[ScheduledFault]:
             scheduled.append(
                 ScheduledFault(at=at, how=how, target=target, seconds=random.uniform(1, 12))
             )
-        elif how == "read":
-            fault = random.choice(READ_FAULTS)
+        elif how in ("read", "file"):
+            fault = random.choice(READ_FAULTS if how == "read" else FILE_FAULTS)
             scheduled.append(ScheduledFault(at=at, how=how, target=name_of(fault), fault=fault))
         else:
             scheduled.append(
@@ -87,7 +88,7 @@ def schedule(random: Random, seconds: float) -> list[ScheduledFault]:
 async def run_random_faults(session: Session, seconds: float) -> None:
     """Apply load and faults, then wait and judge every order.
 
-    Orders in flight at a fault count as trials.
+    Orders in flight at a kill, stop or cut count as trials, and so do those whose read was spoiled.
     """
     scheduled = schedule(session.random, seconds)
     session.say("\n".join(["Schedule:", *(f"  {fault}" for fault in scheduled)]))
@@ -98,22 +99,17 @@ async def run_random_faults(session: Session, seconds: float) -> None:
     ordering = asyncio.create_task(_order(session, first))
     began = time.monotonic()
     waking: list[asyncio.Task[None]] = []
-    reads = 0
+    reads = SpoiledReads(testbed=session.testbed)
     try:
         for fault in scheduled:
             await asyncio.sleep(max(0.0, began + fault.at - time.monotonic()))
-            session.mailbox.look()
-            under_way = [
-                order.token
-                for order in session.customers.orders[first:]
-                if session.mailbox.delivered(order.execution_id) is None
-            ]
-            hit |= dict.fromkeys(under_way, Phase.ELSEWHERE)
-            steps |= await session.evidence.open_steps()
+            await reads.look()
             if fault.fault is None:
+                hit |= await _note_in_flight(session, first)
+                steps |= await session.evidence.open_steps()
                 waking += _inject(session.testbed, fault)
-            elif await add(session.testbed.control_url, fault.fault):
-                reads += 1
+            else:
+                await reads.add(fault.fault)
             session.say(
                 f"  {time.monotonic() - began:6.1f} s  {fault.how} {fault.target} {fault.wire}; {len(hit)} hit so far"
             )
@@ -123,8 +119,11 @@ async def run_random_faults(session: Session, seconds: float) -> None:
         await asyncio.gather(*waking)
     mine = session.customers.orders[first:]
     await _rest(session, mine)
-    fired, known = await count_fired(session.testbed.control_url)
-    session.say(f"  {reads} faulty reads added; of the last {known}, answers spoiled: {fired}")
+    await reads.look()
+    for (token, step), operation in (await reads.purchases()).items():
+        hit.setdefault(token, Phase.ELSEWHERE)
+        steps.setdefault((token, step), Phase.ELSEWHERE if operation == "file" else Phase.BOUGHT)
+    session.say(f"  Faulty reads added: {reads.added.total()}; answers spoiled: {spoiled(reads)}")
     findings = await session.evidence.judge(mine)
     for finding in findings:
         if finding.is_red:
@@ -134,13 +133,29 @@ async def run_random_faults(session: Session, seconds: float) -> None:
     caught = {token for token, _ in steps}
     result = session.results.setdefault(RANDOM_FAULTS.name, CaseResult(case=RANDOM_FAULTS))
     result.findings += [finding for finding in findings if finding.order.token in hit]
-    if known and not fired:
+    result.fired += reads.fired
+    if reads.added and not reads.fired:
         result.voids.append("no faulty read was ever answered")
     result.rounds += len(scheduled)
     result.phases.update(
         [*steps.values(), *(phase for token, phase in hit.items() if token not in caught)]
     )
     session.bystanders += [finding for finding in findings if finding.order.token not in hit]
+
+
+def spoiled(reads: SpoiledReads) -> str:
+    """Return the number of spoiled answers by fault; a fault that did not fire has 0."""
+    names = sorted(reads.added | reads.fired)
+    return ", ".join(f"{name} {reads.fired[name]}" for name in names) or "none"
+
+
+async def _note_in_flight(session: Session, first: int) -> dict[str, Phase]:
+    session.mailbox.look()
+    return {
+        order.token: Phase.ELSEWHERE
+        for order in session.customers.orders[first:]
+        if session.mailbox.delivered(order.execution_id) is None
+    }
 
 
 async def _order(session: Session, first: int) -> None:

@@ -1,59 +1,170 @@
-"""Faults of the provider's reads for the random mix: status, result, list and file."""
+"""Faults of the provider's reads for the random mix: status, result, list and file.
 
+All are transient: they end within the time for which the product repeats a read, so every execution
+must complete and pay once.
+"""
+
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
 
+from tests.chaos.testbed import Testbed
+
 TIMES: Final = 3
 """The number of answers that one fault spoils; reads are repeated until their deadline."""
+MISSING_TIMES: Final = 8
+"""Answers without the file: four tries of one file, since each try reads it twice."""
 
 
-def _of(operations: tuple[str, ...], fault: str, **params: Any) -> Iterator[Mapping[str, Any]]:
+def _of(
+    operations: tuple[str, ...], fault: str, *, times: int = TIMES, **params: Any
+) -> Iterator[Mapping[str, Any]]:
     for operation in operations:
-        yield {"operation": operation, "fault": fault, "times": TIMES, "params": params}
+        yield {"operation": operation, "fault": fault, "times": times, "params": params}
 
 
 _RESULT: Final = ("result",)
 _JOB: Final = ("status", "result")
 _READS: Final = ("status", "result", "list")
+_FILE: Final = ("file",)
 
 # No spoiled read may decide anything: not that a job failed, nor that nothing was billed.
 READ_FAULTS: Final[tuple[Mapping[str, Any], ...]] = (
+    *_of(_RESULT, "error_5xx_before_accept", times=1, status=504),
+    *_of(_RESULT, "refuse", times=1, status=400),
     *_of(_READS, "error_5xx_before_accept", status=500),
     *_of(_READS, "error_5xx_before_accept", status=503),
     *_of(_READS, "error_5xx_before_accept", status=504),
     *_of(_RESULT, "refuse", status=400),
-    *_of(_RESULT, "refuse", status=403),
-    *_of(_RESULT, "refuse", status=404),
+    *_of(_READS, "refuse", status=403),
+    *_of(_READS, "refuse", status=404),
     *_of(_JOB, "refuse_429", retry_after="1000000000"),
     *_of(_READS, "html_answer", status=200),
     *_of(_READS, "html_answer", status=502),
     *_of(_READS, "malformed_json"),
     *_of(_READS, "drop_after_accept"),
-    *_of(("file",), "slow_file", seconds_per_chunk=1),
 )
+
+# No spoiled file may lose the file. Permanent faults are left out: `expired_file`, 410, and media
+# of another kind.
+FILE_FAULTS: Final[tuple[Mapping[str, Any], ...]] = (
+    *_of(_FILE, "refuse", times=MISSING_TIMES, status=404),
+    *_of(_FILE, "refuse", times=MISSING_TIMES, status=403),
+    *_of(_FILE, "error_5xx_before_accept", status=503),
+    *_of(_FILE, "drop_after_accept"),
+    *_of(_FILE, "html_answer", status=200),
+    *(
+        fault
+        for form in ("html", "magic", "empty", "truncated", "cut", "without_index")
+        for fault in _of(_FILE, "wrong_bytes", form=form)
+    ),
+    *(
+        fault
+        for value in ("aws-chunked", "utf-8", "gzip", "br", "zstd")
+        for fault in _of(_FILE, "file_encoding", value=value)
+    ),
+    *_of(_FILE, "slow_file", seconds_per_chunk=1),
+)
+
+LOST_ANSWER: Final[Mapping[str, Any]] = {
+    "operation": "create",
+    "fault": "drop_after_accept",
+    "times": TIMES,
+    "params": {},
+}
+"""Added with each fault of a list, which is read only to look up a send without an answer.
+
+There are several such sends, because a callback often reveals the id of one before its look-up.
+"""
+
+PURCHASES = """
+SELECT DISTINCT substring(e.request->>'prompt' FROM '^chaos-[0-9]{6}') AS token, j.step_name AS step
+FROM executions AS e JOIN jobs AS j ON j.execution_id = e.execution_id
+WHERE j.provider_job_id = ANY($1::text[])
+"""
 
 
 def name_of(fault: Mapping[str, Any]) -> str:
     """Return one word for a fault, for the schedule and the report."""
     detail = "/".join(str(value) for value in fault["params"].values())
-    return "/".join(filter(None, (fault["operation"], fault["fault"], detail)))
+    once = "once" if fault["times"] == 1 else ""
+    return "/".join(filter(None, (fault["operation"], fault["fault"], detail, once)))
 
 
-async def add(control_url: str, fault: Mapping[str, Any]) -> bool:
-    """Add a fault to the sandbox. Return False if the sandbox is down or stopped."""
-    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=2) as http:
-        try:
-            (await http.post(f"{control_url}/faults", json=dict(fault))).raise_for_status()
-        except httpx.TransportError:
-            return False
-    return True
+@dataclass(slots=True, kw_only=True)
+class SpoiledReads:
+    """The read faults added to the sandbox, and the answers that they spoiled.
 
+    added: faults by name. fired: spoiled answers by name. paths: of the spoiled requests.
+    A restart of the sandbox discards its faults and their records, so `look` is called often.
+    """
 
-async def count_fired(control_url: str) -> tuple[int, int]:
-    """Return how often faults fired and how many there are, since the sandbox last started."""
-    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as http:
-        answer = (await http.get(f"{control_url}/faults")).raise_for_status()
-    faults: list[Mapping[str, Any]] = answer.json()["faults"]
-    return sum(fault["fired"] for fault in faults), len(faults)
+    testbed: Testbed
+    added: Counter[str] = field(default_factory=Counter[str])
+    paths: dict[str, str] = field(default_factory=dict[str, str])
+    _counts: dict[tuple[int, str], tuple[str, int]] = field(
+        default_factory=dict[tuple[int, str], tuple[str, int]]
+    )
+
+    @property
+    def fired(self) -> Counter[str]:
+        fired = Counter[str]()
+        for name, count in self._counts.values():
+            fired[name] += count
+        return +fired
+
+    async def add(self, fault: Mapping[str, Any]) -> None:
+        """Add a fault, unless the sandbox is down or stopped."""
+        faults = [fault, LOST_ANSWER] if fault["operation"] == "list" else [fault]
+        async with self._client(timeout_seconds=2) as http:
+            for one in faults:
+                try:
+                    (await http.post("/faults", json=dict(one))).raise_for_status()
+                except httpx.TransportError:
+                    return
+                self.added[name_of(one)] += 1
+
+    async def look(self) -> None:
+        """Record what has fired, unless the sandbox is down or stopped."""
+        start = self._starts()
+        async with self._client(timeout_seconds=2) as http:
+            try:
+                answer = (await http.get("/faults")).raise_for_status()
+            except httpx.TransportError:
+                return
+        if start != self._starts():
+            return
+        for fault in answer.json()["faults"]:
+            self._counts[start, fault["id"]] = name_of(fault), fault["fired"]
+            self.paths |= {one["path"]: fault["operation"] for one in fault["fired_at"]}
+
+    async def purchases(self) -> dict[tuple[str, str], str]:
+        """Return the operation that was spoiled by token and step.
+
+        A list belongs to no single step, so it is left out.
+        """
+        if not self.paths:
+            return {}
+        async with self._client(timeout_seconds=20) as http:
+            jobs: list[Mapping[str, Any]] = (await http.get("/jobs")).json()["jobs"]
+        job_of = {output["name"]: job["id"] for job in jobs for output in job["outputs"]}
+        found: dict[tuple[str, str], str] = {}
+        for path, operation in self.paths.items():
+            names = path.split("/")
+            rows = await self.testbed.rows(PURCHASES, [job_of.get(name, name) for name in names])
+            found |= {(row["token"], row["step"]): operation for row in rows}
+        return found
+
+    def _starts(self) -> int:
+        return sum(incident.name == "Sandbox" for incident in self.testbed.incidents)
+
+    def _client(self, *, timeout_seconds: float) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            base_url=self.testbed.control_url,
+            trust_env=False,
+            verify=False,
+            timeout=timeout_seconds,
+        )

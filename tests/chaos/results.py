@@ -11,7 +11,7 @@ from tests.chaos.judge import Finding
 class CaseResult:
     """Results of one case so far.
 
-    trials: executions that were at the point when the fault came.
+    trials: executions that were at the point when the fault came. fired: spoiled reads by fault.
     """
 
     case: Case
@@ -20,6 +20,7 @@ class CaseResult:
     since_restart_seconds: list[float] = field(default_factory=list[float])
     rounds: int = 0
     phases: Counter[str] = field(default_factory=Counter[str])
+    fired: Counter[str] = field(default_factory=Counter[str])
     voids: list[str] = field(default_factory=list[str])
     broken: list[str] = field(default_factory=list[str])
 

@@ -13,11 +13,11 @@ from tests.chaos.planted import (
     Bug,
     Edit,
     UnknownBugError,
-    case_of,
     copied,
     named,
     plant,
 )
+from tests.chaos.planted_cases import case_of
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)

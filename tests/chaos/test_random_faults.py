@@ -6,7 +6,9 @@ import pytest
 
 from sandbox.faults.book import FaultBook
 from tests.chaos.random_faults import schedule
-from tests.chaos.read_faults import READ_FAULTS, name_of
+from tests.chaos.read_faults import FILE_FAULTS, READ_FAULTS, name_of
+
+FAULTS = READ_FAULTS + FILE_FAULTS
 
 
 def test_same_seed_gives_the_same_schedule() -> None:
@@ -15,10 +17,11 @@ def test_same_seed_gives_the_same_schedule() -> None:
 
 
 def test_long_schedule_contains_every_faulty_read() -> None:
-    targets = {fault.target for fault in schedule(Random(11), 3600) if fault.how == "read"}
-    assert targets == {name_of(fault) for fault in READ_FAULTS}
+    targets = {fault.target for fault in schedule(Random(11), 3600) if fault.fault is not None}
+    assert targets == {name_of(fault) for fault in FAULTS}
+    assert len(targets) == len(FAULTS)
 
 
-@pytest.mark.parametrize("fault", READ_FAULTS, ids=name_of)
+@pytest.mark.parametrize("fault", FAULTS, ids=name_of)
 def test_sandbox_offers_the_faulty_read(fault: dict[str, object]) -> None:
     assert FaultBook().add(dict(fault)).operation == fault["operation"]

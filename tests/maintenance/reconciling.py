@@ -13,6 +13,7 @@ def make_reconciler(harness: ActivityHarness, temporal: FakeTemporal) -> Reconci
         objects=harness.objects,
         executions=harness.executions,
         open_bills=harness.open_bills,
+        admission=harness.jobs.admission,
         task_queues=(),
     )
 

@@ -129,6 +129,29 @@ async def test_partitioned_leader_stops_before_another_one_leads(
             passing.set()
 
 
+async def test_leader_competes_again_after_a_task_that_swallowed_its_cancel(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick_lease(monkeypatch)
+    starts: asyncio.Queue[None] = asyncio.Queue()
+
+    async def work() -> None:
+        starts.put_nowait(None)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise OSError("the connection is closed") from None
+
+    reconciler = make_reconciler(harness, FakeTemporal())
+    reconciler.tasks = (ReconcilerTask(name="probe", run=work, every_seconds=3600),)
+    async with asyncio.timeout(20), running(reconciler):
+        await starts.get()
+        await harness.as_owner(
+            "UPDATE leases SET token = 'another', expires_at = now() + interval '1 s'"
+        )
+        await starts.get()
+
+
 async def test_stopped_reconciler_releases_its_lease(harness: ActivityHarness) -> None:
     first, first_started, _ = leadership_probe(harness)
     second, second_started, _ = leadership_probe(harness)

@@ -84,7 +84,7 @@ async def test_files_inside_a_list_are_read_in_bounded_memory(vendor: str) -> No
         provider = providers.provider(vendor)
         lookup = lookup_of(provider)
         data_uri = "data:image/png;base64," + "A" * (2 * MEBIBYTE)
-        items = [item(vendor, lookup, f"other-{n}", output=[data_uri]) for n in range(12)]
+        items = [item(vendor, lookup, f"other-{n}", output=[data_uri] * 6) for n in range(2)]
         items.append(item(vendor, lookup, "ours", ours=True))
         pages.append(json.dumps(page(vendor, items)).encode())
         answer = await provider.find(lookup)

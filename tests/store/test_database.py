@@ -175,3 +175,26 @@ async def test_lists_are_planned_by_their_values_and_requests_are_not(
         database.as_system() as conn,
     ):
         assert await conn.fetchval(PLANS) == "auto"
+
+
+@pytest.mark.parametrize("name", ["as_system", "reading_all"])
+async def test_cancel_on_a_closed_connection_stays_a_cancel(
+    fresh_database: FreshDatabase, name: str
+) -> None:
+    """Otherwise a loop that repeats after an outage would continue."""
+    entered = asyncio.Event()
+
+    async def wait_in_transaction(database: Database) -> None:
+        async with getattr(database, name)() as conn:
+            conn.terminate()
+            entered.set()
+            await asyncio.Event().wait()
+
+    async with Database.open(fresh_database.application_dsn, max_connections=1) as database:
+        waiting = asyncio.create_task(wait_in_transaction(database))
+        await entered.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        async with database.as_system() as conn:  # the pool still serves
+            assert await conn.fetchval("SELECT 1") == 1

@@ -21,6 +21,7 @@ SHARED_TABLES = {
     "service_limits": "one row for the service",
     "submit_pauses": "pauses of paid calls",
     "provider_states": "circuit breakers of providers",
+    "provider_queues": "work that waits for providers",
 }
 """Tables that takeone_app may read completely, because no row of them belongs to a user."""
 

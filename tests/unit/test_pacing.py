@@ -13,13 +13,15 @@ from core.jobs.poll_schedule import (
     CANCELLED_FIND_SECONDS,
     HORIZON_SLACK_SECONDS,
     JITTER,
+    MAX_FAILED_LOOK_SECONDS,
     MAX_RETRY_AFTER_SECONDS,
     at_least,
     find_is_over,
     find_seconds,
     jittered,
-    poll_is_due,
-    poll_seconds,
+    look_is_due,
+    look_seconds,
+    seconds_left,
     wait_is_over,
 )
 from core.platform.temporal.policies import (
@@ -73,22 +75,67 @@ def job(
 
 
 @given(age=st.floats(0, 100_000), usual=st.integers(1, 10_000))
-def test_poll_pause_is_bounded_below_and_above(age: float, usual: int) -> None:
-    assert MIN_POLL_SECONDS <= poll_seconds(job(age=age, usual=usual)) <= MAX_POLL_SECONDS
+def test_look_pause_is_bounded_below_and_above(age: float, usual: int) -> None:
+    assert (
+        MIN_POLL_SECONDS
+        <= look_seconds(job(age=age, usual=usual), calls_back=False)
+        <= MAX_POLL_SECONDS
+    )
 
 
-def test_poll_is_most_frequent_when_the_job_should_be_ready() -> None:
-    assert poll_seconds(job(age=60)) == MIN_POLL_SECONDS
-    assert poll_seconds(job(age=0)) == MIN_POLL_SECONDS  # most rejections come within seconds
-    assert poll_seconds(job(age=600)) == poll_seconds(job(age=100, usual=1000)) == MAX_POLL_SECONDS
-    assert poll_seconds(job(age=0, cancelled=1)) == MIN_POLL_SECONDS
+def looks_until_end(usual: int, ends: float, *, calls_back: bool) -> tuple[int, float]:
+    """Return how often a job is read until its end is seen, and how late it is seen."""
+    age, looks = 0.0, 0
+    while age < ends:
+        age += look_seconds(job(age=age, usual=usual), calls_back=calls_back)
+        looks += 1
+    return looks, age - ends
 
 
-def test_poll_is_due_after_a_callback_or_long_pause() -> None:
-    assert not poll_is_due(job(age=1))
-    assert poll_is_due(job(age=1, called=True))
-    assert poll_is_due(job(age=30))
-    assert poll_is_due(job(age=1, cancelled=0))
+def test_looks_are_few_and_notice_the_end_soon() -> None:
+    for usual in (1, 4, 30, 60, 90):
+        looks, late = looks_until_end(usual, usual, calls_back=False)
+        assert looks <= 6
+        assert late <= max(MIN_POLL_SECONDS, usual / 10)
+        looks, late = looks_until_end(usual, 1.5 * usual, calls_back=False)
+        assert looks <= 14
+        assert late <= max(MIN_POLL_SECONDS, usual / 5)
+
+
+def test_first_look_with_callbacks_is_past_the_usual_duration() -> None:
+    for usual in (4, 60, 90, 300):
+        assert looks_until_end(usual, usual * 1.3, calls_back=True)[0] == 1
+        late = look_seconds(job(age=usual * 1.3 + 4, usual=usual), calls_back=True)
+        assert MIN_POLL_SECONDS <= late <= MAX_POLL_SECONDS
+    assert look_seconds(job(age=600, usual=60), calls_back=True) == MAX_POLL_SECONDS
+
+
+def test_job_is_read_often_after_a_callback_or_a_cancel() -> None:
+    assert look_seconds(job(age=5, called=True), calls_back=True) == MIN_POLL_SECONDS
+    assert look_seconds(job(age=5, cancelled=1), calls_back=True) == MIN_POLL_SECONDS
+
+
+def test_failed_looks_are_repeated_soon_with_growing_pauses() -> None:
+    pauses = [look_seconds(job(), calls_back=True, failures=count) for count in range(1, 2000)]
+    assert pauses[0] <= 2
+    assert pauses[:5] == sorted(set(pauses[:5]))
+    assert set(pauses[10:]) == {MAX_FAILED_LOOK_SECONDS}
+
+
+def test_look_is_due_after_a_callback_or_long_pause() -> None:
+    for calls_back in (False, True):
+        assert not look_is_due(job(age=1), calls_back=calls_back)
+        assert look_is_due(job(age=1, called=True), calls_back=calls_back)
+        assert look_is_due(job(age=100), calls_back=calls_back)
+        assert look_is_due(job(age=1, cancelled=0), calls_back=calls_back)
+    assert look_is_due(job(age=40), calls_back=False)
+    assert not look_is_due(job(age=40), calls_back=True)
+
+
+def test_pause_of_a_wait_ends_at_its_deadline() -> None:
+    assert 100 <= seconds_left(job()) < 101
+    assert seconds_left(job(late=True)) < 1
+    assert seconds_left(job(cancelled=CANCEL_GRACE.total_seconds() - 5)) < 6
 
 
 def test_wait_ends_after_the_deadline_or_cancel_grace_period() -> None:

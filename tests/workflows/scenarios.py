@@ -22,7 +22,14 @@ from core.domain.messages.executions import (
     ExecutionOutcome,
     StepJob,
 )
-from core.domain.messages.jobs import FindJobResult, FindOutcome, SubmitJobResult, SubmitOutcome
+from core.domain.messages.jobs import (
+    FindJobResult,
+    FindOutcome,
+    SettleJobResult,
+    SubmitJobResult,
+    SubmitOutcome,
+)
+from core.domain.money import NanoUsd
 from core.domain.states import ExecutionStatus, JobState
 from tests.workflows.fake_activities import IMAGE, PLAN, VIDEO, FakeActivities, workers
 from workflows.execution import ExecutionWorkflow
@@ -154,6 +161,15 @@ CANCELLED, FAILED, COMPLETED = (
 
 def _refused(code: FailureCode) -> SubmitJobResult:
     return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=Failure.of(code))
+
+
+def _failed_free(number: int) -> SettleJobResult:
+    return SettleJobResult(
+        state=JobState.WAITING,
+        failure=Failure.of(FailureCode.PROVIDER_FAILED),
+        execution_spent_nano_usd=NanoUsd(0),
+        resend=number,
+    )
 
 
 def _cancelled(
@@ -333,6 +349,20 @@ SCENARIOS: dict[str, Scenario] = {
         breakpoints=("find video",),
         act=at("find video", _ordered(FailureCode.DEADLINE_EXCEEDED)),
         answers=GIVEN_UP,
+    ),
+    "free_failure_sent_again": Scenario(
+        status=COMPLETED,
+        answers={
+            "wait video": [JobState.FAILED, JobState.FAILED],
+            "settle video": [_failed_free(1), _failed_free(2)],
+        },
+    ),
+    "cancelled_after_a_free_failure": Scenario(
+        status=CANCELLED,
+        failure=FailureCode.CANCELLED,
+        answers={"wait video": [JobState.FAILED], "settle video": [_failed_free(1)]},
+        breakpoints=("wait video",),
+        act=at("wait video", _signal),
     ),
     "refused_until_the_deadline": Scenario(
         status=FAILED,

@@ -157,6 +157,68 @@ async def test_history_shows_the_last_send(
     }
 
 
+ACCEPTED = submit(SubmitOutcome.SUBMITTED, 1, provider_job_id=P1)
+P2 = ProviderJobId("p2")
+
+
+@pytest.mark.guarantee("G1")
+@pytest.mark.parametrize(
+    ("answers", "fate", "number", "provider_job_id", "retired"),
+    [
+        ([ACCEPTED, LOST_SUBMIT], JobFate.UNKNOWN, 2, None, [P1]),
+        (
+            [ACCEPTED, submit(SubmitOutcome.SUBMITTED, 2, provider_job_id=P2)],
+            JobFate.SUBMITTED,
+            2,
+            P2,
+            [P1],
+        ),
+        ([ACCEPTED, NOT_SENT], JobFate.WAITING, 1, None, [P1]),
+        ([ACCEPTED, NOT_SENT, LOST_SUBMIT], JobFate.UNKNOWN, 2, None, [P1]),
+        (
+            [ACCEPTED, LOST_SUBMIT, find(FindOutcome.FOUND, 2, provider_job_id=P2), LOST_SUBMIT],
+            JobFate.UNKNOWN,
+            3,
+            None,
+            [P1, P2],
+        ),
+        # A reset run submits a job that is still at its provider: nothing is sent.
+        ([ACCEPTED, ACCEPTED], JobFate.SUBMITTED, 1, P1, []),
+    ],
+)
+async def test_history_shows_the_sends_that_failed_at_no_cost(
+    answers: list[tuple[str, Any]],
+    fate: JobFate,
+    number: int,
+    provider_job_id: ProviderJobId | None,
+    retired: list[ProviderJobId],
+) -> None:
+    """A run submits a job again after it was accepted only if that send failed at no cost."""
+    reading = HistoryReader(converter=DataConverter.default, jobs={})
+    numbers = itertools.count(5)
+    for name, result in answers:
+        for event in await activity(numbers, name, result):
+            await reading.read(event)
+    job = reading.jobs[JOB]
+    assert (job.fate, job.send_number, job.provider_job_id) == (fate, number, provider_job_id)
+    assert [send.provider_job_id for send in job.retired] == retired
+    assert all(send.retired == () for send in job.retired)
+
+
+async def test_accepted_job_of_an_earlier_run_is_not_sent_again() -> None:
+    """The run that an operator started finds the job at its provider."""
+    reading = HistoryReader(converter=DataConverter.default, jobs={})
+    numbers = itertools.count(5)
+    for event in await activity(numbers, *ACCEPTED):
+        await reading.read(event)
+    await reading.read(
+        HistoryEvent(event_id=1, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED)
+    )
+    for event in await activity(numbers, *LOST_SUBMIT):
+        await reading.read(event)
+    assert (reading.jobs[JOB].fate, reading.jobs[JOB].retired) == (JobFate.SUBMITTED, ())
+
+
 @pytest.mark.guarantee("G1")
 @pytest.mark.parametrize(
     ("answers", "key", "known"),

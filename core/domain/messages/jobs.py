@@ -103,11 +103,16 @@ class WaitJobResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettleJobResult:
-    """The job after settlement. execution_spent_nano_usd: spent so far by the whole execution."""
+    """The job after settlement. execution_spent_nano_usd: spent so far by the whole execution.
+
+    resend: the number of the job's sends that failed at no cost, if the job is to be submitted
+    again after a pause; 0: the job has ended.
+    """
 
     state: JobState
     execution_spent_nano_usd: NanoUsd
     failure: Failure | None = None
+    resend: int = 0
 
 
 class CancelOutcome(StrEnum):
@@ -160,6 +165,7 @@ class JobReport:
     text; None if not reported.
     run_seconds: the run time at the provider, if reported.
     charged: False if this end costs nothing by the provider's rules; True or None: it is priced.
+    transient: the provider calls this failure temporary, so the same request may succeed.
     """
 
     state: JobState
@@ -168,3 +174,14 @@ class JobReport:
     billed_units: str | None = None
     run_seconds: float | None = None
     charged: bool | None = None
+    transient: bool = False
+
+    @property
+    def is_free_and_transient(self) -> bool:
+        """Whether the job failed at no cost, certainly, and may be sent again."""
+        return (
+            self.state is JobState.FAILED
+            and self.transient
+            and self.charged is False
+            and self.billed_units is None
+        )

@@ -121,6 +121,11 @@ ORPHAN_JOBS = Counter(
     "Purchases whose send had been replaced, so that no job uses them.",
     ["provider"],
 )
+FREE_FAILURES_RESENT = Counter(
+    "takeone_free_failures_resent_total",
+    "Transient provider failures without a cost after which the job is sent again.",
+    ["provider", "model"],
+)
 CHARGE_CONFLICTS = Counter(
     "takeone_charge_conflicts_total",
     "Jobs whose charge was ended with an amount other than their cost; an operator must act.",

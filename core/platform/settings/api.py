@@ -1,12 +1,14 @@
 """Settings of the API process, of its public address, and of the limits per user."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from core.platform.settings.base import Port, Requests, Settings, Url, split_commas
 from core.platform.urls import url_host_port
+
+QUEUE_LIMIT_SECONDS: Final = 86_400
 
 
 class PublicAddressSettings(Settings):
@@ -70,4 +72,9 @@ class LimitSettings(Settings):
     running_executions_per_user: Annotated[int, Field(ge=1)] = Field(
         default=500,
         description="maximum running executions per user; further ones wait in the database",
+    )
+    queue_limit_seconds: Annotated[int, Field(ge=1, le=30 * 86_400)] = Field(
+        default=QUEUE_LIMIT_SECONDS,
+        description="how long an execution may wait for a slot before it fails; an order whose "
+        "estimated wait exceeds half of it is refused",
     )

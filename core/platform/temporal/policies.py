@@ -61,6 +61,8 @@ SUBMIT_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Between sends that were certainly not accepted, unless the provider asks for a longer pause. The
 last step repeats.
 """
+TRANSIENT_BACKOFF_SECONDS: Final = (2.0, 8.0)
+"""Before each further send of a job whose last send failed at no cost: so many at most."""
 ONCE: Final = RetryPolicy(maximum_attempts=1)
 """Temporal never repeats a paid call: the workflow reads the outcome from the job's row."""
 
@@ -72,6 +74,10 @@ EXIT_SECONDS: Final = 30.0
 HEARTBEAT: Final = timedelta(seconds=6)
 """Heartbeat time-out of activities that wait or call out. With the sticky time-out below, another
 worker continues the jobs of a killed worker within ten seconds.
+"""
+WAIT_HEARTBEAT: Final = timedelta(seconds=60)
+"""Heartbeat time-out of a wait for a provider. Hundreds of jobs wait at a time, and each heartbeat
+is a write of the Temporal server.
 """
 STICKY_SCHEDULE_TO_START: Final = timedelta(seconds=2)
 """How long a workflow task waits for the worker that has it cached. The default of 10 s would be
@@ -135,9 +141,9 @@ whose code or key is missing cannot end itself.
 FIND_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Between look-ups of a send. The first is immediate: most lists show a job within a second."""
 MIN_POLL_SECONDS: Final = 1.0
-MAX_POLL_SECONDS: Final = 10.0
-"""Bounds of a poll interval. Polls back up callbacks; core/jobs/poll_schedule.py picks the interval
-by the model's usual duration.
+MAX_POLL_SECONDS: Final = 30.0
+"""Bounds of the interval between looks at a job, which back up callbacks; the interval itself
+depends on the model's usual duration (core/jobs/poll_schedule.py).
 """
 
 FINISHING: Final = Priority(priority_key=1)

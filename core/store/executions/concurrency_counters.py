@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from core.domain.ids import UserId
 from core.platform.observability.logging import get_logger
-from core.platform.settings.api import LimitSettings
+from core.platform.settings.api import QUEUE_LIMIT_SECONDS, LimitSettings
 from core.store.database import Connection
 
 log = get_logger(__name__)
@@ -17,17 +17,30 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConcurrencyLimits:
-    """The limits of users without limits of their own. None: no limit."""
+    """The limits of users without limits of their own. None: no limit.
+
+    queue_seconds: how long an execution may wait for a slot, the same for all users.
+    """
 
     open_executions: int | None = None
     running_executions: int | None = None
+    queue_seconds: float = QUEUE_LIMIT_SECONDS
 
     @classmethod
     def of(cls, settings: LimitSettings) -> "ConcurrencyLimits":
         return cls(
             open_executions=settings.open_executions_per_user,
             running_executions=settings.running_executions_per_user,
+            queue_seconds=settings.queue_limit_seconds,
         )
+
+    @property
+    def longest_wait_seconds(self) -> float:
+        """Return the longest estimated wait of an order that is accepted.
+
+        The rest of the queue limit is a reserve for slots that become slower.
+        """
+        return self.queue_seconds / 2
 
 
 class OpenLimitReachedError(Exception):
@@ -37,6 +50,16 @@ class OpenLimitReachedError(Exception):
         super().__init__(limit, open_executions)
         self.limit = limit
         self.open_executions = open_executions
+
+
+class QueueFullError(Exception):
+    """The execution would wait too long for a slot of its user. Roll back."""
+
+    def __init__(self, *, waiting: int, running_limit: int, wait_seconds: float) -> None:
+        super().__init__(waiting, running_limit, wait_seconds)
+        self.waiting = waiting
+        self.running_limit = running_limit
+        self.wait_seconds = wait_seconds
 
 
 TAKE_RUNNING_SLOT = """
@@ -56,17 +79,24 @@ async def take_running_slot(conn: Connection, user_id: UserId, limits: Concurren
     return await conn.fetchval(TAKE_RUNNING_SLOT, user_id, limits.running_executions) is not None
 
 
+# The average follows the last twenty executions or so.
 RELEASE_SLOTS = """
 UPDATE concurrency_counters
-SET open_executions = open_executions - 1, running_executions = running_executions - $2::bigint
+SET open_executions = open_executions - 1, running_executions = running_executions - $2::bigint,
+    recent_run_seconds = coalesce(recent_run_seconds + ($3::float8 - recent_run_seconds) / 10, $3::float8,
+                                  recent_run_seconds)
 WHERE user_id = $1 AND open_executions >= 1 AND running_executions >= $2::bigint
 RETURNING user_id
 """
 
 
-async def release_slots(conn: Connection, user_id: UserId, *, running: bool) -> None:
-    """Count one open execution less, in the transaction that ends it. running: it was running."""
-    if await conn.fetchval(RELEASE_SLOTS, user_id, 1 if running else 0) is None:
+async def release_slots(conn: Connection, user_id: UserId, *, run_seconds: float | None) -> None:
+    """Count one open execution less, in the transaction that ends it.
+
+    run_seconds: how long it was running; None: it was queued.
+    """
+    running = 0 if run_seconds is None else 1
+    if await conn.fetchval(RELEASE_SLOTS, user_id, running, run_seconds) is None:
         # A wrong counter must not prevent an execution from ending; the rows are the truth.
         log.error("execution.counters_corrected", user_id=user_id)
         await recount(conn, user_id)

@@ -95,8 +95,8 @@ async def insert_execution(
 ) -> bool:
     """Accept an execution: its row, steps and jobs, and the held money.
 
-    Return whether it can run at once. Raises OpenLimitReachedError, BudgetExceededError,
-    ServiceBudgetExceededError: roll back.
+    Return whether it can run at once. Raises OpenLimitReachedError, QueueFullError,
+    BudgetExceededError, ServiceBudgetExceededError: roll back.
     """
     await conn.execute(
         INSERT_EXECUTION,
@@ -137,7 +137,8 @@ async def insert_execution(
         for job_id, item in zip(jobs, new.steps, strict=True)
     ]
     total = await insert_charges(conn, new.user_id, new.execution_id, holds)
-    return await admit_execution(conn, new.user_id, limits, total)
+    usual_seconds = sum(item.step.usual_seconds for item in new.steps)
+    return await admit_execution(conn, new.user_id, limits, total, usual_seconds=usual_seconds)
 
 
 def _step_row(new: NewExecution, position: int, item: NewStep) -> tuple[object, ...]:
@@ -254,7 +255,8 @@ UPDATE executions AS e
 SET status = $2, progress = $3, result = $4, error = $5, ended_at = now(), updated_at = now()
 FROM executions AS before
 WHERE e.execution_id = $1 AND e.status IN ('queued', 'running') AND before.execution_id = e.execution_id
-RETURNING e.user_id, before.status
+RETURNING e.user_id, CASE WHEN before.status = 'running'
+                          THEN extract(epoch FROM e.ended_at - before.started_at)::float8 END AS run_seconds
 """
 
 
@@ -290,9 +292,7 @@ async def mark_ended(
     before = await conn.fetchrow(END_EXECUTION, execution_id, status, progress, result, error)
     if before is None:
         raise ValueError(f"{execution_id} has ended before")
-    await release_slots(
-        conn, before["user_id"], running=before["status"] == ExecutionStatus.RUNNING
-    )
+    await release_slots(conn, before["user_id"], run_seconds=before["run_seconds"])
 
 
 FIND_ENDED = """
@@ -332,7 +332,9 @@ async def find_ended(conn: Connection, ref: ExecutionRef) -> EndedExecution | No
 
 
 LIST_STEP_PROGRESS = """
-SELECT DISTINCT ON (s.position) s.name, s.usual_seconds, j.state, j.submitted_at, now() AS now
+SELECT DISTINCT ON (s.position) s.name, s.usual_seconds, j.state, now() AS now,
+       least(j.submitted_at, (SELECT min(o.submitted_at) FROM jobs AS o WHERE o.supersedes = j.job_id AND o.orphan))
+           AS submitted_at
 FROM steps AS s JOIN jobs AS j ON j.execution_id = s.execution_id AND j.step_name = s.name
 WHERE s.execution_id = $1 AND NOT j.orphan
 ORDER BY s.position, j.generation DESC, j.job_id DESC

@@ -222,7 +222,7 @@ async def queue_again(
     quotes: of each step that is bought again; the worst price is held. If nothing is bought,
     budgets are not checked, so that a budget never blocks results that are paid for. Return whether
     the execution can run at once. Raises MaxCostExceededError, OpenLimitReachedError,
-    BudgetExceededError, ServiceBudgetExceededError: roll back.
+    QueueFullError, BudgetExceededError, ServiceBudgetExceededError: roll back.
     """
     execution_id = execution.execution_id
     generation: int | None = await conn.fetchval(QUEUE_AGAIN, execution_id, execution.generation)
@@ -250,7 +250,14 @@ async def queue_again(
     ):
         raise MaxCostExceededError(execution.max_cost_nano_usd, before)
     await conn.execute(SET_ESTIMATE, execution_id, before + added)
-    return await admit_execution(conn, execution.user_id, limits, added, check_budgets=bool(holds))
+    return await admit_execution(
+        conn,
+        execution.user_id,
+        limits,
+        added,
+        usual_seconds=sum(step.usual_seconds for step in execution.plan.steps),
+        check_budgets=bool(holds),
+    )
 
 
 async def _buy_again(

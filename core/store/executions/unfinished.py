@@ -15,14 +15,18 @@ from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.jobs.jobs import lock_job
 
 # Round-robin over users: the first queued execution of each, then the second of each, within each
-# user's free slots. Executions that will only be ended need no slot and come first.
+# user's free slots. Executions that will only be ended need no slot and come first. A queued
+# execution is late by the queue limit: its deadline begins with its claim.
 LIST_QUEUED = """
 WITH queue AS (
-    SELECT execution_id, queued_at, deadline_at < now() AS late,
-           CASE WHEN deadline_at < now() OR cancel_requested_at IS NOT NULL THEN 0
-                ELSE row_number() OVER (PARTITION BY user_id ORDER BY queued_at, execution_id) END AS place,
+    SELECT execution_id, queued_at, late,
+           CASE WHEN ending THEN 0
+                ELSE row_number() OVER (PARTITION BY user_id, ending ORDER BY queued_at, execution_id) END AS place,
            coalesce(u.running_limit, $4::bigint) - coalesce(c.running_executions, 0) AS free
-    FROM executions JOIN users AS u USING (user_id) LEFT JOIN concurrency_counters AS c USING (user_id)
+    FROM executions
+    CROSS JOIN LATERAL (SELECT queued_at < now() - make_interval(secs => $6) AS late) AS waited
+    CROSS JOIN LATERAL (SELECT late OR cancel_requested_at IS NOT NULL AS ending) AS decided
+    JOIN users AS u USING (user_id) LEFT JOIN concurrency_counters AS c USING (user_id)
     WHERE status = 'queued'
 )
 SELECT execution_id, e.user_id, e.generation, e.plan, e.request, queue.late, queue.place
@@ -105,11 +109,16 @@ async def list_queued(
 ) -> list[StoredOrder]:
     """List a page of queued executions that should have been started, in turns by user.
 
-    They have a free slot, are past their deadline (late), or are to be cancelled.
+    They have a free slot, are past the queue limit (late), or are to be cancelled.
     """
-    default = limits.running_executions
     rows = await conn.fetch(
-        LIST_QUEUED, older_than_seconds, after.number, after.execution_id, default, limit
+        LIST_QUEUED,
+        older_than_seconds,
+        after.number,
+        after.execution_id,
+        limits.running_executions,
+        limit,
+        limits.queue_seconds,
     )
     return [
         StoredOrder(

@@ -21,6 +21,7 @@ def report_to_json(report: JobReport) -> dict[str, Any]:
         "billed_units": report.billed_units,
         "run_seconds": report.run_seconds,
         "charged": report.charged,
+        "transient": report.transient,
     }
 
 
@@ -37,6 +38,7 @@ def report_from_json(plain: Mapping[str, Any] | None) -> JobReport | None:
         billed_units=plain["billed_units"],
         run_seconds=plain["run_seconds"],
         charged=plain["charged"],
+        transient=plain.get("transient", False),
     )
 
 

@@ -30,7 +30,7 @@ BEGIN_SEND = """
 WITH begun AS (
     UPDATE jobs AS j
     SET state = 'submitting', send_number = $2, provider_key_id = $7, failure = NULL, updated_at = now(),
-        deadline_at = least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds))
+        deadline_at = coalesce(j.deadline_at, least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds)))
     FROM executions AS e, steps AS s
     WHERE j.job_id = $1 AND j.state = 'waiting' AND j.send_number = $2 - 1
       AND e.execution_id = j.execution_id AND s.execution_id = j.execution_id AND s.name = j.step_name
@@ -143,7 +143,8 @@ async def read_clock(conn: Connection) -> ClockOffset:
     return ClockOffset.measured(at, before=before, after=boot_seconds())
 
 
-# Also in state waiting: a send that appeared to be absent may have been accepted after all.
+# Also in state waiting: a send that appeared to be absent may have been accepted after all. Not
+# with an id that another job has: the send failed, and its id moved to an orphan.
 ACCEPT_SEND = """
 UPDATE jobs AS j
 SET state = 'submitted', provider_job_id = $3, provider_urls = $4, failure = NULL, submitted_at = now(),
@@ -152,6 +153,9 @@ SET state = 'submitted', provider_job_id = $3, provider_urls = $4, failure = NUL
 FROM executions AS e, steps AS s
 WHERE j.job_id = $1 AND j.send_number = $2 AND j.state IN ('submitting', 'unknown', 'waiting')
   AND e.execution_id = j.execution_id AND s.execution_id = j.execution_id AND s.name = j.step_name
+  AND NOT EXISTS (
+      SELECT FROM jobs AS o WHERE o.provider = j.provider AND o.provider_job_id = $3 AND o.job_id <> j.job_id
+  )
 RETURNING j.job_id
 """
 ADD_URLS = """

@@ -1,13 +1,19 @@
 """Budget admission: the limits that an execution is checked against when it is queued.
 
 One statement checks and takes an open execution, the month's budget and the service's daily cap.
+The counters that it locks also show how long the execution would wait for a slot of its user.
 These are hot rows, so they are locked in this order, last before COMMIT.
 """
 
 from core.domain.ids import UserId
 from core.domain.money import NanoUsd
+from core.domain.queue_waits import slot_wait_seconds
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import ConcurrencyLimits, OpenLimitReachedError
+from core.store.executions.concurrency_counters import (
+    ConcurrencyLimits,
+    OpenLimitReachedError,
+    QueueFullError,
+)
 from core.store.money.budget_alerts import crosses, note_thresholds
 from core.store.money.charges import BudgetExceededError
 from core.store.money.daily_spending_cap import ServiceBudgetExceededError
@@ -28,7 +34,7 @@ WITH account AS (
     SELECT user_id, 1 FROM account WHERE open_limit >= 1
     ON CONFLICT (user_id) DO UPDATE SET open_executions = l.open_executions + 1
     WHERE l.open_executions < (SELECT open_limit FROM account)
-    RETURNING l.user_id, l.open_executions
+    RETURNING l.user_id, l.open_executions, l.recent_run_seconds
 ), month AS (
     INSERT INTO budgets AS b (user_id, budget_month, held_nano_usd, held_videos)
     SELECT user_id, date_trunc('month', now() AT TIME ZONE 'UTC')::date, $4::bigint, $5::bigint
@@ -47,7 +53,7 @@ WITH account AS (
     RETURNING d.day
 )
 SELECT account.open_limit, account.monthly_nano_usd_limit, account.monthly_videos_limit, load.open_executions,
-       load.open_executions <= account.running_limit AS may_start, month.nano_usd AS used_nano_usd,
+       account.running_limit, load.recent_run_seconds, month.nano_usd AS used_nano_usd,
        month.videos AS used_videos, today.day
 FROM account LEFT JOIN load ON true LEFT JOIN month ON true LEFT JOIN today ON true
 """
@@ -60,6 +66,7 @@ async def admit_execution(
     limits: ConcurrencyLimits,
     held_nano_usd: NanoUsd,
     *,
+    usual_seconds: float = 0.0,
     videos: int = 1,
     check_budgets: bool = True,
 ) -> bool:
@@ -67,9 +74,10 @@ async def admit_execution(
 
     Call it once in the transaction that queues the execution, after its rows, last before COMMIT.
     held_nano_usd: the sum of its new charges. check_budgets: False if nothing is bought, so that no
-    budget can refuse it.
+    budget can refuse it. usual_seconds: how long the execution usually runs.
     Return True if the execution may start now, False if it waits for another one to end.
-    Raises OpenLimitReachedError, BudgetExceededError, ServiceBudgetExceededError: roll back.
+    Raises OpenLimitReachedError, QueueFullError, BudgetExceededError, ServiceBudgetExceededError:
+    roll back.
     """
     default = (limits.open_executions, limits.running_executions)
     row = await conn.fetchrow(ADMIT, user_id, *default, held_nano_usd, videos, check_budgets)
@@ -86,5 +94,15 @@ async def admit_execution(
         row["monthly_videos_limit"], row["used_videos"], videos
     ):
         await note_thresholds(conn, user_id)
-    may_start: bool = row["may_start"]
-    return may_start
+    waiting: int = row["open_executions"] - row["running_limit"]
+    wait_seconds = slot_wait_seconds(
+        waiting=waiting,
+        running_limit=row["running_limit"],
+        recent_run_seconds=row["recent_run_seconds"],
+        usual_seconds=usual_seconds,
+    )
+    if wait_seconds > limits.longest_wait_seconds:
+        raise QueueFullError(
+            waiting=waiting, running_limit=row["running_limit"], wait_seconds=wait_seconds
+        )
+    return waiting <= 0

@@ -314,7 +314,7 @@ async def test_reconciler_starts_users_in_turn_within_their_limits(
         await claim(database, one.ref)
     await as_owner(
         fresh,
-        "UPDATE executions SET deadline_at = now() - interval '1 s' WHERE execution_id = $1",
+        "UPDATE executions SET queued_at = queued_at - interval '1 day' WHERE execution_id = $1",
         a[4].execution_id,
     )
     async with database.as_user(full) as conn:

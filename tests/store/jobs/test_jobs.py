@@ -15,6 +15,7 @@ from core.store.database import Connection, Database
 from core.store.executions.executions import INSERT_JOB, mark_cancel_requested
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
 from core.store.jobs.jobs import cancel_waiting_jobs, get_job, mark_job_ended
+from core.store.jobs.orphans import return_to_waiting
 from core.store.jobs.sends import (
     begin_send,
     mark_submitted,
@@ -122,6 +123,12 @@ MOVES: list[tuple[str, Move, JobState, set[JobState]]] = [
         lambda c, r: mark_waiting(c, r.job_id, 1),
         JobState.WAITING,
         {JobState.SUBMITTING, JobState.UNKNOWN},
+    ),
+    (
+        "return_to_waiting",
+        lambda c, r: return_to_waiting(c, r.job_id, 1, None),
+        JobState.WAITING,
+        {JobState.SUBMITTED},
     ),
     ("cancel_waiting_jobs", _cancel_waiting, JobState.CANCELLED, {JobState.WAITING}),
 ]

@@ -149,7 +149,7 @@ def walks(draw: st.DrawFn) -> list[tuple[list[StepProgress], datetime]]:
             state = draw(st.sampled_from([*choices[:1], *choices]))
             moved = replace(steps[moving], state=state)
             if state is JobState.SUBMITTED:
-                moved = replace(moved, submitted_at=at)
+                moved = replace(moved, submitted_at=moved.submitted_at or at)
             steps = [*steps[:moving], moved, *steps[moving + 1 :]]
         seen.append((steps, at))
     return seen

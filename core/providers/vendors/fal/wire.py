@@ -1,6 +1,7 @@
 """Translation between our messages and fal's JSON."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from core.domain.failures import Failure, FailureCode
@@ -27,7 +28,27 @@ from core.providers.vendors.fal.catalogue import FLUX_SCHNELL, SEEDANCE_PRO, pic
 
 _CANCELLED_TYPES: Final = frozenset({"client_cancelled", "client_disconnected"})
 _TIMEOUT_TYPES: Final = frozenset({"request_timeout", "startup_timeout", "generation_timeout"})
+# What fal's own clients repeat. Not `request_timeout`: that deadline is set by this service.
+_TRANSIENT_TYPES: Final = frozenset(
+    {
+        "downstream_service_error",
+        "downstream_service_unavailable",
+        "generation_timeout",
+        "internal_error",
+        "internal_server_error",
+        "runner_connection_error",
+        "runner_connection_refused",
+        "runner_connection_timeout",
+        "runner_disconnected",
+        "runner_incomplete_response",
+        "runner_scheduling_failure",
+        "runner_server_error",
+        "startup_timeout",
+    }
+)
+_RETRYABLE_HEADERS: Final = ("x-fal-retryable", "x-fal-needs-retry")
 _INPUT_REJECTED: Final = frozenset({400, 413, 415, 422})
+_TRANSIENT_CODES: Final = frozenset({FailureCode.PROVIDER_FAILED, FailureCode.PROVIDER_TIMED_OUT})
 
 
 def _picture_body(model: Model, inputs: ModelInputs) -> dict[str, object]:
@@ -130,7 +151,17 @@ def ended_report(
     code = _failure_code(types, result.status_code)
     detail = _message(body) if code is FailureCode.PROVIDER_REJECTED_INPUT else ""
     # fal bills outputs and no failures, unless this header reports a quantity.
-    return _failed_report(code, detail, units=units, charged=units is not None)
+    report = _failed_report(code, detail, units=units, charged=units is not None)
+    transient = _is_transient(types, result) and code in _TRANSIENT_CODES
+    return replace(report, transient=transient)
+
+
+def _is_transient(types: frozenset[str], result: Response) -> bool:
+    """Return whether fal calls a failure temporary: by its header, else by the error's type."""
+    for name in _RETRYABLE_HEADERS:
+        if word := result.headers.get(name, "").strip().lower():
+            return word in ("1", "true")
+    return not types.isdisjoint(_TRANSIENT_TYPES)
 
 
 def _output_report(body: Mapping[str, object], units: str | None) -> JobReport:

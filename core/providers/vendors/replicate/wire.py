@@ -38,6 +38,14 @@ _MODERATION_PHRASES: Final = re.compile(
     r"|\b(?:rejected|blocked|refused) by (?:the )?(?:moderation|safety)\b"
     r"|\bsafety (?:filter|check|checker|system)s?\b"
 )
+# "Prediction interrupted; please retry (code: PA)": the machine was reclaimed. "Director:
+# unexpected error handling prediction (E8765)": the machine failed. The rest: no free machine.
+_TRANSIENT_PHRASES: Final = re.compile(
+    r"(?i)\bprediction interrupted\b|\bplease retry\b|\(code: PA\)"
+    r"|^director: unexpected error handling prediction\b"
+    r"|\b(?:out of|no|insufficient) (?:gpu )?capacity\b|\bqueue is full\b|\bhigh demand\b"
+    r"|\b(?:service|model) is (?:temporarily |currently )(?:unavailable|overloaded)\b"
+)
 _RESETS_IN: Final = re.compile(r"resets in ~?([0-9]{1,9})\s*s")
 
 
@@ -160,12 +168,17 @@ def _kind_of(model_id: str) -> StepKind:
 
 def _failed_report(body: Mapping[str, object]) -> JobReport:
     error = as_text(body.get("error"))
-    if _is_moderation(error):
+    moderated = _is_moderation(error)
+    if moderated:
         failure = Failure.of(FailureCode.CONTENT_MODERATED)
     else:
         failure = Failure.of(FailureCode.PROVIDER_FAILED, scrubbed(error))
     return JobReport(
-        state=JobState.FAILED, failure=failure, run_seconds=_run_seconds(body), charged=False
+        state=JobState.FAILED,
+        failure=failure,
+        run_seconds=_run_seconds(body),
+        charged=False,
+        transient=not moderated and _TRANSIENT_PHRASES.search(error) is not None,
     )
 
 

@@ -1,0 +1,116 @@
+"""Two worker processes: the leader stops in the middle of a transaction, and wakes up later."""
+
+import signal
+from contextlib import AsyncExitStack
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from tests.support.activity_harness import ActivityHarness
+from tests.support.receiver import Receiver
+from tests.support.rows import accept, assert_books_balance, new_execution, new_user
+from tests.support.servers import FreshDatabase, S3Server, TemporalServer
+from tests.support.worker_process import (
+    STOP_AT,
+    STOPPED,
+    WorkerProcess,
+    running_worker,
+    worker_environment,
+)
+
+pytestmark = pytest.mark.guarantee("G5")
+
+SHORT = {
+    "core.maintenance.reconciler:LEASE_SECONDS": 3.0,
+    "core.maintenance.reconciler:STOP_BEFORE_SECONDS": 0.5,
+    "core.maintenance.reconciler:RENEW_SECONDS": 0.3,
+    "core.maintenance.reconciler:EVERY_SECONDS": 1.0,
+    "core.store.database:IDLE_TRANSACTION_SECONDS": 2,
+}
+TAKEN, LOST = "reconciler.leadership_taken", "reconciler.leadership_lost"
+
+
+async def leader_of(dsn: str) -> tuple[str, datetime]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        row = await connection.fetchrow("SELECT token, expires_at FROM leases")
+    finally:
+        await connection.close()
+    assert row is not None
+    return row["token"], row["expires_at"]
+
+
+@pytest.mark.usefixtures("no_restore_marker")
+async def test_stopped_leader_is_replaced_and_wakes_without_harm(
+    harness: ActivityHarness,
+    fresh_database: FreshDatabase,
+    temporal_server: TemporalServer,
+    s3_server: S3Server,
+    tmp_path: Path,
+) -> None:
+    """It stops while it ends an execution, with the execution's row locked."""
+    async with AsyncExitStack() as stack:
+        receiver = await stack.enter_async_context(Receiver.open())
+        user_id = await new_user(harness.database)
+        one = await accept(
+            harness.database, new_execution(user_id, webhook_url=receiver.url), claimed=False
+        )
+        await harness.as_owner(
+            "UPDATE executions SET queued_at = now() - interval '1 min', deadline_at = now() - interval '1 s'"
+        )
+        environment = worker_environment(
+            fresh_database,
+            temporal_server,
+            s3_server,
+            ALLOWED_PRIVATE_HOSTS=urlsplit(receiver.url).netloc,
+            **{STOP_AT: "activities.executions:mark_ended", STOPPED: str(tmp_path / "stopped")},
+        )
+        workers = [
+            await stack.enter_async_context(
+                running_worker(environment, tmp_path / f"{name}.log", **SHORT)
+            )
+            for name in ("one", "other")
+        ]
+        first = await stopped_one(workers)
+        (second,) = (each for each in workers if each is not first)
+        token, expires_at = await leader_of(fresh_database.owner_dsn)
+        assert first.events(TAKEN)
+        assert not second.events(TAKEN)
+
+        await second.until(lambda: bool(second.events(TAKEN)))
+        taken_at = datetime.fromisoformat(second.events(TAKEN)[0]["time"])
+        assert taken_at >= expires_at
+        assert (await leader_of(fresh_database.owner_dsn))[0] != token
+        await second.until(lambda: bool(second.events("execution.ended")))
+        assert first.is_stopped
+
+        first.send(signal.SIGCONT)
+        await first.until(lambda: bool(first.events(LOST)))
+        second.send(signal.SIGTERM)
+        await second.process.wait()
+        await first.until(lambda: len(first.events(TAKEN)) == 2)
+        # Not earlier: Temporal also hands tasks to the polls of a stopped process.
+        await first.until(lambda: bool(receiver.received))
+
+        async with harness.database.as_user(user_id) as conn:
+            execution = await conn.fetchrow(
+                "SELECT status, error ->> 'code' AS code FROM executions"
+            )
+            events = await conn.fetchval("SELECT count(*) FROM webhooks")
+            released = await conn.fetchval(
+                "SELECT count(*) FROM ledger_entries WHERE kind = 'released'"
+            )
+            await assert_books_balance(conn, user_id)
+    assert execution is not None
+    assert tuple(execution) == ("failed", "deadline_exceeded")
+    assert (events, released, len(receiver.received)) == (1, 2, 1)
+    assert await harness.charge(one.image) == ("released", 0)
+
+
+async def stopped_one(workers: list[WorkerProcess]) -> WorkerProcess:
+    await workers[0].until(lambda: any(each.is_stopped for each in workers))
+    (stopped,) = [each for each in workers if each.is_stopped]
+    return stopped
