@@ -15,12 +15,18 @@ from temporalio.service import RPCError, RPCStatusCode
 from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ExecutionOutcome
 from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
-from core.ordering.workflow_starts import ACCEPTED_MEMO, delivery_workflow_id
+from core.ordering.workflow_starts import (
+    ACCEPTED_MEMO,
+    EXECUTION_WORKFLOW,
+    delivery_workflow_id,
+)
 from core.platform.temporal.client import RPC_TIMEOUT
 from core.store.recovery.start_memo import StartMemo, unpacked
 
 COMPLETED: Final = "completed"
 TIMED_OUT: Final = "timed_out"
+LIST_PAGE: Final = 500
+"""Workflows in one response. Each comes with its memo of up to 2 kB; a response may have 4 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +66,21 @@ async def find_latest_run(client: Client, execution_id: ExecutionId) -> LatestRu
         else status.name.lower(),
         task_attempts=description.raw_description.pending_workflow_task.attempt,
     )
+
+
+async def list_running_workflows(
+    client: Client, first: ExecutionId, last: ExecutionId
+) -> set[ExecutionId]:
+    """List the executions of a range of ids whose workflow runs, from Temporal's visibility store.
+
+    The list is some seconds behind, and minutes after an outage: one that is missing may run.
+    """
+    query = (
+        f"WorkflowType = '{EXECUTION_WORKFLOW}' AND ExecutionStatus = 'Running' "
+        f"AND WorkflowId BETWEEN '{first}' AND '{last}'"
+    )
+    runs = client.list_workflows(query, page_size=LIST_PAGE, rpc_timeout=RPC_TIMEOUT)
+    return {ExecutionId(run.id) async for run in runs}
 
 
 async def find_completed_run(client: Client, execution_id: ExecutionId) -> CompletedRun | None:
