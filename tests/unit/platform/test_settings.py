@@ -213,6 +213,13 @@ def test_settings_show_no_secret_when_printed(monkeypatch: pytest.MonkeyPatch) -
         assert secret not in text
 
 
+def test_password_of_a_url_is_secret_in_both_spellings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver's error may show the password as it decoded it."""
+    url = "postgresql://app:p%40ss%2Fword@localhost/takeone"
+    set_all(monkeypatch, {**COMPLETE, "DATABASE_URL": url})
+    assert {"p%40ss%2Fword", "p@ss/word"} <= set(secret_values(load(WorkerProcess)))
+
+
 def test_secrets_of_the_example_are_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
