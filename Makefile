@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; 
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 BIN := .venv/bin
 
-.PHONY: help demo up user check test test-long t test-up test-down lint types imports bench chaos clean
+.PHONY: help demo up user check test test-long t test-up test-down lint types imports bench chaos image-requirements clean
 
 help:  ## show these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,13 @@ bench: .venv/.ready  ## compare the product with a bare Temporal workflow
 
 chaos: .venv/.ready  ## inject faults into the real stack (TRIALS=10 MINUTES= SEED= CASE= SOUP=1 PLANTED=1)
 	@$(BIN)/python -m tests.chaos $(if $(TRIALS),--trials $(TRIALS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(foreach case,$(CASE),--case $(case)) $(if $(SOUP),--soup) $(if $(PLANTED),--planted $(filter-out 1,$(PLANTED)))
+
+LOCK := $(BIN)/uv pip compile --quiet --constraint constraints.txt --generate-hashes --only-binary :all: --no-header \
+	--no-annotate --no-emit-index-url --no-emit-find-links --python-version 3.11 --python-platform linux
+
+image-requirements: .venv/.ready  ## write the image's packages with their hashes, after a change of constraints.txt
+	@$(LOCK) pyproject.toml --output-file deploy/requirements.txt
+	@printf 'av\npillow\n' | $(LOCK) - --output-file deploy/requirements-sandbox.txt
 
 clean:  ## remove the environment and local data, except var/live: records of real purchases
 	rm -rf .venv

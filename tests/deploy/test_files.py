@@ -326,7 +326,8 @@ def test_image_has_only_the_products_packages() -> None:
 def test_dockerignore_admits_only_what_the_image_copies() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     assert lines[1] == "*"
-    wanted = copied(" AS wheels") | copied(" AS code") | copied(" AS sandbox-code")
+    stages = (" AS wheels", " AS sandbox-wheels", " AS code", " AS sandbox-code")
+    wanted = {source for stage in stages for source in copied(stage)}
     assert {line[1:] for line in lines if line.startswith("!")} == wanted
 
 
@@ -350,6 +351,33 @@ def image_distributions() -> set[str]:
             ):
                 waiting.append(needed)
     return found
+
+
+def locked(name: str) -> dict[str, str]:
+    """Return the versions of a requirements file. Every entry is exact and has hashes."""
+    text = (ROOT / "deploy" / name).read_text()
+    assert "://" not in text, "the file must not name a package index"
+    entries = text.replace("\\\n", " ").splitlines()
+    entry = re.compile(r"([A-Za-z0-9._-]+)==(\S+) (?: +--hash=sha256:[0-9a-f]{64})+")
+    found = [entry.fullmatch(line) for line in entries]
+    assert all(found), [line for line, match in zip(entries, found, strict=True) if not match]
+    return {canonicalize_name(match[1]): match[2] for match in found if match}
+
+
+def test_image_installs_exactly_the_constrained_versions_by_hash() -> None:
+    constraints = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines()
+    )
+    versions: dict[str, str] = {
+        canonicalize_name(name): version for name, version in constraints.items()
+    }
+    product = locked("requirements.txt")
+    assert product.keys() == image_distributions(), "run `make image-requirements`"
+    both = product | locked("requirements-sandbox.txt")
+    assert both.keys() - product.keys() == {"av", "pillow"}
+    assert both == {name: versions[name] for name in both}, "run `make image-requirements`"
+    text = (ROOT / "deploy/Dockerfile").read_text()
+    assert text.count("pip download") == text.count("--require-hashes") == 2
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
