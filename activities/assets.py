@@ -1,8 +1,10 @@
 """Activities of assets: copy the files of a completed job into object storage, once."""
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -10,6 +12,8 @@ import httpx
 from temporalio import activity
 
 from core.domain.containers.completeness import WholeFile
+from core.domain.containers.facts import MediaFacts
+from core.domain.containers.index import LateIndex
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import derived_asset_id
 from core.domain.media import (
@@ -40,6 +44,7 @@ from core.providers.registry import Providers
 from core.store.database import Database
 from core.store.files.assets import Asset, insert_asset, list_job_assets
 from core.store.files.downloads import open_source
+from core.store.files.faststart import store_with_index_first
 from core.store.files.object_storage import ObjectStore, StoredObject
 from core.store.jobs.jobs import JobRecord, get_job
 
@@ -109,16 +114,18 @@ class AssetActivities:
             asset = await self._fetch_again(job, number, output, error)
         async with self.database.as_user(job.user_id) as conn:
             await insert_asset(conn, asset)
-            kept = await list_job_assets(conn, job.job_id)
-        # Another try may have stored it first.
-        asset = next(stored for stored in kept if stored.output_number == number)
+            rows = await list_job_assets(conn, job.job_id)
+        # Another try may have recorded it first.
+        kept = next(row for row in rows if row.output_number == number)
+        await self._delete_unused(job, number, asset, kept)
         log.info(
-            "asset.stored", job_id=job.job_id, asset_id=asset.asset_id, size_bytes=asset.size_bytes
+            "asset.stored", job_id=job.job_id, asset_id=kept.asset_id, size_bytes=kept.size_bytes
         )
-        return asset
+        return kept
 
     async def _transfer(self, job: JobRecord, number: int, output: Output) -> Asset:
         """Stream one file from the provider to object storage, in bounded memory."""
+        started_at = asyncio.get_running_loop().time()
         async with open_source(
             self.downloads, output.url, max_bytes=MAX_BYTES, total_seconds=TRANSFER_SECONDS
         ) as chunks:
@@ -127,13 +134,57 @@ class AssetActivities:
             content_type = require_kind(head[:SNIFF_BYTES], kind)
             whole = WholeFile(content_type)
             stored = await self.objects.put_stream(
-                self._object_key(job, number, EXTENSIONS[content_type]),
+                self._object_key(job, number, content_type),
                 whole.read(_joined(head, chunks)),
                 expected=kind,
                 max_bytes=MAX_BYTES,
                 on_progress=lambda _: None,
             )
-        return replace(_asset(job, number, output, stored), media=whole.facts)
+        asset = _asset(job, number, output, stored, whole.facts)
+        return await self._with_index_first(
+            job, asset, whole.late_index, deadline=started_at + TRANSFER_SECONDS
+        )
+
+    async def _with_index_first(
+        self, job: JobRecord, asset: Asset, index: LateIndex | None, *, deadline: float
+    ) -> Asset:
+        """Return a film whose index comes first: a copy, if this one has its index at the end.
+
+        The film is paid for and stored, so every failure to copy it leaves it as it is.
+        """
+        if index is None:
+            return asset
+        film = StoredObject(
+            key=asset.object_key,
+            size_bytes=asset.size_bytes,
+            sha256=asset.sha256,
+            content_type=asset.content_type,
+        )
+        key = self._object_key(job, asset.output_number, asset.content_type, faststart=True)
+        try:
+            async with asyncio.timeout_at(deadline):
+                stored, facts = await store_with_index_first(
+                    self.objects, film, index, key=key, kind=MediaKind(asset.kind)
+                )
+        except Exception as error:  # noqa: BLE001 - no failure may lose the film
+            log.warning("asset.faststart_failed", job_id=job.job_id, reason=type(error).__name__)
+            return asset
+        return replace(
+            asset,
+            object_key=key,
+            size_bytes=stored.size_bytes,
+            sha256=stored.sha256,
+            media=facts,
+        )
+
+    async def _delete_unused(self, job: JobRecord, number: int, made: Asset, kept: Asset) -> None:
+        """Delete what was stored and is not the file that the row names. Repeating is safe."""
+        original = self._object_key(job, number, made.content_type)
+        for key in {original, made.object_key} - {kept.object_key}:
+            try:
+                await self.objects.delete(key)
+            except MediaError as error:
+                log.warning("asset.delete_failed", job_id=job.job_id, reason=type(error).__name__)
 
     async def _fetch_again(
         self, job: JobRecord, number: int, output: Output, first_error: MediaError
@@ -146,15 +197,33 @@ class AssetActivities:
         try:
             return await self._transfer(job, number, await self._fresh_output(job, number))
         except UNUSABLE as error:
-            for content_type in sorted(CONTENT_TYPES[MediaKind(output.kind.value)]):
-                stored = await self.objects.head(
-                    self._object_key(job, number, EXTENSIONS[content_type])
-                )
-                if stored is not None:
-                    return _asset(job, number, output, stored)
+            asset = await self._find_stored(job, number, output)
+            if asset is not None:
+                return asset
             if not first_error.retryable_for_minutes:
                 raise first_error from error
             raise
+
+    async def _find_stored(self, job: JobRecord, number: int, output: Output) -> Asset | None:
+        started_at = asyncio.get_running_loop().time()
+        for content_type in sorted(CONTENT_TYPES[MediaKind(output.kind.value)]):
+            for faststart in (True, False):
+                key = self._object_key(job, number, content_type, faststart=faststart)
+                stored = await self.objects.head(key)
+                if stored is None:
+                    continue
+                whole = WholeFile(stored.content_type)
+                try:
+                    async with aclosing(self.objects.read(key)) as chunks:
+                        async for _ in whole.read(chunks):
+                            pass
+                except IncompleteError:  # it was checked, by an earlier version, when it was stored
+                    return _asset(job, number, output, stored, None)
+                asset = _asset(job, number, output, stored, whole.facts)
+                return await self._with_index_first(
+                    job, asset, whole.late_index, deadline=started_at + TRANSFER_SECONDS
+                )
+        return None
 
     async def _fresh_output(self, job: JobRecord, number: int) -> Output:
         """Read the job again at its provider: a URL may expire earlier than its file."""
@@ -180,15 +249,23 @@ class AssetActivities:
             raise SourceMissingError("the provider does not list the file")
         return report.outputs[number]
 
-    def _object_key(self, job: JobRecord, number: int, extension: str) -> str:
-        """Return the object key: the same in every try, unique to the job, unguessable."""
+    def _object_key(
+        self, job: JobRecord, number: int, content_type: str, *, faststart: bool = False
+    ) -> str:
+        """Return the object key: the same in every try, unique to the job, unguessable.
+
+        faststart: of the copy whose index was moved to the front.
+        """
         digest = hmac.new(
             self.key_secret, f"{job.job_id}/{number}".encode(), hashlib.sha256
         ).hexdigest()[:40]
-        return f"{job.kind}s/{digest}.{extension}"
+        copy = "-faststart" if faststart else ""
+        return f"{job.kind}s/{digest}{copy}.{EXTENSIONS[content_type]}"
 
 
-def _asset(job: JobRecord, number: int, output: Output, stored: StoredObject) -> Asset:
+def _asset(
+    job: JobRecord, number: int, output: Output, stored: StoredObject, media: MediaFacts | None
+) -> Asset:
     return Asset(
         asset_id=derived_asset_id(job.job_id, number),
         job_id=job.job_id,
@@ -200,6 +277,7 @@ def _asset(job: JobRecord, number: int, output: Output, stored: StoredObject) ->
         size_bytes=stored.size_bytes,
         sha256=stored.sha256,
         content_type=stored.content_type,
+        media=media,
     )
 
 

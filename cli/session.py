@@ -55,7 +55,7 @@ class Session:
     @asynccontextmanager
     async def database(self) -> AsyncGenerator[Database]:
         url = self.settings.database_url.get_secret_value()
-        async with Database.open(url, max_connections=1) as database:
+        async with Database.open(url, max_connections=1, generic_plans=False) as database:
             yield database
 
 

@@ -1,13 +1,13 @@
 """Connections and transactions: one for each request or activity; store functions never commit."""
 
-import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -49,9 +49,12 @@ no response.
 """
 DATABASE_ERRORS: Final[tuple[type[Exception], ...]] = (*DATABASE_DOWN, asyncpg.PostgresError)
 """Everything that PostgreSQL or its connection may raise, for loops that try again later."""
-SET_USER = "SELECT set_config('takeone.user_id', $1, true)"
+USER_ID: Final = re.compile(r"(usr_[0-9A-Za-z]{1,64})?")
+"""What may stand in SQL text as a user's id. No user has the empty id."""
 SET_SYSTEM = "SET LOCAL ROLE takeone_system"
 SET_APP = f"SET LOCAL ROLE {APP_ROLE}"
+SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL plan_cache_mode = auto"
+"""Lists and reports: their plans depend on the values, for example on which filters are set."""
 
 
 @dataclass(slots=True)
@@ -96,45 +99,66 @@ async def last_before_commit(
         await act(conn)
 
 
+def _set_user(user_id: UserId) -> str:
+    """Return the statement that limits a transaction to a user's rows.
+
+    The id is part of the text, because a message with several statements has no parameters. Raises
+    ValueError for anything that does not look like a user's id.
+    """
+    if USER_ID.fullmatch(user_id) is None:
+        raise ValueError(f"not a user id: {user_id!r}")
+    return f"SELECT set_config('takeone.user_id', '{user_id}', true)"
+
+
+@asynccontextmanager
+async def savepoint(conn: Connection) -> AsyncGenerator[None]:
+    """Withdraw the statements within if one of them fails; the transaction continues."""
+    await conn.execute("SAVEPOINT nested")
+    try:
+        yield
+    except BaseException:
+        await conn.execute("ROLLBACK TO SAVEPOINT nested")
+        raise
+    await conn.execute("RELEASE SAVEPOINT nested")
+
+
 @asynccontextmanager
 async def _transact(
-    connecting: AbstractAsyncContextManager[Connection],
-    *,
-    isolation: Literal["read_committed", "repeatable_read"] = "read_committed",
-    readonly: bool = False,
+    connecting: AbstractAsyncContextManager[Connection], begin: str
 ) -> AsyncGenerator[Connection]:
-    """Open a transaction. A cancel ends it as a cancel, also if the connection is closed.
+    """Open a transaction that starts with these statements, sent in one message.
 
-    The driver would replace the cancel by its own error, which loops take for an outage: they would
-    continue although they were cancelled.
+    An error or a cancel ends it as itself, also if the connection is closed. An error of the
+    rollback in its place would look like an outage, after which loops continue.
     """
-    cancel: asyncio.CancelledError | None = None
+    failed: BaseException | None = None
     try:
-        async with (
-            connecting as connection,
-            connection.transaction(isolation=isolation, readonly=readonly),
-        ):
+        async with connecting as connection:
             try:
+                await connection.execute(begin)
                 yield connection
-            except asyncio.CancelledError as error:
-                cancel = error
+            except BaseException as error:
+                failed = error
+                with suppress(*DATABASE_ERRORS):
+                    await connection.execute("ROLLBACK;")
                 raise
-    except Exception:
-        if cancel is not None:
-            raise cancel from None
+            await connection.execute("COMMIT;")
+    except Exception as error:
+        if failed is not None and error is not failed:
+            raise failed from None
         raise
 
 
 @asynccontextmanager
 async def _follow(
-    connecting: AbstractAsyncContextManager[Connection],
+    connecting: AbstractAsyncContextManager[Connection], begin: str
 ) -> AsyncGenerator[Connection]:
     """Open a transaction; run what was registered for its end, unless it raises."""
     transaction = _Transaction()
     outer = _transaction.get()
     _transaction.set(transaction)
     try:
-        async with _transact(connecting) as connection:
+        async with _transact(connecting, begin) as connection:
             transaction.connection = connection
             yield connection
             for _, act in sorted(transaction.last, key=itemgetter(0)):
@@ -181,11 +205,14 @@ class Database:
         dsn: str,
         *,
         max_connections: int = 20,
+        generic_plans: bool = True,
         verify: Callable[[NewConnection], Awaitable[None]] | None = None,
     ) -> AsyncGenerator["Database"]:
         """Open a pool. Every new connection is checked before use; the errors reach its first user.
 
-        verify: an additional check. Raises UnsafeLoginError if row security would not hold.
+        generic_plans: plan each statement once per connection, since planning costs more than the
+        short statements of requests and activities. verify: an additional check. Raises
+        UnsafeLoginError if row security would not hold.
         """
 
         async def prepare(connection: NewConnection) -> None:
@@ -204,6 +231,7 @@ class Database:
                 "role": APP_ROLE,
                 "application_name": "takeone",
                 "idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS}s",
+                "plan_cache_mode": "force_generic_plan" if generic_plans else "auto",
             },
             init=prepare,
             reset=_leave_as_is,
@@ -232,16 +260,17 @@ class Database:
     @asynccontextmanager
     async def as_user(self, user_id: UserId) -> AsyncGenerator[Connection]:
         """Open a transaction that sees and changes only this user's rows."""
-        async with _follow(self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)) as connection:
-            await connection.execute(SET_USER, user_id)
+        begin = f"BEGIN; {_set_user(user_id)}"
+        acquiring = self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+        async with _follow(acquiring, begin) as connection:
             yield connection
 
     @asynccontextmanager
     async def reading_as(self, user_id: UserId) -> AsyncGenerator[Connection]:
         """Open a read-only transaction of this user with one snapshot for all reads."""
+        begin = f"{SNAPSHOT}; {_set_user(user_id)}"
         acquiring = self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
-        async with _transact(acquiring, isolation="repeatable_read", readonly=True) as connection:
-            await connection.execute(SET_USER, user_id)
+        async with _transact(acquiring, begin) as connection:
             yield connection
 
     @asynccontextmanager
@@ -250,16 +279,15 @@ class Database:
 
         Only for authentication, callbacks, reconciliation and administration.
         """
-        async with _follow(self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)) as connection:
-            await connection.execute(SET_SYSTEM)
+        acquiring = self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+        async with _follow(acquiring, f"BEGIN; {SET_SYSTEM}") as connection:
             yield connection
 
     @asynccontextmanager
     async def reading_all(self) -> AsyncGenerator[Connection]:
         """Open a read-only transaction over all users with one snapshot for all reads."""
         acquiring = self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
-        async with _transact(acquiring, isolation="repeatable_read", readonly=True) as connection:
-            await connection.execute(SET_SYSTEM)
+        async with _transact(acquiring, f"{SNAPSHOT}; {SET_SYSTEM}") as connection:
             yield connection
 
     @asynccontextmanager

@@ -47,7 +47,7 @@ JOBS = frozenset(
         "accept_twice",
     }
 )
-FILES = frozenset({"wrong_bytes", "expired_file", "slow_file", "file_encoding"})
+FILES = frozenset({"wrong_bytes", "expired_file", "slow_file", "file_encoding", "late_index"})
 CALLBACKS = frozenset({"callback_duplicate", "callback_forged", "callback_lost", "callback_late"})
 CALLBACK_HOLDS = frozenset(f"hold {stage}" for stage in STAGES)
 STATUSES = frozenset({"unknown_status"})

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from sandbox.faults.book import FILES, Fault, FaultBook
+from sandbox.files import renderer
 from sandbox.http.exchange import HTML_PAGE, Exchange
 from sandbox.jobs.store import Jobs, StoredFile
 from sandbox.settings import Json
@@ -40,7 +42,7 @@ class Downloads:
             return served
         fault = self._faults.take(file.provider, file.model, "file", FILES, path=request.url.path)
         if fault is not None:
-            return self._faulty(file, fault, served)
+            return await self._faulty(file, fault, served)
         huge = self._faults.take(
             file.provider, file.model, "file", frozenset({"huge_body"}), path=request.url.path
         )
@@ -58,7 +60,7 @@ class Downloads:
             return True
         return False
 
-    def _faulty(self, file: StoredFile, fault: Fault, served: FileResponse) -> Response:
+    async def _faulty(self, file: StoredFile, fault: Fault, served: FileResponse) -> Response:
         params, path = fault.params, self._jobs.path_of(file)
         if fault.fault == "expired_file":
             file = replace(file, expires_at=0.0, expired_status=int(params.get("status", 404)))
@@ -79,6 +81,9 @@ class Downloads:
             return FileResponse(
                 path, media_type=file.content_type, headers={"Content-Encoding": encoding}
             )
+        if fault.fault == "late_index":
+            content = await run_in_threadpool(renderer.index_last, path.read_bytes())
+            return Response(content, media_type=file.content_type)
         return _wrong(file, path, params.get("form", "html"))
 
 

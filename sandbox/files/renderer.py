@@ -213,3 +213,18 @@ def _encode_to(path: str, frames: Iterator[Image.Image], width: int, height: int
             frame.pts, frame.time_base = number, Fraction(1, FRAMES_PER_SECOND)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+
+
+def index_last(content: bytes) -> bytes:
+    """Return the same frames in an MP4 with its index at the end, as most encoders write it."""
+    written = io.BytesIO()
+    with (
+        av.open(io.BytesIO(content), "r") as source,
+        av.open(written, "w", format="mp4") as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:  # the last packet is empty
+                packet.stream = stream
+                target.mux(packet)
+    return written.getvalue()

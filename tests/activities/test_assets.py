@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import hashlib
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,11 +14,13 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.assets import AssetActivities
 from core.domain.failures import FailureCode
+from core.domain.media import StorageUnavailableError
 from core.domain.messages.assets import StoreAssetResult
 from core.domain.messages.jobs import JobRef
 from core.platform.egress.client import Outbound
-from core.store.files.assets import list_job_assets
-from core.store.files.object_storage import ObjectStore
+from core.store.files.assets import Asset, list_job_assets
+from core.store.files.object_storage import ObjectStore, StoredObject
+from core.store.jobs.jobs import get_job
 from tests.support.activity_harness import ActivityHarness
 
 pytestmark = pytest.mark.guarantee("G2")
@@ -138,6 +141,114 @@ async def test_missing_asset_keeps_its_time_during_a_storage_outage(
     await tries.fail(harness, image, after_seconds=1)
     assert harness.sandbox.fired(order) == 2
     assert (await tries.run(harness, image)).asset_id is not None
+
+
+async def filmed(harness: ActivityHarness) -> JobRef:
+    """Return a completed job that produced a video."""
+    accepted = await harness.accepted()
+    for ref in (accepted.image, accepted.video):
+        await harness.run(harness.jobs.submit, ref)
+        await harness.run(harness.jobs.wait, ref)
+        await harness.run(harness.jobs.settle, ref)
+        if ref == accepted.image:
+            await harness.run(harness.assets.store, ref)
+    return accepted.video
+
+
+async def the_asset(harness: ActivityHarness, ref: JobRef) -> tuple[Asset, bytes]:
+    """Return the row of a job's only file, and the file, which must be the one in the row."""
+    async with harness.database.as_user(ref.user_id) as conn:
+        (asset,) = await list_job_assets(conn, ref.job_id)
+    async with httpx.AsyncClient(trust_env=False) as client:
+        served = await client.get(await harness.objects.address(asset.object_key))
+    assert served.status_code == 200
+    assert len(served.content) == asset.size_bytes
+    assert hashlib.sha256(served.content).hexdigest() == asset.sha256
+    return asset, served.content
+
+
+def original_key(asset: Asset) -> str:
+    return asset.object_key.replace("-faststart", "")
+
+
+@pytest.mark.guarantee("G7")
+async def test_video_whose_index_is_last_is_stored_with_faststart(
+    harness: ActivityHarness,
+) -> None:
+    video = await filmed(harness)
+    order = harness.sandbox.fault("late_index", times=-1)
+    await harness.run(harness.assets.store, video)
+    asset, content = await the_asset(harness, video)
+    assert harness.sandbox.fired(order) == 1
+    assert content.index(b"moov") < content.index(b"mdat")
+    assert asset.media is not None
+    assert asset.media.faststart is True
+    assert await harness.objects.head(original_key(asset)) is None
+    # Another worker's late try stores nothing else.
+    async with harness.database.as_user(video.user_id) as conn:
+        job = await get_job(conn, video.job_id)
+    assert job.report is not None
+    again = await harness.assets._store_output(job, 0, job.report.outputs[0])  # pyright: ignore[reportPrivateUsage]
+    assert harness.sandbox.fired(order) == 2
+    assert again == asset
+    assert await the_asset(harness, video) == (asset, content)
+    assert await harness.objects.head(original_key(asset)) is None
+
+
+@pytest.mark.guarantee("G7")
+@pytest.mark.parametrize("failure", [StorageUnavailableError("down"), ValueError(), None])
+async def test_video_that_cannot_be_copied_is_stored_as_it_is(
+    harness: ActivityHarness, failure: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failure is one of the storage, a bug, or a copy that takes too long (None)."""
+    tried: list[str] = []
+
+    async def fail(_: object, film: StoredObject, *__: object, **___: object) -> None:
+        tried.append(film.key)
+        if failure is None:
+            await asyncio.Event().wait()
+        else:
+            raise failure
+
+    monkeypatch.setattr("activities.assets.store_with_index_first", fail)
+    if failure is None:
+        monkeypatch.setattr("activities.assets.TRANSFER_SECONDS", 2.0)
+    video = await filmed(harness)
+    order = harness.sandbox.fault("late_index", times=-1)
+    await harness.run(harness.assets.store, video)
+    asset, content = await the_asset(harness, video)
+    assert harness.sandbox.fired(order) == 1
+    assert tried == [asset.object_key]
+    assert content.index(b"mdat") < content.index(b"moov")
+    assert asset.media is not None
+    assert asset.media.faststart is False
+
+
+@pytest.mark.guarantee("G7")
+@pytest.mark.parametrize("copied", [True, False])
+async def test_video_found_in_storage_has_its_facts(
+    harness: ActivityHarness, copied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database was restored from an older backup, and the provider has deleted the file."""
+    video = await filmed(harness)
+    order = harness.sandbox.fault("late_index")
+    with monkeypatch.context() as patch:
+        if not copied:
+            patch.setattr("activities.assets.store_with_index_first", None)
+        await harness.run(harness.assets.store, video)
+    assert harness.sandbox.fired(order) == 1
+    before, _ = await the_asset(harness, video)
+    await harness.as_owner("DELETE FROM assets WHERE job_id = $1", video.job_id)
+    gone = harness.sandbox.fault("refuse", operation="file", params={"status": 404}, times=-1)
+    await harness.run(harness.assets.store, video)
+    assert harness.sandbox.fired(gone) == 2
+    after, content = await the_asset(harness, video)
+    assert after.media is not None
+    assert (after.media.faststart, after.media.width, after.media.codec) == (True, 64, "h264")
+    assert content.index(b"moov") < content.index(b"mdat")
+    assert (after == before) is copied
+    assert "-faststart" in after.object_key
+    assert await harness.objects.head(original_key(after)) is None
 
 
 @pytest.mark.guarantee("G7")

@@ -368,7 +368,9 @@ def test_image_installs_exactly_the_constrained_versions_by_hash() -> None:
     constraints = dict(
         line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines()
     )
-    versions = {canonicalize_name(name): version for name, version in constraints.items()}
+    versions: dict[str, str] = {
+        canonicalize_name(name): version for name, version in constraints.items()
+    }
     product = locked("requirements.txt")
     assert product.keys() == image_distributions(), "run `make image-requirements`"
     both = product | locked("requirements-sandbox.txt")

@@ -47,3 +47,16 @@ def talkie() -> bytes:
         output.mux(video.encode())
         output.mux(sound.encode())
     return file.getvalue()
+
+
+def boxes(content: bytes) -> dict[bytes, bytes]:
+    """Return the top-level boxes of an MP4 by their type."""
+    found: dict[bytes, bytes] = {}
+    while len(content) >= 8:
+        size = int.from_bytes(content[:4], "big")
+        if size == 1:
+            size = int.from_bytes(content[8:16], "big")
+        size = size or len(content)
+        found[content[4:8]] = content[:size]
+        content = content[size:]
+    return found

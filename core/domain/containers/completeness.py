@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 from core.domain.containers import ebml, iso, pictures, riff
 from core.domain.containers.facts import MediaFacts
+from core.domain.containers.index import LateIndex
 from core.domain.containers.scan import Parser, Scan
 
 _PARSERS: dict[str, Callable[[], Parser]] = {
@@ -29,7 +30,12 @@ class WholeFile:
     @property
     def facts(self) -> MediaFacts | None:
         """Return what the headers state, after the last chunk. None for WebM, RIFF and others."""
-        return self._scan.facts if self._scan else None
+        return self._scan.structure.facts if self._scan else None
+
+    @property
+    def late_index(self) -> LateIndex | None:
+        """Return the index of a film that can be moved to the front, after the last chunk."""
+        return self._scan.structure.late_index if self._scan else None
 
     async def read(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield the chunks. Raise IncompleteError if the file is damaged or cut off."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 
-from core.domain.containers.scan import Need, Parser, Read, Skip, SkipRest, read
+from core.domain.containers.scan import Need, Parser, Read, Skip, SkipRest, Structure, read
 from core.domain.media import IncompleteError
 
 _SEGMENT = 0x18538067
@@ -35,7 +35,7 @@ def parse() -> Parser:
     if end is not None and position < end:
         raise IncompleteError("the file ends before its segment")
     yield SkipRest()
-    return None
+    return Structure()
 
 
 def _number(first: bytes, *, keep_marker: bool) -> Generator[Need, bytes, tuple[int, int]]:

@@ -3,7 +3,7 @@
 import struct
 
 from core.domain.containers.facts import MediaFacts
-from core.domain.containers.scan import Parser, Skip, SkipRest, SkipTo, read
+from core.domain.containers.scan import Parser, Skip, SkipRest, SkipTo, Structure, read
 from core.domain.media import IncompleteError
 
 _END_OF_IMAGE = 0xD9
@@ -28,7 +28,7 @@ def parse_png() -> Parser:
             left -= 8
         yield Skip(left)
     yield SkipRest()
-    return facts
+    return Structure(facts=facts)
 
 
 def parse_jpeg() -> Parser:
@@ -53,4 +53,4 @@ def parse_jpeg() -> Parser:
                 left -= 5
             yield Skip(left)
     yield SkipRest()
-    return facts
+    return Structure(facts=facts)

@@ -1,6 +1,6 @@
 """The structure of WebP and WAV files (RIFF): one chunk that declares the size of the file."""
 
-from core.domain.containers.scan import Parser, Skip, SkipRest, read
+from core.domain.containers.scan import Parser, Skip, SkipRest, Structure, read
 
 _UNKNOWN_SIZES = {0, 0xFFFFFFFF}
 """What an encoder writes that cannot seek back to the file's start."""
@@ -13,4 +13,4 @@ def parse() -> Parser:
     if size not in _UNKNOWN_SIZES:
         yield Skip(size)
     yield SkipRest()
-    return None
+    return Structure()

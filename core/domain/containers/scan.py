@@ -10,21 +10,30 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from core.domain.containers.facts import MediaFacts
+from core.domain.containers.index import LateIndex
 from core.domain.media import IncompleteError
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Receive exactly this many bytes, or none if the file ends here."""
+    """Receive exactly this many bytes, or none if the file ends here.
+
+    may_be_short: receive the bytes that are left, if they are fewer.
+    """
 
     size: int
+    may_be_short: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Receive nothing after this many bytes. A file that ends earlier is incomplete."""
+    """Receive nothing after this many bytes. A file that ends earlier is incomplete.
+
+    may_end: a file that ends earlier is not.
+    """
 
     size: int
+    may_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +48,27 @@ class SkipRest:
     """Receive nothing at the end of the file."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Structure:
+    """What a parser has read. late_index: of a film whose index can be moved to the front."""
+
+    facts: MediaFacts | None = None
+    late_index: LateIndex | None = None
+
+
 Need = Read | Skip | SkipTo | SkipRest
-Parser = Generator[Need, bytes, MediaFacts | None]
+Parser = Generator[Need, bytes, Structure]
 
 
 class Scan:
-    """Feeds a parser with the chunks of a file. facts: what the parser returned at the end."""
+    """Feeds a parser with the chunks of a file. structure: what it returned at the end."""
 
     def __init__(self, parser: Parser) -> None:
         self._parser = parser
         self._need: Need | None = next(parser, None)
         self._held = bytearray()
         self._skipped = 0
-        self.facts: MediaFacts | None = None
+        self.structure = Structure()
 
     def feed(self, chunk: bytes) -> None:
         """Parse the next chunk. Raises IncompleteError for a damaged structure."""
@@ -61,10 +78,21 @@ class Scan:
 
     def finish(self) -> None:
         """Check that the file may end here. Raises IncompleteError."""
-        while isinstance(self._need, Read | SkipRest) and not self._held:
-            self._send(b"")
+        while self._need is not None and self._may_end(self._need):
+            self._send(bytes(self._held))
         if self._need is not None:
             raise IncompleteError("the file ends too early")
+
+    def _may_end(self, need: Need) -> bool:
+        match need:
+            case Read(_, may_be_short):
+                return may_be_short or not self._held
+            case Skip(_, may_end):
+                return may_end
+            case SkipTo():
+                return False
+            case SkipRest():
+                return True
 
     def _take(self, need: Need, chunk: bytes, position: int) -> int:
         """Give the parser its share of the chunk. Return the position after it."""
@@ -94,10 +122,10 @@ class Scan:
         self._skipped = 0
         try:
             self._need = self._parser.send(received)
-            while self._need in {Skip(0), Read(0)}:
+            while isinstance(self._need, Read | Skip) and not self._need.size:
                 self._need = self._parser.send(b"")
         except StopIteration as end:
-            self.facts = end.value
+            self.structure = end.value
             self._need = None
 
 

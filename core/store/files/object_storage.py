@@ -207,13 +207,8 @@ class ObjectStore:
             key=key, size_bytes=parts.size_bytes, sha256=parts.sha256, content_type=kind
         )
 
-    async def head(
-        self, key: str, *, on_progress: Callable[[int], None] | None = None
-    ) -> StoredObject | None:
-        """Return the object under the key, or None. Reads a file above one part for its sha256.
-
-        on_progress: receives the bytes read so far.
-        """
+    async def head(self, key: str) -> StoredObject | None:
+        """Return the object under the key, or None. Reads a file above one part for its sha256."""
         with storage_errors(self._bucket):
             try:
                 metadata = await self._client.head_object(Bucket=self._bucket, Key=key)
@@ -221,13 +216,33 @@ class ObjectStore:
                 if http_status(error) == 404:
                     return None
                 raise
-            sha256 = metadata["Metadata"].get("sha256") or await self._read_sha256(key, on_progress)
+            sha256 = metadata["Metadata"].get("sha256")
+        if sha256 is None:
+            digest = hashlib.sha256()
+            async for chunk in self.read(key):
+                digest.update(chunk)
+            sha256 = digest.hexdigest()
         return StoredObject(
             key=key,
             size_bytes=metadata["ContentLength"],
             sha256=sha256,
             content_type=metadata["ContentType"],
         )
+
+    async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes]:
+        """Yield the bytes from `start` to before `end`, which must be in the object."""
+        if end is not None and end <= start:
+            return
+        with storage_errors(self._bucket):
+            answer = await self._client.get_object(
+                Bucket=self._bucket,
+                Key=key,
+                Range=f"bytes={start}-{'' if end is None else end - 1}",
+            )
+            body = answer["Body"]
+            async with body:  # yields the raw response; iter_chunks belongs to the body
+                async for chunk in body.iter_chunks(READ_BYTES):
+                    yield chunk
 
     async def address(
         self, key: str, *, expires_seconds: int = 3600, disposition: str | None = None
@@ -365,18 +380,6 @@ class ObjectStore:
                 return []
             raise
         return configuration["Rules"]
-
-    async def _read_sha256(self, key: str, on_progress: Callable[[int], None] | None) -> str:
-        digest, read_bytes = hashlib.sha256(), 0
-        answer = await self._client.get_object(Bucket=self._bucket, Key=key)
-        body = answer["Body"]
-        async with body:  # yields the raw response; iter_chunks belongs to the body
-            async for chunk in body.iter_chunks(READ_BYTES):
-                digest.update(chunk)
-                read_bytes += len(chunk)
-                if on_progress:
-                    on_progress(read_bytes)
-        return digest.hexdigest()
 
 
 def _client_config(*, own_endpoint: bool) -> AioConfig:

@@ -14,7 +14,7 @@ from core.domain.ids import ExecutionId, JobId, ProviderJobId
 from core.domain.messages.jobs import ProviderHandle
 from core.domain.money import NanoUsd, usd_text
 from core.domain.states import ChargeState, CostBasis, JobState
-from core.store.database import Connection
+from core.store.database import Connection, savepoint
 from core.store.executions.unfinished import list_known_ids, lock_ended
 from core.store.jobs.callbacks import notify_job
 from core.store.jobs.jobs import list_owned, mark_job_ended, mark_late_handle
@@ -124,7 +124,7 @@ async def _adopt(
 ) -> AdoptionResult:
     job_id = JobId(job["job_id"])
     try:
-        async with conn.transaction():
+        async with savepoint(conn):
             if await mark_submitted(conn, job_id, number, handle):
                 return AdoptionResult(
                     changed=True, outcome=Adoption.SUBMITTED, job_id=job_id, send=number

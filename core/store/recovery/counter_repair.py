@@ -88,14 +88,13 @@ async def repair_counters(conn: Connection, *, dry_run: bool) -> Repair:
             f"{broken[0]} differs from the ledger ({len(broken)} such findings), so counters cannot be"
             " derived from the charges. Correct these rows first: `ledger check` lists them."
         )
-    changes = conn.transaction()  # a savepoint
-    await changes.start()
+    await conn.execute("SAVEPOINT unrepaired")
     for statement in (MOVE_CHARGES, COUNT_DAYS, COUNT_MONTHS):
         await conn.execute(statement, timeout=TIMEOUT_SECONDS)
     for row in await conn.fetch(LIST_USERS, timeout=TIMEOUT_SECONDS):
         await recount(conn, UserId(row["user_id"]))
     remaining = await list_findings(conn)
-    await (changes.rollback() if dry_run else changes.commit())
+    await conn.execute(f"{'ROLLBACK TO' if dry_run else 'RELEASE'} SAVEPOINT unrepaired")
     return Repair(
         repaired=[finding for finding in before if finding not in remaining], remaining=remaining
     )

@@ -12,7 +12,7 @@ from core.domain.containers.completeness import WholeFile
 from core.domain.containers.facts import MediaFacts
 from core.domain.media import SNIFF_BYTES, IncompleteError, content_type_of
 from sandbox.files import renderer
-from tests.support.media_files import film, picture, talkie
+from tests.support.media_files import boxes, film, picture, talkie
 
 pytestmark = pytest.mark.guarantee("G7")
 
@@ -38,19 +38,18 @@ def with_thumbnail() -> bytes:
     return outer[:2] + b"\xff\xe1" + struct.pack(">H", len(inner) + 2) + inner + outer[2:]
 
 
-def boxes(content: bytes) -> dict[bytes, bytes]:
-    """Return the top-level boxes of an MP4 by their type."""
-    found: dict[bytes, bytes] = {}
-    while content:
-        size = int.from_bytes(content[:4], "big")
-        found[content[4:8]] = content[:size]
-        content = content[size:]
-    return found
+def with_last_chunk(moov: bytes, offset: int) -> bytes:
+    at = moov.index(b"stco") + 12
+    return moov[:at] + struct.pack(">I", offset) + moov[at + 4 :]
 
 
 MP4 = boxes(film("mp4", "libx264"))
 LARGE_MDAT = b"\0\0\0\x01mdat" + (len(MP4[b"mdat"]) + 8).to_bytes(8, "big") + MP4[b"mdat"][8:]
 ENDLESS_MDAT = b"\0\0\0\0" + MP4[b"mdat"][4:]
+INDEX_FIRST = renderer.tiny_video(64, 64, 1)
+FRAGMENTS = boxes(film("mp4", "libx264", movflags="frag_keyframe+empty_moov"))
+# An index whose frames are in two boxes, of which the second one is missing.
+MISSING_DATA = MP4[b"ftyp"] + with_last_chunk(MP4[b"moov"], 10**6) + MP4[b"mdat"]
 WHOLE = {
     "jpeg": noisy_jpeg(),
     "jpeg with thumbnail": with_thumbnail(),
@@ -58,7 +57,7 @@ WHOLE = {
     "webp": picture("WEBP"),
     "wav": tone(),
     "mp4": film("mp4", "libx264"),
-    "mp4 index first": renderer.tiny_video(64, 64, 1),
+    "mp4 index first": INDEX_FIRST,
     "mp4 in fragments": film("mp4", "libx264", movflags="frag_keyframe+empty_moov"),
     "mp4 64-bit size": MP4[b"ftyp"] + LARGE_MDAT + MP4[b"moov"],
     "mov": film("mov", "libx264"),
@@ -106,13 +105,31 @@ async def test_file_cut_anywhere_is_incomplete(name: str) -> None:
         pytest.param(MP4[b"ftyp"] + MP4[b"moov"], id="no frames"),
         pytest.param(MP4[b"ftyp"] + MP4[b"moov"] * 2 + MP4[b"mdat"], id="two indexes"),
         pytest.param(MP4[b"ftyp"] + ENDLESS_MDAT + MP4[b"moov"], id="index in the frames"),
-        pytest.param(b"".join(MP4.values()) + b"abc", id="bytes after the last box"),
+        pytest.param(b"".join(MP4.values()) + b"garbage!", id="a box after the last one"),
+        pytest.param(
+            b"".join(FRAGMENTS.values()) + b"abc", id="a header of another fragment is cut"
+        ),
+        pytest.param(INDEX_FIRST + b"\0\0\x10\0mdat" + b"frames", id="more frames are cut"),
+        pytest.param(MISSING_DATA, id="frames of the index are missing"),
+        pytest.param(MISSING_DATA + b"\0\0\x10", id="the header of the next frames is cut"),
         pytest.param(MP4[b"ftyp"] + b"\0\0\0\x07mdat", id="impossible size"),
     ],
 )
 async def test_mp4_with_wrong_boxes_is_incomplete(content: bytes) -> None:
     with pytest.raises(IncompleteError):
         await scan(content)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [b"\0", b"abc", bytes(7), bytes(8), bytes(3000), b"\0\0\x10\0free" + bytes(20)],
+    ids=["one zero", "text", "7 zeros", "8 zeros", "zeros", "a filler that is cut"],
+)
+@pytest.mark.parametrize("name", ["mp4", "mp4 index first"])
+async def test_harmless_bytes_after_the_last_frame_pass(name: str, tail: bytes) -> None:
+    content = WHOLE[name] + tail
+    assert await scan(content) == content
+    assert await scan(content, chunk_bytes=3) == content
 
 
 async def test_mp4_whose_last_box_extends_to_the_end_passes() -> None:
