@@ -141,8 +141,11 @@ class ProviderAdmission:
     ) -> None:
         scope = job.scope
         if result.provider is ProviderSignal.ACCEPTS:
-            if admitted.is_probe and await close(conn, scope, job.job_id):
+            was_open = await close(conn, scope, job.job_id) if admitted.is_probe else None
+            if was_open:
                 log.warning("provider.breaker_closed", provider=scope)
+            elif was_open is not None:
+                log.info("provider.pause_ended", provider=scope)
         elif result.provider is ProviderSignal.REFUSES and result.failure is not None:
             code, status = result.failure.code, result.answer.status_code
             tripped = await trip(conn, scope, job.job_id, code, status)
@@ -150,7 +153,9 @@ class ProviderAdmission:
                 _report_trip(job, code, status, tripped.seconds)
         elif result.provider is not ProviderSignal.UNKNOWN:
             if result.provider is ProviderSignal.RATE_LIMITED:
-                seconds = await pause_scope(conn, scope, result.answer.retry_after_seconds)
+                seconds = await pause_scope(
+                    conn, scope, result.answer.retry_after_seconds, job.job_id
+                )
                 log.info("provider.rate_limited", provider=scope, pause_seconds=round(seconds))
             if admitted.is_probe:
                 await release_probe(conn, scope, job.job_id)
