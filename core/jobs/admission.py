@@ -100,12 +100,16 @@ class ProviderAdmission:
     def deferred_result(self, job: JobRecord, reason: Deferral) -> SubmitJobResult:
         """Return the submit result of a deferred job, with the pause before the next submit."""
         metrics.SUBMITS_HELD_BACK.labels(job.provider, reason.by.value).inc()
-        failure = _refused_failure(job) if reason.by is DeferredBy.BREAKER else None
+        failure = (
+            _refused_failure(job)
+            if reason.by is DeferredBy.BREAKER
+            else job.failure or Failure.of(FailureCode.QUEUE_TIMED_OUT)  # if it is never sent
+        )
         return SubmitJobResult(
             outcome=SubmitOutcome.NOT_SENT,
             held_back=True,
             retry_after_seconds=min(reason.seconds, DEFERRED_MAX_SECONDS),
-            failure=failure or job.failure,
+            failure=failure,
             send_number=job.send_number,
         )
 

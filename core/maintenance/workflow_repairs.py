@@ -117,6 +117,7 @@ class WorkflowRepairs:
         async with self.database.as_system() as conn:
             page = await list_running(
                 conn,
+                self.executions.limits,
                 older_than_seconds=CHECK_AFTER_SECONDS,
                 overdue_seconds=END_SLACK.total_seconds(),
                 after=self._running_after,

@@ -159,7 +159,7 @@ async def get_order(conn: Connection, execution_id: ExecutionId) -> StoredOrder:
 # The deadline of a queued execution counts from its claim.
 GET_SECONDS_LEFT = """
 SELECT extract(epoch FROM CASE WHEN status = 'queued' THEN deadline_at - queued_at
-                               ELSE greatest(deadline_at - now(), interval '0') END)::float8
+                               ELSE greatest(deadline_at - coalesce(waiting_since, now()), interval '0') END)::float8
 FROM executions WHERE execution_id = $1
 """
 
@@ -303,9 +303,13 @@ async def count_open_bills(conn: Connection) -> dict[str, int]:
 
 
 LIST_RUNNING = """
-SELECT execution_id, user_id, generation, plan ->> 'type' AS type, cancel_reason, deadline_at < now() AS late,
-       deadline_at < now() - make_interval(secs => $4) AS overdue
+SELECT execution_id, user_id, generation, plan ->> 'type' AS type, cancel_reason, ends_at < now() AS late,
+       ends_at < now() - make_interval(secs => $4) AS overdue
 FROM executions
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN waiting_since IS NULL THEN deadline_at
+                ELSE greatest(deadline_at, queued_at + make_interval(secs => $5)) END AS ends_at
+) AS waits
 WHERE status = 'running' AND started_at < now() - make_interval(secs => $1) AND execution_id > $2
 ORDER BY execution_id LIMIT $3
 """
@@ -315,7 +319,8 @@ ORDER BY execution_id LIMIT $3
 class RunningExecution:
     """A running execution.
 
-    late: past its deadline. overdue: for so long that its workflow cannot progress.
+    late: past its deadline, and while a job waits for a provider's slot past the queue limit too.
+    overdue: for so long that its workflow cannot progress.
     """
 
     ref: ExecutionRef
@@ -325,10 +330,18 @@ class RunningExecution:
 
 
 async def list_running(
-    conn: Connection, *, older_than_seconds: float, overdue_seconds: float, after: str, limit: int
+    conn: Connection,
+    limits: ConcurrencyLimits,
+    *,
+    older_than_seconds: float,
+    overdue_seconds: float,
+    after: str,
+    limit: int,
 ) -> list[RunningExecution]:
     """List running executions in id order, one page at a time, for the reconciler."""
-    rows = await conn.fetch(LIST_RUNNING, older_than_seconds, after, limit, overdue_seconds)
+    rows = await conn.fetch(
+        LIST_RUNNING, older_than_seconds, after, limit, overdue_seconds, limits.queue_seconds
+    )
     return [
         RunningExecution(
             ref=ExecutionRef(
