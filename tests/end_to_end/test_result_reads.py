@@ -8,7 +8,7 @@ pytestmark = pytest.mark.guarantee("G2", "G3")
 
 
 async def test_failed_result_read_decides_nothing(world: World) -> None:
-    """Each fault meets the result of another step, after its status says COMPLETED."""
+    """Each fault meets the result of another step, after its status shows COMPLETED."""
     orders = (
         ("error_5xx_before_accept", 504, MODELS["fal"]["imageModel"]),
         ("refuse", 400, MODELS["fal"]["videoModel"]),
