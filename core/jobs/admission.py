@@ -100,12 +100,16 @@ class ProviderAdmission:
     def deferred_result(self, job: JobRecord, reason: Deferral) -> SubmitJobResult:
         """Return the submit result of a deferred job, with the pause before the next submit."""
         metrics.SUBMITS_HELD_BACK.labels(job.provider, reason.by.value).inc()
-        failure = _refused_failure(job) if reason.by is DeferredBy.BREAKER else None
+        failure = (
+            _refused_failure(job)
+            if reason.by is DeferredBy.BREAKER
+            else job.failure or Failure.of(FailureCode.QUEUE_TIMED_OUT)  # if it is never sent
+        )
         return SubmitJobResult(
             outcome=SubmitOutcome.NOT_SENT,
             held_back=True,
             retry_after_seconds=min(reason.seconds, DEFERRED_MAX_SECONDS),
-            failure=failure or job.failure,
+            failure=failure,
             send_number=job.send_number,
         )
 
@@ -137,8 +141,11 @@ class ProviderAdmission:
     ) -> None:
         scope = job.scope
         if result.provider is ProviderSignal.ACCEPTS:
-            if admitted.is_probe and await close(conn, scope, job.job_id):
+            was_open = await close(conn, scope, job.job_id) if admitted.is_probe else None
+            if was_open:
                 log.warning("provider.breaker_closed", provider=scope)
+            elif was_open is not None:
+                log.info("provider.pause_ended", provider=scope)
         elif result.provider is ProviderSignal.REFUSES and result.failure is not None:
             code, status = result.failure.code, result.answer.status_code
             tripped = await trip(conn, scope, job.job_id, code, status)
@@ -146,7 +153,9 @@ class ProviderAdmission:
                 _report_trip(job, code, status, tripped.seconds)
         elif result.provider is not ProviderSignal.UNKNOWN:
             if result.provider is ProviderSignal.RATE_LIMITED:
-                seconds = await pause_scope(conn, scope, result.answer.retry_after_seconds)
+                seconds = await pause_scope(
+                    conn, scope, result.answer.retry_after_seconds, job.job_id
+                )
                 log.info("provider.rate_limited", provider=scope, pause_seconds=round(seconds))
             if admitted.is_probe:
                 await release_probe(conn, scope, job.job_id)

@@ -31,10 +31,11 @@ from core.platform.temporal.policies import (
 from core.providers.port import CreateRequest, ModelInputs, Provider
 from core.providers.registry import Providers
 from core.store.database import DATABASE_DOWN, Connection, Database
+from core.store.executions.deadlines import continue_deadline, stop_deadline
 from core.store.files.object_storage import ObjectStore
 from core.store.jobs.jobs import JobRecord, get_job
 from core.store.jobs.sends import begin_send, mark_send_answered, withdraw_send
-from core.store.providers.capacity import Admitted, Deferral
+from core.store.providers.capacity import Admitted, Deferral, DeferredBy
 from core.store.providers.user_keys import current_key
 from core.store.recovery.restore_marker import SerialWatch
 
@@ -133,6 +134,10 @@ class JobSubmitter:
         if isinstance(admitted, Deferral):
             if job.cancel_requested:
                 return await sent_already(conn, ref, job)
+            if admitted.by is DeferredBy.BREAKER:  # a refusal, not a queue
+                await continue_deadline(conn, ref.execution_id, ref.generation)
+            else:
+                await stop_deadline(conn, ref.execution_id, ref.generation)
             return Deferred(job=keyed, reason=admitted)
         serial = await begin_send(
             conn,

@@ -25,6 +25,7 @@ from core.store.jobs.jobs import JobRecord, get_job, mark_job_ended, mark_late_h
 from core.store.jobs.orphans import record_orphan
 from core.store.jobs.sends import mark_send_answered, mark_submitted, mark_unknown, mark_waiting
 from core.store.money.charges import release_hold
+from core.store.providers.capacity import PAUSE_PROBE_SECONDS
 
 log = get_logger(__name__)
 
@@ -107,7 +108,8 @@ async def record_result(
     return SubmitJobResult(
         outcome=outcome,
         failure=result.failure if refused else None,
-        retry_after_seconds=answer.retry_after_seconds if refused else 0.0,
+        # After a longer pause the job may be the provider's probe.
+        retry_after_seconds=min(answer.retry_after_seconds, PAUSE_PROBE_SECONDS) if refused else 0,
         send_number=max(number, before.send_number),
         provider_job_id=submitted.provider_job_id if submitted is not None else None,
         provider_key_id=before.provider_key_id,

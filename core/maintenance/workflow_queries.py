@@ -68,19 +68,30 @@ async def find_latest_run(client: Client, execution_id: ExecutionId) -> LatestRu
     )
 
 
+async def count_running_workflows(client: Client, first: ExecutionId, last: ExecutionId) -> int:
+    """Count the running workflows of executions in a range of ids, a tenth of the cost of a list.
+
+    Temporal's visibility store is some seconds behind, and minutes after an outage.
+    """
+    counted = await client.count_workflows(_running_in(first, last), rpc_timeout=RPC_TIMEOUT)
+    return counted.count
+
+
 async def list_running_workflows(
     client: Client, first: ExecutionId, last: ExecutionId
 ) -> set[ExecutionId]:
-    """List the executions of a range of ids whose workflow runs, from Temporal's visibility store.
+    """List the running workflows of executions in a range of ids. As late as the count."""
+    runs = client.list_workflows(
+        _running_in(first, last), page_size=LIST_PAGE, rpc_timeout=RPC_TIMEOUT
+    )
+    return {ExecutionId(run.id) async for run in runs}
 
-    The list is some seconds behind, and minutes after an outage: one that is missing may run.
-    """
-    query = (
+
+def _running_in(first: ExecutionId, last: ExecutionId) -> str:
+    return (
         f"WorkflowType = '{EXECUTION_WORKFLOW}' AND ExecutionStatus = 'Running' "
         f"AND WorkflowId BETWEEN '{first}' AND '{last}'"
     )
-    runs = client.list_workflows(query, page_size=LIST_PAGE, rpc_timeout=RPC_TIMEOUT)
-    return {ExecutionId(run.id) async for run in runs}
 
 
 async def find_completed_run(client: Client, execution_id: ExecutionId) -> CompletedRun | None:

@@ -16,6 +16,8 @@ from core.platform.temporal import policies
 from core.store.executions.executions import mark_cancel_requested
 from core.store.providers.capacity import (
     MIN_PAUSE_SECONDS,
+    PAUSE_PROBE_SECONDS,
+    PROBE_ANSWER_SECONDS,
     Admitted,
     ProviderState,
     list_states,
@@ -288,6 +290,105 @@ async def test_longest_pause_counts_and_429_without_retry_after_pauses_too(
         )
     assert pauses == [3.0, 20.0, MIN_PAUSE_SECONDS]
     assert 15 < left <= 20
+
+
+ABSURD: dict[str, Any] = {"retry_after": "1000000000"}
+
+
+async def pause_is_probed(harness: ActivityHarness) -> None:
+    """Let the time until the next probe of a long pause pass, but not the pause."""
+    assert await pause_left(harness) > PAUSE_PROBE_SECONDS
+    await harness.as_owner("UPDATE provider_states SET probe_at = now()")
+
+
+async def pause_left(harness: ActivityHarness) -> float:
+    async with harness.database.as_system() as conn:
+        return await conn.fetchval(
+            "SELECT extract(epoch FROM quiet_until - clock_timestamp())::float8 FROM provider_states"
+        )
+
+
+async def test_absurd_retry_after_is_probed_with_a_single_send(harness: ActivityHarness) -> None:
+    first, *others = [(await harness.accepted()).image for _ in range(4)]
+    order = harness.sandbox.fault("refuse_429", params=ABSURD)
+    refused = await harness.run(harness.jobs.submit, first)
+    assert refused.retry_after_seconds == PAUSE_PROBE_SECONDS
+    for job in others:
+        deferred = await harness.run(harness.jobs.submit, job)
+        assert deferred.held_back
+        assert 0 < deferred.retry_after_seconds <= PAUSE_PROBE_SECONDS
+    assert len(creates(harness)) == 1
+    await pause_is_probed(harness)
+    harness.sandbox.set(submit_seconds=0.5)
+    results = await asyncio.gather(
+        *(harness.run(harness.jobs.submit, job) for job in (first, *others))
+    )
+    assert [result.outcome for result in results].count(SubmitOutcome.SUBMITTED) == 1
+    assert all(
+        result.retry_after_seconds <= PROBE_ANSWER_SECONDS
+        for result in results
+        if result.outcome is SubmitOutcome.NOT_SENT
+    )
+    assert (len(creates(harness)), harness.sandbox.fired(order)) == (2, 1)
+    now = await state(harness)
+    assert (now.quiet_until, now.probe_at, now.probe_job_id) == (None, None, None)
+    for job in (first, *others):
+        assert (await harness.run(harness.jobs.submit, job)).outcome is SubmitOutcome.SUBMITTED
+
+
+@pytest.mark.parametrize(("seconds", "probed"), [("1000000000", True), ("5", False)])
+async def test_refused_probe_renews_the_pause(
+    harness: ActivityHarness, seconds: str, probed: bool
+) -> None:
+    """The newest answer counts, even if its Retry-After is shorter."""
+    first, other = [(await harness.accepted()).image for _ in range(2)]
+    harness.sandbox.fault("refuse_429", params=ABSURD)
+    await harness.run(harness.jobs.submit, first)
+    await pause_is_probed(harness)
+    order = harness.sandbox.fault("refuse_429", params={"retry_after": seconds})
+    await harness.run(harness.jobs.submit, first)
+    assert harness.sandbox.fired(order) == 1
+    assert (await harness.run(harness.jobs.submit, other)).held_back
+    now = await state(harness)
+    assert (now.probe_at is not None, now.probe_job_id) == (probed, None)
+    assert (await pause_left(harness) > PAUSE_PROBE_SECONDS) is probed
+    assert len(creates(harness)) == 2
+
+
+async def test_sends_already_out_do_not_delay_the_probe(harness: ActivityHarness) -> None:
+    first, other = [(await harness.accepted()).image for _ in range(2)]
+    harness.sandbox.fault("refuse_429", params=ABSURD)
+    await harness.run(harness.jobs.submit, first)
+    before = (await state(harness)).probe_at
+    async with harness.database.as_system() as conn:
+        await pause_scope(conn, NAME, 300.0, other.job_id)
+    assert (await state(harness)).probe_at == before
+
+
+async def test_probe_of_a_pause_that_is_refused_opens_the_breaker(
+    harness: ActivityHarness,
+) -> None:
+    image = (await harness.accepted()).image
+    harness.sandbox.fault("refuse_429", params=ABSURD)
+    await harness.run(harness.jobs.submit, image)
+    await pause_is_probed(harness)
+    harness.sandbox.fault("refuse", params={"status": 402})
+    await harness.run(harness.jobs.submit, image)
+    now = await state(harness)
+    assert (now.tripped_status, now.trips, now.probe_job_id) == (402, 1, None)
+    await pause_is_over(harness)
+    assert (await harness.run(harness.jobs.submit, image)).outcome is SubmitOutcome.SUBMITTED
+    assert (await state(harness)).tripped_at is None
+
+
+async def test_rate_limited_probe_leaves_the_breaker_open(harness: ActivityHarness) -> None:
+    image = await tripped(harness)
+    await pause_is_over(harness)
+    harness.sandbox.fault("refuse_429", params=ABSURD)
+    await harness.run(harness.jobs.submit, image)
+    now = await state(harness)
+    assert (now.tripped_status, now.probe_job_id) == (401, None)
+    assert now.probe_at is not None
 
 
 async def test_slot_wait_ends_at_once_when_the_worker_stops(

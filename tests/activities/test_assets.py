@@ -225,6 +225,20 @@ async def test_video_that_cannot_be_copied_is_stored_as_it_is(
 
 
 @pytest.mark.guarantee("G7")
+async def test_video_without_index_for_five_minutes_is_a_failure(harness: ActivityHarness) -> None:
+    video = await filmed(harness)
+    bought = len(harness.bill())
+    order = harness.sandbox.fault("wrong_bytes", params={"form": "without_index"}, times=-1)
+    tries = Tries()
+    await tries.fail(harness, video, after_seconds=300)
+    result = await tries.run(harness, video)
+    assert harness.sandbox.fired(order) == 4
+    assert result.failure is not None
+    assert result.failure.code is FailureCode.OUTPUT_INVALID
+    assert len(harness.bill()) == bought == 2
+
+
+@pytest.mark.guarantee("G7")
 @pytest.mark.parametrize("copied", [True, False])
 async def test_video_found_in_storage_has_its_facts(
     harness: ActivityHarness, copied: bool, monkeypatch: pytest.MonkeyPatch

@@ -53,6 +53,43 @@ async def test_ten_executions_run_two_at_a_time_in_their_order(world: World) -> 
         await world.check_money(execution_id)
 
 
+QUEUE_LONGER = """
+UPDATE executions
+SET queued_at = queued_at - make_interval(hours => $2), deadline_at = deadline_at - make_interval(hours => $2)
+WHERE execution_id = ANY($1::text[]) AND status = 'queued' RETURNING execution_id
+"""
+
+
+@pytest.mark.guarantee("G5")
+@pytest.mark.timeout(120)
+async def test_accepted_executions_of_a_user_at_the_limit_all_run(world: World) -> None:
+    """They wait longer than their runs may take. Only the one past the queue limit ends untried."""
+    await _limit(world, 1)
+    await world.settings(video_seconds=60.0)
+    running = await world.generate()
+    await world.until(running, job="video", state="submitted")
+    *waiting, expired = [await world.generate() for _ in range(3)]
+    assert len(await world.rows(QUEUE_LONGER, waiting, 12)) == 2
+    assert len(await world.rows(QUEUE_LONGER, [expired], 25)) == 1
+    # The reconciler has looked at the queue when it has ended this one.
+    ended = await world.ended(expired)
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "queue_timed_out")
+    assert (await world.webhook(expired))["error"]["code"] == "queue_timed_out"
+    assert await world.bill_of(expired) == []
+    assert [(await world.get(one))["status"] for one in waiting] == ["queued"] * 2
+    sql = "UPDATE concurrency_counters SET recent_run_seconds = 90000 WHERE user_id = $1 RETURNING user_id"
+    await world.rows(sql, world.user.user_id)
+    refused = await world.api.post("/api/generate-video", json={"prompt": "one too many"})
+    assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
+    assert int(refused.headers["retry-after"]) > 0
+    await world.settings(video_seconds=1.0)
+    await world.cancel(running)  # its end frees the slot
+    for one in waiting:
+        assert (await world.ended(one, seconds=60))["status"] == "completed"
+        await world.check_money(one)
+    await _at_rest(world)
+
+
 @pytest.mark.timeout(120)
 async def test_queued_execution_has_no_workflow_and_can_be_cancelled(
     world: World,

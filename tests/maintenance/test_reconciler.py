@@ -11,7 +11,6 @@ from core.domain.messages.executions import ClaimOutcome, ExecutionOrder, Finish
 from core.domain.messages.webhooks import DeliveryOrder
 from core.domain.states import ExecutionStatus, JobState
 from core.platform.observability import metrics
-from core.platform.settings.api import QUEUE_LIMIT_SECONDS
 from core.platform.temporal.policies import DELIVERY_RUN_TIMEOUT, END_SLACK
 from core.store.executions.executions import claim_execution
 from core.store.webhooks.events import get_webhook, mark_delivered
@@ -183,43 +182,6 @@ async def test_reconciler_stops_a_page_while_temporal_is_down(
 
     await run_all_tasks(harness, FakeTemporal(on_start=down))
     assert len(calls) == core.maintenance.workflow_repairs.MAX_TEMPORAL_FAILURES
-
-
-async def wait_in_queue(harness: ActivityHarness, seconds: float) -> None:
-    """Let all executions wait this much longer."""
-    for column in ("queued_at", "deadline_at"):
-        await harness.as_owner(
-            f"UPDATE executions SET {column} = {column} - make_interval(secs => {seconds})"
-        )
-
-
-async def test_reconciler_ends_an_execution_past_the_queue_limit(harness: ActivityHarness) -> None:
-    new = new_execution(await new_user(harness.database), webhook_url="http://receiver.test/")
-    one = await accept(harness.database, new, claimed=False)
-    await wait_in_queue(harness, QUEUE_LIMIT_SECONDS + 1)
-    temporal = FakeTemporal()
-    await run_all_tasks(harness, temporal)
-    assert temporal.started == []
-    assert await status(harness, one) == ("failed", "queue_timed_out")
-    assert await harness.charge(one.image) == await harness.charge(one.video) == ("released", 0)
-    assert len(harness.deliveries) == 1
-
-
-async def test_queued_execution_outlives_its_deadline_and_runs_its_whole_time(
-    harness: ActivityHarness,
-) -> None:
-    """Waiting for a slot takes nothing from the run, nor from its workflow's time-out."""
-    [one] = await queued(harness, 1)
-    async with harness.database.as_system() as conn:
-        allowed = await conn.fetchval("SELECT deadline_at - queued_at FROM executions")
-    await wait_in_queue(harness, QUEUE_LIMIT_SECONDS - 60)
-    temporal = FakeTemporal()
-    await run_all_tasks(harness, temporal)
-    assert temporal.started == [one.execution_id]
-    assert temporal.run_timeouts == [allowed + END_SLACK]
-    async with harness.database.as_user(one.user_id) as conn:
-        await claim_execution(conn, one.ref)
-        assert await conn.fetchval("SELECT deadline_at - now() FROM executions") == allowed
 
 
 async def left_behind(

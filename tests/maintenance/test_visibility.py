@@ -12,7 +12,7 @@ from temporalio.client import (
 )
 
 import core.maintenance.workflow_repairs
-from core.maintenance.workflow_queries import list_running_workflows
+from core.maintenance.workflow_queries import count_running_workflows, list_running_workflows
 from core.maintenance.workflow_repairs import WorkflowRepairs
 from core.ordering.workflow_starts import start_execution
 from core.platform.temporal.client import ensure_search_attributes
@@ -104,7 +104,8 @@ async def until_listed(
     first, last = (end.execution_id for end in ends)
     ids = {accepted.execution_id for accepted in expected}
     while True:
-        if await list_running_workflows(client, first, last) == ids:
+        counted = await count_running_workflows(client, first, last)
+        if counted == len(ids) and await list_running_workflows(client, first, last) == ids:
             return
         await asyncio.sleep(0.2)
 

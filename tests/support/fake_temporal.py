@@ -13,6 +13,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import (
     Client,
+    CountWorkflowsInput,
     DescribeWorkflowInput,
     FetchWorkflowHistoryEventsInput,
     Interceptor,
@@ -22,6 +23,7 @@ from temporalio.client import (
     StartWorkflowInput,
     TerminateWorkflowInput,
     WorkflowExecutionAsyncIterator,
+    WorkflowExecutionCount,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowHandle,
@@ -131,6 +133,9 @@ class _Answers(OutboundInterceptor):
 
     def list_workflows(self, input: ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
         return cast("WorkflowExecutionAsyncIterator", self._list())
+
+    async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
+        return WorkflowExecutionCount(count=len(self._fake.listed), groups=[])
 
     async def _list(self) -> AsyncIterator[SimpleNamespace]:
         for execution_id in self._fake.listed:

@@ -79,6 +79,10 @@ def worker_environment(
         "AWS_SECRET_ACCESS_KEY": s3.access.secret_access_key,
         "FAL_KEY": "00000000-0000-0000-0000-000000000000:0123456789abcdef0123456789abcdef",
         "REPLICATE_API_TOKEN": "r8_0123456789012345678901234567890123456",
+        # No test may reach a real provider.
+        "FAL_QUEUE_URL": "http://127.0.0.1:9",
+        "FAL_API_URL": "http://127.0.0.1:9",
+        "REPLICATE_BASE_URL": "http://127.0.0.1:9",
         "ENCRYPTION_KEYS": base64.b64encode(bytes(range(32))).decode(),
         "METRICS_PORT": "0",
         "SDK_METRICS_PORT": "0",

@@ -29,7 +29,7 @@ class WholeFile:
 
     @property
     def facts(self) -> MediaFacts | None:
-        """Return what the headers state, after the last chunk. None for WebM, RIFF and others."""
+        """Return what the headers state, after the last chunk. None for WebM and others."""
         return self._scan.structure.facts if self._scan else None
 
     @property

@@ -20,6 +20,7 @@ from core.domain.retries import Purchase, RetryAction, StepRetry
 from core.domain.states import ExecutionStatus, JobState
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.executions.deadlines import RUN_LENGTH
 from core.store.executions.executions import NO_LIMITS, failure_to_json
 from core.store.jobs.reports import report_from_json
 from core.store.money.budget_admission import admit_execution
@@ -166,17 +167,17 @@ async def list_parameters(conn: Connection, execution_id: ExecutionId) -> dict[s
     return {row["name"]: parameters_from_json(row["parameters"]) for row in rows}
 
 
-# The time allowed counts from the claim, so time in the queue does not lengthen the next deadline.
-QUEUE_AGAIN = """
+# Time in the queue does not lengthen the next deadline.
+QUEUE_AGAIN = f"""
 UPDATE executions
 SET status = 'queued', generation = generation + 1, progress = 0, result = NULL, error = NULL,
     cancel_requested_at = NULL, cancel_reason = NULL,
-    deadline_at = now() + (deadline_at - coalesce(started_at, queued_at)),
+    deadline_at = now() + {RUN_LENGTH}, waited = '0', waiting_since = NULL,
     queued_at = now(), started_at = NULL, ended_at = NULL, updated_at = now(),
     budget_month = date_trunc('month', now() AT TIME ZONE 'UTC')::date
 WHERE execution_id = $1 AND generation = $2 AND status IN ('failed', 'cancelled')
 RETURNING generation
-"""
+"""  # noqa: S608 - a constant
 SET_ESTIMATE = "UPDATE executions SET estimated_nano_usd = $2 WHERE execution_id = $1"
 
 KEEP_JOB = """

@@ -160,7 +160,7 @@ async def get_order(conn: Connection, execution_id: ExecutionId) -> StoredOrder:
 # The deadline of a queued execution counts from its claim.
 GET_SECONDS_LEFT = """
 SELECT extract(epoch FROM CASE WHEN status = 'queued' THEN deadline_at - queued_at
-                               ELSE greatest(deadline_at - now(), interval '0') END)::float8
+                               ELSE greatest(deadline_at - coalesce(waiting_since, now()), interval '0') END)::float8
 FROM executions WHERE execution_id = $1
 """
 
@@ -317,9 +317,13 @@ async def count_open_bills(conn: Connection) -> dict[str, int]:
 
 
 LIST_RUNNING = """
-SELECT execution_id, user_id, generation, cancel_reason, deadline_at < now() AS late,
-       deadline_at < now() - make_interval(secs => $4) AS overdue
+SELECT execution_id, user_id, generation, cancel_reason, ends_at < now() AS late,
+       ends_at < now() - make_interval(secs => $4) AS overdue
 FROM executions
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN waiting_since IS NULL THEN deadline_at
+                ELSE greatest(deadline_at, queued_at + make_interval(secs => $5)) END AS ends_at
+) AS waits
 WHERE status = 'running' AND started_at < now() - make_interval(secs => $1) AND execution_id > $2
 ORDER BY execution_id LIMIT $3
 """
@@ -329,10 +333,15 @@ WITH ending AS (
     UNION
     SELECT execution_id FROM executions WHERE status = 'running' AND cancel_requested_at IS NOT NULL
 )
-SELECT e.execution_id, e.user_id, e.generation, e.cancel_reason, e.deadline_at < now() AS late,
-       e.deadline_at < now() - make_interval(secs => $4) AS overdue
+SELECT e.execution_id, e.user_id, e.generation, e.cancel_reason, ends_at < now() AS late,
+       ends_at < now() - make_interval(secs => $4) AS overdue
 FROM ending JOIN executions AS e ON e.execution_id = ending.execution_id
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN e.waiting_since IS NULL THEN e.deadline_at
+                ELSE greatest(e.deadline_at, e.queued_at + make_interval(secs => $5)) END AS ends_at
+) AS waits
 WHERE e.status = 'running' AND e.started_at < now() - make_interval(secs => $1) AND e.execution_id > $2
+  AND (ends_at < now() OR e.cancel_requested_at IS NOT NULL)
 ORDER BY e.execution_id LIMIT $3
 """
 
@@ -341,7 +350,8 @@ ORDER BY e.execution_id LIMIT $3
 class RunningExecution:
     """A running execution.
 
-    late: past its deadline. overdue: for so long that its workflow cannot progress.
+    late: past its deadline, and while a job waits for a provider's slot past the queue limit too.
+    overdue: for so long that its workflow cannot progress.
     """
 
     ref: ExecutionRef
@@ -352,6 +362,7 @@ class RunningExecution:
 
 async def list_running(
     conn: Connection,
+    limits: ConcurrencyLimits,
     *,
     older_than_seconds: float,
     overdue_seconds: float,
@@ -363,8 +374,14 @@ async def list_running(
 
     ending: only those that are past their deadline or have a requested cancel.
     """
-    statement = LIST_ENDING if ending else LIST_RUNNING
-    rows = await conn.fetch(statement, older_than_seconds, after, limit, overdue_seconds)
+    rows = await conn.fetch(
+        LIST_ENDING if ending else LIST_RUNNING,
+        older_than_seconds,
+        after,
+        limit,
+        overdue_seconds,
+        limits.queue_seconds,
+    )
     return [
         RunningExecution(
             ref=ExecutionRef(

@@ -23,8 +23,9 @@ SELECT j.job_id, j.execution_id, j.user_id, j.step_name, j.provider, j.model, j.
        j.provider_job_id, j.provider_urls, j.report, j.failure, j.deadline_at, j.cancel_sent_at, j.callback_at,
        j.submitted_at, s.kind, s.parameters, s.usual_seconds, s.deadline_seconds,
        j.provider_key_id, j.orphan, e.status AS execution_status, e.generation AS execution_generation,
-       e.cancel_requested_at, e.deadline_at < now() AS execution_late, now() AS now,
-       coalesce(j.deadline_at, e.deadline_at) < now() AS late
+       e.cancel_requested_at, e.waiting_since IS NULL AND e.deadline_at < now() AS execution_late, now() AS now,
+       CASE WHEN j.deadline_at IS NOT NULL THEN j.deadline_at < now()
+            ELSE e.waiting_since IS NULL AND e.deadline_at < now() END AS late
 FROM jobs AS j
 JOIN steps AS s ON s.execution_id = j.execution_id AND s.name = j.step_name
 JOIN executions AS e ON e.execution_id = j.execution_id

@@ -14,15 +14,16 @@ from core.domain.ids import JobId, ProviderJobId, ProviderKeyId
 from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.platform.clock import ClockOffset, boot_seconds
 from core.store.database import Connection
+from core.store.executions.deadlines import continue_deadline
 from core.store.executions.executions import failure_to_json
 from core.store.jobs.jobs import lock_job
 from core.store.jobs.submit_pauses import lock_pauses
 
 LOCK_EXECUTION = """
-SELECT e.execution_id FROM executions AS e JOIN jobs AS j ON j.execution_id = e.execution_id
+SELECT e.waiting_since IS NOT NULL FROM executions AS e JOIN jobs AS j ON j.execution_id = e.execution_id
 WHERE e.execution_id = $1 AND e.generation = $2 AND e.status = 'running' AND e.cancel_requested_at IS NULL
   AND j.job_id = $3
-FOR SHARE OF e FOR NO KEY UPDATE OF j
+FOR NO KEY UPDATE OF e, j
 """
 
 # Waits for no lock, so nothing that it reads is older than this statement.
@@ -64,11 +65,14 @@ async def begin_send(
     without an answer. provider_key_id: the user's own key; all later requests about this send use
     the same key.
 
-    The execution's row is locked in share mode: a concurrent cancel is either visible here or waits
-    until the intent is committed. So does a pause.
+    The execution's row is locked: a concurrent cancel is either visible here or waits until the
+    intent is committed. So does a pause. The execution's deadline runs again.
     """
-    if await conn.fetchval(LOCK_EXECUTION, ref.execution_id, ref.generation, ref.job_id) is None:
+    stopped = await conn.fetchval(LOCK_EXECUTION, ref.execution_id, ref.generation, ref.job_id)
+    if stopped is None:
         return None
+    if stopped:
+        await continue_deadline(conn, ref.execution_id, ref.generation)
     await lock_pauses(conn)  # after the rows: a pause never waits for what this waits for
     arguments = (ref.user_id, dict(request), dict(inputs), sender, provider_key_id)
     return await conn.fetchval(BEGIN_SEND, ref.job_id, number, *arguments)

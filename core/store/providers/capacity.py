@@ -26,6 +26,14 @@ MIN_PAUSE_SECONDS: Final = 2.0
 """The pause after a 429 without a usable Retry-After."""
 
 
+PAUSE_PROBE_SECONDS: Final = 30.0
+"""The pause after a 429 in which nothing is sent. A longer Retry-After may be absurd, so from then
+on single sends probe the provider.
+"""
+PROBE_ANSWER_SECONDS: Final = 10.0
+"""When to look again while such a probe is out."""
+
+
 class DeferredBy(StrEnum):
     """Why a job is deferred.
 
@@ -48,7 +56,7 @@ class Deferral:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """The job has a slot. is_probe: its send is the probe of an open circuit breaker."""
+    """The job has a slot. is_probe: its send probes an open circuit breaker or a long pause."""
 
     is_probe: bool = False
 
@@ -88,6 +96,7 @@ WITH in_flight AS (
 )
 SELECT s.tripped_at, extract(epoch FROM s.probe_at - clock_timestamp())::float8 AS probe_seconds,
        extract(epoch FROM s.quiet_until - clock_timestamp())::float8 AS pause_seconds,
+       s.probe_job_id IS NOT NULL AS is_probed,
        coalesce((SELECT sum(number) FROM in_flight), 0)::int AS in_flight,
        (SELECT count(*)::int FROM submit_queue AS w LEFT JOIN in_flight AS f ON f.user_id = w.user_id
         WHERE w.provider = $1 AND w.job_id <> $2 AND w.seen_at > clock_timestamp() - make_interval(secs => $5)
@@ -116,7 +125,8 @@ async def take_slot(conn: Connection, request: SlotRequest) -> Admitted | Deferr
         decision = _decide(row, request, announced)
         if isinstance(decision, Admitted) and decision.is_probe:
             claimed = await claim_probe(conn, request.scope, request.job_id)
-            decision = decision if claimed else Deferral(by=DeferredBy.BREAKER, seconds=1.0)
+            by = DeferredBy.BREAKER if row["tripped_at"] is not None else DeferredBy.RETRY_AFTER
+            decision = decision if claimed else Deferral(by=by, seconds=1.0)
         if isinstance(decision, Deferral):
             await _keep_queue_position(conn, request, decision)
         elif row["waited"]:
@@ -165,23 +175,51 @@ def _decide(row: asyncpg.Record, request: SlotRequest, announced: int) -> Admitt
             return Deferral(by=DeferredBy.BREAKER, seconds=row["probe_seconds"])
         return Admitted(is_probe=True)
     if row["pause_seconds"] is not None and row["pause_seconds"] > 0:
-        return Deferral(by=DeferredBy.RETRY_AFTER, seconds=row["pause_seconds"])
+        return _decide_in_pause(row)
     if row["in_flight"] + row["before"] + announced >= request.max_in_flight:
         return Deferral(by=DeferredBy.CAPACITY)
     return Admitted()
 
 
+def _decide_in_pause(row: asyncpg.Record) -> Admitted | Deferral:
+    seconds: float = row["pause_seconds"]
+    if row["probe_seconds"] is None:
+        return Deferral(by=DeferredBy.RETRY_AFTER, seconds=seconds)
+    if row["probe_seconds"] <= 0:
+        return Admitted(is_probe=True)
+    soonest = min(seconds, row["probe_seconds"])
+    if row["is_probed"]:
+        soonest = min(soonest, PROBE_ANSWER_SECONDS)
+    return Deferral(by=DeferredBy.RETRY_AFTER, seconds=soonest)
+
+
+# The answer to a probe is the newest and replaces the pause. Answers to sends that were already out
+# only lengthen it, and leave the time of the next probe. An open breaker has probes of its own.
 PAUSE = """
-INSERT INTO provider_states AS s (provider, quiet_until)
-VALUES ($1, clock_timestamp() + make_interval(secs => $2))
-ON CONFLICT (provider) DO UPDATE SET quiet_until = greatest(s.quiet_until, excluded.quiet_until)
+INSERT INTO provider_states AS s (provider, quiet_until, probe_at)
+VALUES ($1, clock_timestamp() + make_interval(secs => $2),
+        CASE WHEN $2 > $4 THEN clock_timestamp() + make_interval(secs => $4) END)
+ON CONFLICT (provider) DO UPDATE
+SET quiet_until = CASE WHEN s.probe_job_id = $3 AND s.tripped_at IS NULL THEN excluded.quiet_until
+                       ELSE greatest(s.quiet_until, excluded.quiet_until) END,
+    probe_at = CASE WHEN s.tripped_at IS NOT NULL THEN s.probe_at
+                    WHEN s.probe_job_id = $3 OR s.quiet_until <= clock_timestamp() THEN excluded.probe_at
+                    ELSE coalesce(s.probe_at, excluded.probe_at) END,
+    probe_job_id = CASE WHEN s.tripped_at IS NOT NULL OR (s.probe_job_id <> $3 AND s.quiet_until > clock_timestamp())
+                        THEN s.probe_job_id END
 """
 
 
-async def pause_scope(conn: Connection, scope: str, retry_after_seconds: float) -> float:
-    """Pause sends with a key after a 429; return the seconds. Call it as system."""
+async def pause_scope(
+    conn: Connection, scope: str, retry_after_seconds: float, job_id: JobId | None = None
+) -> float:
+    """Pause sends with a key after a 429; return the seconds. Call it as system.
+
+    A pause above PAUSE_PROBE_SECONDS admits single probes from then on. job_id: the job whose send
+    was answered.
+    """
     seconds = max(retry_after_seconds, MIN_PAUSE_SECONDS)
-    await conn.execute(PAUSE, scope, seconds)
+    await conn.execute(PAUSE, scope, seconds, job_id or "", PAUSE_PROBE_SECONDS)
     return seconds
 
 

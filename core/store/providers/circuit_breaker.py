@@ -1,7 +1,7 @@
 """Circuit breakers: a provider that refuses a key receives only single probes.
 
-Each key has its own breaker: `provider` in the rows is a scope
-(`core.domain.messages.jobs.key_scope`).
+A long pause after a 429 is probed in the same way (`capacity.pause_scope`). Each key has its own
+breaker: `provider` in the rows is a scope (`core.domain.messages.jobs.key_scope`).
 
 Nothing here is part of a purchase: a deferred job was certainly not sent and tries again.
 """
@@ -27,7 +27,8 @@ CLAIM_PROBE = """
 UPDATE provider_states SET probe_job_id = $2, probe_at = clock_timestamp() + make_interval(secs => $3)
 WHERE provider = (
     SELECT provider FROM provider_states
-    WHERE provider = $1 AND tripped_at IS NOT NULL AND probe_at <= clock_timestamp() FOR UPDATE SKIP LOCKED
+    WHERE provider = $1 AND (tripped_at IS NOT NULL OR quiet_until > clock_timestamp())
+      AND probe_at <= clock_timestamp() FOR UPDATE SKIP LOCKED
 )
 RETURNING provider
 """
@@ -44,15 +45,18 @@ WHERE s.tripped_at IS NULL OR s.probe_job_id = $2
 RETURNING tripped_at, trips
 """
 CLOSE = """
-UPDATE provider_states
+WITH before AS (
+    SELECT provider, tripped_at FROM provider_states WHERE provider = $1 AND probe_job_id = $2 FOR UPDATE
+)
+UPDATE provider_states AS s
 SET tripped_at = NULL, tripped_code = NULL, tripped_status = NULL, trips = 0, probe_at = NULL, probe_job_id = NULL,
-    admitted_at = NULL
-WHERE provider = $1 AND probe_job_id = $2 AND tripped_at IS NOT NULL
-RETURNING provider
+    admitted_at = NULL, quiet_until = NULL
+FROM before WHERE s.provider = before.provider
+RETURNING before.tripped_at IS NOT NULL
 """
 RELEASE_PROBE = """
 UPDATE provider_states SET probe_job_id = NULL, probe_at = clock_timestamp() + make_interval(secs => $3)
-WHERE provider = $1 AND probe_job_id = $2 AND tripped_at IS NOT NULL
+WHERE provider = $1 AND probe_job_id = $2
 """
 PAUSE_LEFT = """
 SELECT greatest(extract(epoch FROM probe_at - clock_timestamp()), 0)::float8 FROM provider_states
@@ -79,12 +83,12 @@ async def trip(
     return Tripped(fresh=done is not None, seconds=seconds or 0.0)
 
 
-async def close(conn: Connection, scope: str, job_id: JobId) -> bool:
-    """Close the breaker after an accepted probe. Return False if this job was not the probe.
+async def close(conn: Connection, scope: str, job_id: JobId) -> bool | None:
+    """Close the breaker and end any pause after an accepted probe.
 
-    Call it as system.
+    Return whether the breaker was open; None if this job was not the probe. Call it as system.
     """
-    return await conn.fetchval(CLOSE, scope, job_id) is not None
+    return await conn.fetchval(CLOSE, scope, job_id)
 
 
 async def release_probe(conn: Connection, scope: str, job_id: JobId) -> None:

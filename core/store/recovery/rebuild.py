@@ -9,6 +9,7 @@ from core.domain.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId, Us
 from core.domain.states import JobState
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import recount
+from core.store.executions.deadlines import RUN_LENGTH
 from core.store.executions.executions import failure_to_json
 
 SENDER: Final = "recover"
@@ -196,16 +197,16 @@ async def insert_lost_key(
     await conn.execute(INSERT_LOST_KEY, provider_key_id, user_id, provider)
 
 
-REQUEUE_EXECUTION = """
+REQUEUE_EXECUTION = f"""
 UPDATE executions
-SET status = 'queued', deadline_at = now() + (deadline_at - coalesce(started_at, queued_at)), queued_at = now(),
+SET status = 'queued', deadline_at = now() + {RUN_LENGTH}, queued_at = now(), waited = '0', waiting_since = NULL,
     started_at = NULL, updated_at = now(),
     cancel_requested_at = CASE WHEN $3::text IS NULL THEN cancel_requested_at
                                ELSE coalesce(cancel_requested_at, now()) END,
     cancel_reason = coalesce(cancel_reason, $3)
 WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running')
 RETURNING user_id
-"""
+"""  # noqa: S608 - a constant
 
 
 async def requeue_execution(

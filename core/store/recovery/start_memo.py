@@ -18,6 +18,7 @@ from core.domain.money import NanoUsd
 from core.domain.states import ChargeState, CostBasis, JobState, LedgerKind
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import recount
+from core.store.executions.deadlines import RUN_LENGTH
 from core.store.money.budget_alerts import note_thresholds
 from core.store.money.charges import release_hold
 from core.store.money.daily_spending_cap import DayMove, move_days
@@ -28,10 +29,11 @@ from core.store.recovery.rebuild import insert_lost_key
 
 # The idempotency key has no execution id in its row. It was inserted in the same transaction, and
 # its response contains the execution id.
-GET_ACCEPTED = """
+GET_ACCEPTED = f"""
 SELECT jsonb_build_object(
-    'execution', to_jsonb(e) - '{status,progress,result,error,cancel_requested_at,cancel_reason,started_at,ended_at,
-                                 updated_at}'::text[],
+    'execution', to_jsonb(e) - '{{status,progress,result,error,cancel_requested_at,cancel_reason,started_at,ended_at,
+                                 updated_at,waiting_since,waited}}'::text[]
+                 || jsonb_build_object('deadline_at', queued_at + {RUN_LENGTH}),
     'steps', (SELECT jsonb_agg(to_jsonb(s) ORDER BY s.position) FROM steps AS s WHERE s.execution_id = e.execution_id),
     'jobs', (SELECT jsonb_agg(jsonb_strip_nulls(to_jsonb(j) - 'report') ORDER BY j.generation, j.job_id)
              FROM jobs AS j WHERE j.execution_id = e.execution_id),
@@ -44,7 +46,7 @@ SELECT jsonb_build_object(
                         WHERE k.user_id = e.user_id AND k.created_at = e.created_at
                           AND position(convert_to(e.execution_id, 'UTF8') IN k.response) > 0 LIMIT 1)
 ) FROM executions AS e WHERE e.execution_id = $1
-"""
+"""  # noqa: S608 - a constant
 
 
 def packed(document: Mapping[str, Any]) -> str:
@@ -168,7 +170,8 @@ ON CONFLICT (execution_id) DO UPDATE
 SET status = 'queued', generation = excluded.generation, progress = 0, result = NULL, error = NULL,
     cancel_requested_at = NULL, cancel_reason = NULL, started_at = NULL, ended_at = NULL,
     budget_month = excluded.budget_month, estimated_nano_usd = excluded.estimated_nano_usd,
-    queued_at = excluded.queued_at, deadline_at = excluded.deadline_at, updated_at = now()
+    queued_at = excluded.queued_at, deadline_at = excluded.deadline_at, waited = '0', waiting_since = NULL,
+    updated_at = now()
 """
 RESTORE_SEALED = """
 INSERT INTO secrets SELECT r.* FROM jsonb_populate_record(NULL::secrets, $1) AS r ON CONFLICT DO NOTHING

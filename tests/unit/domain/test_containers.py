@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from core.domain.containers.completeness import WholeFile
 from core.domain.containers.facts import MediaFacts
@@ -24,6 +25,14 @@ def tone() -> bytes:
         output.setsampwidth(2)
         output.setframerate(8000)
         output.writeframes(bytes(1600))
+    return file.getvalue()
+
+
+def webp(mode: str, *, lossless: bool = False) -> bytes:
+    file = io.BytesIO()
+    picture = Image.new(mode, (31, 17))
+    picture.putpixel((3, 3), (9,) * len(mode))
+    picture.save(file, "WEBP", lossless=lossless)
     return file.getvalue()
 
 
@@ -55,6 +64,8 @@ WHOLE = {
     "jpeg with thumbnail": with_thumbnail(),
     "png": picture("PNG"),
     "webp": picture("WEBP"),
+    "webp without loss": webp("RGB", lossless=True),
+    "webp with transparency": webp("RGBA"),
     "wav": tone(),
     "mp4": film("mp4", "libx264"),
     "mp4 index first": INDEX_FIRST,
@@ -174,6 +185,10 @@ SMALL = MediaFacts(
         ("jpeg", MediaFacts(width=200, height=150, codec="jpeg")),
         ("jpeg with thumbnail", MediaFacts(width=200, height=150, codec="jpeg")),
         ("png", MediaFacts(width=64, height=64, codec="png")),
+        ("webp", MediaFacts(width=64, height=64, codec="webp")),
+        ("webp without loss", MediaFacts(width=31, height=17, codec="webp")),
+        ("webp with transparency", MediaFacts(width=31, height=17, codec="webp")),
+        ("wav", MediaFacts(duration_seconds=0.1, codec="pcm", has_audio=True)),
         ("webm", None),
     ],
 )

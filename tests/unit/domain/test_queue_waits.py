@@ -24,7 +24,7 @@ def test_wait_for_a_slot_follows_recent_runs(
     ("work", "own", "users", "expected"),
     [
         (0, 100, 0, 1),  # nothing is measured yet
-        (2_000_000, 100, 2, 2),  # a light user beside a heavy one
+        (2_000_000, 100, 2, 2),  # a light user and a heavy one
         (2_000_000, 1_000_000, 2, 20_000),  # two heavy users share the slots
         (2_000_000, 1_900_000, 2, 20_000),  # never longer than for all work
         (5_000_000, 100, 50_000, 50_000),  # a crowd of light users
