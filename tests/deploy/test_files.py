@@ -185,9 +185,17 @@ def test_compose_gives_each_container_the_least_rights(services: dict[str, Any])
         assert service["pids_limit"] > 0, name
         assert int(service["mem_limit"]) > 0, name
         assert "privileged" not in service
-    # Temporal's images write their configuration into the container at each start.
-    writing = {name for name, service in services.items() if not service.get("read_only")}
-    assert writing <= {"temporal", "temporal-ui", "temporal-schema", "temporal-namespace"}
+        assert service["read_only"] is True, name
+
+
+def test_compose_takes_the_digest_of_each_pulled_image(
+    checkout: Path, services: dict[str, Any]
+) -> None:
+    pulled = {name for name, service in services.items() if "build" not in service}
+    images = {name: f"example.test/{name}@sha256:{'0' * 64}" for name in compose_variables()}
+    chosen = {name: image for name, image in images.items() if name.endswith("_IMAGE")}
+    every = json.loads(compose(checkout, "--format", "json", COMPOSE_PROFILES="*", **chosen))
+    assert {every["services"][name]["image"] for name in pulled} == set(chosen.values())
 
 
 def test_compose_connects_each_server_with_its_users_only(services: dict[str, Any]) -> None:
