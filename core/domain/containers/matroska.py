@@ -7,7 +7,7 @@ from core.domain.containers.facts import MediaFacts, codec_name, quotient
 
 INFO = 0x1549A966
 TRACKS = 0x1654AE6B
-MAX_BYTES = 256 * 1024
+MAX_BYTES = 64 * 1024
 """A larger element is not kept in memory. Codecs' own headers in `Tracks` have a few KB."""
 
 _TIMESTAMP_SCALE = 0x2AD7B1
