@@ -173,6 +173,7 @@ def build_reconciler(
         tasks=(
             task(name="start_queued", run=repairs.start_queued),
             task(name="check_running", run=repairs.check_running),
+            task(name="end_running", run=repairs.end_running),
             task(name="start_deliveries", run=repairs.start_deliveries),
             task(name="settle_open_bills", run=open_bills.settle),
             task(name="abort_uploads", run=cleanup.abort_stale_uploads, every_seconds=EVERY_HOUR),

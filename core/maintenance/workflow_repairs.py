@@ -21,9 +21,11 @@ from core.maintenance.workflow_queries import (
     COMPLETED,
     TIMED_OUT,
     LatestRun,
+    count_running_workflows,
     find_completed_run,
     find_latest_run,
     is_delivered,
+    list_running_workflows,
 )
 from core.ordering.workflow_starts import (
     signal_cancel,
@@ -77,6 +79,10 @@ pauses between them grow to minutes; a restarted worker needs one try.
 MAX_TEMPORAL_FAILURES: Final = 3
 """Stop after this many consecutive failures: Temporal is down, not one row wrong."""
 PAGE: Final = 200
+SLICE: Final = 500
+"""Running executions that are compared with one list of Temporal."""
+SLICES: Final = 20
+"""Slices in one run: 10,000 running executions come round in every run, more in several."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,6 +94,7 @@ class WorkflowRepairs:
     executions: ExecutionActivities
     _queued_after: Place = field(default=FRONT, init=False)
     _running_after: str = field(default="", init=False)
+    _ending_after: str = field(default="", init=False)
     _signalled_at: dict[ExecutionId, float] = field(
         default_factory=dict[ExecutionId, float], init=False
     )
@@ -109,22 +116,57 @@ class WorkflowRepairs:
         await _for_each(page, self._start_or_end)
 
     async def check_running(self) -> None:
-        """Compare running executions with their workflows; one page in each run.
+        """Compare running executions with Temporal's list of running workflows.
 
-        End executions whose workflow was terminated, failed or cannot progress, start those that
-        Temporal does not have, repeat lost cancels, and cancel those that are past their deadline.
+        End executions whose workflow was terminated or failed, and start those that Temporal does
+        not have. A bounded number in each run; the next run continues.
         """
+        for _ in range(SLICES):
+            rows = await self._running(self._running_after, limit=SLICE)
+            missing = await self._missing(rows) if rows else []
+            # Each of them is looked at singly: the list is behind, or the workflow has closed.
+            await _for_each(missing[:PAGE], self._check)
+            if len(missing) > PAGE:
+                self._running_after = missing[PAGE - 1].ref.execution_id
+                return
+            self._running_after = rows[-1].ref.execution_id if len(rows) == SLICE else ""
+            if not self._running_after:
+                return
+
+    async def _missing(self, rows: list[RunningExecution]) -> list[RunningExecution]:
+        """Return the executions whose workflow is not among the running ones.
+
+        An equal count shows that none is missing, unless a workflow in this range of ids is just
+        beginning or ending. A missing one then shows in one of the next runs.
+        """
+        ends = rows[0].ref.execution_id, rows[-1].ref.execution_id
+        if await count_running_workflows(self.client, *ends) == len(rows):
+            return []
+        listed = await list_running_workflows(self.client, *ends)
+        return [row for row in rows if row.ref.execution_id not in listed]
+
+    async def end_running(self) -> None:
+        """Cancel executions that are past their deadline, repeat lost cancels, end what is stuck.
+
+        One page in each run.
+        """
+        page = await self._running(self._ending_after, limit=PAGE, ending=True)
+        self._ending_after = page[-1].ref.execution_id if len(page) == PAGE else ""
+        await _for_each(page, self._check)
+
+    async def _running(
+        self, after: str, *, limit: int, ending: bool = False
+    ) -> list[RunningExecution]:
         async with self.database.as_system() as conn:
-            page = await list_running(
+            return await list_running(
                 conn,
                 self.executions.limits,
                 older_than_seconds=CHECK_AFTER_SECONDS,
                 overdue_seconds=END_SLACK.total_seconds(),
-                after=self._running_after,
-                limit=PAGE,
+                after=after,
+                limit=limit,
+                ending=ending,
             )
-        self._running_after = page[-1].ref.execution_id if len(page) == PAGE else ""
-        await _for_each(page, self._check)
 
     async def start_deliveries(self) -> None:
         """Start deliveries whose start was lost or whose workflow an operator terminated.

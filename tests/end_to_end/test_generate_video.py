@@ -11,14 +11,18 @@ import av
 import httpx
 import pytest
 
-from tests.end_to_end.world import PROMPT, World
+from tests.end_to_end.world import MODELS, PROMPT, World
 
 MAX_EVENTS = 60
 
 
+@pytest.mark.guarantee("G7")
 async def test_generate_video_delivers_a_video_that_moves(world: World) -> None:
+    """The provider's file has its index at the end; the delivered one starts at once."""
     await world.settings(tiny_media=False)
-    execution_id = await world.generate(duration=3, metadata={"order": 7})
+    models = MODELS["fal"]
+    late = await world.fault("late_index", model=models["videoModel"], times=-1)
+    execution_id = await world.generate(**models, duration=3, metadata={"order": 7})
     seen_progress = [0]
     while (seen := await world.get(execution_id))["status"] in ("queued", "running"):
         seen_progress.append(seen["progress"])
@@ -43,6 +47,9 @@ async def test_generate_video_delivers_a_video_that_moves(world: World) -> None:
     assert video["sizeBytes"] == len(film.content)
     assert (video["media"]["durationSeconds"], video["media"]["frameRate"]) == (3.0, 24.0)
     assert (video["media"]["codec"], video["media"]["hasAudio"]) == ("h264", False)
+    assert await world.fired(late) >= 1
+    assert video["media"]["faststart"] is True
+    assert film.content.index(b"moov") < film.content.index(b"mdat")
     with av.open(BytesIO(film.content), "r") as container:
         stream = container.streams.video[0]
         frames = [

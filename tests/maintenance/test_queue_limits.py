@@ -62,7 +62,7 @@ async def test_execution_waiting_for_a_provider_ends_at_the_queue_limit(
         f" queued_at = now() - make_interval(secs => {queued_seconds})"
     )
     temporal = FakeTemporal()
-    await run_task(harness, temporal, "check_running")
+    await run_task(harness, temporal, "end_running")
     assert temporal.terminated == []
     expected = [(one.execution_id, "deadline_exceeded")] if cancelled else []
     assert temporal.cancelled == expected

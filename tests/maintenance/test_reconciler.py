@@ -229,10 +229,10 @@ async def test_reconciler_repeats_a_cancel_once_a_minute(
     temporal = FakeTemporal()
     repairs = make_repairs(harness, temporal)
     for _ in range(3):
-        await repairs.check_running()
+        await repairs.end_running()
     assert temporal.cancelled == [(one.execution_id, "cancelled")]
     monkeypatch.setattr(core.maintenance.workflow_repairs, "SIGNAL_AGAIN_SECONDS", 0.0)
-    await repairs.check_running()
+    await repairs.end_running()
     assert len(temporal.cancelled) == 2
 
 
@@ -249,7 +249,7 @@ async def test_reconciler_remembers_a_bounded_number_of_cancels(
     temporal = FakeTemporal()
     repairs = make_repairs(harness, temporal)
     for _ in range(2):
-        await repairs.check_running()
+        await repairs.end_running()
     assert len(temporal.cancelled) == 4
 
 
@@ -350,7 +350,7 @@ async def test_reconciler_closes_a_late_workflow_that_cannot_progress(
     one = await harness.accepted(webhook_url="http://receiver.test/")
     await make_late(harness, late_seconds)
     temporal = FakeTemporal(task_attempts=task_attempts)
-    await run_task(harness, temporal, "check_running")
+    await run_task(harness, temporal, "end_running")
     assert temporal.terminated == ([one.execution_id] if ends else [])
     assert await status(harness, one) == (
         ("failed", "deadline_exceeded") if ends else ("running", None)

@@ -75,7 +75,7 @@ async def test_run_that_no_worker_executes_times_out(
         await handle.result()
     assert isinstance(failure.value.cause, RunTimeoutError)
 
-    await repairs(harness, client).check_running()
+    await repairs(harness, client).end_running()
     assert await ended_as(harness.database, one) == ("failed", "deadline_exceeded")
     assert await harness.charge(one.video) == ("released", 0)
     assert len(harness.deliveries) == 1
@@ -101,7 +101,7 @@ async def test_run_whose_code_is_incompatible_is_terminated(
                 await asyncio.sleep(0.1)
     await harness.as_owner("UPDATE executions SET deadline_at = now() - interval '1 s'")
 
-    await repairs(harness, client).check_running()
+    await repairs(harness, client).end_running()
     assert (await handle.describe()).status is WorkflowExecutionStatus.TERMINATED
     assert await ended_as(harness.database, one) == ("failed", "deadline_exceeded")
     assert await harness.charge(one.video) == ("released", 0)

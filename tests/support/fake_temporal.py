@@ -6,19 +6,24 @@ The client is the real one; an interceptor records its calls and answers them wi
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import (
     Client,
+    CountWorkflowsInput,
     DescribeWorkflowInput,
     FetchWorkflowHistoryEventsInput,
     Interceptor,
+    ListWorkflowsInput,
     OutboundInterceptor,
     SignalWorkflowInput,
     StartWorkflowInput,
     TerminateWorkflowInput,
+    WorkflowExecutionAsyncIterator,
+    WorkflowExecutionCount,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowHandle,
@@ -53,6 +58,7 @@ class FakeTemporal(Interceptor):
     every execution's workflow completed with this run. delivered, closed: deliveries that were
     started before and closed, with the receiver's acceptance or without. on_start, on_describe,
     on_deliver: called first, and may raise. task_attempts: of every pending workflow task.
+    listed: the running workflows that the visibility list has; it may be behind.
     """
 
     close_status: str | None = None
@@ -65,6 +71,8 @@ class FakeTemporal(Interceptor):
     started: list[ExecutionId] = field(default_factory=list[ExecutionId])
     cancelled: list[tuple[ExecutionId, str]] = field(default_factory=list[tuple[ExecutionId, str]])
     task_attempts: int = 1
+    listed: list[ExecutionId] = field(default_factory=list[ExecutionId])
+    described: list[str] = field(default_factory=list[str])
     run_timeouts: list[timedelta | None] = field(default_factory=list[timedelta | None])
     terminated: list[str] = field(default_factory=list[str])
     deliveries: list[DeliveryOrder] = field(default_factory=list[DeliveryOrder])
@@ -123,7 +131,18 @@ class _Answers(OutboundInterceptor):
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
         self._fake.terminated.append(input.id)
 
+    def list_workflows(self, input: ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
+        return cast("WorkflowExecutionAsyncIterator", self._list())
+
+    async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
+        return WorkflowExecutionCount(count=len(self._fake.listed), groups=[])
+
+    async def _list(self) -> AsyncIterator[SimpleNamespace]:
+        for execution_id in self._fake.listed:
+            yield SimpleNamespace(id=execution_id)
+
     async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
+        self._fake.described.append(input.id)
         status, memo = await self._status(input.id)
         if status == NOT_FOUND:
             raise RPCError("no such workflow", RPCStatusCode.NOT_FOUND, b"")

@@ -5,6 +5,7 @@
 import io
 
 import av
+from av.container import OutputContainer
 from PIL import Image
 
 
@@ -28,25 +29,53 @@ def film(container: str, codec: str, **options: str) -> bytes:
     return file.getvalue()
 
 
-def talkie() -> bytes:
-    """Return an MP4 with a track of silence."""
+def talkie(container: str = "mp4", video: str = "libx264", audio: str = "aac") -> bytes:
+    """Return a film with a track of silence."""
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as output:
-        video = output.add_stream("libx264", rate=10)
-        sound = output.add_stream("aac", rate=8000)
-        assert isinstance(video, av.VideoStream)
+    with av.open(file, "w", format=container) as output:
+        picture = output.add_stream(video, rate=10)
+        assert isinstance(picture, av.VideoStream)
+        picture.width = picture.height = 64
+        picture.pix_fmt = "yuv420p"
+        sound = output.add_stream(audio, rate=SOUND_RATE)
         assert isinstance(sound, av.AudioStream)
-        video.width = video.height = 64
-        video.pix_fmt = "yuv420p"
-        silence = av.AudioFrame("fltp", "stereo", 1024)
-        silence.sample_rate = 8000
-        for plane in silence.planes:
-            plane.update(bytes(plane.buffer_size))
-        output.mux(video.encode(av.VideoFrame(64, 64, "yuv420p")))
-        output.mux(sound.encode(silence))
-        output.mux(video.encode())
-        output.mux(sound.encode())
+        output.mux(picture.encode(av.VideoFrame(64, 64, "yuv420p")))
+        _mux_silence(output, sound, 0.2)
+        output.mux(picture.encode())
     return file.getvalue()
+
+
+SOUND_RATE = 48_000
+
+
+def silence(
+    container: str,
+    codec: str,
+    *,
+    seconds: float = 1.5,
+    rate: int = SOUND_RATE,
+    options: dict[str, str] | None = None,
+    muxer_options: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
+) -> bytes:
+    """Return a file of silence. options: of the encoder."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container, options=muxer_options or {}) as output:
+        output.metadata.update(metadata or {})
+        sound = output.add_stream(codec, rate=rate, options=options or {})
+        assert isinstance(sound, av.AudioStream)
+        _mux_silence(output, sound, seconds)
+    return file.getvalue()
+
+
+def _mux_silence(output: OutputContainer, sound: av.AudioStream, seconds: float) -> None:
+    frame = av.AudioFrame("s16", "stereo", int(seconds * sound.rate))
+    frame.sample_rate = sound.rate
+    frame.pts = 0
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    output.mux(sound.encode(frame))
+    output.mux(sound.encode())
 
 
 def boxes(content: bytes) -> dict[bytes, bytes]:

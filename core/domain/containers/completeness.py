@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 
-from core.domain.containers import ebml, iso, pictures, riff
+from core.domain.containers import ebml, iso, pictures, riff, sounds
 from core.domain.containers.facts import MediaFacts
 from core.domain.containers.index import LateIndex
 from core.domain.containers.scan import Parser, Scan
@@ -16,8 +16,10 @@ _PARSERS: dict[str, Callable[[], Parser]] = {
     "video/webm": ebml.parse,
     "audio/mp4": iso.parse,
     "audio/wav": riff.parse,
+    "audio/mpeg": sounds.parse_mp3,
+    "audio/ogg": sounds.parse_ogg,
+    "audio/flac": sounds.parse_flac,
 }
-"""MP3, Ogg and FLAC have no mark of their end that every encoder writes."""
 
 
 class WholeFile:
@@ -29,7 +31,7 @@ class WholeFile:
 
     @property
     def facts(self) -> MediaFacts | None:
-        """Return what the headers state, after the last chunk. None for WebM and others."""
+        """Return what the headers state, after the last chunk. None: they are not readable."""
         return self._scan.structure.facts if self._scan else None
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 
+from core.domain.containers import matroska
 from core.domain.containers.scan import Need, Parser, Read, Skip, SkipRest, Structure, read
 from core.domain.media import IncompleteError
 
@@ -17,6 +18,7 @@ def parse() -> Parser:
     """
     position = clusters = 0
     end: int | None = None
+    contents = {matroska.INFO: b"", matroska.TRACKS: b""}
     while (end is None or position < end) and (first := (yield Read(1))):
         identifier, id_bytes = yield from _number(first, keep_marker=True)
         size, size_bytes = yield from _number((yield from read(1)), keep_marker=False)
@@ -26,7 +28,10 @@ def parse() -> Parser:
         if identifier == _SEGMENT:
             end = None if unknown else position + size
         elif not unknown:
-            yield Skip(size)
+            if identifier in contents and not contents[identifier] and size <= matroska.MAX_BYTES:
+                contents[identifier] = yield from read(size)
+            else:
+                yield Skip(size)
             position += size
         elif identifier != _CLUSTER:
             raise IncompleteError(f"the element {identifier:#x} has no size")
@@ -35,7 +40,8 @@ def parse() -> Parser:
     if end is not None and position < end:
         raise IncompleteError("the file ends before its segment")
     yield SkipRest()
-    return Structure()
+    facts = matroska.facts_of(contents[matroska.INFO], contents[matroska.TRACKS])
+    return Structure(facts=facts)
 
 
 def _number(first: bytes, *, keep_marker: bool) -> Generator[Need, bytes, tuple[int, int]]:

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from core.domain.containers.facts import MediaFacts
+from core.domain.containers.facts import MediaFacts, codec_name, quotient
 
 MAX_BYTES = 8 * 1024 * 1024
 """A larger index is not kept in memory. Ten minutes of film have one of about 300 KB."""
@@ -48,7 +48,7 @@ def facts_of(moov: bytes, *, faststart: bool) -> MediaFacts:
     return MediaFacts(
         width=video.width if video else None,
         height=video.height if video else None,
-        duration_seconds=round(duration / timescale, 3) if duration and timescale else None,
+        duration_seconds=quotient(duration, timescale),
         frame_rate=video.frame_rate if video else None,
         codec=shown.codec if shown else None,
         has_audio=sound is not None,
@@ -68,14 +68,9 @@ def _track(trak: bytes) -> _Track:
         handler=_find(trak, b"mdia", b"hdlr")[8:12],
         width=width >> 16,  # fixed point, 16 bits after the point
         height=height >> 16,
-        frame_rate=round(frames * timescale / duration, 3) if frames and duration else None,
-        codec=_CODECS.get(entry) or _plain(entry),
+        frame_rate=quotient(frames * timescale, duration),
+        codec=codec_name(entry, _CODECS),
     )
-
-
-def _plain(entry: bytes) -> str | None:
-    """Return a codec's code, None if it is not plain text: PostgreSQL refuses a NUL in JSON."""
-    return entry.decode() if entry.isascii() and entry.decode().isprintable() else None
 
 
 def _times(header: bytes) -> tuple[int, int]:

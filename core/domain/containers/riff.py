@@ -1,8 +1,9 @@
 """The structure of WebP and WAV files (RIFF): one chunk that declares the size of the file."""
 
 from collections.abc import Generator
+from dataclasses import dataclass
 
-from core.domain.containers.facts import MediaFacts
+from core.domain.containers.facts import MediaFacts, quotient
 from core.domain.containers.scan import Need, Parser, Read, Skip, SkipRest, Structure, read
 
 _UNKNOWN_SIZES = {0, 0xFFFFFFFF}
@@ -10,44 +11,61 @@ _UNKNOWN_SIZES = {0, 0xFFFFFFFF}
 _WAV_CODECS = {1: "pcm", 3: "pcm", 6: "alaw", 7: "mulaw", 0x55: "mp3"}
 _EXTENSIBLE = 0xFFFE
 _HEAD_BYTES = 26
-"""Enough of the first chunk of a WebP and of the format chunk of a WAV."""
+"""Enough of the first chunk of a WebP, without its head, and of the format chunk of a WAV."""
 
 
 def parse() -> Parser:
     """Require as many bytes as the file declares. More bytes are accepted, as decoders do."""
     head = yield from read(12)
     size = int.from_bytes(head[4:8], "little")
-    known = size not in _UNKNOWN_SIZES
-    left = size - 4 if known else 0
-    facts: MediaFacts | None = None
-    chunk = b""
-    if not known:
-        chunk = yield Read(8 + _HEAD_BYTES, may_be_short=True)
-    elif left > 0:
-        chunk = yield from read(min(left, 8 + _HEAD_BYTES))
-        left -= len(chunk)
+    body = _Body(None if size in _UNKNOWN_SIZES else max(size - 4, 0))
     if head[8:12] == b"WEBP":
+        chunk = yield from body.read(8 + _HEAD_BYTES)
         facts = _picture(chunk[:4], chunk[8:])
-    elif chunk[:4] == b"fmt ":
-        data_bytes, left = yield from _data_bytes(chunk, left)
-        facts = _sound(chunk[8:], data_bytes)
-    if left > 0:
-        yield Skip(left)
+    else:
+        facts = yield from _sound(body)
+    yield from body.skip(body.left or 0)
     yield SkipRest()
     return Structure(facts=facts)
 
 
-def _data_bytes(chunk: bytes, left: int) -> Generator[Need, bytes, tuple[int | None, int]]:
-    """Return the size of the sound if the `data` chunk comes next, and how many bytes are left."""
-    format_bytes = int.from_bytes(chunk[4:8], "little")
-    rest = chunk[8 + format_bytes :]
-    missing = format_bytes + 16 - len(chunk)
-    if 0 < missing <= min(left, _HEAD_BYTES):  # a larger one would be kept in memory
-        rest += (yield from read(missing))[-8:]
-        left -= missing
-    data = rest[-8:] if missing > 0 else rest[:8]
-    size = int.from_bytes(data[4:8], "little")
-    return (size if data[:4] == b"data" and size not in _UNKNOWN_SIZES else None), left
+@dataclass(slots=True)
+class _Body:
+    """The bytes that the file declares. left: of them; None if it declares no size."""
+
+    left: int | None
+
+    def read(self, size: int) -> Generator[Need, bytes, bytes]:
+        """Receive this many bytes, fewer at the end of the body."""
+        if self.left is None:
+            return (yield Read(size, may_be_short=True))
+        size = min(size, self.left)
+        self.left -= size
+        return (yield from read(size))
+
+    def skip(self, size: int) -> Generator[Need, bytes, None]:
+        """Skip this many bytes, fewer at the end of the body."""
+        if self.left is None:
+            yield Skip(size, may_end=True)
+        else:
+            size = min(size, self.left)
+            self.left -= size
+            yield Skip(size)
+
+
+def _sound(body: _Body) -> Generator[Need, bytes, MediaFacts | None]:
+    """Read the chunks up to the sound itself. Other chunks may lie between them."""
+    form = b""
+    while len(head := (yield from body.read(8))) == 8:
+        kind, size = head[:4], int.from_bytes(head[4:8], "little")
+        if kind == b"data":
+            stated = size not in _UNKNOWN_SIZES and (body.left is None or size <= body.left)
+            return _sound_facts(form, size if stated else 0)
+        content = b""
+        if kind == b"fmt ":
+            form = content = yield from body.read(min(size, _HEAD_BYTES))
+        yield from body.skip(size + size % 2 - len(content))  # a chunk begins at an even position
+    return _sound_facts(form, 0)
 
 
 def _picture(kind: bytes, content: bytes) -> MediaFacts | None:
@@ -64,16 +82,16 @@ def _picture(kind: bytes, content: bytes) -> MediaFacts | None:
     return MediaFacts(width=width, height=height, codec="webp")
 
 
-def _sound(content: bytes, data_bytes: int | None) -> MediaFacts | None:
-    if len(content) < 16:
+def _sound_facts(form: bytes, data_bytes: int) -> MediaFacts | None:
+    """Return what the format chunk states. data_bytes: 0 if the size of the sound is not known."""
+    if len(form) < 16:
         return None
-    code = int.from_bytes(content[:2], "little")
-    if code == _EXTENSIBLE and len(content) >= _HEAD_BYTES:
-        code = int.from_bytes(content[24:26], "little")
-    bytes_a_second = int.from_bytes(content[8:12], "little")
-    duration = data_bytes / bytes_a_second if data_bytes and bytes_a_second else None
+    code = int.from_bytes(form[:2], "little")
+    if code == _EXTENSIBLE and len(form) >= _HEAD_BYTES:
+        code = int.from_bytes(form[24:26], "little")
+    bytes_a_second = int.from_bytes(form[8:12], "little")
     return MediaFacts(
-        duration_seconds=round(duration, 3) if duration else None,
+        duration_seconds=quotient(data_bytes, bytes_a_second),
         codec=_WAV_CODECS.get(code),
         has_audio=True,
     )

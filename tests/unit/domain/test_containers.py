@@ -13,7 +13,7 @@ from core.domain.containers.completeness import WholeFile
 from core.domain.containers.facts import MediaFacts
 from core.domain.media import SNIFF_BYTES, IncompleteError, content_type_of
 from sandbox.files import renderer
-from tests.support.media_files import boxes, film, picture, talkie
+from tests.support.media_files import boxes, film, picture, silence, talkie
 
 pytestmark = pytest.mark.guarantee("G7")
 
@@ -67,6 +67,7 @@ WHOLE = {
     "webp without loss": webp("RGB", lossless=True),
     "webp with transparency": webp("RGBA"),
     "wav": tone(),
+    "wav with tags": silence("wav", "pcm_s16le", seconds=0.1, rate=8000, metadata={"title": "x"}),
     "mp4": film("mp4", "libx264"),
     "mp4 index first": INDEX_FIRST,
     "mp4 in fragments": film("mp4", "libx264", movflags="frag_keyframe+empty_moov"),
@@ -189,7 +190,8 @@ SMALL = MediaFacts(
         ("webp without loss", MediaFacts(width=31, height=17, codec="webp")),
         ("webp with transparency", MediaFacts(width=31, height=17, codec="webp")),
         ("wav", MediaFacts(duration_seconds=0.1, codec="pcm", has_audio=True)),
-        ("webm", None),
+        ("wav with tags", MediaFacts(duration_seconds=0.1, codec="pcm", has_audio=True)),
+        ("webm", replace(SMALL, codec="vp8", faststart=None)),
     ],
 )
 @pytest.mark.parametrize("chunk_bytes", [5, 100_000])

@@ -1,0 +1,140 @@
+"""Running executions are compared with the list of running workflows in Temporal."""
+
+import asyncio
+
+import pytest
+from temporalio.client import (
+    Client,
+    DescribeWorkflowInput,
+    Interceptor,
+    OutboundInterceptor,
+    WorkflowExecutionDescription,
+)
+
+import core.maintenance.workflow_repairs
+from core.maintenance.workflow_queries import count_running_workflows, list_running_workflows
+from core.maintenance.workflow_repairs import WorkflowRepairs
+from core.ordering.workflow_starts import start_execution
+from core.platform.temporal.client import ensure_search_attributes
+from core.store.executions.unfinished import get_order
+from tests.maintenance.reconciling import make_older, make_repairs, run_task
+from tests.maintenance.test_reconciler import status
+from tests.support.activity_harness import ActivityHarness
+from tests.support.fake_temporal import FakeTemporal
+from tests.support.rows import Accepted
+from tests.support.servers import TemporalServer
+
+pytestmark = pytest.mark.guarantee("G5")
+
+
+@pytest.fixture
+async def client(temporal_server: TemporalServer) -> Client:
+    connected = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)
+    await ensure_search_attributes(connected)
+    return connected
+
+
+class Looks(Interceptor):
+    """Records which workflows a client describes."""
+
+    def __init__(self) -> None:
+        self.described: list[str] = []
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        return _Looking(next, self.described)
+
+
+class _Looking(OutboundInterceptor):
+    def __init__(self, next: OutboundInterceptor, described: list[str]) -> None:
+        super().__init__(next)
+        self._described = described
+
+    async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
+        self._described.append(input.id)
+        return await super().describe_workflow(input)
+
+
+async def test_reconciler_looks_singly_only_at_what_the_list_does_not_have(
+    harness: ActivityHarness,
+) -> None:
+    listed, missing = [await harness.accepted() for _ in range(2)]
+    await make_older(harness)
+    temporal = FakeTemporal(listed=[listed.execution_id])
+    await run_task(harness, temporal, "check_running")
+    assert temporal.described == [missing.execution_id]
+    # The list is behind: the workflow runs.
+    assert (temporal.started, await status(harness, missing)) == ([], ("running", None))
+    temporal.close_status = "terminated"
+    await run_task(harness, temporal, "check_running")
+    assert await status(harness, missing) == ("failed", "terminated")
+    assert await status(harness, listed) == ("running", None)
+
+
+async def test_reconciler_compares_a_bounded_number_and_continues_in_the_next_run(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("SLICE", 2), ("SLICES", 2), ("PAGE", 1)):
+        monkeypatch.setattr(core.maintenance.workflow_repairs, name, value)
+    ids = [(await harness.accepted()).execution_id for _ in range(5)]
+    await make_older(harness)
+    temporal = FakeTemporal(listed=ids)
+    repairs = make_repairs(harness, temporal)
+    await repairs.check_running()  # two slices of two
+    temporal.listed = []
+    await repairs.check_running()
+    assert temporal.described == ids[4:]
+    for _ in range(4):
+        await repairs.check_running()  # one single look in each run
+    assert temporal.described == [ids[4], *ids[:4]]
+
+
+async def start(harness: ActivityHarness, client: Client) -> Accepted:
+    """Start the workflow of a running execution. It runs on, because no worker serves it."""
+    accepted = await harness.accepted()
+    async with harness.database.as_system() as conn:
+        stored = await get_order(conn, accepted.execution_id)
+    await start_execution(client, harness.database, stored.order(), prompt=stored.prompt)
+    return accepted
+
+
+async def until_listed(
+    client: Client, ends: tuple[Accepted, Accepted], expected: set[Accepted]
+) -> None:
+    """Wait until the list of a range of ids has exactly these. It is some time behind."""
+    first, last = (end.execution_id for end in ends)
+    ids = {accepted.execution_id for accepted in expected}
+    while True:
+        counted = await count_running_workflows(client, first, last)
+        if counted == len(ids) and await list_running_workflows(client, first, last) == ids:
+            return
+        await asyncio.sleep(0.2)
+
+
+async def test_reconciler_ends_a_terminated_workflow_that_left_the_list(
+    harness: ActivityHarness, client: Client
+) -> None:
+    before, runs, terminated, after = [await start(harness, client) for _ in range(4)]
+    await until_listed(client, (before, after), {before, runs, terminated, after})
+    # Without the two that are beyond the range.
+    await until_listed(client, (runs, terminated), {runs, terminated})
+    await client.get_workflow_handle(terminated.execution_id).terminate()
+    await until_listed(client, (runs, terminated), {runs})
+    await make_older(harness)
+    looks = Looks()
+    repairs = WorkflowRepairs(
+        client=Client(client.service_client, namespace=client.namespace, interceptors=[looks]),
+        database=harness.database,
+        executions=harness.executions,
+    )
+    await repairs.check_running()
+    # Twice: to learn that it has closed, and whether it had ended its generation.
+    assert looks.described == [terminated.execution_id] * 2
+    async with harness.database.as_system() as conn:
+        rows = await conn.fetch("SELECT execution_id, status FROM executions")
+    states = {row["execution_id"]: row["status"] for row in rows}
+    assert states == {
+        before.execution_id: "running",
+        runs.execution_id: "running",
+        terminated.execution_id: "failed",
+        after.execution_id: "running",
+    }
