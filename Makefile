@@ -54,8 +54,8 @@ types: .venv/.ready
 imports: .venv/.ready
 	@$(BIN)/lint-imports
 
-bench: .venv/.ready  ## compare the product with a bare Temporal workflow
-	@$(BIN)/python -m tests.bench
+bench: .venv/.ready  ## compare the product with a bare Temporal workflow (SCENARIO=waiting, burst, ...: measure that)
+	@$(BIN)/python -m tests.bench $(if $(SCENARIO),--scenario $(SCENARIO))
 
 chaos: .venv/.ready  ## inject faults into the real stack (TRIALS=10 MINUTES= SEED= CASE= SOUP=1 PLANTED=1)
 	@$(BIN)/python -m tests.chaos $(if $(TRIALS),--trials $(TRIALS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(foreach case,$(CASE),--case $(case)) $(if $(SOUP),--soup) $(if $(PLANTED),--planted $(filter-out 1,$(PLANTED)))

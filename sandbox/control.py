@@ -16,6 +16,7 @@ from sandbox.faults.book import Fault, FaultBook, FaultError
 from sandbox.faults.breakpoints import RELEASE_MODES, Breakpoints
 from sandbox.http.exchange import json_response
 from sandbox.http.route_context import RouteContext
+from sandbox.jobs.runner import Copy
 from sandbox.jobs.store import job_view
 from sandbox.settings import Json, Settings, SettingsError, as_object, with_changes
 
@@ -54,9 +55,11 @@ class Control:
         return [
             route("bill", self.bill),
             route("jobs", self.jobs),
+            route("jobs", self.copy_job, "POST"),
             route("callbacks", self.callbacks),
             route("requests", self.requests),
             route("calls", self.calls),
+            route("call-counts", self.call_counts),
             route("settings", self.settings),
             route("settings", self.change_settings, "PUT"),
             route("faults", self.faults),
@@ -74,6 +77,19 @@ class Control:
     async def jobs(self, request: Request) -> Response:
         return json_response({"jobs": [job_view(job) for job in self._context.jobs.all()]})
 
+    async def copy_job(self, request: Request) -> Response:
+        """Create jobs like an existing one, without a create call each."""
+        order = await _object(request)
+        like = self._context.jobs.find(order.get("like", ""))
+        if like is None:
+            return json_response({"error": "like must be the id of a job"}, 422)
+        try:
+            copies = [Copy(**copy) for copy in order.get("copies", ())]
+        except TypeError as error:
+            return json_response({"error": str(error)}, 422)
+        jobs = await self._context.runner.accept_like(like, copies)
+        return json_response({"ids": [job.id for job in jobs]}, 201)
+
     async def callbacks(self, request: Request) -> Response:
         return json_response({"callbacks": self._callbacks.tries})
 
@@ -82,6 +98,9 @@ class Control:
 
     async def calls(self, request: Request) -> Response:
         return json_response({"calls": list(self._context.exchange.calls)})
+
+    async def call_counts(self, request: Request) -> Response:
+        return json_response({"counts": dict(self._context.exchange.call_counts)})
 
     async def settings(self, request: Request) -> Response:
         return json_response(asdict(self._settings.current))
@@ -144,6 +163,7 @@ class Control:
         self._context.jobs.clear()
         self._context.clear()
         self._context.exchange.calls.clear()
+        self._context.exchange.call_counts.clear()
         self._faults.clear()
         self._callbacks.tries.clear()
         self._settings.current = self._settings.initial

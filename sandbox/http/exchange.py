@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
@@ -70,6 +70,7 @@ class Exchange:
         self._refusals = refusals
         # Every received call, with or without a response. In memory only: lost on a restart.
         self.calls: deque[Json] = deque(maxlen=KEPT_CALLS)
+        self.call_counts: Counter[str] = Counter()  # by operation, of all calls
 
     async def receive(
         self, request: Request, provider: Provider, model: str | None, operation: str
@@ -87,6 +88,7 @@ class Exchange:
             "operation": operation,
             "model": model,
         }
+        self.call_counts[operation] += 1
         self.calls.append(
             called
             | {"path": request.url.path, "account": account_of(request), "key": key_of(request)}

@@ -6,7 +6,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -37,6 +37,14 @@ class CreateRequest:
     end_within_seconds: float | None = None
     result_life_seconds: float | None = None
     stores_io: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """What differs in a copy of a job. seconds: until its end."""
+
+    callback_url: str | None
+    seconds: float
 
 
 class JobRunner:
@@ -73,6 +81,23 @@ class JobRunner:
             await self.wait_for(job, lambda: job.announced, 60)
         await asyncio.sleep(self.settings().submit_seconds)
         return job
+
+    async def accept_like(self, like: Job, copies: Sequence[Copy]) -> list[Job]:
+        """Create paid jobs with the request of another job, as its caller would: for load tests."""
+        now, model = time.time(), model_of(like)
+        jobs = [
+            Job(
+                id=new_job_id(model.provider), provider=like.provider, model=like.model, input=like.input,
+                base_url=like.base_url, account=like.account, created_at=now, latency_seconds=copy.seconds,
+                queue_seconds=min(self.settings().queue_seconds, copy.seconds / 2), seed=like.seed,
+                callback_url=copy.callback_url, callback_events=like.callback_events,
+                result_life_seconds=copy.seconds + DEFAULT_RESULT_LIFE_SECONDS[like.provider],
+                stores_io=like.stores_io,
+            )
+            for copy in copies
+        ]  # fmt: skip
+        await asyncio.gather(*(self._store_and_begin(job) for job in jobs))
+        return jobs
 
     async def _store_and_begin(self, job: Job) -> None:
         self.jobs.save(job)

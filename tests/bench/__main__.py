@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import median
 
@@ -15,11 +15,13 @@ import httpx
 
 from deploy.local.servers.process import LocalError
 from tests.bench import counts
+from tests.bench.capacity.costs import read_costs, write_costs
 from tests.bench.histories import count_events, explain_events
 from tests.bench.holds import measure_holds
 from tests.bench.inbox import Inbox
 from tests.bench.load import Round, run_round
-from tests.bench.report import Pair, Results, report
+from tests.bench.report import Pair, Results, costs_of, report
+from tests.bench.scenarios import SCENARIOS, run_scenario
 from tests.bench.servers import Servers, machine, running_servers
 from tests.bench.sides import BareSide, Finished, NotCompletedError, ProductSide, Side
 from tests.support.stack_ports import receiver_port
@@ -47,7 +49,7 @@ class Extent:
     hold_seconds: float
 
 
-FULL = Extent(pairs=3, loaded=120, alone=10, warm_up=30, limit_seconds=24.0, hold_seconds=6.0)
+FULL = Extent(pairs=9, loaded=120, alone=10, warm_up=30, limit_seconds=24.0, hold_seconds=6.0)
 QUICK = Extent(pairs=1, loaded=75, alone=5, warm_up=10, limit_seconds=12.0, hold_seconds=3.0)
 
 
@@ -133,7 +135,9 @@ async def count_round_trips(
     say(counts.report(await counts.count(servers, product, executions=executions)))
 
 
-async def bench(extent: Extent, tell: Callable[[str], None], counted: int = 0) -> int:
+async def bench(
+    extent: Extent, tell: Callable[[str], None], counted: int = 0, *, save_costs: bool = False
+) -> int:
     began = time.monotonic()
     tell(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}")
     tell(
@@ -154,22 +158,24 @@ async def bench(extent: Extent, tell: Callable[[str], None], counted: int = 0) -
         else:
             results = await measure(servers, inbox, http, extent)
             tell(f"\n{report(results)}\n")
+            if save_costs:
+                write_costs(costs_of(results, read_costs()))
     tell(f"{time.monotonic() - began:.0f} s in all")
     return 0
 
 
-async def _until_stopped(extent: Extent, counted: int) -> int:
+async def _until_stopped(extent: Extent, counted: int, *, save_costs: bool) -> int:
     """Handle SIGTERM like Ctrl-C: stop the servers first."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await bench(extent, say, counted)
+    return await bench(extent, say, counted, save_costs=save_costs)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench",
-        description=f"{__doc__} It starts its own servers on free loopback ports in a temporary folder, takes 4 to 6 "
+        description=f"{__doc__} It starts its own servers on free loopback ports in a temporary folder, takes 12 to 18 "
         "minutes on two cores, and stops everything again. See docs/reference/benchmarks.md.",
     )
     parser.add_argument(
@@ -182,12 +188,36 @@ def main() -> int:
         default=0,
         help="only count statements, transactions, calls and events of N executions, one in flight",
     )
+    parser.add_argument(
+        "--pairs", type=int, metavar="N", help="pairs of rounds of each kind (default: 9)"
+    )
+    parser.add_argument(
+        "--save-costs",
+        action="store_true",
+        help="store the costs of an execution for the capacity page (python -m tests.bench.capacity --write)",
+    )
+    parser.add_argument(
+        "--scenario",
+        choices=SCENARIOS,
+        help="measure something else instead: "
+        + "; ".join(f"{name}: {one.summary}" for name, one in SCENARIOS.items())
+        + ". Its own options: --scenario NAME --options",
+    )
     # Each workflow imports its module again, which would be compiled each time without byte code.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    given = parser.parse_args()
+    # --help after --scenario is the scenario's.
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--scenario", choices=SCENARIOS)
+    scenario, rest = first.parse_known_args()
+    given = parser.parse_args([] if scenario.scenario else rest)
     extent = QUICK if given.quick else FULL
+    if given.pairs is not None:
+        extent = replace(extent, pairs=given.pairs)
     try:
-        return asyncio.run(_until_stopped(extent, given.count))
+        if scenario.scenario is not None:
+            run_scenario(scenario.scenario, rest, say)
+            return 0
+        return asyncio.run(_until_stopped(extent, given.count, save_costs=given.save_costs))
     except LocalError as error:
         say(str(error))
         return 1

@@ -33,10 +33,14 @@ class CpuReading:
         busy = self.machine_busy_seconds - before.machine_busy_seconds
         return max(0.0, busy - sum(self.since(before).values()))
 
+    def others_share_since(self, before: "CpuReading", seconds: float) -> float:
+        """Return the share of the machine that unrelated programs used within these seconds."""
+        return self.others_since(before) / (seconds * (psutil.cpu_count() or 1))
+
 
 def _machine_busy_seconds() -> float:
     times = psutil.cpu_times()
-    return times.user + times.system + getattr(times, "steal", 0.0)
+    return sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "steal"))
 
 
 def _seconds(pid: int, *, with_children: bool) -> float:

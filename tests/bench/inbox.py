@@ -24,6 +24,7 @@ class Inbox:
     _waiting: dict[str, "asyncio.Future[Arrival]"] = field(
         default_factory=dict[str, "asyncio.Future[Arrival]"]
     )
+    _collected: dict[str, dict[str, Arrival]] = field(default_factory=dict[str, dict[str, Arrival]])
 
     @classmethod
     @asynccontextmanager
@@ -62,6 +63,16 @@ class Inbox:
         finally:
             del self._waiting[key]
 
+    @contextmanager
+    def collecting(self, key: str) -> Generator[dict[str, Arrival]]:
+        """Collect the first event of each execution that is sent to the URL of this key."""
+        collected: dict[str, Arrival] = {}
+        self._collected[key] = collected
+        try:
+            yield collected
+        finally:
+            del self._collected[key]
+
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {
@@ -70,9 +81,13 @@ class Inbox:
         }
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         now = time.monotonic()
-        future = self._waiting.get(head[0].split(" ")[1].removeprefix("/"))
+        key = head[0].split(" ")[1].removeprefix("/")
+        future = self._waiting.get(key)
         if future is not None and not future.done():
             future.set_result(Arrival(at_monotonic=now, event=json.loads(body)))
+        if (collected := self._collected.get(key)) is not None:
+            event = json.loads(body)
+            collected.setdefault(event["executionId"], Arrival(at_monotonic=now, event=event))
         writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         await writer.drain()
         return headers.get("connection", "").lower() != "close"

@@ -35,7 +35,8 @@ BARE_WORKER = "Bare worker"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Servers:
     """pids: by the name of the part. user: without limits. The addresses: of the product's database
-    for its owner and the application, and of the server for its superuser.
+    for its owner and the application, and of the server for its superuser. environment: the
+    product's settings.
     """
 
     config: Config
@@ -45,6 +46,11 @@ class Servers:
     owner_url: str
     application_url: str
     superuser_url: str
+    environment: Mapping[str, str]
+
+    def current_pids(self) -> dict[str, int]:
+        """Return the pids as they are now: a part that was killed has been started again."""
+        return _pids(self.config.folder)
 
 
 @asynccontextmanager
@@ -54,10 +60,11 @@ async def running_servers(
     image_seconds: float,
     video_seconds: float,
     environment: Mapping[str, str] | None = None,
+    bare: bool = True,
 ) -> AsyncGenerator[Servers]:
     """Started once, all stopped by their pids at the end, the folder removed.
 
-    environment: more settings of the product.
+    environment: more settings of the product. bare: also start the bare workflow's worker.
     """
     folder = _new_folder()
     config = Config(folder=folder, ports=free_stack_ports(), live=None, receivers=free_receivers())
@@ -67,7 +74,8 @@ async def running_servers(
             await stack.start()
             await _set_sandbox(config, image_seconds, video_seconds)
             client = await Client.connect(f"127.0.0.1:{config.ports.temporal}", namespace=NAMESPACE)
-            await stack.run_parts([_bare_worker(config, stack.environment, client)])
+            if bare:
+                await stack.run_parts([_bare_worker(config, stack.environment, client)])
             created = run_tool(
                 config, stack.environment, "cli", "users", "create", "bench", "--json"
             )
@@ -79,6 +87,7 @@ async def running_servers(
                 owner_url=stack.environment["DATABASE_OWNER_URL"],
                 application_url=stack.environment["DATABASE_URL"],
                 superuser_url=superuser_dsn(config.ports.postgres, stack.keys.postgres_password),
+                environment=stack.environment,
             )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

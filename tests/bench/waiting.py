@@ -1,106 +1,158 @@
-"""`python -m tests.bench.waiting`: the processor time of executions that merely wait."""
+"""Processor time and memory of executions that merely wait for their providers.
+
+Callbacks work. The same executions are measured twice: all younger than their usual duration, when
+no status read is due, and all older, when each is read periodically.
+"""
 
 import argparse
 import asyncio
-import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from statistics import median
+from typing import Final
 
 import httpx
 
-from tests.bench.cpu import CpuReading
-from tests.bench.servers import BARE_WORKER, Servers, machine, running_servers
+from tests.bench.capacity.costs import Waiting, read_costs, write_costs
+from tests.bench.fill import MANY_JOBS, Filler, Render
+from tests.bench.idle_cost import COST_HEAD, OURS, IdleCost, cost_cells, measure_cost, others_line
+from tests.bench.servers import Say, Servers, running_servers
+from tests.bench.tables import spread, table
 
-RENDER_SECONDS = 3600.0
-ORDERS_AT_ONCE = 16
-MANY_JOBS = {f"{provider}_MAX_IN_FLIGHT": "100000" for provider in ("FAL", "REPLICATE")} | {
-    "RUNNING_EXECUTIONS_PER_USER": "100000",
-    "OPEN_EXECUTIONS_PER_USER": "100000",
-}
+USUAL_SECONDS: Final = 600
+"""The usual duration of the videos: longer than a measurement."""
+FIRST_LOOK_SECONDS: Final = 1.3 * USUAL_SECONDS + 3
+OLD_SECONDS: Final = 3.0 * USUAL_SECONDS
+LOOK_PAUSE_SECONDS: Final = 30.0
+"""Looks at old jobs are spread over this time, as they are after some minutes."""
+AIMS: Final = {500: 0.04, 2_000: 0.1, 10_000: 0.3}
+"""Cores of API, worker, Temporal and PostgreSQL together."""
+WORKER_MIB_AIM: Final = 400
+
+SCHEDULE_LOOKS: Final = """
+UPDATE jobs SET submitted_at = now() - make_interval(secs => $1),
+                next_look_at = now() + make_interval(secs => $2 + $3 * random())
+WHERE state = 'submitted'
+"""
 
 
-def say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waited:
+    """reads_per_second: status reads. costs: one for each repetition."""
+
+    in_flight: int
+    age: str
+    costs: Sequence[IdleCost]
+    reads_per_second: Sequence[float]
+
+    def row(self) -> list[str]:
+        aim = AIMS.get(self.in_flight)
+        return [
+            f"{self.in_flight:,} {self.age}",
+            *cost_cells(self.costs),
+            spread(self.reads_per_second, 1),
+            spread([cost.mib["Worker"] for cost in self.costs], 0),
+            spread([cost.all_mib for cost in self.costs], 0),
+            "" if aim is None else f"{aim} cores, {WORKER_MIB_AIM} MiB",
+        ]
 
 
-async def measure(jobs: int, seconds: float, age_seconds: float) -> None:
-    """Order executions, wait until all videos render and are this old, and read the counters."""
-    say(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--in-flight",
+        type=int,
+        nargs="+",
+        default=sorted(AIMS),
+        metavar="N",
+        help="how many videos render, in ascending order",
+    )
+    parser.add_argument(
+        "--save-costs",
+        action="store_true",
+        help="store the costs of the last row for the capacity page",
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="duration of a measurement")
+    parser.add_argument("--repeats", type=int, default=3, help="measurements of each row")
+    parser.add_argument(
+        "--settle", type=float, default=60.0, help="seconds before the first measurement of a row"
+    )
+
+
+async def run(options: argparse.Namespace, say: Say) -> None:
+    rows: list[Waited] = []
     async with (
         running_servers(
             lambda _: None,
             image_seconds=0.5,
-            video_seconds=RENDER_SECONDS,
+            video_seconds=0.5,
             environment=MANY_JOBS,
+            bare=False,
         ) as servers,
-        httpx.AsyncClient(base_url=servers.config.api_url, trust_env=False, timeout=60) as http,
+        Filler.open(servers) as filler,
     ):
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        await _order(servers, http, jobs)
-        await _until_all_render(servers, jobs)
-        say(f"{jobs} videos render {loop.time() - began:.0f} s after the first order")
-        await asyncio.sleep(age_seconds)
-        before, reads = CpuReading.take(servers.pids), await _status_reads(servers)
-        await asyncio.sleep(seconds)
-        after = CpuReading.take(servers.pids)
-        reads = await _status_reads(servers) - reads
-        used = {name: spent / seconds for name, spent in after.since(before).items()}
-        del used[BARE_WORKER]
-        others = after.others_since(before) / seconds
-        say("  ".join(f"{name} {cores:.3f}" for name, cores in sorted(used.items())))
-        ours = sum(used[name] for name in ("API", "Worker", "Temporal", "PostgreSQL"))
-        say(
-            f"{jobs} waiting: {ours:.3f} cores (API, worker, Temporal, PostgreSQL), "
-            f"{reads / seconds:.1f} status reads a second; other programs: {others:.2f} cores"
-        )
-
-
-async def _order(servers: Servers, http: httpx.AsyncClient, jobs: int) -> None:
-    left = iter(range(jobs))
-
-    async def lane() -> None:
-        for _ in left:
-            answer = await http.post(
-                "/api/generate-video",
-                json={"prompt": "A paper boat"},
-                headers={"authorization": f"Bearer {servers.user.api_key}"},
+        present = 0
+        for in_flight in options.in_flight:
+            say(f"Filling in {in_flight - present:,} executions ...")
+            await filler.fill(
+                [Render(usual_seconds=USUAL_SECONDS)] * (in_flight - present), note=say
             )
-            answer.raise_for_status()
-
-    await asyncio.gather(*(lane() for _ in range(ORDERS_AT_ONCE)))
-
-
-async def _until_all_render(servers: Servers, jobs: int) -> None:
-    async with asyncio.timeout(900), _control(servers) as sandbox:
-        while True:
-            lines = (await sandbox.get("/bill")).json()["lines"]
-            if sum(line["state"] == "open" for line in lines) == jobs < len(lines):
-                return
-            await asyncio.sleep(1)
+            present = in_flight
+            for age in ("younger", "older"):
+                await _make(filler, age)
+                await asyncio.sleep(options.settle)
+                rows.append(await _measure(servers, in_flight, age, options))
+                say(f"  {in_flight:,} {age}: {rows[-1].costs[-1].all_cores:.3f} cores")
+    say(f"\n{report(rows)}")
+    if options.save_costs:
+        save_waiting(max(rows, key=lambda row: (row.in_flight, row.age == "younger")))
 
 
-async def _status_reads(servers: Servers) -> int:
-    """Return the number of status reads: KEPT_CALLS of the sandbox at most."""
-    async with _control(servers) as sandbox:
-        calls = (await sandbox.get("/calls")).json()["calls"]
-    return sum(call["operation"] == "status" for call in calls)
+def save_waiting(row: Waited) -> None:
+    """Store what waiting costs, for the capacity page."""
+    waiting = Waiting(
+        measured=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        in_flight=row.in_flight,
+        cores={name: median(cost.cores[name] for cost in row.costs) for name in OURS},
+        worker_mib=median(cost.mib["Worker"] for cost in row.costs),
+    )
+    write_costs(replace(read_costs(), waiting=waiting))
 
 
-def _control(servers: Servers) -> httpx.AsyncClient:
-    base_url = servers.config.sandbox_control_url
-    return httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=30)
+def report(rows: Sequence[Waited]) -> str:
+    head = ("in flight", *COST_HEAD, "reads a second", "worker MiB", "all four MiB", "aim")
+    costs = [cost for row in rows for cost in row.costs]
+    return f"Cores while waiting.\n\n{table(head, [row.row() for row in rows])}\n\n{others_line(costs)}"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.waiting", description=__doc__)
-    parser.add_argument("jobs", type=int, nargs="?", default=200)
-    parser.add_argument("--seconds", type=float, default=30.0, help="the measured time")
-    parser.add_argument("--age", type=float, default=20.0, help="age of the youngest job")
-    options = parser.parse_args()
-    asyncio.run(measure(options.jobs, options.seconds, options.age))
-    return 0
+async def _make(filler: Filler, age: str) -> None:
+    """Make all renders younger or older than their usual duration."""
+    younger = age == "younger"
+    await filler.owner.execute(
+        SCHEDULE_LOOKS,
+        0.0 if younger else OLD_SECONDS,
+        FIRST_LOOK_SECONDS if younger else 0.0,
+        0.0 if younger else LOOK_PAUSE_SECONDS,
+    )
+    # Otherwise autovacuum cleans up after this statement during the measurement.
+    await filler.owner.execute("VACUUM ANALYZE jobs")
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+async def _measure(
+    servers: Servers, in_flight: int, age: str, options: argparse.Namespace
+) -> Waited:
+    costs: list[IdleCost] = []
+    reads: list[float] = []
+    for _ in range(options.repeats):
+        before = await status_reads(servers)
+        costs.append(await measure_cost(servers.current_pids(), options.seconds))
+        reads.append((await status_reads(servers) - before) / options.seconds)
+    return Waited(in_flight=in_flight, age=age, costs=costs, reads_per_second=reads)
+
+
+async def status_reads(servers: Servers) -> int:
+    """Return the number of status reads that the sandbox has received."""
+    url = f"{servers.config.sandbox_control_url}/call-counts"
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+        counts = (await http.get(url)).raise_for_status().json()["counts"]
+    return sum(count for operation, count in counts.items() if operation == "status")

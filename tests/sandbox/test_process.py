@@ -212,3 +212,30 @@ def test_keys_and_public_url_options_are_used(tmp_path: Path) -> None:
         assert sandbox.predict(input={"prompt": "a"}).status_code == 401
     finally:
         sandbox.stop()
+
+
+def test_job_is_copied_with_an_end_of_its_own(sandbox: Sandbox, receiver: Receiver) -> None:
+    sandbox.set(video_seconds=3600)
+    like = sandbox.predict(
+        "bytedance/seedance-1-pro",
+        input={"prompt": "a", "resolution": "480p"},
+        webhook=f"{receiver.url}/like",
+        webhook_events_filter=["completed"],
+    ).json()
+    copies = [
+        {"callback_url": f"{receiver.url}/first", "seconds": 0.1},
+        {"callback_url": f"{receiver.url}/second", "seconds": 3600},
+    ]
+    answer = sandbox.client.post("/__control/jobs", json={"like": like["id"], "copies": copies})
+    first, second = answer.json()["ids"]
+    sandbox.wait_until(lambda: sandbox.prediction(first)["status"] == "succeeded")
+    sandbox.wait_until(lambda: [call.path for call in receiver.received] == ["/first"])
+    assert sandbox.prediction(second)["status"] == "processing"
+    assert len(sandbox.bill()["lines"]) == 3
+    counts = sandbox.client.get("/__control/call-counts").json()["counts"]
+    assert (counts["create"], counts["status"] >= 2) == (1, True)
+
+
+def test_copy_of_an_unknown_job_is_refused(sandbox: Sandbox) -> None:
+    answer = sandbox.client.post("/__control/jobs", json={"like": "unknown", "copies": []})
+    assert answer.status_code == 422

@@ -134,7 +134,9 @@ async def test_later_recovery_counts_on_the_day_of_the_hold(
                 StartMemo(document=(await get_accepted(conn, one.execution_id)).document), days
             )
         owner = await asyncpg.connect(fresh_database.owner_dsn)
-        await owner.execute("TRUNCATE executions, budgets, daily_spending CASCADE")  # the restore
+        await owner.execute(  # the restore
+            "TRUNCATE executions, budgets, daily_spending, usage_money, usage_videos CASCADE"
+        )
         await owner.close()
         other = await accept(database, new_execution(await new_user(database)))
         for _ in range(2):  # the second recovery repeats the first one
