@@ -20,7 +20,8 @@ from api.http.problems import not_found
 from api.services import services_of
 from core.domain.failures import FailureCode
 from core.ordering import cancel as ordering
-from core.store.executions.status import ExecutionFilter, find_execution, list_executions
+from core.store.executions.lists import ExecutionFilter, list_executions
+from core.store.executions.status import find_execution
 
 router = APIRouter(prefix="/api", tags=["executions"])
 

@@ -29,7 +29,8 @@ from core.domain.plans import PlanType, StepProgress, progress_percent
 from core.domain.states import JobState
 from core.ordering.idempotency import Answer
 from core.ordering.retry import QueuedRetry
-from core.store.executions.status import ExecutionPage, ExecutionStatusRecord, JobStatus
+from core.store.executions.lists import ExecutionPage
+from core.store.executions.status import ExecutionStatusRecord, JobStatus
 
 _RUNNING = (JobState.SUBMITTING, JobState.UNKNOWN, JobState.SUBMITTED)
 

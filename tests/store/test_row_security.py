@@ -61,6 +61,7 @@ OF_TYPE: Mapping[str, str] = {
     "bytea": "''",
     "boolean": "true",
     "date": "now()",
+    "uuid": "gen_random_uuid()",
     "timestamp with time zone": "now()",
     "ARRAY": "'{{}}'",
 }

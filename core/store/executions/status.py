@@ -10,7 +10,6 @@ import asyncpg
 from core.domain.ids import AssetId, EventId, ExecutionId, JobId, UserId
 from core.domain.messages.webhooks import FailedReason, WebhookState
 from core.domain.money import NanoUsd
-from core.domain.plans import PlanType
 from core.domain.states import ChargeState, CostBasis, ExecutionStatus, JobState
 from core.store.database import Connection
 
@@ -166,11 +165,11 @@ async def find_execution(
     conn: Connection, user_id: UserId, execution_id: ExecutionId
 ) -> ExecutionStatusRecord | None:
     """Return an execution. None: it does not exist, or belongs to another user."""
-    records = await _read_executions(conn, user_id, [execution_id])
+    records = await read_executions(conn, user_id, [execution_id])
     return records[0] if records else None
 
 
-async def _read_executions(
+async def read_executions(
     conn: Connection, user_id: UserId, execution_ids: Sequence[ExecutionId]
 ) -> list[ExecutionStatusRecord]:
     """Return executions, newest first."""
@@ -219,69 +218,6 @@ def _execution_status(
     # A change of a job is a change of its execution.
     plain["updated_at"] = max([row["updated_at"], *(job.updated_at for job in jobs)])
     return ExecutionStatusRecord(**plain, jobs=jobs, webhook=webhook)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutionFilter:
-    """What to list. before_id: the last id of the previous page. limit: the page size.
-
-    statuses: any of them; none: all. metadata_value: the value of metadata_key, as text.
-    """
-
-    limit: int
-    before_id: ExecutionId | None = None
-    statuses: Sequence[ExecutionStatus] = ()
-    metadata_key: str | None = None
-    metadata_value: str | None = None
-    type: PlanType | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-
-
-LIST_IDS = """
-SELECT execution_id FROM executions
-WHERE ($1::text IS NULL OR execution_id < $1)
-  AND (cardinality($2::text[]) = 0 OR status = ANY($2))
-  AND ($3::text IS NULL OR type = $3)
-  AND ($4::timestamptz IS NULL OR created_at > $4)
-  AND ($5::timestamptz IS NULL OR created_at < $5)
-  AND user_id = $6
-  AND ($8::text IS NULL OR metadata ? $8)
-  AND ($9::text IS NULL OR metadata ->> $8 = $9)
-ORDER BY execution_id DESC LIMIT $7
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutionPage:
-    """A page. next_before_id: where the next page begins; None: this is the last page."""
-
-    data: Sequence[ExecutionStatusRecord]
-    next_before_id: ExecutionId | None
-
-
-async def list_executions(
-    conn: Connection, user_id: UserId, filter_: ExecutionFilter
-) -> ExecutionPage:
-    """List a user's executions, newest first. New executions do not shift the pages."""
-    rows = await conn.fetch(
-        LIST_IDS,
-        filter_.before_id,
-        list(filter_.statuses),
-        filter_.type,
-        filter_.created_after,
-        filter_.created_before,
-        user_id,
-        filter_.limit + 1,
-        filter_.metadata_key,
-        filter_.metadata_value,
-    )
-    ids = [ExecutionId(row["execution_id"]) for row in rows]
-    page = ids[: filter_.limit]
-    return ExecutionPage(
-        data=await _read_executions(conn, user_id, page) if page else [],
-        next_before_id=page[-1] if len(ids) > filter_.limit else None,
-    )
 
 
 FIND_STORED_FILE = """

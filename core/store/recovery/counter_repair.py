@@ -19,7 +19,8 @@ SOURCES: Final = frozenset({"charges", "entries"})
 # change it, and leaves plain reads alone.
 LOCK = """
 SET LOCAL lock_timeout = '8s';
-LOCK TABLE executions, charges, concurrency_counters, budgets, daily_spending IN EXCLUSIVE MODE
+LOCK TABLE executions, charges, concurrency_counters, budgets, daily_spending, usage_money, usage_videos
+    IN EXCLUSIVE MODE
 """
 MOVE_CHARGES = """
 UPDATE charges SET budget_day = (created_at AT TIME ZONE 'UTC')::date
@@ -59,6 +60,20 @@ ON CONFLICT (user_id, budget_month) DO UPDATE
 SET held_nano_usd = excluded.held_nano_usd, settled_nano_usd = excluded.settled_nano_usd,
     held_videos = excluded.held_videos, settled_videos = excluded.settled_videos
 """
+CLEAR_MONEY_USAGE = "DELETE FROM usage_money"
+CLEAR_VIDEO_USAGE = "DELETE FROM usage_videos"
+COUNT_MONEY_USAGE = """
+INSERT INTO usage_money
+SELECT user_id, budget_month, usage_day(created_at, budget_month), provider, model, count(*),
+       coalesce(sum(held_nano_usd) FILTER (WHERE state = 'held'), 0), sum(settled_nano_usd)
+FROM charges GROUP BY 1, 2, 3, 4, 5
+"""
+COUNT_VIDEO_USAGE = """
+INSERT INTO usage_videos
+SELECT user_id, budget_month, usage_day(queued_at, budget_month),
+       count(*) FILTER (WHERE status IN ('queued', 'running')), count(*) FILTER (WHERE status = 'completed')
+FROM executions WHERE budget_month IS NOT NULL GROUP BY 1, 2, 3
+"""
 LIST_USERS = """
 SELECT user_id FROM concurrency_counters
 UNION SELECT user_id FROM executions WHERE status IN ('queued', 'running')
@@ -91,6 +106,7 @@ async def repair_counters(conn: Connection, *, dry_run: bool) -> Repair:
     await conn.execute("SAVEPOINT unrepaired")
     for statement in (MOVE_CHARGES, COUNT_DAYS, COUNT_MONTHS):
         await conn.execute(statement, timeout=TIMEOUT_SECONDS)
+    await repair_usage(conn)
     for row in await conn.fetch(LIST_USERS, timeout=TIMEOUT_SECONDS):
         await recount(conn, UserId(row["user_id"]))
     remaining = await list_findings(conn)
@@ -98,3 +114,9 @@ async def repair_counters(conn: Connection, *, dry_run: bool) -> Repair:
     return Repair(
         repaired=[finding for finding in before if finding not in remaining], remaining=remaining
     )
+
+
+async def repair_usage(conn: Connection) -> None:
+    """Derive the sums of usage again. The caller keeps charges and executions locked."""
+    for statement in (CLEAR_MONEY_USAGE, COUNT_MONEY_USAGE, CLEAR_VIDEO_USAGE, COUNT_VIDEO_USAGE):
+        await conn.execute(statement, timeout=TIMEOUT_SECONDS)

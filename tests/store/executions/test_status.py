@@ -13,13 +13,12 @@ from core.store.accounts.users import UserLimits, insert_user, set_limits
 from core.store.database import Connection, Database
 from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import NewExecution, NewStep, insert_execution
+from core.store.executions.lists import ExecutionFilter, list_executions
 from core.store.executions.status import (
-    ExecutionFilter,
     ExecutionStatusRecord,
     find_execution,
     get_budget_left,
     list_applied_migrations,
-    list_executions,
 )
 from core.store.migrate import migration_names
 from core.store.money.budget_admission import admit_execution

@@ -181,6 +181,21 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
         {"daily-limits"},
         "above the limit, at most: 0.000000005 USD",
     ),
+    "a day's usage forgot a cost": (
+        "UPDATE usage_money SET settled_nano_usd = settled_nano_usd - 1 WHERE provider = 'fal'",
+        {"usage"},
+        "settled, by its charges",
+    ),
+    "a day's usage is gone": (
+        "DELETE FROM usage_money",
+        {"usage", "usage-counts"},
+        "jobs of the day: 7, not 0",
+    ),
+    "a day's usage of videos is wrong": (
+        "UPDATE usage_videos SET held_videos = held_videos + 1",
+        {"usage-counts"},
+        "videos held on the day: 1, not 2",
+    ),
     "an open execution too many": (
         "UPDATE concurrency_counters SET open_executions = open_executions + 1",
         {"concurrency"},
@@ -211,6 +226,7 @@ async def test_check_finds_the_planted_error(written: Books, name: str) -> None:
     await planting.start()
     try:
         assert not (await connection.execute(sql)).endswith(" 0"), "nothing was planted"
+        await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what COMMIT does
         await connection.execute(SET_SYSTEM)
         found = await list_findings(connection)
     finally:
@@ -290,6 +306,8 @@ UPDATE charges SET created_at = created_at - interval '40 days';
 INSERT INTO daily_spending (day, held_nano_usd) SELECT day - 40, 303000000 FROM daily_spending;
 UPDATE daily_spending SET held_nano_usd = 0 WHERE settled_nano_usd > 0;
 UPDATE budgets SET held_videos = 5;
+UPDATE usage_money SET jobs = jobs + 1, held_nano_usd = held_nano_usd + 1;
+UPDATE usage_videos SET day = day + 1;
 UPDATE concurrency_counters SET open_executions = 7
 """
 
@@ -298,7 +316,14 @@ async def test_repair_derives_days_and_counters_again(books: Books) -> None:
     url = books.database.application_dsn
     await books.as_owner(WRONG_DAYS)
     found = await books.findings()
-    assert {check for check, _, _ in found} == {"charge-days", "days", "videos", "concurrency"}
+    assert {check for check, _, _ in found} == {
+        "charge-days",
+        "days",
+        "videos",
+        "usage",
+        "usage-counts",
+        "concurrency",
+    }
     said = await run_process(url, "ledger", "check", "--repair", "--dry-run", as_text=True)
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines()[-1] == f"{len(found)} would repair, 0 remaining"

@@ -10,6 +10,7 @@ from typing import Final, LiteralString
 
 from core.domain.money import usd_text
 from core.store.database import Connection
+from core.store.money.reports.usage_check import USAGE, USAGE_COUNTS
 
 TIMEOUT_SECONDS = 3600
 """The time-out of one query: each check reads whole tables."""
@@ -343,10 +344,12 @@ CHECKS: Final[Mapping[str, LiteralString]] = {
     "charge-days": CHARGE_DAYS,
     "days": DAYS,
     "daily-limits": DAILY_LIMITS,
+    "usage": USAGE,
+    "usage-counts": USAGE_COUNTS,
     "concurrency": CONCURRENCY,
     "append-only": APPEND_ONLY,
 }
-COUNTS: Final = frozenset({"videos", "video-limits", "concurrency"})
+COUNTS: Final = frozenset({"videos", "video-limits", "usage-counts", "concurrency"})
 """Checks that compare counts, not amounts of money."""
 
 

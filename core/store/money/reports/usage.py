@@ -23,19 +23,15 @@ WHERE u.user_id = $1
 """
 
 # Money counts on the day of its hold, a video on the day it was last queued. What happened after
-# the month counts on the month's last day.
+# the month counts on the month's last day. Triggers on charges and executions keep these sums.
 LIST_DAYS = """
-WITH last AS (SELECT ($2::date + interval '1 month - 1 day')::date AS day),
-money AS (
-    SELECT least((c.created_at AT TIME ZONE 'UTC')::date, last.day) AS day,
-           sum(c.held_nano_usd) FILTER (WHERE c.state = 'held') AS held, sum(c.settled_nano_usd) AS settled
-    FROM charges AS c, last WHERE c.user_id = $1 AND c.budget_month = $2 GROUP BY 1
+WITH money AS (
+    SELECT day, sum(held_nano_usd) AS held, sum(settled_nano_usd) AS settled
+    FROM usage_money WHERE user_id = $1 AND budget_month = $2 AND jobs > 0 GROUP BY 1
 ),
 videos AS (
-    SELECT least((e.queued_at AT TIME ZONE 'UTC')::date, last.day) AS day,
-           count(*) FILTER (WHERE e.status IN ('queued', 'running')) AS held,
-           count(*) FILTER (WHERE e.status = 'completed') AS settled
-    FROM executions AS e, last WHERE e.user_id = $1 AND e.budget_month = $2 GROUP BY 1
+    SELECT day, held_videos AS held, settled_videos AS settled
+    FROM usage_videos WHERE user_id = $1 AND budget_month = $2 AND (held_videos <> 0 OR settled_videos <> 0)
 )
 SELECT day, coalesce(money.held, 0)::bigint AS held_nano_usd, coalesce(money.settled, 0)::bigint AS settled_nano_usd,
        coalesce(videos.held, 0) AS held_videos, coalesce(videos.settled, 0) AS settled_videos
@@ -43,10 +39,9 @@ FROM money FULL JOIN videos USING (day) ORDER BY day
 """
 
 LIST_MODELS = """
-SELECT provider, model, count(*) AS jobs,
-       coalesce(sum(held_nano_usd) FILTER (WHERE state = 'held'), 0)::bigint AS held_nano_usd,
+SELECT provider, model, sum(jobs)::bigint AS jobs, sum(held_nano_usd)::bigint AS held_nano_usd,
        sum(settled_nano_usd)::bigint AS settled_nano_usd
-FROM charges WHERE user_id = $1 AND budget_month = $2
+FROM usage_money WHERE user_id = $1 AND budget_month = $2 AND jobs > 0
 GROUP BY provider, model ORDER BY provider, model
 """
 
