@@ -113,8 +113,8 @@ class AssetActivities:
         except UNUSABLE as error:
             asset = await self._fetch_again(job, number, output, error)
         async with self.database.as_user(job.user_id) as conn:
-            await insert_asset(conn, asset)
-            rows = await list_job_assets(conn, job.job_id)
+            inserted = await insert_asset(conn, asset)
+            rows = [asset] if inserted else await list_job_assets(conn, job.job_id)
         # Another try may have recorded it first.
         kept = next(row for row in rows if row.output_number == number)
         await self._delete_unused(job, number, asset, kept)

@@ -23,7 +23,7 @@ from core.jobs.admission import ProviderAdmission
 from core.jobs.free_failures import return_if_free
 from core.jobs.key_ring import KeyRing
 from core.jobs.lookup import JobLookup
-from core.jobs.settlement import settle_ended
+from core.jobs.settlement import Settled, settle_ended
 from core.jobs.submit import Deferred, JobSubmitter
 from core.jobs.wakeups import Wakeups
 from core.platform.crypto.callback_tokens import CallbackTokens
@@ -196,16 +196,16 @@ class JobActivities:
         """
         async with self.database.as_user(ref.user_id) as conn:
             job = await get_job(conn, ref.job_id)
-            settled_nano_usd = 0
+            settled = Settled(job=None)
             resend = await return_if_free(conn, ref, job)
             if not job.state.ended and not resend:
-                settled_nano_usd = await settle_ended(conn, self.providers, job)
-            ended = await get_job(conn, ref.job_id)
+                settled = await settle_ended(conn, self.providers, job)
+            ended = settled.job or await get_job(conn, ref.job_id)
             money = await get_money(conn, ref.execution_id)
         if not job.state.ended and not resend:
-            _count(ended, settled_nano_usd)
+            _count(ended, settled.nano_usd)
             log.info(
-                "job.settled", **_ids(ref), state=ended.state, settled_nano_usd=settled_nano_usd
+                "job.settled", **_ids(ref), state=ended.state, settled_nano_usd=settled.nano_usd
             )
         return SettleJobResult(
             state=ended.state,

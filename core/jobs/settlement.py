@@ -1,5 +1,7 @@
 """The end of a job: its state, real cost and ledger entries, in the caller's transaction."""
 
+from dataclasses import dataclass, replace
+
 from core.domain.failures import Failure, FailureCode
 from core.domain.messages.jobs import JobReport
 from core.domain.prices import price_from_json
@@ -19,32 +21,45 @@ from core.store.money.settlement import record_cost
 log = get_logger(__name__)
 
 
-async def settle_ended(conn: Connection, providers: Providers, job: JobRecord) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """job: as it ended here; None: its row was no longer submitted. nano_usd: booked here."""
+
+    job: JobRecord | None
+    nano_usd: int = 0
+
+
+async def settle_ended(conn: Connection, providers: Providers, job: JobRecord) -> Settled:
     """End a submitted job, with or without a report, and book its real cost.
 
-    Return the nano-USD that were booked. The job ends even if its money cannot be booked here: its
-    bill then stays open, or keeps the amount that was booked before.
+    The job ends even if its money cannot be booked here: its bill then stays open, or keeps the
+    amount that was booked before.
     """
     if job.report is None:
         # The provider did not end it, even after a cancel. The hold stays until the bill is known.
         code = FailureCode.CANCELLED if job.cancel_requested else FailureCode.PROVIDER_TIMED_OUT
         state = JobState.CANCELLED if job.cancel_requested else JobState.FAILED
-        await mark_job_ended(
-            conn, job.job_id, state, Failure.of(code), expected=(JobState.SUBMITTED,)
-        )
-        return 0
+        return Settled(job=await _end(conn, job, state, Failure.of(code)))
     state = _end_state(job, job.report)
     failure = _cancel_failure(job) if state is JobState.CANCELLED else job.report.failure
     cost = await _cost(conn, providers, job, job.report)
-    await mark_job_ended(conn, job.job_id, state, failure, expected=(JobState.SUBMITTED,))
+    ended = await _end(conn, job, state, failure)
     if cost is None:
-        return 0
+        return Settled(job=ended)
     try:
         settlement = await record_cost(conn, job.job_id, cost.nano_usd, cost.basis)
     except ChargeConflictError as error:
         report_conflict(job, error)
-        return 0
-    return 0 if settlement.repeated else cost.nano_usd
+        return Settled(job=ended)
+    return Settled(job=ended, nano_usd=0 if settlement.repeated else cost.nano_usd)
+
+
+async def _end(
+    conn: Connection, job: JobRecord, state: JobState, failure: Failure | None
+) -> JobRecord | None:
+    """End a submitted job and return it as its row is now; None if it was not submitted."""
+    ended = await mark_job_ended(conn, job.job_id, state, failure, expected=(JobState.SUBMITTED,))
+    return replace(job, state=state, failure=failure) if ended else None
 
 
 def report_conflict(job: JobRecord, error: ChargeConflictError) -> None:

@@ -67,7 +67,9 @@ times out after three seconds.
 CHECK_AFTER_SECONDS: Final = 20.0
 """Running executions younger than this are not checked: their workflow was just started."""
 DELIVERY_OVERDUE_SECONDS: Final = 15.0
-"""The age at which a pending webhook without an attempt is started here."""
+"""How long an attempt of a pending webhook is overdue when its delivery is started here."""
+DELIVERY_PAGES: Final = 25
+"""Pages of overdue deliveries in one run: a resend of thousands starts within a minute."""
 SIGNAL_AGAIN_SECONDS: Final = 60.0
 """A cancel that Temporal accepted is repeated after this time only: each signal is a history event.
 """
@@ -95,6 +97,7 @@ class WorkflowRepairs:
     _queued_after: Place = field(default=FRONT, init=False)
     _running_after: str = field(default="", init=False)
     _ending_after: str = field(default="", init=False)
+    _delivery_after: str = field(default="", init=False)
     _signalled_at: dict[ExecutionId, float] = field(
         default_factory=dict[ExecutionId, float], init=False
     )
@@ -171,7 +174,8 @@ class WorkflowRepairs:
     async def start_deliveries(self) -> None:
         """Start deliveries whose start was lost or whose workflow an operator terminated.
 
-        End those that are past the limit of a delivery: their workflow could not record its end.
+        End those that are past the limit of a delivery: their workflow could not record its end. A
+        bounded number in each run; the next run continues.
         """
         async with self.database.as_system() as conn:
             failed = await fail_overdue(
@@ -179,16 +183,18 @@ class WorkflowRepairs:
             )
         for event_id in failed:
             log.error("reconciler.delivery_lost", event_id=event_id)
-        after = ""
-        while True:
+        for _ in range(DELIVERY_PAGES):
             async with self.database.as_system() as conn:
                 page = await list_pending(
-                    conn, older_than_seconds=DELIVERY_OVERDUE_SECONDS, limit=PAGE, after=after
+                    conn,
+                    overdue_seconds=DELIVERY_OVERDUE_SECONDS,
+                    limit=PAGE,
+                    after=self._delivery_after,
                 )
+            self._delivery_after = page[-1].event_id if len(page) == PAGE else ""
             await _for_each(page, self._deliver)
-            if len(page) < PAGE:
+            if not self._delivery_after:
                 return
-            after = page[-1].event_id
 
     async def _start_or_end(self, queued: StoredOrder) -> None:
         if await self._is_restored(queued.ref):

@@ -19,6 +19,7 @@ from core.platform.egress.rules import OutboundRules
 from core.platform.observability.logging import get_logger
 from core.store.database import Connection
 from core.store.executions.executions import NewExecution, insert_execution
+from core.store.recovery.start_memo import AcceptedRows, get_accepted
 from core.store.webhooks.endpoints import TOO_MANY_ENDPOINTS, may_have_endpoint
 from core.store.webhooks.signing_secrets import seal_request_secret
 
@@ -48,13 +49,14 @@ class QueuedExecution:
     """A committed order.
 
     has_slot: it may run at once; otherwise it is started when another execution of the user has
-    ended.
+    ended. accepted: the rows, if they were read in the same transaction.
     """
 
     order: ExecutionOrder
     prompt: str
     body: bytes
     has_slot: bool
+    accepted: AcceptedRows | None = None
 
 
 Render = Callable[[ExecutionId], bytes]
@@ -83,7 +85,11 @@ async def accept_video(services: OrderingServices, order: VideoOrder, render: Re
     )
     if queued.has_slot:
         await try_start_execution(
-            services.temporal, services.database, queued.order, prompt=queued.prompt
+            services.temporal,
+            services.database,
+            queued.order,
+            prompt=queued.prompt,
+            accepted=queued.accepted,
         )
     return Answer(body=queued.body)
 
@@ -102,8 +108,14 @@ async def _queue(
     await store_answer(conn, order.user_id, order.idempotency_key, body)
     await check_breakers(conn, order.user_id, {step.provider for step in plan.plan.steps})
     await check_provider_queues(conn, order.user_id, plan.plan.steps, services.limits)
+    accepted: AcceptedRows | None = None
+
+    async def read() -> None:
+        nonlocal accepted
+        accepted = await get_accepted(conn, new.execution_id)
+
     try:
-        has_slot = await insert_execution(conn, new, services.limits)
+        has_slot = await insert_execution(conn, new, services.limits, read=read)
     except STORE_LIMIT_ERRORS as error:
         raise LimitReachedError(error, plan.worst_nano_usd) from None
     return QueuedExecution(
@@ -113,6 +125,7 @@ async def _queue(
         prompt=order.request.prompt,
         body=body,
         has_slot=has_slot,
+        accepted=accepted,
     )
 
 

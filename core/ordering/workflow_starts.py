@@ -27,8 +27,7 @@ from core.platform.temporal.policies import (
 )
 from core.platform.temporal.search_attributes import PLAN_TYPE, PROVIDER, STATUS, USER_ID
 from core.store.database import DATABASE_DOWN, Database
-from core.store.executions.unfinished import get_seconds_left
-from core.store.recovery.start_memo import get_accepted, packed
+from core.store.recovery.start_memo import AcceptedRows, get_accepted, packed
 
 EXECUTION_WORKFLOW = "execution"
 DELIVER_WEBHOOK_WORKFLOW = "deliver_webhook"
@@ -41,17 +40,23 @@ log = get_logger(__name__)
 
 
 async def start_execution(
-    client: Client, database: Database, order: ExecutionOrder, *, prompt: str
+    client: Client,
+    database: Database,
+    order: ExecutionOrder,
+    *,
+    prompt: str,
+    accepted: AcceptedRows | None = None,
 ) -> None:
     """Start the workflow of an execution, or find it running.
 
     The run claims its generation first, so several starts are harmless. Its memo holds the accepted
     rows, from which they are rebuilt after the database was restored from an older backup.
-    The server ends a run that is still open some time after the deadline.
+    The server ends a run that is still open some time after the deadline. accepted: the rows, if
+    the caller has just written them.
     """
-    async with database.as_user(order.user_id) as conn:
-        accepted = await get_accepted(conn, order.execution_id)
-        seconds_left = await get_seconds_left(conn, order.execution_id)
+    if accepted is None:
+        async with database.as_user(order.user_id) as conn:
+            accepted = await get_accepted(conn, order.execution_id)
     await client.start_workflow(
         EXECUTION_WORKFLOW,
         order,
@@ -60,8 +65,8 @@ async def start_execution(
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         priority=Priority(fairness_key=order.user_id),
-        run_timeout=timedelta(seconds=seconds_left) + END_SLACK,
-        memo={ACCEPTED_MEMO: packed(accepted)},
+        run_timeout=timedelta(seconds=accepted.seconds_left) + END_SLACK,
+        memo={ACCEPTED_MEMO: packed(accepted.document)},
         static_summary=f"{order.plan.type}: {_short(prompt)}",
         search_attributes=TypedSearchAttributes(
             [
@@ -76,12 +81,17 @@ async def start_execution(
 
 
 async def try_start_execution(
-    client: Client, database: Database, order: ExecutionOrder, *, prompt: str
+    client: Client,
+    database: Database,
+    order: ExecutionOrder,
+    *,
+    prompt: str,
+    accepted: AcceptedRows | None = None,
 ) -> None:
     """Start an accepted execution at once. The reconciler starts what cannot be started now."""
     try:
         async with asyncio.timeout(START_RPC_TIMEOUT.total_seconds()):
-            await start_execution(client, database, order, prompt=prompt)
+            await start_execution(client, database, order, prompt=prompt, accepted=accepted)
     except (TimeoutError, *UNREACHABLE, *DATABASE_DOWN) as error:
         log.warning(
             "execution.start_failed", execution_id=order.execution_id, reason=str(error)[:200]

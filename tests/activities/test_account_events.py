@@ -42,7 +42,7 @@ async def half_used(harness: ActivityHarness, url: str) -> tuple[Accepted, str]:
 
 
 async def started_by_the_reconciler(harness: ActivityHarness) -> DeliveryOrder:
-    await harness.as_owner("UPDATE webhooks SET created_at = created_at - interval '1 min'")
+    await harness.as_owner("UPDATE webhooks SET attempt_due_at = attempt_due_at - interval '1 min'")
     temporal = FakeTemporal()
     await run_task(harness, temporal, "start_deliveries")
     (order,) = temporal.deliveries

@@ -54,6 +54,7 @@ A_CURSOR: Final = ("query cursor", "body cursor")
 PLAIN: Final = {
     "query limit", "query status", "query type", "query state", "query month",
     "query createdAfter", "query createdBefore", "query metadataKey", "query metadataValue",
+    "query download",
     "body headers",
     "body prompt", "body duration", "body resolution", "body aspectRatio", "body seed", "body imageModel",
     "body videoModel", "body webhook", "body webhookSecret", "body metadata", "body maxCost",

@@ -147,8 +147,8 @@ BUGS: Final = (
         edits=(
             Edit(
                 file="activities/jobs.py",
-                old="            if not job.state.ended and not resend:\n                settled_nano_usd",
-                new="            if not resend:\n                settled_nano_usd",
+                old="            if not job.state.ended and not resend:\n                settled = ",
+                new="            if not resend:\n                settled = ",
             ),
             Edit(
                 file="core/store/money/settlement.py",

@@ -98,7 +98,7 @@ async def test_reconciler_restarts_a_delivery_that_was_left_behind(
     one = await harness.accepted(webhook_url="http://receiver.test/")
     await make_older(harness)
     await run_task(harness, FakeTemporal(close_status="terminated"), "check_running")
-    await harness.as_owner("UPDATE webhooks SET created_at = created_at - interval '1 min'")
+    await harness.as_owner("UPDATE webhooks SET attempt_due_at = attempt_due_at - interval '1 min'")
     temporal = FakeTemporal()
     await run_all_tasks(harness, temporal)
     assert [order.user_id for order in temporal.deliveries] == [one.user_id]
@@ -191,7 +191,7 @@ async def left_behind(
     one = await harness.accepted(webhook_url="http://receiver.test/")
     await make_older(harness)
     await run_task(harness, FakeTemporal(close_status="terminated"), "check_running")
-    await harness.as_owner("UPDATE webhooks SET created_at = created_at - interval '1 min'")
+    await harness.as_owner("UPDATE webhooks SET attempt_due_at = attempt_due_at - interval '1 min'")
     await run_task(harness, temporal, "start_deliveries")
     [order] = temporal.deliveries
     temporal.deliveries.clear()

@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.usefixtures("no_restore_marker"), pytest.mark.guarante
 
 async def document(harness: ActivityHarness, rows: AcceptedRows) -> StartMemo:
     async with harness.database.as_user(rows.user_id) as conn:
-        return StartMemo(document=await get_accepted(conn, rows.execution_id))
+        return StartMemo(document=(await get_accepted(conn, rows.execution_id)).document)
 
 
 async def forget(harness: ActivityHarness) -> None:
@@ -137,7 +137,7 @@ async def test_recover_makes_the_rows_of_an_execution_again(
         await insert_execution(conn, new)
     before = await row(harness, f"SELECT {columns} FROM executions")
     async with harness.database.as_user(user_id) as conn:
-        accepted = StartMemo(document=await get_accepted(conn, new.execution_id))
+        accepted = StartMemo(document=(await get_accepted(conn, new.execution_id)).document)
     await forget(harness)
     past = FakeHistories(recorded(accepted, {}, is_open=True))
     recovery = await recover(harness, monkeypatch, past)
@@ -304,7 +304,10 @@ async def test_recover_reports_users_that_are_gone_and_leaves_newer_rows(
         "jobs",
         "steps",
         "budgets",
+        "metadata_terms",
         "executions",
+        "usage_money",
+        "usage_videos",
         "secrets",
         "users",
     ):

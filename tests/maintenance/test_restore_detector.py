@@ -239,7 +239,7 @@ async def test_reconciler_does_not_resend_a_webhook_delivered_by_temporal(
     one = await harness.accepted(webhook_url="http://receiver.test/")
     await make_older(harness)
     await run_task(harness, FakeTemporal(close_status="terminated"), "check_running")
-    await harness.as_owner("UPDATE webhooks SET created_at = created_at - interval '1 min'")
+    await harness.as_owner("UPDATE webhooks SET attempt_due_at = attempt_due_at - interval '1 min'")
     temporal = FakeTemporal()
     temporal.delivered = [
         DeliveryOrder(user_id=one.user_id, event_id=harness.deliveries[0].event_id)

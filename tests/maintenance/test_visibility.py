@@ -54,7 +54,7 @@ class _Looking(OutboundInterceptor):
         return await super().describe_workflow(input)
 
 
-async def test_reconciler_looks_singly_only_at_what_the_list_does_not_have(
+async def test_reconciler_describes_only_what_the_list_lacks(
     harness: ActivityHarness,
 ) -> None:
     listed, missing = [await harness.accepted() for _ in range(2)]
@@ -70,7 +70,7 @@ async def test_reconciler_looks_singly_only_at_what_the_list_does_not_have(
     assert await status(harness, listed) == ("running", None)
 
 
-async def test_reconciler_compares_a_bounded_number_and_continues_in_the_next_run(
+async def test_reconciler_compares_a_bounded_number_in_each_run(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("SLICE", 2), ("SLICES", 2), ("PAGE", 1)):

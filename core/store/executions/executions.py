@@ -1,6 +1,6 @@
 """Executions: accept with steps, jobs and held money in one transaction; claim, cancel and end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -91,9 +91,15 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 
 
 async def insert_execution(
-    conn: Connection, new: NewExecution, limits: ConcurrencyLimits = NO_LIMITS
+    conn: Connection,
+    new: NewExecution,
+    limits: ConcurrencyLimits = NO_LIMITS,
+    *,
+    read: Callable[[], Awaitable[None]] | None = None,
 ) -> bool:
     """Accept an execution: its row, steps and jobs, and the held money.
+
+    read: reads the new rows before the counters are locked, which all orders of the user wait for.
 
     Return whether it can run at once. Raises OpenLimitReachedError, QueueFullError,
     BudgetExceededError, ServiceBudgetExceededError: roll back.
@@ -138,6 +144,8 @@ async def insert_execution(
     ]
     total = await insert_charges(conn, new.user_id, new.execution_id, holds)
     usual_seconds = sum(item.step.usual_seconds for item in new.steps)
+    if read is not None:
+        await read()
     return await admit_execution(conn, new.user_id, limits, total, usual_seconds=usual_seconds)
 
 

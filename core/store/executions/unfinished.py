@@ -157,25 +157,6 @@ async def get_order(conn: Connection, execution_id: ExecutionId) -> StoredOrder:
     return StoredOrder(ref=_ref(row), plan=row["plan"], request=row["request"])
 
 
-# The deadline of a queued execution counts from its claim.
-GET_SECONDS_LEFT = """
-SELECT extract(epoch FROM CASE WHEN status = 'queued' THEN deadline_at - queued_at
-                               ELSE greatest(deadline_at - coalesce(waiting_since, now()), interval '0') END)::float8
-FROM executions WHERE execution_id = $1
-"""
-
-
-async def get_seconds_left(conn: Connection, execution_id: ExecutionId) -> float:
-    """Return the time from now to the deadline; of a queued execution if it were claimed now.
-
-    Raises LookupError if the execution does not exist.
-    """
-    seconds: float | None = await conn.fetchval(GET_SECONDS_LEFT, execution_id)
-    if seconds is None:
-        raise LookupError(f"no execution {execution_id}")
-    return seconds
-
-
 IS_OPEN = """
 SELECT EXISTS (
     SELECT FROM executions

@@ -31,12 +31,16 @@ INSERT INTO assets
     (asset_id, job_id, output_number, execution_id, user_id, kind, object_key, size_bytes, sha256, content_type, media)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT DO NOTHING
+RETURNING asset_id
 """
 
 
-async def insert_asset(conn: Connection, asset: Asset) -> None:
-    """Record a stored file. Repeating is safe: the first row of a job's output stays."""
-    await conn.execute(
+async def insert_asset(conn: Connection, asset: Asset) -> bool:
+    """Record a stored file. Repeating is safe: the first row of a job's output stays.
+
+    Return False if there is one.
+    """
+    inserted = await conn.fetchval(
         INSERT_ASSET,
         asset.asset_id,
         asset.job_id,
@@ -50,6 +54,7 @@ async def insert_asset(conn: Connection, asset: Asset) -> None:
         asset.content_type,
         asdict(asset.media) if asset.media else None,
     )
+    return inserted is not None
 
 
 LIST_JOB_ASSETS = """

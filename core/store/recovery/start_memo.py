@@ -45,8 +45,25 @@ SELECT jsonb_build_object(
     'idempotency_key', (SELECT to_jsonb(k) FROM idempotency_keys AS k
                         WHERE k.user_id = e.user_id AND k.created_at = e.created_at
                           AND position(convert_to(e.execution_id, 'UTF8') IN k.response) > 0 LIMIT 1)
-) FROM executions AS e WHERE e.execution_id = $1
+) AS document,
+-- The deadline of a queued execution counts from its claim.
+extract(epoch FROM CASE WHEN e.status = 'queued' THEN e.deadline_at - e.queued_at
+                        ELSE greatest(e.deadline_at - coalesce(e.waiting_since, now()), interval '0') END
+)::float8 AS seconds_left
+FROM executions AS e WHERE e.execution_id = $1
 """  # noqa: S608 - a constant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedRows:
+    """What the start of a workflow needs from the rows of its execution.
+
+    document: the content of the memo. seconds_left: from now to the deadline; of a queued execution
+    if it were claimed now.
+    """
+
+    document: dict[str, Any]
+    seconds_left: float
 
 
 def packed(document: Mapping[str, Any]) -> str:
@@ -64,12 +81,12 @@ def unpacked(text: str) -> dict[str, Any]:
         raise ValueError(f"not a start memo: {error}") from None
 
 
-async def get_accepted(conn: Connection, execution_id: ExecutionId) -> dict[str, Any]:
-    """Return the document of an execution. Raises LookupError if it does not exist."""
-    document: dict[str, Any] | None = await conn.fetchval(GET_ACCEPTED, execution_id)
-    if document is None:
+async def get_accepted(conn: Connection, execution_id: ExecutionId) -> AcceptedRows:
+    """Return the rows of an execution. Raises LookupError if it does not exist."""
+    row = await conn.fetchrow(GET_ACCEPTED, execution_id)
+    if row is None:
         raise LookupError(f"no execution {execution_id}")
-    return document
+    return AcceptedRows(document=row["document"], seconds_left=row["seconds_left"])
 
 
 class Rebuilt(StrEnum):

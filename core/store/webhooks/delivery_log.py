@@ -176,7 +176,7 @@ WITH page AS (
     FOR UPDATE OF w
 ), resent AS (
     UPDATE webhooks AS w
-    SET delivery = w.delivery + 1, state = 'pending', failed_reason = NULL, deferred_until = NULL, ended_at = NULL,
+    SET delivery = w.delivery + 1, state = 'pending', failed_reason = NULL, attempt_due_at = now(), ended_at = NULL,
         endpoint_id = e.endpoint_id
     FROM page, endpoints AS e
     WHERE w.event_id = page.event_id AND e.user_id = page.user_id AND md5(e.url) = md5(page.url)

@@ -145,7 +145,12 @@ FROM webhooks AS w
 WHERE w.event_id = $1 AND w.delivery = $2 AND w.state = 'pending'
 RETURNING number
 """
-LOCK_WEBHOOK = "SELECT FROM webhooks WHERE event_id = $1 FOR UPDATE"
+# Also locks the row. A running delivery has an attempt at least once a day plus jitter
+# (core/webhooks/retry_schedule.py).
+EXPECT_NEXT_ATTEMPT = """
+UPDATE webhooks SET attempt_due_at = now() + interval '36 hours'
+WHERE event_id = $1 AND delivery = $2 AND state = 'pending'
+"""
 GET_LAST_NUMBER = (
     "SELECT coalesce(max(number), 0) FROM webhook_attempts WHERE event_id = $1 AND delivery = $2"
 )
@@ -159,7 +164,7 @@ async def begin_attempt(conn: Connection, order: DeliveryOrder) -> int | None:
     started (PostgreSQL unavailable, a worker lost) has no number, so it does not shorten the retry
     schedule.
     """
-    await conn.execute(LOCK_WEBHOOK, order.event_id)
+    await conn.execute(EXPECT_NEXT_ATTEMPT, order.event_id, order.delivery)
     last: int = await conn.fetchval(GET_LAST_NUMBER, order.event_id, order.delivery)
     return await conn.fetchval(BEGIN_ATTEMPT, order.event_id, order.delivery, last + 1)
 
@@ -232,39 +237,32 @@ async def mark_failed(conn: Connection, order: DeliveryOrder, reason: FailedReas
 
 
 DEFER_DELIVERY = """
-UPDATE webhooks SET deferred_until = now() + make_interval(secs => $3)
+UPDATE webhooks
+SET attempt_due_at = greatest(attempt_due_at, now() + make_interval(secs => $3) + interval '10 minutes')
 WHERE event_id = $1 AND delivery = $2 AND state = 'pending'
 """
 
 
 async def defer_delivery(conn: Connection, order: DeliveryOrder, *, seconds: float) -> None:
-    """Record until when the next attempt waits for capacity, for the reconciler to ignore it."""
+    """Record that the next attempt waits for capacity, so the reconciler does not miss it."""
     await conn.execute(DEFER_DELIVERY, order.event_id, order.delivery, seconds)
 
 
-# A running delivery has an attempt at least once a day plus jitter (activities/webhooks.py). A
-# deferred delivery continues soon after deferred_until.
 LIST_PENDING = """
-SELECT w.user_id, w.event_id, w.delivery
-FROM webhooks AS w
-WHERE w.state = 'pending' AND w.event_id > $2 AND w.created_at < now() - make_interval(secs => $1)
-  AND (w.deferred_until IS NULL OR w.deferred_until < now() - interval '10 minutes')
-  AND NOT EXISTS (
-      SELECT FROM webhook_attempts AS a
-      WHERE a.event_id = w.event_id AND a.delivery = w.delivery AND a.started_at > now() - interval '36 hours'
-  )
-ORDER BY w.event_id LIMIT $3
+SELECT user_id, event_id, delivery FROM webhooks
+WHERE state = 'pending' AND attempt_due_at < now() - make_interval(secs => $1) AND event_id > $2
+ORDER BY event_id LIMIT $3
 """
 
 
 async def list_pending(
-    conn: Connection, *, older_than_seconds: float, limit: int, after: str = ""
+    conn: Connection, *, overdue_seconds: float, limit: int, after: str = ""
 ) -> list[DeliveryOrder]:
-    """List a page of pending deliveries without an attempt for longer than the schedule allows.
+    """List a page of pending deliveries whose next attempt is overdue.
 
     Starting a delivery that is running is harmless: the workflow id is the same. As system.
     """
-    rows = await conn.fetch(LIST_PENDING, older_than_seconds, after, limit)
+    rows = await conn.fetch(LIST_PENDING, overdue_seconds, after, limit)
     return [
         DeliveryOrder(user_id=row["user_id"], event_id=row["event_id"], delivery=row["delivery"])
         for row in rows
@@ -274,7 +272,7 @@ async def list_pending(
 # To the current endpoint of the URL: the earlier endpoint may have been deleted.
 NEXT_DELIVERY = """
 UPDATE webhooks AS w
-SET delivery = w.delivery + 1, state = 'pending', failed_reason = NULL, deferred_until = NULL, ended_at = NULL,
+SET delivery = w.delivery + 1, state = 'pending', failed_reason = NULL, attempt_due_at = now(), ended_at = NULL,
     endpoint_id = e.endpoint_id, pending_since = now()
 FROM endpoints AS e
 WHERE w.event_id = $1 AND e.user_id = w.user_id AND md5(e.url) = md5(w.url)
@@ -310,7 +308,7 @@ async def fail_overdue(conn: Connection, *, older_than_seconds: float) -> list[E
 
 # pending_since stays: repeated resumes do not prolong a delivery.
 RESUME_DELIVERY = """
-UPDATE webhooks SET delivery = delivery + 1, deferred_until = NULL
+UPDATE webhooks SET delivery = delivery + 1, attempt_due_at = now()
 WHERE event_id = $1 AND delivery = $2 AND state = 'pending'
 RETURNING user_id, event_id, delivery
 """

@@ -307,7 +307,7 @@ async def test_threshold_lost_by_a_restore_keeps_its_event_id(
         (one,) = await hold(database, user_id)
         before = [body["id"] for body in await bodies(database, user_id)]
         async with database.as_system() as conn:
-            document = await get_accepted(conn, one.execution_id)
+            document = (await get_accepted(conn, one.execution_id)).document
         owner = await asyncpg.connect(fresh_database.owner_dsn)
         try:
             await owner.execute("TRUNCATE executions, budgets CASCADE")

@@ -53,7 +53,7 @@ async def test_price_is_restored_with_a_rebuilt_database(
     async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
         one = await accept(database, new_execution(await new_user(database)))
         async with database.as_system() as conn:
-            document = await get_accepted(conn, one.execution_id)
+            document = (await get_accepted(conn, one.execution_id)).document
         assert document is not None
         owner = await asyncpg.connect(fresh_database.owner_dsn)
         try:

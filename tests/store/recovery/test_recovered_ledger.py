@@ -89,7 +89,7 @@ async def test_ledger_is_consistent_after_a_recovery_of_a_retry(
         async with Database.open(url, max_connections=4) as database:
             await retry(database, one)
             async with database.as_user(one.user_id) as conn:
-                document = StartMemo(document=await get_accepted(conn, one.execution_id))
+                document = StartMemo(document=(await get_accepted(conn, one.execution_id)).document)
         expected = Rebuilt.MADE if backed_up == "nothing" else Rebuilt.RAISED
         assert await recovered(backup, document, expected) == []
 
@@ -130,7 +130,9 @@ async def test_later_recovery_counts_on_the_day_of_the_hold(
     async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
         one = await accept(database, new_execution(await new_user(database)))
         async with database.as_user(one.user_id) as conn:
-            document = earlier(StartMemo(document=await get_accepted(conn, one.execution_id)), days)
+            document = earlier(
+                StartMemo(document=(await get_accepted(conn, one.execution_id)).document), days
+            )
         owner = await asyncpg.connect(fresh_database.owner_dsn)
         await owner.execute(  # the restore
             "TRUNCATE executions, budgets, daily_spending, usage_money, usage_videos CASCADE"

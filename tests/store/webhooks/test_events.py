@@ -71,22 +71,24 @@ async def test_list_pending_returns_webhooks_without_a_current_attempt(database:
         for stored in (tried, lost, delivered):
             await begin_attempt(conn, stored.order)
         await mark_delivered(conn, delivered.order)
-        await conn.execute("UPDATE webhooks SET created_at = now() - interval '1 minute'")
-    await age_attempts(database, lost)
+    await pass_time(database, left, "1 minute")
+    await pass_time(database, tried, "35 hours")
+    await pass_time(database, lost, "37 hours")
     async with database.as_system() as conn:
-        assert await list_pending(conn, older_than_seconds=10, limit=10) == [left.order, lost.order]
-        assert await list_pending(conn, older_than_seconds=10, limit=1) == [left.order]
-        assert await list_pending(conn, older_than_seconds=10, limit=9, after=left.event_id) == [
+        assert await list_pending(conn, overdue_seconds=10, limit=10) == [left.order, lost.order]
+        assert await list_pending(conn, overdue_seconds=10, limit=1) == [left.order]
+        assert await list_pending(conn, overdue_seconds=10, limit=9, after=left.event_id) == [
             lost.order
         ]
-        assert await list_pending(conn, older_than_seconds=120, limit=10) == []
+        assert await list_pending(conn, overdue_seconds=120, limit=10) == [lost.order]
 
 
-async def age_attempts(database: Database, stored: Stored) -> None:
+async def pass_time(database: Database, stored: Stored, interval: str) -> None:
     async with database.as_user(stored.user_id) as conn:
         await conn.execute(
-            "UPDATE webhook_attempts SET started_at = now() - interval '2 days' WHERE event_id = $1",
+            "UPDATE webhooks SET attempt_due_at = attempt_due_at - $2::text::interval WHERE event_id = $1",
             stored.event_id,
+            interval,
         )
 
 
