@@ -60,7 +60,7 @@ PLAIN: Final = {
     "body videoModel", "body webhook", "body webhookSecret", "body metadata", "body maxCost",
     "body acceptPossibleDoubleCost", "body name", "body scopes", "body expiresDays", "body key",
     "body url", "body description", "body default", "body secret", "body overlapHours",
-    "body from", "body to", "body state", "query download",
+    "body from", "body to", "body state",
 }  # fmt: skip
 """Parameters that name no user's object."""
 
