@@ -15,6 +15,7 @@ from activities.registration import Activities, make_workers, open_activities
 from core.maintenance.open_bills import OpenBillSettler
 from core.maintenance.reconciler import Reconciler, build_reconciler
 from core.maintenance.restore_detector import RestoreDetector
+from core.maintenance.retention import retention_days
 from core.platform.observability.logging import configure_logging, get_logger
 from core.platform.observability.metrics import MetricsPortError, start_metrics_server
 from core.platform.settings.load import describe_settings, load, secret_values
@@ -74,6 +75,7 @@ async def serve(settings: WorkerProcess) -> int:
             ),
             admission=activities.jobs.admission,
             task_queues=task_queues(activities.providers.known_names),
+            retention_days=retention_days(settings),
         )
         detector = RestoreDetector(
             database=activities.database,

@@ -8,7 +8,7 @@ no other.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,11 +19,13 @@ from core.jobs.admission import ProviderAdmission
 from core.maintenance.cleanup import Cleanup
 from core.maintenance.gauges import Gauges
 from core.maintenance.open_bills import OpenBillSettler
+from core.maintenance.retention import Retention
 from core.maintenance.workflow_repairs import WorkflowRepairs
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
 from core.store.database import DATABASE_ERRORS, Database
+from core.store.executions.retention import DataKind
 from core.store.files.object_storage import ObjectStore
 from core.store.leases import release_lease, take_lease
 
@@ -156,10 +158,12 @@ def build_reconciler(
     open_bills: OpenBillSettler,
     admission: ProviderAdmission,
     task_queues: Sequence[str],
+    retention_days: Mapping[DataKind, int] | None = None,
 ) -> Reconciler:
-    """Return a reconciler with all its tasks."""
+    """Return a reconciler with all its tasks. retention_days: by kind; a missing kind is kept."""
     repairs = WorkflowRepairs(client=client, database=database, executions=executions)
     cleanup = Cleanup(database=database, objects=objects)
+    retention = Retention(database=database, days=retention_days or {})
     gauges = Gauges(
         client=client,
         database=database,
@@ -178,6 +182,7 @@ def build_reconciler(
             task(name="settle_open_bills", run=open_bills.settle),
             task(name="abort_uploads", run=cleanup.abort_stale_uploads, every_seconds=EVERY_HOUR),
             task(name="delete_files", run=cleanup.delete_files),
+            task(name="apply_retention", run=retention.apply, every_seconds=EVERY_MINUTE),
             task(name="delete_idempotency_keys", run=cleanup.delete_idempotency_keys),
             task(name="erase_provider_keys", run=cleanup.erase_provider_keys),
             task(name="measure_jobs", run=gauges.measure_jobs),

@@ -168,6 +168,11 @@ CALLBACKS = Counter(
     "Callbacks received from providers, by outcome.",
     ["provider", "outcome"],
 )
+RETENTION_DELETED = Counter(
+    "takeone_retention_deleted_total",
+    "Executions, sends, callbacks, webhooks, attempts and files deleted by their retention.",
+    ["kind"],
+)
 API_REQUEST_DURATION = Histogram(
     "takeone_api_request_duration_seconds",
     "Response time of a request, by route template.",

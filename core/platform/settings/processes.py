@@ -11,7 +11,7 @@ from core.platform.settings.oidc import OidcSettings
 from core.platform.settings.providers import ProviderSettings
 from core.platform.settings.stores import DatabaseSettings, StorageSettings
 from core.platform.settings.temporal import TemporalSettings
-from core.platform.settings.worker import WorkerSettings
+from core.platform.settings.worker import RetentionSettings, WorkerSettings
 
 
 # `--help` lists the fields of the last base first.
@@ -42,6 +42,7 @@ class WorkerProcess(
     TemporalSettings,
     DatabaseSettings,
     LimitSettings,
+    RetentionSettings,
     WorkerSettings,
 ):
     """`python worker.py`."""

@@ -1,9 +1,11 @@
 """Settings of the worker process."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from core.platform.settings.api import PublicAddressSettings
-from core.platform.settings.base import Port, Slots
+from core.platform.settings.base import Port, Settings, Slots
 
 
 class WorkerSettings(PublicAddressSettings):
@@ -30,4 +32,33 @@ class WorkerSettings(PublicAddressSettings):
     webhook_slots: Slots = Field(
         default=200,
         description="concurrent webhook attempts; a slow receiver occupies a slot for 15 s",
+    )
+
+
+Days = Annotated[int, Field(ge=1, le=36_500)] | None
+
+
+class RetentionSettings(Settings):
+    """How many days each kind of data is kept. Ledger, charges and ids are always kept."""
+
+    retention_days_executions: Days = Field(
+        default=None,
+        description="days from its end after which an execution is deleted as by DELETE; default: kept",
+    )
+    retention_days_sends: Days = Field(
+        default=None, description="days after which create requests are erased; default: kept"
+    )
+    retention_days_callbacks: Days = Field(
+        default=None, description="days after which callbacks are deleted; default: kept"
+    )
+    retention_days_webhooks: Days = Field(
+        default=None,
+        description="days from its end after which a webhook is deleted, with its body and attempts; default: kept",
+    )
+    retention_days_webhook_attempts: Days = Field(
+        default=None, description="days after which webhook attempts are deleted; default: kept"
+    )
+    retention_days_files: Days = Field(
+        default=None,
+        description="days from the end of its execution after which a file is deleted; default: kept",
     )
