@@ -1,5 +1,6 @@
-"""Get, list and cancel executions."""
+"""Get, list, cancel and delete executions."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,7 +13,7 @@ from api.executions.presenter import (
     execution_response,
 )
 from api.executions.requests import ListExecutionsQuery
-from api.executions.responses import Cancelled, Execution, ExecutionList
+from api.executions.responses import Cancelled, Deleted, Execution, ExecutionList
 from api.http.ids import decode_cursor, encode_cursor
 from api.http.openapi import problems
 from api.http.ordering_problems import EXECUTIONS_PATH
@@ -20,6 +21,7 @@ from api.http.problems import not_found
 from api.services import services_of
 from core.domain.failures import FailureCode
 from core.ordering import cancel as ordering
+from core.ordering.delete import delete_execution as erase
 from core.store.executions.lists import ExecutionFilter, list_executions
 from core.store.executions.status import find_execution
 
@@ -53,7 +55,8 @@ async def list_own_executions(
     """Return your executions, newest first.
 
     For the next page, send `nextCursor` with the same filters. Executions created in the meantime
-    do not shift the pages.
+    do not shift the pages. A page can have fewer executions than its limit, or none, and still have
+    a `nextCursor`: a page searches a limited number of executions.
     """
     selection = ExecutionFilter(
         limit=query.limit,
@@ -95,3 +98,26 @@ async def cancel_execution(
     execution = await ordering.cancel_execution(services, user_id, execution_id)
     response.status_code = 200 if execution.status.ended else 202
     return cancelled_response(execution)
+
+
+@router.delete(
+    "/executions/{execution_id}",
+    summary="Delete an execution",
+    responses=problems(
+        FailureCode.UNAUTHENTICATED,
+        FailureCode.NOT_FOUND,
+        FailureCode.EXECUTION_NOT_ENDED,
+        FailureCode.EXECUTION_NOT_FINAL,
+    ),
+)
+async def delete_execution(
+    request: Request, user_id: CurrentUser, execution_id: ExecutionIdPath
+) -> Deleted:
+    """Erase prompt, metadata, results, webhooks and files of an execution that has ended.
+
+    Its cost stays in the ledger and in the usage. The execution and its files are answered with 404
+    from now on; `filesPending` becomes 0 within seconds of storage being available. Repeating the
+    request returns the receipt again.
+    """
+    receipt = await erase(services_of(request).ordering.database, user_id, execution_id)
+    return Deleted(**asdict(receipt))

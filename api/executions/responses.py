@@ -136,6 +136,17 @@ class ExecutionList(ResponseBody):
     next_cursor: str | None = Field(description="The cursor of the next page; null on the last.")
 
 
+class Deleted(ResponseBody):
+    """The receipt of a deletion; it stays the same, except for `filesPending`."""
+
+    execution_id: str
+    deleted_at: Time
+    files: int = Field(description="The number of files that are deleted.")
+    bytes: int = Field(description="Their size.")
+    files_pending: int = Field(description="The files that object storage still has; 0: none.")
+    webhooks: int = Field(description="The number of webhooks whose bodies are deleted.")
+
+
 class Cancelled(ResponseBody):
     execution_id: str
     status: ExecutionStatus

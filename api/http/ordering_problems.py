@@ -12,6 +12,7 @@ from core.domain.money import usd_text
 from core.ordering.errors import (
     DailyCapError,
     ExecutionNotEndedError,
+    ExecutionNotFinalError,
     ExecutionNotFoundError,
     IdempotencyInProgressError,
     InvalidFieldsError,
@@ -50,6 +51,17 @@ def _(_error: ExecutionNotFoundError) -> ProblemError:
 @ordering_problem.register
 def _(error: ExecutionNotEndedError) -> ProblemError:
     return ProblemError(error.code, f"The execution is {error.status}.")
+
+
+@ordering_problem.register
+def _(error: ExecutionNotFinalError) -> ProblemError:
+    return ProblemError(
+        error.code,
+        "The bill of a job is still open. Delete the execution once `cost.final` is true."
+        if error.open_bill
+        else "The webhook of the execution is still being delivered. Delete the execution once the "
+        "webhook is delivered or has failed.",
+    )
 
 
 @ordering_problem.register

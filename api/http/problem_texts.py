@@ -31,6 +31,7 @@ TITLES: Final[dict[FailureCode, str]] = {
     FailureCode.PROVIDER_REJECTED_INPUT: "Input refused by the provider",
     FailureCode.PROVIDER_KEY_REFUSED: "Own provider key refused",
     FailureCode.EXECUTION_NOT_ENDED: "Execution not ended",
+    FailureCode.EXECUTION_NOT_FINAL: "Execution not final",
     FailureCode.NOTHING_TO_RETRY: "Nothing to retry",
     FailureCode.POSSIBLE_DOUBLE_COST: "Possible double cost",
     FailureCode.ENDPOINT_EXISTS: "Endpoint already exists",

@@ -38,6 +38,7 @@ STATUS: Final[dict[FailureCode, int]] = {
     FailureCode.PROVIDER_REJECTED_INPUT: 422,
     FailureCode.PROVIDER_KEY_REFUSED: 409,
     FailureCode.EXECUTION_NOT_ENDED: 409,
+    FailureCode.EXECUTION_NOT_FINAL: 409,
     FailureCode.NOTHING_TO_RETRY: 409,
     FailureCode.POSSIBLE_DOUBLE_COST: 409,
     FailureCode.ENDPOINT_EXISTS: 409,

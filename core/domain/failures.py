@@ -7,7 +7,8 @@
                             idempotency_in_progress, rate_limited, budget_exceeded,
                             max_cost_exceeded, open_limit_reached, queue_full,
                             content_moderated, provider_rejected_input, provider_key_refused,
-                            execution_not_ended, nothing_to_retry, possible_double_cost,
+                            execution_not_ended, execution_not_final, nothing_to_retry,
+                            possible_double_cost,
                             endpoint_exists, endpoint_disabled
     the operator must act   provider_auth_failed, provider_credit_exhausted,
                             provider_model_unavailable, provider_not_accepting,
@@ -52,6 +53,7 @@ class FailureCode(StrEnum):
     PROVIDER_REJECTED_INPUT = "provider_rejected_input"
     PROVIDER_KEY_REFUSED = "provider_key_refused"
     EXECUTION_NOT_ENDED = "execution_not_ended"
+    EXECUTION_NOT_FINAL = "execution_not_final"
     NOTHING_TO_RETRY = "nothing_to_retry"
     POSSIBLE_DOUBLE_COST = "possible_double_cost"
     ENDPOINT_EXISTS = "endpoint_exists"
@@ -166,6 +168,9 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
         False, Acts.USER, "The provider rejected your own provider key. Replace the key."
     ),
     FailureCode.EXECUTION_NOT_ENDED: _kind(True, Acts.NONE, "The execution has not ended yet."),
+    FailureCode.EXECUTION_NOT_FINAL: _kind(
+        True, Acts.NONE, "The execution has ended, but its cost or its webhook is not final."
+    ),
     FailureCode.NOTHING_TO_RETRY: _kind(
         False, Acts.USER, "The execution has completed, so there is nothing to retry."
     ),

@@ -1,4 +1,4 @@
-"""Deletion of data that is no longer needed: idempotency keys, provider keys and stale uploads."""
+"""Deletion of data that is no longer needed: keys, files and stale uploads."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,12 +8,14 @@ from core.platform.observability.logging import get_logger
 from core.platform.temporal import policies
 from core.store.database import Database
 from core.store.executions.idempotency import delete_expired
+from core.store.files.deletions import list_queued_files, remove_from_queue
 from core.store.files.object_storage import ObjectStore
 from core.store.providers.user_keys import erase_unused
 
 log = get_logger(__name__)
 
 KEYS_PAGE: Final = 1000
+FILES_PAGE: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,28 @@ class Cleanup:
             erased = await erase_unused(conn)
         for provider_key_id in erased:
             log.info("provider_key.erased", provider_key_id=provider_key_id)
+
+    async def delete_files(self) -> None:
+        """Delete queued files from object storage, page by page, and then their place in the queue.
+
+        A crash in between deletes a file that does not exist any more, which is safe.
+        """
+        listed = FILES_PAGE
+        while listed == FILES_PAGE:
+            async with self.database.as_system() as conn:
+                files = await list_queued_files(conn, limit=FILES_PAGE)
+            listed = len(files)
+            try:
+                for key, in_use in files.items():
+                    if not in_use:
+                        await self.objects.delete(key)
+            except (StorageUnavailableError, StorageRefusedError) as error:
+                log.warning("files.delete_failed", reason=str(error))
+                return
+            if files:
+                async with self.database.as_system() as conn:
+                    await remove_from_queue(conn, list(files))
+                log.info("files.deleted", number=listed)
 
     async def abort_stale_uploads(self) -> None:
         """Abort multipart uploads of killed processes, whose parts are billed but not listed.

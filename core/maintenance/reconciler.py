@@ -177,6 +177,7 @@ def build_reconciler(
             task(name="start_deliveries", run=repairs.start_deliveries),
             task(name="settle_open_bills", run=open_bills.settle),
             task(name="abort_uploads", run=cleanup.abort_stale_uploads, every_seconds=EVERY_HOUR),
+            task(name="delete_files", run=cleanup.delete_files),
             task(name="delete_idempotency_keys", run=cleanup.delete_idempotency_keys),
             task(name="erase_provider_keys", run=cleanup.erase_provider_keys),
             task(name="measure_jobs", run=gauges.measure_jobs),

@@ -62,10 +62,18 @@ class ExecutionNotFoundError(OrderingError):
 
 @dataclass(eq=False)
 class ExecutionNotEndedError(OrderingError):
-    """Only an execution that has ended can be retried."""
+    """Only an execution that has ended can be retried or deleted."""
 
     code = FailureCode.EXECUTION_NOT_ENDED
     status: ExecutionStatus
+
+
+@dataclass(eq=False)
+class ExecutionNotFinalError(OrderingError):
+    """The execution cannot be deleted yet. open_bill: False if only its webhook is pending."""
+
+    code = FailureCode.EXECUTION_NOT_FINAL
+    open_bill: bool
 
 
 class NothingToRetryError(OrderingError):

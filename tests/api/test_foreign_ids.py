@@ -54,6 +54,7 @@ A_CURSOR: Final = ("query cursor", "body cursor")
 PLAIN: Final = {
     "query limit", "query status", "query type", "query state", "query month",
     "query createdAfter", "query createdBefore", "query metadataKey", "query metadataValue",
+    "query download",
     "body headers",
     "body prompt", "body duration", "body resolution", "body aspectRatio", "body seed", "body imageModel",
     "body videoModel", "body webhook", "body webhookSecret", "body metadata", "body maxCost",
@@ -71,6 +72,8 @@ OWN_NAMES: Final[Mapping[str, str]] = {
 
 NOT_FOR_USERS: Final = {"POST /callbacks/{provider}/{token}"}
 """Authorised by the signed address alone, see test_callbacks.py."""
+
+DELETE_EXECUTION: Final = "DELETE /api/executions/{execution_id}"
 
 BODIES: Final[Mapping[str, Mapping[str, Any]]] = {}
 """A valid body for a route whose first documented example does not fit."""
@@ -330,7 +333,8 @@ async def test_route_without_ids_neither_shows_nor_changes_foreign_data(two: Two
 
 async def test_owner_reaches_the_same_ids(two: Two) -> None:
     """Shows that a 404 above depends on the user. Runs last, because it changes the objects."""
-    for operation in two.operations:
+    # Last: its retry runs by then, so the execution is found and not deleted.
+    for operation in sorted(two.operations, key=lambda one: one.name == DELETE_EXECUTION):
         if operation.name in NOT_FOR_USERS:
             continue
         for taken in sorted(operation.takes):
@@ -340,7 +344,8 @@ async def test_owner_reaches_the_same_ids(two: Two) -> None:
             answer = await _ask(
                 two.ada.http, operation, _parameter_values(two, operation, 0) | {taken: foreign}
             )
-            assert answer.status_code < 400, (
+            refused = (409,) if operation.name == DELETE_EXECUTION else ()
+            assert answer.status_code < 400 or answer.status_code in refused, (
                 f"{operation.name} with {taken}: {answer.status_code} {answer.text}"
             )
 

@@ -63,6 +63,7 @@ async def test_openapi_has_every_route_and_each_lists_its_problems(api: Api) -> 
         "GET /api/endpoints/{endpoint_id}",
         "PATCH /api/endpoints/{endpoint_id}",
         "DELETE /api/endpoints/{endpoint_id}",
+        "DELETE /api/executions/{execution_id}",
         "POST /api/endpoints/{endpoint_id}/rotate-secret",
         "POST /api/endpoints/{endpoint_id}/disable",
         "POST /api/endpoints/{endpoint_id}/enable",

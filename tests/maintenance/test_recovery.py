@@ -304,7 +304,10 @@ async def test_recover_reports_users_that_are_gone_and_leaves_newer_rows(
         "jobs",
         "steps",
         "budgets",
+        "metadata_terms",
         "executions",
+        "usage_money",
+        "usage_videos",
         "secrets",
         "users",
     ):

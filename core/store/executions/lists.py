@@ -59,7 +59,7 @@ SELECT c.execution_id, c.number = $4 AS is_last, e.execution_id IS NOT NULL AS m
 FROM (SELECT execution_id, row_number() OVER (ORDER BY execution_id DESC) AS number FROM ({candidates}) AS i) AS c
 LEFT JOIN LATERAL (
     SELECT execution_id FROM executions
-    WHERE execution_id = c.execution_id AND user_id = $1
+    WHERE execution_id = c.execution_id AND user_id = $1 AND deleted_at IS NULL
       AND (cardinality($5::text[]) = 0 OR status = ANY($5))
       AND ($6::text IS NULL OR type = $6)
       AND ($7::timestamptz IS NULL OR created_at > $7)

@@ -28,7 +28,7 @@ from core.store.money.charges import Hold, get_money, insert_charges
 
 GET_EXECUTION = """
 SELECT execution_id, user_id, status, generation, plan, request, error ->> 'code' AS error, max_cost_nano_usd
-FROM executions WHERE execution_id = $1 AND user_id = $2
+FROM executions WHERE execution_id = $1 AND user_id = $2 AND deleted_at IS NULL
 """
 LOCK_EXECUTION = f"{GET_EXECUTION} FOR NO KEY UPDATE"
 

@@ -129,7 +129,7 @@ LIST_EXECUTIONS = """
 SELECT execution_id, type, status, generation, progress, metadata, result, error, estimated_nano_usd, webhook_url,
        created_at, updated_at, now() AS now
 FROM executions
-WHERE execution_id = ANY($1::text[]) AND user_id = $2
+WHERE execution_id = ANY($1::text[]) AND user_id = $2 AND deleted_at IS NULL
 """
 
 LIST_JOBS = """

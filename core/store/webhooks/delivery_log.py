@@ -134,7 +134,9 @@ def _plain(row: asyncpg.Record) -> dict[str, Any]:
     return plain
 
 
-EXECUTION_EXISTS = "SELECT EXISTS (SELECT FROM executions WHERE execution_id = $1 AND user_id = $2)"
+EXECUTION_EXISTS = """
+SELECT EXISTS (SELECT FROM executions WHERE execution_id = $1 AND user_id = $2 AND deleted_at IS NULL)
+"""
 
 
 async def has_execution(conn: Connection, user_id: UserId, execution_id: ExecutionId) -> bool:

@@ -229,6 +229,9 @@ async def compare(options: argparse.Namespace, say: Say) -> None:
         Inbox.open(receiver_port(servers.config)) as inbox,
         httpx.AsyncClient(trust_env=False, timeout=60) as http,
     ):
+        settings = f"{servers.config.sandbox_control_url}/settings"
+        answer = await http.put(settings, json={"submit_seconds": options.answer_seconds})
+        answer.raise_for_status()
         price: int | None = None
         for name in options.engines:
             say(f"{name} ...")
@@ -248,7 +251,8 @@ async def compare(options: argparse.Namespace, say: Say) -> None:
     )  # fmt: skip
     say(
         f"\n{options.videos} videos, {options.in_flight} in flight, image {options.image_seconds:g} s, video "
-        f"{options.video_seconds:g} s, status reads every {POLL_SECONDS:g} s by the peers.\n\n{table(head, rows)}"
+        f"{options.video_seconds:g} s, create calls answered after {options.answer_seconds:g} s, status reads "
+        f"every {POLL_SECONDS:g} s by the peers.\n\n{table(head, rows)}"
     )
     say("\n".join(skipped))
 
@@ -276,6 +280,12 @@ def main() -> int:
     )
     parser.add_argument(
         "--video-seconds", type=float, default=2.0, help="the provider's time for a video"
+    )
+    parser.add_argument(
+        "--answer-seconds",
+        type=float,
+        default=0.3,
+        help="from a paid create call to its answer: a worker that dies meanwhile has no answer",
     )
     parser.add_argument(
         "--folder", type=Path, default=ROOT / "var" / "peers", help="where the peers are installed"
