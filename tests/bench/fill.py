@@ -26,7 +26,9 @@ from core.ordering.workflow_starts import start_execution
 from core.platform.crypto.callback_tokens import PURPOSE, CallbackTokens
 from core.platform.crypto.sealing import Sealer
 from core.platform.settings.encryption import SecuritySettings
+from core.platform.temporal.client import UNREACHABLE
 from core.store.database import Database
+from deploy.local.servers.process import PartFailedError
 from tests.bench.servers import Servers
 
 MANY_JOBS: Final[Mapping[str, str]] = {
@@ -39,7 +41,9 @@ MANY_JOBS: Final[Mapping[str, str]] = {
 RENDERS_SECONDS: Final = 86_400
 """The duration of a video that does not end while it is measured, and the deadline of copies."""
 BATCH: Final = 200
-STARTS_AT_ONCE: Final = 32
+STARTS_AT_ONCE: Final = 16
+START_TRIES: Final = 20
+START_PAUSE_SECONDS: Final = 1.0
 SAMPLED: Final = 20
 TABLES: Final = ("executions", "steps", "jobs", "sends", "charges", "ledger_entries", "assets")
 """Tables with rows of an execution, parents first."""
@@ -190,9 +194,7 @@ class Filler:
 
         async def start() -> None:
             for copy in left:
-                await start_execution(
-                    self.servers.temporal, self.database, copy.order(), prompt="a paper boat"
-                )
+                await self._start(copy.order())
 
         await asyncio.gather(*(start() for _ in range(STARTS_AT_ONCE)))
         return [
@@ -203,6 +205,19 @@ class Filler:
             )
             for copy in copies
         ]
+
+    async def _start(self, order: ExecutionOrder) -> None:
+        """Start a workflow, again while Temporal is too busy to answer in time."""
+        for _ in range(START_TRIES):
+            try:
+                await start_execution(
+                    self.servers.temporal, self.database, order, prompt="a paper boat"
+                )
+            except UNREACHABLE:
+                await asyncio.sleep(START_PAUSE_SECONDS)
+            else:
+                return
+        raise PartFailedError(f"Temporal did not start {order.execution_id}")
 
     async def _insert(self, copies: Sequence[Rows], model: "_Model") -> None:
         async with self.owner.transaction():

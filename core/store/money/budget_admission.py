@@ -66,7 +66,7 @@ async def admit_execution(
     limits: ConcurrencyLimits,
     held_nano_usd: NanoUsd,
     *,
-    usual_seconds: float = 0.0,
+    usual_seconds: int = 0,
     videos: int = 1,
     check_budgets: bool = True,
 ) -> bool:

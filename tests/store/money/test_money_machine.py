@@ -402,24 +402,33 @@ def _usd(nano_usd: int | None) -> str | None:
     return None if nano_usd is None else usd_text(nano_usd)
 
 
+EVERYTHING = {*LedgerKind, "refused", "taken back"}
+MORE_RUNS = 3
+
+
 @pytest.mark.timeout(600)  # after a failure, hypothesis shrinks the sequence
 def test_ledger_matches_the_model_after_any_sequence(bench: Bench) -> None:
+    """The sequences also depend on constants that hypothesis finds in the imported modules.
+
+    So a run may miss a kind of entry; then there are more of them.
+    """
     Money.bench, Money.seen = bench, set()
-    run_state_machine_as_test(
-        Money,
-        settings=settings(
-            max_examples=35,
-            derandomize=True,  # every run must reach the same results
-            stateful_step_count=20,
-            deadline=None,
-            database=None,
-            suppress_health_check=[
-                HealthCheck.too_slow,
-                HealthCheck.filter_too_much,
-                HealthCheck.data_too_large,
-            ],
-        ),
-    )
-    assert Money.seen == {*LedgerKind, "refused", "taken back"}, (
-        "the sequences were too tame to prove anything"
-    )
+    for number in range(1 + MORE_RUNS):
+        if Money.seen == EVERYTHING:
+            break
+        run_state_machine_as_test(
+            Money,
+            settings=settings(
+                max_examples=35,
+                derandomize=number == 0,
+                stateful_step_count=20,
+                deadline=None,
+                database=None,
+                suppress_health_check=[
+                    HealthCheck.too_slow,
+                    HealthCheck.filter_too_much,
+                    HealthCheck.data_too_large,
+                ],
+            ),
+        )
+    assert Money.seen == EVERYTHING, "the sequences were too tame to prove anything"
