@@ -73,6 +73,7 @@ def new_execution(
     image_provider: str = "fal",
     deadline_seconds: int = 3600,
     step_seconds: int = 300,
+    usual_seconds: int = 1,
     webhook_url: str | None = None,
     seed: int | None = None,
 ) -> NewExecution:
@@ -82,7 +83,7 @@ def new_execution(
         provider=image_provider,
         model=image_model,
         deadline_seconds=step_seconds,
-        usual_seconds=1,
+        usual_seconds=usual_seconds,
     )
     video = Step(
         name=VIDEO,
@@ -90,7 +91,7 @@ def new_execution(
         provider="replicate",
         model=VIDEO_MODEL,
         deadline_seconds=step_seconds,
-        usual_seconds=1,
+        usual_seconds=usual_seconds,
         needs=(IMAGE,),
     )
     prompt = "A paper boat"

@@ -49,7 +49,9 @@ def handle(name: str) -> ProviderHandle:
 
 async def replaced(database: Database) -> Accepted:
     """An image whose first send was held to be absent, and whose second is out."""
-    one = await accept(database, new_execution(await new_user(database)))
+    # Steps that usually take so long make no progress by time alone.
+    execution = new_execution(await new_user(database), usual_seconds=1_000_000)
+    one = await accept(database, execution)
     async with database.as_user(one.user_id) as conn:
         assert await begin_send(conn, one.image, 1, {"url": "first"}, {"prompt": "first"})
         assert await mark_waiting(conn, one.image.job_id, 1)
