@@ -11,7 +11,7 @@ import uvloop
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from activities.registration import Activities, make_workers, open_activities
+from activities.registration import Activities, make_poller, make_workers, open_activities
 from core.maintenance.open_bills import OpenBillSettler
 from core.maintenance.reconciler import Reconciler, build_reconciler
 from core.maintenance.restore_detector import RestoreDetector
@@ -105,9 +105,10 @@ async def work(
             await running.enter_async_context(worker)
         watching = asyncio.create_task(detector.watch())
         reconciling = asyncio.create_task(reconciler.run())
+        polling = asyncio.create_task(make_poller(client, activities).run())
         stop = asyncio.create_task(stopping.wait())
         log.info("worker.started", namespace=client.namespace, providers=activities.providers.names)
-        tasks = (stop, watching, reconciling)
+        tasks = (stop, watching, reconciling, polling)
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         log.info("worker.stopping")
         for task in tasks:
@@ -136,6 +137,8 @@ def main() -> int:
     _parser().parse_args()
     settings = load(WorkerProcess)
     configure_logging(settings.log_level, settings.log_format, secrets=secret_values(settings))
+    if settings.wait_slots is not None:
+        log.warning("settings.setting_ignored", setting="WAIT_SLOTS")
     try:
         metrics_server = start_metrics_server(settings.metrics_host, settings.metrics_port)
     except MetricsPortError as error:

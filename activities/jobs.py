@@ -1,7 +1,6 @@
 """Activities of jobs: submit, find, wait, cancel and settle. Each decides by the job's row."""
 
 from dataclasses import dataclass, field
-from random import random
 
 from temporalio import activity
 
@@ -11,8 +10,6 @@ from core.domain.messages.jobs import (
     CancelOutcome,
     FindJobResult,
     JobRef,
-    JobReport,
-    ProviderHandle,
     SettleJobResult,
     SubmitJobResult,
     WaitJobResult,
@@ -29,6 +26,7 @@ from core.jobs.wakeups import Wakeups
 from core.platform.crypto.callback_tokens import CallbackTokens
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
+from core.platform.temporal import policies
 from core.platform.temporal.failures import retry_later
 from core.platform.temporal.heartbeats import heartbeats, shielded, sleep_with_heartbeats
 from core.providers.port import ProviderUnavailableError
@@ -36,11 +34,14 @@ from core.providers.registry import Providers
 from core.store.database import Database
 from core.store.files.object_storage import ObjectStore
 from core.store.jobs.callbacks import notify_job
-from core.store.jobs.jobs import JobRecord, get_job, mark_cancel_sent, mark_reported
+from core.store.jobs.jobs import JobRecord, get_job, mark_cancel_sent
+from core.store.jobs.looks import start_looks
 from core.store.money.charges import get_money
 from core.store.recovery.restore_marker import SerialWatch
 
 log = get_logger(__name__)
+IN_SLOT_SECONDS = 1.0
+"""Between reads of the row by a wait that occupies a slot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,54 +108,36 @@ class JobActivities:
     async def wait(self, ref: JobRef) -> WaitJobResult:
         """Wait until the provider has ended the job, or until the deadline (SUBMITTED).
 
-        Repeating is safe: it only reads, and stores the provider's report.
+        The poller completes the activity, which occupies no slot meanwhile. Repeating is safe: a
+        job that has ended is read from its row. A wait of an earlier version has another id and
+        stays in its slot until the poller has stored the end.
         """
+        result = await self._read_end(ref)
+        if result is not None:
+            return result
+        if activity.info().activity_id.startswith(policies.WAIT_PREFIX):
+            activity.raise_complete_async()
         with self.wakeups.of(ref.job_id) as wake:
-            woken, failures = False, 0
-            while True:
-                job = await self._get(ref)
-                if job.state is not JobState.SUBMITTED or job.handle is None:
-                    return WaitJobResult(state=job.state)
-                if job.report is not None:
-                    return WaitJobResult(state=job.report.state)
-                calls_back, retry_after_seconds = job.provider in self.callback_urls, 0.0
-                if woken or poll_schedule.look_is_due(job, calls_back=calls_back):
-                    try:
-                        report = await self._poll(ref, job, job.handle)
-                        failures = 0
-                    except ProviderUnavailableError as error:
-                        report, retry_after_seconds = None, error.retry_after_seconds
-                        failures += 1
-                        metrics.PROVIDER_CALLS.labels(job.provider, "status", "unavailable").inc()
-                        log.info("job.poll_failed", **_ids(ref), reason=str(error))
-                    if report is not None:
-                        return WaitJobResult(state=report.state)
-                if poll_schedule.wait_is_over(job):
-                    return WaitJobResult(state=JobState.SUBMITTED)
-                pause = poll_schedule.look_seconds(job, calls_back=calls_back, failures=failures)
-                pause = poll_schedule.jittered(pause, random())  # noqa: S311 - jitter
-                pause = poll_schedule.at_least(pause, retry_after_seconds)
-                await sleep_with_heartbeats(min(pause, poll_schedule.seconds_left(job)), wake)
-                woken = True
+            while (result := await self._read_end(ref, in_slot=True)) is None:
+                await sleep_with_heartbeats(IN_SLOT_SECONDS, wake)
+            return result
 
-    async def _poll(self, ref: JobRef, job: JobRecord, handle: ProviderHandle) -> JobReport | None:
-        """Read the job's status; store and return its report if it has ended.
+    async def _read_end(self, ref: JobRef, *, in_slot: bool = False) -> WaitJobResult | None:
+        """Return the end of the wait; None: the poller will find it.
 
-        Raises ProviderUnavailableError.
+        in_slot: the end of the waiting time is an end, because the poller cannot report it here.
         """
-        provider = await self.keys.of_job(self.providers, job)
-        if provider is None:
-            raise ProviderUnavailableError(
-                "the provider is not configured or its key is unreadable"
-            )
-        with metrics.timed(metrics.PROVIDER_CALL_DURATION.labels(job.provider, "status")):
-            report = await provider.status(handle)
-        metrics.PROVIDER_CALLS.labels(job.provider, "status", "answered").inc()
-        if not report.state.ended:
-            return None
         async with self.database.as_user(ref.user_id) as conn:
-            await mark_reported(conn, ref.job_id, report)
-        return report
+            job = await get_job(conn, ref.job_id)
+            if job.state is not JobState.SUBMITTED or job.handle is None:
+                return WaitJobResult(state=job.state)
+            if job.report is not None:
+                return WaitJobResult(state=job.report.state)
+            if job.next_look_at is None:
+                await start_looks(conn, ref.job_id)
+            elif in_slot and poll_schedule.wait_is_over(job) and job.failed_looks > 0:
+                return WaitJobResult(state=JobState.SUBMITTED)
+        return None
 
     @activity.defn(name="cancel_job")
     async def cancel(self, ref: JobRef) -> CancelJobResult:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
@@ -14,6 +14,7 @@ from activities.jobs import JobActivities
 from activities.webhooks import WebhookActivities
 from core.jobs.admission import ProviderAdmission, submit_rate
 from core.jobs.key_ring import KeyRing
+from core.jobs.poller import JobPoller
 from core.jobs.wakeups import Wakeups
 from core.platform.crypto.callback_tokens import PURPOSE, CallbackTokens
 from core.platform.crypto.sealing import Sealer
@@ -22,7 +23,7 @@ from core.platform.observability.logging import get_logger
 from core.platform.settings.processes import WorkerProcess
 from core.platform.temporal import policies
 from core.platform.urls import callback_base_url, callback_note
-from core.providers.registry import Providers, provider_address
+from core.providers.registry import Providers, provider_address, reads_per_minute
 from core.store.database import Database
 from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.files.object_storage import ObjectStore
@@ -34,6 +35,8 @@ from core.webhooks.sender import WebhookHttpSettings
 log = get_logger(__name__)
 
 OBJECT_KEY_PURPOSE = "object-key"
+LOOKUP_SLOTS: Final = 2000
+"""Concurrent look-ups of sends with an unknown outcome. Waits for providers occupy no slot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +132,18 @@ def _callback_urls(settings: WorkerProcess, names: tuple[str, ...]) -> dict[str,
     return urls
 
 
+def make_poller(client: Client, activities: Activities) -> JobPoller:
+    """Return the poller that completes the waiting activities."""
+    return JobPoller(
+        client=client,
+        database=activities.database,
+        providers=activities.providers,
+        keys=activities.keys,
+        wakeups=activities.jobs.wakeups,
+        reads_per_minute=reads_per_minute(activities.providers.known_names),
+    )
+
+
 def make_workers(
     client: Client,
     activities: Activities,
@@ -179,7 +194,7 @@ def make_workers(
         ),
         worker(
             policies.WAIT_QUEUE,
-            settings.wait_slots,
+            LOOKUP_SLOTS,
             [activities.jobs.wait, activities.jobs.find],
         ),
         worker(policies.ASSETS_QUEUE, settings.asset_slots, [activities.assets.store]),

@@ -66,6 +66,7 @@ class ExecutionWorkflow:
         self._failure: Failure | None = None
         self._spent_nano_usd = 0
         self._storing: list[asyncio.Task[None]] = []
+        self._send_numbers: dict[str, int] = {}
 
     @workflow.signal(description="A cancel is committed in the execution's row.")
     def cancel_requested(self, reason: str, generation: int = 0) -> None:
@@ -203,9 +204,12 @@ class ExecutionWorkflow:
                 self._show(step, JobState.UNKNOWN)
                 lookup = await self._find(step, job)
                 result = SubmitJobResult(
-                    outcome=_AFTER_FIND[lookup.outcome], failure=lookup.failure
+                    outcome=_AFTER_FIND[lookup.outcome],
+                    failure=lookup.failure,
+                    send_number=lookup.send_number,
                 )
             if result.outcome in (SubmitOutcome.SUBMITTED, SubmitOutcome.ENDED):
+                self._send_numbers[step.name] = result.send_number
                 return True
             if result.outcome is not SubmitOutcome.NOT_SENT:
                 self._note_failure(step, result.failure)
@@ -270,17 +274,26 @@ class ExecutionWorkflow:
             await self._committing_cancel
         await self._cancel_at_provider(step, job)
         if watching.done() and not watching.result().state.ended:
-            watching = asyncio.create_task(self._watch(step, job))
+            watching = asyncio.create_task(self._watch(step, job, after_cancel=True))
         await watching
 
-    async def _watch(self, step: Step, job: JobRef) -> WaitJobResult:
+    async def _watch(self, step: Step, job: JobRef, *, after_cancel: bool = False) -> WaitJobResult:
+        """Wait for the poller's completion. No heartbeat: a lost one ends with the time-out."""
+        activity_id, heartbeat_timeout = None, policies.WAIT_HEARTBEAT
+        if workflow.patched("wait-completed-by-id"):
+            send_number = self._send_numbers[step.name]
+            activity_id = policies.wait_activity_id(
+                job.job_id, send_number, after_cancel=after_cancel
+            )
+            heartbeat_timeout = None
         return await workflow.execute_activity_method(
             JobActivities.wait,
             job,
             task_queue=policies.WAIT_QUEUE,
             retry_policy=policies.NETWORK,
             start_to_close_timeout=_watch_limit(step),
-            heartbeat_timeout=policies.WAIT_HEARTBEAT,
+            heartbeat_timeout=heartbeat_timeout,
+            activity_id=activity_id,
             summary=f"{step.name}: {step.provider} is working",
         )
 

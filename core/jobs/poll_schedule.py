@@ -2,11 +2,16 @@
 
 from typing import Final
 
+from core.domain.look_times import (
+    EARLY_SECONDS,
+    LATE_SECONDS,
+    LATE_SHARE,
+    MAX_POLL_SECONDS,
+    MIN_POLL_SECONDS,
+)
 from core.platform.temporal.policies import (
     CANCEL_GRACE,
     FIND_BACKOFF_SECONDS,
-    MAX_POLL_SECONDS,
-    MIN_POLL_SECONDS,
     backoff_seconds,
 )
 from core.store.jobs.jobs import JobRecord
@@ -19,33 +24,35 @@ JITTER: Final = 0.25
 """The share by which a pause may be shorter or longer: jobs that wait since the same outage do not
 poll at the same moment.
 """
-EARLY_SECONDS: Final = 3.0
-"""The age of the first look without callbacks: most refusals arrive within seconds."""
-LATE_SHARE: Final = 1.3
-LATE_SECONDS: Final = 3.0
-"""With callbacks the first look is due at 1.3 times the model's usual duration and three seconds.
-"""
 FAILED_LOOK_SECONDS: Final = 1.5
 MAX_FAILED_LOOK_SECONDS: Final = 60.0
 """The pause after the first look that could not read the status; it doubles up to a minute."""
+MAX_COMPLETION_SECONDS: Final = 10.0
+"""The longest pause between tries to complete a wait: what a Temporal outage adds to a job."""
 MAX_RETRY_AFTER_SECONDS: Final = 60.0
 """The limit of a provider's Retry-After for reads: a job is never left unread for longer."""
 
 
-def look_seconds(job: JobRecord, *, calls_back: bool, failures: int = 0) -> float:
-    """Return the pause before the next look at a job's status; a callback ends it early.
+def failed_look_seconds(failures: int) -> float:
+    """Return the pause after this many looks in a row that could not read the status.
 
-    calls_back: callbacks were requested, so that a look is only a backup. failures: how many looks
-    in a row could not read the status. Such a look decides nothing and is repeated soon, with
-    growing pauses.
+    Such a look decides nothing and is repeated soon.
     """
-    if failures:
-        return min(MAX_FAILED_LOOK_SECONDS, FAILED_LOOK_SECONDS * 2 ** min(failures - 1, 10))
+    return min(MAX_FAILED_LOOK_SECONDS, FAILED_LOOK_SECONDS * 2 ** min(failures - 1, 10))
+
+
+def completion_seconds(tries: int) -> float:
+    """Return the pause before the completion of a wait is repeated that certainly ended."""
+    return min(MAX_COMPLETION_SECONDS, failed_look_seconds(tries))
+
+
+def look_seconds(job: JobRecord) -> float:
+    """Return the pause before the next look at a running job; a callback ends it early."""
     age = _age(job)
     changed_at = job.cancel_sent_at or job.callback_at
     if changed_at is not None:  # the end is near: the provider only has to show it
         return _bounded((job.now - changed_at).total_seconds() / 4)
-    if calls_back:
+    if job.calls_back:  # a look is only a backup
         due_in = first_look_seconds(job) - age
         return due_in if due_in > 0 else _bounded(age / 4)
     if age < EARLY_SECONDS:
@@ -59,27 +66,14 @@ def first_look_seconds(job: JobRecord) -> float:
     return LATE_SHARE * job.usual_seconds + LATE_SECONDS
 
 
-def look_is_due(job: JobRecord, *, calls_back: bool) -> bool:
-    """Return whether to look at once when an activity starts to wait.
-
-    True after a callback or a cancel, or if the job is older than its first pause because another
-    worker waited before.
-    """
-    if job.callback_at is not None or job.submitted_at is None or job.cancel_sent_at is not None:
-        return True
-    if calls_back:
-        return _age(job) >= first_look_seconds(job)
-    return _age(job) >= look_seconds(job, calls_back=False)
-
-
 def seconds_left(job: JobRecord) -> float:
     """Return the time until `wait_is_over`, with a margin for clocks and timers."""
     ends_at = job.deadline_at
     if job.cancel_sent_at is not None:
         ends_at = job.cancel_sent_at + CANCEL_GRACE
-    return (
-        max(0.0, (ends_at - job.now).total_seconds()) if ends_at is not None else MAX_POLL_SECONDS
-    )
+    if ends_at is None:
+        return MAX_POLL_SECONDS
+    return max(0.0, (ends_at - job.now).total_seconds()) + 0.1
 
 
 def _age(job: JobRecord) -> float:

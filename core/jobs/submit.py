@@ -147,6 +147,7 @@ class JobSubmitter:
             asdict(inputs),
             sender=sender,
             provider_key_id=keyed.provider_key_id,
+            calls_back=job.provider in self.callback_urls,
         )
         if serial is None:
             await self.admission.withdraw(conn, keyed, admitted)

@@ -1,4 +1,4 @@
-"""In-process wake-ups of activities that wait for a job.
+"""In-process wake-ups of the poller and of activities that wait for a job.
 
 One LISTEN connection serves the whole worker process; Temporal is not involved, so wake-ups cost no
 history.
@@ -28,6 +28,7 @@ class Wakeups:
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._waiting_for_any: set[asyncio.Event] = set()
 
     @contextmanager
     def of(self, job_id: JobId) -> Generator[asyncio.Event]:
@@ -44,13 +45,34 @@ class Wakeups:
             if not self._waiting[job_id]:
                 del self._waiting[job_id]
 
+    @contextmanager
+    def of_any(self) -> Generator[asyncio.Event]:
+        """Yield an event that is set when another process has changed a job."""
+        event = asyncio.Event()
+        self._waiting_for_any.add(event)
+        try:
+            yield event
+        finally:
+            self._waiting_for_any.discard(event)
+
     def wake(self, job_id: str) -> None:
+        """Wake what waits for this job in this process."""
         for event in self._waiting.get(job_id, ()):
             event.set()
 
     def wake_all(self) -> None:
+        """Wake everything: notifications may have been lost."""
         for job_id in tuple(self._waiting):
             self.wake(job_id)
+        self._wake_any()
+
+    def _notify(self, job_id: str) -> None:
+        self.wake(job_id)
+        self._wake_any()
+
+    def _wake_any(self) -> None:
+        for event in self._waiting_for_any:
+            event.set()
 
     @asynccontextmanager
     async def listening(self, database: Database) -> AsyncGenerator[None]:
@@ -67,7 +89,7 @@ class Wakeups:
             try:
                 async with database.listening_connection() as connection:
                     await connection.add_listener(
-                        CHANNEL, lambda _c, _p, _ch, payload: self.wake(str(payload))
+                        CHANNEL, lambda _c, _p, _ch, payload: self._notify(str(payload))
                     )
                     self.wake_all()  # notifications sent before are lost; the rows have the changes
                     while True:

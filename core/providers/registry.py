@@ -4,7 +4,7 @@ A new provider is a package in vendors/, an entry in _OFFERS, and recordings for
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -22,6 +22,7 @@ from core.providers.vendors.replicate.adapter import ReplicateProvider
 Clock = Callable[[], float]
 Keyed = Callable[[str, str], Provider]
 PLACEHOLDER_KEY: Final = "none"
+STATUS_READS_PER_MINUTE: Final = 2400
 """The key of adapters that only describe their models."""
 
 
@@ -261,6 +262,15 @@ def _usual_seconds(settings: ProviderSettings) -> dict[StepKind, int]:
 def provider_address(settings: ProviderSettings, name: str) -> str:
     """Return the URL of a provider's API, which decides if its callbacks can reach us."""
     return _OFFERS[name].address(settings)
+
+
+def reads_per_minute(names: Iterable[str]) -> dict[str, int]:
+    """Return how many status reads a minute each key of a provider may make, over all workers.
+
+    Replicate allows 3,000 requests a minute besides creates; a fifth is left to lists, cancels and
+    files. fal publishes no limit.
+    """
+    return dict.fromkeys(names, STATUS_READS_PER_MINUTE)
 
 
 def provider_pace(settings: ProviderSettings, name: str) -> Pace:

@@ -24,8 +24,8 @@ from tests.support.rows import IMAGE_PRICE
 pytestmark = pytest.mark.guarantee("G1", "G5")
 
 WOKEN_SECONDS = 3.0
-"""Alone it takes a tenth of a second, but the test machine is shared. The next poll is in seven
-seconds.
+"""Alone it takes a tenth of a second, but the test machine is shared. The next look is in an
+hour.
 """
 
 
@@ -243,15 +243,12 @@ async def test_unknown_job_past_the_deadline_keeps_its_hold(
 
 
 async def test_job_waited_for_is_woken_by_its_callback(harness: ActivityHarness) -> None:
-    """Long before the poll that is due in ten seconds."""
+    """Long before the next look is due."""
     image = (await harness.accepted()).image
     harness.sandbox.set(image_seconds=1.0)
     await harness.run(harness.jobs.submit, image)
     await harness.as_owner(
-        "UPDATE steps SET usual_seconds = 1000 WHERE execution_id = $1", image.execution_id
-    )
-    await harness.as_owner(
-        "UPDATE jobs SET submitted_at = now() - interval '100 s' WHERE job_id = $1", image.job_id
+        "UPDATE jobs SET next_look_at = now() + interval '1 h' WHERE job_id = $1", image.job_id
     )
     job = await harness.job(image)
     assert job.handle is not None
@@ -404,11 +401,8 @@ async def test_job_of_a_removed_provider_ends_at_its_deadline(
     """Its key was removed from the settings: no job waits without limit."""
     image = (await harness.accepted()).image
     await harness.run(harness.jobs.submit, image)
-    without: JobActivities = dataclasses.replace(
-        harness.jobs, providers=type(harness.providers)([])
-    )
+    harness.poller.providers = type(harness.providers)([])
     await harness.as_owner(
-        "UPDATE jobs SET deadline_at = now(), submitted_at = now() - interval '1 h' WHERE job_id = $1",
-        image.job_id,
+        "UPDATE jobs SET deadline_at = now(), next_look_at = now() WHERE job_id = $1", image.job_id
     )
-    assert (await harness.run(without.wait, image)).state is JobState.SUBMITTED
+    assert (await harness.run(harness.jobs.wait, image)).state is JobState.SUBMITTED

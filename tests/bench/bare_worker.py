@@ -18,6 +18,8 @@ from core.platform.temporal.client import connect
 from tests.bench.bare import PREFIX, QUEUE, BareDeliveryWorkflow, BareVideoWorkflow
 from tests.bench.bare_activities import BareActivities
 
+WAIT_SLOTS = 2000
+
 
 async def serve(settings: WorkerProcess) -> None:
     stopping = asyncio.Event()
@@ -93,7 +95,7 @@ def make_workers(
             worker(policies.submit_queue(name), settings.submit_slots, activities.submit)
             for name in ("fal", "replicate")
         ),
-        worker(policies.WAIT_QUEUE, settings.wait_slots, activities.wait),
+        worker(policies.WAIT_QUEUE, WAIT_SLOTS, activities.wait),
         worker(policies.ASSETS_QUEUE, settings.asset_slots, activities.store),
         worker(policies.WEBHOOKS_QUEUE, settings.webhook_slots, activities.deliver),
     ]

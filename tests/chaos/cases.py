@@ -122,6 +122,7 @@ WORKER: Final = (
     _worker_dies("worker-before-telling", "kill -9 before Temporal hears of a done activity", ACTIVITY_DONE),
     _worker_dies("worker-while-waiting", "kill -9 while the provider works", "poll:sent"),
     _worker_dies("worker-before-report", "kill -9 before the report's COMMIT", "commit:report"),
+    _worker_dies("worker-after-report", "kill -9 after the report's COMMIT", "committed:report"),
     _worker_dies("worker-before-settle", "kill -9 before the cost's COMMIT", "commit:settle"),
     _worker_dies("worker-after-settle", "kill -9 after the cost's COMMIT", "committed:settle"),
     _worker_dies("worker-before-put", "kill -9 before the file is stored", "put:sent"),

@@ -306,6 +306,30 @@ BUGS: Final = (
         ),
         cases=("file-half",),
     ),
+    Bug(
+        name="lease-of-an-hour",
+        what="the jobs that a killed worker was reading are not looked at by another one",
+        edits=(
+            Edit(
+                file="core/jobs/poller.py",
+                old="LEASE_SECONDS: Final = 10.0",
+                new="LEASE_SECONDS: Final = 3600.0",
+            ),
+        ),
+        cases=("worker-while-waiting-quiet",),
+    ),
+    Bug(
+        name="completed-once",
+        what="the end of a wait is given to Temporal once, by the process that stored it",
+        edits=(
+            Edit(
+                file="core/jobs/poller.py",
+                old="                next_look_seconds=COMPLETED_AGAIN_SECONDS,\n",
+                new="                next_look_seconds=3600.0,\n",
+            ),
+        ),
+        cases=("worker-after-report",),
+    ),
 )
 
 

@@ -86,6 +86,10 @@ _OWN: Final = (
     replace(
         by_name(["worker-after-billing"])[0], name="worker-after-billing-quiet", setting=_QUIET
     ),
+    # A callback would make a look due again.
+    replace(
+        by_name(["worker-while-waiting"])[0], name="worker-while-waiting-quiet", setting=_QUIET
+    ),
     # Longer than the two looks of a look-up are apart, shorter than the horizon.
     replace(
         by_name(["cut-after-billing"])[0],

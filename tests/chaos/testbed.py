@@ -62,8 +62,12 @@ SHORT_HORIZONS: Final[Mapping[str, str]] = {
     "FAL_HORIZON_SECONDS": "6",
     "REPLICATE_HORIZON_SECONDS": "6",
     "LOOKUP_CONFIRM_SECONDS": "1",
+    "USUAL_IMAGE_SECONDS": "1",
+    "USUAL_VIDEO_SECONDS": "1",
 }
-"""The sandbox's lists have no lag, so a few seconds without a match are conclusive here."""
+"""The sandbox's lists have no lag, so a few seconds without a match are conclusive here. Its jobs
+take seconds, so a lost callback is noticed within seconds.
+"""
 SANDBOX_SETTINGS: Final[Mapping[str, object]] = {
     "image_seconds": 0.3,
     "video_seconds": 0.6,

@@ -19,8 +19,12 @@ FAST_HORIZONS = {
     "FAL_HORIZON_SECONDS": "6",
     "REPLICATE_HORIZON_SECONDS": "6",
     "LOOKUP_CONFIRM_SECONDS": "1",
+    "USUAL_IMAGE_SECONDS": "1",
+    "USUAL_VIDEO_SECONDS": "1",
 }
-"""The sandbox's lists have no lag, so a few seconds without a match are certainty here."""
+"""The sandbox's lists have no lag, so a few seconds without a match are certainty here. Its jobs
+take seconds, so a lost callback is noticed within seconds.
+"""
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,7 @@ async def test_provider_oddities_cost_what_was_billed_once(world: World) -> None
 
     async def order(oddity: Oddity) -> None:
         # Only a job that is asked for twice while it runs can be seen going backwards.
-        await world.settings(video_seconds=4.0 if oddity.fault == "status_backwards" else 1.0)
+        await world.settings(video_seconds=8.0 if oddity.fault == "status_backwards" else 1.0)
         ids = await asyncio.gather(
             *(_caught(world, provider, oddity) for provider in oddity.providers)
         )

@@ -18,12 +18,13 @@ from activities.jobs import JobActivities
 from core.domain.messages.jobs import JobRef, SubmitJobResult, SubmitOutcome
 from core.domain.messages.webhooks import DeliveryOrder
 from core.jobs.key_ring import KeyRing
+from core.jobs.poller import JobPoller
 from core.jobs.wakeups import Wakeups
 from core.maintenance.open_bills import OpenBillSettler
 from core.platform.crypto.callback_tokens import CallbackTokens
 from core.platform.egress.client import Outbound
 from core.platform.settings.providers import ProviderSettings
-from core.providers.registry import Providers
+from core.providers.registry import Providers, reads_per_minute
 from core.store.database import Database
 from core.store.files.object_storage import ObjectStore
 from core.store.jobs.jobs import JobRecord, get_job
@@ -62,6 +63,7 @@ class ActivityHarness:
     open_bills: OpenBillSettler
     wakeups: Wakeups
     temporal: FakeTemporal
+    poller: JobPoller
 
     async def run(
         self,
@@ -152,10 +154,16 @@ def provider_settings(url: str) -> ProviderSettings:
     )
 
 
+async def _stop(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 @asynccontextmanager
 async def open_harness(
-    fresh: FreshDatabase, sandbox: Sandbox, s3: S3Server
+    fresh: FreshDatabase, sandbox: Sandbox, s3: S3Server, *, polling: bool = True
 ) -> AsyncGenerator[ActivityHarness]:
+    """Open the activities. polling: run their poller as well."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
             Database.open(fresh.application_dsn, max_connections=10)
@@ -176,6 +184,17 @@ async def open_harness(
         wakeups = Wakeups()
         await stack.enter_async_context(wakeups.listening(database))
         temporal = FakeTemporal()
+        poller = JobPoller(
+            client=temporal.client(),
+            database=database,
+            providers=providers,
+            keys=keys,
+            wakeups=wakeups,
+            reads_per_minute=reads_per_minute(providers.known_names),
+        )
+        if polling:
+            running = asyncio.create_task(poller.run())
+            stack.push_async_callback(_stop, running)
         yield ActivityHarness(
             database=database,
             owner_dsn=fresh.owner_dsn,
@@ -184,6 +203,7 @@ async def open_harness(
             objects=objects,
             wakeups=wakeups,
             temporal=temporal,
+            poller=poller,
             jobs=JobActivities(
                 database=database,
                 providers=providers,

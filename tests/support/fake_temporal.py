@@ -12,7 +12,9 @@ from typing import Any, cast
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import (
+    AsyncActivityIDReference,
     Client,
+    CompleteAsyncActivityInput,
     CountWorkflowsInput,
     DescribeWorkflowInput,
     FetchWorkflowHistoryEventsInput,
@@ -35,6 +37,7 @@ from temporalio.service import ConnectConfig, RPCError, RPCStatusCode, ServiceCl
 
 from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ExecutionOrder, ExecutionOutcome
+from core.domain.messages.jobs import WaitJobResult
 from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
 from core.domain.states import ExecutionStatus
 from core.maintenance.workflow_queries import CompletedRun
@@ -57,7 +60,8 @@ class FakeTemporal(Interceptor):
     close_status: of every execution's workflow, lower case; None: it runs. completed_run: instead,
     every execution's workflow completed with this run. delivered, closed: deliveries that were
     started before and closed, with the receiver's acceptance or without. on_start, on_describe,
-    on_deliver: called first, and may raise. task_attempts: of every pending workflow task.
+    on_deliver, on_complete: called first, and may raise. task_attempts: of every pending workflow
+    task. waits: the ids and states of the activities that were completed.
     listed: the running workflows that the visibility list has; it may be behind.
     """
 
@@ -76,6 +80,8 @@ class FakeTemporal(Interceptor):
     run_timeouts: list[timedelta | None] = field(default_factory=list[timedelta | None])
     terminated: list[str] = field(default_factory=list[str])
     deliveries: list[DeliveryOrder] = field(default_factory=list[DeliveryOrder])
+    waits: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    on_complete: Callable[[str], Awaitable[None]] | None = None
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
         return _Answers(next, self)
@@ -127,6 +133,14 @@ class _Answers(OutboundInterceptor):
         reason, generation = input.args
         assert generation > 0
         self._fake.cancelled.append((ExecutionId(input.id), reason))
+
+    async def complete_async_activity(self, input: CompleteAsyncActivityInput) -> None:
+        assert isinstance(input.id_or_token, AsyncActivityIDReference)
+        activity_id, result = input.id_or_token.activity_id, input.result
+        if self._fake.on_complete is not None:
+            await self._fake.on_complete(activity_id)
+        assert isinstance(result, WaitJobResult)
+        self._fake.waits.append((activity_id, result.state.value))
 
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
         self._fake.terminated.append(input.id)

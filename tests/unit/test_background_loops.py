@@ -23,15 +23,19 @@ async def broken() -> None:
     raise LookupError("a defect")
 
 
-@pytest.mark.parametrize("loop", ["watch", "run"])
+@pytest.mark.parametrize("loop", ["watch", "run", "poll"])
 async def test_worker_ends_with_the_error_of_its_loop(
     monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
     def no_workers(*_: object) -> list[object]:
         return []
 
+    def poller(*_: object) -> object:
+        return SimpleNamespace(run=loops["poll"])
+
     monkeypatch.setattr(worker, "make_workers", no_workers)
-    loops = {"watch": forever, "run": forever, loop: broken}
+    monkeypatch.setattr(worker, "make_poller", poller)
+    loops = {"watch": forever, "run": forever, "poll": forever, loop: broken}
     parts: Any = SimpleNamespace(namespace="default", providers=SimpleNamespace(names=[]), **loops)
     async with asyncio.timeout(10):
         with pytest.raises(LookupError):

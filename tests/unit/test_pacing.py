@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.ids import ExecutionId, JobId, UserId
+from core.domain.look_times import MAX_POLL_SECONDS, MIN_POLL_SECONDS
 from core.domain.plans import Parameters, StepKind
 from core.domain.states import JobState
 from core.jobs.poll_schedule import (
@@ -16,10 +17,10 @@ from core.jobs.poll_schedule import (
     MAX_FAILED_LOOK_SECONDS,
     MAX_RETRY_AFTER_SECONDS,
     at_least,
+    failed_look_seconds,
     find_is_over,
     find_seconds,
     jittered,
-    look_is_due,
     look_seconds,
     seconds_left,
     wait_is_over,
@@ -27,8 +28,6 @@ from core.jobs.poll_schedule import (
 from core.platform.temporal.policies import (
     CANCEL_GRACE,
     FIND_BACKOFF_SECONDS,
-    MAX_POLL_SECONDS,
-    MIN_POLL_SECONDS,
 )
 from core.store.jobs.jobs import JobRecord
 
@@ -42,6 +41,7 @@ def job(
     late: bool = False,
     cancelled: float | None = None,
     called: bool = False,
+    calls_back: bool = False,
 ) -> JobRecord:
     """Return a job submitted `age` seconds ago and cancelled `cancelled` seconds ago."""
     return JobRecord(
@@ -71,23 +71,20 @@ def job(
         execution_late=False,
         orphan=False,
         now=NOW,
+        calls_back=calls_back,
     )
 
 
 @given(age=st.floats(0, 100_000), usual=st.integers(1, 10_000))
 def test_look_pause_is_bounded_below_and_above(age: float, usual: int) -> None:
-    assert (
-        MIN_POLL_SECONDS
-        <= look_seconds(job(age=age, usual=usual), calls_back=False)
-        <= MAX_POLL_SECONDS
-    )
+    assert MIN_POLL_SECONDS <= look_seconds(job(age=age, usual=usual)) <= MAX_POLL_SECONDS
 
 
 def looks_until_end(usual: int, ends: float, *, calls_back: bool) -> tuple[int, float]:
     """Return how often a job is read until its end is seen, and how late it is seen."""
     age, looks = 0.0, 0
     while age < ends:
-        age += look_seconds(job(age=age, usual=usual), calls_back=calls_back)
+        age += look_seconds(job(age=age, usual=usual, calls_back=calls_back))
         looks += 1
     return looks, age - ends
 
@@ -105,31 +102,21 @@ def test_looks_are_few_and_notice_the_end_soon() -> None:
 def test_first_look_with_callbacks_is_past_the_usual_duration() -> None:
     for usual in (4, 60, 90, 300):
         assert looks_until_end(usual, usual * 1.3, calls_back=True)[0] == 1
-        late = look_seconds(job(age=usual * 1.3 + 4, usual=usual), calls_back=True)
+        late = look_seconds(job(age=usual * 1.3 + 4, usual=usual, calls_back=True))
         assert MIN_POLL_SECONDS <= late <= MAX_POLL_SECONDS
-    assert look_seconds(job(age=600, usual=60), calls_back=True) == MAX_POLL_SECONDS
+    assert look_seconds(job(age=600, usual=60, calls_back=True)) == MAX_POLL_SECONDS
 
 
 def test_job_is_read_often_after_a_callback_or_a_cancel() -> None:
-    assert look_seconds(job(age=5, called=True), calls_back=True) == MIN_POLL_SECONDS
-    assert look_seconds(job(age=5, cancelled=1), calls_back=True) == MIN_POLL_SECONDS
+    assert look_seconds(job(age=5, called=True, calls_back=True)) == MIN_POLL_SECONDS
+    assert look_seconds(job(age=5, cancelled=1, calls_back=True)) == MIN_POLL_SECONDS
 
 
 def test_failed_looks_are_repeated_soon_with_growing_pauses() -> None:
-    pauses = [look_seconds(job(), calls_back=True, failures=count) for count in range(1, 2000)]
+    pauses = [failed_look_seconds(count) for count in range(1, 2000)]
     assert pauses[0] <= 2
     assert pauses[:5] == sorted(set(pauses[:5]))
     assert set(pauses[10:]) == {MAX_FAILED_LOOK_SECONDS}
-
-
-def test_look_is_due_after_a_callback_or_long_pause() -> None:
-    for calls_back in (False, True):
-        assert not look_is_due(job(age=1), calls_back=calls_back)
-        assert look_is_due(job(age=1, called=True), calls_back=calls_back)
-        assert look_is_due(job(age=100), calls_back=calls_back)
-        assert look_is_due(job(age=1, cancelled=0), calls_back=calls_back)
-    assert look_is_due(job(age=40), calls_back=False)
-    assert not look_is_due(job(age=40), calls_back=True)
 
 
 def test_pause_of_a_wait_ends_at_its_deadline() -> None:

@@ -101,6 +101,22 @@ PROVIDER_CALL_DURATION = Histogram(
     ["provider", "operation"],
     buckets=_CALL_BUCKETS,
 )
+LOOK_DELAY = Histogram(
+    "takeone_job_look_delay_seconds",
+    "How late a job's status is read after it was due, by provider.",
+    ["provider"],
+    buckets=_WORK_BUCKETS,
+)
+LOOKS_LIMITED = Counter(
+    "takeone_job_looks_limited_total",
+    "Rounds in which the rate of a provider key delayed reads of jobs that were due.",
+    ["provider"],
+)
+WAITS_COMPLETED = Counter(
+    "takeone_waits_completed_total",
+    "Completions of waiting activities, by what Temporal returned.",
+    ["outcome"],
+)
 RECONCILER_SUCCESS = Gauge(
     "takeone_reconciler_last_success_timestamp_seconds",
     "When a task of the reconciler last succeeded in this process, in seconds since 1970.",

@@ -22,9 +22,9 @@ class WorkerSettings(PublicAddressSettings):
     submit_slots: Slots = Field(
         default=20, description="concurrent create requests and cancels per provider"
     )
-    wait_slots: Slots = Field(
-        default=2000,
-        description="concurrent waits for provider jobs; a waiting job costs almost nothing",
+    wait_slots: Slots | None = Field(
+        default=None,
+        description="no effect: waits for providers occupy no slots; accepted for older settings",
     )
     asset_slots: Slots = Field(
         default=20, description="concurrent file transfers, limited by bandwidth"

@@ -10,6 +10,8 @@ from typing import Final
 
 from temporalio.common import Priority, RetryPolicy
 
+from core.domain.ids import JobId
+
 # Task queues. Workflow tasks and short database steps share one queue. Each kind of work that waits
 # for an external system has its own, so that a slow receiver or download never delays a submit.
 EXECUTIONS_QUEUE: Final = "executions"
@@ -27,6 +29,19 @@ def task_queues(providers: Iterable[str]) -> list[str]:
     """Return every task queue of an installation with these providers."""
     submit_queues = [submit_queue(provider) for provider in providers]
     return [EXECUTIONS_QUEUE, *submit_queues, WAIT_QUEUE, ASSETS_QUEUE, WEBHOOKS_QUEUE]
+
+
+WAIT_PREFIX: Final = "wait/"
+
+
+def wait_activity_id(job_id: JobId, send_number: int, *, after_cancel: bool = False) -> str:
+    """Return the id of the activity that waits for the end of a send.
+
+    The poller completes the activity by this id, which needs no row: so a wait that no worker has
+    begun yet, or whose worker was killed, is completed as well. after_cancel: the second wait of a
+    job that did not end by its deadline.
+    """
+    return f"{WAIT_PREFIX}{job_id}/{send_number}{'/after-cancel' if after_cancel else ''}"
 
 
 START_RPC_TIMEOUT: Final = timedelta(seconds=3)
@@ -76,8 +91,7 @@ HEARTBEAT: Final = timedelta(seconds=6)
 worker continues the jobs of a killed worker within ten seconds.
 """
 WAIT_HEARTBEAT: Final = timedelta(seconds=60)
-"""Heartbeat time-out of a wait for a provider. Hundreds of jobs wait at a time, and each heartbeat
-is a write of the Temporal server.
+"""Heartbeat time-out of a wait that occupies a slot: of workflows that an earlier version started.
 """
 STICKY_SCHEDULE_TO_START: Final = timedelta(seconds=2)
 """How long a workflow task waits for the worker that has it cached. The default of 10 s would be
@@ -140,12 +154,6 @@ whose code or key is missing cannot end itself.
 
 FIND_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Between look-ups of a send. The first is immediate: most lists show a job within a second."""
-MIN_POLL_SECONDS: Final = 1.0
-MAX_POLL_SECONDS: Final = 30.0
-"""Bounds of the interval between looks at a job, which back up callbacks; the interval itself
-depends on the model's usual duration (core/jobs/poll_schedule.py).
-"""
-
 FINISHING: Final = Priority(priority_key=1)
 """Storing, notifying and cancelling: paid work never waits behind new purchases."""
 CONTINUING: Final = Priority(priority_key=2)

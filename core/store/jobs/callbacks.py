@@ -68,23 +68,32 @@ INSERT_CALLBACK = """
 INSERT INTO callbacks (provider, delivery_id, job_id, user_id, send_number, provider_job_id, adopted)
 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
 """
-NOTIFY = "SELECT pg_notify($1, $2)"
+NOTIFY = """
+WITH due AS (
+    UPDATE jobs SET next_look_at = now() WHERE job_id = $2 AND state = 'submitted' AND NOT orphan
+)
+SELECT pg_notify($1, $2)
+"""
 
 
 async def notify_job(conn: Connection, job_id: JobId) -> None:
-    """Notify the workers that wait for this job when the transaction commits."""
+    """Make a look at this job due, and notify the workers when the transaction commits."""
     await conn.execute(NOTIFY, CHANNEL, job_id)
 
 
 NOTIFY_OPEN = """
+WITH due AS (
+    UPDATE jobs SET next_look_at = now() WHERE execution_id = $1 AND state = 'submitted' AND NOT orphan
+)
 SELECT pg_notify($2, job_id) FROM jobs
 WHERE execution_id = $1 AND state IN ('submitting', 'unknown', 'submitted') AND NOT orphan
 """
 
 
 async def notify_open_jobs(conn: Connection, execution_id: ExecutionId) -> None:
-    """Notify the workers that wait for any open job of an execution, because it is cancelled.
+    """Notify the workers of any open job of an execution, because it is cancelled.
 
+    Submitted jobs are looked at at once: a job that has ended needs no cancel.
     The notification is sent when the transaction commits.
     """
     await conn.execute(NOTIFY_OPEN, execution_id, CHANNEL)

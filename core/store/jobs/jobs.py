@@ -11,6 +11,7 @@ import asyncpg
 
 from core.domain.failures import Failure
 from core.domain.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId, UserId
+from core.domain.look_times import MIN_POLL_SECONDS
 from core.domain.messages.jobs import JobReport, ProviderHandle, key_scope
 from core.domain.plans import Parameters, StepKind, parameters_from_json
 from core.domain.states import JobState
@@ -18,19 +19,21 @@ from core.store.database import Connection
 from core.store.executions.executions import failure_from_json, failure_to_json
 from core.store.jobs.reports import report_from_json, report_to_json
 
-GET_JOB = """
+SELECT_JOBS = """
 SELECT j.job_id, j.execution_id, j.user_id, j.step_name, j.provider, j.model, j.state, j.send_number,
        j.provider_job_id, j.provider_urls, j.report, j.failure, j.deadline_at, j.cancel_sent_at, j.callback_at,
        j.submitted_at, s.kind, s.parameters, s.usual_seconds, s.deadline_seconds,
-       j.provider_key_id, j.orphan, e.status AS execution_status, e.generation AS execution_generation,
+       j.provider_key_id, j.orphan, j.calls_back, j.failed_looks, j.next_look_at,
+       e.status AS execution_status, e.generation AS execution_generation,
        e.cancel_requested_at, e.waiting_since IS NULL AND e.deadline_at < now() AS execution_late, now() AS now,
        CASE WHEN j.deadline_at IS NOT NULL THEN j.deadline_at < now()
             ELSE e.waiting_since IS NULL AND e.deadline_at < now() END AS late
 FROM jobs AS j
 JOIN steps AS s ON s.execution_id = j.execution_id AND s.name = j.step_name
 JOIN executions AS e ON e.execution_id = j.execution_id
-WHERE j.job_id = $1
 """
+GET_JOB = f"{SELECT_JOBS}WHERE j.job_id = $1\n"
+LIST_JOBS = f"{SELECT_JOBS}WHERE j.job_id = ANY($1::text[])\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,8 @@ class JobRecord:
     deadline_at: of the current send; None while no send is open, when only the execution's deadline
     applies. failure: the reason of a failed job; for a waiting job, why its last send was not
     accepted. provider_key_id: the user's own key of the current send; None: the service's key.
+    calls_back: the current send asked for a callback. failed_looks: in a row. next_look_at: when a
+    poller looks at the job; None: no workflow waits for it.
     """
 
     job_id: JobId
@@ -69,6 +74,9 @@ class JobRecord:
     execution_late: bool
     cancel_requested_at: datetime | None
     now: datetime
+    calls_back: bool = False
+    failed_looks: int = 0
+    next_look_at: datetime | None = None
 
     @property
     def scope(self) -> str:
@@ -120,6 +128,11 @@ async def get_job(conn: Connection, job_id: JobId, *, locked: bool = False) -> J
     return _job_record(row)
 
 
+async def list_jobs(conn: Connection, job_ids: list[JobId]) -> list[JobRecord]:
+    """Return the jobs with these ids, in any order. Call it as system."""
+    return [_job_record(row) for row in await conn.fetch(LIST_JOBS, job_ids)]
+
+
 LOCK_JOB = "SELECT job_id FROM jobs WHERE job_id = $1 FOR UPDATE"
 
 
@@ -146,9 +159,17 @@ async def list_owned(
 
 
 REPORT_JOB = """
-UPDATE jobs SET report = $2, updated_at = now() WHERE job_id = $1 AND report IS NULL
+UPDATE jobs
+SET report = $2, updated_at = now(), next_look_at = now() + make_interval(secs => $4), failed_looks = 0
+WHERE job_id = $1 AND report IS NULL AND provider_job_id = coalesce($3, provider_job_id)
+RETURNING job_id
 """
-SENT_CANCEL = "UPDATE jobs SET cancel_sent_at = coalesce(cancel_sent_at, now()), updated_at = now() WHERE job_id = $1"
+SENT_CANCEL = """
+UPDATE jobs
+SET cancel_sent_at = coalesce(cancel_sent_at, now()), updated_at = now(),
+    next_look_at = now() + make_interval(secs => $2)
+WHERE job_id = $1
+"""
 END_JOB = """
 UPDATE jobs SET state = $2, failure = $3, ended_at = now(), updated_at = now()
 WHERE job_id = $1 AND state = ANY($4::text[])
@@ -156,17 +177,27 @@ RETURNING job_id
 """
 
 
-async def mark_reported(conn: Connection, job_id: JobId, report: JobReport) -> None:
+async def mark_reported(
+    conn: Connection,
+    job_id: JobId,
+    report: JobReport,
+    *,
+    provider_job_id: ProviderJobId | None = None,
+    next_look_seconds: float = 0.0,
+) -> bool:
     """Store the provider's final report of a job, from which it is settled.
 
-    Repeating is safe: the first report stays.
+    Repeating is safe: the first report stays. provider_job_id: store it only if the job still has
+    this id. next_look_seconds: when the poller completes the wait if the caller does not. Return
+    False if nothing was stored.
     """
-    await conn.execute(REPORT_JOB, job_id, report_to_json(report))
+    arguments = (report_to_json(report), provider_job_id, next_look_seconds)
+    return await conn.fetchval(REPORT_JOB, job_id, *arguments) is not None
 
 
 async def mark_cancel_sent(conn: Connection, job_id: JobId) -> None:
     """Record that a cancel request is about to be sent to the provider."""
-    await conn.execute(SENT_CANCEL, job_id)
+    await conn.execute(SENT_CANCEL, job_id, MIN_POLL_SECONDS)
 
 
 async def mark_job_ended(

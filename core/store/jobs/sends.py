@@ -11,6 +11,12 @@ from typing import Any
 
 from core.domain.failures import Failure
 from core.domain.ids import JobId, ProviderJobId, ProviderKeyId
+from core.domain.look_times import (
+    EARLY_SECONDS,
+    LATE_SECONDS,
+    LATE_SHARE,
+    MIN_POLL_SECONDS,
+)
 from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.platform.clock import ClockOffset, boot_seconds
 from core.store.database import Connection
@@ -31,7 +37,8 @@ BEGIN_SEND = """
 WITH begun AS (
     UPDATE jobs AS j
     SET state = 'submitting', send_number = $2, provider_key_id = $7, failure = NULL, updated_at = now(),
-        deadline_at = coalesce(j.deadline_at, least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds)))
+        deadline_at = coalesce(j.deadline_at, least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds))),
+        calls_back = $8, next_look_at = NULL, failed_looks = 0
     FROM executions AS e, steps AS s
     WHERE j.job_id = $1 AND j.state = 'waiting' AND j.send_number = $2 - 1
       AND e.execution_id = j.execution_id AND s.execution_id = j.execution_id AND s.name = j.step_name
@@ -56,6 +63,7 @@ async def begin_send(
     *,
     sender: str = "",
     provider_key_id: ProviderKeyId | None = None,
+    calls_back: bool = False,
 ) -> int | None:
     """Record the intent to send; commit it before the first byte of the request leaves.
 
@@ -63,7 +71,7 @@ async def begin_send(
     is cancelled, paused, of another generation, or another send of it is open.
     sender: identifies the call that sends, so that it recognizes its own send after a COMMIT
     without an answer. provider_key_id: the user's own key; all later requests about this send use
-    the same key.
+    the same key. calls_back: the request asks for a callback.
 
     The execution's row is locked: a concurrent cancel is either visible here or waits until the
     intent is committed. So does a pause. The execution's deadline runs again.
@@ -74,7 +82,7 @@ async def begin_send(
     if stopped:
         await continue_deadline(conn, ref.execution_id, ref.generation)
     await lock_pauses(conn)  # after the rows: a pause never waits for what this waits for
-    arguments = (ref.user_id, dict(request), dict(inputs), sender, provider_key_id)
+    arguments = (ref.user_id, dict(request), dict(inputs), sender, provider_key_id, calls_back)
     return await conn.fetchval(BEGIN_SEND, ref.job_id, number, *arguments)
 
 
@@ -153,7 +161,10 @@ ACCEPT_SEND = """
 UPDATE jobs AS j
 SET state = 'submitted', provider_job_id = $3, provider_urls = $4, failure = NULL, submitted_at = now(),
     updated_at = now(),
-    deadline_at = coalesce(j.deadline_at, least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds)))
+    deadline_at = coalesce(j.deadline_at, least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds))),
+    next_look_at = now() + make_interval(secs => CASE
+        WHEN j.calls_back THEN s.usual_seconds * $5::float8 + $6::float8
+        ELSE greatest($7::float8, least($8::float8, s.usual_seconds / 2.0)) END)
 FROM executions AS e, steps AS s
 WHERE j.job_id = $1 AND j.send_number = $2 AND j.state IN ('submitting', 'unknown', 'waiting')
   AND e.execution_id = j.execution_id AND s.execution_id = j.execution_id AND s.name = j.step_name
@@ -172,15 +183,14 @@ OWNS_PROVIDER_JOB = "SELECT job_id = $1 FROM jobs WHERE provider = $2 AND provid
 async def mark_submitted(
     conn: Connection, job_id: JobId, number: int, handle: ProviderHandle
 ) -> bool:
-    """Store the provider's job id for the current send.
+    """Store the provider's job id for the current send, and schedule the first look at the job.
 
     Return True also if the id is already stored, for example by a callback. Return False for a late
     write: the send is not the current one, or the job has ended.
     """
-    if (
-        await conn.fetchval(ACCEPT_SEND, job_id, number, handle.provider_job_id, dict(handle.urls))
-        is not None
-    ):
+    looks = (LATE_SHARE, LATE_SECONDS, MIN_POLL_SECONDS, EARLY_SECONDS)
+    arguments = (handle.provider_job_id, dict(handle.urls), *looks)
+    if await conn.fetchval(ACCEPT_SEND, job_id, number, *arguments) is not None:
         return True
     await conn.execute(ADD_URLS, job_id, handle.provider_job_id, dict(handle.urls))
     return bool(

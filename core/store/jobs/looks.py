@@ -1,0 +1,134 @@
+"""Looks at submitted jobs: which are due, who makes them, and when the next one is due.
+
+`jobs.next_look_at` is the schedule and the lease in one: a process that takes a due job moves the
+time ahead, and only while the time is still its own does it write the next one. So a callback that
+arrives during a look is not lost, and a stopped process changes nothing.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from core.domain.ids import JobId
+from core.domain.messages.jobs import key_scope
+from core.store.database import Connection
+from core.store.jobs.jobs import JobRecord, list_jobs
+
+# A row that another transaction has locked is being changed and is taken in the next round.
+LIST_DUE = """
+SELECT job_id, provider, provider_key_id,
+       extract(epoch FROM now() - next_look_at)::float8 AS late_seconds
+FROM jobs
+WHERE state = 'submitted' AND NOT orphan AND next_look_at <= now()
+  AND provider || coalesce('/' || provider_key_id, '') <> ALL ($2::text[])
+ORDER BY next_look_at LIMIT $1
+FOR UPDATE SKIP LOCKED
+"""
+TAKE_READS = "SELECT granted, next_seconds FROM take_provider_reads($1, $2, $3)"
+LEASE = """
+UPDATE jobs SET next_look_at = now() + make_interval(secs => $2) WHERE job_id = ANY($1::text[])
+RETURNING job_id, next_look_at
+"""
+GET_NEXT_DUE = """
+SELECT extract(epoch FROM min(next_look_at) - now())::float8 FROM jobs
+WHERE state = 'submitted' AND NOT orphan
+  AND provider || coalesce('/' || provider_key_id, '') <> ALL ($1::text[])
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A leased job. lease: its next_look_at while no other process has taken or changed it."""
+
+    job: JobRecord
+    lease: datetime
+    late_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Looks that were due.
+
+    limited: by scope, the time after which its rate allows the next read. next_seconds: until the
+    next job of another scope is due; None: none is.
+    """
+
+    looks: Sequence[Look]
+    limited: Mapping[str, float]
+    next_seconds: float | None
+
+
+async def claim_looks(
+    conn: Connection,
+    *,
+    limit: int,
+    lease_seconds: float,
+    without: Sequence[str],
+    reads_per_minute: Mapping[str, int],
+) -> Claim:
+    """Lease due jobs within the rate of their providers' keys. Call it as system.
+
+    without: scopes that are left out. reads_per_minute: by provider; all its keys have this rate.
+    """
+    due = await conn.fetch(LIST_DUE, limit, list(without))
+    scopes = {row["job_id"]: key_scope(row["provider"], row["provider_key_id"]) for row in due}
+    numbers, limited, left = Counter(scopes.values()), dict[str, float](), dict[str, int]()
+    for scope in sorted(numbers):  # one order of locks for all processes
+        rate = reads_per_minute[scope.split("/")[0]]
+        for taken in await conn.fetch(TAKE_READS, scope, numbers[scope], rate):
+            left[scope] = taken["granted"]
+            if taken["granted"] < numbers[scope]:
+                limited[scope] = taken["next_seconds"]
+    claimed: dict[JobId, float] = {}
+    for row in due:
+        scope = scopes[row["job_id"]]
+        if left[scope] > 0:
+            left[scope] -= 1
+            claimed[JobId(row["job_id"])] = row["late_seconds"]
+    looks: Sequence[Look] = ()
+    if claimed:
+        rows = await conn.fetch(LEASE, list(claimed), lease_seconds)
+        leases = {row["job_id"]: row["next_look_at"] for row in rows}
+        looks = [
+            Look(job=job, lease=leases[job.job_id], late_seconds=claimed[job.job_id])
+            for job in await list_jobs(conn, list(claimed))
+        ]
+    return Claim(
+        looks=looks,
+        limited=limited,
+        next_seconds=await conn.fetchval(GET_NEXT_DUE, [*without, *limited]),
+    )
+
+
+SCHEDULE = """
+UPDATE jobs SET next_look_at = now() + make_interval(secs => $3), failed_looks = $4
+WHERE job_id = $1 AND next_look_at = $2
+"""
+END_LOOKS = "UPDATE jobs SET next_look_at = NULL WHERE job_id = $1 AND next_look_at = $2"
+RELEASE = "UPDATE jobs SET next_look_at = now() WHERE job_id = $1 AND next_look_at = $2"
+START_LOOKS = """
+UPDATE jobs SET next_look_at = now() WHERE job_id = $1 AND state = 'submitted' AND next_look_at IS NULL
+"""
+
+
+async def schedule_look(
+    conn: Connection, job_id: JobId, lease: datetime, *, seconds: float, failed_looks: int
+) -> None:
+    """Schedule the next look, unless the lease is lost: then another process did. As system."""
+    await conn.execute(SCHEDULE, job_id, lease, seconds, failed_looks)
+
+
+async def end_looks(conn: Connection, job_id: JobId, lease: datetime) -> None:
+    """Make no further looks: no workflow waits for the job. As system."""
+    await conn.execute(END_LOOKS, job_id, lease)
+
+
+async def release_look(conn: Connection, job_id: JobId, lease: datetime) -> None:
+    """Make the job due again at once, for another process. As system."""
+    await conn.execute(RELEASE, job_id, lease)
+
+
+async def start_looks(conn: Connection, job_id: JobId) -> None:
+    """Make a job due that is not looked at, for example after a retry. Repeating is safe."""
+    await conn.execute(START_LOOKS, job_id)

@@ -1,0 +1,260 @@
+"""The poller: a wait is completed once its end is stored, whatever fails in between."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from temporalio.activity import _CompleteAsyncError as CompleteAsyncError  # pyright: ignore[reportPrivateUsage]
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import ActivityEnvironment
+
+import core.jobs.poller
+from core.domain.ids import ProviderJobId
+from core.domain.messages.jobs import (
+    JobRef,
+    JobReport,
+    ProviderHandle,
+    SubmitOutcome,
+    WaitJobResult,
+)
+from core.domain.states import JobState
+from core.jobs.poller import JobPoller
+from core.platform.temporal.policies import wait_activity_id
+from core.providers.port import Provider
+from core.providers.registry import Providers
+from core.store.executions.executions import mark_cancel_requested
+from core.store.jobs.callbacks import notify_job
+from tests.sandbox.process import Sandbox
+from tests.support.activity_harness import ActivityHarness, open_harness
+from tests.support.servers import FreshDatabase, S3Server
+
+pytestmark = pytest.mark.guarantee("G5", "G7")
+
+
+@pytest.fixture
+async def still(
+    fresh_database: FreshDatabase, harness_sandbox: Sandbox, s3_server: S3Server
+) -> AsyncGenerator[ActivityHarness]:
+    """Activities without a running poller."""
+    harness_sandbox.reset()
+    async with open_harness(fresh_database, harness_sandbox, s3_server, polling=False) as harness:
+        yield harness
+
+
+@asynccontextmanager
+async def polling(poller: JobPoller) -> AsyncGenerator[None]:
+    task = asyncio.create_task(poller.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class HeldStatus:
+    """A provider whose status reads wait for an event, after they have the answer."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self.read = asyncio.Event()
+        self.resumed = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._provider, name)
+
+    async def status(self, handle: ProviderHandle) -> JobReport:
+        report = await self._provider.status(handle)
+        self.read.set()
+        await self.resumed.wait()
+        return report
+
+
+async def submitted(harness: ActivityHarness) -> JobRef:
+    """Return a job that its provider has completed."""
+    image = (await harness.accepted()).image
+    assert (await harness.run(harness.jobs.submit, image)).outcome is SubmitOutcome.SUBMITTED
+    await asyncio.to_thread(
+        harness.sandbox.wait_until, lambda: harness.bill()[0]["state"] != "open"
+    )
+    return image
+
+
+async def until_waits(harness: ActivityHarness, number: int) -> None:
+    async with asyncio.timeout(15):
+        while len(harness.temporal.waits) < number:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.02)
+
+
+def waiting(ref: JobRef) -> ActivityEnvironment:
+    """Return the environment of a wait that the current workflow has scheduled."""
+    environment = ActivityEnvironment()
+    activity_id = wait_activity_id(ref.job_id, 1)
+    environment.info = dataclasses.replace(environment.info, activity_id=activity_id)
+    return environment
+
+
+async def test_wait_occupies_no_slot_and_is_completed_by_id(harness: ActivityHarness) -> None:
+    image = await submitted(harness)
+    await until_waits(harness, 1)
+    assert harness.temporal.waits == [(wait_activity_id(image.job_id, 1), "completed")]
+    result = await harness.run(harness.jobs.wait, image, environment=waiting(image))
+    assert result == WaitJobResult(state=JobState.COMPLETED)
+
+
+async def test_wait_of_a_running_job_ends_its_attempt(still: ActivityHarness) -> None:
+    image = await submitted(still)
+    with pytest.raises(CompleteAsyncError):
+        await still.run(still.jobs.wait, image, environment=waiting(image))
+
+
+async def test_end_is_read_by_a_wait_that_was_not_pending(harness: ActivityHarness) -> None:
+    """A callback overtakes the answer: Temporal has no such activity yet."""
+
+    async def not_pending(_activity_id: str) -> None:
+        raise RPCError("not found", RPCStatusCode.NOT_FOUND, b"")
+
+    harness.temporal.on_complete = not_pending
+    image = await submitted(harness)
+    async with asyncio.timeout(10):
+        while (await harness.job(image)).report is None:  # noqa: ASYNC110 - a row sets no event
+            await asyncio.sleep(0.05)
+    result = await harness.run(harness.jobs.wait, image, environment=waiting(image))
+    assert result.state is JobState.COMPLETED
+
+
+@pytest.mark.parametrize("lost", ["unreachable", "after_acceptance"])
+async def test_lost_completion_is_repeated(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """Temporal is down when the report arrives, or loses what it accepted."""
+    monkeypatch.setattr(core.jobs.poller, "COMPLETED_AGAIN_SECONDS", 0.3)
+    tries: list[str] = []
+
+    async def fail_twice(activity_id: str) -> None:
+        tries.append(activity_id)
+        if lost == "unreachable" and len(tries) <= 2:
+            raise RPCError("Temporal is down", RPCStatusCode.UNAVAILABLE, b"")
+
+    harness.temporal.on_complete = fail_twice
+    image = await submitted(harness)
+    await until_waits(harness, 1 if lost == "unreachable" else 3)
+    assert len(tries) >= 3
+    assert set(harness.temporal.waits) == {(wait_activity_id(image.job_id, 1), "completed")}
+    await harness.run(harness.jobs.settle, image)
+    await asyncio.sleep(0)
+    settled = len(tries)
+    await harness.as_owner("UPDATE jobs SET next_look_at = now()")
+    await asyncio.sleep(1.5)
+    assert len(tries) == settled  # an ended job is completed no more
+
+
+async def test_process_stopped_longer_than_its_lease_changes_nothing(
+    still: ActivityHarness,
+) -> None:
+    """It has read the end of a send that another process has reported and replaced meanwhile."""
+    held = HeldStatus(still.providers.provider("replicate"))
+    stopped = JobPoller(
+        client=still.temporal.client(),
+        database=still.database,
+        providers=Providers([cast("Provider", held)]),
+        keys=still.poller.keys,
+        wakeups=still.wakeups,
+        reads_per_minute=still.poller.reads_per_minute,
+    )
+    image = await submitted(still)
+    await still.as_owner("UPDATE jobs SET next_look_at = now()")
+    async with polling(stopped):
+        async with asyncio.timeout(10):
+            await held.read.wait()
+        await still.as_owner("UPDATE jobs SET next_look_at = now()")  # the lease expires
+        async with polling(still.poller):
+            await until_waits(still, 1)
+        await still.as_owner(
+            "UPDATE jobs SET report = NULL, send_number = 2, provider_job_id = 'second',"
+            " next_look_at = now() + interval '1 h' WHERE job_id = $1",
+            image.job_id,
+        )
+        held.resumed.set()
+        await asyncio.sleep(0.5)
+    job = await still.job(image)
+    assert (job.report, len(still.temporal.waits)) == (None, 1)
+    assert job.next_look_at is not None
+    assert (job.next_look_at - job.now).total_seconds() > 3000
+
+
+async def test_stopping_poller_returns_its_jobs(
+    still: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core.jobs.poller, "STOP_SECONDS", 0.1)
+    held = HeldStatus(still.providers.provider("replicate"))
+    still.poller.providers = Providers([cast("Provider", held)])
+    image = await submitted(still)
+    await still.as_owner("UPDATE jobs SET next_look_at = now()")
+    async with polling(still.poller):
+        async with asyncio.timeout(10):
+            await held.read.wait()
+    job = await still.job(image)
+    assert job.next_look_at is not None
+    assert job.next_look_at <= job.now
+
+
+async def test_both_waits_of_a_cancelled_job_are_completed(harness: ActivityHarness) -> None:
+    """The job ended after its deadline: the workflow's second wait has its own id."""
+
+    async def first_is_done(activity_id: str) -> None:
+        if not activity_id.endswith("after-cancel"):
+            raise RPCError("completed before", RPCStatusCode.NOT_FOUND, b"")
+
+    harness.temporal.on_complete = first_is_done
+    accepted = await harness.accepted()
+    order = harness.sandbox.fault("stuck")
+    await harness.run(harness.jobs.submit, accepted.image)
+    async with harness.database.as_user(accepted.user_id) as conn:
+        await mark_cancel_requested(conn, accepted.execution_id, "enough", generation=1)
+    await harness.run(harness.jobs.cancel, accepted.image)
+    await until_waits(harness, 1)
+    assert harness.sandbox.fired(order) == 1
+    second = wait_activity_id(accepted.image.job_id, 1, after_cancel=True)
+    assert harness.temporal.waits[0] == (second, "cancelled")
+
+
+async def test_job_of_an_ended_execution_is_not_read(
+    still: ActivityHarness,
+) -> None:
+    image = await submitted(still)
+    await still.as_owner("UPDATE executions SET status = 'failed', ended_at = now()")
+    await still.as_owner("UPDATE jobs SET next_look_at = now()")
+    async with polling(still.poller), asyncio.timeout(10):
+        while (await still.job(image)).next_look_at is not None:  # noqa: ASYNC110 - a row
+            await asyncio.sleep(0.05)
+    assert still.temporal.waits == []
+
+
+async def test_crash_of_one_look_ends_no_other(harness: ActivityHarness) -> None:
+    class Broken(HeldStatus):
+        async def status(self, handle: ProviderHandle) -> JobReport:
+            if handle.provider_job_id == broken:
+                raise LookupError("a defect")
+            return await self._provider.status(handle)
+
+    harness.sandbox.set(image_seconds=0.5)
+    broken = ProviderJobId("")
+    provider = Broken(harness.providers.provider("replicate"))
+    harness.poller.providers = Providers([cast("Provider", provider)])
+    first, second = (await harness.accepted()).image, (await harness.accepted()).image
+    await harness.run(harness.jobs.submit, first)
+    handle = (await harness.job(first)).handle
+    assert handle is not None
+    broken = handle.provider_job_id
+    await harness.run(harness.jobs.submit, second)
+    await until_waits(harness, 1)
+    assert harness.temporal.waits[0][0] == wait_activity_id(second.job_id, 1)
+    broken = ProviderJobId("")
+    async with harness.database.as_user(first.user_id) as conn:
+        await notify_job(conn, first.job_id)
+    async with asyncio.timeout(15):
+        while (await harness.job(first)).report is None:  # noqa: ASYNC110 - a row sets no event
+            await asyncio.sleep(0.05)
