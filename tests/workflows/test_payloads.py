@@ -60,9 +60,11 @@ def _in_clear(value: object, place: str) -> Iterator[str]:
         yield f"{place}.stackTrace"
     for name, item in fields.items():
         # By the first the server finds workflows. The second is what the SDK's core notes of a
-        # local activity, its name and its times; the result of the activity is next to it.
+        # local activity, its name and its times; the result of the activity is next to it. The
+        # third is the name of a patch in the workflow's code.
         if name == "searchAttributes" or (
-            name == "data" and place.endswith("markerRecordedEventAttributes.details")
+            name in ("data", "patch-data")
+            and place.endswith("markerRecordedEventAttributes.details")
         ):
             continue
         yield from _in_clear(item, f"{place}.{name}")
