@@ -56,28 +56,13 @@ async def filled(postgres_server: PostgresServer, template_database: str) -> Asy
             yield Filled(indexed, user_id)
 
 
-PLANNER_CHOOSES = pytest.mark.xfail(
-    reason="on a table this small, the planner may prefer the primary key", strict=False
-)
-
-
 @pytest.mark.parametrize(
     "selection",
     [
         ExecutionFilter(limit=LIMIT),
-        pytest.param(
-            ExecutionFilter(limit=LIMIT, statuses=[ExecutionStatus.COMPLETED]),
-            marks=PLANNER_CHOOSES,
-        ),
-        pytest.param(
-            ExecutionFilter(
-                limit=LIMIT, statuses=[ExecutionStatus.CANCELLED, ExecutionStatus.RUNNING]
-            ),
-            marks=PLANNER_CHOOSES,
-        ),
-        pytest.param(
-            ExecutionFilter(limit=LIMIT, statuses=[ExecutionStatus.QUEUED]), marks=PLANNER_CHOOSES
-        ),
+        ExecutionFilter(limit=LIMIT, statuses=[ExecutionStatus.COMPLETED]),
+        ExecutionFilter(limit=LIMIT, statuses=[ExecutionStatus.CANCELLED, ExecutionStatus.RUNNING]),
+        ExecutionFilter(limit=LIMIT, statuses=[ExecutionStatus.QUEUED]),
         ExecutionFilter(limit=LIMIT, metadata_key="orderId"),
         ExecutionFilter(limit=LIMIT, metadata_key="orderId", metadata_value="A-17"),
         ExecutionFilter(limit=LIMIT, metadata_key="environment", metadata_value="production"),
