@@ -77,8 +77,8 @@ LIST_NEWEST = _matches("""
 SELECT execution_id FROM executions
 WHERE user_id = $1 AND execution_id < $2 AND execution_id > $3 ORDER BY execution_id DESC LIMIT $4
 """)
-# Only the index by status has this collation, so the planner cannot walk the primary key instead. It
-# would, since it does not know how rare a status is, and read every execution for one that is unused.
+# Only the index by status has this collation, so the planner cannot walk the primary key instead.
+# It would, since it does not know how rare a status is, and for an unused one read every execution.
 LIST_OF_STATUS = _matches("""
 SELECT i.execution_id FROM unnest($5::text[]) AS s (status) CROSS JOIN LATERAL (
     SELECT execution_id FROM executions
