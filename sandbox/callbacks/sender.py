@@ -45,7 +45,9 @@ class Callbacks:
         self._replicate_secret = replicate_secret
         # Unlike at the vendors, private targets and self-signed certificates are allowed, because
         # the caller is usually on this machine. Like at the vendors, redirects are not followed.
-        limits = httpx.Limits(max_connections=None)
+        # A connection for each callback: a vendor sends from many machines, so a load balancer can
+        # spread its callbacks.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         self._client = httpx.AsyncClient(
             follow_redirects=False,
             trust_env=False,

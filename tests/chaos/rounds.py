@@ -196,9 +196,11 @@ class Round:
         setting = self.cases[0].setting
         await set_sandbox(testbed, setting)
         self._arm()
+        testbed.preferred_api = api if fault == "kill api" else None
         try:
             await self._fill()
             testbed.trap_set.disarm()
+            testbed.preferred_api = None
             await self._note_in_flight()
         except BaseException:
             testbed.trap_set.release_all(Verdict.GO_ON)
@@ -277,14 +279,17 @@ class Round:
                 missing += self.per_case - len(await self._held_webhooks())
             if not missing:
                 return
-            if not at_once and self._is_hold_over(HOLD_LEFT_FOR_LAST_SECONDS):
+            last = not at_once and self._is_hold_over(HOLD_LEFT_FOR_LAST_SECONDS)
+            if last:
                 self.session.testbed.trap_set.arm_last()
             if not at_once and self._is_hold_over():
                 return
             under_way = sum(self._is_under_way(order) for order in self.orders)
             held = sum(len(trap.held_moments) for trap in self.traps.values())
             waiting = under_way - held
-            for _ in range(min(AT_ONCE, 2 * missing + 2 - waiting, UNDER_WAY - waiting)):
+            # The last traps may be at the path's beginning, where only a new order arrives.
+            wanted = max(min(AT_ONCE, 2 * missing + 2 - waiting, UNDER_WAY - waiting), int(last))
+            for _ in range(wanted):
                 self.orders.append(self.session.customers.order())
             await asyncio.sleep(PAUSE_SECONDS)
 

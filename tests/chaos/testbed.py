@@ -48,7 +48,7 @@ from tests.chaos.traps import TrapSet
 from tests.support.stack_ports import free_receivers, free_stack_ports, receiver_port
 
 WORKERS: Final = ("Worker 1", "Worker 2")
-APIS: Final = ("API 1", "API 2")
+APIS: Final[tuple[str, ...]] = ("API 1", "API 2")
 SERVERS: Final = ("PostgreSQL", "Temporal", "S3", "Sandbox")
 RESTART_SECONDS = 0.5
 """The time in which a supervisor notices an end and restarts the process."""
@@ -104,6 +104,12 @@ class Customer:
 
 @dataclass(slots=True, kw_only=True)
 class Testbed:
+    """The running stack.
+
+    preferred_api: gets all new connections of clients and providers while it accepts any; None:
+    both in turn.
+    """
+
     config: Config
     keys: LocalKeys
     environment: dict[str, str]
@@ -113,6 +119,7 @@ class Testbed:
     incidents: list[Incident] = field(default_factory=list[Incident])
     customers: list[Customer] = field(default_factory=list[Customer])
     restart_seconds: float = RESTART_SECONDS
+    preferred_api: str | None = None
     _running: dict[str, Running] = field(default_factory=dict[str, Running])
     _keepers: list["asyncio.Task[None]"] = field(default_factory=list["asyncio.Task[None]"])
     _links: dict[tuple[str, str], Link] = field(default_factory=dict[tuple[str, str], Link])
@@ -253,8 +260,15 @@ class Testbed:
     async def _product_parts(self) -> list[Part]:
         ports = self.config.ports
         api_ports, metrics = free_ports(2), iter(free_ports(6))
-        around = cycle(((api_ports[0], api_ports[1]), (api_ports[1], api_ports[0])))
-        self._front = Link("clients", self.trap_set, lambda: list(next(around)), PlainTap)
+        around = cycle((APIS, APIS[::-1]))
+        port_of = dict(zip(APIS, api_ports, strict=True))
+
+        def in_turn() -> list[int]:
+            preferred = self.preferred_api
+            names = sorted(APIS, key=preferred.__ne__) if preferred else next(around)
+            return [port_of[name] for name in names]
+
+        self._front = Link("clients", self.trap_set, in_turn, PlainTap)
         await self._front.open()
         parts: list[Part] = []
         for name, port in zip(APIS, api_ports, strict=True):
