@@ -16,6 +16,7 @@ from tests.chaos.faults import set_sandbox as set_sandbox
 from tests.chaos.judge import Finding, Judge
 from tests.chaos.load import Customers, Mailbox, Order
 from tests.chaos.results import CaseResult
+from tests.chaos.slow import explain_slowest
 from tests.chaos.testbed import APIS, WORKERS, Testbed
 from tests.chaos.traps import Trap, Verdict
 
@@ -164,6 +165,7 @@ class Session:
         red = [f"RED {finding.explain()}" for finding in findings if finding.is_red]
         for text in [*red, *(f"RED {text}" for one in rounds for text in one.injection.broken)]:
             self.say(f"    {text}")
+        await explain_slowest(self.testbed, [one.seconds_of for one in rounds], self.say)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -178,6 +180,7 @@ class Round:
     began: float = field(default_factory=time.monotonic)
     in_flight: dict[str, Phase] = field(default_factory=dict[str, Phase])
     held_webhooks: list[str] = field(default_factory=list[str])
+    seconds_of: dict[str, float] = field(default_factory=dict[str, float])
     background: "asyncio.Task[None]" = field(init=False)
     victim: str = ""
     _let_go_event: asyncio.Event = field(default_factory=asyncio.Event)
@@ -429,6 +432,7 @@ class Round:
                 )
             at = finding.first_webhook_at
             if at is not None and at > self.injection.fired_at:
+                self.seconds_of[finding.order.execution_id or ""] = at - self.injection.fired_at
                 result.recovered_seconds.append(at - self.injection.fired_at)
                 result.since_restart_seconds.append(max(0.0, at - (self.injection.back_at or at)))
 
