@@ -26,8 +26,7 @@ FILL_SECONDS = 20.0
 DEADLINE_SECONDS = 100.0
 """Limit from the fault to the last webhook; whatever has not ended by then is lost."""
 OVERTAKEN_SECONDS = 180.0
-"""Temporal dispatches tasks to a stopped worker's open polls for a minute; each must time out.
-"""
+"""Temporal dispatches tasks to a stopped worker's open polls for a minute; each must time out."""
 ORDERS_PER_SECOND = 10
 ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "kill worker": WORKERS,
@@ -431,9 +430,9 @@ class Round:
                     [one.at for one in held if one.tokens & finding.names]
                 )
             at = finding.first_webhook_at
-            if at is not None and at > self.injection.fired_at:
-                self.seconds_of[finding.order.execution_id or ""] = at - self.injection.fired_at
-                result.recovered_seconds.append(at - self.injection.fired_at)
+            if at is not None and (seconds := at - self.injection.fired_at) > 0:
+                self.seconds_of[finding.order.execution_id or ""] = seconds
+                result.recovered_seconds.append(seconds)
                 result.since_restart_seconds.append(max(0.0, at - (self.injection.back_at or at)))
 
     def _findings_of(self, case: Case, findings: list[Finding]) -> list[Finding]:
