@@ -176,8 +176,8 @@ class ExecutionWorkflow:
         if not await self._submit(step, job, refusal):
             return None
         self._show(step, JobState.SUBMITTED)
-        await self._wait(step, job)
-        settled = await self._database_step(JobActivities.settle, job)
+        end = await self._wait(step, job)
+        settled = end.settled or await self._database_step(JobActivities.settle, job)
         self._spent_nano_usd = settled.execution_spent_nano_usd
         return settled
 
@@ -260,7 +260,7 @@ class ExecutionWorkflow:
             summary=f"{step.name}: was it accepted?",
         )
 
-    async def _wait(self, step: Step, job: JobRef) -> None:
+    async def _wait(self, step: Step, job: JobRef) -> WaitJobResult:
         """Wait until the provider has ended the job.
 
         Past its deadline or after a cancel, cancel it at the provider and wait for a grace period.
@@ -268,14 +268,14 @@ class ExecutionWorkflow:
         watching = asyncio.create_task(self._watch(step, job))
         await workflow.wait_condition(lambda: watching.done() or self._cancelled)
         if watching.done() and watching.result().state.ended:
-            return
+            return watching.result()
         if self._committing_cancel is not None:
             # Settling distinguishes a cancel from a time-out by the execution's row.
             await self._committing_cancel
         await self._cancel_at_provider(step, job)
         if watching.done() and not watching.result().state.ended:
             watching = asyncio.create_task(self._watch(step, job, after_cancel=True))
-        await watching
+        return await watching
 
     async def _watch(self, step: Step, job: JobRef, *, after_cancel: bool = False) -> WaitJobResult:
         """Wait for the poller's completion. No heartbeat: a lost one ends with the time-out."""

@@ -164,6 +164,8 @@ class FakeActivities:
     async def wait(self, ref: JobRef) -> WaitJobResult:
         """Ordered "runs": until it is cancelled at its provider."""
         step, answer = await self._enter("wait", ref)
+        if isinstance(answer, WaitJobResult):
+            return answer
         state: JobState = answer or JobState.COMPLETED
         if answer == "runs":
             while not self._cancelled[step].is_set():

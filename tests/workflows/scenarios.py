@@ -28,6 +28,7 @@ from core.domain.messages.jobs import (
     SettleJobResult,
     SubmitJobResult,
     SubmitOutcome,
+    WaitJobResult,
 )
 from core.domain.money import NanoUsd
 from core.domain.states import ExecutionStatus, JobState
@@ -170,6 +171,14 @@ def _failed_free(number: int) -> SettleJobResult:
         execution_spent_nano_usd=NanoUsd(0),
         resend=number,
     )
+
+
+def _settled(state: JobState = JobState.COMPLETED) -> WaitJobResult:
+    """Return the result of a wait whose job was settled together with its report."""
+    settled = SettleJobResult(
+        state=state, execution_spent_nano_usd=NanoUsd(5), cost_nano_usd=NanoUsd(5)
+    )
+    return WaitJobResult(state=state, settled=settled)
 
 
 def _cancelled(
@@ -356,6 +365,25 @@ SCENARIOS: dict[str, Scenario] = {
             "wait video": [JobState.FAILED, JobState.FAILED],
             "settle video": [_failed_free(1), _failed_free(2)],
         },
+    ),
+    "settled_with_the_report": Scenario(
+        status=COMPLETED, answers={"wait image": [_settled()], "wait video": [_settled()]}
+    ),
+    "free_failure_settled_with_the_report": Scenario(
+        status=COMPLETED,
+        answers={
+            "wait image": [_settled()],
+            "wait video": [
+                WaitJobResult(state=JobState.FAILED, settled=_failed_free(1)),
+                WaitJobResult(state=JobState.FAILED, settled=_failed_free(2)),
+                _settled(),
+            ],
+        },
+    ),
+    "deadline_passed_then_settled": Scenario(
+        status=CANCELLED,
+        failure=FailureCode.CANCELLED,
+        answers={"wait video": [JobState.SUBMITTED, _settled(JobState.CANCELLED)]},
     ),
     "cancelled_after_a_free_failure": Scenario(
         status=CANCELLED,

@@ -225,6 +225,22 @@ async def test_execution_cancelled_in_a_submit_keeps_what_it_paid_for(
     assert stage.count("settle image") >= 1  # a local activity may run again with its workflow task
 
 
+@pytest.mark.parametrize(
+    ("name", "settled", "sent"),
+    [
+        ("settled_with_the_report", {"image": 0, "video": 0}, 1),
+        ("free_failure_settled_with_the_report", {"image": 0, "video": 0}, 3),
+        ("deadline_passed_then_settled", {"image": 1, "video": 0}, 1),
+    ],
+)
+async def test_job_settled_with_its_report_is_not_settled_again(
+    skipping_temporal: Client, name: str, settled: dict[str, int], sent: int
+) -> None:
+    stage = (await play(skipping_temporal, SCENARIOS[name])).stage
+    assert {step: min(1, stage.count(f"settle {step}")) for step in settled} == settled
+    assert stage.sent["video"] == sent
+
+
 @pytest.mark.parametrize("name", ["signal_while_waiting", "native_while_waiting"])
 async def test_execution_cancelled_while_waiting_stops_its_provider(
     skipping_temporal: Client, name: str
