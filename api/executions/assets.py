@@ -8,7 +8,7 @@ from pydantic import AfterValidator
 from api.auth.authentication import CurrentUser
 from api.http.ids import ASSET_ID
 from api.http.openapi import problems
-from api.http.problems import not_found
+from api.http.problems.documents import not_found
 from api.services import services_of
 from core.domain.failures import FailureCode
 from core.domain.file_names import (
