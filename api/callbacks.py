@@ -5,8 +5,8 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 
 from api.http.openapi import problems
-from api.http.problem_texts import CALLBACK_SIGNATURE_INVALID, CALLBACK_UNVERIFIABLE
-from api.http.problems import CALLBACKS_PATH, ProblemError, not_found, unavailable
+from api.http.problems.documents import CALLBACKS_PATH, ProblemError, not_found, unavailable
+from api.http.problems.texts import CALLBACK_SIGNATURE_INVALID, CALLBACK_UNVERIFIABLE
 from api.http.strict_json import check_encoding
 from api.services import Services, services_of
 from core.domain.failures import FailureCode

@@ -12,7 +12,7 @@ import httpx
 from prometheus_client import REGISTRY
 from standardwebhooks import Webhook
 
-from api.http.body_limits import CALLBACK_BODY_BYTES
+from api.http.middleware.body_limits import CALLBACK_BODY_BYTES
 from core.domain.ids import JobId, new_job_id
 from core.store.jobs.callbacks import CHANNEL
 from tests.api.conftest import Api, TestUser
