@@ -1,7 +1,7 @@
 """The texts of problem documents: a title for every failure code, and details of some errors.
 
 A problem without a detail of its own takes the sentence of its failure code
-(`core.domain.failures`). Details of refused orders are in `api.http.ordering_problems`, next to the
+(`core.domain.failures`). Details of refused orders are in `api.http.problems.ordering`, next to the
 numbers that they show.
 """
 

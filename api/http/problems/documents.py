@@ -7,8 +7,8 @@ from typing import Any, Final
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
-from api.http.problem_texts import FIELDS_INVALID, TITLES
-from api.http.request_ids import request_id_of
+from api.http.middleware.request_ids import request_id_of
+from api.http.problems.texts import FIELDS_INVALID, TITLES
 from core.domain.failures import FAILURES, FailureCode
 
 MEDIA_TYPE = "application/problem+json"

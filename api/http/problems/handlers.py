@@ -9,8 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.ordering_problems import ordering_problem
-from api.http.problems import ProblemError, problem_response, unavailable, validation_problem
+from api.http.problems.documents import (
+    ProblemError,
+    problem_response,
+    unavailable,
+    validation_problem,
+)
+from api.http.problems.ordering import ordering_problem
 from core.domain.failures import FailureCode
 from core.ordering.errors import OrderingError
 from core.platform.observability.logging import get_logger

@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic.alias_generators import to_camel
 
-from api.http.problems import ProblemError, invalid_fields, not_found
+from api.http.problems.documents import ProblemError, invalid_fields, not_found
 from core.domain.money import usd_text
 from core.ordering.errors import (
     DailyCapError,

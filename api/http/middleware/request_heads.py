@@ -6,8 +6,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.http.problem_texts import HOST_INVALID
-from api.http.problems import ProblemError, problem_response
+from api.http.problems.documents import ProblemError, problem_response
+from api.http.problems.texts import HOST_INVALID
 from core.domain.failures import FailureCode
 
 _CLOSE: Final = {"Connection": "close"}

@@ -6,8 +6,8 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.problem_texts import BODY_INCOMPLETE, BODY_TOO_LARGE, BODY_TOO_SLOW
-from api.http.problems import CALLBACKS_PATH, ProblemError
+from api.http.problems.documents import CALLBACKS_PATH, ProblemError
+from api.http.problems.texts import BODY_INCOMPLETE, BODY_TOO_LARGE, BODY_TOO_SLOW
 from core.domain.failures import FailureCode
 
 JSON_BODY_BYTES: Final = 64 * 1024
