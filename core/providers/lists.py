@@ -106,7 +106,7 @@ class ListReader:
                 async with asyncio.timeout(READ_SECONDS):
                     while stale:
                         chunk = self._next_chunk(stale)
-                        await self._read_chunk(chunk, is_open=chunk[-1] >= open_slice)
+                        await self._read_chunk(chunk, lookup, is_open=chunk[-1] >= open_slice)
                         stale -= set(chunk)
             except TimeoutError:
                 self._most_slices = max(1, min(self._most_slices, len(slices)) // 2)
@@ -141,12 +141,12 @@ class ListReader:
             chunk.append(chunk[-1] + 1)
         return chunk
 
-    async def _read_chunk(self, chunk: Sequence[int], *, is_open: bool) -> None:
+    async def _read_chunk(self, chunk: Sequence[int], lookup: Lookup, *, is_open: bool) -> None:
         start = datetime.fromtimestamp(chunk[0] * SLICE_SECONDS, UTC)
         end = None if is_open else datetime.fromtimestamp((chunk[-1] + 1) * SLICE_SECONDS, UTC)
         while True:
             try:
-                reading = await self._read_pages(start, end)
+                reading = await self._read_pages(start, end, lookup)
                 break
             except ResponseTooLargeError:
                 if self._page_size + 1 >= len(self.api.page_sizes):
@@ -154,12 +154,14 @@ class ListReader:
                 self._page_size += 1
         self._readings.update(dict.fromkeys(chunk, reading))
 
-    async def _read_pages(self, start: datetime, end: datetime | None) -> _Reading:
+    async def _read_pages(self, start: datetime, end: datetime | None, lookup: Lookup) -> _Reading:
         began_at = boot_seconds()
         clocks: list[ClockOffset | None] = []
         url: str | None = self.api.first_url(start, end, self.api.page_sizes[self._page_size])
         complete = True
         while url is not None:
+            if lookup.admit_page is not None:
+                await lookup.admit_page()
             page = ListPage(self.api.member, self.api.ignored, self.api.read_item)
             try:
                 response = await self.http.read_list(
