@@ -11,12 +11,12 @@ from datetime import datetime
 import httpx
 from temporalio import activity
 
-from core.domain.containers.completeness import WholeFile
-from core.domain.containers.facts import MediaFacts
-from core.domain.containers.index import LateIndex
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import derived_asset_id
-from core.domain.media import (
+from core.domain.media.containers.completeness import WholeFile
+from core.domain.media.containers.facts import MediaFacts
+from core.domain.media.containers.index import LateIndex
+from core.domain.media.content import (
     CONTENT_TYPES,
     EXTENSIONS,
     SNIFF_BYTES,

@@ -14,7 +14,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.assets import AssetActivities
 from core.domain.failures import FailureCode
-from core.domain.media import StorageUnavailableError
+from core.domain.media.content import StorageUnavailableError
 from core.domain.messages.assets import StoreAssetResult
 from core.domain.messages.jobs import JobRef
 from core.platform.egress.client import Outbound

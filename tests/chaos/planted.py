@@ -275,7 +275,7 @@ BUGS: Final = (
         what="the first 404 of a file is taken for its deletion",
         edits=(
             Edit(
-                file="core/domain/media.py",
+                file="core/domain/media/content.py",
                 old=_MISSING,
                 new=_MISSING.replace("True", "False"),
             ),
@@ -287,7 +287,7 @@ BUGS: Final = (
         what="an HTML page in place of a file is taken for a wrong file",
         edits=(
             Edit(
-                file="core/domain/media.py",
+                file="core/domain/media/content.py",
                 old=_UNKNOWN,
                 new=_UNKNOWN.replace("True", "False"),
             ),

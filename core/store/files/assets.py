@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from core.domain.containers.facts import MediaFacts
 from core.domain.ids import AssetId, ExecutionId, JobId, UserId
+from core.domain.media.containers.facts import MediaFacts
 from core.store.database import Connection
 
 

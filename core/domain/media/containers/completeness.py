@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator, Callable
 
-from core.domain.containers import ebml, iso, pictures, riff, sounds
-from core.domain.containers.facts import MediaFacts
-from core.domain.containers.index import LateIndex
-from core.domain.containers.scan import Parser, Scan
+from core.domain.media.containers import ebml, iso, pictures, riff, sounds
+from core.domain.media.containers.facts import MediaFacts
+from core.domain.media.containers.index import LateIndex
+from core.domain.media.containers.scan import Parser, Scan
 
 _PARSERS: dict[str, Callable[[], Parser]] = {
     "image/jpeg": pictures.parse_jpeg,

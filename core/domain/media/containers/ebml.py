@@ -2,9 +2,9 @@
 
 from collections.abc import Generator
 
-from core.domain.containers import matroska
-from core.domain.containers.scan import Need, Parser, Read, Skip, SkipRest, Structure, read
-from core.domain.media import IncompleteError
+from core.domain.media.containers import matroska
+from core.domain.media.containers.scan import Need, Parser, Read, Skip, SkipRest, Structure, read
+from core.domain.media.content import IncompleteError
 
 _SEGMENT = 0x18538067
 _CLUSTER = 0x1F43B675

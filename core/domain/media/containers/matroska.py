@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 
-from core.domain.containers.facts import MediaFacts, codec_name, quotient
+from core.domain.media.containers.facts import MediaFacts, codec_name, quotient
 
 INFO = 0x1549A966
 TRACKS = 0x1654AE6B

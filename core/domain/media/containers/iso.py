@@ -4,11 +4,11 @@ import struct
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from core.domain.containers import moov
-from core.domain.containers.facts import MediaFacts
-from core.domain.containers.index import LateIndex, last_chunk
-from core.domain.containers.scan import Need, Parser, Read, Skip, SkipRest, Structure, read
-from core.domain.media import IncompleteError
+from core.domain.media.containers import moov
+from core.domain.media.containers.facts import MediaFacts
+from core.domain.media.containers.index import LateIndex, last_chunk
+from core.domain.media.containers.scan import Need, Parser, Read, Skip, SkipRest, Structure, read
+from core.domain.media.content import IncompleteError
 
 _MAX_FILE_TYPE_BYTES = 4096
 _FILLERS = {b"free", b"skip"}

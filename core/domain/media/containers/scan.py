@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from core.domain.containers.facts import MediaFacts
-from core.domain.containers.index import LateIndex
-from core.domain.media import IncompleteError
+from core.domain.media.containers.facts import MediaFacts
+from core.domain.media.containers.index import LateIndex
+from core.domain.media.content import IncompleteError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ import struct
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from core.domain.containers.facts import MediaFacts, quotient
-from core.domain.containers.scan import Need, Parser, Read, Skip, SkipRest, Structure
+from core.domain.media.containers.facts import MediaFacts, quotient
+from core.domain.media.containers.scan import Need, Parser, Read, Skip, SkipRest, Structure
 
 _FLAC_HEADER_BYTES = 42
 """Marker, header of the first block, and the block STREAMINFO."""

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from core.domain.containers.facts import MediaFacts, codec_name, quotient
+from core.domain.media.containers.facts import MediaFacts, codec_name, quotient
 
 MAX_BYTES = 8 * 1024 * 1024
 """A larger index is not kept in memory. Ten minutes of film have one of about 300 KB."""

@@ -3,8 +3,8 @@
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from core.domain.containers.facts import MediaFacts, quotient
-from core.domain.containers.scan import Need, Parser, Read, Skip, SkipRest, Structure, read
+from core.domain.media.containers.facts import MediaFacts, quotient
+from core.domain.media.containers.scan import Need, Parser, Read, Skip, SkipRest, Structure, read
 
 _UNKNOWN_SIZES = {0, 0xFFFFFFFF}
 """What an encoder writes that cannot seek back to the file's start."""

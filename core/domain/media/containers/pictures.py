@@ -2,9 +2,9 @@
 
 import struct
 
-from core.domain.containers.facts import MediaFacts
-from core.domain.containers.scan import Parser, Skip, SkipRest, SkipTo, Structure, read
-from core.domain.media import IncompleteError
+from core.domain.media.containers.facts import MediaFacts
+from core.domain.media.containers.scan import Parser, Skip, SkipRest, SkipTo, Structure, read
+from core.domain.media.content import IncompleteError
 
 _END_OF_IMAGE = 0xD9
 _WITHOUT_CONTENT = {0x00, 0x01, 0xFF, *range(0xD0, 0xD9)}

@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import quote
 
 from core.domain.ids import ExecutionId
-from core.domain.media import EXTENSIONS
+from core.domain.media.content import EXTENSIONS
 
 MAX_FILE_NAME: Final = 120
 """With four bytes per character, still far below the limits of headers and addresses."""
