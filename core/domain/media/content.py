@@ -59,7 +59,7 @@ class MediaError(Exception):
     ├── SourceUnavailableError    retryable  the worker fetches it again
     ├── StorageUnavailableError   retryable  the worker stores it again
     ├── StorageRefusedError       final      the operator corrects bucket, keys or permissions
-    └── UnwantedError             final      nobody: the user deleted the execution
+    └── UnwantedError             final      no action: the user deleted the execution
 
     Messages are shown to users and contain no signed addresses.
 
