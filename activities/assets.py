@@ -29,6 +29,7 @@ from core.domain.media.content import (
     StorageRefusedError,
     TooLargeError,
     UnknownContentError,
+    UnwantedError,
     WrongContentError,
     require_kind,
 )
@@ -117,7 +118,9 @@ class AssetActivities:
             inserted = await insert_asset(conn, asset)
             rows = [asset] if inserted else await list_job_assets(conn, job.job_id)
         # Another try may have recorded it first.
-        kept = next(row for row in rows if row.output_number == number)
+        kept = next((row for row in rows if row.output_number == number), None)
+        if kept is None:
+            raise UnwantedError("the execution was deleted")
         await self._delete_unused(job, number, asset, kept)
         log.info(
             "asset.stored", job_id=job.job_id, asset_id=kept.asset_id, size_bytes=kept.size_bytes

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from core.domain.plans import StepKind
 from core.platform.settings.providers import ProviderSettings
-from core.providers.http import NoHttp, ProviderHttp
+from core.providers.http.transport import NoHttp, ProviderHttp
 from core.providers.port import Model, Provider
 from core.providers.pricing import sellable
 from core.providers.vendors.fal.adapter import FalProvider

@@ -58,7 +58,8 @@ class MediaError(Exception):
     ├── IncompleteError           minutes    the worker fetches it again
     ├── SourceUnavailableError    retryable  the worker fetches it again
     ├── StorageUnavailableError   retryable  the worker stores it again
-    └── StorageRefusedError       final      the operator corrects bucket, keys or permissions
+    ├── StorageRefusedError       final      the operator corrects bucket, keys or permissions
+    └── UnwantedError             final      no action: the user deleted the execution
 
     Messages are shown to users and contain no signed addresses.
 
@@ -124,6 +125,10 @@ class StorageUnavailableError(MediaError):
 
 class StorageRefusedError(MediaError):
     """The object storage refused the request: wrong bucket, keys or permissions."""
+
+
+class UnwantedError(MediaError):
+    """The user deleted the execution while its file was stored; the file is deleted as well."""
 
 
 def content_type_of(head: bytes) -> str | None:

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from core.platform.clock import ClockOffset, boot_seconds, joined_clocks
-from core.providers.http import ProviderHttp, ResponseTooLargeError
-from core.providers.list_page import ListPage, PageError
-from core.providers.matching import Candidate
+from core.providers.http.responses import unavailable
+from core.providers.http.transport import ProviderHttp, ResponseTooLargeError
+from core.providers.lists.matching import Candidate
+from core.providers.lists.page import ListPage, PageError
 from core.providers.port import Lookup, ProviderUnavailableError
-from core.providers.responses import unavailable
 
 PAGE_MAX_BYTES: Final = 64 * 1024 * 1024
 """A larger page is read again with fewer items, if the API allows that."""
