@@ -423,3 +423,20 @@ SCENARIOS: dict[str, Scenario] = {
         repeatable=False,
     ),
 }
+
+OF_EVERY_PATH = (
+    "happy",
+    "lost",
+    "no_room",
+    "unknown_found",
+    "submit_lost",
+    "image_store_fails",
+    "kept_and_not_stored",
+    "all_kept",
+    "deadline_passed_and_never_ends",
+    "free_failure_sent_again",
+    "signal_while_waiting",
+    "native_while_waiting",
+    "cancel_loses",
+)
+"""Scenarios whose histories are stored for every path: together they give each command."""

@@ -71,10 +71,8 @@ _RULES: Final[list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]]
         ),
         (r"(?i)\b(bearer\s+)[\w.~+/:=-]{6,}", r"\1[redacted]"),
         (r"\b(Key\s+)[\w.~+/:=-]{6,}", r"\1[redacted]"),
-        # fal: <uuid>:<hex>; Replicate: r8_…; ElevenLabs: sk_…; ours: tko_…; webhook secrets:
-        # whsec_…
+        # fal: <uuid>:<hex>
         (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}:[0-9A-Za-z]{16,}", REDACTED),
-        (r"\b(r8_|sk_|tko_|whsec_)[\w+/=-]{6,}", r"\1[redacted]"),
         # password=…, "token": "…", 'api_key': '…'
         (
             rf"(?i)(?<![^\W_])((?:{_SENSITIVE_NAMES})=)(?!\[redacted])[^\s&\"',;)}}]+",
@@ -87,6 +85,13 @@ _RULES: Final[list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]]
         (r"(data:[\w.+-]+/[\w.+-]+;base64,)[\w+/=]{40,}", r"\1[cut]"),
     )
 ]
+
+# Replicate: r8_…; ElevenLabs: sk_…; ours: tko_…; webhook secrets: whsec_…
+_KEYS: Final = re.compile(r"\b(r8_|sk_|tko_|whsec_)[\w+/=-]{6,}")
+_ONE_WORD: Final = re.compile(r"[\w.-]*")
+"""Most values are ids and names, in which only _KEYS can match: _QUERY and every rule of _RULES
+need another character.
+"""
 
 
 class Redactor:
@@ -106,10 +111,11 @@ class Redactor:
             value = self._exact.sub(REDACTED, value)
         if len(value) > MAX_TEXT_CHARACTERS:
             value = f"{value[:MAX_TEXT_CHARACTERS]}… [{len(value) - MAX_TEXT_CHARACTERS} more characters]"
-        value = _QUERY.sub(_redact_query, value)
-        for pattern, replacement in _RULES:
-            value = pattern.sub(replacement, value)
-        return value
+        if not _ONE_WORD.fullmatch(value):
+            value = _QUERY.sub(_redact_query, value)
+            for pattern, replacement in _RULES:
+                value = pattern.sub(replacement, value)
+        return _KEYS.sub(r"\1[redacted]", value)
 
     def value(self, value: object, depth: int = 0) -> object:
         """Return any value without secrets, including those in containers.

@@ -21,7 +21,11 @@ MAX_PIECES: Final = 3
 SAMPLES: Final = "aZ0-_.:/@=;,'\" \\[]~%+"
 RULES: Final = [
     (pattern, replacement)
-    for pattern, replacement in (*redaction._RULES, (redaction._QUERY, redaction._redact_query))  # pyright: ignore[reportPrivateUsage]
+    for pattern, replacement in (
+        *redaction._RULES,  # pyright: ignore[reportPrivateUsage]
+        (redaction._QUERY, redaction._redact_query),  # pyright: ignore[reportPrivateUsage]
+        (redaction._KEYS, r"\1"),  # pyright: ignore[reportPrivateUsage]
+    )
 ]
 
 
