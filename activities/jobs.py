@@ -19,6 +19,7 @@ from core.jobs import poll_schedule
 from core.jobs.admission import ProviderAdmission
 from core.jobs.key_ring import KeyRing
 from core.jobs.lookup import JobLookup
+from core.jobs.provider_reads import ProviderReads
 from core.jobs.settlement import settle_job, wait_result
 from core.jobs.submit import Deferred, JobSubmitter
 from core.jobs.wakeups import Wakeups
@@ -98,7 +99,11 @@ class JobActivities:
         Repeating is safe: it sends nothing.
         """
         lookup = JobLookup(
-            database=self.database, providers=self.providers, wakeups=self.wakeups, keys=self.keys
+            database=self.database,
+            providers=self.providers,
+            wakeups=self.wakeups,
+            keys=self.keys,
+            reads=ProviderReads.of(self.database, self.providers),
         )
         return await lookup.find(ref)
 
@@ -158,6 +163,7 @@ class JobActivities:
         if provider is None:
             raise retry_later(Failure.of(FailureCode.PROVIDER_UNAVAILABLE))
         try:
+            await ProviderReads.of(self.database, self.providers).admit(job.scope)
             outcome = await provider.cancel(job.handle)
         except ProviderUnavailableError as error:
             metrics.PROVIDER_CALLS.labels(job.provider, "cancel", "unavailable").inc()

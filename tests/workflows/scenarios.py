@@ -28,7 +28,6 @@ from core.domain.messages.jobs import (
     SettleJobResult,
     SubmitJobResult,
     SubmitOutcome,
-    WaitJobResult,
 )
 from core.domain.money import NanoUsd
 from core.domain.states import ExecutionStatus, JobState
@@ -164,21 +163,13 @@ def _refused(code: FailureCode) -> SubmitJobResult:
     return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=Failure.of(code))
 
 
-def _failed_free(number: int) -> SettleJobResult:
+def failed_free(number: int) -> SettleJobResult:
     return SettleJobResult(
         state=JobState.WAITING,
         failure=Failure.of(FailureCode.PROVIDER_FAILED),
         execution_spent_nano_usd=NanoUsd(0),
         resend=number,
     )
-
-
-def _settled(state: JobState = JobState.COMPLETED) -> WaitJobResult:
-    """Return the result of a wait whose job was settled together with its report."""
-    settled = SettleJobResult(
-        state=state, execution_spent_nano_usd=NanoUsd(5), cost_nano_usd=NanoUsd(5)
-    )
-    return WaitJobResult(state=state, settled=settled)
 
 
 def _cancelled(
@@ -363,32 +354,13 @@ SCENARIOS: dict[str, Scenario] = {
         status=COMPLETED,
         answers={
             "wait video": [JobState.FAILED, JobState.FAILED],
-            "settle video": [_failed_free(1), _failed_free(2)],
+            "settle video": [failed_free(1), failed_free(2)],
         },
-    ),
-    "settled_with_the_report": Scenario(
-        status=COMPLETED, answers={"wait image": [_settled()], "wait video": [_settled()]}
-    ),
-    "free_failure_settled_with_the_report": Scenario(
-        status=COMPLETED,
-        answers={
-            "wait image": [_settled()],
-            "wait video": [
-                WaitJobResult(state=JobState.FAILED, settled=_failed_free(1)),
-                WaitJobResult(state=JobState.FAILED, settled=_failed_free(2)),
-                _settled(),
-            ],
-        },
-    ),
-    "deadline_passed_then_settled": Scenario(
-        status=CANCELLED,
-        failure=FailureCode.CANCELLED,
-        answers={"wait video": [JobState.SUBMITTED, _settled(JobState.CANCELLED)]},
     ),
     "cancelled_after_a_free_failure": Scenario(
         status=CANCELLED,
         failure=FailureCode.CANCELLED,
-        answers={"wait video": [JobState.FAILED], "settle video": [_failed_free(1)]},
+        answers={"wait video": [JobState.FAILED], "settle video": [failed_free(1)]},
         breakpoints=("wait video",),
         act=at("wait video", _signal),
     ),
@@ -451,3 +423,20 @@ SCENARIOS: dict[str, Scenario] = {
         repeatable=False,
     ),
 }
+
+OF_EVERY_PATH = (
+    "happy",
+    "lost",
+    "no_room",
+    "unknown_found",
+    "submit_lost",
+    "image_store_fails",
+    "kept_and_not_stored",
+    "all_kept",
+    "deadline_passed_and_never_ends",
+    "free_failure_sent_again",
+    "signal_while_waiting",
+    "native_while_waiting",
+    "cancel_loses",
+)
+"""Scenarios whose histories are stored for every path: together they give each command."""
