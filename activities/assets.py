@@ -11,12 +11,12 @@ from datetime import datetime
 import httpx
 from temporalio import activity
 
-from core.domain.containers.completeness import WholeFile
-from core.domain.containers.facts import MediaFacts
-from core.domain.containers.index import LateIndex
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import derived_asset_id
-from core.domain.media import (
+from core.domain.media.containers.completeness import WholeFile
+from core.domain.media.containers.facts import MediaFacts
+from core.domain.media.containers.index import LateIndex
+from core.domain.media.content import (
     CONTENT_TYPES,
     EXTENSIONS,
     SNIFF_BYTES,
@@ -29,12 +29,14 @@ from core.domain.media import (
     StorageRefusedError,
     TooLargeError,
     UnknownContentError,
+    UnwantedError,
     WrongContentError,
     require_kind,
 )
 from core.domain.messages.assets import StoreAssetResult
 from core.domain.messages.jobs import JobRef, Output
 from core.jobs.key_ring import KeyRing
+from core.jobs.provider_reads import ProviderReads
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.failures import retry_later
 from core.platform.temporal.heartbeats import heartbeats
@@ -116,7 +118,9 @@ class AssetActivities:
             inserted = await insert_asset(conn, asset)
             rows = [asset] if inserted else await list_job_assets(conn, job.job_id)
         # Another try may have recorded it first.
-        kept = next(row for row in rows if row.output_number == number)
+        kept = next((row for row in rows if row.output_number == number), None)
+        if kept is None:
+            raise UnwantedError("the execution was deleted")
         await self._delete_unused(job, number, asset, kept)
         log.info(
             "asset.stored", job_id=job.job_id, asset_id=kept.asset_id, size_bytes=kept.size_bytes
@@ -233,6 +237,7 @@ class AssetActivities:
         if provider is None:
             raise retry_later(Failure.of(FailureCode.PROVIDER_UNAVAILABLE))
         try:
+            await ProviderReads.of(self.database, self.providers).admit(job.scope)
             report = await provider.status(job.handle)
         except ProviderUnavailableError as error:
             if error.not_found:

@@ -1,7 +1,7 @@
 """Activities of executions: claim, cancel and finish."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from temporalio import activity
 from temporalio.client import Client
@@ -9,6 +9,7 @@ from temporalio.client import Client
 from core.domain.failures import FailureCode
 from core.domain.ids import derived_event_id
 from core.domain.messages.executions import (
+    CURRENT_PATH,
     CancelInput,
     ClaimOutcome,
     ClaimResult,
@@ -81,7 +82,7 @@ class ExecutionActivities:
         elif claim.outcome is not ClaimOutcome.LOST:
             metrics.EXECUTIONS_STARTED.labels(ref.type).inc()
             log.info("execution.started", execution_id=ref.execution_id, generation=ref.generation)
-        return claim
+        return replace(claim, path=CURRENT_PATH)
 
     @activity.defn(name="cancel_execution")
     async def cancel(self, order: CancelInput) -> None:

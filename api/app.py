@@ -11,15 +11,16 @@ from api import callbacks, health
 from api.account import keys, provider_keys, usage
 from api.auth.rate_limit import RateHeaders
 from api.executions import assets, executions, generate_video, models, quotes, retry
-from api.http import openapi, request_ids
-from api.http.body_limits import BodyLimits
-from api.http.error_handlers import UnexpectedErrors, install_error_handlers
-from api.http.head_requests import HeadRequests
+from api.http import openapi
+from api.http.middleware import request_ids
+from api.http.middleware.body_limits import BodyLimits
+from api.http.middleware.head_requests import HeadRequests
+from api.http.middleware.request_heads import RequestHeads
+from api.http.middleware.request_ids import RequestIds
+from api.http.middleware.security_headers import SecurityHeaders
+from api.http.problems.handlers import UnexpectedErrors, install_error_handlers
 from api.http.recovery_admission import refuse_during_recovery
-from api.http.request_heads import RequestHeads
-from api.http.request_ids import RequestIds
 from api.http.schemas import refuse_repeated_parameters
-from api.http.security_headers import SecurityHeaders
 from api.services import Services
 from api.webhooks import deliveries, endpoints
 from core.platform.observability.access_log import AccessLog

@@ -5,12 +5,12 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 
 from api.http.openapi import problems
-from api.http.problem_texts import CALLBACK_SIGNATURE_INVALID, CALLBACK_UNVERIFIABLE
-from api.http.problems import CALLBACKS_PATH, ProblemError, not_found, unavailable
+from api.http.problems.documents import CALLBACKS_PATH, ProblemError, not_found, unavailable
+from api.http.problems.texts import CALLBACK_SIGNATURE_INVALID, CALLBACK_UNVERIFIABLE
 from api.http.strict_json import check_encoding
 from api.services import Services, services_of
 from core.domain.failures import FailureCode
-from core.domain.ids import JobId
+from core.platform.crypto.callback_tokens import SignedSend
 from core.platform.observability.logging import get_logger
 from core.platform.observability.metrics import CALLBACKS
 from core.providers.port import CallbackRefusedError, CallbackUnverifiableError, Provider
@@ -39,39 +39,46 @@ async def receive_callback(request: Request, provider: str, token: str) -> dict[
     verified. Repeating is safe.
     """
     services = services_of(request)
-    job_id, send_number = _verify_token(services, provider, token)
+    send = _verify_token(services, provider, token)
     check_encoding(request)
     body = await request.body()
-    adapter = await _provider_of_send(services, provider, job_id, send_number)
-    callback = await _verify(request, adapter, job_id, send_number, body)
+    adapter = await _provider_of_send(services, provider, send)
+    callback = await _verify(request, adapter, send, body)
     async with services.database.as_system() as conn:
         outcome = await record_callback(conn, callback)
     CALLBACKS.labels(adapter.name, outcome.value).inc()
-    log.info("callback.received", job_id=job_id, provider=adapter.name, outcome=outcome.value)
+    log.info("callback.received", job_id=send.job_id, provider=adapter.name, outcome=outcome.value)
     if outcome is CallbackOutcome.UNKNOWN_JOB:
         raise not_found(CALLBACKS_PATH)
     return {}
 
 
-def _verify_token(services: Services, provider: str, token: str) -> tuple[JobId, int]:
-    """Return the job and send of the token. Runs before the body is read, without a query."""
+def _verify_token(services: Services, provider: str, token: str) -> SignedSend:
+    """Return the send of the token. Runs before the body is read, without a query."""
     if provider not in services.providers.known_names:
         CALLBACKS.labels(OTHER_PROVIDER, "unknown_provider").inc()
         raise not_found(CALLBACKS_PATH)
-    subject = services.tokens.verify(token)
-    if subject is None:
+    send = services.tokens.verify(provider, token)
+    if send is None:
         CALLBACKS.labels(provider, "bad_token").inc()
         raise not_found(CALLBACKS_PATH)
-    return subject
+    return send
 
 
-async def _provider_of_send(
-    services: Services, provider: str, job_id: JobId, send_number: int
-) -> Provider:
-    """Return the adapter with the key of the send: each provider account has its own secret."""
-    async with services.database.as_system() as conn:
-        provider_key_id = await find_send_key(conn, job_id, send_number, provider)
-        adapter = await services.keys.open(conn, services.providers, provider, provider_key_id)
+async def _provider_of_send(services: Services, provider: str, send: SignedSend) -> Provider:
+    """Return the adapter with the key of the send: each provider account has its own secret.
+
+    Queries only for a user's key that is not in memory and for a token of an earlier version.
+    """
+    adapter = None
+    if send.names_key:
+        adapter = services.keys.in_memory(services.providers, provider, send.provider_key_id)
+    if adapter is None:
+        async with services.database.as_system() as conn:
+            key = send.provider_key_id
+            if not send.names_key:
+                key = await find_send_key(conn, send.job_id, send.send_number, provider)
+            adapter = await services.keys.open(conn, services.providers, provider, key)
     if adapter is None:  # the key was erased, so no open job was bought with it
         CALLBACKS.labels(provider, "no_key").inc()
         raise not_found(CALLBACKS_PATH)
@@ -79,14 +86,14 @@ async def _provider_of_send(
 
 
 async def _verify(
-    request: Request, adapter: Provider, job_id: JobId, send_number: int, body: bytes
+    request: Request, adapter: Provider, send: SignedSend, body: bytes
 ) -> NewCallback:
     """Return the callback. Raise ProblemError if its signature is invalid or cannot be verified."""
     try:
         callback = await adapter.verify_callback(dict(request.headers), body)
     except CallbackRefusedError:
         CALLBACKS.labels(adapter.name, "refused").inc()
-        log.warning("callback.refused", job_id=job_id, provider=adapter.name)
+        log.warning("callback.refused", job_id=send.job_id, provider=adapter.name)
         raise ProblemError(
             FailureCode.UNAUTHENTICATED,
             CALLBACK_SIGNATURE_INVALID,
@@ -94,12 +101,12 @@ async def _verify(
         ) from None
     except CallbackUnverifiableError:
         CALLBACKS.labels(adapter.name, "unverifiable").inc()
-        log.warning("callback.unverifiable", job_id=job_id, provider=adapter.name)
+        log.warning("callback.unverifiable", job_id=send.job_id, provider=adapter.name)
         raise unavailable(CALLBACK_UNVERIFIABLE) from None
     return NewCallback(
         provider=adapter.name,
         delivery_id=callback.delivery_id,
-        job_id=job_id,
-        send_number=send_number,
+        job_id=send.job_id,
+        send_number=send.send_number,
         provider_job_id=callback.provider_job_id,
     )

@@ -8,8 +8,8 @@ import asyncpg
 from fastapi import APIRouter, Request
 
 from api.http.openapi import problems
-from api.http.problem_texts import DATABASE_UNREACHABLE, MIGRATIONS_MISSING
-from api.http.problems import unavailable
+from api.http.problems.documents import unavailable
+from api.http.problems.texts import DATABASE_UNREACHABLE, MIGRATIONS_MISSING
 from api.http.schemas import Health, Readiness
 from api.services import Services, services_of
 from core.platform.observability.logging import get_logger

@@ -17,6 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from core.domain.failures import Failure, FailureCode
     from core.domain.messages.assets import StoreAssetResult
     from core.domain.messages.executions import (
+        CURRENT_PATH,
         CancelInput,
         ClaimOutcome,
         ClaimResult,
@@ -67,6 +68,7 @@ class ExecutionWorkflow:
         self._spent_nano_usd = 0
         self._storing: list[asyncio.Task[None]] = []
         self._send_numbers: dict[str, int] = {}
+        self._path = CURRENT_PATH
 
     @workflow.signal(description="A cancel is committed in the execution's row.")
     def cancel_requested(self, reason: str, generation: int = 0) -> None:
@@ -77,10 +79,14 @@ class ExecutionWorkflow:
     @workflow.run
     async def run(self, order: ExecutionOrder) -> ExecutionOutcome:
         claim = await self._uninterrupted(self._database_step(ExecutionActivities.claim, self._ref))
+        self._path = _known(claim.path)
         if not self._may_run(claim):
+            if self._path >= 1:
+                _upsert([STATUS.value_unset()])
             return ExecutionOutcome(status=None)
         self._jobs = {item.step: item for item in claim.jobs}
-        _upsert([STATUS.value_set(ExecutionStatus.RUNNING)])
+        if self._path == 0:
+            _upsert([STATUS.value_set(ExecutionStatus.RUNNING)])
         await self._uninterrupted(self._run_steps())
         outcome = await self._uninterrupted(self._finish())
         if self._cancelled_natively and outcome.status is ExecutionStatus.CANCELLED:
@@ -176,8 +182,8 @@ class ExecutionWorkflow:
         if not await self._submit(step, job, refusal):
             return None
         self._show(step, JobState.SUBMITTED)
-        await self._wait(step, job)
-        settled = await self._database_step(JobActivities.settle, job)
+        end = await self._wait(step, job)
+        settled = end.settled or await self._database_step(JobActivities.settle, job)
         self._spent_nano_usd = settled.execution_spent_nano_usd
         return settled
 
@@ -260,7 +266,7 @@ class ExecutionWorkflow:
             summary=f"{step.name}: was it accepted?",
         )
 
-    async def _wait(self, step: Step, job: JobRef) -> None:
+    async def _wait(self, step: Step, job: JobRef) -> WaitJobResult:
         """Wait until the provider has ended the job.
 
         Past its deadline or after a cancel, cancel it at the provider and wait for a grace period.
@@ -268,19 +274,19 @@ class ExecutionWorkflow:
         watching = asyncio.create_task(self._watch(step, job))
         await workflow.wait_condition(lambda: watching.done() or self._cancelled)
         if watching.done() and watching.result().state.ended:
-            return
+            return watching.result()
         if self._committing_cancel is not None:
             # Settling distinguishes a cancel from a time-out by the execution's row.
             await self._committing_cancel
         await self._cancel_at_provider(step, job)
         if watching.done() and not watching.result().state.ended:
             watching = asyncio.create_task(self._watch(step, job, after_cancel=True))
-        await watching
+        return await watching
 
     async def _watch(self, step: Step, job: JobRef, *, after_cancel: bool = False) -> WaitJobResult:
         """Wait for the poller's completion. No heartbeat: a lost one ends with the time-out."""
         activity_id, heartbeat_timeout = None, policies.WAIT_HEARTBEAT
-        if workflow.patched("wait-completed-by-id"):
+        if self._path >= 1 or workflow.patched("wait-completed-by-id"):
             send_number = self._send_numbers[step.name]
             activity_id = policies.wait_activity_id(
                 job.job_id, send_number, after_cancel=after_cancel
@@ -429,6 +435,20 @@ class ExecutionWorkflow:
 
 def _upsert(updates: "list[SearchAttributeUpdate[Any]]") -> None:
     workflow.upsert_search_attributes(updates)  # pyright: ignore[reportUnknownMemberType] - the SDK leaves its type open
+
+
+def _known(path: int) -> int:
+    """Return the path of a run, or fail the workflow task: Temporal repeats it on another worker.
+
+    During an upgrade, a worker of the earlier version would append its own commands to a run that a
+    worker of the later version claimed, and no version could replay the mixture.
+    """
+    if path > CURRENT_PATH:
+        raise RuntimeError(
+            f"this run was claimed by a later version of the worker (path {path}, known: up to "
+            f"{CURRENT_PATH}); a worker of that version continues it"
+        )
+    return path
 
 
 _AFTER_FIND: Final = MappingProxyType(

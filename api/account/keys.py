@@ -8,8 +8,8 @@ from pydantic import AfterValidator, ConfigDict, Field
 from api.auth.authentication import Admin, AdminUser, insufficient_scope
 from api.http.ids import KEY_ID
 from api.http.openapi import problems
-from api.http.problem_texts import TOO_MANY_KEYS
-from api.http.problems import invalid_field, not_found
+from api.http.problems.documents import invalid_field, not_found
+from api.http.problems.texts import TOO_MANY_KEYS
 from api.http.schemas import RequestBody, ResponseBody, Time
 from api.http.strict_json import StrictJsonRoute
 from api.services import services_of

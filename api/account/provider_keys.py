@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from api.auth.authentication import AdminUser
 from api.http.openapi import problems
-from api.http.problems import not_found
+from api.http.problems.documents import not_found
 from api.http.schemas import RequestBody, ResponseBody, Time
 from api.http.strict_json import StrictJsonRoute
 from api.services import Services, services_of

@@ -7,8 +7,8 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.auth.rate_limit import class_of, only_reads, rate_limited, set_rate_headers
-from api.http.problem_texts import CREDENTIAL_NEEDED, ISSUER_UNREACHABLE, SCOPES_MISSING
-from api.http.problems import ProblemError, unavailable
+from api.http.problems.documents import ProblemError, unavailable
+from api.http.problems.texts import CREDENTIAL_NEEDED, ISSUER_UNREACHABLE, SCOPES_MISSING
 from api.services import Services, services_of
 from core.domain.failures import FailureCode
 from core.domain.ids import UserId

@@ -9,8 +9,8 @@ from fastapi import Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.problem_texts import RATE_EXCEEDED
-from api.http.problems import ProblemError
+from api.http.problems.documents import ProblemError
+from api.http.problems.texts import RATE_EXCEEDED
 from core.domain.failures import FailureCode
 from core.store.accounts.rate_limit import Rate, RouteClass
 

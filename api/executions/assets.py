@@ -8,16 +8,16 @@ from pydantic import AfterValidator
 from api.auth.authentication import CurrentUser
 from api.http.ids import ASSET_ID
 from api.http.openapi import problems
-from api.http.problems import not_found
+from api.http.problems.documents import not_found
 from api.services import services_of
 from core.domain.failures import FailureCode
-from core.domain.file_names import (
+from core.domain.ids import AssetId
+from core.domain.media.file_names import (
     MAX_FILE_NAME,
     check_file_name,
     content_disposition,
     download_name,
 )
-from core.domain.ids import AssetId
 from core.store.executions.status import StoredFile, find_stored_file
 
 _PATH = "/api/assets"

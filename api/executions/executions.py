@@ -16,8 +16,8 @@ from api.executions.requests import ListExecutionsQuery
 from api.executions.responses import Cancelled, Deleted, Execution, ExecutionList
 from api.http.ids import decode_cursor, encode_cursor
 from api.http.openapi import problems
-from api.http.ordering_problems import EXECUTIONS_PATH
-from api.http.problems import not_found
+from api.http.problems.documents import not_found
+from api.http.problems.ordering import EXECUTIONS_PATH
 from api.services import services_of
 from core.domain.failures import FailureCode
 from core.ordering import cancel as ordering

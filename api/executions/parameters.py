@@ -7,8 +7,8 @@ from fastapi import Header
 from pydantic import AfterValidator
 
 from api.http.ids import EXECUTION_ID
-from api.http.ordering_problems import EXECUTIONS_PATH
-from api.http.problems import not_found
+from api.http.problems.documents import not_found
+from api.http.problems.ordering import EXECUTIONS_PATH
 from api.http.schemas import RequestBody
 from core.domain.ids import ExecutionId
 from core.ordering.idempotency import IdempotencyKey, request_sha256

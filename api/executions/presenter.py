@@ -21,7 +21,7 @@ from api.executions.responses import (
     StepToPay,
     Webhook,
 )
-from api.http.ordering_problems import EXECUTIONS_PATH
+from api.http.problems.ordering import EXECUTIONS_PATH
 from api.services import Services
 from core.domain.ids import ExecutionId
 from core.domain.money import usd_text

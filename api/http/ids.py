@@ -8,7 +8,7 @@ import binascii
 import re
 from datetime import UTC, datetime, timedelta
 
-from api.http.problems import invalid_field
+from api.http.problems.documents import invalid_field
 from core.domain.ids import EndpointId, EventId, ExecutionId
 from core.store.webhooks.delivery_log import Place
 

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from starlette.routing import Route
 
 from api.auth.authentication import usual_scope
-from api.http import request_ids
-from api.http.problems import MEDIA_TYPE, STATUS, ProblemError, problem_document
+from api.http.middleware import request_ids
+from api.http.problems.documents import MEDIA_TYPE, STATUS, ProblemError, problem_document
 from api.http.schemas import FieldError, Problem
 from core.domain.failures import FailureCode
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from fastapi import Request
 
-from api.http.problem_texts import RECOVERY_RUNNING
-from api.http.problems import unavailable
+from api.http.problems.documents import unavailable
+from api.http.problems.texts import RECOVERY_RUNNING
 from core.maintenance.restore_detector import CHECK_ERRORS, RECOVERY_ADVICE, detect_restore
 from core.platform.observability.logging import get_logger
 from core.store.database import Database

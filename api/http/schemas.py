@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from api.http.problems import ProblemError, invalid_field
+from api.http.problems.documents import ProblemError, invalid_field
 from api.http.strict_json import UnreadableBody
 from core.domain.failures import FailureCode
 

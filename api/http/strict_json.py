@@ -14,8 +14,8 @@ from typing import Any, NoReturn, cast
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from api.http.problem_texts import BODY_COMPRESSED, BODY_NOT_UTF8
-from api.http.problems import ProblemError, invalid_field
+from api.http.problems.documents import ProblemError, invalid_field
+from api.http.problems.texts import BODY_COMPRESSED, BODY_NOT_UTF8
 from core.domain.failures import FailureCode
 
 MAX_EXACT_FLOAT = 2**53

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Request, Response
 from api.auth.authentication import AdminUser, CurrentUser
 from api.http.ids import ENDPOINT_ID, EVENT_ID, EXECUTION_ID, decode_place, encode_place
 from api.http.openapi import problems
-from api.http.problem_texts import ENDPOINT_IS_DISABLED, ENDPOINT_WAS_DELETED
-from api.http.problems import ProblemError, invalid_field, not_found
+from api.http.problems.documents import ProblemError, invalid_field, not_found
+from api.http.problems.texts import ENDPOINT_IS_DISABLED, ENDPOINT_WAS_DELETED
 from api.http.strict_json import StrictJsonRoute
 from api.services import Services, services_of
 from api.webhooks.schemas import (

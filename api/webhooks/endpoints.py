@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Request, Response
 from api.auth.authentication import Admin, AdminUser, Caller, CurrentUser, insufficient_scope
 from api.http.ids import ENDPOINT_ID, decode_endpoint_cursor, encode_cursor
 from api.http.openapi import problems
-from api.http.problem_texts import ENDPOINT_FOR_URL_EXISTS
-from api.http.problems import ProblemError, invalid_field, not_found
+from api.http.problems.documents import ProblemError, invalid_field, not_found
+from api.http.problems.texts import ENDPOINT_FOR_URL_EXISTS
 from api.http.strict_json import StrictJsonRoute
 from api.services import services_of
 from api.webhooks.deliveries import endpoint_closed, start_resend

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from api.http.problems import invalid_field
+from api.http.problems.documents import invalid_field
 from core.platform.egress.rules import OutboundRules
 from core.platform.urls import MAX_URL_CHARS, webhook_url
 

@@ -23,7 +23,7 @@
     a defect of the service internal_error
 
 Two total tables map this list: to Temporal errors (core/platform/temporal/failures.py) and to HTTP
-responses (api/http/problems.py).
+responses (api/http/problems/documents.py).
 """
 
 from dataclasses import dataclass

@@ -52,15 +52,21 @@ class KeyRing:
         None: the provider is not configured here, or the key cannot be opened. The job's deadline
         still ends it.
         """
-        provider = self._find(job.scope)
-        if provider is None and job.provider_key_id is None:
-            provider = _with_service_key(providers, job.provider)
+        provider = self.in_memory(providers, job.provider, job.provider_key_id)
         if provider is None:
             async with self.database.as_user(job.user_id) as conn:
                 provider = await self.open(conn, providers, job.provider, job.provider_key_id)
         if provider is None:
             log.warning("job.provider_not_available", job_id=job.job_id, provider=job.provider)
         return provider
+
+    def in_memory(
+        self, providers: Providers, name: str, provider_key_id: ProviderKeyId | None
+    ) -> Provider | None:
+        """Return an adapter with this key that needs no query; None: `open` it."""
+        if provider_key_id is None:
+            return _with_service_key(providers, name)
+        return self._find(key_scope(name, provider_key_id))
 
     async def open(
         self,
@@ -73,12 +79,10 @@ class KeyRing:
 
         conn: as the key's user, or as system. Return None as `of_job` does.
         """
-        if provider_key_id is None:
-            return _with_service_key(providers, name)
+        adapter = self.in_memory(providers, name, provider_key_id)
+        if adapter is not None or provider_key_id is None:
+            return adapter
         scope = key_scope(name, provider_key_id)
-        cached = self._find(scope)
-        if cached is not None:
-            return cached
         try:
             provider = providers.keyed(name, await open_key(conn, self.box, provider_key_id))
         except (KeyErasedError, SealError, LookupError, ValueError) as error:

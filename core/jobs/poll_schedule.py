@@ -5,7 +5,7 @@ from typing import Final
 from core.domain.look_times import (
     EARLY_SECONDS,
     LATE_SECONDS,
-    LATE_SHARE,
+    LEAST_SHARE,
     MAX_POLL_SECONDS,
     MIN_POLL_SECONDS,
 )
@@ -57,18 +57,13 @@ def look_seconds(job: JobRecord) -> float:
     changed_at = job.cancel_sent_at or job.callback_at
     if changed_at is not None:  # the end is near: the provider only has to show it
         return _bounded((job.now - changed_at).total_seconds() / 4)
-    if job.calls_back:  # a look is only a backup
-        due_in = first_look_seconds(job) - age
+    if job.calls_back:  # a look is only a backup: before this age no first look is due
+        due_in = LEAST_SHARE * job.usual_seconds + LATE_SECONDS - age
         return due_in if due_in > 0 else _bounded(age / 4)
     if age < EARLY_SECONDS:
         return max(MIN_POLL_SECONDS, min(EARLY_SECONDS, job.usual_seconds / 2))
     left = job.usual_seconds - age
     return _bounded(max(job.usual_seconds / 10, left / 2 if left > 0 else -left / 4))
-
-
-def first_look_seconds(job: JobRecord) -> float:
-    """Return the age at which a callback is probably lost: the usual duration with a margin."""
-    return LATE_SHARE * job.usual_seconds + LATE_SECONDS
 
 
 def seconds_left(job: JobRecord) -> float:

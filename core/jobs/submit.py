@@ -227,7 +227,10 @@ class JobSubmitter:
 
     def _callback_url(self, job: JobRecord, number: int) -> str | None:
         base = self.callback_urls.get(job.provider)
-        return f"{base}/{self.tokens.sign(job.job_id, number)}" if base is not None else None
+        if base is None:
+            return None
+        token = self.tokens.sign(job.provider, job.job_id, number, job.provider_key_id)
+        return f"{base}/{token}"
 
 
 async def _without_provider(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:

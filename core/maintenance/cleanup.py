@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from core.domain.media import StorageRefusedError, StorageUnavailableError
+from core.domain.media.content import StorageRefusedError, StorageUnavailableError
 from core.platform.observability.logging import get_logger
 from core.platform.temporal import policies
 from core.store.database import Database

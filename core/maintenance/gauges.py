@@ -12,6 +12,7 @@ from core.platform.temporal.client import queue_backlogs
 from core.store.database import Database
 from core.store.executions.unfinished import count_open_bills, count_unknown
 from core.store.money.reports.undelivered_spend import UndeliveredOutcome, measure_undelivered
+from core.store.providers.model_durations import measure_durations
 
 ENDED_WITHIN_SECONDS: Final = 7 * 86_400.0
 """The age up to which failed executions with costs are counted: an operator reacts within a week.
@@ -59,6 +60,15 @@ class Gauges:
                 spend.oldest_seconds if spend else 0
             )
 
+    async def measure_durations(self) -> None:
+        """Measure how long recent jobs of each model took, for the first looks at new jobs."""
+        async with self.database.as_system() as conn:
+            measured = await measure_durations(conn)
+        metrics.CALLBACK_AGE.clear()
+        for duration in measured:
+            gauge = metrics.CALLBACK_AGE.labels(duration.provider, duration.model)
+            gauge.set(duration.slow_seconds)
+
     async def measure_queues(self) -> None:
         """Measure the backlogs of the task queues. Raises RPCError."""
         await queue_backlogs(self.client, self.task_queues)
@@ -67,6 +77,7 @@ class Gauges:
         """Clear all gauges but the backlogs: another process measures them now."""
         metrics.JOBS_UNKNOWN.clear()
         metrics.OPEN_BILLS.clear()
+        metrics.CALLBACK_AGE.clear()
         metrics.SPENT_UNDELIVERED.clear()
         metrics.SPENT_UNDELIVERED_OLDEST.clear()
         clear_provider_gauges()

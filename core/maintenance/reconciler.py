@@ -196,6 +196,11 @@ def build_reconciler(
                 run=lambda: admission.measure_queues(database),
                 every_seconds=EVERY_MINUTE,
             ),
+            task(
+                name="measure_durations",
+                run=gauges.measure_durations,
+                every_seconds=EVERY_MINUTE,
+            ),
             task(name="measure_queues", run=gauges.measure_queues),
         ),
     )

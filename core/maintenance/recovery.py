@@ -14,7 +14,7 @@ from typing import Final
 import asyncpg
 
 from core.domain.ids import ExecutionId, JobId
-from core.domain.media import StorageRefusedError, StorageUnavailableError
+from core.domain.media.content import StorageRefusedError, StorageUnavailableError
 from core.domain.messages.jobs import JobRef
 from core.jobs.submit import JobSubmitter
 from core.maintenance.histories import ExecutionHistories, NoMemoError

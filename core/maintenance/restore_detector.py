@@ -12,7 +12,7 @@ from typing import Final
 
 import asyncpg
 
-from core.domain.media import StorageRefusedError, StorageUnavailableError
+from core.domain.media.content import StorageRefusedError, StorageUnavailableError
 from core.platform.observability.logging import get_logger
 from core.store.database import DATABASE_DOWN, SET_SYSTEM, Database
 from core.store.files.object_storage import ObjectStore

@@ -6,10 +6,10 @@ from typing import Final
 
 import httpx
 
-from core.domain.containers.completeness import WholeFile
 from core.domain.failures import FailureCode
 from core.domain.ids import ExecutionId, JobId, UserId
-from core.domain.media import (
+from core.domain.media.containers.completeness import WholeFile
+from core.domain.media.content import (
     SNIFF_BYTES,
     IncompleteError,
     MediaError,

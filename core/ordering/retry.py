@@ -14,8 +14,9 @@ from core.domain.money import NanoUsd
 from core.domain.retries import RetryAction, StepRetry, decide_retry
 from core.domain.states import ExecutionStatus, JobState
 from core.ordering.accept import QueuedExecution
-from core.ordering.breakers import check_breakers
-from core.ordering.catalogue import get_catalogue_in
+from core.ordering.admission.breakers import check_breakers
+from core.ordering.admission.limits import STORE_LIMIT_ERRORS, LimitReachedError, explain_limit
+from core.ordering.admission.queues import check_provider_queues
 from core.ordering.errors import (
     ExecutionNotEndedError,
     ExecutionNotFoundError,
@@ -26,9 +27,8 @@ from core.ordering.errors import (
 )
 from core.ordering.finished_files import find_served_jobs, list_lost_outputs
 from core.ordering.idempotency import Answer, IdempotencyKey, find_replay, store_answer
-from core.ordering.limits import STORE_LIMIT_ERRORS, LimitReachedError, explain_limit
-from core.ordering.queue_limits import check_provider_queues
-from core.ordering.quote import quote_step
+from core.ordering.planning.catalogue import get_catalogue_in
+from core.ordering.planning.quote import quote_step
 from core.ordering.services import OrderingServices
 from core.ordering.workflow_starts import try_start_execution
 from core.platform.observability.logging import get_logger

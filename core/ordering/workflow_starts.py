@@ -17,6 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ExecutionOrder
 from core.domain.messages.webhooks import DeliveryOrder
+from core.domain.states import ExecutionStatus
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
 from core.platform.temporal.policies import (
@@ -71,7 +72,7 @@ async def start_execution(
         search_attributes=TypedSearchAttributes(
             [
                 SearchAttributePair(USER_ID, order.user_id),
-                SearchAttributePair(STATUS, "queued"),
+                SearchAttributePair(STATUS, ExecutionStatus.RUNNING.value),
                 SearchAttributePair(PLAN_TYPE, order.plan.type.value),
                 SearchAttributePair(PROVIDER, sorted({step.provider for step in order.plan.steps})),
             ]

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from core.domain.containers.facts import MediaFacts
 from core.domain.failures import Failure
+from core.domain.media.containers.facts import MediaFacts
 from core.domain.money import usd_text
 from core.domain.plans import StepKind
 from core.store.files.assets import StepAsset

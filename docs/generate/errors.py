@@ -1,7 +1,7 @@
 """The page of all failure codes, from the two tables of the product."""
 
-from api.http.problem_texts import TITLES
-from api.http.problems import STATUS
+from api.http.problems.documents import STATUS
+from api.http.problems.texts import TITLES
 from core.domain.failures import FAILURES, Acts, FailureCode
 from docs.generate.markdown import code, page, table
 

@@ -14,11 +14,12 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.assets import AssetActivities
 from core.domain.failures import FailureCode
-from core.domain.media import StorageUnavailableError
+from core.domain.media.content import StorageUnavailableError
 from core.domain.messages.assets import StoreAssetResult
 from core.domain.messages.jobs import JobRef
 from core.platform.egress.client import Outbound
 from core.store.files.assets import Asset, list_job_assets
+from core.store.files.deletions import list_queued_files
 from core.store.files.object_storage import ObjectStore, StoredObject
 from core.store.jobs.jobs import get_job
 from tests.support.activity_harness import ActivityHarness
@@ -73,6 +74,24 @@ async def test_asset_with_expired_url_is_fetched_by_job_id(
         f"{harness.sandbox.url}/files/gone.jpg",
     )
     assert (await harness.run(harness.assets.store, image)).asset_id is not None
+
+
+async def test_file_of_a_deleted_execution_is_deleted(harness: ActivityHarness) -> None:
+    """A worker that stood still while the user deleted the execution stores a file afterwards."""
+    image = await completed(harness)
+    await harness.as_owner(
+        "UPDATE executions SET deleted_at = now() WHERE execution_id = $1", image.execution_id
+    )
+    result = await harness.run(harness.assets.store, image)
+    assert (result.asset_id, result.failure is not None) == (None, True)
+    async with harness.database.as_system() as conn:
+        assert await list_job_assets(conn, image.job_id) == []
+        queued = await list_queued_files(conn, limit=1000)
+        (key,) = await conn.fetch(
+            "SELECT object_key FROM file_deletions WHERE execution_id = $1", image.execution_id
+        )
+    assert queued[key["object_key"]] is False
+    assert await harness.objects.head(key["object_key"]) is not None
 
 
 async def test_asset_of_another_kind_is_a_failure(harness: ActivityHarness) -> None:

@@ -12,7 +12,7 @@ import httpx
 from prometheus_client import REGISTRY
 from standardwebhooks import Webhook
 
-from api.http.body_limits import CALLBACK_BODY_BYTES
+from api.http.middleware.body_limits import CALLBACK_BODY_BYTES
 from core.domain.ids import JobId, new_job_id
 from core.store.jobs.callbacks import CHANNEL
 from tests.api.conftest import Api, TestUser
@@ -53,7 +53,7 @@ async def _call(
     secret: str = SECRET,
 ) -> httpx.Response:
     headers, body = _signed(delivery_id, {"id": prediction, "status": "succeeded"}, secret)
-    path = f"/callbacks/replicate/{api.services.tokens.sign(job_id, send)}"
+    path = f"/callbacks/replicate/{api.services.tokens.sign('replicate', job_id, send)}"
     return await api.http.post(path, content=body, headers=headers)
 
 
@@ -131,28 +131,28 @@ async def test_callback_that_is_forged_is_401_and_writes_nothing(api: Api, user:
     _, job_id = await _sending(api, user)
 
     wrong_secret = await _call(api, job_id, secret=base64.b64encode(b"x" * 24).decode())
-    path = f"/callbacks/replicate/{api.services.tokens.sign(job_id, 1)}"
+    path = f"/callbacks/replicate/{api.services.tokens.sign('replicate', job_id, 1)}"
     headers, body = _signed("msg_1", {"id": "p1"})
     changed = await api.http.post(path, content=body.replace(b"p1", b"p2"), headers=headers)
     unsigned = await api.http.post(path, content=body)
 
     assert [answer.status_code for answer in (wrong_secret, changed, unsigned)] == [401, 401, 401]
     assert wrong_secret.headers["content-type"] == "application/problem+json"
-    assert api.services.tokens.sign(job_id, 1) not in wrong_secret.text
+    assert api.services.tokens.sign("replicate", job_id, 1) not in wrong_secret.text
     assert await _callbacks(api) == []
     assert (await _job(api, job_id))["state"] == "submitting"
 
 
 async def test_callback_at_an_address_that_is_not_ours_is_404(api: Api, user: TestUser) -> None:
     _, job_id = await _sending(api, user)
-    token = api.services.tokens.sign(job_id, 1)
+    token = api.services.tokens.sign("replicate", job_id, 1)
     headers, body = _signed("msg_1", {"id": "p1"})
     headers["X-Request-Id"] = "same"
     paths = [
         "/callbacks/replicate/junk",
         f"/callbacks/replicate/{token[:-2]}AA",
         f"/callbacks/nobody/{token}",
-        f"/callbacks/replicate/{api.services.tokens.sign(new_job_id(), 1)}",
+        f"/callbacks/replicate/{api.services.tokens.sign('replicate', new_job_id(), 1)}",
         "/callbacks/replicate/%00",
     ]
 
@@ -180,7 +180,7 @@ async def test_callback_that_cannot_be_verified_now_is_503(api: Api, user: TestU
         "x-fal-webhook-timestamp": str(int(datetime.now(UTC).timestamp())),
         "x-fal-webhook-signature": "00" * 64,
     }
-    path = f"/callbacks/fal/{api.services.tokens.sign(walk.jobs['image'], 1)}"
+    path = f"/callbacks/fal/{api.services.tokens.sign('fal', walk.jobs['image'], 1)}"
 
     answer = await api.http.post(path, content=b'{"request_id": "image-1"}', headers=headers)
 
@@ -191,7 +191,7 @@ async def test_callback_that_cannot_be_verified_now_is_503(api: Api, user: TestU
 
 async def test_callback_may_be_large_but_not_endless(api: Api, user: TestUser) -> None:
     _, job_id = await _sending(api, user)
-    path = f"/callbacks/replicate/{api.services.tokens.sign(job_id, 1)}"
+    path = f"/callbacks/replicate/{api.services.tokens.sign('replicate', job_id, 1)}"
     headers, body = _signed("msg_1", {"id": "p1", "logs": "x" * 1_000_000})
 
     large = await api.http.post(path, content=body, headers=headers)

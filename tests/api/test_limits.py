@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from api.http.body_limits import JSON_BODY_BYTES, BodyLimits
-from api.http.problems import ProblemError
+from api.http.middleware.body_limits import JSON_BODY_BYTES, BodyLimits
+from api.http.problems.documents import ProblemError
 from api.http.strict_json import StrictJsonRoute, parse_json
 from tests.api.conftest import Api, TestUser
 

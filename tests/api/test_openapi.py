@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from api.executions.requests import GenerateVideoRequest
-from api.http.problems import STATUS
+from api.http.problems.documents import STATUS
 from api.http.schemas import Problem
 from core.domain.scopes import Scope
 from tests.api.conftest import Api, TestUser

@@ -1,5 +1,8 @@
 """Provider keys of users in the API: callbacks of their accounts, models, refusals."""
 
+import base64
+import hashlib
+import hmac
 import json
 from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime
@@ -11,6 +14,7 @@ from standardwebhooks import Webhook
 from core.domain.failures import FailureCode
 from core.domain.ids import JobId, ProviderKeyId, new_job_id
 from core.domain.messages.jobs import JobRef, key_scope
+from core.platform.crypto.callback_tokens import PURPOSE
 from core.store.jobs.sends import begin_send
 from core.store.providers.capacity import reset
 from core.store.providers.circuit_breaker import trip
@@ -87,15 +91,32 @@ async def sent_with(api: Api, user: TestUser, key: ProviderKeyId) -> JobId:
     return ref.job_id
 
 
-async def call_back(api: Api, job_id: JobId, secret: str, *, provider: str = "replicate") -> int:
+async def call_back(
+    api: Api,
+    job_id: JobId,
+    secret: str,
+    key: ProviderKeyId,
+    *,
+    provider: str = "replicate",
+    token: str | None = None,
+) -> int:
     now, text = datetime.now(UTC), json.dumps({"id": f"p-{job_id}", "status": "succeeded"})
     headers = {
         "webhook-id": f"msg-{job_id}",
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": Webhook(secret).sign(f"msg-{job_id}", now, text),
     }
-    path = f"/callbacks/{provider}/{api.services.tokens.sign(job_id, 1)}"
+    token = token or api.services.tokens.sign("replicate", job_id, 1, key)
+    path = f"/callbacks/{provider}/{token}"
     return (await api.http.post(path, content=text, headers=headers)).status_code
+
+
+def earlier_token(api: Api, job_id: JobId) -> str:
+    """Return a token as versions without the provider and the key in it signed them."""
+    subject = bytes.fromhex(job_id.removeprefix("job_")) + (1).to_bytes(4, "big")
+    key = api.services.secrets.derive_key(PURPOSE)[0]
+    mac = hmac.digest(key, subject, hashlib.sha256)[:16]
+    return base64.urlsafe_b64encode(subject + mac).decode()
 
 
 def secret_of(sandbox: Sandbox, key: str) -> str:
@@ -110,15 +131,15 @@ def secret_of(sandbox: Sandbox, key: str) -> str:
 async def test_callback_is_verified_with_the_account_of_its_send(
     keyed_api: Api, alice: TestUser, sandbox: Sandbox
 ) -> None:
-    job_id = await sent_with(keyed_api, alice, await put(keyed_api, alice))
+    key = await put(keyed_api, alice)
+    job_id = await sent_with(keyed_api, alice, key)
     theirs, services = secret_of(sandbox, ALICE), "whsec_" + "A" * 32
     assert theirs not in (services, DEFAULT_WEBHOOK_SECRET)
     await put(keyed_api, alice, "r8_new-0123456789#alice-new")
-    assert await call_back(keyed_api, job_id, services) == 401
-    assert (
-        await call_back(keyed_api, job_id, secret_of(sandbox, "r8_new-0123456789#alice-new")) == 401
-    )
-    assert await call_back(keyed_api, job_id, theirs) == 200
+    assert await call_back(keyed_api, job_id, services, key) == 401
+    new_secret = secret_of(sandbox, "r8_new-0123456789#alice-new")
+    assert await call_back(keyed_api, job_id, new_secret, key) == 401
+    assert await call_back(keyed_api, job_id, theirs, key) == 200
     async with keyed_api.database.as_system() as conn:
         assert (
             await conn.fetchval("SELECT state FROM jobs WHERE job_id = $1", job_id) == "submitted"
@@ -129,9 +150,24 @@ async def test_callback_for_another_provider_does_not_use_the_key(
     keyed_api: Api, alice: TestUser, sandbox: Sandbox
 ) -> None:
     """A key is sent only to its own provider, and does not count as a key of another."""
-    job_id = await sent_with(keyed_api, alice, await put(keyed_api, alice))
-    assert await call_back(keyed_api, job_id, secret_of(sandbox, ALICE), provider="fal") == 401
-    assert await call_back(keyed_api, job_id, secret_of(sandbox, ALICE)) == 200
+    key = await put(keyed_api, alice)
+    job_id = await sent_with(keyed_api, alice, key)
+    secret = secret_of(sandbox, ALICE)
+    assert await call_back(keyed_api, job_id, secret, key, provider="fal") == 404
+    assert await call_back(keyed_api, job_id, secret, key) == 200
+
+
+async def test_callback_address_of_an_earlier_version_names_no_key(
+    keyed_api: Api, alice: TestUser, sandbox: Sandbox
+) -> None:
+    """The key of such an address is read from the row of its send."""
+    key = await put(keyed_api, alice)
+    job_id = await sent_with(keyed_api, alice, key)
+    token = earlier_token(keyed_api, job_id)
+    secret = secret_of(sandbox, ALICE)
+    assert await call_back(keyed_api, job_id, DEFAULT_WEBHOOK_SECRET, key, token=token) == 401
+    assert await call_back(keyed_api, job_id, secret, key, token=token, provider="fal") == 401
+    assert await call_back(keyed_api, job_id, secret, key, token=token) == 200
 
 
 async def test_callback_of_a_send_with_a_deleted_key_is_404(
@@ -146,7 +182,7 @@ async def test_callback_of_a_send_with_a_deleted_key_is_404(
             " UPDATE provider_keys SET erased_at = now() WHERE provider_key_id = $1",
             key,
         )
-    assert await call_back(keyed_api, job_id, secret_of(sandbox, ALICE)) == 404
+    assert await call_back(keyed_api, job_id, secret_of(sandbox, ALICE), key) == 404
 
 
 async def test_provider_without_a_service_key_needs_a_users_key(

@@ -6,8 +6,8 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from api.http.problem_texts import TITLES
-from api.http.problems import STATUS, ProblemError, problem_document, validation_problem
+from api.http.problems.documents import STATUS, ProblemError, problem_document, validation_problem
+from api.http.problems.texts import TITLES
 from core.domain.failures import FailureCode
 from core.store.accounts.api_key_format import new_api_key
 from tests.api.conftest import Api, TestUser, api_settings, running_api

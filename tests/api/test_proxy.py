@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.http.body_limits import JSON_BODY_BYTES
+from api.http.middleware.body_limits import JSON_BODY_BYTES
 from api.http.schemas import Problem
 from deploy.local.ports import free_ports
 from tests.api.processes import Served

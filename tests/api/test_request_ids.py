@@ -9,7 +9,7 @@ import pytest
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from api.http.request_ids import RequestIds
+from api.http.middleware.request_ids import RequestIds
 from core.platform.observability.logging import configure_logging, get_logger
 from tests.api.conftest import Api, TestUser
 

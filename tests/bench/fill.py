@@ -338,7 +338,8 @@ class _Copy:
         found = re.search(r"http://[^\"\s]+/callbacks/[^\"\s&]+", json.dumps(send["request"]))
         if found is not None:
             base = found.group().rpartition("/")[0]
-            self.callback_url = f"{base}/{tokens.sign(self.video_job_id, send['number'])}"
+            token = tokens.sign(base.rpartition("/")[2], self.video_job_id, send["number"])
+            self.callback_url = f"{base}/{token}"
             self.replace(found.group(), self.callback_url)
 
     def rows(self) -> Rows:

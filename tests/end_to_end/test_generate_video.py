@@ -13,7 +13,7 @@ import pytest
 
 from tests.end_to_end.world import MODELS, PROMPT, World
 
-MAX_EVENTS = 60
+MAX_EVENTS = 57
 
 
 @pytest.mark.guarantee("G7")

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from core.domain.media import StorageUnavailableError
+from core.domain.media.content import StorageUnavailableError
 from core.store.files.object_storage import ObjectStore
 from tests.maintenance.reconciling import run_task
 from tests.support.activity_harness import ActivityHarness

@@ -16,6 +16,7 @@ from core.maintenance.workflow_queries import count_running_workflows, list_runn
 from core.maintenance.workflow_repairs import WorkflowRepairs
 from core.ordering.workflow_starts import start_execution
 from core.platform.temporal.client import ensure_search_attributes
+from core.platform.temporal.search_attributes import STATUS
 from core.store.executions.unfinished import get_order
 from tests.maintenance.reconciling import make_older, make_repairs, run_task
 from tests.maintenance.test_reconciler import status
@@ -95,6 +96,15 @@ async def start(harness: ActivityHarness, client: Client) -> Accepted:
         stored = await get_order(conn, accepted.execution_id)
     await start_execution(client, harness.database, stored.order(), prompt=stored.prompt)
     return accepted
+
+
+async def test_execution_starts_with_the_status_running(
+    harness: ActivityHarness, client: Client
+) -> None:
+    """Its workflow changes the status only at its end."""
+    started = await start(harness, client)
+    description = await client.get_workflow_handle(started.execution_id).describe()
+    assert description.typed_search_attributes.get(STATUS) == "running"
 
 
 async def until_listed(

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import uvloop
 
-from core.domain.media import MediaError
+from core.domain.media.content import MediaError
 from core.platform.egress.client import Outbound
 from core.platform.egress.rules import OutboundRules
 from core.platform.observability.logging import configure_logging

@@ -22,6 +22,7 @@ SHARED_TABLES = {
     "submit_pauses": "pauses of paid calls",
     "provider_states": "circuit breakers of providers",
     "provider_queues": "work that waits for providers",
+    "model_durations": "how long each model's jobs take",
 }
 """Tables that takeone_app may read completely, because no row of them belongs to a user."""
 

@@ -37,7 +37,7 @@ from temporalio.service import ConnectConfig, RPCError, RPCStatusCode, ServiceCl
 
 from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ExecutionOrder, ExecutionOutcome
-from core.domain.messages.jobs import WaitJobResult
+from core.domain.messages.jobs import SettleJobResult, WaitJobResult
 from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
 from core.domain.states import ExecutionStatus
 from core.maintenance.workflow_queries import CompletedRun
@@ -81,6 +81,7 @@ class FakeTemporal(Interceptor):
     terminated: list[str] = field(default_factory=list[str])
     deliveries: list[DeliveryOrder] = field(default_factory=list[DeliveryOrder])
     waits: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    settled: list[SettleJobResult | None] = field(default_factory=list["SettleJobResult | None"])
     on_complete: Callable[[str], Awaitable[None]] | None = None
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
@@ -141,6 +142,7 @@ class _Answers(OutboundInterceptor):
             await self._fake.on_complete(activity_id)
         assert isinstance(result, WaitJobResult)
         self._fake.waits.append((activity_id, result.state.value))
+        self._fake.settled.append(result.settled)
 
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
         self._fake.terminated.append(input.id)

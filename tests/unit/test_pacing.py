@@ -3,12 +3,21 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.ids import ExecutionId, JobId, UserId
-from core.domain.look_times import MAX_POLL_SECONDS, MIN_POLL_SECONDS
+from core.domain.look_times import (
+    LATE_SECONDS,
+    LEAST_SHARE,
+    MAX_POLL_SECONDS,
+    MIN_POLL_SECONDS,
+    MOST_SHARE,
+    first_look_seconds,
+)
 from core.domain.plans import Parameters, StepKind
 from core.domain.states import JobState
 from core.jobs.poll_schedule import (
@@ -83,13 +92,22 @@ def test_look_pause_is_bounded_below_and_above(age: float, usual: int) -> None:
     assert MIN_POLL_SECONDS <= look_seconds(job(age=age, usual=usual)) <= MAX_POLL_SECONDS
 
 
-def looks_until_end(usual: int, ends: float, *, calls_back: bool) -> tuple[int, float]:
-    """Return how often a job is read until its end is seen, and how late it is seen."""
+def looks_until_end(
+    usual: int, ends: float, *, calls_back: bool, slow: float | None = None
+) -> tuple[int, float]:
+    """Return how often a job is read until its end is seen without a callback, and how late."""
     age, looks = 0.0, 0
+    if calls_back:
+        age, looks = first_look_seconds(usual, slow), 1
     while age < ends:
         age += look_seconds(job(age=age, usual=usual, calls_back=calls_back))
         looks += 1
     return looks, age - ends
+
+
+def looks_until_callback(usual: int, ends: float, slow: float | None) -> int:
+    """Return how often a job is read whose callback arrives at its end and is read at once."""
+    return looks_until_end(usual, ends, calls_back=True, slow=slow)[0]
 
 
 def test_looks_are_few_and_notice_the_end_soon() -> None:
@@ -105,9 +123,35 @@ def test_looks_are_few_and_notice_the_end_soon() -> None:
 def test_first_look_with_callbacks_is_past_the_usual_duration() -> None:
     for usual in (4, 60, 90, 300):
         assert looks_until_end(usual, usual * 1.3, calls_back=True)[0] == 1
+        assert look_seconds(job(age=1, usual=usual, calls_back=True)) >= usual / 2
         late = look_seconds(job(age=usual * 1.3 + 4, usual=usual, calls_back=True))
         assert MIN_POLL_SECONDS <= late <= MAX_POLL_SECONDS
     assert look_seconds(job(age=600, usual=60, calls_back=True)) == MAX_POLL_SECONDS
+
+
+@pytest.mark.parametrize("real", [0.4, 0.7, 1.0, 1.6, 2.2])
+def test_measured_durations_keep_reads_few_and_lost_callbacks_short(real: float) -> None:
+    """The model takes another time than the catalogue's 90 seconds, with a spread of a third."""
+    usual, chance = 90, Random(1)
+    durations = [real * usual * chance.uniform(0.67, 1.33) for _ in range(500)]
+    slow = sorted(durations)[475]
+    reads = [looks_until_callback(usual, ends, slow) for ends in durations]
+    assert max(reads) <= 2
+    assert sum(reads) <= 1.1 * len(reads)  # the one after the callback
+    unmeasured = [looks_until_callback(usual, ends, None) for ends in durations]
+    assert sum(reads) <= sum(unmeasured)
+    assert (max(unmeasured) > 1) is (real > 1)
+    lost = [looks_until_end(usual, ends, calls_back=True, slow=slow)[1] for ends in durations]
+    assert max(lost) <= first_look_seconds(usual, slow) - min(durations)
+
+
+@given(
+    usual=st.integers(1, 10_000),
+    slow=st.one_of(st.none(), st.floats(0, 1e9)),
+)
+def test_first_look_is_bounded_by_the_usual_duration(usual: int, slow: float | None) -> None:
+    first = first_look_seconds(usual, slow) - LATE_SECONDS
+    assert LEAST_SHARE * usual * 0.99 <= first <= MOST_SHARE * usual * 1.01
 
 
 def test_job_is_read_often_after_a_callback_or_a_cancel() -> None:

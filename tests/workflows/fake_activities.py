@@ -8,7 +8,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from temporalio import activity
@@ -19,6 +19,7 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import AssetId, EventId, JobId
 from core.domain.messages.assets import StoreAssetResult
 from core.domain.messages.executions import (
+    CURRENT_PATH,
     CancelInput,
     ClaimOutcome,
     ClaimResult,
@@ -133,7 +134,7 @@ class FakeActivities:
         jobs = tuple(
             StepJob(step=step.name, job_id=JobId(f"job_{step.name}")) for step in PLAN.steps
         )
-        return answer or ClaimResult(outcome=outcome, jobs=jobs)
+        return replace(answer or ClaimResult(outcome=outcome, jobs=jobs), path=CURRENT_PATH)
 
     @activity.defn(name="cancel_execution")
     async def cancel_execution(self, order: CancelInput) -> None:
@@ -164,6 +165,8 @@ class FakeActivities:
     async def wait(self, ref: JobRef) -> WaitJobResult:
         """Ordered "runs": until it is cancelled at its provider."""
         step, answer = await self._enter("wait", ref)
+        if isinstance(answer, WaitJobResult):
+            return answer
         state: JobState = answer or JobState.COMPLETED
         if answer == "runs":
             while not self._cancelled[step].is_set():

@@ -1,27 +1,27 @@
 """Play the scenarios and store the histories that are missing.
 
 Usage: `python -m tests.workflows.record_histories [NAME ...]`. A stored history represents
-executions that are running somewhere, so files are only ever added. After a change of the command
-sequence behind a patch, record the new branch under a new name (`--as SUFFIX`) and keep the old
-file.
+executions that are running somewhere, so files are only ever added. After a change of the commands
+(a new CURRENT_PATH), record the scenarios that show it; the path's number is added to their names.
 """
 
 import argparse
 import asyncio
 import sys
 
-from tests.workflows.scenarios import SCENARIOS, play
-from tests.workflows.stored_histories import FOLDER, store
+from tests.workflows.scenarios import OF_EVERY_PATH, SCENARIOS, play
+from tests.workflows.settled_scenarios import SETTLED_SCENARIOS
+from tests.workflows.stored_histories import FOLDER, on_current_path, store
 from tests.workflows.time_skipping import skipping_client
 
 
-async def record(names: list[str], suffix: str) -> None:
+async def record(names: list[str]) -> None:
     async with skipping_client() as client:
         for name in names:
-            target = name + suffix
+            target = on_current_path(name)
             if (FOLDER / f"{target}.json").exists():
                 continue
-            played = await play(client, SCENARIOS[name])
+            played = await play(client, (SCENARIOS | SETTLED_SCENARIOS)[name])
             store(target, await played.handle.fetch_history())
             sys.stdout.write(f"recorded {target}\n")
 
@@ -30,12 +30,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.workflows.record_histories", description=__doc__
     )
-    parser.add_argument("names", nargs="*", help="scenarios; all by default")
-    parser.add_argument(
-        "--as", dest="suffix", default="", help="put behind the names, for a branch behind a patch"
-    )
+    parser.add_argument("names", nargs="*", help="scenarios; by default those of every path")
     given = parser.parse_args()
-    asyncio.run(record(given.names or list(SCENARIOS), given.suffix))
+    asyncio.run(record(given.names or list(OF_EVERY_PATH)))
 
 
 if __name__ == "__main__":

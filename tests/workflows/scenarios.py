@@ -163,7 +163,7 @@ def _refused(code: FailureCode) -> SubmitJobResult:
     return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=Failure.of(code))
 
 
-def _failed_free(number: int) -> SettleJobResult:
+def failed_free(number: int) -> SettleJobResult:
     return SettleJobResult(
         state=JobState.WAITING,
         failure=Failure.of(FailureCode.PROVIDER_FAILED),
@@ -354,13 +354,13 @@ SCENARIOS: dict[str, Scenario] = {
         status=COMPLETED,
         answers={
             "wait video": [JobState.FAILED, JobState.FAILED],
-            "settle video": [_failed_free(1), _failed_free(2)],
+            "settle video": [failed_free(1), failed_free(2)],
         },
     ),
     "cancelled_after_a_free_failure": Scenario(
         status=CANCELLED,
         failure=FailureCode.CANCELLED,
-        answers={"wait video": [JobState.FAILED], "settle video": [_failed_free(1)]},
+        answers={"wait video": [JobState.FAILED], "settle video": [failed_free(1)]},
         breakpoints=("wait video",),
         act=at("wait video", _signal),
     ),
@@ -423,3 +423,20 @@ SCENARIOS: dict[str, Scenario] = {
         repeatable=False,
     ),
 }
+
+OF_EVERY_PATH = (
+    "happy",
+    "lost",
+    "no_room",
+    "unknown_found",
+    "submit_lost",
+    "image_store_fails",
+    "kept_and_not_stored",
+    "all_kept",
+    "deadline_passed_and_never_ends",
+    "free_failure_sent_again",
+    "signal_while_waiting",
+    "native_while_waiting",
+    "cancel_loses",
+)
+"""Scenarios whose histories are stored for every path: together they give each command."""

@@ -7,6 +7,8 @@ from typing import Any, cast
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
+from core.domain.messages.executions import CURRENT_PATH
+
 FOLDER = Path(__file__).parent / "histories"
 WORKFLOW_ID = "exec_1"
 DROPPED = {"identity", "stackTrace", "binaryChecksum", "buildId", "workerVersion"}
@@ -24,6 +26,11 @@ _COMMANDS = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED: "failed",
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW: "continued as new",
 }
+
+
+def on_current_path(name: str) -> str:
+    """The name of a scenario's history on the present path; `-by-id` is path 0 with its patch."""
+    return f"{name}-path-{CURRENT_PATH}"
 
 
 def stored() -> dict[str, WorkflowHistory]:

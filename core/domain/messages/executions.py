@@ -2,11 +2,21 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from core.domain.failures import Failure
 from core.domain.ids import EventId, ExecutionId, JobId, UserId
 from core.domain.plans import Plan, PlanType
 from core.domain.states import ExecutionStatus, JobState
+
+CURRENT_PATH: Final = 1
+"""The path through the execution workflow that runs claimed by this version take.
+
+A path is a sequence of commands. Its number is part of the claim's result, so a replay takes the
+path of its run without a marker for each change.
+0: the upsert of the status `running`, and ids of waits behind the patch `wait-completed-by-id`.
+1: neither; a wait always has an id.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +65,11 @@ class ClaimOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimResult:
+    """The result of a claim. path: CURRENT_PATH of the version that claimed the run."""
+
     outcome: ClaimOutcome
     jobs: tuple[StepJob, ...] = ()
+    path: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

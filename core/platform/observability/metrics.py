@@ -70,6 +70,11 @@ JOB_DURATION = Histogram(
     ["provider", "model", "outcome"],
     buckets=_WORK_BUCKETS,
 )
+CALLBACK_AGE = Gauge(
+    "takeone_callback_age_seconds",
+    "Age of a job by which 95 % of the callbacks of its model's recent jobs had arrived.",
+    ["provider", "model"],
+)
 COST_NANO_USD = Counter(
     "takeone_cost_nano_usd_total",
     "Money settled with providers, in nano-dollars.",
@@ -109,7 +114,7 @@ LOOK_DELAY = Histogram(
 )
 LOOKS_LIMITED = Counter(
     "takeone_job_looks_limited_total",
-    "Rounds in which the rate of a provider key delayed reads of jobs that were due.",
+    "Rounds in which the rate of a provider key delayed reads that were due.",
     ["provider"],
 )
 WAITS_COMPLETED = Counter(

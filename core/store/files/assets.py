@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from core.domain.containers.facts import MediaFacts
 from core.domain.ids import AssetId, ExecutionId, JobId, UserId
+from core.domain.media.containers.facts import MediaFacts
 from core.store.database import Connection
 
 
@@ -25,11 +25,18 @@ class Asset:
     media: MediaFacts | None = None
 
 
-# A concurrent repeat may violate any of the unique keys first; all identify the same file.
+# The row lock waits for a deletion in progress. A concurrent repeat may violate any of the unique
+# keys first; all identify the same file.
 INSERT_ASSET = """
+WITH execution AS (
+    SELECT deleted_at IS NOT NULL AS deleted FROM executions WHERE execution_id = $4 FOR SHARE
+), queued AS (
+    INSERT INTO file_deletions (object_key, user_id, execution_id)
+    SELECT $7, $5, $4 FROM execution WHERE deleted ON CONFLICT DO NOTHING
+)
 INSERT INTO assets
     (asset_id, job_id, output_number, execution_id, user_id, kind, object_key, size_bytes, sha256, content_type, media)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM execution WHERE NOT deleted
 ON CONFLICT DO NOTHING
 RETURNING asset_id
 """
@@ -38,7 +45,8 @@ RETURNING asset_id
 async def insert_asset(conn: Connection, asset: Asset) -> bool:
     """Record a stored file. Repeating is safe: the first row of a job's output stays.
 
-    Return False if there is one.
+    Return False if there is one, and if the execution was deleted while a stopped worker stored the
+    file: then the file is queued for its deletion.
     """
     inserted = await conn.fetchval(
         INSERT_ASSET,

@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 import httpx
 
-from core.domain.media import (
+from core.domain.media.content import (
     SourceGoneError,
     SourceMissingError,
     SourceRefusedError,

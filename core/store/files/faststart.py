@@ -9,10 +9,10 @@ import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from core.domain.containers.completeness import WholeFile
-from core.domain.containers.facts import MediaFacts
-from core.domain.containers.index import LateIndex, moved
-from core.domain.media import MediaKind, StorageUnavailableError
+from core.domain.media.containers.completeness import WholeFile
+from core.domain.media.containers.facts import MediaFacts
+from core.domain.media.containers.index import LateIndex, moved
+from core.domain.media.content import MediaKind, StorageUnavailableError
 from core.store.files.object_storage import ObjectStore, StoredObject
 from core.store.files.uploads import MAX_PARTS, PART_BYTES
 

@@ -29,7 +29,7 @@ from urllib.parse import quote
 from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
-from core.domain.media import MediaKind
+from core.domain.media.content import MediaKind
 from core.platform.observability.logging import get_logger
 from core.store.files.s3_session import s3_session
 from core.store.files.uploads import (

@@ -18,7 +18,7 @@ from botocore.exceptions import (
     ParamValidationError,
 )
 
-from core.domain.media import (
+from core.domain.media.content import (
     SNIFF_BYTES,
     MediaKind,
     StorageRefusedError,

@@ -63,10 +63,19 @@ SELECT count(*)::int FROM jobs
 WHERE execution_id = (SELECT execution_id FROM jobs WHERE job_id = $1) AND supersedes = $1 AND orphan
 """
 IS_OWN_ORPHAN = "SELECT EXISTS (SELECT FROM jobs WHERE provider = $1 AND provider_job_id = $2 AND supersedes = $3)"
-TOUCH = "UPDATE jobs SET callback_at = now(), updated_at = now() WHERE job_id = $1"
-INSERT_CALLBACK = """
-INSERT INTO callbacks (provider, delivery_id, job_id, user_id, send_number, provider_job_id, adopted)
-VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
+# A look becomes due, and the workers are notified when the transaction commits.
+STORE = """
+WITH stored AS (
+    INSERT INTO callbacks (provider, delivery_id, job_id, user_id, send_number, provider_job_id, adopted)
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
+), called AS (
+    UPDATE jobs SET
+        callback_at = CASE WHEN $8 THEN now() ELSE callback_at END,
+        updated_at = CASE WHEN $8 THEN now() ELSE updated_at END,
+        next_look_at = CASE WHEN state = 'submitted' AND NOT orphan THEN now() ELSE next_look_at END
+    WHERE job_id = $3 AND ($8 OR state = 'submitted' AND NOT orphan)
+)
+SELECT pg_notify($9, $3)
 """
 NOTIFY = """
 WITH due AS (
@@ -125,8 +134,9 @@ async def record_callback(conn: Connection, new: NewCallback) -> CallbackOutcome
     if job is None or job["provider"] != new.provider:
         return CallbackOutcome.UNKNOWN_JOB
     outcome = await _apply(conn, new, job)
+    is_own = outcome is CallbackOutcome.ADOPTED or job["provider_job_id"] == new.provider_job_id
     await conn.execute(
-        INSERT_CALLBACK,
+        STORE,
         new.provider,
         new.delivery_id,
         new.job_id,
@@ -134,15 +144,15 @@ async def record_callback(conn: Connection, new: NewCallback) -> CallbackOutcome
         new.send_number,
         new.provider_job_id,
         outcome is CallbackOutcome.ADOPTED,
+        is_own,
+        CHANNEL,
     )
-    await notify_job(conn, new.job_id)
     return outcome
 
 
 async def _apply(conn: Connection, new: NewCallback, job: asyncpg.Record) -> CallbackOutcome:
     """Apply the callback to its job, whose row is locked."""
     if job["provider_job_id"] == new.provider_job_id:
-        await conn.execute(TOUCH, new.job_id)
         return CallbackOutcome.RECORDED
     handle = ProviderHandle(
         provider=new.provider, model=job["model"], provider_job_id=new.provider_job_id
@@ -154,7 +164,6 @@ async def _apply(conn: Connection, new: NewCallback, job: asyncpg.Record) -> Cal
     if job["provider_job_id"] is None and await mark_submitted(
         conn, new.job_id, new.send_number, handle
     ):
-        await conn.execute(TOUCH, new.job_id)
         return CallbackOutcome.ADOPTED
     if await mark_late_handle(conn, new.job_id, handle, number=new.send_number):
         return CallbackOutcome.LATE

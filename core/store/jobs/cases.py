@@ -156,7 +156,7 @@ def _send_json(send: Mapping[str, Any]) -> dict[str, Any]:
     and the send but authorizes nothing.
     """
     plain = _without_job({name: value for name, value in send.items() if name != "sender"})
-    token = _UNSIGNED.sign(send["job_id"], send["number"])
+    token = _UNSIGNED.sign("", send["job_id"], send["number"])
     return plain | {
         "request": _REDACTOR.value(send["request"]),
         "inputs": _REDACTOR.value(send["inputs"]),

@@ -15,7 +15,10 @@ from core.domain.look_times import (
     EARLY_SECONDS,
     LATE_SECONDS,
     LATE_SHARE,
+    LEAST_SHARE,
     MIN_POLL_SECONDS,
+    MOST_SHARE,
+    SLOW_MARGIN,
 )
 from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.platform.clock import ClockOffset, boot_seconds
@@ -163,7 +166,11 @@ SET state = 'submitted', provider_job_id = $3, provider_urls = $4, failure = NUL
     updated_at = now(),
     deadline_at = coalesce(j.deadline_at, least(e.deadline_at, now() + make_interval(secs => s.deadline_seconds))),
     next_look_at = now() + make_interval(secs => CASE
-        WHEN j.calls_back THEN s.usual_seconds * $5::float8 + $6::float8
+        WHEN j.calls_back THEN $6::float8 + coalesce(
+            (SELECT least(s.usual_seconds * $11::float8,
+                          greatest(s.usual_seconds * $10::float8, d.slow_seconds * $9::float8))
+             FROM model_durations AS d WHERE d.provider = j.provider AND d.model = j.model),
+            s.usual_seconds * $5::float8)
         ELSE greatest($7::float8, least($8::float8, s.usual_seconds / 2.0)) END)
 FROM executions AS e, steps AS s
 WHERE j.job_id = $1 AND j.send_number = $2 AND j.state IN ('submitting', 'unknown', 'waiting')
@@ -189,7 +196,8 @@ async def mark_submitted(
     write: the send is not the current one, or the job has ended.
     """
     looks = (LATE_SHARE, LATE_SECONDS, MIN_POLL_SECONDS, EARLY_SECONDS)
-    arguments = (handle.provider_job_id, dict(handle.urls), *looks)
+    measured = (SLOW_MARGIN, LEAST_SHARE, MOST_SHARE)
+    arguments = (handle.provider_job_id, dict(handle.urls), *looks, *measured)
     if await conn.fetchval(ACCEPT_SEND, job_id, number, *arguments) is not None:
         return True
     await conn.execute(ADD_URLS, job_id, handle.provider_job_id, dict(handle.urls))

@@ -102,7 +102,7 @@ UPDATE jobs AS j
 SET state = $2, send_number = $3, provider_job_id = coalesce($4, j.provider_job_id), failure = NULL,
     provider_key_id = CASE WHEN $2::text = 'waiting' THEN j.provider_key_id ELSE $6::text END,
     submitted_at = CASE WHEN $2::text = 'submitted' THEN $5::timestamptz END, updated_at = now(),
-    next_look_at = now(),
+    next_look_at = CASE WHEN $2::text = 'submitted' THEN now() END,
     deadline_at = CASE WHEN $2::text = 'waiting' THEN NULL ELSE now() + make_interval(secs => s.deadline_seconds) END
 FROM steps AS s
 WHERE j.job_id = $1 AND j.state IN ('waiting', 'submitting', 'unknown') AND j.send_number <= $3

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from core.domain.media import MediaKind
+from core.domain.media.content import MediaKind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

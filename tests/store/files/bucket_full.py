@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from core.domain.media import MediaKind, StorageUnavailableError
+from core.domain.media.content import MediaKind, StorageUnavailableError
 from core.store.files.object_storage import ObjectStore, StoredObject
 from deploy.local.ports import free_ports
 from deploy.local.servers.process import start_ready

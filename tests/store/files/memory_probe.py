@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from core.domain.media import MediaKind
+from core.domain.media.content import MediaKind
 from core.store.files.downloads import open_source
 from core.store.files.object_storage import ObjectStore
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from core.domain.media import (
+from core.domain.media.content import (
     MediaError,
     SourceGoneError,
     SourceUnavailableError,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.domain.containers.completeness import WholeFile
-from core.domain.containers.index import LateIndex
-from core.domain.media import MediaKind, StorageUnavailableError
+from core.domain.media.containers.completeness import WholeFile
+from core.domain.media.containers.index import LateIndex
+from core.domain.media.content import MediaKind, StorageUnavailableError
 from core.store.files.faststart import store_with_index_first
 from core.store.files.object_storage import ObjectStore, StoredObject
 from core.store.files.uploads import PART_BYTES

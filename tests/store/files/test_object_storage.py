@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from core.domain.file_names import content_disposition
-from core.domain.media import (
+from core.domain.media.content import (
     StorageRefusedError,
     StorageUnavailableError,
 )
+from core.domain.media.file_names import content_disposition
 from core.store.files.object_storage import ObjectStore
 from tests.store.files.bucket import (
     BUCKET,

@@ -9,7 +9,7 @@ import pytest
 from aiobotocore.session import AioSession
 from aiohttp import web
 
-from core.domain.media import StorageUnavailableError
+from core.domain.media.content import StorageUnavailableError
 from core.store.files.object_storage import ObjectStore
 from tests.store.files.bucket import BUCKET
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import httpx
 import pytest
 
-from core.domain.media import (
+from core.domain.media.content import (
     MediaKind,
     StorageRefusedError,
     TooLargeError,

@@ -30,8 +30,11 @@ MANY = {"fal": 1_000_000, "replicate": 1_000_000}
 DONE = JobReport(state=JobState.COMPLETED)
 
 
-async def submitted(database: Database, name: str = "p1", *, calls_back: bool = False) -> JobRef:
-    ref = (await accept(database, new_execution(await new_user(database)))).image
+async def submitted(
+    database: Database, name: str = "p1", *, calls_back: bool = False, usual_seconds: int = 1
+) -> JobRef:
+    execution = new_execution(await new_user(database), usual_seconds=usual_seconds)
+    ref = (await accept(database, execution)).image
     async with database.as_user(ref.user_id) as conn:
         assert await begin_send(conn, ref, 1, {}, {}, calls_back=calls_back)
         handle = ProviderHandle(
@@ -82,7 +85,7 @@ async def test_due_job_is_leased_by_one_of_two_processes(database: Database) -> 
     (old,) = mine.looks
     async with database.as_system() as conn:  # the first process wakes up
         await schedule_look(conn, ref.job_id, old.lease, seconds=1000.0, failed_looks=7)
-        await end_looks(conn, ref.job_id, old.lease)
+        await end_looks(conn, [(ref.job_id, old.lease)])
         job = await get_job(conn, ref.job_id)
     assert (job.next_look_at, job.failed_looks) == (again.lease, 0)
 

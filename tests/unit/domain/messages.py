@@ -90,6 +90,14 @@ MESSAGES: dict[str, Any] = {
     ),
     "find_job_result": FindJobResult(outcome=FindOutcome.GIVEN_UP, failure=FAILURE),
     "wait_job_result": WaitJobResult(state=JobState.COMPLETED),
+    "wait_job_result_settled": WaitJobResult(
+        state=JobState.COMPLETED,
+        settled=SettleJobResult(
+            state=JobState.COMPLETED,
+            execution_spent_nano_usd=NanoUsd(2_000_000),
+            cost_nano_usd=NanoUsd(2_000_000),
+        ),
+    ),
     "settle_job_result": SettleJobResult(
         state=JobState.FAILED, execution_spent_nano_usd=NanoUsd(3_000_000), failure=FAILURE
     ),

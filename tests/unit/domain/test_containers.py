@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from core.domain.containers.completeness import WholeFile
-from core.domain.containers.facts import MediaFacts
-from core.domain.media import SNIFF_BYTES, IncompleteError, content_type_of
+from core.domain.media.containers.completeness import WholeFile
+from core.domain.media.containers.facts import MediaFacts
+from core.domain.media.content import SNIFF_BYTES, IncompleteError, content_type_of
 from sandbox.files import renderer
 from tests.support.media_files import boxes, film, picture, silence, talkie
 

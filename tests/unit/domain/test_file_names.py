@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.file_names import (
+from core.domain.ids import ExecutionId
+from core.domain.media.file_names import (
     MAX_FILE_NAME,
     check_file_name,
     content_disposition,
     download_name,
 )
-from core.domain.ids import ExecutionId
 
 
 def name_of(requested: str, *, content_type: str = "video/mp4", output_number: int = 0) -> str:

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import av
 import pytest
 
-from core.domain.containers.completeness import WholeFile
-from core.domain.containers.index import LateIndex, UnmovableIndexError, moved
-from core.domain.media import SNIFF_BYTES, content_type_of
+from core.domain.media.containers.completeness import WholeFile
+from core.domain.media.containers.index import LateIndex, UnmovableIndexError, moved
+from core.domain.media.content import SNIFF_BYTES, content_type_of
 from tests.support.media_files import boxes, film, talkie
 
 pytestmark = pytest.mark.guarantee("G7")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.media import (
+from core.domain.media.content import (
     CONTENT_TYPES,
     SNIFF_BYTES,
     MediaError,

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.containers import ebml, iso, pictures, riff, sounds
-from core.domain.containers.facts import MediaFacts
-from core.domain.containers.scan import Parser, Scan
-from core.domain.media import IncompleteError, content_type_of
+from core.domain.media.containers import ebml, iso, pictures, riff, sounds
+from core.domain.media.containers.facts import MediaFacts
+from core.domain.media.containers.scan import Parser, Scan
+from core.domain.media.content import IncompleteError, content_type_of
 from tests.support.media_files import film, picture, silence, talkie
 
 pytestmark = pytest.mark.guarantee("G7")

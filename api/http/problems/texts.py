@@ -1,0 +1,110 @@
+"""The texts of problem documents: a title for every failure code, and details of some errors.
+
+A problem without a detail of its own takes the sentence of its failure code
+(`core.domain.failures`). Details of refused orders are in `api.http.problems.ordering`, next to the
+numbers that they show.
+"""
+
+from typing import Final
+
+from core.domain.failures import FailureCode
+
+TITLES: Final[dict[FailureCode, str]] = {
+    FailureCode.INVALID_REQUEST: "Invalid request",
+    FailureCode.UNAUTHENTICATED: "Authentication required",
+    FailureCode.INSUFFICIENT_SCOPE: "Insufficient scope",
+    FailureCode.NOT_FOUND: "Not found",
+    FailureCode.METHOD_NOT_ALLOWED: "Method not allowed",
+    FailureCode.UNSUPPORTED_MEDIA_TYPE: "Unsupported media type",
+    FailureCode.PAYLOAD_TOO_LARGE: "Body too large",
+    FailureCode.TRANSFER_CODING_UNSUPPORTED: "Transfer coding not supported",
+    FailureCode.MALFORMED_REQUEST: "Malformed request",
+    FailureCode.REQUEST_TIMED_OUT: "Request timed out",
+    FailureCode.IDEMPOTENCY_CONFLICT: "Idempotency key conflict",
+    FailureCode.IDEMPOTENCY_IN_PROGRESS: "Idempotent request in progress",
+    FailureCode.RATE_LIMITED: "Rate limit exceeded",
+    FailureCode.BUDGET_EXCEEDED: "Budget exceeded",
+    FailureCode.MAX_COST_EXCEEDED: "Maximum cost exceeded",
+    FailureCode.OPEN_LIMIT_REACHED: "Too many open executions",
+    FailureCode.QUEUE_FULL: "Queue full",
+    FailureCode.CONTENT_MODERATED: "Content refused by the provider",
+    FailureCode.PROVIDER_REJECTED_INPUT: "Input refused by the provider",
+    FailureCode.PROVIDER_KEY_REFUSED: "Own provider key refused",
+    FailureCode.EXECUTION_NOT_ENDED: "Execution not ended",
+    FailureCode.EXECUTION_NOT_FINAL: "Execution not final",
+    FailureCode.NOTHING_TO_RETRY: "Nothing to retry",
+    FailureCode.POSSIBLE_DOUBLE_COST: "Possible double cost",
+    FailureCode.ENDPOINT_EXISTS: "Endpoint already exists",
+    FailureCode.ENDPOINT_DISABLED: "Endpoint disabled",
+    FailureCode.PROVIDER_AUTH_FAILED: "Provider authentication failed",
+    FailureCode.PROVIDER_CREDIT_EXHAUSTED: "Provider credit exhausted",
+    FailureCode.PROVIDER_MODEL_UNAVAILABLE: "Model no longer offered",
+    FailureCode.PROVIDER_NOT_ACCEPTING: "Provider not accepting",
+    FailureCode.SERVICE_BUDGET_EXCEEDED: "Daily service budget exceeded",
+    FailureCode.PROVIDER_QUEUE_FULL: "Provider queue full",
+    FailureCode.PROVIDER_RATE_LIMITED: "Provider rate limit reached",
+    FailureCode.PROVIDER_UNAVAILABLE: "Provider unavailable",
+    FailureCode.STORAGE_UNAVAILABLE: "Storage unavailable",
+    FailureCode.SERVICE_UNAVAILABLE: "Service unavailable",
+    FailureCode.PROVIDER_FAILED: "Provider failed",
+    FailureCode.PROVIDER_TIMED_OUT: "Provider timed out",
+    FailureCode.PROVIDER_EMPTY_OUTPUT: "Empty provider output",
+    FailureCode.PROVIDER_BAD_RESPONSE: "Unusable provider response",
+    FailureCode.SUBMISSION_UNKNOWN: "Submission outcome unknown",
+    FailureCode.OUTPUT_EXPIRED: "Output expired",
+    FailureCode.OUTPUT_INVALID: "Output invalid",
+    FailureCode.OUTPUT_TOO_LARGE: "Output too large",
+    FailureCode.OUTPUT_ADDRESS_REFUSED: "Output address refused",
+    FailureCode.QUEUE_TIMED_OUT: "Queue limit exceeded",
+    FailureCode.DEADLINE_EXCEEDED: "Deadline exceeded",
+    FailureCode.CANCELLED: "Execution cancelled",
+    FailureCode.TERMINATED: "Execution terminated",
+    FailureCode.INTERNAL_ERROR: "Internal error",
+}
+"""Total over the failure codes: short noun phrases."""
+
+# Authentication
+CREDENTIAL_NEEDED: Final = (
+    "Send a valid API key in the header Authorization: Bearer tko_…, or a token of this service's "
+    "identity provider."
+)
+ISSUER_UNREACHABLE: Final = (
+    "The token cannot be verified because the keys of its issuer cannot be read. Send the request "
+    "again later."
+)
+SCOPES_MISSING: Final = "The credential lacks: {scopes}. Use a key or token that has it."
+RATE_EXCEEDED: Final = (
+    "Too many {requests} with {subject} (limit {quota} in {window_seconds} seconds). Send the next "
+    "one in {next_seconds} s."
+)
+
+# Bodies
+BODY_TOO_LARGE: Final = "The body must not exceed {limit_bytes} bytes."
+BODY_TOO_SLOW: Final = "The body did not arrive within {seconds:g} seconds. Send the request again."
+BODY_INCOMPLETE: Final = "The connection closed before the body was complete."
+BODY_COMPRESSED: Final = (
+    "Compressed bodies are not supported. Send the body without Content-Encoding."
+)
+BODY_NOT_UTF8: Final = "JSON must be encoded as UTF-8 (RFC 8259)."
+FIELDS_INVALID: Final = "Invalid fields: {fields}. The member errors describes each of them."
+
+HOST_INVALID: Final = "The request needs exactly one Host header with a host and an optional port."
+
+# Service state
+DATABASE_UNREACHABLE: Final = "PostgreSQL cannot be reached."
+MIGRATIONS_MISSING: Final = "Migrations have not run: {missing}. Run python -m core.store.migrate."
+RECOVERY_RUNNING: Final = (
+    "The database is being recovered. Nothing was accepted; send the request again later."
+)
+
+# Webhooks and callbacks
+ENDPOINT_FOR_URL_EXISTS: Final = "The URL belongs to the endpoint {endpoint_id}. Use that endpoint."
+ENDPOINT_IS_DISABLED: Final = "The endpoint is disabled. Enable it, then send the request again."
+ENDPOINT_WAS_DELETED: Final = (
+    "The endpoint was deleted. Create an endpoint with the same URL, then send the request again."
+)
+CALLBACK_SIGNATURE_INVALID: Final = "The signature is missing, wrong or too old."
+CALLBACK_UNVERIFIABLE: Final = "The signature cannot be verified now. Send the callback again."
+
+# Keys
+TOO_MANY_KEYS: Final = "cannot be used: this account has {limit} valid keys. Revoke a key first"

@@ -1,0 +1,82 @@
+"""Limits that an order does not fit into: what it needs, what is left and when the limit resets."""
+
+import math
+from datetime import UTC, datetime
+from typing import Final, TypeAlias
+
+from core.domain.ids import UserId
+from core.domain.money import NanoUsd
+from core.domain.months import next_month
+from core.ordering.admission.queues import retry_after_seconds
+from core.ordering.errors import (
+    DailyCapError,
+    MonthlyBudgetError,
+    OpenExecutionsError,
+    OrderingError,
+    QueueFullError,
+)
+from core.ordering.services import OrderingServices
+from core.store.executions import concurrency_counters
+from core.store.executions.concurrency_counters import OpenLimitReachedError
+from core.store.executions.status import get_budget_left
+from core.store.money.charges import BudgetExceededError
+from core.store.money.daily_spending_cap import ServiceBudgetExceededError, get_service_today
+
+StoreLimitError: TypeAlias = (
+    OpenLimitReachedError
+    | concurrency_counters.QueueFullError
+    | BudgetExceededError
+    | ServiceBudgetExceededError
+)
+STORE_LIMIT_ERRORS: Final = (
+    OpenLimitReachedError,
+    concurrency_counters.QueueFullError,
+    BudgetExceededError,
+    ServiceBudgetExceededError,
+)
+
+
+class LimitReachedError(Exception):
+    """Raised inside the accepting transaction to roll it back. needed_nano_usd: the new hold."""
+
+    def __init__(self, error: StoreLimitError, needed_nano_usd: NanoUsd) -> None:
+        super().__init__(error, needed_nano_usd)
+        self.error = error
+        self.needed_nano_usd = needed_nano_usd
+
+
+async def explain_limit(
+    services: OrderingServices, user_id: UserId, reached: LimitReachedError
+) -> OrderingError:
+    """Return the error for the caller.
+
+    Call after the rollback: the accepting transaction holds locks on rows that other users' orders
+    wait for.
+    """
+    error, needed = reached.error, reached.needed_nano_usd
+    if isinstance(error, OpenLimitReachedError):
+        return OpenExecutionsError(open_executions=error.open_executions, limit=error.limit)
+    if isinstance(error, concurrency_counters.QueueFullError):
+        return QueueFullError(
+            waiting=error.waiting,
+            running_limit=error.running_limit,
+            wait_seconds=math.ceil(error.wait_seconds),
+            limit_seconds=int(services.limits.longest_wait_seconds),
+            retry_after_seconds=retry_after_seconds(error.wait_seconds, services.limits),
+        )
+    async with services.database.reading_as(user_id) as conn:
+        if isinstance(error, BudgetExceededError):
+            left = await get_budget_left(conn, user_id)
+            return MonthlyBudgetError(
+                needed_nano_usd=needed,
+                left_nano_usd=left.nano_usd,
+                left_videos=left.videos,
+                resets_at=next_month(datetime.now(UTC).date().replace(day=1)),
+            )
+        today = await get_service_today(conn)
+    # The error does not include what is left: that would reveal what other users spend.
+    return DailyCapError(
+        needed_nano_usd=needed,
+        resets_at=today.resets_at,
+        retry_after_seconds=today.resets_in_seconds,
+    )
