@@ -95,7 +95,7 @@ async def test_missing_result_repeats_no_transfer_of_the_other_file(
     assert transfers(harness, REPLICATE_FLUX) == 1
 
 
-async def test_result_that_is_no_video_is_a_failure_beside_a_stored_file(
+async def test_result_of_another_kind_fails_while_the_other_is_stored(
     harness: ActivityHarness,
 ) -> None:
     accepted, both = await bought(harness)

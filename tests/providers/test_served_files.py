@@ -26,7 +26,7 @@ DAY = 86_400
         (FAL, {"deadline_seconds": 2 * DAY}, False),  # a plan of two days, a quarter of it is less
     ],
 )
-async def test_file_waits_only_where_it_is_served_by_far_long_enough(
+async def test_file_waits_only_where_it_is_served_long_enough(
     image_model: str, changed: dict[str, Any], waits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Providers.open(settings(OFFLINE)) as providers:
@@ -40,7 +40,7 @@ async def test_file_waits_only_where_it_is_served_by_far_long_enough(
     assert (image.stored_with_next, video.stored_with_next) == (waits, False)
 
 
-async def test_file_does_not_wait_for_a_step_submitted_after_its_url_expired(
+async def test_file_waits_for_no_step_with_a_long_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with Providers.open(settings(OFFLINE)) as providers:
