@@ -36,6 +36,7 @@ from core.domain.media.content import (
 from core.domain.messages.assets import StoreAssetResult
 from core.domain.messages.jobs import JobRef, Output
 from core.jobs.key_ring import KeyRing
+from core.jobs.provider_reads import ProviderReads
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.failures import retry_later
 from core.platform.temporal.heartbeats import heartbeats
@@ -232,6 +233,7 @@ class AssetActivities:
         if provider is None:
             raise retry_later(Failure.of(FailureCode.PROVIDER_UNAVAILABLE))
         try:
+            await ProviderReads.of(self.database, self.providers).admit(job.scope)
             report = await provider.status(job.handle)
         except ProviderUnavailableError as error:
             if error.not_found:

@@ -13,7 +13,7 @@ from api.services import services_of
 from core.domain.failures import FailureCode
 from core.domain.plans import StepKind
 from core.domain.prices import Price, Unit
-from core.ordering.catalogue import defaults_of, get_catalogue, models_for_step
+from core.ordering.planning.catalogue import defaults_of, get_catalogue, models_for_step
 from core.providers.port import Limits, Model
 
 router = APIRouter(prefix="/api", tags=["models"])

@@ -15,7 +15,7 @@ from api.services import services_of
 from core.domain.failures import FailureCode
 from core.domain.money import usd_text
 from core.domain.prices import Unit
-from core.ordering.quote import quote_video
+from core.ordering.planning.quote import quote_video
 from core.store.executions.executions import NewStep
 
 router = APIRouter(prefix="/api", tags=["quotes"], route_class=StrictJsonRoute)

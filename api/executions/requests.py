@@ -20,7 +20,7 @@ from api.http.schemas import QueryParameters, QueryTime, RequestBody
 from api.webhooks.fields import WebhookSecret, WebhookUrl
 from core.domain.plans import PlanType
 from core.domain.states import ExecutionStatus
-from core.ordering.plan import VideoRequest
+from core.ordering.planning.plan import VideoRequest
 
 MAX_METADATA_BYTES = 4096
 MAX_METADATA_NUMBER = 2**53

@@ -1,6 +1,8 @@
 """Look-up of a send whose outcome is unknown: it is searched at the provider and never re-sent."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from random import random
 
 from core.domain.failures import Failure, FailureCode
@@ -10,6 +12,7 @@ from core.domain.states import JobState
 from core.jobs import poll_schedule
 from core.jobs.absence import AbsenceProof
 from core.jobs.key_ring import KeyRing, known_model
+from core.jobs.provider_reads import ProviderReads
 from core.jobs.wakeups import Wakeups
 from core.platform.clock import ClockOffset
 from core.platform.observability import metrics
@@ -48,6 +51,7 @@ class JobLookup:
     providers: Providers
     wakeups: Wakeups
     keys: KeyRing
+    reads: ProviderReads
 
     async def find(self, ref: JobRef) -> FindJobResult:
         """Look until the outcome is known, or until no look can bring it any more.
@@ -103,7 +107,14 @@ class JobLookup:
         Raises ProviderUnavailableError.
         """
         ref, job, send = look.ref, look.job, look.send
-        answer = await provider.find(lookup_of(send, look.clock, look.proof.apart_seconds))
+        answer = await provider.find(
+            lookup_of(
+                send,
+                look.clock,
+                look.proof.apart_seconds,
+                admit_page=partial(self.reads.admit, job.scope),
+            )
+        )
         metrics.PROVIDER_CALLS.labels(job.provider, "list", "answered").inc()
         # As system: a match may belong to another user, which the provider cannot distinguish.
         async with self.database.as_system() as conn:
@@ -180,7 +191,13 @@ class _Look:
     proof: AbsenceProof
 
 
-def lookup_of(send: SendRecord, clock: ClockOffset, looks_apart_seconds: float) -> Lookup:
+def lookup_of(
+    send: SendRecord,
+    clock: ClockOffset,
+    looks_apart_seconds: float,
+    *,
+    admit_page: Callable[[], Awaitable[None]],
+) -> Lookup:
     """Return the look-up of a send. clock: the database's, read just before."""
     return Lookup(
         request=CreateRequest(**send.request),
@@ -188,6 +205,7 @@ def lookup_of(send: SendRecord, clock: ClockOffset, looks_apart_seconds: float) 
         sent_until=send.sent_until,
         clock=clock,
         list_age_seconds=looks_apart_seconds / 2,
+        admit_page=admit_page,
     )
 
 

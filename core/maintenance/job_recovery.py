@@ -16,6 +16,7 @@ from core.domain.messages.jobs import JobRef, JobReport, ProviderHandle
 from core.domain.states import JobState
 from core.jobs.inputs import InputUnavailableError, resolve_inputs
 from core.jobs.key_ring import known_model
+from core.jobs.provider_reads import ProviderReads
 from core.jobs.settlement import settle_ended
 from core.jobs.submit import JobSubmitter, ModelNotOfferedError
 from core.maintenance.histories import JobFate, RecordedJob
@@ -214,8 +215,10 @@ class JobRecovery:
         self, job: JobRecord, provider: Provider, handle: ProviderHandle
     ) -> JobReport | None:
         """Return the job's status, or None if the provider stays unavailable."""
+        reads = ProviderReads.of(self.submitter.database, self.submitter.providers)
         for tries_left in reversed(range(STATUS_TRIES)):
             try:
+                await reads.admit(job.scope)
                 return await provider.status(handle)
             except ProviderUnavailableError as error:
                 if not tries_left:

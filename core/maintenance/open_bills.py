@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 import asyncpg
@@ -21,6 +22,7 @@ from core.domain.states import JobState
 from core.jobs.absence import AbsenceProof
 from core.jobs.key_ring import KeyRing, known_model
 from core.jobs.lookup import lookup_of
+from core.jobs.provider_reads import ProviderReads
 from core.jobs.settlement import real_cost
 from core.platform.clock import ClockOffset
 from core.platform.observability import metrics
@@ -116,6 +118,10 @@ class OpenBillSettler:
         default_factory=OrderedDict[tuple[JobId, int], AbsenceProof], init=False, repr=False
     )
 
+    @property
+    def _reads(self) -> ProviderReads:
+        return ProviderReads.of(self.database, self.providers)
+
     async def settle(self) -> None:
         """Look once at each open bill that is due; safe to repeat.
 
@@ -169,6 +175,7 @@ class OpenBillSettler:
             if provider is None or current_round.skips(job, _Call.STATUS):
                 return
             with current_round.observe(job, _Call.STATUS):
+                await self._reads.admit(job.scope)
                 report = await provider.status(handle)
             if not report.state.ended:
                 await self._cancel_abandoned(ref, job, provider, handle, current_round)
@@ -207,6 +214,7 @@ class OpenBillSettler:
             await mark_cancel_sent(conn, ref.job_id)
         try:
             with current_round.observe(job, _Call.CANCEL):
+                await self._reads.admit(job.scope)
                 outcome = await provider.cancel(handle)
         except ProviderUnavailableError as error:
             metrics.PROVIDER_CALLS.labels(job.provider, "cancel", "unavailable").inc()
@@ -233,7 +241,14 @@ class OpenBillSettler:
         if provider is None or current_round.skips(job, _Call.LIST):
             return
         with current_round.observe(job, _Call.LIST):
-            answer = await provider.find(lookup_of(send, clock, self.providers.looks_apart_seconds))
+            answer = await provider.find(
+                lookup_of(
+                    send,
+                    clock,
+                    self.providers.looks_apart_seconds,
+                    admit_page=partial(self._reads.admit, job.scope),
+                )
+            )
         await self._apply_list(ref, job, known, send, answer, clock)
 
     async def _apply_list(

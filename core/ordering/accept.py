@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from core.domain.ids import ExecutionId, UserId, new_execution_id
 from core.domain.messages.executions import ExecutionOrder
 from core.domain.money import NanoUsd
-from core.ordering.breakers import check_breakers
-from core.ordering.catalogue import get_catalogue_in
+from core.ordering.admission.breakers import check_breakers
+from core.ordering.admission.limits import STORE_LIMIT_ERRORS, LimitReachedError, explain_limit
+from core.ordering.admission.queues import check_provider_queues
 from core.ordering.errors import FieldError, InvalidFieldsError, MaxCostError
 from core.ordering.idempotency import Answer, IdempotencyKey, find_replay, store_answer
-from core.ordering.limits import STORE_LIMIT_ERRORS, LimitReachedError, explain_limit
-from core.ordering.plan import PricedPlan, VideoRequest, plan_video
-from core.ordering.queue_limits import check_provider_queues
+from core.ordering.planning.catalogue import get_catalogue_in
+from core.ordering.planning.plan import PricedPlan, VideoRequest, plan_video
 from core.ordering.services import OrderingServices
 from core.ordering.workflow_starts import try_start_execution
 from core.platform.egress.rules import OutboundRules

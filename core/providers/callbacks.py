@@ -12,8 +12,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from core.platform.key_cache import CacheLimits, Clock, KeyCache, KeysUnavailableError
+from core.providers.http.responses import as_list, as_object, as_text
 from core.providers.port import CallbackUnverifiableError, ProviderUnavailableError
-from core.providers.responses import as_list, as_object, as_text
 
 K = TypeVar("K")
 

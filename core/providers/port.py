@@ -4,7 +4,7 @@ An adapter holds only its HTTP client, its addresses and its key. It never retri
 the submit activity alone decides what is sent, and when.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -114,6 +114,7 @@ class Lookup:
     sent_from, sent_until: the earliest and the latest time at which its intent can have been
     committed. They are equal unless the send was rebuilt by a recovery. clock: the database's.
     list_age_seconds: how old a part of the list may be that was read for another look-up.
+    admit_page: called before each page is read; it may wait or raise ProviderUnavailableError.
     """
 
     request: CreateRequest
@@ -121,6 +122,7 @@ class Lookup:
     sent_until: datetime
     clock: ClockOffset
     list_age_seconds: float = 30.0
+    admit_page: Callable[[], Awaitable[None]] | None = None
 
     @property
     def now(self) -> datetime:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from core.domain.plans import StepKind
 from core.platform.settings.providers import ProviderSettings
-from core.providers.http import NoHttp, ProviderHttp
+from core.providers.http.transport import NoHttp, ProviderHttp
 from core.providers.port import Model, Provider
 from core.providers.pricing import sellable
 from core.providers.vendors.fal.adapter import FalProvider
@@ -22,8 +22,8 @@ from core.providers.vendors.replicate.adapter import ReplicateProvider
 Clock = Callable[[], float]
 Keyed = Callable[[str, str], Provider]
 PLACEHOLDER_KEY: Final = "none"
-STATUS_READS_PER_MINUTE: Final = 2400
 """The key of adapters that only describe their models."""
+READS_PER_MINUTE: Final = 2400
 
 
 def _fal(settings: ProviderSettings, http: ProviderHttp, now: Clock, key: str) -> Provider:
@@ -265,12 +265,12 @@ def provider_address(settings: ProviderSettings, name: str) -> str:
 
 
 def reads_per_minute(names: Iterable[str]) -> dict[str, int]:
-    """Return how many status reads a minute each key of a provider may make, over all workers.
+    """Return how many reads a minute each key of a provider may make, over all workers.
 
-    Replicate allows 3,000 requests a minute besides creates; a fifth is left to lists, cancels and
-    files. fal publishes no limit.
+    Status reads, pages of lists, cancels and reads of files' addresses count. Replicate allows
+    3,000 requests a minute besides creates; a fifth is left for bursts. fal publishes no limit.
     """
-    return dict.fromkeys(names, STATUS_READS_PER_MINUTE)
+    return dict.fromkeys(names, READS_PER_MINUTE)
 
 
 def provider_pace(settings: ProviderSettings, name: str) -> Pace:

@@ -1,6 +1,6 @@
 """The page of what a provider's response to a read means, from the table in code."""
 
-from core.providers.read_outcome import READS, Form
+from core.providers.http.read_outcome import READS, Form
 from docs.generate.markdown import code, codes, page, paragraph, table
 
 INTRO = """\

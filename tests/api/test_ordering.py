@@ -15,8 +15,8 @@ from core.ordering.errors import (
     OrderingError,
 )
 from core.ordering.idempotency import Answer, IdempotencyKey
-from core.ordering.plan import VideoRequest
-from core.ordering.quote import quote_video
+from core.ordering.planning.plan import VideoRequest
+from core.ordering.planning.quote import quote_video
 from core.ordering.retry import QueuedRetry, RetryOrder, retry_execution
 from tests.api.conftest import Api, TestUser
 

@@ -108,7 +108,7 @@ BUGS: Final = (
         what="a read time-out or a dropped connection is taken for not accepted, as most HTTP clients' retries do",
         edits=(
             Edit(
-                file="core/providers/create_outcome.py",
+                file="core/providers/http/create_outcome.py",
                 old="        if sent.bytes_left:\n",
                 new="        if sent.bytes_left and sent.note not in "
                 '("ReadTimeout", "ReadError", "RemoteProtocolError"):\n',
@@ -146,9 +146,9 @@ BUGS: Final = (
         what="a settlement has an operation id of its own each time, and looks at no state",
         edits=(
             Edit(
-                file="activities/jobs.py",
-                old="            if not job.state.ended and not resend:\n                settled = ",
-                new="            if not resend:\n                settled = ",
+                file="core/jobs/settlement.py",
+                old="    if not job.state.ended and not resend:\n        settled = ",
+                new="    if not resend:\n        settled = ",
             ),
             Edit(
                 file="core/store/money/settlement.py",
@@ -193,7 +193,7 @@ BUGS: Final = (
         what="a 409 is taken for a refusal",
         edits=(
             Edit(
-                file="core/providers/create_outcome.py",
+                file="core/providers/http/create_outcome.py",
                 old=_NOT_FOUND,
                 new=_NOT_FOUND + "    409: FailureCode.PROVIDER_RATE_LIMITED,\n",
             ),
@@ -205,7 +205,7 @@ BUGS: Final = (
         what="a server error is taken for a refusal",
         edits=(
             Edit(
-                file="core/providers/create_outcome.py",
+                file="core/providers/http/create_outcome.py",
                 old="    429: FailureCode.PROVIDER_RATE_LIMITED,\n}",
                 new="    429: FailureCode.PROVIDER_RATE_LIMITED,\n    500: FailureCode.PROVIDER_UNAVAILABLE,\n}",
             ),

@@ -5,7 +5,7 @@ import gzip
 import json
 from dataclasses import dataclass
 
-from core.providers.http import BODY_MAX_BYTES
+from core.providers.http.transport import BODY_MAX_BYTES
 from tests.providers.wire import Line, Script, answering
 
 JOB_ID = "5f0c7d0e11114222"

@@ -8,8 +8,8 @@ import asyncio
 import pytest
 
 from core.domain.failures import FailureCode
-from core.providers.handles import same_origin
-from core.providers.http import ProviderHttp
+from core.providers.http.handles import same_origin
+from core.providers.http.transport import ProviderHttp
 from core.providers.port import CreateAnswer, CreateOutcome
 from core.providers.registry import Providers
 from tests.providers.wire import KEYS, Line, answering, full_inputs, serving, settings, submit

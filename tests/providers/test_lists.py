@@ -13,7 +13,7 @@ import pytest
 from core.domain.messages.jobs import JobReport
 from core.domain.states import JobState
 from core.platform.clock import ClockOffset, boot_seconds
-from core.providers.list_page import ListPage
+from core.providers.lists.page import ListPage
 from core.providers.port import FindAnswer, Lookup, Provider, ProviderUnavailableError
 from core.providers.registry import PROVIDER_NAMES, Providers
 from tests.providers.wire import Line, Script, full_inputs, handle_of, serving, settings
@@ -110,7 +110,7 @@ def peak_of_parsing(body: bytes) -> int:
 async def test_page_that_is_too_large_is_read_with_fewer_items(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.providers.lists.PAGE_MAX_BYTES", MEBIBYTE)
+    monkeypatch.setattr("core.providers.lists.reader.PAGE_MAX_BYTES", MEBIBYTE)
     limits: list[int] = []
 
     def respond(query: Query) -> object:
@@ -173,7 +173,7 @@ async def test_next_look_reads_only_the_part_that_changes(
         provider = providers.provider(vendor)
         lookup = lookup_of(provider, age_seconds=600)
         first = await provider.find(lookup)
-        monkeypatch.setattr("core.providers.lists.FRESH_SECONDS", 0.0)
+        monkeypatch.setattr("core.providers.lists.reader.FRESH_SECONDS", 0.0)
         second = await provider.find(lookup)
     assert first.matches == second.matches != ()
     assert starts[1] > starts[0]
@@ -185,7 +185,7 @@ async def test_list_that_is_too_long_is_read_over_several_looks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The server responds only to queries of at most two slices."""
-    monkeypatch.setattr("core.providers.lists.READ_SECONDS", 0.5)
+    monkeypatch.setattr("core.providers.lists.reader.READ_SECONDS", 0.5)
 
     def respond(query: Query) -> object:
         start = datetime.fromisoformat(query["start"])

@@ -6,8 +6,8 @@ import pytest
 
 from core.domain.states import JobState
 from core.platform.clock import ClockOffset
+from core.providers.http.read_outcome import READS, Form, Meaning, Read
 from core.providers.port import Lookup, Provider, ProviderUnavailableError
-from core.providers.read_outcome import READS, Form, Meaning, Read
 from core.providers.registry import Providers
 from tests.providers.wire import (
     FAL_KEY,

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from core.providers.create_outcome import REFUSALS
-from core.providers.port import CreateOutcome
-from core.providers.registry import PROVIDER_NAMES, Providers
-from core.providers.responses import (
+from core.providers.http.create_outcome import REFUSALS
+from core.providers.http.responses import (
     RETRY_AFTER_MAX_SECONDS,
     Response,
     retry_after_seconds,
     scrubbed,
 )
+from core.providers.port import CreateOutcome
+from core.providers.registry import PROVIDER_NAMES, Providers
 from tests.providers.wire import Line, full_inputs, serving, settings, submit
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)

@@ -211,7 +211,7 @@ async def test_late_answer_is_unknown(sandbox: Sandbox, catalogue: Providers) ->
 async def test_list_without_the_send_is_authoritative_and_shows_the_clock(
     sandbox: Sandbox, catalogue: Providers, model_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.providers.lists.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("core.providers.lists.reader.FRESH_SECONDS", 0.0)
     provider, model = found(catalogue, model_id)
     sandbox.fault("drop_before_accept")
     answer, lookup = await sent(provider, model, full_inputs(model, image=False))

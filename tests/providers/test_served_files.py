@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from core.domain.plans import StepKind
-from core.ordering.plan import VideoRequest, plan_video
+from core.ordering.planning.plan import VideoRequest, plan_video
 from core.providers.registry import Providers
 from tests.providers.wire import OFFLINE, settings
 

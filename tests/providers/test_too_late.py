@@ -26,7 +26,7 @@ from core.platform.settings.providers import (
     ProviderSettings,
 )
 from core.platform.temporal.policies import CREATE_CALL_SECONDS, SEND_WITHIN_SECONDS
-from core.providers.http import (
+from core.providers.http.transport import (
     CONNECT_SECONDS,
     DELIVERY_SECONDS,
     UNDELIVERED_SECONDS,
@@ -102,7 +102,7 @@ async def test_too_late_between_head_and_body_is_unknown(monkeypatch: pytest.Mon
         came.append(await line.read_all())
 
     async with serving(script) as wire:
-        monkeypatch.setattr("core.providers.http.boot_seconds", lambda: next(readings))
+        monkeypatch.setattr("core.providers.http.transport.boot_seconds", lambda: next(readings))
         sent = await post(wire.url, not_after=10.1)
         await asyncio.sleep(0.05)
     assert (sent.bytes_left, sent.note) == (True, "too late to send")
@@ -112,7 +112,7 @@ async def test_too_late_between_head_and_body_is_unknown(monkeypatch: pytest.Mon
 
 CHILD = """
 import asyncio, ssl, sys
-from core.providers.http import ProviderHttp
+from core.providers.http.transport import ProviderHttp
 from core.providers.port import CreateRequest
 from core.platform.clock import boot_seconds
 

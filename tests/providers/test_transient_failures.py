@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.failures import FailureCode
 from core.domain.messages.jobs import JobReport
-from core.providers.responses import Response
+from core.providers.http.responses import Response
 from core.providers.vendors.fal.wire import ended_report
 from core.providers.vendors.replicate.wire import read_report
 

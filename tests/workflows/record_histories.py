@@ -1,8 +1,8 @@
-"""Play the scenarios and store the histories whose commands are new.
+"""Play scenarios and store the histories whose commands are new.
 
-Usage: `python -m tests.workflows.record_histories`. A stored history represents executions that are
-running somewhere, so files are only ever added. Run it after a change of the commands, with its new
-CURRENT_PATH; the path's number is part of the files' names.
+Usage: `python -m tests.workflows.record_histories [NAME ...]`. A stored history represents
+executions that are running somewhere, so files are only ever added. Run it after a change of the
+commands, with its new CURRENT_PATH; the path's number is part of the files' names.
 """
 
 import asyncio
@@ -10,16 +10,20 @@ import sys
 
 from core.domain.messages.executions import CURRENT_PATH
 from tests.workflows.scenarios import RECORDED, SCENARIOS, play
+from tests.workflows.settled_scenarios import SETTLED_SCENARIOS
 from tests.workflows.stored_histories import fingerprint, newest, store, stored
 from tests.workflows.time_skipping import skipping_client
 from tests.workflows.together_scenarios import RECORDED_TOGETHER, TOGETHER
+from tests.workflows.webhook_scenarios import WEBHOOK_SCENARIOS
 
 
-async def record() -> None:
+async def record(names: list[str]) -> None:
     histories = stored()
+    webhooks = {name: webhook.scenario for name, webhook in WEBHOOK_SCENARIOS.items()}
+    scenarios = SCENARIOS | TOGETHER | SETTLED_SCENARIOS | webhooks
     async with skipping_client() as client:
-        for name in (*RECORDED, *RECORDED_TOGETHER):
-            played = await play(client, (SCENARIOS | TOGETHER)[name])
+        for name in names or (*RECORDED, *RECORDED_TOGETHER):
+            played = await play(client, scenarios[name])
             history = await played.handle.fetch_history()
             before, target = newest(name), f"{name}-path-{CURRENT_PATH}"
             if before is not None and fingerprint(history) == fingerprint(histories[before]):
@@ -31,4 +35,4 @@ async def record() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(record())
+    asyncio.run(record(sys.argv[1:]))

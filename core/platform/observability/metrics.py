@@ -114,7 +114,7 @@ LOOK_DELAY = Histogram(
 )
 LOOKS_LIMITED = Counter(
     "takeone_job_looks_limited_total",
-    "Rounds in which the rate of a provider key delayed reads of jobs that were due.",
+    "Rounds in which the rate of a provider key delayed reads that were due.",
     ["provider"],
 )
 WAITS_COMPLETED = Counter(

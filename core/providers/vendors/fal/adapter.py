@@ -18,12 +18,21 @@ from core.domain.plans import StepKind
 from core.domain.prices import Quote
 from core.domain.states import CostBasis, JobState
 from core.providers.callbacks import FetchedKeys, checked_timestamp, ed25519_keys, verify_ed25519
-from core.providers.create_outcome import create_outcome
-from core.providers.handles import HandleFactory
-from core.providers.http import DELIVERY_SECONDS, ProviderHttp, checked_key
+from core.providers.http.create_outcome import create_outcome
+from core.providers.http.handles import HandleFactory
+from core.providers.http.read_outcome import Meaning, Read, key_accepted, read_meaning
+from core.providers.http.responses import (
+    as_job_id,
+    as_object,
+    as_text,
+    iso_utc,
+    parsed_json,
+    unavailable,
+)
+from core.providers.http.transport import DELIVERY_SECONDS, ProviderHttp, checked_key
 from core.providers.inputs import check_complete, check_inputs
-from core.providers.lists import ListApi, ListReader
-from core.providers.matching import WINDOW, Candidate, Inputs, later_jobs, match_candidates
+from core.providers.lists.matching import WINDOW, Candidate, Inputs, later_jobs, match_candidates
+from core.providers.lists.reader import ListApi, ListReader
 from core.providers.port import (
     Callback,
     CallbackRefusedError,
@@ -36,15 +45,6 @@ from core.providers.port import (
     ModelInputs,
 )
 from core.providers.pricing import NO_COST, cost_of, find_price, quote_of, reported_cost
-from core.providers.read_outcome import Meaning, Read, key_accepted, read_meaning
-from core.providers.responses import (
-    as_job_id,
-    as_object,
-    as_text,
-    iso_utc,
-    parsed_json,
-    unavailable,
-)
 from core.providers.vendors.fal.catalogue import (
     FLUX_SCHNELL,
     LONGEST_RUN_SECONDS,

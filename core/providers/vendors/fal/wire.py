@@ -8,12 +8,9 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.messages.jobs import JobReport, Output
 from core.domain.plans import StepKind
 from core.domain.states import JobState
-from core.providers.create_outcome import Refusal
-from core.providers.matching import Candidate, Inputs
-from core.providers.port import Model, ModelInputs
-from core.providers.pricing import billed_quantity
-from core.providers.read_outcome import Meaning, Read, read_meaning
-from core.providers.responses import (
+from core.providers.http.create_outcome import Refusal
+from core.providers.http.read_outcome import Meaning, Read, read_meaning
+from core.providers.http.responses import (
     Response,
     as_job_id,
     as_list,
@@ -24,6 +21,9 @@ from core.providers.responses import (
     scrubbed,
     unavailable,
 )
+from core.providers.lists.matching import Candidate, Inputs
+from core.providers.port import Model, ModelInputs
+from core.providers.pricing import billed_quantity
 from core.providers.vendors.fal.catalogue import FLUX_SCHNELL, SEEDANCE_PRO, picture_size
 
 _CANCELLED_TYPES: Final = frozenset({"client_cancelled", "client_disconnected"})

@@ -19,12 +19,20 @@ from core.providers.callbacks import (
     standard_webhooks_key,
     verify_standard_webhooks,
 )
-from core.providers.create_outcome import create_outcome
-from core.providers.handles import HandleFactory, same_origin
-from core.providers.http import DELIVERY_SECONDS, ProviderHttp, checked_key
+from core.providers.http.create_outcome import create_outcome
+from core.providers.http.handles import HandleFactory, same_origin
+from core.providers.http.read_outcome import Meaning, Read, key_accepted, read_meaning
+from core.providers.http.responses import (
+    as_job_id,
+    as_object,
+    as_text,
+    iso_utc,
+    parsed_json,
+    unavailable,
+)
+from core.providers.http.transport import DELIVERY_SECONDS, ProviderHttp, checked_key
 from core.providers.inputs import check_complete, check_inputs
-from core.providers.lists import ListApi, ListReader
-from core.providers.matching import (
+from core.providers.lists.matching import (
     WINDOW,
     Candidate,
     Inputs,
@@ -32,6 +40,7 @@ from core.providers.matching import (
     later_jobs,
     match_candidates,
 )
+from core.providers.lists.reader import ListApi, ListReader
 from core.providers.port import (
     Callback,
     CallbackRefusedError,
@@ -44,15 +53,6 @@ from core.providers.port import (
     ModelInputs,
 )
 from core.providers.pricing import NO_COST, cost_of, find_price, quote_of
-from core.providers.read_outcome import Meaning, Read, key_accepted, read_meaning
-from core.providers.responses import (
-    as_job_id,
-    as_object,
-    as_text,
-    iso_utc,
-    parsed_json,
-    unavailable,
-)
 from core.providers.vendors.replicate.catalogue import MODELS, volume
 from core.providers.vendors.replicate.wire import (
     INPUTS,

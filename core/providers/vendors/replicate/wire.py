@@ -9,10 +9,8 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.messages.jobs import JobReport, Output
 from core.domain.plans import StepKind
 from core.domain.states import JobState
-from core.providers.create_outcome import Refusal
-from core.providers.matching import Candidate, Inputs, fingerprint_of_text
-from core.providers.port import Model, ModelInputs
-from core.providers.responses import (
+from core.providers.http.create_outcome import Refusal
+from core.providers.http.responses import (
     Response,
     as_job_id,
     as_list,
@@ -24,6 +22,8 @@ from core.providers.responses import (
     retry_after_seconds,
     scrubbed,
 )
+from core.providers.lists.matching import Candidate, Inputs, fingerprint_of_text
+from core.providers.port import Model, ModelInputs
 from core.providers.vendors.replicate.catalogue import FLUX_SCHNELL, MODELS, SEEDANCE_PRO
 
 # Official models end a refusal with a code in parentheses; flagged content has E005.

@@ -6,8 +6,8 @@ from typing import Final
 
 from core.domain.money import NanoUsd
 from core.domain.plans import Parameters, Plan, PlanType, Reference, Step, StepKind
-from core.ordering.catalogue import defaults_of, models_for_step
 from core.ordering.errors import FieldError, InvalidFieldsError, StepCost
+from core.ordering.planning.catalogue import defaults_of, models_for_step
 from core.platform.temporal.policies import (
     PROVIDER_URL_LIFE,
     SERVED_MARGIN,

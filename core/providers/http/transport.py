@@ -17,9 +17,9 @@ from typing import Final, Self
 import httpx
 
 from core.platform.clock import boot_seconds
-from core.providers.handles import same_origin
+from core.providers.http.handles import same_origin
+from core.providers.http.responses import Response, shown_clock
 from core.providers.port import CreateRequest, ProviderUnavailableError
-from core.providers.responses import Response, shown_clock
 
 BODY_MAX_BYTES = 1024 * 1024
 """The body of a create call's answer."""

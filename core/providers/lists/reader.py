@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from core.platform.clock import ClockOffset, boot_seconds, joined_clocks
-from core.providers.http import ProviderHttp, ResponseTooLargeError
-from core.providers.list_page import ListPage, PageError
-from core.providers.matching import Candidate
+from core.providers.http.responses import unavailable
+from core.providers.http.transport import ProviderHttp, ResponseTooLargeError
+from core.providers.lists.matching import Candidate
+from core.providers.lists.page import ListPage, PageError
 from core.providers.port import Lookup, ProviderUnavailableError
-from core.providers.responses import unavailable
 
 PAGE_MAX_BYTES: Final = 64 * 1024 * 1024
 """A larger page is read again with fewer items, if the API allows that."""
@@ -106,7 +106,7 @@ class ListReader:
                 async with asyncio.timeout(READ_SECONDS):
                     while stale:
                         chunk = self._next_chunk(stale)
-                        await self._read_chunk(chunk, is_open=chunk[-1] >= open_slice)
+                        await self._read_chunk(chunk, lookup, is_open=chunk[-1] >= open_slice)
                         stale -= set(chunk)
             except TimeoutError:
                 self._most_slices = max(1, min(self._most_slices, len(slices)) // 2)
@@ -141,12 +141,12 @@ class ListReader:
             chunk.append(chunk[-1] + 1)
         return chunk
 
-    async def _read_chunk(self, chunk: Sequence[int], *, is_open: bool) -> None:
+    async def _read_chunk(self, chunk: Sequence[int], lookup: Lookup, *, is_open: bool) -> None:
         start = datetime.fromtimestamp(chunk[0] * SLICE_SECONDS, UTC)
         end = None if is_open else datetime.fromtimestamp((chunk[-1] + 1) * SLICE_SECONDS, UTC)
         while True:
             try:
-                reading = await self._read_pages(start, end)
+                reading = await self._read_pages(start, end, lookup)
                 break
             except ResponseTooLargeError:
                 if self._page_size + 1 >= len(self.api.page_sizes):
@@ -154,12 +154,14 @@ class ListReader:
                 self._page_size += 1
         self._readings.update(dict.fromkeys(chunk, reading))
 
-    async def _read_pages(self, start: datetime, end: datetime | None) -> _Reading:
+    async def _read_pages(self, start: datetime, end: datetime | None, lookup: Lookup) -> _Reading:
         began_at = boot_seconds()
         clocks: list[ClockOffset | None] = []
         url: str | None = self.api.first_url(start, end, self.api.page_sizes[self._page_size])
         complete = True
         while url is not None:
+            if lookup.admit_page is not None:
+                await lookup.admit_page()
             page = ListPage(self.api.member, self.api.ignored, self.api.read_item)
             try:
                 response = await self.http.read_list(

@@ -6,7 +6,7 @@ from typing import Final, cast
 import ijson
 from ijson.common import ObjectBuilder
 
-from core.providers.matching import Candidate
+from core.providers.lists.matching import Candidate
 
 MAX_DEPTH: Final = 200
 """Of nested containers; more than any real page has."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from core.providers.responses import Response, as_list, as_object, as_text, unavailable
+from core.providers.http.responses import Response, as_list, as_object, as_text, unavailable
 
 
 class Read(StrEnum):

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 from core.domain.ids import UserId
 from core.domain.money import NanoUsd
 from core.domain.months import next_month
+from core.ordering.admission.queues import retry_after_seconds
 from core.ordering.errors import (
     DailyCapError,
     MonthlyBudgetError,
@@ -14,7 +15,6 @@ from core.ordering.errors import (
     OrderingError,
     QueueFullError,
 )
-from core.ordering.queue_limits import retry_after_seconds
 from core.ordering.services import OrderingServices
 from core.store.executions import concurrency_counters
 from core.store.executions.concurrency_counters import OpenLimitReachedError

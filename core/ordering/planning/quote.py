@@ -4,9 +4,9 @@ from core.domain.ids import UserId
 from core.domain.plans import Parameters, Step
 from core.domain.prices import Quote
 from core.ordering.accept import check_webhook_url
-from core.ordering.catalogue import get_catalogue
 from core.ordering.errors import ModelNotOfferedError
-from core.ordering.plan import PricedPlan, VideoRequest, plan_video, pricing_inputs
+from core.ordering.planning.catalogue import get_catalogue
+from core.ordering.planning.plan import PricedPlan, VideoRequest, plan_video, pricing_inputs
 from core.ordering.services import OrderingServices
 from core.providers.registry import Providers
 

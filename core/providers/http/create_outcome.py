@@ -16,9 +16,9 @@ from typing import Final
 
 from core.domain.failures import Failure, FailureCode
 from core.domain.messages.jobs import ProviderHandle
-from core.providers.http import Sent
+from core.providers.http.responses import Response, requested_delay
+from core.providers.http.transport import Sent
 from core.providers.port import CreateAnswer, CreateOutcome
-from core.providers.responses import Response, requested_delay
 
 REFUSALS: Final[Mapping[int, FailureCode]] = {
     400: FailureCode.PROVIDER_REJECTED_INPUT,

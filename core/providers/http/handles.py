@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from core.domain.ids import ProviderJobId
 from core.domain.messages.jobs import ProviderHandle
-from core.providers.responses import as_job_id, as_text
+from core.providers.http.responses import as_job_id, as_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
