@@ -3,6 +3,8 @@ SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 BIN := .venv/bin
+# Each test process, and each program that tests start, would compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo up user check test test-long t test-up test-down lint types imports bench chaos image-requirements clean
 

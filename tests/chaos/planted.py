@@ -146,9 +146,9 @@ BUGS: Final = (
         what="a settlement has an operation id of its own each time, and looks at no state",
         edits=(
             Edit(
-                file="activities/jobs.py",
-                old="            if not job.state.ended and not resend:\n                settled = ",
-                new="            if not resend:\n                settled = ",
+                file="core/jobs/settlement.py",
+                old="    if not job.state.ended and not resend:\n        settled = ",
+                new="    if not resend:\n        settled = ",
             ),
             Edit(
                 file="core/store/money/settlement.py",

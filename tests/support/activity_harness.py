@@ -171,6 +171,15 @@ async def _stop(task: "asyncio.Task[None]") -> None:
 
 
 @asynccontextmanager
+async def polling(poller: JobPoller) -> AsyncGenerator[None]:
+    task = asyncio.create_task(poller.run())
+    try:
+        yield
+    finally:
+        await _stop(task)
+
+
+@asynccontextmanager
 async def open_harness(
     fresh: FreshDatabase, sandbox: Sandbox, s3: S3Server, *, polling: bool = True
 ) -> AsyncGenerator[ActivityHarness]:

@@ -163,7 +163,7 @@ def _refused(code: FailureCode) -> SubmitJobResult:
     return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=Failure.of(code))
 
 
-def _failed_free(number: int) -> SettleJobResult:
+def failed_free(number: int) -> SettleJobResult:
     return SettleJobResult(
         state=JobState.WAITING,
         failure=Failure.of(FailureCode.PROVIDER_FAILED),
@@ -354,13 +354,13 @@ SCENARIOS: dict[str, Scenario] = {
         status=COMPLETED,
         answers={
             "wait video": [JobState.FAILED, JobState.FAILED],
-            "settle video": [_failed_free(1), _failed_free(2)],
+            "settle video": [failed_free(1), failed_free(2)],
         },
     ),
     "cancelled_after_a_free_failure": Scenario(
         status=CANCELLED,
         failure=FailureCode.CANCELLED,
-        answers={"wait video": [JobState.FAILED], "settle video": [_failed_free(1)]},
+        answers={"wait video": [JobState.FAILED], "settle video": [failed_free(1)]},
         breakpoints=("wait video",),
         act=at("wait video", _signal),
     ),

@@ -16,6 +16,7 @@ from core.domain.states import ExecutionStatus
 from core.ordering.workflow_starts import signal_cancel
 from tests.workflows.fake_activities import IMAGE, VIDEO
 from tests.workflows.scenarios import OF_EVERY_PATH, REASON, SCENARIOS, play
+from tests.workflows.settled_scenarios import SETTLED_SCENARIOS
 from tests.workflows.stored_histories import fingerprint, on_current_path, stored
 from workflows.execution import ExecutionWorkflow
 
@@ -236,6 +237,25 @@ async def test_execution_cancelled_in_a_submit_keeps_what_it_paid_for(
     assert stage.sent == {"image": 1}
     assert (stage.count("cancel image"), stage.count("submit video")) == (1, 0)
     assert stage.count("settle image") >= 1  # a local activity may run again with its workflow task
+
+
+@pytest.mark.parametrize(
+    ("name", "settled", "sent"),
+    [
+        ("settled_with_the_report", {"image": 0, "video": 0}, 1),
+        ("free_failure_settled_with_the_report", {"image": 0, "video": 0}, 3),
+        ("deadline_passed_then_settled", {"image": 1, "video": 0}, 1),
+    ],
+)
+async def test_job_settled_with_its_report_is_not_settled_again(
+    skipping_temporal: Client, name: str, settled: dict[str, int], sent: int
+) -> None:
+    scenario = SETTLED_SCENARIOS[name]
+    played = await play(skipping_temporal, scenario)
+    stage = played.stage
+    assert stage.status is scenario.status
+    assert {step: min(1, stage.count(f"settle {step}")) for step in settled} == settled
+    assert stage.sent["video"] == sent
 
 
 @pytest.mark.parametrize("name", ["signal_while_waiting", "native_while_waiting"])

@@ -95,24 +95,29 @@ class FindJobResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WaitJobResult:
-    """The end state of a job; the provider's report is only in the job's row."""
-
-    state: JobState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SettleJobResult:
     """The job after settlement. execution_spent_nano_usd: spent so far by the whole execution.
 
     resend: the number of the job's sends that failed at no cost, if the job is to be submitted
-    again after a pause; 0: the job has ended.
+    again after a pause; 0: the job has ended. cost_nano_usd: of this job, 0 while its bill is open.
     """
 
     state: JobState
     execution_spent_nano_usd: NanoUsd
     failure: Failure | None = None
     resend: int = 0
+    cost_nano_usd: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitJobResult:
+    """The end state of a job; the provider's report is only in the job's row.
+
+    settled: the cost was recorded together with the report; None: the workflow settles the job.
+    """
+
+    state: JobState
+    settled: SettleJobResult | None = None
 
 
 class CancelOutcome(StrEnum):

