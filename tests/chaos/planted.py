@@ -328,7 +328,7 @@ BUGS: Final = (
                 new="                next_look_seconds=3600.0,\n",
             ),
         ),
-        cases=("worker-after-report",),
+        cases=("worker-after-report-slow",),
     ),
 )
 
