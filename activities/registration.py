@@ -161,10 +161,7 @@ def make_workers(
     settings: WorkerProcess,
     workflows: tuple[type[Any], ...],
 ) -> list[Worker]:
-    """Return one Worker per task queue, each with its own slots.
-
-    core/platform/temporal/policies.py gives the reason for each queue.
-    """
+    """Return one Worker per task queue, each with its own slots (reasons: policies.py)."""
 
     def worker(queue: str, slots: int, served: list[Any], **options: Any) -> Worker:
         return Worker(
@@ -184,6 +181,7 @@ def make_workers(
                 activities.executions.claim,
                 activities.executions.cancel,
                 activities.executions.finish,
+                activities.executions.start_delivery,
                 activities.jobs.settle,
             ],
             workflows=workflows,
@@ -203,15 +201,15 @@ def make_workers(
             )
             for name in activities.providers.known_names
         ),
-        worker(
-            policies.WAIT_QUEUE,
-            LOOKUP_SLOTS,
-            [activities.jobs.wait, activities.jobs.find],
-        ),
+        worker(policies.WAIT_QUEUE, LOOKUP_SLOTS, [activities.jobs.wait, activities.jobs.find]),
         worker(policies.ASSETS_QUEUE, settings.asset_slots, [activities.assets.store]),
         worker(
             policies.WEBHOOKS_QUEUE,
             settings.webhook_slots,
-            [activities.webhooks.attempt, activities.webhooks.finish],
+            [
+                activities.webhooks.attempt_first,
+                activities.webhooks.attempt,
+                activities.webhooks.finish,
+            ],
         ),
     ]

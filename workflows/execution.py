@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.assets import AssetActivities
     from activities.executions import ExecutionActivities
     from activities.jobs import JobActivities
+    from activities.webhooks import WebhookActivities
     from core.domain.failures import Failure, FailureCode
     from core.domain.messages.assets import StoreAssetResult
     from core.domain.messages.executions import (
@@ -35,6 +37,12 @@ with workflow.unsafe.imports_passed_through():
         SubmitJobResult,
         SubmitOutcome,
         WaitJobResult,
+    )
+    from core.domain.messages.webhooks import (
+        AttemptOutcome,
+        AttemptResult,
+        DeliveryOrder,
+        DeliveryStart,
     )
     from core.domain.money import NANO_PER_USD, usd_text
     from core.domain.plans import OnFailure, Step
@@ -63,6 +71,8 @@ class ExecutionWorkflow:
         self._states = {step.name: JobState.WAITING for step in order.plan.steps}
         self._cancel_reason: str | None = None
         self._cancelled_natively = False
+        self._ended = False
+        self._retried = False
         self._committing_cancel: asyncio.Task[None] | None = None
         self._failure: Failure | None = None
         self._spent_nano_usd = 0
@@ -75,6 +85,10 @@ class ExecutionWorkflow:
         """Cancel this generation (0: any): a cancel from before a retry leaves the retry alone."""
         if generation in (0, self._order.generation):
             self._cancel_reason = self._cancel_reason or reason
+
+    @workflow.signal(description="A later generation is queued, which needs this workflow's id.")
+    def retry_queued(self, generation: int) -> None:
+        self._retried = self._retried or generation > self._order.generation
 
     @workflow.run
     async def run(self, order: ExecutionOrder) -> ExecutionOutcome:
@@ -89,6 +103,11 @@ class ExecutionWorkflow:
             _upsert([STATUS.value_set(ExecutionStatus.RUNNING)])
         await self._uninterrupted(self._run_steps())
         outcome = await self._uninterrupted(self._finish())
+        self._ended = True
+        if outcome.attempt_webhook and outcome.event_id is not None:
+            delivery = DeliveryOrder(user_id=order.user_id, event_id=outcome.event_id)
+            webhook = await self._uninterrupted(self._deliver(delivery))
+            outcome = replace(outcome, attempt_webhook=False, webhook=webhook)
         if self._cancelled_natively and outcome.status is ExecutionStatus.CANCELLED:
             # Cancelled in the Web UI: so the Web UI shows it as Canceled.
             raise asyncio.CancelledError(self._cancel_reason)
@@ -106,6 +125,8 @@ class ExecutionWorkflow:
             try:
                 await workflow.wait([task])
             except asyncio.CancelledError:
+                if self._ended:
+                    continue  # there is nothing to cancel: the webhook reports the end
                 self._cancelled_natively = True
                 self._cancel_reason = (
                     self._cancel_reason
@@ -360,7 +381,7 @@ class ExecutionWorkflow:
             status, failure = ExecutionStatus.CANCELLED, Failure.of(FailureCode.CANCELLED)
         outcome = await self._database_step(
             ExecutionActivities.finish,
-            FinishInput(execution=self._ref, status=status, failure=failure),
+            FinishInput(execution=self._ref, status=status, failure=failure, attempts_webhook=True),
         )
         self._spent_nano_usd = outcome.spent_nano_usd
         _upsert(
@@ -372,6 +393,53 @@ class ExecutionWorkflow:
         )
         self._describe(outcome.status or status)
         return outcome
+
+    async def _deliver(self, order: DeliveryOrder) -> AttemptOutcome:
+        """Attempt once to deliver the webhook, and start `deliver_webhook` if that fails.
+
+        A retry of the execution needs this workflow's id: then the workflow ends at once. The
+        worker finishes an attempt that it has begun, and the reconciler starts what must follow.
+        """
+        result = AttemptResult(outcome=AttemptOutcome.RETRY, number=0)
+        if not self._retried:
+            attempt = asyncio.create_task(self._attempt_webhook(order))
+            await workflow.wait_condition(lambda: attempt.done() or self._retried)
+            if not attempt.done():
+                return AttemptOutcome.RETRY
+            result = attempt.result()
+        if result.outcome is AttemptOutcome.RETRY:
+            await self._start_delivery(
+                DeliveryStart(delivery=order, pause_seconds=result.pause_seconds)
+            )
+        return result.outcome
+
+    async def _attempt_webhook(self, order: DeliveryOrder) -> AttemptResult:
+        try:
+            return await workflow.execute_activity_method(
+                WebhookActivities.attempt_first,
+                order,
+                task_queue=policies.WEBHOOKS_QUEUE,
+                retry_policy=policies.FIRST_ATTEMPT,
+                schedule_to_start_timeout=policies.FIRST_ATTEMPT_SCHEDULE_TO_START,
+                start_to_close_timeout=policies.ATTEMPT_START_TO_CLOSE,
+                heartbeat_timeout=policies.HEARTBEAT,
+                summary=f"webhook {order.event_id}, first attempt",
+            )
+        except ActivityError:
+            # Lost workers, PostgreSQL down, or no slot in time. The next attempt is due at once.
+            return AttemptResult(outcome=AttemptOutcome.RETRY, number=0)
+
+    async def _start_delivery(self, start: DeliveryStart) -> None:
+        try:
+            await workflow.execute_local_activity_method(
+                ExecutionActivities.start_delivery,
+                start,
+                retry_policy=policies.DATABASE,
+                start_to_close_timeout=policies.DATABASE_STEP,
+                schedule_to_close_timeout=policies.DELIVERY_START_LIMIT,
+            )
+        except FailureError:  # a local activity's own error, not an ActivityError
+            workflow.logger.warning("webhook.delivery_start_failed")
 
     @property
     def _cancelled(self) -> bool:

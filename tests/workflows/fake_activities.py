@@ -16,7 +16,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from core.domain.failures import Failure, FailureCode
-from core.domain.ids import AssetId, EventId, JobId
+from core.domain.ids import AssetId, EventId, JobId, UserId
 from core.domain.messages.assets import StoreAssetResult
 from core.domain.messages.executions import (
     CURRENT_PATH,
@@ -38,6 +38,12 @@ from core.domain.messages.jobs import (
     SubmitJobResult,
     SubmitOutcome,
     WaitJobResult,
+)
+from core.domain.messages.webhooks import (
+    AttemptOutcome,
+    AttemptResult,
+    DeliveryOrder,
+    DeliveryStart,
 )
 from core.domain.money import NanoUsd
 from core.domain.plans import Plan, PlanType, Step, StepKind
@@ -93,7 +99,7 @@ class FakeActivities:
     """answers: what a step's activity answers, call by call; after the last one it goes well.
 
     calls: every call, as "submit image". sent: how often each step was really sent. ends: what
-    finish committed.
+    finish committed. delivery_pauses: of the deliveries that were started.
     """
 
     answers: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
@@ -102,6 +108,7 @@ class FakeActivities:
     calls: list[str] = field(default_factory=list[str])
     sent: dict[str, int] = field(default_factory=lambda: defaultdict[str, int](int))
     ends: list[FinishInput] = field(default_factory=list[FinishInput])
+    delivery_pauses: list[float] = field(default_factory=list[float])
     cancel_reasons: list[str] = field(default_factory=list[str])
     _states: dict[str, JobState] = field(
         default_factory=lambda: defaultdict[str, JobState](lambda: JobState.WAITING)
@@ -209,13 +216,29 @@ class FakeActivities:
         """The first end stays, as in the row."""
         if not self.ends:
             self.ends.append(order)
-        await self._enter("finish")
+        _, answer = await self._enter("finish")
         return ExecutionOutcome(
             status=self.ends[0].status,
             spent_nano_usd=PRICE * sum(self.sent.values()),
             event_id=EventId("evt_1"),
             failure=self.ends[0].failure,
+            attempt_webhook=order.attempts_webhook and answer == "webhook",
         )
+
+    @activity.defn(name="deliver_webhook_once")
+    async def deliver(self, order: DeliveryOrder) -> AttemptResult:
+        assert order == DeliveryOrder(user_id=UserId("usr_1"), event_id=EventId("evt_1"))
+        _, answer = await self._enter("deliver")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer or AttemptResult(outcome=AttemptOutcome.DELIVERED, number=1)
+
+    @activity.defn(name="start_webhook_delivery")
+    async def start_delivery(self, start: DeliveryStart) -> None:
+        _, answer = await self._enter("start_delivery")
+        if isinstance(answer, Exception):
+            raise answer
+        self.delivery_pauses.append(start.pause_seconds)
 
     @property
     def status(self) -> ExecutionStatus:
@@ -231,7 +254,13 @@ async def workers(
     """What a worker process runs, with the stand-ins. cached: 0 replays the workflow at each of its
     tasks.
     """
-    database = [stage.claim, stage.cancel_execution, stage.settle, stage.finish]
+    database = [
+        stage.claim,
+        stage.cancel_execution,
+        stage.settle,
+        stage.finish,
+        stage.start_delivery,
+    ]
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(
             Worker(
@@ -249,6 +278,7 @@ async def workers(
             (policies.submit_queue(VIDEO_PROVIDER), [stage.submit, stage.cancel_job]),
             (policies.WAIT_QUEUE, [stage.wait, stage.find]),
             (policies.ASSETS_QUEUE, [stage.store]),
+            (policies.WEBHOOKS_QUEUE, [stage.deliver]),
         ):
             await stack.enter_async_context(
                 Worker(client, task_queue=name, activities=activities, identity=IDENTITY)

@@ -13,15 +13,18 @@ from tests.workflows.scenarios import OF_EVERY_PATH, SCENARIOS, play
 from tests.workflows.settled_scenarios import SETTLED_SCENARIOS
 from tests.workflows.stored_histories import FOLDER, on_current_path, store
 from tests.workflows.time_skipping import skipping_client
+from tests.workflows.webhook_scenarios import WEBHOOK_SCENARIOS
 
 
 async def record(names: list[str]) -> None:
+    webhooks = {name: webhook.scenario for name, webhook in WEBHOOK_SCENARIOS.items()}
+    scenarios = SCENARIOS | SETTLED_SCENARIOS | webhooks
     async with skipping_client() as client:
         for name in names:
             target = on_current_path(name)
             if (FOLDER / f"{target}.json").exists():
                 continue
-            played = await play(client, (SCENARIOS | SETTLED_SCENARIOS)[name])
+            played = await play(client, scenarios[name])
             store(target, await played.handle.fetch_history())
             sys.stdout.write(f"recorded {target}\n")
 

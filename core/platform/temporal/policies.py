@@ -172,6 +172,20 @@ ATTEMPT_START_TO_CLOSE: Final = timedelta(seconds=30)
 """One attempt: 15 s for the receiver and two short transactions. The heartbeat time-out detects a
 killed worker sooner.
 """
+FIRST_ATTEMPT_SCHEDULE_TO_START: Final = timedelta(seconds=20)
+"""How long the first attempt, in the execution's workflow, waits for an activity slot. Then the
+delivery's own workflow makes it.
+"""
+FIRST_ATTEMPT_SECONDS: Final = 30.0
+"""By when the first attempt has begun after the execution's end, and ended after it began: longer
+than the two time-outs above, each from its start. Until then the reconciler starts no delivery.
+"""
+FIRST_ATTEMPT: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=2)
+"""Repeated once, after a lost worker or a database error. A receiver's failure is a result."""
+DELIVERY_START_LIMIT: Final = timedelta(seconds=20)
+"""How long starting a delivery after the first attempt is repeated. The reconciler starts it if
+this fails.
+"""
 DELIVERY_SCHEDULE_TO_CLOSE: Final = timedelta(days=12)
 """All attempts: the schedule takes 3.2 days (3.7 with jitter), or nine if the receiver asks for a
 day after each. The rest covers outages of this service.
