@@ -27,7 +27,7 @@ the time until it is replaced.
 
 @dataclass(slots=True, kw_only=True)
 class End:
-    """The end of a job, as far as this process has heard of it.
+    """The end of a job, as far as this process has it.
 
     settled: by the poller of this process. The event without it: another process settled the job,
     or its execution is cancelled; the row decides.
