@@ -6,7 +6,7 @@ the workflow sees.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -55,6 +55,7 @@ IMAGE, VIDEO = "image", "video"
 IMAGE_PROVIDER, VIDEO_PROVIDER = "one", "two"
 PRICE = NanoUsd(3_000_000)
 IDENTITY = "test"
+EVENT_ID = EventId("evt_1")
 
 
 def _step(name: str, kind: StepKind, provider: str, *needs: str) -> Step:
@@ -108,6 +109,7 @@ class FakeActivities:
     calls: list[str] = field(default_factory=list[str])
     sent: dict[str, int] = field(default_factory=lambda: defaultdict[str, int](int))
     ends: list[FinishInput] = field(default_factory=list[FinishInput])
+    event_id: EventId = EVENT_ID
     delivery_pauses: list[float] = field(default_factory=list[float])
     cancel_reasons: list[str] = field(default_factory=list[str])
     _states: dict[str, JobState] = field(
@@ -220,14 +222,14 @@ class FakeActivities:
         return ExecutionOutcome(
             status=self.ends[0].status,
             spent_nano_usd=PRICE * sum(self.sent.values()),
-            event_id=EventId("evt_1"),
+            event_id=self.event_id,
             failure=self.ends[0].failure,
             attempt_webhook=order.attempts_webhook and answer == "webhook",
         )
 
     @activity.defn(name="deliver_webhook_once")
     async def deliver(self, order: DeliveryOrder) -> AttemptResult:
-        assert order == DeliveryOrder(user_id=UserId("usr_1"), event_id=EventId("evt_1"))
+        assert order == DeliveryOrder(user_id=UserId("usr_1"), event_id=self.event_id)
         _, answer = await self._enter("deliver")
         if isinstance(answer, Exception):
             raise answer
@@ -249,10 +251,15 @@ class FakeActivities:
 
 @asynccontextmanager
 async def workers(
-    client: Client, stage: FakeActivities, queue: str, *, cached: int = 100
+    client: Client,
+    stage: FakeActivities,
+    queue: str,
+    *,
+    cached: int = 100,
+    delivery: Sequence[Callable[..., Any]] = (),
 ) -> AsyncGenerator[None]:
     """What a worker process runs, with the stand-ins. cached: 0 replays the workflow at each of its
-    tasks.
+    tasks. delivery: activities of a delivery's own workflow.
     """
     database = [
         stage.claim,
@@ -278,7 +285,7 @@ async def workers(
             (policies.submit_queue(VIDEO_PROVIDER), [stage.submit, stage.cancel_job]),
             (policies.WAIT_QUEUE, [stage.wait, stage.find]),
             (policies.ASSETS_QUEUE, [stage.store]),
-            (policies.WEBHOOKS_QUEUE, [stage.deliver]),
+            (policies.WEBHOOKS_QUEUE, [stage.deliver, *delivery]),
         ):
             await stack.enter_async_context(
                 Worker(client, task_queue=name, activities=activities, identity=IDENTITY)

@@ -217,7 +217,7 @@ async def requeue_execution(
     generation: int,
     *,
     cancel_reason: str | None,
-    delivered: bool,
+    delivered: bool = False,
 ) -> bool:
     """Queue the same generation again. cancel_reason: of a requested cancel.
 
