@@ -13,12 +13,16 @@ from core.domain.states import JobState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRef:
-    """The job that an activity works on; everything else about the job is in its rows."""
+    """The job that an activity works on; everything else about the job is in its rows.
+
+    more_jobs: further jobs of the execution, whose files are stored in the same call.
+    """
 
     user_id: UserId
     execution_id: ExecutionId
     job_id: JobId
     generation: int
+    more_jobs: tuple[JobId, ...] = ()
 
 
 def key_scope(provider: str, provider_key_id: ProviderKeyId | None) -> str:

@@ -138,6 +138,17 @@ TRANSFER_SECONDS: Final = 14 * 60.0
 """One transfer: less than the start-to-close, so that a slow one fails with its own reason."""
 STORE_SCHEDULE_TO_CLOSE: Final = timedelta(minutes=65)
 """All tries: outlasts a storage outage of an hour. Some providers delete files after that."""
+PROVIDER_URL_LIFE: Final = timedelta(minutes=40)
+"""How long a provider's own URL is passed on to the next model. The shortest-lived results last an
+hour, and the next model needs time to fetch the file.
+"""
+SERVED_MARGIN: Final = 4
+SERVED_SECONDS_MIN: Final = 86_400
+"""A file waits for the next one to be stored with if its provider serves it for this many times the
+deadline of the whole plan, and a day at least: an outage must not outlast it.
+"""
+STORED_LATER_MIN: Final = timedelta(minutes=5)
+"""The shortest time for a file that could not be stored together with another one."""
 UNUSABLE_FILE_RETRIED: Final = timedelta(minutes=5)
 """How long a finished job's file is fetched again that is missing, incomplete or no media file: a
 CDN may serve it minutes after the job's end. The pauses are those of NETWORK.
