@@ -205,11 +205,15 @@ class ExecutionWorkflow:
 
         refusal: why the job's last send did not produce a file.
         """
-        if not await self._submit(step, job, refusal):
+        submitted = await self._submit(step, job, refusal)
+        if submitted is None:
             return None
-        self._show(step, JobState.SUBMITTED)
-        end = await self._wait(step, job)
-        settled = end.settled or await self._database_step(JobActivities.settle, job)
+        settled = submitted.settled
+        if settled is None:
+            self._show(step, JobState.SUBMITTED)
+            settled = (await self._wait(step, job)).settled
+        if settled is None or self._path == 0:  # a run that an earlier version may continue
+            settled = await self._database_step(JobActivities.settle, job)
         self._spent_nano_usd = settled.execution_spent_nano_usd
         return settled
 
@@ -223,8 +227,10 @@ class ExecutionWorkflow:
         if not self._jobs[step.name].stored:
             await self._store(step, job)
 
-    async def _submit(self, step: Step, job: JobRef, refusal: Failure | None) -> bool:
-        """Submit until the provider certainly has the job (True) or certainly never will (False).
+    async def _submit(
+        self, step: Step, job: JobRef, refusal: Failure | None
+    ) -> SubmitJobResult | None:
+        """Submit until the provider certainly has the job, or certainly never will (None).
 
         A send that may have been accepted is looked up and never sent again.
         """
@@ -244,10 +250,10 @@ class ExecutionWorkflow:
                 )
             if result.outcome in (SubmitOutcome.SUBMITTED, SubmitOutcome.ENDED):
                 self._send_numbers[step.name] = result.send_number
-                return True
+                return result
             if result.outcome is not SubmitOutcome.NOT_SENT:
                 self._note_failure(step, result.failure)
-                return False
+                return None
             refusal = result.failure or refusal
             if result.held_back:  # deferred, not tried: its pauses do not grow
                 backoff = max(policies.DEFERRED_MIN_SECONDS, result.retry_after_seconds / 4)
@@ -263,7 +269,7 @@ class ExecutionWorkflow:
         if self._cancel_reason == FailureCode.DEADLINE_EXCEEDED:
             # The reason why it was never sent is more useful than the deadline.
             self._note_failure(step, refusal)
-        return False
+        return None
 
     async def _try_submit(self, step: Step, job: JobRef) -> SubmitJobResult:
         try:

@@ -257,6 +257,7 @@ async def test_execution_cancelled_in_a_submit_keeps_what_it_paid_for(
     [
         ("settled_with_the_report", {"image": 0, "video": 0}, 1),
         ("free_failure_settled_with_the_report", {"image": 0, "video": 0}, 3),
+        ("settled_within_the_submit", {"image": 0, "video": 0}, 1),
         ("deadline_passed_then_settled", {"image": 1, "video": 0}, 1),
     ],
 )
@@ -269,6 +270,8 @@ async def test_job_settled_with_its_report_is_not_settled_again(
     assert stage.status is scenario.status
     assert {step: min(1, stage.count(f"settle {step}")) for step in settled} == settled
     assert stage.sent["video"] == sent
+    if name == "settled_within_the_submit":
+        assert (stage.sent["image"], stage.count("wait image")) == (2, 0)
 
 
 @pytest.mark.parametrize("name", ["signal_while_waiting", "native_while_waiting"])

@@ -49,8 +49,8 @@ START_RPC_TIMEOUT: Final = timedelta(seconds=3)
 so a caller does not wait longer.
 """
 
-# Submit. Deadlines nest: create call < start-to-close without the slot wait (a stop ends that wait)
-# < graceful shutdown < exit. So a stop never interrupts a paid call.
+# Submit. Deadlines nest: create call < start-to-close without the slot wait and the brief wait
+# (a stop ends them) < graceful shutdown < exit. So a stop never interrupts a paid call.
 CREATE_CALL_SECONDS: Final = 18.0
 """The whole create call; the remaining start-to-close is left to commit its answer."""
 SEND_WITHIN_SECONDS: Final = 5.0
@@ -66,8 +66,11 @@ activity slot, so longer waits happen in the task queue, in fairness order.
 """
 SLOT_POLL_SECONDS: Final = 0.6
 """The pause between two looks for a free slot: a fraction of the time that a job occupies it."""
-SUBMIT_START_TO_CLOSE: Final = timedelta(seconds=23 + SLOT_WAIT_SECONDS + 1)
-"""The slot wait, one last look for a slot, the create call and its commits."""
+BRIEF_WAIT_SECONDS: Final = 20.0
+"""How long a submit waits at most for the end of a job whose model is quick. A stop ends this wait.
+"""
+SUBMIT_START_TO_CLOSE: Final = timedelta(seconds=23 + SLOT_WAIT_SECONDS + 1 + BRIEF_WAIT_SECONDS)
+"""The slot wait, one last look for a slot, the create call, its commits and the brief wait."""
 DEFERRED_MAX_SECONDS: Final = 60.0
 """The longest pause of a deferred job, so that an operator's reset takes effect within a minute."""
 DEFERRED_MIN_SECONDS: Final = 1.0
