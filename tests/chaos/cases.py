@@ -20,12 +20,14 @@ class Setting:
     faults: as for `POST /__control/faults`; each must fire.
     hides_running: fal's history omits running requests; only where no run takes longer than a
     horizon.
+    refuses_first: the receiver refuses the first attempt of each webhook.
     """
 
     image_seconds: float = 0.3
     video_seconds: float = 0.6
     callbacks: bool = True
     hides_running: bool = False
+    refuses_first: bool = False
     faults: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -130,7 +132,9 @@ WORKER: Final = (
     _worker_dies("worker-after-put", "kill -9 after the file is stored, before its row", "put:answered"),
     _worker_dies("worker-before-finish", "kill -9 before the end's COMMIT", "commit:finish"),
     _worker_dies("worker-after-finish", "kill -9 after the end's COMMIT", "committed:finish"),
-    _worker_dies("worker-before-delivery", "kill -9 before the delivery is started", "rpc:StartWorkflowExecution"),
+    Case(name="worker-before-delivery", what="kill -9 after a refused webhook, before its delivery is started",
+         fault="kill worker", side="worker", moment="rpc:StartWorkflowExecution", setting=Setting(refuses_first=True)),
+    _worker_dies("worker-before-webhook", "kill -9 after the attempt's row, before the webhook", "committed:attempt"),
     _worker_dies("worker-before-task-done", "kill -9 before a workflow task is answered", TASK_DONE),
     _worker_dies("worker-after-delivery", "kill -9 after the webhook, before it is written down", "commit:delivered"),
     Case(name="worker-during-webhook", what="kill -9 while the receiver has not answered", fault="kill workers",
