@@ -29,4 +29,14 @@ async def harness(
         yield harness
 
 
-__all__ = ["harness", "harness_sandbox", "no_restore_marker", "quick_clients"]
+@pytest.fixture
+async def still(
+    fresh_database: FreshDatabase, harness_sandbox: Sandbox, s3_server: S3Server
+) -> AsyncGenerator[ActivityHarness]:
+    """Activities without a running poller."""
+    harness_sandbox.reset()
+    async with open_harness(fresh_database, harness_sandbox, s3_server, polling=False) as harness:
+        yield harness
+
+
+__all__ = ["harness", "harness_sandbox", "no_restore_marker", "quick_clients", "still"]

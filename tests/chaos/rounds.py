@@ -195,6 +195,7 @@ class Round:
         self.victim = next((name for name in ONE_OF.get(fault, ()) if name in (worker, api)), "")
         setting = self.cases[0].setting
         await set_sandbox(testbed, setting)
+        await self._receiver(f"refuse/{int(setting.refuses_first)}")
         self._arm()
         testbed.preferred_api = api if fault == "kill api" else None
         try:
