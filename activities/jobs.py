@@ -1,6 +1,6 @@
 """Activities of jobs: submit, find, wait, cancel and settle. Each decides by the job's row."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from temporalio import activity
 
@@ -12,11 +12,13 @@ from core.domain.messages.jobs import (
     JobRef,
     SettleJobResult,
     SubmitJobResult,
+    SubmitOutcome,
     WaitJobResult,
 )
 from core.domain.states import JobState
 from core.jobs import poll_schedule
 from core.jobs.admission import ProviderAdmission
+from core.jobs.brief_waits import BriefWaits
 from core.jobs.key_ring import KeyRing
 from core.jobs.lookup import JobLookup
 from core.jobs.provider_reads import ProviderReads
@@ -60,6 +62,7 @@ class JobActivities:
     keys: KeyRing
     serial_watch: SerialWatch = field(default_factory=SerialWatch)
     admission: ProviderAdmission = field(default_factory=ProviderAdmission)
+    brief_waits: BriefWaits | None = None
 
     @property
     def submitter(self) -> JobSubmitter:
@@ -79,18 +82,25 @@ class JobActivities:
         """Send a waiting job once.
 
         Repeating is safe: the intent is committed before the send, so a repetition finds the job
-        sent and sends nothing. A cancelled activity still finishes its send and records it.
+        sent and sends nothing. A cancelled activity still finishes its send and records it. The end
+        of a job whose model is quick is waited for.
         """
         submitter = self.submitter
-        async with heartbeats():
-            result = await shielded(submitter.submit(ref))
-            if isinstance(result, Deferred) and await self.admission.wait_for_slot(
-                self.database, result.job, result.reason
-            ):
+        with self.wakeups.of_end(ref.job_id) as end:
+            async with heartbeats():
                 result = await shielded(submitter.submit(ref))
-            if isinstance(result, Deferred):
-                return self.admission.deferred_result(result.job, result.reason)
-            return result
+                if isinstance(result, Deferred) and await self.admission.wait_for_slot(
+                    self.database, result.job, result.reason
+                ):
+                    result = await shielded(submitter.submit(ref))
+                if isinstance(result, Deferred):
+                    return self.admission.deferred_result(result.job, result.reason)
+                if isinstance(result, SubmitJobResult):
+                    return result
+                if result.result.outcome is not SubmitOutcome.SUBMITTED or self.brief_waits is None:
+                    return result.result
+                settled = await self.brief_waits.settled(ref, result.job, end)
+                return replace(result.result, settled=settled)
 
     @activity.defn(name="find_job")
     async def find(self, ref: JobRef) -> FindJobResult:

@@ -77,6 +77,7 @@ class ExecutionWorkflow:
         self._failure: Failure | None = None
         self._spent_nano_usd = 0
         self._storing: list[asyncio.Task[None]] = []
+        self._unstored: list[tuple[Step, JobRef]] = []
         self._send_numbers: dict[str, int] = {}
         self._path = CURRENT_PATH
 
@@ -164,6 +165,7 @@ class ExecutionWorkflow:
             done[step.name].set()
 
         await asyncio.gather(*(run_in_turn(step) for step in self._order.plan.steps))
+        self._store_waiting_files()
         await asyncio.gather(*self._storing)
         if self._committing_cancel is not None:
             await self._committing_cancel
@@ -180,6 +182,7 @@ class ExecutionWorkflow:
             return
         settled = await self._buy(step, job)
         while settled is not None and settled.resend:
+            self._store_waiting_files()
             self._show(step, JobState.WAITING)
             pauses = policies.TRANSIENT_BACKOFF_SECONDS
             backoff = policies.backoff_seconds(pauses, settled.resend)
@@ -189,7 +192,9 @@ class ExecutionWorkflow:
             return
         self._show(step, settled.state)
         if settled.state is JobState.COMPLETED:
-            self._storing.append(asyncio.create_task(self._store(step, job)))
+            self._unstored.append((step, job))
+            if self._path < 2 or not step.stored_with_next:
+                self._store_waiting_files()
         elif settled.failure is not None and settled.failure.code is not FailureCode.CANCELLED:
             self._note_failure(step, settled.failure)  # a job that the user cancelled did not fail
 
@@ -200,11 +205,15 @@ class ExecutionWorkflow:
 
         refusal: why the job's last send did not produce a file.
         """
-        if not await self._submit(step, job, refusal):
+        submitted = await self._submit(step, job, refusal)
+        if submitted is None:
             return None
-        self._show(step, JobState.SUBMITTED)
-        end = await self._wait(step, job)
-        settled = end.settled or await self._database_step(JobActivities.settle, job)
+        settled = submitted.settled
+        if settled is None:
+            self._show(step, JobState.SUBMITTED)
+            settled = (await self._wait(step, job)).settled
+        if settled is None or self._path == 0:  # a run that an earlier version may continue
+            settled = await self._database_step(JobActivities.settle, job)
         self._spent_nano_usd = settled.execution_spent_nano_usd
         return settled
 
@@ -218,8 +227,10 @@ class ExecutionWorkflow:
         if not self._jobs[step.name].stored:
             await self._store(step, job)
 
-    async def _submit(self, step: Step, job: JobRef, refusal: Failure | None) -> bool:
-        """Submit until the provider certainly has the job (True) or certainly never will (False).
+    async def _submit(
+        self, step: Step, job: JobRef, refusal: Failure | None
+    ) -> SubmitJobResult | None:
+        """Submit until the provider certainly has the job, or certainly never will (None).
 
         A send that may have been accepted is looked up and never sent again.
         """
@@ -227,6 +238,8 @@ class ExecutionWorkflow:
         while not self._stopped:
             self._show(step, JobState.SUBMITTING)
             result = await self._try_submit(step, job)
+            if result.outcome is not SubmitOutcome.SUBMITTED:
+                self._store_waiting_files()
             if result.outcome is SubmitOutcome.UNKNOWN:
                 self._show(step, JobState.UNKNOWN)
                 lookup = await self._find(step, job)
@@ -237,10 +250,10 @@ class ExecutionWorkflow:
                 )
             if result.outcome in (SubmitOutcome.SUBMITTED, SubmitOutcome.ENDED):
                 self._send_numbers[step.name] = result.send_number
-                return True
+                return result
             if result.outcome is not SubmitOutcome.NOT_SENT:
                 self._note_failure(step, result.failure)
-                return False
+                return None
             refusal = result.failure or refusal
             if result.held_back:  # deferred, not tried: its pauses do not grow
                 backoff = max(policies.DEFERRED_MIN_SECONDS, result.retry_after_seconds / 4)
@@ -256,7 +269,7 @@ class ExecutionWorkflow:
         if self._cancel_reason == FailureCode.DEADLINE_EXCEEDED:
             # The reason why it was never sent is more useful than the deadline.
             self._note_failure(step, refusal)
-        return False
+        return None
 
     async def _try_submit(self, step: Step, job: JobRef) -> SubmitJobResult:
         try:
@@ -281,7 +294,7 @@ class ExecutionWorkflow:
             JobActivities.find,
             job,
             task_queue=policies.WAIT_QUEUE,
-            retry_policy=policies.NETWORK,
+            retry_policy=policies.LOOKUP,
             start_to_close_timeout=_watch_limit(step),
             heartbeat_timeout=policies.HEARTBEAT,
             summary=f"{step.name}: was it accepted?",
@@ -296,6 +309,7 @@ class ExecutionWorkflow:
         await workflow.wait_condition(lambda: watching.done() or self._cancelled)
         if watching.done() and watching.result().state.ended:
             return watching.result()
+        self._store_waiting_files()
         if self._committing_cancel is not None:
             # Settling distinguishes a cancel from a time-out by the execution's row.
             await self._committing_cancel
@@ -339,29 +353,54 @@ class ExecutionWorkflow:
         except ActivityError:
             workflow.logger.warning("job.cancel_failed")
 
-    async def _store(self, step: Step, job: JobRef) -> None:
-        """Copy the step's files into object storage.
+    def _store_waiting_files(self) -> None:
+        """Begin to store every file that waits, with the newest in the lead.
 
-        A lost intermediate file does not affect the result; a lost result is a failure.
+        Without a file of a later step, if that step is long in coming or never comes.
         """
+        if self._unstored:
+            step, job = self._unstored.pop()
+            self._storing.append(asyncio.create_task(self._store(step, job, *self._unstored)))
+            self._unstored = []
+
+    async def _store(
+        self,
+        step: Step,
+        job: JobRef,
+        *others: tuple[Step, JobRef],
+        within: timedelta = policies.STORE_SCHEDULE_TO_CLOSE,
+    ) -> None:
+        """Copy the step's files into object storage, and those of other steps in the same call.
+
+        A lost intermediate file does not affect the result; a lost result is a failure. What the
+        call leaves out, because it needs another try or the worker is older, gets its own.
+        """
+        began = workflow.now()
+        more_jobs = tuple(other.job_id for _, other in others)
+        names = ", ".join([step.name, *(other.name for other, _ in others)])
         try:
             stored = await workflow.execute_activity_method(
                 AssetActivities.store,
-                job,
+                replace(job, more_jobs=more_jobs),
                 task_queue=policies.ASSETS_QUEUE,
                 retry_policy=policies.NETWORK,
                 start_to_close_timeout=policies.STORE_START_TO_CLOSE,
-                schedule_to_close_timeout=policies.STORE_SCHEDULE_TO_CLOSE,
+                schedule_to_close_timeout=within,
                 heartbeat_timeout=policies.HEARTBEAT,
                 priority=policies.FINISHING,
-                summary=f"{step.name}: to our storage",
+                summary=f"{names}: to our storage",
             )
         except ActivityError:
             stored = StoreAssetResult(
-                asset_id=None, failure=Failure.of(FailureCode.STORAGE_UNAVAILABLE)
+                asset_id=None,
+                failure=Failure.of(FailureCode.STORAGE_UNAVAILABLE),
+                more_jobs=more_jobs,
             )
         if step.name == self._order.plan.result_step:
             self._note_failure(step, stored.failure)
+        rest = max(within - (workflow.now() - began), policies.STORED_LATER_MIN)
+        left_out = [other for other in others if other[1].job_id not in stored.more_jobs]
+        await asyncio.gather(*(self._store(*other, within=rest) for other in left_out))
 
     async def _finish(self) -> ExecutionOutcome:
         """End the execution: final state, released hold and webhook event in one transaction."""

@@ -25,6 +25,7 @@ from core.domain.messages.jobs import (
 )
 from core.domain.states import ExecutionStatus, JobState
 from core.jobs import poll_schedule
+from core.jobs.brief_waits import is_brief
 from core.jobs.key_ring import KeyRing, known_model
 from core.jobs.settlement import settle_job, wait_result
 from core.jobs.wakeups import Wakeups
@@ -35,6 +36,7 @@ from core.platform.temporal.policies import wait_activity_id
 from core.providers.port import ProviderUnavailableError
 from core.providers.registry import Providers
 from core.store.database import DATABASE_DOWN, DATABASE_ERRORS, Connection, Database
+from core.store.jobs.callbacks import notify_end
 from core.store.jobs.jobs import JobRecord, mark_reported
 from core.store.jobs.looks import Claim, Look, claim_looks, end_looks, release_look, schedule_look
 
@@ -237,7 +239,10 @@ class JobPoller:
         self.wakeups.wake(job.job_id)  # a wait that occupies a slot in this process
         if settled is None:
             await self._complete(stored, WaitJobResult(state=report.state))
-        elif await self._complete(stored, wait_result(settled)) != UNREACHED:
+            return
+        self.wakeups.hand_over(stored.job_id, settled)
+        # Also after the submit in this process has it: that may be one of a run that was reset.
+        if await self._complete(stored, wait_result(settled)) != UNREACHED:
             self._note_completed(stored)
 
     async def _store(
@@ -265,6 +270,8 @@ class JobPoller:
             ):
                 generation = stored.execution_generation
                 settled = await settle_job(conn, self.providers, stored, generation=generation)
+                if is_brief(stored) and not self.wakeups.expects_end(stored.job_id):
+                    await notify_end(conn, stored.job_id)
         return stored, settled
 
     async def _complete_again(self, look: Look) -> None:

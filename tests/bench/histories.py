@@ -15,7 +15,7 @@ PURPOSE = {
     "submit_job": "the paid call, at most once: intent, POST, provider's id",
     "wait_for_job": "wait for the provider, callback or poll; any length of time costs no more",
     "settle_job": "outcome and real cost in one transaction (local)",
-    "store_assets": "provider's file to our storage, beside the next step where nothing needs it",
+    "store_assets": "files to our storage, of two steps at once where their providers keep them",
     "finish_execution": "end state, released hold and webhook event in one transaction (local)",
     "deliver_webhook_once": "the first attempt to deliver the webhook",
 }

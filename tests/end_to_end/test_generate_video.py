@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 
 from tests.end_to_end.world import MODELS, PROMPT, World
 
-MAX_EVENTS = 57
+MAX_EVENTS = 47
 
 
 @pytest.mark.guarantee("G7")

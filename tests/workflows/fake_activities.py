@@ -78,6 +78,10 @@ PLAN = Plan(
     ),
     result_step=VIDEO,
 )
+STORED_TOGETHER = replace(
+    PLAN, steps=(replace(PLAN.step(IMAGE), stored_with_next=True), PLAN.step(VIDEO))
+)
+"""The image's file may wait for the video's."""
 
 
 class Breakpoint:
@@ -208,10 +212,13 @@ class FakeActivities:
 
     @activity.defn(name="store_assets")
     async def store(self, ref: JobRef) -> StoreAssetResult:
-        step, answer = await self._enter("store", ref)
+        """The call is "store video, image" for the files of both steps."""
+        names = ", ".join(job_id.removeprefix("job_") for job_id in (ref.job_id, *ref.more_jobs))
+        _, answer = await self._enter(f"store {names}")
         if isinstance(answer, Exception):
             raise answer
-        return answer or StoreAssetResult(asset_id=AssetId(f"asset_{step}"), size_bytes=1)
+        asset_id = AssetId(f"asset_{ref.job_id}")
+        return answer or StoreAssetResult(asset_id=asset_id, size_bytes=1, more_jobs=ref.more_jobs)
 
     @activity.defn(name="finish_execution")
     async def finish(self, order: FinishInput) -> ExecutionOutcome:

@@ -1,7 +1,12 @@
 """Executions whose jobs were settled together with their reports, by the poller."""
 
 from core.domain.failures import FailureCode
-from core.domain.messages.jobs import SettleJobResult, WaitJobResult
+from core.domain.messages.jobs import (
+    SettleJobResult,
+    SubmitJobResult,
+    SubmitOutcome,
+    WaitJobResult,
+)
 from core.domain.money import NanoUsd
 from core.domain.states import ExecutionStatus, JobState
 from tests.workflows.scenarios import Scenario, failed_free
@@ -10,6 +15,11 @@ from tests.workflows.scenarios import Scenario, failed_free
 def settled(state: JobState = JobState.COMPLETED) -> WaitJobResult:
     result = SettleJobResult(state=state, execution_spent_nano_usd=NanoUsd(5), cost_nano_usd=5)
     return WaitJobResult(state=state, settled=result)
+
+
+def submitted(result: SettleJobResult | None) -> SubmitJobResult:
+    """Return the result of a submit that saw the end of its job."""
+    return SubmitJobResult(outcome=SubmitOutcome.SUBMITTED, send_number=1, settled=result)
 
 
 SETTLED_SCENARIOS: dict[str, Scenario] = {
@@ -26,6 +36,13 @@ SETTLED_SCENARIOS: dict[str, Scenario] = {
                 WaitJobResult(state=JobState.FAILED, settled=failed_free(2)),
                 settled(),
             ],
+        },
+    ),
+    "settled_within_the_submit": Scenario(
+        status=ExecutionStatus.COMPLETED,
+        answers={
+            "submit image": [submitted(failed_free(1)), submitted(settled().settled)],
+            "wait video": [settled()],
         },
     ),
     "deadline_passed_then_settled": Scenario(

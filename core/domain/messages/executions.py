@@ -10,13 +10,14 @@ from core.domain.messages.webhooks import AttemptOutcome
 from core.domain.plans import Plan, PlanType
 from core.domain.states import ExecutionStatus, JobState
 
-CURRENT_PATH: Final = 1
+CURRENT_PATH: Final = 2
 """The path through the execution workflow that runs claimed by this version take.
 
 A path is a sequence of commands. Its number is part of the claim's result, so a replay takes the
 path of its run without a marker for each change.
 0: the upsert of the status `running`, and ids of waits behind the patch `wait-completed-by-id`.
 1: neither; a wait always has an id.
+2: files of steps with `stored_with_next` are stored together with a later step's.
 """
 
 

@@ -146,7 +146,9 @@ async def get_webhook(conn: Connection, event_id: EventId) -> WebhookRecord:
 
 BEGIN_ATTEMPT = """
 INSERT INTO webhook_attempts (event_id, delivery, number, user_id, started_at)
-SELECT w.event_id, w.delivery, $3, w.user_id, clock_timestamp()
+SELECT w.event_id, w.delivery,
+       1 + (SELECT coalesce(max(number), 0) FROM webhook_attempts WHERE event_id = $1 AND delivery = $2), w.user_id,
+       clock_timestamp()
 FROM webhooks AS w
 WHERE w.event_id = $1 AND w.delivery = $2 AND w.state = 'pending'
 RETURNING number
@@ -174,8 +176,7 @@ async def begin_attempt(
     """
     if not first:
         await conn.execute(EXPECT_NEXT_ATTEMPT, order.event_id, order.delivery)
-    last: int = await conn.fetchval(GET_LAST_NUMBER, order.event_id, order.delivery)
-    return await conn.fetchval(BEGIN_ATTEMPT, order.event_id, order.delivery, last + 1)
+    return await conn.fetchval(BEGIN_ATTEMPT, order.event_id, order.delivery)
 
 
 async def get_last_attempt_number(conn: Connection, order: DeliveryOrder) -> int:

@@ -103,6 +103,13 @@ MESSAGES: dict[str, Any] = {
         outcome=SubmitOutcome.NOT_SENT, retry_after_seconds=7.5, failure=FAILURE
     ),
     "find_job_result": FindJobResult(outcome=FindOutcome.GIVEN_UP, failure=FAILURE),
+    "submit_job_result_settled": SubmitJobResult(
+        outcome=SubmitOutcome.SUBMITTED,
+        send_number=1,
+        settled=SettleJobResult(
+            state=JobState.COMPLETED, execution_spent_nano_usd=NanoUsd(2), cost_nano_usd=2
+        ),
+    ),
     "wait_job_result": WaitJobResult(state=JobState.COMPLETED),
     "wait_job_result_settled": WaitJobResult(
         state=JobState.COMPLETED,
