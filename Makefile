@@ -3,8 +3,10 @@ SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 BIN := .venv/bin
+# Each test process, and each program that tests start, would compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo up user check test test-long t test-up test-down lint types imports bench chaos image-requirements clean
+.PHONY: help demo up user check test test-long t test-up test-down static lint types imports bench chaos image-requirements clean
 
 help:  ## show these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,11 +28,11 @@ up: .venv/.ready  ## start everything and keep it running
 user: .venv/.ready  ## create a user with an API key in the running stack: make user NAME=me
 	@$(BIN)/python -m deploy.local admin users create "$(or $(NAME),me)"
 
-check: .venv/.ready lint types imports  ## run format, lint, type and import checks and the unit tests: under a minute
+check: .venv/.ready static  ## run format, lint, type and import checks and the unit tests: under a minute
 	@$(BIN)/pytest tests/unit tests/chaos/test_planted.py --numprocesses 2
 
 # Three processes on two cores: the tests of whole stacks mostly wait.
-test: .venv/.ready lint types imports  ## run what a release needs: the checks, and all tests except the long ones
+test: .venv/.ready static  ## run what a release needs: the checks, and all tests except the long ones
 	@$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 test-long: .venv/.ready  ## run the tests that take minutes: repeated outages, a full disk, slow clients
@@ -44,6 +46,9 @@ test-up: .venv/.ready  ## keep PostgreSQL, Temporal and S3 running for `make t`
 
 test-down: .venv/.ready  ## stop the servers of test-up
 	@$(BIN)/python -m tests.support.kept_servers down
+
+static: .venv/.ready
+	@$(MAKE) --no-print-directory --jobs 3 lint types imports
 
 lint: .venv/.ready
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .

@@ -12,7 +12,7 @@ import httpx
 from temporalio import activity
 
 from core.domain.failures import Failure, FailureCode
-from core.domain.ids import derived_asset_id
+from core.domain.ids import JobId, UserId, derived_asset_id
 from core.domain.media.containers.completeness import WholeFile
 from core.domain.media.containers.facts import MediaFacts
 from core.domain.media.containers.index import LateIndex
@@ -75,39 +75,35 @@ class AssetActivities:
 
     @activity.defn(name="store_assets")
     async def store(self, ref: JobRef) -> StoreAssetResult:
-        """Store every file of a completed job.
+        """Store every file of a completed job, and those of `more_jobs` in parallel.
 
         Repeating is safe: object keys are derived from the job, and the first stored file stays.
+        Only the job itself decides whether this fails or is tried again. Further jobs that need
+        another try are not in the result, so that they delay no other file.
         """
-        async with self.database.as_user(ref.user_id) as conn:
-            job = await get_job(conn, ref.job_id)
-            stored = {
-                asset.output_number: asset for asset in await list_job_assets(conn, ref.job_id)
-            }
+        jobs = (ref.job_id, *ref.more_jobs)
+        async with heartbeats():
+            outcome, *others = await asyncio.gather(
+                *(self._store_job(ref.user_id, job_id) for job_id in jobs), return_exceptions=True
+            )
+        result = _result(ref.job_id, outcome)
+        ended = [
+            job_id
+            for job_id, other in zip(ref.more_jobs, others, strict=True)
+            if _is_final(job_id, other)
+        ]
+        return replace(result, more_jobs=tuple(ended))
+
+    async def _store_job(self, user_id: UserId, job_id: JobId) -> Asset | None:
+        """Store the files of one job that are not stored, and return the first of all."""
+        async with self.database.as_user(user_id) as conn:
+            job = await get_job(conn, job_id)
+            stored = {asset.output_number: asset for asset in await list_job_assets(conn, job_id)}
         outputs = job.report.outputs if job.report is not None else ()
-        first: Asset | None = stored.get(0)
-        try:
-            async with heartbeats():
-                for number, output in enumerate(outputs):
-                    if number not in stored:
-                        asset = await self._store_output(job, number, output)
-                        first = first or asset
-        except MediaError as error:
-            # A refusal by our storage is retried too: the file is paid for, and an operator can
-            # repair the storage.
-            if error.retryable or isinstance(error, StorageRefusedError):
-                raise retry_later(
-                    Failure.of(FailureCode.STORAGE_UNAVAILABLE, str(error))
-                ) from error
-            if error.retryable_for_minutes and _may_appear():
-                raise retry_later(
-                    Failure.of(FailureCode.PROVIDER_UNAVAILABLE, str(error))
-                ) from error
-            log.warning("asset.store_failed", job_id=ref.job_id, reason=type(error).__name__)
-            return StoreAssetResult(asset_id=None, failure=Failure.of(_code(error)))
-        return StoreAssetResult(
-            asset_id=first.asset_id if first else None, size_bytes=first.size_bytes if first else 0
-        )
+        for number, output in enumerate(outputs):
+            if number not in stored:
+                stored[number] = await self._store_output(job, number, output)
+        return stored.get(0)
 
     async def _store_output(self, job: JobRecord, number: int, output: Output) -> Asset:
         try:
@@ -266,6 +262,50 @@ class AssetActivities:
         ).hexdigest()[:40]
         copy = "-faststart" if faststart else ""
         return f"{job.kind}s/{digest}{copy}.{EXTENSIONS[content_type]}"
+
+
+def _result(job_id: JobId, outcome: Asset | BaseException | None) -> StoreAssetResult:
+    """Return what became of a job's files, or raise what Temporal tries again."""
+    if isinstance(outcome, MediaError):
+        if _stays_retryable(outcome):
+            raise retry_later(
+                Failure.of(FailureCode.STORAGE_UNAVAILABLE, str(outcome))
+            ) from outcome
+        if outcome.retryable_for_minutes and _may_appear():
+            raise retry_later(
+                Failure.of(FailureCode.PROVIDER_UNAVAILABLE, str(outcome))
+            ) from outcome
+        log.warning("asset.store_failed", job_id=job_id, reason=type(outcome).__name__)
+        return StoreAssetResult(asset_id=None, failure=Failure.of(_code(outcome)))
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return StoreAssetResult(
+        asset_id=outcome.asset_id if outcome else None,
+        size_bytes=outcome.size_bytes if outcome else 0,
+    )
+
+
+def _is_final(job_id: JobId, outcome: Asset | BaseException | None) -> bool:
+    """Return whether another try would change nothing for these files."""
+    if not isinstance(outcome, BaseException):
+        return True
+    final = isinstance(outcome, MediaError) and not (
+        _stays_retryable(outcome) or outcome.retryable_for_minutes
+    )
+    reason = type(outcome).__name__
+    if final:
+        log.warning("asset.store_failed", job_id=job_id, reason=reason)
+    else:
+        log.info("asset.store_postponed", job_id=job_id, reason=reason)
+    return final
+
+
+def _stays_retryable(error: MediaError) -> bool:
+    """Return whether to try again without a limit of minutes.
+
+    That includes a refusal by our storage: the file is paid for, and an operator can repair it.
+    """
+    return error.retryable or isinstance(error, StorageRefusedError)
 
 
 def _asset(

@@ -17,14 +17,14 @@ from core.domain.messages.executions import (
     ExecutionRef,
     FinishInput,
 )
-from core.domain.messages.webhooks import DeliveryOrder, EventType
+from core.domain.messages.webhooks import DeliveryOrder, DeliveryStart, EventType
 from core.domain.states import ExecutionStatus
 from core.domain.webhook_payload import ExecutionEvent, execution_body
 from core.ordering.workflow_starts import start_delivery, start_execution
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
-from core.platform.temporal.policies import START_RPC_TIMEOUT
+from core.platform.temporal.policies import FIRST_ATTEMPT_SECONDS, START_RPC_TIMEOUT
 from core.store.database import DATABASE_DOWN, Connection, Database
 from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.executions import (
@@ -44,7 +44,7 @@ from core.store.jobs.callbacks import notify_open_jobs
 from core.store.jobs.jobs import cancel_waiting_jobs
 from core.store.money.budget_counters import end_holds
 from core.store.money.charges import get_money, release_charge
-from core.store.webhooks.events import NewWebhook, insert_webhook, next_sequence
+from core.store.webhooks.events import NewWebhook, insert_webhook, mark_delivered, next_sequence
 from core.webhooks.asset_links import AssetLinks
 from core.webhooks.execution_result import error_json, result_json
 
@@ -103,8 +103,9 @@ class ExecutionActivities:
     async def finish(self, order: FinishInput) -> ExecutionOutcome:
         """Write the end state, release the rest of the hold and store the webhook event.
 
-        All of it is one transaction. Then start the delivery, and the user's next queued execution.
-        Repeating is safe: a row that has ended stays as it is, and its status is returned.
+        All of it is one transaction. Then start the user's next queued execution, and the delivery
+        unless the caller makes its first attempt. Repeating is safe: a row that has ended stays as
+        it is, and its status is returned.
         """
         ref = order.execution
         async with self.database.as_user(ref.user_id) as conn:
@@ -120,18 +121,31 @@ class ExecutionActivities:
             return ExecutionOutcome(status=None)
         if execution is not None:
             _count(ended)
-        if ended.pending_event_id is not None:
-            await start_delivery(
-                self.client, DeliveryOrder(user_id=ref.user_id, event_id=ended.pending_event_id)
-            )
+        event_id = ended.pending_event_id
+        if event_id is not None and not order.attempts_webhook:
+            await start_delivery(self.client, DeliveryOrder(user_id=ref.user_id, event_id=event_id))
         if following is not None:
             await self._try_start(following)
         log.info("execution.ended", execution_id=ref.execution_id, status=ended.status)
         return ExecutionOutcome(
             status=ended.status,
             spent_nano_usd=money.settled_nano_usd,
-            event_id=ended.pending_event_id,
+            event_id=event_id,
             failure=order.failure,
+            attempt_webhook=event_id is not None and order.attempts_webhook,
+        )
+
+    @activity.defn(name="start_webhook_delivery")
+    async def start_delivery(self, start: DeliveryStart) -> None:
+        """Start the delivery of a webhook whose first attempt did not deliver it.
+
+        Repeating is safe: a delivery is started once.
+        """
+        await start_delivery(self.client, start.delivery, pause_seconds=start.pause_seconds)
+        log.info(
+            "webhook.delivery_started",
+            event_id=start.delivery.event_id,
+            pause_seconds=round(start.pause_seconds, 1),
         )
 
     async def _try_start(self, queued: StoredOrder) -> None:
@@ -190,7 +204,13 @@ class ExecutionActivities:
                 final=money.final,
                 metadata=execution.metadata,
             )
-            await _insert_event(conn, execution, execution.webhook_url, event)
+            await _insert_event(
+                conn,
+                execution,
+                execution.webhook_url,
+                event,
+                first_attempt_seconds=FIRST_ATTEMPT_SECONDS if order.attempts_webhook else 0.0,
+            )
         following = await find_next(conn, execution.user_id, self.limits)
         await end_holds(
             conn, execution_id, [move for move in moves if move is not None], completed=completed
@@ -199,7 +219,12 @@ class ExecutionActivities:
 
 
 async def _insert_event(
-    conn: Connection, execution: OpenExecution, url: str, event: ExecutionEvent
+    conn: Connection,
+    execution: OpenExecution,
+    url: str,
+    event: ExecutionEvent,
+    *,
+    first_attempt_seconds: float,
 ) -> None:
     webhook = NewWebhook(
         event_id=event.event_id,
@@ -210,8 +235,13 @@ async def _insert_event(
         type=event.type,
         url=url,
         body=execution_body(event),
+        first_attempt_seconds=first_attempt_seconds,
     )
     await insert_webhook(conn, webhook)
+    if execution.delivered:
+        await mark_delivered(
+            conn, DeliveryOrder(user_id=execution.user_id, event_id=event.event_id)
+        )
 
 
 def _count(ended: EndedExecution) -> None:

@@ -1,6 +1,6 @@
 """Activities of jobs: submit, find, wait, cancel and settle. Each decides by the job's row."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from temporalio import activity
 
@@ -12,16 +12,17 @@ from core.domain.messages.jobs import (
     JobRef,
     SettleJobResult,
     SubmitJobResult,
+    SubmitOutcome,
     WaitJobResult,
 )
 from core.domain.states import JobState
 from core.jobs import poll_schedule
 from core.jobs.admission import ProviderAdmission
-from core.jobs.free_failures import return_if_free
+from core.jobs.brief_waits import BriefWaits
 from core.jobs.key_ring import KeyRing
 from core.jobs.lookup import JobLookup
 from core.jobs.provider_reads import ProviderReads
-from core.jobs.settlement import Settled, settle_ended
+from core.jobs.settlement import settle_job, wait_result
 from core.jobs.submit import Deferred, JobSubmitter
 from core.jobs.wakeups import Wakeups
 from core.platform.crypto.callback_tokens import CallbackTokens
@@ -37,7 +38,6 @@ from core.store.files.object_storage import ObjectStore
 from core.store.jobs.callbacks import notify_job
 from core.store.jobs.jobs import JobRecord, get_job, mark_cancel_sent
 from core.store.jobs.looks import start_looks
-from core.store.money.charges import get_money
 from core.store.recovery.restore_marker import SerialWatch
 
 log = get_logger(__name__)
@@ -62,6 +62,7 @@ class JobActivities:
     keys: KeyRing
     serial_watch: SerialWatch = field(default_factory=SerialWatch)
     admission: ProviderAdmission = field(default_factory=ProviderAdmission)
+    brief_waits: BriefWaits | None = None
 
     @property
     def submitter(self) -> JobSubmitter:
@@ -81,18 +82,25 @@ class JobActivities:
         """Send a waiting job once.
 
         Repeating is safe: the intent is committed before the send, so a repetition finds the job
-        sent and sends nothing. A cancelled activity still finishes its send and records it.
+        sent and sends nothing. A cancelled activity still finishes its send and records it. The end
+        of a job whose model is quick is waited for.
         """
         submitter = self.submitter
-        async with heartbeats():
-            result = await shielded(submitter.submit(ref))
-            if isinstance(result, Deferred) and await self.admission.wait_for_slot(
-                self.database, result.job, result.reason
-            ):
+        with self.wakeups.of_end(ref.job_id) as end:
+            async with heartbeats():
                 result = await shielded(submitter.submit(ref))
-            if isinstance(result, Deferred):
-                return self.admission.deferred_result(result.job, result.reason)
-            return result
+                if isinstance(result, Deferred) and await self.admission.wait_for_slot(
+                    self.database, result.job, result.reason
+                ):
+                    result = await shielded(submitter.submit(ref))
+                if isinstance(result, Deferred):
+                    return self.admission.deferred_result(result.job, result.reason)
+                if isinstance(result, SubmitJobResult):
+                    return result
+                if result.result.outcome is not SubmitOutcome.SUBMITTED or self.brief_waits is None:
+                    return result.result
+                settled = await self.brief_waits.settled(ref, result.job, end)
+                return replace(result.result, settled=settled)
 
     @activity.defn(name="find_job")
     async def find(self, ref: JobRef) -> FindJobResult:
@@ -134,6 +142,9 @@ class JobActivities:
         """
         async with self.database.as_user(ref.user_id) as conn:
             job = await get_job(conn, ref.job_id)
+            if job.state.ended or job.state is JobState.WAITING:
+                settled = await settle_job(conn, self.providers, job, generation=ref.generation)
+                return wait_result(settled)
             if job.state is not JobState.SUBMITTED or job.handle is None:
                 return WaitJobResult(state=job.state)
             if job.report is not None:
@@ -180,39 +191,16 @@ class JobActivities:
     async def settle(self, ref: JobRef) -> SettleJobResult:
         """Write the outcome of a job and its real cost in one transaction.
 
-        A job whose failure was transient and free waits to be sent again instead. Repeating is
-        safe: an ended job is not settled again, and the result is the same.
+        Only for a job that the poller did not settle with its report, for example because it did
+        not end by its deadline. Repeating is safe.
         """
         async with self.database.as_user(ref.user_id) as conn:
             job = await get_job(conn, ref.job_id)
-            settled = Settled(job=None)
-            resend = await return_if_free(conn, ref, job)
-            if not job.state.ended and not resend:
-                settled = await settle_ended(conn, self.providers, job)
-            ended = settled.job or await get_job(conn, ref.job_id)
-            money = await get_money(conn, ref.execution_id)
-        if not job.state.ended and not resend:
-            _count(ended, settled.nano_usd)
-            log.info(
-                "job.settled", **_ids(ref), state=ended.state, settled_nano_usd=settled.nano_usd
-            )
-        return SettleJobResult(
-            state=ended.state,
-            failure=ended.failure,
-            execution_spent_nano_usd=money.settled_nano_usd,
-            resend=resend,
-        )
+            return await settle_job(conn, self.providers, job, generation=ref.generation)
 
     async def _get(self, ref: JobRef) -> JobRecord:
         async with self.database.as_user(ref.user_id) as conn:
             return await get_job(conn, ref.job_id)
-
-
-def _count(job: JobRecord, settled_nano_usd: int) -> None:
-    metrics.COST_NANO_USD.labels(job.provider, job.model).inc(settled_nano_usd)
-    if job.submitted_at is not None:
-        seconds = (job.now - job.submitted_at).total_seconds()
-        metrics.JOB_DURATION.labels(job.provider, job.model, job.state.value).observe(seconds)
 
 
 def _ids(ref: JobRef) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The activities of a worker process: their clients, and the task queue that serves each."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from activities.executions import ExecutionActivities
 from activities.jobs import JobActivities
 from activities.webhooks import WebhookActivities
 from core.jobs.admission import ProviderAdmission, submit_rate
+from core.jobs.brief_waits import BriefWaits
 from core.jobs.key_ring import KeyRing
 from core.jobs.poller import JobPoller
 from core.jobs.wakeups import Wakeups
@@ -60,13 +61,7 @@ async def open_activities(settings: WorkerProcess, client: Client) -> AsyncGener
     sealer = Sealer(settings.encryption_key_bytes())
     serial_watch = SerialWatch()
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(
-            Database.open(
-                settings.database_url.get_secret_value(),
-                max_connections=settings.database_pool_size,
-                verify=serial_watch.verify,
-            )
-        )
+        database = await stack.enter_async_context(_open_database(settings, serial_watch))
         providers = await stack.enter_async_context(Providers.open(settings))
         objects = await stack.enter_async_context(ObjectStore.of(settings))
         outbound = await stack.enter_async_context(Outbound.open(settings.outbound_rules()))
@@ -98,6 +93,12 @@ async def open_activities(settings: WorkerProcess, client: Client) -> AsyncGener
                 serial_watch=serial_watch,
                 keys=keys,
                 admission=ProviderAdmission.of(settings, providers.known_names),
+                brief_waits=BriefWaits(
+                    database=database,
+                    providers=providers,
+                    wakeups=wakeups,
+                    limit=settings.submit_slots // 2,
+                ),
             ),
             assets=AssetActivities(
                 database=database,
@@ -132,6 +133,16 @@ def _callback_urls(settings: WorkerProcess, names: tuple[str, ...]) -> dict[str,
     return urls
 
 
+def _open_database(
+    settings: WorkerProcess, serial_watch: SerialWatch
+) -> AbstractAsyncContextManager[Database]:
+    return Database.open(
+        settings.database_url.get_secret_value(),
+        max_connections=settings.database_pool_size,
+        verify=serial_watch.verify,
+    )
+
+
 def make_poller(client: Client, activities: Activities) -> JobPoller:
     """Return the poller that completes the waiting activities."""
     return JobPoller(
@@ -150,10 +161,7 @@ def make_workers(
     settings: WorkerProcess,
     workflows: tuple[type[Any], ...],
 ) -> list[Worker]:
-    """Return one Worker per task queue, each with its own slots.
-
-    core/platform/temporal/policies.py gives the reason for each queue.
-    """
+    """Return one Worker per task queue, each with its own slots (reasons: policies.py)."""
 
     def worker(queue: str, slots: int, served: list[Any], **options: Any) -> Worker:
         return Worker(
@@ -173,6 +181,7 @@ def make_workers(
                 activities.executions.claim,
                 activities.executions.cancel,
                 activities.executions.finish,
+                activities.executions.start_delivery,
                 activities.jobs.settle,
             ],
             workflows=workflows,
@@ -192,15 +201,15 @@ def make_workers(
             )
             for name in activities.providers.known_names
         ),
-        worker(
-            policies.WAIT_QUEUE,
-            LOOKUP_SLOTS,
-            [activities.jobs.wait, activities.jobs.find],
-        ),
+        worker(policies.WAIT_QUEUE, LOOKUP_SLOTS, [activities.jobs.wait, activities.jobs.find]),
         worker(policies.ASSETS_QUEUE, settings.asset_slots, [activities.assets.store]),
         worker(
             policies.WEBHOOKS_QUEUE,
             settings.webhook_slots,
-            [activities.webhooks.attempt, activities.webhooks.finish],
+            [
+                activities.webhooks.attempt_first,
+                activities.webhooks.attempt,
+                activities.webhooks.finish,
+            ],
         ),
     ]

@@ -1,4 +1,4 @@
-"""Activities of webhook deliveries: attempt and finish.
+"""Activities of webhook deliveries: first attempt, attempt and finish.
 
 Each attempt is recorded before it begins and after it ends, with the health of its endpoint.
 """
@@ -6,9 +6,9 @@ Each attempt is recorded before it begins and after it ends, with the health of 
 import json
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Final, NoReturn
+from typing import Final
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
@@ -33,10 +33,12 @@ from core.platform.observability.metrics import (
     WEBHOOK_ATTEMPTS,
     WEBHOOKS_PUT_BACK,
 )
-from core.platform.temporal.heartbeats import heartbeats
+from core.platform.temporal.heartbeats import heartbeats, shielded
+from core.platform.temporal.policies import FIRST_ATTEMPT_SECONDS
 from core.store.database import Connection, Database, after_commit
 from core.store.webhooks import events as webhooks
 from core.store.webhooks.endpoint_health import Disabled, disable, note_failure, note_success
+from core.store.webhooks.first_attempts import expect_retry, take_first_attempt
 from core.store.webhooks.signing_secrets import SigningSecrets, find_signing_secrets
 from core.webhooks.concurrency import AttemptSlots, slot_retry_seconds
 from core.webhooks.retry_schedule import retry_delay_seconds
@@ -49,6 +51,14 @@ NO_SLOT: Final = "WebhookPutBack"
 """Error types in Temporal. The second is a wire name."""
 OWN_ERRORS: Final = frozenset({AttemptError.SECRET_UNUSABLE})
 """Errors of this service, which do not count against the endpoint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempted:
+    """An attempt. again: the error by which Temporal makes the next one; None: it is over."""
+
+    result: AttemptResult
+    again: ApplicationError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,35 +82,57 @@ class WebhookActivities:
         `webhook-id`.
         """
         async with heartbeats():
-            return await self._attempt(order)
+            attempted = await self._attempt(order)
+        if attempted.again is not None:
+            raise attempted.again
+        return attempted.result
 
-    async def _attempt(self, order: DeliveryOrder) -> AttemptResult:
-        retry_seconds = slot_retry_seconds(activity.info().attempt)
+    @activity.defn(name="deliver_webhook_once")
+    async def attempt_first(self, order: DeliveryOrder) -> AttemptResult:
+        """Make the first attempt, as a step of the execution's workflow.
+
+        Unlike `attempt` it returns RETRY, with the pause before the next attempt, which is made by
+        the delivery's own workflow. It makes no attempt if that workflow may have been started.
+
+        Repeating is safe, as for `attempt`. The attempt is recorded even if the workflow has ended
+        meanwhile, because a retry of the execution needed its id: then the reconciler starts what
+        follows.
+        """
+        async with heartbeats():
+            attempted = await shielded(self._attempt(order, first=True))
+        return attempted.result
+
+    async def _attempt(self, order: DeliveryOrder, *, first: bool = False) -> _Attempted:
+        retry_seconds = slot_retry_seconds(1 if first else activity.info().attempt)
         with ExitStack() as slot:
             async with self.database.as_user(order.user_id) as conn:
                 webhook = await webhooks.get_webhook(conn, order.event_id)
                 if webhook.state is not WebhookState.PENDING or webhook.delivery != order.delivery:
-                    return await _ended(conn, order)
+                    return _Attempted(result=await _ended(conn, order))
                 if webhook.closed is not None:
                     await webhooks.mark_failed(conn, order, webhook.closed)
                     log.info("webhook.not_sent", event_id=order.event_id, reason=webhook.closed)
-                    return await _ended(conn, order)
+                    return _Attempted(result=await _ended(conn, order))
                 secrets = await find_signing_secrets(conn, order.event_id)
                 release = self.slots.acquire(
                     webhook.user_id, webhook.endpoint_id, failing=webhook.failing
                 )
                 if release is not None:
                     slot.callback(release)
-                    number = await webhooks.begin_attempt(conn, order)
-                    if number is None:  # it ended, or a newer delivery was started
-                        return await _ended(conn, order)
-                else:
-                    number = None
-                    # Recorded, so that the reconciler does not take it for a lost delivery.
-                    await webhooks.defer_delivery(conn, order, seconds=retry_seconds)
-            if number is None:
-                _raise_no_slot(retry_seconds)
-            return await self._send_and_record(order, webhook, secrets, number)
+                due_seconds = FIRST_ATTEMPT_SECONDS if release is not None else retry_seconds
+                if first and not await take_first_attempt(
+                    conn, order, due_seconds=due_seconds, limit_seconds=FIRST_ATTEMPT_SECONDS
+                ):
+                    return _Attempted(result=AttemptResult(outcome=AttemptOutcome.RETRY, number=0))
+                if release is None:
+                    if not first:
+                        # Recorded, so that the reconciler does not take it for a lost delivery.
+                        await webhooks.defer_delivery(conn, order, seconds=retry_seconds)
+                    return _without_slot(retry_seconds)
+                number = await webhooks.begin_attempt(conn, order, first=first)
+                if number is None:  # it ended, or a newer delivery was started
+                    return _Attempted(result=await _ended(conn, order))
+            return await self._send_and_record(order, webhook, secrets, number, first=first)
 
     async def _send_and_record(
         self,
@@ -108,10 +140,12 @@ class WebhookActivities:
         webhook: webhooks.WebhookRecord,
         secrets: SigningSecrets | None,
         number: int,
-    ) -> AttemptResult:
+        *,
+        first: bool,
+    ) -> _Attempted:
         answer = await self._send(webhook, secrets)
         delay = retry_delay_seconds(order, number, answer.retry_after_seconds)
-        outcome = await self._record(order, webhook, number, answer, _outcome(answer, delay))
+        outcome = await self._record(order, webhook, number, answer, delay=delay, first=first)
         WEBHOOK_ATTEMPTS.labels(outcome).inc()
         log.info(
             "webhook.attempted",
@@ -125,13 +159,17 @@ class WebhookActivities:
             error=answer.error,
             duration_ms=answer.duration_ms,
         )
-        if outcome is AttemptOutcome.RETRY and delay is not None:
-            _raise_retry(number, answer, delay)
-        return AttemptResult(
+        result = AttemptResult(
             outcome=outcome,
             number=number,
             status_code=answer.status_code,
             retry_after_seconds=answer.retry_after_seconds,
+        )
+        if outcome is not AttemptOutcome.RETRY or delay is None:
+            return _Attempted(result=result)
+        return _Attempted(
+            result=replace(result, pause_seconds=delay),
+            again=_not_delivered(number, answer, delay),
         )
 
     @activity.defn(name="finish_webhook")
@@ -199,12 +237,15 @@ class WebhookActivities:
         webhook: webhooks.WebhookRecord,
         number: int,
         answer: Answer,
-        outcome: AttemptOutcome,
+        *,
+        delay: float | None,
+        first: bool,
     ) -> AttemptOutcome:
-        """Record the end of an attempt and the health of its endpoint.
+        """Record the end of an attempt and the health of its endpoint. delay: before the next one.
 
         Return the outcome, which is EXHAUSTED if the failure disabled the endpoint.
         """
+        outcome = _outcome(answer, delay)
         end = webhooks.AttemptEnd(
             duration_ms=answer.duration_ms,
             status_code=answer.status_code,
@@ -225,6 +266,10 @@ class WebhookActivities:
             elif disabled:
                 await webhooks.mark_failed(conn, order, FailedReason.ENDPOINT_DISABLED)
                 return AttemptOutcome.EXHAUSTED
+            elif first and delay is not None:
+                # Not a delivery that a resend has replaced meanwhile.
+                current = await expect_retry(conn, order, seconds=delay)
+                return outcome if current else AttemptOutcome.EXHAUSTED
         return outcome
 
 
@@ -277,18 +322,20 @@ async def _ended(conn: Connection, order: DeliveryOrder) -> AttemptResult:
     )
 
 
-def _raise_no_slot(pause_seconds: float) -> NoReturn:
+def _without_slot(pause_seconds: float) -> _Attempted:
     WEBHOOKS_PUT_BACK.inc()
-    raise ApplicationError(
+    error = ApplicationError(
         "no free slot for the endpoint",
         type=NO_SLOT,
         category=ApplicationErrorCategory.BENIGN,  # nothing was attempted and nothing is wrong
         next_retry_delay=timedelta(seconds=pause_seconds),
     )
+    result = AttemptResult(outcome=AttemptOutcome.RETRY, number=0, pause_seconds=pause_seconds)
+    return _Attempted(result=result, again=error)
 
 
-def _raise_retry(number: int, answer: Answer, delay_seconds: float) -> NoReturn:
-    raise ApplicationError(
+def _not_delivered(number: int, answer: Answer, delay_seconds: float) -> ApplicationError:
+    return ApplicationError(
         f"attempt {number} was not accepted: {answer.error}, status {answer.status_code}",
         type=NOT_DELIVERED,
         # Expected: the receiver's failure is no alarm for this service.

@@ -6,6 +6,7 @@ test can spend money.
 """
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,8 @@ from tests.support.servers import (
     template_database,
     temporal_server,
 )
+
+TESTS = Path(__file__).parent
 
 
 def _settings_classes(base: type[Settings] = Settings) -> list[type[Settings]]:
@@ -38,13 +41,23 @@ def _forget_outside() -> None:
 _forget_outside()
 
 
-STACKS = ("chaos", "end_to_end")
-"""Tests that mostly wait for whole stacks. They start first, so that other tests run meanwhile."""
+FIRST = ("chaos/test_short.py", "chaos", "end_to_end", "deploy/test_run.py")
+"""Files and folders that take longest, in this order: other tests run meanwhile."""
+LAST = ("unit",)
+"""Many short files, with which all test processes end at nearly the same time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In the order of folders and files, but for the stacks."""
-    items.sort(key=lambda item: item.path.parent.name not in STACKS)
+    """Sort by these, else in the order of folders and files."""
+    items.sort(key=_order)
+
+
+def _order(item: pytest.Item) -> int:
+    path = item.path.relative_to(TESTS).as_posix()
+    for order, prefix in enumerate(FIRST):
+        if path.startswith(prefix):
+            return order
+    return len(FIRST) + path.startswith(LAST)
 
 
 @pytest.fixture

@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.assets import AssetActivities
     from activities.executions import ExecutionActivities
     from activities.jobs import JobActivities
+    from activities.webhooks import WebhookActivities
     from core.domain.failures import Failure, FailureCode
     from core.domain.messages.assets import StoreAssetResult
     from core.domain.messages.executions import (
@@ -35,6 +37,12 @@ with workflow.unsafe.imports_passed_through():
         SubmitJobResult,
         SubmitOutcome,
         WaitJobResult,
+    )
+    from core.domain.messages.webhooks import (
+        AttemptOutcome,
+        AttemptResult,
+        DeliveryOrder,
+        DeliveryStart,
     )
     from core.domain.money import NANO_PER_USD, usd_text
     from core.domain.plans import OnFailure, Step
@@ -63,10 +71,13 @@ class ExecutionWorkflow:
         self._states = {step.name: JobState.WAITING for step in order.plan.steps}
         self._cancel_reason: str | None = None
         self._cancelled_natively = False
+        self._ended = False
+        self._retried = False
         self._committing_cancel: asyncio.Task[None] | None = None
         self._failure: Failure | None = None
         self._spent_nano_usd = 0
         self._storing: list[asyncio.Task[None]] = []
+        self._unstored: list[tuple[Step, JobRef]] = []
         self._send_numbers: dict[str, int] = {}
         self._path = CURRENT_PATH
 
@@ -75,6 +86,10 @@ class ExecutionWorkflow:
         """Cancel this generation (0: any): a cancel from before a retry leaves the retry alone."""
         if generation in (0, self._order.generation):
             self._cancel_reason = self._cancel_reason or reason
+
+    @workflow.signal(description="A later generation is queued, which needs this workflow's id.")
+    def retry_queued(self, generation: int) -> None:
+        self._retried = self._retried or generation > self._order.generation
 
     @workflow.run
     async def run(self, order: ExecutionOrder) -> ExecutionOutcome:
@@ -89,6 +104,11 @@ class ExecutionWorkflow:
             _upsert([STATUS.value_set(ExecutionStatus.RUNNING)])
         await self._uninterrupted(self._run_steps())
         outcome = await self._uninterrupted(self._finish())
+        self._ended = True
+        if outcome.attempt_webhook and outcome.event_id is not None:
+            delivery = DeliveryOrder(user_id=order.user_id, event_id=outcome.event_id)
+            webhook = await self._uninterrupted(self._deliver(delivery))
+            outcome = replace(outcome, attempt_webhook=False, webhook=webhook)
         if self._cancelled_natively and outcome.status is ExecutionStatus.CANCELLED:
             # Cancelled in the Web UI: so the Web UI shows it as Canceled.
             raise asyncio.CancelledError(self._cancel_reason)
@@ -106,6 +126,8 @@ class ExecutionWorkflow:
             try:
                 await workflow.wait([task])
             except asyncio.CancelledError:
+                if self._ended:
+                    continue  # there is nothing to cancel: the webhook reports the end
                 self._cancelled_natively = True
                 self._cancel_reason = (
                     self._cancel_reason
@@ -143,6 +165,7 @@ class ExecutionWorkflow:
             done[step.name].set()
 
         await asyncio.gather(*(run_in_turn(step) for step in self._order.plan.steps))
+        self._store_waiting_files()
         await asyncio.gather(*self._storing)
         if self._committing_cancel is not None:
             await self._committing_cancel
@@ -159,6 +182,7 @@ class ExecutionWorkflow:
             return
         settled = await self._buy(step, job)
         while settled is not None and settled.resend:
+            self._store_waiting_files()
             self._show(step, JobState.WAITING)
             pauses = policies.TRANSIENT_BACKOFF_SECONDS
             backoff = policies.backoff_seconds(pauses, settled.resend)
@@ -168,7 +192,9 @@ class ExecutionWorkflow:
             return
         self._show(step, settled.state)
         if settled.state is JobState.COMPLETED:
-            self._storing.append(asyncio.create_task(self._store(step, job)))
+            self._unstored.append((step, job))
+            if self._path < 2 or not step.stored_with_next:
+                self._store_waiting_files()
         elif settled.failure is not None and settled.failure.code is not FailureCode.CANCELLED:
             self._note_failure(step, settled.failure)  # a job that the user cancelled did not fail
 
@@ -179,11 +205,15 @@ class ExecutionWorkflow:
 
         refusal: why the job's last send did not produce a file.
         """
-        if not await self._submit(step, job, refusal):
+        submitted = await self._submit(step, job, refusal)
+        if submitted is None:
             return None
-        self._show(step, JobState.SUBMITTED)
-        await self._wait(step, job)
-        settled = await self._database_step(JobActivities.settle, job)
+        settled = submitted.settled
+        if settled is None:
+            self._show(step, JobState.SUBMITTED)
+            settled = (await self._wait(step, job)).settled
+        if settled is None or self._path == 0:  # a run that an earlier version may continue
+            settled = await self._database_step(JobActivities.settle, job)
         self._spent_nano_usd = settled.execution_spent_nano_usd
         return settled
 
@@ -197,8 +227,10 @@ class ExecutionWorkflow:
         if not self._jobs[step.name].stored:
             await self._store(step, job)
 
-    async def _submit(self, step: Step, job: JobRef, refusal: Failure | None) -> bool:
-        """Submit until the provider certainly has the job (True) or certainly never will (False).
+    async def _submit(
+        self, step: Step, job: JobRef, refusal: Failure | None
+    ) -> SubmitJobResult | None:
+        """Submit until the provider certainly has the job, or certainly never will (None).
 
         A send that may have been accepted is looked up and never sent again.
         """
@@ -206,6 +238,8 @@ class ExecutionWorkflow:
         while not self._stopped:
             self._show(step, JobState.SUBMITTING)
             result = await self._try_submit(step, job)
+            if result.outcome is not SubmitOutcome.SUBMITTED:
+                self._store_waiting_files()
             if result.outcome is SubmitOutcome.UNKNOWN:
                 self._show(step, JobState.UNKNOWN)
                 lookup = await self._find(step, job)
@@ -216,10 +250,10 @@ class ExecutionWorkflow:
                 )
             if result.outcome in (SubmitOutcome.SUBMITTED, SubmitOutcome.ENDED):
                 self._send_numbers[step.name] = result.send_number
-                return True
+                return result
             if result.outcome is not SubmitOutcome.NOT_SENT:
                 self._note_failure(step, result.failure)
-                return False
+                return None
             refusal = result.failure or refusal
             if result.held_back:  # deferred, not tried: its pauses do not grow
                 backoff = max(policies.DEFERRED_MIN_SECONDS, result.retry_after_seconds / 4)
@@ -235,7 +269,7 @@ class ExecutionWorkflow:
         if self._cancel_reason == FailureCode.DEADLINE_EXCEEDED:
             # The reason why it was never sent is more useful than the deadline.
             self._note_failure(step, refusal)
-        return False
+        return None
 
     async def _try_submit(self, step: Step, job: JobRef) -> SubmitJobResult:
         try:
@@ -260,13 +294,13 @@ class ExecutionWorkflow:
             JobActivities.find,
             job,
             task_queue=policies.WAIT_QUEUE,
-            retry_policy=policies.NETWORK,
+            retry_policy=policies.LOOKUP,
             start_to_close_timeout=_watch_limit(step),
             heartbeat_timeout=policies.HEARTBEAT,
             summary=f"{step.name}: was it accepted?",
         )
 
-    async def _wait(self, step: Step, job: JobRef) -> None:
+    async def _wait(self, step: Step, job: JobRef) -> WaitJobResult:
         """Wait until the provider has ended the job.
 
         Past its deadline or after a cancel, cancel it at the provider and wait for a grace period.
@@ -274,14 +308,15 @@ class ExecutionWorkflow:
         watching = asyncio.create_task(self._watch(step, job))
         await workflow.wait_condition(lambda: watching.done() or self._cancelled)
         if watching.done() and watching.result().state.ended:
-            return
+            return watching.result()
+        self._store_waiting_files()
         if self._committing_cancel is not None:
             # Settling distinguishes a cancel from a time-out by the execution's row.
             await self._committing_cancel
         await self._cancel_at_provider(step, job)
         if watching.done() and not watching.result().state.ended:
             watching = asyncio.create_task(self._watch(step, job, after_cancel=True))
-        await watching
+        return await watching
 
     async def _watch(self, step: Step, job: JobRef, *, after_cancel: bool = False) -> WaitJobResult:
         """Wait for the poller's completion. No heartbeat: a lost one ends with the time-out."""
@@ -318,29 +353,54 @@ class ExecutionWorkflow:
         except ActivityError:
             workflow.logger.warning("job.cancel_failed")
 
-    async def _store(self, step: Step, job: JobRef) -> None:
-        """Copy the step's files into object storage.
+    def _store_waiting_files(self) -> None:
+        """Begin to store every file that waits, with the newest in the lead.
 
-        A lost intermediate file does not affect the result; a lost result is a failure.
+        Without a file of a later step, if that step is long in coming or never comes.
         """
+        if self._unstored:
+            step, job = self._unstored.pop()
+            self._storing.append(asyncio.create_task(self._store(step, job, *self._unstored)))
+            self._unstored = []
+
+    async def _store(
+        self,
+        step: Step,
+        job: JobRef,
+        *others: tuple[Step, JobRef],
+        within: timedelta = policies.STORE_SCHEDULE_TO_CLOSE,
+    ) -> None:
+        """Copy the step's files into object storage, and those of other steps in the same call.
+
+        A lost intermediate file does not affect the result; a lost result is a failure. What the
+        call leaves out, because it needs another try or the worker is older, gets its own.
+        """
+        began = workflow.now()
+        more_jobs = tuple(other.job_id for _, other in others)
+        names = ", ".join([step.name, *(other.name for other, _ in others)])
         try:
             stored = await workflow.execute_activity_method(
                 AssetActivities.store,
-                job,
+                replace(job, more_jobs=more_jobs),
                 task_queue=policies.ASSETS_QUEUE,
                 retry_policy=policies.NETWORK,
                 start_to_close_timeout=policies.STORE_START_TO_CLOSE,
-                schedule_to_close_timeout=policies.STORE_SCHEDULE_TO_CLOSE,
+                schedule_to_close_timeout=within,
                 heartbeat_timeout=policies.HEARTBEAT,
                 priority=policies.FINISHING,
-                summary=f"{step.name}: to our storage",
+                summary=f"{names}: to our storage",
             )
         except ActivityError:
             stored = StoreAssetResult(
-                asset_id=None, failure=Failure.of(FailureCode.STORAGE_UNAVAILABLE)
+                asset_id=None,
+                failure=Failure.of(FailureCode.STORAGE_UNAVAILABLE),
+                more_jobs=more_jobs,
             )
         if step.name == self._order.plan.result_step:
             self._note_failure(step, stored.failure)
+        rest = max(within - (workflow.now() - began), policies.STORED_LATER_MIN)
+        left_out = [other for other in others if other[1].job_id not in stored.more_jobs]
+        await asyncio.gather(*(self._store(*other, within=rest) for other in left_out))
 
     async def _finish(self) -> ExecutionOutcome:
         """End the execution: final state, released hold and webhook event in one transaction."""
@@ -354,7 +414,7 @@ class ExecutionWorkflow:
             status, failure = ExecutionStatus.CANCELLED, Failure.of(FailureCode.CANCELLED)
         outcome = await self._database_step(
             ExecutionActivities.finish,
-            FinishInput(execution=self._ref, status=status, failure=failure),
+            FinishInput(execution=self._ref, status=status, failure=failure, attempts_webhook=True),
         )
         self._spent_nano_usd = outcome.spent_nano_usd
         _upsert(
@@ -366,6 +426,53 @@ class ExecutionWorkflow:
         )
         self._describe(outcome.status or status)
         return outcome
+
+    async def _deliver(self, order: DeliveryOrder) -> AttemptOutcome:
+        """Attempt once to deliver the webhook, and start `deliver_webhook` if that fails.
+
+        A retry of the execution needs this workflow's id: then the workflow ends at once. The
+        worker finishes an attempt that it has begun, and the reconciler starts what must follow.
+        """
+        result = AttemptResult(outcome=AttemptOutcome.RETRY, number=0)
+        if not self._retried:
+            attempt = asyncio.create_task(self._attempt_webhook(order))
+            await workflow.wait_condition(lambda: attempt.done() or self._retried)
+            if not attempt.done():
+                return AttemptOutcome.RETRY
+            result = attempt.result()
+        if result.outcome is AttemptOutcome.RETRY:
+            await self._start_delivery(
+                DeliveryStart(delivery=order, pause_seconds=result.pause_seconds)
+            )
+        return result.outcome
+
+    async def _attempt_webhook(self, order: DeliveryOrder) -> AttemptResult:
+        try:
+            return await workflow.execute_activity_method(
+                WebhookActivities.attempt_first,
+                order,
+                task_queue=policies.WEBHOOKS_QUEUE,
+                retry_policy=policies.FIRST_ATTEMPT,
+                schedule_to_start_timeout=policies.FIRST_ATTEMPT_SCHEDULE_TO_START,
+                start_to_close_timeout=policies.ATTEMPT_START_TO_CLOSE,
+                heartbeat_timeout=policies.HEARTBEAT,
+                summary=f"webhook {order.event_id}, first attempt",
+            )
+        except ActivityError:
+            # Lost workers, PostgreSQL down, or no slot in time. The next attempt is due at once.
+            return AttemptResult(outcome=AttemptOutcome.RETRY, number=0)
+
+    async def _start_delivery(self, start: DeliveryStart) -> None:
+        try:
+            await workflow.execute_local_activity_method(
+                ExecutionActivities.start_delivery,
+                start,
+                retry_policy=policies.DATABASE,
+                start_to_close_timeout=policies.DATABASE_STEP,
+                schedule_to_close_timeout=policies.DELIVERY_START_LIMIT,
+            )
+        except FailureError:  # a local activity's own error, not an ActivityError
+            workflow.logger.warning("webhook.delivery_start_failed")
 
     @property
     def _cancelled(self) -> bool:

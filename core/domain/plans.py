@@ -37,6 +37,8 @@ class Step:
 
     deadline_seconds: how long its job may take, from the first submit to its end at the provider.
     usual_seconds: how long it usually takes; the weight of the step in the progress.
+    stored_with_next: its provider serves its file long enough to store it together with a later
+    step's file.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Step:
     usual_seconds: int
     needs: tuple[str, ...] = ()
     on_failure: OnFailure = OnFailure.STOP
+    stored_with_next: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +199,7 @@ def _step_from_json(plain: Mapping[str, object]) -> Step:
                 usual_seconds=usual_seconds,
                 needs=tuple(str(need) for need in cast("list[object]", plain["needs"])),
                 on_failure=OnFailure(on_failure),
+                stored_with_next=plain.get("stored_with_next") is True,
             )
         case _:
             raise TypeError("not a step")

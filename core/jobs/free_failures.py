@@ -7,7 +7,6 @@ again as after a refusal: with a new intent, a new number and the same hold.
 
 from typing import Final
 
-from core.domain.messages.jobs import JobRef
 from core.domain.states import ExecutionStatus
 from core.jobs.poll_schedule import wait_is_over
 from core.platform.observability import metrics
@@ -26,24 +25,22 @@ without a result.
 """
 
 
-async def return_if_free(conn: Connection, ref: JobRef, job: JobRecord) -> int:
+async def return_if_free(conn: Connection, job: JobRecord, *, generation: int) -> int:
     """Return a job to waiting whose failure was free and transient, before it is settled.
 
-    Return the number of its sends that failed this way; 0: settle the job. Repeating is safe: a job
-    that was returned before, or was submitted again since, yields the same number.
+    generation: of the run that waits for the job. Return the number of its sends that failed this
+    way; 0: settle the job. Repeating is safe: a job that was returned before, or was submitted
+    again since, yields the same number.
     """
     if job.orphan or job.state.ended or job.cancel_requested:
         return 0
-    if (
-        job.execution_status != ExecutionStatus.RUNNING
-        or job.execution_generation != ref.generation
-    ):
+    if job.execution_status != ExecutionStatus.RUNNING or job.execution_generation != generation:
         return 0
-    earlier = await count_sent_again(conn, job.job_id)
     if job.report is None:
-        return 0 if wait_is_over(job) else earlier
+        return 0 if wait_is_over(job) else await count_sent_again(conn, job.job_id)
     if job.handle is None or not job.report.is_free_and_transient:
         return 0
+    earlier = await count_sent_again(conn, job.job_id)
     if earlier >= MAX_RESENDS or not _has_time(job):
         return 0
     if not await retire_send(conn, job.job_id, job.send_number, job.handle, job.report):
@@ -52,8 +49,8 @@ async def return_if_free(conn: Connection, ref: JobRef, job: JobRecord) -> int:
     metrics.FREE_FAILURES_RESENT.labels(job.provider, job.model).inc()
     log.info(
         "job.free_failure_resent",
-        execution_id=ref.execution_id,
-        job_id=ref.job_id,
+        execution_id=job.execution_id,
+        job_id=job.job_id,
         provider=job.provider,
         provider_job_id=job.handle.provider_job_id,
         send=job.send_number,

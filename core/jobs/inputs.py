@@ -1,9 +1,10 @@
 """The inputs of a send: a step's parameters with defaults filled in and references resolved."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from core.domain.failures import Failure, FailureCode
 from core.domain.plans import Reference
+from core.platform.temporal.policies import PROVIDER_URL_LIFE
 from core.providers.port import Model, ModelInputs
 from core.store.database import Connection
 from core.store.files.assets import list_execution_assets
@@ -11,10 +12,6 @@ from core.store.files.object_storage import ObjectStore
 from core.store.jobs.jobs import JobRecord
 from core.store.jobs.reports import find_step_report
 
-PROVIDER_URL_LIFE = timedelta(minutes=40)
-"""How long a provider's own URL is passed on. The shortest-lived results last an hour, and the next
-model needs time to fetch the file.
-"""
 PRESIGNED_URL_SECONDS = 6 * 3600
 """Lifetime of a presigned URL that a model receives: its queue may be hours long."""
 

@@ -9,16 +9,25 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from random import random
 from typing import Final
 
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from core.domain.messages.jobs import JobReport, ProviderHandle, WaitJobResult
+from core.domain.ids import JobId
+from core.domain.messages.jobs import (
+    JobReport,
+    ProviderHandle,
+    SettleJobResult,
+    WaitJobResult,
+)
 from core.domain.states import ExecutionStatus, JobState
 from core.jobs import poll_schedule
-from core.jobs.key_ring import KeyRing
+from core.jobs.brief_waits import is_brief
+from core.jobs.key_ring import KeyRing, known_model
+from core.jobs.settlement import settle_job, wait_result
 from core.jobs.wakeups import Wakeups
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
@@ -26,7 +35,8 @@ from core.platform.temporal.client import RPC_TIMEOUT, UNREACHABLE
 from core.platform.temporal.policies import wait_activity_id
 from core.providers.port import ProviderUnavailableError
 from core.providers.registry import Providers
-from core.store.database import DATABASE_ERRORS, Database
+from core.store.database import DATABASE_DOWN, DATABASE_ERRORS, Connection, Database
+from core.store.jobs.callbacks import notify_end
 from core.store.jobs.jobs import JobRecord, mark_reported
 from core.store.jobs.looks import Claim, Look, claim_looks, end_looks, release_look, schedule_look
 
@@ -47,11 +57,13 @@ IDLE_SECONDS: Final = 1.0
 """
 MIN_IDLE_SECONDS: Final = 0.1
 COMPLETED_AGAIN_SECONDS: Final = 5.0
-"""A wait whose job is not settled after this time is completed again."""
+"""A wait whose completion is not certain after this time is completed again."""
 STOP_SECONDS: Final = 5.0
 """How long running looks may take to end when the process stops."""
 NOT_PENDING: Final = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT)
 """The activity was completed before, or the workflow has not scheduled it."""
+ACCEPTED: Final = "accepted"
+UNREACHED: Final = "unreachable"
 
 
 def wait_activity_ids(job: JobRecord) -> tuple[str, ...]:
@@ -78,6 +90,9 @@ class JobPoller:
     reads_per_minute: Mapping[str, int]
     _looks: dict[asyncio.Task[None], Look] = field(
         default_factory=dict["asyncio.Task[None]", Look], init=False
+    )
+    _completed: list[tuple[JobId, datetime]] = field(
+        default_factory=list[tuple[JobId, datetime]], init=False
     )
     _limited_until: dict[str, float] = field(default_factory=dict[str, float], init=False)
 
@@ -117,6 +132,7 @@ class JobPoller:
         }
         full = [scope for scope, number in busy.items() if number >= MAX_LOOKS_OF_KEY]
         async with self.database.as_system() as conn:
+            await self._end_completed(conn)
             claim = await claim_looks(
                 conn,
                 limit=min(limit, MAX_LOOKS_OF_KEY),
@@ -128,6 +144,12 @@ class JobPoller:
             self._limited_until[scope] = now + max(MIN_IDLE_SECONDS, seconds)
             metrics.LOOKS_LIMITED.labels(scope.split("/")[0]).inc()
         return claim
+
+    async def _end_completed(self, conn: Connection) -> None:
+        """Write which jobs need no further look. If it is lost, their waits are completed again."""
+        completed, self._completed = self._completed, []
+        if completed:
+            await end_looks(conn, completed)
 
     async def _look_safely(self, look: Look) -> None:
         job = look.job
@@ -142,9 +164,18 @@ class JobPoller:
     async def _look(self, look: Look) -> None:
         """Read a job, store its report, and complete the activity that waits for it."""
         job = look.job
-        if ExecutionStatus(job.execution_status).ended or job.handle is None:
+        if not ExecutionStatus(job.execution_status).ended and (
+            job.state.ended or job.state is JobState.WAITING
+        ):
+            await self._complete_again(look)
+            return
+        if (
+            ExecutionStatus(job.execution_status).ended
+            or job.state is not JobState.SUBMITTED
+            or job.handle is None
+        ):
             async with self.database.as_system() as conn:
-                await end_looks(conn, job.job_id, look.lease)
+                await end_looks(conn, [(job.job_id, look.lease)])
             return
         report = job.report
         if report is None:
@@ -157,17 +188,14 @@ class JobPoller:
                     await self._schedule_failed(look, error.retry_after_seconds)
                     return
             if report is not None:
-                # Not stored: another process was faster, or the job has another send. The row
-                # decides, when the lease expires.
-                if await self._store(job, job.handle, report):
-                    await self._complete(job, report.state)
+                await self._end(job, job.handle, report)
                 return
         if report is None and not poll_schedule.wait_is_over(job):
             await self._schedule(look, poll_schedule.look_seconds(job))
             return
         state = report.state if report is not None else JobState.SUBMITTED
         seconds = COMPLETED_AGAIN_SECONDS
-        if not await self._complete(job, state):
+        if await self._complete(job, WaitJobResult(state=state)) != ACCEPTED:
             seconds = poll_schedule.completion_seconds(job.failed_looks + 1)
         await self._reschedule(look, seconds, job.failed_looks + 1)
 
@@ -195,8 +223,37 @@ class JobPoller:
         metrics.PROVIDER_CALLS.labels(job.provider, "status", "answered").inc()
         return report if report.state.ended else None
 
-    async def _store(self, job: JobRecord, handle: ProviderHandle, report: JobReport) -> bool:
-        """Store the report and schedule the repetition of a lost completion."""
+    async def _end(self, job: JobRecord, handle: ProviderHandle, report: JobReport) -> None:
+        """Store the report, settle the job, and complete the activity that waits for it."""
+        try:
+            stored, settled = await self._store(job, handle, report, settling=True)
+        except DATABASE_DOWN:
+            raise
+        except Exception as error:  # recorded: the provider is not read for this again
+            log.exception("job.settlement_failed", **_ids(job), reason=repr(error))
+            stored, settled = await self._store(job, handle, report, settling=False)
+        if stored is None:
+            # Another process was faster, or the job has another send. The row decides, when the
+            # lease expires.
+            return
+        self.wakeups.wake(job.job_id)  # a wait that occupies a slot in this process
+        if settled is None:
+            await self._complete(stored, WaitJobResult(state=report.state))
+            return
+        self.wakeups.hand_over(stored.job_id, settled)
+        # Also after the submit in this process has it: that may be one of a run that was reset.
+        if await self._complete(stored, wait_result(settled)) != UNREACHED:
+            self._note_completed(stored)
+
+    async def _store(
+        self, job: JobRecord, handle: ProviderHandle, report: JobReport, *, settling: bool
+    ) -> tuple[JobRecord | None, SettleJobResult | None]:
+        """Store the report and schedule the repetition of a lost completion.
+
+        settling: settle the job in the same transaction, if this process can price it and a run of
+        its execution waits for it; otherwise the workflow settles it.
+        """
+        settled = None
         async with self.database.as_user(job.user_id) as conn:
             stored = await mark_reported(
                 conn,
@@ -205,34 +262,63 @@ class JobPoller:
                 provider_job_id=handle.provider_job_id,
                 next_look_seconds=COMPLETED_AGAIN_SECONDS,
             )
-        if stored:
-            self.wakeups.wake(job.job_id)  # a wait that occupies a slot in this process
-        return stored
+            if (
+                settling
+                and stored is not None
+                and stored.execution_status == ExecutionStatus.RUNNING
+                and known_model(self.providers, stored) is not None
+            ):
+                generation = stored.execution_generation
+                settled = await settle_job(conn, self.providers, stored, generation=generation)
+                if is_brief(stored) and not self.wakeups.expects_end(stored.job_id):
+                    await notify_end(conn, stored.job_id)
+        return stored, settled
 
-    async def _complete(self, job: JobRecord, state: JobState) -> bool:
+    async def _complete_again(self, look: Look) -> None:
+        """Repeat the completion of a wait whose job is settled; the provider is not read."""
+        job = look.job
+        async with self.database.as_user(job.user_id) as conn:
+            settled = await settle_job(
+                conn, self.providers, job, generation=job.execution_generation
+            )
+        if await self._complete(job, wait_result(settled)) != UNREACHED:
+            self._note_completed(job)
+            return
+        failures = job.failed_looks + 1
+        await self._reschedule(look, poll_schedule.completion_seconds(failures), failures)
+
+    def _note_completed(self, job: JobRecord) -> None:
+        """Make no further look at a settled job; the next claim writes this.
+
+        Temporal has the end of the wait, or the wait has not begun and will read the job's row.
+        """
+        if job.next_look_at is not None:
+            self._completed.append((job.job_id, job.next_look_at))
+
+    async def _complete(self, job: JobRecord, result: WaitJobResult) -> str:
         """Complete the activity that waits for the job; return whether Temporal accepted it.
 
-        Until the job is settled, its row makes a process repeat this. A repetition finds no pending
+        The job's row makes a process repeat this until it is certain. A repetition finds no pending
         activity, which is no error. The value reports a failed job: failing the activity by its id
         would make Temporal start it again.
         """
-        result, outcome = WaitJobResult(state=state), "not_pending"
+        outcome = "not_pending"
         for activity_id in wait_activity_ids(job):
             handle = self.client.get_async_activity_handle(
                 workflow_id=job.execution_id, run_id=None, activity_id=activity_id
             )
             try:
                 await handle.complete(result, rpc_timeout=RPC_TIMEOUT)
-                outcome = "accepted"
+                outcome = ACCEPTED
                 break
             except UNREACHABLE as error:
                 if isinstance(error, RPCError) and error.status in NOT_PENDING:
                     continue
-                outcome = "unreachable"
+                outcome = UNREACHED
                 log.warning("wait.completion_failed", **_ids(job), reason=type(error).__name__)
                 break
         metrics.WAITS_COMPLETED.labels(outcome).inc()
-        return outcome == "accepted"
+        return outcome
 
     async def _schedule(self, look: Look, seconds: float) -> None:
         """Schedule the next look at a running job: not after the end of its wait."""
@@ -253,15 +339,18 @@ class JobPoller:
 
     async def _stop(self) -> None:
         """Let running looks end, and make the jobs of the others due for other processes."""
-        if not self._looks:
+        left: list[Look] = []
+        if self._looks:
+            _, running = await asyncio.wait(self._looks, timeout=STOP_SECONDS)
+            left = [self._looks[task] for task in running]
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        if not left and not self._completed:
             return
-        _, running = await asyncio.wait(self._looks, timeout=STOP_SECONDS)
-        left = [self._looks[task] for task in running]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
         try:
             async with self.database.as_system() as conn:
+                await self._end_completed(conn)
                 for look in left:
                     await release_look(conn, look.job.job_id, look.lease)
         except DATABASE_ERRORS as error:

@@ -3,22 +3,57 @@
 from dataclasses import dataclass, replace
 
 from core.domain.failures import Failure, FailureCode
-from core.domain.messages.jobs import JobReport
+from core.domain.messages.jobs import JobReport, SettleJobResult, WaitJobResult
 from core.domain.prices import price_from_json
 from core.domain.states import JobState
+from core.jobs.free_failures import return_if_free
 from core.jobs.key_ring import known_model
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
 from core.providers.port import Cost, Model, ModelInputs, Provider
 from core.providers.pricing import at_price
 from core.providers.registry import Providers
-from core.store.database import Connection
-from core.store.jobs.jobs import JobRecord, mark_job_ended
+from core.store.database import Connection, after_commit
+from core.store.jobs.jobs import JobRecord, get_job, mark_job_ended
 from core.store.jobs.sends import SendRecord, get_send
-from core.store.money.charges import ChargeConflictError
+from core.store.money.charges import ChargeConflictError, get_money
 from core.store.money.settlement import record_cost
 
 log = get_logger(__name__)
+
+
+async def settle_job(
+    conn: Connection, providers: Providers, job: JobRecord, *, generation: int
+) -> SettleJobResult:
+    """End a job and record its real cost; return what its workflow continues with.
+
+    A job whose failure was transient and free waits to be sent again instead. Repeating is safe: an
+    ended job is not settled again, and the result is the same. generation: of the run that waits
+    for the job.
+    """
+    resend = await return_if_free(conn, job, generation=generation)
+    settled = Settled(job=None)
+    if not job.state.ended and not resend:
+        settled = await settle_ended(conn, providers, job)
+        after_commit(lambda: _count(job, settled))
+    ended = settled.job or (job if job.state.ended else await get_job(conn, job.job_id))
+    money = await get_money(conn, job.execution_id, job.job_id)
+    return SettleJobResult(
+        state=ended.state,
+        failure=ended.failure,
+        execution_spent_nano_usd=money.settled_nano_usd,
+        resend=resend,
+        cost_nano_usd=money.of_job_nano_usd,
+    )
+
+
+def wait_result(settled: SettleJobResult) -> WaitJobResult:
+    """Return the result of a wait whose job is settled.
+
+    A send that failed at no cost has ended, although its job waits for the next one.
+    """
+    state = settled.state if settled.state.ended else JobState.FAILED
+    return WaitJobResult(state=state, settled=settled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +87,23 @@ async def settle_ended(conn: Connection, providers: Providers, job: JobRecord) -
         report_conflict(job, error)
         return Settled(job=ended)
     return Settled(job=ended, nano_usd=0 if settlement.repeated else cost.nano_usd)
+
+
+def _count(before: JobRecord, settled: Settled) -> None:
+    metrics.COST_NANO_USD.labels(before.provider, before.model).inc(settled.nano_usd)
+    job = settled.job
+    if job is None:  # another process ended it, and counted it
+        return
+    if job.submitted_at is not None:
+        seconds = (job.now - job.submitted_at).total_seconds()
+        metrics.JOB_DURATION.labels(job.provider, job.model, job.state.value).observe(seconds)
+    log.info(
+        "job.settled",
+        execution_id=job.execution_id,
+        job_id=job.job_id,
+        state=job.state,
+        settled_nano_usd=settled.nano_usd,
+    )
 
 
 async def _end(

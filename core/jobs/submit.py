@@ -58,6 +58,14 @@ class Deferred:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A create call was made and its result is committed. job: the row before it."""
+
+    job: JobRecord
+    result: SubmitJobResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Intent:
     """A committed decision to send. job: the row before the intent, with the key of this send."""
 
@@ -86,7 +94,7 @@ class JobSubmitter:
     serial_watch: SerialWatch = field(default_factory=SerialWatch)
     admission: ProviderAdmission = field(default_factory=ProviderAdmission)
 
-    async def submit(self, ref: JobRef) -> SubmitJobResult | Deferred:
+    async def submit(self, ref: JobRef) -> SubmitJobResult | Sent | Deferred:
         """Send a waiting job once. Repeating is safe: a job that was sent is not sent again."""
         began, sender = boot_seconds(), token_hex(16)
         known = self.serial_watch.known
@@ -104,7 +112,7 @@ class JobSubmitter:
         result = await self._send(ref, intent, began)
         recorded = await self._record(ref, intent.number, result)
         await self.admission.apply(self.database, intent.job, result, intent.admitted)
-        return recorded
+        return Sent(job=intent.job, result=recorded)
 
     async def _intend(
         self, conn: Connection, ref: JobRef, sender: str

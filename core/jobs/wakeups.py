@@ -8,11 +8,13 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 
 from core.domain.ids import JobId
+from core.domain.messages.jobs import SettleJobResult
 from core.platform.observability.logging import get_logger
 from core.store.database import DATABASE_ERRORS, Database
-from core.store.jobs.callbacks import CHANNEL
+from core.store.jobs.callbacks import CHANNEL, ENDS_CHANNEL
 
 log = get_logger(__name__)
 
@@ -23,12 +25,25 @@ the time until it is replaced.
 """
 
 
+@dataclass(slots=True, kw_only=True)
+class End:
+    """The end of a job, as far as this process has it.
+
+    settled: by the poller of this process. The event without it: another process settled the job,
+    or its execution is cancelled; the row decides.
+    """
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: SettleJobResult | None = None
+
+
 class Wakeups:
     """Notifications carry job ids; an activity that waits for one is woken and reads the row."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._waiting_for_any: set[asyncio.Event] = set()
+        self._ends: defaultdict[str, list[End]] = defaultdict(list)
 
     @contextmanager
     def of(self, job_id: JobId) -> Generator[asyncio.Event]:
@@ -44,6 +59,32 @@ class Wakeups:
             self._waiting[job_id].discard(event)
             if not self._waiting[job_id]:
                 del self._waiting[job_id]
+
+    @contextmanager
+    def of_end(self, job_id: JobId) -> Generator[End]:
+        """Yield the end of a job, to be set by `hand_over` or a notification."""
+        end = End()
+        self._ends[job_id].append(end)
+        try:
+            yield end
+        finally:
+            self._ends[job_id].remove(end)
+            if not self._ends[job_id]:
+                del self._ends[job_id]
+
+    def expects_end(self, job_id: JobId) -> bool:
+        """Return whether an activity in this process waits for `hand_over`."""
+        return job_id in self._ends
+
+    def hand_over(self, job_id: JobId, settled: SettleJobResult) -> None:
+        """Give the settlement of a job to the activities of this process that expect it."""
+        for end in self._ends.get(job_id, ()):
+            end.settled = settled
+            end.event.set()
+
+    def _end(self, job_id: str) -> None:
+        for end in self._ends.get(job_id, ()):
+            end.event.set()
 
     @contextmanager
     def of_any(self) -> Generator[asyncio.Event]:
@@ -64,6 +105,8 @@ class Wakeups:
         """Wake everything: notifications may have been lost."""
         for job_id in tuple(self._waiting):
             self.wake(job_id)
+        for job_id in tuple(self._ends):
+            self._end(job_id)
         self._wake_any()
 
     def _notify(self, job_id: str) -> None:
@@ -90,6 +133,9 @@ class Wakeups:
                 async with database.listening_connection() as connection:
                     await connection.add_listener(
                         CHANNEL, lambda _c, _p, _ch, payload: self._notify(str(payload))
+                    )
+                    await connection.add_listener(
+                        ENDS_CHANNEL, lambda _c, _p, _ch, payload: self._end(str(payload))
                     )
                     self.wake_all()  # notifications sent before are lost; the rows have the changes
                     while True:

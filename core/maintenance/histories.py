@@ -18,7 +18,13 @@ from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
 from core.domain.failures import Failure, FailureCode
-from core.domain.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId
+from core.domain.ids import (
+    ExecutionId,
+    JobId,
+    ProviderJobId,
+    ProviderKeyId,
+    derived_event_id,
+)
 from core.domain.messages.executions import ExecutionOutcome
 from core.domain.messages.jobs import (
     FindJobResult,
@@ -27,8 +33,10 @@ from core.domain.messages.jobs import (
     SubmitJobResult,
     SubmitOutcome,
 )
+from core.domain.messages.webhooks import DeliveryOrder
 from core.domain.states import ExecutionStatus
-from core.maintenance.workflow_queries import accepted_of
+from core.maintenance.delivered_webhooks import DeliveredWebhooks
+from core.maintenance.workflow_queries import accepted_of, is_delivered
 from core.platform.temporal.client import RPC_TIMEOUT
 from core.store.recovery.start_memo import StartMemo
 
@@ -81,12 +89,16 @@ class RecordedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedExecution:
-    """An execution as Temporal recorded it. cancel_reason: of a cancel that is in effect."""
+    """An execution as Temporal recorded it. cancel_reason: of a cancel that is in effect.
+
+    delivered: the receiver accepted the webhook of this generation.
+    """
 
     accepted: StartMemo
     is_open: bool
     cancel_reason: str | None
     jobs: dict[JobId, RecordedJob]
+    delivered: bool = False
 
 
 @dataclass(slots=True)
@@ -145,15 +157,20 @@ class ExecutionHistories:
             jobs=_jobs_at_start(accepted, began),
             own_keys=_own_keys(accepted),
         )
+        webhooks = DeliveredWebhooks(converter=client.data_converter)
         for run_id in runs:
             handle = client.get_workflow_handle(execution_id, run_id=run_id)
             async for event in handle.fetch_history_events():
                 await reader.read(event)
+                await webhooks.read(event)
+        event_id = derived_event_id(execution_id, accepted.generation)
+        order = DeliveryOrder(user_id=accepted.user_id, event_id=event_id)
         return RecordedExecution(
             accepted=accepted,
             is_open=latest.status is WorkflowExecutionStatus.RUNNING,
             cancel_reason=reader.cancel_reason if reader.cancel_is_effective() else None,
             jobs=reader.jobs,
+            delivered=event_id in webhooks.event_ids or await is_delivered(client, order),
         )
 
 

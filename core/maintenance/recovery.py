@@ -202,7 +202,11 @@ class Recovery:
                 await jobs.recover(ref, recorded.jobs[job_id])
         async with self.database.as_system() as conn:
             await requeue_execution(
-                conn, execution_id, accepted.generation, cancel_reason=recorded.cancel_reason
+                conn,
+                execution_id,
+                accepted.generation,
+                cancel_reason=recorded.cancel_reason,
+                delivered=recorded.delivered,
             )
         return {Rebuilt.MADE: "rows rebuilt", Rebuilt.RAISED: "retry rebuilt"}.get(
             rebuilt, "queued again"

@@ -15,16 +15,19 @@ from temporalio.service import RPCError, RPCStatusCode
 from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ExecutionOutcome
 from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
+from core.domain.states import ExecutionStatus
 from core.ordering.workflow_starts import (
     ACCEPTED_MEMO,
     EXECUTION_WORKFLOW,
     delivery_workflow_id,
 )
 from core.platform.temporal.client import RPC_TIMEOUT
+from core.platform.temporal.search_attributes import STATUS
 from core.store.recovery.start_memo import StartMemo, unpacked
 
 COMPLETED: Final = "completed"
 TIMED_OUT: Final = "timed_out"
+_ENDED: Final = ", ".join(f"'{status}'" for status in ExecutionStatus if status.ended)
 LIST_PAGE: Final = 500
 """Workflows in one response. Each comes with its memo of up to 2 kB; a response may have 4 MB."""
 
@@ -88,9 +91,10 @@ async def list_running_workflows(
 
 
 def _running_in(first: ExecutionId, last: ExecutionId) -> str:
+    """Return the query. It leaves out workflows that only attempt their webhook."""
     return (
         f"WorkflowType = '{EXECUTION_WORKFLOW}' AND ExecutionStatus = 'Running' "
-        f"AND WorkflowId BETWEEN '{first}' AND '{last}'"
+        f"AND WorkflowId BETWEEN '{first}' AND '{last}' AND {STATUS.name} NOT IN ({_ENDED})"
     )
 
 

@@ -15,8 +15,8 @@ from activities.executions import ExecutionActivities
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ExecutionRef, FinishInput
-from core.domain.messages.webhooks import DeliveryOrder
 from core.domain.states import ExecutionStatus
+from core.maintenance.delivered_webhooks import is_delivered_by_execution
 from core.maintenance.workflow_queries import (
     COMPLETED,
     TIMED_OUT,
@@ -51,6 +51,7 @@ from core.store.executions.unfinished import (
 from core.store.jobs.callbacks import notify_open_jobs
 from core.store.recovery.restore_marker import pause_behind
 from core.store.webhooks.events import (
+    PendingDelivery,
     fail_overdue,
     list_pending,
     mark_delivered,
@@ -191,7 +192,7 @@ class WorkflowRepairs:
                     limit=PAGE,
                     after=self._delivery_after,
                 )
-            self._delivery_after = page[-1].event_id if len(page) == PAGE else ""
+            self._delivery_after = page[-1].order.event_id if len(page) == PAGE else ""
             await _for_each(page, self._deliver)
             if not self._delivery_after:
                 return
@@ -315,17 +316,33 @@ class WorkflowRepairs:
             ended = await find_ended(conn, ref)
         return ended is not None and ended.error_code == code
 
-    async def _deliver(self, order: DeliveryOrder) -> None:
-        if await start_delivery(self.client, order):
+    async def _deliver(self, pending: PendingDelivery) -> None:
+        """Start a delivery, unless a workflow shows that the receiver accepted it.
+
+        A database that was restored from an older backup does not have that attempt.
+        """
+        order = pending.order
+        if await self._is_delivered_at_first(pending):
+            delivered = True
+        elif await start_delivery(self.client, order):
             return
-        delivered = await is_delivered(self.client, order)
+        else:
+            delivered = await is_delivered(self.client, order)
         async with self.database.as_system() as conn:
-            if delivered:  # a recovered database does not have the attempt
+            if delivered:
                 await mark_delivered(conn, order)
                 return
             again = await resume_delivery(conn, order)
         if again is not None:
             await start_delivery(self.client, again)
+
+    async def _is_delivered_at_first(self, pending: PendingDelivery) -> bool:
+        order, execution_id = pending.order, pending.execution_id
+        return (
+            execution_id is not None
+            and order.delivery == 1
+            and await is_delivered_by_execution(self.client, execution_id, order.event_id)
+        )
 
 
 async def _for_each(items: Iterable[Item], repair: Callable[[Item], Awaitable[None]]) -> None:
@@ -351,4 +368,4 @@ def _id(item: object) -> str:
     """Return a row's id for the log, never its content."""
     if isinstance(item, StoredOrder | RunningExecution):
         return item.ref.execution_id
-    return item.event_id if isinstance(item, DeliveryOrder) else type(item).__name__
+    return item.order.event_id if isinstance(item, PendingDelivery) else type(item).__name__

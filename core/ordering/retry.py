@@ -30,7 +30,7 @@ from core.ordering.idempotency import Answer, IdempotencyKey, find_replay, store
 from core.ordering.planning.catalogue import get_catalogue_in
 from core.ordering.planning.quote import quote_step
 from core.ordering.services import OrderingServices
-from core.ordering.workflow_starts import try_start_execution
+from core.ordering.workflow_starts import signal_retry, try_start_execution
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
 from core.platform.temporal.policies import START_RPC_TIMEOUT
@@ -122,8 +122,8 @@ async def retry_execution(services: OrderingServices, order: RetryOrder, render:
         generation=queued.order.generation,
         has_slot=queued.has_slot,
     )
+    await _close_earlier_run(services, order.execution_id, queued.order.generation)
     if queued.has_slot:
-        await _wait_until_closed(services, order.execution_id)
         await try_start_execution(
             services.temporal, services.database, queued.order, prompt=queued.prompt
         )
@@ -213,16 +213,20 @@ def _kept(item: StepRetry) -> KeptPurchase:
     )
 
 
-async def _wait_until_closed(services: OrderingServices, execution_id: ExecutionId) -> None:
+async def _close_earlier_run(
+    services: OrderingServices, execution_id: ExecutionId, generation: int
+) -> None:
     """Wait briefly until the workflow of the previous generation has closed.
 
-    It closes a moment after its last transaction, and a start before that would only find it
-    running. The reconciler starts what cannot be started now.
+    A start before that would only find it running. It closes a moment after its last transaction,
+    unless it waits for the receiver of its webhook: then the signal ends that wait. The reconciler
+    starts what cannot be started now.
     """
     handle = services.temporal.get_workflow_handle(execution_id)
     try:
         async with asyncio.timeout(CLOSE_WAIT_SECONDS):
-            while True:
+            open_ = await signal_retry(services.temporal, execution_id, generation=generation)
+            while open_:
                 description = await handle.describe(rpc_timeout=START_RPC_TIMEOUT)
                 if description.status is not WorkflowExecutionStatus.RUNNING:
                     return

@@ -33,6 +33,7 @@ from core.store.recovery.start_memo import AcceptedRows, get_accepted, packed
 EXECUTION_WORKFLOW = "execution"
 DELIVER_WEBHOOK_WORKFLOW = "deliver_webhook"
 CANCEL_REQUESTED = "cancel_requested"
+RETRY_QUEUED = "retry_queued"
 """Wire names that `workflows/` defines; a test compares the two."""
 SUMMARY_CHARS = 120
 ACCEPTED_MEMO = "accepted"
@@ -106,11 +107,24 @@ async def signal_cancel(
 
     generation: another generation ignores the signal. 0: any generation.
     """
+    return await _signal(client, execution_id, CANCEL_REQUESTED, reason, generation)
+
+
+async def signal_retry(client: Client, execution_id: ExecutionId, *, generation: int) -> bool:
+    """Signal the workflow of an earlier generation that this one is queued.
+
+    It then does not wait for the first attempt to deliver its webhook. False: none is running.
+    """
+    return await _signal(client, execution_id, RETRY_QUEUED, generation)
+
+
+async def _signal(
+    client: Client, execution_id: ExecutionId, name: str, *arguments: str | int
+) -> bool:
+    """Signal the latest run of an execution's workflow. False: none is running."""
     try:
         await client.get_workflow_handle(execution_id).signal(
-            CANCEL_REQUESTED,
-            args=[reason, generation],
-            rpc_timeout=START_RPC_TIMEOUT,
+            name, args=arguments, rpc_timeout=START_RPC_TIMEOUT
         )
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
@@ -134,8 +148,10 @@ async def terminate_workflow(
     return True
 
 
-async def start_delivery(client: Client, order: DeliveryOrder) -> bool:
-    """Start the delivery of a webhook, or find it running.
+async def start_delivery(
+    client: Client, order: DeliveryOrder, *, pause_seconds: float = 0.0
+) -> bool:
+    """Start the delivery of a webhook, or find it running. pause_seconds: before its next attempt.
 
     Return False if it was started before and has closed.
     """
@@ -149,6 +165,7 @@ async def start_delivery(client: Client, order: DeliveryOrder) -> bool:
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             priority=Priority(fairness_key=order.user_id),
             run_timeout=DELIVERY_RUN_TIMEOUT,
+            start_delay=timedelta(seconds=pause_seconds) if pause_seconds else None,
             rpc_timeout=START_RPC_TIMEOUT,
         )
     except WorkflowAlreadyStartedError:

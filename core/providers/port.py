@@ -39,6 +39,7 @@ class Model:
     prices: the price book; inputs without a price are not sold.
     usual_seconds: how long a job usually takes, used for polling and progress.
     deadline_seconds: when a job that has not ended counts as failed.
+    served_seconds: how long the provider serves a result at least; None if unknown.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Model:
     default_duration_seconds: int | None = None
     default_resolution: str | None = None
     default_aspect_ratio: str | None = None
+    served_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The product's processes and their environment, free of the caller's keys and addresses."""
 
+import ssl
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from deploy.local.servers.temporal import NAMESPACE
 
 APPLICATION_ROLE = "takeone"
 BUCKET = "takeone"
+# Readiness checks use plain HTTP; reading the public authorities takes longer than a check.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 # Variables that the product, its SDKs or its servers read: each could redirect a local run or spend
 # money.
 FOREIGN = (
@@ -220,7 +223,7 @@ def make_temporal_config(folder: Path) -> None:
 
 
 async def _ok(url: str) -> str:
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=NO_TLS, timeout=5) as client:
         return (await client.get(url)).raise_for_status().text
 
 

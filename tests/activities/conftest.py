@@ -8,6 +8,7 @@ import pytest
 
 from tests.sandbox.process import Sandbox
 from tests.support.activity_harness import ActivityHarness, open_harness
+from tests.support.quick_clients import quick_clients
 from tests.support.restore_marker import no_restore_marker
 from tests.support.servers import FreshDatabase, S3Server
 
@@ -28,4 +29,14 @@ async def harness(
         yield harness
 
 
-__all__ = ["harness", "harness_sandbox", "no_restore_marker"]
+@pytest.fixture
+async def still(
+    fresh_database: FreshDatabase, harness_sandbox: Sandbox, s3_server: S3Server
+) -> AsyncGenerator[ActivityHarness]:
+    """Activities without a running poller."""
+    harness_sandbox.reset()
+    async with open_harness(fresh_database, harness_sandbox, s3_server, polling=False) as harness:
+        yield harness
+
+
+__all__ = ["harness", "harness_sandbox", "no_restore_marker", "quick_clients", "still"]

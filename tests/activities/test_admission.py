@@ -25,7 +25,7 @@ from core.store.providers.capacity import (
     reset,
 )
 from core.store.providers.circuit_breaker import LONGEST_PAUSE_SECONDS, admit, list_tripped, trip
-from tests.support.activity_harness import ActivityHarness
+from tests.support.activity_harness import ActivityHarness, polling
 from tests.support.rows import Accepted, accept, new_execution, new_user
 
 pytestmark = pytest.mark.guarantee("G7")
@@ -238,27 +238,27 @@ async def test_waiting_submit_takes_a_freed_slot(
 
 
 async def test_slot_goes_to_the_user_with_fewest_jobs(
-    harness: ActivityHarness,
+    still: ActivityHarness,
 ) -> None:
-    big, small = await new_user(harness.database), await new_user(harness.database)
+    big, small = await new_user(still.database), await new_user(still.database)
 
     async def order(user: Any) -> Accepted:
         new = new_execution(user, image_model="black-forest-labs/flux-schnell", image_provider=NAME)
-        return await accept(harness.database, new)
+        return await accept(still.database, new)
 
     running = [(await order(big)).image for _ in range(2)]
-    narrow = limited(harness, 2)
-    harness.sandbox.fault("stuck", times=1)
+    narrow = limited(still, 2)
+    still.sandbox.fault("stuck", times=1)
     for job in running:
-        assert (await harness.run(narrow.submit, job)).outcome is SubmitOutcome.SUBMITTED
+        assert (await still.run(narrow.submit, job)).outcome is SubmitOutcome.SUBMITTED
     queue = [
-        asyncio.create_task(harness.run(narrow.submit, (await order(big)).image)) for _ in range(6)
+        asyncio.create_task(still.run(narrow.submit, (await order(big)).image)) for _ in range(6)
     ]
     await asyncio.sleep(0.7)
-    late = asyncio.create_task(harness.run(narrow.submit, (await order(small)).image))
+    late = asyncio.create_task(still.run(narrow.submit, (await order(small)).image))
     await asyncio.sleep(1.5)
-    await harness.run(narrow.wait, running[1])
-    await harness.run(narrow.settle, running[1])
+    async with polling(still.poller):  # no other job ends
+        await still.run(narrow.wait, running[1])
     assert (await late).outcome is SubmitOutcome.SUBMITTED
     results: list[SubmitJobResult] = await asyncio.gather(*queue)
     assert {result.held_back for result in results} == {True}

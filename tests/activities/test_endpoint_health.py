@@ -356,13 +356,17 @@ async def test_hanging_endpoint_occupies_only_its_slots(
         assert await how(database, stored) == (WebhookState.PENDING, None, 0)
     assert REGISTRY.get_sample_value("takeone_webhooks_put_back_total") == before + 5
     async with database.as_system() as conn:
-        left = {order.event_id for order in await list_pending(conn, overdue_seconds=0, limit=1000)}
+        left = {
+            pending.order.event_id
+            for pending in await list_pending(conn, overdue_seconds=0, limit=1000)
+        }
         assert left.isdisjoint({stored.event_id for stored in put_back})
         await conn.execute(
             "UPDATE webhooks SET attempt_due_at = attempt_due_at - interval '1 hour'"
         )
         left = {
-            order.event_id for order in await list_pending(conn, overdue_seconds=10, limit=1000)
+            pending.order.event_id
+            for pending in await list_pending(conn, overdue_seconds=10, limit=1000)
         }
         assert left >= {stored.event_id for stored in put_back}
 

@@ -21,7 +21,7 @@ from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callb
 from core.store.jobs.jobs import list_owned
 from core.store.money.reports.ledger_check import list_findings
 from core.store.money.reports.provider_bill import compare_bill
-from tests.support.activity_harness import FLUX, REPLICATE_FLUX, ActivityHarness
+from tests.support.activity_harness import FLUX, REPLICATE_FLUX, ActivityHarness, polling
 
 pytestmark = pytest.mark.guarantee("G1", "G3")
 
@@ -37,10 +37,11 @@ PROVIDERS = pytest.mark.parametrize(
 
 
 async def buy(harness: ActivityHarness, ref: JobRef) -> SettleJobResult:
-    """Submit, wait and settle, as the workflow does."""
+    """Submit and wait, as the workflow does."""
     assert (await harness.run(harness.jobs.submit, ref)).outcome is SubmitOutcome.SUBMITTED
-    await harness.run(harness.jobs.wait, ref)
-    return await harness.run(harness.jobs.settle, ref)
+    settled = (await harness.run(harness.jobs.wait, ref)).settled
+    assert settled is not None
+    return settled
 
 
 async def check_books(harness: ActivityHarness) -> None:
@@ -196,16 +197,17 @@ async def test_settle_of_a_reset_workflow_leaves_the_next_send_running(
     assert (await harness.job(image)).state is JobState.SUBMITTED
 
 
-async def test_cancelled_job_is_not_sent_again(harness: ActivityHarness) -> None:
-    accepted = await harness.accepted()
+async def test_cancelled_job_is_not_sent_again(still: ActivityHarness) -> None:
+    accepted = await still.accepted()
     image = accepted.image
-    order = harness.sandbox.fault("fail_after", provider="replicate", params=INTERRUPTED)
-    await harness.run(harness.jobs.submit, image)
-    await harness.run(harness.jobs.wait, image)
-    async with harness.database.as_user(accepted.user_id) as conn:
+    order = still.sandbox.fault("fail_after", provider="replicate", params=INTERRUPTED)
+    await still.run(still.jobs.submit, image)
+    async with still.database.as_user(accepted.user_id) as conn:
         await mark_cancel_requested(conn, accepted.execution_id, "enough", generation=1)
-    settled = await harness.run(harness.jobs.settle, image)
-    assert harness.sandbox.fired(order) == 1
+    async with polling(still.poller):
+        settled = (await still.run(still.jobs.wait, image)).settled
+    assert still.sandbox.fired(order) == 1
+    assert settled is not None
     assert (settled.state, settled.resend) == (JobState.FAILED, 0)
 
 
@@ -221,12 +223,10 @@ async def test_cancel_between_two_sends_ends_the_job(harness: ActivityHarness) -
 async def test_job_without_time_for_another_send_fails(harness: ActivityHarness) -> None:
     image = (await harness.accepted()).image
     order = harness.sandbox.fault("fail_after", provider="replicate", params=INTERRUPTED)
-    await harness.run(harness.jobs.submit, image)
-    await harness.run(harness.jobs.wait, image)
     await harness.as_owner(
         "UPDATE jobs SET deadline_at = now() + interval '10 s' WHERE job_id = $1", image.job_id
     )
-    settled = await harness.run(harness.jobs.settle, image)
+    settled = await buy(harness, image)
     assert harness.sandbox.fired(order) == 1
     assert (settled.state, settled.resend) == (JobState.FAILED, 0)
 

@@ -2,11 +2,10 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+from prometheus_client import REGISTRY
 from temporalio.activity import _CompleteAsyncError as CompleteAsyncError  # pyright: ignore[reportPrivateUsage]
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
@@ -18,7 +17,6 @@ from core.domain.messages.jobs import (
     JobReport,
     ProviderHandle,
     SubmitOutcome,
-    WaitJobResult,
 )
 from core.domain.states import JobState
 from core.jobs.poller import JobPoller
@@ -27,31 +25,9 @@ from core.providers.port import Provider
 from core.providers.registry import Providers
 from core.store.executions.executions import mark_cancel_requested
 from core.store.jobs.callbacks import notify_job
-from tests.sandbox.process import Sandbox
-from tests.support.activity_harness import ActivityHarness, open_harness
-from tests.support.servers import FreshDatabase, S3Server
+from tests.support.activity_harness import REPLICATE_FLUX, ActivityHarness, polling
 
 pytestmark = pytest.mark.guarantee("G5", "G7")
-
-
-@pytest.fixture
-async def still(
-    fresh_database: FreshDatabase, harness_sandbox: Sandbox, s3_server: S3Server
-) -> AsyncGenerator[ActivityHarness]:
-    """Activities without a running poller."""
-    harness_sandbox.reset()
-    async with open_harness(fresh_database, harness_sandbox, s3_server, polling=False) as harness:
-        yield harness
-
-
-@asynccontextmanager
-async def polling(poller: JobPoller) -> AsyncGenerator[None]:
-    task = asyncio.create_task(poller.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 class HeldStatus:
@@ -101,7 +77,10 @@ async def test_wait_occupies_no_slot_and_is_completed_by_id(harness: ActivityHar
     await until_waits(harness, 1)
     assert harness.temporal.waits == [(wait_activity_id(image.job_id, 1), "completed")]
     result = await harness.run(harness.jobs.wait, image, environment=waiting(image))
-    assert result == WaitJobResult(state=JobState.COMPLETED)
+    assert result.state is JobState.COMPLETED
+    assert result.settled is not None
+    assert result.settled == await harness.run(harness.jobs.settle, image)
+    assert await harness.charge(image) == ("settled", result.settled.cost_nano_usd)
 
 
 async def test_wait_of_a_running_job_ends_its_attempt(still: ActivityHarness) -> None:
@@ -125,30 +104,146 @@ async def test_end_is_read_by_a_wait_that_was_not_pending(harness: ActivityHarne
     assert result.state is JobState.COMPLETED
 
 
-@pytest.mark.parametrize("lost", ["unreachable", "after_acceptance"])
-async def test_lost_completion_is_repeated(
-    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch, lost: str
-) -> None:
-    """Temporal is down when the report arrives, or loses what it accepted."""
+async def until_no_look(harness: ActivityHarness, ref: JobRef) -> None:
+    async with asyncio.timeout(15):
+        while (await harness.job(ref)).next_look_at is not None:  # noqa: ASYNC110 - a row
+            await asyncio.sleep(0.05)
+
+
+class CountedReads(HeldStatus):
+    """A provider that counts status reads."""
+
+    reads = 0
+
+    async def status(self, handle: ProviderHandle) -> JobReport:
+        self.reads += 1
+        return await self._provider.status(handle)
+
+
+@pytest.fixture
+def counted(still: ActivityHarness, monkeypatch: pytest.MonkeyPatch) -> CountedReads:
     monkeypatch.setattr(core.jobs.poller, "COMPLETED_AGAIN_SECONDS", 0.3)
+    provider = CountedReads(still.providers.provider("replicate"))
+    still.poller.providers = Providers([cast("Provider", provider)])
+    return provider
+
+
+async def test_unreachable_temporal_gets_the_completion_later(
+    still: ActivityHarness, counted: CountedReads
+) -> None:
     tries: list[str] = []
 
     async def fail_twice(activity_id: str) -> None:
         tries.append(activity_id)
-        if lost == "unreachable" and len(tries) <= 2:
+        if len(tries) <= 2:
             raise RPCError("Temporal is down", RPCStatusCode.UNAVAILABLE, b"")
 
-    harness.temporal.on_complete = fail_twice
-    image = await submitted(harness)
-    await until_waits(harness, 1 if lost == "unreachable" else 3)
-    assert len(tries) >= 3
-    assert set(harness.temporal.waits) == {(wait_activity_id(image.job_id, 1), "completed")}
-    await harness.run(harness.jobs.settle, image)
-    await asyncio.sleep(0)
-    settled = len(tries)
-    await harness.as_owner("UPDATE jobs SET next_look_at = now()")
-    await asyncio.sleep(1.5)
-    assert len(tries) == settled  # an ended job is completed no more
+    still.temporal.on_complete = fail_twice
+    image = await submitted(still)
+    async with polling(still.poller):
+        await until_waits(still, 1)
+        await until_no_look(still, image)
+    assert (len(tries), counted.reads) == (3, 1)
+    assert still.temporal.waits == [(wait_activity_id(image.job_id, 1), "completed")]
+
+
+@pytest.mark.parametrize("free_failure", [False, True])
+async def test_completion_of_a_killed_poller_is_repeated(
+    still: ActivityHarness, counted: CountedReads, *, free_failure: bool
+) -> None:
+    """It committed the report and the settlement, and nothing else."""
+    completing, first = asyncio.Event(), True
+
+    async def hang(_activity_id: str) -> None:
+        nonlocal first
+        if first:
+            first = False
+            completing.set()
+            await asyncio.Event().wait()
+
+    still.temporal.on_complete = hang
+    if free_failure:
+        params = {"seconds": 0, "message": "Prediction interrupted; please retry (code: PA)"}
+        still.sandbox.fault("fail_after", provider="replicate", params=params)
+    image = await submitted(still)
+    before = cost_metric()
+    async with polling(still.poller):
+        async with asyncio.timeout(15):
+            await completing.wait()
+        for look in tuple(still.poller._looks):  # pyright: ignore[reportPrivateUsage]
+            look.cancel()  # all that a kill leaves of it is the row
+        await until_waits(still, 1)
+        await until_no_look(still, image)
+    expected = "failed" if free_failure else "completed"
+    assert still.temporal.waits == [(wait_activity_id(image.job_id, 1), expected)]
+    assert counted.reads == 1
+    (settled,) = still.temporal.settled
+    assert settled is not None
+    assert (settled.state, settled.resend) == (
+        (JobState.WAITING, 1) if free_failure else (JobState.COMPLETED, 0)
+    )
+    assert settled == await still.run(still.jobs.settle, image)
+    assert cost_metric() - before == settled.cost_nano_usd
+    assert await still.charge(image) == (
+        "held" if free_failure else "settled",
+        settled.cost_nano_usd,
+    )
+
+
+def cost_metric() -> float:
+    labels = {"provider": "replicate", "model": REPLICATE_FLUX}
+    return REGISTRY.get_sample_value("takeone_cost_nano_usd_total", labels) or 0.0
+
+
+async def test_wait_that_begins_later_reads_the_settlement(
+    still: ActivityHarness, counted: CountedReads
+) -> None:
+    """A callback overtook the answer, and Temporal had no such activity yet."""
+
+    async def not_pending(_activity_id: str) -> None:
+        raise RPCError("not found", RPCStatusCode.NOT_FOUND, b"")
+
+    still.temporal.on_complete = not_pending
+    image = await submitted(still)
+    async with polling(still.poller):
+        await until_no_look(still, image)
+    result = await still.run(still.jobs.wait, image, environment=waiting(image))
+    assert result.settled is not None
+    assert result.settled.cost_nano_usd > 0
+    assert result.settled == await still.run(still.jobs.settle, image)
+
+
+async def test_report_is_kept_when_the_settlement_fails(
+    still: ActivityHarness, counted: CountedReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workflow then settles the job, and the provider is not read again."""
+
+    async def broken(*_arguments: object, **_options: object) -> None:
+        raise LookupError("a defect")
+
+    monkeypatch.setattr(core.jobs.poller, "settle_job", broken)
+    image = await submitted(still)
+    async with polling(still.poller):
+        await until_waits(still, 1)
+    job = await still.job(image)
+    assert (job.state, still.temporal.settled[0]) == (JobState.SUBMITTED, None)
+    assert (job.report is not None, counted.reads) == (True, 1)
+    settled = await still.run(still.jobs.settle, image)
+    assert (settled.state, await still.charge(image)) == (
+        JobState.COMPLETED,
+        ("settled", settled.cost_nano_usd),
+    )
+
+
+async def test_job_of_a_queued_run_is_settled_by_that_run(
+    still: ActivityHarness, counted: CountedReads
+) -> None:
+    """Whether a free failure is sent again depends on the run that waits for the job."""
+    image = await submitted(still)
+    await still.as_owner("UPDATE executions SET status = 'queued', generation = 2")
+    async with polling(still.poller):
+        await until_waits(still, 1)
+    assert ((await still.job(image)).state, counted.reads) == (JobState.SUBMITTED, 1)
 
 
 async def test_process_stopped_longer_than_its_lease_changes_nothing(

@@ -16,6 +16,7 @@ from core.platform.settings.processes import ApiProcess
 from core.platform.temporal.client import ensure_search_attributes
 from core.store.accounts.users import UserLimits, insert_api_key, insert_user
 from core.store.database import Database
+from tests.support.quick_clients import quick_clients as quick_clients
 from tests.support.servers import FreshDatabase, PostgresServer, TemporalServer, new_database
 
 ENCRYPTION_KEY = bytes(range(32))

@@ -15,9 +15,9 @@ PURPOSE = {
     "submit_job": "the paid call, at most once: intent, POST, provider's id",
     "wait_for_job": "wait for the provider, callback or poll; any length of time costs no more",
     "settle_job": "outcome and real cost in one transaction (local)",
-    "store_assets": "provider's file to our storage, beside the next step where nothing needs it",
-    "finish_execution": "end state, released hold, webhook event; starts the delivery (local)",
-    "attempt_webhook": "all tries of the delivery: retries cost no history",
+    "store_assets": "files to our storage, of two steps at once where their providers keep them",
+    "finish_execution": "end state, released hold and webhook event in one transaction (local)",
+    "deliver_webhook_once": "the first attempt to deliver the webhook",
 }
 _OTHERS = {
     "WORKFLOW_EXECUTION_STARTED": "the order: ids and plan",
@@ -39,18 +39,16 @@ class EventRow:
 
 
 async def count_events(client: Client, finished: Finished) -> tuple[int, int]:
-    """Count the events of the execution's and the delivery's workflow after both have closed."""
-    execution, delivery = [
-        await _events(client, workflow_id) for workflow_id in finished.workflow_ids
-    ]
+    """Count the events of the execution's and the delivery's workflow after they have closed."""
+    execution = await _events(client, finished.workflow_id)
+    delivery = await _events(client, finished.delivery_id) if finished.delivery_id else ()
     return len(execution), len(delivery)
 
 
 async def explain_events(client: Client, finished: Finished) -> list[EventRow]:
     """Count the events of one execution by purpose, in the order of first appearance."""
-    execution, delivery = [
-        _kinds(await _events(client, workflow_id)) for workflow_id in finished.workflow_ids
-    ]
+    execution = _kinds(await _events(client, finished.workflow_id))
+    delivery = _kinds(await _events(client, finished.delivery_id) if finished.delivery_id else ())
     return [
         EventRow(
             what=_spelled(what),

@@ -19,11 +19,12 @@ EXECUTION_TIMEOUT_SECONDS = 90.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """One execution. workflow_ids: its own, then its delivery's."""
+    """One execution. delivery_id: the workflow of its delivery, if it has one of its own."""
 
     began_monotonic: float
     ended_monotonic: float
-    workflow_ids: tuple[str, str]
+    workflow_id: str
+    delivery_id: str | None = None
 
     @property
     def seconds(self) -> float:
@@ -63,7 +64,7 @@ class ProductSide:
         return Finished(
             began_monotonic=began,
             ended_monotonic=arrival.at_monotonic,
-            workflow_ids=(execution_id, f"deliver/{arrival.event['id']}/1"),
+            workflow_id=execution_id,
         )
 
 
@@ -94,7 +95,8 @@ class BareSide:
         return Finished(
             began_monotonic=began,
             ended_monotonic=arrival.at_monotonic,
-            workflow_ids=(f"bare-{key}", f"bare-deliver/{key}"),
+            workflow_id=f"bare-{key}",
+            delivery_id=f"bare-deliver/{key}",
         )
 
 

@@ -20,12 +20,14 @@ class Setting:
     faults: as for `POST /__control/faults`; each must fire.
     hides_running: fal's history omits running requests; only where no run takes longer than a
     horizon.
+    refuses_first: the receiver refuses the first attempt of each webhook.
     """
 
     image_seconds: float = 0.3
     video_seconds: float = 0.6
     callbacks: bool = True
     hides_running: bool = False
+    refuses_first: bool = False
     faults: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -70,8 +72,8 @@ _PHASES: Final = {
     Phase.BOUGHT: (
         "committed:answer",
         "poll:sent",
+        "poll:answered",
         "commit:callback",
-        "commit:report",
         "commit:settle",
     ),
 }
@@ -83,6 +85,7 @@ def phase_of(moment: str) -> Phase:
 
 TASK_DONE: Final = "rpc:RespondWorkflowTaskCompleted"
 ACTIVITY_DONE: Final = "rpc:RespondActivityTaskCompleted"
+WAIT_DONE: Final = "rpc:RespondActivityTaskCompletedById"
 
 
 def _worker_dies(name: str, what: str, moment: str, verdict: Verdict = Verdict.DROP) -> Case:
@@ -121,15 +124,17 @@ WORKER: Final = (
     _worker_dies("worker-after-answer-commit", "kill -9 after the provider id's COMMIT", "committed:answer"),
     _worker_dies("worker-before-telling", "kill -9 before Temporal hears of a done activity", ACTIVITY_DONE),
     _worker_dies("worker-while-waiting", "kill -9 while the provider works", "poll:sent"),
-    _worker_dies("worker-before-report", "kill -9 before the report's COMMIT", "commit:report"),
-    _worker_dies("worker-after-report", "kill -9 after the report's COMMIT", "committed:report"),
-    _worker_dies("worker-before-settle", "kill -9 before the cost's COMMIT", "commit:settle"),
-    _worker_dies("worker-after-settle", "kill -9 after the cost's COMMIT", "committed:settle"),
+    _worker_dies("worker-before-report", "kill -9 before the provider's answer is read", "poll:answered"),
+    _worker_dies("worker-before-settle", "kill -9 before the COMMIT of the report and its cost", "commit:settle"),
+    _worker_dies("worker-after-settle", "kill -9 after the COMMIT of the report and its cost", "committed:settle"),
+    _worker_dies("worker-after-report", "kill -9 before Temporal has the end of a settled job", WAIT_DONE),
     _worker_dies("worker-before-put", "kill -9 before the file is stored", "put:sent"),
     _worker_dies("worker-after-put", "kill -9 after the file is stored, before its row", "put:answered"),
     _worker_dies("worker-before-finish", "kill -9 before the end's COMMIT", "commit:finish"),
     _worker_dies("worker-after-finish", "kill -9 after the end's COMMIT", "committed:finish"),
-    _worker_dies("worker-before-delivery", "kill -9 before the delivery is started", "rpc:StartWorkflowExecution"),
+    Case(name="worker-before-delivery", what="kill -9 after a refused webhook, before its delivery is started",
+         fault="kill worker", side="worker", moment="rpc:StartWorkflowExecution", setting=Setting(refuses_first=True)),
+    _worker_dies("worker-before-webhook", "kill -9 after the attempt's row, before the webhook", "committed:attempt"),
     _worker_dies("worker-before-task-done", "kill -9 before a workflow task is answered", TASK_DONE),
     _worker_dies("worker-after-delivery", "kill -9 after the webhook, before it is written down", "commit:delivered"),
     Case(name="worker-during-webhook", what="kill -9 while the receiver has not answered", fault="kill workers",

@@ -36,7 +36,7 @@ class Order:
 class Arrival:
     """One webhook delivery.
 
-    held: the receiver never responded.
+    held: the receiver did not accept it: it never responded, or refused.
     """
 
     at: float

@@ -86,6 +86,12 @@ _OWN: Final = (
     replace(
         by_name(["worker-after-billing"])[0], name="worker-after-billing-quiet", setting=_QUIET
     ),
+    # Longer than a submit waits, which would otherwise have the end of the image.
+    replace(
+        by_name(["worker-after-report"])[0],
+        name="worker-after-report-slow",
+        setting=Setting(image_seconds=11.0),
+    ),
     # A callback would make a look due again.
     replace(
         by_name(["worker-while-waiting"])[0], name="worker-while-waiting-quiet", setting=_QUIET

@@ -26,7 +26,6 @@ _LABELS: Final = tuple(
         ("attempt", r"INSERT INTO webhook_attempts\b"),
         ("delivered", r"UPDATE webhook_attempts\b"),
         ("answer", r"UPDATE sends\b"),
-        ("report", r"SET report\b"),
         ("claim", r"UPDATE executions\b"),
     )
 )

@@ -14,6 +14,7 @@ from tests.chaos.load import Order
 from tests.chaos.read_faults import FILE_FAULTS, READ_FAULTS, SpoiledReads, name_of
 from tests.chaos.results import CaseResult
 from tests.chaos.rounds import Session, set_sandbox
+from tests.chaos.slow import explain_slowest
 from tests.chaos.testbed import APIS, SERVERS, WORKERS, Testbed
 
 ORDER_SECONDS = 0.25
@@ -128,6 +129,12 @@ async def run_random_faults(session: Session, seconds: float) -> None:
     for finding in findings:
         if finding.is_red:
             session.say(f"    RED {finding.explain()}")
+    seconds_of = {
+        finding.order.execution_id: finding.first_webhook_at - finding.order.accepted_at
+        for finding in findings
+        if finding.order.execution_id and finding.order.accepted_at and finding.first_webhook_at
+    }
+    await explain_slowest(session.testbed, [seconds_of], session.say)
     # Once for each paid step open at the fault, and once for an execution without an open step.
     steps = {(token, step): phase for (token, step), phase in steps.items() if token in hit}
     caught = {token for token, _ in steps}

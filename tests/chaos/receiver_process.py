@@ -2,7 +2,8 @@
 
 Every webhook is a line of the log, written before the response: `{"t", "id", "held", "body"}`.
 Control: `POST /__control/hold/N` leaves the next N without a response until `POST
-/__control/release`; `GET /__control`: the held webhooks.
+/__control/release`; `POST /__control/refuse/1` refuses the first attempt of each webhook until
+`refuse/0`; `GET /__control`: the held webhooks. A refused one is also logged as held.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ class Receiver:
         self._to_hold = 0
         self._held: list[dict[str, Any]] = []
         self._released = asyncio.Event()
+        self._refuses_first = False
+        self._seen: set[str] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -32,11 +35,10 @@ class Receiver:
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 path = head[0].split(" ")[1]
                 if path.startswith("/__control"):
-                    answer = self._control(path.split("/")[2:])
+                    answer, status = self._control(path.split("/")[2:]), "200 OK"
                 else:
-                    answer = b""
-                    await self._take(headers, body, writer)
-                status = "200 OK" if answer else "204 No Content"
+                    taken = await self._take(headers, body, writer)
+                    answer, status = b"", "204 No Content" if taken else "503 Service Unavailable"
                 writer.write(
                     f"HTTP/1.1 {status}\r\ncontent-length: {len(answer)}\r\n\r\n".encode() + answer
                 )
@@ -45,12 +47,16 @@ class Receiver:
 
     async def _take(
         self, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter
-    ) -> None:
+    ) -> bool:
+        """Return False if the webhook is refused."""
         held = self._to_hold > 0
+        event_id = headers.get("webhook-id", "")
+        refused = self._refuses_first and event_id not in self._seen
+        self._seen.add(event_id)
         line = {
             "t": time.time(),
-            "id": headers.get("webhook-id", ""),
-            "held": held,
+            "id": event_id,
+            "held": held or refused,
             "body": body.decode(),
         }
         self._log.write(json.dumps(line) + "\n")
@@ -60,11 +66,14 @@ class Receiver:
             peer = writer.get_extra_info("peername")
             self._held.append({"port": peer[1], "execution_id": json.loads(body)["executionId"]})
             await self._released.wait()
+        return not refused
 
     def _control(self, words: list[str]) -> bytes:
         if words[:1] == ["hold"]:
             self._released.clear()
             self._held, self._to_hold = [], int(words[1])
+        elif words[:1] == ["refuse"]:
+            self._refuses_first = words[1] == "1"
         elif words[:1] == ["release"]:
             self._to_hold = 0
             self._released.set()

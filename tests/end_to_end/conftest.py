@@ -10,6 +10,7 @@ import pytest
 from deploy.local.config import Config
 from deploy.local.stack import Stack, prepared
 from tests.end_to_end.world import World
+from tests.support.quick_clients import quick_clients as quick_clients
 from tests.support.stack_ports import free_receivers, free_stack_ports
 
 FAST_HORIZONS = {
@@ -27,8 +28,9 @@ take seconds, so a lost callback is noticed within seconds.
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def stack() -> AsyncGenerator[Stack]:
+    """Run a stack until the last test of this folder: even an idle one takes processor time."""
     with tempfile.TemporaryDirectory(prefix="takeone-e2e-", ignore_cleanup_errors=True) as name:
         os.chmod(
             name, 0o711

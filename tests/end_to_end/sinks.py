@@ -64,7 +64,7 @@ async def _history(client: Client, workflow_id: str) -> list[Sink]:
     handle = client.get_workflow_handle(workflow_id)
     try:
         description = (await handle.describe()).raw_description
-    except RPCError:  # its delivery has not begun yet
+    except RPCError:  # its delivery has no workflow of its own, or has not begun yet
         return []
     history = await handle.fetch_history()
     codec = cast("SealedPayloads", client.data_converter.payload_codec)

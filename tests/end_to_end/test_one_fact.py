@@ -23,11 +23,12 @@ Stage = Callable[[World, str], Awaitable[str]]
 
 @asynccontextmanager
 async def _end_is_locked(world: World, execution_id: str) -> AsyncGenerator[None]:
-    """Lock the execution against its end until a transaction waits for the lock."""
+    """Lock what an end alone needs until a transaction waits for the lock: its user's counters."""
     connection = await asyncpg.connect(world.owner_dsn)
     try:
         async with connection.transaction():
-            sql = "SELECT 1 FROM executions WHERE execution_id = $1 FOR NO KEY UPDATE"
+            sql = """SELECT 1 FROM concurrency_counters WHERE user_id = (
+                         SELECT user_id FROM executions WHERE execution_id = $1) FOR NO KEY UPDATE"""
             assert await connection.fetchval(sql, execution_id)
             yield
 
@@ -35,7 +36,7 @@ async def _end_is_locked(world: World, execution_id: str) -> AsyncGenerator[None
                 return bool(
                     await world.rows(
                         """SELECT 1 FROM pg_stat_activity
-                           WHERE wait_event_type = 'Lock' AND query LIKE '%FROM executions%FOR NO KEY UPDATE%'"""
+                           WHERE wait_event_type = 'Lock' AND query LIKE '%UPDATE concurrency_counters%'"""
                     )
                 )
 

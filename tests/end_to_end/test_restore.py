@@ -105,28 +105,16 @@ async def test_restored_database_is_detected_and_recovered_without_new_purchases
 
     await restore(stack)
     await _until(lambda: _paused(world), seconds=15)
-    refused = await _order(world)
-    assert (refused.status_code, refused.json()["code"]) == (503, "service_unavailable")
-    assert int(refused.headers["retry-after"]) > 0
-    rows = await world.rows(
-        "SELECT execution_id, status FROM executions WHERE execution_id = ANY($1)", [*everything]
-    )
-    restored = {row["execution_id"]: row["status"] for row in rows}
-    assert restored == {
+    await _check_new_work_is_refused(world)
+    assert await _statuses(world, everything) == {
         done: "completed",
         at_video: "running",
         at_image: "running",
         queued: "queued",
     }
 
-    asked = await asyncio.to_thread(_recover, world)
-    assert (asked.returncode, "confirm with --yes" in asked.stderr) == (2, True), asked.stderr
-    assert "Traceback" not in asked.stderr
-    assert await _paused(world)
-    ran = await asyncio.to_thread(_recover, world, "--yes")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "FOR AN OPERATOR" not in ran.stdout, ran.stdout
-    assert not await _paused(world)
+    await _check_recovery_needs_confirmation(world)
+    await _recover_everything(world)
     for execution_id in everything:
         seen = await world.ended(execution_id)
         assert seen["status"] == "completed", seen
@@ -139,6 +127,34 @@ async def test_restored_database_is_detected_and_recovered_without_new_purchases
     assert (again.status_code, again.json()["executionId"]) == (202, later)
     await _check_webhooks(world, everything)
     assert len(await world.rows("SELECT 1 FROM audit_log WHERE action = 'recover'")) == 1
+
+
+async def _statuses(world: World, execution_ids: tuple[str, ...]) -> dict[str, str]:
+    rows = await world.rows(
+        "SELECT execution_id, status FROM executions WHERE execution_id = ANY($1)", [*execution_ids]
+    )
+    return {row["execution_id"]: row["status"] for row in rows}
+
+
+async def _check_new_work_is_refused(world: World) -> None:
+    refused = await _order(world)
+    assert (refused.status_code, refused.json()["code"]) == (503, "service_unavailable")
+    assert int(refused.headers["retry-after"]) > 0
+
+
+async def _check_recovery_needs_confirmation(world: World) -> None:
+    unconfirmed = await asyncio.to_thread(_recover, world)
+    assert unconfirmed.returncode == 2
+    assert "confirm with --yes" in unconfirmed.stderr
+    assert "Traceback" not in unconfirmed.stderr
+    assert await _paused(world)
+
+
+async def _recover_everything(world: World) -> None:
+    recovered = await asyncio.to_thread(_recover, world, "--yes")
+    assert recovered.returncode == 0, recovered.stdout + recovered.stderr
+    assert "FOR AN OPERATOR" not in recovered.stdout, recovered.stdout
+    assert not await _paused(world)
 
 
 async def _check_webhooks(world: World, everything: tuple[str, ...]) -> None:

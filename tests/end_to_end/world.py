@@ -18,10 +18,11 @@ from standardwebhooks.webhooks import Webhook
 from temporalio.client import Client
 
 from core.domain.money import nano_usd
+from core.platform.crypto.sealing import Sealer
+from core.store.accounts.users import UserLimits, insert_api_key, insert_user
 from core.store.database import Database
 from core.store.money.reports.ledger_check import list_findings
 from deploy.local.demo.client import User
-from deploy.local.product import run_tool
 from deploy.local.stack import Stack
 from tests.support.receiver import Receiver
 from tests.support.sealed import PayloadKeys, like
@@ -55,10 +56,7 @@ class World:
     @classmethod
     @asynccontextmanager
     async def open(cls, stack: Stack) -> AsyncGenerator["World"]:
-        made = await asyncio.to_thread(
-            run_tool, stack.config, stack.environment, "cli", "users", "create", "e2e", "--json"
-        )
-        user = User.model_validate_json(made)
+        user = await _new_user(stack)
         async with (
             httpx.AsyncClient(
                 base_url=stack.config.api_url,
@@ -361,6 +359,25 @@ class World:
 
         await self.until_true(final, f"a bill stays open: {seen}", seconds=seconds, every=0.3)
         return await self.get(execution_id)
+
+
+async def _new_user(stack: Stack) -> User:
+    """Create a user, in this process: a start of the command line takes seconds."""
+    keys = [base64.b64decode(key) for key in stack.environment["ENCRYPTION_KEYS"].split(",")]
+    limits = UserLimits(monthly_videos=None, monthly_nano_usd=None)
+    async with (
+        Database.open(stack.environment["DATABASE_URL"], max_connections=1) as database,
+        database.as_system() as conn,
+    ):
+        user = await insert_user(conn, Sealer(keys), "e2e", limits)
+        key = await insert_api_key(conn, user.user_id, "first")
+    return User.model_validate(
+        {
+            "userId": user.user_id,
+            "apiKey": key.key.text,
+            "webhookSecret": user.webhook_secret,
+        }
+    )
 
 
 def _job_of(token: str | None) -> str | None:

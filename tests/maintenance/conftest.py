@@ -8,6 +8,7 @@ import pytest
 
 from tests.sandbox.process import Sandbox
 from tests.support.activity_harness import ActivityHarness, open_harness
+from tests.support.quick_clients import quick_clients
 from tests.support.restore_marker import no_restore_marker
 from tests.support.servers import FreshDatabase, S3Server
 
@@ -28,4 +29,4 @@ async def harness(
         yield harness
 
 
-__all__ = ["harness", "harness_sandbox", "no_restore_marker"]
+__all__ = ["harness", "harness_sandbox", "no_restore_marker", "quick_clients"]

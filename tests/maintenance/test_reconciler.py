@@ -6,9 +6,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 import core.maintenance.workflow_repairs
-from core.domain.ids import ExecutionId
+from core.domain.ids import ExecutionId, new_event_id
 from core.domain.messages.executions import ClaimOutcome, ExecutionOrder, FinishInput
-from core.domain.messages.webhooks import DeliveryOrder
+from core.domain.messages.webhooks import DeliveryOrder, WebhookState
 from core.domain.states import ExecutionStatus, JobState
 from core.platform.observability import metrics
 from core.platform.temporal.policies import DELIVERY_RUN_TIMEOUT, END_SLACK
@@ -216,6 +216,30 @@ async def test_reconciler_delivers_anew_only_what_is_still_pending(
         webhook = await get_webhook(conn, first.event_id)
     assert webhook.state == ("delivered" if delivered else "pending")
     assert [order.delivery for order in temporal.deliveries] == ([1] if delivered else [1, 2])
+
+
+async def test_webhook_that_the_execution_delivered_is_not_delivered_again(
+    harness: ActivityHarness,
+) -> None:
+    """The database was restored from a backup before the attempt was recorded."""
+    one = await harness.accepted(webhook_url="http://receiver.test/")
+    outcome = await harness.run(
+        harness.executions.finish,
+        FinishInput(execution=one.ref, status=ExecutionStatus.CANCELLED, attempts_webhook=True),
+    )
+    assert (outcome.attempt_webhook, harness.deliveries) == (True, [])
+    assert outcome.event_id is not None
+    temporal = FakeTemporal(delivered_at_first=[new_event_id()])
+    await run_task(harness, temporal, "start_deliveries")
+    assert temporal.deliveries == []  # the first attempt may be in progress
+    await harness.as_owner("UPDATE webhooks SET attempt_due_at = attempt_due_at - interval '1 min'")
+    await run_task(harness, temporal, "start_deliveries")
+    assert [order.event_id for order in temporal.deliveries] == [outcome.event_id]
+    restored = FakeTemporal(delivered_at_first=[new_event_id(), outcome.event_id])
+    await run_task(harness, restored, "start_deliveries")
+    assert restored.deliveries == []
+    async with harness.database.as_user(one.user_id) as conn:
+        assert (await get_webhook(conn, outcome.event_id)).state is WebhookState.DELIVERED
 
 
 async def test_reconciler_repeats_a_cancel_once_a_minute(

@@ -10,11 +10,12 @@ from temporalio.client import (
     OutboundInterceptor,
     WorkflowExecutionDescription,
 )
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 import core.maintenance.workflow_repairs
 from core.maintenance.workflow_queries import count_running_workflows, list_running_workflows
 from core.maintenance.workflow_repairs import WorkflowRepairs
-from core.ordering.workflow_starts import start_execution
+from core.ordering.workflow_starts import EXECUTION_WORKFLOW, start_execution
 from core.platform.temporal.client import ensure_search_attributes
 from core.platform.temporal.search_attributes import STATUS
 from core.store.executions.unfinished import get_order
@@ -118,6 +119,20 @@ async def until_listed(
         if counted == len(ids) and await list_running_workflows(client, first, last) == ids:
             return
         await asyncio.sleep(0.2)
+
+
+async def test_workflow_that_attempts_its_webhook_is_not_listed_as_running(
+    harness: ActivityHarness, client: Client
+) -> None:
+    """Its execution has ended, so the count would never equal that of the rows."""
+    first = await start(harness, client)
+    accepted = await harness.accepted()
+    ended = TypedSearchAttributes([SearchAttributePair(STATUS, "completed")])
+    await client.start_workflow(
+        EXECUTION_WORKFLOW, id=accepted.execution_id, task_queue="none", search_attributes=ended
+    )
+    last = await start(harness, client)
+    await until_listed(client, (first, last), {first, last})
 
 
 async def test_reconciler_ends_a_terminated_workflow_that_left_the_list(

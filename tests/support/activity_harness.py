@@ -5,7 +5,7 @@ Temporal alone is a fake: it records what the activities start.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -134,6 +134,17 @@ class ActivityHarness:
         return self.sandbox.bill()["lines"]
 
 
+def open_objects(s3: S3Server) -> AbstractAsyncContextManager[ObjectStore]:
+    return ObjectStore.open(
+        endpoint_url=s3.access.endpoint_url,
+        bucket=s3.access.bucket,
+        access_key_id=s3.access.access_key_id,
+        secret_access_key=s3.access.secret_access_key,
+        region="us-east-1",
+        cdn_base_url=s3.public_url,
+    )
+
+
 def provider_settings(url: str) -> ProviderSettings:
     return ProviderSettings.model_validate(
         {
@@ -160,6 +171,15 @@ async def _stop(task: "asyncio.Task[None]") -> None:
 
 
 @asynccontextmanager
+async def polling(poller: JobPoller) -> AsyncGenerator[None]:
+    task = asyncio.create_task(poller.run())
+    try:
+        yield
+    finally:
+        await _stop(task)
+
+
+@asynccontextmanager
 async def open_harness(
     fresh: FreshDatabase, sandbox: Sandbox, s3: S3Server, *, polling: bool = True
 ) -> AsyncGenerator[ActivityHarness]:
@@ -169,16 +189,7 @@ async def open_harness(
             Database.open(fresh.application_dsn, max_connections=10)
         )
         providers = await stack.enter_async_context(Providers.open(provider_settings(sandbox.url)))
-        objects = await stack.enter_async_context(
-            ObjectStore.open(
-                endpoint_url=s3.access.endpoint_url,
-                bucket=s3.access.bucket,
-                access_key_id=s3.access.access_key_id,
-                secret_access_key=s3.access.secret_access_key,
-                region="us-east-1",
-                cdn_base_url=s3.public_url,
-            )
-        )
+        objects = await stack.enter_async_context(open_objects(s3))
         downloads = await stack.enter_async_context(Outbound(LOCAL).client())
         keys = KeyRing(database=database, box=SEALER)
         wakeups = Wakeups()

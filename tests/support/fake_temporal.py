@@ -3,12 +3,14 @@
 The client is the real one; an interceptor records its calls and answers them without a server.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import (
@@ -35,15 +37,17 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import ConnectConfig, RPCError, RPCStatusCode, ServiceClient
 
-from core.domain.ids import ExecutionId
+from core.domain.ids import EventId, ExecutionId, UserId
 from core.domain.messages.executions import ExecutionOrder, ExecutionOutcome
-from core.domain.messages.jobs import WaitJobResult
+from core.domain.messages.jobs import SettleJobResult, WaitJobResult
 from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
 from core.domain.states import ExecutionStatus
+from core.maintenance.delivered_webhooks import FIRST_ATTEMPT
 from core.maintenance.workflow_queries import CompletedRun
 from core.ordering.workflow_starts import (
     ACCEPTED_MEMO,
     EXECUTION_WORKFLOW,
+    RETRY_QUEUED,
     delivery_workflow_id,
 )
 from core.store.recovery.start_memo import packed
@@ -63,6 +67,8 @@ class FakeTemporal(Interceptor):
     on_deliver, on_complete: called first, and may raise. task_attempts: of every pending workflow
     task. waits: the ids and states of the activities that were completed.
     listed: the running workflows that the visibility list has; it may be behind.
+    delivered_at_first: events that the workflow of their execution delivered. retried: the signals
+    that a later generation is queued.
     """
 
     close_status: str | None = None
@@ -74,13 +80,16 @@ class FakeTemporal(Interceptor):
     on_deliver: Callable[[DeliveryOrder], Awaitable[None]] | None = None
     started: list[ExecutionId] = field(default_factory=list[ExecutionId])
     cancelled: list[tuple[ExecutionId, str]] = field(default_factory=list[tuple[ExecutionId, str]])
+    retried: list[tuple[ExecutionId, int]] = field(default_factory=list[tuple[ExecutionId, int]])
     task_attempts: int = 1
     listed: list[ExecutionId] = field(default_factory=list[ExecutionId])
+    delivered_at_first: list[EventId] = field(default_factory=list[EventId])
     described: list[str] = field(default_factory=list[str])
     run_timeouts: list[timedelta | None] = field(default_factory=list[timedelta | None])
     terminated: list[str] = field(default_factory=list[str])
     deliveries: list[DeliveryOrder] = field(default_factory=list[DeliveryOrder])
     waits: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    settled: list[SettleJobResult | None] = field(default_factory=list["SettleJobResult | None"])
     on_complete: Callable[[str], Awaitable[None]] | None = None
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
@@ -89,6 +98,27 @@ class FakeTemporal(Interceptor):
     def client(self) -> Client:
         """Return a client that never connects."""
         return Client(_NoServer(ConnectConfig(target_host="none:0")), interceptors=[self])
+
+
+async def first_attempt_events(
+    number: int, event_id: EventId, outcome: AttemptOutcome = AttemptOutcome.DELIVERED
+) -> list[HistoryEvent]:
+    """Return the events of a first attempt in the history of an execution, from this number."""
+    scheduled = HistoryEvent(
+        event_id=number, event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+    )
+    attributes = scheduled.activity_task_scheduled_event_attributes
+    attributes.activity_type.name = FIRST_ATTEMPT
+    order = DeliveryOrder(user_id=UserId("usr_1"), event_id=event_id)
+    attributes.input.payloads.extend(await DataConverter.default.encode([order]))
+    completed = HistoryEvent(
+        event_id=number + 1, event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+    )
+    done = completed.activity_task_completed_event_attributes
+    done.scheduled_event_id = number
+    result = AttemptResult(outcome=outcome, number=1)
+    done.result.payloads.extend(await DataConverter.default.encode([result]))
+    return [scheduled, completed]
 
 
 class _NoServer(ServiceClient):
@@ -130,6 +160,12 @@ class _Answers(OutboundInterceptor):
         return WorkflowHandle(self._client, input.id)
 
     async def signal_workflow(self, input: SignalWorkflowInput) -> None:
+        if input.signal == RETRY_QUEUED:
+            if self._fake.close_status is not None:
+                raise RPCError("it has closed", RPCStatusCode.NOT_FOUND, b"")
+            (generation,) = input.args
+            self._fake.retried.append((ExecutionId(input.id), generation))
+            return
         reason, generation = input.args
         assert generation > 0
         self._fake.cancelled.append((ExecutionId(input.id), reason))
@@ -141,19 +177,24 @@ class _Answers(OutboundInterceptor):
             await self._fake.on_complete(activity_id)
         assert isinstance(result, WaitJobResult)
         self._fake.waits.append((activity_id, result.state.value))
+        self._fake.settled.append(result.settled)
 
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
         self._fake.terminated.append(input.id)
 
     def list_workflows(self, input: ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
-        return cast("WorkflowExecutionAsyncIterator", self._list())
+        of_one = re.search(r"WorkflowId = '(\w+)'", input.query or "")
+        return cast(
+            "WorkflowExecutionAsyncIterator",
+            self._list([of_one[1]] if of_one else self._fake.listed),
+        )
 
     async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
         return WorkflowExecutionCount(count=len(self._fake.listed), groups=[])
 
-    async def _list(self) -> AsyncIterator[SimpleNamespace]:
-        for execution_id in self._fake.listed:
-            yield SimpleNamespace(id=execution_id)
+    async def _list(self, execution_ids: Sequence[str]) -> AsyncIterator[SimpleNamespace]:
+        for execution_id in execution_ids:
+            yield SimpleNamespace(id=execution_id, run_id="run")
 
     async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
         self._fake.described.append(input.id)
@@ -192,7 +233,14 @@ class _Answers(OutboundInterceptor):
         self,
         input: FetchWorkflowHistoryEventsInput,
     ) -> WorkflowHistoryEventAsyncIterator:
-        return cast("WorkflowHistoryEventAsyncIterator", self._close_event(input.id))
+        if input.id.startswith("deliver/") or not self._fake.delivered_at_first:
+            return cast("WorkflowHistoryEventAsyncIterator", self._close_event(input.id))
+        return cast("WorkflowHistoryEventAsyncIterator", self._attempts())
+
+    async def _attempts(self) -> AsyncIterator[HistoryEvent]:
+        for number, event_id in enumerate(self._fake.delivered_at_first):
+            for event in await first_attempt_events(2 * number + 1, event_id):
+                yield event
 
     async def _close_event(self, workflow_id: str) -> AsyncIterator[HistoryEvent]:
         result: object = ExecutionOutcome(status=ExecutionStatus.COMPLETED)

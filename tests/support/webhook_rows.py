@@ -60,6 +60,7 @@ def new_webhook(
     *,
     url: str,
     body: bytes = BODY,
+    first_attempt_seconds: float = 0.0,
 ) -> NewWebhook:
     return NewWebhook(
         event_id=new_event_id(),
@@ -70,28 +71,50 @@ def new_webhook(
         type=EventType.EXECUTION_COMPLETED,
         url=url,
         body=body,
+        first_attempt_seconds=first_attempt_seconds,
     )
 
 
 async def store_webhook(
-    database: Database, url: str, *, secret: str | None = None, body: bytes = BODY
+    database: Database,
+    url: str,
+    *,
+    secret: str | None = None,
+    body: bytes = BODY,
+    first_attempt_seconds: float = 0.0,
 ) -> Stored:
     """Store a pending webhook to this address.
 
-    secret: the request's own; None uses the user's default.
+    secret: the request's own; None uses the user's default. first_attempt_seconds: the execution's
+    workflow makes the first attempt, within this time.
     """
     user_id, _ = await insert_execution(database)
-    return await another_webhook(database, user_id, url, secret=secret, body=body)
+    return await another_webhook(
+        database,
+        user_id,
+        url,
+        secret=secret,
+        body=body,
+        first_attempt_seconds=first_attempt_seconds,
+    )
 
 
 async def another_webhook(
-    database: Database, user_id: UserId, url: str, *, secret: str | None = None, body: bytes = BODY
+    database: Database,
+    user_id: UserId,
+    url: str,
+    *,
+    secret: str | None = None,
+    body: bytes = BODY,
+    first_attempt_seconds: float = 0.0,
 ) -> Stored:
     """Store another webhook of the same user, for a new execution."""
     execution_id = new_execution_id()
     async with database.as_system() as conn:
         await conn.execute(INSERT_EXECUTION, execution_id, user_id)
-    new = new_webhook(user_id, execution_id, url=url, body=body)
+    new = new_webhook(
+        user_id, execution_id, url=url, body=body, first_attempt_seconds=first_attempt_seconds
+    )
     async with database.as_user(user_id) as conn:
         if secret is not None:
             await insert_secret(conn, seal_request_secret(SEALER, secret, execution_id, user_id))

@@ -16,6 +16,7 @@ WORKFLOWS = sorted((ROOT / "workflows").glob("*.py"))
 MAY_IMPORT = {
     "asyncio",
     "collections.abc",
+    "dataclasses",
     "datetime",
     "types",
     "typing",

@@ -6,7 +6,7 @@ the workflow sees.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +16,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from core.domain.failures import Failure, FailureCode
-from core.domain.ids import AssetId, EventId, JobId
+from core.domain.ids import AssetId, EventId, JobId, UserId
 from core.domain.messages.assets import StoreAssetResult
 from core.domain.messages.executions import (
     CURRENT_PATH,
@@ -39,6 +39,12 @@ from core.domain.messages.jobs import (
     SubmitOutcome,
     WaitJobResult,
 )
+from core.domain.messages.webhooks import (
+    AttemptOutcome,
+    AttemptResult,
+    DeliveryOrder,
+    DeliveryStart,
+)
 from core.domain.money import NanoUsd
 from core.domain.plans import Plan, PlanType, Step, StepKind
 from core.domain.states import ExecutionStatus, JobState
@@ -49,6 +55,7 @@ IMAGE, VIDEO = "image", "video"
 IMAGE_PROVIDER, VIDEO_PROVIDER = "one", "two"
 PRICE = NanoUsd(3_000_000)
 IDENTITY = "test"
+EVENT_ID = EventId("evt_1")
 
 
 def _step(name: str, kind: StepKind, provider: str, *needs: str) -> Step:
@@ -71,6 +78,10 @@ PLAN = Plan(
     ),
     result_step=VIDEO,
 )
+STORED_TOGETHER = replace(
+    PLAN, steps=(replace(PLAN.step(IMAGE), stored_with_next=True), PLAN.step(VIDEO))
+)
+"""The image's file may wait for the video's."""
 
 
 class Breakpoint:
@@ -93,7 +104,7 @@ class FakeActivities:
     """answers: what a step's activity answers, call by call; after the last one it goes well.
 
     calls: every call, as "submit image". sent: how often each step was really sent. ends: what
-    finish committed.
+    finish committed. delivery_pauses: of the deliveries that were started.
     """
 
     answers: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
@@ -102,6 +113,8 @@ class FakeActivities:
     calls: list[str] = field(default_factory=list[str])
     sent: dict[str, int] = field(default_factory=lambda: defaultdict[str, int](int))
     ends: list[FinishInput] = field(default_factory=list[FinishInput])
+    event_id: EventId = EVENT_ID
+    delivery_pauses: list[float] = field(default_factory=list[float])
     cancel_reasons: list[str] = field(default_factory=list[str])
     _states: dict[str, JobState] = field(
         default_factory=lambda: defaultdict[str, JobState](lambda: JobState.WAITING)
@@ -165,6 +178,8 @@ class FakeActivities:
     async def wait(self, ref: JobRef) -> WaitJobResult:
         """Ordered "runs": until it is cancelled at its provider."""
         step, answer = await self._enter("wait", ref)
+        if isinstance(answer, WaitJobResult):
+            return answer
         state: JobState = answer or JobState.COMPLETED
         if answer == "runs":
             while not self._cancelled[step].is_set():
@@ -197,23 +212,42 @@ class FakeActivities:
 
     @activity.defn(name="store_assets")
     async def store(self, ref: JobRef) -> StoreAssetResult:
-        step, answer = await self._enter("store", ref)
+        """The call is "store video, image" for the files of both steps."""
+        names = ", ".join(job_id.removeprefix("job_") for job_id in (ref.job_id, *ref.more_jobs))
+        _, answer = await self._enter(f"store {names}")
         if isinstance(answer, Exception):
             raise answer
-        return answer or StoreAssetResult(asset_id=AssetId(f"asset_{step}"), size_bytes=1)
+        asset_id = AssetId(f"asset_{ref.job_id}")
+        return answer or StoreAssetResult(asset_id=asset_id, size_bytes=1, more_jobs=ref.more_jobs)
 
     @activity.defn(name="finish_execution")
     async def finish(self, order: FinishInput) -> ExecutionOutcome:
         """The first end stays, as in the row."""
         if not self.ends:
             self.ends.append(order)
-        await self._enter("finish")
+        _, answer = await self._enter("finish")
         return ExecutionOutcome(
             status=self.ends[0].status,
             spent_nano_usd=PRICE * sum(self.sent.values()),
-            event_id=EventId("evt_1"),
+            event_id=self.event_id,
             failure=self.ends[0].failure,
+            attempt_webhook=order.attempts_webhook and answer == "webhook",
         )
+
+    @activity.defn(name="deliver_webhook_once")
+    async def deliver(self, order: DeliveryOrder) -> AttemptResult:
+        assert order == DeliveryOrder(user_id=UserId("usr_1"), event_id=self.event_id)
+        _, answer = await self._enter("deliver")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer or AttemptResult(outcome=AttemptOutcome.DELIVERED, number=1)
+
+    @activity.defn(name="start_webhook_delivery")
+    async def start_delivery(self, start: DeliveryStart) -> None:
+        _, answer = await self._enter("start_delivery")
+        if isinstance(answer, Exception):
+            raise answer
+        self.delivery_pauses.append(start.pause_seconds)
 
     @property
     def status(self) -> ExecutionStatus:
@@ -224,12 +258,23 @@ class FakeActivities:
 
 @asynccontextmanager
 async def workers(
-    client: Client, stage: FakeActivities, queue: str, *, cached: int = 100
+    client: Client,
+    stage: FakeActivities,
+    queue: str,
+    *,
+    cached: int = 100,
+    delivery: Sequence[Callable[..., Any]] = (),
 ) -> AsyncGenerator[None]:
     """What a worker process runs, with the stand-ins. cached: 0 replays the workflow at each of its
-    tasks.
+    tasks. delivery: activities of a delivery's own workflow.
     """
-    database = [stage.claim, stage.cancel_execution, stage.settle, stage.finish]
+    database = [
+        stage.claim,
+        stage.cancel_execution,
+        stage.settle,
+        stage.finish,
+        stage.start_delivery,
+    ]
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(
             Worker(
@@ -247,6 +292,7 @@ async def workers(
             (policies.submit_queue(VIDEO_PROVIDER), [stage.submit, stage.cancel_job]),
             (policies.WAIT_QUEUE, [stage.wait, stage.find]),
             (policies.ASSETS_QUEUE, [stage.store]),
+            (policies.WEBHOOKS_QUEUE, [stage.deliver, *delivery]),
         ):
             await stack.enter_async_context(
                 Worker(client, task_queue=name, activities=activities, identity=IDENTITY)

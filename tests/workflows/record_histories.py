@@ -1,38 +1,38 @@
-"""Play the scenarios and store the histories that are missing.
+"""Play scenarios and store the histories whose commands are new.
 
 Usage: `python -m tests.workflows.record_histories [NAME ...]`. A stored history represents
-executions that are running somewhere, so files are only ever added. After a change of the commands
-(a new CURRENT_PATH), record the scenarios that show it; the path's number is added to their names.
+executions that are running somewhere, so files are only ever added. Run it after a change of the
+commands, with its new CURRENT_PATH; the path's number is part of the files' names.
 """
 
-import argparse
 import asyncio
 import sys
 
-from tests.workflows.scenarios import OF_EVERY_PATH, SCENARIOS, play
-from tests.workflows.stored_histories import FOLDER, on_current_path, store
+from core.domain.messages.executions import CURRENT_PATH
+from tests.workflows.scenarios import RECORDED, SCENARIOS, play
+from tests.workflows.settled_scenarios import SETTLED_SCENARIOS
+from tests.workflows.stored_histories import fingerprint, newest, store, stored
 from tests.workflows.time_skipping import skipping_client
+from tests.workflows.together_scenarios import RECORDED_TOGETHER, TOGETHER
+from tests.workflows.webhook_scenarios import WEBHOOK_SCENARIOS
 
 
 async def record(names: list[str]) -> None:
+    histories = stored()
+    webhooks = {name: webhook.scenario for name, webhook in WEBHOOK_SCENARIOS.items()}
+    scenarios = SCENARIOS | TOGETHER | SETTLED_SCENARIOS | webhooks
     async with skipping_client() as client:
-        for name in names:
-            target = on_current_path(name)
-            if (FOLDER / f"{target}.json").exists():
+        for name in names or (*RECORDED, *RECORDED_TOGETHER):
+            played = await play(client, scenarios[name])
+            history = await played.handle.fetch_history()
+            before, target = newest(name), f"{name}-path-{CURRENT_PATH}"
+            if before is not None and fingerprint(history) == fingerprint(histories[before]):
                 continue
-            played = await play(client, SCENARIOS[name])
-            store(target, await played.handle.fetch_history())
+            if target in histories:
+                raise SystemExit(f"the commands of {name} have changed: raise CURRENT_PATH")
+            store(target, history)
             sys.stdout.write(f"recorded {target}\n")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.workflows.record_histories", description=__doc__
-    )
-    parser.add_argument("names", nargs="*", help="scenarios; by default those of every path")
-    given = parser.parse_args()
-    asyncio.run(record(given.names or list(OF_EVERY_PATH)))
-
-
 if __name__ == "__main__":
-    main()
+    asyncio.run(record(sys.argv[1:]))

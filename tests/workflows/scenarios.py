@@ -30,6 +30,7 @@ from core.domain.messages.jobs import (
     SubmitOutcome,
 )
 from core.domain.money import NanoUsd
+from core.domain.plans import Plan
 from core.domain.states import ExecutionStatus, JobState
 from tests.workflows.fake_activities import IMAGE, PLAN, VIDEO, FakeActivities, workers
 from workflows.execution import ExecutionWorkflow
@@ -50,6 +51,7 @@ class Scenario:
 
     closed_as_cancelled: Temporal shows the workflow as Canceled, because it was cancelled natively.
     repeatable: its commands are the same every time; not where two things race at the server.
+    plan: the image's file is stored at once, or waits for the video's.
     """
 
     status: ExecutionStatus | None
@@ -58,6 +60,7 @@ class Scenario:
     act: Act = _nothing
     closed_as_cancelled: bool = False
     repeatable: bool = True
+    plan: Plan = PLAN
     breakpoints: tuple[str, ...] = ()
 
 
@@ -78,7 +81,10 @@ async def play(client: Client, scenario: Scenario, *, cached: int = 100) -> Play
         stage.breakpoint_at(call)
     queue = f"executions-{uuid4()}"
     order = ExecutionOrder(
-        execution_id=ExecutionId("exec_1"), user_id=UserId("usr_1"), generation=1, plan=PLAN
+        execution_id=ExecutionId("exec_1"),
+        user_id=UserId("usr_1"),
+        generation=1,
+        plan=scenario.plan,
     )
     async with workers(client, stage, queue, cached=cached), asyncio.timeout(LIMIT_SECONDS):
         handle = await client.start_workflow(
@@ -163,7 +169,7 @@ def _refused(code: FailureCode) -> SubmitJobResult:
     return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=Failure.of(code))
 
 
-def _failed_free(number: int) -> SettleJobResult:
+def failed_free(number: int) -> SettleJobResult:
     return SettleJobResult(
         state=JobState.WAITING,
         failure=Failure.of(FailureCode.PROVIDER_FAILED),
@@ -354,13 +360,13 @@ SCENARIOS: dict[str, Scenario] = {
         status=COMPLETED,
         answers={
             "wait video": [JobState.FAILED, JobState.FAILED],
-            "settle video": [_failed_free(1), _failed_free(2)],
+            "settle video": [failed_free(1), failed_free(2)],
         },
     ),
     "cancelled_after_a_free_failure": Scenario(
         status=CANCELLED,
         failure=FailureCode.CANCELLED,
-        answers={"wait video": [JobState.FAILED], "settle video": [_failed_free(1)]},
+        answers={"wait video": [JobState.FAILED], "settle video": [failed_free(1)]},
         breakpoints=("wait video",),
         act=at("wait video", _signal),
     ),
@@ -424,7 +430,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
 }
 
-OF_EVERY_PATH = (
+RECORDED = (
     "happy",
     "lost",
     "no_room",
@@ -439,4 +445,4 @@ OF_EVERY_PATH = (
     "native_while_waiting",
     "cancel_loses",
 )
-"""Scenarios whose histories are stored for every path: together they give each command."""
+"""Scenarios whose histories are stored: together they give each command."""

@@ -28,9 +28,10 @@ _COMMANDS = {
 }
 
 
-def on_current_path(name: str) -> str:
-    """The name of a scenario's history on the present path; `-by-id` is path 0 with its patch."""
-    return f"{name}-path-{CURRENT_PATH}"
+def newest(name: str) -> str | None:
+    """The name of a scenario's history on the highest path; `-by-id` is path 0 with its patch."""
+    names = [f"{name}-path-{path}" for path in range(CURRENT_PATH, 0, -1)]
+    return next((each for each in names if (FOLDER / f"{each}.json").exists()), None)
 
 
 def stored() -> dict[str, WorkflowHistory]:

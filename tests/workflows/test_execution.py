@@ -2,6 +2,7 @@
 orders.
 """
 
+import re
 from collections import Counter
 from datetime import timedelta
 
@@ -15,12 +16,15 @@ from core.domain.messages.executions import CURRENT_PATH
 from core.domain.states import ExecutionStatus
 from core.ordering.workflow_starts import signal_cancel
 from tests.workflows.fake_activities import IMAGE, VIDEO
-from tests.workflows.scenarios import OF_EVERY_PATH, REASON, SCENARIOS, play
-from tests.workflows.stored_histories import fingerprint, on_current_path, stored
+from tests.workflows.scenarios import REASON, RECORDED, SCENARIOS, play
+from tests.workflows.settled_scenarios import SETTLED_SCENARIOS
+from tests.workflows.stored_histories import fingerprint, newest, stored
+from tests.workflows.together_scenarios import RECORDED_TOGETHER, STORES, TOGETHER
 from workflows.execution import ExecutionWorkflow
 
 pytestmark = pytest.mark.guarantee("G1", "G5")
 
+ALL = SCENARIOS | TOGETHER
 HISTORIES = stored()
 LATER_PATH = CURRENT_PATH + 1
 TWO_JOBS_EVENTS = 48
@@ -36,9 +40,9 @@ Running executions would fail to replay if the order changed before the point th
 """
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", ALL)
 async def test_execution_ends_once_and_as_it_should(skipping_temporal: Client, name: str) -> None:
-    scenario = SCENARIOS[name]
+    scenario = ALL[name]
     played = await play(skipping_temporal, scenario)
     stage = played.stage
     if scenario.status is None:
@@ -56,9 +60,9 @@ async def test_execution_ends_once_and_as_it_should(skipping_temporal: Client, n
     )
     if played.outcome is not None:
         assert played.outcome.status is scenario.status
-    if name in OF_EVERY_PATH:
+    if name in (*RECORDED, *RECORDED_TOGETHER):
         history = await played.handle.fetch_history()
-        same = fingerprint(history) == fingerprint(HISTORIES[on_current_path(name)])
+        same = fingerprint(history) == fingerprint(HISTORIES[newest(name) or name])
         assert same or not scenario.repeatable, CHANGED.format(name=name)
 
 
@@ -115,14 +119,14 @@ async def test_replay_notices_a_history_of_other_commands() -> None:
 
 async def test_worker_does_not_continue_a_run_of_a_later_version() -> None:
     """During an upgrade: no version could replay commands of both."""
-    history = stored()[on_current_path("happy")]
+    history = stored()[newest("happy") or "happy"]
     claimed = next(
         event.marker_recorded_event_attributes
         for event in history.events
         if event.HasField("marker_recorded_event_attributes")
     )
     (claim,) = claimed.details["result"].payloads
-    claim.data = claim.data.replace(f'"path":{CURRENT_PATH}'.encode(), b'"path":%d' % LATER_PATH)
+    claim.data = re.sub(rb'"path":\d+', b'"path":%d' % LATER_PATH, claim.data)
     replayer = Replayer(workflows=[ExecutionWorkflow])
     result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
     assert f"a later version of the worker (path {LATER_PATH}" in str(result.replay_failure)
@@ -167,6 +171,16 @@ async def test_execution_uses_what_the_generation_before_paid_for(
     assert stage.count("store video") == 1
     if stores:
         assert stage.calls.index("store image") < stage.calls.index("submit video")
+
+
+@pytest.mark.guarantee("G2")
+@pytest.mark.parametrize("name", STORES)
+async def test_paid_file_is_stored_with_the_next_or_alone(
+    skipping_temporal: Client, name: str
+) -> None:
+    stage = (await play(skipping_temporal, TOGETHER[name])).stage
+    assert [call for call in stage.calls if call.startswith("store")] == STORES[name]
+    assert stage.calls[-1] == "finish"
 
 
 async def test_execution_is_not_cancelled_by_an_order_to_another_generation(
@@ -236,6 +250,28 @@ async def test_execution_cancelled_in_a_submit_keeps_what_it_paid_for(
     assert stage.sent == {"image": 1}
     assert (stage.count("cancel image"), stage.count("submit video")) == (1, 0)
     assert stage.count("settle image") >= 1  # a local activity may run again with its workflow task
+
+
+@pytest.mark.parametrize(
+    ("name", "settled", "sent"),
+    [
+        ("settled_with_the_report", {"image": 0, "video": 0}, 1),
+        ("free_failure_settled_with_the_report", {"image": 0, "video": 0}, 3),
+        ("settled_within_the_submit", {"image": 0, "video": 0}, 1),
+        ("deadline_passed_then_settled", {"image": 1, "video": 0}, 1),
+    ],
+)
+async def test_job_settled_with_its_report_is_not_settled_again(
+    skipping_temporal: Client, name: str, settled: dict[str, int], sent: int
+) -> None:
+    scenario = SETTLED_SCENARIOS[name]
+    played = await play(skipping_temporal, scenario)
+    stage = played.stage
+    assert stage.status is scenario.status
+    assert {step: min(1, stage.count(f"settle {step}")) for step in settled} == settled
+    assert stage.sent["video"] == sent
+    if name == "settled_within_the_submit":
+        assert (stage.sent["image"], stage.count("wait image")) == (2, 0)
 
 
 @pytest.mark.parametrize("name", ["signal_while_waiting", "native_while_waiting"])

@@ -4,6 +4,7 @@ from core.ordering.workflow_starts import (
     CANCEL_REQUESTED,
     DELIVER_WEBHOOK_WORKFLOW,
     EXECUTION_WORKFLOW,
+    RETRY_QUEUED,
 )
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 from workflows.execution import ExecutionWorkflow
@@ -15,4 +16,4 @@ def test_workflows_are_started_by_the_names_they_define() -> None:
 
     assert execution.name == EXECUTION_WORKFLOW
     assert delivery.name == DELIVER_WEBHOOK_WORKFLOW
-    assert CANCEL_REQUESTED in execution.signals
+    assert {CANCEL_REQUESTED, RETRY_QUEUED} <= set(execution.signals)

@@ -6,16 +6,18 @@ from typing import Final
 
 from core.domain.failures import Failure
 from core.domain.ids import EventId, ExecutionId, JobId, UserId
+from core.domain.messages.webhooks import AttemptOutcome
 from core.domain.plans import Plan, PlanType
 from core.domain.states import ExecutionStatus, JobState
 
-CURRENT_PATH: Final = 1
+CURRENT_PATH: Final = 2
 """The path through the execution workflow that runs claimed by this version take.
 
 A path is a sequence of commands. Its number is part of the claim's result, so a replay takes the
 path of its run without a marker for each change.
 0: the upsert of the status `running`, and ids of waits behind the patch `wait-completed-by-id`.
 1: neither; a wait always has an id.
+2: files of steps with `stored_with_next` are stored together with a later step's.
 """
 
 
@@ -80,18 +82,29 @@ class CancelInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishInput:
-    """The end of a run. failure: that of the step that stopped the plan, or the cancel."""
+    """The end of a run. failure: that of the step that stopped the plan, or the cancel.
+
+    attempts_webhook: the caller makes the first attempt to deliver the webhook if the outcome asks
+    for it; otherwise a delivery is started.
+    """
 
     execution: ExecutionRef
     status: ExecutionStatus
     failure: Failure | None = None
+    attempts_webhook: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionOutcome:
-    """The workflow's result, which Temporal's Web UI shows to operators."""
+    """The workflow's result, which Temporal's Web UI shows to operators.
+
+    attempt_webhook: the workflow makes the first attempt to deliver the event. webhook: the result
+    of that attempt.
+    """
 
     status: ExecutionStatus | None
     spent_nano_usd: int = 0
     event_id: EventId | None = None
     failure: Failure | None = None
+    attempt_webhook: bool = False
+    webhook: AttemptOutcome | None = None

@@ -13,12 +13,16 @@ from core.domain.states import JobState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRef:
-    """The job that an activity works on; everything else about the job is in its rows."""
+    """The job that an activity works on; everything else about the job is in its rows.
+
+    more_jobs: further jobs of the execution, whose files are stored in the same call.
+    """
 
     user_id: UserId
     execution_id: ExecutionId
     job_id: JobId
     generation: int
+    more_jobs: tuple[JobId, ...] = ()
 
 
 def key_scope(provider: str, provider_key_id: ProviderKeyId | None) -> str:
@@ -49,6 +53,21 @@ class SubmitOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettleJobResult:
+    """The job after settlement. execution_spent_nano_usd: spent so far by the whole execution.
+
+    resend: the number of the job's sends that failed at no cost, if the job is to be submitted
+    again after a pause; 0: the job has ended. cost_nano_usd: of this job, 0 while its bill is open.
+    """
+
+    state: JobState
+    execution_spent_nano_usd: NanoUsd
+    failure: Failure | None = None
+    resend: int = 0
+    cost_nano_usd: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitJobResult:
     """The result of a create request, with the job's row after it.
 
@@ -57,6 +76,7 @@ class SubmitJobResult:
     open circuit breaker.
     send_number, provider_job_id, provider_key_id: the values in the job's row. No decision uses
     them; they are in the history so that a database restored from an older backup can be repaired.
+    settled: with SUBMITTED, the job has ended within the activity, and its cost is recorded.
     """
 
     outcome: SubmitOutcome
@@ -66,6 +86,7 @@ class SubmitJobResult:
     provider_job_id: ProviderJobId | None = None
     held_back: bool = False
     provider_key_id: ProviderKeyId | None = None
+    settled: SettleJobResult | None = None
 
 
 class FindOutcome(StrEnum):
@@ -96,23 +117,13 @@ class FindJobResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitJobResult:
-    """The end state of a job; the provider's report is only in the job's row."""
+    """The end state of a job; the provider's report is only in the job's row.
 
-    state: JobState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettleJobResult:
-    """The job after settlement. execution_spent_nano_usd: spent so far by the whole execution.
-
-    resend: the number of the job's sends that failed at no cost, if the job is to be submitted
-    again after a pause; 0: the job has ended.
+    settled: the cost was recorded together with the report; None: the workflow settles the job.
     """
 
     state: JobState
-    execution_spent_nano_usd: NanoUsd
-    failure: Failure | None = None
-    resend: int = 0
+    settled: SettleJobResult | None = None
 
 
 class CancelOutcome(StrEnum):

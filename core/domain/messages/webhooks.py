@@ -73,7 +73,21 @@ class AttemptOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptResult:
+    """The result of an attempt. number: within the delivery; 0: nothing was attempted.
+
+    pause_seconds: the pause before the next attempt, of a first attempt with the outcome RETRY.
+    """
+
     outcome: AttemptOutcome
     number: int
     status_code: int | None = None
     retry_after_seconds: float | None = None
+    pause_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryStart:
+    """A delivery whose first attempt did not deliver. pause_seconds: before the next attempt."""
+
+    delivery: DeliveryOrder
+    pause_seconds: float = 0.0

@@ -8,7 +8,12 @@ from core.domain.money import NanoUsd
 from core.domain.plans import Parameters, Plan, PlanType, Reference, Step, StepKind
 from core.ordering.errors import FieldError, InvalidFieldsError, StepCost
 from core.ordering.planning.catalogue import defaults_of, models_for_step
-from core.platform.temporal.policies import STORING_SLACK
+from core.platform.temporal.policies import (
+    PROVIDER_URL_LIFE,
+    SERVED_MARGIN,
+    SERVED_SECONDS_MIN,
+    STORING_SLACK,
+)
 from core.providers.port import Model, ModelInputs, Provider
 from core.providers.pricing import UnpricedError
 from core.providers.registry import Providers
@@ -81,8 +86,16 @@ def plan_video(catalogue: Providers, request: VideoRequest) -> PricedPlan:
     image = _choose(catalogue, StepKind.IMAGE, request.image_model)
     video = _choose(catalogue, StepKind.VIDEO, request.video_model)
     _check_supported(request, image.model, video.model)
+    deadline_seconds = (
+        _longest_seconds(image) + _longest_seconds(video) + int(STORING_SLACK.total_seconds())
+    )
     steps = (
-        _new_step(image, IMAGE, _image_parameters(request, image.model)),
+        _new_step(
+            image,
+            IMAGE,
+            _image_parameters(request, image.model),
+            stored_with_next=_may_be_stored_later(image.model, video.model, deadline_seconds),
+        ),
         _new_step(video, VIDEO, _video_parameters(request, video.model), needs=(IMAGE,)),
     )
     return PricedPlan(
@@ -90,9 +103,20 @@ def plan_video(catalogue: Providers, request: VideoRequest) -> PricedPlan:
             type=PlanType.GENERATE_VIDEO, steps=tuple(new.step for new in steps), result_step=VIDEO
         ),
         steps=steps,
-        deadline_seconds=_longest_seconds(image)
-        + _longest_seconds(video)
-        + int(STORING_SLACK.total_seconds()),
+        deadline_seconds=deadline_seconds,
+    )
+
+
+def _may_be_stored_later(model: Model, following: Model, deadline_seconds: int) -> bool:
+    """Return whether a step's file may wait to be stored together with the next step's.
+
+    The provider serves it by far longer than the plan may take, and its URL is still passed on to
+    the next model at the latest moment at which that step is submitted.
+    """
+    return (
+        model.served_seconds is not None
+        and model.served_seconds >= max(SERVED_SECONDS_MIN, SERVED_MARGIN * deadline_seconds)
+        and following.deadline_seconds < PROVIDER_URL_LIFE.total_seconds()
     )
 
 
@@ -182,7 +206,12 @@ def _aspect_ratio(request: VideoRequest, model: Model) -> str | None:
 
 
 def _new_step(
-    choice: _Choice, name: str, parameters: Parameters, *, needs: tuple[str, ...] = ()
+    choice: _Choice,
+    name: str,
+    parameters: Parameters,
+    *,
+    needs: tuple[str, ...] = (),
+    stored_with_next: bool = False,
 ) -> NewStep:
     model = choice.model
     try:
@@ -200,6 +229,7 @@ def _new_step(
         deadline_seconds=model.deadline_seconds,
         usual_seconds=model.usual_seconds,
         needs=needs,
+        stored_with_next=stored_with_next,
     )
     return NewStep(step=step, parameters=parameters, quote=quote)
 

@@ -20,7 +20,9 @@ class WorkerSettings(PublicAddressSettings):
         default=100, description="concurrent workflow tasks and short database activities"
     )
     submit_slots: Slots = Field(
-        default=20, description="concurrent create requests and cancels per provider"
+        default=20,
+        description="concurrent create requests and cancels per provider; up to half of them wait "
+        "for the end of a job whose model is quick",
     )
     wait_slots: Slots | None = Field(
         default=None,

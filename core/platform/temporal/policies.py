@@ -49,8 +49,8 @@ START_RPC_TIMEOUT: Final = timedelta(seconds=3)
 so a caller does not wait longer.
 """
 
-# Submit. Deadlines nest: create call < start-to-close without the slot wait (a stop ends that wait)
-# < graceful shutdown < exit. So a stop never interrupts a paid call.
+# Submit. Deadlines nest: create call < start-to-close without the slot wait and the brief wait
+# (a stop ends them) < graceful shutdown < exit. So a stop never interrupts a paid call.
 CREATE_CALL_SECONDS: Final = 18.0
 """The whole create call; the remaining start-to-close is left to commit its answer."""
 SEND_WITHIN_SECONDS: Final = 5.0
@@ -66,15 +66,18 @@ activity slot, so longer waits happen in the task queue, in fairness order.
 """
 SLOT_POLL_SECONDS: Final = 0.6
 """The pause between two looks for a free slot: a fraction of the time that a job occupies it."""
-SUBMIT_START_TO_CLOSE: Final = timedelta(seconds=23 + SLOT_WAIT_SECONDS + 1)
-"""The slot wait, one last look for a slot, the create call and its commits."""
+BRIEF_WAIT_SECONDS: Final = 20.0
+"""How long a submit waits at most for the end of a job whose model is quick. A stop ends this wait.
+"""
+SUBMIT_START_TO_CLOSE: Final = timedelta(seconds=23 + SLOT_WAIT_SECONDS + 1 + BRIEF_WAIT_SECONDS)
+"""The slot wait, one last look for a slot, the create call, its commits and the brief wait."""
 DEFERRED_MAX_SECONDS: Final = 60.0
 """The longest pause of a deferred job, so that an operator's reset takes effect within a minute."""
 DEFERRED_MIN_SECONDS: Final = 1.0
 """The shortest pause of a deferred job, where a slot may become free at any moment."""
-SUBMIT_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+SUBMIT_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0)
 """Between sends that were certainly not accepted, unless the provider asks for a longer pause. The
-last step repeats.
+last step repeats; with its jitter, an outage adds half a minute to a job after its end.
 """
 TRANSIENT_BACKOFF_SECONDS: Final = (2.0, 8.0)
 """Before each further send of a job whose last send failed at no cost: so many at most."""
@@ -114,7 +117,10 @@ NETWORK: Final = RetryPolicy(
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=30),
 )
-"""Status reads, look-ups, waiting and storing: safe to repeat; bounded by time, not attempts."""
+"""Waiting, storing and cancelling: safe to repeat; bounded by time, not attempts."""
+LOOKUP: Final = DATABASE
+"""Look-ups, of which a killed worker or the database ended a try: they pace their looks themselves.
+"""
 
 CANCEL_START_TO_CLOSE: Final = timedelta(seconds=20)
 """One cancel call with its database steps."""
@@ -135,6 +141,17 @@ TRANSFER_SECONDS: Final = 14 * 60.0
 """One transfer: less than the start-to-close, so that a slow one fails with its own reason."""
 STORE_SCHEDULE_TO_CLOSE: Final = timedelta(minutes=65)
 """All tries: outlasts a storage outage of an hour. Some providers delete files after that."""
+PROVIDER_URL_LIFE: Final = timedelta(minutes=40)
+"""How long a provider's own URL is passed on to the next model. The shortest-lived results last an
+hour, and the next model needs time to fetch the file.
+"""
+SERVED_MARGIN: Final = 4
+SERVED_SECONDS_MIN: Final = 86_400
+"""A file waits for the next one to be stored with if its provider serves it for this many times the
+deadline of the whole plan, and a day at least: an outage must not outlast it.
+"""
+STORED_LATER_MIN: Final = timedelta(minutes=5)
+"""The shortest time for a file that could not be stored together with another one."""
 UNUSABLE_FILE_RETRIED: Final = timedelta(minutes=5)
 """How long a finished job's file is fetched again that is missing, incomplete or no media file: a
 CDN may serve it minutes after the job's end. The pauses are those of NETWORK.
@@ -152,7 +169,7 @@ jobs and stores what they delivered. The server ends the run after this time, si
 whose code or key is missing cannot end itself.
 """
 
-FIND_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+FIND_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0)
 """Between look-ups of a send. The first is immediate: most lists show a job within a second."""
 FINISHING: Final = Priority(priority_key=1)
 """Storing, notifying and cancelling: paid work never waits behind new purchases."""
@@ -169,6 +186,20 @@ ATTEMPT_START_TO_CLOSE: Final = timedelta(seconds=30)
 """One attempt: 15 s for the receiver and two short transactions. The heartbeat time-out detects a
 killed worker sooner.
 """
+FIRST_ATTEMPT_SCHEDULE_TO_START: Final = timedelta(seconds=20)
+"""How long the first attempt, in the execution's workflow, waits for an activity slot. Then the
+delivery's own workflow makes it.
+"""
+FIRST_ATTEMPT_SECONDS: Final = 30.0
+"""By when the first attempt has begun after the execution's end, and ended after it began: longer
+than the two time-outs above, each from its start. Until then the reconciler starts no delivery.
+"""
+FIRST_ATTEMPT: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=2)
+"""Repeated once, after a lost worker or a database error. A receiver's failure is a result."""
+DELIVERY_START_LIMIT: Final = timedelta(seconds=20)
+"""How long starting a delivery after the first attempt is repeated. The reconciler starts it if
+this fails.
+"""
 DELIVERY_SCHEDULE_TO_CLOSE: Final = timedelta(days=12)
 """All attempts: the schedule takes 3.2 days (3.7 with jitter), or nine if the receiver asks for a
 day after each. The rest covers outages of this service.
@@ -178,7 +209,7 @@ DELIVERY_RUN_TIMEOUT: Final = DELIVERY_SCHEDULE_TO_CLOSE + timedelta(days=1)
 LOST_ATTEMPT: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=2.0,
-    maximum_interval=timedelta(minutes=5),
+    maximum_interval=timedelta(seconds=30),
 )
 """Attempts without a recorded result, after a lost worker or while PostgreSQL is down. A recorded
 attempt sets its own delay. There is no attempt limit here: the schedule counts recorded attempts.

@@ -252,7 +252,8 @@ async def mark_cancel_requested(
 
 
 LOCK_OPEN_EXECUTION = """
-SELECT execution_id, user_id, type, generation, estimated_nano_usd, webhook_url, metadata
+SELECT execution_id, user_id, type, generation, estimated_nano_usd, webhook_url, metadata,
+       coalesce(delivered_generation = generation, false) AS delivered
 FROM executions
 WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running')
 FOR NO KEY UPDATE
@@ -270,7 +271,10 @@ RETURNING e.user_id, CASE WHEN before.status = 'running'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenExecution:
-    """An execution that has not ended, its row locked."""
+    """An execution that has not ended, its row locked.
+
+    delivered: its receiver accepted the webhook before the database was restored from a backup.
+    """
 
     execution_id: ExecutionId
     user_id: UserId
@@ -279,6 +283,7 @@ class OpenExecution:
     estimated_nano_usd: NanoUsd
     webhook_url: str | None
     metadata: Mapping[str, object]
+    delivered: bool
 
 
 async def lock_open_execution(conn: Connection, ref: ExecutionRef) -> OpenExecution | None:

@@ -19,6 +19,8 @@ id, and each orphan is looked up at the provider.
 """
 CHANNEL = "job_callbacks"
 """A PostgreSQL channel whose payload is a job id. Workers listen and read the job's row."""
+ENDS_CHANNEL = "job_ends"
+"""The same for what ends the wait within a submit: the job is settled, or is to be cancelled."""
 
 
 class CallbackOutcome(StrEnum):
@@ -94,7 +96,7 @@ NOTIFY_OPEN = """
 WITH due AS (
     UPDATE jobs SET next_look_at = now() WHERE execution_id = $1 AND state = 'submitted' AND NOT orphan
 )
-SELECT pg_notify($2, job_id) FROM jobs
+SELECT pg_notify($2, job_id), pg_notify($3, job_id) FROM jobs
 WHERE execution_id = $1 AND state IN ('submitting', 'unknown', 'submitted') AND NOT orphan
 """
 
@@ -105,7 +107,12 @@ async def notify_open_jobs(conn: Connection, execution_id: ExecutionId) -> None:
     Submitted jobs are looked at at once: a job that has ended needs no cancel.
     The notification is sent when the transaction commits.
     """
-    await conn.execute(NOTIFY_OPEN, execution_id, CHANNEL)
+    await conn.execute(NOTIFY_OPEN, execution_id, CHANNEL, ENDS_CHANNEL)
+
+
+async def notify_end(conn: Connection, job_id: JobId) -> None:
+    """Notify the submit that waits for this job's end, when the transaction commits."""
+    await conn.execute("SELECT pg_notify($1, $2)", ENDS_CHANNEL, job_id)
 
 
 GET_SEND_KEY = """

@@ -19,8 +19,8 @@ from core.store.database import Connection
 from core.store.executions.executions import failure_from_json, failure_to_json
 from core.store.jobs.reports import report_from_json, report_to_json
 
-SELECT_JOBS = """
-SELECT j.job_id, j.execution_id, j.user_id, j.step_name, j.provider, j.model, j.state, j.send_number,
+JOB_COLUMNS = """
+j.job_id, j.execution_id, j.user_id, j.step_name, j.provider, j.model, j.state, j.send_number,
        j.provider_job_id, j.provider_urls, j.report, j.failure, j.deadline_at, j.cancel_sent_at, j.callback_at,
        j.submitted_at, s.kind, s.parameters, s.usual_seconds, s.deadline_seconds,
        j.provider_key_id, j.orphan, j.calls_back, j.failed_looks, j.next_look_at,
@@ -28,12 +28,12 @@ SELECT j.job_id, j.execution_id, j.user_id, j.step_name, j.provider, j.model, j.
        e.cancel_requested_at, e.waiting_since IS NULL AND e.deadline_at < now() AS execution_late, now() AS now,
        CASE WHEN j.deadline_at IS NOT NULL THEN j.deadline_at < now()
             ELSE e.waiting_since IS NULL AND e.deadline_at < now() END AS late
-FROM jobs AS j
-JOIN steps AS s ON s.execution_id = j.execution_id AND s.name = j.step_name
-JOIN executions AS e ON e.execution_id = j.execution_id
 """
-GET_JOB = f"{SELECT_JOBS}WHERE j.job_id = $1\n"
-LIST_JOBS = f"{SELECT_JOBS}WHERE j.job_id = ANY($1::text[])\n"
+OF_JOB = (
+    "s.execution_id = j.execution_id AND s.name = j.step_name AND e.execution_id = j.execution_id"
+)
+"""With `JOB_COLUMNS`, also as RETURNING: the step `s` and the execution `e` of a job `j`."""
+GET_JOB = f"SELECT {JOB_COLUMNS} FROM jobs AS j, steps AS s, executions AS e WHERE {OF_JOB} AND j.job_id = $1\n"  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,8 @@ class JobRecord:
         return self.cancel_requested_at is not None
 
 
-def _job_record(row: asyncpg.Record) -> JobRecord:
+def job_record(row: asyncpg.Record) -> JobRecord:
+    """Return the job of a row of `JOB_COLUMNS`."""
     handle = None
     if row["provider_job_id"] is not None:
         handle = ProviderHandle(
@@ -114,31 +115,39 @@ def _job_record(row: asyncpg.Record) -> JobRecord:
     return JobRecord(**plain)
 
 
-LOCK_AND_GET_JOB = f"{GET_JOB}FOR UPDATE OF j"
-
-
-async def get_job(conn: Connection, job_id: JobId, *, locked: bool = False) -> JobRecord:
-    """Return a job. locked: lock its row until COMMIT.
-
-    Raises LookupError if the job does not exist or belongs to another user.
-    """
-    row = await conn.fetchrow(LOCK_AND_GET_JOB if locked else GET_JOB, job_id)
+async def get_job(conn: Connection, job_id: JobId) -> JobRecord:
+    """Return a job. Raises LookupError if it does not exist or belongs to another user."""
+    row = await conn.fetchrow(GET_JOB, job_id)
     if row is None:
         raise LookupError(f"no job {job_id}")
-    return _job_record(row)
+    return job_record(row)
 
 
-async def list_jobs(conn: Connection, job_ids: list[JobId]) -> list[JobRecord]:
-    """Return the jobs with these ids, in any order. Call it as system."""
-    return [_job_record(row) for row in await conn.fetch(LIST_JOBS, job_ids)]
+LOCK_JOB = "SELECT state, send_number, provider_key_id FROM jobs WHERE job_id = $1 FOR UPDATE"
 
 
-LOCK_JOB = "SELECT job_id FROM jobs WHERE job_id = $1 FOR UPDATE"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedJob:
+    """What a late answer of a send is compared with."""
+
+    state: JobState
+    send_number: int
+    provider_key_id: ProviderKeyId | None
 
 
-async def lock_job(conn: Connection, job_id: JobId) -> None:
-    """Lock a job's row until COMMIT, so that neither its state nor its provider id changes."""
-    await conn.execute(LOCK_JOB, job_id)
+async def lock_job(conn: Connection, job_id: JobId) -> LockedJob | None:
+    """Lock a job's row until COMMIT, so that neither its state nor its provider id changes.
+
+    Return None if the job does not exist or belongs to another user.
+    """
+    row = await conn.fetchrow(LOCK_JOB, job_id)
+    if row is None:
+        return None
+    return LockedJob(
+        state=JobState(row["state"]),
+        send_number=row["send_number"],
+        provider_key_id=row["provider_key_id"],
+    )
 
 
 LIST_OWNED = (
@@ -158,12 +167,13 @@ async def list_owned(
     }
 
 
-REPORT_JOB = """
-UPDATE jobs
+REPORT_JOB = f"""
+UPDATE jobs AS j
 SET report = $2, updated_at = now(), next_look_at = now() + make_interval(secs => $4), failed_looks = 0
-WHERE job_id = $1 AND report IS NULL AND provider_job_id = coalesce($3, provider_job_id)
-RETURNING job_id
-"""
+FROM steps AS s, executions AS e
+WHERE {OF_JOB} AND j.job_id = $1 AND j.report IS NULL AND j.provider_job_id = coalesce($3, j.provider_job_id)
+RETURNING {JOB_COLUMNS}
+"""  # noqa: S608 - constants
 SENT_CANCEL = """
 UPDATE jobs
 SET cancel_sent_at = coalesce(cancel_sent_at, now()), updated_at = now(),
@@ -184,15 +194,16 @@ async def mark_reported(
     *,
     provider_job_id: ProviderJobId | None = None,
     next_look_seconds: float = 0.0,
-) -> bool:
-    """Store the provider's final report of a job, from which it is settled.
+) -> JobRecord | None:
+    """Store the provider's final report of a job, from which it is settled; return its row now.
 
     Repeating is safe: the first report stays. provider_job_id: store it only if the job still has
     this id. next_look_seconds: when the poller completes the wait if the caller does not. Return
-    False if nothing was stored.
+    None if nothing was stored.
     """
     arguments = (report_to_json(report), provider_job_id, next_look_seconds)
-    return await conn.fetchval(REPORT_JOB, job_id, *arguments) is not None
+    row = await conn.fetchrow(REPORT_JOB, job_id, *arguments)
+    return job_record(row) if row is not None else None
 
 
 async def mark_cancel_sent(conn: Connection, job_id: JobId) -> None:

@@ -1,4 +1,7 @@
-"""Looks at submitted jobs: which are due, who makes them, and when the next one is due.
+"""Looks at jobs: which are due, who makes them, and when the next one is due.
+
+A submitted job is looked at until it has ended at its provider. A job that the poller settled keeps
+its schedule until Temporal has the end of its wait, so a lost completion is repeated.
 
 `jobs.next_look_at` is the schedule and the lease in one: a process that takes a due job moves the
 time ahead, and only while the time is still its own does it write the next one. So a callback that
@@ -13,27 +16,32 @@ from datetime import datetime
 from core.domain.ids import JobId
 from core.domain.messages.jobs import key_scope
 from core.store.database import Connection
-from core.store.jobs.jobs import JobRecord, list_jobs
+from core.store.jobs.jobs import JOB_COLUMNS, OF_JOB, JobRecord, job_record
 
 # A row that another transaction has locked is being changed and is taken in the next round.
 LIST_DUE = """
 SELECT job_id, provider, provider_key_id,
-       extract(epoch FROM now() - next_look_at)::float8 AS late_seconds
+       extract(epoch FROM now() - next_look_at)::float8 AS late_seconds,
+       state = 'submitted' AND report IS NULL AS is_read
 FROM jobs
-WHERE state = 'submitted' AND NOT orphan AND next_look_at <= now()
-  AND provider || coalesce('/' || provider_key_id, '') <> ALL ($2::text[])
+WHERE NOT orphan AND next_look_at <= now()
+  AND (state <> 'submitted' OR report IS NOT NULL
+       OR provider || coalesce('/' || provider_key_id, '') <> ALL ($2::text[]))
 ORDER BY next_look_at LIMIT $1
 FOR UPDATE SKIP LOCKED
 """
 TAKE_READS = "SELECT granted, next_seconds FROM take_provider_reads($1, $2, $3)"
-LEASE = """
-UPDATE jobs SET next_look_at = now() + make_interval(secs => $2) WHERE job_id = ANY($1::text[])
-RETURNING job_id, next_look_at
-"""
+LEASE = f"""
+UPDATE jobs AS j SET next_look_at = now() + make_interval(secs => $2)
+FROM steps AS s, executions AS e
+WHERE {OF_JOB} AND j.job_id = ANY($1::text[])
+RETURNING {JOB_COLUMNS}
+"""  # noqa: S608 - constants
 GET_NEXT_DUE = """
 SELECT extract(epoch FROM min(next_look_at) - now())::float8 FROM jobs
-WHERE state = 'submitted' AND NOT orphan
-  AND provider || coalesce('/' || provider_key_id, '') <> ALL ($1::text[])
+WHERE NOT orphan AND next_look_at IS NOT NULL
+  AND (state <> 'submitted' OR report IS NOT NULL
+       OR provider || coalesce('/' || provider_key_id, '') <> ALL ($1::text[]))
 """
 
 
@@ -69,10 +77,15 @@ async def claim_looks(
 ) -> Claim:
     """Lease due jobs within the rate of their providers' keys. Call it as system.
 
-    without: scopes that are left out. reads_per_minute: by provider; all its keys have this rate.
+    A job with a report is not read, so no rate applies to it. without: scopes whose jobs are not
+    read. reads_per_minute: by provider; all its keys have this rate.
     """
     due = await conn.fetch(LIST_DUE, limit, list(without))
-    scopes = {row["job_id"]: key_scope(row["provider"], row["provider_key_id"]) for row in due}
+    scopes = {
+        row["job_id"]: key_scope(row["provider"], row["provider_key_id"])
+        for row in due
+        if row["is_read"]
+    }
     numbers, limited, left = Counter(scopes.values()), dict[str, float](), dict[str, int]()
     for scope in sorted(numbers):  # one order of locks for all processes
         rate = reads_per_minute[scope.split("/")[0]]
@@ -82,17 +95,18 @@ async def claim_looks(
                 limited[scope] = taken["next_seconds"]
     claimed: dict[JobId, float] = {}
     for row in due:
-        scope = scopes[row["job_id"]]
-        if left[scope] > 0:
-            left[scope] -= 1
+        scope = scopes.get(row["job_id"])
+        if scope is None or left[scope] > 0:
+            if scope is not None:
+                left[scope] -= 1
             claimed[JobId(row["job_id"])] = row["late_seconds"]
     looks: Sequence[Look] = ()
     if claimed:
-        rows = await conn.fetch(LEASE, list(claimed), lease_seconds)
-        leases = {row["job_id"]: row["next_look_at"] for row in rows}
         looks = [
-            Look(job=job, lease=leases[job.job_id], late_seconds=claimed[job.job_id])
-            for job in await list_jobs(conn, list(claimed))
+            Look(
+                job=job_record(row), lease=row["next_look_at"], late_seconds=claimed[row["job_id"]]
+            )
+            for row in await conn.fetch(LEASE, list(claimed), lease_seconds)
         ]
     return Claim(
         looks=looks,
@@ -105,7 +119,10 @@ SCHEDULE = """
 UPDATE jobs SET next_look_at = now() + make_interval(secs => $3), failed_looks = $4
 WHERE job_id = $1 AND next_look_at = $2
 """
-END_LOOKS = "UPDATE jobs SET next_look_at = NULL WHERE job_id = $1 AND next_look_at = $2"
+END_LOOKS = """
+UPDATE jobs AS j SET next_look_at = NULL FROM unnest($1::text[], $2::timestamptz[]) AS look (job_id, lease)
+WHERE j.job_id = look.job_id AND j.next_look_at = look.lease
+"""
 RELEASE = "UPDATE jobs SET next_look_at = now() WHERE job_id = $1 AND next_look_at = $2"
 START_LOOKS = """
 UPDATE jobs SET next_look_at = now() WHERE job_id = $1 AND state = 'submitted' AND next_look_at IS NULL
@@ -119,9 +136,9 @@ async def schedule_look(
     await conn.execute(SCHEDULE, job_id, lease, seconds, failed_looks)
 
 
-async def end_looks(conn: Connection, job_id: JobId, lease: datetime) -> None:
-    """Make no further looks: no workflow waits for the job. As system."""
-    await conn.execute(END_LOOKS, job_id, lease)
+async def end_looks(conn: Connection, leases: Sequence[tuple[JobId, datetime]]) -> None:
+    """Make no further looks at these jobs: no workflow waits for them. As system."""
+    await conn.execute(END_LOOKS, [job_id for job_id, _ in leases], [at for _, at in leases])
 
 
 async def release_look(conn: Connection, job_id: JobId, lease: datetime) -> None:

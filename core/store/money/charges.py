@@ -143,31 +143,39 @@ GET_MONEY = """
 SELECT coalesce(sum(held_nano_usd) FILTER (WHERE state = 'held'), 0)::bigint AS held,
        coalesce(sum(settled_nano_usd), 0)::bigint AS settled,
        coalesce(sum(held_nano_usd) FILTER (WHERE state = 'released'), 0)::bigint AS released,
-       count(*) FILTER (WHERE state = 'held') AS open_bills
+       count(*) FILTER (WHERE state = 'held') AS open_bills,
+       coalesce(sum(settled_nano_usd) FILTER (WHERE job_id = $2), 0)::bigint AS of_job
 FROM charges WHERE execution_id = $1
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionMoney:
-    """The money of an execution. held: for its open bills; nothing is held for an orphan's bill."""
+    """The money of an execution. held: for its open bills; nothing is held for an orphan's bill.
+
+    of_job_nano_usd: settled for the job that was named.
+    """
 
     held_nano_usd: NanoUsd
     settled_nano_usd: NanoUsd
     released_nano_usd: NanoUsd
     open_bills: int = 0
+    of_job_nano_usd: int = 0
 
     @property
     def final(self) -> bool:
         return self.open_bills == 0
 
 
-async def get_money(conn: Connection, execution_id: ExecutionId) -> ExecutionMoney:
+async def get_money(
+    conn: Connection, execution_id: ExecutionId, job_id: JobId | None = None
+) -> ExecutionMoney:
     """Return what an execution holds and has spent, over all its generations."""
-    (row,) = await conn.fetch(GET_MONEY, execution_id)
+    (row,) = await conn.fetch(GET_MONEY, execution_id, job_id)
     return ExecutionMoney(
         held_nano_usd=NanoUsd(row["held"]),
         settled_nano_usd=NanoUsd(row["settled"]),
         released_nano_usd=NanoUsd(row["released"]),
         open_bills=row["open_bills"],
+        of_job_nano_usd=row["of_job"],
     )

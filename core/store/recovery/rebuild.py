@@ -102,7 +102,7 @@ UPDATE jobs AS j
 SET state = $2, send_number = $3, provider_job_id = coalesce($4, j.provider_job_id), failure = NULL,
     provider_key_id = CASE WHEN $2::text = 'waiting' THEN j.provider_key_id ELSE $6::text END,
     submitted_at = CASE WHEN $2::text = 'submitted' THEN $5::timestamptz END, updated_at = now(),
-    next_look_at = now(),
+    next_look_at = CASE WHEN $2::text = 'submitted' THEN now() END,
     deadline_at = CASE WHEN $2::text = 'waiting' THEN NULL ELSE now() + make_interval(secs => s.deadline_seconds) END
 FROM steps AS s
 WHERE j.job_id = $1 AND j.state IN ('waiting', 'submitting', 'unknown') AND j.send_number <= $3
@@ -204,21 +204,28 @@ SET status = 'queued', deadline_at = now() + {RUN_LENGTH}, queued_at = now(), wa
     started_at = NULL, updated_at = now(),
     cancel_requested_at = CASE WHEN $3::text IS NULL THEN cancel_requested_at
                                ELSE coalesce(cancel_requested_at, now()) END,
-    cancel_reason = coalesce(cancel_reason, $3)
+    cancel_reason = coalesce(cancel_reason, $3),
+    delivered_generation = CASE WHEN $4 THEN generation ELSE delivered_generation END
 WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running')
 RETURNING user_id
 """  # noqa: S608 - a constant
 
 
 async def requeue_execution(
-    conn: Connection, execution_id: ExecutionId, generation: int, *, cancel_reason: str | None
+    conn: Connection,
+    execution_id: ExecutionId,
+    generation: int,
+    *,
+    cancel_reason: str | None,
+    delivered: bool = False,
 ) -> bool:
     """Queue the same generation again. cancel_reason: of a requested cancel.
 
+    delivered: the receiver accepted its webhook, so that the end stores the event as delivered.
     False: it has ended, or was retried.
     """
     user_id: UserId | None = await conn.fetchval(
-        REQUEUE_EXECUTION, execution_id, generation, cancel_reason
+        REQUEUE_EXECUTION, execution_id, generation, cancel_reason, delivered
     )
     if user_id is None:
         return False

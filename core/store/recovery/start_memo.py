@@ -32,7 +32,7 @@ from core.store.recovery.rebuild import insert_lost_key
 GET_ACCEPTED = f"""
 SELECT jsonb_build_object(
     'execution', to_jsonb(e) - '{{status,progress,result,error,cancel_requested_at,cancel_reason,started_at,ended_at,
-                                 updated_at,waiting_since,waited}}'::text[]
+                                 updated_at,waiting_since,waited,delivered_generation}}'::text[]
                  || jsonb_build_object('deadline_at', queued_at + {RUN_LENGTH}),
     'steps', (SELECT jsonb_agg(to_jsonb(s) ORDER BY s.position) FROM steps AS s WHERE s.execution_id = e.execution_id),
     'jobs', (SELECT jsonb_agg(jsonb_strip_nulls(to_jsonb(j) - 'report') ORDER BY j.generation, j.job_id)

@@ -24,7 +24,11 @@ class EndpointClosedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewWebhook:
-    """An event of an execution. sequence: 1 for its first event (`next_sequence`)."""
+    """An event of an execution. sequence: 1 for its first event (`next_sequence`).
+
+    first_attempt_seconds: by when the execution's workflow begins the first attempt; 0: its
+    delivery has a workflow of its own.
+    """
 
     event_id: EventId
     execution_id: ExecutionId
@@ -34,6 +38,7 @@ class NewWebhook:
     type: EventType
     url: str = field(repr=False)
     body: bytes = field(repr=False)
+    first_attempt_seconds: float = 0.0
 
 
 # Every earlier generation had an event, also if a restored database does not have it.
@@ -58,8 +63,8 @@ WITH found AS (
     RETURNING endpoint_id
 )
 INSERT INTO webhooks
-    (event_id, execution_id, generation, user_id, type, url, body, sequence, endpoint_id)
-SELECT $1, $2, $3, $4, $5, $6, $7, $9, endpoint_id
+    (event_id, execution_id, generation, user_id, type, url, body, sequence, endpoint_id, attempt_due_at)
+SELECT $1, $2, $3, $4, $5, $6, $7, $9, endpoint_id, now() + make_interval(secs => $10)
 FROM (SELECT endpoint_id FROM found UNION ALL SELECT endpoint_id FROM made) AS its
 ON CONFLICT DO NOTHING
 RETURNING event_id
@@ -79,6 +84,7 @@ async def insert_webhook(conn: Connection, new: NewWebhook) -> bool:
         new.body,
         new_endpoint_id(),
         new.sequence,
+        new.first_attempt_seconds,
     )
     return inserted is not None
 
@@ -140,7 +146,9 @@ async def get_webhook(conn: Connection, event_id: EventId) -> WebhookRecord:
 
 BEGIN_ATTEMPT = """
 INSERT INTO webhook_attempts (event_id, delivery, number, user_id, started_at)
-SELECT w.event_id, w.delivery, $3, w.user_id, clock_timestamp()
+SELECT w.event_id, w.delivery,
+       1 + (SELECT coalesce(max(number), 0) FROM webhook_attempts WHERE event_id = $1 AND delivery = $2), w.user_id,
+       clock_timestamp()
 FROM webhooks AS w
 WHERE w.event_id = $1 AND w.delivery = $2 AND w.state = 'pending'
 RETURNING number
@@ -156,17 +164,19 @@ GET_LAST_NUMBER = (
 )
 
 
-async def begin_attempt(conn: Connection, order: DeliveryOrder) -> int | None:
+async def begin_attempt(
+    conn: Connection, order: DeliveryOrder, *, first: bool = False
+) -> int | None:
     """Record the start of an attempt and return its number within the delivery.
 
     Commit it before any byte is sent.
     None: the event was delivered, has failed, or has a newer delivery. An attempt that never
     started (PostgreSQL unavailable, a worker lost) has no number, so it does not shorten the retry
-    schedule.
+    schedule. first: the caller has locked the row by `take_first_attempt`.
     """
-    await conn.execute(EXPECT_NEXT_ATTEMPT, order.event_id, order.delivery)
-    last: int = await conn.fetchval(GET_LAST_NUMBER, order.event_id, order.delivery)
-    return await conn.fetchval(BEGIN_ATTEMPT, order.event_id, order.delivery, last + 1)
+    if not first:
+        await conn.execute(EXPECT_NEXT_ATTEMPT, order.event_id, order.delivery)
+    return await conn.fetchval(BEGIN_ATTEMPT, order.event_id, order.delivery)
 
 
 async def get_last_attempt_number(conn: Connection, order: DeliveryOrder) -> int:
@@ -249,22 +259,35 @@ async def defer_delivery(conn: Connection, order: DeliveryOrder, *, seconds: flo
 
 
 LIST_PENDING = """
-SELECT user_id, event_id, delivery FROM webhooks
+SELECT user_id, event_id, delivery, execution_id FROM webhooks
 WHERE state = 'pending' AND attempt_due_at < now() - make_interval(secs => $1) AND event_id > $2
 ORDER BY event_id LIMIT $3
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingDelivery:
+    """A delivery that has not ended. execution_id: None for account events."""
+
+    order: DeliveryOrder
+    execution_id: ExecutionId | None
+
+
 async def list_pending(
     conn: Connection, *, overdue_seconds: float, limit: int, after: str = ""
-) -> list[DeliveryOrder]:
+) -> list[PendingDelivery]:
     """List a page of pending deliveries whose next attempt is overdue.
 
     Starting a delivery that is running is harmless: the workflow id is the same. As system.
     """
     rows = await conn.fetch(LIST_PENDING, overdue_seconds, after, limit)
     return [
-        DeliveryOrder(user_id=row["user_id"], event_id=row["event_id"], delivery=row["delivery"])
+        PendingDelivery(
+            order=DeliveryOrder(
+                user_id=row["user_id"], event_id=row["event_id"], delivery=row["delivery"]
+            ),
+            execution_id=row["execution_id"],
+        )
         for row in rows
     ]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import aioboto3
 from aiobotocore.config import AioConfig
 
 from core.store.files.s3_session import s3_session
@@ -56,7 +57,8 @@ def s3(folder: Path, ports: tuple[int, ...], access: S3Access, *, log: Path) -> 
         command=(str(program("weed")), "-logtostderr=true", "server", *options),
         log=log,
         address=access.endpoint_url,
-        ready=partial(_writes, access),
+        # One session for all attempts: a new one takes longer than an attempt.
+        ready=partial(_writes, access, s3_session()),
         prepare=partial(_configure, data, access),
         clean=partial(_remove_sockets, ports),
         folder=folder,
@@ -97,9 +99,9 @@ def _remove_sockets(ports: tuple[int, ...]) -> None:
             socket.unlink(missing_ok=True)
 
 
-async def _writes(access: S3Access) -> None:
+async def _writes(access: S3Access, session: aioboto3.Session) -> None:
     """Raise until a write succeeds: only that shows that all internal parts are connected."""
-    async with s3_session().client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
+    async with session.client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
         "s3",
         endpoint_url=access.endpoint_url,
         aws_access_key_id=access.access_key_id,

@@ -85,7 +85,7 @@ async def test_due_job_is_leased_by_one_of_two_processes(database: Database) -> 
     (old,) = mine.looks
     async with database.as_system() as conn:  # the first process wakes up
         await schedule_look(conn, ref.job_id, old.lease, seconds=1000.0, failed_looks=7)
-        await end_looks(conn, ref.job_id, old.lease)
+        await end_looks(conn, [(ref.job_id, old.lease)])
         job = await get_job(conn, ref.job_id)
     assert (job.next_look_at, job.failed_looks) == (again.lease, 0)
 

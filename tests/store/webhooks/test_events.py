@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
 from core.domain.ids import new_event_id
-from core.domain.messages.webhooks import FailedReason
-from core.store.database import Database
+from core.domain.messages.webhooks import DeliveryOrder, FailedReason
+from core.store.database import Connection, Database
 from core.store.webhooks.events import (
     WebhookNotFoundError,
     begin_attempt,
@@ -63,6 +64,10 @@ async def test_concurrent_attempts_have_distinct_numbers(database: Database) -> 
     assert sorted(number or 0 for number in numbers) == [1, 2, 3, 4]
 
 
+async def pending_orders(conn: Connection, **limits: Any) -> list[DeliveryOrder]:
+    return [pending.order for pending in await list_pending(conn, **limits)]
+
+
 async def test_list_pending_returns_webhooks_without_a_current_attempt(database: Database) -> None:
     left, tried, lost, delivered = [
         await store_webhook(database, "http://127.0.0.1:9/") for _ in range(4)
@@ -75,12 +80,12 @@ async def test_list_pending_returns_webhooks_without_a_current_attempt(database:
     await pass_time(database, tried, "35 hours")
     await pass_time(database, lost, "37 hours")
     async with database.as_system() as conn:
-        assert await list_pending(conn, overdue_seconds=10, limit=10) == [left.order, lost.order]
-        assert await list_pending(conn, overdue_seconds=10, limit=1) == [left.order]
-        assert await list_pending(conn, overdue_seconds=10, limit=9, after=left.event_id) == [
+        assert await pending_orders(conn, overdue_seconds=10, limit=10) == [left.order, lost.order]
+        assert await pending_orders(conn, overdue_seconds=10, limit=1) == [left.order]
+        assert await pending_orders(conn, overdue_seconds=10, limit=9, after=left.event_id) == [
             lost.order
         ]
-        assert await list_pending(conn, overdue_seconds=120, limit=10) == [lost.order]
+        assert await pending_orders(conn, overdue_seconds=120, limit=10) == [lost.order]
 
 
 async def pass_time(database: Database, stored: Stored, interval: str) -> None:

@@ -35,7 +35,12 @@ from core.domain.messages.jobs import (
     SubmitOutcome,
     WaitJobResult,
 )
-from core.domain.messages.webhooks import AttemptOutcome, AttemptResult, DeliveryOrder
+from core.domain.messages.webhooks import (
+    AttemptOutcome,
+    AttemptResult,
+    DeliveryOrder,
+    DeliveryStart,
+)
 from core.domain.money import NanoUsd
 from core.domain.plans import OnFailure, Plan, PlanType, Step, StepKind
 from core.domain.states import ExecutionStatus, JobState
@@ -84,12 +89,36 @@ MESSAGES: dict[str, Any] = {
         event_id=EventId("evt_1"),
         failure=FAILURE,
     ),
+    "execution_outcome_webhook": ExecutionOutcome(
+        status=ExecutionStatus.COMPLETED,
+        event_id=EventId("evt_1"),
+        attempt_webhook=True,
+        webhook=AttemptOutcome.RETRY,
+    ),
+    "finish_input_webhook": FinishInput(
+        execution=REF, status=ExecutionStatus.COMPLETED, attempts_webhook=True
+    ),
     "job_ref": JobRef(user_id=USER, execution_id=EXECUTION, job_id=JOB, generation=2),
     "submit_job_result": SubmitJobResult(
         outcome=SubmitOutcome.NOT_SENT, retry_after_seconds=7.5, failure=FAILURE
     ),
     "find_job_result": FindJobResult(outcome=FindOutcome.GIVEN_UP, failure=FAILURE),
+    "submit_job_result_settled": SubmitJobResult(
+        outcome=SubmitOutcome.SUBMITTED,
+        send_number=1,
+        settled=SettleJobResult(
+            state=JobState.COMPLETED, execution_spent_nano_usd=NanoUsd(2), cost_nano_usd=2
+        ),
+    ),
     "wait_job_result": WaitJobResult(state=JobState.COMPLETED),
+    "wait_job_result_settled": WaitJobResult(
+        state=JobState.COMPLETED,
+        settled=SettleJobResult(
+            state=JobState.COMPLETED,
+            execution_spent_nano_usd=NanoUsd(2_000_000),
+            cost_nano_usd=NanoUsd(2_000_000),
+        ),
+    ),
     "settle_job_result": SettleJobResult(
         state=JobState.FAILED, execution_spent_nano_usd=NanoUsd(3_000_000), failure=FAILURE
     ),
@@ -100,6 +129,12 @@ MESSAGES: dict[str, Any] = {
     "delivery_order": DeliveryOrder(user_id=USER, event_id=EventId("evt_1"), delivery=2),
     "attempt_result": AttemptResult(
         outcome=AttemptOutcome.RETRY, number=3, status_code=503, retry_after_seconds=1.5
+    ),
+    "attempt_result_first": AttemptResult(
+        outcome=AttemptOutcome.RETRY, number=1, status_code=503, pause_seconds=5.5
+    ),
+    "delivery_start": DeliveryStart(
+        delivery=DeliveryOrder(user_id=USER, event_id=EventId("evt_1")), pause_seconds=5.5
     ),
 }
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -62,6 +63,7 @@ def plans(draw: st.DrawFn) -> Plan:
                 draw(st.lists(st.sampled_from(names[:position]), unique=True)) if position else ()
             ),
             on_failure=draw(st.sampled_from(OnFailure)),
+            stored_with_next=draw(st.booleans()),
         )
         for position, name in enumerate(names)
     )
@@ -71,6 +73,12 @@ def plans(draw: st.DrawFn) -> Plan:
 @given(drawn=plans())
 def test_plan_survives_storage(drawn: Plan) -> None:
     assert plan_from_json(json.loads(json.dumps(plan_to_json(drawn)))) == drawn
+
+
+def test_plan_of_an_earlier_version_stores_each_file_at_once() -> None:
+    plain: dict[str, Any] = json.loads(json.dumps(plan_to_json(plan(step("image")))))
+    del plain["steps"][0]["stored_with_next"]
+    assert plan_from_json(plain).steps[0].stored_with_next is False
 
 
 def test_malformed_plan_is_rejected() -> None:

@@ -11,7 +11,9 @@ pytestmark = pytest.mark.guarantee("G1")
 def test_policies_deadlines_nest() -> None:
     create = policies.CREATE_CALL_SECONDS
     start_to_close = (
-        policies.SUBMIT_START_TO_CLOSE.total_seconds() - policies.SLOT_WAIT_SECONDS
+        policies.SUBMIT_START_TO_CLOSE.total_seconds()
+        - policies.SLOT_WAIT_SECONDS
+        - policies.BRIEF_WAIT_SECONDS
     )  # a shutdown ends the wait
     graceful = policies.GRACEFUL_SHUTDOWN.total_seconds()
     send_within = policies.SEND_WITHIN_SECONDS

@@ -8,6 +8,11 @@ from core.domain.prices import Unit
 from core.providers.port import Limits, Model, ModelInputs
 from core.providers.pricing import Volume, entry
 
+_SERVED_SECONDS: Final = 7 * 86_400
+"""By fal's page on media expiration, read on 2026-11-22: at least 7 days, unless the account's
+settings or a header of the request, which this service does not send, ask for less.
+"""
+
 # At most one megapixel, the unit of the price. The model works in blocks of 16 pixels.
 PICTURE_SIZES: Final[Mapping[str, tuple[int, int]]] = {
     "16:9": (1280, 720),
@@ -26,6 +31,7 @@ FLUX_SCHNELL: Final = Model(
     usual_seconds=4,
     deadline_seconds=300,
     default_aspect_ratio="16:9",
+    served_seconds=_SERVED_SECONDS,
 )
 
 # Pixels of a frame in the sizes that Seedance publishes: the smallest, 16:9, the largest, and the
@@ -53,6 +59,7 @@ SEEDANCE_PRO: Final = Model(
     default_duration_seconds=5,
     default_resolution="720p",
     default_aspect_ratio="16:9",
+    served_seconds=_SERVED_SECONDS,
 )
 
 

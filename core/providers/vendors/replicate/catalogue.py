@@ -8,6 +8,10 @@ from core.providers.port import Limits, Model, ModelInputs
 from core.providers.pricing import Volume, entry
 
 _PAGE: Final = "the model's page at Replicate"
+_SERVED_SECONDS: Final = 3600
+"""By Replicate's page on data retention, read on 2026-11-22: files of API predictions are deleted
+after an hour.
+"""
 _RATIOS: Final = ("16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "9:21")
 FLUX_SCHNELL: Final = Model(
     id="black-forest-labs/flux-schnell",
@@ -17,6 +21,7 @@ FLUX_SCHNELL: Final = Model(
     usual_seconds=4,
     deadline_seconds=300,
     default_aspect_ratio="16:9",
+    served_seconds=_SERVED_SECONDS,
 )
 SEEDANCE_PRO: Final = Model(
     id="bytedance/seedance-1-pro",
@@ -37,6 +42,7 @@ SEEDANCE_PRO: Final = Model(
     default_duration_seconds=5,
     default_resolution="720p",
     default_aspect_ratio="16:9",
+    served_seconds=_SERVED_SECONDS,
 )
 MODELS: Final = (SEEDANCE_PRO, FLUX_SCHNELL)
 
