@@ -294,7 +294,7 @@ class ExecutionWorkflow:
             JobActivities.find,
             job,
             task_queue=policies.WAIT_QUEUE,
-            retry_policy=policies.NETWORK,
+            retry_policy=policies.LOOKUP,
             start_to_close_timeout=_watch_limit(step),
             heartbeat_timeout=policies.HEARTBEAT,
             summary=f"{step.name}: was it accepted?",

@@ -1,9 +1,11 @@
 """Look-up of a send whose outcome is unknown: it is searched at the provider and never re-sent."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import random
+
+from temporalio import activity
 
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ProviderKeyId
@@ -14,7 +16,7 @@ from core.jobs.absence import AbsenceProof
 from core.jobs.key_ring import KeyRing, known_model
 from core.jobs.provider_reads import ProviderReads
 from core.jobs.wakeups import Wakeups
-from core.platform.clock import ClockOffset
+from core.platform.clock import ClockOffset, boot_seconds
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.heartbeats import heartbeats, sleep_with_heartbeats
@@ -56,11 +58,10 @@ class JobLookup:
     async def find(self, ref: JobRef) -> FindJobResult:
         """Look until the outcome is known, or until no look can bring it any more.
 
-        A callback or a cancel ends a pause early.
+        A callback or a cancel ends a pause early. A lost try leaves its looks to the next one.
         """
         with self.wakeups.of(ref.job_id) as wake:
-            looks = 0
-            proof = AbsenceProof(apart_seconds=self.providers.looks_apart_seconds)
+            looks, search = 0, None
             while True:
                 async with self.database.as_user(ref.user_id) as conn:
                     job = await get_job(conn, ref.job_id)
@@ -69,37 +70,51 @@ class JobLookup:
                     await mark_unknown(conn, ref.job_id, job.send_number)
                     send = await get_send(conn, ref.job_id, job.send_number)
                     clock = await read_clock(conn)
+                if search is None or search.number != send.number:
+                    looks, search = 0, self._search(send.number, clock)
                 provider = await self.keys.of_job(self.providers, job)
-                look = _Look(ref=ref, job=job, send=send, clock=clock, proof=proof)
-                async with heartbeats():
-                    result, retry_after_seconds = await self._try_read_list(provider, look)
+                look = _Look(ref=ref, job=job, send=send, clock=clock, proof=search.proof)
+                async with heartbeats(search.details):
+                    result, unread = await self._try_read_list(provider, look)
                 if result is not None:
                     return result
+                due_seconds = search.due_seconds
                 horizon = self._horizon_seconds(job) if provider is not None else 0.0
                 if poll_schedule.find_is_over(
                     job,
                     send_age_seconds=send.age_seconds,
                     horizon_seconds=horizon + self.providers.looks_apart_seconds,
+                    due_seconds=due_seconds,
+                    unread=unread is not None,
                 ):
                     return await self._give_up(ref)
                 looks += 1
                 pause = poll_schedule.jittered(poll_schedule.find_seconds(job, looks), random())  # noqa: S311 - jitter
-                await sleep_with_heartbeats(
-                    poll_schedule.at_least(pause, retry_after_seconds), wake
-                )
+                if due_seconds is not None:
+                    pause = poll_schedule.until_due(pause, due_seconds)
+                if unread is not None:
+                    pause = poll_schedule.at_least(pause, unread.retry_after_seconds)
+                await sleep_with_heartbeats(pause, wake, search.details)
+
+    def _search(self, number: int, clock: ClockOffset) -> "_Search":
+        """Return the search for a send, with the looks of an earlier try."""
+        details = activity.info().heartbeat_details
+        apart_seconds = self.providers.looks_apart_seconds
+        proof = AbsenceProof.resumed(details, number, clock, apart_seconds)
+        return _Search(number=number, proof=proof)
 
     async def _try_read_list(
         self, provider: Provider | None, look: "_Look"
-    ) -> tuple[FindJobResult | None, float]:
-        """Look once; also return the provider's Retry-After, 0 without one."""
+    ) -> tuple[FindJobResult | None, ProviderUnavailableError | None]:
+        """Look once; also return why the list could not be read, if it could not."""
         if provider is None:
-            return None, 0.0
+            return None, None
         try:
-            return await self._read_list(provider, look), 0.0
+            return await self._read_list(provider, look), None
         except ProviderUnavailableError as error:
             metrics.PROVIDER_CALLS.labels(look.job.provider, "list", "unavailable").inc()
             log.info("send.lookup_failed", job_id=look.ref.job_id, reason=str(error))
-            return None, error.retry_after_seconds
+            return None, error
 
     async def _read_list(self, provider: Provider, look: "_Look") -> FindJobResult | None:
         """Read the provider's list once. Return None while the outcome stays unknown.
@@ -150,6 +165,8 @@ class JobLookup:
                 settled_seconds=self._settled_seconds(job) if caught_up else None,
             ):
                 return await _record_absent(conn, ref, send.number, job.provider_key_id)
+        lacks = "an unambiguous match" if free else look.proof.lacks
+        log.info("send.lookup_inconclusive", job_id=ref.job_id, send=send.number, lacks=lacks)
         return None
 
     def _horizon_seconds(self, job: JobRecord) -> float:
@@ -178,6 +195,24 @@ class JobLookup:
             send_number=job.send_number,
             provider_key_id=job.provider_key_id,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Search:
+    """The search for one send of a job. number: of the send."""
+
+    number: int
+    proof: AbsenceProof
+
+    @property
+    def due_seconds(self) -> float | None:
+        """Return the time until a look can prove the absence; None: not known."""
+        due_at = self.proof.due_at
+        return due_at - boot_seconds() if due_at is not None else None
+
+    @property
+    def details(self) -> Sequence[object]:
+        return self.proof.to_details(self.number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,9 @@ from core.store.jobs.jobs import JobRecord
 
 CANCELLED_FIND_SECONDS: Final = 5.0
 """The longest pause between look-ups for a job to be cancelled: a caller waits for the end."""
+DUE_FIND_SECONDS: Final = 5.0
+"""The longest pause once a look can prove the absence of a send: a user waits for that look alone.
+"""
 HORIZON_SLACK_SECONDS: Final = 60.0
 """Time for several look-ups past a provider's horizon, so that at least one is answered."""
 JITTER: Final = 0.25
@@ -25,11 +28,13 @@ JITTER: Final = 0.25
 poll at the same moment.
 """
 FAILED_LOOK_SECONDS: Final = 1.5
-MAX_FAILED_LOOK_SECONDS: Final = 60.0
-"""The pause after the first look that could not read the status; it doubles up to a minute."""
+MAX_FAILED_LOOK_SECONDS: Final = 30.0
+"""The pause after the first look that could not read the status; it doubles up to this. It is what
+an outage of a provider adds to a job after its end.
+"""
 MAX_COMPLETION_SECONDS: Final = 10.0
 """The longest pause between tries to complete a wait: what a Temporal outage adds to a job."""
-MAX_RETRY_AFTER_SECONDS: Final = 60.0
+MAX_RETRY_AFTER_SECONDS: Final = 30.0
 """The limit of a provider's Retry-After for reads: a job is never left unread for longer."""
 
 
@@ -92,17 +97,35 @@ def find_seconds(job: JobRecord, looks: int) -> float:
     return min(pause, CANCELLED_FIND_SECONDS) if job.cancel_requested else pause
 
 
-def find_is_over(job: JobRecord, *, send_age_seconds: float, horizon_seconds: float) -> bool:
+def until_due(pause: float, due_seconds: float) -> float:
+    """Return the pause before a look-up that proves an absence. due_seconds: until it can do so.
+
+    A negative time: it could before, but the list was not readable.
+    """
+    return min(pause, due_seconds + 0.1 if due_seconds > 0 else DUE_FIND_SECONDS)
+
+
+def find_is_over(
+    job: JobRecord,
+    *,
+    send_age_seconds: float,
+    horizon_seconds: float,
+    due_seconds: float | None = None,
+    unread: bool = False,
+) -> bool:
     """Return whether to give up the look-up of an unknown send.
 
     The job's own deadline is not enough: until the provider's horizon has passed, a list may still
-    show the send or prove that it was never accepted. A cancel and the execution's deadline wait
-    for neither.
+    show the send or prove that it was never accepted. So may a list that cannot be read now
+    (unread), and the second look of a proof (due_seconds: until then). A cancel and the execution's
+    deadline wait for none of them.
     """
     if job.execution_late:
         return True
     if job.cancel_requested_at is not None and job.now > job.cancel_requested_at + CANCEL_GRACE:
         return True
+    if unread or (due_seconds is not None and due_seconds > -HORIZON_SLACK_SECONDS):
+        return False
     return job.late and send_age_seconds > horizon_seconds + HORIZON_SLACK_SECONDS
 
 

@@ -21,7 +21,13 @@ from core.domain.states import ExecutionStatus, JobState
 from core.platform.observability.logging import get_logger
 from core.providers.port import CreateAnswer, CreateOutcome
 from core.store.database import Connection
-from core.store.jobs.jobs import JobRecord, get_job, mark_job_ended, mark_late_handle
+from core.store.jobs.jobs import (
+    JobRecord,
+    LockedJob,
+    lock_job,
+    mark_job_ended,
+    mark_late_handle,
+)
 from core.store.jobs.orphans import record_orphan
 from core.store.jobs.sends import mark_send_answered, mark_submitted, mark_unknown, mark_waiting
 from core.store.money.charges import release_hold
@@ -91,7 +97,9 @@ async def record_result(
     becomes an orphan; any other late result changes only its own send's row.
     """
     # Every writer locks the job first and its send second.
-    before = await get_job(conn, ref.job_id, locked=True)
+    before = await lock_job(conn, ref.job_id)
+    if before is None:
+        raise LookupError(f"no job {ref.job_id}")
     answer = result.answer
     await mark_send_answered(
         conn,
@@ -117,7 +125,7 @@ async def record_result(
 
 
 async def _apply(
-    conn: Connection, ref: JobRef, number: int, result: SendResult, before: JobRecord
+    conn: Connection, ref: JobRef, number: int, result: SendResult, before: LockedJob
 ) -> SubmitOutcome:
     if result.outcome is SubmitOutcome.SUBMITTED and result.answer.handle is not None:
         return await _apply_accepted(conn, ref, number, result.answer.handle, before)
@@ -135,7 +143,7 @@ async def _apply(
 
 
 async def _apply_accepted(
-    conn: Connection, ref: JobRef, number: int, handle: ProviderHandle, before: JobRecord
+    conn: Connection, ref: JobRef, number: int, handle: ProviderHandle, before: LockedJob
 ) -> SubmitOutcome:
     """Adopt the id of an accepted send. before: the job's row as it was found.
 

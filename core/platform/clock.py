@@ -2,8 +2,11 @@
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 # Only Linux has CLOCK_BOOTTIME. Elsewhere the monotonic clock may stop while the machine sleeps.
@@ -19,6 +22,17 @@ def boot_seconds() -> float:
     clock inside a virtual machine counts the time for which its host paused it.
     """
     return time.clock_gettime(_CLOCK)
+
+
+@cache
+def boot_id() -> str:
+    """Return an id of this boot of the kernel, in which all processes read the same `boot_seconds`.
+
+    Empty where the kernel shows none.
+    """
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,13 @@ class ClockOffset:
     def is_within(self, seconds: float, other: "ClockOffset") -> bool:
         """Return whether the two clocks certainly differ by at most this much."""
         return self.high - other.low <= seconds and other.high - self.low <= seconds
+
+    def is_beyond(self, seconds: float, other: "ClockOffset") -> bool:
+        """Return whether the two clocks certainly differ by more than this.
+
+        Neither this nor `is_within` holds if a slow answer made the measurement too inexact.
+        """
+        return self.low - other.high > seconds or other.low - self.high > seconds
 
 
 def joined_clocks(clocks: Iterable[ClockOffset | None]) -> ClockOffset | None:

@@ -128,11 +128,15 @@ async def test_job_of_a_removed_model_is_refused(
     assert await harness.charge(image) == ("released", 0)
 
 
+def _no_model(*_arguments: object) -> None:
+    """A worker without the model."""
+
+
 async def test_unpriceable_job_is_settled_by_another_worker(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the poller nor the workflow's worker has the model's price."""
-    monkeypatch.setattr(core.jobs.poller, "known_model", lambda *_: None)
+    monkeypatch.setattr(core.jobs.poller, "known_model", _no_model)
     image = (await harness.accepted()).image
     await harness.run(harness.jobs.submit, image)
     assert (await harness.run(harness.jobs.wait, image)).settled is None

@@ -2,9 +2,11 @@
 
 import asyncio
 import dataclasses
+import json
 import time
 
 import pytest
+from temporalio.testing import ActivityEnvironment
 
 from core.domain.failures import FailureCode
 from core.domain.messages.executions import CancelInput
@@ -125,6 +127,50 @@ def lists(harness: ActivityHarness) -> int:
     """Return how many list calls the sandbox has received."""
     calls = harness.sandbox.client.get("/__control/calls").json()["calls"]
     return sum(call["operation"] == "list" for call in calls)
+
+
+@pytest.mark.parametrize("unread", [0, 2])
+async def test_late_find_ends_with_the_proof_that_is_under_way(
+    harness: ActivityHarness, unread: int
+) -> None:
+    """A look-up that an outage held up for longer than the deadline: one look proves nothing."""
+    image = (await unknown(harness)).image
+    await harness.as_owner(LATE, image.job_id)
+    await make_send_older(harness, image, 600)
+    faults = [
+        harness.sandbox.fault("error_5xx_before_accept", operation="list", params={"status": 503})
+        for _ in range(unread)
+    ]
+    assert (await harness.run(harness.jobs.find, image)).outcome is FindOutcome.ABSENT
+    assert [harness.sandbox.fired(fault) for fault in faults] == [1] * unread
+
+
+async def test_lost_try_of_find_leaves_its_look(harness: ActivityHarness) -> None:
+    """Otherwise workers that are killed often would never prove an absence."""
+    usual = provider_settings(harness.sandbox.url)
+    settings = usual.model_copy(update={"lookup_confirm_seconds": 3600})
+    async with Providers.open(settings) as providers:
+        jobs = dataclasses.replace(harness.jobs, providers=providers)
+        image = (await unknown(harness)).image
+        await make_send_older(harness, image, 60)
+        first, looked, kept = ActivityEnvironment(), asyncio.Event(), list[str]()
+
+        def keep(*details: object) -> None:
+            if details:
+                kept.append(json.dumps(details))
+                looked.set()
+
+        first.on_heartbeat = keep
+        looking = asyncio.create_task(harness.run(jobs.find, image, environment=first))
+        await asyncio.wait_for(looked.wait(), 20)
+        looking.cancel()
+        (look,) = json.loads(kept[-1])
+        second = ActivityEnvironment()
+        second.info = dataclasses.replace(
+            second.info, heartbeat_details=[look | {"absent_at": look["absent_at"] - 3600}]
+        )
+        found = await harness.run(jobs.find, image, environment=second)
+    assert found.outcome is FindOutcome.ABSENT
 
 
 async def test_cancel_wakes_find_which_looks_for_the_grace(

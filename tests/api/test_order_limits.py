@@ -260,8 +260,9 @@ async def _has_workflow(api: Api, execution_id: str) -> bool:
 
 
 async def _order(http: httpx.AsyncClient, headers: dict[str, str]) -> httpx.Response:
-    """Send the order until it is accepted or refused: two small processes may be too busy for a
-    crowd and answer 503.
+    """Send the order until it is accepted or refused.
+
+    Two small processes may be too busy for a crowd, and answer 503.
     """
     async with asyncio.timeout(90):
         while True:

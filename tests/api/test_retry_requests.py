@@ -286,8 +286,9 @@ async def test_retry_of_a_retry_supersedes_its_job(api: Api, user: TestUser) -> 
 
 
 async def test_retry_uses_an_earlier_purchase_that_completed_late(api: Api, user: TestUser) -> None:
-    """The first purchase was given up and bought again; the second failed, and the first completed
-    late.
+    """The first purchase was given up and bought again.
+
+    The second one failed, and the first one completed late.
     """
     ended = await end(api.database, user.user_id, LOST)
     assert (await _retry(user, ended.execution_id, ACCEPT)).status_code == 202

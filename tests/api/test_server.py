@@ -71,7 +71,7 @@ async def test_requests_beyond_the_connection_limit_get_503(fresh_database: Fres
 
 
 async def _wait_for_status(api: Served, status: int) -> None:
-    """Connections are accepted and closed a moment after the client's call returns."""
+    """Wait: connections are accepted and closed a moment after the client's call returns."""
     for _ in range(100):
         if (await api.http.get("/healthz")).status_code == status:
             return

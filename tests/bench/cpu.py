@@ -8,10 +8,10 @@ import psutil
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuReading:
-    """Processor seconds since its start, by the name of the part; with the children of each
-    (PostgreSQL's backends).
+    """Processor seconds of each part since its start, by the name of the part.
 
-    All servers are children of this process: of it, its own time alone.
+    A part includes its children, such as PostgreSQL's backends. All servers are children of this
+    process: its own part includes its own time alone.
     """
 
     seconds: dict[str, float]

@@ -29,7 +29,7 @@ from core.platform.settings.encryption import SecuritySettings
 from core.platform.temporal.client import UNREACHABLE
 from core.store.database import Database
 from deploy.local.servers.process import PartFailedError
-from tests.bench.servers import Servers
+from tests.bench.servers import Servers, running_servers
 
 MANY_JOBS: Final[Mapping[str, str]] = {
     f"{provider}_MAX_IN_FLIGHT": "100000" for provider in ("FAL", "REPLICATE")
@@ -385,3 +385,19 @@ class _Copy:
             generation=execution["generation"],
             plan=plan_from_json(self._plan(execution["plan"])),
         )
+
+
+@asynccontextmanager
+async def running_filler() -> AsyncGenerator[Filler]:
+    """Start the servers with settings for any number of jobs, and open their filler."""
+    async with (
+        running_servers(
+            lambda _: None,
+            image_seconds=0.5,
+            video_seconds=0.5,
+            environment=MANY_JOBS,
+            bare=False,
+        ) as servers,
+        Filler.open(servers) as filler,
+    ):
+        yield filler

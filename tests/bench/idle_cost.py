@@ -18,8 +18,10 @@ SANDBOX: Final = "Sandbox"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleCost:
-    """cores: by part. mib: proportional memory by part. others_share: of the machine, taken by
-    unrelated programs.
+    """The cost of an idle stack.
+
+    cores: by part. mib: proportional memory by part. others_share: the share of the machine that
+    unrelated programs use.
     """
 
     cores: Mapping[str, float]

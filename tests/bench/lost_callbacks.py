@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tests.bench.fill import MANY_JOBS, Filled, Filler, Render
+from tests.bench.fill import Filled, Render, running_filler
 from tests.bench.idle_cost import COST_HEAD, IdleCost, cost_cells, measure_cost, others_line
 from tests.bench.inbox import Arrival, Inbox
-from tests.bench.servers import Say, Servers, running_servers
+from tests.bench.servers import Say, Servers
 from tests.bench.tables import quantile, table
 from tests.bench.waiting import status_reads
 from tests.support.stack_ports import receiver_port
@@ -132,16 +132,10 @@ async def _run_mix(
         for render in _spread_ages(duration, round(options.in_flight * share))
     ]
     async with (
-        running_servers(
-            lambda _: None,
-            image_seconds=0.5,
-            video_seconds=0.5,
-            environment=MANY_JOBS,
-            bare=False,
-        ) as servers,
-        Inbox.open(receiver_port(servers.config)) as inbox,
-        Filler.open(servers) as filler,
+        running_filler() as filler,
+        Inbox.open(receiver_port(filler.servers.config)) as inbox,
     ):
+        servers = filler.servers
         with inbox.collecting(KEY) as arrivals:
             await filler.set_sandbox(callbacks=False)
             began = time.monotonic()

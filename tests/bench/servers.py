@@ -1,5 +1,6 @@
-"""Everything the bench runs on: the stack of `make up` on free ports in a folder of its own, and
-the bare worker.
+"""The servers of a benchmark: a stack like that of `make up`, and the bare worker.
+
+The stack has free ports and a folder of its own.
 """
 
 import json
@@ -34,9 +35,10 @@ BARE_WORKER = "Bare worker"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Servers:
-    """pids: by the name of the part. user: without limits. The addresses: of the product's database
-    for its owner and the application, and of the server for its superuser. environment: the
-    product's settings.
+    """Running servers and their addresses.
+
+    pids: by the name of the part. user: without limits. owner_url, application_url: of the
+    product's database. superuser_url: of its server. environment: the product's settings.
     """
 
     config: Config
@@ -62,7 +64,7 @@ async def running_servers(
     environment: Mapping[str, str] | None = None,
     bare: bool = True,
 ) -> AsyncGenerator[Servers]:
-    """Started once, all stopped by their pids at the end, the folder removed.
+    """Start the servers; at the end stop them by their pids and remove the folder.
 
     environment: more settings of the product. bare: also start the bare workflow's worker.
     """
@@ -135,7 +137,7 @@ async def _set_sandbox(config: Config, image_seconds: float, video_seconds: floa
 
 
 def machine() -> str:
-    """What the numbers were measured on."""
+    """Return the machine on which the numbers were measured."""
     model = "unknown CPU"
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -15,9 +15,9 @@ from typing import Final
 import httpx
 
 from tests.bench.capacity.costs import Waiting, read_costs, write_costs
-from tests.bench.fill import MANY_JOBS, Filler, Render
+from tests.bench.fill import Filler, Render, running_filler
 from tests.bench.idle_cost import COST_HEAD, OURS, IdleCost, cost_cells, measure_cost, others_line
-from tests.bench.servers import Say, Servers, running_servers
+from tests.bench.servers import Say, Servers
 from tests.bench.tables import spread, table
 
 USUAL_SECONDS: Final = 600
@@ -81,16 +81,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 async def run(options: argparse.Namespace, say: Say) -> None:
     rows: list[Waited] = []
-    async with (
-        running_servers(
-            lambda _: None,
-            image_seconds=0.5,
-            video_seconds=0.5,
-            environment=MANY_JOBS,
-            bare=False,
-        ) as servers,
-        Filler.open(servers) as filler,
-    ):
+    async with running_filler() as filler:
+        servers = filler.servers
         present = 0
         for in_flight in options.in_flight:
             say(f"Filling in {in_flight - present:,} executions ...")

@@ -15,10 +15,10 @@ from typing import Final
 
 from deploy.local.product import worker
 from deploy.local.servers.process import PartFailedError
-from tests.bench.fill import MANY_JOBS, Filled, Filler, Render
+from tests.bench.fill import Filled, Filler, Render, running_filler
 from tests.bench.idle_cost import COST_HEAD, IdleCost, cost_cells, measure_cost, others_line
 from tests.bench.inbox import Arrival, Inbox
-from tests.bench.servers import Say, Servers, running_servers
+from tests.bench.servers import Say, Servers
 from tests.bench.tables import quantile, spread, table
 from tests.bench.waiting import USUAL_SECONDS
 from tests.support.stack_ports import receiver_port
@@ -50,16 +50,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 async def run(options: argparse.Namespace, say: Say) -> None:
     async with (
-        running_servers(
-            lambda _: None,
-            image_seconds=0.5,
-            video_seconds=0.5,
-            environment=MANY_JOBS,
-            bare=False,
-        ) as servers,
-        Inbox.open(receiver_port(servers.config)) as inbox,
-        Filler.open(servers) as filler,
+        running_filler() as filler,
+        Inbox.open(receiver_port(filler.servers.config)) as inbox,
     ):
+        servers = filler.servers
         say(f"Filling in {options.in_flight:,} executions ...")
         await filler.fill([Render(usual_seconds=USUAL_SECONDS)] * options.in_flight, note=say)
         await asyncio.sleep(options.settle)

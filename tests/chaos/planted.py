@@ -252,8 +252,8 @@ BUGS: Final = (
         edits=(
             Edit(
                 file="core/jobs/absence.py",
-                old="            age_seconds > horizon_seconds\n            and answer.looked_at",
-                new="            age_seconds > horizon_seconds - 6\n            and answer.looked_at",
+                old="past_at = sent_at + horizon_seconds\n",
+                new="past_at = sent_at + horizon_seconds - 6\n",
             ),
         ),
         cases=("cut-after-billing-hidden",),

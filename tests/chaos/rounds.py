@@ -16,6 +16,7 @@ from tests.chaos.faults import set_sandbox as set_sandbox
 from tests.chaos.judge import Finding, Judge
 from tests.chaos.load import Customers, Mailbox, Order
 from tests.chaos.results import CaseResult
+from tests.chaos.slow import explain_slowest
 from tests.chaos.testbed import APIS, WORKERS, Testbed
 from tests.chaos.traps import Trap, Verdict
 
@@ -25,8 +26,7 @@ FILL_SECONDS = 20.0
 DEADLINE_SECONDS = 100.0
 """Limit from the fault to the last webhook; whatever has not ended by then is lost."""
 OVERTAKEN_SECONDS = 180.0
-"""Temporal dispatches tasks to a stopped worker's open polls for a minute; each must time out.
-"""
+"""Temporal dispatches tasks to a stopped worker's open polls for a minute; each must time out."""
 ORDERS_PER_SECOND = 10
 ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "kill worker": WORKERS,
@@ -46,10 +46,7 @@ PAUSE_SECONDS = 0.25
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """All rounds on one testbed.
-
-    bystanders: orders that were at no point of a case; they must succeed, too.
-    """
+    """All rounds on one testbed. bystanders: orders at no point of a case, which must succeed."""
 
     testbed: Testbed
     random: Random
@@ -164,6 +161,7 @@ class Session:
         red = [f"RED {finding.explain()}" for finding in findings if finding.is_red]
         for text in [*red, *(f"RED {text}" for one in rounds for text in one.injection.broken)]:
             self.say(f"    {text}")
+        await explain_slowest(self.testbed, [one.seconds_of for one in rounds], self.say)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -178,6 +176,7 @@ class Round:
     began: float = field(default_factory=time.monotonic)
     in_flight: dict[str, Phase] = field(default_factory=dict[str, Phase])
     held_webhooks: list[str] = field(default_factory=list[str])
+    seconds_of: dict[str, float] = field(default_factory=dict[str, float])
     background: "asyncio.Task[None]" = field(init=False)
     victim: str = ""
     _let_go_event: asyncio.Event = field(default_factory=asyncio.Event)
@@ -429,8 +428,9 @@ class Round:
                     [one.at for one in held if one.tokens & finding.names]
                 )
             at = finding.first_webhook_at
-            if at is not None and at > self.injection.fired_at:
-                result.recovered_seconds.append(at - self.injection.fired_at)
+            if at is not None and (seconds := at - self.injection.fired_at) > 0:
+                self.seconds_of[finding.order.execution_id or ""] = seconds
+                result.recovered_seconds.append(seconds)
                 result.since_restart_seconds.append(max(0.0, at - (self.injection.back_at or at)))
 
     def _findings_of(self, case: Case, findings: list[Finding]) -> list[Finding]:

@@ -85,6 +85,8 @@ ROOM_TO_HOLD: Final[Mapping[str, str]] = {
 }
 """A held transaction keeps its slot and its connection. PostgreSQL accepts four such pools."""
 POSTGRES_CONNECTIONS = 400
+PRODUCT_LOG_BYTES = 200_000_000
+"""The logs of all APIs and workers that were killed are needed to explain a slow order."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -282,13 +284,22 @@ class Testbed:
             )
         return parts
 
+    def log_of(self, name: str) -> Path:
+        """Return the log of an API or a worker."""
+        return self.config.logs / f"{name.lower().replace(' ', '')}.log"
+
     def _named(self, name: str, part: Part) -> Part:
-        log = self.config.logs / f"{name.lower().replace(' ', '')}.log"
         command = tuple(
             str(self.product_root / "worker.py") if one.endswith("worker.py") else one
             for one in part.command
         )
-        return replace(part, name=name, log=log, command=command)
+        return replace(
+            part,
+            name=name,
+            log=self.log_of(name),
+            command=command,
+            log_kept_bytes=PRODUCT_LOG_BYTES,
+        )
 
     async def _environment_of(self, process: str, config: Config) -> dict[str, str]:
         """Return an environment whose server addresses are the process's own proxies."""

@@ -1,11 +1,13 @@
 """The proof of absence: which looks at a provider's list count."""
 
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import pytest
 
 from core.domain.ids import ProviderJobId
-from core.jobs.absence import AbsenceProof
+from core.jobs.absence import LOOKS_APART_SECONDS, AbsenceProof
 from core.platform.clock import ClockOffset
 from core.providers.port import FindAnswer
 
@@ -21,6 +23,13 @@ class Search:
     def __init__(self) -> None:
         self.proof = AbsenceProof()
 
+    @classmethod
+    def resumed(cls, details: Mapping[str, object]) -> "Search":
+        """Return the search of a next try of the first send."""
+        search, offset = cls(), SENT.timestamp()
+        search.proof = AbsenceProof.resumed([details], 1, ClockOffset(offset, offset))
+        return search
+
     def look(
         self,
         at: float,
@@ -33,17 +42,19 @@ class Search:
         sent_until: datetime = SENT,
         horizon_seconds: float = HORIZON,
         settled_seconds: float | None = None,
+        answer_seconds: float = 0.0,
     ) -> bool:
         """Look once. ahead, provider_ahead: of the database's and the provider's clock."""
         true = SENT.timestamp()
         clock = None
         if provider_ahead is not None:
-            clock = ClockOffset(true + provider_ahead - 0.5, true + provider_ahead + 0.5)
+            shown = true + provider_ahead
+            clock = ClockOffset(shown - 0.5 - answer_seconds, shown + 0.5)
         answer = FindAnswer(
             matches=(),
             doubtful=tuple(map(ProviderJobId, doubtful)),
             authoritative=complete,
-            looked_at=at,
+            looked_at=float(at),
             clock=clock,
         )
         database = ClockOffset(true + ahead, true + ahead)
@@ -100,6 +111,68 @@ def test_corrected_clock_counts_the_horizon_from_the_first_look() -> None:
     assert not search.look(20, sent_until=early)
     assert not search.look(100, sent_until=early)
     assert search.look(311, sent_until=early)
+
+
+def test_slow_answer_proves_nothing_and_casts_no_doubt() -> None:
+    """Its Date is too inexact to compare; the next answers show that the clocks agree."""
+    search = Search()
+    assert not search.look(10, answer_seconds=8)
+    assert not search.look(20)
+    assert not search.look(301, answer_seconds=8)
+    assert search.look(302)
+
+
+def test_time_of_the_deciding_look_is_known() -> None:
+    search = Search()
+    assert search.proof.due_at is None
+    search.look(100)
+    assert search.proof.due_at == HORIZON
+    late = Search()
+    late.look(400)
+    assert late.proof.due_at == 400 + LOOKS_APART_SECONDS
+
+
+@pytest.fixture
+def kept() -> dict[str, object]:
+    """Return what a lost try leaves after its look at 290 s, as Temporal returns it."""
+    search = Search()
+    search.look(290)
+    (details,) = json.loads(json.dumps(search.proof.to_details(1)))
+    return details
+
+
+def test_next_try_continues_the_proof_of_a_lost_one(kept: dict[str, object]) -> None:
+    search = Search.resumed(kept)
+    assert not search.look(349)
+    assert search.look(350)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"boot": "another"},
+        {"boot": ""},
+        {"send": 2},
+        {"absent_at": "290"},
+        {"low": SENT.timestamp() + 60, "high": SENT.timestamp() + 60},  # a copied machine
+    ],
+)
+def test_looks_of_another_boot_send_or_form_do_not_count(
+    kept: dict[str, object], changed: dict[str, object]
+) -> None:
+    search = Search.resumed(kept | changed)
+    assert not search.look(350)
+    assert not search.look(409)
+    assert search.look(410)
+
+
+def test_doubt_of_a_lost_try_stays() -> None:
+    search = Search()
+    search.look(10, ahead=60)
+    search.look(20)
+    search = Search.resumed(search.proof.to_details(1)[0])
+    assert not search.look(309)
+    assert search.look(311)
 
 
 def test_incomplete_or_ambiguous_list_proves_nothing() -> None:

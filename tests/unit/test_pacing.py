@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 
 import pytest
@@ -21,6 +22,7 @@ from core.domain.plans import Parameters, StepKind
 from core.domain.states import JobState
 from core.jobs.poll_schedule import (
     CANCELLED_FIND_SECONDS,
+    DUE_FIND_SECONDS,
     HORIZON_SLACK_SECONDS,
     JITTER,
     MAX_FAILED_LOOK_SECONDS,
@@ -32,6 +34,7 @@ from core.jobs.poll_schedule import (
     jittered,
     look_seconds,
     seconds_left,
+    until_due,
     wait_is_over,
 )
 from core.platform.temporal.policies import (
@@ -192,6 +195,26 @@ def test_find_continues_past_the_deadline_until_the_horizon() -> None:
         late, send_age_seconds=1080 + HORIZON_SLACK_SECONDS + 1, horizon_seconds=1080
     )
     assert not find_is_over(job(), send_age_seconds=100_000, horizon_seconds=1080)
+
+
+def test_look_that_can_prove_an_absence_is_on_time() -> None:
+    assert 7.0 < until_due(20.0, 7.0) < 7.5
+    assert until_due(1.0, 7.0) == 1.0
+    assert until_due(20.0, -100.0) == DUE_FIND_SECONDS
+    assert until_due(1.0, -100.0) == 1.0
+
+
+def test_late_find_waits_for_a_readable_list() -> None:
+    """An outage may have lasted for longer than the deadline."""
+    late, is_over = (
+        job(late=True),
+        partial(find_is_over, send_age_seconds=5000, horizon_seconds=1080),
+    )
+    assert is_over(late)
+    assert not is_over(late, unread=True)
+    assert not is_over(late, due_seconds=50)
+    assert is_over(late, due_seconds=-HORIZON_SLACK_SECONDS - 1)
+    assert is_over(replace(late, execution_late=True), unread=True)
 
 
 def test_find_of_a_cancelled_job_ends_at_grace_or_deadline() -> None:

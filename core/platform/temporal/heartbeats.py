@@ -1,7 +1,7 @@
 """Heartbeats of activities that wait, and protection of work that a cancel must not interrupt."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -15,15 +15,19 @@ HEARTBEAT_SECONDS = 1.5
 """A quarter of the heartbeat time-out; the SDK throttles what it sends."""
 
 
-async def sleep_with_heartbeats(seconds: float, wake: asyncio.Event) -> bool:
+async def sleep_with_heartbeats(
+    seconds: float, wake: asyncio.Event, details: Sequence[object] = ()
+) -> bool:
     """Sleep until the time is over (False) or the event is set (True), sending heartbeats.
+
+    details: for the next try, if this one is lost.
 
     Raises the hand-over error at once when the worker shuts down.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while True:
-        activity.heartbeat()
+        activity.heartbeat(*details)
         if activity.is_worker_shutdown():
             raise hand_over()
         rest = end - loop.time()
@@ -51,13 +55,14 @@ async def shielded(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 @asynccontextmanager
-async def heartbeats() -> AsyncGenerator[None]:
+async def heartbeats(details: Sequence[object] | None = None) -> AsyncGenerator[None]:
     """Send heartbeats alongside work that has its own time limits, so they never hide a stall.
 
-    The first heartbeat comes after a pause: work that ends sooner, as most does, sends none. Each
-    repeats the details that the activity's previous try left.
+    The first heartbeat comes after a pause: work that ends sooner, as most does, sends none.
+    details: for the next try; None: those that the previous try left.
     """
-    details = activity.info().heartbeat_details
+    if details is None:
+        details = activity.info().heartbeat_details
 
     async def send_heartbeats() -> None:
         while True:

@@ -75,9 +75,9 @@ DEFERRED_MAX_SECONDS: Final = 60.0
 """The longest pause of a deferred job, so that an operator's reset takes effect within a minute."""
 DEFERRED_MIN_SECONDS: Final = 1.0
 """The shortest pause of a deferred job, where a slot may become free at any moment."""
-SUBMIT_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+SUBMIT_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0)
 """Between sends that were certainly not accepted, unless the provider asks for a longer pause. The
-last step repeats.
+last step repeats; with its jitter, an outage adds half a minute to a job after its end.
 """
 TRANSIENT_BACKOFF_SECONDS: Final = (2.0, 8.0)
 """Before each further send of a job whose last send failed at no cost: so many at most."""
@@ -117,7 +117,10 @@ NETWORK: Final = RetryPolicy(
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=30),
 )
-"""Status reads, look-ups, waiting and storing: safe to repeat; bounded by time, not attempts."""
+"""Waiting, storing and cancelling: safe to repeat; bounded by time, not attempts."""
+LOOKUP: Final = DATABASE
+"""Look-ups, of which a killed worker or the database ended a try: they pace their looks themselves.
+"""
 
 CANCEL_START_TO_CLOSE: Final = timedelta(seconds=20)
 """One cancel call with its database steps."""
@@ -166,7 +169,7 @@ jobs and stores what they delivered. The server ends the run after this time, si
 whose code or key is missing cannot end itself.
 """
 
-FIND_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+FIND_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0)
 """Between look-ups of a send. The first is immediate: most lists show a job within a second."""
 FINISHING: Final = Priority(priority_key=1)
 """Storing, notifying and cancelling: paid work never waits behind new purchases."""
@@ -206,7 +209,7 @@ DELIVERY_RUN_TIMEOUT: Final = DELIVERY_SCHEDULE_TO_CLOSE + timedelta(days=1)
 LOST_ATTEMPT: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=2.0,
-    maximum_interval=timedelta(minutes=5),
+    maximum_interval=timedelta(seconds=30),
 )
 """Attempts without a recorded result, after a lost worker or while PostgreSQL is down. A recorded
 attempt sets its own delay. There is no attempt limit here: the schedule counts recorded attempts.

@@ -115,26 +115,39 @@ def job_record(row: asyncpg.Record) -> JobRecord:
     return JobRecord(**plain)
 
 
-LOCK_AND_GET_JOB = f"{GET_JOB}FOR UPDATE OF j"
-
-
-async def get_job(conn: Connection, job_id: JobId, *, locked: bool = False) -> JobRecord:
-    """Return a job. locked: lock its row until COMMIT.
-
-    Raises LookupError if the job does not exist or belongs to another user.
-    """
-    row = await conn.fetchrow(LOCK_AND_GET_JOB if locked else GET_JOB, job_id)
+async def get_job(conn: Connection, job_id: JobId) -> JobRecord:
+    """Return a job. Raises LookupError if it does not exist or belongs to another user."""
+    row = await conn.fetchrow(GET_JOB, job_id)
     if row is None:
         raise LookupError(f"no job {job_id}")
     return job_record(row)
 
 
-LOCK_JOB = "SELECT job_id FROM jobs WHERE job_id = $1 FOR UPDATE"
+LOCK_JOB = "SELECT state, send_number, provider_key_id FROM jobs WHERE job_id = $1 FOR UPDATE"
 
 
-async def lock_job(conn: Connection, job_id: JobId) -> None:
-    """Lock a job's row until COMMIT, so that neither its state nor its provider id changes."""
-    await conn.execute(LOCK_JOB, job_id)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedJob:
+    """What a late answer of a send is compared with."""
+
+    state: JobState
+    send_number: int
+    provider_key_id: ProviderKeyId | None
+
+
+async def lock_job(conn: Connection, job_id: JobId) -> LockedJob | None:
+    """Lock a job's row until COMMIT, so that neither its state nor its provider id changes.
+
+    Return None if the job does not exist or belongs to another user.
+    """
+    row = await conn.fetchrow(LOCK_JOB, job_id)
+    if row is None:
+        return None
+    return LockedJob(
+        state=JobState(row["state"]),
+        send_number=row["send_number"],
+        provider_key_id=row["provider_key_id"],
+    )
 
 
 LIST_OWNED = (

@@ -41,6 +41,7 @@ class Part:
     prepare: called before each start; safe to repeat.
     clean: called after each end; safe to repeat.
     user: system user to run as; only root may set it.
+    log_kept_bytes: a longer log is cut to its newer half before a start.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Part:
     folder: Path = field(default_factory=Path.cwd)
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10.0
+    log_kept_bytes: int = LOG_KEPT_BYTES
 
 
 class Running:
@@ -142,7 +144,7 @@ async def start(part: Part) -> Running:
     """Start a process in its own process group, so that Ctrl-C does not reach it directly."""
     await asyncio.to_thread(part.prepare)
     part.log.parent.mkdir(parents=True, exist_ok=True)
-    trim_log(part.log)
+    trim_log(part.log, part.log_kept_bytes)
     with part.log.open("ab") as log:
         process = subprocess.Popen(  # noqa: ASYNC220 - returns at once, and is the same under every event loop
             part.command,
@@ -173,11 +175,11 @@ async def start_ready(part: Part) -> Running:
     return running
 
 
-def trim_log(log: Path) -> None:
+def trim_log(log: Path, kept_bytes: int = LOG_KEPT_BYTES) -> None:
     """Truncate a long log to its end."""
     with contextlib.suppress(FileNotFoundError):
-        if log.stat().st_size > LOG_KEPT_BYTES:
-            kept = log.read_bytes()[-LOG_KEPT_BYTES // 2 :]
+        if log.stat().st_size > kept_bytes:
+            kept = log.read_bytes()[-kept_bytes // 2 :]
             log.write_bytes(kept[kept.find(b"\n") + 1 :])
 
 

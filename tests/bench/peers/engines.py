@@ -269,7 +269,7 @@ def _plain() -> dict[str, str]:
 
 
 async def _at_once() -> None:
-    """A worker that polls a queue needs no check: its orders wait there."""
+    """Return at once: a worker that polls a queue needs no check, because its orders wait there."""
 
 
 async def _accepts(port: int) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def s3_settings(s3_server: S3Server) -> dict[str, str]:
-    """What ObjectStore.open takes, except the CDN's address."""
+    """Return what ObjectStore.open takes, except the CDN's address."""
     access = s3_server.access
     return {
         "endpoint_url": access.endpoint_url,
@@ -38,7 +38,7 @@ def s3_settings(s3_server: S3Server) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 async def s3(s3_settings: dict[str, str]) -> AsyncGenerator[S3Client]:
-    """A client of the tests' own, to look behind the store's back; makes the bucket."""
+    """Open the tests' own client, which bypasses the store, and create the bucket."""
     async with aioboto3.Session().client(  # pyright: ignore[reportUnknownMemberType] - other services have no stubs
         "s3",
         endpoint_url=s3_settings["endpoint_url"],

@@ -39,7 +39,7 @@ async def files() -> AsyncGenerator[FileServer]:
 
 @pytest.fixture
 async def client() -> AsyncGenerator[httpx.AsyncClient]:
-    """A client with credentials and defaults that must not reach a file server."""
+    """Open a client with credentials and defaults that must not reach a file server."""
     async with httpx.AsyncClient(
         headers={"Authorization": "Key provider-secret", "X-Ours": "1"},
         cookies={"session": "ours"},

@@ -31,7 +31,7 @@ STS_ANSWER = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.
 
 @pytest.fixture
 async def role_server() -> AsyncGenerator[str]:
-    """An address that answers as the credential endpoint of ECS (GET) and as STS (POST)."""
+    """Serve an address that answers as the credential endpoint of ECS (GET) and as STS (POST)."""
 
     async def answer(request: web.Request) -> web.Response:
         if request.method == "GET":

@@ -111,7 +111,7 @@ async def test_put_stream_reports_progress_that_never_falls(
 
 
 async def test_put_stream_decides_the_type_by_the_bytes(store: ObjectStore, key: str) -> None:
-    """This holds even if the first chunks are shorter than any file signature."""
+    """The rule holds even if the first chunks are shorter than any file signature."""
     content = b"\x89PNG\r\n\x1a\n" + bytes(500)
     stored = await put(store, key, chunks_of(content, 1), expected=MediaKind.IMAGE)
     assert stored.content_type == "image/png"

@@ -48,7 +48,7 @@ def handle(name: str) -> ProviderHandle:
 
 
 async def replaced(database: Database) -> Accepted:
-    """An image whose first send was held to be absent, and whose second is out."""
+    """Accept an image whose first send was taken to be absent and whose second send is open."""
     # Steps that usually take so long make no progress by time alone.
     execution = new_execution(await new_user(database), usual_seconds=1_000_000)
     one = await accept(database, execution)
@@ -137,7 +137,7 @@ async def test_orphan_is_never_the_job_of_its_step(database: Database) -> None:
 
 
 async def test_orphan_has_an_open_bill_until_it_is_settled(database: Database) -> None:
-    """This holds while its execution runs and although an orphan has no hold."""
+    """The bill stays open while its execution runs and although an orphan has no hold."""
     one = await replaced(database)
     orphan = await orphaned(database, one)
     name = ProviderJobId(f"theirs-{one.image.job_id}")

@@ -145,7 +145,7 @@ async def write_books(fresh: FreshDatabase) -> Books:
 
 @pytest.fixture(scope="module")
 async def written(postgres_server: PostgresServer, template_database: str) -> AsyncGenerator[Books]:
-    """A correct ledger that no test changes; each test gets a copy."""
+    """Write a correct ledger that no test changes; each test gets a copy."""
     async with new_database(postgres_server, template_database) as fresh:
         yield await write_books(fresh)
 

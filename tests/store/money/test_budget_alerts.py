@@ -166,7 +166,7 @@ async def test_refused_hold_sends_no_alert(database: Database) -> None:
 
 
 async def test_threshold_reached_again_sends_no_second_alert(database: Database) -> None:
-    """This holds after a release and after a raised limit."""
+    """The rule holds after a release and after a raised limit."""
     user_id = await account(database, executions=2)
     (one,) = await hold(database, user_id)
     half = [("usd", 50)]
@@ -218,7 +218,7 @@ async def test_adjustment_upwards_reaches_thresholds(database: Database) -> None
 
 
 async def orphan_of(conn: Connection, one: Accepted) -> None:
-    """A second purchase by the same send, billed at the price of an execution."""
+    """Book a second purchase by the same send, billed at the price of an execution."""
     assert await begin_send(conn, one.video, 1, {}, {})
     handle = ProviderHandle(
         provider="replicate",
