@@ -131,7 +131,7 @@ async def run_random_faults(session: Session, seconds: float) -> None:
     for finding in findings:
         if finding.is_red:
             session.say(f"    RED {finding.explain()}")
-    await explain_slowest(session.testbed, [_first_webhook_seconds(findings)], session.say)
+    await explain_slowest(session.testbed, [_seconds_of(findings)], session.say)
     # Once for each paid step open at the fault, and once for an execution without an open step.
     steps = {(token, step): phase for (token, step), phase in steps.items() if token in hit}
     caught = {token for token, _ in steps}
@@ -147,8 +147,8 @@ async def run_random_faults(session: Session, seconds: float) -> None:
     session.bystanders += [finding for finding in findings if finding.order.token not in hit]
 
 
-def _first_webhook_seconds(findings: Sequence[Finding]) -> dict[str, float]:
-    """Return the time from acceptance to the first webhook, by execution."""
+def _seconds_of(findings: Sequence[Finding]) -> dict[str, float]:
+    """Return the time from each order's 202 to its webhook, by execution."""
     return {
         finding.order.execution_id: finding.first_webhook_at - finding.order.accepted_at
         for finding in findings

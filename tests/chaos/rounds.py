@@ -45,10 +45,7 @@ PAUSE_SECONDS = 0.25
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """All rounds on one testbed.
-
-    bystanders: orders that were at no point of a case; they must succeed, too.
-    """
+    """All rounds on one testbed. bystanders: orders at no point of a case, which must succeed."""
 
     testbed: Testbed
     random: Random
