@@ -10,11 +10,12 @@ from random import Random
 from typing import Any, Final
 
 from tests.chaos.cases import Case, Phase
+from tests.chaos.faults import set_sandbox
 from tests.chaos.judge import Finding
 from tests.chaos.load import Order
 from tests.chaos.read_faults import FILE_FAULTS, READ_FAULTS, SpoiledReads, name_of
 from tests.chaos.results import CaseResult
-from tests.chaos.rounds import Session, set_sandbox
+from tests.chaos.rounds import Session
 from tests.chaos.slow import explain_slowest
 from tests.chaos.testbed import APIS, SERVERS, WORKERS, Testbed
 

@@ -11,8 +11,7 @@ from typing import Any, Final
 import httpx
 
 from tests.chaos.cases import Case, Phase, Setting, hold_seconds, phase_of
-from tests.chaos.faults import FAULTS, Injection
-from tests.chaos.faults import set_sandbox as set_sandbox
+from tests.chaos.faults import FAULTS, Injection, set_sandbox
 from tests.chaos.judge import Finding, Judge
 from tests.chaos.load import Customers, Mailbox, Order
 from tests.chaos.results import CaseResult
