@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import uuid4
 
-import httpx
 import psutil
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
@@ -18,6 +17,7 @@ from temporalio.client import WorkflowExecution as Listed
 
 from deploy.local.servers.temporal import NAMESPACE
 from tests.chaos.cases import Setting
+from tests.chaos.control import control
 from tests.chaos.testbed import APIS, RESTART_SECONDS, SANDBOX_SETTINGS, SERVERS, WORKERS, Testbed
 
 EXIT_SECONDS: Final = 30.0
@@ -171,8 +171,8 @@ async def set_sandbox(testbed: Testbed, setting: Setting) -> None:
         "callbacks": setting.callbacks,
         "history_hides_running": setting.hides_running,
     }
-    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as http:
-        (await http.delete(f"{testbed.control_url}/faults")).raise_for_status()
-        (await http.put(f"{testbed.control_url}/settings", json=settings)).raise_for_status()
-        for fault in setting.faults:
-            (await http.post(f"{testbed.control_url}/faults", json=fault)).raise_for_status()
+    url = testbed.control_url
+    await control("DELETE", f"{url}/faults")
+    await control("PUT", f"{url}/settings", settings)
+    for fault in setting.faults:
+        await control("POST", f"{url}/faults", fault)

@@ -20,6 +20,7 @@ from core.store.database import Database
 from core.store.money.reports.ledger_check import list_findings
 from core.store.money.reports.provider_bill import Key, compare_bill
 from tests.chaos.cases import Phase
+from tests.chaos.control import control
 from tests.chaos.load import Mailbox, Order
 from tests.chaos.testbed import Testbed
 
@@ -168,10 +169,7 @@ class Judge:
         names = [line["provider_job_id"] for line in lines]
         async with self._reading_sizes:
             if not self._file_sizes.keys() >= set(names):
-                async with httpx.AsyncClient(trust_env=False, verify=False, timeout=20) as http:
-                    jobs: list[dict[str, Any]] = (
-                        await http.get(f"{self.testbed.control_url}/jobs")
-                    ).json()["jobs"]
+                jobs = (await control("GET", f"{self.testbed.control_url}/jobs"))["jobs"]
                 self._file_sizes |= {
                     job["id"]: frozenset(output["bytes"] for output in job["outputs"])
                     for job in jobs
@@ -182,10 +180,8 @@ class Judge:
 
     async def bill(self) -> dict[str, list[dict[str, Any]]]:
         """Return the sandbox's lines by the token in their prompt."""
-        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=20) as http:
-            lines: list[dict[str, Any]] = (
-                await http.get(f"{self.testbed.control_url}/bill")
-            ).json()["lines"]
+        response = await control("GET", f"{self.testbed.control_url}/bill")
+        lines: list[dict[str, Any]] = response["lines"]
         by_token: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for line in lines:
             match = _NUMBER.match(str(line["input"].get("prompt", "")))
@@ -223,10 +219,8 @@ class Judge:
 
         A database at rest has no finding.
         """
-        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=20) as http:
-            lines: list[dict[str, Any]] = (
-                await http.get(f"{self.testbed.control_url}/bill")
-            ).json()["lines"]
+        response = await control("GET", f"{self.testbed.control_url}/bill")
+        lines: list[dict[str, Any]] = response["lines"]
         billed: dict[Key, int] = {
             (line["provider"], line["provider_job_id"]): line["billed_nano_usd"] for line in lines
         }

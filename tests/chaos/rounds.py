@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-import httpx
-
 from tests.chaos.cases import Case, Phase, Setting, hold_seconds, phase_of
+from tests.chaos.control import control
 from tests.chaos.faults import FAULTS, Injection, set_sandbox
 from tests.chaos.judge import Finding, Judge
 from tests.chaos.load import Customers, Mailbox, Order
@@ -380,16 +379,14 @@ class Round:
                 raise TimeoutError(f"nobody overtook the stopped worker: {behind}")
 
     async def _receiver(self, word: str) -> dict[str, Any]:
-        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=5) as http:
-            return (await http.post(f"{self.session.testbed.receiver_url}/__control/{word}")).json()
+        return await control("POST", f"{self.session.testbed.receiver_url}/__control/{word}")
 
     async def _held_webhooks(self) -> list[str]:
         return [one["execution_id"] for one in (await self._receiver("look"))["held"]]
 
     async def _check_fired(self, setting: Setting) -> None:
-        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as http:
-            control = self.session.testbed.control_url
-            faults: list[dict[str, Any]] = (await http.get(f"{control}/faults")).json()["faults"]
+        response = await control("GET", f"{self.session.testbed.control_url}/faults")
+        faults: list[dict[str, Any]] = response["faults"]
         for wanted in setting.faults:
             if not any(fault["fault"] == wanted["fault"] and fault["fired"] for fault in faults):
                 self.injection.void.append(f"{wanted['fault']} did not fire")
