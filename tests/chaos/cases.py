@@ -234,11 +234,17 @@ HOT: Final = ("commit:accept", "commit:settle", "commit:finish")
 """
 
 
+LAST: Final = ("committed:finish",)
+"""The end of the path, which nothing reaches while earlier points of it fill and then end the hold.
+"""
+
+
 def families(cases: list[Case]) -> list[list[Case]]:
     """Return groups of cases that can share a round, in their order."""
     found: dict[object, list[Case]] = {}
     for case in cases:
-        key = case.name if case.alone or case.moment in HOT else (case.fault, repr(case.setting))
+        own = case.alone or case.moment in HOT or (case.moment in LAST and not case.at_once)
+        key = case.name if own else (case.fault, repr(case.setting))
         found.setdefault(key, []).append(case)
     return list(found.values())
 

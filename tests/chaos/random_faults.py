@@ -4,16 +4,18 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
 from tests.chaos.cases import Case, Phase
+from tests.chaos.faults import set_sandbox
+from tests.chaos.judge import Finding
 from tests.chaos.load import Order
 from tests.chaos.read_faults import FILE_FAULTS, READ_FAULTS, SpoiledReads, name_of
 from tests.chaos.results import CaseResult
-from tests.chaos.rounds import Session, set_sandbox
+from tests.chaos.rounds import Session
 from tests.chaos.slow import explain_slowest
 from tests.chaos.testbed import APIS, SERVERS, WORKERS, Testbed
 
@@ -129,12 +131,7 @@ async def run_random_faults(session: Session, seconds: float) -> None:
     for finding in findings:
         if finding.is_red:
             session.say(f"    RED {finding.explain()}")
-    seconds_of = {
-        finding.order.execution_id: finding.first_webhook_at - finding.order.accepted_at
-        for finding in findings
-        if finding.order.execution_id and finding.order.accepted_at and finding.first_webhook_at
-    }
-    await explain_slowest(session.testbed, [seconds_of], session.say)
+    await explain_slowest(session.testbed, [_seconds_of(findings)], session.say)
     # Once for each paid step open at the fault, and once for an execution without an open step.
     steps = {(token, step): phase for (token, step), phase in steps.items() if token in hit}
     caught = {token for token, _ in steps}
@@ -148,6 +145,15 @@ async def run_random_faults(session: Session, seconds: float) -> None:
         [*steps.values(), *(phase for token, phase in hit.items() if token not in caught)]
     )
     session.bystanders += [finding for finding in findings if finding.order.token not in hit]
+
+
+def _seconds_of(findings: Sequence[Finding]) -> dict[str, float]:
+    """Return the time from each order's 202 to its webhook, by execution."""
+    return {
+        finding.order.execution_id: finding.first_webhook_at - finding.order.accepted_at
+        for finding in findings
+        if finding.order.execution_id and finding.order.accepted_at and finding.first_webhook_at
+    }
 
 
 def spoiled(reads: SpoiledReads) -> str:

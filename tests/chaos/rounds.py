@@ -11,8 +11,7 @@ from typing import Any, Final
 import httpx
 
 from tests.chaos.cases import Case, Phase, Setting, hold_seconds, phase_of
-from tests.chaos.faults import FAULTS, Injection
-from tests.chaos.faults import set_sandbox as set_sandbox
+from tests.chaos.faults import FAULTS, Injection, set_sandbox
 from tests.chaos.judge import Finding, Judge
 from tests.chaos.load import Customers, Mailbox, Order
 from tests.chaos.results import CaseResult
@@ -46,10 +45,7 @@ PAUSE_SECONDS = 0.25
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """All rounds on one testbed.
-
-    bystanders: orders that were at no point of a case; they must succeed, too.
-    """
+    """All rounds on one testbed. bystanders: orders at no point of a case, which must succeed."""
 
     testbed: Testbed
     random: Random

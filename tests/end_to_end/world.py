@@ -137,7 +137,7 @@ class World:
             return seen["status"] in ENDED
 
         await self.until_true(
-            has_ended, lambda: f"it does not end: {seen}", seconds=seconds, every=0.1
+            has_ended, lambda: f"it does not end: {seen}", seconds=seconds, every=0.2
         )
         return seen
 

@@ -5,6 +5,7 @@ import json
 import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -179,6 +180,23 @@ async def test_next_look_reads_only_the_part_that_changes(
     assert starts[1] > starts[0]
     # Its oldest part is as old as the first look, so two looks a minute apart need two readings.
     assert first.looked_at == second.looked_at
+
+
+async def test_waiting_look_ups_share_the_next_reading() -> None:
+    """Otherwise many sends without an answer would read the same list one after another."""
+    readings = 0
+
+    def respond(_query: Query) -> object:
+        nonlocal readings
+        readings += 1
+        return page("fal", [])
+
+    async with serving(paged(respond)) as wire, Providers.open(settings(wire.url)) as providers:
+        provider = providers.provider("fal")
+        lookup = replace(lookup_of(provider), list_age_seconds=0.0)
+        answers = await asyncio.gather(*(provider.find(lookup) for _ in range(20)))
+    assert len(answers) == 20
+    assert readings == 2
 
 
 async def test_list_that_is_too_long_is_read_over_several_looks(

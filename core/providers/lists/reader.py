@@ -91,7 +91,7 @@ class ListReader:
         Raises ProviderUnavailableError, also if the list is too long to
         be read in time; then the next call continues.
         """
-        now = lookup.now.timestamp()
+        now, asked_at = lookup.now.timestamp(), boot_seconds()
         async with self._lock:
             if len(self._jobs) > MAX_JOBS:
                 self._jobs.clear()
@@ -101,7 +101,7 @@ class ListReader:
             last = max(first, min(int(end.timestamp()) // SLICE_SECONDS, open_slice))
             slices = range(first, last + 1)
             oldest = lookup.list_age_seconds
-            stale = {number for number in slices if self._is_stale(number, now, oldest)}
+            stale = {number for number in slices if self._is_stale(number, now, oldest, asked_at)}
             try:
                 async with asyncio.timeout(READ_SECONDS):
                     while stale:
@@ -119,10 +119,12 @@ class ListReader:
                 clock=joined_clocks(reading.clock for reading in readings),
             )
 
-    def _is_stale(self, number: int, now: float, oldest_seconds: float) -> bool:
+    def _is_stale(self, number: int, now: float, oldest_seconds: float, asked_at: float) -> bool:
         reading = self._readings.get(number)
         if reading is None:
             return True
+        if reading.began_at >= asked_at:  # read for another look-up while this one waited
+            return False
         if reading.clock is not None:  # a provider whose clock is behind lists new jobs there
             now = min(now, boot_seconds() + reading.clock.low)
         age_seconds = now - (number + 1) * SLICE_SECONDS

@@ -23,10 +23,10 @@ from deploy.local.servers.process import PartFailedError, Running, start, start_
 from deploy.local.servers.temporal import NAMESPACE
 from tests.chaos.baseline.runs import Ended, Run, baseline_worker, begin, extra_paid, until_ended
 from tests.chaos.cases import Case, by_name
+from tests.chaos.faults import set_sandbox
 from tests.chaos.http_taps import ProviderTap
 from tests.chaos.links import Link
 from tests.chaos.report import as_text
-from tests.chaos.rounds import set_sandbox
 from tests.chaos.testbed import RESTART_SECONDS, Testbed, running_testbed
 from tests.chaos.traps import Trap, Verdict
 
