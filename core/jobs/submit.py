@@ -135,7 +135,7 @@ class JobSubmitter:
             return await _without_provider(conn, ref, keyed)
         number = job.send_number + 1
         try:
-            request, inputs = await self.prepare(conn, job, number)
+            request, inputs = await self.prepare(conn, keyed, number)
         except (ModelNotOfferedError, InputUnavailableError, ValueError) as error:
             return await refuse_unsent(conn, ref, _unpreparable(ref, error))
         admitted = await self.admission.admit(conn, keyed)

@@ -83,12 +83,14 @@ async def calls_by_key(world: World) -> dict[str, set[str]]:
 async def test_each_purchase_is_billed_to_the_account_of_its_key(
     world: World,
 ) -> None:
-    await world.settings(video_seconds=3.0)
+    await world.settings(video_seconds=5.0)
     async with another_user(world) as bobs:
         old, his = await put(world, "replicate", ALICE), await put(bobs, "fal", BOB)
         first, second = await order(world, "replicate"), await order(bobs, "fal")
-        await world.until(first, job="video", state="submitted")
-        await bobs.until(second, job="video", state="submitted")
+        await asyncio.gather(
+            world.until(first, job="video", state="submitted"),
+            bobs.until(second, job="video", state="submitted"),
+        )
         new = await put(world, "replicate", ALICE_NEW)
         deleted = await bobs.api.delete("/api/provider-keys/fal")
         assert (deleted.status_code, deleted.json()["erased"]) == (200, False)
