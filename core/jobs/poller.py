@@ -70,10 +70,10 @@ def wait_activity_ids(job: JobRecord) -> tuple[str, ...]:
     """Return the ids of the activities that may wait for this job.
 
     A late completion never reaches another wait: each send has its own, and so has the grace period
-    after a cancel.
+    after a cancel. A job that is past its deadline has it even if its cancel could not be sent.
     """
     first = wait_activity_id(job.job_id, job.send_number)
-    if job.cancel_sent_at is None:
+    if job.cancel_sent_at is None and not job.late:
         return (first,)
     return first, wait_activity_id(job.job_id, job.send_number, after_cancel=True)
 
@@ -193,11 +193,10 @@ class JobPoller:
         if report is None and not poll_schedule.wait_is_over(job):
             await self._schedule(look, poll_schedule.look_seconds(job))
             return
-        state = report.state if report is not None else JobState.SUBMITTED
-        seconds = COMPLETED_AGAIN_SECONDS
-        if await self._complete(job, WaitJobResult(state=state)) != ACCEPTED:
-            seconds = poll_schedule.completion_seconds(job.failed_looks + 1)
-        await self._reschedule(look, seconds, job.failed_looks + 1)
+        # Before the completion: a cancel that was sent meanwhile has begun another wait.
+        if await self._reschedule(look, COMPLETED_AGAIN_SECONDS, job.failed_looks + 1):
+            state = report.state if report is not None else JobState.SUBMITTED
+            await self._complete(job, WaitJobResult(state=state))
 
     async def _read(self, job: JobRecord, handle: ProviderHandle) -> JobReport | None:
         """Read the job's status; return its report if it has ended.
@@ -331,9 +330,9 @@ class JobPoller:
         pause = poll_schedule.at_least(pause, retry_after_seconds)
         await self._reschedule(look, min(pause, poll_schedule.seconds_left(look.job)), failures)
 
-    async def _reschedule(self, look: Look, seconds: float, failed_looks: int) -> None:
+    async def _reschedule(self, look: Look, seconds: float, failed_looks: int) -> bool:
         async with self.database.as_system() as conn:
-            await schedule_look(
+            return await schedule_look(
                 conn, look.job.job_id, look.lease, seconds=seconds, failed_looks=failed_looks
             )
 

@@ -25,6 +25,7 @@ from core.providers.port import Provider
 from core.providers.registry import Providers
 from core.store.executions.executions import mark_cancel_requested
 from core.store.jobs.callbacks import notify_job
+from core.store.jobs.jobs import mark_cancel_sent
 from tests.support.activity_harness import REPLICATE_FLUX, ActivityHarness, polling
 
 pytestmark = pytest.mark.guarantee("G5", "G7")
@@ -272,10 +273,11 @@ async def test_process_stopped_longer_than_its_lease_changes_nothing(
             " next_look_at = now() + interval '1 h' WHERE job_id = $1",
             image.job_id,
         )
+        completions = len(still.temporal.waits)
         held.resumed.set()
         await asyncio.sleep(0.5)
     job = await still.job(image)
-    assert (job.report, len(still.temporal.waits)) == (None, 1)
+    assert (job.report, len(still.temporal.waits)) == (None, completions)
     assert job.next_look_at is not None
     assert (job.next_look_at - job.now).total_seconds() > 3000
 
@@ -314,6 +316,61 @@ async def test_both_waits_of_a_cancelled_job_are_completed(harness: ActivityHarn
     assert harness.sandbox.fired(order) == 1
     second = wait_activity_id(accepted.image.job_id, 1, after_cancel=True)
     assert harness.temporal.waits[0] == (second, "cancelled")
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+async def test_wait_after_a_cancel_that_was_not_sent_is_completed(
+    still: ActivityHarness, *, has_ended: bool
+) -> None:
+    """No slot was free for the cancel, so the row does not show it; the deadline has passed."""
+
+    async def first_is_done(activity_id: str) -> None:
+        if not activity_id.endswith("after-cancel"):
+            raise RPCError("completed before", RPCStatusCode.NOT_FOUND, b"")
+
+    still.temporal.on_complete = first_is_done
+    if not has_ended:
+        still.sandbox.fault("stuck")
+    image = (await still.accepted()).image
+    await still.run(still.jobs.submit, image)
+    if has_ended:
+        await asyncio.to_thread(
+            still.sandbox.wait_until, lambda: still.bill()[0]["state"] != "open"
+        )
+    await still.as_owner(
+        "UPDATE jobs SET deadline_at = now() - interval '1 s', next_look_at = now() WHERE job_id = $1",
+        image.job_id,
+    )
+    async with polling(still.poller):
+        await until_waits(still, 1)
+    second = wait_activity_id(image.job_id, 1, after_cancel=True)
+    assert still.temporal.waits[0] == (second, "completed" if has_ended else "submitted")
+
+
+async def test_late_look_leaves_the_wait_after_a_cancel_alone(
+    still: ActivityHarness,
+) -> None:
+    """The cancel was sent while the job was read: its grace period has begun."""
+    order = still.sandbox.fault("stuck")
+    held = HeldStatus(still.providers.provider("replicate"))
+    still.poller.providers = Providers([cast("Provider", held)])
+    image = (await still.accepted()).image
+    await still.run(still.jobs.submit, image)
+    await still.as_owner(
+        "UPDATE jobs SET deadline_at = now() - interval '1 s', next_look_at = now() WHERE job_id = $1",
+        image.job_id,
+    )
+    async with polling(still.poller):
+        async with asyncio.timeout(10):
+            await held.read.wait()
+        async with still.database.as_user(image.user_id) as conn:
+            await mark_cancel_sent(conn, image.job_id)
+        (look,) = still.poller._looks  # pyright: ignore[reportPrivateUsage]
+        held.resumed.set()
+        async with asyncio.timeout(10):
+            await look
+    assert still.temporal.waits == []
+    assert still.sandbox.fired(order) == 1
 
 
 async def test_job_of_an_ended_execution_is_not_read(

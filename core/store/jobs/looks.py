@@ -117,7 +117,7 @@ async def claim_looks(
 
 SCHEDULE = """
 UPDATE jobs SET next_look_at = now() + make_interval(secs => $3), failed_looks = $4
-WHERE job_id = $1 AND next_look_at = $2
+WHERE job_id = $1 AND next_look_at = $2 RETURNING job_id
 """
 END_LOOKS = """
 UPDATE jobs AS j SET next_look_at = NULL FROM unnest($1::text[], $2::timestamptz[]) AS look (job_id, lease)
@@ -131,9 +131,9 @@ UPDATE jobs SET next_look_at = now() WHERE job_id = $1 AND state = 'submitted' A
 
 async def schedule_look(
     conn: Connection, job_id: JobId, lease: datetime, *, seconds: float, failed_looks: int
-) -> None:
-    """Schedule the next look, unless the lease is lost: then another process did. As system."""
-    await conn.execute(SCHEDULE, job_id, lease, seconds, failed_looks)
+) -> bool:
+    """Schedule the next look. Return False if the lease is lost: another process did. As system."""
+    return await conn.fetchval(SCHEDULE, job_id, lease, seconds, failed_looks) is not None
 
 
 async def end_looks(conn: Connection, leases: Sequence[tuple[JobId, datetime]]) -> None:
