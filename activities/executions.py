@@ -43,7 +43,7 @@ from core.store.files.assets import list_execution_assets
 from core.store.jobs.callbacks import notify_open_jobs
 from core.store.jobs.jobs import cancel_waiting_jobs
 from core.store.money.budget_counters import end_holds
-from core.store.money.charges import get_money, release_charge
+from core.store.money.charges import ExecutionMoney, get_money, release_charge
 from core.store.webhooks.events import NewWebhook, insert_webhook, mark_delivered, next_sequence
 from core.webhooks.asset_links import AssetLinks
 from core.webhooks.execution_result import error_json, result_json
@@ -111,12 +111,12 @@ class ExecutionActivities:
         async with self.database.as_user(ref.user_id) as conn:
             execution = await lock_open_execution(conn, ref)
             if execution is not None:
-                following = await self._end(conn, execution, order)
+                money, following = await self._end(conn, execution, order)
             else:
+                money = await get_money(conn, ref.execution_id)
                 # The first try may have been lost before it started the next execution.
                 following = await find_next(conn, ref.user_id, self.limits)
             ended = await find_ended(conn, ref)
-            money = await get_money(conn, ref.execution_id)
         if ended is None:
             return ExecutionOutcome(status=None)
         if execution is not None:
@@ -167,10 +167,10 @@ class ExecutionActivities:
 
     async def _end(
         self, conn: Connection, execution: OpenExecution, order: FinishInput
-    ) -> StoredOrder | None:
+    ) -> tuple[ExecutionMoney, StoredOrder | None]:
         """Write everything that an end changes, hot rows last, in the caller's transaction.
 
-        Return the user's queued execution that may start now.
+        Return the money and the user's queued execution that may start now.
         """
         execution_id, status = execution.execution_id, order.status
         moves = [
@@ -215,7 +215,7 @@ class ExecutionActivities:
         await end_holds(
             conn, execution_id, [move for move in moves if move is not None], completed=completed
         )
-        return following
+        return money, following
 
 
 async def _insert_event(

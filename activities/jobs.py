@@ -23,8 +23,9 @@ from core.jobs.key_ring import KeyRing
 from core.jobs.lookup import JobLookup
 from core.jobs.provider_reads import ProviderReads
 from core.jobs.settlement import settle_job, wait_result
-from core.jobs.submit import Deferred, JobSubmitter
+from core.jobs.submit import Deferred, JobSubmitter, Sent
 from core.jobs.wakeups import Wakeups
+from core.platform.clock import boot_seconds
 from core.platform.crypto.callback_tokens import CallbackTokens
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
@@ -38,6 +39,8 @@ from core.store.files.object_storage import ObjectStore
 from core.store.jobs.callbacks import notify_job
 from core.store.jobs.jobs import JobRecord, get_job, mark_cancel_sent
 from core.store.jobs.looks import start_looks
+from core.store.providers.capacity import Deferral, DeferredBy
+from core.store.providers.user_keys import list_current
 from core.store.recovery.restore_marker import SerialWatch
 
 log = get_logger(__name__)
@@ -85,22 +88,44 @@ class JobActivities:
         sent and sends nothing. A cancelled activity still finishes its send and records it. The end
         of a job whose model is quick is waited for.
         """
-        submitter = self.submitter
+        of_own_keys = activity.info().task_queue.endswith(policies.OWN_KEYS_SUFFIX)
         with self.wakeups.of_end(ref.job_id) as end:
             async with heartbeats():
-                result = await shielded(submitter.submit(ref))
-                if isinstance(result, Deferred) and await self.admission.wait_for_slot(
-                    self.database, result.job, result.reason
-                ):
-                    result = await shielded(submitter.submit(ref))
-                if isinstance(result, Deferred):
-                    return self.admission.deferred_result(result.job, result.reason)
+                result = await self._submit_in_slot(ref, own_key_only=of_own_keys)
                 if isinstance(result, SubmitJobResult):
                     return result
                 if result.result.outcome is not SubmitOutcome.SUBMITTED or self.brief_waits is None:
                     return result.result
                 settled = await self.brief_waits.settled(ref, result.job, end)
                 return replace(result.result, settled=settled)
+
+    async def _submit_in_slot(self, ref: JobRef, *, own_key_only: bool) -> SubmitJobResult | Sent:
+        """Send a job, after a wait for its key's rate and for a slot at its provider."""
+        submitter, seconds = self.submitter, policies.SLOT_WAIT_SECONDS
+        job = await self._with_own_key(ref) if own_key_only else None
+        if job is not None:
+            began = boot_seconds()
+            if not await self.admission.wait_for_own_rate(
+                self.database, job, within_seconds=seconds
+            ):
+                return self.admission.deferred_result(job, Deferral(by=DeferredBy.RATE))
+            seconds -= boot_seconds() - began
+        result = await shielded(submitter.submit(ref, own_key_only=own_key_only))
+        if isinstance(result, Deferred) and await self.admission.wait_for_slot(
+            self.database, result.job, result.reason, within_seconds=seconds
+        ):
+            result = await shielded(submitter.submit(ref, own_key_only=own_key_only))
+        if isinstance(result, Deferred):
+            return self.admission.deferred_result(result.job, result.reason)
+        return result
+
+    async def _with_own_key(self, ref: JobRef) -> JobRecord | None:
+        """Return a waiting job with its user's present key; None: it needs no key, or has none."""
+        async with self.database.as_user(ref.user_id) as conn:
+            job = await get_job(conn, ref.job_id)
+            key_id = (await list_current(conn, ref.user_id)).get(job.provider)
+        waits = job.state is JobState.WAITING and key_id is not None
+        return replace(job, provider_key_id=key_id) if waits else None
 
     @activity.defn(name="find_job")
     async def find(self, ref: JobRef) -> FindJobResult:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Final
 
 from temporalio.client import Client
@@ -194,12 +195,14 @@ def make_workers(
         ),
         *(
             worker(
-                policies.submit_queue(name),
+                policies.submit_queue(name, own_key=own_key),
                 settings.submit_slots,
                 [activities.jobs.submit, activities.jobs.cancel],
-                max_task_queue_activities_per_second=submit_rate(settings, name),
+                max_task_queue_activities_per_second=(
+                    None if own_key else submit_rate(settings, name)
+                ),
             )
-            for name in activities.providers.known_names
+            for name, own_key in product(activities.providers.known_names, (False, True))
         ),
         worker(policies.WAIT_QUEUE, LOOKUP_SLOTS, [activities.jobs.wait, activities.jobs.find]),
         worker(policies.ASSETS_QUEUE, settings.asset_slots, [activities.assets.store]),

@@ -255,6 +255,9 @@ class ExecutionWorkflow:
                 self._note_failure(step, result.failure)
                 return None
             refusal = result.failure or refusal
+            if result.own_key is not None:
+                known = self._jobs[step.name]
+                self._jobs[step.name] = replace(known, own_key=result.own_key)
             if result.held_back:  # deferred, not tried: its pauses do not grow
                 backoff = max(policies.DEFERRED_MIN_SECONDS, result.retry_after_seconds / 4)
             else:
@@ -276,7 +279,9 @@ class ExecutionWorkflow:
             return await workflow.execute_activity_method(
                 JobActivities.submit,
                 job,
-                task_queue=policies.submit_queue(step.provider),
+                task_queue=policies.submit_queue(
+                    step.provider, own_key=self._jobs[step.name].own_key
+                ),
                 retry_policy=policies.ONCE,
                 start_to_close_timeout=policies.SUBMIT_START_TO_CLOSE,
                 heartbeat_timeout=policies.HEARTBEAT,
@@ -343,7 +348,9 @@ class ExecutionWorkflow:
             await workflow.execute_activity_method(
                 JobActivities.cancel,
                 job,
-                task_queue=policies.submit_queue(step.provider),
+                task_queue=policies.submit_queue(
+                    step.provider, own_key=self._jobs[step.name].own_key
+                ),
                 retry_policy=policies.NETWORK,
                 start_to_close_timeout=policies.CANCEL_START_TO_CLOSE,
                 schedule_to_close_timeout=policies.CANCEL_SCHEDULE_TO_CLOSE,

@@ -8,6 +8,7 @@ job was certainly not sent, and a signal that is lost is learned from the next c
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import random
 from typing import Any, Self
@@ -25,7 +26,6 @@ from core.platform.settings.providers import ProviderSettings
 from core.platform.temporal.policies import (
     DEFERRED_MAX_SECONDS,
     SLOT_POLL_SECONDS,
-    SLOT_WAIT_SECONDS,
 )
 from core.providers.registry import provider_pace
 from core.store.database import DATABASE_DOWN, Connection, Database
@@ -39,6 +39,7 @@ from core.store.providers.capacity import (
     delete_stale_capacity,
     list_states,
     pause_scope,
+    reserve_send,
     take_slot,
 )
 from core.store.providers.circuit_breaker import (
@@ -58,14 +59,25 @@ NO_LIMIT = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderAdmission:
-    """Admits jobs. max_in_flight: by provider, the slots of one key over all workers."""
+    """Admits jobs. By provider and for each key over all workers: its slots, and its send rate.
+
+    Temporal keeps the rate of the service's key on its task queue. A provider without a rate has no
+    limit.
+    """
 
     max_in_flight: Mapping[str, int] = field(default_factory=dict[str, int])
+    submits_per_second: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @classmethod
     def of(cls, settings: ProviderSettings, names: Iterable[str]) -> Self:
+        paces = {name: provider_pace(settings, name) for name in names}
         return cls(
-            max_in_flight={name: provider_pace(settings, name).max_in_flight for name in names}
+            max_in_flight={name: pace.max_in_flight for name, pace in paces.items()},
+            submits_per_second={
+                name: pace.submits_per_second
+                for name, pace in paces.items()
+                if pace.submits_per_second is not None
+            },
         )
 
     async def measure_queues(self, database: Database) -> None:
@@ -82,14 +94,32 @@ class ProviderAdmission:
         if admitted.is_probe:
             await withdraw_probe(conn, job.scope, job.job_id)
 
-    async def wait_for_slot(self, database: Database, job: JobRecord, reason: Deferral) -> bool:
-        """Wait a few seconds for a slot, in fairness order.
+    async def wait_for_own_rate(
+        self, database: Database, job: JobRecord, *, within_seconds: float
+    ) -> bool:
+        """Wait until the rate of the user's own key allows a send, for at most these seconds.
+
+        Return False if the workflow has to submit again later. The time is reserved in the key's
+        row, so each send waits once and no queue of sends polls.
+        """
+        rate = self.submits_per_second.get(job.provider)
+        if rate is None:
+            return True
+        async with database.as_system() as conn:
+            seconds = await reserve_send(conn, job.scope, rate, within_seconds=within_seconds)
+        await _sleep_until_shutdown(within_seconds if seconds is None else seconds)
+        return seconds is not None and not activity.is_worker_shutdown()
+
+    async def wait_for_slot(
+        self, database: Database, job: JobRecord, reason: Deferral, *, within_seconds: float
+    ) -> bool:
+        """Wait for a slot, in fairness order, for at most these seconds.
 
         Return False if the workflow has to submit again later.
         """
         if reason.by is not DeferredBy.CAPACITY:
             return False
-        end = boot_seconds() + SLOT_WAIT_SECONDS
+        end = boot_seconds() + within_seconds
         while boot_seconds() < end and not activity.is_worker_shutdown():
             await asyncio.sleep(SLOT_POLL_SECONDS * (0.5 + random()))  # noqa: S311 - jitter
             async with database.as_system() as conn:
@@ -111,6 +141,7 @@ class ProviderAdmission:
             retry_after_seconds=min(reason.seconds, DEFERRED_MAX_SECONDS),
             failure=failure,
             send_number=job.send_number,
+            own_key=job.provider_key_id is not None,
         )
 
     async def get_unsent_failure(self, conn: Connection, job: JobRecord) -> Failure:
@@ -168,6 +199,12 @@ class ProviderAdmission:
             continuing=job.parameters.image is not None,
             max_in_flight=self.max_in_flight.get(job.provider, NO_LIMIT),
         )
+
+
+async def _sleep_until_shutdown(seconds: float) -> None:
+    """Sleep for these seconds, or until the worker shuts down."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(activity.wait_for_worker_shutdown(), max(0.0, seconds))
 
 
 def _report_trip(job: JobRecord, code: FailureCode, status: int | None, seconds: float) -> None:

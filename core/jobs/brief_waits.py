@@ -35,7 +35,10 @@ def is_brief(job: JobRecord) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BriefWaits:
-    """limit: per provider in this process, so that other submits always have slots."""
+    """Waits for the ends of jobs whose models are quick.
+
+    limit: per task queue in this process, so that other submits always have slots.
+    """
 
     database: Database
     providers: Providers
@@ -50,9 +53,10 @@ class BriefWaits:
         Return None if it does not end in time, and at once if its execution or this activity is
         cancelled or the worker stops.
         """
-        if not is_brief(job) or self._number[job.provider] >= self.limit:
+        queue = activity.info().task_queue
+        if not is_brief(job) or self._number[queue] >= self.limit:
             return end.settled
-        self._number[job.provider] += 1
+        self._number[queue] += 1
         try:
             seconds = min(BRIEF_WAIT_SECONDS, first_look_seconds(job.usual_seconds, None))
             return await self._wait(ref, end, seconds)
@@ -62,7 +66,7 @@ class BriefWaits:
             log.exception("job.brief_wait_failed", job_id=ref.job_id, reason=repr(error))
             return end.settled
         finally:
-            self._number[job.provider] -= 1
+            self._number[queue] -= 1
 
     async def _wait(self, ref: JobRef, end: End, seconds: float) -> SettleJobResult | None:
         until = boot_seconds() + seconds

@@ -94,13 +94,19 @@ class JobSubmitter:
     serial_watch: SerialWatch = field(default_factory=SerialWatch)
     admission: ProviderAdmission = field(default_factory=ProviderAdmission)
 
-    async def submit(self, ref: JobRef) -> SubmitJobResult | Sent | Deferred:
-        """Send a waiting job once. Repeating is safe: a job that was sent is not sent again."""
+    async def submit(
+        self, ref: JobRef, *, own_key_only: bool = False
+    ) -> SubmitJobResult | Sent | Deferred:
+        """Send a waiting job once. Repeating is safe: a job that was sent is not sent again.
+
+        own_key_only: send it only with its user's own key. The rate of the service's key is set on
+        another task queue, and the result names the key for the workflow to choose the queue.
+        """
         began, sender = boot_seconds(), token_hex(16)
         known = self.serial_watch.known
         try:
             async with self.database.as_user(ref.user_id) as conn:
-                intent = await self._intend(conn, ref, sender)
+                intent = await self._intend(conn, ref, sender, own_key_only=own_key_only)
                 if isinstance(intent, _Intent):
                     self.serial_watch.check(known, intent.serial)
         except DATABASE_DOWN as error:
@@ -115,7 +121,7 @@ class JobSubmitter:
         return Sent(job=intent.job, result=recorded)
 
     async def _intend(
-        self, conn: Connection, ref: JobRef, sender: str
+        self, conn: Connection, ref: JobRef, sender: str, *, own_key_only: bool
     ) -> _Intent | SubmitJobResult | Deferred:
         """Write the intent, which the caller commits before any byte leaves.
 
@@ -130,6 +136,8 @@ class JobSubmitter:
             return await refuse_unsent(
                 conn, ref, job.failure or await self.admission.get_unsent_failure(conn, keyed)
             )
+        if own_key_only and keyed.provider_key_id is None:
+            return _not_on_this_queue(job)
         provider = await self.keys.open(conn, self.providers, job.provider, keyed.provider_key_id)
         if provider is None:
             return await _without_provider(conn, ref, keyed)
@@ -239,6 +247,17 @@ class JobSubmitter:
             return None
         token = self.tokens.sign(job.provider, job.job_id, number, job.provider_key_id)
         return f"{base}/{token}"
+
+
+def _not_on_this_queue(job: JobRecord) -> SubmitJobResult:
+    """Return the result for a job whose user no longer has a key of their own."""
+    return SubmitJobResult(
+        outcome=SubmitOutcome.NOT_SENT,
+        held_back=True,
+        own_key=False,
+        failure=job.failure,
+        send_number=job.send_number,
+    )
 
 
 async def _without_provider(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:

@@ -14,10 +14,13 @@ from core.domain.messages.jobs import JobReport, SubmitJobResult, SubmitOutcome
 from core.domain.states import JobState
 from core.jobs.brief_waits import BriefWaits
 from core.jobs.wakeups import Wakeups
+from core.platform.temporal import policies
 from core.store.executions.executions import mark_cancel_requested
 from core.store.jobs.callbacks import notify_job, notify_open_jobs
 from core.store.jobs.jobs import mark_reported
+from core.store.providers.user_keys import put_key
 from tests.support.activity_harness import Accepted, ActivityHarness, polling
+from tests.support.rows import SEALER
 
 pytestmark = pytest.mark.guarantee("G1", "G5", "G7")
 
@@ -119,6 +122,28 @@ async def test_waits_leave_slots_for_other_submits(still: ActivityHarness) -> No
     async with asyncio.timeout(4):
         result = await still.run(jobs.submit, (await still.accepted()).image)
     assert (result.outcome, result.settled) == (SubmitOutcome.SUBMITTED, None)
+
+
+async def test_waits_with_own_keys_leave_the_service_key_its_waits(
+    still: ActivityHarness,
+) -> None:
+    """Each kind of key has a task queue with slots of its own."""
+    jobs, environment = briefly(still), ActivityEnvironment()
+    own_queue = policies.submit_queue("replicate", own_key=True)
+    environment.info = replace(environment.info, task_queue=own_queue)
+    one = await still.accepted()
+    async with still.database.as_user(one.user_id) as conn:
+        await put_key(conn, SEALER, one.user_id, "replicate", "r8_own-0123456789#alice")
+    order = still.sandbox.fault("stuck", provider="replicate", times=1)
+    task = asyncio.create_task(still.run(jobs.submit, one.image, environment=environment))
+    await until_submitted(still, one)
+    async with polling(still.poller):
+        result = await still.run(jobs.submit, (await still.accepted()).image)
+    assert result.settled is not None
+    assert not task.done()
+    environment.worker_shutdown()
+    assert (await task).settled is None
+    assert still.sandbox.fired(order) == 1
 
 
 async def test_slow_model_is_not_waited_for(

@@ -5,10 +5,12 @@ The judge is the provider: every call it has had, with which key, and whose bill
 """
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from temporalio.testing import ActivityEnvironment
 
 from core.domain.failures import FailureCode
 from core.domain.ids import ProviderKeyId, UserId
@@ -16,6 +18,7 @@ from core.domain.messages.executions import CancelInput
 from core.domain.messages.jobs import CancelOutcome, FindOutcome, JobRef, SubmitOutcome, key_scope
 from core.domain.states import JobState
 from core.jobs.admission import ProviderAdmission, measure_providers
+from core.platform.temporal import policies
 from core.store.jobs.callbacks import CallbackOutcome
 from core.store.providers.capacity import ProviderState, list_states
 from core.store.providers.user_keys import delete_key, erase_unused, put_key
@@ -296,7 +299,7 @@ async def states(harness: ActivityHarness) -> dict[str, ProviderState]:
 async def test_slots_are_counted_per_key(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.jobs.admission.SLOT_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(policies, "SLOT_WAIT_SECONDS", 0.5)
     jobs = replace(harness.jobs, admission=ProviderAdmission(max_in_flight={"replicate": 1}))
     harness.sandbox.set(image_seconds=30.0)
     one, key = await with_key(harness, ALICE)
@@ -311,6 +314,60 @@ async def test_slots_are_counted_per_key(
         key_scope("replicate", (await harness.job(refs[2])).provider_key_id): 1,
     }
     assert len(harness.bill()) == 3
+
+
+def own_queue() -> ActivityEnvironment:
+    """Return the environment of an activity on the queue of users' own keys."""
+    environment = ActivityEnvironment()
+    queue = policies.submit_queue("replicate", own_key=True)
+    environment.info = replace(environment.info, task_queue=queue)
+    return environment
+
+
+async def test_service_key_is_not_used_on_own_keys_queue(
+    harness: ActivityHarness,
+) -> None:
+    """The key was deleted after the claim: the rate of the service's key is on its own queue."""
+    one, _ = await with_key(harness, ALICE)
+    await remove_key(harness, one.user_id)
+    moved = await harness.run(harness.jobs.submit, one.image, environment=own_queue())
+    assert (moved.outcome, moved.held_back, moved.own_key) == (SubmitOutcome.NOT_SENT, True, False)
+    assert keys_of(harness, "create") == []
+    assert (await harness.job(one.image)).state is JobState.WAITING
+    sent = await harness.run(harness.jobs.submit, one.image)
+    assert sent.outcome is SubmitOutcome.SUBMITTED
+    assert accounts(harness) == [""]
+
+
+async def test_rate_of_an_own_key_delays_no_other_key(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "SLOT_WAIT_SECONDS", 0.5)
+    admission = ProviderAdmission(submits_per_second={"replicate": 0.1})
+    jobs = replace(harness.jobs, admission=admission)
+    one, key = await with_key(harness, ALICE)
+    await harness.run(jobs.submit, one.image, environment=own_queue())
+    second = await second_job(harness, one.user_id)
+    held = await harness.run(jobs.submit, second, environment=own_queue())
+    assert (held.outcome, held.held_back, held.own_key) == (SubmitOutcome.NOT_SENT, True, True)
+    other = (await with_key(harness, BOB))[0].image
+    sent = await harness.run(jobs.submit, other, environment=own_queue())
+    assert sent.outcome is SubmitOutcome.SUBMITTED
+    assert (await harness.run(jobs.submit, await services_job(harness))).send_number == 1
+    monkeypatch.setattr(policies, "SLOT_WAIT_SECONDS", 10.0)
+    await harness.as_owner(
+        "UPDATE rate_limits SET arrival_at = now() + interval '1 s' WHERE subject = $1",
+        f"provider/{key_scope('replicate', key)}",
+    )
+    began = time.monotonic()
+    sent = await harness.run(jobs.submit, second, environment=own_queue())
+    assert sent.outcome is SubmitOutcome.SUBMITTED
+    assert time.monotonic() - began > 0.2
+    assert accounts(harness) == ["alice", "bob", "", "alice"]
+
+
+async def services_job(harness: ActivityHarness) -> JobRef:
+    return (await harness.accepted()).image
 
 
 async def test_key_that_is_limited_slows_down_no_other(harness: ActivityHarness) -> None:

@@ -211,7 +211,7 @@ def _bound(statement: str, user_id: UserId, first: int, last: int, executions: i
     return statement
 
 
-def _folder() -> Path:
+def new_folder() -> Path:
     """Return a folder that PostgreSQL's system user can enter when the caller is root."""
     folder = Path(tempfile.mkdtemp(prefix="takeone-growth-"))
     folder.chmod(0o711)
@@ -220,7 +220,7 @@ def _folder() -> Path:
 
 @asynccontextmanager
 async def _database() -> AsyncGenerator[PostgresServer]:
-    folder = _folder()
+    folder = new_folder()
     try:
         async with running(postgres_part(folder)) as started:
             server = PostgresServer(port=int(started.part.address.rpartition(":")[2]))

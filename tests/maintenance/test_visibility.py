@@ -90,6 +90,20 @@ async def test_reconciler_compares_a_bounded_number_in_each_run(
     assert temporal.described == [ids[4], *ids[:4]]
 
 
+async def test_difference_is_narrowed_down_by_counts(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list costs far more than a count, and executions begin and end in every round."""
+    monkeypatch.setattr(core.maintenance.workflow_repairs, "LISTED", 2)
+    ids = [(await harness.accepted()).execution_id for _ in range(9)]
+    await make_older(harness)
+    missing = (ids[2], ids[7])
+    temporal = FakeTemporal(listed=[one for one in ids if one not in missing])
+    await make_repairs(harness, temporal).check_running()
+    assert temporal.described == list(missing)
+    assert temporal.lists == [1, 1]
+
+
 async def start(harness: ActivityHarness, client: Client) -> Accepted:
     """Start the workflow of a running execution. It runs on, because no worker serves it."""
     accepted = await harness.accepted()

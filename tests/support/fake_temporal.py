@@ -66,7 +66,8 @@ class FakeTemporal(Interceptor):
     started before and closed, with the receiver's acceptance or without. on_start, on_describe,
     on_deliver, on_complete: called first, and may raise. task_attempts: of every pending workflow
     task. waits: the ids and states of the activities that were completed.
-    listed: the running workflows that the visibility list has; it may be behind.
+    listed: the running workflows that the visibility list has; it may be behind. lists: how many
+    workflows each list of a range of ids had.
     delivered_at_first: events that the workflow of their execution delivered. retried: the signals
     that a later generation is queued.
     """
@@ -83,6 +84,7 @@ class FakeTemporal(Interceptor):
     retried: list[tuple[ExecutionId, int]] = field(default_factory=list[tuple[ExecutionId, int]])
     task_attempts: int = 1
     listed: list[ExecutionId] = field(default_factory=list[ExecutionId])
+    lists: list[int] = field(default_factory=list[int])
     delivered_at_first: list[EventId] = field(default_factory=list[EventId])
     described: list[str] = field(default_factory=list[str])
     run_timeouts: list[timedelta | None] = field(default_factory=list[timedelta | None])
@@ -184,13 +186,18 @@ class _Answers(OutboundInterceptor):
 
     def list_workflows(self, input: ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
         of_one = re.search(r"WorkflowId = '(\w+)'", input.query or "")
-        return cast(
-            "WorkflowExecutionAsyncIterator",
-            self._list([of_one[1]] if of_one else self._fake.listed),
-        )
+        found = [of_one[1]] if of_one else self._in_range(input.query)
+        if not of_one:
+            self._fake.lists.append(len(found))
+        return cast("WorkflowExecutionAsyncIterator", self._list(found))
 
     async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
-        return WorkflowExecutionCount(count=len(self._fake.listed), groups=[])
+        return WorkflowExecutionCount(count=len(self._in_range(input.query)), groups=[])
+
+    def _in_range(self, query: str | None) -> list[ExecutionId]:
+        ends = re.search(r"WorkflowId BETWEEN '(\w+)' AND '(\w+)'", query or "")
+        assert ends is not None
+        return [listed for listed in self._fake.listed if ends[1] <= listed <= ends[2]]
 
     async def _list(self, execution_ids: Sequence[str]) -> AsyncIterator[SimpleNamespace]:
         for execution_id in execution_ids:

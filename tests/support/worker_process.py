@@ -55,7 +55,7 @@ class WorkerProcess:
         ]
         return [line for line in lines if line["event"] == name]
 
-    async def until(self, condition: Callable[[], bool], *, seconds: float = 30) -> None:
+    async def until(self, condition: Callable[[], bool], *, seconds: float = 60) -> None:
         """Wait for something that this or another process does."""
         async with asyncio.timeout(seconds):
             while not condition():

@@ -6,7 +6,7 @@ the workflow sees.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -264,9 +264,10 @@ async def workers(
     *,
     cached: int = 100,
     delivery: Sequence[Callable[..., Any]] = (),
+    without: Collection[str] = (),
 ) -> AsyncGenerator[None]:
     """What a worker process runs, with the stand-ins. cached: 0 replays the workflow at each of its
-    tasks. delivery: activities of a delivery's own workflow.
+    tasks. delivery: activities of a delivery's own workflow. without: these queues have no worker.
     """
     database = [
         stage.claim,
@@ -290,10 +291,16 @@ async def workers(
         for name, activities in (
             (policies.submit_queue(IMAGE_PROVIDER), [stage.submit, stage.cancel_job]),
             (policies.submit_queue(VIDEO_PROVIDER), [stage.submit, stage.cancel_job]),
+            *(
+                (policies.submit_queue(name, own_key=True), [stage.submit, stage.cancel_job])
+                for name in (IMAGE_PROVIDER, VIDEO_PROVIDER)
+            ),
             (policies.WAIT_QUEUE, [stage.wait, stage.find]),
             (policies.ASSETS_QUEUE, [stage.store]),
             (policies.WEBHOOKS_QUEUE, [stage.deliver, *delivery]),
         ):
+            if name in without:
+                continue
             await stack.enter_async_context(
                 Worker(client, task_queue=name, activities=activities, identity=IDENTITY)
             )

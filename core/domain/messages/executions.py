@@ -41,12 +41,16 @@ class ExecutionRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepJob:
-    """The job of a step at the time of the claim. stored: its files are in object storage."""
+    """The job of a step at the time of the claim.
+
+    stored: its files are in object storage. own_key: its user has a key at its provider.
+    """
 
     step: str
     job_id: JobId
     state: JobState = JobState.WAITING
     stored: bool = False
+    own_key: bool = False
 
 
 class ClaimOutcome(StrEnum):

@@ -74,6 +74,7 @@ class SubmitJobResult:
     retry_after_seconds: with NOT_SENT, the pause that the provider requested, or 0.
     held_back: with NOT_SENT, no request was made, because of the concurrency limit, a pause or an
     open circuit breaker.
+    own_key: with NOT_SENT, whether the next send uses the user's own key; None: as before.
     send_number, provider_job_id, provider_key_id: the values in the job's row. No decision uses
     them; they are in the history so that a database restored from an older backup can be repaired.
     settled: with SUBMITTED, the job has ended within the activity, and its cost is recorded.
@@ -86,6 +87,7 @@ class SubmitJobResult:
     provider_job_id: ProviderJobId | None = None
     held_back: bool = False
     provider_key_id: ProviderKeyId | None = None
+    own_key: bool | None = None
     settled: SettleJobResult | None = None
 
 

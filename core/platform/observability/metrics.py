@@ -154,7 +154,8 @@ CHARGE_CONFLICTS = Counter(
 )
 SUBMITS_HELD_BACK = Counter(
     "takeone_submits_held_back_total",
-    "Submits that were deferred: no capacity at the provider, its Retry-After, or its open breaker.",
+    "Submits that were deferred: no capacity at the provider, the rate of a user's own key, a "
+    "Retry-After, or an open breaker.",
     ["provider", "outcome"],
 )
 BREAKER_TRIPS = Counter(

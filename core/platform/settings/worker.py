@@ -21,8 +21,8 @@ class WorkerSettings(PublicAddressSettings):
     )
     submit_slots: Slots = Field(
         default=20,
-        description="concurrent create requests and cancels per provider; up to half of them wait "
-        "for the end of a job whose model is quick",
+        description="concurrent create requests and cancels per provider, and as many with users' "
+        "own keys; up to half of each wait for the end of a job whose model is quick",
     )
     wait_slots: Slots | None = Field(
         default=None,

@@ -20,14 +20,25 @@ ASSETS_QUEUE: Final = "assets"
 WEBHOOKS_QUEUE: Final = "webhooks"
 
 
-def submit_queue(provider: str) -> str:
-    """Return the queue of a provider's paid calls; a provider's rate limit is set on its queue."""
-    return f"submit-{provider}"
+OWN_KEYS_SUFFIX: Final = "-own-keys"
+
+
+def submit_queue(provider: str, *, own_key: bool = False) -> str:
+    """Return the queue of a provider's paid calls with the service's key, or with users' own keys.
+
+    The rate limit of the service's key is set on its queue. The keys of all users share the other
+    queue, whose tasks Temporal hands out fairly among users; each key's pace is kept in PostgreSQL.
+    """
+    return f"submit-{provider}{OWN_KEYS_SUFFIX if own_key else ''}"
 
 
 def task_queues(providers: Iterable[str]) -> list[str]:
     """Return every task queue of an installation with these providers."""
-    submit_queues = [submit_queue(provider) for provider in providers]
+    submit_queues = [
+        submit_queue(provider, own_key=own_key)
+        for provider in providers
+        for own_key in (False, True)
+    ]
     return [EXECUTIONS_QUEUE, *submit_queues, WAIT_QUEUE, ASSETS_QUEUE, WEBHOOKS_QUEUE]
 
 

@@ -186,7 +186,9 @@ GET_STATUS = (
 LIST_STEP_JOBS = """
 SELECT DISTINCT ON (s.position) s.name, j.job_id, j.state,
        (SELECT count(*) FROM assets AS a WHERE a.job_id = j.job_id)
-           >= jsonb_array_length(coalesce(j.report -> 'outputs', '[]')) AS stored
+           >= jsonb_array_length(coalesce(j.report -> 'outputs', '[]')) AS stored,
+       EXISTS (SELECT FROM provider_keys AS k WHERE k.user_id = j.user_id AND k.provider = j.provider
+               AND k.replaced_at IS NULL AND k.deleted_at IS NULL) AS own_key
 FROM steps AS s JOIN jobs AS j ON j.execution_id = s.execution_id AND j.step_name = s.name
 WHERE s.execution_id = $1 AND NOT j.orphan
 ORDER BY s.position, j.generation DESC, j.job_id DESC
@@ -223,6 +225,7 @@ async def claim_execution(
             job_id=JobId(row["job_id"]),
             state=JobState(row["state"]),
             stored=row["stored"],
+            own_key=row["own_key"],
         )
         for row in await conn.fetch(LIST_STEP_JOBS, ref.execution_id)
     )

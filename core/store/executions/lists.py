@@ -51,22 +51,23 @@ def _matches(candidates: str) -> str:
     filters. $11: the number of rows.
 
     The last candidate is returned even if it does not match: the next page begins there. LATERAL
-    with LIMIT keeps the order of the candidates and the stop at a full page, whatever the planner
-    assumes about the values.
+    keeps the order of the candidates and the stop at a full page. OFFSET 0 hides the filters from
+    the planner, which must read each row by its id: it would use a partial index for a status, and
+    read all open executions for each candidate.
     """
     return f"""
 SELECT c.execution_id, c.number = $4 AS is_last, e.execution_id IS NOT NULL AS matches
 FROM (SELECT execution_id, row_number() OVER (ORDER BY execution_id DESC) AS number FROM ({candidates}) AS i) AS c
 LEFT JOIN LATERAL (
-    SELECT execution_id FROM executions
-    WHERE execution_id = c.execution_id AND user_id = $1 AND deleted_at IS NULL
+    SELECT execution_id
+    FROM (SELECT * FROM executions WHERE execution_id = c.execution_id AND user_id = $1 OFFSET 0) AS candidate
+    WHERE deleted_at IS NULL
       AND (cardinality($5::text[]) = 0 OR status = ANY($5))
       AND ($6::text IS NULL OR type = $6)
       AND ($7::timestamptz IS NULL OR created_at > $7)
       AND ($8::timestamptz IS NULL OR created_at < $8)
       AND ($9::text IS NULL OR metadata ? $9)
       AND ($10::text IS NULL OR metadata ->> $9 = $10)
-    LIMIT 1
 ) AS e ON true
 WHERE e.execution_id IS NOT NULL OR c.number = $4
 ORDER BY c.execution_id DESC LIMIT $11

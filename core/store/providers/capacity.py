@@ -37,11 +37,12 @@ PROBE_ANSWER_SECONDS: Final = 10.0
 class DeferredBy(StrEnum):
     """Why a job is deferred.
 
-    CAPACITY: all slots are taken, or other jobs come first. RETRY_AFTER: the provider requested a
-    pause. BREAKER: the circuit breaker is open.
+    CAPACITY: all slots are taken, or other jobs come first. RATE: the sends of the next seconds are
+    reserved. RETRY_AFTER: the provider requested a pause. BREAKER: the circuit breaker is open.
     """
 
     CAPACITY = "capacity"
+    RATE = "rate"
     RETRY_AFTER = "retry_after"
     BREAKER = "breaker"
 
@@ -144,6 +145,35 @@ async def check_slot(conn: Connection, request: SlotRequest) -> Deferral | None:
         return None
     await _keep_queue_position(conn, request, decision)
     return decision
+
+
+# No transaction of a send holds this row: a stalled one delays no other.
+RESERVE_SEND = """
+INSERT INTO rate_limits AS r (subject, class, arrival_at)
+VALUES ('provider/' || $1, 'writes', clock_timestamp() + make_interval(secs => $2))
+ON CONFLICT (subject, class) DO UPDATE
+SET arrival_at = make_interval(secs => $2) + CASE
+    -- left by a lower rate, or by a clock that was ahead
+    WHEN r.arrival_at > clock_timestamp() + make_interval(secs => 2 * $3 + $2) THEN clock_timestamp()
+    ELSE greatest(r.arrival_at, clock_timestamp())
+END
+WHERE r.arrival_at <= clock_timestamp() + make_interval(secs => $3)
+   OR r.arrival_at > clock_timestamp() + make_interval(secs => 2 * $3 + $2)
+RETURNING extract(epoch FROM arrival_at - clock_timestamp())::float8 - $2
+"""
+
+
+async def reserve_send(
+    conn: Connection, scope: str, per_second: float, *, within_seconds: float
+) -> float | None:
+    """Reserve the next send of a key, and return in how many seconds it is due. As system.
+
+    None: the sends of this time are reserved. within_seconds: the same in every call, because a
+    reservation much further ahead counts as left by a lower rate. Commit it before the send's own
+    transaction begins.
+    """
+    seconds: float | None = await conn.fetchval(RESERVE_SEND, scope, 1 / per_second, within_seconds)
+    return seconds
 
 
 async def _get_capacity(conn: Connection, request: SlotRequest) -> asyncpg.Record:

@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 import asyncpg
 import pytest
 
 from core.domain.ids import ExecutionId, UserId
+from core.domain.plans import PlanType
 from core.domain.states import ExecutionStatus
 from core.store.database import Database
 from core.store.executions import lists
@@ -19,9 +21,20 @@ from tests.support.servers import PostgresServer, new_database
 
 NOW = datetime.now(UTC)
 EXECUTIONS = 2000
+OPENED = 300
 LIMIT = 5
 PAGE_ROWS = 10 * LIMIT
 """What a page reads for its executions, jobs, steps, charges, webhooks and attempts, and more."""
+
+# The planner then assumes that no execution is open, so an index of the open ones seems empty.
+END_ALL = """
+UPDATE executions SET status = 'completed', ended_at = now() WHERE status = 'running';
+ANALYZE executions
+"""
+OPEN_SOME = f"""
+UPDATE executions SET status = 'running', ended_at = NULL
+WHERE execution_id IN (SELECT execution_id FROM executions ORDER BY execution_id DESC LIMIT {OPENED})
+"""
 
 
 class Filled:
@@ -49,6 +62,10 @@ async def filled(postgres_server: PostgresServer, template_database: str) -> Asy
         user_id = await new_user(database)
         await fill(fresh.owner_dsn, user_id, EXECUTIONS)
         owner = await asyncpg.connect(fresh.owner_dsn)
+        await owner.execute("SET session_replication_role = replica")
+        await owner.execute("ALTER TABLE executions SET (autovacuum_enabled = off)")
+        await owner.execute(END_ALL)
+        await owner.execute(OPEN_SOME)
         # The rows of the test fit into a few pages, which are cheaper to read from end to end.
         await owner.execute(f"ALTER DATABASE {fresh.name} SET enable_seqscan = off")
         await owner.close()
@@ -89,6 +106,42 @@ async def test_filtered_page_reads_few_rows(filled: Filled, selection: Execution
     _, rows_read = await filled.page(selection)
 
     assert rows_read <= PAGE_ROWS + 4 * LIMIT, "reads rows that do not match"
+
+
+async def test_every_combination_of_filters_reads_few_rows(
+    filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the planner assumes: it reads no index of all open executions for each candidate."""
+    monkeypatch.setattr(lists, "EXAMINED", 100)
+    middle = NOW - timedelta(days=15)
+    excessive = dict[ExecutionFilter, int]()
+    for statuses, metadata, created, type_ in product(
+        (
+            (),
+            (ExecutionStatus.QUEUED,),
+            (ExecutionStatus.RUNNING,),
+            (ExecutionStatus.QUEUED, ExecutionStatus.RUNNING),
+            (ExecutionStatus.FAILED, ExecutionStatus.COMPLETED),
+        ),
+        ((None, None), ("orderId", None), ("environment", "production"), ("environment", "test")),
+        ((None, None), (middle, None), (None, middle), (middle, middle + timedelta(hours=1))),
+        (None, PlanType.GENERATE_VIDEO),
+    ):
+        selection = ExecutionFilter(
+            limit=LIMIT,
+            statuses=statuses,
+            metadata_key=metadata[0],
+            metadata_value=metadata[1],
+            created_after=created[0],
+            created_before=created[1],
+            type=type_,
+        )
+        _, rows_read = await filled.page(selection)
+        # The candidates of each status, each candidate's row, and the page.
+        if rows_read > (len(statuses) + 2) * lists.EXAMINED + PAGE_ROWS:
+            excessive[selection] = rows_read
+
+    assert excessive == {}
 
 
 async def test_usage_reads_a_row_per_day_and_model(filled: Filled) -> None:
