@@ -28,6 +28,7 @@ from core.store.database import DATABASE_ERRORS, Database
 from core.store.executions.retention import DataKind
 from core.store.files.object_storage import ObjectStore
 from core.store.leases import release_lease, take_lease
+from core.store.stalled import end_stalled_transactions
 
 log = get_logger(__name__)
 
@@ -83,7 +84,18 @@ class Reconciler:
                 await self._release()
 
     async def _take(self) -> None:
-        """Take or renew the lease, if possible."""
+        """Take or renew the lease, if possible.
+
+        Before, in every process: a stopped process may hold the lock of the lease's row.
+        """
+        try:
+            async with self.database.as_system() as conn:
+                stalled = await end_stalled_transactions(conn)
+        except DATABASE_ERRORS as error:
+            log.warning("reconciler.stalled_not_ended", reason=type(error).__name__)
+        else:
+            if stalled:
+                log.warning("reconciler.stalled_ended", sessions=stalled)
         began = time.monotonic()
         try:
             async with self.database.as_system() as conn:

@@ -19,6 +19,7 @@ from tests.maintenance.reconciling import make_reconciler
 from tests.support.activity_harness import ActivityHarness
 from tests.support.fake_temporal import FakeTemporal
 from tests.support.servers import FreshDatabase
+from tests.support.stalled_session import stalled_session
 
 pytestmark = pytest.mark.guarantee("G5")
 
@@ -160,6 +161,22 @@ async def test_stopped_reconciler_releases_its_lease(harness: ActivityHarness) -
             await first_started.wait()
         async with running(second):  # waits for no lease to expire
             await second_started.wait()
+
+
+@pytest.mark.guarantee("G1")
+async def test_stopped_process_with_the_lock_of_the_lease_is_followed(
+    harness: ActivityHarness, fresh_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped between two messages of the statement that renews the lease."""
+    quick_lease(monkeypatch)
+    monkeypatch.setattr("core.store.stalled.IDLE_TRANSACTION_SECONDS", 1)
+    reconciler, started, _ = leadership_probe(harness)
+    renewal = (
+        "SET LOCAL ROLE takeone_system; INSERT INTO leases (name, token, expires_at)"
+        " VALUES ('reconciler', 'stopped', now())"
+    )
+    async with stalled_session(fresh_database.application_dsn, renewal), running(reconciler):
+        await asyncio.wait_for(started.wait(), 30)
 
 
 async def test_reconciler_that_was_suspended_does_not_lead(

@@ -7,7 +7,9 @@ import pytest
 
 from core.domain.ids import UserId
 from core.store.database import DATABASE_DOWN, Connection, Database, savepoint
+from core.store.stalled import end_stalled_transactions
 from tests.support.servers import FreshDatabase
+from tests.support.stalled_session import message, stalled_session
 
 PLANS = "SHOW plan_cache_mode"
 CURRENT_USER_ID = "SELECT current_setting('takeone.user_id', true)"
@@ -70,6 +72,28 @@ async def test_stalled_transaction_is_ended_and_releases_its_locks(
             await stalled
         async with database.as_user(UserId("usr_one")) as conn:
             assert await conn.fetchval("SELECT 1") == 1
+
+
+@pytest.mark.guarantee("G1")
+async def test_transaction_stalled_within_a_statement_is_ended(
+    fresh_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its session is active, so the time-out for idle transactions does not apply."""
+    dsn = fresh_database.application_dsn
+    async with (
+        stalled_session(dsn, "SELECT pg_advisory_xact_lock(1)") as messages,
+        Database.open(dsn, max_connections=3) as database,
+    ):
+        await asyncio.sleep(1.5)  # beyond the time-out
+        async with database.as_user(UserId("usr_two")) as conn:
+            assert not await conn.fetchval("SELECT pg_try_advisory_xact_lock(1)")
+        async with database.as_system() as conn:
+            assert await end_stalled_transactions(conn) == 0
+            monkeypatch.setattr("core.store.stalled.IDLE_TRANSACTION_SECONDS", 1)
+            assert await end_stalled_transactions(conn) == 1
+        async with database.as_user(UserId("usr_two")) as conn:
+            await conn.execute("SELECT pg_advisory_xact_lock(1)")
+        assert await message(messages) == b"E"
 
 
 @pytest.mark.guarantee("G6")
