@@ -21,7 +21,6 @@ from tests.support.stack_ports import receiver_port
 KEY: Final = "burst"
 FIRST_AIM_SECONDS: Final = 4.0
 WARM_UP: Final = 20
-ANY_RATE: Final = {f"{provider}_SUBMITS_PER_SECOND": "0" for provider in ("FAL", "REPLICATE")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +98,7 @@ async def _burst(orders: int, options: argparse.Namespace) -> Burst:
             lambda _: None,
             image_seconds=options.image_seconds,
             video_seconds=options.video_seconds,
-            environment={**MANY_JOBS, **ANY_RATE},
+            environment=MANY_JOBS,
             bare=False,
         ) as servers,
         Inbox.open(receiver_port(servers.config)) as inbox,
