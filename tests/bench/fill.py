@@ -38,6 +38,8 @@ MANY_JOBS: Final[Mapping[str, str]] = {
     "OPEN_EXECUTIONS_PER_USER": "100000",
 }
 """Settings of the product that admit any number of jobs."""
+STORED_AT_ONCE: Final = "black-forest-labs/flux-schnell"
+"""A model whose files its provider deletes within an hour."""
 RENDERS_SECONDS: Final = 86_400
 """The duration of a video that does not end while it is measured, and the deadline of copies."""
 BATCH: Final = 200
@@ -140,7 +142,9 @@ class Filler:
     async def _model(self, webhook: str | None) -> "_Model":
         """Order one execution and return its rows when its video renders."""
         await self.set_sandbox(video_seconds=RENDERS_SECONDS)
-        order = {"prompt": "a paper boat"} | ({} if webhook is None else {"webhook": webhook})
+        # Its image is stored before its video ends, so that each copy has a stored image, too.
+        order = {"prompt": "a paper boat", "imageModel": STORED_AT_ONCE}
+        order |= {} if webhook is None else {"webhook": webhook}
         answer = await self.http.post(
             f"{self.servers.config.api_url}/api/generate-video",
             json=order,
