@@ -1,7 +1,7 @@
 """The workflow of one execution, from its claim to its webhook event."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
@@ -9,15 +9,13 @@ from typing import Any, Final, TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
-from temporalio.exceptions import ActivityError, FailureError
+
+from workflows import activity_calls
 
 with workflow.unsafe.imports_passed_through():
-    from activities.assets import AssetActivities
     from activities.executions import ExecutionActivities
     from activities.jobs import JobActivities
-    from activities.webhooks import WebhookActivities
     from core.domain.failures import Failure, FailureCode
-    from core.domain.messages.assets import StoreAssetResult
     from core.domain.messages.executions import (
         CURRENT_PATH,
         CancelInput,
@@ -30,7 +28,6 @@ with workflow.unsafe.imports_passed_through():
         StepJob,
     )
     from core.domain.messages.jobs import (
-        FindJobResult,
         FindOutcome,
         JobRef,
         SettleJobResult,
@@ -50,7 +47,6 @@ with workflow.unsafe.imports_passed_through():
     from core.platform.temporal import policies
     from core.platform.temporal.search_attributes import COST_USD, STATUS
 
-Message = TypeVar("Message")
 Result = TypeVar("Result")
 
 
@@ -93,7 +89,9 @@ class ExecutionWorkflow:
 
     @workflow.run
     async def run(self, order: ExecutionOrder) -> ExecutionOutcome:
-        claim = await self._uninterrupted(self._database_step(ExecutionActivities.claim, self._ref))
+        claim = await self._uninterrupted(
+            activity_calls.database_step(ExecutionActivities.claim, self._ref)
+        )
         self._path = _known(claim.path)
         if not self._may_run(claim):
             if self._path >= 1:
@@ -136,7 +134,7 @@ class ExecutionWorkflow:
                 )
                 cancel = CancelInput(execution=self._ref, reason=self._cancel_reason)
                 self._committing_cancel = asyncio.create_task(
-                    self._database_step(ExecutionActivities.cancel, cancel)
+                    activity_calls.database_step(ExecutionActivities.cancel, cancel)
                 )
         return task.result()
 
@@ -213,7 +211,7 @@ class ExecutionWorkflow:
             self._show(step, JobState.SUBMITTED)
             settled = (await self._wait(step, job)).settled
         if settled is None or self._path == 0:  # a run that an earlier version may continue
-            settled = await self._database_step(JobActivities.settle, job)
+            settled = await activity_calls.database_step(JobActivities.settle, job)
         self._spent_nano_usd = settled.execution_spent_nano_usd
         return settled
 
@@ -237,12 +235,12 @@ class ExecutionWorkflow:
         tries = 0
         while not self._stopped:
             self._show(step, JobState.SUBMITTING)
-            result = await self._try_submit(step, job)
+            result = await activity_calls.submit(step, job, own_key=self._jobs[step.name].own_key)
             if result.outcome is not SubmitOutcome.SUBMITTED:
                 self._store_waiting_files()
             if result.outcome is SubmitOutcome.UNKNOWN:
                 self._show(step, JobState.UNKNOWN)
-                lookup = await self._find(step, job)
+                lookup = await activity_calls.find(step, job)
                 result = SubmitJobResult(
                     outcome=_AFTER_FIND[lookup.outcome],
                     failure=lookup.failure,
@@ -274,37 +272,6 @@ class ExecutionWorkflow:
             self._note_failure(step, refusal)
         return None
 
-    async def _try_submit(self, step: Step, job: JobRef) -> SubmitJobResult:
-        try:
-            return await workflow.execute_activity_method(
-                JobActivities.submit,
-                job,
-                task_queue=policies.submit_queue(
-                    step.provider, own_key=self._jobs[step.name].own_key
-                ),
-                retry_policy=policies.ONCE,
-                start_to_close_timeout=policies.SUBMIT_START_TO_CLOSE,
-                heartbeat_timeout=policies.HEARTBEAT,
-                schedule_to_close_timeout=timedelta(seconds=step.deadline_seconds),
-                priority=policies.CONTINUING if step.needs else policies.BEGINNING,
-                summary=f"{step.name}: {step.model}, sent at most once",
-            )
-        except ActivityError:
-            # A lost worker, a time-out or a database outage. The job's row shows whether it was
-            # sent; `find` reads it.
-            return SubmitJobResult(outcome=SubmitOutcome.UNKNOWN)
-
-    async def _find(self, step: Step, job: JobRef) -> FindJobResult:
-        return await workflow.execute_activity_method(
-            JobActivities.find,
-            job,
-            task_queue=policies.WAIT_QUEUE,
-            retry_policy=policies.LOOKUP,
-            start_to_close_timeout=_watch_limit(step),
-            heartbeat_timeout=policies.HEARTBEAT,
-            summary=f"{step.name}: was it accepted?",
-        )
-
     async def _wait(self, step: Step, job: JobRef) -> WaitJobResult:
         """Wait until the provider has ended the job.
 
@@ -318,47 +285,19 @@ class ExecutionWorkflow:
         if self._committing_cancel is not None:
             # Settling distinguishes a cancel from a time-out by the execution's row.
             await self._committing_cancel
-        await self._cancel_at_provider(step, job)
+        await activity_calls.cancel(step, job, own_key=self._jobs[step.name].own_key)
         if watching.done() and not watching.result().state.ended:
             watching = asyncio.create_task(self._watch(step, job, after_cancel=True))
         return await watching
 
     async def _watch(self, step: Step, job: JobRef, *, after_cancel: bool = False) -> WaitJobResult:
-        """Wait for the poller's completion. No heartbeat: a lost one ends with the time-out."""
-        activity_id, heartbeat_timeout = None, policies.WAIT_HEARTBEAT
+        activity_id = None
         if self._path >= 1 or workflow.patched("wait-completed-by-id"):
             send_number = self._send_numbers[step.name]
             activity_id = policies.wait_activity_id(
                 job.job_id, send_number, after_cancel=after_cancel
             )
-            heartbeat_timeout = None
-        return await workflow.execute_activity_method(
-            JobActivities.wait,
-            job,
-            task_queue=policies.WAIT_QUEUE,
-            retry_policy=policies.NETWORK,
-            start_to_close_timeout=_watch_limit(step),
-            heartbeat_timeout=heartbeat_timeout,
-            activity_id=activity_id,
-            summary=f"{step.name}: {step.provider} is working",
-        )
-
-    async def _cancel_at_provider(self, step: Step, job: JobRef) -> None:
-        try:
-            await workflow.execute_activity_method(
-                JobActivities.cancel,
-                job,
-                task_queue=policies.submit_queue(
-                    step.provider, own_key=self._jobs[step.name].own_key
-                ),
-                retry_policy=policies.NETWORK,
-                start_to_close_timeout=policies.CANCEL_START_TO_CLOSE,
-                schedule_to_close_timeout=policies.CANCEL_SCHEDULE_TO_CLOSE,
-                priority=policies.FINISHING,
-                summary=f"{step.name}: ask {step.provider} to end it",
-            )
-        except ActivityError:
-            workflow.logger.warning("job.cancel_failed")
+        return await activity_calls.wait(step, job, activity_id=activity_id)
 
     def _store_waiting_files(self) -> None:
         """Begin to store every file that waits, with the newest in the lead.
@@ -385,24 +324,9 @@ class ExecutionWorkflow:
         began = workflow.now()
         more_jobs = tuple(other.job_id for _, other in others)
         names = ", ".join([step.name, *(other.name for other, _ in others)])
-        try:
-            stored = await workflow.execute_activity_method(
-                AssetActivities.store,
-                replace(job, more_jobs=more_jobs),
-                task_queue=policies.ASSETS_QUEUE,
-                retry_policy=policies.NETWORK,
-                start_to_close_timeout=policies.STORE_START_TO_CLOSE,
-                schedule_to_close_timeout=within,
-                heartbeat_timeout=policies.HEARTBEAT,
-                priority=policies.FINISHING,
-                summary=f"{names}: to our storage",
-            )
-        except ActivityError:
-            stored = StoreAssetResult(
-                asset_id=None,
-                failure=Failure.of(FailureCode.STORAGE_UNAVAILABLE),
-                more_jobs=more_jobs,
-            )
+        stored = await activity_calls.store(
+            replace(job, more_jobs=more_jobs), names=names, within=within
+        )
         if step.name == self._order.plan.result_step:
             self._note_failure(step, stored.failure)
         rest = max(within - (workflow.now() - began), policies.STORED_LATER_MIN)
@@ -419,7 +343,7 @@ class ExecutionWorkflow:
             status, failure = ExecutionStatus.FAILED, Failure.of(FailureCode.DEADLINE_EXCEEDED)
         else:
             status, failure = ExecutionStatus.CANCELLED, Failure.of(FailureCode.CANCELLED)
-        outcome = await self._database_step(
+        outcome = await activity_calls.database_step(
             ExecutionActivities.finish,
             FinishInput(execution=self._ref, status=status, failure=failure, attempts_webhook=True),
         )
@@ -442,44 +366,16 @@ class ExecutionWorkflow:
         """
         result = AttemptResult(outcome=AttemptOutcome.RETRY, number=0)
         if not self._retried:
-            attempt = asyncio.create_task(self._attempt_webhook(order))
+            attempt = asyncio.create_task(activity_calls.attempt_webhook(order))
             await workflow.wait_condition(lambda: attempt.done() or self._retried)
             if not attempt.done():
                 return AttemptOutcome.RETRY
             result = attempt.result()
         if result.outcome is AttemptOutcome.RETRY:
-            await self._start_delivery(
+            await activity_calls.start_delivery(
                 DeliveryStart(delivery=order, pause_seconds=result.pause_seconds)
             )
         return result.outcome
-
-    async def _attempt_webhook(self, order: DeliveryOrder) -> AttemptResult:
-        try:
-            return await workflow.execute_activity_method(
-                WebhookActivities.attempt_first,
-                order,
-                task_queue=policies.WEBHOOKS_QUEUE,
-                retry_policy=policies.FIRST_ATTEMPT,
-                schedule_to_start_timeout=policies.FIRST_ATTEMPT_SCHEDULE_TO_START,
-                start_to_close_timeout=policies.ATTEMPT_START_TO_CLOSE,
-                heartbeat_timeout=policies.HEARTBEAT,
-                summary=f"webhook {order.event_id}, first attempt",
-            )
-        except ActivityError:
-            # Lost workers, PostgreSQL down, or no slot in time. The next attempt is due at once.
-            return AttemptResult(outcome=AttemptOutcome.RETRY, number=0)
-
-    async def _start_delivery(self, start: DeliveryStart) -> None:
-        try:
-            await workflow.execute_local_activity_method(
-                ExecutionActivities.start_delivery,
-                start,
-                retry_policy=policies.DATABASE,
-                start_to_close_timeout=policies.DATABASE_STEP,
-                schedule_to_close_timeout=policies.DELIVERY_START_LIMIT,
-            )
-        except FailureError:  # a local activity's own error, not an ActivityError
-            workflow.logger.warning("webhook.delivery_start_failed")
 
     @property
     def _cancelled(self) -> bool:
@@ -508,16 +404,6 @@ class ExecutionWorkflow:
             )
         except TimeoutError:
             return
-
-    async def _database_step(
-        self, activity: Callable[[Any, Message], Awaitable[Result]], message: Message
-    ) -> Result:
-        return await workflow.execute_local_activity_method(
-            activity,
-            message,
-            retry_policy=policies.DATABASE,
-            start_to_close_timeout=policies.DATABASE_STEP,
-        )
 
     def _job_ref(self, step: Step) -> JobRef:
         return JobRef(
@@ -573,7 +459,3 @@ _AFTER_FIND: Final = MappingProxyType(
         FindOutcome.GIVEN_UP: SubmitOutcome.REFUSED,
     }
 )
-
-
-def _watch_limit(step: Step) -> timedelta:
-    return timedelta(seconds=step.deadline_seconds) + policies.CANCEL_GRACE + policies.WATCH_SLACK
