@@ -16,15 +16,15 @@ from core.domain.messages.jobs import (
     WaitJobResult,
 )
 from core.domain.states import JobState
-from core.jobs import poll_schedule
-from core.jobs.admission import ProviderAdmission
-from core.jobs.brief_waits import BriefWaits
 from core.jobs.key_ring import KeyRing
-from core.jobs.lookup import JobLookup
+from core.jobs.lookups.lookup import JobLookup
 from core.jobs.provider_reads import ProviderReads
 from core.jobs.settlement import settle_job, wait_result
-from core.jobs.submit import Deferred, JobSubmitter, Sent
-from core.jobs.wakeups import Wakeups
+from core.jobs.submission.admission import ProviderAdmission
+from core.jobs.submission.brief_waits import BriefWaits
+from core.jobs.submission.submit import Deferred, JobSubmitter, Sent
+from core.jobs.waiting import poll_schedule
+from core.jobs.waiting.wakeups import Wakeups
 from core.platform.clock import boot_seconds
 from core.platform.crypto.callback_tokens import CallbackTokens
 from core.platform.observability import metrics

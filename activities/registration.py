@@ -13,11 +13,11 @@ from activities.assets import AssetActivities
 from activities.executions import ExecutionActivities
 from activities.jobs import JobActivities
 from activities.webhooks import WebhookActivities
-from core.jobs.admission import ProviderAdmission, submit_rate
-from core.jobs.brief_waits import BriefWaits
 from core.jobs.key_ring import KeyRing
-from core.jobs.poller import JobPoller
-from core.jobs.wakeups import Wakeups
+from core.jobs.submission.admission import ProviderAdmission, submit_rate
+from core.jobs.submission.brief_waits import BriefWaits
+from core.jobs.waiting.poller import JobPoller
+from core.jobs.waiting.wakeups import Wakeups
 from core.platform.crypto.callback_tokens import PURPOSE, CallbackTokens
 from core.platform.crypto.sealing import Sealer
 from core.platform.egress.client import Outbound

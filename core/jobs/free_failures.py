@@ -8,7 +8,7 @@ again as after a refusal: with a new intent, a new number and the same hold.
 from typing import Final
 
 from core.domain.states import ExecutionStatus
-from core.jobs.poll_schedule import wait_is_over
+from core.jobs.waiting.poll_schedule import wait_is_over
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.policies import TRANSIENT_BACKOFF_SECONDS

@@ -6,7 +6,7 @@ from typing import Final
 
 from temporalio.client import Client
 
-from core.jobs.admission import clear_provider_gauges, measure_providers
+from core.jobs.submission.admission import clear_provider_gauges, measure_providers
 from core.platform.observability import metrics
 from core.platform.temporal.client import queue_backlogs
 from core.store.database import Database

@@ -14,11 +14,11 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import new_provider_key_id
 from core.domain.messages.jobs import JobRef, JobReport, ProviderHandle
 from core.domain.states import JobState
-from core.jobs.inputs import InputUnavailableError, resolve_inputs
 from core.jobs.key_ring import known_model
 from core.jobs.provider_reads import ProviderReads
 from core.jobs.settlement import settle_ended
-from core.jobs.submit import JobSubmitter, ModelNotOfferedError
+from core.jobs.submission.inputs import InputUnavailableError, resolve_inputs
+from core.jobs.submission.submit import JobSubmitter, ModelNotOfferedError
 from core.maintenance.histories import JobFate, RecordedJob
 from core.providers.port import CreateRequest, Provider, ProviderUnavailableError
 from core.store.database import Connection

@@ -19,9 +19,9 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import JobId, ProviderJobId
 from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.domain.states import JobState
-from core.jobs.absence import AbsenceProof
 from core.jobs.key_ring import KeyRing, known_model
-from core.jobs.lookup import lookup_of
+from core.jobs.lookups.absence import AbsenceProof
+from core.jobs.lookups.lookup import lookup_of
 from core.jobs.provider_reads import ProviderReads
 from core.jobs.settlement import real_cost
 from core.platform.clock import ClockOffset

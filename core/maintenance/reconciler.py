@@ -15,7 +15,7 @@ from typing import Final
 from temporalio.client import Client
 
 from activities.executions import ExecutionActivities
-from core.jobs.admission import ProviderAdmission
+from core.jobs.submission.admission import ProviderAdmission
 from core.maintenance.cleanup import Cleanup
 from core.maintenance.gauges import Gauges
 from core.maintenance.open_bills import OpenBillSettler

@@ -16,7 +16,7 @@ import asyncpg
 from core.domain.ids import ExecutionId, JobId
 from core.domain.media.content import StorageRefusedError, StorageUnavailableError
 from core.domain.messages.jobs import JobRef
-from core.jobs.submit import JobSubmitter
+from core.jobs.submission.submit import JobSubmitter
 from core.maintenance.histories import ExecutionHistories, NoMemoError
 from core.maintenance.job_recovery import JobRecovery
 from core.maintenance.restore_detector import detect_restore

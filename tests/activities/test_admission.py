@@ -11,7 +11,7 @@ from activities.jobs import JobActivities
 from core.domain.failures import FailureCode
 from core.domain.messages.jobs import JobRef, SubmitJobResult, SubmitOutcome
 from core.domain.states import JobState
-from core.jobs.admission import ProviderAdmission
+from core.jobs.submission.admission import ProviderAdmission
 from core.platform.temporal import policies
 from core.store.executions.executions import mark_cancel_requested
 from core.store.providers.capacity import (

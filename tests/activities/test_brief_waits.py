@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-import core.jobs.brief_waits
+import core.jobs.submission.brief_waits
 from activities.jobs import JobActivities
 from core.domain.messages.jobs import JobReport, SubmitJobResult, SubmitOutcome
 from core.domain.states import JobState
-from core.jobs.brief_waits import BriefWaits
-from core.jobs.wakeups import Wakeups
+from core.jobs.submission.brief_waits import BriefWaits
+from core.jobs.waiting.wakeups import Wakeups
 from core.platform.temporal import policies
 from core.store.executions.executions import mark_cancel_requested
 from core.store.jobs.callbacks import notify_job, notify_open_jobs
@@ -75,7 +75,7 @@ async def test_submit_returns_the_settlement(still: ActivityHarness, *, own_poll
 async def test_time_of_the_wait_is_bounded(
     still: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core.jobs.brief_waits, "BRIEF_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(core.jobs.submission.brief_waits, "BRIEF_WAIT_SECONDS", 0.5)
     still.sandbox.fault("stuck", provider="replicate")
     result = await still.run(briefly(still).submit, (await still.accepted()).image)
     assert (result.outcome, result.settled) == (SubmitOutcome.SUBMITTED, None)
@@ -149,7 +149,7 @@ async def test_waits_with_own_keys_leave_the_service_key_its_waits(
 async def test_slow_model_is_not_waited_for(
     still: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core.jobs.brief_waits, "BRIEF_USUAL_SECONDS", 1.0)
+    monkeypatch.setattr(core.jobs.submission.brief_waits, "BRIEF_USUAL_SECONDS", 1.0)
     still.sandbox.fault("stuck", provider="replicate")
     async with asyncio.timeout(4):
         result = await still.run(briefly(still).submit, (await still.accepted()).image)

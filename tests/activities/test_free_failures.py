@@ -14,7 +14,7 @@ from core.domain.messages.jobs import (
     SubmitOutcome,
 )
 from core.domain.states import JobState
-from core.jobs.submit_results import SendResult, interpret, record_result
+from core.jobs.submission.submit_results import SendResult, interpret, record_result
 from core.providers.port import CreateAnswer, CreateOutcome
 from core.store.executions.executions import get_progress, mark_cancel_requested
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback

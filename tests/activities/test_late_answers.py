@@ -5,12 +5,12 @@ import dataclasses
 
 import pytest
 
-import core.jobs.poller
+import core.jobs.waiting.poller
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ProviderJobId
 from core.domain.messages.jobs import FindOutcome, JobRef, SubmitOutcome
 from core.domain.states import JobState
-from core.jobs.submit_results import interpret, record_result
+from core.jobs.submission.submit_results import interpret, record_result
 from core.providers.port import CreateAnswer, CreateOutcome
 from core.providers.registry import Providers
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
@@ -136,7 +136,7 @@ async def test_unpriceable_job_is_settled_by_another_worker(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the poller nor the workflow's worker has the model's price."""
-    monkeypatch.setattr(core.jobs.poller, "known_model", _no_model)
+    monkeypatch.setattr(core.jobs.waiting.poller, "known_model", _no_model)
     image = (await harness.accepted()).image
     await harness.run(harness.jobs.submit, image)
     assert (await harness.run(harness.jobs.wait, image)).settled is None

@@ -17,7 +17,7 @@ from core.domain.ids import ProviderKeyId, UserId
 from core.domain.messages.executions import CancelInput
 from core.domain.messages.jobs import CancelOutcome, FindOutcome, JobRef, SubmitOutcome, key_scope
 from core.domain.states import JobState
-from core.jobs.admission import ProviderAdmission, measure_providers
+from core.jobs.submission.admission import ProviderAdmission, measure_providers
 from core.platform.temporal import policies
 from core.store.jobs.callbacks import CallbackOutcome
 from core.store.providers.capacity import ProviderState, list_states

@@ -10,7 +10,7 @@ from temporalio.activity import _CompleteAsyncError as CompleteAsyncError  # pyr
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
-import core.jobs.poller
+import core.jobs.waiting.poller
 from core.domain.ids import ProviderJobId
 from core.domain.messages.jobs import (
     JobRef,
@@ -19,7 +19,7 @@ from core.domain.messages.jobs import (
     SubmitOutcome,
 )
 from core.domain.states import JobState
-from core.jobs.poller import JobPoller
+from core.jobs.waiting.poller import JobPoller
 from core.platform.temporal.policies import wait_activity_id
 from core.providers.port import Provider
 from core.providers.registry import Providers
@@ -123,7 +123,7 @@ class CountedReads(HeldStatus):
 
 @pytest.fixture
 def counted(still: ActivityHarness, monkeypatch: pytest.MonkeyPatch) -> CountedReads:
-    monkeypatch.setattr(core.jobs.poller, "COMPLETED_AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr(core.jobs.waiting.poller, "COMPLETED_AGAIN_SECONDS", 0.3)
     provider = CountedReads(still.providers.provider("replicate"))
     still.poller.providers = Providers([cast("Provider", provider)])
     return provider
@@ -222,7 +222,7 @@ async def test_report_is_kept_when_the_settlement_fails(
     async def broken(*_arguments: object, **_options: object) -> None:
         raise LookupError("a defect")
 
-    monkeypatch.setattr(core.jobs.poller, "settle_job", broken)
+    monkeypatch.setattr(core.jobs.waiting.poller, "settle_job", broken)
     image = await submitted(still)
     async with polling(still.poller):
         await until_waits(still, 1)
@@ -285,7 +285,7 @@ async def test_process_stopped_longer_than_its_lease_changes_nothing(
 async def test_stopping_poller_returns_its_jobs(
     still: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core.jobs.poller, "STOP_SECONDS", 0.1)
+    monkeypatch.setattr(core.jobs.waiting.poller, "STOP_SECONDS", 0.1)
     held = HeldStatus(still.providers.provider("replicate"))
     still.poller.providers = Providers([cast("Provider", held)])
     image = await submitted(still)

@@ -50,8 +50,8 @@ SLOW_SECONDS: Final = 1200
 """A usual duration for which a submit does not wait, and after which no look is due here."""
 UNHURRIED: Final = {
     "core.store.jobs.sends:EARLY_SECONDS": 600.0,
-    "core.jobs.poller:LEASE_SECONDS": 600.0,
-    "core.jobs.poller:LOOK_SECONDS": 600.0,
+    "core.jobs.waiting.poller:LEASE_SECONDS": 600.0,
+    "core.jobs.waiting.poller:LOOK_SECONDS": 600.0,
 }
 """Only what a test does makes a look due."""
 

@@ -125,7 +125,7 @@ BUGS: Final = (
                 old="ONCE: Final = RetryPolicy(maximum_attempts=1)",
                 new="ONCE: Final = RetryPolicy(maximum_attempts=5)",
             ),
-            Edit(file="core/jobs/submit.py", old=_IF_NOT_WAITING, new=_IF_KNOWN),
+            Edit(file="core/jobs/submission/submit.py", old=_IF_NOT_WAITING, new=_IF_KNOWN),
             Edit(file="core/store/jobs/sends.py", old=_WHERE_WAITING, new="j.send_number = $2 - 1"),
         ),
         cases=("worker-after-billing-quiet",),
@@ -134,9 +134,13 @@ BUGS: Final = (
         name="post-before-commit",
         what="the paid call is made inside the intent's transaction: whoever dies there leaves no trace of it",
         edits=(
-            Edit(file="core/jobs/submit.py", old=_COMMITTED, new=_SENT_BEFORE + _COMMITTED),
             Edit(
-                file="core/jobs/submit.py", old=_SENT, new=_SENT.replace("await", "sent or await")
+                file="core/jobs/submission/submit.py", old=_COMMITTED, new=_SENT_BEFORE + _COMMITTED
+            ),
+            Edit(
+                file="core/jobs/submission/submit.py",
+                old=_SENT,
+                new=_SENT.replace("await", "sent or await"),
             ),
         ),
         cases=("worker-after-billing-quiet",),
@@ -183,7 +187,7 @@ BUGS: Final = (
         name="no-state-in-where",
         what="a send begins whatever state the job is in: another run of the workflow buys again",
         edits=(
-            Edit(file="core/jobs/submit.py", old=_IF_NOT_WAITING, new=_IF_ENDED),
+            Edit(file="core/jobs/submission/submit.py", old=_IF_NOT_WAITING, new=_IF_ENDED),
             Edit(file="core/store/jobs/sends.py", old=_WHERE_WAITING, new="j.send_number = $2 - 1"),
         ),
         cases=("workflows-reset",),
@@ -251,7 +255,7 @@ BUGS: Final = (
         what="a list that does not show the send is believed at once, not after the horizon",
         edits=(
             Edit(
-                file="core/jobs/absence.py",
+                file="core/jobs/lookups/absence.py",
                 old="past_at = sent_at + horizon_seconds\n",
                 new="past_at = sent_at + horizon_seconds - 6\n",
             ),
@@ -311,7 +315,7 @@ BUGS: Final = (
         what="the jobs that a killed worker was reading are not looked at by another one",
         edits=(
             Edit(
-                file="core/jobs/poller.py",
+                file="core/jobs/waiting/poller.py",
                 old="LEASE_SECONDS: Final = 10.0",
                 new="LEASE_SECONDS: Final = 3600.0",
             ),
@@ -323,7 +327,7 @@ BUGS: Final = (
         what="the end of a wait is given to Temporal once, by the process that stored it",
         edits=(
             Edit(
-                file="core/jobs/poller.py",
+                file="core/jobs/waiting/poller.py",
                 old="                next_look_seconds=COMPLETED_AGAIN_SECONDS,\n",
                 new="                next_look_seconds=3600.0,\n",
             ),

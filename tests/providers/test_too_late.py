@@ -17,7 +17,7 @@ import pytest
 from pydantic import ValidationError
 
 from core.domain.failures import FailureCode
-from core.jobs.absence import LOOKS_APART_SECONDS
+from core.jobs.lookups.absence import LOOKS_APART_SECONDS
 from core.platform import clock
 from core.platform.clock import boot_seconds
 from core.platform.settings.providers import (

@@ -18,8 +18,8 @@ from activities.jobs import JobActivities
 from core.domain.messages.jobs import JobRef, SubmitJobResult, SubmitOutcome
 from core.domain.messages.webhooks import DeliveryOrder
 from core.jobs.key_ring import KeyRing
-from core.jobs.poller import JobPoller
-from core.jobs.wakeups import Wakeups
+from core.jobs.waiting.poller import JobPoller
+from core.jobs.waiting.wakeups import Wakeups
 from core.maintenance.open_bills import OpenBillSettler
 from core.platform.crypto.callback_tokens import CallbackTokens
 from core.platform.egress.client import Outbound

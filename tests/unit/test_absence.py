@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from core.domain.ids import ProviderJobId
-from core.jobs.absence import LOOKS_APART_SECONDS, AbsenceProof
+from core.jobs.lookups.absence import LOOKS_APART_SECONDS, AbsenceProof
 from core.platform.clock import ClockOffset
 from core.providers.port import FindAnswer
 

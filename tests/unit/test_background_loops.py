@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 import api.http.recovery_admission
-import core.jobs.wakeups
+import core.jobs.waiting.wakeups
 import worker
-from core.jobs.wakeups import Wakeups
+from core.jobs.waiting.wakeups import Wakeups
 
 
 async def forever() -> None:
@@ -48,7 +48,7 @@ async def test_worker_ends_with_the_error_of_its_loop(
 async def test_wakeups_listener_restarts_after_any_error(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(core.jobs.wakeups, "RECONNECT_SECONDS", 0.0)
+    monkeypatch.setattr(core.jobs.waiting.wakeups, "RECONNECT_SECONDS", 0.0)
     errors, tried_again = [error], asyncio.Event()
 
     @asynccontextmanager

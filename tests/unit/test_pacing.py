@@ -20,7 +20,7 @@ from core.domain.look_times import (
 )
 from core.domain.plans import Parameters, StepKind
 from core.domain.states import JobState
-from core.jobs.poll_schedule import (
+from core.jobs.waiting.poll_schedule import (
     CANCELLED_FIND_SECONDS,
     DUE_FIND_SECONDS,
     HORIZON_SLACK_SECONDS,

@@ -11,7 +11,7 @@ from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from core.jobs.admission import submit_rate
+from core.jobs.submission.admission import submit_rate
 from core.platform.settings.providers import ProviderSettings
 from core.platform.temporal.policies import EXECUTIONS_QUEUE, submit_queue
 from tests.support.servers import TemporalServer

@@ -11,11 +11,11 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ProviderKeyId
 from core.domain.messages.jobs import FindJobResult, FindOutcome, JobRef
 from core.domain.states import JobState
-from core.jobs import poll_schedule
-from core.jobs.absence import AbsenceProof
 from core.jobs.key_ring import KeyRing, known_model
+from core.jobs.lookups.absence import AbsenceProof
 from core.jobs.provider_reads import ProviderReads
-from core.jobs.wakeups import Wakeups
+from core.jobs.waiting import poll_schedule
+from core.jobs.waiting.wakeups import Wakeups
 from core.platform.clock import ClockOffset, boot_seconds
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger

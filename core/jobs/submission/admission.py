@@ -18,7 +18,7 @@ from temporalio import activity
 
 from core.domain.failures import Failure, FailureCode
 from core.domain.messages.jobs import SubmitJobResult, SubmitOutcome
-from core.jobs.submit_results import ProviderSignal, SendResult
+from core.jobs.submission.submit_results import ProviderSignal, SendResult
 from core.platform.clock import boot_seconds
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger

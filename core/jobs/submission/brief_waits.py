@@ -15,7 +15,7 @@ from core.domain.look_times import first_look_seconds
 from core.domain.messages.jobs import JobRef, SettleJobResult
 from core.domain.states import JobState
 from core.jobs.settlement import settle_job
-from core.jobs.wakeups import End, Wakeups
+from core.jobs.waiting.wakeups import End, Wakeups
 from core.platform.clock import boot_seconds
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.policies import BRIEF_WAIT_SECONDS

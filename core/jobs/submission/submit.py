@@ -9,10 +9,10 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.ids import JobId
 from core.domain.messages.jobs import JobRef, SubmitJobResult, SubmitOutcome
 from core.domain.states import JobState
-from core.jobs.admission import ProviderAdmission
-from core.jobs.inputs import InputUnavailableError, resolve_inputs
 from core.jobs.key_ring import KeyRing, known_model
-from core.jobs.submit_results import (
+from core.jobs.submission.admission import ProviderAdmission
+from core.jobs.submission.inputs import InputUnavailableError, resolve_inputs
+from core.jobs.submission.submit_results import (
     SendResult,
     interpret,
     record_result,

@@ -37,7 +37,7 @@ log = get_logger(__name__)
 
 
 class ProviderSignal(StrEnum):
-    """What a create call shows about its provider; core/jobs/admission.py acts on it."""
+    """What a create call shows about its provider; core/jobs/submission/admission.py acts on it."""
 
     ACCEPTS = "accepts"
     REFUSES = "refuses"

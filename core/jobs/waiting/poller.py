@@ -24,11 +24,11 @@ from core.domain.messages.jobs import (
     WaitJobResult,
 )
 from core.domain.states import ExecutionStatus, JobState
-from core.jobs import poll_schedule
-from core.jobs.brief_waits import is_brief
 from core.jobs.key_ring import KeyRing, known_model
 from core.jobs.settlement import settle_job, wait_result
-from core.jobs.wakeups import Wakeups
+from core.jobs.submission.brief_waits import is_brief
+from core.jobs.waiting import poll_schedule
+from core.jobs.waiting.wakeups import Wakeups
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import RPC_TIMEOUT, UNREACHABLE

@@ -7,7 +7,7 @@
 | a status of REFUSALS, in the vendor's own error format, without a job id | NOT_ACCEPTED |
 | anything else: timeouts, cut responses, 3xx, 5xx, a proxy's page       | UNKNOWN        |
 
-An UNKNOWN send is looked up and never sent again (see `core.jobs.lookup`).
+An UNKNOWN send is looked up and never sent again (see `core.jobs.lookups.lookup`).
 """
 
 from collections.abc import Callable, Mapping

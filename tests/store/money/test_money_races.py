@@ -16,7 +16,7 @@ from core.domain.messages.executions import FinishInput
 from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.domain.money import NanoUsd
 from core.domain.states import ExecutionStatus, JobState
-from core.jobs.submit_results import interpret, record_result
+from core.jobs.submission.submit_results import interpret, record_result
 from core.providers.port import CreateAnswer, CreateOutcome
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
 from core.store.jobs.manual_changes import adopt_by_hand, release_by_hand, settle_by_hand
