@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "core.domain.states",
     "core.platform.temporal",
     "core.platform.temporal.search_attributes",
-    # Files beside it, which these tests cover as well.
+    # Other workflow files, which these tests cover as well.
     "workflows",
 }
 """A new entry has to be pure: no clock, randomness, I/O, threads or mutable module state."""
