@@ -1,19 +1,17 @@
 """A worker is killed while it fetches a missing file again; Temporal gives the file to another."""
 
 import asyncio
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from temporalio import workflow
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from core.domain.failures import FailureCode
 from core.domain.messages.assets import StoreAssetResult
-from core.domain.messages.jobs import JobRef
 from core.domain.states import JobState
 from core.platform.temporal.policies import ASSETS_QUEUE
+from tests.activities.one_store import HEARTBEAT, OneStore
 from tests.api.ended import NOT_STORED, Left, leave
 from tests.support.activity_harness import ActivityHarness
 from tests.support.receiver import Receiver, hang, reply
@@ -22,24 +20,8 @@ from tests.support.worker_process import running_worker, worker_environment
 
 pytestmark = pytest.mark.guarantee("G5")
 
-HEARTBEAT = timedelta(seconds=3)
 
-
-@workflow.defn(name="store_a_file")
-class StoreAFile:
-    @workflow.run
-    async def run(self, ref: JobRef) -> StoreAssetResult:
-        return await workflow.execute_activity(
-            "store_assets",
-            ref,
-            result_type=StoreAssetResult,
-            task_queue=ASSETS_QUEUE,
-            start_to_close_timeout=timedelta(minutes=1),
-            heartbeat_timeout=HEARTBEAT,
-        )
-
-
-async def until_heartbeat(handle: WorkflowHandle[StoreAFile, StoreAssetResult], tries: int) -> None:
+async def until_heartbeat(handle: WorkflowHandle[OneStore, StoreAssetResult], tries: int) -> None:
     """Wait until the server has a heartbeat of this try."""
     async with asyncio.timeout(30):
         while True:
@@ -71,7 +53,7 @@ async def test_file_retry_continues_its_clock_after_a_killed_worker(
         Worker(
             client,
             task_queue="store-a-file",
-            workflows=[StoreAFile],
+            workflows=[OneStore],
             workflow_runner=UnsandboxedWorkflowRunner(),
         ),
     ):
@@ -91,7 +73,7 @@ async def test_file_retry_continues_its_clock_after_a_killed_worker(
         async with running_worker(environment, tmp_path / "worker.log") as worker:
             await worker.until(lambda: bool(worker.events("worker.started")))
             handle = await client.start_workflow(
-                StoreAFile.run, one.image, id=one.image.job_id, task_queue="store-a-file"
+                OneStore.run, one.image, id=one.image.job_id, task_queue="store-a-file"
             )
             await worker.until(lambda: len(files.received) == 2)
             await until_heartbeat(handle, 2)

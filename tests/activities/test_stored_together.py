@@ -2,21 +2,19 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio import workflow
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from core.domain.failures import FailureCode
-from core.domain.messages.assets import StoreAssetResult
 from core.domain.messages.jobs import JobRef
 from core.platform.temporal.policies import ASSETS_QUEUE
 from core.store.files.assets import list_execution_assets
+from tests.activities.one_store import OneStore
 from tests.support.activity_harness import REPLICATE_FLUX, ActivityHarness
 from tests.support.rows import VIDEO_MODEL, Accepted
 from tests.support.servers import FreshDatabase, S3Server, TemporalServer
@@ -24,7 +22,6 @@ from tests.support.worker_process import running_worker, worker_environment
 
 pytestmark = pytest.mark.guarantee("G2")
 
-HEARTBEAT = timedelta(seconds=3)
 MISSING = {"operation": "file", "params": {"status": 404}, "times": 2}
 """The stored URL, and then the URL that the provider returns for the job."""
 
@@ -109,20 +106,6 @@ async def test_result_of_another_kind_fails_while_the_other_is_stored(
     assert await stored_steps(harness, accepted) == ["image"]
 
 
-@workflow.defn(name="store_two_files")
-class StoreTwoFiles:
-    @workflow.run
-    async def run(self, ref: JobRef) -> StoreAssetResult:
-        return await workflow.execute_activity(
-            "store_assets",
-            ref,
-            result_type=StoreAssetResult,
-            task_queue=ASSETS_QUEUE,
-            start_to_close_timeout=timedelta(minutes=1),
-            heartbeat_timeout=HEARTBEAT,
-        )
-
-
 @pytest.mark.usefixtures("no_restore_marker")
 async def test_worker_killed_between_two_files_loses_and_repeats_none(
     harness: ActivityHarness,
@@ -144,13 +127,13 @@ async def test_worker_killed_between_two_files_loses_and_repeats_none(
     async with Worker(
         client,
         task_queue="store-two-files",
-        workflows=[StoreTwoFiles],
+        workflows=[OneStore],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
         async with running_worker(environment, tmp_path / "worker.log") as worker:
             await worker.until(lambda: bool(worker.events("worker.started")))
             handle = await client.start_workflow(
-                StoreTwoFiles.run, both, id=both.job_id, task_queue="store-two-files"
+                OneStore.run, both, id=both.job_id, task_queue="store-two-files"
             )
             await worker.until(lambda: bool(worker.events("asset.stored")))
             assert harness.sandbox.fired(order) == 1
