@@ -1,0 +1,37 @@
+"""Compositions that are executed by the client for asyncio."""
+
+from collections.abc import Mapping, Sequence
+
+from typing_extensions import Unpack
+
+from takeone._async.executions import Executions, Quotes
+from takeone._async.handles import Accepted
+from takeone._calls.bodies import OrderOptions
+from takeone._plans.nodes import Node, Output
+from takeone._plans.plan import Composition
+from takeone.models.quotes import Quote
+
+
+class AsyncComposition(Composition):
+    """A composition, and the resources of the client that executes it."""
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        outputs: Mapping[str, Node | Output],
+        executions: Executions,
+        quotes: Quotes,
+    ) -> None:
+        super().__init__(nodes, outputs)
+        self._executions = executions
+        self._quotes = quotes
+
+    async def execute(
+        self, *, idempotency_key: str | None = None, **options: Unpack[OrderOptions]
+    ) -> Accepted:
+        """Execute the plan, and return at once."""
+        return await self._executions.create(self, idempotency_key=idempotency_key, **options)
+
+    async def quote(self, **options: Unpack[OrderOptions]) -> Quote:
+        """Return what the plan may cost. Nothing is started or held."""
+        return await self._quotes.plan(self, **options)

@@ -1,0 +1,172 @@
+"""Executions and quotes."""
+
+from collections.abc import AsyncIterator
+
+from typing_extensions import Unpack
+
+from takeone._async.handles import Accepted, Execution, OnProgress, Retried
+from takeone._async.sender import Sender
+from takeone._calls import orders
+from takeone._calls.bodies import (
+    AudioOrder,
+    ExecutionFilters,
+    ImageOrder,
+    OrderOptions,
+    TranscriptOrder,
+    VideoOrder,
+)
+from takeone._calls.orders import Plan, Values
+from takeone.models.base import Page
+from takeone.models.executions import Approved, Cancelled, Deleted
+from takeone.models.quotes import Quote
+
+
+class Executions:
+    """Orders, and what becomes of them.
+
+    Orders return at once. Each is sent with an idempotency key, its own or `idempotency_key`, so
+    that a repeated call is executed and paid once.
+    """
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    async def generate_video(
+        self, *, idempotency_key: str | None = None, **fields: Unpack[VideoOrder]
+    ) -> Accepted:
+        """Create a video from a prompt, by way of a picture unless an input replaces it."""
+        return await self._sender.send(
+            orders.order("generate-video", Accepted, idempotency_key, fields)
+        )
+
+    async def generate_image(
+        self, *, idempotency_key: str | None = None, **fields: Unpack[ImageOrder]
+    ) -> Accepted:
+        """Create an image."""
+        return await self._sender.send(
+            orders.order("generate-image", Accepted, idempotency_key, fields)
+        )
+
+    async def generate_audio(
+        self, *, idempotency_key: str | None = None, **fields: Unpack[AudioOrder]
+    ) -> Accepted:
+        """Create speech."""
+        return await self._sender.send(
+            orders.order("generate-audio", Accepted, idempotency_key, fields)
+        )
+
+    async def transcribe(
+        self, *, idempotency_key: str | None = None, **fields: Unpack[TranscriptOrder]
+    ) -> Accepted:
+        """Transcribe sound, also that of a video."""
+        return await self._sender.send(
+            orders.order("transcribe", Accepted, idempotency_key, fields)
+        )
+
+    async def create(
+        self,
+        plan: Plan | None = None,
+        *,
+        template: str | None = None,
+        values: Values | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[OrderOptions],
+    ) -> Accepted:
+        """Execute a plan: JSON, a composition, or a template by its id, with values."""
+        fields = orders.plan_fields(plan, template, values, options)
+        return await self._sender.send(
+            orders.order("executions", Accepted, idempotency_key, fields)
+        )
+
+    async def get(self, execution_id: str) -> Execution:
+        """Return an execution."""
+        return await self._sender.send(orders.get(Execution, execution_id))
+
+    def list(self, **filters: Unpack[ExecutionFilters]) -> AsyncIterator[Execution]:
+        """Iterate over the executions of the account, newest first. limit: of each page."""
+        return self._sender.pages(orders.page(Execution, filters))
+
+    async def page(self, **filters: Unpack[ExecutionFilters]) -> Page[Execution]:
+        """Return one page of executions."""
+        return await self._sender.send(orders.page(Execution, filters))
+
+    async def cancel(self, execution_id: str) -> Cancelled:
+        """Stop buying, and cancel the jobs that run at providers. Repeating is safe."""
+        return await self._sender.send(orders.cancel(execution_id))
+
+    async def approve(
+        self, execution_id: str, step: str, option: str | None = None, *, reject: bool = False
+    ) -> Approved:
+        """Decide about a step in `waiting_for`: an option, or none of them. Repeating is safe."""
+        return await self._sender.send(orders.approve(execution_id, step, option, reject=reject))
+
+    async def retry(
+        self,
+        execution_id: str,
+        *,
+        accept_possible_double_cost: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Retried:
+        """Run a failed or cancelled execution again; what is paid for is kept."""
+        call = orders.retry(
+            Retried, execution_id, idempotency_key, accept_double_cost=accept_possible_double_cost
+        )
+        return await self._sender.send(call)
+
+    async def delete(self, execution_id: str) -> Deleted:
+        """Erase prompt, metadata, results and files of an execution that has ended."""
+        return await self._sender.send(orders.delete(execution_id))
+
+    async def wait(
+        self,
+        execution_id: str,
+        timeout: float | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+        raise_on_failure: bool = True,
+        cancel_on_timeout: bool = False,
+    ) -> Execution:
+        """Wait for the end of an execution; see `Execution.wait`."""
+        execution = await self.get(execution_id)
+        return await execution.wait(
+            timeout,
+            on_progress=on_progress,
+            raise_on_failure=raise_on_failure,
+            cancel_on_timeout=cancel_on_timeout,
+        )
+
+
+class Quotes:
+    """Prices of orders before they are made. Nothing is started or held."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    async def video(self, **fields: Unpack[VideoOrder]) -> Quote:
+        """Return what `executions.generate_video` would hold."""
+        return await self._sender.send(orders.quote("generate-video", fields))
+
+    async def image(self, **fields: Unpack[ImageOrder]) -> Quote:
+        """Return what `executions.generate_image` would hold."""
+        return await self._sender.send(orders.quote("generate-image", fields))
+
+    async def audio(self, **fields: Unpack[AudioOrder]) -> Quote:
+        """Return what `executions.generate_audio` would hold."""
+        return await self._sender.send(orders.quote("generate-audio", fields))
+
+    async def transcript(self, **fields: Unpack[TranscriptOrder]) -> Quote:
+        """Return what `executions.transcribe` would hold."""
+        return await self._sender.send(orders.quote("transcribe", fields))
+
+    async def plan(
+        self,
+        plan: Plan | None = None,
+        *,
+        template: str | None = None,
+        values: Values | None = None,
+        **options: Unpack[OrderOptions],
+    ) -> Quote:
+        """Return what `executions.create` would hold; every error of the plan is raised."""
+        return await self._sender.send(
+            orders.quote("executions", orders.plan_fields(plan, template, values, options))
+        )

@@ -1,0 +1,42 @@
+"""Templates: stored plans, which are run with values."""
+
+from collections.abc import AsyncIterator
+
+from takeone._async.sender import Sender
+from takeone._calls import templates
+from takeone._calls.orders import Plan
+from takeone.models.base import Page
+from takeone.models.templates import Template, TemplateSummary
+
+
+class Templates:
+    """The stored plans of the account. `executions.create(template=id, values=…)` runs one."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    async def create(
+        self, name: str, plan: Plan, *, idempotency_key: str | None = None
+    ) -> Template:
+        """Check, price and store a plan with variables. It never changes."""
+        return await self._sender.send(templates.create(name, plan, idempotency_key))
+
+    def list(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> AsyncIterator[TemplateSummary]:
+        """Iterate over templates, newest first, without their plans."""
+        return self._sender.pages(templates.page({"limit": limit, "cursor": cursor}))
+
+    async def page(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[TemplateSummary]:
+        """Return one page of templates."""
+        return await self._sender.send(templates.page({"limit": limit, "cursor": cursor}))
+
+    async def get(self, template_id: str) -> Template:
+        """Return a template with its plan."""
+        return await self._sender.send(templates.get(template_id))
+
+    async def delete(self, template_id: str) -> None:
+        """Delete a template. Its executions continue."""
+        await self._sender.send(templates.delete(template_id))

@@ -1,0 +1,171 @@
+"""The attempts of one call: what is sent, and what follows from an answer or a failure."""
+
+import random
+import re
+import uuid
+from typing import Any, Final, cast
+
+import httpx
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from takeone._core.calls import REPLAYED_HEADER, Answer, Call, Repeat
+from takeone._core.settings import USER_AGENT, Settings
+from takeone.errors import (
+    CallError,
+    ConnectError,
+    ConnectionLostError,
+    ProblemError,
+    RequestTimeoutError,
+    UnusableAnswerError,
+    problem_class,
+)
+
+FIRST_PAUSE_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 8.0
+LONGEST_RETRY_AFTER_SECONDS: Final = 60.0
+IN_PROGRESS_TRIES: Final = 60
+"""The first request with the same key may be fetching a file meanwhile."""
+IN_PROGRESS: Final = "idempotency_in_progress"
+KEY_CONFLICT: Final = "idempotency_conflict"
+AGAIN: Final = frozenset((408, 429, 500, 502, 503, 504))
+NOT_PROCESSED: Final = frozenset((408, 429))
+"""Statuses of a request that had no effect."""
+NOT_SOON: Final = frozenset(("provider_not_accepting", "service_budget_exceeded"))
+"""Problems that last until an operator acts, or until the next day."""
+
+
+class Attempts:
+    """The attempts of one call. All of them have the same idempotency key and body."""
+
+    def __init__(self, call: Call[BaseModel | None], settings: Settings) -> None:
+        self._call = call
+        self._settings = settings
+        self._left = settings.retries
+        self._in_progress_left = IN_PROGRESS_TRIES
+        self._first_failure: CallError | None = None
+        self.key = (
+            (call.idempotency_key or str(uuid.uuid4())) if call.repeat is Repeat.KEYED else None
+        )
+
+    def request(self) -> dict[str, Any]:
+        """Return the arguments of `httpx.Client.request`, except a file to upload."""
+        headers = {
+            "authorization": f"Bearer {self._settings.api_key}",
+            "user-agent": USER_AGENT,
+            "accept": "application/json, application/problem+json",
+        }
+        if self.key is not None:
+            headers["idempotency-key"] = self.key
+        return {
+            "method": self._call.method,
+            "url": f"{self._settings.base_url}{self._call.path}",
+            "params": dict(self._call.query),
+            "json": self._call.body,
+            "headers": headers,
+            "timeout": self._settings.timeout,
+        }
+
+    def failed(self, failure: httpx.HTTPError | CallError) -> float:
+        """Return how many seconds to wait before the next attempt, or raise the failure."""
+        error = failure if isinstance(failure, CallError) else self._named(failure)
+        if self._call.repeat is Repeat.NEVER and not isinstance(error, ConnectError):
+            self._raise(error, failure)
+        return self._pause_or_raise(error, cause=failure)
+
+    def answered(self, answer: Answer) -> float | None:
+        """Return None if the call has succeeded, else the seconds before the next attempt.
+
+        Raise the problem if the call is not sent again.
+        """
+        if answer.status < 400:
+            return None
+        problem = self._problem(answer)
+        if problem.code == IN_PROGRESS and self._in_progress_left > 0:
+            self._in_progress_left -= 1
+            return problem.retry_after or 1.0
+        if problem.code == KEY_CONFLICT and self._first_failure is not None:
+            raise self._first_failure from problem
+        if not self._may_repeat(answer, problem):
+            self._raise(problem)
+        return self._pause_or_raise(problem, retry_after=problem.retry_after)
+
+    def _may_repeat(self, answer: Answer, problem: ProblemError) -> bool:
+        if answer.status not in AGAIN or problem.code in NOT_SOON:
+            return False
+        if "retryable" in problem.document and not problem.retryable:
+            return False
+        return self._call.repeat is not Repeat.NEVER or answer.status in NOT_PROCESSED
+
+    def _pause_or_raise(
+        self,
+        error: CallError,
+        *,
+        retry_after: float | None = None,
+        cause: BaseException | None = None,
+    ) -> float:
+        self._first_failure = self._first_failure or error
+        if self._left == 0 or (retry_after or 0) > LONGEST_RETRY_AFTER_SECONDS:
+            self._raise(error, cause)
+        used = self._settings.retries - self._left
+        self._left -= 1
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**used)
+        return retry_after or pause * random.uniform(0.75, 1)  # noqa: S311 - spreads retries
+
+    def _raise(self, error: CallError, cause: BaseException | None = None) -> None:
+        raise error from (cause if cause is not error else None)
+
+    def _named(self, failure: httpx.HTTPError) -> CallError:
+        match failure:
+            case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
+                kind, text = ConnectError, "No connection to the service"
+            case httpx.TimeoutException():
+                kind, text = RequestTimeoutError, "The service did not answer in time"
+            case _:
+                kind, text = ConnectionLostError, "The connection ended before the answer"
+        return kind(f"{text}: {failure or type(failure).__name__}", idempotency_key=self.key)
+
+    def _problem(self, answer: Answer) -> ProblemError:
+        document = _object(answer.body)
+        code = str(document.get("code") or "")
+        return problem_class(code, answer.status)(
+            document,
+            status=answer.status,
+            retry_after=_seconds(answer.headers.get("retry-after")),
+            idempotency_key=self.key,
+            request_id=answer.headers.get("x-request-id"),
+        )
+
+    def read(self, answer: Answer, context: object) -> BaseModel | None:
+        """Return the result of a successful answer; None for one without a body.
+
+        context: the client, which the methods of a result use.
+        """
+        if self._call.result is None:
+            return None
+        model = cast("type[BaseModel]", self._call.result)
+        document = _object(answer.body)
+        if REPLAYED_HEADER in answer.headers:
+            document = {**document, "replayed": answer.headers[REPLAYED_HEADER] == "true"}
+        try:
+            return model.model_validate(document, context=context)
+        except ValidationError as error:
+            raise UnusableAnswerError(
+                f"{self._call.method} {self._call.path} was answered with status {answer.status} "
+                f"and an unknown form: {error.error_count()} members are not as documented",
+                idempotency_key=self.key,
+                request_id=answer.headers.get("x-request-id"),
+            ) from error
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        document = from_json(body)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+
+
+def _seconds(header: str | None) -> float | None:
+    """Return the seconds of a Retry-After; this API sends no dates."""
+    return float(header) if header and re.fullmatch(r"\d{1,9}", header) else None

@@ -1,0 +1,46 @@
+"""What a client is opened with: the address of the service, the API key and limits of time."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Final
+
+from httpx import Timeout
+
+from takeone._version import VERSION
+from takeone.errors import ConfigurationError
+
+TIMEOUT_SECONDS: Final = 60.0
+CONNECT_SECONDS: Final = 10.0
+RETRIES: Final = 2
+USER_AGENT: Final = f"takeone-python/{VERSION}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a client. retries: how often a call is sent again after a failure."""
+
+    api_key: str = field(repr=False)
+    base_url: str
+    timeout: Timeout
+    retries: int
+
+
+def make_settings(
+    api_key: str | None, base_url: str | None, timeout: float, retries: int
+) -> Settings:
+    """Return the settings. What is not given comes from the environment."""
+    key = api_key or os.environ.get("TAKEONE_API_KEY")
+    url = base_url or os.environ.get("TAKEONE_BASE_URL")
+    if not key:
+        raise ConfigurationError("There is no API key. Pass api_key, or set TAKEONE_API_KEY.")
+    if not url or not url.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            "There is no address of the service. Pass base_url, or set TAKEONE_BASE_URL, for "
+            "example to http://127.0.0.1:8080, where `make up` serves it."
+        )
+    return Settings(
+        api_key=key,
+        base_url=url.rstrip("/"),
+        timeout=Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+        retries=retries,
+    )

@@ -1,0 +1,74 @@
+"""Results of calls, with types. Members that are new in the service are kept."""
+
+from takeone.models.account import (
+    DeletedProviderKey,
+    Key,
+    MonthUsage,
+    NewKey,
+    ProviderKey,
+    TestedProviderKey,
+)
+from takeone.models.assets import Asset
+from takeone.models.base import Model, Page
+from takeone.models.catalogue import Health, ImportedPlan, ImportNote, OfferedModel, Readiness
+from takeone.models.executions import (
+    AcceptedData,
+    Cancelled,
+    Cost,
+    Deleted,
+    ExecutionData,
+    Failure,
+    Job,
+    Result,
+    ResultFile,
+    RetriedData,
+)
+from takeone.models.problems import FieldError
+from takeone.models.quotes import Quote, QuotedJob, QuoteWarning
+from takeone.models.templates import Price, Template, TemplateSummary
+from takeone.models.webhooks import (
+    Endpoint,
+    LoggedWebhook,
+    Resent,
+    RotatedSecret,
+    WebhookDetail,
+)
+
+__all__ = [
+    "AcceptedData",
+    "Asset",
+    "Cancelled",
+    "Cost",
+    "Deleted",
+    "DeletedProviderKey",
+    "Endpoint",
+    "ExecutionData",
+    "Failure",
+    "FieldError",
+    "Health",
+    "ImportNote",
+    "ImportedPlan",
+    "Job",
+    "Key",
+    "LoggedWebhook",
+    "Model",
+    "MonthUsage",
+    "NewKey",
+    "OfferedModel",
+    "Page",
+    "Price",
+    "ProviderKey",
+    "Quote",
+    "QuoteWarning",
+    "QuotedJob",
+    "Readiness",
+    "Resent",
+    "Result",
+    "ResultFile",
+    "RetriedData",
+    "RotatedSecret",
+    "Template",
+    "TemplateSummary",
+    "TestedProviderKey",
+    "WebhookDetail",
+]
