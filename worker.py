@@ -11,13 +11,21 @@ import uvloop
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from activities.registration import Activities, make_poller, make_workers, open_activities
+from activities.media import MediaActivities
+from activities.registration import (
+    Activities,
+    make_poller,
+    make_workers,
+    open_activities,
+    open_media,
+)
 from core.maintenance.open_bills import OpenBillSettler
 from core.maintenance.reconciler import Reconciler, build_reconciler
 from core.maintenance.restore_detector import RestoreDetector
 from core.maintenance.retention import retention_days
 from core.platform.observability.logging import configure_logging, get_logger
 from core.platform.observability.metrics import MetricsPortError, start_metrics_server
+from core.platform.settings.base import SettingError
 from core.platform.settings.load import describe_settings, load, secret_values
 from core.platform.settings.processes import WorkerProcess
 from core.platform.temporal.client import (
@@ -85,7 +93,8 @@ async def serve(settings: WorkerProcess) -> int:
         )
         if not await detector.wait_until_current(stopping):
             return 0
-        await work(settings, client, activities, reconciler, detector, stopping)
+        async with open_media(settings, activities) as media:
+            await work(settings, client, activities, media, reconciler, detector, stopping)
     log.info("worker.stopped")
     return DATABASE_BEHIND_EXIT if activities.serial_watch.behind.is_set() else 0
 
@@ -94,12 +103,13 @@ async def work(
     settings: WorkerProcess,
     client: Client,
     activities: Activities,
+    media: MediaActivities,
     reconciler: Reconciler,
     detector: RestoreDetector,
     stopping: asyncio.Event,
 ) -> None:
     """Run the Temporal workers and the background loops until they have to stop."""
-    workers = make_workers(client, activities, settings, WORKFLOWS)
+    workers = make_workers(client, activities, media, settings, WORKFLOWS)
     async with AsyncExitStack() as running:
         for worker in workers:
             await running.enter_async_context(worker)
@@ -149,7 +159,7 @@ def main() -> int:
     except (UnsafeLoginError, LoginRefusedError) as error:
         sys.stderr.write(f"DATABASE_URL: {error}\n")
         return 2
-    except (TemporalSettingsError, SearchAttributeTypeError) as error:
+    except (SettingError, TemporalSettingsError, SearchAttributeTypeError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except (TemporalConnectError, RPCError, *DATABASE_DOWN) as error:

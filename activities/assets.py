@@ -1,10 +1,7 @@
 """Activities of assets: copy the files of a completed job into object storage, once."""
 
 import asyncio
-import hashlib
-import hmac
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,31 +9,27 @@ import httpx
 from temporalio import activity
 
 from core.domain.failures import Failure, FailureCode
-from core.domain.ids import JobId, UserId, derived_asset_id
-from core.domain.media.containers.completeness import WholeFile
-from core.domain.media.containers.facts import MediaFacts
+from core.domain.ids import JobId
 from core.domain.media.containers.index import LateIndex
 from core.domain.media.content import (
-    CONTENT_TYPES,
-    EXTENSIONS,
-    SNIFF_BYTES,
     IncompleteError,
     MediaError,
-    MediaKind,
     SourceGoneError,
     SourceMissingError,
     SourceRefusedError,
     StorageRefusedError,
+    StorageUnavailableError,
     TooLargeError,
     UnknownContentError,
     UnwantedError,
     WrongContentError,
-    require_kind,
 )
 from core.domain.messages.assets import StoreAssetResult
-from core.domain.messages.jobs import JobRef, Output
+from core.domain.messages.jobs import JobRef, Output, ReuseOrder, SettleJobResult
 from core.jobs.key_ring import KeyRing
 from core.jobs.provider_reads import ProviderReads
+from core.jobs.rendering.files import RunFiles
+from core.jobs.reuse import Reuse
 from core.platform.observability.logging import get_logger
 from core.platform.temporal.failures import retry_later
 from core.platform.temporal.heartbeats import heartbeats
@@ -47,16 +40,15 @@ from core.store.database import Database
 from core.store.files.assets import Asset, insert_asset, list_job_assets
 from core.store.files.downloads import open_source
 from core.store.files.faststart import store_with_index_first
+from core.store.files.job_files import MAX_BYTES, JobFiles
 from core.store.files.object_storage import ObjectStore, StoredObject
-from core.store.jobs.jobs import JobRecord, get_job
+from core.store.jobs.jobs import JobRecord, list_jobs
+from core.store.jobs.reports import clear_inline_files
 
 log = get_logger(__name__)
 
 UNUSABLE = (SourceGoneError, UnknownContentError, IncompleteError)
 """A URL does not serve the file; the provider's present URL of it may."""
-
-MAX_BYTES = 2 * 1024**3
-"""Ten times a minute of 4K video."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +65,27 @@ class AssetActivities:
     downloads: httpx.AsyncClient
     key_secret: bytes
 
+    @property
+    def files(self) -> JobFiles:
+        return JobFiles(objects=self.objects, key_secret=self.key_secret)
+
+    @activity.defn(name="reuse_assets")
+    async def reuse(self, order: ReuseOrder) -> SettleJobResult:
+        """Complete a waiting job with copies of the files of an earlier purchase.
+
+        Repeating is safe: the copies have keys of their own, and a job that has ended stays. The
+        job is still waiting afterwards if the files are gone.
+        """
+        reuse = Reuse(
+            database=self.database, files=RunFiles(database=self.database, files=self.files)
+        )
+        try:
+            async with heartbeats():
+                return await reuse.copy(order)
+        except (StorageUnavailableError, StorageRefusedError) as error:
+            failure = Failure.of(FailureCode.STORAGE_UNAVAILABLE, str(error))
+            raise retry_later(failure) from error
+
     @activity.defn(name="store_assets")
     async def store(self, ref: JobRef) -> StoreAssetResult:
         """Store every file of a completed job, and those of `more_jobs` in parallel.
@@ -81,10 +94,14 @@ class AssetActivities:
         Only the job itself decides whether this fails or is tried again. Further jobs that need
         another try are not in the result, so that they delay no other file.
         """
-        jobs = (ref.job_id, *ref.more_jobs)
+        job_ids = (ref.job_id, *ref.more_jobs)
         async with heartbeats():
+            async with self.database.as_user(ref.user_id) as conn:
+                jobs = await list_jobs(conn, job_ids)
+                assets = await list_job_assets(conn, *job_ids)
             outcome, *others = await asyncio.gather(
-                *(self._store_job(ref.user_id, job_id) for job_id in jobs), return_exceptions=True
+                *(self._store_job(jobs.get(job_id), assets) for job_id in job_ids),
+                return_exceptions=True,
             )
         result = _result(ref.job_id, outcome)
         ended = [
@@ -94,15 +111,21 @@ class AssetActivities:
         ]
         return replace(result, more_jobs=tuple(ended))
 
-    async def _store_job(self, user_id: UserId, job_id: JobId) -> Asset | None:
-        """Store the files of one job that are not stored, and return the first of all."""
-        async with self.database.as_user(user_id) as conn:
-            job = await get_job(conn, job_id)
-            stored = {asset.output_number: asset for asset in await list_job_assets(conn, job_id)}
+    async def _store_job(self, job: JobRecord | None, assets: Sequence[Asset]) -> Asset | None:
+        """Store the files of one job that are not among these, and return the first of all.
+
+        Raises LookupError if the job does not exist.
+        """
+        if job is None:
+            raise LookupError("the job does not exist, or belongs to another user")
+        stored = {asset.output_number: asset for asset in assets if asset.job_id == job.job_id}
         outputs = job.report.outputs if job.report is not None else ()
         for number, output in enumerate(outputs):
             if number not in stored:
                 stored[number] = await self._store_output(job, number, output)
+        if job.report is not None and any(output.url and output.is_inline for output in outputs):
+            async with self.database.as_user(job.user_id) as conn:
+                await clear_inline_files(conn, job.job_id, job.report)
         return stored.get(0)
 
     async def _store_output(self, job: JobRecord, number: int, output: Output) -> Asset:
@@ -127,23 +150,25 @@ class AssetActivities:
         """Stream one file from the provider to object storage, in bounded memory."""
         started_at = asyncio.get_running_loop().time()
         async with open_source(
-            self.downloads, output.url, max_bytes=MAX_BYTES, total_seconds=TRANSFER_SECONDS
+            self.downloads,
+            output.url,
+            max_bytes=MAX_BYTES,
+            total_seconds=TRANSFER_SECONDS,
+            headers=await self._file_headers(job, output),
         ) as chunks:
-            head = await _head(chunks)
-            kind = MediaKind(output.kind.value)
-            content_type = require_kind(head[:SNIFF_BYTES], kind)
-            whole = WholeFile(content_type)
-            stored = await self.objects.put_stream(
-                self._object_key(job, number, content_type),
-                whole.read(_joined(head, chunks)),
-                expected=kind,
-                max_bytes=MAX_BYTES,
-                on_progress=lambda _: None,
-            )
-        asset = _asset(job, number, output, stored, whole.facts)
+            asset, late_index = await self.files.put(job, number, output.kind, chunks)
         return await self._with_index_first(
-            job, asset, whole.late_index, deadline=started_at + TRANSFER_SECONDS
+            job, asset, late_index, deadline=started_at + TRANSFER_SECONDS
         )
+
+    async def _file_headers(self, job: JobRecord, output: Output) -> Mapping[str, str]:
+        """Return the headers of a download, with the provider's key if it needs it."""
+        if not output.needs_key:
+            return {}
+        provider = await self.keys.of_job(self.providers, job)
+        if provider is None:
+            raise retry_later(Failure.of(FailureCode.PROVIDER_UNAVAILABLE))
+        return provider.file_headers(output.url)
 
     async def _with_index_first(
         self, job: JobRecord, asset: Asset, index: LateIndex | None, *, deadline: float
@@ -160,11 +185,13 @@ class AssetActivities:
             sha256=asset.sha256,
             content_type=asset.content_type,
         )
-        key = self._object_key(job, asset.output_number, asset.content_type, faststart=True)
+        key = self.files.object_key(
+            job.job_id, asset.output_number, asset.kind, asset.content_type, faststart=True
+        )
         try:
             async with asyncio.timeout_at(deadline):
                 stored, facts = await store_with_index_first(
-                    self.objects, film, index, key=key, kind=MediaKind(asset.kind)
+                    self.objects, film, index, key=key, kind=asset.kind
                 )
         except Exception as error:  # noqa: BLE001 - no failure may lose the film
             log.warning("asset.faststart_failed", job_id=job.job_id, reason=type(error).__name__)
@@ -179,7 +206,7 @@ class AssetActivities:
 
     async def _delete_unused(self, job: JobRecord, number: int, made: Asset, kept: Asset) -> None:
         """Delete what was stored and is not the file that the row names. Repeating is safe."""
-        original = self._object_key(job, number, made.content_type)
+        original = self.files.object_key(job.job_id, number, made.kind, made.content_type)
         for key in {original, made.object_key} - {kept.object_key}:
             try:
                 await self.objects.delete(key)
@@ -206,24 +233,10 @@ class AssetActivities:
 
     async def _find_stored(self, job: JobRecord, number: int, output: Output) -> Asset | None:
         started_at = asyncio.get_running_loop().time()
-        for content_type in sorted(CONTENT_TYPES[MediaKind(output.kind.value)]):
-            for faststart in (True, False):
-                key = self._object_key(job, number, content_type, faststart=faststart)
-                stored = await self.objects.head(key)
-                if stored is None:
-                    continue
-                whole = WholeFile(stored.content_type)
-                try:
-                    async with aclosing(self.objects.read(key)) as chunks:
-                        async for _ in whole.read(chunks):
-                            pass
-                except IncompleteError:  # it was checked, by an earlier version, when it was stored
-                    return _asset(job, number, output, stored, None)
-                asset = _asset(job, number, output, stored, whole.facts)
-                return await self._with_index_first(
-                    job, asset, whole.late_index, deadline=started_at + TRANSFER_SECONDS
-                )
-        return None
+        stored = await self.files.find(job, number, output.kind)
+        if stored is None:
+            return None
+        return await self._with_index_first(job, *stored, deadline=started_at + TRANSFER_SECONDS)
 
     async def _fresh_output(self, job: JobRecord, number: int) -> Output:
         """Read the job again at its provider: a URL may expire earlier than its file."""
@@ -249,19 +262,6 @@ class AssetActivities:
         if number >= len(report.outputs):
             raise SourceMissingError("the provider does not list the file")
         return report.outputs[number]
-
-    def _object_key(
-        self, job: JobRecord, number: int, content_type: str, *, faststart: bool = False
-    ) -> str:
-        """Return the object key: the same in every try, unique to the job, unguessable.
-
-        faststart: of the copy whose index was moved to the front.
-        """
-        digest = hmac.new(
-            self.key_secret, f"{job.job_id}/{number}".encode(), hashlib.sha256
-        ).hexdigest()[:40]
-        copy = "-faststart" if faststart else ""
-        return f"{job.kind}s/{digest}{copy}.{EXTENSIONS[content_type]}"
 
 
 def _result(job_id: JobId, outcome: Asset | BaseException | None) -> StoreAssetResult:
@@ -308,24 +308,6 @@ def _stays_retryable(error: MediaError) -> bool:
     return error.retryable or isinstance(error, StorageRefusedError)
 
 
-def _asset(
-    job: JobRecord, number: int, output: Output, stored: StoredObject, media: MediaFacts | None
-) -> Asset:
-    return Asset(
-        asset_id=derived_asset_id(job.job_id, number),
-        job_id=job.job_id,
-        output_number=number,
-        execution_id=job.execution_id,
-        user_id=job.user_id,
-        kind=output.kind,
-        object_key=stored.key,
-        size_bytes=stored.size_bytes,
-        sha256=stored.sha256,
-        content_type=stored.content_type,
-        media=media,
-    )
-
-
 def _may_appear() -> bool:
     """Return whether to fetch a file again that is missing, incomplete or no media file.
 
@@ -339,22 +321,6 @@ def _may_appear() -> bool:
         first_at = datetime.fromisoformat(str(info.heartbeat_details[0]))
     activity.heartbeat(first_at.isoformat())
     return tried_at - first_at < UNUSABLE_FILE_RETRIED
-
-
-async def _head(chunks: AsyncIterator[bytes]) -> bytes:
-    """Read enough of a file to detect its type, which decides the extension of its key."""
-    head = b""
-    async for chunk in chunks:
-        head += chunk
-        if len(head) >= SNIFF_BYTES:
-            break
-    return head
-
-
-async def _joined(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield head
-    async for chunk in rest:
-        yield chunk
 
 
 def _code(error: MediaError) -> FailureCode:

@@ -27,16 +27,18 @@ from core.platform.temporal.client import UNREACHABLE
 from core.platform.temporal.policies import FIRST_ATTEMPT_SECONDS, START_RPC_TIMEOUT
 from core.store.database import DATABASE_DOWN, Connection, Database
 from core.store.executions.concurrency_counters import ConcurrencyLimits
-from core.store.executions.executions import (
-    NO_LIMITS,
+from core.store.executions.ends import (
     EndedExecution,
     OpenExecution,
-    claim_execution,
     find_ended,
-    get_progress,
     lock_open_execution,
-    mark_cancel_requested,
     mark_ended,
+)
+from core.store.executions.executions import (
+    NO_LIMITS,
+    claim_execution,
+    get_progress,
+    mark_cancel_requested,
 )
 from core.store.executions.unfinished import StoredOrder, find_next
 from core.store.files.assets import list_execution_assets
@@ -62,12 +64,16 @@ EVENT_TYPES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionActivities:
-    """The clients of the execution activities. client: starts deliveries and queued executions."""
+    """The clients of the execution activities. client: starts deliveries and queued executions.
+
+    makes_posters: every finished video gets a poster.
+    """
 
     client: Client
     database: Database
     links: AssetLinks
     limits: ConcurrencyLimits = NO_LIMITS
+    makes_posters: bool = False
 
     @activity.defn(name="claim_execution")
     async def claim(self, ref: ExecutionRef) -> ClaimResult:
@@ -125,7 +131,7 @@ class ExecutionActivities:
         if event_id is not None and not order.attempts_webhook:
             await start_delivery(self.client, DeliveryOrder(user_id=ref.user_id, event_id=event_id))
         if following is not None:
-            await self._try_start(following)
+            await self.try_start(following)
         log.info("execution.ended", execution_id=ref.execution_id, status=ended.status)
         return ExecutionOutcome(
             status=ended.status,
@@ -133,6 +139,7 @@ class ExecutionActivities:
             event_id=event_id,
             failure=order.failure,
             attempt_webhook=event_id is not None and order.attempts_webhook,
+            poster_of=ended.poster_of if self.makes_posters else None,
         )
 
     @activity.defn(name="start_webhook_delivery")
@@ -148,7 +155,7 @@ class ExecutionActivities:
             pause_seconds=round(start.pause_seconds, 1),
         )
 
-    async def _try_start(self, queued: StoredOrder) -> None:
+    async def try_start(self, queued: StoredOrder) -> None:
         """Start a queued execution. The reconciler starts it later if this fails.
 
         Errors are logged only: another execution's start must not prevent this one's end.
@@ -179,11 +186,10 @@ class ExecutionActivities:
         ]
         money = await get_money(conn, execution_id)
         completed = status is ExecutionStatus.COMPLETED
-        result = (
-            result_json(await list_execution_assets(conn, execution_id), self.links)
-            if completed
-            else None
-        )
+        result = None
+        if completed:
+            assets = await list_execution_assets(conn, execution_id)
+            result = result_json(assets, self.links, execution.outputs)
         error = error_json(order.failure, money) if order.failure is not None else None
         progress = 100 if completed else await get_progress(conn, execution_id)
         await mark_ended(conn, execution_id, status, progress=progress, result=result, error=error)
@@ -201,6 +207,7 @@ class ExecutionActivities:
                 estimated_nano_usd=execution.estimated_nano_usd,
                 held_nano_usd=money.held_nano_usd,
                 settled_nano_usd=money.settled_nano_usd,
+                saved_nano_usd=money.saved_nano_usd,
                 final=money.final,
                 metadata=execution.metadata,
             )

@@ -10,6 +10,7 @@ from core.domain.messages.jobs import (
     CancelOutcome,
     FindJobResult,
     JobRef,
+    PurchaseClaim,
     SettleJobResult,
     SubmitJobResult,
     SubmitOutcome,
@@ -19,11 +20,13 @@ from core.domain.states import JobState
 from core.jobs.key_ring import KeyRing
 from core.jobs.lookups.lookup import JobLookup
 from core.jobs.provider_reads import ProviderReads
+from core.jobs.reuse import claim_for_job
 from core.jobs.settlement import settle_job, wait_result
 from core.jobs.submission.admission import ProviderAdmission
 from core.jobs.submission.brief_waits import BriefWaits
+from core.jobs.submission.deliveries import Deliveries
 from core.jobs.submission.submit import Deferred, JobSubmitter, Sent
-from core.jobs.waiting import poll_schedule
+from core.jobs.waiting import poll_schedule, poller
 from core.jobs.waiting.wakeups import Wakeups
 from core.platform.clock import boot_seconds
 from core.platform.crypto.callback_tokens import CallbackTokens
@@ -35,10 +38,11 @@ from core.platform.temporal.heartbeats import heartbeats, shielded, sleep_with_h
 from core.providers.port import ProviderUnavailableError
 from core.providers.registry import Providers
 from core.store.database import Database
+from core.store.files.job_files import JobFiles
 from core.store.files.object_storage import ObjectStore
 from core.store.jobs.callbacks import notify_job
 from core.store.jobs.jobs import JobRecord, get_job, mark_cancel_sent
-from core.store.jobs.looks import start_looks
+from core.store.jobs.looks import complete_later, start_looks
 from core.store.providers.capacity import Deferral, DeferredBy
 from core.store.providers.user_keys import list_current
 from core.store.recovery.restore_marker import SerialWatch
@@ -66,6 +70,7 @@ class JobActivities:
     serial_watch: SerialWatch = field(default_factory=SerialWatch)
     admission: ProviderAdmission = field(default_factory=ProviderAdmission)
     brief_waits: BriefWaits | None = None
+    files: JobFiles | None = None
 
     @property
     def submitter(self) -> JobSubmitter:
@@ -78,7 +83,18 @@ class JobActivities:
             keys=self.keys,
             serial_watch=self.serial_watch,
             admission=self.admission,
+            deliveries=None
+            if self.files is None
+            else Deliveries(database=self.database, providers=self.providers, files=self.files),
         )
+
+    @activity.defn(name="claim_purchase")
+    async def claim_purchase(self, ref: JobRef) -> PurchaseClaim:
+        """Claim what a job orders, so that equal orders of a user are bought once.
+
+        Repeating is safe: a job that has claimed it keeps the claim.
+        """
+        return await claim_for_job(self.database, self.providers, ref)
 
     @activity.defn(name="submit_job")
     async def submit(self, ref: JobRef) -> SubmitJobResult:
@@ -94,7 +110,9 @@ class JobActivities:
                 result = await self._submit_in_slot(ref, own_key_only=of_own_keys)
                 if isinstance(result, SubmitJobResult):
                     return result
-                if result.result.outcome is not SubmitOutcome.SUBMITTED or self.brief_waits is None:
+                if result.result.outcome is not SubmitOutcome.SUBMITTED:
+                    return result.result
+                if result.result.settled is not None or self.brief_waits is None:
                     return result.result
                 settled = await self.brief_waits.settled(ref, result.job, end)
                 return replace(result.result, settled=settled)
@@ -169,6 +187,9 @@ class JobActivities:
             job = await get_job(conn, ref.job_id)
             if job.state.ended or job.state is JobState.WAITING:
                 settled = await settle_job(conn, self.providers, job, generation=ref.generation)
+                if job.state.ended and not in_slot:
+                    # This try may be lost with its worker, which no time-out notices for minutes.
+                    await complete_later(conn, ref.job_id, poller.COMPLETED_AGAIN_SECONDS)
                 return wait_result(settled)
             if job.state is not JobState.SUBMITTED or job.handle is None:
                 return WaitJobResult(state=job.state)

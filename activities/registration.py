@@ -9,25 +9,39 @@ from typing import Any, Final
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from activities.approvals import ApprovalActivities
 from activities.assets import AssetActivities
 from activities.executions import ExecutionActivities
 from activities.jobs import JobActivities
+from activities.media import MediaActivities
 from activities.webhooks import WebhookActivities
 from core.jobs.key_ring import KeyRing
+from core.jobs.rendering.files import RunFiles
+from core.jobs.rendering.posters import Posters
+from core.jobs.rendering.runs import MediaRuns
 from core.jobs.submission.admission import ProviderAdmission, submit_rate
 from core.jobs.submission.brief_waits import BriefWaits
 from core.jobs.waiting.poller import JobPoller
 from core.jobs.waiting.wakeups import Wakeups
+from core.media.engine.engine import Engine
 from core.platform.crypto.callback_tokens import PURPOSE, CallbackTokens
 from core.platform.crypto.sealing import Sealer
 from core.platform.egress.client import Outbound
 from core.platform.observability.logging import get_logger
+from core.platform.settings.base import SettingError
 from core.platform.settings.processes import WorkerProcess
 from core.platform.temporal import policies
 from core.platform.urls import callback_base_url, callback_note
-from core.providers.registry import Providers, provider_address, reads_per_minute
+from core.providers.registry import (
+    Providers,
+    calls_back,
+    needs_callbacks,
+    provider_address,
+    reads_per_minute,
+)
 from core.store.database import Database
 from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.files.job_files import JobFiles
 from core.store.files.object_storage import ObjectStore
 from core.store.recovery.restore_marker import SerialWatch
 from core.webhooks.asset_links import AssetLinks
@@ -46,6 +60,7 @@ class Activities:
     """The activity objects of a process, with the clients that they share."""
 
     executions: ExecutionActivities
+    approvals: ApprovalActivities
     jobs: JobActivities
     assets: AssetActivities
     webhooks: WebhookActivities
@@ -59,8 +74,7 @@ class Activities:
 @asynccontextmanager
 async def open_activities(settings: WorkerProcess, client: Client) -> AsyncGenerator[Activities]:
     """Open the clients and yield the activities that use them; close all clients at the end."""
-    sealer = Sealer(settings.encryption_key_bytes())
-    serial_watch = SerialWatch()
+    sealer, serial_watch = Sealer(settings.encryption_key_bytes()), SerialWatch()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(_open_database(settings, serial_watch))
         providers = await stack.enter_async_context(Providers.open(settings))
@@ -68,6 +82,8 @@ async def open_activities(settings: WorkerProcess, client: Client) -> AsyncGener
         outbound = await stack.enter_async_context(Outbound.open(settings.outbound_rules()))
         downloads = await stack.enter_async_context(outbound.client())
         keys = KeyRing(database=database, box=sealer)
+        key_secret = sealer.derive_key(OBJECT_KEY_PURPOSE)[0]
+        executions = _executions(settings, client, database)
         wakeups = Wakeups()
         await stack.enter_async_context(wakeups.listening(database))
         yield Activities(
@@ -76,20 +92,14 @@ async def open_activities(settings: WorkerProcess, client: Client) -> AsyncGener
             providers=providers,
             keys=keys,
             serial_watch=serial_watch,
-            executions=ExecutionActivities(
-                client=client,
-                database=database,
-                links=AssetLinks(
-                    public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url
-                ),
-                limits=ConcurrencyLimits.of(settings),
-            ),
+            executions=executions,
+            approvals=ApprovalActivities.of(executions),
             jobs=JobActivities(
                 database=database,
                 providers=providers,
                 objects=objects,
                 tokens=CallbackTokens(sealer.derive_key(PURPOSE)),
-                callback_urls=_callback_urls(settings, providers.known_names),
+                callback_urls=callback_urls(settings, providers.known_names),
                 wakeups=wakeups,
                 serial_watch=serial_watch,
                 keys=keys,
@@ -100,6 +110,7 @@ async def open_activities(settings: WorkerProcess, client: Client) -> AsyncGener
                     wakeups=wakeups,
                     limit=settings.submit_slots // 2,
                 ),
+                files=JobFiles(objects=objects, key_secret=key_secret),
             ),
             assets=AssetActivities(
                 database=database,
@@ -107,7 +118,7 @@ async def open_activities(settings: WorkerProcess, client: Client) -> AsyncGener
                 keys=keys,
                 objects=objects,
                 downloads=downloads,
-                key_secret=sealer.derive_key(OBJECT_KEY_PURPOSE)[0],
+                key_secret=key_secret,
             ),
             webhooks=WebhookActivities(
                 database=database,
@@ -118,10 +129,42 @@ async def open_activities(settings: WorkerProcess, client: Client) -> AsyncGener
         )
 
 
-def _callback_urls(settings: WorkerProcess, names: tuple[str, ...]) -> dict[str, str]:
-    """Return the callback address of each provider that can reach this service."""
+def _executions(settings: WorkerProcess, client: Client, database: Database) -> ExecutionActivities:
+    return ExecutionActivities(
+        client=client,
+        database=database,
+        links=AssetLinks(
+            public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url
+        ),
+        limits=ConcurrencyLimits.of(settings),
+        makes_posters=settings.media_posters,
+    )
+
+
+@asynccontextmanager
+async def open_media(
+    settings: WorkerProcess, activities: Activities
+) -> AsyncGenerator[MediaActivities]:
+    """Start the media engine and yield the activities that use it. Raises SettingError."""
+    engine = await Engine.start(settings)
+    files = RunFiles(database=activities.database, files=activities.assets.files)
+    try:
+        yield MediaActivities(
+            runs=MediaRuns(database=activities.database, engine=engine, files=files),
+            posters=Posters(database=activities.database, engine=engine, files=files),
+            links=activities.executions.links,
+        )
+    finally:
+        engine.close()
+
+
+def callback_urls(settings: WorkerProcess, names: tuple[str, ...]) -> dict[str, str]:
+    """Return the callback address of each provider that can reach this service.
+
+    Raises SettingError if a provider cannot reach it whose results arrive only by callback.
+    """
     urls: dict[str, str] = {}
-    for name in names:
+    for name in filter(calls_back, names):
         address = provider_address(settings, name)
         base = callback_base_url(settings.public_base_url, address)
         log.info(
@@ -129,6 +172,11 @@ def _callback_urls(settings: WorkerProcess, names: tuple[str, ...]) -> dict[str,
             provider=name,
             note=callback_note(name, settings.public_base_url, address),
         )
+        if base is None and needs_callbacks(settings, name):
+            raise SettingError(
+                f"{name} returns results only by callback, and {address} cannot reach "
+                f"{settings.public_base_url}. Set PUBLIC_URL to an address that it can reach."
+            )
         if base is not None:
             urls[name] = f"{base}/callbacks/{name}"
     return urls
@@ -159,10 +207,12 @@ def make_poller(client: Client, activities: Activities) -> JobPoller:
 def make_workers(
     client: Client,
     activities: Activities,
+    media: MediaActivities,
     settings: WorkerProcess,
     workflows: tuple[type[Any], ...],
 ) -> list[Worker]:
     """Return one Worker per task queue, each with its own slots (reasons: policies.py)."""
+    assets, webhooks = activities.assets, activities.webhooks
 
     def worker(queue: str, slots: int, served: list[Any], **options: Any) -> Worker:
         return Worker(
@@ -183,12 +233,13 @@ def make_workers(
                 activities.executions.cancel,
                 activities.executions.finish,
                 activities.executions.start_delivery,
+                activities.approvals.look,
                 activities.jobs.settle,
+                activities.jobs.claim_purchase,
+                media.fail,
             ],
             workflows=workflows,
-            # A quarter of the worker's processor time. The bans are linted instead, and stored
-            # histories replay in the sandbox: docs/decisions/0016-workflows-without-the-sandbox.md.
-            workflow_runner=UnsandboxedWorkflowRunner(),
+            workflow_runner=UnsandboxedWorkflowRunner(),  # saves processor time: decision 16
             max_concurrent_workflow_tasks=settings.execution_slots,
             max_concurrent_local_activities=settings.execution_slots,
             sticky_queue_schedule_to_start_timeout=policies.STICKY_SCHEDULE_TO_START,
@@ -205,14 +256,11 @@ def make_workers(
             for name, own_key in product(activities.providers.known_names, (False, True))
         ),
         worker(policies.WAIT_QUEUE, LOOKUP_SLOTS, [activities.jobs.wait, activities.jobs.find]),
-        worker(policies.ASSETS_QUEUE, settings.asset_slots, [activities.assets.store]),
+        worker(policies.ASSETS_QUEUE, settings.asset_slots, [assets.store, assets.reuse]),
+        worker(policies.MEDIA_QUEUE, media.runs.engine.slots, [media.run, media.make_poster]),
         worker(
             policies.WEBHOOKS_QUEUE,
             settings.webhook_slots,
-            [
-                activities.webhooks.attempt_first,
-                activities.webhooks.attempt,
-                activities.webhooks.finish,
-            ],
+            [webhooks.attempt_first, webhooks.attempt, webhooks.finish],
         ),
     ]

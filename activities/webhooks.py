@@ -129,22 +129,24 @@ class WebhookActivities:
                         # Recorded, so that the reconciler does not take it for a lost delivery.
                         await webhooks.defer_delivery(conn, order, seconds=retry_seconds)
                     return _without_slot(retry_seconds)
-                number = await webhooks.begin_attempt(conn, order, first=first)
-                if number is None:  # it ended, or a newer delivery was started
+                begun = await webhooks.begin_attempt(conn, order, first=first)
+                if begun is None:  # it ended, or a newer delivery was started
                     return _Attempted(result=await _ended(conn, order))
-            return await self._send_and_record(order, webhook, secrets, number, first=first)
+            return await self._send_and_record(order, webhook, secrets, begun, first=first)
 
     async def _send_and_record(
         self,
         order: DeliveryOrder,
         webhook: webhooks.WebhookRecord,
         secrets: SigningSecrets | None,
-        number: int,
+        begun: webhooks.BegunAttempt,
         *,
         first: bool,
     ) -> _Attempted:
-        answer = await self._send(webhook, secrets)
-        delay = retry_delay_seconds(order, number, answer.retry_after_seconds)
+        answer, number = await self._send(webhook, secrets), begun.number
+        # An attempt whose worker was lost delays the next one no further.
+        answered = number - begun.lost
+        delay = retry_delay_seconds(order, answered, answer.retry_after_seconds)
         outcome = await self._record(order, webhook, number, answer, delay=delay, first=first)
         WEBHOOK_ATTEMPTS.labels(outcome).inc()
         log.info(

@@ -1,16 +1,18 @@
 """The HTTP application: its routes and its middleware."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from api import callbacks, health
 from api.account import keys, provider_keys, usage
+from api.assets import assets, downloads
 from api.auth.rate_limit import RateHeaders
-from api.executions import assets, executions, generate_video, models, quotes, retry
+from api.executions import approve, executions, generate_video, models, quotes, retry
 from api.http import openapi
 from api.http.middleware import request_ids
 from api.http.middleware.body_limits import BodyLimits
@@ -21,16 +23,25 @@ from api.http.middleware.security_headers import SecurityHeaders
 from api.http.problems.handlers import UnexpectedErrors, install_error_handlers
 from api.http.recovery_admission import refuse_during_recovery
 from api.http.schemas import refuse_repeated_parameters
+from api.orders import imports as plan_imports
+from api.orders import routes as orders
+from api.orders.variables.schema import allow_variables
 from api.services import Services
+from api.templates import templates
 from api.webhooks import deliveries, endpoints
 from core.platform.observability.access_log import AccessLog
 from core.version import VERSION
 
+STARTING: Final = (generate_video.router, orders.router, retry.router, approve.router)
+"""Routes that start work."""
 ROUTERS: Final = (
     executions.router,
     quotes.router,
+    plan_imports.router,
     models.router,
+    templates.router,
     assets.router,
+    downloads.router,
     endpoints.router,
     deliveries.router,
     usage.router,
@@ -61,24 +72,32 @@ def create_app(services: Services, *, cors_origins: Sequence[str] = ()) -> FastA
         version=VERSION,
         summary="Durable AI video generation. Every step is paid for once.",
         openapi_tags=openapi.TAGS,
+        generate_unique_id_function=_operation_id,
         redirect_slashes=False,
         redoc_url=None,
         dependencies=[Depends(refuse_repeated_parameters)],
     )
     app.state.services = services
-    for router in (generate_video.router, retry.router):
+    for router in STARTING:
         app.include_router(router, dependencies=[Depends(refuse_during_recovery)])
     for router in ROUTERS:
         app.include_router(router)
     install_error_handlers(app)
-    _add_middleware(app, cors_origins)
-    openapi.install(app)
+    _add_middleware(app, cors_origins, lambda: services.imports.limits.max_bytes)
+    openapi.install(app, allow_variables)
     return app
 
 
-def _add_middleware(app: FastAPI, cors_origins: Sequence[str]) -> None:
-    """Add the middleware, innermost first."""
-    app.add_middleware(BodyLimits)
+def _operation_id(route: APIRoute) -> str:
+    """Return the name of the route's function, for generated and handwritten clients."""
+    return route.name
+
+
+def _add_middleware(
+    app: FastAPI, cors_origins: Sequence[str], asset_bytes: Callable[[], int]
+) -> None:
+    """Add the middleware, innermost first. asset_bytes: the limit of an upload."""
+    app.add_middleware(BodyLimits, asset_bytes=asset_bytes)
     app.add_middleware(UnexpectedErrors)
     app.add_middleware(RateHeaders)
     app.add_middleware(HeadRequests)

@@ -41,7 +41,7 @@ async def receive_callback(request: Request, provider: str, token: str) -> dict[
     services = services_of(request)
     send = _verify_token(services, provider, token)
     check_encoding(request)
-    body = await request.body()
+    body = await _read_body(request, provider, send)
     adapter = await _provider_of_send(services, provider, send)
     callback = await _verify(request, adapter, send, body)
     async with services.database.as_system() as conn:
@@ -63,6 +63,16 @@ def _verify_token(services: Services, provider: str, token: str) -> SignedSend:
         CALLBACKS.labels(provider, "bad_token").inc()
         raise not_found(CALLBACKS_PATH)
     return send
+
+
+async def _read_body(request: Request, provider: str, send: SignedSend) -> bytes:
+    try:
+        return await request.body()
+    except ProblemError as problem:
+        if problem.code is FailureCode.PAYLOAD_TOO_LARGE:
+            CALLBACKS.labels(provider, "too_large").inc()
+            log.warning("callback.too_large", job_id=send.job_id, provider=provider)
+        raise
 
 
 async def _provider_of_send(services: Services, provider: str, send: SignedSend) -> Provider:
@@ -109,4 +119,5 @@ async def _verify(
         job_id=send.job_id,
         send_number=send.send_number,
         provider_job_id=callback.provider_job_id,
+        report=callback.report,
     )

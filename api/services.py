@@ -13,9 +13,12 @@ from temporalio.client import Client
 
 from api.http.recovery_admission import RecoveryAdmission
 from core.jobs.key_ring import KeyRing
+from core.media.pictures import PictureConverter
+from core.ordering.assets.imports import AssetImporter, AssetLimits
 from core.ordering.services import OrderingServices
 from core.platform.crypto.callback_tokens import PURPOSE, CallbackTokens
 from core.platform.crypto.sealing import Sealer
+from core.platform.egress.client import Outbound
 from core.platform.egress.rules import OutboundRules
 from core.platform.oidc.issuer import Issuer
 from core.platform.settings.processes import ApiProcess
@@ -26,6 +29,7 @@ from core.store.accounts.rate_limit import RateLimits
 from core.store.database import Database
 from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.files.object_storage import ObjectStore
+from core.webhooks.asset_links import AssetLinks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,8 @@ class Services:
     temporal: connects at its first call.
     public_base_url: URL at which clients reach the API, without a trailing slash.
     files_are_public: stored files have permanent URLs on a CDN; otherwise URLs are signed and
-    expire.
+    expire. links: builds the stable URLs of files.
+    imports: imports files that users upload.
     issuer: identity provider whose tokens are accepted in addition to API keys.
     """
 
@@ -48,11 +53,13 @@ class Services:
     tokens: CallbackTokens
     public_base_url: str
     files_are_public: bool
+    links: AssetLinks
     recovery: RecoveryAdmission
     rates: RateLimits
     limits: ConcurrencyLimits
     issuer: Issuer | None
     outbound: OutboundRules
+    imports: AssetImporter
 
     @property
     def ordering(self) -> OrderingServices:
@@ -64,6 +71,8 @@ class Services:
             secrets=self.secrets,
             outbound=self.outbound,
             limits=self.limits,
+            imports=self.imports,
+            keys=self.keys,
         )
 
 
@@ -77,11 +86,24 @@ async def open_services(settings: ApiProcess) -> AsyncGenerator[Services]:
         Providers.open(settings) as providers,
         ObjectStore.of(settings) as objects,
         Issuer.open(settings) as issuer,
+        Outbound.open(settings.outbound_rules()) as outbound,
+        outbound.client() as downloads,
     ):
+        imports = AssetImporter(
+            database=database,
+            objects=objects,
+            downloads=downloads,
+            pictures=PictureConverter(),
+            limits=AssetLimits(
+                max_bytes=settings.asset_max_bytes,
+                files=settings.assets_per_user,
+                bytes=settings.asset_bytes_per_user,
+            ),
+        )
         recovery = RecoveryAdmission(database, objects)
         comparison = asyncio.create_task(recovery.compare_with_restore_marker())
         try:
-            yield await _services(settings, sealer, database, providers, objects, recovery, issuer)
+            yield await _services(settings, sealer, providers, imports, recovery, issuer)
         finally:
             comparison.cancel()
             await asyncio.gather(comparison, return_exceptions=True)
@@ -90,22 +112,24 @@ async def open_services(settings: ApiProcess) -> AsyncGenerator[Services]:
 async def _services(
     settings: ApiProcess,
     sealer: Sealer,
-    database: Database,
     providers: Providers,
-    objects: ObjectStore,
+    imports: AssetImporter,
     recovery: RecoveryAdmission,
     issuer: Issuer | None,
 ) -> Services:
     return Services(
-        database=database,
+        database=imports.database,
         temporal=await connect(settings, payloads=payload_converter(settings), lazy=True),
         providers=providers,
-        keys=KeyRing(database=database, box=sealer),
-        objects=objects,
+        keys=KeyRing(database=imports.database, box=sealer),
+        objects=imports.objects,
         secrets=sealer,
         tokens=CallbackTokens(sealer.derive_key(PURPOSE)),
         public_base_url=settings.public_base_url,
         files_are_public=settings.cdn_base_url is not None,
+        links=AssetLinks(
+            public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url
+        ),
         recovery=recovery,
         rates=RateLimits(
             writes=settings.rate_limit_writes,
@@ -116,6 +140,7 @@ async def _services(
         limits=ConcurrencyLimits.of(settings),
         issuer=issuer,
         outbound=settings.outbound_rules(),
+        imports=imports,
     )
 
 

@@ -59,7 +59,7 @@ async def recover(
         async with open_activities(settings, client) as activities:
             recovery = Recovery(
                 database=activities.database,
-                objects=activities.objects,
+                files=activities.assets.files,
                 submitter=activities.jobs.submitter,
                 histories=ExecutionHistories(client),
                 show=_print,

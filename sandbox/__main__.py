@@ -31,6 +31,7 @@ def main() -> int:
     public = f", public {options.public_url}" if options.public_url else ""
     sys.stdout.write(
         f"sandbox: fal {start}/fal/queue (api {start}/fal/api/v1), Replicate {start}/replicate, "
+        f"ElevenLabs {start}/elevenlabs, "
         f"control {_address(options, options.control_host, control)}/__control, data in {options.data_dir}{public}\n"
     )
     sys.stdout.flush()

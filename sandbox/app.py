@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sandbox.callbacks.sender import Callbacks
 from sandbox.callbacks.signatures import load_or_create_key
 from sandbox.control import ActiveSettings, Control
+from sandbox.elevenlabs import responses as elevenlabs_responses
+from sandbox.elevenlabs.routes import ElevenLabs
 from sandbox.fal import responses as fal_responses
 from sandbox.fal.routes import Fal
 from sandbox.faults.book import FaultBook
@@ -109,7 +111,11 @@ def build(options: Options, *, control_port: int) -> ASGIApp:
     exchange = Exchange(
         faults,
         breakpoints,
-        {"fal": fal_responses.refusal, "replicate": replicate_responses.refusal},
+        {
+            "fal": fal_responses.refusal,
+            "replicate": replicate_responses.refusal,
+            "elevenlabs": elevenlabs_responses.refusal,
+        },
     )
     context = RouteContext(
         runner=runner, exchange=exchange, faults=faults, public_url=options.public_url
@@ -130,6 +136,7 @@ def build(options: Options, *, control_port: int) -> ASGIApp:
         *Fal(context, key, options.fal_key).routes(),
         *replicate.routes(),
         *Uploads(context, replicate).routes(),
+        *ElevenLabs(context, faults, options.elevenlabs_key).routes(),
         *Downloads(jobs, faults, exchange).routes(),
     ]
     return TransportInScope(

@@ -46,6 +46,11 @@ class Settings:
     # False: like the real queue, accept any input and let the model reject it.
     fal_validates_at_submit: bool = False
     replicate_creates_per_minute: int = 0  # 0: no limit; the vendor's limit is 600
+    speech_seconds: float = 0.5
+    elevenlabs_discount: float = 1.0  # credits per published credit; 0.55 was measured
+    elevenlabs_usd_per_credit: float = 0.0  # the plan's price; 0: billed by the price list
+    elevenlabs_concurrent: int = 0  # running create calls; 0: no limit
+    elevenlabs_denied_voices: tuple[str, ...] = ()  # listed; speech with them is refused with 403
     revoked_keys: tuple[str, ...] = ()  # rejected with 401, for every account
 
 
@@ -61,6 +66,7 @@ class Options:
     public_url: str | None
     fal_key: str | None
     replicate_token: str | None
+    elevenlabs_key: str | None
     replicate_webhook_secret: str
     tls_cert: Path | None
     tls_key: Path | None
@@ -124,6 +130,8 @@ OPTIONS: tuple[tuple[str, Callable[[str], Any], str | None, str], ...] = (
      "if set, other fal keys get 401; SANDBOX_FAL_KEY (any non-empty key is valid)"),
     ("--replicate-token", str, None,
      "if set, other Replicate tokens get 401; SANDBOX_REPLICATE_TOKEN (any non-empty token)"),
+    ("--elevenlabs-key", str, None,
+     "if set, other ElevenLabs keys get 401; SANDBOX_ELEVENLABS_KEY (any non-empty key is valid)"),
     ("--replicate-webhook-secret", str, DEFAULT_WEBHOOK_SECRET,
      f"signs Replicate callbacks; SANDBOX_REPLICATE_WEBHOOK_SECRET ({DEFAULT_WEBHOOK_SECRET})"),
     ("--tls-cert", Path, None, "PEM file; SANDBOX_TLS_CERT (no TLS)"),
@@ -134,8 +142,8 @@ OPTIONS: tuple[tuple[str, Callable[[str], Any], str | None, str], ...] = (
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sandbox",
-        description="A stand-in for fal's queue API and Replicate's predictions API over HTTP, with its "
-        "own bill and with faults on request. See sandbox/README.md.",
+        description="A stand-in for fal's queue API, Replicate's predictions API and ElevenLabs' speech API "
+        "over HTTP, with its own bill and with faults on request. See sandbox/README.md.",
         epilog="Each option can also be set by the environment variable in its line.",
     )
     for option, kind, default, text in OPTIONS:
@@ -178,6 +186,7 @@ def options_from(arguments: Sequence[str]) -> Options:
         public_url=parsed.public_url.rstrip("/") if parsed.public_url else None,
         fal_key=parsed.fal_key or None,
         replicate_token=parsed.replicate_token or None,
+        elevenlabs_key=parsed.elevenlabs_key or None,
         replicate_webhook_secret=parsed.replicate_webhook_secret,
         tls_cert=parsed.tls_cert,
         tls_key=parsed.tls_key,

@@ -6,13 +6,15 @@ test can spend money.
 """
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
+from xdist.remote import Producer
 
 from core.platform.settings import processes
 from core.platform.settings.base import ENV_FILE, Settings
 from deploy.local.product import FOREIGN
+from tests.support.schedule import ByUnit, order
 from tests.support.servers import (
     fresh_database,
     postgres_server,
@@ -41,23 +43,13 @@ def _forget_outside() -> None:
 _forget_outside()
 
 
-FIRST = ("chaos/test_short.py", "chaos", "end_to_end", "deploy/test_run.py")
-"""Files and folders that take longest, in this order: other tests run meanwhile."""
-LAST = ("unit",)
-"""Many short files, with which all test processes end at nearly the same time."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort by these, else in the order of folders and files."""
-    items.sort(key=_order)
+    items.sort(key=lambda item: order(PurePosixPath(item.path.relative_to(TESTS))))
 
 
-def _order(item: pytest.Item) -> int:
-    path = item.path.relative_to(TESTS).as_posix()
-    for order, prefix in enumerate(FIRST):
-        if path.startswith(prefix):
-            return order
-    return len(FIRST) + path.startswith(LAST)
+@pytest.hookimpl(optionalhook=True)  # a run in one process may be without xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByUnit | None:
+    return ByUnit(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture

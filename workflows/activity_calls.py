@@ -14,16 +14,20 @@ with workflow.unsafe.imports_passed_through():
     from activities.assets import AssetActivities
     from activities.executions import ExecutionActivities
     from activities.jobs import JobActivities
+    from activities.media import MediaActivities
     from activities.webhooks import WebhookActivities
     from core.domain.failures import Failure, FailureCode
     from core.domain.messages.assets import StoreAssetResult
     from core.domain.messages.jobs import (
         FindJobResult,
         JobRef,
+        ReuseOrder,
+        SettleJobResult,
         SubmitJobResult,
         SubmitOutcome,
         WaitJobResult,
     )
+    from core.domain.messages.media import MediaOrder, MediaResult, PosterOrder
     from core.domain.messages.webhooks import (
         AttemptOutcome,
         AttemptResult,
@@ -138,6 +142,62 @@ async def store(job: JobRef, *, names: str, within: timedelta) -> StoreAssetResu
             failure=Failure.of(FailureCode.STORAGE_UNAVAILABLE),
             more_jobs=job.more_jobs,
         )
+
+
+async def reuse(step: Step, order: ReuseOrder) -> SettleJobResult | None:
+    """Complete a job with copies of the files of an earlier purchase.
+
+    Return None if the files are gone, or if no worker copied them in time.
+    """
+    try:
+        result = await workflow.execute_activity_method(
+            AssetActivities.reuse,
+            order,
+            task_queue=policies.ASSETS_QUEUE,
+            retry_policy=policies.NETWORK,
+            start_to_close_timeout=policies.STORE_START_TO_CLOSE,
+            schedule_to_close_timeout=policies.STORE_START_TO_CLOSE,
+            heartbeat_timeout=policies.HEARTBEAT,
+            priority=policies.CONTINUING if step.needs else policies.BEGINNING,
+            summary=f"{step.name}: the files of {order.source}",
+        )
+    except ActivityError:
+        return None
+    return result if result.state.ended else None
+
+
+def run_media_job(step: Step, order: MediaOrder) -> workflow.ActivityHandle[MediaResult]:
+    """Start a media step's job. A cancel of the handle ends with the end of its processes."""
+    return workflow.start_activity_method(
+        MediaActivities.run,
+        order,
+        task_queue=policies.MEDIA_QUEUE,
+        retry_policy=policies.MEDIA,
+        start_to_close_timeout=timedelta(seconds=step.deadline_seconds) + policies.WATCH_SLACK,
+        heartbeat_timeout=policies.HEARTBEAT,
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        # All the same: Temporal shares a queue between users within each priority only.
+        priority=policies.CONTINUING,
+        summary=f"{step.name}: {step.kind}",
+    )
+
+
+async def make_poster(order: PosterOrder) -> None:
+    """Make the poster of a finished video. A failure is logged: the video has none."""
+    try:
+        await workflow.execute_activity_method(
+            MediaActivities.make_poster,
+            order,
+            task_queue=policies.MEDIA_QUEUE,
+            retry_policy=policies.POSTER,
+            start_to_close_timeout=policies.POSTER_START_TO_CLOSE,
+            schedule_to_close_timeout=policies.POSTER_SCHEDULE_TO_CLOSE,
+            heartbeat_timeout=policies.HEARTBEAT,
+            priority=policies.BEGINNING,
+            summary="poster of the result",
+        )
+    except ActivityError:
+        workflow.logger.warning("poster.make_failed")
 
 
 async def attempt_webhook(order: DeliveryOrder) -> AttemptResult:

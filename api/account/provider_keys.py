@@ -15,7 +15,7 @@ from core.domain.failures import FailureCode
 from core.domain.messages.jobs import key_scope
 from core.platform.observability.logging import get_logger
 from core.providers.port import ProviderUnavailableError
-from core.providers.registry import PROVIDER_NAMES
+from core.providers.registry import OWN_KEY_PROVIDERS
 from core.store.providers.capacity import reset
 from core.store.providers.user_keys import (
     KeyTest,
@@ -203,7 +203,7 @@ async def delete_provider_key(
 
 
 def _check_provider(provider: str) -> None:
-    if provider not in PROVIDER_NAMES:
+    if provider not in OWN_KEY_PROVIDERS:
         raise not_found(PROVIDER_KEYS_PATH)
 
 

@@ -81,7 +81,8 @@ class MonthUsage(ResponseBody):
     """The usage of a calendar month in UTC.
 
     Money belongs to the month in which it was held. byDay and byModel add up to usd and videos.
-    resetsAt: the start of the next month.
+    resetsAt: the start of the next month. mediaSeconds: the processor time of media steps, which
+    are free of charge; mediaSecondsLimit: the present limit of it in a month.
     """
 
     month: str
@@ -91,6 +92,8 @@ class MonthUsage(ResponseBody):
     videos: VideoUsage
     by_day: list[DailyUsage]
     by_model: list[ModelUsage]
+    media_seconds: float
+    media_seconds_limit: int | None
     thresholds: list[Threshold]
 
 
@@ -104,11 +107,14 @@ async def read_usage(
 ) -> MonthUsage:
     """Totals, days and models of a month, from one snapshot. Default: the present month."""
     month = None if query.month is None else date.fromisoformat(f"{query.month}-01")
-    async with services_of(request).database.reading_as(user_id) as conn:
-        return usage_answer(await get_usage(conn, user_id, month))
+    services = services_of(request)
+    async with services.database.reading_as(user_id) as conn:
+        usage = await get_usage(conn, user_id, month)
+    return usage_answer(usage, media_seconds=services.limits.media_seconds)
 
 
-def usage_answer(usage: Usage) -> MonthUsage:
+def usage_answer(usage: Usage, *, media_seconds: int | None) -> MonthUsage:
+    """Return the answer. media_seconds: the limit of users without a limit of their own."""
     money, videos = usage.nano_usd, usage.videos
     return MonthUsage(
         month=f"{usage.month:%Y-%m}",
@@ -145,6 +151,10 @@ def usage_answer(usage: Usage) -> MonthUsage:
             )
             for model in usage.models
         ],
+        media_seconds=usage.media_ms / 1000,
+        media_seconds_limit=(
+            media_seconds if usage.media_seconds_limit is None else usage.media_seconds_limit
+        ),
         thresholds=[
             Threshold(
                 kind=threshold.measure,

@@ -14,8 +14,8 @@ from api.http.problems.texts import RATE_EXCEEDED
 from core.domain.failures import FailureCode
 from core.store.accounts.rate_limit import Rate, RouteClass
 
-READS_BY_POST: Final = frozenset({"/api/quotes"})
-"""POST routes that start, spend and change nothing."""
+READING_POSTS: Final = ("/api/quotes", "/api/plans/import")
+"""POST routes that start, spend and change nothing, by the beginnings of their paths."""
 CANCEL_SUFFIX: Final = "/cancel"
 """Cancels and deletions count as reads, so that a user at the limit of writes can still end
 spending and revoke a leaked key.
@@ -29,7 +29,7 @@ _STATE: Final = "rate"
 
 
 def only_reads(method: str, path: str) -> bool:
-    return method in ("GET", "HEAD") or path in READS_BY_POST
+    return method in ("GET", "HEAD") or path.startswith(READING_POSTS)
 
 
 def class_of(request: Request) -> RouteClass:

@@ -37,11 +37,12 @@ async def get_execution(
     request: Request, user_id: CurrentUser, execution_id: ExecutionIdPath
 ) -> Execution:
     """Return the execution, its jobs, cost and webhook as of one moment."""
-    async with services_of(request).database.reading_as(user_id) as conn:
+    services = services_of(request)
+    async with services.database.reading_as(user_id) as conn:
         execution = await find_execution(conn, user_id, execution_id)
     if execution is None:
         raise not_found(EXECUTIONS_PATH)
-    return execution_response(execution)
+    return execution_response(execution, services.links)
 
 
 @router.get(
@@ -68,10 +69,12 @@ async def list_own_executions(
         created_after=query.created_after,
         created_before=query.created_before,
     )
-    async with services_of(request).database.reading_as(user_id) as conn:
+    services = services_of(request)
+    async with services.database.reading_as(user_id) as conn:
         page = await list_executions(conn, user_id, selection)
     next_id = page.next_before_id
-    return execution_list_response(page, encode_cursor(next_id) if next_id is not None else None)
+    cursor = encode_cursor(next_id) if next_id is not None else None
+    return execution_list_response(page, cursor, services.links)
 
 
 @router.post(
@@ -108,6 +111,7 @@ async def cancel_execution(
         FailureCode.NOT_FOUND,
         FailureCode.EXECUTION_NOT_ENDED,
         FailureCode.EXECUTION_NOT_FINAL,
+        FailureCode.ASSET_IN_USE,
     ),
 )
 async def delete_execution(

@@ -1,20 +1,24 @@
 """GET /api/models."""
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from api.auth.authentication import CurrentUser
 from api.http.openapi import problems
 from api.http.schemas import ResponseBody, Usd
 from api.services import services_of
 from core.domain.failures import FailureCode
-from core.domain.plans import StepKind
+from core.domain.media.content import MediaKind
+from core.domain.plans import Scalar, StepKind
 from core.domain.prices import Price, Unit
-from core.ordering.planning.catalogue import defaults_of, get_catalogue, models_for_step
-from core.providers.port import Limits, Model
+from core.ordering.planning.catalogue import default_values, get_catalogue
+from core.ordering.planning.step_requests import public_name
+from core.providers.models import Input, InputType, Model
 
 router = APIRouter(prefix="/api", tags=["models"])
 
@@ -48,6 +52,20 @@ class ModelPrice(ResponseBody):
     read_on: date = Field(description="The day on which the price was read there.")
 
 
+class ModelInput(ResponseBody):
+    """One parameter of a model."""
+
+    name: str
+    type: InputType = Field(description="Of a value, or the kind of file that the input takes.")
+    required: bool
+    default: str | int | float | bool | None
+    choices: list[str | int | float | bool] = Field(description="Empty: any value of the type.")
+    minimum: float | None = Field(description="Of a number; of a file: its seconds.")
+    maximum: float | None
+    max_length: int | None = Field(description="Characters of a text.")
+    requires: str | None = Field(description="Another parameter that this one requires.")
+
+
 class OfferedModel(ResponseBody):
     id: str = Field(description="The value for `imageModel` or `videoModel`.")
     provider: str
@@ -56,6 +74,8 @@ class OfferedModel(ResponseBody):
     usual_seconds: int = Field(description="How long a job of this model usually takes.")
     limits: ModelLimits
     defaults: ModelDefaults
+    inputs: list[ModelInput] = Field(description="Everything that a step with this model takes.")
+    outputs: list[MediaKind] = Field(description="The kinds of the files that a step makes.")
     currency: Literal["USD"] = "USD"
     prices: list[ModelPrice]
 
@@ -76,37 +96,57 @@ async def list_models(request: Request, user_id: CurrentUser) -> ModelList:
         data=[
             _model(provider.name, model, default=position == 0)
             for kind in StepKind
-            for position, (provider, model) in enumerate(models_for_step(catalogue, kind))
+            for position, (provider, model) in enumerate(catalogue.models(kind))
         ]
     )
 
 
 def _model(provider: str, model: Model, *, default: bool) -> OfferedModel:
-    defaults = defaults_of(model)
+    defaults = default_values(model)
     return OfferedModel(
         id=model.id,
         provider=provider,
         kind=model.kind,
         default=default,
         usual_seconds=model.usual_seconds,
-        limits=_limits(model.limits),
-        defaults=ModelDefaults(
-            duration=defaults.duration_seconds,
-            resolution=defaults.resolution,
-            aspect_ratio=defaults.aspect_ratio,
+        limits=_limits(model),
+        defaults=ModelDefaults.model_validate(
+            {
+                "duration": defaults.get("duration_seconds"),
+                "resolution": defaults.get("resolution"),
+                "aspectRatio": defaults.get("aspect_ratio"),
+            }
         ),
+        inputs=[_input(item, defaults) for item in model.inputs],
+        outputs=[output.kind for output in model.outputs],
         prices=[_price(price) for price in model.prices],
     )
 
 
-def _limits(limits: Limits) -> ModelLimits:
-    return ModelLimits(
-        durations=list(limits.durations_seconds),
-        resolutions=list(limits.resolutions),
-        aspect_ratios=list(limits.aspect_ratios),
-        takes_seed=limits.takes_seed,
-        takes_image=limits.takes_image,
-        needs_image=limits.needs_image,
+def _limits(model: Model) -> ModelLimits:
+    return ModelLimits.model_validate(
+        {
+            "durations": model.choices("duration_seconds"),
+            "resolutions": model.choices("resolution"),
+            "aspectRatios": model.choices("aspect_ratio"),
+            "takesSeed": model.takes("seed"),
+            "takesImage": model.takes("image"),
+            "needsImage": model.needs("image"),
+        }
+    )
+
+
+def _input(item: Input, defaults: Mapping[str, Scalar]) -> ModelInput:
+    return ModelInput(
+        name=to_camel(public_name(item.name)),
+        type=item.type,
+        required=item.required,
+        default=defaults.get(item.name, item.default),
+        choices=list(item.choices),
+        minimum=item.minimum,
+        maximum=item.maximum,
+        max_length=item.max_length,
+        requires=to_camel(public_name(item.needs)) if item.needs is not None else None,
     )
 
 

@@ -19,6 +19,7 @@ from api.executions.responses import (
     Percent,
     Retried,
     StepToPay,
+    WaitingFor,
     Webhook,
 )
 from api.http.problems.ordering import EXECUTIONS_PATH
@@ -31,6 +32,8 @@ from core.ordering.idempotency import Answer
 from core.ordering.retry import QueuedRetry
 from core.store.executions.lists import ExecutionPage
 from core.store.executions.status import ExecutionStatusRecord, JobStatus
+from core.webhooks.asset_links import AssetLinks
+from core.webhooks.waiting import waiting_json
 
 _RUNNING = (JobState.SUBMITTING, JobState.UNKNOWN, JobState.SUBMITTED)
 
@@ -77,11 +80,12 @@ def retried_response(services: Services, retry: QueuedRetry) -> Retried:
     )
 
 
-def execution_response(record: ExecutionStatusRecord) -> Execution:
+def execution_response(record: ExecutionStatusRecord, links: AssetLinks) -> Execution:
     latest = _latest_jobs(record.jobs)
     return Execution(
         id=record.execution_id,
         type=PlanType(record.type),
+        template=record.template,
         status=record.status,
         generation=record.generation,
         progress=_progress(record, latest),
@@ -91,12 +95,17 @@ def execution_response(record: ExecutionStatusRecord) -> Execution:
         completed_jobs=[job.step for job in latest if job.state is JobState.COMPLETED],
         failed_jobs=[job.step for job in latest if job.state is JobState.FAILED],
         jobs=[_job(job) for job in record.jobs],
+        waiting_for=[
+            WaitingFor.model_validate(waiting_json(approval, record.held_by_step, links))
+            for approval in record.approvals
+        ],
         result=record.result,
         error=_error(record.error),
         cost=Cost(
             estimated=usd_text(record.estimated_nano_usd),
             held=usd_text(record.held_nano_usd),
             settled=usd_text(record.settled_nano_usd),
+            saved=usd_text(record.saved_nano_usd),
             final=record.final,
         ),
         webhook=_webhook(record),
@@ -106,9 +115,11 @@ def execution_response(record: ExecutionStatusRecord) -> Execution:
     )
 
 
-def execution_list_response(page: ExecutionPage, next_cursor: str | None) -> ExecutionList:
+def execution_list_response(
+    page: ExecutionPage, next_cursor: str | None, links: AssetLinks
+) -> ExecutionList:
     return ExecutionList(
-        data=[execution_response(record) for record in page.data], next_cursor=next_cursor
+        data=[execution_response(record, links) for record in page.data], next_cursor=next_cursor
     )
 
 
@@ -131,7 +142,9 @@ def _latest_jobs(jobs: Sequence[JobStatus]) -> list[JobStatus]:
 
 def _is_running(job: JobStatus) -> bool:
     """Return whether the step has begun, which includes waiting to be sent again."""
-    return job.state in _RUNNING or (job.state is JobState.WAITING and job.send_number > 0)
+    return job.state in _RUNNING or (
+        job.state is JobState.WAITING and (job.send_number > 0 or job.submitted_at is not None)
+    )
 
 
 def _progress(record: ExecutionStatusRecord, latest: Sequence[JobStatus]) -> Percent:
@@ -150,8 +163,10 @@ def _progress(record: ExecutionStatusRecord, latest: Sequence[JobStatus]) -> Per
 
 
 def _first_submitted_at(jobs: Sequence[JobStatus], job: JobStatus) -> datetime | None:
-    """Return when a job was first submitted, so that sending it again does not lower progress."""
-    sends = [job, *(other for other in jobs if other.orphan and other.supersedes == job.job_id)]
+    """Return when a step was first submitted, so that buying it again does not lower progress."""
+    sends = [
+        other for other in jobs if other.step == job.step and other.generation == job.generation
+    ]
     return min((send.submitted_at for send in sends if send.submitted_at), default=None)
 
 
@@ -166,6 +181,8 @@ def _job(job: JobStatus) -> Job:
         provider=job.provider,
         model=job.model,
         tries=job.send_number,
+        warnings=list(job.warnings),
+        reused_from=job.reused_from,
         created_at=job.created_at,
         submitted_at=job.submitted_at,
         ended_at=job.ended_at,
@@ -173,6 +190,7 @@ def _job(job: JobStatus) -> Job:
             estimated=usd_text(job.held_nano_usd),
             held=usd_text(job.open_nano_usd),
             settled=usd_text(job.settled_nano_usd),
+            saved=usd_text(job.saved_nano_usd),
             basis=job.basis,
         ),
         error=_error(job.failure),

@@ -8,6 +8,7 @@ from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     StrictBool,
     StrictFloat,
     StrictInt,
@@ -15,7 +16,11 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
+from api.executions.media import MediaInput, requested_files
 from api.http.schemas import QueryParameters, QueryTime, RequestBody
 from api.webhooks.fields import WebhookSecret, WebhookUrl
 from core.domain.plans import PlanType
@@ -33,7 +38,7 @@ MetadataValue = StrictStr | StrictInt | StrictFloat | StrictBool
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 
-def _not_blank(value: str) -> str:
+def not_blank(value: str) -> str:
     """Refuse a text without a visible character: spaces, controls, joiners, marks alone."""
     if not any(unicodedata.category(sign)[0] in "LNPS" for sign in value if sign not in _BLANK):
         raise ValueError("must have a visible character")
@@ -55,46 +60,9 @@ def _check_metadata(value: dict[str, MetadataValue]) -> dict[str, MetadataValue]
     return value
 
 
-class GenerateVideoRequest(RequestBody):
-    """A prompt and, where the defaults do not fit, the models and parameters of the video."""
+class OrderBody(RequestBody):
+    """The fields of every request that is accepted as an execution."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "prompt": "A paper boat sails down a rainy street at dusk, cinematic",
-                    "duration": 5,
-                    "resolution": "720p",
-                    "aspectRatio": "16:9",
-                    "webhook": "https://example.com/hooks/takeone",
-                    "metadata": {"orderId": "A-1042"},
-                }
-            ]
-        },
-    )
-
-    prompt: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_not_blank)] = Field(
-        description="What the video shows."
-    )
-    duration: Annotated[int, Field(ge=1, le=30)] | None = Field(
-        None,
-        description="Whole seconds. Default: 5, or the model's own default if it cannot do that.",
-    )
-    resolution: Annotated[str, Field(max_length=32)] | None = Field(
-        None, description="Default: 720p, or the model's own default if it cannot do that."
-    )
-    aspect_ratio: Annotated[str, Field(max_length=32)] | None = Field(
-        None, description="Default: 16:9, or the models' own default if they cannot do that."
-    )
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
-        None, description="The same seed gives a similar result, for models that take a seed."
-    )
-    image_model: Annotated[str, Field(max_length=200)] | None = Field(
-        None, description="The model that creates the first image. See `GET /api/models`."
-    )
-    video_model: Annotated[str, Field(max_length=200)] | None = Field(
-        None, description="The model that animates the image. See `GET /api/models`."
-    )
     max_cost: (
         Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", examples=["0.50"])] | None
     ) = Field(
@@ -129,9 +97,80 @@ class GenerateVideoRequest(RequestBody):
             raise ValueError("requires a webhook")
         return value
 
-    def video_request(self) -> VideoRequest:
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """List these fields after those of the subclass."""
+        schema = handler(core_schema)
+        fields = handler.resolve_ref_schema(schema)["properties"]
+        for name in OrderBody.model_fields:
+            fields[to_camel(name)] = fields.pop(to_camel(name))
+        return schema
+
+
+class GenerateVideoRequest(OrderBody):
+    """A prompt and, where the defaults do not fit, the models and parameters of the video."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "prompt": "A paper boat sails down a rainy street at dusk, cinematic",
+                    "duration": 5,
+                    "resolution": "720p",
+                    "aspectRatio": "16:9",
+                    "webhook": "https://example.com/hooks/takeone",
+                    "metadata": {"orderId": "A-1042"},
+                }
+            ]
+        },
+    )
+
+    prompt: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(not_blank)] = Field(
+        description="What the video shows."
+    )
+    negative_prompt: (
+        Annotated[str, Field(min_length=1, max_length=500), AfterValidator(not_blank)] | None
+    ) = Field(None, description="What to avoid, for models that take it.")
+    image: MediaInput | None = Field(
+        None, description="Your own start frame: no image is bought. An asset, or a URL."
+    )
+    end_image: MediaInput | None = Field(
+        None, description="Your own last frame, for models that take one; requires `image`."
+    )
+    audio: MediaInput | None = Field(None, description="Your own sound, for models that take it.")
+    text_to_video: bool | None = Field(
+        None, description="Make the video from the prompt alone: no image is bought."
+    )
+    duration: Annotated[int, Field(ge=1, le=30)] | None = Field(
+        None,
+        description="Whole seconds. Default: 5, or the model's own default if it cannot do that.",
+    )
+    resolution: Annotated[str, Field(max_length=32)] | None = Field(
+        None, description="Default: 720p, or the model's own default if it cannot do that."
+    )
+    aspect_ratio: Annotated[str, Field(max_length=32)] | None = Field(
+        None, description="Default: 16:9, or the models' own default if they cannot do that."
+    )
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
+        None, description="The same seed gives a similar result, for models that take a seed."
+    )
+    image_model: Annotated[str, Field(max_length=200)] | None = Field(
+        None, description="The model that creates the first image. See `GET /api/models`."
+    )
+    video_model: Annotated[str, Field(max_length=200)] | None = Field(
+        None, description="The model that animates the image. See `GET /api/models`."
+    )
+
+    def plan_request(self) -> VideoRequest:
         return VideoRequest(
             prompt=self.prompt,
+            negative_prompt=self.negative_prompt,
+            text_to_video=self.text_to_video or False,
+            files=requested_files(
+                {"image": self.image, "end_image": self.end_image, "audio": self.audio}
+            ),
             duration_seconds=self.duration,
             resolution=self.resolution,
             aspect_ratio=self.aspect_ratio,

@@ -62,6 +62,9 @@ class Cost(ResponseBody):
     estimated: Usd = Field(description="The worst price, held when the execution was accepted.")
     held: Usd = Field(description="Held for bills that are still open.")
     settled: Usd = Field(description="Billed so far.")
+    saved: Usd = Field(
+        description="What the files that steps use again cost when they were bought."
+    )
     final: bool = Field(description="The execution has ended and no bill is open.")
 
 
@@ -69,6 +72,10 @@ class JobCost(ResponseBody):
     estimated: Usd
     held: Usd
     settled: Usd
+    saved: Usd = Field(
+        description="What the files of `reusedFrom` cost; 0 if nothing was reused, and for a media "
+        "step."
+    )
     basis: CostBasis | None = Field(
         description="The source of `settled`; null while the bill is open or if nothing was bought."
     )
@@ -90,7 +97,14 @@ class Job(ResponseBody):
     )
     provider: str
     model: str
-    tries: int = Field(description="How often the job was sent to the provider.")
+    tries: int = Field(description="How often the job was sent to the provider; 0 for a free step.")
+    warnings: list[str] = Field(
+        description="What a media step left out or changed while it made its files."
+    )
+    reused_from: str | None = Field(
+        description="The job whose files the step uses again, because it made or bought the same; of "
+        "an approval step, the job that was chosen."
+    )
     created_at: Time
     submitted_at: Time | None
     ended_at: Time | None
@@ -112,9 +126,57 @@ class Webhook(ResponseBody):
     ended_at: Time | None
 
 
+class OptionFile(BaseModel):
+    """A file of an option. Further members are those of `assets` in a result."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    id: str
+    kind: str
+    url: str
+
+
+class ApprovalOption(ResponseBody):
+    """A step to choose from, with its files."""
+
+    step: str
+    job_id: str
+    assets: list[OptionFile]
+
+
+class Rest(ResponseBody):
+    """What an approval starts."""
+
+    currency: Literal["USD"] = "USD"
+    steps: list[str] = Field(description="The paid steps that wait for the decision.")
+    low: Usd
+    expected: Usd
+    worst: Usd = Field(description="Held while the step waits.")
+
+
+class WaitingFor(ResponseBody):
+    """An approval step that waits for `POST /api/executions/{execution_id}/approve`."""
+
+    step: str
+    options: list[ApprovalOption]
+    rest: Rest
+    opened_at: Time
+    expires_at: Time
+
+
+class Approved(ResponseBody):
+    """A committed decision."""
+
+    execution_id: str
+    step: str
+    decision: Literal["approved", "rejected"]
+    option: str | None = Field(description="The chosen option; null: all were rejected.")
+    decided_at: Time
+
+
 class Execution(ResponseBody):
     id: str
     type: PlanType
+    template: str | None = Field(description="The template that its plan was made from.")
     status: ExecutionStatus
     generation: int = Field(description="1, and one more with each retry.")
     progress: Percent
@@ -122,7 +184,15 @@ class Execution(ResponseBody):
     completed_jobs: list[str] = Field(description="Names of completed steps.")
     failed_jobs: list[str] = Field(description="Names of failed steps.")
     jobs: list[Job]
-    result: dict[str, Any] | None
+    waiting_for: list[WaitingFor] = Field(
+        description="Approval steps that wait for your decision. The status stays `running`."
+    )
+    result: dict[str, Any] | None = Field(
+        description="`url` and `contentType` of the first file of the result; `videoUrl`, "
+        "`imageUrl`, `audioUrl`, `transcriptUrl` and `textUrl`; `posterUrl` of a video, null until the poster "
+        "is made; `outputs`, the named outputs of the plan and the result itself as `result`; and "
+        "`assets`, every stored file."
+    )
     error: ErrorBody | None
     cost: Cost
     webhook: Webhook | None

@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from api.http.problems.documents import invalid_field
-from core.domain.ids import EndpointId, EventId, ExecutionId
+from core.domain.ids import AssetId, EndpointId, EventId, ExecutionId, TemplateId
 from core.store.webhooks.delivery_log import Place
 
 EXECUTION_ID = re.compile(r"exec_[0-9a-f]{32}", re.ASCII)
@@ -17,6 +17,7 @@ KEY_ID = re.compile(r"key_[0-9a-f]{32}", re.ASCII)
 ENDPOINT_ID = re.compile(r"end_[0-9a-f]{32}", re.ASCII)
 EVENT_ID = re.compile(r"evt_[0-9a-f]{32}", re.ASCII)
 ASSET_ID = re.compile(r"asset_[0-9a-f]{32}", re.ASCII)
+TEMPLATE_ID = re.compile(r"tpl_[0-9a-f]{32}", re.ASCII)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE = re.compile(r"(?P<micros>[0-9]{1,17})/(?P<event_id>evt_[0-9a-f]{32})", re.ASCII)
@@ -34,6 +35,16 @@ def decode_cursor(cursor: str) -> ExecutionId:
 def decode_endpoint_cursor(cursor: str) -> EndpointId:
     """Raise ProblemError for a cursor that this service did not create."""
     return EndpointId(_decode(cursor, ENDPOINT_ID)[0])
+
+
+def decode_asset_cursor(cursor: str) -> AssetId:
+    """Raise ProblemError for a cursor that this service did not create."""
+    return AssetId(_decode(cursor, ASSET_ID)[0])
+
+
+def decode_template_cursor(cursor: str) -> TemplateId:
+    """Raise ProblemError for a cursor that this service did not create."""
+    return TemplateId(_decode(cursor, TEMPLATE_ID)[0])
 
 
 def encode_place(place: Place) -> str:

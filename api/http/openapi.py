@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
 from typing import Any, Final, cast
@@ -18,9 +19,10 @@ from core.domain.failures import FailureCode
 
 TAGS: Final = [
     {"name": "executions", "description": "Create, read, cancel and retry video executions."},
+    {"name": "templates", "description": "Stored plans, which are run with values."},
     {"name": "quotes", "description": "Prices of a request before it is made."},
     {"name": "models", "description": "Models, their inputs and prices."},
-    {"name": "assets", "description": "Files that executions have produced."},
+    {"name": "assets", "description": "Files: uploads, and outputs of executions."},
     {"name": "endpoints", "description": "URLs that receive webhooks."},
     {"name": "webhooks", "description": "The delivery log and resends."},
     {"name": "usage", "description": "Money and videos used in a month."},
@@ -54,8 +56,11 @@ def problems(*codes: FailureCode) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
-def install(app: FastAPI) -> None:
-    """Complete the app's OpenAPI document, and serve it from memory."""
+def install(app: FastAPI, allow_variables: Callable[[dict[str, Document], str], None]) -> None:
+    """Complete the app's OpenAPI document, and serve it from memory.
+
+    allow_variables: changes the schemas of steps, which references with this prefix name.
+    """
     generate = app.openapi
 
     def openapi() -> Document:
@@ -69,6 +74,7 @@ def install(app: FastAPI) -> None:
         }
         for name in ("HTTPValidationError", "ValidationError"):
             components["schemas"].pop(name, None)
+        allow_variables(components["schemas"], _REF.format(model=""))
         for model in (Problem, FieldError):
             components["schemas"][model.__name__] = _schema(model)
         for path, operations in cast("dict[str, Document]", document["paths"]).items():

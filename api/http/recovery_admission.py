@@ -20,7 +20,6 @@ from core.store.recovery.restore_marker import MarkerUnreadableError, get_positi
 
 CACHE_SECONDS: Final = 1.0
 COMPARE_AGAIN_SECONDS: Final = 5.0
-STARTS_WORK: Final = ("/generate-video", "/retry")
 
 log = get_logger(__name__)
 
@@ -65,8 +64,6 @@ class RecoveryAdmission:
 
 async def refuse_during_recovery(request: Request) -> None:
     """Raise ProblemError for a request that would start work while a recovery is due or running."""
-    if request.method != "POST" or not request.url.path.endswith(STARTS_WORK):
-        return
     recovery: RecoveryAdmission = request.app.state.services.recovery
     if await recovery.is_recovering():
         raise unavailable(RECOVERY_RUNNING)

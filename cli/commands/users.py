@@ -49,12 +49,12 @@ def _usd(text: str) -> Limit:
     return Limit(None) if text == NONE else Limit(exact_usd(text))
 
 
-def _open_executions(text: str) -> Limit:
+def _count_or_default(text: str) -> Limit:
     return Limit(None) if text == DEFAULT else Limit(_count(text, DEFAULT))
 
 
 def _running_executions(text: str) -> Limit:
-    limit = _open_executions(text)
+    limit = _count_or_default(text)
     if limit.value == 0:
         raise typer.BadParameter(
             "with 0 every execution would wait forever; use `submits pause` to stop a user"
@@ -87,7 +87,7 @@ _MONTHLY_USD = typer.Option(
 _OPEN_EXECUTIONS = typer.Option(
     "--open-executions",
     metavar="N",
-    parser=_open_executions,
+    parser=_count_or_default,
     help="Unfinished executions; further requests are refused. A number, or default (the setting).",
 )
 _RUNNING_EXECUTIONS = typer.Option(
@@ -96,10 +96,17 @@ _RUNNING_EXECUTIONS = typer.Option(
     parser=_running_executions,
     help="Executions that run at once; further ones wait. A number, or default (the setting).",
 )
+_MEDIA_SECONDS = typer.Option(
+    "--media-seconds",
+    metavar="N",
+    parser=_count_or_default,
+    help="Processor seconds of media steps per month. A number, or default (the setting).",
+)
 MonthlyVideos = Annotated[Limit | None, _MONTHLY_VIDEOS]
 MonthlyUsd = Annotated[Limit | None, _MONTHLY_USD]
 OpenExecutions = Annotated[Limit | None, _OPEN_EXECUTIONS]
 RunningExecutions = Annotated[Limit | None, _RUNNING_EXECUTIONS]
+MediaSeconds = Annotated[Limit | None, _MEDIA_SECONDS]
 Issuer = Annotated[
     str, typer.Option("--issuer", parser=plain_text, help="The `iss` claim of the token.")
 ]
@@ -117,6 +124,7 @@ async def create(
     monthly_usd: MonthlyUsd = None,
     open_executions: OpenExecutions = None,
     running_executions: RunningExecutions = None,
+    media_seconds: MediaSeconds = None,
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
@@ -127,6 +135,7 @@ async def create(
         monthly_usd,
         open_executions,
         running_executions,
+        media_seconds,
     )
     async with transaction(context) as conn:
         user = await insert_user(conn, session_of(context).sealer, name, limits)
@@ -171,6 +180,7 @@ async def change_limits(
     monthly_usd: MonthlyUsd = None,
     open_executions: OpenExecutions = None,
     running_executions: RunningExecutions = None,
+    media_seconds: MediaSeconds = None,
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
@@ -178,7 +188,9 @@ async def change_limits(
     user_id = UserId(user)
     async with transaction(context) as conn:
         old = await lock_limits(conn, user_id)
-        limits = _limits(old, monthly_videos, monthly_usd, open_executions, running_executions)
+        limits = _limits(
+            old, monthly_videos, monthly_usd, open_executions, running_executions, media_seconds
+        )
         await set_limits(conn, user_id, limits)
         detail = {"from": _limits_json(old), "to": _limits_json(limits)}
         await record(conn, actor, "users set-limits", user_id, detail)
@@ -294,6 +306,7 @@ def _limits(
     monthly_usd: Limit | None,
     open_executions: Limit | None,
     running_executions: Limit | None,
+    media_seconds: Limit | None,
 ) -> UserLimits:
     usd = changed(monthly_usd, present.monthly_nano_usd)
     return UserLimits(
@@ -301,6 +314,7 @@ def _limits(
         monthly_nano_usd=None if usd is None else NanoUsd(usd),
         open_executions=changed(open_executions, present.open_executions),
         running_executions=changed(running_executions, present.running_executions),
+        media_seconds=changed(media_seconds, present.media_seconds),
     )
 
 
@@ -312,4 +326,5 @@ def _limits_json(limits: UserLimits) -> dict[str, int | str | None]:
         "monthlyUsd": None if money is None else usd_text(money),
         "openExecutions": DEFAULT if opened is None else opened,
         "runningExecutions": DEFAULT if running is None else running,
+        "mediaSeconds": DEFAULT if limits.media_seconds is None else limits.media_seconds,
     }

@@ -8,8 +8,11 @@
                             max_cost_exceeded, open_limit_reached, queue_full,
                             content_moderated, provider_rejected_input, provider_key_refused,
                             execution_not_ended, execution_not_final, nothing_to_retry,
-                            possible_double_cost,
-                            endpoint_exists, endpoint_disabled
+                            possible_double_cost, approval_not_open, approval_decided,
+                            endpoint_exists, endpoint_disabled, media_unsupported,
+                            media_damaged, media_too_large, media_unavailable,
+                            asset_limit_reached, asset_in_use, asset_deleted,
+                            media_limit_reached
     the operator must act   provider_auth_failed, provider_credit_exhausted,
                             provider_model_unavailable, provider_not_accepting,
                             service_budget_exceeded
@@ -18,8 +21,9 @@
     the outcome of a job    provider_failed, provider_timed_out, provider_empty_output,
                             provider_bad_response, submission_unknown, output_expired,
                             output_invalid, output_too_large, output_address_refused,
-                            queue_timed_out, deadline_exceeded
-    ended by request        cancelled, terminated
+                            media_failed,
+                            queue_timed_out, deadline_exceeded, approval_expired
+    ended by request        cancelled, terminated, approval_rejected
     a defect of the service internal_error
 
 Two total tables map this list: to Temporal errors (core/platform/temporal/failures.py) and to HTTP
@@ -56,8 +60,18 @@ class FailureCode(StrEnum):
     EXECUTION_NOT_FINAL = "execution_not_final"
     NOTHING_TO_RETRY = "nothing_to_retry"
     POSSIBLE_DOUBLE_COST = "possible_double_cost"
+    APPROVAL_NOT_OPEN = "approval_not_open"
+    APPROVAL_DECIDED = "approval_decided"
     ENDPOINT_EXISTS = "endpoint_exists"
     ENDPOINT_DISABLED = "endpoint_disabled"
+    MEDIA_UNSUPPORTED = "media_unsupported"
+    MEDIA_DAMAGED = "media_damaged"
+    MEDIA_TOO_LARGE = "media_too_large"
+    MEDIA_UNAVAILABLE = "media_unavailable"
+    ASSET_LIMIT_REACHED = "asset_limit_reached"
+    ASSET_IN_USE = "asset_in_use"
+    ASSET_DELETED = "asset_deleted"
+    MEDIA_LIMIT_REACHED = "media_limit_reached"
     PROVIDER_AUTH_FAILED = "provider_auth_failed"
     PROVIDER_CREDIT_EXHAUSTED = "provider_credit_exhausted"
     PROVIDER_MODEL_UNAVAILABLE = "provider_model_unavailable"
@@ -77,8 +91,11 @@ class FailureCode(StrEnum):
     OUTPUT_INVALID = "output_invalid"
     OUTPUT_TOO_LARGE = "output_too_large"
     OUTPUT_ADDRESS_REFUSED = "output_address_refused"
+    MEDIA_FAILED = "media_failed"
     QUEUE_TIMED_OUT = "queue_timed_out"
     DEADLINE_EXCEEDED = "deadline_exceeded"
+    APPROVAL_EXPIRED = "approval_expired"
+    APPROVAL_REJECTED = "approval_rejected"
     CANCELLED = "cancelled"
     TERMINATED = "terminated"
     INTERNAL_ERROR = "internal_error"
@@ -179,11 +196,38 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
         Acts.NONE,
         "A retry may buy a step again whose last purchase has an unknown outcome.",
     ),
+    FailureCode.APPROVAL_NOT_OPEN: _kind(
+        True, Acts.NONE, "The approval step does not wait for a decision now."
+    ),
+    FailureCode.APPROVAL_DECIDED: _kind(
+        False, Acts.USER, "The approval step has another decision already, which is final."
+    ),
     FailureCode.ENDPOINT_EXISTS: _kind(
         False, Acts.USER, "An endpoint with this address already exists."
     ),
     FailureCode.ENDPOINT_DISABLED: _kind(
         False, Acts.USER, "The endpoint is disabled. Enable it first."
+    ),
+    FailureCode.MEDIA_UNSUPPORTED: _kind(
+        False, Acts.USER, "The file has a type or form that is not accepted."
+    ),
+    FailureCode.MEDIA_DAMAGED: _kind(False, Acts.USER, "The file is cut off or damaged."),
+    FailureCode.MEDIA_TOO_LARGE: _kind(False, Acts.USER, "The file is too large."),
+    FailureCode.MEDIA_UNAVAILABLE: _kind(
+        True, Acts.NONE, "The file could not be fetched from its URL."
+    ),
+    FailureCode.ASSET_LIMIT_REACHED: _kind(
+        False, Acts.USER, "This account has no space for another upload. Delete assets first."
+    ),
+    FailureCode.ASSET_IN_USE: _kind(True, Acts.NONE, "An execution needs the asset."),
+    FailureCode.ASSET_DELETED: _kind(
+        False, Acts.USER, "An asset that a step uses has been deleted."
+    ),
+    FailureCode.MEDIA_LIMIT_REACHED: _kind(
+        False,
+        Acts.USER,
+        "The media steps of this request do not fit into this month's processor time. Use fewer or "
+        "shorter media steps, or send the request again next month.",
     ),
     FailureCode.PROVIDER_AUTH_FAILED: _kind(
         False,
@@ -245,11 +289,20 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
         Acts.OPERATOR,
         "The provider's file is at an address that this service may not call.",
     ),
+    FailureCode.MEDIA_FAILED: _kind(
+        False, Acts.USER, "A media step could not make its file from these inputs."
+    ),
     FailureCode.QUEUE_TIMED_OUT: _kind(
         True, Acts.NONE, "The request waited too long for a free slot. Retry it."
     ),
     FailureCode.DEADLINE_EXCEEDED: _kind(
         True, Acts.NONE, "The request did not complete before its deadline."
+    ),
+    FailureCode.APPROVAL_EXPIRED: _kind(
+        True, Acts.USER, "No decision arrived in time. A retry asks again and keeps what is paid."
+    ),
+    FailureCode.APPROVAL_REJECTED: _kind(
+        True, Acts.USER, "The options were rejected. A retry asks again and keeps what is paid."
     ),
     FailureCode.CANCELLED: _kind(True, Acts.USER, "The request was cancelled."),
     FailureCode.TERMINATED: _kind(True, Acts.OPERATOR, "An operator terminated the request."),

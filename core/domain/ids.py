@@ -15,6 +15,7 @@ ChargeId = NewType("ChargeId", str)
 EventId = NewType("EventId", str)
 EndpointId = NewType("EndpointId", str)
 ProviderKeyId = NewType("ProviderKeyId", str)
+TemplateId = NewType("TemplateId", str)
 ProviderJobId = NewType("ProviderJobId", str)
 """The provider's id of a job, without a prefix of this service."""
 
@@ -39,6 +40,16 @@ def new_job_id() -> JobId:
     return JobId(_new("job_"))
 
 
+def following_job_id(job_id: JobId) -> JobId:
+    """Return the id of the job that an alternative model gets after this job.
+
+    It is always the same, so a recovery finds such a job by the id of the job before it. It sorts
+    directly after that id, whatever the clock of the process is.
+    """
+    prefix, _, digits = job_id.partition("_")
+    return JobId(f"{prefix}_{int(digits, 16) + 1:032x}")
+
+
 def new_asset_id() -> AssetId:
     return AssetId(_new("asset_"))
 
@@ -59,6 +70,10 @@ def new_provider_key_id() -> ProviderKeyId:
     return ProviderKeyId(_new("pkey_"))
 
 
+def new_template_id() -> TemplateId:
+    return TemplateId(_new("tpl_"))
+
+
 def new_secret_id() -> str:
     return _new("sec_")
 
@@ -69,6 +84,11 @@ def derived_event_id(execution_id: ExecutionId, generation: int) -> EventId:
     It is always the same, so a second end after a database restore sends no second event.
     """
     return EventId(_derived("evt_", execution_id, str(generation)))
+
+
+def approval_event_id(job_id: JobId) -> EventId:
+    """Return the id of the event of an approval that waits. It is always the same."""
+    return EventId(_derived("evt_", job_id, "approval"))
 
 
 def threshold_event_id(user_id: UserId, month: date, measure: str, percent: int) -> EventId:

@@ -16,9 +16,11 @@ MOST_SHARE: Final = 3.0
 """Bounds of that age, as multiples of the usual duration: a few odd days change little."""
 MIN_POLL_SECONDS: Final = 1.0
 MAX_POLL_SECONDS: Final = 30.0
-"""Bounds of the interval between looks at a job, which back up callbacks; the interval itself
-depends on the model's usual duration.
+"""Bounds of the interval between looks at a job; the interval itself depends on the model's usual
+duration.
 """
+MAX_BACKUP_POLL_SECONDS: Final = 120.0
+"""The upper bound where looks only back up callbacks: they are most of what waiting costs."""
 
 
 def first_look_seconds(usual_seconds: float, slow_seconds: float | None) -> float:

@@ -4,16 +4,69 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import cast
+from typing import Final, cast
 
+from core.domain.ids import AssetId
+from core.domain.media.content import MediaKind
 from core.domain.states import JobState
 
 MAX_STEPS = 50
+MEDIA: Final = "media"
+"""The provider of free steps: this service."""
+RESULT: Final = "result"
+"""The name of a plan's result among its outputs. No other output has it."""
 
 
 class StepKind(StrEnum):
+    """What a step does. The kinds of the files that it makes are MediaKind."""
+
     IMAGE = "image"
     VIDEO = "video"
+    AUDIO = "audio"
+    TRANSCRIPT = "transcript"
+    CUTOUT = "cutout"
+    LIP_SYNC = "lip-sync"
+    TALKING_HEAD = "talking-head"
+    UPSCALE = "upscale"
+
+
+GENERATIVE: Final = frozenset({StepKind.IMAGE, StepKind.VIDEO})
+"""Kinds of which a user who orders the same again usually wants another result.
+
+The inputs of the other kinds decide what is made: a text that is spoken, a file that is changed.
+"""
+
+
+class OperationKind(StrEnum):
+    """What a media step does, on our own processors and free of charge."""
+
+    MERGE = "merge"
+    LAYERS = "layers"
+    CAPTIONS = "captions"
+    REFRAME = "reframe"
+    POSTER = "poster"
+    PREVIEW = "preview"
+    LOUDNESS = "loudness"
+    TRIM = "trim"
+    EXTRACT_AUDIO = "extract-audio"
+
+
+class DecisionKind(StrEnum):
+    """What a step leaves to the user, free of charge."""
+
+    APPROVAL = "approval"
+
+
+AnyKind = StepKind | OperationKind | DecisionKind
+"""What a paid step, a media step or an approval step does."""
+
+
+def kind_of_step(text: str) -> AnyKind:
+    """Return the kind that a row or a request names. Raise ValueError for anything else."""
+    for kinds in (OperationKind, DecisionKind):
+        if text in tuple(kinds):
+            return kinds(text)
+    return StepKind(text)
 
 
 class OnFailure(StrEnum):
@@ -28,21 +81,32 @@ class OnFailure(StrEnum):
 
 
 class PlanType(StrEnum):
+    """The kind of an order: the route that it came through. PLAN: a plan of the user's own."""
+
     GENERATE_VIDEO = "generate-video"
+    GENERATE_IMAGE = "generate-image"
+    GENERATE_AUDIO = "generate-audio"
+    TRANSCRIBE = "transcribe"
+    PLAN = "plan"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One step of a plan.
 
-    deadline_seconds: how long its job may take, from the first submit to its end at the provider.
-    usual_seconds: how long it usually takes; the weight of the step in the progress.
+    kind: of a free step an OperationKind or a DecisionKind; then the provider is MEDIA, and the
+    model is the kind.
+    deadline_seconds: how long its job may take, from the first submit to its end at the provider;
+    of a media step, from its start; of an approval step, until it expires. usual_seconds: how long
+    it usually takes; the weight of the step in the progress. optional_needs: those of `needs` whose
+    failure leaves a slot or an option of the step out; any other failure cancels the step.
     stored_with_next: its provider serves its file long enough to store it together with a later
-    step's file.
+    step's file. reuse: of a paid step, use the files of an earlier purchase of the same.
+    makes: of a media step, the kind of its first file.
     """
 
     name: str
-    kind: StepKind
+    kind: AnyKind
     provider: str
     model: str
     deadline_seconds: int
@@ -50,14 +114,43 @@ class Step:
     needs: tuple[str, ...] = ()
     on_failure: OnFailure = OnFailure.STOP
     stored_with_next: bool = False
+    optional_needs: tuple[str, ...] = ()
+    reuse: bool = False
+    makes: MediaKind | None = None
+
+    @property
+    def is_media(self) -> bool:
+        """Return whether the step runs on our own processors, free of charge."""
+        return isinstance(self.kind, OperationKind)
+
+    @property
+    def is_approval(self) -> bool:
+        """Return whether the step waits for a decision of the user."""
+        return isinstance(self.kind, DecisionKind)
+
+    @property
+    def is_free(self) -> bool:
+        """Return whether the step buys nothing: it has no hold, no send and no bill."""
+        return not isinstance(self.kind, StepKind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutput:
+    """The output of another step, by its number, resolved when the job starts."""
+
+    step: str
+    output: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
+    """Steps, each after those that it needs. outputs: further results by their names."""
+
     type: PlanType
     steps: tuple[Step, ...]
     result_step: str
     version: int = 1
+    outputs: Mapping[str, StepOutput] = field(default_factory=dict[str, StepOutput])
 
     def __post_init__(self) -> None:
         names = [step.name for step in self.steps]
@@ -67,7 +160,12 @@ class Plan:
             raise ValueError("two steps of a plan have the same name")
         if self.result_step not in names:
             raise ValueError(f"the result step {self.result_step!r} is not in the plan")
+        for name, output in self.outputs.items():
+            if output.step not in names:
+                raise ValueError(f"the output {name!r} is of no step of the plan: {output.step!r}")
         for position, step in enumerate(self.steps):
+            if not set(step.optional_needs) <= set(step.needs):
+                raise ValueError(f"an optional need of step {step.name!r} is not among its needs")
             for need in step.needs:
                 if need not in names[:position]:
                     raise ValueError(
@@ -77,28 +175,48 @@ class Plan:
     def step(self, name: str) -> Step:
         return next(step for step in self.steps if step.name == name)
 
+    def steps_after(self, name: str) -> tuple[Step, ...]:
+        """Return the steps that wait for this one, directly or through others."""
+        after = {name}
+        for step in self.steps:
+            if not after.isdisjoint(step.needs):
+                after.add(step.name)
+        return tuple(step for step in self.steps if step.name in after - {name})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """The output of another step, resolved when the job is submitted."""
+class AssetSource:
+    """A stored file of the user."""
 
-    step: str
-    output: int = 0
+    asset: AssetId
+
+
+Source = StepOutput | AssetSource
+"""Where a step's media input comes from."""
+
+Scalar = str | int | float | bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
     """A step's input in provider-independent form, which the provider's adapter translates.
 
-    None: the model's default, sent explicitly if it affects the price.
+    values, sources: by the parameter's name. A name that is missing: the model's default, sent
+    explicitly if it affects the price.
+    operation: of a media step, its parameters in their published form. They have no values, and
+    the sources are by the pointers of the references, such as `items/0/media`.
     """
 
-    prompt: str
-    duration_seconds: int | None = None
-    resolution: str | None = None
-    aspect_ratio: str | None = None
-    seed: int | None = None
-    image: Reference | None = None
+    values: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
+    sources: Mapping[str, Source] = field(default_factory=dict[str, Source])
+    operation: Mapping[str, object] | None = None
+
+    @property
+    def steps(self) -> frozenset[str]:
+        """Return the names of the steps whose outputs are used."""
+        return frozenset(
+            source.step for source in self.sources.values() if isinstance(source, StepOutput)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,29 +245,47 @@ def progress_percent(steps: Sequence[StepProgress], now: datetime) -> int:
     return int(99 * done / total) if total else 0
 
 
+def prompt_of(request: Mapping[str, object]) -> str:
+    """Return the text that identifies a stored request to a person: its prompt or its speech."""
+    return str(request.get("prompt") or request.get("text") or "")
+
+
+_OPERATION: Final = "$operation"
+"""No parameter has a name with a dollar sign."""
+
+
 def parameters_to_json(parameters: Parameters) -> dict[str, object]:
-    """Return the parameters for the step's row, without those that are not set."""
-    plain: dict[str, object] = {"prompt": parameters.prompt}
-    for name in ("duration_seconds", "resolution", "aspect_ratio", "seed"):
-        value: object = getattr(parameters, name)
-        if value is not None:
-            plain[name] = value
-    if parameters.image is not None:
-        plain["image"] = {"step": parameters.image.step, "output": parameters.image.output}
-    return plain
+    """Return the parameters as one flat object for the step's row."""
+    sources = {name: asdict(source) for name, source in parameters.sources.items()}
+    if parameters.operation is None:
+        return {**parameters.values, **sources}
+    return {**sources, _OPERATION: dict(parameters.operation)}
 
 
 def parameters_from_json(plain: Mapping[str, object]) -> Parameters:
     """Read the output of parameters_to_json. Raise TypeError for anything else."""
-    image = plain.get("image")
-    return Parameters(
-        prompt=_text(plain["prompt"]) or "",
-        duration_seconds=_number(plain.get("duration_seconds")),
-        resolution=_text(plain.get("resolution")),
-        aspect_ratio=_text(plain.get("aspect_ratio")),
-        seed=_number(plain.get("seed")),
-        image=_reference(image) if image is not None else None,
-    )
+    values: dict[str, Scalar] = {}
+    sources: dict[str, Source] = {}
+    operation: Mapping[str, object] | None = None
+    for name, value in plain.items():
+        if name == _OPERATION and isinstance(value, dict):
+            operation = cast("dict[str, object]", value)
+        elif isinstance(value, str | int | float):
+            values[name] = value
+        else:
+            sources[name] = source_from_json(value)
+    return Parameters(values=values, sources=sources, operation=operation)
+
+
+def source_from_json(plain: object) -> Source:
+    """Read a source in the form of parameters_to_json. Raise TypeError for anything else."""
+    match plain:
+        case {"step": str(step), "output": int(output)}:
+            return StepOutput(step=step, output=output)
+        case {"asset": str(asset)}:
+            return AssetSource(asset=AssetId(asset))
+        case _:
+            raise TypeError("expected text, a number, a flag, a step's output or an asset")
 
 
 def plan_to_json(plan: Plan) -> dict[str, object]:
@@ -173,9 +309,29 @@ def plan_from_json(plain: Mapping[str, object]) -> Plan:
                 ),
                 result_step=result_step,
                 version=version,
+                outputs=outputs_from_json(plain.get("outputs", {})),
             )
         case _:
             raise TypeError("not a plan")
+
+
+def outputs_from_json(plain: object) -> dict[str, StepOutput]:
+    """Read the named results of a stored plan. Raise TypeError for anything else."""
+    outputs: dict[str, StepOutput] = {}
+    for name, value in cast("Mapping[str, object]", plain).items():
+        source = source_from_json(value)
+        if not isinstance(source, StepOutput):
+            raise TypeError(f"the output {name!r} is not a step's")
+        outputs[name] = source
+    return outputs
+
+
+def _names(plain: object) -> tuple[str, ...]:
+    return tuple(str(name) for name in cast("list[object]", plain))
+
+
+def _media_kind(plain: object) -> MediaKind | None:
+    return None if plain is None else MediaKind(str(plain))
 
 
 def _step_from_json(plain: Mapping[str, object]) -> Step:
@@ -192,34 +348,17 @@ def _step_from_json(plain: Mapping[str, object]) -> Step:
         }:
             return Step(
                 name=name,
-                kind=StepKind(kind),
+                kind=kind_of_step(kind),
                 provider=provider,
                 model=model,
                 deadline_seconds=deadline_seconds,
                 usual_seconds=usual_seconds,
-                needs=tuple(str(need) for need in cast("list[object]", plain["needs"])),
+                needs=_names(plain["needs"]),
                 on_failure=OnFailure(on_failure),
                 stored_with_next=plain.get("stored_with_next") is True,
+                optional_needs=_names(plain.get("optional_needs", ())),
+                reuse=plain.get("reuse") is True,
+                makes=_media_kind(plain.get("makes")),
             )
         case _:
             raise TypeError("not a step")
-
-
-def _text(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    raise TypeError(f"expected text, found {type(value).__name__}")
-
-
-def _number(value: object) -> int | None:
-    if value is None or isinstance(value, int):
-        return value
-    raise TypeError(f"expected a whole number, found {type(value).__name__}")
-
-
-def _reference(value: object) -> Reference:
-    match value:
-        case {"step": str(step), "output": int(output)}:
-            return Reference(step=step, output=output)
-        case _:
-            raise TypeError("expected a reference to a step's output")

@@ -13,11 +13,17 @@ class Unit(StrEnum):
     """The units that providers bill; core.providers.pricing.count counts a job in each of them."""
 
     IMAGE = "image"
+    VIDEO = "video"
     MEGAPIXEL = "megapixel"
     SECOND = "second"
     TOKEN = "token"  # noqa: S105 - a unit, no secret
+    MINUTE = "minute"
+    FRAME_BLOCK = "frame_block"
     CHARACTER = "character"
+    THOUSAND_CHARACTERS = "thousand_characters"
+    CREDIT = "credit"
     GPU_SECOND = "gpu_second"
+    RUN = "run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ The decision depends only on the purchases of the steps, read under the lock of 
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -24,12 +24,16 @@ class RetryAction(StrEnum):
 
     KEPT: the step completed, and its file is stored or may still be fetched.
     CONTINUED: the retry waits for the existing job.
-    BOUGHT: a new job replaces the last one.
+    BOUGHT: a new job replaces the last one. MADE: the same for a media step or an approval step, at
+    no cost.
+    LEFT: nothing is done. The step is an option of decisions that are kept, and was not chosen.
     """
 
     KEPT = "kept"
     CONTINUED = "continued"
     BOUGHT = "bought"
+    MADE = "made"
+    LEFT = "left"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,7 @@ class Purchase:
 
     report: the end state that the provider reported; None: none yet.
     produced: the report lists files. stored: all of them are in object storage.
+    reused_from: of an approval step, the job that was chosen.
     bill_open: the real cost is not booked. cost_nano_usd is then the highest possible cost: the
     amount held for the job or, for an orphan, for its step.
     """
@@ -55,6 +60,7 @@ class Purchase:
     failure: FailureCode | None
     bill_open: bool
     cost_nano_usd: NanoUsd
+    reused_from: JobId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +68,7 @@ class StepRetry:
     """The decision for one step of a retry.
 
     last: the step's latest purchase so far.
-    job: the purchase that is kept or continued; None if the step is bought again.
+    job: the purchase that is kept or continued; None if the step is bought or made again.
     doubtful: for a step that is bought again, the purchases that may still complete and be billed,
     so that the step may cost twice.
     """
@@ -72,6 +78,10 @@ class StepRetry:
     last: Purchase
     job: Purchase | None
     doubtful: tuple[Purchase, ...] = ()
+
+    @property
+    def is_kept(self) -> bool:
+        return self.action is RetryAction.KEPT
 
 
 def decide_retry(
@@ -99,11 +109,47 @@ def decide_retry(
             for purchase in purchases
             if purchase.step == step.name and purchase is not latest
         ]
-        decided.append(_decide(step, latest, earlier, lost=lost))
-    return tuple(decided)
+        if step.is_approval:
+            kept = {item.job.job_id for item in decided if item.is_kept and item.job is not None}
+            decided.append(_decide_again(step, latest, kept))
+        else:
+            decided.append(_decide(step, latest, earlier, lost=lost))
+    return _without_unneeded(plan, decided)
+
+
+def _without_unneeded(plan: Plan, decided: Sequence[StepRetry]) -> tuple[StepRetry, ...]:
+    """Leave failed options whose decisions are kept, and failed steps that only these need."""
+    published = {plan.result_step, *(output.step for output in plan.outputs.values())}
+    unneeded: set[str] = set()
+    kept = {item.step.name for item in decided if item.step.is_approval and item.is_kept}
+    for item in reversed(decided):
+        users = {other.name for other in plan.steps if item.step.name in other.needs}
+        again = item.action in (RetryAction.BOUGHT, RetryAction.MADE)
+        if again and users and users <= kept | unneeded and item.step.name not in published:
+            unneeded.add(item.step.name)
+    return tuple(
+        replace(item, action=RetryAction.LEFT, job=None, doubtful=())
+        if item.step.name in unneeded
+        else item
+        for item in decided
+    )
+
+
+def _decide_again(step: Step, last: Purchase, kept: Collection[JobId]) -> StepRetry:
+    """Keep a decision whose chosen file is kept; otherwise the retry asks again.
+
+    kept: the jobs of earlier steps whose files are kept.
+    """
+    if last.state is JobState.COMPLETED and last.reused_from in kept:
+        return StepRetry(step=step, action=RetryAction.KEPT, last=last, job=last)
+    return StepRetry(step=step, action=RetryAction.MADE, last=last, job=None)
 
 
 def _decide(step: Step, last: Purchase, earlier: Sequence[Purchase], *, lost: bool) -> StepRetry:
+    if step.is_media:
+        kept = last.state is JobState.COMPLETED and last.stored
+        action = RetryAction.KEPT if kept else RetryAction.MADE
+        return StepRetry(step=step, action=action, last=last, job=last if kept else None)
     if last.state.ended and _completed(last) and (last.stored or not lost):
         return StepRetry(step=step, action=RetryAction.KEPT, last=last, job=last)
     if _can_continue(last):

@@ -95,9 +95,15 @@ EXECUTION_MOVES: Final[dict[ExecutionStatus, frozenset[ExecutionStatus]]] = {
 
 JOB_MOVES: Final[dict[JobState, frozenset[JobState]]] = {
     # To submitted: the look-up reported the last send as absent, and its response or callback
-    # arrived later.
+    # arrived later. To completed: of a media step, or with the files of an earlier purchase.
     JobState.WAITING: frozenset(
-        {JobState.SUBMITTING, JobState.SUBMITTED, JobState.FAILED, JobState.CANCELLED}
+        {
+            JobState.SUBMITTING,
+            JobState.SUBMITTED,
+            JobState.COMPLETED,
+            JobState.FAILED,
+            JobState.CANCELLED,
+        }
     ),
     JobState.SUBMITTING: frozenset(
         {JobState.SUBMITTED, JobState.WAITING, JobState.UNKNOWN, JobState.FAILED}

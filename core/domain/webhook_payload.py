@@ -15,8 +15,9 @@ from core.domain.states import ExecutionStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionEvent:
-    """The end of an execution. result: if it completed. error: if it failed or was cancelled.
+    """The end of an execution, or its wait for a decision.
 
+    result: if it completed. error: if it failed or was cancelled. waiting_for: the approval step.
     final: no bill is open, so `settled` no longer changes. sequence: the number of the event within
     the execution, from 1.
     """
@@ -32,12 +33,14 @@ class ExecutionEvent:
     estimated_nano_usd: NanoUsd
     held_nano_usd: NanoUsd
     settled_nano_usd: NanoUsd
+    saved_nano_usd: NanoUsd
     final: bool
     metadata: Mapping[str, Any]
+    waiting_for: Mapping[str, Any] | None = None
 
 
 def execution_body(event: ExecutionEvent) -> bytes:
-    """Return the body of `execution.completed`, `execution.failed` or `execution.cancelled`."""
+    """Return the body of an event about an execution."""
     return _encode(
         event.event_id,
         event.type,
@@ -53,9 +56,11 @@ def execution_body(event: ExecutionEvent) -> bytes:
             "estimated": usd_text(event.estimated_nano_usd),
             "held": usd_text(event.held_nano_usd),
             "settled": usd_text(event.settled_nano_usd),
+            "saved": usd_text(event.saved_nano_usd),
             "final": event.final,
         },
         metadata=dict(event.metadata),
+        **({} if event.waiting_for is None else {"waitingFor": event.waiting_for}),
     )
 
 

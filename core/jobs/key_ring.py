@@ -9,7 +9,8 @@ from core.domain.ids import ProviderKeyId
 from core.domain.messages.jobs import key_scope
 from core.platform.crypto.sealing import Sealer, SealError
 from core.platform.observability.logging import get_logger
-from core.providers.port import Model, Provider
+from core.providers.models import Model
+from core.providers.port import Provider
 from core.providers.registry import Providers
 from core.store.database import Connection, Database
 from core.store.jobs.jobs import JobRecord

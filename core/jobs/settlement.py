@@ -6,14 +6,17 @@ from core.domain.failures import Failure, FailureCode
 from core.domain.messages.jobs import JobReport, SettleJobResult, WaitJobResult
 from core.domain.prices import price_from_json
 from core.domain.states import JobState
+from core.jobs.failover import fail_over_ended
 from core.jobs.free_failures import return_if_free
 from core.jobs.key_ring import known_model
 from core.platform.observability import metrics
 from core.platform.observability.logging import get_logger
-from core.providers.port import Cost, Model, ModelInputs, Provider
+from core.providers.models import Model, inputs_from_json
+from core.providers.port import Cost, Provider
 from core.providers.pricing import at_price
 from core.providers.registry import Providers
 from core.store.database import Connection, after_commit
+from core.store.jobs.failovers import lock_before_end
 from core.store.jobs.jobs import JobRecord, get_job, mark_job_ended
 from core.store.jobs.sends import SendRecord, get_send
 from core.store.money.charges import ChargeConflictError, get_money
@@ -27,16 +30,18 @@ async def settle_job(
 ) -> SettleJobResult:
     """End a job and record its real cost; return what its workflow continues with.
 
-    A job whose failure was transient and free waits to be sent again instead. Repeating is safe: an
-    ended job is not settled again, and the result is the same. generation: of the run that waits
-    for the job.
+    A job whose failure was transient and free waits to be sent again instead. The step of one whose
+    failure was free continues at its next model, if it has one. Repeating is safe: an ended job is
+    not settled again, and the result is the same. generation: of the run that waits for the job.
     """
+    await lock_before_end(conn, job)
     resend = await return_if_free(conn, job, generation=generation)
     settled = Settled(job=None)
     if not job.state.ended and not resend:
         settled = await settle_ended(conn, providers, job)
         after_commit(lambda: _count(job, settled))
     ended = settled.job or (job if job.state.ended else await get_job(conn, job.job_id))
+    next_job = await fail_over_ended(conn, ended, generation=generation)
     money = await get_money(conn, job.execution_id, job.job_id)
     return SettleJobResult(
         state=ended.state,
@@ -44,6 +49,7 @@ async def settle_job(
         execution_spent_nano_usd=money.settled_nano_usd,
         resend=resend,
         cost_nano_usd=money.of_job_nano_usd,
+        next_job=next_job,
     )
 
 
@@ -134,7 +140,7 @@ def real_cost(provider: Provider, model: Model, send: SendRecord, report: JobRep
     Raises TypeError or ValueError if the stored send cannot be read or priced.
     """
     return provider.cost(
-        at_price(model, price_from_json(send.price)), ModelInputs(**send.inputs), report
+        at_price(model, price_from_json(send.price)), inputs_from_json(send.inputs), report
     )
 
 

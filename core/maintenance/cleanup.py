@@ -1,5 +1,6 @@
 """Deletion of data that is no longer needed: keys, files and stale uploads."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,7 +9,7 @@ from core.platform.observability.logging import get_logger
 from core.platform.temporal import policies
 from core.store.database import Database
 from core.store.executions.idempotency import delete_expired
-from core.store.files.deletions import list_queued_files, remove_from_queue
+from core.store.files.deletions import list_queued_files, take_queued_file
 from core.store.files.object_storage import ObjectStore
 from core.store.providers.user_keys import erase_unused
 
@@ -16,6 +17,8 @@ log = get_logger(__name__)
 
 KEYS_PAGE: Final = 1000
 FILES_PAGE: Final = 100
+DELETE_SECONDS: Final = 5.0
+"""Of one file, within a transaction: the server ends one that pauses for 10 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,26 +43,30 @@ class Cleanup:
             log.info("provider_key.erased", provider_key_id=provider_key_id)
 
     async def delete_files(self) -> None:
-        """Delete queued files from object storage, page by page, and then their place in the queue.
+        """Delete queued files from object storage, each with its place in the queue.
 
         A crash in between deletes a file that does not exist any more, which is safe.
         """
-        listed = FILES_PAGE
-        while listed == FILES_PAGE:
+        removed = FILES_PAGE
+        while removed == FILES_PAGE:
             async with self.database.as_system() as conn:
-                files = await list_queued_files(conn, limit=FILES_PAGE)
-            listed = len(files)
+                keys = await list_queued_files(conn, limit=FILES_PAGE)
             try:
-                for key, in_use in files.items():
-                    if not in_use:
-                        await self.objects.delete(key)
-            except (StorageUnavailableError, StorageRefusedError) as error:
-                log.warning("files.delete_failed", reason=str(error))
+                removed = sum([await self._delete_file(key) for key in keys])
+            except (StorageUnavailableError, StorageRefusedError, TimeoutError) as error:
+                log.warning("files.delete_failed", reason=str(error) or "time-out")
                 return
-            if files:
-                async with self.database.as_system() as conn:
-                    await remove_from_queue(conn, list(files))
-                log.info("files.deleted", number=listed)
+            if removed:
+                log.info("files.deleted", number=removed)
+
+    async def _delete_file(self, key: str) -> bool:
+        """Delete a file while its place is locked: a run may be about to store it again."""
+        async with self.database.as_system() as conn:
+            in_use = await take_queued_file(conn, key)
+            if in_use is False:
+                async with asyncio.timeout(DELETE_SECONDS):
+                    await self.objects.delete(key)
+        return in_use is not None
 
     async def abort_stale_uploads(self) -> None:
         """Abort multipart uploads of killed processes, whose parts are billed but not listed.

@@ -208,7 +208,13 @@ def _jobs_at_start(accepted: StartMemo, at: datetime) -> dict[JobId, RecordedJob
 
 
 def _own_keys(accepted: StartMemo) -> dict[JobId, ProviderKeyId | None]:
-    return {JobId(job["job_id"]): accepted.current_key(job["provider"]) for job in accepted.jobs}
+    """Return the user's own key for each job, also for those that may follow at an alternative."""
+    keys: dict[JobId, ProviderKeyId | None] = {}
+    for job in accepted.jobs:
+        keys[JobId(job["job_id"])] = accepted.current_key(job["provider"])
+        for job_id, provider in accepted.list_following(job):
+            keys.setdefault(job_id, accepted.current_key(provider))
+    return keys
 
 
 @dataclass(slots=True, kw_only=True)

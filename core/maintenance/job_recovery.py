@@ -13,22 +13,30 @@ import asyncpg
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import new_provider_key_id
 from core.domain.messages.jobs import JobRef, JobReport, ProviderHandle
+from core.domain.plans import StepOutput
 from core.domain.states import JobState
 from core.jobs.key_ring import known_model
 from core.jobs.provider_reads import ProviderReads
 from core.jobs.settlement import settle_ended
+from core.jobs.submission.holds import find_higher_worst
 from core.jobs.submission.inputs import InputUnavailableError, resolve_inputs
 from core.jobs.submission.submit import JobSubmitter, ModelNotOfferedError
 from core.maintenance.histories import JobFate, RecordedJob
+from core.providers.models import inputs_to_json
 from core.providers.port import CreateRequest, Provider, ProviderUnavailableError
 from core.store.database import Connection
-from core.store.jobs.jobs import JobRecord, get_job, mark_reported
+from core.store.files.assets import insert_asset, list_job_assets
+from core.store.files.job_files import JobFiles
+from core.store.jobs.failovers import insert_next
+from core.store.jobs.jobs import JobRecord, get_job, mark_job_ended, mark_reported
 from core.store.jobs.orphans import record_orphan, return_to_waiting
 from core.store.money.charges import release_hold
+from core.store.money.raised_holds import restore_hold
 from core.store.recovery.rebuild import (
     KeyNotCertainError,
     advance_job,
     fail_recovered_job,
+    find_completed_job,
     get_key_since,
     insert_lost_key,
     insert_recovered_send,
@@ -44,6 +52,7 @@ class JobRecovery:
     """Recovers jobs. show: prints a line. for_operator: what was not recovered, and why."""
 
     submitter: JobSubmitter
+    files: JobFiles
     show: Callable[[str], None]
     for_operator: list[str] = field(default_factory=list[str], init=False)
 
@@ -68,6 +77,30 @@ class JobRecovery:
             return
         if job.state is JobState.SUBMITTED and not job.orphan:
             await self._read_report(ref, job)
+
+    async def restore_following(self, ref: JobRef) -> None:
+        """Restore the row of the job that the workflow submitted after this one.
+
+        This job failed at no cost, as the workflow saw. If its provider could not be asked for
+        that, its bill stays open.
+        """
+        async with self.submitter.database.as_system() as conn:
+            job = await get_job(conn, ref.job_id)
+            await mark_job_ended(
+                conn,
+                ref.job_id,
+                JobState.FAILED,
+                Failure.of(FailureCode.PROVIDER_FAILED),
+                expected=(
+                    JobState.WAITING,
+                    JobState.SUBMITTING,
+                    JobState.UNKNOWN,
+                    JobState.SUBMITTED,
+                ),
+            )
+            if job.state is JobState.WAITING:
+                await release_hold(conn, ref.job_id)
+            await insert_next(conn, job, generation=ref.generation, recovered=True)
 
     async def _retire_sends(
         self, conn: Connection, job: JobRecord, recorded: RecordedJob
@@ -161,11 +194,12 @@ class JobRecovery:
             await release_hold(conn, job.job_id)
 
     async def _insert_send(self, conn: Connection, job: JobRecord, recorded: RecordedJob) -> bool:
-        """Write the row of the send, computed as it was before.
+        """Write the row of the send, computed as it was before, and hold what was held for it.
 
         Return False if its exact request is lost because an input no longer exists.
         """
         exact = True
+        await self._restore_measured(conn, job)
         try:
             request, inputs = await self.submitter.prepare(conn, job, recorded.send_number)
         except (ModelNotOfferedError, InputUnavailableError, ValueError):
@@ -174,8 +208,8 @@ class JobRecovery:
             known = known_model(self.submitter.providers, job)
             if known is None or recorded.provider_job_id is None:
                 return False
-            # No price depends on the image.
-            bare = replace(job, parameters=replace(job.parameters, image=None))
+            # Without a file that decides the price, the worst price counts.
+            bare = replace(job, parameters=replace(job.parameters, sources={}))
             inputs = await resolve_inputs(conn, self.submitter.objects, bare, known[1], seed=0)
         await insert_recovered_send(
             conn,
@@ -183,13 +217,38 @@ class JobRecovery:
             recorded.send_number,
             job.user_id,
             request=asdict(request),
-            inputs=asdict(inputs),
+            inputs=inputs_to_json(inputs),
             sent_from=recorded.at,
             sent_until=recorded.until,
             provider_job_id=recorded.provider_job_id,
             provider_key_id=recorded.provider_key_id,
         )
+        worst = await find_higher_worst(conn, self.submitter.providers, job, inputs)
+        if worst is not None:
+            await restore_hold(conn, job.job_id, worst)
         return exact
+
+    async def _restore_measured(self, conn: Connection, job: JobRecord) -> None:
+        """Record the files of other steps that decide what a job costs, from the bucket.
+
+        Their rows are lost with the database. Without the length of its input, a job would be
+        settled at the model's longest, and could not be looked up.
+        """
+        known = known_model(self.submitter.providers, job)
+        for name, source in job.parameters.sources.items():
+            if known is None or not isinstance(source, StepOutput) or not known[1].measures(name):
+                continue
+            maker_id = await find_completed_job(conn, job.execution_id, source.step)
+            if maker_id is not None:
+                await self._restore_file(conn, await get_job(conn, maker_id), source.output)
+
+    async def _restore_file(self, conn: Connection, maker: JobRecord, number: int) -> None:
+        outputs = maker.report.outputs if maker.report is not None else ()
+        stored = await list_job_assets(conn, maker.job_id)
+        if number < len(outputs) and all(asset.output_number != number for asset in stored):
+            in_bucket = await self.files.find(maker, number, outputs[number].kind)
+            if in_bucket is not None:
+                await insert_asset(conn, in_bucket[0])
 
     async def _read_report(self, ref: JobRef, job: JobRecord) -> None:
         """Store the provider's report and settle the job, if it has ended.

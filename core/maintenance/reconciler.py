@@ -17,6 +17,7 @@ from temporalio.client import Client
 from activities.executions import ExecutionActivities
 from core.jobs.submission.admission import ProviderAdmission
 from core.maintenance.cleanup import Cleanup
+from core.maintenance.decisions import DecisionRepairs
 from core.maintenance.gauges import Gauges
 from core.maintenance.open_bills import OpenBillSettler
 from core.maintenance.retention import Retention
@@ -174,6 +175,7 @@ def build_reconciler(
 ) -> Reconciler:
     """Return a reconciler with all its tasks. retention_days: by kind; a missing kind is kept."""
     repairs = WorkflowRepairs(client=client, database=database, executions=executions)
+    decisions = DecisionRepairs(client=client, database=database)
     cleanup = Cleanup(database=database, objects=objects)
     retention = Retention(database=database, days=retention_days or {})
     gauges = Gauges(
@@ -191,6 +193,7 @@ def build_reconciler(
             task(name="check_running", run=repairs.check_running),
             task(name="end_running", run=repairs.end_running),
             task(name="start_deliveries", run=repairs.start_deliveries),
+            task(name="signal_decisions", run=decisions.signal),
             task(name="settle_open_bills", run=open_bills.settle),
             task(name="abort_uploads", run=cleanup.abort_stale_uploads, every_seconds=EVERY_HOUR),
             task(name="delete_files", run=cleanup.delete_files),

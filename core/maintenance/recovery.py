@@ -6,8 +6,8 @@ more from its rows: it finds its jobs bought, and ends as it did before.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -17,13 +17,13 @@ from core.domain.ids import ExecutionId, JobId
 from core.domain.media.content import StorageRefusedError, StorageUnavailableError
 from core.domain.messages.jobs import JobRef
 from core.jobs.submission.submit import JobSubmitter
-from core.maintenance.histories import ExecutionHistories, NoMemoError
+from core.maintenance.histories import ExecutionHistories, NoMemoError, RecordedExecution
 from core.maintenance.job_recovery import JobRecovery
 from core.maintenance.restore_detector import detect_restore
-from core.platform.temporal.policies import SUBMIT_START_TO_CLOSE
+from core.platform.temporal.policies import SUBMITTING_SECONDS
 from core.store.accounts.audit import record
 from core.store.database import DATABASE_DOWN, SET_SYSTEM, Database
-from core.store.files.object_storage import ObjectStore
+from core.store.files.job_files import JobFiles
 from core.store.jobs.sends import count_in_flight
 from core.store.recovery.rebuild import (
     LOCK_KEY,
@@ -89,7 +89,7 @@ class Recovery:
     """Runs a recovery. show: prints a line. for_operator: what was not recovered, and why."""
 
     database: Database
-    objects: ObjectStore
+    files: JobFiles
     submitter: JobSubmitter
     histories: ExecutionHistories
     show: Callable[[str], None]
@@ -98,7 +98,7 @@ class Recovery:
     async def survey(self, since: datetime | None) -> Survey:
         """Read what has to be recovered. Submits are paused if the database is behind."""
         try:
-            marker, _, behind = await detect_restore(self.database, self.objects)
+            marker, _, behind = await detect_restore(self.database, self.files.objects)
         except MarkerUnreadableError:
             marker, behind = None, True
         async with self.database.as_system() as conn:
@@ -153,7 +153,7 @@ class Recovery:
             survey = await self.survey(since)
             async with self.database.as_system() as conn:
                 await raise_serials(conn, survey.marker.serial if survey.marker is not None else 0)
-            jobs = JobRecovery(submitter=self.submitter, show=self.show)
+            jobs = JobRecovery(submitter=self.submitter, files=self.files, show=self.show)
             for number, execution_id in enumerate(survey.to_recover, start=1):
                 try:
                     result = await self._recover(execution_id, jobs)
@@ -171,7 +171,7 @@ class Recovery:
         shown = False
         while True:
             async with self.database.as_system() as conn:
-                sends = await count_in_flight(conn, SUBMIT_START_TO_CLOSE.total_seconds())
+                sends = await count_in_flight(conn, SUBMITTING_SECONDS)
             if not sends:
                 return
             if not shown:
@@ -191,15 +191,15 @@ class Recovery:
         if rebuilt in (Rebuilt.NOTHING, Rebuilt.NO_USER):
             return "unchanged"
         for job in accepted.jobs:
-            job_id = JobId(job["job_id"])
-            if job_id in recorded.jobs:
-                ref = JobRef(
-                    user_id=accepted.user_id,
-                    execution_id=execution_id,
-                    job_id=job_id,
-                    generation=accepted.generation,
-                )
-                await jobs.recover(ref, recorded.jobs[job_id])
+            ref = JobRef(
+                user_id=accepted.user_id,
+                execution_id=execution_id,
+                job_id=JobId(job["job_id"]),
+                generation=accepted.generation,
+            )
+            if ref.job_id in recorded.jobs:
+                await jobs.recover(ref, recorded.jobs[ref.job_id])
+            await self._recover_following(ref, recorded, accepted.list_following(job), jobs)
         async with self.database.as_system() as conn:
             await requeue_execution(
                 conn,
@@ -211,6 +211,22 @@ class Recovery:
         return {Rebuilt.MADE: "rows rebuilt", Rebuilt.RAISED: "retry rebuilt"}.get(
             rebuilt, "queued again"
         )
+
+    async def _recover_following(
+        self,
+        ref: JobRef,
+        recorded: RecordedExecution,
+        following: Sequence[tuple[JobId, str]],
+        jobs: JobRecovery,
+    ) -> None:
+        """Recover the jobs at alternative models that the workflow submitted after this job."""
+        in_memo = {job["job_id"] for job in recorded.accepted.jobs}
+        for job_id, _ in following:
+            if job_id in in_memo or job_id not in recorded.jobs:
+                return
+            await jobs.restore_following(ref)
+            ref = replace(ref, job_id=job_id)
+            await jobs.recover(ref, recorded.jobs[job_id])
 
     def _add_unrecovered(self, survey: Survey) -> None:
         self.for_operator += [
@@ -245,7 +261,7 @@ class Recovery:
         """
         for _ in range(MARKER_TRIES):
             try:
-                marker = await read_marker(self.objects)
+                marker = await read_marker(self.files.objects)
                 serial, version = (marker.serial, marker.version) if marker else (0, None)
             except MarkerUnreadableError as error:
                 serial, version = 0, error.version
@@ -256,7 +272,7 @@ class Recovery:
                 serial=position.serial, at=datetime.now(UTC), database=position.database
             )
             try:
-                await write_marker(self.objects, new, replaces=version)
+                await write_marker(self.files.objects, new, replaces=version)
             except MarkerChangedError:
                 continue
             return position

@@ -28,6 +28,7 @@ def retention_days(settings: RetentionSettings) -> dict[DataKind, int]:
         DataKind.WEBHOOKS: settings.retention_days_webhooks,
         DataKind.WEBHOOK_ATTEMPTS: settings.retention_days_webhook_attempts,
         DataKind.FILES: settings.retention_days_files,
+        DataKind.UPLOADS: settings.retention_days_uploads,
     }
     return {kind: number for kind, number in days.items() if number is not None}
 

@@ -113,6 +113,15 @@ async def find_completed_run(client: Client, execution_id: ExecutionId) -> Compl
     return CompletedRun(generation=accepted.generation, started_at=description.start_time)
 
 
+async def is_running(client: Client, execution_id: ExecutionId, generation: int) -> bool:
+    """Return whether this generation has a running workflow, claimed by a worker or not."""
+    description = await _describe(client, execution_id)
+    if description is None or description.status is not WorkflowExecutionStatus.RUNNING:
+        return False
+    accepted = await accepted_of(description)
+    return accepted is not None and accepted.generation == generation
+
+
 async def is_delivered(client: Client, order: DeliveryOrder) -> bool:
     """Return whether a delivery's workflow ended because the receiver accepted the webhook."""
     workflow_id = delivery_workflow_id(order)

@@ -4,7 +4,6 @@ Every repair is safe to repeat and safe to race with the normal path: starts are
 row ends once.
 """
 
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -17,6 +16,7 @@ from core.domain.ids import ExecutionId
 from core.domain.messages.executions import ExecutionRef, FinishInput
 from core.domain.states import ExecutionStatus
 from core.maintenance.delivered_webhooks import is_delivered_by_execution
+from core.maintenance.recent_repairs import RecentRepairs
 from core.maintenance.workflow_queries import (
     COMPLETED,
     TIMED_OUT,
@@ -25,6 +25,7 @@ from core.maintenance.workflow_queries import (
     find_completed_run,
     find_latest_run,
     is_delivered,
+    is_running,
     list_running_workflows,
 )
 from core.ordering.workflow_starts import (
@@ -37,7 +38,8 @@ from core.platform.observability.logging import get_logger
 from core.platform.temporal.client import UNREACHABLE
 from core.platform.temporal.policies import DELIVERY_RUN_TIMEOUT, END_SLACK
 from core.store.database import DATABASE_DOWN, Database
-from core.store.executions.executions import find_ended, mark_cancel_requested
+from core.store.executions.ends import find_ended
+from core.store.executions.executions import mark_cancel_requested
 from core.store.executions.unfinished import (
     FRONT,
     Place,
@@ -74,7 +76,10 @@ DELIVERY_PAGES: Final = 25
 SIGNAL_AGAIN_SECONDS: Final = 60.0
 """A cancel that Temporal accepted is repeated after this time only: each signal is a history event.
 """
-SIGNALS_REMEMBERED: Final = 10_000
+LOOK_AGAIN_SECONDS: Final = 60.0
+"""A queued execution whose workflow waits for a worker is looked at again after this time only: in
+a backlog of thousands, looking costs the processor time that would shorten it.
+"""
 STUCK_TASK_ATTEMPTS: Final = 5
 """Tries of a workflow task after which a late execution's workflow counts as stuck. The server's
 pauses between them grow to minutes; a restarted worker needs one try.
@@ -103,9 +108,8 @@ class WorkflowRepairs:
     _running_after: str = field(default="", init=False)
     _ending_after: str = field(default="", init=False)
     _delivery_after: str = field(default="", init=False)
-    _signalled_at: dict[ExecutionId, float] = field(
-        default_factory=dict[ExecutionId, float], init=False
-    )
+    _signalled: RecentRepairs = field(default_factory=RecentRepairs, init=False)
+    _waiting: RecentRepairs = field(default_factory=RecentRepairs, init=False)
 
     async def start_queued(self) -> None:
         """Start executions whose start was lost, or that waited for a slot of their user.
@@ -210,6 +214,8 @@ class WorkflowRepairs:
                 return
 
     async def _start_or_end(self, queued: StoredOrder) -> None:
+        if not queued.late and await self._waits_for_worker(queued.ref):
+            return
         if await self._is_restored(queued.ref):
             return
         if queued.late:
@@ -289,17 +295,21 @@ class WorkflowRepairs:
         )
         return True
 
+    async def _waits_for_worker(self, ref: ExecutionRef) -> bool:
+        """Return whether Temporal has the workflow, which no worker has claimed yet."""
+        if self._waiting.has(ref.execution_id, within_seconds=LOOK_AGAIN_SECONDS):
+            return True
+        running = await is_running(self.client, ref.execution_id, ref.generation)
+        if running:
+            self._waiting.add(ref.execution_id)
+        return running
+
     async def _signal_cancel(self, ref: ExecutionRef, reason: str) -> None:
         """Signal a cancel, unless Temporal accepted the same signal within the last minute."""
-        now, execution_id = time.monotonic(), ref.execution_id
-        last = self._signalled_at.get(execution_id)
-        if last is not None and now - last < SIGNAL_AGAIN_SECONDS:
+        if self._signalled.has(ref.execution_id, within_seconds=SIGNAL_AGAIN_SECONDS):
             return
-        if await signal_cancel(self.client, execution_id, reason, generation=ref.generation):
-            self._signalled_at.pop(execution_id, None)  # moves the entry to the end
-            self._signalled_at[execution_id] = now
-        while len(self._signalled_at) > SIGNALS_REMEMBERED:
-            del self._signalled_at[next(iter(self._signalled_at))]
+        if await signal_cancel(self.client, ref.execution_id, reason, generation=ref.generation):
+            self._signalled.add(ref.execution_id)
 
     async def _start_again(self, execution_id: ExecutionId) -> None:
         """Start a running execution that has no run of its generation.

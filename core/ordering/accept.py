@@ -1,18 +1,23 @@
-"""Accept a video order: everything that makes the answer true, in one transaction."""
+"""Accept an order: everything that makes the answer true, in one transaction."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from core.domain.ids import ExecutionId, UserId, new_execution_id
 from core.domain.messages.executions import ExecutionOrder
 from core.domain.money import NanoUsd
+from core.domain.plans import prompt_of
 from core.ordering.admission.breakers import check_breakers
 from core.ordering.admission.limits import STORE_LIMIT_ERRORS, LimitReachedError, explain_limit
 from core.ordering.admission.queues import check_provider_queues
+from core.ordering.assets.sounds import extract_sounds
+from core.ordering.assets.sources import UrlSource, import_sources, imported_files, keep_assets
 from core.ordering.errors import FieldError, InvalidFieldsError, MaxCostError
 from core.ordering.idempotency import Answer, IdempotencyKey, find_replay, store_answer
 from core.ordering.planning.catalogue import get_catalogue_in
-from core.ordering.planning.plan import PricedPlan, VideoRequest, plan_video
+from core.ordering.planning.requests import PlanRequest, plan_without
+from core.ordering.planning.steps import PricedPlan
+from core.ordering.planning.voices import unknown_voices
 from core.ordering.services import OrderingServices
 from core.ordering.workflow_starts import try_start_execution
 from core.platform.egress.rules import OutboundRules
@@ -27,7 +32,7 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VideoOrder:
+class Order:
     """A user's request with its conditions.
 
     max_cost_nano_usd: the most that the execution may cost over all its generations. webhook_url:
@@ -36,7 +41,7 @@ class VideoOrder:
     """
 
     user_id: UserId
-    request: VideoRequest
+    request: PlanRequest
     max_cost_nano_usd: NanoUsd | None = None
     webhook_url: str | None = None
     webhook_secret: str | None = field(default=None, repr=False)
@@ -63,18 +68,30 @@ Render = Callable[[ExecutionId], bytes]
 """Return the body of the answer; it is stored with the order."""
 
 
-async def accept_video(services: OrderingServices, order: VideoOrder, render: Render) -> Answer:
+async def accept_order(services: OrderingServices, order: Order, render: Render) -> Answer:
     """Accept an order and start its workflow, or return the answer stored under its key.
 
-    The reconciler starts what could not be started here. Raises OrderingError; then nothing was
-    written.
+    Files at URLs are imported first, and the sound of videos is extracted where only that is used.
+    Voices are read from their provider. The reconciler starts what could not be started here.
+    Raises OrderingError; then nothing was held or started.
     """
+    files, sounds = order.request.files, order.request.sounds
+    if sounds or any(isinstance(file, UrlSource) for file in files.values()):
+        async with services.database.as_user(order.user_id) as conn:
+            replay = await find_replay(conn, order.user_id, order.idempotency_key)
+        if replay is not None:
+            return replay
+    faults = await unknown_voices(services, order.user_id, order.request.voiced)
+    sources = await import_sources(services.imports, order.user_id, files)
+    if sounds:
+        sources = await extract_sounds(services.imports, order.user_id, sounds, sources)
+    order = replace(order, request=order.request.with_sources(sources))
     try:
         async with services.database.as_user(order.user_id) as conn:
             replay = await find_replay(conn, order.user_id, order.idempotency_key)
             if replay is not None:
                 return replay
-            queued = await _queue(services, conn, order, render)
+            queued = await _queue(services, conn, order, faults, render)
     except LimitReachedError as reached:
         raise await explain_limit(services, order.user_id, reached) from None
     log.info(
@@ -95,18 +112,26 @@ async def accept_video(services: OrderingServices, order: VideoOrder, render: Re
 
 
 async def _queue(
-    services: OrderingServices, conn: Connection, order: VideoOrder, render: Render
+    services: OrderingServices,
+    conn: Connection,
+    order: Order,
+    faults: Sequence[FieldError],
+    render: Render,
 ) -> QueuedExecution:
-    """Plan, price and hold the order, and write its rows and its answer."""
+    """Plan, price and hold the order, and write its rows and its answer.
+
+    faults: of its fields, known before. Raises InvalidFieldsError with these and the others.
+    """
     check_webhook_url(services.outbound, order.webhook_url)
     await _check_endpoints(conn, order)
     catalogue = await get_catalogue_in(conn, services.providers, order.user_id)
-    plan = plan_video(catalogue, order.request)
-    _check_max_cost(plan, order.max_cost_nano_usd)
+    assets = await keep_assets(conn, order.user_id, imported_files(order.request.files).values())
+    plan = plan_without(faults, order.request, catalogue, assets)
+    check_max_cost(plan, order.max_cost_nano_usd)
     new = _new_execution(services, order, plan)
     body = render(new.execution_id)
     await store_answer(conn, order.user_id, order.idempotency_key, body)
-    await check_breakers(conn, order.user_id, {step.provider for step in plan.plan.steps})
+    await check_breakers(conn, order.user_id, [step.providers for step in plan.steps])
     await check_provider_queues(conn, order.user_id, plan.plan.steps, services.limits)
     accepted: AcceptedRows | None = None
 
@@ -122,7 +147,7 @@ async def _queue(
         order=ExecutionOrder(
             execution_id=new.execution_id, user_id=order.user_id, generation=1, plan=new.plan
         ),
-        prompt=order.request.prompt,
+        prompt=prompt_of(new.request),
         body=body,
         has_slot=has_slot,
         accepted=accepted,
@@ -136,7 +161,7 @@ def check_webhook_url(rules: OutboundRules, url: str | None) -> None:
         raise InvalidFieldsError(FieldError(field="webhook", detail=reason))
 
 
-async def _check_endpoints(conn: Connection, order: VideoOrder) -> None:
+async def _check_endpoints(conn: Connection, order: Order) -> None:
     """Refuse an address that would need one endpoint too many when its webhook is due."""
     if order.webhook_url is None:
         return
@@ -144,12 +169,12 @@ async def _check_endpoints(conn: Connection, order: VideoOrder) -> None:
         raise InvalidFieldsError(FieldError(field="webhook", detail=TOO_MANY_ENDPOINTS))
 
 
-def _check_max_cost(plan: PricedPlan, max_cost_nano_usd: NanoUsd | None) -> None:
+def check_max_cost(plan: PricedPlan, max_cost_nano_usd: NanoUsd | None) -> None:
     if max_cost_nano_usd is not None and plan.worst_nano_usd > max_cost_nano_usd:
         raise MaxCostError(max_cost_nano_usd, plan.worst_costs)
 
 
-def _new_execution(services: OrderingServices, order: VideoOrder, plan: PricedPlan) -> NewExecution:
+def _new_execution(services: OrderingServices, order: Order, plan: PricedPlan) -> NewExecution:
     execution_id = new_execution_id()
     secret = order.webhook_secret
     return NewExecution(

@@ -2,6 +2,7 @@
 
 from core.domain.ids import ExecutionId, UserId
 from core.ordering.errors import (
+    AssetInUseError,
     ExecutionNotEndedError,
     ExecutionNotFinalError,
     ExecutionNotFoundError,
@@ -11,6 +12,7 @@ from core.store.database import Database
 from core.store.executions.deletion import (
     DeletionReceipt,
     erase_execution,
+    find_output_use,
     get_receipt,
     lock_deletable,
 )
@@ -24,7 +26,7 @@ async def delete_execution(
     """Delete an execution and return the receipt. Repeating returns the same receipt.
 
     One transaction erases the rows and queues the files, which the reconciler deletes. Raises
-    ExecutionNotFoundError, ExecutionNotEndedError, ExecutionNotFinalError.
+    ExecutionNotFoundError, ExecutionNotEndedError, ExecutionNotFinalError, AssetInUseError.
     """
     async with database.as_user(user_id) as conn:
         execution = await lock_deletable(conn, user_id, execution_id)
@@ -35,6 +37,9 @@ async def delete_execution(
                 raise ExecutionNotEndedError(execution.status)
             if execution.open_bill or execution.pending_webhook:
                 raise ExecutionNotFinalError(open_bill=execution.open_bill)
+            user = await find_output_use(conn, user_id, execution_id)
+            if user is not None:
+                raise AssetInUseError(execution_id=user, output=False)
             await erase_execution(conn, user_id, execution_id)
         receipt = await get_receipt(conn, user_id, execution_id)
     if not execution.deleted:

@@ -6,10 +6,11 @@ The errors carry codes and figures; the surface that took the order words them f
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import ClassVar
 
 from core.domain.failures import FailureCode
-from core.domain.ids import JobId
+from core.domain.ids import ExecutionId, JobId
 from core.domain.money import NanoUsd
 from core.domain.plans import Step
 from core.domain.states import ExecutionStatus
@@ -23,16 +24,44 @@ class OrderingError(Exception):
     code: ClassVar[FailureCode]
 
 
+class FaultCode(StrEnum):
+    """What is wrong with a field."""
+
+    INVALID = "invalid"
+    MISSING = "missing"
+    UNKNOWN_FIELD = "unknown_field"
+    OUT_OF_RANGE = "out_of_range"
+    NOT_SUPPORTED = "not_supported"
+    TOO_LONG = "too_long"
+    DUPLICATE_NAME = "duplicate_name"
+    UNKNOWN_STEP = "unknown_step"
+    UNKNOWN_OUTPUT = "unknown_output"
+    UNKNOWN_ASSET = "unknown_asset"
+    UNKNOWN_VARIABLE = "unknown_variable"
+    UNUSED_VARIABLE = "unused_variable"
+    UNKNOWN_TEMPLATE = "unknown_template"
+    CYCLE = "cycle"
+    WRONG_MEDIA = "wrong_media"
+    WRONG_MODEL_KIND = "wrong_model_kind"
+    UNKNOWN_MODEL = "unknown_model"
+    UNPRICED = "unpriced"
+    TOO_MANY_STEPS = "too_many_steps"
+    OUTPUT_TOO_LONG = "output_too_long"
+    UNUSED_STEP = "unused_step"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldError:
     """A field of the order that is not valid.
 
-    field: its name in snake case. allowed: the possible values, where there is a choice.
+    field: its name in snake case, or its path. allowed: the possible values, where there is a
+    choice.
     """
 
     field: str
     detail: str
     allowed: Sequence[object] | None = None
+    code: FaultCode = FaultCode.INVALID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +117,24 @@ class PossibleDoubleCostError(OrderingError):
 
     code = FailureCode.POSSIBLE_DOUBLE_COST
     purchases: Sequence[StepCost]
+
+
+@dataclass(eq=False)
+class ApprovalNotOpenError(OrderingError):
+    """The step has not begun to wait for a decision, or does not wait any more."""
+
+    code = FailureCode.APPROVAL_NOT_OPEN
+    step: str
+
+
+@dataclass(eq=False)
+class ApprovalDecidedError(OrderingError):
+    """The step has another decision already. option: None if all options were rejected."""
+
+    code = FailureCode.APPROVAL_DECIDED
+    step: str
+    option: str | None
+    decided_at: datetime
 
 
 @dataclass(eq=False)
@@ -185,6 +232,20 @@ class MonthlyBudgetError(OrderingError):
 
 
 @dataclass(eq=False)
+class MediaLimitError(OrderingError):
+    """The media steps do not fit into the user's processor time of the month.
+
+    needed_seconds: what they usually take. left_seconds: without what open steps will use.
+    """
+
+    code = FailureCode.MEDIA_LIMIT_REACHED
+    needed_seconds: int
+    left_seconds: int
+    limit_seconds: int
+    resets_at: datetime
+
+
+@dataclass(eq=False)
 class DailyCapError(OrderingError):
     """The hold does not fit into the service-wide daily spending cap."""
 
@@ -204,3 +265,92 @@ class IdempotencyInProgressError(OrderingError):
     """Another request with the same idempotency key is being processed."""
 
     code = FailureCode.IDEMPOTENCY_IN_PROGRESS
+
+
+class MediaRefusedError(OrderingError):
+    """A file that a user sent, or named by its URL, is not accepted.
+
+    detail: what is wrong and what is allowed. field: of the order, in snake case; None: the file is
+    the request itself.
+    """
+
+    def __init__(self, detail: str, *, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+
+
+class MediaUnsupportedError(MediaRefusedError):
+    """The type or the form of the file is not accepted."""
+
+    code = FailureCode.MEDIA_UNSUPPORTED
+
+
+class MediaDamagedError(MediaRefusedError):
+    """The file is cut off or damaged."""
+
+    code = FailureCode.MEDIA_DAMAGED
+
+
+class MediaTooLargeError(MediaRefusedError):
+    """The file has too many bytes or pixels."""
+
+    code = FailureCode.MEDIA_TOO_LARGE
+
+
+class MediaUnavailableError(MediaRefusedError):
+    """The file's URL does not serve it."""
+
+    code = FailureCode.MEDIA_UNAVAILABLE
+
+
+@dataclass(eq=False)
+class AssetLimitError(OrderingError):
+    """The user's uploads have reached a limit."""
+
+    code = FailureCode.ASSET_LIMIT_REACHED
+    files: int
+    files_limit: int
+    bytes: int
+    bytes_limit: int
+
+
+class AssetNotFoundError(OrderingError):
+    """The asset does not exist or belongs to another user."""
+
+    code = FailureCode.NOT_FOUND
+
+
+@dataclass(eq=False)
+class AssetInUseError(OrderingError):
+    """The asset cannot be deleted. output: it is an output of this execution, which is not open."""
+
+    code = FailureCode.ASSET_IN_USE
+    execution_id: ExecutionId
+    output: bool
+
+
+class OwnImportsBusyError(OrderingError):
+    """The user's other uploads take all slots of a user."""
+
+    code = FailureCode.RATE_LIMITED
+
+
+class ImportsBusyError(OrderingError):
+    """Other users' uploads take all slots of the process."""
+
+    code = FailureCode.SERVICE_UNAVAILABLE
+
+
+@dataclass(eq=False)
+class AssetDeletedError(OrderingError):
+    """A retry would buy a step again that uses an asset which was deleted."""
+
+    code = FailureCode.ASSET_DELETED
+    step: Step
+
+
+class StorageDownError(OrderingError):
+    """The object storage failed."""
+
+    code = FailureCode.STORAGE_UNAVAILABLE

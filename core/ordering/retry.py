@@ -8,15 +8,19 @@ from typing import Final
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from core.domain.alternatives import Alternative
 from core.domain.ids import ExecutionId, JobId, UserId
 from core.domain.messages.executions import ExecutionOrder
 from core.domain.money import NanoUsd
+from core.domain.plans import Step
+from core.domain.prices import Quote
 from core.domain.retries import RetryAction, StepRetry, decide_retry
 from core.domain.states import ExecutionStatus, JobState
 from core.ordering.accept import QueuedExecution
 from core.ordering.admission.breakers import check_breakers
 from core.ordering.admission.limits import STORE_LIMIT_ERRORS, LimitReachedError, explain_limit
 from core.ordering.admission.queues import check_provider_queues
+from core.ordering.assets.sources import keep_assets, sources_of
 from core.ordering.errors import (
     ExecutionNotEndedError,
     ExecutionNotFoundError,
@@ -28,7 +32,8 @@ from core.ordering.errors import (
 from core.ordering.finished_files import find_served_jobs, list_lost_outputs
 from core.ordering.idempotency import Answer, IdempotencyKey, find_replay, store_answer
 from core.ordering.planning.catalogue import get_catalogue_in
-from core.ordering.planning.quote import quote_step
+from core.ordering.planning.quote import quote_again
+from core.ordering.planning.retried import files_of_plan
 from core.ordering.services import OrderingServices
 from core.ordering.workflow_starts import signal_retry, try_start_execution
 from core.platform.observability.logging import get_logger
@@ -38,11 +43,13 @@ from core.store.database import Connection
 from core.store.executions.retries import (
     MaxCostExceededError,
     RetriedExecution,
+    list_alternatives,
     list_parameters,
     lock_execution,
     lock_purchases,
     queue_again,
 )
+from core.store.files.assets import list_execution_assets
 
 CLOSE_WAIT_SECONDS: Final = 2.0
 CLOSE_POLL_SECONDS: Final = 0.05
@@ -51,6 +58,8 @@ _CONTINUED_STATES: Final[Mapping[JobState, JobState]] = {
     JobState.CANCELLED: JobState.SUBMITTED,
 }
 """The state that a purchase gets when the retry continues it."""
+
+_USED: Final = frozenset({RetryAction.KEPT, RetryAction.CONTINUED})
 
 log = get_logger(__name__)
 
@@ -149,22 +158,21 @@ async def _queue(
     steps = decide_retry(execution.plan, purchases, execution.error, served=served)
     if not order.accepts_double_cost:
         _check_double_cost(steps)
-    parameters = await list_parameters(conn, order.execution_id)
     to_buy = [item.step for item in steps if item.action is RetryAction.BOUGHT]
-    await check_breakers(conn, order.user_id, {step.provider for step in to_buy})
-    await check_provider_queues(conn, order.user_id, to_buy, services.limits)
-    catalogue = await get_catalogue_in(conn, services.providers, order.user_id)
-    quotes = {step.name: quote_step(catalogue, step, parameters[step.name]) for step in to_buy}
+    kept = [item.step.name for item in steps if item.action in _USED]
+    quotes, alternatives = await _quote(services, conn, execution, to_buy, kept)
     retry = QueuedRetry(
         execution_id=execution.execution_id,
         generation=execution.generation + 1,
-        kept=[_kept(item) for item in steps if item.action is not RetryAction.BOUGHT],
+        kept=[_kept(item) for item in steps if item.action in _USED],
         to_buy=[StepCost(step=step, nano_usd=quotes[step.name].worst_nano_usd) for step in to_buy],
     )
     body = render(retry)
     await store_answer(conn, order.user_id, order.idempotency_key, body)
     try:
-        has_slot = await queue_again(conn, execution, steps, quotes, services.limits)
+        has_slot = await queue_again(
+            conn, execution, steps, quotes, services.limits, alternatives=alternatives
+        )
     except STORE_LIMIT_ERRORS as error:
         raise LimitReachedError(error, retry.held_nano_usd) from None
     except MaxCostExceededError as error:
@@ -182,6 +190,39 @@ async def _queue(
         body=body,
         has_slot=has_slot,
     )
+
+
+async def _quote(
+    services: OrderingServices,
+    conn: Connection,
+    execution: RetriedExecution,
+    to_buy: Sequence[Step],
+    kept: Collection[str],
+) -> tuple[dict[str, Quote], dict[str, tuple[Alternative, ...]]]:
+    """Return today's quotes and alternatives of these steps, if their providers take orders.
+
+    kept: the names of steps whose files the retry uses, which may decide what others cost.
+    """
+    user_id, execution_id = execution.user_id, execution.execution_id
+    parameters = await list_parameters(conn, execution_id)
+    planned = await list_alternatives(conn, execution_id)
+    providers = [
+        [step.provider, *(item.provider for item in planned[step.name])] for step in to_buy
+    ]
+    await check_breakers(conn, user_id, providers)
+    await check_provider_queues(conn, user_id, to_buy, services.limits)
+    if not to_buy:
+        return {}, {}
+    catalogue = await get_catalogue_in(conn, services.providers, user_id)
+    assets = await keep_assets(conn, user_id, sources_of(parameters.values()))
+    stored = await list_execution_assets(conn, execution_id)
+    files = files_of_plan(catalogue, execution.plan, parameters, assets, kept=kept, stored=stored)
+    quoted = {
+        step.name: quote_again(catalogue, step, parameters[step.name], files, planned[step.name])
+        for step in to_buy
+    }
+    quotes = {name: quote for name, (quote, _) in quoted.items()}
+    return quotes, {name: others for name, (_, others) in quoted.items()}
 
 
 def _check_ended(execution: RetriedExecution) -> None:

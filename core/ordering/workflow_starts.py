@@ -34,6 +34,7 @@ EXECUTION_WORKFLOW = "execution"
 DELIVER_WEBHOOK_WORKFLOW = "deliver_webhook"
 CANCEL_REQUESTED = "cancel_requested"
 RETRY_QUEUED = "retry_queued"
+APPROVAL_DECIDED = "approval_decided"
 """Wire names that `workflows/` defines; a test compares the two."""
 SUMMARY_CHARS = 120
 ACCEPTED_MEMO = "accepted"
@@ -116,6 +117,13 @@ async def signal_retry(client: Client, execution_id: ExecutionId, *, generation:
     It then does not wait for the first attempt to deliver its webhook. False: none is running.
     """
     return await _signal(client, execution_id, RETRY_QUEUED, generation)
+
+
+async def signal_decision(
+    client: Client, execution_id: ExecutionId, step: str, *, generation: int
+) -> bool:
+    """Signal the workflow that the decision of an approval step is committed. False: none runs."""
+    return await _signal(client, execution_id, APPROVAL_DECIDED, step, generation)
 
 
 async def _signal(

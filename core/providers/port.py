@@ -8,75 +8,31 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from core.domain.failures import Failure
 from core.domain.ids import ProviderJobId
 from core.domain.messages.jobs import CancelOutcome, JobReport, ProviderHandle
 from core.domain.money import NanoUsd
-from core.domain.plans import StepKind
-from core.domain.prices import Price, Quote
+from core.domain.prices import Quote
 from core.domain.states import CostBasis
 from core.platform.clock import ClockOffset, boot_seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a model supports: requests are checked against it, and a 422 lists it."""
-
-    durations_seconds: tuple[int, ...] = ()
-    resolutions: tuple[str, ...] = ()
-    aspect_ratios: tuple[str, ...] = ()
-    takes_seed: bool = True
-    takes_image: bool = False
-    needs_image: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """One model of a provider. id is the provider's own name for it.
-
-    prices: the price book; inputs without a price are not sold.
-    usual_seconds: how long a job usually takes, used for polling and progress.
-    deadline_seconds: when a job that has not ended counts as failed.
-    served_seconds: how long the provider serves a result at least; None if unknown.
-    """
-
-    id: str
-    kind: StepKind
-    limits: Limits
-    prices: tuple[Price, ...]
-    usual_seconds: int
-    deadline_seconds: int
-    default_duration_seconds: int | None = None
-    default_resolution: str | None = None
-    default_aspect_ratio: str | None = None
-    served_seconds: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelInputs:
-    """A step's parameters with references resolved and defaults filled in."""
-
-    prompt: str
-    duration_seconds: int | None = None
-    resolution: str | None = None
-    aspect_ratio: str | None = None
-    seed: int | None = None
-    image_url: str | None = None
+from core.providers.models import Model, ModelInputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateRequest:
-    """The one paid POST, complete except for the key.
+    """The one paid request, complete except for the key.
 
     body is stored with the intent, and later searched for in the provider's lists.
+    method: POST, or PUT where the URL has the id of the job.
     """
 
     model: str
     url: str
     body: Mapping[str, object]
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    method: str = "POST"
 
 
 class CreateOutcome(StrEnum):
@@ -92,11 +48,32 @@ class CreateOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """An ended job with its files. files: the contents of the report's outputs, in their order."""
+
+    report: JobReport
+    files: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """The unread rest of an accepting answer, which is the finished job itself.
+
+    It is read only after the job's id is committed. read: raises ProviderUnavailableError if it is
+    cut or unusable; then `status` reads the job. close: discards the rest; repeating is safe.
+    """
+
+    read: Callable[[], Awaitable[Delivered]]
+    close: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreateAnswer:
     """The outcome of a create call and its details.
 
     handle: set if ACCEPTED. failure: set if NOT_ACCEPTED; failure.retryable permits another send.
     note: for the log and the send's row; short, without secrets ("502 text/html", "ReadTimeout").
+    delivery: set if ACCEPTED and the provider answers with the finished job; read or close it.
     """
 
     outcome: CreateOutcome
@@ -105,6 +82,7 @@ class CreateAnswer:
     retry_after_seconds: float = 0.0
     status_code: int | None = None
     note: str = ""
+    delivery: Delivery | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +119,7 @@ class FindAnswer:
     clock: the provider's, over all responses; None if a response did not show it.
     later: listed jobs that became listable more than `settled_seconds` after the send. If one of
     them was sent later, the list has caught up with the send.
+    interchangeable: jobs of equal sends cost and produce the same, so any match may be adopted.
     """
 
     matches: tuple[ProviderHandle, ...]
@@ -149,6 +128,7 @@ class FindAnswer:
     looked_at: float
     clock: ClockOffset | None
     later: tuple[ProviderJobId, ...] = ()
+    interchangeable: bool = False
 
     @property
     def job_ids(self) -> list[ProviderJobId]:
@@ -161,10 +141,12 @@ class Callback:
     """A provider's callback with a verified signature. delivery_id identifies repeats.
 
     It is a hint only: the result comes from an authenticated GET.
+    report: the end of the job, from a provider whose result cannot be read later.
     """
 
     provider_job_id: ProviderJobId
     delivery_id: str
+    report: JobReport | None = None
 
 
 class CallbackRefusedError(Exception):
@@ -200,6 +182,18 @@ class ProviderUnavailableError(Exception):
 class Cost:
     nano_usd: NanoUsd
     basis: CostBasis
+
+
+@runtime_checkable
+class HasVoices(Protocol):
+    """A provider whose voices are those of the account, each with an id."""
+
+    async def has_voice(self, voice: str) -> bool:
+        """Return whether the account has a voice. Safe to repeat; answers are kept for a while.
+
+        Raises ProviderUnavailableError if the response shows neither.
+        """
+        ...
 
 
 class Provider(Protocol):
@@ -256,10 +250,17 @@ class Provider(Protocol):
     async def submit(
         self, request: CreateRequest, *, timeout_seconds: float, not_after: float
     ) -> CreateAnswer:
-        """Send one POST on a fresh connection, without any retry, and return its outcome.
+        """Send one request on a fresh connection, without any retry, and return its outcome.
 
         not_after: after this reading of core.platform.clock.boot_seconds no byte leaves
         (NOT_ACCEPTED). Raises nothing but cancellation.
+        """
+        ...
+
+    def file_headers(self, url: str) -> Mapping[str, str]:
+        """Return the headers with the key for an output at this URL that needs it.
+
+        Empty for an address that is not the provider's own.
         """
         ...
 

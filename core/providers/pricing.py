@@ -3,14 +3,19 @@
 Rounding happens only in core.domain.money.round_nano_usd, once per amount.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
-from typing import Final, assert_never
+from typing import Final
 
+from core.domain.messages.jobs import JobReport
 from core.domain.money import NanoUsd, round_nano_usd
 from core.domain.prices import Price, Quote, Unit
 from core.domain.states import CostBasis
-from core.providers.port import Cost, Model, ModelInputs
+from core.providers.inputs import check_inputs
+from core.providers.models import Constant, Input, Model, ModelInputs
+from core.providers.port import Cost
+from core.providers.volumes import Volume, Volumes, volumes
 
 NO_COST: Final = Cost(nano_usd=NanoUsd(0), basis=CostBasis.COMPUTED)
 """The cost of an end state that the provider does not charge for."""
@@ -18,6 +23,8 @@ NO_COST: Final = Cost(nano_usd=NanoUsd(0), basis=CostBasis.COMPUTED)
 _UNITS_MAX: Final = Decimal(10) ** 12
 _PIXELS_PER_MEGAPIXEL: Final = 1_000_000
 _PIXELS_PER_TOKEN: Final = 1024
+_SECONDS_PER_MINUTE: Final = 60
+_FRAMES_PER_BLOCK: Final = 30
 
 
 class UnpricedError(ValueError):
@@ -35,46 +42,41 @@ def entry(unit: Unit, unit_nano_usd: int | str, source: str, read_on: str, **whe
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Volume:
-    """The quantities that a job's units are counted from; None for a quantity that does not apply.
-
-    pixels: of one image or frame. frames, seconds: of the video or audio.
-    characters: of the input text. tokens: where they are not derived from frames.
-    gpu_seconds: run time.
-    """
-
-    images: int | None = None
-    pixels: int | None = None
-    frames: int | None = None
-    seconds: int | None = None
-    characters: int | None = None
-    tokens: int | None = None
-    gpu_seconds: Decimal | None = None
+_UNITS: Final[Mapping[Unit, Callable[[Volume], int | Decimal | None]]] = {
+    Unit.IMAGE: lambda volume: volume.images,
+    Unit.VIDEO: lambda volume: volume.videos,
+    # rounded up per image
+    Unit.MEGAPIXEL: lambda volume: _times(
+        volume.images, _ceil(volume.pixels, _PIXELS_PER_MEGAPIXEL)
+    ),
+    Unit.SECOND: lambda volume: volume.seconds,
+    # a started minute, a started block
+    Unit.MINUTE: lambda volume: _ceil(volume.seconds, _SECONDS_PER_MINUTE),
+    Unit.FRAME_BLOCK: lambda volume: _ceil(volume.frames, _FRAMES_PER_BLOCK),
+    # of a video: height x width x frames / 1024, rounded up
+    Unit.TOKEN: lambda volume: (
+        volume.tokens
+        if volume.tokens is not None
+        else _ceil(_times(volume.pixels, volume.frames), _PIXELS_PER_TOKEN)
+    ),
+    Unit.CHARACTER: lambda volume: volume.characters,
+    # fractions are billed
+    Unit.THOUSAND_CHARACTERS: lambda volume: (
+        None if volume.characters is None else Decimal(volume.characters).scaleb(-3)
+    ),
+    Unit.CREDIT: lambda volume: volume.credits,
+    Unit.GPU_SECOND: lambda volume: volume.gpu_seconds,
+    Unit.RUN: lambda volume: volume.runs,
+}
+"""How many units the vendors bill for a volume, with their rounding."""
 
 
 def count(unit: Unit, volume: Volume) -> Decimal:
-    """Return how many units the vendors bill for this volume, with their rounding.
+    """Return how many units the vendors bill for this volume.
 
     Raises UnpricedError if the volume lacks the quantity; a missing number is never free.
     """
-    match unit:
-        case Unit.IMAGE:
-            units = volume.images
-        case Unit.MEGAPIXEL:  # rounded up per image
-            units = _times(volume.images, _ceil(volume.pixels, _PIXELS_PER_MEGAPIXEL))
-        case Unit.SECOND:
-            units = volume.seconds
-        case Unit.TOKEN:  # of a video: height x width x frames / 1024, rounded up
-            units = volume.tokens
-            if units is None:
-                units = _ceil(_times(volume.pixels, volume.frames), _PIXELS_PER_TOKEN)
-        case Unit.CHARACTER:
-            units = volume.characters
-        case Unit.GPU_SECOND:  # fractions are billed
-            units = volume.gpu_seconds
-        case _:
-            assert_never(unit)
+    units = _UNITS[unit](volume)
     if units is None:
         raise UnpricedError(f"the number of units ({unit}) is not known")
     return Decimal(units)
@@ -90,25 +92,35 @@ def _ceil(quantity: int | None, unit: int) -> int | None:
 
 def find_price(model: Model, inputs: ModelInputs) -> Price:
     """Return the price book entry for these inputs. Raises UnpricedError."""
-    parameters = {"resolution": inputs.resolution or model.default_resolution}
     for price in model.prices:
-        if all(parameters.get(name) == value for name, value in price.when.items()):
+        if inputs.fit(price.when):
             return price
-    raise UnpricedError(f"{model.id} has no price for {parameters}")
+    raise UnpricedError(f"{model.id} has no price for these inputs")
 
 
 def sellable(model: Model) -> Model | None:
-    """Return the model restricted to resolutions with a price, or None without any price."""
-    named = [price.when.get("resolution") for price in model.prices]
-    if not named or None in named:
-        return model if named else None
-    sold = tuple(resolution for resolution in model.limits.resolutions if resolution in named)
-    if not sold:
+    """Return the model restricted to choices with a price, or None without any price."""
+    if not model.prices:
         return None
-    default = model.default_resolution if model.default_resolution in sold else sold[0]
-    return replace(
-        model, limits=replace(model.limits, resolutions=sold), default_resolution=default
-    )
+    body: list[Input | Constant] = []
+    for item in model.body:
+        sold = _sold(item, model.prices) if isinstance(item, Input) else item
+        if sold is None:
+            return None
+        body.append(sold)
+    return model if tuple(body) == model.body else replace(model, body=tuple(body))
+
+
+def _sold(item: Input, prices: Sequence[Price]) -> Input | None:
+    """Return an input with the choices that have a price, None without any."""
+    named = {price.when.get(item.name) for price in prices}
+    if None in named or not item.choices:
+        return item
+    choices = tuple(choice for choice in item.choices if str(choice) in named)
+    if not choices:
+        return None
+    default = item.default if item.default in choices else choices[0]
+    return replace(item, choices=choices, default=default)
 
 
 def at_price(model: Model, price: Price) -> Model:
@@ -116,18 +128,38 @@ def at_price(model: Model, price: Price) -> Model:
     return replace(model, prices=(price,))
 
 
-def quote_of(
-    price: Price, worst: Volume, low: Volume | None = None, expected: Volume | None = None
-) -> Quote:
-    """Return the quote for a price.
+def quote(model: Model, inputs: ModelInputs) -> Quote:
+    """Return the quote of a job. Raises InputsError, or UnpricedError without a price."""
+    check_inputs(model, inputs)
+    return quote_of(find_price(model, inputs), volumes(model, inputs))
 
-    low, expected: set where a completed job may be smaller than the worst case.
-    """
+
+def quote_of(price: Price, possible: Volumes) -> Quote:
+    """Return the quote for a price and the volumes that a completed job may have."""
     return Quote(
         price=price,
-        low_nano_usd=cost_of(price, low or worst),
-        expected_nano_usd=cost_of(price, expected or worst),
-        worst_nano_usd=cost_of(price, worst),
+        low_nano_usd=cost_of(price, possible.least),
+        expected_nano_usd=cost_of(price, possible.usual),
+        worst_nano_usd=cost_of(price, possible.most),
+    )
+
+
+def cost(model: Model, inputs: ModelInputs, report: JobReport, *, charged: bool) -> Cost:
+    """Return the cost of an ended job: as reported, else of the volume that was held for.
+
+    charged: whether the provider certainly charged the whole job. Without that, and where the
+    volume is a worst case, the cost is an assumption.
+    """
+    if report.charged is False:
+        return NO_COST
+    price = find_price(model, inputs)
+    if (reported := reported_cost(report.billed_units, price)) is not None:
+        return reported
+    possible = volumes(model, inputs)
+    exact = charged and possible.least == possible.most
+    return Cost(
+        nano_usd=cost_of(price, possible.most),
+        basis=CostBasis.COMPUTED if exact else CostBasis.ASSUMED,
     )
 
 

@@ -1,4 +1,8 @@
-"""Connections and transactions: one for each request or activity; store functions never commit."""
+"""Connections and transactions: one for each request or activity; store functions never commit.
+
+Several rows are one parameter: a jsonb array of objects, or arrays of text. The driver looks every
+other type of array up in the catalogue, once for each connection, which takes PostgreSQL 20 ms.
+"""
 
 import json
 import re

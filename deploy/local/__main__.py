@@ -26,11 +26,14 @@ def main() -> int:
     options, rest = _parser().parse_known_args()
     if rest and options.command != "admin":
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    if options.pipeline and (options.live or options.command != "demo"):
+        _parser().error("--pipeline is an option of demo, and runs in the sandbox: without --live")
     try:
         config = read_config(os.environ, live=options.live)
         if options.command == "admin":
             return administer(config, rest)
-        action = stay_up if options.command == "up" else _demo_action(config)
+        is_up = options.command == "up"
+        action = stay_up if is_up else _demo_action(config, pipeline=options.pipeline)
         return 0 if action is None else asyncio.run(run(config, action))
     except BaseExceptionGroup as group:
         known, others = group.split((LocalError, OSError))
@@ -81,7 +84,7 @@ async def stay_up(stack: Stack) -> int:
     return 0
 
 
-def _demo_action(config: Config) -> Action | None:
+def _demo_action(config: Config, *, pipeline: bool) -> Action | None:
     """Return the demo as an action, or None if the user declines to spend money."""
     prices: list[StepPrice] = []
     if config.live is not None:
@@ -98,7 +101,7 @@ def _demo_action(config: Config) -> Action | None:
             return None
 
     async def action(stack: Stack) -> int:
-        code = await demo(stack, prices)
+        code = await demo(stack, prices, pipeline=pipeline)
         return await stay_up(stack) if sys.stdout.isatty() else code
 
     return action
@@ -157,6 +160,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--live", action="store_true", help="use the real providers; this spends money"
+    )
+    parser.add_argument(
+        "--pipeline",
+        action="store_true",
+        help="of demo: make a film of a picture, a clip, a voice, music and captions",
     )
     return parser
 

@@ -23,7 +23,7 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 # Variables that the product, its SDKs or its servers read: each could redirect a local run or spend
 # money.
 FOREIGN = (
-    "AWS_", "FAL_", "REPLICATE_", "ELEVENLABS_", "TEMPORAL_", "S3_", "CDN_", "DATABASE_", "SANDBOX_", "PG",
+    "AWS_", "FAL_", "REPLICATE_", "ELEVENLABS_", "COG_", "TEMPORAL_", "S3_", "CDN_", "DATABASE_", "SANDBOX_", "PG",
     "API_", "WORKER_", "METRICS_", "SDK_METRICS_", "PUBLIC_URL", "ENCRYPTION_KEYS", "ALLOWED_PRIVATE_HOSTS", "EGRESS_",
     "RATE_LIMIT_", "CODEC_", "USUAL_",
 )  # fmt: skip
@@ -95,6 +95,8 @@ def _provider_environment(config: Config, keys: LocalKeys) -> dict[str, str]:
         "FAL_QUEUE_URL": f"{config.sandbox_url}/fal/queue",
         "FAL_API_URL": f"{config.sandbox_url}/fal/api/v1",
         "FAL_JWKS_URL": f"{config.sandbox_url}/fal/.well-known/jwks.json",
+        "ELEVENLABS_API_KEY": keys.sandbox_fal_key,  # the sandbox takes any key for speech
+        "ELEVENLABS_BASE_URL": f"{config.sandbox_url}/elevenlabs",
         "REPLICATE_API_TOKEN": keys.sandbox_replicate_token,
         "REPLICATE_BASE_URL": f"{config.sandbox_url}/replicate",
         "REPLICATE_WEBHOOK_SECRET": keys.sandbox_webhook_secret,

@@ -23,7 +23,7 @@ class Proof(NamedTuple):
 
 
 def render() -> str:
-    """Return the page of guarantees with each of its evidence blocks generated anew."""
+    """Return the page of guarantees with each of its evidence blocks generated again."""
     proofs = collect()
 
     def fill(block: re.Match[str]) -> str:

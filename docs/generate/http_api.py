@@ -90,7 +90,7 @@ def _operation(path: str, method: str, operation: Json, common: dict[str, str]) 
         parts.append(table(("parameter", "in", "type", "required", "meaning"), rows))
     body = cast("Json", operation.get("requestBody", {})).get("content", {}).get(JSON, {})
     if schema := body.get("schema"):
-        parts.append(_fields(schema) or f"Body: {_type(schema)}.")
+        parts.append(_fields(schema) or paragraph(f"Body: {_type(schema)}."))
     parts.append(_responses(operation, common))
     return "\n\n".join(parts)
 

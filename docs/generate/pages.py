@@ -13,6 +13,7 @@ from docs.generate import (
     http_api,
     log_events,
     metrics,
+    models,
     provider_reads,
 )
 from docs.generate.markdown import ROOT
@@ -26,6 +27,7 @@ PAGES: Final[dict[Path, Callable[[], str]]] = {
     REFERENCE / "http-api.md": http_api.render,
     REFERENCE / "log-events.md": log_events.render,
     REFERENCE / "metrics.md": metrics.render,
+    REFERENCE / "models.md": models.render,
     REFERENCE / "provider-reads.md": provider_reads.render,
     evidence.PAGE: evidence.render,
 }

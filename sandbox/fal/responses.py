@@ -4,11 +4,12 @@ from typing import Any
 
 from starlette.responses import Response
 
+from sandbox.fal.outputs import output
 from sandbox.http.exchange import json_response
 from sandbox.jobs.bill import timestamp
 from sandbox.jobs.runner import MODERATION_TYPE, model_of
 from sandbox.jobs.store import Job
-from sandbox.models import Field, Violation, violations
+from sandbox.models.fields import Field, Violation, violations
 from sandbox.settings import Json
 
 RETRYABLE = frozenset(
@@ -131,17 +132,13 @@ def infrastructure(
 
 def details(job: Job, error: Json) -> list[Json]:
     if error["type"] == "invalid":
-        return invalid(violations(model_of(job), job.input), job.input)
+        return invalid(violations(model_of(job).fields, job.input), job.input)
     if error["type"] == MODERATION_TYPE:
         message = "The content could not be processed because it contained material flagged by a content checker."
         return [
             {"loc": ["body", "prompt"], "msg": message, "type": MODERATION_TYPE, "input": job.input}
         ]
-    where = (
-        ["body", "image_url"]
-        if error.get("url") or error["type"].endswith(("load_error", "too_large"))
-        else ["body"]
-    )
+    where = ["body", *str(error["field"]).split(".")] if error.get("field") else ["body"]
     detail: Json = {
         "loc": where,
         "msg": error["message"],
@@ -153,7 +150,7 @@ def details(job: Job, error: Json) -> list[Json]:
 
 def invalid(broken: list[Violation], body: Json) -> list[Json]:
     """Return the violations in the format of Pydantic."""
-    return [{"loc": ["body", item.field]} | _violation(item, body) for item in broken]
+    return [{"loc": ["body", *item.field.split(".")]} | _violation(item, body) for item in broken]
 
 
 def _violation(item: Violation, body: Json) -> Json:
@@ -161,8 +158,8 @@ def _violation(item: Violation, body: Json) -> Json:
     if item.rule == "required":
         return {"type": "missing", "msg": "Field required", "input": body}
     if item.rule == "choice":
-        choices = [f"'{choice}'" for choice in spec.choices]
-        expected = f"{', '.join(choices[:-1])} or {choices[-1]}"
+        choices = [repr(choice) for choice in spec.choices]
+        expected = " or ".join(part for part in (", ".join(choices[:-1]), choices[-1]) if part)
         return {
             "type": "literal_error",
             "msg": f"Input should be {expected}",
@@ -175,6 +172,12 @@ def _violation(item: Violation, body: Json) -> Json:
     if item.rule == "maximum":
         return {"type": "less_than_equal", "msg": f"Input should be less than or equal to {spec.maximum:g}",
                 "input": item.value, "ctx": {"le": spec.maximum}}  # fmt: skip
+    if item.rule == "length":
+        return {"type": "string_too_long", "msg": f"String should have at most {spec.max_length} characters",
+                "input": item.value, "ctx": {"max_length": spec.max_length}}  # fmt: skip
+    if item.rule == "items":
+        return {"type": "too_short", "msg": "List should have at least 1 item after validation, not 0",
+                "input": item.value, "ctx": {"min_length": 1}}  # fmt: skip
     kind, word = _type_words(spec)
     return {"type": kind, "msg": f"Input should be a valid {word}", "input": item.value}
 
@@ -186,35 +189,9 @@ def _type_words(spec: Field) -> tuple[str, str]:
         "number": ("float_type", "number"),
         "boolean": ("bool_type", "boolean"),
         "size": ("model_type", "dictionary with width and height"),
+        "object": ("model_type", "dictionary"),
+        "list": ("list_type", "list"),
     }[spec.kind]
-
-
-def output(job: Job, base_url: str) -> Json:
-    files = [
-        {
-            "url": f"{base_url}/files/{item['name']}",
-            "content_type": item["content_type"],
-            "file_name": item["name"],
-            "file_size": item["bytes"],
-            "width": item["width"],
-            "height": item["height"],
-        }
-        for item in job.outputs
-    ]
-    model = model_of(job)
-    if model.kind == "image":
-        flagged = job.fault("moderated") is not None
-        keys = ("url", "width", "height", "content_type")
-        return {
-            "images": [{key: file[key] for key in keys} for file in files],
-            "timings": {"inference": round((job.ended_at or 0) - (job.started_at or 0), 4)},
-            "seed": job.seed,
-            "has_nsfw_concepts": [flagged for _ in files],
-            "prompt": job.input["prompt"],
-        }
-    keys = ("url", "content_type", "file_name", "file_size")
-    video = {"video": {key: files[0][key] for key in keys} if files else None}
-    return video | {"seed": job.seed} if "seed" in model.fields else video
 
 
 def callback(job: Job) -> Json:

@@ -20,7 +20,8 @@ from sandbox.http.exchange import json_response
 from sandbox.http.route_context import RouteContext
 from sandbox.jobs.runner import CreateRequest
 from sandbox.jobs.store import Job
-from sandbox.models import MODELS, find_model, violations
+from sandbox.models.catalogue import MODELS, find_model
+from sandbox.models.fields import violations
 from sandbox.settings import DAY_SECONDS, Json, as_object
 
 SYNC_SECONDS = 600.0
@@ -104,7 +105,7 @@ class Fal:
                 "input": None,
             }
             return json_response({"detail": [detail]}, 422)
-        broken = violations(model, body)
+        broken = violations(model.fields, body)
         if broken and (sync or self._context.runner.settings().fal_validates_at_submit):
             return json_response(
                 {"detail": responses.invalid(broken, body)}, 422, {"X-Fal-Retryable": "false"}

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from sandbox.jobs.bill import timestamp
-from sandbox.models import Provider
+from sandbox.models.model import PROVIDERS, Provider
 from sandbox.settings import Json, as_object
 
 OPERATIONS = ("create", "status", "result", "cancel", "list", "file", "callback", "keys", "*")
@@ -30,11 +30,11 @@ BEFORE = frozenset(
 AFTER = frozenset(
     {
         "drop_after_accept", "answer_502_after_accept", "answer_late", "malformed_json", "html_answer", "huge_body",
-        "no_id", "hold after_accept",
+        "no_id", "cut_body", "hold after_accept", "hold after_head",
     }
 )  # fmt: skip
 ANSWERS = BEFORE | AFTER
-STAGES = ("before_read", "before_accept", "after_accept")
+STAGES = ("before_read", "before_accept", "after_accept", "after_head")
 # Each other fault has one fixed place; `operation` has no effect on it.
 JOBS = frozenset(
     {
@@ -45,6 +45,7 @@ JOBS = frozenset(
         "callback_early",
         "bill_factor",
         "accept_twice",
+        "unlisted",
     }
 )
 FILES = frozenset({"wrong_bytes", "expired_file", "slow_file", "file_encoding", "late_index"})
@@ -131,8 +132,8 @@ class FaultBook:
             raise FaultError(f"unknown operation {operation!r}; known: {', '.join(OPERATIONS)}")
         provider, params = order.get("provider", "*"), as_object(order.get("params", {}))
         times = order.get("times", -1 if name == "down" else 1)
-        if provider not in {"fal", "replicate", "*"}:
-            raise FaultError(f"unknown provider {provider!r}; known: fal, replicate, *")
+        if provider not in {*PROVIDERS, "*"}:
+            raise FaultError(f"unknown provider {provider!r}; known: {', '.join(PROVIDERS)}, *")
         if not isinstance(times, int) or isinstance(times, bool) or params is None:
             raise FaultError("times must be an integer (-1: without limit) and params an object")
         _check(name, params)
@@ -177,6 +178,8 @@ def _check(name: str, params: Json) -> None:
         raise FaultError(f"unknown stage {params['stage']!r}; known: {', '.join(STAGES)}")
     if name == "hold" and params.get("when_gone", "go_on") not in {"go_on", "drop", "stay"}:
         raise FaultError("when_gone must be go_on, drop or stay")
+    if name == "cut_body" and params.setdefault("after", "head") not in {"head", "middle"}:
+        raise FaultError("after must be head or middle")
     if name == "bill_factor":
         try:
             fine = isinstance(params.get("factor"), str) and 0 <= Decimal(params["factor"]) <= 1000

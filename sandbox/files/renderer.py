@@ -1,21 +1,19 @@
-# Pillow's resize and PyAV's frames and packets are typed only in part.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-"""Rendering of pictures (Pillow) and H.264 videos (PyAV). All functions block: run in a thread."""
+# Pillow's resize and PyAV's packets are typed only in part.
+# pyright: reportUnknownMemberType=false
+"""Rendering of pictures and videos with Pillow. All functions block: run in a thread."""
 
 import io
 import random
-import tempfile
 import textwrap
 from collections.abc import Iterator
-from fractions import Fraction
 from functools import lru_cache
-from pathlib import Path
 
 import av
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, UnidentifiedImageError
 
-from sandbox.models import FRAMES_PER_SECOND
+from sandbox.files import encoding
+from sandbox.files.encoding import FRAMES_PER_SECOND, UnreadableError
+from sandbox.files.speech import tone
 
 TINY_WIDTH = 64
 PIL_FORMATS = {"jpeg": "JPEG", "jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
@@ -28,20 +26,16 @@ CONTENT_TYPES = {
 Image.MAX_IMAGE_PIXELS = 64_000_000  # Pillow warns above this size and raises above twice this size
 
 
-class InvalidPictureError(ValueError):
-    """The bytes of an input picture cannot be decoded."""
-
-
 def picture_size(data: bytes) -> tuple[int, int]:
-    return _decode(data).size
+    return decoded(data).size
 
 
-def _decode(data: bytes) -> Image.Image:
+def decoded(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InvalidPictureError(str(error)) from error
+        raise UnreadableError(str(error)) from error
     return image
 
 
@@ -137,28 +131,39 @@ def _words(draw: ImageDraw.ImageDraw, prompt: str, width: int, height: int) -> N
 
 
 def video(
-    *, source: bytes | None, prompt: str, width: int, height: int, seconds: int, seed: int
-) -> bytes:
-    """Return an MP4 (H.264, yuv420p, index first) of exactly `seconds` at 24 frames per second.
+    *, source: bytes | None, prompt: str, width: int, height: int, seconds: float, seed: int,
+    end: bytes | None = None, samples: bytes | None = None,
+) -> bytes:  # fmt: skip
+    """Return an MP4 (H.264, yuv420p, index first) of `seconds` at 24 frames per second.
 
-    It pans over `source`; without a source, a picture is drawn. Raise InvalidPictureError.
+    It pans over `source`, towards `end` if there is an end picture; without a source, a picture is
+    drawn. samples: the sound track. Raise UnreadableError.
     """
     still = (
-        _decode(source).convert("RGB")
+        decoded(source).convert("RGB")
         if source is not None
         else _draw_scene(prompt, width, height, seed)
     )
-    return _encode(
-        _frames(_crop_to_fill(still, width, height), width, height, seconds, seed), width, height
-    )
+    frames = _frames(_crop_to_fill(still, width, height), width, height, seconds, seed)
+    if end is not None:
+        last = _crop_to_fill(decoded(end).convert("RGB"), width, height)
+        frames = _towards(last, frames, round(seconds * FRAMES_PER_SECOND))
+    return encoding.mp4(frames, width, height, samples=samples)
 
 
 @lru_cache(maxsize=64)
-def tiny_video(width: int, height: int, seconds: int) -> bytes:
+def tiny_video(width: int, height: int, seconds: float, *, sound: bool = False) -> bytes:
     small_width, small_height = tiny(width, height)
     return video(
-        source=None, prompt="", width=small_width, height=small_height, seconds=seconds, seed=7
-    )
+        source=None, prompt="", width=small_width, height=small_height, seconds=seconds, seed=7,
+        samples=tone(seconds) if sound else None,
+    )  # fmt: skip
+
+
+def _towards(last: Image.Image, frames: Iterator[Image.Image], count: int) -> Iterator[Image.Image]:
+    """Yield the frames, fading into the last one."""
+    for number, frame in enumerate(frames):
+        yield Image.blend(frame, last, number / max(1, count - 1))
 
 
 def _crop_to_fill(still: Image.Image, width: int, height: int) -> Image.Image:
@@ -172,7 +177,7 @@ def _crop_to_fill(still: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def _frames(
-    still: Image.Image, width: int, height: int, seconds: int, seed: int
+    still: Image.Image, width: int, height: int, seconds: float, seed: int
 ) -> Iterator[Image.Image]:
     """Yield the frames: a slow zoom to a seeded point while a soft light crosses the picture."""
     rng = random.Random(seed)
@@ -182,9 +187,9 @@ def _frames(
     ImageDraw.Draw(glow).ellipse((reach // 2, reach // 2, reach * 3 // 2, reach * 3 // 2), fill=150)
     glow = glow.filter(ImageFilter.GaussianBlur(reach / 5))
     light = Image.new("RGB", glow.size, (255, 246, 214))
-    frames = seconds * FRAMES_PER_SECOND
+    frames = max(1, round(seconds * FRAMES_PER_SECOND))
     for number in range(frames):
-        part = number / (frames - 1)
+        part = number / max(1, frames - 1)
         zoom = 1.0 + 0.2 * part
         left, top = (width - width / zoom) * aim_x, (height - height / zoom) * aim_y
         box = (left, top, left + width / zoom, top + height / zoom)
@@ -192,27 +197,6 @@ def _frames(
         x = int(-2 * reach + part * (width + 2 * reach))
         frame.paste(light, (x, int(height * (0.1 + 0.25 * part))), glow)
         yield frame
-
-
-def _encode(frames: Iterator[Image.Image], width: int, height: int) -> bytes:
-    # To put the index first, the muxer reopens its output by name: it needs a real file.
-    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
-        _encode_to(file.name, frames, width, height)
-        return Path(file.name).read_bytes()
-
-
-def _encode_to(path: str, frames: Iterator[Image.Image], width: int, height: int) -> None:
-    with av.open(path, "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, FRAMES_PER_SECOND)
-        stream.codec_context.thread_count = 1
-        stream.options = {"preset": "ultrafast", "crf": "28"}
-        for number, image in enumerate(frames):
-            frame = av.VideoFrame.from_image(image)
-            frame.pts, frame.time_base = number, Fraction(1, FRAMES_PER_SECOND)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 def index_last(content: bytes) -> bytes:

@@ -13,7 +13,9 @@ MAIN = ""
 
 
 def key_of(request: Request) -> str:
-    """Return the key after `Key`, `Bearer` or `Token`, or an empty string without one."""
+    """Return the key after `Key`, `Bearer` or `Token`, or in `xi-api-key`; "" without one."""
+    if (key := request.headers.get("xi-api-key")) is not None:
+        return key.strip()
     return request.headers.get("authorization", "").partition(" ")[2].strip()
 
 

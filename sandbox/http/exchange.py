@@ -13,8 +13,9 @@ from starlette.responses import Response, StreamingResponse
 from sandbox.faults.book import AFTER, ANSWERS, BEFORE, BEFORE_READ, STATUSES, Fault, FaultBook
 from sandbox.faults.breakpoints import Breakpoints, ReleaseMode
 from sandbox.http.accounts import account_of, key_of
+from sandbox.http.interrupted import InterruptedResponse
 from sandbox.jobs.bill import timestamp
-from sandbox.models import Provider
+from sandbox.models.model import Provider
 from sandbox.settings import Json
 
 KEPT_CALLS = 20_000
@@ -144,12 +145,28 @@ class Exchange:
             return await self._before(request, provider, fault, handler)
         does = fault.place not in AFTER or fault.params.get("accept", True)
         answer = await handler() if does else Response("{}")
+        if fault.place in {"cut_body", "hold after_head"}:
+            return self._interrupted(request, fault, answer)
         if fault.fault == "hold":
             how = await self._hold(request, fault)
             return answer if how == "go_on" else await drop(request, {"how": how})
         if fault.fault == "answer_502_after_accept" and fault.params.get("form") == "vendor":
             return self._refusals[provider](int(fault.params.get("status", 500)), fault.params)
         return await _after(request, provider, fault, answer)
+
+    def _interrupted(self, request: Request, fault: Fault, answer: Response) -> Response:
+        async def then() -> ReleaseMode:
+            how: ReleaseMode = "drop"
+            if fault.fault == "hold":
+                how = await self._hold(request, fault)
+            elif fault.params.get("how") == "reset":
+                how = "reset"
+            if how != "go_on":
+                await drop(request, {"how": how})
+            return how
+
+        share = 0.5 if fault.params.get("after") == "middle" else 0.0
+        return InterruptedResponse(answer, share=share, then=then)
 
     async def _before(
         self, request: Request, provider: Provider, fault: Fault, handler: Handler
@@ -194,6 +211,9 @@ async def _after(request: Request, provider: Provider, fault: Fault, answer: Res
     if fault.fault == "huge_body":
         size = int(params.get("bytes", 256 * 1024 * 1024))
         return StreamingResponse(_spaces(size), answer.status_code, media_type="application/json")
+    if fault.fault == "no_id" and provider == "elevenlabs":
+        del answer.headers["request-id"]
+        return answer
     body = json.loads(bytes(answer.body))
     if fault.fault == "no_id":
         kept = {

@@ -11,7 +11,7 @@ from sandbox.http.exchange import Exchange
 from sandbox.jobs.bill import timestamp, token_of
 from sandbox.jobs.runner import JobRunner
 from sandbox.jobs.store import Job, Jobs
-from sandbox.models import Provider
+from sandbox.models.model import Provider
 from sandbox.settings import Json
 
 KEPT_REQUESTS = 10_000

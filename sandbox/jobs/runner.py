@@ -13,14 +13,20 @@ from typing import Any
 
 from sandbox.callbacks.sender import Callbacks
 from sandbox.faults.book import JOBS, FaultBook
-from sandbox.files.store import Files, SourceError
+from sandbox.files.sources import SourceError, Sources
+from sandbox.files.store import Files
 from sandbox.jobs.bill import Bill
 from sandbox.jobs.store import Job, Jobs, State, new_job_id
-from sandbox.models import Model, Price, find_model, violations
+from sandbox.models.catalogue import find_model
+from sandbox.models.fields import Role, violations
+from sandbox.models.model import Model
+from sandbox.models.orders import Facts
+from sandbox.models.prices import Price
 from sandbox.settings import DAY_SECONDS, Json, Settings
 
 DEFAULT_RESULT_LIFE_SECONDS = {"fal": 7 * DAY_SECONDS, "replicate": 3600.0}
 MODERATION_TYPE = "content_policy_violation"
+CANCEL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,7 @@ class JobRunner:
         self._callbacks = callbacks
         self._callback_bodies = callback_bodies
         self._work: dict[str, asyncio.Task[None]] = {}
+        self._fetching: dict[str, asyncio.Task[Sources]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._changed: dict[str, asyncio.Event] = {}
 
@@ -106,7 +113,7 @@ class JobRunner:
 
     def _new_job(self, request: CreateRequest) -> Job:
         settings, model, now = self.settings(), request.model, time.time()
-        latency = settings.image_seconds if model.kind == "image" else settings.video_seconds
+        latency = settings.video_seconds if model.makes == "video" else settings.image_seconds
         return Job(
             id=new_job_id(model.provider), provider=model.provider, model=model.name, input=request.input,
             base_url=request.base_url, account=request.account, created_at=now, latency_seconds=latency,
@@ -124,9 +131,14 @@ class JobRunner:
         return int(seed) if fixed else random.randrange(2**31)  # pyright: ignore[reportArgumentType] # checked above
 
     def _price(self, job: Job) -> int:
-        """Return the price of a success, or 0 for input that the model will reject."""
+        """Return the price of a success, or 0 for input that the model will reject.
+
+        A price that follows from a file's length is not known before the file is fetched.
+        """
         model = model_of(job)
-        return 0 if violations(model, job.input) else model.price(model.order(job.input)).nano_usd
+        if violations(model.fields, job.input):
+            return 0
+        return model.price(model.order(job.input)).nano_usd
 
     async def wait_for(self, job: Job, condition: Callable[[], bool], seconds: float) -> bool:
         """Wait until the condition holds; return False when the time is up."""
@@ -147,6 +159,10 @@ class JobRunner:
             if file.expires_at < time.time():
                 self.jobs.remove_file(file)
         for job in self.jobs.all():
+            if job.provider == "elevenlabs":  # ended and billed when it was accepted
+                await self.bill.accept(job, job.billed_nano_usd)
+                self.bill.close(job)
+                continue
             await self.bill.accept(job, self._price(job))
             if not job.ended:
                 self._begin(job)
@@ -161,11 +177,14 @@ class JobRunner:
         return [job for job_id in self._work if (job := self.jobs.find(job_id)) is not None]
 
     def _begin(self, job: Job) -> None:
+        fetching = asyncio.create_task(self._fetch(job))
+        fetching.add_done_callback(_ignored)
+        self._fetching[job.id] = fetching
         self._work[job.id] = asyncio.create_task(self._run(job), name=job.id)
 
     async def _run(self, job: Job) -> None:
         making = asyncio.create_task(self._make(job))
-        making.add_done_callback(lambda task: None if task.cancelled() else task.exception())
+        making.add_done_callback(_ignored)
         try:
             if not await self._start(job):
                 return
@@ -186,6 +205,8 @@ class JobRunner:
         finally:
             making.cancel()
             self._work.pop(job.id, None)
+            if job.ended and (fetching := self._fetching.pop(job.id, None)) is not None:
+                fetching.cancel()
 
     async def _start(self, job: Job) -> bool:
         """Wait in the queue. Return False if a deadline ended the job there."""
@@ -229,26 +250,42 @@ class JobRunner:
                 job, {"status": 422, "type": MODERATION_TYPE, "message": "", "field": "prompt"}
             )
             return
-        job.outputs = [] if job.fault("empty_output") is not None else outputs
+        if job.fault("empty_output") is not None:
+            outputs, job.data = [], None
+        job.outputs = outputs
         self._end(job, "succeeded")
 
-    async def _make(self, job: Job) -> list[Json]:
+    async def _fetch(self, job: Job) -> Sources:
+        """Check the input and fetch its files; the job's row shows what was fetched."""
         model = model_of(job)
-        if broken := violations(model, job.input):
+        if broken := violations(model.fields, job.input):
             raise SourceError(
                 {"status": 422, "type": "invalid", "fields": [item.field for item in broken]}
             )
-        settings = self.settings()
+        sources = await self.files.fetch(job, model)
+        job.fetched = sources.records
+        self._save(job)
+        return sources
+
+    async def _make(self, job: Job) -> list[Json]:
+        sources, model, settings = await self._fetching[job.id], model_of(job), self.settings()
+        self._fetching.pop(job.id, None)  # a waiting job does not keep its files in memory
         life = (
             job.result_life_seconds
             or settings.result_life_seconds
             or DEFAULT_RESULT_LIFE_SECONDS[job.provider]
         )
-        order, outputs = await self.files.make(
-            job, replace(model.order(job.input), seed=job.seed), tiny=settings.tiny_media, black=is_blackened(job),
+        order = replace(model.fitted(model.order(job.input), sources.facts), seed=job.seed)
+        produced, outputs = await self.files.make(
+            job,
+            order,
+            sources,
+            tiny=settings.tiny_media,
+            black=is_blackened(job),
             life_seconds=life,
-        )  # fmt: skip
-        job.billable_units, job.billed_nano_usd = _billed(job, model.price(order))
+        )
+        job.data = produced.data
+        job.billable_units, job.billed_nano_usd = _billed(job, model.price(produced.order))
         return outputs
 
     def _fail(self, job: Job, error: Json) -> None:
@@ -282,7 +319,9 @@ class JobRunner:
         """Cancel a job that has not ended. Only a Replicate job that ran is charged."""
         if job.ended:
             return
-        work = self._work.pop(job.id, None)
+        work, fetching = self._work.pop(job.id, None), self._fetching.pop(job.id, None)
+        if job.state == "running" and fetching is not None:  # the price may follow from its files
+            await asyncio.wait([fetching], timeout=CANCEL_SECONDS)
         if work is not None:
             work.cancel()
             await asyncio.wait([work])
@@ -315,11 +354,22 @@ class JobRunner:
 
     async def stop(self) -> None:
         """Cancel the work in progress; the next start resumes it."""
-        tasks = [*self._work.values(), *self._background]
+        tasks: list[asyncio.Task[Any]] = [
+            *self._work.values(),
+            *self._fetching.values(),
+            *self._background,
+        ]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._work.clear()
+        self._fetching.clear()
+
+
+def _ignored(task: "asyncio.Task[Any]") -> None:
+    """Read the error of a task that no task may wait for."""
+    if not task.cancelled():
+        task.exception()
 
 
 def model_of(job: Job) -> Model:
@@ -332,7 +382,7 @@ def model_of(job: Job) -> Model:
 def is_blackened(job: Job) -> bool:
     """Return whether fal replaces this moderated picture with a charged black one."""
     params = job.fault("moderated")
-    is_fal_picture = job.provider == "fal" and model_of(job).kind == "image"
+    is_fal_picture = job.provider == "fal" and "has_nsfw_concepts" in model_of(job).also
     return params is not None and is_fal_picture and params.get("form", "nsfw") == "nsfw"
 
 
@@ -340,10 +390,9 @@ def _billed(job: Job, price: Price) -> tuple[float, int]:
     """Return units and nano-USD (rounded up) of a success, multiplied by any `bill_factor`."""
     params = job.fault("bill_factor")
     if params is None:
-        return price.units, price.nano_usd
+        return _shown(price.units), price.nano_usd
     factor = Decimal(params["factor"])
-    units = price.units * factor
-    return int(units) if units == int(units) else float(units), math.ceil(price.nano_usd * factor)
+    return _shown(price.units * factor), math.ceil(price.nano_usd * factor)
 
 
 def _charge_for_run(job: Job) -> tuple[float | None, int]:
@@ -354,8 +403,27 @@ def _charge_for_run(job: Job) -> tuple[float | None, int]:
     model = model_of(job)
     if job.provider != "replicate" or job.started_at is None:
         return None, 0
-    price = model.price(model.order(job.input))
-    return price.units, price.nano_usd
+    price = model.price(model.fitted(model.order(job.input), _facts(job)))
+    return _shown(price.units), price.nano_usd
+
+
+def _facts(job: Job) -> dict[Role, Facts]:
+    """Return the measures of the files that were fetched, of each role's first file."""
+    facts: dict[Role, Facts] = {}
+    for record in job.fetched:
+        facts.setdefault(
+            record["role"],
+            Facts(
+                medium="video" if record["frames"] else "audio" if record["seconds"] else "image",
+                width=record["width"], height=record["height"], seconds=record["seconds"],
+                frames=record["frames"],
+            ),
+        )  # fmt: skip
+    return facts
+
+
+def _shown(units: Decimal) -> float:
+    return int(units) if units == int(units) else float(units)
 
 
 def _requested_error(params: Json) -> Json:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sandbox.models import Provider
+from sandbox.models.model import Provider
 from sandbox.settings import Json
 
 State = Literal["queued", "running", "succeeded", "failed", "canceled", "aborted"]
@@ -42,6 +42,9 @@ class Job:
     error: Json | None = None  # {"status", "type", "message", "field", "url"}
     # Each with name, content_type, bytes, width, height and seconds.
     outputs: list[Json] = field(default_factory=list[Json])
+    data: Json | None = None  # the words of speech or of a transcript
+    # The fetched files of the input, each with its field, role, SHA-256, size and measures.
+    fetched: list[Json] = field(default_factory=list[Json])
     moderated: bool = False
     billable_units: float | None = None  # whole, except with a `bill_factor`
     billed_nano_usd: int = 0

@@ -1,5 +1,6 @@
 """Replicate's response bodies: the prediction object, problem details and callbacks."""
 
+import json
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ from sandbox.http.exchange import json_response
 from sandbox.jobs.bill import timestamp
 from sandbox.jobs.runner import MODERATION_TYPE, model_of
 from sandbox.jobs.store import Job, State
-from sandbox.models import Violation
+from sandbox.models.fields import Violation
 from sandbox.settings import Json
 
 STATUSES: dict[State, str] = {
@@ -94,18 +95,24 @@ def _ending(job: Job, base_url: str, data_life_seconds: float) -> Json:
 def _billing_metrics(job: Job) -> Json:
     """Return the billed quantities under the vendor's names."""
     model = model_of(job)
-    if model.kind == "image":
+    if model.makes == "image":
         return {"image_output_count": job.billable_units}
+    seconds = job.outputs[0]["seconds"] if job.outputs else 0
+    if model.makes == "audio":
+        characters = len(model.order(job.input).prompt)
+        return {"character_input_count": characters, "audio_output_duration_seconds": seconds}
     return {
         "video_output_count": 1,
-        "video_output_duration_seconds": float(job.billable_units or 0),
+        "video_output_duration_seconds": float(
+            (job.billable_units or 0) if model.unit == "seconds" else seconds
+        ),
         "resolution_target": model.order(job.input).resolution,
     }
 
 
 def _output(job: Job, base_url: str) -> Any:
     addresses = [f"{base_url}/files/{item['name']}" for item in job.outputs]
-    if model_of(job).kind == "image":
+    if model_of(job).output == "images":
         return addresses
     return addresses[0] if addresses else None
 
@@ -159,12 +166,16 @@ def _violation(item: Violation) -> tuple[str, str, str]:
     if item.rule == "required":
         return "required", "input", f"{item.field} is required"
     if item.rule == "choice":
-        choices = ", ".join(f'"{choice}"' for choice in spec.choices)
+        choices = ", ".join(json.dumps(choice) for choice in spec.choices)
         return "enum", name, f"{item.field} must be one of the following: {choices}"
     if item.rule == "minimum":
         return "number_gte", name, f"Must be greater than or equal to {spec.minimum:g}"
     if item.rule == "maximum":
         return "number_lte", name, f"Must be less than or equal to {spec.maximum:g}"
+    if item.rule == "length":
+        return "string_lte", name, f"String length must be less than or equal to {spec.max_length}"
+    if item.rule == "items":
+        return "array_gte", name, "Array must have at least 1 items"
     return (
         "invalid_type",
         name,

@@ -17,7 +17,9 @@ from sandbox.http.exchange import json_response
 from sandbox.http.route_context import RouteContext
 from sandbox.jobs.runner import CreateRequest
 from sandbox.jobs.store import Job
-from sandbox.models import Model, find_model, violations
+from sandbox.models.catalogue import find_model
+from sandbox.models.fields import violations
+from sandbox.models.model import Model
 from sandbox.replicate import responses
 from sandbox.settings import DAY_SECONDS, Json, as_object
 
@@ -257,9 +259,9 @@ def _input(model: Model, body: Json) -> Json:
     checked = as_object(body.get("input"))
     if checked is None:
         raise InputError(responses.invalid_fields([("required", "(root)", "input is required")]))
-    if broken := violations(model, checked):
+    if broken := violations(model.fields, checked):
         raise InputError(responses.invalid(broken))
-    if checked.get("last_frame_image") and not checked.get("image"):
+    if "last_frame_image" in checked and checked["last_frame_image"] and not checked.get("image"):
         raise InputError(
             responses.invalid_fields([("dependency", "input", "last_frame_image needs image")])
         )

@@ -90,7 +90,7 @@ async def test_file_of_a_deleted_execution_is_deleted(harness: ActivityHarness) 
         (key,) = await conn.fetch(
             "SELECT object_key FROM file_deletions WHERE execution_id = $1", image.execution_id
         )
-    assert queued[key["object_key"]] is False
+    assert key["object_key"] in queued
     assert await harness.objects.head(key["object_key"]) is not None
 
 

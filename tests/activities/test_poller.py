@@ -10,6 +10,7 @@ from temporalio.activity import _CompleteAsyncError as CompleteAsyncError  # pyr
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
+import core.jobs.waiting.poll_schedule
 import core.jobs.waiting.poller
 from core.domain.ids import ProviderJobId
 from core.domain.messages.jobs import (
@@ -196,22 +197,48 @@ def cost_metric() -> float:
     return REGISTRY.get_sample_value("takeone_cost_nano_usd_total", labels) or 0.0
 
 
+def not_pending(harness: ActivityHarness, times: int) -> list[str]:
+    """Let Temporal deny this many times that the activity is pending. Return what was denied."""
+    denied: list[str] = []
+
+    async def deny(activity_id: str) -> None:
+        if len(denied) < times:
+            denied.append(activity_id)
+            raise RPCError("not found", RPCStatusCode.NOT_FOUND, b"")
+
+    harness.temporal.on_complete = deny
+    return denied
+
+
 async def test_wait_that_begins_later_reads_the_settlement(
-    still: ActivityHarness, counted: CountedReads
+    still: ActivityHarness, counted: CountedReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A callback overtook the answer, and Temporal had no such activity yet."""
-
-    async def not_pending(_activity_id: str) -> None:
-        raise RPCError("not found", RPCStatusCode.NOT_FOUND, b"")
-
-    still.temporal.on_complete = not_pending
+    monkeypatch.setattr(core.jobs.waiting.poll_schedule, "NOT_WAITING_SECONDS", 0.05)
+    denied = not_pending(still, 100)
     image = await submitted(still)
     async with polling(still.poller):
         await until_no_look(still, image)
+    assert len(denied) == 2 + core.jobs.waiting.poller.NOT_WAITING_LOOKS
+    assert counted.reads == 1
     result = await still.run(still.jobs.wait, image, environment=waiting(image))
     assert result.settled is not None
     assert result.settled.cost_nano_usd > 0
     assert result.settled == await still.run(still.jobs.settle, image)
+
+
+async def test_wait_that_begins_later_and_is_lost_is_completed(
+    still: ActivityHarness, counted: CountedReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its only try ends with its worker; without a completion it would last until its time-out."""
+    monkeypatch.setattr(core.jobs.waiting.poll_schedule, "NOT_WAITING_SECONDS", 0.05)
+    denied = not_pending(still, 3)
+    image = await submitted(still)
+    async with polling(still.poller):
+        await until_waits(still, 1)
+        await until_no_look(still, image)
+    assert len(denied) == 3
+    assert counted.reads == 1
 
 
 async def test_report_is_kept_when_the_settlement_fails(

@@ -61,7 +61,7 @@ async def test_unpriceable_job_ends_with_an_open_bill(
 ) -> None:
     image = await submitted(still)
     await still.as_owner(
-        """UPDATE sends SET inputs = '{"not": "ours"}' WHERE job_id = $1""", image.job_id
+        """UPDATE sends SET inputs = '{"not": ["ours"]}' WHERE job_id = $1""", image.job_id
     )
     await end(still, image)
     assert await still.charge(image) == ("held", 0)

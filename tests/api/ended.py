@@ -13,13 +13,13 @@ from core.domain.ids import (
     new_charge_id,
     new_job_id,
 )
+from core.domain.media.content import MediaKind
 from core.domain.messages.executions import FinishInput
 from core.domain.messages.jobs import JobReport, Output
 from core.domain.money import NanoUsd
-from core.domain.plans import StepKind
 from core.domain.states import CostBasis, ExecutionStatus, JobState
 from core.store.database import Connection, Database
-from core.store.executions.executions import failure_to_json
+from core.store.executions.executions import NewExecution, failure_to_json
 from core.store.files.assets import Asset, insert_asset
 from core.store.jobs.reports import report_to_json
 from core.store.money.budget_counters import move_budget
@@ -73,11 +73,14 @@ async def end(
     image: Left = STORED,
     status: ExecutionStatus = ExecutionStatus.FAILED,
     error: FailureCode = FailureCode.TERMINATED,
+    new: NewExecution | None = None,
 ) -> Accepted:
-    """Insert an ended execution of image → video with its jobs left in these states."""
-    accepted = await accept(
-        database, new_execution(user_id, webhook_url="https://example.com/hook")
-    )
+    """Insert an ended execution of image → video with its jobs left in these states.
+
+    new: another one, whose steps have these names.
+    """
+    new = new or new_execution(user_id, webhook_url="https://example.com/hook")
+    accepted = await accept(database, new)
     await leave(database, accepted, image=image, video=video)
     order = FinishInput(execution=accepted.ref, status=status, failure=Failure.of(error))
     await _activities(database).finish(order)
@@ -86,8 +89,8 @@ async def end(
 
 async def leave(database: Database, accepted: Accepted, *, image: Left, video: Left) -> None:
     async with database.as_system() as conn:
-        await _leave(conn, accepted.image.job_id, image, StepKind.IMAGE)
-        await _leave(conn, accepted.video.job_id, video, StepKind.VIDEO)
+        await _leave(conn, accepted.image.job_id, image, MediaKind.IMAGE)
+        await _leave(conn, accepted.video.job_id, video, MediaKind.VIDEO)
 
 
 LEAVE = """
@@ -100,7 +103,7 @@ WHERE job_id = $1
 """
 
 
-async def _leave(conn: Connection, job_id: JobId, left: Left, kind: StepKind) -> None:
+async def _leave(conn: Connection, job_id: JobId, left: Left, kind: MediaKind) -> None:
     report = None
     if left.report is not None:
         outputs = (Output(url=left.url, kind=kind),) if left.report is JobState.COMPLETED else ()
@@ -127,7 +130,7 @@ async def _leave(conn: Connection, job_id: JobId, left: Left, kind: StepKind) ->
         await _store(conn, job_id, kind)
 
 
-async def _store(conn: Connection, job_id: JobId, kind: StepKind) -> None:
+async def _store(conn: Connection, job_id: JobId, kind: MediaKind) -> None:
     row = await conn.fetchrow("SELECT execution_id, user_id FROM jobs WHERE job_id = $1", job_id)
     assert row is not None
     asset = Asset(
@@ -164,7 +167,7 @@ async def add_orphan(database: Database, accepted: Accepted, left: Left) -> JobI
             new_charge_id(),
             job_id,
         )
-        await _leave(conn, job_id, left, StepKind.VIDEO)
+        await _leave(conn, job_id, left, MediaKind.VIDEO)
     return job_id
 
 
@@ -173,7 +176,7 @@ async def finish_again(
 ) -> None:
     """End the retried execution as failed, with its new video job left in this state."""
     async with database.as_system() as conn:
-        await _leave(conn, job_id, video, StepKind.VIDEO)
+        await _leave(conn, job_id, video, MediaKind.VIDEO)
     order = FinishInput(
         execution=replace(accepted.ref, generation=generation),
         status=ExecutionStatus.FAILED,

@@ -11,8 +11,9 @@ _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 class Operation:
     """An operation.
 
-    takes: `path execution_id`, `query cursor`, `header Idempotency-Key`, `body webhook`; nested
-    fields of a body with dots. example: a valid body, None if the operation takes none.
+    takes: `path execution_id`, `query cursor`, `header Idempotency-Key`, `body webhook`;
+    nested fields of a body with dots, `*` for any name. example: a valid body, None if the
+    operation takes none.
     """
 
     method: str
@@ -42,9 +43,11 @@ def _operation(
 ) -> Operation:
     takes = {f"{parameter['in']} {parameter['name']}" for parameter in item.get("parameters", ())}
     content = item.get("requestBody", {}).get("content", {})
-    assert set(content) <= {"application/json"}, (
+    assert set(content) <= {"application/json", "multipart/form-data"}, (
         f"{method} {path} takes {set(content)}: read its fields here"
     )
+    # Of a route that takes both, requests are made as JSON.
+    content = {form: schema for form, schema in content.items() if form == "application/json"}
     example: Mapping[str, Any] | None = None
     for media_type in content.values():
         takes |= {f"body {field}" for field in _fields(document, media_type["schema"])}
@@ -70,12 +73,12 @@ def _schema_examples(
     if "$ref" in schema:
         *_, model = str(schema["$ref"]).split("/")
         yield from _schema_examples(document, document["components"]["schemas"][model])
-    for part in schema.get("anyOf", ()):
+    for part in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
         yield from _schema_examples(document, part)
 
 
 def _fields(
-    document: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "", depth: int = 6
+    document: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "", depth: int = 9
 ) -> Iterator[str]:
     """Return every named field of a schema, including fields of nested objects and lists."""
     if depth == 0:
@@ -90,6 +93,9 @@ def _fields(
     for part in ("anyOf", "oneOf", "allOf"):
         for one in schema.get(part, ()):
             yield from _fields(document, one, prefix, depth - 1)
-    for part in ("items", "additionalProperties"):
-        if isinstance(schema.get(part), dict):
-            yield from _fields(document, schema[part], prefix, depth - 1)
+    if isinstance(schema.get("items"), dict):
+        yield from _fields(document, schema["items"], prefix, depth - 1)
+    named = schema.get("patternProperties", {}).values()
+    for values in (schema.get("additionalProperties"), *named):
+        if isinstance(values, dict):
+            yield from _fields(document, cast("dict[str, Any]", values), f"{prefix}*.", depth - 1)

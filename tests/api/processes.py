@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import httpx
 
 from deploy.local.ports import free_ports
+from deploy.local.servers.process import READY_TIMEOUT_SECONDS
 from tests.api.conftest import ENCRYPTION_KEY
 from tests.support.servers import FreshDatabase
 
@@ -109,11 +110,11 @@ async def two_served(
 
 
 async def _until_alive(http: httpx.AsyncClient, process: Process) -> None:
-    for _ in range(200):
-        assert process.returncode is None
-        try:
-            if (await http.get("/healthz")).status_code == 200:
-                return
-        except httpx.TransportError:
-            await asyncio.sleep(0.1)
-    raise TimeoutError("the API is not alive")
+    async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+        while True:
+            assert process.returncode is None
+            try:
+                if (await http.get("/healthz")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                await asyncio.sleep(0.1)

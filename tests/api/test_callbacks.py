@@ -194,9 +194,12 @@ async def test_callback_may_be_large_but_not_endless(api: Api, user: TestUser) -
     path = f"/callbacks/replicate/{api.services.tokens.sign('replicate', job_id, 1)}"
     headers, body = _signed("msg_1", {"id": "p1", "logs": "x" * 1_000_000})
 
+    labels = {"provider": "replicate", "outcome": "too_large"}
+    before = REGISTRY.get_sample_value("takeone_callbacks_total", labels) or 0.0
     large = await api.http.post(path, content=body, headers=headers)
     endless = await api.http.post(path, content=b" " * (CALLBACK_BODY_BYTES + 1), headers=headers)
 
+    assert REGISTRY.get_sample_value("takeone_callbacks_total", labels) == before + 1
     assert (large.status_code, endless.status_code) == (200, 413)
     assert endless.json()["instance"] == "/callbacks"
 

@@ -10,6 +10,7 @@ from core.domain.ids import new_event_id, new_execution_id
 from core.domain.messages.webhooks import EventType, FailedReason
 from core.store.webhooks.events import (
     AttemptEnd,
+    BegunAttempt,
     NewWebhook,
     begin_attempt,
     end_attempt,
@@ -46,7 +47,7 @@ async def store(api: Api, user: TestUser, *, url: str = URL, failed: bool = Fals
         )
         assert await insert_webhook(conn, new)
         if failed:
-            assert await begin_attempt(conn, stored.order) == 1
+            assert await begin_attempt(conn, stored.order) == BegunAttempt(1, 0)
             end = AttemptEnd(
                 duration_ms=31, status_code=404, error="http_error", response_excerpt="no such page"
             )

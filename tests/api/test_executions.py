@@ -23,7 +23,7 @@ BODY = {
 }
 FIELDS = {
     "id", "type", "status", "generation", "progress", "currentJob", "completedJobs", "failedJobs", "jobs", "result",
-    "error", "cost", "webhook", "metadata", "createdAt", "updatedAt",
+    "error", "cost", "webhook", "metadata", "createdAt", "updatedAt", "template", "waitingFor",
 }  # fmt: skip
 
 
@@ -57,7 +57,7 @@ async def test_queued_execution_shows_its_worst_cost(user: TestUser) -> None:
     image, video = read["jobs"]
     assert set(image) == {
         "id", "step", "state", "generation", "supersedes", "orphan", "provider", "model", "tries", "createdAt",
-        "submittedAt", "endedAt", "cost", "error",
+        "submittedAt", "endedAt", "cost", "error", "reusedFrom", "warnings",
     }  # fmt: skip
     assert [(job["step"], job["state"], job["tries"]) for job in (image, video)] == [
         ("image", "waiting", 0),
@@ -68,10 +68,12 @@ async def test_queued_execution_shows_its_worst_cost(user: TestUser) -> None:
         "estimated": image["cost"]["held"],
         "held": image["cost"]["held"],
         "settled": "0",
+        "saved": "0",
         "basis": None,
     }
     assert read["cost"] == {
-        "currency": "USD", "estimated": usd_text(held), "held": usd_text(held), "settled": "0", "final": False
+        "currency": "USD", "estimated": usd_text(held), "held": usd_text(held),
+        "settled": "0", "saved": "0", "final": False,
     }  # fmt: skip
     assert read["webhook"]["url"] == BODY["webhook"]
     assert (read["webhook"]["state"], read["webhook"]["attempts"]) == (None, 0)

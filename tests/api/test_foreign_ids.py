@@ -2,15 +2,16 @@
 
 Checked with row security, and without it, so that each query must filter by user. Generated from
 the OpenAPI document. A route with an unclassified parameter fails here until the parameter is added
-to NAMES (an object of a user, created in `_things`) or to PLAIN (no object).
+to NAMES (an object of a user, created in `_things`) or to PLAIN (no object) of route_parameters.
 """
 
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import asyncpg
 import httpx
@@ -19,64 +20,45 @@ from uuid_utils import uuid7
 
 from api.http.ids import encode_cursor, encode_place
 from core.domain.failures import FailureCode
-from core.domain.ids import EventId, new_endpoint_id, new_event_id, new_execution_id
+from core.domain.ids import (
+    EventId,
+    new_asset_id,
+    new_endpoint_id,
+    new_event_id,
+    new_execution_id,
+    new_template_id,
+)
 from core.domain.states import JobState
 from core.store.accounts.users import insert_api_key
 from core.store.webhooks.delivery_log import Place
 from tests.api import ended
 from tests.api.conftest import Api, TestUser, api_settings, running_api
 from tests.api.operations import Operation, operations_of
+from tests.api.route_parameters import (
+    A_CURSOR,
+    APPROVE,
+    CURSORS,
+    DELETE_ASSET,
+    DELETE_EXECUTION,
+    MODEL_DEPENDENT,
+    NAMES,
+    NEEDS_FILES,
+    NOT_FOR_USERS,
+    OF_PLANS,
+    OWN_NAMES,
+    PLAIN,
+)
+from tests.api.test_variables import clip, picture
 from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 pytestmark = pytest.mark.guarantee("G6")
 
-NAMES: Final[Mapping[str, str]] = {
-    "path execution_id": "execution",
-    "path asset_id": "asset",
-    "path event_id": "webhook",
-    "path endpoint_id": "endpoint",
-    "path key_id": "key",
-    "query executionId": "execution",
-    "query endpointId": "endpoint",
-    "body endpointId": "endpoint",
-}
-"""The kind of user's object that a parameter names."""
-
-CURSORS: Final[Mapping[str, str]] = {
-    "GET /api/executions": "execution cursor",
-    "GET /api/endpoints": "endpoint cursor",
-    "GET /api/webhooks": "webhook cursor",
-    "POST /api/webhooks/resend": "webhook cursor",
-}
-"""A cursor carries the id of the last item."""
-A_CURSOR: Final = ("query cursor", "body cursor")
-
-PLAIN: Final = {
-    "query limit", "query status", "query type", "query state", "query month",
-    "query createdAfter", "query createdBefore", "query metadataKey", "query metadataValue",
-    "query download",
-    "body headers",
-    "body prompt", "body duration", "body resolution", "body aspectRatio", "body seed", "body imageModel",
-    "body videoModel", "body webhook", "body webhookSecret", "body metadata", "body maxCost",
-    "body acceptPossibleDoubleCost", "body name", "body scopes", "body expiresDays", "body key",
-    "body url", "body description", "body default", "body secret", "body overlapHours",
-    "body from", "body to", "body state",
-}  # fmt: skip
-"""Parameters that name no user's object."""
-
-OWN_NAMES: Final[Mapping[str, str]] = {
-    "header Idempotency-Key": "a key of hers",
-    "path provider": "fal",
-}
-"""Names chosen by each user: the same text means a different object for each."""
-
-NOT_FOR_USERS: Final = {"POST /callbacks/{provider}/{token}"}
-"""Authorised by the signed address alone, see test_callbacks.py."""
-
-DELETE_EXECUTION: Final = "DELETE /api/executions/{execution_id}"
-
 BODIES: Final[Mapping[str, Mapping[str, Any]]] = {}
 """A valid body for a route whose first documented example does not fit."""
+
+A_PLAN: Final[Mapping[str, Any]] = {"version": 1, "steps": [picture()]}
+AN_IMAGE: Final = {"image": {"type": "image"}}
+WITH_A_FILE: Final = {"version": 1, "variables": AN_IMAGE, "steps": [clip(image={"var": "image"})]}
 
 IDS = re.compile(r"\b[a-z]+_[0-9a-f]{32}\b")
 LIST_TABLES = """
@@ -162,11 +144,16 @@ async def _things(api: Api, ada: TestUser, database: FreshDatabase) -> dict[str,
     own_key = {"key": "a-key-of-hers-at-this-provider"}
     put = await ada.http.put(f"/api/provider-keys/{OWN_NAMES['path provider']}", json=own_key)
     assert put.status_code == 200, put.text
+    made = await ada.http.post("/api/templates", json={"name": "hers", "plan": A_PLAN})
+    assert made.status_code == 201, made.text
+    ids["template"] = made.json()["id"]
     things = {kind: (thing, _never(thing)) for kind, thing in ids.items()}
     things["execution cursor"] = (
         encode_cursor(one.execution_id),
         encode_cursor(new_execution_id()),
     )
+    things["asset cursor"] = (encode_cursor(asset_id), encode_cursor(new_asset_id()))
+    things["template cursor"] = (encode_cursor(ids["template"]), encode_cursor(new_template_id()))
     things["endpoint cursor"] = (encode_cursor(endpoint_id), encode_cursor(new_endpoint_id()))
     now = datetime.now(UTC)
     places = [Place(created_at=now, event_id=EventId(name)) for name in (event_id, new_event_id())]
@@ -191,6 +178,9 @@ def _kind(operation: Operation, taken: str) -> str | None:
     """Return the kind of user's object that a parameter names, if any."""
     if taken in A_CURSOR:
         return CURSORS[operation.name]
+    # Of its two bodies, that of a plan is the body of POST /api/quotes/executions.
+    if operation.name == "POST /api/quotes" and taken.startswith(OF_PLANS):
+        return None
     return NAMES.get(taken)
 
 
@@ -213,7 +203,7 @@ async def _ask(
         name: value for name, value in sent.items() if value is not None
     }
     example = BODIES.get(operation.name, operation.example)
-    body: dict[str, Any] | None = dict(example) if example is not None else None
+    body: dict[str, Any] | None = deepcopy(dict(example)) if example is not None else None
     for taken, value in given.items():
         place, _, name = taken.partition(" ")
         if place == "path":
@@ -224,9 +214,26 @@ async def _ask(
             headers[name] = value
         else:
             assert body is not None
-            body[name] = value
+            if name == "template":  # instead of the example's plan
+                body.pop("plan")
+            elif name.startswith("values."):
+                body["plan"] = WITH_A_FILE
+            _put(body, name.split("."), value)
     assert "{" not in path, path
     return await http.request(operation.method, path, params=query, headers=headers, json=body)
+
+
+def _put(body: Any, names: Sequence[str], value: str) -> None:
+    """Set a nested field: in the first item of a list, and as `image` where any name is allowed."""
+    name, *rest = names
+    if isinstance(body, list):
+        _put(cast("list[Any]", body)[0], names, value)
+    elif rest == ["asset"]:  # instead of the example's URL
+        body["image" if name == "*" else name] = {"asset": value}
+    elif rest:
+        _put(body.setdefault(name, {}), rest, value)
+    else:
+        body[name] = value
 
 
 def _parameter_values(two: Two, operation: Operation, index: int) -> dict[str, str]:
@@ -307,20 +314,27 @@ async def test_foreign_id_is_answered_like_an_unknown_id(two: Two) -> None:
 
 async def test_route_without_ids_neither_shows_nor_changes_foreign_data(two: Two) -> None:
     """Lists, and routes with names that each user chooses, here a name that ada used."""
-    used = await _ask(
-        two.ada.http,
-        _operation(two, "POST /api/generate-video"),
-        {"header Idempotency-Key": OWN_NAMES["header Idempotency-Key"]},
-    )
-    assert used.status_code == 202
+    key = OWN_NAMES["header Idempotency-Key"]
+    for operation in two.operations:
+        if (
+            "header Idempotency-Key" in operation.takes
+            and "{" not in operation.path
+            and operation.name not in NEEDS_FILES
+        ):
+            used = await _ask(
+                two.ada.http, operation, {"header Idempotency-Key": f"{key} {operation.path}"}
+            )
+            assert used.status_code in (201, 202), f"{operation.name}: {used.text}"
     before = await two.rows_of_ada()
     hers = set(IDS.findall(json.dumps(before)))
     for operation in two.operations:
-        if operation.name in NOT_FOR_USERS or any(
+        if operation.name in NOT_FOR_USERS | NEEDS_FILES or any(
             _kind(operation, one) and one[:4] == "path" for one in operation.takes
         ):
             continue
         given = {taken: value for taken, value in OWN_NAMES.items() if taken in operation.takes}
+        if "header Idempotency-Key" in given:
+            given["header Idempotency-Key"] = f"{key} {operation.path}"
         answer = await _ask(two.bob.http, operation, given)
         where = f"{operation.name}: {answer.status_code} {answer.text}"
         assert answer.status_code < 500, where
@@ -344,7 +358,9 @@ async def test_owner_reaches_the_same_ids(two: Two) -> None:
             answer = await _ask(
                 two.ada.http, operation, _parameter_values(two, operation, 0) | {taken: foreign}
             )
-            refused = (409,) if operation.name == DELETE_EXECUTION else ()
+            # The execution is open again, and the asset is its output.
+            refused = (409,) if operation.name in (DELETE_EXECUTION, DELETE_ASSET) else ()
+            refused += (422,) if taken in MODEL_DEPENDENT or operation.name == APPROVE else ()
             assert answer.status_code < 400 or answer.status_code in refused, (
                 f"{operation.name} with {taken}: {answer.status_code} {answer.text}"
             )
@@ -364,7 +380,3 @@ async def test_only_listed_routes_answer_without_a_key(two: Two) -> None:
             assert answer.status_code == 401, (
                 f"{operation.name}: {answer.status_code} {answer.text}"
             )
-
-
-def _operation(two: Two, name: str) -> Operation:
-    return next(operation for operation in two.operations if operation.name == name)

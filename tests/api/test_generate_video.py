@@ -12,9 +12,17 @@ from hypothesis import strategies as st
 from temporalio.client import WorkflowExecutionStatus
 
 from core.domain.ids import ExecutionId
+from core.domain.media.content import MediaKind
 from core.domain.money import NanoUsd, nano_usd, usd_text
 from core.domain.months import next_month
-from core.domain.plans import StepKind, parameters_from_json, plan_from_json
+from core.domain.plans import (
+    Parameters,
+    StepKind,
+    StepOutput,
+    parameters_from_json,
+    plan_from_json,
+)
+from core.ordering.planning.catalogue import fitting_models
 from core.platform.temporal.policies import STORING_SLACK
 from core.store.accounts.users import UserLimits
 from tests.api.conftest import BASE_URL, Api, TestUser, api_settings, running_api
@@ -82,15 +90,12 @@ async def test_generate_video_writes_the_plan_and_holds_its_worst_price(
     ]
     assert plan.result_step == "video"
     image, video = [parameters_from_json(json.loads(row["parameters"])) for row in steps]
-    assert (image.prompt, image.aspect_ratio, image.duration_seconds) == (
-        FULL["prompt"],
-        "9:16",
-        None,
+    picture = {"prompt": FULL["prompt"], "aspect_ratio": "9:16", "seed": FULL["seed"]}
+    assert image == Parameters(values=picture)
+    assert video == Parameters(
+        values={**picture, "duration_seconds": 10, "resolution": "1080p"},
+        sources={"image": StepOutput(step="image")},
     )
-    assert (video.duration_seconds, video.resolution, video.aspect_ratio) == (10, "1080p", "9:16")
-    assert video.seed == FULL["seed"]
-    assert video.image is not None
-    assert video.image.step == "image"
     assert held == execution["estimated_nano_usd"] == budget["held_nano_usd"] > 0
     assert budget["held_videos"] == 1
     models = [api.services.providers.find_model(step.model) for step in plan.steps]
@@ -117,14 +122,17 @@ async def test_generate_video_defaults_to_5_seconds_720p_16_to_9(
     finally:
         await owner.close()
     video = parameters_from_json(json.loads(row))
-    assert (video.duration_seconds, video.resolution, video.seed) == (5, "720p", None)
+    assert video.values["duration_seconds"] == 5
+    assert video.values["resolution"] == "720p"
+    assert "seed" not in video.values
 
 
 @pytest.mark.parametrize("model_kind", ["image", "video"])
 async def test_generate_video_accepts_every_offered_model(
     api: Api, user: TestUser, model_kind: str
 ) -> None:
-    models = api.services.providers.models(StepKind(model_kind))
+    files = {"image": MediaKind.IMAGE} if model_kind == "video" else {}
+    models = fitting_models(api.services.providers, StepKind(model_kind), files)
     assert len(models) > 1
     for _, model in models:
         answer = await user.http.post(

@@ -145,7 +145,7 @@ async def test_slow_body_is_408() -> None:
 
     scope: Scope = {"type": "http", "path": "/api/quotes", "headers": []}
     with pytest.raises(ProblemError) as caught:
-        await BodyLimits(read_body, body_seconds=0.2)(scope, receive, send)
+        await BodyLimits(read_body, asset_bytes=int, body_seconds=0.2)(scope, receive, send)
     assert (caught.value.status_code, caught.value.code) == (408, "request_timed_out")
     assert caught.value.headers == {"Connection": "close"}
 

@@ -31,6 +31,15 @@ SELECT (SELECT count(*) FROM executions WHERE user_id = $1), b.held_nano_usd, b.
 FROM budgets AS b JOIN concurrency_counters AS l USING (user_id) WHERE b.user_id = $1
 """
 BOTH = ("image", "video")
+FILM: dict[str, Any] = {
+    "plan": {
+        "version": 1,
+        "steps": [
+            {"name": "image", "kind": "image", "params": {"prompt": "a kite"}},
+            {"name": "film", "kind": "merge", "params": {"items": [{"media": {"step": "image"}}]}},
+        ],
+    }
+}
 
 
 def _code(answer: httpx.Response) -> tuple[int, str]:
@@ -219,6 +228,21 @@ async def test_budget_problem_returns_the_reset_time(api: Api) -> None:
     resets_at = datetime.fromisoformat(answer.json()["budget"]["resetsAt"])
     assert (resets_at.day, resets_at.hour) == (1, 0)
     assert timedelta(0) < resets_at - datetime.now(UTC) <= timedelta(days=31)
+
+
+async def test_media_limit_refuses_a_plan_with_both_numbers(api: Api) -> None:
+    user = await api.new_user(_limited(media_seconds=1))
+    async with user.http:
+        answer = await user.http.post("/api/executions", json=FILM)
+        assert _code(answer) == (409, "media_limit_reached")
+        media = answer.json()["media"]
+        assert media["neededSeconds"] > media["leftSeconds"] == media["limitSeconds"] == 1
+        assert datetime.fromisoformat(media["resetsAt"]) > datetime.now(UTC)
+        assert (await user.http.get("/api/usage")).json()["mediaSecondsLimit"] == 1
+        async with api.database.as_user(user.user_id) as conn:
+            assert await conn.fetchval("SELECT count(*) FROM executions") == 0
+            assert await conn.fetchval("SELECT count(*) FROM charges") == 0
+        assert (await user.http.post(PATH, json=BODY)).status_code == 202
 
 
 async def test_execution_without_a_slot_is_not_started(api: Api) -> None:

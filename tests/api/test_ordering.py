@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.ids import ExecutionId
 from core.domain.money import NanoUsd
-from core.ordering.accept import VideoOrder, accept_video
+from core.ordering.accept import Order, accept_order
 from core.ordering.errors import (
     ExecutionNotFoundError,
     IdempotencyConflictError,
@@ -16,7 +16,7 @@ from core.ordering.errors import (
 )
 from core.ordering.idempotency import Answer, IdempotencyKey
 from core.ordering.planning.plan import VideoRequest
-from core.ordering.planning.quote import quote_video
+from core.ordering.planning.quote import quote_order
 from core.ordering.retry import QueuedRetry, RetryOrder, retry_execution
 from tests.api.conftest import Api, TestUser
 
@@ -33,16 +33,16 @@ def _render_retry(retry: QueuedRetry) -> bytes:
 
 
 async def test_accepted_order_is_replayed_under_its_key(api: Api, user: TestUser) -> None:
-    order = VideoOrder(user_id=user.user_id, request=REQUEST, idempotency_key=KEY)
+    order = Order(user_id=user.user_id, request=REQUEST, idempotency_key=KEY)
 
-    first = await accept_video(api.services.ordering, order, _render)
-    again = await accept_video(api.services.ordering, order, _render)
+    first = await accept_order(api.services.ordering, order, _render)
+    again = await accept_order(api.services.ordering, order, _render)
 
     assert first.body.startswith(b"accepted exec_")
     assert again == Answer(body=first.body, replayed=True)
     other_request = replace(order, idempotency_key=replace(KEY, request_sha256=b"second"))
     with pytest.raises(IdempotencyConflictError):
-        await accept_video(api.services.ordering, other_request, _render)
+        await accept_order(api.services.ordering, other_request, _render)
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ async def test_accepted_order_is_replayed_under_its_key(api: Api, user: TestUser
 async def test_refused_order_writes_nothing(
     api: Api, user: TestUser, change: dict[str, object], error: type[OrderingError]
 ) -> None:
-    order = VideoOrder(user_id=user.user_id, request=REQUEST, idempotency_key=KEY)
+    order = Order(user_id=user.user_id, request=REQUEST, idempotency_key=KEY)
 
     with pytest.raises(error):
-        await accept_video(api.services.ordering, replace(order, **change), _render)
+        await accept_order(api.services.ordering, replace(order, **change), _render)
 
     async with api.database.as_system() as conn:
         for table in ("executions", "idempotency_keys", "ledger_entries"):
@@ -67,11 +67,11 @@ async def test_refused_order_writes_nothing(
 
 
 async def test_max_cost_error_carries_the_quoted_steps(api: Api, user: TestUser) -> None:
-    quote = await quote_video(api.services.ordering, user.user_id, REQUEST)
-    order = VideoOrder(user_id=user.user_id, request=REQUEST, max_cost_nano_usd=NanoUsd(1))
+    quote = await quote_order(api.services.ordering, user.user_id, REQUEST)
+    order = Order(user_id=user.user_id, request=REQUEST, max_cost_nano_usd=NanoUsd(1))
 
     with pytest.raises(MaxCostError) as raised:
-        await accept_video(api.services.ordering, order, _render)
+        await accept_order(api.services.ordering, order, _render)
 
     assert raised.value.steps == quote.worst_costs
 

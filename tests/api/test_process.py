@@ -4,14 +4,15 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+
+import pytest
 
 from core.platform.crypto.sealing import Sealer
 from core.store.accounts.users import insert_api_key, insert_user
 from core.store.database import Database
 from tests.api.conftest import ENCRYPTION_KEY, NO_LIMITS
 from tests.api.processes import Served, api_environment, served, start_api
-from tests.support.servers import FreshDatabase
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 
 async def _api_key(database: FreshDatabase) -> str:
@@ -20,23 +21,24 @@ async def _api_key(database: FreshDatabase) -> str:
         return (await insert_api_key(conn, user.user_id, "test")).key.text
 
 
-@asynccontextmanager
-async def _served(database: FreshDatabase, temporal_address: str) -> AsyncGenerator[Served]:
-    async with served(database, temporal_address, await _api_key(database)) as process:
+@pytest.fixture(scope="module")
+async def api(
+    postgres_server: PostgresServer, template_database: str, temporal_address: str
+) -> AsyncGenerator[Served]:
+    """Yield a process that no test ends: its start takes seconds."""
+    async with (
+        new_database(postgres_server, template_database) as database,
+        served(database, temporal_address, await _api_key(database)) as process,
+    ):
         yield process
 
 
-async def test_api_process_serves_and_measures_by_route(
-    fresh_database: FreshDatabase, temporal_address: str
-) -> None:
-    async with _served(fresh_database, temporal_address) as api:
-        accepted = (
-            await api.http.post("/api/generate-video", json={"prompt": "A paper boat"})
-        ).json()
-        read = await api.http.get(f"/api/executions/{accepted['executionId']}")
-        await api.http.get("/nothing/here")
-        metrics = (await api.http.get(api.metrics_url)).text
-        on_the_api = await api.http.get("/metrics")
+async def test_api_process_serves_and_measures_by_route(api: Served) -> None:
+    accepted = (await api.http.post("/api/generate-video", json={"prompt": "A paper boat"})).json()
+    read = await api.http.get(f"/api/executions/{accepted['executionId']}")
+    await api.http.get("/nothing/here")
+    metrics = (await api.http.get(api.metrics_url)).text
+    on_the_api = await api.http.get("/metrics")
 
     assert accepted["statusUrl"] == f"{api.url}/api/executions/{accepted['executionId']}"
     assert read.status_code == 200
@@ -52,51 +54,28 @@ async def test_api_process_serves_and_measures_by_route(
     assert on_the_api.status_code == 404
 
 
-async def test_api_process_answers_413_to_an_endless_body(
-    fresh_database: FreshDatabase, temporal_address: str
-) -> None:
-    async with _served(fresh_database, temporal_address) as api:
-        host, port = api.url.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        key = api.http.headers["authorization"]
-        writer.write(
-            b"POST /api/generate-video HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            b"Transfer-Encoding: chunked\r\nAuthorization: " + key.encode() + b"\r\n\r\n"
-        )
-        for _ in range(20):  # and never ends
-            writer.write(b"2000\r\n" + b" " * 0x2000 + b"\r\n")
-        status = await asyncio.wait_for(reader.readline(), 10)
-        writer.close()
+async def test_api_process_answers_413_to_an_endless_body(api: Served) -> None:
+    host, port = api.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    key = api.http.headers["authorization"]
+    writer.write(
+        b"POST /api/generate-video HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\nAuthorization: " + key.encode() + b"\r\n\r\n"
+    )
+    for _ in range(20):  # and never ends
+        writer.write(b"2000\r\n" + b" " * 0x2000 + b"\r\n")
+    status = await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
 
     assert b" 413 " in status
-
-
-async def test_api_process_logs_no_error_for_a_disconnected_client(
-    fresh_database: FreshDatabase, temporal_address: str
-) -> None:
-    async with _served(fresh_database, temporal_address) as api:
-        host, port = api.url.removeprefix("http://").split(":")
-        _, writer = await asyncio.open_connection(host, int(port))
-        key = api.http.headers["authorization"]
-        writer.write(
-            b"POST /api/generate-video HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 100\r\nAuthorization: " + key.encode() + b"\r\n\r\n{"
-        )
-        await writer.drain()
-        await asyncio.sleep(0.5)
-        writer.close()
-        await asyncio.sleep(0.5)
-        api.process.terminate()
-        _, err = await api.process.communicate()
-
-    assert b"unexpected error" not in err
-    assert b'"route": "/api/generate-video", "status": 422' in err
 
 
 async def test_api_process_finishes_open_requests_and_exits_0(
     fresh_database: FreshDatabase, temporal_address: str
 ) -> None:
-    async with _served(fresh_database, temporal_address) as api:
+    """A client that disconnects within its body is no error either."""
+    async with served(fresh_database, temporal_address, await _api_key(fresh_database)) as api:
+        await _disconnect_within_the_body(api)
         accepted = (
             await api.http.post("/api/generate-video", json={"prompt": "A paper boat"})
         ).json()
@@ -111,8 +90,23 @@ async def test_api_process_finishes_open_requests_and_exits_0(
     assert answer.status_code == 202
     assert api.process.returncode == 0
     assert b"Traceback" not in err
+    assert b"unexpected error" not in err
+    assert b'"route": "/api/generate-video", "status": 422' in err
     assert b"secret-secret" not in err
     assert api.http.headers["authorization"].split("_")[-1].encode() not in err
+
+
+async def _disconnect_within_the_body(api: Served) -> None:
+    host, port = api.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    key = api.http.headers["authorization"]
+    writer.write(
+        b"POST /api/generate-video HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 100\r\nAuthorization: " + key.encode() + b"\r\n\r\n{"
+    )
+    await writer.drain()
+    await asyncio.sleep(0.5)
+    writer.close()
 
 
 async def test_api_process_reports_a_busy_port_in_one_line() -> None:

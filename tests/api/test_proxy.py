@@ -20,7 +20,7 @@ from deploy.local.ports import free_ports
 from tests.api.processes import Served
 from tests.api.raw import raw
 from tests.api.test_server import quiet_api
-from tests.support.servers import FreshDatabase
+from tests.support.servers import FreshDatabase, PostgresServer, new_database
 
 CADDY = Path(sys.executable).parent / "caddy"
 CADDYFILE = Path(__file__).parents[2] / "deploy/proxy/Caddyfile"
@@ -79,10 +79,19 @@ async def _wait_until_ready(http: httpx.AsyncClient) -> None:
     raise TimeoutError("the proxy does not answer")
 
 
-@pytest.fixture
-async def proxy(fresh_database: FreshDatabase, tmp_path: Path) -> AsyncGenerator[Proxy]:
-    async with quiet_api(fresh_database, RATE_LIMIT_READS="0") as api, proxied(api, tmp_path) as it:
-        yield it
+@pytest.fixture(scope="module")
+async def proxy(
+    postgres_server: PostgresServer,
+    template_database: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncGenerator[Proxy]:
+    """Yield a proxy with an API that no test ends: their start takes seconds."""
+    async with (
+        new_database(postgres_server, template_database) as database,
+        quiet_api(database, RATE_LIMIT_READS="0") as api,
+        proxied(api, tmp_path_factory.mktemp("proxy")) as proxy,
+    ):
+        yield proxy
 
 
 async def _p99_seconds(http: httpx.AsyncClient, seconds: float) -> float:
@@ -130,11 +139,27 @@ async def test_slow_body_never_reaches_the_api(proxy: Proxy) -> None:
         proxy.api.process.send_signal(signal.SIGCONT)
 
 
-async def test_proxy_errors_are_problem_documents(proxy: Proxy) -> None:
-    large = await proxy.http.post("/api/quotes", content=b" " * (JSON_BODY_BYTES * 4))
-    proxy.api.process.kill()
-    await proxy.api.process.wait()
-    down = await proxy.http.get("/api/executions")
+async def test_uploads_may_be_larger_than_other_bodies(proxy: Proxy) -> None:
+    file = {"file": ("a", bytes(JSON_BODY_BYTES * 4))}
+    reached = await proxy.http.post("/api/assets", files=file)
+    assert (reached.status_code, reached.json()["code"]) == (422, "media_unsupported")
+    async with raw(proxy.port) as client:
+        await client.send(
+            b"POST /api/assets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 999999999\r\n\r\n"
+            + bytes(400_000)  # the proxy reads some of a body before it answers
+        )
+        large = await client.receive()
+    assert large.startswith(b"HTTP/1.1 413 ")
+
+
+async def test_proxy_errors_are_problem_documents(
+    fresh_database: FreshDatabase, tmp_path: Path
+) -> None:
+    async with quiet_api(fresh_database) as api, proxied(api, tmp_path) as proxy:
+        large = await proxy.http.post("/api/quotes", content=b" " * (JSON_BODY_BYTES * 4))
+        api.process.kill()
+        await api.process.wait()
+        down = await proxy.http.get("/api/executions")
 
     for response, status, code in (
         (large, 413, "payload_too_large"),

@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.money import nano_usd
 from core.domain.plans import StepKind
-from core.providers.port import Model
+from core.providers.models import Model
 from core.providers.pricing import entry
 from core.providers.vendors.fal.adapter import FalProvider
 from tests.api.conftest import Api, TestUser, api_settings, running_api
@@ -34,7 +34,18 @@ async def catalogue(user: TestUser) -> list[dict[str, Any]]:
 
 
 def ids(models: list[dict[str, Any]], kind: str) -> list[str]:
-    return [model["id"] for model in models if model["kind"] == kind]
+    """Return the models of a kind that `generate-video` can name."""
+    return [model["id"] for model in models if model["kind"] == kind and _fits(model)]
+
+
+def _fits(model: dict[str, Any]) -> bool:
+    files = {"image"} if model["kind"] == "video" else set[str]()
+    taken = {item["name"]: item for item in model["inputs"] if item["type"] in FILES}
+    required = {name for name, item in taken.items() if item["required"]}
+    return required <= files <= taken.keys()
+
+
+FILES = {"image", "video", "audio"}
 
 
 def total(quote: dict[str, Any], part: str) -> int:
@@ -46,19 +57,18 @@ async def test_quote_equals_the_hold_for_every_model(api: Api, user: TestUser) -
     models = await catalogue(user)
     bodies = [{**BODY, "imageModel": model} for model in ids(models, "image")]
     for model in models:
-        if model["kind"] == "video":
+        if model["kind"] == "video" and _fits(model):
+            limits = model["limits"]
             bodies += [
                 {
                     **BODY,
                     "videoModel": model["id"],
-                    "duration": seconds,
-                    "resolution": resolution,
-                    "aspectRatio": ratio,
+                    **({"duration": limits["durations"][end]} if limits["durations"] else {}),
+                    **({"resolution": limits["resolutions"][end]} if limits["resolutions"] else {}),
                 }
-                for resolution in model["limits"]["resolutions"]
-                for seconds, ratio in ((2, "16:9"), (12, "21:9"), (7, "1:1"))
+                for end in (0, -1)
             ]
-    assert len(bodies) >= 2 + 2 * 9
+    assert len(bodies) >= 7 + 2 * 10
     for body in bodies:
         quote = await quoted(user, body)
         begun = (await user.http.post(VIDEOS, json=body)).json()
@@ -153,9 +163,16 @@ async def test_catalogue_lists_the_declared_models(shared_api: Api, api_once: Te
         (provider.name, model.id) for provider, model in declared
     ]
     for listed_model, (_, model) in zip(models, declared, strict=True):
-        assert listed_model["limits"]["durations"] == list(model.limits.durations_seconds)
-        assert listed_model["limits"]["resolutions"] == list(model.limits.resolutions)
-        assert listed_model["limits"]["aspectRatios"] == list(model.limits.aspect_ratios)
+        assert listed_model["limits"]["durations"] == list(model.choices("duration_seconds"))
+        assert listed_model["limits"]["resolutions"] == list(model.choices("resolution"))
+        assert listed_model["limits"]["aspectRatios"] == list(model.choices("aspect_ratio"))
+        assert {item["name"] for item in listed_model["inputs"]} >= {
+            "prompt"
+        } or model.kind not in (
+            StepKind.IMAGE,
+            StepKind.VIDEO,
+        )
+        assert len(listed_model["inputs"]) == len(model.inputs)
         assert [price["unitPrice"] for price in listed_model["prices"]] == [
             price.unit_usd_text for price in model.prices
         ]
@@ -168,9 +185,9 @@ async def test_catalogue_lists_the_declared_models(shared_api: Api, api_once: Te
 async def test_catalogue_defaults_apply_to_a_bare_request(api_once: TestUser) -> None:
     models = await catalogue(api_once)
     default = {model["kind"]: model for model in models if model["default"]}
-    assert set(default) == {"image", "video"}
-    assert len([model for model in models if model["default"]]) == 2
-    for video in (model for model in models if model["kind"] == "video"):
+    assert set(default) == {kind.value for kind in StepKind}
+    assert len([model for model in models if model["default"]]) == len(StepKind)
+    for video in (model for model in models if model["id"] in ids(models, "video")):
         defaults = {name: value for name, value in video["defaults"].items() if value is not None}
         open_quote = await quoted(api_once, {**BODY, "videoModel": video["id"]})
         assert open_quote == await quoted(
@@ -189,11 +206,19 @@ async def unpriced(fresh_database: FreshDatabase) -> AsyncGenerator[tuple[TestUs
     async with running_api(api_settings(fresh_database, "127.0.0.1:9")) as api:
         fal = api.services.providers.provider("fal")
         assert isinstance(fal, FalProvider)
-        image_model, video = fal.models
+        image_model, video = (_model(fal, model) for model in (IMAGE_MODEL, VIDEO_MODEL))
         fal.models = (replace(image_model, prices=()), _at_720p(video))
         user = await api.new_user()
         async with user.http:
             yield user, fal
+
+
+IMAGE_MODEL = "fal-ai/flux/schnell"
+VIDEO_MODEL = "fal-ai/bytedance/seedance/v1/pro/image-to-video"
+
+
+def _model(provider: FalProvider, model_id: str) -> Model:
+    return next(model for model in provider.models if model.id == model_id)
 
 
 def _at_720p(model: Model) -> Model:

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.guarantee("G6")
 SCOPES_KNOWN: Final = {
     "GET /api/executions": Scope.READ,
     "POST /api/quotes": Scope.READ,
+    "POST /api/plans/import": Scope.READ,
     "POST /api/generate-video": Scope.GENERATE,
     "POST /api/executions/{execution_id}/cancel": Scope.GENERATE,
     "GET /api/keys": Scope.ADMIN,

@@ -62,6 +62,8 @@ async def test_unused_month_shows_zero_limits_and_reset(api: Api) -> None:
         "videos": {"limit": 10, "held": 0, "settled": 0, "left": 10},
         "byDay": [],
         "byModel": [],
+        "mediaSeconds": 0.0,
+        "mediaSecondsLimit": 360_000,
         "thresholds": [],
     }
 

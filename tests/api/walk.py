@@ -9,7 +9,8 @@ from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.domain.money import NanoUsd
 from core.domain.states import CostBasis, ExecutionStatus, JobState
 from core.store.database import Database
-from core.store.executions.executions import claim_execution, lock_open_execution, mark_ended
+from core.store.executions.ends import lock_open_execution, mark_ended
+from core.store.executions.executions import claim_execution
 from core.store.jobs.jobs import mark_job_ended
 from core.store.jobs.sends import begin_send, mark_submitted
 from core.store.money.charges import release_charge

@@ -1,8 +1,8 @@
 """Round trips of an execution: statements, transactions, calls to Temporal and history events.
 
 Counts do not depend on the load of the machine, so they are the figure to compare changes by.
-PostgreSQL logs every statement and Temporal counts every call; what an idle stack does in the
-same time is subtracted.
+PostgreSQL logs every statement; a transaction that an idle stack makes, too, does not count.
+Temporal counts every call; what an idle stack calls in the same time is subtracted.
 """
 
 import asyncio
@@ -12,10 +12,9 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain
 from statistics import mean, median
 
-import asyncpg
 import httpx
 
 from core.store.jobs.jobs import GET_JOB
@@ -23,13 +22,11 @@ from tests.bench.cpu import CpuReading
 from tests.bench.histories import count_events
 from tests.bench.servers import Servers
 from tests.bench.sides import Side
+from tests.support.statement_log import Statement, logged_statements, transactions_of
 
 IDLE_SECONDS = 20.0
 SETTLE_SECONDS = 1.0
 """After the last webhook: its attempt is recorded and the workflows close."""
-LOG_PREFIX = "@%p %a@"
-"""Marks the first line of a log entry; statements have several lines."""
-ENTRY = re.compile(r"^@\d+ takeone@LOG: +(?:statement|execute [^:]*): (.*)$")
 CALLS = re.compile(
     r'^service_requests\{(?=.*service_name="frontend").*operation="(\w+)".*\} ([\d.e+]+)$'
 )
@@ -40,16 +37,16 @@ READ_JOB = " ".join(GET_JOB.split())[:200]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Totals since the servers were started."""
+    """Everything since the servers were started, or since another reading."""
 
     at: float
-    statements: Counter[str]
+    statements: list[Statement]
     calls: Counter[str]
 
     def since(self, before: "Reading") -> "Reading":
         return Reading(
             at=self.at - before.at,
-            statements=self.statements - before.statements,
+            statements=self.statements[len(before.statements) :],
             calls=self.calls - before.calls,
         )
 
@@ -67,6 +64,8 @@ class Counts:
     seconds: float
     cpu_ms: float
     by_statement: dict[str, float]
+    last: list[tuple[str, ...]]
+    """The transactions of the last execution."""
 
 
 async def count(servers: Servers, side: Side, *, executions: int) -> Counts:
@@ -76,10 +75,14 @@ async def count(servers: Servers, side: Side, *, executions: int) -> Counts:
         await asyncio.sleep(IDLE_SECONDS)
         idle = (await read()).since(before)
         before, cpu = await read(), CpuReading.take(servers.pids)
-        finished = [await side.run_one() for _ in range(executions)]
+        finished = [await side.run_one() for _ in range(executions - 1)]
+        await asyncio.sleep(SETTLE_SECONDS)
+        before_last = await read()
+        finished.append(await side.run_one())
         await asyncio.sleep(SETTLE_SECONDS)
         spent = CpuReading.take(servers.pids).since(cpu)
-        used = (await read()).since(before)
+        end = await read()
+        used, last = end.since(before), end.since(before_last)
         events = [await count_events(servers.temporal, one) for one in finished]
     share = used.at / idle.at
 
@@ -87,7 +90,9 @@ async def count(servers: Servers, side: Side, *, executions: int) -> Counts:
         each = {name: (work[name] - share * rest[name]) / executions for name in {*work, *rest}}
         return {name: each[name] for name in sorted(each, key=lambda name: -each[name])}
 
-    statements = per_execution(used.statements, idle.statements)
+    of_idle = set(transactions_of(idle.statements))
+    made = [one for one in transactions_of(used.statements) if one not in of_idle]
+    statements = {text: number / executions for text, number in Counter(chain(*made)).most_common()}
     calls = per_execution(used.calls, idle.calls)
     return Counts(
         executions=executions,
@@ -99,6 +104,7 @@ async def count(servers: Servers, side: Side, *, executions: int) -> Counts:
         seconds=median(one.seconds for one in finished),
         cpu_ms=1000 * sum(spent.values()) / executions,
         by_statement=statements,
+        last=[one for one in transactions_of(last.statements) if one not in of_idle],
     )
 
 
@@ -116,53 +122,32 @@ def report(counts: Counts) -> str:
     lines = [f"one execution of {counts.executions}, one in flight", ""]
     lines += [f"  {name:<36} {number:8.2f}" for name, number in rows.items()]
     lines += ["", *(f"  {number:6.2f} {name}" for name, number in counts.calls.items()), ""]
-    lines += [
-        f"  {number:6.2f} {text[:150]}"
-        for text, number in counts.by_statement.items()
-        if number > 0.05
-    ]
+    lines += [f"  {number:6.2f} {text[:150]}" for text, number in counts.by_statement.items()]
+    lines += ["", "transactions of the last execution:"]
+    for transaction in counts.last:
+        lines += ["", *(f"  {text[:150]}" for text in transaction)]
     return "\n".join(lines)
 
 
 @asynccontextmanager
 async def _logged(servers: Servers) -> AsyncGenerator[Callable[[], "asyncio.Future[Reading]"]]:
-    """Log every statement of new and old connections, and yield what reads the totals."""
+    """Log every statement, and yield what reads the totals."""
     log = servers.config.logs / "postgres.log"
     metrics_url = f"http://127.0.0.1:{servers.config.ports.temporal_metrics}/metrics"
-    owner = await asyncpg.connect(servers.superuser_url, timeout=5)
-    try:
-        await owner.execute(f"ALTER SYSTEM SET log_line_prefix = '{LOG_PREFIX}'")
-        await owner.execute("ALTER SYSTEM SET log_statement = 'all'")
-        await owner.execute("SELECT pg_reload_conf()")
-        async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+    async with (
+        logged_statements(servers.superuser_url, log) as statements,
+        httpx.AsyncClient(trust_env=False, timeout=10) as http,
+    ):
 
-            async def read() -> Reading:
-                answer = await http.get(metrics_url)
-                return Reading(
-                    at=time.monotonic(),
-                    statements=_statements(log),
-                    calls=_calls(answer.raise_for_status().text),
-                )
+        async def read() -> Reading:
+            answer = await http.get(metrics_url)
+            return Reading(
+                at=time.monotonic(),
+                statements=statements(),
+                calls=_calls(answer.raise_for_status().text),
+            )
 
-            yield lambda: asyncio.ensure_future(read())
-    finally:
-        await owner.close()
-
-
-def _statements(log: Path) -> Counter[str]:
-    """Return the number of each statement, with its white space collapsed."""
-    found: Counter[str] = Counter()
-    text: list[str] | None = None
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        first = ENTRY.match(line)
-        if first is None and not line.startswith("@"):
-            if text is not None:
-                text.append(line)
-            continue
-        if text is not None:
-            found[" ".join(" ".join(text).split())] += 1
-        text = [first.group(1)] if first is not None else None
-    return found
+        yield lambda: asyncio.ensure_future(read())
 
 
 def _calls(metrics: str) -> Counter[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from tests.bench import burst, lost_callbacks, open_loop, waiting, wake_ups
+from tests.bench import burst, lost_callbacks, open_loop, pipelines, waiting, wake_ups
 from tests.bench.servers import Say, machine
 
 
@@ -46,6 +46,11 @@ SCENARIOS: Final = {
         summary="many orders at once: refused orders, first webhook, time to drain",
         add_options=burst.add_options,
         run=burst.run,
+    ),
+    "pipelines": Scenario(
+        summary="time to the provider's create call, alone and beside rendering pipelines",
+        add_options=pipelines.add_options,
+        run=pipelines.run,
     ),
 }
 

@@ -58,6 +58,8 @@ class Servers:
 
 ANY_RATE: Final = {f"{provider}_SUBMITS_PER_SECOND": "0" for provider in ("FAL", "REPLICATE")}
 """The provider's limit of ten create requests a second would hide what the engine can do."""
+NO_POSTERS: Final = {"MEDIA_POSTERS": "false"}
+"""They take processor time of ffmpeg after each video, which is not what is measured."""
 
 
 @asynccontextmanager
@@ -77,7 +79,7 @@ async def running_servers(
     config = Config(folder=folder, ports=free_stack_ports(), live=None, receivers=free_receivers())
     try:
         async with prepared(config, say) as stack:
-            stack.environment |= ANY_RATE | dict(environment or {})
+            stack.environment |= ANY_RATE | NO_POSTERS | dict(environment or {})
             await stack.start()
             await _set_sandbox(config, image_seconds, video_seconds)
             client = await Client.connect(f"127.0.0.1:{config.ports.temporal}", namespace=NAMESPACE)

@@ -14,6 +14,7 @@ from typing import Final
 
 import httpx
 
+from core.domain.look_times import MAX_BACKUP_POLL_SECONDS
 from tests.bench.capacity.costs import Waiting, read_costs, write_costs
 from tests.bench.fill import Filler, Render, running_filler
 from tests.bench.idle_cost import COST_HEAD, OURS, IdleCost, cost_cells, measure_cost, others_line
@@ -24,7 +25,7 @@ USUAL_SECONDS: Final = 600
 """The usual duration of the videos: longer than a measurement."""
 FIRST_LOOK_SECONDS: Final = 1.3 * USUAL_SECONDS + 3
 OLD_SECONDS: Final = 3.0 * USUAL_SECONDS
-LOOK_PAUSE_SECONDS: Final = 30.0
+LOOK_PAUSE_SECONDS: Final = MAX_BACKUP_POLL_SECONDS
 """Looks at old jobs are spread over this time, as they are after some minutes."""
 AIMS: Final = {500: 0.04, 2_000: 0.1, 10_000: 0.3}
 """Cores of API, worker, Temporal and PostgreSQL together."""

@@ -12,6 +12,7 @@ read_faults.py                   faulty answers to the provider's reads
 load.py, judge.py                the customers, the judge
 results.py, report.py            results by case, the table
 planted.py                       planted bugs that the judge must notice
+film/                            a film, killed at every step and checkpoint
 baseline/                        the bare Temporal workflow, for comparison
 
 For other programs: `running_testbed(say, product_root=FOLDER)` starts the stack with the sources

@@ -13,6 +13,8 @@ from deploy.local.servers.process import LocalError
 from tests.chaos.baseline.comparison import CASES as BASELINE_CASES
 from tests.chaos.baseline.comparison import running_baseline
 from tests.chaos.cases import ALL, Case, UnknownCaseError, by_name, families
+from tests.chaos.film.positions import POSITIONS, evenly
+from tests.chaos.film.run import film_chaos
 from tests.chaos.planted import UnknownBugError, named, prove
 from tests.chaos.random_faults import run_random_faults
 from tests.chaos.report import as_markdown, as_text, conclusion, progress, table_rows
@@ -184,6 +186,12 @@ async def _until_stopped(options: argparse.Namespace) -> int:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    if options.film:
+        positions = evenly(POSITIONS, options.positions)
+        is_well = await film_chaos(
+            say, positions, options.seed, minutes=options.minutes, keep=options.keep
+        )
+        return 0 if is_well else 1
     return await (
         chaos(options)
         if options.planted is None
@@ -191,10 +199,22 @@ async def _until_stopped(options: argparse.Namespace) -> int:
     )
 
 
+def _add_film_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--film", action="store_true", help="kill at every position of a film of twelve steps"
+    )
+    parser.add_argument(
+        "--positions",
+        type=int,
+        default=len(POSITIONS),
+        help=f"with --film: so many positions, spread over all ({len(POSITIONS)})",
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--trials", type=int, default=10, help="executions at each point (10)")
-    parser.add_argument("--minutes", type=float, help="repeat all cases for this time")
+    parser.add_argument("--minutes", type=float, help="repeat all cases, or kill, for this time")
     parser.add_argument(
         "--until-steps", type=int, help="repeat until this number of paid steps met a fault"
     )
@@ -204,9 +224,7 @@ def main() -> int:
         action="store_true",
         help="random kills, stops and cuts under load, for --minutes (2)",
     )
-    parser.add_argument(
-        "--soup-seconds", type=float, default=150.0, help="after each pass of the cases (150)"
-    )
+    parser.add_argument("--soup-seconds", type=float, default=150.0, help="after each pass (150)")
     parser.add_argument(
         "--seed", type=int, default=SystemRandom().randrange(10**6), help="repeats the same choices"
     )
@@ -225,6 +243,7 @@ def main() -> int:
         metavar="BUG",
         help="check that the planted bugs (all, or these) turn red",
     )
+    _add_film_options(parser)
     parser.add_argument("--list", action="store_true", help="print the cases and exit")
     options = parser.parse_args()
     try:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from deploy.local.servers.process import LocalError
+from tests.chaos.kinds import LONG_SPEECH, SPEECH, Kind
 from tests.chaos.traps import Verdict
 
 
@@ -20,7 +21,8 @@ class Setting:
     faults: as for `POST /__control/faults`; each must fire.
     hides_running: fal's history omits running requests; only where no run takes longer than a
     horizon.
-    refuses_first: the receiver refuses the first attempt of each webhook.
+    refuses_first: the receiver refuses the first attempt of each webhook. kinds: of the orders in
+    turn; empty: the mix of all.
     """
 
     image_seconds: float = 0.3
@@ -29,6 +31,7 @@ class Setting:
     hides_running: bool = False
     refuses_first: bool = False
     faults: tuple[Mapping[str, Any], ...] = ()
+    kinds: tuple[Kind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +113,19 @@ def _dies_in_flight(name: str, what: str, fault: str) -> Case:
         side="none",
         alone=True,
         setting=Setting(video_seconds=1.5),
+    )
+
+
+def _speech_cut(name: str, what: str, fault: str, **params: str) -> Case:
+    """Return a case that cuts the first answer to each order of speech: the purchase itself."""
+    cut = {"provider": "elevenlabs", "fault": fault, "times": -1, "params": params}
+    return Case(
+        name=name,
+        what=what,
+        fault="cut",
+        side="none",
+        alone=True,
+        setting=Setting(faults=(cut,), kinds=(SPEECH, SPEECH, LONG_SPEECH, SPEECH)),
     )
 
 
@@ -207,11 +223,27 @@ CALLBACKS: Final = (
          fault="kill workers for 4 s", side="none", alone=True, setting=Setting(image_seconds=1.5, video_seconds=1.5)),
 )  # fmt: skip
 
+SPEECH_CUTS: Final = (
+    _speech_cut("speech-cut-before-head", "the connection is cut before the head of speech", "drop_after_accept"),
+    _speech_cut("speech-cut-after-head", "the connection is cut after the head of speech", "cut_body", after="head"),
+    _speech_cut("speech-cut-in-body", "the connection is cut in the body of speech", "cut_body", after="middle"),
+)  # fmt: skip
+
 OPERATORS: Final = (
     _dies_in_flight("workflows-reset", "every running workflow reset to its beginning", "reset workflows"),
 )  # fmt: skip
 
-ALL: Final = (*WORKER, *API, *CUTS, *ZOMBIES, *DRAIN, *SERVERS, *CALLBACKS, *OPERATORS)
+ALL: Final = (
+    *WORKER,
+    *API,
+    *CUTS,
+    *ZOMBIES,
+    *DRAIN,
+    *SERVERS,
+    *CALLBACKS,
+    *SPEECH_CUTS,
+    *OPERATORS,
+)
 
 
 class UnknownCaseError(LocalError):

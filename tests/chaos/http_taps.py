@@ -16,12 +16,13 @@ from hpack.exceptions import HPACKError
 from tests.chaos.links import Flow, Line, tokens_in
 
 _CREATE: Final = re.compile(
-    rb"POST /(?:fal/queue/[^ ]+|replicate/v1/(?:models/[^/ ]+/[^/ ]+/)?predictions)(?:\?[^ ]*)? "
+    rb"POST /(?:fal/queue/[^ ]+|replicate/v1/(?:models/[^/ ]+/[^/ ]+/)?predictions"
+    rb"|elevenlabs/v1/text-to-speech/[^ ]+)(?:\?[^ ]*)? "
 )
 _POLL: Final = re.compile(
     rb"GET /(?:fal/queue/[^ ]+/requests/([^/ ?]+)/status|replicate/v1/predictions/([^/ ?]+))[ ?]"
 )
-_PUT: Final = re.compile(rb"(?:PUT|POST) /[^/ ]+/(?:images|videos)/")
+_PUT: Final = re.compile(rb"(?:PUT|POST) /[^/ ]+/(?:images|videos|audios|transcripts)/")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 

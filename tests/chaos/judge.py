@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,16 +18,17 @@ import httpx
 from core.store.database import Database
 from core.store.money.reports.ledger_check import list_findings
 from core.store.money.reports.provider_bill import Key, compare_bill
+from tests.chaos.bill import BillReader
 from tests.chaos.cases import Phase
 from tests.chaos.control import control
 from tests.chaos.load import Mailbox, Order
 from tests.chaos.testbed import Testbed
 
 REST_SECONDS = 60.0
-_NUMBER = re.compile(r"chaos-(\d{6})")
 
 EXECUTIONS = """
-SELECT e.execution_id, e.status, e.error, e.result, e.request->>'prompt' AS prompt,
+SELECT e.execution_id, e.status, e.error, e.result,
+       substring(e.webhook_url FROM 'chaos-[0-9]{6}') AS token,
        coalesce((SELECT sum(amount_nano_usd) FROM ledger_entries AS l WHERE l.execution_id = e.execution_id
                  AND l.kind IN ('settled', 'overage', 'orphan', 'adjustment')), 0)::bigint AS ledger,
        coalesce((SELECT sum(CASE WHEN kind = 'held' THEN amount_nano_usd ELSE -amount_nano_usd END)
@@ -48,15 +48,15 @@ SELECT e.execution_id, e.status, e.error, e.result, e.request->>'prompt' AS prom
        ARRAY(SELECT extract(epoch FROM s.sent_at)::float8 FROM sends AS s JOIN jobs AS j ON j.job_id = s.job_id
              WHERE j.execution_id = e.execution_id ORDER BY s.sent_at) AS sent_at
 FROM executions AS e
-WHERE substring(e.request->>'prompt' FROM '^chaos-[0-9]{6}') = ANY($1::text[])
+WHERE substring(e.webhook_url FROM 'chaos-[0-9]{6}') = ANY($1::text[])
 """
 TOKENS = """
-SELECT DISTINCT substring(e.request->>'prompt' FROM '^chaos-[0-9]{6}') AS token
+SELECT DISTINCT substring(e.webhook_url FROM 'chaos-[0-9]{6}') AS token
 FROM executions AS e JOIN jobs AS j ON j.execution_id = e.execution_id
 WHERE e.execution_id = ANY($1::text[]) OR j.job_id = ANY($1::text[]) OR j.provider_job_id = ANY($1::text[])
 """
 OPEN_STEPS = """
-SELECT substring(e.request->>'prompt' FROM '^chaos-[0-9]{6}') AS token, j.step_name AS step,
+SELECT substring(e.webhook_url FROM 'chaos-[0-9]{6}') AS token, j.step_name AS step,
        bool_or(j.state = 'submitted') AS answered
 FROM executions AS e JOIN jobs AS j ON j.execution_id = e.execution_id
 WHERE j.state IN ('submitting', 'unknown', 'submitted')
@@ -130,7 +130,7 @@ class Finding:
         ]
         sends = f" sends: {' '.join(outcome for _, outcome in self.sends)}"
         return (
-            f"{self.order.token} {self.order.execution_id}: "
+            f"{self.order.token} ({self.order.kind.name}) {self.order.execution_id}: "
             + "; ".join(filter(None, said))
             + sends
         )
@@ -140,6 +140,7 @@ class Finding:
 class Judge:
     testbed: Testbed
     mailbox: Mailbox
+    bill: BillReader
     _file_sizes: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
     _reading_sizes: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -148,7 +149,7 @@ class Judge:
     ) -> list[Finding]:
         """Wait, up to a limit, for the database to be at rest, and return the orders' findings."""
         rows = await self._at_rest(orders, rest_seconds)
-        lines = await self.bill()
+        lines = await self.bill.by_token()
         self.mailbox.look()
         found = [self._judge(order, rows[order.token], lines[order.token]) for order in orders]
         sizes = [await self._produced_sizes(lines[order.token]) for order in orders]
@@ -177,16 +178,6 @@ class Judge:
                 }
         none = frozenset[int]()
         return none.union(*(self._file_sizes.get(name, none) for name in names))
-
-    async def bill(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the sandbox's lines by the token in their prompt."""
-        response = await control("GET", f"{self.testbed.control_url}/bill")
-        lines: list[dict[str, Any]] = response["lines"]
-        by_token: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for line in lines:
-            match = _NUMBER.match(str(line["input"].get("prompt", "")))
-            by_token[match[0] if match else "nobody"].append(line)
-        return by_token
 
     async def tokens_of(self, names: list[str]) -> set[str]:
         """Return the prompt tokens of execution ids, job ids or tokens seen on a connection."""
@@ -219,10 +210,9 @@ class Judge:
 
         A database at rest has no finding.
         """
-        response = await control("GET", f"{self.testbed.control_url}/bill")
-        lines: list[dict[str, Any]] = response["lines"]
         billed: dict[Key, int] = {
-            (line["provider"], line["provider_job_id"]): line["billed_nano_usd"] for line in lines
+            (line["provider"], line["provider_job_id"]): line["billed_nano_usd"]
+            for line in await self.bill.lines()
         }
         async with (
             Database.open(self.testbed.environment["DATABASE_URL"], max_connections=1) as database,
@@ -241,7 +231,7 @@ class Judge:
         while True:
             rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
             for row in await self.testbed.rows(EXECUTIONS, [order.token for order in orders]):
-                rows[row["prompt"][: len(orders[0].token)]].append(row)
+                rows[row["token"]].append(row)
             restless = any(_is_restless(row) for found in rows.values() for row in found)
             if not restless or loop.time() > until:
                 return rows
@@ -251,8 +241,9 @@ class Judge:
         self, order: Order, rows: list[dict[str, Any]], lines: list[dict[str, Any]]
     ) -> Finding:
         finding = Finding(order=order, bill_nano_usd=sum(line["billed_nano_usd"] for line in lines))
-        models = [line["model"] for line in lines]
-        finding.extra = len(models) - len(set(models))
+        # A send that failed at no cost may be repeated, for example while the storage was down.
+        models = [line["model"] for line in lines if line["billed"] or line["state"] != "failed"]
+        finding.extra = len(models) - min(len(set(models)), order.kind.paid)
         if order.execution_id is None:
             finding.broken += [f"never accepted: {order.refused}"]
         if len(rows) > 1:
@@ -275,7 +266,7 @@ class Judge:
             finding.stuck.append(row["status"])
         elif row["status"] != "completed":
             finding.failed = f"{row['status']}: {json.loads(row['error'])['code'] if row['error'] else 'no error'}"
-        elif steps_paid != 2:
+        elif steps_paid != finding.order.kind.paid:
             finding.broken.append(f"completed with {steps_paid} paid steps")
         for name in ("open_charges", "open_jobs", "pending", "held"):
             if ended and row[name]:
@@ -308,14 +299,16 @@ async def _check_files(
 ) -> None:
     """Check that the object store has every file of the result, byte for byte.
 
-    produced_sizes: of the files as the provider made them; a part of one is no result.
+    produced_sizes: of the files as the provider made them; a part of one is no result. A transcript
+    must have all words.
     """
     for row in rows:
         if row["status"] != "completed" or not row["result"]:
             continue
         assets: list[dict[str, Any]] = json.loads(row["result"])["assets"]
-        if not any(asset["kind"] == "video" for asset in assets):
-            finding.broken.append("no video in the result")
+        kind = finding.order.kind
+        if not any(asset["kind"] == kind.makes for asset in assets):
+            finding.broken.append(f"no {kind.makes} in the result")
         for asset in assets:
             try:
                 answer = await http.get(asset["url"])
@@ -331,5 +324,8 @@ async def _check_files(
                 finding.broken.append(
                     f"{asset['kind']} file is not what was promised ({answer.status_code})"
                 )
+            elif asset["kind"] == "transcript":  # a file of the product's own form
+                if len(json.loads(answer.content)["words"]) != kind.words:
+                    finding.broken.append("transcript file has not all words")
             elif len(answer.content) not in produced_sizes:
                 finding.broken.append(f"{asset['kind']} file is not what the provider made")

@@ -128,11 +128,14 @@ class Line:
 
 
 class Link:
-    """A proxy for one client process, which uses `port` as its server's port."""
+    """A proxy for one client process, which uses `port` as its server's port.
+
+    process: its name, or a function that returns the name by the port of a connection's client.
+    """
 
     def __init__(
         self,
-        process: str,
+        process: str | Callable[[int], str],
         trap_set: TrapSet,
         targets: Callable[[], list[int]],
         tap: Callable[[Line], Tap],
@@ -177,7 +180,10 @@ class Link:
             client.transport.abort()
             return
         answers, server = connected
-        line = Line(self._process, self._trap_set, client, server)
+        process = self._process
+        if not isinstance(process, str):
+            process = process(client.get_extra_info("peername")[1])
+        line = Line(process, self._trap_set, client, server)
         self._lines.add(line)
         tap = self._tap(line)
         pumps = [

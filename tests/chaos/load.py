@@ -1,13 +1,16 @@
-"""Customers that order videos, and the webhooks that they receive."""
+"""Customers that order files of all kinds, and the webhooks that they receive."""
 
 import asyncio
+import hashlib
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
+from tests.chaos.kinds import VIDEO, Kind, recording
 from tests.chaos.testbed import Testbed
 
 PATIENCE_SECONDS = 60.0
@@ -17,12 +20,14 @@ PATIENCE_SECONDS = 60.0
 class Order:
     """One request.
 
-    number: in its prompt, so that a line of the provider's bill can be assigned.
-    execution_id: from the 202; None: not accepted. Times by the wall clock.
+    number: in its prompt and its webhook's address, so that a line of the provider's bill and a row
+    can be assigned. execution_id: from the 202; None: not accepted. Times by the wall clock.
     """
 
     number: int
     began_at: float
+    kind: Kind = VIDEO
+    source: str | None = None
     execution_id: str | None = None
     accepted_at: float | None = None
     refused: str = ""
@@ -47,15 +52,19 @@ class Arrival:
 
 @dataclass(slots=True)
 class Customers:
-    """Makes orders, and repeats failed requests with the same idempotency key."""
+    """Makes orders, and repeats failed requests with the same idempotency key.
+
+    uploads: the token by the SHA-256 of each uploaded file.
+    """
 
     testbed: Testbed
     orders: list[Order] = field(default_factory=list[Order])
+    uploads: dict[str, str] = field(default_factory=dict[str, str])
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
 
-    def order(self) -> Order:
+    def order(self, kind: Kind) -> Order:
         """Begin one more order; it is repeated in the background until it is accepted."""
-        order = Order(number=len(self.orders) + 1, began_at=time.time())
+        order = Order(number=len(self.orders) + 1, began_at=time.time(), kind=kind)
         self.orders.append(order)
         task = asyncio.create_task(self._insist(order))
         self._tasks.add(task)
@@ -73,21 +82,19 @@ class Customers:
 
     async def _insist(self, order: Order) -> None:
         customer = self.testbed.customers[order.number % len(self.testbed.customers)]
-        body = {
-            "prompt": f"{order.token}: a red kite over a grey harbour",
-            "duration": 2,
-            "resolution": "480p",
-            "webhook": f"{self.testbed.receiver_url}/hook",
-        }
-        headers = {"authorization": f"Bearer {customer.api_key}", "idempotency-key": order.token}
+        headers = {"authorization": f"Bearer {customer.api_key}"}
         until = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < until:
             try:
                 # A connection for each attempt: the next one may reach the other API.
-                async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as http:
-                    answer = await http.post(
-                        f"{self.testbed.api_url}/api/generate-video", json=body, headers=headers
-                    )
+                async with httpx.AsyncClient(
+                    base_url=f"{self.testbed.api_url}/api",
+                    headers=headers,
+                    trust_env=False,
+                    verify=False,
+                    timeout=10,
+                ) as http:
+                    answer = await self._send(http, order)
             except httpx.TransportError as error:
                 order.refused = type(error).__name__
             else:
@@ -100,6 +107,24 @@ class Customers:
                 if answer.status_code < 500 and answer.status_code != 409:
                     return
             await asyncio.sleep(0.3)
+
+    async def _send(self, http: httpx.AsyncClient, order: Order) -> httpx.Response:
+        """Send the order, after its upload. Return the response of the first that is refused."""
+        kind = order.kind
+        if kind.uploads and order.source is None:
+            content = recording(order.token)
+            self.uploads[hashlib.sha256(content).hexdigest()] = order.token
+            uploaded = await http.post("/assets", files={"file": ("recording.wav", content)})
+            if not uploaded.is_success:
+                return uploaded
+            order.source = uploaded.json()["id"]
+        source = {} if order.source is None else {"source": {"asset": order.source}}
+        webhook = f"{self.testbed.receiver_url}/hook/{order.token}"
+        return await http.post(
+            f"/{kind.route}",
+            json={**kind.body(order.token), **source, "webhook": webhook},
+            headers={"idempotency-key": order.token},
+        )
 
 
 class Mailbox:
@@ -126,6 +151,10 @@ class Mailbox:
                 at=plain["t"], event_id=plain["id"], held=plain["held"], body=plain["body"]
             )
             self.of.setdefault(execution_id, []).append(arrival)
+
+    def waiting(self, orders: Iterable[Order]) -> list[Order]:
+        """Return the orders whose webhook has not been acknowledged."""
+        return [order for order in orders if self.delivered(order.execution_id) is None]
 
     def delivered(self, execution_id: str | None) -> Arrival | None:
         """Return the first delivery that the receiver acknowledged."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from tests.chaos.cases import Case, Setting, by_name
+from tests.chaos.kinds import WITH_ALTERNATIVE
 
 HELD = 3
 """Executions at a case's point in one round."""
@@ -95,6 +96,11 @@ _OWN: Final = (
     # A callback would make a look due again.
     replace(
         by_name(["worker-while-waiting"])[0], name="worker-while-waiting-quiet", setting=_QUIET
+    ),
+    replace(
+        by_name(["cut-after-billing"])[0],
+        name="cut-after-billing-alternative",
+        setting=replace(_QUIET, kinds=(WITH_ALTERNATIVE,)),
     ),
     # Longer than the two looks of a look-up are apart, shorter than the horizon.
     replace(

@@ -27,6 +27,8 @@ _LABELS: Final = tuple(
         ("delivered", r"UPDATE webhook_attempts\b"),
         ("answer", r"UPDATE sends\b"),
         ("claim", r"UPDATE executions\b"),
+        ("media-start", r"UPDATE jobs SET submitted_at = coalesce"),
+        ("content", r"INSERT INTO content_keys\b"),
     )
 )
 

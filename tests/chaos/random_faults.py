@@ -12,8 +12,15 @@ from typing import Any, Final
 from tests.chaos.cases import Case, Phase
 from tests.chaos.faults import set_sandbox
 from tests.chaos.judge import Finding
+from tests.chaos.kinds import MIX
 from tests.chaos.load import Order
-from tests.chaos.read_faults import FILE_FAULTS, READ_FAULTS, SpoiledReads, name_of
+from tests.chaos.read_faults import (
+    FILE_FAULTS,
+    READ_FAULTS,
+    SPEECH_FAULTS,
+    SpoiledReads,
+    name_of,
+)
 from tests.chaos.results import CaseResult
 from tests.chaos.rounds import Session
 from tests.chaos.slow import explain_slowest
@@ -27,7 +34,14 @@ Two cores under constant faults finish fewer orders than arrive, and a backlog w
 the end.
 """
 DEADLINE_SECONDS = 150.0
+PHASE_OF_OPERATION: Final = {"file": Phase.ELSEWHERE, "create": Phase.PAYING}
+"""A job is bought before its other reads."""
 WIRES: Final = ("postgres", "temporal", "provider", "s3")
+OF_THE_SANDBOX: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
+    "read": READ_FAULTS,
+    "file": FILE_FAULTS,
+    "speech": SPEECH_FAULTS,
+}
 RANDOM_FAULTS: Final = Case(
     name="soup", what="random kills, stops and cuts under load", fault="soup", side="none"
 )
@@ -37,8 +51,8 @@ RANDOM_FAULTS: Final = Case(
 class ScheduledFault:
     """A scheduled fault.
 
-    at: seconds after the start. how: kill; stop (for `seconds`); cut (of one connection); read or
-    file (a fault of the sandbox).
+    at: seconds after the start. how: kill; stop (for `seconds`); cut (of one connection); read,
+    file or speech (a fault of the sandbox).
     """
 
     at: float
@@ -58,7 +72,7 @@ def schedule(random: Random, seconds: float) -> list[ScheduledFault]:
     scheduled: list[ScheduledFault] = []
     at = random.uniform(2, 4)
     while at < seconds:
-        how = random.choices(("kill", "stop", "cut", "read", "file"), (5, 2, 2, 4, 3))[0]
+        how = random.choices(("kill", "stop", "cut", *OF_THE_SANDBOX), (5, 2, 2, 4, 3, 2))[0]
         if how == "kill":
             scheduled.append(
                 ScheduledFault(
@@ -72,8 +86,8 @@ def schedule(random: Random, seconds: float) -> list[ScheduledFault]:
             scheduled.append(
                 ScheduledFault(at=at, how=how, target=target, seconds=random.uniform(1, 12))
             )
-        elif how in ("read", "file"):
-            fault = random.choice(READ_FAULTS if how == "read" else FILE_FAULTS)
+        elif how in OF_THE_SANDBOX:
+            fault = random.choice(OF_THE_SANDBOX[how])
             scheduled.append(ScheduledFault(at=at, how=how, target=name_of(fault), fault=fault))
         else:
             scheduled.append(
@@ -125,7 +139,7 @@ async def run_random_faults(session: Session, seconds: float) -> None:
     await reads.look()
     for (token, step), operation in (await reads.purchases()).items():
         hit.setdefault(token, Phase.ELSEWHERE)
-        steps.setdefault((token, step), Phase.ELSEWHERE if operation == "file" else Phase.BOUGHT)
+        steps.setdefault((token, step), PHASE_OF_OPERATION.get(operation, Phase.BOUGHT))
     session.say(f"  Faulty reads added: {reads.added.total()}; answers spoiled: {spoiled(reads)}")
     findings = await session.evidence.judge(mine)
     for finding in findings:
@@ -164,22 +178,17 @@ def spoiled(reads: SpoiledReads) -> str:
 
 async def _note_in_flight(session: Session, first: int) -> dict[str, Phase]:
     session.mailbox.look()
-    return {
-        order.token: Phase.ELSEWHERE
-        for order in session.customers.orders[first:]
-        if session.mailbox.delivered(order.execution_id) is None
-    }
+    waiting = session.mailbox.waiting(session.customers.orders[first:])
+    return {order.token: Phase.ELSEWHERE for order in waiting}
 
 
 async def _order(session: Session, first: int) -> None:
+    """Make orders of random kinds; the seed repeats their sequence."""
+    random = Random(session.random.random())
     while True:
         session.mailbox.look()
-        orders = session.customers.orders[first:]
-        if (
-            sum(session.mailbox.delivered(order.execution_id) is None for order in orders)
-            < UNDER_WAY
-        ):
-            session.customers.order()
+        if len(session.mailbox.waiting(session.customers.orders[first:])) < UNDER_WAY:
+            session.customers.order(random.choice(MIX))
         await asyncio.sleep(ORDER_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""Faults of the provider's reads for the random mix: status, result, list and file.
+"""Faults of the provider for the random mix: of its reads, and of the answers with speech.
 
 All are transient: they end within the time for which the product repeats a read, so every execution
 must complete and pay once.
@@ -69,6 +69,22 @@ FILE_FAULTS: Final[tuple[Mapping[str, Any], ...]] = (
     *_of(_FILE, "slow_file", seconds_per_chunk=1),
 )
 
+_CREATE: Final = ("create",)
+LATE_IN_HISTORY_SECONDS: Final = 3.0
+
+# Speech is in the answer of the paid call, so each of these spoils a purchase.
+SPEECH_FAULTS: Final[tuple[Mapping[str, Any], ...]] = tuple(
+    {**fault, "provider": "elevenlabs"}
+    for fault in (
+        *_of(_CREATE, "drop_before_accept", times=1),
+        *_of(_CREATE, "drop_after_accept", times=1),
+        *_of(_CREATE, "answer_502_after_accept", times=1, status=502),
+        *_of(_CREATE, "cut_body", times=1, after="head"),
+        *_of(_CREATE, "cut_body", times=1, after="middle"),
+        *_of(_CREATE, "unlisted", times=1, seconds=LATE_IN_HISTORY_SECONDS),
+    )
+)
+
 LOST_ANSWER: Final[Mapping[str, Any]] = {
     "operation": "create",
     "fault": "drop_after_accept",
@@ -79,9 +95,11 @@ LOST_ANSWER: Final[Mapping[str, Any]] = {
 
 There are several such sends, because a callback often reveals the id of one before its look-up.
 """
+LOST_SPEECH: Final[Mapping[str, Any]] = SPEECH_FAULTS[1]
+"""Added with a late entry in the history, which is looked up only for a send without an answer."""
 
 PURCHASES = """
-SELECT DISTINCT substring(e.request->>'prompt' FROM '^chaos-[0-9]{6}') AS token, j.step_name AS step
+SELECT DISTINCT substring(e.webhook_url FROM 'chaos-[0-9]{6}') AS token, j.step_name AS step
 FROM executions AS e JOIN jobs AS j ON j.execution_id = e.execution_id
 WHERE j.provider_job_id = ANY($1::text[])
 """
@@ -91,7 +109,8 @@ def name_of(fault: Mapping[str, Any]) -> str:
     """Return one word for a fault, for the schedule and the report."""
     detail = "/".join(str(value) for value in fault["params"].values())
     once = "once" if fault["times"] == 1 else ""
-    return "/".join(filter(None, (fault["operation"], fault["fault"], detail, once)))
+    provider = str(fault.get("provider", "*")).replace("*", "")
+    return "/".join(filter(None, (provider, fault["operation"], fault["fault"], detail, once)))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,7 +137,11 @@ class SpoiledReads:
 
     async def add(self, fault: Mapping[str, Any]) -> None:
         """Add a fault, unless the sandbox is down or stopped."""
-        faults = [fault, LOST_ANSWER] if fault["operation"] == "list" else [fault]
+        faults = [fault]
+        if fault["operation"] == "list":
+            faults.append(LOST_ANSWER)
+        elif fault["fault"] == "unlisted":
+            faults.append(LOST_SPEECH)
         async with self._client(timeout_seconds=2) as http:
             for one in faults:
                 try:
@@ -139,7 +162,11 @@ class SpoiledReads:
             return
         for fault in answer.json()["faults"]:
             self._counts[start, fault["id"]] = name_of(fault), fault["fired"]
-            self.paths |= {one["path"]: fault["operation"] for one in fault["fired_at"]}
+            # The fault of a job has its id in place of a request's path.
+            self.paths |= {
+                one.get("path") or one["provider_job_id"]: fault["operation"]
+                for one in fault["fired_at"]
+            }
 
     async def purchases(self) -> dict[tuple[str, str], str]:
         """Return the operation that was spoiled by token and step.

@@ -3,15 +3,17 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
+from tests.chaos.bill import BillReader
 from tests.chaos.cases import Case, Phase, Setting, hold_seconds, phase_of
 from tests.chaos.control import control
 from tests.chaos.faults import FAULTS, Injection, set_sandbox
 from tests.chaos.judge import Finding, Judge
+from tests.chaos.kinds import MIX, Kind
 from tests.chaos.load import Customers, Mailbox, Order
 from tests.chaos.results import CaseResult
 from tests.chaos.slow import explain_slowest
@@ -44,7 +46,10 @@ PAUSE_SECONDS = 0.25
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """All rounds on one testbed. bystanders: orders at no point of a case, which must succeed."""
+    """All rounds on one testbed.
+
+    bystanders: orders at no point of a case, which must succeed. kinds: of the orders, in turn.
+    """
 
     testbed: Testbed
     random: Random
@@ -55,6 +60,7 @@ class Session:
     results: dict[str, CaseResult] = field(default_factory=dict[str, CaseResult])
     bystanders: list[Finding] = field(default_factory=list[Finding])
     recovering: dict[str, "Round"] = field(default_factory=dict[str, "Round"])
+    kinds: Sequence[Kind] = MIX
 
     @property
     def faults(self) -> int:
@@ -63,14 +69,15 @@ class Session:
 
     @classmethod
     def of(cls, testbed: Testbed, random: Random, say: Callable[[str], None]) -> "Session":
-        mailbox = Mailbox(testbed.receiver_log)
+        mailbox, customers = Mailbox(testbed.receiver_log), Customers(testbed)
+        bill = BillReader(control_url=testbed.control_url, uploads=customers.uploads)
         return cls(
             testbed=testbed,
             random=random,
             say=say,
-            customers=Customers(testbed),
+            customers=customers,
             mailbox=mailbox,
-            evidence=Judge(testbed, mailbox),
+            evidence=Judge(testbed, mailbox, bill),
         )
 
     async def round(self, cases: list[Case], per_case: int) -> None:
@@ -112,11 +119,7 @@ class Session:
         until = time.monotonic() + DEADLINE_SECONDS
         while time.monotonic() < until:
             self.mailbox.look()
-            orders = self.customers.orders
-            if (
-                sum(self.mailbox.delivered(order.execution_id) is None for order in orders)
-                <= BACKLOG
-            ):
+            if len(self.mailbox.waiting(self.customers.orders)) <= BACKLOG:
                 return
             await asyncio.sleep(0.25)
 
@@ -282,13 +285,13 @@ class Round:
                 self.session.testbed.trap_set.arm_last()
             if not at_once and self._is_hold_over():
                 return
-            under_way = sum(self._is_under_way(order) for order in self.orders)
+            under_way = len(self.session.mailbox.waiting(self.orders))
             held = sum(len(trap.held_moments) for trap in self.traps.values())
             waiting = under_way - held
             # The last traps may be at the path's beginning, where only a new order arrives.
             wanted = max(min(AT_ONCE, 2 * missing + 2 - waiting, UNDER_WAY - waiting), int(last))
             for _ in range(wanted):
-                self.orders.append(self.session.customers.order())
+                self._order()
             await asyncio.sleep(PAUSE_SECONDS)
 
     def _is_hold_over(self, margin_seconds: float = 0.0) -> bool:
@@ -303,18 +306,20 @@ class Round:
         """Spread orders over time, so that the fault meets executions at every stage."""
         seconds = max(2.5, self.per_case / ORDERS_PER_SECOND)
         for _ in range(self.per_case):
-            self.orders.append(self.session.customers.order())
+            self._order()
             await asyncio.sleep(self.session.random.uniform(0.5, 1.5) * seconds / self.per_case)
 
-    def _is_under_way(self, order: Order) -> bool:
-        return self.session.mailbox.delivered(order.execution_id) is None
+    def _order(self) -> None:
+        customers = self.session.customers
+        kinds = self.cases[0].setting.kinds or self.session.kinds
+        self.orders.append(customers.order(kinds[len(customers.orders) % len(kinds)]))
 
     async def _note_in_flight(self) -> None:
         self.session.mailbox.look()
         steps = {
             token: phase for (token, _), phase in (await self.session.evidence.open_steps()).items()
         }
-        tokens = [order.token for order in self.orders if self._is_under_way(order)]
+        tokens = [order.token for order in self.session.mailbox.waiting(self.orders)]
         self.in_flight = {token: steps.get(token, Phase.ELSEWHERE) for token in tokens}
         self.held_webhooks = (
             await self._held_webhooks() if "receiver" in {case.side for case in self.cases} else []
@@ -335,12 +340,9 @@ class Round:
         async with asyncio.timeout(DEADLINE_SECONDS):
             while True:
                 mailbox.look()
-                waiting = [
-                    order for order in self.orders if mailbox.delivered(order.execution_id) is None
-                ]
                 if all(
                     order.execution_id is None and order.refused.startswith("4")
-                    for order in waiting
+                    for order in mailbox.waiting(self.orders)
                 ):
                     return
                 await asyncio.sleep(0.1)
@@ -356,13 +358,13 @@ class Round:
             for held in trap.held_moments
             for token in held.tokens
         }
-        before = await self.session.evidence.bill()
+        before = await self.session.evidence.bill.by_token()
         rows = await self.session.evidence.tokens_of(list(held))
         until = time.monotonic() + OVERTAKEN_SECONDS
         while True:
             await asyncio.sleep(0.5)
             self.session.mailbox.look()
-            now = await self.session.evidence.bill()
+            now = await self.session.evidence.bill.by_token()
             # All orders count: one of an earlier round may be held here.
             execution_ids = {
                 order.token: order.execution_id for order in self.session.customers.orders
@@ -376,7 +378,7 @@ class Round:
             if not behind:
                 return
             if time.monotonic() > until:
-                raise TimeoutError(f"nobody overtook the stopped worker: {behind}")
+                raise TimeoutError(f"no other worker overtook the stopped one: {behind}")
 
     async def _receiver(self, word: str) -> dict[str, Any]:
         return await control("POST", f"{self.session.testbed.receiver_url}/__control/{word}")
@@ -385,11 +387,15 @@ class Round:
         return [one["execution_id"] for one in (await self._receiver("look"))["held"]]
 
     async def _check_fired(self, setting: Setting) -> None:
-        response = await control("GET", f"{self.session.testbed.control_url}/faults")
-        faults: list[dict[str, Any]] = response["faults"]
-        for wanted in setting.faults:
-            if not any(fault["fault"] == wanted["fault"] and fault["fired"] for fault in faults):
-                self.injection.void.append(f"{wanted['fault']} did not fire")
+        """Wait until each fault of the sandbox has fired: the next round removes them."""
+        while True:
+            response = await control("GET", f"{self.session.testbed.control_url}/faults")
+            fired: set[str] = {fault["fault"] for fault in response["faults"] if fault["fired"]}
+            missing: set[str] = {wanted["fault"] for wanted in setting.faults} - fired
+            if not missing or time.monotonic() > self.began + DEADLINE_SECONDS:
+                self.injection.void += [f"{name} did not fire" for name in sorted(missing)]
+                return
+            await asyncio.sleep(PAUSE_SECONDS)
 
     def assign(self, findings: list[Finding]) -> tuple[list[str], set[str]]:
         """Assign findings to cases by the points they reached; return a summary and the orders."""
@@ -418,7 +424,7 @@ class Round:
             result.phases[phase_of(result.case.moment)] += len(mine)
         result.broken += self.injection.broken
         for finding in mine:
-            if result.case.sent_once:
+            if result.case.sent_once and finding.order.kind.in_sequence:
                 held = self.traps[result.case.name].held_moments
                 result.broken += finding.sent_again(
                     [one.at for one in held if one.tokens & finding.names]

@@ -7,16 +7,8 @@ import pytest
 
 from deploy.local.config import ROOT
 from tests.chaos.__main__ import main
-from tests.chaos.planted import (
-    BUGS,
-    AnchorError,
-    Bug,
-    Edit,
-    UnknownBugError,
-    copied,
-    named,
-    plant,
-)
+from tests.chaos.planted import AnchorError, UnknownBugError, copied, named, plant
+from tests.chaos.planted_bugs import BUGS, Bug, Edit
 from tests.chaos.planted_cases import case_of
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from sandbox.faults.book import FaultBook
 from tests.chaos.random_faults import schedule
-from tests.chaos.read_faults import FILE_FAULTS, READ_FAULTS, name_of
+from tests.chaos.read_faults import FILE_FAULTS, READ_FAULTS, SPEECH_FAULTS, name_of
 
-FAULTS = READ_FAULTS + FILE_FAULTS
+FAULTS = READ_FAULTS + FILE_FAULTS + SPEECH_FAULTS
 
 
 def test_same_seed_gives_the_same_schedule() -> None:

@@ -32,7 +32,7 @@ SHORT = [case for case in ALL if not case.alone or case.name in IN_FLIGHT_CASES]
 )  # a minute and a half; a stalled order is waited for, so that its finding is shown
 async def test_every_crash_point_pays_once_and_loses_nothing() -> None:
     said: list[str] = []
-    async with running_testbed(said.append) as testbed:
+    async with running_testbed(said.append, in_memory=True) as testbed:
         session = Session.of(testbed, Random(7), said.append)
         due = SHORT
         for _ in range(ATTEMPTS):

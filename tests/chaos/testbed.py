@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
+import psutil
 
 from core.platform.crypto.sealing import Sealer
 from core.store.accounts.users import UserLimits, insert_api_key, insert_user
@@ -42,9 +42,11 @@ from deploy.local.servers.process import Part, PartFailedError, Running, start
 from deploy.local.servers.s3 import s3
 from deploy.local.servers.temporal import temporal
 from tests.chaos.http_taps import ProviderTap, StorageTap, TemporalTap
+from tests.chaos.kinds import DENIED_VOICE
 from tests.chaos.links import Line, Link, PlainTap, Tap
 from tests.chaos.postgres_tap import PostgresTap
 from tests.chaos.traps import TrapSet
+from tests.support.folders import new_data_folder
 from tests.support.stack_ports import free_receivers, free_stack_ports, receiver_port
 
 WORKERS: Final = ("Worker 1", "Worker 2")
@@ -52,6 +54,8 @@ APIS: Final[tuple[str, ...]] = ("API 1", "API 2")
 SERVERS: Final = ("PostgreSQL", "Temporal", "S3", "Sandbox")
 RESTART_SECONDS = 0.5
 """The time in which a supervisor notices an end and restarts the process."""
+READY_SECONDS = 180.0
+"""Start-up limit, on a machine that other runs keep busy."""
 USERS = 200
 """Transactions that can be held at once: each locks its user's budget row."""
 
@@ -61,6 +65,8 @@ SHORT_HORIZONS: Final[Mapping[str, str]] = {
     "FAL_IMAGE_HORIZON_SECONDS": "6",
     "FAL_HORIZON_SECONDS": "6",
     "REPLICATE_HORIZON_SECONDS": "6",
+    # Longer: speech is made before it is listed, which takes seconds without processor time.
+    "ELEVENLABS_HORIZON_SECONDS": "12",
     "LOOKUP_CONFIRM_SECONDS": "1",
     "USUAL_IMAGE_SECONDS": "1",
     "USUAL_VIDEO_SECONDS": "1",
@@ -71,6 +77,8 @@ take seconds, so a lost callback is noticed within seconds.
 SANDBOX_SETTINGS: Final[Mapping[str, object]] = {
     "image_seconds": 0.3,
     "video_seconds": 0.6,
+    "speech_seconds": 0.3,
+    "elevenlabs_denied_voices": [DENIED_VOICE],
     "queue_seconds": 0.0,
     "tiny_media": True,
     # If killed, stopped or short of processor time, a run of 0.3 s takes ten seconds: a history
@@ -82,6 +90,8 @@ ROOM_TO_HOLD: Final[Mapping[str, str]] = {
     "SUBMIT_SLOTS": "150",
     "ASSET_SLOTS": "60",
     "EXECUTION_SLOTS": "200",
+    "ELEVENLABS_MAX_IN_FLIGHT": "150",
+    "ELEVENLABS_SUBMITS_PER_SECOND": "0",
 }
 """A held transaction keeps its slot and its connection. PostgreSQL accepts four such pools."""
 POSTGRES_CONNECTIONS = 400
@@ -109,7 +119,7 @@ class Testbed:
     """The running stack.
 
     preferred_api: gets all new connections of clients and providers while it accepts any; None:
-    both in turn.
+    both in turn. settings: of the APIs and workers, in place of the usual ones.
     """
 
     config: Config
@@ -117,6 +127,7 @@ class Testbed:
     environment: dict[str, str]
     say: Callable[[str], None]
     product_root: Path = ROOT
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
     trap_set: TrapSet = field(default_factory=TrapSet)
     incidents: list[Incident] = field(default_factory=list[Incident])
     customers: list[Customer] = field(default_factory=list[Customer])
@@ -126,6 +137,7 @@ class Testbed:
     _keepers: list["asyncio.Task[None]"] = field(default_factory=list["asyncio.Task[None]"])
     _links: dict[tuple[str, str], Link] = field(default_factory=dict[tuple[str, str], Link])
     _front: Link | None = None
+    _speech: Link | None = None
     _receiver_port: int = 0
 
     @property
@@ -195,8 +207,9 @@ class Testbed:
         for name, running in reversed(self._running.items()):
             if not name.startswith(("API", "Worker")):
                 await running.stop()
-        for link in [*self._links.values(), *([self._front] if self._front else [])]:
-            await link.close()
+        for link in [*self._links.values(), self._front, self._speech]:
+            if link is not None:
+                await link.close()
 
     def signal(self, name: str, number: signal.Signals) -> None:
         os.kill(self._running[name].pid, number)
@@ -229,7 +242,7 @@ class Testbed:
     async def _begin(self, part: Part) -> None:
         running = await start(part)
         self._running[part.name] = running
-        await running.wait_ready()
+        await running.wait_ready(READY_SECONDS)
         self._keepers.append(asyncio.create_task(self._keep(part.name), name=part.name))
 
     async def _keep(self, name: str) -> None:
@@ -243,7 +256,7 @@ class Testbed:
             await asyncio.sleep(self.restart_seconds)
             try:
                 running = self._running[name] = await start(running.part)
-                await running.wait_ready()
+                await running.wait_ready(READY_SECONDS)
                 incident.ready_at = time.time()
             except (PartFailedError, OSError) as error:
                 self.say(f"  {error}")
@@ -272,6 +285,10 @@ class Testbed:
 
         self._front = Link("clients", self.trap_set, in_turn, PlainTap)
         await self._front.open()
+        # Of all processes, because the addresses of stored speech begin with its address.
+        to_sandbox = partial(list[int], (ports.sandbox,))
+        self._speech = Link(self._client_of, self.trap_set, to_sandbox, ProviderTap)
+        await self._speech.open()
         parts: list[Part] = []
         for name, port in zip(APIS, api_ports, strict=True):
             config = replace(self.config, ports=replace(ports, api=port, api_metrics=next(metrics)))
@@ -283,6 +300,15 @@ class Testbed:
                 self._named(name, worker(config, await self._environment_of(name, config)))
             )
         return parts
+
+    def _client_of(self, port: int) -> str:
+        """Return the process whose connection has this local port."""
+        for name in (*WORKERS, *APIS):
+            with contextlib.suppress(psutil.Error, KeyError):
+                connections = psutil.Process(self.pid_of(name)).net_connections("tcp4")
+                if any(one.laddr.port == port for one in connections):
+                    return name
+        return ""
 
     def log_of(self, name: str) -> Path:
         """Return the log of an API or a worker."""
@@ -310,6 +336,7 @@ class Testbed:
             "provider": (ports.sandbox, ProviderTap),
             "s3": (ports.s3, StorageTap),
         }
+        assert self._speech is not None
         through: dict[str, int] = {}
         for server, (port, tap) in targets.items():
             link = self._links[process, server] = Link(
@@ -331,6 +358,9 @@ class Testbed:
             "FAL_QUEUE_URL": f"{provider}/fal/queue",
             "FAL_API_URL": f"{provider}/fal/api/v1",
             "REPLICATE_BASE_URL": f"{provider}/replicate",
+            "ELEVENLABS_BASE_URL": f"http://127.0.0.1:{self._speech.port}/elevenlabs",
+            "ALLOWED_PRIVATE_HOSTS": f"{plain['ALLOWED_PRIVATE_HOSTS']},127.0.0.1:{self._speech.port}",
+            **self.settings,
         }
 
     def _receiver(self) -> Part:
@@ -378,31 +408,35 @@ def _as_provider(part: Part, url: str) -> Part:
     return replace(part, environment={**(part.environment or {}), **more})
 
 
-def _new_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="takeone-chaos-"))
-    folder.chmod(
-        0o711
-    )  # PostgreSQL's system user must be able to enter it when the tests run as root.
-    (folder / "logs").mkdir()
-    return folder
-
-
 @asynccontextmanager
 async def running_testbed(
-    say: Callable[[str], None], *, product_root: Path = ROOT, keep: bool = False
+    say: Callable[[str], None],
+    *,
+    product_root: Path = ROOT,
+    keep: bool = False,
+    in_memory: bool = False,
+    trap_set: TrapSet | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Testbed]:
     """Start everything on free ports in a new folder, and stop it by its pids.
 
     product_root: folder of the product's sources (planted bugs live in a copy). keep: leave the
-    logs.
+    logs. in_memory: the servers' data, which grows with the run.
     """
-    folder = _new_folder()
+    folder = new_data_folder("takeone-chaos-", in_memory=in_memory)
+    (folder / "logs").mkdir()
     config = Config(folder=folder, ports=free_stack_ports(), live=None, receivers=free_receivers())
     make_temporal_config(folder)
     keys = keep_keys(folder)
     environment = product_environment(config, keys, os.environ)
     testbed = Testbed(
-        config=config, keys=keys, environment=environment, say=say, product_root=product_root
+        config=config,
+        keys=keys,
+        environment=environment,
+        say=say,
+        product_root=product_root,
+        settings=settings or {},
+        trap_set=trap_set or TrapSet(),
     )
     try:
         await testbed.start()

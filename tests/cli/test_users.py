@@ -32,7 +32,11 @@ async def test_admin_changes_limits_and_keys(fresh_database: FreshDatabase) -> N
     user = (await run_admin(url, "users", "create", "Ada", "--monthly-videos", "5")).json["userId"]
 
     limits = (await run_admin(url, "users", "set-limits", user, "--monthly-usd", "0.003")).json
-    loads = {"openExecutions": "default", "runningExecutions": "default"}
+    loads = {
+        "openExecutions": "default",
+        "runningExecutions": "default",
+        "mediaSeconds": "default",
+    }
     assert limits == {"userId": user, "monthlyVideos": 5, "monthlyUsd": "0.003", **loads}
     limits = (await run_admin(url, "users", "set-limits", user, "--monthly-videos", "none")).json
     assert limits == {"userId": user, "monthlyVideos": None, "monthlyUsd": "0.003", **loads}

@@ -1,9 +1,11 @@
 """The demo's checks of webhooks and videos, its output and its client."""
 
+import array
 import asyncio
 import base64
 import json
 import time
+import wave
 from datetime import UTC, datetime
 from fractions import Fraction
 from io import BytesIO, StringIO
@@ -16,9 +18,12 @@ from av.error import FFmpegError
 from rich.console import Console
 from standardwebhooks.webhooks import Webhook
 
+from api.orders.executions import CreateExecutionRequest
 from core.platform.crypto.webhook_signatures import signature_headers
+from deploy.local.__main__ import main
 from deploy.local.config import ProviderKeys
 from deploy.local.demo.client import Execution, ProductClient
+from deploy.local.demo.film import music_file, order_film
 from deploy.local.demo.prices import video_price
 from deploy.local.demo.screen import cost_table, progress_of
 from deploy.local.demo.video_check import check_video, decode
@@ -27,6 +32,7 @@ from deploy.local.servers.process import LocalError
 
 SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
 BODY = json.dumps({"executionId": "exec_1", "type": "execution.completed"}).encode()
+MUSIC = "asset_01a2293a415f766db49567a85e8c42e9"
 EXECUTION = {
     "id": "exec_1",
     "status": "running",
@@ -188,3 +194,43 @@ async def test_client_repeats_a_request_during_a_restart_but_not_refusals() -> N
         assert len(set(seen)) == 1
         with pytest.raises(LocalError, match="422"):
             await client.generate_video({"prompt": ""})
+
+
+async def test_film_of_the_demo_is_a_plan_with_uploaded_music() -> None:
+    bodies: list[bytes] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        bodies.append(request.content)
+        if request.url.path == "/api/assets":
+            return httpx.Response(201, json={"id": MUSIC})
+        return httpx.Response(202, json={"executionId": "exec_1"})
+
+    async with httpx.AsyncClient(
+        transport=httpx.MockTransport(answer), base_url="http://api"
+    ) as http:
+        ordered = await order_film(ProductClient(http), prompt="a boat", webhook="http://hook")
+    assert ordered == (MUSIC, "exec_1")
+    assert music_file() in bodies[0]
+    request = CreateExecutionRequest.model_validate_json(bodies[1])
+    order = request.order()
+    assert order is not None
+    kinds = [step.kind for step in order.request().steps]
+    assert kinds == ["image", "video", "audio", "merge", "captions", "poster"]
+    assert MUSIC.encode() in bodies[1]
+
+
+def test_music_of_the_demo_plays_eight_seconds() -> None:
+    with wave.open(BytesIO(music_file())) as file:
+        assert file.getnframes() / file.getframerate() == pytest.approx(8, rel=0.001)
+        samples = array.array("h", file.readframes(file.getnframes()))
+    note = len(samples) // 32
+    assert min(max(samples[start : start + note]) for start in range(0, 31 * note, note)) > 1000
+
+
+@pytest.mark.parametrize("arguments", [["up", "--pipeline"], ["demo", "--pipeline", "--live"]])
+def test_film_is_an_option_of_the_sandbox_demo(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["local", *arguments])
+    with pytest.raises(SystemExit):
+        main()

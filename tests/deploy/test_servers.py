@@ -10,7 +10,7 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from core.domain.plans import StepKind
+from core.domain.media.content import MediaKind
 from core.store.recovery.restore_marker import MARKER_KEY
 from deploy.local.ports import free_ports
 from deploy.local.servers.postgres import postgres, superuser_dsn
@@ -123,7 +123,7 @@ async def test_s3_files_are_public_by_address_only(s3_server: S3Server) -> None:
 
 
 def test_s3_public_prefixes_are_those_of_the_files() -> None:
-    assert set(PUBLIC_PREFIXES) == {f"{kind}s/" for kind in StepKind}
+    assert set(PUBLIC_PREFIXES) == {f"{kind}s/" for kind in MediaKind}
 
 
 async def test_s3_kill_keeps_objects_and_restarts_quickly(servers_folder: Path) -> None:

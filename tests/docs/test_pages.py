@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
-FOLDERS = "activities|api|cli|core|deploy|docs|sandbox|tests|workflows"
+PAGES = [
+    page
+    for pattern in ("*.md", "clients/*/*.md", "docs/**/*.md")
+    for page in sorted(ROOT.glob(pattern))
+]
+FOLDERS = "activities|api|cli|clients|core|deploy|docs|sandbox|tests|workflows"
 PATHS = re.compile(rf"`((?:{FOLDERS})/[\w./-]+\.(?:py|md|sql|yaml))(?:::(\w+))?`")
 LINKS = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 

@@ -1,23 +1,26 @@
 """One whole stack for all tests here, on free ports, in a folder of its own."""
 
-import os
-import tempfile
-from collections.abc import AsyncGenerator
+import re
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
 
 from deploy.local.config import Config
+from deploy.local.ports import free_ports
 from deploy.local.stack import Stack, prepared
+from tests.cog.models import models_file
+from tests.cog.server import TOKEN, CogServer
 from tests.end_to_end.world import World
+from tests.support.folders import data_folder
 from tests.support.quick_clients import quick_clients as quick_clients
 from tests.support.stack_ports import free_receivers, free_stack_ports
 
 FAST_HORIZONS = {
-    "FAL_START_DEADLINE_SECONDS": "1",
-    "FAL_IMAGE_START_DEADLINE_SECONDS": "1",
+    "FAL_START_DEADLINE_SECONDS": "9",
+    "FAL_IMAGE_START_DEADLINE_SECONDS": "3",
     "FAL_IMAGE_HORIZON_SECONDS": "6",
-    "FAL_HORIZON_SECONDS": "6",
+    "FAL_HORIZON_SECONDS": "10",
     "REPLICATE_HORIZON_SECONDS": "6",
     "LOOKUP_CONFIRM_SECONDS": "1",
     "USUAL_IMAGE_SECONDS": "1",
@@ -31,13 +34,10 @@ take seconds, so a lost callback is noticed within seconds.
 @pytest.fixture(scope="package")
 async def stack() -> AsyncGenerator[Stack]:
     """Run a stack until the last test of this folder: even an idle one takes processor time."""
-    with tempfile.TemporaryDirectory(prefix="takeone-e2e-", ignore_cleanup_errors=True) as name:
-        os.chmod(
-            name, 0o711
-        )  # PostgreSQL's own system user has to get in when the tests run as root
+    with data_folder("takeone-e2e-") as folder:
         async with prepared(
             Config(
-                folder=Path(name),
+                folder=folder,
                 ports=free_stack_ports(),
                 live=None,
                 receivers=free_receivers(),
@@ -45,9 +45,29 @@ async def stack() -> AsyncGenerator[Stack]:
             ),
             lambda _line: None,
         ) as stack:
-            stack.environment |= {**FAST_HORIZONS, "LOG_LEVEL": "DEBUG"}
+            own_models = folder / "cog"
+            own_models.mkdir()
+            (port,) = free_ports(1)
+            stack.environment |= {
+                **FAST_HORIZONS,
+                "LOG_LEVEL": "DEBUG",
+                "MEDIA_POSTERS": "false",
+                "COG_MODELS_FILE": str(models_file(own_models, f"http://127.0.0.1:{port}")),
+                "COG_WEBHOOK_TOKEN": TOKEN,
+                "COG_LOST_SECONDS": "6",
+            }
             await stack.start()
             yield stack
+
+
+@pytest.fixture(scope="package")
+def cog_server(stack: Stack) -> Iterator[CogServer]:
+    """Start the server of the stack's own models, for the tests that need it."""
+    file = Path(stack.environment["COG_MODELS_FILE"])
+    (port,) = set(re.findall(r"http://127\.0\.0\.1:(\d+)", file.read_text(encoding="utf-8")))
+    server = CogServer(file.parent, port=int(port))
+    yield server
+    server.stop()
 
 
 @pytest.fixture

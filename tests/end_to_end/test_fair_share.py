@@ -7,10 +7,10 @@ every machine.
 
 import asyncio
 import os
+import signal
 import sys
-import tempfile
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import accumulate
@@ -21,7 +21,10 @@ import pytest
 
 from deploy.local.config import Config
 from deploy.local.stack import Stack, prepared
+from tests.end_to_end.test_media import stopped_program, upload
 from tests.end_to_end.world import MODELS, World
+from tests.media.operations import sources
+from tests.support.folders import data_folder
 from tests.support.stack_ports import free_receivers, free_stack_ports
 
 pytestmark = pytest.mark.guarantee("G7")
@@ -36,12 +39,9 @@ SHARE = 4
 
 @asynccontextmanager
 async def fair_stack(environment: dict[str, str]) -> AsyncGenerator[Stack]:
-    with tempfile.TemporaryDirectory(prefix="takeone-fair-", ignore_cleanup_errors=True) as name:
-        os.chmod(
-            name, 0o711
-        )  # PostgreSQL's own system user has to get in when the tests run as root
+    with data_folder("takeone-fair-") as folder:
         config = Config(
-            folder=Path(name), ports=free_stack_ports(), live=None, receivers=free_receivers()
+            folder=folder, ports=free_stack_ports(), live=None, receivers=free_receivers()
         )
         async with prepared(config, lambda _line: None) as stack:
             stack.environment |= environment
@@ -52,7 +52,11 @@ async def fair_stack(environment: dict[str, str]) -> AsyncGenerator[Stack]:
 @pytest.fixture(scope="module")
 async def narrow_stack() -> AsyncGenerator[Stack]:
     async with fair_stack(
-        {"FAL_MAX_IN_FLIGHT": str(AT_ONCE), "REPLICATE_MAX_IN_FLIGHT": str(AT_ONCE)}
+        {
+            "FAL_MAX_IN_FLIGHT": str(AT_ONCE),
+            "REPLICATE_MAX_IN_FLIGHT": str(AT_ONCE),
+            "MEDIA_SLOTS": "1",
+        }
     ) as stack:
         yield stack
 
@@ -97,6 +101,48 @@ async def test_single_execution_does_not_wait_behind_hundreds_of_another_user(
         )
         assert _most_together(await flood.bill()) <= AT_ONCE
         assert passed_by < left // 4, (took, passed_by, left, still)
+
+
+@pytest.mark.timeout(300)
+async def test_media_step_does_not_wait_behind_those_of_another_user(
+    narrow_stack: Stack, tmp_path: Path
+) -> None:
+    """The first step occupies the only slot until all the others wait for it."""
+    async with World.open(narrow_stack) as flood, World.open(narrow_stack) as single:
+        tone = sources.ffmpeg(tmp_path / "tone.wav", *sources.tone(20.0)).read_bytes()
+        of_flood, of_single = await upload(flood, tone), await upload(single, tone)
+        ordered = [await _cut(flood, of_flood, start=0.0)]
+        async with stopped_program(narrow_stack.pid_of("Worker")) as program:
+            ordered += [await _cut(flood, of_flood, start=10 + each) for each in range(5)]
+            mine = await _cut(single, of_single, start=10)
+            await flood.until_true(
+                lambda: _all_wait(flood, [*ordered, mine]), "the steps are not scheduled"
+            )
+            os.kill(program, signal.SIGCONT)
+        for execution_id in ordered:
+            assert (await flood.ended(execution_id, seconds=120))["status"] == "completed"
+        assert (await single.ended(mine))["status"] == "completed"
+        ends = await flood.rows(
+            "SELECT execution_id FROM executions WHERE execution_id = ANY($1) ORDER BY ended_at",
+            [*ordered, mine],
+        )
+        assert [row["execution_id"] for row in ends].index(mine) <= 2
+
+
+async def _cut(world: World, sound: str, *, start: float) -> str:
+    """Order a part of a sound: one media step."""
+    params = {"source": {"asset": sound}, "start": start}
+    plan = {"version": 1, "steps": [{"name": "part", "kind": "trim", "params": params}]}
+    answer = await world.api.post("/api/executions", json={"plan": plan})
+    assert answer.status_code == 202, answer.text
+    return answer.json()["executionId"]
+
+
+async def _all_wait(world: World, ids: Sequence[str]) -> bool:
+    """Return whether each execution has a media step at Temporal."""
+    client = await world.temporal()
+    described = [await client.get_workflow_handle(each).describe() for each in ids]
+    return all(each.raw_description.pending_activities for each in described)
 
 
 @pytest.mark.long

@@ -13,8 +13,11 @@ import pytest
 from temporalio.service import RPCError
 
 from tests.end_to_end.world import MODELS, PROMPT, World
+from tests.support.statement_log import logged_statements, transactions_of
 
 MAX_EVENTS = 47
+MAX_TRANSACTIONS, MAX_STATEMENTS = 15, 100
+"""Of the user; those of pollers and callbacks may serve several executions at once."""
 
 
 @pytest.mark.guarantee("G7")
@@ -112,16 +115,25 @@ async def test_generate_video_asset_has_a_stable_address(world: World) -> None:
     assert (answer.status_code, answer.headers["location"]) == (302, asset["url"])
 
 
-async def test_generate_video_takes_few_history_events(world: World) -> None:
-    execution_id = await world.generate()
-    await world.ended(execution_id)
-    event_id = (await world.webhook(execution_id))["id"]
+async def test_generate_video_takes_few_events_and_statements(world: World) -> None:
     client = await world.temporal()
-    handle = client.get_workflow_handle(execution_id)
-    assert (await handle.result())["webhook"] == "delivered"
+    log = world.stack.config.logs / "postgres.log"
+    async with logged_statements(world.owner_dsn, log) as statements:
+        before = len(statements())
+        execution_id = await world.generate()
+        handle = client.get_workflow_handle(execution_id)
+        assert (await handle.result())["webhook"] == "delivered"
+        transactions = transactions_of(statements()[before:])
     assert len((await handle.fetch_history()).events) <= MAX_EVENTS
+    event_id = (await world.webhook(execution_id))["id"]
     with pytest.raises(RPCError, match="not found"):
         await client.get_workflow_handle(f"deliver/{event_id}/1").describe()
+    begin = f"BEGIN; SELECT set_config('takeone.user_id', '{world.user.user_id}', true)"
+    of_user = [one for one in transactions if one[0] == begin]
+    explained = "\n\n".join("\n".join(one) for one in of_user)
+    assert 0 < len(of_user) <= MAX_TRANSACTIONS, explained
+    assert sum(len(one) for one in of_user) <= MAX_STATEMENTS, explained
+    assert not any("typeinfo" in text for one in transactions for text in one), explained
 
 
 async def test_execution_is_readable_and_findable_for_an_operator(world: World) -> None:

@@ -25,8 +25,10 @@ LEAST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30
 """A longer Retry-After is probed after this."""
 WAITING = 60
-HERD = 15
-"""Sends to one provider within a second: its limit of ten, with a margin for the second's edges."""
+HERD = 20
+"""Sends to one provider within a second: its limit of ten, twice, because a second that is counted
+here may overlap two of the limit. Thirty wait for each provider.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,11 @@
 
 import pytest
 
+import core.maintenance.workflow_repairs
 from core.platform.settings.api import QUEUE_LIMIT_SECONDS
 from core.platform.temporal.policies import END_SLACK
 from core.store.executions.executions import claim_execution
-from tests.maintenance.reconciling import make_older, run_all_tasks, run_task
+from tests.maintenance.reconciling import make_older, make_repairs, run_all_tasks, run_task
 from tests.maintenance.test_reconciler import queued, status
 from tests.support.activity_harness import ActivityHarness
 from tests.support.fake_temporal import FakeTemporal
@@ -66,3 +67,34 @@ async def test_execution_waiting_for_a_provider_ends_at_the_queue_limit(
     assert temporal.terminated == []
     expected = [(one.execution_id, "deadline_exceeded")] if cancelled else []
     assert temporal.cancelled == expected
+
+
+async def test_reconciler_leaves_workflows_alone_that_wait_for_workers(
+    harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await accept(
+        harness.database, new_execution(await new_user(harness.database)), claimed=False
+    )
+    await make_older(harness)
+    temporal = FakeTemporal(running_generation=1)
+    repairs = make_repairs(harness, temporal)
+    for _ in range(3):
+        await repairs.start_queued()
+    assert temporal.described == [one.execution_id]
+    assert temporal.started == []
+    temporal.close_status = "terminated"  # by an operator
+    monkeypatch.setattr(core.maintenance.workflow_repairs, "LOOK_AGAIN_SECONDS", 0.0)
+    await repairs.start_queued()
+    assert temporal.started == [one.execution_id]
+
+
+async def test_reconciler_starts_a_retry_whose_earlier_workflow_runs(
+    harness: ActivityHarness,
+) -> None:
+    one = await accept(
+        harness.database, new_execution(await new_user(harness.database)), claimed=False
+    )
+    await make_older(harness)
+    temporal = FakeTemporal(running_generation=0)
+    await make_repairs(harness, temporal).start_queued()
+    assert temporal.started == [one.execution_id]

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from prometheus_client import REGISTRY
 
+import core.maintenance.recent_repairs
 import core.maintenance.workflow_repairs
 from core.domain.ids import ExecutionId, new_event_id
 from core.domain.messages.executions import ClaimOutcome, ExecutionOrder, FinishInput
@@ -263,7 +264,7 @@ async def test_reconciler_repeats_a_cancel_once_a_minute(
 async def test_reconciler_remembers_a_bounded_number_of_cancels(
     harness: ActivityHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core.maintenance.workflow_repairs, "SIGNALS_REMEMBERED", 1)
+    monkeypatch.setattr(core.maintenance.recent_repairs, "REMEMBERED", 1)
     for _ in range(2):
         await harness.accepted()
     await make_older(harness)

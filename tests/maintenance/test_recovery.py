@@ -97,7 +97,7 @@ async def recover(
     monkeypatch.setattr("core.maintenance.recovery.SETTLE_SECONDS", 0)
     recovery = Recovery(
         database=harness.database,
-        objects=harness.objects,
+        files=harness.assets.files,
         submitter=harness.jobs.submitter,
         histories=histories,
         show=lambda _line: None,

@@ -38,7 +38,7 @@ async def test_recover_waits_for_a_send_that_began_before(
     past = FakeHistories()
     recovery = Recovery(
         database=harness.database,
-        objects=harness.objects,
+        files=harness.assets.files,
         submitter=harness.jobs.submitter,
         histories=past,
         show=lambda line: waiting.set() if "began before the pause" in line else None,

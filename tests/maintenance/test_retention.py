@@ -34,7 +34,8 @@ COUNTS = {
     DataKind.CALLBACKS: "SELECT count(*) FROM callbacks",
     DataKind.WEBHOOKS: "SELECT count(*) FROM webhooks",
     DataKind.WEBHOOK_ATTEMPTS: "SELECT count(*) FROM webhook_attempts",
-    DataKind.FILES: "SELECT count(*) FROM assets",
+    DataKind.FILES: "SELECT count(*) FROM assets WHERE job_id IS NOT NULL",
+    DataKind.UPLOADS: "SELECT count(*) FROM assets WHERE job_id IS NULL",
 }
 KEPT = {
     DataKind.EXECUTIONS: 3,
@@ -43,6 +44,7 @@ KEPT = {
     DataKind.WEBHOOKS: 1,
     DataKind.WEBHOOK_ATTEMPTS: 1,
     DataKind.FILES: 0,
+    DataKind.UPLOADS: 1,
 }
 """What stays of the four executions of `_filled`, by the kind that alone has a retention."""
 
@@ -62,6 +64,19 @@ async def _filled(harness: ActivityHarness) -> list[Accepted]:
     await harness.as_owner(
         "UPDATE webhooks SET state = 'delivered', ended_at = now() WHERE execution_id <> $1",
         pending,
+    )
+    # One upload is in use by the running execution.
+    for asset_id in ("asset_free", "asset_used"):
+        await harness.as_owner(
+            "INSERT INTO assets (asset_id, user_id, kind, object_key, size_bytes, sha256, content_type)"
+            " VALUES ($1, $2, 'image', $1, 1, $1, 'image/png')",
+            asset_id,
+            user_id,
+        )
+    await harness.as_owner(
+        'UPDATE steps SET parameters = parameters || \'{"image": {"asset": "asset_used"}}\''
+        " WHERE execution_id = $1",
+        executions[3].execution_id,
     )
     for statement in OLDER:
         await harness.as_owner(statement)

@@ -6,6 +6,7 @@ from core.providers.registry import Providers
 from tests.providers.wire import settings
 from tests.sandbox.conftest import test_ca as test_ca
 from tests.sandbox.process import Receiver, Sandbox
+from tests.support.quick_clients import quick_clients as quick_clients
 
 
 @pytest.fixture(scope="session")

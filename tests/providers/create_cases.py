@@ -6,11 +6,16 @@ import json
 from dataclasses import dataclass
 
 from core.providers.http.transport import BODY_MAX_BYTES
+from core.providers.vendors.cog.wire import prediction_id
 from tests.providers.wire import Line, Script, answering
 
-JOB_ID = "5f0c7d0e11114222"
+CALLBACK_URL = "https://us.example/callbacks/x/token"
+JOB_ID = prediction_id("painter", CALLBACK_URL)
+"""Any id is usable, except for Cog: there the request has the id, and the answer repeats it."""
 ACCEPTED: dict[str, object] = {"request_id": JOB_ID, "id": JOB_ID, "status": "starting"}
-REFUSED: dict[str, object] = {"detail": "No."}
+REFUSED: dict[str, object] = {"detail": [{"msg": "No.", "type": "refused"}]}
+"""In the form of every vendor, except for Cog, whose own rows have other cases."""
+WITH_ID = {"request-id": JOB_ID}
 HTML = {"content-type": "text/html"}
 
 
@@ -99,6 +104,12 @@ def encoded(body: bytes) -> bytes:
     return head.encode() + body
 
 
+def with_id(response: bytes) -> bytes:
+    """Return a response whose head names the request, which ElevenLabs accepts a job by."""
+    line, _, rest = response.partition(b"\r\n")
+    return line + f"\r\nrequest-id: {JOB_ID}\r\n".encode() + rest
+
+
 def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
     body = b"".join(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n" for chunk in chunks)
     return b"HTTP/1.1 200 -\r\ntransfer-encoding: chunked\r\n\r\n" + body + end
@@ -167,13 +178,13 @@ TRANSPORT: dict[str, tuple[Case, ...]] = {
 
 ANSWERS: dict[str, tuple[Case, ...]] = {
     "2xx, JSON with a usable id": (
-        *(answer(status, ACCEPTED) for status in (200, 201, 202)),
-        answer(200, ACCEPTED, {"content-type": "text/plain"}),
-        raw(INTERIM, CONTINUE, page(201, ACCEPTED, length=len(FULL))),
-        raw(page(200, ACCEPTED)),
-        raw(page(200, ACCEPTED, version="1.0")),
-        raw(chunked(FULL[:7], FULL[7:])),
-        raw(encoded(GZIPPED)),
+        *(answer(status, ACCEPTED, WITH_ID) for status in (200, 201, 202)),
+        answer(200, ACCEPTED, {"content-type": "text/plain", **WITH_ID}),
+        raw(INTERIM, CONTINUE, with_id(page(201, ACCEPTED, length=len(FULL)))),
+        raw(with_id(page(200, ACCEPTED))),
+        raw(with_id(page(200, ACCEPTED, version="1.0"))),
+        raw(with_id(chunked(FULL[:7], FULL[7:]))),
+        raw(with_id(encoded(GZIPPED))),
     ),
     "2xx without an id, with one that no path can carry, with two, or no JSON": (
         answer(200, {}),
@@ -229,3 +240,20 @@ ANSWERS: dict[str, tuple[Case, ...]] = {
 }
 
 ROWS = TRANSPORT | ANSWERS
+_NOT_NOW: dict[str, object] = {"error": "At capacity", "status": "failed"}
+ROWS_OF: dict[str, dict[str, tuple[Case, ...]]] = {
+    "cog": {
+        "409 in Cog's own form": (answer(409, _NOT_NOW),),
+        "422 in Cog's own form": (
+            answer(
+                422, {"detail": [{"loc": ["body", "input", "seed"], "msg": "No.", "type": "x"}]}
+            ),
+        ),
+        "503 in Cog's own form": (answer(503, _NOT_NOW),),
+    }
+}
+"""Further rows of one provider."""
+
+
+def rows_of(vendor: str) -> dict[str, tuple[Case, ...]]:
+    return ROWS | ROWS_OF.get(vendor, {})

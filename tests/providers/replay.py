@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from core.providers.registry import OWN_KEY_PROVIDERS
 from tests.providers.wire import Line, Wire, serving
 
 FOLDER = Path(__file__).parent / "recordings"
@@ -19,7 +20,26 @@ REQUIRED = frozenset(
      "cancel_not_found", "callback_valid", "check_accepted", "check_refused", "check_unavailable"}
 )  # fmt: skip
 
+WITHOUT_JOBS = frozenset(
+    {"status_failed", "status_moderated", "status_cancelled", "status_empty", "cancel_running", "cancel_ended",
+     "cancel_not_found", "callback_valid"}
+)  # fmt: skip
+"""What a vendor does not have whose create call delivers the result."""
+NOT_APPLICABLE = {"elevenlabs": WITHOUT_JOBS}
+# A server of the operator's own has no account, no list, and no key to sign with.
+_OWN_SERVER = frozenset(
+    {"create_accepted", "create_invalid", "create_busy", "create_setting_up", "create_gateway_error", "status_running",
+     "status_ended", "status_starting", "status_unavailable", "find_running", "find_ended", "find_unavailable",
+     "cancel_running", "cancel_ended"}
+)  # fmt: skip
+
 Recording = dict[str, Any]
+
+
+def required(vendor: str) -> frozenset[str]:
+    if vendor not in OWN_KEY_PROVIDERS:
+        return _OWN_SERVER
+    return REQUIRED - NOT_APPLICABLE.get(vendor, frozenset())
 
 
 def names(vendor: str, operation: str = "") -> list[str]:
@@ -61,7 +81,7 @@ async def replaying(
 def _with_placeholders_replaced(value: Any, base_url: str, sent: dict[str, Any]) -> Any:
     """Return the value with its placeholders replaced.
 
-    {base}: address of the replay. {sent}, {sent.input}: the create call's body.
+    {base}: address of the replay. {sent}, {sent.name}: the create call's body, or a member of it.
     {sent:prompt=x}: the body with one value changed.
     """
     if isinstance(value, dict):
@@ -76,6 +96,6 @@ def _with_placeholders_replaced(value: Any, base_url: str, sent: dict[str, Any])
     if not value.startswith("{sent"):
         return value.replace("{base}", base_url)
     path, _, change = value[1:-1].partition(":")
-    echo = sent["input"] if path == "sent.input" else sent
+    echo = sent[path.removeprefix("sent.")] if "." in path else sent
     name, equals, other = change.partition("=")
     return {**echo, name: other} if equals else echo

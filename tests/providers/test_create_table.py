@@ -13,7 +13,7 @@ import pytest
 from core.domain.failures import STOPS_A_PROVIDER
 from core.providers.port import CreateAnswer, CreateOutcome
 from core.providers.registry import PROVIDER_NAMES, Providers
-from tests.providers.create_cases import ROWS, Case, close_unread
+from tests.providers.create_cases import CALLBACK_URL, Case, close_unread, rows_of
 from tests.providers.wire import Wire, free_port, full_inputs, serving, settings, submit
 
 pytestmark = pytest.mark.guarantee("G1")
@@ -40,8 +40,8 @@ TABLES = tables()
 
 def test_every_provider_has_a_table_and_every_row_its_source() -> None:
     assert sorted(TABLES) == sorted(PROVIDER_NAMES)
-    for table in TABLES.values():
-        assert set(table) == set(ROWS)
+    for vendor, table in TABLES.items():
+        assert set(table) == set(rows_of(vendor))
         for what, (_, _, source) in table.items():
             assert source.partition(":")[0] in SOURCES, what
 
@@ -93,23 +93,21 @@ def then(answer: CreateAnswer) -> str:
 
 @pytest.mark.parametrize(
     ("vendor", "what"),
-    [(vendor, what) for vendor in PROVIDER_NAMES for what in ROWS],
+    [(vendor, what) for vendor in PROVIDER_NAMES for what in rows_of(vendor)],
     ids=lambda text: text[:40],
 )
 async def test_row_matches_the_observed_result(
     vendor: str, what: str, test_ca: Path, full_port: int
 ) -> None:
     expected = TABLES[vendor][what]
-    for number, case in enumerate(ROWS[what]):
+    for number, case in enumerate(rows_of(vendor)[what]):
         async with (
             other_side(case, test_ca, full_port) as (address, wire),
             Providers.open(settings(address)) as ours,
         ):
             provider = ours.provider(vendor)
             model = provider.models[0]
-            request = provider.create_request(
-                model, full_inputs(model), "https://us.example/callbacks/x/token"
-            )
+            request = provider.create_request(model, full_inputs(model), CALLBACK_URL)
             ago = 6.0 if case.late else 0.0
             answer = await submit(provider, request, timeout_seconds=case.seconds, ago_seconds=ago)
             await asyncio.sleep(0)

@@ -16,13 +16,14 @@ from core.domain.states import JobState
 from core.platform.clock import ClockOffset, boot_seconds
 from core.providers.lists.page import ListPage
 from core.providers.port import FindAnswer, Lookup, Provider, ProviderUnavailableError
-from core.providers.registry import PROVIDER_NAMES, Providers
+from core.providers.registry import OWN_KEY_PROVIDERS, Providers
 from tests.providers.wire import Line, Script, full_inputs, handle_of, serving, settings
 
 pytestmark = pytest.mark.guarantee("G1", "G3")
 
 MEBIBYTE = 1024 * 1024
 Query = dict[str, str]
+STARTS = ("start", "created_after", "date_after_unix")
 
 
 def lookup_of(provider: Provider, *, age_seconds: float = 60) -> Lookup:
@@ -46,6 +47,11 @@ def item(
     if vendor == "fal":
         return {"json_output": output, "request_id": name, "endpoint_id": lookup.request.model,
                 "sent_at": at, "ended_at": at, "json_input": body}  # fmt: skip
+    if vendor == "elevenlabs":
+        return {"alignments": output, "history_item_id": f"h-{name}", "request_id": name,
+                "voice_id": "JBFqnCBsd6RMkjVDRZzb", "model_id": lookup.request.model,
+                "text": body["text"] if ours else name, "settings": lookup.request.body["voice_settings"],
+                "output_format": "mp3_44100_128", "date_unix": int(lookup.sent_from.timestamp())}  # fmt: skip
     return {"output": output, "id": name, "model": lookup.request.model, "created_at": at,
             "input": body["input"]}  # fmt: skip
 
@@ -53,6 +59,9 @@ def item(
 def page(vendor: str, items: list[object], next_url: str | None = None) -> object:
     if vendor == "fal":
         return {"items": items, "next_cursor": next_url, "has_more": next_url is not None}
+    if vendor == "elevenlabs":
+        more = next_url is not None
+        return {"history": items, "last_history_item_id": next_url, "has_more": more}
     return {"previous": None, "next": next_url, "results": items}
 
 
@@ -74,7 +83,7 @@ def paged(respond: Callable[[Query], object]) -> Script:
     return script
 
 
-@pytest.mark.parametrize("vendor", PROVIDER_NAMES)
+@pytest.mark.parametrize("vendor", OWN_KEY_PROVIDERS)
 async def test_files_inside_a_list_are_read_in_bounded_memory(vendor: str) -> None:
     """Another application on the account gets its pictures as data URIs: a page of 24 MiB."""
     pages: list[bytes] = []
@@ -99,8 +108,9 @@ def peak_of_parsing(body: bytes) -> int:
     """Return the memory that parsing a page takes at most, in parts as a socket delivers it."""
     tracemalloc.start()
     try:
-        for member in ("items", "results"):
-            parser = ListPage(member, ("output", "json_output"), lambda _item: None)
+        for member in ("items", "results", "history"):
+            ignored = ("output", "json_output", "alignments")
+            parser = ListPage(member, ignored, lambda _item: None)
             for start in range(0, len(body), 65536):
                 parser.feed(body[start : start + 65536])
         return tracemalloc.get_traced_memory()[1]
@@ -132,14 +142,14 @@ async def test_page_that_is_too_large_is_read_with_fewer_items(
     assert limits == [100, 10, 10, 10]
 
 
-@pytest.mark.parametrize("vendor", PROVIDER_NAMES)
+@pytest.mark.parametrize("vendor", OWN_KEY_PROVIDERS)
 async def test_list_of_sixty_pages_is_authoritative_and_shared(vendor: str) -> None:
     served = 0
 
     def respond(query: Query) -> object:
         nonlocal served
         served += 1
-        number = int(query.get("cursor", "0"))
+        number = int(query.get("cursor") or query.get("start_after_history_item_id", "0"))
         items = [item(vendor, lookup, f"other-{number}")]
         if number == 59:
             return page(vendor, [*items, item(vendor, lookup, "ours", ours=True)])
@@ -160,14 +170,14 @@ async def test_list_of_sixty_pages_is_authoritative_and_shared(vendor: str) -> N
     assert served < 20 * 60
 
 
-@pytest.mark.parametrize("vendor", PROVIDER_NAMES)
+@pytest.mark.parametrize("vendor", OWN_KEY_PROVIDERS)
 async def test_next_look_reads_only_the_part_that_changes(
     vendor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts: list[str] = []
 
     def respond(query: Query) -> object:
-        starts.append(query.get("start") or query["created_after"])
+        starts.append(next(query[name] for name in STARTS if name in query))
         return page(vendor, [item(vendor, lookup, "ours", ours=True)] if len(starts) == 1 else [])
 
     async with serving(paged(respond)) as wire, Providers.open(settings(wire.url)) as providers:

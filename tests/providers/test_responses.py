@@ -16,7 +16,7 @@ from core.providers.http.responses import (
     scrubbed,
 )
 from core.providers.port import CreateOutcome
-from core.providers.registry import PROVIDER_NAMES, Providers
+from core.providers.registry import OWN_KEY_PROVIDERS, Providers
 from tests.providers.wire import Line, full_inputs, serving, settings, submit
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -86,7 +86,12 @@ SCALARS = (
 )
 VALUES = SCALARS | st.lists(SCALARS | st.dictionaries(NAMES, SCALARS, max_size=2), max_size=2)
 PLAUSIBLE = st.sampled_from(
-    [{}, {"detail": "No."}, {"request_id": "5f0c7d0e11114222", "id": "5f0c7d0e11114222"}]
+    [
+        {},
+        {"detail": "No."},
+        {"detail": [{"msg": "No."}]},
+        {"request_id": "5f0c7d0e11114222", "id": "5f0c7d0e11114222"},
+    ]
 )
 OBJECTS = st.tuples(PLAUSIBLE, st.dictionaries(NAMES, VALUES, max_size=2)).map(
     lambda two: two[0] | two[1]
@@ -95,32 +100,33 @@ BODIES = OBJECTS.map(lambda body: json.dumps(body).encode()) | st.binary(max_siz
 
 
 @pytest.mark.guarantee("G1")
-@pytest.mark.parametrize("vendor", PROVIDER_NAMES)
+@pytest.mark.parametrize("vendor", OWN_KEY_PROVIDERS)
 async def test_no_response_raises_an_exception(vendor: str) -> None:
-    answers: list[tuple[int, bytes, str]] = []
+    answers: list[tuple[int, bytes, str, str]] = []
 
     @effort(max_examples=200, database=None)
     @given(
         status=st.sampled_from([200, 201, 202, 302, 409, 500, *REFUSALS]),
         body=BODIES,
         header=st.sampled_from(["", "7", "-1", "Sun, 22 Nov 99999999999 10:01:00 GMT"]),
+        request_id=st.sampled_from(["", "../etc", "5f0c7d0e11114222"]),
     )
-    def draw(status: int, body: bytes, header: str) -> None:
-        answers.append((status, body, header))
+    def draw(status: int, body: bytes, header: str, request_id: str) -> None:
+        answers.append((status, body, header, request_id))
 
     draw()
     to_say = iter(answers)
 
     async def script(line: Line) -> None:
         await line.read()
-        status, body, header = next(to_say)
-        await line.answer(status, body, {"retry-after": header})
+        status, body, header, request_id = next(to_say)
+        await line.answer(status, body, {"retry-after": header, "request-id": request_id})
 
     async with serving(script) as wire, Providers.open(settings(wire.url)) as providers:
         provider = providers.provider(vendor)
         request = provider.create_request(provider.models[0], full_inputs(provider.models[0]), None)
         outcomes = [await submit(provider, request) for _ in answers]
-    for (status, body, _), answer in zip(answers, outcomes, strict=True):
+    for (status, body, *_), answer in zip(answers, outcomes, strict=True):
         named = answer.handle is not None
         assert named == (answer.outcome is CreateOutcome.ACCEPTED), body
         assert not named or 200 <= status < 300

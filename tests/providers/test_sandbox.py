@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,17 +10,16 @@ import pytest
 
 from core.domain.failures import FailureCode
 from core.domain.messages.jobs import CancelOutcome, JobReport, ProviderHandle
-from core.domain.plans import StepKind
+from core.domain.plans import Scalar, StepKind
 from core.domain.states import JobState
 from core.platform.clock import ClockOffset, boot_seconds
+from core.providers.models import Model, ModelInputs
 from core.providers.port import (
     CallbackRefusedError,
     CreateAnswer,
     CreateOutcome,
     CreateRequest,
     Lookup,
-    Model,
-    ModelInputs,
     Provider,
 )
 from core.providers.registry import Providers
@@ -48,9 +48,12 @@ async def picture(catalogue: Providers) -> str:
     return report.outputs[0].url
 
 
-async def inputs_for(catalogue: Providers, model: Model, **changes: object) -> ModelInputs:
-    image_url = await picture(catalogue) if model.limits.takes_image else None
-    return full_inputs(model, **{"image_url": image_url, **changes})  # pyright: ignore[reportArgumentType]  # a table of fields
+async def inputs_for(catalogue: Providers, model: Model, **changes: Scalar | None) -> ModelInputs:
+    if model.takes("image"):
+        changes["image"] = await picture(catalogue)
+    if model.takes("end_image"):
+        changes["end_image"] = None
+    return full_inputs(model, with_image=None, **changes)
 
 
 async def submitted(
@@ -96,7 +99,7 @@ async def test_job_cost_equals_the_bill(
     handle = await submitted(provider, model, inputs)
     report = await ended(provider, handle)
     assert report.state is JobState.COMPLETED
-    assert [output.kind for output in report.outputs] == [model.kind]
+    assert [output.kind for output in report.outputs] == [model.outputs[0].kind]
     assert sandbox.client.get(report.outputs[0].url).status_code == 200
     cost = provider.cost(model, inputs, report)
     assert cost.nano_usd == billed(sandbox, handle)
@@ -112,10 +115,15 @@ async def test_hold_covers_the_bill_in_every_shape(
     sandbox.set(video_seconds=0.0, image_seconds=0.0)
     provider, model = found(catalogue, model_id)
     base = await inputs_for(catalogue, model)
-    for ratio in (*model.limits.aspect_ratios, None):
-        for resolution in model.limits.resolutions or (None,):
-            inputs = full_inputs(
-                model, image_url=base.image_url, aspect_ratio=ratio, resolution=resolution
+    for ratio in model.choices("aspect_ratio") or (None,):
+        for resolution in model.choices("resolution") or (None,):
+            given = {"aspect_ratio": ratio, "resolution": resolution}
+            inputs = replace(
+                base,
+                values={
+                    **base.values,
+                    **{name: value for name, value in given.items() if value is not None},
+                },
             )
             handle = await submitted(provider, model, inputs)
             line = next(
@@ -201,7 +209,7 @@ async def test_late_answer_is_unknown(sandbox: Sandbox, catalogue: Providers) ->
     provider, model = found(catalogue, REPLICATE_VIDEO)
     sandbox.fault("answer_late", params={"seconds": 3})
     answer, lookup = await sent(
-        provider, model, full_inputs(model, image=False), timeout_seconds=0.5
+        provider, model, full_inputs(model, with_image=False), timeout_seconds=0.5
     )
     assert answer.outcome is CreateOutcome.UNKNOWN
     assert (await looked_up(provider, lookup)).provider == "replicate"
@@ -214,7 +222,7 @@ async def test_list_without_the_send_is_authoritative_and_shows_the_clock(
     monkeypatch.setattr("core.providers.lists.reader.FRESH_SECONDS", 0.0)
     provider, model = found(catalogue, model_id)
     sandbox.fault("drop_before_accept")
-    answer, lookup = await sent(provider, model, full_inputs(model, image=False))
+    answer, lookup = await sent(provider, model, full_inputs(model, with_image=False))
     assert answer.outcome is CreateOutcome.UNKNOWN
     look = await provider.find(lookup)
     assert (look.matches, look.authoritative) == ((), True)
@@ -236,7 +244,7 @@ async def test_refusal_is_certain_and_free(
         sandbox.fault("refuse_429", params={"retry_after": "7"})
     else:
         sandbox.fault("refuse", params={"status": status})
-    answer, _ = await sent(provider, model, full_inputs(model, image=False))
+    answer, _ = await sent(provider, model, full_inputs(model, with_image=False))
     assert (answer.outcome, answer.status_code) == (CreateOutcome.NOT_ACCEPTED, status)
     assert answer.retry_after_seconds == (7 if status == 429 else 0)
     assert sandbox.bill()["lines"] == []
@@ -245,7 +253,7 @@ async def test_refusal_is_certain_and_free(
 async def test_unknown_status_is_still_running(sandbox: Sandbox, catalogue: Providers) -> None:
     for model_id in (FAL_IMAGE, REPLICATE_VIDEO):
         provider, model = found(catalogue, model_id)
-        handle = await submitted(provider, model, full_inputs(model, image=False))
+        handle = await submitted(provider, model, full_inputs(model, with_image=False))
         fault_id = sandbox.fault("unknown_status")
         assert (await provider.status(handle)).state is JobState.SUBMITTED
         assert sandbox.fired(fault_id) == 1
@@ -292,7 +300,7 @@ async def test_removed_data_is_an_expired_output_that_was_paid(
     sandbox: Sandbox, catalogue: Providers
 ) -> None:
     provider, model = found(catalogue, REPLICATE_VIDEO)
-    inputs = full_inputs(model, image=False)
+    inputs = full_inputs(model, with_image=False)
     handle = await submitted(provider, model, inputs)
     assert (await ended(provider, handle)).state is JobState.COMPLETED
     sandbox.set(data_life_seconds=0.0)
@@ -309,7 +317,7 @@ async def test_callback_is_verified_and_a_forged_one_refused(
     sandbox: Sandbox, catalogue: Providers, receiver: Receiver, model_id: str
 ) -> None:
     provider, model = found(catalogue, model_id)
-    inputs = full_inputs(model, image=False)
+    inputs = full_inputs(model, with_image=False)
     handle = await submitted(provider, model, inputs, f"{receiver.url}/callbacks/x/token-1")
     await until(lambda: len(receiver.received) > 0)
     real = receiver.received[0]
@@ -327,18 +335,21 @@ async def test_callback_is_verified_and_a_forged_one_refused(
 
 async def test_default_models_are_the_promised_ones(catalogue: Providers) -> None:
     defaults = {kind: catalogue.default_model(kind) for kind in StepKind}
-    assert {kind: pair[1].id for kind, pair in defaults.items() if pair} == {
-        StepKind.IMAGE: FAL_IMAGE,
-        StepKind.VIDEO: REPLICATE_VIDEO,
-    }
-    assert [model.id for _, model in catalogue.models(StepKind.VIDEO)] == [
+    promised = {kind: pair[1].id for kind, pair in defaults.items() if pair}
+    assert promised.keys() == set(StepKind)
+    assert promised[StepKind.IMAGE] == FAL_IMAGE
+    assert promised[StepKind.VIDEO] == REPLICATE_VIDEO
+    assert [model.id for _, model in catalogue.models(StepKind.VIDEO)][:2] == [
         REPLICATE_VIDEO,
         FAL_VIDEO,
     ]
 
 
 async def test_provider_without_a_key_is_not_offered(sandbox: Sandbox) -> None:
-    async with Providers.open(settings(sandbox.url, replicate_api_token=None)) as catalogue:
+    without = settings(
+        sandbox.url, replicate_api_token=None, elevenlabs_api_key=None, cog_models_file=None
+    )
+    async with Providers.open(without) as catalogue:
         assert catalogue.names == ("fal",)
         assert catalogue.find_model(REPLICATE_VIDEO) is None
         default = catalogue.default_model(StepKind.VIDEO)

@@ -207,7 +207,7 @@ def test_limits_of_a_send_are_ordered() -> None:
     """The connect limit is within the send limit, and the horizons exceed the kernel's timeout."""
     assert CONNECT_SECONDS < SEND_WITHIN_SECONDS < CREATE_CALL_SECONDS
     horizons = [name for name in ProviderSettings.model_fields if name.endswith("horizon_seconds")]
-    assert len(horizons) == 3
+    assert len(horizons) == 4
     for name in horizons:
         field = ProviderSettings.model_fields[name]
         floor = next(limit.ge for limit in field.metadata if hasattr(limit, "ge"))

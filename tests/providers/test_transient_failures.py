@@ -6,6 +6,7 @@ import pytest
 
 from core.domain.failures import FailureCode
 from core.domain.messages.jobs import JobReport
+from core.providers.entries import IMAGES
 from core.providers.http.responses import Response
 from core.providers.vendors.fal.wire import ended_report
 from core.providers.vendors.replicate.wire import read_report
@@ -16,7 +17,7 @@ def fal_report(
 ) -> JobReport:
     body = {"detail": [{"loc": ["body"], "msg": "It failed.", "type": error_type}]}
     result = Response(status_code=status, headers=headers or {}, body=json.dumps(body).encode())
-    return ended_report({"error": "It failed."}, result, error_confirmed=True)
+    return ended_report({"error": "It failed."}, result, IMAGES, error_confirmed=True)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,15 @@ def test_fal_failure_is_transient_by_its_header_or_type(
     assert report.is_free_and_transient is transient
 
 
+@pytest.mark.parametrize("headers", [{}, {"x-fal-retryable": "false"}])
+def test_input_that_fal_could_not_fetch_is_sent_again(headers: dict[str, str]) -> None:
+    """The vendor means a wrong address; ours are of checked files: the storage was down."""
+    report = fal_report("file_download_error", status=422, headers=headers)
+    assert report.failure is not None
+    assert report.failure.code is FailureCode.PROVIDER_REJECTED_INPUT
+    assert report.is_free_and_transient
+
+
 def test_fal_failure_with_billed_units_is_not_free() -> None:
     report = fal_report("internal_server_error", headers={"x-fal-billable-units": "2"})
     assert (report.transient, report.is_free_and_transient) == (True, False)
@@ -64,14 +74,15 @@ def test_fal_failure_with_billed_units_is_not_free() -> None:
     ],
 )
 def test_replicate_failure_is_transient_by_its_text(error: str, transient: bool) -> None:
-    report = read_report({"status": "failed", "error": error})
+    report = read_report({"status": "failed", "error": error}, IMAGES, None)
     assert (report.transient, report.is_free_and_transient) == (transient, transient)
 
 
 @pytest.mark.parametrize("status", ["canceled", "aborted", "succeeded"])
 def test_other_ends_of_a_prediction_are_not_transient(status: str) -> None:
     """What stopped by its deadline had no time left; an empty success is billed."""
-    report = read_report({"status": status, "error": "Prediction interrupted; please retry"})
+    body = {"status": status, "error": "Prediction interrupted; please retry"}
+    report = read_report(body, IMAGES, None)
     assert not report.transient
     assert report.failure is not None
     assert report.failure.code is not FailureCode.PROVIDER_FAILED

@@ -6,22 +6,42 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import SecretStr
 
 from core.domain.ids import ProviderJobId
 from core.domain.messages.jobs import ProviderHandle
+from core.domain.plans import Scalar
 from core.platform.clock import boot_seconds
 from core.platform.settings.providers import ProviderSettings
 from core.platform.temporal.policies import SEND_WITHIN_SECONDS
-from core.providers.port import CreateAnswer, CreateRequest, Model, ModelInputs, Provider
+from core.providers.inputs import complete_inputs
+from core.providers.models import InputType, MediaInput, Model, ModelInputs
+from core.providers.port import CreateAnswer, CreateRequest, Provider
+from core.providers.registry import OWN_KEY_PROVIDERS, calls_back
+from tests.cog.models import models_file
 
 FAL_KEY = "0f3c1a52-7b1e-4a55-9a53-3f1f7d9a2c11:9f8e7d6c5b4a39281706f5e4d3c2b1a0"
 REPLICATE_TOKEN = "r8_Zx81mNq27bTtQv5RwYy3LkJh6GfDs9AaPp0O"
+ELEVENLABS_KEY = "sk_4f1c2b7a9d8e6f5047a3b1c9d2e8f605a7b4c3d1e9f80265"
 WEBHOOK_SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
+COG_TOKEN = "cog-callbacks-5b1f0c2a9d"
 OFFLINE = "http://127.0.0.1:9"
-KEYS = (FAL_KEY, REPLICATE_TOKEN, WEBHOOK_SECRET)
+KEYS = (FAL_KEY, REPLICATE_TOKEN, ELEVENLABS_KEY, WEBHOOK_SECRET)
+CALLING_BACK = tuple(filter(calls_back, OWN_KEY_PROVIDERS))
+
+
+_FILES = TemporaryDirectory(prefix="takeone-models-")
+
+
+def _models_file(url: str) -> Path:
+    folder = Path(_FILES.name) / sha256(url.encode()).hexdigest()[:16]
+    folder.mkdir(exist_ok=True)
+    return models_file(folder, url)
 
 
 def settings(base_url: str, **more: object) -> ProviderSettings:
@@ -33,25 +53,57 @@ def settings(base_url: str, **more: object) -> ProviderSettings:
         fal_jwks_url=f"{base_url}/fal/.well-known/jwks.json",
         replicate_api_token=SecretStr(REPLICATE_TOKEN),
         replicate_base_url=f"{base_url}/replicate",
+        elevenlabs_api_key=SecretStr(ELEVENLABS_KEY),
+        elevenlabs_base_url=f"{base_url}/elevenlabs",
+        cog_models_file=_models_file(f"{base_url}/cog"),
+        cog_webhook_token=SecretStr(COG_TOKEN),
     ).model_copy(update=more)
 
 
-def full_inputs(model: Model, *, image: bool | None = None, **changes: object) -> ModelInputs:
+FILES = {
+    InputType.IMAGE: "https://pictures.example/kite.png",
+    InputType.VIDEO: "https://pictures.example/kite.mp4",
+    InputType.AUDIO: "https://pictures.example/kite.mp3",
+}
+
+
+def full_inputs(
+    model: Model, *, with_image: bool | None = None, **changes: Scalar | None
+) -> ModelInputs:
     """Return a value for every input of the model.
 
-    image: with or without a picture; None: with a picture if the model accepts one.
+    with_image: with or without a picture; None: with a picture if the model accepts one.
+    changes: other values, or the address of a file; None: without this input, and
+    without those that need it.
     """
-    limits = model.limits
-    with_image = limits.takes_image if image is None else image
-    inputs: dict[str, object] = {
-        "prompt": "a red kite over a harbour",
-        "duration_seconds": model.default_duration_seconds,
-        "resolution": model.default_resolution,
-        "aspect_ratio": model.default_aspect_ratio,
-        "seed": 811 if limits.takes_seed else None,
-        "image_url": "https://pictures.example/kite.png" if with_image else None,
-    }
-    return ModelInputs(**(inputs | changes))  # pyright: ignore[reportArgumentType]  # a table of fields
+    values: dict[str, Scalar] = {}
+    media: dict[str, MediaInput] = {}
+    for item in model.inputs:
+        if item.type.media is not None:
+            media[item.name] = MediaInput(url=FILES[item.type])
+        elif item.default is None:
+            sample = _SAMPLES.get(item.type, "a red kite over a harbour")
+            values[item.name] = item.choices[0] if item.choices else sample
+    if with_image is False:
+        changes["image"] = None
+    for name, value in changes.items():
+        values.pop(name, None)
+        file = media.pop(name, None)
+        if file is not None and isinstance(value, str):
+            media[name] = replace(file, url=value)
+        elif value is not None:
+            values[name] = value
+    for item in model.inputs:
+        if item.needs is not None and item.needs not in media:
+            media.pop(item.name, None)
+    return complete_inputs(model, values, media)
+
+
+_SAMPLES: dict[InputType, Scalar] = {
+    InputType.INTEGER: 811,
+    InputType.NUMBER: 0.5,
+    InputType.FLAG: True,
+}
 
 
 def handle_of(provider: Provider, model: Model, job_id: str = "5f0c7d0e11114222") -> ProviderHandle:
@@ -69,7 +121,10 @@ async def submit(
 ) -> CreateAnswer:
     """Send a request whose intent began `ago_seconds` ago."""
     not_after = boot_seconds() - ago_seconds + SEND_WITHIN_SECONDS
-    return await provider.submit(request, timeout_seconds=timeout_seconds, not_after=not_after)
+    answer = await provider.submit(request, timeout_seconds=timeout_seconds, not_after=not_after)
+    if answer.delivery is not None:
+        await answer.delivery.close()
+    return answer
 
 
 def free_port() -> int:
@@ -92,6 +147,11 @@ class ReceivedRequest:
     @property
     def path(self) -> str:
         return self.target.partition("?")[0]
+
+    @property
+    def key(self) -> str:
+        """The header with the key."""
+        return self.headers.get("xi-api-key") or self.headers["authorization"]
 
 
 @dataclass

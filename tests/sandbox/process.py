@@ -20,6 +20,8 @@ import httpx
 ROOT = Path(__file__).parents[2]
 FAL = {"Authorization": "Key id:secret"}
 REPLICATE = {"Authorization": "Bearer r8_token"}
+ELEVENLABS = {"xi-api-key": "sk_elevenlabs"}
+VOICE = "JBFqnCBsd6RMkjVDRZzb"
 FLUX = "fal-ai/flux/schnell"
 SEEDANCE = "fal-ai/bytedance/seedance/v1/pro/image-to-video"
 KLING = "fal-ai/kling-video/v2.5-turbo/pro/image-to-video"
@@ -27,13 +29,21 @@ PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
     "+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-QUICK = {"image_seconds": 0.2, "video_seconds": 0.3, "queue_seconds": 0.05, "tiny_media": True,
+QUICK = {"image_seconds": 0.2, "video_seconds": 0.3, "queue_seconds": 0.05, "tiny_media": True, "speech_seconds": 0.0,
          "callback_retry_seconds": [0.05, 0.1, 0.2]}  # fmt: skip
 
 
 def environment(**more: str) -> dict[str, str]:
     """Return this process's environment without proxies and real keys."""
-    dropped = ("SANDBOX_", "FAL_", "REPLICATE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    dropped = (
+        "SANDBOX_",
+        "FAL_",
+        "REPLICATE_",
+        "ELEVENLABS_",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+    )
     return {
         key: value for key, value in os.environ.items() if not key.upper().startswith(dropped)
     } | more
@@ -181,6 +191,19 @@ class Sandbox:
             lambda: self.prediction(prediction_id)["status"] not in {"starting", "processing"}
         )
         return self.prediction(prediction_id)
+
+    # ElevenLabs
+
+    def speak(self, text: str, how: str = "", voice: str = VOICE, **body: Any) -> httpx.Response:
+        """Request speech; `headers` and `query` are apart, the rest is the body."""
+        headers, query = ELEVENLABS | body.pop("headers", {}), body.pop("query", None)
+        path = f"/elevenlabs/v1/text-to-speech/{voice}{how}"
+        return self.client.post(path, json={"text": text} | body, headers=headers, params=query)
+
+    def history(self, **query: Any) -> dict[str, Any]:
+        answer = self.client.get("/elevenlabs/v1/history", params=query, headers=ELEVENLABS)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,5 +40,23 @@ def test_fal_client_submits_follows_fetches_cancels(tls_sandbox: Sandbox, test_c
     assert seen["refused"]["body"]["detail"][0]["loc"] == ["body", "image_url"]
     assert seen["cancelled"] == 499
 
+    assert [len(part["characters"]) for part in seen["speech"]["timestamps"]] == [0, 5, 5]
+    assert seen["transcript"]["text"] == "Who is it?"
+    assert seen["edit"]["images"][0]["content_type"] == "image/png"
+    types = {
+        name: next(iter(seen[name].values()))["content_type"]
+        for name in ("speech", "text_to_video", "picture_cutout", "video_cutout", "lip_sync", "talking_head", "upscale")
+    }  # fmt: skip
+    assert types == {
+        "speech": "audio/mpeg",
+        "text_to_video": "video/mp4",
+        "picture_cutout": "image/png",
+        "video_cutout": "video/webm",
+        "lip_sync": "video/mp4",
+        "talking_head": "video/mp4",
+        "upscale": "image/jpeg",
+    }
+
     states = [line["state"] for line in tls_sandbox.bill()["lines"]]
-    assert states == ["succeeded", "succeeded", "succeeded", "failed", "canceled"]
+    assert states[:5] == ["succeeded", "succeeded", "succeeded", "failed", "canceled"]
+    assert states[5:] == ["succeeded"] * 9

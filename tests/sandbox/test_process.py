@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from sandbox.settings import options_from
 from tests.sandbox.process import FLUX, QUICK, ROOT, Receiver, Sandbox, environment
 
 
@@ -182,13 +183,27 @@ def test_help_names_every_variable() -> None:
     assert "whsec_c2FuZGJveC1yZXBsaWNhdGUtd2ViaG9vay1zZWNyZXQ=" in text
 
 
-def test_invalid_options_are_rejected() -> None:
+def test_invalid_options_are_rejected(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert started("--tls-cert", "cert.pem").returncode == 2
-    assert started("--image-seconds", "-1").returncode == 2
-    for settings in ("{", '{"image_second": 1}', '{"history_hides_running": 1}'):
-        assert "--settings: " in started("--settings", settings).stderr
-    assert started(SANDBOX_PORT="many").returncode == 2
-    assert started(SANDBOX_REPLICATE_WEBHOOK_SECRET="secret").returncode == 2
+    for option, text in (
+        ("--image-seconds", "-1"),
+        ("--settings", "{"),
+        ("--settings", '{"image_second": 1}'),
+        ("--settings", '{"history_hides_running": 1}'),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            options_from([option, text])
+        assert f"error: {option}" in capsys.readouterr().err
+    for variable, text in (
+        ("SANDBOX_PORT", "many"),
+        ("SANDBOX_REPLICATE_WEBHOOK_SECRET", "secret"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, text)
+            with pytest.raises(SystemExit, match="2"):
+                options_from([])
 
 
 def test_keys_and_public_url_options_are_used(tmp_path: Path) -> None:

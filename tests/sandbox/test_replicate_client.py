@@ -41,6 +41,29 @@ def test_replicate_client_runs_a_video_by_polling(client: Client, sandbox: Sandb
     assert sandbox.client.get(str(output)).content[4:8] == b"ftyp"
 
 
+def test_replicate_client_runs_each_kind(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set(image_seconds=0, video_seconds=0, queue_seconds=0)
+
+    def run(model: str, **order: object) -> str:
+        output = client.run(model, input=order, use_file_output=False)
+        assert sandbox.client.get(str(output)).status_code == 200
+        return str(output)
+
+    voice = run("elevenlabs/v3", prompt="Who is it?")
+    picture_url = run("google/nano-banana-2-lite", prompt="a kite")
+    clip = run("google/veo-3.1-fast", prompt="fly", image=picture_url, last_frame=picture_url)
+    outputs = [
+        run("black-forest-labs/flux-kontext-pro", prompt="blue", input_image=picture_url),
+        run("bria/remove-background", image=picture_url),
+        run("recraft-ai/recraft-crisp-upscale", image=picture_url),
+        run("kwaivgi/kling-lip-sync", video_url=clip, audio_file=voice),
+        run("kwaivgi/kling-avatar-v2", image=picture_url, audio=voice),
+    ]
+    extensions = [url.rsplit(".", 1)[-1] for url in (voice, picture_url, clip, *outputs)]
+    assert extensions == ["mp3", "jpg", "mp4", "png", "png", "png", "mp4", "mp4"]
+    assert {line["state"] for line in sandbox.bill()["lines"]} == {"succeeded"}
+
+
 def test_replicate_client_creates_gets_and_lists(client: Client) -> None:
     made = [
         client.models.predictions.create(FLUX, input={"prompt": f"number {n}"}) for n in range(3)

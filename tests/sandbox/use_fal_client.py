@@ -49,7 +49,29 @@ def main() -> dict[str, Any]:
         cancelled.get()
     except fal_client.FalClientHTTPError as error:
         seen["cancelled"] = error.status_code
-    return seen
+    return seen | kinds_of_models(seen["image"]["images"][0]["url"])
+
+
+def kinds_of_models(picture: str) -> dict[str, Any]:
+    """Return one output of each further kind of model."""
+
+    def output(model: str, **order: Any) -> dict[str, Any]:
+        return fal_client.subscribe(model, order)
+
+    speech = output("fal-ai/elevenlabs/tts/turbo-v2.5", text="Who is it?", timestamps=True)
+    clip = output("fal-ai/veo3.1/lite", prompt="fly", duration="4s")
+    voice, video = speech["audio"]["url"], clip["video"]["url"]
+    return {
+        "speech": speech,
+        "text_to_video": clip,
+        "transcript": output("fal-ai/elevenlabs/speech-to-text/scribe-v2", audio_url=voice),
+        "edit": output("fal-ai/nano-banana/edit", prompt="blue", image_urls=[picture]),
+        "picture_cutout": output("fal-ai/bria/background/remove", image_url=picture),
+        "video_cutout": output("pixelcut/video-background-removal", video_url=video),
+        "lip_sync": output("fal-ai/sync-lipsync/v2", video_url=video, audio_url=voice),
+        "talking_head": output("veed/fabric-1.0", image_url=picture, audio_url=voice, resolution="480p"),
+        "upscale": output("fal-ai/topaz/upscale/image", image_url=picture),
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

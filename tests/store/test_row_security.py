@@ -58,6 +58,7 @@ OF_TYPE: Mapping[str, str] = {
     "text": "'{token}'",
     "integer": "1",
     "bigint": "1",
+    "json": "'{{}}'",
     "jsonb": "'{{}}'",
     "bytea": "''",
     "boolean": "true",

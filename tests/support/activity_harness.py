@@ -26,6 +26,7 @@ from core.platform.egress.client import Outbound
 from core.platform.settings.providers import ProviderSettings
 from core.providers.registry import Providers, reads_per_minute
 from core.store.database import Database
+from core.store.files.job_files import JobFiles
 from core.store.files.object_storage import ObjectStore
 from core.store.jobs.jobs import JobRecord, get_job
 from core.webhooks.asset_links import AssetLinks
@@ -145,7 +146,7 @@ def open_objects(s3: S3Server) -> AbstractAsyncContextManager[ObjectStore]:
     )
 
 
-def provider_settings(url: str) -> ProviderSettings:
+def provider_settings(url: str, **more: Any) -> ProviderSettings:
     return ProviderSettings.model_validate(
         {
             "fal_key": "id:secret",
@@ -160,7 +161,11 @@ def provider_settings(url: str) -> ProviderSettings:
             "replicate_base_url": f"{url}/replicate",
             "replicate_webhook_secret": DEFAULT_WEBHOOK_SECRET,
             "replicate_horizon_seconds": 6,
+            "elevenlabs_api_key": "sk_0123456789abcdef",
+            "elevenlabs_base_url": f"{url}/elevenlabs",
+            "elevenlabs_horizon_seconds": 6,
             "lookup_confirm_seconds": 0.001,
+            **more,
         }
     )
 
@@ -181,18 +186,18 @@ async def polling(poller: JobPoller) -> AsyncGenerator[None]:
 
 @asynccontextmanager
 async def open_harness(
-    fresh: FreshDatabase, sandbox: Sandbox, s3: S3Server, *, polling: bool = True
+    fresh: FreshDatabase, sandbox: Sandbox, s3: S3Server, *, polling: bool = True, **settings: Any
 ) -> AsyncGenerator[ActivityHarness]:
-    """Open the activities. polling: run their poller as well."""
+    """Open the activities. polling: run their poller as well. settings: of the providers."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
             Database.open(fresh.application_dsn, max_connections=10)
         )
-        providers = await stack.enter_async_context(Providers.open(provider_settings(sandbox.url)))
+        offered = Providers.open(provider_settings(sandbox.url, **settings))
+        providers = await stack.enter_async_context(offered)
         objects = await stack.enter_async_context(open_objects(s3))
         downloads = await stack.enter_async_context(Outbound(LOCAL).client())
-        keys = KeyRing(database=database, box=SEALER)
-        wakeups = Wakeups()
+        keys, wakeups = KeyRing(database=database, box=SEALER), Wakeups()
         await stack.enter_async_context(wakeups.listening(database))
         temporal = FakeTemporal()
         poller = JobPoller(
@@ -223,6 +228,7 @@ async def open_harness(
                 callback_urls={},
                 wakeups=wakeups,
                 keys=keys,
+                files=JobFiles(objects=objects, key_secret=b"k" * 32),
             ),
             assets=AssetActivities(
                 database=database,

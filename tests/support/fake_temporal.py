@@ -46,6 +46,7 @@ from core.maintenance.delivered_webhooks import FIRST_ATTEMPT
 from core.maintenance.workflow_queries import CompletedRun
 from core.ordering.workflow_starts import (
     ACCEPTED_MEMO,
+    APPROVAL_DECIDED,
     EXECUTION_WORKFLOW,
     RETRY_QUEUED,
     delivery_workflow_id,
@@ -62,18 +63,20 @@ class FakeTemporal(Interceptor):
     """Records starts and signals, and reports the workflows that a test describes.
 
     close_status: of every execution's workflow, lower case; None: it runs. completed_run: instead,
-    every execution's workflow completed with this run. delivered, closed: deliveries that were
+    every execution's workflow completed with this run. running_generation: in the memo of a running
+    one. delivered, closed: deliveries that were
     started before and closed, with the receiver's acceptance or without. on_start, on_describe,
     on_deliver, on_complete: called first, and may raise. task_attempts: of every pending workflow
     task. waits: the ids and states of the activities that were completed.
     listed: the running workflows that the visibility list has; it may be behind. lists: how many
     workflows each list of a range of ids had.
     delivered_at_first: events that the workflow of their execution delivered. retried: the signals
-    that a later generation is queued.
+    that a later generation is queued. decided: the signals of decisions, with their steps.
     """
 
     close_status: str | None = None
     completed_run: CompletedRun | None = None
+    running_generation: int | None = None
     delivered: list[DeliveryOrder] = field(default_factory=list[DeliveryOrder])
     closed: list[DeliveryOrder] = field(default_factory=list[DeliveryOrder])
     on_start: Callable[[ExecutionOrder], Awaitable[None]] | None = None
@@ -82,6 +85,7 @@ class FakeTemporal(Interceptor):
     started: list[ExecutionId] = field(default_factory=list[ExecutionId])
     cancelled: list[tuple[ExecutionId, str]] = field(default_factory=list[tuple[ExecutionId, str]])
     retried: list[tuple[ExecutionId, int]] = field(default_factory=list[tuple[ExecutionId, int]])
+    decided: list[tuple[ExecutionId, str]] = field(default_factory=list[tuple[ExecutionId, str]])
     task_attempts: int = 1
     listed: list[ExecutionId] = field(default_factory=list[ExecutionId])
     lists: list[int] = field(default_factory=list[int])
@@ -170,6 +174,9 @@ class _Answers(OutboundInterceptor):
             return
         reason, generation = input.args
         assert generation > 0
+        if input.signal == APPROVAL_DECIDED:
+            self._fake.decided.append((ExecutionId(input.id), reason))
+            return
         self._fake.cancelled.append((ExecutionId(input.id), reason))
 
     async def complete_async_activity(self, input: CompleteAsyncActivityInput) -> None:
@@ -234,7 +241,10 @@ class _Answers(OutboundInterceptor):
             return "completed", {ACCEPTED_MEMO: packed(document)}
         if fake.on_describe is not None:
             return await fake.on_describe(ExecutionId(workflow_id)) or "running", {}
-        return fake.close_status or "running", {}
+        memo: dict[str, str] = {}
+        if fake.running_generation is not None:
+            memo[ACCEPTED_MEMO] = packed({"execution": {"generation": fake.running_generation}})
+        return fake.close_status or "running", memo
 
     def fetch_workflow_history_events(
         self,

@@ -3,10 +3,18 @@
 """Real pictures and films of the smallest size, by Pillow and PyAV."""
 
 import io
+from typing import Final
 
 import av
 from av.container import OutputContainer
 from PIL import Image
+
+PLAYLISTS: Final = {
+    "concat": b"ffconcat version 1.0\nfile 'other.mp4'\n" * 20,
+    "hls": b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n"
+    * 8,
+}
+"""Lists that name other files, which an attacker calls `x.mp4`."""
 
 
 def picture(form: str) -> bytes:

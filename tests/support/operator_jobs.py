@@ -11,7 +11,7 @@ from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.domain.money import NanoUsd
 from core.domain.states import ExecutionStatus, JobState
 from core.store.database import Connection, Database
-from core.store.executions.executions import mark_ended
+from core.store.executions.ends import mark_ended
 from core.store.jobs.jobs import get_job, mark_job_ended
 from core.store.jobs.manual_changes import (
     AdoptionResult,

@@ -7,7 +7,7 @@ from core.domain.ids import ExecutionId, JobId, UserId, new_execution_id
 from core.domain.messages.executions import ExecutionRef
 from core.domain.messages.jobs import JobRef
 from core.domain.money import NanoUsd
-from core.domain.plans import Parameters, Plan, PlanType, Reference, Step, StepKind
+from core.domain.plans import Parameters, Plan, PlanType, Scalar, Step, StepKind, StepOutput
 from core.domain.prices import Price, Quote, Unit
 from core.platform.crypto.sealing import Sealer
 from core.store.accounts.users import UserLimits, insert_user
@@ -95,6 +95,7 @@ def new_execution(
         needs=(IMAGE,),
     )
     prompt = "A paper boat"
+    values: dict[str, Scalar] = {"prompt": prompt, "aspect_ratio": "16:9"}
     return NewExecution(
         execution_id=new_execution_id(),
         user_id=user_id,
@@ -102,7 +103,7 @@ def new_execution(
         steps=(
             NewStep(
                 step=image,
-                parameters=Parameters(prompt=prompt, aspect_ratio="16:9", seed=seed),
+                parameters=Parameters(values=values if seed is None else {**values, "seed": seed}),
                 quote=quote_at(
                     IMAGE_PRICE, PICTURE if image_provider == "replicate" else MEGAPIXEL
                 ),
@@ -110,10 +111,8 @@ def new_execution(
             NewStep(
                 step=video,
                 parameters=Parameters(
-                    prompt=prompt,
-                    duration_seconds=5,
-                    resolution="720p",
-                    image=Reference(step=IMAGE),
+                    values={"prompt": prompt, "duration_seconds": 5, "resolution": "720p"},
+                    sources={"image": StepOutput(step=IMAGE)},
                 ),
                 quote=quote_at(VIDEO_PRICE, VIDEO_SECOND),
             ),

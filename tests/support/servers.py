@@ -5,8 +5,6 @@ Each starts once per session, unless `make test-up` keeps servers running.
 
 import hashlib
 import secrets
-import shutil
-import tempfile
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from deploy.local.servers.postgres import superuser_dsn
 from deploy.local.servers.process import Running
 from deploy.local.servers.s3 import S3Access
 from deploy.local.servers.temporal import NAMESPACE
+from tests.support.folders import data_folder
 from tests.support.kept_servers import kept_servers
 from tests.support.part_servers import PASSWORD, postgres_part, running, s3_part, temporal_part
 
@@ -81,10 +80,8 @@ class S3Server:
 @pytest.fixture(scope="session")
 def servers_folder() -> Generator[Path]:
     """Return a folder that PostgreSQL's system user can enter when the tests run as root."""
-    folder = Path(tempfile.mkdtemp(prefix="takeone-test-"))
-    folder.chmod(0o711)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with data_folder("takeone-test-") as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

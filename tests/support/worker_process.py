@@ -84,6 +84,7 @@ def worker_environment(
         "FAL_API_URL": "http://127.0.0.1:9",
         "REPLICATE_BASE_URL": "http://127.0.0.1:9",
         "ENCRYPTION_KEYS": base64.b64encode(bytes(range(32))).decode(),
+        "MEDIA_POSTERS": "false",
         "METRICS_PORT": "0",
         "SDK_METRICS_PORT": "0",
         **more,

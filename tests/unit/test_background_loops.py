@@ -39,7 +39,7 @@ async def test_worker_ends_with_the_error_of_its_loop(
     parts: Any = SimpleNamespace(namespace="default", providers=SimpleNamespace(names=[]), **loops)
     async with asyncio.timeout(10):
         with pytest.raises(LookupError):
-            await worker.work(parts, parts, parts, parts, parts, stopping=asyncio.Event())
+            await worker.work(parts, parts, parts, parts, parts, parts, stopping=asyncio.Event())
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ CLEAN = (
     "activities/",
     "api/",
     "cli/",
+    "clients/",
     "core/",
     "deploy/",
     "docs/",

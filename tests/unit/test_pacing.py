@@ -13,6 +13,7 @@ from core.domain.ids import ExecutionId, JobId, UserId
 from core.domain.look_times import (
     LATE_SECONDS,
     LEAST_SHARE,
+    MAX_BACKUP_POLL_SECONDS,
     MAX_POLL_SECONDS,
     MIN_POLL_SECONDS,
     MOST_SHARE,
@@ -66,7 +67,7 @@ def job(
         model="m",
         state=JobState.SUBMITTED,
         send_number=1,
-        parameters=Parameters(prompt="x"),
+        parameters=Parameters(values={"prompt": "x"}),
         usual_seconds=usual,
         deadline_seconds=1200,
         handle=None,
@@ -125,8 +126,9 @@ def test_first_look_with_callbacks_is_past_the_usual_duration() -> None:
         assert looks_until_end(usual, usual * 1.3, calls_back=True)[0] == 1
         assert look_seconds(job(age=1, usual=usual, calls_back=True)) >= usual / 2
         late = look_seconds(job(age=usual * 1.3 + 4, usual=usual, calls_back=True))
-        assert MIN_POLL_SECONDS <= late <= MAX_POLL_SECONDS
-    assert look_seconds(job(age=600, usual=60, calls_back=True)) == MAX_POLL_SECONDS
+        assert MIN_POLL_SECONDS <= late <= MAX_BACKUP_POLL_SECONDS
+    assert look_seconds(job(age=600, usual=60, calls_back=True)) == MAX_BACKUP_POLL_SECONDS
+    assert look_seconds(job(age=200, usual=60, calls_back=True)) == 50
 
 
 @pytest.mark.parametrize("real", [0.4, 0.7, 1.0, 1.6, 2.2])

@@ -33,6 +33,7 @@ def test_execution_body_has_the_documented_fields() -> None:
         estimated_nano_usd=NanoUsd(3_000_000_000),
         held_nano_usd=NanoUsd(0),
         settled_nano_usd=NanoUsd(2_500_000_000),
+        saved_nano_usd=NanoUsd(100_000_000),
         final=True,
         metadata={"a": 1},
     )
@@ -44,8 +45,8 @@ def test_execution_body_has_the_documented_fields() -> None:
         *("executionId", "generation", "sequence", "status", "result", "error", "cost", "metadata"),
     ]
     assert body["timestamp"].endswith("Z")
-    assert list(body["cost"]) == ["currency", "estimated", "held", "settled", "final"]
-    assert float(body["cost"]["settled"]) == 2.5
+    assert list(body["cost"]) == ["currency", "estimated", "held", "settled", "saved", "final"]
+    assert (float(body["cost"]["settled"]), float(body["cost"]["saved"])) == (2.5, 0.1)
 
 
 def test_budget_body_has_money_as_text_and_videos_as_numbers() -> None:

@@ -17,6 +17,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import AssetId, EventId, JobId, UserId
+from core.domain.messages.approvals import ApprovalOrder, ApprovalResult
 from core.domain.messages.assets import StoreAssetResult
 from core.domain.messages.executions import (
     CURRENT_PATH,
@@ -34,11 +35,14 @@ from core.domain.messages.jobs import (
     FindJobResult,
     FindOutcome,
     JobRef,
+    PurchaseClaim,
+    ReuseOrder,
     SettleJobResult,
     SubmitJobResult,
     SubmitOutcome,
     WaitJobResult,
 )
+from core.domain.messages.media import MediaFailure, MediaOrder, MediaResult, PosterOrder
 from core.domain.messages.webhooks import (
     AttemptOutcome,
     AttemptResult,
@@ -116,6 +120,10 @@ class FakeActivities:
     event_id: EventId = EVENT_ID
     delivery_pauses: list[float] = field(default_factory=list[float])
     cancel_reasons: list[str] = field(default_factory=list[str])
+    media_orders: dict[str, MediaOrder] = field(default_factory=dict[str, MediaOrder])
+    approval_orders: list[ApprovalOrder] = field(default_factory=list[ApprovalOrder])
+    media_failures: dict[str, Failure] = field(default_factory=dict[str, Failure])
+    _looks: dict[str, ApprovalResult] = field(default_factory=dict[str, ApprovalResult])
     _states: dict[str, JobState] = field(
         default_factory=lambda: defaultdict[str, JobState](lambda: JobState.WAITING)
     )
@@ -154,6 +162,19 @@ class FakeActivities:
         await self._enter("cancel_execution")
         self.cancel_requested = True
         self.cancel_reasons.append(order.reason)
+
+    @activity.defn(name="claim_purchase")
+    async def claim_purchase(self, ref: JobRef) -> PurchaseClaim:
+        _, answer = await self._enter("claim_purchase", ref)
+        return answer or PurchaseClaim()
+
+    @activity.defn(name="reuse_assets")
+    async def reuse(self, order: ReuseOrder) -> SettleJobResult:
+        _, answer = await self._enter("reuse", order.job)
+        if isinstance(answer, Exception):
+            raise answer
+        spent = NanoUsd(PRICE * sum(self.sent.values()))
+        return answer or SettleJobResult(state=JobState.COMPLETED, execution_spent_nano_usd=spent)
 
     @activity.defn(name="submit_job")
     async def submit(self, ref: JobRef) -> SubmitJobResult:
@@ -220,6 +241,45 @@ class FakeActivities:
         asset_id = AssetId(f"asset_{ref.job_id}")
         return answer or StoreAssetResult(asset_id=asset_id, size_bytes=1, more_jobs=ref.more_jobs)
 
+    @activity.defn(name="run_media_job")
+    async def run_media(self, order: MediaOrder) -> MediaResult:
+        """Ordered "runs": until it is cancelled."""
+        step, answer = await self._enter("media", order.job)
+        self.media_orders[step] = order
+        if isinstance(answer, Exception):
+            raise answer
+        if answer == "runs":
+            try:
+                while True:
+                    activity.heartbeat()
+                    await asyncio.sleep(0.02)
+            finally:
+                self.calls.append(f"killed {step}")
+        if order.input_failure is not None:
+            return MediaResult(state=JobState.FAILED, failure=order.input_failure)
+        return answer or MediaResult(state=JobState.COMPLETED)
+
+    @activity.defn(name="fail_media_job")
+    async def fail_media(self, order: MediaFailure) -> None:
+        step, _ = await self._enter("fail_media", order.job)
+        self.media_failures[step] = order.failure
+
+    @activity.defn(name="look_at_approval")
+    async def look_at_approval(self, order: ApprovalOrder) -> ApprovalResult:
+        """Without an answer: an option is chosen. A repeated call returns the same."""
+        call = activity.info().activity_id
+        if call not in self._looks:
+            self.approval_orders.append(order)
+            _, answer = await self._enter("approval", order.job)
+            self._looks[call] = answer or ApprovalResult(state=JobState.COMPLETED)
+        return self._looks[call]
+
+    @activity.defn(name="make_poster")
+    async def make_poster(self, order: PosterOrder) -> None:
+        _, answer = await self._enter(f"poster {order.asset_id}")
+        if isinstance(answer, Exception):
+            raise answer
+
     @activity.defn(name="finish_execution")
     async def finish(self, order: FinishInput) -> ExecutionOutcome:
         """The first end stays, as in the row."""
@@ -232,6 +292,7 @@ class FakeActivities:
             event_id=self.event_id,
             failure=self.ends[0].failure,
             attempt_webhook=order.attempts_webhook and answer == "webhook",
+            poster_of=AssetId("asset_video") if answer == "poster" else None,
         )
 
     @activity.defn(name="deliver_webhook_once")
@@ -275,6 +336,9 @@ async def workers(
         stage.settle,
         stage.finish,
         stage.start_delivery,
+        stage.fail_media,
+        stage.look_at_approval,
+        stage.claim_purchase,
     ]
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(
@@ -296,7 +360,8 @@ async def workers(
                 for name in (IMAGE_PROVIDER, VIDEO_PROVIDER)
             ),
             (policies.WAIT_QUEUE, [stage.wait, stage.find]),
-            (policies.ASSETS_QUEUE, [stage.store]),
+            (policies.ASSETS_QUEUE, [stage.store, stage.reuse]),
+            (policies.MEDIA_QUEUE, [stage.run_media, stage.make_poster]),
             (policies.WEBHOOKS_QUEUE, [stage.deliver, *delivery]),
         ):
             if name in without:

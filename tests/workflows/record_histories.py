@@ -9,6 +9,10 @@ import asyncio
 import sys
 
 from core.domain.messages.executions import CURRENT_PATH
+from tests.workflows.approval_scenarios import APPROVAL_SCENARIOS, RECORDED_APPROVALS
+from tests.workflows.failover_scenarios import FAILOVERS, RECORDED_FAILOVERS
+from tests.workflows.media_scenarios import MEDIA_SCENARIOS, RECORDED_MEDIA
+from tests.workflows.reuse_scenarios import RECORDED_REUSE, REUSE_SCENARIOS
 from tests.workflows.scenarios import RECORDED, SCENARIOS, play
 from tests.workflows.settled_scenarios import SETTLED_SCENARIOS
 from tests.workflows.stored_histories import fingerprint, newest, store, stored
@@ -20,9 +24,17 @@ from tests.workflows.webhook_scenarios import WEBHOOK_SCENARIOS
 async def record(names: list[str]) -> None:
     histories = stored()
     webhooks = {name: webhook.scenario for name, webhook in WEBHOOK_SCENARIOS.items()}
-    scenarios = SCENARIOS | TOGETHER | SETTLED_SCENARIOS | webhooks
+    scenarios = SCENARIOS | TOGETHER | SETTLED_SCENARIOS | FAILOVERS | MEDIA_SCENARIOS | webhooks
+    scenarios |= REUSE_SCENARIOS | APPROVAL_SCENARIOS
     async with skipping_client() as client:
-        for name in names or (*RECORDED, *RECORDED_TOGETHER):
+        for name in names or (
+            *RECORDED,
+            *RECORDED_TOGETHER,
+            *RECORDED_FAILOVERS,
+            *RECORDED_MEDIA,
+            *RECORDED_APPROVALS,
+            *RECORDED_REUSE,
+        ):
             played = await play(client, scenarios[name])
             history = await played.handle.fetch_history()
             before, target = newest(name), f"{name}-path-{CURRENT_PATH}"

@@ -51,6 +51,7 @@ class Scenario:
 
     closed_as_cancelled: Temporal shows the workflow as Canceled, because it was cancelled natively.
     repeatable: its commands are the same every time; not where two things race at the server.
+    skips_time: not where the act has to come while a timer of the workflow runs.
     plan: the image's file is stored at once, or waits for the video's.
     """
 
@@ -62,6 +63,7 @@ class Scenario:
     repeatable: bool = True
     plan: Plan = PLAN
     breakpoints: tuple[str, ...] = ()
+    skips_time: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,10 @@ async def play(client: Client, scenario: Scenario, *, cached: int = 100) -> Play
         generation=1,
         plan=scenario.plan,
     )
+    if not scenario.skips_time:
+        client = await Client.connect(
+            client.service_client.config.target_host, namespace=client.namespace
+        )
     async with workers(client, stage, queue, cached=cached), asyncio.timeout(LIMIT_SECONDS):
         handle = await client.start_workflow(
             ExecutionWorkflow.run, order, id=f"exec_{uuid4().hex}", task_queue=queue
@@ -98,7 +104,7 @@ async def play(client: Client, scenario: Scenario, *, cached: int = 100) -> Play
     return Played(stage=stage, handle=handle, outcome=outcome)
 
 
-async def _signal(handle: Handle, stage: FakeActivities) -> None:
+async def signal(handle: Handle, stage: FakeActivities) -> None:
     """As the API does it: committed in the row first."""
     stage.cancel_requested = True
     await handle.signal(ExecutionWorkflow.cancel_requested, REASON)
@@ -153,7 +159,7 @@ async def _seen(handle: Handle, count: int) -> None:
 
 
 async def _twice(handle: Handle, stage: FakeActivities) -> None:
-    await at("wait video", _signal)(handle, stage)
+    await at("wait video", signal)(handle, stage)
     await at("finish", _native)(handle, stage)
 
 
@@ -324,27 +330,27 @@ SCENARIOS: dict[str, Scenario] = {
         failure=FailureCode.PROVIDER_FAILED,
         answers={"wait video": [JobState.SUBMITTED, JobState.SUBMITTED]},
     ),
-    "signal_at_claim": _cancelled("claim", _signal, native=False),
+    "signal_at_claim": _cancelled("claim", signal, native=False),
     "native_at_claim": replace(
         _cancelled("claim", _native, native=True, answers=BOTH), repeatable=False
     ),
     # Cancelled while it waits for a slot: this run ends it from the queue.
     "signal_while_no_room": replace(
-        _cancelled("claim", _signal, native=False, answers=NEVER_ROOM), repeatable=False
+        _cancelled("claim", signal, native=False, answers=NEVER_ROOM), repeatable=False
     ),
     "native_while_no_room": replace(
         _cancelled("claim", _native, native=True, answers=NEVER_ROOM), repeatable=False
     ),
-    "signal_in_submit": _cancelled("submit image", _signal, native=False, answers=BOTH),
+    "signal_in_submit": _cancelled("submit image", signal, native=False, answers=BOTH),
     "native_in_submit": _cancelled("submit image", _native, native=True, answers=BOTH),
     "signal_then_native_in_submit": _cancelled(
-        "submit image", _signal, _native, native=True, answers=BOTH
+        "submit image", signal, _native, native=True, answers=BOTH
     ),
     "native_then_signal_in_submit": _cancelled(
-        "submit image", _native, _signal, native=True, answers=BOTH
+        "submit image", _native, signal, native=True, answers=BOTH
     ),
     "signal_while_unknown": _cancelled(
-        "find video", _signal, native=False, answers={"submit video": [UNKNOWN], **RUNS}
+        "find video", signal, native=False, answers={"submit video": [UNKNOWN], **RUNS}
     ),
     "given_up_after_a_cancel": _cancelled(
         "find video", _ordered(REASON), native=False, answers=GIVEN_UP
@@ -368,7 +374,7 @@ SCENARIOS: dict[str, Scenario] = {
         failure=FailureCode.CANCELLED,
         answers={"wait video": [JobState.FAILED], "settle video": [failed_free(1)]},
         breakpoints=("wait video",),
-        act=at("wait video", _signal),
+        act=at("wait video", signal),
     ),
     "refused_until_the_deadline": Scenario(
         status=FAILED,
@@ -394,7 +400,7 @@ SCENARIOS: dict[str, Scenario] = {
         failure=FailureCode.CANCELLED,
         answers=RUNS,
         breakpoints=("wait video",),
-        act=at("wait video", _signal),
+        act=at("wait video", signal),
     ),
     "native_while_waiting": Scenario(
         status=CANCELLED,
@@ -412,10 +418,10 @@ SCENARIOS: dict[str, Scenario] = {
         act=at("wait video", _reconciler_cancels),
     ),
     "cancel_loses": Scenario(
-        status=COMPLETED, breakpoints=("wait video",), act=at("wait video", _signal)
+        status=COMPLETED, breakpoints=("wait video",), act=at("wait video", signal)
     ),
     "signal_then_native_in_finish": Scenario(
-        status=COMPLETED, breakpoints=("finish",), act=at("finish", _signal, _native)
+        status=COMPLETED, breakpoints=("finish",), act=at("finish", signal, _native)
     ),
     "cancelled_then_native_in_finish": Scenario(
         status=CANCELLED,
@@ -431,18 +437,8 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 RECORDED = (
-    "happy",
-    "lost",
-    "no_room",
-    "unknown_found",
-    "submit_lost",
-    "image_store_fails",
-    "kept_and_not_stored",
-    "all_kept",
-    "deadline_passed_and_never_ends",
-    "free_failure_sent_again",
-    "signal_while_waiting",
-    "native_while_waiting",
-    "cancel_loses",
-)
+    "happy", "lost", "no_room", "unknown_found", "submit_lost", "image_store_fails",
+    "kept_and_not_stored", "all_kept", "deadline_passed_and_never_ends",
+    "free_failure_sent_again", "signal_while_waiting", "native_while_waiting", "cancel_loses",
+)  # fmt: skip
 """Scenarios whose histories are stored: together they give each command."""

@@ -16,7 +16,7 @@ from core.domain.messages.executions import CURRENT_PATH
 from core.domain.states import ExecutionStatus
 from core.ordering.workflow_starts import signal_cancel
 from tests.workflows.fake_activities import IMAGE, VIDEO
-from tests.workflows.scenarios import REASON, RECORDED, SCENARIOS, play
+from tests.workflows.scenarios import REASON, RECORDED, SCENARIOS, Played, Scenario, play
 from tests.workflows.settled_scenarios import SETTLED_SCENARIOS
 from tests.workflows.stored_histories import fingerprint, newest, stored
 from tests.workflows.together_scenarios import RECORDED_TOGETHER, STORES, TOGETHER
@@ -40,10 +40,20 @@ Running executions would fail to replay if the order changed before the point th
 """
 
 
+PLAYED: dict[int, Played] = {}
+
+
+async def played_once(client: Client, scenario: Scenario) -> Played:
+    """Play a scenario, or return how it was played for another test here."""
+    if id(scenario) not in PLAYED:
+        PLAYED[id(scenario)] = await play(client, scenario)
+    return PLAYED[id(scenario)]
+
+
 @pytest.mark.parametrize("name", ALL)
 async def test_execution_ends_once_and_as_it_should(skipping_temporal: Client, name: str) -> None:
     scenario = ALL[name]
-    played = await play(skipping_temporal, scenario)
+    played = await played_once(skipping_temporal, scenario)
     stage = played.stage
     if scenario.status is None:
         assert set(stage.calls) == {"claim"}
@@ -69,7 +79,7 @@ async def test_execution_ends_once_and_as_it_should(skipping_temporal: Client, n
 async def test_execution_that_has_begun_goes_before_those_that_have_not(
     skipping_temporal: Client,
 ) -> None:
-    played = await play(skipping_temporal, SCENARIOS["happy"])
+    played = await played_once(skipping_temporal, SCENARIOS["happy"])
     history = await played.handle.fetch_history()
     scheduled = [
         event.activity_task_scheduled_event_attributes
@@ -144,7 +154,7 @@ async def test_execution_is_deterministic_when_nothing_is_cached(
 async def test_execution_buys_each_step_once_and_stores_each_file(
     skipping_temporal: Client,
 ) -> None:
-    played = await play(skipping_temporal, SCENARIOS["happy"])
+    played = await played_once(skipping_temporal, SCENARIOS["happy"])
     assert played.stage.sent == {"image": 1, "video": 1}
     calls = Counter(
         call for call in played.stage.calls if not call.startswith(("claim", "settle", "finish"))
@@ -164,7 +174,7 @@ async def test_execution_uses_what_the_generation_before_paid_for(
     skipping_temporal: Client, name: str, stores: int
 ) -> None:
     """A kept step costs one store at most; the step that needs it begins after that."""
-    stage = (await play(skipping_temporal, SCENARIOS[name])).stage
+    stage = (await played_once(skipping_temporal, SCENARIOS[name])).stage
     calls = [call for call in stage.calls if call.endswith(IMAGE)]
     assert calls == ["store image"] * stores
     assert stage.sent == ({} if name == "all_kept" else {"video": 1})
@@ -178,7 +188,7 @@ async def test_execution_uses_what_the_generation_before_paid_for(
 async def test_paid_file_is_stored_with_the_next_or_alone(
     skipping_temporal: Client, name: str
 ) -> None:
-    stage = (await play(skipping_temporal, TOGETHER[name])).stage
+    stage = (await played_once(skipping_temporal, TOGETHER[name])).stage
     assert [call for call in stage.calls if call.startswith("store")] == STORES[name]
     assert stage.calls[-1] == "finish"
 
@@ -186,12 +196,12 @@ async def test_paid_file_is_stored_with_the_next_or_alone(
 async def test_execution_is_not_cancelled_by_an_order_to_another_generation(
     skipping_temporal: Client,
 ) -> None:
-    stage = (await play(skipping_temporal, SCENARIOS["signal_of_another_generation"])).stage
+    stage = (await played_once(skipping_temporal, SCENARIOS["signal_of_another_generation"])).stage
     assert (stage.status, stage.count("cancel video")) == (ExecutionStatus.COMPLETED, 0)
 
 
 async def test_execution_that_was_refused_buys_nothing_else(skipping_temporal: Client) -> None:
-    stage = (await play(skipping_temporal, SCENARIOS["refused"])).stage
+    stage = (await played_once(skipping_temporal, SCENARIOS["refused"])).stage
     assert set(stage.calls) == {"claim", "submit image", "finish"}
     assert stage.count("submit image") == 1
 
@@ -200,7 +210,7 @@ async def test_execution_that_was_refused_buys_nothing_else(skipping_temporal: C
 async def test_execution_never_sends_again_what_may_be_accepted(
     skipping_temporal: Client, name: str
 ) -> None:
-    stage = (await play(skipping_temporal, SCENARIOS[name])).stage
+    stage = (await played_once(skipping_temporal, SCENARIOS[name])).stage
     assert stage.sent["video"] == 1
     assert stage.count("find video") == 1
 
@@ -208,12 +218,12 @@ async def test_execution_never_sends_again_what_may_be_accepted(
 async def test_execution_sends_again_what_was_certainly_not_accepted(
     skipping_temporal: Client,
 ) -> None:
-    stage = (await play(skipping_temporal, SCENARIOS["unknown_absent_sent"])).stage
+    stage = (await played_once(skipping_temporal, SCENARIOS["unknown_absent_sent"])).stage
     assert (stage.sent["image"], stage.count("find image")) == (2, 1)
 
 
 async def test_execution_waits_as_long_as_the_provider_asks(skipping_temporal: Client) -> None:
-    played = await play(skipping_temporal, SCENARIOS["not_sent_retry_after"])
+    played = await played_once(skipping_temporal, SCENARIOS["not_sent_retry_after"])
     assert played.stage.count("submit image") == 3
     description = await played.handle.describe()
     assert description.close_time is not None
@@ -224,7 +234,7 @@ async def test_execution_waits_as_long_as_the_provider_asks(skipping_temporal: C
 async def test_deferred_execution_submits_again_without_growing_pauses(
     skipping_temporal: Client,
 ) -> None:
-    played = await play(skipping_temporal, SCENARIOS["held_back"])
+    played = await played_once(skipping_temporal, SCENARIOS["held_back"])
     assert played.stage.count("submit image") == 13
     description = await played.handle.describe()
     assert description.close_time is not None
@@ -246,7 +256,7 @@ async def test_execution_cancelled_in_a_submit_keeps_what_it_paid_for(
     """The job is sent once, its id is not lost, and it is cancelled at its provider; the next step
     is never bought.
     """
-    stage = (await play(skipping_temporal, SCENARIOS[name])).stage
+    stage = (await played_once(skipping_temporal, SCENARIOS[name])).stage
     assert stage.sent == {"image": 1}
     assert (stage.count("cancel image"), stage.count("submit video")) == (1, 0)
     assert stage.count("settle image") >= 1  # a local activity may run again with its workflow task
@@ -265,7 +275,7 @@ async def test_job_settled_with_its_report_is_not_settled_again(
     skipping_temporal: Client, name: str, settled: dict[str, int], sent: int
 ) -> None:
     scenario = SETTLED_SCENARIOS[name]
-    played = await play(skipping_temporal, scenario)
+    played = await played_once(skipping_temporal, scenario)
     stage = played.stage
     assert stage.status is scenario.status
     assert {step: min(1, stage.count(f"settle {step}")) for step in settled} == settled
@@ -278,7 +288,7 @@ async def test_job_settled_with_its_report_is_not_settled_again(
 async def test_execution_cancelled_while_waiting_stops_its_provider(
     skipping_temporal: Client, name: str
 ) -> None:
-    stage = (await play(skipping_temporal, SCENARIOS[name])).stage
+    stage = (await played_once(skipping_temporal, SCENARIOS[name])).stage
     assert (stage.count("cancel video"), stage.count("store video")) == (1, 0)
     assert stage.count("settle video") >= 1
 
@@ -286,7 +296,7 @@ async def test_execution_cancelled_while_waiting_stops_its_provider(
 async def test_execution_cancelled_before_anything_was_sent_buys_nothing(
     skipping_temporal: Client,
 ) -> None:
-    stage = (await play(skipping_temporal, SCENARIOS["signal_at_claim"])).stage
+    stage = (await played_once(skipping_temporal, SCENARIOS["signal_at_claim"])).stage
     assert not stage.sent
 
 
@@ -294,7 +304,7 @@ async def test_native_cancel_at_the_claim_buys_at_most_one_step(
     skipping_temporal: Client,
 ) -> None:
     """Its first submit may be on the way; then it is cancelled at its provider."""
-    stage = (await play(skipping_temporal, SCENARIOS["native_at_claim"])).stage
+    stage = (await played_once(skipping_temporal, SCENARIOS["native_at_claim"])).stage
     assert set(stage.sent) <= {"image"}
     assert stage.count("cancel image") == stage.sent.get("image", 0)
 
@@ -308,7 +318,7 @@ async def test_execution_ordered_to_stop_in_its_finish_ends_once(
     """The server refuses the task that would have closed it: its database steps run again, and
     answer the same.
     """
-    stage = (await play(skipping_temporal, SCENARIOS[name])).stage
+    stage = (await played_once(skipping_temporal, SCENARIOS[name])).stage
     assert stage.count("finish") >= 2
     assert len(stage.ends) == 1
     assert (stage.count("submit video"), stage.count("store video")) == (
@@ -322,25 +332,27 @@ async def test_execution_cancelled_natively_commits_the_order_too(
     skipping_temporal: Client, name: str
 ) -> None:
     """The cancel is in the row, as after a request to the API, whatever happens to the workflow."""
-    assert (await play(skipping_temporal, SCENARIOS[name])).stage.cancel_reasons[:1] == [REASON]
+    assert (await played_once(skipping_temporal, SCENARIOS[name])).stage.cancel_reasons[:1] == [
+        REASON
+    ]
 
 
 async def test_execution_whose_cancel_came_too_late_keeps_its_result(
     skipping_temporal: Client,
 ) -> None:
     """The provider finished all the same: it is paid for, so it is stored and delivered."""
-    stage = (await play(skipping_temporal, SCENARIOS["cancel_loses"])).stage
+    stage = (await played_once(skipping_temporal, SCENARIOS["cancel_loses"])).stage
     assert (stage.status, stage.count("store video")) == (ExecutionStatus.COMPLETED, 1)
 
 
 async def test_execution_past_the_deadline_of_a_step_stops_its_provider(
     skipping_temporal: Client,
 ) -> None:
-    stage = (await play(skipping_temporal, SCENARIOS["deadline_passed"])).stage
+    stage = (await played_once(skipping_temporal, SCENARIOS["deadline_passed"])).stage
     assert (stage.count("cancel video"), stage.count("wait video")) == (1, 2)
 
 
 async def test_execution_that_has_ended_takes_no_cancel(skipping_temporal: Client) -> None:
-    played = await play(skipping_temporal, SCENARIOS["happy"])
+    played = await played_once(skipping_temporal, SCENARIOS["happy"])
     assert await signal_cancel(skipping_temporal, ExecutionId(played.handle.id), REASON) is False
     assert await signal_cancel(skipping_temporal, ExecutionId("exec_never_was"), REASON) is False

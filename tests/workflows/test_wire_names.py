@@ -1,6 +1,7 @@
 """Wire names that are written twice: in a workflow definition and in the code that starts it."""
 
 from core.ordering.workflow_starts import (
+    APPROVAL_DECIDED,
     CANCEL_REQUESTED,
     DELIVER_WEBHOOK_WORKFLOW,
     EXECUTION_WORKFLOW,
@@ -16,4 +17,4 @@ def test_workflows_are_started_by_the_names_they_define() -> None:
 
     assert execution.name == EXECUTION_WORKFLOW
     assert delivery.name == DELIVER_WEBHOOK_WORKFLOW
-    assert {CANCEL_REQUESTED, RETRY_QUEUED} <= set(execution.signals)
+    assert {APPROVAL_DECIDED, CANCEL_REQUESTED, RETRY_QUEUED} <= set(execution.signals)

@@ -51,6 +51,22 @@ TOGETHER: dict[str, Scenario] = {
                 ]
             },
         ),
+        "input_store_fails": Scenario(
+            status=FAILED,
+            failure=FailureCode.OUTPUT_EXPIRED,
+            answers={
+                "store image": [
+                    StoreAssetResult(asset_id=None, failure=Failure.of(FailureCode.OUTPUT_EXPIRED))
+                ],
+                "submit video": [
+                    SubmitJobResult(
+                        outcome=SubmitOutcome.NOT_SENT,
+                        failure=Failure.of(FailureCode.STORAGE_UNAVAILABLE),
+                    )
+                ]
+                * 3,
+            },
+        ),
         "cancelled": SCENARIOS["signal_while_waiting"],
     }.items()
 }
@@ -61,6 +77,7 @@ STORES: dict[str, list[str]] = {
     "together_provider_fails": ["store image"],
     "together_cancelled": ["store image"],
     "together_refused": ["store image"],
+    "together_input_store_fails": ["store image"],
     "together_held_back": ["store image", "store video"],
     "together_submit_lost": ["store image", "store video"],
     "together_free_failure": ["store image", "store video"],
@@ -72,5 +89,6 @@ RECORDED_TOGETHER = (
     "together_submit_lost",
     "together_provider_fails",
     "together_cancelled",
+    "together_input_store_fails",
 )
 """Scenarios whose histories are stored."""

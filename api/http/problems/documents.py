@@ -1,8 +1,9 @@
 """Errors as RFC 9457 problem documents: the status of each failure code, and the document."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
@@ -10,6 +11,7 @@ from starlette.exceptions import HTTPException
 from api.http.middleware.request_ids import request_id_of
 from api.http.problems.texts import FIELDS_INVALID, TITLES
 from core.domain.failures import FAILURES, FailureCode
+from core.ordering.errors import FaultCode
 
 MEDIA_TYPE = "application/problem+json"
 CALLBACKS_PATH = "/callbacks"
@@ -41,8 +43,18 @@ STATUS: Final[dict[FailureCode, int]] = {
     FailureCode.EXECUTION_NOT_FINAL: 409,
     FailureCode.NOTHING_TO_RETRY: 409,
     FailureCode.POSSIBLE_DOUBLE_COST: 409,
+    FailureCode.APPROVAL_NOT_OPEN: 409,
+    FailureCode.APPROVAL_DECIDED: 409,
     FailureCode.ENDPOINT_EXISTS: 409,
     FailureCode.ENDPOINT_DISABLED: 409,
+    FailureCode.MEDIA_UNSUPPORTED: 422,
+    FailureCode.MEDIA_DAMAGED: 422,
+    FailureCode.MEDIA_TOO_LARGE: 422,
+    FailureCode.MEDIA_UNAVAILABLE: 422,
+    FailureCode.ASSET_LIMIT_REACHED: 409,
+    FailureCode.ASSET_IN_USE: 409,
+    FailureCode.ASSET_DELETED: 409,
+    FailureCode.MEDIA_LIMIT_REACHED: 409,
     FailureCode.PROVIDER_AUTH_FAILED: 502,
     FailureCode.PROVIDER_CREDIT_EXHAUSTED: 502,
     FailureCode.PROVIDER_MODEL_UNAVAILABLE: 409,
@@ -62,8 +74,11 @@ STATUS: Final[dict[FailureCode, int]] = {
     FailureCode.OUTPUT_INVALID: 502,
     FailureCode.OUTPUT_TOO_LARGE: 502,
     FailureCode.OUTPUT_ADDRESS_REFUSED: 502,
+    FailureCode.MEDIA_FAILED: 422,
     FailureCode.QUEUE_TIMED_OUT: 504,
     FailureCode.DEADLINE_EXCEEDED: 504,
+    FailureCode.APPROVAL_EXPIRED: 504,
+    FailureCode.APPROVAL_REJECTED: 409,
     FailureCode.CANCELLED: 409,
     FailureCode.TERMINATED: 409,
     FailureCode.INTERNAL_ERROR: 500,
@@ -98,7 +113,7 @@ class ProblemError(HTTPException):
 
 
 def invalid_fields(errors: Sequence[Mapping[str, object]]) -> ProblemError:
-    """Return a problem with `errors`: `field`, `detail` and optionally `allowed` for each field."""
+    """Return a problem with `errors`: `field`, `detail` and optionally more for each field."""
     fields = ", ".join(dict.fromkeys(str(error["field"]) for error in errors))
     return ProblemError(
         FailureCode.INVALID_REQUEST,
@@ -118,20 +133,93 @@ def invalid_field(
 
 MAX_FIELD_ERRORS: Final = 50
 """Fields that one problem names: a small body can have thousands of unknown names."""
-_LOCATIONS: Final = frozenset({"query", "path", "header", "body"})
-"""What FastAPI puts before the name of a field."""
+_LONGEST_PATH: Final = 200
+VIDEO_BODY: Final = "body of a video"
+PLAN_BODY: Final = "body of a plan"
+_LOCATIONS: Final = frozenset({"query", "path", "header", "body", VIDEO_BODY, PLAN_BODY})
+"""What FastAPI and pydantic put before the name of a field."""
 
 
-def validation_problem(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
-    """Return pydantic's errors field by field, without the values that were sent."""
+def json_pointer(path: str) -> str:
+    """Return the pointer to a field of the body. path: names separated by slashes."""
+    return f"/{path}"
+
+
+def validation_problem(errors: Sequence[Mapping[str, Any]], body: object = None) -> ProblemError:
+    """Return pydantic's errors field by field, without the values that were sent.
+
+    body: as it was read, for the paths of fields in plans.
+    """
     fields: dict[str, dict[str, object]] = {}
     for error in errors:
         if len(fields) == MAX_FIELD_ERRORS:
             break
-        names = [str(part) for part in error["loc"] if part not in _LOCATIONS]
-        field = names[0][:100] if names else "body"
-        fields.setdefault(field, {"field": field, "detail": _field_detail(error)})
+        location = [part for part in error["loc"] if part not in _LOCATIONS]
+        is_of_plan = location[:1] in (["plan"], ["values"])
+        is_missing = error["type"] == "missing"
+        names = (
+            _path_in(body, location, is_missing=is_missing)
+            if is_of_plan
+            else [str(part) for part in location[:1]]
+        )
+        path = "/".join(names)[:_LONGEST_PATH] or "body"
+        if any(other.startswith(f"{path}/") for other in fields):
+            continue  # an error of a list that follows from one of its items
+        field: dict[str, object] = {"field": path, "detail": _field_detail(error)}
+        if is_of_plan:
+            field |= {"pointer": json_pointer(path), "code": _fault_code(error, path)}
+            if allowed := _allowed(error):
+                field["allowed"] = allowed
+        fields.setdefault(path, field)
     return invalid_fields(list(fields.values()))
+
+
+def _path_in(body: object, location: Sequence[object], *, is_missing: bool) -> list[str]:
+    """Return the path of a field without the parts that name alternatives of its type."""
+    path: list[str] = []
+    value = body
+    for place, part in enumerate(location):
+        if isinstance(value, Mapping) and part in value:
+            value = cast("Mapping[object, object]", value)[part]
+        elif (
+            isinstance(value, list)
+            and isinstance(part, int)
+            and part < len(items := cast("list[object]", value))
+        ):
+            value = items[part]
+        elif not (is_missing and place == len(location) - 1):
+            continue
+        path.append(str(part))
+    return path
+
+
+_CODES: Final[Mapping[str, FaultCode]] = {
+    "missing": FaultCode.MISSING,
+    "extra_forbidden": FaultCode.UNKNOWN_FIELD,
+    "greater_than": FaultCode.OUT_OF_RANGE,
+    "greater_than_equal": FaultCode.OUT_OF_RANGE,
+    "less_than": FaultCode.OUT_OF_RANGE,
+    "less_than_equal": FaultCode.OUT_OF_RANGE,
+    "finite_number": FaultCode.OUT_OF_RANGE,
+    "string_too_long": FaultCode.TOO_LONG,
+    "too_long": FaultCode.TOO_LONG,
+    "enum": FaultCode.NOT_SUPPORTED,
+    "literal_error": FaultCode.NOT_SUPPORTED,
+}
+"""The code of a fault by pydantic's type of the error."""
+
+
+def _fault_code(error: Mapping[str, Any], path: str) -> FaultCode:
+    if path == "plan/steps" and error["type"] == "too_long":
+        return FaultCode.TOO_MANY_STEPS
+    return _CODES.get(error["type"], FaultCode.INVALID)
+
+
+def _allowed(error: Mapping[str, Any]) -> list[str]:
+    """Return the values that a choice has; empty without a choice."""
+    if error["type"] not in ("enum", "literal_error"):
+        return []
+    return re.findall(r"'([^']*)'", str(error["ctx"]["expected"]))
 
 
 def _field_detail(error: Mapping[str, Any]) -> str:

@@ -49,7 +49,7 @@ async def _ordering(request: Request, error: OrderingError) -> Response:
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
-    return problem_response(request, validation_problem(error.errors()))
+    return problem_response(request, validation_problem(error.errors(), error.body))
 
 
 async def _framework(request: Request, error: HTTPException) -> Response:

@@ -7,30 +7,49 @@ from typing import Final
 
 from pydantic.alias_generators import to_camel
 
-from api.http.problems.documents import ProblemError, invalid_fields, not_found
+from api.http.problems.documents import (
+    RETRY_AFTER_SECONDS,
+    ProblemError,
+    invalid_fields,
+    json_pointer,
+    not_found,
+)
+from api.http.problems.texts import UPLOADS_BUSY
 from core.domain.money import usd_text
 from core.ordering.errors import (
+    ApprovalDecidedError,
+    ApprovalNotOpenError,
+    AssetDeletedError,
+    AssetInUseError,
+    AssetLimitError,
+    AssetNotFoundError,
     DailyCapError,
     ExecutionNotEndedError,
     ExecutionNotFinalError,
     ExecutionNotFoundError,
     IdempotencyInProgressError,
+    ImportsBusyError,
     InvalidFieldsError,
     MaxCostError,
+    MediaLimitError,
+    MediaRefusedError,
     ModelNotOfferedError,
     MonthlyBudgetError,
     OpenExecutionsError,
     OrderingError,
+    OwnImportsBusyError,
     OwnQueueFullError,
     PossibleDoubleCostError,
     ProviderNotAcceptingError,
     ProviderQueueFullError,
     QueueFullError,
     StepCost,
+    StorageDownError,
     UserKeyRefusedError,
 )
 
 EXECUTIONS_PATH: Final = "/api/executions"
+ASSETS_PATH: Final = "/api/assets"
 IN_PROGRESS_RETRY_SECONDS: Final = 1
 """Much longer than the transaction of the first request takes."""
 OPEN_RETRY_SECONDS: Final = 15
@@ -73,11 +92,37 @@ def _(error: IdempotencyInProgressError) -> ProblemError:
 def _(error: InvalidFieldsError) -> ProblemError:
     fields: list[dict[str, object]] = []
     for item in error.errors:
-        field: dict[str, object] = {"field": to_camel(item.field), "detail": item.detail}
+        path = public_path(item.field)
+        field: dict[str, object] = {
+            "field": path,
+            "pointer": json_pointer(path),
+            "code": item.code,
+            "detail": item.detail,
+        }
         if item.allowed is not None:
             field["allowed"] = list(item.allowed)
         fields.append(field)
     return invalid_fields(fields)
+
+
+@ordering_problem.register
+def _(error: ApprovalNotOpenError) -> ProblemError:
+    return ProblemError(
+        error.code,
+        f"The step {error.step!r} does not wait for a decision now. `waitingFor` of the execution "
+        "lists the steps that do.",
+    )
+
+
+@ordering_problem.register
+def _(error: ApprovalDecidedError) -> ProblemError:
+    choice = "rejected" if error.option is None else f"decided for {error.option!r}"
+    decided_at = _utc(error.decided_at, "milliseconds")
+    return ProblemError(
+        error.code,
+        f"The step {error.step!r} was {choice} at {decided_at}. A decision is final.",
+        members={"decision": {"step": error.step, "option": error.option, "decidedAt": decided_at}},
+    )
 
 
 @ordering_problem.register
@@ -205,6 +250,25 @@ def _(error: MonthlyBudgetError) -> ProblemError:
 
 
 @ordering_problem.register
+def _(error: MediaLimitError) -> ProblemError:
+    resets_at = _utc(error.resets_at, "microseconds")
+    return ProblemError(
+        error.code,
+        f"The media steps usually take {error.needed_seconds} s of processor time. This account "
+        f"has {error.left_seconds} s of {error.limit_seconds} s left until {resets_at}. Use fewer "
+        "or shorter media steps, or wait for open ones that take less than expected.",
+        members={
+            "media": {
+                "neededSeconds": error.needed_seconds,
+                "leftSeconds": error.left_seconds,
+                "limitSeconds": error.limit_seconds,
+                "resetsAt": resets_at,
+            }
+        },
+    )
+
+
+@ordering_problem.register
 def _(error: DailyCapError) -> ProblemError:
     needed, resets_at = usd_text(error.needed_nano_usd), _utc(error.resets_at, "microseconds")
     return ProblemError(
@@ -213,6 +277,86 @@ def _(error: DailyCapError) -> ProblemError:
         f"{resets_at}. Send the request again after that.",
         members={"budget": {"currency": "USD", "needed": needed, "resetsAt": resets_at}},
         headers=_retry_after(error.retry_after_seconds),
+    )
+
+
+@ordering_problem.register
+def _(error: MediaRefusedError) -> ProblemError:
+    if error.field is None:
+        return ProblemError(error.code, error.detail)
+    field = public_path(error.field)
+    return ProblemError(
+        error.code,
+        f"{field}: {error.detail}",
+        members={
+            "errors": [
+                {
+                    "field": field,
+                    "pointer": json_pointer(field),
+                    "code": error.code,
+                    "detail": error.detail,
+                }
+            ]
+        },
+    )
+
+
+@ordering_problem.register
+def _(error: AssetLimitError) -> ProblemError:
+    return ProblemError(
+        error.code,
+        f"This account's uploads are {error.files} files with {error.bytes} bytes (limits "
+        f"{error.files_limit} and {error.bytes_limit}), and the new file does not fit. Delete "
+        "assets first.",
+        members={
+            "uploads": {
+                "files": error.files,
+                "filesLimit": error.files_limit,
+                "bytes": error.bytes,
+                "bytesLimit": error.bytes_limit,
+            }
+        },
+    )
+
+
+@ordering_problem.register
+def _(_error: AssetNotFoundError) -> ProblemError:
+    return not_found(ASSETS_PATH)
+
+
+@ordering_problem.register
+def _(error: AssetInUseError) -> ProblemError:
+    return ProblemError(
+        error.code,
+        f"The asset is an output of {error.execution_id}. Delete the execution instead."
+        if error.output
+        else f"The open execution {error.execution_id} uses the file. Delete it when the execution "
+        "has ended.",
+        members={"executionId": error.execution_id},
+    )
+
+
+@ordering_problem.register
+def _(error: AssetDeletedError) -> ProblemError:
+    return ProblemError(
+        error.code,
+        f"The step {error.step.name!r} would have to be bought again, but an asset that it uses was "
+        "deleted. Create a new execution.",
+    )
+
+
+@ordering_problem.register
+def _(error: StorageDownError) -> ProblemError:
+    return ProblemError(error.code, headers=_retry_after(RETRY_AFTER_SECONDS))
+
+
+@ordering_problem.register(OwnImportsBusyError)
+@ordering_problem.register(ImportsBusyError)
+def _(error: OwnImportsBusyError | ImportsBusyError) -> ProblemError:
+    return ProblemError(
+        error.code,
+        UPLOADS_BUSY.format(seconds=RETRY_AFTER_SECONDS),
+        headers=_retry_after(RETRY_AFTER_SECONDS),
     )
 
 
@@ -239,3 +383,8 @@ def _retry_after(seconds: int) -> dict[str, str]:
 
 def _utc(time: datetime, precision: str) -> str:
     return time.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def public_path(field: str) -> str:
+    """Return the name of a field, or its path, in camel case."""
+    return "/".join(to_camel(part) if "_" in part else part for part in field.split("/"))

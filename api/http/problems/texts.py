@@ -34,8 +34,18 @@ TITLES: Final[dict[FailureCode, str]] = {
     FailureCode.EXECUTION_NOT_FINAL: "Execution not final",
     FailureCode.NOTHING_TO_RETRY: "Nothing to retry",
     FailureCode.POSSIBLE_DOUBLE_COST: "Possible double cost",
+    FailureCode.APPROVAL_NOT_OPEN: "Approval not open",
+    FailureCode.APPROVAL_DECIDED: "Approval decided",
     FailureCode.ENDPOINT_EXISTS: "Endpoint already exists",
     FailureCode.ENDPOINT_DISABLED: "Endpoint disabled",
+    FailureCode.MEDIA_UNSUPPORTED: "Media not supported",
+    FailureCode.MEDIA_DAMAGED: "Media damaged",
+    FailureCode.MEDIA_TOO_LARGE: "Media too large",
+    FailureCode.MEDIA_UNAVAILABLE: "Media unavailable",
+    FailureCode.ASSET_LIMIT_REACHED: "Asset limit reached",
+    FailureCode.MEDIA_LIMIT_REACHED: "Media limit reached",
+    FailureCode.ASSET_IN_USE: "Asset in use",
+    FailureCode.ASSET_DELETED: "Asset deleted",
     FailureCode.PROVIDER_AUTH_FAILED: "Provider authentication failed",
     FailureCode.PROVIDER_CREDIT_EXHAUSTED: "Provider credit exhausted",
     FailureCode.PROVIDER_MODEL_UNAVAILABLE: "Model no longer offered",
@@ -55,8 +65,11 @@ TITLES: Final[dict[FailureCode, str]] = {
     FailureCode.OUTPUT_INVALID: "Output invalid",
     FailureCode.OUTPUT_TOO_LARGE: "Output too large",
     FailureCode.OUTPUT_ADDRESS_REFUSED: "Output address refused",
+    FailureCode.MEDIA_FAILED: "Media step failed",
     FailureCode.QUEUE_TIMED_OUT: "Queue limit exceeded",
     FailureCode.DEADLINE_EXCEEDED: "Deadline exceeded",
+    FailureCode.APPROVAL_EXPIRED: "Approval expired",
+    FailureCode.APPROVAL_REJECTED: "Options rejected",
     FailureCode.CANCELLED: "Execution cancelled",
     FailureCode.TERMINATED: "Execution terminated",
     FailureCode.INTERNAL_ERROR: "Internal error",
@@ -85,6 +98,11 @@ BODY_INCOMPLETE: Final = "The connection closed before the body was complete."
 BODY_COMPRESSED: Final = (
     "Compressed bodies are not supported. Send the body without Content-Encoding."
 )
+BODY_NOT_MULTIPART: Final = (
+    "The body is not valid multipart/form-data with one part that has the name file."
+)
+ASSET_BODY_TYPES: Final = "The request body must be multipart/form-data or application/json."
+UPLOADS_BUSY: Final = "Too many uploads at once. Send the request again in {seconds} s."
 BODY_NOT_UTF8: Final = "JSON must be encoded as UTF-8 (RFC 8259)."
 FIELDS_INVALID: Final = "Invalid fields: {fields}. The member errors describes each of them."
 
@@ -105,6 +123,11 @@ ENDPOINT_WAS_DELETED: Final = (
 )
 CALLBACK_SIGNATURE_INVALID: Final = "The signature is missing, wrong or too old."
 CALLBACK_UNVERIFIABLE: Final = "The signature cannot be verified now. Send the callback again."
+
+# Templates
+TOO_MANY_TEMPLATES: Final = (
+    "cannot be used: this account has {limit} templates, the most allowed. Delete a template first"
+)
 
 # Keys
 TOO_MANY_KEYS: Final = "cannot be used: this account has {limit} valid keys. Revoke a key first"

@@ -7,31 +7,44 @@ QuickTime files that also list `isom` as MP4, and does not detect plain `iso5`, 
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 SNIFF_BYTES = 256
 """Number of first bytes that are read. A WebM header contains its type within the first hundred."""
 
 
 class MediaKind(StrEnum):
+    """The kinds of files: of outputs, assets and media inputs.
+
+    TRANSCRIPT: a transcript.json. TEXT: captions as SubRip, WebVTT or ASS.
+    """
+
     IMAGE = "image"
     VIDEO = "video"
     AUDIO = "audio"
+    TRANSCRIPT = "transcript"
+    TEXT = "text"
 
 
 CONTENT_TYPES: dict[MediaKind, frozenset[str]] = {
-    MediaKind.IMAGE: frozenset({"image/jpeg", "image/png", "image/webp"}),
+    MediaKind.IMAGE: frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"}),
     MediaKind.VIDEO: frozenset({"video/mp4", "video/webm", "video/quicktime"}),
     MediaKind.AUDIO: frozenset({"audio/mpeg", "audio/wav", "audio/ogg", "audio/flac", "audio/mp4"}),
+    MediaKind.TRANSCRIPT: frozenset({"application/json"}),
+    MediaKind.TEXT: frozenset({"application/x-subrip", "text/vtt", "text/x-ass"}),
 }
-"""No type that can contain a script (SVG, HTML), because files are served inline on our domain."""
+"""No type that can contain a script (SVG, HTML), because files are served on our domain."""
 
+MADE_ONLY = frozenset({"image/gif"})
+"""Types of previews, which neither models nor media steps read."""
 
 EXTENSIONS: dict[str, str] = {
     "image/jpeg": "jpg",
     "image/png": "png",
     "image/webp": "webp",
+    "image/gif": "gif",
     "video/mp4": "mp4",
     "video/webm": "webm",
     "video/quicktime": "mov",
@@ -40,6 +53,10 @@ EXTENSIONS: dict[str, str] = {
     "audio/ogg": "ogg",
     "audio/flac": "flac",
     "audio/mp4": "m4a",
+    "application/json": "json",
+    "application/x-subrip": "srt",
+    "text/vtt": "vtt",
+    "text/x-ass": "ass",
 }
 """File name extension of each stored content type."""
 
@@ -49,8 +66,10 @@ class MediaError(Exception):
 
     MediaError
     ├── WrongContentError         final      an operator inspects what the provider produced
-    │   └── UnknownContentError   minutes    the worker fetches it again
+    │   ├── UnknownContentError   minutes    the worker fetches it again
+    │   └── AnimatedError         final      the user sends a still picture
     ├── TooLargeError             final      the operator raises the limit; the user requests less
+    │   └── TooManyPixelsError    final      the user sends a smaller picture
     ├── SourceGoneError           final      the user retries, which buys the file again
     │   └── SourceMissingError    minutes    the worker fetches it again
     ├── SourceRefusedError        final      the operator allows the address; the file is not lost
@@ -81,8 +100,16 @@ class UnknownContentError(WrongContentError):
     retryable_for_minutes = True
 
 
+class AnimatedError(WrongContentError):
+    """The picture has several frames, of which models would use any one."""
+
+
 class TooLargeError(MediaError):
     """The file exceeds the size limit."""
+
+
+class TooManyPixelsError(TooLargeError):
+    """The picture has too many pixels, or needs too much memory or time to decode."""
 
 
 class SourceGoneError(MediaError):
@@ -148,12 +175,28 @@ def content_type_of(head: bytes) -> str | None:
     return "audio/mpeg" if _is_mp3_frame(head) else None
 
 
+def kind_of(content_type: str) -> MediaKind | None:
+    """Return the kind of a stored content type."""
+    return next((kind for kind, types in CONTENT_TYPES.items() if content_type in types), None)
+
+
+def disposition_of(content_type: str) -> str:
+    """Return the Content-Disposition of a stored file.
+
+    Browsers guess the type of text that they do not know, so captions are only downloaded.
+    """
+    return "attachment" if content_type in CONTENT_TYPES[MediaKind.TEXT] else "inline"
+
+
 def require_kind(head: bytes, expected: MediaKind) -> str:
     """Return the content type of a file of this kind.
 
     Raise WrongContentError for media of another kind, UnknownContentError for anything else.
     """
     content_type = content_type_of(head)
+    if content_type is None:
+        # Never guessed from the bytes alone: error messages of file servers are text, too.
+        content_type = _text_type(head, expected)
     if content_type is None:
         seen = f"has the unknown bytes {head[:12].hex(' ')}" if head else "is empty"
         raise UnknownContentError(f"expected {expected}, the file {seen}")
@@ -162,9 +205,27 @@ def require_kind(head: bytes, expected: MediaKind) -> str:
     return content_type
 
 
+_SUBRIP: Final = re.compile(rb"\s*(1\s*\n\d\d:\d\d:\d\d,\d{3} --> |$)")
+"""The first caption; or only white space, which is a file without captions."""
+
+
+def _text_type(head: bytes, expected: MediaKind) -> str | None:
+    if expected is MediaKind.TRANSCRIPT and head.lstrip()[:1] == b"{":
+        return "application/json"
+    if expected is not MediaKind.TEXT or not head:
+        return None
+    if head.startswith(b"WEBVTT"):
+        return "text/vtt"
+    if head.startswith(b"[Script Info]"):
+        return "text/x-ass"
+    return "application/x-subrip" if _SUBRIP.match(head) else None
+
+
 _MAGIC = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
     (b"OggS", "audio/ogg"),
     (b"fLaC", "audio/flac"),
     (b"ID3", "audio/mpeg"),

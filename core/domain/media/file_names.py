@@ -5,7 +5,6 @@ import unicodedata
 from typing import Final
 from urllib.parse import quote
 
-from core.domain.ids import ExecutionId
 from core.domain.media.content import EXTENSIONS
 
 MAX_FILE_NAME: Final = 120
@@ -35,16 +34,17 @@ def check_file_name(name: str) -> str:
 
 
 def download_name(
-    requested: str, *, execution_id: ExecutionId, kind: str, output_number: int, content_type: str
+    requested: str, *, owner_id: str, kind: str, output_number: int, content_type: str
 ) -> str:
     """Return the file name of a download, with the extension of its content type.
 
-    requested: from `check_file_name`; empty for a name from the execution and the file's kind.
+    requested: from `check_file_name`; empty for a name from the owner and the file's kind.
+    owner_id: of the execution, or of an uploaded asset.
     """
     name = requested.strip(" ").rstrip(". ")
     if not name:
         number = f"-{output_number + 1}" if output_number else ""
-        name = f"{execution_id}-{kind}{number}"
+        name = f"{owner_id}-{kind}{number}"
     extension = EXTENSIONS.get(content_type)
     if extension is None or name.lower().endswith(f".{extension}"):
         return name

@@ -5,12 +5,12 @@ from enum import StrEnum
 from typing import Final
 
 from core.domain.failures import Failure
-from core.domain.ids import EventId, ExecutionId, JobId, UserId
+from core.domain.ids import AssetId, EventId, ExecutionId, JobId, UserId
 from core.domain.messages.webhooks import AttemptOutcome
 from core.domain.plans import Plan, PlanType
 from core.domain.states import ExecutionStatus, JobState
 
-CURRENT_PATH: Final = 2
+CURRENT_PATH: Final = 7
 """The path through the execution workflow that runs claimed by this version take.
 
 A path is a sequence of commands. Its number is part of the claim's result, so a replay takes the
@@ -18,6 +18,11 @@ path of its run without a marker for each change.
 0: the upsert of the status `running`, and ids of waits behind the patch `wait-completed-by-id`.
 1: neither; a wait always has an id.
 2: files of steps with `stored_with_next` are stored together with a later step's.
+3: a step continues with `next_job` at another model.
+4: a step whose input file can never be stored fails at once.
+5: media steps, and the poster of a finished video.
+6: steps with `reuse` use the files of earlier purchases.
+7: approval steps.
 """
 
 
@@ -44,6 +49,7 @@ class StepJob:
     """The job of a step at the time of the claim.
 
     stored: its files are in object storage. own_key: its user has a key at its provider.
+    provider, model: of a job that is not at the step's own model, otherwise empty.
     """
 
     step: str
@@ -51,6 +57,8 @@ class StepJob:
     state: JobState = JobState.WAITING
     stored: bool = False
     own_key: bool = False
+    provider: str = ""
+    model: str = ""
 
 
 class ClaimOutcome(StrEnum):
@@ -103,7 +111,7 @@ class ExecutionOutcome:
     """The workflow's result, which Temporal's Web UI shows to operators.
 
     attempt_webhook: the workflow makes the first attempt to deliver the event. webhook: the result
-    of that attempt.
+    of that attempt. poster_of: the finished video, if it is to have a poster.
     """
 
     status: ExecutionStatus | None
@@ -112,3 +120,4 @@ class ExecutionOutcome:
     failure: Failure | None = None
     attempt_webhook: bool = False
     webhook: AttemptOutcome | None = None
+    poster_of: AssetId | None = None

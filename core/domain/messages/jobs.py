@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from core.domain.failures import Failure
 from core.domain.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId, UserId
+from core.domain.media.content import MediaKind
 from core.domain.money import NanoUsd
-from core.domain.plans import StepKind
 from core.domain.states import JobState
 
 
@@ -53,11 +53,25 @@ class SubmitOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NextJob:
+    """The job with which a step continues, at another model, after a job that cost nothing.
+
+    own_key: its user has a key at its provider.
+    """
+
+    job_id: JobId
+    provider: str
+    model: str
+    own_key: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SettleJobResult:
     """The job after settlement. execution_spent_nano_usd: spent so far by the whole execution.
 
     resend: the number of the job's sends that failed at no cost, if the job is to be submitted
     again after a pause; 0: the job has ended. cost_nano_usd: of this job, 0 while its bill is open.
+    next_job: to be submitted for the step instead of this job.
     """
 
     state: JobState
@@ -65,6 +79,7 @@ class SettleJobResult:
     failure: Failure | None = None
     resend: int = 0
     cost_nano_usd: int = 0
+    next_job: NextJob | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +92,8 @@ class SubmitJobResult:
     own_key: with NOT_SENT, whether the next send uses the user's own key; None: as before.
     send_number, provider_job_id, provider_key_id: the values in the job's row. No decision uses
     them; they are in the history so that a database restored from an older backup can be repaired.
-    settled: with SUBMITTED, the job has ended within the activity, and its cost is recorded.
+    settled: with SUBMITTED, the job has ended within the activity, and its cost is recorded. With
+    ENDED, the provider refused it, and the step continues with settled.next_job.
     """
 
     outcome: SubmitOutcome
@@ -149,6 +165,26 @@ class CancelJobResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PurchaseClaim:
+    """What a job does whose step reuses purchases.
+
+    source: the job of the user that has the same files. is_busy: another job is buying them.
+    Neither: the job is bought.
+    """
+
+    source: JobId | None = None
+    is_busy: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReuseOrder:
+    """A job that is to get copies of the files of another job of its user."""
+
+    job: JobRef
+    source: JobId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderHandle:
     """The identity of a job at its provider.
 
@@ -164,10 +200,20 @@ class ProviderHandle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """A file that a provider produced, at the provider's address."""
+    """A file that a provider produced, at the provider's address.
+
+    needs_key: only a request with the provider's key gets it, so no other provider can. Its url is
+    "" if the file came with the answer of the create call. A `data:` URL contains the file.
+    """
 
     url: str
-    kind: StepKind
+    kind: MediaKind
+    needs_key: bool = False
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether the address contains the file itself, or did until the file was stored."""
+        return not self.url or self.url[:5].lower() == "data:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

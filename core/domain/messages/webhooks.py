@@ -12,6 +12,7 @@ class EventType(StrEnum):
     EXECUTION_COMPLETED = "execution.completed"
     EXECUTION_FAILED = "execution.failed"
     EXECUTION_CANCELLED = "execution.cancelled"
+    EXECUTION_WAITING = "execution.waiting_for_approval"
     BUDGET_THRESHOLD_REACHED = "budget.threshold_reached"
     ENDPOINT_DISABLED = "endpoint.disabled"
     ENDPOINT_TEST = "endpoint.test"

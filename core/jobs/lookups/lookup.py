@@ -140,9 +140,10 @@ class JobLookup:
             ambiguous = await has_identical_open_send(conn, ref.job_id, job.send_number)
         async with self.database.as_user(ref.user_id) as conn:
             free = [match for match in answer.matches if match.provider_job_id not in owned]
+            unambiguous = answer.interchangeable or (len(free) == 1 and not ambiguous)
             if (
-                len(free) == 1
-                and not ambiguous
+                free
+                and unambiguous
                 and await mark_submitted(conn, ref.job_id, job.send_number, free[0])
             ):
                 provider_job_id = free[0].provider_job_id

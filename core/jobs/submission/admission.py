@@ -131,7 +131,7 @@ class ProviderAdmission:
         """Return the submit result of a deferred job, with the pause before the next submit."""
         metrics.SUBMITS_HELD_BACK.labels(job.provider, reason.by.value).inc()
         failure = (
-            _refused_failure(job)
+            refused_failure(job)
             if reason.by is DeferredBy.BREAKER
             else job.failure or Failure.of(FailureCode.QUEUE_TIMED_OUT)  # if it is never sent
         )
@@ -147,7 +147,7 @@ class ProviderAdmission:
     async def get_unsent_failure(self, conn: Connection, job: JobRecord) -> Failure:
         """Return the failure of a job that was not sent before its execution's deadline."""
         tripped = await list_tripped(conn, [job.scope])
-        return _refused_failure(job) if tripped else Failure.of(FailureCode.DEADLINE_EXCEEDED)
+        return refused_failure(job) if tripped else Failure.of(FailureCode.DEADLINE_EXCEEDED)
 
     async def apply(
         self, database: Database, job: JobRecord, result: SendResult, admitted: Admitted
@@ -196,7 +196,7 @@ class ProviderAdmission:
             scope=job.scope,
             job_id=job.job_id,
             user_id=job.user_id,
-            continuing=job.parameters.image is not None,
+            continuing=bool(job.parameters.steps),
             max_in_flight=self.max_in_flight.get(job.provider, NO_LIMIT),
         )
 
@@ -225,7 +225,7 @@ def _report_trip(job: JobRecord, code: FailureCode, status: int | None, seconds:
         log.error("provider.breaker_opened", **fields)
 
 
-def _refused_failure(job: JobRecord) -> Failure:
+def refused_failure(job: JobRecord) -> Failure:
     """Return the failure of a job that is not sent because the breaker of its key is open."""
     own = job.provider_key_id is not None
     return Failure.of(

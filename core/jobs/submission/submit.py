@@ -7,17 +7,20 @@ from secrets import token_hex
 
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import JobId
-from core.domain.messages.jobs import JobRef, SubmitJobResult, SubmitOutcome
+from core.domain.messages.jobs import JobRef, SettleJobResult, SubmitJobResult, SubmitOutcome
 from core.domain.states import JobState
 from core.jobs.key_ring import KeyRing, known_model
-from core.jobs.submission.admission import ProviderAdmission
-from core.jobs.submission.inputs import InputUnavailableError, resolve_inputs
+from core.jobs.submission.admission import ProviderAdmission, refused_failure
+from core.jobs.submission.deliveries import Deliveries
+from core.jobs.submission.holds import HoldTooLowError, check_hold, hold_more
+from core.jobs.submission.inputs import InputNotStoredError, InputUnavailableError, resolve_inputs
 from core.jobs.submission.submit_results import (
     SendResult,
     interpret,
     record_result,
     refuse_unsent,
     sent_already,
+    turn_to_next_model,
 )
 from core.platform.clock import boot_seconds
 from core.platform.crypto.callback_tokens import CallbackTokens
@@ -28,7 +31,9 @@ from core.platform.temporal.policies import (
     RECORD_PAUSES_SECONDS,
     SEND_WITHIN_SECONDS,
 )
-from core.providers.port import CreateRequest, ModelInputs, Provider
+from core.providers.inputs import InputsError
+from core.providers.models import ModelInputs, inputs_to_json
+from core.providers.port import CreateRequest, Provider
 from core.providers.registry import Providers
 from core.store.database import DATABASE_DOWN, Connection, Database
 from core.store.executions.deadlines import continue_deadline, stop_deadline
@@ -82,7 +87,7 @@ class JobSubmitter:
     """Sends jobs to their providers.
 
     callback_urls: by provider, the address of its callbacks without the token. A provider that is
-    missing there is polled only.
+    missing there is polled only. deliveries: None: files in answers are fetched by a status read.
     """
 
     database: Database
@@ -93,6 +98,7 @@ class JobSubmitter:
     keys: KeyRing
     serial_watch: SerialWatch = field(default_factory=SerialWatch)
     admission: ProviderAdmission = field(default_factory=ProviderAdmission)
+    deliveries: Deliveries | None = None
 
     async def submit(
         self, ref: JobRef, *, own_key_only: bool = False
@@ -105,10 +111,14 @@ class JobSubmitter:
         began, sender = boot_seconds(), token_hex(16)
         known = self.serial_watch.known
         try:
-            async with self.database.as_user(ref.user_id) as conn:
-                intent = await self._intend(conn, ref, sender, own_key_only=own_key_only)
-                if isinstance(intent, _Intent):
-                    self.serial_watch.check(known, intent.serial)
+            try:
+                intent = await self._intend(ref, sender, known, own_key_only=own_key_only)
+            except HoldTooLowError as low:
+                failure = await hold_more(self.database, ref, low.worst_nano_usd)
+                if failure is not None:
+                    async with self.database.as_user(ref.user_id) as conn:
+                        return await refuse_unsent(conn, ref, failure)
+                intent = await self._intend(ref, sender, known, own_key_only=own_key_only)
         except DATABASE_DOWN as error:
             log.warning("send.intent_interrupted", **_ids(ref), reason=type(error).__name__)
             return await self._withdraw_intent(ref, sender)
@@ -116,11 +126,29 @@ class JobSubmitter:
             return intent
         self.serial_watch.note(intent.serial)
         result = await self._send(ref, intent, began)
-        recorded = await self._record(ref, intent.number, result)
-        await self.admission.apply(self.database, intent.job, result, intent.admitted)
-        return Sent(job=intent.job, result=recorded)
+        try:
+            recorded = await self._record(ref, intent.number, result)
+            await self.admission.apply(self.database, intent.job, result, intent.admitted)
+            settled = await self._settle_delivered(ref, intent.job, result, recorded)
+        finally:
+            if result.answer.delivery is not None:
+                await result.answer.delivery.close()
+        return Sent(job=intent.job, result=replace(recorded, settled=settled or recorded.settled))
 
     async def _intend(
+        self, ref: JobRef, sender: str, known: int, *, own_key_only: bool
+    ) -> _Intent | SubmitJobResult | Deferred:
+        """Commit the intent before any byte leaves; return a result instead if nothing is sent.
+
+        known: the serial that was known before. Raises HoldTooLowError.
+        """
+        async with self.database.as_user(ref.user_id) as conn:
+            intent = await self._write_intent(conn, ref, sender, own_key_only=own_key_only)
+            if isinstance(intent, _Intent):
+                self.serial_watch.check(known, intent.serial)
+            return intent
+
+    async def _write_intent(
         self, conn: Connection, ref: JobRef, sender: str, *, own_key_only: bool
     ) -> _Intent | SubmitJobResult | Deferred:
         """Write the intent, which the caller commits before any byte leaves.
@@ -145,22 +173,17 @@ class JobSubmitter:
         try:
             request, inputs = await self.prepare(conn, keyed, number)
         except (ModelNotOfferedError, InputUnavailableError, ValueError) as error:
-            return await refuse_unsent(conn, ref, _unpreparable(ref, error))
+            return await _unprepared(conn, ref, job, error)
+        await check_hold(conn, self.providers, keyed, inputs)
         admitted = await self.admission.admit(conn, keyed)
         if isinstance(admitted, Deferral):
-            if job.cancel_requested:
-                return await sent_already(conn, ref, job)
-            if admitted.by is DeferredBy.BREAKER:  # a refusal, not a queue
-                await continue_deadline(conn, ref.execution_id, ref.generation)
-            else:
-                await stop_deadline(conn, ref.execution_id, ref.generation)
-            return Deferred(job=keyed, reason=admitted)
+            return await _defer(conn, ref, keyed, admitted)
         serial = await begin_send(
             conn,
             ref,
             number,
             asdict(request),
-            asdict(inputs),
+            inputs_to_json(inputs),
             sender=sender,
             provider_key_id=keyed.provider_key_id,
             calls_back=job.provider in self.callback_urls,
@@ -226,6 +249,17 @@ class JobSubmitter:
         async with self.database.as_user(ref.user_id) as conn:
             return await record_result(conn, ref, number, result)
 
+    async def _settle_delivered(
+        self, ref: JobRef, job: JobRecord, result: SendResult, recorded: SubmitJobResult
+    ) -> SettleJobResult | None:
+        """Settle a job that the answer of its create call finished; None: it is read later."""
+        delivery, handle = result.answer.delivery, result.answer.handle
+        if self.deliveries is None or delivery is None or handle is None:
+            return None
+        if recorded.outcome is not SubmitOutcome.SUBMITTED:  # the id belongs to another job
+            return None
+        return await self.deliveries.settle(ref, job, handle, delivery)
+
     async def _withdraw_intent(self, ref: JobRef, sender: str) -> SubmitJobResult:
         """Undo an intent whose COMMIT got no answer: it may be committed, but nothing was sent.
 
@@ -249,6 +283,22 @@ class JobSubmitter:
         return f"{base}/{token}"
 
 
+async def _defer(
+    conn: Connection, ref: JobRef, job: JobRecord, reason: Deferral
+) -> SubmitJobResult | Deferred:
+    """Leave a job waiting, or continue at its next model while its provider accepts nothing."""
+    if job.cancel_requested:
+        return await sent_already(conn, ref, job)
+    if reason.by is DeferredBy.BREAKER:  # a refusal, not a queue
+        result = await turn_to_next_model(conn, ref, refused_failure(job))
+        if result is not None:
+            return result
+        await continue_deadline(conn, ref.execution_id, ref.generation)
+    else:
+        await stop_deadline(conn, ref.execution_id, ref.generation)
+    return Deferred(job=job, reason=reason)
+
+
 def _not_on_this_queue(job: JobRecord) -> SubmitJobResult:
     """Return the result for a job whose user no longer has a key of their own."""
     return SubmitJobResult(
@@ -258,6 +308,20 @@ def _not_on_this_queue(job: JobRecord) -> SubmitJobResult:
         failure=job.failure,
         send_number=job.send_number,
     )
+
+
+async def _unprepared(
+    conn: Connection,
+    ref: JobRef,
+    job: JobRecord,
+    error: ModelNotOfferedError | InputUnavailableError | ValueError,
+) -> SubmitJobResult:
+    """Fail a job whose request cannot be made, or send it once its input is stored."""
+    if isinstance(error, InputNotStoredError):
+        return SubmitJobResult(
+            outcome=SubmitOutcome.NOT_SENT, failure=error.failure, send_number=job.send_number
+        )
+    return await refuse_unsent(conn, ref, _unpreparable(ref, error))
 
 
 async def _without_provider(conn: Connection, ref: JobRef, job: JobRecord) -> SubmitJobResult:
@@ -280,6 +344,10 @@ def _unpreparable(
         return Failure.of(FailureCode.PROVIDER_MODEL_UNAVAILABLE)
     if isinstance(error, InputUnavailableError):
         return error.failure
+    if isinstance(error, InputsError) and all(fault.of_file for fault in error.violations):
+        # The file of another step, which was not known when the plan was accepted.
+        details = "; ".join(f"{fault.name} {fault.detail}" for fault in error.violations)
+        return Failure.of(FailureCode.MEDIA_UNSUPPORTED, details)
     # Validation accepted a plan whose inputs the model does not take: a bug in this service.
     log.error("job.inputs_rejected", **_ids(ref), reason=str(error))
     return Failure.of(FailureCode.INTERNAL_ERROR)

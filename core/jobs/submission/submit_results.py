@@ -9,6 +9,8 @@
 | not accepted, any other reason    | REFUSED, failed and released  | none             |
 | anything else                     | UNKNOWN, looked up, not sent  | unknown          |
 
+A job that is refused, also for the service's key, is ENDED if its step continues at another model.
+
 Every function that writes does so in the caller's transaction.
 """
 
@@ -16,21 +18,28 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from core.domain.failures import STOPS_A_PROVIDER, TRIPS_A_BREAKER, Failure, FailureCode
-from core.domain.messages.jobs import JobRef, ProviderHandle, SubmitJobResult, SubmitOutcome
+from core.domain.messages.jobs import (
+    JobRef,
+    ProviderHandle,
+    SettleJobResult,
+    SubmitJobResult,
+    SubmitOutcome,
+)
 from core.domain.states import ExecutionStatus, JobState
+from core.jobs.failover import fail_over_unsent
 from core.platform.observability.logging import get_logger
 from core.providers.port import CreateAnswer, CreateOutcome
 from core.store.database import Connection
 from core.store.jobs.jobs import (
     JobRecord,
     LockedJob,
-    lock_job,
+    get_job,
     mark_job_ended,
     mark_late_handle,
 )
 from core.store.jobs.orphans import record_orphan
 from core.store.jobs.sends import mark_send_answered, mark_submitted, mark_unknown, mark_waiting
-from core.store.money.charges import release_hold
+from core.store.money.charges import get_money, release_hold
 from core.store.providers.capacity import PAUSE_PROBE_SECONDS
 
 log = get_logger(__name__)
@@ -96,12 +105,8 @@ async def record_result(
     Repeating is safe. A late result of the current send is adopted; an id of a superseded send
     becomes an orphan; any other late result changes only its own send's row.
     """
-    # Every writer locks the job first and its send second.
-    before = await lock_job(conn, ref.job_id)
-    if before is None:
-        raise LookupError(f"no job {ref.job_id}")
     answer = result.answer
-    await mark_send_answered(
+    before = await mark_send_answered(
         conn,
         ref.job_id,
         number,
@@ -110,11 +115,17 @@ async def record_result(
         note=answer.note,
         provider_job_id=answer.handle.provider_job_id if answer.handle else None,
     )
+    if before is None:
+        raise LookupError(f"no job {ref.job_id}")
     outcome = await _apply(conn, ref, number, result, before)
     submitted = answer.handle if outcome is SubmitOutcome.SUBMITTED else None
     refused = outcome in (SubmitOutcome.NOT_SENT, SubmitOutcome.REFUSED)
+    ended = None
+    if refused and result.failure is not None:
+        ended = await _end_refused(conn, ref, outcome, result.failure)
     return SubmitJobResult(
-        outcome=outcome,
+        outcome=outcome if ended is None else ended.outcome,
+        settled=None if ended is None else ended.settled,
         failure=result.failure if refused else None,
         # After a longer pause the job may be the provider's probe.
         retry_after_seconds=min(answer.retry_after_seconds, PAUSE_PROBE_SECONDS) if refused else 0,
@@ -122,6 +133,21 @@ async def record_result(
         provider_job_id=submitted.provider_job_id if submitted is not None else None,
         provider_key_id=before.provider_key_id,
     )
+
+
+async def _end_refused(
+    conn: Connection, ref: JobRef, outcome: SubmitOutcome, failure: Failure
+) -> SubmitJobResult | None:
+    """End a waiting job that was refused; None: it waits to be sent again.
+
+    The step of a job that would wait behind the circuit breaker of the service's key continues at
+    its next model, if it has one.
+    """
+    if outcome is SubmitOutcome.REFUSED:
+        return await refuse_unsent(conn, ref, failure)
+    if failure.code in STOPS_A_PROVIDER:
+        return await turn_to_next_model(conn, ref, failure)
+    return None
 
 
 async def _apply(
@@ -137,8 +163,6 @@ async def _apply(
             "send.late_answer_ignored", job_id=ref.job_id, send=number, note=result.answer.note
         )
         return SubmitOutcome.UNKNOWN  # a later send may have been accepted; the row decides
-    if result.outcome is SubmitOutcome.REFUSED:
-        await refuse_unsent(conn, ref, result.failure)
     return result.outcome
 
 
@@ -191,9 +215,38 @@ async def _state_result(conn: Connection, ref: JobRef, job: JobRecord) -> Submit
 
 
 async def refuse_unsent(conn: Connection, ref: JobRef, failure: Failure) -> SubmitJobResult:
-    """Fail a waiting job that will never be sent, and release its hold."""
+    """Fail a waiting job that will never be sent, and release its hold.
+
+    Its step continues at its next model, if it has one.
+    """
+    result = await turn_to_next_model(conn, ref, failure)
+    if result is not None:
+        return result
     if await mark_job_ended(
         conn, ref.job_id, JobState.FAILED, failure, expected=(JobState.WAITING,)
     ):
         await release_hold(conn, ref.job_id)
     return SubmitJobResult(outcome=SubmitOutcome.REFUSED, failure=failure)
+
+
+async def turn_to_next_model(
+    conn: Connection, ref: JobRef, failure: Failure
+) -> SubmitJobResult | None:
+    """End a waiting job whose step continues at its next model; None: it has none."""
+    job = await get_job(conn, ref.job_id)
+    next_job = await fail_over_unsent(conn, job, failure, generation=ref.generation)
+    if next_job is None:
+        return None
+    money = await get_money(conn, ref.execution_id)
+    settled = SettleJobResult(
+        state=JobState.FAILED,
+        failure=failure,
+        execution_spent_nano_usd=money.settled_nano_usd,
+        next_job=next_job,
+    )
+    return SubmitJobResult(
+        outcome=SubmitOutcome.ENDED,
+        failure=failure,
+        settled=settled,
+        send_number=job.send_number,
+    )

@@ -6,6 +6,7 @@ from core.domain.look_times import (
     EARLY_SECONDS,
     LATE_SECONDS,
     LEAST_SHARE,
+    MAX_BACKUP_POLL_SECONDS,
     MAX_POLL_SECONDS,
     MIN_POLL_SECONDS,
 )
@@ -34,6 +35,7 @@ an outage of a provider adds to a job after its end.
 """
 MAX_COMPLETION_SECONDS: Final = 10.0
 """The longest pause between tries to complete a wait: what a Temporal outage adds to a job."""
+NOT_WAITING_SECONDS: Final = 30.0
 MAX_RETRY_AFTER_SECONDS: Final = 30.0
 """The limit of a provider's Retry-After for reads: a job is never left unread for longer."""
 
@@ -51,6 +53,11 @@ def completion_seconds(tries: int) -> float:
     return min(MAX_COMPLETION_SECONDS, failed_look_seconds(tries))
 
 
+def not_waiting_seconds(tries: int) -> float:
+    """Return the pause before a completion is repeated that found no pending wait; it doubles."""
+    return NOT_WAITING_SECONDS * 2 ** (tries - 1)
+
+
 def look_seconds(job: JobRecord) -> float:
     """Return the pause before the next look at a running job; a callback ends it early."""
     age = _age(job)
@@ -59,7 +66,7 @@ def look_seconds(job: JobRecord) -> float:
         return _bounded((job.now - changed_at).total_seconds() / 4)
     if job.calls_back:  # a look is only a backup: before this age no first look is due
         due_in = LEAST_SHARE * job.usual_seconds + LATE_SECONDS - age
-        return due_in if due_in > 0 else _bounded(age / 4)
+        return due_in if due_in > 0 else _bounded(age / 4, MAX_BACKUP_POLL_SECONDS)
     if age < EARLY_SECONDS:
         return max(MIN_POLL_SECONDS, min(EARLY_SECONDS, job.usual_seconds / 2))
     left = job.usual_seconds - age
@@ -80,8 +87,8 @@ def _age(job: JobRecord) -> float:
     return (job.now - job.submitted_at).total_seconds() if job.submitted_at is not None else 0.0
 
 
-def _bounded(seconds: float) -> float:
-    return min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, seconds))
+def _bounded(seconds: float, most: float = MAX_POLL_SECONDS) -> float:
+    return min(most, max(MIN_POLL_SECONDS, seconds))
 
 
 def wait_is_over(job: JobRecord) -> bool:

@@ -37,6 +37,7 @@ from core.providers.port import ProviderUnavailableError
 from core.providers.registry import Providers
 from core.store.database import DATABASE_DOWN, DATABASE_ERRORS, Connection, Database
 from core.store.jobs.callbacks import notify_end
+from core.store.jobs.failovers import lock_before_end
 from core.store.jobs.jobs import JobRecord, mark_reported
 from core.store.jobs.looks import Claim, Look, claim_looks, end_looks, release_look, schedule_look
 
@@ -58,12 +59,18 @@ IDLE_SECONDS: Final = 1.0
 MIN_IDLE_SECONDS: Final = 0.1
 COMPLETED_AGAIN_SECONDS: Final = 5.0
 """A wait whose completion is not certain after this time is completed again."""
+NOT_WAITING_LOOKS: Final = 4
+"""How often the completion of a wait is repeated that has not begun, or was completed before. It
+will read the job's row, unless its only try is lost with a worker: nothing else would end it before
+its time-out.
+"""
 STOP_SECONDS: Final = 5.0
 """How long running looks may take to end when the process stops."""
 NOT_PENDING: Final = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT)
 """The activity was completed before, or the workflow has not scheduled it."""
 ACCEPTED: Final = "accepted"
 UNREACHED: Final = "unreachable"
+NOT_WAITING: Final = "not_pending"
 
 
 def wait_activity_ids(job: JobRecord) -> tuple[str, ...]:
@@ -239,9 +246,10 @@ class JobPoller:
         if settled is None:
             await self._complete(stored, WaitJobResult(state=report.state))
             return
-        self.wakeups.hand_over(stored.job_id, settled)
+        handed_over = self.wakeups.hand_over(stored.job_id, settled)
         # Also after the submit in this process has it: that may be one of a run that was reset.
-        if await self._complete(stored, wait_result(settled)) != UNREACHED:
+        outcome = await self._complete(stored, wait_result(settled))
+        if outcome == ACCEPTED or (handed_over and outcome == NOT_WAITING):
             self._note_completed(stored)
 
     async def _store(
@@ -254,6 +262,7 @@ class JobPoller:
         """
         settled = None
         async with self.database.as_user(job.user_id) as conn:
+            await lock_before_end(conn, job)
             stored = await mark_reported(
                 conn,
                 job.job_id,
@@ -280,28 +289,31 @@ class JobPoller:
             settled = await settle_job(
                 conn, self.providers, job, generation=job.execution_generation
             )
-        if await self._complete(job, wait_result(settled)) != UNREACHED:
-            self._note_completed(job)
-            return
+        outcome = await self._complete(job, wait_result(settled))
         failures = job.failed_looks + 1
-        await self._reschedule(look, poll_schedule.completion_seconds(failures), failures)
+        if outcome == UNREACHED:
+            await self._reschedule(look, poll_schedule.completion_seconds(failures), failures)
+        elif outcome == NOT_WAITING and failures <= NOT_WAITING_LOOKS:
+            await self._reschedule(look, poll_schedule.not_waiting_seconds(failures), failures)
+        else:
+            self._note_completed(job)
 
     def _note_completed(self, job: JobRecord) -> None:
         """Make no further look at a settled job; the next claim writes this.
 
-        Temporal has the end of the wait, or the wait has not begun and will read the job's row.
+        Temporal has the end of the wait, or the submit of this process returns it.
         """
         if job.next_look_at is not None:
             self._completed.append((job.job_id, job.next_look_at))
 
     async def _complete(self, job: JobRecord, result: WaitJobResult) -> str:
-        """Complete the activity that waits for the job; return whether Temporal accepted it.
+        """Complete the activity that waits for the job; return the outcome.
 
         The job's row makes a process repeat this until it is certain. A repetition finds no pending
         activity, which is no error. The value reports a failed job: failing the activity by its id
         would make Temporal start it again.
         """
-        outcome = "not_pending"
+        outcome = NOT_WAITING
         for activity_id in wait_activity_ids(job):
             handle = self.client.get_async_activity_handle(
                 workflow_id=job.execution_id, run_id=None, activity_id=activity_id

@@ -76,11 +76,16 @@ class Wakeups:
         """Return whether an activity in this process waits for `hand_over`."""
         return job_id in self._ends
 
-    def hand_over(self, job_id: JobId, settled: SettleJobResult) -> None:
-        """Give the settlement of a job to the activities of this process that expect it."""
-        for end in self._ends.get(job_id, ()):
+    def hand_over(self, job_id: JobId, settled: SettleJobResult) -> bool:
+        """Give the settlement of a job to the activities of this process that expect it.
+
+        Return whether there are any.
+        """
+        ends = self._ends.get(job_id, ())
+        for end in ends:
             end.settled = settled
             end.event.set()
+        return bool(ends)
 
     def _end(self, job_id: str) -> None:
         for end in self._ends.get(job_id, ()):

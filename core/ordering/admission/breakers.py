@@ -4,7 +4,7 @@ Such an order could only wait for its deadline while its money is held.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -18,17 +18,22 @@ from core.store.providers.user_keys import list_current
 MIN_RETRY_SECONDS: Final = 5
 
 
-async def check_breakers(conn: Connection, user_id: UserId, providers: Iterable[str]) -> None:
+async def check_breakers(conn: Connection, user_id: UserId, steps: Iterable[Sequence[str]]) -> None:
     """Check the breaker of each key that the order would use.
 
+    steps: the providers of each step: its own, then those of its alternatives. A step is refused
+    only if all of them would refuse it.
     That is the user's own key at a provider, else the service's. An open breaker admits one order
     in each of its pauses, so that some order tries whether the provider accepts again. Call in the
     transaction that accepts, before it locks any row.
     Raises ProviderNotAcceptingError, UserKeyRefusedError.
     """
     own_keys = await list_current(conn, user_id)
-    scopes = {key_scope(name, own_keys.get(name)): name for name in providers}
-    for breaker in await list_tripped(conn, scopes):
+    choices = [{key_scope(name, own_keys.get(name)): name for name in names} for names in steps]
+    scopes = {scope: name for choice in choices for scope, name in choice.items()}
+    tripped = {breaker.provider: breaker for breaker in await list_tripped(conn, scopes)}
+    needed = {next(iter(choice)) for choice in choices if choice.keys() <= tripped.keys()}
+    for breaker in (tripped[scope] for scope in sorted(needed)):
         if breaker.seconds > 0 or not await admit_within(conn, breaker.provider):
             name = scopes[breaker.provider]
             seconds = max(math.ceil(breaker.seconds), MIN_RETRY_SECONDS)

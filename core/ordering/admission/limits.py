@@ -10,6 +10,7 @@ from core.domain.months import next_month
 from core.ordering.admission.queues import retry_after_seconds
 from core.ordering.errors import (
     DailyCapError,
+    MediaLimitError,
     MonthlyBudgetError,
     OpenExecutionsError,
     OrderingError,
@@ -18,6 +19,7 @@ from core.ordering.errors import (
 from core.ordering.services import OrderingServices
 from core.store.executions import concurrency_counters
 from core.store.executions.concurrency_counters import OpenLimitReachedError
+from core.store.executions.media_seconds import MediaSecondsExceededError
 from core.store.executions.status import get_budget_left
 from core.store.money.charges import BudgetExceededError
 from core.store.money.daily_spending_cap import ServiceBudgetExceededError, get_service_today
@@ -25,12 +27,14 @@ from core.store.money.daily_spending_cap import ServiceBudgetExceededError, get_
 StoreLimitError: TypeAlias = (
     OpenLimitReachedError
     | concurrency_counters.QueueFullError
+    | MediaSecondsExceededError
     | BudgetExceededError
     | ServiceBudgetExceededError
 )
 STORE_LIMIT_ERRORS: Final = (
     OpenLimitReachedError,
     concurrency_counters.QueueFullError,
+    MediaSecondsExceededError,
     BudgetExceededError,
     ServiceBudgetExceededError,
 )
@@ -54,6 +58,7 @@ async def explain_limit(
     wait for.
     """
     error, needed = reached.error, reached.needed_nano_usd
+    resets_at = next_month(datetime.now(UTC).date().replace(day=1))
     if isinstance(error, OpenLimitReachedError):
         return OpenExecutionsError(open_executions=error.open_executions, limit=error.limit)
     if isinstance(error, concurrency_counters.QueueFullError):
@@ -64,6 +69,13 @@ async def explain_limit(
             limit_seconds=int(services.limits.longest_wait_seconds),
             retry_after_seconds=retry_after_seconds(error.wait_seconds, services.limits),
         )
+    if isinstance(error, MediaSecondsExceededError):
+        return MediaLimitError(
+            needed_seconds=error.needed,
+            left_seconds=error.left,
+            limit_seconds=error.limit,
+            resets_at=resets_at,
+        )
     async with services.database.reading_as(user_id) as conn:
         if isinstance(error, BudgetExceededError):
             left = await get_budget_left(conn, user_id)
@@ -71,7 +83,7 @@ async def explain_limit(
                 needed_nano_usd=needed,
                 left_nano_usd=left.nano_usd,
                 left_videos=left.videos,
-                resets_at=next_month(datetime.now(UTC).date().replace(day=1)),
+                resets_at=resets_at,
             )
         today = await get_service_today(conn)
     # The error does not include what is left: that would reveal what other users spend.

@@ -1,22 +1,17 @@
 """The models that a user can order, and the defaults that a request gets with each."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from core.domain.ids import UserId
-from core.domain.plans import StepKind
+from core.domain.media.content import MediaKind
+from core.domain.plans import Scalar, StepKind
 from core.ordering.services import OrderingServices
-from core.providers.port import Model, Provider
+from core.providers.models import Model
+from core.providers.port import Provider
 from core.providers.registry import Providers
 from core.store.database import Connection
 from core.store.providers.user_keys import list_current
-
-DEFAULT_DURATION_SECONDS: Final = 5
-DEFAULT_RESOLUTION: Final = "720p"
-DEFAULT_ASPECT_RATIO: Final = "16:9"
-
-T = TypeVar("T")
 
 
 async def get_catalogue(services: OrderingServices, user_id: UserId) -> Providers:
@@ -37,40 +32,46 @@ async def get_catalogue_in(conn: Connection, providers: Providers, user_id: User
     return providers.for_user(await list_current(conn, user_id))
 
 
-def models_for_step(catalogue: Providers, kind: StepKind) -> tuple[tuple[Provider, Model], ...]:
-    """Return the models that can do a step of this kind, the default first.
+def fitting_models(
+    catalogue: Providers, kind: StepKind, files: Mapping[str, MediaKind | None]
+) -> tuple[tuple[Provider, Model], ...]:
+    """Return the priced models that can do a step with exactly these media inputs.
 
-    Only priced models are included, and only video models that start from an image.
+    files: the kind of each, None if it is not known. The default comes first.
     """
     return tuple(
-        (provider, model)
-        for provider, model in catalogue.models(kind)
-        if kind is StepKind.IMAGE or model.limits.takes_image
+        (provider, model) for provider, model in catalogue.models(kind) if _fits(model, files)
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Defaults:
-    """The default parameters of requests. None: the model has no such parameter."""
-
-    duration_seconds: int | None
-    resolution: str | None
-    aspect_ratio: str | None
-
-
-def defaults_of(model: Model) -> Defaults:
-    """Return the service's defaults where the model supports them, otherwise the model's own."""
-    limits = model.limits
-    return Defaults(
-        duration_seconds=_supported_or(
-            model.default_duration_seconds, DEFAULT_DURATION_SECONDS, limits.durations_seconds
-        ),
-        resolution=_supported_or(model.default_resolution, DEFAULT_RESOLUTION, limits.resolutions),
-        aspect_ratio=_supported_or(
-            model.default_aspect_ratio, DEFAULT_ASPECT_RATIO, limits.aspect_ratios
-        ),
+def _fits(model: Model, files: Mapping[str, MediaKind | None]) -> bool:
+    taken = model.media_inputs
+    return files.keys() <= taken.keys() and all(
+        files[name] in (None, item.type.media) if name in files else not item.required
+        for name, item in taken.items()
     )
 
 
-def _supported_or(fallback: T | None, preferred: T, supported: Sequence[T]) -> T | None:
-    return preferred if preferred in supported else fallback
+PREFERRED: Final[Mapping[str, Scalar]] = {
+    "duration_seconds": 5,
+    "resolution": "720p",
+    "aspect_ratio": "16:9",
+}
+"""The service's defaults, for models that support them."""
+
+
+def default_values(model: Model, media: Iterable[str] = ()) -> dict[str, Scalar]:
+    """Return the values that a step gets where it names none, of the parameters in PREFERRED.
+
+    media: the media inputs of the step. An input whose default depends on one of them keeps it.
+    """
+    files = frozenset(media)
+    values: dict[str, Scalar] = {}
+    for name, preferred in PREFERRED.items():
+        item = model.input(name)
+        if item is None or not files.isdisjoint(item.default_with):
+            continue
+        value = preferred if preferred in item.choices else item.default
+        if value is not None:
+            values[name] = value
+    return values

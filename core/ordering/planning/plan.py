@@ -1,157 +1,166 @@
-"""Planning: choose the models for a request, set their parameters and price each step."""
+"""Plans of the requests that name one product, such as a video."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Final, Self
 
-from core.domain.money import NanoUsd
-from core.domain.plans import Parameters, Plan, PlanType, Reference, Step, StepKind
-from core.ordering.errors import FieldError, InvalidFieldsError, StepCost
-from core.ordering.planning.catalogue import defaults_of, models_for_step
-from core.platform.temporal.policies import (
-    PROVIDER_URL_LIFE,
-    SERVED_MARGIN,
-    SERVED_SECONDS_MIN,
-    STORING_SLACK,
-)
-from core.providers.port import Model, ModelInputs, Provider
-from core.providers.pricing import UnpricedError
+from core.domain.ids import AssetId
+from core.domain.plans import Parameters, PlanType, Scalar, Source, StepKind, StepOutput
+from core.ordering.assets.sources import FILE_KINDS, RequestedSource, imported_files
+from core.ordering.errors import FieldError, InvalidFieldsError
+from core.ordering.planning.catalogue import fitting_models
+from core.ordering.planning.step_requests import StepRequest
+from core.ordering.planning.steps import NO_ASSETS, KnownFile, PricedPlan, no_model, plan_steps
+from core.providers.models import Model
 from core.providers.registry import Providers
-from core.store.executions.executions import NewStep
 
 IMAGE: Final = "image"
 VIDEO: Final = "video"
-LOOKUP_MARGIN_SECONDS: Final = 60
-"""Lookups are made some time apart, and a provider's clock may be slow."""
-
-_MODEL_FIELDS: Final = {StepKind.IMAGE: "image_model", StepKind.VIDEO: "video_model"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoRequest:
-    """A request for a video. None: the default of the service or of the model."""
+    """A request for a video. None: the default of the service or of the model.
+
+    files: the user's own, by the name of the video model's input. text_to_video: without any image.
+    """
 
     prompt: str
+    negative_prompt: str | None = None
     duration_seconds: int | None = None
     resolution: str | None = None
     aspect_ratio: str | None = None
     seed: int | None = None
     image_model: str | None = None
     video_model: str | None = None
+    text_to_video: bool = False
+    files: Mapping[str, RequestedSource] = field(default_factory=dict[str, RequestedSource])
 
     def to_json(self) -> dict[str, object]:
         """Return the fields that are set, for the execution's row."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PricedPlan:
-    """A plan with the parameters and the quote of each step."""
-
-    plan: Plan
-    steps: tuple[NewStep, ...]
-    deadline_seconds: int
+        plain = {name: value for name, value in asdict(self).items() if value is not None}
+        if not self.text_to_video:
+            del plain["text_to_video"]
+        if not self.files:
+            del plain["files"]
+        return plain
 
     @property
-    def low_nano_usd(self) -> NanoUsd:
-        return NanoUsd(sum(item.quote.low_nano_usd for item in self.steps))
+    def sounds(self) -> frozenset[str]:
+        return frozenset()
 
     @property
-    def expected_nano_usd(self) -> NanoUsd:
-        return NanoUsd(sum(item.quote.expected_nano_usd for item in self.steps))
+    def voiced(self) -> Sequence[StepRequest]:
+        return ()
 
-    @property
-    def worst_nano_usd(self) -> NanoUsd:
-        """The sum that is held when the order is accepted."""
-        return NanoUsd(sum(item.quote.worst_nano_usd for item in self.steps))
+    def with_sources(self, sources: Mapping[str, Source]) -> Self:
+        return replace(self, files=sources)
 
-    @property
-    def worst_costs(self) -> tuple[StepCost, ...]:
-        return tuple(
-            StepCost(step=item.step, nano_usd=item.quote.worst_nano_usd) for item in self.steps
+    def plan(
+        self, catalogue: Providers, assets: Mapping[AssetId, KnownFile] = NO_ASSETS
+    ) -> PricedPlan:
+        return plan_video(catalogue, self, assets)
+
+
+def plan_video(
+    catalogue: Providers,
+    request: VideoRequest,
+    assets: Mapping[AssetId, KnownFile] = NO_ASSETS,
+) -> PricedPlan:
+    """Return the plan image → video; only the video if the request has an image or needs none.
+
+    assets: those of the user that the request names. Raises InvalidFieldsError that names every
+    field that the chosen models do not support.
+    """
+    sources = imported_files(request.files)
+    buys_image = not request.text_to_video and IMAGE not in sources
+    _check_combination(request, buys_image=buys_image)
+    made: dict[str, Source] = {IMAGE: StepOutput(step=IMAGE)} if buys_image else {}
+    video = StepRequest(
+        name=VIDEO,
+        kind=StepKind.VIDEO,
+        model=request.video_model,
+        parameters=Parameters(sources={**made, **sources}),
+        model_field="video_model",
+    )
+    image = StepRequest(
+        name=IMAGE,
+        kind=StepKind.IMAGE,
+        model=request.image_model,
+        parameters=Parameters(),
+        model_field="image_model",
+    )
+    steps = (image, video) if buys_image else (video,)
+    models = [_choose(catalogue, step) for step in steps]
+    _check_supported(request, models)
+    return plan_steps(
+        catalogue,
+        [_filled(step, model, request) for step, model in zip(steps, models, strict=True)],
+        plan_type=PlanType.GENERATE_VIDEO,
+        result_step=VIDEO,
+        assets=assets,
+    )
+
+
+def _check_combination(request: VideoRequest, *, buys_image: bool) -> None:
+    errors: list[FieldError] = []
+    if request.text_to_video and IMAGE in request.files:
+        errors.append(FieldError(field="text_to_video", detail="must not be combined with image"))
+    if "end_image" in request.files and IMAGE not in request.files:
+        errors.append(FieldError(field="end_image", detail="requires image"))
+    if request.image_model is not None and not buys_image:
+        errors.append(FieldError(field="image_model", detail="is not used: no image is bought"))
+    if errors:
+        raise InvalidFieldsError(*errors)
+
+
+def _choose(catalogue: Providers, step: StepRequest) -> Model:
+    """Return the model of a step; only models that take its files can be named."""
+    sources = step.parameters.sources
+    fitting = fitting_models(
+        catalogue, StepKind(step.kind), {name: FILE_KINDS[name] for name in sources}
+    )
+    for _, model in fitting:
+        if step.model in (None, model.id):
+            return model
+    if not fitting and IMAGE not in step.parameters.steps and step.kind is StepKind.VIDEO:
+        field_name = list(sources)[-1] if sources else "text_to_video"
+        raise InvalidFieldsError(
+            FieldError(field=field_name, detail="is not supported by any model that is offered")
         )
+    raise InvalidFieldsError(no_model(step, fitting))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Choice:
-    provider: Provider
-    model: Model
+def _filled(step: StepRequest, model: Model, request: VideoRequest) -> StepRequest:
+    """Return the step with the request's values that its model takes."""
+    values: dict[str, Scalar | None] = {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "duration_seconds": request.duration_seconds if step.kind is StepKind.VIDEO else None,
+        "resolution": request.resolution if step.kind is StepKind.VIDEO else None,
+        "aspect_ratio": request.aspect_ratio,
+        "seed": request.seed,
+    }
+    taken = {
+        name: value for name, value in values.items() if value is not None and model.takes(name)
+    }
+    return replace(step, model=model.id, parameters=replace(step.parameters, values=taken))
 
 
-def plan_video(catalogue: Providers, request: VideoRequest) -> PricedPlan:
-    """Return the plan image → video.
+def _check_supported(request: VideoRequest, models: Sequence[Model]) -> None:
+    """Check the request's values. models: the last one makes the video."""
+    video = models[-1]
 
-    Raises InvalidFieldsError that names every field that the chosen models do not support.
-    """
-    image = _choose(catalogue, StepKind.IMAGE, request.image_model)
-    video = _choose(catalogue, StepKind.VIDEO, request.video_model)
-    _check_supported(request, image.model, video.model)
-    deadline_seconds = (
-        _longest_seconds(image) + _longest_seconds(video) + int(STORING_SLACK.total_seconds())
-    )
-    steps = (
-        _new_step(
-            image,
-            IMAGE,
-            _image_parameters(request, image.model),
-            stored_with_next=_may_be_stored_later(image.model, video.model, deadline_seconds),
-        ),
-        _new_step(video, VIDEO, _video_parameters(request, video.model), needs=(IMAGE,)),
-    )
-    return PricedPlan(
-        plan=Plan(
-            type=PlanType.GENERATE_VIDEO, steps=tuple(new.step for new in steps), result_step=VIDEO
-        ),
-        steps=steps,
-        deadline_seconds=deadline_seconds,
-    )
+    def taken(name: str, value: object) -> Sequence[object]:
+        return (value,) if any(model.takes(name) for model in models) else ()
 
-
-def _may_be_stored_later(model: Model, following: Model, deadline_seconds: int) -> bool:
-    """Return whether a step's file may wait to be stored together with the next step's.
-
-    The provider serves it by far longer than the plan may take, and its URL is still passed on to
-    the next model at the latest moment at which that step is submitted.
-    """
-    return (
-        model.served_seconds is not None
-        and model.served_seconds >= max(SERVED_SECONDS_MIN, SERVED_MARGIN * deadline_seconds)
-        and following.deadline_seconds < PROVIDER_URL_LIFE.total_seconds()
-    )
-
-
-def _longest_seconds(choice: _Choice) -> int:
-    """Return the longest time of a step whose first send was lost.
-
-    The step waits for the provider's horizon before the loss is certain, and then sends once more.
-    Without the horizon, a worker killed between intent and POST would fail an execution that lost
-    nothing.
-    """
-    horizon_seconds = choice.provider.certainty_horizon_seconds(choice.model)
-    return horizon_seconds + LOOKUP_MARGIN_SECONDS + choice.model.deadline_seconds
-
-
-def _choose(catalogue: Providers, kind: StepKind, model_id: str | None) -> _Choice:
-    models = models_for_step(catalogue, kind)
-    for provider, model in models:
-        if model_id in (None, model.id):
-            return _Choice(provider=provider, model=model)
-    raise InvalidFieldsError(
-        FieldError(
-            field=_MODEL_FIELDS[kind],
-            detail="is not a model that can do this step",
-            allowed=[model.id for _, model in models],
-        )
-    )
-
-
-def _check_supported(request: VideoRequest, image: Model, video: Model) -> None:
-    takes_seed = image.limits.takes_seed or video.limits.takes_seed
+    negative = request.negative_prompt
     choices: Iterable[tuple[str, object, Sequence[object]]] = (
-        ("duration", request.duration_seconds, video.limits.durations_seconds),
-        ("resolution", request.resolution, video.limits.resolutions),
-        ("aspect_ratio", request.aspect_ratio, _aspect_ratios(image, video)),
-        ("seed", request.seed, (request.seed,) if takes_seed else ()),
+        ("duration", request.duration_seconds, video.choices("duration_seconds")),
+        ("resolution", request.resolution, video.choices("resolution")),
+        ("aspect_ratio", request.aspect_ratio, _aspect_ratios(models)),
+        ("seed", request.seed, taken("seed", request.seed)),
+        ("negative_prompt", negative, taken("negative_prompt", negative)),
     )
     errors = [
         FieldError(field=field, detail=_not_supported(allowed), allowed=list(allowed))
@@ -170,76 +179,11 @@ def _not_supported(allowed: Sequence[object]) -> str:
     )
 
 
-def _aspect_ratios(image: Model, video: Model) -> tuple[str, ...]:
-    """Return the ratios that both models support.
+def _aspect_ratios(models: Sequence[Model]) -> tuple[Scalar, ...]:
+    """Return the ratios that all models support.
 
     A model without a list takes no ratio: its video has the shape of its image.
     """
-    ratios = image.limits.aspect_ratios or video.limits.aspect_ratios
-    return tuple(ratio for ratio in ratios if ratio in (video.limits.aspect_ratios or ratios))
-
-
-def _image_parameters(request: VideoRequest, model: Model) -> Parameters:
-    return Parameters(
-        prompt=request.prompt,
-        aspect_ratio=_aspect_ratio(request, model),
-        seed=request.seed if model.limits.takes_seed else None,
-    )
-
-
-def _video_parameters(request: VideoRequest, model: Model) -> Parameters:
-    defaults = defaults_of(model)
-    return Parameters(
-        prompt=request.prompt,
-        duration_seconds=request.duration_seconds or defaults.duration_seconds,
-        resolution=request.resolution or defaults.resolution,
-        aspect_ratio=_aspect_ratio(request, model),
-        seed=request.seed if model.limits.takes_seed else None,
-        image=Reference(step=IMAGE),
-    )
-
-
-def _aspect_ratio(request: VideoRequest, model: Model) -> str | None:
-    if not model.limits.aspect_ratios:
-        return None
-    return request.aspect_ratio or defaults_of(model).aspect_ratio
-
-
-def _new_step(
-    choice: _Choice,
-    name: str,
-    parameters: Parameters,
-    *,
-    needs: tuple[str, ...] = (),
-    stored_with_next: bool = False,
-) -> NewStep:
-    model = choice.model
-    try:
-        quote = choice.provider.quote(model, pricing_inputs(model, parameters))
-    except UnpricedError:
-        field = _MODEL_FIELDS[model.kind]
-        raise InvalidFieldsError(
-            FieldError(field=field, detail="has no price for these parameters")
-        ) from None
-    step = Step(
-        name=name,
-        kind=model.kind,
-        provider=choice.provider.name,
-        model=model.id,
-        deadline_seconds=model.deadline_seconds,
-        usual_seconds=model.usual_seconds,
-        needs=needs,
-        stored_with_next=stored_with_next,
-    )
-    return NewStep(step=step, parameters=parameters, quote=quote)
-
-
-def pricing_inputs(model: Model, parameters: Parameters) -> ModelInputs:
-    """Return the job's inputs as sent, without the image's address: no price depends on it."""
-    return ModelInputs(
-        prompt=parameters.prompt,
-        duration_seconds=parameters.duration_seconds or model.default_duration_seconds,
-        resolution=parameters.resolution or model.default_resolution,
-        aspect_ratio=parameters.aspect_ratio or model.default_aspect_ratio,
-        seed=parameters.seed,
-    )
+    lists = [ratios for model in models if (ratios := model.choices("aspect_ratio"))]
+    first = lists[0] if lists else ()
+    return tuple(ratio for ratio in first if all(ratio in ratios for ratios in lists))

@@ -147,6 +147,11 @@ FREE_FAILURES_RESENT = Counter(
     "Transient provider failures without a cost after which the job is sent again.",
     ["provider", "model"],
 )
+FAILOVERS = Counter(
+    "takeone_failovers_total",
+    "Steps that continue at an alternative model after a job that cost nothing.",
+    ["provider", "model", "next_provider", "next_model"],
+)
 CHARGE_CONFLICTS = Counter(
     "takeone_charge_conflicts_total",
     "Jobs whose charge was ended with an amount other than their cost; an operator must act.",
@@ -205,6 +210,26 @@ TASK_QUEUE_BACKLOG = Gauge(
     "takeone_task_queue_backlog",
     "Tasks that wait in Temporal for a worker, by kind: workflow or activity.",
     ["task_queue", "kind"],
+)
+
+MEDIA_JOBS = Counter(
+    "takeone_media_jobs_total",
+    "Media steps that ended, by kind and outcome: completed, reused or failed.",
+    ["kind", "outcome"],
+)
+MEDIA_PROCESSOR_SECONDS = Counter(
+    "takeone_media_processor_seconds_total",
+    "Processor time of the ffmpeg runs of completed media steps.",
+    ["kind"],
+)
+MEDIA_ISOLATION = Gauge(
+    "takeone_media_isolation",
+    "1 for the layer that keeps ffmpeg from the network: user, network, calls, or none.",
+    ["layer"],
+)
+MEDIA_SCRATCH_RESERVED = Gauge(
+    "takeone_media_scratch_reserved_bytes",
+    "Disk space that running media steps have reserved.",
 )
 
 

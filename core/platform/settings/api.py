@@ -73,6 +73,11 @@ class LimitSettings(Settings):
         default=500,
         description="maximum running executions per user; further ones wait in the database",
     )
+    media_seconds_per_user: Annotated[int, Field(ge=0)] = Field(
+        default=360_000,
+        description="processor seconds of media steps per user and calendar month (UTC); further requests with "
+        "media steps are rejected",
+    )
     queue_limit_seconds: Annotated[int, Field(ge=1, le=30 * 86_400)] = Field(
         default=QUEUE_LIMIT_SECONDS,
         description="how long an execution may wait for a slot before it fails; an order whose "

@@ -28,6 +28,10 @@ def split_commas(value: object) -> object:
     return value
 
 
+class SettingError(ValueError):
+    """A setting is invalid where it is used."""
+
+
 class Settings(BaseSettings):
     """A group of settings; an empty variable counts as not set, and instances are immutable."""
 

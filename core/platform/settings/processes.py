@@ -4,9 +4,11 @@ A variable's name is the field's name in capitals.
 """
 
 from core.platform.settings.api import ApiSettings, LimitSettings, ServerSettings
+from core.platform.settings.assets import AssetSettings
 from core.platform.settings.base import LogSettings
 from core.platform.settings.egress import OutboundSettings
 from core.platform.settings.encryption import CodecSettings, PayloadSettings, SecuritySettings
+from core.platform.settings.media import MediaSettings
 from core.platform.settings.oidc import OidcSettings
 from core.platform.settings.providers import ProviderSettings
 from core.platform.settings.stores import DatabaseSettings, StorageSettings
@@ -26,6 +28,7 @@ class ApiProcess(
     TemporalSettings,
     DatabaseSettings,
     LimitSettings,
+    AssetSettings,
     ServerSettings,
     ApiSettings,
 ):
@@ -43,6 +46,7 @@ class WorkerProcess(
     DatabaseSettings,
     LimitSettings,
     RetentionSettings,
+    MediaSettings,
     WorkerSettings,
 ):
     """`python worker.py`."""

@@ -1,6 +1,8 @@
 """Settings of the providers: keys, addresses, deadlines, horizons, and request limits."""
 
 import re
+from decimal import Decimal
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -23,7 +25,7 @@ _HEADER_TEXT = re.compile(r"[!-~]+")
 
 
 class ProviderSettings(Settings):
-    """The providers; a provider without a key is not offered, and at least one key is required.
+    """The providers; one without a key or models is not offered, and at least one is required.
 
     Horizon: how long after a create request with an unknown outcome its absence from the provider's
     list proves that it was not accepted (start deadline + longest run + list lag). Too short a
@@ -46,20 +48,20 @@ class ProviderSettings(Settings):
     )
     fal_start_deadline_seconds: Annotated[int, Field(ge=1)] = Field(
         default=300,
-        description="time after which fal drops a video request that has not started; nothing is billed",
+        description="time after which fal drops a video or another long job that has not started; nothing is billed",
     )
     fal_image_start_deadline_seconds: Annotated[int, Field(ge=1)] = Field(
         default=60,
-        description="time after which fal drops an image request that has not started; nothing is billed",
+        description="time after which fal drops an image or another quick job that has not started; nothing is billed",
     )
     # fal's history reliably shows a request only after its end, and lagged by minutes in incidents.
     fal_horizon_seconds: Horizon = Field(
         default=2700,
-        description="look-up horizon of a fal video: start deadline 300 + longest run 1500 + history lag 900",
+        description="horizon of a long fal job, as a video: start deadline 300 + longest run 1500 + history lag 900",
     )
     fal_image_horizon_seconds: Horizon = Field(
         default=1080,
-        description="look-up horizon of a fal image: start deadline 60 + longest run 120 + history lag 900",
+        description="horizon of a quick fal job, as an image: start deadline 60 + longest run 120 + history lag 900",
     )
     # fal drops what waits in its queue longer than the start deadline, so excess jobs wait here.
     fal_max_in_flight: InFlight = Field(
@@ -74,14 +76,59 @@ class ProviderSettings(Settings):
     # For providers that are faster or slower than the catalogue's figures, such as the sandbox.
     usual_image_seconds: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="usual duration of an image, instead of each model's own; used for progress and polling",
+        description="usual duration of an image or another quick job, instead of the model's; for progress and polling",
     )
     usual_video_seconds: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="usual duration of a video, instead of each model's own",
+        description="usual duration of a video or another long job, instead of each model's",
     )
 
-    # Declared after fal_key, so that its validator can see both keys.
+    # Models of the operator's own. Declared before the Replicate token, whose validator sees them.
+    cog_models_file: Path | None = Field(
+        default=None,
+        description="TOML file of your own models on Cog servers; without it, none are offered",
+    )
+    cog_webhook_token: SecretStr | None = Field(
+        default=None,
+        description="WEBHOOK_AUTH_TOKEN of your Cog servers, which their callbacks carry",
+        validate_default=True,
+    )
+    cog_lost_seconds: Horizon = Field(
+        default=60,
+        description="time after which a prediction without a callback, which its Cog server no longer "
+        "runs, counts as lost and is run again",
+    )
+    cog_max_in_flight: InFlight = Field(
+        default=10,
+        description="concurrent predictions on all Cog servers; best set to the number of their slots",
+    )
+
+    elevenlabs_api_key: SecretStr | None = Field(
+        default=None, description="ElevenLabs API key; without it, ElevenLabs is not offered"
+    )
+    elevenlabs_base_url: Url = Field(
+        default="https://api.elevenlabs.io", description="address of ElevenLabs' API"
+    )
+    elevenlabs_usd_per_credit: Annotated[Decimal, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="price of a credit in your ElevenLabs plan: the plan's price divided by its "
+        "credits; default: speech is priced by the price list per character",
+    )
+    # A request is listed when its audio is complete; the list's lag is not documented.
+    elevenlabs_horizon_seconds: Horizon = Field(
+        default=240,
+        description="look-up horizon of an ElevenLabs request: longest speech 120 + history lag 120",
+    )
+    # A job occupies the account's concurrency only while its answer arrives.
+    elevenlabs_max_in_flight: InFlight = Field(
+        default=5,
+        description="concurrent ElevenLabs requests over all workers; at most your plan's concurrency",
+    )
+    elevenlabs_submits_per_second: PerSecond = Field(
+        default=5, description="ElevenLabs create calls per second over all workers; 0: no limit"
+    )
+
+    # Declared after the other keys, so that its validator can see all of them.
     replicate_api_token: SecretStr | None = Field(
         default=None,
         description="Replicate API token; without it, Replicate is not offered",
@@ -120,7 +167,14 @@ class ProviderSettings(Settings):
         validate_default=True,
     )
 
-    @field_validator("fal_key", "replicate_api_token")
+    @field_validator("cog_webhook_token")
+    @classmethod
+    def _token_of_callbacks(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("cog_models_file") is not None:
+            raise ValueError("not set, although COG_MODELS_FILE is set")
+        return value
+
+    @field_validator("fal_key", "elevenlabs_api_key", "replicate_api_token", "cog_webhook_token")
     @classmethod
     def _header_text(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _HEADER_TEXT.fullmatch(value.get_secret_value()):
@@ -140,14 +194,19 @@ class ProviderSettings(Settings):
     @field_validator("replicate_api_token")
     @classmethod
     def _one_provider(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if value is None and info.data.get("fal_key") is None:
+        others = ("fal_key", "elevenlabs_api_key", "cog_models_file")
+        if value is None and all(info.data.get(name) is None for name in others):
             raise ValueError(
-                "not set, and FAL_KEY is not set either: set the key of at least one provider"
+                "not set, and neither FAL_KEY nor ELEVENLABS_API_KEY nor COG_MODELS_FILE is set: set "
+                "at least one provider"
             )
         return value
 
     @field_validator(
-        "fal_horizon_seconds", "fal_image_horizon_seconds", "replicate_horizon_seconds"
+        "fal_horizon_seconds",
+        "fal_image_horizon_seconds",
+        "replicate_horizon_seconds",
+        "elevenlabs_horizon_seconds",
     )
     @classmethod
     def _past_delivery(cls, value: int, info: ValidationInfo) -> int:
@@ -178,13 +237,15 @@ class ProviderSettings(Settings):
         return value
 
 
-_ADDRESSES = ("fal_queue_url", "fal_api_url", "replicate_base_url")
+_ADDRESSES = ("fal_queue_url", "fal_api_url", "replicate_base_url", "elevenlabs_base_url")
 
 
 def _all_local(info: ValidationInfo, vendor: str) -> bool:
-    """Return whether the addresses of a vendor, or of all for "", are on this machine."""
-    return all(
-        reach(info.data.get(name, "")) == "loopback"
-        for name in _ADDRESSES
-        if name.startswith(vendor)
-    )
+    """Return whether the addresses of a vendor, or of all for "", are on this machine.
+
+    Among all, ElevenLabs counts only with a key: its address has a default that is not local.
+    """
+    names = [name for name in _ADDRESSES if name.startswith(vendor)]
+    if not vendor and info.data.get("elevenlabs_api_key") is None:
+        names.remove("elevenlabs_base_url")
+    return all(reach(info.data.get(name, "")) == "loopback" for name in names)

@@ -64,3 +64,7 @@ class RetentionSettings(Settings):
         default=None,
         description="days from the end of its execution after which a file is deleted; default: kept",
     )
+    retention_days_uploads: Days = Field(
+        default=None,
+        description="days after which an uploaded file that no open execution uses is deleted; default: kept",
+    )

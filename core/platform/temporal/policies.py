@@ -18,6 +18,7 @@ EXECUTIONS_QUEUE: Final = "executions"
 WAIT_QUEUE: Final = "wait"
 ASSETS_QUEUE: Final = "assets"
 WEBHOOKS_QUEUE: Final = "webhooks"
+MEDIA_QUEUE: Final = "media"
 
 
 OWN_KEYS_SUFFIX: Final = "-own-keys"
@@ -39,7 +40,7 @@ def task_queues(providers: Iterable[str]) -> list[str]:
         for provider in providers
         for own_key in (False, True)
     ]
-    return [EXECUTIONS_QUEUE, *submit_queues, WAIT_QUEUE, ASSETS_QUEUE, WEBHOOKS_QUEUE]
+    return [EXECUTIONS_QUEUE, *submit_queues, WAIT_QUEUE, ASSETS_QUEUE, MEDIA_QUEUE, WEBHOOKS_QUEUE]
 
 
 WAIT_PREFIX: Final = "wait/"
@@ -80,8 +81,18 @@ SLOT_POLL_SECONDS: Final = 0.6
 BRIEF_WAIT_SECONDS: Final = 20.0
 """How long a submit waits at most for the end of a job whose model is quick. A stop ends this wait.
 """
-SUBMIT_START_TO_CLOSE: Final = timedelta(seconds=23 + SLOT_WAIT_SECONDS + 1 + BRIEF_WAIT_SECONDS)
-"""The slot wait, one last look for a slot, the create call, its commits and the brief wait."""
+SUBMITTING_SECONDS: Final = 23 + SLOT_WAIT_SECONDS + 1
+"""The slot wait, one last look for a slot, the create call and its commits: after this time no
+running worker is within a send.
+"""
+ANSWER_BODY_SECONDS: Final = 120.0
+"""How long a submit reads and stores the files in the answer of a create call, which the provider
+may still be making. The job is submitted by then, so a stop ends this as well.
+"""
+SUBMIT_START_TO_CLOSE: Final = timedelta(
+    seconds=SUBMITTING_SECONDS + ANSWER_BODY_SECONDS + BRIEF_WAIT_SECONDS
+)
+"""The send, the files in its answer and the brief wait."""
 DEFERRED_MAX_SECONDS: Final = 60.0
 """The longest pause of a deferred job, so that an operator's reset takes effect within a minute."""
 DEFERRED_MIN_SECONDS: Final = 1.0
@@ -90,8 +101,10 @@ SUBMIT_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0)
 """Between sends that were certainly not accepted, unless the provider asks for a longer pause. The
 last step repeats; with its jitter, an outage adds half a minute to a job after its end.
 """
-TRANSIENT_BACKOFF_SECONDS: Final = (2.0, 8.0)
-"""Before each further send of a job whose last send failed at no cost: so many at most."""
+TRANSIENT_BACKOFF_SECONDS: Final = (2.0, 20.0)
+"""Before each further send of a job whose last send failed at no cost: so many at most. Together
+longer than a restart of the object storage, during which providers cannot fetch their inputs.
+"""
 ONCE: Final = RetryPolicy(maximum_attempts=1)
 """Temporal never repeats a paid call: the workflow reads the outcome from the job's row."""
 
@@ -179,6 +192,31 @@ END_SLACK: Final = CANCEL_SCHEDULE_TO_CLOSE + CANCEL_GRACE + WATCH_SLACK + STORI
 jobs and stores what they delivered. The server ends the run after this time, since a workflow
 whose code or key is missing cannot end itself.
 """
+
+# Media steps. Their deadline limits one try; the execution's deadline limits all of them and the
+# time in the queue.
+MEDIA: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=30),
+    maximum_attempts=50,
+)
+"""Runs that were lost with their worker, or could not reach storage or PostgreSQL. The activity
+itself gives up after MEDIA_TRIES runs whose program was killed.
+"""
+MEDIA_TRIES: Final = 3
+MEDIA_OUTAGE_TRIES: Final = 25
+"""The try at which a run that an outage ended is left to the workflow, which begins a new series of
+tries: no outage uses up the attempts of MEDIA, which end a job that kills its workers.
+"""
+SAME_CONTENT_BACKOFF_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
+"""Between looks at a job that is making the same files. It occupies no slot meanwhile, so it never
+keeps the other job from running.
+"""
+POSTER: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3)
+POSTER_START_TO_CLOSE: Final = timedelta(minutes=2)
+POSTER_SCHEDULE_TO_CLOSE: Final = timedelta(minutes=10)
+"""A video stays without a poster rather than its workflow open, if the media queue is longer."""
 
 FIND_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0)
 """Between look-ups of a send. The first is immediate: most lists show a job within a second."""

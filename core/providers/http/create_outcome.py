@@ -53,11 +53,13 @@ def create_outcome(
     sent: Sent,
     read_handle: Callable[[Response], ProviderHandle | None],
     read_refusal: Callable[[Response], Refusal | None],
+    refusals: Mapping[int, FailureCode] = REFUSALS,
 ) -> CreateAnswer:
     """Decide what became of a create call. Raises nothing.
 
     read_handle: returns the job that a response names, or None without a usable id.
     read_refusal: returns the refusal, or None if the body is not in the vendor's error format.
+    refusals: the statuses that can be a refusal.
     """
     response = sent.response
     if response is None:
@@ -73,7 +75,7 @@ def create_outcome(
         outcome=CreateOutcome.UNKNOWN, status_code=response.status_code, note=sent.note
     )
     try:
-        return _definite(response, read_handle(response), read_refusal) or unknown
+        return _definite(response, read_handle(response), read_refusal, refusals) or unknown
     except Exception as error:  # noqa: BLE001 - a response that breaks its reader is not definite
         return replace(unknown, note=f"{sent.note} {type(error).__name__}")
 
@@ -82,6 +84,7 @@ def _definite(
     response: Response,
     handle: ProviderHandle | None,
     read_refusal: Callable[[Response], Refusal | None],
+    refusals: Mapping[int, FailureCode],
 ) -> CreateAnswer | None:
     """Return the outcome of a success with a job id or of a refusal without one, else None."""
     if response.has_duplicate_names:
@@ -91,13 +94,13 @@ def _definite(
         return CreateAnswer(
             outcome=CreateOutcome.ACCEPTED, handle=handle, status_code=status, note=response.note
         )
-    if status not in REFUSALS or handle is not None or not response.declares_json:
+    if status not in refusals or handle is not None or not response.declares_json:
         return None
     if (refusal := read_refusal(response)) is None:
         return None
     return CreateAnswer(
         outcome=CreateOutcome.NOT_ACCEPTED,
-        failure=Failure.of(refusal.code or REFUSALS[status], refusal.detail),
+        failure=Failure.of(refusal.code or refusals[status], refusal.detail),
         retry_after_seconds=requested_delay(response) or refusal.retry_after_seconds,
         status_code=status,
         note=response.note,

@@ -69,17 +69,46 @@ class ResponseTooLargeError(Exception):
     """The body exceeds its limit."""
 
 
+class OpenBody:
+    """The unread body of a response. Close or read it once."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+
+    async def read(self, *, max_bytes: int) -> bytes:
+        """Return the whole body. Raises ProviderUnavailableError if it is cut or too large."""
+        body = bytearray()
+        try:
+            async for part in self._response.aiter_bytes():
+                body += part
+                if len(body) > max_bytes:
+                    raise ProviderUnavailableError("the body of the response is too large")
+        except (httpx.HTTPError, OSError) as error:
+            raise ProviderUnavailableError(
+                f"{type(error).__name__} after {len(body)} bytes of the response"
+            ) from None
+        finally:
+            await self.close()
+        return bytes(body)
+
+    async def close(self) -> None:
+        """Close the connection. Repeating is safe."""
+        await self._response.aclose()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
     """What happened to a POST on the wire.
 
     bytes_left: bytes of the request may have left this process.
-    response: only if it arrived completely.
+    response: only if it arrived completely, or its head if the body is open.
+    open_body: of a success, if `post_once` was asked to leave it open.
     internal_error: the request failed because of a defect in this service.
     """
 
     bytes_left: bool
     response: Response | None = None
+    open_body: OpenBody | None = None
     note: str = ""
     internal_error: bool = False
 
@@ -123,11 +152,14 @@ class ProviderHttp:
         *,
         timeout_seconds: float,
         not_after: float,
+        opens_body: bool = False,
     ) -> Sent:
-        """Send the paid POST once. Raises nothing but cancellation.
+        """Send the paid request once. Raises nothing but cancellation.
 
         auth: the headers with the key, sent to base_url's host only.
         not_after: the reading of boot_seconds after which nothing is sent.
+        opens_body: return at the head of a success and leave its body unread. The limits of time
+        are then those of the head and, for the body, of each read.
         """
         if not same_origin(request.url, base_url):
             return Sent(bytes_left=False, note="not the provider's address", internal_error=True)
@@ -145,7 +177,7 @@ class ProviderHttp:
                 content = json.dumps(request.body, ensure_ascii=False, allow_nan=False).encode()
                 timeout = httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS)
                 post = self._creates.build_request(
-                    "POST",
+                    request.method,
                     request.url,
                     content=content,
                     headers={
@@ -158,7 +190,10 @@ class ProviderHttp:
                     },
                     extensions={"trace": trace, "timeout": timeout.as_dict()},
                 )
-                response = await _read_response(self._creates, post, auth)
+                received = await self._creates.send(post, stream=True)
+                if opens_body and received.is_success:
+                    return _open(received)
+                response = await _read_body(received, auth)
         except SendDeadlineError:
             return Sent(bytes_left=left, note="too late to send")
         except (httpx.HTTPError, OSError, TimeoutError, ResponseTooLargeError) as error:
@@ -168,7 +203,11 @@ class ProviderHttp:
         return Sent(bytes_left=True, response=response, note=response.note)
 
     async def read(
-        self, method: str, url: str, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
     ) -> Response:
         """Make a call that is safe to repeat, on the pooled client, and return any response.
 
@@ -180,6 +219,7 @@ class ProviderHttp:
                 request = self._reads.build_request(
                     method,
                     url,
+                    json=body,
                     headers={
                         "accept": "application/json",
                         "accept-encoding": "identity",
@@ -234,8 +274,9 @@ class ProviderHttp:
                     await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
             raise ProviderUnavailableError(type(error).__name__) from None
-        names = {name.lower(): value for name, value in response.headers.items()}
-        return Response(status_code=response.status_code, headers=names, body=b"", clock=clock)
+        return Response(
+            status_code=response.status_code, headers=_headers(response), body=b"", clock=clock
+        )
 
 
 class NoHttp(ProviderHttp):
@@ -252,11 +293,26 @@ async def _read_response(
     *,
     max_bytes: int = BODY_MAX_BYTES,
 ) -> Response:
+    """Send a request and return the complete response; see `_read_body`."""
+    return await _read_body(await client.send(request, stream=True), auth, max_bytes=max_bytes)
+
+
+def _open(response: httpx.Response) -> Sent:
+    head = Response(status_code=response.status_code, headers=_headers(response), body=b"")
+    return Sent(bytes_left=True, response=head, open_body=OpenBody(response), note=head.note)
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+async def _read_body(
+    response: httpx.Response, auth: Mapping[str, str], *, max_bytes: int = BODY_MAX_BYTES
+) -> Response:
     """Return the complete response, with our key removed if the body repeats it.
 
     Raises ResponseTooLargeError as soon as the body exceeds the limit.
     """
-    response = await client.send(request, stream=True)
     try:
         body = bytearray()
         async for part in response.aiter_bytes():
@@ -265,12 +321,11 @@ async def _read_response(
                 raise ResponseTooLargeError
     finally:
         await response.aclose()
-    headers = {name.lower(): value for name, value in response.headers.items()}
     for value in auth.values():
         key = value.rpartition(" ")[2].encode()
         if response.status_code >= HTTPStatus.BAD_REQUEST or len(key) >= SHORTEST_SECRET:
             body = body.replace(key, b"[key]")
-    return Response(status_code=response.status_code, headers=headers, body=bytes(body))
+    return Response(status_code=response.status_code, headers=_headers(response), body=bytes(body))
 
 
 def checked_key(name: str, key: str) -> str:

@@ -25,7 +25,7 @@ A clock that was wrong at the time of the send may have dated it by minutes too 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A job's inputs as fingerprints. words: of the prompt and the seed only.
+    """A job's inputs as fingerprints. words: of the prompt or text and the seed only.
 
     Providers fill in defaults and move inline images to their own storage; words stay the same.
     """
@@ -35,7 +35,7 @@ class Inputs:
 
     @classmethod
     def of(cls, inputs: Mapping[str, object]) -> "Inputs":
-        words = {name: inputs.get(name) for name in ("prompt", "seed")}
+        words = {name: inputs.get(name) for name in ("prompt", "text", "seed")}
         return cls(exact=_fingerprint(inputs), words=_fingerprint(words))
 
 

@@ -26,13 +26,15 @@ WEBHOOK_SECRET_PREFIX = "whsec_"  # noqa: S105 - how such a secret begins, not o
 class UserLimits:
     """The limits of a user per calendar month (UTC); None: no limit.
 
-    open_executions, running_executions: concurrency limits; None: the defaults from the settings.
+    open_executions, running_executions: concurrency limits; media_seconds: processor time of media
+    steps in a month; None: the defaults from the settings.
     """
 
     monthly_videos: int | None
     monthly_nano_usd: NanoUsd | None
     open_executions: int | None = None
     running_executions: int | None = None
+    media_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +65,9 @@ def new_webhook_secret() -> str:
 
 
 INSERT_USER = """
-INSERT INTO users (user_id, name, monthly_videos_limit, monthly_nano_usd_limit, open_limit, running_limit)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO users
+    (user_id, name, monthly_videos_limit, monthly_nano_usd_limit, open_limit, running_limit, media_seconds_limit)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
 
 
@@ -81,7 +84,7 @@ async def insert_user(conn: Connection, sealer: Sealer, name: str, limits: UserL
 
 LIST_USERS = """
 SELECT u.user_id, u.name, u.monthly_videos_limit, u.monthly_nano_usd_limit, u.open_limit, u.running_limit,
-       u.created_at, u.disabled_at, d.url AS webhook_url
+       u.media_seconds_limit, u.created_at, u.disabled_at, d.url AS webhook_url
 FROM users AS u LEFT JOIN endpoints AS d ON d.user_id = u.user_id AND d.is_default
 ORDER BY u.user_id
 """
@@ -102,11 +105,13 @@ async def list_users(conn: Connection) -> list[User]:
 
 
 GET_LIMITS = """
-SELECT monthly_videos_limit, monthly_nano_usd_limit, open_limit, running_limit FROM users WHERE user_id = $1
+SELECT monthly_videos_limit, monthly_nano_usd_limit, open_limit, running_limit, media_seconds_limit
+FROM users WHERE user_id = $1
 FOR NO KEY UPDATE
 """
 UPDATE_LIMITS = """
-UPDATE users SET monthly_videos_limit = $2, monthly_nano_usd_limit = $3, open_limit = $4, running_limit = $5
+UPDATE users SET monthly_videos_limit = $2, monthly_nano_usd_limit = $3, open_limit = $4, running_limit = $5,
+                 media_seconds_limit = $6
 WHERE user_id = $1
 """
 
@@ -117,6 +122,7 @@ def _limits(row: Record) -> UserLimits:
         monthly_nano_usd=row["monthly_nano_usd_limit"],
         open_executions=row["open_limit"],
         running_executions=row["running_limit"],
+        media_seconds=row["media_seconds_limit"],
     )
 
 
@@ -126,6 +132,7 @@ def _in_columns(limits: UserLimits) -> tuple[int | None, ...]:
         limits.monthly_nano_usd,
         limits.open_executions,
         limits.running_executions,
+        limits.media_seconds,
     )
 
 

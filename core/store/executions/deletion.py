@@ -51,6 +51,24 @@ async def lock_deletable(
     )
 
 
+LOCK_OUTPUTS = "SELECT asset_id FROM assets WHERE execution_id = $1 FOR UPDATE"
+FIND_OUTPUT_USE = """
+SELECT e.execution_id FROM executions AS e JOIN steps AS s ON s.execution_id = e.execution_id
+WHERE e.user_id = $1 AND e.status IN ('queued', 'running')
+  AND EXISTS (SELECT FROM jsonb_path_query(s.parameters, '$.*.asset') AS used (asset)
+              WHERE used.asset #>> '{}' = ANY($2::text[]))
+LIMIT 1
+"""
+
+
+async def find_output_use(
+    conn: Connection, user_id: UserId, execution_id: ExecutionId
+) -> ExecutionId | None:
+    """Return an open execution that uses an output of this one. No order begins to until COMMIT."""
+    outputs = [row["asset_id"] for row in await conn.fetch(LOCK_OUTPUTS, execution_id)]
+    return await conn.fetchval(FIND_OUTPUT_USE, user_id, outputs) if outputs else None
+
+
 QUEUE_FILES = """
 WITH removed AS (
     DELETE FROM assets WHERE execution_id = $1 RETURNING object_key, user_id, execution_id, size_bytes
@@ -69,11 +87,15 @@ WHERE execution_id = $1
 """
 ERASE_STEPS = "UPDATE steps SET parameters = '{}' WHERE execution_id = $1"
 ERASE_JOBS = """
-UPDATE jobs SET report = NULL, provider_urls = '{}', failure = NULL WHERE execution_id = $1
+UPDATE jobs SET report = NULL, provider_urls = '{}', failure = NULL, warnings = NULL, content_key = NULL
+WHERE execution_id = $1
 """
 ERASE_SENDS = """
 UPDATE sends SET request = '{}', inputs = '{}', note = NULL
 WHERE job_id IN (SELECT job_id FROM jobs WHERE execution_id = $1)
+"""
+DELETE_CONTENT_KEYS = """
+DELETE FROM content_keys WHERE job_id IN (SELECT job_id FROM jobs WHERE execution_id = $1)
 """
 DELETE_SECRETS = "DELETE FROM secrets WHERE owner_id = $1"
 DELETE_ATTEMPTS = """
@@ -85,7 +107,14 @@ WITH removed AS (DELETE FROM webhooks WHERE execution_id = $1 RETURNING event_id
 INSERT_RECEIPT = """
 INSERT INTO execution_deletions (execution_id, user_id, files, bytes, webhooks) VALUES ($1, $2, $3, $4, $5)
 """
-ERASURES: Final = (ERASE_EXECUTION, ERASE_STEPS, ERASE_JOBS, ERASE_SENDS, DELETE_SECRETS)
+ERASURES: Final = (
+    ERASE_EXECUTION,
+    ERASE_STEPS,
+    ERASE_JOBS,
+    ERASE_SENDS,
+    DELETE_CONTENT_KEYS,
+    DELETE_SECRETS,
+)
 
 
 async def erase_execution(conn: Connection, user_id: UserId, execution_id: ExecutionId) -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
+from core.domain.alternatives import Alternative, alternatives_to_json
 from core.domain.failures import Failure, FailureCode
-from core.domain.ids import EventId, ExecutionId, JobId, UserId, new_job_id
+from core.domain.ids import ExecutionId, JobId, UserId, new_job_id
 from core.domain.messages.executions import ClaimOutcome, ClaimResult, ExecutionRef, StepJob
 from core.domain.money import NanoUsd
 from core.domain.plans import (
@@ -21,11 +21,8 @@ from core.domain.plans import (
 from core.domain.prices import Quote
 from core.domain.states import ExecutionStatus, JobState
 from core.store.database import Connection
-from core.store.executions.concurrency_counters import (
-    ConcurrencyLimits,
-    release_slots,
-    take_running_slot,
-)
+from core.store.executions.concurrency_counters import ConcurrencyLimits
+from core.store.executions.media_seconds import check_media_seconds
 from core.store.money.budget_admission import admit_execution
 from core.store.money.charges import Hold, insert_charges
 from core.store.secrets.secrets import StoredSecret, insert_secret
@@ -35,11 +32,20 @@ NO_LIMITS = ConcurrencyLimits()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewStep:
-    """A step with its parameters and the price of its job. The worst price is held."""
+    """A step with its parameters and the price of its job. The worst price is held.
+
+    alternatives: models to continue with if the job cost nothing; the quote's worst covers them.
+    """
 
     step: Step
     parameters: Parameters
     quote: Quote
+    alternatives: tuple[Alternative, ...] = ()
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Return the providers of its models in their order."""
+        return (self.step.provider, *(item.provider for item in self.alternatives))
 
     @property
     def held_nano_usd(self) -> NanoUsd:
@@ -78,15 +84,19 @@ VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7,
         now() + make_interval(secs => $9), $10)
 """
 
-INSERT_STEP = """
-INSERT INTO steps
-    (execution_id, name, user_id, position, kind, provider, model, parameters, usual_seconds, deadline_seconds)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-"""
-
-INSERT_JOB = """
-INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+# Each step with its job of the first generation.
+INSERT_STEPS = """
+WITH new AS (
+    SELECT * FROM jsonb_to_recordset($3)
+        AS s (name text, position int, kind text, provider text, model text, parameters jsonb, usual_seconds int,
+              deadline_seconds int, job_id text, alternatives jsonb)
+), made AS (
+    INSERT INTO steps
+        (execution_id, name, user_id, position, kind, provider, model, parameters, usual_seconds, deadline_seconds)
+    SELECT $1, name, $2, position, kind, provider, model, parameters, usual_seconds, deadline_seconds FROM new
+)
+INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model, alternatives)
+SELECT job_id, $1, name, $2, 1, provider, model, alternatives FROM new
 """
 
 
@@ -102,7 +112,7 @@ async def insert_execution(
     read: reads the new rows before the counters are locked, which all orders of the user wait for.
 
     Return whether it can run at once. Raises OpenLimitReachedError, QueueFullError,
-    BudgetExceededError, ServiceBudgetExceededError: roll back.
+    MediaSecondsExceededError, BudgetExceededError, ServiceBudgetExceededError: roll back.
     """
     await conn.execute(
         INSERT_EXECUTION,
@@ -120,61 +130,63 @@ async def insert_execution(
     if new.webhook_secret is not None:
         await insert_secret(conn, new.webhook_secret)
     jobs = [new_job_id() for _ in new.steps]
-    await conn.executemany(
-        INSERT_STEP, [_step_row(new, place, item) for place, item in enumerate(new.steps)]
-    )
-    await conn.executemany(
-        INSERT_JOB,
-        [
-            (
-                job_id,
-                new.execution_id,
-                item.step.name,
-                new.user_id,
-                1,
-                item.step.provider,
-                item.step.model,
-            )
-            for job_id, item in zip(jobs, new.steps, strict=True)
-        ],
-    )
+    await _insert_steps(conn, new, jobs)
     holds = [
         Hold.at(item.quote, job_id=job_id, provider=item.step.provider, model=item.step.model)
         for job_id, item in zip(jobs, new.steps, strict=True)
+        if not item.step.is_free
     ]
     total = await insert_charges(conn, new.user_id, new.execution_id, holds)
     usual_seconds = sum(item.step.usual_seconds for item in new.steps)
     if read is not None:
         await read()
+    if any(item.step.is_media for item in new.steps):
+        await check_media_seconds(conn, new.user_id, new.execution_id, limits)
     return await admit_execution(conn, new.user_id, limits, total, usual_seconds=usual_seconds)
 
 
-def _step_row(new: NewExecution, position: int, item: NewStep) -> tuple[object, ...]:
-    step = item.step
-    return (
+async def _insert_steps(conn: Connection, new: NewExecution, jobs: Sequence[JobId]) -> None:
+    await conn.execute(
+        INSERT_STEPS,
         new.execution_id,
-        step.name,
         new.user_id,
-        position,
-        step.kind,
-        step.provider,
-        step.model,
-        parameters_to_json(item.parameters),
-        step.usual_seconds,
-        step.deadline_seconds,
+        [
+            {
+                "name": item.step.name,
+                "position": position,
+                "kind": item.step.kind,
+                "provider": item.step.provider,
+                "model": item.step.model,
+                "parameters": parameters_to_json(item.parameters),
+                "usual_seconds": item.step.usual_seconds,
+                "deadline_seconds": item.step.deadline_seconds,
+                "job_id": job_id,
+                "alternatives": alternatives_to_json(item.alternatives),
+            }
+            for position, (item, job_id) in enumerate(zip(new.steps, jobs, strict=True))
+        ],
     )
 
 
-LOCK_QUEUED = """
-SELECT cancel_requested_at FROM executions
-WHERE execution_id = $1 AND generation = $2 AND status = 'queued'
-FOR NO KEY UPDATE
-"""
-# The deadline counts from the claim, so that time in the queue does not shorten the execution.
+# Locks the execution, then takes a slot unless it is cancelled, then claims it. The deadline counts
+# from the claim, so that time in the queue does not shorten the execution.
 CLAIM_EXECUTION = """
-UPDATE executions
-SET status = 'running', started_at = now(), deadline_at = now() + (deadline_at - queued_at), updated_at = now()
-WHERE execution_id = $1
+WITH queued AS (
+    SELECT execution_id, user_id, cancel_requested_at IS NOT NULL AS cancelled FROM executions
+    WHERE execution_id = $1 AND generation = $2 AND status = 'queued'
+    FOR NO KEY UPDATE
+), slot AS (
+    UPDATE concurrency_counters AS c SET running_executions = c.running_executions + 1
+    FROM queued AS q, users AS u
+    WHERE c.user_id = q.user_id AND u.user_id = q.user_id AND NOT q.cancelled
+      AND c.running_executions < coalesce(u.running_limit, $3::bigint, 9223372036854775807)
+    RETURNING q.execution_id
+), claimed AS (
+    UPDATE executions AS e
+    SET status = 'running', started_at = now(), deadline_at = now() + (deadline_at - queued_at), updated_at = now()
+    FROM slot WHERE e.execution_id = slot.execution_id
+)
+SELECT cancelled, EXISTS (SELECT FROM slot) AS has_slot FROM queued
 """
 
 GET_STATUS = (
@@ -188,7 +200,8 @@ SELECT DISTINCT ON (s.position) s.name, j.job_id, j.state,
        (SELECT count(*) FROM assets AS a WHERE a.job_id = j.job_id)
            >= jsonb_array_length(coalesce(j.report -> 'outputs', '[]')) AS stored,
        EXISTS (SELECT FROM provider_keys AS k WHERE k.user_id = j.user_id AND k.provider = j.provider
-               AND k.replaced_at IS NULL AND k.deleted_at IS NULL) AS own_key
+               AND k.replaced_at IS NULL AND k.deleted_at IS NULL) AS own_key,
+       (j.provider, j.model) <> (s.provider, s.model) AS elsewhere, j.provider, j.model
 FROM steps AS s JOIN jobs AS j ON j.execution_id = s.execution_id AND j.step_name = s.name
 WHERE s.execution_id = $1 AND NOT j.orphan
 ORDER BY s.position, j.generation DESC, j.job_id DESC
@@ -203,8 +216,10 @@ async def claim_execution(
     Repeating the claim returns the same and counts once. An execution with a cancel request needs
     no slot: it ends from the queue.
     """
-    queued = await conn.fetchrow(LOCK_QUEUED, ref.execution_id, ref.generation)
-    if queued is None:
+    claimed = await conn.fetchrow(
+        CLAIM_EXECUTION, ref.execution_id, ref.generation, limits.running_executions
+    )
+    if claimed is None:
         row = await conn.fetchrow(GET_STATUS, ref.execution_id)
         if (
             row is None
@@ -214,11 +229,9 @@ async def claim_execution(
             return ClaimResult(outcome=ClaimOutcome.LOST)
         cancelled = row["cancel_requested_at"] is not None
     else:
-        cancelled = queued["cancel_requested_at"] is not None
-        if not cancelled:
-            if not await take_running_slot(conn, ref.user_id, limits):
-                return ClaimResult(outcome=ClaimOutcome.WAITING)
-            await conn.execute(CLAIM_EXECUTION, ref.execution_id)
+        cancelled = claimed["cancelled"]
+        if not cancelled and not claimed["has_slot"]:
+            return ClaimResult(outcome=ClaimOutcome.WAITING)
     jobs = tuple(
         StepJob(
             step=row["name"],
@@ -226,6 +239,8 @@ async def claim_execution(
             state=JobState(row["state"]),
             stored=row["stored"],
             own_key=row["own_key"],
+            provider=row["provider"] if row["elsewhere"] else "",
+            model=row["model"] if row["elsewhere"] else "",
         )
         for row in await conn.fetch(LIST_STEP_JOBS, ref.execution_id)
     )
@@ -254,102 +269,10 @@ async def mark_cancel_requested(
     return await conn.fetchval(REQUEST_CANCEL, execution_id, reason, generation) is not None
 
 
-LOCK_OPEN_EXECUTION = """
-SELECT execution_id, user_id, type, generation, estimated_nano_usd, webhook_url, metadata,
-       coalesce(delivered_generation = generation, false) AS delivered
-FROM executions
-WHERE execution_id = $1 AND generation = $2 AND status IN ('queued', 'running')
-FOR NO KEY UPDATE
-"""
-
-END_EXECUTION = """
-UPDATE executions AS e
-SET status = $2, progress = $3, result = $4, error = $5, ended_at = now(), updated_at = now()
-FROM executions AS before
-WHERE e.execution_id = $1 AND e.status IN ('queued', 'running') AND before.execution_id = e.execution_id
-RETURNING e.user_id, CASE WHEN before.status = 'running'
-                          THEN extract(epoch FROM e.ended_at - before.started_at)::float8 END AS run_seconds
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenExecution:
-    """An execution that has not ended, its row locked.
-
-    delivered: its receiver accepted the webhook before the database was restored from a backup.
-    """
-
-    execution_id: ExecutionId
-    user_id: UserId
-    type: str
-    generation: int
-    estimated_nano_usd: NanoUsd
-    webhook_url: str | None
-    metadata: Mapping[str, object]
-    delivered: bool
-
-
-async def lock_open_execution(conn: Connection, ref: ExecutionRef) -> OpenExecution | None:
-    """Return the execution, locked until COMMIT; None if this generation has ended."""
-    row = await conn.fetchrow(LOCK_OPEN_EXECUTION, ref.execution_id, ref.generation)
-    return OpenExecution(**dict(row)) if row is not None else None
-
-
-async def mark_ended(
-    conn: Connection,
-    execution_id: ExecutionId,
-    status: ExecutionStatus,
-    *,
-    progress: int,
-    result: Mapping[str, object] | None,
-    error: Mapping[str, object] | None,
-) -> None:
-    """End an execution that the caller has locked (lock_open_execution), and release its slot."""
-    before = await conn.fetchrow(END_EXECUTION, execution_id, status, progress, result, error)
-    if before is None:
-        raise ValueError(f"{execution_id} has ended before")
-    await release_slots(conn, before["user_id"], run_seconds=before["run_seconds"])
-
-
-FIND_ENDED = """
-SELECT e.status, e.type, e.created_at, e.ended_at, e.error ->> 'code' AS error_code, w.event_id AS pending_event_id
-FROM executions AS e
-LEFT JOIN webhooks AS w
-    ON w.execution_id = e.execution_id AND w.generation = e.generation AND w.state = 'pending'
-WHERE e.execution_id = $1 AND e.generation = $2 AND e.status IN ('completed', 'failed', 'cancelled')
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndedExecution:
-    """The end of a generation. pending_event_id: its webhook, while it is not delivered."""
-
-    status: ExecutionStatus
-    type: str
-    created_at: datetime
-    ended_at: datetime
-    error_code: str | None
-    pending_event_id: EventId | None
-
-
-async def find_ended(conn: Connection, ref: ExecutionRef) -> EndedExecution | None:
-    """Return the end of a generation; None if it has not ended, or is not the latest."""
-    row = await conn.fetchrow(FIND_ENDED, ref.execution_id, ref.generation)
-    if row is None:
-        return None
-    return EndedExecution(
-        status=ExecutionStatus(row["status"]),
-        type=row["type"],
-        created_at=row["created_at"],
-        ended_at=row["ended_at"],
-        error_code=row["error_code"],
-        pending_event_id=row["pending_event_id"],
-    )
-
-
 LIST_STEP_PROGRESS = """
 SELECT DISTINCT ON (s.position) s.name, s.usual_seconds, j.state, now() AS now,
-       least(j.submitted_at, (SELECT min(o.submitted_at) FROM jobs AS o WHERE o.supersedes = j.job_id AND o.orphan))
+       (SELECT min(o.submitted_at) FROM jobs AS o
+        WHERE o.execution_id = j.execution_id AND o.step_name = j.step_name AND o.generation = j.generation)
            AS submitted_at
 FROM steps AS s JOIN jobs AS j ON j.execution_id = s.execution_id AND j.step_name = s.name
 WHERE s.execution_id = $1 AND NOT j.orphan

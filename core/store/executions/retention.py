@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from core.store.database import Connection
-from core.store.executions.deletion import erase_execution
+from core.store.executions.deletion import erase_execution, find_output_use
 
 
 class DataKind(StrEnum):
@@ -21,6 +21,7 @@ class DataKind(StrEnum):
     WEBHOOKS = "webhooks"
     WEBHOOK_ATTEMPTS = "webhook_attempts"
     FILES = "files"
+    UPLOADS = "uploads"
 
 
 # $1: the retention. $2: the number of rows.
@@ -80,25 +81,39 @@ FOR UPDATE SKIP LOCKED
 """
 DELETE_ATTEMPTS_OF = "DELETE FROM webhook_attempts WHERE event_id = ANY($1::text[])"
 DELETE_WEBHOOKS = "DELETE FROM webhooks WHERE event_id = ANY($1::text[])"
-QUEUE_FILES = """
-WITH old AS (
-    SELECT a.asset_id FROM assets AS a
-    JOIN executions AS e ON e.execution_id = a.execution_id AND e.ended_at < now() - $1::interval
-    WHERE a.created_at < now() - $1::interval ORDER BY a.created_at LIMIT $2
-), deleted AS (
-    DELETE FROM assets AS a USING old WHERE a.asset_id = old.asset_id
-    RETURNING a.object_key, a.user_id, a.execution_id
+_USED = """used AS MATERIALIZED (
+    SELECT DISTINCT jsonb_path_query(s.parameters, '$.*.asset') #>> '{}' AS asset_id
+    FROM executions AS e JOIN steps AS s ON s.execution_id = e.execution_id WHERE e.status IN ('queued', 'running')
+)"""
+LOCK_FILES = f"""
+WITH {_USED}
+SELECT a.asset_id FROM assets AS a
+JOIN executions AS e ON e.execution_id = a.execution_id AND e.ended_at < now() - $1::interval
+WHERE a.created_at < now() - $1::interval AND a.asset_id NOT IN (SELECT asset_id FROM used)
+ORDER BY a.created_at LIMIT $2 FOR UPDATE OF a SKIP LOCKED
+"""  # noqa: S608 - constants
+LOCK_UPLOADS = f"""
+WITH {_USED}
+SELECT asset_id FROM assets
+WHERE job_id IS NULL AND created_at < now() - $1::interval AND asset_id NOT IN (SELECT asset_id FROM used)
+ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
+"""  # noqa: S608 - constants
+# Under the locks, with a new snapshot: an order that has just begun to use an asset has committed.
+DELETE_ASSETS = f"""
+WITH {_USED}, deleted AS (
+    DELETE FROM assets WHERE asset_id = ANY($1::text[]) AND asset_id NOT IN (SELECT asset_id FROM used)
+    RETURNING object_key, user_id, execution_id
 ), queued AS (
     INSERT INTO file_deletions (object_key, user_id, execution_id)
     SELECT object_key, user_id, execution_id FROM deleted ON CONFLICT DO NOTHING
 )
 SELECT count(*) FROM deleted
-"""
+"""  # noqa: S608 - constants
+LOCKED: Final = {DataKind.FILES: LOCK_FILES, DataKind.UPLOADS: LOCK_UPLOADS}
 COUNTED: Final = {
     DataKind.SENDS: ERASE_SENDS,
     DataKind.CALLBACKS: DELETE_CALLBACKS,
     DataKind.WEBHOOK_ATTEMPTS: DELETE_ATTEMPTS,
-    DataKind.FILES: QUEUE_FILES,
 }
 
 
@@ -108,11 +123,15 @@ async def delete_expired(conn: Connection, kind: DataKind, *, days: int, limit: 
     if kind is DataKind.EXECUTIONS:
         rows = await conn.fetch(LIST_EXECUTIONS, age, limit)
         for row in rows:
-            await erase_execution(conn, row["user_id"], row["execution_id"])
+            if await find_output_use(conn, row["user_id"], row["execution_id"]) is None:
+                await erase_execution(conn, row["user_id"], row["execution_id"])
         return len(rows)
     if kind is DataKind.WEBHOOKS:
         events = [row["event_id"] for row in await conn.fetch(LIST_WEBHOOKS, age, limit)]
         await conn.execute(DELETE_ATTEMPTS_OF, events)
         await conn.execute(DELETE_WEBHOOKS, events)
         return len(events)
+    if kind in LOCKED:
+        assets = [row["asset_id"] for row in await conn.fetch(LOCKED[kind], age, limit)]
+        return await conn.fetchval(DELETE_ASSETS, assets) if assets else 0
     return await conn.fetchval(COUNTED[kind], age, limit)

@@ -6,15 +6,23 @@ to change jobs of ended executions, so it runs either before the retry or sees a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from asyncpg import Record
 
+from core.domain.alternatives import Alternative, alternatives_from_json, alternatives_to_json
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import ExecutionId, JobId, UserId, new_job_id
 from core.domain.messages.jobs import Output
 from core.domain.money import NanoUsd
-from core.domain.plans import Parameters, Plan, parameters_from_json, plan_from_json
+from core.domain.plans import (
+    Parameters,
+    Plan,
+    Step,
+    parameters_from_json,
+    plan_from_json,
+    prompt_of,
+)
 from core.domain.prices import Quote
 from core.domain.retries import Purchase, RetryAction, StepRetry
 from core.domain.states import ExecutionStatus, JobState
@@ -22,6 +30,7 @@ from core.store.database import Connection
 from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.deadlines import RUN_LENGTH
 from core.store.executions.executions import NO_LIMITS, failure_to_json
+from core.store.executions.media_seconds import check_media_seconds
 from core.store.jobs.reports import report_from_json
 from core.store.money.budget_admission import admit_execution
 from core.store.money.charges import Hold, get_money, insert_charges
@@ -90,7 +99,7 @@ def _execution(row: Record | None) -> RetriedExecution | None:
         status=ExecutionStatus(row["status"]),
         generation=row["generation"],
         plan=plan_from_json(row["plan"]),
-        prompt=str(request.get("prompt", "")),
+        prompt=prompt_of(request),
         error=FailureCode(row["error"]) if row["error"] is not None else None,
         max_cost_nano_usd=row["max_cost_nano_usd"],
     )
@@ -102,6 +111,7 @@ SELECT j.job_id, j.step_name, j.state, j.orphan, j.send_number > 0 AS sent,
        j.report ->> 'state' AS report, jsonb_array_length(coalesce(j.report -> 'outputs', '[]')) AS outputs,
        (SELECT count(*) FROM assets AS a WHERE a.job_id = j.job_id) AS assets,
        j.failure ->> 'code' AS failure, coalesce(c.state = 'held', false) AS bill_open,
+       j.reused_from,
        CASE WHEN c.state IS DISTINCT FROM 'held' THEN coalesce(c.settled_nano_usd, 0)
             WHEN NOT j.orphan THEN c.held_nano_usd
             ELSE (SELECT max(o.held_nano_usd) FROM jobs AS other JOIN charges AS o ON o.job_id = other.job_id
@@ -140,6 +150,7 @@ def _purchase(row: Record) -> Purchase:
         stored=0 < row["outputs"] <= row["assets"],
         failure=FailureCode(row["failure"]) if row["failure"] is not None else None,
         bill_open=row["bill_open"],
+        reused_from=row["reused_from"],
         cost_nano_usd=NanoUsd(row["cost_nano_usd"]),
     )
 
@@ -167,12 +178,26 @@ async def list_parameters(conn: Connection, execution_id: ExecutionId) -> dict[s
     return {row["name"]: parameters_from_json(row["parameters"]) for row in rows}
 
 
+LIST_ALTERNATIVES = """
+SELECT DISTINCT ON (step_name) step_name, alternatives FROM jobs
+WHERE execution_id = $1 AND NOT orphan ORDER BY step_name, generation, job_id
+"""
+
+
+async def list_alternatives(
+    conn: Connection, execution_id: ExecutionId
+) -> dict[str, tuple[Alternative, ...]]:
+    """Return the alternatives of each step as they were ordered, by name."""
+    rows = await conn.fetch(LIST_ALTERNATIVES, execution_id)
+    return {row["step_name"]: alternatives_from_json(row["alternatives"]) for row in rows}
+
+
 # Time in the queue does not lengthen the next deadline.
 QUEUE_AGAIN = f"""
 UPDATE executions
 SET status = 'queued', generation = generation + 1, progress = 0, result = NULL, error = NULL,
     cancel_requested_at = NULL, cancel_reason = NULL,
-    deadline_at = now() + {RUN_LENGTH}, waited = '0', waiting_since = NULL,
+    deadline_at = now() + {RUN_LENGTH}, waited = '0', waiting_since = NULL, paused = '0',
     queued_at = now(), started_at = NULL, ended_at = NULL, updated_at = now(),
     budget_month = date_trunc('month', now() AT TIME ZONE 'UTC')::date
 WHERE execution_id = $1 AND generation = $2 AND status IN ('failed', 'cancelled')
@@ -206,9 +231,12 @@ WHERE job_id = $1 AND state = 'submitted'
 """
 
 INSERT_JOB = """
-INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model, supersedes)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model, supersedes, alternatives)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
+
+
+NO_ALTERNATIVES: Final[Mapping[str, tuple[Alternative, ...]]] = {}
 
 
 async def queue_again(
@@ -217,13 +245,16 @@ async def queue_again(
     steps: Sequence[StepRetry],
     quotes: Mapping[str, Quote],
     limits: ConcurrencyLimits = NO_LIMITS,
+    *,
+    alternatives: Mapping[str, tuple[Alternative, ...]] = NO_ALTERNATIVES,
 ) -> bool:
     """Queue the next generation of an execution that the caller has locked, and hold its money.
 
-    quotes: of each step that is bought again; the worst price is held. If nothing is bought,
-    budgets are not checked, so that a budget never blocks results that are paid for. Return whether
-    the execution can run at once. Raises MaxCostExceededError, OpenLimitReachedError,
-    QueueFullError, BudgetExceededError, ServiceBudgetExceededError: roll back.
+    quotes, alternatives: of each step that is bought again; the worst price is held. If nothing is
+    bought, budgets are not checked, so that a budget never blocks results that are paid for. Return
+    whether the execution can run at once. Raises MaxCostExceededError, OpenLimitReachedError,
+    QueueFullError, MediaSecondsExceededError, BudgetExceededError, ServiceBudgetExceededError: roll
+    back.
     """
     execution_id = execution.execution_id
     generation: int | None = await conn.fetchval(QUEUE_AGAIN, execution_id, execution.generation)
@@ -231,10 +262,17 @@ async def queue_again(
         raise ValueError(f"{execution_id} has not ended, or was not locked")
     holds: list[Hold] = []
     for item in steps:
+        if item.action is RetryAction.LEFT:
+            await _close(conn, item.last)
+            continue
         if item.action is RetryAction.BOUGHT:
-            holds.append(
-                await _buy_again(conn, execution, item, generation, quotes[item.step.name])
-            )
+            name = item.step.name
+            others = alternatives_to_json(alternatives.get(name, ()))
+            job_id = await _insert_job(conn, execution, item, generation, others)
+            holds.append(_hold(item.step, job_id, quotes[name]))
+            continue
+        if item.action is RetryAction.MADE:
+            await _insert_job(conn, execution, item, generation, None)
             continue
         if item.job is not None and item.action is RetryAction.CONTINUED:
             await conn.execute(CONTINUE_JOB, item.job.job_id)
@@ -251,6 +289,8 @@ async def queue_again(
     ):
         raise MaxCostExceededError(execution.max_cost_nano_usd, before)
     await conn.execute(SET_ESTIMATE, execution_id, before + added)
+    if any(step.is_media for step in execution.plan.steps):
+        await check_media_seconds(conn, execution.user_id, execution_id, limits)
     return await admit_execution(
         conn,
         execution.user_id,
@@ -261,9 +301,13 @@ async def queue_again(
     )
 
 
-async def _buy_again(
-    conn: Connection, execution: RetriedExecution, item: StepRetry, generation: int, quote: Quote
-) -> Hold:
+async def _insert_job(
+    conn: Connection,
+    execution: RetriedExecution,
+    item: StepRetry,
+    generation: int,
+    alternatives: object,
+) -> JobId:
     await _close(conn, item.last)
     job_id: JobId = new_job_id()
     step = item.step
@@ -273,8 +317,13 @@ async def _buy_again(
         step.provider,
         step.model,
         item.last.job_id,
+        alternatives,
     )
     await conn.execute(INSERT_JOB, job_id, execution.execution_id, step.name, *arguments)
+    return job_id
+
+
+def _hold(step: Step, job_id: JobId, quote: Quote) -> Hold:
     return Hold.at(quote, job_id=job_id, provider=step.provider, model=step.model)
 
 

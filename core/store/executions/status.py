@@ -3,26 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
-from core.domain.ids import AssetId, EventId, ExecutionId, JobId, UserId
+from core.domain.ids import EventId, ExecutionId, JobId, UserId
 from core.domain.messages.webhooks import FailedReason, WebhookState
 from core.domain.money import NanoUsd
 from core.domain.states import ChargeState, CostBasis, ExecutionStatus, JobState
+from core.store.approvals.waiting import WaitingApproval, list_waiting
 from core.store.database import Connection
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredFile:
-    """The file of an asset, with what names it."""
-
-    object_key: str
-    execution_id: ExecutionId
-    kind: str
-    output_number: int
-    content_type: str
+NOTHING: Final = NanoUsd(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +22,9 @@ class JobStatus:
     """A job with its step and money.
 
     send_number: the number of sends. held_nano_usd: the original hold.
-    orphan: a purchase that its step does not use; only its cost counts.
+    orphan: a purchase that its step does not use; only its cost counts. warnings: of a media step,
+    see MadeFiles. reused_from: of an approval step, the job that was chosen. saved_nano_usd: what
+    the files of `reused_from` cost.
     """
 
     job_id: JobId
@@ -53,6 +47,9 @@ class JobStatus:
     basis: CostBasis | None
     held_nano_usd: NanoUsd
     settled_nano_usd: NanoUsd
+    warnings: Sequence[str] = ()
+    reused_from: JobId | None = None
+    saved_nano_usd: NanoUsd = NOTHING
 
     @property
     def open_nano_usd(self) -> NanoUsd:
@@ -85,8 +82,9 @@ class WebhookStatus:
 class ExecutionStatusRecord:
     """An execution.
 
-    jobs: in plan order, the current job of a step last. progress: stays at its last value when the
-    execution ends.
+    jobs: in plan order, the current job of a step last. approvals: those that wait for a decision.
+    template: the id of the stored plan that it was made from. progress: stays at its last value
+    when the execution ends.
     """
 
     execution_id: ExecutionId
@@ -102,8 +100,10 @@ class ExecutionStatusRecord:
     created_at: datetime
     updated_at: datetime
     now: datetime
+    template: str | None
     jobs: Sequence[JobStatus]
     webhook: WebhookStatus | None
+    approvals: Sequence[WaitingApproval] = ()
 
     @property
     def held_nano_usd(self) -> NanoUsd:
@@ -118,6 +118,16 @@ class ExecutionStatusRecord:
         return NanoUsd(sum(job.released_nano_usd for job in self.jobs))
 
     @property
+    def held_by_step(self) -> dict[str, NanoUsd]:
+        """Return what is held for the current job of each step."""
+        return {job.step: job.open_nano_usd for job in self.jobs if not job.orphan}
+
+    @property
+    def saved_nano_usd(self) -> NanoUsd:
+        """What its steps would have cost that use files of earlier purchases."""
+        return NanoUsd(sum(job.saved_nano_usd for job in self.jobs))
+
+    @property
     def final(self) -> bool:
         """Whether it has ended and no bill is open."""
         return self.status.ended and all(
@@ -127,14 +137,15 @@ class ExecutionStatusRecord:
 
 LIST_EXECUTIONS = """
 SELECT execution_id, type, status, generation, progress, metadata, result, error, estimated_nano_usd, webhook_url,
-       created_at, updated_at, now() AS now
+       created_at, updated_at, now() AS now, request ->> 'template' AS template
 FROM executions
 WHERE execution_id = ANY($1::text[]) AND user_id = $2 AND deleted_at IS NULL
 """
 
 LIST_JOBS = """
 SELECT j.execution_id, j.job_id, s.name AS step, s.position, s.usual_seconds, j.state, j.provider, j.model,
-       j.send_number, j.generation, j.supersedes, j.orphan,
+       j.send_number, j.generation, j.supersedes, j.orphan, coalesce(j.warnings, '[]') AS warnings, j.reused_from,
+       coalesce(j.saved_nano_usd, 0) AS saved_nano_usd,
        j.created_at, j.submitted_at, j.ended_at, j.updated_at, j.failure, c.state AS charge_state, c.basis,
        coalesce(c.held_nano_usd, 0) AS held_nano_usd, coalesce(c.settled_nano_usd, 0) AS settled_nano_usd
 FROM jobs AS j
@@ -156,7 +167,7 @@ LEFT JOIN LATERAL (
     SELECT status_code, error FROM webhook_attempts
     WHERE event_id = w.event_id ORDER BY delivery DESC, number DESC LIMIT 1
 ) AS l ON true
-WHERE w.execution_id = ANY($1::text[])
+WHERE w.execution_id = ANY($1::text[]) AND w.type <> 'execution.waiting_for_approval'
 ORDER BY w.execution_id, w.event_id DESC
 """
 
@@ -184,8 +195,16 @@ async def read_executions(
     webhooks = {
         row["execution_id"]: _webhook_status(row) for row in await conn.fetch(LIST_WEBHOOKS, ids)
     }
+    approvals = await list_waiting(
+        conn, [item for item in ids if rows[item]["status"] == ExecutionStatus.RUNNING]
+    )
     return [
-        _execution_status(rows[execution_id], jobs[execution_id], webhooks.get(execution_id))
+        _execution_status(
+            rows[execution_id],
+            jobs[execution_id],
+            webhooks.get(execution_id),
+            approvals.get(execution_id, ()),
+        )
         for execution_id in sorted(rows, reverse=True)
     ]
 
@@ -211,27 +230,16 @@ def _webhook_status(row: asyncpg.Record) -> WebhookStatus:
 
 
 def _execution_status(
-    row: asyncpg.Record, jobs: Sequence[JobStatus], webhook: WebhookStatus | None
+    row: asyncpg.Record,
+    jobs: Sequence[JobStatus],
+    webhook: WebhookStatus | None,
+    approvals: Sequence[WaitingApproval],
 ) -> ExecutionStatusRecord:
     plain = dict(row)
     plain["status"] = ExecutionStatus(row["status"])
     # A change of a job is a change of its execution.
     plain["updated_at"] = max([row["updated_at"], *(job.updated_at for job in jobs)])
-    return ExecutionStatusRecord(**plain, jobs=jobs, webhook=webhook)
-
-
-FIND_STORED_FILE = """
-SELECT object_key, execution_id, kind, output_number, content_type
-FROM assets WHERE asset_id = $1 AND user_id = $2
-"""
-
-
-async def find_stored_file(
-    conn: Connection, user_id: UserId, asset_id: AssetId
-) -> StoredFile | None:
-    """Return the file of an asset. None: it does not exist, or belongs to another user."""
-    row = await conn.fetchrow(FIND_STORED_FILE, asset_id, user_id)
-    return None if row is None else StoredFile(**row)
+    return ExecutionStatusRecord(**plain, jobs=jobs, webhook=webhook, approvals=approvals)
 
 
 GET_BUDGET = """

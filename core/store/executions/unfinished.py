@@ -10,7 +10,7 @@ import asyncpg
 from core.domain.ids import ExecutionId, JobId, ProviderJobId, UserId
 from core.domain.messages.executions import ExecutionOrder, ExecutionRef
 from core.domain.messages.jobs import JobRef
-from core.domain.plans import plan_from_json
+from core.domain.plans import plan_from_json, prompt_of
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.jobs.jobs import lock_job
@@ -79,7 +79,7 @@ class StoredOrder:
 
     @property
     def prompt(self) -> str:
-        return str(self.request.get("prompt", ""))
+        return prompt_of(self.request)
 
     def order(self) -> ExecutionOrder:
         """Return the workflow's input.

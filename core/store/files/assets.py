@@ -1,11 +1,15 @@
 """Assets: the rows of files in object storage, one per output of a job."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from core.domain.ids import AssetId, ExecutionId, JobId, UserId
 from core.domain.media.containers.facts import MediaFacts
+from core.domain.media.content import MediaKind
 from core.store.database import Connection
+
+POSTER_NUMBER: Final = 1000
+"""The output number of a poster: after every file that its job itself made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +21,7 @@ class Asset:
     output_number: int
     execution_id: ExecutionId
     user_id: UserId
-    kind: str
+    kind: MediaKind
     object_key: str
     size_bytes: int
     sha256: str
@@ -67,18 +71,24 @@ async def insert_asset(conn: Connection, asset: Asset) -> bool:
 
 LIST_JOB_ASSETS = """
 SELECT asset_id, job_id, output_number, execution_id, user_id, kind, object_key, size_bytes, sha256, content_type, media
-FROM assets WHERE job_id = $1 ORDER BY output_number
+FROM assets WHERE job_id = ANY($1::text[]) ORDER BY job_id, output_number
 """
 
 
-async def list_job_assets(conn: Connection, job_id: JobId) -> list[Asset]:
-    """List the stored files of a job in the order of its outputs."""
-    return [_asset(dict(row)) for row in await conn.fetch(LIST_JOB_ASSETS, job_id)]
+async def list_job_assets(conn: Connection, *job_ids: JobId) -> list[Asset]:
+    """List the stored files of these jobs, those of one job in the order of its outputs."""
+    return [_asset(dict(row)) for row in await conn.fetch(LIST_JOB_ASSETS, list(job_ids))]
+
+
+async def list_made_assets(conn: Connection, job_id: JobId) -> list[Asset]:
+    """List the stored files that a job itself made, in order: without its poster."""
+    assets = await list_job_assets(conn, job_id)
+    return [asset for asset in assets if asset.output_number < POSTER_NUMBER]
 
 
 def _asset(row: dict[str, Any]) -> Asset:
-    media = row.pop("media")
-    return Asset(**row, media=MediaFacts(**media) if media else None)
+    kind, media = MediaKind(row.pop("kind")), row.pop("media")
+    return Asset(**row, kind=kind, media=MediaFacts(**media) if media else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,15 +101,16 @@ class StepAsset:
 
 
 # Only the latest job of each step counts: earlier jobs may belong to another version of the plan.
+# The files of an approval are those of the job that was chosen.
 LIST_EXECUTION_ASSETS = """
 SELECT j.step_name, j.step_name = e.plan ->> 'result_step' AS is_result,
        a.asset_id, a.job_id, a.output_number, a.execution_id, a.user_id, a.kind, a.object_key,
        a.size_bytes, a.sha256, a.content_type, a.media
-FROM assets AS a
-JOIN jobs AS j ON j.job_id = a.job_id AND NOT j.orphan
-JOIN executions AS e ON e.execution_id = a.execution_id
+FROM jobs AS j
 JOIN steps AS s ON s.execution_id = j.execution_id AND s.name = j.step_name
-WHERE a.execution_id = $1
+JOIN assets AS a ON a.job_id = CASE WHEN s.kind = 'approval' THEN j.reused_from ELSE j.job_id END
+JOIN executions AS e ON e.execution_id = j.execution_id
+WHERE j.execution_id = $1 AND NOT j.orphan
   AND NOT EXISTS (
       SELECT FROM jobs AS later
       WHERE later.execution_id = j.execution_id AND later.step_name = j.step_name AND NOT later.orphan
@@ -110,7 +121,10 @@ ORDER BY s.position, a.output_number
 
 
 async def list_execution_assets(conn: Connection, execution_id: ExecutionId) -> list[StepAsset]:
-    """List the stored files of an execution's latest jobs, in the order of the plan's steps."""
+    """List the stored files of an execution's latest jobs, in the order of the plan's steps.
+
+    A chosen file is listed twice: of its own step, and of the approval step.
+    """
     assets: list[StepAsset] = []
     for row in await conn.fetch(LIST_EXECUTION_ASSETS, execution_id):
         plain = dict(row)

@@ -2,19 +2,25 @@
 
 from core.store.database import Connection
 
-# A file that was stored again under the same key since is kept.
 LIST_FILES = """
-SELECT f.object_key, EXISTS (SELECT FROM assets AS a WHERE a.object_key = f.object_key) AS in_use
-FROM file_deletions AS f ORDER BY f.requested_at LIMIT $1
+SELECT object_key FROM file_deletions WHERE requested_at <= now() ORDER BY requested_at LIMIT $1
 """
-DELETE_REQUEST = "DELETE FROM file_deletions WHERE object_key = ANY($1::text[])"
+# A file that was stored again under the same key since is kept.
+TAKE_FILE = """
+DELETE FROM file_deletions AS f WHERE f.object_key = $1 AND f.requested_at <= now()
+RETURNING EXISTS (SELECT FROM assets AS a WHERE a.object_key = f.object_key)
+"""
 
 
-async def list_queued_files(conn: Connection, *, limit: int) -> dict[str, bool]:
-    """Return up to `limit` object keys, and whether a file of an asset has the key again."""
-    return {row["object_key"]: row["in_use"] for row in await conn.fetch(LIST_FILES, limit)}
+async def list_queued_files(conn: Connection, *, limit: int) -> list[str]:
+    """List up to `limit` object keys, the oldest request first."""
+    return [row["object_key"] for row in await conn.fetch(LIST_FILES, limit)]
 
 
-async def remove_from_queue(conn: Connection, object_keys: list[str]) -> None:
-    """Remove files that are gone from the queue. Repeating is safe."""
-    await conn.execute(DELETE_REQUEST, object_keys)
+async def take_queued_file(conn: Connection, object_key: str) -> bool | None:
+    """Remove a file from the queue; return whether a file of an asset has the key again.
+
+    The caller deletes the file before COMMIT: until then no run can take the place to store the
+    file again. None: there is nothing to delete now.
+    """
+    return await conn.fetchval(TAKE_FILE, object_key)

@@ -1,7 +1,7 @@
 """Downloads of provider files as streams with limits on size and time.
 
 The URL comes from the provider's response and is not trusted: the request carries no key, no cookie
-and no default header of the client.
+and no default header of the client, except for the headers that the caller names for this URL.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 import zlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
@@ -43,6 +43,7 @@ async def open_source(
     max_bytes: int,
     total_seconds: float,
     idle_seconds: float = 30.0,
+    headers: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[AsyncGenerator[bytes]]:
     """Open a provider's file and yield an iterator over the chunks of the decoded body.
 
@@ -50,6 +51,7 @@ async def open_source(
     raises SourceRefusedError. Keys, cookies and headers of the client are not sent.
     url: http, https, or a `data:` URI. At most three redirects are followed, to http(s) only.
     max_bytes: limit of the body, both decoded and as sent; beyond it, TooLargeError is raised.
+    headers: for this URL only; a redirect is followed without them.
     total_seconds: limit until the last chunk. idle_seconds: limit between two reads. Beyond either,
     SourceUnavailableError is raised.
     Raises TruncatedError for a body that is shorter than declared or cut off, SourceGoneError for
@@ -61,7 +63,7 @@ async def open_source(
             yield inline
         return
     deadline = asyncio.get_running_loop().time() + total_seconds
-    response = await _open(client, url, deadline, httpx.Timeout(idle_seconds))
+    response = await _open(client, url, headers or {}, deadline, httpx.Timeout(idle_seconds))
     try:
         async with aclosing(_body(response, max_bytes, deadline)) as chunks:
             yield chunks
@@ -70,17 +72,22 @@ async def open_source(
 
 
 async def _open(
-    client: httpx.AsyncClient, url: str, deadline: float, timeout: httpx.Timeout
+    client: httpx.AsyncClient,
+    url: str,
+    headers: Mapping[str, str],
+    deadline: float,
+    timeout: httpx.Timeout,
 ) -> httpx.Response:
     try:
         address = httpx.URL(url)
         async with asyncio.timeout_at(deadline):
             for _ in range(MAX_REDIRECTS + 1):
-                response = await _get(client, address, timeout)
+                response = await _get(client, address, headers, timeout)
                 if not response.has_redirect_location:
                     break
                 await response.aclose()
                 address = address.join(response.headers["location"])
+                headers = dict[str, str]()
             else:
                 raise SourceUnavailableError(f"more than {MAX_REDIRECTS} redirects")
     except httpx.InvalidURL as error:
@@ -98,7 +105,10 @@ async def _open(
 
 
 async def _get(
-    client: httpx.AsyncClient, address: httpx.URL, timeout: httpx.Timeout
+    client: httpx.AsyncClient,
+    address: httpx.URL,
+    headers: Mapping[str, str],
+    timeout: httpx.Timeout,
 ) -> httpx.Response:
     if address.scheme not in {"http", "https"} or not address.host:
         raise SourceGoneError(f"a file URL must be http or https, not {address.scheme[:20]!r}")
@@ -108,7 +118,12 @@ async def _get(
     request = httpx.Request(
         "GET",
         address,
-        headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "takeone"},
+        headers={
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+            "User-Agent": "takeone",
+            **headers,
+        },
         extensions={"timeout": timeout.as_dict()},
     )
     return await client.send(request, stream=True, auth=None, follow_redirects=False)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from core.platform.settings.stores import StorageSettings
 
 READ_BYTES = 256 * 1024
+UPLOADS = "uploads/"  # the keys of files that the public may not read
 ABANDONED_UPLOADS_RULE = "takeone-abandoned-uploads"
 MAX_ADDRESS_SECONDS = 7 * 24 * 3600  # the limit of signature version 4
 
@@ -250,9 +251,10 @@ class ObjectStore:
         """Return a URL of the file: permanent on the CDN, else signed for 1 to 604800 seconds.
 
         disposition: the Content-Disposition of the response, in ASCII. A CDN cannot be made to send
-        it, so such a URL is always signed.
+        it, so such a URL is always signed, as that of an upload.
         """
-        if self._cdn_base_url and disposition is None:
+        public = disposition is None and not key.startswith(UPLOADS)
+        if self._cdn_base_url and public:
             return f"{self._cdn_base_url}/{quote(key)}"
         if not 1 <= expires_seconds <= MAX_ADDRESS_SECONDS:
             raise ValueError(f"expires_seconds must be 1 to {MAX_ADDRESS_SECONDS}")

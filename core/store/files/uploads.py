@@ -25,6 +25,7 @@ from core.domain.media.content import (
     StorageUnavailableError,
     TooLargeError,
     TruncatedError,
+    disposition_of,
     require_kind,
 )
 from core.platform.observability.logging import get_logger
@@ -121,7 +122,7 @@ class Target:
                 Key=self.key,
                 Body=content,
                 ContentType=content_type,
-                ContentDisposition="inline",
+                ContentDisposition=disposition_of(content_type),
                 CacheControl=CACHE_CONTROL,
                 Metadata={"sha256": sha256},
             )
@@ -144,7 +145,7 @@ class Target:
                 Bucket=self.bucket,
                 Key=self.key,
                 ContentType=content_type,
-                ContentDisposition="inline",
+                ContentDisposition=disposition_of(content_type),
                 CacheControl=CACHE_CONTROL,
             )
         upload_id = created["UploadId"]

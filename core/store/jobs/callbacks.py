@@ -7,10 +7,11 @@ from typing import Final
 import asyncpg
 
 from core.domain.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId
-from core.domain.messages.jobs import ProviderHandle
+from core.domain.messages.jobs import JobReport, ProviderHandle
 from core.store.database import Connection
 from core.store.jobs.jobs import mark_late_handle
 from core.store.jobs.orphans import record_orphan
+from core.store.jobs.reports import report_to_json
 from core.store.jobs.sends import mark_submitted
 
 MAX_ORPHANS: Final = 10
@@ -47,13 +48,18 @@ class CallbackOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCallback:
-    """A verified callback about one send. delivery_id: the provider's id of this delivery."""
+    """A verified callback about one send.
+
+    delivery_id: the provider's id of this delivery. report: the end of the job, if it cannot be
+    read at the provider.
+    """
 
     provider: str
     delivery_id: str
     job_id: JobId
     send_number: int
     provider_job_id: ProviderJobId
+    report: JobReport | None = None
 
 
 LOCK_JOB = """
@@ -78,6 +84,11 @@ WITH stored AS (
     WHERE job_id = $3 AND ($8 OR state = 'submitted' AND NOT orphan)
 )
 SELECT pg_notify($9, $3)
+"""
+# The first report stays. Of an orphan, the reconciler settles it.
+STORE_REPORT = """
+UPDATE jobs SET report = $3, updated_at = now()
+WHERE provider = $1 AND provider_job_id = $2 AND report IS NULL
 """
 NOTIFY = """
 WITH due AS (
@@ -141,6 +152,10 @@ async def record_callback(conn: Connection, new: NewCallback) -> CallbackOutcome
     if job is None or job["provider"] != new.provider:
         return CallbackOutcome.UNKNOWN_JOB
     outcome = await _apply(conn, new, job)
+    if new.report is not None and outcome is not CallbackOutcome.REFUSED:
+        report = report_to_json(new.report)
+        await conn.execute(STORE_REPORT, new.provider, new.provider_job_id, report)
+        await notify_end(conn, new.job_id)
     is_own = outcome is CallbackOutcome.ADOPTED or job["provider_job_id"] == new.provider_job_id
     await conn.execute(
         STORE,

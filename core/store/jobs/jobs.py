@@ -4,16 +4,19 @@ Every change names the state it expects. Changing no row is a valid result: anot
 faster.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 
+from core.domain.alternatives import Alternative, alternatives_from_json, changed_parameters
 from core.domain.failures import Failure
 from core.domain.ids import ExecutionId, JobId, ProviderJobId, ProviderKeyId, UserId
 from core.domain.look_times import MIN_POLL_SECONDS
 from core.domain.messages.jobs import JobReport, ProviderHandle, key_scope
-from core.domain.plans import Parameters, StepKind, parameters_from_json
+from core.domain.plans import AnyKind, Parameters, kind_of_step, parameters_from_json
 from core.domain.states import JobState
 from core.store.database import Connection
 from core.store.executions.executions import failure_from_json, failure_to_json
@@ -22,7 +25,7 @@ from core.store.jobs.reports import report_from_json, report_to_json
 JOB_COLUMNS = """
 j.job_id, j.execution_id, j.user_id, j.step_name, j.provider, j.model, j.state, j.send_number,
        j.provider_job_id, j.provider_urls, j.report, j.failure, j.deadline_at, j.cancel_sent_at, j.callback_at,
-       j.submitted_at, s.kind, s.parameters, s.usual_seconds, s.deadline_seconds,
+       j.submitted_at, s.kind, s.parameters, j.parameter_changes, j.alternatives, s.usual_seconds, s.deadline_seconds,
        j.provider_key_id, j.orphan, j.calls_back, j.failed_looks, j.next_look_at,
        e.status AS execution_status, e.generation AS execution_generation,
        e.cancel_requested_at, e.waiting_since IS NULL AND e.deadline_at < now() AS execution_late, now() AS now,
@@ -34,6 +37,7 @@ OF_JOB = (
 )
 """With `JOB_COLUMNS`, also as RETURNING: the step `s` and the execution `e` of a job `j`."""
 GET_JOB = f"SELECT {JOB_COLUMNS} FROM jobs AS j, steps AS s, executions AS e WHERE {OF_JOB} AND j.job_id = $1\n"  # noqa: S608 - constants
+LIST_JOBS = GET_JOB.replace("j.job_id = $1", "j.job_id = ANY($1::text[])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +48,15 @@ class JobRecord:
     applies. failure: the reason of a failed job; for a waiting job, why its last send was not
     accepted. provider_key_id: the user's own key of the current send; None: the service's key.
     calls_back: the current send asked for a callback. failed_looks: in a row. next_look_at: when a
-    poller looks at the job; None: no workflow waits for it.
+    poller looks at the job; None: no workflow waits for it. alternatives: models to continue with
+    if this job cost nothing.
     """
 
     job_id: JobId
     execution_id: ExecutionId
     user_id: UserId
     step_name: str
-    kind: StepKind
+    kind: AnyKind
     provider: str
     model: str
     state: JobState
@@ -77,6 +82,7 @@ class JobRecord:
     calls_back: bool = False
     failed_looks: int = 0
     next_look_at: datetime | None = None
+    alternatives: tuple[Alternative, ...] = ()
 
     @property
     def scope(self) -> str:
@@ -102,17 +108,25 @@ def job_record(row: asyncpg.Record) -> JobRecord:
     plain = {
         name: value
         for name, value in row.items()
-        if name not in {"provider_job_id", "provider_urls"}
+        if name not in {"provider_job_id", "provider_urls", "parameter_changes"}
     }
     plain |= {
         "handle": handle,
-        "kind": StepKind(row["kind"]),
+        "kind": kind_of_step(row["kind"]),
         "state": JobState(row["state"]),
-        "parameters": parameters_from_json(row["parameters"]),
+        "parameters": _parameters(row["parameters"], row["parameter_changes"]),
+        "alternatives": alternatives_from_json(row["alternatives"]),
         "report": report_from_json(row["report"]),
         "failure": failure_from_json(row["failure"]),
     }
     return JobRecord(**plain)
+
+
+def _parameters(step: Mapping[str, object], changes: Mapping[str, Any] | None) -> Parameters:
+    parameters = parameters_from_json(step)
+    if changes is None:
+        return parameters
+    return changed_parameters(parameters, changes["values"], changes["without"])
 
 
 async def get_job(conn: Connection, job_id: JobId) -> JobRecord:
@@ -121,6 +135,12 @@ async def get_job(conn: Connection, job_id: JobId) -> JobRecord:
     if row is None:
         raise LookupError(f"no job {job_id}")
     return job_record(row)
+
+
+async def list_jobs(conn: Connection, job_ids: Sequence[JobId]) -> dict[JobId, JobRecord]:
+    """Return those of these jobs that exist and belong to the user."""
+    rows = await conn.fetch(LIST_JOBS, list(job_ids))
+    return {job.job_id: job for job in map(job_record, rows)}
 
 
 LOCK_JOB = "SELECT state, send_number, provider_key_id FROM jobs WHERE job_id = $1 FOR UPDATE"
@@ -135,19 +155,22 @@ class LockedJob:
     provider_key_id: ProviderKeyId | None
 
 
+def locked_job(row: asyncpg.Record) -> LockedJob:
+    """Return the job of a row with the columns of `LOCK_JOB`."""
+    return LockedJob(
+        state=JobState(row["state"]),
+        send_number=row["send_number"],
+        provider_key_id=row["provider_key_id"],
+    )
+
+
 async def lock_job(conn: Connection, job_id: JobId) -> LockedJob | None:
     """Lock a job's row until COMMIT, so that neither its state nor its provider id changes.
 
     Return None if the job does not exist or belongs to another user.
     """
     row = await conn.fetchrow(LOCK_JOB, job_id)
-    if row is None:
-        return None
-    return LockedJob(
-        state=JobState(row["state"]),
-        send_number=row["send_number"],
-        provider_key_id=row["provider_key_id"],
-    )
+    return locked_job(row) if row is not None else None
 
 
 LIST_OWNED = (
@@ -227,17 +250,32 @@ async def mark_job_ended(
 
 
 # At the execution's deadline, a job whose last send was refused fails with that refusal.
+# A media step that ran until now has no measured processor time, because its program was killed. It
+# counts with the time since its start, at most its usual time.
 CANCEL_WAITING = """
-UPDATE jobs AS j
-SET state = CASE WHEN late.refused THEN 'failed' ELSE 'cancelled' END,
-    failure = CASE WHEN late.refused THEN j.failure END, ended_at = now(), updated_at = now()
-FROM (
-    SELECT w.job_id, w.failure IS NOT NULL AND e.deadline_at < now() AS refused
-    FROM jobs AS w JOIN executions AS e ON e.execution_id = w.execution_id
-    WHERE w.execution_id = $1
-) AS late
-WHERE j.job_id = late.job_id AND j.state = 'waiting'
-RETURNING j.job_id
+WITH ended AS (
+    UPDATE jobs AS j
+    SET state = CASE WHEN late.refused THEN 'failed' ELSE 'cancelled' END,
+        failure = CASE WHEN late.refused THEN j.failure END, ended_at = now(), updated_at = now()
+    FROM (
+        SELECT w.job_id, w.failure IS NOT NULL AND e.deadline_at < now() AS refused, s.usual_seconds
+        FROM jobs AS w
+        JOIN executions AS e ON e.execution_id = w.execution_id
+        JOIN steps AS s ON s.execution_id = w.execution_id AND s.name = w.step_name
+        WHERE w.execution_id = $1
+    ) AS late
+    WHERE j.job_id = late.job_id AND j.state = 'waiting'
+    RETURNING j.job_id, j.user_id, j.provider,
+              CASE WHEN j.submitted_at IS NOT NULL
+                   THEN least(extract(epoch FROM now() - j.submitted_at), late.usual_seconds) END AS ran_seconds
+), counted AS (
+    INSERT INTO usage_media AS u (user_id, day, jobs, processor_ms)
+    SELECT user_id, (now() AT TIME ZONE 'UTC')::date, count(*), (1000 * sum(ran_seconds))::bigint
+    FROM ended WHERE provider = 'media' AND ran_seconds IS NOT NULL GROUP BY user_id
+    ON CONFLICT (user_id, day) DO UPDATE
+    SET jobs = u.jobs + excluded.jobs, processor_ms = u.processor_ms + excluded.processor_ms
+)
+SELECT job_id FROM ended
 """
 
 

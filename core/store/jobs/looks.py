@@ -120,12 +120,16 @@ UPDATE jobs SET next_look_at = now() + make_interval(secs => $3), failed_looks =
 WHERE job_id = $1 AND next_look_at = $2 RETURNING job_id
 """
 END_LOOKS = """
-UPDATE jobs AS j SET next_look_at = NULL FROM unnest($1::text[], $2::timestamptz[]) AS look (job_id, lease)
-WHERE j.job_id = look.job_id AND j.next_look_at = look.lease
+UPDATE jobs AS j SET next_look_at = NULL FROM unnest($1::text[], $2::text[]) AS look (job_id, lease)
+WHERE j.job_id = look.job_id AND j.next_look_at = look.lease::timestamptz
 """
 RELEASE = "UPDATE jobs SET next_look_at = now() WHERE job_id = $1 AND next_look_at = $2"
 START_LOOKS = """
 UPDATE jobs SET next_look_at = now() WHERE job_id = $1 AND state = 'submitted' AND next_look_at IS NULL
+"""
+COMPLETE_LATER = """
+UPDATE jobs SET next_look_at = now() + make_interval(secs => $2), failed_looks = 0
+WHERE job_id = $1 AND state <> 'submitted' AND next_look_at IS NULL
 """
 
 
@@ -138,7 +142,8 @@ async def schedule_look(
 
 async def end_looks(conn: Connection, leases: Sequence[tuple[JobId, datetime]]) -> None:
     """Make no further looks at these jobs: no workflow waits for them. As system."""
-    await conn.execute(END_LOOKS, [job_id for job_id, _ in leases], [at for _, at in leases])
+    times = [at.isoformat() for _, at in leases]  # as text, see core/store/database.py
+    await conn.execute(END_LOOKS, [job_id for job_id, _ in leases], times)
 
 
 async def release_look(conn: Connection, job_id: JobId, lease: datetime) -> None:
@@ -149,3 +154,8 @@ async def release_look(conn: Connection, job_id: JobId, lease: datetime) -> None
 async def start_looks(conn: Connection, job_id: JobId) -> None:
     """Make a job due that is not looked at, for example after a retry. Repeating is safe."""
     await conn.execute(START_LOOKS, job_id)
+
+
+async def complete_later(conn: Connection, job_id: JobId, seconds: float) -> None:
+    """Let a poller complete the wait for an ended job after this time. Repeating is safe."""
+    await conn.execute(COMPLETE_LATER, job_id, seconds)

@@ -25,15 +25,20 @@ from core.platform.clock import ClockOffset, boot_seconds
 from core.store.database import Connection
 from core.store.executions.deadlines import continue_deadline
 from core.store.executions.executions import failure_to_json
-from core.store.jobs.jobs import lock_job
-from core.store.jobs.submit_pauses import lock_pauses
+from core.store.jobs.jobs import LockedJob, lock_job, locked_job
+from core.store.jobs.submit_pauses import LOCK_KEY
 
-LOCK_EXECUTION = """
-SELECT e.waiting_since IS NOT NULL FROM executions AS e JOIN jobs AS j ON j.execution_id = e.execution_id
-WHERE e.execution_id = $1 AND e.generation = $2 AND e.status = 'running' AND e.cancel_requested_at IS NULL
-  AND j.job_id = $3
-FOR NO KEY UPDATE OF e, j
-"""
+# The pauses are locked after the rows, so that a pause never waits for what this waits for.
+LOCK_EXECUTION = f"""
+WITH locked AS (
+    SELECT e.waiting_since IS NOT NULL AS stopped
+    FROM executions AS e JOIN jobs AS j ON j.execution_id = e.execution_id
+    WHERE e.execution_id = $1 AND e.generation = $2 AND e.status = 'running' AND e.cancel_requested_at IS NULL
+      AND j.job_id = $3
+    FOR NO KEY UPDATE OF e, j
+)
+SELECT stopped, pg_advisory_xact_lock_shared({LOCK_KEY}) FROM locked
+"""  # noqa: S608 - constants
 
 # Waits for no lock, so nothing that it reads is older than this statement.
 BEGIN_SEND = """
@@ -84,7 +89,6 @@ async def begin_send(
         return None
     if stopped:
         await continue_deadline(conn, ref.execution_id, ref.generation)
-    await lock_pauses(conn)  # after the rows: a pause never waits for what this waits for
     arguments = (ref.user_id, dict(request), dict(inputs), sender, provider_key_id, calls_back)
     return await conn.fetchval(BEGIN_SEND, ref.job_id, number, *arguments)
 
@@ -212,7 +216,7 @@ SELECT EXISTS (
     JOIN jobs AS other ON other.model = (SELECT model FROM jobs WHERE job_id = $1)
         AND other.job_id <> $1 AND other.state IN ('submitting', 'unknown')
     JOIN sends AS theirs ON theirs.job_id = other.job_id AND theirs.number = other.send_number
-    WHERE mine.job_id = $1 AND mine.number = $2 AND theirs.inputs = mine.inputs
+    WHERE mine.job_id = $1 AND mine.number = $2 AND jsonb_strip_nulls(theirs.inputs) = jsonb_strip_nulls(mine.inputs)
 )
 """
 
@@ -254,10 +258,16 @@ UPDATE jobs SET state = 'waiting', deadline_at = NULL, failure = $3, updated_at 
 WHERE job_id = $1 AND send_number = $2 AND state IN ('submitting', 'unknown')
 RETURNING job_id
 """
+# Every writer locks the job first and its send second.
 ANSWER_SEND = """
-UPDATE sends
-SET answered_at = clock_timestamp(), outcome = $3, status_code = $4, note = $5, provider_job_id = $6
-WHERE job_id = $1 AND number = $2
+WITH job AS (
+    SELECT job_id, state, send_number, provider_key_id FROM jobs WHERE job_id = $1 FOR UPDATE
+), answered AS (
+    UPDATE sends AS s
+    SET answered_at = clock_timestamp(), outcome = $3, status_code = $4, note = $5, provider_job_id = $6
+    FROM job WHERE s.job_id = job.job_id AND s.number = $2
+)
+SELECT state, send_number, provider_key_id FROM job
 """
 
 
@@ -285,6 +295,11 @@ async def mark_send_answered(
     status_code: int | None = None,
     note: str = "",
     provider_job_id: str | None = None,
-) -> None:
-    """Store the outcome of a send."""
-    await conn.execute(ANSWER_SEND, job_id, number, outcome, status_code, note, provider_job_id)
+) -> LockedJob | None:
+    """Store the outcome of a send. Return its job as it was found, locked until COMMIT.
+
+    None: the job does not exist or belongs to another user.
+    """
+    arguments = (outcome, status_code, note, provider_job_id)
+    row = await conn.fetchrow(ANSWER_SEND, job_id, number, *arguments)
+    return locked_job(row) if row is not None else None

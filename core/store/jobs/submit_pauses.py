@@ -1,8 +1,8 @@
 """Pauses of paid submits: during a pause, no send of its scope begins; jobs already sent continue.
 
 Rows are written as system; `begin_send` reads them in the transaction of the intent. An intent
-holds a shared lock from that read to its COMMIT, and a new pause waits for it. So every intent is
-either committed before the pause, or sees it.
+holds a shared lock from before that read to its COMMIT, and a new pause waits for it. So every
+intent is either committed before the pause, or sees it.
 """
 
 from dataclasses import dataclass
@@ -42,16 +42,10 @@ class Pause:
 
 
 LOCK_INTENTS = "SELECT pg_advisory_xact_lock($1)"
-LOCK_PAUSES = "SELECT pg_advisory_xact_lock_shared($1)"
 PAUSE = "INSERT INTO submit_pauses (scope, reason) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING scope"
 RESUME = "DELETE FROM submit_pauses WHERE scope = $1 RETURNING scope"
 LIST_PAUSES = "SELECT scope, reason, created_at FROM submit_pauses ORDER BY scope"
 IS_PAUSED = "SELECT EXISTS (SELECT FROM submit_pauses WHERE scope = $1)"
-
-
-async def lock_pauses(conn: Connection) -> None:
-    """Keep the pauses as they are until COMMIT. Read them in a later statement."""
-    await conn.execute(LOCK_PAUSES, LOCK_KEY)
 
 
 async def pause(conn: Connection, scope: str, reason: str) -> bool:

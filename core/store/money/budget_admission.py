@@ -34,7 +34,7 @@ WITH account AS (
     SELECT user_id, 1 FROM account WHERE open_limit >= 1
     ON CONFLICT (user_id) DO UPDATE SET open_executions = l.open_executions + 1
     WHERE l.open_executions < (SELECT open_limit FROM account)
-    RETURNING l.user_id, l.open_executions, l.recent_run_seconds
+    RETURNING l.user_id, l.open_executions, l.paused_executions, l.recent_run_seconds
 ), month AS (
     INSERT INTO budgets AS b (user_id, budget_month, held_nano_usd, held_videos)
     SELECT user_id, date_trunc('month', now() AT TIME ZONE 'UTC')::date, $4::bigint, $5::bigint
@@ -53,7 +53,7 @@ WITH account AS (
     RETURNING d.day
 )
 SELECT account.open_limit, account.monthly_nano_usd_limit, account.monthly_videos_limit, load.open_executions,
-       account.running_limit, load.recent_run_seconds, month.nano_usd AS used_nano_usd,
+       load.paused_executions, account.running_limit, load.recent_run_seconds, month.nano_usd AS used_nano_usd,
        month.videos AS used_videos, today.day
 FROM account LEFT JOIN load ON true LEFT JOIN month ON true LEFT JOIN today ON true
 """
@@ -94,7 +94,7 @@ async def admit_execution(
         row["monthly_videos_limit"], row["used_videos"], videos
     ):
         await note_thresholds(conn, user_id)
-    waiting: int = row["open_executions"] - row["running_limit"]
+    waiting: int = row["open_executions"] - row["paused_executions"] - row["running_limit"]
     wait_seconds = slot_wait_seconds(
         waiting=waiting,
         running_limit=row["running_limit"],

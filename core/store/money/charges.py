@@ -44,9 +44,12 @@ class ChargeConflictError(Exception):
     """A charge was settled before with a different amount: a bug, or a manual change of rows."""
 
 
-INSERT_CHARGE = """
+INSERT_CHARGES = """
 INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, price, budget_month)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, date_trunc('month', now() AT TIME ZONE 'UTC')::date)
+SELECT h.charge_id, h.job_id, $1, $2, h.provider, h.model, h.held_nano_usd, h.price,
+       date_trunc('month', now() AT TIME ZONE 'UTC')::date
+FROM jsonb_to_recordset($3)
+     AS h (charge_id text, job_id text, provider text, model text, held_nano_usd bigint, price jsonb)
 """
 
 
@@ -60,19 +63,19 @@ async def insert_charges(
     if not holds:
         return NanoUsd(0)
     ids = [new_charge_id() for _ in holds]
-    await conn.executemany(
-        INSERT_CHARGE,
+    await conn.execute(
+        INSERT_CHARGES,
+        execution_id,
+        user_id,
         [
-            (
-                charge_id,
-                hold.job_id,
-                execution_id,
-                user_id,
-                hold.provider,
-                hold.model,
-                hold.held_nano_usd,
-                price_to_json(hold.price),
-            )
+            {
+                "charge_id": charge_id,
+                "job_id": hold.job_id,
+                "provider": hold.provider,
+                "model": hold.model,
+                "held_nano_usd": hold.held_nano_usd,
+                "price": price_to_json(hold.price),
+            }
             for charge_id, hold in zip(ids, holds, strict=True)
         ],
     )
@@ -89,6 +92,29 @@ async def insert_charges(
         ],
     )
     return NanoUsd(sum(hold.held_nano_usd for hold in holds))
+
+
+INSERT_AS_BEFORE = """
+INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, price, budget_month,
+                     budget_day)
+SELECT $2, $3, execution_id, user_id, $4, $5, $6, $7, budget_month, budget_day FROM charges WHERE job_id = $1
+RETURNING user_id, budget_month, budget_day
+"""
+
+
+async def hold_as_before(conn: Connection, job_id: JobId, hold: Hold) -> None:
+    """Hold the money of a job that replaces another, in the month and on the day of that hold.
+
+    Call it in the transaction that ended the other charge at no cost, with a hold that is not
+    higher: then no counter is higher than before, and no limit is checked. Raises LookupError.
+    """
+    charge_id, held = new_charge_id(), hold.held_nano_usd
+    arguments = (hold.job_id, hold.provider, hold.model, held, price_to_json(hold.price))
+    row = await conn.fetchrow(INSERT_AS_BEFORE, job_id, charge_id, *arguments)
+    if row is None:
+        raise LookupError(f"job {job_id} has no charge")
+    await insert_entry(conn, f"held/{charge_id}", LedgerKind.HELD, charge_id, held)
+    await move_budget(conn, budget_move(row, -held, 0))
 
 
 LOCK_CHARGE = """
@@ -144,7 +170,8 @@ SELECT coalesce(sum(held_nano_usd) FILTER (WHERE state = 'held'), 0)::bigint AS 
        coalesce(sum(settled_nano_usd), 0)::bigint AS settled,
        coalesce(sum(held_nano_usd) FILTER (WHERE state = 'released'), 0)::bigint AS released,
        count(*) FILTER (WHERE state = 'held') AS open_bills,
-       coalesce(sum(settled_nano_usd) FILTER (WHERE job_id = $2), 0)::bigint AS of_job
+       coalesce(sum(settled_nano_usd) FILTER (WHERE job_id = $2), 0)::bigint AS of_job,
+       (SELECT coalesce(sum(saved_nano_usd), 0) FROM jobs WHERE execution_id = $1)::bigint AS saved
 FROM charges WHERE execution_id = $1
 """
 
@@ -153,12 +180,14 @@ FROM charges WHERE execution_id = $1
 class ExecutionMoney:
     """The money of an execution. held: for its open bills; nothing is held for an orphan's bill.
 
-    of_job_nano_usd: settled for the job that was named.
+    of_job_nano_usd: settled for the job that was named. saved_nano_usd: what the files cost that
+    its steps use again.
     """
 
     held_nano_usd: NanoUsd
     settled_nano_usd: NanoUsd
     released_nano_usd: NanoUsd
+    saved_nano_usd: NanoUsd
     open_bills: int = 0
     of_job_nano_usd: int = 0
 
@@ -178,4 +207,5 @@ async def get_money(
         released_nano_usd=NanoUsd(row["released"]),
         open_bills=row["open_bills"],
         of_job_nano_usd=row["of_job"],
+        saved_nano_usd=NanoUsd(row["saved"]),
     )

@@ -14,11 +14,12 @@ ADJUSTMENT_DOWN = "adjustment_down"
 for _kind in (*LedgerKind, ADJUSTMENT_DOWN):
     LEDGER_NANO_USD.labels(_kind)  # start at zero, so that the first entry is an increase
 
-INSERT_ENTRY = """
+INSERT_ENTRIES = """
 INSERT INTO ledger_entries
     (operation_id, kind, user_id, execution_id, job_id, charge_id, budget_month, amount_nano_usd)
-SELECT $1, $2, user_id, execution_id, job_id, charge_id, budget_month, $4
-FROM charges WHERE charge_id = $3
+SELECT e.operation_id, e.kind, c.user_id, c.execution_id, c.job_id, c.charge_id, c.budget_month, e.amount
+FROM jsonb_to_recordset($1) AS e (operation_id text, kind text, charge_id text, amount bigint)
+JOIN charges AS c ON c.charge_id = e.charge_id
 """
 
 
@@ -43,12 +44,19 @@ async def insert_entry(
 
 
 async def insert_entries(conn: Connection, entries: Sequence[Entry]) -> None:
-    """Insert entries in one round trip."""
-    rows = [
-        (entry.operation_id, entry.kind, entry.charge_id, entry.amount_nano_usd)
-        for entry in entries
-    ]
-    await conn.executemany(INSERT_ENTRY, rows)
+    """Insert entries in one statement."""
+    await conn.execute(
+        INSERT_ENTRIES,
+        [
+            {
+                "operation_id": entry.operation_id,
+                "kind": entry.kind,
+                "charge_id": entry.charge_id,
+                "amount": entry.amount_nano_usd,
+            }
+            for entry in entries
+        ],
+    )
     after_commit(lambda: _count(entries))
 
 

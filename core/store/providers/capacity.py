@@ -73,39 +73,7 @@ class SlotRequest:
     max_in_flight: int
 
 
-# A transaction announces itself first, then counts the announcements of others, then the rows, each
-# in a statement of its own: an admitted job is visible to all that count later, as an announcement
-# or as a row. No transaction waits for another, so a stalled one takes no more than its own slot.
-ANNOUNCE = "SELECT pg_advisory_xact_lock(hashtext('slot/' || $1), pg_backend_pid())"
-COUNT_ANNOUNCED = """
-SELECT count(*)::int FROM pg_locks
-WHERE locktype = 'advisory' AND objsubid = 2 AND classid = (hashtext('slot/' || $1)::bigint & 4294967295)::oid
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()
-"""
-# Order among waiting jobs: the user with the fewest jobs in flight first, then jobs that continue a
-# paid step, then the longest wait.
-GET_CAPACITY = """
-WITH in_flight AS (
-    SELECT user_id, count(*)::int AS number FROM jobs
-    WHERE provider = split_part($1, '/', 1) AND provider_key_id IS NOT DISTINCT FROM nullif(split_part($1, '/', 2), '')
-      AND state IN ('submitting', 'unknown', 'submitted')
-      AND deadline_at > now() - make_interval(secs => $6)
-    GROUP BY user_id
-), mine AS (
-    SELECT coalesce((SELECT number FROM in_flight WHERE user_id = $3), 0) AS number,
-           coalesce((SELECT since FROM submit_queue WHERE job_id = $2), 'infinity') AS since
-)
-SELECT s.tripped_at, extract(epoch FROM s.probe_at - clock_timestamp())::float8 AS probe_seconds,
-       extract(epoch FROM s.quiet_until - clock_timestamp())::float8 AS pause_seconds,
-       s.probe_job_id IS NOT NULL AS is_probed,
-       coalesce((SELECT sum(number) FROM in_flight), 0)::int AS in_flight,
-       (SELECT count(*)::int FROM submit_queue AS w LEFT JOIN in_flight AS f ON f.user_id = w.user_id
-        WHERE w.provider = $1 AND w.job_id <> $2 AND w.seen_at > clock_timestamp() - make_interval(secs => $5)
-          AND (coalesce(f.number, 0), NOT w.continuing, w.since, w.job_id)
-            < (mine.number, NOT $4::boolean, mine.since, $2)) AS before,
-       mine.since < 'infinity' AS waited
-FROM mine LEFT JOIN provider_states AS s ON s.provider = $1
-"""
+READ_CAPACITY = "SELECT * FROM read_capacity($1, $2, $3, $4, $5, $6, $7)"
 UPSERT_WAITER = """
 INSERT INTO submit_queue (job_id, provider, user_id, continuing) VALUES ($1, $2, $3, $4)
 ON CONFLICT (job_id) DO UPDATE SET seen_at = clock_timestamp()
@@ -119,11 +87,11 @@ async def take_slot(conn: Connection, request: SlotRequest) -> Admitted | Deferr
     Commit the intent in the same transaction, or nothing. Under concurrency a job may be deferred
     although a slot was free, but never more jobs are admitted than there are slots.
     """
+    row = await _read_capacity(conn, request, announce=True)
+    decision = _decide(row, request)
+    if decision == Admitted() and not row["waited"]:
+        return decision
     async with among_all_users(conn):
-        await conn.execute(ANNOUNCE, request.scope)
-        announced: int = await conn.fetchval(COUNT_ANNOUNCED, request.scope)
-        row = await _get_capacity(conn, request)
-        decision = _decide(row, request, announced)
         if isinstance(decision, Admitted) and decision.is_probe:
             claimed = await claim_probe(conn, request.scope, request.job_id)
             by = DeferredBy.BREAKER if row["tripped_at"] is not None else DeferredBy.RETRY_AFTER
@@ -140,7 +108,7 @@ async def check_slot(conn: Connection, request: SlotRequest) -> Deferral | None:
 
     Return None if a slot can be taken now. Call it as system.
     """
-    decision = _decide(await _get_capacity(conn, request), request, 0)
+    decision = _decide(await _read_capacity(conn, request, announce=False), request)
     if isinstance(decision, Admitted):
         return None
     await _keep_queue_position(conn, request, decision)
@@ -176,9 +144,12 @@ async def reserve_send(
     return seconds
 
 
-async def _get_capacity(conn: Connection, request: SlotRequest) -> asyncpg.Record:
-    row = await conn.fetchrow(
-        GET_CAPACITY,
+async def _read_capacity(
+    conn: Connection, request: SlotRequest, *, announce: bool
+) -> asyncpg.Record:
+    (row,) = await conn.fetch(
+        READ_CAPACITY,
+        announce,
         request.scope,
         request.job_id,
         request.user_id,
@@ -186,8 +157,6 @@ async def _get_capacity(conn: Connection, request: SlotRequest) -> asyncpg.Recor
         WAITER_LIFE_SECONDS,
         float(OVERDUE_SECONDS),
     )
-    if row is None:
-        raise LookupError(request.scope)  # unreachable: `mine` always has one row
     return row
 
 
@@ -199,14 +168,14 @@ async def _keep_queue_position(conn: Connection, request: SlotRequest, decision:
         )
 
 
-def _decide(row: asyncpg.Record, request: SlotRequest, announced: int) -> Admitted | Deferral:
+def _decide(row: asyncpg.Record, request: SlotRequest) -> Admitted | Deferral:
     if row["tripped_at"] is not None:
         if row["probe_seconds"] > 0:
             return Deferral(by=DeferredBy.BREAKER, seconds=row["probe_seconds"])
         return Admitted(is_probe=True)
     if row["pause_seconds"] is not None and row["pause_seconds"] > 0:
         return _decide_in_pause(row)
-    if row["in_flight"] + row["before"] + announced >= request.max_in_flight:
+    if row["in_flight"] + row["before_"] + row["announced"] >= request.max_in_flight:
         return Deferral(by=DeferredBy.CAPACITY)
     return Admitted()
 

@@ -11,7 +11,8 @@ MEASUREMENT_LIFE_SECONDS: Final = 600.0
 """An older measurement is ignored: no reconciler has run since, so the queue is not known."""
 
 DELETE_QUEUES = "DELETE FROM provider_queues"
-# A job takes as long as recent jobs of its model did, else as long as its step usually takes.
+# A job takes as long as recent jobs of its model did, else as long as its step usually takes. Jobs
+# that wait for a decision of their user do not queue.
 MEASURE_QUEUES = """
 INSERT INTO provider_queues (provider, jobs, users, work_seconds, slots)
 WITH recent AS (
@@ -22,15 +23,15 @@ WITH recent AS (
     GROUP BY provider, model
 )
 SELECT j.provider || coalesce('/' || k.provider_key_id, ''), count(*), count(DISTINCT j.user_id),
-       sum(coalesce(r.seconds, s.usual_seconds)), l.slots
+       sum(coalesce(r.seconds, s.usual_seconds)), l.slots::int
 FROM executions AS e
 JOIN jobs AS j ON j.execution_id = e.execution_id
 JOIN steps AS s ON s.execution_id = j.execution_id AND s.name = j.step_name
-JOIN unnest($1::text[], $2::int[]) AS l (provider, slots) ON l.provider = j.provider
+JOIN jsonb_each($1) AS l (provider, slots) ON l.provider = j.provider
 LEFT JOIN recent AS r ON r.provider = j.provider AND r.model = j.model
 LEFT JOIN provider_keys AS k ON k.user_id = j.user_id AND k.provider = j.provider
     AND k.replaced_at IS NULL AND k.deleted_at IS NULL
-WHERE e.status IN ('queued', 'running') AND NOT j.orphan
+WHERE e.status IN ('queued', 'running') AND NOT j.orphan AND (e.paused_at IS NULL OR j.state <> 'waiting')
   AND j.state IN ('waiting', 'submitting', 'unknown', 'submitted')
 GROUP BY 1, l.slots
 """
@@ -42,7 +43,7 @@ async def measure_provider_queues(conn: Connection, max_in_flight: Mapping[str, 
     max_in_flight: the slots of a key at each provider; a provider that is missing has no limit.
     """
     await conn.execute(DELETE_QUEUES)
-    await conn.execute(MEASURE_QUEUES, list(max_in_flight), list(max_in_flight.values()))
+    await conn.execute(MEASURE_QUEUES, dict(max_in_flight))
 
 
 GET_QUEUES = """

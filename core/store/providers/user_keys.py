@@ -146,17 +146,18 @@ async def delete_key(conn: Connection, user_id: UserId, provider: str) -> Provid
 
 
 # The share lock lasts until COMMIT: a key is not replaced, deleted or erased while a purchase with
-# it is being committed. A statement that waited for a replacement does not see the new row.
+# it is being committed. A statement that waited for a replacement sees the old row, which it then
+# cannot lock, and not the new one.
 LOCK_CURRENT = """
-SELECT provider_key_id FROM provider_keys
-WHERE user_id = $1 AND provider = $2 AND replaced_at IS NULL AND deleted_at IS NULL
-FOR SHARE
-"""
-HAS_CURRENT = """
-SELECT EXISTS (
+WITH locked AS (
+    SELECT provider_key_id FROM provider_keys
+    WHERE user_id = $1 AND provider = $2 AND replaced_at IS NULL AND deleted_at IS NULL
+    FOR SHARE
+)
+SELECT (SELECT provider_key_id FROM locked) AS key_id, EXISTS (
     SELECT FROM provider_keys
     WHERE user_id = $1 AND provider = $2 AND replaced_at IS NULL AND deleted_at IS NULL
-)
+) AS was_seen
 """
 
 
@@ -166,9 +167,9 @@ async def current_key(conn: Connection, user_id: UserId, provider: str) -> Provi
     Return None if the user has no key, in which case the service's key is used.
     """
     while True:
-        key_id: ProviderKeyId | None = await conn.fetchval(LOCK_CURRENT, user_id, provider)
-        if key_id is not None or not await conn.fetchval(HAS_CURRENT, user_id, provider):
-            return key_id
+        (row,) = await conn.fetch(LOCK_CURRENT, user_id, provider)
+        if row["key_id"] is not None or not row["was_seen"]:
+            return row["key_id"]
 
 
 LIST_CURRENT = """

@@ -154,6 +154,19 @@ async def fail_recovered_job(
     )
 
 
+FIND_COMPLETED_JOB = """
+SELECT job_id FROM jobs WHERE execution_id = $1 AND step_name = $2 AND state = 'completed' AND NOT orphan
+ORDER BY generation DESC, job_id DESC LIMIT 1
+"""
+
+
+async def find_completed_job(
+    conn: Connection, execution_id: ExecutionId, step: str
+) -> JobId | None:
+    """Return the job that completed a step; None: the step has not completed."""
+    return await conn.fetchval(FIND_COMPLETED_JOB, execution_id, step)
+
+
 IS_KNOWN_KEY = "SELECT EXISTS (SELECT FROM provider_keys WHERE provider_key_id = $1)"
 COULD_BE_KEYS = """
 SELECT provider_key_id, created_at <= $3 AND replaced_at IS NULL AND deleted_at IS NULL AS always

@@ -13,8 +13,9 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
-from core.domain.ids import ExecutionId, ProviderKeyId, UserId
+from core.domain.ids import ExecutionId, JobId, ProviderKeyId, UserId, following_job_id
 from core.domain.money import NanoUsd
+from core.domain.plans import MEDIA
 from core.domain.states import ChargeState, CostBasis, JobState, LedgerKind
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import recount
@@ -23,6 +24,7 @@ from core.store.money.budget_alerts import note_thresholds
 from core.store.money.charges import release_hold
 from core.store.money.daily_spending_cap import DayMove, move_days
 from core.store.money.ledger_entries import insert_entry
+from core.store.money.raised_holds import restore_hold
 from core.store.money.refunds import refund_by_hand
 from core.store.money.settlement import settle_charge
 from core.store.recovery.rebuild import insert_lost_key
@@ -135,6 +137,15 @@ class StartMemo:
         keys: Mapping[str, ProviderKeyId] = self.document.get("provider_keys") or {}
         return keys.get(provider)
 
+    def list_following(self, job: Mapping[str, Any]) -> list[tuple[JobId, str]]:
+        """List the jobs that may follow this one at its alternatives, with their providers."""
+        following: list[tuple[JobId, str]] = []
+        job_id = JobId(job["job_id"])
+        for alternative in job.get("alternatives") or ():
+            job_id = following_job_id(job_id)
+            following.append((job_id, alternative["provider"]))
+        return following
+
     def is_current(self, job: Mapping[str, Any]) -> bool:
         """Return whether the workflow uses this job for its step."""
         of_step = [
@@ -188,7 +199,7 @@ SET status = 'queued', generation = excluded.generation, progress = 0, result = 
     cancel_requested_at = NULL, cancel_reason = NULL, started_at = NULL, ended_at = NULL,
     budget_month = excluded.budget_month, estimated_nano_usd = excluded.estimated_nano_usd,
     queued_at = excluded.queued_at, deadline_at = excluded.deadline_at, waited = '0', waiting_since = NULL,
-    updated_at = now()
+    paused_at = NULL, paused = '0', updated_at = now()
 """
 RESTORE_SEALED = """
 INSERT INTO secrets SELECT r.* FROM jsonb_populate_record(NULL::secrets, $1) AS r ON CONFLICT DO NOTHING
@@ -199,11 +210,12 @@ INSERT INTO steps SELECT r.* FROM jsonb_populate_recordset(NULL::steps, $1) AS r
 MAKE_JOB = """
 INSERT INTO jobs (job_id, execution_id, step_name, user_id, generation, provider, model, state, supersedes, send_number,
                   provider_job_id, provider_urls, failure, orphan, created_at, submitted_at, ended_at, deadline_at,
-                  provider_key_id)
+                  provider_key_id, alternatives, parameter_changes)
 SELECT r.job_id, r.execution_id, r.step_name, r.user_id, r.generation, r.provider, r.model, $2, r.supersedes,
        coalesce(r.send_number, 0), r.provider_job_id, coalesce(r.provider_urls, '{}'), r.failure,
        coalesce(r.orphan, false), r.created_at, r.submitted_at,
-       CASE WHEN $2::text IN ('completed', 'failed', 'cancelled') THEN r.ended_at END, r.deadline_at, r.provider_key_id
+       CASE WHEN $2::text IN ('completed', 'failed', 'cancelled') THEN r.ended_at END, r.deadline_at, r.provider_key_id,
+       r.alternatives, r.parameter_changes
 FROM jsonb_populate_record(NULL::jobs, $1) AS r
 ON CONFLICT DO NOTHING
 RETURNING job_id
@@ -272,7 +284,8 @@ async def rebuild(conn: Connection, accepted: StartMemo) -> Rebuilt:
 async def _make_job(conn: Connection, accepted: StartMemo, job: Mapping[str, Any]) -> None:
     """Restore a job with its money.
 
-    A completed job that the workflow uses becomes submitted, so that its provider is polled again.
+    A completed job that the workflow uses becomes submitted, so that its provider is polled again;
+    that of a media step waits to be run again, and one that reused files to look for them again.
     """
     state = JobState(job["state"])
     if job.get("provider_key_id") is not None:
@@ -281,6 +294,8 @@ async def _make_job(conn: Connection, accepted: StartMemo, job: Mapping[str, Any
     current = accepted.is_current(job)
     if current and state is JobState.COMPLETED and job.get("provider_job_id") is not None:
         state = JobState.SUBMITTED
+    elif current and state is JobState.COMPLETED and _was_not_bought(job):
+        state = JobState.WAITING  # its files may be lost with their rows; it gets the same again
     elif state is JobState.SUBMITTING:
         state = JobState.UNKNOWN
     if state.ended:
@@ -297,8 +312,14 @@ async def _make_job(conn: Connection, accepted: StartMemo, job: Mapping[str, Any
         await conn.execute(ADD_TO_BUDGET, accepted.user_id, month, held, 0)
         day = date.fromisoformat(charge["budget_day"])
         await move_days(conn, [DayMove(day=day, held_nano_usd=-held, settled_nano_usd=0)])
+    else:  # the backup may be older than the raise of the hold
+        await restore_hold(conn, JobId(job["job_id"]), NanoUsd(charge["held_nano_usd"]))
     if state.ended:
         await _end_charge(conn, charge)
+
+
+def _was_not_bought(job: Mapping[str, Any]) -> bool:
+    return job["provider"] == MEDIA or job.get("reused_from") is not None
 
 
 async def _end_charge(conn: Connection, charge: Mapping[str, Any]) -> None:

@@ -151,7 +151,9 @@ SELECT w.event_id, w.delivery,
        clock_timestamp()
 FROM webhooks AS w
 WHERE w.event_id = $1 AND w.delivery = $2 AND w.state = 'pending'
-RETURNING number
+RETURNING number,
+          (SELECT count(*) FROM webhook_attempts
+           WHERE event_id = $1 AND delivery = $2 AND duration_ms IS NULL) AS lost
 """
 # Also locks the row. A running delivery has an attempt at least once a day plus jitter
 # (core/webhooks/retry_schedule.py).
@@ -164,10 +166,22 @@ GET_LAST_NUMBER = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class BegunAttempt:
+    """An attempt that may be sent.
+
+    number: within the delivery. lost: how many earlier attempts have no result, because their
+    workers were lost.
+    """
+
+    number: int
+    lost: int
+
+
 async def begin_attempt(
     conn: Connection, order: DeliveryOrder, *, first: bool = False
-) -> int | None:
-    """Record the start of an attempt and return its number within the delivery.
+) -> BegunAttempt | None:
+    """Record the start of an attempt.
 
     Commit it before any byte is sent.
     None: the event was delivered, has failed, or has a newer delivery. An attempt that never
@@ -176,7 +190,8 @@ async def begin_attempt(
     """
     if not first:
         await conn.execute(EXPECT_NEXT_ATTEMPT, order.event_id, order.delivery)
-    return await conn.fetchval(BEGIN_ATTEMPT, order.event_id, order.delivery)
+    row = await conn.fetchrow(BEGIN_ATTEMPT, order.event_id, order.delivery)
+    return None if row is None else BegunAttempt(row["number"], row["lost"])
 
 
 async def get_last_attempt_number(conn: Connection, order: DeliveryOrder) -> int:

@@ -66,6 +66,10 @@ class Accepted(_Answer):
     execution_id: str
 
 
+class Asset(_Answer):
+    id: str
+
+
 Read = TypeVar("Read", bound=_Answer)
 
 
@@ -80,14 +84,24 @@ class ProductClient:
 
     async def generate_video(self, request: dict[str, Any]) -> str:
         """Order a video and return the id of its execution."""
-        headers = {"Idempotency-Key": secrets.token_hex(16)}
-        accepted = await self._call(
-            "POST", "/api/generate-video", Accepted, json=request, headers=headers
-        )
-        return accepted.execution_id
+        return await self._order("/api/generate-video", request)
+
+    async def execute(self, request: dict[str, Any]) -> str:
+        """Order the steps of a plan and return the id of their execution."""
+        return await self._order("/api/executions", request)
+
+    async def upload(self, name: str, content: bytes) -> str:
+        """Upload a file and return the id of its asset; the same content is stored once."""
+        asset = await self._call("POST", "/api/assets", Asset, files={"file": (name, content)})
+        return asset.id
 
     async def execution(self, execution_id: str) -> Execution:
         return await self._call("GET", f"/api/executions/{execution_id}", Execution)
+
+    async def _order(self, path: str, request: dict[str, Any]) -> str:
+        headers = {"Idempotency-Key": secrets.token_hex(16)}
+        accepted = await self._call("POST", path, Accepted, json=request, headers=headers)
+        return accepted.execution_id
 
     async def _call(self, method: str, path: str, kind: type[Read], **options: Any) -> Read:
         problem = ""

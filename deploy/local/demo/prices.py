@@ -6,9 +6,9 @@ from decimal import Decimal
 
 from pydantic import SecretStr
 
-from core.domain.plans import StepKind
+from core.ordering.errors import InvalidFieldsError
+from core.ordering.planning.plan import VideoRequest, plan_video
 from core.platform.settings.providers import ProviderSettings
-from core.providers.port import ModelInputs
 from core.providers.registry import Providers
 from deploy.local.config import ProviderKeys
 from deploy.local.servers.process import LocalError
@@ -40,26 +40,19 @@ async def _prices(
     settings = ProviderSettings(
         fal_key=SecretStr(keys.fal_key), replicate_api_token=SecretStr(keys.replicate_api_token)
     )
-    priced: list[StepPrice] = []
+    request = VideoRequest(prompt=prompt, duration_seconds=duration_seconds, resolution=resolution)
     async with Providers.open(settings) as providers:
-        for kind in (StepKind.IMAGE, StepKind.VIDEO):
-            offer = providers.default_model(kind)
-            if offer is None:
-                raise LocalError(f"No enabled model makes a {kind}")
-            provider, model = offer
-            inputs = ModelInputs(
-                prompt=prompt,
-                duration_seconds=duration_seconds
-                if kind is StepKind.VIDEO
-                else model.default_duration_seconds,
-                resolution=resolution if kind is StepKind.VIDEO else model.default_resolution,
-                aspect_ratio=model.default_aspect_ratio,
-                seed=None,
-            )
-            nano = provider.quote(model, inputs).worst_nano_usd
-            priced.append(
-                StepPrice(
-                    step=str(kind), provider=provider.name, model=model.id, usd=Decimal(nano) / NANO
-                )
-            )
-    return priced
+        try:
+            planned = plan_video(providers, request)
+        except InvalidFieldsError as error:
+            faults = ", ".join(f"{fault.field} {fault.detail}" for fault in error.errors)
+            raise LocalError(f"No enabled models make this video: {faults}") from None
+    return [
+        StepPrice(
+            step=cost.step.name,
+            provider=cost.step.provider,
+            model=cost.step.model,
+            usd=Decimal(cost.nano_usd) / NANO,
+        )
+        for cost in planned.worst_costs
+    ]

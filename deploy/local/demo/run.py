@@ -3,11 +3,13 @@
 import asyncio
 import time
 from decimal import Decimal
+from typing import Any
 
 import httpx
 from rich.console import Console
 
 from deploy.local.demo.client import Execution, ProductClient, User
+from deploy.local.demo.film import NARRATION, order_film
 from deploy.local.demo.prices import StepPrice
 from deploy.local.demo.screen import cost_table, make_console, progress_of, show_next_steps
 from deploy.local.demo.video_check import check_video
@@ -28,11 +30,12 @@ SANDBOX_RUN_SECONDS = 300.0
 SANDBOX_BUDGET_USD = Decimal(5)
 
 
-async def demo(stack: Stack, prices: list[StepPrice]) -> int:
+async def demo(stack: Stack, prices: list[StepPrice], *, pipeline: bool = False) -> int:
     """Make one video, print its result and cost, and return exit code 0.
 
     prices: the real providers' highest prices, which become the user's budget and so the most that
     the demo can cost. Empty for the sandbox.
+    pipeline: make a film of several steps instead.
     Raise LocalError if a result is wrong or missing.
     """
     console = make_console()
@@ -47,7 +50,10 @@ async def demo(stack: Stack, prices: list[StepPrice]) -> int:
         timeout=10,
     ) as http:
         with receiving(user.webhook_secret, stack.config.ports.demo_webhook) as inbox:
-            execution = await _make_video(stack, ProductClient(http), console, inbox)
+            client = ProductClient(http)
+            order = _order_film if pipeline else _order_video
+            execution_id = await order(client, console, inbox)
+            execution = await _completed(stack, client, console, execution_id)
             await _show_result(stack, console, execution, inbox)
     show_next_steps(console, stack.config, user.api_key)
     return 0
@@ -68,9 +74,7 @@ def _create_user(stack: Stack, budget: Decimal) -> User:
     return User.model_validate_json(created)
 
 
-async def _make_video(
-    stack: Stack, client: ProductClient, console: Console, inbox: Inbox
-) -> Execution:
+async def _order_video(client: ProductClient, console: Console, inbox: Inbox) -> str:
     execution_id = await client.generate_video(
         {
             "prompt": PROMPT,
@@ -80,6 +84,21 @@ async def _make_video(
         }
     )
     console.print(f"POST /api/generate-video: 202 {execution_id}\n", soft_wrap=True)
+    return execution_id
+
+
+async def _order_film(client: ProductClient, console: Console, inbox: Inbox) -> str:
+    console.print(f"Voice:  {NARRATION}", soft_wrap=True)
+    music, execution_id = await order_film(client, prompt=PROMPT, webhook=inbox.url)
+    console.print(f"POST /api/assets: {music} (music made by the demo)", soft_wrap=True)
+    console.print(f"POST /api/executions: 202 {execution_id}\n", soft_wrap=True)
+    return execution_id
+
+
+async def _completed(
+    stack: Stack, client: ProductClient, console: Console, execution_id: str
+) -> Execution:
+    """Show the progress until the end. Raise LocalError unless the execution completes in time."""
     run_seconds = LIVE_RUN_SECONDS if stack.config.live else SANDBOX_RUN_SECONDS
     deadline = time.monotonic() + run_seconds
     with progress_of(console) as update:
@@ -107,7 +126,8 @@ async def _make_video(
 
 
 async def _show_result(stack: Stack, console: Console, execution: Execution, inbox: Inbox) -> None:
-    url = (execution.result or {}).get("videoUrl")
+    result: dict[str, Any] = execution.result or {}
+    url = result.get("videoUrl")
     if not isinstance(url, str):
         raise LocalError(f"{execution.id} is completed but has no video address")
     video = await asyncio.to_thread(check_video, url)
@@ -121,6 +141,7 @@ async def _show_result(stack: Stack, console: Console, execution: Execution, inb
     for name, text in (
         ("Video", url),
         ("", f"plays: {video}"),
+        *((name.capitalize(), file["url"]) for name, file in result.get("outputs", {}).items()),
         ("Webhook", f"{event.get('type')}: both signatures verified"),
         ("Workflow", workflow_url),
     ):

@@ -15,7 +15,7 @@ from deploy.local.servers.programs import program
 # One public port, and seven between the server's internal parts.
 PORTS = 8
 HEALTH_KEY = "health"
-PUBLIC_PREFIXES = ("images/", "videos/")
+PUBLIC_PREFIXES = ("images/", "videos/", "audios/", "transcripts/", "texts/")
 """Of the produced files; the restore marker has another one."""
 PUBLIC_POLICY = "read-produced-files"
 

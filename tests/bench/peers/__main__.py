@@ -44,7 +44,8 @@ from tests.support.stack_ports import receiver_port
 CALLS_PER_VIDEO: Final = 2
 POLL_SECONDS: Final = 0.5
 """How often the peers read a status: the interval of the vendors' own clients."""
-GIVEN_UP_SECONDS: Final = 180.0
+GIVEN_UP_SECONDS: Final = 600.0
+"""A worker killed just before a paid call leaves its outcome open until the provider's horizon."""
 CALM_SECONDS: Final = 5.0
 NANO: Final = 1_000_000_000
 

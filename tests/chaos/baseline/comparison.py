@@ -145,7 +145,11 @@ class BaselineWorkers:
                 for end in ends
                 if end.ended_at is None or end.ended_at.timestamp() > fired_at
             }
-        of_job = {line["provider_job_id"]: line["input"]["prompt"] for line in await self._bill()}
+        of_job = {
+            line["provider_job_id"]: line["input"]["prompt"]
+            for line in await self._bill()
+            if "prompt" in line["input"]
+        }
         seen = {token for held in trap.held_moments for token in held.tokens}
         return {of_job.get(token, token)[: len("chaos-000000")] for token in seen}
 

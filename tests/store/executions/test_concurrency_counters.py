@@ -87,7 +87,7 @@ def test_every_statement_that_changes_an_execution_status_is_tested() -> None:
     assert set(_status_changes()) == {
         "executions.executions.INSERT_EXECUTION",  # accepted
         "executions.executions.CLAIM_EXECUTION",  # claimed
-        "executions.executions.END_EXECUTION",  # every end
+        "executions.ends.END_EXECUTION",  # every end
         "executions.retries.QUEUE_AGAIN",  # retried
         "recovery.rebuild.REQUEUE_EXECUTION",  # recovered
         "recovery.start_memo.MAKE_EXECUTION",  # rebuilt (tests/maintenance/test_recovery.py)
@@ -128,6 +128,26 @@ async def test_concurrent_claims_fill_the_running_limit_exactly(database: Databa
     assert [one.outcome for one in claims].count(ClaimOutcome.CLAIMED) == 3
     assert [one.outcome for one in claims].count(ClaimOutcome.WAITING) == 9
     assert await read_counters(database, user_id) == (12, 3)
+
+
+async def test_claim_that_waits_for_a_cancel_takes_no_running_slot(
+    database: Database, fresh: FreshDatabase
+) -> None:
+    user_id = await user_with_limits(database)
+    (one,) = await accept_queued(database, user_id, 1)
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    owner = await asyncpg.connect(fresh.owner_dsn)
+    try:
+        async with database.as_user(user_id) as conn:
+            assert await mark_cancel_requested(conn, one.execution_id, "enough", generation=1)
+            claiming = asyncio.create_task(claim(database, one.ref))
+            while not await owner.fetchval(blocked):
+                assert not claiming.done()
+                await asyncio.sleep(0.01)
+    finally:
+        await owner.close()
+    assert (await claiming).outcome is ClaimOutcome.CANCELLED
+    assert await read_counters(database, user_id) == (1, 0)
 
 
 async def test_repeated_claim_takes_one_running_slot(database: Database) -> None:

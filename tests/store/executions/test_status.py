@@ -63,7 +63,8 @@ async def _insert(database: Database, user_id: UserId) -> ExecutionId:
         user_id=user_id,
         plan=Plan(type=PlanType.GENERATE_VIDEO, steps=tuple(steps), result_step="apple"),
         steps=[
-            NewStep(step=step, parameters=Parameters(prompt="x"), quote=QUOTE) for step in steps
+            NewStep(step=step, parameters=Parameters(values={"prompt": "x"}), quote=QUOTE)
+            for step in steps
         ],
         request={},
         metadata={},

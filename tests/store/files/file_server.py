@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+from tests.support.media_files import PLAYLISTS
+
 MP4_HEAD = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41"
 BLOCK = bytes(range(256)) * 4096  # 1 MiB
 
@@ -218,6 +220,12 @@ async def _html(send: Send, _: str) -> None:
     await send(_head("200 OK", Content_Type="video/mp4", Content_Length=str(len(page))) + page)
 
 
+async def _playlist(send: Send, name: str) -> None:
+    content = PLAYLISTS[name.partition("/")[0]]
+    await send(_head("200 OK", Content_Type="video/mp4", Content_Length=str(len(content))))
+    await send(content)
+
+
 ODD_HEADS = {
     "huge-length": b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
     "negative-length": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nx",
@@ -253,6 +261,7 @@ ANSWERS: dict[str, Callable[[Send, str], Awaitable[None]]] = {
     "redirects": _redirects,
     "to-file-scheme": _to_file_scheme,
     "status": _status,
+    "playlist": _playlist,
     "gzip": _gzip,
     "gzip-cut": _gzip_cut,
     "gzip-bomb": _gzip_bomb,

@@ -5,8 +5,8 @@ import asyncio
 import asyncpg
 
 from core.domain.ids import AssetId
+from core.domain.media.content import MediaKind
 from core.domain.messages.jobs import JobRef
-from core.domain.plans import StepKind
 from core.store.database import Database
 from core.store.executions.deletion import erase_execution, get_receipt, lock_deletable
 from core.store.files.assets import Asset, insert_asset, list_execution_assets
@@ -14,7 +14,7 @@ from tests.support.rows import accept, new_execution, new_user
 from tests.support.servers import FreshDatabase
 
 
-def asset(ref: JobRef, asset_id: str, number: int, kind: StepKind) -> Asset:
+def asset(ref: JobRef, asset_id: str, number: int, kind: MediaKind) -> Asset:
     return Asset(
         asset_id=AssetId(asset_id),
         job_id=ref.job_id,
@@ -39,9 +39,9 @@ async def test_assets_are_listed_in_plan_order(
 async def listed_in_order(database: Database) -> None:
     one = await accept(database, new_execution(await new_user(database)))
     async with database.as_user(one.user_id) as conn:
-        await insert_asset(conn, asset(one.video, "asset_1", 0, StepKind.VIDEO))
-        await insert_asset(conn, asset(one.image, "asset_2", 1, StepKind.IMAGE))
-        await insert_asset(conn, asset(one.image, "asset_3", 0, StepKind.IMAGE))
+        await insert_asset(conn, asset(one.video, "asset_1", 0, MediaKind.VIDEO))
+        await insert_asset(conn, asset(one.image, "asset_2", 1, MediaKind.IMAGE))
+        await insert_asset(conn, asset(one.image, "asset_3", 0, MediaKind.IMAGE))
         listed = await list_execution_assets(conn, one.execution_id)
     assert [(item.step, item.asset.asset_id) for item in listed] == [
         ("image", "asset_3"),
@@ -60,7 +60,7 @@ async def test_concurrent_inserts_of_an_output_create_one_row(
         async def write(number: int) -> None:
             async with database.as_user(one.user_id) as conn:
                 await insert_asset(
-                    conn, asset(one.image, f"asset_{number}", number, StepKind.IMAGE)
+                    conn, asset(one.image, f"asset_{number}", number, MediaKind.IMAGE)
                 )
 
         for number in range(100):
@@ -78,7 +78,7 @@ async def test_file_stored_during_a_deletion_is_queued_for_deletion(
 
         async def write() -> bool:
             async with database.as_user(one.user_id) as conn:
-                return await insert_asset(conn, asset(one.image, "asset_1", 0, StepKind.IMAGE))
+                return await insert_asset(conn, asset(one.image, "asset_1", 0, MediaKind.IMAGE))
 
         async with database.as_user(one.user_id) as conn:
             await lock_deletable(conn, one.user_id, one.execution_id)

@@ -58,8 +58,9 @@ async def fetch(
     total_seconds: float = 10,
     idle_seconds: float = 5,
 ) -> bytes:
-    limits = {"total_seconds": total_seconds, "idle_seconds": idle_seconds}
-    async with open_source(client, url, max_bytes=max_bytes, **limits) as chunks:
+    async with open_source(
+        client, url, max_bytes=max_bytes, total_seconds=total_seconds, idle_seconds=idle_seconds
+    ) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
 

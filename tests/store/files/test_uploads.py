@@ -99,6 +99,16 @@ async def test_stored_object_answers_ranges_with_safe_headers(
     assert (await download(store, key, Range=f"bytes={size}-")).status_code == 416
 
 
+async def test_captions_are_stored_as_attachments(store: ObjectStore, key: str) -> None:
+    """Browsers guess the type of text that they do not know."""
+    content = b"1\n00:00:00,000 --> 00:00:01,000\n<script>alert(1)</script>\n"
+    stored = await put(store, key, chunks_of(content), expected=MediaKind.TEXT)
+    assert stored.content_type == "application/x-subrip"
+    response = await download(store, key)
+    assert response.headers["content-disposition"] == "attachment"
+    assert response.headers["content-type"] == "application/x-subrip"
+
+
 @pytest.mark.parametrize("size", [100, PART_BYTES + 100])
 async def test_put_stream_reports_progress_that_never_falls(
     store: ObjectStore, key: str, size: int

@@ -5,11 +5,12 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from core.domain.ids import JobId, ProviderJobId, new_job_id
-from core.domain.messages.jobs import JobRef, ProviderHandle
+from core.domain.messages.jobs import JobRef, JobReport, ProviderHandle
 from core.domain.states import JobState
 from core.store.database import Database
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
 from core.store.jobs.jobs import get_job
+from core.store.jobs.reports import report_from_json
 from core.store.jobs.sends import begin_send, mark_submitted, mark_unknown, mark_waiting
 from tests.support.rows import IMAGE_MODEL, accept, new_execution, new_user
 from tests.support.servers import PostgresServer, new_database
@@ -43,6 +44,7 @@ async def call(
     name: str = "",
     delivery: str = "",
     provider: str = "fal",
+    report: JobReport | None = None,
 ) -> CallbackOutcome:
     """Record a callback. name: the provider's id of the job."""
     new = NewCallback(
@@ -51,6 +53,7 @@ async def call(
         job_id=job_id,
         send_number=send,
         provider_job_id=ProviderJobId(name or f"theirs-{job_id}"),
+        report=report,
     )
     async with database.as_system() as conn:
         return await record_callback(conn, new)
@@ -135,3 +138,49 @@ async def test_callback_for_an_unknown_job_is_not_stored(database: Database) -> 
         assert (
             await conn.fetchval("SELECT count(*) FROM callbacks WHERE job_id = $1", job.job_id) == 0
         )
+
+
+COMPLETED = JobReport(state=JobState.COMPLETED, run_seconds=1.5, charged=True)
+FAILED = JobReport(state=JobState.FAILED, charged=False)
+
+
+async def report_of(database: Database, name: str) -> JobReport | None:
+    """Return the report of the job with this id at its provider, an orphan or not."""
+    async with database.as_system() as conn:
+        plain = await conn.fetchval("SELECT report FROM jobs WHERE provider_job_id = $1", name)
+    return report_from_json(plain)
+
+
+async def test_report_of_a_callback_is_kept_with_its_job(
+    database: Database,
+) -> None:
+    ref = await sent(database)
+    name = f"own-{ref.job_id}"
+    outcome = await call(database, ref.job_id, name=name, report=COMPLETED)
+    repeated = await call(database, ref.job_id, name=name, delivery="again", report=FAILED)
+    assert (outcome, repeated) == (CallbackOutcome.ADOPTED, CallbackOutcome.RECORDED)
+    assert await report_of(database, name) == COMPLETED
+
+
+async def test_report_of_an_earlier_send_is_kept_with_its_orphan(database: Database) -> None:
+    ref = await sent(database)
+    async with database.as_user(ref.user_id) as conn:
+        assert await mark_waiting(conn, ref.job_id, 1)
+        assert await begin_send(conn, ref, 2, {}, {})
+    current = f"second-{ref.job_id}"
+    await call(database, ref.job_id, send=2, name=current)
+    early = f"first-{ref.job_id}"
+    assert await call(database, ref.job_id, name=early, report=COMPLETED) is CallbackOutcome.ORPHAN
+    assert (await report_of(database, early), await report_of(database, current)) == (
+        COMPLETED,
+        None,
+    )
+
+
+async def test_report_of_a_foreign_job_is_not_kept(database: Database) -> None:
+    other, ref = await sent(database), await sent(database)
+    name = f"other-{other.job_id}"
+    await call(database, other.job_id, name=name)
+    refused = await call(database, ref.job_id, name=name, delivery="foreign", report=COMPLETED)
+    assert refused is CallbackOutcome.REFUSED
+    assert await report_of(database, name) is None

@@ -12,7 +12,8 @@ from core.domain.ids import JobId, ProviderJobId, new_job_id
 from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.domain.states import JOB_MOVES, JobState
 from core.store.database import Connection, Database
-from core.store.executions.executions import INSERT_JOB, mark_cancel_requested
+from core.store.executions.executions import mark_cancel_requested
+from core.store.executions.retries import INSERT_JOB
 from core.store.jobs.callbacks import CallbackOutcome, NewCallback, record_callback
 from core.store.jobs.jobs import cancel_waiting_jobs, get_job, mark_job_ended
 from core.store.jobs.orphans import return_to_waiting
@@ -190,6 +191,8 @@ async def test_job_of_a_step_is_open_once(database: Database) -> None:
                 1,
                 "fal",
                 IMAGE_MODEL,
+                None,
+                [],
             )
 
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from core.domain.ids import ExecutionId, JobId, ProviderJobId, new_job_id
+from core.domain.media.content import MediaKind
 from core.domain.messages.jobs import JobReport, Output, ProviderHandle
 from core.domain.money import NanoUsd
-from core.domain.plans import StepKind
 from core.domain.states import CostBasis, JobState
 from core.store.database import Database
 from core.store.executions.executions import claim_execution, get_progress
@@ -25,7 +25,7 @@ from tests.support.servers import PostgresServer, new_database
 pytestmark = pytest.mark.guarantee("G3")
 
 REPORT = JobReport(
-    state=JobState.COMPLETED, outputs=(Output(url="https://x.test/a.jpg", kind=StepKind.IMAGE),)
+    state=JobState.COMPLETED, outputs=(Output(url="https://x.test/a.jpg", kind=MediaKind.IMAGE),)
 )
 
 

@@ -9,13 +9,13 @@ import pytest
 from core.domain.ids import JobId, ProviderJobId, UserId
 from core.domain.messages.jobs import JobReport, ProviderHandle
 from core.domain.money import NanoUsd
-from core.domain.plans import StepKind
+from core.domain.plans import AnyKind, StepKind
 from core.domain.retries import RetryAction, decide_retry
 from core.domain.states import CostBasis, ExecutionStatus, JobState
 from core.store.accounts.users import UserLimits
 from core.store.database import Database
 from core.store.executions.concurrency_counters import ConcurrencyLimits
-from core.store.executions.executions import mark_ended
+from core.store.executions.ends import mark_ended
 from core.store.executions.retries import lock_execution, lock_purchases, queue_again
 from core.store.jobs.jobs import cancel_waiting_jobs, mark_reported
 from core.store.jobs.orphans import record_orphan
@@ -110,7 +110,7 @@ async def retry(database: Database, one: Accepted) -> None:
         steps = decide_retry(
             execution.plan, await lock_purchases(conn, one.execution_id), execution.error
         )
-        prices = {StepKind.IMAGE: IMAGE_PRICE, StepKind.VIDEO: VIDEO_PRICE}
+        prices: dict[AnyKind, NanoUsd] = {StepKind.IMAGE: IMAGE_PRICE, StepKind.VIDEO: VIDEO_PRICE}
         quotes = {
             item.step.name: quote_at(prices[item.step.kind])
             for item in steps

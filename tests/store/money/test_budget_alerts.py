@@ -16,7 +16,7 @@ from core.domain.months import next_month, reached_percents
 from core.domain.states import CostBasis, ExecutionStatus
 from core.store.accounts.users import UserLimits, set_limits
 from core.store.database import Connection, Database
-from core.store.executions.executions import mark_ended
+from core.store.executions.ends import mark_ended
 from core.store.executions.retries import lock_execution, queue_again
 from core.store.jobs.orphans import record_orphan
 from core.store.jobs.sends import begin_send

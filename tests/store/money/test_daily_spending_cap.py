@@ -188,5 +188,7 @@ async def test_admin_sets_the_concurrency_limit_of_a_user(fresh_database: FreshD
         )
     ).json
     assert (changed["openExecutions"], changed["runningExecutions"]) == (7, "default")
+    await run_admin(url, "users", "set-limits", made["userId"], "--media-seconds", "3600")
     (listed,) = (await run_admin(url, "users", "list")).json
     assert (listed["openExecutions"], listed["runningExecutions"]) == (7, "default")
+    assert listed["mediaSeconds"] == 3600

@@ -274,7 +274,7 @@ async def test_check_accepts_an_overage_above_the_limit(books: Books) -> None:
 
 async def test_check_command_reports_a_balanced_ledger(written: Books) -> None:
     url = written.database.application_dsn
-    said = await run_process(url, "ledger", "check", as_text=True)
+    said = await run_admin(url, "ledger", "check", as_text=True)
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines()[-1] == "everything adds up"
     answer = (await run_admin(url, "ledger", "check")).json
@@ -324,7 +324,7 @@ async def test_repair_derives_days_and_counters_again(books: Books) -> None:
         "usage-counts",
         "concurrency",
     }
-    said = await run_process(url, "ledger", "check", "--repair", "--dry-run", as_text=True)
+    said = await run_admin(url, "ledger", "check", "--repair", "--dry-run", as_text=True)
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines()[-1] == f"{len(found)} would repair, 0 remaining"
     assert await books.findings() == found, "a dry run changes nothing"
@@ -349,7 +349,7 @@ async def test_repair_derives_nothing_from_a_broken_ledger(books: Books) -> None
     await books.as_owner("DELETE FROM ledger_entries WHERE kind = 'overage'")
     await books.as_owner("UPDATE concurrency_counters SET open_executions = 7")
     before = await books.findings()
-    refused = await run_process(url, "ledger", "check", "--repair", as_text=True)
+    refused = await run_admin(url, "ledger", "check", "--repair", as_text=True)
     assert (refused.code, "differs from the ledger" in refused.err) == (2, True)
     assert await books.findings() == before
 

@@ -9,10 +9,11 @@ import asyncpg
 import pytest
 
 from core.domain.money import NanoUsd
-from core.domain.states import ExecutionStatus
+from core.domain.states import ExecutionStatus, JobState
 from core.store.database import Database
 from core.store.executions.executions import NewExecution, claim_execution
-from core.store.money.charges import release_hold
+from core.store.jobs.jobs import get_job
+from core.store.money.charges import get_money, release_hold
 from core.store.money.refunds import refund_by_hand
 from core.store.money.reports.ledger_check import list_findings
 from core.store.recovery.start_memo import Rebuilt, StartMemo, get_accepted, rebuild
@@ -152,5 +153,30 @@ async def test_later_recovery_counts_on_the_day_of_the_hold(
         assert await days_of(database) == [(0, COST), (held, 0)]
         await buy(database, other, "req-other", COST)
         assert await days_of(database) == [(0, COST), (VIDEO_PRICE, COST)]
+        async with database.reading_all() as conn:
+            assert await list_findings(conn) == []
+
+
+async def test_reused_purchase_waits_after_a_recovery(fresh_database: FreshDatabase) -> None:
+    """Its copies may be lost with their rows: it is to look again, and holds its money again."""
+    async with Database.open(fresh_database.application_dsn, max_connections=2) as database:
+        one = await accept(database, new_execution(await new_user(database)))
+        async with database.as_user(one.user_id) as conn:
+            document = deepcopy((await get_accepted(conn, one.execution_id)).document)
+        job = next(job for job in document["jobs"] if job["job_id"] == one.image.job_id)
+        job |= {"state": "completed", "reused_from": "job_lost", "ended_at": job["created_at"]}
+        charge = next(item for item in document["charges"] if item["job_id"] == job["job_id"])
+        charge |= {"state": "released", "ended_at": charge["created_at"]}
+        owner = await asyncpg.connect(fresh_database.owner_dsn)
+        await owner.execute(  # the restore
+            "TRUNCATE executions, budgets, daily_spending, usage_money, usage_videos CASCADE"
+        )
+        await owner.close()
+        async with database.as_system() as conn:
+            assert await rebuild(conn, StartMemo(document=document)) is Rebuilt.MADE
+        async with database.as_user(one.user_id) as conn:
+            assert (await get_job(conn, one.image.job_id)).state is JobState.WAITING
+            money = await get_money(conn, one.execution_id)
+        assert money.held_nano_usd == IMAGE_PRICE + VIDEO_PRICE
         async with database.reading_all() as conn:
             assert await list_findings(conn) == []

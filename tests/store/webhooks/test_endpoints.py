@@ -108,11 +108,11 @@ async def test_deleted_endpoint_can_be_created_again(database: Database) -> None
         assert await delete_endpoint(conn, made)
         assert not await delete_endpoint(conn, made)
         assert await find_endpoint(conn, user_id, made) is None
-        anew = await insert_endpoint(conn, user_id, URL, "second")
+        second = await insert_endpoint(conn, user_id, URL, "second")
         assert [
             found.endpoint_id
             for found in await list_endpoints(conn, user_id, before_id=None, limit=9)
-        ] == [anew]
+        ] == [second]
 
 
 async def test_concurrent_default_changes_leave_one_default_endpoint(database: Database) -> None:
@@ -200,11 +200,11 @@ async def test_resend_needs_an_enabled_endpoint_or_its_replacement(
         with pytest.raises(EndpointClosedError) as refused:
             await next_delivery(conn, stored.event_id)
         assert refused.value.reason is FailedReason.ENDPOINT_DELETED
-        anew = await insert_endpoint(conn, stored.user_id, URL, "")
+        second = await insert_endpoint(conn, stored.user_id, URL, "")
         assert (await next_delivery(conn, stored.event_id)).delivery == 2
         webhook = await get_webhook(conn, stored.event_id)
     assert (webhook.endpoint_id, webhook.state, webhook.closed) == (
-        anew,
+        second,
         WebhookState.PENDING,
         None,
     )

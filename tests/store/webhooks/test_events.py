@@ -10,6 +10,7 @@ from core.domain.ids import new_event_id
 from core.domain.messages.webhooks import DeliveryOrder, FailedReason
 from core.store.database import Connection, Database
 from core.store.webhooks.events import (
+    BegunAttempt,
     WebhookNotFoundError,
     begin_attempt,
     get_webhook,
@@ -56,12 +57,12 @@ async def test_results_change_only_their_own_delivery(database: Database) -> Non
 async def test_concurrent_attempts_have_distinct_numbers(database: Database) -> None:
     stored = await store_webhook(database, "http://127.0.0.1:9/")
 
-    async def begin() -> int | None:
+    async def begin() -> BegunAttempt | None:
         async with database.as_user(stored.user_id) as conn:
             return await begin_attempt(conn, stored.order)
 
-    numbers = await asyncio.gather(*(begin() for _ in range(4)))
-    assert sorted(number or 0 for number in numbers) == [1, 2, 3, 4]
+    begun = await asyncio.gather(*(begin() for _ in range(4)))
+    assert sorted(attempt.number for attempt in begun if attempt) == [1, 2, 3, 4]
 
 
 async def pending_orders(conn: Connection, **limits: Any) -> list[DeliveryOrder]:

@@ -13,6 +13,8 @@ from temporalio.converter import DataConverter
 
 from core.domain.failures import Failure, FailureCode
 from core.domain.ids import AssetId, EventId, ExecutionId, JobId, UserId
+from core.domain.media.content import MediaKind
+from core.domain.messages.approvals import ApprovalOrder, ApprovalResult
 from core.domain.messages.assets import StoreAssetResult
 from core.domain.messages.executions import (
     CancelInput,
@@ -30,11 +32,14 @@ from core.domain.messages.jobs import (
     FindJobResult,
     FindOutcome,
     JobRef,
+    PurchaseClaim,
+    ReuseOrder,
     SettleJobResult,
     SubmitJobResult,
     SubmitOutcome,
     WaitJobResult,
 )
+from core.domain.messages.media import MediaFailure, MediaOrder, MediaResult, PosterOrder
 from core.domain.messages.webhooks import (
     AttemptOutcome,
     AttemptResult,
@@ -121,6 +126,29 @@ MESSAGES: dict[str, Any] = {
     ),
     "settle_job_result": SettleJobResult(
         state=JobState.FAILED, execution_spent_nano_usd=NanoUsd(3_000_000), failure=FAILURE
+    ),
+    "media_order": MediaOrder(
+        job=JobRef(user_id=USER, execution_id=EXECUTION, job_id=JOB, generation=2),
+        is_final=True,
+        input_failure=FAILURE,
+        makes=MediaKind.VIDEO,
+    ),
+    "approval_order": ApprovalOrder(
+        job=JobRef(user_id=USER, execution_id=EXECUTION, job_id=JOB, generation=2),
+        input_failure=FAILURE,
+        is_idle=True,
+    ),
+    "approval_result": ApprovalResult(state=JobState.FAILED, failure=FAILURE, seconds_left=60.5),
+    "media_result": MediaResult(state=JobState.FAILED, failure=FAILURE),
+    "media_failure": MediaFailure(
+        job=JobRef(user_id=USER, execution_id=EXECUTION, job_id=JOB, generation=2),
+        failure=FAILURE,
+    ),
+    "poster_order": PosterOrder(user_id=USER, execution_id=EXECUTION, asset_id=AssetId("asset_1")),
+    "purchase_claim": PurchaseClaim(source=JobId("job_2"), is_busy=True),
+    "reuse_order": ReuseOrder(
+        job=JobRef(user_id=USER, execution_id=EXECUTION, job_id=JOB, generation=2),
+        source=JobId("job_2"),
     ),
     "cancel_job_result": CancelJobResult(outcome=CancelOutcome.REQUESTED),
     "store_asset_result": StoreAssetResult(

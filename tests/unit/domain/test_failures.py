@@ -27,9 +27,13 @@ def test_sentences_of_failures_are_unique() -> None:
 
 
 def test_failure_that_needs_the_user_is_not_retryable() -> None:
-    """Except for a cancellation, which the user revokes with a retry."""
+    """Except for what the user revokes with a retry: a cancellation, or a missing choice."""
     retried = {code for code, kind in FAILURES.items() if kind.retryable and kind.acts is Acts.USER}
-    assert retried == {FailureCode.CANCELLED}
+    assert retried == {
+        FailureCode.CANCELLED,
+        FailureCode.APPROVAL_EXPIRED,
+        FailureCode.APPROVAL_REJECTED,
+    }
 
 
 def test_failure_truncates_external_text() -> None:

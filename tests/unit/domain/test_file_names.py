@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.ids import ExecutionId
 from core.domain.media.file_names import (
     MAX_FILE_NAME,
     check_file_name,
@@ -19,7 +18,7 @@ from core.domain.media.file_names import (
 def name_of(requested: str, *, content_type: str = "video/mp4", output_number: int = 0) -> str:
     return download_name(
         requested,
-        execution_id=ExecutionId("exec_1"),
+        owner_id="exec_1",
         kind="video",
         output_number=output_number,
         content_type=content_type,

@@ -12,6 +12,8 @@ from core.domain.media.content import (
     UnknownContentError,
     WrongContentError,
     content_type_of,
+    disposition_of,
+    kind_of,
     require_kind,
 )
 from tests.support.media_files import film, picture
@@ -68,7 +70,7 @@ def test_content_type_of_real_videos(container: str, codec: str, expected: str |
         (b"<!doctype html>", None),
         (b'{"detail":"expired"}', None),
         (b"%PDF-1.7", None),
-        (b"GIF89a", None),
+        (b"GIF89a", "image/gif"),
         (b"", None),
         (b"\x00\x00\x00\x20ftyp", None),
     ],
@@ -86,7 +88,8 @@ def test_content_type_of_any_bytes_is_allowed_or_none(head: bytes) -> None:
 def test_content_types_allow_no_scripts_and_match_their_kind() -> None:
     for kind in MediaKind:
         assert CONTENT_TYPES[kind]
-        assert all(content_type.startswith(f"{kind}/") for content_type in CONTENT_TYPES[kind])
+        if kind not in (MediaKind.TRANSCRIPT, MediaKind.TEXT):
+            assert all(content_type.startswith(f"{kind}/") for content_type in CONTENT_TYPES[kind])
     assert "image/svg+xml" not in CONTENT_TYPES[MediaKind.IMAGE]
 
 
@@ -99,6 +102,37 @@ def test_require_kind_returns_the_type_or_reports_the_mismatch() -> None:
         require_kind(b"<!doctype html>", MediaKind.VIDEO)
     with pytest.raises(UnknownContentError, match="the file is empty"):
         require_kind(b"", MediaKind.VIDEO)
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"WEBVTT\n\n", "text/vtt"),
+        (b"[Script Info]\nScriptType: v4.00+\n", "text/x-ass"),
+        (b"1\n00:00:01,000 --> 00:00:02,000\nhi\n", "application/x-subrip"),
+        (b"1\r\n00:00:01,000 --> 00:00:02,000\r\nhi\r\n", "application/x-subrip"),
+        (b"\n", "application/x-subrip"),
+    ],
+)
+def test_captions_are_known_where_captions_are_expected(head: bytes, expected: str) -> None:
+    assert require_kind(head, MediaKind.TEXT) == expected
+    assert content_type_of(head) is None
+    for other in (MediaKind.TRANSCRIPT, MediaKind.VIDEO):
+        with pytest.raises(UnknownContentError):
+            require_kind(head, other)
+
+
+@pytest.mark.parametrize("head", [b"", b"<html>", b'{"words": []}', b"1\nnot a time\n"])
+def test_other_texts_are_no_captions(head: bytes) -> None:
+    with pytest.raises(UnknownContentError):
+        require_kind(head, MediaKind.TEXT)
+
+
+def test_captions_are_served_as_attachments_only() -> None:
+    for kind, content_types in CONTENT_TYPES.items():
+        expected = "attachment" if kind is MediaKind.TEXT else "inline"
+        assert {disposition_of(content_type) for content_type in content_types} == {expected}
+        assert {kind_of(content_type) for content_type in content_types} == {kind}
 
 
 def test_media_errors_are_all_documented_in_the_tree() -> None:

@@ -7,9 +7,11 @@ import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import DataConverter
 
+from activities.approvals import ApprovalActivities
 from activities.assets import AssetActivities
 from activities.executions import ExecutionActivities
 from activities.jobs import JobActivities
+from activities.media import MediaActivities
 from activities.webhooks import WebhookActivities
 from tests.unit.domain.messages import GOLDEN, MESSAGES, encoded
 from workflows.deliver_webhook import DeliverWebhookWorkflow
@@ -58,7 +60,11 @@ def test_every_golden_belongs_to_a_message() -> None:
 
 def test_every_message_of_an_activity_or_workflow_has_a_golden() -> None:
     used: set[type[Any]] = set()
-    for owner in (AssetActivities, ExecutionActivities, JobActivities, WebhookActivities):
+    owners = (
+        ApprovalActivities, AssetActivities, ExecutionActivities, JobActivities, MediaActivities,
+        WebhookActivities,
+    )  # fmt: skip
+    for owner in owners:
         for method in vars(owner).values():
             definition = getattr(method, "__temporal_activity_definition", None)
             if definition is not None:

@@ -9,16 +9,21 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from temporalio.converter import DataConverter
 
+from core.domain.ids import AssetId
+from core.domain.media.content import MediaKind
 from core.domain.plans import (
     MAX_STEPS,
+    AssetSource,
     OnFailure,
+    OperationKind,
     Parameters,
     Plan,
     PlanType,
-    Reference,
     Step,
     StepKind,
+    StepOutput,
     StepProgress,
     parameters_from_json,
     parameters_to_json,
@@ -54,20 +59,33 @@ def plans(draw: st.DrawFn) -> Plan:
     steps = tuple(
         Step(
             name=name,
-            kind=draw(st.sampled_from(StepKind)),
+            kind=draw(st.sampled_from([*StepKind, *OperationKind])),
             provider=draw(TEXT),
             model=draw(TEXT),
             deadline_seconds=draw(st.integers(1, 10_000)),
             usual_seconds=draw(st.integers(1, 1_000)),
-            needs=tuple(
-                draw(st.lists(st.sampled_from(names[:position]), unique=True)) if position else ()
+            needs=(
+                needs := tuple(
+                    draw(st.lists(st.sampled_from(names[:position]), unique=True))
+                    if position
+                    else ()
+                )
             ),
+            optional_needs=needs[: draw(st.integers(0, len(needs)))],
             on_failure=draw(st.sampled_from(OnFailure)),
             stored_with_next=draw(st.booleans()),
+            reuse=draw(st.booleans()),
+            makes=draw(st.sampled_from([None, *MediaKind])),
         )
         for position, name in enumerate(names)
     )
-    return Plan(type=PlanType.GENERATE_VIDEO, steps=steps, result_step=draw(st.sampled_from(names)))
+    outputs = st.builds(StepOutput, step=st.sampled_from(names), output=st.integers(0, 9))
+    return Plan(
+        type=PlanType.PLAN,
+        steps=steps,
+        result_step=draw(st.sampled_from(names)),
+        outputs=draw(st.dictionaries(TEXT, outputs, max_size=3)),
+    )
 
 
 @given(drawn=plans())
@@ -79,6 +97,27 @@ def test_plan_of_an_earlier_version_stores_each_file_at_once() -> None:
     plain: dict[str, Any] = json.loads(json.dumps(plan_to_json(plan(step("image")))))
     del plain["steps"][0]["stored_with_next"]
     assert plan_from_json(plain).steps[0].stored_with_next is False
+
+
+@given(drawn=plans())
+def test_plan_survives_a_workflow_history(drawn: Plan) -> None:
+    converter = DataConverter.default.payload_converter
+    (read,) = converter.from_payloads(converter.to_payloads([drawn]), [Plan])
+    assert read == drawn
+    assert [step.is_media for step in read.steps] == [step.is_media for step in drawn.steps]
+
+
+def test_earlier_plan_has_one_result_and_reuses_nothing() -> None:
+    plain: dict[str, Any] = json.loads(json.dumps(plan_to_json(plan(step("image")))))
+    del plain["outputs"], plain["steps"][0]["optional_needs"], plain["steps"][0]["reuse"]
+    assert plan_from_json(plain) == plan(step("image"))
+
+
+def test_plan_refuses_outputs_and_optional_needs_of_no_step() -> None:
+    with pytest.raises(ValueError, match="the output 'cover' is of no step"):
+        replace(plan(step("a")), outputs={"cover": StepOutput(step="b")})
+    with pytest.raises(ValueError, match="not among its needs"):
+        plan(step("a"), replace(step("b"), optional_needs=("a",)))
 
 
 def test_malformed_plan_is_rejected() -> None:
@@ -119,24 +158,72 @@ def test_plan_without_its_result_step_is_rejected() -> None:
 @given(
     drawn=st.builds(
         Parameters,
-        prompt=TEXT,
-        duration_seconds=st.none() | st.integers(),
-        resolution=st.none() | TEXT,
-        aspect_ratio=st.none() | TEXT,
-        seed=st.none() | st.integers(),
-        image=st.none() | st.builds(Reference, step=TEXT, output=st.integers(0, 9)),
+        values=st.dictionaries(
+            st.sampled_from(["prompt", "seed", "sound", "stability"]),
+            TEXT | st.integers() | st.booleans() | st.floats(0, 1),
+        ),
+        sources=st.dictionaries(
+            st.sampled_from(["image", "audio"]),
+            st.builds(StepOutput, step=TEXT, output=st.integers(0, 9))
+            | st.builds(AssetSource, asset=TEXT.map(AssetId)),
+        ),
     )
 )
 def test_parameters_survive_storage(drawn: Parameters) -> None:
     assert parameters_from_json(json.loads(json.dumps(parameters_to_json(drawn)))) == drawn
 
 
+def test_parameters_of_a_media_step_survive_storage() -> None:
+    operation = {
+        "items": [{"media": {"asset": "asset_1"}, "volume": 0.2}, {"media": {"step": "clip"}}],
+        "transition": {"type": "fade"},
+    }
+    parameters = Parameters(
+        sources={
+            "items/0/media": AssetSource(asset=AssetId("asset_1")),
+            "items/1/media": StepOutput(step="clip"),
+        },
+        operation=operation,
+    )
+    assert parameters_from_json(json.loads(json.dumps(parameters_to_json(parameters)))) == (
+        parameters
+    )
+    assert parameters.steps == {"clip"}
+    named = Parameters(values={"operation": "add"})
+    assert parameters_from_json(parameters_to_json(named)) == named
+
+
 @pytest.mark.parametrize(
-    "broken", [{"prompt": 1}, {"prompt": "x", "seed": "1"}, {"prompt": "x", "image": "image"}]
+    "broken",
+    [
+        {"prompt": None},
+        {"prompt": ["x"]},
+        {"image": {}},
+        {"image": {"url": "https://pictures.example/boat.png"}},
+        {"image": {"step": "image", "output": "0"}},
+    ],
 )
 def test_malformed_parameters_are_rejected(broken: dict[str, object]) -> None:
     with pytest.raises(TypeError):
         parameters_from_json(broken)
+
+
+def test_parameters_of_an_earlier_version_are_readable() -> None:
+    plain: dict[str, object] = {
+        "prompt": "A paper boat",
+        "duration_seconds": 5,
+        "resolution": "720p",
+        "aspect_ratio": "16:9",
+        "seed": 811,
+        "image": {"step": "image", "output": 0},
+    }
+    parameters = parameters_from_json(plain)
+    assert parameters == Parameters(
+        values={name: value for name, value in plain.items() if isinstance(value, str | int)},
+        sources={"image": StepOutput(step="image", output=0)},
+    )
+    assert parameters.steps == {"image"}
+    assert parameters_to_json(parameters) == plain
 
 
 @st.composite

@@ -13,8 +13,9 @@ def test_policies_deadlines_nest() -> None:
     start_to_close = (
         policies.SUBMIT_START_TO_CLOSE.total_seconds()
         - policies.SLOT_WAIT_SECONDS
+        - policies.ANSWER_BODY_SECONDS
         - policies.BRIEF_WAIT_SECONDS
-    )  # a shutdown ends the wait
+    )  # a shutdown ends the waits
     graceful = policies.GRACEFUL_SHUTDOWN.total_seconds()
     send_within = policies.SEND_WITHIN_SECONDS
     assert send_within < create < start_to_close < graceful < policies.EXIT_SECONDS

@@ -6,6 +6,7 @@ Source: docs.fal.ai and fal's own clients, read 2026-11.
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import quote, urlencode
@@ -14,10 +15,11 @@ import httpx
 
 from core.domain.ids import ProviderJobId
 from core.domain.messages.jobs import CancelOutcome, JobReport, ProviderHandle
-from core.domain.plans import StepKind
 from core.domain.prices import Quote
-from core.domain.states import CostBasis, JobState
+from core.domain.states import JobState
+from core.providers import pricing
 from core.providers.callbacks import FetchedKeys, checked_timestamp, ed25519_keys, verify_ed25519
+from core.providers.entries import IMAGE, IMAGES, VIDEO
 from core.providers.http.create_outcome import create_outcome
 from core.providers.http.handles import HandleFactory
 from core.providers.http.read_outcome import Meaning, Read, key_accepted, read_meaning
@@ -30,9 +32,10 @@ from core.providers.http.responses import (
     unavailable,
 )
 from core.providers.http.transport import DELIVERY_SECONDS, ProviderHttp, checked_key
-from core.providers.inputs import check_complete, check_inputs
+from core.providers.inputs import build_body
 from core.providers.lists.matching import WINDOW, Candidate, Inputs, later_jobs, match_candidates
 from core.providers.lists.reader import ListApi, ListReader
+from core.providers.models import Model, ModelInputs
 from core.providers.port import (
     Callback,
     CallbackRefusedError,
@@ -41,18 +44,11 @@ from core.providers.port import (
     CreateRequest,
     FindAnswer,
     Lookup,
-    Model,
-    ModelInputs,
 )
-from core.providers.pricing import NO_COST, cost_of, find_price, quote_of, reported_cost
-from core.providers.vendors.fal.catalogue import (
-    FLUX_SCHNELL,
-    LONGEST_RUN_SECONDS,
-    SEEDANCE_PRO,
-    volumes,
-)
+from core.providers.vendors.fal.catalogue.images import FLUX_SCHNELL
+from core.providers.vendors.fal.catalogue.models import MODELS
+from core.providers.vendors.fal.catalogue.videos import SEEDANCE_PRO
 from core.providers.vendors.fal.wire import (
-    BODIES,
     cancelled_report,
     ended_report,
     has_error,
@@ -75,14 +71,26 @@ _CANCEL_OUTCOMES: Final[Mapping[int, CancelOutcome]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class ByRunTime:
+    """Seconds for quick models, such as those of images, and for all others."""
+
+    quick: int
+    long: int
+
+    def of(self, model: Model) -> int:
+        return self.quick if model.quick else self.long
+
+
 class FalProvider:
     """The fal adapter.
 
     URLs: without a trailing slash. start_seconds: how long a request may wait for its start.
+    horizon_seconds: the start deadline plus the longest run plus the history's lag.
     """
 
     name: str = "fal"
-    models: Sequence[Model] = (FLUX_SCHNELL, SEEDANCE_PRO)
+    models: Sequence[Model] = MODELS
 
     def __init__(
         self,
@@ -92,8 +100,8 @@ class FalProvider:
         queue_url: str,
         api_url: str,
         jwks_url: str,
-        start_seconds: Mapping[StepKind, int],
-        horizon_seconds: Mapping[StepKind, int],
+        start_seconds: ByRunTime,
+        horizon_seconds: ByRunTime,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._http = http
@@ -109,41 +117,30 @@ class FalProvider:
 
     def certainty_horizon_seconds(self, model: Model) -> int:
         """Return the start deadline plus the longest run plus the history's lag."""
-        return self._horizon_seconds[model.kind]
+        return self._horizon_seconds.of(model)
 
     def settled_seconds(self, model: Model) -> int:
         """Return the delivery of the request plus the start deadline plus the longest run."""
-        return DELIVERY_SECONDS + self._start_seconds[model.kind] + LONGEST_RUN_SECONDS[model.kind]
+        return DELIVERY_SECONDS + self._start_seconds.of(model) + model.longest_run_seconds
 
     def quote(self, model: Model, inputs: ModelInputs) -> Quote:
-        check_inputs(model, inputs)
-        return quote_of(find_price(model, inputs), *volumes(model, inputs))
+        return pricing.quote(model, inputs)
 
     def cost(self, model: Model, inputs: ModelInputs, report: JobReport) -> Cost:
-        """Return the cost by `x-fal-billable-units`, else the price held.
-
-        The price held is exact for an image and an assumption for a video.
-        """
-        if report.charged is False:
-            return NO_COST
-        price = find_price(model, inputs)
-        if (cost := reported_cost(report.billed_units, price)) is not None:
-            return cost
-        exact = model.kind is StepKind.IMAGE and report.charged is True
-        basis = CostBasis.COMPUTED if exact else CostBasis.ASSUMED
-        return Cost(nano_usd=cost_of(price, volumes(model, inputs)[0]), basis=basis)
+        """Return the cost by `x-fal-billable-units`, else of the volume that was held for."""
+        return pricing.cost(model, inputs, report, charged=report.charged is True)
 
     def create_request(
         self, model: Model, inputs: ModelInputs, callback_url: str | None
     ) -> CreateRequest:
-        check_complete(model, inputs)
+        body = build_body(model, inputs)
         query = "?" + urlencode({"fal_webhook": callback_url}) if callback_url else ""
         # fal drops a request that has not started by then; the rest of the deadline is for the run.
-        start_seconds = min(self._start_seconds[model.kind], model.deadline_seconds * 4 // 5)
+        start_seconds = min(self._start_seconds.of(model), model.deadline_seconds * 4 // 5)
         return CreateRequest(
             model=model.id,
             url=f"{self._queue_url}/{model.id}{query}",
-            body=BODIES[model.id](model, inputs),
+            body=body,
             # X-Fal-Store-IO stays on: a look-up of a lost request needs the stored inputs.
             headers={**_SINGLE_RUN_HEADERS, "x-fal-request-timeout": str(start_seconds)},
         )
@@ -165,14 +162,17 @@ class FalProvider:
     def _handle(self, model_id: str, body: Mapping[str, object]) -> ProviderHandle | None:
         return self._handles.make(model_id, body.get("request_id"), body)
 
+    def file_headers(self, url: str) -> Mapping[str, str]:
+        return {}
+
     async def find(self, lookup: Lookup) -> FindAnswer:
         """Search the history, which reliably shows a request only after its end.
 
         The result is therefore authoritative only past the model's horizon.
         """
         model_id = lookup.request.model
-        model = next((model for model in self.models if model.id == model_id), SEEDANCE_PRO)
-        horizon = timedelta(seconds=self._horizon_seconds[model.kind])
+        model = self._model(model_id) or SEEDANCE_PRO
+        horizon = timedelta(seconds=self._horizon_seconds.of(model))
         if (reader := self._lists.get(model_id)) is None:
             reader = self._lists[model_id] = ListReader(self._http, self._history(model_id))
         listed = await reader.read(
@@ -188,6 +188,10 @@ class FalProvider:
             clock=listed.clock,
             later=later_jobs(listed.jobs, lookup, self.settled_seconds(model)),
         )
+
+    def _model(self, model_id: str) -> Model | None:
+        """Return a model, None if it was removed."""
+        return next((each for each in self.models if each.id == model_id), None)
 
     def _history(self, model_id: str) -> ListApi:
         def first_url(start: datetime, end: datetime | None, size: int) -> str:
@@ -236,7 +240,9 @@ class FalProvider:
             read_meaning(Read.RESULT, result) is Meaning.ERROR_CLAIMED
             and await self._history_shows_error(handle)
         )
-        return ended_report(body, result, error_confirmed=confirmed)
+        model = self._model(handle.model)
+        outputs = model.outputs if model is not None else (*IMAGES, *IMAGE, *VIDEO)
+        return ended_report(body, result, outputs, error_confirmed=confirmed)
 
     async def _history_shows_error(self, handle: ProviderHandle) -> bool:
         """Read the history for evidence that a COMPLETED request failed, and so was not billed."""

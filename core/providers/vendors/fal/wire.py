@@ -1,12 +1,11 @@
 """Translation between our messages and fal's JSON."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from core.domain.failures import Failure, FailureCode
-from core.domain.messages.jobs import JobReport, Output
-from core.domain.plans import StepKind
+from core.domain.messages.jobs import JobReport
 from core.domain.states import JobState
 from core.providers.http.create_outcome import Refusal
 from core.providers.http.read_outcome import Meaning, Read, read_meaning
@@ -14,7 +13,6 @@ from core.providers.http.responses import (
     Response,
     as_job_id,
     as_list,
-    as_media_url,
     as_object,
     as_text,
     as_time,
@@ -22,9 +20,9 @@ from core.providers.http.responses import (
     unavailable,
 )
 from core.providers.lists.matching import Candidate, Inputs
-from core.providers.port import Model, ModelInputs
+from core.providers.models import OutputField
+from core.providers.outputs import read_outputs
 from core.providers.pricing import billed_quantity
-from core.providers.vendors.fal.catalogue import FLUX_SCHNELL, SEEDANCE_PRO, picture_size
 
 _CANCELLED_TYPES: Final = frozenset({"client_cancelled", "client_disconnected"})
 _TIMEOUT_TYPES: Final = frozenset({"request_timeout", "startup_timeout", "generation_timeout"})
@@ -46,41 +44,13 @@ _TRANSIENT_TYPES: Final = frozenset(
         "startup_timeout",
     }
 )
+_UNREACHED_FILE: Final = frozenset({"file_download_error"})
+"""fal could not fetch an input. Inputs are checked files in our storage or at a provider, so this
+was unavailable.
+"""
 _RETRYABLE_HEADERS: Final = ("x-fal-retryable", "x-fal-needs-retry")
 _INPUT_REJECTED: Final = frozenset({400, 413, 415, 422})
 _TRANSIENT_CODES: Final = frozenset({FailureCode.PROVIDER_FAILED, FailureCode.PROVIDER_TIMED_OUT})
-
-
-def _picture_body(model: Model, inputs: ModelInputs) -> dict[str, object]:
-    width, height = picture_size(model, inputs)
-    body: dict[str, object] = {
-        "prompt": inputs.prompt,
-        "image_size": {"width": width, "height": height},
-        "num_images": 1,
-        "num_inference_steps": 4,
-        "enable_safety_checker": True,
-        "output_format": "jpeg",
-    }
-    return body if inputs.seed is None else {**body, "seed": inputs.seed}
-
-
-def _video_body(model: Model, inputs: ModelInputs) -> dict[str, object]:
-    body: dict[str, object] = {
-        "prompt": inputs.prompt,
-        "image_url": inputs.image_url,
-        "resolution": inputs.resolution or model.default_resolution,
-        "duration": str(inputs.duration_seconds or model.default_duration_seconds),
-        "aspect_ratio": inputs.aspect_ratio or "auto",
-        "enable_safety_checker": True,
-    }
-    return body if inputs.seed is None else {**body, "seed": inputs.seed}
-
-
-BODIES: Final[Mapping[str, Callable[[Model, ModelInputs], dict[str, object]]]] = {
-    FLUX_SCHNELL.id: _picture_body,
-    SEEDANCE_PRO.id: _video_body,
-}
-"""The function that makes a create request's body, by model id."""
 
 
 def read_refusal(response: Response) -> Refusal | None:
@@ -129,11 +99,16 @@ def history_shows_error(history: Response, request_id: str) -> bool:
 
 
 def ended_report(
-    status: Mapping[str, object], result: Response, *, error_confirmed: bool
+    status: Mapping[str, object],
+    result: Response,
+    outputs: Sequence[OutputField],
+    *,
+    error_confirmed: bool,
 ) -> JobReport:
     """Return the report of a COMPLETED request, which may have succeeded or failed.
 
     The result's response carries the model's own status code.
+    outputs: where the model's result holds its files.
     error_confirmed: the status or the history reports that the run failed. Without it a response
     with an error status describes the read and not the job.
     Raises ProviderUnavailableError if the result could not be read.
@@ -142,7 +117,7 @@ def ended_report(
     units = result.headers.get("x-fal-billable-units")
     units = units if billed_quantity(units) is not None else None
     if read_meaning(Read.RESULT, result) is Meaning.ANSWERED:
-        return _output_report(body, units)
+        return _output_report(outputs, body, units)
     if not error_confirmed:
         raise unavailable(result)
     types = _error_types(result, status.get("error_type"))
@@ -152,8 +127,8 @@ def ended_report(
     detail = _message(body) if code is FailureCode.PROVIDER_REJECTED_INPUT else ""
     # fal bills outputs and no failures, unless this header reports a quantity.
     report = _failed_report(code, detail, units=units, charged=units is not None)
-    transient = _is_transient(types, result) and code in _TRANSIENT_CODES
-    return replace(report, transient=transient)
+    temporary = code in _TRANSIENT_CODES and _is_transient(types, result)
+    return replace(report, transient=temporary or not types.isdisjoint(_UNREACHED_FILE))
 
 
 def _is_transient(types: frozenset[str], result: Response) -> bool:
@@ -164,20 +139,16 @@ def _is_transient(types: frozenset[str], result: Response) -> bool:
     return not types.isdisjoint(_TRANSIENT_TYPES)
 
 
-def _output_report(body: Mapping[str, object], units: str | None) -> JobReport:
-    pictures = [as_media_url(as_object(item).get("url")) for item in as_list(body.get("images"))]
-    video = as_media_url(as_object(body.get("video")).get("url"))
-    outputs = [Output(url=url, kind=StepKind.IMAGE) for url in pictures if url]
-    if video:
-        outputs.append(Output(url=video, kind=StepKind.VIDEO))
+def _output_report(
+    fields: Sequence[OutputField], body: Mapping[str, object], units: str | None
+) -> JobReport:
+    outputs = read_outputs(fields, body)
     if True in as_list(body.get("has_nsfw_concepts")):
         # The image is black, and it is billed.
         return _failed_report(FailureCode.CONTENT_MODERATED, units=units, charged=True)
     if not outputs:
         return _failed_report(FailureCode.PROVIDER_EMPTY_OUTPUT, units=units, charged=None)
-    return JobReport(
-        state=JobState.COMPLETED, outputs=tuple(outputs), billed_units=units, charged=True
-    )
+    return JobReport(state=JobState.COMPLETED, outputs=outputs, billed_units=units, charged=True)
 
 
 def _failed_report(

@@ -12,7 +12,8 @@ from urllib.parse import quote, urlencode
 from core.domain.ids import ProviderJobId
 from core.domain.messages.jobs import CancelOutcome, JobReport, ProviderHandle
 from core.domain.prices import Quote
-from core.domain.states import CostBasis, JobState
+from core.domain.states import JobState
+from core.providers import pricing
 from core.providers.callbacks import (
     FetchedKeys,
     checked_timestamp,
@@ -31,7 +32,7 @@ from core.providers.http.responses import (
     unavailable,
 )
 from core.providers.http.transport import DELIVERY_SECONDS, ProviderHttp, checked_key
-from core.providers.inputs import check_complete, check_inputs
+from core.providers.inputs import build_body
 from core.providers.lists.matching import (
     WINDOW,
     Candidate,
@@ -41,6 +42,7 @@ from core.providers.lists.matching import (
     match_candidates,
 )
 from core.providers.lists.reader import ListApi, ListReader
+from core.providers.models import Model, ModelInputs
 from core.providers.port import (
     Callback,
     CallbackRefusedError,
@@ -49,17 +51,10 @@ from core.providers.port import (
     CreateRequest,
     FindAnswer,
     Lookup,
-    Model,
-    ModelInputs,
 )
-from core.providers.pricing import NO_COST, cost_of, find_price, quote_of
-from core.providers.vendors.replicate.catalogue import MODELS, volume
-from core.providers.vendors.replicate.wire import (
-    INPUTS,
-    read_candidate,
-    read_refusal,
-    read_report,
-)
+from core.providers.vendors.replicate.catalogue.models import MODELS
+from core.providers.vendors.replicate.catalogue.videos import SEEDANCE_PRO
+from core.providers.vendors.replicate.wire import read_candidate, read_refusal, read_report
 
 _CREATION_SECONDS: Final = 40
 """From the arrival of a request until its prediction exists; in practice less than a second."""
@@ -119,29 +114,21 @@ class ReplicateProvider:
         return DELIVERY_SECONDS + _CREATION_SECONDS
 
     def quote(self, model: Model, inputs: ModelInputs) -> Quote:
-        check_inputs(model, inputs)
-        return quote_of(find_price(model, inputs), volume(model, inputs))
+        return pricing.quote(model, inputs)
 
     def cost(self, model: Model, inputs: ModelInputs, report: JobReport) -> Cost:
-        """Return the cost by the price book, because Replicate reports no bill.
+        """Return the cost by the price book: Replicate reports quantities at most, and no bill.
 
         A prediction that was stopped while it ran is charged, but Replicate does not publish how
         much: the full price is assumed, and the bill import corrects it.
         """
-        if report.charged is False:
-            return NO_COST
-        price, charged = find_price(model, inputs), volume(model, inputs)
         completed = report.state is JobState.COMPLETED
-        return Cost(
-            nano_usd=cost_of(price, charged),
-            basis=CostBasis.COMPUTED if completed else CostBasis.ASSUMED,
-        )
+        return pricing.cost(model, inputs, report, charged=completed)
 
     def create_request(
         self, model: Model, inputs: ModelInputs, callback_url: str | None
     ) -> CreateRequest:
-        check_complete(model, inputs)
-        body: dict[str, object] = {"input": INPUTS[model.id](model, inputs)}
+        body: dict[str, object] = {"input": build_body(model, inputs)}
         if callback_url:
             body |= {"webhook": callback_url, "webhook_events_filter": ["completed"]}
         # A prediction past its deadline ends by itself, which caps its cost.
@@ -167,6 +154,9 @@ class ReplicateProvider:
 
     def _handle(self, model_id: str, body: Mapping[str, object]) -> ProviderHandle | None:
         return self._handles.make(model_id, body.get("id"), as_object(body.get("urls")))
+
+    def file_headers(self, url: str) -> Mapping[str, str]:
+        return {}
 
     async def find(self, lookup: Lookup) -> FindAnswer:
         """Search the list, which shows predictions from their creation on.
@@ -232,7 +222,10 @@ class ReplicateProvider:
         answered = read_meaning(Read.STATUS, response, member="status") is Meaning.ANSWERED
         if not answered or not as_text(body.get("status")):
             raise unavailable(response)
-        return read_report(body)
+        model = next((each for each in self.models if each.id == handle.model), None)
+        if model is None:  # it was removed
+            return read_report(body, SEEDANCE_PRO.outputs, None)
+        return read_report(body, model.outputs, model.billed)
 
     async def cancel(self, handle: ProviderHandle) -> CancelOutcome:
         response = await self._http.read(

@@ -1,20 +1,19 @@
 """Translation between our messages and Replicate's JSON."""
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from core.domain.failures import Failure, FailureCode
-from core.domain.messages.jobs import JobReport, Output
-from core.domain.plans import StepKind
+from core.domain.messages.jobs import JobReport
 from core.domain.states import JobState
 from core.providers.http.create_outcome import Refusal
 from core.providers.http.responses import (
     Response,
     as_job_id,
     as_list,
-    as_media_url,
     as_object,
     as_seconds,
     as_text,
@@ -23,8 +22,8 @@ from core.providers.http.responses import (
     scrubbed,
 )
 from core.providers.lists.matching import Candidate, Inputs, fingerprint_of_text
-from core.providers.port import Model, ModelInputs
-from core.providers.vendors.replicate.catalogue import FLUX_SCHNELL, MODELS, SEEDANCE_PRO
+from core.providers.models import OutputField
+from core.providers.outputs import read_outputs, value_at
 
 # Official models end a refusal with a code in parentheses; flagged content has E005.
 # Texts without a code are judged by whole phrases: a bare word such as "sensitive" also occurs in
@@ -46,6 +45,7 @@ _TRANSIENT_PHRASES: Final = re.compile(
     r"|\b(?:out of|no|insufficient) (?:gpu )?capacity\b|\bqueue is full\b|\bhigh demand\b"
     r"|\b(?:service|model) is (?:temporarily |currently )(?:unavailable|overloaded)\b"
 )
+_MOST: Final = 10**9
 _RESETS_IN: Final = re.compile(r"resets in ~?([0-9]{1,9})\s*s")
 
 
@@ -54,39 +54,6 @@ def _is_moderation(message: str) -> bool:
     if code := _CODE.search(message):
         return code[1] in _MODERATION_CODES
     return _MODERATION_PHRASES.search(message) is not None
-
-
-def _picture_input(model: Model, inputs: ModelInputs) -> dict[str, object]:
-    body: dict[str, object] = {
-        "prompt": inputs.prompt,
-        "aspect_ratio": inputs.aspect_ratio or model.default_aspect_ratio,
-        "num_outputs": 1,
-        "megapixels": "1",
-        "output_format": "jpg",
-    }
-    return body if inputs.seed is None else {**body, "seed": inputs.seed}
-
-
-def _video_input(model: Model, inputs: ModelInputs) -> dict[str, object]:
-    body: dict[str, object] = {
-        "prompt": inputs.prompt,
-        "duration": inputs.duration_seconds or model.default_duration_seconds,
-        "resolution": inputs.resolution or model.default_resolution,
-        "fps": 24,
-    }
-    # With an image the model uses the image's shape and ignores aspect_ratio.
-    if inputs.image_url is None:
-        body["aspect_ratio"] = inputs.aspect_ratio or model.default_aspect_ratio
-    else:
-        body["image"] = inputs.image_url
-    return body if inputs.seed is None else {**body, "seed": inputs.seed}
-
-
-INPUTS: Final[Mapping[str, Callable[[Model, ModelInputs], dict[str, object]]]] = {
-    FLUX_SCHNELL.id: _picture_input,
-    SEEDANCE_PRO.id: _video_input,
-}
-"""The function that makes a create request's `input`, by model id."""
 
 
 def read_refusal(response: Response, now: float) -> Refusal | None:
@@ -127,11 +94,16 @@ def read_candidate(item: Mapping[str, object]) -> Candidate:
     )
 
 
-def read_report(body: Mapping[str, object]) -> JobReport:
-    """Return the report of a prediction; an unknown status counts as still running."""
+def read_report(
+    body: Mapping[str, object], fields: Sequence[OutputField], billed: str | None
+) -> JobReport:
+    """Return the report of a prediction; an unknown status counts as still running.
+
+    fields: where the prediction holds its files. billed: where it holds the billed quantity.
+    """
     match body.get("status"):
         case "succeeded":
-            return _succeeded_report(body)
+            return _succeeded_report(body, fields, billed)
         case "failed":
             return _failed_report(body)
         case "canceled":
@@ -146,14 +118,17 @@ def read_report(body: Mapping[str, object]) -> JobReport:
             return JobReport(state=JobState.SUBMITTED)
 
 
-def _succeeded_report(body: Mapping[str, object]) -> JobReport:
-    output = body.get("output")
-    urls = [as_media_url(item) for item in (as_list(output) or (output,))]
-    kind = _kind_of(as_text(body.get("model")))
-    outputs = tuple(Output(url=url, kind=kind) for url in urls if url)
+def _succeeded_report(
+    body: Mapping[str, object], fields: Sequence[OutputField], billed: str | None
+) -> JobReport:
+    outputs = read_outputs(fields, body)
     if outputs:
         return JobReport(
-            state=JobState.COMPLETED, outputs=outputs, run_seconds=_run_seconds(body), charged=True
+            state=JobState.COMPLETED,
+            outputs=outputs,
+            billed_units=_quantity(value_at(body, billed)) if billed else None,
+            run_seconds=_run_seconds(body),
+            charged=True,
         )
     expired = body.get("data_removed") is True
     code = FailureCode.OUTPUT_EXPIRED if expired else FailureCode.PROVIDER_EMPTY_OUTPUT
@@ -162,8 +137,11 @@ def _succeeded_report(body: Mapping[str, object]) -> JobReport:
     )
 
 
-def _kind_of(model_id: str) -> StepKind:
-    return next((model.kind for model in MODELS if model.id == model_id), StepKind.VIDEO)
+def _quantity(value: object) -> str | None:
+    """Return a measured number as the started whole units that are billed, None without one."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST:
+        return None
+    return str(math.ceil(value))
 
 
 def _failed_report(body: Mapping[str, object]) -> JobReport:

@@ -88,7 +88,7 @@ CROSS JOIN LATERAL (VALUES
     ('counts in another month than its charge', l.budget_month <> c.budget_month),
     ('has an operation id of another kind or charge',
      l.operation_id <> l.kind || '/' || l.charge_id
-     AND NOT (l.kind = 'refund' AND starts_with(l.operation_id, 'refund/' || l.charge_id || '/')))
+     AND NOT (l.kind IN ('refund', 'held') AND starts_with(l.operation_id, l.kind || '/' || l.charge_id || '/')))
 ) AS x (what, wrong)
 WHERE x.wrong
 ORDER BY 1, 2
@@ -101,7 +101,8 @@ FROM jobs AS j
 JOIN executions AS e ON e.execution_id = j.execution_id
 LEFT JOIN charges AS c ON c.job_id = j.job_id
 CROSS JOIN LATERAL (VALUES
-    ('has no charge', c.charge_id IS NULL),
+    ('has no charge', c.charge_id IS NULL AND j.provider <> 'media'),
+    ('has a charge, but media steps are free', c.charge_id IS NOT NULL AND j.provider = 'media'),
     ('has a charge of another user, execution, provider or model',
      (c.user_id, c.execution_id, c.provider, c.model) <> (j.user_id, j.execution_id, j.provider, j.model)),
     ('was bought, but its hold was released', c.state = 'released' AND j.provider_job_id IS NOT NULL),
@@ -305,7 +306,8 @@ ORDER BY 1
 
 CONCURRENCY = """
 WITH counted AS (
-    SELECT user_id, count(*) AS open, count(*) FILTER (WHERE status = 'running') AS running
+    SELECT user_id, count(*) AS open, count(*) FILTER (WHERE status = 'running' AND paused_at IS NULL) AS running,
+           count(*) FILTER (WHERE status = 'running' AND paused_at IS NOT NULL) AS paused
     FROM executions WHERE status IN ('queued', 'running') GROUP BY 1
 ), named AS (
     SELECT user_id FROM concurrency_counters UNION SELECT user_id FROM counted
@@ -316,7 +318,8 @@ LEFT JOIN concurrency_counters AS l ON l.user_id = named.user_id
 LEFT JOIN counted AS n ON n.user_id = named.user_id
 CROSS JOIN LATERAL (VALUES
     ('open executions', coalesce(n.open, 0), coalesce(l.open_executions, 0)),
-    ('running executions', coalesce(n.running, 0), coalesce(l.running_executions, 0))
+    ('running executions', coalesce(n.running, 0), coalesce(l.running_executions, 0)),
+    ('paused executions', coalesce(n.paused, 0), coalesce(l.paused_executions, 0))
 ) AS x (what, expected, found)
 WHERE x.expected <> x.found
 ORDER BY 1, 2

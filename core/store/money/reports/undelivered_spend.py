@@ -31,6 +31,7 @@ WITH ended AS (
     FROM webhooks AS w
     JOIN executions AS e ON e.execution_id = w.execution_id AND e.generation = w.generation
     WHERE w.state <> 'delivered' AND w.created_at > now() - make_interval(secs => $1) AND e.status = 'completed'
+      AND w.type <> 'execution.waiting_for_approval'
       AND (w.state = 'failed' OR w.created_at < now() - make_interval(secs => $2))
 )
 SELECT ended.outcome, sum(spent.nano_usd)::bigint AS nano_usd,

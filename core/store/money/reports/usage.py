@@ -15,7 +15,7 @@ SELECT date_trunc('month', now() AT TIME ZONE 'UTC')::date AS this_month,
 """
 
 GET_TOTALS = """
-SELECT u.monthly_nano_usd_limit, u.monthly_videos_limit,
+SELECT u.monthly_nano_usd_limit, u.monthly_videos_limit, u.media_seconds_limit,
        coalesce(b.held_nano_usd, 0) AS held_nano_usd, coalesce(b.settled_nano_usd, 0) AS settled_nano_usd,
        coalesce(b.held_videos, 0) AS held_videos, coalesce(b.settled_videos, 0) AS settled_videos
 FROM users AS u LEFT JOIN budgets AS b ON b.user_id = u.user_id AND b.budget_month = $2
@@ -43,6 +43,12 @@ SELECT provider, model, sum(jobs)::bigint AS jobs, sum(held_nano_usd)::bigint AS
        sum(settled_nano_usd)::bigint AS settled_nano_usd
 FROM usage_money WHERE user_id = $1 AND budget_month = $2 AND jobs > 0
 GROUP BY provider, model ORDER BY provider, model
+"""
+
+# By the day of the end of each media step.
+GET_MEDIA_MS = """
+SELECT coalesce(sum(processor_ms), 0)::bigint AS media_ms FROM usage_media
+WHERE user_id = $1 AND day >= $2::date AND day < $2::date + interval '1 month'
 """
 
 LIST_THRESHOLDS = """
@@ -98,7 +104,11 @@ class ReachedThreshold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """A month's usage. month: its first day. The limits are the present ones for every month."""
+    """A month's usage. month: its first day. The limits are the present ones for every month.
+
+    media_ms: the processor time of media steps, in milliseconds. media_seconds_limit: the user's
+    own limit; None: the default from the settings.
+    """
 
     month: date
     is_present: bool
@@ -107,6 +117,8 @@ class Usage:
     days: Sequence[DayUsage]
     models: Sequence[ModelUsage]
     thresholds: Sequence[ReachedThreshold]
+    media_ms: int = 0
+    media_seconds_limit: int | None = None
 
 
 async def get_usage(conn: Connection, user_id: UserId, month: date | None = None) -> Usage:
@@ -120,6 +132,7 @@ async def get_usage(conn: Connection, user_id: UserId, month: date | None = None
     row = await conn.fetchrow(GET_TOTALS, user_id, budget_month)
     if row is None:
         raise LookupError(f"no user {user_id}")
+    (media,) = await conn.fetch(GET_MEDIA_MS, user_id, budget_month)
     return Usage(
         month=budget_month,
         is_present=budget_month == months["this_month"],
@@ -140,6 +153,8 @@ async def get_usage(conn: Connection, user_id: UserId, month: date | None = None
             ModelUsage(**dict(item))
             for item in await conn.fetch(LIST_MODELS, user_id, budget_month)
         ],
+        media_ms=media["media_ms"],
+        media_seconds_limit=row["media_seconds_limit"],
         thresholds=[
             ReachedThreshold(
                 measure=Measure(item["measure"]),

@@ -1,0 +1,143 @@
+"""The Python client on the whole stack: its documented examples, and orders with lost answers."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from takeone import Takeone
+from tests.end_to_end.world import World
+from tests.media.operations import sources
+from tests.media.operations.sources import frames_of
+
+pytestmark = pytest.mark.guarantee("G1")
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "clients/python"
+
+
+def examples(page: str) -> list[str]:
+    """Return the code of a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+async def run(world: World, code: str, folder: Path) -> str:
+    """Run code as a program with the settings of the environment. Return what it prints."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(PACKAGE),
+        "TAKEONE_BASE_URL": world.stack.config.api_url,
+        "TAKEONE_API_KEY": world.user.api_key,
+    }
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        code,
+        cwd=folder,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    printed, errors = await program.communicate()
+    assert program.returncode == 0, errors.decode()
+    assert errors == b""
+    return printed.decode()
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.timeout(240)
+async def test_readme_makes_a_captioned_film_in_ten_lines(world: World, tmp_path: Path) -> None:
+    (code,) = examples("clients/python/README.md")
+    assert code in examples("README.md")
+    assert len([line for line in code.splitlines() if line]) <= 10
+    printed = (await run(world, code, tmp_path)).splitlines()
+    assert re.fullmatch(r"film\.mp4 0\.\d+ USD", printed[-1]), printed
+    assert "completed 100 %" in printed
+    assert len(frames_of(tmp_path / "film.mp4")) > 5 * 20
+    assert len(await world.bill()) == 2
+    assert names_in(tmp_path) == {"film.mp4"}
+
+
+@pytest.mark.timeout(400)
+async def test_examples_of_the_guide_run_one_after_the_other(world: World, tmp_path: Path) -> None:
+    sources.ffmpeg(
+        tmp_path / "first-frame.png", "-f", "lavfi", "-i", "color=red:s=320x180", "-frames:v", "1"
+    )
+    printed = await run(world, "\n".join(examples("docs/how-to/python-client.md")), tmp_path)
+    assert "max_cost_exceeded" in printed
+    assert names_in(tmp_path) == {
+        "first-frame.png", "boat.mp4", "film.mp4", "film.srt", "boat.png",
+    }  # fmt: skip
+
+
+class LosingProxy:
+    """A TCP proxy that closes the connection in the place of an answer.
+
+    path: of the requests whose first answers are lost. left: how many.
+    """
+
+    def __init__(self, api_url: str, path: str, lost: int) -> None:
+        address = urlsplit(api_url)
+        self._host, self._port = address.hostname or "", address.port or 0
+        self._start = f"POST {path} ".encode()
+        self.left = lost
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncGenerator[str]:
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        async with server:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        api_reader, api_writer = await asyncio.open_connection(self._host, self._port)
+        losing = False
+
+        async def ask() -> None:
+            """Pass on the requests, whose heads and bodies come separately."""
+            nonlocal losing
+            while request := await reader.read(65536):
+                losing = losing or (self.left > 0 and request.startswith(self._start))
+                api_writer.write(request)
+            api_writer.close()
+
+        asking = asyncio.create_task(ask())
+        try:
+            while answer := await api_reader.read(65536):
+                if losing:
+                    self.left -= 1
+                    return
+                writer.write(answer)
+        finally:
+            asking.cancel()
+            api_writer.close()
+            writer.close()
+
+
+@pytest.mark.timeout(300)
+async def test_lost_answers_buy_one_video(world: World, tmp_path: Path) -> None:
+    proxy = LosingProxy(world.stack.config.api_url, "/api/generate-video", lost=2)
+
+    def order(url: str) -> tuple[bool, Path]:
+        with Takeone(world.user.api_key, url) as client:
+            accepted = client.executions.generate_video(
+                prompt="a kite", duration=2, resolution="480p"
+            )
+            return accepted.replayed, accepted.wait(200).download(tmp_path / "kite.mp4")
+
+    async with proxy.serve() as url:
+        replayed, film = await asyncio.to_thread(order, url)
+    assert (proxy.left, replayed) == (0, True)
+    assert len(frames_of(film)) == 2 * 24
+    assert len(await world.bill()) == 2, "one picture and one clip of it"
