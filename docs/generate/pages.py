@@ -15,6 +15,7 @@ from docs.generate import (
     metrics,
     models,
     provider_reads,
+    user_command_line,
 )
 from docs.generate.markdown import ROOT
 
@@ -29,6 +30,7 @@ PAGES: Final[dict[Path, Callable[[], str]]] = {
     REFERENCE / "metrics.md": metrics.render,
     REFERENCE / "models.md": models.render,
     REFERENCE / "provider-reads.md": provider_reads.render,
+    REFERENCE / "takeone.md": user_command_line.render,
     evidence.PAGE: evidence.render,
 }
 

