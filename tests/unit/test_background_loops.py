@@ -85,7 +85,7 @@ async def test_api_compares_with_the_restore_marker_after_any_error(
 
 
 @pytest.mark.parametrize("steps", range(5))
-async def test_cancel_beside_a_notification_ends_the_loop(steps: int) -> None:
+async def test_cancel_during_a_notification_ends_the_loop(steps: int) -> None:
     wake = asyncio.Event()
 
     async def loop() -> None:
