@@ -72,7 +72,7 @@ async def test_failures_have_their_exit_codes(world: World, takeone: CommandLine
     running = await world.generate()
     cancelled = await world.generate(prompt="a blue kite")
     await world.cancel(cancelled)
-    unreachable = {"TAKEONE_BASE_URL": "http://127.0.0.1:9"}
+    unreachable: dict[str, str | None] = {"TAKEONE_BASE_URL": "http://127.0.0.1:9"}
     commands: dict[tuple[str, ...], tuple[int, dict[str, str | None]]] = {
         ("watch", cancelled): (1, {}),
         ("generate", "x", "--duration", "99", "--yes"): (2, {}),
