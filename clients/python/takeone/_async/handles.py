@@ -1,7 +1,5 @@
 """Executions with methods: what an accepted order and a read execution can do."""
 
-import asyncio
-import inspect
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
+from takeone._async import _io
 from takeone._async.sender import Sender
 from takeone._calls import orders
 from takeone._core.watching import Watch
@@ -101,12 +100,10 @@ class Handle(Model):
                 watch.missed(error, time.monotonic())
             else:
                 if watch.changed(execution, time.monotonic()) and on_progress is not None:
-                    done = on_progress(execution)
-                    if inspect.isawaitable(done):
-                        await done
+                    await _io.call(on_progress, execution)
                 if execution.ended:
                     return execution
-            await asyncio.sleep(watch.next_look(time.monotonic()))
+            await _io.sleep(watch.next_look(time.monotonic()))
 
     def _open(self) -> Sender:
         if self._sender is None:

@@ -1,3 +1,4 @@
+# Made from _async/client.py by make_sync.py. Change that file, and run make_sync.py.
 """The blocking client."""
 
 from collections.abc import Mapping

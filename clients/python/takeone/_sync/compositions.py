@@ -1,3 +1,4 @@
+# Made from _async/compositions.py by make_sync.py. Change that file, and run make_sync.py.
 """Compositions that are executed by the blocking client."""
 
 from collections.abc import Mapping, Sequence

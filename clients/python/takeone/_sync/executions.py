@@ -1,3 +1,4 @@
+# Made from _async/executions.py by make_sync.py. Change that file, and run make_sync.py.
 """Executions and quotes."""
 
 from collections.abc import Iterator
@@ -117,7 +118,8 @@ class Executions:
         cancel_on_timeout: bool = False,
     ) -> Execution:
         """Wait for the end of an execution; see `Execution.wait`."""
-        return self.get(execution_id).wait(
+        execution = self.get(execution_id)
+        return execution.wait(
             timeout,
             on_progress=on_progress,
             raise_on_failure=raise_on_failure,

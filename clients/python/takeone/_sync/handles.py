@@ -1,3 +1,4 @@
+# Made from _async/handles.py by make_sync.py. Change that file, and run make_sync.py.
 """Executions with methods: what an accepted order and a read execution can do."""
 
 import time
@@ -9,6 +10,7 @@ from pydantic import PrivateAttr
 
 from takeone._calls import orders
 from takeone._core.watching import Watch
+from takeone._sync import _io
 from takeone._sync.sender import Sender
 from takeone.errors import (
     CallError,
@@ -99,10 +101,10 @@ class Handle(Model):
                 watch.missed(error, time.monotonic())
             else:
                 if watch.changed(execution, time.monotonic()) and on_progress is not None:
-                    on_progress(execution)
+                    _io.call(on_progress, execution)
                 if execution.ended:
                     return execution
-            time.sleep(watch.next_look(time.monotonic()))
+            _io.sleep(watch.next_look(time.monotonic()))
 
     def _open(self) -> Sender:
         if self._sender is None:
