@@ -22,6 +22,7 @@ from takeone.models.base import Model
 from takeone.models.executions import (
     COMPLETED,
     AcceptedData,
+    Approved,
     Cancelled,
     Deleted,
     ExecutionData,
@@ -74,6 +75,12 @@ class Handle(Model):
     async def cancel(self) -> Cancelled:
         """Stop buying, and cancel the jobs that run at providers. Repeating is safe."""
         return await self._open().send(orders.cancel(self.id))
+
+    async def approve(
+        self, step: str, option: str | None = None, *, reject: bool = False
+    ) -> Approved:
+        """Decide about a step in `waiting_for`: an option, or none of them. Repeating is safe."""
+        return await self._open().send(orders.approve(self.id, step, option, reject=reject))
 
     async def retry(
         self, *, accept_possible_double_cost: bool = False, idempotency_key: str | None = None

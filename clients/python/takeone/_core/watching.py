@@ -27,7 +27,7 @@ class Watch:
         self._latest: ExecutionData | None = None
 
     def changed(self, execution: ExecutionData, now: float) -> bool:
-        """Take a snapshot. Return whether status, progress or step differ from the last one."""
+        """Take a snapshot. Return whether it differs in what `_state` has from the last one."""
         before, self._latest = self._latest, execution
         self._reached_at = now
         return before is None or _state(before) != _state(execution)
@@ -50,4 +50,10 @@ class Watch:
 
 
 def _state(execution: ExecutionData) -> tuple[object, ...]:
-    return execution.generation, execution.status, execution.progress, execution.current_job
+    return (
+        execution.generation,
+        execution.status,
+        execution.progress,
+        execution.current_job,
+        [waiting.step for waiting in execution.waiting_for],
+    )
