@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from typing_extensions import Unpack
 
-from takeone._async.handles import Accepted, Execution, OnProgress, Retried
+from takeone._async.handles import Accepted, Event, Execution, OnProgress, Retried, execution_events
 from takeone._async.sender import Sender
 from takeone._calls import orders
 from takeone._calls.bodies import (
@@ -116,6 +116,15 @@ class Executions:
     async def delete(self, execution_id: str) -> Deleted:
         """Erase prompt, metadata, results and files of an execution that has ended."""
         return await self._sender.send(orders.delete(execution_id))
+
+    def events(self, execution_id: str, after: int | None = None) -> AsyncIterator[Event]:
+        """Iterate over the changes of an execution until it ends, `end` being the last one.
+
+        The first event is a `snapshot`. after: the sequence of the last known event; then the
+        changes behind it come first. Lost connections are opened again and lose no event. Raise
+        CallError if the service refuses, or is unreachable for five minutes.
+        """
+        return execution_events(self._sender, execution_id, after)
 
     async def wait(
         self,

@@ -15,7 +15,7 @@ from takeone._calls.bodies import (
     VideoOrder,
 )
 from takeone._calls.orders import Plan, Values
-from takeone._sync.handles import Accepted, Execution, OnProgress, Retried
+from takeone._sync.handles import Accepted, Event, Execution, OnProgress, Retried, execution_events
 from takeone._sync.sender import Sender
 from takeone.models.base import Page
 from takeone.models.executions import Approved, Cancelled, Deleted
@@ -107,6 +107,15 @@ class Executions:
     def delete(self, execution_id: str) -> Deleted:
         """Erase prompt, metadata, results and files of an execution that has ended."""
         return self._sender.send(orders.delete(execution_id))
+
+    def events(self, execution_id: str, after: int | None = None) -> Iterator[Event]:
+        """Iterate over the changes of an execution until it ends, `end` being the last one.
+
+        The first event is a `snapshot`. after: the sequence of the last known event; then the
+        changes behind it come first. Lost connections are opened again and lose no event. Raise
+        CallError if the service refuses, or is unreachable for five minutes.
+        """
+        return execution_events(self._sender, execution_id, after)
 
     def wait(
         self,
