@@ -134,7 +134,7 @@ def test_opened_decision_is_a_change() -> None:
     watch = Watch("exec_1", None, 0)
     assert watch.changed(execution(), 0)
     assert not watch.changed(execution(), 1)
-    waiting = {
+    waiting: dict[str, Any] = {
         "step": "choose", "options": [], "opened_at": "2026-11-30T00:00:00Z",
         "expires_at": "2026-12-01T00:00:00Z",
         "rest": {"steps": [], "low": "0", "expected": "0", "worst": "0"},

@@ -27,9 +27,10 @@ END: Final = "end"
 def execution_event(model: type[M], event: ServerEvent, context: object) -> M:
     """Return an event of an execution. context: the client, for the methods of the execution."""
     data = json_object(event.data)
+    number = re.fullmatch(r"\d{1,18}", event.id or "")
     members: dict[str, Any] = {
         "type": event.type,
-        "sequence": int(event.id) if re.fullmatch(r"\d{1,18}", event.id or "") else None,
+        "sequence": None if number is None else int(number[0]),
         "data": data,
     }
     if event.type in MEMBERS:

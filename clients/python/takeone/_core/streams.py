@@ -12,6 +12,7 @@ from takeone._core.sse import EventParser, ServerEvent
 from takeone.errors import CallError, ProblemError, UnusableAnswerError
 
 STREAM_TYPE: Final = "text/event-stream"
+NO_CONTENT: Final = 204
 LOST_SECONDS: Final = 45.0
 """Without a byte for so long, a stream is lost: the service sends a heartbeat every 15 s."""
 FIRST_PAUSE_SECONDS: Final = 0.5
@@ -69,7 +70,7 @@ class Following:
         """Take the head of an answer. Raise CallError if it is not a stream."""
         if answer.status >= 400:
             raise problem(answer)
-        self.over = answer.status == httpx.codes.NO_CONTENT
+        self.over = answer.status == NO_CONTENT
         if not self.over and not answer.headers.get("content-type", "").startswith(STREAM_TYPE):
             raise UnusableAnswerError(
                 f"{self._url} was answered with status {answer.status} and no stream of events"
