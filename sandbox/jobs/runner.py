@@ -150,7 +150,8 @@ class JobRunner:
             if left <= 0:
                 return False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), left)
+                async with asyncio.timeout(left):
+                    await event.wait()
         return True
 
     async def resume(self) -> None:
