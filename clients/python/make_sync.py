@@ -63,9 +63,9 @@ def _ruff(text: str, *arguments: str) -> str:
 def main() -> int:
     """Write or check the files, and return the exit code."""
     if "--check" in sys.argv[1:]:
-        found = stale()
-        print("".join(f"stale: _sync/{name}\n" for name in found) or "all files are current")
-        return 1 if found else 0
+        names = stale()
+        print("".join(f"stale: _sync/{name}\n" for name in names) or "all files are current")
+        return 1 if names else 0
     for path in MADE.glob("[!_]*.py"):
         path.unlink()
     for source in sources():

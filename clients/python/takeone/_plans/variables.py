@@ -85,10 +85,10 @@ def fill(text: str, *variables: Variable) -> Fill:
     return Fill(text, variables)
 
 
-def declarations(found: Iterator[Variable]) -> Mapping[str, Any]:
+def declarations(variables: Iterator[Variable]) -> Mapping[str, Any]:
     """Return the declarations of variables by name. Two of one name must be the same."""
     declared: dict[str, Any] = {}
-    for each in found:
+    for each in variables:
         if declared.setdefault(each.name, each.declaration) != each.declaration:
             raise ValueError(f"The variable {each.name} is declared twice, in different ways.")
     return declared

@@ -86,5 +86,5 @@ class Wait(Generic[E]):
 
     def _latest(self, events: Sequence[ServerEvent]) -> E | None:
         """Return the last execution among events."""
-        found = [document(self._model, event, self._sender) for event in events]
-        return next((each for each in reversed(found) if each is not None), None)
+        documents = [document(self._model, event, self._sender) for event in events]
+        return next((each for each in reversed(documents) if each is not None), None)
