@@ -88,6 +88,6 @@ class Following:
 
     def pause(self) -> float:
         """Return how many seconds to wait before the next stream is opened."""
-        wanted = (self._parser.retry if self._parser is not None else None) or 0.0
+        least = (self._parser.retry if self._parser is not None else None) or 0.0
         pause, self._pause = self._pause, min(LONGEST_PAUSE_SECONDS, self._pause * GROWTH)
-        return max(pause, wanted)
+        return max(pause, least)

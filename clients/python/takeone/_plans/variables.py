@@ -58,7 +58,7 @@ def variable(
             f"{name!r} is not a name of a variable: up to 40 letters and digits are allowed, and "
             "the first is a lower-case letter."
         )
-    given: Mapping[str, object] = {
+    members: Mapping[str, object] = {
         "type": type,
         "default": media(default) if type in FILES and default is not None else default,  # type: ignore[arg-type]
         "description": description,
@@ -68,7 +68,9 @@ def variable(
         "minimum": minimum,
         "maximum": maximum,
     }
-    return Variable(name, {camel(key): value for key, value in given.items() if value is not None})
+    return Variable(
+        name, {camel(key): value for key, value in members.items() if value is not None}
+    )
 
 
 def fill(text: str, *variables: Variable) -> Fill:
@@ -76,10 +78,10 @@ def fill(text: str, *variables: Variable) -> Fill:
 
     For example `fill("{{subject}} at dusk", subject)`.
     """
-    used, given = set(PLACEHOLDER.findall(text)), {each.name for each in variables}
-    if used != given:
+    used, named = set(PLACEHOLDER.findall(text)), {each.name for each in variables}
+    if used != named:
         raise ValueError(
-            f"The text names {_listed(used)}, and the variables are {_listed(given)}; they must be "
+            f"The text names {_listed(used)}, and the variables are {_listed(named)}; they must be "
             "the same."
         )
     return Fill(text, variables)
