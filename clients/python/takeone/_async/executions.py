@@ -6,6 +6,7 @@ from typing_extensions import Unpack
 
 from takeone._async.handles import Accepted, Event, Execution, OnProgress, Retried, execution_events
 from takeone._async.sender import Sender
+from takeone._async.waiting import Wait
 from takeone._calls import orders
 from takeone._calls.bodies import (
     AudioOrder,
@@ -136,12 +137,8 @@ class Executions:
         cancel_on_timeout: bool = False,
     ) -> Execution:
         """Wait for the end of an execution; see `Execution.wait`."""
-        execution = await self.get(execution_id)
-        return await execution.wait(
-            timeout,
-            on_progress=on_progress,
-            raise_on_failure=raise_on_failure,
-            cancel_on_timeout=cancel_on_timeout,
+        return await Wait(self._sender, Execution, execution_id, timeout).ended(
+            on_progress, raise_on_failure=raise_on_failure, cancel=cancel_on_timeout
         )
 
 

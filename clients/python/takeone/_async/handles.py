@@ -15,13 +15,10 @@ from takeone._core.streams import Following
 from takeone.errors import (
     ConfigurationError,
     DownloadError,
-    ExecutionFailedError,
-    WaitTimeoutError,
 )
 from takeone.models.base import Model
 from takeone.models.events import EventData
 from takeone.models.executions import (
-    COMPLETED,
     AcceptedData,
     Approved,
     Cancelled,
@@ -65,15 +62,9 @@ class Handle(Model):
         time to time where it cannot. While the service is unreachable, it continues for up to five
         minutes.
         """
-        try:
-            execution = await Wait(self._open(), Execution, self.id, timeout).run(on_progress)
-        except WaitTimeoutError:
-            if cancel_on_timeout:
-                await self.cancel()
-            raise
-        if raise_on_failure and execution.status != COMPLETED:
-            raise ExecutionFailedError(execution)
-        return execution
+        return await Wait(self._open(), Execution, self.id, timeout).ended(
+            on_progress, raise_on_failure=raise_on_failure, cancel=cancel_on_timeout
+        )
 
     def events(self, after: int | None = None) -> AsyncIterator["Event"]:
         """Iterate over the changes of the execution until it ends; see `executions.events`."""

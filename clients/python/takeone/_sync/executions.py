@@ -17,6 +17,7 @@ from takeone._calls.bodies import (
 from takeone._calls.orders import Plan, Values
 from takeone._sync.handles import Accepted, Event, Execution, OnProgress, Retried, execution_events
 from takeone._sync.sender import Sender
+from takeone._sync.waiting import Wait
 from takeone.models.base import Page
 from takeone.models.executions import Approved, Cancelled, Deleted
 from takeone.models.quotes import Quote
@@ -127,12 +128,8 @@ class Executions:
         cancel_on_timeout: bool = False,
     ) -> Execution:
         """Wait for the end of an execution; see `Execution.wait`."""
-        execution = self.get(execution_id)
-        return execution.wait(
-            timeout,
-            on_progress=on_progress,
-            raise_on_failure=raise_on_failure,
-            cancel_on_timeout=cancel_on_timeout,
+        return Wait(self._sender, Execution, execution_id, timeout).ended(
+            on_progress, raise_on_failure=raise_on_failure, cancel=cancel_on_timeout
         )
 
 

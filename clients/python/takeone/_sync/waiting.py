@@ -14,8 +14,8 @@ from takeone._core.watching import Watch
 from takeone._sync import _io
 from takeone._sync.sender import Sender
 from takeone._sync.streams import parts
-from takeone.errors import CallError
-from takeone.models.executions import ExecutionData
+from takeone.errors import CallError, ExecutionFailedError, WaitTimeoutError
+from takeone.models.executions import COMPLETED, ExecutionData
 
 E = TypeVar("E", bound=ExecutionData)
 
@@ -32,8 +32,21 @@ class Wait(Generic[E]):
         self._watch = Watch(execution_id, timeout, time.monotonic())
         self._following = Following(orders.events_path(execution_id), sender.settings)
 
-    def run(self, on_progress: Callable[[E], object] | None) -> E:
-        """Return the execution when it has ended, or raise WaitTimeoutError."""
+    def ended(
+        self, on_progress: Callable[[E], object] | None, *, raise_on_failure: bool, cancel: bool
+    ) -> E:
+        """Return the execution when it has ended. cancel: it, at the time-out."""
+        try:
+            execution = self._run(on_progress)
+        except WaitTimeoutError:
+            if cancel:
+                self._sender.send(orders.cancel(self._execution_id))
+            raise
+        if raise_on_failure and execution.status != COMPLETED:
+            raise ExecutionFailedError(execution)
+        return execution
+
+    def _run(self, on_progress: Callable[[E], object] | None) -> E:
         while True:
             if self._watch.streams(time.monotonic()):
                 snapshots = self._streamed(every_change=on_progress is not None)
