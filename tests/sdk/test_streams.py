@@ -9,6 +9,7 @@ import pytest
 
 from takeone import AsyncTakeone, Takeone, errors
 from takeone._core import streams, watching
+from takeone.models import ExecutionData
 from tests.sdk.stream_server import HEARTBEAT, Stream, StreamServer, frame
 
 ID = "exec_1"
@@ -155,8 +156,12 @@ async def test_wait_follows_streams_without_reading(client_of: ClientOf) -> None
 async def test_each_event_brings_progress_of_the_whole_execution(client_of: ClientOf) -> None:
     server = StreamServer([Stream([SNAPSHOT, PROGRESS, END])], [document(progress=40)])
     seen: list[int] = []
+
+    def note(execution: ExecutionData) -> None:
+        seen.append(execution.progress)
+
     async with server.serving() as url:
-        await client_of(url).wait(on_progress=lambda each: seen.append(each.progress))
+        await client_of(url).wait(on_progress=note)
     assert seen == [5, 40, 100] or seen == [5, 100], "parts may arrive together"
 
 
