@@ -1,16 +1,21 @@
 """The command line `takeone` as a program, on a terminal, and within this process."""
 
 import asyncio
+import io
 import json
 import os
 import pty
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from takeone.cli.main import run
 from tests.end_to_end.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +83,21 @@ class CommandLine:
         out, err = await process.communicate(stdin.encode())
         assert process.returncode is not None
         return Ended(process.returncode, out.decode(), err.decode())
+
+    async def call(self, *arguments: str) -> Ended:
+        """Run a command within this process, which takes no time to start."""
+        out, err = io.StringIO(), io.StringIO()
+
+        def run_here() -> int:
+            with pytest.MonkeyPatch.context() as patch:
+                for name, value in self.environment({}).items():
+                    patch.setenv(name, value)
+                patch.chdir(self.folder)
+                with redirect_stdout(out), redirect_stderr(err):
+                    return run(arguments)
+
+        code = await asyncio.to_thread(run_here)
+        return Ended(code, out.getvalue(), err.getvalue())
 
     async def on_terminal(self, *arguments: str, keys: str = "", until: str = "") -> Ended:
         """Run a command on a terminal of its own.

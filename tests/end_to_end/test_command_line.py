@@ -1,6 +1,7 @@
 """The command line `takeone` on the whole stack: exit codes, streams, money and progress."""
 
 import asyncio
+import hashlib
 import json
 import re
 import shlex
@@ -10,12 +11,31 @@ from typing import Any
 
 import pytest
 
+from tests.api.synthome_plans import clip, plan
 from tests.end_to_end.command_line import PROGRAM, ROOT, CommandLine, interrupt
 from tests.end_to_end.world import World
+from tests.media.operations import sources
 from tests.media.operations.sources import frames_of
 
 PAGE = ROOT / "docs/how-to/command-line.md"
 SMALL = ("a red kite", "--duration", "2", "--resolution", "480p")
+PLAN: dict[str, Any] = {
+    "version": 1,
+    "variables": {"frame": {"type": "image"}, "seconds": {"type": "integer"}},
+    "steps": [
+        {
+            "name": "clip",
+            "kind": "video",
+            "params": {
+                "prompt": "the kite rises",
+                "image": {"var": "frame"},
+                "duration": {"var": "seconds"},
+                "resolution": "480p",
+            },
+        },
+        {"name": "choose", "kind": "approval", "params": {"options": [{"step": "clip"}]}},
+    ],
+}
 
 
 @pytest.fixture
@@ -180,3 +200,133 @@ async def test_examples_of_the_page_run_one_after_the_other(
     assert missing["error"]["code"] == "not_found"
     executions = (await world.api.get("/api/executions")).json()["data"]
     assert len(executions) == 3
+
+
+async def test_retry_shows_what_is_kept_and_what_is_paid(
+    world: World, takeone: CommandLine
+) -> None:
+    await world.fault("fail_after", provider="replicate", params={"seconds": 0.2})
+    failed = await takeone.run("generate", *SMALL, "--yes", "--wait", "--json")
+    execution = failed.document
+    assert (failed.code, execution["status"]) == (1, "failed")
+    silent = await takeone.call("retry", execution["id"])
+    assert silent.code == 4
+    assert "Kept: image, $0.003 paid" in silent.err
+    assert "To pay: video (bytedance/seedance-1-pro), $0.06 at most" in silent.err
+    retried = await takeone.call("retry", execution["id"], "--yes", "--json")
+    assert [step["step"] for step in retried.document["kept"]] == ["image"]
+    assert retried.document["estimated"] == "0.06"
+    done = await world.ended(execution["id"])
+    assert (done["status"], len(await world.bill())) == ("completed", 3)
+    again = await takeone.call("retry", execution["id"], "--yes")
+    assert (again.code, len(await world.bill())) == (2, 3)
+
+
+async def test_plan_runs_with_values_files_and_a_decision(
+    world: World, takeone: CommandLine
+) -> None:
+    picture = takeone.folder / "red.png"
+    sources.ffmpeg(picture, "-f", "lavfi", "-i", "color=red:s=320x180", "-frames:v", "1")
+    (takeone.folder / "plan.json").write_text(json.dumps(PLAN))
+    values = ("--value", f"frame={picture}", "--value", "seconds=2")
+    wrong = {
+        "noun=kite": "Its variables: frame, seconds",
+        "seconds=two": "must be a value of the type integer",
+        "frame=missing.png": "is not a file",
+    }
+    for value, text in wrong.items():
+        refused = await takeone.call("run", "plan.json", "--value", value, "--yes")
+        assert (refused.code, text in refused.err) == (2, True), refused.err
+    accepted = await takeone.call("run", "plan.json", *values, "--max-cost", "0.5")
+    assert accepted.code == 0, accepted.err
+    execution_id = accepted.out.strip()
+    await world.until_true(
+        lambda: waits(world, execution_id), "it does not wait for a decision", seconds=60
+    )
+    decisions = await takeone.call("approve", execution_id)
+    assert decisions.out.startswith("choose\tclip\t$0\thttp")
+    early = await takeone.call("download", execution_id)
+    assert (early.code, "waits" in early.err or "running" in early.err) == (6, True)
+    approved = await takeone.call("approve", execution_id, "choose", "clip")
+    assert approved.out == f"{execution_id} choose: approved, clip\n"
+    assert (await world.ended(execution_id))["status"] == "completed"
+    saved = await takeone.call("download", execution_id, "--all", "--dir", "all", "--json")
+    assert len(saved.document["downloaded"]) == len(list((takeone.folder / "all").iterdir())) > 0
+    browser = takeone.folder / "browser"
+    browser.write_text('#!/bin/sh\necho "$1" > opened\n')
+    browser.chmod(0o700)
+    opened = await takeone.run("open", execution_id, env={"BROWSER": f"{browser} %s"})
+    assert (opened.code, opened.out) == (0, (takeone.folder / "opened").read_text())
+
+
+async def waits(world: World, execution_id: str) -> bool:
+    return bool((await world.get(execution_id))["waitingFor"])
+
+
+async def test_files_templates_and_imports_have_commands(takeone: CommandLine) -> None:
+    sound = takeone.folder / "sound.wav"
+    sources.ffmpeg(sound, "-f", "lavfi", "-i", "sine=d=1")
+    uploaded = (await takeone.call("assets", "upload", str(sound), "--json")).document["data"][0]
+    listed = await takeone.call("assets", "list", "--source", "upload")
+    assert listed.out.startswith(f"{uploaded['id']}\taudio\t")
+    asset = (await takeone.call("assets", "get", uploaded["id"], "--json")).document
+    assert asset["address"].startswith("http")
+    assert (await takeone.call("assets", "download", uploaded["id"], "copy.wav")).code == 0
+    copied = (takeone.folder / "copy.wav").read_bytes()
+    assert hashlib.sha256(copied).hexdigest() == uploaded["sha256"]
+    assert (await takeone.call("assets", "delete", uploaded["id"])).code == 0
+    assert (await takeone.call("assets", "get", uploaded["id"])).code == 7
+
+    (takeone.folder / "old.json").write_text(json.dumps(plan(clip("clip", "a red kite"))))
+    imported = await takeone.call("import", "old.json")
+    assert imported.code == 0, imported.err
+    (takeone.folder / "plan.json").write_text(imported.out)
+    price = await takeone.call("run", "plan.json", "--quote", "--json")
+    assert price.document["worst"] != "0"
+    created = await takeone.call("templates", "create", "kites", "plan.json")
+    template = created.out.strip()
+    assert template in (await takeone.call("templates", "list")).out
+    assert "kites" in (await takeone.call("templates", "get", template)).out
+    assert (await takeone.call("templates", "delete", template)).code == 0
+
+
+async def test_account_and_webhooks_have_commands(world: World, takeone: CommandLine) -> None:
+    models = (await takeone.call("models", "--kind", "video", "--json")).document["data"]
+    assert {each["kind"] for each in models} == {"video"}
+    assert (await takeone.call("usage", "--json")).document["usd"]["settled"] == "0"
+    assert "settled" in (await takeone.call("usage")).out
+    created = (await takeone.call("keys", "create", "second", "--scope", "read", "--json")).document
+    assert created["scopes"] == ["read"]
+    assert (await takeone.call("keys", "revoke", created["id"])).code == 0
+    assert created["id"] in (await takeone.call("keys", "list")).out
+
+    added = await takeone.call("endpoints", "add", world.receiver.url, "--json")
+    endpoint = added.document["id"]
+    tested = (await takeone.call("endpoints", "test", endpoint)).out.strip()
+    await world.until_true(
+        lambda: received(takeone, tested), "the webhook was not delivered", every=0.3
+    )
+    assert "200" in (await takeone.call("webhooks", "get", tested)).out
+    assert (await takeone.call("webhooks", "resend", tested)).code == 0
+    for command, state in (("disable", "disabled"), ("enable", "enabled")):
+        changed = await takeone.call("endpoints", command, endpoint)
+        assert changed.out == f"{endpoint} {state}\n"
+    secret = (await takeone.call("endpoints", "rotate", endpoint, "--overlap-hours", "1")).out
+    assert secret.startswith("whsec_")
+    assert f"{endpoint}\t{world.receiver.url}" in (await takeone.call("endpoints", "list")).out
+    assert (await takeone.call("endpoints", "delete", endpoint)).code == 0
+
+
+async def received(takeone: CommandLine, event_id: str) -> bool:
+    listed = await takeone.call("webhooks", "list", "--state", "delivered")
+    return event_id in listed.out
+
+
+async def test_any_operation_can_be_called(takeone: CommandLine) -> None:
+    (takeone.folder / "body.json").write_text('{"prompt": "a kite", "duration": 2}')
+    price = await takeone.call("api", "post", "/api/quotes", "-d", "@body.json")
+    assert price.document["currency"] == "USD"
+    page = await takeone.call("api", "GET", "/api/assets?limit=1&source=upload")
+    assert page.document == {"data": [], "nextCursor": None}
+    refused = await takeone.call("api", "GET", "api/usage")
+    assert (refused.code, "must start with /" in refused.err) == (2, True)

@@ -94,7 +94,8 @@ class AsyncTakeone:
         lost answer only with an idempotency key, which orders honour.
         """
         call = raw.request(method, path, query, body, idempotency_key)
-        return (await self._sender.send(call)).model_extra or {}
+        answer = await self._sender.send(call)
+        return answer.model_extra or {}
 
     async def events(self) -> AsyncIterator[AccountEvent]:
         """Iterate over the changes of all executions of the account, without an end.

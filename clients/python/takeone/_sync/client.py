@@ -95,7 +95,8 @@ class Takeone:
         lost answer only with an idempotency key, which orders honour.
         """
         call = raw.request(method, path, query, body, idempotency_key)
-        return (self._sender.send(call)).model_extra or {}
+        answer = self._sender.send(call)
+        return answer.model_extra or {}
 
     def events(self) -> Iterator[AccountEvent]:
         """Iterate over the changes of all executions of the account, without an end.

@@ -81,26 +81,31 @@ def run(arguments: Sequence[str]) -> int:
             code = root.main(list(arguments), prog_name="takeone", standalone_mode=False, obj=app)
         finally:
             app.close()
-            sys.stdout.flush()
-    except BrokenPipeError:  # the reader of the output, for example `head`, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.DONE
     except (KeyboardInterrupt, click.Abort):
         output.note("Interrupted")
-        return Exit.INTERRUPTED
+        code = Exit.INTERRUPTED
     except click.ClickException as error:
         error.show()
-        return _failed(app, arguments, Exit.USAGE, error.format_message(), {})
+        code = _failed(app, arguments, Exit.USAGE, error.format_message(), {})
     except Exception as error:
         explained = explain(error)
         if explained is None:
             raise
         if explained.text:
             output.note(f"Error: {explained.text}")
-        if getattr(error, "reported", False):
-            return explained.code
-        return _failed(app, arguments, explained.code, explained.text, explained.document)
+        code = explained.code
+        if not getattr(error, "reported", False):
+            _failed(app, arguments, explained.code, explained.text, explained.document)
+    _flush()
     return code if isinstance(code, int) else Exit.DONE
+
+
+def _flush() -> None:
+    """Write the rest of the output, unless its reader has ended."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(

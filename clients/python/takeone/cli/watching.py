@@ -1,6 +1,5 @@
 """Watch executions until their end."""
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import click
@@ -27,6 +26,8 @@ def watch(app: App, ids: tuple[str, ...], timeout: float | None) -> None:
 
     With --json, each change is one line. Ctrl-C stops watching only: the executions continue.
     """
+    import asyncio
+
     names = list(dict.fromkeys(ids))
     with interruptible(*names):
         if app.json:
@@ -55,6 +56,8 @@ async def _watch(
     app: App, names: list[str], timeout: float | None, shown: Board
 ) -> "list[AsyncExecution | BaseException]":
     """Return each execution at its end, or the error that ended its wait."""
+    import asyncio
+
     async with app.open_async() as client:
         return await asyncio.gather(
             *(

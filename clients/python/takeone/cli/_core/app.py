@@ -124,5 +124,12 @@ class Group(click.Group):
     command_class = Command
     group_class = type
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. The reader of its output, for example `head`, may end before it."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise StopError(Exit.DONE, reported=True) from None
+
 
 pass_app = click.make_pass_decorator(App, ensure=True)
