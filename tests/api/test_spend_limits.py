@@ -104,31 +104,29 @@ async def test_admin_key_cannot_have_a_limit(api_once: TestUser) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "field"),
+    "limit",
     [
-        ({}, "spendLimit"),
-        ({"daily": None}, "spendLimit"),
-        ({"daily": "-1"}, "spendLimit/daily"),
-        ({"daily": 5}, "spendLimit/daily"),
-        ({"daily": "0.0000000001"}, "spendLimit/daily"),
-        ({"monthly": "1e3"}, "spendLimit/monthly"),
-        ({"weekly": "1"}, "spendLimit/weekly"),
-        ("5", "spendLimit"),
+        {},
+        {"daily": None},
+        {"daily": "-1"},
+        {"daily": 5},
+        {"daily": "0.0000000001"},
+        {"monthly": "1e3"},
+        {"weekly": "1"},
+        "5",
     ],
     ids=str,
 )
-async def test_invalid_limit_is_refused_by_field(
-    api_once: TestUser, limit: object, field: str
-) -> None:
+async def test_invalid_limit_is_refused_by_field(api_once: TestUser, limit: object) -> None:
     made = f"/api/keys/{api_once.key_id}"
     for method, path, body in (
         ("POST", "/api/keys", {"name": "x", "spendLimit": limit}),
         ("PATCH", made, {"spendLimit": limit}),
+        ("PATCH", made, {}),
     ):
         answer = await api_once.http.request(method, path, json=body)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
-        assert answer.json()["errors"][0]["field"].replace(".", "/") == field
-    assert (await api_once.http.patch(made, json={})).status_code == 422
+        assert [error["field"] for error in answer.json()["errors"]] == ["spendLimit"]
 
 
 async def test_retry_counts_for_the_key_that_sends_it(shared_api: Api, api_once: TestUser) -> None:

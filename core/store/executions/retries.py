@@ -284,12 +284,9 @@ async def queue_again(
     money = await get_money(conn, execution_id)
     before = NanoUsd(money.settled_nano_usd + money.held_nano_usd)
     added = await insert_charges(conn, execution.user_id, execution_id, holds, key_id=key_id)
-    if (
-        holds
-        and execution.max_cost_nano_usd is not None
-        and before + added > execution.max_cost_nano_usd
-    ):
-        raise MaxCostExceededError(execution.max_cost_nano_usd, before)
+    most = execution.max_cost_nano_usd
+    if holds and most is not None and before + added > most:
+        raise MaxCostExceededError(most, before)
     await conn.execute(SET_ESTIMATE, execution_id, before + added)
     if any(step.is_media for step in execution.plan.steps):
         await check_media_seconds(conn, execution.user_id, execution_id, limits)

@@ -98,7 +98,7 @@ WHERE k.user_id = $1 AND k.key_id = coalesce($2, k.key_id)
 async def list_key_spending(conn: Connection, user_id: UserId) -> dict[KeyId, KeySpending]:
     """Return the spending of each key of a user."""
     spending = await _list(conn, user_id, None)
-    return {one.key_id: one for one in spending}
+    return {item.key_id: item for item in spending}
 
 
 async def find_key_spending(conn: Connection, user_id: UserId, key_id: KeyId) -> KeySpending | None:
