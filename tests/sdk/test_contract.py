@@ -27,8 +27,8 @@ METHODS = ("get", "post", "put", "patch", "delete")
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 NOT_FOR_CLIENTS = {
     "receive_callback": "only providers send callbacks",
-    "follow_execution": "the client reads no event streams yet",
-    "follow_account": "the client reads no event streams yet",
+    "follow_execution": "a stream, read by executions.events",
+    "follow_account": "a stream, read by waits for several executions",
 }
 
 CALLS: Mapping[str, Callable[[Any], Any]] = {
