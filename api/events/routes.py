@@ -166,7 +166,7 @@ async def create_stream_ticket(
 
 
 def _number(text: str) -> int | None:
-    """Return the sequence of a Last-Event-ID; None if it is none, so a snapshot comes first."""
+    """Return the sequence of a Last-Event-ID; None for other text: a snapshot comes first."""
     usable = text.isascii() and text.isdigit() and len(text) <= len(str(MOST_NUMBER))
     return int(text) if usable and int(text) <= MOST_NUMBER else None
 

@@ -36,7 +36,7 @@ class ExecutionEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """The last event of an execution, and its last `end`; 0: there is none."""
+    """The last event of an execution, and its last `end`; 0 without events."""
 
     status: ExecutionStatus
     last: int

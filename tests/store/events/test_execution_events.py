@@ -136,7 +136,7 @@ async def test_concurrent_changes_are_numbered_without_gaps(database: Database) 
             await mark_waiting(conn, one.image.job_id, 1)
 
     async def waver(job: JobRef, numbers: range) -> None:
-        """Send a job, and return it to waiting, again and again."""
+        """Send a job, and return it to waiting, repeatedly."""
         for number in numbers:
             await send(database, job, number)
             async with database.as_user(one.user_id) as conn:
