@@ -39,7 +39,8 @@ PLAN: dict[str, Any] = {
 
 
 @pytest.fixture
-def takeone(world: World, tmp_path: Path) -> CommandLine:
+async def takeone(world: World, tmp_path: Path) -> CommandLine:
+    await world.settings(image_seconds=0.1, video_seconds=0.4)
     return CommandLine(world, tmp_path)
 
 
@@ -297,6 +298,8 @@ async def test_account_and_webhooks_have_commands(world: World, takeone: Command
     assert "settled" in (await takeone.call("usage")).out
     created = (await takeone.call("keys", "create", "second", "--scope", "read", "--json")).document
     assert created["scopes"] == ["read"]
+    limited = await takeone.call("keys", "limit", created["id"], "--monthly-limit", "2.50")
+    assert limited.out.splitlines()[2] == "left this month  $2.50"
     assert (await takeone.call("keys", "revoke", created["id"])).code == 0
     assert created["id"] in (await takeone.call("keys", "list")).out
 

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from takeone.cli._core import output
+from takeone.cli._core import output, profiles
 from takeone.cli._core.app import App, Command, Group, pass_app
 
 if TYPE_CHECKING:
+    from takeone._calls.bodies import NewKeyOptions, NewSpendLimit
     from takeone.models import MonthUsage, NewKey, OfferedModel
 
 
@@ -92,7 +93,7 @@ def _show_usage(used: "MonthUsage", by: str | None) -> None:
 
 @click.group(cls=Group)
 def keys() -> None:
-    """List, create and revoke API keys."""
+    """List, create, limit and revoke API keys."""
 
 
 @keys.command("list")
@@ -101,12 +102,13 @@ def list_(app: App) -> None:
     """List API keys, without their secrets."""
     app.show_list(
         list(app.client.keys.list()),
-        ("id", "name", "prefix", "scopes", "created", "last used", "revoked"),
+        ("id", "name", "prefix", "scopes", "left this month", "created", "last used", "revoked"),
         lambda each: (
             each.id,
             each.name,
             each.prefix,
             each.scopes,
+            output.usd(each.spending.month.left),
             output.when(each.created_at),
             output.when(each.last_used_at),
             output.when(each.revoked_at),
@@ -124,12 +126,53 @@ def list_(app: App) -> None:
     help="read, generate or admin; may be repeated. Default: read and generate.",
 )
 @click.option("--expires-days", type=click.IntRange(1), metavar="DAYS", help="Default: never.")
+@click.option("--daily-limit", metavar="USD", help="What orders with it may cost per day (UTC).")
+@click.option("--monthly-limit", metavar="USD", help="The same per month (UTC).")
 @pass_app
-def create(app: App, name: str, scopes: tuple[str, ...], expires_days: int | None) -> None:
+def create(
+    app: App,
+    name: str,
+    scopes: tuple[str, ...],
+    expires_days: int | None,
+    daily_limit: str | None,
+    monthly_limit: str | None,
+) -> None:
     """Create an API key. It is printed once, on standard output."""
-    chosen = {"scopes": list(scopes)} if scopes else {}
-    key = app.client.keys.create(name=name, expires_days=expires_days, **chosen)
+    fields: NewKeyOptions = {"name": name, "expires_days": expires_days}
+    if scopes:
+        fields["scopes"] = list(scopes)
+    if daily_limit or monthly_limit:
+        fields["spend_limit"] = _limit(daily_limit, monthly_limit)
+    key = app.client.keys.create(**fields)
     app.show(key, lambda: _show_key(key))
+
+
+def _limit(daily: str | None, monthly: str | None) -> "NewSpendLimit":
+    return {
+        "daily": profiles.amount(daily, "--daily-limit") if daily else None,
+        "monthly": profiles.amount(monthly, "--monthly-limit") if monthly else None,
+    }
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+@click.option("--daily-limit", metavar="USD", help="What orders with it may cost per day (UTC).")
+@click.option("--monthly-limit", metavar="USD", help="The same per month (UTC).")
+@pass_app
+def limit(app: App, key_id: str, daily_limit: str | None, monthly_limit: str | None) -> None:
+    """Replace the spend limits of an API key; a limit that is not given is removed."""
+    chosen = _limit(daily_limit, monthly_limit) if daily_limit or monthly_limit else None
+    key = app.client.keys.set_spend_limit(key_id, chosen)
+    app.show(
+        key,
+        lambda: output.facts(
+            {
+                "id": key.id,
+                "left today": output.usd(key.spending.day.left) or "no limit",
+                "left this month": output.usd(key.spending.month.left) or "no limit",
+            }
+        ),
+    )
 
 
 def _show_key(key: "NewKey") -> None:
