@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fastapi import Request
 from temporalio.client import Client
 
+from api.executions.durations import RecentDurations
 from api.http.recovery_admission import RecoveryAdmission
 from core.jobs.key_ring import KeyRing
 from core.media.pictures import PictureConverter
@@ -40,7 +41,7 @@ class Services:
     public_base_url: URL at which clients reach the API, without a trailing slash.
     files_are_public: stored files have permanent URLs on a CDN; otherwise URLs are signed and
     expire. links: builds the stable URLs of files.
-    imports: imports files that users upload.
+    imports: imports files that users upload. durations: how long recent jobs took.
     issuer: identity provider whose tokens are accepted in addition to API keys.
     """
 
@@ -60,6 +61,7 @@ class Services:
     issuer: Issuer | None
     outbound: OutboundRules
     imports: AssetImporter
+    durations: RecentDurations
 
     @property
     def ordering(self) -> OrderingServices:
@@ -141,6 +143,7 @@ async def _services(
         issuer=issuer,
         outbound=settings.outbound_rules(),
         imports=imports,
+        durations=RecentDurations(),
     )
 
 
