@@ -130,10 +130,10 @@ def _user_queue(record: ExecutionStatusRecord, queue: UserQueue | None) -> Queue
 def _provider_queue(
     latest: Sequence[JobStatus], waiting: Mapping[JobId, WaitingJob]
 ) -> Queue | None:
-    found = [(waiting[job.job_id], job.step) for job in latest if job.job_id in waiting]
-    if not found:
+    queued = [(waiting[job.job_id], job.step) for job in latest if job.job_id in waiting]
+    if not queued:
         return None
-    first, step = min(found, key=lambda item: item[0].ahead)
+    first, step = min(queued, key=lambda item: item[0].ahead)
     return Queue(
         reason=QueueReason.PROVIDER_SLOT,
         position=first.ahead + 1,
@@ -154,15 +154,15 @@ def _eta(
     steps: list[StepOutlook] = []
     measured = True
     for job, needs in zip(latest, record.needs, strict=True):
-        found = history.find(job.provider, job.model, job.length, job.usual_seconds)
-        measured = measured and (found is not None or job.state.ended)
+        recent = history.find(job.provider, job.model, job.length, job.usual_seconds)
+        measured = measured and (recent is not None or job.state.ended)
         wait = _wait_seconds(record, job, waits)
         if wait is None:
             return None
         steps.append(
             StepOutlook(
                 needs=[numbers[need] for need in needs],
-                durations=_durations(job, found),
+                durations=_durations(job, recent),
                 age_seconds=_age_seconds(record, job),
                 wait_seconds=wait,
             )
@@ -183,10 +183,10 @@ def _eta(
     )
 
 
-def _durations(job: JobStatus, found: Durations | None) -> Durations | None:
+def _durations(job: JobStatus, recent: Durations | None) -> Durations | None:
     if job.state.ended:
         return None
-    return found or Durations.around(job.usual_seconds)
+    return recent or Durations.around(job.usual_seconds)
 
 
 def _age_seconds(record: ExecutionStatusRecord, job: JobStatus) -> float | None:

@@ -7,10 +7,11 @@ from typing import Final
 from core.domain.ids import ExecutionId, JobId, UserId
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import ConcurrencyLimits
-from core.store.providers.capacity import WAITER_LIFE_SECONDS
 
 MAX_AHEAD: Final = 1_000
-"""Rows of a user's queue that a read examines. An execution further behind has no position."""
+"""Rows of a user's queue that a read examines. An execution further behind has no position, and no
+job at a provider has one while more jobs of the user wait.
+"""
 
 # The order is that in which find_next starts them. A cancelled one needs no slot.
 READ_QUEUE = f"""
@@ -34,19 +35,20 @@ SELECT coalesce(u.running_limit, $2::bigint) AS running_limit, coalesce(c.runnin
 FROM users AS u LEFT JOIN concurrency_counters AS c ON c.user_id = u.user_id WHERE u.user_id = $1
 """  # noqa: S608 - a constant
 # Within a user, `read_capacity` orders waiting jobs in this way; between users it shares the slots.
+# A job without a worker slot keeps its row and its order.
 READ_WAITERS = f"""
-SELECT w.job_id, split_part(w.provider, '/', 1) AS provider, a.ahead
-FROM submit_queue AS w
-CROSS JOIN LATERAL (
-    SELECT count(*) AS ahead FROM (
-        SELECT FROM submit_queue AS o
-        WHERE o.user_id = $1 AND o.provider = w.provider
-          AND o.seen_at > clock_timestamp() - make_interval(secs => $3)
-          AND (NOT o.continuing, o.since, o.job_id) < (NOT w.continuing, w.since, w.job_id) LIMIT {MAX_AHEAD}
-    ) AS before
-) AS a
-WHERE w.job_id = ANY($2::text[]) AND w.user_id = $1 AND w.seen_at > clock_timestamp() - make_interval(secs => $3)
-  AND a.ahead < {MAX_AHEAD}
+WITH own AS (
+    SELECT w.job_id, w.provider, w.continuing, w.since
+    FROM submit_queue AS w JOIN jobs AS j ON j.job_id = w.job_id
+    WHERE w.user_id = $1 AND j.state = 'waiting' LIMIT {MAX_AHEAD} + 1
+)
+SELECT o.job_id, split_part(o.provider, '/', 1) AS provider, o.ahead
+FROM (
+    SELECT job_id, provider,
+           row_number() OVER (PARTITION BY provider ORDER BY NOT continuing, since, job_id) - 1 AS ahead
+    FROM own
+) AS o
+WHERE o.job_id = ANY($2::text[]) AND (SELECT count(*) FROM own) <= {MAX_AHEAD}
 """  # noqa: S608 - a constant
 
 
@@ -111,8 +113,8 @@ async def read_user_queue(
 async def read_waiting_jobs(
     conn: Connection, user_id: UserId, job_ids: Collection[JobId]
 ) -> dict[JobId, WaitingJob]:
-    """Return those of these jobs that wait for a slot of their provider."""
-    rows = await conn.fetch(READ_WAITERS, user_id, list(job_ids), WAITER_LIFE_SECONDS)
+    """Return those of these jobs that are in the queue of their provider."""
+    rows = await conn.fetch(READ_WAITERS, user_id, list(job_ids))
     return {
         JobId(row["job_id"]): WaitingJob(provider=row["provider"], ahead=row["ahead"])
         for row in rows

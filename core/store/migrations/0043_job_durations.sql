@@ -12,4 +12,4 @@ GRANT SELECT ON job_durations TO takeone_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON job_durations TO takeone_system;
 
 -- The waiting jobs of one user, for their positions.
-CREATE INDEX ON submit_queue (user_id, provider);
+CREATE INDEX ON submit_queue (user_id);

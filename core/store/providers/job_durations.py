@@ -83,8 +83,8 @@ class DurationHistory:
     ) -> Durations | None:
         """Return what is measured of the model, if possible with this length."""
         exact = self.measured.get((provider, model, length or ""))
-        found = exact or self.measured.get((provider, model, ""))
-        return found.times(usual_seconds) if found and provider == MEDIA else found
+        measured = exact or self.measured.get((provider, model, ""))
+        return measured.times(usual_seconds) if measured and provider == MEDIA else measured
 
     @property
     def passing(self) -> Durations:
