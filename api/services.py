@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fastapi import Request
 from temporalio.client import Client
 
-from api.executions.durations import RecentDurations
+from api.executions.outlook import Outlooks
 from api.http.recovery_admission import RecoveryAdmission
 from core.jobs.key_ring import KeyRing
 from core.media.pictures import PictureConverter
@@ -41,7 +41,8 @@ class Services:
     public_base_url: URL at which clients reach the API, without a trailing slash.
     files_are_public: stored files have permanent URLs on a CDN; otherwise URLs are signed and
     expire. links: builds the stable URLs of files.
-    imports: imports files that users upload. durations: how long recent jobs took.
+    imports: imports files that users upload. outlooks: reads queue positions
+    and estimates.
     issuer: identity provider whose tokens are accepted in addition to API keys.
     """
 
@@ -61,7 +62,7 @@ class Services:
     issuer: Issuer | None
     outbound: OutboundRules
     imports: AssetImporter
-    durations: RecentDurations
+    outlooks: Outlooks
 
     @property
     def ordering(self) -> OrderingServices:
@@ -119,6 +120,7 @@ async def _services(
     recovery: RecoveryAdmission,
     issuer: Issuer | None,
 ) -> Services:
+    outlooks = Outlooks(limits=ConcurrencyLimits.of(settings))
     return Services(
         database=imports.database,
         temporal=await connect(settings, payloads=payload_converter(settings), lazy=True),
@@ -139,11 +141,11 @@ async def _services(
             window_seconds=settings.rate_limit_window_seconds,
             user_factor=settings.rate_limit_user_factor,
         ),
-        limits=ConcurrencyLimits.of(settings),
+        limits=outlooks.limits,
         issuer=issuer,
         outbound=settings.outbound_rules(),
         imports=imports,
-        durations=RecentDurations(),
+        outlooks=outlooks,
     )
 
 

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from api.executions.durations import RecentDurations
 from api.executions.responses import Eta, EtaBasis, Queue, QueueReason
-from api.services import Services
 from core.domain.estimates.durations import Durations
 from core.domain.estimates.plan_ends import Band, StepOutlook, plan_end
 from core.domain.estimates.slot_waits import slot_wait
@@ -15,6 +15,7 @@ from core.domain.plans import DecisionKind
 from core.domain.queue_waits import provider_wait_seconds
 from core.domain.states import ExecutionStatus, JobState
 from core.store.database import Connection
+from core.store.executions.concurrency_counters import ConcurrencyLimits
 from core.store.executions.queue_positions import (
     UserQueue,
     WaitingJob,
@@ -48,27 +49,31 @@ class _Waits:
     providers: Mapping[str, ProviderQueue]
 
 
-async def read_outlooks(
-    services: Services,
-    conn: Connection,
-    user_id: UserId,
-    records: Sequence[ExecutionStatusRecord],
-) -> dict[ExecutionId, Outlook]:
-    """Return the outlooks of open executions, in the transaction that read them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlooks:
+    """Reads outlooks. durations: how long recent jobs took, kept in the process."""
 
-    One that has a slot needs no further statement, except one a minute for the measurements.
-    Waiting ones need up to four, which read a bounded number of rows.
-    """
-    opened = [record for record in records if not record.status.ended]
-    if not opened:
-        return {}
-    history = await services.durations.get(conn)
-    waits = await _read_waits(services, conn, user_id, opened)
-    return {record.execution_id: _outlook(record, history, waits) for record in opened}
+    limits: ConcurrencyLimits
+    durations: RecentDurations = field(default_factory=RecentDurations)
+
+    async def read(
+        self, conn: Connection, user_id: UserId, records: Sequence[ExecutionStatusRecord]
+    ) -> dict[ExecutionId, Outlook]:
+        """Return the outlooks of open executions, in the transaction that read them.
+
+        One that has a slot needs no further statement, except one a minute for the measurements.
+        Waiting ones need up to four, which read a bounded number of rows.
+        """
+        opened = [record for record in records if not record.status.ended]
+        if not opened:
+            return {}
+        history = await self.durations.get(conn)
+        waits = await _read_waits(self.limits, conn, user_id, opened)
+        return {record.execution_id: _outlook(record, history, waits) for record in opened}
 
 
 async def _read_waits(
-    services: Services,
+    limits: ConcurrencyLimits,
     conn: Connection,
     user_id: UserId,
     records: Sequence[ExecutionStatusRecord],
@@ -81,7 +86,7 @@ async def _read_waits(
         for job in latest_jobs(record.jobs)
         if job.state is JobState.WAITING
     ]
-    users = await read_user_queue(conn, user_id, services.limits, queued) if queued else None
+    users = await read_user_queue(conn, user_id, limits, queued) if queued else None
     jobs = await read_waiting_jobs(conn, user_id, job_ids) if job_ids else {}
     names = {job.provider for job in jobs.values()}
     queues = await list_queues(conn, user_id, names) if names else []
