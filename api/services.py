@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from fastapi import Request
 from temporalio.client import Client
 
+from api.events.hub import Hub
+from api.events.limits import StreamLimits
 from api.executions.outlook import Outlooks
 from api.http.recovery_admission import RecoveryAdmission
 from core.jobs.key_ring import KeyRing
@@ -43,6 +45,7 @@ class Services:
     expire. links: builds the stable URLs of files.
     imports: imports files that users upload. outlooks: reads queue positions
     and estimates.
+    streams: the open event streams.
     issuer: identity provider whose tokens are accepted in addition to API keys.
     """
 
@@ -63,6 +66,7 @@ class Services:
     outbound: OutboundRules
     imports: AssetImporter
     outlooks: Outlooks
+    streams: Hub
 
     @property
     def ordering(self) -> OrderingServices:
@@ -105,8 +109,10 @@ async def open_services(settings: ApiProcess) -> AsyncGenerator[Services]:
         )
         recovery = RecoveryAdmission(database, objects)
         comparison = asyncio.create_task(recovery.compare_with_restore_marker())
+        services = await _services(settings, sealer, providers, imports, recovery, issuer)
         try:
-            yield await _services(settings, sealer, providers, imports, recovery, issuer)
+            async with services.streams.running():
+                yield services
         finally:
             comparison.cancel()
             await asyncio.gather(comparison, return_exceptions=True)
@@ -120,7 +126,13 @@ async def _services(
     recovery: RecoveryAdmission,
     issuer: Issuer | None,
 ) -> Services:
+    links = AssetLinks(public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url)
     outlooks = Outlooks(limits=ConcurrencyLimits.of(settings))
+    stream_limits = StreamLimits(
+        per_key=settings.streams_per_key,
+        per_user=settings.streams_per_user,
+        per_process=settings.streams_per_process,
+    )
     return Services(
         database=imports.database,
         temporal=await connect(settings, payloads=payload_converter(settings), lazy=True),
@@ -131,9 +143,7 @@ async def _services(
         tokens=CallbackTokens(sealer.derive_key(PURPOSE)),
         public_base_url=settings.public_base_url,
         files_are_public=settings.cdn_base_url is not None,
-        links=AssetLinks(
-            public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url
-        ),
+        links=links,
         recovery=recovery,
         rates=RateLimits(
             writes=settings.rate_limit_writes,
@@ -146,6 +156,7 @@ async def _services(
         outbound=settings.outbound_rules(),
         imports=imports,
         outlooks=outlooks,
+        streams=Hub(imports.database, links, stream_limits, outlooks),
     )
 
 
