@@ -214,7 +214,9 @@ async def test_retry_shows_what_is_kept_and_what_is_paid(
     assert silent.code == 4
     assert "Kept: image, $0.003 paid" in silent.err
     assert "To pay: video (bytedance/seedance-1-pro), $0.06 at most" in silent.err
-    retried = await takeone.call("retry", execution["id"], "--yes", "--json")
+    dear = await takeone.call("retry", execution["id"], "--max-cost", "0.05", "--json")
+    assert (dear.code, dear.document["error"]["code"]) == (4, "max_cost_exceeded")
+    retried = await takeone.call("retry", execution["id"], "--max-cost", "0.06", "--json")
     assert [step["step"] for step in retried.document["kept"]] == ["image"]
     assert retried.document["estimated"] == "0.06"
     done = await world.ended(execution["id"])

@@ -14,8 +14,11 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients/python/takeone"
 DECLARED = {"httpx", "pydantic", "pydantic_core", "takeone", "typing_extensions"}
 """The dependencies of its pyproject.toml; pydantic_core is pydantic's."""
-EXTRA = {"click", "rich", "tomli"}
-"""The dependencies of the command line, an extra."""
+OF_EXTRAS = {
+    "cli": {"click", "rich", "tomli"},
+    "mcp": {"anyio", "mcp", "mcp_types", "starlette", "uvicorn"},
+}
+"""What the folder of an extra may import in addition: its dependencies with what they bring."""
 
 
 def test_blocking_client_is_made_from_the_asyncio_client() -> None:
@@ -41,7 +44,8 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 def allowed(path: Path) -> set[str]:
     """Return the packages that a file may import."""
-    return DECLARED | (EXTRA if path.is_relative_to(PACKAGE / "cli") else set())
+    folder = path.relative_to(PACKAGE).parts[0]
+    return DECLARED | OF_EXTRAS.get(folder, set())
 
 
 def test_client_imports_only_its_declared_dependencies() -> None:

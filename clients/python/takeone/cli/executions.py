@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from takeone.cli._core import output, values
+from takeone.cli._core import output, profiles, values
 from takeone.cli._core.app import App, Command, pass_app
 from takeone.cli._core.exits import Exit, StopError
 from takeone.cli.ordering import consent
@@ -112,7 +112,8 @@ def _show_cancelled(cancelled: "Cancelled") -> None:
 
 @click.command(cls=Command)
 @click.argument("execution_id", metavar="ID")
-@click.option("--yes", "-y", is_flag=True, help="Retry without a question.")
+@click.option("--yes", "-y", is_flag=True, help="Retry without a question and without a limit.")
+@click.option("--max-cost", metavar="USD", help="Refuse the retry if it may cost more.")
 @click.option(
     "--accept-possible-double-cost",
     "accept",
@@ -124,12 +125,17 @@ def _show_cancelled(cancelled: "Cancelled") -> None:
 )
 @pass_app
 def retry(
-    app: App, execution_id: str, yes: bool, accept: bool, idempotency_key: str | None
+    app: App,
+    execution_id: str,
+    yes: bool,
+    max_cost: str | None,
+    accept: bool,
+    idempotency_key: str | None,
 ) -> None:
     """Run an execution again, and keep what is paid for.
 
-    What is kept and what has to be paid comes first, as of the jobs of the execution; the service
-    looks for files at the providers before it buys.
+    What is kept and what has to be paid comes first. The service refuses the retry if it may cost
+    more than was shown, for example because a stored file was lost.
     """
     client = app.client
     execution = client.executions.get(execution_id)
@@ -144,9 +150,13 @@ def retry(
     for job in to_pay:
         output.note(f"To pay: {job.step} ({job.model}), {output.usd(job.cost.estimated)} at most")
     worst = sum((job.cost.estimated for job in to_pay), start=execution.cost.settled * 0)
-    consent(app, worst, yes=yes)
+    limit = None if max_cost is None else profiles.amount(max_cost, "--max-cost")
+    consent(app, worst, yes=yes, max_cost=limit)
     retried = client.executions.retry(
-        execution_id, accept_possible_double_cost=accept, idempotency_key=idempotency_key
+        execution_id,
+        max_cost=worst if limit is None and not yes else limit,
+        accept_possible_double_cost=accept,
+        idempotency_key=idempotency_key,
     )
     app.show(retried, lambda: _show_retried(retried))
 
