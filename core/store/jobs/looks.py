@@ -29,7 +29,7 @@ is known to have ended would wait behind all of them.
 LIST_DUE = f"""
 SELECT job_id, provider, provider_key_id,
        extract(epoch FROM now() - next_look_at
-               - CASE WHEN next_look_at < now() - {HEAD_START} THEN {HEAD_START} ELSE '0' END)::float8
+               - CASE WHEN next_look_at <= now() - {HEAD_START} THEN {HEAD_START} ELSE '0' END)::float8
            AS late_seconds,
        state = 'submitted' AND report IS NULL AS is_read
 FROM jobs
