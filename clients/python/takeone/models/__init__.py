@@ -11,8 +11,11 @@ from takeone.models.account import (
 from takeone.models.assets import Asset
 from takeone.models.base import Model, Page
 from takeone.models.catalogue import Health, ImportedPlan, ImportNote, OfferedModel, Readiness
+from takeone.models.events import AccountEvent, EventData, Progress
 from takeone.models.executions import (
     AcceptedData,
+    ApprovalOption,
+    Approved,
     Cancelled,
     Cost,
     Deleted,
@@ -22,6 +25,7 @@ from takeone.models.executions import (
     Result,
     ResultFile,
     RetriedData,
+    WaitingFor,
 )
 from takeone.models.problems import FieldError
 from takeone.models.quotes import Quote, QuotedJob, QuoteWarning
@@ -36,12 +40,16 @@ from takeone.models.webhooks import (
 
 __all__ = [
     "AcceptedData",
+    "AccountEvent",
+    "ApprovalOption",
+    "Approved",
     "Asset",
     "Cancelled",
     "Cost",
     "Deleted",
     "DeletedProviderKey",
     "Endpoint",
+    "EventData",
     "ExecutionData",
     "Failure",
     "FieldError",
@@ -57,6 +65,7 @@ __all__ = [
     "OfferedModel",
     "Page",
     "Price",
+    "Progress",
     "ProviderKey",
     "Quote",
     "QuoteWarning",
@@ -70,5 +79,6 @@ __all__ = [
     "Template",
     "TemplateSummary",
     "TestedProviderKey",
+    "WaitingFor",
     "WebhookDetail",
 ]
