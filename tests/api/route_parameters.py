@@ -37,7 +37,7 @@ A_CURSOR: Final = ("query cursor", "body cursor")
 PLAIN: Final = {
     "query limit", "query status", "query type", "query state", "query month",
     "query createdAfter", "query createdBefore", "query metadataKey", "query metadataValue",
-    "query download", "query source",
+    "query download", "query source", "query after", "query ticket", "header Last-Event-ID",
     "body headers",
     "body source", "body source.url", "body plan.steps.params.*.url",
     "body image", "body image.url", "body endImage", "body endImage.url", "body audio", "body audio.url",

@@ -25,7 +25,11 @@ from tests.sdk.schema_samples import Samples, Schema
 
 METHODS = ("get", "post", "put", "patch", "delete")
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
-NOT_FOR_CLIENTS = {"receive_callback": "only providers send callbacks"}
+NOT_FOR_CLIENTS = {
+    "receive_callback": "only providers send callbacks",
+    "follow_execution": "a stream, read by executions.events",
+    "follow_account": "a stream, read by waits for several executions",
+}
 
 CALLS: Mapping[str, Callable[[Any], Any]] = {
     "generate_video": lambda c: c.executions.generate_video(prompt="a kite"),
@@ -39,6 +43,8 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "cancel_execution": lambda c: c.executions.cancel("exec_1"),
     "retry_execution": lambda c: c.executions.retry("exec_1"),
     "delete_execution": lambda c: c.executions.delete("exec_1"),
+    "get_timeline": lambda c: c.executions.timeline("exec_1", after=3),
+    "create_stream_ticket": lambda c: c.executions.stream_ticket("exec_1"),
     "create_quote": lambda c: c.quotes.video(prompt="a kite"),
     "quote_image": lambda c: c.quotes.image(prompt="a kite"),
     "quote_audio": lambda c: c.quotes.audio(text="a kite"),

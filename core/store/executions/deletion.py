@@ -98,6 +98,9 @@ DELETE_CONTENT_KEYS = """
 DELETE FROM content_keys WHERE job_id IN (SELECT job_id FROM jobs WHERE execution_id = $1)
 """
 DELETE_SECRETS = "DELETE FROM secrets WHERE owner_id = $1"
+DELETE_EVENTS = "DELETE FROM execution_events WHERE execution_id = $1"
+DELETE_EVENT_COUNTER = "DELETE FROM event_counters WHERE execution_id = $1"
+DELETE_TICKETS = "DELETE FROM stream_tickets WHERE execution_id = $1"
 DELETE_ATTEMPTS = """
 DELETE FROM webhook_attempts WHERE event_id IN (SELECT event_id FROM webhooks WHERE execution_id = $1)
 """
@@ -114,6 +117,9 @@ ERASURES: Final = (
     ERASE_SENDS,
     DELETE_CONTENT_KEYS,
     DELETE_SECRETS,
+    DELETE_EVENTS,
+    DELETE_EVENT_COUNTER,
+    DELETE_TICKETS,
 )
 
 
