@@ -138,7 +138,7 @@ def test_every_operation_has_a_method(document: Schema) -> None:
     assert names - NOT_FOR_CLIENTS.keys() == CALLS.keys()
 
 
-PROGRESS = {
+PROGRESS: Mapping[str, Any] = {
     "status": "running", "progress": 40, "currentJob": "clip", "completedJobs": [],
     "failedJobs": [], "updatedAt": "2026-11-29T00:00:00Z",
 }  # fmt: skip
