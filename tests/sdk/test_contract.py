@@ -62,7 +62,7 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "list_own_executions": lambda c: c.executions.page(status=["failed"], created_after=NOW),
     "approve_execution": lambda c: c.executions.approve("exec_1", "choose", "clip-2"),
     "cancel_execution": lambda c: c.executions.cancel("exec_1"),
-    "retry_execution": lambda c: c.executions.retry("exec_1"),
+    "retry_execution": lambda c: c.executions.retry("exec_1", max_cost="0.5"),
     "delete_execution": lambda c: c.executions.delete("exec_1"),
     "follow_execution": lambda c: first(c.executions.events("exec_1"), 5),
     "follow_account": lambda c: first(c.events(), 3),
