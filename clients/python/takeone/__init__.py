@@ -1,6 +1,16 @@
-"""Takeone: prompt in, finished video out, every step paid for once."""
+"""Takeone: prompt in, finished video out, every step paid for once.
 
-import sys
+    from takeone import Takeone
+
+    with Takeone() as client:  # with TAKEONE_BASE_URL and TAKEONE_API_KEY of the environment
+        order = client.executions.generate_video(prompt="a paper boat", duration=5)
+        order.wait().download("boat.mp4")
+
+`Takeone` and `AsyncTakeone` are the clients. `compose` and the builders, such as `generate_image`,
+`merge` and `captions`, make films of several steps. `takeone.errors` has every error,
+`takeone.models` the types of results, and `takeone.webhooks.verify` verifies received webhooks.
+"""
+
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -8,19 +18,17 @@ if TYPE_CHECKING:
     from takeone._public import *  # noqa: F403 - exactly the names of its __all__
     from takeone._public import __all__ as __all__
 
+_MODULES = ("errors", "models", "webhooks")
+
 
 def __getattr__(name: str) -> object:
-    """Import the client at its first use: `takeone --help` answers four times as fast without it.
-
-    A submodule, such as `takeone.errors`, is an attribute from then on, too.
-    """
-    if name.startswith("__") and name != "__all__":
-        raise AttributeError(name)
-    public = import_module("takeone._public")
-    if name == "__all__" or name in public.__all__:
-        return getattr(public, name)
-    if f"{__name__}.{name}" in sys.modules:
-        return sys.modules[f"{__name__}.{name}"]
+    """Import the client at its first use: `takeone --help` answers four times as fast without it."""
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name == "__all__" or not name.startswith("_"):
+        public = import_module("takeone._public")
+        if name == "__all__" or name in public.__all__:
+            return getattr(public, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
 
 
