@@ -301,7 +301,7 @@ async def test_account_and_webhooks_have_commands(world: World, takeone: Command
     created = (await takeone.call("keys", "create", "second", "--scope", "read", "--json")).document
     assert created["scopes"] == ["read"]
     limited = await takeone.call("keys", "limit", created["id"], "--monthly-limit", "2.50")
-    assert limited.out.splitlines()[2] == "left this month  $2.50"
+    assert limited.out.splitlines()[2] == "left this month  $2.5"
     assert (await takeone.call("keys", "revoke", created["id"])).code == 0
     assert created["id"] in (await takeone.call("keys", "list")).out
 
