@@ -16,7 +16,7 @@ from core.domain.money import nano_usd
 from core.ordering.accept import Order, accept_order
 from core.ordering.planning.requests import PlanRequest
 
-ORDER_PROBLEMS: Final = problems(
+ORDER_CODES: Final = (
     FailureCode.UNAUTHENTICATED,
     FailureCode.BUDGET_EXCEEDED,
     FailureCode.MAX_COST_EXCEEDED,
@@ -39,6 +39,7 @@ ORDER_PROBLEMS: Final = problems(
     FailureCode.IDEMPOTENCY_CONFLICT,
     FailureCode.IDEMPOTENCY_IN_PROGRESS,
 )
+ORDER_PROBLEMS: Final = problems(*ORDER_CODES)
 
 
 async def accept(

@@ -5,6 +5,7 @@ from typing import Final
 
 NAMES: Final[Mapping[str, str]] = {
     "path execution_id": "execution",
+    "path video_id": "execution",
     "path asset_id": "asset",
     "path event_id": "webhook",
     "path endpoint_id": "endpoint",
@@ -41,6 +42,8 @@ PLAIN: Final = {
     "body headers",
     "body source", "body source.url", "body plan.steps.params.*.url",
     "body image", "body image.url", "body endImage", "body endImage.url", "body audio", "body audio.url",
+    "body seconds", "body size", "body input_reference", "body input_reference.image_url",
+    "body max_cost", "body image_model", "body aspect_ratio",
     "body negativePrompt", "body textToVideo",
     "body prompt", "body duration", "body resolution", "body aspectRatio", "body seed", "body imageModel",
     "body videoModel", "body webhook", "body webhookSecret", "body metadata", "body maxCost",

@@ -25,7 +25,12 @@ from tests.sdk.schema_samples import Samples, Schema
 
 METHODS = ("get", "post", "put", "patch", "delete")
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
-NOT_FOR_CLIENTS = {"receive_callback": "only providers send callbacks"}
+_FOR_OPENAI = "OpenAI clients call these"
+NOT_FOR_CLIENTS = {
+    "receive_callback": "only providers send callbacks",
+    "create_video": _FOR_OPENAI,
+    "get_video": _FOR_OPENAI,
+}
 
 CALLS: Mapping[str, Callable[[Any], Any]] = {
     "generate_video": lambda c: c.executions.generate_video(prompt="a kite"),

@@ -97,6 +97,7 @@ WHERE job_id IN (SELECT job_id FROM jobs WHERE execution_id = $1)
 DELETE_CONTENT_KEYS = """
 DELETE FROM content_keys WHERE job_id IN (SELECT job_id FROM jobs WHERE execution_id = $1)
 """
+DELETE_UNKEYED = "DELETE FROM unkeyed_orders WHERE execution_id = $1"
 DELETE_SECRETS = "DELETE FROM secrets WHERE owner_id = $1"
 DELETE_ATTEMPTS = """
 DELETE FROM webhook_attempts WHERE event_id IN (SELECT event_id FROM webhooks WHERE execution_id = $1)
@@ -114,6 +115,7 @@ ERASURES: Final = (
     ERASE_SENDS,
     DELETE_CONTENT_KEYS,
     DELETE_SECRETS,
+    DELETE_UNKEYED,
 )
 
 
