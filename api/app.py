@@ -23,7 +23,7 @@ from api.http.middleware.security_headers import SecurityHeaders
 from api.http.problems.handlers import UnexpectedErrors, install_error_handlers
 from api.http.recovery_admission import refuse_during_recovery
 from api.http.schemas import refuse_repeated_parameters
-from api.openai import videos
+from api.openai import files, listing, unsupported, videos
 from api.orders import imports as plan_imports
 from api.orders import routes as orders
 from api.orders.variables.schema import allow_variables
@@ -52,7 +52,10 @@ ROUTERS: Final = (
     endpoints.router,
     deliveries.router,
     usage.router,
+    unsupported.router,
+    listing.router,
     videos.router,
+    files.router,
     keys.router,
     provider_keys.router,
     callbacks.router,

@@ -9,6 +9,7 @@ from fastapi import Request
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from api.http.middleware.body_limits import DATA_URL_BYTES
 from api.http.problems.documents import ProblemError, invalid_field
 from api.openai.brackets import MAX_FIELDS
 from core.domain.failures import FailureCode
@@ -16,8 +17,6 @@ from core.domain.failures import FailureCode
 BODY: Final = "body"
 MAX_TEXT_BYTES: Final = 64 * 1024
 """Of all texts of a form, except one that carries a file as a data URL."""
-MAX_DATA_URL_BYTES: Final = 4 * 1024 * 1024
-"""A data URL is held in memory. Larger files are sent as files."""
 MAX_HEADER_BYTES: Final = 8 * 1024
 DATA_URL_FIELD: Final = "input_reference[image_url]"
 
@@ -71,7 +70,7 @@ async def read_form(request: Request, store: Store) -> Form:
             await _pass_on(event.name, events, store, form)
             continue
         is_file_text = event.name == DATA_URL_FIELD
-        text = await _collect(event.name, events, MAX_DATA_URL_BYTES if is_file_text else left)
+        text = await _collect(event.name, events, DATA_URL_BYTES if is_file_text else left)
         left -= 0 if is_file_text else len(text)
         form.texts.append((event.name, _decoded(event.name, text)))
     return form

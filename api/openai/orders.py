@@ -35,7 +35,7 @@ from core.providers.registry import Providers
 from core.store.executions.unkeyed_orders import UnkeyedOrder
 
 RETRY_COUNT: Final = "X-Stainless-Retry-Count"
-"""How often the client has sent the request before. Both clients send it, and nobody else."""
+"""How often the client has sent the request before. Only OpenAI's clients send it."""
 _COUNT: Final = re.compile(r"[0-9]{1,3}", re.ASCII)
 
 

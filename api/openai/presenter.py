@@ -7,7 +7,7 @@ from typing import Any, Final
 from api.executions.presenter import execution_response
 from api.openai.schemas import Video, VideoError
 from api.openai.sizes import frame
-from core.domain.plans import AssetSource, Scalar, StepOutput
+from core.domain.plans import Scalar, StepOutput
 from core.domain.states import ExecutionStatus
 from core.ordering.planning.plan import IMAGE, VIDEO
 from core.providers.models import Model
@@ -98,21 +98,22 @@ def _size(steps: Mapping[str, VideoStep], providers: Providers) -> str | None:
 
 
 def _ratio(steps: Mapping[str, VideoStep], providers: Providers) -> Scalar | None:
-    """Return the shape that was ordered: of the video, or of the picture that it begins with."""
+    """Return the shape that was ordered: of the video, or of the picture that it begins with.
+
+    None: the user's own picture decides, or the model is no longer offered.
+    """
     video = steps[VIDEO]
     picture = video.parameters.sources.get(IMAGE)
-    found = providers.find_model(video.model, video.provider)
-    if found is not None and not (picture is not None and follows_picture(found[1])):
+    offered = providers.find_model(video.model, video.provider)
+    if picture is None or (offered is not None and not follows_picture(offered[1])):
         return video.parameters.values.get("aspect_ratio")
     if isinstance(picture, StepOutput) and picture.step in steps:
         return steps[picture.step].parameters.values.get("aspect_ratio")
-    if isinstance(picture, AssetSource) or found is None:
-        return None
-    return video.parameters.values.get("aspect_ratio")
+    return None
 
 
 def follows_picture(model: Model) -> bool:
-    """Return whether a video has the shape of its start picture, whatever the order says."""
+    """Return whether a video has the shape of its start picture, whatever was ordered."""
     ratio = model.input("aspect_ratio")
     return ratio is None or ratio.unless == IMAGE
 

@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from api.assets.schemas import FileUrl
+from api.http.middleware.body_limits import DATA_URL_BYTES
 from api.http.problems.documents import ProblemError, invalid_fields
 from api.openai.bodies import INPUT_REFERENCE, InputReference
 from core.domain.ids import UserId
@@ -18,7 +19,6 @@ from core.ordering.assets.sources import RequestedSource, UrlSource
 from core.ordering.errors import FaultCode, MediaRefusedError
 
 IMAGE_URL: Final = f"{INPUT_REFERENCE}.image_url"
-MAX_DATA_URL: Final = 4 * 1024 * 1024
 _CHUNK: Final = 64 * 1024
 _URL: Final = TypeAdapter[str](FileUrl)
 
@@ -51,8 +51,8 @@ async def reference_source(
 
 
 def _decoded(text: str) -> bytes:
-    if len(text) > MAX_DATA_URL:
-        raise _invalid(f"must not exceed {MAX_DATA_URL} characters: send the picture as a file")
+    if len(text) > DATA_URL_BYTES:
+        raise _invalid(f"must not exceed {DATA_URL_BYTES} characters: send the picture as a file")
     head, comma, content = text.partition(",")
     if not comma or not head.lower().endswith(";base64"):
         raise _invalid("must be a data URL with base64: data:image/png;base64,…")

@@ -37,8 +37,10 @@ from core.store.executions.videos import VideoRecord, find_video
 VIDEOS_PATH = "/v1/videos"
 JSON = "application/json"
 
-orders = APIRouter(prefix="/v1", tags=["OpenAI clients"])
-router = APIRouter(prefix="/v1", tags=["OpenAI clients"])
+TAG = "OpenAI clients"
+
+orders = APIRouter(prefix="/v1", tags=[TAG])
+router = APIRouter(prefix="/v1", tags=[TAG])
 
 
 @orders.post(

@@ -30,18 +30,12 @@ class Cleanup:
     objects: ObjectStore
 
     async def delete_idempotency_keys(self) -> None:
-        """Delete idempotency keys that have expired, page by page."""
-        deleted = KEYS_PAGE
-        while deleted == KEYS_PAGE:
-            async with self.database.as_system() as conn:
-                deleted = await delete_expired(conn, limit=KEYS_PAGE)
-
-    async def delete_unkeyed_orders(self) -> None:
-        """Delete what repeated orders without a key are no longer compared with, page by page."""
-        deleted = KEYS_PAGE
-        while deleted == KEYS_PAGE:
-            async with self.database.as_system() as conn:
-                deleted = await delete_expired_orders(conn, limit=KEYS_PAGE)
+        """Delete idempotency keys that have expired, and orders without one, page by page."""
+        for delete in (delete_expired, delete_expired_orders):
+            deleted = KEYS_PAGE
+            while deleted == KEYS_PAGE:
+                async with self.database.as_system() as conn:
+                    deleted = await delete(conn, limit=KEYS_PAGE)
 
     async def erase_provider_keys(self) -> None:
         """Erase replaced or deleted provider keys once all jobs sent with them are closed."""

@@ -199,11 +199,6 @@ def build_reconciler(
             task(name="delete_files", run=cleanup.delete_files),
             task(name="apply_retention", run=retention.apply, every_seconds=EVERY_MINUTE),
             task(name="delete_idempotency_keys", run=cleanup.delete_idempotency_keys),
-            task(
-                name="delete_unkeyed_orders",
-                run=cleanup.delete_unkeyed_orders,
-                every_seconds=EVERY_MINUTE,
-            ),
             task(name="erase_provider_keys", run=cleanup.erase_provider_keys),
             task(name="measure_jobs", run=gauges.measure_jobs),
             task(

@@ -103,6 +103,6 @@ async def store_unkeyed(
     order: UnkeyedOrder | None,
     body: bytes,
 ) -> None:
-    """Store an answer for later attempts, in the transaction that accepts the order."""
+    """Store an answer that later attempts get, in the transaction that accepts the order."""
     if order is not None:
         await insert_order(conn, user_id, execution_id, order, body)

@@ -6,6 +6,7 @@ from typing import Final
 NAMES: Final[Mapping[str, str]] = {
     "path execution_id": "execution",
     "path video_id": "execution",
+    "query after": "execution",
     "path asset_id": "asset",
     "path event_id": "webhook",
     "path endpoint_id": "endpoint",
@@ -38,6 +39,7 @@ A_CURSOR: Final = ("query cursor", "body cursor")
 PLAIN: Final = {
     "query limit", "query status", "query type", "query state", "query month",
     "query createdAfter", "query createdBefore", "query metadataKey", "query metadataValue",
+    "query order", "query variant",
     "query download", "query source",
     "body headers",
     "body source", "body source.url", "body plan.steps.params.*.url",

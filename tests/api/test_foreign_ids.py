@@ -324,7 +324,7 @@ async def test_route_without_ids_neither_shows_nor_changes_foreign_data(two: Two
             used = await _ask(
                 two.ada.http, operation, {"header Idempotency-Key": f"{key} {operation.path}"}
             )
-            assert used.status_code in (201, 202), f"{operation.name}: {used.text}"
+            assert used.status_code in (200, 201, 202), f"{operation.name}: {used.text}"
     before = await two.rows_of_ada()
     hers = set(IDS.findall(json.dumps(before)))
     for operation in two.operations:
@@ -361,7 +361,8 @@ async def test_owner_reaches_the_same_ids(two: Two) -> None:
             # The execution is open again, and the asset is its output.
             refused = (409,) if operation.name in (DELETE_EXECUTION, DELETE_ASSET) else ()
             refused += (422,) if taken in MODEL_DEPENDENT or operation.name == APPROVE else ()
-            assert answer.status_code < 400 or answer.status_code in refused, (
+            is_hers = answer.status_code < 400 or "video_not_ready" in answer.text
+            assert is_hers or answer.status_code in refused, (
                 f"{operation.name} with {taken}: {answer.status_code} {answer.text}"
             )
 

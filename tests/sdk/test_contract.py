@@ -30,6 +30,11 @@ NOT_FOR_CLIENTS = {
     "receive_callback": "only providers send callbacks",
     "create_video": _FOR_OPENAI,
     "get_video": _FOR_OPENAI,
+    "list_videos": _FOR_OPENAI,
+    "delete_video": _FOR_OPENAI,
+    "cancel_video": _FOR_OPENAI,
+    "download_video": _FOR_OPENAI,
+    "list_video_models": _FOR_OPENAI,
 }
 
 CALLS: Mapping[str, Callable[[Any], Any]] = {

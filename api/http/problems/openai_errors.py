@@ -14,7 +14,7 @@ from core.domain.failures import FAILURES, FailureCode
 PATH: Final = "/v1/"
 SHOULD_RETRY: Final = "x-should-retry"
 LONGEST_RETRY_SECONDS: Final = 60
-"""Node's client waits as long as Retry-After says; Python's gives up above 120 s."""
+"""Node's client waits as long as Retry-After says; Python's stops above 120 s."""
 UNPROCESSABLE: Final = 422
 BAD_REQUEST: Final = 400
 INVALID: Final = "invalid_request_error"
@@ -69,7 +69,7 @@ def openai_document(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def retry_headers(code: FailureCode, status: int, headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the header that keeps the clients from repeating a request in vain."""
+    """Return the header that keeps the clients from repeating a hopeless request."""
     seconds = headers.get("Retry-After", "0")
     lasts = not seconds.isdecimal() or int(seconds) > LONGEST_RETRY_SECONDS
     hopeless = code in _HOPELESS or not FAILURES[code].retryable
@@ -88,7 +88,7 @@ def _sentences(errors: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _allowed(error: Mapping[str, Any]) -> str:
-    """Return what is allowed, unless the sentence says it."""
+    """Return what is allowed, unless the sentence has it."""
     allowed = [str(each) for each in error.get("allowed") or ()]
     if not allowed or all(each in error["detail"] for each in allowed):
         return ""

@@ -95,7 +95,7 @@ def plan_video(
 def video_models(catalogue: Providers, request: VideoRequest) -> list[Model]:
     """Return the models of a request's plan; the last one makes the video.
 
-    Files at URLs need not be imported. Raises InvalidFieldsError.
+    The files at URLs may not be imported yet. Raises InvalidFieldsError.
     """
     unknown = AssetSource(asset=AssetId(""))  # the names of the files suffice
     steps = _steps(request, dict.fromkeys(request.files, unknown))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from core.domain.ids import ExecutionId, UserId
+from core.domain.ids import AssetId, ExecutionId, UserId
 from core.domain.plans import Parameters, parameters_from_json
 from core.store.database import Connection
 from core.store.executions.status import ExecutionStatusRecord, read_executions
@@ -49,6 +49,31 @@ async def find_video(
     return videos[0] if videos else None
 
 
+HAS_VIDEO = """
+SELECT EXISTS (SELECT FROM executions WHERE execution_id = $1 AND user_id = $2 AND type = 'generate-video')
+"""
+
+
+async def has_video(conn: Connection, user_id: UserId, execution_id: ExecutionId) -> bool:
+    """Return whether a video of the user has this id, or had it before it was deleted."""
+    return bool(await conn.fetchval(HAS_VIDEO, execution_id, user_id))
+
+
+# The picture that the video was made from, else its poster: the order of the steps.
+FIND_THUMBNAIL = """
+SELECT a.asset_id FROM assets AS a
+JOIN jobs AS j ON j.job_id = a.job_id
+JOIN steps AS s ON s.execution_id = j.execution_id AND s.name = j.step_name
+WHERE a.execution_id = $1 AND a.kind = 'image' AND NOT j.orphan
+ORDER BY s.position, j.generation DESC, j.job_id DESC, a.output_number LIMIT 1
+"""
+
+
+async def find_thumbnail(conn: Connection, execution_id: ExecutionId) -> AssetId | None:
+    """Return the first picture of a video."""
+    return await conn.fetchval(FIND_THUMBNAIL, execution_id)
+
+
 # Only this index has the ids in this collation. A video that is deleted is in no list.
 LIST_NEWEST = """
 SELECT execution_id FROM executions
@@ -84,10 +109,10 @@ async def list_videos(
     query = LIST_NEWEST if newest_first else LIST_OLDEST
     rows = await conn.fetch(query, user_id, after, limit + 1)
     ids = [ExecutionId(row["execution_id"]) for row in rows]
-    found = {
+    records = {
         video.execution.execution_id: video for video in await _read(conn, user_id, ids[:limit])
     }
-    return VideoPage(data=[found[each] for each in ids[:limit]], has_more=len(ids) > limit)
+    return VideoPage(data=[records[each] for each in ids[:limit]], has_more=len(ids) > limit)
 
 
 async def _read(

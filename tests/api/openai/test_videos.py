@@ -3,9 +3,8 @@
 from typing import Any
 
 import httpx
-import pytest
 
-from tests.api.conftest import Api, TestUser
+from tests.api.conftest import TestUser
 
 PROMPT = "a red kite over a grey harbour"
 FORM = {"prompt": (None, PROMPT)}
