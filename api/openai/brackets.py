@@ -18,7 +18,7 @@ Value = str | list[str] | dict[str, str]
 
 
 def read_brackets(fields: Iterable[tuple[str, str]]) -> dict[str, Value]:
-    """Return the fields as nested values. Raise ProblemError for a form that is none.
+    """Return the fields as nested values. Raise ProblemError for an invalid form.
 
     fields: names and texts, in the order of the form.
     """

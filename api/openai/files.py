@@ -50,7 +50,7 @@ async def download_video(
     video_id: str,
     variant: Annotated[str, Query(max_length=32, description="`video` or `thumbnail`.")] = "video",
 ) -> Response:
-    """Redirect to the video, or to its first picture: the one that it was made from, or its poster.
+    """Redirect to the video, or to its first picture: its start picture, or its poster.
 
     A video that is not completed, and a thumbnail that is not made, are answered with 404.
     """

@@ -52,7 +52,7 @@ _Event = _Begin | _Data | _End
 
 
 async def read_form(request: Request, store: Store) -> Form:
-    """Read a multipart body. Raise ProblemError if it is none, or exceeds a limit.
+    """Read a multipart body. Raise ProblemError for another body, or above a limit.
 
     A file is passed to `store` while it arrives, so it is never collected here.
     """

@@ -14,7 +14,7 @@ from core.domain.failures import FAILURES, FailureCode
 PATH: Final = "/v1/"
 SHOULD_RETRY: Final = "x-should-retry"
 LONGEST_RETRY_SECONDS: Final = 60
-"""Node's client waits as long as Retry-After says; Python's stops above 120 s."""
+"""Node's client waits as long as Retry-After states; Python's stops above 120 s."""
 UNPROCESSABLE: Final = 422
 BAD_REQUEST: Final = 400
 INVALID: Final = "invalid_request_error"
