@@ -32,10 +32,12 @@ check: .venv/.ready static  ## run format, lint, type and import checks and the 
 	@$(BIN)/pytest tests/unit tests/chaos/test_planted.py --numprocesses 2
 
 # The checks run beside the tests, most of which wait. Their report comes last, where it is read.
+# Tests that only ran out of time run again, alone.
 test: .venv/.ready  ## run what a release needs: the checks, and all tests except the long ones
-	@report=$$(mktemp) && trap 'rm -f "$$report"' EXIT && \
+	@report=$$(mktemp) && again=$$(mktemp) && trap 'rm -f "$$report" "$$again"' EXIT && \
 	{ $(MAKE) --no-print-directory --keep-going static >"$$report" 2>&1 & } && \
-	{ $(BIN)/pytest --numprocesses 4 --dist loadfile; tests=$$?; \
+	{ TESTS_OUT_OF_TIME="$$again" $(BIN)/pytest --numprocesses 4 --dist loadfile; tests=$$?; \
+	[ ! -s "$$again" ] || { $(BIN)/python -m tests.support.out_of_time "$$again"; tests=$$?; }; \
 	wait $$!; static=$$?; cat "$$report"; exit $$((tests ? tests : static)); }
 
 test-long: .venv/.ready  ## run the tests that take minutes: repeated outages, a full disk, slow clients

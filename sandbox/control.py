@@ -16,7 +16,7 @@ from sandbox.faults.book import Fault, FaultBook, FaultError
 from sandbox.faults.breakpoints import RELEASE_MODES, Breakpoints
 from sandbox.http.exchange import json_response
 from sandbox.http.route_context import RouteContext
-from sandbox.jobs.runner import Copy
+from sandbox.jobs.requests import Copy
 from sandbox.jobs.store import job_view
 from sandbox.settings import Json, Settings, SettingsError, as_object, with_changes
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sandbox.jobs.runner import model_of
+from sandbox.jobs.charges import model_of
 from sandbox.jobs.store import Job
 from sandbox.settings import Json
 

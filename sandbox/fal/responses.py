@@ -7,7 +7,8 @@ from starlette.responses import Response
 from sandbox.fal.outputs import output
 from sandbox.http.exchange import json_response
 from sandbox.jobs.bill import timestamp
-from sandbox.jobs.runner import MODERATION_TYPE, model_of
+from sandbox.jobs.charges import model_of
+from sandbox.jobs.runner import MODERATION_TYPE
 from sandbox.jobs.store import Job
 from sandbox.models.fields import Field, Violation, violations
 from sandbox.settings import Json

@@ -18,7 +18,7 @@ from sandbox.fal import responses
 from sandbox.http.accounts import account_of, is_refused
 from sandbox.http.exchange import json_response
 from sandbox.http.route_context import RouteContext
-from sandbox.jobs.runner import CreateRequest
+from sandbox.jobs.requests import CreateRequest
 from sandbox.jobs.store import Job
 from sandbox.models.catalogue import MODELS, find_model
 from sandbox.models.fields import violations

@@ -50,7 +50,8 @@ class Breakpoints:
                 if when_gone is not None:
                     return when_gone
             try:
-                await asyncio.wait_for(call.released.wait(), _CHECK_SECONDS)
+                async with asyncio.timeout(_CHECK_SECONDS):
+                    await call.released.wait()
             except TimeoutError:
                 continue
         return call.how

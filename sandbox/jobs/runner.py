@@ -3,12 +3,10 @@
 import asyncio
 import contextlib
 import math
-import random
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import replace
 from typing import Any
 
 from sandbox.callbacks.sender import Callbacks
@@ -16,41 +14,20 @@ from sandbox.faults.book import JOBS, FaultBook
 from sandbox.files.sources import SourceError, Sources
 from sandbox.files.store import Files
 from sandbox.jobs.bill import Bill
-from sandbox.jobs.store import Job, Jobs, State, new_job_id
-from sandbox.models.catalogue import find_model
-from sandbox.models.fields import Role, violations
-from sandbox.models.model import Model
-from sandbox.models.orders import Facts
-from sandbox.models.prices import Price
-from sandbox.settings import DAY_SECONDS, Json, Settings
+from sandbox.jobs.charges import billed, charge_for_run, is_blackened, model_of, price_of
+from sandbox.jobs.requests import (
+    DEFAULT_RESULT_LIFE_SECONDS,
+    Copy,
+    CreateRequest,
+    copied_job,
+    new_job,
+)
+from sandbox.jobs.store import Job, Jobs, State
+from sandbox.models.fields import violations
+from sandbox.settings import Json, Settings
 
-DEFAULT_RESULT_LIFE_SECONDS = {"fal": 7 * DAY_SECONDS, "replicate": 3600.0}
 MODERATION_TYPE = "content_policy_violation"
 CANCEL_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateRequest:
-    """A create call with its vendor headers parsed."""
-
-    model: Model
-    input: Json
-    base_url: str
-    account: str = ""
-    callback_url: str | None = None
-    callback_events: tuple[str, ...] = ("completed",)
-    start_within_seconds: float | None = None
-    end_within_seconds: float | None = None
-    result_life_seconds: float | None = None
-    stores_io: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copy:
-    """What differs in a copy of a job. seconds: until its end."""
-
-    callback_url: str | None
-    seconds: float
 
 
 class JobRunner:
@@ -75,7 +52,7 @@ class JobRunner:
 
     async def accept(self, request: CreateRequest) -> Job:
         """Create a paid job. Its row and its line on the bill are written before this returns."""
-        job = self._new_job(request)
+        job = new_job(request, self.settings())
         fault = self.faults.take(job.provider, job.model, "create", JOBS, provider_job_id=job.id)
         if fault is not None:
             job.faults.append({"fault": fault.fault, "params": fault.params})
@@ -83,7 +60,7 @@ class JobRunner:
             job.latency_seconds = job.queue_seconds = 0.0
         await self._store_and_begin(job)
         if job.fault("accept_twice") is not None:  # two paid jobs; the response names the first
-            await self._store_and_begin(self._new_job(request))
+            await self._store_and_begin(new_job(request, self.settings()))
         if job.fault("callback_early") is not None:
             await self.wait_for(job, lambda: job.announced, 60)
         await asyncio.sleep(self.settings().submit_seconds)
@@ -91,54 +68,15 @@ class JobRunner:
 
     async def accept_like(self, like: Job, copies: Sequence[Copy]) -> list[Job]:
         """Create paid jobs with the request of another job, as its caller would: for load tests."""
-        now, model = time.time(), model_of(like)
-        jobs = [
-            Job(
-                id=new_job_id(model.provider), provider=like.provider, model=like.model, input=like.input,
-                base_url=like.base_url, account=like.account, created_at=now, latency_seconds=copy.seconds,
-                queue_seconds=min(self.settings().queue_seconds, copy.seconds / 2), seed=like.seed,
-                callback_url=copy.callback_url, callback_events=like.callback_events,
-                result_life_seconds=copy.seconds + DEFAULT_RESULT_LIFE_SECONDS[like.provider],
-                stores_io=like.stores_io,
-            )
-            for copy in copies
-        ]  # fmt: skip
+        settings = self.settings()
+        jobs = [copied_job(like, copy, settings) for copy in copies]
         await asyncio.gather(*(self._store_and_begin(job) for job in jobs))
         return jobs
 
     async def _store_and_begin(self, job: Job) -> None:
         self.jobs.save(job)
-        await self.bill.accept(job, self._price(job))
+        await self.bill.accept(job, price_of(job))
         self._begin(job)
-
-    def _new_job(self, request: CreateRequest) -> Job:
-        settings, model, now = self.settings(), request.model, time.time()
-        latency = settings.video_seconds if model.makes == "video" else settings.image_seconds
-        return Job(
-            id=new_job_id(model.provider), provider=model.provider, model=model.name, input=request.input,
-            base_url=request.base_url, account=request.account, created_at=now, latency_seconds=latency,
-            queue_seconds=min(settings.queue_seconds, latency / 2), seed=self._seed(request.input),
-            callback_url=request.callback_url, callback_events=list(request.callback_events),
-            start_deadline_at=_after(now, request.start_within_seconds),
-            end_deadline_at=_after(now, request.end_within_seconds),
-            result_life_seconds=request.result_life_seconds, stores_io=request.stores_io,
-        )  # fmt: skip
-
-    @staticmethod
-    def _seed(body: Json) -> int:
-        seed = body.get("seed")
-        fixed = isinstance(seed, int) and not isinstance(seed, bool) and seed != -1
-        return int(seed) if fixed else random.randrange(2**31)  # pyright: ignore[reportArgumentType] # checked above
-
-    def _price(self, job: Job) -> int:
-        """Return the price of a success, or 0 for input that the model will reject.
-
-        A price that follows from a file's length is not known before the file is fetched.
-        """
-        model = model_of(job)
-        if violations(model.fields, job.input):
-            return 0
-        return model.price(model.order(job.input)).nano_usd
 
     async def wait_for(self, job: Job, condition: Callable[[], bool], seconds: float) -> bool:
         """Wait until the condition holds; return False when the time is up."""
@@ -150,7 +88,8 @@ class JobRunner:
             if left <= 0:
                 return False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), left)
+                async with asyncio.timeout(left):
+                    await event.wait()
         return True
 
     async def resume(self) -> None:
@@ -163,7 +102,7 @@ class JobRunner:
                 await self.bill.accept(job, job.billed_nano_usd)
                 self.bill.close(job)
                 continue
-            await self.bill.accept(job, self._price(job))
+            await self.bill.accept(job, price_of(job))
             if not job.ended:
                 self._begin(job)
                 continue
@@ -285,7 +224,7 @@ class JobRunner:
             life_seconds=life,
         )
         job.data = produced.data
-        job.billable_units, job.billed_nano_usd = _billed(job, model.price(produced.order))
+        job.billable_units, job.billed_nano_usd = billed(job, model.price(produced.order))
         return outputs
 
     def _fail(self, job: Job, error: Json) -> None:
@@ -308,7 +247,7 @@ class JobRunner:
         billed_failure = state == "failed" and (job.fault("fail_after") or {}).get("billed")
         if state != "succeeded" and not billed_failure:
             job.billable_units, job.billed_nano_usd = (
-                _charge_for_run(job) if charge_run else (None, 0)
+                charge_for_run(job) if charge_run else (None, 0)
             )
         job.announced = job.callback_url is None
         self.bill.close(job)
@@ -372,70 +311,12 @@ def _ignored(task: "asyncio.Task[Any]") -> None:
         task.exception()
 
 
-def model_of(job: Job) -> Model:
-    model = find_model(job.provider, job.model)
-    if model is None:
-        raise LookupError(f"job {job.id} has the model {job.model}, which is no longer offered")
-    return model
-
-
-def is_blackened(job: Job) -> bool:
-    """Return whether fal replaces this moderated picture with a charged black one."""
-    params = job.fault("moderated")
-    is_fal_picture = job.provider == "fal" and "has_nsfw_concepts" in model_of(job).also
-    return params is not None and is_fal_picture and params.get("form", "nsfw") == "nsfw"
-
-
-def _billed(job: Job, price: Price) -> tuple[float, int]:
-    """Return units and nano-USD (rounded up) of a success, multiplied by any `bill_factor`."""
-    params = job.fault("bill_factor")
-    if params is None:
-        return _shown(price.units), price.nano_usd
-    factor = Decimal(params["factor"])
-    return _shown(price.units * factor), math.ceil(price.nano_usd * factor)
-
-
-def _charge_for_run(job: Job) -> tuple[float | None, int]:
-    """Return the charge of a cancelled run: the full price on Replicate, nothing elsewhere.
-
-    Replicate does not publish its rule; this is the worst one.
-    """
-    model = model_of(job)
-    if job.provider != "replicate" or job.started_at is None:
-        return None, 0
-    price = model.price(model.fitted(model.order(job.input), _facts(job)))
-    return _shown(price.units), price.nano_usd
-
-
-def _facts(job: Job) -> dict[Role, Facts]:
-    """Return the measures of the files that were fetched, of each role's first file."""
-    facts: dict[Role, Facts] = {}
-    for record in job.fetched:
-        facts.setdefault(
-            record["role"],
-            Facts(
-                medium="video" if record["frames"] else "audio" if record["seconds"] else "image",
-                width=record["width"], height=record["height"], seconds=record["seconds"],
-                frames=record["frames"],
-            ),
-        )  # fmt: skip
-    return facts
-
-
-def _shown(units: Decimal) -> float:
-    return int(units) if units == int(units) else float(units)
-
-
 def _requested_error(params: Json) -> Json:
     return {
         "status": int(params.get("status", 500)),
         "type": params.get("type", "internal_server_error"),
         "message": params.get("message", "Internal server error"),
     }
-
-
-def _after(now: float, seconds: float | None) -> float | None:
-    return None if seconds is None else now + seconds
 
 
 def _left(deadline_at: float | None) -> float | None:

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from sandbox.http.accounts import account_of, is_refused, webhook_secret
 from sandbox.http.exchange import json_response
 from sandbox.http.route_context import RouteContext
-from sandbox.jobs.runner import CreateRequest
+from sandbox.jobs.requests import CreateRequest
 from sandbox.jobs.store import Job
 from sandbox.models.catalogue import find_model
 from sandbox.models.fields import violations

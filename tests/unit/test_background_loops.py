@@ -12,6 +12,7 @@ import pytest
 import api.http.recovery_admission
 import core.jobs.waiting.wakeups
 import worker
+from core.jobs.waiting.poller import wait
 from core.jobs.waiting.wakeups import Wakeups
 
 
@@ -81,3 +82,24 @@ async def test_api_compares_with_the_restore_marker_after_any_error(
     async with asyncio.timeout(10):
         await module.RecoveryAdmission(nothing, nothing).compare_with_restore_marker()
     assert not errors
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_cancel_during_a_notification_ends_the_loop(steps: int) -> None:
+    wake = asyncio.Event()
+
+    async def loop() -> None:
+        while True:
+            await wait(wake, 30)
+
+    task = asyncio.create_task(loop())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    wake.set()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task}, timeout=1)
+    ended = task.cancelled()
+    task.cancel()
+    assert ended

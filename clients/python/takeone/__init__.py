@@ -5,6 +5,7 @@ from takeone._async.handles import Accepted as AsyncAccepted
 from takeone._async.handles import Execution as AsyncExecution
 from takeone._async.handles import Retried as AsyncRetried
 from takeone._default import compose
+from takeone._plans.approvals import approval
 from takeone._plans.media import (
     captions,
     extract_audio,
@@ -36,6 +37,7 @@ from takeone._plans.steps import (
     transcribe,
     upscale,
 )
+from takeone._plans.variables import Variable, fill, variable
 from takeone._sync.client import Takeone
 from takeone._sync.handles import Accepted, Execution, Retried
 from takeone._version import VERSION
@@ -55,10 +57,13 @@ __all__ = [
     "Retried",
     "Takeone",
     "TakeoneError",
+    "Variable",
+    "approval",
     "audio_model",
     "captions",
     "compose",
     "extract_audio",
+    "fill",
     "generate_audio",
     "generate_image",
     "generate_video",
@@ -77,5 +82,6 @@ __all__ = [
     "transcribe",
     "trim",
     "upscale",
+    "variable",
     "video_model",
 ]

@@ -7,6 +7,7 @@ from functools import cache
 from typing_extensions import Unpack
 
 from takeone._calls.bodies import OrderOptions
+from takeone._calls.orders import Values
 from takeone._plans.nodes import Node, Output
 from takeone._plans.plan import Composition
 from takeone._sync.client import Takeone
@@ -18,15 +19,20 @@ class DefaultComposition(Composition):
     """A composition that is executed by the client of the environment, made at the first use."""
 
     def execute(
-        self, *, idempotency_key: str | None = None, **options: Unpack[OrderOptions]
+        self,
+        *,
+        values: Values | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[OrderOptions],
     ) -> Accepted:
-        """Execute the plan, and return at once."""
-        client = default_client()
-        return client.executions.create(self, idempotency_key=idempotency_key, **options)
+        """Execute the plan, and return at once. values: of its variables, by name."""
+        return default_client().executions.create(
+            self, values=values, idempotency_key=idempotency_key, **options
+        )
 
-    def quote(self, **options: Unpack[OrderOptions]) -> Quote:
+    def quote(self, *, values: Values | None = None, **options: Unpack[OrderOptions]) -> Quote:
         """Return what the plan may cost. Nothing is started or held."""
-        return default_client().quotes.plan(self, **options)
+        return default_client().quotes.plan(self, values=values, **options)
 
 
 @cache

@@ -204,7 +204,8 @@ class ProviderAdmission:
 async def _sleep_until_shutdown(seconds: float) -> None:
     """Sleep for these seconds, or until the worker shuts down."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(activity.wait_for_worker_shutdown(), max(0.0, seconds))
+        async with asyncio.timeout(max(0.0, seconds)):
+            await activity.wait_for_worker_shutdown()
 
 
 def _report_trip(job: JobRecord, code: FailureCode, status: int | None, seconds: float) -> None:

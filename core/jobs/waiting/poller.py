@@ -109,7 +109,7 @@ class JobPoller:
             with self.wakeups.of_any() as wake:
                 while True:
                     pause = await self._start_due()
-                    await _wait(wake, pause)
+                    await wait(wake, pause)
         finally:
             await self._stop()
 
@@ -372,10 +372,11 @@ def _ids(job: JobRecord) -> dict[str, str]:
     return {"execution_id": job.execution_id, "job_id": job.job_id}
 
 
-async def _wait(wake: asyncio.Event, seconds: float) -> None:
+async def wait(wake: asyncio.Event, seconds: float) -> None:
     """Sleep until the time is over or a notification arrives."""
     try:
-        await asyncio.wait_for(wake.wait(), seconds)
+        async with asyncio.timeout(seconds):  # wait_for of Python 3.11 may swallow a cancel
+            await wake.wait()
     except TimeoutError:
         return
     wake.clear()

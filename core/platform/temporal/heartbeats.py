@@ -34,7 +34,8 @@ async def sleep_with_heartbeats(
         if rest <= 0:
             return False
         try:
-            await asyncio.wait_for(wake.wait(), min(rest, HEARTBEAT_SECONDS))
+            async with asyncio.timeout(min(rest, HEARTBEAT_SECONDS)):
+                await wake.wait()
         except TimeoutError:
             continue
         wake.clear()

@@ -27,7 +27,8 @@ class Models:
 
     async def list(self) -> Sequence[OfferedModel]:
         """Return the models with limits and prices; of each kind the default first."""
-        return (await self._sender.send(account.list_models())).data
+        answer = await self._sender.send(account.list_models())
+        return answer.data
 
 
 class Plans:
@@ -38,7 +39,8 @@ class Plans:
 
     async def schema(self) -> Mapping[str, Any]:
         """Return the JSON Schema of plans, with every media step."""
-        return (await self._sender.send(account.plan_schema())).model_extra or {}
+        answer = await self._sender.send(account.plan_schema())
+        return answer.model_extra or {}
 
     async def import_synthome(
         self, plan: Mapping[str, Any], models: Mapping[str, str] | None = None
@@ -70,7 +72,8 @@ class Keys:
 
     async def list(self) -> Sequence[Key]:
         """Return the keys, without their secrets."""
-        return (await self._sender.send(account.list_keys())).data
+        answer = await self._sender.send(account.list_keys())
+        return answer.data
 
     async def create(self, **fields: Unpack[NewKeyOptions]) -> NewKey:
         """Create a key. Its secret is in this answer alone."""
@@ -89,7 +92,8 @@ class ProviderKeys:
 
     async def list(self) -> Sequence[ProviderKey]:
         """Return the keys in use, masked."""
-        return (await self._sender.send(account.list_provider_keys())).data
+        answer = await self._sender.send(account.list_provider_keys())
+        return answer.data
 
     async def set(self, provider: str, key: str) -> ProviderKey:
         """Use this key for new purchases at a provider."""

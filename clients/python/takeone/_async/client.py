@@ -1,6 +1,6 @@
 """The client for asyncio."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 
 import httpx
@@ -11,10 +11,15 @@ from takeone._async.assets import Assets
 from takeone._async.compositions import AsyncComposition
 from takeone._async.executions import Executions, Quotes
 from takeone._async.sender import Sender
+from takeone._async.streams import follow
 from takeone._async.templates import Templates
 from takeone._async.webhooks import Endpoints, Webhooks
+from takeone._calls.orders import EVENTS
+from takeone._core.events import account_event
 from takeone._core.settings import RETRIES, TIMEOUT_SECONDS, make_settings
+from takeone._core.streams import Following
 from takeone._plans.nodes import Node, Output
+from takeone.models.events import AccountEvent
 
 
 class AsyncTakeone:
@@ -70,6 +75,19 @@ class AsyncTakeone:
     ) -> AsyncComposition:
         """Compose steps into a plan that this client executes; the last one makes the result."""
         return AsyncComposition(nodes, outputs or {}, self.executions, self.quotes)
+
+    async def events(self) -> AsyncIterator[AccountEvent]:
+        """Iterate over the changes of all executions of the account, without an end.
+
+        Each stream begins with an event of the type `connected`, also after a lost connection.
+        Changes before it are not sent: read the list of executions when it comes.
+        """
+        following = Following(EVENTS, self._sender.settings, resumes=False)
+        async for event in follow(self._sender, following):
+            if event is None:
+                yield AccountEvent(type="connected")
+            else:
+                yield account_event(AccountEvent, event)
 
     async def close(self) -> None:
         """Close the connections."""

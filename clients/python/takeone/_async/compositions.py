@@ -7,6 +7,7 @@ from typing_extensions import Unpack
 from takeone._async.executions import Executions, Quotes
 from takeone._async.handles import Accepted
 from takeone._calls.bodies import OrderOptions
+from takeone._calls.orders import Values
 from takeone._plans.nodes import Node, Output
 from takeone._plans.plan import Composition
 from takeone.models.quotes import Quote
@@ -27,11 +28,19 @@ class AsyncComposition(Composition):
         self._quotes = quotes
 
     async def execute(
-        self, *, idempotency_key: str | None = None, **options: Unpack[OrderOptions]
+        self,
+        *,
+        values: Values | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[OrderOptions],
     ) -> Accepted:
-        """Execute the plan, and return at once."""
-        return await self._executions.create(self, idempotency_key=idempotency_key, **options)
+        """Execute the plan, and return at once. values: of its variables, by name."""
+        return await self._executions.create(
+            self, values=values, idempotency_key=idempotency_key, **options
+        )
 
-    async def quote(self, **options: Unpack[OrderOptions]) -> Quote:
+    async def quote(
+        self, *, values: Values | None = None, **options: Unpack[OrderOptions]
+    ) -> Quote:
         """Return what the plan may cost. Nothing is started or held."""
-        return await self._quotes.plan(self, **options)
+        return await self._quotes.plan(self, values=values, **options)

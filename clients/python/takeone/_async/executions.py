@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 
 from typing_extensions import Unpack
 
-from takeone._async.handles import Accepted, Execution, OnProgress, Retried
+from takeone._async.handles import Accepted, Event, Execution, OnProgress, Retried, execution_events
 from takeone._async.sender import Sender
+from takeone._async.waiting import Wait
 from takeone._calls import orders
 from takeone._calls.bodies import (
     AudioOrder,
@@ -117,6 +118,15 @@ class Executions:
         """Erase prompt, metadata, results and files of an execution that has ended."""
         return await self._sender.send(orders.delete(execution_id))
 
+    def events(self, execution_id: str, after: int | None = None) -> AsyncIterator[Event]:
+        """Iterate over the changes of an execution until it ends, `end` being the last one.
+
+        The first event is a `snapshot`. after: the sequence of the last known event; then the
+        changes behind it come first. Lost connections are opened again and lose no event. Raise
+        CallError if the service refuses, or is unreachable for five minutes.
+        """
+        return execution_events(self._sender, execution_id, after)
+
     async def wait(
         self,
         execution_id: str,
@@ -127,12 +137,8 @@ class Executions:
         cancel_on_timeout: bool = False,
     ) -> Execution:
         """Wait for the end of an execution; see `Execution.wait`."""
-        execution = await self.get(execution_id)
-        return await execution.wait(
-            timeout,
-            on_progress=on_progress,
-            raise_on_failure=raise_on_failure,
-            cancel_on_timeout=cancel_on_timeout,
+        return await Wait(self._sender, Execution, execution_id, timeout).ended(
+            on_progress, raise_on_failure=raise_on_failure, cancel=cancel_on_timeout
         )
 
 

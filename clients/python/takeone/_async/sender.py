@@ -1,6 +1,5 @@
 """The transport for asyncio: sends calls and sleeps between attempts."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, TypeVar, cast
 import httpx
 from pydantic import BaseModel
 
+from takeone._async import _io
 from takeone._calls import assets
 from takeone._core.attempts import Attempts
 from takeone._core.calls import Answer, Call
@@ -57,7 +57,7 @@ class Sender:
             pause = await self._downloaded(attempts, sha256, path)
             if pause is None:
                 return path
-            await asyncio.sleep(pause)
+            await _io.sleep(pause)
 
     async def _downloaded(self, attempts: Attempts, sha256: str, path: Path) -> float | None:
         try:
@@ -87,7 +87,7 @@ class Sender:
                 if again is None:
                     return answer
                 pause = again
-            await asyncio.sleep(pause)
+            await _io.sleep(pause)
 
 
 def _answer(response: httpx.Response, body: bytes) -> Answer:

@@ -15,6 +15,8 @@ from takeone.models.quotes import Quote
 
 T = TypeVar("T", bound=BaseModel)
 
+EVENTS = "/api/events"
+
 OrderRoute = Literal[
     "generate-video", "generate-image", "generate-audio", "transcribe", "executions"
 ]
@@ -62,6 +64,10 @@ def _value(named: tuple[str, object]) -> tuple[str, object]:
 
 def get(execution: type[T], execution_id: str) -> Call[T]:
     return Call("GET", path("/api/executions/{}", execution_id), execution)
+
+
+def events_path(execution_id: str) -> str:
+    return path("/api/executions/{}/events", execution_id)
 
 
 def page(execution: type[T], filters: Mapping[str, object]) -> Call[Page[T]]:

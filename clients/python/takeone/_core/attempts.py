@@ -1,25 +1,16 @@
 """The attempts of one call: what is sent, and what follows from an answer or a failure."""
 
 import random
-import re
 import uuid
 from typing import Any, Final, cast
 
 import httpx
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
+from takeone._core.answers import headers, json_object, problem, transport_error
 from takeone._core.calls import REPLAYED_HEADER, Answer, Call, Repeat
-from takeone._core.settings import USER_AGENT, Settings
-from takeone.errors import (
-    CallError,
-    ConnectError,
-    ConnectionLostError,
-    ProblemError,
-    RequestTimeoutError,
-    UnusableAnswerError,
-    problem_class,
-)
+from takeone._core.settings import Settings
+from takeone.errors import CallError, ConnectError, ProblemError, UnusableAnswerError
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 8.0
@@ -50,25 +41,21 @@ class Attempts:
 
     def request(self) -> dict[str, Any]:
         """Return the arguments of `httpx.Client.request`, except a file to upload."""
-        headers = {
-            "authorization": f"Bearer {self._settings.api_key}",
-            "user-agent": USER_AGENT,
-            "accept": "application/json, application/problem+json",
-        }
+        sent = headers(self._settings, "application/json")
         if self.key is not None:
-            headers["idempotency-key"] = self.key
+            sent["idempotency-key"] = self.key
         return {
             "method": self._call.method,
             "url": f"{self._settings.base_url}{self._call.path}",
             "params": dict(self._call.query),
             "json": self._call.body,
-            "headers": headers,
+            "headers": sent,
             "timeout": self._settings.timeout,
         }
 
     def failed(self, failure: httpx.HTTPError | CallError) -> float:
         """Return how many seconds to wait before the next attempt, or raise the failure."""
-        error = failure if isinstance(failure, CallError) else self._named(failure)
+        error = failure if isinstance(failure, CallError) else transport_error(failure, self.key)
         if self._call.repeat is Repeat.NEVER and not isinstance(error, ConnectError):
             self._raise(error, failure)
         return self._pause_or_raise(error, cause=failure)
@@ -80,20 +67,20 @@ class Attempts:
         """
         if answer.status < 400:
             return None
-        problem = self._problem(answer)
-        if problem.code == IN_PROGRESS and self._in_progress_left > 0:
+        refusal = problem(answer, self.key)
+        if refusal.code == IN_PROGRESS and self._in_progress_left > 0:
             self._in_progress_left -= 1
-            return problem.retry_after or 1.0
-        if problem.code == KEY_CONFLICT and self._first_failure is not None:
-            raise self._first_failure from problem
-        if not self._may_repeat(answer, problem):
-            self._raise(problem)
-        return self._pause_or_raise(problem, retry_after=problem.retry_after)
+            return refusal.retry_after or 1.0
+        if refusal.code == KEY_CONFLICT and self._first_failure is not None:
+            raise self._first_failure from refusal
+        if not self._may_repeat(answer, refusal):
+            self._raise(refusal)
+        return self._pause_or_raise(refusal, retry_after=refusal.retry_after)
 
-    def _may_repeat(self, answer: Answer, problem: ProblemError) -> bool:
-        if answer.status not in AGAIN or problem.code in NOT_SOON:
+    def _may_repeat(self, answer: Answer, refusal: ProblemError) -> bool:
+        if answer.status not in AGAIN or refusal.code in NOT_SOON:
             return False
-        if "retryable" in problem.document and not problem.retryable:
+        if "retryable" in refusal.document and not refusal.retryable:
             return False
         return self._call.repeat is not Repeat.NEVER or answer.status in NOT_PROCESSED
 
@@ -115,27 +102,6 @@ class Attempts:
     def _raise(self, error: CallError, cause: BaseException | None = None) -> None:
         raise error from (cause if cause is not error else None)
 
-    def _named(self, failure: httpx.HTTPError) -> CallError:
-        match failure:
-            case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
-                kind, text = ConnectError, "No connection to the service"
-            case httpx.TimeoutException():
-                kind, text = RequestTimeoutError, "The service did not answer in time"
-            case _:
-                kind, text = ConnectionLostError, "The connection ended before the answer"
-        return kind(f"{text}: {failure or type(failure).__name__}", idempotency_key=self.key)
-
-    def _problem(self, answer: Answer) -> ProblemError:
-        document = _object(answer.body)
-        code = str(document.get("code") or "")
-        return problem_class(code, answer.status)(
-            document,
-            status=answer.status,
-            retry_after=_seconds(answer.headers.get("retry-after")),
-            idempotency_key=self.key,
-            request_id=answer.headers.get("x-request-id"),
-        )
-
     def read(self, answer: Answer, context: object) -> BaseModel | None:
         """Return the result of a successful answer; None for one without a body.
 
@@ -144,7 +110,7 @@ class Attempts:
         if self._call.result is None:
             return None
         model = cast("type[BaseModel]", self._call.result)
-        document = _object(answer.body)
+        document = json_object(answer.body)
         if REPLAYED_HEADER in answer.headers:
             document = {**document, "replayed": answer.headers[REPLAYED_HEADER] == "true"}
         try:
@@ -156,16 +122,3 @@ class Attempts:
                 idempotency_key=self.key,
                 request_id=answer.headers.get("x-request-id"),
             ) from error
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        document = from_json(body)
-    except ValueError:
-        return {}
-    return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
-
-
-def _seconds(header: str | None) -> float | None:
-    """Return the seconds of a Retry-After; this API sends no dates."""
-    return float(header) if header and re.fullmatch(r"\d{1,9}", header) else None

@@ -7,11 +7,13 @@ from typing_extensions import TypedDict, Unpack
 
 from takeone._plans.nodes import File, Item, Node, OnFailure, Output
 from takeone._plans.steps import step
+from takeone._plans.variables import Fill, Flag, Number, Text, Variable, Whole
 from takeone.models.assets import Asset
 from takeone.models.executions import ResultFile
 
 Settings = Mapping[str, object]
-REFERENCES = frozenset(("step", "asset", "url"))
+REFERENCES = frozenset(("step", "asset", "url", "var"))
+TEXTS = (str, Variable, Fill)
 
 
 class StepOptions(TypedDict, total=False):
@@ -25,15 +27,15 @@ class StepOptions(TypedDict, total=False):
 
 def merge(
     *items: Item | Sequence[Item],
-    transition: Settings | str | None = None,
-    fit: str | None = None,
-    resize: str | None = None,
-    image_motion: str | None = None,
-    width: int | None = None,
-    height: int | None = None,
-    fps: float | None = None,
-    fade_in: float | None = None,
-    fade_out: float | None = None,
+    transition: Settings | Text | None = None,
+    fit: Text | None = None,
+    resize: Text | None = None,
+    image_motion: Text | None = None,
+    width: Whole | None = None,
+    height: Whole | None = None,
+    fps: Number | None = None,
+    fade_in: Number | None = None,
+    fade_out: Number | None = None,
     **options: Unpack[StepOptions],
 ) -> Node:
     """Join clips and pictures, with transitions, and mix sounds under them.
@@ -42,7 +44,7 @@ def merge(
     """
     params = {
         "items": _items(items),
-        "transition": {"type": transition} if isinstance(transition, str) else transition,
+        "transition": {"type": transition} if isinstance(transition, TEXTS) else transition,
         "fit": fit,
         "resize": resize,
         "image_motion": image_motion,
@@ -57,13 +59,13 @@ def merge(
 
 def layers(
     *items: Item | Sequence[Item],
-    duration: float | None = None,
-    width: int | None = None,
-    height: int | None = None,
-    fps: float | None = None,
-    background: str | None = None,
-    fade_in: float | None = None,
-    fade_out: float | None = None,
+    duration: Number | None = None,
+    width: Whole | None = None,
+    height: Whole | None = None,
+    fps: Number | None = None,
+    background: Text | None = None,
+    fade_in: Number | None = None,
+    fade_out: Number | None = None,
     **options: Unpack[StepOptions],
 ) -> Node:
     """Draw layers from the lowest to the highest on one canvas.
@@ -87,11 +89,11 @@ def captions(
     video: File,
     words: File | Sequence[Mapping[str, object]],
     *,
-    style: Settings | str | None = None,
-    burn: bool | None = None,
+    style: Settings | Text | None = None,
+    burn: Flag | None = None,
     sidecar: Sequence[str] | None = None,
-    shift: float | None = None,
-    language: str | None = None,
+    shift: Number | None = None,
+    language: Text | None = None,
     **options: Unpack[StepOptions],
 ) -> Node:
     """Show words while they are spoken. The outputs `srt` and `vtt` are text files.
@@ -102,7 +104,7 @@ def captions(
     params = {
         "video": video,
         "words": cast("Node", words).output("words") if speech else words,
-        "style": {"preset": style} if isinstance(style, str) else style,
+        "style": {"preset": style} if isinstance(style, TEXTS) else style,
         "burn": burn,
         "sidecar": sidecar,
         "shift": shift,
@@ -114,11 +116,11 @@ def captions(
 def reframe(
     source: File,
     *,
-    aspect_ratio: str,
-    mode: str | None = None,
+    aspect_ratio: Text,
+    mode: Text | None = None,
     focus: Settings | Sequence[Settings] | None = None,
-    width: int | str | None = None,
-    color: str | None = None,
+    width: Whole | str | None = None,
+    color: Text | None = None,
     **options: Unpack[StepOptions],
 ) -> Node:
     """Change the shape of a film or a picture."""
@@ -136,9 +138,9 @@ def reframe(
 def poster(
     source: File,
     *,
-    at: float | str | None = None,
-    width: int | None = None,
-    format: str | None = None,
+    at: Number | str | None = None,
+    width: Whole | None = None,
+    format: Text | None = None,
     **options: Unpack[StepOptions],
 ) -> Node:
     """Take a frame of a video. at: in seconds, or `best`."""
@@ -149,11 +151,11 @@ def poster(
 def preview(
     source: File,
     *,
-    start: float | None = None,
-    duration: float | None = None,
-    width: int | None = None,
-    fps: int | None = None,
-    format: str | None = None,
+    start: Number | None = None,
+    duration: Number | None = None,
+    width: Whole | None = None,
+    fps: Whole | None = None,
+    format: Text | None = None,
     **options: Unpack[StepOptions],
 ) -> Node:
     """Make a short, small preview of a video."""
@@ -171,9 +173,9 @@ def preview(
 def loudness(
     source: File,
     *,
-    target: float | None = None,
-    true_peak: float | None = None,
-    mode: str | None = None,
+    target: Number | None = None,
+    true_peak: Number | None = None,
+    mode: Text | None = None,
     **options: Unpack[StepOptions],
 ) -> Node:
     """Change the level of a sound to a loudness in LUFS."""
@@ -184,10 +186,10 @@ def loudness(
 def trim(
     source: File,
     *,
-    start: float | None = None,
-    end: float | None = None,
-    duration: float | None = None,
-    copy: bool | None = None,
+    start: Number | None = None,
+    end: Number | None = None,
+    duration: Number | None = None,
+    copy: Flag | None = None,
     **options: Unpack[StepOptions],
 ) -> Node:
     """Cut a part out of a video or sound."""
@@ -198,8 +200,8 @@ def trim(
 def extract_audio(
     source: File,
     *,
-    format: str | None = None,
-    mono: bool | None = None,
+    format: Text | None = None,
+    mono: Flag | None = None,
     **options: Unpack[StepOptions],
 ) -> Node:
     """Take the sound out of a video."""
@@ -213,7 +215,7 @@ def _items(items: Iterable[Item | Sequence[Item]]) -> list[Mapping[str, object]]
         if isinstance(item, Mapping):
             plain = cast("Mapping[str, Any]", item)
             made.append({"media": plain} if REFERENCES & plain.keys() else plain)
-        elif isinstance(item, str | Asset | ResultFile | Node | Output):
+        elif isinstance(item, str | Asset | ResultFile | Node | Output | Variable):
             made.append({"media": item})
         else:
             made += _items(item)

@@ -1,10 +1,11 @@
 """Nodes of a composition: steps, and the files that they use. They are data; nothing is sent."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from takeone._calls.values import Media
+from takeone._plans.variables import Variable
 
 OnFailure = Literal["stop", "continue"]
 DEFAULT_ON_FAILURE: Final = "stop"
@@ -16,7 +17,7 @@ class Node:
 
     name: in the plan; by default made of the kind, such as `video-1`. needs: further steps to wait
     for. reuse: of a paid step, whether to use the files of an equal earlier purchase; None: the
-    default of the kind.
+    default of the kind. count: so many candidates, of which an approval step chooses.
     """
 
     kind: str
@@ -28,10 +29,17 @@ class Node:
     on_failure: OnFailure = DEFAULT_ON_FAILURE
     deadline_seconds: int | None = None
     reuse: bool | None = None
+    count: int | None = None
 
     def output(self, name: str | int) -> "Output":
         """Return one of the step's files by its name, for example `words` or `srt`."""
         return Output(self, name)
+
+    def candidate(self, number: int) -> "Output":
+        """Return the file of one candidate of a step with a count; the first has the number 1."""
+        if self.count is None or not 1 <= number <= self.count:
+            raise ValueError(f"{self!r} has no candidate {number}: its count is {self.count}.")
+        return Output(self, candidate=number)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name or self.kind!r})"
@@ -44,6 +52,7 @@ class Output:
     node: Node
     name: str | int | None = None
     optional: bool = False
+    candidate: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,8 @@ class ModelChoice:
     kind: str | None = field(default=None)
 
 
-File = Media | Node | Output
-"""A file that a step uses: that of another step, an asset, or an address."""
+File = Media | Node | Output | Variable
+"""A file that a step uses: that of another step, an asset, an address, or a variable."""
 Item = File | Mapping[str, object]
 """A file of a list, or a mapping with it as `media` and further settings."""
 Choice = ModelChoice | str | Sequence[ModelChoice | str] | None
@@ -66,7 +75,7 @@ Choice = ModelChoice | str | Sequence[ModelChoice | str] | None
 def optional(file: Node | Output) -> Output:
     """Return a file of a list that is left out if its step, with `on_failure="continue"`, fails."""
     output = file if isinstance(file, Output) else Output(file)
-    return Output(output.node, output.name, optional=True)
+    return replace(output, optional=True)
 
 
 def video_model(model: str, provider: str | None = None) -> ModelChoice:

@@ -5,6 +5,7 @@ from typing import Any, Final, cast
 
 from takeone._calls.values import MEDIA_NAMES, Media, camel, media
 from takeone._plans.nodes import Node, Output
+from takeone._plans.variables import Fill, Variable, declarations
 from takeone.models.assets import Asset
 from takeone.models.executions import ResultFile
 
@@ -28,6 +29,9 @@ class Composition:
         named = [output.node for output in self._outputs.values()]
         self._order = _in_order([*nodes, *named])
         self._names = _names(self._order)
+        self._variables = declarations(
+            variable for node in self._order for variable in _variables_in(node.params)
+        )
         used = {id(need) for node in self._order for need in _needs(node)}
         for node in nodes[:-1]:
             if id(node) not in used and node not in named:
@@ -40,6 +44,8 @@ class Composition:
             "steps": [self._step(node) for node in self._order],
             "result": self._names[self._result],
         }
+        if self._variables:
+            plan["variables"] = dict(self._variables)
         if self._outputs:
             plan["outputs"] = {
                 name: self._reference(output) for name, output in self._outputs.items()
@@ -62,6 +68,8 @@ class Composition:
             made["deadlineSeconds"] = node.deadline_seconds
         if node.reuse is not None:
             made["reuse"] = node.reuse
+        if node.count is not None:
+            made["count"] = node.count
         made["params"] = self._object(node.params)
         return made
 
@@ -75,6 +83,10 @@ class Composition:
     def _value(self, name: str, value: object) -> Any:
         if isinstance(value, Node | Output):
             return self._reference(_as_output(value))
+        if isinstance(value, Variable):
+            return {"var": value.name}
+        if isinstance(value, Fill):
+            return {"fill": value.text}
         if isinstance(value, Asset | ResultFile) or (isinstance(value, str) and name in FILE_NAMES):
             return dict(media(cast("Media", value)))
         if isinstance(value, Mapping):
@@ -84,7 +96,9 @@ class Composition:
         return value
 
     def _reference(self, output: Output) -> dict[str, Any]:
-        made: dict[str, Any] = {"step": self._names[output.node]}
+        name = self._names[output.node]
+        candidate = "" if output.candidate is None else f"-{output.candidate}"
+        made: dict[str, Any] = {"step": f"{name}{candidate}"}
         if output.name is not None:
             made["output"] = output.name
         if output.optional:
@@ -99,20 +113,29 @@ def _as_output(file: Node | Output) -> Output:
 def _needs(node: Node) -> Iterator[Node]:
     """Yield the nodes that a node uses or waits for."""
     yield from node.needs
-    yield from _in_value(node.params)
+    for value in _leaves(node.params):
+        if isinstance(value, Node | Output):
+            yield _as_output(value).node
 
 
-def _in_value(value: object) -> Iterator[Node]:
-    if isinstance(value, Node):
-        yield value
-    elif isinstance(value, Output):
-        yield value.node
-    elif isinstance(value, Mapping):
+def _variables_in(params: object) -> Iterator[Variable]:
+    for value in _leaves(params):
+        if isinstance(value, Variable):
+            yield value
+        elif isinstance(value, Fill):
+            yield from value.variables
+
+
+def _leaves(value: object) -> Iterator[object]:
+    """Yield the values within mappings and lists at any depth."""
+    if isinstance(value, Mapping):
         for item in cast("Mapping[str, object]", value).values():
-            yield from _in_value(item)
+            yield from _leaves(item)
     elif isinstance(value, list | tuple):
         for item in cast("Sequence[object]", value):
-            yield from _in_value(item)
+            yield from _leaves(item)
+    else:
+        yield value
 
 
 def _in_order(nodes: Sequence[Node]) -> Sequence[Node]:
@@ -135,12 +158,20 @@ def _names(order: Sequence[Node]) -> Mapping[Node, str]:
     own = [node.name for node in order if node.name is not None]
     if twice := {name for name in own if own.count(name) > 1}:
         raise ValueError(f"Two steps have the same name: {', '.join(sorted(twice))}.")
+    taken = {*own, *(name for node in order for name in _candidates(node))}
     names: dict[Node, str] = {}
     numbers: dict[str, int] = {}
     for node in order:
         name = node.name
-        while name is None or (name in own and node.name is None):
+        while name is None or (name in taken and node.name is None):
             numbers[node.kind] = numbers.get(node.kind, 0) + 1
             name = f"{node.kind}-{numbers[node.kind]}"
         names[node] = name
     return names
+
+
+def _candidates(node: Node) -> Iterator[str]:
+    """Yield the names that the service gives to the candidates of a named step."""
+    if node.name is not None:
+        for number in range(1, (node.count or 0) + 1):
+            yield f"{node.name}-{number}"

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from takeone._plans.nodes import Choice, File, ModelChoice, Node, OnFailure
+from takeone._plans.variables import Fill, Text
 
-Parameter = File | int | float | bool | None
+Parameter = File | Fill | int | float | bool | None
 
 
 def step(
@@ -18,8 +19,12 @@ def step(
     on_failure: OnFailure = "stop",
     deadline_seconds: int | None = None,
     reuse: bool | None = None,
+    count: int | None = None,
 ) -> Node:
-    """Return a step of any kind, also of one that this version has no builder for."""
+    """Return a step of any kind, also of one that this version has no builder for.
+
+    count: so many candidates of a paid step, of which an approval step chooses.
+    """
     choices = _choices(model)
     for choice in choices:
         if choice.kind not in (None, kind):
@@ -37,6 +42,7 @@ def step(
         on_failure=on_failure,
         deadline_seconds=deadline_seconds,
         reuse=reuse,
+        count=count,
     )
 
 
@@ -52,7 +58,7 @@ def _choices(model: Choice) -> Sequence[ModelChoice]:
 
 def generate_image(
     *,
-    prompt: str,
+    prompt: Text,
     model: Choice = None,
     provider: str | None = None,
     name: str | None = None,
@@ -60,6 +66,7 @@ def generate_image(
     on_failure: OnFailure = "stop",
     deadline_seconds: int | None = None,
     reuse: bool | None = None,
+    count: int | None = None,
     **params: Parameter,
 ) -> Node:
     """Make an image from a prompt, or by editing `image`."""
@@ -73,12 +80,13 @@ def generate_image(
         on_failure=on_failure,
         deadline_seconds=deadline_seconds,
         reuse=reuse,
+        count=count,
     )
 
 
 def generate_video(
     *,
-    prompt: str,
+    prompt: Text,
     model: Choice = None,
     provider: str | None = None,
     name: str | None = None,
@@ -86,6 +94,7 @@ def generate_video(
     on_failure: OnFailure = "stop",
     deadline_seconds: int | None = None,
     reuse: bool | None = None,
+    count: int | None = None,
     **params: Parameter,
 ) -> Node:
     """Make a video from a prompt, or from `image` as its first frame."""
@@ -99,12 +108,13 @@ def generate_video(
         on_failure=on_failure,
         deadline_seconds=deadline_seconds,
         reuse=reuse,
+        count=count,
     )
 
 
 def generate_audio(
     *,
-    text: str,
+    text: Text,
     model: Choice = None,
     provider: str | None = None,
     name: str | None = None,
@@ -112,6 +122,7 @@ def generate_audio(
     on_failure: OnFailure = "stop",
     deadline_seconds: int | None = None,
     reuse: bool | None = None,
+    count: int | None = None,
     **params: Parameter,
 ) -> Node:
     """Speak a text. Models with word times also have the output `words`."""
@@ -125,6 +136,7 @@ def generate_audio(
         on_failure=on_failure,
         deadline_seconds=deadline_seconds,
         reuse=reuse,
+        count=count,
     )
 
 
@@ -138,6 +150,7 @@ def transcribe(
     on_failure: OnFailure = "stop",
     deadline_seconds: int | None = None,
     reuse: bool | None = None,
+    count: int | None = None,
     **params: Parameter,
 ) -> Node:
     """Write down the words of a sound, with their times."""
@@ -151,6 +164,7 @@ def transcribe(
         on_failure=on_failure,
         deadline_seconds=deadline_seconds,
         reuse=reuse,
+        count=count,
     )
 
 
@@ -164,6 +178,7 @@ def remove_background(
     on_failure: OnFailure = "stop",
     deadline_seconds: int | None = None,
     reuse: bool | None = None,
+    count: int | None = None,
     **params: Parameter,
 ) -> Node:
     """Remove the background of a picture or video."""
@@ -177,6 +192,7 @@ def remove_background(
         on_failure=on_failure,
         deadline_seconds=deadline_seconds,
         reuse=reuse,
+        count=count,
     )
 
 
@@ -191,6 +207,7 @@ def lip_sync(
     on_failure: OnFailure = "stop",
     deadline_seconds: int | None = None,
     reuse: bool | None = None,
+    count: int | None = None,
     **params: Parameter,
 ) -> Node:
     """Move the lips of a video to a sound."""
@@ -204,6 +221,7 @@ def lip_sync(
         on_failure=on_failure,
         deadline_seconds=deadline_seconds,
         reuse=reuse,
+        count=count,
     )
 
 
@@ -218,6 +236,7 @@ def talking_head(
     on_failure: OnFailure = "stop",
     deadline_seconds: int | None = None,
     reuse: bool | None = None,
+    count: int | None = None,
     **params: Parameter,
 ) -> Node:
     """Make a portrait speak a sound."""
@@ -231,6 +250,7 @@ def talking_head(
         on_failure=on_failure,
         deadline_seconds=deadline_seconds,
         reuse=reuse,
+        count=count,
     )
 
 
@@ -244,6 +264,7 @@ def upscale(
     on_failure: OnFailure = "stop",
     deadline_seconds: int | None = None,
     reuse: bool | None = None,
+    count: int | None = None,
     **params: Parameter,
 ) -> Node:
     """Enlarge a picture."""
@@ -257,4 +278,5 @@ def upscale(
         on_failure=on_failure,
         deadline_seconds=deadline_seconds,
         reuse=reuse,
+        count=count,
     )

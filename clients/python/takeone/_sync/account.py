@@ -1,3 +1,4 @@
+# Made from _async/account.py by make_sync.py. Change that file, and run make_sync.py.
 """Models, usage, API keys, provider keys and the health of the service."""
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,8 @@ class Models:
 
     def list(self) -> Sequence[OfferedModel]:
         """Return the models with limits and prices; of each kind the default first."""
-        return self._sender.send(account.list_models()).data
+        answer = self._sender.send(account.list_models())
+        return answer.data
 
 
 class Plans:
@@ -38,7 +40,8 @@ class Plans:
 
     def schema(self) -> Mapping[str, Any]:
         """Return the JSON Schema of plans, with every media step."""
-        return self._sender.send(account.plan_schema()).model_extra or {}
+        answer = self._sender.send(account.plan_schema())
+        return answer.model_extra or {}
 
     def import_synthome(
         self, plan: Mapping[str, Any], models: Mapping[str, str] | None = None
@@ -70,7 +73,8 @@ class Keys:
 
     def list(self) -> Sequence[Key]:
         """Return the keys, without their secrets."""
-        return self._sender.send(account.list_keys()).data
+        answer = self._sender.send(account.list_keys())
+        return answer.data
 
     def create(self, **fields: Unpack[NewKeyOptions]) -> NewKey:
         """Create a key. Its secret is in this answer alone."""
@@ -89,7 +93,8 @@ class ProviderKeys:
 
     def list(self) -> Sequence[ProviderKey]:
         """Return the keys in use, masked."""
-        return self._sender.send(account.list_provider_keys()).data
+        answer = self._sender.send(account.list_provider_keys())
+        return answer.data
 
     def set(self, provider: str, key: str) -> ProviderKey:
         """Use this key for new purchases at a provider."""

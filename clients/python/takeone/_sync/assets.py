@@ -1,3 +1,4 @@
+# Made from _async/assets.py by make_sync.py. Change that file, and run make_sync.py.
 """Assets: uploads, and outputs of executions."""
 
 from collections.abc import Iterator

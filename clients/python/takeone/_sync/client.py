@@ -1,20 +1,26 @@
+# Made from _async/client.py by make_sync.py. Change that file, and run make_sync.py.
 """The blocking client."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 
 import httpx
 from typing_extensions import Self
 
+from takeone._calls.orders import EVENTS
+from takeone._core.events import account_event
 from takeone._core.settings import RETRIES, TIMEOUT_SECONDS, make_settings
+from takeone._core.streams import Following
 from takeone._plans.nodes import Node, Output
 from takeone._sync.account import Keys, Models, Plans, ProviderKeys, Service, Usage
 from takeone._sync.assets import Assets
 from takeone._sync.compositions import BlockingComposition
 from takeone._sync.executions import Executions, Quotes
 from takeone._sync.sender import Sender
+from takeone._sync.streams import follow
 from takeone._sync.templates import Templates
 from takeone._sync.webhooks import Endpoints, Webhooks
+from takeone.models.events import AccountEvent
 
 
 class Takeone:
@@ -70,6 +76,19 @@ class Takeone:
     ) -> BlockingComposition:
         """Compose steps into a plan that this client executes; the last one makes the result."""
         return BlockingComposition(nodes, outputs or {}, self.executions, self.quotes)
+
+    def events(self) -> Iterator[AccountEvent]:
+        """Iterate over the changes of all executions of the account, without an end.
+
+        Each stream begins with an event of the type `connected`, also after a lost connection.
+        Changes before it are not sent: read the list of executions when it comes.
+        """
+        following = Following(EVENTS, self._sender.settings, resumes=False)
+        for event in follow(self._sender, following):
+            if event is None:
+                yield AccountEvent(type="connected")
+            else:
+                yield account_event(AccountEvent, event)
 
     def close(self) -> None:
         """Close the connections."""

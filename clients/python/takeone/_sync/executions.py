@@ -1,3 +1,4 @@
+# Made from _async/executions.py by make_sync.py. Change that file, and run make_sync.py.
 """Executions and quotes."""
 
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from takeone._calls.bodies import (
     VideoOrder,
 )
 from takeone._calls.orders import Plan, Values
-from takeone._sync.handles import Accepted, Execution, OnProgress, Retried
+from takeone._sync.handles import Accepted, Event, Execution, OnProgress, Retried, execution_events
 from takeone._sync.sender import Sender
+from takeone._sync.waiting import Wait
 from takeone.models.base import Page
 from takeone.models.executions import Approved, Cancelled, Deleted
 from takeone.models.quotes import Quote
@@ -107,6 +109,15 @@ class Executions:
         """Erase prompt, metadata, results and files of an execution that has ended."""
         return self._sender.send(orders.delete(execution_id))
 
+    def events(self, execution_id: str, after: int | None = None) -> Iterator[Event]:
+        """Iterate over the changes of an execution until it ends, `end` being the last one.
+
+        The first event is a `snapshot`. after: the sequence of the last known event; then the
+        changes behind it come first. Lost connections are opened again and lose no event. Raise
+        CallError if the service refuses, or is unreachable for five minutes.
+        """
+        return execution_events(self._sender, execution_id, after)
+
     def wait(
         self,
         execution_id: str,
@@ -117,11 +128,8 @@ class Executions:
         cancel_on_timeout: bool = False,
     ) -> Execution:
         """Wait for the end of an execution; see `Execution.wait`."""
-        return self.get(execution_id).wait(
-            timeout,
-            on_progress=on_progress,
-            raise_on_failure=raise_on_failure,
-            cancel_on_timeout=cancel_on_timeout,
+        return Wait(self._sender, Execution, execution_id, timeout).ended(
+            on_progress, raise_on_failure=raise_on_failure, cancel=cancel_on_timeout
         )
 
 

@@ -1,26 +1,27 @@
+# Made from _async/handles.py by make_sync.py. Change that file, and run make_sync.py.
 """Executions with methods: what an accepted order and a read execution can do."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import PrivateAttr
 
 from takeone._calls import orders
-from takeone._core.watching import Watch
+from takeone._core.events import END, execution_event
+from takeone._core.streams import Following
 from takeone._sync.sender import Sender
+from takeone._sync.streams import follow
+from takeone._sync.waiting import Wait
 from takeone.errors import (
-    CallError,
     ConfigurationError,
     DownloadError,
-    ExecutionFailedError,
-    WaitTimeoutError,
 )
 from takeone.models.base import Model
+from takeone.models.events import EventData
 from takeone.models.executions import (
-    COMPLETED,
     AcceptedData,
+    Approved,
     Cancelled,
     Deleted,
     ExecutionData,
@@ -56,23 +57,27 @@ class Handle(Model):
         """Wait for the end, and return the execution.
 
         timeout: in seconds; then WaitTimeoutError is raised, and the execution continues, unless
-        cancel_on_timeout is set. on_progress: is called with the execution at each change. With
-        raise_on_failure, an execution without a result raises ExecutionFailedError. While the
-        service is unreachable, the wait continues for up to five minutes.
+        cancel_on_timeout is set. on_progress: is called with the execution at each change; what it
+        raises ends the wait. With raise_on_failure, an execution without a result raises
+        ExecutionFailedError. The wait follows the stream of events, and reads the execution from
+        time to time where it cannot. While the service is unreachable, it continues for up to five
+        minutes.
         """
-        try:
-            execution = self._wait(timeout, on_progress)
-        except WaitTimeoutError:
-            if cancel_on_timeout:
-                self.cancel()
-            raise
-        if raise_on_failure and execution.status != COMPLETED:
-            raise ExecutionFailedError(execution)
-        return execution
+        return Wait(self._open(), Execution, self.id, timeout).ended(
+            on_progress, raise_on_failure=raise_on_failure, cancel=cancel_on_timeout
+        )
+
+    def events(self, after: int | None = None) -> Iterator["Event"]:
+        """Iterate over the changes of the execution until it ends; see `executions.events`."""
+        return execution_events(self._open(), self.id, after)
 
     def cancel(self) -> Cancelled:
         """Stop buying, and cancel the jobs that run at providers. Repeating is safe."""
         return self._open().send(orders.cancel(self.id))
+
+    def approve(self, step: str, option: str | None = None, *, reject: bool = False) -> Approved:
+        """Decide about a step in `waiting_for`: an option, or none of them. Repeating is safe."""
+        return self._open().send(orders.approve(self.id, step, option, reject=reject))
 
     def retry(
         self, *, accept_possible_double_cost: bool = False, idempotency_key: str | None = None
@@ -89,20 +94,6 @@ class Handle(Model):
     def delete(self) -> Deleted:
         """Erase prompt, metadata, results and files of an execution that has ended."""
         return self._open().send(orders.delete(self.id))
-
-    def _wait(self, timeout: float | None, on_progress: OnProgress | None) -> "Execution":
-        watch = Watch(self.id, timeout, time.monotonic())
-        while True:
-            try:
-                execution = self.refresh()
-            except CallError as error:
-                watch.missed(error, time.monotonic())
-            else:
-                if watch.changed(execution, time.monotonic()) and on_progress is not None:
-                    on_progress(execution)
-                if execution.ended:
-                    return execution
-            time.sleep(watch.next_look(time.monotonic()))
 
     def _open(self) -> Sender:
         if self._sender is None:
@@ -122,6 +113,20 @@ class Execution(ExecutionData, Handle):
         if chosen is None:
             raise DownloadError(f"{self.id} has no result to download: it is {self.status}.")
         return self._open().download(chosen.id, chosen.sha256, Path(path))
+
+
+class Event(EventData):
+    """A change of an execution. execution: of the types `snapshot` and `end`."""
+
+    execution: Execution | None = None
+
+
+def execution_events(sender: Sender, execution_id: str, after: int | None) -> Iterator[Event]:
+    """Yield the events of an execution, until nothing more follows."""
+    following = Following(orders.events_path(execution_id), sender.settings, after)
+    for event in follow(sender, following, until=END):
+        if event is not None:
+            yield execution_event(Event, event, sender)
 
 
 class Accepted(AcceptedData, Handle):

@@ -1,6 +1,6 @@
+# Made from _async/sender.py by make_sync.py. Change that file, and run make_sync.py.
 """The blocking transport: sends calls and sleeps between attempts."""
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +14,7 @@ from takeone._core.attempts import Attempts
 from takeone._core.calls import Answer, Call
 from takeone._core.files import PartFile
 from takeone._core.settings import Settings
+from takeone._sync import _io
 from takeone.errors import DownloadError
 from takeone.models.base import Page
 
@@ -56,7 +57,7 @@ class Sender:
             pause = self._downloaded(attempts, sha256, path)
             if pause is None:
                 return path
-            time.sleep(pause)
+            _io.sleep(pause)
 
     def _downloaded(self, attempts: Attempts, sha256: str, path: Path) -> float | None:
         try:
@@ -86,7 +87,7 @@ class Sender:
                 if again is None:
                     return answer
                 pause = again
-            time.sleep(pause)
+            _io.sleep(pause)
 
 
 def _answer(response: httpx.Response, body: bytes) -> Answer:

@@ -1,3 +1,4 @@
+# Made from _async/templates.py by make_sync.py. Change that file, and run make_sync.py.
 """Templates: stored plans, which are run with values."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# Made from _async/webhooks.py by make_sync.py. Change that file, and run make_sync.py.
 """Endpoints, and the delivery log of webhooks."""
 
 from collections.abc import Iterator

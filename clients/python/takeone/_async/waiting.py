@@ -1,0 +1,102 @@
+"""The wait for the end of an execution."""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Generic, TypeVar
+
+from takeone._async import _io
+from takeone._async.sender import Sender
+from takeone._async.streams import parts
+from takeone._calls import orders
+from takeone._core.events import document
+from takeone._core.sse import ServerEvent
+from takeone._core.streams import Following
+from takeone._core.watching import Watch
+from takeone.errors import CallError, ExecutionFailedError, WaitTimeoutError
+from takeone.models.executions import COMPLETED, ExecutionData
+
+E = TypeVar("E", bound=ExecutionData)
+
+
+class Wait(Generic[E]):
+    """One wait. model: what the execution is read as. timeout: in seconds."""
+
+    def __init__(
+        self, sender: Sender, model: type[E], execution_id: str, timeout: float | None
+    ) -> None:
+        self._sender = sender
+        self._model = model
+        self._execution_id = execution_id
+        self._watch = Watch(execution_id, timeout, time.monotonic())
+        self._following = Following(orders.events_path(execution_id), sender.settings)
+
+    async def ended(
+        self, on_progress: Callable[[E], object] | None, *, raise_on_failure: bool, cancel: bool
+    ) -> E:
+        """Return the execution when it has ended. cancel: it, at the time-out."""
+        try:
+            execution = await self._run(on_progress)
+        except WaitTimeoutError:
+            if cancel:
+                await self._sender.send(orders.cancel(self._execution_id))
+            raise
+        if raise_on_failure and execution.status != COMPLETED:
+            raise ExecutionFailedError(execution)
+        return execution
+
+    async def _run(self, on_progress: Callable[[E], object] | None) -> E:
+        while True:
+            if self._watch.streams(time.monotonic()):
+                snapshots = self._streamed(every_change=on_progress is not None)
+            else:
+                snapshots = self._looked()
+            async with aclosing(snapshots):
+                async for execution in snapshots:
+                    changed = self._watch.changed(execution, time.monotonic())
+                    if changed and on_progress is not None:
+                        await _io.call(on_progress, execution)
+                    if execution.ended:
+                        return execution
+            await _io.sleep(self._watch.pause(time.monotonic()))
+
+    async def _streamed(self, *, every_change: bool) -> AsyncGenerator[E]:
+        """Follow one stream, and yield the execution as the service sends it.
+
+        every_change: Only snapshots have all members, so read the execution at other events, and
+        at heartbeats for its progress.
+        """
+        failure: CallError | None = None
+        empty = True
+        try:
+            async with aclosing(parts(self._sender, self._following)) as stream:
+                async for events in stream:
+                    empty = False
+                    self._watch.streamed(time.monotonic())
+                    execution = self._latest(events)
+                    if execution is None and every_change:
+                        execution = await self._look()
+                    if execution is not None:
+                        yield execution
+                    if not self._watch.streams(time.monotonic()):
+                        return
+        except CallError as error:
+            failure = error
+        self._watch.stream_ended(self._following, failure, time.monotonic(), empty=empty)
+
+    async def _looked(self) -> AsyncGenerator[E]:
+        """Read the execution once, and yield it."""
+        try:
+            execution = await self._look()
+        except CallError as error:
+            self._watch.missed(error, time.monotonic())
+        else:
+            yield execution
+
+    async def _look(self) -> E:
+        return await self._sender.send(orders.get(self._model, self._execution_id))
+
+    def _latest(self, events: Sequence[ServerEvent]) -> E | None:
+        """Return the last execution among events."""
+        documents = [document(self._model, event, self._sender) for event in events]
+        return next((each for each in reversed(documents) if each is not None), None)

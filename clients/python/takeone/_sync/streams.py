@@ -1,0 +1,60 @@
+# Made from _async/streams.py by make_sync.py. Change that file, and run make_sync.py.
+"""Streams of events: read, and opened again when they are lost."""
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+
+import httpx
+
+from takeone._core.answers import transport_error
+from takeone._core.calls import Answer
+from takeone._core.sse import ServerEvent
+from takeone._core.streams import Following, Patience
+from takeone._sync import _io
+from takeone._sync.sender import Sender
+from takeone.errors import CallError
+
+
+def parts(sender: Sender, following: Following) -> Generator[Sequence[ServerEvent]]:
+    """Yield the events of each part of one stream; none for a heartbeat. End with the stream.
+
+    Raise CallError if it is refused or lost.
+    """
+    try:
+        with sender.http.stream(**following.request()) as response:
+            body = b"" if response.is_success else response.read()
+            following.opened(Answer(response.status_code, response.headers, body))
+            for part in response.iter_bytes():
+                yield following.received(part)
+    except httpx.HTTPError as error:
+        raise transport_error(error) from error
+
+
+def follow(
+    sender: Sender, following: Following, until: str | None = None
+) -> Iterator[ServerEvent | None]:
+    """Yield the events of one stream after another; None when one begins.
+
+    until: the type of an event that is the last one, unless others follow on the same stream.
+    Raise CallError if the service refuses, or is unreachable for five minutes.
+    """
+    patience = Patience(time.monotonic())
+    latest: str | None = None
+    while True:
+        try:
+            with closing(parts(sender, following)) as stream:
+                begun = False
+                for events in stream:
+                    patience.reached(time.monotonic())
+                    if not begun:
+                        begun = True
+                        yield None
+                    for event in events:
+                        latest = event.type
+                        yield event
+        except CallError as error:
+            patience.missed(error, time.monotonic())
+        if following.over or (latest is not None and latest == until):
+            return
+        _io.sleep(following.pause())
