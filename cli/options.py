@@ -68,6 +68,11 @@ def exact_usd(text: str) -> NanoUsd:
     return NanoUsd(int(whole) * NANO_PER_USD + int(fraction.ljust(_NANO_DIGITS, "0")))
 
 
+def limit_usd(text: str) -> Limit:
+    """Read an amount in US dollars, or the word for no limit."""
+    return Limit(None) if text == NONE else Limit(exact_usd(text))
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Actor = Annotated[
     str,

@@ -1,103 +1,52 @@
-"""Routes of the account's API keys: create, list, revoke."""
+"""Routes of the account's API keys: create, list, limit, revoke."""
 
-from typing import Annotated, Final
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AfterValidator, ConfigDict, Field
 
-from api.auth.authentication import Admin, AdminUser, insufficient_scope
+from api.account.key_bodies import (
+    ChangeKeyRequest,
+    Key,
+    KeyList,
+    NewKey,
+    NewKeyRequest,
+    key_answer,
+    limit_answer,
+)
+from api.auth.authentication import Admin, AdminUser, CurrentCaller, insufficient_scope
 from api.http.ids import KEY_ID
 from api.http.openapi import problems
-from api.http.problems.documents import invalid_field, not_found
-from api.http.problems.texts import TOO_MANY_KEYS
-from api.http.schemas import RequestBody, ResponseBody, Time
+from api.http.problems.documents import ProblemError, invalid_field, not_found
+from api.http.problems.texts import CALLER_HAS_NO_KEY, LIMIT_OF_ADMIN_KEY, TOO_MANY_KEYS
 from api.http.strict_json import StrictJsonRoute
 from api.services import services_of
 from core.domain.failures import FailureCode
-from core.domain.ids import KeyId
-from core.domain.scopes import USUAL_SCOPES, Scope
+from core.domain.ids import KeyId, UserId
+from core.domain.scopes import Scope
 from core.platform.observability.logging import get_logger
 from core.store.accounts.users import (
-    KeyEntry,
     count_usable_keys,
+    find_api_key,
     insert_api_key,
     list_api_keys,
     revoke_api_key,
 )
+from core.store.database import Connection
+from core.store.money.key_spending import (
+    NO_LIMIT,
+    AdminKeyError,
+    find_key_spending,
+    list_key_spending,
+    lock_spend_limit,
+    set_spend_limit,
+)
 
 MAX_KEYS: Final = 50
 """Valid keys of a user; each has its own rate limit."""
-MAX_EXPIRES_DAYS: Final = 36_500
 KEYS_PATH: Final = "/api/keys"
 
 log = get_logger(__name__)
 router = APIRouter(prefix="/api", tags=["API keys"], route_class=StrictJsonRoute)
-
-
-def _printable(value: str) -> str:
-    if not value.strip() or not value.isprintable():
-        raise ValueError("must have printable characters, and not only spaces")
-    return value
-
-
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-Scopes = Annotated[
-    tuple[Annotated[Scope, Field(strict=False)], ...],
-    Field(strict=False, min_length=1, max_length=len(Scope)),
-]
-
-
-class NewKeyRequest(RequestBody):
-    """The name of the new key, and what it may be used for."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"name": "dashboard", "scopes": ["read"], "expiresDays": 90}]
-        }
-    )
-
-    name: Name = Field(description="Distinguishes keys in lists.")
-    scopes: Scopes = Field(
-        tuple(sorted(USUAL_SCOPES)),
-        description="Only scopes that the credential of this request has.",
-    )
-    expires_days: Annotated[int, Field(ge=1, le=MAX_EXPIRES_DAYS)] | None = Field(
-        None, description="Days until the key expires. Default: it does not expire."
-    )
-
-
-class Key(ResponseBody):
-    """An API key, without its secret.
-
-    prefix: the characters after `tko_`. madeBy: the key id or token subject that created the key;
-    null: an operator did. lastUsedAt: to the minute.
-    """
-
-    id: str
-    name: str
-    prefix: str
-    scopes: list[Scope]
-    made_by: str | None
-    created_at: Time
-    expires_at: Time | None
-    revoked_at: Time | None
-    last_used_at: Time | None
-
-
-class KeyList(ResponseBody):
-    data: list[Key]
-
-
-class NewKey(ResponseBody):
-    """apiKey: the key itself, which no other response contains."""
-
-    id: str
-    name: str
-    prefix: str
-    scopes: list[Scope]
-    api_key: Annotated[str, Field(repr=False)]
-    created_at: Time
-    expires_at: Time | None
 
 
 @router.post(
@@ -120,6 +69,9 @@ async def create_key(
     scopes = frozenset(body.scopes)
     if not scopes <= admin.scopes:
         raise insufficient_scope(*scopes - admin.scopes)
+    limit = NO_LIMIT if body.spend_limit is None else body.spend_limit.stored()
+    if limit.is_set and Scope.ADMIN in scopes:
+        raise invalid_field("spendLimit", LIMIT_OF_ADMIN_KEY)
     async with services_of(request).database.as_user(admin.user_id) as conn:
         if await count_usable_keys(conn, admin.user_id) >= MAX_KEYS:
             raise invalid_field("name", TOO_MANY_KEYS.format(limit=MAX_KEYS))
@@ -130,6 +82,7 @@ async def create_key(
             scopes=scopes,
             expires_days=body.expires_days,
             made_by=admin.name,
+            spend_limit=limit,
         )
     log.info(
         "api_key.created",
@@ -147,6 +100,7 @@ async def create_key(
         api_key=created.key.text,
         created_at=created.created_at,
         expires_at=created.expires_at,
+        spend_limit=limit_answer(limit),
     )
 
 
@@ -157,21 +111,68 @@ async def read_keys(request: Request, user_id: AdminUser) -> KeyList:
     Valid keys come first, then expired and revoked keys, each newest first.
     """
     async with services_of(request).database.reading_as(user_id) as conn:
-        return KeyList(data=[_key(entry) for entry in await list_api_keys(conn, user_id)])
+        spending = await list_key_spending(conn, user_id)
+        keys = await list_api_keys(conn, user_id)
+    return KeyList(data=[key_answer(key, spending[key.key_id]) for key in keys])
 
 
-def _key(entry: KeyEntry) -> Key:
-    return Key(
-        id=entry.key_id,
-        name=entry.name,
-        prefix=entry.prefix,
-        scopes=entry.scopes,
-        made_by=entry.made_by,
-        created_at=entry.created_at,
-        expires_at=entry.expires_at,
-        revoked_at=entry.revoked_at,
-        last_used_at=entry.last_used_at,
+@router.get(
+    "/keys/current",
+    summary="Get the API key of the request",
+    responses=problems(FailureCode.UNAUTHENTICATED, FailureCode.NOT_FOUND),
+)
+async def read_current_key(request: Request, caller: CurrentCaller) -> Key:
+    """Return the key that this request was sent with, its spend limit and what it has spent."""
+    if caller.key_id is None:
+        raise ProblemError(FailureCode.NOT_FOUND, CALLER_HAS_NO_KEY)
+    async with services_of(request).database.reading_as(caller.user_id) as conn:
+        return await _read(conn, caller.user_id, caller.key_id)
+
+
+@router.patch(
+    "/keys/{key_id}",
+    summary="Change an API key",
+    responses=problems(
+        FailureCode.UNAUTHENTICATED,
+        FailureCode.NOT_FOUND,
+        FailureCode.UNSUPPORTED_MEDIA_TYPE,
+        FailureCode.INVALID_REQUEST,
+    ),
+)
+async def change_key(request: Request, admin: Admin, key_id: str, body: ChangeKeyRequest) -> Key:
+    """Replace the spend limit of a key, from its next order on.
+
+    What is held or spent already stays and counts, also above a lower limit.
+    """
+    if not KEY_ID.fullmatch(key_id):
+        raise not_found(KEYS_PATH)
+    limit = NO_LIMIT if body.spend_limit is None else body.spend_limit.stored()
+    try:
+        async with services_of(request).database.as_user(admin.user_id) as conn:
+            locked = await lock_spend_limit(conn, KeyId(key_id), user_id=admin.user_id)
+            await set_spend_limit(conn, locked, limit)
+            key = await _read(conn, admin.user_id, KeyId(key_id))
+    except LookupError:
+        raise not_found(KEYS_PATH) from None
+    except AdminKeyError:
+        raise invalid_field("spendLimit", LIMIT_OF_ADMIN_KEY) from None
+    log.info(
+        "api_key.limit_set",
+        user_id=admin.user_id,
+        key_id=key_id,
+        set_by=admin.name,
+        daily_nano_usd=limit.daily_nano_usd,
+        monthly_nano_usd=limit.monthly_nano_usd,
     )
+    return key
+
+
+async def _read(conn: Connection, user_id: UserId, key_id: KeyId) -> Key:
+    key = await find_api_key(conn, user_id, key_id)
+    spending = await find_key_spending(conn, user_id, key_id)
+    if key is None or spending is None:
+        raise not_found(KEYS_PATH)
+    return key_answer(key, spending)
 
 
 @router.delete(

@@ -11,7 +11,7 @@ from api.http.problems.documents import ProblemError, unavailable
 from api.http.problems.texts import CREDENTIAL_NEEDED, ISSUER_UNREACHABLE, SCOPES_MISSING
 from api.services import Services, services_of
 from core.domain.failures import FailureCode
-from core.domain.ids import UserId
+from core.domain.ids import KeyId, UserId
 from core.domain.scopes import Scope
 from core.platform.key_cache import KeysUnavailableError
 from core.platform.observability.logging import get_logger
@@ -35,11 +35,15 @@ _bearer = HTTPBearer(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The user of a request. name: the key id or the token's subject, for logs and audits."""
+    """The user of a request.
+
+    name: the key id or the token's subject, for logs and audits. key_id: None for a token.
+    """
 
     user_id: UserId
     scopes: frozenset[Scope]
     name: str
+    key_id: KeyId | None = None
 
 
 async def authenticate(
@@ -69,7 +73,12 @@ async def _by_key(request: Request, services: Services, key: ApiKey) -> Caller:
     if admission.touch_due:
         async with services.database.as_system() as conn:
             await mark_key_used(conn, admission.key_id)
-    return Caller(user_id=admission.user_id, scopes=admission.scopes, name=admission.key_id)
+    return Caller(
+        user_id=admission.user_id,
+        scopes=admission.scopes,
+        name=admission.key_id,
+        key_id=admission.key_id,
+    )
 
 
 async def _by_token(request: Request, services: Services, issuer: Issuer, token: str) -> Caller:
@@ -114,9 +123,14 @@ def _unauthenticated() -> ProblemError:
 AnyCaller = Annotated[Caller, Depends(authenticate)]
 
 
-def current_user(request: Request, caller: AnyCaller) -> UserId:
-    """Return the user. Raise ProblemError without the scope that the method needs."""
+def current_caller(request: Request, caller: AnyCaller) -> Caller:
+    """Return the caller. Raise ProblemError without the scope that the method needs."""
     _check_scope(caller, usual_scope(request.method, request.url.path))
+    return caller
+
+
+def current_user(caller: Annotated[Caller, Depends(current_caller)]) -> UserId:
+    """Return the user. Raise ProblemError without the scope that the method needs."""
     return caller.user_id
 
 
@@ -159,6 +173,8 @@ def insufficient_scope(*missing: Scope) -> ProblemError:
 
 CurrentUser = Annotated[UserId, Depends(current_user)]
 """Needs the scope `read` for requests that only read, otherwise `generate`."""
+CurrentCaller = Annotated[Caller, Depends(current_caller)]
+"""Like CurrentUser, but with the caller's key: orders count for its spend limit."""
 AdminUser = Annotated[UserId, Depends(_admin_user)]
 """Needs the scope `admin`, also for requests that only read."""
 Admin = Annotated[Caller, Depends(current_admin)]

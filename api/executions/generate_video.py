@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from api.auth.authentication import CurrentUser
+from api.auth.authentication import CurrentCaller
 from api.executions.parameters import IdempotencyHeader
 from api.executions.requests import GenerateVideoRequest
 from api.executions.responses import Accepted
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictJsonRou
 )
 async def generate_video(
     request: Request,
-    user_id: CurrentUser,
+    caller: CurrentCaller,
     body: GenerateVideoRequest,
     idempotency_header: IdempotencyHeader = None,
 ) -> Response:
@@ -31,7 +31,7 @@ async def generate_video(
     """
     return await accept(
         request,
-        user_id,
+        caller,
         body,
         body.plan_request(),
         operation="generate-video",

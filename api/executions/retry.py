@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from api.auth.authentication import CurrentUser
+from api.auth.authentication import CurrentCaller
 from api.executions.parameters import ExecutionIdPath, IdempotencyHeader, idempotency_key
 from api.executions.presenter import accepted_response, retried_response
 from api.executions.requests import RetryRequest
@@ -26,6 +26,7 @@ router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictJsonRou
     responses=problems(
         FailureCode.UNAUTHENTICATED,
         FailureCode.BUDGET_EXCEEDED,
+        FailureCode.KEY_SPEND_LIMIT_EXCEEDED,
         FailureCode.MAX_COST_EXCEEDED,
         FailureCode.OPEN_LIMIT_REACHED,
         FailureCode.MEDIA_LIMIT_REACHED,
@@ -49,7 +50,7 @@ router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictJsonRou
 )
 async def retry_execution(
     request: Request,
-    user_id: CurrentUser,
+    caller: CurrentCaller,
     execution_id: ExecutionIdPath,
     body: RetryRequest = NO_BODY,
     idempotency_header: IdempotencyHeader = None,
@@ -61,7 +62,8 @@ async def retry_execution(
     """
     services = services_of(request)
     order = ordering.RetryOrder(
-        user_id=user_id,
+        user_id=caller.user_id,
+        key_id=caller.key_id,
         execution_id=execution_id,
         accepts_double_cost=body.accept_possible_double_cost,
         idempotency_key=idempotency_key(idempotency_header, "retry", execution_id, body=body),

@@ -75,6 +75,7 @@ async def order_video(
         services.ordering,
         Order(
             user_id=caller.user_id,
+            key_id=caller.key_id,
             request=planned,
             max_cost_nano_usd=nano_usd(body.max_cost) if body.max_cost is not None else None,
             webhook_url=body.webhook,

@@ -4,6 +4,7 @@ from typing import Final
 
 from fastapi import Request, Response
 
+from api.auth.authentication import Caller
 from api.executions.parameters import idempotency_key
 from api.executions.presenter import accepted_response, status_url
 from api.executions.requests import OrderBody
@@ -11,7 +12,7 @@ from api.executions.responses import Accepted
 from api.http.openapi import problems
 from api.services import services_of
 from core.domain.failures import FailureCode
-from core.domain.ids import ExecutionId, UserId
+from core.domain.ids import ExecutionId
 from core.domain.money import nano_usd
 from core.ordering.accept import Order, accept_order
 from core.ordering.planning.requests import PlanRequest
@@ -19,6 +20,7 @@ from core.ordering.planning.requests import PlanRequest
 ORDER_CODES: Final = (
     FailureCode.UNAUTHENTICATED,
     FailureCode.BUDGET_EXCEEDED,
+    FailureCode.KEY_SPEND_LIMIT_EXCEEDED,
     FailureCode.MAX_COST_EXCEEDED,
     FailureCode.OPEN_LIMIT_REACHED,
     FailureCode.MEDIA_LIMIT_REACHED,
@@ -44,7 +46,7 @@ ORDER_PROBLEMS: Final = problems(*ORDER_CODES)
 
 async def accept(
     request: Request,
-    user_id: UserId,
+    caller: Caller,
     body: OrderBody,
     planned: PlanRequest,
     *,
@@ -57,7 +59,8 @@ async def accept(
     """
     services = services_of(request)
     order = Order(
-        user_id=user_id,
+        user_id=caller.user_id,
+        key_id=caller.key_id,
         request=planned,
         max_cost_nano_usd=nano_usd(body.max_cost) if body.max_cost is not None else None,
         webhook_url=body.webhook,

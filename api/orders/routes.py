@@ -5,7 +5,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import RootModel
 
-from api.auth.authentication import CurrentUser
+from api.auth.authentication import CurrentCaller, CurrentUser
 from api.executions.parameters import IdempotencyHeader, idempotency_key
 from api.executions.presenter import accepted_response
 from api.executions.responses import Accepted
@@ -36,7 +36,7 @@ router = APIRouter(prefix="/api", tags=["executions"], route_class=StrictJsonRou
 )
 async def generate_image(
     request: Request,
-    user_id: CurrentUser,
+    caller: CurrentCaller,
     body: GenerateImageRequest,
     idempotency_header: IdempotencyHeader = None,
 ) -> Response:
@@ -46,7 +46,7 @@ async def generate_image(
     """
     return await accept(
         request,
-        user_id,
+        caller,
         body,
         body.plan_request(),
         operation="generate-image",
@@ -63,7 +63,7 @@ async def generate_image(
 )
 async def generate_audio(
     request: Request,
-    user_id: CurrentUser,
+    caller: CurrentCaller,
     body: GenerateAudioRequest,
     idempotency_header: IdempotencyHeader = None,
 ) -> Response:
@@ -74,7 +74,7 @@ async def generate_audio(
     """
     return await accept(
         request,
-        user_id,
+        caller,
         body,
         body.plan_request(),
         operation="generate-audio",
@@ -91,7 +91,7 @@ async def generate_audio(
 )
 async def transcribe(
     request: Request,
-    user_id: CurrentUser,
+    caller: CurrentCaller,
     body: TranscribeRequest,
     idempotency_header: IdempotencyHeader = None,
 ) -> Response:
@@ -103,7 +103,7 @@ async def transcribe(
     """
     return await accept(
         request,
-        user_id,
+        caller,
         body,
         body.plan_request(),
         operation="transcribe",
@@ -120,7 +120,7 @@ async def transcribe(
 )
 async def create_execution(
     request: Request,
-    user_id: CurrentUser,
+    caller: CurrentCaller,
     body: CreateExecutionRequest,
     idempotency_header: IdempotencyHeader = None,
 ) -> Response:
@@ -131,17 +131,17 @@ async def create_execution(
     """
     services = services_of(request)
     try:
-        order = await order_of(services, user_id, body)
+        order = await order_of(services, caller.user_id, body)
     except InvalidFieldsError:
         key = idempotency_key(idempotency_header, EXECUTIONS, body=body)
-        answer = await find_answer_of(services, user_id, key)
+        answer = await find_answer_of(services, caller.user_id, key)
         if answer is None:
             raise
         return accepted_response(answer)
     with order.names.named():
         return await accept(
             request,
-            user_id,
+            caller,
             body,
             order.request(),
             operation=EXECUTIONS,

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from api.account.keys import Name
+from api.account.key_bodies import Name
 from api.http.schemas import QueryParameters, RequestBody, ResponseBody, Time, Usd
 from api.orders.executions import PlanOrder
 from api.orders.plans import PLAN_WITH_VARIABLES, PlanBody

@@ -1,7 +1,7 @@
-"""`takeone-admin keys`: a user's API keys and their rate limits."""
+"""`takeone-admin keys`: a user's API keys, their rate limits and their spend limits."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -15,16 +15,32 @@ from cli.options import (
     Limit,
     UserArgument,
     changed,
+    limit_usd,
     name_text,
 )
 from cli.output import Shown, show
 from cli.session import transaction
 from core.domain.ids import KeyId, UserId
-from core.domain.scopes import ALL_SCOPES, Scope
+from core.domain.money import NanoUsd, usd_text
+from core.domain.scopes import ALL_SCOPES, USUAL_SCOPES, Scope
 from core.store.accounts.audit import record
 from core.store.accounts.rate_limit import KeyRates, lock_key_rates, set_key_rates
 from core.store.accounts.users import insert_api_key, list_api_keys, lock_limits, revoke_api_key
-from core.store.operator import camel
+from core.store.money.key_spending import (
+    NO_LIMIT,
+    AdminKeyError,
+    KeySpending,
+    SpendLimit,
+    list_key_spending,
+    lock_spend_limit,
+    set_spend_limit,
+)
+from core.store.operator import RefusedError, camel
+
+NOT_FOR_ADMIN: Final = (
+    "A key with the scope admin cannot have a spend limit: it could create a key without one. "
+    "Create a key with --scope read --scope generate."
+)
 
 app = typer.Typer(help="Create, list, limit and revoke API keys.", no_args_is_help=True)
 
@@ -48,6 +64,16 @@ def _rate(text: str) -> Limit:
     return Limit(int(text))
 
 
+_DAILY_USD = typer.Option(
+    "--daily-usd", metavar="USD", parser=limit_usd, help="US dollars per day (UTC), or none."
+)
+_MONTHLY_USD = typer.Option(
+    "--monthly-usd", metavar="USD", parser=limit_usd, help="US dollars per month (UTC), or none."
+)
+DailyUsd = Annotated[Limit | None, _DAILY_USD]
+MonthlyUsd = Annotated[Limit | None, _MONTHLY_USD]
+
+
 @app.command(epilog="Example: takeone-admin keys create usr_… --name dashboard --scope read")
 async def create(
     context: typer.Context,
@@ -58,22 +84,36 @@ async def create(
     ] = "key",
     scope: Annotated[
         list[Scope] | None,
-        typer.Option("--scope", help="What the key may be used for; repeatable. Default: all."),
+        typer.Option(
+            "--scope",
+            help="What the key may be used for; repeatable. Default: all; with a spend limit, read "
+            "and generate.",
+        ),
     ] = None,
     expires_days: Annotated[
         int | None,
         typer.Option("--expires-days", metavar="DAYS", parser=_days, help="Default: never."),
     ] = None,
+    daily_usd: DailyUsd = None,
+    monthly_usd: MonthlyUsd = None,
     actor: Actor,
     as_json: AsJson = False,
 ) -> Shown:
     """Create an API key. Prints the key once."""
-    scopes = frozenset(scope or ALL_SCOPES)
+    limit = _changed(NO_LIMIT, daily_usd, monthly_usd)
+    scopes = frozenset(scope or (USUAL_SCOPES if limit.is_set else ALL_SCOPES))
+    if limit.is_set and Scope.ADMIN in scopes:
+        raise RefusedError(NOT_FOR_ADMIN)
     async with transaction(context) as conn:
         key = await insert_api_key(
-            conn, UserId(user), name, scopes=scopes, expires_days=expires_days
+            conn, UserId(user), name, scopes=scopes, expires_days=expires_days, spend_limit=limit
         )
-        created = {"keyId": key.key_id, "name": name, "scopes": sorted(scopes)}
+        created = {
+            "keyId": key.key_id,
+            "name": name,
+            "scopes": sorted(scopes),
+            **_limit_json(limit),
+        }
         await record(conn, actor, "keys create", user, {**created, "expiresDays": expires_days})
     return show({"userId": user, **created, "apiKey": key.key.text}, as_json)
 
@@ -83,9 +123,11 @@ async def list_all(context: typer.Context, user: UserArgument, *, as_json: AsJso
     """List a user's API keys without their secrets; accepted keys come first."""
     async with transaction(context) as conn:
         await lock_limits(conn, UserId(user))  # raises LookupError for an unknown user
+        spending = await list_key_spending(conn, UserId(user))
         rows = [
             {camel(name): value for name, value in asdict(entry).items()}
             | _rates_json(KeyRates(writes=entry.rate_writes, reads=entry.rate_reads))
+            | _spending_json(spending[entry.key_id])
             for entry in await list_api_keys(conn, UserId(user))
         ]
     return show(rows, as_json)
@@ -124,6 +166,31 @@ async def set_rate(
     return show({"keyId": key_id, **_rates_json(rates)}, as_json)
 
 
+@app.command(
+    "set-spend-limit", epilog="Example: takeone-admin keys set-spend-limit key_… --daily-usd 5"
+)
+async def set_limit(
+    context: typer.Context,
+    key: KeyArgument,
+    *,
+    daily_usd: DailyUsd = None,
+    monthly_usd: MonthlyUsd = None,
+    actor: Actor,
+    as_json: AsJson = False,
+) -> Shown:
+    """Set what orders with a key may cost. A limit that is left out stays as it is."""
+    async with transaction(context) as conn:
+        locked = await lock_spend_limit(conn, KeyId(key))
+        limit = _changed(locked.limit, daily_usd, monthly_usd)
+        try:
+            await set_spend_limit(conn, locked, limit)
+        except AdminKeyError:
+            raise RefusedError(NOT_FOR_ADMIN) from None
+        detail = {"from": _limit_json(locked.limit), "to": _limit_json(limit)}
+        await record(conn, actor, "keys set-spend-limit", key, detail)
+    return show({"keyId": key, **_limit_json(limit)}, as_json)
+
+
 @app.command()
 async def revoke(
     context: typer.Context, key: KeyArgument, *, actor: Actor, as_json: AsJson = False
@@ -135,6 +202,37 @@ async def revoke(
             raise LookupError(f"no key {key}")
         await record(conn, actor, "keys revoke", key, {})
     return show({"keyId": key, "revokedAt": revoked_at}, as_json)
+
+
+def _changed(limit: SpendLimit, daily: Limit | None, monthly: Limit | None) -> SpendLimit:
+    return SpendLimit(
+        daily_nano_usd=_amount(changed(daily, limit.daily_nano_usd)),
+        monthly_nano_usd=_amount(changed(monthly, limit.monthly_nano_usd)),
+    )
+
+
+def _amount(nano_usd: int | None) -> NanoUsd | None:
+    return None if nano_usd is None else NanoUsd(nano_usd)
+
+
+def _limit_json(limit: SpendLimit) -> dict[str, str | None]:
+    return {"dailyUsd": _usd(limit.daily_nano_usd), "monthlyUsd": _usd(limit.monthly_nano_usd)}
+
+
+def _spending_json(spending: KeySpending) -> dict[str, str | None]:
+    day, month = spending.day, spending.month
+    return {
+        "dailyUsd": _usd(day.limit_nano_usd),
+        "heldTodayUsd": _usd(day.held_nano_usd),
+        "settledTodayUsd": _usd(day.settled_nano_usd),
+        "monthlyUsd": _usd(month.limit_nano_usd),
+        "heldThisMonthUsd": _usd(month.held_nano_usd),
+        "settledThisMonthUsd": _usd(month.settled_nano_usd),
+    }
+
+
+def _usd(nano_usd: int | None) -> str | None:
+    return None if nano_usd is None else usd_text(nano_usd)
 
 
 def _rates_json(rates: KeyRates) -> dict[str, int | str]:

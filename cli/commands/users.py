@@ -15,7 +15,7 @@ from cli.options import (
     Limit,
     UserArgument,
     changed,
-    exact_usd,
+    limit_usd,
     name_text,
     plain_text,
 )
@@ -43,10 +43,6 @@ app = typer.Typer(help="Create, list, limit, link and disable users.", no_args_i
 
 def _videos(text: str) -> Limit:
     return Limit(None) if text == NONE else Limit(_count(text, NONE))
-
-
-def _usd(text: str) -> Limit:
-    return Limit(None) if text == NONE else Limit(exact_usd(text))
 
 
 def _count_or_default(text: str) -> Limit:
@@ -82,7 +78,7 @@ _MONTHLY_VIDEOS = typer.Option(
     "--monthly-videos", metavar="N", parser=_videos, help="Videos per month, or none."
 )
 _MONTHLY_USD = typer.Option(
-    "--monthly-usd", metavar="USD", parser=_usd, help="US dollars per month, or none."
+    "--monthly-usd", metavar="USD", parser=limit_usd, help="US dollars per month, or none."
 )
 _OPEN_EXECUTIONS = typer.Option(
     "--open-executions",

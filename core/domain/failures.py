@@ -5,7 +5,8 @@
                             transfer_coding_unsupported,
                             malformed_request, request_timed_out, idempotency_conflict,
                             idempotency_in_progress, rate_limited, budget_exceeded,
-                            max_cost_exceeded, open_limit_reached, queue_full,
+                            key_spend_limit_exceeded, max_cost_exceeded,
+                            open_limit_reached, queue_full,
                             content_moderated, provider_rejected_input, provider_key_refused,
                             execution_not_ended, execution_not_final, nothing_to_retry,
                             possible_double_cost, approval_not_open, approval_decided,
@@ -50,6 +51,7 @@ class FailureCode(StrEnum):
     IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"
     RATE_LIMITED = "rate_limited"
     BUDGET_EXCEEDED = "budget_exceeded"
+    KEY_SPEND_LIMIT_EXCEEDED = "key_spend_limit_exceeded"
     MAX_COST_EXCEEDED = "max_cost_exceeded"
     OPEN_LIMIT_REACHED = "open_limit_reached"
     QUEUE_FULL = "queue_full"
@@ -160,6 +162,11 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
     ),
     FailureCode.BUDGET_EXCEEDED: _kind(
         False, Acts.USER, "The remaining budget does not cover the possible cost of this request."
+    ),
+    FailureCode.KEY_SPEND_LIMIT_EXCEEDED: _kind(
+        False,
+        Acts.USER,
+        "The spend limit of the API key does not cover the possible cost of this request.",
     ),
     FailureCode.MAX_COST_EXCEEDED: _kind(
         False,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from core.domain.ids import ExecutionId, UserId, new_execution_id
+from core.domain.ids import ExecutionId, KeyId, UserId, new_execution_id
 from core.domain.messages.executions import ExecutionOrder
 from core.domain.money import NanoUsd
 from core.domain.plans import prompt_of
@@ -44,6 +44,7 @@ log = get_logger(__name__)
 class Order:
     """A user's request with its conditions.
 
+    key_id: the API key of the request, for whose spend limit the order counts; None: a token.
     max_cost_nano_usd: the most that the execution may cost over all its generations. webhook_url:
     None means the user's default endpoint. webhook_secret: None means the endpoint's, else the
     user's. unkeyed: of an order without a key, which later attempts of the same call find again.
@@ -51,6 +52,7 @@ class Order:
     """
 
     user_id: UserId
+    key_id: KeyId | None
     request: PlanRequest
     max_cost_nano_usd: NanoUsd | None = None
     webhook_url: str | None = None
@@ -211,4 +213,5 @@ def _new_execution(services: OrderingServices, order: Order, plan: PricedPlan) -
         deadline_seconds=plan.deadline_seconds,
         max_cost_nano_usd=order.max_cost_nano_usd,
         surface=order.surface,
+        key_id=order.key_id,
     )

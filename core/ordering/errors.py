@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from core.domain.failures import FailureCode
-from core.domain.ids import ExecutionId, JobId
+from core.domain.ids import ExecutionId, JobId, KeyId
 from core.domain.money import NanoUsd
 from core.domain.plans import Step
 from core.domain.states import ExecutionStatus
@@ -228,6 +228,24 @@ class MonthlyBudgetError(OrderingError):
     needed_nano_usd: NanoUsd
     left_nano_usd: NanoUsd | None
     left_videos: int | None
+    resets_at: datetime
+
+
+@dataclass(eq=False)
+class KeySpendLimitError(OrderingError):
+    """The hold does not fit into the spend limit of the API key that orders.
+
+    period: of the limit, `day` or `month`. resets_at: when the next period starts.
+    """
+
+    code = FailureCode.KEY_SPEND_LIMIT_EXCEEDED
+    key_id: KeyId
+    period: str
+    needed_nano_usd: NanoUsd
+    limit_nano_usd: NanoUsd | None
+    held_nano_usd: NanoUsd
+    settled_nano_usd: NanoUsd
+    left_nano_usd: NanoUsd | None
     resets_at: datetime
 
 

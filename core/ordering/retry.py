@@ -9,7 +9,7 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from core.domain.alternatives import Alternative
-from core.domain.ids import ExecutionId, JobId, UserId
+from core.domain.ids import ExecutionId, JobId, KeyId, UserId
 from core.domain.messages.executions import ExecutionOrder
 from core.domain.money import NanoUsd
 from core.domain.plans import Step
@@ -66,9 +66,14 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryOrder:
-    """accepts_double_cost: buy a step again although an earlier purchase may still be billed."""
+    """A request to run an execution again.
+
+    key_id: the API key of the request, for whose spend limit new purchases count; None: a token.
+    accepts_double_cost: buy a step again although an earlier purchase may still be billed.
+    """
 
     user_id: UserId
+    key_id: KeyId | None
     execution_id: ExecutionId
     accepts_double_cost: bool = False
     idempotency_key: IdempotencyKey | None = None
@@ -171,7 +176,13 @@ async def _queue(
     await store_answer(conn, order.user_id, order.idempotency_key, body)
     try:
         has_slot = await queue_again(
-            conn, execution, steps, quotes, services.limits, alternatives=alternatives
+            conn,
+            execution,
+            steps,
+            quotes,
+            services.limits,
+            alternatives=alternatives,
+            key_id=order.key_id,
         )
     except STORE_LIMIT_ERRORS as error:
         raise LimitReachedError(error, retry.held_nano_usd) from None

@@ -50,6 +50,7 @@ PLAIN: Final = {
     "body prompt", "body duration", "body resolution", "body aspectRatio", "body seed", "body imageModel",
     "body videoModel", "body webhook", "body webhookSecret", "body metadata", "body maxCost",
     "body acceptPossibleDoubleCost", "body name", "body scopes", "body expiresDays", "body key",
+    "body spendLimit", "body spendLimit.daily", "body spendLimit.monthly",
     "body url", "body description", "body default", "body secret", "body overlapHours",
     "body from", "body to", "body state",
     "body model", "body text", "body voice", "body language", "body speed",

@@ -28,6 +28,7 @@ from core.domain.ids import (
     new_execution_id,
     new_template_id,
 )
+from core.domain.scopes import USUAL_SCOPES
 from core.domain.states import JobState
 from core.store.accounts.users import insert_api_key
 from core.store.webhooks.delivery_log import Place
@@ -138,7 +139,7 @@ async def _things(api: Api, ada: TestUser, database: FreshDatabase) -> dict[str,
         database, "SELECT endpoint_id FROM webhooks WHERE event_id = $1", event_id
     )
     async with api.database.as_system() as conn:
-        key = await insert_api_key(conn, ada.user_id, "another of hers")
+        key = await insert_api_key(conn, ada.user_id, "another of hers", scopes=USUAL_SCOPES)
     ids = {"execution": one.execution_id, "asset": asset_id, "webhook": event_id, "key": key.key_id}
     ids["endpoint"] = endpoint_id
     own_key = {"key": "a-key-of-hers-at-this-provider"}

@@ -64,7 +64,8 @@ async def test_key_works_at_once_and_is_shown_once(api: Api, user: TestUser) -> 
     listing = await user.http.get("/api/keys")
     mine, first = listing.json()["data"]
     assert mine == {name: made[name] for name in ("id", "name", "prefix", "scopes", "createdAt", "expiresAt")} | {
-        "madeBy": user.key_id, "revokedAt": None, "lastUsedAt": mine["lastUsedAt"]
+        "madeBy": user.key_id, "revokedAt": None, "lastUsedAt": mine["lastUsedAt"],
+        "spendLimit": None, "spending": mine["spending"],
     }  # fmt: skip
     assert mine["lastUsedAt"] is not None
     assert mine["expiresAt"] > mine["createdAt"]

@@ -47,6 +47,8 @@ ROUTES = frozenset(
         "GET /api/keys",
         "POST /api/keys",
         "DELETE /api/keys/{key_id}",
+        "PATCH /api/keys/{key_id}",
+        "GET /api/keys/current",
         "GET /api/provider-keys",
         "PUT /api/provider-keys/{provider}",
         "POST /api/provider-keys/{provider}/test",

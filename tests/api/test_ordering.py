@@ -33,7 +33,7 @@ def _render_retry(retry: QueuedRetry) -> bytes:
 
 
 async def test_accepted_order_is_replayed_under_its_key(api: Api, user: TestUser) -> None:
-    order = Order(user_id=user.user_id, request=REQUEST, idempotency_key=KEY)
+    order = Order(user_id=user.user_id, key_id=None, request=REQUEST, idempotency_key=KEY)
 
     first = await accept_order(api.services.ordering, order, _render)
     again = await accept_order(api.services.ordering, order, _render)
@@ -56,7 +56,7 @@ async def test_accepted_order_is_replayed_under_its_key(api: Api, user: TestUser
 async def test_refused_order_writes_nothing(
     api: Api, user: TestUser, change: dict[str, object], error: type[OrderingError]
 ) -> None:
-    order = Order(user_id=user.user_id, request=REQUEST, idempotency_key=KEY)
+    order = Order(user_id=user.user_id, key_id=None, request=REQUEST, idempotency_key=KEY)
 
     with pytest.raises(error):
         await accept_order(api.services.ordering, replace(order, **change), _render)
@@ -68,7 +68,7 @@ async def test_refused_order_writes_nothing(
 
 async def test_max_cost_error_carries_the_quoted_steps(api: Api, user: TestUser) -> None:
     quote = await quote_order(api.services.ordering, user.user_id, REQUEST)
-    order = Order(user_id=user.user_id, request=REQUEST, max_cost_nano_usd=NanoUsd(1))
+    order = Order(user_id=user.user_id, key_id=None, request=REQUEST, max_cost_nano_usd=NanoUsd(1))
 
     with pytest.raises(MaxCostError) as raised:
         await accept_order(api.services.ordering, order, _render)
@@ -77,7 +77,7 @@ async def test_max_cost_error_carries_the_quoted_steps(api: Api, user: TestUser)
 
 
 async def test_retry_of_an_unknown_execution_is_not_found(api: Api, user: TestUser) -> None:
-    order = RetryOrder(user_id=user.user_id, execution_id=ExecutionId("exec_unknown"))
+    order = RetryOrder(user_id=user.user_id, key_id=None, execution_id=ExecutionId("exec_unknown"))
 
     with pytest.raises(ExecutionNotFoundError):
         await retry_execution(api.services.ordering, order, _render_retry)

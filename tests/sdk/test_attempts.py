@@ -81,6 +81,7 @@ def test_temporary_problems_are_retried(status: int) -> None:
     ("answer", "kind"),
     [
         (problem(402, "budget_exceeded", retryable=False), errors.BudgetError),
+        (problem(402, "key_spend_limit_exceeded", retryable=False), errors.KeySpendLimitError),
         (problem(402, "max_cost_exceeded", retryable=False), errors.MaxCostError),
         (problem(403, "insufficient_scope", retryable=False), errors.ForbiddenError),
         (problem(404, "not_found", retryable=False), errors.NotFoundError),

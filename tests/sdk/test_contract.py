@@ -83,6 +83,8 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "read_usage": lambda c: c.usage.get("2026-11"),
     "create_key": lambda c: c.keys.create(name="second"),
     "read_keys": lambda c: c.keys.list(),
+    "read_current_key": lambda c: c.keys.current(),
+    "change_key": lambda c: c.keys.set_spend_limit("key_1", {"daily": "5"}),
     "revoke_key": lambda c: c.keys.revoke("key_1"),
     "put_provider_key": lambda c: c.provider_keys.set("some-provider", "a key of the provider"),
     "read_provider_keys": lambda c: c.provider_keys.list(),
@@ -210,6 +212,7 @@ BODIES: Mapping[str, type] = {
     "NewEndpointRequest": bodies.NewEndpoint,
     "ChangeEndpointRequest": bodies.EndpointChange,
     "NewKeyRequest": bodies.NewKeyOptions,
+    "NewSpendLimit": bodies.NewSpendLimit,
     "RotateSecretRequest": bodies.Rotation,
     "ResendRequest": bodies.ResendRange,
 }

@@ -73,6 +73,7 @@ CHECKED: Mapping[str, str] = {
     "secrets.kind": "'provider_key/fal'",
     "measure": "'usd'",
     "class": "'reads'",
+    "period": "'day'",
     "budget_month": "'2026-01-01'",
 }
 """Values of columns with a CHECK constraint."""

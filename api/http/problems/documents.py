@@ -34,6 +34,7 @@ STATUS: Final[dict[FailureCode, int]] = {
     FailureCode.IDEMPOTENCY_IN_PROGRESS: 409,
     FailureCode.RATE_LIMITED: 429,
     FailureCode.BUDGET_EXCEEDED: 402,
+    FailureCode.KEY_SPEND_LIMIT_EXCEEDED: 402,
     FailureCode.MAX_COST_EXCEEDED: 402,
     FailureCode.OPEN_LIMIT_REACHED: 429,
     FailureCode.QUEUE_FULL: 429,

@@ -14,6 +14,7 @@ from api.http.problems.documents import (
     json_pointer,
     not_found,
 )
+from api.http.problems.spend_limits import spend_limit_problem
 from api.http.problems.texts import UPLOADS_BUSY
 from core.domain.money import usd_text
 from core.ordering.errors import (
@@ -30,6 +31,7 @@ from core.ordering.errors import (
     IdempotencyInProgressError,
     ImportsBusyError,
     InvalidFieldsError,
+    KeySpendLimitError,
     MaxCostError,
     MediaLimitError,
     MediaRefusedError,
@@ -247,6 +249,9 @@ def _(error: MonthlyBudgetError) -> ProblemError:
             }
         },
     )
+
+
+ordering_problem.register(KeySpendLimitError, spend_limit_problem)
 
 
 @ordering_problem.register

@@ -24,6 +24,7 @@ TITLES: Final[dict[FailureCode, str]] = {
     FailureCode.IDEMPOTENCY_IN_PROGRESS: "Idempotent request in progress",
     FailureCode.RATE_LIMITED: "Rate limit exceeded",
     FailureCode.BUDGET_EXCEEDED: "Budget exceeded",
+    FailureCode.KEY_SPEND_LIMIT_EXCEEDED: "Key spend limit exceeded",
     FailureCode.MAX_COST_EXCEEDED: "Maximum cost exceeded",
     FailureCode.OPEN_LIMIT_REACHED: "Too many open executions",
     FailureCode.QUEUE_FULL: "Queue full",
@@ -130,4 +131,11 @@ TOO_MANY_TEMPLATES: Final = (
 )
 
 # Keys
+LIMIT_OF_ADMIN_KEY: Final = (
+    "is not allowed for a key with the scope admin, which could create a key without a limit. Use "
+    "a key with the scopes read and generate"
+)
+CALLER_HAS_NO_KEY: Final = (
+    "This request has a token, not an API key. Only API keys have spend limits."
+)
 TOO_MANY_KEYS: Final = "cannot be used: this account has {limit} valid keys. Revoke a key first"

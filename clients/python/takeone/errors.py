@@ -153,6 +153,16 @@ class MaxCostError(BudgetError):
     """The possible cost is above the `max_cost` of the call."""
 
 
+class KeySpendLimitError(BudgetError):
+    """The possible cost is above what the API key may still spend; see `spend_limit`."""
+
+    @property
+    def spend_limit(self) -> Mapping[str, Any]:
+        """The limit, what is spent and held, and when it resets, as in the problem document."""
+        limit: Mapping[str, Any] = self.document.get("spendLimit") or {}
+        return limit
+
+
 class RateLimitError(ProblemError):
     """Too many requests or open executions; see `retry_after`."""
 
@@ -166,6 +176,7 @@ class ServerError(ProblemError):
 
 
 BY_CODE: Final[Mapping[str, type[ProblemError]]] = {
+    "key_spend_limit_exceeded": KeySpendLimitError,
     "max_cost_exceeded": MaxCostError,
     "possible_double_cost": PossibleDoubleCostError,
 }

@@ -14,6 +14,7 @@ from core.store.database import Connection, Database
 from core.store.jobs.jobs import JobRecord
 from core.store.money.charges import BudgetExceededError
 from core.store.money.daily_spending_cap import ServiceBudgetExceededError
+from core.store.money.key_spending import KeySpendLimitReachedError
 from core.store.money.raised_holds import ExecutionCostError, find_hold, raise_hold
 
 log = get_logger(__name__)
@@ -61,9 +62,15 @@ async def hold_more(database: Database, ref: JobRef, worst_nano_usd: NanoUsd) ->
     try:
         async with database.as_user(ref.user_id) as conn:
             await raise_hold(conn, ref.job_id, worst_nano_usd)
-    except (BudgetExceededError, ServiceBudgetExceededError, ExecutionCostError) as error:
+    except (
+        BudgetExceededError,
+        KeySpendLimitReachedError,
+        ServiceBudgetExceededError,
+        ExecutionCostError,
+    ) as error:
         code = {
             BudgetExceededError: FailureCode.BUDGET_EXCEEDED,
+            KeySpendLimitReachedError: FailureCode.KEY_SPEND_LIMIT_EXCEEDED,
             ServiceBudgetExceededError: FailureCode.SERVICE_BUDGET_EXCEEDED,
             ExecutionCostError: FailureCode.MAX_COST_EXCEEDED,
         }[type(error)]

@@ -10,6 +10,7 @@ from core.domain.months import next_month
 from core.ordering.admission.queues import retry_after_seconds
 from core.ordering.errors import (
     DailyCapError,
+    KeySpendLimitError,
     MediaLimitError,
     MonthlyBudgetError,
     OpenExecutionsError,
@@ -23,12 +24,14 @@ from core.store.executions.media_seconds import MediaSecondsExceededError
 from core.store.executions.status import get_budget_left
 from core.store.money.charges import BudgetExceededError
 from core.store.money.daily_spending_cap import ServiceBudgetExceededError, get_service_today
+from core.store.money.key_spending import KeySpendLimitReachedError, find_key_spending
 
 StoreLimitError: TypeAlias = (
     OpenLimitReachedError
     | concurrency_counters.QueueFullError
     | MediaSecondsExceededError
     | BudgetExceededError
+    | KeySpendLimitReachedError
     | ServiceBudgetExceededError
 )
 STORE_LIMIT_ERRORS: Final = (
@@ -36,6 +39,7 @@ STORE_LIMIT_ERRORS: Final = (
     concurrency_counters.QueueFullError,
     MediaSecondsExceededError,
     BudgetExceededError,
+    KeySpendLimitReachedError,
     ServiceBudgetExceededError,
 )
 
@@ -84,6 +88,21 @@ async def explain_limit(
                 left_nano_usd=left.nano_usd,
                 left_videos=left.videos,
                 resets_at=resets_at,
+            )
+        if isinstance(error, KeySpendLimitReachedError):
+            spending = await find_key_spending(conn, user_id, error.key_id)
+            if spending is None:
+                raise LookupError(f"no key {error.key_id}")
+            period = spending.of(error.period)
+            return KeySpendLimitError(
+                key_id=error.key_id,
+                period=error.period,
+                needed_nano_usd=needed,
+                limit_nano_usd=period.limit_nano_usd,
+                held_nano_usd=period.held_nano_usd,
+                settled_nano_usd=period.settled_nano_usd,
+                left_nano_usd=period.left_nano_usd,
+                resets_at=period.resets_at,
             )
         today = await get_service_today(conn)
     # The error does not include what is left: that would reveal what other users spend.

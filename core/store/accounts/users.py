@@ -15,6 +15,7 @@ from core.platform.crypto.sealing import Sealer
 from core.store.accounts.api_key_format import ApiKey, new_api_key
 from core.store.database import Connection
 from core.store.money.budget_alerts import note_thresholds
+from core.store.money.key_spending import NO_LIMIT, SpendLimit
 from core.store.secrets.secrets import WEBHOOK_SECRET, insert_secret, seal_secret
 
 KEYS_SHOWN = 200
@@ -171,8 +172,10 @@ async def set_disabled(conn: Connection, user_id: UserId, *, disabled: bool) -> 
 # A key inherits the rate limits that an operator has set for the key that creates it.
 INSERT_KEY = """
 INSERT INTO api_keys
-    (key_id, user_id, name, prefix, secret_sha256, scopes, expires_at, made_by, rate_writes, rate_reads)
-SELECT $1, u.user_id, $3, $4, $5, $6, now() + make_interval(days => $7), $8, maker.rate_writes, maker.rate_reads
+    (key_id, user_id, name, prefix, secret_sha256, scopes, expires_at, made_by, rate_writes, rate_reads,
+     daily_nano_usd_limit, monthly_nano_usd_limit)
+SELECT $1, u.user_id, $3, $4, $5, $6, now() + make_interval(days => $7), $8, maker.rate_writes, maker.rate_reads,
+       $9, $10
 FROM users AS u LEFT JOIN api_keys AS maker ON maker.key_id = $8 AND maker.user_id = u.user_id
 WHERE u.user_id = $2
 RETURNING created_at, expires_at
@@ -195,10 +198,12 @@ async def insert_api_key(
     scopes: Collection[Scope] = ALL_SCOPES,
     expires_days: int | None = None,
     made_by: str | None = None,
+    spend_limit: SpendLimit = NO_LIMIT,
 ) -> NewKey:
     """Create a key. Its text is in the result and nowhere else. Raises LookupError: no such user.
 
     made_by: the id of the key, or the subject of the token, that creates it; None: an operator.
+    spend_limit: only without the scope `admin`.
     """
     key, key_id = new_api_key(), new_key_id()
     columns = (
@@ -210,6 +215,8 @@ async def insert_api_key(
         sorted(scopes),
         expires_days,
         made_by,
+        spend_limit.daily_nano_usd,
+        spend_limit.monthly_nano_usd,
     )
     row = await conn.fetchrow(INSERT_KEY, *columns)
     if row is None:
@@ -249,7 +256,7 @@ async def mark_key_used(conn: Connection, key_id: KeyId) -> None:
 
 LIST_KEYS = """
 SELECT key_id, name, prefix, scopes, rate_writes, rate_reads, made_by, created_at, expires_at, revoked_at, last_used_at
-FROM api_keys WHERE user_id = $1
+FROM api_keys WHERE user_id = $1 AND key_id = coalesce($3, key_id)
 ORDER BY revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) DESC, key_id DESC LIMIT $2
 """
 
@@ -277,7 +284,14 @@ class KeyEntry:
 
 async def list_api_keys(conn: Connection, user_id: UserId) -> list[KeyEntry]:
     """List a user's keys: usable keys first, then the newest first; at most KEYS_SHOWN."""
-    return [KeyEntry(**dict(row)) for row in await conn.fetch(LIST_KEYS, user_id, KEYS_SHOWN)]
+    rows = await conn.fetch(LIST_KEYS, user_id, KEYS_SHOWN, None)
+    return [KeyEntry(**dict(row)) for row in rows]
+
+
+async def find_api_key(conn: Connection, user_id: UserId, key_id: KeyId) -> KeyEntry | None:
+    """Return a key of a user; None: the user has no such key."""
+    row = await conn.fetchrow(LIST_KEYS, user_id, 1, key_id)
+    return KeyEntry(**dict(row)) if row is not None else None
 
 
 REVOKE_KEY = """

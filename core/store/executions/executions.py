@@ -6,7 +6,7 @@ from typing import Any
 
 from core.domain.alternatives import Alternative, alternatives_to_json
 from core.domain.failures import Failure, FailureCode
-from core.domain.ids import ExecutionId, JobId, UserId, new_job_id
+from core.domain.ids import ExecutionId, JobId, KeyId, UserId, new_job_id
 from core.domain.messages.executions import ClaimOutcome, ClaimResult, ExecutionRef, StepJob
 from core.domain.money import NanoUsd
 from core.domain.plans import (
@@ -59,8 +59,8 @@ class NewExecution:
     request: the validated request. webhook_url: None means the user's default endpoint.
     webhook_secret: the request's own signing secret; None means the endpoint's or the user's.
 
-    max_cost_nano_usd: the user's limit for the cost of all generations together. surface: where it
-    was ordered.
+    max_cost_nano_usd: the user's limit for the cost of all generations together. key_id: the key
+    that orders, for whose spend limit it counts; None: a token. surface: where it was ordered.
     """
 
     execution_id: ExecutionId
@@ -74,6 +74,7 @@ class NewExecution:
     deadline_seconds: int
     max_cost_nano_usd: NanoUsd | None = None
     surface: Surface | None = None
+    key_id: KeyId | None = None
 
 
 # Without a webhook URL, events go to the endpoint that is the user's default now.
@@ -114,7 +115,8 @@ async def insert_execution(
     read: reads the new rows before the counters are locked, which all orders of the user wait for.
 
     Return whether it can run at once. Raises OpenLimitReachedError, QueueFullError,
-    MediaSecondsExceededError, BudgetExceededError, ServiceBudgetExceededError: roll back.
+    MediaSecondsExceededError, BudgetExceededError, KeySpendLimitReachedError,
+    ServiceBudgetExceededError: roll back.
     """
     await conn.execute(
         INSERT_EXECUTION,
@@ -139,13 +141,15 @@ async def insert_execution(
         for job_id, item in zip(jobs, new.steps, strict=True)
         if not item.step.is_free
     ]
-    total = await insert_charges(conn, new.user_id, new.execution_id, holds)
+    total = await insert_charges(conn, new.user_id, new.execution_id, holds, key_id=new.key_id)
     usual_seconds = sum(item.step.usual_seconds for item in new.steps)
     if read is not None:
         await read()
     if any(item.step.is_media for item in new.steps):
         await check_media_seconds(conn, new.user_id, new.execution_id, limits)
-    return await admit_execution(conn, new.user_id, limits, total, usual_seconds=usual_seconds)
+    return await admit_execution(
+        conn, new.user_id, limits, total, key_id=new.key_id, usual_seconds=usual_seconds
+    )
 
 
 async def _insert_steps(conn: Connection, new: NewExecution, jobs: Sequence[JobId]) -> None:

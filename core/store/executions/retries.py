@@ -12,7 +12,7 @@ from asyncpg import Record
 
 from core.domain.alternatives import Alternative, alternatives_from_json, alternatives_to_json
 from core.domain.failures import Failure, FailureCode
-from core.domain.ids import ExecutionId, JobId, UserId, new_job_id
+from core.domain.ids import ExecutionId, JobId, KeyId, UserId, new_job_id
 from core.domain.messages.jobs import Output
 from core.domain.money import NanoUsd
 from core.domain.plans import (
@@ -247,14 +247,16 @@ async def queue_again(
     limits: ConcurrencyLimits = NO_LIMITS,
     *,
     alternatives: Mapping[str, tuple[Alternative, ...]] = NO_ALTERNATIVES,
+    key_id: KeyId | None = None,
 ) -> bool:
     """Queue the next generation of an execution that the caller has locked, and hold its money.
 
-    quotes, alternatives: of each step that is bought again; the worst price is held. If nothing is
-    bought, budgets are not checked, so that a budget never blocks results that are paid for. Return
-    whether the execution can run at once. Raises MaxCostExceededError, OpenLimitReachedError,
-    QueueFullError, MediaSecondsExceededError, BudgetExceededError, ServiceBudgetExceededError: roll
-    back.
+    quotes, alternatives: of each step that is bought again; the worst price is held. key_id: the
+    key that orders the retry; what is held now counts for its spend limit. If nothing is bought,
+    budgets are not checked, so that a budget never blocks results that are paid for. Return whether
+    the execution can run at once. Raises MaxCostExceededError, OpenLimitReachedError,
+    QueueFullError, MediaSecondsExceededError, BudgetExceededError, KeySpendLimitReachedError,
+    ServiceBudgetExceededError: roll back.
     """
     execution_id = execution.execution_id
     generation: int | None = await conn.fetchval(QUEUE_AGAIN, execution_id, execution.generation)
@@ -281,13 +283,10 @@ async def queue_again(
             await conn.execute(KEEP_JOB, item.job.job_id, generation)
     money = await get_money(conn, execution_id)
     before = NanoUsd(money.settled_nano_usd + money.held_nano_usd)
-    added = await insert_charges(conn, execution.user_id, execution_id, holds)
-    if (
-        holds
-        and execution.max_cost_nano_usd is not None
-        and before + added > execution.max_cost_nano_usd
-    ):
-        raise MaxCostExceededError(execution.max_cost_nano_usd, before)
+    added = await insert_charges(conn, execution.user_id, execution_id, holds, key_id=key_id)
+    most = execution.max_cost_nano_usd
+    if holds and most is not None and before + added > most:
+        raise MaxCostExceededError(most, before)
     await conn.execute(SET_ESTIMATE, execution_id, before + added)
     if any(step.is_media for step in execution.plan.steps):
         await check_media_seconds(conn, execution.user_id, execution_id, limits)
@@ -296,6 +295,7 @@ async def queue_again(
         execution.user_id,
         limits,
         added,
+        key_id=key_id,
         usual_seconds=sum(step.usual_seconds for step in execution.plan.steps),
         check_budgets=bool(holds),
     )

@@ -36,10 +36,11 @@ INSERT INTO sends (job_id, number, user_id, request, inputs, sent_at, answered_a
 SELECT $2, number, user_id, request, inputs, sent_at, now(), 'accepted', $4, provider_key_id
 FROM sends WHERE job_id = $1 AND number = $3
 """
-# An orphan has no hold; its cost counts against the month of its step's hold.
+# An orphan has no hold; its cost counts against the month and the key of its step's hold.
 INSERT_CHARGE = """
-INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, price, budget_month)
-SELECT $3, $2, execution_id, user_id, provider, model, 0, price, budget_month FROM charges WHERE job_id = $1
+INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, price, budget_month,
+                     key_id)
+SELECT $3, $2, execution_id, user_id, provider, model, 0, price, budget_month, key_id FROM charges WHERE job_id = $1
 """
 
 

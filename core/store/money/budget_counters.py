@@ -1,7 +1,7 @@
-"""Budget counters: what an ended charge moves from held to settled, for its month and its day.
+"""Budget counters: what an ended charge moves from held to settled, for its month, key and day.
 
 The month is the hot row of a user, the day the hot row of the whole service: both are updated last
-before COMMIT, in this order.
+before COMMIT, in this order. The counters of the API key follow the month that they belong to.
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,25 @@ from datetime import date
 
 from asyncpg import Record
 
-from core.domain.ids import ExecutionId, UserId
+from core.domain.ids import ExecutionId, KeyId, UserId
 from core.store.database import Connection
 from core.store.money.budget_alerts import note_thresholds
 from core.store.money.daily_spending_cap import DayMove, move_days
 
+# An orphan may count on a day on which its key has no row yet.
 MOVE_BUDGET = """
-UPDATE budgets
-SET held_nano_usd = held_nano_usd - $3, settled_nano_usd = settled_nano_usd + $4
-WHERE user_id = $1 AND budget_month = $2
+WITH month AS (
+    UPDATE budgets
+    SET held_nano_usd = held_nano_usd - $3::bigint, settled_nano_usd = settled_nano_usd + $4::bigint
+    WHERE user_id = $1 AND budget_month = $2
+    RETURNING user_id, budget_month
+)
+INSERT INTO key_spending AS s (key_id, user_id, period, starts_on, held_nano_usd, settled_nano_usd)
+SELECT $5::text, m.user_id, p.period, p.starts_on, greatest(-$3::bigint, 0), greatest($4::bigint, 0)
+FROM month AS m CROSS JOIN LATERAL (VALUES ('month', m.budget_month), ('day', $6::date)) AS p (period, starts_on)
+WHERE $5::text IS NOT NULL
+ON CONFLICT (key_id, period, starts_on) DO UPDATE
+SET held_nano_usd = s.held_nano_usd - $3::bigint, settled_nano_usd = s.settled_nano_usd + $4::bigint
 """
 COUNT_VIDEO = """
 UPDATE budgets AS b
@@ -30,10 +40,14 @@ WHERE e.execution_id = $1 AND b.user_id = e.user_id AND b.budget_month = e.budge
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetMove:
-    """The change that an ended charge makes to its month and its day; apply it exactly once."""
+    """The change that an ended charge makes to its counters; apply it exactly once.
+
+    key_id: the key that ordered the job; None: a token.
+    """
 
     user_id: UserId
     budget_month: date
+    key_id: KeyId | None
     day: DayMove
 
 
@@ -42,7 +56,12 @@ def budget_move(charge: Record, held_nano_usd: int, settled_nano_usd: int) -> Bu
     day = DayMove(
         day=charge["budget_day"], held_nano_usd=held_nano_usd, settled_nano_usd=settled_nano_usd
     )
-    return BudgetMove(user_id=charge["user_id"], budget_month=charge["budget_month"], day=day)
+    return BudgetMove(
+        user_id=charge["user_id"],
+        budget_month=charge["budget_month"],
+        key_id=charge["key_id"],
+        day=day,
+    )
 
 
 async def move_budget(conn: Connection, move: BudgetMove) -> None:
@@ -72,7 +91,7 @@ async def count_video(conn: Connection, execution_id: ExecutionId, *, completed:
 
 
 async def _move_month(conn: Connection, move: BudgetMove) -> None:
-    day = move.day
+    amounts = (move.day.held_nano_usd, move.day.settled_nano_usd)
     await conn.execute(
-        MOVE_BUDGET, move.user_id, move.budget_month, day.held_nano_usd, day.settled_nano_usd
+        MOVE_BUDGET, move.user_id, move.budget_month, *amounts, move.key_id, move.day.day
     )

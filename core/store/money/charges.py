@@ -6,7 +6,7 @@ The ledger is the truth and is insert-only; its operation id makes every step sa
 
 from dataclasses import dataclass
 
-from core.domain.ids import ChargeId, ExecutionId, JobId, UserId, new_charge_id
+from core.domain.ids import ChargeId, ExecutionId, JobId, KeyId, UserId, new_charge_id
 from core.domain.money import NanoUsd
 from core.domain.prices import Price, Quote, price_to_json
 from core.domain.states import ChargeState, LedgerKind
@@ -45,19 +45,26 @@ class ChargeConflictError(Exception):
 
 
 INSERT_CHARGES = """
-INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, price, budget_month)
+INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, price, budget_month,
+                     key_id)
 SELECT h.charge_id, h.job_id, $1, $2, h.provider, h.model, h.held_nano_usd, h.price,
-       date_trunc('month', now() AT TIME ZONE 'UTC')::date
+       date_trunc('month', now() AT TIME ZONE 'UTC')::date, $4
 FROM jsonb_to_recordset($3)
      AS h (charge_id text, job_id text, provider text, model text, held_nano_usd bigint, price jsonb)
 """
 
 
 async def insert_charges(
-    conn: Connection, user_id: UserId, execution_id: ExecutionId, holds: list[Hold]
+    conn: Connection,
+    user_id: UserId,
+    execution_id: ExecutionId,
+    holds: list[Hold],
+    *,
+    key_id: KeyId | None = None,
 ) -> NanoUsd:
     """Insert the charge of each job of an execution; return the sum.
 
+    key_id: the key that orders the jobs, for whose spend limit they count; None: a token.
     The caller holds the sum in the same transaction (`budget_admission`).
     """
     if not holds:
@@ -78,6 +85,7 @@ async def insert_charges(
             }
             for charge_id, hold in zip(ids, holds, strict=True)
         ],
+        key_id,
     )
     await insert_entries(
         conn,
@@ -96,14 +104,14 @@ async def insert_charges(
 
 INSERT_AS_BEFORE = """
 INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, price, budget_month,
-                     budget_day)
-SELECT $2, $3, execution_id, user_id, $4, $5, $6, $7, budget_month, budget_day FROM charges WHERE job_id = $1
-RETURNING user_id, budget_month, budget_day
+                     budget_day, key_id)
+SELECT $2, $3, execution_id, user_id, $4, $5, $6, $7, budget_month, budget_day, key_id FROM charges WHERE job_id = $1
+RETURNING user_id, budget_month, budget_day, key_id
 """
 
 
 async def hold_as_before(conn: Connection, job_id: JobId, hold: Hold) -> None:
-    """Hold the money of a job that replaces another, in the month and on the day of that hold.
+    """Hold the money of a job that replaces another, for its key, month and day.
 
     Call it in the transaction that ended the other charge at no cost, with a hold that is not
     higher: then no counter is higher than before, and no limit is checked. Raises LookupError.
@@ -119,7 +127,7 @@ async def hold_as_before(conn: Connection, job_id: JobId, hold: Hold) -> None:
 
 LOCK_CHARGE = """
 SELECT c.charge_id, c.user_id, c.state, c.held_nano_usd, c.settled_nano_usd,
-       c.settled_nano_usd + c.refunded_nano_usd AS billed_nano_usd, c.budget_month, c.budget_day, j.orphan
+       c.settled_nano_usd + c.refunded_nano_usd AS billed_nano_usd, c.budget_month, c.budget_day, c.key_id, j.orphan
 FROM charges AS c JOIN jobs AS j ON j.job_id = c.job_id
 WHERE c.job_id = $1 FOR UPDATE OF c
 """

@@ -1,7 +1,8 @@
 """Raised holds: more money for a job whose price became known after its order was accepted.
 
-The limits are those of the order: the user's monthly budget, the service's daily spending cap and
-the execution's own maxCost. Rows are locked in the order of every other money transaction.
+The limits are those of the order: the user's monthly budget, the spend limit of the key that
+ordered, the service's daily spending cap and the execution's own maxCost. Rows are locked in the
+order of every other money transaction.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from core.store.money.budget_alerts import note_thresholds
 from core.store.money.budget_counters import budget_move, move_budget
 from core.store.money.charges import BudgetExceededError
 from core.store.money.daily_spending_cap import ServiceBudgetExceededError
+from core.store.money.key_spending import KeySpendLimitReachedError, Period
 from core.store.money.ledger_entries import insert_entry
 
 GET_HOLD = "SELECT held_nano_usd, price FROM charges WHERE job_id = $1 AND state = 'held'"
@@ -58,15 +60,29 @@ WITH before AS (
     FOR UPDATE
 )
 UPDATE charges AS c SET held_nano_usd = $2 FROM before AS b WHERE c.charge_id = b.charge_id
-RETURNING c.charge_id, c.user_id, c.budget_month, c.budget_day, $2 - b.held_nano_usd AS added
+RETURNING c.charge_id, c.user_id, c.budget_month, c.budget_day, c.key_id, $2 - b.held_nano_usd AS added
 """
+# The key has both rows since the hold.
 RAISE_MONTH = """
-UPDATE budgets AS b SET held_nano_usd = b.held_nano_usd + $3
-FROM users AS u
-WHERE b.user_id = $1 AND b.budget_month = $2 AND u.user_id = b.user_id
-  AND b.held_nano_usd + b.settled_nano_usd + $3
-      <= coalesce(u.monthly_nano_usd_limit, 9223372036854775807)
-RETURNING b.user_id
+WITH month AS (
+    UPDATE budgets AS b SET held_nano_usd = b.held_nano_usd + $3
+    FROM users AS u
+    WHERE b.user_id = $1 AND b.budget_month = $2 AND u.user_id = b.user_id
+      AND b.held_nano_usd + b.settled_nano_usd + $3
+          <= coalesce(u.monthly_nano_usd_limit, 9223372036854775807)
+    RETURNING b.user_id
+), of_key AS (
+    UPDATE key_spending AS s SET held_nano_usd = s.held_nano_usd + $3
+    FROM month AS m
+    WHERE s.key_id = $4::text AND s.user_id = m.user_id
+      AND (s.period, s.starts_on) IN (('month', $2::date), ('day', $5::date))
+      AND s.held_nano_usd + s.settled_nano_usd + $3 <= coalesce(
+          (SELECT CASE s.period WHEN 'day' THEN k.daily_nano_usd_limit ELSE k.monthly_nano_usd_limit END
+           FROM api_keys AS k WHERE k.key_id = s.key_id), 9223372036854775807)
+    RETURNING s.period
+)
+SELECT EXISTS (SELECT FROM month) AS in_month,
+       ARRAY(SELECT unnest(ARRAY['day', 'month']) EXCEPT SELECT period FROM of_key ORDER BY 1) AS exceeded_periods
 """
 RAISE_DAY = """
 UPDATE daily_spending AS d SET held_nano_usd = d.held_nano_usd + $2
@@ -79,8 +95,9 @@ RETURNING d.day
 async def raise_hold(conn: Connection, job_id: JobId, worst_nano_usd: NanoUsd) -> None:
     """Hold this amount for a job that is not sent yet, in a transaction of its own.
 
-    Repeating is safe: a hold that suffices stays. Raises BudgetExceededError, ExecutionCostError
-    and, at the commit, ServiceBudgetExceededError: roll back.
+    Repeating is safe: a hold that suffices stays. Raises BudgetExceededError,
+    KeySpendLimitReachedError, ExecutionCostError and, at the commit, ServiceBudgetExceededError:
+    roll back.
     """
     execution = await conn.fetchrow(LOCK_EXECUTION, job_id)
     charge = await conn.fetchrow(RAISE_CHARGE, job_id, worst_nano_usd)
@@ -91,10 +108,14 @@ async def raise_hold(conn: Connection, job_id: JobId, worst_nano_usd: NanoUsd) -
         raise ExecutionCostError
     added = await _note_raised(conn, charge, worst_nano_usd)
     month: date = charge["budget_month"]
-    if await conn.fetchval(RAISE_MONTH, charge["user_id"], month, added) is None:
-        raise BudgetExceededError
-    await note_thresholds(conn, charge["user_id"], month)
     day: date = charge["budget_day"]
+    user_id, key_id = charge["user_id"], charge["key_id"]
+    (raised,) = await conn.fetch(RAISE_MONTH, user_id, month, added, key_id, day)
+    if not raised["in_month"]:
+        raise BudgetExceededError
+    if key_id is not None and raised["exceeded_periods"]:
+        raise KeySpendLimitReachedError(key_id, Period(raised["exceeded_periods"][0]))
+    await note_thresholds(conn, user_id, month)
     await last_before_commit(conn, day.isoformat(), partial(_raise_day, day, added))
 
 

@@ -1,4 +1,4 @@
-"""Repair of derived money data: the day of a charge, and the counters of months, days and users.
+"""Repair of derived money data: the day of a charge, and the counters of months, keys, days, users.
 
 The ledger, the charges and their amounts never change here: they are what the rest is derived from.
 """
@@ -9,6 +9,7 @@ from typing import Final
 from core.domain.ids import UserId
 from core.store.database import Connection
 from core.store.executions.concurrency_counters import recount
+from core.store.money.reports.key_check import SPENT
 from core.store.money.reports.ledger_check import TIMEOUT_SECONDS, Finding, list_findings
 from core.store.operator import RefusedError
 
@@ -19,7 +20,7 @@ SOURCES: Final = frozenset({"charges", "entries"})
 # change it, and leaves plain reads alone.
 LOCK = """
 SET LOCAL lock_timeout = '8s';
-LOCK TABLE executions, charges, concurrency_counters, budgets, daily_spending, usage_money, usage_videos
+LOCK TABLE executions, charges, concurrency_counters, budgets, key_spending, daily_spending, usage_money, usage_videos
     IN EXCLUSIVE MODE
 """
 MOVE_CHARGES = """
@@ -60,6 +61,8 @@ ON CONFLICT (user_id, budget_month) DO UPDATE
 SET held_nano_usd = excluded.held_nano_usd, settled_nano_usd = excluded.settled_nano_usd,
     held_videos = excluded.held_videos, settled_videos = excluded.settled_videos
 """
+CLEAR_KEYS = "DELETE FROM key_spending"
+COUNT_KEYS = f"INSERT INTO key_spending (key_id, user_id, period, starts_on, held_nano_usd, settled_nano_usd) {SPENT}"
 CLEAR_MONEY_USAGE = "DELETE FROM usage_money"
 CLEAR_VIDEO_USAGE = "DELETE FROM usage_videos"
 COUNT_MONEY_USAGE = """
@@ -104,7 +107,7 @@ async def repair_counters(conn: Connection, *, dry_run: bool) -> Repair:
             " derived from the charges. Correct these rows first: `ledger check` lists them."
         )
     await conn.execute("SAVEPOINT unrepaired")
-    for statement in (MOVE_CHARGES, COUNT_DAYS, COUNT_MONTHS):
+    for statement in (MOVE_CHARGES, COUNT_DAYS, COUNT_MONTHS, CLEAR_KEYS, COUNT_KEYS):
         await conn.execute(statement, timeout=TIMEOUT_SECONDS)
     await repair_usage(conn)
     for row in await conn.fetch(LIST_USERS, timeout=TIMEOUT_SECONDS):

@@ -21,8 +21,9 @@ from core.store.database import Connection
 from core.store.executions.concurrency_counters import recount
 from core.store.executions.deadlines import RUN_LENGTH
 from core.store.money.budget_alerts import note_thresholds
+from core.store.money.budget_counters import BudgetMove, move_budget
 from core.store.money.charges import release_hold
-from core.store.money.daily_spending_cap import DayMove, move_days
+from core.store.money.daily_spending_cap import DayMove
 from core.store.money.ledger_entries import insert_entry
 from core.store.money.raised_holds import restore_hold
 from core.store.money.refunds import refund_by_hand
@@ -232,18 +233,16 @@ RETURNING j.job_id
 """
 MAKE_CHARGE = """
 INSERT INTO charges (charge_id, job_id, execution_id, user_id, provider, model, held_nano_usd, price, budget_month,
-                     budget_day, created_at)
+                     budget_day, created_at, key_id)
 SELECT r.charge_id, r.job_id, r.execution_id, r.user_id, r.provider, r.model, r.held_nano_usd, r.price, r.budget_month,
-       r.budget_day, r.created_at
+       r.budget_day, r.created_at, r.key_id
 FROM jsonb_populate_record(NULL::charges, $1) AS r
 ON CONFLICT DO NOTHING
 RETURNING charge_id
 """
-# Held without a check of the limits: the money may be spent already.
-ADD_TO_BUDGET = """
-INSERT INTO budgets AS b (user_id, budget_month, held_nano_usd, held_videos) VALUES ($1, $2, $3, $4)
-ON CONFLICT (user_id, budget_month) DO UPDATE
-SET held_nano_usd = b.held_nano_usd + excluded.held_nano_usd, held_videos = b.held_videos + excluded.held_videos
+ADD_VIDEOS = """
+INSERT INTO budgets AS b (user_id, budget_month, held_videos) VALUES ($1, $2, $3)
+ON CONFLICT (user_id, budget_month) DO UPDATE SET held_videos = b.held_videos + excluded.held_videos
 """
 # The database has an earlier generation as open; it had ended before the retry.
 DROP_VIDEO = """
@@ -270,7 +269,7 @@ async def rebuild(conn: Connection, accepted: StartMemo) -> Rebuilt:
             await conn.execute(RESTORE_SEALED, document["secret"])
         await recount(conn, accepted.user_id)
         month = date.fromisoformat(document["execution"]["budget_month"])
-        await conn.execute(ADD_TO_BUDGET, accepted.user_id, month, 0, 1)
+        await conn.execute(ADD_VIDEOS, accepted.user_id, month, 1)
         if document["idempotency_key"] is not None:
             await conn.execute(MAKE_KEY, document["idempotency_key"])
     await conn.execute(MAKE_STEPS, document["steps"])
@@ -308,10 +307,19 @@ async def _make_job(conn: Connection, accepted: StartMemo, job: Mapping[str, Any
         await insert_entry(
             conn, f"held/{charge['charge_id']}", LedgerKind.HELD, charge["charge_id"], held
         )
+        # Held without a check of the limits: the money may be spent already.
         month = date.fromisoformat(charge["budget_month"])
-        await conn.execute(ADD_TO_BUDGET, accepted.user_id, month, held, 0)
+        await conn.execute(ADD_VIDEOS, accepted.user_id, month, 0)
         day = date.fromisoformat(charge["budget_day"])
-        await move_days(conn, [DayMove(day=day, held_nano_usd=-held, settled_nano_usd=0)])
+        await move_budget(
+            conn,
+            BudgetMove(
+                user_id=accepted.user_id,
+                budget_month=month,
+                key_id=charge.get("key_id"),
+                day=DayMove(day=day, held_nano_usd=-held, settled_nano_usd=0),
+            ),
+        )
     else:  # the backup may be older than the raise of the hold
         await restore_hold(conn, JobId(job["job_id"]), NanoUsd(charge["held_nano_usd"]))
     if state.ended:

@@ -134,6 +134,11 @@ PLANTED: dict[str, tuple[str, set[str], str]] = {
         {"budgets"},
         "settled",
     ),
+    "a key holds what it did not order": (
+        "INSERT INTO key_spending SELECT 'key_1', user_id, 'day', budget_month, 1, 0 FROM budgets",
+        {"key-spending"},
+        "held for the key",
+    ),
     "a budget is gone": ("DELETE FROM budgets", {"budgets", "videos"}, "settled"),
     "a budget of a month without anything": (
         "INSERT INTO budgets SELECT user_id, budget_month - interval '2 months', 1, 0, 1, 0 FROM budgets",

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from core.domain.ids import ProviderJobId, UserId
+from core.domain.ids import KeyId, ProviderJobId, UserId
 from core.domain.messages.jobs import JobRef, ProviderHandle
 from core.domain.money import NanoUsd, usd_text
 from core.domain.states import ChargeState, CostBasis, ExecutionStatus, LedgerKind
@@ -63,7 +63,11 @@ UPDATE charges SET budget_month = budget_month - interval '1 month', budget_day 
 UPDATE ledger_entries SET budget_month = budget_month - interval '1 month';
 UPDATE executions SET budget_month = budget_month - interval '1 month';
 UPDATE daily_spending SET day = day + 31000;
-UPDATE daily_spending SET day = day - 31031
+UPDATE daily_spending SET day = day - 31031;
+UPDATE key_spending SET starts_on = starts_on + interval '1000 months' WHERE period = 'month';
+UPDATE key_spending SET starts_on = starts_on - interval '1001 months' WHERE period = 'month';
+UPDATE key_spending SET starts_on = starts_on + 31000 WHERE period = 'day';
+UPDATE key_spending SET starts_on = starts_on - 31031 WHERE period = 'day'
 """
 BUDGETS = "SELECT user_id, budget_month, held_nano_usd, settled_nano_usd, held_videos, settled_videos FROM budgets"
 DAYS = "SELECT day, held_nano_usd, settled_nano_usd FROM daily_spending"
@@ -95,6 +99,8 @@ class Money(RuleBasedStateMachine):
         self.users: list[UserId] = [
             self.bench.run(new_user(self.bench.database)) for _ in range(USERS)
         ]
+        # One user orders with a key, the other one with a token.
+        self.keys = {self.users[0]: KeyId("key_1"), self.users[1]: None}
         self.model = Model({user_id: Limits() for user_id in self.users})
 
     @initialize(named=strategies.booleans())
@@ -107,7 +113,7 @@ class Money(RuleBasedStateMachine):
     @rule(user=picks, image=prices, video=prices)
     def hold(self, user: int, image: int, video: int) -> None:
         user_id = self.users[user % USERS]
-        new = new_execution(user_id)
+        new = replace(new_execution(user_id), key_id=self.keys[user_id])
         steps = (
             replace(step, quote=quote_at(NanoUsd(price)))
             for step, price in zip(new.steps, (image, video), strict=True)

@@ -7,7 +7,7 @@ from typing_extensions import Unpack
 
 from takeone._async.sender import Sender
 from takeone._calls import account
-from takeone._calls.bodies import NewKeyOptions
+from takeone._calls.bodies import NewKeyOptions, NewSpendLimit
 from takeone.models.account import (
     DeletedProviderKey,
     Key,
@@ -78,6 +78,17 @@ class Keys:
     async def create(self, **fields: Unpack[NewKeyOptions]) -> NewKey:
         """Create a key. Its secret is in this answer alone."""
         return await self._sender.send(account.create_key(fields))
+
+    async def current(self) -> Key:
+        """Return the key of this client, with its spend limit and what it has spent."""
+        return await self._sender.send(account.current_key())
+
+    async def set_spend_limit(self, key_id: str, limit: NewSpendLimit | None) -> Key:
+        """Set what orders with a key may cost, from the next one on. None: no limit.
+
+        What the limit leaves out has no limit.
+        """
+        return await self._sender.send(account.set_spend_limit(key_id, limit))
 
     async def revoke(self, key_id: str) -> None:
         """Revoke a key. Repeating is safe."""

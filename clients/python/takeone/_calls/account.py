@@ -7,6 +7,7 @@ from takeone._calls import values
 from takeone._core.calls import Call, Repeat, path
 from takeone.models.account import (
     DeletedProviderKey,
+    Key,
     KeyList,
     MonthUsage,
     NewKey,
@@ -44,6 +45,15 @@ def list_keys() -> Call[KeyList]:
 
 def create_key(fields: Mapping[str, object]) -> Call[NewKey]:
     return Call("POST", "/api/keys", NewKey, body=values.body(fields), repeat=Repeat.NEVER)
+
+
+def current_key() -> Call[Key]:
+    return Call("GET", "/api/keys/current", Key)
+
+
+def set_spend_limit(key_id: str, limit: Mapping[str, Any] | None) -> Call[Key]:
+    new = values.spend_limit(limit) if limit is not None else None
+    return Call("PATCH", path("/api/keys/{}", key_id), Key, body={"spendLimit": new})
 
 
 def revoke_key(key_id: str) -> Call[None]:

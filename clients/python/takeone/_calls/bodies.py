@@ -112,12 +112,20 @@ class EndpointChange(TypedDict, total=False):
     headers: dict[str, str] | None
 
 
+class NewSpendLimit(TypedDict, total=False):
+    """What orders with a key may cost in US dollars, per day and per month in UTC."""
+
+    daily: Amount | None
+    monthly: Amount | None
+
+
 class NewKeyOptions(TypedDict, total=False):
-    """The fields of a new API key."""
+    """The fields of a new API key. spend_limit: not with the scope `admin`."""
 
     name: Required[str]
     scopes: Sequence[Scope]
     expires_days: int | None
+    spend_limit: NewSpendLimit | None
 
 
 class Rotation(TypedDict, total=False):

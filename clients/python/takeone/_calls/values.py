@@ -49,6 +49,11 @@ def amount(value: Amount) -> str:
     return format(Decimal(str(value)), "f")
 
 
+def spend_limit(limit: Mapping[str, Amount | None]) -> dict[str, str]:
+    """Return a spend limit as the API takes it, without what has no limit."""
+    return {name: amount(value) for name, value in limit.items() if value is not None}
+
+
 def body(values: Mapping[str, object]) -> dict[str, Any]:
     """Return a request body: without None, with the names and values of the API."""
     made: dict[str, Any] = {}
@@ -58,6 +63,8 @@ def body(values: Mapping[str, object]) -> dict[str, Any]:
             continue
         if public == "maxCost":
             made[public] = amount(cast("Amount", value))
+        elif public == "spendLimit":
+            made[public] = spend_limit(cast("Mapping[str, Amount | None]", value))
         elif public in MEDIA_NAMES:
             made[public] = media(cast("Media", value))
         else:

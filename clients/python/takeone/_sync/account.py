@@ -7,7 +7,7 @@ from typing import Any
 from typing_extensions import Unpack
 
 from takeone._calls import account
-from takeone._calls.bodies import NewKeyOptions
+from takeone._calls.bodies import NewKeyOptions, NewSpendLimit
 from takeone._sync.sender import Sender
 from takeone.models.account import (
     DeletedProviderKey,
@@ -79,6 +79,17 @@ class Keys:
     def create(self, **fields: Unpack[NewKeyOptions]) -> NewKey:
         """Create a key. Its secret is in this answer alone."""
         return self._sender.send(account.create_key(fields))
+
+    def current(self) -> Key:
+        """Return the key of this client, with its spend limit and what it has spent."""
+        return self._sender.send(account.current_key())
+
+    def set_spend_limit(self, key_id: str, limit: NewSpendLimit | None) -> Key:
+        """Set what orders with a key may cost, from the next one on. None: no limit.
+
+        What the limit leaves out has no limit.
+        """
+        return self._sender.send(account.set_spend_limit(key_id, limit))
 
     def revoke(self, key_id: str) -> None:
         """Revoke a key. Repeating is safe."""

@@ -11,8 +11,32 @@ from takeone.models.base import Model, Money
 Scope = Literal["read", "generate", "admin"] | str
 
 
+class SpendLimit(Model):
+    """What orders with a key may cost per day and per month in UTC. None: no limit."""
+
+    daily: Money | None
+    monthly: Money | None
+
+
+class PeriodSpending(Model):
+    """What was ordered with a key in a period. limit, left: None without a limit."""
+
+    limit: Money | None
+    held: Money
+    settled: Money
+    left: Money | None
+    resets_at: datetime
+
+
+class KeySpending(Model):
+    """What was ordered with a key today and in this month, in UTC."""
+
+    day: PeriodSpending
+    month: PeriodSpending
+
+
 class Key(Model):
-    """An API key, without its secret."""
+    """An API key, without its secret. spend_limit: None for no limit."""
 
     id: str
     name: str
@@ -23,6 +47,8 @@ class Key(Model):
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    spend_limit: SpendLimit | None
+    spending: KeySpending
 
 
 class KeyList(Model):
@@ -41,6 +67,7 @@ class NewKey(Model):
     api_key: str = Field(repr=False)
     created_at: datetime
     expires_at: datetime | None
+    spend_limit: SpendLimit | None
 
 
 class ProviderKey(Model):

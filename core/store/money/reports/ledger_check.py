@@ -10,6 +10,7 @@ from typing import Final, LiteralString
 
 from core.domain.money import usd_text
 from core.store.database import Connection
+from core.store.money.reports.key_check import KEY_SPENDING
 from core.store.money.reports.usage_check import USAGE, USAGE_COUNTS
 
 TIMEOUT_SECONDS = 3600
@@ -347,6 +348,7 @@ CHECKS: Final[Mapping[str, LiteralString]] = {
     "charge-days": CHARGE_DAYS,
     "days": DAYS,
     "daily-limits": DAILY_LIMITS,
+    "key-spending": KEY_SPENDING,
     "usage": USAGE,
     "usage-counts": USAGE_COUNTS,
     "concurrency": CONCURRENCY,
