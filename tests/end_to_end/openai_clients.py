@@ -18,9 +18,10 @@ import openai
 NODE_VERSION: Final = "6.49.0"
 """Of the client for Node; that for Python is pinned with the other packages."""
 INSTALL_SECONDS: Final = 90
+POLL_AFTER: Final = "openai-poll-after-ms"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class RefusedError(Exception):
     """An error as a client raises it."""
 
@@ -31,6 +32,9 @@ class RefusedError(Exception):
     type: str | None
     message: str
     request_id: str | None
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
 
 
 class Client(Protocol):
@@ -55,7 +59,13 @@ class Client(Protocol):
         """Send a POST of the client's raw interface."""
         ...
 
+    async def poll_after(self, video_id: str) -> str | None:
+        """Return the header with the time until the next poll."""
+        ...
+
+    async def poll(self, video_id: str) -> dict[str, Any]: ...
     async def remix(self, video_id: str) -> None: ...
+    async def edit(self, video: bytes) -> None: ...
 
 
 _OWN: Final = ("prompt", "model", "seconds", "size")
@@ -105,9 +115,20 @@ class PythonClient:
         with _translated():
             return dict(await self.client.post(path, cast_to=dict[str, Any]))
 
+    async def poll_after(self, video_id: str) -> str | None:
+        answer = await self.client.videos.with_raw_response.retrieve(video_id)
+        return answer.headers.get(POLL_AFTER)
+
+    async def poll(self, video_id: str) -> dict[str, Any]:
+        return (await self.client.videos.poll(video_id)).to_dict()
+
     async def remix(self, video_id: str) -> None:
         with _translated():
             await self.client.videos.remix(video_id, prompt="again")
+
+    async def edit(self, video: bytes) -> None:
+        with _translated():
+            await self.client.videos.edit(prompt="again", video=("film.mp4", video))
 
 
 class _translated:  # noqa: N801 - reads as a statement
@@ -243,6 +264,34 @@ class NodeClient:
 
     async def post(self, path: str) -> dict[str, Any]:
         return await self.call("return await client.post(args.path)", path=path)
+
+    async def poll_after(self, video_id: str) -> str | None:
+        return await self.call(
+            """
+            const answer = await client.videos.retrieve(args.id).asResponse();
+            await answer.arrayBuffer();
+            return answer.headers.get(args.header);
+            """,
+            id=video_id,
+            header=POLL_AFTER,
+        )
+
+    async def poll(self, video_id: str) -> dict[str, Any]:
+        """Poll as the client for Python does: Node's has no helper."""
+        while True:
+            milliseconds = await self.poll_after(video_id)
+            if milliseconds is None:
+                return await self.retrieve(video_id)
+            await asyncio.sleep(int(milliseconds) / 1000)
+
+    async def edit(self, video: bytes) -> None:
+        await self.call(
+            """
+            const video = await toFile(Buffer.from(args.video, "latin1"), "film.mp4");
+            await client.videos.edit({ prompt: "again", video });
+            """,
+            video=video.decode("latin1"),
+        )
 
     async def remix(self, video_id: str) -> None:
         await self.call('await client.videos.remix(args.id, { prompt: "again" })', id=video_id)

@@ -34,6 +34,7 @@ _CODES: Final[Mapping[str, str]] = {
     "unknown_model": "model_not_found",
     "wrong_model_kind": "model_not_found",
     "not_supported": "unsupported",
+    "invalid": "invalid_request",
 }
 """The codes of faults for which OpenAI has a code of its own."""
 _HOPELESS: Final = frozenset(
