@@ -12,6 +12,7 @@ from api import callbacks, health
 from api.account import keys, provider_keys, usage
 from api.assets import assets, downloads
 from api.auth.rate_limit import RateHeaders
+from api.events import routes as events
 from api.executions import approve, executions, generate_video, models, quotes, retry
 from api.http import openapi
 from api.http.middleware import request_ids
@@ -43,6 +44,7 @@ STARTING: Final = (
 """Routes that start work."""
 ROUTERS: Final = (
     executions.router,
+    events.router,
     quotes.router,
     plan_imports.router,
     models.router,

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from fastapi import Request
 from temporalio.client import Client
 
+from api.events.hub import Hub
+from api.events.limits import StreamLimits
 from api.http.recovery_admission import RecoveryAdmission
 from core.jobs.key_ring import KeyRing
 from core.media.pictures import PictureConverter
@@ -41,6 +43,7 @@ class Services:
     files_are_public: stored files have permanent URLs on a CDN; otherwise URLs are signed and
     expire. links: builds the stable URLs of files.
     imports: imports files that users upload.
+    streams: the open event streams.
     issuer: identity provider whose tokens are accepted in addition to API keys.
     """
 
@@ -60,6 +63,7 @@ class Services:
     issuer: Issuer | None
     outbound: OutboundRules
     imports: AssetImporter
+    streams: Hub
 
     @property
     def ordering(self) -> OrderingServices:
@@ -102,8 +106,10 @@ async def open_services(settings: ApiProcess) -> AsyncGenerator[Services]:
         )
         recovery = RecoveryAdmission(database, objects)
         comparison = asyncio.create_task(recovery.compare_with_restore_marker())
+        services = await _services(settings, sealer, providers, imports, recovery, issuer)
         try:
-            yield await _services(settings, sealer, providers, imports, recovery, issuer)
+            async with services.streams.running():
+                yield services
         finally:
             comparison.cancel()
             await asyncio.gather(comparison, return_exceptions=True)
@@ -117,6 +123,12 @@ async def _services(
     recovery: RecoveryAdmission,
     issuer: Issuer | None,
 ) -> Services:
+    links = AssetLinks(public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url)
+    stream_limits = StreamLimits(
+        per_key=settings.streams_per_key,
+        per_user=settings.streams_per_user,
+        per_process=settings.streams_per_process,
+    )
     return Services(
         database=imports.database,
         temporal=await connect(settings, payloads=payload_converter(settings), lazy=True),
@@ -127,9 +139,7 @@ async def _services(
         tokens=CallbackTokens(sealer.derive_key(PURPOSE)),
         public_base_url=settings.public_base_url,
         files_are_public=settings.cdn_base_url is not None,
-        links=AssetLinks(
-            public_base_url=settings.public_base_url, cdn_base_url=settings.cdn_base_url
-        ),
+        links=links,
         recovery=recovery,
         rates=RateLimits(
             writes=settings.rate_limit_writes,
@@ -141,6 +151,7 @@ async def _services(
         issuer=issuer,
         outbound=settings.outbound_rules(),
         imports=imports,
+        streams=Hub(imports.database, links, stream_limits),
     )
 
 

@@ -32,6 +32,8 @@ _bearer = HTTPBearer(
     "that issuer.",
 )
 
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
@@ -46,9 +48,7 @@ class Caller:
     key_id: KeyId | None = None
 
 
-async def authenticate(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-) -> Caller:
+async def authenticate(request: Request, credentials: Credentials) -> Caller:
     """Return the caller and count the request.
 
     Raise ProblemError without a valid credential, or beyond its rate limit. The problem does not

@@ -16,6 +16,8 @@ from core.store.accounts.rate_limit import Rate, RouteClass
 
 READING_POSTS: Final = ("/api/quotes", "/api/plans/import")
 """POST routes that start, spend and change nothing, by the beginnings of their paths."""
+TICKETS_SUFFIX: Final = "/stream-tickets"
+"""A ticket only reads, so its POST needs no more than that."""
 CANCEL_SUFFIX: Final = "/cancel"
 """Cancels and deletions count as reads, so that a user at the limit of writes can still end
 spending and revoke a leaked key.
@@ -29,7 +31,9 @@ _STATE: Final = "rate"
 
 
 def only_reads(method: str, path: str) -> bool:
-    return method in ("GET", "HEAD") or path.startswith(READING_POSTS)
+    return (
+        method in ("GET", "HEAD") or path.startswith(READING_POSTS) or path.endswith(TICKETS_SUFFIX)
+    )
 
 
 def class_of(request: Request) -> RouteClass:

@@ -23,7 +23,6 @@ from api.executions.responses import (
     Webhook,
 )
 from api.http.problems.ordering import EXECUTIONS_PATH
-from api.services import Services
 from core.domain.ids import ExecutionId
 from core.domain.money import usd_text
 from core.domain.plans import PlanType, StepProgress, progress_percent
@@ -38,8 +37,8 @@ from core.webhooks.waiting import waiting_json
 _RUNNING = (JobState.SUBMITTING, JobState.UNKNOWN, JobState.SUBMITTED)
 
 
-def status_url(services: Services, execution_id: ExecutionId) -> str:
-    return f"{services.public_base_url}{EXECUTIONS_PATH}/{execution_id}"
+def status_url(base_url: str, execution_id: ExecutionId) -> str:
+    return f"{base_url}{EXECUTIONS_PATH}/{execution_id}"
 
 
 def accepted_response(answer: Answer) -> Response:
@@ -53,10 +52,10 @@ def accepted_response(answer: Answer) -> Response:
     )
 
 
-def retried_response(services: Services, retry: QueuedRetry) -> Retried:
+def retried_response(base_url: str, retry: QueuedRetry) -> Retried:
     return Retried(
         execution_id=retry.execution_id,
-        status_url=status_url(services, retry.execution_id),
+        status_url=status_url(base_url, retry.execution_id),
         generation=retry.generation,
         kept=[
             KeptStep(
@@ -94,7 +93,7 @@ def execution_response(record: ExecutionStatusRecord, links: AssetLinks) -> Exec
         else next((job.step for job in latest if _is_running(job)), None),
         completed_jobs=[job.step for job in latest if job.state is JobState.COMPLETED],
         failed_jobs=[job.step for job in latest if job.state is JobState.FAILED],
-        jobs=[_job(job) for job in record.jobs],
+        jobs=[job_body(job) for job in record.jobs],
         waiting_for=[
             WaitingFor.model_validate(waiting_json(approval, record.held_by_step, links))
             for approval in record.approvals
@@ -170,7 +169,8 @@ def _first_submitted_at(jobs: Sequence[JobStatus], job: JobStatus) -> datetime |
     return min((send.submitted_at for send in sends if send.submitted_at), default=None)
 
 
-def _job(job: JobStatus) -> Job:
+def job_body(job: JobStatus) -> Job:
+    """Return an element of `jobs`."""
     return Job(
         id=job.job_id,
         step=job.step,

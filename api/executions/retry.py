@@ -70,6 +70,10 @@ async def retry_execution(
     )
 
     def render(retry: ordering.QueuedRetry) -> bytes:
-        return retried_response(services, retry).model_dump_json(by_alias=True).encode()
+        return (
+            retried_response(services.public_base_url, retry)
+            .model_dump_json(by_alias=True)
+            .encode()
+        )
 
     return accepted_response(await ordering.retry_execution(services.ordering, order, render))

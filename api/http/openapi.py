@@ -20,6 +20,7 @@ from core.domain.failures import FailureCode
 
 TAGS: Final = [
     {"name": "executions", "description": "Create, read, cancel and retry video executions."},
+    {"name": "events", "description": "Follow executions: event streams and timelines."},
     {"name": "templates", "description": "Stored plans, which are run with values."},
     {"name": "quotes", "description": "Prices of a request before it is made."},
     {"name": "models", "description": "Models, their inputs and prices."},

@@ -5,12 +5,14 @@ Production runs behind the proxy in `deploy/proxy/`, which ends TLS and slow con
 
 import resource
 import socket
+from collections.abc import Callable
 from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.events.stream import ABORT
 from core.platform.observability.logging import get_logger
 
 DRAIN_SECONDS: Final = 20
@@ -29,7 +31,14 @@ log = get_logger(__name__)
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with 501 for a body in a transfer coding that it cannot read."""
+    """uvicorn's protocol, with 501 for a body in a transfer coding that it cannot read.
+
+    The scope has an extension that closes the connection at once, for clients that read nothing.
+    """
+
+    def on_headers_complete(self) -> None:
+        self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
+        super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
         codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
@@ -42,10 +51,27 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-async def serve(app: ASGIApp, listener: socket.socket, max_connections: int) -> None:
+class Server(uvicorn.Server):
+    """uvicorn's server, which ends what would not end by itself when it stops."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
+
+
+async def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    max_connections: int,
+    on_stop: Callable[[], None] = lambda: None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in progress.
 
-    Requests beyond `max_connections` are answered with 503.
+    Requests beyond `max_connections` are answered with 503. on_stop: ends the event streams.
     """
     raise_open_file_limit(max_connections + RESERVED_FILES)
     config = uvicorn.Config(
@@ -61,7 +87,7 @@ async def serve(app: ASGIApp, listener: socket.socket, max_connections: int) -> 
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    await uvicorn.Server(config).serve(sockets=[listener])
+    await Server(config, on_stop).serve(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:

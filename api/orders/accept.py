@@ -70,7 +70,9 @@ async def accept(
     )
 
     def render(execution_id: ExecutionId) -> bytes:
-        answer = Accepted(execution_id=execution_id, status_url=status_url(services, execution_id))
+        answer = Accepted(
+            execution_id=execution_id, status_url=status_url(services.public_base_url, execution_id)
+        )
         return answer.model_dump_json(by_alias=True).encode()
 
     return accepted_response(await accept_order(services.ordering, order, render))

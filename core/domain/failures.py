@@ -55,6 +55,7 @@ class FailureCode(StrEnum):
     MAX_COST_EXCEEDED = "max_cost_exceeded"
     OPEN_LIMIT_REACHED = "open_limit_reached"
     QUEUE_FULL = "queue_full"
+    TOO_MANY_STREAMS = "too_many_streams"
     CONTENT_MODERATED = "content_moderated"
     PROVIDER_REJECTED_INPUT = "provider_rejected_input"
     PROVIDER_KEY_REFUSED = "provider_key_refused"
@@ -181,6 +182,9 @@ FAILURES: Final[dict[FailureCode, FailureKind]] = {
         Acts.NONE,
         "Too many executions of this account wait for a slot. Retry after the time in the "
         "Retry-After header.",
+    ),
+    FailureCode.TOO_MANY_STREAMS: _kind(
+        True, Acts.NONE, "Too many open event streams. Close one, or use polling."
     ),
     FailureCode.CONTENT_MODERATED: _kind(
         False, Acts.USER, "The provider rejected the content of this request."

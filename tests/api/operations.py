@@ -2,9 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+
+
+STREAMS: Final = {"GET /api/events", "GET /api/executions/{execution_id}/events"}
+"""They do not end by themselves. HEAD takes the same way, without the stream."""
+
+
+def method_to_send(name: str) -> str:
+    """Return the method of an operation, HEAD for a stream."""
+    return "HEAD" if name in STREAMS else name.split()[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,9 +34,10 @@ from core.store.accounts.users import insert_api_key
 from core.store.webhooks.delivery_log import Place
 from tests.api import ended
 from tests.api.conftest import Api, TestUser, api_settings, running_api
-from tests.api.operations import Operation, operations_of
+from tests.api.operations import Operation, method_to_send, operations_of
 from tests.api.route_parameters import (
     A_CURSOR,
+    AN_ID_AS_CURSOR,
     APPROVE,
     CURSORS,
     DELETE_ASSET,
@@ -179,6 +180,8 @@ def _kind(operation: Operation, taken: str) -> str | None:
     """Return the kind of user's object that a parameter names, if any."""
     if taken in A_CURSOR:
         return CURSORS[operation.name]
+    if (operation.name, taken) == AN_ID_AS_CURSOR:
+        return "execution"
     # Of its two bodies, that of a plan is the body of POST /api/quotes/executions.
     if operation.name == "POST /api/quotes" and taken.startswith(OF_PLANS):
         return None
@@ -221,7 +224,9 @@ async def _ask(
                 body["plan"] = WITH_A_FILE
             _put(body, name.split("."), value)
     assert "{" not in path, path
-    return await http.request(operation.method, path, params=query, headers=headers, json=body)
+    return await http.request(
+        method_to_send(operation.name), path, params=query, headers=headers, json=body
+    )
 
 
 def _put(body: Any, names: Sequence[str], value: str) -> None:
@@ -255,7 +260,7 @@ def _parameter_values(two: Two, operation: Operation, index: int) -> dict[str, s
 def _visible_response(answer: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
     """Return the whole response except the address of the request."""
     content = answer.content
-    if answer.headers.get("content-type") == "application/problem+json":
+    if content and answer.headers.get("content-type") == "application/problem+json":
         document = answer.json()
         document.pop("instance")
         content = json.dumps(document).encode()

@@ -9,6 +9,7 @@ import pytest
 from core.domain.scopes import ALL_SCOPES, Scope
 from core.store.accounts.users import insert_api_key
 from tests.api.conftest import BASE_URL, Api, TestUser
+from tests.api.operations import method_to_send
 
 pytestmark = pytest.mark.guarantee("G6")
 
@@ -64,7 +65,7 @@ async def test_route_accepts_only_its_own_scope(
         for name in operations:
             method, path = re.sub(r"{\w+}", "none", name).split()
             refused = await lacking.request(method, path)
-            admitted = await having.request(method, path)
+            admitted = await having.request(method_to_send(name), path)
 
             problem = refused.json()
             assert (refused.status_code, problem["code"]) == (403, "insufficient_scope"), name

@@ -35,6 +35,8 @@ NOT_FOR_CLIENTS = {
     "cancel_video": _FOR_OPENAI,
     "download_video": _FOR_OPENAI,
     "list_video_models": _FOR_OPENAI,
+    "follow_execution": "a stream, read by executions.events",
+    "follow_account": "a stream, read by waits for several executions",
 }
 
 CALLS: Mapping[str, Callable[[Any], Any]] = {
@@ -49,6 +51,8 @@ CALLS: Mapping[str, Callable[[Any], Any]] = {
     "cancel_execution": lambda c: c.executions.cancel("exec_1"),
     "retry_execution": lambda c: c.executions.retry("exec_1"),
     "delete_execution": lambda c: c.executions.delete("exec_1"),
+    "get_timeline": lambda c: c.executions.timeline("exec_1", after=3),
+    "create_stream_ticket": lambda c: c.executions.stream_ticket("exec_1"),
     "create_quote": lambda c: c.quotes.video(prompt="a kite"),
     "quote_image": lambda c: c.quotes.image(prompt="a kite"),
     "quote_audio": lambda c: c.quotes.audio(text="a kite"),

@@ -1,6 +1,15 @@
 """ASGI middleware that answers HEAD wherever a route answers GET."""
 
+from typing import Final
+
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+_IS_HEAD: Final = "takeone.head"
+
+
+def is_head(scope: Scope) -> bool:
+    """Return whether a request that runs as GET is a HEAD."""
+    return _IS_HEAD in scope
 
 
 class HeadRequests:
@@ -13,7 +22,7 @@ class HeadRequests:
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
-        as_get = {**scope, "method": "GET"}
+        as_get = {**scope, "method": "GET", _IS_HEAD: True}
         try:
             await self._app(as_get, receive, send)
         finally:

@@ -38,6 +38,7 @@ STATUS: Final[dict[FailureCode, int]] = {
     FailureCode.MAX_COST_EXCEEDED: 402,
     FailureCode.OPEN_LIMIT_REACHED: 429,
     FailureCode.QUEUE_FULL: 429,
+    FailureCode.TOO_MANY_STREAMS: 429,
     FailureCode.CONTENT_MODERATED: 422,
     FailureCode.PROVIDER_REJECTED_INPUT: 422,
     FailureCode.PROVIDER_KEY_REFUSED: 409,

@@ -28,6 +28,7 @@ TITLES: Final[dict[FailureCode, str]] = {
     FailureCode.MAX_COST_EXCEEDED: "Maximum cost exceeded",
     FailureCode.OPEN_LIMIT_REACHED: "Too many open executions",
     FailureCode.QUEUE_FULL: "Queue full",
+    FailureCode.TOO_MANY_STREAMS: "Too many streams",
     FailureCode.CONTENT_MODERATED: "Content refused by the provider",
     FailureCode.PROVIDER_REJECTED_INPUT: "Input refused by the provider",
     FailureCode.PROVIDER_KEY_REFUSED: "Own provider key refused",
@@ -87,6 +88,12 @@ ISSUER_UNREACHABLE: Final = (
     "again later."
 )
 SCOPES_MISSING: Final = "The credential lacks: {scopes}. Use a key or token that has it."
+TICKET_REFUSED: Final = (
+    "The ticket is unknown, used or expired. Request another one and open the stream with it."
+)
+TOO_MANY_STREAMS: Final = (
+    "Too many open event streams of {subject} (limit {limit}). Close one, or use polling."
+)
 RATE_EXCEEDED: Final = (
     "Too many {requests} with {subject} (limit {quota} in {window_seconds} seconds). Send the next "
     "one in {next_seconds} s."

@@ -15,6 +15,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 UNMATCHED_ROUTE = "unmatched"
 MAX_PATH_CHARACTERS = 300
 """Of a path in the log. The paths of this API are shorter, and a client can send 64 kB."""
+_EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Probes arrive every few seconds; only their failures are logged.
 _QUIET_ROUTES = frozenset({"/healthz", "/readyz"})
@@ -37,23 +38,28 @@ class AccessLog:
             return
         status = 500  # the server's response if the app raises before its response starts
         start = time.perf_counter()
+        streams_from: float | None = None
 
         async def send_and_store_status(message: Message) -> None:
-            nonlocal status
+            nonlocal status, streams_from
             if message["type"] == "http.response.start":
                 status = int(message["status"])
+                if _EVENT_STREAM in message.get("headers", ()):
+                    streams_from = time.perf_counter()
             await send(message)
 
         try:
             await self._app(scope, receive, send_and_store_status)
         finally:
-            _record(scope, status, time.perf_counter() - start)
+            end = time.perf_counter()
+            _record(scope, status, end - start, (streams_from or end) - start)
 
 
-def _record(scope: Message, status: int, seconds: float) -> None:
+def _record(scope: Message, status: int, seconds: float, answered_seconds: float) -> None:
+    """Record a request. answered_seconds: of an event stream, until it starts."""
     route: str = getattr(scope.get("route"), "path", UNMATCHED_ROUTE)
     method: str = scope["method"] if scope["method"] in _METHODS else "other"
-    API_REQUEST_DURATION.labels(route, method, str(status)).observe(seconds)
+    API_REQUEST_DURATION.labels(route, method, str(status)).observe(answered_seconds)
     if route in _QUIET_ROUTES and status < 400:
         return
     # The redactor removes the token of a callback's path, as in any text.

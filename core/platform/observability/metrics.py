@@ -206,6 +206,7 @@ API_REQUEST_DURATION = Histogram(
     ["route", "method", "status"],
     buckets=_REQUEST_BUCKETS,
 )
+EVENT_STREAMS = Gauge("takeone_event_streams", "Open event streams of this API process.")
 TASK_QUEUE_BACKLOG = Gauge(
     "takeone_task_queue_backlog",
     "Tasks that wait in Temporal for a worker, by kind: workflow or activity.",

@@ -52,6 +52,17 @@ class ApiSettings(PublicAddressSettings):
 class ServerSettings(Settings):
     """Limits of the API's HTTP server."""
 
+    streams_per_key: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=20, description="open event streams of one API key in one API process"
+    )
+    streams_per_user: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=100, description="open event streams of one user in one API process"
+    )
+    streams_per_process: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=2000,
+        description="open event streams of one API process; keep it below API_MAX_CONNECTIONS",
+    )
+
     api_max_connections: Annotated[int, Field(ge=16, le=100_000)] = Field(
         default=4096,
         description="connections and requests of one API process at once; requests beyond get a 503",

@@ -99,6 +99,9 @@ DELETE FROM content_keys WHERE job_id IN (SELECT job_id FROM jobs WHERE executio
 """
 DELETE_UNKEYED = "DELETE FROM unkeyed_orders WHERE execution_id = $1"
 DELETE_SECRETS = "DELETE FROM secrets WHERE owner_id = $1"
+DELETE_EVENTS = "DELETE FROM execution_events WHERE execution_id = $1"
+DELETE_EVENT_COUNTER = "DELETE FROM event_counters WHERE execution_id = $1"
+DELETE_TICKETS = "DELETE FROM stream_tickets WHERE execution_id = $1"
 DELETE_ATTEMPTS = """
 DELETE FROM webhook_attempts WHERE event_id IN (SELECT event_id FROM webhooks WHERE execution_id = $1)
 """
@@ -116,6 +119,9 @@ ERASURES: Final = (
     DELETE_CONTENT_KEYS,
     DELETE_SECRETS,
     DELETE_UNKEYED,
+    DELETE_EVENTS,
+    DELETE_EVENT_COUNTER,
+    DELETE_TICKETS,
 )
 
 

@@ -18,7 +18,7 @@ from takeone._calls.bodies import (
 )
 from takeone._calls.orders import Plan, Values
 from takeone.models.base import Page
-from takeone.models.executions import Approved, Cancelled, Deleted
+from takeone.models.executions import Approved, Cancelled, Deleted, StreamTicket, Timeline
 from takeone.models.quotes import Quote
 
 
@@ -117,6 +117,14 @@ class Executions:
     async def delete(self, execution_id: str) -> Deleted:
         """Erase prompt, metadata, results and files of an execution that has ended."""
         return await self._sender.send(orders.delete(execution_id))
+
+    async def timeline(self, execution_id: str, *, after: int = 0) -> Timeline:
+        """Return the events of an execution, oldest first, at most 500 after this sequence."""
+        return await self._sender.send(orders.timeline(execution_id, after))
+
+    async def stream_ticket(self, execution_id: str) -> StreamTicket:
+        """Return a ticket for a browser: it opens the event stream once, within 60 seconds."""
+        return await self._sender.send(orders.stream_ticket(execution_id))
 
     def events(self, execution_id: str, after: int | None = None) -> AsyncIterator[Event]:
         """Iterate over the changes of an execution until it ends, `end` being the last one.

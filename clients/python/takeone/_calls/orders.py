@@ -10,7 +10,14 @@ from takeone._calls.values import HasPlan
 from takeone._core.calls import Call, Repeat, path
 from takeone.models.assets import Asset
 from takeone.models.base import Page
-from takeone.models.executions import Approved, Cancelled, Deleted, ResultFile
+from takeone.models.executions import (
+    Approved,
+    Cancelled,
+    Deleted,
+    ResultFile,
+    StreamTicket,
+    Timeline,
+)
 from takeone.models.quotes import Quote
 
 T = TypeVar("T", bound=BaseModel)
@@ -101,3 +108,13 @@ def retry(
 
 def delete(execution_id: str) -> Call[Deleted]:
     return Call("DELETE", path("/api/executions/{}", execution_id), Deleted)
+
+
+def timeline(execution_id: str, after: int) -> Call[Timeline]:
+    place = path("/api/executions/{}/timeline", execution_id)
+    return Call("GET", place, Timeline, query=values.query({"after": after}))
+
+
+def stream_ticket(execution_id: str) -> Call[StreamTicket]:
+    place = path("/api/executions/{}/stream-tickets", execution_id)
+    return Call("POST", place, StreamTicket)

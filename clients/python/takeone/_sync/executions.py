@@ -19,7 +19,7 @@ from takeone._sync.handles import Accepted, Event, Execution, OnProgress, Retrie
 from takeone._sync.sender import Sender
 from takeone._sync.waiting import Wait
 from takeone.models.base import Page
-from takeone.models.executions import Approved, Cancelled, Deleted
+from takeone.models.executions import Approved, Cancelled, Deleted, StreamTicket, Timeline
 from takeone.models.quotes import Quote
 
 
@@ -108,6 +108,14 @@ class Executions:
     def delete(self, execution_id: str) -> Deleted:
         """Erase prompt, metadata, results and files of an execution that has ended."""
         return self._sender.send(orders.delete(execution_id))
+
+    def timeline(self, execution_id: str, *, after: int = 0) -> Timeline:
+        """Return the events of an execution, oldest first, at most 500 after this sequence."""
+        return self._sender.send(orders.timeline(execution_id, after))
+
+    def stream_ticket(self, execution_id: str) -> StreamTicket:
+        """Return a ticket for a browser: it opens the event stream once, within 60 seconds."""
+        return self._sender.send(orders.stream_ticket(execution_id))
 
     def events(self, execution_id: str, after: int | None = None) -> Iterator[Event]:
         """Iterate over the changes of an execution until it ends, `end` being the last one.

@@ -254,3 +254,37 @@ class Deleted(Model):
     bytes: int
     files_pending: int
     webhooks: int
+
+
+class TimelineEntry(Model):
+    """An event of an execution.
+
+    sequence: 1, 2, … over all generations. type: `job`, `cost`, `progress` or `end`. data: as the
+    service sends it, with names in camelCase.
+    """
+
+    sequence: int
+    generation: int
+    at: datetime
+    type: Literal["job", "cost", "progress", "end"] | str
+    data: Mapping[str, Any]
+
+
+class Timeline(Model):
+    """Events of an execution, oldest first. next_after: for the next page; None on the last."""
+
+    execution_id: str
+    data: list[TimelineEntry]
+    next_after: int | None
+
+
+class StreamTicket(Model):
+    """A ticket that opens the event stream of an execution once, without an API key.
+
+    url: the address of the stream with the ticket, for an EventSource of a browser.
+    """
+
+    execution_id: str
+    ticket: str
+    url: str
+    expires_at: datetime
